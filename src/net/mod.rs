@@ -1,0 +1,5 @@
+//! Layer 2: reactors and what they own.
+
+pub mod mailbox;
+pub mod marks;
+pub mod wheel;

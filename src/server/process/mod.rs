@@ -1,0 +1,1 @@
+//! A supervised child process with a framed two-way pipe.

@@ -1,1 +1,27 @@
-//! The server side of WebSocket (RFC 6455), sans-IO.
+//! The server side of WebSocket framing (RFC 6455 §5), sans-IO.
+//!
+//! [`Decoder`] turns the bytes of a client into [`Item`]s: messages, pings, pongs and a close.
+//! [`encode_message`] and [`ControlFrame`] make the frames of the server. Nothing in here knows of
+//! handshakes, connections or time.
+//!
+//! A client's bytes travel `header` (what a frame announces, and whether it may) → `mask` →
+//! `decoder` (payloads, fragments, UTF-8).
+//!
+//! Invariant: what the decoder hands out depends on the bytes alone, never on how reads cut them.
+
+pub mod control;
+pub mod decoder;
+pub mod error;
+pub mod frame;
+mod header;
+pub mod mask;
+#[cfg(test)]
+mod tests;
+
+pub use control::{ControlFrame, close_code_may_be_sent};
+pub use decoder::{Decoder, Item};
+pub use error::FrameError;
+pub use frame::{
+    HEADER_SIZE_MAX, MessageKind, encode_message, frame_boundary_at_or_after, header_size,
+};
+pub use mask::unmask;

@@ -1,0 +1,389 @@
+//! A client's bytes become messages, pings, pongs and a close.
+//!
+//! What lies whole in the input is handed out borrowed, unmasked where it lies. What reads or
+//! fragments cut is collected in one `Vec`, which grows as bytes really come and is given away
+//! with the message. A decoder never answers, waits or allocates for what was merely announced.
+//!
+//! Invariant: between two messages a decoder owns no heap.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::mem;
+
+use super::control::{PAYLOAD_SIZE_MAX as CONTROL_SIZE_MAX, close_code_may_be_sent};
+use super::error::FrameError;
+use super::frame::MessageKind;
+use super::header::{self, Context, ControlKind, FrameKind, Header};
+use super::mask::unmask;
+
+/// First size of the `Vec` that collects a message, in bytes, if the message may get that large.
+const COLLECTED_SIZE_MIN: usize = 512;
+
+/// One whole thing that a client said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Item<'a> {
+    /// A message; of a text, the payload is UTF-8.
+    Message {
+        /// Text or binary.
+        kind: MessageKind,
+        /// Unmasked; borrowed if it was one frame that came in one piece.
+        payload: Cow<'a, [u8]>,
+    },
+    /// A ping with at most 125 bytes, to be answered by a pong with the same (RFC 6455 §5.5.2).
+    Ping(Cow<'a, [u8]>),
+    /// A pong with at most 125 bytes, asked for or not (RFC 6455 §5.5.3).
+    Pong(Cow<'a, [u8]>),
+    /// The client closes; nothing that follows may be decoded any more (RFC 6455 §5.5.1).
+    Close {
+        /// A code that may be sent; none if the frame was empty.
+        code: Option<u16>,
+        /// At most 123 bytes.
+        reason: Cow<'a, str>,
+    },
+}
+
+/// The frames of one client, in any fragmentation.
+pub struct Decoder {
+    reading: Reading,
+    /// The message so far, unmasked; behind it what came of a control frame that a read cut.
+    collected: Vec<u8>,
+    /// Kind of the message under way.
+    message: Option<MessageKind>,
+    /// Bytes at the end of a text so far that begin a character, 0 to 3.
+    open_character_size: u8,
+}
+
+enum Reading {
+    /// `held` bytes of a header have come.
+    Header {
+        bytes: [u8; header::SIZE_MAX],
+        held: u8,
+    },
+    /// The payload of a frame that is collected.
+    Payload(Payload),
+    /// A rule was broken; nothing is read any more.
+    Failed(FrameError),
+}
+
+impl Reading {
+    const NOTHING: Self = Self::Header {
+        bytes: [0; header::SIZE_MAX],
+        held: 0,
+    };
+}
+
+/// A frame whose payload is collected.
+#[derive(Clone, Copy)]
+struct Payload {
+    kind: FrameKind,
+    mask: [u8; 4],
+    size: usize,
+    /// Bytes of `size` that have come.
+    taken: usize,
+}
+
+impl fmt::Debug for Decoder {
+    /// Says sizes only: payloads stay out of logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Decoder")
+            .field("message", &self.message)
+            .field("collected_size", &self.collected.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Default for Decoder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Decoder {
+    /// A decoder for a client that has just been upgraded.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            reading: Reading::NOTHING,
+            collected: Vec::new(),
+            message: None,
+            open_character_size: 0,
+        }
+    }
+
+    /// Takes bytes from the front of `input` until one item is complete or all are used up.
+    ///
+    /// Returns how many were taken, and the item; without an item, all were taken. The bytes taken
+    /// are unmasked in place, and the item may borrow them. `message_size_max` bounds the payload
+    /// of a message over all its fragments, in bytes.
+    ///
+    /// # Errors
+    ///
+    /// The first rule that the client broke, as soon as the byte that breaks it has come. From
+    /// then on every call gives the same error.
+    #[inline]
+    pub fn decode<'a>(
+        &mut self,
+        input: &'a mut [u8],
+        message_size_max: usize,
+    ) -> Result<(usize, Option<Item<'a>>), FrameError> {
+        let decoded = self.decode_item(input, message_size_max);
+        if let Err(error) = decoded {
+            self.fail(error);
+        }
+        decoded
+    }
+
+    /// Whether nothing of a message or a frame is held: the next byte would start a message.
+    #[must_use]
+    pub fn is_between_messages(&self) -> bool {
+        self.message.is_none() && matches!(self.reading, Reading::Header { held: 0, .. })
+    }
+
+    /// Bytes of heap that the unfinished message and control frame occupy.
+    #[must_use]
+    pub fn buffered_bytes(&self) -> usize {
+        self.collected.capacity()
+    }
+
+    fn decode_item<'a>(
+        &mut self,
+        input: &'a mut [u8],
+        message_size_max: usize,
+    ) -> Result<(usize, Option<Item<'a>>), FrameError> {
+        let input_size = input.len();
+        let mut rest = input;
+        loop {
+            let payload = match self.reading {
+                Reading::Failed(error) => return Err(error),
+                Reading::Payload(payload) => payload,
+                Reading::Header { .. } => {
+                    let (taken, header) = self.take_header(rest, message_size_max)?;
+                    let Some(header) = header else {
+                        return Ok((input_size, None));
+                    };
+                    rest = &mut mem::take(&mut rest)[taken..];
+                    let fits = header.payload_size <= rest.len();
+                    let taken = input_size - rest.len() + header.payload_size;
+                    match header.kind {
+                        FrameKind::Whole(kind) if fits => {
+                            let item = message_item(kind, unmasked(rest, &header))?;
+                            return Ok((taken, Some(item)));
+                        }
+                        FrameKind::Control(kind) if fits => {
+                            let payload = Cow::Borrowed(unmasked(rest, &header));
+                            return Ok((taken, Some(control_item(kind, payload)?)));
+                        }
+                        _ => self.start_payload(&header),
+                    }
+                }
+            };
+            let size = rest.len().min(payload.size - payload.taken);
+            let (chunk, behind) = mem::take(&mut rest).split_at_mut(size);
+            rest = behind;
+            if !self.take_payload(payload, chunk, message_size_max)? {
+                return Ok((input_size, None));
+            }
+            if let Some(item) = self.finish_frame(payload)? {
+                return Ok((input_size - rest.len(), Some(item)));
+            }
+        }
+    }
+
+    /// Reads a header from what is held and `input`; says how much of `input` was taken.
+    ///
+    /// The reading goes on to be that of a header: the caller decides what follows.
+    #[inline]
+    fn take_header(
+        &mut self,
+        input: &[u8],
+        message_size_max: usize,
+    ) -> Result<(usize, Option<Header>), FrameError> {
+        let context = Context {
+            message: self.message,
+            message_size: self.collected.len(),
+            message_size_max,
+        };
+        let Reading::Header { bytes, held } = &mut self.reading else {
+            return Ok((0, None));
+        };
+        let held_before = usize::from(*held);
+        if held_before == 0
+            && let Some(header) = Header::parse(input, &context)?
+        {
+            return Ok((header.size, Some(header)));
+        }
+        let added = input.len().min(bytes.len() - held_before);
+        let end = held_before + added;
+        bytes[held_before..end].copy_from_slice(&input[..added]);
+        match Header::parse(&bytes[..end], &context)? {
+            Some(header) => {
+                *held = 0;
+                Ok((header.size - held_before, Some(header)))
+            }
+            None => {
+                *held = end as u8;
+                Ok((added, None))
+            }
+        }
+    }
+
+    fn start_payload(&mut self, header: &Header) -> Payload {
+        if let FrameKind::Whole(kind) | FrameKind::First(kind) = header.kind {
+            self.message = Some(kind);
+        }
+        Payload {
+            kind: header.kind,
+            mask: header.mask,
+            size: header.payload_size,
+            taken: 0,
+        }
+    }
+
+    /// Collects the next bytes of a frame; says whether they were its last ones.
+    fn take_payload(
+        &mut self,
+        mut payload: Payload,
+        chunk: &mut [u8],
+        message_size_max: usize,
+    ) -> Result<bool, FrameError> {
+        unmask(chunk, turned(payload.mask, payload.taken));
+        self.reserve(chunk.len(), &payload, message_size_max);
+        self.collected.extend_from_slice(chunk);
+        payload.taken += chunk.len();
+        self.reading = Reading::Payload(payload);
+        if !payload.kind.is_control() && self.message == Some(MessageKind::Text) {
+            self.check_text(chunk.len())?;
+        }
+        Ok(payload.taken == payload.size)
+    }
+
+    /// Makes room for `added` bytes of a frame, twofold at least so that the cost stays linear, but
+    /// not beyond what may still come.
+    fn reserve(&mut self, added: usize, payload: &Payload, message_size_max: usize) {
+        let size = self.collected.len();
+        let needed = size + added;
+        if needed <= self.collected.capacity() {
+            return;
+        }
+        let is_last_to_come = payload.kind.ends_message() || self.message.is_none();
+        let size_max = if is_last_to_come {
+            size + payload.size - payload.taken
+        } else {
+            message_size_max.saturating_add(CONTROL_SIZE_MAX)
+        };
+        let wanted = (2 * size).max(COLLECTED_SIZE_MIN).min(size_max).max(needed);
+        self.collected.reserve_exact(wanted - size);
+    }
+
+    /// Checks the last `added` bytes of a text so far, and the character they may complete.
+    fn check_text(&mut self, added: usize) -> Result<(), FrameError> {
+        let unchecked = usize::from(self.open_character_size) + added;
+        let start = self.collected.len() - unchecked;
+        let open_size = match std::str::from_utf8(&self.collected[start..]) {
+            Ok(_) => 0,
+            // Only bytes that a good character may begin with are "unexpected end" to std.
+            Err(error) if error.error_len().is_none() => unchecked - error.valid_up_to(),
+            Err(_) => return Err(FrameError::TextNotUtf8),
+        };
+        self.open_character_size = open_size as u8;
+        Ok(())
+    }
+
+    /// What a collected frame, now complete, amounts to; nothing if the message goes on.
+    fn finish_frame(&mut self, payload: Payload) -> Result<Option<Item<'static>>, FrameError> {
+        self.reading = Reading::NOTHING;
+        match payload.kind {
+            FrameKind::First(_) | FrameKind::Middle => Ok(None),
+            FrameKind::Whole(_) | FrameKind::Last => self.finish_message(),
+            FrameKind::Control(kind) => {
+                let bytes = match self.message {
+                    Some(_) => self
+                        .collected
+                        .split_off(self.collected.len() - payload.size),
+                    None => mem::take(&mut self.collected),
+                };
+                control_item(kind, Cow::Owned(bytes)).map(Some)
+            }
+        }
+    }
+
+    fn finish_message(&mut self) -> Result<Option<Item<'static>>, FrameError> {
+        if mem::take(&mut self.open_character_size) != 0 {
+            return Err(FrameError::TextNotUtf8);
+        }
+        let payload = Cow::Owned(mem::take(&mut self.collected));
+        Ok(self
+            .message
+            .take()
+            .map(|kind| Item::Message { kind, payload }))
+    }
+
+    #[cold]
+    fn fail(&mut self, error: FrameError) {
+        *self = Self {
+            reading: Reading::Failed(error),
+            ..Self::new()
+        };
+    }
+}
+
+/// The mask for the payload from `offset` on.
+fn turned(mut mask: [u8; 4], offset: usize) -> [u8; 4] {
+    mask.rotate_left(offset % 4);
+    mask
+}
+
+/// The payload behind a header, without its mask.
+#[inline]
+fn unmasked<'a>(behind_header: &'a mut [u8], header: &Header) -> &'a [u8] {
+    let payload = &mut behind_header[..header.payload_size];
+    unmask(payload, header.mask);
+    payload
+}
+
+/// A text or binary message, from its payload in one piece.
+#[inline]
+fn message_item(kind: MessageKind, payload: &[u8]) -> Result<Item<'_>, FrameError> {
+    if kind == MessageKind::Text && std::str::from_utf8(payload).is_err() {
+        return Err(FrameError::TextNotUtf8);
+    }
+    Ok(Item::Message {
+        kind,
+        payload: Cow::Borrowed(payload),
+    })
+}
+
+/// A control frame, from its unmasked payload.
+fn control_item(kind: ControlKind, payload: Cow<'_, [u8]>) -> Result<Item<'_>, FrameError> {
+    match kind {
+        ControlKind::Ping => Ok(Item::Ping(payload)),
+        ControlKind::Pong => Ok(Item::Pong(payload)),
+        ControlKind::Close => close_item(payload),
+    }
+}
+
+/// A close frame: empty, or a code and a reason (RFC 6455 §5.5.1).
+fn close_item(payload: Cow<'_, [u8]>) -> Result<Item<'_>, FrameError> {
+    let code = match *payload {
+        [] => {
+            return Ok(Item::Close {
+                code: None,
+                reason: Cow::Borrowed(""),
+            });
+        }
+        [_] => return Err(FrameError::CloseTooShort),
+        [high, low, ..] => u16::from_be_bytes([high, low]),
+    };
+    if !close_code_may_be_sent(code) {
+        return Err(FrameError::CloseCode(code));
+    }
+    let reason = match payload {
+        Cow::Borrowed(bytes) => std::str::from_utf8(&bytes[2..]).ok().map(Cow::Borrowed),
+        Cow::Owned(mut bytes) => String::from_utf8(bytes.split_off(2)).ok().map(Cow::Owned),
+    };
+    let reason = reason.ok_or(FrameError::CloseReasonNotUtf8)?;
+    Ok(Item::Close {
+        code: Some(code),
+        reason,
+    })
+}

@@ -1,0 +1,102 @@
+//! What a client can do wrong in its frames.
+
+use std::fmt;
+
+use tungstenite::protocol::frame::coding::CloseCode;
+
+/// A rule of RFC 6455 that the client's frames broke; never our own bug.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FrameError {
+    /// A reserved bit is set, and no extension was agreed on (§5.2).
+    ReservedBits,
+    /// The opcode is one of 3 to 7 or 11 to 15 (§5.2).
+    UnknownOpcode(u8),
+    /// A control frame without FIN (§5.5).
+    FragmentedControl,
+    /// A control frame announces more than 125 bytes (§5.5).
+    ControlTooLong,
+    /// The frame has no mask (§5.1).
+    Unmasked,
+    /// The length takes more bytes than it needs (§5.2).
+    LengthNotMinimal,
+    /// The most significant bit of a 64-bit length is set (§5.2).
+    LengthTopBit,
+    /// A continuation frame while no message is under way (§5.4).
+    ContinuationWithoutStart,
+    /// A text or binary frame while another message is under way (§5.4).
+    StartWithinMessage,
+    /// A close frame with a payload of one byte (§5.5.1).
+    CloseTooShort,
+    /// A close frame with a code that may not be sent (§7.4).
+    CloseCode(u16),
+    /// The reason in a close frame is not UTF-8 (§5.5.1).
+    CloseReasonNotUtf8,
+    /// A text message is not UTF-8 (§5.6).
+    TextNotUtf8,
+    /// A message has more than this many bytes (§7.4.1).
+    MessageTooLarge(usize),
+}
+
+impl FrameError {
+    /// The close code the client is told: 1002, 1007 or 1009 (RFC 6455 §7.4.1).
+    #[must_use]
+    pub fn close_code(&self) -> u16 {
+        let code = match self {
+            Self::CloseReasonNotUtf8 | Self::TextNotUtf8 => CloseCode::Invalid,
+            Self::MessageTooLarge(_) => CloseCode::Size,
+            _ => CloseCode::Protocol,
+        };
+        code.into()
+    }
+}
+
+impl fmt::Display for FrameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ReservedBits => f.write_str("reserved bits are set"),
+            Self::UnknownOpcode(opcode) => write!(f, "unknown opcode {opcode}"),
+            Self::FragmentedControl => f.write_str("control frame is fragmented"),
+            Self::ControlTooLong => f.write_str("control frame is longer than 125 bytes"),
+            Self::Unmasked => f.write_str("frame is not masked"),
+            Self::LengthNotMinimal => f.write_str("length is not in its shortest form"),
+            Self::LengthTopBit => f.write_str("length has its top bit set"),
+            Self::ContinuationWithoutStart => f.write_str("continuation without a start"),
+            Self::StartWithinMessage => f.write_str("new message within an unfinished one"),
+            Self::CloseTooShort => f.write_str("close payload is one byte"),
+            Self::CloseCode(code) => write!(f, "close code {code} may not be sent"),
+            Self::CloseReasonNotUtf8 => f.write_str("close reason is not utf-8"),
+            Self::TextNotUtf8 => f.write_str("text is not utf-8"),
+            Self::MessageTooLarge(size_max) => write!(f, "message exceeds {size_max} bytes"),
+        }
+    }
+}
+
+impl std::error::Error for FrameError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bad_text_is_1007_too_much_is_1009_and_the_rest_is_1002() {
+        assert_eq!(FrameError::TextNotUtf8.close_code(), 1007);
+        assert_eq!(FrameError::CloseReasonNotUtf8.close_code(), 1007);
+        assert_eq!(FrameError::MessageTooLarge(1).close_code(), 1009);
+        assert_eq!(FrameError::ReservedBits.close_code(), 1002);
+        assert_eq!(FrameError::CloseCode(1005).close_code(), 1002);
+    }
+
+    #[test]
+    fn errors_are_said_in_lower_case_without_a_full_stop() {
+        for error in [
+            FrameError::UnknownOpcode(11),
+            FrameError::Unmasked,
+            FrameError::MessageTooLarge(65_536),
+        ] {
+            let said = error.to_string();
+            assert_eq!(said, said.to_lowercase());
+            assert!(!said.ends_with('.'), "{said}");
+        }
+    }
+}

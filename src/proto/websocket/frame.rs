@@ -1,0 +1,170 @@
+//! Frames as the server sends them: whole messages, never masked (RFC 6455 §5.1).
+
+use tungstenite::protocol::frame::FrameHeader;
+use tungstenite::protocol::frame::coding::{Data, OpCode};
+
+/// Largest header of a server's frame, in bytes: two, and a 64-bit length.
+pub const HEADER_SIZE_MAX: usize = 10;
+
+/// What a message carries (RFC 6455 §5.6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MessageKind {
+    /// UTF-8, checked when it comes from a client.
+    Text,
+    /// Any bytes.
+    Binary,
+}
+
+impl MessageKind {
+    fn opcode(self) -> OpCode {
+        OpCode::Data(match self {
+            Self::Text => Data::Text,
+            Self::Binary => Data::Binary,
+        })
+    }
+}
+
+/// Appends one message to `out` as one frame, with the shortest header there is.
+///
+/// The payload of a text message must be UTF-8 (RFC 6455 §5.6), which only the caller can know.
+#[inline]
+pub fn encode_message(out: &mut Vec<u8>, kind: MessageKind, payload: &[u8]) {
+    out.reserve(header_size(payload.len()) + payload.len());
+    // The default header is that of a close frame: nothing may be left to it but what is false.
+    let header = FrameHeader {
+        is_final: true,
+        opcode: kind.opcode(),
+        mask: None,
+        ..FrameHeader::default()
+    };
+    header
+        .format(payload.len() as u64, out)
+        .expect("a Vec takes every byte");
+    out.extend_from_slice(payload);
+}
+
+/// Size of the header of a server's frame whose payload has this many bytes: 2, 4 or 10.
+#[must_use]
+pub const fn header_size(payload_size: usize) -> usize {
+    match payload_size {
+        0..=125 => 2,
+        126..=65_535 => 4,
+        _ => HEADER_SIZE_MAX,
+    }
+}
+
+/// Where the frame that `position` falls into ends; `position` itself if it is between two frames.
+///
+/// `frames` is a run of whole frames as the server sends them. Where that doesn't hold (a run that
+/// ends within a frame, a position behind its end), the end of the run is the answer. Takes time
+/// by the number of frames, not of bytes.
+#[must_use]
+pub fn frame_boundary_at_or_after(frames: &[u8], position: usize) -> usize {
+    let mut boundary = 0;
+    while boundary < position {
+        let Some(frame_size) = first_frame_size(&frames[boundary..]) else {
+            return frames.len();
+        };
+        boundary = boundary.saturating_add(frame_size);
+        if boundary > frames.len() {
+            return frames.len();
+        }
+    }
+    boundary
+}
+
+/// Header and payload of the frame that `frames` starts with, in bytes; none if its header is cut.
+fn first_frame_size(frames: &[u8]) -> Option<usize> {
+    let (payload_size, header_size) = match *frames.get(1)? {
+        126 => (
+            u64::from(u16::from_be_bytes(*frames.get(2..)?.first_chunk()?)),
+            4,
+        ),
+        127 => (
+            u64::from_be_bytes(*frames.get(2..)?.first_chunk()?),
+            HEADER_SIZE_MAX,
+        ),
+        payload_size => (u64::from(payload_size), 2),
+    };
+    Some(
+        usize::try_from(payload_size)
+            .ok()?
+            .saturating_add(header_size),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn encoded(kind: MessageKind, payload: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        encode_message(&mut out, kind, payload);
+        out
+    }
+
+    #[test]
+    fn a_short_text_is_the_example_of_rfc_6455_section_5_7() {
+        let frame = encoded(MessageKind::Text, b"Hello");
+        assert_eq!(frame, [0x81, 0x05, 0x48, 0x65, 0x6c, 0x6c, 0x6f]);
+    }
+
+    #[test]
+    fn every_length_takes_the_shortest_form() {
+        let headers: [(usize, &[u8]); 6] = [
+            (0, &[0x82, 0]),
+            (125, &[0x82, 125]),
+            (126, &[0x82, 126, 0, 126]),
+            (127, &[0x82, 126, 0, 127]),
+            (65_535, &[0x82, 126, 0xff, 0xff]),
+            (65_536, &[0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0]),
+        ];
+        for (size, header) in headers {
+            let frame = encoded(MessageKind::Binary, &vec![7; size]);
+            assert_eq!(&frame[..header.len()], header, "payload of {size}");
+            assert_eq!(header_size(size), header.len(), "payload of {size}");
+            assert_eq!(frame.len(), header.len() + size);
+        }
+    }
+
+    #[test]
+    fn a_message_is_appended_to_what_is_there() {
+        let mut out = b"before".to_vec();
+        encode_message(&mut out, MessageKind::Binary, &[1]);
+        assert_eq!(out, b"before\x82\x01\x01");
+    }
+
+    #[test]
+    fn every_position_is_moved_to_the_end_of_its_frame() {
+        let mut run = Vec::new();
+        let mut boundaries = vec![0];
+        for size in [0, 5, 125, 126, 200, 65_535, 65_536, 1] {
+            encode_message(&mut run, MessageKind::Binary, &vec![0xff; size]);
+            boundaries.push(run.len());
+        }
+        let positions = (0..1_000)
+            .chain((1_000..run.len()).step_by(97))
+            .chain([run.len()]);
+        for position in positions {
+            let expected = boundaries.iter().find(|&&end| end >= position).unwrap();
+            assert_eq!(
+                frame_boundary_at_or_after(&run, position),
+                *expected,
+                "at {position}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_run_that_is_cut_or_overrun_ends_where_it_ends() {
+        let run = encoded(MessageKind::Text, &[b'a'; 300]);
+        for cut in 1..run.len() {
+            assert_eq!(frame_boundary_at_or_after(&run[..cut], 1), cut);
+        }
+        assert_eq!(frame_boundary_at_or_after(&run, run.len() + 1), run.len());
+        assert_eq!(
+            frame_boundary_at_or_after(&[0x82, 127, 255, 255, 255, 255, 255, 255, 255, 255], 3),
+            10
+        );
+    }
+}

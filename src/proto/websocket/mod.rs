@@ -1,1 +1,3 @@
 //! The server side of WebSocket (RFC 6455), sans-IO.
+
+pub mod handshake;

@@ -1,1 +1,31 @@
 //! The server side of HTTP/1.1 (RFC 9110, RFC 9112), sans-IO.
+//!
+//! The way of a request is the list of the files: [`parse()`] finds a [`Head`] at the front of the
+//! bytes, [`BodyDecoder`] collects what follows it, a [`Response`] is encoded for the request it
+//! answers, and [`Answers`] lets pipelined answers leave in the order of their requests.
+//!
+//! Nothing here opens a socket or reads a clock, and nothing depends on how the bytes were cut on
+//! their way: the same bytes give the same requests or the same refusal, however they arrive.
+//!
+//! Invariant: what two parsers could read differently is an [`HttpError`], never a guess. After an
+//! error the rest of the stream has no meaning; the connection answers and closes.
+
+pub mod answers;
+pub mod body;
+pub mod error;
+pub mod head;
+pub mod limits;
+pub mod parse;
+pub mod response;
+mod target;
+
+pub use answers::Answers;
+pub use body::{BodyDecoder, Framing};
+pub use error::HttpError;
+pub use head::{Head, Version};
+pub use limits::HttpLimits;
+pub use parse::parse;
+pub use response::{AnswerTo, Response};
+
+/// The interim answer that lets a client go on with its body (RFC 9110 §10.1.1).
+pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";

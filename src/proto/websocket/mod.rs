@@ -13,6 +13,7 @@ pub mod control;
 pub mod decoder;
 pub mod error;
 pub mod frame;
+pub mod handshake;
 mod header;
 pub mod mask;
 #[cfg(test)]

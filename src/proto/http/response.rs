@@ -1,0 +1,408 @@
+//! An answer as data, and its bytes on the wire.
+
+use std::io::Write;
+
+use bytes::Bytes;
+
+use super::head::Version;
+use super::parse::is_token_byte;
+
+/// What the encoder must know of the request that it answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AnswerTo {
+    /// The request was HEAD: the answer has the length of its body, but not the body.
+    pub head_only: bool,
+    /// The connection goes on after the answer.
+    pub keep_alive: bool,
+    /// The version of the request.
+    pub version: Version,
+}
+
+/// An answer to one request: status, fields, body.
+///
+/// Pure data, made anywhere and encoded where the request is known. Content-Length,
+/// Transfer-Encoding, Connection and Date are the encoder's: they can't be set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Response {
+    status: u16,
+    /// Field lines as they go out, each with its CRLF.
+    lines: String,
+    /// 426 and its kin: Upgrade must be listed in Connection (RFC 9110 §7.8).
+    offers_upgrade: bool,
+    body: Bytes,
+}
+
+impl AnswerTo {
+    /// To a request that could not be read: with a body, and the connection closes.
+    pub const REFUSED: Self = Self {
+        head_only: false,
+        keep_alive: false,
+        version: Version::Http11,
+    };
+
+    /// The same, but the connection closes after the answer.
+    #[must_use]
+    pub const fn closing(self) -> Self {
+        Self {
+            keep_alive: false,
+            ..self
+        }
+    }
+}
+
+impl Response {
+    /// An empty answer of a final status, 200 to 599; any other number becomes 500.
+    #[must_use]
+    pub fn new(status: u16) -> Self {
+        Self {
+            status: final_status(status),
+            lines: String::new(),
+            offers_upgrade: false,
+            body: Bytes::new(),
+        }
+    }
+
+    /// 200 with plain text.
+    #[must_use]
+    pub fn text(text: impl Into<Bytes>) -> Self {
+        Self::new(200)
+            .field("Content-Type", "text/plain; charset=utf-8")
+            .body(text)
+    }
+
+    /// 200 with a JSON document, already encoded.
+    #[must_use]
+    pub fn json(document: impl Into<Bytes>) -> Self {
+        Self::new(200)
+            .field("Content-Type", "application/json")
+            .body(document)
+    }
+
+    /// The same answer with another status, as in [`Response::new`].
+    #[must_use]
+    pub fn with_status(mut self, status: u16) -> Self {
+        self.status = final_status(status);
+        self
+    }
+
+    /// Adds a field; Content-Type, which can't stand twice, replaces an earlier one.
+    ///
+    /// What comes from elsewhere can't break out of the line: control characters of the value
+    /// (CR, LF and NUL among them) become spaces, as RFC 9110 §5.5 has it. A field whose name is
+    /// no token is left out, and so are those that belong to the encoder.
+    #[must_use]
+    pub fn field(mut self, name: &str, value: &str) -> Self {
+        if name.is_empty() || !name.bytes().all(is_token_byte) || is_encoders_own(name) {
+            return self;
+        }
+        if name.eq_ignore_ascii_case("content-type") {
+            self.remove(name);
+        }
+        self.offers_upgrade |= name.eq_ignore_ascii_case("upgrade");
+        self.lines.push_str(name);
+        self.lines.push_str(": ");
+        let value = value.trim_matches(|c: char| c == ' ' || c.is_ascii_control());
+        self.lines.extend(value.chars().map(|c| {
+            if c.is_ascii_control() && c != '\t' {
+                ' '
+            } else {
+                c
+            }
+        }));
+        self.lines.push_str("\r\n");
+        self
+    }
+
+    /// Sets the body; its length is told by the encoder.
+    #[must_use]
+    pub fn body(mut self, body: impl Into<Bytes>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    /// The status.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// The fields that were set, in their order.
+    pub fn fields(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.lines
+            .split_terminator("\r\n")
+            .filter_map(|line| line.split_once(": "))
+    }
+
+    /// The body.
+    #[must_use]
+    pub fn content(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// The bytes on the wire; `date` is the moment as in RFC 9110 §5.6.7, from the owner of a clock.
+    #[must_use]
+    pub fn encode(&self, to: AnswerTo, date: &str) -> Vec<u8> {
+        let has_content = !matches!(self.status, 204 | 205 | 304);
+        let body: &[u8] = if has_content && !to.head_only {
+            &self.body
+        } else {
+            &[]
+        };
+        let mut out = Vec::with_capacity(160 + self.lines.len() + body.len());
+        out.extend_from_slice(b"HTTP/1.1 ");
+        push_number(&mut out, u64::from(self.status));
+        push(
+            &mut out,
+            &[
+                " ",
+                reason(self.status),
+                "\r\nDate: ",
+                date,
+                "\r\n",
+                &self.lines,
+            ],
+        );
+        match self.status {
+            // RFC 9110 §8.6 forbids a length in 204; that of a 304 would be the one of the 200.
+            204 | 304 => {}
+            // §15.3.6: a 205 has none, and says so.
+            205 => push(&mut out, &["Content-Length: 0\r\n"]),
+            _ => {
+                out.extend_from_slice(b"Content-Length: ");
+                push_number(&mut out, self.body.len() as u64);
+                out.extend_from_slice(b"\r\n");
+            }
+        }
+        push(&mut out, &[self.connection(to), "\r\n"]);
+        out.extend_from_slice(body);
+        out
+    }
+
+    /// The Connection line: said where it isn't what the version means by itself (RFC 9112 §9.3).
+    fn connection(&self, to: AnswerTo) -> &'static str {
+        match (to.keep_alive, to.version, self.offers_upgrade) {
+            (false, _, false) => "Connection: close\r\n",
+            (false, _, true) => "Connection: close, upgrade\r\n",
+            (true, Version::Http11, false) => "",
+            (true, Version::Http11, true) => "Connection: upgrade\r\n",
+            (true, Version::Http10, false) => "Connection: keep-alive\r\n",
+            (true, Version::Http10, true) => "Connection: keep-alive, upgrade\r\n",
+        }
+    }
+
+    fn remove(&mut self, name: &str) {
+        let is_other = |line: &&str| {
+            let found = line.split_once(':').map(|(found, _)| found);
+            !found.is_some_and(|found| found.eq_ignore_ascii_case(name))
+        };
+        self.lines = self
+            .lines
+            .split_inclusive("\r\n")
+            .filter(is_other)
+            .collect();
+    }
+}
+
+/// 200 with plain text.
+impl From<&str> for Response {
+    fn from(text: &str) -> Self {
+        Self::text(text.to_owned())
+    }
+}
+
+/// 200 with plain text.
+impl From<String> for Response {
+    fn from(text: String) -> Self {
+        Self::text(text)
+    }
+}
+
+/// A handler that answers with 100 or 101 would leave the client waiting for more.
+fn final_status(status: u16) -> u16 {
+    if (200..=599).contains(&status) {
+        status
+    } else {
+        500
+    }
+}
+
+fn is_encoders_own(name: &str) -> bool {
+    ["content-length", "transfer-encoding", "connection", "date"]
+        .iter()
+        .any(|own| name.eq_ignore_ascii_case(own))
+}
+
+fn push(out: &mut Vec<u8>, parts: &[&str]) {
+    for part in parts {
+        out.extend_from_slice(part.as_bytes());
+    }
+}
+
+fn push_number(out: &mut Vec<u8>, number: u64) {
+    write!(out, "{number}").expect("a Vec takes every byte");
+}
+
+/// The reason phrase; a status without a name of its own has an empty one (RFC 9112 §4).
+fn reason(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        201 => "Created",
+        202 => "Accepted",
+        204 => "No Content",
+        205 => "Reset Content",
+        206 => "Partial Content",
+        301 => "Moved Permanently",
+        302 => "Found",
+        303 => "See Other",
+        304 => "Not Modified",
+        307 => "Temporary Redirect",
+        308 => "Permanent Redirect",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        406 => "Not Acceptable",
+        408 => "Request Timeout",
+        409 => "Conflict",
+        410 => "Gone",
+        411 => "Length Required",
+        412 => "Precondition Failed",
+        413 => "Content Too Large",
+        414 => "URI Too Long",
+        415 => "Unsupported Media Type",
+        416 => "Range Not Satisfiable",
+        417 => "Expectation Failed",
+        421 => "Misdirected Request",
+        422 => "Unprocessable Content",
+        426 => "Upgrade Required",
+        428 => "Precondition Required",
+        429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        505 => "HTTP Version Not Supported",
+        507 => "Insufficient Storage",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DATE: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+    const GET: AnswerTo = AnswerTo {
+        head_only: false,
+        keep_alive: true,
+        version: Version::Http11,
+    };
+
+    fn encoded(response: &Response, to: AnswerTo) -> String {
+        String::from_utf8(response.encode(to, DATE)).unwrap()
+    }
+
+    #[test]
+    fn an_answer_has_date_and_length() {
+        let expected = "HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
+             Content-Type: text/plain; charset=utf-8\r\nContent-Length: 5\r\n\r\nhello";
+        assert_eq!(encoded(&"hello".into(), GET), expected);
+        let expected = "HTTP/1.1 404 Not Found\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
+             Content-Length: 0\r\n\r\n";
+        assert_eq!(encoded(&Response::new(404), GET), expected);
+    }
+
+    #[test]
+    fn an_answer_to_head_has_the_length_of_its_body_but_not_the_body() {
+        let text = encoded(
+            &"hello".into(),
+            AnswerTo {
+                head_only: true,
+                ..GET
+            },
+        );
+        assert!(text.ends_with("Content-Length: 5\r\n\r\n"), "{text}");
+    }
+
+    #[test]
+    fn statuses_without_a_body_send_none() {
+        for (status, length) in [(204, ""), (205, "Content-Length: 0\r\n"), (304, "")] {
+            let text = encoded(&Response::new(status).body("hello"), GET);
+            assert!(text.ends_with(&format!("{DATE}\r\n{length}\r\n")), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_connection_is_told_where_the_version_means_something_else() {
+        let http10 = AnswerTo {
+            version: Version::Http10,
+            ..GET
+        };
+        for (to, line) in [
+            (GET, ""),
+            (GET.closing(), "Connection: close\r\n"),
+            (http10, "Connection: keep-alive\r\n"),
+            (http10.closing(), "Connection: close\r\n"),
+        ] {
+            let text = encoded(&Response::new(200), to);
+            assert!(
+                text.ends_with(&format!("Content-Length: 0\r\n{line}\r\n")),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_value_cannot_break_out_of_its_line() {
+        let response = Response::new(200).field("X", " a\r\nSet-Cookie: b\0c\td\u{e9}\r\n");
+        let fields: Vec<_> = response.fields().collect();
+        assert_eq!(fields, [("X", "a  Set-Cookie: b c\td\u{e9}")]);
+    }
+
+    #[test]
+    fn names_that_are_none_and_those_of_the_encoder_are_left_out() {
+        let mut response = Response::new(200);
+        for name in [
+            "",
+            "a b",
+            "a:",
+            "a\r\nb",
+            "\u{e9}",
+            "content-length",
+            "Connection",
+            "DATE",
+            "Transfer-Encoding",
+        ] {
+            response = response.field(name, "1");
+        }
+        assert_eq!(response, Response::new(200));
+    }
+
+    #[test]
+    fn a_content_type_replaces_the_earlier_one_and_other_fields_add_up() {
+        let response = Response::text("<p>")
+            .field("Set-Cookie", "a")
+            .field("content-type", "text/html")
+            .field("Set-Cookie", "b");
+        let fields: Vec<_> = response.fields().collect();
+        assert_eq!(
+            fields,
+            [
+                ("Set-Cookie", "a"),
+                ("content-type", "text/html"),
+                ("Set-Cookie", "b")
+            ]
+        );
+    }
+
+    #[test]
+    fn a_status_that_is_not_final_becomes_500() {
+        for status in [0, 100, 101, 199, 600, u16::MAX] {
+            assert_eq!(Response::new(status).status(), 500, "{status}");
+        }
+        assert!(encoded(&Response::new(599), GET).starts_with("HTTP/1.1 599 \r\n"));
+    }
+}

@@ -1,1 +1,449 @@
-//! To come.
+//! A reactor's mailbox: a queue that always takes what it is given, and a merged wake-up.
+//!
+//! The reactor is *awake* while it runs its turn; only who finds it asleep pays for a wake-up. Just
+//! before it polls, the reactor asks [`Receiver::may_sleep`]; when the poll returns, for whatever
+//! reason, it says [`Receiver::woke`]. How to wake is the caller's: a closure around the
+//! `mio::Waker`.
+//!
+//! Invariant: whatever was sent before the reactor sleeps keeps it from sleeping or wakes it. The
+//! flag is cleared *before* the queue is looked at; `tests/loom.rs` checks it.
+
+use std::fmt;
+use std::sync::{Arc, atomic::AtomicU64};
+
+#[cfg(loom)]
+use loom::sync::atomic::{AtomicU8, Ordering, fence};
+#[cfg(not(loom))]
+use std::sync::atomic::{AtomicU8, Ordering, fence};
+
+#[cfg(not(loom))]
+use crossbeam_channel as queue;
+
+use crate::net::marks::Gauge;
+
+/// In poll, or about to be.
+const ASLEEP: u8 = 0;
+/// Runs its turn, and looks at the queue before it sleeps.
+const AWAKE: u8 = 1;
+/// Awake, and owes one more turn from the beginning.
+const NUDGED: u8 = 2;
+
+/// Whether a reactor must be woken: the merged wake-up without a queue.
+#[derive(Debug)]
+pub struct WakeFlag(AtomicU8);
+
+impl WakeFlag {
+    /// A flag whose reactor is awake.
+    #[must_use]
+    #[allow(clippy::new_without_default, reason = "awake is no obvious default")]
+    pub fn new() -> Self {
+        Self(AtomicU8::new(AWAKE))
+    }
+
+    /// Tells the reactor that something was pushed; calls `wake` if it has to be woken for that.
+    pub fn pushed(&self, wake: impl FnOnce()) {
+        // Either this fence comes first, and the reactor sees the push when it looks; or the
+        // reactor's, and the load here sees it asleep. A load leaves the cache line shared.
+        fence(Ordering::SeqCst);
+        if self.0.load(Ordering::Relaxed) == ASLEEP
+            && self
+                .0
+                .compare_exchange(ASLEEP, AWAKE, Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok()
+        {
+            wake();
+        }
+    }
+
+    /// Has the reactor run one more turn, which sees all that the caller did before; calls `wake`
+    /// if it has to be woken for that.
+    pub fn nudge(&self, wake: impl FnOnce()) {
+        if self.0.swap(NUDGED, Ordering::AcqRel) == ASLEEP {
+            wake();
+        }
+    }
+
+    /// Reactor: whether it may sleep, now that its turn is over; if not, it is awake still.
+    ///
+    /// `is_empty` looks at the queue.
+    pub fn may_sleep(&self, is_empty: impl FnOnce() -> bool) -> bool {
+        let nudged = self.0.swap(ASLEEP, Ordering::AcqRel) == NUDGED;
+        fence(Ordering::SeqCst);
+        let sleep = !nudged && is_empty();
+        if !sleep {
+            self.woke();
+        }
+        sleep
+    }
+
+    /// Reactor: it is out of poll, and needn't be woken until it asks [`WakeFlag::may_sleep`].
+    pub fn woke(&self) {
+        self.0.swap(AWAKE, Ordering::AcqRel);
+    }
+}
+
+/// A new mailbox.
+///
+/// `wake` makes the reactor's poll return, now or when it polls next. `gauge`, if there is one,
+/// counts what is in the mailbox until [`Receiver::settle`].
+pub fn mailbox<T>(
+    gauge: Option<Arc<Gauge>>,
+    wake: impl Fn() + Send + Sync + 'static,
+) -> (Sender<T>, Receiver<T>) {
+    let (sender, receiver) = queue::unbounded();
+    let shared = Arc::new(Shared {
+        flag: WakeFlag::new(),
+        gauge,
+        received_total: AtomicU64::new(0),
+        wakes_total: AtomicU64::new(0),
+        wake: Box::new(wake),
+    });
+    let receiver = Receiver {
+        queue: receiver,
+        shared: shared.clone(),
+        items_taken: 0,
+        bytes_taken: 0,
+    };
+    (
+        Sender {
+            queue: sender,
+            shared,
+        },
+        receiver,
+    )
+}
+
+struct Shared {
+    flag: WakeFlag,
+    gauge: Option<Arc<Gauge>>,
+    /// Written by the receiver only.
+    received_total: AtomicU64,
+    wakes_total: AtomicU64,
+    wake: Box<dyn Fn() + Send + Sync>,
+}
+
+impl Shared {
+    fn wake(&self) {
+        self.wakes_total.fetch_add(1, Ordering::Relaxed);
+        (self.wake)();
+    }
+}
+
+struct Letter<T> {
+    value: T,
+    bytes: usize,
+}
+
+/// The side that any thread may have.
+pub struct Sender<T> {
+    queue: queue::Sender<Letter<T>>,
+    shared: Arc<Shared>,
+}
+
+impl<T> Sender<T> {
+    /// Puts `value`, which counts as `bytes`, into the mailbox; wakes the reactor if it sleeps.
+    ///
+    /// Never waits.
+    ///
+    /// # Errors
+    ///
+    /// The receiver is gone; the value comes back.
+    pub fn send(&self, value: T, bytes: usize) -> Result<(), T> {
+        // Before the push: see `marks`.
+        if let Some(gauge) = &self.shared.gauge {
+            gauge.add(1, bytes);
+        }
+        match self.queue.send(Letter { value, bytes }) {
+            Ok(()) => {
+                self.shared.flag.pushed(|| self.shared.wake());
+                Ok(())
+            }
+            Err(queue::SendError(letter)) => {
+                if let Some(gauge) = &self.shared.gauge {
+                    // Nobody to be woken: nothing will ever be read from this mailbox.
+                    let _ = gauge.take(1, bytes);
+                }
+                Err(letter.value)
+            }
+        }
+    }
+
+    /// Has the reactor run one more turn without sending it anything.
+    ///
+    /// That is how a consumer wakes the reactors it had paused, after [`Gauge::take`] said so.
+    pub fn nudge(&self) {
+        self.shared.flag.nudge(|| self.shared.wake());
+    }
+
+    /// Whether the reactor should be spared: its mailbox is above a high mark.
+    #[must_use]
+    pub fn is_pressed(&self) -> bool {
+        self.shared
+            .gauge
+            .as_ref()
+            .is_some_and(|gauge| gauge.is_pressed())
+    }
+
+    /// The mailbox's gauge, for metrics.
+    #[must_use]
+    pub fn gauge(&self) -> Option<&Gauge> {
+        self.shared.gauge.as_deref()
+    }
+
+    /// Values that the reactor has received since the start.
+    #[must_use]
+    pub fn received_total(&self) -> u64 {
+        self.shared.received_total.load(Ordering::Relaxed)
+    }
+
+    /// Wake-ups that were really made since the start.
+    #[must_use]
+    pub fn wakes_total(&self) -> u64 {
+        self.shared.wakes_total.load(Ordering::Relaxed)
+    }
+}
+
+impl<T> Clone for Sender<T> {
+    fn clone(&self) -> Self {
+        Self {
+            queue: self.queue.clone(),
+            shared: self.shared.clone(),
+        }
+    }
+}
+
+impl<T> fmt::Debug for Sender<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sender")
+            .field("gauge", &self.shared.gauge)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The reactor's side.
+pub struct Receiver<T> {
+    queue: queue::Receiver<Letter<T>>,
+    shared: Arc<Shared>,
+    items_taken: usize,
+    bytes_taken: usize,
+}
+
+impl<T> Receiver<T> {
+    /// The next value, if there is one.
+    pub fn try_recv(&mut self) -> Option<T> {
+        let letter = self.queue.try_recv().ok()?;
+        self.items_taken += 1;
+        self.bytes_taken += letter.bytes;
+        Some(letter.value)
+    }
+
+    /// Takes off the gauge what was received since last time; `true`: the producers must be woken.
+    ///
+    /// Once a turn, when the values are worked off.
+    #[must_use = "paused producers read again only when they are woken"]
+    pub fn settle(&mut self) -> bool {
+        if self.items_taken == 0 {
+            return false;
+        }
+        let received = &self.shared.received_total;
+        let total = received.load(Ordering::Relaxed) + self.items_taken as u64;
+        received.store(total, Ordering::Relaxed);
+        let relieved = (self.shared.gauge.as_ref())
+            .is_some_and(|gauge| gauge.take(self.items_taken, self.bytes_taken));
+        (self.items_taken, self.bytes_taken) = (0, 0);
+        relieved
+    }
+
+    /// Whether the reactor may sleep, asked just before it polls; if not, another turn is due.
+    #[must_use = "to sleep when it may not is to miss a wake-up"]
+    pub fn may_sleep(&self) -> bool {
+        debug_assert_eq!(self.items_taken, 0, "settle before sleeping");
+        self.shared.flag.may_sleep(|| self.queue.is_empty())
+    }
+
+    /// The reactor is out of poll, whoever woke it: senders needn't wake it now.
+    pub fn woke(&self) {
+        self.shared.flag.woke();
+    }
+}
+
+/// What nobody will receive presses nobody.
+impl<T> Drop for Receiver<T> {
+    fn drop(&mut self) {
+        while self.try_recv().is_some() {}
+        let _ = self.settle();
+    }
+}
+
+impl<T> fmt::Debug for Receiver<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Receiver")
+            .field("gauge", &self.shared.gauge)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Stands in for crossbeam's channel, which loom can't look into.
+#[cfg(loom)]
+mod queue {
+    use std::collections::VecDeque;
+
+    use loom::sync::{Arc, Mutex, MutexGuard};
+
+    pub struct SendError<T>(pub T);
+
+    pub struct Sender<T>(Arc<Mutex<VecDeque<T>>>);
+
+    pub struct Receiver<T>(Arc<Mutex<VecDeque<T>>>);
+
+    pub fn unbounded<T>() -> (Sender<T>, Receiver<T>) {
+        let queue = Arc::new(Mutex::new(VecDeque::new()));
+        (Sender(queue.clone()), Receiver(queue))
+    }
+
+    fn lock<T>(queue: &Mutex<VecDeque<T>>) -> MutexGuard<'_, VecDeque<T>> {
+        queue
+            .lock()
+            .expect("nobody panics while pushing or popping")
+    }
+
+    impl<T> Sender<T> {
+        pub fn send(&self, value: T) -> Result<(), SendError<T>> {
+            lock(&self.0).push_back(value);
+            Ok(())
+        }
+    }
+
+    impl<T> Clone for Sender<T> {
+        fn clone(&self) -> Self {
+            Self(self.0.clone())
+        }
+    }
+
+    impl<T> Receiver<T> {
+        pub fn try_recv(&self) -> Result<T, ()> {
+            lock(&self.0).pop_front().ok_or(())
+        }
+
+        pub fn is_empty(&self) -> bool {
+            lock(&self.0).is_empty()
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::net::marks::Marks;
+
+    fn silent<T>(gauge: Option<Arc<Gauge>>) -> (Sender<T>, Receiver<T>) {
+        mailbox(gauge, || {})
+    }
+
+    #[test]
+    fn only_the_first_of_many_sends_wakes_a_sleeper() {
+        let (sender, mut receiver) = silent(None);
+        sender.send(0, 0).unwrap();
+        assert_eq!(sender.wakes_total(), 0, "it was awake");
+        assert!(!receiver.may_sleep(), "something is there");
+        assert_eq!(receiver.try_recv(), Some(0));
+        assert!(!receiver.settle());
+        assert!(receiver.may_sleep());
+        for value in 1..=100 {
+            sender.send(value, 0).unwrap();
+        }
+        assert_eq!(sender.wakes_total(), 1);
+        receiver.woke();
+        let received: Vec<_> = std::iter::from_fn(|| receiver.try_recv()).collect();
+        assert_eq!(received, (1..=100).collect::<Vec<_>>());
+        assert!(!receiver.settle());
+        assert_eq!(sender.received_total(), 101);
+    }
+
+    #[test]
+    fn a_reactor_that_woke_by_itself_is_not_woken_again() {
+        let (sender, receiver) = silent(None);
+        assert!(receiver.may_sleep());
+        receiver.woke();
+        sender.send((), 0).unwrap();
+        assert_eq!(sender.wakes_total(), 0);
+        assert!(!receiver.may_sleep());
+    }
+
+    #[test]
+    fn a_nudge_costs_a_sleeper_one_wake_up_and_an_awake_one_another_turn() {
+        let (sender, receiver) = silent::<()>(None);
+        sender.nudge();
+        assert_eq!(sender.wakes_total(), 0);
+        assert!(!receiver.may_sleep());
+        assert!(receiver.may_sleep(), "one turn was asked for");
+        sender.nudge();
+        sender.nudge();
+        assert_eq!(sender.wakes_total(), 1);
+    }
+
+    #[test]
+    fn pressure_lasts_from_the_send_to_the_end_of_the_turn() {
+        let marks = Marks {
+            items_high: 9,
+            items_low: 9,
+            bytes_high: 10,
+            bytes_low: 0,
+        };
+        let gauge = Arc::new(Gauge::new(marks));
+        let (sender, mut receiver) = silent(Some(gauge.clone()));
+        sender.send("large", 11).unwrap();
+        assert!(sender.is_pressed());
+        assert_eq!(receiver.try_recv(), Some("large"));
+        assert!(sender.is_pressed(), "it is being worked off");
+        assert!(receiver.settle());
+        assert!(!sender.is_pressed());
+        assert_eq!((gauge.items(), gauge.bytes_peak()), (0, 11));
+    }
+
+    #[test]
+    fn a_mailbox_without_a_reader_gives_the_value_back_and_presses_nobody() {
+        let marks = Marks {
+            items_high: 0,
+            items_low: 0,
+            bytes_high: 0,
+            bytes_low: 0,
+        };
+        let (sender, receiver) = silent(Some(Arc::new(Gauge::new(marks))));
+        sender.send("unread", 1).unwrap();
+        assert!(sender.is_pressed());
+        drop(receiver);
+        assert!(!sender.is_pressed());
+        assert_eq!(sender.send("refused", 1), Err("refused"));
+        assert!(!sender.is_pressed());
+    }
+
+    #[test]
+    fn nothing_sent_by_four_threads_is_lost_between_polls() {
+        const EACH: usize = 5_000;
+        let mut poll = mio::Poll::new().unwrap();
+        let waker = mio::Waker::new(poll.registry(), mio::Token(0)).unwrap();
+        let (sender, mut receiver) = mailbox(None, move || waker.wake().unwrap());
+        let mut received = 0;
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                let sender = sender.clone();
+                scope.spawn(move || (0..EACH).for_each(|value| sender.send(value, 1).unwrap()));
+            }
+            let mut events = mio::Events::with_capacity(4);
+            while received < 4 * EACH {
+                if receiver.may_sleep() {
+                    poll.poll(&mut events, Some(Duration::from_secs(10)))
+                        .unwrap();
+                    assert!(!events.is_empty(), "slept through {received}");
+                    receiver.woke();
+                }
+                received += std::iter::from_fn(|| receiver.try_recv()).count();
+                let _ = receiver.settle();
+            }
+        });
+        assert_eq!(sender.received_total(), received as u64);
+    }
+}

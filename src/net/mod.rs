@@ -2,4 +2,5 @@
 
 pub mod mailbox;
 pub mod marks;
+pub mod topics;
 pub mod wheel;

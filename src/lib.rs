@@ -2,4 +2,3 @@
 
 pub mod net;
 pub mod proto;
-pub mod server;

@@ -3,6 +3,7 @@
 //! Bytes and time go in, events and bytes come out. Nothing in here opens a socket, reads a clock
 //! or takes a lock, so every test invents its own time and cuts its input wherever it likes.
 
+pub mod connection;
 pub mod http;
 pub mod tick;
 pub mod websocket;

@@ -1,3 +1,3 @@
 //! Layer 3: the library's face.
 
-pub mod process;
+

@@ -1,15 +1,12 @@
 //! Pipelining: answers leave in the order of their requests (RFC 9112 §9.3.2).
 //!
 //! A request that was read gets a serial number; its answer may come at any time and from anywhere,
-//! and leaves when all before it have left.
-//!
-//! Invariant: nothing leaves after an answer that closes the connection.
+//! and leaves when all before it have left. It is encoded only then, since whether it is the last
+//! one isn't known before.
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
-
-use super::response::AnswerTo;
+use super::response::{AnswerTo, Response};
 
 /// The requests of one connection whose answers haven't left, oldest first.
 ///
@@ -21,13 +18,12 @@ pub struct Answers {
     later: VecDeque<Slot>,
     /// The serial number of `oldest`, or of the next request where there is none.
     serial: u32,
-    closed: bool,
 }
 
 #[derive(Debug)]
 struct Slot {
     to: AnswerTo,
-    answer: Option<(Bytes, bool)>,
+    answer: Option<Response>,
 }
 
 impl Answers {
@@ -51,55 +47,35 @@ impl Answers {
         serial
     }
 
-    /// What the encoder must know of a request; `None` where it doesn't wait for an answer any more.
-    #[must_use]
-    pub fn answer_to(&self, serial: u32) -> Option<AnswerTo> {
-        let slot = match serial.wrapping_sub(self.serial) {
-            0 => self.oldest.as_ref(),
-            later => self.later.get(later as usize - 1),
-        };
-        slot.filter(|slot| slot.answer.is_none())
-            .map(|slot| slot.to)
-    }
-
-    /// Fills in an encoded answer; `close_after` ends the connection once it has left.
+    /// Fills in an answer.
     ///
-    /// False where the request doesn't wait any more: answered already, or cut off by an answer
-    /// that closed. Then nothing is changed.
-    pub fn fill(&mut self, serial: u32, encoded: Bytes, close_after: bool) -> bool {
+    /// False where the request doesn't wait any more, since it was answered already. Then nothing
+    /// is changed.
+    pub fn fill(&mut self, serial: u32, response: Response) -> bool {
         let slot = match serial.wrapping_sub(self.serial) {
             0 => self.oldest.as_mut(),
             later => self.later.get_mut(later as usize - 1),
         };
         match slot {
             Some(slot) if slot.answer.is_none() => {
-                slot.answer = Some((encoded, close_after));
+                slot.answer = Some(response);
                 true
             }
             _ => false,
         }
     }
 
-    /// The next answer that may leave, and whether the connection closes after it.
-    ///
-    /// After one that closes, nobody waits any more and later requests get nothing.
-    pub fn next_answer(&mut self) -> Option<(Bytes, bool)> {
-        if self.closed {
-            return None;
-        }
-        let (encoded, close_after) = self.oldest.as_mut()?.answer.take()?;
+    /// The next answer that may leave, and what its encoder must know of the request.
+    pub fn next_answer(&mut self) -> Option<(AnswerTo, Response)> {
+        let slot = self.oldest.as_mut()?;
+        let response = slot.answer.take()?;
+        let to = slot.to;
         self.serial = self.serial.wrapping_add(1);
         self.oldest = self.later.pop_front();
-        if close_after {
-            self.serial = self.serial.wrapping_add(self.waiting() as u32);
-            self.oldest = None;
-            self.later.clear();
-            self.closed = true;
-        }
         if self.later.is_empty() {
             self.later = VecDeque::new();
         }
-        Some((encoded, close_after))
+        Some((to, response))
     }
 
     /// How many requests wait for their answers to leave.
@@ -118,27 +94,22 @@ mod tests {
         ..AnswerTo::REFUSED
     };
 
-    fn bytes(text: &'static str) -> Bytes {
-        Bytes::from_static(text.as_bytes())
+    fn left(answers: &mut Answers) -> Vec<u16> {
+        std::iter::from_fn(|| answers.next_answer())
+            .map(|(_, response)| response.status())
+            .collect()
     }
 
     #[test]
     fn an_answer_waits_for_all_before_it() {
         let mut answers = Answers::new();
         let [a, b, c] = [answers.begin(GET), answers.begin(GET), answers.begin(GET)];
-        assert!(answers.fill(c, bytes("c"), false));
-        assert!(answers.fill(b, bytes("b"), false));
-        assert_eq!((answers.next_answer(), answers.waiting()), (None, 3));
-        assert!(answers.fill(a, bytes("a"), false));
-        let left: Vec<_> = std::iter::from_fn(|| answers.next_answer()).collect();
-        assert_eq!(
-            left,
-            [
-                (bytes("a"), false),
-                (bytes("b"), false),
-                (bytes("c"), false)
-            ]
-        );
+        assert!(answers.fill(c, Response::new(203)));
+        assert!(answers.fill(b, Response::new(202)));
+        assert!(answers.next_answer().is_none());
+        assert_eq!(answers.waiting(), 3);
+        assert!(answers.fill(a, Response::new(201)));
+        assert_eq!(left(&mut answers), [201, 202, 203]);
         assert_eq!(answers.waiting(), 0);
     }
 
@@ -146,57 +117,26 @@ mod tests {
     fn an_answer_is_taken_once() {
         let mut answers = Answers::new();
         let (a, b) = (answers.begin(GET), answers.begin(GET));
-        assert!(answers.fill(a, bytes("a"), false));
-        assert!(!answers.fill(a, bytes("again"), true));
-        assert_eq!(answers.answer_to(a), None);
-        assert_eq!(answers.next_answer(), Some((bytes("a"), false)));
-        assert!(!answers.fill(a, bytes("late"), false));
-        assert!(!answers.fill(b + 1, bytes("early"), false));
-        assert_eq!(answers.answer_to(b), Some(GET));
-        assert_eq!(answers.waiting(), 1);
+        assert!(answers.fill(a, Response::new(201)));
+        assert!(!answers.fill(a, Response::new(500)));
+        assert_eq!(left(&mut answers), [201]);
+        assert!(!answers.fill(a, Response::new(500)), "it has left");
+        assert!(answers.fill(b, Response::new(202)));
+        assert!(
+            !answers.fill(b.wrapping_add(1), Response::new(500)),
+            "not asked yet"
+        );
+        assert_eq!(left(&mut answers), [202]);
     }
 
     #[test]
-    fn nothing_leaves_after_an_answer_that_closes() {
-        let mut answers = Answers::new();
-        let [a, b, c] = [answers.begin(GET), answers.begin(GET), answers.begin(GET)];
-        assert!(answers.fill(c, bytes("c"), false) && answers.fill(a, bytes("a"), true));
-        assert_eq!(answers.next_answer(), Some((bytes("a"), true)));
-        assert_eq!((answers.next_answer(), answers.waiting()), (None, 0));
-        assert!(!answers.fill(b, bytes("b"), false));
-        let d = answers.begin(GET);
-        assert!(![a, b, c].contains(&d));
-        answers.fill(d, bytes("d"), false);
-        assert_eq!(answers.next_answer(), None);
-    }
-
-    #[test]
-    fn a_connection_that_does_not_pipeline_needs_no_heap() {
+    fn a_connection_that_does_not_pipeline_owns_no_heap() {
         let mut answers = Answers::new();
         for _ in 0..3 {
             let serial = answers.begin(GET);
-            answers.fill(serial, bytes("a"), false);
-            answers.next_answer().unwrap();
-            assert_eq!(answers.later.capacity(), 0);
-        }
-        let serials = [answers.begin(GET), answers.begin(GET)];
-        for serial in serials {
-            answers.fill(serial, bytes("a"), false);
-            answers.next_answer().unwrap();
+            assert!(answers.fill(serial, Response::new(200)));
+            assert_eq!(left(&mut answers), [200]);
         }
         assert_eq!(answers.later.capacity(), 0);
-    }
-
-    #[test]
-    fn serial_numbers_wrap_around() {
-        let mut answers = Answers {
-            serial: u32::MAX,
-            ..Answers::default()
-        };
-        let (a, b) = (answers.begin(GET), answers.begin(GET));
-        assert_eq!((a, b), (u32::MAX, 0));
-        assert!(answers.fill(b, bytes("b"), false) && answers.fill(a, bytes("a"), false));
-        assert_eq!(answers.next_answer(), Some((bytes("a"), false)));
-        assert_eq!(answers.next_answer(), Some((bytes("b"), false)));
     }
 }

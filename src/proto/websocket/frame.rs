@@ -1,5 +1,6 @@
 //! Frames as the server sends them: whole messages, never masked (RFC 6455 §5.1).
 
+use bytes::BufMut;
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Data, OpCode};
 
@@ -26,10 +27,9 @@ impl MessageKind {
 
 /// Appends one message to `out` as one frame, with the shortest header there is.
 ///
-/// The payload of a text message must be UTF-8 (RFC 6455 §5.6), which only the caller can know.
+/// `out` is a buffer that grows, such as a `Vec` or a `BytesMut`. The payload of a text message must be UTF-8 (RFC 6455 §5.6), which only the caller can know.
 #[inline]
-pub fn encode_message(out: &mut Vec<u8>, kind: MessageKind, payload: &[u8]) {
-    out.reserve(header_size(payload.len()) + payload.len());
+pub fn encode_message(out: &mut impl BufMut, kind: MessageKind, payload: &[u8]) {
     // The default header is that of a close frame: nothing may be left to it but what is false.
     let header = FrameHeader {
         is_final: true,
@@ -38,9 +38,9 @@ pub fn encode_message(out: &mut Vec<u8>, kind: MessageKind, payload: &[u8]) {
         ..FrameHeader::default()
     };
     header
-        .format(payload.len() as u64, out)
-        .expect("a Vec takes every byte");
-    out.extend_from_slice(payload);
+        .format(payload.len() as u64, &mut (&mut *out).writer())
+        .expect("a growing buffer takes every byte");
+    out.put_slice(payload);
 }
 
 /// Size of the header of a server's frame whose payload has this many bytes: 2, 4 or 10.

@@ -1,0 +1,91 @@
+//! The bytes that wait for slow readers, over all connections of a server.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use bytes::Bytes;
+
+/// Counts what waits in all outboxes against one bound.
+///
+/// A frame shared by many receivers counts once, for as long as anyone still needs it; a frame of
+/// one receiver counts with what its socket didn't take.
+#[derive(Debug)]
+pub struct OutboxBudget {
+    bytes: AtomicUsize,
+    bytes_max: usize,
+}
+
+impl OutboxBudget {
+    /// A budget of `bytes_max` bytes.
+    #[must_use]
+    pub fn new(bytes_max: usize) -> Arc<Self> {
+        Arc::new(Self {
+            bytes: AtomicUsize::new(0),
+            bytes_max,
+        })
+    }
+
+    /// Bytes that wait now.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(Relaxed)
+    }
+
+    /// Whether the slowest readers have to go.
+    #[must_use]
+    pub fn is_exceeded(&self) -> bool {
+        self.bytes() > self.bytes_max
+    }
+
+    pub(crate) fn add(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes, Relaxed);
+    }
+
+    pub(crate) fn remove(&self, bytes: usize) {
+        self.bytes.fetch_sub(bytes, Relaxed);
+    }
+
+    /// A frame for many receivers, counted until the last of them let it go.
+    #[must_use]
+    pub fn shared(self: &Arc<Self>, frame: Vec<u8>) -> Bytes {
+        self.add(frame.len());
+        Bytes::from_owner(Counted {
+            frame,
+            budget: Arc::clone(self),
+        })
+    }
+}
+
+struct Counted {
+    frame: Vec<u8>,
+    budget: Arc<OutboxBudget>,
+}
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.frame
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.budget.remove(self.frame.len());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shared_frame_counts_once_until_its_last_receiver_let_it_go() {
+        let budget = OutboxBudget::new(4);
+        let frame = budget.shared(vec![0; 5]);
+        let receivers = vec![frame.clone(); 1_000];
+        drop(frame);
+        assert_eq!(budget.bytes(), 5);
+        assert!(budget.is_exceeded());
+        drop(receivers);
+        assert_eq!(budget.bytes(), 0);
+    }
+}

@@ -1,0 +1,174 @@
+//! What the other threads ask of a reactor.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use mio::net::TcpStream;
+
+use super::Fd;
+use crate::proto::http::Response;
+
+/// One thing to do, as plain owned data.
+#[derive(Debug)]
+pub enum Command {
+    /// Send the whole frames that stand at `start..end` in the batch's `frames`.
+    Push {
+        /// To whom; a connection that is gone, or closes, gets nothing.
+        fd: Fd,
+        /// First byte.
+        start: u32,
+        /// Behind the last byte.
+        end: u32,
+    },
+    /// Send a whole frame that is too large to be copied into a batch.
+    PushLarge {
+        /// To whom.
+        fd: Fd,
+        /// One encoded frame.
+        frame: Bytes,
+    },
+    /// Send one frame to all members of a topic.
+    Publish {
+        /// The topic's name.
+        topic: Arc<str>,
+        /// One encoded frame, shared by all receivers.
+        frame: Bytes,
+    },
+    /// Send one frame to every WebSocket.
+    Broadcast(Bytes),
+    /// Make a connection a member of a topic.
+    Subscribe {
+        /// Whom.
+        fd: Fd,
+        /// The topic's name.
+        topic: Arc<str>,
+        /// Whole frames to send before anything of the topic; may be empty.
+        frames_first: Bytes,
+    },
+    /// End a membership.
+    Unsubscribe {
+        /// Whose.
+        fd: Fd,
+        /// The topic's name.
+        topic: Arc<str>,
+    },
+    /// Start the close handshake of a WebSocket.
+    Disconnect {
+        /// Whose.
+        fd: Fd,
+        /// Close code of RFC 6455 §7.4.
+        code: u16,
+        /// At most 123 bytes are sent.
+        reason: Box<str>,
+    },
+    /// Answer an HTTP request.
+    Answer {
+        /// The connection it came from.
+        fd: Fd,
+        /// Which of its requests.
+        serial: u32,
+        /// What to say.
+        response: Box<Response>,
+    },
+    /// Own this connection from now on.
+    Adopt(TcpStream),
+    /// Run a timer: tell the owner of the events once `after_ms` have passed.
+    StartTimer {
+        /// Its name.
+        timer: u64,
+        /// Milliseconds from now; and between two times if it repeats.
+        after_ms: u64,
+        /// Whether it goes on.
+        repeats: bool,
+    },
+    /// Forget a timer.
+    ClearTimer(u64),
+    /// Take no more connections, answer what is under way, close everything.
+    Drain,
+    /// Cut what is still open, and end.
+    Stop,
+}
+
+/// Commands for one reactor, with the frames that its pushes name.
+#[derive(Debug, Default)]
+pub struct CommandBatch {
+    /// In the order in which they are carried out.
+    pub commands: Vec<Command>,
+    /// Encoded frames, whole.
+    pub frames: Bytes,
+}
+
+impl CommandBatch {
+    /// A batch of one command that needs no frames.
+    #[must_use]
+    pub fn of(command: Command) -> Self {
+        Self {
+            commands: vec![command],
+            frames: Bytes::new(),
+        }
+    }
+
+    /// Bytes that this batch keeps in memory, for the mailbox's marks.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.frames.len() + self.commands.len() * size_of::<Command>()
+    }
+}
+
+/// Collects commands for one reactor until they are sent as one batch.
+#[derive(Debug, Default)]
+pub struct Outgoing {
+    commands: Vec<Command>,
+    frames: BytesMut,
+}
+
+impl Outgoing {
+    /// Adds a command that brings its own frames, if any.
+    pub fn put(&mut self, command: Command) {
+        self.commands.push(command);
+    }
+
+    /// Adds a push whose frame `encode` appends. Pushes to one connection in a row become one.
+    pub fn push(&mut self, fd: Fd, encode: impl FnOnce(&mut BytesMut)) {
+        let start = self.frames.len() as u32;
+        encode(&mut self.frames);
+        let new_end = self.frames.len() as u32;
+        match self.commands.last_mut() {
+            Some(Command::Push { fd: last, end, .. }) if *last == fd => *end = new_end,
+            _ => self.commands.push(Command::Push {
+                fd,
+                start,
+                end: new_end,
+            }),
+        }
+    }
+
+    /// The connection that the last command pushed to, if it was a push.
+    #[must_use]
+    pub fn last_pushed(&self) -> Option<Fd> {
+        match self.commands.last() {
+            Some(Command::Push { fd, .. }) => Some(*fd),
+            _ => None,
+        }
+    }
+
+    /// Whether there is anything to send.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.commands.is_empty()
+    }
+
+    /// Encoded bytes that wait in here.
+    #[must_use]
+    pub fn frame_bytes(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// Takes everything out as one batch.
+    pub fn take(&mut self) -> CommandBatch {
+        CommandBatch {
+            commands: std::mem::take(&mut self.commands),
+            frames: self.frames.split().freeze(),
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! What a reactor counts; written by it alone, read by anyone.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// One number with a single writer.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `n`. Only the owner may: a plain load and store, no locked instruction.
+    pub(crate) fn add(&self, n: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
+    }
+
+    /// Takes `n` off.
+    pub(crate) fn sub(&self, n: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_sub(n), Relaxed);
+    }
+
+    pub(crate) fn set(&self, n: u64) {
+        self.0.store(n, Relaxed);
+    }
+
+    /// The number as it stands.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// The numbers of one reactor.
+        #[derive(Debug, Default)]
+        pub struct Counters { $($(#[$doc])* pub $name: Counter,)* }
+
+        /// The numbers of one reactor, or of several added up, at one moment.
+        #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+        pub struct CounterValues { $($(#[$doc])* pub $name: u64,)* }
+
+        impl Counters {
+            /// Adds these numbers to `values`.
+            pub fn add_to(&self, values: &mut CounterValues) {
+                $(values.$name += self.$name.get();)*
+            }
+        }
+
+        impl CounterValues {
+            /// Name and value of each number.
+            #[must_use]
+            pub fn named(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($name), self.$name),)*]
+            }
+        }
+    };
+}
+
+counters! {
+    /// WebSockets open now.
+    websockets,
+    /// Connection slots in use now: connections of both kinds, and those on their way out.
+    slots,
+    /// Timers set now.
+    timers,
+    /// Topics with a member now.
+    topics,
+    /// Memberships of connections in topics now.
+    subscriptions,
+    /// Connections whose outbox holds something now.
+    backlogged,
+    /// Connections not read from now, since their own outbox or answers have to go out first.
+    paused,
+    /// Connections not read from now, since their worker or a mailbox has too much waiting.
+    held,
+    /// Connections accepted so far.
+    accepted,
+    /// Connections refused since `connections_max` were there.
+    refused,
+    /// Accepts that failed for want of descriptors.
+    accept_failures,
+    /// HTTP requests handed to a handler, or answered without one.
+    requests,
+    /// Messages received.
+    messages_in,
+    /// Bytes received.
+    bytes_in,
+    /// Runs of frames put into an outbox: one a connection for pushes in a row, one a member for a
+    /// publish.
+    deliveries,
+    /// Bytes sent.
+    bytes_out,
+    /// Pushes for a connection that was gone or closing.
+    pushes_late,
+    /// Subscriptions refused since the connection or the reactor had too many.
+    subscriptions_refused,
+    /// WebSockets closed with 4008.
+    slow_readers,
+    /// WebSockets closed with 4010.
+    ping_timeouts,
+    /// WebSockets closed for breaking the protocol.
+    violations,
+    /// Pings sent.
+    pings,
+    /// Commands carried out.
+    commands,
+    /// Times the reactor went through its loop.
+    turns,
+    /// Calls of `read`.
+    reads,
+    /// Calls of `write` or `writev`.
+    writes,
+    /// Connections cut at the end of a stop.
+    cut,
+    /// Requests left without an answer at the end of a stop.
+    unanswered,
+}

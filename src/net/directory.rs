@@ -1,0 +1,142 @@
+//! Who is connected: what any thread may ask without waiting for a reactor.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::SystemTime;
+
+use super::Fd;
+
+/// The connections of one reactor. Only the reactor adds and removes; a lock is taken once a
+/// connection and once a batch of commands, never once a message, and nothing waits under it.
+#[derive(Debug, Default)]
+pub struct Directory {
+    entries: RwLock<Entries>,
+}
+
+type Entries = HashMap<u64, Entry, foldhash::fast::FixedState>;
+
+/// What is known of one connection.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// Where the reactor keeps it.
+    pub(crate) slot: u32,
+    /// Whether the handshake is done and no Close was seen.
+    pub established: bool,
+    /// The other end.
+    pub peer: SocketAddr,
+    /// When it was accepted.
+    pub connected_at: SystemTime,
+    /// The user it is bound to.
+    pub user: Option<Arc<str>>,
+}
+
+/// Why a connection couldn't be bound to a user.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BindError {
+    /// It isn't there, or is no WebSocket.
+    #[error("no established connection {0}")]
+    NotEstablished(Fd),
+    /// It belongs to somebody else until it is unbound.
+    #[error("connection {0} is bound to another user")]
+    BoundToAnother(Fd),
+}
+
+impl Directory {
+    /// What is known of `fd`, if it is connected.
+    #[must_use]
+    pub fn find(&self, fd: Fd) -> Option<Entry> {
+        self.read().get(&fd.0).cloned()
+    }
+
+    /// Whether `fd` is connected.
+    #[must_use]
+    pub fn exists(&self, fd: Fd) -> bool {
+        self.read().contains_key(&fd.0)
+    }
+
+    /// Whether `fd` is an open WebSocket.
+    #[must_use]
+    pub fn is_established(&self, fd: Fd) -> bool {
+        self.read()
+            .get(&fd.0)
+            .is_some_and(|entry| entry.established)
+    }
+
+    /// Adds to `fds` all that are connected and greater than `after`.
+    pub fn collect_after(&self, after: Fd, fds: &mut Vec<Fd>) {
+        fds.extend(
+            self.read()
+                .keys()
+                .copied()
+                .filter(|fd| *fd > after.0)
+                .map(Fd),
+        );
+    }
+
+    /// Binds `fd` to `user`. To the same user again is fine.
+    ///
+    /// # Errors
+    ///
+    /// [`BindError`]; nothing changed then.
+    pub fn bind(&self, fd: Fd, user: &Arc<str>) -> Result<(), BindError> {
+        let mut entries = self.write();
+        let entry = entries.get_mut(&fd.0).filter(|entry| entry.established);
+        let entry = entry.ok_or(BindError::NotEstablished(fd))?;
+        match &entry.user {
+            Some(bound) if bound != user => Err(BindError::BoundToAnother(fd)),
+            Some(_) => Ok(()),
+            None => {
+                entry.user = Some(Arc::clone(user));
+                Ok(())
+            }
+        }
+    }
+
+    /// Ends the binding of `fd`, and says to whom it was.
+    pub fn unbind(&self, fd: Fd) -> Option<Arc<str>> {
+        self.write().get_mut(&fd.0)?.user.take()
+    }
+
+    pub(crate) fn insert(&self, fd: Fd, entry: Entry) {
+        self.write().insert(fd.0, entry);
+    }
+
+    pub(crate) fn establish(&self, fd: Fd) {
+        if let Some(entry) = self.write().get_mut(&fd.0) {
+            entry.established = true;
+        }
+    }
+
+    pub(crate) fn remove(&self, fd: Fd) {
+        let mut entries = self.write();
+        entries.remove(&fd.0);
+        // A crowd that left must not leave its table behind.
+        if entries.is_empty() {
+            entries.shrink_to_fit();
+        }
+    }
+
+    /// The slots, for a reactor that looks up many in a row.
+    pub(crate) fn slots(&self) -> SlotsByFd<'_> {
+        SlotsByFd(self.read())
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Entries> {
+        self.entries.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Entries> {
+        self.entries.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A view of one directory that stays as it is while it is held.
+#[derive(Debug)]
+pub(crate) struct SlotsByFd<'a>(RwLockReadGuard<'a, Entries>);
+
+impl SlotsByFd<'_> {
+    pub(crate) fn slot_of(&self, fd: Fd) -> Option<u32> {
+        self.0.get(&fd.0).map(|entry| entry.slot)
+    }
+}

@@ -1,0 +1,115 @@
+//! New connections: accepting, dealing out, taking in.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::time::SystemTime;
+
+use mio::Interest;
+use mio::net::TcpStream;
+
+use super::send;
+use super::{Due, Owner, Reactor};
+use crate::net::command::Command;
+use crate::net::directory::Entry;
+use crate::net::listener::Accepted;
+use crate::net::outbox::Outbox;
+use crate::net::slots::{Phase, Reading, Slot};
+use crate::proto::Tick;
+use crate::proto::connection::Connection;
+
+/// Time until accepting is tried again after descriptors ran out, in milliseconds.
+const ACCEPT_RETRY_MS: u64 = 100;
+
+/// Sent, as far as the socket takes it, to a connection that is one too many.
+const OVER_CAPACITY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\n\
+    Content-Length: 0\r\nConnection: close\r\n\r\n";
+
+impl<O: Owner> Reactor<O> {
+    /// Takes everything that waits at one listener.
+    pub(super) fn accept_all(&mut self, listener: usize) {
+        while let Some(acceptor) = self.acceptors.get_mut(listener) {
+            match acceptor.accept() {
+                Accepted::Connection(socket, peer) => self.deal(socket, peer),
+                Accepted::Lost => {}
+                Accepted::Exhausted(error) => {
+                    self.shared.counters.accept_failures.add(1);
+                    tracing::warn!(%error, "no descriptor for a new connection; one was refused");
+                    self.set_timer(ACCEPT_RETRY_MS, Due::Accept);
+                    return;
+                }
+                Accepted::None => return,
+            }
+        }
+    }
+
+    pub(super) fn accept_from_all_listeners(&mut self) {
+        for listener in 0..self.acceptors.len() {
+            self.accept_all(listener);
+        }
+    }
+
+    /// Gives each reactor its turn; while stopping, others may be gone, so it stays here.
+    fn deal(&mut self, socket: TcpStream, peer: SocketAddr) {
+        self.next_peer = (self.next_peer + 1) % self.peers.len();
+        if self.next_peer == self.id || self.drain.is_some() {
+            self.adopt(socket, peer);
+        } else {
+            send(&self.peers[self.next_peer], Command::Adopt(socket));
+        }
+    }
+
+    /// Makes a connection one of this reactor's.
+    pub(super) fn adopt(&mut self, mut socket: TcpStream, peer: SocketAddr) {
+        if self.slots.len() >= self.context.limits.connections_max {
+            self.shared.counters.refused.add(1);
+            // A fresh socket's buffer takes these few bytes; if not, the cut says enough.
+            let _ = socket.write(OVER_CAPACITY);
+            return;
+        }
+        let id = self.slots.next_id();
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if let Err(error) = self
+            .poll
+            .registry()
+            .register(&mut socket, id.token(), interest)
+        {
+            tracing::warn!(%error, "a new connection can't be watched");
+            return;
+        }
+        let fd = self.fds.next();
+        let now = self.context.clock.now();
+        self.slots.insert(Slot {
+            socket,
+            fd,
+            connection: Connection::new(now, spread(fd.0)),
+            outbox: Outbox::new(),
+            timer: None,
+            armed: Tick::NEVER,
+            stalled: Tick::NEVER,
+            cut_at: Tick::NEVER,
+            phase: Phase::Live,
+            reading: Reading::Drained,
+            dirty: false,
+            opened: false,
+            peer_ended: false,
+            backlogged: false,
+            budgeted: 0,
+        });
+        let connected_at = SystemTime::now();
+        let entry = Entry {
+            slot: id.index,
+            established: false,
+            peer,
+            connected_at,
+            user: None,
+        };
+        self.shared.directory.insert(fd, entry);
+        self.shared.counters.accepted.add(1);
+        self.arm(id.index);
+    }
+}
+
+/// Scatters serial numbers, so that neighbours are pinged at different times.
+fn spread(serial: u64) -> u32 {
+    (serial.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as u32
+}

@@ -1,0 +1,174 @@
+//! Carrying out commands.
+
+use super::{Owner, Reactor};
+use crate::net::Fd;
+use crate::net::command::{Command, CommandBatch};
+use crate::net::outbox::Content;
+use crate::net::slots::Reading;
+use crate::proto::connection::Output;
+use crate::proto::http::Response;
+
+impl<O: Owner> Reactor<O> {
+    /// Everything that stands in the mailbox.
+    pub(super) fn apply_all(&mut self) {
+        self.apply_own();
+        while let Some(batch) = self.mailbox.try_recv() {
+            self.apply(batch);
+        }
+        if self.mailbox.settle() {
+            for peer in &self.peers {
+                peer.nudge();
+            }
+        }
+    }
+
+    /// What handlers on this thread asked for.
+    pub(super) fn apply_own(&mut self) {
+        while let Some(batch) = self.owner.take_commands() {
+            self.apply(batch);
+        }
+    }
+
+    fn apply(&mut self, batch: CommandBatch) {
+        let frames = batch.frames;
+        self.shared
+            .counters
+            .commands
+            .add(batch.commands.len() as u64);
+        for command in batch.commands {
+            match command {
+                Command::Push { fd, start, end } => {
+                    let frames = frames.slice(start as usize..end as usize);
+                    self.push(fd, frames, Content::Own);
+                }
+                Command::PushLarge { fd, frame } => self.push(fd, frame, Content::Shared),
+                other => self.apply_one(other),
+            }
+        }
+    }
+
+    fn apply_one(&mut self, command: Command) {
+        match command {
+            Command::Publish { topic, frame } => self.publish(&topic, &frame),
+            Command::Broadcast(frame) => self.broadcast(&frame),
+            Command::Subscribe {
+                fd,
+                topic,
+                frames_first,
+            } => {
+                self.subscribe(fd, &topic, frames_first);
+            }
+            Command::Unsubscribe { fd, topic } => {
+                if let Some(index) = self.slot_of(fd) {
+                    self.topics.unsubscribe(index, &topic);
+                }
+            }
+            Command::Disconnect { fd, code, reason } => self.disconnect(fd, code, &reason),
+            Command::Answer {
+                fd,
+                serial,
+                response,
+            } => self.answer(fd, serial, *response),
+            Command::Adopt(socket) => match socket.peer_addr() {
+                Ok(peer) => self.adopt(socket, peer),
+                // It went away while it was on its way here.
+                Err(_) => drop(socket),
+            },
+            Command::StartTimer {
+                timer,
+                after_ms,
+                repeats,
+            } => {
+                self.start_user_timer(timer, after_ms, repeats);
+            }
+            Command::ClearTimer(timer) => self.clear_user_timer(timer),
+            Command::Drain => self.drain(),
+            Command::Stop => self.stop(),
+            Command::Push { .. } | Command::PushLarge { .. } => {
+                unreachable!("pushes are carried out with their batch's frames")
+            }
+        }
+    }
+
+    fn slot_of(&self, fd: Fd) -> Option<u32> {
+        self.shared.directory.slots().slot_of(fd)
+    }
+
+    fn push(&mut self, fd: Fd, frames: bytes::Bytes, content: Content) {
+        match self.slot_of(fd) {
+            Some(index) if self.slots[index].connection.is_open() => {
+                self.send(index, frames, content);
+            }
+            _ => self.shared.counters.pushes_late.add(1),
+        }
+    }
+
+    fn publish(&mut self, topic: &str, frame: &bytes::Bytes) {
+        // A copy, since sending may end a member, which moves the others.
+        let mut receivers = std::mem::take(&mut self.receivers);
+        receivers.extend(self.topics.members(topic).iter().map(|member| member.slot));
+        for index in receivers.drain(..) {
+            if self.slots.contains(index) && self.slots[index].connection.is_open() {
+                self.send(index, frame.clone(), Content::Shared);
+            }
+        }
+        self.receivers = receivers;
+    }
+
+    fn broadcast(&mut self, frame: &bytes::Bytes) {
+        for index in self.slots.indices() {
+            if self.slots.contains(index) && self.slots[index].connection.is_open() {
+                self.send(index, frame.clone(), Content::Shared);
+            }
+        }
+    }
+
+    fn subscribe(&mut self, fd: Fd, topic: &str, frames_first: bytes::Bytes) {
+        let Some(index) = self.slot_of(fd) else {
+            return;
+        };
+        if !self.slots[index].connection.is_open() {
+            return;
+        }
+        if !frames_first.is_empty() {
+            self.send(index, frames_first, Content::Shared);
+        }
+        if let Err(error) = self.topics.subscribe(index, topic) {
+            self.shared.counters.subscriptions_refused.add(1);
+            tracing::warn!(fd = fd.0, %error, "subscription refused");
+        }
+    }
+
+    pub(super) fn disconnect(&mut self, fd: Fd, code: u16, reason: &str) {
+        let Some(index) = self.slot_of(fd) else {
+            return;
+        };
+        let rules = self.context.rules();
+        let Some(output) = self.slots[index].connection.close(&rules, code, reason) else {
+            return;
+        };
+        let Output::Control(frame) = output else {
+            return;
+        };
+        let frame = bytes::Bytes::copy_from_slice(frame.as_bytes());
+        self.send(index, frame, Content::Own);
+        // What a farewell stopped may be read again: the peer's Close has to be found.
+        let slot = &mut self.slots[index];
+        if slot.reading == Reading::Stopped {
+            slot.reading = Reading::Queued;
+            self.ready.push(self.slots.id_of(index));
+        }
+        self.arm(index);
+    }
+
+    fn answer(&mut self, fd: Fd, serial: u32, response: Response) {
+        let Some(index) = self.slot_of(fd) else {
+            return;
+        };
+        self.slots[index].connection.answer(serial, response);
+        self.pump(index, &mut []);
+        if self.slots.contains(index) {
+            self.resume_reading(index);
+        }
+    }
+}

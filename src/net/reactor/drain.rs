@@ -1,0 +1,142 @@
+//! The way out of all connections.
+
+use super::{Due, Owner, Reactor, send};
+use crate::net::command::Command;
+use crate::net::slots::{Phase, Reading, SlotId};
+use crate::proto::connection::{CloseReason, Event};
+
+/// WebSockets told to leave a second, so that they don't all come back at once.
+const FAREWELLS_A_SECOND: u64 = 500;
+
+/// The longest time over which they are spread, in milliseconds.
+const SPREAD_MS_MAX: u64 = 10_000;
+
+/// Time between two groups of them, in milliseconds.
+const FAREWELL_STEP_MS: u64 = 20;
+
+/// A stop under way.
+#[derive(Debug)]
+pub(super) struct Drain {
+    /// WebSockets not told yet.
+    waiting: Vec<SlotId>,
+    /// How many are told each time.
+    step: usize,
+}
+
+impl<O: Owner> Reactor<O> {
+    /// Takes no more connections; those that are there are answered and told to leave.
+    pub(super) fn drain(&mut self) {
+        if self.drain.is_some() {
+            return;
+        }
+        // What the kernel has accepted for us would be reset; take it in and answer it. From the
+        // start of the drain on it stays with this reactor.
+        self.drain = Some(Drain {
+            waiting: Vec::new(),
+            step: 0,
+        });
+        self.context.drain_since = Some(self.context.clock.now());
+        self.accept_from_all_listeners();
+        self.acceptors.clear();
+        if self.id == 0 {
+            for peer in &self.peers[1..] {
+                send(peer, Command::Drain);
+            }
+        }
+        let waiting: Vec<SlotId> = self
+            .slots
+            .iter()
+            .filter(|(_, slot)| slot.connection.is_websocket())
+            .map(|(index, _)| self.slots.id_of(index))
+            .collect();
+        self.drain = Some(Drain {
+            step: step_of(waiting.len(), self.peers.len()),
+            waiting,
+        });
+        for index in self.slots.indices() {
+            // Kept HTTP connections have a nearer deadline now.
+            self.arm(index);
+        }
+        self.say_farewells();
+    }
+
+    /// Tells the next group; none can be missing, since none becomes a WebSocket any more.
+    pub(super) fn say_farewells(&mut self) {
+        let Some(drain) = &mut self.drain else { return };
+        let first = drain.waiting.len().saturating_sub(drain.step);
+        let group = drain.waiting.split_off(first);
+        let more = !drain.waiting.is_empty();
+        for id in group {
+            self.say_farewell(id);
+        }
+        if more {
+            self.set_timer(FAREWELL_STEP_MS, Due::Farewells);
+        }
+    }
+
+    /// Reads no more from it, and lets its worker say the rest: what it asked before is answered
+    /// before the Close goes out.
+    pub(super) fn say_farewell(&mut self, id: SlotId) {
+        let Some(slot) = self.slots.find(id) else {
+            return;
+        };
+        if slot.phase != Phase::Live {
+            return;
+        }
+        if slot.reading == Reading::Paused {
+            self.shared.counters.paused.sub(1);
+        }
+        slot.reading = Reading::Stopped;
+        self.owner.farewell(slot.fd);
+    }
+
+    /// Cuts what is left.
+    pub(super) fn stop(&mut self) {
+        self.stopped = true;
+        for index in self.slots.indices() {
+            let slot = &mut self.slots[index];
+            if slot.phase == Phase::Live {
+                self.shared.counters.cut.add(1);
+                self.shared
+                    .counters
+                    .unanswered
+                    .add(slot.connection.unanswered() as u64);
+            }
+            if let Some(Event::Closed(reason)) = slot.connection.abort(CloseReason::Lost) {
+                self.leave(index, reason);
+            }
+            if self.slots.contains(index) {
+                self.remove(index);
+            }
+        }
+        self.owner.end_turn();
+    }
+}
+
+/// How many of `connections` go each step, so that all have gone in time.
+fn step_of(connections: usize, reactors: usize) -> usize {
+    let connections = connections as u64;
+    let spread_ms = (connections * reactors as u64 * 1_000 / FAREWELLS_A_SECOND).min(SPREAD_MS_MAX);
+    let steps = (spread_ms / FAREWELL_STEP_MS).max(1);
+    connections.div_ceil(steps) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn farewells_are_spread_over_at_most_ten_seconds() {
+        for connections in [0, 1, 5, 500, 5_000, 100_000] {
+            for reactors in [1, 4] {
+                let steps = connections / step_of(connections, reactors).max(1);
+                assert!(
+                    steps as u64 * FAREWELL_STEP_MS <= SPREAD_MS_MAX,
+                    "{connections}"
+                );
+            }
+        }
+        assert_eq!(step_of(500, 1), 10, "500 a second in steps of 20 ms");
+        assert_eq!(step_of(100_000, 1), 200, "all in 10 s");
+    }
+}

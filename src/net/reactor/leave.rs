@@ -1,0 +1,117 @@
+//! The way out of one connection.
+
+use std::net::Shutdown;
+
+use bytes::Bytes;
+
+use super::{Owner, Reactor};
+use crate::net::outbox::Content;
+use crate::net::slots::{Phase, Reading};
+use crate::proto::connection::{CloseReason, Event};
+use crate::proto::websocket::ControlFrame;
+
+impl<O: Owner> Reactor<O> {
+    /// The connection has said its last: nobody finds it any more, its outbox empties.
+    pub(super) fn leave(&mut self, index: u32, reason: CloseReason) {
+        self.forget(index, reason);
+        let cut_at = self
+            .context
+            .clock
+            .now()
+            .after(self.context.limits.linger_ms_max);
+        let slot = &mut self.slots[index];
+        slot.phase = Phase::Flushing;
+        slot.cut_at = cut_at;
+        if slot.peer_ended && slot.reading != Reading::Queued && slot.outbox.is_empty() {
+            self.remove(index);
+            return;
+        }
+        if !slot.dirty {
+            slot.dirty = true;
+            self.dirty.push(index);
+        }
+        self.arm(index);
+    }
+
+    /// Takes the connection out of the directory and the topics, and tells its owner.
+    fn forget(&mut self, index: u32, reason: CloseReason) {
+        let slot = &mut self.slots[index];
+        self.shared.directory.remove(slot.fd);
+        self.topics.unsubscribe_all(index);
+        if slot.reading == Reading::Paused {
+            self.shared.counters.paused.sub(1);
+        }
+        if matches!(slot.reading, Reading::Paused | Reading::Stopped) {
+            // From here on reading only throws away.
+            slot.reading = Reading::Queued;
+            self.ready.push(self.slots.id_of(index));
+        }
+        let slot = &mut self.slots[index];
+        if std::mem::take(&mut slot.opened) {
+            let counters = &self.shared.counters;
+            counters.websockets.sub(1);
+            match reason {
+                CloseReason::SlowReader => counters.slow_readers.add(1),
+                CloseReason::PingTimeout => counters.ping_timeouts.add(1),
+                CloseReason::Violation(_) => counters.violations.add(1),
+                _ => {}
+            }
+            self.owner.closed(slot.fd, reason);
+        }
+    }
+
+    /// The outbox of a leaving connection is empty: say that nothing follows, then read to the
+    /// end. Closing with unread input would send a reset, and the reset eats the close code.
+    pub(super) fn shut(&mut self, index: u32) {
+        let slot = &mut self.slots[index];
+        slot.phase = Phase::Lingering;
+        if slot.peer_ended && slot.reading != Reading::Queued {
+            self.remove(index);
+        } else if slot.socket.shutdown(Shutdown::Write).is_err() {
+            self.remove(index);
+        }
+    }
+
+    /// The socket failed.
+    pub(super) fn lose(&mut self, index: u32) {
+        if let Some(Event::Closed(reason)) = self.slots[index].connection.abort(CloseReason::Lost) {
+            self.forget(index, reason);
+        }
+        self.remove(index);
+    }
+
+    /// The peer doesn't read: what isn't begun is dropped, and it is told why.
+    pub(super) fn evict(&mut self, index: u32) {
+        let slot = &mut self.slots[index];
+        let Some(Event::Closed(reason)) = slot.connection.abort(CloseReason::SlowReader) else {
+            // It was leaving already and isn't even reading that.
+            self.remove(index);
+            return;
+        };
+        slot.outbox.drop_unstarted(&mut self.arena);
+        let close = ControlFrame::close(4008, "too slow a reader");
+        let close = Bytes::copy_from_slice(close.as_bytes());
+        slot.outbox.push(&mut self.arena, close, Content::Own);
+        slot.outbox.settle(&mut self.arena);
+        let counted = slot.outbox.counted();
+        self.shared.budget.add(counted);
+        self.shared
+            .budget
+            .remove(std::mem::replace(&mut slot.budgeted, counted));
+        tracing::debug!(fd = slot.fd.0, "closed with 4008: too slow a reader");
+        self.leave(index, reason);
+    }
+
+    /// Frees the slot and closes the socket.
+    pub(super) fn remove(&mut self, index: u32) {
+        let mut slot = self.slots.remove(index);
+        slot.outbox.clear(&mut self.arena);
+        self.shared.budget.remove(slot.budgeted);
+        if slot.backlogged {
+            self.shared.counters.backlogged.sub(1);
+        }
+        if let Some(timer) = slot.timer {
+            self.wheel.cancel(timer);
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Reading, and what the connections make of it.
+
+use std::io::{self, Read};
+
+use bytes::Bytes;
+
+use super::{Owner, Reactor};
+use crate::net::outbox::Content;
+use crate::net::slots::{Phase, Reading, SlotId};
+use crate::proto::connection::{CloseReason, Event, Input, Output};
+
+impl<O: Owner> Reactor<O> {
+    /// Reads once from every connection that has something.
+    pub(super) fn read_all(&mut self) {
+        let mut ready = std::mem::take(&mut self.ready);
+        for id in ready.drain(..) {
+            self.read(id);
+        }
+        // Those that go on next turn were put into a new list.
+        if self.ready.is_empty() {
+            self.ready = ready;
+        }
+    }
+
+    fn read(&mut self, id: SlotId) {
+        let Some(slot) = self.slots.find(id) else {
+            return;
+        };
+        if slot.phase == Phase::Live {
+            if slot.reading == Reading::Stopped {
+                return;
+            }
+            let fd = slot.fd;
+            if self.owner.is_pressed(fd) || self.are_mailboxes_pressed() {
+                self.held.push(id);
+                return;
+            }
+            let limits = &self.context.limits;
+            let slot = &mut self.slots[id.index];
+            if slot.outbox.bytes() > limits.outbox_pause_bytes
+                || slot.connection.is_blocked(&limits.connection)
+            {
+                slot.reading = Reading::Paused;
+                self.shared.counters.paused.add(1);
+                return;
+            }
+        }
+        self.read_socket(id);
+    }
+
+    fn read_socket(&mut self, id: SlotId) {
+        let mut buffer = std::mem::take(&mut self.read_buffer);
+        self.shared.counters.reads.add(1);
+        let slot = &mut self.slots[id.index];
+        match slot.socket.read(&mut buffer) {
+            Ok(0) => self.ended(id.index),
+            Ok(size) => {
+                self.shared.counters.bytes_in.add(size as u64);
+                // A short read has emptied the socket; reading again would cost a call for
+                // nothing, unless the end is known to stand behind it.
+                if size == buffer.len() || slot.peer_ended {
+                    slot.reading = Reading::Queued;
+                    self.ready.push(id);
+                } else {
+                    slot.reading = Reading::Drained;
+                }
+                if slot.phase == Phase::Live {
+                    slot.connection.heard(self.context.clock.now());
+                    self.pump(id.index, &mut buffer[..size]);
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                slot.reading = Reading::Drained;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.ready.push(id),
+            Err(_) => self.lose(id.index),
+        }
+        self.read_buffer = buffer;
+    }
+
+    /// The peer sent its last byte.
+    fn ended(&mut self, index: u32) {
+        let slot = &mut self.slots[index];
+        slot.reading = Reading::Drained;
+        slot.peer_ended = true;
+        match slot.phase {
+            Phase::Live => {
+                if let Some(Event::Closed(reason)) = slot.connection.half_close() {
+                    self.leave(index, reason);
+                } else {
+                    self.pump(index, &mut []);
+                }
+            }
+            // Nobody is left to read what still waits, or all of it is written.
+            Phase::Flushing if slot.outbox.is_empty() => self.remove(index),
+            Phase::Flushing => {}
+            Phase::Lingering => self.remove(index),
+        }
+    }
+
+    /// Hands bytes to a connection and does what it says.
+    pub(super) fn pump(&mut self, index: u32, bytes: &mut [u8]) {
+        let mut input = Input::new(bytes);
+        let closed = self.pump_until_closed(index, &mut input);
+        match closed {
+            Some(reason) => self.leave(index, reason),
+            None => self.arm(index),
+        }
+    }
+
+    fn pump_until_closed(&mut self, index: u32, input: &mut Input<'_>) -> Option<CloseReason> {
+        let rules = self.context.rules();
+        let counters = &self.shared.counters;
+        let slot = &mut self.slots[index];
+        while let Some(event) = slot.connection.next_event(&rules, input) {
+            match event {
+                Event::Message { kind, payload } => {
+                    counters.messages_in.add(1);
+                    self.owner.message(slot.fd, kind, payload);
+                }
+                Event::Output(output) => {
+                    let (bytes, content) = owned(output);
+                    slot.outbox.push(&mut self.arena, bytes, content);
+                    if !slot.dirty {
+                        slot.dirty = true;
+                        self.dirty.push(index);
+                    }
+                }
+                Event::Request(request) => {
+                    counters.requests.add(1);
+                    self.owner.request(slot.fd, request);
+                }
+                Event::Opened(head) => {
+                    slot.opened = true;
+                    counters.websockets.add(1);
+                    self.shared.directory.establish(slot.fd);
+                    self.owner.opened(slot.fd, head);
+                }
+                Event::Ignored => {}
+                Event::Closed(reason) => return Some(reason),
+            }
+        }
+        None
+    }
+}
+
+/// As the outbox takes it.
+pub(super) fn owned(output: Output) -> (Bytes, Content) {
+    match output {
+        Output::Control(frame) => (Bytes::copy_from_slice(frame.as_bytes()), Content::Own),
+        Output::Http(bytes) => (bytes, Content::Http),
+    }
+}

@@ -1,0 +1,200 @@
+//! Time: the clock of a reactor, and the deadlines of its connections.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use super::{Due, Owner, Reactor, UserTimer};
+use crate::net::slots::{Phase, SlotId};
+use crate::proto::Tick;
+use crate::proto::connection::Event;
+
+/// Ticks begin a day after zero, so that "a while ago" can be said from the start.
+const FIRST_TICK: u64 = 86_400_000;
+
+/// Deadlines of connections are rounded up to this many milliseconds, so that many come at once
+/// and an idle server sleeps.
+const DEADLINE_STEP_MS: u64 = 64;
+
+/// Reads the time once a turn.
+#[derive(Debug)]
+pub(super) struct Clock {
+    started: Instant,
+    now: Tick,
+    date: String,
+    date_second: u64,
+}
+
+impl Clock {
+    pub(super) fn new(started: Instant) -> Self {
+        let mut clock = Self {
+            started,
+            now: Tick(FIRST_TICK),
+            date: String::new(),
+            date_second: 0,
+        };
+        clock.update();
+        clock
+    }
+
+    pub(super) fn update(&mut self) {
+        self.now = Tick(FIRST_TICK + self.started.elapsed().as_millis() as u64);
+        let second = self.now.0 / 1_000;
+        if second != self.date_second {
+            self.date_second = second;
+            self.date = httpdate::fmt_http_date(SystemTime::now());
+        }
+    }
+
+    pub(super) fn now(&self) -> Tick {
+        self.now
+    }
+
+    /// As the `Date` field has it.
+    pub(super) fn date(&self) -> &str {
+        &self.date
+    }
+
+    /// Time from now to `due`; `None` for never.
+    pub(super) fn until(&self, due: Tick) -> Option<Duration> {
+        if due == Tick::NEVER {
+            return None;
+        }
+        let due = Duration::from_millis(due.0.saturating_sub(FIRST_TICK));
+        Some(due.saturating_sub(self.started.elapsed()))
+    }
+}
+
+impl<O: Owner> Reactor<O> {
+    /// Sets the connection's timer if its next deadline is before the one that is set.
+    ///
+    /// Deadlines move later with every byte; that is noticed when the timer fires, so that
+    /// activity costs nothing here.
+    pub(super) fn arm(&mut self, index: u32) {
+        let deadline = self.deadline_of(index);
+        let slot = &mut self.slots[index];
+        if deadline == Tick::NEVER || deadline >= slot.armed {
+            return;
+        }
+        let due = Tick(deadline.0.next_multiple_of(DEADLINE_STEP_MS));
+        if due >= slot.armed {
+            return;
+        }
+        if let Some(timer) = slot.timer.take() {
+            self.wheel.cancel(timer);
+        }
+        slot.armed = due;
+        let id = self.slots.id_of(index);
+        self.slots[index].timer = Some(self.wheel.insert(due, Due::Connection(id)));
+        self.next_due = self.next_due.min(due);
+    }
+
+    /// When the connection has to be looked at, if nothing happens before.
+    fn deadline_of(&self, index: u32) -> Tick {
+        let slot = &self.slots[index];
+        let stalled = match slot.stalled {
+            Tick::NEVER => Tick::NEVER,
+            since => since.after(self.context.limits.stall_ms_max),
+        };
+        let own = match slot.phase {
+            Phase::Live => slot.connection.deadline(&self.context.rules()),
+            Phase::Flushing | Phase::Lingering => slot.cut_at,
+        };
+        own.min(stalled)
+    }
+
+    /// Sets a timer of the reactor's own.
+    pub(super) fn set_timer(&mut self, after_ms: u64, due: Due) -> crate::net::wheel::TimerId {
+        let at = self.context.clock.now().after(after_ms);
+        self.next_due = self.next_due.min(at);
+        self.wheel.insert(at, due)
+    }
+
+    /// Does what is due.
+    pub(super) fn expire_all(&mut self) {
+        let now = self.context.clock.now();
+        if now < self.next_due {
+            return;
+        }
+        while let Some(due) = self.wheel.pop_expired(now) {
+            match due {
+                Due::Connection(id) => self.expire(id),
+                Due::User(timer) => self.expire_user(timer),
+                Due::Accept => self.accept_from_all_listeners(),
+                Due::Farewells => self.say_farewells(),
+            }
+        }
+        self.next_due = self.wheel.next_deadline().unwrap_or(Tick::NEVER);
+    }
+
+    fn expire(&mut self, id: SlotId) {
+        let Some(slot) = self.slots.find(id) else {
+            return;
+        };
+        slot.timer = None;
+        slot.armed = Tick::NEVER;
+        let now = self.context.clock.now();
+        let index = id.index;
+        if self.deadline_of(index) > now {
+            self.arm(index);
+            return;
+        }
+        let slot = &mut self.slots[index];
+        if slot.phase != Phase::Live {
+            self.remove(index);
+        } else if slot.stalled != Tick::NEVER
+            && slot.stalled.after(self.context.limits.stall_ms_max) <= now
+        {
+            if slot.connection.is_websocket() {
+                self.evict(index)
+            } else {
+                self.lose(index)
+            }
+        } else {
+            self.expire_connection(index);
+        }
+    }
+
+    fn expire_connection(&mut self, index: u32) {
+        let rules = self.context.rules();
+        match self.slots[index].connection.expire(&rules) {
+            Some(Event::Output(output)) => {
+                self.shared.counters.pings.add(1);
+                let (bytes, content) = super::read::owned(output);
+                self.send(index, bytes, content);
+                self.pump(index, &mut []);
+            }
+            Some(Event::Closed(reason)) => self.leave(index, reason),
+            _ => self.pump(index, &mut []),
+        }
+    }
+
+    pub(super) fn start_user_timer(&mut self, timer: u64, after_ms: u64, repeats: bool) {
+        // A timer of 0 ms that repeats would never let the turn end.
+        let after_ms = after_ms.max(1);
+        let id = self.set_timer(after_ms, Due::User(timer));
+        self.user_timers.insert(
+            timer,
+            UserTimer {
+                id,
+                every_ms: repeats.then_some(after_ms),
+            },
+        );
+    }
+
+    pub(super) fn clear_user_timer(&mut self, timer: u64) {
+        if let Some(timer) = self.user_timers.remove(&timer) {
+            self.wheel.cancel(timer.id);
+        }
+    }
+
+    fn expire_user(&mut self, timer: u64) {
+        let every_ms = self
+            .user_timers
+            .get(&timer)
+            .and_then(|timer| timer.every_ms);
+        match every_ms {
+            Some(every_ms) => self.start_user_timer(timer, every_ms, true),
+            None => drop(self.user_timers.remove(&timer)),
+        }
+        self.owner.timer(timer);
+    }
+}

@@ -1,0 +1,151 @@
+//! The loop.
+
+use std::io;
+use std::time::Duration;
+
+use mio::event::Event;
+use mio::{Events, Interest, Token};
+
+use super::{LISTENER_FIRST, LISTENERS_MAX, Owner, Reactor, WAKER};
+use crate::net::slots::{Phase, Reading, SlotId};
+use crate::proto::Tick;
+
+/// Events taken from the kernel a turn.
+const EVENTS_A_TURN_MAX: usize = 1_024;
+
+impl<O: Owner> Reactor<O> {
+    /// Runs until a drain is complete or a stop comes; gives the owner of the events back.
+    ///
+    /// # Errors
+    ///
+    /// The poll itself failed, which leaves nothing to go on with.
+    pub fn run(mut self) -> io::Result<O> {
+        self.register_listeners()?;
+        let mut events = Events::with_capacity(EVENTS_A_TURN_MAX);
+        while !self.is_done() {
+            let timeout = self.timeout();
+            match self.poll.poll(&mut events, timeout) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            }
+            self.mailbox.woke();
+            self.turn(&events);
+        }
+        Ok(self.owner)
+    }
+
+    fn turn(&mut self, events: &Events) {
+        self.context.clock.update();
+        self.shared.counters.turns.add(1);
+        for event in events {
+            self.note(event);
+        }
+        self.release_held();
+        self.read_all();
+        self.owner.end_turn();
+        self.apply_all();
+        self.expire_all();
+        loop {
+            self.owner.end_turn();
+            self.apply_own();
+            self.write_all();
+            self.enforce_budget();
+            // Writing may end connections; their owner hears of it, and may send more.
+            if self.dirty.is_empty() && !self.owner.has_pending() {
+                break;
+            }
+        }
+        self.publish_counters();
+    }
+
+    fn register_listeners(&mut self) -> io::Result<()> {
+        for (number, acceptor) in self.acceptors.iter_mut().enumerate() {
+            let token = Token(LISTENER_FIRST - number);
+            self.poll
+                .registry()
+                .register(&mut acceptor.listener, token, Interest::READABLE)?;
+        }
+        Ok(())
+    }
+
+    /// How long the poll may wait.
+    fn timeout(&mut self) -> Option<Duration> {
+        if !self.ready.is_empty() || !self.mailbox.may_sleep() {
+            return Some(Duration::ZERO);
+        }
+        self.context.clock.until(self.next_due)
+    }
+
+    fn note(&mut self, event: &Event) {
+        match event.token() {
+            WAKER => {}
+            Token(token) if token > LISTENER_FIRST - LISTENERS_MAX => {
+                self.accept_all(LISTENER_FIRST - token);
+            }
+            token => self.note_connection(SlotId::from_token(token), event),
+        }
+    }
+
+    fn note_connection(&mut self, id: SlotId, event: &Event) {
+        // An event of this batch may be older than the slot's present connection.
+        let Some(slot) = self.slots.find(id) else {
+            return;
+        };
+        if event.is_writable() && slot.stalled != Tick::NEVER {
+            slot.stalled = Tick::NEVER;
+            if !slot.dirty {
+                slot.dirty = true;
+                self.dirty.push(id.index);
+            }
+        }
+        if event.is_readable() || event.is_read_closed() || event.is_error() {
+            slot.peer_ended |= event.is_read_closed() || event.is_error();
+            if matches!(slot.reading, Reading::Drained) {
+                slot.reading = Reading::Queued;
+                self.ready.push(id);
+            }
+        }
+    }
+
+    /// Queues the connections whose owner was pressed, once it isn't any more.
+    fn release_held(&mut self) {
+        let mut index = 0;
+        while index < self.held.len() {
+            let id = self.held[index];
+            let pressed = match self.slots.find(id) {
+                Some(slot) if slot.phase == Phase::Live => {
+                    let fd = slot.fd;
+                    self.owner.is_pressed(fd) || self.are_mailboxes_pressed()
+                }
+                _ => false,
+            };
+            if pressed {
+                index += 1;
+            } else {
+                self.held.swap_remove(index);
+                self.ready.push(id);
+            }
+        }
+    }
+
+    pub(super) fn are_mailboxes_pressed(&self) -> bool {
+        self.shared
+            .mailbox_gauges
+            .iter()
+            .any(|gauge| gauge.is_pressed())
+    }
+
+    fn is_done(&self) -> bool {
+        self.stopped || (self.drain.is_some() && self.slots.is_empty())
+    }
+
+    fn publish_counters(&mut self) {
+        let counters = &self.shared.counters;
+        counters.slots.set(self.slots.len() as u64);
+        counters.timers.set(self.wheel.len() as u64);
+        counters.topics.set(self.topics.len() as u64);
+        counters.subscriptions.set(self.topics.memberships() as u64);
+        counters.held.set(self.held.len() as u64);
+    }
+}

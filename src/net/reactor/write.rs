@@ -1,0 +1,149 @@
+//! Writing: once a turn, everything that gathered for a connection.
+
+use std::io::{self, IoSlice, Write};
+
+use bytes::Bytes;
+
+use super::{Owner, Reactor};
+use crate::net::outbox::{Content, Flushed};
+use crate::net::slots::{Phase, Reading};
+use crate::proto::Tick;
+
+impl<O: Owner> Reactor<O> {
+    /// Puts bytes into an outbox that will be written at the end of the turn.
+    pub(super) fn send(&mut self, index: u32, bytes: Bytes, content: Content) {
+        let slot = &mut self.slots[index];
+        self.shared.counters.deliveries.add(1);
+        slot.outbox.push(&mut self.arena, bytes, content);
+        if !slot.dirty {
+            slot.dirty = true;
+            self.dirty.push(index);
+        }
+        if slot.outbox.bytes() >= self.context.limits.flush_bytes && slot.stalled == Tick::NEVER {
+            // The entry in the list stays; there may be more by the end of the turn.
+            self.write(index);
+        }
+    }
+
+    pub(super) fn write_all(&mut self) {
+        let mut next = 0;
+        // More may be added on the way: a connection that ends has a last word.
+        while let Some(&index) = self.dirty.get(next) {
+            next += 1;
+            // The slot may be gone, or even be another's: then it isn't dirty, or writing is right.
+            if self.slots.contains(index) && self.slots[index].dirty {
+                self.slots[index].dirty = false;
+                self.write(index);
+            }
+        }
+        self.dirty.clear();
+        self.arena.trim();
+    }
+
+    /// Writes what the socket takes, and judges what it leaves.
+    fn write(&mut self, index: u32) {
+        let slot = &mut self.slots[index];
+        let was_waiting = slot.stalled != Tick::NEVER;
+        let before = slot.outbox.bytes();
+        let counters = &self.shared.counters;
+        let flushed = if was_waiting {
+            Ok(Flushed::Waits)
+        } else {
+            let socket = &mut slot.socket;
+            slot.outbox.flush(&mut self.arena, |slices| {
+                counters.writes.add(1);
+                write_slices(socket, slices)
+            })
+        };
+        counters
+            .bytes_out
+            .add((before - slot.outbox.bytes()) as u64);
+        match flushed {
+            Ok(Flushed::Empty) => self.written(index),
+            Ok(Flushed::Waits) => self.waits(index, before),
+            Err(_) => self.lose(index),
+        }
+    }
+
+    /// The outbox is empty.
+    fn written(&mut self, index: u32) {
+        let slot = &mut self.slots[index];
+        self.shared
+            .budget
+            .remove(std::mem::take(&mut slot.budgeted));
+        if slot.backlogged {
+            slot.backlogged = false;
+            self.shared.counters.backlogged.sub(1);
+        }
+        match slot.phase {
+            Phase::Live => self.resume_reading(index),
+            Phase::Flushing => self.shut(index),
+            Phase::Lingering => {}
+        }
+    }
+
+    /// Something is left: the peer reads too slowly, or not at all.
+    fn waits(&mut self, index: u32, before: usize) {
+        let now = self.context.clock.now();
+        let slot = &mut self.slots[index];
+        if slot.stalled == Tick::NEVER || slot.outbox.bytes() < before {
+            slot.stalled = now;
+        }
+        slot.outbox.settle(&mut self.arena);
+        let counted = slot.outbox.counted();
+        self.shared.budget.add(counted);
+        self.shared
+            .budget
+            .remove(std::mem::replace(&mut slot.budgeted, counted));
+        if !slot.backlogged {
+            slot.backlogged = true;
+            self.shared.counters.backlogged.add(1);
+        }
+        let limits = &self.context.limits;
+        let over = slot.outbox.bytes() > limits.outbox_bytes_max && !slot.outbox.is_one_piece();
+        if over && slot.connection.is_websocket() {
+            self.evict(index);
+            return;
+        }
+        self.resume_reading(index);
+        self.arm(index);
+    }
+
+    /// Reads again from a connection that was paused for its outbox or its answers.
+    pub(super) fn resume_reading(&mut self, index: u32) {
+        let limits = &self.context.limits;
+        let slot = &mut self.slots[index];
+        if slot.reading == Reading::Paused
+            && slot.outbox.bytes() <= limits.outbox_pause_bytes / 2
+            && !slot.connection.is_blocked(&limits.connection)
+        {
+            slot.reading = Reading::Queued;
+            self.shared.counters.paused.sub(1);
+            self.ready.push(self.slots.id_of(index));
+        }
+    }
+
+    /// Over the budget of the whole server, the slowest readers go first.
+    pub(super) fn enforce_budget(&mut self) {
+        while self.shared.budget.is_exceeded() && self.shared.counters.backlogged.get() > 0 {
+            let slowest = self
+                .slots
+                .iter()
+                .filter(|(_, slot)| slot.connection.is_websocket() && slot.backlogged)
+                .max_by_key(|(_, slot)| slot.outbox.bytes())
+                .map(|(index, _)| index);
+            match slowest {
+                Some(index) => self.evict(index),
+                None => return,
+            }
+        }
+    }
+}
+
+fn write_slices(mut socket: &mio::net::TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    match slices {
+        // `send` is cheaper than `writev`.
+        [one] => socket.write(one),
+        many => socket.write_vectored(many),
+    }
+}

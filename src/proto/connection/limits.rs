@@ -1,0 +1,50 @@
+//! Bounds and deadlines of one connection.
+
+use crate::proto::http::HttpLimits;
+
+/// What one connection may take, in bytes and in time.
+///
+/// Shared by all connections of a server; changing one for a single connection is not possible.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Bounds of request heads and bodies.
+    pub http: HttpLimits,
+    /// Largest WebSocket message, in bytes; a longer one is refused with 1009. Default 65,536.
+    pub message_size_max: usize,
+    /// Requests of one connection that may wait for their answer; further ones stay unread.
+    /// Default 16.
+    pub pipeline_requests_max: usize,
+    /// Time from the first byte of a request head to its end, in milliseconds; then 408. A fresh
+    /// connection that sends nothing for as long is closed. Default 10,000.
+    pub head_ms_max: u64,
+    /// Silence inside a request body, in milliseconds; then 408. Default 30,000.
+    pub body_ms_max: u64,
+    /// Silence between two requests of a kept connection, in milliseconds. Default 60,000.
+    pub idle_ms_max: u64,
+    /// Silence after which a WebSocket is pinged, in milliseconds; 0 turns heartbeats off.
+    ///
+    /// Default 25,000: two pings fit in the 60 s after which common proxies cut. The first ping
+    /// comes at a random point of it, so that connections opened together are pinged apart.
+    pub ping_ms: u64,
+    /// Time a pinged peer has to send anything at all, in milliseconds; then 4010. Default 8,000.
+    pub pong_ms_max: u64,
+    /// Time the peer has to answer our Close frame, in milliseconds (RFC 6455 §7.1.1). Default
+    /// 5,000.
+    pub close_ms_max: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            http: HttpLimits::default(),
+            message_size_max: 64 * 1024,
+            pipeline_requests_max: 16,
+            head_ms_max: 10_000,
+            body_ms_max: 30_000,
+            idle_ms_max: 60_000,
+            ping_ms: 25_000,
+            pong_ms_max: 8_000,
+            close_ms_max: 5_000,
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! One client connection as a pure state machine: bytes and time in, events and bytes out.
+//!
+//! It starts as HTTP and may become a WebSocket. Nothing here opens a socket, reads a clock or
+//! takes a lock. The reactor hands each read to [`Connection::next_event`] until it says `None`,
+//! brings answers with [`Connection::answer`], and calls [`Connection::expire`] when
+//! [`Connection::deadline`] has come.
+//!
+//! Invariant: [`Event::Closed`] is the last event, and it comes exactly once.
+
+mod event;
+mod http_side;
+mod limits;
+mod websocket_side;
+
+pub use event::{CloseReason, Event, Output, Request};
+pub use limits::Limits;
+
+use crate::proto::Tick;
+use crate::proto::http::{Head, Response};
+use http_side::{HttpSide, Step};
+use websocket_side::WebSocketSide;
+
+/// What the reactor knows and a connection needs to judge its input.
+#[derive(Clone, Copy)]
+pub struct Rules<'a> {
+    /// Now.
+    pub now: Tick,
+    /// Bounds and deadlines.
+    pub limits: &'a Limits,
+    /// Sees every head before anything is done for it; must not block.
+    pub gate: &'a dyn Fn(&Head) -> Verdict,
+    /// Now, as the `Date` field has it (RFC 9110 §5.6.7).
+    pub date: &'a str,
+    /// Since when the server is stopping: answers say `Connection: close` then.
+    pub drain: Option<Tick>,
+}
+
+/// What the gate says about a request head.
+#[derive(Debug)]
+pub enum Verdict {
+    /// Go on: to the handler, or to the WebSocket handshake.
+    Pass,
+    /// Answer this at once, without a handler.
+    Answer(Response),
+}
+
+/// What was read from the socket, and how much of it is used up.
+#[derive(Debug)]
+pub struct Input<'b> {
+    bytes: &'b mut [u8],
+    taken: usize,
+}
+
+impl<'b> Input<'b> {
+    /// All of `bytes`, which will be unmasked in place.
+    pub fn new(bytes: &'b mut [u8]) -> Self {
+        Self { bytes, taken: 0 }
+    }
+
+    /// What no one has taken yet.
+    fn rest(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.taken..]
+    }
+
+    fn take_all(&mut self) {
+        self.taken = self.bytes.len();
+    }
+}
+
+/// One client connection; see the module.
+#[derive(Debug)]
+pub struct Connection {
+    state: State,
+    /// When the last bytes came.
+    heard: Tick,
+    /// Any number; spreads the first pings.
+    seed: u32,
+}
+
+#[derive(Debug)]
+enum State {
+    Http(Box<HttpSide>),
+    WebSocket(WebSocketSide),
+    /// `Event::Closed` was given; further bytes are dropped.
+    Closed,
+}
+
+impl Connection {
+    /// A connection that has just been accepted; `seed` is any number, best a random one.
+    #[must_use]
+    pub fn new(now: Tick, seed: u32) -> Self {
+        Self {
+            state: State::Http(Box::new(HttpSide::new(now))),
+            heard: now,
+            seed,
+        }
+    }
+
+    /// Notes that bytes came, before they are handed to [`Connection::next_event`].
+    pub fn heard(&mut self, now: Tick) {
+        self.heard = now;
+    }
+
+    /// The next thing that `input`, or what an earlier one left over, gives; `None`: all is used.
+    ///
+    /// Bytes that can't be looked at yet (a request behind [`Limits::pipeline_requests_max`] others)
+    /// are kept; [`Connection::is_blocked`] says so.
+    pub fn next_event<'a>(
+        &'a mut self,
+        rules: &Rules<'_>,
+        input: &'a mut Input<'_>,
+    ) -> Option<Event<'a>> {
+        // In two steps, since the borrow of a message reaches beyond the state's change.
+        if let State::Http(side) = &mut self.state {
+            match side.step(rules, input)? {
+                Step::Event(event) => return Some(event),
+                Step::Upgraded(head, carry) => {
+                    self.state = State::WebSocket(WebSocketSide::new(rules, self.seed, carry));
+                    return Some(Event::Opened(head));
+                }
+                Step::Closed => return Some(self.closed(CloseReason::Lost)),
+            }
+        }
+        match &mut self.state {
+            State::WebSocket(side) => {
+                let step = side.step(rules, input);
+                if let Some(Event::Closed(_)) = step {
+                    self.state = State::Closed;
+                }
+                step
+            }
+            State::Http(_) | State::Closed => {
+                input.take_all();
+                None
+            }
+        }
+    }
+
+    /// Takes the answer to a request; [`Connection::next_event`] gives it out in its turn.
+    ///
+    /// `serial` is the request's; an answer to a connection that ended is dropped.
+    pub fn answer(&mut self, serial: u32, response: Response) {
+        if let State::Http(side) = &mut self.state {
+            side.answer(serial, response);
+        }
+    }
+
+    /// Starts the close handshake of a WebSocket: the frame to send, once.
+    ///
+    /// `None` when it is no WebSocket or closes already.
+    pub fn close(&mut self, rules: &Rules<'_>, code: u16, reason: &str) -> Option<Output> {
+        match &mut self.state {
+            State::WebSocket(side) => side.close(rules, code, reason),
+            State::Http(_) | State::Closed => None,
+        }
+    }
+
+    /// The peer sent its last byte. A WebSocket ends with it; HTTP still answers.
+    pub fn half_close(&mut self) -> Option<Event<'static>> {
+        match &mut self.state {
+            State::Http(side) => {
+                side.half_close();
+                None
+            }
+            State::WebSocket(side) => {
+                let reason = side.reason_at_end();
+                Some(self.closed(reason))
+            }
+            State::Closed => None,
+        }
+    }
+
+    /// The socket is gone, or is given up for `reason`; `None` when the end was told before.
+    pub fn abort(&mut self, reason: CloseReason) -> Option<Event<'static>> {
+        match &self.state {
+            State::Http(_) => Some(self.closed(reason)),
+            State::WebSocket(side) => {
+                let reason = if side.is_open() {
+                    reason
+                } else {
+                    side.reason_at_end()
+                };
+                Some(self.closed(reason))
+            }
+            State::Closed => None,
+        }
+    }
+
+    /// When [`Connection::expire`] is due. It moves later by itself as bytes come, so look again
+    /// when it is reached.
+    #[must_use]
+    pub fn deadline(&self, rules: &Rules<'_>) -> Tick {
+        match &self.state {
+            State::Http(side) => side.deadline(rules, self.heard),
+            State::WebSocket(side) => side.deadline(rules, self.heard),
+            State::Closed => Tick::NEVER,
+        }
+    }
+
+    /// Acts on a deadline that has come; [`Connection::next_event`] may have more to say after.
+    pub fn expire(&mut self, rules: &Rules<'_>) -> Option<Event<'static>> {
+        if rules.now < self.deadline(rules) {
+            return None;
+        }
+        match &mut self.state {
+            State::Http(side) => {
+                side.expire();
+                None
+            }
+            State::WebSocket(side) => {
+                let event = side.expire(rules, self.heard);
+                if let Event::Closed(_) = event {
+                    self.state = State::Closed;
+                }
+                Some(event)
+            }
+            State::Closed => None,
+        }
+    }
+
+    /// A WebSocket that takes messages.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        matches!(&self.state, State::WebSocket(side) if side.is_open())
+    }
+
+    /// A WebSocket in any phase before its end.
+    #[must_use]
+    pub fn is_websocket(&self) -> bool {
+        matches!(self.state, State::WebSocket(_))
+    }
+
+    /// Whether reading more now would only pile it up; an answer unblocks it.
+    #[must_use]
+    pub fn is_blocked(&self, limits: &Limits) -> bool {
+        matches!(&self.state, State::Http(side) if side.is_blocked(limits))
+    }
+
+    /// Requests begun or handed out, and not answered yet.
+    #[must_use]
+    pub fn unanswered(&self) -> usize {
+        match &self.state {
+            State::Http(side) => side.unanswered(),
+            State::WebSocket(_) | State::Closed => 0,
+        }
+    }
+
+    fn closed(&mut self, reason: CloseReason) -> Event<'static> {
+        self.state = State::Closed;
+        Event::Closed(reason)
+    }
+}

@@ -1,0 +1,52 @@
+//! The right to answer one request.
+
+use std::sync::Arc;
+
+use super::shared::Shared;
+use crate::net::Fd;
+use crate::net::command::{Command, CommandBatch};
+use crate::proto::http::Response;
+
+/// Answers one HTTP request, now or later, from any thread.
+///
+/// Dropped without an answer it answers 500, so that no client waits for ever.
+#[derive(Debug)]
+pub struct Responder {
+    fd: Fd,
+    serial: u32,
+    /// Taken by the answer.
+    shared: Option<Arc<Shared>>,
+}
+
+impl Responder {
+    pub(super) fn new(fd: Fd, serial: u32, shared: Arc<Shared>) -> Self {
+        Self { fd, serial, shared: Some(shared) }
+    }
+
+    /// The connection that waits for the answer.
+    #[must_use]
+    pub fn fd(&self) -> Fd {
+        self.fd
+    }
+
+    /// Sends the answer. Text becomes a 200 of `text/plain`.
+    pub fn end(mut self, response: impl Into<Response>) {
+        self.send(response.into());
+    }
+
+    fn send(&mut self, response: Response) {
+        let Some(shared) = self.shared.take() else { return };
+        let (fd, serial, response) = (self.fd, self.serial, Box::new(response));
+        let answer = Command::Answer { fd, serial, response };
+        shared.send(fd.reactor(), CommandBatch::of(answer));
+    }
+}
+
+impl Drop for Responder {
+    fn drop(&mut self) {
+        if self.shared.is_some() {
+            tracing::error!(fd = self.fd.0, "a request was dropped without an answer");
+            self.send(Response::new(500));
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Runs the callbacks of one worker: on its thread, or on the reactor's when there are no workers.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::handle::WorkerHandle;
+use super::handlers::{Called, Handlers, call};
+use super::message::{Frame, Request};
+use super::process::{ProcessMessage, TaskOutcome};
+use super::responder::Responder;
+use crate::net::Fd;
+use crate::proto::connection::{self, CloseReason};
+use crate::proto::http::{Head, Response};
+
+/// Close code of RFC 6455 §7.4.1 for a handler that failed.
+const INTERNAL_ERROR: u16 = 1011;
+
+/// Close code of RFC 6455 §7.4.1 for a server that stops.
+const GOING_AWAY: u16 = 1001;
+
+/// Something that isn't an event of a connection.
+#[derive(Debug)]
+pub(super) enum Job {
+    Timer(u64),
+    TaskFinished(TaskOutcome),
+    ProcessMessage(ProcessMessage),
+}
+
+pub(super) struct Runner {
+    pub(super) handle: WorkerHandle,
+    handlers: Arc<Handlers>,
+    id: usize,
+}
+
+impl Runner {
+    pub(super) fn new(handle: WorkerHandle, handlers: Arc<Handlers>, id: usize) -> Self {
+        Self { handle, handlers, id }
+    }
+
+    pub(super) fn start(&self) {
+        if let Some(on_worker_start) = &self.handlers.on_worker_start {
+            call("on_worker_start", None, || on_worker_start(&self.handle, self.id));
+        }
+    }
+
+    pub(super) fn stop(&self) {
+        if let Some(on_worker_stop) = &self.handlers.on_worker_stop {
+            call("on_worker_stop", None, || on_worker_stop(&self.handle, self.id));
+        }
+    }
+
+    pub(super) fn opened(&self, fd: Fd, head: Head) {
+        let Some(on_open) = &self.handlers.on_open else { return };
+        let request = Request::new(fd, head, Bytes::new());
+        let called = call("on_open", Some(fd), || on_open(&self.handle, &request));
+        self.disconnect_after(called, fd);
+    }
+
+    pub(super) fn message(&self, frame: Frame<'_>) {
+        let Some(on_message) = &self.handlers.on_message else { return };
+        let called = call("on_message", Some(frame.fd), || on_message(&self.handle, frame));
+        self.disconnect_after(called, frame.fd);
+    }
+
+    pub(super) fn request(&self, fd: Fd, request: connection::Request) {
+        let shared = Arc::clone(self.handle.shared());
+        let responder = Responder::new(fd, request.serial, shared);
+        let Some(on_request) = &self.handlers.on_request else {
+            responder.end(Response::new(404));
+            return;
+        };
+        let request = Request::new(fd, request.head, request.body);
+        // A panic drops the responder, which answers 500.
+        call("on_request", Some(fd), || on_request(&self.handle, request, responder));
+    }
+
+    pub(super) fn closed(&self, fd: Fd, reason: &CloseReason) {
+        let Some(on_close) = &self.handlers.on_close else { return };
+        call("on_close", Some(fd), || on_close(&self.handle, fd, reason));
+    }
+
+    /// All that `fd` asked before is handled.
+    pub(super) fn farewell(&self, fd: Fd) {
+        self.handle.disconnect(fd, GOING_AWAY, "the server is shutting down");
+    }
+
+    pub(super) fn job(&self, job: Job) {
+        match job {
+            Job::Timer(timer) => self.timer(timer),
+            Job::TaskFinished(outcome) => {
+                if let Some(on_finish) = &self.handlers.on_finish {
+                    call("on_finish", None, || on_finish(&self.handle, outcome));
+                }
+            }
+            Job::ProcessMessage(message) => {
+                if let Some(on_pipe_message) = &self.handlers.on_pipe_message {
+                    call("on_pipe_message", None, || on_pipe_message(&self.handle, message));
+                }
+            }
+        }
+    }
+
+    fn timer(&self, timer: u64) {
+        // Outside the lock: the callback may set and clear timers.
+        if let Some(callback) = self.handle.shared().timers.due(timer) {
+            call("timer", None, || callback(&self.handle));
+        }
+    }
+
+    fn disconnect_after(&self, called: Called, fd: Fd) {
+        if called == Called::Panicked {
+            self.handle.disconnect(fd, INTERNAL_ERROR, "the handler failed");
+        }
+    }
+}

@@ -27,6 +27,8 @@ const JOINED_BYTES_MAX: usize = 64 * 1024;
 pub(crate) enum Content {
     /// Whole frames for this receiver alone, part of a larger batch.
     Own,
+    /// Whole frames for this receiver alone, in memory of their own.
+    Whole,
     /// A frame for many receivers: counted once for all of them by whoever made it.
     Shared,
     /// Bytes of HTTP; never divided.
@@ -214,7 +216,7 @@ impl Outbox {
             let piece = &arena.pieces[key as usize];
             let begun = key == self.head && self.sent > 0;
             key = match piece.content {
-                Content::Http => self.count(arena, key),
+                Content::Http | Content::Whole => self.count(arena, key),
                 Content::Shared if begun || piece.bytes.len() > COPIED_BYTES_MAX => piece.next,
                 Content::Shared | Content::Own => self.copy_run(arena, key),
             };
@@ -246,7 +248,7 @@ impl Outbox {
             let copied = match piece.content {
                 Content::Own => true,
                 Content::Shared => piece.bytes.len() <= COPIED_BYTES_MAX,
-                Content::Http => false,
+                Content::Http | Content::Whole => false,
             };
             if !copied {
                 break;
@@ -285,8 +287,8 @@ impl Outbox {
         let sent = self.sent as usize;
         let end = match piece.content {
             Content::Http => piece.bytes.len(),
-            Content::Own | Content::Shared if sent == 0 => 0,
-            Content::Own | Content::Shared => frame_boundary_at_or_after(&piece.bytes, sent),
+            _ if sent == 0 => 0,
+            _ => frame_boundary_at_or_after(&piece.bytes, sent),
         };
         (end > sent).then(|| (piece.bytes.slice(sent..end), Content::Http))
     }
@@ -352,6 +354,7 @@ mod tests {
             (10, Content::Shared),
             (900, Content::Shared),
             (5, Content::Own),
+            (2_000, Content::Whole),
             (70_000, Content::Own),
         ] {
             let bytes = frame(size, size as u8);
@@ -383,8 +386,8 @@ mod tests {
         assert_eq!(outbox.counted(), all.len() - frame(900, 0).len());
         assert_eq!(
             arena.pieces.len(),
-            3,
-            "joined before, and behind, the large shared one"
+            5,
+            "joined where they stand side by side"
         );
         outbox.clear(&mut arena);
         assert_eq!(

@@ -383,7 +383,7 @@ mod tests {
                     ),
                 }
                 prop_assert_eq!(topics.len(), model.len());
-                prop_assert_eq!(topics.memberships(), model.values().map(BTreeSet::len).sum());
+                prop_assert_eq!(topics.memberships(), model.values().map(BTreeSet::len).sum::<usize>());
                 for name in NAMES {
                     let expected = model.get(name).cloned().unwrap_or_default();
                     prop_assert_eq!(members(&topics, name), expected, "{}", name);

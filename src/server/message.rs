@@ -22,13 +22,19 @@ impl<'a> Message<'a> {
     /// A text message.
     #[must_use]
     pub fn text(text: &'a str) -> Self {
-        Self { kind: MessageKind::Text, data: text.as_bytes() }
+        Self {
+            kind: MessageKind::Text,
+            data: text.as_bytes(),
+        }
     }
 
     /// A binary message.
     #[must_use]
     pub fn binary(data: &'a [u8]) -> Self {
-        Self { kind: MessageKind::Binary, data }
+        Self {
+            kind: MessageKind::Binary,
+            data,
+        }
     }
 }
 
@@ -58,7 +64,10 @@ impl<'a> From<&'a Vec<u8>> for Message<'a> {
 
 impl<'a> From<Frame<'a>> for Message<'a> {
     fn from(frame: Frame<'a>) -> Self {
-        Self { kind: frame.kind, data: frame.data }
+        Self {
+            kind: frame.kind,
+            data: frame.data,
+        }
     }
 }
 

@@ -1,3 +1,51 @@
-//! Layer 3: the library's face.
+//! Layer 3: the library's face, in Swoole's words.
+//!
+//! [`Server::builder`] takes an address and callbacks; [`Builder::run`] runs them. Callbacks get a
+//! [`WorkerHandle`] to push, publish, bind and set timers with; [`Handle`] does the same from any
+//! thread. Events of one connection come in order on one worker, and its `on_close` comes last.
 
+mod builder;
+mod delivery;
+mod handle;
+mod handlers;
+mod life;
+mod message;
+mod owners;
+pub mod process;
+mod responder;
+mod runner;
+mod settings;
+mod shared;
+mod stats;
+mod timers;
+mod worker;
 
+pub use builder::{Builder, Running, ServerError, WORKERS_MAX};
+pub use delivery::{AtOnce, Delivery, PerBatch};
+pub use handle::{ConnectionInfo, Handle, PushError, WorkerHandle};
+pub use life::Outcome;
+pub use message::{Frame, Message, Request};
+pub use responder::Responder;
+pub use settings::ServerSettings;
+pub use stats::{QueueStats, Stats};
+pub use timers::TimerId;
+
+pub use crate::net::Fd;
+pub use crate::net::directory::BindError;
+pub use crate::net::marks::Marks;
+pub use crate::net::reactor::ReactorLimits;
+pub use crate::proto::connection::{CloseReason, Limits, Verdict};
+pub use crate::proto::http::{Head, HttpLimits, Response};
+pub use crate::proto::websocket::MessageKind;
+
+/// Where a server begins.
+#[derive(Debug)]
+pub struct Server;
+
+impl Server {
+    /// A server with one reactor, one worker and no callbacks.
+    #[must_use]
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+}

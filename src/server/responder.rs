@@ -20,7 +20,11 @@ pub struct Responder {
 
 impl Responder {
     pub(super) fn new(fd: Fd, serial: u32, shared: Arc<Shared>) -> Self {
-        Self { fd, serial, shared: Some(shared) }
+        Self {
+            fd,
+            serial,
+            shared: Some(shared),
+        }
     }
 
     /// The connection that waits for the answer.
@@ -35,9 +39,15 @@ impl Responder {
     }
 
     fn send(&mut self, response: Response) {
-        let Some(shared) = self.shared.take() else { return };
+        let Some(shared) = self.shared.take() else {
+            return;
+        };
         let (fd, serial, response) = (self.fd, self.serial, Box::new(response));
-        let answer = Command::Answer { fd, serial, response };
+        let answer = Command::Answer {
+            fd,
+            serial,
+            response,
+        };
         shared.send(fd.reactor(), CommandBatch::of(answer));
     }
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::handle::WorkerHandle;
 use super::handlers::{Called, Handlers, call};
 use super::message::{Frame, Request};
-use super::process::{ProcessMessage, TaskOutcome};
+use super::process::{Outcome, TaskId};
 use super::responder::Responder;
 use crate::net::Fd;
 use crate::proto::connection::{self, CloseReason};
@@ -23,8 +23,8 @@ const GOING_AWAY: u16 = 1001;
 #[derive(Debug)]
 pub(super) enum Job {
     Timer(u64),
-    TaskFinished(TaskOutcome),
-    ProcessMessage(ProcessMessage),
+    TaskFinished { task: TaskId, outcome: Outcome },
+    PipeMessage { process: Arc<str>, payload: Bytes },
 }
 
 pub(super) struct Runner {
@@ -35,31 +35,50 @@ pub(super) struct Runner {
 
 impl Runner {
     pub(super) fn new(handle: WorkerHandle, handlers: Arc<Handlers>, id: usize) -> Self {
-        Self { handle, handlers, id }
+        Self {
+            handle,
+            handlers,
+            id,
+        }
     }
 
     pub(super) fn start(&self) {
         if let Some(on_worker_start) = &self.handlers.on_worker_start {
-            call("on_worker_start", None, || on_worker_start(&self.handle, self.id));
+            call("on_worker_start", None, || {
+                on_worker_start(&self.handle, self.id)
+            });
         }
     }
 
     pub(super) fn stop(&self) {
         if let Some(on_worker_stop) = &self.handlers.on_worker_stop {
-            call("on_worker_stop", None, || on_worker_stop(&self.handle, self.id));
+            call("on_worker_stop", None, || {
+                on_worker_stop(&self.handle, self.id)
+            });
         }
     }
 
+    /// Sends what the callbacks said.
+    pub(super) fn flush(&self) {
+        self.handle.delivery.flush(self.handle.shared(), None);
+    }
+
     pub(super) fn opened(&self, fd: Fd, head: Head) {
-        let Some(on_open) = &self.handlers.on_open else { return };
+        let Some(on_open) = &self.handlers.on_open else {
+            return;
+        };
         let request = Request::new(fd, head, Bytes::new());
         let called = call("on_open", Some(fd), || on_open(&self.handle, &request));
         self.disconnect_after(called, fd);
     }
 
     pub(super) fn message(&self, frame: Frame<'_>) {
-        let Some(on_message) = &self.handlers.on_message else { return };
-        let called = call("on_message", Some(frame.fd), || on_message(&self.handle, frame));
+        let Some(on_message) = &self.handlers.on_message else {
+            return;
+        };
+        let called = call("on_message", Some(frame.fd), || {
+            on_message(&self.handle, frame)
+        });
         self.disconnect_after(called, frame.fd);
     }
 
@@ -72,30 +91,39 @@ impl Runner {
         };
         let request = Request::new(fd, request.head, request.body);
         // A panic drops the responder, which answers 500.
-        call("on_request", Some(fd), || on_request(&self.handle, request, responder));
+        call("on_request", Some(fd), || {
+            on_request(&self.handle, request, responder)
+        });
     }
 
     pub(super) fn closed(&self, fd: Fd, reason: &CloseReason) {
-        let Some(on_close) = &self.handlers.on_close else { return };
+        let Some(on_close) = &self.handlers.on_close else {
+            return;
+        };
         call("on_close", Some(fd), || on_close(&self.handle, fd, reason));
     }
 
     /// All that `fd` asked before is handled.
     pub(super) fn farewell(&self, fd: Fd) {
-        self.handle.disconnect(fd, GOING_AWAY, "the server is shutting down");
+        // One that is gone needs no farewell.
+        self.handle
+            .disconnect(fd, GOING_AWAY, "the server is shutting down")
+            .ok();
     }
 
     pub(super) fn job(&self, job: Job) {
         match job {
             Job::Timer(timer) => self.timer(timer),
-            Job::TaskFinished(outcome) => {
+            Job::TaskFinished { task, outcome } => {
                 if let Some(on_finish) = &self.handlers.on_finish {
-                    call("on_finish", None, || on_finish(&self.handle, outcome));
+                    call("on_finish", None, || on_finish(&self.handle, task, outcome));
                 }
             }
-            Job::ProcessMessage(message) => {
-                if let Some(on_pipe_message) = &self.handlers.on_pipe_message {
-                    call("on_pipe_message", None, || on_pipe_message(&self.handle, message));
+            Job::PipeMessage { process, payload } => {
+                if let Some(on_message) = &self.handlers.on_pipe_message {
+                    call("on_pipe_message", None, || {
+                        on_message(&self.handle, &process, payload)
+                    });
                 }
             }
         }
@@ -110,7 +138,9 @@ impl Runner {
 
     fn disconnect_after(&self, called: Called, fd: Fd) {
         if called == Called::Panicked {
-            self.handle.disconnect(fd, INTERNAL_ERROR, "the handler failed");
+            self.handle
+                .disconnect(fd, INTERNAL_ERROR, "the handler failed")
+                .ok();
         }
     }
 }

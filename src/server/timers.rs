@@ -52,12 +52,16 @@ impl Timers {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, (Times, TimerCallback)>> {
-        self.callbacks.lock().unwrap_or_else(PoisonError::into_inner)
+        self.callbacks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl fmt::Debug for Timers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Timers").field("len", &self.len()).finish_non_exhaustive()
+        f.debug_struct("Timers")
+            .field("len", &self.len())
+            .finish_non_exhaustive()
     }
 }

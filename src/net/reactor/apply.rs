@@ -41,7 +41,7 @@ impl<O: Owner> Reactor<O> {
                     let frames = frames.slice(start as usize..end as usize);
                     self.push(fd, frames, Content::Own);
                 }
-                Command::PushLarge { fd, frame } => self.push(fd, frame, Content::Shared),
+                Command::PushLarge { fd, frame } => self.push(fd, frame, Content::Whole),
                 other => self.apply_one(other),
             }
         }
@@ -131,7 +131,7 @@ impl<O: Owner> Reactor<O> {
             return;
         }
         if !frames_first.is_empty() {
-            self.send(index, frames_first, Content::Shared);
+            self.send(index, frames_first, Content::Whole);
         }
         if let Err(error) = self.topics.subscribe(index, topic) {
             self.shared.counters.subscriptions_refused.add(1);

@@ -65,9 +65,8 @@ impl<O: Owner> Reactor<O> {
     pub(super) fn shut(&mut self, index: u32) {
         let slot = &mut self.slots[index];
         slot.phase = Phase::Lingering;
-        if slot.peer_ended && slot.reading != Reading::Queued {
-            self.remove(index);
-        } else if slot.socket.shutdown(Shutdown::Write).is_err() {
+        let is_read_to_end = slot.peer_ended && slot.reading != Reading::Queued;
+        if is_read_to_end || slot.socket.shutdown(Shutdown::Write).is_err() {
             self.remove(index);
         }
     }

@@ -274,9 +274,9 @@ impl<O: Owner> Reactor<O> {
         }
     }
 
-    /// What it shares with other threads.
-    pub fn shared(&self) -> &Shared {
-        &self.shared
+    /// Who gets the events.
+    pub fn owner(&self) -> &O {
+        &self.owner
     }
 }
 

@@ -1,0 +1,39 @@
+//! The command line: flags, checked settings, run.
+
+mod log;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// A chat and push server: HTTP and WebSocket on one port.
+///
+/// Try it: run `tidings serve --echo`, then `websocat ws://127.0.0.1:9502/echo`.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    log: log::LogFlags,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::ServeFlags),
+}
+
+/// Runs what the command line says; its exit code is the program's.
+#[must_use]
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    cli.log.start();
+    let result = match cli.command {
+        Command::Serve(flags) => flags.run(),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("tidings: {error:#}");
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,403 @@
+//! Putting a server together.
+
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::process::exit;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use bytes::Bytes;
+
+use super::handle::{Handle, TASK_PROCESS, WorkerHandle};
+use super::handlers::Handlers;
+use super::life::{Life, Outcome};
+use super::message::{Frame, Request};
+use super::process::{self, Process, TaskId};
+use super::responder::Responder;
+use super::settings::ServerSettings;
+use crate::net::reactor::{Gate, LISTENERS_MAX};
+use crate::net::{Fd, REACTORS_MAX};
+use crate::proto::connection::{CloseReason, Verdict};
+use crate::proto::http::Head;
+
+/// The most workers a server may have.
+pub const WORKERS_MAX: usize = 1_024;
+
+type Entry = Box<dyn FnOnce(Process) -> io::Result<()> + Send>;
+
+/// A server to be.
+///
+/// ```no_run
+/// use tidings::server::Server;
+///
+/// # fn main() -> Result<(), tidings::server::ServerError> {
+/// Server::builder()
+///     .listen("127.0.0.1:9502")
+///     .on_message(|server, frame| drop(server.push(frame.fd, frame)))
+///     .on_request(|_, request, responder| responder.end(format!("you asked {}", request.path())))
+///     .run()?;
+/// # Ok(())
+/// # }
+/// ```
+pub struct Builder {
+    pub(super) addresses: Vec<SocketAddr>,
+    pub(super) reactors: usize,
+    pub(super) workers: usize,
+    pub(super) settings: ServerSettings,
+    pub(super) gate: Arc<Gate>,
+    pub(super) handlers: Handlers,
+    pub(super) processes: Vec<(String, Entry)>,
+    /// The first thing that was wrong; said when the server is to start.
+    error: Option<ServerError>,
+}
+
+/// Why a server can't start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServerError {
+    /// No address to listen on was given.
+    #[error("nothing to listen on: give an address, such as 127.0.0.1:9502")]
+    NoAddress,
+    /// That is no address, or its name isn't known.
+    #[error("{address:?} is no address to listen on")]
+    Address {
+        /// What was given.
+        address: String,
+        /// What is wrong with it.
+        source: io::Error,
+    },
+    /// The system doesn't let us listen there.
+    #[error("can't listen on {address}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A number is out of its bounds.
+    #[error("{name} is {value}, but has to be between {min} and {max}")]
+    OutOfBounds {
+        /// What the number is called.
+        name: &'static str,
+        /// What was given.
+        value: usize,
+        /// The least.
+        min: usize,
+        /// The most.
+        max: usize,
+    },
+    /// This process was started as one that the server doesn't have.
+    #[error("there is no process {0:?} in this server")]
+    UnknownProcess(String),
+    /// The system refused something else.
+    #[error("can't {what}")]
+    System {
+        /// What was to be done.
+        what: &'static str,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+impl ServerError {
+    pub(super) fn system(what: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::System { what, source }
+    }
+}
+
+impl Builder {
+    pub(super) fn new() -> Self {
+        Self {
+            addresses: Vec::new(),
+            reactors: 1,
+            workers: 1,
+            settings: ServerSettings::default(),
+            gate: Arc::new(|_| Verdict::Pass),
+            handlers: Handlers::default(),
+            processes: Vec::new(),
+            error: None,
+        }
+    }
+
+    /// Listens on an address, such as `"127.0.0.1:9502"`; HTTP and WebSocket share the port.
+    ///
+    /// Port 0 takes a free one. May be given several times.
+    #[must_use]
+    pub fn listen(mut self, address: impl AsRef<str>) -> Self {
+        let address = address.as_ref();
+        match address.to_socket_addrs() {
+            Ok(addresses) => self.addresses.extend(addresses.take(1)),
+            Err(source) => {
+                let address = address.to_owned();
+                self.error
+                    .get_or_insert(ServerError::Address { address, source });
+            }
+        }
+        self
+    }
+
+    /// Threads that own the sockets: 1 to 64. Default 1.
+    #[must_use]
+    pub fn reactors(mut self, reactors: usize) -> Self {
+        self.reactors = reactors;
+        self
+    }
+
+    /// Threads that run the callbacks; 0 runs them on the reactors, for callbacks that never block.
+    /// Default 1.
+    #[must_use]
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = workers;
+        self
+    }
+
+    /// Bounds and times.
+    #[must_use]
+    pub fn settings(mut self, settings: ServerSettings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// Judges every request head on the reactor's thread: health checks, refusals. Must not block.
+    #[must_use]
+    pub fn gate(mut self, gate: impl Fn(&Head) -> Verdict + Send + Sync + 'static) -> Self {
+        self.gate = Arc::new(gate);
+        self
+    }
+
+    /// The server listens; called on the main thread, before anything else.
+    #[must_use]
+    pub fn on_start(mut self, callback: impl Fn(&WorkerHandle) + Send + Sync + 'static) -> Self {
+        self.handlers.on_start = Some(Box::new(callback));
+        self
+    }
+
+    /// A worker begins; called on its thread with its number.
+    #[must_use]
+    pub fn on_worker_start(
+        mut self,
+        callback: impl Fn(&WorkerHandle, usize) + Send + Sync + 'static,
+    ) -> Self {
+        self.handlers.on_worker_start = Some(Box::new(callback));
+        self
+    }
+
+    /// A WebSocket is open; the request is the one that opened it.
+    #[must_use]
+    pub fn on_open(
+        mut self,
+        callback: impl Fn(&WorkerHandle, &Request) + Send + Sync + 'static,
+    ) -> Self {
+        self.handlers.on_open = Some(Box::new(callback));
+        self
+    }
+
+    /// A WebSocket sent a message. A panic closes it with 1011.
+    #[must_use]
+    pub fn on_message(
+        mut self,
+        callback: impl Fn(&WorkerHandle, Frame<'_>) + Send + Sync + 'static,
+    ) -> Self {
+        self.handlers.on_message = Some(Box::new(callback));
+        self
+    }
+
+    /// An HTTP request came. The responder may be kept and used later, from any thread; dropped,
+    /// also by a panic, it answers 500. Without this callback everything is 404.
+    #[must_use]
+    pub fn on_request(
+        mut self,
+        callback: impl Fn(&WorkerHandle, Request, Responder) + Send + Sync + 'static,
+    ) -> Self {
+        self.handlers.on_request = Some(Box::new(callback));
+        self
+    }
+
+    /// A WebSocket that was open has ended: exactly once, and the last thing of it.
+    #[must_use]
+    pub fn on_close(
+        mut self,
+        callback: impl Fn(&WorkerHandle, Fd, &CloseReason) + Send + Sync + 'static,
+    ) -> Self {
+        self.handlers.on_close = Some(Box::new(callback));
+        self
+    }
+
+    /// A process of its own, started and restarted by the server, with a pipe between the two.
+    ///
+    /// `entry` runs in a child in which `main` was run again up to [`Builder::run`]; so nothing
+    /// that only the server should do may stand before that. When it returns, the process ends.
+    #[must_use]
+    pub fn process(
+        mut self,
+        name: &str,
+        entry: impl FnOnce(Process) -> io::Result<()> + Send + 'static,
+    ) -> Self {
+        self.processes.push((name.to_owned(), Box::new(entry)));
+        self
+    }
+
+    /// A process sent a message over its pipe; called on a worker with the process's name.
+    #[must_use]
+    pub fn on_pipe_message(
+        mut self,
+        callback: impl Fn(&WorkerHandle, &str, Bytes) + Send + Sync + 'static,
+    ) -> Self {
+        self.handlers.on_pipe_message = Some(Box::new(callback));
+        self
+    }
+
+    /// Runs tasks, in a process of its own named `task`; what it gives back goes to
+    /// [`Builder::on_finish`]. [`Handle::task`] gives it work.
+    #[must_use]
+    pub fn on_task(self, handler: impl FnMut(&[u8]) -> Vec<u8> + Send + 'static) -> Self {
+        self.process(TASK_PROCESS, |process| process.run_tasks(handler))
+    }
+
+    /// A task has ended; called on a worker.
+    #[must_use]
+    pub fn on_finish(
+        mut self,
+        callback: impl Fn(&WorkerHandle, TaskId, process::Outcome) + Send + Sync + 'static,
+    ) -> Self {
+        self.handlers.on_finish = Some(Box::new(callback));
+        self
+    }
+
+    /// A worker ends; called on its thread with its number.
+    #[must_use]
+    pub fn on_worker_stop(
+        mut self,
+        callback: impl Fn(&WorkerHandle, usize) + Send + Sync + 'static,
+    ) -> Self {
+        self.handlers.on_worker_stop = Some(Box::new(callback));
+        self
+    }
+
+    /// Everything has ended; called last, on the main thread.
+    #[must_use]
+    pub fn on_shutdown(mut self, callback: impl Fn() + Send + Sync + 'static) -> Self {
+        self.handlers.on_shutdown = Some(Box::new(callback));
+        self
+    }
+
+    /// Runs the server on this thread until SIGTERM, SIGINT or [`Handle::stop`] ends it.
+    ///
+    /// Call it on the main thread: the processes die with the thread that runs this. In one of the
+    /// server's processes it runs that process instead, and doesn't return.
+    ///
+    /// # Errors
+    ///
+    /// [`ServerError`]: it can't start. What a stop had to cut is no error but in the outcome.
+    pub fn run(self) -> Result<Outcome, ServerError> {
+        let (life, _) = self.prepare()?;
+        let life = life
+            .with_signals()
+            .map_err(ServerError::system("watch for signals"))?;
+        Ok(life.run())
+    }
+
+    /// Runs the server on a thread of its own, without looking at signals: for tests, and for
+    /// programs that have a main loop already.
+    ///
+    /// # Errors
+    ///
+    /// [`ServerError`]: it can't start.
+    pub fn start(self) -> Result<Running, ServerError> {
+        // Made on the thread that runs it, since the processes die with that one.
+        let (sender, receiver) = crossbeam_channel::bounded(1);
+        let main = move || match self.prepare() {
+            Ok((life, handle)) => {
+                drop(sender.send(Ok(handle)));
+                Some(life.run())
+            }
+            Err(error) => {
+                drop(sender.send(Err(error)));
+                None
+            }
+        };
+        let thread = std::thread::Builder::new()
+            .name("main".into())
+            .spawn(main)
+            .map_err(ServerError::system("start a thread"))?;
+        let handle = receiver.recv().map_err(|_| ServerError::System {
+            what: "start",
+            source: io::Error::other("the main thread panicked"),
+        })??;
+        Ok(Running { handle, thread })
+    }
+
+    /// Checks everything, binds the addresses, starts processes and threads. In a process of the
+    /// server it runs that one and doesn't return.
+    fn prepare(mut self) -> Result<(Life, Handle), ServerError> {
+        if let Some(process) = process::entered().map_err(ServerError::system("enter a process"))? {
+            self.enter(process)?;
+        }
+        if let Some(error) = self.error.take() {
+            return Err(error);
+        }
+        if self.addresses.is_empty() {
+            return Err(ServerError::NoAddress);
+        }
+        within(
+            "listening addresses",
+            self.addresses.len(),
+            1,
+            LISTENERS_MAX,
+        )?;
+        within("reactors", self.reactors, 1, REACTORS_MAX)?;
+        within("workers", self.workers, 0, WORKERS_MAX)?;
+        Life::start(self)
+    }
+
+    fn enter(&mut self, process: Process) -> Result<(), ServerError> {
+        let entry = self
+            .processes
+            .iter()
+            .position(|(name, _)| name == process.name());
+        let Some(entry) = entry else {
+            return Err(ServerError::UnknownProcess(process.name().to_owned()));
+        };
+        let (name, entry) = self.processes.swap_remove(entry);
+        match entry(process) {
+            Ok(()) => exit(0),
+            Err(error) => {
+                tracing::error!(process = name, %error, "a process failed");
+                exit(1)
+            }
+        }
+    }
+}
+
+fn within(name: &'static str, value: usize, min: usize, max: usize) -> Result<(), ServerError> {
+    if (min..=max).contains(&value) {
+        return Ok(());
+    }
+    Err(ServerError::OutOfBounds {
+        name,
+        value,
+        min,
+        max,
+    })
+}
+
+/// A server that runs on a thread of its own.
+#[derive(Debug)]
+pub struct Running {
+    handle: Handle,
+    thread: JoinHandle<Option<Outcome>>,
+}
+
+impl Running {
+    /// Reaches it from any thread.
+    #[must_use]
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// Stops it as SIGTERM does, and waits for that. `None` if its main thread panicked.
+    pub fn stop(self) -> Option<Outcome> {
+        self.handle.stop();
+        self.thread.join().ok().flatten()
+    }
+}

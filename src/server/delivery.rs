@@ -1,0 +1,122 @@
+//! How the commands of a handle travel: at once, or with the batch that is being handled.
+
+use std::cell::RefCell;
+
+use super::message::Message;
+use super::shared::Shared;
+use crate::net::Fd;
+use crate::net::command::{Command, CommandBatch, Outgoing};
+use crate::proto::websocket::{encode_message, header_size};
+
+/// A frame of more bytes than this travels in memory of its own instead of being copied.
+const LARGE_BYTES: usize = 16 * 1024;
+
+/// Encoded bytes for one reactor that don't wait for the end of the batch.
+const BATCH_BYTES_MAX: usize = 256 * 1024;
+
+/// How commands travel. There are two ways, [`AtOnce`] and [`PerBatch`].
+pub trait Delivery {
+    #[doc(hidden)]
+    fn put(&self, shared: &Shared, reactor: usize, command: Command);
+    #[doc(hidden)]
+    fn push(&self, shared: &Shared, fd: Fd, message: Message<'_>);
+    /// Whether a push to `fd` would follow another one, so that it needn't be looked up again.
+    #[doc(hidden)]
+    fn follows(&self, fd: Fd) -> bool;
+}
+
+/// Each command is sent when it is given: for threads of your own.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct AtOnce;
+
+impl Delivery for AtOnce {
+    fn put(&self, shared: &Shared, reactor: usize, command: Command) {
+        shared.send(reactor, CommandBatch::of(command));
+    }
+
+    fn push(&self, shared: &Shared, fd: Fd, message: Message<'_>) {
+        shared.send(fd.reactor(), CommandBatch::of(large(fd, message)));
+    }
+
+    fn follows(&self, _: Fd) -> bool {
+        false
+    }
+}
+
+/// Commands gather, one batch a reactor, until what is being handled is done: for callbacks.
+#[derive(Debug)]
+pub struct PerBatch {
+    outgoing: RefCell<Vec<Outgoing>>,
+}
+
+impl PerBatch {
+    pub(super) fn new(reactors: usize) -> Self {
+        Self {
+            outgoing: RefCell::new((0..reactors).map(|_| Outgoing::default()).collect()),
+        }
+    }
+
+    /// Takes what gathered for one reactor.
+    pub(super) fn take(&self, reactor: usize) -> Option<CommandBatch> {
+        let outgoing = &mut self.outgoing.borrow_mut()[reactor];
+        (!outgoing.is_empty()).then(|| outgoing.take())
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.outgoing.borrow().iter().all(Outgoing::is_empty)
+    }
+
+    /// Sends everything, but to the reactor `except`.
+    pub(super) fn flush(&self, shared: &Shared, except: Option<usize>) {
+        for (reactor, outgoing) in self.outgoing.borrow_mut().iter_mut().enumerate() {
+            if !outgoing.is_empty() && Some(reactor) != except {
+                shared.send(reactor, outgoing.take());
+            }
+        }
+    }
+}
+
+impl Delivery for PerBatch {
+    fn put(&self, _: &Shared, reactor: usize, command: Command) {
+        if let Some(outgoing) = self.outgoing.borrow_mut().get_mut(reactor) {
+            outgoing.put(command);
+        }
+    }
+
+    fn push(&self, shared: &Shared, fd: Fd, message: Message<'_>) {
+        let mut outgoing = self.outgoing.borrow_mut();
+        let Some(outgoing) = outgoing.get_mut(fd.reactor()) else {
+            return;
+        };
+        if message.data.len() > LARGE_BYTES {
+            outgoing.put(large(fd, message));
+        } else {
+            outgoing.push(fd, |frames| {
+                encode_message(frames, message.kind, message.data);
+            });
+        }
+        if outgoing.frame_bytes() > BATCH_BYTES_MAX {
+            shared.send(fd.reactor(), outgoing.take());
+        }
+    }
+
+    fn follows(&self, fd: Fd) -> bool {
+        let outgoing = self.outgoing.borrow();
+        outgoing.get(fd.reactor()).and_then(Outgoing::last_pushed) == Some(fd)
+    }
+}
+
+fn large(fd: Fd, message: Message<'_>) -> Command {
+    Command::PushLarge {
+        fd,
+        frame: encoded(message).into(),
+    }
+}
+
+/// One whole frame.
+pub(super) fn encoded(message: Message<'_>) -> Vec<u8> {
+    let size = message.data.len();
+    let mut frame = Vec::with_capacity(header_size(size) + size);
+    encode_message(&mut frame, message.kind, message.data);
+    frame
+}

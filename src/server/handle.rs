@@ -1,0 +1,322 @@
+//! What one may do with a running server, from a callback or from any thread.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::delivery::{AtOnce, Delivery, PerBatch, encoded};
+use super::message::Message;
+use super::process::{ProcessLink, TaskError, TaskId};
+use super::shared::Shared;
+use super::stats::Stats;
+use super::timers::{TimerCallback, TimerId, Times};
+use crate::net::Fd;
+use crate::net::command::Command;
+use crate::net::directory::BindError;
+use crate::proto::websocket::close_code_may_be_sent;
+
+/// The process that runs [`super::Builder::on_task`].
+pub(super) const TASK_PROCESS: &str = "task";
+
+/// Reaches a running server.
+///
+/// Callbacks get a [`WorkerHandle`], whose commands travel together when the callback's batch is
+/// done. Threads of your own take a `Handle` from [`Handle::handle`] and clone it freely; its
+/// commands travel at once. What both can do is the same.
+///
+/// Nothing in here waits. A command for a connection that has gone meanwhile does nothing.
+#[derive(Debug)]
+pub struct Handle<D = AtOnce> {
+    shared: Arc<Shared>,
+    pub(super) delivery: D,
+}
+
+/// The handle that callbacks get.
+pub type WorkerHandle = Handle<PerBatch>;
+
+impl Clone for Handle {
+    fn clone(&self) -> Self {
+        Self::new(Arc::clone(&self.shared), AtOnce)
+    }
+}
+
+/// Why a push or a disconnect wasn't taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PushError {
+    /// There is no such WebSocket, or not any more.
+    #[error("no established connection {0}")]
+    NotEstablished(Fd),
+    /// This code must not be sent (RFC 6455 §7.4): 1000–1003, 1007–1014 and 3000–4999 may.
+    #[error("close code {0} must not be sent")]
+    CloseCode(u16),
+}
+
+/// What is known of one connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectionInfo {
+    /// Its name.
+    pub fd: Fd,
+    /// The other end.
+    pub peer: SocketAddr,
+    /// When it was accepted.
+    pub connected_at: SystemTime,
+    /// Whether it is an open WebSocket.
+    pub is_established: bool,
+    /// The user it is bound to.
+    pub user: Option<Arc<str>>,
+    /// The reactor that owns it.
+    pub reactor: usize,
+    /// The worker that handles it; `None` where there are no workers.
+    pub worker: Option<usize>,
+}
+
+impl<D: Delivery> Handle<D> {
+    pub(super) fn new(shared: Arc<Shared>, delivery: D) -> Self {
+        Self { shared, delivery }
+    }
+
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// A handle for other threads.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        Handle::new(Arc::clone(&self.shared), AtOnce)
+    }
+
+    /// Sends a message to one WebSocket.
+    ///
+    /// # Errors
+    ///
+    /// [`PushError::NotEstablished`]. `Ok` is no promise that it arrives: the peer may go any time.
+    pub fn push<'a>(&self, fd: Fd, message: impl Into<Message<'a>>) -> Result<(), PushError> {
+        if !self.delivery.follows(fd) && !self.is_established(fd) {
+            return Err(PushError::NotEstablished(fd));
+        }
+        self.delivery.push(&self.shared, fd, message.into());
+        Ok(())
+    }
+
+    /// Closes one WebSocket with a code of RFC 6455 §7.4 and a reason of at most 123 bytes (the
+    /// rest is cut off). What was pushed before is still sent.
+    ///
+    /// # Errors
+    ///
+    /// [`PushError`]; nothing happens then.
+    pub fn disconnect(&self, fd: Fd, code: u16, reason: &str) -> Result<(), PushError> {
+        if !close_code_may_be_sent(code) {
+            return Err(PushError::CloseCode(code));
+        }
+        if !self.is_established(fd) {
+            return Err(PushError::NotEstablished(fd));
+        }
+        let reason = Box::from(reason);
+        self.put(fd.reactor(), Command::Disconnect { fd, code, reason });
+        Ok(())
+    }
+
+    /// Whether there is a connection of this name, HTTP or WebSocket.
+    #[must_use]
+    pub fn exists(&self, fd: Fd) -> bool {
+        self.shared
+            .directory_of(fd)
+            .is_some_and(|directory| directory.exists(fd))
+    }
+
+    /// Whether it is an open WebSocket.
+    #[must_use]
+    pub fn is_established(&self, fd: Fd) -> bool {
+        self.shared
+            .directory_of(fd)
+            .is_some_and(|directory| directory.is_established(fd))
+    }
+
+    /// What is known of a connection; `None` when there is none of this name.
+    #[must_use]
+    pub fn connection_info(&self, fd: Fd) -> Option<ConnectionInfo> {
+        let entry = self.shared.directory_of(fd)?.find(fd)?;
+        let workers = self.shared.workers.len() as u64;
+        Some(ConnectionInfo {
+            fd,
+            peer: entry.peer,
+            connected_at: entry.connected_at,
+            is_established: entry.established,
+            user: entry.user,
+            reactor: fd.reactor(),
+            worker: (workers > 0).then(|| (fd.serial() % workers) as usize),
+        })
+    }
+
+    /// Up to `limit` connections in the order of their names, from behind `after` on.
+    ///
+    /// Start with `Fd(0)`, go on with the last one you got.
+    #[must_use]
+    pub fn connections(&self, after: Fd, limit: usize) -> Vec<Fd> {
+        let mut fds = Vec::new();
+        for directory in &self.shared.directories {
+            directory.collect_after(after, &mut fds);
+        }
+        fds.sort_unstable();
+        fds.truncate(limit);
+        fds
+    }
+
+    /// Where the server listens, in the order of [`super::Builder::listen`], with the ports it got.
+    #[must_use]
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.shared.addresses
+    }
+
+    /// The numbers of this moment.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        Stats::of(&self.shared)
+    }
+
+    /// Has a WebSocket hear a topic.
+    pub fn subscribe(&self, fd: Fd, topic: &str) {
+        self.subscribe_after(fd, topic, &[]);
+    }
+
+    /// Has a WebSocket hear a topic, after it got `first`: nothing of the topic comes before.
+    pub fn subscribe_after(&self, fd: Fd, topic: &str, first: &[Message<'_>]) {
+        let mut frames = Vec::new();
+        for message in first {
+            frames.extend_from_slice(&encoded(*message));
+        }
+        let (topic, frames_first) = (Arc::from(topic), frames.into());
+        self.put(
+            fd.reactor(),
+            Command::Subscribe {
+                fd,
+                topic,
+                frames_first,
+            },
+        );
+    }
+
+    /// Has a WebSocket hear a topic no more.
+    pub fn unsubscribe(&self, fd: Fd, topic: &str) {
+        let topic = Arc::from(topic);
+        self.put(fd.reactor(), Command::Unsubscribe { fd, topic });
+    }
+
+    /// Sends a message to all that hear a topic: encoded once, one command a reactor.
+    pub fn publish<'a>(&self, topic: &str, message: impl Into<Message<'a>>) {
+        let topic: Arc<str> = Arc::from(topic);
+        let frame = self.shared.budget.shared(encoded(message.into()));
+        for reactor in 0..self.shared.mailboxes.len() {
+            let (topic, frame) = (Arc::clone(&topic), frame.clone());
+            self.put(reactor, Command::Publish { topic, frame });
+        }
+    }
+
+    /// Sends a message to every WebSocket: encoded once, one command a reactor.
+    pub fn broadcast<'a>(&self, message: impl Into<Message<'a>>) {
+        let frame = self.shared.budget.shared(encoded(message.into()));
+        for reactor in 0..self.shared.mailboxes.len() {
+            self.put(reactor, Command::Broadcast(frame.clone()));
+        }
+    }
+
+    /// Binds a WebSocket to a user, who may have any number of them; again to the same is fine.
+    ///
+    /// # Errors
+    ///
+    /// [`BindError`]; nothing changed then.
+    pub fn bind(&self, fd: Fd, user: &str) -> Result<(), BindError> {
+        let directory = self
+            .shared
+            .directory_of(fd)
+            .ok_or(BindError::NotEstablished(fd))?;
+        directory.bind(fd, &Arc::from(user))?;
+        self.subscribe(fd, &user_topic(user));
+        Ok(())
+    }
+
+    /// Ends the binding of a WebSocket, and says to whom it was.
+    pub fn unbind(&self, fd: Fd) -> Option<Arc<str>> {
+        let user = self.shared.directory_of(fd)?.unbind(fd)?;
+        self.unsubscribe(fd, &user_topic(&user));
+        Some(user)
+    }
+
+    /// Sends a message to all WebSockets of a user.
+    pub fn push_to_user<'a>(&self, user: &str, message: impl Into<Message<'a>>) {
+        self.publish(&user_topic(user), message);
+    }
+
+    /// Calls `callback` on a worker every `every_ms` milliseconds, until it is cleared.
+    pub fn tick(
+        &self,
+        every_ms: u64,
+        callback: impl Fn(&WorkerHandle) + Send + Sync + 'static,
+    ) -> TimerId {
+        self.start_timer(Times::UntilCleared, every_ms, Arc::new(callback))
+    }
+
+    /// Calls `callback` on a worker once, after `ms` milliseconds.
+    pub fn after(
+        &self,
+        ms: u64,
+        callback: impl Fn(&WorkerHandle) + Send + Sync + 'static,
+    ) -> TimerId {
+        self.start_timer(Times::Once, ms, Arc::new(callback))
+    }
+
+    /// Ends a timer; whether it was still to fire.
+    pub fn clear(&self, timer: TimerId) -> bool {
+        self.put(0, Command::ClearTimer(timer.0));
+        self.shared.timers.remove(timer)
+    }
+
+    /// Gives work to the process that runs [`super::Builder::on_task`]; its result goes to
+    /// [`super::Builder::on_finish`].
+    ///
+    /// A task that was taken is run at least once, also if the process dies.
+    ///
+    /// # Errors
+    ///
+    /// [`TaskError`]; the task was not taken then.
+    pub fn task(&self, payload: impl Into<bytes::Bytes>) -> Result<TaskId, TaskError> {
+        self.process(TASK_PROCESS)
+            .ok_or(TaskError::NoProcess)?
+            .task(payload)
+    }
+
+    /// The way to a process of [`super::Builder::process`].
+    #[must_use]
+    pub fn process(&self, name: &str) -> Option<&ProcessLink> {
+        self.shared.processes.get(name)
+    }
+
+    /// Asks the server to stop gracefully, as SIGTERM does.
+    pub fn stop(&self) {
+        self.shared.main.ask_to_stop();
+    }
+
+    fn start_timer(&self, times: Times, after_ms: u64, callback: TimerCallback) -> TimerId {
+        let timer = self.shared.timers.add(times, callback);
+        let repeats = times == Times::UntilCleared;
+        self.put(
+            0,
+            Command::StartTimer {
+                timer: timer.0,
+                after_ms,
+                repeats,
+            },
+        );
+        timer
+    }
+
+    fn put(&self, reactor: usize, command: Command) {
+        self.delivery.put(&self.shared, reactor, command);
+    }
+}
+
+/// The topic that all connections of a user hear.
+fn user_topic(user: &str) -> String {
+    format!("@{user}")
+}

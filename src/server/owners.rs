@@ -1,0 +1,183 @@
+//! The two owners of a reactor's events: the workers, or the reactor's own thread.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use crossbeam_channel::Receiver;
+
+use super::message::Frame;
+use super::runner::{Job, Runner};
+use super::shared::Shared;
+use super::worker::{Event, EventBatch};
+use crate::net::Fd;
+use crate::net::command::CommandBatch;
+use crate::net::reactor::Owner;
+use crate::proto::connection::{CloseReason, Request};
+use crate::proto::http::Head;
+use crate::proto::websocket::MessageKind;
+
+/// A payload of more bytes than this is handed over as it is, if it owns its memory.
+const LARGE_BYTES: usize = 16 * 1024;
+
+/// Hands events to the worker threads: everything of one connection to the same, in order.
+pub(super) struct ToWorkers {
+    shared: Arc<Shared>,
+    /// What gathered this turn, by worker.
+    batches: Vec<EventBatch>,
+}
+
+impl ToWorkers {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        let batches = shared
+            .workers
+            .iter()
+            .map(|_| EventBatch::default())
+            .collect();
+        Self { shared, batches }
+    }
+
+    fn worker_of(&self, fd: Fd) -> usize {
+        (fd.serial() % self.batches.len() as u64) as usize
+    }
+
+    fn put(&mut self, fd: Fd, event: Event) {
+        let worker = self.worker_of(fd);
+        self.batches[worker].events.push(event);
+    }
+}
+
+impl Owner for ToWorkers {
+    fn opened(&mut self, fd: Fd, head: Box<Head>) {
+        self.put(fd, Event::Opened { fd, head });
+    }
+
+    fn message(&mut self, fd: Fd, kind: MessageKind, payload: Cow<'_, [u8]>) {
+        let worker = self.worker_of(fd);
+        let batch = &mut self.batches[worker];
+        batch.events.push(match payload {
+            Cow::Owned(payload) if payload.len() > LARGE_BYTES => {
+                Event::Large { fd, kind, payload }
+            }
+            payload => {
+                let start = batch.payloads.len() as u32;
+                batch.payloads.extend_from_slice(&payload);
+                let end = batch.payloads.len() as u32;
+                Event::Message {
+                    fd,
+                    kind,
+                    start,
+                    end,
+                }
+            }
+        });
+    }
+
+    fn request(&mut self, fd: Fd, request: Box<Request>) {
+        self.put(fd, Event::Request { fd, request });
+    }
+
+    fn closed(&mut self, fd: Fd, reason: CloseReason) {
+        self.put(fd, Event::Closed { fd, reason });
+    }
+
+    fn farewell(&mut self, fd: Fd) {
+        self.put(fd, Event::Farewell { fd });
+    }
+
+    fn timer(&mut self, timer: u64) {
+        self.shared.give(timer, Job::Timer(timer));
+    }
+
+    fn is_pressed(&self, fd: Fd) -> bool {
+        self.shared.workers[self.worker_of(fd)].gauge.is_pressed()
+    }
+
+    fn end_turn(&mut self) {
+        for (worker, batch) in self.batches.iter_mut().enumerate() {
+            if !batch.events.is_empty() {
+                self.shared.workers[worker].give_batch(std::mem::take(batch));
+            }
+        }
+    }
+
+    fn has_pending(&self) -> bool {
+        self.batches.iter().any(|batch| !batch.events.is_empty())
+    }
+
+    fn take_commands(&mut self) -> Option<CommandBatch> {
+        None
+    }
+}
+
+/// Runs the handlers on the reactor's thread, as Swoole's BASE mode does.
+pub(super) struct Inline {
+    runner: Runner,
+    reactor: usize,
+    /// Jobs of other threads; only reactor 0 takes them.
+    jobs: Option<Receiver<Job>>,
+}
+
+impl Inline {
+    pub(super) fn new(runner: Runner, reactor: usize, jobs: Option<Receiver<Job>>) -> Self {
+        Self {
+            runner,
+            reactor,
+            jobs,
+        }
+    }
+
+    pub(super) fn runner(&self) -> &Runner {
+        &self.runner
+    }
+}
+
+impl Owner for Inline {
+    fn opened(&mut self, fd: Fd, head: Box<Head>) {
+        self.runner.opened(fd, *head);
+    }
+
+    fn message(&mut self, fd: Fd, kind: MessageKind, payload: Cow<'_, [u8]>) {
+        self.runner.message(Frame {
+            fd,
+            kind,
+            data: &payload,
+        });
+    }
+
+    fn request(&mut self, fd: Fd, request: Box<Request>) {
+        self.runner.request(fd, *request);
+    }
+
+    fn closed(&mut self, fd: Fd, reason: CloseReason) {
+        self.runner.closed(fd, &reason);
+    }
+
+    fn farewell(&mut self, fd: Fd) {
+        self.runner.farewell(fd);
+    }
+
+    fn timer(&mut self, timer: u64) {
+        self.runner.job(Job::Timer(timer));
+    }
+
+    fn is_pressed(&self, _: Fd) -> bool {
+        false
+    }
+
+    fn end_turn(&mut self) {
+        while let Some(job) = self.jobs.as_ref().and_then(|jobs| jobs.try_recv().ok()) {
+            self.runner.job(job);
+        }
+        let delivery = &self.runner.handle.delivery;
+        delivery.flush(self.runner.handle.shared(), Some(self.reactor));
+    }
+
+    fn has_pending(&self) -> bool {
+        !self.runner.handle.delivery.is_empty()
+            || self.jobs.as_ref().is_some_and(|jobs| !jobs.is_empty())
+    }
+
+    fn take_commands(&mut self) -> Option<CommandBatch> {
+        self.runner.handle.delivery.take(self.reactor)
+    }
+}

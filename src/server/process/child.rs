@@ -1,0 +1,415 @@
+//! The child's side: what `main` finds when the server has started it as one of its processes.
+//!
+//! [`ProcessPipe`] never waits and fits into a poll of one's own; [`Process`] waits, for those who
+//! have nothing else to do.
+//!
+//! Invariant: nothing is read beyond a Stop, and nothing comes after it.
+
+use std::any::Any;
+use std::ffi::CString;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+
+use bytes::Bytes;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use signal_hook::low_level::emulate_default_handler;
+
+use super::link::TaskId;
+use super::pipe::{Decoder, Frame, Kind, PipeError, header};
+
+/// The environment variable with the name of the process.
+pub(super) const NAME_VAR: &str = "TIDINGS_PROCESS";
+
+/// The environment variable with the PID of the server and `frame_size_max`.
+pub(super) const PIPE_VAR: &str = "TIDINGS_PROCESS_PIPE";
+
+/// Bytes of one read.
+const READ_SIZE: usize = 64 * 1024;
+
+/// What the server gave the process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Incoming {
+    /// A message, as [`super::ProcessLink::send`] got it.
+    Message(Bytes),
+    /// A task; [`Process::finish`] or [`Process::fail`] it.
+    Task {
+        /// Names the task in the answer.
+        id: TaskId,
+        /// As [`super::ProcessLink::task`] got it.
+        payload: Bytes,
+    },
+    /// Nothing follows: finish what there is, and end. The server stops, or somebody sent this
+    /// process a SIGTERM.
+    Stop,
+    /// The server is gone: end at once. Rarely seen, since the kernel kills the process first.
+    Gone,
+}
+
+/// Tells whether this is one of the server's processes, and takes its pipe if so.
+///
+/// Call it early in `main`, before anything that only the server should do. From then on the
+/// process dies with its server, ignores SIGINT and SIGHUP (a terminal sends them to all), and
+/// takes SIGTERM as [`Incoming::Stop`]. Its standard input is `/dev/null`. A second call gives
+/// `None`, and so it is in whatever the process starts itself.
+///
+/// # Errors
+///
+/// `NotConnected`: the server died meanwhile; end at once. Anything else: the system refused.
+pub fn entered() -> io::Result<Option<Process>> {
+    let Some((name, parent, frame_size_max)) = invitation() else {
+        return Ok(None);
+    };
+    let stdin = rustix::stdio::stdin();
+    // The variables are inherited by whatever this process starts; the pipe is not.
+    if !rustix::net::sockopt::socket_peercred(stdin).is_ok_and(|peer| peer.pid == parent) {
+        return Ok(None);
+    }
+    let pipe = rustix::io::fcntl_dupfd_cloexec(stdin, 3)?;
+    rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
+
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    if getppid() != Some(parent) {
+        return Err(io::Error::new(
+            io::ErrorKind::NotConnected,
+            "the server is gone",
+        ));
+    }
+    if let Ok(title) = CString::new(name.as_str()) {
+        // Otherwise `ps` says "exe", after the link that was executed.
+        rustix::thread::set_name(&title)?;
+    }
+    ProcessPipe::new(name, pipe, frame_size_max).map(|pipe| Some(Process { pipe }))
+}
+
+/// Name, PID of the server and `frame_size_max`, if the environment has them.
+fn invitation() -> Option<(String, Pid, u32)> {
+    let name = std::env::var(NAME_VAR).ok()?;
+    let pipe = std::env::var(PIPE_VAR).ok()?;
+    let (parent, frame_size_max) = pipe.split_once(' ')?;
+    Some((
+        name,
+        Pid::from_raw(parent.parse().ok()?)?,
+        frame_size_max.parse().ok()?,
+    ))
+}
+
+/// One of the server's processes, seen from inside; its methods wait.
+#[derive(Debug)]
+pub struct Process {
+    pipe: ProcessPipe,
+}
+
+impl Process {
+    /// Its name, as the server calls it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.pipe.name
+    }
+
+    /// Waits for what the server gives next.
+    ///
+    /// # Errors
+    ///
+    /// The pipe failed; end.
+    pub fn receive(&mut self) -> io::Result<Incoming> {
+        loop {
+            if let Some(incoming) = self.pipe.try_receive()? {
+                return Ok(incoming);
+            }
+            self.wait(PollFlags::IN)?;
+        }
+    }
+
+    /// Sends the server a message, and waits until the kernel has it.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput`: larger than a frame may be. Otherwise the pipe failed; end.
+    pub fn send(&mut self, payload: &[u8]) -> io::Result<()> {
+        self.pipe.send(payload)?;
+        self.flush()
+    }
+
+    /// Tells the server the result of a task, and waits until the kernel has it.
+    ///
+    /// From then on the task is not given again, whatever happens to this process.
+    ///
+    /// # Errors
+    ///
+    /// As [`Process::send`].
+    pub fn finish(&mut self, task: TaskId, result: &[u8]) -> io::Result<()> {
+        self.pipe.finish(task, result)?;
+        self.flush()
+    }
+
+    /// Tells the server that a task failed for good, and waits until the kernel has it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Process::send`].
+    pub fn fail(&mut self, task: TaskId, reason: &str) -> io::Result<()> {
+        self.pipe.fail(task, reason)?;
+        self.flush()
+    }
+
+    /// Runs tasks one after the other until the server stops; messages are dropped.
+    ///
+    /// A handler that panics fails its task with the panic's message, and the next task follows
+    /// (where panics abort, the process dies and the task is given to the next one).
+    ///
+    /// # Errors
+    ///
+    /// The pipe failed; end.
+    pub fn run_tasks(mut self, mut handler: impl FnMut(&[u8]) -> Vec<u8>) -> io::Result<()> {
+        loop {
+            let (id, payload) = match self.receive()? {
+                Incoming::Task { id, payload } => (id, payload),
+                Incoming::Message(_) => continue,
+                Incoming::Stop | Incoming::Gone => return Ok(()),
+            };
+            // The handler's own state may be half changed, as after any panic that was caught.
+            match catch_unwind(AssertUnwindSafe(|| handler(&payload))) {
+                Ok(result) if result.len() > self.pipe.frame_size_max as usize => {
+                    self.fail(
+                        id,
+                        &format!("result of {} bytes is larger than a frame", result.len()),
+                    )?;
+                }
+                Ok(result) => self.finish(id, &result)?,
+                Err(panic) => self.fail(id, panic_message(&*panic))?,
+            }
+        }
+    }
+
+    /// The same without waiting, for a loop of one's own.
+    #[must_use]
+    pub fn into_pipe(self) -> ProcessPipe {
+        self.pipe
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        while self.pipe.unsent_bytes() > 0 {
+            self.wait(PollFlags::OUT)?;
+            self.pipe.flush()?;
+        }
+        Ok(())
+    }
+
+    fn wait(&self, flags: PollFlags) -> io::Result<()> {
+        match poll(&mut [PollFd::new(&self.pipe, flags)], None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// The pipe to the server, for a poll of one's own; its methods never wait.
+///
+/// Its descriptor is readable when [`ProcessPipe::try_receive`] has something, and writable when
+/// [`ProcessPipe::flush`] gets further. With an edge-triggered poll (mio) call `try_receive` until it
+/// gives `None`.
+#[derive(Debug)]
+pub struct ProcessPipe {
+    name: String,
+    stream: Arc<UnixStream>,
+    decoder: Decoder,
+    scratch: Vec<u8>,
+    outbox: Vec<u8>,
+    /// How much of the outbox is written.
+    written: usize,
+    frame_size_max: u32,
+    /// Set before the pipe is closed for reading because of a SIGTERM.
+    is_terminated: Arc<AtomicBool>,
+    end: Option<Incoming>,
+}
+
+impl ProcessPipe {
+    fn new(name: String, pipe: OwnedFd, frame_size_max: u32) -> io::Result<Self> {
+        let stream = UnixStream::from(pipe);
+        stream.set_nonblocking(true)?;
+        let stream = Arc::new(stream);
+        let is_terminated = Arc::new(AtomicBool::new(false));
+        heed_signals(Arc::downgrade(&stream), is_terminated.clone())?;
+        Ok(Self {
+            name,
+            stream,
+            decoder: Decoder::new(frame_size_max),
+            scratch: vec![0; READ_SIZE],
+            outbox: Vec::new(),
+            written: 0,
+            frame_size_max,
+            is_terminated,
+            end: None,
+        })
+    }
+
+    /// Its name, as the server calls it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What the server gave next, if anything is there; [`Incoming::Stop`] and [`Incoming::Gone`]
+    /// come again at every further call.
+    ///
+    /// # Errors
+    ///
+    /// The pipe failed; end.
+    pub fn try_receive(&mut self) -> io::Result<Option<Incoming>> {
+        loop {
+            if self.end.is_some() {
+                return Ok(self.end.clone());
+            }
+            if let Some(frame) = self.decoder.next_frame()? {
+                return self.incoming(frame).map(Some);
+            }
+            match (&*self.stream).read(&mut self.scratch) {
+                Ok(0) if self.is_terminated.load(Ordering::Acquire) => {
+                    self.end = Some(Incoming::Stop)
+                }
+                Ok(0) => self.end = Some(Incoming::Gone),
+                Ok(size) => self.decoder.receive(&self.scratch[..size]),
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => return Ok(None),
+                    io::ErrorKind::Interrupted => {}
+                    io::ErrorKind::ConnectionReset => self.end = Some(Incoming::Gone),
+                    _ => return Err(error),
+                },
+            }
+        }
+    }
+
+    /// Sends the server a message: writes what the kernel takes now, and keeps the rest.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput`: larger than a frame may be. Otherwise the pipe failed; end.
+    pub fn send(&mut self, payload: &[u8]) -> io::Result<()> {
+        self.put(Kind::Message, 0, payload)
+    }
+
+    /// Tells the server the result of a task; as [`ProcessPipe::send`].
+    ///
+    /// # Errors
+    ///
+    /// As [`ProcessPipe::send`].
+    pub fn finish(&mut self, task: TaskId, result: &[u8]) -> io::Result<()> {
+        self.put(Kind::Finish, task.0, result)
+    }
+
+    /// Tells the server that a task failed for good; as [`ProcessPipe::send`]. A reason that is
+    /// larger than a frame is cut.
+    ///
+    /// # Errors
+    ///
+    /// The pipe failed; end.
+    pub fn fail(&mut self, task: TaskId, reason: &str) -> io::Result<()> {
+        let size = reason.floor_char_boundary(self.frame_size_max as usize);
+        self.put(Kind::Failed, task.0, &reason.as_bytes()[..size])
+    }
+
+    /// Bytes kept because the kernel didn't take them yet; bounding them is the caller's business.
+    #[must_use]
+    pub fn unsent_bytes(&self) -> usize {
+        self.outbox.len() - self.written
+    }
+
+    /// Writes what is kept, as far as the kernel takes it now.
+    ///
+    /// # Errors
+    ///
+    /// The pipe failed; end.
+    pub fn flush(&mut self) -> io::Result<()> {
+        while self.written < self.outbox.len() {
+            match (&*self.stream).write(&self.outbox[self.written..]) {
+                Ok(size) => self.written += size,
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => return Ok(()),
+                    io::ErrorKind::Interrupted => {}
+                    _ => return Err(error),
+                },
+            }
+        }
+        self.outbox.clear();
+        self.outbox.shrink_to(READ_SIZE);
+        self.written = 0;
+        Ok(())
+    }
+
+    fn put(&mut self, kind: Kind, id: u64, payload: &[u8]) -> io::Result<()> {
+        if payload.len() > self.frame_size_max as usize {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                PipeError::TooLarge(payload.len()),
+            ));
+        }
+        if self.written >= READ_SIZE {
+            self.outbox.drain(..self.written);
+            self.written = 0;
+        }
+        self.outbox
+            .extend_from_slice(&header(kind, id, payload.len()));
+        self.outbox.extend_from_slice(payload);
+        self.flush()
+    }
+
+    fn incoming(&mut self, frame: Frame) -> io::Result<Incoming> {
+        match frame.kind {
+            Kind::Message => Ok(Incoming::Message(frame.payload)),
+            Kind::Task => Ok(Incoming::Task {
+                id: TaskId(frame.id),
+                payload: frame.payload,
+            }),
+            Kind::Stop => Ok(self.end.insert(Incoming::Stop).clone()),
+            Kind::Finish | Kind::Failed => Err(PipeError::Direction(frame.kind).into()),
+        }
+    }
+}
+
+impl AsFd for ProcessPipe {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}
+
+/// Takes the terminal's signals for nothing, and SIGTERM as the end of what the server gives.
+///
+/// A handler does nothing but note; a thread closes the pipe for reading, so that whoever waits on
+/// it finds the end, after all that is in it already.
+fn heed_signals(stream: Weak<UnixStream>, is_terminated: Arc<AtomicBool>) -> io::Result<()> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    let heed = move || {
+        for signal in signals.forever().filter(|signal| *signal == SIGTERM) {
+            is_terminated.store(true, Ordering::Release);
+            match stream.upgrade() {
+                // The only error is that it was closed before.
+                Some(stream) => drop(stream.shutdown(Shutdown::Read)),
+                // Nothing is left to be finished: do what the signal does by itself.
+                None => drop(emulate_default_handler(signal)),
+            }
+        }
+    };
+    std::thread::Builder::new()
+        .name("signals".into())
+        .spawn(heed)?;
+    Ok(())
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    if let Some(text) = panic.downcast_ref::<&str>() {
+        text
+    } else if let Some(text) = panic.downcast_ref::<String>() {
+        text
+    } else {
+        "the task panicked"
+    }
+}

@@ -1,0 +1,350 @@
+//! What one process still owes and is still owed, in the order of acceptance.
+//!
+//! Pure: [`Ledger::write`] gets the pipe passed in. It keeps each task until
+//! [`Ledger::finish`], and each message until all its bytes are written.
+//!
+//! Invariant: `given` holds tasks only, all of them accepted before whatever is in `waiting`.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{self, IoSlice, Write};
+
+use bytes::Bytes;
+
+use super::pipe::{HEADER_SIZE, Kind, header};
+
+/// What an entry counts beside its payload, in bytes: about its own size and its frame's head.
+pub(super) const ENTRY_SIZE: usize = 64;
+
+/// Frames in one write; two slices each, far below the 1,024 that the kernel takes.
+const WRITE_FRAMES_MAX: usize = 128;
+
+/// Bytes after which a write takes no further frame.
+const WRITE_BYTES_MAX: usize = 128 * 1024;
+
+/// A frame on its way to the process.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    pub kind: Kind,
+    pub id: u64,
+    pub payload: Bytes,
+}
+
+impl Entry {
+    /// What it counts against `pipe_bytes_max`.
+    pub fn weight(&self) -> usize {
+        ENTRY_SIZE + self.payload.len()
+    }
+
+    fn frame_size(&self) -> usize {
+        HEADER_SIZE + self.payload.len()
+    }
+}
+
+/// How far a write came.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Written {
+    /// Nothing waits any more.
+    All,
+    /// The pipe takes no more for now.
+    Blocked,
+    /// The process reads no more; whoever lives longer will get the rest.
+    Closed,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    /// Not, or not fully, written.
+    waiting: VecDeque<Entry>,
+    /// Bytes of the first of `waiting` that the pipe has.
+    head_written: usize,
+    /// Tasks written and not finished.
+    given: BTreeMap<u64, Bytes>,
+    /// Weight of messages written since it was last asked for.
+    released: usize,
+}
+
+impl Ledger {
+    pub fn accept(&mut self, entry: Entry) {
+        self.waiting.push_back(entry);
+    }
+
+    /// Writes what waits, many frames at once, until all is written or the pipe is full.
+    ///
+    /// # Errors
+    ///
+    /// The pipe failed in another way than being full, interrupted or closed.
+    pub fn write(&mut self, pipe: &mut impl Write) -> io::Result<Written> {
+        while !self.waiting.is_empty() {
+            match self.write_once(pipe) {
+                Ok(0) => return Ok(Written::Closed),
+                Ok(size) => self.advance(size),
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => return Ok(Written::Blocked),
+                    io::ErrorKind::Interrupted => {}
+                    io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {
+                        return Ok(Written::Closed);
+                    }
+                    _ => return Err(error),
+                },
+            }
+        }
+        Ok(Written::All)
+    }
+
+    fn write_once(&self, pipe: &mut impl Write) -> io::Result<usize> {
+        let mut size = 0;
+        let batch = self
+            .waiting
+            .iter()
+            .take(WRITE_FRAMES_MAX)
+            .take_while(|entry| {
+                let fits = size < WRITE_BYTES_MAX;
+                size += entry.frame_size();
+                fits
+            });
+        let batch: Vec<_> = batch
+            .map(|entry| {
+                (
+                    header(entry.kind, entry.id, entry.payload.len()),
+                    &entry.payload,
+                )
+            })
+            .collect();
+        let mut slices = Vec::with_capacity(2 * batch.len());
+        for (header, payload) in &batch {
+            slices.push(IoSlice::new(header));
+            slices.push(IoSlice::new(payload));
+        }
+        let mut rest = &mut slices[..];
+        IoSlice::advance_slices(&mut rest, self.head_written);
+        pipe.write_vectored(rest)
+    }
+
+    /// Moves on by `size` written bytes.
+    fn advance(&mut self, size: usize) {
+        self.head_written += size;
+        while let Some(entry) = self
+            .waiting
+            .pop_front_if(|entry| entry.frame_size() <= self.head_written)
+        {
+            self.head_written -= entry.frame_size();
+            match entry.kind {
+                Kind::Task => {
+                    self.given.insert(entry.id, entry.payload);
+                }
+                Kind::Message => self.released += entry.weight(),
+                Kind::Stop | Kind::Finish | Kind::Failed => {}
+            }
+        }
+        debug_assert!(
+            self.head_written == 0 || !self.waiting.is_empty(),
+            "written more than there was"
+        );
+    }
+
+    /// Strikes out a task that was given; its weight, or nothing if no such task is under way.
+    pub fn finish(&mut self, id: u64) -> Option<usize> {
+        self.given
+            .remove(&id)
+            .map(|payload| ENTRY_SIZE + payload.len())
+    }
+
+    /// Starts over for a new process: all unfinished tasks wait again, before what waited already.
+    pub fn give_again(&mut self) {
+        self.head_written = 0;
+        for (id, payload) in std::mem::take(&mut self.given).into_iter().rev() {
+            self.waiting.push_front(Entry {
+                kind: Kind::Task,
+                id,
+                payload,
+            });
+        }
+        // The new process is told to stop anew, after the last task.
+        self.waiting.retain(|entry| entry.kind != Kind::Stop);
+    }
+
+    /// Weight of the messages written since the last call.
+    pub fn take_released(&mut self) -> usize {
+        std::mem::take(&mut self.released)
+    }
+
+    /// Whether something waits to be written.
+    pub fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Whether no task is unfinished and nothing waits; a Stop alone is nothing.
+    pub fn is_settled(&self) -> bool {
+        self.given.is_empty() && self.waiting.iter().all(|entry| entry.kind == Kind::Stop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::pipe::Decoder;
+    use super::*;
+
+    /// Takes up to `room` bytes, then blocks.
+    struct Pipe {
+        bytes: Vec<u8>,
+        room: usize,
+    }
+
+    impl Write for Pipe {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let size = bytes.len().min(self.room);
+            if size == 0 {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            self.bytes.extend_from_slice(&bytes[..size]);
+            self.room -= size;
+            Ok(size)
+        }
+
+        fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+            self.write(
+                &slices
+                    .iter()
+                    .flat_map(|slice| slice.to_vec())
+                    .collect::<Vec<_>>(),
+            )
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn pipe(room: usize) -> Pipe {
+        Pipe {
+            bytes: Vec::new(),
+            room,
+        }
+    }
+
+    fn ledger() -> Ledger {
+        let mut ledger = Ledger::default();
+        for (kind, id, payload) in [
+            (Kind::Task, 1, "one"),
+            (Kind::Message, 0, "m"),
+            (Kind::Task, 2, ""),
+            (Kind::Task, 3, "three"),
+        ] {
+            ledger.accept(Entry {
+                kind,
+                id,
+                payload: Bytes::from(payload),
+            });
+        }
+        ledger
+    }
+
+    fn frames(bytes: &[u8]) -> Vec<(Kind, u64)> {
+        let mut decoder = Decoder::new(100);
+        decoder.receive(bytes);
+        std::iter::from_fn(|| decoder.next_frame().unwrap())
+            .map(|frame| (frame.kind, frame.id))
+            .collect()
+    }
+
+    const ALL: [(Kind, u64); 4] = [
+        (Kind::Task, 1),
+        (Kind::Message, 0),
+        (Kind::Task, 2),
+        (Kind::Task, 3),
+    ];
+    const ALL_BYTES: usize = 4 * HEADER_SIZE + 9;
+
+    #[test]
+    fn a_write_cut_at_any_byte_goes_on_where_it_stopped() {
+        for cut in 0..ALL_BYTES {
+            let (mut ledger, mut pipe) = (ledger(), pipe(cut));
+            assert_eq!(ledger.write(&mut pipe).unwrap(), Written::Blocked);
+            pipe.room = usize::MAX;
+            assert_eq!(ledger.write(&mut pipe).unwrap(), Written::All);
+            assert_eq!(frames(&pipe.bytes), ALL, "cut at {cut}");
+            assert_eq!(ledger.given.len(), 3);
+            assert_eq!(ledger.take_released(), ENTRY_SIZE + 1);
+        }
+    }
+
+    #[test]
+    fn after_a_death_at_any_byte_the_next_gets_all_tasks_and_the_unwritten_messages_in_order() {
+        for cut in 0..=ALL_BYTES {
+            let mut ledger = ledger();
+            let _ = ledger.write(&mut pipe(cut)).unwrap();
+            ledger.give_again();
+            let mut next = pipe(usize::MAX);
+            assert_eq!(ledger.write(&mut next).unwrap(), Written::All);
+            let is_message_gone = cut >= 2 * HEADER_SIZE + 4;
+            let expected: Vec<_> = ALL
+                .into_iter()
+                .filter(|(kind, _)| *kind == Kind::Task || !is_message_gone)
+                .collect();
+            assert_eq!(frames(&next.bytes), expected, "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_finished_task_is_not_given_again() {
+        let mut ledger = ledger();
+        ledger.write(&mut pipe(usize::MAX)).unwrap();
+        assert_eq!(ledger.finish(2), Some(ENTRY_SIZE));
+        assert_eq!(ledger.finish(2), None);
+        ledger.give_again();
+        let mut next = pipe(usize::MAX);
+        ledger.write(&mut next).unwrap();
+        assert_eq!(frames(&next.bytes), [(Kind::Task, 1), (Kind::Task, 3)]);
+    }
+
+    #[test]
+    fn a_task_that_was_not_written_cannot_be_finished() {
+        assert_eq!(ledger().finish(1), None);
+    }
+
+    #[test]
+    fn it_is_settled_once_every_task_is_finished() {
+        let mut ledger = ledger();
+        ledger.accept(Entry {
+            kind: Kind::Stop,
+            id: 0,
+            payload: Bytes::new(),
+        });
+        ledger.write(&mut pipe(ALL_BYTES)).unwrap();
+        for id in 1..=3 {
+            assert!(!ledger.is_settled());
+            ledger.finish(id);
+        }
+        assert!(ledger.is_settled());
+    }
+
+    #[test]
+    fn many_small_frames_are_one_write() {
+        struct Counted(Pipe, usize);
+        impl Write for Counted {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.0.write(bytes)
+            }
+            fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+                self.1 += 1;
+                self.0.write_vectored(slices)
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let mut ledger = Ledger::default();
+        for id in 0..WRITE_FRAMES_MAX as u64 {
+            ledger.accept(Entry {
+                kind: Kind::Task,
+                id,
+                payload: Bytes::from_static(b"task"),
+            });
+        }
+        let mut counted = Counted(pipe(usize::MAX), 0);
+        ledger.write(&mut counted).unwrap();
+        assert_eq!(counted.1, 1);
+        assert_eq!(counted.0.bytes.len(), WRITE_FRAMES_MAX * (HEADER_SIZE + 4));
+    }
+}

@@ -1,0 +1,262 @@
+//! The frames on the pipe between the server and a process: bytes in, frames out, and back.
+//!
+//! A stream glues writes together and cuts them anywhere, so each frame carries its length:
+//! `u32` little endian (of the payload alone), one byte of kind, `u64` little endian id, payload.
+//! Nothing here opens a file or a socket.
+//!
+//! Invariant: whatever the cuts, [`Decoder`] gives the frames that [`header`] and the payloads
+//! were made from, in order; after an error it gives nothing any more.
+
+use std::fmt;
+
+use bytes::Bytes;
+
+/// Bytes before each payload: length, kind, id.
+pub(super) const HEADER_SIZE: usize = 13;
+
+/// Capacity that a decoder keeps once it is empty, in bytes.
+const KEPT_BYTES_MAX: usize = 64 * 1024;
+
+/// What a frame is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Bytes for the other side, either way; the id is unused.
+    Message = 1,
+    /// A task for the process.
+    Task = 2,
+    /// The result of the task with this id, for the server.
+    Finish = 3,
+    /// The task with this id failed; the payload says why, in UTF-8.
+    Failed = 4,
+    /// Nothing follows for the process: finish and end.
+    Stop = 5,
+}
+
+impl Kind {
+    fn from_byte(byte: u8) -> Option<Self> {
+        match byte {
+            1 => Some(Self::Message),
+            2 => Some(Self::Task),
+            3 => Some(Self::Finish),
+            4 => Some(Self::Failed),
+            5 => Some(Self::Stop),
+            _ => None,
+        }
+    }
+}
+
+/// One frame as it was received.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Frame {
+    pub kind: Kind,
+    pub id: u64,
+    pub payload: Bytes,
+}
+
+/// The bytes on the pipe were not frames; the pipe is of no use any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PipeError {
+    /// No frame is of this kind.
+    Kind(u8),
+    /// A frame announced a payload of this many bytes.
+    TooLarge(usize),
+    /// A frame of this kind goes the other way.
+    Direction(Kind),
+}
+
+impl fmt::Display for PipeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kind(byte) => write!(f, "frame of unknown kind {byte} on the pipe"),
+            Self::TooLarge(size) => write!(f, "frame of {size} bytes on the pipe is too large"),
+            Self::Direction(kind) => write!(f, "frame {kind:?} came from the wrong side"),
+        }
+    }
+}
+
+impl std::error::Error for PipeError {}
+
+impl From<PipeError> for std::io::Error {
+    fn from(error: PipeError) -> Self {
+        Self::new(std::io::ErrorKind::InvalidData, error)
+    }
+}
+
+/// The bytes that go before a payload of `size` bytes.
+///
+/// # Panics
+///
+/// `size` is over `u32::MAX`; whoever takes payloads refuses them above `frame_size_max`.
+pub(super) fn header(kind: Kind, id: u64, size: usize) -> [u8; HEADER_SIZE] {
+    let size = u32::try_from(size).expect("frame_size_max is a u32");
+    let mut header = [0; HEADER_SIZE];
+    header[..4].copy_from_slice(&size.to_le_bytes());
+    header[4] = kind as u8;
+    header[5..].copy_from_slice(&id.to_le_bytes());
+    header
+}
+
+/// Makes frames of bytes.
+#[derive(Debug)]
+pub(super) struct Decoder {
+    /// Received; everything before `taken` has been given out.
+    bytes: Vec<u8>,
+    taken: usize,
+    frame_size_max: u32,
+}
+
+impl Decoder {
+    /// A decoder that refuses payloads over `frame_size_max` bytes as soon as it sees their length.
+    pub fn new(frame_size_max: u32) -> Self {
+        Self {
+            bytes: Vec::new(),
+            taken: 0,
+            frame_size_max,
+        }
+    }
+
+    /// Takes bytes in any fragmentation.
+    pub fn receive(&mut self, bytes: &[u8]) {
+        if self.taken > 0 {
+            self.bytes.drain(..self.taken);
+            self.taken = 0;
+        }
+        if self.bytes.is_empty() {
+            self.bytes.shrink_to(KEPT_BYTES_MAX);
+        }
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// The next whole frame; drain it before the next [`Decoder::receive`].
+    ///
+    /// # Errors
+    ///
+    /// The bytes are not frames. The same error comes again at every further call.
+    pub fn next_frame(&mut self) -> Result<Option<Frame>, PipeError> {
+        let Some((head, rest)) = self.bytes[self.taken..].split_first_chunk::<HEADER_SIZE>() else {
+            return Ok(None);
+        };
+        let [s0, s1, s2, s3, kind, id @ ..] = *head;
+        let size = u32::from_le_bytes([s0, s1, s2, s3]);
+        let kind = Kind::from_byte(kind).ok_or(PipeError::Kind(kind))?;
+        if size > self.frame_size_max {
+            return Err(PipeError::TooLarge(size as usize));
+        }
+        let Some(payload) = rest.get(..size as usize) else {
+            return Ok(None);
+        };
+        // Copied, since a slice would keep all that came with it alive for as long as it lives.
+        let payload = Bytes::copy_from_slice(payload);
+        self.taken += HEADER_SIZE + payload.len();
+        Ok(Some(Frame {
+            kind,
+            id: u64::from_le_bytes(id),
+            payload,
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(kind: Kind, id: u64, payload: &[u8]) -> Frame {
+        Frame {
+            kind,
+            id,
+            payload: Bytes::copy_from_slice(payload),
+        }
+    }
+
+    fn sample() -> (Vec<Frame>, Vec<u8>) {
+        let frames = vec![
+            frame(Kind::Task, 1, b"first"),
+            frame(Kind::Message, 0, b""),
+            frame(Kind::Finish, u64::MAX - 1, &[7; 300]),
+            frame(Kind::Failed, 0x0102_0304_0506_0708, b"why"),
+            frame(Kind::Stop, 0, b""),
+        ];
+        let mut bytes = Vec::new();
+        for frame in &frames {
+            bytes.extend_from_slice(&header(frame.kind, frame.id, frame.payload.len()));
+            bytes.extend_from_slice(&frame.payload);
+        }
+        (frames, bytes)
+    }
+
+    fn drain(decoder: &mut Decoder, frames: &mut Vec<Frame>) {
+        while let Some(frame) = decoder.next_frame().unwrap() {
+            frames.push(frame);
+        }
+    }
+
+    #[test]
+    fn every_fragmentation_of_the_same_bytes_gives_the_same_frames() {
+        let (sent, bytes) = sample();
+        for cut in 0..=bytes.len() {
+            let mut decoder = Decoder::new(300);
+            let mut received = Vec::new();
+            for part in [&bytes[..cut], &bytes[cut..]] {
+                decoder.receive(part);
+                drain(&mut decoder, &mut received);
+            }
+            assert_eq!(received, sent, "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_byte_at_a_time_gives_the_same_frames() {
+        let (sent, bytes) = sample();
+        let mut decoder = Decoder::new(300);
+        let mut received = Vec::new();
+        for byte in bytes {
+            decoder.receive(&[byte]);
+            drain(&mut decoder, &mut received);
+        }
+        assert_eq!(received, sent);
+    }
+
+    #[test]
+    fn the_bytes_on_the_pipe_are_those_that_the_module_doc_says() {
+        assert_eq!(
+            header(Kind::Finish, 0x0807_0605_0403_0201, 0x0102),
+            [2, 1, 0, 0, 3, 1, 2, 3, 4, 5, 6, 7, 8]
+        );
+    }
+
+    #[test]
+    fn a_payload_over_the_bound_is_refused_by_its_length_alone() {
+        let mut decoder = Decoder::new(10);
+        decoder.receive(&header(Kind::Task, 1, 11));
+        assert_eq!(decoder.next_frame(), Err(PipeError::TooLarge(11)));
+        assert_eq!(decoder.next_frame(), Err(PipeError::TooLarge(11)));
+    }
+
+    #[test]
+    fn an_unknown_kind_is_refused() {
+        for kind in [0, 6, 255] {
+            let mut decoder = Decoder::new(10);
+            let mut bytes = header(Kind::Task, 1, 0);
+            bytes[4] = kind;
+            decoder.receive(&bytes);
+            assert_eq!(decoder.next_frame(), Err(PipeError::Kind(kind)));
+        }
+    }
+
+    #[test]
+    fn a_large_frame_leaves_no_large_buffer_behind() {
+        let mut decoder = Decoder::new(1 << 20);
+        decoder.receive(&header(Kind::Task, 1, 1 << 20));
+        decoder.receive(&vec![0; 1 << 20]);
+        assert_eq!(
+            decoder.next_frame().unwrap().unwrap().payload.len(),
+            1 << 20
+        );
+        decoder.receive(b"x");
+        assert!(
+            decoder.bytes.capacity() <= KEPT_BYTES_MAX,
+            "{}",
+            decoder.bytes.capacity()
+        );
+    }
+}

@@ -1,0 +1,250 @@
+//! One life of a process: the child, the server's end of its pipe, and the descriptor of its death.
+//!
+//! Never waits; drop it and the child is killed and reaped.
+
+use std::io::{self, Read};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Instant;
+
+use mio::event::Event;
+use mio::net::UnixStream;
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use super::child::{NAME_VAR, PIPE_VAR};
+use super::ledger::{Ledger, Written};
+use super::pipe::{Decoder, Frame, PipeError};
+use super::settings::{ProcessSettings, ProcessSpec};
+
+/// The two sources of a process in the poll of the driving thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Tokens {
+    pub pipe: Token,
+    pub death: Token,
+}
+
+/// What is known about the way in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    /// A read may give something.
+    Ready,
+    /// Empty until the poll says otherwise.
+    Drained,
+    /// At its end, or not to be trusted any more.
+    Ended,
+}
+
+/// What is known about the way out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Writing {
+    Ready,
+    Blocked,
+    /// The process reads no more.
+    Ended,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Running {
+    child: Child,
+    /// Readable when the child has died; held for as long as it is registered.
+    _pidfd: OwnedFd,
+    pipe: UnixStream,
+    decoder: Decoder,
+    started: Instant,
+    reading: Reading,
+    writing: Writing,
+    exited: Option<ExitStatus>,
+    /// When a child that closed its pipe is killed.
+    kill_at: Option<Instant>,
+    /// Whether this life has finished a task.
+    pub has_finished: bool,
+}
+
+impl Running {
+    /// Starts the process and registers both of its sources.
+    pub fn spawn(
+        spec: &ProcessSpec,
+        settings: &ProcessSettings,
+        registry: &Registry,
+        tokens: Tokens,
+        now: Instant,
+    ) -> io::Result<Self> {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        let mut pipe = UnixStream::from_std(ours);
+        registry.register(
+            &mut pipe,
+            tokens.pipe,
+            Interest::READABLE | Interest::WRITABLE,
+        )?;
+
+        let mut arguments = std::env::args_os();
+        let mut command = Command::new(&spec.program);
+        if let Some(zeroth) = arguments.next() {
+            command.arg0(zeroth);
+        }
+        command
+            .args(arguments)
+            .env(NAME_VAR, &spec.name)
+            .stdin(Stdio::from(OwnedFd::from(theirs)));
+        command.env(
+            PIPE_VAR,
+            format!("{} {}", std::process::id(), settings.frame_size_max),
+        );
+        let mut child = command.spawn()?;
+
+        let pidfd = match watch_death(&child, registry, tokens.death) {
+            Ok(pidfd) => pidfd,
+            Err(error) => {
+                kill_and_reap(&mut child);
+                return Err(error);
+            }
+        };
+        Ok(Self {
+            child,
+            _pidfd: pidfd,
+            pipe,
+            decoder: Decoder::new(settings.frame_size_max),
+            started: now,
+            reading: Reading::Ready,
+            writing: Writing::Ready,
+            exited: None,
+            kill_at: None,
+            has_finished: false,
+        })
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// Takes what the poll says about the pipe.
+    pub fn pipe_ready(&mut self, event: &Event) {
+        let is_over = event.is_error();
+        if (event.is_readable() || event.is_read_closed() || is_over)
+            && self.reading == Reading::Drained
+        {
+            self.reading = Reading::Ready;
+        }
+        if (event.is_writable() || event.is_write_closed() || is_over)
+            && self.writing == Writing::Blocked
+        {
+            self.writing = Writing::Ready;
+        }
+    }
+
+    /// Looks whether the child has died.
+    pub fn reap(&mut self) {
+        if self.exited.is_some() {
+            return;
+        }
+        if let Ok(Some(status)) = self.child.try_wait() {
+            self.exited = Some(status);
+            // What it wrote last may have come after the last read.
+            if self.reading == Reading::Drained {
+                self.reading = Reading::Ready;
+            }
+        }
+    }
+
+    /// How it ended, once everything it ever wrote has been read.
+    pub fn death(&self) -> Option<ExitStatus> {
+        self.exited.filter(|_| self.reading != Reading::Ready)
+    }
+
+    pub fn is_readable(&self) -> bool {
+        self.reading == Reading::Ready
+    }
+
+    /// Reads once into `scratch` and hands it to the decoder; the number of bytes.
+    pub fn read(&mut self, scratch: &mut [u8]) -> usize {
+        match self.pipe.read(scratch) {
+            Ok(0) => self.reading = Reading::Ended,
+            Ok(size) => {
+                self.decoder.receive(&scratch[..size]);
+                return size;
+            }
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock => self.reading = Reading::Drained,
+                io::ErrorKind::Interrupted => {}
+                _ => self.reading = Reading::Ended,
+            },
+        }
+        0
+    }
+
+    /// The next whole frame of what was read.
+    pub fn next_frame(&mut self) -> Result<Option<Frame>, PipeError> {
+        self.decoder.next_frame()
+    }
+
+    /// Writes what waits in `ledger`, as far as the pipe takes it.
+    pub fn write(&mut self, ledger: &mut Ledger) -> io::Result<()> {
+        if self.writing == Writing::Ready && self.exited.is_none() {
+            self.writing = match ledger.write(&mut self.pipe)? {
+                Written::All => Writing::Ready,
+                Written::Blocked => Writing::Blocked,
+                Written::Closed => Writing::Ended,
+            };
+        }
+        Ok(())
+    }
+
+    /// When it must be gone, which begins with the end of its pipe.
+    pub fn kill_at(&self) -> Option<Instant> {
+        self.kill_at.filter(|_| self.exited.is_none())
+    }
+
+    /// Kills a child that closed its pipe and lives on, which nothing can be asked of any more.
+    pub fn expire(&mut self, now: Instant, settings: &ProcessSettings) {
+        if self.reading == Reading::Ended && self.exited.is_none() {
+            let kill_at = *self.kill_at.get_or_insert(now + settings.stop_max());
+            if kill_at <= now {
+                self.kill();
+            }
+        }
+    }
+
+    /// Sends SIGKILL; the death shows later, as any other.
+    pub fn kill(&mut self) {
+        // The only error is that it has died already.
+        let _ = self.child.kill();
+    }
+
+    /// Trusts the pipe no more and kills the child.
+    pub fn give_up(&mut self) {
+        self.reading = Reading::Ended;
+        self.writing = Writing::Ended;
+        self.kill();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.exited.is_none() {
+            kill_and_reap(&mut self.child);
+        }
+    }
+}
+
+fn watch_death(child: &Child, registry: &Registry, token: Token) -> io::Result<OwnedFd> {
+    // Not reaped yet, so the PID can't be somebody else's.
+    let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::NONBLOCK)?;
+    registry.register(&mut SourceFd(&pidfd.as_raw_fd()), token, Interest::READABLE)?;
+    Ok(pidfd)
+}
+
+fn kill_and_reap(child: &mut Child) {
+    if child.kill().is_ok() {
+        // After SIGKILL this takes as long as the kernel needs to tear it down.
+        let _ = child.wait();
+    }
+}

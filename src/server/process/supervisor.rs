@@ -1,0 +1,322 @@
+//! The supervisor: keeps the server's processes running, from one thread, without ever waiting.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::io;
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use mio::event::Event;
+use mio::{Registry, Token};
+
+use super::link::{ProcessLink, ProcessStats, TaskId, Wake};
+use super::running::Tokens;
+use super::seat::{Seat, Source};
+use super::settings::{ProcessSettings, ProcessSpec};
+
+/// Bytes of one read.
+const READ_SIZE: usize = 64 * 1024;
+
+/// One for the pipe, one for the death.
+const TOKENS_PER_SEAT: usize = 2;
+
+/// How a task ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It ran to its end; this is its result.
+    Done(Bytes),
+    /// It panicked or was failed by the process; why, in its words.
+    Failed(String),
+}
+
+/// What happened to a process, or came from it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProcessEvent {
+    /// It was started, for the first time or again.
+    Started {
+        /// Name of the process.
+        process: Arc<str>,
+        /// Its PID.
+        pid: u32,
+    },
+    /// It sent a message.
+    Message {
+        /// Name of the process.
+        process: Arc<str>,
+        /// The message.
+        payload: Bytes,
+    },
+    /// A task is finished; comes exactly once for each accepted task, unless `Ended` counts it.
+    Finished {
+        /// Name of the process.
+        process: Arc<str>,
+        /// What [`ProcessLink::task`] returned.
+        task: TaskId,
+        /// How it went.
+        outcome: Outcome,
+    },
+    /// It died, or ended as it was told to. All it had sent came before.
+    Died {
+        /// Name of the process.
+        process: Arc<str>,
+        /// How.
+        status: ExitStatus,
+        /// Pause before its restart; none when it is over for good.
+        restart_in: Option<Duration>,
+    },
+    /// It is over for good: the last event of this process.
+    Ended {
+        /// Name of the process.
+        process: Arc<str>,
+        /// Accepted tasks that nobody will finish; 0 unless it had to be killed.
+        tasks_unfinished: usize,
+    },
+}
+
+/// Keeps the processes of a server running.
+///
+/// The main thread drives it, in this order, every time its poll returns (also when only the
+/// `wake` function asked for it, or [`Supervisor::deadline`] has come):
+/// [`Supervisor::ready`] for each event, [`Supervisor::turn`], and [`Supervisor::next_event`] until
+/// it gives nothing. To slow the processes down, leave `next_event` out for a while: nothing is
+/// read from them meanwhile.
+///
+/// Dropping it kills and reaps whatever still runs.
+pub struct Supervisor {
+    seats: Vec<Seat>,
+    /// Set by `start`.
+    base: Option<Base>,
+    /// The time of the last turn.
+    now: Instant,
+    scratch: Vec<u8>,
+}
+
+/// Where the processes are registered.
+#[derive(Debug)]
+struct Base {
+    registry: Registry,
+    token: usize,
+}
+
+impl fmt::Debug for Supervisor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Supervisor")
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Supervisor {
+    /// A supervisor of these processes; nothing runs before [`Supervisor::start`].
+    ///
+    /// `wake` must make the driving thread's poll return, from any thread; it is called once for
+    /// all that a process is given between two turns.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput`: two processes have the same name.
+    pub fn new(
+        specs: Vec<ProcessSpec>,
+        settings: ProcessSettings,
+        wake: Arc<dyn Fn() + Send + Sync>,
+    ) -> io::Result<Self> {
+        let names: HashSet<_> = specs.iter().map(|spec| &spec.name).collect();
+        if names.len() < specs.len() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "two processes have the same name",
+            ));
+        }
+        let now = Instant::now();
+        let seats = specs
+            .into_iter()
+            .map(|spec| Seat::new(spec, settings, Wake::clone(&wake), now));
+        Ok(Self {
+            seats: seats.collect(),
+            base: None,
+            now,
+            scratch: vec![0; READ_SIZE],
+        })
+    }
+
+    /// The way to the process of this name, for any thread; good before `start` too.
+    #[must_use]
+    pub fn link(&self, name: &str) -> Option<ProcessLink> {
+        let seat = self.seats.iter().find(|seat| &*seat.intake.name == name)?;
+        Some(ProcessLink::new(seat.intake.clone()))
+    }
+
+    /// How many tokens it uses from `token_base` on.
+    #[must_use]
+    pub fn token_count(&self) -> usize {
+        self.seats.len() * TOKENS_PER_SEAT
+    }
+
+    /// Starts the processes. One that can't be started is logged and tried again, as after a death.
+    ///
+    /// # Errors
+    ///
+    /// The registry can't be duplicated.
+    pub fn start(&mut self, registry: &Registry, token_base: usize) -> io::Result<()> {
+        self.base = Some(Base {
+            registry: registry.try_clone()?,
+            token: token_base,
+        });
+        self.turn(Instant::now());
+        Ok(())
+    }
+
+    /// Takes an event of the poll; one with a stranger's token is ignored.
+    pub fn ready(&mut self, event: &Event) {
+        let Some(base) = &self.base else {
+            return;
+        };
+        let Some(offset) = event.token().0.checked_sub(base.token) else {
+            return;
+        };
+        if let Some(seat) = self.seats.get_mut(offset / TOKENS_PER_SEAT) {
+            let source = if offset % TOKENS_PER_SEAT == 0 {
+                Source::Pipe
+            } else {
+                Source::Death
+            };
+            seat.ready(source, event);
+        }
+    }
+
+    /// Does what is due: starts, kills, and writes what was accepted.
+    pub fn turn(&mut self, now: Instant) {
+        self.now = now;
+        let Some(base) = &self.base else {
+            return;
+        };
+        for (index, seat) in self.seats.iter_mut().enumerate() {
+            let first = base.token + index * TOKENS_PER_SEAT;
+            let tokens = Tokens {
+                pipe: Token(first),
+                death: Token(first + 1),
+            };
+            seat.turn(now, &base.registry, tokens);
+        }
+    }
+
+    /// The latest moment at which the poll must return; none if only an event or a wake-up can
+    /// give it anything to do.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.seats
+            .iter()
+            .filter_map(|seat| seat.deadline(self.now))
+            .min()
+    }
+
+    /// The next thing that happened, each process in its own order.
+    pub fn next_event(&mut self) -> Option<ProcessEvent> {
+        self.seats
+            .iter_mut()
+            .find_map(|seat| seat.next_event(self.now, &mut self.scratch))
+    }
+
+    /// Accepts nothing any more, and lets each process finish what was accepted and end.
+    ///
+    /// One that hasn't ended `stop_ms_max` later is killed.
+    pub fn stop(&mut self, now: Instant) {
+        for seat in &mut self.seats {
+            seat.stop(now);
+        }
+    }
+
+    /// Kills all processes; how many accepted tasks are lost by it. Keep driving it until
+    /// [`Supervisor::is_finished`]: results that are on the pipe already still count.
+    pub fn kill(&mut self) -> usize {
+        for seat in &mut self.seats {
+            seat.kill();
+        }
+        self.stats()
+            .iter()
+            .map(|stats| stats.tasks_unfinished)
+            .sum()
+    }
+
+    /// Whether every process has ended for good and all events were taken.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.seats.iter().all(Seat::is_finished)
+    }
+
+    /// The numbers of this moment, of each process; any thread has them from its link.
+    #[must_use]
+    pub fn stats(&self) -> Vec<ProcessStats> {
+        self.seats.iter().map(|seat| seat.intake.stats()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_started_is_tried_again_later_and_later() {
+        let poll = mio::Poll::new().unwrap();
+        let mut spec = ProcessSpec::new("absent").unwrap();
+        spec.program = PathBuf::from("/dev/null/absent");
+        let settings = ProcessSettings {
+            restart_backoff_ms_max: 500,
+            ..ProcessSettings::default()
+        };
+        let mut supervisor = Supervisor::new(vec![spec], settings, Arc::new(|| {})).unwrap();
+        let link = supervisor.link("absent").unwrap();
+        supervisor.start(poll.registry(), 7).unwrap();
+        let mut now = supervisor.now;
+        for pause_ms in [100, 200, 400, 500, 500] {
+            let deadline = supervisor.deadline().unwrap();
+            assert_eq!(deadline - now, Duration::from_millis(pause_ms));
+            supervisor.turn(deadline - Duration::from_millis(1));
+            assert_eq!(supervisor.deadline(), Some(deadline), "not before its time");
+            now = deadline;
+            supervisor.turn(now);
+        }
+        assert!(supervisor.next_event().is_none());
+
+        link.task("nobody will run it").unwrap();
+        supervisor.stop(now);
+        assert!(!supervisor.is_finished(), "a task is unfinished");
+        supervisor.turn(now + settings.stop_max());
+        let ended = ProcessEvent::Ended {
+            process: "absent".into(),
+            tasks_unfinished: 1,
+        };
+        assert_eq!(supervisor.next_event(), Some(ended));
+        assert!(supervisor.is_finished());
+    }
+
+    #[test]
+    fn names_are_words_and_different() {
+        assert!(ProcessSpec::new("").is_err());
+        assert!(ProcessSpec::new("a\0b").is_err());
+        let specs = vec![
+            ProcessSpec::new("a").unwrap(),
+            ProcessSpec::new("a").unwrap(),
+        ];
+        assert!(Supervisor::new(specs, ProcessSettings::default(), Arc::new(|| {})).is_err());
+    }
+
+    #[test]
+    fn stopped_before_it_was_started_it_is_finished() {
+        let specs = vec![ProcessSpec::new("a").unwrap()];
+        let mut supervisor =
+            Supervisor::new(specs, ProcessSettings::default(), Arc::new(|| {})).unwrap();
+        supervisor.stop(Instant::now());
+        let ended = ProcessEvent::Ended {
+            process: "a".into(),
+            tasks_unfinished: 0,
+        };
+        assert_eq!(supervisor.next_event(), Some(ended));
+        assert!(supervisor.is_finished());
+        assert!(supervisor.link("b").is_none());
+    }
+}

@@ -1,0 +1,110 @@
+//! What all threads of a server share.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Instant;
+
+use crossbeam_channel::Sender;
+use mio::Waker;
+
+use super::process::ProcessLink;
+use super::runner::Job;
+use super::timers::Timers;
+use super::worker::WorkerQueue;
+use crate::net::Fd;
+use crate::net::budget::OutboxBudget;
+use crate::net::command::CommandBatch;
+use crate::net::counters::Counters;
+use crate::net::directory::Directory;
+use crate::net::marks::Gauge;
+use crate::net::reactor::MailboxSender;
+
+/// One of it a server; public only since [`super::Handle`] names it.
+#[derive(Debug)]
+pub struct Shared {
+    pub(super) mailboxes: Vec<MailboxSender>,
+    pub(super) gauges: Arc<[Arc<Gauge>]>,
+    pub(super) directories: Vec<Arc<Directory>>,
+    pub(super) counters: Vec<Arc<Counters>>,
+    pub(super) budget: Arc<OutboxBudget>,
+    /// Empty where the handlers run on the reactors.
+    pub(super) workers: Vec<WorkerQueue>,
+    /// What reactor 0 runs where there are no workers.
+    pub(super) inline_jobs: Sender<Job>,
+    pub(super) timers: Timers,
+    pub(super) processes: HashMap<Arc<str>, ProcessLink>,
+    pub(super) main: MainThread,
+    pub(super) started: Instant,
+    /// Where it listens, with the ports that were chosen for port 0.
+    pub(super) addresses: Vec<SocketAddr>,
+}
+
+impl Shared {
+    /// Sends to a reactor. One that has ended has no connection left to do anything for.
+    pub(super) fn send(&self, reactor: usize, batch: CommandBatch) {
+        if let Some(mailbox) = self.mailboxes.get(reactor) {
+            let bytes = batch.size();
+            drop(mailbox.send(batch, bytes));
+        }
+    }
+
+    pub(super) fn directory_of(&self, fd: Fd) -> Option<&Directory> {
+        self.directories.get(fd.reactor()).map(Arc::as_ref)
+    }
+
+    /// Gives a job to one of the workers, always the same for the same number.
+    pub(super) fn give(&self, number: u64, job: Job) {
+        if self.workers.is_empty() {
+            // Received for as long as the main thread lives, which owns a receiver too.
+            drop(self.inline_jobs.send(job));
+            self.mailboxes[0].nudge();
+        } else {
+            self.workers[number as usize % self.workers.len()].give(job);
+        }
+    }
+
+    /// Has every reactor look again at the connections it had paused.
+    pub(super) fn nudge_reactors(&self) {
+        for mailbox in &self.mailboxes {
+            mailbox.nudge();
+        }
+    }
+}
+
+/// How the other threads reach the main one.
+#[derive(Debug)]
+pub(super) struct MainThread {
+    pub(super) waker: Arc<Waker>,
+    stop_asked: AtomicBool,
+    /// Threads that haven't ended.
+    pub(super) reactors: AtomicUsize,
+    pub(super) workers: AtomicUsize,
+}
+
+impl MainThread {
+    pub(super) fn new(waker: Arc<Waker>, reactors: usize, workers: usize) -> Self {
+        Self {
+            waker,
+            stop_asked: AtomicBool::new(false),
+            reactors: AtomicUsize::new(reactors),
+            workers: AtomicUsize::new(workers),
+        }
+    }
+
+    pub(super) fn ask_to_stop(&self) {
+        self.stop_asked.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    pub(super) fn is_asked_to_stop(&self) -> bool {
+        self.stop_asked.load(Ordering::Acquire)
+    }
+
+    pub(super) fn wake(&self) {
+        if let Err(error) = self.waker.wake() {
+            tracing::error!(%error, "the main thread can't be woken");
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! Worker threads: their queues, what stands in them, their loop.
+
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender};
+use rustix::time::{ClockId, Timespec, clock_gettime};
+
+use super::message::Frame;
+use super::runner::{Job, Runner};
+use crate::net::Fd;
+use crate::net::marks::Gauge;
+use crate::proto::connection::{CloseReason, Request};
+use crate::proto::http::Head;
+use crate::proto::websocket::MessageKind;
+
+/// What the workers do for one turn of one reactor.
+#[derive(Debug, Default)]
+pub(super) struct EventBatch {
+    pub(super) events: Vec<Event>,
+    /// The payloads of the messages, one behind the other.
+    pub(super) payloads: Vec<u8>,
+}
+
+impl EventBatch {
+    /// Bytes that it keeps in memory, for the marks of the queue.
+    fn size(&self) -> usize {
+        let large: usize = self.events.iter().map(Event::size).sum();
+        self.payloads.len() + large
+    }
+}
+
+/// One thing that happened on a connection.
+#[derive(Debug)]
+pub(super) enum Event {
+    Opened {
+        fd: Fd,
+        head: Box<Head>,
+    },
+    /// The payload stands at `start..end` in the batch.
+    Message {
+        fd: Fd,
+        kind: MessageKind,
+        start: u32,
+        end: u32,
+    },
+    /// A message too large to be copied.
+    Large {
+        fd: Fd,
+        kind: MessageKind,
+        payload: Vec<u8>,
+    },
+    Request {
+        fd: Fd,
+        request: Box<Request>,
+    },
+    Closed {
+        fd: Fd,
+        reason: CloseReason,
+    },
+    Farewell {
+        fd: Fd,
+    },
+}
+
+impl Event {
+    fn size(&self) -> usize {
+        let payload = match self {
+            Self::Large { payload, .. } => payload.len(),
+            Self::Request { request, .. } => request.body.len(),
+            _ => 0,
+        };
+        size_of::<Self>() + payload
+    }
+}
+
+#[derive(Debug)]
+enum Item {
+    Batch { batch: EventBatch, bytes: usize },
+    Job(Job),
+    Stop,
+}
+
+/// Where the reactors put what a worker has to do. It always takes; above its marks the reactors
+/// stop reading from the connections that feed it.
+#[derive(Debug)]
+pub(super) struct WorkerQueue {
+    sender: Sender<Item>,
+    pub(super) gauge: Arc<Gauge>,
+}
+
+/// The worker's side of a queue.
+#[derive(Debug)]
+pub(super) struct WorkerInbox {
+    receiver: Receiver<Item>,
+    gauge: Arc<Gauge>,
+}
+
+pub(super) fn worker_queue(gauge: Gauge) -> (WorkerQueue, WorkerInbox) {
+    let (sender, receiver) = crossbeam_channel::unbounded();
+    let gauge = Arc::new(gauge);
+    (
+        WorkerQueue {
+            sender,
+            gauge: Arc::clone(&gauge),
+        },
+        WorkerInbox { receiver, gauge },
+    )
+}
+
+impl WorkerQueue {
+    pub(super) fn give_batch(&self, batch: EventBatch) {
+        let bytes = batch.size();
+        self.put(batch.events.len(), bytes, Item::Batch { batch, bytes });
+    }
+
+    pub(super) fn give(&self, job: Job) {
+        self.put(1, 0, Item::Job(job));
+    }
+
+    /// The last thing that the worker gets.
+    pub(super) fn stop(&self) {
+        self.put(1, 0, Item::Stop);
+    }
+
+    fn put(&self, items: usize, bytes: usize, item: Item) {
+        self.gauge.add(items, bytes);
+        // A worker ends only after `Stop`, and nothing is given to it later.
+        drop(self.sender.send(item));
+    }
+}
+
+/// The loop of a worker thread.
+pub(super) fn work(runner: &Runner, inbox: &WorkerInbox) {
+    runner.start();
+    runner.flush();
+    while let Ok(item) = inbox.receiver.recv() {
+        let (items, bytes) = match item {
+            Item::Batch { batch, bytes } => {
+                let items = batch.events.len();
+                run_batch(runner, batch);
+                (items, bytes)
+            }
+            Item::Job(job) => {
+                runner.job(job);
+                (1, 0)
+            }
+            Item::Stop => break,
+        };
+        runner.flush();
+        if inbox.gauge.take(items, bytes) {
+            runner.handle.shared().nudge_reactors();
+        }
+    }
+    runner.stop();
+    runner.flush();
+}
+
+fn run_batch(runner: &Runner, batch: EventBatch) {
+    let EventBatch { events, payloads } = batch;
+    let mut flushed_at = coarse_now();
+    for event in events {
+        match event {
+            Event::Message {
+                fd,
+                kind,
+                start,
+                end,
+            } => {
+                let data = &payloads[start as usize..end as usize];
+                runner.message(Frame { fd, kind, data });
+            }
+            Event::Large { fd, kind, payload } => {
+                runner.message(Frame {
+                    fd,
+                    kind,
+                    data: &payload,
+                });
+            }
+            Event::Opened { fd, head } => runner.opened(fd, *head),
+            Event::Request { fd, request } => runner.request(fd, *request),
+            Event::Closed { fd, reason } => runner.closed(fd, &reason),
+            Event::Farewell { fd } => runner.farewell(fd),
+        }
+        // A handler may block: what the ones before it said must not wait for it.
+        let now = coarse_now();
+        if now != flushed_at {
+            flushed_at = now;
+            runner.flush();
+        }
+    }
+}
+
+/// A clock that costs next to nothing and moves every few milliseconds.
+fn coarse_now() -> Timespec {
+    clock_gettime(ClockId::MonotonicCoarse)
+}

@@ -158,11 +158,11 @@ impl Opening {
         if matches!(self.step, Step::Connecting) {
             match hello {
                 Hello::Nothing => {
-                    let connected = self.socket.peer_addr();
-                    return waiting(connected, |_| Some(Ok(Vec::new())));
+                    let connected = waiting(self.socket.peer_addr())?;
+                    return Ok(connected.map(|_| Ok(Vec::new())));
                 }
                 Hello::Upgrade { request, .. } => {
-                    let Some(sent) = waiting((&self.socket).write(request), Some)? else {
+                    let Some(sent) = waiting((&self.socket).write(request))? else {
                         return Ok(None);
                     };
                     if sent < request.len() {
@@ -181,7 +181,7 @@ impl Opening {
         };
         let mut bytes = [0; 2048];
         loop {
-            let Some(count) = waiting(self.socket.read(&mut bytes), Some)? else {
+            let Some(count) = waiting(self.socket.read(&mut bytes))? else {
                 return Ok(None);
             };
             head.extend_from_slice(&bytes[..count]);
@@ -195,7 +195,12 @@ impl Opening {
     }
 }
 
-fn connect(address: SocketAddr, source: Option<SocketAddr>) -> std::io::Result<TcpStream> {
+/// Starts to connect a socket that never blocks; what is written before it is connected waits.
+///
+/// # Errors
+///
+/// No descriptor or port is free, or the connection is refused at once.
+pub fn connect(address: SocketAddr, source: Option<SocketAddr>) -> std::io::Result<TcpStream> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
@@ -216,12 +221,9 @@ fn connect(address: SocketAddr, source: Option<SocketAddr>) -> std::io::Result<T
 }
 
 /// Turns "not yet" into `None`.
-fn waiting<T, U>(
-    result: std::io::Result<T>,
-    then: impl FnOnce(T) -> Option<U>,
-) -> std::io::Result<Option<U>> {
+fn waiting<T>(result: std::io::Result<T>) -> std::io::Result<Option<T>> {
     match result {
-        Ok(value) => Ok(then(value)),
+        Ok(value) => Ok(Some(value)),
         Err(error)
             if matches!(
                 error.kind(),

@@ -6,7 +6,6 @@
 //!
 //! Invariant: asked and not yet answered messages are as many as `in_flight`, always.
 
-use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -14,7 +13,9 @@ use std::sync::Arc;
 use super::client::Open;
 use super::drive::{Lap, READ_SIZE, Talk, Turn};
 use super::failure::Failure;
+use super::flight::Flights;
 use super::frame::{Frames, Incoming, PONG, client_frame, server_frame};
+use super::repeat::{Debt, Repeat};
 
 /// Prepared frames for one write, in bytes; a larger single frame is prepared once.
 const WRITE_SIZE: usize = 256 << 10;
@@ -28,27 +29,23 @@ pub struct Script {
     opcode: u8,
     answer: Vec<u8>,
     /// Masked frames, as many as go into one write.
-    asking: Vec<u8>,
-    asking_size: usize,
+    asking: Repeat,
     /// The answers' frames, enough for one read that begins anywhere in a frame.
-    answers: Vec<u8>,
-    answer_size: usize,
+    answers: Repeat,
 }
 
 impl Script {
     /// Prepares `in_flight` messages, and the answers to one read.
     pub fn new(opcode: u8, message: &[u8], answer: &[u8], in_flight: usize) -> Self {
         let frame = client_frame(opcode, message, MASK);
+        let asking_count = in_flight.min(WRITE_SIZE / frame.len());
         let answer_frame = server_frame(opcode, answer);
-        let asking_count = in_flight.min(WRITE_SIZE / frame.len()).max(1);
         let answers_count = READ_SIZE / answer_frame.len() + 2;
         Self {
             opcode,
             answer: answer.into(),
-            asking_size: frame.len(),
-            asking: frame.repeat(asking_count),
-            answer_size: answer_frame.len(),
-            answers: answer_frame.repeat(answers_count),
+            asking: Repeat::new(&frame, asking_count),
+            answers: Repeat::new(&answer_frame, answers_count),
         }
     }
 }
@@ -59,21 +56,13 @@ pub struct Conversation {
     socket: TcpStream,
     script: Arc<Script>,
     in_flight: usize,
-    /// Bytes of prepared frames that the socket has not taken yet.
-    owed: usize,
+    owed: Debt,
     /// Bytes of the current answer that were read already.
     heard: usize,
     /// Pongs that wait for a frame's end.
     pongs: Vec<u8>,
-    flights: VecDeque<Flight>,
+    flights: Flights,
     hearing: Hearing,
-}
-
-/// Messages that were asked together.
-#[derive(Debug)]
-struct Flight {
-    asked_ns: u64,
-    count: u64,
 }
 
 #[derive(Debug)]
@@ -93,10 +82,10 @@ impl Conversation {
             socket: open.socket,
             script,
             in_flight,
-            owed: 0,
+            owed: Debt::default(),
             heard: 0,
             pongs: Vec::new(),
-            flights: VecDeque::with_capacity(in_flight.min(64)),
+            flights: Flights::default(),
             hearing: if open.rest.is_empty() {
                 Hearing::Compared
             } else {
@@ -105,25 +94,22 @@ impl Conversation {
         }
     }
 
-    fn ask(&mut self, count: u64, now: u64) {
-        self.flights.push_back(Flight {
-            asked_ns: now,
-            count,
-        });
-        self.owed += count as usize * self.script.asking_size;
+    fn ask(&mut self, count: u64, now_ns: u64) {
+        self.flights.ask(count, now_ns);
+        self.owed.add(count as usize, &self.script.asking);
     }
 
     /// Counts the answers in what was read.
     fn hear(&mut self, bytes: &[u8]) -> Result<u64, Failure> {
         let script = &self.script;
         if let Hearing::Compared = self.hearing {
-            if bytes == &script.answers[self.heard..self.heard + bytes.len()] {
-                let heard = self.heard + bytes.len();
-                self.heard = heard % script.answer_size;
-                return Ok((heard / script.answer_size) as u64);
+            let end = self.heard + bytes.len();
+            if bytes == &script.answers.bytes()[self.heard..end] {
+                self.heard = end % script.answers.size();
+                return Ok((end / script.answers.size()) as u64);
             }
             let mut frames = Frames::default();
-            frames.feed(&script.answers[..self.heard]);
+            frames.feed(&script.answers.bytes()[..self.heard]);
             self.hearing = Hearing::Parsed(frames);
         }
         self.parse(bytes)
@@ -148,54 +134,24 @@ impl Conversation {
         }
         if let Some(rest) = frames
             .rest()
-            .filter(|rest| self.script.answers.starts_with(rest))
+            .filter(|rest| self.script.answers.bytes().starts_with(rest))
         {
-            self.heard = rest.len() % self.script.answer_size;
+            self.heard = rest.len() % self.script.answers.size();
             self.hearing = Hearing::Compared;
         }
         Ok(answers)
     }
 
-    /// Takes the answered messages off what is in flight, the oldest first.
-    fn settle(&mut self, mut answers: u64, now: u64, lap: &mut Lap) -> Result<(), Failure> {
-        while answers > 0 {
-            let Some(flight) = self.flights.front_mut() else {
-                return Err(Failure::WrongEcho("more answers than messages".into()));
-            };
-            let count = flight.count.min(answers);
-            lap.answered(now.saturating_sub(flight.asked_ns), count);
-            flight.count -= count;
-            answers -= count;
-            if flight.count == 0 {
-                self.flights.pop_front();
-            }
-        }
-        Ok(())
-    }
-
     fn flush(&mut self) -> Result<(), Failure> {
-        loop {
-            let size = self.script.asking_size;
-            let begun = (size - self.owed % size) % size;
-            if begun == 0 && !self.pongs.is_empty() {
-                if !self.flush_pongs()? {
-                    return Ok(());
-                }
-            } else if self.owed == 0 {
+        if !self.pongs.is_empty() {
+            let begun = self.owed.pay_begun(&self.script.asking, &self.socket);
+            if !begun.map_err(broken)? || !self.flush_pongs()? {
                 return Ok(());
-            } else {
-                let until = if self.pongs.is_empty() {
-                    self.script.asking.len()
-                } else {
-                    size
-                };
-                let end = until.min(begun + self.owed);
-                match (&self.socket).write(&self.script.asking[begun..end]) {
-                    Ok(count) => self.owed -= count,
-                    Err(error) => return blocked(error),
-                }
             }
         }
+        self.owed
+            .pay(&self.script.asking, &self.socket)
+            .map_err(broken)
     }
 
     /// Says whether all of them are out.
@@ -205,7 +161,8 @@ impl Conversation {
                 self.pongs.drain(..count);
                 Ok(self.pongs.is_empty())
             }
-            Err(error) => blocked(error).map(|()| false),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
+            Err(error) => Err(broken(error)),
         }
     }
 }
@@ -226,15 +183,13 @@ impl Talk for Conversation {
             let count = match self.socket.read(&mut lap.bytes) {
                 Ok(0) => return Err(Failure::Ended),
                 Ok(count) => count,
-                Err(error) => {
-                    blocked(error)?;
-                    break;
-                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => return Err(broken(error)),
             };
             let now = lap.now();
             let answers = self.hear(&lap.bytes[..count])?;
             if answers > 0 {
-                self.settle(answers, now, lap)?;
+                self.flights.land(answers, now, lap)?;
                 self.ask(answers, now);
             }
             if count < lap.bytes.len() && !lap.hung_up {
@@ -259,10 +214,105 @@ fn check(script: &Script, opcode: u8, payload: &[u8]) -> Result<(), Failure> {
     )))
 }
 
-fn blocked(error: std::io::Error) -> Result<(), Failure> {
+/// The meaning of an error on a connection that was open.
+pub fn broken(error: std::io::Error) -> Failure {
     match error.kind() {
-        ErrorKind::WouldBlock | ErrorKind::Interrupted => Ok(()),
-        ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => Err(Failure::Reset),
-        _ => Err(error.into()),
+        ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => Failure::Reset,
+        _ => error.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::TcpListener;
+    use std::time::{Duration, Instant};
+
+    use super::super::frame::{CLOSE, PING, TEXT, close_payload};
+    use super::*;
+
+    /// A conversation with two messages in flight, and the server's end of it.
+    fn conversation() -> (Conversation, TcpStream, Lap) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let server = listener.accept().unwrap().0;
+        server
+            .set_read_timeout(Some(Duration::from_secs(5)))
+            .unwrap();
+        let open = Open {
+            socket,
+            rest: Vec::new(),
+            took: Duration::ZERO,
+        };
+        let script = Arc::new(Script::new(TEXT, b"hello", b"hello", 2));
+        let mut lap = Lap::new(Instant::now());
+        let mut conversation = Conversation::new(open, script, 2);
+        conversation.begin(&mut lap).unwrap();
+        (conversation, server, lap)
+    }
+
+    fn heard(server: &mut TcpStream, size: usize) -> Vec<u8> {
+        let mut bytes = vec![0; size];
+        server.read_exact(&mut bytes).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn every_answer_is_followed_by_a_message_however_it_is_cut() {
+        let bytes = server_frame(TEXT, b"hello").repeat(2);
+        let frame = client_frame(TEXT, b"hello", MASK);
+        for cut in 1..bytes.len() {
+            let (mut conversation, mut server, mut lap) = conversation();
+            assert_eq!(heard(&mut server, frame.len() * 2), frame.repeat(2));
+            for part in [&bytes[..cut], &bytes[cut..]] {
+                server.write_all(part).unwrap();
+                conversation.ready(&mut lap).unwrap();
+            }
+            assert_eq!(
+                heard(&mut server, frame.len() * 2),
+                frame.repeat(2),
+                "cut at {cut}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_ping_between_answers_gets_its_pong_and_the_rest_goes_on() {
+        let (mut conversation, mut server, mut lap) = conversation();
+        let answer = server_frame(TEXT, b"hello");
+        let frame = client_frame(TEXT, b"hello", MASK);
+        heard(&mut server, frame.len() * 2);
+        let bytes = [
+            &answer[..],
+            &server_frame(PING, b"?"),
+            &answer,
+            &answer[..3],
+        ]
+        .concat();
+        server.write_all(&bytes).unwrap();
+        conversation.ready(&mut lap).unwrap();
+        let expected = [client_frame(PONG, b"?", MASK), frame.repeat(2)].concat();
+        assert_eq!(heard(&mut server, expected.len()), expected);
+        assert!(matches!(conversation.hearing, Hearing::Compared));
+        server.write_all(&answer[3..]).unwrap();
+        conversation.ready(&mut lap).unwrap();
+        assert_eq!(heard(&mut server, frame.len()), frame);
+    }
+
+    #[test]
+    fn wrong_answers_closes_and_ends_are_told_apart() {
+        for (bytes, kind) in [
+            (server_frame(TEXT, b"hullo"), "wrong echo"),
+            (server_frame(TEXT, b"hello").repeat(3), "wrong echo"),
+            (server_frame(CLOSE, &close_payload(1001)), "closed 1001"),
+            (Vec::new(), "ended"),
+        ] {
+            let (mut conversation, mut server, mut lap) = conversation();
+            heard(&mut server, client_frame(TEXT, b"hello", MASK).len() * 2);
+            server.write_all(&bytes).unwrap();
+            drop(server);
+            lap.hung_up = true;
+            assert_eq!(conversation.ready(&mut lap).unwrap_err().kind(), kind);
+        }
     }
 }

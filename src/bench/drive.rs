@@ -152,7 +152,8 @@ pub struct Lap {
 }
 
 impl Lap {
-    fn new(epoch: Instant) -> Self {
+    /// Begins with nothing counted; `epoch` is where [`Self::now`] counts from.
+    pub fn new(epoch: Instant) -> Self {
         let bytes = vec![0; READ_SIZE];
         Self {
             bytes,
@@ -167,6 +168,11 @@ impl Lap {
     /// Nanoseconds since the run began; a system-wide clock read without a system call.
     pub fn now(&self) -> u64 {
         self.epoch.elapsed().as_nanos() as u64
+    }
+
+    /// Ends the counting.
+    pub fn into_latency(self) -> Latency {
+        self.latency
     }
 
     /// Counts `count` right answers, each of which took `ns` nanoseconds.
@@ -336,13 +342,7 @@ struct Cpu {
 
 impl Cpu {
     fn sample(pid: Option<u32>) -> io::Result<Self> {
-        let server = pid.map(|pid| Usage::sample(pid, Scope::Tree)).transpose();
-        let server = server.map_err(|error| {
-            io::Error::other(format!(
-                "process {} can't be read: {error}",
-                pid.unwrap_or(0)
-            ))
-        })?;
+        let server = pid.map(|pid| Usage::sample(pid, Scope::Tree)).transpose()?;
         Ok(Self {
             server,
             generator: Usage::sample(std::process::id(), Scope::Process)?,
@@ -384,7 +384,7 @@ fn work<T: Talk>(mut talks: Vec<T>, shared: &Shared, index: usize) -> Result<Sha
         }
         shared.answers[index].store(lap.answers, Ordering::Relaxed);
     }
-    Ok((talks, lap.latency, failures))
+    Ok((talks, lap.into_latency(), failures))
 }
 
 impl Shared {

@@ -11,18 +11,26 @@
 //! batch. Every run is bounded in connections and in time, and stops by itself.
 
 pub mod client;
+pub mod connect;
 pub mod conversation;
 pub mod cpu;
 pub mod drive;
 pub mod echo;
+pub mod exchange;
 pub mod failure;
+pub mod flight;
 pub mod frame;
+pub mod guest;
 pub mod histogram;
+pub mod http;
+pub mod idle;
 pub mod memory;
 pub mod open;
 pub mod parrot;
 pub mod progress;
 pub mod raw;
+pub mod repeat;
 pub mod report;
+pub mod response;
 pub mod target;
 pub mod tree;

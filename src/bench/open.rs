@@ -28,7 +28,8 @@ pub struct Opened {
 ///
 /// # Errors
 ///
-/// The first failure that all further connections would meet too, such as a refused connection.
+/// The first failure that all further connections would meet too, such as a refused connection;
+/// or the last one, when no connection came about at all.
 pub fn open_all(
     target: &Target,
     hello: &Hello,
@@ -41,6 +42,7 @@ pub fn open_all(
     let mut opening: Slab<Opening> = Slab::with_capacity(OPENING_AT_ONCE_MAX);
     let mut opened = Opened::default();
     let mut begun = 0;
+    let mut last = None;
     while begun < count || !opening.is_empty() {
         while begun < count && opening.len() < OPENING_AT_ONCE_MAX {
             let next = Opening::start(target.address, sources.source_of(begun))?;
@@ -61,23 +63,32 @@ pub fn open_all(
                 Err(failure) => {
                     opening.remove(key);
                     opened.failures.add(&failure);
+                    last = Some(failure);
                 }
             }
         }
-        expire(&mut opening, &mut opened.failures);
+        last = expire(&mut opening, &mut opened.failures).or(last);
         progress.tick(|| format!("opening: {} of {count}", opened.connections.len()));
     }
     opened.took = started.elapsed();
-    Ok(opened)
+    match last {
+        Some(failure) if opened.connections.is_empty() => Err(failure),
+        _ => Ok(opened),
+    }
 }
 
-fn expire(opening: &mut Slab<Opening>, failures: &mut Failures) {
+/// Drops what waits too long; gives one of them.
+fn expire(opening: &mut Slab<Opening>, failures: &mut Failures) -> Option<Failure> {
     let now = Instant::now();
+    let mut last = None;
     opening.retain(|_, one| {
         let late = one.is_late(now);
         if late {
-            failures.add(&one.timeout());
+            let failure = one.timeout();
+            failures.add(&failure);
+            last = Some(failure);
         }
         !late
     });
+    last
 }

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use tungstenite::handshake::derive_accept_key;
 
 use super::frame::{CLOSE, Header, server_frame, unmask};
+use super::repeat::{Debt, Repeat};
 
 /// Bytes that are read at once.
 pub const READ_SIZE: usize = 64 << 10;
@@ -30,9 +31,8 @@ pub enum Fate {
 #[derive(Debug)]
 struct Lesson {
     frame: Vec<u8>,
-    answer_size: usize,
     /// Answers to as many frames as end in one read.
-    answers: Vec<u8>,
+    answers: Repeat,
 }
 
 impl Lesson {
@@ -40,11 +40,9 @@ impl Lesson {
         let mut payload = frame[header.size..].to_vec();
         unmask(&mut payload, header.mask.unwrap_or_default());
         let answer = server_frame(header.opcode, &payload);
-        let count = READ_SIZE / frame.len() + 2;
         Self {
             frame: frame.into(),
-            answer_size: answer.len(),
-            answers: answer.repeat(count),
+            answers: Repeat::new(&answer, READ_SIZE / frame.len() + 1),
         }
     }
 }
@@ -84,8 +82,7 @@ struct Echo {
     lesson: Rc<Lesson>,
     /// Bytes of a frame that has begun.
     carried: usize,
-    /// Bytes of answers that the socket has not taken yet.
-    owed: usize,
+    owed: Debt,
 }
 
 /// One connection of the floor.
@@ -114,7 +111,7 @@ impl Parrot {
                 Err(_) => return Fate::Ends,
             };
             let fate = match &mut self.stage {
-                Stage::Echo(echo) => echo.count(count, &self.socket),
+                Stage::Echo(echo) => echo.count(count, &self.socket).map(|()| Fate::Stays),
                 Stage::Handshake(_) | Stage::First(_) => self.learn(&bytes[..count], lessons),
             };
             match fate {
@@ -127,7 +124,7 @@ impl Parrot {
         }
         // The socket may have room again for what it didn't take before.
         let flushed = match &mut self.stage {
-            Stage::Echo(echo) => echo.flush(&self.socket),
+            Stage::Echo(echo) => echo.owed.pay(&echo.lesson.answers, &self.socket),
             Stage::Handshake(_) | Stage::First(_) => Ok(()),
         };
         if flushed.is_ok() {
@@ -167,44 +164,29 @@ impl Parrot {
         };
         let lesson = lessons.learn(&header, frame);
         if header.opcode == CLOSE {
-            (&self.socket).write_all(&lesson.answers[..lesson.answer_size])?;
+            (&self.socket).write_all(&lesson.answers.bytes()[..lesson.answers.size()])?;
             return Ok(Fate::Ends);
         }
         let count = first.len();
         let mut echo = Echo {
             lesson,
             carried: 0,
-            owed: 0,
+            owed: Debt::default(),
         };
-        let fate = echo.count(count, &self.socket);
+        echo.count(count, &self.socket)?;
         self.stage = Stage::Echo(echo);
-        fate
+        Ok(Fate::Stays)
     }
 }
 
 impl Echo {
     /// The whole work: bytes read, answers written.
-    fn count(&mut self, read: usize, socket: &TcpStream) -> io::Result<Fate> {
+    fn count(&mut self, read: usize, socket: &TcpStream) -> io::Result<()> {
         let bytes = self.carried + read;
         let size = self.lesson.frame.len();
         self.carried = bytes % size;
-        self.owed += bytes / size * self.lesson.answer_size;
-        self.flush(socket)?;
-        Ok(Fate::Stays)
-    }
-
-    fn flush(&mut self, mut socket: &TcpStream) -> io::Result<()> {
-        let size = self.lesson.answer_size;
-        while self.owed > 0 {
-            let begun = (size - self.owed % size) % size;
-            let end = self.lesson.answers.len().min(begun + self.owed);
-            match socket.write(&self.lesson.answers[begun..end]) {
-                Ok(count) => self.owed -= count,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
+        self.owed.add(bytes / size, &self.lesson.answers);
+        self.owed.pay(&self.lesson.answers, socket)
     }
 }
 

@@ -149,11 +149,6 @@ impl Sources {
         let last = 2 + (index % self.count) as u8;
         (self.count > 1).then(|| (Ipv4Addr::new(127, 0, 0, last), 0).into())
     }
-
-    /// How many there are.
-    pub fn count(&self) -> usize {
-        self.count
-    }
 }
 
 #[cfg(test)]
@@ -213,7 +208,7 @@ mod tests {
         let target = parse("ws://127.0.0.1:1/").unwrap();
         assert_eq!(Sources::new(&target, None, 20_000).source_of(7), None);
         let sources = Sources::new(&target, None, 50_000);
-        assert_eq!(sources.count(), 3);
+        assert_eq!(sources.source_of(3), sources.source_of(0));
         assert_eq!(sources.source_of(4), Some("127.0.0.3:0".parse().unwrap()));
     }
 }

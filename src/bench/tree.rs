@@ -31,7 +31,12 @@ pub fn stat_of(pid: u32) -> io::Result<Stat> {
 ///
 /// There is no such process, or `/proc` can't be read.
 pub fn tree_of(root: u32) -> io::Result<Vec<u32>> {
-    stat_of(root)?;
+    stat_of(root).map_err(|error| {
+        io::Error::new(
+            error.kind(),
+            format!("process {root} can't be read: {error}"),
+        )
+    })?;
     let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
     for entry in fs::read_dir("/proc")? {
         let Some(pid) = entry?

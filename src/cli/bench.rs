@@ -9,9 +9,10 @@ use clap::{Args, Subcommand};
 
 use crate::bench::drive::Window;
 use crate::bench::failure::Failures;
+use crate::bench::guest::Leave;
 use crate::bench::report::{JsonTo, Report};
 use crate::bench::target::{Ownership, Scheme, Target};
-use crate::bench::{echo, raw};
+use crate::bench::{connect, echo, http, idle, raw};
 
 /// Bytes in flight on one connection that the generator prepares for at most.
 const IN_FLIGHT_BYTES_MAX: usize = 64 << 20;
@@ -27,6 +28,12 @@ pub struct Bench {
 enum Mode {
     /// Messages that the server sends back: rate, latency, CPU time a message.
     Echo(Echo),
+    /// Connections that come and go as fast as asked: handshakes a second, latency.
+    Connect(Connect),
+    /// Connections that do nothing: memory a connection, CPU time all the same.
+    Idle(Idle),
+    /// HTTP requests over kept connections: rate, latency, status codes, CPU time a request.
+    Http(Http),
     /// The floor to compare with: a bare epoll server that answers without parsing.
     Raw(Raw),
 }
@@ -40,6 +47,9 @@ impl Bench {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         match self.mode {
             Mode::Echo(args) => finish(echo::run(&args.settings()?)?, &args.common.json()),
+            Mode::Connect(args) => finish(connect::run(&args.settings()?)?, &args.common.json()),
+            Mode::Idle(args) => finish(idle::run(&args.settings()?)?, &args.common.json()),
+            Mode::Http(args) => finish(http::run(&args.settings()?)?, &args.common.json()),
             Mode::Raw(args) => {
                 raw::run(&args.settings())?;
                 Ok(ExitCode::SUCCESS)
@@ -195,6 +205,118 @@ impl Echo {
 }
 
 #[derive(Debug, Args)]
+struct Connect {
+    #[command(flatten)]
+    common: Common,
+    /// Connections in all, each round.
+    #[arg(long, default_value_t = 10_000, value_parser = connections)]
+    count: usize,
+    /// Connections that are coming or going at the same time.
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    in_flight: u32,
+    /// New connections a second at most [default: as fast as it goes].
+    #[arg(long, value_parser = rate)]
+    rate: Option<f64>,
+    /// Begins no new connection after this time, in seconds, each round.
+    #[arg(long, default_value = "60", value_parser = seconds)]
+    seconds: Duration,
+    /// How often to do all of it.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=100))]
+    rounds: u8,
+    /// Leaves by a reset, without a Close frame.
+    #[arg(long)]
+    abrupt: bool,
+}
+
+impl Connect {
+    fn settings(&self) -> anyhow::Result<connect::Settings> {
+        Ok(connect::Settings {
+            target: self.common.target(Scheme::WebSocket)?,
+            count: self.count,
+            in_flight: self.in_flight as usize,
+            rate: self.rate,
+            time_max: self.seconds,
+            rounds: self.rounds.into(),
+            leave: leave(self.abrupt),
+            fields: self.common.headers.clone(),
+            pid: self.common.pid,
+            sources: self.common.sources(),
+        })
+    }
+}
+
+#[derive(Debug, Args)]
+struct Idle {
+    #[command(flatten)]
+    common: Common,
+    /// Connections at the same time.
+    #[arg(long, default_value_t = 10_000, value_parser = connections)]
+    connections: usize,
+    /// How long they stay, in seconds, each round.
+    #[arg(long, default_value = "30", value_parser = seconds)]
+    seconds: Duration,
+    /// Pause before the stay and after leaving, in seconds, so that the server comes to rest.
+    #[arg(long, default_value = "1", value_parser = seconds)]
+    settle: Duration,
+    /// How often they come and go; memory is shown after each round.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=100))]
+    rounds: u8,
+    /// They leave by a reset, without a Close frame.
+    #[arg(long)]
+    abrupt: bool,
+}
+
+impl Idle {
+    fn settings(&self) -> anyhow::Result<idle::Settings> {
+        Ok(idle::Settings {
+            target: self.common.target(Scheme::WebSocket)?,
+            connections: self.connections,
+            stay: self.seconds,
+            settle: self.settle,
+            rounds: self.rounds.into(),
+            leave: leave(self.abrupt),
+            fields: self.common.headers.clone(),
+            pid: self.common.pid,
+            sources: self.common.sources(),
+        })
+    }
+}
+
+#[derive(Debug, Args)]
+struct Http {
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    load: Load,
+    /// Unanswered requests a connection; more than one is pipelining.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    in_flight: u32,
+    /// Method of the requests.
+    #[arg(long, default_value = "GET", value_parser = method)]
+    method: String,
+    /// Body of each request.
+    #[arg(long)]
+    body: Option<String>,
+}
+
+impl Http {
+    fn settings(&self) -> anyhow::Result<http::Settings> {
+        Ok(http::Settings {
+            target: self.common.target(Scheme::Http)?,
+            connections: self.load.connections,
+            in_flight: self.in_flight as usize,
+            method: self.method.clone(),
+            fields: self.common.headers.clone(),
+            body: self.body.clone(),
+            window: self.load.window(),
+            threads: self.load.threads.into(),
+            pid: self.common.pid,
+            sources: self.common.sources(),
+        })
+    }
+}
+
+#[derive(Debug, Args)]
 struct Raw {
     /// Where to listen; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:0")]
@@ -217,6 +339,10 @@ impl Raw {
     }
 }
 
+fn leave(abrupt: bool) -> Leave {
+    if abrupt { Leave::Abrupt } else { Leave::Clean }
+}
+
 /// A time in seconds, from none to an hour.
 fn seconds(text: &str) -> Result<Duration, String> {
     match text.parse::<f64>() {
@@ -230,6 +356,22 @@ fn connections(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(count @ 1..=1_000_000) => Ok(count),
         _ => Err("not a number from 1 to 1000000".into()),
+    }
+}
+
+/// A number of connections a second.
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if (0.1..=1e6).contains(&rate) => Ok(rate),
+        _ => Err("not a number from 0.1 to 1000000".into()),
+    }
+}
+
+/// A method's name (RFC 9110 §9.1): capital letters.
+fn method(text: &str) -> Result<String, String> {
+    match !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_uppercase()) {
+        true => Ok(text.into()),
+        false => Err("not a method in capital letters".into()),
     }
 }
 

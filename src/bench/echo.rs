@@ -1,7 +1,9 @@
 //! `bench echo`: messages that a server sends back, so many unanswered at any time.
 //!
 //! With a floor, `raw` runs as a child of this process and is measured in turns with the server, so
-//! that both meet the same machine in the same minute. What is compared is the medians.
+//! that both meet the same machine in the same minute. Reported are the medians; a ratio is the
+//! median of the rounds' own ratios, since a shared machine drifts from round to round by more
+//! than two servers differ.
 
 use std::io::{self, BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -15,8 +17,11 @@ use super::frame::{BINARY, TEXT};
 use super::histogram::Latency;
 use super::open::open_all;
 use super::progress::Progress;
-use super::report::{Figure, Report, median, quantiles};
+use super::report::{Figure, Report, median, quantiles, ratio};
 use super::target::{Ownership, Scheme, Sources, Target};
+
+const SERVER_CPU: &str = "CPU µs/message, server";
+const GENERATOR_CPU: &str = "CPU µs/message, generator";
 
 /// What kind of messages are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,13 +161,12 @@ impl Settings {
     }
 }
 
-/// Medians over the rounds; latencies of all rounds together.
+/// What the rounds showed, by round; latencies of all rounds together.
 struct Summary {
-    rate: f64,
-    server_us: Option<f64>,
-    generator_us: f64,
-    latency: Latency,
     rates: Vec<f64>,
+    server_us: Option<Vec<f64>>,
+    generator_us: Vec<f64>,
+    latency: Latency,
     answers: u64,
 }
 
@@ -172,24 +176,30 @@ impl Summary {
         rounds
             .iter()
             .for_each(|round| latency.merge(&round.latency));
-        let server_us: Option<Vec<f64>> = rounds
-            .iter()
-            .map(|round| Some(round.per_answer_us(round.server_ns?)))
-            .collect();
-        let rates: Vec<f64> = rounds.iter().map(Measured::rate).collect();
+        let server_us = |round: &Measured| Some(round.per_answer_us(round.server_ns?));
+        let generator_us = |round: &Measured| round.per_answer_us(round.generator_ns);
         Self {
-            rate: median(rates.iter().copied()),
-            server_us: server_us.map(median),
-            generator_us: median(
-                rounds
-                    .iter()
-                    .map(|round| round.per_answer_us(round.generator_ns)),
-            ),
+            rates: rounds.iter().map(Measured::rate).collect(),
+            server_us: rounds.iter().map(server_us).collect(),
+            generator_us: rounds.iter().map(generator_us).collect(),
             latency,
-            rates,
             answers: rounds.iter().map(|round| round.answers).sum(),
         }
     }
+}
+
+fn middle(rounds: &[f64]) -> f64 {
+    median(rounds.iter().copied())
+}
+
+/// The median of the rounds' ratios.
+fn middle_ratio(floor: &[f64], server: &[f64]) -> f64 {
+    median(
+        server
+            .iter()
+            .zip(floor)
+            .map(|(&server, &floor)| ratio(server, floor)),
+    )
 }
 
 fn alone(settings: &Settings, server: &Summary, failures: &Failures) -> Report {
@@ -198,21 +208,13 @@ fn alone(settings: &Settings, server: &Summary, failures: &Failures) -> Report {
     report.add(
         "messages_per_second",
         "messages/s",
-        Figure::Rate(server.rate),
+        Figure::Rate(middle(&server.rates)),
     );
-    if let Some(us) = server.server_us {
-        report.add(
-            "cpu_us_per_message",
-            "CPU µs/message, server",
-            Figure::Micros(us),
-        );
+    if let Some(us) = &server.server_us {
+        report.add("cpu_us_per_message", SERVER_CPU, Figure::Micros(middle(us)));
     }
-    let generator = Figure::Micros(server.generator_us);
-    report.add(
-        "generator_cpu_us_per_message",
-        "CPU µs/message, generator",
-        generator,
-    );
+    let generator = Figure::Micros(middle(&server.generator_us));
+    report.add("generator_cpu_us_per_message", GENERATOR_CPU, generator);
     report.latency(&server.latency);
     report.failures(failures);
     report
@@ -224,35 +226,45 @@ fn beside(settings: &Settings, floor: &Summary, server: &Summary, failures: &Fai
         "floor_messages_per_second_by_round",
         floor.rates.clone().into(),
     );
+    report.json(
+        "floor_cpu_us_per_message_by_round",
+        floor.server_us.clone().into(),
+    );
     report.note("", &["floor", "server", "server/floor"]);
-    report.compare(
+    let mut row = |key, label, unit: fn(f64) -> Figure, floor: &[f64], server: &[f64]| {
+        let ratio = middle_ratio(floor, server);
+        report.compare(key, label, unit(middle(floor)), unit(middle(server)), ratio);
+    };
+    row(
         "messages_per_second",
         "messages/s",
-        Figure::Rate(floor.rate),
-        Figure::Rate(server.rate),
+        Figure::Rate,
+        &floor.rates,
+        &server.rates,
     );
-    if let (Some(floor), Some(server)) = (floor.server_us, server.server_us) {
-        let (floor, server) = (Figure::Micros(floor), Figure::Micros(server));
-        report.compare(
+    if let (Some(floor), Some(server)) = (&floor.server_us, &server.server_us) {
+        row(
             "cpu_us_per_message",
-            "CPU µs/message, server",
+            SERVER_CPU,
+            Figure::Micros,
             floor,
             server,
         );
     }
-    let generator = [floor, server].map(|summary| Figure::Micros(summary.generator_us));
-    let [of_floor, of_server] = generator;
-    report.compare(
+    let (of_floor, of_server) = (&floor.generator_us, &server.generator_us);
+    row(
         "generator_cpu_us_per_message",
-        "CPU µs/message, generator",
+        GENERATOR_CPU,
+        Figure::Micros,
         of_floor,
         of_server,
     );
-    for ((key, label, floor), (_, _, server)) in quantiles(&floor.latency)
+    for (floor, server) in quantiles(&floor.latency)
         .into_iter()
         .zip(quantiles(&server.latency))
     {
-        report.compare(key, label, Figure::Micros(floor), Figure::Micros(server));
+        let (key, label, us) = server;
+        row(key, label, Figure::Micros, &[floor.2], &[us]);
     }
     report.failures(failures);
     report
@@ -265,6 +277,10 @@ fn begin(settings: &Settings, server: &Summary) -> Report {
     report.json("size", settings.size.into());
     report.json("rounds", settings.rounds.into());
     report.json("messages_per_second_by_round", server.rates.clone().into());
+    report.json(
+        "cpu_us_per_message_by_round",
+        server.server_us.clone().into(),
+    );
     report
 }
 

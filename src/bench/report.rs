@@ -37,8 +37,6 @@ pub enum Figure {
     Percent(f64),
     /// One figure divided by another.
     Ratio(f64),
-    /// Words.
-    Text(String),
 }
 
 impl Figure {
@@ -53,7 +51,6 @@ impl Figure {
             Self::Bytes(bytes) => grouped(*bytes, 0),
             Self::Percent(percent) => format!("{percent:.2} %"),
             Self::Ratio(ratio) => format!("{ratio:.2}"),
-            Self::Text(text) => text.clone(),
         }
     }
 
@@ -61,7 +58,6 @@ impl Figure {
         let rounded = |number: f64| json!((number * 1000.0).round() / 1000.0);
         match self {
             Self::Count(count) => json!(count),
-            Self::Text(text) => json!(text),
             Self::Rate(number) | Self::Micros(number) | Self::Seconds(number) => rounded(*number),
             Self::Bytes(number) | Self::Percent(number) | Self::Ratio(number) => rounded(*number),
         }
@@ -108,12 +104,9 @@ impl Report {
         self.json.insert(key.into(), value);
     }
 
-    /// Adds a row of floor, server, and server divided by floor.
-    pub fn compare(&mut self, key: &str, label: &str, floor: Figure, server: Figure) {
-        let ratio = match (floor.json().as_f64(), server.json().as_f64()) {
-            (Some(floor), Some(server)) if floor > 0.0 => Figure::Ratio(server / floor),
-            _ => Figure::Text("-".into()),
-        };
+    /// Adds a row of floor, server, and how many times the floor the server is.
+    pub fn compare(&mut self, key: &str, label: &str, floor: Figure, server: Figure, ratio: f64) {
+        let ratio = Figure::Ratio(ratio);
         self.rows.push((
             label.into(),
             [&floor, &server, &ratio].map(Figure::shown).into(),
@@ -214,6 +207,11 @@ pub fn quantiles(latency: &Latency) -> [(&'static str, &'static str, f64); 5] {
     ]
 }
 
+/// The first divided by the second; 0 when there is nothing to divide by.
+pub fn ratio(figure: f64, by: f64) -> f64 {
+    if by > 0.0 { figure / by } else { 0.0 }
+}
+
 /// The middle one of some figures; the mean of the two middle ones of an even number; 0 of none.
 pub fn median(figures: impl IntoIterator<Item = f64>) -> f64 {
     let mut figures: Vec<f64> = figures.into_iter().collect();
@@ -271,6 +269,7 @@ mod tests {
             "messages/s",
             Figure::Rate(200.0),
             Figure::Rate(100.0),
+            0.5,
         );
         assert_eq!(report.json["ratio_rate"], 0.5);
         assert_eq!(report.json["floor_rate"], 200.0);

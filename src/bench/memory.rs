@@ -1,4 +1,7 @@
 //! Memory of a process tree, by `/proc/PID/smaps_rollup`.
+//!
+//! That is what the processes themselves occupy; the kernel's memory for their sockets, some
+//! kilobytes a connection whatever the server, is in nobody's set.
 
 use std::fs;
 use std::io;

@@ -1,7 +1,11 @@
-//! The `tidings` binary.
+//! The `tidings` binary: the library's first user.
+
+mod bench;
+mod cli;
+mod daemon;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    tidings::cli::run()
+    cli::run()
 }

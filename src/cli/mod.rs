@@ -1,5 +1,6 @@
 //! The command line: flags, checked settings, run.
 
+mod bench;
 mod log;
 mod serve;
 
@@ -22,6 +23,8 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::ServeFlags),
+    /// Put load on a WebSocket or HTTP server and measure it
+    Bench(bench::Bench),
 }
 
 /// Runs what the command line says; its exit code is the program's.
@@ -31,6 +34,7 @@ pub fn run() -> ExitCode {
     cli.log.start();
     let result = match cli.command {
         Command::Serve(flags) => flags.run(),
+        Command::Bench(bench) => bench.run(),
     };
     result.unwrap_or_else(|error| {
         eprintln!("tidings: {error:#}");

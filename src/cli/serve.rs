@@ -7,7 +7,7 @@ use clap::Args;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::daemon::{ServeSettings, serve};
-use crate::server::ServerSettings;
+use tidings::server::ServerSettings;
 
 /// Run the server
 ///

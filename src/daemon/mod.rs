@@ -4,5 +4,4 @@ mod origin;
 mod serve;
 mod stats;
 
-pub use origin::SameOrigin;
 pub use serve::{ServeSettings, serve};

@@ -7,7 +7,7 @@
 
 use std::net::IpAddr;
 
-use crate::server::{Head, Response};
+use tidings::server::{Head, Response};
 
 /// The rules; see the module.
 #[derive(Debug, Clone, Default)]
@@ -77,7 +77,7 @@ fn forbidden(message: &str) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::http::{HttpLimits, parse};
+    use tidings::proto::http::{HttpLimits, parse};
 
     fn refused(rules: &SameOrigin, fields: &str) -> bool {
         let request = format!("GET / HTTP/1.1\r\n{fields}\r\n");

@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 
 use super::origin::SameOrigin;
 use super::stats::to_json;
-use crate::server::{
+use tidings::server::{
     Head, Outcome, Request, Responder, Response, Server, ServerSettings, Verdict, WorkerHandle,
 };
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::server::{QueueStats, Stats};
+use tidings::server::{QueueStats, Stats};
 
 /// All of it, with the names that the library has.
 pub(super) fn to_json(stats: &Stats) -> Value {

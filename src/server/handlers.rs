@@ -16,6 +16,10 @@ pub(super) type Callback<F> = Option<Box<F>>;
 
 /// What the server's user wants to be told of; what isn't set is passed over.
 #[derive(Default)]
+#[allow(
+    clippy::type_complexity,
+    reason = "each is the signature that its builder method shows"
+)]
 pub(super) struct Handlers {
     pub(super) on_start: Callback<dyn Fn(&WorkerHandle) + Send + Sync>,
     pub(super) on_worker_start: Callback<dyn Fn(&WorkerHandle, usize) + Send + Sync>,

@@ -1,0 +1,341 @@
+//! `bench echo`: messages that a server sends back, so many unanswered at any time.
+//!
+//! With a floor, `raw` runs as a child of this process and is measured in turns with the server, so
+//! that both meet the same machine in the same minute. Reported are the medians; a ratio is the
+//! median of the rounds' own ratios, since a shared machine drifts from round to round by more
+//! than two servers differ.
+
+use std::io::{self, BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+
+use super::client::Hello;
+use super::conversation::{Conversation, Script};
+use super::drive::{Measured, Window, drive};
+use super::failure::{Failure, Failures, reserve_descriptors};
+use super::frame::{BINARY, TEXT};
+use super::histogram::Latency;
+use super::open::open_all;
+use super::progress::Progress;
+use super::report::{Figure, Report, median, quantiles, ratio};
+use super::target::{Ownership, Scheme, Sources, Target};
+
+const SERVER_CPU: &str = "CPU µs/message, server";
+const GENERATOR_CPU: &str = "CPU µs/message, generator";
+
+/// What kind of messages are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Text frames.
+    Text,
+    /// Binary frames.
+    Binary,
+}
+
+/// Whether the floor is measured too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Floor {
+    /// The server alone.
+    Without,
+    /// In turns with `raw`, which runs on so many threads.
+    Threads(usize),
+}
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The server.
+    pub target: Target,
+    /// Connections at the same time.
+    pub connections: usize,
+    /// Unanswered messages a connection.
+    pub in_flight: usize,
+    /// Payload of a message, in bytes.
+    pub size: usize,
+    /// Text or binary.
+    pub kind: Kind,
+    /// What the server answers, when that isn't the message itself.
+    pub answer: Option<String>,
+    /// Further fields of the handshake, each `Name: value`.
+    pub fields: Vec<String>,
+    /// Warm-up and measured time of each round.
+    pub window: Window,
+    /// Rounds, each with connections of its own.
+    pub rounds: usize,
+    /// Threads of the generator.
+    pub threads: usize,
+    /// The server's process.
+    pub pid: Option<u32>,
+    /// Local addresses; `None` for as many as needed.
+    pub sources: Option<usize>,
+    /// Whether to compare.
+    pub floor: Floor,
+}
+
+/// Runs all rounds.
+///
+/// # Errors
+///
+/// Nothing could be measured: no connection came about, the floor didn't start, the process
+/// can't be read. Failures of single connections are counted and reported instead.
+pub fn run(settings: &Settings) -> Result<(Report, Failures), Failure> {
+    reserve_descriptors(settings.connections)?;
+    let floor = match settings.floor {
+        Floor::Without => None,
+        Floor::Threads(threads) => Some(FloorProcess::start(threads)?),
+    };
+    let mut progress = Progress::new();
+    let (mut of_floor, mut of_server) = (Vec::new(), Vec::new());
+    for _ in 0..settings.rounds {
+        if let Some(floor) = &floor {
+            let settings = floor.settings(settings);
+            of_floor.push(measure(&settings, &mut progress)?);
+        }
+        of_server.push(measure(settings, &mut progress)?);
+    }
+    let mut failures = Failures::default();
+    for measured in of_server.iter_mut().chain(&mut of_floor) {
+        failures.merge(std::mem::take(&mut measured.failures));
+    }
+    let report = match floor {
+        None => alone(settings, &Summary::of(&of_server), &failures),
+        Some(_) => beside(
+            settings,
+            &Summary::of(&of_floor),
+            &Summary::of(&of_server),
+            &failures,
+        ),
+    };
+    Ok((report, failures))
+}
+
+/// One round: connect, warm up, measure, leave.
+fn measure(settings: &Settings, progress: &mut Progress) -> Result<Measured, Failure> {
+    let hello = Hello::upgrade(&settings.target, &settings.fields);
+    let sources = Sources::new(&settings.target, settings.sources, settings.connections);
+    let opened = open_all(
+        &settings.target,
+        &hello,
+        sources,
+        settings.connections,
+        progress,
+    )?;
+    let script = Arc::new(settings.script());
+    let talks: Vec<_> = opened
+        .connections
+        .into_iter()
+        .map(|open| Conversation::new(open, Arc::clone(&script), settings.in_flight))
+        .collect();
+    let (mut measured, _) = drive(
+        talks,
+        settings.threads,
+        settings.window,
+        settings.pid,
+        progress,
+    )?;
+    measured.failures.merge(opened.failures);
+    Ok(measured)
+}
+
+impl Settings {
+    fn script(&self) -> Script {
+        let message: Vec<u8> = (b'a'..=b'z').cycle().take(self.size).collect();
+        let opcode = match self.kind {
+            Kind::Text => TEXT,
+            Kind::Binary => BINARY,
+        };
+        let answer = self.answer.as_ref().map_or(&message[..], String::as_bytes);
+        Script::new(opcode, &message, answer, self.in_flight)
+    }
+
+    fn title(&self) -> String {
+        format!(
+            "echo {}: {} connections, {} in flight, {} bytes, {} round(s) of {} s",
+            self.target.address,
+            self.connections,
+            self.in_flight,
+            self.size,
+            self.rounds,
+            self.window.measured.as_secs_f64()
+        )
+    }
+}
+
+/// What the rounds showed, by round; latencies of all rounds together.
+struct Summary {
+    rates: Vec<f64>,
+    server_us: Option<Vec<f64>>,
+    generator_us: Vec<f64>,
+    latency: Latency,
+    answers: u64,
+}
+
+impl Summary {
+    fn of(rounds: &[Measured]) -> Self {
+        let mut latency = Latency::default();
+        rounds
+            .iter()
+            .for_each(|round| latency.merge(&round.latency));
+        let server_us = |round: &Measured| Some(round.per_answer_us(round.server_ns?));
+        let generator_us = |round: &Measured| round.per_answer_us(round.generator_ns);
+        Self {
+            rates: rounds.iter().map(Measured::rate).collect(),
+            server_us: rounds.iter().map(server_us).collect(),
+            generator_us: rounds.iter().map(generator_us).collect(),
+            latency,
+            answers: rounds.iter().map(|round| round.answers).sum(),
+        }
+    }
+}
+
+fn middle(rounds: &[f64]) -> f64 {
+    median(rounds.iter().copied())
+}
+
+/// The median of the rounds' ratios.
+fn middle_ratio(floor: &[f64], server: &[f64]) -> f64 {
+    median(
+        server
+            .iter()
+            .zip(floor)
+            .map(|(&server, &floor)| ratio(server, floor)),
+    )
+}
+
+fn alone(settings: &Settings, server: &Summary, failures: &Failures) -> Report {
+    let mut report = begin(settings, server);
+    report.add("messages", "messages", Figure::Count(server.answers));
+    report.add(
+        "messages_per_second",
+        "messages/s",
+        Figure::Rate(middle(&server.rates)),
+    );
+    if let Some(us) = &server.server_us {
+        report.add("cpu_us_per_message", SERVER_CPU, Figure::Micros(middle(us)));
+    }
+    let generator = Figure::Micros(middle(&server.generator_us));
+    report.add("generator_cpu_us_per_message", GENERATOR_CPU, generator);
+    report.latency(&server.latency);
+    report.failures(failures);
+    report
+}
+
+fn beside(settings: &Settings, floor: &Summary, server: &Summary, failures: &Failures) -> Report {
+    let mut report = begin(settings, server);
+    report.json(
+        "floor_messages_per_second_by_round",
+        floor.rates.clone().into(),
+    );
+    report.json(
+        "floor_cpu_us_per_message_by_round",
+        floor.server_us.clone().into(),
+    );
+    report.note("", &["floor", "server", "server/floor"]);
+    let mut row = |key, label, unit: fn(f64) -> Figure, floor: &[f64], server: &[f64]| {
+        let ratio = middle_ratio(floor, server);
+        report.compare(key, label, unit(middle(floor)), unit(middle(server)), ratio);
+    };
+    row(
+        "messages_per_second",
+        "messages/s",
+        Figure::Rate,
+        &floor.rates,
+        &server.rates,
+    );
+    if let (Some(floor), Some(server)) = (&floor.server_us, &server.server_us) {
+        row(
+            "cpu_us_per_message",
+            SERVER_CPU,
+            Figure::Micros,
+            floor,
+            server,
+        );
+    }
+    let (of_floor, of_server) = (&floor.generator_us, &server.generator_us);
+    row(
+        "generator_cpu_us_per_message",
+        GENERATOR_CPU,
+        Figure::Micros,
+        of_floor,
+        of_server,
+    );
+    for (floor, server) in quantiles(&floor.latency)
+        .into_iter()
+        .zip(quantiles(&server.latency))
+    {
+        let (key, label, us) = server;
+        row(key, label, Figure::Micros, &[floor.2], &[us]);
+    }
+    report.failures(failures);
+    report
+}
+
+fn begin(settings: &Settings, server: &Summary) -> Report {
+    let mut report = Report::new("echo", settings.title());
+    report.json("connections", settings.connections.into());
+    report.json("in_flight", settings.in_flight.into());
+    report.json("size", settings.size.into());
+    report.json("rounds", settings.rounds.into());
+    report.json("messages_per_second_by_round", server.rates.clone().into());
+    report.json(
+        "cpu_us_per_message_by_round",
+        server.server_us.clone().into(),
+    );
+    report
+}
+
+/// `raw` as a child; it ends with its standard input, so also when this process is killed.
+struct FloorProcess {
+    child: Child,
+    target: Target,
+}
+
+impl FloorProcess {
+    fn start(threads: usize) -> Result<Self, Failure> {
+        let mut child = Command::new("/proc/self/exe")
+            .args([
+                "bench",
+                "raw",
+                "--listen",
+                "127.0.0.1:0",
+                "--threads",
+                &threads.to_string(),
+            ])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut line = String::new();
+        if let Some(stdout) = child.stdout.take() {
+            BufReader::new(stdout).read_line(&mut line)?;
+        }
+        let address = line
+            .strip_prefix("listening on ")
+            .and_then(|rest| rest.split(' ').next());
+        let url = format!("ws://{}/", address.unwrap_or_default());
+        match Target::parse(&url, Scheme::WebSocket, Ownership::Unstated) {
+            Ok(target) => Ok(Self { child, target }),
+            Err(_) => {
+                _ = child.kill();
+                _ = child.wait();
+                Err(io::Error::other(format!("the floor did not start, it said {line:?}")).into())
+            }
+        }
+    }
+
+    fn settings(&self, settings: &Settings) -> Settings {
+        Settings {
+            target: self.target.clone(),
+            pid: settings.pid.map(|_| self.child.id()),
+            answer: None,
+            fields: Vec::new(),
+            ..settings.clone()
+        }
+    }
+}
+
+impl Drop for FloorProcess {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        _ = self.child.wait(); // it ends with its input
+    }
+}

@@ -1,0 +1,36 @@
+//! The load generator: `tidings bench echo|connect|idle|http|raw`, for any WebSocket or HTTP server.
+//!
+//! The way of a run is the list of the files: a [`target::Target`] is checked (strangers are
+//! refused), [`open`] makes the connections, [`drive`] keeps them busy over one epoll a thread,
+//! [`cpu`] and [`memory`] account for the server's process tree, and a [`report::Report`] prints a
+//! table and a line of JSON. [`raw`] is the floor to compare with: a server that makes the
+//! system calls of an echo and does nothing else.
+//!
+//! The generator must be far from its own limit, so what it sends is prepared, answers are
+//! compared with what must come instead of being parsed, and one clock reading serves a whole
+//! batch. Every run is bounded in connections and in time, and stops by itself.
+
+pub mod client;
+pub mod connect;
+pub mod conversation;
+pub mod cpu;
+pub mod drive;
+pub mod echo;
+pub mod exchange;
+pub mod failure;
+pub mod flight;
+pub mod frame;
+pub mod guest;
+pub mod histogram;
+pub mod http;
+pub mod idle;
+pub mod memory;
+pub mod open;
+pub mod parrot;
+pub mod progress;
+pub mod raw;
+pub mod repeat;
+pub mod report;
+pub mod response;
+pub mod target;
+pub mod tree;

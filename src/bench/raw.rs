@@ -1,0 +1,171 @@
+//! The floor: a server that makes the system calls of an echo, and does nothing else.
+//!
+//! It answers the WebSocket handshake; then the first frame of a connection teaches it the frame's
+//! size and the answer. From there on it parses nothing: so many bytes are so many frames, and as
+//! many prepared answers go out. One read, one write, no copy: what an echo server costs more than
+//! this is its own.
+//!
+//! It is a yardstick, not a server: it believes that all frames of a connection are equal. Only a
+//! Close as the first frame is understood, so that connecting and leaving can be measured too.
+
+use std::io::{self, ErrorKind};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use rustix::fs::FileType;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use slab::Slab;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::drive::Poll;
+use super::parrot::{Fate, Lessons, Parrot, READ_SIZE};
+
+const BACKLOG: i32 = 4096;
+const ACCEPTED_AT_ONCE_MAX: usize = 64;
+/// Key of the listener; a connection's key is its place in a slab, which never gets here.
+const LISTENER: usize = usize::MAX;
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Threads, each with its own listening socket and epoll.
+    pub threads: usize,
+    /// Stops by itself after this time.
+    pub stop_after: Option<Duration>,
+}
+
+/// Serves until told to stop: by SIGTERM, SIGINT, the end of a standard input that is a pipe, or time.
+///
+/// The first line on standard output is `listening on ADDRESS pid N`.
+///
+/// # Errors
+///
+/// The address can't be listened on, or a thread's epoll failed.
+pub fn run(settings: &Settings) -> io::Result<()> {
+    let first = listen(settings.listen, settings.threads > 1)?;
+    let address = first.local_addr()?;
+    let mut listeners = vec![first];
+    for _ in 1..settings.threads {
+        listeners.push(listen(address, true)?);
+    }
+    let (stop, stopped) = mpsc::channel();
+    watch_signals(stop.clone())?;
+    watch_stdin(stop.clone());
+    for listener in listeners {
+        let stop = stop.clone();
+        thread::spawn(move || stop.send(Floor::new(listener).and_then(Floor::serve)));
+    }
+    println!("listening on {address} pid {}", std::process::id());
+    match settings.stop_after {
+        Some(time) => stopped.recv_timeout(time).unwrap_or(Ok(())),
+        None => stopped.recv().unwrap_or(Ok(())),
+    }
+}
+
+fn listen(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    socket.set_reuse_address(true)?;
+    if shared {
+        socket.set_reuse_port(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+type Stop = mpsc::Sender<io::Result<()>>;
+
+fn watch_signals(stop: Stop) -> io::Result<()> {
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
+    thread::spawn(move || {
+        signals.forever().next();
+        _ = stop.send(Ok(())); // nobody waits any more: it is stopping already
+    });
+    Ok(())
+}
+
+/// Stops at the end of standard input, but only of a pipe or socket: a shell gives what runs in
+/// the background `/dev/null`, which is at its end from the beginning.
+fn watch_stdin(stop: Stop) {
+    let kind = rustix::fs::fstat(io::stdin()).map(|stat| FileType::from_raw_mode(stat.st_mode));
+    if matches!(kind, Ok(FileType::Fifo | FileType::Socket)) {
+        thread::spawn(move || {
+            _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+            _ = stop.send(Ok(()));
+        });
+    }
+}
+
+struct Floor {
+    listener: TcpListener,
+    poll: Poll,
+    parrots: Slab<Parrot>,
+    lessons: Lessons,
+    bytes: Vec<u8>,
+}
+
+impl Floor {
+    fn new(listener: TcpListener) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        poll.add(&listener, LISTENER)?;
+        let bytes = vec![0; READ_SIZE];
+        Ok(Self {
+            listener,
+            poll,
+            parrots: Slab::new(),
+            lessons: Lessons::default(),
+            bytes,
+        })
+    }
+
+    fn serve(mut self) -> io::Result<()> {
+        let mut more = false;
+        loop {
+            let pause = if more {
+                Duration::from_millis(1)
+            } else {
+                Duration::from_secs(3600)
+            };
+            let count = self.poll.wait(pause)?;
+            let mut accepting = more;
+            for index in 0..count {
+                let ready = self.poll.ready(index);
+                if ready.key == LISTENER {
+                    accepting = true;
+                } else if let Some(parrot) = self.parrots.get_mut(ready.key)
+                    && parrot.ready(&mut self.bytes, ready.hung_up, &mut self.lessons) == Fate::Ends
+                {
+                    self.parrots.remove(ready.key);
+                }
+            }
+            // After the batch: a place that was freed in it may have news in it still.
+            more = accepting && self.accept()?;
+        }
+    }
+
+    /// Says whether to come back soon, since the edge is used up: more may wait, or nothing is free.
+    fn accept(&mut self) -> io::Result<bool> {
+        for _ in 0..ACCEPTED_AT_ONCE_MAX {
+            match self.listener.accept() {
+                Ok((socket, _)) => {
+                    socket.set_nonblocking(true)?;
+                    socket.set_nodelay(true)?;
+                    let place = self.parrots.vacant_entry();
+                    self.poll.add(&socket, place.key())?;
+                    place.insert(Parrot::new(socket));
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(_) => return Ok(true), // no descriptor, or the peer has gone already
+            }
+        }
+        Ok(true)
+    }
+}

@@ -160,7 +160,9 @@ impl<O: Owner> Reactor<O> {
                 self.shared.counters.pings.add(1);
                 let (bytes, content) = super::read::owned(output);
                 self.send(index, bytes, content);
-                self.pump(index, &mut []);
+                if self.slots.contains(index) {
+                    self.pump(index, &mut []);
+                }
             }
             Some(Event::Closed(reason)) => self.leave(index, reason),
             _ => self.pump(index, &mut []),

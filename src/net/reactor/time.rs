@@ -90,15 +90,20 @@ impl<O: Owner> Reactor<O> {
     /// When the connection has to be looked at, if nothing happens before.
     fn deadline_of(&self, index: u32) -> Tick {
         let slot = &self.slots[index];
-        let stalled = match slot.stalled {
+        match slot.phase {
+            Phase::Live => {
+                let own = slot.connection.deadline(&self.context.rules());
+                own.min(self.stall_deadline_of(index))
+            }
+            Phase::Flushing | Phase::Lingering => slot.cut_at,
+        }
+    }
+
+    fn stall_deadline_of(&self, index: u32) -> Tick {
+        match self.slots[index].stalled {
             Tick::NEVER => Tick::NEVER,
             since => since.after(self.context.limits.stall_ms_max),
-        };
-        let own = match slot.phase {
-            Phase::Live => slot.connection.deadline(&self.context.rules()),
-            Phase::Flushing | Phase::Lingering => slot.cut_at,
-        };
-        own.min(stalled)
+        }
     }
 
     /// Sets a timer of the reactor's own.
@@ -137,12 +142,10 @@ impl<O: Owner> Reactor<O> {
             self.arm(index);
             return;
         }
-        let slot = &mut self.slots[index];
+        let slot = &self.slots[index];
         if slot.phase != Phase::Live {
             self.remove(index);
-        } else if slot.stalled != Tick::NEVER
-            && slot.stalled.after(self.context.limits.stall_ms_max) <= now
-        {
+        } else if self.stall_deadline_of(index) <= now {
             if slot.connection.is_websocket() {
                 self.evict(index)
             } else {

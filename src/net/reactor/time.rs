@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use super::{Due, Owner, Reactor, UserTimer};
-use crate::net::slots::{Phase, SlotId};
+use crate::net::slots::{Phase, Reading, SlotId};
 use crate::proto::Tick;
 use crate::proto::connection::Event;
 
@@ -137,6 +137,10 @@ impl<O: Owner> Reactor<O> {
         slot.timer = None;
         slot.armed = Tick::NEVER;
         let now = self.context.clock.now();
+        if slot.phase == Phase::Live && matches!(slot.reading, Reading::Queued | Reading::Paused) {
+            // It is we who don't read: the pong that we wait for may stand there.
+            slot.connection.heard(now);
+        }
         let index = id.index;
         if self.deadline_of(index) > now {
             self.arm(index);
@@ -160,7 +164,9 @@ impl<O: Owner> Reactor<O> {
         let rules = self.context.rules();
         match self.slots[index].connection.expire(&rules) {
             Some(Event::Output(output)) => {
-                self.shared.counters.pings.add(1);
+                if self.slots[index].connection.is_open() {
+                    self.shared.counters.pings.add(1);
+                }
                 let (bytes, content) = super::read::owned(output);
                 self.send(index, bytes, content);
                 if self.slots.contains(index) {

@@ -159,6 +159,7 @@ impl<O: Owner> Reactor<O> {
         let Output::Control(frame) = output else {
             return;
         };
+        self.shared.directory.unestablish(fd);
         let frame = bytes::Bytes::copy_from_slice(frame.as_bytes());
         self.send(index, frame, Content::Own);
         if !self.slots.contains(index) {

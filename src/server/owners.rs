@@ -112,18 +112,13 @@ impl Owner for ToWorkers {
 /// Runs the handlers on the reactor's thread, as Swoole's BASE mode does.
 pub(super) struct Inline {
     runner: Runner,
-    reactor: usize,
     /// Jobs of other threads; only reactor 0 takes them.
     jobs: Option<Receiver<Job>>,
 }
 
 impl Inline {
-    pub(super) fn new(runner: Runner, reactor: usize, jobs: Option<Receiver<Job>>) -> Self {
-        Self {
-            runner,
-            reactor,
-            jobs,
-        }
+    pub(super) fn new(runner: Runner, jobs: Option<Receiver<Job>>) -> Self {
+        Self { runner, jobs }
     }
 
     pub(super) fn runner(&self) -> &Runner {
@@ -169,7 +164,7 @@ impl Owner for Inline {
             self.runner.job(job);
         }
         let delivery = &self.runner.handle.delivery;
-        delivery.flush(self.runner.handle.shared(), Some(self.reactor));
+        delivery.flush(self.runner.handle.shared());
     }
 
     fn has_pending(&self) -> bool {
@@ -178,6 +173,6 @@ impl Owner for Inline {
     }
 
     fn take_commands(&mut self) -> Option<CommandBatch> {
-        self.runner.handle.delivery.take(self.reactor)
+        self.runner.handle.delivery.take_own()
     }
 }

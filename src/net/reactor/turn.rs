@@ -22,6 +22,8 @@ impl<O: Owner> Reactor<O> {
     pub fn run(mut self) -> io::Result<O> {
         self.register_listeners()?;
         let mut events = Events::with_capacity(EVENTS_A_TURN_MAX);
+        // What the owner said before the start must not wait for the first event.
+        self.turn(&events);
         while !self.is_done() {
             let timeout = self.timeout();
             match self.poll.poll(&mut events, timeout) {

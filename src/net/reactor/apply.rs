@@ -8,11 +8,18 @@ use crate::net::slots::Reading;
 use crate::proto::connection::Output;
 use crate::proto::http::Response;
 
+/// Batches of commands that are carried out in one turn; the rest keeps the reactor awake.
+const BATCHES_A_TURN_MAX: usize = 4_096;
+
 impl<O: Owner> Reactor<O> {
-    /// Everything that stands in the mailbox.
+    /// What stands in the mailbox, up to a bound: senders that never rest must not keep the
+    /// reactor from reading and writing.
     pub(super) fn apply_all(&mut self) {
         self.apply_own();
-        while let Some(batch) = self.mailbox.try_recv() {
+        for _ in 0..BATCHES_A_TURN_MAX {
+            let Some(batch) = self.mailbox.try_recv() else {
+                break;
+            };
             self.apply(batch);
         }
         if self.mailbox.settle() {

@@ -190,6 +190,8 @@ pub struct Reactor<O> {
     mailbox: mailbox::Receiver<CommandBatch>,
     peers: Vec<MailboxSender>,
     acceptors: Vec<Acceptor>,
+    /// A timer for another try is set.
+    accepts_again: bool,
     /// Whom the next accepted connection goes to.
     next_peer: usize,
     context: Context,
@@ -248,6 +250,7 @@ impl<O: Owner> Reactor<O> {
             mailbox: parts.mailbox,
             peers: parts.peers,
             acceptors: parts.listeners.into_iter().map(Acceptor::new).collect(),
+            accepts_again: false,
             next_peer: 0,
             shared: parts.shared,
             owner: parts.owner,

@@ -123,7 +123,10 @@ impl<O: Owner> Reactor<O> {
             match due {
                 Due::Connection(id) => self.expire(id),
                 Due::User(timer) => self.expire_user(timer),
-                Due::Accept => self.accept_from_all_listeners(),
+                Due::Accept => {
+                    self.accepts_again = false;
+                    self.accept_from_all_listeners();
+                }
                 Due::Farewells => self.say_farewells(),
             }
         }

@@ -442,7 +442,7 @@ fn share(
         });
     }
     let (queues, inboxes) = (0..workers)
-        .map(|_| worker_queue(Gauge::new(settings.worker_queue)))
+        .map(|_| worker_queue(Gauge::new(settings.worker_queue), reactors))
         .unzip();
     let links = supervisor.stats().into_iter().filter_map(|stats| {
         let link = supervisor.link(&stats.name)?;
@@ -514,7 +514,7 @@ impl Start<'_> {
                 let reactor = Reactor::new(self.parts(id, piece, listeners, owner));
                 spawn(name, move || run_inline(reactor, ended))?
             } else {
-                let owner = ToWorkers::new(Arc::clone(self.shared));
+                let owner = ToWorkers::new(Arc::clone(self.shared), id);
                 let reactor = Reactor::new(self.parts(id, piece, listeners, owner));
                 spawn(name, move || drop(run(reactor, ended)))?
             });

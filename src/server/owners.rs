@@ -22,18 +22,23 @@ const LARGE_BYTES: usize = 16 * 1024;
 /// Hands events to the worker threads: everything of one connection to the same, in order.
 pub(super) struct ToWorkers {
     shared: Arc<Shared>,
+    reactor: usize,
+    /// Batches handed on so far, by worker.
+    given: Vec<u64>,
     /// What gathered this turn, by worker.
     batches: Vec<EventBatch>,
 }
 
 impl ToWorkers {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
-        let batches = shared
-            .workers
-            .iter()
-            .map(|_| EventBatch::default())
-            .collect();
-        Self { shared, batches }
+    pub(super) fn new(shared: Arc<Shared>, reactor: usize) -> Self {
+        let workers = shared.workers.len();
+        let batch = || EventBatch::of(reactor);
+        Self {
+            shared,
+            reactor,
+            given: vec![0; workers],
+            batches: std::iter::repeat_with(batch).take(workers).collect(),
+        }
     }
 
     fn worker_of(&self, fd: Fd) -> usize {
@@ -92,10 +97,20 @@ impl Owner for ToWorkers {
         self.shared.workers[self.worker_of(fd)].gauge.is_pressed()
     }
 
+    fn batch_of(&self, fd: Fd) -> u64 {
+        self.given[self.worker_of(fd)] + 1
+    }
+
+    fn has_handled(&self, fd: Fd, batch: u64) -> bool {
+        self.shared.workers[self.worker_of(fd)].progress[self.reactor].has_reached(batch)
+    }
+
     fn end_turn(&mut self) {
         for (worker, batch) in self.batches.iter_mut().enumerate() {
             if !batch.events.is_empty() {
-                self.shared.workers[worker].give_batch(std::mem::take(batch));
+                let batch = std::mem::replace(batch, EventBatch::of(self.reactor));
+                self.shared.workers[worker].give_batch(batch);
+                self.given[worker] += 1;
             }
         }
     }
@@ -157,6 +172,14 @@ impl Owner for Inline {
 
     fn is_pressed(&self, _: Fd) -> bool {
         false
+    }
+
+    fn batch_of(&self, _: Fd) -> u64 {
+        0
+    }
+
+    fn has_handled(&self, _: Fd, _: u64) -> bool {
+        true
     }
 
     fn end_turn(&mut self) {

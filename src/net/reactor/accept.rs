@@ -97,6 +97,8 @@ impl<O: Owner> Reactor<O> {
             dirty: false,
             opened: false,
             peer_ended: false,
+            asked: 0,
+            asked_in: 0,
             backlogged: false,
             budgeted: 0,
         });

@@ -268,7 +268,9 @@ impl<D: Delivery> Handle<D> {
 
     /// Ends a timer; whether it was still to fire.
     pub fn clear(&self, timer: TimerId) -> bool {
-        self.put(0, Command::ClearTimer(timer.0));
+        // The same way as its start, so behind it.
+        let clear = Command::ClearTimer(timer.0);
+        self.shared.send(0, CommandBatch::of(clear));
         self.shared.timers.remove(timer)
     }
 

@@ -21,7 +21,7 @@ type Entries = HashMap<u64, Entry, foldhash::fast::FixedState>;
 pub struct Entry {
     /// Where the reactor keeps it.
     pub(crate) slot: u32,
-    /// Whether the handshake is done and no Close was seen.
+    /// Whether the handshake is done and no Close was seen or sent.
     pub established: bool,
     /// The other end.
     pub peer: SocketAddr,
@@ -105,6 +105,12 @@ impl Directory {
     pub(crate) fn establish(&self, fd: Fd) {
         if let Some(entry) = self.write().get_mut(&fd.0) {
             entry.established = true;
+        }
+    }
+
+    pub(crate) fn unestablish(&self, fd: Fd) {
+        if let Some(entry) = self.write().get_mut(&fd.0) {
+            entry.established = false;
         }
     }
 

@@ -81,6 +81,9 @@ pub(super) struct Slot {
     pub(super) opened: bool,
     /// The peer's end was announced: read until it comes.
     pub(super) peer_ended: bool,
+    /// Bytes of its messages that may not be handled yet, and the batch that has the last of them.
+    pub(super) asked: usize,
+    pub(super) asked_in: u64,
     /// Counted among those whose outbox holds something.
     pub(super) backlogged: bool,
     /// What this outbox holds of the server's budget.

@@ -144,8 +144,8 @@ impl Life {
         )?;
 
         let handlers = Arc::new(handlers);
-        let runner = |id| {
-            let handle = Handle::new(Arc::clone(&shared), PerBatch::new(reactors));
+        let runner = |id, own| {
+            let handle = Handle::new(Arc::clone(&shared), PerBatch::new(reactors, own));
             Runner::new(handle, Arc::clone(&handlers), id)
         };
         let start = Start {
@@ -154,7 +154,7 @@ impl Life {
             gate,
             jobs: &inline_jobs,
         };
-        let main_runner = runner(0);
+        let main_runner = runner(0, None);
         supervisor
             .start(poll.registry(), PROCESSES_FIRST)
             .map_err(system("start the processes"))?;
@@ -442,7 +442,7 @@ fn share(
         });
     }
     let (queues, inboxes) = (0..workers)
-        .map(|_| worker_queue(Gauge::new(settings.worker_queue)))
+        .map(|_| worker_queue(Gauge::new(settings.worker_queue), reactors))
         .unzip();
     let links = supervisor.stats().into_iter().filter_map(|stats| {
         let link = supervisor.link(&stats.name)?;
@@ -483,11 +483,11 @@ impl Start<'_> {
     fn workers(
         &self,
         inboxes: Vec<WorkerInbox>,
-        runner: impl Fn(usize) -> Runner,
+        runner: impl Fn(usize, Option<usize>) -> Runner,
     ) -> io::Result<Vec<JoinHandle<()>>> {
         let mut threads = Vec::new();
         for (id, inbox) in inboxes.into_iter().enumerate() {
-            let (runner, ended) = (runner(id), Ended::worker(self.shared));
+            let (runner, ended) = (runner(id, None), Ended::worker(self.shared));
             threads.push(spawn(format!("worker-{id}"), move || {
                 let _ended = ended;
                 work(&runner, &inbox);
@@ -500,7 +500,7 @@ impl Start<'_> {
         &self,
         pieces: Vec<ReactorPiece>,
         listeners: Vec<Listener>,
-        runner: impl Fn(usize) -> Runner,
+        runner: impl Fn(usize, Option<usize>) -> Runner,
     ) -> io::Result<Vec<JoinHandle<()>>> {
         let mut listeners = Some(listeners);
         let mut threads = Vec::new();
@@ -510,11 +510,11 @@ impl Start<'_> {
             let name = format!("reactor-{id}");
             threads.push(if self.shared.workers.is_empty() {
                 let jobs = (id == 0).then(|| self.jobs.clone());
-                let owner = Inline::new(runner(id), id, jobs);
+                let owner = Inline::new(runner(id, Some(id)), jobs);
                 let reactor = Reactor::new(self.parts(id, piece, listeners, owner));
                 spawn(name, move || run_inline(reactor, ended))?
             } else {
-                let owner = ToWorkers::new(Arc::clone(self.shared));
+                let owner = ToWorkers::new(Arc::clone(self.shared), id);
                 let reactor = Reactor::new(self.parts(id, piece, listeners, owner));
                 spawn(name, move || drop(run(reactor, ended)))?
             });

@@ -60,7 +60,7 @@ impl<O: Owner> Reactor<O> {
         self.say_farewells();
     }
 
-    /// Tells the next group; none can be missing, since none becomes a WebSocket any more.
+    /// Tells the next group. Whoever becomes a WebSocket only now is told at once, in `pump`.
     pub(super) fn say_farewells(&mut self) {
         let Some(drain) = &mut self.drain else { return };
         let first = drain.waiting.len().saturating_sub(drain.step);
@@ -80,7 +80,8 @@ impl<O: Owner> Reactor<O> {
         let Some(slot) = self.slots.find(id) else {
             return;
         };
-        if slot.phase != Phase::Live {
+        if slot.phase != Phase::Live || !slot.connection.is_open() {
+            // It is leaving, and the peer's Close has to be read.
             return;
         }
         if slot.reading == Reading::Paused {

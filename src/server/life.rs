@@ -87,8 +87,20 @@ pub(super) struct Life {
     outcome: Outcome,
 }
 
+/// What ends a server beside [`Handle::stop`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stoppable {
+    /// SIGTERM and SIGINT do too.
+    BySignals,
+    /// Nothing does.
+    ByHandle,
+}
+
 impl Life {
-    pub(super) fn start(builder: Builder) -> Result<(Self, Handle), ServerError> {
+    pub(super) fn start(
+        builder: Builder,
+        stoppable: Stoppable,
+    ) -> Result<(Self, Handle), ServerError> {
         let Builder {
             addresses,
             reactors,
@@ -109,6 +121,11 @@ impl Life {
 
         let poll = Poll::new().map_err(system("make a poll"))?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER).map_err(system("make a waker"))?);
+        // Before anything is to be seen of the server: whoever waits for that may send a signal next.
+        let signals = match stoppable {
+            Stoppable::BySignals => Some(watch(&poll).map_err(system("watch for signals"))?),
+            Stoppable::ByHandle => None,
+        };
         let specs: io::Result<Vec<_>> = processes
             .iter()
             .map(|(name, _)| ProcessSpec::new(name))
@@ -165,7 +182,7 @@ impl Life {
         let handle = Handle::new(Arc::clone(&shared), AtOnce);
         let life = Self {
             poll,
-            signals: None,
+            signals,
             supervisor,
             shared,
             handlers,
@@ -177,16 +194,6 @@ impl Life {
             outcome: Outcome::default(),
         };
         Ok((life, handle))
-    }
-
-    /// Has SIGTERM and SIGINT stop the server.
-    pub(super) fn with_signals(mut self) -> io::Result<Self> {
-        let mut signals = Signals::new([SIGTERM, SIGINT])?;
-        self.poll
-            .registry()
-            .register(&mut signals, SIGNALS, Interest::READABLE)?;
-        self.signals = Some(signals);
-        Ok(self)
     }
 
     /// Runs until the end.
@@ -390,4 +397,11 @@ impl Life {
         }
         self.outcome
     }
+}
+
+fn watch(poll: &Poll) -> io::Result<Signals> {
+    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    poll.registry()
+        .register(&mut signals, SIGNALS, Interest::READABLE)?;
+    Ok(signals)
 }

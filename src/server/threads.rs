@@ -20,7 +20,7 @@ use super::timers::Timers;
 use super::worker::{WorkerInbox, work, worker_queue};
 use crate::net::Listener;
 use crate::net::budget::OutboxBudget;
-use crate::net::command::CommandBatch;
+use crate::net::command::{Command, CommandBatch};
 use crate::net::mailbox::{Receiver as MailboxReceiver, mailbox};
 use crate::net::marks::Gauge;
 use crate::net::reactor::{self, Gate, Owner, Reactor, ReactorLimits, ReactorParts};
@@ -131,7 +131,7 @@ impl Start<'_> {
         let mut threads = Vec::new();
         for (id, piece) in pieces.into_iter().enumerate() {
             let listeners = listeners.take().unwrap_or_default();
-            let ended = Ended::reactor(self.shared);
+            let ended = Ended::reactor(self.shared, id);
             let name = format!("reactor-{id}");
             threads.push(if self.shared.workers.is_empty() {
                 let jobs = (id == 0).then(|| self.jobs.clone());
@@ -204,15 +204,15 @@ struct Ended {
 }
 
 enum ThreadKind {
-    Reactor,
+    Reactor(usize),
     Worker,
 }
 
 impl Ended {
-    fn reactor(shared: &Arc<Shared>) -> Self {
+    fn reactor(shared: &Arc<Shared>, id: usize) -> Self {
         Self {
             shared: Arc::clone(shared),
-            kind: ThreadKind::Reactor,
+            kind: ThreadKind::Reactor(id),
         }
     }
 
@@ -228,9 +228,16 @@ impl Drop for Ended {
     fn drop(&mut self) {
         let main = &self.shared.main;
         match self.kind {
-            ThreadKind::Reactor => main.reactors.fetch_sub(1, Ordering::AcqRel),
-            ThreadKind::Worker => main.workers.fetch_sub(1, Ordering::AcqRel),
-        };
+            ThreadKind::Reactor(id) => {
+                main.reactors.fetch_sub(1, Ordering::AcqRel);
+                if id != 0 {
+                    self.shared.send(0, CommandBatch::of(Command::PeerEnded));
+                }
+            }
+            ThreadKind::Worker => {
+                main.workers.fetch_sub(1, Ordering::AcqRel);
+            }
+        }
         if std::thread::panicking() {
             tracing::error!("a thread of the server panicked");
             main.ask_to_stop();

@@ -373,6 +373,10 @@ impl Life {
         for counters in &self.shared.counters {
             self.outcome.connections_cut += counters.cut.get();
             self.outcome.requests_unanswered += counters.unanswered.get();
+            if self.outcome.is_forced {
+                // As of each reactor's last turn; nobody asks the reactors any more.
+                self.outcome.connections_cut += counters.slots.get();
+            }
         }
         if let Some(on_shutdown) = &self.handlers.on_shutdown {
             call("on_shutdown", None, on_shutdown);

@@ -80,7 +80,7 @@ impl HttpSide {
     /// The next thing that is known, or `None` until more bytes or an answer come.
     pub(super) fn step(&mut self, rules: &Rules<'_>, input: &mut Input<'_>) -> Option<Step> {
         loop {
-            if let Some(step) = self.next_answer(rules) {
+            if let Some(step) = self.next_answer(rules, input) {
                 return Some(step);
             }
             if self.ending == Ending::Done {
@@ -170,10 +170,13 @@ impl HttpSide {
         }
     }
 
-    fn next_answer(&mut self, rules: &Rules<'_>) -> Option<Step> {
+    fn next_answer(&mut self, rules: &Rules<'_>, input: &mut Input<'_>) -> Option<Step> {
         let (mut to, response) = self.answers.next_answer()?;
         let last = self.answers.waiting() == 0;
-        let between = matches!(self.reading, Reading::Head) && self.rest.is_empty();
+        // What was read along with it is answered too, before the connection ends.
+        let between = matches!(self.reading, Reading::Head)
+            && self.rest.is_empty()
+            && input.rest().is_empty();
         let done = (matches!(self.reading, Reading::Last) && last)
             || (rules.drain.is_some() && last && between);
         to.keep_alive &= !done;

@@ -85,6 +85,8 @@ pub enum Command {
     ClearTimer(u64),
     /// Take no more connections, answer what is under way, close everything.
     Drain,
+    /// For reactor 0: another reactor has ended.
+    PeerEnded,
     /// Cut what is still open, and end.
     Stop,
 }

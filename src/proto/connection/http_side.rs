@@ -182,6 +182,7 @@ impl HttpSide {
     fn next_answer(&mut self, rules: &Rules<'_>, input: &mut Input<'_>) -> Option<Step> {
         let (mut to, response) = self.answers.next_answer()?;
         let last = self.answers.waiting() == 0;
+        // What was read along with it is answered too, before the connection ends.
         let between = matches!(self.reading, Reading::Head)
             && self.rest.is_empty()
             && input.rest().is_empty();

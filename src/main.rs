@@ -2,7 +2,9 @@
 
 mod bench;
 mod cli;
+mod client;
 mod daemon;
+mod page;
 
 use std::process::ExitCode;
 

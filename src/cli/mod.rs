@@ -1,7 +1,9 @@
 //! The command line: flags, checked settings, run.
 
 mod bench;
+mod listen;
 mod log;
+mod send;
 mod serve;
 
 use std::process::ExitCode;
@@ -23,6 +25,8 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::ServeFlags),
+    Send(send::SendFlags),
+    Listen(listen::ListenFlags),
     /// Put load on a WebSocket or HTTP server and measure it
     Bench(bench::Bench),
 }
@@ -34,10 +38,17 @@ pub fn run() -> ExitCode {
     cli.log.start();
     let result = match cli.command {
         Command::Serve(flags) => flags.run(),
+        Command::Send(flags) => flags.run(),
+        Command::Listen(flags) => flags.run(),
         Command::Bench(bench) => bench.run(),
     };
     result.unwrap_or_else(|error| {
         eprintln!("tidings: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+/// Who a person at a terminal is, where nothing else is said.
+fn who_am_i() -> String {
+    std::env::var("USER").ok().filter(|user| !user.is_empty()).unwrap_or_else(|| "somebody".into())
 }

@@ -223,6 +223,16 @@ impl Builder {
         self
     }
 
+    /// The server stops, and is about to close this WebSocket with 1001: the last chance to push.
+    #[must_use]
+    pub fn on_drain(
+        mut self,
+        callback: impl Fn(&WorkerHandle, Fd) + Send + Sync + 'static,
+    ) -> Self {
+        self.handlers.on_drain = Some(Box::new(callback));
+        self
+    }
+
     /// A process of its own, started and restarted by the server, with a pipe between the two.
     ///
     /// `entry` runs in a child in which `main` was run again up to [`Builder::run`]; so nothing

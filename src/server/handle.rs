@@ -176,17 +176,17 @@ impl<D: Delivery> Handle<D> {
     }
 
     /// Has a WebSocket hear a topic.
-    pub fn subscribe(&self, fd: Fd, topic: &str) {
+    pub fn subscribe(&self, fd: Fd, topic: impl Into<Arc<str>>) {
         self.subscribe_after(fd, topic, &[]);
     }
 
     /// Has a WebSocket hear a topic, after it got `first`: nothing of the topic comes before.
-    pub fn subscribe_after(&self, fd: Fd, topic: &str, first: &[Message<'_>]) {
+    pub fn subscribe_after(&self, fd: Fd, topic: impl Into<Arc<str>>, first: &[Message<'_>]) {
         let mut frames = Vec::new();
         for message in first {
             frames.extend_from_slice(&encoded(*message));
         }
-        let (topic, frames_first) = (Arc::from(topic), frames.into());
+        let (topic, frames_first) = (topic.into(), frames.into());
         self.put(
             fd.reactor(),
             Command::Subscribe {
@@ -198,14 +198,14 @@ impl<D: Delivery> Handle<D> {
     }
 
     /// Has a WebSocket hear a topic no more.
-    pub fn unsubscribe(&self, fd: Fd, topic: &str) {
-        let topic = Arc::from(topic);
+    pub fn unsubscribe(&self, fd: Fd, topic: impl Into<Arc<str>>) {
+        let topic = topic.into();
         self.put(fd.reactor(), Command::Unsubscribe { fd, topic });
     }
 
     /// Sends a message to all that hear a topic: encoded once, one command a reactor.
-    pub fn publish<'a>(&self, topic: &str, message: impl Into<Message<'a>>) {
-        let topic: Arc<str> = Arc::from(topic);
+    pub fn publish<'a>(&self, topic: impl Into<Arc<str>>, message: impl Into<Message<'a>>) {
+        let topic: Arc<str> = topic.into();
         let frame = self.shared.budget.shared(encoded(message.into()));
         for reactor in 0..self.shared.mailboxes.len() {
             let (topic, frame) = (Arc::clone(&topic), frame.clone());
@@ -232,20 +232,20 @@ impl<D: Delivery> Handle<D> {
             .directory_of(fd)
             .ok_or(BindError::NotEstablished(fd))?;
         directory.bind(fd, &Arc::from(user))?;
-        self.subscribe(fd, &user_topic(user));
+        self.subscribe(fd, user_topic(user));
         Ok(())
     }
 
     /// Ends the binding of a WebSocket, and says to whom it was.
     pub fn unbind(&self, fd: Fd) -> Option<Arc<str>> {
         let user = self.shared.directory_of(fd)?.unbind(fd)?;
-        self.unsubscribe(fd, &user_topic(&user));
+        self.unsubscribe(fd, user_topic(&user));
         Some(user)
     }
 
     /// Sends a message to all WebSockets of a user.
     pub fn push_to_user<'a>(&self, user: &str, message: impl Into<Message<'a>>) {
-        self.publish(&user_topic(user), message);
+        self.publish(user_topic(user), message);
     }
 
     /// Calls `callback` on a worker every `every_ms` milliseconds, until it is cleared.
@@ -294,6 +294,12 @@ impl<D: Delivery> Handle<D> {
         self.shared.processes.get(name)
     }
 
+    /// Whether a stop is under way.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.shared.main.is_asked_to_stop()
+    }
+
     /// Asks the server to stop gracefully, as SIGTERM does.
     pub fn stop(&self) {
         self.shared.main.ask_to_stop();
@@ -314,6 +320,13 @@ impl<D: Delivery> Handle<D> {
 
     fn put(&self, reactor: usize, command: Command) {
         self.delivery.put(&self.shared, reactor, command);
+    }
+}
+
+impl WorkerHandle {
+    /// Sends what this callback said so far, so that commands of other handles come after it.
+    pub fn flush(&self) {
+        self.delivery.flush(&self.shared);
     }
 }
 

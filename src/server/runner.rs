@@ -105,6 +105,9 @@ impl Runner {
 
     /// All that `fd` asked before is handled.
     pub(super) fn farewell(&self, fd: Fd) {
+        if let Some(on_drain) = &self.handlers.on_drain {
+            call("on_drain", Some(fd), || on_drain(&self.handle, fd));
+        }
         // One that is gone needs no farewell.
         self.handle
             .disconnect(fd, GOING_AWAY, "the server is shutting down")

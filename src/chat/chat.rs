@@ -1,0 +1,451 @@
+//! The chat itself, and what is said in it.
+
+use std::borrow::Cow;
+use std::sync::{Arc, Mutex};
+
+use super::common::{Common, Moment, Outgoing, Space};
+use super::connections::ConnectionShard;
+use super::error::ChatError;
+use super::lines::LineShard;
+use super::log::Log;
+use super::message::{Keep, Said, Say, To};
+use super::name::{EVERYONE, User, check_room, check_uid};
+use super::position::{Position, Source};
+use super::post::Post;
+use super::recent::{Hasher, Recent, Sameness, Speaker};
+use super::rights::{Actor, Rights};
+use super::rooms::RoomShard;
+use super::settings::{ChatSettings, Kind};
+use super::shards::{Shards, lock};
+use super::stats::{ChatStats, Totals};
+use crate::net::Fd;
+
+/// Bytes of an id at the most.
+const ID_BYTES_MAX: usize = 64;
+
+/// Steps of [`Chat::expire`] after which a lock is let go for a moment.
+const EXPIRE_STEPS_MAX: usize = 256;
+
+/// Everything that the server knows of its users. Shared by reference among all threads.
+#[derive(Debug)]
+pub struct Chat {
+    pub(super) common: Common,
+    pub(super) connections: Shards<ConnectionShard>,
+    pub(super) lines: Shards<LineShard>,
+    pub(super) rooms: Shards<RoomShard>,
+    pub(super) everyone: Mutex<Everyone>,
+    pub(super) everyone_name: Arc<str>,
+}
+
+/// The channel of all who logged in.
+#[derive(Debug)]
+pub(super) struct Everyone {
+    pub(super) log: Log,
+    pub(super) connections: usize,
+    recent: Recent,
+}
+
+/// Who says something.
+struct Author<'a> {
+    from: Option<User>,
+    /// The API key, where it speaks and not the connection's own user.
+    key: Option<Cow<'a, str>>,
+}
+
+impl Author<'_> {
+    fn speaker(&self) -> Speaker<'_> {
+        let from = self.from.as_ref().map(User::uid);
+        match (&self.key, from) {
+            (None, Some(uid)) => Speaker::User(uid),
+            (key, from) => Speaker::Key {
+                key: key.as_deref().unwrap_or_default(),
+                from,
+            },
+        }
+    }
+}
+
+impl Chat {
+    /// An empty chat. Epochs and ids are made from `seed`: give a random one, or the same for the
+    /// same run.
+    #[must_use]
+    pub fn new(settings: ChatSettings, seed: u64) -> Self {
+        let shards = settings.shards;
+        let source = Source::new(seed);
+        let everyone = Everyone {
+            log: Log::new(source.epoch()),
+            connections: 0,
+            recent: Recent::default(),
+        };
+        Self {
+            common: Common {
+                settings,
+                totals: Totals::default(),
+                source,
+                hasher: Hasher::default(),
+            },
+            connections: Shards::new(shards, seed),
+            lines: Shards::new(shards, seed),
+            rooms: Shards::new(shards, seed),
+            everyone: Mutex::new(everyone),
+            everyone_name: EVERYONE.into(),
+        }
+    }
+
+    /// The bounds.
+    #[must_use]
+    pub fn settings(&self) -> &ChatSettings {
+        &self.common.settings
+    }
+
+    /// The numbers of this moment.
+    #[must_use]
+    pub fn stats(&self) -> ChatStats {
+        self.common.totals.stats()
+    }
+
+    /// Says something to one room, user or connection, or to everyone.
+    ///
+    /// It is delivered once: a repeat is answered with the position of the first.
+    ///
+    /// # Errors
+    ///
+    /// [`ChatError`]; nobody got it then.
+    pub fn say(
+        &self,
+        post: &mut dyn Post,
+        now: Moment,
+        actor: Actor<'_>,
+        to: To<'_>,
+        say: &Say<'_>,
+    ) -> Result<Said, ChatError> {
+        self.check(to, say)?;
+        let author = self.author(actor, to, say.from)?;
+        self.say_as(post, now, &author, to, say)
+    }
+
+    /// Says the same to several receivers, one after the other: a message for each of them. All
+    /// are checked before the first one gets it.
+    ///
+    /// # Errors
+    ///
+    /// [`ChatError`] of the whole, before anybody got it; inside, of one receiver.
+    pub fn say_to_each(
+        &self,
+        post: &mut dyn Post,
+        now: Moment,
+        actor: Actor<'_>,
+        to: &[To<'_>],
+        say: &Say<'_>,
+    ) -> Result<Vec<Result<Said, ChatError>>, ChatError> {
+        let max = self.common.settings.receivers_max;
+        if to.is_empty() || to.len() > max {
+            return Err(ChatError::Receivers(max));
+        }
+        let mut authors = Vec::with_capacity(to.len());
+        for to in to {
+            self.check(*to, say)?;
+            authors.push(self.author(actor, *to, say.from)?);
+        }
+        let each = to.iter().zip(&authors);
+        Ok(each
+            .map(|(to, author)| self.say_as(post, now, author, *to, say))
+            .collect())
+    }
+
+    /// Does what is due: tells rooms who left, lets go of what is too old. To be called several
+    /// times a second; costs nearly nothing when nothing is due.
+    pub fn expire(&self, post: &mut dyn Post, now: Moment) {
+        let (common, now) = (&self.common, now.tick);
+        for part in 0..self.rooms.len() {
+            while self
+                .rooms
+                .lock_part(part)
+                .expire(common, post, now, EXPIRE_STEPS_MAX)
+            {}
+        }
+        for part in 0..self.lines.len() {
+            while self
+                .lines
+                .lock_part(part)
+                .expire(common, now, EXPIRE_STEPS_MAX)
+            {}
+        }
+        let mut everyone = lock(&self.everyone);
+        let (settings, totals) = (&common.settings, &common.totals);
+        everyone.recent.forget_old(now, settings, totals);
+        everyone.log.forget_old(now, settings, totals);
+    }
+
+    /// Begins the log of a room anew, under another epoch; those who hear it are told by a gap.
+    ///
+    /// # Errors
+    ///
+    /// [`ChatError::NoRoom`], [`ChatError::NotKept`].
+    pub fn purge(&self, post: &mut dyn Post, room: &str) -> Result<Position, ChatError> {
+        check_room("room", room)?;
+        if self.common.settings.kind_of(room) == Kind::None {
+            return Err(ChatError::NotKept);
+        }
+        let mut shard = self.rooms.lock(room);
+        shard
+            .purge(&self.common, post, room)
+            .ok_or_else(|| ChatError::NoRoom(room.into()))
+    }
+
+    fn check(&self, to: To<'_>, say: &Say<'_>) -> Result<(), ChatError> {
+        match to {
+            To::Room(room) => check_room("to.room", room)?,
+            To::User(uid) => check_uid("to.user", uid)?,
+            To::Fd(_) | To::All => {}
+        }
+        if let Some(id) = say.id
+            && !(1..=ID_BYTES_MAX).contains(&id.len())
+        {
+            return Err(ChatError::Id(ID_BYTES_MAX));
+        }
+        let except_max = self.common.settings.receivers_max;
+        if say.except.len() > except_max {
+            return Err(ChatError::Except(except_max));
+        } else if say.keep == Keep::Yes && !say.except.is_empty() {
+            return Err(ChatError::ExceptOfStored);
+        }
+        Ok(())
+    }
+
+    /// Judges the rights of whoever speaks.
+    fn author<'a>(
+        &self,
+        actor: Actor<'a>,
+        to: To<'_>,
+        from: Option<&str>,
+    ) -> Result<Author<'a>, ChatError> {
+        if let Some(from) = from {
+            check_uid("from", from)?;
+        }
+        let from = from.map(User::new);
+        let fd = match actor {
+            Actor::Connection(fd) => fd,
+            Actor::Key(name) => {
+                let key = Some(name.into());
+                return Ok(Author { from, key });
+            }
+        };
+        let mut shard = self.connections.lock_number(fd.0);
+        let own = shard.login_of(fd)?;
+        match (&*own.rights, to) {
+            (Rights::ApiKey { name }, _) => {
+                let key = from.is_some().then(|| name.to_string().into());
+                let from = Some(from.unwrap_or_else(|| own.user.clone()));
+                return Ok(Author { from, key });
+            }
+            _ if from.is_some() => return Err(ChatError::KeyNeeded("from")),
+            (_, To::Fd(_) | To::All) => return Err(ChatError::KeyNeeded("to")),
+            (Rights::Token { .. }, To::Room(room)) if !own.rooms.contains(room) => {
+                return Err(ChatError::NotJoined(room.into()));
+            }
+            (Rights::Open | Rights::Token { .. }, To::Room(_) | To::User(_)) => {}
+        }
+        let from = Some(own.user.clone());
+        Ok(Author { from, key: None })
+    }
+
+    fn say_as(
+        &self,
+        post: &mut dyn Post,
+        now: Moment,
+        author: &Author<'_>,
+        to: To<'_>,
+        say: &Say<'_>,
+    ) -> Result<Said, ChatError> {
+        let id = say
+            .id
+            .map_or_else(|| self.common.source.id().into(), Cow::Borrowed);
+        let message = Outgoing {
+            id: &id,
+            from: author.from.as_ref(),
+            to: None,
+            ts: now.unix_ms,
+            data: say.data,
+            except: say.except,
+        };
+        // An id that was made here is nobody else's: there is nothing to remember.
+        let same = |channel: &str| {
+            say.id
+                .map(|id| self.common.hasher.sameness(channel, author.speaker(), id))
+        };
+        let said = match to {
+            To::Room(room) => self.say_in_room(post, now, room, &message, same(room), say.keep),
+            To::User(uid) => self.say_to_user(post, now, uid, &message, same, say.keep),
+            To::All => Ok(self.say_to_all(post, now, &message, same(EVERYONE), say.keep)),
+            To::Fd(fd) => match message.push(post, fd) {
+                true => Ok(said(None, &id, None, 1)),
+                false => Err(ChatError::NoConnection(fd)),
+            },
+        }?;
+        let totals = &self.common.totals;
+        if said.duplicate {
+            totals.duplicates.add(1);
+        } else {
+            totals.messages.add(1);
+            totals.deliveries.add(said.receivers as u64);
+        }
+        Ok(said)
+    }
+
+    fn say_in_room(
+        &self,
+        post: &mut dyn Post,
+        now: Moment,
+        room: &str,
+        message: &Outgoing<'_>,
+        same: Option<Sameness>,
+        keep: Keep,
+    ) -> Result<Said, ChatError> {
+        let (common, tick) = (&self.common, now.tick);
+        let kept = self.keeps(room, keep);
+        let shard = &mut *self.rooms.lock(room);
+        if let Some(first) = self.repeat(&mut shard.recent, now, same) {
+            return Ok(repeated(room.into(), message.id, first));
+        }
+        if kept {
+            shard.ensure(common, tick, room, Space::Bounded)?;
+        }
+        let (position, receivers) = shard.say(common, post, tick, room, message, kept);
+        self.remember(&mut shard.recent, now, same, position);
+        let channel = shard
+            .find(room)
+            .map_or_else(|| room.into(), |(name, _)| Arc::clone(name));
+        Ok(said(Some(channel), message.id, position, receivers))
+    }
+
+    /// One message in two lines, the receiver's and the sender's; to oneself, in one.
+    fn say_to_user(
+        &self,
+        post: &mut dyn Post,
+        now: Moment,
+        uid: &str,
+        message: &Outgoing<'_>,
+        same: impl Fn(&str) -> Option<Sameness>,
+        keep: Keep,
+    ) -> Result<Said, ChatError> {
+        let (common, tick) = (&self.common, now.tick);
+        let sender = message.from.map(User::uid).filter(|from| *from != uid);
+        let mut pair = self.lines.lock_two(uid, sender.unwrap_or(uid));
+        let receiver = pair.first();
+        let user = receiver
+            .find(uid)
+            .map_or_else(|| User::new(uid), |(user, _)| user.clone());
+        let same = same(user.line());
+        if let Some(first) = self.repeat(&mut receiver.recent, now, same) {
+            return Ok(repeated(Arc::clone(user.line()), message.id, first));
+        }
+        let keeps = |user: &User| self.keeps(user.line(), keep);
+        let (kept, kept_by_sender) = (keeps(&user), message.from.is_some_and(keeps));
+        // Both have room for it, or neither gets it.
+        if kept {
+            receiver.ensure(common, tick, uid, Space::Bounded)?;
+        }
+        if let (true, Some(sender)) = (kept_by_sender, sender) {
+            pair.second().ensure(common, tick, sender, Space::Bounded)?;
+        }
+        let message = Outgoing {
+            to: Some(&user),
+            ..*message
+        };
+        let entry = (kept || kept_by_sender).then(|| message.kept());
+        let receiver = pair.first();
+        let for_receiver = entry.as_ref().filter(|_| kept);
+        let (position, receivers) = receiver.say(common, post, tick, uid, &message, for_receiver);
+        self.remember(&mut receiver.recent, now, same, position);
+        if let Some(sender) = sender {
+            let for_sender = entry.as_ref().filter(|_| kept_by_sender);
+            pair.second()
+                .say(common, post, tick, sender, &message, for_sender);
+        }
+        let channel = Some(Arc::clone(user.line()));
+        Ok(said(channel, message.id, position, receivers))
+    }
+
+    fn say_to_all(
+        &self,
+        post: &mut dyn Post,
+        now: Moment,
+        message: &Outgoing<'_>,
+        same: Option<Sameness>,
+        keep: Keep,
+    ) -> Said {
+        let common = &self.common;
+        let kept = self.keeps(EVERYONE, keep);
+        let fds: Vec<Fd> = match message.except {
+            [] => Vec::new(),
+            _ => self.logged_in(),
+        };
+        let everyone = &mut *lock(&self.everyone);
+        if let Some(first) = self.repeat(&mut everyone.recent, now, same) {
+            return repeated(Arc::clone(&self.everyone_name), message.id, first);
+        }
+        let position = kept.then(|| {
+            let (settings, totals) = (&common.settings, &common.totals);
+            everyone
+                .log
+                .append(now.tick, message.kept(), settings, totals)
+        });
+        let (name, subscribed) = (&self.everyone_name, everyone.connections);
+        let receivers = message.publish(post, name, position, subscribed, fds.into_iter());
+        self.remember(&mut everyone.recent, now, same, position);
+        said(Some(Arc::clone(name)), message.id, position, receivers)
+    }
+
+    fn logged_in(&self) -> Vec<Fd> {
+        let mut fds = Vec::new();
+        for part in 0..self.connections.len() {
+            fds.extend(self.connections.lock_part(part).logged_in());
+        }
+        fds
+    }
+
+    fn keeps(&self, channel: &str, keep: Keep) -> bool {
+        keep == Keep::Yes && self.common.settings.kind_of(channel) == Kind::Memory
+    }
+
+    fn repeat(
+        &self,
+        recent: &mut Recent,
+        now: Moment,
+        same: Option<Sameness>,
+    ) -> Option<Option<Position>> {
+        let (settings, totals) = (&self.common.settings, &self.common.totals);
+        recent.find(now.tick, same?, settings, totals)
+    }
+
+    fn remember(
+        &self,
+        recent: &mut Recent,
+        now: Moment,
+        same: Option<Sameness>,
+        position: Option<Position>,
+    ) {
+        if let Some(same) = same {
+            let (settings, totals) = (&self.common.settings, &self.common.totals);
+            recent.remember(now.tick, same, position, settings, totals);
+        }
+    }
+}
+
+fn said(channel: Option<Arc<str>>, id: &str, position: Option<Position>, receivers: usize) -> Said {
+    Said {
+        channel,
+        position,
+        id: id.into(),
+        duplicate: false,
+        receivers,
+    }
+}
+
+fn repeated(channel: Arc<str>, id: &str, first: Option<Position>) -> Said {
+    Said {
+        duplicate: true,
+        ..said(Some(channel), id, first, 0)
+    }
+}

@@ -1,0 +1,118 @@
+//! One part of the connections.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::error::ChatError;
+use super::name::User;
+use super::rights::Rights;
+use crate::net::Fd;
+
+/// Connections by their names.
+#[derive(Debug, Default)]
+pub(super) struct ConnectionShard(HashMap<u64, Connection, foldhash::fast::FixedState>);
+
+#[derive(Debug, Default)]
+pub(super) struct Connection {
+    pub(super) login: Option<LoggedInAs>,
+}
+
+/// What a connection is from its login on.
+#[derive(Debug)]
+pub(super) struct LoggedInAs {
+    pub(super) user: User,
+    pub(super) rights: Arc<Rights>,
+    pub(super) rooms: RoomNames,
+}
+
+impl ConnectionShard {
+    /// Whether it is new.
+    pub(super) fn open(&mut self, fd: Fd) -> bool {
+        self.0.insert(fd.0, Connection::default()).is_none()
+    }
+
+    pub(super) fn close(&mut self, fd: Fd) -> Option<Connection> {
+        let connection = self.0.remove(&fd.0);
+        if self.0.is_empty() {
+            self.0.shrink_to_fit();
+        }
+        connection
+    }
+
+    pub(super) fn find(&mut self, fd: Fd) -> Result<&mut Connection, ChatError> {
+        self.0.get_mut(&fd.0).ok_or(ChatError::NoConnection(fd))
+    }
+
+    pub(super) fn login_of(&mut self, fd: Fd) -> Result<&mut LoggedInAs, ChatError> {
+        self.find(fd)?.login.as_mut().ok_or(ChatError::NotLoggedIn)
+    }
+
+    /// All that are logged in.
+    pub(super) fn logged_in(&self) -> impl Iterator<Item = Fd> {
+        self.0
+            .iter()
+            .filter(|(_, connection)| connection.login.is_some())
+            .map(|(fd, _)| Fd(*fd))
+    }
+}
+
+/// The rooms of one connection; nearly always few, and one takes no allocation.
+#[derive(Debug, Default)]
+pub(super) enum RoomNames {
+    #[default]
+    None,
+    One(Arc<str>),
+    #[expect(clippy::box_collection, reason = "24 bytes for the many who have one")]
+    Many(Box<Vec<Arc<str>>>),
+}
+
+impl RoomNames {
+    pub(super) fn as_slice(&self) -> &[Arc<str>] {
+        match self {
+            Self::None => &[],
+            Self::One(name) => std::slice::from_ref(name),
+            Self::Many(names) => names,
+        }
+    }
+
+    pub(super) fn contains(&self, name: &str) -> bool {
+        self.as_slice().iter().any(|own| &**own == name)
+    }
+
+    pub(super) fn insert(&mut self, name: Arc<str>) {
+        match std::mem::take(self) {
+            Self::None => *self = Self::One(name),
+            Self::One(first) => *self = Self::Many(Box::new(vec![first, name])),
+            Self::Many(mut names) => {
+                names.push(name);
+                *self = Self::Many(names);
+            }
+        }
+    }
+
+    /// Whether it was there.
+    pub(super) fn remove(&mut self, name: &str) -> bool {
+        let before = self.as_slice().len();
+        match self {
+            Self::One(own) if **own == *name => *self = Self::None,
+            Self::Many(names) => {
+                names.retain(|own| **own != *name);
+                if names.is_empty() {
+                    *self = Self::None;
+                }
+            }
+            _ => {}
+        }
+        before > self.as_slice().len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_with_user_and_room_takes_48_bytes() {
+        assert_eq!(size_of::<Connection>(), 48);
+    }
+}

@@ -1,0 +1,211 @@
+//! Why the chat refuses, and the codes that clients are told.
+
+use std::fmt;
+
+use crate::net::Fd;
+
+/// The codes that go over the wire, on WebSocket as `err`, by HTTP as `error`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ErrorCode {
+    /// The request itself is wrong.
+    BadRequest,
+    /// Nobody has logged in, or the credentials don't hold.
+    Unauthorized,
+    /// The rights don't reach that far.
+    Forbidden,
+    /// Only those who joined may do this.
+    NotMember,
+    /// There is no such thing.
+    NotFound,
+    /// It contradicts what is already so.
+    Conflict,
+    /// Over a bound of size.
+    TooLarge,
+    /// Over a bound of rate.
+    RateLimited,
+    /// Our own bug.
+    Internal,
+    /// Over a budget just now; later it may go.
+    Unavailable,
+    /// The disk is as good as full.
+    DiskFull,
+}
+
+impl ErrorCode {
+    /// The word on the wire.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::BadRequest => "bad_request",
+            Self::Unauthorized => "unauthorized",
+            Self::Forbidden => "forbidden",
+            Self::NotMember => "not_member",
+            Self::NotFound => "not_found",
+            Self::Conflict => "conflict",
+            Self::TooLarge => "too_large",
+            Self::RateLimited => "rate_limited",
+            Self::Internal => "internal",
+            Self::Unavailable => "unavailable",
+            Self::DiskFull => "disk_full",
+        }
+    }
+
+    /// The HTTP status that goes with it.
+    #[must_use]
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::BadRequest => 400,
+            Self::Unauthorized => 401,
+            Self::Forbidden | Self::NotMember => 403,
+            Self::NotFound => 404,
+            Self::Conflict => 409,
+            Self::TooLarge => 413,
+            Self::RateLimited => 429,
+            Self::Internal => 500,
+            Self::Unavailable => 503,
+            Self::DiskFull => 507,
+        }
+    }
+
+    /// Whether the same request may succeed later.
+    #[must_use]
+    pub const fn may_retry(self) -> bool {
+        matches!(
+            self,
+            Self::RateLimited | Self::Internal | Self::Unavailable | Self::DiskFull
+        )
+    }
+}
+
+/// What is wrong with the name of a room, a user or a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NameProblem {
+    /// It has no bytes.
+    Empty,
+    /// It has more than this many bytes.
+    TooLong(usize),
+    /// It contains a control character.
+    Control,
+    /// A room's name starts with `@` or `*`, which belong to users and to everyone.
+    Reserved,
+}
+
+impl fmt::Display for NameProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("must not be empty"),
+            Self::TooLong(max) => write!(f, "must not have more than {max} bytes"),
+            Self::Control => f.write_str("must not contain control characters"),
+            Self::Reserved => f.write_str("must start with neither @ nor *"),
+        }
+    }
+}
+
+/// A request that the chat refused; nothing has changed.
+///
+/// Its text says what to mend and names the field.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChatError {
+    /// A name can't be one.
+    #[error("{field}: {problem}")]
+    Name {
+        /// Where it stood.
+        field: &'static str,
+        /// What is wrong with it.
+        problem: NameProblem,
+    },
+    /// `id` has no bytes, or more than this many.
+    #[error("id: must have 1 to {0} bytes")]
+    Id(usize),
+    /// `except` came with a message that is kept.
+    #[error("except: only with \"store\":false, since a stored message would leave a hole")]
+    ExceptOfStored,
+    /// More than this many connections in `except`.
+    #[error("except: {0} connections at the most")]
+    Except(usize),
+    /// More than this many receivers in one request, or none.
+    #[error("to: 1 to {0} receivers in one request")]
+    Receivers(usize),
+    /// More than this many users in one question.
+    #[error("users: {0} at the most")]
+    Users(usize),
+    /// `limit` is out of its bounds.
+    #[error("limit: must be 1 to {0}")]
+    Limit(usize),
+    /// `offset` is beyond the newest message, which has this one.
+    #[error("offset: the newest message is {0}")]
+    Beyond(u64),
+    /// The channel keeps nothing, so it has no offsets.
+    #[error("channel: it keeps no messages and has no offsets")]
+    NotKept,
+    /// The connection hasn't logged in.
+    #[error("log in first: {{\"type\":\"login\",\"uid\":…}}")]
+    NotLoggedIn,
+    /// The connection belongs to another user.
+    #[error("uid: this connection belongs to another user")]
+    OtherUser,
+    /// The token's patterns don't match the room.
+    #[error("room: the token's rooms don't include {0}")]
+    RoomNotAllowed(Box<str>),
+    /// Only with an API key.
+    #[error("{0}: only with an API key")]
+    KeyNeeded(&'static str),
+    /// A channel of somebody else.
+    #[error("channel: one's own, *, or a room that one joined")]
+    NotYours,
+    /// The connection hasn't joined this room.
+    #[error("room: join {0} first")]
+    NotJoined(Box<str>),
+    /// There is no such connection, or not any more.
+    #[error("fd: no connection {0}")]
+    NoConnection(Fd),
+    /// There is no such room.
+    #[error("room: there is no {0}")]
+    NoRoom(Box<str>),
+    /// Nothing is known of this user.
+    #[error("user: there is no {0}")]
+    NoUser(Box<str>),
+    /// The connection is in this many rooms already (`rooms_per_connection_max`).
+    #[error("room: a connection may be in {0} rooms at the most")]
+    RoomsOfConnection(usize),
+    /// The user has this many lasting memberships already (`lasting_rooms_per_user_max`).
+    #[error("room: a user may have {0} lasting memberships at the most")]
+    RoomsOfUser(usize),
+    /// There are this many channels already (`channels_max`).
+    #[error("there are {0} channels, the most allowed; try again later")]
+    ChannelsFull(usize),
+    /// There are this many lasting memberships already (`lasting_max`).
+    #[error("there are {0} lasting memberships, the most allowed")]
+    LastingFull(usize),
+    /// So many users have acknowledged in this channel (`acks_per_channel_max`).
+    #[error("channel: {0} users have acknowledged here, the most allowed")]
+    AcksFull(usize),
+}
+
+impl ChatError {
+    /// What the peer is told.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::Name { .. }
+            | Self::Id(_)
+            | Self::ExceptOfStored
+            | Self::Except(_)
+            | Self::Receivers(_)
+            | Self::Users(_)
+            | Self::Limit(_)
+            | Self::Beyond(_)
+            | Self::NotKept => ErrorCode::BadRequest,
+            Self::NotLoggedIn => ErrorCode::Unauthorized,
+            Self::OtherUser => ErrorCode::Conflict,
+            Self::RoomNotAllowed(_) | Self::KeyNeeded(_) | Self::NotYours => ErrorCode::Forbidden,
+            Self::NotJoined(_) => ErrorCode::NotMember,
+            Self::NoConnection(_) | Self::NoRoom(_) | Self::NoUser(_) => ErrorCode::NotFound,
+            Self::RoomsOfConnection(_) | Self::RoomsOfUser(_) => ErrorCode::Forbidden,
+            Self::ChannelsFull(_) | Self::LastingFull(_) | Self::AcksFull(_) => {
+                ErrorCode::Unavailable
+            }
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! A few connections, at least one.
+
+use crate::net::Fd;
+
+/// The connections of one user; nearly always one, which takes no allocation.
+#[derive(Debug)]
+pub(super) enum Fds {
+    One(Fd),
+    /// In the order in which they came; two or more.
+    #[expect(clippy::box_collection, reason = "16 bytes for the many who have one")]
+    Many(Box<Vec<Fd>>),
+}
+
+impl Fds {
+    pub(super) fn as_slice(&self) -> &[Fd] {
+        match self {
+            Self::One(fd) => std::slice::from_ref(fd),
+            Self::Many(fds) => fds,
+        }
+    }
+
+    /// Adds a connection that isn't in here.
+    pub(super) fn push(&mut self, fd: Fd) {
+        debug_assert!(!self.as_slice().contains(&fd), "{fd} twice");
+        match self {
+            Self::One(first) => *self = Self::Many(Box::new(vec![*first, fd])),
+            Self::Many(fds) => fds.push(fd),
+        }
+    }
+
+    /// What is left without `fd`; `None` when nothing is.
+    pub(super) fn without(self, fd: Fd) -> Option<Self> {
+        match self {
+            Self::One(only) => (only != fd).then_some(self),
+            Self::Many(mut fds) => {
+                fds.retain(|other| *other != fd);
+                match **fds {
+                    [] => None,
+                    [only] => Some(Self::One(only)),
+                    _ => Some(Self::Many(fds)),
+                }
+            }
+        }
+    }
+}

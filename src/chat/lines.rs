@@ -1,0 +1,201 @@
+//! One part of the users: their connections and private lines.
+
+use std::collections::BTreeMap;
+use std::ops::Bound::{Included, Unbounded};
+use std::sync::Arc;
+
+use super::common::{Common, Fate, Looks, Outgoing, Space};
+use super::error::ChatError;
+use super::fds::Fds;
+use super::log::{Log, Resume, Start};
+use super::name::User;
+use super::post::{Post, Welcome};
+use super::recent::Recent;
+use crate::net::Fd;
+use crate::proto::Tick;
+
+#[derive(Debug, Default)]
+pub(super) struct LineShard {
+    pub(super) lines: BTreeMap<User, Line>,
+    pub(super) recent: Recent,
+    looks: Looks<User>,
+    /// Rooms in which users are lasting members; they need no line for it.
+    pub(super) lasting: BTreeMap<User, Vec<Arc<str>>>,
+}
+
+#[derive(Debug)]
+pub(super) struct Line {
+    pub(super) log: Log,
+    presence: Presence,
+}
+
+#[derive(Debug)]
+enum Presence {
+    Away { since: Tick },
+    Here(Fds),
+}
+
+impl Line {
+    /// The user's connections, in the order in which they came.
+    pub(super) fn fds(&self) -> &[Fd] {
+        match &self.presence {
+            Presence::Away { .. } => &[],
+            Presence::Here(fds) => fds.as_slice(),
+        }
+    }
+}
+
+impl LineShard {
+    pub(super) fn find(&mut self, uid: &str) -> Option<(&User, &mut Line)> {
+        find(&mut self.lines, uid)
+    }
+
+    /// Makes sure that there is a line of a user, whose uid is checked; gives the shared name.
+    ///
+    /// # Errors
+    ///
+    /// [`ChatError::ChannelsFull`].
+    pub(super) fn ensure(
+        &mut self,
+        common: &Common,
+        now: Tick,
+        uid: &str,
+        space: Space,
+    ) -> Result<User, ChatError> {
+        if let Some((user, _)) = find(&mut self.lines, uid) {
+            return Ok(user.clone());
+        }
+        let mut log = common.new_log(space)?;
+        common.totals.lines.add(1);
+        let user = User::new(uid);
+        let gone_at = now.after(common.settings.channel_ttl_ms);
+        self.looks.plan(gone_at, &user, &mut log);
+        let presence = Presence::Away { since: now };
+        self.lines.insert(user.clone(), Line { log, presence });
+        Ok(user)
+    }
+
+    /// Decides where a user begins to hear their line, which exists from then on.
+    pub(super) fn prepare(
+        &mut self,
+        common: &Common,
+        now: Tick,
+        uid: &str,
+        resume: Resume,
+    ) -> Result<(User, Welcome, Start), ChatError> {
+        let user = self.ensure(common, now, uid, Space::Bounded)?;
+        let line = self.lines.get_mut(&user).expect("it was made sure of");
+        let (welcome, start) = common.start(now, user.line(), &mut line.log, &user, resume, None);
+        Ok((user, welcome, start))
+    }
+
+    /// A connection belongs to a user from now on; gives the one that has to go for it.
+    pub(super) fn enter(
+        &mut self,
+        common: &Common,
+        post: &mut dyn Post,
+        now: Tick,
+        (user, fd): (&User, Fd),
+        start: Start,
+    ) -> Option<Fd> {
+        self.ensure(common, now, user.uid(), Space::Promised)
+            .expect("what was promised asks for no bound");
+        let line = self.lines.get_mut(user).expect("it was made sure of");
+        match &mut line.presence {
+            Presence::Here(fds) => fds.push(fd),
+            Presence::Away { .. } => {
+                common.totals.users.add(1);
+                line.presence = Presence::Here(Fds::One(fd));
+            }
+        }
+        common.subscribe(now, post, fd, user.line(), &mut line.log, start);
+        let fds = line.fds();
+        let oldest = (fds.len() > common.settings.connections_per_user_max).then(|| fds[0]);
+        if let Some(oldest) = oldest {
+            common.totals.replaced.add(1);
+            self.depart(common, now, user, oldest);
+        }
+        oldest
+    }
+
+    /// A connection belongs to the user no more.
+    pub(super) fn depart(&mut self, common: &Common, now: Tick, user: &User, fd: Fd) {
+        let Some(line) = self.lines.get_mut(user) else {
+            return;
+        };
+        let away = Presence::Away { since: now };
+        match std::mem::replace(&mut line.presence, away) {
+            Presence::Here(fds) => match fds.without(fd) {
+                Some(fds) => line.presence = Presence::Here(fds),
+                None => {
+                    common.totals.users.subtract(1);
+                    let gone_at = now.after(common.settings.channel_ttl_ms);
+                    self.looks.plan(gone_at, user, &mut line.log);
+                }
+            },
+            away => line.presence = away,
+        }
+    }
+
+    /// Puts a message into the log of a line that exists, when it is `kept`, and sends it; says
+    /// where it stands and who was there.
+    pub(super) fn say(
+        &mut self,
+        common: &Common,
+        post: &mut dyn Post,
+        now: Tick,
+        uid: &str,
+        message: &Outgoing<'_>,
+        kept: Option<&Arc<super::message::Message>>,
+    ) -> (Option<super::position::Position>, usize) {
+        let Some((user, line)) = find(&mut self.lines, uid) else {
+            return (None, 0);
+        };
+        let position = kept.map(|kept| {
+            let (settings, totals) = (&common.settings, &common.totals);
+            let position = line.log.append(now, Arc::clone(kept), settings, totals);
+            let old_at = now.after(settings.kept_ms_max);
+            self.looks.plan(old_at, user, &mut line.log);
+            position
+        });
+        let fds = line.fds();
+        let receivers =
+            message.publish(post, user.line(), position, fds.len(), fds.iter().copied());
+        (position, receivers)
+    }
+
+    /// Does up to `steps` of what is due; whether there may be more.
+    pub(super) fn expire(&mut self, common: &Common, now: Tick, steps: usize) -> bool {
+        let (settings, totals) = (&common.settings, &common.totals);
+        self.recent.forget_old(now, settings, totals);
+        (0..steps).all(|_| self.look(common, now))
+    }
+
+    fn look(&mut self, common: &Common, now: Tick) -> bool {
+        let Some(user) = self.looks.next(now) else {
+            return false;
+        };
+        if let Some(line) = self.lines.get_mut(&user) {
+            let empty_since = match &line.presence {
+                Presence::Away { since } => Some(*since),
+                Presence::Here(_) => None,
+            };
+            match common.look(now, &mut line.log, empty_since) {
+                Fate::Stays => {}
+                Fate::LookAgain(at) => self.looks.plan(at, &user, &mut line.log),
+                Fate::Gone => {
+                    self.lines.remove(&user);
+                    common.totals.lines.subtract(1);
+                }
+            }
+        }
+        true
+    }
+}
+
+fn find<'a>(lines: &'a mut BTreeMap<User, Line>, uid: &str) -> Option<(&'a User, &'a mut Line)> {
+    lines
+        .range_mut::<str, _>((Included(uid), Unbounded))
+        .next()
+        .filter(|(user, _)| user.uid() == uid)
+}

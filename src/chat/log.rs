@@ -1,0 +1,286 @@
+//! What one channel keeps: its newest messages, and who has acknowledged how many.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use super::error::ChatError;
+use super::message::{Frame, Message};
+use super::name::User;
+use super::position::{Epoch, Position};
+use super::settings::ChatSettings;
+use super::stats::Totals;
+use crate::proto::Tick;
+
+/// From where somebody who comes (back) wants to hear a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resume {
+    /// From now on.
+    Now,
+    /// What came after this position; offset 0: all that is kept.
+    After(Position),
+    /// What came after this user's last acknowledgement; all that is kept if there is none.
+    Acked,
+}
+
+/// Where a subscription begins, decided at the answer and kept until the subscription.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Start {
+    pub(super) recovered: bool,
+    epoch: Epoch,
+    after: u64,
+    /// Something before is missing that the receiver has to be told of.
+    gap: bool,
+}
+
+/// The log of one channel; 16 bytes as long as nothing was said.
+#[derive(Debug)]
+pub(super) struct Log {
+    epoch: Epoch,
+    /// Whether a look at this channel is planned.
+    pub(super) look_planned: bool,
+    kept: Option<Box<Kept>>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    newest: u64,
+    /// The last messages, without holes, up to `newest`.
+    ring: VecDeque<Entry>,
+    bytes: usize,
+    acks: BTreeMap<User, u64>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    at: Tick,
+    message: Arc<Message>,
+}
+
+/// Which messages of a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Range {
+    /// Greater than this; `None` begins with the oldest.
+    pub after: Option<u64>,
+    /// Smaller than this; `None` ends with the newest. Alone, the newest come first.
+    pub before: Option<u64>,
+    /// So many at the most.
+    pub limit: usize,
+}
+
+/// A part of a channel's history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// The newest message of the channel; `None` where nothing is kept.
+    pub position: Option<Position>,
+    /// Offsets and messages, in the order of [`Range`].
+    pub messages: Vec<(u64, Arc<Message>)>,
+    /// The range has more.
+    pub more: bool,
+}
+
+impl Log {
+    pub(super) fn new(epoch: Epoch) -> Self {
+        Self {
+            epoch,
+            look_planned: false,
+            kept: None,
+        }
+    }
+
+    /// The newest message.
+    pub(super) fn position(&self) -> Position {
+        self.at(self.kept.as_ref().map_or(0, |kept| kept.newest))
+    }
+
+    /// When the oldest kept message came.
+    pub(super) fn oldest_at(&self) -> Option<Tick> {
+        Some(self.kept.as_ref()?.ring.front()?.at)
+    }
+
+    /// Adds a message and gives its position; the oldest go where a bound asks for it.
+    pub(super) fn append(
+        &mut self,
+        now: Tick,
+        message: Arc<Message>,
+        settings: &ChatSettings,
+        totals: &Totals,
+    ) -> Position {
+        let kept = self.kept.get_or_insert_default();
+        kept.newest += 1;
+        let size = message.size();
+        kept.bytes += size;
+        totals.kept_bytes.add(size);
+        kept.ring.push_back(Entry { at: now, message });
+        while kept.ring.len() > settings.kept_messages_max
+            || kept.bytes > settings.kept_channel_bytes_max
+            || (totals.kept_bytes.now() > settings.kept_bytes_max && !kept.ring.is_empty())
+        {
+            kept.drop_oldest(totals);
+        }
+        self.forget_old(now, settings, totals);
+        self.position()
+    }
+
+    /// Lets go of what is too old.
+    pub(super) fn forget_old(&mut self, now: Tick, settings: &ChatSettings, totals: &Totals) {
+        while self
+            .oldest_at()
+            .is_some_and(|at| at.after(settings.kept_ms_max) <= now)
+        {
+            if let Some(kept) = &mut self.kept {
+                kept.drop_oldest(totals);
+            }
+        }
+    }
+
+    /// Begins anew under another epoch.
+    pub(super) fn purge(&mut self, epoch: Epoch, totals: &Totals) {
+        self.epoch = epoch;
+        if let Some(kept) = self.kept.take() {
+            totals.kept_bytes.subtract(kept.bytes);
+        }
+    }
+
+    /// Decides where `user` begins to hear; what was too old must have been forgotten.
+    pub(super) fn start(&self, user: &User, resume: Resume) -> Start {
+        let (newest, floor) = (self.position().offset, self.floor());
+        let (epoch, after) = match resume {
+            Resume::Now => return self.start_at(newest, true, false),
+            Resume::After(at) if at.offset == 0 => {
+                let missing = floor > 0 || (at.epoch != self.epoch && at.epoch != Epoch::NONE);
+                return self.start_at(floor, !missing, floor > 0);
+            }
+            Resume::After(at) => (at.epoch, at.offset),
+            Resume::Acked => {
+                let acked = self.acked(user).unwrap_or(0);
+                return self.start_at(acked.max(floor), acked >= floor, acked < floor);
+            }
+        };
+        if epoch != self.epoch || after > newest || after < floor {
+            return self.start_at(newest, false, false);
+        }
+        self.start_at(after, true, false)
+    }
+
+    /// What somebody who begins at `start` has to get before anything new.
+    pub(super) fn rest<'a>(&'a self, channel: &'a str, start: Start) -> Vec<Frame<'a>> {
+        let floor = self.floor();
+        let begun_anew = start.epoch != self.epoch;
+        let after = if begun_anew { floor } else { start.after };
+        let mut frames = Vec::new();
+        if start.gap || begun_anew || after < floor {
+            let position = self.at(after.max(floor));
+            frames.push(Frame::Gap { channel, position });
+        }
+        frames.extend(
+            self.after(after).map(|(offset, entry)| {
+                Frame::Message(entry.message.posted(channel, self.at(offset)))
+            }),
+        );
+        frames
+    }
+
+    /// A part of what is kept; what was too old must have been forgotten.
+    pub(super) fn page(&self, range: Range, bytes_max: usize) -> Page {
+        let after = range.after.unwrap_or(0);
+        let before = range.before.unwrap_or(u64::MAX);
+        let all = self.after(after).filter(|(offset, _)| *offset < before);
+        let newest_first = range.before.is_some() && range.after.is_none();
+        let (messages, more) = if newest_first {
+            take(all.rev(), range.limit, bytes_max)
+        } else {
+            take(all, range.limit, bytes_max)
+        };
+        Page {
+            position: Some(self.position()),
+            messages,
+            more,
+        }
+    }
+
+    /// Notes that `user` has everything up to `offset`; never takes anything back.
+    pub(super) fn ack(&mut self, user: &User, offset: u64, max: usize) -> Result<(), ChatError> {
+        let newest = self.position().offset;
+        if offset > newest {
+            return Err(ChatError::Beyond(newest));
+        }
+        let Some(kept) = &mut self.kept else {
+            return Ok(());
+        };
+        if let Some(acked) = kept.acks.get_mut(user) {
+            *acked = offset.max(*acked);
+        } else if kept.acks.len() >= max {
+            return Err(ChatError::AcksFull(max));
+        } else {
+            kept.acks.insert(user.clone(), offset);
+        }
+        Ok(())
+    }
+
+    pub(super) fn acked(&self, user: &User) -> Option<u64> {
+        self.kept.as_ref()?.acks.get(user).copied()
+    }
+
+    /// Messages that are kept.
+    pub(super) fn len(&self) -> usize {
+        self.kept.as_ref().map_or(0, |kept| kept.ring.len())
+    }
+
+    /// The newest offset that isn't kept any more.
+    fn floor(&self) -> u64 {
+        self.position().offset - self.len() as u64
+    }
+
+    fn at(&self, offset: u64) -> Position {
+        Position {
+            epoch: self.epoch,
+            offset,
+        }
+    }
+
+    fn start_at(&self, after: u64, recovered: bool, gap: bool) -> Start {
+        Start {
+            recovered,
+            epoch: self.epoch,
+            after,
+            gap,
+        }
+    }
+
+    fn after(&self, offset: u64) -> impl DoubleEndedIterator<Item = (u64, &Entry)> {
+        let floor = self.floor();
+        let skipped = usize::try_from(offset.saturating_sub(floor)).unwrap_or(usize::MAX);
+        self.kept.iter().flat_map(move |kept| {
+            let numbered = kept.ring.iter().enumerate().skip(skipped);
+            numbered.map(move |(place, entry)| (floor + 1 + place as u64, entry))
+        })
+    }
+}
+
+impl Kept {
+    fn drop_oldest(&mut self, totals: &Totals) {
+        if let Some(entry) = self.ring.pop_front() {
+            let size = entry.message.size();
+            self.bytes -= size;
+            totals.kept_bytes.subtract(size);
+        }
+    }
+}
+
+/// Takes messages until a bound is reached, but one at least; says whether there are more.
+fn take<'a>(
+    all: impl Iterator<Item = (u64, &'a Entry)>,
+    limit: usize,
+    bytes_max: usize,
+) -> (Vec<(u64, Arc<Message>)>, bool) {
+    let mut messages = Vec::new();
+    let mut bytes = 0;
+    for (offset, Entry { message, .. }) in all {
+        bytes += message.size();
+        if messages.len() >= limit || (bytes > bytes_max && !messages.is_empty()) {
+            return (messages, true);
+        }
+        messages.push((offset, Arc::clone(message)));
+    }
+    (messages, false)
+}

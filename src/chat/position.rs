@@ -1,0 +1,106 @@
+//! Positions in a channel, and where epochs and ids come from.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// 32 characters without look-alikes, in the order of their value.
+const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+
+/// The characters of an epoch: 30 bits.
+const EPOCH_DIGITS: usize = 6;
+
+/// One life of a channel's log: random, and another one after a purge or a loss.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Epoch(u32);
+
+impl Epoch {
+    /// An epoch that no channel ever has.
+    pub const NONE: Self = Self(u32::MAX);
+
+    /// Reads the text of an epoch; whatever isn't one becomes [`Epoch::NONE`].
+    #[must_use]
+    pub fn of(text: &str) -> Self {
+        if text.len() != EPOCH_DIGITS {
+            return Self::NONE;
+        }
+        let digit = |byte| DIGITS.iter().position(|digit| *digit == byte);
+        text.bytes()
+            .try_fold(0, |sum, byte| Some(sum << 5 | digit(byte)? as u32))
+            .map_or(Self::NONE, Self)
+    }
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text: [u8; EPOCH_DIGITS] = std::array::from_fn(|at| {
+            DIGITS[(self.0 >> (5 * (EPOCH_DIGITS - 1 - at)) & 31) as usize]
+        });
+        f.write_str(std::str::from_utf8(&text).expect("the digits are ASCII"))
+    }
+}
+
+/// A place in a channel's log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// Which life of the log.
+    pub epoch: Epoch,
+    /// Counted from 1 without holes; 0 is before the first message.
+    pub offset: u64,
+}
+
+/// Makes epochs and ids; from one seed always the same ones.
+#[derive(Debug)]
+pub(super) struct Source(AtomicU64);
+
+impl Source {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(AtomicU64::new(seed))
+    }
+
+    pub(super) fn epoch(&self) -> Epoch {
+        Epoch((self.next() >> 34) as u32)
+    }
+
+    /// An id that this source gives once; another seed's differ in 64 bits.
+    pub(super) fn id(&self) -> String {
+        let number = self.next();
+        (0..13)
+            .rev()
+            .map(|at| DIGITS[(number >> (5 * at) & 31) as usize] as char)
+            .collect()
+    }
+
+    /// SplitMix64: a bijection of a counter, so nothing comes twice.
+    fn next(&self) -> u64 {
+        const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+        let mut z = self.0.fetch_add(STEP, Ordering::Relaxed).wrapping_add(STEP);
+        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ z >> 31
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_of_an_epoch_is_read_back() {
+        let source = Source::new(7);
+        for _ in 0..1_000 {
+            let epoch = source.epoch();
+            assert_eq!(Epoch::of(&epoch.to_string()), epoch);
+            assert_ne!(epoch, Epoch::NONE);
+        }
+        for text in ["", "00000", "0000000", "00000u", "ääö", "ZZZZZZ"] {
+            assert_eq!(Epoch::of(text), Epoch::NONE, "{text}");
+        }
+    }
+
+    #[test]
+    fn ids_dont_repeat() {
+        let source = Source::new(1);
+        let ids: std::collections::HashSet<_> = (0..10_000).map(|_| source.id()).collect();
+        assert_eq!(ids.len(), 10_000);
+    }
+}

@@ -1,0 +1,45 @@
+//! Where the chat sends its frames.
+
+use std::sync::Arc;
+
+use super::message::Frame;
+use super::position::Position;
+use crate::net::Fd;
+
+/// Takes what the chat sends, in the order in which it is to arrive.
+///
+/// All but [`Post::welcome`] of a login is called **under the lock of the channel's shard**: an
+/// implementation puts commands into the mailboxes of the reactors **at once**, and neither waits
+/// nor calls the chat. Commands that gather until a batch is done would undo the order.
+///
+/// The topic of a channel is its name: `lobby`, `@ann`, `*`.
+pub trait Post {
+    /// Sends to all that hear a topic.
+    fn publish(&mut self, topic: &Arc<str>, frame: &Frame<'_>);
+
+    /// Sends to one connection; `false` when there is none of this name.
+    fn push(&mut self, fd: Fd, frame: &Frame<'_>) -> bool;
+
+    /// Answers a login or a join of `fd`: comes before everything of these channels.
+    fn welcome(&mut self, fd: Fd, channels: &[Welcome]);
+
+    /// Has a connection hear a topic, after it got `first`, as one command.
+    fn subscribe(&mut self, fd: Fd, topic: &Arc<str>, first: &[Frame<'_>]);
+
+    /// Has a connection hear a topic no more.
+    fn unsubscribe(&mut self, fd: Fd, topic: &Arc<str>);
+}
+
+/// A channel that a connection hears from now on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Welcome {
+    /// The channel.
+    pub channel: Arc<str>,
+    /// The newest message at this moment, offset 0 before the first one; `None` where nothing is
+    /// kept.
+    pub position: Option<Position>,
+    /// Whether nothing is missing between what was asked for and what follows.
+    pub recovered: bool,
+    /// Users in the room, with this one; `None` for `@uid` and `*`.
+    pub members: Option<usize>,
+}

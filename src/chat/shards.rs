@@ -1,0 +1,109 @@
+//! State that is divided by name, so that threads rarely wait for one another.
+
+use std::hash::BuildHasher;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use foldhash::fast::FixedState;
+
+/// Parts that are locked each for itself; a name is always in the same one.
+#[derive(Debug)]
+pub(super) struct Shards<T> {
+    parts: Box<[Mutex<T>]>,
+    hash: FixedState,
+}
+
+/// The parts of two names, which may be one.
+#[derive(Debug)]
+pub(super) struct Pair<'a, T> {
+    left: MutexGuard<'a, T>,
+    right: Option<MutexGuard<'a, T>>,
+    /// The second name's part is the left one.
+    swapped: bool,
+}
+
+impl<T: Default> Shards<T> {
+    pub(super) fn new(count: usize, seed: u64) -> Self {
+        Self {
+            parts: (0..count.max(1)).map(|_| Mutex::default()).collect(),
+            hash: FixedState::with_seed(seed),
+        }
+    }
+}
+
+impl<T> Shards<T> {
+    pub(super) fn lock(&self, name: &str) -> MutexGuard<'_, T> {
+        lock(&self.parts[self.part_of(name)])
+    }
+
+    pub(super) fn lock_number(&self, number: u64) -> MutexGuard<'_, T> {
+        lock(&self.parts[self.hash.hash_one(number) as usize % self.parts.len()])
+    }
+
+    /// Locks the parts of two names, the one that comes first always first.
+    pub(super) fn lock_two(&self, first: &str, second: &str) -> Pair<'_, T> {
+        let (first, second) = (self.part_of(first), self.part_of(second));
+        let left = lock(&self.parts[first.min(second)]);
+        let right = (first != second).then(|| lock(&self.parts[first.max(second)]));
+        Pair {
+            left,
+            right,
+            swapped: second < first,
+        }
+    }
+
+    /// How many parts there are.
+    pub(super) fn len(&self) -> usize {
+        self.parts.len()
+    }
+
+    /// One part by its place, for whoever goes through all of them.
+    pub(super) fn lock_part(&self, part: usize) -> MutexGuard<'_, T> {
+        lock(&self.parts[part])
+    }
+
+    fn part_of(&self, name: &str) -> usize {
+        self.hash.hash_one(name) as usize % self.parts.len()
+    }
+}
+
+impl<T> Pair<'_, T> {
+    pub(super) fn first(&mut self) -> &mut T {
+        match &mut self.right {
+            Some(right) if self.swapped => right,
+            _ => &mut self.left,
+        }
+    }
+
+    pub(super) fn second(&mut self) -> &mut T {
+        match &mut self.right {
+            Some(right) if !self.swapped => right,
+            _ => &mut self.left,
+        }
+    }
+}
+
+/// A panic under a lock is a bug that was reported; the others go on with what is there.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pair_gives_each_name_its_own_part() {
+        let shards: Shards<Vec<String>> = Shards::new(4, 1);
+        let names: Vec<String> = (0..20).map(|n| format!("n{n}")).collect();
+        for name in &names {
+            shards.lock(name).push(name.clone());
+        }
+        for first in &names {
+            for second in &names {
+                let mut pair = shards.lock_two(first, second);
+                assert!(pair.first().contains(first), "{first} {second}");
+                assert!(pair.second().contains(second), "{first} {second}");
+            }
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! What the chat counts.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+
+/// A number that goes up and down, shared by all shards.
+#[derive(Debug, Default)]
+pub(super) struct Gauge(AtomicUsize);
+
+impl Gauge {
+    pub(super) fn now(&self) -> usize {
+        self.0.load(Relaxed)
+    }
+
+    pub(super) fn add(&self, by: usize) {
+        self.0.fetch_add(by, Relaxed);
+    }
+
+    pub(super) fn subtract(&self, by: usize) {
+        let before = self.0.fetch_sub(by, Relaxed);
+        debug_assert!(before >= by, "{before} - {by}");
+    }
+
+    /// Adds one unless there are `max` already.
+    pub(super) fn add_below(&self, max: usize) -> bool {
+        self.0
+            .fetch_update(Relaxed, Relaxed, |now| (now < max).then_some(now + 1))
+            .is_ok()
+    }
+}
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub(super) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(super) fn add(&self, by: u64) {
+        self.0.fetch_add(by, Relaxed);
+    }
+
+    fn now(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+macro_rules! totals {
+    ($(#[$doc:meta] $name:ident: $kind:ident -> $number:ty,)*) => {
+        /// The numbers of all shards together.
+        #[derive(Debug, Default)]
+        pub(super) struct Totals { $(pub(super) $name: $kind,)* }
+
+        /// The numbers of one moment, each exact for itself.
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+        pub struct ChatStats { $(#[$doc] pub $name: $number,)* }
+
+        impl ChatStats {
+            /// Name and value of each number.
+            #[must_use]
+            pub fn named(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($name), self.$name as u64),)*]
+            }
+        }
+
+        impl Totals {
+            pub(super) fn stats(&self) -> ChatStats {
+                ChatStats { $($name: self.$name.now(),)* }
+            }
+        }
+    };
+}
+
+totals! {
+    /// Open connections, logged in or not.
+    connections: Gauge -> usize,
+    /// Connections that are logged in.
+    logged_in: Gauge -> usize,
+    /// Users with a connection.
+    users: Gauge -> usize,
+    /// Rooms, with or without members.
+    rooms: Gauge -> usize,
+    /// Private lines, of users with or without a connection.
+    lines: Gauge -> usize,
+    /// Rooms and private lines together, against `channels_max`.
+    channels: Gauge -> usize,
+    /// Connections in rooms, each once a room.
+    memberships: Gauge -> usize,
+    /// Lasting memberships, against `lasting_max`.
+    lasting: Gauge -> usize,
+    /// Bytes of kept messages, against `kept_bytes_max`.
+    kept_bytes: Gauge -> usize,
+    /// Remembered ids, against `dedup_entries_max`.
+    dedup_entries: Gauge -> usize,
+    /// Messages taken, without repeats.
+    messages: Counter -> u64,
+    /// Messages that had been said before.
+    duplicates: Counter -> u64,
+    /// Deliveries that messages were meant for: receivers, summed up.
+    deliveries: Counter -> u64,
+    /// Resumes without a hole.
+    recovered: Counter -> u64,
+    /// Resumes that couldn't be filled.
+    unrecovered: Counter -> u64,
+    /// `joined` that were told.
+    joined: Counter -> u64,
+    /// `left` that were told.
+    left: Counter -> u64,
+    /// Connections that gave way to a newer one of their user.
+    replaced: Counter -> u64,
+    /// Ids that were forgotten before their time, since the table was full.
+    dedup_forgotten: Counter -> u64,
+    /// Requests that were refused since a table was full.
+    refused_full: Counter -> u64,
+}

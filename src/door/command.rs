@@ -1,0 +1,523 @@
+//! What a client says on its WebSocket: bytes to commands.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::field::{self, missing, parse};
+use super::refusal::Refusal;
+
+/// Commands in one frame.
+pub const COMMANDS_A_FRAME_MAX: usize = 64;
+
+/// Rooms that one login may join.
+const ROOMS_A_LOGIN_MAX: usize = 100;
+
+/// Users that one `online` may ask for.
+const USERS_A_QUESTION_MAX: usize = 100;
+
+/// A command with the number that its answer carries.
+#[derive(Debug)]
+pub struct Asked<'a> {
+    /// As the client wrote it; without one only failures are answered.
+    pub seq: Option<&'a str>,
+    /// What it wants.
+    pub command: Result<Command<'a>, Refusal>,
+}
+
+/// One command.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Command<'a> {
+    /// Be a user, hear its channel, join rooms.
+    Login(Login<'a>),
+    /// Hear a room.
+    Join {
+        /// Which.
+        room: Cow<'a, str>,
+        /// From where on.
+        resume: Option<Resume<'a>>,
+    },
+    /// Hear a room no more.
+    Leave {
+        /// Which.
+        room: Cow<'a, str>,
+    },
+    /// Send a message.
+    Say(Say<'a>),
+    /// This user has everything up to here.
+    Ack {
+        /// Which channel.
+        channel: Cow<'a, str>,
+        /// Up to where.
+        offset: u64,
+    },
+    /// Messages of the past.
+    History {
+        /// Which channel.
+        channel: Cow<'a, str>,
+        /// Only behind this offset.
+        after: Option<u64>,
+        /// Only before this offset.
+        before: Option<u64>,
+        /// How many at most.
+        limit: Option<u64>,
+    },
+    /// Who is in a room.
+    Who {
+        /// Which.
+        room: Cow<'a, str>,
+    },
+    /// Which of these users are connected.
+    Online {
+        /// Which.
+        users: Vec<Cow<'a, str>>,
+    },
+}
+
+/// Be a user.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Login<'a> {
+    /// Who; the token's, where there is one.
+    pub uid: Option<Cow<'a, str>>,
+    /// Proof.
+    pub token: Option<Cow<'a, str>>,
+    /// Rooms to join right away.
+    pub rooms: Vec<Cow<'a, str>>,
+    /// From where on, by channel.
+    pub resume: HashMap<Cow<'a, str>, Resume<'a>>,
+}
+
+/// From where on a channel is heard.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Resume<'a> {
+    /// Behind a position.
+    After {
+        /// The epoch it belongs to.
+        epoch: Cow<'a, str>,
+        /// 0 for all that is kept.
+        offset: u64,
+    },
+    /// Behind this user's last ack.
+    Acked,
+}
+
+/// Send a message.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Say<'a> {
+    /// To whom.
+    pub to: To<'a>,
+    /// As it was written.
+    pub data: &'a str,
+    /// Tells repeats.
+    pub id: Option<Cow<'a, str>>,
+    /// Whether it is kept.
+    pub store: bool,
+    /// In whose name; for those who may.
+    pub from: Option<Cow<'a, str>>,
+}
+
+/// To whom a message goes.
+#[derive(Debug, PartialEq, Eq)]
+pub enum To<'a> {
+    /// A room.
+    Room(Cow<'a, str>),
+    /// A user.
+    User(Cow<'a, str>),
+    /// One connection.
+    Fd(u64),
+    /// Everyone.
+    All,
+    /// Several rooms; by HTTP only.
+    Rooms(Vec<Cow<'a, str>>),
+    /// Several users; by HTTP only.
+    Users(Vec<Cow<'a, str>>),
+}
+
+/// Reads a frame: one command, or an array of them.
+///
+/// # Errors
+///
+/// It is no JSON object or array, or holds too many commands.
+pub fn commands(frame: &str) -> Result<Vec<Asked<'_>>, Refusal> {
+    if frame.trim_start().starts_with('[') {
+        let all: Vec<&RawValue> = serde_json::from_str(frame).map_err(|_| not_json())?;
+        if all.len() > COMMANDS_A_FRAME_MAX {
+            return Err(Refusal::bad_request(format!(
+                "{} commands in one frame, but at most {COMMANDS_A_FRAME_MAX} are taken",
+                all.len()
+            )));
+        }
+        return all.into_iter().map(|one| command(one.get())).collect();
+    }
+    Ok(vec![command(frame)?])
+}
+
+fn not_json() -> Refusal {
+    Refusal::bad_request("a frame has to be one JSON object, or an array of them")
+}
+
+/// Every field that any command has, unread.
+#[derive(Deserialize)]
+struct Fields<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Option<&'a RawValue>,
+    #[serde(borrow)]
+    seq: Option<&'a RawValue>,
+    #[serde(borrow)]
+    uid: Option<&'a RawValue>,
+    #[serde(borrow)]
+    token: Option<&'a RawValue>,
+    #[serde(borrow)]
+    rooms: Option<&'a RawValue>,
+    #[serde(borrow)]
+    resume: Option<&'a RawValue>,
+    #[serde(borrow)]
+    room: Option<&'a RawValue>,
+    #[serde(borrow)]
+    to: Option<&'a RawValue>,
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    store: Option<&'a RawValue>,
+    #[serde(borrow)]
+    from: Option<&'a RawValue>,
+    #[serde(borrow)]
+    channel: Option<&'a RawValue>,
+    #[serde(borrow)]
+    offset: Option<&'a RawValue>,
+    #[serde(borrow)]
+    after: Option<&'a RawValue>,
+    #[serde(borrow)]
+    before: Option<&'a RawValue>,
+    #[serde(borrow)]
+    limit: Option<&'a RawValue>,
+    #[serde(borrow)]
+    users: Option<&'a RawValue>,
+}
+
+fn command(object: &str) -> Result<Asked<'_>, Refusal> {
+    let fields: Fields<'_> = serde_json::from_str(object).map_err(|_| not_json())?;
+    let seq = fields.seq.map(RawValue::get).filter(|seq| *seq != "null");
+    if seq.is_some_and(|seq| seq.len() > 20 || !seq.bytes().all(|byte| byte.is_ascii_digit())) {
+        return Err(Refusal::bad_request(
+            "seq has to be a whole number from 0 on",
+        ));
+    }
+    Ok(Asked {
+        seq,
+        command: fields.command(),
+    })
+}
+
+impl<'a> Fields<'a> {
+    fn command(&self) -> Result<Command<'a>, Refusal> {
+        let kind = field::required_text("type", self.kind)?;
+        Ok(match &*kind {
+            "login" => Command::Login(self.login()?),
+            "join" => Command::Join {
+                room: self.room()?,
+                resume: self
+                    .resume
+                    .map(|value| resume("resume", value))
+                    .transpose()?,
+            },
+            "leave" => Command::Leave { room: self.room()? },
+            "say" => Command::Say(self.say()?),
+            "ack" => Command::Ack {
+                channel: field::required_text("channel", self.channel)?,
+                offset: field::number("offset", self.offset)?
+                    .ok_or_else(|| missing("offset", "a whole number"))?,
+            },
+            "history" => Command::History {
+                channel: field::required_text("channel", self.channel)?,
+                after: field::number("after", self.after)?,
+                before: field::number("before", self.before)?,
+                limit: field::number("limit", self.limit)?,
+            },
+            "who" => Command::Who { room: self.room()? },
+            "online" => Command::Online {
+                users: field::texts("users", self.users, USERS_A_QUESTION_MAX)?
+                    .ok_or_else(|| missing("users", "an array of strings"))?,
+            },
+            _ => {
+                return Err(Refusal::bad_request(
+                    "type has to be login, join, leave, say, ack, history, who or online",
+                ));
+            }
+        })
+    }
+
+    fn room(&self) -> Result<Cow<'a, str>, Refusal> {
+        field::required_text("room", self.room)
+    }
+
+    fn login(&self) -> Result<Login<'a>, Refusal> {
+        let positions: HashMap<Name<'a>, &'a RawValue> = match self.resume {
+            Some(value) => parse("resume", value, "an object of positions by channel")?,
+            None => HashMap::new(),
+        };
+        if positions.len() > ROOMS_A_LOGIN_MAX {
+            return Err(Refusal::bad_request(format!(
+                "resume names {} channels, but at most {ROOMS_A_LOGIN_MAX} are taken",
+                positions.len()
+            )));
+        }
+        let resumed = positions.into_iter().map(|(Name(channel), value)| {
+            let position = resume("resume", value)?;
+            Ok((channel, position))
+        });
+        Ok(Login {
+            uid: field::user("uid", self.uid)?,
+            token: field::text("token", self.token)?,
+            rooms: field::texts("rooms", self.rooms, ROOMS_A_LOGIN_MAX)?.unwrap_or_default(),
+            resume: resumed.collect::<Result<_, Refusal>>()?,
+        })
+    }
+
+    fn say(&self) -> Result<Say<'a>, Refusal> {
+        let to = self
+            .to
+            .ok_or_else(|| missing("to", "an object such as {\"room\":\"lobby\"}"))?;
+        Ok(Say {
+            to: receiver(to, Several::Refused)?,
+            data: field::data("data", self.data)?,
+            id: field::text("id", self.id)?,
+            store: field::flag("store", self.store)?.unwrap_or(true),
+            from: field::user("from", self.from)?,
+        })
+    }
+}
+
+#[derive(PartialEq, Eq, Hash, Deserialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+#[derive(Deserialize)]
+struct Position<'a> {
+    #[serde(borrow)]
+    epoch: Option<&'a RawValue>,
+    #[serde(borrow)]
+    offset: Option<&'a RawValue>,
+}
+
+fn resume<'a>(name: &str, value: &'a RawValue) -> Result<Resume<'a>, Refusal> {
+    if value.get() == r#""acked""# {
+        return Ok(Resume::Acked);
+    }
+    let what = r#""acked", or an object of epoch and offset"#;
+    let position: Position<'a> = parse(name, value, what)?;
+    let offset = field::number("resume.offset", position.offset)?
+        .ok_or_else(|| missing("resume.offset", "a whole number"))?;
+    let epoch = match field::text("resume.epoch", position.epoch)? {
+        Some(epoch) => epoch,
+        // Everything that is kept needs no epoch.
+        None if offset == 0 => Cow::Borrowed(""),
+        None => return Err(missing("resume.epoch", "a string")),
+    };
+    Ok(Resume::After { epoch, offset })
+}
+
+/// Whether several receivers may be named at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Several {
+    /// `rooms` and `users` are taken, up to so many.
+    Taken(usize),
+    /// Only one receiver.
+    Refused,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ToFields<'a> {
+    #[serde(borrow)]
+    room: Option<&'a RawValue>,
+    #[serde(borrow)]
+    user: Option<&'a RawValue>,
+    #[serde(borrow)]
+    fd: Option<&'a RawValue>,
+    #[serde(borrow)]
+    all: Option<&'a RawValue>,
+    #[serde(borrow)]
+    rooms: Option<&'a RawValue>,
+    #[serde(borrow)]
+    users: Option<&'a RawValue>,
+}
+
+pub(super) fn receiver<'a>(value: &'a RawValue, several: Several) -> Result<To<'a>, Refusal> {
+    let what = match several {
+        Several::Taken(_) => "an object with one of room, user, fd, all, rooms, users",
+        Several::Refused => "an object with one of room, user, fd, all",
+    };
+    let wrong = || Refusal::bad_request(format!("to has to be {what}"));
+    let to: ToFields<'a> = parse("to", value, what)?;
+    let count = [to.room, to.user, to.fd, to.all, to.rooms, to.users]
+        .iter()
+        .flatten()
+        .count();
+    if count != 1 {
+        return Err(wrong());
+    }
+    let many = |name, value| match several {
+        Several::Taken(count_max) => field::texts(name, value, count_max),
+        Several::Refused => Err(wrong()),
+    };
+    if let Some(room) = field::text("to.room", to.room)? {
+        Ok(To::Room(room))
+    } else if let Some(user) = field::user("to.user", to.user)? {
+        Ok(To::User(user))
+    } else if let Some(fd) = field::number("to.fd", to.fd)? {
+        Ok(To::Fd(fd))
+    } else if field::flag("to.all", to.all)? == Some(true) {
+        Ok(To::All)
+    } else if to.rooms.is_some() {
+        many("to.rooms", to.rooms)?.map(To::Rooms).ok_or_else(wrong)
+    } else if to.users.is_some() {
+        many("to.users", to.users)?.map(To::Users).ok_or_else(wrong)
+    } else {
+        Err(wrong())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(frame: &str) -> Result<Command<'_>, String> {
+        let mut all = commands(frame).map_err(|refusal| refusal.message.into_owned())?;
+        assert_eq!(all.len(), 1);
+        all.remove(0)
+            .command
+            .map_err(|refusal| refusal.message.into_owned())
+    }
+
+    #[test]
+    fn every_command_is_read() {
+        let login = one(
+            r#"{"type":"login","seq":1,"uid":7,"rooms":["a"],"resume":{"a":{"epoch":"e","offset":4},"@7":"acked"}}"#,
+        );
+        let Ok(Command::Login(login)) = login else {
+            panic!("{login:?}")
+        };
+        assert_eq!((login.uid.as_deref(), login.rooms.len()), (Some("7"), 1));
+        assert_eq!(login.resume["@7"], Resume::Acked);
+        assert_eq!(
+            login.resume["a"],
+            Resume::After {
+                epoch: "e".into(),
+                offset: 4
+            }
+        );
+        assert_eq!(
+            one(r#"{"type":"join","room":"a","resume":{"offset":0}}"#),
+            Ok(Command::Join {
+                room: "a".into(),
+                resume: Some(Resume::After {
+                    epoch: "".into(),
+                    offset: 0
+                })
+            })
+        );
+        assert_eq!(
+            one(r#"{"type":"leave","room":"a"}"#),
+            Ok(Command::Leave { room: "a".into() })
+        );
+        assert_eq!(
+            one(r#"{"type":"who","room":"a"}"#),
+            Ok(Command::Who { room: "a".into() })
+        );
+        assert_eq!(
+            one(r#"{"type":"ack","channel":"a","offset":9}"#),
+            Ok(Command::Ack {
+                channel: "a".into(),
+                offset: 9
+            })
+        );
+        assert_eq!(
+            one(r#"{"type":"history","channel":"a","after":1,"limit":2}"#),
+            Ok(Command::History {
+                channel: "a".into(),
+                after: Some(1),
+                before: None,
+                limit: Some(2)
+            })
+        );
+        assert_eq!(
+            one(r#"{"type":"online","users":["ann"]}"#),
+            Ok(Command::Online {
+                users: vec!["ann".into()]
+            })
+        );
+    }
+
+    #[test]
+    fn data_travels_byte_for_byte() {
+        let data = r#"{ "a" : [1.0, 1e2, "\u00e4"],"a":2 }"#;
+        let frame = format!(r#"{{"type":"say","to":{{"all":true}},"data":{data},"store":false}}"#);
+        let Ok(Command::Say(say)) = one(&frame) else {
+            panic!()
+        };
+        assert_eq!((say.data, say.to, say.store), (data, To::All, false));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (frame, message) in [
+            (
+                "1",
+                "a frame has to be one JSON object, or an array of them",
+            ),
+            (r#"{"seq":1}"#, "type is missing; it has to be a string"),
+            (
+                r#"{"type":"fly"}"#,
+                "type has to be login, join, leave, say, ack, history, who or online",
+            ),
+            (
+                r#"{"type":"join"}"#,
+                "room is missing; it has to be a string",
+            ),
+            (r#"{"type":"join","room":5}"#, "room has to be a string"),
+            (
+                r#"{"type":"say","data":1}"#,
+                r#"to is missing; it has to be an object such as {"room":"lobby"}"#,
+            ),
+            (
+                r#"{"type":"say","to":{"room":"a"}}"#,
+                "data is missing; it has to be any JSON",
+            ),
+            (
+                r#"{"type":"say","to":{"room":"a","fd":1},"data":1}"#,
+                "to has to be an object with one of room, user, fd, all",
+            ),
+            (
+                r#"{"type":"say","to":{"rooms":["a"]},"data":1}"#,
+                "to has to be an object with one of room, user, fd, all",
+            ),
+            (
+                r#"{"type":"say","to":{"all":false},"data":1}"#,
+                "to has to be an object with one of room, user, fd, all",
+            ),
+            (
+                r#"{"type":"join","room":"a","resume":{"offset":4}}"#,
+                "resume.epoch is missing; it has to be a string",
+            ),
+            (
+                r#"{"type":"who","seq":-1,"room":"a"}"#,
+                "seq has to be a whole number from 0 on",
+            ),
+        ] {
+            assert_eq!(one(frame), Err(message.to_owned()), "{frame}");
+        }
+    }
+
+    #[test]
+    fn an_array_holds_up_to_64_commands() {
+        let who = r#"{"type":"who","room":"a","seq":3}"#;
+        let frame = format!("[{}]", vec![who; 64].join(","));
+        assert_eq!(commands(&frame).unwrap().len(), 64);
+        let frame = format!(" [{}]", vec![who; 65].join(","));
+        assert!(commands(&frame).is_err());
+    }
+}

@@ -1,0 +1,165 @@
+//! Writing JSON into one buffer, without a tree in between.
+
+use std::fmt::Write;
+
+/// An object or array in the making; commas come by themselves.
+#[derive(Debug)]
+pub(super) struct Json {
+    text: String,
+}
+
+impl Json {
+    /// An object whose `type` is known.
+    pub(super) fn frame(kind: &str) -> Self {
+        let mut json = Self {
+            text: String::with_capacity(160),
+        };
+        json.text.push('{');
+        json.string("type", kind)
+    }
+
+    /// An empty object.
+    pub(super) fn object() -> Self {
+        Self {
+            text: String::from("{"),
+        }
+    }
+
+    fn key(&mut self, key: &str) {
+        if !self.text.ends_with(['{', '[']) {
+            self.text.push(',');
+        }
+        self.text.push('"');
+        self.text.push_str(key);
+        self.text.push_str("\":");
+    }
+
+    /// A string, escaped.
+    pub(super) fn string(mut self, key: &str, value: &str) -> Self {
+        self.key(key);
+        push_string(&mut self.text, value);
+        self
+    }
+
+    /// A string, or `null`.
+    pub(super) fn string_or_null(self, key: &str, value: Option<&str>) -> Self {
+        match value {
+            Some(value) => self.string(key, value),
+            None => self.raw(key, "null"),
+        }
+    }
+
+    /// A whole number.
+    pub(super) fn number(mut self, key: &str, value: u64) -> Self {
+        self.key(key);
+        write!(self.text, "{value}").expect("a String takes every byte");
+        self
+    }
+
+    /// `true` or `false`.
+    pub(super) fn flag(self, key: &str, value: bool) -> Self {
+        self.raw(key, if value { "true" } else { "false" })
+    }
+
+    /// Valid JSON, as it is.
+    pub(super) fn raw(mut self, key: &str, json: &str) -> Self {
+        self.key(key);
+        self.text.push_str(json);
+        self
+    }
+
+    /// Valid JSON under a key that somebody else chose.
+    pub(super) fn named(mut self, key: &str, json: &str) -> Self {
+        if !self.text.ends_with('{') {
+            self.text.push(',');
+        }
+        push_string(&mut self.text, key);
+        self.text.push(':');
+        self.text.push_str(json);
+        self
+    }
+
+    /// An array of valid JSON values.
+    pub(super) fn array<T: AsRef<str>>(
+        mut self,
+        key: &str,
+        values: impl IntoIterator<Item = T>,
+    ) -> Self {
+        self.key(key);
+        push_array(&mut self.text, values, |text, value| text.push_str(value));
+        self
+    }
+
+    /// An array of strings.
+    pub(super) fn strings<T: AsRef<str>>(
+        mut self,
+        key: &str,
+        values: impl IntoIterator<Item = T>,
+    ) -> Self {
+        self.key(key);
+        push_array(&mut self.text, values, push_string);
+        self
+    }
+
+    /// The whole text.
+    pub(super) fn end(mut self) -> String {
+        self.text.push('}');
+        self.text
+    }
+}
+
+fn push_array<T: AsRef<str>>(
+    text: &mut String,
+    values: impl IntoIterator<Item = T>,
+    push: impl Fn(&mut String, &str),
+) {
+    text.push('[');
+    for (place, value) in values.into_iter().enumerate() {
+        if place > 0 {
+            text.push(',');
+        }
+        push(text, value.as_ref());
+    }
+    text.push(']');
+}
+
+/// Most strings hold nothing that has to be escaped.
+fn push_string(text: &mut String, value: &str) {
+    if value
+        .bytes()
+        .all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\')
+    {
+        text.push('"');
+        text.push_str(value);
+        text.push('"');
+    } else {
+        text.push_str(&serde_json::Value::from(value).to_string());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_json() {
+        let text = Json::frame("ok")
+            .string("s", "a\"b\\c\nd\u{1}ä")
+            .string_or_null("n", None)
+            .number("u", u64::MAX)
+            .flag("f", false)
+            .raw("r", "[1, 2]")
+            .array("a", ["{}", "1"])
+            .strings("t", ["x\"", "y"])
+            .strings::<&str>("e", [])
+            .named("k\"", "{}")
+            .end();
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(
+            value,
+            serde_json::json!({"type": "ok", "s": "a\"b\\c\nd\u{1}ä", "n": null, "u": u64::MAX,
+                "f": false, "r": [1, 2], "a": [{}, 1], "t": ["x\"", "y"], "e": [], "k\"": {}})
+        );
+        assert_eq!(Json::object().end(), "{}");
+    }
+}

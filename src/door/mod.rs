@@ -1,0 +1,23 @@
+//! Layer 5: what clients speak: the native protocol on a WebSocket, and the HTTP API.
+//!
+//! A [`Door`] stands between a [`crate::server::Server`] and a [`Chat`]. Frames and bodies come in
+//! as text; `command` and `http::body` make commands of them, `native` and `http` have the chat do
+//! them, `frames` and `json` write what is answered. The `data` of a message passes as it came.
+
+mod access;
+mod command;
+mod door;
+mod field;
+mod frames;
+mod http;
+mod json;
+mod login;
+mod native;
+mod poster;
+mod refusal;
+
+pub use access::{Access, Open, Pass, TokenRefusal};
+pub use command::COMMANDS_A_FRAME_MAX;
+pub use door::{Door, DoorSettings};
+pub use field::DEPTH_MAX;
+pub use refusal::Refusal;

@@ -1,0 +1,158 @@
+//! The native protocol: a frame of a client, done and answered.
+
+use super::command::{Asked, Command, Say, To, commands};
+use super::door::Door;
+use super::frames;
+use super::json::Json;
+use super::login::resume_of;
+use super::poster::{Poster, Reply};
+use super::refusal::Refusal;
+use crate::chat::{self, Actor, Keep, Range};
+use crate::net::Fd;
+use crate::server::WorkerHandle;
+
+/// Messages in a page of history, where the client doesn't say.
+pub(super) const HISTORY_LIMIT: u64 = 50;
+
+impl Door {
+    /// Does what a text frame says.
+    pub(super) fn frame(&self, server: &WorkerHandle, fd: Fd, text: &str) {
+        if text == "PING" {
+            server.push(fd, "PONG").ok();
+            return;
+        }
+        match commands(text) {
+            Ok(all) => all
+                .into_iter()
+                .for_each(|asked| self.command(server, fd, asked)),
+            Err(refusal) => drop(server.push(fd, &frames::err(None, &refusal))),
+        }
+    }
+
+    fn command(&self, server: &WorkerHandle, fd: Fd, Asked { seq, command }: Asked<'_>) {
+        let answer = command.and_then(|command| self.run(server, fd, seq, &command));
+        match answer {
+            Ok(Some(ok)) if seq.is_some() => drop(server.push(fd, &ok.end())),
+            Ok(_) => {}
+            Err(refusal) => drop(server.push(fd, &frames::err(seq, &refusal))),
+        }
+    }
+
+    /// Does one command; what it gives is the answer, unless that was sent already.
+    fn run(
+        &self,
+        server: &WorkerHandle,
+        fd: Fd,
+        seq: Option<&str>,
+        command: &Command<'_>,
+    ) -> Result<Option<Json>, Refusal> {
+        let ok = || frames::ok(seq);
+        let mut post = Poster::new(server.handle(), Reply::of(seq));
+        match command {
+            Command::Login(login) => self.login(server, fd, login, Reply::of(seq)).map(|()| None),
+            Command::Join { room, resume } => {
+                self.chat
+                    .join(&mut post, self.now(), fd, room, resume_of(resume.as_ref()))?;
+                Ok(None)
+            }
+            Command::Leave { room } => {
+                self.chat.leave(&mut post, self.now(), fd, room)?;
+                Ok(Some(ok()))
+            }
+            Command::Say(say) => self
+                .say(&mut post, fd, say)
+                .map(|said| Some(frames::said(ok(), &said))),
+            Command::Ack { channel, offset } => {
+                self.chat.ack(fd, channel, *offset)?;
+                Ok(Some(ok()))
+            }
+            Command::History {
+                channel,
+                after,
+                before,
+                limit,
+            } => {
+                let range = Range {
+                    after: *after,
+                    before: *before,
+                    limit: limit.unwrap_or(HISTORY_LIMIT) as usize,
+                };
+                self.as_actor(fd, |actor| {
+                    let history = self.chat.history(self.now(), actor, channel, range)?;
+                    Ok(Some(page(ok(), &history)))
+                })
+            }
+            Command::Who { room } => self.as_actor(fd, |actor| {
+                let who = self.chat.who(actor, room)?;
+                let users = who.users.iter().map(|user| user.uid());
+                Ok(Some(
+                    ok().strings("users", users)
+                        .number("connections", who.connections as u64),
+                ))
+            }),
+            Command::Online { users } => self.as_actor(fd, |actor| {
+                let users: Vec<&str> = users.iter().map(AsRef::as_ref).collect();
+                let online = self.chat.online(actor, &users)?;
+                let mut each = Json::object();
+                for (user, is_online) in users.iter().zip(online) {
+                    each = each.named(user, if is_online { "true" } else { "false" });
+                }
+                Ok(Some(ok().raw("online", &each.end())))
+            }),
+        }
+    }
+
+    fn say(&self, post: &mut Poster<'_>, fd: Fd, say: &Say<'_>) -> Result<chat::Said, Refusal> {
+        let to = match &say.to {
+            To::Room(room) => chat::To::Room(room),
+            To::User(user) => chat::To::User(user),
+            To::Fd(fd) => chat::To::Fd(Fd(*fd)),
+            To::All => chat::To::All,
+            To::Rooms(_) | To::Users(_) => {
+                return Err(Refusal::bad_request("to takes one receiver on a WebSocket"));
+            }
+        };
+        let message = chat::Say {
+            from: say.from.as_deref(),
+            id: say.id.as_deref(),
+            keep: if say.store { Keep::Yes } else { Keep::No },
+            except: &[],
+            data: say.data,
+        };
+        self.as_actor(fd, |actor| {
+            Ok(self.chat.say(post, self.now(), actor, to, &message)?)
+        })
+    }
+
+    /// A back end that showed its key needs no login.
+    fn as_actor<T>(
+        &self,
+        fd: Fd,
+        run: impl FnOnce(Actor<'_>) -> Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
+        // In open mode nobody has a key, and nobody has to look for one.
+        match self.waiting.key_of(fd).filter(|_| !self.access.is_open()) {
+            Some(key) => run(Actor::Key(&key)),
+            None => run(Actor::Connection(fd)),
+        }
+    }
+}
+
+/// A page of history, for WebSocket and HTTP.
+pub(super) fn page(json: Json, history: &chat::History) -> Json {
+    let page = &history.page;
+    let messages = page.messages.iter().map(|(offset, message)| {
+        let epoch = page
+            .position
+            .map(|position| position.epoch)
+            .unwrap_or(chat::Epoch::NONE);
+        let position = chat::Position {
+            epoch,
+            offset: *offset,
+        };
+        frames::listed(&message.posted(&history.channel, position))
+    });
+    frames::place(json.string("channel", &history.channel), page.position)
+        .array("messages", messages)
+        .flag("more", page.more)
+}

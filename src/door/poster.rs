@@ -1,0 +1,70 @@
+//! Sends what the chat gives out, in the order in which it does.
+
+use std::sync::Arc;
+
+use super::frames;
+use crate::chat::{Frame, Post, Welcome};
+use crate::net::Fd;
+use crate::server::{Handle, Message};
+
+/// How a login or a join is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reply<'a> {
+    /// With the number of the command, or `null`.
+    To(Option<&'a str>),
+    /// Not at all: the command had no number.
+    Silent,
+}
+
+impl<'a> Reply<'a> {
+    /// A command without a number is answered only when it fails.
+    pub(super) fn of(seq: Option<&'a str>) -> Self {
+        if seq.is_some() {
+            Self::To(seq)
+        } else {
+            Self::Silent
+        }
+    }
+}
+
+/// Puts commands into the mailboxes **at once**: what gathers until a batch is done would undo the
+/// order in which the chat's locks were taken.
+pub(super) struct Poster<'a> {
+    handle: Handle,
+    reply: Reply<'a>,
+}
+
+impl<'a> Poster<'a> {
+    pub(super) fn new(handle: Handle, reply: Reply<'a>) -> Self {
+        Self { handle, reply }
+    }
+}
+
+impl Post for Poster<'_> {
+    fn publish(&mut self, topic: &Arc<str>, frame: &Frame<'_>) {
+        self.handle
+            .publish(Arc::clone(topic), &frames::frame(frame));
+    }
+
+    fn push(&mut self, fd: Fd, frame: &Frame<'_>) -> bool {
+        self.handle.push(fd, &frames::frame(frame)).is_ok()
+    }
+
+    fn welcome(&mut self, fd: Fd, channels: &[Welcome]) {
+        if let Reply::To(seq) = self.reply {
+            // Gone meanwhile: its `on_close` will tell the chat.
+            self.handle.push(fd, &frames::welcome(seq, channels)).ok();
+        }
+    }
+
+    fn subscribe(&mut self, fd: Fd, topic: &Arc<str>, first: &[Frame<'_>]) {
+        let texts: Vec<String> = first.iter().map(frames::frame).collect();
+        let messages: Vec<Message<'_>> = texts.iter().map(Message::from).collect();
+        self.handle
+            .subscribe_after(fd, Arc::clone(topic), &messages);
+    }
+
+    fn unsubscribe(&mut self, fd: Fd, topic: &Arc<str>) {
+        self.handle.unsubscribe(fd, Arc::clone(topic));
+    }
+}

@@ -1,0 +1,44 @@
+//! Why something wasn't done, as a client is told.
+
+use std::borrow::Cow;
+
+use crate::chat::{ChatError, ErrorCode};
+
+/// A code of the protocol, and what to mend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Which kind.
+    pub code: ErrorCode,
+    /// For a person; names the field.
+    pub message: Cow<'static, str>,
+    /// Of an HTTP answer (RFC 9110 §15).
+    pub status: u16,
+}
+
+impl Refusal {
+    /// A refusal of any kind.
+    pub fn new(code: ErrorCode, message: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            status: code.status(),
+        }
+    }
+
+    /// The same with another status than its code has.
+    #[must_use]
+    pub fn with_status(self, status: u16) -> Self {
+        Self { status, ..self }
+    }
+
+    /// It can't be understood.
+    pub fn bad_request(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorCode::BadRequest, message)
+    }
+}
+
+impl From<ChatError> for Refusal {
+    fn from(error: ChatError) -> Self {
+        Self::new(error.code(), error.to_string())
+    }
+}

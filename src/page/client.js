@@ -113,7 +113,7 @@ export class Client {
   #ackTimer = null;
   #wakeups = null;
 
-  /** @param {import("./client.js").ClientOptions} options */
+  /** @param {import("./client.d.ts").ClientOptions} options */
   constructor(options) {
     if (typeof options?.uid !== "string" || options.uid === "") {
       throw new TypeError("uid must be a string that isn't empty");

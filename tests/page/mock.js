@@ -15,8 +15,9 @@ export const { WebSocketServer, WebSocket } = require("ws");
 
 const PAGE = new URL("../../src/page/", import.meta.url);
 const TYPES = { html: "text/html", css: "text/css", js: "text/javascript", ts: "text/plain", svg: "image/svg+xml" };
-export const CSP =
-  "default-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+/** The policy that the real server sends too. */
+const [, POLICY] = readFileSync(new URL("mod.rs", PAGE), "utf8").match(/CONTENT_SECURITY_POLICY: &str = "(.*?)";/s);
+export const CSP = POLICY.replace(/\\\n\s*/g, "");
 
 class Refusal extends Error {
   constructor(code, message, retry = false) {

@@ -4,6 +4,7 @@
  * It keeps everything in memory, and can be told to misbehave: to cut, to stay silent, to forget.
  * Run by itself (`node mock.js [port]`) it serves the page, for a look at it in a browser.
  */
+import { randomBytes } from "node:crypto";
 import { createServer } from "node:http";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -49,7 +50,6 @@ export class Mock extends EventEmitter {
   #done = new Map();
   #acked = new Map();
   #nextFd = 1;
-  #nextEpoch = 1;
   #leaving = new Map();
   #http = null;
   #sockets = null;
@@ -161,7 +161,7 @@ export class Mock extends EventEmitter {
 
   #channel(name) {
     if (!this.#channels.has(name)) {
-      this.#channels.set(name, { epoch: `e${this.#nextEpoch++}`, offset: 0, messages: [] });
+      this.#channels.set(name, { epoch: randomBytes(4).toString("hex"), offset: 0, messages: [] });
     }
     return this.#channels.get(name);
   }

@@ -1,0 +1,389 @@
+/**
+ * The page in a real headless Chromium, against the mock or a real server.
+ *
+ *     node browser.mjs [--shots FOLDER] [--url URL | --serve 'COMMAND … {port}']
+ *
+ * Without a server it uses the mock. `--url` takes one that runs, and leaves out the restart;
+ * `--serve` starts one itself (`{port}` becomes a free port), and kills and starts it again.
+ * Exits with 1 when a claim doesn't hold.
+ */
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { mkdirSync } from "node:fs";
+import { createRequire } from "node:module";
+import { createServer } from "node:net";
+import { once } from "node:events";
+import { parseArgs } from "node:util";
+import { Mock } from "./mock.js";
+
+const require = createRequire(new URL("../../.tools/page/package.json", import.meta.url));
+const { chromium } = require("playwright-core");
+
+const { values: given } = parseArgs({
+  options: { shots: { type: "string" }, url: { type: "string" }, serve: { type: "string" } },
+});
+const DESKTOP = { width: 1280, height: 800 };
+const PHONE = { width: 390, height: 844 };
+const EVIL = '<img src=x onerror="window.__pwned=1"><script>window.__pwned=1</script>';
+
+const server = given.url ? { origin: given.url, stop() {} } : given.serve ? await served(given.serve) : await mocked();
+const browser = await chromium.launch({
+  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+  args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
+});
+if (given.shots) mkdirSync(given.shots, { recursive: true });
+
+let passed = 0;
+let failed = 0;
+const complaints = [];
+/** The rooms are new in every run, so that a server may keep what earlier runs said. */
+const room = `tea-${Date.now().toString(36)}`;
+
+async function mocked() {
+  const mock = await Mock.start();
+  mock.leftAfter = 300;
+  const restart = async (meanwhile) => {
+    await mock.stop();
+    mock.forget();
+    await meanwhile();
+    await mock.listen();
+  };
+  return { origin: mock.origin, restart, stop: () => mock.stop() };
+}
+
+async function served(command) {
+  const port = await freePort();
+  const words = command.replaceAll("{port}", String(port)).split(/\s+/);
+  let child;
+  const start = async () => {
+    child = spawn(words[0], words.slice(1), { stdio: ["ignore", "pipe", "inherit"] });
+    await once(child.stdout, "data");
+    child.stdout.resume();
+  };
+  const stop = async (signal = "SIGTERM") => {
+    const gone = once(child, "exit");
+    child.kill(signal);
+    await gone;
+  };
+  await start();
+  const restart = async (meanwhile) => {
+    await stop("SIGKILL");
+    await meanwhile();
+    await start();
+  };
+  return { origin: `http://127.0.0.1:${port}`, restart, stop };
+}
+
+async function freePort() {
+  const probe = createServer().listen(0, "127.0.0.1");
+  await once(probe, "listening");
+  const { port } = probe.address();
+  probe.close();
+  await once(probe, "close");
+  return port;
+}
+
+/** Opens the page as a browser of its own and comes in under a name. */
+async function person(name, { viewport = DESKTOP, colorScheme = "light", at = room } = {}) {
+  const context = await browser.newContext({ viewport, colorScheme, locale: "en-GB", hasTouch: viewport === PHONE });
+  const page = await context.newPage();
+  page.setDefaultTimeout(10_000);
+  page.on("pageerror", (error) => complaints.push(`${name}: ${error}`));
+  page.on("console", (line) => {
+    // A server that is being restarted can't be reached; that is no fault of the page.
+    if (line.type() === "error" && !/WebSocket connection/.test(line.text())) complaints.push(`${name}: ${line.text()}`);
+  });
+  page.on("dialog", (dialog) => {
+    complaints.push(`${name}: a dialog opened`);
+    dialog.dismiss();
+  });
+  await page.goto(`${server.origin}/?room=${encodeURIComponent(at)}`);
+  await page.getByLabel("Your name").fill(name);
+  await page.getByRole("button", { name: "Enter" }).click();
+  await connected(page);
+  return page;
+}
+
+const connected = (page) => page.locator('#connection[data-state="online"]').waitFor({ state: "attached", timeout: 40_000 });
+const bubbles = (page) => page.locator("#log .bubble").evaluateAll((all) => all.map((one) => one.firstChild.textContent));
+const heard = (page, text) => page.locator("#log .bubble", { hasText: text }).first().waitFor();
+const listed = (page, list, name) => page.locator(`#${list} .row`, { hasText: name }).first();
+
+async function say(page, text) {
+  await page.getByLabel("Message", { exact: true }).fill(text);
+  await page.keyboard.press("Enter");
+}
+
+async function shot(page, name) {
+  if (given.shots) await page.screenshot({ path: `${given.shots}/${name}.png` });
+}
+
+async function until(what, holds) {
+  for (let n = 0; n < 100; n++) {
+    if (await holds()) return;
+    await new Promise((again) => setTimeout(again, 100));
+  }
+  assert.fail(`not within 10 s: ${what}`);
+}
+
+async function post(to, data, more = {}) {
+  const response = await fetch(`${server.origin}/v1/messages`, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ to, data, ...more }),
+  });
+  assert.equal(response.status, 200, await response.text());
+}
+
+async function claim(name, holds) {
+  try {
+    await holds();
+    passed += 1;
+    console.log(`ok - ${name}`);
+  } catch (error) {
+    failed += 1;
+    console.log(`not ok - ${name}\n${String(error.stack).replace(/^/gm, "    ")}`);
+    await Promise.all(browser.contexts().map(async (context, n) => shot(context.pages()[0], `failed-${failed}-${n}`)));
+  }
+}
+
+const ann = await person("ann");
+const bob = await person("Bob Miller");
+
+await claim("two people in a room hear one another, once and in order", async () => {
+  await say(ann, "Good morning! Is the release out?");
+  await heard(bob, "Is the release out?");
+  await say(bob, "Since nine o'clock: https://example.org/notes.");
+  await say(bob, "One line\nand another one");
+  await heard(ann, "and another one");
+  const said = ["Good morning! Is the release out?", "Since nine o'clock: ", "One line\nand another one"];
+  assert.deepEqual([await bubbles(ann), await bubbles(bob)], [said, said]);
+  assert.equal(await ann.locator("#log .own").count(), 1);
+  assert.equal(await ann.locator("#log .bubble a").getAttribute("href"), "https://example.org/notes");
+  await until("nothing is pending", async () => (await ann.locator("#log .pending").count()) === 0);
+});
+
+await claim("who is here is right, and follows those who come and go", async () => {
+  await listed(ann, "people-list", "Bob Miller").waitFor();
+  const cid = await person("cid");
+  await listed(ann, "people-list", "cid").waitFor();
+  await ann.locator("#log .comings", { hasText: "cid joined" }).waitFor();
+  await cid.context().close();
+  await listed(ann, "people-list", "cid").waitFor({ state: "detached" });
+  await ann.getByText("2 people here").waitFor();
+});
+
+await claim("a private message reaches the one it is for, and nobody else", async () => {
+  const dora = await person("dora");
+  await listed(ann, "people-list", "Bob Miller").click();
+  await ann.getByRole("heading", { name: "Bob Miller" }).waitFor();
+  await say(ann, "Between us: well done.");
+  await listed(bob, "direct", "ann").waitFor();
+  assert.match(await listed(bob, "direct", "ann").textContent(), /1 unread/);
+  assert.match(await bob.title(), /^\(1\)/);
+  await shot(bob, "desktop-unread");
+  await listed(bob, "direct", "ann").click();
+  await heard(bob, "Between us");
+  await say(bob, "Thanks, pass it on.");
+  await heard(ann, "pass it on");
+  assert.equal(await listed(bob, "direct", "ann").locator(".badge").count(), 0);
+  assert.equal(await dora.locator("#direct .row").count(), 0);
+  await shot(ann, "desktop-private");
+  await dora.context().close();
+  for (const page of [ann, bob]) await listed(page, "rooms", room).click();
+});
+
+await claim("a message posted by HTTP is seen by both", async () => {
+  await post({ room }, { text: "Build 118 is green." }, { from: "ci" });
+  await post({ room }, { build: 118, ok: true });
+  for (const page of [ann, bob]) {
+    await heard(page, "Build 118 is green.");
+    await heard(page, '{"build":118,"ok":true}');
+  }
+});
+
+await claim("rooms are joined, marked unread, changed by keyboard and left", async () => {
+  const other = `${room}-2`;
+  for (const page of [ann, bob]) {
+    await page.getByLabel("Name of the room to join").fill(other);
+    await page.keyboard.press("Enter");
+    await page.getByRole("heading", { name: `# ${other}` }).waitFor();
+  }
+  await listed(ann, "people-list", "Bob Miller").waitFor();
+  await ann.getByLabel("Message", { exact: true }).fill("a draft");
+  await ann.keyboard.press("Alt+ArrowUp");
+  await ann.getByRole("heading", { name: `# ${room}`, exact: true }).waitFor();
+  assert.equal(await ann.getByLabel("Message", { exact: true }).inputValue(), "");
+  await say(bob, "over here");
+  await until("unread", async () => /1 unread/.test(await listed(ann, "rooms", other).textContent()));
+  await ann.keyboard.press("Alt+ArrowDown");
+  await heard(ann, "over here");
+  assert.equal(await ann.getByLabel("Message", { exact: true }).inputValue(), "a draft");
+  await ann.locator("#log .line.new").waitFor();
+  for (const page of [ann, bob]) {
+    await page.getByRole("button", { name: "Leave the room" }).click();
+    await listed(page, "rooms", other).waitFor({ state: "detached" });
+    await listed(page, "rooms", room).click();
+  }
+});
+
+await claim("history comes with scrolling up, and the view stays where it was", async () => {
+  const long = `${room}-long`;
+  for (let n = 1; n <= 95; n++) await post({ room: long }, { text: `line ${n}.` }, { from: n % 9 < 5 ? "ci" : "ann" });
+  const eve = await person("eve", { at: long });
+  await heard(eve, "line 95.");
+  assert.deepEqual([await bubbles(eve)].map((all) => all[0]), ["line 46."]);
+  const scroller = eve.locator("#log-scroll");
+  const atEnd = () => scroller.evaluate((one) => one.scrollHeight - one.scrollTop - one.clientHeight < 5);
+  await until("the view is at the end", atEnd);
+  await scroller.evaluate((one) => (one.scrollTop = 60));
+  const before = eve.locator("#log .bubble", { hasText: "line 48." });
+  await heard(eve, "line 1.");
+  assert.deepEqual(await bubbles(eve), Array.from({ length: 95 }, (_, n) => `line ${n + 1}.`));
+  assert.equal(await before.isVisible(), true);
+  const box = await before.boundingBox();
+  assert.ok(box.y > 0 && box.y < 500, `line 48 is at ${box.y}`);
+  await post({ room: long }, { text: "while you read" }, { from: "ci" });
+  await eve.getByText("1 new").waitFor();
+  await shot(eve, "desktop-history");
+  await eve.locator("#jump").click();
+  await heard(eve, "while you read");
+  await until("the view is at the end", atEnd);
+  await eve.reload();
+  await connected(eve);
+  await heard(eve, "while you read");
+  await eve.context().close();
+});
+
+await shot(ann, "desktop");
+
+await claim("script in names, rooms and messages stays text", async () => {
+  const evil = await person(EVIL.slice(0, 60), { at: EVIL.slice(0, 60) });
+  await say(evil, EVIL);
+  await heard(evil, "<script>");
+  await post({ room: EVIL.slice(0, 60) }, { [EVIL]: EVIL }, { from: EVIL });
+  await heard(evil, `{"`);
+  await listed(evil, "people-list", "<img").waitFor();
+  await evil.getByLabel("Name of the room to join").fill(room);
+  await evil.keyboard.press("Enter");
+  await evil.getByRole("heading", { name: `# ${room}` }).waitFor();
+  await say(evil, `javascript:window.__pwned=1 http://"onmouseover=window.__pwned=1 ${EVIL}`);
+  await heard(ann, "javascript:");
+  await listed(ann, "people-list", "<img").click();
+  await say(ann, `${EVIL} to you too`);
+  await listed(evil, "direct", "ann").click();
+  await heard(evil, "to you too");
+  for (const page of [ann, bob, evil]) {
+    assert.equal(await page.evaluate(() => window.__pwned), undefined);
+    assert.equal(await page.locator("#app img, #app script, #app iframe").count(), 0);
+  }
+  const refused = await evil.evaluate(() => {
+    const script = document.createElement("script");
+    script.textContent = "window.__pwned = 1";
+    document.body.append(script);
+    return window.__pwned === undefined;
+  });
+  assert.ok(refused, "the policy forbids inline script");
+  complaints.splice(0, Infinity, ...complaints.filter((line) => !/Content Security Policy/.test(line)));
+  await shot(ann, "desktop-injection");
+  await evil.context().close();
+  await ann.getByRole("button", { name: "Close the conversation" }).click();
+  await listed(ann, "rooms", room).click();
+});
+
+await claim("reloading brings the same person back, with what was said", async () => {
+  await bob.reload();
+  await connected(bob);
+  await heard(bob, "Build 118 is green.");
+  assert.equal(await bob.locator("#self-name").textContent(), "Bob Miller");
+  await listed(bob, "direct", "ann").click();
+  await heard(bob, "Between us");
+  await listed(bob, "rooms", room).click();
+});
+
+if (server.restart) {
+  await claim("after a restart the pages come back by themselves and nothing is doubled", async () => {
+    const count = (await bubbles(ann)).length;
+    await server.restart(async () => {
+      await ann.locator('#connection:not([data-state="online"])').waitFor();
+      await ann.getByText("The connection is gone.").waitFor();
+      await say(ann, "written while away");
+      await ann.locator("#log .pending").waitFor();
+      await new Promise((shown) => setTimeout(shown, 800));
+      await shot(ann, "desktop-away");
+    });
+    for (const page of [ann, bob]) await connected(page);
+    await heard(bob, "written while away");
+    await say(bob, "welcome back");
+    await heard(ann, "welcome back");
+    for (const page of [ann, bob]) {
+      const said = await bubbles(page);
+      for (const once of ["written while away", "welcome back", "Build 118 is green."]) {
+        assert.equal(said.filter((text) => text === once).length, 1, once);
+      }
+    }
+    assert.equal((await bubbles(ann)).length, count + 2);
+    await ann.getByText("History began anew").waitFor();
+    assert.equal(await ann.locator("#log .line.anew").count(), 1);
+    await listed(ann, "people-list", "Bob Miller").waitFor();
+    await shot(ann, "desktop-anew");
+  });
+}
+
+await claim("on a phone the lists are drawers, and nothing is wider than the screen", async () => {
+  const zoe = await person("zoe", { viewport: PHONE });
+  const narrow = () => zoe.evaluate(() => document.documentElement.scrollWidth <= innerWidth);
+  await say(zoe, "Hello from the train. This one is a little longer, so that it needs more than one line on a phone.");
+  await say(ann, "Have a good trip!");
+  await heard(zoe, "Have a good trip!");
+  assert.ok(await narrow());
+  await shot(zoe, "phone");
+  assert.equal(await zoe.locator("#places").isVisible(), false);
+  await zoe.getByRole("button", { name: "Conversations" }).tap();
+  await listed(zoe, "rooms", room).waitFor();
+  await new Promise((moved) => setTimeout(moved, 400));
+  assert.ok(await narrow());
+  await shot(zoe, "phone-places");
+  await zoe.keyboard.press("Escape");
+  await zoe.locator("#places").waitFor({ state: "hidden" });
+  await zoe.getByRole("button", { name: "Who is here" }).tap();
+  await listed(zoe, "people-list", "ann").waitFor();
+  await new Promise((moved) => setTimeout(moved, 400));
+  await shot(zoe, "phone-people");
+  await listed(zoe, "people-list", "ann").tap();
+  await zoe.locator("#people").waitFor({ state: "hidden" });
+  await say(zoe, "Are you there?");
+  await heard(zoe, "Are you there?");
+  await shot(zoe, "phone-private");
+  await zoe.context().close();
+});
+
+await claim("a private conversation that was closed comes back with what was said", async () => {
+  await listed(ann, "direct", "Bob Miller").click();
+  await heard(ann, "Between us");
+  await ann.getByRole("button", { name: "Close the conversation" }).click();
+  await listed(ann, "direct", "Bob Miller").waitFor({ state: "detached" });
+  await listed(ann, "rooms", room).click();
+  await listed(ann, "people-list", "Bob Miller").click();
+  await heard(ann, "Between us");
+  await listed(ann, "rooms", room).click();
+});
+
+await claim("the dark looks and the way in work too", async () => {
+  const kim = await person("kim", { colorScheme: "dark" });
+  await say(kim, "It is late here.");
+  await heard(ann, "It is late here.");
+  await shot(kim, "desktop-dark");
+  await kim.getByRole("button", { name: "Sign out" }).click();
+  assert.equal(await kim.getByLabel("Your name").inputValue(), "kim");
+  await kim.setViewportSize(PHONE);
+  await shot(kim, "phone-entry");
+  await kim.context().close();
+});
+
+await claim("no page complained", () => assert.deepEqual(complaints, []));
+
+await browser.close();
+await server.stop();
+console.log(`${passed} passed, ${failed} failed`);
+process.exitCode = failed > 0 ? 1 : 0;

@@ -1,0 +1,13 @@
+#!/bin/sh
+# Installs what the page's tests need into .tools/page, and runs them all.
+# Arguments go to the browser's driver: --shots FOLDER, --url URL, --serve 'COMMAND … {port}'.
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+tools=$here/../../.tools/page
+mkdir -p "$tools"
+if ! cmp -s "$here/package.json" "$tools/package.json" || [ ! -d "$tools/node_modules" ]; then
+    cp "$here/package.json" "$tools/package.json"
+    npm install --prefix "$tools" --no-audit --no-fund --no-package-lock --loglevel=error
+fi
+node --test --test-timeout=60000 "$here/client.test.mjs" "$here/conversation.test.mjs"
+node "$here/browser.mjs" "$@"

@@ -43,14 +43,22 @@ impl Client {
     ///
     /// Nobody is there, it is no tidings, or it refuses; the error says what to mend.
     pub fn connect(flags: &ClientFlags, login: Value) -> Result<(Self, Value)> {
-        let mut request = flags.url.as_str().into_client_request().context("--url is no URL")?;
+        let mut request = flags
+            .url
+            .as_str()
+            .into_client_request()
+            .context("--url is no URL")?;
         if let Some(key) = &flags.api_key {
             let value = HeaderValue::from_str(&format!("Bearer {key}"))
                 .context("--api-key has characters that no header may have")?;
             request.headers_mut().insert("Authorization", value);
         }
-        let (socket, _) = tungstenite::connect(request)
-            .with_context(|| format!("can't connect to {}; is `tidings serve` running?", flags.url))?;
+        let (socket, _) = tungstenite::connect(request).with_context(|| {
+            format!(
+                "can't connect to {}; is `tidings serve` running?",
+                flags.url
+            )
+        })?;
         let mut client = Self { socket, seq: 0 };
         client.set_timeout(Some(ANSWER_MAX))?;
         let mut command = json!({ "type": "login", "uid": flags.uid, "token": flags.token });
@@ -71,7 +79,9 @@ impl Client {
         command["seq"] = self.seq.into();
         self.socket.send(Message::text(command.to_string()))?;
         loop {
-            let Some(frame) = self.next_frame()? else { bail!("the server closed the connection") };
+            let Some(frame) = self.next_frame()? else {
+                bail!("the server closed the connection")
+            };
             if frame["seq"] != json!(self.seq) {
                 continue;
             }
@@ -93,12 +103,16 @@ impl Client {
             match self.socket.read() {
                 Ok(Message::Text(text)) => {
                     let frame = serde_json::from_str(&text);
-                    return frame.map(Some).context("the server sent something that is no JSON");
+                    return frame
+                        .map(Some)
+                        .context("the server sent something that is no JSON");
                 }
                 Ok(Message::Close(Some(close))) if u16::from(close.code) >= 4000 => {
                     return Err(anyhow!("closed with {}: {}", close.code, close.reason));
                 }
-                Ok(Message::Close(_)) | Err(tungstenite::Error::ConnectionClosed) => return Ok(None),
+                Ok(Message::Close(_)) | Err(tungstenite::Error::ConnectionClosed) => {
+                    return Ok(None);
+                }
                 Ok(_) => {}
                 Err(error) => return Err(error).context("the connection was lost"),
             }

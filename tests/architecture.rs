@@ -11,11 +11,18 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("proto", &[]),
     ("net", &["proto"]),
     ("server", &["proto", "net"]),
+    ("chat", &["proto", "net"]),
+    ("door", &["proto", "net", "server", "chat"]),
     ("bench", &[]),
-    ("daemon", &["tidings::server"]),
-    ("cli", &["bench", "daemon", "tidings::server"]),
-    ("main", &["bench", "cli", "daemon"]),
-    ("lib", &["proto", "net", "server"]),
+    ("client", &[]),
+    ("page", &[]),
+    (
+        "daemon",
+        &["page", "tidings::server", "tidings::chat", "tidings::door"],
+    ),
+    ("cli", &["bench", "client", "daemon", "tidings::server"]),
+    ("main", &["bench", "cli", "client", "daemon", "page"]),
+    ("lib", &["proto", "net", "server", "chat", "door"]),
 ];
 
 /// Lines of a file, at most; above it a file has more than one noun in it.

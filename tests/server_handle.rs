@@ -453,8 +453,8 @@ fn many_threads_use_the_handle_while_workers_run() {
                         handle.push(fd, &format!("{number}")).unwrap();
                         handle.publish("nobody", "x");
                         let topic = format!("{thread} {number}");
-                        handle.subscribe(fd, &topic);
-                        handle.unsubscribe(fd, &topic);
+                        handle.subscribe(fd, topic.as_str());
+                        handle.unsubscribe(fd, topic.as_str());
                         let timer = handle.after(3_600_000, |_| {});
                         assert!(handle.connections(Fd(0), 100).contains(&fd));
                         assert!(handle.connection_info(fd).is_some());

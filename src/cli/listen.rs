@@ -74,7 +74,9 @@ impl ListenFlags {
     ) -> anyhow::Result<()> {
         client.set_timeout(None)?;
         while *left > 0 {
-            let Some(frame) = client.next_frame()? else { return Ok(()) };
+            let Some(frame) = client.next_frame()? else {
+                return Ok(());
+            };
             if frame["type"] == "msg" {
                 *left -= 1;
                 if let Some(channel) = frame["channel"].as_str() {
@@ -99,11 +101,21 @@ impl ListenFlags {
             Some("msg") => {
                 let text = frame["data"]["text"].as_str();
                 let text = text.map_or_else(|| frame["data"].to_string(), str::to_owned);
-                writeln!(out, "{} {}: {}", name("channel"), name("from"), plain(&text))?;
+                writeln!(
+                    out,
+                    "{} {}: {}",
+                    name("channel"),
+                    name("from"),
+                    plain(&text)
+                )?;
             }
             Some("joined") => writeln!(out, "{} {} is here", name("room"), name("uid"))?,
             Some("left") => writeln!(out, "{} {} is gone", name("room"), name("uid"))?,
-            Some("gap") => writeln!(out, "{} some messages are not kept any more", name("channel"))?,
+            Some("gap") => writeln!(
+                out,
+                "{} some messages are not kept any more",
+                name("channel")
+            )?,
             _ => return Ok(()),
         }
         out.flush()
@@ -123,5 +135,13 @@ fn note_positions(ok: &Value, positions: &mut HashMap<String, Value>) {
 
 /// Somebody's text must not drive the terminal.
 fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect()
+    text.chars()
+        .map(|c| {
+            if c.is_control() && c != '\t' {
+                '\u{fffd}'
+            } else {
+                c
+            }
+        })
+        .collect()
 }

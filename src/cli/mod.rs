@@ -50,5 +50,8 @@ pub fn run() -> ExitCode {
 
 /// Who a person at a terminal is, where nothing else is said.
 fn who_am_i() -> String {
-    std::env::var("USER").ok().filter(|user| !user.is_empty()).unwrap_or_else(|| "somebody".into())
+    std::env::var("USER")
+        .ok()
+        .filter(|user| !user.is_empty())
+        .unwrap_or_else(|| "somebody".into())
 }

@@ -64,7 +64,9 @@ impl SendFlags {
         let text = match self.text.take() {
             Some(text) if text == "-" => {
                 let mut text = String::new();
-                std::io::stdin().read_to_string(&mut text).context("can't read standard input")?;
+                std::io::stdin()
+                    .read_to_string(&mut text)
+                    .context("can't read standard input")?;
                 text
             }
             Some(text) => text,

@@ -38,7 +38,9 @@ impl Paths {
     }
 
     fn is_ready(&self) -> bool {
-        self.server.get().is_some_and(|server| !server.is_stopping())
+        self.server
+            .get()
+            .is_some_and(|server| !server.is_stopping())
     }
 }
 

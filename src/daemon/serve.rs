@@ -43,8 +43,15 @@ pub struct ServeSettings {
 ///
 /// It can't start: the address isn't loopback, or can't be listened on.
 pub fn serve(settings: ServeSettings) -> anyhow::Result<Outcome> {
-    let ServeSettings { listen, reactors, workers, echo, insecure, origins_allowed, mut server } =
-        settings;
+    let ServeSettings {
+        listen,
+        reactors,
+        workers,
+        echo,
+        insecure,
+        origins_allowed,
+        mut server,
+    } = settings;
     if !listen.ip().is_loopback() && !insecure {
         bail!(
             "{listen} can be reached from other machines, and no keys are asked for: \
@@ -62,9 +69,19 @@ pub fn serve(settings: ServeSettings) -> anyhow::Result<Outcome> {
         login_ms_max: LOGIN_MS_MAX,
     };
     let door = Arc::new(Door::new(door, ChatSettings::default(), Box::new(Open)));
-    let rules = SameOrigin { origins_allowed, any_host: insecure };
-    let paths = Arc::new(Paths { rules, echo, server: OnceLock::new() });
-    let daemon = Arc::new(Daemon { door, echoes: Echoes::default() });
+    let rules = SameOrigin {
+        origins_allowed,
+        any_host: insecure,
+    };
+    let paths = Arc::new(Paths {
+        rules,
+        echo,
+        server: OnceLock::new(),
+    });
+    let daemon = Arc::new(Daemon {
+        door,
+        echoes: Echoes::default(),
+    });
     let builder = Server::builder()
         .listen(listen.to_string())
         .reactors(reactors)
@@ -72,21 +89,30 @@ pub fn serve(settings: ServeSettings) -> anyhow::Result<Outcome> {
         .settings(server);
     let builder = {
         let (gate, start) = (Arc::clone(&paths), Arc::clone(&daemon));
-        builder.gate(move |head| gate.judge(head)).on_start(move |server| {
-            // Only set here, and only once.
-            paths.server.get_or_init(|| server.handle());
-            start.door.start(server);
-            announce(server, echo);
-        })
+        builder
+            .gate(move |head| gate.judge(head))
+            .on_start(move |server| {
+                // Only set here, and only once.
+                paths.server.get_or_init(|| server.handle());
+                start.door.start(server);
+                announce(server, echo);
+            })
     };
-    let (open, message, close, drain, request) =
-        (daemon.clone(), daemon.clone(), daemon.clone(), daemon.clone(), daemon);
+    let (open, message, close, drain, request) = (
+        daemon.clone(),
+        daemon.clone(),
+        daemon.clone(),
+        daemon.clone(),
+        daemon,
+    );
     let outcome = builder
         .on_open(move |server, request| open.opened(server, request))
-        .on_message(move |server, frame| match message.echoes.contains(frame.fd) {
-            true => drop(server.push(frame.fd, frame)),
-            false => message.door.message(server, frame),
-        })
+        .on_message(
+            move |server, frame| match message.echoes.contains(frame.fd) {
+                true => drop(server.push(frame.fd, frame)),
+                false => message.door.message(server, frame),
+            },
+        )
         .on_close(move |_, fd, _| close.closed(fd))
         .on_drain(move |server, fd| {
             if !drain.echoes.contains(fd) {
@@ -130,16 +156,27 @@ struct Echoes(RwLock<HashSet<Fd, foldhash::fast::RandomState>>);
 
 impl Echoes {
     fn contains(&self, fd: Fd) -> bool {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).contains(&fd)
+        self.0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(&fd)
     }
 
     fn insert(&self, fd: Fd) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(fd);
+        self.0
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(fd);
     }
 
     fn remove(&self, fd: Fd) -> bool {
         // Most are none, and needn't keep the others waiting.
-        self.contains(fd) && self.0.write().unwrap_or_else(PoisonError::into_inner).remove(&fd)
+        self.contains(fd)
+            && self
+                .0
+                .write()
+                .unwrap_or_else(PoisonError::into_inner)
+                .remove(&fd)
     }
 }
 

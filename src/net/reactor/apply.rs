@@ -90,6 +90,7 @@ impl<O: Owner> Reactor<O> {
             }
             Command::ClearTimer(timer) => self.clear_user_timer(timer),
             Command::Drain => self.drain(),
+            Command::PeerEnded => self.peers_left = self.peers_left.saturating_sub(1),
             Command::Stop => self.stop(),
             Command::Push { .. } | Command::PushLarge { .. } => {
                 unreachable!("pushes are carried out with their batch's frames")

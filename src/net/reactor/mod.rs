@@ -224,6 +224,8 @@ pub struct Reactor<O> {
     receivers: Vec<u32>,
     read_buffer: Vec<u8>,
     drain: Option<Drain>,
+    /// Reactors that must end before this one.
+    peers_left: usize,
     stopped: bool,
 }
 
@@ -253,6 +255,13 @@ impl<O: Owner> Reactor<O> {
     pub fn new(parts: ReactorParts<O>) -> Self {
         let clock = Clock::new(parts.started);
         let limits = parts.limits;
+        // Timers live on reactor 0, and so do jobs where there are no workers: an answer on any
+        // other reactor may wait for one of them.
+        let peers_left = if parts.id == 0 {
+            parts.peers.len().saturating_sub(1)
+        } else {
+            0
+        };
         Self {
             id: parts.id,
             poll: parts.poll,
@@ -276,6 +285,7 @@ impl<O: Owner> Reactor<O> {
             receivers: Vec::new(),
             read_buffer: vec![0; limits.read_bytes_max],
             drain: None,
+            peers_left,
             stopped: false,
             context: Context {
                 clock,

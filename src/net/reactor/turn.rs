@@ -136,7 +136,7 @@ impl<O: Owner> Reactor<O> {
     }
 
     fn is_done(&self) -> bool {
-        self.stopped || (self.drain.is_some() && self.slots.is_empty())
+        self.stopped || (self.drain.is_some() && self.slots.is_empty() && self.peers_left == 0)
     }
 
     fn publish_counters(&mut self) {

@@ -4,8 +4,9 @@
 mod common;
 
 use std::sync::mpsc::channel;
+use std::thread::current;
 
-use common::{Mode, next};
+use common::Mode;
 use tidings::server::{Outcome, process};
 
 #[test]
@@ -25,23 +26,28 @@ fn tasks_that_were_taken_are_finished_before_the_workers_end() {
                 let process::Outcome::Done(result) = outcome else {
                     panic!("{outcome:?}");
                 };
-                finish.send(Some(result)).unwrap();
+                finish.send((current().id(), Some(result))).unwrap();
             })
-            .on_worker_stop(move |_, _| stop.send(None).unwrap());
+            .on_worker_stop(move |_, _| stop.send((current().id(), None)).unwrap());
         let running = builder.start().unwrap();
         for number in 0..TASKS {
             running.handle().task(format!("{number};")).unwrap();
         }
         assert_eq!(running.stop().unwrap(), Outcome::default());
-        let mut results: Vec<_> = (0..TASKS)
-            .map(|_| next(&events).expect("the workers end last"))
-            .collect();
+        let (mut results, mut ended) = (Vec::new(), Vec::new());
+        for (thread, result) in events.try_iter() {
+            assert!(!ended.contains(&thread), "its worker had ended");
+            match result {
+                Some(result) => results.push(result),
+                None => ended.push(thread),
+            }
+        }
         results.sort();
         let mut expected: Vec<_> = (0..TASKS)
             .map(|number| format!("{number};{number};"))
             .collect();
         expected.sort();
         assert_eq!(results, expected);
-        assert_eq!(next(&events), None);
+        assert_eq!(ended.len(), workers.max(1));
     }
 }

@@ -128,6 +128,24 @@ fn a_silent_websocket_is_pinged_and_then_closed_with_4010() {
 }
 
 #[test]
+fn a_websocket_that_talked_and_fell_silent_is_noticed_as_well() {
+    in_every_mode(|mode| {
+        let (builder, closes) = reporting(mode);
+        let server = Served::start(builder.settings(limits(|limits| {
+            limits.ping_ms = 300;
+            limits.pong_ms_max = 50;
+        })));
+        let mut client = Client::join(&server.handle);
+        // Each word moves the deadline, and none of them moves the timer that is set.
+        let began = server.stats().uptime_ms;
+        while server.stats().uptime_ms < began + 100 {
+            client.echo("word");
+        }
+        assert_eq!(next(&closes), CloseReason::PingTimeout);
+    });
+}
+
+#[test]
 fn websockets_that_answer_pings_or_talk_stay() {
     in_every_mode(|mode| {
         let (builder, closes) = reporting(mode);

@@ -19,7 +19,7 @@ pub use client::{Client, Heard, frame};
 pub use web::Web;
 
 /// Nothing that a test waits for takes longer.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Threads of a server: the callbacks' and the sockets'.
 #[derive(Debug, Clone, Copy)]
@@ -92,7 +92,13 @@ impl Served {
 
 impl Drop for Served {
     fn drop(&mut self) {
-        if let Some(running) = self.running.take() {
+        let Some(running) = self.running.take() else {
+            return;
+        };
+        if std::thread::panicking() {
+            // What went wrong may keep it from ending in time.
+            running.handle().stop();
+        } else {
             running.stop();
         }
     }

@@ -353,20 +353,45 @@ fn a_worker_that_blocks_stops_the_reading_for_it_and_loses_nothing() {
     });
 }
 
+/// Marks that anything at all presses.
+const FULL_WITH_ONE: Marks = Marks {
+    items_high: 0,
+    items_low: 0,
+    bytes_high: 0,
+    bytes_low: 0,
+};
+
+#[test]
+fn whoever_waited_for_a_full_queue_is_read_when_it_is_empty_without_another_event() {
+    const CLIENTS: usize = 5;
+    const ROUNDS: usize = 200;
+    in_every_mode(|mode| {
+        let tiny = settings(|settings| {
+            settings.worker_queue = FULL_WITH_ONE;
+            settings.mailbox = FULL_WITH_ONE;
+        });
+        let server = Served::start(echo(mode).settings(tiny));
+        let mut clients: Vec<_> = (0..CLIENTS).map(|_| Client::join(&server.handle)).collect();
+        for round in 0..ROUNDS {
+            for client in &mut clients {
+                client.say(&format!("{round}"));
+            }
+            // Nobody says anything before all have heard, so nothing wakes the server by chance.
+            for client in &mut clients {
+                assert_eq!(client.hear_text(), format!("{round}"));
+            }
+        }
+    });
+}
+
 #[test]
 fn with_the_smallest_marks_and_both_ways_full_everything_still_arrives() {
     const CLIENTS: usize = 6;
     const TIMES: usize = 150;
     in_every_mode(|mode| {
         let tiny = settings(|settings| {
-            let marks = Marks {
-                items_high: 0,
-                items_low: 0,
-                bytes_high: 0,
-                bytes_low: 0,
-            };
-            settings.worker_queue = marks;
-            settings.mailbox = marks;
+            settings.worker_queue = FULL_WITH_ONE;
+            settings.mailbox = FULL_WITH_ONE;
             settings.reactor.outbox_pause_bytes = 1_000;
             settings.reactor.read_bytes_max = 4_096;
         });

@@ -19,7 +19,7 @@ pub use client::{Client, Heard, frame};
 pub use web::Web;
 
 /// Nothing that a test waits for takes longer.
-pub const PATIENCE: Duration = Duration::from_secs(5);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Threads of a server: the callbacks' and the sockets'.
 #[derive(Debug, Clone, Copy)]

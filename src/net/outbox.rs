@@ -104,6 +104,11 @@ impl Outbox {
         self.bytes
     }
 
+    /// The same with what is written of the first piece, which stays in memory until all of it is.
+    pub(crate) fn kept(&self) -> usize {
+        self.bytes + self.sent as usize
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.head == NONE
     }

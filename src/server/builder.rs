@@ -274,7 +274,10 @@ impl Builder {
         self
     }
 
-    /// A worker ends; called on its thread with its number.
+    /// A worker ends; called on its thread with its number, after all other callbacks of it.
+    ///
+    /// Where there are no workers, number 0 is told on the main thread, which has run what the
+    /// processes still sent.
     #[must_use]
     pub fn on_worker_stop(
         mut self,

@@ -369,6 +369,10 @@ impl Life {
                     self.outcome.threads_stuck += 1;
                 }
             }
+            if self.shared.workers.is_empty() {
+                // In place of reactor 0, whose last jobs it has run.
+                self.runner.stop();
+            }
         }
         for counters in &self.shared.counters {
             self.outcome.connections_cut += counters.cut.get();

@@ -136,6 +136,10 @@ impl Inline {
         Self { runner, jobs }
     }
 
+    pub(super) fn takes_jobs(&self) -> bool {
+        self.jobs.is_some()
+    }
+
     pub(super) fn runner(&self) -> &Runner {
         &self.runner
     }

@@ -174,9 +174,12 @@ impl Start<'_> {
     }
 }
 
+/// For the one that takes jobs the main thread runs what still comes, and tells its end then.
 fn run_inline(reactor: Reactor<Inline>, ended: Ended) {
     reactor.owner().runner().start();
-    if let Some((owner, _ended)) = run(reactor, ended) {
+    if let Some((owner, _ended)) = run(reactor, ended)
+        && !owner.takes_jobs()
+    {
         owner.runner().stop();
         owner.runner().flush();
     }

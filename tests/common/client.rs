@@ -74,9 +74,20 @@ impl Client {
         self.socket.send(Message::binary(bytes.to_vec())).unwrap();
     }
 
-    /// The next message, ping or end. Pings are answered.
+    /// The next message or end. Pings, which may come at any time, are answered and passed over.
     #[track_caller]
     pub fn hear(&mut self) -> Heard {
+        loop {
+            match self.hear_any() {
+                Heard::Ping => {}
+                heard => return heard,
+            }
+        }
+    }
+
+    /// The next message, ping or end. Pings are answered, but not before the next call.
+    #[track_caller]
+    pub fn hear_any(&mut self) -> Heard {
         loop {
             match self.socket.read() {
                 Ok(Message::Text(text)) => return Heard::Text(text.to_string()),

@@ -92,7 +92,13 @@ impl Served {
 
 impl Drop for Served {
     fn drop(&mut self) {
-        if let Some(running) = self.running.take() {
+        let Some(running) = self.running.take() else {
+            return;
+        };
+        if std::thread::panicking() {
+            // What went wrong may keep it from ending in time.
+            running.handle().stop();
+        } else {
             running.stop();
         }
     }

@@ -60,7 +60,7 @@ impl<O: Owner> Reactor<O> {
         self.say_farewells();
     }
 
-    /// Tells the next group. Whoever becomes a WebSocket only now is told at once, in `pump`.
+    /// Tells the next group; none can be missing, since none becomes a WebSocket any more.
     pub(super) fn say_farewells(&mut self) {
         let Some(drain) = &mut self.drain else { return };
         let first = drain.waiting.len().saturating_sub(drain.step);

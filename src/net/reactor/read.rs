@@ -126,17 +126,10 @@ impl<O: Owner> Reactor<O> {
     /// Hands bytes to a connection and does what it says.
     pub(super) fn pump(&mut self, index: u32, bytes: &mut [u8]) {
         let mut input = Input::new(bytes);
-        let was_opened = self.slots[index].opened;
         let closed = self.pump_until_closed(index, &mut input);
         match closed {
             Some(reason) => self.leave(index, reason),
-            None => {
-                self.arm(index);
-                if self.drain.is_some() && !was_opened && self.slots[index].opened {
-                    // Its handshake came before the drain and waited for earlier answers.
-                    self.say_farewell(self.slots.id_of(index));
-                }
-            }
+            None => self.arm(index),
         }
     }
 

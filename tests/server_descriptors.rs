@@ -37,7 +37,7 @@ fn serving(mode: Mode) -> Builder {
     mode.builder()
         .on_open(|server, request| {
             server.subscribe(request.fd, "everyone");
-            server.subscribe(request.fd, &format!("only {}", request.fd));
+            server.subscribe(request.fd, format!("only {}", request.fd));
             server
                 .bind(request.fd, &format!("{}", request.fd.0 % 7))
                 .unwrap();

@@ -90,7 +90,9 @@ impl Owner for ToWorkers {
     }
 
     fn timer(&mut self, timer: u64) {
-        self.shared.give(timer, Job::Timer(timer));
+        if self.shared.timers.give(timer) {
+            self.shared.give(timer, Job::Timer(timer));
+        }
     }
 
     fn is_pressed(&self, fd: Fd) -> bool {

@@ -20,16 +20,31 @@ pub(super) enum Times {
     UntilCleared,
 }
 
+struct Timer {
+    times: Times,
+    callback: TimerCallback,
+    /// A worker has been told, and hasn't come to it yet.
+    is_given: bool,
+}
+
 #[derive(Default)]
 pub(super) struct Timers {
-    callbacks: Mutex<HashMap<u64, (Times, TimerCallback)>>,
+    callbacks: Mutex<HashMap<u64, Timer>>,
     last: AtomicU64,
 }
 
 impl Timers {
     pub(super) fn add(&self, times: Times, callback: TimerCallback) -> TimerId {
         let timer = self.last.fetch_add(1, Relaxed) + 1;
-        self.lock().insert(timer, (times, callback));
+        let is_given = false;
+        self.lock().insert(
+            timer,
+            Timer {
+                times,
+                callback,
+                is_given,
+            },
+        );
         TimerId(timer)
     }
 
@@ -38,12 +53,22 @@ impl Timers {
         self.lock().remove(&timer.0).is_some()
     }
 
+    /// Whether a worker has to be told. One that still waits for a busy worker isn't told again:
+    /// the ticks of a stuck worker would pile up.
+    pub(super) fn give(&self, timer: u64) -> bool {
+        let mut callbacks = self.lock();
+        let found = callbacks.get_mut(&timer);
+        found.is_some_and(|timer| !std::mem::replace(&mut timer.is_given, true))
+    }
+
     /// What to call now; `None` when it was cleared on its way.
     pub(super) fn due(&self, timer: u64) -> Option<TimerCallback> {
         let mut callbacks = self.lock();
-        match callbacks.get(&timer)? {
-            (Times::UntilCleared, callback) => Some(Arc::clone(callback)),
-            (Times::Once, _) => callbacks.remove(&timer).map(|(_, callback)| callback),
+        let found = callbacks.get_mut(&timer)?;
+        found.is_given = false;
+        match found.times {
+            Times::UntilCleared => Some(Arc::clone(&found.callback)),
+            Times::Once => callbacks.remove(&timer).map(|timer| timer.callback),
         }
     }
 
@@ -51,7 +76,7 @@ impl Timers {
         self.lock().len()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, (Times, TimerCallback)>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Timer>> {
         self.callbacks
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -63,5 +88,22 @@ impl fmt::Debug for Timers {
         f.debug_struct("Timers")
             .field("len", &self.len())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tick_that_still_waits_for_its_worker_is_not_given_again() {
+        let timers = Timers::default();
+        let TimerId(tick) = timers.add(Times::UntilCleared, Arc::new(|_| {}));
+        assert!(timers.give(tick));
+        assert!(!timers.give(tick), "it waits");
+        assert!(timers.due(tick).is_some());
+        assert!(timers.give(tick), "its worker has come to it");
+        assert!(timers.remove(TimerId(tick)));
+        assert!(!timers.give(tick) && timers.due(tick).is_none(), "cleared");
     }
 }

@@ -1,5 +1,6 @@
 //! The `tidings` binary: the library's first user.
 
+mod access;
 mod bench;
 mod cli;
 mod daemon;

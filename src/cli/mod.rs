@@ -1,8 +1,11 @@
 //! The command line: flags, checked settings, run.
 
 mod bench;
+mod check;
+mod init;
 mod log;
 mod serve;
+mod token;
 
 use std::process::ExitCode;
 
@@ -23,6 +26,9 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::ServeFlags),
+    Init(init::Init),
+    Check(check::Check),
+    Token(token::TokenFlags),
     /// Put load on a WebSocket or HTTP server and measure it
     Bench(bench::Bench),
 }
@@ -34,6 +40,9 @@ pub fn run() -> ExitCode {
     cli.log.start();
     let result = match cli.command {
         Command::Serve(flags) => flags.run(),
+        Command::Init(init) => init.run(),
+        Command::Check(check) => Ok(check.run()),
+        Command::Token(flags) => flags.run(),
         Command::Bench(bench) => bench.run(),
     };
     result.unwrap_or_else(|error| {

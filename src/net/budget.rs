@@ -37,6 +37,14 @@ impl OutboxBudget {
         self.bytes() > self.bytes_max
     }
 
+    /// What one of so many reactors may fill before it has to look for slow readers of its own.
+    ///
+    /// When the budget is exceeded, at least one has more than that.
+    #[must_use]
+    pub fn share_of(&self, reactors: usize) -> usize {
+        self.bytes_max / reactors.max(1)
+    }
+
     pub(crate) fn add(&self, bytes: usize) {
         self.bytes.fetch_add(bytes, Relaxed);
     }

@@ -85,6 +85,8 @@ pub enum Command {
     ClearTimer(u64),
     /// Take no more connections, answer what is under way, close everything.
     Drain,
+    /// For reactor 0: another reactor has ended.
+    PeerEnded,
     /// Cut what is still open, and end.
     Stop,
 }
@@ -170,5 +172,51 @@ impl Outgoing {
             commands: std::mem::take(&mut self.commands),
             frames: self.frames.split().freeze(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BufMut;
+
+    use super::*;
+
+    fn frames_of(batch: &CommandBatch) -> Vec<(u64, &[u8])> {
+        let pushes = batch.commands.iter().filter_map(|command| match command {
+            Command::Push { fd, start, end } => {
+                Some((fd.0, &batch.frames[*start as usize..*end as usize]))
+            }
+            _ => None,
+        });
+        pushes.collect()
+    }
+
+    #[test]
+    fn pushes_in_a_row_to_one_connection_become_one() {
+        let mut outgoing = Outgoing::default();
+        for (fd, frame) in [(1, "a"), (1, "b"), (2, "c"), (1, "d")] {
+            outgoing.push(Fd(fd), |frames| frames.put_slice(frame.as_bytes()));
+            assert_eq!(outgoing.last_pushed(), Some(Fd(fd)));
+        }
+        outgoing.put(Command::Drain);
+        assert_eq!((outgoing.last_pushed(), outgoing.frame_bytes()), (None, 4));
+        outgoing.push(Fd(1), |frames| frames.put_slice(b"e"));
+        let batch = outgoing.take();
+        let expected: [(u64, &[u8]); 4] = [(1, b"ab"), (2, b"c"), (1, b"d"), (1, b"e")];
+        assert_eq!(frames_of(&batch), expected);
+        assert_eq!(batch.commands.len(), 5, "what stood between still does");
+    }
+
+    #[test]
+    fn what_was_taken_is_not_taken_again() {
+        let mut outgoing = Outgoing::default();
+        outgoing.push(Fd(1), |frames| frames.put_slice(b"first"));
+        let first = outgoing.take();
+        assert!(outgoing.is_empty() && outgoing.frame_bytes() == 0);
+        outgoing.push(Fd(1), |frames| frames.put_slice(b"second"));
+        let second = outgoing.take();
+        assert_eq!(frames_of(&first), [(1, &b"first"[..])]);
+        assert_eq!(frames_of(&second), [(1, &b"second"[..])]);
+        assert_eq!(second.size(), 6 + size_of::<Command>());
     }
 }

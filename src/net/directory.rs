@@ -21,7 +21,7 @@ type Entries = HashMap<u64, Entry, foldhash::fast::FixedState>;
 pub struct Entry {
     /// Where the reactor keeps it.
     pub(crate) slot: u32,
-    /// Whether the handshake is done and no Close was seen.
+    /// Whether the handshake is done and no Close was seen or sent.
     pub established: bool,
     /// The other end.
     pub peer: SocketAddr,
@@ -108,6 +108,12 @@ impl Directory {
         }
     }
 
+    pub(crate) fn unestablish(&self, fd: Fd) {
+        if let Some(entry) = self.write().get_mut(&fd.0) {
+            entry.established = false;
+        }
+    }
+
     pub(crate) fn remove(&self, fd: Fd) {
         let mut entries = self.write();
         entries.remove(&fd.0);
@@ -138,5 +144,80 @@ pub(crate) struct SlotsByFd<'a>(RwLockReadGuard<'a, Entries>);
 impl SlotsByFd<'_> {
     pub(crate) fn slot_of(&self, fd: Fd) -> Option<u32> {
         self.0.get(&fd.0).map(|entry| entry.slot)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(fds: &[u64]) -> Directory {
+        let directory = Directory::default();
+        for &fd in fds {
+            let entry = Entry {
+                slot: fd as u32 + 100,
+                established: false,
+                peer: ([127, 0, 0, 1], 1).into(),
+                connected_at: SystemTime::UNIX_EPOCH,
+                user: None,
+            };
+            directory.insert(Fd(fd), entry);
+        }
+        directory
+    }
+
+    #[test]
+    fn a_connection_is_found_from_its_first_to_its_last_moment() {
+        let directory = with(&[1, 2]);
+        assert!(directory.exists(Fd(1)) && !directory.is_established(Fd(1)));
+        directory.establish(Fd(1));
+        assert!(directory.is_established(Fd(1)) && !directory.is_established(Fd(2)));
+        assert_eq!(directory.slots().slot_of(Fd(2)), Some(102));
+        directory.remove(Fd(1));
+        directory.establish(Fd(1));
+        assert!(!directory.exists(Fd(1)) && directory.find(Fd(1)).is_none());
+        assert_eq!(directory.slots().slot_of(Fd(1)), None);
+    }
+
+    #[test]
+    fn a_connection_has_one_user_at_a_time() {
+        let directory = with(&[1]);
+        let (ann, bob) = (Arc::from("ann"), Arc::from("bob"));
+        let not_open = Err(BindError::NotEstablished(Fd(1)));
+        assert_eq!(directory.bind(Fd(1), &ann), not_open);
+        directory.establish(Fd(1));
+        assert_eq!(directory.bind(Fd(1), &ann), Ok(()));
+        assert_eq!(directory.bind(Fd(1), &ann), Ok(()), "again");
+        let other = Err(BindError::BoundToAnother(Fd(1)));
+        assert_eq!(directory.bind(Fd(1), &bob), other);
+        assert_eq!(directory.unbind(Fd(1)), Some(ann));
+        assert_eq!(directory.unbind(Fd(1)), None);
+        assert_eq!(directory.bind(Fd(1), &bob), Ok(()));
+        let nobody = Err(BindError::NotEstablished(Fd(2)));
+        assert_eq!(directory.bind(Fd(2), &bob), nobody);
+    }
+
+    #[test]
+    fn a_page_starts_after_the_last_one() {
+        let directory = with(&[3, 1, 9, 5]);
+        let mut fds = Vec::new();
+        directory.collect_after(Fd(3), &mut fds);
+        fds.sort_unstable_by_key(|fd| fd.0);
+        assert_eq!(fds, [Fd(5), Fd(9)]);
+    }
+
+    #[test]
+    fn a_crowd_that_left_leaves_no_table_behind() {
+        let fds: Vec<u64> = (0..1_000).collect();
+        let directory = with(&fds);
+        for fd in fds {
+            directory.remove(Fd(fd));
+        }
+        assert_eq!(directory.read().capacity(), 0);
+    }
+
+    #[test]
+    fn an_entry_is_small() {
+        assert!(size_of::<Entry>() <= 80, "{}", size_of::<Entry>());
     }
 }

@@ -5,7 +5,7 @@
 
 use std::io::{self, IoSlice};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use slab::Slab;
 
 use crate::proto::websocket::frame_boundary_at_or_after;
@@ -51,6 +51,10 @@ pub(crate) struct Arena {
 }
 
 impl Arena {
+    fn next_of(&self, key: u32) -> u32 {
+        self.pieces[key as usize].next
+    }
+
     /// Gives memory back after a crowd was served.
     pub(crate) fn trim(&mut self) {
         if self.pieces.is_empty() && self.pieces.capacity() > 4_096 {
@@ -64,8 +68,8 @@ impl Arena {
 pub(crate) struct Outbox {
     head: u32,
     tail: u32,
-    /// The first piece that came since the last [`Outbox::settle`].
-    unsettled: u32,
+    /// The last piece that [`Outbox::settle`] has seen; what came since stands behind it.
+    settled: u32,
     /// Bytes of the first piece that are written.
     sent: u32,
     /// Bytes still to write.
@@ -88,7 +92,7 @@ impl Outbox {
         Self {
             head: NONE,
             tail: NONE,
-            unsettled: NONE,
+            settled: NONE,
             sent: 0,
             bytes: 0,
             counted: 0,
@@ -98,6 +102,11 @@ impl Outbox {
     /// Bytes that this peer still has to get.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// The same with what is written of the first piece, which stays in memory until all of it is.
+    pub(crate) fn kept(&self) -> usize {
+        self.bytes + self.sent as usize
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -132,9 +141,6 @@ impl Outbox {
             arena.pieces[self.tail as usize].next = key;
         }
         self.tail = key;
-        if self.unsettled == NONE {
-            self.unsettled = key;
-        }
     }
 
     /// Writes as much as `write` takes, in as few calls as can be.
@@ -198,8 +204,8 @@ impl Outbox {
         if piece.counted {
             self.counted -= piece.bytes.len();
         }
-        if self.unsettled == self.head {
-            self.unsettled = piece.next;
+        if self.settled == self.head {
+            self.settled = NONE;
         }
         self.head = piece.next;
         self.sent = 0;
@@ -211,38 +217,39 @@ impl Outbox {
     /// After a write attempt left something: copies what came since the last time out of its
     /// batch, so that a few bytes don't keep the whole batch in memory, and counts it.
     pub(crate) fn settle(&mut self, arena: &mut Arena) {
-        let mut key = self.unsettled;
-        while key != NONE {
+        while let Some(key) = self.first_unsettled(arena) {
             let piece = &arena.pieces[key as usize];
             let begun = key == self.head && self.sent > 0;
-            key = match piece.content {
+            self.settled = match piece.content {
                 Content::Http | Content::Whole => self.count(arena, key),
-                Content::Shared if begun || piece.bytes.len() > COPIED_BYTES_MAX => piece.next,
+                Content::Shared if begun || piece.bytes.len() > COPIED_BYTES_MAX => key,
                 Content::Shared | Content::Own => self.copy_run(arena, key),
             };
         }
-        self.unsettled = NONE;
+    }
+
+    fn first_unsettled(&self, arena: &Arena) -> Option<u32> {
+        let key = match self.settled {
+            NONE => self.head,
+            settled => arena.pieces[settled as usize].next,
+        };
+        (key != NONE).then_some(key)
     }
 
     fn count(&mut self, arena: &mut Arena, key: u32) -> u32 {
         let piece = &mut arena.pieces[key as usize];
         piece.counted = true;
         self.counted += piece.bytes.len();
-        piece.next
+        key
     }
 
-    /// Joins the frames from `first` on into one piece of its own; returns what follows it.
+    /// Joins the frames from `first` on into one piece of its own, which may be the one before
+    /// them: a slow reader of small messages mustn't cost a piece for each. Returns that piece.
     fn copy_run(&mut self, arena: &mut Arena, first: u32) -> u32 {
-        let piece = &arena.pieces[first as usize];
-        let sent = if first == self.head {
-            self.sent as usize
-        } else {
-            0
+        let (joined, mut run, mut next) = match self.open_run(arena) {
+            Some(run) => (self.settled, run, first),
+            None => (first, self.start_run(arena, first), arena.next_of(first)),
         };
-        // Where a frame begins must stay known, so the one under way is kept from its start.
-        let start = frame_start_at_or_before(&piece.bytes, sent);
-        let mut run = piece.bytes[start..].to_vec();
-        let mut next = piece.next;
         while next != NONE && run.len() < JOINED_BYTES_MAX {
             let piece = &arena.pieces[next as usize];
             let copied = match piece.content {
@@ -256,41 +263,74 @@ impl Outbox {
             run.extend_from_slice(&piece.bytes);
             next = arena.pieces.remove(next as usize).next;
         }
-        if first == self.head {
-            self.sent = (sent - start) as u32;
-        }
         if next == NONE {
-            self.tail = first;
+            self.tail = joined;
         }
-        let piece = &mut arena.pieces[first as usize];
-        *piece = Piece {
-            bytes: Bytes::from(run),
+        arena.pieces[joined as usize] = Piece {
+            bytes: run.freeze(),
             next,
             content: Content::Own,
             counted: false,
         };
-        self.count(arena, first)
+        self.count(arena, joined)
     }
 
-    /// Drops all frames that aren't begun; the one under way will be finished.
-    pub(crate) fn drop_unstarted(&mut self, arena: &mut Arena) {
-        let kept = self.begun(arena);
-        self.clear(arena);
-        if let Some((rest, content)) = kept {
-            self.push(arena, rest, content);
+    /// The piece that was settled last, to go on with it, if it was joined here and has room.
+    fn open_run(&mut self, arena: &mut Arena) -> Option<BytesMut> {
+        let piece = arena.pieces.get_mut(self.settled as usize)?;
+        if piece.content != Content::Own || piece.bytes.len() >= JOINED_BYTES_MAX {
+            return None;
+        }
+        let size = piece.bytes.len();
+        match std::mem::take(&mut piece.bytes).try_into_mut() {
+            Ok(run) => {
+                self.counted -= size;
+                Some(run)
+            }
+            Err(bytes) => {
+                piece.bytes = bytes;
+                None
+            }
         }
     }
 
-    /// What is left of the frame that was written in part.
-    fn begun(&self, arena: &Arena) -> Option<(Bytes, Content)> {
-        let piece = arena.pieces.get(self.head as usize)?;
-        let sent = self.sent as usize;
-        let end = match piece.content {
-            Content::Http => piece.bytes.len(),
-            _ if sent == 0 => 0,
-            _ => frame_boundary_at_or_after(&piece.bytes, sent),
-        };
-        (end > sent).then(|| (piece.bytes.slice(sent..end), Content::Http))
+    /// A copy of one piece. Where a frame begins must stay known, so of those that are partly
+    /// written the one under way is kept from its start.
+    fn start_run(&mut self, arena: &Arena, first: u32) -> BytesMut {
+        let frames = &arena.pieces[first as usize].bytes;
+        if first != self.head {
+            return BytesMut::from(&frames[..]);
+        }
+        let start = frame_start_at_or_before(frames, self.sent as usize);
+        self.sent -= start as u32;
+        BytesMut::from(&frames[start..])
+    }
+
+    /// Drops all frames that aren't begun; what comes before them, and the one under way, stays.
+    pub(crate) fn drop_unstarted(&mut self, arena: &mut Arena) {
+        let kept = self.started(arena);
+        self.clear(arena);
+        for bytes in kept {
+            self.push(arena, bytes, Content::Http);
+        }
+    }
+
+    /// What is left of the frame that was written in part, or of HTTP: the 101 and the answers
+    /// before it stand before all frames.
+    fn started(&self, arena: &Arena) -> Vec<Bytes> {
+        let (mut kept, mut key, mut sent) = (Vec::new(), self.head, self.sent as usize);
+        while let Some(piece) = arena.pieces.get(key as usize) {
+            let end = match piece.content {
+                Content::Http => piece.bytes.len(),
+                _ => frame_boundary_at_or_after(&piece.bytes, sent),
+            };
+            kept.push(piece.bytes.slice(sent..end));
+            if piece.content != Content::Http {
+                break;
+            }
+            (key, sent) = (piece.next, 0);
+        }
+        kept
     }
 
     pub(crate) fn clear(&mut self, arena: &mut Arena) {
@@ -315,110 +355,4 @@ fn frame_start_at_or_before(frames: &[u8], position: usize) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::proto::websocket::{MessageKind, encode_message};
-
-    fn frame(size: usize, fill: u8) -> Vec<u8> {
-        let mut frame = Vec::new();
-        encode_message(&mut frame, MessageKind::Binary, &vec![fill; size]);
-        frame
-    }
-
-    /// A socket that takes `room` bytes and then no more.
-    fn take<'a>(
-        room: usize,
-        wire: &'a mut Vec<u8>,
-    ) -> impl FnMut(&[IoSlice<'_>]) -> io::Result<usize> + 'a {
-        let mut left = room;
-        move |slices| {
-            let before = wire.len();
-            for slice in slices {
-                let part = &slice[..left.min(slice.len())];
-                wire.extend_from_slice(part);
-                left -= part.len();
-            }
-            if wire.len() == before {
-                Err(io::ErrorKind::WouldBlock.into())
-            } else {
-                Ok(wire.len() - before)
-            }
-        }
-    }
-
-    fn filled(arena: &mut Arena) -> (Outbox, Vec<u8>) {
-        let (mut outbox, mut all) = (Outbox::new(), Vec::new());
-        for (size, content) in [
-            (3, Content::Own),
-            (200, Content::Own),
-            (10, Content::Shared),
-            (900, Content::Shared),
-            (5, Content::Own),
-            (2_000, Content::Whole),
-            (70_000, Content::Own),
-        ] {
-            let bytes = frame(size, size as u8);
-            all.extend_from_slice(&bytes);
-            outbox.push(arena, Bytes::from(bytes), content);
-        }
-        (outbox, all)
-    }
-
-    #[test]
-    fn whatever_the_socket_takes_the_bytes_come_whole_and_in_order() {
-        for room in (1..1_200).step_by(7) {
-            let (mut arena, mut wire) = (Arena::default(), Vec::new());
-            let (mut outbox, all) = filled(&mut arena);
-            while outbox.flush(&mut arena, take(room, &mut wire)).unwrap() == Flushed::Waits {
-                outbox.settle(&mut arena);
-                assert_eq!(outbox.bytes(), all.len() - wire.len());
-            }
-            assert!(wire == all && arena.pieces.is_empty(), "room {room}");
-            assert_eq!((outbox.bytes(), outbox.counted()), (0, 0));
-        }
-    }
-
-    #[test]
-    fn pieces_that_wait_are_copied_and_counted_unless_they_are_large_and_shared() {
-        let mut arena = Arena::default();
-        let (mut outbox, all) = filled(&mut arena);
-        outbox.settle(&mut arena);
-        assert_eq!(outbox.counted(), all.len() - frame(900, 0).len());
-        assert_eq!(
-            arena.pieces.len(),
-            5,
-            "joined where they stand side by side"
-        );
-        outbox.clear(&mut arena);
-        assert_eq!(
-            (outbox.counted(), outbox.bytes(), arena.pieces.len()),
-            (0, 0, 0)
-        );
-    }
-
-    #[test]
-    fn dropping_what_is_not_begun_ends_on_a_frame_boundary() {
-        for sent in 0..1_200 {
-            for settled in [false, true] {
-                let (mut arena, mut wire) = (Arena::default(), Vec::new());
-                let (mut outbox, all) = filled(&mut arena);
-                if sent > 0 {
-                    outbox.flush(&mut arena, take(sent, &mut wire)).unwrap();
-                }
-                if settled {
-                    outbox.settle(&mut arena);
-                }
-                outbox.drop_unstarted(&mut arena);
-                outbox
-                    .flush(&mut arena, take(usize::MAX, &mut wire))
-                    .unwrap();
-                assert_eq!(
-                    wire.len(),
-                    frame_boundary_at_or_after(&all, sent),
-                    "sent {sent}"
-                );
-                assert!(all.starts_with(&wire));
-            }
-        }
-    }
-}
+mod tests;

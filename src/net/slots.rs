@@ -81,6 +81,9 @@ pub(super) struct Slot {
     pub(super) opened: bool,
     /// The peer's end was announced: read until it comes.
     pub(super) peer_ended: bool,
+    /// Bytes of its messages that may not be handled yet, and the batch that has the last of them.
+    pub(super) asked: usize,
+    pub(super) asked_in: u64,
     /// Counted among those whose outbox holds something.
     pub(super) backlogged: bool,
     /// What this outbox holds of the server's budget.
@@ -171,5 +174,71 @@ impl Index<u32> for Slots {
 impl IndexMut<u32> for Slots {
     fn index_mut(&mut self, index: u32) -> &mut Slot {
         &mut self.slots[index as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    fn slot() -> Slot {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        Slot {
+            socket: TcpStream::connect(address).unwrap(),
+            fd: Fd(7),
+            connection: Connection::new(Tick(0), 0),
+            outbox: Outbox::new(),
+            timer: None,
+            armed: Tick::NEVER,
+            stalled: Tick::NEVER,
+            cut_at: Tick::NEVER,
+            phase: Phase::Live,
+            reading: Reading::Drained,
+            dirty: false,
+            opened: false,
+            peer_ended: false,
+            backlogged: false,
+            budgeted: 0,
+            asked: 0,
+            asked_in: 0,
+        }
+    }
+
+    #[test]
+    fn an_id_finds_its_own_connection_and_never_the_next_one_of_the_slot() {
+        let mut slots = Slots::default();
+        let announced = slots.next_id();
+        let first = slots.insert(slot());
+        assert_eq!(announced, first);
+        let second = slots.insert(slot());
+        assert!(slots.find(first).is_some() && slots.find(second).is_some());
+        slots.remove(first.index);
+        assert!(slots.find(first).is_none() && slots.find(second).is_some());
+        let third = slots.insert(slot());
+        assert_eq!(third.index, first.index, "the slot is used again");
+        assert!(slots.find(first).is_none() && slots.find(third).is_some());
+        assert_eq!(slots.id_of(third.index), third);
+    }
+
+    #[test]
+    fn a_token_says_the_whole_id_and_never_one_of_the_reactors_own() {
+        for (index, generation) in [(0, 0), (5, 7), (u32::MAX, u32::MAX - 2)] {
+            let id = SlotId { index, generation };
+            assert_eq!(SlotId::from_token(id.token()), id);
+        }
+        let mut slots = Slots::default();
+        let id = slots.insert(slot());
+        slots.generations[id.index as usize] = u32::MAX - 2;
+        slots.remove(id.index);
+        assert_eq!(slots.next_id().generation, 0, "the last one is left out");
+    }
+
+    #[test]
+    fn a_slot_is_small() {
+        // An idle connection must cost less than 768 bytes in all.
+        assert!(size_of::<Slot>() <= 232, "{}", size_of::<Slot>());
     }
 }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::handle::{Handle, TASK_PROCESS, WorkerHandle};
 use super::handlers::Handlers;
-use super::life::{Life, Outcome};
+use super::life::{Life, Outcome, Stoppable};
 use super::message::{Frame, Request};
 use super::process::{self, Process, TaskId};
 use super::responder::Responder;
@@ -264,7 +264,10 @@ impl Builder {
         self
     }
 
-    /// A worker ends; called on its thread with its number.
+    /// A worker ends; called on its thread with its number, after all other callbacks of it.
+    ///
+    /// Where there are no workers, number 0 is told on the main thread, which has run what the
+    /// processes still sent.
     #[must_use]
     pub fn on_worker_stop(
         mut self,
@@ -290,10 +293,7 @@ impl Builder {
     ///
     /// [`ServerError`]: it can't start. What a stop had to cut is no error but in the outcome.
     pub fn run(self) -> Result<Outcome, ServerError> {
-        let (life, _) = self.prepare()?;
-        let life = life
-            .with_signals()
-            .map_err(ServerError::system("watch for signals"))?;
+        let (life, _) = self.prepare(Stoppable::BySignals)?;
         Ok(life.run())
     }
 
@@ -306,7 +306,7 @@ impl Builder {
     pub fn start(self) -> Result<Running, ServerError> {
         // Made on the thread that runs it, since the processes die with that one.
         let (sender, receiver) = crossbeam_channel::bounded(1);
-        let main = move || match self.prepare() {
+        let main = move || match self.prepare(Stoppable::ByHandle) {
             Ok((life, handle)) => {
                 drop(sender.send(Ok(handle)));
                 Some(life.run())
@@ -329,7 +329,7 @@ impl Builder {
 
     /// Checks everything, binds the addresses, starts processes and threads. In a process of the
     /// server it runs that one and doesn't return.
-    fn prepare(mut self) -> Result<(Life, Handle), ServerError> {
+    fn prepare(mut self, stoppable: Stoppable) -> Result<(Life, Handle), ServerError> {
         if let Some(process) = process::entered().map_err(ServerError::system("enter a process"))? {
             self.enter(process)?;
         }
@@ -347,7 +347,7 @@ impl Builder {
         )?;
         within("reactors", self.reactors, 1, REACTORS_MAX)?;
         within("workers", self.workers, 0, WORKERS_MAX)?;
-        Life::start(self)
+        Life::start(self, stoppable)
     }
 
     fn enter(&mut self, process: Process) -> Result<(), ServerError> {

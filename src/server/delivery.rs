@@ -1,6 +1,7 @@
 //! How the commands of a handle travel: at once, or with the batch that is being handled.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 
 use super::message::Message;
 use super::shared::Shared;
@@ -47,29 +48,40 @@ impl Delivery for AtOnce {
 #[derive(Debug)]
 pub struct PerBatch {
     outgoing: RefCell<Vec<Outgoing>>,
+    /// The reactor on whose thread the callbacks run, if they do.
+    own: Option<usize>,
+    /// Batches for that one that are full. In its mailbox they would be overtaken by what follows.
+    own_full: RefCell<VecDeque<CommandBatch>>,
 }
 
 impl PerBatch {
-    pub(super) fn new(reactors: usize) -> Self {
+    pub(super) fn new(reactors: usize, own: Option<usize>) -> Self {
         Self {
+            own,
+            own_full: RefCell::default(),
             outgoing: RefCell::new((0..reactors).map(|_| Outgoing::default()).collect()),
         }
     }
 
-    /// Takes what gathered for one reactor.
-    pub(super) fn take(&self, reactor: usize) -> Option<CommandBatch> {
+    /// Takes the next batch of what gathered for the own reactor.
+    pub(super) fn take_own(&self) -> Option<CommandBatch> {
+        let full = self.own_full.borrow_mut().pop_front();
+        full.or_else(|| self.take(self.own?))
+    }
+
+    fn take(&self, reactor: usize) -> Option<CommandBatch> {
         let outgoing = &mut self.outgoing.borrow_mut()[reactor];
         (!outgoing.is_empty()).then(|| outgoing.take())
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.outgoing.borrow().iter().all(Outgoing::is_empty)
+        self.own_full.borrow().is_empty() && self.outgoing.borrow().iter().all(Outgoing::is_empty)
     }
 
-    /// Sends everything, but to the reactor `except`.
-    pub(super) fn flush(&self, shared: &Shared, except: Option<usize>) {
+    /// Sends everything that isn't for the own reactor.
+    pub(super) fn flush(&self, shared: &Shared) {
         for (reactor, outgoing) in self.outgoing.borrow_mut().iter_mut().enumerate() {
-            if !outgoing.is_empty() && Some(reactor) != except {
+            if !outgoing.is_empty() && Some(reactor) != self.own {
                 shared.send(reactor, outgoing.take());
             }
         }
@@ -96,7 +108,11 @@ impl Delivery for PerBatch {
             });
         }
         if outgoing.frame_bytes() > BATCH_BYTES_MAX {
-            shared.send(fd.reactor(), outgoing.take());
+            if self.own == Some(fd.reactor()) {
+                self.own_full.borrow_mut().push_back(outgoing.take());
+            } else {
+                shared.send(fd.reactor(), outgoing.take());
+            }
         }
     }
 

@@ -11,7 +11,7 @@ use super::shared::Shared;
 use super::stats::Stats;
 use super::timers::{TimerCallback, TimerId, Times};
 use crate::net::Fd;
-use crate::net::command::Command;
+use crate::net::command::{Command, CommandBatch};
 use crate::net::directory::BindError;
 use crate::proto::websocket::close_code_may_be_sent;
 
@@ -268,7 +268,9 @@ impl<D: Delivery> Handle<D> {
 
     /// Ends a timer; whether it was still to fire.
     pub fn clear(&self, timer: TimerId) -> bool {
-        self.put(0, Command::ClearTimer(timer.0));
+        // The same way as its start, so behind it.
+        let clear = Command::ClearTimer(timer.0);
+        self.shared.send(0, CommandBatch::of(clear));
         self.shared.timers.remove(timer)
     }
 
@@ -300,14 +302,13 @@ impl<D: Delivery> Handle<D> {
     fn start_timer(&self, times: Times, after_ms: u64, callback: TimerCallback) -> TimerId {
         let timer = self.shared.timers.add(times, callback);
         let repeats = times == Times::UntilCleared;
-        self.put(
-            0,
-            Command::StartTimer {
-                timer: timer.0,
-                after_ms,
-                repeats,
-            },
-        );
+        let start = Command::StartTimer {
+            timer: timer.0,
+            after_ms,
+            repeats,
+        };
+        // At once: whoever learns the timer's name may clear it, and that must come later.
+        self.shared.send(0, CommandBatch::of(start));
         timer
     }
 

@@ -5,13 +5,12 @@
 //! they were given, then the workers run what came back, and end.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::Receiver;
 use mio::{Events, Interest, Poll, Token, Waker};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
@@ -20,19 +19,12 @@ use super::builder::{Builder, ServerError};
 use super::delivery::{AtOnce, PerBatch};
 use super::handle::Handle;
 use super::handlers::{Handlers, call};
-use super::owners::{Inline, ToWorkers};
 use super::process::{ProcessEvent, ProcessSpec, Supervisor};
 use super::runner::{Job, Runner};
-use super::settings::ServerSettings;
 use super::shared::{MainThread, Shared};
-use super::timers::Timers;
-use super::worker::{WorkerInbox, work, worker_queue};
-use crate::net::budget::OutboxBudget;
+use super::threads::{Start, share};
 use crate::net::command::{Command, CommandBatch};
-use crate::net::mailbox::{Receiver as MailboxReceiver, mailbox};
-use crate::net::marks::Gauge;
-use crate::net::reactor::{self, Gate, Owner, Reactor, ReactorLimits, ReactorParts};
-use crate::net::{Listener, listen};
+use crate::net::listen;
 
 const WAKER: Token = Token(0);
 const SIGNALS: Token = Token(1);
@@ -95,8 +87,20 @@ pub(super) struct Life {
     outcome: Outcome,
 }
 
+/// What ends a server beside [`Handle::stop`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stoppable {
+    /// SIGTERM and SIGINT do too.
+    BySignals,
+    /// Nothing does.
+    ByHandle,
+}
+
 impl Life {
-    pub(super) fn start(builder: Builder) -> Result<(Self, Handle), ServerError> {
+    pub(super) fn start(
+        builder: Builder,
+        stoppable: Stoppable,
+    ) -> Result<(Self, Handle), ServerError> {
         let Builder {
             addresses,
             reactors,
@@ -117,6 +121,11 @@ impl Life {
 
         let poll = Poll::new().map_err(system("make a poll"))?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER).map_err(system("make a waker"))?);
+        // Before anything is to be seen of the server: whoever waits for that may send a signal next.
+        let signals = match stoppable {
+            Stoppable::BySignals => Some(watch(&poll).map_err(system("watch for signals"))?),
+            Stoppable::ByHandle => None,
+        };
         let specs: io::Result<Vec<_>> = processes
             .iter()
             .map(|(name, _)| ProcessSpec::new(name))
@@ -144,8 +153,8 @@ impl Life {
         )?;
 
         let handlers = Arc::new(handlers);
-        let runner = |id| {
-            let handle = Handle::new(Arc::clone(&shared), PerBatch::new(reactors));
+        let runner = |id, own| {
+            let handle = Handle::new(Arc::clone(&shared), PerBatch::new(reactors, own));
             Runner::new(handle, Arc::clone(&handlers), id)
         };
         let start = Start {
@@ -154,7 +163,7 @@ impl Life {
             gate,
             jobs: &inline_jobs,
         };
-        let main_runner = runner(0);
+        let main_runner = runner(0, None);
         supervisor
             .start(poll.registry(), PROCESSES_FIRST)
             .map_err(system("start the processes"))?;
@@ -173,7 +182,7 @@ impl Life {
         let handle = Handle::new(Arc::clone(&shared), AtOnce);
         let life = Self {
             poll,
-            signals: None,
+            signals,
             supervisor,
             shared,
             handlers,
@@ -185,16 +194,6 @@ impl Life {
             outcome: Outcome::default(),
         };
         Ok((life, handle))
-    }
-
-    /// Has SIGTERM and SIGINT stop the server.
-    pub(super) fn with_signals(mut self) -> io::Result<Self> {
-        let mut signals = Signals::new([SIGTERM, SIGINT])?;
-        self.poll
-            .registry()
-            .register(&mut signals, SIGNALS, Interest::READABLE)?;
-        self.signals = Some(signals);
-        Ok(self)
     }
 
     /// Runs until the end.
@@ -370,10 +369,18 @@ impl Life {
                     self.outcome.threads_stuck += 1;
                 }
             }
+            if self.shared.workers.is_empty() {
+                // In place of reactor 0, whose last jobs it has run.
+                self.runner.stop();
+            }
         }
         for counters in &self.shared.counters {
             self.outcome.connections_cut += counters.cut.get();
             self.outcome.requests_unanswered += counters.unanswered.get();
+            if self.outcome.is_forced {
+                // As of each reactor's last turn; nobody asks the reactors any more.
+                self.outcome.connections_cut += counters.slots.get();
+            }
         }
         if let Some(on_shutdown) = &self.handlers.on_shutdown {
             call("on_shutdown", None, on_shutdown);
@@ -400,217 +407,9 @@ impl Life {
     }
 }
 
-/// What belongs to one reactor and isn't shared.
-struct ReactorPiece {
-    poll: Poll,
-    mailbox: MailboxReceiver<CommandBatch>,
-}
-
-/// What the threads take with them.
-struct Pieces {
-    reactors: Vec<ReactorPiece>,
-    inboxes: Vec<WorkerInbox>,
-}
-
-fn share(
-    reactors: usize,
-    workers: usize,
-    settings: &ServerSettings,
-    supervisor: &Supervisor,
-    main: MainThread,
-    inline_jobs: Sender<Job>,
-    addresses: Vec<SocketAddr>,
-) -> Result<(Arc<Shared>, Pieces), ServerError> {
-    let system = ServerError::system;
-    let (mut mailboxes, mut gauges) = (Vec::new(), Vec::new());
-    let mut reactor_pieces = Vec::new();
-    for _ in 0..reactors {
-        let poll = Poll::new().map_err(system("make a poll"))?;
-        let waker = Waker::new(poll.registry(), reactor::WAKER).map_err(system("make a waker"))?;
-        let gauge = Arc::new(Gauge::new(settings.mailbox));
-        let wake = move || {
-            if let Err(error) = waker.wake() {
-                tracing::error!(%error, "a reactor can't be woken");
-            }
-        };
-        let (sender, receiver) = mailbox(Some(Arc::clone(&gauge)), wake);
-        gauges.push(gauge);
-        mailboxes.push(sender);
-        reactor_pieces.push(ReactorPiece {
-            poll,
-            mailbox: receiver,
-        });
-    }
-    let (queues, inboxes) = (0..workers)
-        .map(|_| worker_queue(Gauge::new(settings.worker_queue)))
-        .unzip();
-    let links = supervisor.stats().into_iter().filter_map(|stats| {
-        let link = supervisor.link(&stats.name)?;
-        Some((stats.name, link))
-    });
-    let shared = Arc::new(Shared {
-        mailboxes,
-        gauges: gauges.into(),
-        directories: (0..reactors).map(|_| Arc::default()).collect(),
-        counters: (0..reactors).map(|_| Arc::default()).collect(),
-        budget: OutboxBudget::new(settings.outbox_bytes_total_max),
-        workers: queues,
-        inline_jobs,
-        timers: Timers::default(),
-        processes: links.collect(),
-        main,
-        started: Instant::now(),
-        addresses,
-    });
-    Ok((
-        shared,
-        Pieces {
-            reactors: reactor_pieces,
-            inboxes,
-        },
-    ))
-}
-
-/// Starts the threads.
-struct Start<'a> {
-    shared: &'a Arc<Shared>,
-    limits: Arc<ReactorLimits>,
-    gate: Arc<Gate>,
-    jobs: &'a Receiver<Job>,
-}
-
-impl Start<'_> {
-    fn workers(
-        &self,
-        inboxes: Vec<WorkerInbox>,
-        runner: impl Fn(usize) -> Runner,
-    ) -> io::Result<Vec<JoinHandle<()>>> {
-        let mut threads = Vec::new();
-        for (id, inbox) in inboxes.into_iter().enumerate() {
-            let (runner, ended) = (runner(id), Ended::worker(self.shared));
-            threads.push(spawn(format!("worker-{id}"), move || {
-                let _ended = ended;
-                work(&runner, &inbox);
-            })?);
-        }
-        Ok(threads)
-    }
-
-    fn reactors(
-        &self,
-        pieces: Vec<ReactorPiece>,
-        listeners: Vec<Listener>,
-        runner: impl Fn(usize) -> Runner,
-    ) -> io::Result<Vec<JoinHandle<()>>> {
-        let mut listeners = Some(listeners);
-        let mut threads = Vec::new();
-        for (id, piece) in pieces.into_iter().enumerate() {
-            let listeners = listeners.take().unwrap_or_default();
-            let ended = Ended::reactor(self.shared);
-            let name = format!("reactor-{id}");
-            threads.push(if self.shared.workers.is_empty() {
-                let jobs = (id == 0).then(|| self.jobs.clone());
-                let owner = Inline::new(runner(id), id, jobs);
-                let reactor = Reactor::new(self.parts(id, piece, listeners, owner));
-                spawn(name, move || run_inline(reactor, ended))?
-            } else {
-                let owner = ToWorkers::new(Arc::clone(self.shared));
-                let reactor = Reactor::new(self.parts(id, piece, listeners, owner));
-                spawn(name, move || drop(run(reactor, ended)))?
-            });
-        }
-        Ok(threads)
-    }
-
-    fn parts<O>(
-        &self,
-        id: usize,
-        piece: ReactorPiece,
-        listeners: Vec<Listener>,
-        owner: O,
-    ) -> ReactorParts<O> {
-        ReactorParts {
-            id,
-            poll: piece.poll,
-            mailbox: piece.mailbox,
-            peers: self.shared.mailboxes.clone(),
-            listeners,
-            limits: Arc::clone(&self.limits),
-            gate: Arc::clone(&self.gate),
-            started: self.shared.started,
-            shared: reactor::Shared {
-                directory: Arc::clone(&self.shared.directories[id]),
-                counters: Arc::clone(&self.shared.counters[id]),
-                budget: Arc::clone(&self.shared.budget),
-                mailbox_gauges: Arc::clone(&self.shared.gauges),
-            },
-            owner,
-        }
-    }
-}
-
-fn run_inline(reactor: Reactor<Inline>, ended: Ended) {
-    reactor.owner().runner().start();
-    if let Some((owner, _ended)) = run(reactor, ended) {
-        owner.runner().stop();
-        owner.runner().flush();
-    }
-}
-
-fn run<O: Owner>(reactor: Reactor<O>, ended: Ended) -> Option<(O, Ended)> {
-    match reactor.run() {
-        Ok(owner) => Some((owner, ended)),
-        Err(error) => {
-            tracing::error!(%error, "a reactor can't go on");
-            ended.shared.main.ask_to_stop();
-            None
-        }
-    }
-}
-
-fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
-    std::thread::Builder::new().name(name).spawn(run)
-}
-
-/// Counts a thread out when it ends, however it does.
-struct Ended {
-    shared: Arc<Shared>,
-    kind: ThreadKind,
-}
-
-enum ThreadKind {
-    Reactor,
-    Worker,
-}
-
-impl Ended {
-    fn reactor(shared: &Arc<Shared>) -> Self {
-        Self {
-            shared: Arc::clone(shared),
-            kind: ThreadKind::Reactor,
-        }
-    }
-
-    fn worker(shared: &Arc<Shared>) -> Self {
-        Self {
-            shared: Arc::clone(shared),
-            kind: ThreadKind::Worker,
-        }
-    }
-}
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        let main = &self.shared.main;
-        match self.kind {
-            ThreadKind::Reactor => main.reactors.fetch_sub(1, Ordering::AcqRel),
-            ThreadKind::Worker => main.workers.fetch_sub(1, Ordering::AcqRel),
-        };
-        if std::thread::panicking() {
-            tracing::error!("a thread of the server panicked");
-            main.ask_to_stop();
-        } else {
-            main.wake();
-        }
-    }
+fn watch(poll: &Poll) -> io::Result<Signals> {
+    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    poll.registry()
+        .register(&mut signals, SIGNALS, Interest::READABLE)?;
+    Ok(signals)
 }

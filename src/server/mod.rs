@@ -17,6 +17,7 @@ mod runner;
 mod settings;
 mod shared;
 mod stats;
+mod threads;
 mod timers;
 mod worker;
 

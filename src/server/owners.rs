@@ -22,18 +22,23 @@ const LARGE_BYTES: usize = 16 * 1024;
 /// Hands events to the worker threads: everything of one connection to the same, in order.
 pub(super) struct ToWorkers {
     shared: Arc<Shared>,
+    reactor: usize,
+    /// Batches handed on so far, by worker.
+    given: Vec<u64>,
     /// What gathered this turn, by worker.
     batches: Vec<EventBatch>,
 }
 
 impl ToWorkers {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
-        let batches = shared
-            .workers
-            .iter()
-            .map(|_| EventBatch::default())
-            .collect();
-        Self { shared, batches }
+    pub(super) fn new(shared: Arc<Shared>, reactor: usize) -> Self {
+        let workers = shared.workers.len();
+        let batch = || EventBatch::of(reactor);
+        Self {
+            shared,
+            reactor,
+            given: vec![0; workers],
+            batches: std::iter::repeat_with(batch).take(workers).collect(),
+        }
     }
 
     fn worker_of(&self, fd: Fd) -> usize {
@@ -92,10 +97,20 @@ impl Owner for ToWorkers {
         self.shared.workers[self.worker_of(fd)].gauge.is_pressed()
     }
 
+    fn batch_of(&self, fd: Fd) -> u64 {
+        self.given[self.worker_of(fd)] + 1
+    }
+
+    fn has_handled(&self, fd: Fd, batch: u64) -> bool {
+        self.shared.workers[self.worker_of(fd)].progress[self.reactor].has_reached(batch)
+    }
+
     fn end_turn(&mut self) {
         for (worker, batch) in self.batches.iter_mut().enumerate() {
             if !batch.events.is_empty() {
-                self.shared.workers[worker].give_batch(std::mem::take(batch));
+                let batch = std::mem::replace(batch, EventBatch::of(self.reactor));
+                self.shared.workers[worker].give_batch(batch);
+                self.given[worker] += 1;
             }
         }
     }
@@ -112,18 +127,17 @@ impl Owner for ToWorkers {
 /// Runs the handlers on the reactor's thread, as Swoole's BASE mode does.
 pub(super) struct Inline {
     runner: Runner,
-    reactor: usize,
     /// Jobs of other threads; only reactor 0 takes them.
     jobs: Option<Receiver<Job>>,
 }
 
 impl Inline {
-    pub(super) fn new(runner: Runner, reactor: usize, jobs: Option<Receiver<Job>>) -> Self {
-        Self {
-            runner,
-            reactor,
-            jobs,
-        }
+    pub(super) fn new(runner: Runner, jobs: Option<Receiver<Job>>) -> Self {
+        Self { runner, jobs }
+    }
+
+    pub(super) fn takes_jobs(&self) -> bool {
+        self.jobs.is_some()
     }
 
     pub(super) fn runner(&self) -> &Runner {
@@ -164,12 +178,20 @@ impl Owner for Inline {
         false
     }
 
+    fn batch_of(&self, _: Fd) -> u64 {
+        0
+    }
+
+    fn has_handled(&self, _: Fd, _: u64) -> bool {
+        true
+    }
+
     fn end_turn(&mut self) {
         while let Some(job) = self.jobs.as_ref().and_then(|jobs| jobs.try_recv().ok()) {
             self.runner.job(job);
         }
         let delivery = &self.runner.handle.delivery;
-        delivery.flush(self.runner.handle.shared(), Some(self.reactor));
+        delivery.flush(self.runner.handle.shared());
     }
 
     fn has_pending(&self) -> bool {
@@ -178,6 +200,6 @@ impl Owner for Inline {
     }
 
     fn take_commands(&mut self) -> Option<CommandBatch> {
-        self.runner.handle.delivery.take(self.reactor)
+        self.runner.handle.delivery.take_own()
     }
 }

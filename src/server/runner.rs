@@ -60,7 +60,7 @@ impl Runner {
 
     /// Sends what the callbacks said.
     pub(super) fn flush(&self) {
-        self.handle.delivery.flush(self.handle.shared(), None);
+        self.handle.delivery.flush(self.handle.shared());
     }
 
     pub(super) fn opened(&self, fd: Fd, head: Head) {

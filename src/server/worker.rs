@@ -1,6 +1,7 @@
 //! Worker threads: their queues, what stands in them, their loop.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 
 use crossbeam_channel::{Receiver, Sender};
 use rustix::time::{ClockId, Timespec, clock_gettime};
@@ -14,14 +15,23 @@ use crate::proto::http::Head;
 use crate::proto::websocket::MessageKind;
 
 /// What the workers do for one turn of one reactor.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct EventBatch {
+    reactor: usize,
     pub(super) events: Vec<Event>,
     /// The payloads of the messages, one behind the other.
     pub(super) payloads: Vec<u8>,
 }
 
 impl EventBatch {
+    pub(super) fn of(reactor: usize) -> Self {
+        Self {
+            reactor,
+            events: Vec::new(),
+            payloads: Vec::new(),
+        }
+    }
+
     /// Bytes that it keeps in memory, for the marks of the queue.
     fn size(&self) -> usize {
         let large: usize = self.events.iter().map(Event::size).sum();
@@ -86,6 +96,34 @@ enum Item {
 pub(super) struct WorkerQueue {
     sender: Sender<Item>,
     pub(super) gauge: Arc<Gauge>,
+    /// How far the worker is with the batches of each reactor.
+    pub(super) progress: Arc<[Progress]>,
+}
+
+/// How many batches of one reactor a worker has handled.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    handled: AtomicU64,
+    /// The reactor asked about a batch that wasn't handled.
+    awaited: AtomicBool,
+}
+
+impl Progress {
+    /// Whether `batch` is handled; if not, the next [`Progress::step`] says that it was asked for.
+    pub(super) fn has_reached(&self, batch: u64) -> bool {
+        if self.handled.load(SeqCst) >= batch {
+            return true;
+        }
+        // Said first and looked at again, so that a step in between isn't missed.
+        self.awaited.store(true, SeqCst);
+        self.handled.load(SeqCst) >= batch
+    }
+
+    /// Counts one more; whether the reactor has to be nudged.
+    fn step(&self) -> bool {
+        self.handled.fetch_add(1, SeqCst);
+        self.awaited.load(SeqCst) && self.awaited.swap(false, SeqCst)
+    }
 }
 
 /// The worker's side of a queue.
@@ -93,17 +131,26 @@ pub(super) struct WorkerQueue {
 pub(super) struct WorkerInbox {
     receiver: Receiver<Item>,
     gauge: Arc<Gauge>,
+    progress: Arc<[Progress]>,
 }
 
-pub(super) fn worker_queue(gauge: Gauge) -> (WorkerQueue, WorkerInbox) {
+pub(super) fn worker_queue(gauge: Gauge, reactors: usize) -> (WorkerQueue, WorkerInbox) {
     let (sender, receiver) = crossbeam_channel::unbounded();
     let gauge = Arc::new(gauge);
+    let progress: Arc<[Progress]> = std::iter::repeat_with(Progress::default)
+        .take(reactors)
+        .collect();
     (
         WorkerQueue {
             sender,
             gauge: Arc::clone(&gauge),
+            progress: Arc::clone(&progress),
         },
-        WorkerInbox { receiver, gauge },
+        WorkerInbox {
+            receiver,
+            gauge,
+            progress,
+        },
     )
 }
 
@@ -134,19 +181,24 @@ pub(super) fn work(runner: &Runner, inbox: &WorkerInbox) {
     runner.start();
     runner.flush();
     while let Ok(item) = inbox.receiver.recv() {
-        let (items, bytes) = match item {
+        let (items, bytes, reactor) = match item {
             Item::Batch { batch, bytes } => {
-                let items = batch.events.len();
+                let (items, reactor) = (batch.events.len(), batch.reactor);
                 run_batch(runner, batch);
-                (items, bytes)
+                (items, bytes, Some(reactor))
             }
             Item::Job(job) => {
                 runner.job(job);
-                (1, 0)
+                (1, 0, None)
             }
             Item::Stop => break,
         };
         runner.flush();
+        if let Some(reactor) = reactor
+            && inbox.progress[reactor].step()
+        {
+            runner.handle.shared().mailboxes[reactor].nudge();
+        }
         if inbox.gauge.take(items, bytes) {
             runner.handle.shared().nudge_reactors();
         }
@@ -156,7 +208,9 @@ pub(super) fn work(runner: &Runner, inbox: &WorkerInbox) {
 }
 
 fn run_batch(runner: &Runner, batch: EventBatch) {
-    let EventBatch { events, payloads } = batch;
+    let EventBatch {
+        events, payloads, ..
+    } = batch;
     let mut flushed_at = coarse_now();
     for event in events {
         match event {

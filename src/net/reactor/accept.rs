@@ -1,7 +1,7 @@
 //! New connections: accepting, dealing out, taking in.
 
-use std::io::Write;
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr};
 use std::time::SystemTime;
 
 use mio::Interest;
@@ -34,7 +34,9 @@ impl<O: Owner> Reactor<O> {
                 Accepted::Exhausted(error) => {
                     self.shared.counters.accept_failures.add(1);
                     tracing::warn!(%error, "no descriptor for a new connection; one was refused");
-                    self.set_timer(ACCEPT_RETRY_MS, Due::Accept);
+                    if !std::mem::replace(&mut self.accepts_again, true) {
+                        self.set_timer(ACCEPT_RETRY_MS, Due::Accept);
+                    }
                     return;
                 }
                 Accepted::None => return,
@@ -64,6 +66,9 @@ impl<O: Owner> Reactor<O> {
             self.shared.counters.refused.add(1);
             // A fresh socket's buffer takes these few bytes; if not, the cut says enough.
             let _ = socket.write(OVER_CAPACITY);
+            // Closing with unread input sends a reset, which can eat the answer.
+            let _ = socket.shutdown(Shutdown::Write);
+            let _ = socket.read(&mut self.read_buffer);
             return;
         }
         let id = self.slots.next_id();
@@ -92,6 +97,8 @@ impl<O: Owner> Reactor<O> {
             dirty: false,
             opened: false,
             peer_ended: false,
+            asked: 0,
+            asked_in: 0,
             backlogged: false,
             budgeted: 0,
         });

@@ -8,11 +8,18 @@ use crate::net::slots::Reading;
 use crate::proto::connection::Output;
 use crate::proto::http::Response;
 
+/// Batches of commands that are carried out in one turn; the rest keeps the reactor awake.
+const BATCHES_A_TURN_MAX: usize = 4_096;
+
 impl<O: Owner> Reactor<O> {
-    /// Everything that stands in the mailbox.
+    /// What stands in the mailbox, up to a bound: senders that never rest must not keep the
+    /// reactor from reading and writing.
     pub(super) fn apply_all(&mut self) {
         self.apply_own();
-        while let Some(batch) = self.mailbox.try_recv() {
+        for _ in 0..BATCHES_A_TURN_MAX {
+            let Some(batch) = self.mailbox.try_recv() else {
+                break;
+            };
             self.apply(batch);
         }
         if self.mailbox.settle() {
@@ -83,6 +90,7 @@ impl<O: Owner> Reactor<O> {
             }
             Command::ClearTimer(timer) => self.clear_user_timer(timer),
             Command::Drain => self.drain(),
+            Command::PeerEnded => self.peers_left = self.peers_left.saturating_sub(1),
             Command::Stop => self.stop(),
             Command::Push { .. } | Command::PushLarge { .. } => {
                 unreachable!("pushes are carried out with their batch's frames")
@@ -94,9 +102,14 @@ impl<O: Owner> Reactor<O> {
         self.shared.directory.slots().slot_of(fd)
     }
 
+    /// Whether there is a WebSocket in this slot that takes messages.
+    fn is_open(&self, index: u32) -> bool {
+        self.slots.contains(index) && self.slots[index].connection.is_open()
+    }
+
     fn push(&mut self, fd: Fd, frames: bytes::Bytes, content: Content) {
         match self.slot_of(fd) {
-            Some(index) if self.slots[index].connection.is_open() => {
+            Some(index) if self.is_open(index) => {
                 self.send(index, frames, content);
             }
             _ => self.shared.counters.pushes_late.add(1),
@@ -108,7 +121,7 @@ impl<O: Owner> Reactor<O> {
         let mut receivers = std::mem::take(&mut self.receivers);
         receivers.extend(self.topics.members(topic).iter().map(|member| member.slot));
         for index in receivers.drain(..) {
-            if self.slots.contains(index) && self.slots[index].connection.is_open() {
+            if self.is_open(index) {
                 self.send(index, frame.clone(), Content::Shared);
             }
         }
@@ -117,7 +130,7 @@ impl<O: Owner> Reactor<O> {
 
     fn broadcast(&mut self, frame: &bytes::Bytes) {
         for index in self.slots.indices() {
-            if self.slots.contains(index) && self.slots[index].connection.is_open() {
+            if self.is_open(index) {
                 self.send(index, frame.clone(), Content::Shared);
             }
         }
@@ -127,11 +140,15 @@ impl<O: Owner> Reactor<O> {
         let Some(index) = self.slot_of(fd) else {
             return;
         };
-        if !self.slots[index].connection.is_open() {
+        if !self.is_open(index) {
             return;
         }
         if !frames_first.is_empty() {
             self.send(index, frames_first, Content::Whole);
+        }
+        // Sending may have ended it; its slot must not join a topic for whoever comes next.
+        if !self.is_open(index) {
+            return;
         }
         if let Err(error) = self.topics.subscribe(index, topic) {
             self.shared.counters.subscriptions_refused.add(1);
@@ -150,8 +167,13 @@ impl<O: Owner> Reactor<O> {
         let Output::Control(frame) = output else {
             return;
         };
+        self.shared.directory.unestablish(fd);
         let frame = bytes::Bytes::copy_from_slice(frame.as_bytes());
         self.send(index, frame, Content::Own);
+        if !self.slots.contains(index) {
+            // The socket had failed; that came out only now.
+            return;
+        }
         // What a farewell stopped may be read again: the peer's Close has to be found.
         let slot = &mut self.slots[index];
         if slot.reading == Reading::Stopped {

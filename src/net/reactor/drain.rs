@@ -80,7 +80,8 @@ impl<O: Owner> Reactor<O> {
         let Some(slot) = self.slots.find(id) else {
             return;
         };
-        if slot.phase != Phase::Live {
+        if slot.phase != Phase::Live || !slot.connection.is_open() {
+            // It is leaving, and the peer's Close has to be read.
             return;
         }
         if slot.reading == Reading::Paused {

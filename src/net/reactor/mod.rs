@@ -58,7 +58,11 @@ pub struct ReactorLimits {
     /// Bytes that may wait for one peer; over it the WebSocket is closed with 4008. One message
     /// may exceed it when nothing else waited. Default 1 MiB.
     pub outbox_bytes_max: usize,
-    /// Bytes waiting for a peer above which nothing is read from it. Default 256 KiB.
+    /// Bytes waiting for a peer above which nothing is read from it; messages of it that aren't
+    /// handled yet count too. Default 256 KiB.
+    ///
+    /// Below a third of `outbox_bytes_max`, so that a peer whose messages are answered in their
+    /// own length isn't closed for that.
     pub outbox_pause_bytes: usize,
     /// Time a peer may take nothing although something waits, in milliseconds; then 4008. Default
     /// 10,000.
@@ -109,6 +113,11 @@ pub trait Owner {
     fn timer(&mut self, timer: u64);
     /// Whether nothing should be read from `fd` until the reactor is woken.
     fn is_pressed(&self, fd: Fd) -> bool;
+    /// The number of the batch in which this turn's events of `fd` are handed on.
+    fn batch_of(&self, fd: Fd) -> u64;
+    /// Whether that batch is handled, and what it led to is in the mailbox; if not, the reactor is
+    /// woken when it is.
+    fn has_handled(&self, fd: Fd, batch: u64) -> bool;
     /// Hand on what was collected; also, without workers, run what other threads left here.
     fn end_turn(&mut self);
     /// Whether there is something that [`Owner::end_turn`] would hand on.
@@ -190,6 +199,8 @@ pub struct Reactor<O> {
     mailbox: mailbox::Receiver<CommandBatch>,
     peers: Vec<MailboxSender>,
     acceptors: Vec<Acceptor>,
+    /// A timer for another try is set.
+    accepts_again: bool,
     /// Whom the next accepted connection goes to.
     next_peer: usize,
     context: Context,
@@ -213,6 +224,8 @@ pub struct Reactor<O> {
     receivers: Vec<u32>,
     read_buffer: Vec<u8>,
     drain: Option<Drain>,
+    /// Reactors that must end before this one.
+    peers_left: usize,
     stopped: bool,
 }
 
@@ -242,12 +255,20 @@ impl<O: Owner> Reactor<O> {
     pub fn new(parts: ReactorParts<O>) -> Self {
         let clock = Clock::new(parts.started);
         let limits = parts.limits;
+        // Timers live on reactor 0, and so do jobs where there are no workers: an answer on any
+        // other reactor may wait for one of them.
+        let peers_left = if parts.id == 0 {
+            parts.peers.len().saturating_sub(1)
+        } else {
+            0
+        };
         Self {
             id: parts.id,
             poll: parts.poll,
             mailbox: parts.mailbox,
             peers: parts.peers,
             acceptors: parts.listeners.into_iter().map(Acceptor::new).collect(),
+            accepts_again: false,
             next_peer: 0,
             shared: parts.shared,
             owner: parts.owner,
@@ -264,6 +285,7 @@ impl<O: Owner> Reactor<O> {
             receivers: Vec::new(),
             read_buffer: vec![0; limits.read_bytes_max],
             drain: None,
+            peers_left,
             stopped: false,
             context: Context {
                 clock,

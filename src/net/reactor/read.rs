@@ -9,6 +9,9 @@ use crate::net::outbox::Content;
 use crate::net::slots::{Phase, Reading, SlotId};
 use crate::proto::connection::{CloseReason, Event, Input, Output};
 
+/// Bytes that a message costs besides its payload, when it is counted as not handled.
+const MESSAGE_OVERHEAD: usize = 10;
+
 impl<O: Owner> Reactor<O> {
     /// Reads once from every connection that has something.
     pub(super) fn read_all(&mut self) {
@@ -30,8 +33,7 @@ impl<O: Owner> Reactor<O> {
             if slot.reading == Reading::Stopped {
                 return;
             }
-            let fd = slot.fd;
-            if self.owner.is_pressed(fd) || self.are_mailboxes_pressed() {
+            if self.is_held(id.index) {
                 self.held.push(id);
                 return;
             }
@@ -46,6 +48,29 @@ impl<O: Owner> Reactor<O> {
             }
         }
         self.read_socket(id);
+    }
+
+    /// Whether reading more would pile up what isn't handled yet; the reactor is woken when that
+    /// changes.
+    pub(super) fn is_held(&mut self, index: u32) -> bool {
+        let slot = &mut self.slots[index];
+        if self.owner.is_pressed(slot.fd) || self.is_ahead(index) {
+            return true;
+        }
+        self.are_mailboxes_pressed()
+    }
+
+    /// Whether the answers to what the peer asked, once they come, may be too much for its outbox.
+    fn is_ahead(&mut self, index: u32) -> bool {
+        let slot = &mut self.slots[index];
+        if slot.asked + slot.outbox.bytes() <= self.context.limits.outbox_pause_bytes {
+            return false;
+        }
+        if slot.asked > 0 && !self.owner.has_handled(slot.fd, slot.asked_in) {
+            return true;
+        }
+        slot.asked = 0;
+        false
     }
 
     fn read_socket(&mut self, id: SlotId) {
@@ -116,6 +141,8 @@ impl<O: Owner> Reactor<O> {
             match event {
                 Event::Message { kind, payload } => {
                     counters.messages_in.add(1);
+                    slot.asked += payload.len() + MESSAGE_OVERHEAD;
+                    slot.asked_in = self.owner.batch_of(slot.fd);
                     self.owner.message(slot.fd, kind, payload);
                 }
                 Event::Output(output) => {

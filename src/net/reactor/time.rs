@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use super::{Due, Owner, Reactor, UserTimer};
-use crate::net::slots::{Phase, SlotId};
+use crate::net::slots::{Phase, Reading, SlotId};
 use crate::proto::Tick;
 use crate::proto::connection::Event;
 
@@ -90,15 +90,20 @@ impl<O: Owner> Reactor<O> {
     /// When the connection has to be looked at, if nothing happens before.
     fn deadline_of(&self, index: u32) -> Tick {
         let slot = &self.slots[index];
-        let stalled = match slot.stalled {
+        match slot.phase {
+            Phase::Live => {
+                let own = slot.connection.deadline(&self.context.rules());
+                own.min(self.stall_deadline_of(index))
+            }
+            Phase::Flushing | Phase::Lingering => slot.cut_at,
+        }
+    }
+
+    fn stall_deadline_of(&self, index: u32) -> Tick {
+        match self.slots[index].stalled {
             Tick::NEVER => Tick::NEVER,
             since => since.after(self.context.limits.stall_ms_max),
-        };
-        let own = match slot.phase {
-            Phase::Live => slot.connection.deadline(&self.context.rules()),
-            Phase::Flushing | Phase::Lingering => slot.cut_at,
-        };
-        own.min(stalled)
+        }
     }
 
     /// Sets a timer of the reactor's own.
@@ -118,7 +123,10 @@ impl<O: Owner> Reactor<O> {
             match due {
                 Due::Connection(id) => self.expire(id),
                 Due::User(timer) => self.expire_user(timer),
-                Due::Accept => self.accept_from_all_listeners(),
+                Due::Accept => {
+                    self.accepts_again = false;
+                    self.accept_from_all_listeners();
+                }
                 Due::Farewells => self.say_farewells(),
             }
         }
@@ -132,17 +140,19 @@ impl<O: Owner> Reactor<O> {
         slot.timer = None;
         slot.armed = Tick::NEVER;
         let now = self.context.clock.now();
+        if slot.phase == Phase::Live && matches!(slot.reading, Reading::Queued | Reading::Paused) {
+            // It is we who don't read: the pong that we wait for may stand there.
+            slot.connection.heard(now);
+        }
         let index = id.index;
         if self.deadline_of(index) > now {
             self.arm(index);
             return;
         }
-        let slot = &mut self.slots[index];
+        let slot = &self.slots[index];
         if slot.phase != Phase::Live {
             self.remove(index);
-        } else if slot.stalled != Tick::NEVER
-            && slot.stalled.after(self.context.limits.stall_ms_max) <= now
-        {
+        } else if self.stall_deadline_of(index) <= now {
             if slot.connection.is_websocket() {
                 self.evict(index)
             } else {
@@ -157,10 +167,14 @@ impl<O: Owner> Reactor<O> {
         let rules = self.context.rules();
         match self.slots[index].connection.expire(&rules) {
             Some(Event::Output(output)) => {
-                self.shared.counters.pings.add(1);
+                if self.slots[index].connection.is_open() {
+                    self.shared.counters.pings.add(1);
+                }
                 let (bytes, content) = super::read::owned(output);
                 self.send(index, bytes, content);
-                self.pump(index, &mut []);
+                if self.slots.contains(index) {
+                    self.pump(index, &mut []);
+                }
             }
             Some(Event::Closed(reason)) => self.leave(index, reason),
             _ => self.pump(index, &mut []),

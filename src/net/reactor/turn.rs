@@ -22,6 +22,8 @@ impl<O: Owner> Reactor<O> {
     pub fn run(mut self) -> io::Result<O> {
         self.register_listeners()?;
         let mut events = Events::with_capacity(EVENTS_A_TURN_MAX);
+        // What the owner said before the start must not wait for the first event.
+        self.turn(&events);
         while !self.is_done() {
             let timeout = self.timeout();
             match self.poll.poll(&mut events, timeout) {
@@ -113,14 +115,11 @@ impl<O: Owner> Reactor<O> {
         let mut index = 0;
         while index < self.held.len() {
             let id = self.held[index];
-            let pressed = match self.slots.find(id) {
-                Some(slot) if slot.phase == Phase::Live => {
-                    let fd = slot.fd;
-                    self.owner.is_pressed(fd) || self.are_mailboxes_pressed()
-                }
-                _ => false,
-            };
-            if pressed {
+            let is_live = self
+                .slots
+                .find(id)
+                .is_some_and(|slot| slot.phase == Phase::Live);
+            if is_live && self.is_held(id.index) {
                 index += 1;
             } else {
                 self.held.swap_remove(index);
@@ -137,7 +136,7 @@ impl<O: Owner> Reactor<O> {
     }
 
     fn is_done(&self) -> bool {
-        self.stopped || (self.drain.is_some() && self.slots.is_empty())
+        self.stopped || (self.drain.is_some() && self.slots.is_empty() && self.peers_left == 0)
     }
 
     fn publish_counters(&mut self) {

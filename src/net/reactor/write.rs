@@ -125,17 +125,26 @@ impl<O: Owner> Reactor<O> {
 
     /// Over the budget of the whole server, the slowest readers go first.
     pub(super) fn enforce_budget(&mut self) {
-        while self.shared.budget.is_exceeded() && self.shared.counters.backlogged.get() > 0 {
-            let slowest = self
-                .slots
-                .iter()
-                .filter(|(_, slot)| slot.connection.is_websocket() && slot.backlogged)
-                .max_by_key(|(_, slot)| slot.outbox.bytes())
-                .map(|(index, _)| index);
-            match slowest {
-                Some(index) => self.evict(index),
-                None => return,
-            }
+        let budget = &self.shared.budget;
+        if !budget.is_exceeded() || self.shared.counters.backlogged.get() == 0 {
+            return;
+        }
+        let kept: usize = self.slots.iter().map(|(_, slot)| slot.outbox.kept()).sum();
+        if self.peers.len() > 1 && kept < budget.share_of(self.peers.len()) {
+            // The slowest are with another reactor.
+            return;
+        }
+        let mut slowest: Vec<(usize, u32)> = self
+            .slots
+            .iter()
+            .filter(|(_, slot)| slot.connection.is_websocket() && slot.backlogged)
+            .map(|(index, slot)| (slot.outbox.bytes(), index))
+            .collect();
+        slowest.sort_unstable();
+        while self.shared.budget.is_exceeded()
+            && let Some((_, index)) = slowest.pop()
+        {
+            self.evict(index);
         }
     }
 }

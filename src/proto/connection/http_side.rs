@@ -21,7 +21,8 @@ pub(super) struct HttpSide {
     /// How much of `rest` holds no end of a head.
     searched: usize,
     answers: Answers,
-    /// When the head under way began, or the connection was accepted.
+    /// From when the wait for the peer is counted, if nothing was heard since: when the head under
+    /// way began, a request was whole, an answer or a 100 went out, or the connection was accepted.
     since: Tick,
     served_any: bool,
     ending: Ending,
@@ -80,7 +81,7 @@ impl HttpSide {
     /// The next thing that is known, or `None` until more bytes or an answer come.
     pub(super) fn step(&mut self, rules: &Rules<'_>, input: &mut Input<'_>) -> Option<Step> {
         loop {
-            if let Some(step) = self.next_answer(rules) {
+            if let Some(step) = self.next_answer(rules, input) {
                 return Some(step);
             }
             if self.ending == Ending::Done {
@@ -95,7 +96,9 @@ impl HttpSide {
                     Progress::Goes => false,
                 },
                 Reading::Upgrading(_) if self.answers.waiting() > 0 => self.keep(input),
-                Reading::Upgrading(_) => match self.accept() {
+                // No close handshake is possible with a peer that sends nothing more.
+                Reading::Upgrading(_) if self.ending == Ending::HalfClosed => true,
+                Reading::Upgrading(_) => match self.accept(rules) {
                     Some(event) => return Some(Step::Event(event)),
                     None => false,
                 },
@@ -142,6 +145,8 @@ impl HttpSide {
     pub(super) fn deadline(&self, rules: &Rules<'_>, heard: Tick) -> Tick {
         let limits = rules.limits;
         match &self.reading {
+            // What is kept may be whole requests: an answer has to leave before they are looked at.
+            Reading::Head if self.is_blocked(limits) => Tick::NEVER,
             Reading::Head if !self.rest.is_empty() => self.since.after(limits.head_ms_max),
             Reading::Head if self.answers.waiting() > 0 => Tick::NEVER,
             Reading::Head => {
@@ -155,7 +160,11 @@ impl HttpSide {
                     .map_or(Tick::NEVER, |began| began.after(DRAIN_GRACE_MS));
                 heard.max(self.since).after(idle_ms).min(grace)
             }
-            Reading::Body { .. } => heard.after(limits.body_ms_max),
+            Reading::Body {
+                owes_continue: true,
+                ..
+            } if self.answers.waiting() > 0 => Tick::NEVER,
+            Reading::Body { .. } => heard.max(self.since).after(limits.body_ms_max),
             Reading::Upgrading(_) | Reading::Upgraded(_) | Reading::Last => Tick::NEVER,
         }
     }
@@ -170,15 +179,22 @@ impl HttpSide {
         }
     }
 
-    fn next_answer(&mut self, rules: &Rules<'_>) -> Option<Step> {
+    fn next_answer(&mut self, rules: &Rules<'_>, input: &mut Input<'_>) -> Option<Step> {
         let (mut to, response) = self.answers.next_answer()?;
         let last = self.answers.waiting() == 0;
-        let between = matches!(self.reading, Reading::Head) && self.rest.is_empty();
+        // What was read along with it is answered too, before the connection ends.
+        let between = matches!(self.reading, Reading::Head)
+            && self.rest.is_empty()
+            && input.rest().is_empty();
         let done = (matches!(self.reading, Reading::Last) && last)
             || (rules.drain.is_some() && last && between);
         to.keep_alive &= !done;
         if !to.keep_alive {
             self.ending = Ending::Done;
+        }
+        if between {
+            // The time that the handler took is none of the peer's silence.
+            self.since = rules.now;
         }
         Some(Step::Event(Event::Output(Output::Http(Bytes::from(
             response.encode(to, rules.date),
@@ -206,6 +222,7 @@ impl HttpSide {
             self.keep(input);
         }
         let source: &[u8] = if fresh { input.rest() } else { &self.rest };
+        let is_new = self.searched == 0;
         match http::parse(source, &mut self.searched, &rules.limits.http) {
             Ok(Some((head, size))) => {
                 self.consume(size, fresh, input);
@@ -215,10 +232,14 @@ impl HttpSide {
                 false
             }
             Ok(None) => {
-                if fresh && !source.is_empty() {
+                // Nothing was searched before: these are the first bytes, or were kept unread.
+                if is_new && !source.is_empty() {
                     self.since = rules.now;
                 }
-                self.keep(input)
+                if fresh {
+                    self.keep(input);
+                }
+                true
             }
             Err(error) => {
                 self.refuse(AnswerTo::REFUSED, &error);
@@ -249,16 +270,12 @@ impl HttpSide {
         if let Verdict::Answer(response) = (rules.gate)(&head) {
             return self.answer_at_once(to, response, framing);
         }
-        if head.asks_for_websocket() && rules.drain.is_some() {
-            let response = Response::text("the server is shutting down\n").with_status(503);
-            return self.answer_at_once(to, response.field("Retry-After", "1"), framing);
-        }
         if head.asks_for_websocket() {
             self.reading = Reading::Upgrading(Box::new(head));
             return;
         }
         let owes_continue = match head.expects_continue() {
-            Ok(expects) => expects && framing != Framing::None,
+            Ok(expects) => expects,
             Err(error) => return self.refuse(to, &error),
         };
         match BodyDecoder::new(framing, &rules.limits.http) {
@@ -275,16 +292,27 @@ impl HttpSide {
 
     /// Answers without a handler; a body that follows isn't read, so the connection ends then.
     fn answer_at_once(&mut self, to: AnswerTo, response: Response, framing: Framing) {
-        let serial = self.answers.begin(to);
-        self.answers.fill(serial, response);
-        if framing != Framing::None {
-            self.reading = Reading::Last;
+        let is_all_read = matches!(framing, Framing::None | Framing::Length(0));
+        if to.keep_alive && is_all_read {
+            let serial = self.answers.begin(to);
+            self.answers.fill(serial, response);
+        } else {
+            self.answer_last(to, response);
         }
     }
 
     fn refuse(&mut self, to: AnswerTo, error: &HttpError) {
+        self.answer_last(to, error.response());
+    }
+
+    /// Answers; nothing behind it is looked at (RFC 9112 §9.6).
+    fn answer_last(&mut self, to: AnswerTo, response: Response) {
         let serial = self.answers.begin(to);
-        self.answers.fill(serial, error.response());
+        self.answers.fill(serial, response);
+        self.read_no_more();
+    }
+
+    fn read_no_more(&mut self) {
         self.rest = BytesMut::new();
         self.reading = Reading::Last;
     }
@@ -305,10 +333,13 @@ impl HttpSide {
                 return Progress::Waits;
             }
             *owes_continue = false;
+            self.since = rules.now;
             return Progress::Event(Event::Output(Output::Http(Bytes::from_static(
                 http::CONTINUE,
             ))));
         }
+        // Who sends the body unasked isn't waiting for a 100 (RFC 9110 §10.1.1).
+        *owes_continue &= source.is_empty();
         let to = head.answer_to();
         match body.decode(source) {
             Err(error) => {
@@ -330,14 +361,13 @@ impl HttpSide {
     }
 
     fn request(&mut self, to: AnswerTo) -> Event<'static> {
-        let next = if to.keep_alive {
-            Reading::Head
-        } else {
-            Reading::Last
-        };
-        let Reading::Body { head, body, .. } = std::mem::replace(&mut self.reading, next) else {
+        let reading = std::mem::replace(&mut self.reading, Reading::Head);
+        let Reading::Body { head, body, .. } = reading else {
             unreachable!("only called from inside a body");
         };
+        if !to.keep_alive {
+            self.read_no_more();
+        }
         let serial = self.answers.begin(to);
         Event::Request(Box::new(Request {
             serial,
@@ -346,10 +376,19 @@ impl HttpSide {
         }))
     }
 
-    fn accept(&mut self) -> Option<Event<'static>> {
+    /// Answers the handshake; while the server is stopping, with 503, also where the handshake had
+    /// to wait since before that: whoever says farewell to the WebSockets must know them all.
+    fn accept(&mut self, rules: &Rules<'_>) -> Option<Event<'static>> {
         let Reading::Upgrading(head) = std::mem::replace(&mut self.reading, Reading::Last) else {
             return None;
         };
+        if rules.drain.is_some() {
+            let response = Response::text("the server is shutting down\n")
+                .with_status(503)
+                .field("Retry-After", "1");
+            self.answer_last(head.answer_to(), response);
+            return None;
+        }
         match handshake::accept(&head) {
             Ok(switching) => {
                 self.reading = Reading::Upgraded(head);
@@ -381,5 +420,38 @@ impl Progress {
     /// After the rest was used: new input may follow it, unless nothing moved.
     fn after(taken: usize) -> Self {
         if taken > 0 { Self::Goes } else { Self::Waits }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::connection::Limits;
+
+    #[test]
+    fn an_idle_http_connection_owns_no_buffer() {
+        let rules = Rules {
+            now: Tick(0),
+            limits: &Limits::default(),
+            gate: &|_| Verdict::Pass,
+            date: "",
+            drain: None,
+        };
+        let mut side = HttpSide::new(rules.now);
+        for part in [
+            "GET / HTTP/1.1\r\n",
+            "Host: a\r\n\r\nGET / HT",
+            "TP/1.1\r\nHost: a\r\n\r\n",
+        ] {
+            let mut bytes = part.as_bytes().to_vec();
+            let mut input = Input::new(&mut bytes);
+            while let Some(step) = side.step(&rules, &mut input) {
+                if let Step::Event(Event::Request(request)) = step {
+                    side.answer(request.serial, Response::new(200));
+                }
+            }
+        }
+        assert_eq!((side.rest.capacity(), side.unanswered()), (0, 0));
+        assert!(size_of::<HttpSide>() <= 344, "{}", size_of::<HttpSide>());
     }
 }

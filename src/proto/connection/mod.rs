@@ -147,7 +147,8 @@ impl Connection {
 
     /// Starts the close handshake of a WebSocket: the frame to send, once.
     ///
-    /// `None` when it is no WebSocket or closes already.
+    /// `None` when it is no WebSocket or closes already. The code must be one that
+    /// [`close_code_may_be_sent`](crate::proto::websocket::close_code_may_be_sent).
     pub fn close(&mut self, rules: &Rules<'_>, code: u16, reason: &str) -> Option<Output> {
         match &mut self.state {
             State::WebSocket(side) => side.close(rules, code, reason),

@@ -16,8 +16,8 @@ pub(super) struct WebSocketSide {
     carry: Option<Box<BytesMut>>,
     /// When the ping that waits for a sign of life was sent; `NEVER` when none does.
     pinged: Tick,
-    /// From when the silence is counted, if nothing was heard since.
-    quiet_since: Tick,
+    /// By how much the first silence that is answered with a ping is shorter, in milliseconds.
+    early_ms: u32,
 }
 
 #[derive(Debug)]
@@ -34,15 +34,15 @@ enum Phase {
 
 impl WebSocketSide {
     pub(super) fn new(rules: &Rules<'_>, seed: u32, carry: BytesMut) -> Self {
-        // The first silence is shorter by a random part, so that connections which were opened
-        // together aren't pinged together. Ticks start high enough for the subtraction.
-        let earlier = u64::from(seed) % rules.limits.ping_ms.max(1);
+        // Connections that were opened together mustn't be pinged together, also where each of
+        // them said something since.
+        let early_ms = u64::from(seed) % rules.limits.ping_ms.max(1);
         Self {
             decoder: Decoder::new(),
             phase: Phase::Open,
             carry: (!carry.is_empty()).then(|| Box::new(carry)),
             pinged: Tick::NEVER,
-            quiet_since: Tick(rules.now.0.saturating_sub(earlier)),
+            early_ms: u32::try_from(early_ms).expect("not above the seed"),
         }
     }
 
@@ -164,7 +164,10 @@ impl WebSocketSide {
             Phase::Leaving(_) => rules.now,
             Phase::Open if rules.limits.ping_ms == 0 => Tick::NEVER,
             Phase::Open if self.awaits_pong(heard) => self.pinged.after(rules.limits.pong_ms_max),
-            Phase::Open => self.quiet_since.max(heard).after(rules.limits.ping_ms),
+            Phase::Open => {
+                let early_ms = u64::from(self.early_ms);
+                heard.after(rules.limits.ping_ms.saturating_sub(early_ms).max(1))
+            }
         }
     }
 
@@ -180,12 +183,46 @@ impl WebSocketSide {
             }
             Phase::Open => {
                 self.pinged = rules.now;
+                self.early_ms = 0;
                 Event::Output(Output::Control(ControlFrame::ping(b"")))
             }
         }
     }
 
+    /// Whether nothing came since the ping. What came in the same millisecond came after it: a
+    /// ping is sent at least one millisecond after the last bytes.
     fn awaits_pong(&self, heard: Tick) -> bool {
-        self.pinged != Tick::NEVER && heard <= self.pinged
+        self.pinged != Tick::NEVER && heard < self.pinged
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::connection::{Limits, Verdict};
+
+    #[test]
+    fn an_idle_websocket_owns_no_heap() {
+        let rules = Rules {
+            now: Tick(0),
+            limits: &Limits::default(),
+            gate: &|_| Verdict::Pass,
+            date: "",
+            drain: None,
+        };
+        // "a" whole, then "b" and "c" in two frames with a ping between them, all with a mask of 0.
+        let frames = b"\x81\x81\0\0\0\0a\x01\x81\0\0\0\0b\x89\x80\0\0\0\0\x80\x81\0\0\0\0c";
+        for cut in 0..=frames.len() {
+            let (carry, rest) = frames.split_at(cut);
+            let mut side = WebSocketSide::new(&rules, 0, BytesMut::from(carry));
+            let (mut rest, mut events) = (rest.to_vec(), 0);
+            let mut input = Input::new(&mut rest);
+            while side.step(&rules, &mut input).is_some() {
+                events += 1;
+            }
+            assert_eq!(events, 3, "cut at {cut}");
+            assert!(side.carry.is_none() && side.decoder.is_between_messages());
+            assert_eq!(side.decoder.buffered_bytes(), 0);
+        }
     }
 }

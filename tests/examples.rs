@@ -1,0 +1,112 @@
+//! The examples, run as their users run them.
+#![cfg(feature = "cli")]
+
+mod program;
+
+use program::{Next, Program};
+use serde_json::{Value, json};
+
+#[test]
+fn websocket_only_answers_each_message_and_says_goodbye() {
+    let mut server = Program::example("websocket_only");
+    let mut client = server.websocket("/some/where");
+    let line = server.stdout.wait_for("is here");
+    assert!(line.ends_with("and asked for /some/where"), "{line}");
+
+    for said in ["hello", "ünïcode \"quoted\"", ""] {
+        client.say(said);
+        assert_eq!(client.hear(), r#"["hello","world"]"#);
+        server.stdout.wait_for(&format!("says {said:?}"));
+    }
+    server.websocket("/").leave();
+    server.stdout.wait_for("is gone");
+    assert_eq!(server.http().ask("GET", "/", "").unwrap().status, 404);
+
+    let goodbye = std::thread::spawn(move || client.next());
+    server.stop();
+    assert_eq!(goodbye.join().unwrap(), Next::Closed(1001));
+}
+
+#[test]
+fn http_and_websocket_pushes_what_comes_by_http_to_the_fd_that_it_names() {
+    let mut server = Program::example("http_and_websocket");
+    let mut http = server.http();
+    let page = http.ask("GET", "/", "").unwrap();
+    assert!(page.fields.contains("content-type: text/html"), "{page:?}");
+    assert!(page.body.contains("new WebSocket"), "{page:?}");
+
+    let (mut ann, mut bob) = (server.websocket("/"), server.websocket("/"));
+    let fds = [&mut ann, &mut bob].map(|client| {
+        let told: Value = serde_json::from_str(&client.hear()).unwrap();
+        told["fd"].as_u64().unwrap()
+    });
+    assert_ne!(fds[0], fds[1]);
+    for (client, fd) in [(&mut bob, fds[1]), (&mut ann, fds[0])] {
+        let body = format!("for {fd}, and nobody else");
+        let answer = http.ask("POST", &format!("/push/{fd}"), &body).unwrap();
+        assert_eq!(
+            (answer.status, answer.body),
+            (200, json!({ "pushed": fd }).to_string())
+        );
+        assert_eq!(client.hear(), body);
+        client.say("hello");
+        assert_eq!(client.hear(), r#"["hello","world"]"#);
+    }
+
+    ann.leave();
+    server.stdout.wait_for(&format!("{} is gone", fds[0]));
+    for path in [
+        &format!("/push/{}", fds[0]),
+        "/push/",
+        "/push/ann",
+        "/elsewhere",
+    ] {
+        assert_eq!(
+            http.ask("POST", path, "late").unwrap().status,
+            404,
+            "{path}"
+        );
+    }
+    drop(http);
+    let goodbye = std::thread::spawn(move || bob.next());
+    server.stop();
+    assert_eq!(
+        goodbye.join().unwrap(),
+        Next::Closed(1001),
+        "and nothing before it"
+    );
+}
+
+#[test]
+fn push_process_answers_tasks_and_passes_messages_on_to_all() {
+    let server = Program::example("push_process");
+    let mut http = server.http();
+    let answer = http.ask("POST", "/task", "a long jöb").unwrap();
+    let result: Value = serde_json::from_str(&answer.body).unwrap();
+    assert_eq!(
+        (answer.status, &result["backwards"]),
+        (200, &json!("böj gnol a"))
+    );
+    assert_ne!(result["pid"], json!(server.pid().as_raw_pid()));
+
+    let mut clients = [(); 3].map(|()| server.websocket("/"));
+    for text in ["hello all", "and again"] {
+        assert_eq!(http.ask("POST", "/send", text).unwrap().status, 202);
+        for client in &mut clients {
+            let heard = client.hear();
+            assert!(heard.starts_with("process ") && heard.ends_with(&format!(" says {text}")));
+            assert!(
+                !heard.contains(&result["pid"].to_string()),
+                "it is a process of its own"
+            );
+        }
+    }
+    assert_eq!(http.ask("GET", "/task", "").unwrap().status, 404);
+
+    drop(http);
+    let goodbyes = clients.map(|mut client| std::thread::spawn(move || client.next()));
+    server.stop();
+    for goodbye in goodbyes {
+        assert_eq!(goodbye.join().unwrap(), Next::Closed(1001));
+    }
+}

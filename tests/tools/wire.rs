@@ -1,0 +1,57 @@
+//! A client without a protocol: bytes, and what it takes to make a frame of them.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use crate::tools::{PATIENCE, Server};
+
+/// A short frame as a client sends it: masked.
+pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+    let length = u8::try_from(payload.len()).unwrap();
+    assert!(length < 126, "one byte of length");
+    let masked = payload.iter().zip(MASK.iter().cycle());
+    let mut frame = vec![first, 0x80 | length];
+    frame.extend_from_slice(&MASK);
+    frame.extend(masked.map(|(byte, mask)| byte ^ mask));
+    frame
+}
+
+/// One connection.
+pub struct Wire(TcpStream);
+
+impl Wire {
+    pub fn open(server: &Server) -> Self {
+        let stream = TcpStream::connect(server.address).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        Self(stream)
+    }
+
+    pub fn write(&mut self, bytes: &[u8]) {
+        self.0.write_all(bytes).unwrap();
+    }
+
+    pub fn read(&mut self, size: usize) -> Vec<u8> {
+        let mut bytes = vec![0; size];
+        self.0.read_exact(&mut bytes).unwrap();
+        bytes
+    }
+
+    /// The bytes up to the end, each as one character.
+    pub fn read_to_end(&mut self) -> String {
+        let mut bytes = Vec::new();
+        self.0.read_to_end(&mut bytes).unwrap();
+        bytes.into_iter().map(char::from).collect()
+    }
+
+    /// A head with its blank line, and nothing behind it.
+    pub fn read_head(&mut self) -> String {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.extend(self.read(1));
+        }
+        String::from_utf8(head).unwrap()
+    }
+}

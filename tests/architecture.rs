@@ -12,9 +12,14 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("net", &["proto"]),
     ("server", &["proto", "net"]),
     ("bench", &[]),
-    ("daemon", &["tidings::server"]),
-    ("cli", &["bench", "daemon", "tidings::server"]),
-    ("main", &["bench", "cli", "daemon"]),
+    ("access", &[]),
+    ("config", &["access", "tidings::server"]),
+    ("daemon", &["access", "config", "tidings::server"]),
+    (
+        "cli",
+        &["access", "bench", "config", "daemon", "tidings::server"],
+    ),
+    ("main", &["access", "bench", "cli", "config", "daemon"]),
     ("lib", &["proto", "net", "server"]),
 ];
 

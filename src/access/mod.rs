@@ -5,8 +5,6 @@
 
 mod api_keys;
 mod secret;
-#[cfg(test)]
-mod tests;
 mod token_key;
 mod tokens;
 
@@ -36,3 +34,6 @@ impl Access {
         self.tokens.is_empty() && self.api_keys.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,8 +14,6 @@ mod section;
 mod sections;
 mod server;
 mod template;
-#[cfg(test)]
-mod tests;
 mod text;
 mod value;
 
@@ -211,3 +209,6 @@ fn join(section: &str, key: &str) -> String {
         _ => format!("{section}.{key}"),
     }
 }
+
+#[cfg(test)]
+mod tests;

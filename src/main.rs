@@ -1,8 +1,10 @@
 //! The `tidings` binary: the library's first user.
 
+mod access;
 mod bench;
 mod cli;
 mod client;
+mod config;
 mod daemon;
 mod page;
 

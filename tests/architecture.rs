@@ -13,16 +13,40 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("server", &["proto", "net"]),
     ("chat", &["proto", "net"]),
     ("door", &["proto", "net", "server", "chat"]),
+    ("lib", &["proto", "net", "server", "chat", "door"]),
+    ("access", &[]),
     ("bench", &[]),
     ("client", &[]),
     ("page", &[]),
+    ("config", &["access", "tidings::server", "tidings::chat"]),
     (
         "daemon",
-        &["page", "tidings::server", "tidings::chat", "tidings::door"],
+        &[
+            "access",
+            "config",
+            "page",
+            "tidings::server",
+            "tidings::chat",
+            "tidings::door",
+        ],
     ),
-    ("cli", &["bench", "client", "daemon", "tidings::server"]),
-    ("main", &["bench", "cli", "client", "daemon", "page"]),
-    ("lib", &["proto", "net", "server", "chat", "door"]),
+    (
+        "cli",
+        &[
+            "access",
+            "bench",
+            "client",
+            "config",
+            "daemon",
+            "tidings::server",
+        ],
+    ),
+    (
+        "main",
+        &[
+            "access", "bench", "cli", "client", "config", "daemon", "page",
+        ],
+    ),
 ];
 
 /// Lines of a file, at most; above it a file has more than one noun in it.

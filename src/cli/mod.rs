@@ -1,10 +1,13 @@
 //! The command line: flags, checked settings, run.
 
 mod bench;
+mod check;
+mod init;
 mod listen;
 mod log;
 mod send;
 mod serve;
+mod token;
 
 use std::process::ExitCode;
 
@@ -27,6 +30,9 @@ enum Command {
     Serve(serve::ServeFlags),
     Send(send::SendFlags),
     Listen(listen::ListenFlags),
+    Init(init::Init),
+    Check(check::Check),
+    Token(token::TokenFlags),
     /// Put load on a WebSocket or HTTP server and measure it
     Bench(bench::Bench),
 }
@@ -40,6 +46,9 @@ pub fn run() -> ExitCode {
         Command::Serve(flags) => flags.run(),
         Command::Send(flags) => flags.run(),
         Command::Listen(flags) => flags.run(),
+        Command::Init(init) => init.run(),
+        Command::Check(check) => Ok(check.run()),
+        Command::Token(flags) => flags.run(),
         Command::Bench(bench) => bench.run(),
     };
     result.unwrap_or_else(|error| {

@@ -1,7 +1,8 @@
 //! Layer 7: `tidings serve`, put together from the library's public face alone.
 
+mod keys;
 mod origin;
 mod paths;
 mod serve;
 
-pub use serve::{ServeSettings, serve};
+pub use serve::serve;

@@ -1,77 +1,58 @@
 //! The daemon: the chat on one port, and who may come in.
 
 use std::collections::HashSet;
-use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
-use anyhow::{Context, bail};
-use tidings::chat::ChatSettings;
-use tidings::door::{Door, DoorSettings, Open};
-use tidings::server::{Fd, Outcome, Request, Server, ServerSettings, WorkerHandle};
+use anyhow::Context;
+use tidings::door::{Door, DoorSettings};
+use tidings::server::{Fd, Outcome, Request, Server, WorkerHandle};
 
+use super::keys::Keys;
 use super::origin::SameOrigin;
 use super::paths::{Paths, beside_the_api};
+use crate::config::{Loaded, Page};
 
 /// Largest message that is echoed, in bytes.
 const ECHO_SIZE_MAX: usize = 16 << 20;
-
-/// Milliseconds that a connection may stay without a login.
-const LOGIN_MS_MAX: u64 = 10_000;
-
-/// What `tidings serve` was told.
-#[derive(Debug, Clone)]
-pub struct ServeSettings {
-    /// Where to listen.
-    pub listen: SocketAddr,
-    /// Threads that own the sockets.
-    pub reactors: usize,
-    /// Threads that run the callbacks; 0 runs them on the reactors.
-    pub workers: usize,
-    /// Whether `/echo` is there.
-    pub echo: bool,
-    /// Lets other machines in, although no keys are asked for.
-    pub insecure: bool,
-    /// Origins that are let in beside the server's own.
-    pub origins_allowed: Vec<String>,
-    /// Bounds and times.
-    pub server: ServerSettings,
-}
 
 /// Runs the daemon until it is told to stop.
 ///
 /// # Errors
 ///
-/// It can't start: the address isn't loopback, or can't be listened on.
-pub fn serve(settings: ServeSettings) -> anyhow::Result<Outcome> {
-    let ServeSettings {
-        listen,
-        reactors,
-        workers,
-        echo,
-        insecure,
-        origins_allowed,
-        mut server,
-    } = settings;
-    if !listen.ip().is_loopback() && !insecure {
-        bail!(
-            "{listen} can be reached from other machines, and no keys are asked for: \
-             listen on 127.0.0.1, or say --insecure if that is what you want"
-        );
-    }
+/// It can't start, most likely since the address can't be listened on.
+pub fn serve(loaded: Loaded) -> anyhow::Result<Outcome> {
+    let Loaded {
+        settings, access, ..
+    } = loaded;
+    let mut server = settings.server();
+    let general = &settings.general;
+    let (listen, echo, is_open) = (general.listen, general.echo, access.is_open());
     let message_size_max = server.reactor.connection.message_size_max;
     if echo {
         server.reactor.connection.message_size_max = ECHO_SIZE_MAX;
     }
     let door = DoorSettings {
-        node: format!("tidings-{}", std::process::id()),
+        node: node_name(&general.node),
         message_size_max,
         ping_s: server.reactor.connection.ping_ms / 1_000,
-        login_ms_max: LOGIN_MS_MAX,
+        login_ms_max: settings.tokens.login_ms_max,
     };
-    let door = Arc::new(Door::new(door, ChatSettings::default(), Box::new(Open)));
+    let door = Arc::new(Door::new(door, settings.chat(), Box::new(Keys(access))));
+    let has_page = match general.page {
+        Page::Open => is_open,
+        Page::On => true,
+        Page::Off => false,
+    };
+    let origins_allowed = general
+        .origins_allowed
+        .iter()
+        .map(|origin| origin.0.clone())
+        .collect();
+    // With keys, whoever comes has to show one, whatever name led here.
+    let any_host = general.insecure || !is_open;
     let rules = SameOrigin {
         origins_allowed,
-        any_host: insecure,
+        any_host,
     };
     let paths = Arc::new(Paths {
         rules,
@@ -84,8 +65,8 @@ pub fn serve(settings: ServeSettings) -> anyhow::Result<Outcome> {
     });
     let builder = Server::builder()
         .listen(listen.to_string())
-        .reactors(reactors)
-        .workers(workers)
+        .reactors(general.reactors)
+        .workers(general.workers)
         .settings(server);
     let builder = {
         let (gate, start) = (Arc::clone(&paths), Arc::clone(&daemon));
@@ -95,7 +76,7 @@ pub fn serve(settings: ServeSettings) -> anyhow::Result<Outcome> {
                 // Only set here, and only once.
                 paths.server.get_or_init(|| server.handle());
                 start.door.start(server);
-                announce(server, echo);
+                announce(server, echo, has_page, is_open);
             })
     };
     let (open, message, close, drain, request) = (
@@ -121,7 +102,7 @@ pub fn serve(settings: ServeSettings) -> anyhow::Result<Outcome> {
         })
         .on_request(move |server, asked, responder| {
             if let Some((asked, responder)) = request.door.answer(server, asked, responder) {
-                responder.end(beside_the_api(asked.method(), asked.path(), true));
+                responder.end(beside_the_api(asked.method(), asked.path(), has_page));
             }
         })
         .run();
@@ -181,17 +162,34 @@ impl Echoes {
 }
 
 /// Tells people, and scripts that wait for the line, where the server is.
-fn announce(server: &WorkerHandle, echo: bool) {
+fn announce(server: &WorkerHandle, echo: bool, has_page: bool, is_open: bool) {
+    let key = if is_open {
+        ""
+    } else {
+        "-H 'Authorization: Bearer YOUR-API-KEY' "
+    };
     for address in server.addresses() {
         println!("listening on http://{address}");
-        println!("chat: open http://{address}/ in two windows");
+        if has_page {
+            println!("chat: open http://{address}/ in two windows");
+        }
         println!(
-            "send: curl -H 'Content-Type: application/json' http://{address}/v1/messages -d \
+            "send: curl -H 'Content-Type: application/json' {key}http://{address}/v1/messages -d \
              '{{\"to\":{{\"room\":\"lobby\"}},\"from\":\"curl\",\"data\":{{\"text\":\"hello\"}}}}'"
         );
         if echo {
             println!("echo: websocat ws://{address}/echo");
         }
-        println!("no keys are asked for: this is for trying things, on this machine only");
+        if is_open {
+            println!("no keys are asked for; `tidings init` makes a file with some");
+        }
+    }
+}
+
+/// The server's name for clients: the settings', or one of this process.
+fn node_name(node: &str) -> String {
+    match node {
+        "" => format!("tidings-{}", std::process::id()),
+        node => node.to_owned(),
     }
 }

@@ -1,0 +1,63 @@
+//! `tidings check`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use crate::config::{Loaded, SettingsFlags};
+
+/// Judge settings without starting anything
+///
+/// Says everything that is wrong, each with its line, and ends with 1 then. The environment counts
+/// as it would for `tidings serve`.
+#[derive(Debug, Args)]
+pub(super) struct Check {
+    /// File to judge, like --config
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    settings: SettingsFlags,
+}
+
+impl Check {
+    pub(super) fn run(self) -> ExitCode {
+        match self.settings.with_file(self.file).load() {
+            Ok(loaded) => {
+                for warning in &loaded.warnings {
+                    eprintln!("warning: {warning}");
+                }
+                println!("{}", summary(&loaded));
+                ExitCode::SUCCESS
+            }
+            Err(problems) => {
+                eprintln!("{problems}");
+                let count = problems.count();
+                let things = if count == 1 { "thing is" } else { "things are" };
+                eprintln!("{count} {things} wrong");
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+fn summary(loaded: &Loaded) -> String {
+    let (access, general) = (&loaded.access, &loaded.settings.general);
+    let who = if access.is_open() {
+        "open mode: nobody is asked for a key".to_owned()
+    } else {
+        let tokens: Vec<String> = (access.tokens.keys().iter())
+            .map(|key| format!("{} ({})", key.id(), key.algorithm()))
+            .collect();
+        let back_ends: Vec<&str> = access.api_keys.names().collect();
+        format!(
+            "token keys: {}; API keys: {}",
+            or_none(&tokens.join(", ")),
+            or_none(&back_ends.join(", "))
+        )
+    };
+    format!("all is right: listens on {}, {who}", general.listen)
+}
+
+fn or_none(text: &str) -> &str {
+    if text.is_empty() { "none" } else { text }
+}

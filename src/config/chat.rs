@@ -1,0 +1,31 @@
+//! The settings as the chat takes them.
+
+use super::Settings;
+use tidings::chat::{ChatSettings, Kind, Pattern};
+
+impl Settings {
+    /// Bounds of the chat.
+    #[must_use]
+    pub fn chat(&self) -> ChatSettings {
+        let chat = &self.chat;
+        let unkept = chat
+            .unkept
+            .iter()
+            .map(|pattern| (Pattern::new(pattern), Kind::None));
+        ChatSettings {
+            kinds: unkept.collect(),
+            channels_max: chat.channels_max,
+            channel_ttl_ms: chat.channel_idle_ms,
+            kept_messages_max: chat.ring_messages_max,
+            kept_ms_max: chat.ring_ms,
+            dedup_ms: chat.repeat_ms,
+            connections_per_user_max: chat.connections_per_user_max,
+            rooms_per_connection_max: chat.rooms_per_connection_max,
+            presence_users_max: chat.presence_users_max,
+            left_ms: chat.left_ms,
+            page_messages_max: chat.page_messages_max,
+            page_bytes_max: chat.page_size_max,
+            ..ChatSettings::default()
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! Judging settings as a whole: what fits together, which keys are keys, who can come in.
+
+use std::fs::File;
+use std::io::Read;
+
+use super::problem::Place;
+use super::{API_KEYS, ApiKeySettings, Reading, Settings, TOKEN_KEYS, TokenKeySettings};
+use crate::access::{Access, Algorithm, ApiKeys, Secret, TokenKey, TokenRules, Tokens};
+
+/// Longest file with a key or a secret, in bytes.
+const KEY_FILE_SIZE_MAX: u64 = 64 * 1024;
+
+impl Settings {
+    /// Says why these settings must not be served, if so: other machines could come in, and
+    /// nobody would be asked for a key.
+    pub fn exposure(&self, access: &Access) -> Option<String> {
+        let listen = self.general.listen;
+        let exposed = access.is_open() && !listen.ip().is_loopback() && !self.general.insecure;
+        exposed.then(|| {
+            format!(
+                "listen is {listen}, which other machines can reach, and there are no keys: \
+                 everybody could be whoever they say. `tidings init` writes a file with keys; \
+                 or listen on 127.0.0.1; or say --insecure if that is what you want"
+            )
+        })
+    }
+}
+
+impl Reading {
+    /// Finds what is wrong beside single values, and makes the keys ready.
+    pub(super) fn judge(&mut self) -> Access {
+        self.judge_bounds();
+        let access = Access {
+            tokens: self.tokens(),
+            api_keys: self.api_keys(),
+        };
+        let exposure = self.settings.exposure(&access);
+        // A key that isn't right isn't missing: that would be a second complaint about one thing.
+        let has_keys = !(self.settings.token_keys.is_empty() && self.settings.api_keys.is_empty());
+        if let Some(what) = exposure.filter(|_| !has_keys) {
+            self.problem("listen", what);
+        }
+        self.warn(&access);
+        access
+    }
+
+    fn problem(&mut self, key: &str, what: impl Into<String>) {
+        let table = key.rsplit_once('.').map_or("", |(table, _)| table);
+        let place = self.places.get(key).or_else(|| self.places.get(table));
+        self.problems.add(place.cloned(), what);
+    }
+
+    fn judge_bounds(&mut self) {
+        let (outbox, chat) = (&self.settings.outbox, &self.settings.chat);
+        let topics = self.settings.reactor.topics_per_connection_max;
+        // A user's own line and `*` are topics beside the rooms.
+        let rooms = (chat.rooms_per_connection_max, topics - 2);
+        for (key, value, most, other) in [
+            (
+                "outbox.pause_size",
+                outbox.pause_size,
+                outbox.size_max,
+                "outbox.size_max",
+            ),
+            (
+                "outbox.size_max",
+                outbox.size_max,
+                outbox.total_size_max,
+                "outbox.total_size_max",
+            ),
+            (
+                "chat.rooms_per_connection_max",
+                rooms.0,
+                rooms.1,
+                "reactor.topics_per_connection_max",
+            ),
+        ] {
+            if value > most {
+                let what =
+                    format!("{key} is {value}, but has to be at most {most}, for {other}'s sake");
+                // Whichever of the two somebody gave; the other may be a default.
+                let given = if self.places.contains_key(key) {
+                    key
+                } else {
+                    other
+                };
+                self.problem(given, what);
+            }
+        }
+    }
+
+    fn tokens(&mut self) -> Tokens {
+        let settings = self.settings.tokens.clone();
+        let mut keys = Vec::new();
+        for (id, key) in self.settings.token_keys.clone() {
+            keys.extend(self.token_key(&id, &key));
+        }
+        let rules = TokenRules {
+            audience: settings.audience,
+            issuer: settings.issuer,
+            leeway: std::time::Duration::from_secs(settings.leeway_s),
+            size_max: settings.token_size_max,
+        };
+        Tokens::new(keys, rules)
+    }
+
+    fn token_key(&mut self, id: &str, key: &TokenKeySettings) -> Option<TokenKey> {
+        let table = format!("{TOKEN_KEYS}.{id}");
+        if self.broken.contains(&table) {
+            return None;
+        }
+        let secret = (key.secret.reveal(), key.secret_file.as_str(), "secret");
+        let public = (
+            key.public_key.0.as_str(),
+            key.public_key_file.as_str(),
+            "public_key",
+        );
+        let (wanted, other) = match key.algorithm {
+            Algorithm::HS256 => (secret, public),
+            Algorithm::RS256 | Algorithm::ES256 => (public, secret),
+        };
+        if !(other.0.is_empty() && other.1.is_empty()) {
+            let what = format!(
+                "{table} is for {}, which takes a {} and no {}",
+                key.algorithm, wanted.2, other.2
+            );
+            self.problem(&format!("{table}.algorithm"), what);
+            return None;
+        }
+        let material = self.material(&table, wanted)?;
+        match TokenKey::new(id, key.algorithm, material.reveal().as_bytes()) {
+            Ok(key) => Some(key),
+            Err(error) => {
+                self.problem(
+                    &format!("{table}.{}", wanted.2),
+                    format!("{table}: {error}"),
+                );
+                None
+            }
+        }
+    }
+
+    fn api_keys(&mut self) -> ApiKeys {
+        let mut keys: Vec<(String, Secret)> = Vec::new();
+        for (name, key) in self.settings.api_keys.clone() {
+            if let Some(key) = self.api_key(&name, &key, &keys) {
+                keys.push((name, key));
+            }
+        }
+        ApiKeys::new(keys.iter().map(|(name, key)| (name.as_str(), key)))
+    }
+
+    fn api_key(
+        &mut self,
+        name: &str,
+        key: &ApiKeySettings,
+        others: &[(String, Secret)],
+    ) -> Option<Secret> {
+        let table = format!("{API_KEYS}.{name}");
+        if self.broken.contains(&table) {
+            return None;
+        }
+        let key = self.material(&table, (key.key.reveal(), &key.key_file, "key"))?;
+        let text = key.reveal();
+        let what = if let Some((other, _)) = others.iter().find(|(_, other)| *other == key) {
+            format!("{table} has the same key as {API_KEYS}.{other}: give each its own")
+        } else if text.len() < ApiKeys::SIZE_MIN
+            || !text.bytes().all(|byte| byte.is_ascii_graphic())
+        {
+            format!(
+                "{table}.key has {} characters, but needs at least {} visible ones without spaces; \
+                 `openssl rand -hex 32` makes a good one",
+                text.chars().count(),
+                ApiKeys::SIZE_MIN
+            )
+        } else {
+            return Some(key);
+        };
+        self.problem(&format!("{table}.key"), what);
+        None
+    }
+
+    /// A secret or key that stands in the settings or in a file that they name: one of them.
+    fn material(&mut self, table: &str, given: (&str, &str, &str)) -> Option<Secret> {
+        let (inline, file, key) = given;
+        match (inline.is_empty(), file.is_empty()) {
+            (false, true) => Some(Secret::from(inline.to_owned())),
+            (true, false) => self.read_key_file(table, file, key),
+            (true, true) => {
+                self.problem(table, format!("{table} needs {key} or {key}_file"));
+                None
+            }
+            (false, false) => {
+                let what = format!("{table} has both {key} and {key}_file: take one out");
+                self.problem(&format!("{table}.{key}"), what);
+                None
+            }
+        }
+    }
+
+    fn read_key_file(&mut self, table: &str, file: &str, key: &str) -> Option<Secret> {
+        let path = self.folder.join(file);
+        let mut text = String::new();
+        let read = File::open(&path)
+            .and_then(|file| file.take(KEY_FILE_SIZE_MAX).read_to_string(&mut text));
+        if let Err(error) = read {
+            let what = format!("{table}.{key}_file: can't read {}: {error}", path.display());
+            self.problem(&format!("{table}.{key}_file"), what);
+            return None;
+        }
+        let line = text.strip_suffix('\n').unwrap_or(&text);
+        Some(Secret::from(
+            line.strip_suffix('\r').unwrap_or(line).to_owned(),
+        ))
+    }
+
+    /// What is allowed but hardly meant.
+    fn warn(&mut self, access: &Access) {
+        if access.tokens.is_empty() && !access.api_keys.is_empty() {
+            self.warnings.push(
+                "there are API keys and no token keys: only who has an API key can come in".into(),
+            );
+        }
+        if access.api_keys.is_empty() && !access.tokens.is_empty() {
+            self.warnings
+                .push("there are token keys and no API keys: nobody can post over HTTP".into());
+        }
+        let secrets = |name: &String| name.ends_with(".secret") || name.ends_with(".key");
+        let file = self.places.iter().find_map(|(name, place)| match place {
+            Place::File(path, _) if secrets(name) => Some(path),
+            _ => None,
+        });
+        if let Some(path) = file
+            && is_open_to_others(path)
+        {
+            self.warnings.push(format!(
+                "{} has secrets in it and can be read by others: chmod 600 it",
+                path.display()
+            ));
+        }
+    }
+}
+
+fn is_open_to_others(path: &std::path::Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o077 != 0)
+}

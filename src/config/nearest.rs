@@ -1,0 +1,73 @@
+//! The name that somebody may have meant.
+
+/// The candidate that it may be short for, or the one with the fewest letters changed, if it is
+/// near enough to be meant.
+pub(super) fn nearest<'a>(
+    name: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
+    const SHORT_CHARS_MIN: usize = 4;
+    let chars = name.chars().count();
+    let far = (chars / 3).max(1);
+    let distance = |candidate: &str| match candidate.starts_with(name) && chars >= SHORT_CHARS_MIN {
+        true => 1,
+        false => distance(name, candidate),
+    };
+    candidates
+        .into_iter()
+        .map(|candidate| (distance(candidate), candidate))
+        .filter(|(distance, _)| *distance <= far)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// Letters that have to be added, taken away, changed or swapped with their neighbour.
+fn distance(one: &str, other: &str) -> usize {
+    let (one, other): (Vec<char>, Vec<char>) = (one.chars().collect(), other.chars().collect());
+    let mut rows = vec![(0..=other.len()).collect::<Vec<usize>>()];
+    for i in 1..=one.len() {
+        let mut row = vec![i];
+        for j in 1..=other.len() {
+            let above = &rows[i - 1];
+            let changed = above[j - 1] + usize::from(one[i - 1] != other[j - 1]);
+            let mut least = changed.min(above[j] + 1).min(row[j - 1] + 1);
+            let is_swap =
+                i > 1 && j > 1 && (one[i - 1], one[i - 2]) == (other[j - 2], other[j - 1]);
+            if is_swap {
+                least = least.min(rows[i - 2][j - 2] + 1);
+            }
+            row.push(least);
+        }
+        rows.push(row);
+    }
+    rows[one.len()][other.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn letters_are_counted_that_differ() {
+        for (one, other, expected) in [
+            ("", "", 0),
+            ("", "abc", 3),
+            ("kitten", "sitting", 3),
+            ("lisen", "listen", 1),
+            ("kye", "key", 1),
+        ] {
+            assert_eq!(distance(one, other), expected, "{one} {other}");
+            assert_eq!(distance(other, one), expected, "{other} {one}");
+        }
+    }
+
+    #[test]
+    fn only_what_is_near_is_meant() {
+        let names = ["listen", "workers", "reactors"];
+        assert_eq!(nearest("lisen", names), Some("listen"));
+        assert_eq!(nearest("worker", names), Some("workers"));
+        assert_eq!(nearest("database", names), None);
+        assert_eq!(nearest("x", names), None);
+        assert_eq!(nearest("work", names), Some("workers"));
+    }
+}

@@ -1,0 +1,176 @@
+//! Reading: a file's tree, or one text for one setting.
+
+use std::path::Path;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::nearest::nearest;
+use super::problem::Place;
+use super::value::{describe, shown};
+use super::{API_KEYS, Reading, TOKEN_KEYS, is_name, join};
+
+/// A file, to find the lines of what stands in it.
+struct File<'a> {
+    path: &'a Path,
+    text: &'a str,
+}
+
+impl File<'_> {
+    fn place(&self, byte: usize) -> Place {
+        let before = &self.text.as_bytes()[..byte.min(self.text.len())];
+        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+        Place::File(self.path.to_path_buf(), line)
+    }
+}
+
+impl Reading {
+    /// Takes a file's settings.
+    pub(super) fn take_file(&mut self, path: &Path, text: &str) {
+        let file = File { path, text };
+        let (root, errors) = DeTable::parse_recoverable(text);
+        for error in &errors {
+            let place = error.span().map(|span| file.place(span.start));
+            let near = error.span().and_then(|span| text.get(span));
+            let near = near.filter(|near| !near.trim().is_empty());
+            let near = near.map(|near| format!(" at {}", shown(near)));
+            let what = format!("that is no TOML: {}", error.message());
+            self.problems.add(place, what + &near.unwrap_or_default());
+        }
+        // What is left of a broken file would only bring wrong complaints.
+        if errors.is_empty() {
+            self.take_table(&file, "", root.get_ref());
+        }
+    }
+
+    fn take_table(&mut self, file: &File<'_>, section: &str, table: &DeTable<'_>) {
+        let mut entries: Vec<_> = table.iter().collect();
+        // In the order of the file: keys are tried in it.
+        entries.sort_by_key(|(key, _)| key.span().start);
+        for (key, value) in entries {
+            let place = file.place(key.span().start);
+            let name = join(section, key.get_ref());
+            if self.is_table(section, &name) {
+                self.take_entry(file, &name, place, value);
+            } else {
+                self.take_value(section, key.get_ref(), place, value.get_ref());
+            }
+        }
+    }
+
+    /// Whether a table belongs there.
+    fn is_table(&mut self, parent: &str, name: &str) -> bool {
+        let named = [TOKEN_KEYS, API_KEYS];
+        named.contains(&name)
+            || named.contains(&parent)
+            || self
+                .settings
+                .sections()
+                .iter()
+                .any(|(known, _)| known == name)
+    }
+
+    fn take_entry(
+        &mut self,
+        file: &File<'_>,
+        name: &str,
+        place: Place,
+        value: &Spanned<DeValue<'_>>,
+    ) {
+        let Some(table) = value.get_ref().as_table() else {
+            let given = describe(value.get_ref(), false);
+            let what = format!("{name} is {given}, but has to be a table: [{name}]");
+            return self.problems.add(Some(place), what);
+        };
+        let is_named = |table| {
+            name.strip_prefix(table)
+                .is_some_and(|rest| !rest.is_empty())
+        };
+        if (is_named(TOKEN_KEYS) || is_named(API_KEYS)) && self.settings.section(name).is_none() {
+            let what = format!(
+                "{name:?} can't be a name: it takes 1 to 128 visible ASCII characters without spaces"
+            );
+            return self.problems.add(Some(place), what);
+        }
+        self.places.insert(name.to_owned(), place);
+        self.take_table(file, name, table);
+    }
+
+    fn take_value(&mut self, section: &str, key: &str, place: Place, value: &DeValue<'_>) {
+        self.take(section, key, place, |slot| slot.read_toml(value));
+    }
+
+    /// Takes one setting from the environment or a flag, by its whole name.
+    pub(super) fn take_text(&mut self, name: &str, text: &str, place: &Place) {
+        let (section, key) = name.rsplit_once('.').unwrap_or(("", name));
+        self.take(section, key, place.clone(), |slot| slot.read_text(text));
+    }
+
+    fn take(
+        &mut self,
+        section: &str,
+        key: &str,
+        place: Place,
+        read: impl Fn(&mut dyn super::section::Slot) -> Result<(), String>,
+    ) {
+        let name = join(section, key);
+        let mut outcome = None;
+        if let Some(section) = self.settings.section(section) {
+            section.each(&mut |field| {
+                if field.key == key {
+                    outcome = Some(read(field.slot));
+                }
+            });
+        }
+        match outcome {
+            Some(Ok(())) => drop(self.places.insert(name, place)),
+            Some(Err(what)) => {
+                self.broken.insert(section.to_owned());
+                self.problems.add(Some(place), format!("{name} {what}"));
+            }
+            None => {
+                self.broken.insert(section.to_owned());
+                let what = format!("there is no setting {name}{}", self.meant(section, key));
+                self.problems.add(Some(place), what);
+            }
+        }
+    }
+
+    /// What may have been meant by a name that isn't there.
+    fn meant(&mut self, section: &str, key: &str) -> String {
+        let key = key.to_lowercase().replace('-', "_");
+        let all = self.settings.keys();
+        let here = all.iter().filter_map(|name| {
+            let (parent, key) = name.rsplit_once('.').unwrap_or(("", name));
+            (parent == section).then_some(key)
+        });
+        let tables = [
+            "log",
+            "tokens",
+            "api_keys",
+            "chat",
+            "websocket",
+            "http",
+            "outbox",
+        ];
+        let tables = tables.into_iter().chain(["reactor", "queues"]);
+        let tables = tables.filter(|_| section.is_empty());
+        if let Some(near) = nearest(&key, here.chain(tables)) {
+            return format!("; did you mean {}?", join(section, near));
+        }
+        let elsewhere = all.iter().find(|name| {
+            name.strip_suffix(&*key)
+                .is_some_and(|parent| parent.is_empty() || parent.ends_with('.'))
+        });
+        match elsewhere.map(|name| name.rsplit_once('.').unwrap_or(("", name)).0) {
+            Some("") => "; it stands at the top of the file, before the first table".into(),
+            Some(table) => format!("; it stands in [{table}]"),
+            None => "; `tidings init` writes a file with all there are".into(),
+        }
+    }
+}
+
+/// Whether text from outside can name a setting at all.
+pub(super) fn is_key(text: &str) -> bool {
+    text.split('.').all(is_name)
+}

@@ -1,0 +1,226 @@
+//! Every setting of the server: what it means, its unit, its default, its bounds, and what happens
+//! when a bound is hit.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use super::section::section;
+use super::text::{LogFormat, LogLevel, Origin, Page, Pem};
+use crate::access::{Algorithm, Secret};
+use tidings::server::WORKERS_MAX;
+
+/// A day, in milliseconds.
+const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
+
+/// The most that a size in bytes may be: 1 TiB.
+const SIZE_MAX: u64 = 1 << 40;
+
+section! {
+    /// The server as a whole.
+    GeneralSettings {
+        /// Address to listen on, for HTTP and WebSocket; port 0 takes a free one. On any other than
+        /// a loopback address the server starts only with keys, or with `insecure`.
+        listen: SocketAddr = SocketAddr::from((Ipv4Addr::LOCALHOST, 9502));
+        /// Threads that own the sockets. More than there are cores don't help.
+        reactors: usize = 1, within 1..=64;
+        /// Threads that run the handlers; 0 runs them on the reactors.
+        workers: usize = 1, within 0..=WORKERS_MAX as u64;
+        /// What this server calls itself to its clients; empty makes a name up at each start.
+        node: String = String::new(), within 0..=64;
+        /// Pages of these origins may talk to the server, beside those of its own host.
+        origins_allowed: Vec<Origin> = Vec::new();
+        /// Whether the chat page is at `/`: "open" in open mode only, "on" always, "off" never.
+        page: Page = Page::Open;
+        /// Serves other machines too, although no keys are asked for: everybody is whoever they
+        /// say.
+        insecure: bool = false;
+        /// Answers every frame at `/echo` with the same frame, up to 16 MiB; for benchmarks and
+        /// conformance suites.
+        echo: bool = false;
+        /// Time that a stop may take, in milliseconds; then what is left is cut.
+        stop_ms_max: u64 = 30_000, within 0..=DAY_MS;
+    }
+}
+
+section! {
+    /// The log, on standard error. It never has messages, tokens or keys in it.
+    LogSettings {
+        /// "text" for people, "json" for programs: a line an event.
+        format: LogFormat = LogFormat::Text;
+        /// How much: error, warn, info or debug; or for parts, such as "info,tidings::net=debug".
+        level: LogLevel = LogLevel("info".into());
+    }
+}
+
+section! {
+    /// What users' tokens (JWT) have to satisfy, beside a signature by one of the keys below.
+    TokenSettings {
+        /// One of these has to stand in a token's `aud`. When empty, a token that names an audience
+        /// is meant for others, and refused.
+        audience: Vec<String> = Vec::new(), within 1..=1_024;
+        /// One of these has to be a token's `iss`; when empty, every issuer will do.
+        issuer: Vec<String> = Vec::new(), within 1..=1_024;
+        /// How far the clocks of those who make tokens and of this server may be apart, in seconds:
+        /// a token counts so much earlier and longer.
+        leeway_s: u64 = 30, within 0..=3_600;
+        /// Longest token, in bytes; a longer one is refused as a bad one, with close code 4001.
+        token_size_max: usize = 8_192, within 64..=65_536;
+        /// Time for a new connection to log in, in milliseconds; then close code 4002.
+        login_ms_max: u64 = 10_000, within 100..=DAY_MS;
+    }
+}
+
+section! {
+    /// A key that tokens are verified with; its name is the `kid` of a token's header. A token
+    /// without `kid` is tried with the keys of its algorithm, in the order of this file.
+    /// To change keys: add the new one before the old one, wait until the old tokens have expired,
+    /// take the old one out.
+    TokenKeySettings {
+        /// What this key is for: "HS256" takes a secret, "RS256" and "ES256" take a public key.
+        algorithm: Algorithm = Algorithm::HS256;
+        /// The secret (HS256), at least 32 bytes; the text is used as it stands here.
+        secret: Secret = Secret::default();
+        /// A file with the secret instead; one line break at its end doesn't count.
+        secret_file: String = String::new(), within 0..=4_096;
+        /// The public key as a PEM block (RS256: RSA of at least 2,048 bits; ES256: P-256).
+        public_key: Pem = Pem::default();
+        /// A file with the PEM block instead. Names of files are relative to this file's folder.
+        public_key_file: String = String::new(), within 0..=4_096;
+    }
+}
+
+section! {
+    /// A back end that may post over HTTP and act for any user. Its name stands in the log.
+    /// It says `Authorization: Bearer KEY`.
+    ApiKeySettings {
+        /// The key, at least 20 visible characters.
+        key: Secret = Secret::default();
+        /// A file with the key instead; one line break at its end doesn't count.
+        key_file: String = String::new(), within 0..=4_096;
+    }
+}
+
+section! {
+    /// Rooms, users and what they say.
+    ChatSettings {
+        /// Channels without offsets and history: patterns of their names, where `*` stands for any
+        /// characters. All others keep a ring in memory.
+        unkept: Vec<String> = Vec::new(), within 1..=255;
+        /// Messages that a channel keeps; older ones are gone, and a resume that needs them is told
+        /// so (`"recovered":false`).
+        ring_messages_max: usize = 100, within 1..=1_000_000;
+        /// Age up to which a channel keeps its messages, in milliseconds.
+        ring_ms: u64 = 300_000, within 1_000..=365 * DAY_MS;
+        /// Time after which a channel without members and messages is forgotten, in milliseconds.
+        channel_idle_ms: u64 = 300_000, within 0..=365 * DAY_MS;
+        /// Channels at most, rooms and users' lines together; one more is refused with
+        /// `unavailable`.
+        channels_max: usize = 1_000_000, within 1..=100_000_000;
+        /// Rooms that one connection may be in; one more is refused with `forbidden`.
+        rooms_per_connection_max: usize = 100, within 1..=1_000_000;
+        /// Connections that one user may have; one more closes the oldest, with close code 4003.
+        connections_per_user_max: usize = 20, within 1..=1_000_000;
+        /// Users of a room up to which `joined` and `left` are told there.
+        presence_users_max: usize = 200, within 0..=1_000_000;
+        /// Time after the last connection of a user left a room until `left` is told, in
+        /// milliseconds; a reconnect within it isn't told at all.
+        left_ms: u64 = 3_000, within 0..=DAY_MS;
+        /// Time within which a message with the same id is the same message, in milliseconds.
+        repeat_ms: u64 = 300_000, within 0..=DAY_MS;
+        /// Messages on one page of history at most.
+        page_messages_max: usize = 1_000, within 1..=100_000;
+        /// Size at which a page of history ends, in bytes; it says `"more":true` then.
+        page_size_max: usize = 262_144, within 4_096..=SIZE_MAX;
+    }
+}
+
+section! {
+    /// WebSocket connections.
+    WebSocketSettings {
+        /// Largest message, in bytes; a longer one closes the connection with 1009.
+        message_size_max: usize = 65_536, within 125..=SIZE_MAX;
+        /// Silence after which a connection is pinged, in milliseconds; 0 turns heartbeats off.
+        ping_ms: u64 = 25_000, within 0..=DAY_MS;
+        /// Time for any sign of life after a ping, in milliseconds; then close code 4010.
+        pong_ms_max: u64 = 8_000, within 1..=DAY_MS;
+        /// Time for the answer to our Close frame, in milliseconds; then the socket is cut.
+        close_ms_max: u64 = 5_000, within 1..=DAY_MS;
+    }
+}
+
+section! {
+    /// HTTP requests.
+    HttpSettings {
+        /// Time from a head's first byte to its end, in milliseconds; then 408. A fresh connection
+        /// that sends nothing for as long is closed.
+        head_ms_max: u64 = 10_000, within 1..=DAY_MS;
+        /// Silence inside a body, in milliseconds; then 408.
+        body_ms_max: u64 = 30_000, within 1..=DAY_MS;
+        /// Silence between two requests of a connection, in milliseconds; then it is closed.
+        idle_ms_max: u64 = 60_000, within 1..=DAY_MS;
+        /// Longest target, in bytes; a longer one is answered with 414.
+        target_size_max: usize = 8_192, within 16..=1 << 20;
+        /// Longest head, in bytes; a longer one is answered with 431.
+        head_size_max: usize = 16_384, within 256..=1 << 20;
+        /// Lines in a head at most; more are answered with 431.
+        head_fields_max: usize = 100, within 8..=10_000;
+        /// Longest body, in bytes; a longer one is answered with 413.
+        body_size_max: usize = 1_048_576, within 64..=SIZE_MAX;
+        /// Chunk extensions of one body, in bytes; more are answered with 413.
+        chunk_extensions_size_max: usize = 16_384, within 0..=1 << 20;
+        /// Longest trailer section, in bytes; a longer one is answered with 431.
+        trailers_size_max: usize = 8_192, within 0..=1 << 20;
+        /// Requests of one connection that may wait for their answers; further ones stay unread.
+        pipeline_requests_max: usize = 16, within 1..=10_000;
+    }
+}
+
+section! {
+    /// What waits for slow readers.
+    OutboxSettings {
+        /// Waits for one reader at most, in bytes; more closes it with 4008. A single message may
+        /// exceed it.
+        size_max: usize = 1_048_576, within 1_024..=SIZE_MAX;
+        /// Waits for one reader until nothing more is read from it, in bytes.
+        pause_size: usize = 262_144, within 1..=SIZE_MAX;
+        /// Waits for one reader until it is written without waiting for the turn's end, in bytes.
+        flush_size: usize = 65_536, within 1..=SIZE_MAX;
+        /// Time that a reader may take nothing although something waits, in milliseconds; then
+        /// close code 4008.
+        stall_ms_max: u64 = 10_000, within 1..=DAY_MS;
+        /// Time after our last byte until the socket of a peer that doesn't close is cut, in
+        /// milliseconds.
+        linger_ms_max: u64 = 5_000, within 1..=DAY_MS;
+        /// Waits for all readers together at most, in bytes; over it the slowest are closed with
+        /// 4008.
+        total_size_max: usize = 1_073_741_824, within 1_024..=SIZE_MAX;
+    }
+}
+
+section! {
+    /// The threads that own the sockets, each of them.
+    ReactorSettings {
+        /// Connections at most; one more is answered with 503.
+        connections_max: usize = 1_000_000, within 1..=100_000_000;
+        /// Bytes read from one connection before the others have their turn.
+        read_size_max: usize = 65_536, within 1_024..=1 << 24;
+        /// Topics (rooms and users with a connection here) at most; one more is refused.
+        topics_max: usize = 1_000_000, within 1..=100_000_000;
+        /// Topics of one connection at most: its rooms, its user and `*`; one more is refused.
+        topics_per_connection_max: usize = 1_000, within 3..=1_000_100;
+    }
+}
+
+section! {
+    /// What waits between threads. Over one of these nothing is read from the connections that
+    /// would add to it, until a quarter is left; nothing is lost.
+    QueueSettings {
+        /// Events for one worker.
+        worker_items_high: usize = 16_384, within 1..=100_000_000;
+        /// Events for one worker, in bytes.
+        worker_size_high: usize = 16_777_216, within 1_024..=SIZE_MAX;
+        /// Batches of commands for one reactor.
+        mailbox_items_high: usize = 16_384, within 1..=100_000_000;
+        /// Commands for one reactor, in bytes.
+        mailbox_size_high: usize = 67_108_864, within 1_024..=SIZE_MAX;
+    }
+}

@@ -1,0 +1,74 @@
+//! The settings as the library takes them.
+
+use super::Settings;
+use tidings::server::{HttpLimits, Limits, Marks, ServerSettings};
+
+impl Settings {
+    /// Bounds and times of the library's server.
+    #[must_use]
+    pub fn server(&self) -> ServerSettings {
+        let (outbox, queues) = (&self.outbox, &self.queues);
+        let mut server = ServerSettings {
+            worker_queue: marks(queues.worker_items_high, queues.worker_size_high),
+            mailbox: marks(queues.mailbox_items_high, queues.mailbox_size_high),
+            outbox_bytes_total_max: outbox.total_size_max,
+            stop_ms_max: self.general.stop_ms_max,
+            ..ServerSettings::default()
+        };
+        let reactor = &mut server.reactor;
+        reactor.connection = self.connection();
+        reactor.connections_max = self.reactor.connections_max;
+        reactor.read_bytes_max = self.reactor.read_size_max;
+        reactor.outbox_bytes_max = outbox.size_max;
+        reactor.outbox_pause_bytes = outbox.pause_size;
+        reactor.stall_ms_max = outbox.stall_ms_max;
+        reactor.linger_ms_max = outbox.linger_ms_max;
+        reactor.flush_bytes = outbox.flush_size;
+        reactor.topics.topics_max = self.reactor.topics_max;
+        reactor.topics.topics_per_connection_max = self.reactor.topics_per_connection_max;
+        server
+    }
+
+    fn connection(&self) -> Limits {
+        let (http, websocket) = (&self.http, &self.websocket);
+        Limits {
+            http: HttpLimits {
+                target_size_max: http.target_size_max,
+                head_size_max: http.head_size_max,
+                head_fields_max: http.head_fields_max,
+                body_size_max: http.body_size_max,
+                chunk_extensions_size_max: http.chunk_extensions_size_max,
+                trailers_size_max: http.trailers_size_max,
+            },
+            message_size_max: websocket.message_size_max,
+            pipeline_requests_max: http.pipeline_requests_max,
+            head_ms_max: http.head_ms_max,
+            body_ms_max: http.body_ms_max,
+            idle_ms_max: http.idle_ms_max,
+            ping_ms: websocket.ping_ms,
+            pong_ms_max: websocket.pong_ms_max,
+            close_ms_max: websocket.close_ms_max,
+        }
+    }
+}
+
+/// Pressed above these, relieved at a quarter of them.
+fn marks(items_high: usize, bytes_high: usize) -> Marks {
+    Marks {
+        items_high,
+        items_low: items_high / 4,
+        bytes_high,
+        bytes_low: bytes_high / 4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_here_are_the_librarys() {
+        let (here, there) = (Settings::default().server(), ServerSettings::default());
+        assert_eq!(format!("{here:#?}"), format!("{there:#?}"));
+    }
+}

@@ -1,0 +1,371 @@
+//! What settings promise: the later source wins, nothing wrong gets in, nothing is left out.
+
+use std::fs;
+use std::path::PathBuf;
+
+use super::environment::variable_of;
+use super::{Loaded, Settings, Sources, template};
+use crate::access::Secret;
+
+const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+fn load(file: Option<&str>, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Outcome {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("t.toml");
+    let file = file.map(|text| {
+        fs::write(&path, text).unwrap();
+        fs::write(folder.path().join("secret"), format!("{SECRET}\n")).unwrap();
+        let key = include_bytes!("../../tests/keys/ec.pub");
+        fs::write(folder.path().join("ec.pub"), key).unwrap();
+        path
+    });
+    let pair = |(name, value): &(&str, &str)| (name.to_string(), value.to_string());
+    let flag = |(key, value): &(&str, &str)| (key.to_string(), value.to_string(), "--set".into());
+    let loaded = Loaded::from(&Sources {
+        file,
+        environment: environment.iter().map(pair).collect(),
+        flags: flags.iter().map(flag).collect(),
+    });
+    let folder = format!("{}/", folder.path().display());
+    loaded.map_err(|problems| problems.to_string().replace(&folder, ""))
+}
+
+type Outcome = Result<Loaded, String>;
+
+/// What is said about this file.
+fn complaint(text: &str) -> String {
+    load(Some(text), &[], &[]).expect_err(text)
+}
+
+fn template_text() -> String {
+    let secret = || Secret::from(SECRET.to_owned());
+    template(("k1", secret()), ("backend", secret()))
+}
+
+#[test]
+fn without_anything_the_server_is_open_and_only_for_this_machine() {
+    let loaded = load(None, &[], &[]).unwrap();
+    assert_eq!(loaded.settings, Settings::default());
+    assert!(loaded.access.is_open() && loaded.settings.general.listen.ip().is_loopback());
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+}
+
+#[test]
+fn the_environment_wins_over_the_file_and_flags_over_both() {
+    let file = "workers = 2\n[http]\nhead_ms_max = 2\n[websocket]\nping_ms = 2";
+    let environment = [
+        ("TIDINGS_HTTP_HEAD_MS_MAX", "3"),
+        ("TIDINGS_WEBSOCKET_PING_MS", "3"),
+        ("TIDINGS_ECHO", "1"),
+        ("TIDINGS_LISTEN", ""),
+        ("WORKERS", "9"),
+    ];
+    let flags = [
+        ("websocket.ping_ms", "4"),
+        ("origins_allowed", "http://a, https://b:1"),
+    ];
+    let settings = load(Some(file), &environment, &flags).unwrap().settings;
+    assert_eq!(settings.general.workers, 2);
+    assert_eq!(
+        (settings.http.head_ms_max, settings.websocket.ping_ms),
+        (3, 4)
+    );
+    assert!(settings.general.echo);
+    let origins = settings.general.origins_allowed;
+    assert_eq!(
+        origins.iter().map(|origin| &*origin.0).collect::<Vec<_>>(),
+        ["http://a", "https://b:1"]
+    );
+}
+
+#[test]
+fn keys_come_from_the_environment_too() {
+    let environment = [
+        ("TIDINGS_TOKENS_KEYS_MAIN_SECRET", SECRET),
+        ("TIDINGS_TOKENS_KEYS_ALSO_SECRET_FILE", "/nowhere/secret"),
+        ("TIDINGS_API_KEYS_BACK_END_KEY", SECRET),
+    ];
+    let loaded = load(None, &[environment[0], environment[2]], &[]).unwrap();
+    assert_eq!(loaded.access.tokens.keys()[0].id(), "main");
+    assert_eq!(loaded.access.api_keys.who(SECRET), Some("back_end"));
+    let problem = load(None, &environment, &[]).unwrap_err();
+    assert!(
+        problem.starts_with(
+            "TIDINGS_TOKENS_KEYS_ALSO_SECRET_FILE in the environment: \
+             tokens.keys.also.secret_file: can't read /nowhere/secret"
+        ),
+        "{problem}"
+    );
+}
+
+#[test]
+fn a_variable_that_nobody_knows_is_warned_of() {
+    let warnings = load(
+        None,
+        &[("TIDINGS_WORKER", "2"), ("TIDINGS_CONFIG", "x")],
+        &[],
+    );
+    assert_eq!(
+        warnings.unwrap().warnings,
+        ["TIDINGS_WORKER in the environment is no setting; did you mean TIDINGS_WORKERS?"]
+    );
+}
+
+#[test]
+fn every_complaint_names_the_line_the_setting_and_the_mend() {
+    for (text, expected) in [
+        (
+            "\nlisen = 1",
+            "t.toml:2: there is no setting lisen; did you mean listen?",
+        ),
+        (
+            "Ping-MS = 1",
+            "t.toml:1: there is no setting Ping-MS; it stands in [websocket]",
+        ),
+        (
+            "[https]",
+            "t.toml:1: there is no setting https; did you mean http?",
+        ),
+        (
+            "[http]\n\nworkers = 1",
+            "t.toml:3: there is no setting http.workers; \
+             it stands at the top of the file, before the first table",
+        ),
+        (
+            "[http]\ndatabase = 1",
+            "t.toml:2: there is no setting http.database; \
+             `tidings init` writes a file with all there are",
+        ),
+        (
+            "http = 1",
+            "t.toml:1: http is a number, but has to be a table: [http]",
+        ),
+        (
+            "workers = '2'",
+            "t.toml:1: workers is \"2\", but has to be a whole number between 0 and 1_024",
+        ),
+        (
+            "workers = 1025",
+            "t.toml:1: workers is 1025, but has to be a whole number between 0 and 1_024",
+        ),
+        (
+            "workers = -1",
+            "t.toml:1: workers is -1, but has to be a whole number between 0 and 1_024",
+        ),
+        (
+            "echo = 1",
+            "t.toml:1: echo is 1, but has to be true or false",
+        ),
+        (
+            "listen = 'localhost'",
+            "t.toml:1: listen is \"localhost\", but has to be an IP address and a port, \
+             such as 127.0.0.1:9502 or [::]:9502",
+        ),
+        (
+            "origins_allowed = ['*']",
+            "t.toml:1: origins_allowed is a list, but has to be a list, \
+             each of it an origin without a path, such as https://app.example",
+        ),
+        (
+            "page = 'yes'",
+            "t.toml:1: page is \"yes\", but has to be one of \"open\", \"on\", \"off\"",
+        ),
+        (
+            "[log]\nlevel = 'a=b=c'",
+            "t.toml:2: log.level is \"a=b=c\", but has to be error, warn, info, debug, \
+             or parts such as info,tidings::net=debug",
+        ),
+        (
+            "workers = 1\nworkers = 2",
+            "t.toml:2: that is no TOML: duplicate key at \"workers\"",
+        ),
+        (
+            "[outbox]\nsize_max = 4096",
+            "t.toml:2: outbox.pause_size is 262144, but has to be at most 4096, for outbox.size_max's sake",
+        ),
+    ] {
+        assert_eq!(complaint(text), expected, "{text}");
+    }
+}
+
+#[test]
+fn every_complaint_about_a_key_names_it_and_never_shows_it() {
+    for (text, expected) in [
+        (
+            "[tokens.keys.a]",
+            "t.toml:1: tokens.keys.a needs secret or secret_file",
+        ),
+        (
+            "[tokens.keys.a]\nsecret = 'hunter2'",
+            "t.toml:2: tokens.keys.a: a secret for HS256 needs at least 32 bytes, and this one has 7",
+        ),
+        (
+            "[tokens.keys.a]\nsecret = 70077",
+            "t.toml:2: tokens.keys.a.secret is a number, but has to be a text",
+        ),
+        (
+            "[tokens.keys.a]\nalgorithm = 'none'",
+            "t.toml:2: tokens.keys.a.algorithm is \"none\", \
+             but has to be one of \"HS256\", \"RS256\", \"ES256\"",
+        ),
+        (
+            "[tokens.keys.a]\nalgorithm = 'ES256'\nsecret = 'hunter2'",
+            "t.toml:2: tokens.keys.a is for ES256, which takes a public_key and no secret",
+        ),
+        (
+            "[tokens.keys.a]\nalgorithm = 'RS256'\npublic_key_file = 'ec.pub'",
+            "t.toml:1: tokens.keys.a: that is no public key for RS256: it takes a PEM block that \
+             begins with -----BEGIN PUBLIC KEY-----, of an RSA key of 2,048 to 8,192 bits",
+        ),
+        (
+            "[tokens.keys.a]\nsecret = 'hunter2'\nsecret_file = 'secret'",
+            "t.toml:2: tokens.keys.a has both secret and secret_file: take one out",
+        ),
+        (
+            "[tokens.keys.'a b']",
+            "t.toml:1: \"tokens.keys.a b\" can't be a name: \
+             it takes 1 to 128 visible ASCII characters without spaces",
+        ),
+        (
+            "[api_keys.a]\nkey = 'hunter2'",
+            "t.toml:2: api_keys.a.key has 7 characters, but needs at least 20 visible ones \
+             without spaces; `openssl rand -hex 32` makes a good one",
+        ),
+        (
+            "[api_keys]\na = 'hunter2'",
+            "t.toml:2: api_keys.a is a text, but has to be a table: [api_keys.a]",
+        ),
+        (
+            "[api_keys.a]\nkye = 'hunter2'",
+            "t.toml:2: there is no setting api_keys.a.kye; did you mean api_keys.a.key?",
+        ),
+    ] {
+        assert_eq!(complaint(text), expected, "{text}");
+    }
+    let twice = format!("[api_keys.a]\nkey = '{SECRET}'\n[api_keys.b]\nkey = '{SECRET}'");
+    assert_eq!(
+        complaint(&twice),
+        "t.toml:4: api_keys.b has the same key as api_keys.a: give each its own"
+    );
+}
+
+#[test]
+fn all_that_is_wrong_is_said_at_once_in_the_order_of_the_lines() {
+    let text = "reactors = 65\n[outbox]\nsize_max = 4096\n[http]\nhaed_sm = 1";
+    let complaint = complaint(text);
+    let lines: Vec<&str> = complaint.lines().map(|line| &line[..9]).collect();
+    assert_eq!(
+        lines,
+        ["t.toml:1:", "t.toml:3:", "t.toml:5:"],
+        "{complaint}"
+    );
+    let both = load(
+        Some("lisen = 1"),
+        &[("TIDINGS_WORKERS", "x")],
+        &[("echo", "y")],
+    );
+    assert_eq!(
+        both.unwrap_err(),
+        "t.toml:1: there is no setting lisen; did you mean listen?\n\
+         TIDINGS_WORKERS in the environment: \
+         workers is \"x\", but has to be a whole number between 0 and 1_024\n\
+         --set: echo is \"y\", but has to be true or false"
+    );
+}
+
+#[test]
+fn other_machines_are_served_only_with_keys_or_if_that_is_said() {
+    let listen = ("listen", "0.0.0.0:9502");
+    let refused = load(None, &[], &[listen]).unwrap_err();
+    assert!(
+        refused.starts_with("--set: listen is 0.0.0.0:9502, which other"),
+        "{refused}"
+    );
+    assert!(load(None, &[], &[listen, ("insecure", "true")]).is_ok());
+    assert!(load(None, &[], &[listen, ("tokens.keys.a.secret", SECRET)]).is_ok());
+    assert!(load(None, &[], &[("listen", "[::1]:0")]).is_ok());
+    assert!(load(None, &[], &[("listen", "[::]:0")]).is_err());
+}
+
+#[test]
+fn keys_are_tried_in_the_order_of_the_file_and_files_stand_beside_it() {
+    let text = format!(
+        "[tokens.keys.z]\nsecret_file = 'secret'\n\
+         [tokens.keys.'a.b/c+d=']\nalgorithm = 'ES256'\npublic_key_file = 'ec.pub'\n\
+         [tokens.keys.m]\nsecret = '{SECRET}'"
+    );
+    let access = load(Some(&text), &[], &[]).unwrap().access;
+    let keys = access.tokens.keys().iter();
+    let keys: Vec<String> = keys
+        .map(|key| format!("{} {}", key.id(), key.algorithm()))
+        .collect();
+    assert_eq!(keys, ["z HS256", "a.b/c+d= ES256", "m HS256"]);
+}
+
+#[test]
+fn the_written_file_is_right_and_says_the_defaults() {
+    let loaded = load(Some(&template_text()), &[], &[]).unwrap();
+    let settings = loaded.settings;
+    let keys_only = Settings {
+        token_keys: settings.token_keys.clone(),
+        api_keys: settings.api_keys.clone(),
+        ..Settings::default()
+    };
+    assert_eq!(settings, keys_only);
+    assert_eq!(loaded.access.tokens.keys()[0].id(), "k1");
+    assert_eq!(loaded.access.api_keys.who(SECRET), Some("backend"));
+}
+
+#[test]
+fn every_setting_is_in_the_written_file_with_its_documentation() {
+    let is_setting = |line: &str| {
+        let key = line
+            .strip_prefix('#')
+            .and_then(|line| line.split(" = ").next());
+        line.contains(" = ") && key.is_some_and(|key| !key.is_empty() && !key.contains(' '))
+    };
+    let text = template_text();
+    let lines = text.lines().map(|line| match is_setting(line) {
+        true => &line[1..],
+        false => line,
+    });
+    let all = lines.collect::<Vec<_>>().join("\n");
+    let mut reading = super::Reading::default();
+    reading.take_file(&PathBuf::from("t.toml"), &all);
+    assert_eq!(reading.problems.to_string(), "");
+    let mut settings = reading.settings.clone();
+    for key in settings.keys() {
+        assert!(reading.places.contains_key(&key), "{key} isn't in the file");
+    }
+    for (name, section) in settings.sections() {
+        section.each(&mut |field| {
+            let first = format!("\n#{}\n", field.docs[0]);
+            assert!(text.contains(&first), "{name}.{}: {first}", field.key);
+        });
+    }
+    let keys_only = Settings {
+        token_keys: settings.token_keys.clone(),
+        api_keys: settings.api_keys.clone(),
+        ..Settings::default()
+    };
+    assert_eq!(
+        settings, keys_only,
+        "the values that are shown are the defaults"
+    );
+}
+
+#[test]
+fn no_two_settings_have_the_same_variable() {
+    let keys = Settings::default().keys();
+    let mut variables: Vec<String> = keys.iter().map(|key| variable_of(key)).collect();
+    variables.sort();
+    let count = variables.len();
+    variables.dedup();
+    assert_eq!(variables.len(), count);
+}
+
+#[test]
+fn debug_of_settings_shows_no_secret() {
+    let loaded = load(Some(&template_text()), &[], &[]).unwrap();
+    assert!(!format!("{loaded:?}").contains(SECRET));
+}

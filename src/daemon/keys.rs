@@ -1,0 +1,44 @@
+//! Who may come in, by the keys of the settings.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tidings::door::{Pass, TokenRefusal};
+
+use crate::access::{Access, TokenError};
+
+/// Judges tokens and API keys for the door; without any of them everybody may come in.
+#[derive(Debug)]
+pub(super) struct Keys(pub(super) Access);
+
+impl tidings::door::Access for Keys {
+    fn is_open(&self) -> bool {
+        self.0.is_open()
+    }
+
+    fn token(&self, token: &str, now_unix_ms: u64) -> Result<Pass, TokenRefusal> {
+        let now = UNIX_EPOCH + Duration::from_millis(now_unix_ms);
+        let claims = self
+            .0
+            .tokens
+            .verify(token, now)
+            .map_err(|error| match error {
+                TokenError::Expired => TokenRefusal::Expired,
+                _ => TokenRefusal::Bad,
+            })?;
+        Ok(Pass {
+            uid: claims.uid,
+            rooms: claims.rooms,
+            expires_unix_ms: unix_ms(claims.expires_at),
+        })
+    }
+
+    fn api_key(&self, key: &str) -> Option<Arc<str>> {
+        self.0.api_keys.who(key).map(Arc::from)
+    }
+}
+
+fn unix_ms(at: SystemTime) -> u64 {
+    at.duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis() as u64)
+}

@@ -12,7 +12,7 @@ use super::drive::{Cpu, Poll, READ_SIZE, Turn};
 use super::failure::{Failure, Failures};
 use super::fanout::{Pace, Settings};
 use super::frame::TEXT;
-use super::guest::say;
+use super::guest::{reset_on_drop, say};
 use super::ledger::Faults;
 use super::line::Line;
 use super::marker::message;
@@ -63,7 +63,7 @@ pub fn measure(
     room.course.measuring = false;
     let (cpu_end, seconds) = (Cpu::sample(settings.pid)?, begin.elapsed().as_secs_f64());
     room.listen(settings.settle)?; // to what may come once more
-    let mut round = room.end();
+    let mut round = room.end()?;
     round.seconds = seconds;
     round.server_ns = cpu_end.server_since(&cpu);
     round.generator_ns = cpu_end.generator_since(&cpu);
@@ -96,8 +96,8 @@ impl<'a> Room<'a> {
         progress: &mut Progress,
     ) -> Result<Self, Failure> {
         let shape = &settings.shape;
-        let in_all = (settings.members + settings.streams()) * settings.rounds;
-        let sources = Sources::new(&settings.target, settings.sources, in_all);
+        let at_once = settings.members + settings.streams();
+        let sources = Sources::new(&settings.target, settings.sources, at_once);
         let opened = open_all(
             &settings.target,
             |number| settings.hello(shape.member_path.filled(&blanks(number as u64, 0))),
@@ -378,17 +378,23 @@ impl<'a> Room<'a> {
         self.epoch.elapsed().as_nanos() as u64
     }
 
-    fn end(self) -> Round {
+    /// Sends everybody away, by reset: thousands of ports are needed again in the next round.
+    fn end(self) -> Result<Round, Failure> {
         let members = self.members;
+        let of_members = members.iter().flatten().map(Member::socket);
+        let of_lines = self.lines.iter().flatten().map(Line::socket);
+        for socket in of_members.chain(of_lines) {
+            reset_on_drop(socket)?;
+        }
         let (tally, faults, mut failures) = self.course.end(|member| members[member].is_some());
         failures.merge(self.failures);
         faults.count_into(&mut failures);
-        Round {
+        Ok(Round {
             tally,
             faults,
             failures,
             ..Round::default()
-        }
+        })
     }
 }
 

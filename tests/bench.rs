@@ -1,6 +1,11 @@
 //! The load generator against its own floor, and against servers that misbehave.
 #![cfg(feature = "cli")]
 
+#[path = "bench/chat.rs"]
+mod chat;
+#[path = "bench/fanout.rs"]
+mod fanout;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Output, Stdio};
@@ -16,8 +21,13 @@ struct Raw {
 
 impl Raw {
     fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    fn start_with(flags: &[&str]) -> Self {
         let mut child = tidings()
             .args(["raw", "--listen", "127.0.0.1:0", "--seconds", "60"])
+            .args(flags)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

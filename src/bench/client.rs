@@ -57,6 +57,8 @@ impl Hello {
 /// A connection that is ready for its work.
 #[derive(Debug)]
 pub struct Open {
+    /// Which connection of the run this is, from 0.
+    pub number: usize,
     /// The socket, non-blocking, without delay.
     pub socket: TcpStream,
     /// Bytes that came right behind the handshake.
@@ -70,6 +72,7 @@ pub struct Open {
 pub struct Opening {
     socket: TcpStream,
     address: SocketAddr,
+    number: usize,
     started: Instant,
     step: Step,
 }
@@ -85,16 +88,21 @@ enum Step {
 }
 
 impl Opening {
-    /// Starts to connect, from `source` when one is given.
+    /// Starts to connect the run's connection `number`, from `source` when one is given.
     ///
     /// # Errors
     ///
     /// No descriptor or port is free, or the connection is refused at once.
-    pub fn start(address: SocketAddr, source: Option<SocketAddr>) -> Result<Self, Failure> {
+    pub fn start(
+        address: SocketAddr,
+        source: Option<SocketAddr>,
+        number: usize,
+    ) -> Result<Self, Failure> {
         let socket = connect(address, source).map_err(|error| Failure::from_io(error, address))?;
         Ok(Self {
             socket,
             address,
+            number,
             started: Instant::now(),
             step: Step::Connecting,
         })
@@ -143,6 +151,7 @@ impl Opening {
     pub fn into_open(self) -> Option<Open> {
         match self.step {
             Step::Open { rest, took } => Some(Open {
+                number: self.number,
                 socket: self.socket,
                 rest,
                 took,

@@ -287,7 +287,7 @@ impl<'a> Rush<'a> {
     fn begin(&mut self) -> Result<(), Failure> {
         let source = self.sources.source_of(self.before + self.begun);
         self.begun += 1;
-        match Opening::start(self.settings.target.address, source) {
+        match Opening::start(self.settings.target.address, source, self.begun) {
             Ok(opening) => {
                 let place = self.visits.vacant_entry();
                 self.poll.add(opening.socket(), place.key())?;

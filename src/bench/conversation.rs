@@ -240,6 +240,7 @@ mod tests {
             .set_read_timeout(Some(Duration::from_secs(5)))
             .unwrap();
         let open = Open {
+            number: 0,
             socket,
             rest: Vec::new(),
             took: Duration::ZERO,

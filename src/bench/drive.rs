@@ -303,7 +303,7 @@ impl Shared {
             answers: self.answers() - answers,
             seconds: begin.elapsed().as_secs_f64(),
             server_ns: cpu_end.server_since(&cpu),
-            generator_ns: cpu_end.generator.since(&cpu.generator),
+            generator_ns: cpu_end.generator_since(&cpu),
             ..Measured::default()
         })
     }
@@ -335,13 +335,20 @@ impl Shared {
     }
 }
 
-struct Cpu {
+/// CPU time of server and generator at one moment.
+#[derive(Debug)]
+pub struct Cpu {
     server: Option<Usage>,
     generator: Usage,
 }
 
 impl Cpu {
-    fn sample(pid: Option<u32>) -> io::Result<Self> {
+    /// Reads both now; the server's with all its descendants, when its pid is known.
+    ///
+    /// # Errors
+    ///
+    /// There is no such process, or it can't be read.
+    pub fn sample(pid: Option<u32>) -> io::Result<Self> {
         let server = pid.map(|pid| Usage::sample(pid, Scope::Tree)).transpose()?;
         Ok(Self {
             server,
@@ -349,8 +356,14 @@ impl Cpu {
         })
     }
 
-    fn server_since(&self, begin: &Self) -> Option<u64> {
+    /// CPU time of the server since `begin`, in nanoseconds.
+    pub fn server_since(&self, begin: &Self) -> Option<u64> {
         Some(self.server.as_ref()?.since(begin.server.as_ref()?))
+    }
+
+    /// CPU time of this process since `begin`, in nanoseconds.
+    pub fn generator_since(&self, begin: &Self) -> u64 {
+        self.generator.since(&begin.generator)
     }
 }
 

@@ -5,20 +5,19 @@
 //! median of the rounds' own ratios, since a shared machine drifts from round to round by more
 //! than two servers differ.
 
-use std::io::{self, BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use super::client::Hello;
 use super::conversation::{Conversation, Script};
 use super::drive::{Measured, Window, drive};
 use super::failure::{Failure, Failures, reserve_descriptors};
+use super::floor::{FloorProcess, middle, middle_ratio};
 use super::frame::{BINARY, TEXT};
 use super::histogram::Latency;
 use super::open::open_all;
 use super::progress::Progress;
-use super::report::{Figure, Report, median, quantiles, ratio};
-use super::target::{Ownership, Scheme, Sources, Target};
+use super::report::{Figure, Report, quantiles};
+use super::target::{Sources, Target};
 
 const SERVER_CPU: &str = "CPU µs/message, server";
 const GENERATOR_CPU: &str = "CPU µs/message, generator";
@@ -82,14 +81,13 @@ pub fn run(settings: &Settings) -> Result<(Report, Failures), Failure> {
     reserve_descriptors(settings.connections)?;
     let floor = match settings.floor {
         Floor::Without => None,
-        Floor::Threads(threads) => Some(FloorProcess::start(threads)?),
+        Floor::Threads(threads) => Some(FloorProcess::start(&["--threads", &threads.to_string()])?),
     };
     let mut progress = Progress::new();
     let (mut of_floor, mut of_server) = (Vec::new(), Vec::new());
     for _ in 0..settings.rounds {
         if let Some(floor) = &floor {
-            let settings = floor.settings(settings);
-            of_floor.push(measure(&settings, &mut progress)?);
+            of_floor.push(measure(&settings.for_floor(floor), &mut progress)?);
         }
         of_server.push(measure(settings, &mut progress)?);
     }
@@ -111,11 +109,11 @@ pub fn run(settings: &Settings) -> Result<(Report, Failures), Failure> {
 
 /// One round: connect, warm up, measure, leave.
 fn measure(settings: &Settings, progress: &mut Progress) -> Result<Measured, Failure> {
-    let hello = Hello::upgrade(&settings.target, &settings.fields);
+    let hello = Arc::new(Hello::upgrade(&settings.target, &settings.fields));
     let sources = Sources::new(&settings.target, settings.sources, settings.connections);
     let opened = open_all(
         &settings.target,
-        &hello,
+        |_| Arc::clone(&hello),
         sources,
         settings.connections,
         progress,
@@ -146,6 +144,16 @@ impl Settings {
         };
         let answer = self.answer.as_ref().map_or(&message[..], String::as_bytes);
         Script::new(opcode, &message, answer, self.in_flight)
+    }
+
+    fn for_floor(&self, floor: &FloorProcess) -> Self {
+        Self {
+            target: floor.target().clone(),
+            pid: self.pid.map(|_| floor.pid()),
+            answer: None,
+            fields: Vec::new(),
+            ..self.clone()
+        }
     }
 
     fn title(&self) -> String {
@@ -186,20 +194,6 @@ impl Summary {
             answers: rounds.iter().map(|round| round.answers).sum(),
         }
     }
-}
-
-fn middle(rounds: &[f64]) -> f64 {
-    median(rounds.iter().copied())
-}
-
-/// The median of the rounds' ratios.
-fn middle_ratio(floor: &[f64], server: &[f64]) -> f64 {
-    median(
-        server
-            .iter()
-            .zip(floor)
-            .map(|(&server, &floor)| ratio(server, floor)),
-    )
 }
 
 fn alone(settings: &Settings, server: &Summary, failures: &Failures) -> Report {
@@ -282,60 +276,4 @@ fn begin(settings: &Settings, server: &Summary) -> Report {
         server.server_us.clone().into(),
     );
     report
-}
-
-/// `raw` as a child; it ends with its standard input, so also when this process is killed.
-struct FloorProcess {
-    child: Child,
-    target: Target,
-}
-
-impl FloorProcess {
-    fn start(threads: usize) -> Result<Self, Failure> {
-        let mut child = Command::new("/proc/self/exe")
-            .args([
-                "bench",
-                "raw",
-                "--listen",
-                "127.0.0.1:0",
-                "--threads",
-                &threads.to_string(),
-            ])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let mut line = String::new();
-        if let Some(stdout) = child.stdout.take() {
-            BufReader::new(stdout).read_line(&mut line)?;
-        }
-        let address = line
-            .strip_prefix("listening on ")
-            .and_then(|rest| rest.split(' ').next());
-        let url = format!("ws://{}/", address.unwrap_or_default());
-        match Target::parse(&url, Scheme::WebSocket, Ownership::Unstated) {
-            Ok(target) => Ok(Self { child, target }),
-            Err(_) => {
-                _ = child.kill();
-                _ = child.wait();
-                Err(io::Error::other(format!("the floor did not start, it said {line:?}")).into())
-            }
-        }
-    }
-
-    fn settings(&self, settings: &Settings) -> Settings {
-        Settings {
-            target: self.target.clone(),
-            pid: settings.pid.map(|_| self.child.id()),
-            answer: None,
-            fields: Vec::new(),
-            ..settings.clone()
-        }
-    }
-}
-
-impl Drop for FloorProcess {
-    fn drop(&mut self) {
-        drop(self.child.stdin.take());
-        _ = self.child.wait(); // it ends with its input
-    }
 }

@@ -107,7 +107,8 @@ impl Exchange {
                 After::Reconnect
             }
             Ok(count) => {
-                self.responses.receive(&lap.bytes[..count], &mut answered)?;
+                self.responses
+                    .receive(&lap.bytes[..count], |status, _| answered(status))?;
                 let drained = count < lap.bytes.len() && !lap.hung_up;
                 match self.responses.is_closing() {
                     true => After::Reconnect,

@@ -103,6 +103,13 @@ impl Failures {
         self.add_words(failure.kind(), 1, failure.to_string());
     }
 
+    /// Counts what isn't the failure of one connection; nothing when there is none of it.
+    pub fn add_many(&mut self, kind: &str, count: u64, words: &str) {
+        if count > 0 {
+            self.add_words(kind.into(), count, words.into());
+        }
+    }
+
     /// Takes over what another thread or round counted.
     pub fn merge(&mut self, other: Self) {
         for (kind, (count, words)) in other.kinds {

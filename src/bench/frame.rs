@@ -164,7 +164,10 @@ impl Frames {
         let (opcode, message) = match (header.opcode, self.message.take()) {
             (PING, message) => return Ok(self.between(message, Incoming::Ping(payload))),
             (PONG, message) => return Ok(self.between(message, Incoming::Pong)),
-            (CLOSE, _) => return Ok(Some(closing(&payload))),
+            (CLOSE, _) => {
+                let (code, reason) = closing(&payload);
+                return Ok(Some(Incoming::Close(code, reason)));
+            }
             (opcode @ (TEXT | BINARY), None) => (opcode, payload),
             (CONTINUATION, Some((opcode, mut message))) => {
                 message.extend_from_slice(&payload);
@@ -191,7 +194,12 @@ impl Frames {
     }
 }
 
-fn checked_end(header: &Header) -> Result<usize, Failure> {
+/// Where the frame of a server ends that begins with this header.
+///
+/// # Errors
+///
+/// [`Failure::Violation`]: no server may send such a frame.
+pub fn checked_end(header: &Header) -> Result<usize, Failure> {
     if header.mask.is_some() {
         return Err(Failure::Violation("a masked frame"));
     }
@@ -204,13 +212,14 @@ fn checked_end(header: &Header) -> Result<usize, Failure> {
     }
 }
 
-fn closing(payload: &[u8]) -> Incoming {
+/// Code and reason of a Close frame; 1005 when it has none (RFC 6455 §7.1.5).
+pub fn closing(payload: &[u8]) -> (u16, String) {
     match payload.split_first_chunk::<2>() {
-        Some((code, reason)) => Incoming::Close(
+        Some((code, reason)) => (
             u16::from_be_bytes(*code),
             String::from_utf8_lossy(reason).into_owned(),
         ),
-        None => Incoming::Close(1005, String::new()),
+        None => (1005, String::new()),
     }
 }
 

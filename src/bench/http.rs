@@ -54,9 +54,10 @@ pub fn run(settings: &Settings) -> Result<(Report, Failures), Failure> {
     let mut progress = Progress::new();
     let target = &settings.target;
     let sources = Sources::new(target, settings.sources, settings.connections);
+    let hello = Arc::new(Hello::Nothing);
     let opened = open_all(
         target,
-        &Hello::Nothing,
+        |_| Arc::clone(&hello),
         sources,
         settings.connections,
         &mut progress,

@@ -1,5 +1,6 @@
 //! `bench idle`: many connections that do nothing, and what they cost the server all the same.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::client::Hello;
@@ -87,12 +88,12 @@ fn stay(
     progress: &mut Progress,
 ) -> Result<Round, Failure> {
     let empty = settings.memory()?;
-    let hello = Hello::upgrade(&settings.target, &settings.fields);
+    let hello = Arc::new(Hello::upgrade(&settings.target, &settings.fields));
     let in_all = settings.connections * settings.rounds;
     let sources = Sources::new(&settings.target, settings.sources, in_all);
     let opened = open_all(
         &settings.target,
-        &hello,
+        |_| Arc::clone(&hello),
         sources,
         settings.connections,
         progress,

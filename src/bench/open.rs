@@ -1,5 +1,6 @@
 //! Opens many connections, a bounded number of them at a time.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use slab::Slab;
@@ -24,7 +25,7 @@ pub struct Opened {
     pub took: Duration,
 }
 
-/// Opens `count` connections to `target`.
+/// Opens `count` connections to `target`; each says the hello of its number.
 ///
 /// # Errors
 ///
@@ -32,33 +33,33 @@ pub struct Opened {
 /// or the last one, when no connection came about at all.
 pub fn open_all(
     target: &Target,
-    hello: &Hello,
+    hello_of: impl Fn(usize) -> Arc<Hello>,
     sources: Sources,
     count: usize,
     progress: &mut Progress,
 ) -> Result<Opened, Failure> {
     let started = Instant::now();
     let mut poll = Poll::new()?;
-    let mut opening: Slab<Opening> = Slab::with_capacity(OPENING_AT_ONCE_MAX);
+    let mut opening: Slab<(Opening, Arc<Hello>)> = Slab::with_capacity(OPENING_AT_ONCE_MAX);
     let mut opened = Opened::default();
     let mut begun = 0;
     let mut last = None;
     while begun < count || !opening.is_empty() {
         while begun < count && opening.len() < OPENING_AT_ONCE_MAX {
-            let next = Opening::start(target.address, sources.source_of(begun))?;
+            let next = Opening::start(target.address, sources.source_of(begun), begun)?;
             let slot = opening.vacant_entry();
             poll.add(next.socket(), slot.key())?;
-            slot.insert(next);
+            slot.insert((next, hello_of(begun)));
             begun += 1;
         }
         for index in 0..poll.wait(Duration::from_millis(200))? {
             let key = poll.ready(index).key;
-            let Some(one) = opening.get_mut(key) else {
+            let Some((one, hello)) = opening.get_mut(key) else {
                 continue;
             };
             match one.advance(hello) {
                 Ok(false) => {}
-                Ok(true) => opened.connections.extend(opening.remove(key).into_open()),
+                Ok(true) => opened.connections.extend(opening.remove(key).0.into_open()),
                 Err(failure) if failure.is_final() => return Err(failure),
                 Err(failure) => {
                     opening.remove(key);
@@ -78,10 +79,10 @@ pub fn open_all(
 }
 
 /// Drops what waits too long; gives one of them.
-fn expire(opening: &mut Slab<Opening>, failures: &mut Failures) -> Option<Failure> {
+fn expire(opening: &mut Slab<(Opening, Arc<Hello>)>, failures: &mut Failures) -> Option<Failure> {
     let now = Instant::now();
     let mut last = None;
-    opening.retain(|_, one| {
+    opening.retain(|_, (one, _)| {
         let late = one.is_late(now);
         if late {
             let failure = one.timeout();

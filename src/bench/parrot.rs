@@ -191,7 +191,11 @@ impl Echo {
 }
 
 /// The answer to a handshake and the handshake's size; `None` while it is incomplete.
-fn handshake(head: &[u8]) -> io::Result<Option<(String, usize)>> {
+///
+/// # Errors
+///
+/// It isn't a handshake.
+pub fn handshake(head: &[u8]) -> io::Result<Option<(String, usize)>> {
     let mut fields = [httparse::EMPTY_HEADER; 64];
     let mut request = httparse::Request::new(&mut fields);
     let size = match request.parse(head).map_err(io::Error::other)? {

@@ -1,15 +1,17 @@
-//! The floor: a server that makes the system calls of an echo, and does nothing else.
+//! The floor: a server that makes the system calls of an echo or a fan-out, and does nothing else.
 //!
 //! It answers the WebSocket handshake; then the first frame of a connection teaches it the frame's
 //! size and the answer. From there on it parses nothing: so many bytes are so many frames, and as
 //! many prepared answers go out. One read, one write, no copy: what an echo server costs more than
 //! this is its own.
 //!
+//! As a fan-out ([`Crowd`]), it writes the frames to all others instead.
+//!
 //! It is a yardstick, not a server: it believes that all frames of a connection are equal. Only a
 //! Close as the first frame is understood, so that connecting and leaving can be measured too.
 
 use std::io::{self, ErrorKind};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -19,6 +21,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use slab::Slab;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::crowd::Crowd;
 use super::drive::Poll;
 use super::parrot::{Fate, Lessons, Parrot, READ_SIZE};
 
@@ -26,6 +29,16 @@ const BACKLOG: i32 = 4096;
 const ACCEPTED_AT_ONCE_MAX: usize = 64;
 /// Key of the listener; a connection's key is its place in a slab, which never gets here.
 const LISTENER: usize = usize::MAX;
+
+/// Whom an answer goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// Back to where it came from.
+    Echo,
+    /// To all others of the same thread: see [`Crowd`].
+    Fanout,
+}
+
 /// What to run.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -33,6 +46,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Threads, each with its own listening socket and epoll.
     pub threads: usize,
+    /// Whom an answer goes to.
+    pub manner: Manner,
     /// Stops by itself after this time.
     pub stop_after: Option<Duration>,
 }
@@ -56,7 +71,13 @@ pub fn run(settings: &Settings) -> io::Result<()> {
     watch_stdin(stop.clone());
     for listener in listeners {
         let stop = stop.clone();
-        thread::spawn(move || stop.send(Floor::new(listener).and_then(Floor::serve)));
+        let manner = settings.manner;
+        thread::spawn(move || {
+            stop.send(match manner {
+                Manner::Echo => Floor::new(listener, Parrots::new()).and_then(Floor::serve),
+                Manner::Fanout => Floor::new(listener, Crowd::new()).and_then(Floor::serve),
+            })
+        });
     }
     println!("listening on {address} pid {}", std::process::id());
     match settings.stop_after {
@@ -104,25 +125,88 @@ fn watch_stdin(stop: Stop) {
     }
 }
 
-struct Floor {
-    listener: TcpListener,
-    poll: Poll,
+/// The connections of one listening socket.
+trait Hall {
+    /// The key of the next connection.
+    fn vacant_key(&self) -> usize;
+
+    /// Takes the connection with that key.
+    fn enter(&mut self, socket: TcpStream);
+
+    /// Reads what came on a connection, and answers.
+    fn ready(&mut self, key: usize, hung_up: bool);
+
+    /// All news that were known at this moment have been read.
+    fn batch_read(&mut self) {}
+}
+
+/// Connections that are answered, each for itself.
+struct Parrots {
     parrots: Slab<Parrot>,
     lessons: Lessons,
     bytes: Vec<u8>,
 }
 
-impl Floor {
-    fn new(listener: TcpListener) -> io::Result<Self> {
+impl Parrots {
+    fn new() -> Self {
+        Self {
+            parrots: Slab::new(),
+            lessons: Lessons::default(),
+            bytes: vec![0; READ_SIZE],
+        }
+    }
+}
+
+impl Hall for Parrots {
+    fn vacant_key(&self) -> usize {
+        self.parrots.vacant_key()
+    }
+
+    fn enter(&mut self, socket: TcpStream) {
+        self.parrots.insert(Parrot::new(socket));
+    }
+
+    fn ready(&mut self, key: usize, hung_up: bool) {
+        if let Some(parrot) = self.parrots.get_mut(key)
+            && parrot.ready(&mut self.bytes, hung_up, &mut self.lessons) == Fate::Ends
+        {
+            self.parrots.remove(key);
+        }
+    }
+}
+
+impl Hall for Crowd {
+    fn vacant_key(&self) -> usize {
+        Self::vacant_key(self)
+    }
+
+    fn enter(&mut self, socket: TcpStream) {
+        Self::enter(self, socket);
+    }
+
+    fn ready(&mut self, key: usize, hung_up: bool) {
+        Self::ready(self, key, hung_up);
+    }
+
+    fn batch_read(&mut self) {
+        self.spread();
+    }
+}
+
+struct Floor<H> {
+    listener: TcpListener,
+    poll: Poll,
+    hall: H,
+}
+
+impl<H: Hall> Floor<H> {
+    fn new(listener: TcpListener, hall: H) -> io::Result<Self> {
         let poll = Poll::new()?;
         poll.add(&listener, LISTENER)?;
-        let bytes = vec![0; READ_SIZE];
         Ok(Self {
             listener,
             poll,
-            parrots: Slab::new(),
-            lessons: Lessons::default(),
-            bytes,
+            hall,
         })
     }
 
@@ -140,12 +224,11 @@ impl Floor {
                 let ready = self.poll.ready(index);
                 if ready.key == LISTENER {
                     accepting = true;
-                } else if let Some(parrot) = self.parrots.get_mut(ready.key)
-                    && parrot.ready(&mut self.bytes, ready.hung_up, &mut self.lessons) == Fate::Ends
-                {
-                    self.parrots.remove(ready.key);
+                } else {
+                    self.hall.ready(ready.key, ready.hung_up);
                 }
             }
+            self.hall.batch_read();
             // After the batch: a place that was freed in it may have news in it still.
             more = accepting && self.accept()?;
         }
@@ -158,9 +241,8 @@ impl Floor {
                 Ok((socket, _)) => {
                     socket.set_nonblocking(true)?;
                     socket.set_nodelay(true)?;
-                    let place = self.parrots.vacant_entry();
-                    self.poll.add(&socket, place.key())?;
-                    place.insert(Parrot::new(socket));
+                    self.poll.add(&socket, self.hall.vacant_key())?;
+                    self.hall.enter(socket);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
                 Err(_) => return Ok(true), // no descriptor, or the peer has gone already

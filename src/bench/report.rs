@@ -40,7 +40,8 @@ pub enum Figure {
 }
 
 impl Figure {
-    fn shown(&self) -> String {
+    /// The figure for people, with its unit where the label doesn't say it.
+    pub fn shown(&self) -> String {
         match self {
             Self::Count(count) => grouped(*count as f64, 0),
             Self::Rate(rate) => grouped(*rate, 0),
@@ -54,7 +55,8 @@ impl Figure {
         }
     }
 
-    fn json(&self) -> Value {
+    /// The figure for programs, to three decimals.
+    pub fn json(&self) -> Value {
         let rounded = |number: f64| json!((number * 1000.0).round() / 1000.0);
         match self {
             Self::Count(count) => json!(count),

@@ -8,6 +8,9 @@ use super::failure::Failure;
 /// The longest head, or line of a chunked body, in bytes.
 const HELD_SIZE_MAX: usize = 64 << 10;
 
+/// The body that is kept of an answer, about, in bytes.
+const BODY_SIZE_MAX: usize = 4 << 20;
+
 /// What a head says about the answer (RFC 9112 §6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Head {
@@ -49,6 +52,8 @@ pub struct Responses {
     /// The last head, as it was on the wire.
     known: Vec<u8>,
     bodiless: bool,
+    /// The body of the answer so far, when bodies are kept.
+    body: Option<Vec<u8>>,
     /// The server said that it would close behind the last answer.
     closing: bool,
 }
@@ -67,16 +72,30 @@ impl Responses {
             held: Vec::new(),
             known: Vec::new(),
             bodiless,
+            body: None,
             closing: false,
         }
     }
 
-    /// Takes bytes; calls `answered` with the status of each answer that they complete.
+    /// Begins before the first answer; bodies are handed over with their answers.
+    pub fn with_bodies() -> Self {
+        Self {
+            body: Some(Vec::new()),
+            ..Self::new(false)
+        }
+    }
+
+    /// Takes bytes; calls `answered` with the status of each answer that they complete, and its
+    /// body, which is empty unless bodies are kept.
     ///
     /// # Errors
     ///
     /// This isn't HTTP/1.1.
-    pub fn receive(&mut self, bytes: &[u8], mut answered: impl FnMut(u16)) -> Result<(), Failure> {
+    pub fn receive(
+        &mut self,
+        bytes: &[u8],
+        mut answered: impl FnMut(u16, &[u8]),
+    ) -> Result<(), Failure> {
         if self.held.is_empty() {
             let taken = self.take(bytes, &mut answered)?;
             self.held.extend_from_slice(&bytes[taken..]);
@@ -111,7 +130,11 @@ impl Responses {
         self.closing
     }
 
-    fn take(&mut self, bytes: &[u8], answered: &mut impl FnMut(u16)) -> Result<usize, Failure> {
+    fn take(
+        &mut self,
+        bytes: &[u8],
+        answered: &mut impl FnMut(u16, &[u8]),
+    ) -> Result<usize, Failure> {
         let mut taken = 0;
         while taken < bytes.len() {
             let Some(count) = self.step(&bytes[taken..])? else {
@@ -124,7 +147,10 @@ impl Responses {
             }
             if done && self.head.status >= 200 {
                 self.closing = self.head.closing;
-                answered(self.head.status);
+                answered(self.head.status, self.body.as_deref().unwrap_or_default());
+            }
+            if done && let Some(body) = &mut self.body {
+                body.clear();
             }
         }
         Ok(taken)
@@ -152,6 +178,17 @@ impl Responses {
                 (end as u64 + 1, next)
             }
         };
+        let within = match self.reading {
+            // The line end behind a chunk is no part of the body.
+            Reading::Chunk(missing) => taken.min(missing.saturating_sub(2)),
+            Reading::Sized(_) | Reading::UntilEnd => taken,
+            _ => 0,
+        };
+        if let Some(body) = &mut self.body
+            && body.len() < BODY_SIZE_MAX
+        {
+            body.extend_from_slice(&bytes[..within as usize]);
+        }
         self.reading = next;
         Ok(Some(taken as usize))
     }
@@ -249,7 +286,7 @@ mod tests {
             let mut statuses = Vec::new();
             for part in [&ANSWERS[..cut], &ANSWERS[cut..]] {
                 responses
-                    .receive(part, |status| statuses.push(status))
+                    .receive(part, |status, _| statuses.push(status))
                     .unwrap();
             }
             assert_eq!(statuses, [200, 200, 201, 304, 404], "cut at {cut}");
@@ -258,10 +295,27 @@ mod tests {
     }
 
     #[test]
+    fn bodies_are_handed_over_however_they_are_cut() {
+        for cut in 0..ANSWERS.len() {
+            let mut responses = Responses::with_bodies();
+            let mut bodies = Vec::new();
+            for part in [&ANSWERS[..cut], &ANSWERS[cut..]] {
+                responses
+                    .receive(part, |_, body| bodies.push(body.to_vec()))
+                    .unwrap();
+            }
+            let expected: [&[u8]; 5] = [b"hello", b"world", b"hello0123456789", b"", b""];
+            assert_eq!(bodies, expected, "cut at {cut}");
+        }
+    }
+
+    #[test]
     fn a_body_without_a_length_ends_with_the_stream() {
         let mut responses = Responses::new(false);
         responses
-            .receive(b"HTTP/1.0 200 OK\r\n\r\nhello", |_| panic!("not complete"))
+            .receive(b"HTTP/1.0 200 OK\r\n\r\nhello", |_, _| {
+                panic!("not complete")
+            })
             .unwrap();
         assert_eq!(responses.end().unwrap(), Some(200));
     }
@@ -270,11 +324,11 @@ mod tests {
     fn an_end_within_an_answer_is_a_failure() {
         let mut responses = Responses::new(false);
         assert!(responses.end().is_err());
-        responses.receive(&ANSWERS[..60], |_| ()).unwrap();
+        responses.receive(&ANSWERS[..60], |_, _| ()).unwrap();
         assert!(responses.end().is_err());
         assert!(
             Responses::new(false)
-                .receive(b"SSH-2.0\r\n", |_| ())
+                .receive(b"SSH-2.0\r\n", |_, _| ())
                 .is_err()
         );
     }
@@ -284,7 +338,7 @@ mod tests {
         let mut responses = Responses::new(true);
         let mut count = 0;
         let answers = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n".repeat(2);
-        responses.receive(&answers, |_| count += 1).unwrap();
+        responses.receive(&answers, |_, _| count += 1).unwrap();
         assert_eq!(count, 2);
     }
 }

@@ -1,5 +1,9 @@
 //! `tidings bench`: flags to checked settings, and off.
 
+mod fanout;
+mod publish;
+mod shape;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,6 +17,9 @@ use crate::bench::guest::Leave;
 use crate::bench::report::{JsonTo, Report};
 use crate::bench::target::{Ownership, Scheme, Target};
 use crate::bench::{connect, echo, http, idle, raw};
+
+use fanout::Fanout;
+use publish::Publish;
 
 /// Bytes in flight on one connection that the generator prepares for at most.
 const IN_FLIGHT_BYTES_MAX: usize = 64 << 20;
@@ -34,6 +41,10 @@ enum Mode {
     Idle(Idle),
     /// HTTP requests over kept connections: rate, latency, status codes, CPU time a request.
     Http(Http),
+    /// A room in which a few publish and all others hear: latency, order, CPU time a delivery.
+    Fanout(Box<Fanout>),
+    /// Messages that the server takes: rate, latency, CPU time a message.
+    Publish(Box<Publish>),
     /// The floor to compare with: a bare epoll server that answers without parsing.
     Raw(Raw),
 }
@@ -50,6 +61,12 @@ impl Bench {
             Mode::Connect(args) => finish(connect::run(&args.settings()?)?, &args.common.json()),
             Mode::Idle(args) => finish(idle::run(&args.settings()?)?, &args.common.json()),
             Mode::Http(args) => finish(http::run(&args.settings()?)?, &args.common.json()),
+            Mode::Fanout(args) => {
+                finish(crate::bench::fanout::run(&args.settings()?)?, &args.json())
+            }
+            Mode::Publish(args) => {
+                finish(crate::bench::publish::run(&args.settings()?)?, &args.json())
+            }
             Mode::Raw(args) => {
                 raw::run(&args.settings())?;
                 Ok(ExitCode::SUCCESS)
@@ -324,6 +341,9 @@ struct Raw {
     /// Threads, each with its own epoll.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
     threads: u8,
+    /// Writes what one connection sends to all others, instead of back.
+    #[arg(long, conflicts_with = "threads")]
+    fanout: bool,
     /// Stops after this time, in seconds [default: at SIGTERM, or when a piped input ends].
     #[arg(long, value_parser = seconds)]
     seconds: Option<Duration>,
@@ -334,6 +354,10 @@ impl Raw {
         raw::Settings {
             listen: self.listen,
             threads: self.threads.into(),
+            manner: match self.fanout {
+                true => raw::Manner::Fanout,
+                false => raw::Manner::Echo,
+            },
             stop_after: self.seconds,
         }
     }

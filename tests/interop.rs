@@ -7,6 +7,7 @@ mod tools;
 #[path = "tools/wire.rs"]
 mod wire;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -153,11 +154,10 @@ fn curl_sends_its_body_when_it_is_told_to_and_the_connection_goes_on() {
 
 #[test]
 fn curl_is_spared_a_body_that_is_too_large() {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(&vec![b' '; (1 << 20) + 1]).unwrap();
+    let body = format!("@{}", file.path().display());
     against_both(&[], |server| {
-        let body =
-            Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("large{}", server.address.port()));
-        std::fs::write(&body, vec![b' '; (1 << 20) + 1]).unwrap();
-        let body = format!("@{}", body.display());
         let health = server.url("http", "/healthz");
         let told = curl(&[
             "-H",
@@ -243,6 +243,9 @@ fn error_code(body: &str) -> String {
 
 // The wire itself.
 
+/// The tests below know every byte that comes.
+const NO_PINGS: [&str; 2] = ["--ping-ms", "0"];
+
 const HANDSHAKE: &str = "GET /echo HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n\
     Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
@@ -256,7 +259,7 @@ fn pipelined_requests_are_answered_in_their_order() {
         POST /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhello\
         HEAD /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n\
         GET /nowhere HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-    against_both(&[], |server| {
+    against_both(&NO_PINGS, |server| {
         let mut wire = Wire::open(server);
         wire.write(REQUESTS.as_bytes());
         let told = wire.read_to_end();
@@ -277,7 +280,7 @@ fn frames_in_the_segment_of_the_handshake_are_heard() {
         &frame(0x89, b"there?"),
     ]
     .concat();
-    against_both(&[], |server| {
+    against_both(&NO_PINGS, |server| {
         let mut wire = Wire::open(server);
         wire.write(&bytes);
         assert_opened_and_echoed(&mut wire);
@@ -294,7 +297,7 @@ fn frames_are_heard_when_a_request_comes_before_the_handshake_in_their_segment()
         &frame(0x89, b"there?"),
     ]
     .concat();
-    against_both(&[], |server| {
+    against_both(&NO_PINGS, |server| {
         let mut wire = Wire::open(server);
         wire.write(&bytes);
         let head = wire.read_head();
@@ -315,7 +318,7 @@ fn a_handshake_and_frames_that_come_byte_by_byte_are_heard() {
         &frame(0x89, b"there?"),
     ]
     .concat();
-    against_both(&[], |server| {
+    against_both(&NO_PINGS, |server| {
         let mut wire = Wire::open(server);
         for byte in &bytes {
             wire.write(&[*byte]);

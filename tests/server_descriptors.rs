@@ -244,12 +244,13 @@ fn when_descriptors_run_out_some_are_refused_and_accepting_goes_on_when_there_ar
         let failures: u64 = web.get("/failures").body.parse().unwrap();
         assert!(failures >= 1);
 
-        // These wait in the kernel, or are refused; when the others go, nobody is left waiting,
-        // though nobody new comes.
+        // These wait in the kernel, or are refused, all of them when the server is quick; when the
+        // others go, nobody is left waiting, though nobody new comes.
         let mut waiting: Vec<_> = (0..10).filter_map(|_| ask(server.address)).collect();
         drop(taken);
-        let answered = waiting.iter_mut().map(is_answered).filter(|is| *is).count();
-        assert!(answered > 0, "all of {} were refused", waiting.len());
+        for stream in &mut waiting {
+            is_answered(stream);
+        }
         until("it accepts as before", || {
             ask(server.address).is_some_and(|mut stream| is_answered(&mut stream))
         });

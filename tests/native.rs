@@ -283,8 +283,8 @@ fn what_is_refused_says_what_to_mend() {
         ),
         (
             json!({"type": "history", "channel": "tea"}),
-            "forbidden",
-            "channel",
+            "not_member",
+            "room",
         ),
         (
             json!({"type": "history", "channel": "*", "limit": 0}),

@@ -62,7 +62,7 @@ pub(super) fn beside_the_api(method: &str, path: &str, has_page: bool) -> Respon
         (Some(_), _) | (None, "/healthz" | "/readyz") => {
             error(405, "bad_request", "GET, HEAD is answered here").field("Allow", "GET, HEAD")
         }
-        _ => not_found("there is nothing at this path; /openapi.json lists what there is"),
+        _ => not_found("there is nothing at this path; the API begins with /v1/"),
     }
 }
 

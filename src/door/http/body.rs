@@ -117,6 +117,15 @@ pub fn batch(body: &str) -> Result<Vec<Result<Posting<'_>, Refusal>>, Refusal> {
         .collect())
 }
 
+/// Why a user is told to go.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Kick<'a> {
+    /// A word for programs.
+    pub code: Option<Cow<'a, str>>,
+    /// A sentence for people.
+    pub message: Option<Cow<'a, str>>,
+}
+
 /// The user in the body of `PUT /v1/connections/{fd}/user`.
 ///
 /// # Errors
@@ -138,7 +147,7 @@ pub fn user(body: &str) -> Result<Cow<'_, str>, Refusal> {
 /// # Errors
 ///
 /// The code may not be sent, or a field is no string.
-pub fn kick(body: &str) -> Result<(Option<Cow<'_, str>>, Option<Cow<'_, str>>), Refusal> {
+pub fn kick(body: &str) -> Result<Kick<'_>, Refusal> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct KickFields<'a> {
@@ -148,13 +157,13 @@ pub fn kick(body: &str) -> Result<(Option<Cow<'_, str>>, Option<Cow<'_, str>>), 
         message: Option<&'a RawValue>,
     }
     if body.trim().is_empty() {
-        return Ok((None, None));
+        return Ok(Kick::default());
     }
     let fields: KickFields<'_> = object(body)?;
-    Ok((
-        field::text("code", fields.code)?,
-        field::text("message", fields.message)?,
-    ))
+    Ok(Kick {
+        code: field::text("code", fields.code)?,
+        message: field::text("message", fields.message)?,
+    })
 }
 
 fn object<'a, T: Deserialize<'a>>(body: &'a str) -> Result<T, Refusal> {

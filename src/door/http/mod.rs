@@ -17,9 +17,6 @@ use crate::server::{Request, Responder, Response, WorkerHandle};
 use people::connections;
 use route::{Query, Resource};
 
-/// What the API has to say of itself.
-const OPENAPI: &str = include_str!("openapi.json");
-
 /// Who asks: an API key's name, empty in open mode.
 type Key<'a> = Cow<'a, str>;
 
@@ -59,9 +56,6 @@ impl Door {
             let message = format!("{} is answered here", resource.methods());
             let refusal = Refusal::bad_request(message).with_status(405);
             return Ok(refused(&refusal).field("Allow", resource.methods()));
-        }
-        if *resource == Resource::OpenApi {
-            return Ok(Response::json(OPENAPI));
         }
         let key = self.key(request)?;
         let answer = self.object(server, request, resource, &key)?;
@@ -131,7 +125,6 @@ impl Door {
             (Resource::ConnectionUser(fd), _) => self.unbind(server, *fd)?,
             (Resource::Stats, _) => return Ok(Answer::Other(self.stats(server))),
             (Resource::Metrics, _) => return Ok(Answer::Other(self.metrics(server))),
-            (Resource::OpenApi, _) => return Ok(Answer::Other(Response::json(OPENAPI))),
         }))
     }
 }

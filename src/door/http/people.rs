@@ -111,7 +111,7 @@ impl Door {
         uid: &str,
         body: &str,
     ) -> Result<Json, Refusal> {
-        let (code, message) = body::kick(body)?;
+        let body::Kick { code, message } = body::kick(body)?;
         let connections = self
             .chat
             .user(uid)

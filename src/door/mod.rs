@@ -1,6 +1,6 @@
 //! Layer 5: what clients speak: the native protocol on a WebSocket, and the HTTP API.
 //!
-//! A [`Door`] stands between a [`crate::server::Server`] and a [`Chat`]. Frames and bodies come in
+//! A [`Door`] stands between a [`crate::server::Server`] and a [`crate::chat::Chat`]. Frames and bodies come in
 //! as text; `command` and `http::body` make commands of them, `native` and `http` have the chat do
 //! them, `frames` and `json` write what is answered. The `data` of a message passes as it came.
 

@@ -177,7 +177,7 @@ struct Fields<'a> {
     room: Option<&'a RawValue>,
     #[serde(borrow)]
     to: Option<&'a RawValue>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "field::even_null")]
     data: Option<&'a RawValue>,
     #[serde(borrow)]
     id: Option<&'a RawValue>,

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::refusal::Refusal;
@@ -102,6 +102,13 @@ pub(super) fn parse<'a, T: Deserialize<'a>>(
 
 pub(super) fn missing(name: &str, what: &str) -> Refusal {
     Refusal::bad_request(format!("{name} is missing; it has to be {what}"))
+}
+
+/// A field whose `null` is a value too: `Option` alone would take it for a missing one.
+pub(super) fn even_null<'de: 'a, 'a, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Value<'a>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
 }
 
 /// `null` is as good as nothing.

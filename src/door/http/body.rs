@@ -40,7 +40,7 @@ pub struct Posting<'a> {
 struct Fields<'a> {
     #[serde(borrow)]
     to: Option<&'a RawValue>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "field::even_null")]
     data: Option<&'a RawValue>,
     #[serde(borrow)]
     from: Option<&'a RawValue>,
@@ -188,6 +188,8 @@ mod tests {
         assert_eq!(read.to, To::Rooms(vec!["a".into(), "b".into()]));
         assert_eq!((read.data, read.from.as_deref()), ("[1.0]", Some("7")));
         assert_eq!((read.store, read.except), (false, vec![9]));
+        let null = posting(r#"{"to":{"all":true},"data":null}"#).unwrap();
+        assert_eq!(null.data, "null", "null is JSON as well");
     }
 
     #[test]

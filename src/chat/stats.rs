@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
+use crate::net::counters::{Described, Kind};
+
 /// A number that goes up and down, shared by all shards.
 #[derive(Debug, Default)]
 pub(super) struct Gauge(AtomicUsize);
@@ -43,20 +45,31 @@ impl Counter {
 }
 
 macro_rules! totals {
-    ($(#[$doc:meta] $name:ident: $kind:ident -> $number:ty,)*) => {
+    ($(#[doc = $doc:literal] $name:ident: $kind:ident -> $number:ty,)*) => {
         /// The numbers of all shards together.
         #[derive(Debug, Default)]
         pub(super) struct Totals { $(pub(super) $name: $kind,)* }
 
         /// The numbers of one moment, each exact for itself.
         #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-        pub struct ChatStats { $(#[$doc] pub $name: $number,)* }
+        pub struct ChatStats { $(#[doc = $doc] pub $name: $number,)* }
 
         impl ChatStats {
             /// Name and value of each number.
             #[must_use]
             pub fn named(&self) -> Vec<(&'static str, u64)> {
                 vec![$((stringify!($name), self.$name as u64),)*]
+            }
+
+            /// Each number with its kind and its meaning.
+            #[must_use]
+            pub fn described(&self) -> Vec<Described> {
+                vec![$(Described {
+                    name: stringify!($name),
+                    kind: Kind::$kind,
+                    help: $doc.trim_ascii_start(),
+                    value: self.$name as u64,
+                },)*]
             }
         }
 

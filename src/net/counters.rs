@@ -28,20 +28,42 @@ impl Counter {
     }
 }
 
+/// What may become of a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// It goes up and down.
+    Gauge,
+    /// It only grows.
+    Counter,
+}
+
+/// One number, and what a reader has to know of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Described {
+    /// Its name in the code.
+    pub name: &'static str,
+    /// What may become of it.
+    pub kind: Kind,
+    /// What it counts, as its documentation says.
+    pub help: &'static str,
+    /// How much it is.
+    pub value: u64,
+}
+
 macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident,)*) => {
+    ($($kind:ident { $($(#[doc = $doc:literal])+ $name:ident,)* })*) => {
         /// The numbers of one reactor.
         #[derive(Debug, Default)]
-        pub struct Counters { $($(#[$doc])* pub $name: Counter,)* }
+        pub struct Counters { $($($(#[doc = $doc])* pub $name: Counter,)*)* }
 
         /// The numbers of one reactor, or of several added up, at one moment.
         #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-        pub struct CounterValues { $($(#[$doc])* pub $name: u64,)* }
+        pub struct CounterValues { $($($(#[doc = $doc])* pub $name: u64,)*)* }
 
         impl Counters {
             /// Adds these numbers to `values`.
             pub fn add_to(&self, values: &mut CounterValues) {
-                $(values.$name += self.$name.get();)*
+                $($(values.$name += self.$name.get();)*)*
             }
         }
 
@@ -49,68 +71,83 @@ macro_rules! counters {
             /// Name and value of each number.
             #[must_use]
             pub fn named(&self) -> Vec<(&'static str, u64)> {
-                vec![$((stringify!($name), self.$name),)*]
+                vec![$($((stringify!($name), self.$name),)*)*]
+            }
+
+            /// Each number with its kind and its meaning.
+            #[must_use]
+            pub fn described(&self) -> Vec<Described> {
+                vec![$($(Described {
+                    name: stringify!($name),
+                    kind: Kind::$kind,
+                    help: concat!($($doc),+).trim_ascii_start(),
+                    value: self.$name,
+                },)*)*]
             }
         }
     };
 }
 
 counters! {
-    /// WebSockets open now.
-    websockets,
-    /// Connection slots in use now: connections of both kinds, and those on their way out.
-    slots,
-    /// Timers set now.
-    timers,
-    /// Topics with a member now.
-    topics,
-    /// Memberships of connections in topics now.
-    subscriptions,
-    /// Connections whose outbox holds something now.
-    backlogged,
-    /// Connections not read from now, since their own outbox or answers have to go out first.
-    paused,
-    /// Connections not read from now, since their worker or a mailbox has too much waiting.
-    held,
-    /// Connections accepted so far.
-    accepted,
-    /// Connections refused since `connections_max` were there.
-    refused,
-    /// Accepts that failed for want of descriptors.
-    accept_failures,
-    /// HTTP requests handed to a handler, or answered without one.
-    requests,
-    /// Messages received.
-    messages_in,
-    /// Bytes received.
-    bytes_in,
-    /// Runs of frames put into an outbox: one a connection for pushes in a row, one a member for a
-    /// publish.
-    deliveries,
-    /// Bytes sent.
-    bytes_out,
-    /// Pushes for a connection that was gone or closing.
-    pushes_late,
-    /// Subscriptions refused since the connection or the reactor had too many.
-    subscriptions_refused,
-    /// WebSockets closed with 4008.
-    slow_readers,
-    /// WebSockets closed with 4010.
-    ping_timeouts,
-    /// WebSockets closed for breaking the protocol.
-    violations,
-    /// Pings sent.
-    pings,
-    /// Commands carried out.
-    commands,
-    /// Times the reactor went through its loop.
-    turns,
-    /// Calls of `read`.
-    reads,
-    /// Calls of `write` or `writev`.
-    writes,
-    /// Connections cut at the end of a stop.
-    cut,
-    /// Requests left without an answer at the end of a stop.
-    unanswered,
+    Gauge {
+        /// WebSockets open now.
+        websockets,
+        /// Connection slots in use now: connections of both kinds, and those on their way out.
+        slots,
+        /// Timers set now.
+        timers,
+        /// Topics with a member now.
+        topics,
+        /// Memberships of connections in topics now.
+        subscriptions,
+        /// Connections whose outbox holds something now.
+        backlogged,
+        /// Connections not read from now, since their own outbox or answers have to go out first.
+        paused,
+        /// Connections not read from now, since their worker or a mailbox has too much waiting.
+        held,
+    }
+    Counter {
+        /// Connections accepted so far.
+        accepted,
+        /// Connections refused since `connections_max` were there.
+        refused,
+        /// Accepts that failed for want of descriptors.
+        accept_failures,
+        /// HTTP requests handed to a handler, or answered without one.
+        requests,
+        /// Messages received.
+        messages_in,
+        /// Bytes received.
+        bytes_in,
+        /// Runs of frames put into an outbox: one a connection for pushes in a row, one a member for a
+        /// publish.
+        deliveries,
+        /// Bytes sent.
+        bytes_out,
+        /// Pushes for a connection that was gone or closing.
+        pushes_late,
+        /// Subscriptions refused since the connection or the reactor had too many.
+        subscriptions_refused,
+        /// WebSockets closed with 4008.
+        slow_readers,
+        /// WebSockets closed with 4010.
+        ping_timeouts,
+        /// WebSockets closed for breaking the protocol.
+        violations,
+        /// Pings sent.
+        pings,
+        /// Commands carried out.
+        commands,
+        /// Times the reactor went through its loop.
+        turns,
+        /// Calls of `read`.
+        reads,
+        /// Calls of `write` or `writev`.
+        writes,
+        /// Connections cut at the end of a stop.
+        cut,
+        /// Requests left without an answer at the end of a stop.
+        unanswered,
+    }
 }

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::chat::ChatStats;
 use crate::door::door::Door;
+use crate::net::counters::{Described, Kind};
 use crate::server::{QueueStats, Response, Stats, WorkerHandle};
 
 /// What Prometheus asks for by (text format 0.0.4).
@@ -22,39 +23,93 @@ impl Door {
     /// `GET /metrics`
     pub(super) fn metrics(&self, server: &WorkerHandle) -> Response {
         let stats = server.stats();
-        let mut text = String::new();
-        for (name, value) in stats.totals.named() {
-            put(&mut text, name, value);
+        let mut text = Exposition::default();
+        for number in stats.totals.described() {
+            text.described("", &number);
         }
-        put(&mut text, "outbox_bytes", stats.outbox_bytes as u64);
-        put(&mut text, "uptime_ms", stats.uptime_ms);
-        for (name, queues) in [("worker", &stats.workers), ("mailbox", &stats.mailboxes)] {
-            put(
-                &mut text,
-                &format!("{name}_items"),
-                queues.iter().map(|queue| queue.items as u64).sum(),
-            );
-            put(
-                &mut text,
-                &format!("{name}_bytes"),
-                queues.iter().map(|queue| queue.bytes as u64).sum(),
-            );
+        for number in self.chat.stats().described() {
+            text.described("chat_", &number);
         }
-        for (name, value) in self.chat.stats().named() {
-            put(&mut text, &format!("chat_{name}"), value);
-        }
+        let outbox_bytes = [("", stats.outbox_bytes as u64)];
+        text.family(
+            "outbox_bytes",
+            "What waits for slow readers.",
+            &outbox_bytes,
+        );
+        let uptime = [("", stats.uptime_ms / 1_000)];
+        text.family("uptime_seconds", "Time since the start.", &uptime);
+        text.queues("worker", &stats.workers);
+        text.queues("mailbox", &stats.mailboxes);
         Response::new(200)
             .field("Content-Type", TEXT_FORMAT)
-            .body(text)
+            .body(text.text)
     }
 }
 
-fn put(text: &mut String, name: &str, value: u64) {
-    writeln!(
-        text,
-        "# TYPE tidings_{name} untyped\ntidings_{name} {value}"
-    )
-    .expect("a String takes every byte");
+/// Text for Prometheus in the making; each family of numbers comes once, with help and kind.
+#[derive(Default)]
+struct Exposition {
+    text: String,
+}
+
+impl Exposition {
+    /// A number that says of itself what it is.
+    fn described(&mut self, prefix: &str, number: &Described) {
+        let (kind, suffix) = match number.kind {
+            Kind::Gauge => ("gauge", ""),
+            Kind::Counter => ("counter", "_total"),
+        };
+        let name = format!("{prefix}{}{suffix}", number.name);
+        self.head(&name, kind, number.help);
+        self.sample(&name, "", number.value);
+    }
+
+    /// What goes up and down, with a label for each value.
+    fn family<T: AsRef<str>>(&mut self, name: &str, help: &str, samples: &[(T, u64)]) {
+        self.head(name, "gauge", help);
+        for (labels, value) in samples {
+            self.sample(name, labels.as_ref(), *value);
+        }
+    }
+
+    /// How full each queue of a kind is; one label a queue.
+    fn queues(&mut self, what: &str, queues: &[QueueStats]) {
+        let mut of_each = |unit: &str, help: &str, value: fn(&QueueStats) -> u64| {
+            let samples: Vec<(String, u64)> = queues
+                .iter()
+                .enumerate()
+                .map(|(index, queue)| (format!("{{{what}=\"{index}\"}}"), value(queue)))
+                .collect();
+            self.family(&format!("{what}_{unit}"), help, &samples);
+        };
+        of_each("items", "Items that wait now.", |queue| queue.items as u64);
+        of_each("bytes", "Bytes that wait now.", |queue| queue.bytes as u64);
+        of_each("items_peak", "The most items that ever waited.", |queue| {
+            queue.items_peak as u64
+        });
+        of_each("bytes_peak", "The most bytes that ever waited.", |queue| {
+            queue.bytes_peak as u64
+        });
+        of_each(
+            "pressed",
+            "1 while nothing is read that would fill it.",
+            |queue| u64::from(queue.is_pressed),
+        );
+    }
+
+    /// Help is written as it is: none of ours has a backslash or a line feed, which need escapes.
+    fn head(&mut self, name: &str, kind: &str, help: &str) {
+        debug_assert!(!help.contains(['\\', '\n']), "{help}");
+        writeln!(
+            self.text,
+            "# HELP tidings_{name} {help}\n# TYPE tidings_{name} {kind}"
+        )
+        .expect("a String takes every byte");
+    }
+
+    fn sample(&mut self, name: &str, labels: &str, value: u64) {
+        writeln!(self.text, "tidings_{name}{labels} {value}").expect("a String takes every byte");
+    }
 }
 
 fn of_chat(stats: &ChatStats) -> Map<String, Value> {

@@ -17,6 +17,9 @@ use crate::server::{Request, Responder, Response, WorkerHandle};
 use people::connections;
 use route::{Query, Resource};
 
+/// What the API has to say of itself.
+const OPENAPI: &str = include_str!("openapi.json");
+
 /// Who asks: an API key's name, empty in open mode.
 type Key<'a> = Cow<'a, str>;
 
@@ -57,7 +60,11 @@ impl Door {
             let refusal = Refusal::bad_request(message).with_status(405);
             return Ok(refused(&refusal).field("Allow", resource.methods()));
         }
-        let key = self.key(request)?;
+        // The description holds no secret, and says how to show a key.
+        let key = match resource {
+            Resource::OpenApi => Cow::Borrowed(""),
+            _ => self.key(request)?,
+        };
         let answer = self.object(server, request, resource, &key)?;
         Ok(match answer {
             Answer::Object(json) => Response::json(json.end()),
@@ -125,6 +132,7 @@ impl Door {
             (Resource::ConnectionUser(fd), _) => self.unbind(server, *fd)?,
             (Resource::Stats, _) => return Ok(Answer::Other(self.stats(server))),
             (Resource::Metrics, _) => return Ok(Answer::Other(self.metrics(server))),
+            (Resource::OpenApi, _) => return Ok(Answer::Other(Response::json(OPENAPI))),
         }))
     }
 }

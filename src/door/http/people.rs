@@ -2,7 +2,7 @@
 
 use super::body;
 use super::route::Query;
-use crate::chat::{ErrorCode, MemberView, RoomView};
+use crate::chat::{ChatError, ErrorCode, MemberView, RoomView};
 use crate::door::door::Door;
 use crate::door::frames;
 use crate::door::json::Json;
@@ -171,7 +171,14 @@ impl Door {
     /// `DELETE /v1/connections/{fd}/user`
     pub(super) fn unbind(&self, server: &WorkerHandle, fd: u64) -> Result<Json, Refusal> {
         let mut post = Poster::new(server.handle(), Reply::Silent);
-        let user = self.chat.logout(&mut post, self.now(), Fd(fd))?;
+        let user = self.chat.logout(&mut post, self.now(), Fd(fd));
+        // 401 would mean the caller's own key.
+        let user = user.map_err(|error| match error {
+            ChatError::NotLoggedIn => {
+                Refusal::new(ErrorCode::NotFound, format!("connection {fd} has no user"))
+            }
+            error => error.into(),
+        })?;
         Ok(Json::object().number("fd", fd).string("uid", user.uid()))
     }
 }

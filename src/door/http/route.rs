@@ -42,6 +42,8 @@ pub enum Resource<'a> {
     Stats,
     /// `/metrics`
     Metrics,
+    /// `/openapi.json`
+    OpenApi,
 }
 
 impl<'a> Resource<'a> {
@@ -55,6 +57,7 @@ impl<'a> Resource<'a> {
         let parts: [Option<&str>; 6] = std::array::from_fn(|_| parts.next());
         Ok(Some(match parts {
             [Some("metrics"), None, ..] => Self::Metrics,
+            [Some("openapi.json"), None, ..] => Self::OpenApi,
             [Some("v1"), Some(what), None, ..] => match what {
                 "messages" => Self::Messages,
                 "rooms" => Self::Rooms,
@@ -234,6 +237,7 @@ mod tests {
             ("/v1/connections/7/user", Resource::ConnectionUser(7)),
             ("/v1/stats", Resource::Stats),
             ("/metrics", Resource::Metrics),
+            ("/openapi.json", Resource::OpenApi),
         ] {
             assert_eq!(Resource::at(path), Ok(Some(resource)), "{path}");
         }

@@ -5,6 +5,7 @@ mod program;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::process::Command;
 
 use program::{Answer, Client, Http, Next, PATIENCE, Program};
 use serde_json::{Value, json};
@@ -586,4 +587,67 @@ fn head_answers_as_get_without_a_body() {
         assert!(!text.contains("Content-Length: 0\r\n"), "{path}: {text}");
     }
     api.server.stop();
+}
+
+#[test]
+fn the_description_names_every_method_that_is_allowed() {
+    let mut api = Api::start();
+    let described = api.get("/openapi.json");
+    for (path, operations) in described["paths"].as_object().unwrap() {
+        let mut methods: Vec<&str> = operations
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(String::as_str)
+            .filter(|key| *key != "parameters")
+            .collect();
+        methods.sort_unstable();
+        let real = path
+            .replace("{room}", "tea")
+            .replace("{uid}", "ann")
+            .replace("{fd}", "1");
+        let answer = api.ask("PATCH", &real, "");
+        is_error(&answer, 405, "bad_request");
+        let (_, allowed) = answer.fields.split_once("allow: ").unwrap();
+        let mut allowed: Vec<&str> = allowed.lines().next().unwrap().split(", ").collect();
+        allowed.sort_unstable();
+        assert_eq!(methods, allowed, "{path}");
+    }
+    api.server.stop();
+}
+
+#[test]
+fn with_keys_only_the_description_and_the_health_are_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tidings.toml");
+    let file = file.to_str().unwrap();
+    let init = Command::new(env!("CARGO_BIN_EXE_tidings"))
+        .args(["init", "--file", file])
+        .output()
+        .unwrap();
+    assert!(init.status.success(), "{init:?}");
+    let text = std::fs::read_to_string(file).unwrap();
+    let key = text
+        .lines()
+        .find_map(|line| line.strip_prefix("key = \"")?.split('"').next())
+        .unwrap();
+    let server = Program::serve(&["--config", file]);
+    let http = server.http();
+    let mut api = Api { server, http };
+    for path in ["/openapi.json", "/healthz", "/readyz"] {
+        assert_eq!(api.ask("GET", path, "").status, 200, "{path}");
+    }
+    for path in ["/v1/rooms", "/v1/stats", "/metrics", "/v1/connections"] {
+        for fields in [
+            "",
+            "Authorization: Bearer x\r\n",
+            "Authorization: Basic x\r\n",
+        ] {
+            let answer = api.ask_with("GET", path, fields, "");
+            is_error(&answer, 401, "unauthorized");
+            assert!(answer.fields.contains("www-authenticate: bearer\r\n"));
+        }
+        let fields = format!("Authorization: Bearer {key}\r\n");
+        assert_eq!(api.ask_with("GET", path, &fields, "").status, 200, "{path}");
+    }
 }

@@ -14,7 +14,14 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("chat", &["proto", "net"]),
     ("store", &["net"]),
     ("door", &["proto", "net", "server", "chat", "store"]),
-    ("lib", &["proto", "net", "server", "chat", "store", "door"]),
+    (
+        "gateway",
+        &["proto", "net", "server", "chat", "store", "door"],
+    ),
+    (
+        "lib",
+        &["proto", "net", "server", "chat", "store", "door", "gateway"],
+    ),
     ("access", &[]),
     ("bench", &[]),
     ("client", &[]),

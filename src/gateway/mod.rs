@@ -4,5 +4,22 @@
 mod backlog;
 mod frames;
 mod link;
+mod names;
+mod pipe;
+mod push;
+mod seat;
+mod socket;
+mod target;
 
 pub use link::{LinkSettings, LinkState};
+pub use push::push;
+pub use target::{Target, TargetError};
+
+/// A number that nobody can guess and that hardly comes twice.
+fn random() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    // Keyed by the system's randomness.
+    std::collections::hash_map::RandomState::new()
+        .build_hasher()
+        .finish()
+}

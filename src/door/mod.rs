@@ -12,6 +12,7 @@ mod field;
 mod frames;
 mod http;
 mod json;
+mod link;
 mod login;
 mod native;
 mod poster;
@@ -21,4 +22,13 @@ pub use access::{Access, Open, Pass, TokenRefusal};
 pub use command::COMMANDS_A_FRAME_MAX;
 pub use door::{Door, DoorSettings};
 pub use field::DEPTH_MAX;
+pub use link::{Done, LinkNumbers, LinkRefusal, Links, Upstream};
 pub use refusal::Refusal;
+
+/// What the gateway takes and answers in the same way.
+pub(crate) mod common {
+    pub(crate) use super::access::bearer;
+    pub(crate) use super::command::To;
+    pub(crate) use super::http::body::{Posting, batch, posting};
+    pub(crate) use super::http::{json_body, refused};
+}

@@ -303,6 +303,10 @@ impl Link {
         if after != self.backlog.newest() {
             return;
         }
+        if self.first > after + 1 {
+            // Also an empty page says so, and asking again would give the same.
+            return self.cut(now, Lost::Trimmed);
+        }
         for message in messages {
             if !self.backlog.push(message) {
                 // Only the outbox's front ever goes, so a hole is at the front.

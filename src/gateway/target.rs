@@ -38,6 +38,11 @@ impl Target {
         let host = uri.host().filter(|host| !host.is_empty());
         let is_plain = uri.scheme_str() == Some("ws") && uri.query().is_none();
         let host = host.filter(|_| is_plain).ok_or(TargetError::Url)?;
+        let port = uri.authority().and_then(|at| at.as_str().rsplit_once(':'));
+        let has_port = port.is_some_and(|(_, port)| !port.ends_with(']'));
+        if has_port && uri.port_u16().is_none() {
+            return Err(TargetError::Url);
+        }
         let target = Self {
             url: url.to_owned(),
             key: key.to_owned(),

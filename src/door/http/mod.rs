@@ -1,6 +1,6 @@
 //! The HTTP API: who asks, what for, and the answer.
 
-mod body;
+pub(super) mod body;
 mod messages;
 mod numbers;
 mod people;
@@ -138,7 +138,7 @@ impl Door {
 }
 
 /// The body as text, which has to be there as JSON.
-fn json_body(request: &Request) -> Result<&str, Refusal> {
+pub(crate) fn json_body(request: &Request) -> Result<&str, Refusal> {
     let kind = request.header("content-type").unwrap_or_default();
     let essence = kind.split(';').next().unwrap_or_default().trim();
     if !essence.eq_ignore_ascii_case("application/json") {
@@ -157,7 +157,7 @@ fn json_body_or_none(request: &Request) -> Result<&str, Refusal> {
 }
 
 /// `{"error":{"code","message"}}` with the status that goes with it.
-pub(super) fn refused(refusal: &Refusal) -> Response {
+pub(crate) fn refused(refusal: &Refusal) -> Response {
     let response = Response::json(error(refusal).end()).with_status(refusal.status);
     match refusal.code {
         ErrorCode::Unauthorized => response.field("WWW-Authenticate", "Bearer"),

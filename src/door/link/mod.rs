@@ -1,0 +1,253 @@
+//! `/link`: where gateways bring the messages of their outboxes.
+//!
+//! [`Links`] stands between the server and whoever publishes; `intake` is one link as a pure state
+//! machine, `frame` is what goes over it.
+
+mod frame;
+mod intake;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::http::body::Posting;
+use super::login::kick;
+use crate::chat::ErrorCode;
+use crate::net::Fd;
+use crate::server::{Frame, Handle, WorkerHandle};
+use frame::LinkFrame;
+use intake::{Intake, Judged, Violation};
+
+/// Why a message of a gateway isn't taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinkRefusal {
+    /// For good; its number is settled, as durably as that of a message that was taken.
+    Final(ErrorCode),
+    /// There is no room just now; neither for this one nor for any behind it.
+    Busy {
+        /// When there may be, in milliseconds.
+        after_ms: u64,
+    },
+}
+
+/// Told once what became of a number, in the order of the numbers.
+pub type Done = Box<dyn FnOnce(Result<(), LinkRefusal>) + Send>;
+
+/// Whoever publishes what gateways bring.
+///
+/// Numbers of one producer come in order. An implementation takes `n` and writes the mark `n` in
+/// one durable write, or does neither; and **once it has refused `n` as busy it takes nothing
+/// behind `n` until `n` comes again**, whatever was given to it meanwhile: else the mark would pass
+/// over a message that nobody has.
+pub trait Upstream: Send + Sync {
+    /// The durable mark of a producer: everything up to it is settled. 0 when nothing is known.
+    fn mark(&self, producer: &str) -> u64;
+
+    /// Publishes a message, and settles its number.
+    fn publish(&self, producer: &Arc<str>, n: u64, posting: &Posting<'_>, done: Done);
+
+    /// Settles everything up to `n` without a message.
+    fn settle(&self, producer: &Arc<str>, n: u64, done: Done);
+}
+
+/// See the module.
+pub struct Links {
+    upstream: Box<dyn Upstream>,
+    shared: Arc<Mutex<Shared>>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    links: HashMap<Fd, Arc<Mutex<Intake>>>,
+    /// The link that a producer opened last.
+    producers: HashMap<Arc<str>, Fd>,
+    numbers: LinkNumbers,
+}
+
+/// What the links count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LinkNumbers {
+    /// Links that are there now.
+    pub links: u64,
+    /// Messages that were given to be published.
+    pub given: u64,
+    /// Messages that were dropped, since their numbers were settled or on their way.
+    pub repeated: u64,
+    /// Messages that were refused for good.
+    pub refused: u64,
+    /// Times that a gateway was told to wait.
+    pub busy: u64,
+    /// Links that were ended since the gateway opened another one.
+    pub replaced: u64,
+    /// Times that a producer's mark was below what its gateway still had.
+    pub jumped: u64,
+}
+
+impl Links {
+    /// Links to this publisher.
+    #[must_use]
+    pub fn new(upstream: Box<dyn Upstream>) -> Self {
+        Self {
+            upstream,
+            shared: Arc::default(),
+        }
+    }
+
+    /// A gateway has opened a WebSocket at `/link`, and shown the key.
+    pub fn opened(&self, fd: Fd) {
+        lock(&self.shared).links.insert(fd, Arc::default());
+    }
+
+    /// Whether this connection is a link.
+    #[must_use]
+    pub fn contains(&self, fd: Fd) -> bool {
+        lock(&self.shared).links.contains_key(&fd)
+    }
+
+    /// A link has ended; `false` when it was none.
+    pub fn closed(&self, fd: Fd) -> bool {
+        let mut shared = lock(&self.shared);
+        let was_link = shared.links.remove(&fd).is_some();
+        if was_link {
+            shared.producers.retain(|_, link| *link != fd);
+        }
+        was_link
+    }
+
+    /// The numbers of this moment.
+    #[must_use]
+    pub fn numbers(&self) -> LinkNumbers {
+        let shared = lock(&self.shared);
+        LinkNumbers {
+            links: shared.links.len() as u64,
+            ..shared.numbers
+        }
+    }
+
+    /// A gateway said something.
+    pub fn message(&self, server: &WorkerHandle, frame: Frame<'_>) {
+        let fd = frame.fd;
+        let Some(link) = lock(&self.shared).links.get(&fd).cloned() else {
+            return;
+        };
+        let done = match frame.text() {
+            Some("PING") => {
+                server.push(fd, "PONG").ok();
+                Ok(())
+            }
+            Some(text) => self.take(server, fd, &link, text),
+            None => Err(Violation("only text frames are taken here".into())),
+        };
+        if let Err(Violation(message)) = done {
+            tracing::warn!(%fd, message, "a gateway broke the protocol");
+            server.push(fd, &frame::err(&message)).ok();
+            server.disconnect(fd, 1002, &message).ok();
+        }
+    }
+
+    fn take(
+        &self,
+        server: &WorkerHandle,
+        fd: Fd,
+        link: &Arc<Mutex<Intake>>,
+        text: &str,
+    ) -> Result<(), Violation> {
+        match frame::read(text)? {
+            LinkFrame::Open {
+                producer,
+                name,
+                first,
+            } => {
+                let producer: Arc<str> = Arc::from(&*producer);
+                // Before the mark is read: what the other link gave by now is before it.
+                self.replace(server, fd, &producer);
+                let mark = self.upstream.mark(&producer);
+                let opened = lock(link).open(Arc::clone(&producer), first, mark)?;
+                tracing::info!(%fd, name = &*name, next = opened.next, "a gateway has opened its link");
+                if opened.has_jumped {
+                    lock(&self.shared).numbers.jumped += 1;
+                    tracing::error!(
+                        %fd,
+                        name = &*name,
+                        mark,
+                        first,
+                        "what lies between the mark and the gateway's first message is lost here"
+                    );
+                }
+                if opened.has_jumped {
+                    // Nothing behind it is durable before it.
+                    self.upstream.settle(&producer, first - 1, Box::new(|_| {}));
+                }
+                server.push(fd, &frame::open_ok(opened.next)).ok();
+            }
+            LinkFrame::Pub { n, posting } => {
+                let (judged, producer) = lock(link).judge(n)?;
+                let numbers = &mut lock(&self.shared).numbers;
+                match judged {
+                    Judged::Take => numbers.given += 1,
+                    Judged::Settled { .. } | Judged::Drop => numbers.repeated += 1,
+                }
+                let done = || self.done(server.handle(), fd, link, n);
+                match (judged, posting) {
+                    (Judged::Take, Ok(posting)) => {
+                        self.upstream.publish(&producer, n, &posting, done());
+                    }
+                    (Judged::Take, Err(refusal)) => {
+                        let done = done();
+                        let refused = Box::new(move |settled: Result<(), LinkRefusal>| {
+                            done(settled.and(Err(LinkRefusal::Final(refusal.code))));
+                        });
+                        self.upstream.settle(&producer, n, refused);
+                    }
+                    (Judged::Settled { mark }, _) => {
+                        server.push(fd, &frame::pub_ack(mark)).ok();
+                    }
+                    (Judged::Drop, _) => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the gateway what became of a number.
+    fn done(&self, server: Handle, fd: Fd, link: &Arc<Mutex<Intake>>, n: u64) -> Done {
+        let (link, shared) = (Arc::clone(link), Arc::clone(&self.shared));
+        Box::new(move |outcome| {
+            // Under its lock, so that the answers go out in their order.
+            let mut link = lock(&link);
+            let Some(answer) = link.done(n, outcome) else {
+                return;
+            };
+            match outcome {
+                Err(LinkRefusal::Busy { .. }) => lock(&shared).numbers.busy += 1,
+                Err(LinkRefusal::Final(_)) => lock(&shared).numbers.refused += 1,
+                Ok(()) => {}
+            }
+            server.push(fd, &answer).ok();
+        })
+    }
+
+    /// Has a producer's earlier link go.
+    fn replace(&self, server: &WorkerHandle, fd: Fd, producer: &Arc<str>) {
+        let before = {
+            let mut shared = lock(&self.shared);
+            let before = shared.producers.insert(Arc::clone(producer), fd);
+            let before = before.filter(|before| *before != fd);
+            shared.numbers.replaced += u64::from(before.is_some());
+            if let Some(link) = before.and_then(|before| shared.links.get(&before)) {
+                lock(link).end();
+            }
+            before
+        };
+        if let Some(before) = before {
+            let message = "another link of this outbox is open";
+            kick(server, before, 4004, "replaced", message);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What is done under these locks doesn't stop half-way.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -19,7 +19,15 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("bench", &[]),
     ("client", &[]),
     ("page", &[]),
-    ("config", &["access", "tidings::server", "tidings::chat"]),
+    (
+        "config",
+        &[
+            "access",
+            "tidings::server",
+            "tidings::chat",
+            "tidings::door",
+        ],
+    ),
     (
         "daemon",
         &[

@@ -13,7 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use tungstenite::protocol::CloseFrame;
 use tungstenite::protocol::frame::coding::CloseCode;
-use tungstenite::{Message, WebSocket};
+use tungstenite::{ClientRequestBuilder, Message, WebSocket};
 
 /// Nothing that a test waits for takes longer.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -99,6 +99,11 @@ impl Program {
 
     pub fn websocket(&self, path: &str) -> Client {
         Client::connect(self.address, path)
+    }
+
+    /// A WebSocket with more fields in its request.
+    pub fn websocket_with(&self, path: &str, fields: &[(&str, &str)]) -> Client {
+        Client::connect_with(self.address, path, fields)
     }
 }
 
@@ -257,10 +262,19 @@ pub struct Client {
 
 impl Client {
     pub fn connect(address: SocketAddr, path: &str) -> Self {
+        Self::connect_with(address, path, &[])
+    }
+
+    pub fn connect_with(address: SocketAddr, path: &str, fields: &[(&str, &str)]) -> Self {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let (socket, _) = tungstenite::client(format!("ws://{address}{path}"), stream).unwrap();
+        let uri = format!("ws://{address}{path}").parse().unwrap();
+        let mut request = ClientRequestBuilder::new(uri);
+        for (name, value) in fields {
+            request = request.with_header(*name, *value);
+        }
+        let (socket, _) = tungstenite::client(request, stream).unwrap();
         Self { socket }
     }
 

@@ -103,6 +103,8 @@ impl Door {
     }
 
     fn say(&self, post: &mut Poster<'_>, fd: Fd, say: &Say<'_>) -> Result<chat::Said, Refusal> {
+        // Frames may be larger where the server also echoes.
+        self.check_size(say.data)?;
         let to = match &say.to {
             To::Room(room) => chat::To::Room(room),
             To::User(user) => chat::To::User(user),

@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+use tungstenite::client::IntoClientRequest;
+use tungstenite::http::HeaderName;
 use tungstenite::protocol::CloseFrame;
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::{Message, WebSocket};
@@ -104,6 +106,15 @@ impl Program {
 
     pub fn websocket(&self, path: &str) -> Client {
         Client::connect(self.address, path)
+    }
+
+    /// With one more field in the head of its handshake.
+    pub fn websocket_with(&self, path: &str, name: &str, value: &str) -> Client {
+        let url = format!("ws://{}{path}", self.address);
+        let mut request = url.into_client_request().unwrap();
+        let name: HeaderName = name.parse().unwrap();
+        request.headers_mut().insert(name, value.parse().unwrap());
+        Client::upgrade(request, self.address)
     }
 }
 
@@ -259,6 +270,16 @@ impl Http {
     }
 }
 
+/// The status and the JSON of an answer on a connection of its own.
+pub fn ask_json(server: &Program, method: &str, path: &str) -> (u16, serde_json::Value) {
+    let answer = server.http().ask(method, path, "").unwrap();
+    let body = serde_json::from_str(&answer.body);
+    (
+        answer.status,
+        body.unwrap_or_else(|error| panic!("{error}: {}", answer.body)),
+    )
+}
+
 /// A request of a kept connection.
 pub fn request(method: &str, path: &str, body: &str) -> String {
     let size = body.len();
@@ -272,10 +293,14 @@ pub struct Client {
 
 impl Client {
     pub fn connect(address: SocketAddr, path: &str) -> Self {
+        Self::upgrade(format!("ws://{address}{path}"), address)
+    }
+
+    fn upgrade(request: impl IntoClientRequest, address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let (socket, _) = tungstenite::client(format!("ws://{address}{path}"), stream).unwrap();
+        let (socket, _) = tungstenite::client(request, stream).unwrap();
         Self { socket }
     }
 

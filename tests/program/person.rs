@@ -13,7 +13,11 @@ pub struct Person {
 
 impl Person {
     pub fn connect(server: &Program) -> Self {
-        let mut client = server.websocket("/ws");
+        Self::on(server.websocket("/ws"))
+    }
+
+    /// On a WebSocket that has heard nothing yet.
+    pub fn on(mut client: Client) -> Self {
         let hello = parsed(&client.hear());
         assert_eq!(hello["type"], "hello");
         Self {

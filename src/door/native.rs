@@ -57,7 +57,11 @@ impl Door {
             }
             Command::Leave { room } => {
                 self.chat.leave(&mut post, self.now(), fd, room)?;
-                Ok(Some(ok()))
+                // The way of the room's messages: it overtakes none of them.
+                if seq.is_some() {
+                    server.handle().push(fd, &ok().end()).ok();
+                }
+                Ok(None)
             }
             Command::Say(say) => self
                 .say(&mut post, fd, say)

@@ -10,7 +10,8 @@ use super::frames;
 use super::limits::{LimitSettings, Limits};
 use super::login::Waiting;
 use super::poster::{Poster, Reply};
-use crate::chat::{Chat, ChatSettings, Moment};
+use super::refusal::Refusal;
+use crate::chat::{Chat, ChatSettings, ErrorCode, Moment};
 use crate::net::Fd;
 use crate::proto::Tick;
 use crate::server::{Frame, Request, WorkerHandle};
@@ -119,6 +120,16 @@ impl Door {
     /// A WebSocket is about to be closed, since the server stops.
     pub fn drained(&self, server: &WorkerHandle, fd: Fd) {
         server.push(fd, &frames::drain(come_back_ms(fd))).ok();
+    }
+
+    /// Judges the data of a message, from wherever it comes.
+    pub(super) fn check_size(&self, data: &str) -> Result<(), Refusal> {
+        let (size, size_max) = (data.len(), self.settings.message_size_max);
+        if size > size_max {
+            let message = format!("data has {size} bytes, but at most {size_max} are taken");
+            return Err(Refusal::new(ErrorCode::TooLarge, message));
+        }
+        Ok(())
     }
 
     pub(super) fn now(&self) -> Moment {

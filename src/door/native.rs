@@ -101,7 +101,11 @@ impl Door {
             }
             Command::Leave { room } => {
                 self.chat.leave(&mut post, self.now(), fd, room)?;
-                Ok(Some(ok()))
+                // The way of the room's messages: it overtakes none of them.
+                if seq.is_some() {
+                    server.handle().push(fd, &ok().end()).ok();
+                }
+                Ok(None)
             }
             Command::Say(say) => self
                 .say(&mut post, fd, say)
@@ -147,6 +151,8 @@ impl Door {
     }
 
     fn say(&self, post: &mut Poster<'_>, fd: Fd, say: &Say<'_>) -> Result<chat::Said, Refusal> {
+        // Frames may be larger where the server also echoes.
+        self.check_size(say.data)?;
         let to = match &say.to {
             To::Room(room) => chat::To::Room(room),
             To::User(user) => chat::To::User(user),

@@ -1,6 +1,11 @@
 //! A server of ours as a process under test: started on a free port, listened to, ended for sure.
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+#[cfg(feature = "cli")]
+pub mod keys;
+#[cfg(feature = "cli")]
+pub mod person;
+
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::ExitStatusExt;
@@ -219,6 +224,22 @@ impl Http {
     }
 
     pub fn answer(&mut self) -> io::Result<Answer> {
+        let mut answer = self.head()?;
+        let size = answer
+            .fields
+            .split_once("content-length: ")
+            .map(|(_, rest)| {
+                let (size, _) = rest.split_once("\r\n").unwrap();
+                size.parse().unwrap()
+            });
+        let mut body = vec![0; size.unwrap_or(0)];
+        self.stream.read_exact(&mut body)?;
+        answer.body = String::from_utf8(body).unwrap();
+        Ok(answer)
+    }
+
+    /// The next answer without its body, as HEAD gets it.
+    pub fn head(&mut self) -> io::Result<Answer> {
         let mut head = String::new();
         while !head.ends_with("\r\n\r\n") {
             if self.stream.read_line(&mut head)? == 0 {
@@ -229,17 +250,11 @@ impl Http {
         let (line, fields) = head.split_once("\r\n").unwrap();
         let status = line.split(' ').nth(1).unwrap().parse().unwrap();
         let fields = fields.to_lowercase();
-        let size = fields.split_once("content-length: ").map(|(_, rest)| {
-            let (size, _) = rest.split_once("\r\n").unwrap();
-            size.parse().unwrap()
-        });
-        let mut body = vec![0; size.unwrap_or(0)];
-        self.stream.read_exact(&mut body)?;
         Ok(Answer {
             status,
             closes: fields.contains("connection: close"),
             fields,
-            body: String::from_utf8(body).unwrap(),
+            body: String::new(),
         })
     }
 
@@ -247,6 +262,16 @@ impl Http {
     pub fn is_at_end(&mut self) -> bool {
         matches!(self.stream.read(&mut [0]), Ok(0))
     }
+}
+
+/// The status and the JSON of an answer on a connection of its own.
+pub fn ask_json(server: &Program, method: &str, path: &str) -> (u16, serde_json::Value) {
+    let answer = server.http().ask(method, path, "").unwrap();
+    let body = serde_json::from_str(&answer.body);
+    (
+        answer.status,
+        body.unwrap_or_else(|error| panic!("{error}: {}", answer.body)),
+    )
 }
 
 /// A request of a kept connection.
@@ -290,14 +315,18 @@ impl Client {
         }
     }
 
-    /// Closes it, and waits for the server's part in that.
+    /// Closes it, and waits for the server's part in that; what was on its way may come before.
     pub fn leave(mut self) {
         let frame = CloseFrame {
             code: CloseCode::Normal,
             reason: "".into(),
         };
         self.socket.close(Some(frame)).unwrap();
-        assert_eq!(self.next(), Next::Closed(1000));
+        loop {
+            if let Next::Closed(code) = self.next() {
+                return assert_eq!(code, 1000);
+            }
+        }
     }
 
     /// The next text, or the end: a Close frame, then the end of the stream in order.

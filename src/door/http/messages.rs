@@ -3,7 +3,7 @@
 use super::body::{self, Posting};
 use super::error;
 use super::route::Query;
-use crate::chat::{self, Actor, ErrorCode, Keep, Range, Said, Say};
+use crate::chat::{self, Actor, Keep, Range, Said, Say};
 use crate::door::command::To;
 use crate::door::door::Door;
 use crate::door::frames;
@@ -52,11 +52,7 @@ impl Door {
         actor: Actor<'_>,
         posting: &Posting<'_>,
     ) -> Result<Vec<String>, Refusal> {
-        let (size, size_max) = (posting.data.len(), self.settings.message_size_max);
-        if size > size_max {
-            let message = format!("data has {size} bytes, but at most {size_max} are taken");
-            return Err(Refusal::new(ErrorCode::TooLarge, message));
-        }
+        self.check_size(posting.data)?;
         let except: Vec<Fd> = posting.except.iter().copied().map(Fd).collect();
         let say = Say {
             from: posting.from.as_deref(),

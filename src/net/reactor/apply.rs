@@ -11,6 +11,9 @@ use crate::proto::http::Response;
 /// Batches of commands that are carried out in one turn; the rest keeps the reactor awake.
 const BATCHES_A_TURN_MAX: usize = 4_096;
 
+/// Close code of the registry of RFC 6455 §11.7 for a server without room.
+const TRY_AGAIN_LATER: u16 = 1013;
+
 impl<O: Owner> Reactor<O> {
     /// What stands in the mailbox, up to a bound: senders that never rest must not keep the
     /// reactor from reading and writing.
@@ -153,7 +156,9 @@ impl<O: Owner> Reactor<O> {
         }
         if let Err(error) = self.topics.subscribe(index, topic) {
             self.shared.counters.subscriptions_refused.add(1);
-            tracing::warn!(fd = fd.0, %error, "subscription refused");
+            tracing::warn!(fd = fd.0, %error, "subscription refused; the connection is closed");
+            // Left open, it would wait for messages that never come.
+            self.disconnect(fd, TRY_AGAIN_LATER, "over capacity");
         }
     }
 

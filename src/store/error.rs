@@ -1,7 +1,7 @@
 //! Why the store doesn't take something, or can't be opened.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What is wrong with the store.
 #[derive(Debug, thiserror::Error)]
@@ -71,4 +71,24 @@ pub enum StoreError {
         /// What the system says.
         source: io::Error,
     },
+}
+
+impl StoreError {
+    pub(super) fn io(what: &'static str, path: &Path, source: io::Error) -> Self {
+        Self::Io {
+            what,
+            path: path.into(),
+            source,
+        }
+    }
+
+    pub(super) fn damaged(file: impl Into<PathBuf>, at: u64, flaw: &str) -> Self {
+        let file = file.into();
+        let directory = file.parent().unwrap_or(Path::new(".")).display();
+        let what = format!(
+            "{flaw}; restore it from a copy, or see what is lost with `tidings store verify \
+             {directory}` and cut it with `tidings store repair {directory}`"
+        );
+        Self::Damaged { file, at, what }
+    }
 }

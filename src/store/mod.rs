@@ -12,14 +12,34 @@
 //! - A record is there whole or not at all, also one that stands in two channels.
 //! - Damage is named, with file and position; it is never taken for an end or a fresh start.
 
+mod bytes;
+mod channel;
+mod dedup;
 mod disk;
+mod entry;
 mod error;
+mod files;
+mod frame;
+mod identity;
+mod journal;
+mod memory;
+mod names;
 mod reader;
 mod record;
+mod scan;
+mod segment;
 mod settings;
+mod space;
+mod staged;
+mod start;
+mod state;
+mod upkeep;
+mod view;
 
 pub use disk::{Condition, Disk, DiskSettings, Job};
 pub use error::StoreError;
+pub use journal::Journal;
+pub use memory::MemoryStore;
 pub use reader::{ChannelState, Known, Page, Range, Reader, Stored, Totals};
 pub use record::{Appended, Channel, Message, Position, Record};
 pub use settings::{Retention, StoreSettings, Sync, WhenFull};
@@ -58,3 +78,6 @@ pub trait Store: Send {
     /// The side for other threads.
     fn reader(&self) -> std::sync::Arc<dyn Reader>;
 }
+
+#[cfg(test)]
+mod tests;

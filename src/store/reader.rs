@@ -148,4 +148,6 @@ pub struct Totals {
     pub moved: u64,
     /// Repeats that were known.
     pub repeats: u64,
+    /// Messages whose repeats aren't known any more before their time, since there were too many.
+    pub repeats_forgotten: u64,
 }

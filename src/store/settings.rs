@@ -75,6 +75,8 @@ pub struct StoreSettings {
     pub channels_max: usize,
     /// Readers who acknowledge in one channel, at the most. Default 100,000.
     pub acks_per_channel_max: usize,
+    /// Lasting memberships at the most. Default 1,000,000.
+    pub members_max: usize,
     /// Producers at the most. Default 10,000.
     pub producers_max: usize,
 }
@@ -95,6 +97,7 @@ impl StoreSettings {
             dedup_entries_max: 1_000_000,
             channels_max: 1_000_000,
             acks_per_channel_max: 100_000,
+            members_max: 1_000_000,
             producers_max: 10_000,
         }
     }

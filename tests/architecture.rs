@@ -26,7 +26,16 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("bench", &[]),
     ("client", &[]),
     ("page", &[]),
-    ("config", &["access", "tidings::server", "tidings::chat"]),
+    (
+        "config",
+        &[
+            "access",
+            "tidings::server",
+            "tidings::chat",
+            "tidings::door",
+            "tidings::gateway",
+        ],
+    ),
     (
         "daemon",
         &[
@@ -35,7 +44,9 @@ const LAYERS: &[(&str, &[&str])] = &[
             "page",
             "tidings::server",
             "tidings::chat",
+            "tidings::store",
             "tidings::door",
+            "tidings::gateway",
         ],
     ),
     (
@@ -47,6 +58,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "config",
             "daemon",
             "tidings::server",
+            "tidings::gateway",
         ],
     ),
     (

@@ -1,15 +1,18 @@
-//! The HTTP API against its own description, and its metrics against Prometheus' own parser.
+//! The HTTP API against its own description, in open mode and with keys, and its metrics against Prometheus' own parser.
 //!
 //! The programs come from `tests/tools/install`. `TIDINGS_SCHEMATHESIS=1000` tries so many requests
 //! an operation; without it a few do.
 #![cfg(feature = "cli")]
 
+#[path = "program/keys.rs"]
+mod keys;
 mod tools;
 
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use keys::Keys;
 use tools::{PATIENCE, Server, run, tool};
 
 /// What is asked for by hand may take longer.
@@ -19,6 +22,28 @@ const LONG_SUITE: Duration = Duration::from_secs(3_600);
 #[test]
 fn every_operation_answers_as_its_description_says() {
     let server = Server::start(&["--workers", "1"]);
+    schemathesis(&server, &[], "10");
+    server.stop();
+}
+
+#[test]
+fn with_keys_every_operation_answers_so_with_a_key_and_without() {
+    let keys = Keys::make();
+    let file = keys.file();
+    let server = Server::start(&["--workers", "1", "--config", &file]);
+    let key = format!("Authorization: Bearer {}", keys.api_key);
+    schemathesis(&server, &["--header", &key], "10");
+    schemathesis(&server, &[], "2");
+    schemathesis(
+        &server,
+        &["--header", "Authorization: Bearer none-of-ours"],
+        "2",
+    );
+    server.stop();
+}
+
+/// Tries every operation; `examples` are for CI, where nobody asks for more.
+fn schemathesis(server: &Server, flags: &[&str], examples: &str) {
     let asked = std::env::var("TIDINGS_SCHEMATHESIS").ok();
     let limit = if asked.is_some() { LONG_SUITE } else { SUITE };
     let checks = "not_a_server_error,status_code_conformance,content_type_conformance,\
@@ -29,13 +54,16 @@ fn every_operation_answers_as_its_description_says() {
             .current_dir(folder.path())
             .args(["run", &server.url("http", "/openapi.json"), "--no-color"])
             .args(["--checks", checks, "--phases", "coverage,fuzzing"])
-            .args(["--max-examples", asked.as_deref().unwrap_or("10")])
-            .args(["--seed", "1"]),
+            .args(["--max-examples", asked.as_deref().unwrap_or(examples)])
+            .args(["--seed", "1"])
+            .args(flags),
         limit,
     );
+    // All but the one that it has just asked for the description.
     assert!(printed.contains("Selected: 36/36"), "{printed}");
     assert!(printed.contains("Tested: 36"), "{printed}");
-    server.stop();
+    let cases = printed.lines().find(|line| line.contains(" generated, "));
+    println!("{}", cases.unwrap_or(&printed).trim());
 }
 
 #[test]

@@ -4,85 +4,10 @@
 
 mod program;
 
-use program::{Client, Next, Program};
+use program::person::{Person, parsed, say};
+use program::{Next, Program};
 use rustix::process::Signal;
 use serde_json::{Value, json};
-
-/// A client that is logged in, with what it was told on the way.
-struct Person {
-    client: Client,
-    seq: u64,
-    hello: Value,
-}
-
-impl Person {
-    fn connect(server: &Program) -> Self {
-        let mut client = server.websocket("/ws");
-        let hello = parsed(&client.hear());
-        assert_eq!(hello["type"], "hello");
-        Self {
-            client,
-            seq: 0,
-            hello,
-        }
-    }
-
-    /// Somebody of this name, in these rooms.
-    fn login(server: &Program, uid: &str, rooms: &[&str]) -> Self {
-        let mut person = Self::connect(server);
-        person.ok(json!({"type": "login", "uid": uid, "rooms": rooms}));
-        person
-    }
-
-    fn next(&mut self) -> Value {
-        parsed(&self.client.hear())
-    }
-
-    /// The next frame that is no presence.
-    fn hear(&mut self) -> Value {
-        loop {
-            let frame = self.next();
-            if frame["type"] != "joined" && frame["type"] != "left" {
-                return frame;
-            }
-        }
-    }
-
-    /// Sends a command; gives its answer, whatever comes before it.
-    fn ask(&mut self, mut command: Value) -> Value {
-        self.seq += 1;
-        command["seq"] = self.seq.into();
-        self.client.say(command.to_string());
-        loop {
-            let frame = self.next();
-            if frame["seq"] == json!(self.seq) {
-                return frame;
-            }
-        }
-    }
-
-    fn ok(&mut self, command: Value) -> Value {
-        let answer = self.ask(command);
-        assert_eq!(answer["type"], "ok", "{answer}");
-        answer
-    }
-
-    /// The code and the message of a refusal.
-    fn err(&mut self, command: Value) -> (String, String) {
-        let answer = self.ask(command);
-        assert_eq!(answer["type"], "err", "{answer}");
-        let text = |field: &str| answer[field].as_str().unwrap().to_owned();
-        (text("code"), text("message"))
-    }
-}
-
-fn parsed(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
-}
-
-fn say(room: &str, text: &str) -> Value {
-    json!({"type": "say", "to": {"room": room}, "data": {"text": text}})
-}
 
 fn post(server: &Program, path: &str, body: &Value) -> (u16, Value) {
     call(server, "POST", path, &body.to_string())

@@ -22,9 +22,11 @@ fn load(file: Option<&str>, environment: &[(&str, &str)], flags: &[(&str, &str)]
     let pair = |(name, value): &(&str, &str)| (name.to_string(), value.to_string());
     let flag = |(key, value): &(&str, &str)| (key.to_string(), value.to_string(), "--set".into());
     let loaded = Loaded::from(&Sources {
+        listen: None,
         file,
         environment: environment.iter().map(pair).collect(),
         flags: flags.iter().map(flag).collect(),
+        listen: None,
     });
     let folder = format!("{}/", folder.path().display());
     loaded.map_err(|problems| problems.to_string().replace(&folder, ""))

@@ -1,8 +1,10 @@
 //! Layer 7: `tidings serve`, put together from the library's public face alone.
 
+mod gateway;
 mod keys;
 mod origin;
 mod paths;
 mod serve;
 
+pub use gateway::gateway;
 pub use serve::serve;

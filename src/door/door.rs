@@ -7,9 +7,11 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::access::{Access, bearer};
 use super::frames;
+use super::limits::{LimitSettings, Limits};
 use super::login::Waiting;
 use super::poster::{Poster, Reply};
-use crate::chat::{Chat, ChatSettings, Moment};
+use super::refusal::Refusal;
+use crate::chat::{Chat, ChatSettings, ErrorCode, Moment};
 use crate::net::Fd;
 use crate::proto::Tick;
 use crate::server::{Frame, Request, WorkerHandle};
@@ -33,6 +35,8 @@ pub struct DoorSettings {
     /// Milliseconds that a connection may stay without a login, where tokens are asked for; then
     /// it is closed with 4002. Default 10,000.
     pub login_ms_max: u64,
+    /// How much one client may ask for.
+    pub limits: LimitSettings,
 }
 
 /// See the module.
@@ -41,6 +45,7 @@ pub struct Door {
     pub(super) access: Box<dyn Access>,
     pub(super) settings: DoorSettings,
     pub(super) waiting: Waiting,
+    pub(super) limits: Limits,
     started: Instant,
 }
 
@@ -53,6 +58,7 @@ impl Door {
         Self {
             chat: Chat::new(chat, seed),
             access,
+            limits: Limits::new(settings.limits),
             settings,
             waiting: Waiting::default(),
             started: Instant::now(),
@@ -72,6 +78,7 @@ impl Door {
             let mut post = Poster::new(server.handle(), Reply::Silent);
             door.chat.expire(&mut post, door.now());
             door.expire_logins(server);
+            door.limits.expire(door.now().tick.0);
         });
     }
 
@@ -106,12 +113,23 @@ impl Door {
     /// A WebSocket has ended.
     pub fn closed(&self, fd: Fd) {
         self.waiting.forget(fd);
+        self.limits.forget(fd);
         self.chat.closed(self.now(), fd);
     }
 
     /// A WebSocket is about to be closed, since the server stops.
     pub fn drained(&self, server: &WorkerHandle, fd: Fd) {
         server.push(fd, &frames::drain(come_back_ms(fd))).ok();
+    }
+
+    /// Judges the data of a message, from wherever it comes.
+    pub(super) fn check_size(&self, data: &str) -> Result<(), Refusal> {
+        let (size, size_max) = (data.len(), self.settings.message_size_max);
+        if size > size_max {
+            let message = format!("data has {size} bytes, but at most {size_max} are taken");
+            return Err(Refusal::new(ErrorCode::TooLarge, message));
+        }
+        Ok(())
     }
 
     pub(super) fn now(&self) -> Moment {

@@ -12,17 +12,21 @@ mod field;
 mod frames;
 mod http;
 mod json;
+mod limits;
 mod link;
 mod login;
 mod native;
 mod poster;
+mod rate;
 mod refusal;
 
 pub use access::{Access, Open, Pass, TokenRefusal};
 pub use command::COMMANDS_A_FRAME_MAX;
 pub use door::{Door, DoorSettings};
 pub use field::DEPTH_MAX;
+pub use limits::LimitSettings;
 pub use link::{Done, LinkNumbers, LinkRefusal, Links, Upstream};
+pub use rate::{Bucket, Rate};
 pub use refusal::Refusal;
 
 /// What the gateway takes and answers in the same way.
@@ -30,5 +34,5 @@ pub(crate) mod common {
     pub(crate) use super::access::bearer;
     pub(crate) use super::command::To;
     pub(crate) use super::http::body::{Posting, batch, posting};
-    pub(crate) use super::http::{json_body, refused};
+    pub(crate) use super::http::json_body;
 }

@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 use super::outbox::Refused;
 use crate::chat::ErrorCode;
 use crate::door::Refusal;
-use crate::door::common::refused;
 use crate::server::{Responder, Response};
 
 /// How the answer is put together.
@@ -134,6 +133,18 @@ pub(super) fn refusal(why: Refused) -> Refusal {
             ErrorCode::Unavailable,
             "the outbox can't be written just now",
         ),
+    }
+}
+
+/// `{"error":{"code","message"}}` with the status that goes with it.
+pub(super) fn refused(refusal: &Refusal) -> Response {
+    let response = Response::json(error(refusal).to_string()).with_status(refusal.status);
+    match refusal.code {
+        ErrorCode::Unauthorized => response.field("WWW-Authenticate", "Bearer"),
+        ErrorCode::RateLimited | ErrorCode::Unavailable | ErrorCode::DiskFull => {
+            response.field("Retry-After", &refusal.retry_after_s.to_string())
+        }
+        _ => response,
     }
 }
 

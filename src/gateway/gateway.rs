@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use bytes::Bytes;
 use crossbeam_channel::Receiver;
 
-use super::answer::{Answer, Shape, refusal};
+use super::answer::{Answer, Shape, refusal, refused};
 use super::feeder::{self, Feeder, Feeding, News, Task, Told};
 use super::link::LinkSettings;
 use super::numbers::Numbers;
@@ -16,7 +16,7 @@ use super::outbox::{Outbox, OutboxJob, Refused, unix_ms};
 use super::posted::{Scribe, producer};
 use super::target::Target;
 use crate::chat::ErrorCode;
-use crate::door::common::{Posting, batch, bearer, json_body, posting, refused};
+use crate::door::common::{Posting, batch, bearer, json_body, posting};
 use crate::door::{Access, Refusal};
 use crate::server::{Request, Responder, Response, WorkerHandle};
 use crate::store::Store;

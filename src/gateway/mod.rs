@@ -19,6 +19,7 @@ mod posted;
 mod push;
 mod seat;
 mod settling;
+mod shelf;
 mod socket;
 mod target;
 
@@ -26,6 +27,7 @@ pub use gateway::{Gateway, GatewaySettings, PUSH_PROCESS};
 pub use link::{LinkSettings, LinkState};
 pub use outbox::{DEAD, OUTBOX, store_settings};
 pub use push::push;
+pub use shelf::{Shelf, ShelfError};
 pub use target::{Target, TargetError};
 
 /// A number that nobody can guess and that hardly comes twice.

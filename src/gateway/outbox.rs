@@ -234,7 +234,7 @@ impl Job for OutboxJob {
     }
 }
 
-fn message<'a>(channel: &'a str, id: &'a str, ts: u64, data: &'a str) -> Message<'a> {
+pub(super) fn message<'a>(channel: &'a str, id: &'a str, ts: u64, data: &'a str) -> Message<'a> {
     Message {
         channel: Channel {
             name: channel,

@@ -1,6 +1,11 @@
 //! A server of ours as a process under test: started on a free port, listened to, ended for sure.
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+#[cfg(feature = "cli")]
+pub mod keys;
+#[cfg(feature = "cli")]
+pub mod person;
+
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::ExitStatusExt;
@@ -13,7 +18,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use tungstenite::protocol::CloseFrame;
 use tungstenite::protocol::frame::coding::CloseCode;
-use tungstenite::{Message, WebSocket};
+use tungstenite::{ClientRequestBuilder, Message, WebSocket};
 
 /// Nothing that a test waits for takes longer.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -99,6 +104,11 @@ impl Program {
 
     pub fn websocket(&self, path: &str) -> Client {
         Client::connect(self.address, path)
+    }
+
+    /// A WebSocket with more fields in its request.
+    pub fn websocket_with(&self, path: &str, fields: &[(&str, &str)]) -> Client {
+        Client::connect_with(self.address, path, fields)
     }
 }
 
@@ -195,12 +205,17 @@ pub struct Answer {
 
 impl Http {
     pub fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
-        stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        Self {
+        Self::try_connect(address).unwrap()
+    }
+
+    /// The same where nobody may be there.
+    pub fn try_connect(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        Ok(Self {
             stream: BufReader::new(stream),
-        }
+        })
     }
 
     /// Asks and waits for the answer.
@@ -214,6 +229,22 @@ impl Http {
     }
 
     pub fn answer(&mut self) -> io::Result<Answer> {
+        let mut answer = self.head()?;
+        let size = answer
+            .fields
+            .split_once("content-length: ")
+            .map(|(_, rest)| {
+                let (size, _) = rest.split_once("\r\n").unwrap();
+                size.parse().unwrap()
+            });
+        let mut body = vec![0; size.unwrap_or(0)];
+        self.stream.read_exact(&mut body)?;
+        answer.body = String::from_utf8(body).unwrap();
+        Ok(answer)
+    }
+
+    /// The next answer without its body, as HEAD gets it.
+    pub fn head(&mut self) -> io::Result<Answer> {
         let mut head = String::new();
         while !head.ends_with("\r\n\r\n") {
             if self.stream.read_line(&mut head)? == 0 {
@@ -224,17 +255,11 @@ impl Http {
         let (line, fields) = head.split_once("\r\n").unwrap();
         let status = line.split(' ').nth(1).unwrap().parse().unwrap();
         let fields = fields.to_lowercase();
-        let size = fields.split_once("content-length: ").map(|(_, rest)| {
-            let (size, _) = rest.split_once("\r\n").unwrap();
-            size.parse().unwrap()
-        });
-        let mut body = vec![0; size.unwrap_or(0)];
-        self.stream.read_exact(&mut body)?;
         Ok(Answer {
             status,
             closes: fields.contains("connection: close"),
             fields,
-            body: String::from_utf8(body).unwrap(),
+            body: String::new(),
         })
     }
 
@@ -242,6 +267,16 @@ impl Http {
     pub fn is_at_end(&mut self) -> bool {
         matches!(self.stream.read(&mut [0]), Ok(0))
     }
+}
+
+/// The status and the JSON of an answer on a connection of its own.
+pub fn ask_json(server: &Program, method: &str, path: &str) -> (u16, serde_json::Value) {
+    let answer = server.http().ask(method, path, "").unwrap();
+    let body = serde_json::from_str(&answer.body);
+    (
+        answer.status,
+        body.unwrap_or_else(|error| panic!("{error}: {}", answer.body)),
+    )
 }
 
 /// A request of a kept connection.
@@ -257,10 +292,19 @@ pub struct Client {
 
 impl Client {
     pub fn connect(address: SocketAddr, path: &str) -> Self {
+        Self::connect_with(address, path, &[])
+    }
+
+    pub fn connect_with(address: SocketAddr, path: &str, fields: &[(&str, &str)]) -> Self {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let (socket, _) = tungstenite::client(format!("ws://{address}{path}"), stream).unwrap();
+        let uri = format!("ws://{address}{path}").parse().unwrap();
+        let mut request = ClientRequestBuilder::new(uri);
+        for (name, value) in fields {
+            request = request.with_header(*name, *value);
+        }
+        let (socket, _) = tungstenite::client(request, stream).unwrap();
         Self { socket }
     }
 
@@ -276,14 +320,18 @@ impl Client {
         }
     }
 
-    /// Closes it, and waits for the server's part in that.
+    /// Closes it, and waits for the server's part in that; what was on its way may come before.
     pub fn leave(mut self) {
         let frame = CloseFrame {
             code: CloseCode::Normal,
             reason: "".into(),
         };
         self.socket.close(Some(frame)).unwrap();
-        assert_eq!(self.next(), Next::Closed(1000));
+        loop {
+            if let Next::Closed(code) = self.next() {
+                return assert_eq!(code, 1000);
+            }
+        }
     }
 
     /// The next text, or the end: a Close frame, then the end of the stream in order.

@@ -22,7 +22,8 @@ const ACCEPT_RETRY_MS: u64 = 100;
 
 /// Sent, as far as the socket takes it, to a connection that is one too many.
 const OVER_CAPACITY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\n\
-    Content-Length: 0\r\nConnection: close\r\n\r\n";
+    Content-Type: application/json\r\nContent-Length: 74\r\nConnection: close\r\n\r\n\
+    {\"error\":{\"code\":\"unavailable\",\"message\":\"too many connections just now\"}}";
 
 impl<O: Owner> Reactor<O> {
     /// Takes everything that waits at one listener.

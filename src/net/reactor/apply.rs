@@ -1,6 +1,6 @@
 //! Carrying out commands.
 
-use super::{Owner, Reactor};
+use super::{Awaited, Owner, Reactor};
 use crate::net::Fd;
 use crate::net::command::{Command, CommandBatch};
 use crate::net::outbox::Content;
@@ -10,6 +10,9 @@ use crate::proto::http::Response;
 
 /// Batches of commands that are carried out in one turn; the rest keeps the reactor awake.
 const BATCHES_A_TURN_MAX: usize = 4_096;
+
+/// Close code of the registry of RFC 6455 §11.7 for a server without room.
+const TRY_AGAIN_LATER: u16 = 1013;
 
 impl<O: Owner> Reactor<O> {
     /// What stands in the mailbox, up to a bound: senders that never rest must not keep the
@@ -71,6 +74,7 @@ impl<O: Owner> Reactor<O> {
                 }
             }
             Command::Disconnect { fd, code, reason } => self.disconnect(fd, code, &reason),
+            Command::AwaitBuffer { fd, bytes_max } => self.await_buffer(fd, bytes_max),
             Command::Answer {
                 fd,
                 serial,
@@ -152,7 +156,9 @@ impl<O: Owner> Reactor<O> {
         }
         if let Err(error) = self.topics.subscribe(index, topic) {
             self.shared.counters.subscriptions_refused.add(1);
-            tracing::warn!(fd = fd.0, %error, "subscription refused");
+            tracing::warn!(fd = fd.0, %error, "subscription refused; the connection is closed");
+            // Left open, it would wait for messages that never come.
+            self.disconnect(fd, TRY_AGAIN_LATER, "over capacity");
         }
     }
 
@@ -181,6 +187,13 @@ impl<O: Owner> Reactor<O> {
             self.ready.push(self.slots.id_of(index));
         }
         self.arm(index);
+    }
+
+    fn await_buffer(&mut self, fd: Fd, bytes_max: usize) {
+        if let Some(index) = self.slot_of(fd) {
+            let id = self.slots.id_of(index);
+            self.awaited.push(Awaited { id, fd, bytes_max });
+        }
     }
 
     fn answer(&mut self, fd: Fd, serial: u32, response: Response) {

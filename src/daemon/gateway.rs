@@ -15,6 +15,10 @@ use crate::config::{GatewayPlan, Loaded};
 /// What a push process gets beyond its own time at a stop, before it is killed, in milliseconds.
 const STOP_GRACE_MS: u64 = 2_000;
 
+/// Longest pause before a push process that keeps dying is started again, in milliseconds: messages
+/// wait meanwhile, and starting it costs little.
+const RESTART_MS_MAX: u64 = 2_000;
+
 /// Runs the gateway until it is told to stop.
 ///
 /// # Errors
@@ -56,6 +60,7 @@ pub fn gateway(loaded: Loaded, plan: GatewayPlan) -> anyhow::Result<Outcome> {
     };
     let mut server = settings.server();
     server.process.stop_ms_max = own.drain_ms_max + STOP_GRACE_MS;
+    server.process.restart_backoff_ms_max = RESTART_MS_MAX;
     let (gate, start) = (Arc::new(gate), Arc::clone(&gateway));
     let (judge, pipe, answer) = (
         Arc::clone(&gate),

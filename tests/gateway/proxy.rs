@@ -15,13 +15,14 @@ pub enum Weather {
     Refusing,
     /// A connection is cut after so many more bytes, wherever that is in a frame.
     CutAfter(u64),
-    /// Bytes are taken, and go nowhere.
+    /// Bytes go nowhere until the weather changes.
     Stalled,
     /// Each piece takes so many milliseconds.
     Slow(u64),
     /// One byte at a time.
     Trickling,
-    /// What the upstream says is lost.
+    /// What the upstream says is lost, and with it the connection, once the weather changes: a
+    /// stream never goes on behind a hole.
     AnswersLost,
     /// The upstream's side is shut, the gateway's stays open.
     UpstreamShut,
@@ -125,8 +126,12 @@ impl Drop for Proxy {
 }
 
 impl Shared {
+    fn weather(&self) -> Weather {
+        *self.weather.lock().unwrap()
+    }
+
     fn carry(self: &Arc<Self>, gateway: TcpStream) {
-        if *self.weather.lock().unwrap() == Weather::Refusing {
+        if self.weather() == Weather::Refusing {
             return;
         }
         let Ok(upstream) = TcpStream::connect(self.to) else {
@@ -156,16 +161,19 @@ impl Shared {
     /// Carries one way until its end.
     fn copy(&self, mut from: &TcpStream, mut to: &TcpStream, way: Way) -> std::io::Result<()> {
         let mut buffer = [0; 4_096];
+        let mut has_lost = false;
         loop {
-            let is_trickling = *self.weather.lock().unwrap() == Weather::Trickling;
+            let is_trickling = self.weather() == Weather::Trickling;
             let size = if is_trickling { 1 } else { buffer.len() };
             let size = from.read(&mut buffer[..size])?;
             if size == 0 {
                 to.shutdown(Shutdown::Write)?;
                 return Ok(());
             }
-            let weather = *self.weather.lock().unwrap();
-            match weather {
+            while self.weather() == Weather::Stalled && !self.is_over.load(Ordering::SeqCst) {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            match self.weather() {
                 Weather::CutAfter(_) => {
                     let left = self.bytes_left.load(Ordering::SeqCst);
                     let passing = left.min(size as u64);
@@ -176,8 +184,11 @@ impl Shared {
                     }
                     continue;
                 }
-                Weather::Stalled => continue,
-                Weather::AnswersLost if way == Way::ToGateway => continue,
+                Weather::AnswersLost if way == Way::ToGateway => {
+                    has_lost = true;
+                    continue;
+                }
+                _ if has_lost => return Err(std::io::Error::other("a hole")),
                 Weather::Slow(ms) => std::thread::sleep(Duration::from_millis(ms)),
                 _ => {}
             }

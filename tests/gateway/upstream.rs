@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -71,7 +71,8 @@ impl Upstream {
     }
 
     pub fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap()
+        // Whoever panicked under it has failed the test already.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Dies, so that only what was taken is left; nobody listens any more.

@@ -1,7 +1,7 @@
 //! What the push process holds for one upstream: a stretch of the outbox, without holes.
 //!
 //! Invariant: the first message is the one behind what is settled; `sent` counts those of the front
-//! that went out on the present link.
+//! that went out on the present link and weren't taken back.
 
 use std::collections::VecDeque;
 
@@ -21,8 +21,9 @@ pub(super) struct Backlog {
     messages: VecDeque<Numbered>,
     bytes: usize,
     sent: usize,
-    /// The highest number that ever went out.
+    /// The highest number that ever went out, and the highest on the present link.
     sent_highest: u64,
+    sent_highest_here: u64,
 }
 
 impl Backlog {
@@ -70,6 +71,7 @@ impl Backlog {
         self.sent += 1;
         let again = message.n <= self.sent_highest;
         self.sent_highest = self.sent_highest.max(message.n);
+        self.sent_highest_here = self.sent_highest_here.max(message.n);
         Some((message, again))
     }
 
@@ -78,7 +80,12 @@ impl Backlog {
         self.sent < self.messages.len()
     }
 
-    /// Nothing of what went out counts any more.
+    /// The newest number that the upstream may have seen on the present link.
+    pub(super) fn seen(&self) -> u64 {
+        self.sent_highest_here.max(self.settled)
+    }
+
+    /// Nothing of what went out counts any more, though the upstream may still settle some of it.
     pub(super) fn unsend(&mut self) {
         self.sent = 0;
     }
@@ -98,6 +105,7 @@ impl Backlog {
     /// Begins behind `n`, wherever that is; what is here stays if it follows.
     pub(super) fn begin_behind(&mut self, n: u64) {
         self.unsend();
+        self.sent_highest_here = 0;
         if (self.settled..=self.newest()).contains(&n) {
             self.settle(n);
         } else {

@@ -12,9 +12,14 @@
 //! - There is at most one socket: [`Event::Connect`] comes only after the last one was lost or let
 //!   go by [`Event::Cut`] or [`Event::Close`].
 
+mod event;
+mod settings;
+
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt;
 use std::sync::Arc;
+
+pub(super) use event::{Event, Lost};
+pub use settings::{LinkSettings, LinkState};
 
 use super::backlog::{Backlog, Numbered};
 use super::frames::{self, Said};
@@ -23,39 +28,6 @@ use crate::proto::Tick;
 /// Longest pause that an upstream may ask for, in milliseconds.
 const BUSY_MS_MAX: u64 = 60_000;
 
-/// Times and bounds of a link.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LinkSettings {
-    /// Time between two `PING`s, in milliseconds. Default 2,000.
-    pub ping_ms: u64,
-    /// Silence after which a link counts as dead, also while it is being made, in milliseconds.
-    /// Default 6,000.
-    pub silence_ms_max: u64,
-    /// Pause before the first try to connect again, in milliseconds; each further one is half as
-    /// long again. Default 1,000.
-    pub retry_ms_min: u64,
-    /// Longest pause, in milliseconds. Default 10,000.
-    pub retry_ms_max: u64,
-    /// Messages on the way at the most. Default 1,024.
-    pub on_way_max: usize,
-    /// Bytes that are held for an upstream at the most; a page more, and one message, may exceed
-    /// it. Default 1 MiB.
-    pub held_bytes_max: usize,
-}
-
-impl Default for LinkSettings {
-    fn default() -> Self {
-        Self {
-            ping_ms: 2_000,
-            silence_ms_max: 6_000,
-            retry_ms_min: 1_000,
-            retry_ms_max: 10_000,
-            on_way_max: 1_024,
-            held_bytes_max: 1 << 20,
-        }
-    }
-}
-
 /// Whose messages go over the link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Identity {
@@ -63,104 +35,6 @@ pub(super) struct Identity {
     pub(super) producer: Arc<str>,
     /// For people.
     pub(super) name: Arc<str>,
-}
-
-/// Why a link is dead.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Lost {
-    /// No connection, or not in time, or it broke; the system's words.
-    Socket(String),
-    /// The upstream closed it in order, with this code.
-    Closed(u16),
-    /// The stream ended without a Close.
-    End,
-    /// Nothing was heard for too long.
-    Silent,
-    /// The upstream broke the protocol.
-    Violation(String),
-    /// The upstream doesn't want it; `replaced` when another gateway has the same outbox.
-    Kicked(String),
-    /// The upstream's mark is beyond the outbox's newest number: this outbox is an old copy.
-    OldOutbox {
-        /// What the upstream asks for.
-        next: u64,
-        /// The newest number here.
-        newest: u64,
-    },
-    /// The outbox has let go of what the upstream needs next.
-    Trimmed,
-}
-
-impl fmt::Display for Lost {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Socket(what) => f.write_str(what),
-            Self::Closed(code) => write!(f, "the upstream closed it with {code}"),
-            Self::End => f.write_str("the stream ended"),
-            Self::Silent => f.write_str("nothing was heard for too long"),
-            Self::Violation(what) => write!(f, "the upstream broke the protocol: {what}"),
-            Self::Kicked(code) if code == "replaced" => f.write_str(
-                "the upstream let another link of this outbox in: is there a copy of the outbox \
-                 at another gateway?",
-            ),
-            Self::Kicked(code) => write!(f, "the upstream ended it: {code}"),
-            Self::OldOutbox { next, newest } => write!(
-                f,
-                "the upstream asks for number {next}, but the newest here is {newest}: this outbox \
-                 is an old copy; take a new directory"
-            ),
-            Self::Trimmed => f.write_str("the outbox has let go of what comes next"),
-        }
-    }
-}
-
-/// What happened, or is to be done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Event {
-    /// Connect; then [`Link::connected`] or [`Link::lost`].
-    Connect,
-    /// The socket is to be dropped.
-    Cut,
-    /// The socket is to be closed with 1001, once what was taken is written. The last event.
-    Close,
-    /// It is open, and begins with this number.
-    Opened {
-        /// The number.
-        next: u64,
-    },
-    /// It is dead; the next try comes after the pause.
-    Lost {
-        /// Why.
-        why: Lost,
-        /// In milliseconds.
-        retry_ms: u64,
-    },
-    /// [`Link::feed`] is to be given messages behind `after`.
-    Want {
-        /// The number before the first one.
-        after: u64,
-        /// How many at the most.
-        count: usize,
-    },
-    /// The upstream has everything up to here.
-    Settled {
-        /// The number.
-        n: u64,
-    },
-    /// The upstream refused this one for good.
-    Refused {
-        /// The number.
-        n: u64,
-        /// Why.
-        code: String,
-    },
-    /// The upstream lost its mark: it had more once than it has now.
-    Jumped {
-        /// What it asked for.
-        from: u64,
-        /// The oldest number that is still here.
-        to: u64,
-    },
 }
 
 /// How far a link is.
@@ -181,33 +55,6 @@ enum Phase {
     },
     /// For good.
     Ended,
-}
-
-/// The phase in one word, for people and metrics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum LinkState {
-    /// No socket: the next try waits.
-    #[default]
-    Dead = 0,
-    /// A socket is being made.
-    Connecting = 1,
-    /// `open` waits for its answer.
-    Opening = 2,
-    /// Messages go.
-    Open = 3,
-}
-
-impl LinkState {
-    /// The word.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Dead => "dead",
-            Self::Connecting => "connecting",
-            Self::Opening => "opening",
-            Self::Open => "open",
-        }
-    }
 }
 
 /// See the module.
@@ -482,14 +329,15 @@ impl Link {
     }
 
     fn answered(&mut self, now: Tick, said: Said) -> Result<(), Lost> {
-        let sent = self.backlog.sent();
+        // After `pub_busy` what was on the way before it may still be settled.
+        let seen = self.backlog.seen();
         let wrong = |what: &str, n: u64| {
-            let what = format!("{what} {n}, but the newest that was sent is {sent}");
+            let what = format!("{what} {n}, but the newest that was sent is {seen}");
             Err(Lost::Violation(what))
         };
         match said {
-            Said::Ack { n } if n > sent => return wrong("pub_ack", n),
-            Said::Refused { n, .. } if n > sent => return wrong("pub_err", n),
+            Said::Ack { n } if n > seen => return wrong("pub_ack", n),
+            Said::Refused { n, .. } if n > seen => return wrong("pub_err", n),
             Said::Ack { n } => self.settle(n),
             Said::Refused { n, code } => {
                 if n > self.backlog.settled() && !self.refused.contains_key(&n) {

@@ -279,6 +279,18 @@ fn a_busy_upstream_gets_everything_again_that_it_did_not_settle() {
 }
 
 #[test]
+fn a_busy_upstream_may_settle_what_was_on_its_way_before() {
+    let mut link = open(1, 9, 1);
+    link.feed(Tick(0), 0, (1..=4).map(numbered).collect());
+    sent(&mut link, Tick(0));
+    link.receive(Tick(1), r#"{"type":"pub_busy","after_ms":500}"#);
+    link.receive(Tick(2), &ack(2));
+    assert_eq!(sent(&mut link, Tick(501)), [3, 4]);
+    link.receive(Tick(501), &ack(5));
+    assert_eq!(link.state(), LinkState::Dead, "5 was never sent");
+}
+
+#[test]
 fn a_refusal_settles_once_everything_before_it_is_settled() {
     let mut link = open(1, 9, 1);
     link.feed(Tick(0), 0, (1..=4).map(numbered).collect());

@@ -22,8 +22,10 @@ mod refusal;
 
 pub use access::{Access, Open, Pass, TokenRefusal};
 pub use command::COMMANDS_A_FRAME_MAX;
+pub use command::To;
 pub use door::{Door, DoorSettings};
 pub use field::DEPTH_MAX;
+pub use http::body::Posting;
 pub use limits::LimitSettings;
 pub use link::{Done, LinkNumbers, LinkRefusal, Links, Upstream};
 pub use rate::{Bucket, Rate};

@@ -11,8 +11,8 @@ mod tests;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::frames;
 use super::http::body::Posting;
-use super::login::kick;
 use crate::chat::ErrorCode;
 use crate::net::Fd;
 use crate::server::{Frame, Handle, WorkerHandle};
@@ -127,7 +127,8 @@ impl Links {
 
     /// A gateway said something.
     pub fn message(&self, server: &WorkerHandle, frame: Frame<'_>) {
-        let fd = frame.fd;
+        // At once, as what is answered later: else one could overtake the other.
+        let (fd, server) = (frame.fd, &server.handle());
         let Some(link) = lock(&self.shared).links.get(&fd).cloned() else {
             return;
         };
@@ -148,7 +149,7 @@ impl Links {
 
     fn take(
         &self,
-        server: &WorkerHandle,
+        server: &Handle,
         fd: Fd,
         link: &Arc<Mutex<Intake>>,
         text: &str,
@@ -166,7 +167,7 @@ impl Links {
                 let opened = lock(link).open(Arc::clone(&producer), first, mark)?;
                 tracing::info!(%fd, name = &*name, next = opened.next, "a gateway has opened its link");
                 if opened.has_jumped {
-                    lock(&self.shared).numbers.jumped += 1;
+                    self.count(|numbers| numbers.jumped += 1);
                     tracing::error!(
                         %fd,
                         name = &*name,
@@ -183,12 +184,11 @@ impl Links {
             }
             LinkFrame::Pub { n, posting } => {
                 let (judged, producer) = lock(link).judge(n)?;
-                let numbers = &mut lock(&self.shared).numbers;
-                match judged {
+                self.count(|numbers| match judged {
                     Judged::Take => numbers.given += 1,
                     Judged::Settled { .. } | Judged::Drop => numbers.repeated += 1,
-                }
-                let done = || self.done(server.handle(), fd, link, n);
+                });
+                let done = || self.done(server.clone(), fd, link, n);
                 match (judged, posting) {
                     (Judged::Take, Ok(posting)) => {
                         self.upstream.publish(&producer, n, &posting, done());
@@ -228,21 +228,30 @@ impl Links {
         })
     }
 
+    fn count(&self, count: impl FnOnce(&mut LinkNumbers)) {
+        count(&mut lock(&self.shared).numbers);
+    }
+
     /// Has a producer's earlier link go.
-    fn replace(&self, server: &WorkerHandle, fd: Fd, producer: &Arc<str>) {
-        let before = {
-            let mut shared = lock(&self.shared);
-            let before = shared.producers.insert(Arc::clone(producer), fd);
-            let before = before.filter(|before| *before != fd);
-            shared.numbers.replaced += u64::from(before.is_some());
-            if let Some(link) = before.and_then(|before| shared.links.get(&before)) {
-                lock(link).end();
-            }
-            before
-        };
+    fn replace(&self, server: &Handle, fd: Fd, producer: &Arc<str>) {
+        let mut shared = lock(&self.shared);
+        let before = shared.producers.insert(Arc::clone(producer), fd);
+        let before = before.filter(|before| *before != fd);
+        let link = before.and_then(|before| shared.links.get(&before).cloned());
+        shared.numbers.replaced += u64::from(before.is_some());
+        // A link's lock comes before this one.
+        drop(shared);
+        if let Some(link) = link {
+            lock(&link).end();
+        }
         if let Some(before) = before {
             let message = "another link of this outbox is open";
-            kick(server, before, 4004, "replaced", message);
+            if server
+                .push(before, &frames::kick("replaced", message))
+                .is_ok()
+            {
+                server.disconnect(before, 4004, message).ok();
+            }
         }
     }
 }

@@ -66,9 +66,15 @@ impl Program {
 
     /// The example of this name, which stands beside the test's own binary.
     pub fn example(name: &str) -> Self {
+        Self::example_with(name, &[])
+    }
+
+    /// The same with more arguments behind the address.
+    pub fn example_with(name: &str, more: &[&str]) -> Self {
         let test = std::env::current_exe().unwrap();
         let profile = test.parent().unwrap().parent().unwrap();
-        Self::start(Command::new(profile.join("examples").join(name)).arg("127.0.0.1:0"))
+        let mut command = Command::new(profile.join("examples").join(name));
+        Self::start(command.arg("127.0.0.1:0").args(more))
     }
 
     pub fn pid(&self) -> Pid {

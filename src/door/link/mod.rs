@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::frames;
 use super::http::body::Posting;
+use super::refusal::Refusal;
 use crate::chat::ErrorCode;
 use crate::net::Fd;
 use crate::server::{Frame, Handle, WorkerHandle};
@@ -161,51 +162,59 @@ impl Links {
                 first,
             } => {
                 let producer: Arc<str> = Arc::from(&*producer);
-                // Before the mark is read: what the other link gave by now is before it.
-                self.replace(server, fd, &producer);
                 let mark = self.upstream.mark(&producer);
                 let opened = lock(link).open(Arc::clone(&producer), first, mark)?;
+                self.replace(server, fd, &producer);
                 tracing::info!(%fd, name = &*name, next = opened.next, "a gateway has opened its link");
                 if opened.has_jumped {
-                    self.count(|numbers| numbers.jumped += 1);
-                    tracing::error!(
-                        %fd,
-                        name = &*name,
-                        mark,
-                        first,
-                        "what lies between the mark and the gateway's first message is lost here"
-                    );
-                }
-                if opened.has_jumped {
-                    // Nothing behind it is durable before it.
-                    self.upstream.settle(&producer, first - 1, Box::new(|_| {}));
+                    self.jump(&producer, &name, mark, first);
                 }
                 server.push(fd, &frame::open_ok(opened.next)).ok();
             }
-            LinkFrame::Pub { n, posting } => {
-                let (judged, producer) = lock(link).judge(n)?;
-                self.count(|numbers| match judged {
-                    Judged::Take => numbers.given += 1,
-                    Judged::Settled { .. } | Judged::Drop => numbers.repeated += 1,
-                });
-                let done = || self.done(server.clone(), fd, link, n);
-                match (judged, posting) {
-                    (Judged::Take, Ok(posting)) => {
-                        self.upstream.publish(&producer, n, &posting, done());
-                    }
-                    (Judged::Take, Err(refusal)) => {
-                        let done = done();
-                        let refused = Box::new(move |settled: Result<(), LinkRefusal>| {
-                            done(settled.and(Err(LinkRefusal::Final(refusal.code))));
-                        });
-                        self.upstream.settle(&producer, n, refused);
-                    }
-                    (Judged::Settled { mark }, _) => {
-                        server.push(fd, &frame::pub_ack(mark)).ok();
-                    }
-                    (Judged::Drop, _) => {}
-                }
+            LinkFrame::Pub { n, posting } => self.publish(server, fd, link, n, posting)?,
+        }
+        Ok(())
+    }
+
+    /// The gateway has let go of what comes behind the mark: nobody has it any more.
+    fn jump(&self, producer: &Arc<str>, name: &str, mark: u64, first: u64) {
+        self.count(|numbers| numbers.jumped += 1);
+        tracing::warn!(
+            name,
+            mark,
+            first,
+            "a gateway's messages before its first one are not here, and nowhere else"
+        );
+        self.upstream.settle(producer, first - 1, Box::new(|_| {}));
+    }
+
+    fn publish(
+        &self,
+        server: &Handle,
+        fd: Fd,
+        link: &Arc<Mutex<Intake>>,
+        n: u64,
+        posting: Result<Posting<'_>, Refusal>,
+    ) -> Result<(), Violation> {
+        let (judged, producer) = lock(link).judge(n)?;
+        self.count(|numbers| match judged {
+            Judged::Take => numbers.given += 1,
+            Judged::Settled { .. } | Judged::Drop => numbers.repeated += 1,
+        });
+        let done = || self.done(server.clone(), fd, link, n);
+        match (judged, posting) {
+            (Judged::Take, Ok(posting)) => {
+                self.upstream.publish(&producer, n, &posting, done());
             }
+            (Judged::Take, Err(refusal)) => {
+                let done = done();
+                let refused = Box::new(move |settled: Result<(), LinkRefusal>| {
+                    done(settled.and(Err(LinkRefusal::Final(refusal.code))));
+                });
+                self.upstream.settle(&producer, n, refused);
+            }
+            (Judged::Settled { mark }, _) => drop(server.push(fd, &frame::pub_ack(mark))),
+            (Judged::Drop, _) => {}
         }
         Ok(())
     }

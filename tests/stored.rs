@@ -206,7 +206,7 @@ fn a_resume_across_a_restart_has_no_hole_and_no_repeat() {
     post(&server, &json!({"to": {"room": "tea"}, "data": 1_501}));
     let expected: Vec<Value> = (41..=1_501).map(Value::from).collect();
     assert_eq!(ann.hear_from("tea", 41..=1_501), expected);
-    server.stop();
+    kill(server);
 }
 
 #[test]
@@ -412,7 +412,7 @@ fn retention_lets_the_oldest_go_and_a_resume_is_told() {
     let gap = bob.hear();
     assert_eq!((&gap["type"], &gap["offset"]), (&json!("gap"), &json!(20)));
     bob.hear_from("short", 21..=30);
-    server.stop();
+    kill(server);
 }
 
 #[test]
@@ -457,6 +457,7 @@ fn a_stop_answers_what_was_said_before_it() {
             }
         }
     }
+    drop(ann);
     let mut server = server;
     assert_eq!(server.exit_code(), 0);
     let server = serve(data.path(), &[]);

@@ -32,6 +32,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "access",
             "tidings::server",
             "tidings::chat",
+            "tidings::store",
             "tidings::door",
             "tidings::gateway",
         ],

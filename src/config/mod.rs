@@ -9,12 +9,14 @@ mod environment;
 mod flags;
 mod gateway;
 mod judge;
+mod keep;
 mod nearest;
 mod problem;
 mod read;
 mod section;
 mod sections;
 mod server;
+mod store;
 mod template;
 mod text;
 mod value;
@@ -28,7 +30,7 @@ pub use gateway::{GatewayPlan, GatewaySettings, UplinkSettings};
 pub use problem::Problems;
 pub use sections::{
     ApiKeySettings, ChatSettings, GeneralSettings, HttpSettings, LimitSettings, LogSettings,
-    OutboxSettings, QueueSettings, ReactorSettings, TokenKeySettings, TokenSettings,
+    OutboxSettings, QueueSettings, ReactorSettings, StoreSettings, TokenKeySettings, TokenSettings,
     WebSocketSettings,
 };
 pub use template::template;
@@ -53,6 +55,8 @@ pub struct Settings {
     pub api_keys: Vec<(String, ApiKeySettings)>,
     /// Of rooms, users and messages.
     pub chat: ChatSettings,
+    /// Of what is on disk.
+    pub store: StoreSettings,
     /// Of WebSocket connections.
     pub websocket: WebSocketSettings,
     /// Of HTTP requests.
@@ -171,8 +175,9 @@ impl Settings {
         for (name, key) in &mut self.api_keys {
             sections.push((format!("{API_KEYS}.{name}"), key));
         }
-        let rest: [(&str, &mut dyn Section); 9] = [
+        let rest: [(&str, &mut dyn Section); 10] = [
             ("chat", &mut self.chat),
+            ("store", &mut self.store),
             ("websocket", &mut self.websocket),
             ("http", &mut self.http),
             ("outbox", &mut self.outbox),

@@ -5,6 +5,7 @@ mod keys;
 mod origin;
 mod paths;
 mod serve;
+mod storage;
 
 pub use gateway::gateway;
 pub use serve::serve;

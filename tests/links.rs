@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use common::{Client, Heard, Mode, Served, in_every_mode, until, until_nothing_is_left};
 use serde_json::{Value, json};
 use tidings::chat::ErrorCode;
-use tidings::door::{Done, LinkRefusal, Links, Posting, Upstream};
+use tidings::door::{Done, LinkRefusal, Links, Posting, Turn, Upstream};
 
 /// What is durable, and what is on its way there.
 #[derive(Default)]
@@ -19,15 +19,12 @@ struct Disk {
     queue: VecDeque<Task>,
     /// Numbers that there is no room for, each once.
     no_room: Vec<u64>,
-    /// Nothing behind this number is taken until it comes again.
-    stuck_at: Option<u64>,
     is_held: bool,
     is_over: bool,
 }
 
 struct Task {
-    producer: Arc<str>,
-    n: u64,
+    turn: Turn,
     data: Option<String>,
     done: Done,
 }
@@ -71,20 +68,23 @@ impl Publisher {
 
 impl Disk {
     fn take(&mut self, task: &Task) -> Result<(), LinkRefusal> {
-        let n = task.n;
+        let Turn {
+            producer,
+            n,
+            stretch,
+        } = &task.turn;
         let busy = Err(LinkRefusal::Busy { after_ms: 30 });
-        if let Some(at) = self.no_room.iter().position(|other| *other == n) {
+        if stretch.is_broken() {
+            return busy;
+        }
+        if let Some(at) = self.no_room.iter().position(|other| other == n) {
             self.no_room.remove(at);
-            self.stuck_at = Some(n);
+            stretch.break_off();
             return busy;
         }
-        if self.stuck_at.is_some_and(|stuck| stuck < n) {
-            return busy;
-        }
-        self.stuck_at = None;
-        let mark = self.marks.entry(task.producer.to_string()).or_default();
-        if n > *mark {
-            *mark = n;
+        let mark = self.marks.entry(producer.to_string()).or_default();
+        if n > mark {
+            *mark = *n;
             self.log.extend(task.data.clone());
         }
         Ok(())
@@ -97,29 +97,14 @@ impl Upstream for Publisher {
         disk.marks.get(producer).copied().unwrap_or(0)
     }
 
-    fn publish(&self, producer: &Arc<str>, n: u64, posting: &Posting<'_>, done: Done) {
-        let producer = Arc::clone(producer);
+    fn publish(&self, turn: Turn, posting: &Posting<'_>, done: Done) {
         let data = Some(posting.data.to_owned());
-        self.change(|disk| {
-            disk.queue.push_back(Task {
-                producer,
-                n,
-                data,
-                done,
-            });
-        });
+        self.change(|disk| disk.queue.push_back(Task { turn, data, done }));
     }
 
-    fn settle(&self, producer: &Arc<str>, n: u64, done: Done) {
-        let producer = Arc::clone(producer);
-        self.change(|disk| {
-            disk.queue.push_back(Task {
-                producer,
-                n,
-                data: None,
-                done,
-            });
-        });
+    fn settle(&self, turn: Turn, done: Done) {
+        let data = None;
+        self.change(|disk| disk.queue.push_back(Task { turn, data, done }));
     }
 }
 
@@ -138,7 +123,7 @@ impl World {
             .builder()
             .on_open(move |_, request| opened.opened(request.fd))
             .on_message(move |server, frame| message.message(server, frame))
-            .on_close(move |_, fd, _| drop(closed.closed(fd)));
+            .on_close(move |_, fd, _| assert!(closed.closed(fd)));
         Self {
             served: Served::start(builder),
             publisher,

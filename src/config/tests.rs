@@ -22,7 +22,6 @@ fn load(file: Option<&str>, environment: &[(&str, &str)], flags: &[(&str, &str)]
     let pair = |(name, value): &(&str, &str)| (name.to_string(), value.to_string());
     let flag = |(key, value): &(&str, &str)| (key.to_string(), value.to_string(), "--set".into());
     let loaded = Loaded::from(&Sources {
-        listen: None,
         file,
         environment: environment.iter().map(pair).collect(),
         flags: flags.iter().map(flag).collect(),

@@ -9,6 +9,7 @@ mod program;
 mod proxy;
 mod random;
 mod sender;
+mod server;
 mod upstream;
 
 use std::time::{Duration, Instant};

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use super::LinkRefusal;
 use super::frame;
+use super::turn::{Stretch, Turn};
 
 /// What a gateway did wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +63,7 @@ pub(super) struct Open {
     /// There was no room for the next number; until it comes again, what comes is what was on its
     /// way behind it.
     is_busy: bool,
+    stretch: Stretch,
 }
 
 impl Intake {
@@ -83,6 +85,7 @@ impl Intake {
             settled,
             given: settled,
             is_busy: false,
+            stretch: Stretch::default(),
         });
         Ok(Opened {
             next: settled + 1,
@@ -95,8 +98,8 @@ impl Intake {
         *self = Self::Ended;
     }
 
-    /// Decides about a message, and says whose it is.
-    pub(super) fn judge(&mut self, n: u64) -> Result<(Judged, Arc<str>), Violation> {
+    /// Decides about a message, and says whose turn it would be.
+    pub(super) fn judge(&mut self, n: u64) -> Result<(Judged, Turn), Violation> {
         let open = match self {
             Self::Open(open) => open,
             Self::New => return Err(Violation("open has to come before pub".into())),
@@ -105,7 +108,9 @@ impl Intake {
         let next = open.given + 1;
         let judged = if n == next {
             open.given = n;
-            open.is_busy = false;
+            if std::mem::take(&mut open.is_busy) {
+                open.stretch = Stretch::default();
+            }
             Judged::Take
         } else if n <= open.settled {
             let mark = open.settled;
@@ -116,7 +121,12 @@ impl Intake {
             let message = format!("n is {n}, but {next} has to come next");
             return Err(Violation(message));
         };
-        Ok((judged, Arc::clone(&open.producer)))
+        let turn = Turn {
+            producer: Arc::clone(&open.producer),
+            n,
+            stretch: open.stretch.clone(),
+        };
+        Ok((judged, turn))
     }
 
     /// What the gateway is told, if anything, now that this became of a number that was let in.

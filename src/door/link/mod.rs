@@ -5,17 +5,24 @@
 
 mod frame;
 mod intake;
+mod publisher;
 #[cfg(test)]
 mod tests;
+mod turn;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+pub(super) use publisher::Publisher;
+pub use turn::{Stretch, Turn};
 
 use super::frames;
 use super::http::body::Posting;
 use super::refusal::Refusal;
 use crate::chat::ErrorCode;
 use crate::net::Fd;
+use crate::net::counters::{Described, Kind};
 use crate::server::{Frame, Handle, WorkerHandle};
 use frame::LinkFrame;
 use intake::{Intake, Judged, Violation};
@@ -37,25 +44,26 @@ pub type Done = Box<dyn FnOnce(Result<(), LinkRefusal>) + Send>;
 
 /// Whoever publishes what gateways bring.
 ///
-/// Numbers of one producer come in order. An implementation takes `n` and writes the mark `n` in
-/// one durable write, or does neither; and **once it has refused `n` as busy it takes nothing
-/// behind `n` until `n` comes again**, whatever was given to it meanwhile: else the mark would pass
-/// over a message that nobody has.
+/// Numbers of one producer come in order. An implementation takes a message and writes its number as
+/// the producer's mark in one durable write, or does neither. The first number of a stretch that it
+/// refuses as busy breaks the stretch off, and it takes nothing more of it.
 pub trait Upstream: Send + Sync {
     /// The durable mark of a producer: everything up to it is settled. 0 when nothing is known.
     fn mark(&self, producer: &str) -> u64;
 
     /// Publishes a message, and settles its number.
-    fn publish(&self, producer: &Arc<str>, n: u64, posting: &Posting<'_>, done: Done);
+    fn publish(&self, turn: Turn, posting: &Posting<'_>, done: Done);
 
-    /// Settles everything up to `n` without a message.
-    fn settle(&self, producer: &Arc<str>, n: u64, done: Done);
+    /// Settles everything up to a number without a message.
+    fn settle(&self, turn: Turn, done: Done);
 }
 
 /// See the module.
 pub struct Links {
     upstream: Box<dyn Upstream>,
     shared: Arc<Mutex<Shared>>,
+    /// So that servers without gateways needn't look for each message.
+    count: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -85,6 +93,52 @@ pub struct LinkNumbers {
     pub jumped: u64,
 }
 
+impl LinkNumbers {
+    /// Each number with its kind and its meaning.
+    pub(super) fn described(&self) -> [Described; 7] {
+        let number = |kind, name, help, value| Described {
+            name,
+            kind,
+            help,
+            value,
+        };
+        let counter = |name, help, value| number(Kind::Counter, name, help, value);
+        [
+            number(Kind::Gauge, "links", "Links of gateways now.", self.links),
+            counter(
+                "link_given",
+                "Messages of gateways that were let in.",
+                self.given,
+            ),
+            counter(
+                "link_repeated",
+                "Messages of gateways that were settled or on their way already.",
+                self.repeated,
+            ),
+            counter(
+                "link_refused",
+                "Messages of gateways that were refused for good.",
+                self.refused,
+            ),
+            counter(
+                "link_busy",
+                "Times that a gateway was told to wait.",
+                self.busy,
+            ),
+            counter(
+                "link_replaced",
+                "Links that ended since their gateway opened another one.",
+                self.replaced,
+            ),
+            counter(
+                "link_jumped",
+                "Times that a gateway had let go of what its mark asks for.",
+                self.jumped,
+            ),
+        ]
+    }
+}
+
 impl Links {
     /// Links to this publisher.
     #[must_use]
@@ -92,18 +146,20 @@ impl Links {
         Self {
             upstream,
             shared: Arc::default(),
+            count: AtomicUsize::new(0),
         }
     }
 
     /// A gateway has opened a WebSocket at `/link`, and shown the key.
     pub fn opened(&self, fd: Fd) {
         lock(&self.shared).links.insert(fd, Arc::default());
+        self.count.fetch_add(1, Ordering::Release);
     }
 
     /// Whether this connection is a link.
     #[must_use]
     pub fn contains(&self, fd: Fd) -> bool {
-        lock(&self.shared).links.contains_key(&fd)
+        self.count.load(Ordering::Acquire) > 0 && lock(&self.shared).links.contains_key(&fd)
     }
 
     /// A link has ended; `false` when it was none.
@@ -111,6 +167,7 @@ impl Links {
         let mut shared = lock(&self.shared);
         let was_link = shared.links.remove(&fd).is_some();
         if was_link {
+            self.count.fetch_sub(1, Ordering::Release);
             shared.producers.retain(|_, link| *link != fd);
         }
         was_link
@@ -185,7 +242,13 @@ impl Links {
             first,
             "a gateway's messages before its first one are not here, and nowhere else"
         );
-        self.upstream.settle(producer, first - 1, Box::new(|_| {}));
+        let turn = Turn {
+            producer: Arc::clone(producer),
+            n: first - 1,
+            stretch: Stretch::default(),
+        };
+        // Were it refused, the next message's number would say the same.
+        self.upstream.settle(turn, Box::new(|_| {}));
     }
 
     fn publish(
@@ -196,7 +259,7 @@ impl Links {
         n: u64,
         posting: Result<Posting<'_>, Refusal>,
     ) -> Result<(), Violation> {
-        let (judged, producer) = lock(link).judge(n)?;
+        let (judged, turn) = lock(link).judge(n)?;
         self.count(|numbers| match judged {
             Judged::Take => numbers.given += 1,
             Judged::Settled { .. } | Judged::Drop => numbers.repeated += 1,
@@ -204,14 +267,14 @@ impl Links {
         let done = || self.done(server.clone(), fd, link, n);
         match (judged, posting) {
             (Judged::Take, Ok(posting)) => {
-                self.upstream.publish(&producer, n, &posting, done());
+                self.upstream.publish(turn, &posting, done());
             }
             (Judged::Take, Err(refusal)) => {
                 let done = done();
                 let refused = Box::new(move |settled: Result<(), LinkRefusal>| {
                     done(settled.and(Err(LinkRefusal::Final(refusal.code))));
                 });
-                self.upstream.settle(&producer, n, refused);
+                self.upstream.settle(turn, refused);
             }
             (Judged::Settled { mark }, _) => drop(server.push(fd, &frame::pub_ack(mark))),
             (Judged::Drop, _) => {}

@@ -11,8 +11,8 @@ fn open(first: u64, mark: u64) -> Intake {
 }
 
 fn judge(intake: &mut Intake, n: u64) -> Judged {
-    let (judged, producer) = intake.judge(n).unwrap();
-    assert_eq!(&*producer, "p");
+    let (judged, turn) = intake.judge(n).unwrap();
+    assert_eq!((&*turn.producer, turn.n), ("p", n));
     judged
 }
 
@@ -84,6 +84,19 @@ fn what_stands_behind_a_number_without_room_is_dropped_until_that_comes_again() 
         intake.judge(6).is_err(),
         "5 was dropped, and has to come again"
     );
+}
+
+#[test]
+fn a_number_that_comes_again_begins_a_new_stretch() {
+    let mut intake = open(1, 0);
+    let stretch = |intake: &mut Intake, n| intake.judge(n).unwrap().1.stretch;
+    let (first, second) = (stretch(&mut intake, 1), stretch(&mut intake, 2));
+    first.break_off();
+    assert!(second.is_broken(), "2 stands behind 1");
+    intake.done(1, BUSY);
+    assert!(stretch(&mut intake, 3).is_broken(), "so does 3");
+    assert!(!stretch(&mut intake, 1).is_broken());
+    assert!(!stretch(&mut intake, 2).is_broken());
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod machine;
 mod program;
 mod proxy;
 mod random;
+mod real;
 mod sender;
 mod server;
 mod upstream;

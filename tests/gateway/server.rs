@@ -35,8 +35,9 @@ impl Server {
         server
     }
 
-    pub fn program(&mut self) -> &mut Program {
-        self.program.as_mut().unwrap()
+    /// For the next start.
+    pub fn forget_flags(&mut self) {
+        self.more.clear();
     }
 
     pub fn ask(&self, method: &str, path: &str) -> super::program::Answer {

@@ -17,7 +17,7 @@ const STOP_GRACE_MS: u64 = 2_000;
 
 /// Longest pause before a push process that keeps dying is started again, in milliseconds: messages
 /// wait meanwhile, and starting it costs little.
-const RESTART_MS_MAX: u64 = 2_000;
+const RESTART_MS_MAX: u64 = 1_000;
 
 /// Runs the gateway until it is told to stop.
 ///

@@ -246,6 +246,12 @@ impl Job for Work {
         }
     }
 
+    fn refused(&self) {
+        if let Some(part) = self.part() {
+            part.turn.stretch.break_off();
+        }
+    }
+
     fn done(self, outcome: Result<Appended, &StoreError>) {
         let done = match (outcome, self.part()) {
             (Ok(_), Some(part)) if part.is_passed_over.get() => Err(Refusal::new(
@@ -253,10 +259,9 @@ impl Job for Work {
                 "what comes before it was refused",
             )),
             (Ok(appended), _) => self.apply(appended),
-            (Err(error), part) => {
-                if let Some(part) = part {
-                    part.turn.stretch.break_off();
-                }
+            (Err(error), _) => {
+                // The whole batch may have failed.
+                self.refused();
                 Err(error.into())
             }
         };

@@ -266,10 +266,19 @@ fn a_full_outbox_refuses_and_takes_again_once_it_is_brought_away() {
 }
 
 #[test]
-fn a_stop_brings_away_what_is_on_its_way_and_leaves_the_rest_on_disk() {
-    let mut world = World::with(&["--set", "gateway.drain_ms_max=500"]);
-    world.proxy.set(Weather::Slow(100));
+fn a_stop_brings_away_what_is_on_its_way() {
+    let mut world = World::new();
+    world.proxy.set(Weather::Slow(200));
     world.say(20);
+    assert!(world.upstream.count() < 20, "some are on their way");
+    let said = world.machine.stop();
+    assert!(said.contains(": 0 messages"), "{said}");
+    assert_eq!(world.upstream.count(), 20, "and were brought away");
+}
+
+#[test]
+fn a_stop_that_cant_bring_everything_away_leaves_it_on_disk() {
+    let mut world = World::with(&["--set", "gateway.drain_ms_max=500"]);
     world.machine.stop();
     world.proxy.set(Weather::Stalled);
     world.machine.start_again();

@@ -148,9 +148,15 @@ impl Machine {
 
     /// Stops it with SIGTERM; what it said on its way out.
     pub fn stop(&mut self) -> String {
+        self.stop_while(|| {})
+    }
+
+    /// The same, with something that happens meanwhile.
+    pub fn stop_while(&mut self, happens: impl FnOnce()) -> String {
         let push = self.push_pid();
         let mut program = self.program.take().unwrap();
         program.signal(Signal::TERM);
+        happens();
         assert_eq!(program.exit_code(), 0, "{}", program.stderr.all());
         assert!(ends_within(push, Duration::ZERO), "nothing is left behind");
         program.stdout.all()

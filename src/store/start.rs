@@ -170,8 +170,6 @@ impl Start<'_> {
                 self.remove(*number)?;
             }
         }
-        let known_from = self.clock_ms.saturating_sub(self.settings.dedup_ms);
-        self.dedup.forget_before(known_from);
         Ok((olds, tail))
     }
 
@@ -272,6 +270,9 @@ impl Start<'_> {
         repeatable_ms: &mut Option<u64>,
     ) -> Result<(), (u64, &'static str)> {
         self.clock_ms = self.clock_ms.max(head.at_ms);
+        // First: a repeat that came late enough was no repeat.
+        let known_from = self.clock_ms.saturating_sub(self.settings.dedup_ms);
+        self.dedup.forget_before(known_from);
         for (start, frame) in frames(body) {
             let here = at + (BATCH_SIZE + start) as u64;
             let entry = Entry::read(frame).map_err(|flaw| (here, flaw))?;
@@ -285,8 +286,6 @@ impl Start<'_> {
                 self.dedup.remember(head.at_ms, sameness, position, max);
             }
         }
-        let known_from = self.clock_ms.saturating_sub(self.settings.dedup_ms);
-        self.dedup.forget_before(known_from);
         Ok(())
     }
 

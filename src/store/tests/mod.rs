@@ -1,5 +1,9 @@
 //! Tests of what a store promises, for both of them, and of what a broken disk does to the journal.
 
 mod basics;
+mod broken;
 mod common;
+mod dice;
+mod model;
+mod property;
 mod restart;

@@ -199,6 +199,16 @@ impl Disk {
         copy
     }
 
+    /// Another disk with what would be there after a loss of power that takes all it can.
+    pub(super) fn copy_of_durable(&self) -> Self {
+        let copy = Self::default();
+        let content = self.content();
+        for (path, inode) in &content.durable {
+            copy.put(path, &content.inodes[*inode].durable);
+        }
+        copy
+    }
+
     fn operate(&self) -> Result<MutexGuard<'_, Content>, (Fault, MutexGuard<'_, Content>)> {
         let mut content = self.content();
         let number = content.operations;

@@ -3,7 +3,9 @@
 mod basics;
 mod broken;
 mod common;
+mod damage;
 mod dice;
 mod model;
 mod property;
 mod restart;
+mod trouble;

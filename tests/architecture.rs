@@ -16,7 +16,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("door", &["proto", "net", "server", "chat", "store"]),
     ("lib", &["proto", "net", "server", "chat", "store", "door"]),
     ("access", &[]),
-    ("bench", &[]),
+    ("bench", &["tidings::store"]),
     ("client", &[]),
     ("page", &[]),
     ("config", &["access", "tidings::server", "tidings::chat"]),
@@ -40,6 +40,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "config",
             "daemon",
             "tidings::server",
+            "tidings::store",
         ],
     ),
     (

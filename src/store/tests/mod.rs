@@ -6,6 +6,7 @@ mod common;
 mod damage;
 mod dice;
 mod model;
+mod offline;
 mod property;
 mod restart;
 mod trouble;

@@ -16,7 +16,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("door", &["proto", "net", "server", "chat", "store"]),
     ("lib", &["proto", "net", "server", "chat", "store", "door"]),
     ("access", &[]),
-    ("bench", &[]),
+    ("bench", &["tidings::store"]),
     ("client", &[]),
     ("page", &[]),
     (
@@ -50,6 +50,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "config",
             "daemon",
             "tidings::server",
+            "tidings::store",
         ],
     ),
     (

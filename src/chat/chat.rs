@@ -346,8 +346,11 @@ impl Chat {
         if kept {
             receiver.ensure(common, tick, uid, Space::Bounded)?;
         }
-        if let (true, Some(sender)) = (kept_by_sender, sender) {
-            pair.second().ensure(common, tick, sender, Space::Bounded)?;
+        if let (true, Some(sender)) = (kept_by_sender, sender)
+            && let Err(full) = pair.second().ensure(common, tick, sender, Space::Bounded)
+        {
+            pair.first().settle(common, tick, uid);
+            return Err(full);
         }
         let message = Outgoing {
             to: Some(&user),

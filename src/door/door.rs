@@ -10,7 +10,7 @@ use super::frames;
 use super::limits::{LimitSettings, Limits};
 use super::login::Waiting;
 use super::poster::{Poster, Reply};
-use crate::chat::{Chat, ChatSettings, Moment};
+use crate::chat::{Chat, ChatSettings, Moment, Rights};
 use crate::net::Fd;
 use crate::proto::Tick;
 use crate::server::{Frame, Request, WorkerHandle};
@@ -45,6 +45,8 @@ pub struct Door {
     pub(super) settings: DoorSettings,
     pub(super) waiting: Waiting,
     pub(super) limits: Limits,
+    /// The rights of everybody in open mode, once for all.
+    pub(super) open_rights: Arc<Rights>,
     started: Instant,
 }
 
@@ -58,6 +60,7 @@ impl Door {
             chat: Chat::new(chat, seed),
             access,
             limits: Limits::new(settings.limits),
+            open_rights: Arc::new(Rights::Open),
             settings,
             waiting: Waiting::default(),
             started: Instant::now(),

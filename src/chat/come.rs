@@ -98,6 +98,10 @@ impl Chat {
             });
         };
         own.rights = Arc::clone(&login.rights);
+        // One that gave way to a newer connection is in its line no more.
+        let mut lines = self.lines.lock(login.uid);
+        lines.settle(&self.common, now.tick, login.uid);
+        drop(lines);
         self.leave_forbidden(post, now, fd, own);
         self.enter_planned(post, now, fd, own, plan.rooms, login.rooms);
         Ok(LoggedIn {

@@ -22,8 +22,8 @@ pub struct Entry {
     /// The user it is bound to.
     pub user: Option<Arc<str>>,
     peer: Peer,
-    /// In Unix milliseconds.
-    connected_at_ms: u64,
+    /// Nanoseconds since 1970; enough until 2554.
+    connected_at_ns: u64,
     /// Where the reactor keeps it.
     pub(crate) slot: u32,
     /// Whether the handshake is done and no Close was seen or sent.
@@ -47,7 +47,7 @@ impl Entry {
                 SocketAddr::V4(peer) => Peer::V4(*peer.ip(), peer.port()),
                 SocketAddr::V6(peer) => Peer::V6(Box::new(peer)),
             },
-            connected_at_ms: since_1970.as_millis() as u64,
+            connected_at_ns: since_1970.as_nanos() as u64,
             slot,
             established: false,
         }
@@ -62,10 +62,10 @@ impl Entry {
         }
     }
 
-    /// When it was accepted, to the millisecond.
+    /// When it was accepted.
     #[must_use]
     pub fn connected_at(&self) -> SystemTime {
-        UNIX_EPOCH + Duration::from_millis(self.connected_at_ms)
+        UNIX_EPOCH + Duration::from_nanos(self.connected_at_ns)
     }
 }
 
@@ -256,7 +256,7 @@ mod tests {
 
     #[test]
     fn an_entry_gives_back_what_it_was_made_of() {
-        let at = UNIX_EPOCH + Duration::from_millis(1_700_000_000_123);
+        let at = UNIX_EPOCH + Duration::from_nanos(1_700_000_000_123_456_789);
         for peer in [
             "127.0.0.1:80",
             "[::1]:65535",

@@ -12,8 +12,11 @@ use socket2::{Domain, Socket, Type};
 
 const REACTORS: u64 = 2;
 
+/// Two reactors; nobody is pinged or told who comes: that would be frames too.
 fn serve(flags: &[&str]) -> Program {
-    Program::serve(&[&["--reactors", "2", "--workers", "2"], flags].concat())
+    let both = ["--reactors", "2", "--workers", "2"];
+    let quiet = ["--ping-ms", "0", "--set", "chat.presence_users_max=0"];
+    Program::serve(&[&both[..], &quiet, flags].concat())
 }
 
 fn parsed(text: &str) -> Value {

@@ -98,6 +98,10 @@ impl Chat {
             });
         };
         own.rights = Arc::clone(&login.rights);
+        // One that gave way to a newer connection is in its line no more.
+        let mut lines = self.lines.lock(login.uid);
+        lines.settle(&self.common, now.tick, login.uid);
+        drop(lines);
         self.leave_forbidden(post, now, fd, own);
         self.enter_planned(post, now, fd, own, plan.rooms, login.rooms);
         Ok(LoggedIn {
@@ -256,14 +260,43 @@ impl Chat {
         Ok(())
     }
 
-    /// Finds out what a login will be told, and makes the channels that it needs. What it hears
-    /// since a login `before`, it has missed nothing of.
+    /// Finds out what a login will be told, and makes the channels that it needs.
     fn plan(
         &self,
         now: Moment,
         login: &Login<'_>,
         before: Option<&LoggedInAs>,
     ) -> Result<Plan, ChatError> {
+        let mut welcomes = Vec::new();
+        match self.plan_into(&mut welcomes, now, login, before) {
+            Ok((user, [line, everyone], rooms)) => Ok(Plan {
+                user,
+                line,
+                everyone,
+                rooms,
+                welcomes,
+            }),
+            Err(full) => {
+                // What was made for it so far may go again.
+                let (common, tick) = (&self.common, now.tick);
+                self.lines.lock(login.uid).settle(common, tick, login.uid);
+                for Welcome { channel, .. } in welcomes {
+                    self.rooms.lock(&channel).settle(common, tick, &channel);
+                }
+                Err(full)
+            }
+        }
+    }
+
+    /// Plans with welcomes for all channels in order, as far as there is room for them. What it
+    /// hears since a login `before`, it has missed nothing of.
+    fn plan_into(
+        &self,
+        welcomes: &mut Vec<Welcome>,
+        now: Moment,
+        login: &Login<'_>,
+        before: Option<&LoggedInAs>,
+    ) -> Result<(User, [Start; 2], Vec<PlannedRoom>), ChatError> {
         let (common, tick) = (&self.common, now.tick);
         let joined = before.map_or(&[][..], |own| own.rooms.as_slice());
         let resume_of = |is_heard: bool, matches: &dyn Fn(&str) -> bool| {
@@ -278,7 +311,7 @@ impl Chat {
         let lasting = lines.lasting.get(&user).cloned().unwrap_or_default();
         drop(lines);
 
-        let mut welcomes = vec![welcome];
+        welcomes.push(welcome);
         let mut everyone = lock(&self.everyone);
         let (name, log) = (&self.everyone_name, &mut everyone.log);
         let resume = resume_of(renews, &|name| name == EVERYONE);
@@ -286,7 +319,7 @@ impl Chat {
         drop(everyone);
         welcomes.push(welcome);
 
-        let mut rooms: Vec<(Arc<str>, Start)> = Vec::new();
+        let mut rooms: Vec<PlannedRoom> = Vec::new();
         let lasting = lasting.iter().map(|room| &**room);
         for room in login.rooms.iter().copied().chain(lasting) {
             if welcomes.iter().any(|welcome| *welcome.channel == *room) {
@@ -301,13 +334,7 @@ impl Chat {
             }
             welcomes.push(welcome);
         }
-        Ok(Plan {
-            user,
-            line,
-            everyone: all,
-            rooms,
-            welcomes,
-        })
+        Ok((user, [line, all], rooms))
     }
 
     /// Has a connection hear what all of a user's hear; gives the one that has to go for it.
@@ -338,16 +365,17 @@ impl Chat {
         now: Moment,
         fd: Fd,
         own: &mut LoggedInAs,
-        planned: Vec<(Arc<str>, Start)>,
+        planned: Vec<PlannedRoom>,
         asked: &[&str],
     ) {
         // From here on whoever changes the lasting memberships finds this connection.
         let lasting = self.lasting_of(&own.user);
         for (room, start) in planned {
+            let mut shard = self.rooms.lock(&room);
             if !asked.contains(&&*room) && !lasting.contains(&room) {
+                shard.settle(&self.common, now.tick, &room);
                 continue;
             }
-            let mut shard = self.rooms.lock(&room);
             let who = (&own.user, fd);
             let name = shard.enter(&self.common, post, now.tick, &room, who, start);
             own.rooms.insert(name);
@@ -389,11 +417,14 @@ impl Chat {
     }
 }
 
+/// A room to be entered, and where it begins to be heard.
+type PlannedRoom = (Arc<str>, Start);
+
 /// What a login is told, and where it begins to hear each channel.
 struct Plan {
     user: User,
     line: Start,
     everyone: Start,
-    rooms: Vec<(Arc<str>, Start)>,
+    rooms: Vec<PlannedRoom>,
     welcomes: Vec<Welcome>,
 }

@@ -39,7 +39,8 @@ enum Mode {
     Echo(Echo),
     /// Connections that come and go as fast as asked: handshakes a second, latency.
     Connect(Connect),
-    /// Connections that do nothing: memory a connection, CPU time all the same.
+    /// Connections that do nothing: memory a connection, CPU time all the same. {member} in the URL
+    /// is each one's number, so that they can log in: ws://…/ws?uid=u{member}&room=r{member}.
     Idle(Idle),
     /// HTTP requests over kept connections: rate, latency, status codes, CPU time a request.
     Http(Http),

@@ -17,7 +17,9 @@ use super::poster::{Poster, Reply};
 use super::refusal::Refusal;
 use super::replay::{self, ReplaySettings, Replays};
 use super::serials::Serials;
-use crate::chat::{Chat, ChatSettings, Epoch, ErrorCode, Moment, Position, Restored, Shelf};
+use crate::chat::{
+    Chat, ChatSettings, Epoch, ErrorCode, Moment, Position, Restored, Rights, Shelf,
+};
 use crate::net::Fd;
 use crate::net::marks::Gauge;
 use crate::server::{Frame, Handle, Request, WorkerHandle};
@@ -65,6 +67,8 @@ pub struct Door {
     pub(super) acks: Acks,
     serials: Serials,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// The rights of everybody in open mode, once for all.
+    pub(super) open_rights: Arc<Rights>,
 }
 
 impl Door {
@@ -102,6 +106,7 @@ impl Door {
             hub,
             access,
             limits: Limits::new(settings.limits),
+            open_rights: Arc::new(Rights::Open),
             settings,
             waiting: Waiting::default(),
             acks: Acks::default(),

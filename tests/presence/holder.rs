@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 use serde_json::Value;
 
 use crate::program::{Lines, Program};
@@ -69,6 +69,10 @@ impl Drop for Holder {
 
 /// The process itself.
 pub fn hold() {
+    // A socket takes a descriptor, and shells begin with 1,024 of them.
+    let limit = getrlimit(Resource::Nofile);
+    let current = limit.maximum;
+    setrlimit(Resource::Nofile, Rlimit { current, ..limit }).unwrap();
     let task = std::env::var(TASK).expect("a test starts this");
     let task: Vec<&str> = task.split(' ').collect();
     let (count, rooms): (usize, usize) = (task[1].parse().unwrap(), task[2].parse().unwrap());

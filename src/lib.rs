@@ -83,6 +83,8 @@ pub mod door;
 pub mod net;
 pub mod proto;
 pub mod server;
+#[cfg(feature = "store")]
+pub mod store;
 
 /// The code in the README is compiled.
 #[cfg(doctest)]

@@ -12,13 +12,22 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("net", &["proto"]),
     ("server", &["proto", "net"]),
     ("chat", &["proto", "net"]),
-    ("door", &["proto", "net", "server", "chat"]),
-    ("lib", &["proto", "net", "server", "chat", "door"]),
+    ("store", &["net"]),
+    ("door", &["proto", "net", "server", "chat", "store"]),
+    ("lib", &["proto", "net", "server", "chat", "store", "door"]),
     ("access", &[]),
     ("bench", &[]),
     ("client", &[]),
     ("page", &[]),
-    ("config", &["access", "tidings::server", "tidings::chat"]),
+    (
+        "config",
+        &[
+            "access",
+            "tidings::server",
+            "tidings::chat",
+            "tidings::door",
+        ],
+    ),
     (
         "daemon",
         &[

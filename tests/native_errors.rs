@@ -32,7 +32,7 @@ fn refuses(person: &mut Person, code: &str, cases: &[(Value, &str)]) {
 fn with_key(server: &Program, keys: &Keys) -> Person {
     let field = keys.field();
     let (name, value) = field.trim_end().split_once(": ").unwrap();
-    Person::on(server.websocket_with("/ws", name, value))
+    Person::on(server.websocket_with("/ws", &[(name, value)]))
 }
 
 #[test]

@@ -121,9 +121,13 @@ impl Chat {
             return Err(ChatError::NotKept);
         }
         let user = user.ok_or(ChatError::NotLoggedIn)?;
-        self.with_log(channel, |_, log| {
+        let acked = self.with_log(channel, |_, log| {
             log.ack(&user, offset, settings.acks_per_channel_max)
-        })
+        });
+        if matches!(acked, Err(ChatError::AcksFull(_))) {
+            self.common.totals.refused_full.add(1);
+        }
+        acked
     }
 
     /// Who is in a room; nobody, if there is none.

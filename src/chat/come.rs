@@ -77,16 +77,11 @@ impl Chat {
         let fd = login.fd;
         let mut shard = self.connections.lock_number(fd.0);
         let connection = shard.find(fd)?;
-        if let Some(own) = &connection.login
-            && own.user.uid() != login.uid
-        {
-            return Err(ChatError::OtherUser);
+        let before = connection.login.as_ref();
+        if let Some(own) = before {
+            self.check_renewal(own, login)?;
         }
-        let joined = connection
-            .login
-            .as_ref()
-            .map_or(&[][..], |own| own.rooms.as_slice());
-        let plan = self.plan(now, login, joined)?;
+        let plan = self.plan(now, login, before)?;
         post.welcome(fd, &plan.welcomes);
         let Some(own) = &mut connection.login else {
             let mut own = LoggedInAs {
@@ -242,20 +237,43 @@ impl Chat {
         Ok(())
     }
 
-    /// Finds out what a login will be told, and makes the channels that it needs.
-    fn plan(&self, now: Moment, login: &Login<'_>, joined: &[Arc<str>]) -> Result<Plan, ChatError> {
+    /// Who renews again and again must not get into ever more rooms by it.
+    fn check_renewal(&self, own: &LoggedInAs, login: &Login<'_>) -> Result<(), ChatError> {
+        if own.user.uid() != login.uid {
+            return Err(ChatError::OtherUser);
+        }
+        let max = self.common.settings.rooms_per_connection_max;
+        let asked = login.rooms.iter().enumerate();
+        let further = asked.filter(|(place, room)| {
+            !own.rooms.contains(room) && !login.rooms[..*place].contains(room)
+        });
+        let further = further.count();
+        let rooms = own.rooms.as_slice().iter();
+        let stay = rooms.filter(|room| login.rights.may_join(room)).count();
+        if further > 0 && stay + further > max {
+            return Err(ChatError::RoomsOfConnection(max));
+        }
+        Ok(())
+    }
+
+    /// Finds out what a login will be told, and makes the channels that it needs. What it hears
+    /// since a login `before`, it has missed nothing of.
+    fn plan(
+        &self,
+        now: Moment,
+        login: &Login<'_>,
+        before: Option<&LoggedInAs>,
+    ) -> Result<Plan, ChatError> {
         let (common, tick) = (&self.common, now.tick);
-        let resume_of = |channel: &str| {
+        let joined = before.map_or(&[][..], |own| own.rooms.as_slice());
+        let resume_of = |is_heard: bool, matches: &dyn Fn(&str) -> bool| {
             let mut wishes = login.resume.iter();
-            let wish = wishes.find(|(name, _)| *name == channel);
+            let wish = wishes.find(|(name, _)| !is_heard && matches(name));
             wish.map_or(Resume::Now, |(_, resume)| *resume)
         };
+        let renews = before.is_some();
         let mut lines = self.lines.lock(login.uid);
-        let own_line = login
-            .resume
-            .iter()
-            .find(|(name, _)| name.strip_prefix('@') == Some(login.uid));
-        let resume = own_line.map_or(Resume::Now, |(_, resume)| *resume);
+        let resume = resume_of(renews, &|name| name.strip_prefix('@') == Some(login.uid));
         let (user, welcome, line) = lines.prepare(common, tick, login.uid, resume)?;
         let lasting = lines.lasting.get(&user).cloned().unwrap_or_default();
         drop(lines);
@@ -263,7 +281,8 @@ impl Chat {
         let mut welcomes = vec![welcome];
         let mut everyone = lock(&self.everyone);
         let (name, log) = (&self.everyone_name, &mut everyone.log);
-        let (welcome, all) = common.start(tick, name, log, &user, resume_of(EVERYONE), None);
+        let resume = resume_of(renews, &|name| name == EVERYONE);
+        let (welcome, all) = common.start(tick, name, log, &user, resume, None);
         drop(everyone);
         welcomes.push(welcome);
 
@@ -274,7 +293,7 @@ impl Chat {
                 continue;
             }
             let is_in = joined.iter().any(|own| **own == *room);
-            let resume = if is_in { Resume::Now } else { resume_of(room) };
+            let resume = resume_of(is_in, &|name| name == room);
             let mut shard = self.rooms.lock(room);
             let (welcome, start) = shard.prepare(common, tick, room, &user, resume)?;
             if !is_in {

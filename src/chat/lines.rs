@@ -113,6 +113,9 @@ impl LineShard {
         let oldest = (fds.len() > common.settings.connections_per_user_max).then(|| fds[0]);
         if let Some(oldest) = oldest {
             common.totals.replaced.add(1);
+            // It counts no more from here on; until it is closed it must not hear one message and
+            // miss the one before.
+            post.unsubscribe(oldest, user.line());
             self.depart(common, now, user, oldest);
         }
         oldest

@@ -2,6 +2,7 @@
 
 use super::Settings;
 use tidings::chat::{ChatSettings, Kind, Pattern};
+use tidings::door::LimitSettings;
 
 impl Settings {
     /// Bounds of the chat.
@@ -26,6 +27,17 @@ impl Settings {
             page_messages_max: chat.page_messages_max,
             page_bytes_max: chat.page_size_max,
             ..ChatSettings::default()
+        }
+    }
+
+    /// How much one client may ask for.
+    #[must_use]
+    pub fn limits(&self) -> LimitSettings {
+        LimitSettings {
+            commands_per_s_max: self.limits.commands_per_s_max,
+            commands_burst_max: self.limits.commands_burst_max,
+            requests_per_s_max: self.limits.requests_per_s_max,
+            requests_burst_max: self.limits.requests_burst_max,
         }
     }
 }

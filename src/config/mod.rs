@@ -25,8 +25,9 @@ use std::path::{Path, PathBuf};
 pub use flags::SettingsFlags;
 pub use problem::Problems;
 pub use sections::{
-    ApiKeySettings, ChatSettings, GeneralSettings, HttpSettings, LogSettings, OutboxSettings,
-    QueueSettings, ReactorSettings, TokenKeySettings, TokenSettings, WebSocketSettings,
+    ApiKeySettings, ChatSettings, GeneralSettings, HttpSettings, LimitSettings, LogSettings,
+    OutboxSettings, QueueSettings, ReactorSettings, TokenKeySettings, TokenSettings,
+    WebSocketSettings,
 };
 pub use template::template;
 pub use text::Page;
@@ -56,6 +57,8 @@ pub struct Settings {
     pub http: HttpSettings,
     /// Of what waits for slow readers.
     pub outbox: OutboxSettings,
+    /// Of how much one client may ask for.
+    pub limits: LimitSettings,
     /// Of each reactor.
     pub reactor: ReactorSettings,
     /// Of what waits between threads.
@@ -151,11 +154,12 @@ impl Settings {
         for (name, key) in &mut self.api_keys {
             sections.push((format!("{API_KEYS}.{name}"), key));
         }
-        let rest: [(&str, &mut dyn Section); 6] = [
+        let rest: [(&str, &mut dyn Section); 7] = [
             ("chat", &mut self.chat),
             ("websocket", &mut self.websocket),
             ("http", &mut self.http),
             ("outbox", &mut self.outbox),
+            ("limits", &mut self.limits),
             ("reactor", &mut self.reactor),
             ("queues", &mut self.queues),
         ];

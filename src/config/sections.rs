@@ -197,6 +197,27 @@ section! {
 }
 
 section! {
+    /// How much one client may ask for; 0 a second is no limit. Memory is bounded without it: a
+    /// client that is too fast for the server is read more slowly. What it bounds is how much one
+    /// client takes from the others, so it depends on what clients do there: 10 a second with
+    /// bursts of 100 leave room for a person, but not for a back end or a load test.
+    LimitSettings {
+        /// Commands a second of one connection that showed no API key, `PING` among them; one more
+        /// is refused with `rate_limited`, and who goes on at more than twice as much is closed
+        /// with 4009.
+        commands_per_s_max: u64 = 0, within 0..=1_000_000;
+        /// Commands of one connection at once, after a pause.
+        commands_burst_max: u64 = 100, within 1..=1_000_000;
+        /// Requests a second of one API key, by HTTP and on its WebSockets; without keys, of all
+        /// HTTP together. One more is answered with 429. Of a batch each message counts, and of a
+        /// message each receiver in `rooms` or `users`; /v1/stats and /metrics don't.
+        requests_per_s_max: u64 = 0, within 0..=1_000_000;
+        /// Requests of one API key at once, after a pause.
+        requests_burst_max: u64 = 1_000, within 1..=1_000_000;
+    }
+}
+
+section! {
     /// The threads that own the sockets, each of them.
     ReactorSettings {
         /// Connections at most; one more is answered with 503.

@@ -36,6 +36,7 @@ pub fn serve(loaded: Loaded) -> anyhow::Result<Outcome> {
         message_size_max,
         ping_s: server.reactor.connection.ping_ms / 1_000,
         login_ms_max: settings.tokens.login_ms_max,
+        limits: settings.limits(),
     };
     let door = Arc::new(Door::new(door, settings.chat(), Box::new(Keys(access))));
     let has_page = match general.page {

@@ -7,6 +7,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::access::{Access, bearer};
 use super::frames;
+use super::limits::{LimitSettings, Limits};
 use super::login::Waiting;
 use super::poster::{Poster, Reply};
 use super::refusal::Refusal;
@@ -34,6 +35,8 @@ pub struct DoorSettings {
     /// Milliseconds that a connection may stay without a login, where tokens are asked for; then
     /// it is closed with 4002. Default 10,000.
     pub login_ms_max: u64,
+    /// How much one client may ask for.
+    pub limits: LimitSettings,
 }
 
 /// See the module.
@@ -42,6 +45,7 @@ pub struct Door {
     pub(super) access: Box<dyn Access>,
     pub(super) settings: DoorSettings,
     pub(super) waiting: Waiting,
+    pub(super) limits: Limits,
     started: Instant,
 }
 
@@ -54,6 +58,7 @@ impl Door {
         Self {
             chat: Chat::new(chat, seed),
             access,
+            limits: Limits::new(settings.limits),
             settings,
             waiting: Waiting::default(),
             started: Instant::now(),
@@ -73,6 +78,7 @@ impl Door {
             let mut post = Poster::new(server.handle(), Reply::Silent);
             door.chat.expire(&mut post, door.now());
             door.expire_logins(server);
+            door.limits.expire(door.now().tick.0);
         });
     }
 
@@ -107,6 +113,7 @@ impl Door {
     /// A WebSocket has ended.
     pub fn closed(&self, fd: Fd) {
         self.waiting.forget(fd);
+        self.limits.forget(fd);
         self.chat.closed(self.now(), fd);
     }
 

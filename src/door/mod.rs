@@ -12,13 +12,17 @@ mod field;
 mod frames;
 mod http;
 mod json;
+mod limits;
 mod login;
 mod native;
 mod poster;
+mod rate;
 mod refusal;
 
 pub use access::{Access, Open, Pass, TokenRefusal};
 pub use command::COMMANDS_A_FRAME_MAX;
 pub use door::{Door, DoorSettings};
 pub use field::DEPTH_MAX;
+pub use limits::LimitSettings;
+pub use rate::{Bucket, Rate};
 pub use refusal::Refusal;

@@ -1,10 +1,13 @@
 //! The native protocol: a frame of a client, done and answered.
 
+use std::sync::Arc;
+
 use super::command::{Asked, Command, Say, To, commands};
 use super::door::Door;
 use super::frames;
 use super::json::Json;
-use super::login::resume_of;
+use super::limits::Verdict;
+use super::login::{kick, resume_of};
 use super::poster::{Poster, Reply};
 use super::refusal::Refusal;
 use crate::chat::{self, Actor, Keep, Range};
@@ -14,22 +17,63 @@ use crate::server::WorkerHandle;
 /// Messages in a page of history, where the client doesn't say.
 pub(super) const HISTORY_LIMIT: u64 = 50;
 
+/// What those are told who don't heed `rate_limited`.
+const FAR_OVER: &str = "far more commands came than are taken; come back slowly";
+
 impl Door {
     /// Does what a text frame says.
     pub(super) fn frame(&self, server: &WorkerHandle, fd: Fd, text: &str) {
         if text == "PING" {
-            server.push(fd, "PONG").ok();
+            if self.admits(server, fd, None) {
+                server.push(fd, "PONG").ok();
+            }
             return;
         }
         match commands(text) {
             Ok(all) => all
                 .into_iter()
                 .for_each(|asked| self.command(server, fd, asked)),
-            Err(refusal) => drop(server.push(fd, &frames::err(None, &refusal))),
+            Err(refusal) if self.admits(server, fd, None) => {
+                server.push(fd, &frames::err(None, &refusal)).ok();
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Whether one more command may be done now; if not, all that has to be said is said.
+    fn admits(&self, server: &WorkerHandle, fd: Fd, seq: Option<&str>) -> bool {
+        if !self.limits.are_any() {
+            return true;
+        }
+        let now_ms = self.now().tick.0;
+        let verdict = match self.key_of(fd) {
+            Some(key) => match self.limits.request(now_ms, &key) {
+                Ok(()) => Verdict::Taken,
+                Err(refusal) => Verdict::Refused(refusal),
+            },
+            None => self.limits.command(now_ms, fd),
+        };
+        match verdict {
+            Verdict::Taken => return true,
+            Verdict::Refused(refusal) => drop(server.push(fd, &frames::err(seq, &refusal))),
+            Verdict::FarOver => kick(server, fd, 4009, "rate_limited", FAR_OVER),
+            Verdict::Closing => {}
+        }
+        false
+    }
+
+    /// The name of the API key that a connection showed, where keys are asked for.
+    fn key_of(&self, fd: Fd) -> Option<Arc<str>> {
+        match self.access.is_open() {
+            true => None,
+            false => self.waiting.key_of(fd),
         }
     }
 
     fn command(&self, server: &WorkerHandle, fd: Fd, Asked { seq, command }: Asked<'_>) {
+        if !self.admits(server, fd, seq) {
+            return;
+        }
         let answer = command.and_then(|command| self.run(server, fd, seq, &command));
         match answer {
             Ok(Some(ok)) if seq.is_some() => drop(server.push(fd, &ok.end())),
@@ -136,8 +180,7 @@ impl Door {
         fd: Fd,
         run: impl FnOnce(Actor<'_>) -> Result<T, Refusal>,
     ) -> Result<T, Refusal> {
-        // In open mode nobody has a key, and nobody has to look for one.
-        match self.waiting.key_of(fd).filter(|_| !self.access.is_open()) {
+        match self.key_of(fd) {
             Some(key) => run(Actor::Key(&key)),
             None => run(Actor::Connection(fd)),
         }

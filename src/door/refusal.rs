@@ -13,6 +13,8 @@ pub struct Refusal {
     pub message: Cow<'static, str>,
     /// Of an HTTP answer (RFC 9110 §15).
     pub status: u16,
+    /// Seconds after which trying again may help, where it may at all.
+    pub retry_after_s: u64,
 }
 
 impl Refusal {
@@ -22,6 +24,7 @@ impl Refusal {
             code,
             message: message.into(),
             status: code.status(),
+            retry_after_s: 1,
         }
     }
 

@@ -61,6 +61,13 @@ pub enum Command {
         /// At most 123 bytes are sent.
         reason: Box<str>,
     },
+    /// Tell the owner of the events once a connection has no more than so many bytes waiting.
+    AwaitBuffer {
+        /// Whose; one that is gone is never told.
+        fd: Fd,
+        /// Bytes.
+        bytes_max: usize,
+    },
     /// Answer an HTTP request.
     Answer {
         /// The connection it came from.

@@ -51,14 +51,11 @@ pub(crate) struct FdSource {
 }
 
 impl FdSource {
-    /// Starts behind everything that an earlier process can have handed out.
-    pub(crate) fn from_clock(reactor: usize) -> Self {
-        let now_ms = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |d| d.as_millis() as u64);
-        let since_ms = now_ms.saturating_sub(SERIAL_EPOCH_MS);
+    /// Starts with `serials_from`, or behind it where an earlier process may have got further by
+    /// the clock.
+    pub(crate) fn new(reactor: usize, serials_from: u64) -> Self {
         Self {
-            next_serial: since_ms * SERIALS_PER_MS,
+            next_serial: serials_from.max(serials_by_clock()),
             reactor,
         }
     }
@@ -69,6 +66,17 @@ impl FdSource {
     }
 }
 
+/// A serial number behind all that earlier processes can have handed out, as long as the clock
+/// wasn't set back.
+#[must_use]
+pub fn serials_by_clock() -> u64 {
+    let now_ms = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| d.as_millis() as u64);
+    let since_ms = now_ms.saturating_sub(SERIAL_EPOCH_MS);
+    since_ms * SERIALS_PER_MS
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -76,7 +84,7 @@ mod tests {
     #[test]
     fn an_fd_is_below_2_to_53_and_names_its_reactor() {
         for reactor in [0, 1, REACTORS_MAX - 1] {
-            let mut source = FdSource::from_clock(reactor);
+            let mut source = FdSource::new(reactor, 0);
             let (first, second) = (source.next(), source.next());
             assert!(second > first && second.0 < 1 << 53);
             assert_eq!(
@@ -84,5 +92,11 @@ mod tests {
                 (reactor, 1)
             );
         }
+    }
+
+    #[test]
+    fn serials_begin_behind_those_that_were_reserved() {
+        let reserved = serials_by_clock() + 1_000_000_000;
+        assert_eq!(FdSource::new(3, reserved).next().serial(), reserved + 1);
     }
 }

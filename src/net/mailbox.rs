@@ -186,8 +186,8 @@ impl<T> Sender<T> {
 
     /// The mailbox's gauge, for metrics.
     #[must_use]
-    pub fn gauge(&self) -> Option<&Gauge> {
-        self.shared.gauge.as_deref()
+    pub fn gauge(&self) -> Option<&Arc<Gauge>> {
+        self.shared.gauge.as_ref()
     }
 
     /// Values that the reactor has received since the start.

@@ -19,5 +19,5 @@ pub mod topics;
 pub mod wheel;
 
 pub(crate) use fd::FdSource;
-pub use fd::{Fd, REACTORS_MAX};
+pub use fd::{Fd, REACTORS_MAX, serials_by_clock};
 pub use listener::{Listener, listen};

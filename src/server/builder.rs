@@ -15,6 +15,7 @@ use super::message::{Frame, Request};
 use super::process::{self, Process, TaskId};
 use super::responder::Responder;
 use super::settings::ServerSettings;
+use crate::net::marks::Gauge;
 use crate::net::reactor::{Gate, LISTENERS_MAX};
 use crate::net::{Fd, REACTORS_MAX};
 use crate::proto::connection::{CloseReason, Verdict};
@@ -47,6 +48,8 @@ pub struct Builder {
     pub(super) gate: Arc<Gate>,
     pub(super) handlers: Handlers,
     pub(super) processes: Vec<(String, Entry)>,
+    pub(super) gauges: Vec<Arc<Gauge>>,
+    pub(super) serials_from: u64,
     /// The first thing that was wrong; said when the server is to start.
     error: Option<ServerError>,
 }
@@ -115,6 +118,8 @@ impl Builder {
             gate: Arc::new(|_| Verdict::Pass),
             handlers: Handlers::default(),
             processes: Vec::new(),
+            gauges: Vec::new(),
+            serials_from: 0,
             error: None,
         }
     }
@@ -230,6 +235,32 @@ impl Builder {
         callback: impl Fn(&WorkerHandle, Fd) + Send + Sync + 'static,
     ) -> Self {
         self.handlers.on_drain = Some(Box::new(callback));
+        self
+    }
+
+    /// A connection has as few bytes waiting as [`Handle::await_buffer`] asked to be told of.
+    #[must_use]
+    pub fn on_buffer_empty(
+        mut self,
+        callback: impl Fn(&WorkerHandle, Fd) + Send + Sync + 'static,
+    ) -> Self {
+        self.handlers.on_buffer_empty = Some(Box::new(callback));
+        self
+    }
+
+    /// A queue of yours that the callbacks fill: while its gauge is pressed nothing is read from
+    /// any connection. Once it is relieved, call [`Handle::nudge`].
+    #[must_use]
+    pub fn gauge(mut self, gauge: Arc<Gauge>) -> Self {
+        self.gauges.push(gauge);
+        self
+    }
+
+    /// The first serial number of an [`Fd`], at least; see [`crate::net::serials_by_clock`].
+    /// Default 0: only the clock tells what earlier processes may have handed out.
+    #[must_use]
+    pub fn serials_from(mut self, serials_from: u64) -> Self {
+        self.serials_from = serials_from;
         self
     }
 

@@ -221,6 +221,18 @@ impl<D: Delivery> Handle<D> {
         }
     }
 
+    /// Asks to be told by [`super::Builder::on_buffer_empty`], once, when no more than `bytes_max`
+    /// bytes wait for this connection; what was pushed before counts.
+    pub fn await_buffer(&self, fd: Fd, bytes_max: usize) {
+        self.put(fd.reactor(), Command::AwaitBuffer { fd, bytes_max });
+    }
+
+    /// Has the reactors look again at connections that weren't read from since a gauge of
+    /// [`super::Builder::gauge`] was pressed.
+    pub fn nudge(&self) {
+        self.shared.nudge_reactors();
+    }
+
     /// Binds a WebSocket to a user, who may have any number of them; again to the same is fine.
     ///
     /// # Errors

@@ -28,6 +28,7 @@ pub(super) struct Handlers {
     pub(super) on_request: Callback<dyn Fn(&WorkerHandle, Request, Responder) + Send + Sync>,
     pub(super) on_close: Callback<dyn Fn(&WorkerHandle, Fd, &CloseReason) + Send + Sync>,
     pub(super) on_drain: Callback<dyn Fn(&WorkerHandle, Fd) + Send + Sync>,
+    pub(super) on_buffer_empty: Callback<dyn Fn(&WorkerHandle, Fd) + Send + Sync>,
     pub(super) on_finish: Callback<dyn Fn(&WorkerHandle, TaskId, Outcome) + Send + Sync>,
     pub(super) on_pipe_message: Callback<dyn Fn(&WorkerHandle, &str, Bytes) + Send + Sync>,
     pub(super) on_worker_stop: Callback<dyn Fn(&WorkerHandle, usize) + Send + Sync>,

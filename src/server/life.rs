@@ -109,6 +109,8 @@ impl Life {
             gate,
             handlers,
             processes,
+            mut gauges,
+            serials_from,
             ..
         } = builder;
         let system = ServerError::system;
@@ -157,8 +159,17 @@ impl Life {
             let handle = Handle::new(Arc::clone(&shared), PerBatch::new(reactors, own));
             Runner::new(handle, Arc::clone(&handlers), id)
         };
+        gauges.extend(
+            shared
+                .mailboxes
+                .iter()
+                .filter_map(|mailbox| mailbox.gauge())
+                .cloned(),
+        );
         let start = Start {
             shared: &shared,
+            gauges: gauges.into(),
+            serials_from,
             limits: Arc::new(settings.reactor.clone()),
             gate,
             jobs: &inline_jobs,

@@ -89,6 +89,10 @@ impl Owner for ToWorkers {
         self.put(fd, Event::Farewell { fd });
     }
 
+    fn buffer_empty(&mut self, fd: Fd) {
+        self.put(fd, Event::BufferEmpty { fd });
+    }
+
     fn timer(&mut self, timer: u64) {
         if self.shared.timers.give(timer) {
             self.shared.give(timer, Job::Timer(timer));
@@ -170,6 +174,10 @@ impl Owner for Inline {
 
     fn farewell(&mut self, fd: Fd) {
         self.runner.farewell(fd);
+    }
+
+    fn buffer_empty(&mut self, fd: Fd) {
+        self.runner.buffer_empty(fd);
     }
 
     fn timer(&mut self, timer: u64) {

@@ -103,6 +103,14 @@ impl Runner {
         call("on_close", Some(fd), || on_close(&self.handle, fd, reason));
     }
 
+    pub(super) fn buffer_empty(&self, fd: Fd) {
+        if let Some(on_buffer_empty) = &self.handlers.on_buffer_empty {
+            call("on_buffer_empty", Some(fd), || {
+                on_buffer_empty(&self.handle, fd)
+            });
+        }
+    }
+
     /// All that `fd` asked before is handled.
     pub(super) fn farewell(&self, fd: Fd) {
         if let Some(on_drain) = &self.handlers.on_drain {

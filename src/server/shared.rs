@@ -18,14 +18,12 @@ use crate::net::budget::OutboxBudget;
 use crate::net::command::CommandBatch;
 use crate::net::counters::Counters;
 use crate::net::directory::Directory;
-use crate::net::marks::Gauge;
 use crate::net::reactor::MailboxSender;
 
 /// One of it a server; public only since [`super::Handle`] names it.
 #[derive(Debug)]
 pub struct Shared {
     pub(super) mailboxes: Vec<MailboxSender>,
-    pub(super) gauges: Arc<[Arc<Gauge>]>,
     pub(super) directories: Vec<Arc<Directory>>,
     pub(super) counters: Vec<Arc<Counters>>,
     pub(super) budget: Arc<OutboxBudget>,

@@ -78,7 +78,7 @@ impl Stats {
                 .iter()
                 .map(|queue| QueueStats::of(&queue.gauge))
                 .collect(),
-            mailboxes: gauges.map(QueueStats::of).collect(),
+            mailboxes: gauges.map(|gauge| QueueStats::of(gauge)).collect(),
             wakes: shared
                 .mailboxes
                 .iter()

@@ -47,7 +47,7 @@ pub(super) fn share(
     addresses: Vec<SocketAddr>,
 ) -> Result<(Arc<Shared>, Pieces), ServerError> {
     let system = ServerError::system;
-    let (mut mailboxes, mut gauges) = (Vec::new(), Vec::new());
+    let mut mailboxes = Vec::new();
     let mut reactor_pieces = Vec::new();
     for _ in 0..reactors {
         let poll = Poll::new().map_err(system("make a poll"))?;
@@ -58,8 +58,7 @@ pub(super) fn share(
                 tracing::error!(%error, "a reactor can't be woken");
             }
         };
-        let (sender, receiver) = mailbox(Some(Arc::clone(&gauge)), wake);
-        gauges.push(gauge);
+        let (sender, receiver) = mailbox(Some(gauge), wake);
         mailboxes.push(sender);
         reactor_pieces.push(ReactorPiece {
             poll,
@@ -75,7 +74,6 @@ pub(super) fn share(
     });
     let shared = Arc::new(Shared {
         mailboxes,
-        gauges: gauges.into(),
         directories: (0..reactors).map(|_| Arc::default()).collect(),
         counters: (0..reactors).map(|_| Arc::default()).collect(),
         budget: OutboxBudget::new(settings.outbox_bytes_total_max),
@@ -99,6 +97,9 @@ pub(super) fn share(
 /// Starts the threads.
 pub(super) struct Start<'a> {
     pub(super) shared: &'a Arc<Shared>,
+    /// What is fed by all connections: the mailboxes, and the queues of the server's user.
+    pub(super) gauges: Arc<[Arc<Gauge>]>,
+    pub(super) serials_from: u64,
     pub(super) limits: Arc<ReactorLimits>,
     pub(super) gate: Arc<Gate>,
     pub(super) jobs: &'a Receiver<Job>,
@@ -167,9 +168,10 @@ impl Start<'_> {
                 directory: Arc::clone(&self.shared.directories[id]),
                 counters: Arc::clone(&self.shared.counters[id]),
                 budget: Arc::clone(&self.shared.budget),
-                mailbox_gauges: Arc::clone(&self.shared.gauges),
+                gauges: Arc::clone(&self.gauges),
             },
             owner,
+            serials_from: self.serials_from,
         }
     }
 }

@@ -67,6 +67,9 @@ pub(super) enum Event {
         fd: Fd,
         reason: CloseReason,
     },
+    BufferEmpty {
+        fd: Fd,
+    },
     Farewell {
         fd: Fd,
     },
@@ -233,6 +236,7 @@ fn run_batch(runner: &Runner, batch: EventBatch) {
             Event::Opened { fd, head } => runner.opened(fd, *head),
             Event::Request { fd, request } => runner.request(fd, *request),
             Event::Closed { fd, reason } => runner.closed(fd, &reason),
+            Event::BufferEmpty { fd } => runner.buffer_empty(fd),
             Event::Farewell { fd } => runner.farewell(fd),
         }
         // A handler may block: what the ones before it said must not wait for it.

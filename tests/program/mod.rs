@@ -16,11 +16,9 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
-use tungstenite::client::IntoClientRequest;
-use tungstenite::http::HeaderName;
 use tungstenite::protocol::CloseFrame;
 use tungstenite::protocol::frame::coding::CloseCode;
-use tungstenite::{Message, WebSocket};
+use tungstenite::{ClientRequestBuilder, Message, WebSocket};
 
 /// Nothing that a test waits for takes longer.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -108,13 +106,9 @@ impl Program {
         Client::connect(self.address, path)
     }
 
-    /// With one more field in the head of its handshake.
-    pub fn websocket_with(&self, path: &str, name: &str, value: &str) -> Client {
-        let url = format!("ws://{}{path}", self.address);
-        let mut request = url.into_client_request().unwrap();
-        let name: HeaderName = name.parse().unwrap();
-        request.headers_mut().insert(name, value.parse().unwrap());
-        Client::upgrade(request, self.address)
+    /// A WebSocket with more fields in its request.
+    pub fn websocket_with(&self, path: &str, fields: &[(&str, &str)]) -> Client {
+        Client::connect_with(self.address, path, fields)
     }
 }
 
@@ -293,13 +287,18 @@ pub struct Client {
 
 impl Client {
     pub fn connect(address: SocketAddr, path: &str) -> Self {
-        Self::upgrade(format!("ws://{address}{path}"), address)
+        Self::connect_with(address, path, &[])
     }
 
-    fn upgrade(request: impl IntoClientRequest, address: SocketAddr) -> Self {
+    pub fn connect_with(address: SocketAddr, path: &str, fields: &[(&str, &str)]) -> Self {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let uri = format!("ws://{address}{path}").parse().unwrap();
+        let mut request = ClientRequestBuilder::new(uri);
+        for (name, value) in fields {
+            request = request.with_header(*name, *value);
+        }
         let (socket, _) = tungstenite::client(request, stream).unwrap();
         Self { socket }
     }

@@ -34,7 +34,9 @@ impl Door {
         body: &str,
     ) -> Result<Json, Refusal> {
         let mut results = Vec::new();
-        for posting in body::batch(body)? {
+        let batch = body::batch(body)?;
+        self.counts_as(actor, batch.len());
+        for posting in batch {
             match posting.and_then(|posting| self.post(server, actor, &posting)) {
                 Ok(said) => results.extend(said),
                 Err(refusal) => results.push(error(&refusal).end()),
@@ -77,6 +79,7 @@ impl Door {
             To::Rooms(rooms) => rooms.iter().map(|room| chat::To::Room(room)).collect(),
             To::Users(users) => users.iter().map(|user| chat::To::User(user)).collect(),
         };
+        self.counts_as(actor, several.len());
         let said = self
             .chat
             .say_to_each(&mut post, self.now(), actor, &several, &say)?;
@@ -87,6 +90,14 @@ impl Door {
                 Err(refused) => error(&refused.into()).end(),
             })
             .collect())
+    }
+
+    /// A request, counted as one so far, turns out to be so many.
+    fn counts_as(&self, actor: Actor<'_>, count: usize) {
+        if let Actor::Key(key) = actor {
+            let more = count.saturating_sub(1);
+            self.limits.request_was(self.now().tick.0, key, more);
+        }
     }
 
     /// `GET /v1/rooms/{room}/messages`, `GET /v1/users/{uid}/messages`

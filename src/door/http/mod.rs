@@ -65,6 +65,13 @@ impl Door {
             Resource::OpenApi => Cow::Borrowed(""),
             _ => self.key(request)?,
         };
+        // Whoever watches the server must see it when it is busy, too.
+        if !matches!(
+            resource,
+            Resource::OpenApi | Resource::Stats | Resource::Metrics
+        ) {
+            self.limits.request(self.now().tick.0, &key)?;
+        }
         let answer = self.object(server, request, resource, &key)?;
         Ok(match answer {
             Answer::Object(json) => Response::json(json.end()),
@@ -161,7 +168,9 @@ pub(super) fn refused(refusal: &Refusal) -> Response {
     let response = Response::json(error(refusal).end()).with_status(refusal.status);
     match refusal.code {
         ErrorCode::Unauthorized => response.field("WWW-Authenticate", "Bearer"),
-        ErrorCode::RateLimited | ErrorCode::Unavailable => response.field("Retry-After", "1"),
+        ErrorCode::RateLimited | ErrorCode::Unavailable => {
+            response.field("Retry-After", &refusal.retry_after_s.to_string())
+        }
         _ => response,
     }
 }

@@ -17,6 +17,9 @@ impl Door {
     pub(super) fn stats(&self, server: &WorkerHandle) -> Response {
         let mut all = of_server(&server.stats());
         all["chat"] = of_chat(&self.chat.stats()).into();
+        let limits = self.limits.described();
+        let limits = limits.map(|number| (number.name.to_owned(), number.value.into()));
+        all["limits"] = Map::from_iter(limits).into();
         Response::json(all.to_string())
     }
 
@@ -29,6 +32,9 @@ impl Door {
         }
         for number in self.chat.stats().described() {
             text.described("chat_", &number);
+        }
+        for number in self.limits.described() {
+            text.described("limits_", &number);
         }
         let outbox_bytes = [("", stats.outbox_bytes as u64)];
         text.family(

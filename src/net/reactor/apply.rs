@@ -1,6 +1,6 @@
 //! Carrying out commands.
 
-use super::{Owner, Reactor};
+use super::{Awaited, Owner, Reactor};
 use crate::net::Fd;
 use crate::net::command::{Command, CommandBatch};
 use crate::net::outbox::Content;
@@ -74,6 +74,7 @@ impl<O: Owner> Reactor<O> {
                 }
             }
             Command::Disconnect { fd, code, reason } => self.disconnect(fd, code, &reason),
+            Command::AwaitBuffer { fd, bytes_max } => self.await_buffer(fd, bytes_max),
             Command::Answer {
                 fd,
                 serial,
@@ -186,6 +187,13 @@ impl<O: Owner> Reactor<O> {
             self.ready.push(self.slots.id_of(index));
         }
         self.arm(index);
+    }
+
+    fn await_buffer(&mut self, fd: Fd, bytes_max: usize) {
+        if let Some(index) = self.slot_of(fd) {
+            let id = self.slots.id_of(index);
+            self.awaited.push(Awaited { id, fd, bytes_max });
+        }
     }
 
     fn answer(&mut self, fd: Fd, serial: u32, response: Response) {

@@ -109,6 +109,8 @@ pub trait Owner {
     fn closed(&mut self, fd: Fd, reason: CloseReason);
     /// The server stops: once everything before this is handled, disconnect with 1001.
     fn farewell(&mut self, fd: Fd);
+    /// A connection has as few bytes waiting as somebody asked to be told of.
+    fn buffer_empty(&mut self, fd: Fd);
     /// A timer's time came.
     fn timer(&mut self, timer: u64);
     /// Whether nothing should be read from `fd` until the reactor is woken.
@@ -135,8 +137,9 @@ pub struct Shared {
     pub counters: Arc<Counters>,
     /// What waits in all outboxes of the server.
     pub budget: Arc<OutboxBudget>,
-    /// The marks of all mailboxes: while one is pressed no reactor reads.
-    pub mailbox_gauges: Arc<[Arc<Gauge>]>,
+    /// The marks of all mailboxes, and of what else is fed by all connections: while one is
+    /// pressed no reactor reads.
+    pub gauges: Arc<[Arc<Gauge>]>,
 }
 
 /// What [`Reactor::new`] needs.
@@ -161,6 +164,8 @@ pub struct ReactorParts<O> {
     pub shared: Shared,
     /// Gets the events.
     pub owner: O,
+    /// The first serial number of a connection, at least.
+    pub serials_from: u64,
 }
 
 /// The token of the mailbox's waker.
@@ -183,6 +188,14 @@ enum Due {
     Accept,
     /// Some more WebSockets are told to leave.
     Farewells,
+}
+
+/// A connection whose outbox somebody waits for.
+#[derive(Debug)]
+struct Awaited {
+    id: SlotId,
+    fd: Fd,
+    bytes_max: usize,
 }
 
 /// A timer of the server's user.
@@ -220,6 +233,8 @@ pub struct Reactor<O> {
     held: Vec<SlotId>,
     /// Connections to write to at the end of this turn.
     dirty: Vec<u32>,
+    /// Connections whose outboxes somebody waits for.
+    awaited: Vec<Awaited>,
     /// The members of the topic that is being published to.
     receivers: Vec<u32>,
     read_buffer: Vec<u8>,
@@ -278,10 +293,11 @@ impl<O: Owner> Reactor<O> {
             wheel: Wheel::new(clock.now()),
             next_due: Tick::NEVER,
             user_timers: HashMap::new(),
-            fds: FdSource::from_clock(parts.id),
+            fds: FdSource::new(parts.id, parts.serials_from),
             ready: Vec::new(),
             held: Vec::new(),
             dirty: Vec::new(),
+            awaited: Vec::new(),
             receivers: Vec::new(),
             read_buffer: vec![0; limits.read_bytes_max],
             drain: None,

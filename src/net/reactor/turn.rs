@@ -6,7 +6,7 @@ use std::time::Duration;
 use mio::event::Event;
 use mio::{Events, Interest, Token};
 
-use super::{LISTENER_FIRST, LISTENERS_MAX, Owner, Reactor, WAKER};
+use super::{Awaited, LISTENER_FIRST, LISTENERS_MAX, Owner, Reactor, WAKER};
 use crate::net::slots::{Phase, Reading, SlotId};
 use crate::proto::Tick;
 
@@ -53,6 +53,7 @@ impl<O: Owner> Reactor<O> {
             self.apply_own();
             self.write_all();
             self.enforce_budget();
+            self.tell_awaited();
             // Writing may end connections; their owner hears of it, and may send more.
             if self.dirty.is_empty() && !self.owner.has_pending() {
                 break;
@@ -128,11 +129,28 @@ impl<O: Owner> Reactor<O> {
         }
     }
 
+    /// Tells of the outboxes that are as empty as somebody waits for.
+    fn tell_awaited(&mut self) {
+        let Self {
+            awaited,
+            slots,
+            owner,
+            ..
+        } = self;
+        awaited.retain(|Awaited { id, fd, bytes_max }| {
+            let Some(slot) = slots.find(*id) else {
+                return false;
+            };
+            let waits = slot.outbox.bytes() > *bytes_max;
+            if !waits {
+                owner.buffer_empty(*fd);
+            }
+            waits
+        });
+    }
+
     pub(super) fn are_mailboxes_pressed(&self) -> bool {
-        self.shared
-            .mailbox_gauges
-            .iter()
-            .any(|gauge| gauge.is_pressed())
+        self.shared.gauges.iter().any(|gauge| gauge.is_pressed())
     }
 
     fn is_done(&self) -> bool {

@@ -1,0 +1,113 @@
+//! How often something may be done, as pure state.
+
+/// A rate and how much may come at once; see [`Bucket`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// Microseconds until one more may be done.
+    every_us: u64,
+    /// How far ahead of the rate somebody may be, in microseconds.
+    ahead_us_max: u64,
+}
+
+/// A bucket of tokens, which fills at a [`Rate`]: whoever does something takes one out.
+///
+/// What is kept is not how full it is but the moment at which it will be full again (the generic
+/// cell rate algorithm): eight bytes, nothing to do as time goes by, and a bucket that is full is
+/// as good as none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Bucket {
+    full_at_us: u64,
+}
+
+impl Rate {
+    /// So many a second, and so many at once after a pause; `None` where none are asked for: there
+    /// is no limit.
+    #[must_use]
+    pub fn new(per_s_max: u64, burst_max: u64) -> Option<Self> {
+        let every_us = 1_000_000_u64.checked_div(per_s_max)?.max(1);
+        Some(Self {
+            every_us,
+            ahead_us_max: every_us.saturating_mul(burst_max.max(1) - 1),
+        })
+    }
+}
+
+impl Bucket {
+    /// Takes one out at a moment in milliseconds.
+    ///
+    /// # Errors
+    ///
+    /// There is none; milliseconds until there will be.
+    pub fn take(&mut self, now_ms: u64, rate: Rate) -> Result<(), u64> {
+        let now_us = now_ms * 1_000;
+        let ahead_us = self.full_at_us.saturating_sub(now_us);
+        if ahead_us > rate.ahead_us_max {
+            return Err((ahead_us - rate.ahead_us_max).div_ceil(1_000));
+        }
+        self.owe(now_ms, rate, 1);
+        Ok(())
+    }
+
+    /// Takes `count` out, also where that many aren't in there: then nothing is for as long as it
+    /// takes. For what shows only afterwards how much it is.
+    pub fn owe(&mut self, now_ms: u64, rate: Rate, count: u64) {
+        let from_us = self.full_at_us.max(now_ms * 1_000);
+        self.full_at_us = from_us.saturating_add(rate.every_us.saturating_mul(count));
+    }
+
+    /// Whether it is as good as a new one.
+    #[must_use]
+    pub fn is_full(&self, now_ms: u64) -> bool {
+        self.full_at_us <= now_ms * 1_000
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taken(bucket: &mut Bucket, now_ms: u64, rate: Rate) -> usize {
+        (0..1_000)
+            .take_while(|_| bucket.take(now_ms, rate).is_ok())
+            .count()
+    }
+
+    #[test]
+    fn a_burst_passes_and_then_the_rate() {
+        let (rate, mut bucket) = (Rate::new(10, 5).unwrap(), Bucket::default());
+        assert_eq!(taken(&mut bucket, 7_000, rate), 5);
+        assert_eq!(bucket.take(7_000, rate), Err(100));
+        assert_eq!(bucket.take(7_099, rate), Err(1));
+        assert_eq!(taken(&mut bucket, 7_100, rate), 1);
+        assert_eq!(taken(&mut bucket, 7_350, rate), 2);
+        assert!(!bucket.is_full(7_799) && bucket.is_full(7_800));
+        assert_eq!(taken(&mut bucket, 99_000, rate), 5, "it fills no higher");
+    }
+
+    #[test]
+    fn over_a_long_time_it_is_the_rate_whatever_comes() {
+        let (rate, mut bucket) = (Rate::new(300, 20).unwrap(), Bucket::default());
+        let taken: usize = (0..10_000).map(|ms| taken(&mut bucket, ms, rate)).sum();
+        assert!((3_000..=3_021).contains(&taken), "{taken} in 10 s");
+    }
+
+    #[test]
+    fn a_debt_is_paid_before_anything_else() {
+        let (rate, mut bucket) = (Rate::new(100, 10).unwrap(), Bucket::default());
+        bucket.owe(0, rate, 1_000);
+        assert_eq!(bucket.take(0, rate), Err(9_910));
+        assert_eq!(bucket.take(9_910, rate), Ok(()));
+    }
+
+    #[test]
+    fn no_rate_is_no_limit_and_no_burst_is_one() {
+        assert_eq!(Rate::new(0, 10), None);
+        let (rate, mut bucket) = (Rate::new(1, 0).unwrap(), Bucket::default());
+        assert_eq!(taken(&mut bucket, 0, rate), 1);
+    }
+
+    #[test]
+    fn a_bucket_takes_8_bytes() {
+        assert_eq!(size_of::<Bucket>(), 8);
+    }
+}

@@ -1,0 +1,276 @@
+//! The disk thread: group commit.
+//!
+//! It takes what waits, appends all of it, commits once, and then tells each job what became of
+//! it, in the order in which they came. While it waits for the disk, the next batch gathers.
+//!
+//! Nobody waits for this queue: it takes what it is given, and its gauge says when those who feed
+//! it have to pause.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+
+use super::Store;
+use super::error::StoreError;
+use super::record::{Appended, Record};
+use crate::net::marks::{Gauge, Marks};
+
+/// How often the store does what is due, when nothing else wakes the thread.
+const MAINTAIN_EVERY: Duration = Duration::from_millis(100);
+
+/// Something for the disk thread.
+pub trait Job: Send + 'static {
+    /// Bytes that it keeps while it waits, nearly.
+    fn size(&self) -> usize;
+
+    /// What is to be written.
+    fn record(&self) -> Record<'_>;
+
+    /// It is durable, or refused: to be told to whoever waits. Called on the disk thread, in the
+    /// order in which the jobs were given; must not wait.
+    fn done(self, outcome: Result<Appended, &StoreError>);
+}
+
+/// Bounds of the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DiskSettings {
+    /// Where those who feed it pause, and go on.
+    pub marks: Marks,
+    /// Jobs that one commit takes at the most.
+    pub batch_jobs_max: usize,
+    /// Bytes that one commit takes at the most; one job may exceed it.
+    pub batch_bytes_max: usize,
+    /// How long a batch waits for those whose last job was answered just now, in hundredths of
+    /// the last commit's time; 0 doesn't wait. Without it, senders who each wait for an answer
+    /// fall into two halves that take turns, and every sync carries only half of them.
+    pub gather_percent: u32,
+}
+
+impl Default for DiskSettings {
+    fn default() -> Self {
+        Self {
+            marks: Marks {
+                items_high: 65_536,
+                items_low: 16_384,
+                bytes_high: 64 << 20,
+                bytes_low: 16 << 20,
+            },
+            batch_jobs_max: 8_192,
+            batch_bytes_max: 8 << 20,
+            gather_percent: 25,
+        }
+    }
+}
+
+/// Whether the store takes anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Condition {
+    /// It does.
+    Good,
+    /// Not until there is room again.
+    Full,
+    /// Not until the file is reopened and verified.
+    Failed,
+}
+
+/// The way to the disk thread; cloned freely.
+#[derive(Debug)]
+pub struct Disk<J> {
+    jobs: Sender<J>,
+    gauge: Arc<Gauge>,
+    condition: Arc<AtomicU8>,
+}
+
+impl<J> Clone for Disk<J> {
+    fn clone(&self) -> Self {
+        Self {
+            jobs: self.jobs.clone(),
+            gauge: Arc::clone(&self.gauge),
+            condition: Arc::clone(&self.condition),
+        }
+    }
+}
+
+impl<J: Job> Disk<J> {
+    /// Starts the thread. It ends, with everything done that was given, once all clones are gone.
+    ///
+    /// `relieved` is called on it when those who paused may go on.
+    ///
+    /// # Errors
+    ///
+    /// The system gives no thread.
+    pub fn start(
+        store: Box<dyn Store>,
+        settings: DiskSettings,
+        relieved: impl Fn() + Send + 'static,
+    ) -> io::Result<(Self, JoinHandle<()>)> {
+        let (jobs, waiting) = unbounded();
+        let gauge = Arc::new(Gauge::new(settings.marks));
+        let condition = Arc::new(AtomicU8::new(Condition::Good as u8));
+        let thread = Thread {
+            store,
+            settings,
+            waiting,
+            gauge: Arc::clone(&gauge),
+            condition: Arc::clone(&condition),
+            relieved,
+            batch: Vec::new(),
+            expected: 0,
+            commit_time: Duration::ZERO,
+            maintained: Instant::now(),
+        };
+        let thread = std::thread::Builder::new()
+            .name("disk".into())
+            .spawn(move || thread.run())?;
+        let disk = Self {
+            jobs,
+            gauge,
+            condition,
+        };
+        Ok((disk, thread))
+    }
+
+    /// Gives a job to the thread. Jobs of one thread stay in their order.
+    pub fn give(&self, job: J) {
+        self.gauge.add(1, job.size());
+        // Received for as long as a sender lives, unless the thread panicked: then the job is
+        // dropped, and whoever waits learns by that.
+        drop(self.jobs.send(job));
+    }
+
+    /// How much waits, and whether those who feed it should pause.
+    #[must_use]
+    pub fn gauge(&self) -> &Arc<Gauge> {
+        &self.gauge
+    }
+
+    /// Whether the store took the last thing that it was given.
+    #[must_use]
+    pub fn condition(&self) -> Condition {
+        match self.condition.load(Ordering::Acquire) {
+            0 => Condition::Good,
+            1 => Condition::Full,
+            _ => Condition::Failed,
+        }
+    }
+}
+
+struct Thread<J, F> {
+    store: Box<dyn Store>,
+    settings: DiskSettings,
+    waiting: Receiver<J>,
+    gauge: Arc<Gauge>,
+    condition: Arc<AtomicU8>,
+    relieved: F,
+    batch: Vec<(J, Result<Appended, StoreError>)>,
+    /// Jobs that are to come soon: those that were answered last, and those that waited then.
+    expected: usize,
+    commit_time: Duration,
+    maintained: Instant,
+}
+
+impl<J: Job, F: Fn()> Thread<J, F> {
+    fn run(mut self) {
+        loop {
+            match self.waiting.recv_deadline(self.maintained + MAINTAIN_EVERY) {
+                Ok(job) => self.take_batch(job),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            if !self.batch.is_empty() {
+                self.commit();
+            }
+            if self.maintained.elapsed() >= MAINTAIN_EVERY {
+                self.maintain();
+            }
+        }
+    }
+
+    /// Appends a job and those behind it.
+    fn take_batch(&mut self, first: J) {
+        let until = Instant::now() + self.commit_time * self.settings.gather_percent / 100;
+        let now_ms = unix_ms();
+        let mut bytes = 0;
+        let mut next = Some(first);
+        while let Some(job) = next {
+            bytes += job.size();
+            let appended = self.store.append(now_ms, &job.record());
+            self.batch.push((job, appended));
+            if self.batch.len() >= self.settings.batch_jobs_max
+                || bytes >= self.settings.batch_bytes_max
+            {
+                break;
+            }
+            next = self.waiting.try_recv().ok().or_else(|| self.gather(until));
+        }
+        if self.gauge.take(self.batch.len(), bytes) {
+            (self.relieved)();
+        }
+    }
+
+    /// Waits for those who are to come soon.
+    fn gather(&self, until: Instant) -> Option<J> {
+        if self.batch.len() >= self.expected {
+            return None;
+        }
+        self.waiting.recv_deadline(until).ok()
+    }
+
+    /// Commits the batch, and tells each job.
+    fn commit(&mut self) {
+        let begun = Instant::now();
+        let committed = self.store.commit();
+        self.commit_time = begun.elapsed();
+        self.expected = self.batch.len() + self.waiting.len();
+        if let Err(error) = &committed {
+            tracing::error!(
+                error = error as &dyn std::error::Error,
+                "nothing was stored"
+            );
+        }
+        let refused = self.batch.iter().find_map(|(_, one)| one.as_ref().err());
+        self.note(committed.as_ref().err().or(refused));
+        for (job, appended) in self.batch.drain(..) {
+            job.done(match (&appended, &committed) {
+                (Ok(appended), Ok(())) => Ok(*appended),
+                (Err(error), _) | (Ok(_), Err(error)) => Err(error),
+            });
+        }
+    }
+
+    fn maintain(&mut self) {
+        let maintained = self.store.maintain(unix_ms());
+        if let Err(error) = &maintained {
+            tracing::debug!(
+                error = error as &dyn std::error::Error,
+                "the store takes nothing"
+            );
+        }
+        self.note(maintained.as_ref().err());
+        self.maintained = Instant::now();
+    }
+
+    fn note(&self, error: Option<&StoreError>) {
+        let condition = match error {
+            Some(StoreError::DiskFull { .. } | StoreError::Full { .. }) => Condition::Full,
+            Some(
+                StoreError::Failed { .. } | StoreError::Damaged { .. } | StoreError::Io { .. },
+            ) => Condition::Failed,
+            Some(_) | None => Condition::Good,
+        };
+        let was = self.condition.swap(condition as u8, Ordering::AcqRel);
+        if was != condition as u8 {
+            tracing::warn!(?condition, "the store's condition changed");
+        }
+    }
+}
+
+fn unix_ms() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis() as u64)
+}

@@ -1,0 +1,199 @@
+//! The file system, as narrow as a journal needs it, so that a test can break it.
+
+use std::fmt::Debug;
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::fs::{Advice, FlockOperation};
+
+/// Makes, opens and removes files.
+pub(super) trait FileSystem: Send + Sync + Debug {
+    /// Makes a directory with those above it, durably.
+    fn make_directory(&self, path: &Path) -> io::Result<()>;
+
+    /// The names of what is in a directory.
+    fn list(&self, directory: &Path) -> io::Result<Vec<String>>;
+
+    /// Keeps others out of the directory for as long as the answer lives; `WouldBlock` when
+    /// somebody has it.
+    fn lock(&self, path: &Path) -> io::Result<Arc<dyn File>>;
+
+    /// Opens what is there.
+    fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn File>>;
+
+    /// Makes an empty file, also where there is one.
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn File>>;
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Makes what was made, renamed and removed in a directory durable.
+    fn sync_directory(&self, path: &Path) -> io::Result<()>;
+
+    /// Bytes that are free for us.
+    fn free_bytes(&self, directory: &Path) -> io::Result<u64>;
+}
+
+/// What is going to be done with a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    Read,
+    Write,
+}
+
+/// One file.
+pub(super) trait File: Send + Sync + Debug {
+    /// May write less than all.
+    fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<usize>;
+
+    /// May read less than what would fit; nothing at the end.
+    fn read_at(&self, bytes: &mut [u8], at: u64) -> io::Result<usize>;
+
+    /// Makes what was written durable.
+    fn sync_data(&self) -> io::Result<()>;
+
+    fn set_size(&self, size: u64) -> io::Result<()>;
+
+    fn size(&self) -> io::Result<u64>;
+
+    /// A part will be read soon.
+    fn will_read(&self, at: u64, size: u64);
+}
+
+impl dyn File + '_ {
+    /// Writes all of it.
+    pub(super) fn write_all_at(&self, mut bytes: &[u8], mut at: u64) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match self.write_at(bytes, at) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => {
+                    bytes = &bytes[count..];
+                    at += count as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads until `bytes` are full or the file ends; says how many there are.
+    pub(super) fn read_full_at(&self, bytes: &mut [u8], at: u64) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < bytes.len() {
+            match self.read_at(&mut bytes[filled..], at + filled as u64) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
+    }
+}
+
+/// The system's own.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Real;
+
+impl FileSystem for Real {
+    fn make_directory(&self, path: &Path) -> io::Result<()> {
+        if path.is_dir() {
+            return Ok(());
+        }
+        let parent = match path.parent() {
+            Some(parent) if parent == Path::new("") => Path::new("."),
+            Some(parent) => {
+                self.make_directory(parent)?;
+                parent
+            }
+            None => return Ok(()),
+        };
+        fs::create_dir(path)?;
+        self.sync_directory(parent)
+    }
+
+    fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
+        fs::read_dir(directory)?
+            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+            .collect()
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)?;
+        rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        Ok(Arc::new(file))
+    }
+
+    fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn File>> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(access == Access::Write)
+            .open(path)?;
+        Ok(Arc::new(file))
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(path)?;
+        Ok(Arc::new(file))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn sync_directory(&self, path: &Path) -> io::Result<()> {
+        fs::File::open(path)?.sync_all()
+    }
+
+    fn free_bytes(&self, directory: &Path) -> io::Result<u64> {
+        let stat = rustix::fs::statvfs(directory)?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+}
+
+impl File for fs::File {
+    fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<usize> {
+        FileExt::write_at(self, bytes, at)
+    }
+
+    fn read_at(&self, bytes: &mut [u8], at: u64) -> io::Result<usize> {
+        FileExt::read_at(self, bytes, at)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        fs::File::sync_data(self)
+    }
+
+    fn set_size(&self, size: u64) -> io::Result<()> {
+        self.set_len(size)
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+
+    fn will_read(&self, at: u64, size: u64) {
+        let size = std::num::NonZeroU64::new(size);
+        // A hint: whoever reads gets it anyway, only later.
+        _ = rustix::fs::fadvise(self, at, size, Advice::WillNeed);
+    }
+}

@@ -1,0 +1,165 @@
+//! A store that ends with the process.
+//!
+//! It is the journal, on files that are in memory: what holds for the one holds for the other.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use super::Store;
+use super::error::StoreError;
+use super::files::{Access, File, FileSystem};
+use super::journal::Journal;
+use super::reader::Reader;
+use super::record::{Appended, Record};
+use super::settings::{StoreSettings, Sync};
+
+/// Bytes of one file: what is let go comes back by whole files.
+const SEGMENT_BYTES_MAX: u64 = 4 << 20;
+
+/// A store in memory; [`StoreSettings::directory`] is only a name.
+#[derive(Debug)]
+pub struct MemoryStore(Journal);
+
+impl MemoryStore {
+    /// An empty one.
+    ///
+    /// # Panics
+    ///
+    /// Never: files in memory can be made.
+    #[must_use]
+    pub fn new(settings: StoreSettings) -> Self {
+        let settings = StoreSettings {
+            segment_bytes_max: settings.segment_bytes_max.min(SEGMENT_BYTES_MAX),
+            sync: Sync::Os,
+            ..settings
+        };
+        let files = Arc::new(MemoryFiles::default());
+        Self(Journal::open_on(files, settings).expect("nothing can be wrong with it"))
+    }
+}
+
+impl Store for MemoryStore {
+    fn append(&mut self, now_ms: u64, record: &Record<'_>) -> Result<Appended, StoreError> {
+        self.0.append(now_ms, record)
+    }
+
+    fn commit(&mut self) -> Result<(), StoreError> {
+        self.0.commit()
+    }
+
+    fn maintain(&mut self, now_ms: u64) -> Result<(), StoreError> {
+        self.0.maintain(now_ms)
+    }
+
+    fn reader(&self) -> Arc<dyn Reader> {
+        self.0.reader()
+    }
+}
+
+/// Files by their paths.
+#[derive(Debug, Default)]
+struct MemoryFiles(Mutex<BTreeMap<PathBuf, Arc<MemoryFile>>>);
+
+#[derive(Debug, Default)]
+struct MemoryFile(RwLock<Vec<u8>>);
+
+impl MemoryFiles {
+    fn files(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Arc<MemoryFile>>> {
+        // Nothing under the lock can leave the map half changed.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl FileSystem for MemoryFiles {
+    fn make_directory(&self, _path: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
+        let files = self.files();
+        let names = files
+            .keys()
+            .filter_map(|path| path.strip_prefix(directory).ok());
+        Ok(names
+            .map(|name| name.to_string_lossy().into_owned())
+            .collect())
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        self.create(path)
+    }
+
+    fn open(&self, path: &Path, _access: Access) -> io::Result<Arc<dyn File>> {
+        match self.files().get(path) {
+            Some(file) => Ok(Arc::clone(file) as Arc<dyn File>),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        let file = Arc::<MemoryFile>::default();
+        self.files().insert(path.into(), Arc::clone(&file));
+        Ok(file)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut files = self.files();
+        let file = files.remove(from).ok_or(io::ErrorKind::NotFound)?;
+        files.insert(to.into(), file);
+        Ok(())
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let removed = self.files().remove(path);
+        removed
+            .map(drop)
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn sync_directory(&self, _path: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn free_bytes(&self, _directory: &Path) -> io::Result<u64> {
+        Ok(u64::MAX)
+    }
+}
+
+impl File for MemoryFile {
+    fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<usize> {
+        let mut file = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let (start, end) = (at as usize, at as usize + bytes.len());
+        if file.len() < end {
+            file.resize(end, 0);
+        }
+        file[start..end].copy_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn read_at(&self, bytes: &mut [u8], at: u64) -> io::Result<usize> {
+        let file = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let there = file.get(at as usize..).unwrap_or_default();
+        let size = there.len().min(bytes.len());
+        bytes[..size].copy_from_slice(&there[..size]);
+        Ok(size)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn set_size(&self, size: u64) -> io::Result<()> {
+        let mut file = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        file.resize(size as usize, 0);
+        Ok(())
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        let file = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        Ok(file.len() as u64)
+    }
+
+    fn will_read(&self, _at: u64, _size: u64) {}
+}

@@ -1,0 +1,153 @@
+//! What other threads may ask.
+
+use super::error::StoreError;
+use super::record::Position;
+
+/// Reads what is committed, from any thread. May wait for the disk: never to be called under a
+/// lock.
+pub trait Reader: Send + Sync {
+    /// What is known of a channel; `None` when the store doesn't know it.
+    fn channel(&self, name: &str) -> Option<ChannelState>;
+
+    /// A part of a channel's log; empty when the store doesn't know the channel.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Damaged`], [`StoreError::Io`].
+    fn page(&self, channel: &str, range: Range) -> Result<Page, StoreError>;
+
+    /// Everything that is known of channels, readers and members, for a start: calls back once
+    /// for each. Order: channels, then acknowledgements, then members.
+    fn each(&self, known: &mut dyn FnMut(Known<'_>));
+
+    /// Up to where a reader has acknowledged a channel.
+    fn acked(&self, channel: &str, reader: &str) -> Option<u64>;
+
+    /// Up to where a producer's numbers are settled; 0 when nothing is known of it.
+    fn mark(&self, producer: &str) -> u64;
+
+    /// The bound of the serial numbers that may have been handed out; 0 in a new store.
+    fn serials_below(&self) -> u64;
+
+    /// Random, made with the store: keys of hashes that have to mean the same after a restart.
+    fn key(&self) -> [u64; 2];
+
+    /// How many channels were ever forgotten: with the key, what makes the epoch of a new channel
+    /// differ from that of one that had its name before.
+    fn forgotten(&self) -> u64;
+
+    /// The numbers of this moment.
+    fn totals(&self) -> Totals;
+}
+
+/// One thing that [`Reader::each`] tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Known<'a> {
+    /// A channel.
+    Channel(&'a str, ChannelState),
+    /// A reader has a channel up to an offset.
+    Ack {
+        /// The channel.
+        channel: &'a str,
+        /// The reader.
+        reader: &'a str,
+        /// Up to where.
+        offset: u64,
+    },
+    /// A lasting membership.
+    Member {
+        /// The room.
+        room: &'a str,
+        /// The user.
+        user: &'a str,
+    },
+}
+
+/// What is known of a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChannelState {
+    /// Which life of its log.
+    pub epoch: u32,
+    /// The newest offset; 0 before the first message.
+    pub newest: u64,
+    /// The newest offset that isn't kept any more; `newest` when nothing is kept.
+    pub floor: u64,
+}
+
+/// Which messages of a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Range {
+    /// Greater than this; `None` begins with the oldest.
+    pub after: Option<u64>,
+    /// Smaller than this; `None` ends with the newest. Alone, the newest come first.
+    pub before: Option<u64>,
+    /// So many at the most.
+    pub limit: usize,
+    /// Bytes after which the page ends, though it has one message at least.
+    pub bytes_max: usize,
+}
+
+/// A part of a channel's log.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Page {
+    /// What was known of the channel when the page was read; `None`: nothing.
+    pub state: Option<ChannelState>,
+    /// In the order of [`Range`].
+    pub messages: Vec<Stored>,
+    /// The range has more.
+    pub more: bool,
+}
+
+/// A message as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// Where it stands in the channel that was asked for.
+    pub position: Position,
+    /// Its id.
+    pub id: Box<str>,
+    /// Who said it, if anybody.
+    pub from: Option<Box<str>>,
+    /// To whom, if it is private.
+    pub to: Option<Box<str>>,
+    /// When, in Unix milliseconds.
+    pub ts: u64,
+    /// JSON text.
+    pub data: Box<str>,
+}
+
+/// The numbers of a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// Channels that are known.
+    pub channels: u64,
+    /// Messages that are kept; one in two channels counts twice.
+    pub messages: u64,
+    /// Files.
+    pub segments: u64,
+    /// Bytes of the files.
+    pub bytes: u64,
+    /// Bytes of the index in memory, nearly.
+    pub index_bytes: u64,
+    /// Batches that were committed.
+    pub commits: u64,
+    /// Records in them.
+    pub records: u64,
+    /// Microseconds of the last sync.
+    pub sync_us_last: u64,
+    /// Microseconds of all syncs.
+    pub sync_us_sum: u64,
+    /// Syncs.
+    pub syncs: u64,
+    /// Commits that failed.
+    pub failures: u64,
+    /// Bytes of torn tails that were cut off at starts and recoveries of this process.
+    pub torn_bytes: u64,
+    /// Messages that retention let go.
+    pub trimmed: u64,
+    /// Live records that were moved on out of nearly dead files.
+    pub moved: u64,
+    /// Repeats that were known.
+    pub repeats: u64,
+    /// Messages whose repeats aren't known any more before their time, since there were too many.
+    pub repeats_forgotten: u64,
+}

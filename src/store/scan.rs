@@ -1,0 +1,197 @@
+//! Reading a file from its beginning to its end, a batch at a time.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::bytes::Flaw;
+use super::error::StoreError;
+use super::files::File;
+use super::frame::{
+    BATCH_SIZE, BatchHead, FORMAT, Frame, HEAD_SIZE, Head, HeadFlaw, frame_size, kind, verify_batch,
+};
+
+/// Bytes that are read at once, unless a batch is larger.
+const READ_SIZE: usize = 1 << 20;
+
+/// A file that is being read.
+pub(super) struct Scan {
+    file: Arc<dyn File>,
+    path: PathBuf,
+    pub(super) head: Head,
+    seed: u32,
+    /// Where the file ends.
+    pub(super) end: u64,
+    /// Where the next batch begins.
+    at: u64,
+    buffer: Vec<u8>,
+    buffer_at: u64,
+}
+
+/// What comes next.
+#[derive(Debug)]
+pub(super) enum Step<'a> {
+    /// A batch, all of it verified.
+    Batch {
+        at: u64,
+        head: BatchHead,
+        /// The frames after its first one.
+        body: &'a [u8],
+    },
+    /// There is nothing more.
+    End,
+    /// The batch that begins at `batch` is not what was written: here, for this reason.
+    Bad { batch: u64, at: u64, flaw: Flaw },
+}
+
+impl Scan {
+    /// Reads the head.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Damaged`], [`StoreError::Format`], [`StoreError::Io`].
+    pub(super) fn begin(file: Arc<dyn File>, path: &Path, number: u32) -> Result<Self, StoreError> {
+        let io = |source| StoreError::io("read", path, source);
+        let end = file.size().map_err(io)?;
+        let mut head = [0; HEAD_SIZE];
+        let size = file.read_full_at(&mut head, 0).map_err(io)?;
+        let head = Head::read(&head[..size]).map_err(|flaw| match flaw {
+            HeadFlaw::Format(found) => StoreError::Format {
+                file: path.into(),
+                found,
+                readable: FORMAT,
+            },
+            HeadFlaw::Damaged(flaw) => StoreError::damaged(path, 0, flaw),
+        })?;
+        if head.number != number {
+            return Err(StoreError::damaged(path, 0, "its name is another file's"));
+        }
+        Ok(Self {
+            seed: head.seed(),
+            file,
+            path: path.into(),
+            head,
+            end,
+            at: HEAD_SIZE as u64,
+            buffer: Vec::new(),
+            buffer_at: 0,
+        })
+    }
+
+    /// Takes the file to end here, if it is longer.
+    pub(super) fn end_at(&mut self, end: u64) {
+        self.end = self.end.min(end);
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads the next batch.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Io`].
+    pub(super) fn step(&mut self) -> Result<Step<'_>, StoreError> {
+        let (at, seed) = (self.at, self.seed);
+        if at >= self.end {
+            return Ok(Step::End);
+        }
+        let bad = |at_flaw, flaw| {
+            Ok(Step::Bad {
+                batch: at,
+                at: at_flaw,
+                flaw,
+            })
+        };
+        let head = match batch_head(self.bytes(at, BATCH_SIZE)?, seed, at) {
+            Ok(head) => head,
+            Err(flaw) => return bad(at, flaw),
+        };
+        let size = BATCH_SIZE + head.size as usize;
+        let bytes = self.bytes(at, size)?;
+        if bytes.len() < size {
+            return bad(at, "a batch is longer than what is there");
+        }
+        if let Err((at_flaw, flaw)) = verify_batch(&head, &bytes[BATCH_SIZE..], seed, at) {
+            return bad(at_flaw, flaw);
+        }
+        self.at = at + size as u64;
+        let start = (at - self.buffer_at) as usize;
+        Ok(Step::Batch {
+            at,
+            head,
+            body: &self.buffer[start + BATCH_SIZE..start + size],
+        })
+    }
+
+    /// Goes on behind a flaw, at the next batch that is right; `None`: there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Io`].
+    pub(super) fn skip_to_batch(&mut self, after: u64) -> Result<Option<BatchHead>, StoreError> {
+        let mut at = after + 1;
+        while at + BATCH_SIZE as u64 <= self.end {
+            let bytes = self.bytes(at, READ_SIZE)?;
+            let found = (0..=bytes.len().saturating_sub(BATCH_SIZE)).find_map(|start| {
+                // A batch's first frame has one length: no checksum is made of anything else.
+                let here = &bytes[start..];
+                if frame_size(here) != Some(BATCH_SIZE) {
+                    return None;
+                }
+                let here = here.get(..BATCH_SIZE)?;
+                Some((start, here.to_vec()))
+            });
+            let Some((start, found)) = found else {
+                at += (bytes.len() - BATCH_SIZE + 1) as u64;
+                continue;
+            };
+            at += start as u64;
+            if let Ok(head) = batch_head(&found, self.seed, at) {
+                self.at = at;
+                return Ok(Some(head));
+            }
+            at += 1;
+        }
+        Ok(None)
+    }
+
+    /// Up to where later batches vouch that the file was durable, seen from a flaw at `after`.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Io`].
+    pub(super) fn vouched(&mut self, mut after: u64) -> Result<u64, StoreError> {
+        let mut vouched = self.head.checkpoint_end;
+        while let Some(head) = self.skip_to_batch(after)? {
+            vouched = vouched.max(head.durable);
+            after = self.at;
+        }
+        Ok(vouched)
+    }
+
+    /// So many bytes from there, or as many as there are.
+    fn bytes(&mut self, at: u64, size: usize) -> Result<&[u8], StoreError> {
+        let size = size.min(usize::try_from(self.end - at).unwrap_or(usize::MAX));
+        let buffered = self.buffer_at + self.buffer.len() as u64;
+        if at < self.buffer_at || at + size as u64 > buffered {
+            let wanted = size.max(READ_SIZE.min((self.end - at) as usize));
+            self.buffer.resize(wanted, 0);
+            let filled = (self.file.read_full_at(&mut self.buffer, at))
+                .map_err(|source| StoreError::io("read", &self.path, source))?;
+            self.buffer.truncate(filled);
+            self.buffer_at = at;
+        }
+        let start = (at - self.buffer_at) as usize;
+        let there = &self.buffer[start..];
+        Ok(&there[..size.min(there.len())])
+    }
+}
+
+fn batch_head(bytes: &[u8], seed: u32, at: u64) -> Result<BatchHead, Flaw> {
+    let frame = Frame::read(bytes, seed, at)?;
+    if frame.kind != kind::BATCH {
+        return Err("a record stands where a batch should begin");
+    }
+    BatchHead::read(frame.payload)
+}

@@ -1,0 +1,352 @@
+//! What the batch will have changed, on top of the committed state.
+//!
+//! Knows nothing of files. Decides what becomes of a record, and says which [`Entry`] is to be
+//! written for it; a failed commit drops it as a whole.
+
+use std::collections::HashMap;
+
+use super::dedup::Dedup;
+use super::entry::{Entry, Place, Placed};
+use super::error::StoreError;
+use super::record::{Appended, Channel, Message, Position, Record};
+use super::settings::StoreSettings;
+use super::state::State;
+
+#[derive(Debug, Default)]
+pub(super) struct Staged {
+    /// `None`: forgotten.
+    channels: HashMap<Box<str>, Option<Life>>,
+    channels_new: usize,
+    acks: HashMap<Box<str>, HashMap<Box<str>, u64>>,
+    members: HashMap<Box<str>, HashMap<Box<str>, bool>>,
+    members_new: usize,
+    marks: HashMap<Box<str>, u64>,
+    marks_new: usize,
+    serials_below: Option<u64>,
+    sames: HashMap<u128, Position>,
+    pub(super) repeats: u64,
+}
+
+/// A channel, as it will be.
+#[derive(Debug, Clone, Copy)]
+struct Life {
+    epoch: u32,
+    newest: u64,
+    kept: u64,
+    /// Its acknowledgements from before this batch don't count.
+    is_begun_anew: bool,
+}
+
+/// What there is before the batch.
+#[derive(Clone, Copy)]
+pub(super) struct Base<'a> {
+    pub(super) state: &'a State,
+    pub(super) dedup: &'a Dedup,
+    pub(super) settings: &'a StoreSettings,
+}
+
+/// What is to be written for a record; [`Appended::Noted`] without an entry changes nothing.
+pub(super) type Judged<'a> = (Appended, Option<Entry<'a>>);
+
+impl Staged {
+    pub(super) fn clear(&mut self) {
+        // With all its memory: a batch with a million names in it is rare.
+        *self = Self::default();
+    }
+
+    /// Decides what becomes of a record, and notes it.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::TooMany`]: nothing was noted.
+    pub(super) fn judge<'a>(
+        &mut self,
+        base: Base<'_>,
+        record: &Record<'a>,
+    ) -> Result<Judged<'a>, StoreError> {
+        let entry = match *record {
+            Record::Message(ref message) => return self.message(base, message),
+            Record::Purge { channel, epoch } => self.purge(base, channel, epoch)?,
+            Record::Trim { channel, through } => self.trim(base, channel, through),
+            Record::Forget { channel } => self.forget(base, channel),
+            Record::Ack {
+                channel,
+                reader,
+                offset,
+            } => self.ack(base, channel, reader, offset)?,
+            Record::Member {
+                room,
+                user,
+                lasting,
+            } => self.member(base, room, user, lasting)?,
+            Record::Mark { producer, number } => self.settle(base, producer, number)?,
+            Record::Serials { below } => {
+                let known = self.serials_below.unwrap_or(base.state.serials_below());
+                (below > known).then(|| {
+                    self.serials_below = Some(below);
+                    Entry::Serials { below }
+                })
+            }
+        };
+        Ok((Appended::Noted, entry))
+    }
+
+    fn message<'a>(
+        &mut self,
+        base: Base<'_>,
+        message: &Message<'a>,
+    ) -> Result<Judged<'a>, StoreError> {
+        if let Some((producer, number)) = message.mark {
+            let mark = self.mark(base, producer);
+            if mark.is_some_and(|mark| number <= mark) {
+                return Ok((Appended::Settled, None));
+            }
+            if mark.is_none() {
+                self.room_for_producer(base)?;
+            }
+        }
+        let same = message.sameness.and_then(|sameness| {
+            let staged = self.sames.get(&sameness).copied();
+            staged.or_else(|| base.dedup.find(sameness))
+        });
+        if let Some(position) = same {
+            let entry = match message.mark {
+                Some((producer, number)) => self.settle(base, producer, number)?,
+                None => None,
+            };
+            self.repeats += 1;
+            return Ok((Appended::Repeat(position), entry));
+        }
+        let second = (message.second).filter(|second| second.name != message.channel.name);
+        let new = [Some(message.channel), second].into_iter().flatten();
+        let new = new
+            .filter(|channel| self.life(base, channel.name).is_none())
+            .count();
+        self.room_for_channels(base, new)?;
+        let first = self.place(base, message.channel);
+        let second = second.map(|second| self.place(base, second));
+        if let Some((producer, number)) = message.mark {
+            self.settle(base, producer, number)?;
+        }
+        if let Some(sameness) = message.sameness {
+            self.sames.insert(sameness, position(first));
+        }
+        let placed = Placed {
+            first,
+            second,
+            is_moved: false,
+            id: message.id,
+            from: message.from,
+            to: message.to,
+            ts: message.ts,
+            data: message.data,
+            sameness: message.sameness,
+            mark: message.mark,
+        };
+        let appended = Appended::Message(position(first), second.map(position));
+        Ok((appended, Some(Entry::Message(placed))))
+    }
+
+    /// Gives a message the next place in a channel.
+    fn place<'a>(&mut self, base: Base<'_>, channel: Channel<'a>) -> Place<'a> {
+        let life = self.ensure(base, channel.name, channel.epoch);
+        life.newest += 1;
+        life.kept += 1;
+        Place {
+            channel: channel.name,
+            epoch: life.epoch,
+            offset: life.newest,
+        }
+    }
+
+    fn purge<'a>(
+        &mut self,
+        base: Base<'_>,
+        channel: &'a str,
+        epoch: u32,
+    ) -> Result<Option<Entry<'a>>, StoreError> {
+        if self.life(base, channel).is_none() {
+            self.room_for_channels(base, 1)?;
+        }
+        *self.ensure(base, channel, epoch) = Life {
+            epoch,
+            newest: 0,
+            kept: 0,
+            is_begun_anew: true,
+        };
+        self.acks.remove(channel);
+        Ok(Some(Entry::Purge { channel, epoch }))
+    }
+
+    fn trim<'a>(&mut self, base: Base<'_>, channel: &'a str, through: u64) -> Option<Entry<'a>> {
+        let life = self.life(base, channel)?;
+        let floor = life.newest - life.kept;
+        let through = through.min(life.newest);
+        if through <= floor {
+            return None;
+        }
+        self.ensure(base, channel, life.epoch).kept = life.newest - through;
+        Some(Entry::Trim { channel, through })
+    }
+
+    fn forget<'a>(&mut self, base: Base<'_>, channel: &'a str) -> Option<Entry<'a>> {
+        let life = self.life(base, channel)?;
+        if life.kept > 0 {
+            return None;
+        }
+        if base.state.channel(channel).is_none() {
+            self.channels_new -= 1;
+        }
+        self.channels.insert(channel.into(), None);
+        self.acks.remove(channel);
+        Some(Entry::Forget { channel })
+    }
+
+    fn ack<'a>(
+        &mut self,
+        base: Base<'_>,
+        channel: &'a str,
+        reader: &'a str,
+        offset: u64,
+    ) -> Result<Option<Entry<'a>>, StoreError> {
+        let Some(life) = self.life(base, channel) else {
+            return Ok(None);
+        };
+        let committed = (base.state.channel(channel)).filter(|_| !life.is_begun_anew);
+        let committed = committed.map(|channel| &channel.acks);
+        let staged = self.acks.get(channel);
+        let acked = (staged.and_then(|acks| acks.get(reader)))
+            .or_else(|| committed.and_then(|acks| acks.get(reader)));
+        match acked {
+            Some(acked) if offset <= *acked => return Ok(None),
+            Some(_) => {}
+            None => {
+                // Those of this batch may be committed already: then the bound is a bit lower.
+                let count = staged.map_or(0, HashMap::len) + committed.map_or(0, |acks| acks.len());
+                let max = base.settings.acks_per_channel_max;
+                room(count, max, "readers of one channel")?;
+            }
+        }
+        if let Some(acks) = self.acks.get_mut(channel) {
+            acks.insert(reader.into(), offset);
+        } else {
+            let acks = HashMap::from([(reader.into(), offset)]);
+            self.acks.insert(channel.into(), acks);
+        }
+        Ok(Some(Entry::Ack {
+            channel,
+            reader,
+            offset,
+        }))
+    }
+
+    fn member<'a>(
+        &mut self,
+        base: Base<'_>,
+        room_name: &'a str,
+        user: &'a str,
+        lasting: bool,
+    ) -> Result<Option<Entry<'a>>, StoreError> {
+        let staged = self.members.get(room_name);
+        let is_member = (staged.and_then(|users| users.get(user)).copied())
+            .unwrap_or_else(|| base.state.is_member(room_name, user));
+        if is_member == lasting {
+            return Ok(None);
+        }
+        if lasting {
+            let count = base.state.members_count() + self.members_new;
+            room(count, base.settings.members_max, "lasting members")?;
+            self.members_new += 1;
+        }
+        let users = self.members.entry(room_name.into()).or_default();
+        users.insert(user.into(), lasting);
+        Ok(Some(Entry::Member {
+            room: room_name,
+            user,
+            lasting,
+        }))
+    }
+
+    fn settle<'a>(
+        &mut self,
+        base: Base<'_>,
+        producer: &'a str,
+        number: u64,
+    ) -> Result<Option<Entry<'a>>, StoreError> {
+        match self.mark(base, producer) {
+            Some(mark) if number <= mark => return Ok(None),
+            Some(_) => {}
+            None => {
+                self.room_for_producer(base)?;
+                self.marks_new += 1;
+            }
+        }
+        match self.marks.get_mut(producer) {
+            Some(mark) => *mark = number,
+            None => _ = self.marks.insert(producer.into(), number),
+        }
+        Ok(Some(Entry::Mark { producer, number }))
+    }
+
+    fn mark(&self, base: Base<'_>, producer: &str) -> Option<u64> {
+        (self.marks.get(producer).copied()).or_else(|| base.state.mark(producer))
+    }
+
+    fn life(&self, base: Base<'_>, channel: &str) -> Option<Life> {
+        if let Some(life) = self.channels.get(channel) {
+            return *life;
+        }
+        let kept = &base.state.channel(channel)?.kept;
+        Some(Life {
+            epoch: kept.epoch,
+            newest: kept.newest(),
+            kept: kept.count(),
+            is_begun_anew: false,
+        })
+    }
+
+    fn ensure(&mut self, base: Base<'_>, name: &str, epoch: u32) -> &mut Life {
+        if !matches!(self.channels.get(name), Some(Some(_))) {
+            let life = self.life(base, name);
+            if life.is_none() && base.state.channel(name).is_none() {
+                self.channels_new += 1;
+            }
+            let life = life.unwrap_or(Life {
+                epoch,
+                newest: 0,
+                kept: 0,
+                is_begun_anew: true,
+            });
+            self.channels.insert(name.into(), Some(life));
+        }
+        let life = self.channels.get_mut(name).and_then(Option::as_mut);
+        life.expect("it was put there just now")
+    }
+
+    fn room_for_channels(&self, base: Base<'_>, new: usize) -> Result<(), StoreError> {
+        if new == 0 {
+            return Ok(());
+        }
+        let count = base.state.channels_count() + self.channels_new + new - 1;
+        room(count, base.settings.channels_max, "channels")
+    }
+
+    fn room_for_producer(&self, base: Base<'_>) -> Result<(), StoreError> {
+        let count = base.state.marks_count() + self.marks_new;
+        room(count, base.settings.producers_max, "producers")
+    }
+}
+
+fn position(place: Place<'_>) -> Position {
+    Position {
+        epoch: place.epoch,
+        offset: place.offset,
+    }
+}
+
+fn room(count: usize, max: usize, what: &'static str) -> Result<(), StoreError> {
+    match count < max {
+        true => Ok(()),
+        false => Err(StoreError::TooMany { what, max }),
+    }
+}

@@ -1,0 +1,338 @@
+//! The side for other threads.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use super::channel::Slot;
+use super::entry::{Entry, Place};
+use super::error::StoreError;
+use super::files::{Access, File, FileSystem};
+use super::frame::{Frame, Head};
+use super::names;
+use super::reader::{ChannelState, Known, Page, Range, Reader, Stored, Totals};
+use super::record::Position;
+use super::state::State;
+
+/// Files that are held open for readers, at the most.
+const OPEN_FILES_MAX: usize = 128;
+/// Records that are nearer to each other than this are read at once.
+const GAP_MAX: u64 = 4 << 10;
+/// Bytes that are read at once, at the most; one record may be larger.
+const READ_MAX: u64 = 256 << 10;
+/// How often a page is begun anew because a file went away, before that counts as damage.
+const TRIES: usize = 8;
+
+/// What is committed, for those who read.
+#[derive(Debug)]
+pub(super) struct View {
+    files: Arc<dyn FileSystem>,
+    directory: PathBuf,
+    pub(super) key: [u64; 2],
+    state: RwLock<State>,
+    open: Mutex<HashMap<u32, Arc<dyn File>>>,
+    pub(super) counters: Counters,
+}
+
+/// What the writing thread counts.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) segments: AtomicU64,
+    pub(super) bytes: AtomicU64,
+    pub(super) commits: AtomicU64,
+    pub(super) records: AtomicU64,
+    pub(super) sync_us_last: AtomicU64,
+    pub(super) sync_us_sum: AtomicU64,
+    pub(super) syncs: AtomicU64,
+    pub(super) failures: AtomicU64,
+    pub(super) torn_bytes: AtomicU64,
+    pub(super) moved: AtomicU64,
+    pub(super) repeats: AtomicU64,
+    pub(super) repeats_forgotten: AtomicU64,
+}
+
+impl Counters {
+    pub(super) fn add(counter: &AtomicU64, count: u64) {
+        counter.fetch_add(count, Ordering::Relaxed);
+    }
+}
+
+impl View {
+    pub(super) fn new(
+        files: Arc<dyn FileSystem>,
+        directory: PathBuf,
+        key: [u64; 2],
+        state: State,
+    ) -> Self {
+        Self {
+            files,
+            directory,
+            key,
+            state: RwLock::new(state),
+            open: Mutex::default(),
+            counters: Counters::default(),
+        }
+    }
+
+    pub(super) fn state(&self) -> RwLockReadGuard<'_, State> {
+        // A panic in the middle of a change is a bug of ours, and no reason to say nothing more.
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn state_mut(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A file is gone, or replaced.
+    pub(super) fn close(&self, segment: u32) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.remove(&segment);
+    }
+
+    fn file(&self, segment: u32) -> io::Result<Arc<dyn File>> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(file) = open.get(&segment) {
+            return Ok(Arc::clone(file));
+        }
+        let path = self.directory.join(names::segment(segment));
+        let file = self.files.open(&path, Access::Read)?;
+        if open.len() >= OPEN_FILES_MAX {
+            let any = *open.keys().next().expect("there are many");
+            open.remove(&any);
+        }
+        open.insert(segment, Arc::clone(&file));
+        Ok(file)
+    }
+
+    /// Reads a page; `None` when one of its files went away meanwhile.
+    fn try_page(&self, channel: &str, range: Range) -> Result<Option<Page>, StoreError> {
+        let (state, wanted, more) = {
+            let state = self.state();
+            let Some(known) = state.channel(channel) else {
+                return Ok(Some(Page::default()));
+            };
+            let (wanted, more) = known.kept.range(range);
+            (known.kept.state(), wanted, more)
+        };
+        let mut messages = Vec::with_capacity(wanted.len());
+        messages.resize_with(wanted.len(), || None);
+        let runs = runs(&wanted);
+        for run in runs.iter().filter(|_| runs.len() > 1) {
+            if let Ok(file) = self.file(run.segment) {
+                file.will_read(run.start, run.end - run.start);
+            }
+        }
+        let mut bytes = Vec::new();
+        for run in &runs {
+            let file = match self.file(run.segment) {
+                Ok(file) => file,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                Err(error) => return Err(self.error("open", run.segment, error)),
+            };
+            bytes.resize((run.end - run.start) as usize, 0);
+            let filled = (file.read_full_at(&mut bytes, run.start))
+                .map_err(|error| self.error("read", run.segment, error))?;
+            for &index in &run.members {
+                let (offset, slot) = wanted[index];
+                let place = Place {
+                    channel,
+                    epoch: state.epoch,
+                    offset,
+                };
+                let start = (u64::from(slot.at) - run.start) as usize;
+                let frame = bytes[..filled].get(start..).unwrap_or_default();
+                messages[index] = Some(self.message(place, slot, frame)?);
+            }
+        }
+        Ok(Some(Page {
+            state: Some(state),
+            messages: messages.into_iter().flatten().collect(),
+            more,
+        }))
+    }
+
+    fn message(&self, place: Place<'_>, slot: Slot, bytes: &[u8]) -> Result<Stored, StoreError> {
+        let head = Head {
+            number: slot.segment,
+            key: self.key,
+            checkpoint_end: 0,
+        };
+        let entry = Frame::read(bytes, head.seed(), slot.at.into()).and_then(Entry::read);
+        let message = match entry {
+            Ok(Entry::Message(message)) if message.places().any(|there| there == place) => message,
+            Ok(_) => return Err(self.damaged(slot, "another record stands there")),
+            Err(flaw) => return Err(self.damaged(slot, flaw)),
+        };
+        Ok(Stored {
+            position: Position {
+                epoch: place.epoch,
+                offset: place.offset,
+            },
+            id: message.id.into(),
+            from: message.from.map(Into::into),
+            to: message.to.map(Into::into),
+            ts: message.ts,
+            data: message.data.into(),
+        })
+    }
+
+    fn damaged(&self, slot: Slot, flaw: &str) -> StoreError {
+        let file = self.directory.join(names::segment(slot.segment));
+        StoreError::damaged(file, slot.at.into(), flaw)
+    }
+
+    fn error(&self, what: &'static str, segment: u32, source: io::Error) -> StoreError {
+        StoreError::Io {
+            what,
+            path: self.directory.join(names::segment(segment)),
+            source,
+        }
+    }
+}
+
+/// Records that are read at once.
+struct Run {
+    segment: u32,
+    start: u64,
+    end: u64,
+    /// Which ones.
+    members: Vec<usize>,
+}
+
+fn runs(wanted: &[(u64, Slot)]) -> Vec<Run> {
+    let mut order: Vec<usize> = (0..wanted.len()).collect();
+    order.sort_unstable_by_key(|&index| (wanted[index].1.segment, wanted[index].1.at));
+    let mut runs: Vec<Run> = Vec::new();
+    for index in order {
+        let slot = wanted[index].1;
+        let start = u64::from(slot.at);
+        let end = start + u64::from(slot.size);
+        match runs.last_mut() {
+            Some(run)
+                if run.segment == slot.segment
+                    && start <= run.end + GAP_MAX
+                    && end - run.start <= READ_MAX =>
+            {
+                run.end = end;
+                run.members.push(index);
+            }
+            _ => runs.push(Run {
+                segment: slot.segment,
+                start,
+                end,
+                members: vec![index],
+            }),
+        }
+    }
+    runs
+}
+
+impl Reader for View {
+    fn channel(&self, name: &str) -> Option<ChannelState> {
+        Some(self.state().channel(name)?.kept.state())
+    }
+
+    fn page(&self, channel: &str, range: Range) -> Result<Page, StoreError> {
+        for _ in 0..TRIES {
+            if let Some(page) = self.try_page(channel, range)? {
+                return Ok(page);
+            }
+        }
+        Err(StoreError::Io {
+            what: "find a file in",
+            path: self.directory.clone(),
+            source: io::ErrorKind::NotFound.into(),
+        })
+    }
+
+    fn each(&self, known: &mut dyn FnMut(Known<'_>)) {
+        // Copied, so that whoever is called may ask for more.
+        let (channels, members) = {
+            let state = self.state();
+            let channels = state.channels();
+            let channels: Vec<_> = channels
+                .map(|channel| (Arc::clone(&channel.name), channel.kept.state()))
+                .collect();
+            let members = state.members();
+            let members: Vec<(Box<str>, Box<str>)> = members
+                .map(|(room, user)| (room.into(), user.into()))
+                .collect();
+            (channels, members)
+        };
+        for (name, state) in &channels {
+            known(Known::Channel(name, *state));
+        }
+        for (name, _) in &channels {
+            let acks: Vec<_> = match self.state().channel(name) {
+                Some(channel) => channel.acks.clone().into_iter().collect(),
+                None => continue,
+            };
+            for (reader, offset) in acks {
+                known(Known::Ack {
+                    channel: name,
+                    reader: &reader,
+                    offset,
+                });
+            }
+        }
+        for (room, user) in &members {
+            known(Known::Member { room, user });
+        }
+    }
+
+    fn acked(&self, channel: &str, reader: &str) -> Option<u64> {
+        self.state().channel(channel)?.acks.get(reader).copied()
+    }
+
+    fn mark(&self, producer: &str) -> u64 {
+        self.state().mark(producer).unwrap_or(0)
+    }
+
+    fn serials_below(&self) -> u64 {
+        self.state().serials_below()
+    }
+
+    fn key(&self) -> [u64; 2] {
+        self.key
+    }
+
+    fn forgotten(&self) -> u64 {
+        self.state().forgotten()
+    }
+
+    fn totals(&self) -> Totals {
+        let (channels, messages, index_bytes, trimmed) = {
+            let state = self.state();
+            let usage = &state.usage;
+            let channels = state.channels_count() as u64;
+            (
+                channels,
+                usage.messages,
+                usage.index_bytes as u64,
+                usage.trimmed,
+            )
+        };
+        let counters = &self.counters;
+        let now = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Totals {
+            channels,
+            messages,
+            segments: now(&counters.segments),
+            bytes: now(&counters.bytes),
+            index_bytes,
+            commits: now(&counters.commits),
+            records: now(&counters.records),
+            sync_us_last: now(&counters.sync_us_last),
+            sync_us_sum: now(&counters.sync_us_sum),
+            syncs: now(&counters.syncs),
+            failures: now(&counters.failures),
+            torn_bytes: now(&counters.torn_bytes),
+            trimmed,
+            moved: now(&counters.moved),
+            repeats: now(&counters.repeats),
+            repeats_forgotten: now(&counters.repeats_forgotten),
+        }
+    }
+}

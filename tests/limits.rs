@@ -1,0 +1,228 @@
+//! Clients that ask too often, over real sockets: what they are told, and what is taken all the
+//! same.
+#![cfg(feature = "cli")]
+
+mod program;
+
+use std::fmt::Write as _;
+use std::thread;
+use std::time::Duration;
+
+use program::{Answer, Client, Http, Next, Program};
+use serde_json::{Value, json};
+use tungstenite::Message;
+
+/// Hardly one more is let through while a test runs; those that count exactly send one frame.
+const SLOW: &str = "limits.commands_per_s_max=1";
+
+fn parsed(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+/// Somebody who has logged in by query, which is no command.
+fn come(server: &Program, uid: &str) -> Client {
+    let mut client = server.websocket(&format!("/ws?uid={uid}&room=tea"));
+    assert_eq!(parsed(&client.hear())["type"], "hello");
+    assert_eq!(parsed(&client.hear())["type"], "ok");
+    client
+}
+
+/// So many messages in one frame, numbered from 1.
+fn says(count: usize) -> String {
+    let say = |seq| json!({"type": "say", "seq": seq, "to": {"room": "tea"}, "data": seq});
+    Value::from_iter((1..=count).map(say)).to_string()
+}
+
+/// The next answer; what others say is passed over.
+fn answer(client: &mut Client) -> Value {
+    loop {
+        let frame = parsed(&client.hear());
+        if frame["type"] != "msg" && frame["type"] != "joined" {
+            return frame;
+        }
+    }
+}
+
+fn ask(http: &mut Http, method: &str, path: &str, key: &str, body: &str) -> Answer {
+    let size = body.len();
+    http.send(&format!(
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+         Authorization: Bearer {key}\r\nContent-Length: {size}\r\n\r\n{body}"
+    ))
+    .unwrap();
+    http.answer().unwrap()
+}
+
+/// One of the numbers of `limits` at `/v1/stats`.
+fn counted(server: &Program, name: &str) -> Value {
+    let answer = ask(&mut server.http(), "GET", "/v1/stats", KEYS[0].1, "");
+    parsed(&answer.body)["limits"][name].clone()
+}
+
+#[test]
+fn commands_over_the_limit_are_refused_each_and_not_done() {
+    let flags = ["--set", SLOW, "--set", "limits.commands_burst_max=6"];
+    let server = Program::serve(&flags);
+    let (mut ann, mut bob) = (come(&server, "ann"), come(&server, "bob"));
+    ann.say(says(8));
+    for seq in 1..=8 {
+        let answer = answer(&mut ann);
+        assert_eq!(answer["seq"], seq, "{answer}");
+        if seq <= 6 {
+            assert_eq!(answer["type"], "ok", "{answer}");
+        } else {
+            let what = (&answer["type"], &answer["code"], &answer["retry"]);
+            assert_eq!(what, (&json!("err"), &json!("rate_limited"), &json!(true)));
+        }
+    }
+    // Others have limits of their own, and hear only what was taken.
+    bob.say(r#"{"type":"history","seq":1,"channel":"tea"}"#);
+    let history = answer(&mut bob);
+    assert_eq!(
+        (
+            &history["offset"],
+            history["messages"].as_array().unwrap().len()
+        ),
+        (&json!(6), 6)
+    );
+    assert_eq!(counted(&server, "commands_refused"), 2);
+}
+
+#[test]
+fn who_waits_as_long_as_told_is_let_through_again() {
+    let server = Program::serve(&[
+        "--set",
+        "limits.commands_per_s_max=5",
+        "--set",
+        "limits.commands_burst_max=1",
+    ]);
+    let mut ann = come(&server, "ann");
+    ann.say(says(2));
+    assert_eq!(answer(&mut ann)["type"], "ok");
+    let refusal = answer(&mut ann);
+    let message = refusal["message"].as_str().unwrap();
+    let told = message.split(' ').rev().nth(1).unwrap();
+    let told_ms: u64 = told
+        .parse()
+        .unwrap_or_else(|error| panic!("{error}: {message}"));
+    assert!((1..=200).contains(&told_ms), "{message}");
+    thread::sleep(Duration::from_millis(told_ms));
+    ann.say(says(1));
+    assert_eq!(answer(&mut ann)["type"], "ok");
+}
+
+#[test]
+fn who_goes_on_far_over_the_limit_is_closed_with_4009() {
+    let flags = ["--set", SLOW, "--set", "limits.commands_burst_max=4"];
+    let server = Program::serve(&flags);
+    let mut ann = come(&server, "ann");
+    ann.say(says(64));
+    for (count, kind) in [(4, "ok"), (4, "err")] {
+        for _ in 0..count {
+            assert_eq!(answer(&mut ann)["type"], kind);
+        }
+    }
+    let kick = answer(&mut ann);
+    assert_eq!(
+        (&kick["type"], &kick["code"]),
+        (&json!("kick"), &json!("rate_limited"))
+    );
+    assert_eq!(ann.next(), Next::Closed(4009));
+    // Not one more of the 64 was taken.
+    let mut bob = come(&server, "bob");
+    bob.say(r#"{"type":"history","seq":1,"channel":"tea"}"#);
+    assert_eq!(answer(&mut bob)["offset"], 4);
+    assert_eq!(counted(&server, "connections_closed"), 1);
+}
+
+#[test]
+fn pings_and_nonsense_count_as_commands_too() {
+    let flags = ["--set", SLOW, "--set", "limits.commands_burst_max=3"];
+    let server = Program::serve(&flags);
+    for noise in ["PING", "{"] {
+        let mut client = come(&server, "ann");
+        for _ in 0..7 {
+            client.socket.write(Message::text(noise)).unwrap();
+        }
+        client.socket.flush().unwrap();
+        for _ in 0..3 {
+            let heard = client.hear();
+            assert!(
+                heard == "PONG" || parsed(&heard)["code"] == "bad_request",
+                "{heard}"
+            );
+        }
+        for _ in 0..3 {
+            assert_eq!(parsed(&client.hear())["code"], "rate_limited");
+        }
+        assert_eq!(parsed(&client.hear())["type"], "kick");
+        assert_eq!(client.next(), Next::Closed(4009));
+    }
+}
+
+const KEYS: [(&str, &str); 2] = [
+    ("shop", "a-key-of-the-shop-0123456789"),
+    ("game", "a-key-of-the-game-0123456789"),
+];
+
+#[test]
+fn a_key_over_the_limit_gets_429_and_when_to_come_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tidings.toml");
+    let mut settings = String::from("[limits]\nrequests_per_s_max = 1\nrequests_burst_max = 3\n");
+    for (name, key) in KEYS {
+        writeln!(settings, "[api_keys.{name}]\nkey = \"{key}\"").unwrap();
+    }
+    std::fs::write(&file, settings).unwrap();
+    let server = Program::serve(&["--config", file.to_str().unwrap()]);
+    let [(_, shop), (_, game)] = KEYS;
+    let mut http = server.http();
+    let message = r#"{"to":{"room":"tea"},"data":1}"#;
+    for offset in 1..=2 {
+        let answer = ask(&mut http, "POST", "/v1/messages", shop, message);
+        assert_eq!(parsed(&answer.body)["results"][0]["offset"], offset);
+    }
+    // A batch is taken as a whole, and paid for afterwards.
+    let batch = format!(r#"{{"messages":[{message},{message},{message}]}}"#);
+    let answer = ask(&mut http, "POST", "/v1/messages/batch", shop, &batch);
+    assert_eq!(parsed(&answer.body)["results"][2]["offset"], 5);
+    let refused = ask(&mut http, "POST", "/v1/messages", shop, message);
+    assert_eq!(parsed(&refused.body)["error"]["code"], "rate_limited");
+    assert_eq!((refused.status, refused.closes), (429, false));
+    let after = refused.fields.split_once("retry-after: ").unwrap().1;
+    let after: u64 = after.split_once("\r\n").unwrap().0.parse().unwrap();
+    assert!((2..=3).contains(&after), "{}", refused.fields);
+    // It was not taken. Another key has a limit of its own, and the numbers are always there.
+    let history = ask(&mut http, "GET", "/v1/rooms/tea/messages", game, "");
+    assert_eq!(parsed(&history.body)["offset"], 5);
+    assert_eq!(counted(&server, "requests_refused"), 1);
+    let metrics = ask(&mut http, "GET", "/metrics", shop, "");
+    assert!(
+        metrics
+            .body
+            .contains("\ntidings_limits_requests_refused_total 1\n"),
+        "{}",
+        metrics.body
+    );
+    // On a WebSocket the key counts too.
+    let mut client = server.websocket_with("/ws", &[("Authorization", &format!("Bearer {shop}"))]);
+    assert_eq!(parsed(&client.hear())["type"], "hello");
+    client.say(r#"{"type":"who","seq":1,"room":"tea"}"#);
+    assert_eq!(parsed(&client.hear())["code"], "rate_limited");
+    thread::sleep(Duration::from_secs(after));
+    let answer = ask(&mut http, "POST", "/v1/messages", shop, message);
+    assert_eq!(parsed(&answer.body)["results"][0]["offset"], 6);
+}
+
+#[test]
+fn without_a_limit_nobody_is_refused() {
+    let server = Program::serve(&[]);
+    let mut ann = come(&server, "ann");
+    for _ in 0..40 {
+        ann.say(says(64));
+        for _ in 0..64 {
+            assert_eq!(answer(&mut ann)["type"], "ok");
+        }
+    }
+    assert_eq!(counted(&server, "commands_refused"), 0);
+}

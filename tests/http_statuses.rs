@@ -176,6 +176,7 @@ fn is_as_described(operation: &Operation, status: u16, answer: &Answer) {
         404 => "not_found",
         409 => "conflict",
         413 | 414 | 431 => "too_large",
+        429 => "rate_limited",
         503 => "unavailable",
         other => panic!("{operation:?} describes {other}"),
     };
@@ -187,7 +188,8 @@ fn is_as_described(operation: &Operation, status: u16, answer: &Answer) {
     );
     assert!(answer.fields.contains("content-type: application/json\r\n"));
     let retry = answer.fields.contains("retry-after: ");
-    assert_eq!(retry, status == 503, "{operation:?}: {}", answer.fields);
+    let may_retry = matches!(status, 429 | 503);
+    assert_eq!(retry, may_retry, "{operation:?}: {}", answer.fields);
 }
 
 #[test]
@@ -200,8 +202,8 @@ fn every_described_status_of_every_operation_can_be_provoked() {
     let mut count = 0;
     for operation in &operations {
         for status in &operation.statuses {
-            // Those two take a server of their own: see below.
-            if !matches!(status, 408 | 503) {
+            // Those take servers of their own: see below.
+            if !matches!(status, 408 | 429 | 503) {
                 is_as_described(operation, *status, &world.provoke(operation, *status));
                 count += 1;
             }
@@ -247,6 +249,41 @@ fn a_head_or_a_body_that_comes_too_late_is_408_at_every_operation() {
         let answer = http.answer().unwrap();
         assert!(answer.closes);
         is_as_described(&operation, 408, &answer);
+    }
+    server.stop();
+}
+
+#[test]
+fn a_key_that_asks_too_often_is_429_at_every_operation_that_is_counted() {
+    let keys = Keys::make();
+    let server = Program::serve(&[
+        "--config",
+        &keys.file(),
+        "--set",
+        "limits.requests_per_s_max=1",
+        "--set",
+        "limits.requests_burst_max=1",
+    ]);
+    let ask = |operation: &Operation, url: String| {
+        let asking = Asking {
+            method: &operation.method,
+            url,
+            fields: keys.field() + "Content-Type: application/json\r\n",
+            body: operation.body(),
+        };
+        answer_to(&server, &operation.method, &asking.text())
+    };
+    for operation in operations(&server) {
+        let mut answer = ask(&operation, operation.url("tea", "ann", NO_FD));
+        if !operation.statuses.contains(&429) {
+            assert_ne!(answer.status, 429, "{operation:?}");
+            continue;
+        }
+        // The one that there may be a second, if it just was one's turn.
+        while answer.status != 429 {
+            answer = ask(&operation, operation.url("tea", "ann", NO_FD));
+        }
+        is_as_described(&operation, 429, &answer);
     }
     server.stop();
 }

@@ -52,7 +52,7 @@ fn a_thousand_who_are_killed_have_left_in_time() {
 
 #[test]
 fn a_thousand_who_fall_silent_have_left_when_their_heartbeats_fail() {
-    let (ping_ms, pong_ms, left_ms) = (500, 1_000, 500);
+    let (ping_ms, pong_ms, left_ms) = (1_000, 3_000, 500);
     let server = Program::serve(&[
         "--set",
         &format!("websocket.ping_ms={ping_ms}"),

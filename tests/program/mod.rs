@@ -331,7 +331,10 @@ impl Client {
 
     /// The next text, or the end: a Close frame, then the end of the stream in order.
     pub fn next(&mut self) -> Next {
+        let began = Instant::now();
         loop {
+            // Pings may come for ever.
+            assert!(began.elapsed() < PATIENCE, "nothing came but pings");
             match self.socket.read().unwrap() {
                 Message::Text(text) => return Next::Text(text.to_string()),
                 Message::Close(frame) => {

@@ -25,6 +25,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "access",
             "tidings::server",
             "tidings::chat",
+            "tidings::store",
             "tidings::door",
         ],
     ),
@@ -37,6 +38,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "tidings::server",
             "tidings::chat",
             "tidings::door",
+            "tidings::store",
         ],
     ),
     (

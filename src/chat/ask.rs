@@ -16,6 +16,15 @@ use super::settings::Kind;
 use super::shards::lock;
 use crate::net::Fd;
 
+/// Where a part of a channel's history is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Asked {
+    /// Here.
+    Here(History),
+    /// On disk, in this channel, which may be read.
+    OnDisk(Arc<str>),
+}
+
 /// A page of a channel's history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct History {
@@ -48,7 +57,7 @@ pub struct RoomView {
     /// Their connections in it.
     pub connections: usize,
     /// Messages that are kept.
-    pub messages: usize,
+    pub messages: u64,
 }
 
 /// A member of a room, also a lasting one who is away.
@@ -92,32 +101,37 @@ impl Chat {
         actor: Actor<'_>,
         channel: &str,
         range: Range,
-    ) -> Result<History, ChatError> {
+    ) -> Result<Asked, ChatError> {
         let settings = &self.common.settings;
         if !(1..=settings.page_messages_max).contains(&range.limit) {
             return Err(ChatError::Limit(settings.page_messages_max));
         }
         self.may_read(actor, channel)?;
-        let is_kept = settings.kind_of(channel) == Kind::Memory;
+        let kind = settings.kind_of(channel);
+        let is_kept = kind != Kind::None;
         self.with_log(channel, |name, log| {
+            if kind == Kind::Stored {
+                return Ok(Asked::OnDisk(Arc::clone(name)));
+            }
             log.forget_old(now.tick, settings, &self.common.totals);
             let mut page = log.page(range, settings.page_bytes_max);
             page.position = page.position.filter(|_| is_kept);
             let channel = Arc::clone(name);
-            Ok(History { channel, page })
+            Ok(Asked::Here(History { channel, page }))
         })
     }
 
     /// Notes that a connection's user has everything up to `offset` of a channel; an older one
-    /// changes nothing.
+    /// changes nothing. Where the channel is stored, gives whose acknowledgement is to be stored.
     ///
     /// # Errors
     ///
     /// [`ChatError`]; nothing has changed then.
-    pub fn ack(&self, fd: Fd, channel: &str, offset: u64) -> Result<(), ChatError> {
+    pub fn ack(&self, fd: Fd, channel: &str, offset: u64) -> Result<Option<User>, ChatError> {
         let user = self.may_read(Actor::Connection(fd), channel)?;
         let settings = &self.common.settings;
-        if settings.kind_of(channel) == Kind::None {
+        let kind = settings.kind_of(channel);
+        if kind == Kind::None {
             return Err(ChatError::NotKept);
         }
         let user = user.ok_or(ChatError::NotLoggedIn)?;
@@ -127,7 +141,7 @@ impl Chat {
         if matches!(acked, Err(ChatError::AcksFull(_))) {
             self.common.totals.refused_full.add(1);
         }
-        acked
+        acked.map(|()| (kind == Kind::Stored).then_some(user))
     }
 
     /// Who is in a room; nobody, if there is none.
@@ -272,13 +286,17 @@ impl Chat {
     }
 
     fn view(&self, name: &Arc<str>, Room { log, audience }: &Room) -> RoomView {
-        let is_kept = self.common.settings.kind_of(name) == Kind::Memory;
+        let kind = self.common.settings.kind_of(name);
+        let newest = log.position().offset;
         RoomView {
             name: Arc::clone(name),
-            position: is_kept.then(|| log.position()),
+            position: (kind != Kind::None).then(|| log.position()),
             users: audience.present(),
             connections: Audience::connections(audience),
-            messages: log.len(),
+            messages: match kind {
+                Kind::Stored => newest - self.common.shelf.floor(name).unwrap_or(0).min(newest),
+                Kind::Memory | Kind::None => newest - log.floor(),
+            },
         }
     }
 
@@ -305,7 +323,7 @@ impl Chat {
         }
     }
 
-    fn with_log<T>(
+    pub(super) fn with_log<T>(
         &self,
         channel: &str,
         then: impl FnOnce(&Arc<str>, &mut Log) -> Result<T, ChatError>,

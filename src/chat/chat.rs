@@ -3,20 +3,22 @@
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex};
 
-use super::common::{Common, Moment, Outgoing, Space};
+use super::common::{Common, Moment, Outgoing, Space, Standing};
 use super::connections::ConnectionShard;
+use super::draft::{Draft, Receiver};
 use super::error::ChatError;
 use super::lines::LineShard;
 use super::log::Log;
-use super::message::{Keep, Said, Say, To};
+use super::message::{Keep, Purging, Said, Say, Saying, To};
 use super::name::{EVERYONE, User, check_room, check_uid};
-use super::position::{Position, Source};
+use super::position::{Epoch, Position, Source};
 use super::post::Post;
 use super::recent::{Hasher, Recent, Sameness, Speaker};
 use super::rights::{Actor, Rights};
 use super::rooms::RoomShard;
 use super::settings::{ChatSettings, Kind};
 use super::shards::{Shards, lock};
+use super::shelf::{Empty, Shelf};
 use super::stats::{ChatStats, Totals};
 use crate::net::Fd;
 
@@ -27,7 +29,6 @@ const ID_BYTES_MAX: usize = 64;
 const EXPIRE_STEPS_MAX: usize = 256;
 
 /// Everything that the server knows of its users. Shared by reference among all threads.
-#[derive(Debug)]
 pub struct Chat {
     pub(super) common: Common,
     pub(super) connections: Shards<ConnectionShard>,
@@ -70,20 +71,35 @@ impl Chat {
     /// same run.
     #[must_use]
     pub fn new(settings: ChatSettings, seed: u64) -> Self {
+        let keys = [seed, seed.rotate_left(32) ^ 0x9e37_79b9_7f4a_7c15];
+        Self::with_shelf(settings, seed, Arc::new(Empty), keys)
+    }
+
+    /// The same for a chat whose stored channels are on this shelf. `keys` are the same after each
+    /// restart, and random: repeats are known, and the epochs of new channels made, by hashes with
+    /// them. What the shelf knows is brought in by [`Chat::restore`].
+    #[must_use]
+    pub fn with_shelf(
+        settings: ChatSettings,
+        seed: u64,
+        shelf: Arc<dyn Shelf>,
+        keys: [u64; 2],
+    ) -> Self {
         let shards = settings.shards;
-        let source = Source::new(seed);
+        let common = Common {
+            settings,
+            totals: Totals::default(),
+            source: Source::new(seed),
+            hasher: Hasher::new(keys),
+            shelf,
+        };
         let everyone = Everyone {
-            log: Log::new(source.epoch()),
+            log: Log::new(common.epoch_of(EVERYONE)),
             connections: 0,
             recent: Recent::default(),
         };
         Self {
-            common: Common {
-                settings,
-                totals: Totals::default(),
-                source,
-                hasher: Hasher::default(),
-            },
+            common,
             connections: Shards::new(shards, seed),
             lines: Shards::new(shards, seed),
             rooms: Shards::new(shards, seed),
@@ -104,7 +120,8 @@ impl Chat {
         self.common.totals.stats()
     }
 
-    /// Says something to one room, user or connection, or to everyone.
+    /// Says something to one room, user or connection, or to everyone; in a channel that is
+    /// stored, gives the draft of it.
     ///
     /// It is delivered once: a repeat is answered with the position of the first.
     ///
@@ -118,7 +135,7 @@ impl Chat {
         actor: Actor<'_>,
         to: To<'_>,
         say: &Say<'_>,
-    ) -> Result<Said, ChatError> {
+    ) -> Result<Saying, ChatError> {
         self.check(to, say)?;
         let author = self.author(actor, to, say.from)?;
         self.say_as(post, now, &author, to, say)
@@ -137,7 +154,7 @@ impl Chat {
         actor: Actor<'_>,
         to: &[To<'_>],
         say: &Say<'_>,
-    ) -> Result<Vec<Result<Said, ChatError>>, ChatError> {
+    ) -> Result<Vec<Result<Saying, ChatError>>, ChatError> {
         let max = self.common.settings.receivers_max;
         if to.is_empty() || to.len() > max {
             return Err(ChatError::Receivers(max));
@@ -168,7 +185,7 @@ impl Chat {
             while self
                 .lines
                 .lock_part(part)
-                .expire(common, now, EXPIRE_STEPS_MAX)
+                .expire(common, post, now, EXPIRE_STEPS_MAX)
             {}
         }
         let mut everyone = lock(&self.everyone);
@@ -178,19 +195,31 @@ impl Chat {
     }
 
     /// Begins the log of a room anew, under another epoch; those who hear it are told by a gap.
+    /// Where it is stored, gives the epoch that is to be written, and nothing has changed yet:
+    /// then [`Chat::purged`].
     ///
     /// # Errors
     ///
     /// [`ChatError::NoRoom`], [`ChatError::NotKept`].
-    pub fn purge(&self, post: &mut dyn Post, room: &str) -> Result<Position, ChatError> {
+    pub fn purge(&self, post: &mut dyn Post, room: &str) -> Result<Purging, ChatError> {
         check_room("room", room)?;
-        if self.common.settings.kind_of(room) == Kind::None {
-            return Err(ChatError::NotKept);
-        }
+        let epoch = self.common.source.epoch();
         let mut shard = self.rooms.lock(room);
-        shard
-            .purge(&self.common, post, room)
-            .ok_or_else(|| ChatError::NoRoom(room.into()))
+        let purged = match self.common.settings.kind_of(room) {
+            Kind::None => return Err(ChatError::NotKept),
+            Kind::Memory => shard
+                .purge(&self.common, post, room, epoch)
+                .map(Purging::Done),
+            Kind::Stored => shard.find(room).map(|_| Purging::Stored(epoch)),
+        };
+        purged.ok_or_else(|| ChatError::NoRoom(room.into()))
+    }
+
+    /// The disk has begun the log of a room anew.
+    pub fn purged(&self, post: &mut dyn Post, room: &str, epoch: Epoch) -> Position {
+        let mut shard = self.rooms.lock(room);
+        let purged = shard.purge(&self.common, post, room, epoch);
+        purged.unwrap_or(Position { epoch, offset: 0 })
     }
 
     fn check(&self, to: To<'_>, say: &Say<'_>) -> Result<(), ChatError> {
@@ -257,7 +286,7 @@ impl Chat {
         author: &Author<'_>,
         to: To<'_>,
         say: &Say<'_>,
-    ) -> Result<Said, ChatError> {
+    ) -> Result<Saying, ChatError> {
         let id = say
             .id
             .map_or_else(|| self.common.source.id().into(), Cow::Borrowed);
@@ -274,15 +303,19 @@ impl Chat {
             say.id
                 .map(|id| self.common.hasher.sameness(channel, author.speaker(), id))
         };
-        let said = match to {
+        let saying = match to {
             To::Room(room) => self.say_in_room(post, now, room, &message, same(room), say.keep),
             To::User(uid) => self.say_to_user(post, now, uid, &message, same, say.keep),
             To::All => Ok(self.say_to_all(post, now, &message, same(EVERYONE), say.keep)),
             To::Fd(fd) => match message.push(post, fd) {
-                true => Ok(said(None, &id, None, 1)),
+                true => Ok(Saying::Said(said(None, &id, None, 1))),
                 false => Err(ChatError::NoConnection(fd)),
             },
         }?;
+        let Saying::Said(said) = &saying else {
+            // It counts once it is said.
+            return Ok(saying);
+        };
         let totals = &self.common.totals;
         if said.duplicate {
             totals.duplicates.add(1);
@@ -290,7 +323,7 @@ impl Chat {
             totals.messages.add(1);
             totals.deliveries.add(said.receivers as u64);
         }
-        Ok(said)
+        Ok(saying)
     }
 
     fn say_in_room(
@@ -301,22 +334,36 @@ impl Chat {
         message: &Outgoing<'_>,
         same: Option<Sameness>,
         keep: Keep,
-    ) -> Result<Said, ChatError> {
+    ) -> Result<Saying, ChatError> {
         let (common, tick) = (&self.common, now.tick);
-        let kept = self.keeps(room, keep);
+        let kind = self.kind(room, keep);
         let shard = &mut *self.rooms.lock(room);
-        if let Some(first) = self.repeat(&mut shard.recent, now, same) {
-            return Ok(repeated(room.into(), message.id, first));
+        if kind == Kind::Stored {
+            shard.ensure(common, tick, room, Space::Bounded)?;
+            let (name, _) = shard.find(room).expect("it was made sure of");
+            return Ok(Saying::Draft(Draft {
+                receiver: Receiver::Room(Arc::clone(name)),
+                message: message.kept(),
+                sameness: same.map(|same| same.0),
+                first: true,
+                second: false,
+            }));
         }
-        if kept {
+        if let Some(first) = self.repeat(&mut shard.recent, now, same) {
+            return Ok(Saying::Said(repeated(room.into(), message.id, first)));
+        }
+        let kept = (kind == Kind::Memory).then(|| message.kept());
+        if kept.is_some() {
             shard.ensure(common, tick, room, Space::Bounded)?;
         }
-        let (position, receivers) = shard.say(common, post, tick, room, message, kept);
+        let standing = kept.as_ref().map_or(Standing::Nowhere, Standing::Next);
+        let (position, receivers) = shard.say(common, post, tick, room, message, standing);
         self.remember(&mut shard.recent, now, same, position);
         let channel = shard
             .find(room)
             .map_or_else(|| room.into(), |(name, _)| Arc::clone(name));
-        Ok(said(Some(channel), message.id, position, receivers))
+        let said = said(Some(channel), message.id, position, receivers);
+        Ok(Saying::Said(said))
     }
 
     /// One message in two lines, the receiver's and the sender's; to oneself, in one.
@@ -328,7 +375,7 @@ impl Chat {
         message: &Outgoing<'_>,
         same: impl Fn(&str) -> Option<Sameness>,
         keep: Keep,
-    ) -> Result<Said, ChatError> {
+    ) -> Result<Saying, ChatError> {
         let (common, tick) = (&self.common, now.tick);
         let sender = message.from.map(User::uid).filter(|from| *from != uid);
         let mut pair = self.lines.lock_two(uid, sender.unwrap_or(uid));
@@ -337,11 +384,15 @@ impl Chat {
             .find(uid)
             .map_or_else(|| User::new(uid), |(user, _)| user.clone());
         let same = same(user.line());
-        if let Some(first) = self.repeat(&mut receiver.recent, now, same) {
-            return Ok(repeated(Arc::clone(user.line()), message.id, first));
+        let kind = |user: &User| self.kind(user.line(), keep);
+        let other = message.from.filter(|_| sender.is_some());
+        let (kind, kind_of_sender) = (kind(&user), other.map_or(Kind::None, kind));
+        let (kept, kept_by_sender) = (kind != Kind::None, kind_of_sender != Kind::None);
+        let is_stored = kind == Kind::Stored || kind_of_sender == Kind::Stored;
+        if !is_stored && let Some(first) = self.repeat(&mut receiver.recent, now, same) {
+            let line = Arc::clone(user.line());
+            return Ok(Saying::Said(repeated(line, message.id, first)));
         }
-        let keeps = |user: &User| self.keeps(user.line(), keep);
-        let (kept, kept_by_sender) = (keeps(&user), message.from.is_some_and(keeps));
         // Both have room for it, or neither gets it.
         if kept {
             receiver.ensure(common, tick, uid, Space::Bounded)?;
@@ -354,17 +405,29 @@ impl Chat {
             ..*message
         };
         let entry = (kept || kept_by_sender).then(|| message.kept());
+        if let (true, Some(message)) = (is_stored, &entry) {
+            return Ok(Saying::Draft(Draft {
+                message: Arc::clone(message),
+                sameness: same.map(|same| same.0),
+                first: kind == Kind::Stored,
+                second: kind_of_sender == Kind::Stored,
+                receiver: Receiver::User(user),
+            }));
+        }
         let receiver = pair.first();
-        let for_receiver = entry.as_ref().filter(|_| kept);
-        let (position, receivers) = receiver.say(common, post, tick, uid, &message, for_receiver);
+        let standing = |kept| match &entry {
+            Some(message) => Standing::of(None, message, kept),
+            None => Standing::Nowhere,
+        };
+        let (position, receivers) = receiver.say(common, post, tick, uid, &message, standing(kept));
         self.remember(&mut receiver.recent, now, same, position);
         if let Some(sender) = sender {
-            let for_sender = entry.as_ref().filter(|_| kept_by_sender);
+            let standing = standing(kept_by_sender);
             pair.second()
-                .say(common, post, tick, sender, &message, for_sender);
+                .say(common, post, tick, sender, &message, standing);
         }
         let channel = Some(Arc::clone(user.line()));
-        Ok(said(channel, message.id, position, receivers))
+        Ok(Saying::Said(said(channel, message.id, position, receivers)))
     }
 
     fn say_to_all(
@@ -374,27 +437,38 @@ impl Chat {
         message: &Outgoing<'_>,
         same: Option<Sameness>,
         keep: Keep,
-    ) -> Said {
-        let common = &self.common;
-        let kept = self.keeps(EVERYONE, keep);
+    ) -> Saying {
+        let kind = self.kind(EVERYONE, keep);
         let fds: Vec<Fd> = match message.except {
             [] => Vec::new(),
             _ => self.logged_in(),
         };
         let everyone = &mut *lock(&self.everyone);
-        if let Some(first) = self.repeat(&mut everyone.recent, now, same) {
-            return repeated(Arc::clone(&self.everyone_name), message.id, first);
+        if kind == Kind::Stored {
+            return Saying::Draft(Draft {
+                receiver: Receiver::Everyone(Arc::clone(&self.everyone_name)),
+                message: message.kept(),
+                sameness: same.map(|same| same.0),
+                first: true,
+                second: false,
+            });
         }
-        let position = kept.then(|| {
-            let (settings, totals) = (&common.settings, &common.totals);
-            everyone
-                .log
-                .append(now.tick, message.kept(), settings, totals)
-        });
+        if let Some(first) = self.repeat(&mut everyone.recent, now, same) {
+            let name = Arc::clone(&self.everyone_name);
+            return Saying::Said(repeated(name, message.id, first));
+        }
+        let kept = (kind == Kind::Memory).then(|| message.kept());
+        let standing = kept.as_ref().map_or(Standing::Nowhere, Standing::Next);
+        let position = self.common.place(now.tick, &mut everyone.log, standing);
         let (name, subscribed) = (&self.everyone_name, everyone.connections);
         let receivers = message.publish(post, name, position, subscribed, fds.into_iter());
         self.remember(&mut everyone.recent, now, same, position);
-        said(Some(Arc::clone(name)), message.id, position, receivers)
+        Saying::Said(said(
+            Some(Arc::clone(name)),
+            message.id,
+            position,
+            receivers,
+        ))
     }
 
     fn logged_in(&self) -> Vec<Fd> {
@@ -405,8 +479,16 @@ impl Chat {
         fds
     }
 
-    fn keeps(&self, channel: &str, keep: Keep) -> bool {
-        keep == Keep::Yes && self.common.settings.kind_of(channel) == Kind::Memory
+    /// What becomes of a message in a channel.
+    fn kind(&self, channel: &str, keep: Keep) -> Kind {
+        match keep {
+            Keep::Yes => self.common.settings.kind_of(channel),
+            Keep::No => Kind::None,
+        }
+    }
+
+    pub(super) fn keeps_in_memory(&self, channel: &str) -> bool {
+        self.common.settings.kind_of(channel) == Kind::Memory
     }
 
     fn repeat(
@@ -433,7 +515,12 @@ impl Chat {
     }
 }
 
-fn said(channel: Option<Arc<str>>, id: &str, position: Option<Position>, receivers: usize) -> Said {
+pub(super) fn said(
+    channel: Option<Arc<str>>,
+    id: &str,
+    position: Option<Position>,
+    receivers: usize,
+) -> Said {
     Said {
         channel,
         position,
@@ -443,7 +530,7 @@ fn said(channel: Option<Arc<str>>, id: &str, position: Option<Position>, receive
     }
 }
 
-fn repeated(channel: Arc<str>, id: &str, first: Option<Position>) -> Said {
+pub(super) fn repeated(channel: Arc<str>, id: &str, first: Option<Position>) -> Said {
     Said {
         duplicate: true,
         ..said(Some(channel), id, first, 0)

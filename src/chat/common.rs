@@ -8,10 +8,11 @@ use super::error::ChatError;
 use super::log::{Log, Resume, Start};
 use super::message::{Frame, Message, Posted};
 use super::name::User;
-use super::position::{Position, Source};
+use super::position::{Epoch, Position, Source};
 use super::post::{Post, Welcome};
 use super::recent::Hasher;
 use super::settings::{ChatSettings, Kind};
+use super::shelf::Shelf;
 use super::stats::Totals;
 use crate::net::Fd;
 use crate::proto::Tick;
@@ -25,12 +26,12 @@ pub struct Moment {
     pub unix_ms: u64,
 }
 
-#[derive(Debug)]
 pub(super) struct Common {
     pub(super) settings: ChatSettings,
     pub(super) totals: Totals,
     pub(super) source: Source,
     pub(super) hasher: Hasher,
+    pub(super) shelf: Arc<dyn Shelf>,
 }
 
 /// Whether a new channel asks for the bound.
@@ -43,7 +44,7 @@ pub(super) enum Space {
 
 impl Common {
     /// Counts a new channel and gives it a log.
-    pub(super) fn new_log(&self, space: Space) -> Result<Log, ChatError> {
+    pub(super) fn new_log(&self, channel: &str, space: Space) -> Result<Log, ChatError> {
         let max = self.settings.channels_max;
         if space == Space::Promised {
             self.totals.channels.add(1);
@@ -51,7 +52,34 @@ impl Common {
             self.totals.refused_full.add(1);
             return Err(ChatError::ChannelsFull(max));
         }
-        Ok(Log::new(self.source.epoch()))
+        Ok(Log::new(self.epoch_of(channel)))
+    }
+
+    /// The epoch of a channel that begins. A stored one has the same after a restart as long as
+    /// nothing was said in it; one that was forgotten never gets that of its earlier life again.
+    pub(super) fn epoch_of(&self, channel: &str) -> Epoch {
+        match self.settings.kind_of(channel) {
+            Kind::Stored => self.hasher.epoch(channel, self.shelf.forgotten()),
+            Kind::Memory | Kind::None => self.source.epoch(),
+        }
+    }
+
+    /// Puts a message where it stands, if anywhere.
+    pub(super) fn place(
+        &self,
+        now: Tick,
+        log: &mut Log,
+        standing: Standing<'_>,
+    ) -> Option<Position> {
+        let (settings, totals) = (&self.settings, &self.totals);
+        match standing {
+            Standing::Nowhere => None,
+            Standing::Next(message) => Some(log.append(now, Arc::clone(message), settings, totals)),
+            Standing::At(position, message) => {
+                log.append_stored(now, position, Arc::clone(message), settings, totals);
+                Some(position)
+            }
+        }
     }
 
     /// Where `user` begins to hear a channel, and how that is told.
@@ -65,8 +93,14 @@ impl Common {
         members: Option<usize>,
     ) -> (Welcome, Start) {
         log.forget_old(now, &self.settings, &self.totals);
-        let mut start = log.start(user, resume);
-        let is_kept = self.settings.kind_of(channel) == Kind::Memory;
+        let kind = self.settings.kind_of(channel);
+        let floor = match kind {
+            // Nothing of a channel that the disk doesn't know was ever said.
+            Kind::Stored => self.shelf.floor(channel).unwrap_or(0),
+            Kind::Memory | Kind::None => log.floor(),
+        };
+        let mut start = log.start(user, resume, floor);
+        let is_kept = kind != Kind::None;
         start.recovered &= is_kept || resume == Resume::Now;
         let welcome = Welcome {
             channel: Arc::clone(channel),
@@ -93,7 +127,33 @@ impl Common {
         start: Start,
     ) {
         log.forget_old(now, &self.settings, &self.totals);
-        post.subscribe(fd, channel, &log.rest(channel, start));
+        let missing = log.missing(start);
+        match missing.filter(|_| self.settings.kind_of(channel) == Kind::Stored) {
+            Some(missing) => post.replay(fd, channel, missing),
+            None => post.subscribe(fd, channel, &log.rest(channel, start)),
+        }
+    }
+}
+
+/// Where a message is to stand.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Standing<'a> {
+    /// Nowhere: it is delivered and forgotten.
+    Nowhere,
+    /// Behind the newest one, in memory.
+    Next(&'a Arc<Message>),
+    /// Where the disk put it.
+    At(Position, &'a Arc<Message>),
+}
+
+impl<'a> Standing<'a> {
+    /// Where the disk put it; where it didn't, behind the newest one if it is kept in memory.
+    pub(super) fn of(place: Option<Position>, message: &'a Arc<Message>, in_memory: bool) -> Self {
+        match (place, in_memory) {
+            (Some(place), _) => Self::At(place, message),
+            (None, true) => Self::Next(message),
+            (None, false) => Self::Nowhere,
+        }
     }
 }
 
@@ -108,7 +168,18 @@ pub(super) struct Outgoing<'a> {
     pub(super) except: &'a [Fd],
 }
 
-impl Outgoing<'_> {
+impl<'a> Outgoing<'a> {
+    pub(super) fn of(message: &'a Message) -> Self {
+        Self {
+            id: &message.id,
+            from: message.from.as_ref(),
+            to: message.to.as_ref(),
+            ts: message.ts,
+            data: &message.data,
+            except: &[],
+        }
+    }
+
     pub(super) fn kept(&self) -> Arc<Message> {
         Arc::new(Message {
             id: self.id.into(),
@@ -119,7 +190,7 @@ impl Outgoing<'_> {
         })
     }
 
-    fn frame<'a>(&'a self, channel: Option<&'a str>, position: Option<Position>) -> Frame<'a> {
+    fn frame<'b>(&'b self, channel: Option<&'b str>, position: Option<Position>) -> Frame<'b> {
         Frame::Message(Posted {
             channel,
             position,
@@ -190,20 +261,41 @@ impl<K: Ord + Clone> Looks<K> {
     }
 }
 
+/// The least time between two looks at a stored channel without members.
+const LOOK_AGAIN_MS: u64 = 1_000;
+
 /// What a look at a channel found.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Fate {
     Gone,
+    /// It would be, if the disk forgot it too.
+    Forgettable(Tick),
     LookAgain(Tick),
     Stays,
 }
 
 impl Common {
     /// Lets go of what is too old in a channel that has had no members since `empty_since`.
-    pub(super) fn look(&self, now: Tick, log: &mut Log, empty_since: Option<Tick>) -> Fate {
+    pub(super) fn look(
+        &self,
+        now: Tick,
+        channel: &str,
+        log: &mut Log,
+        empty_since: Option<Tick>,
+    ) -> Fate {
         log.look_planned = false;
         log.forget_old(now, &self.settings, &self.totals);
-        let gone_at = empty_since.map(|since| since.after(self.settings.channel_ttl_ms));
+        let ttl_ms = self.settings.channel_ttl_ms;
+        let gone_at = empty_since.map(|since| since.after(ttl_ms));
+        let newest = log.position().offset;
+        let is_due = gone_at.is_some_and(|gone_at| gone_at <= now) && log.oldest_at().is_none();
+        if is_due && newest > 0 && self.settings.kind_of(channel) == Kind::Stored {
+            let again = now.after(ttl_ms.max(LOOK_AGAIN_MS));
+            return match self.shelf.floor(channel) {
+                Some(floor) if floor < newest => Fate::LookAgain(again),
+                _ => Fate::Forgettable(again),
+            };
+        }
         match (log.oldest_at(), gone_at) {
             (Some(oldest), _) => Fate::LookAgain(oldest.after(self.settings.kept_ms_max)),
             (None, Some(gone_at)) if gone_at <= now => {

@@ -10,6 +10,28 @@ use super::post::Post;
 use crate::net::Fd;
 
 impl Chat {
+    /// Judges whether a lasting membership may begin, or end, before it is written anywhere.
+    ///
+    /// # Errors
+    ///
+    /// [`ChatError`], as [`Chat::add_member`] and [`Chat::remove_member`] have them.
+    pub fn check_member(&self, room: &str, uid: &str, lasting: bool) -> Result<(), ChatError> {
+        check_room("room", room)?;
+        check_uid("uid", uid)?;
+        let settings = &self.common.settings;
+        let lines = self.lines.lock(uid);
+        let own = lines.lasting.get(uid).map_or(&[][..], |own| own);
+        if !lasting || own.iter().any(|own| **own == *room) {
+            return Ok(());
+        }
+        if own.len() >= settings.lasting_rooms_per_user_max {
+            return Err(ChatError::RoomsOfUser(own.len()));
+        } else if self.common.totals.lasting.now() >= settings.lasting_max {
+            return Err(ChatError::LastingFull(settings.lasting_max));
+        }
+        Ok(())
+    }
+
     /// Makes a user a lasting member of a room: all connections of the user join now, and later
     /// ones at login. `false`: it was so already.
     ///

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::ops::Bound::{Included, Unbounded};
 use std::sync::Arc;
 
-use super::common::{Common, Fate, Looks, Outgoing, Space};
+use super::common::{Common, Fate, Looks, Outgoing, Space, Standing};
 use super::error::ChatError;
 use super::fds::Fds;
 use super::log::{Log, Resume, Start};
+use super::message::Frame;
 use super::name::User;
+use super::position::Position;
 use super::post::{Post, Welcome};
 use super::recent::Recent;
 use crate::net::Fd;
@@ -65,9 +67,9 @@ impl LineShard {
         if let Some((user, _)) = find(&mut self.lines, uid) {
             return Ok(user.clone());
         }
-        let mut log = common.new_log(space)?;
-        common.totals.lines.add(1);
         let user = User::new(uid);
+        let mut log = common.new_log(user.line(), space)?;
+        common.totals.lines.add(1);
         let gone_at = now.after(common.settings.channel_ttl_ms);
         self.looks.plan(gone_at, &user, &mut log);
         let presence = Presence::Away { since: now };
@@ -140,7 +142,7 @@ impl LineShard {
         }
     }
 
-    /// Puts a message into the log of a line that exists, when it is `kept`, and sends it; says
+    /// Puts a message into the log of a line that exists, where it is to stand, and sends it; says
     /// where it stands and who was there.
     pub(super) fn say(
         &mut self,
@@ -149,32 +151,54 @@ impl LineShard {
         now: Tick,
         uid: &str,
         message: &Outgoing<'_>,
-        kept: Option<&Arc<super::message::Message>>,
-    ) -> (Option<super::position::Position>, usize) {
+        standing: Standing<'_>,
+    ) -> (Option<Position>, usize) {
         let Some((user, line)) = find(&mut self.lines, uid) else {
             return (None, 0);
         };
-        let position = kept.map(|kept| {
-            let (settings, totals) = (&common.settings, &common.totals);
-            let position = line.log.append(now, Arc::clone(kept), settings, totals);
-            let old_at = now.after(settings.kept_ms_max);
+        let position = common.place(now, &mut line.log, standing);
+        if position.is_some() {
+            let old_at = now.after(common.settings.kept_ms_max);
             self.looks.plan(old_at, user, &mut line.log);
-            position
-        });
+        }
         let fds = line.fds();
         let receivers =
             message.publish(post, user.line(), position, fds.len(), fds.iter().copied());
         (position, receivers)
     }
 
-    /// Does up to `steps` of what is due; whether there may be more.
-    pub(super) fn expire(&mut self, common: &Common, now: Tick, steps: usize) -> bool {
-        let (settings, totals) = (&common.settings, &common.totals);
-        self.recent.forget_old(now, settings, totals);
-        (0..steps).all(|_| self.look(common, now))
+    /// The disk has forgotten the line of a user.
+    pub(super) fn forget(&mut self, common: &Common, post: &mut dyn Post, now: Tick, uid: &str) {
+        let Some((user, line)) = find(&mut self.lines, uid) else {
+            return;
+        };
+        debug_assert!(line.log.oldest_at().is_none_or(|at| at <= now));
+        line.log.purge(common.epoch_of(user.line()), &common.totals);
+        if let Presence::Here(_) = &line.presence {
+            let (channel, position) = (user.line(), line.log.position());
+            post.publish(channel, &Frame::Gap { channel, position });
+            return;
+        }
+        let user = user.clone();
+        self.lines.remove(&user);
+        common.totals.lines.subtract(1);
+        common.totals.channels.subtract(1);
     }
 
-    fn look(&mut self, common: &Common, now: Tick) -> bool {
+    /// Does up to `steps` of what is due; whether there may be more.
+    pub(super) fn expire(
+        &mut self,
+        common: &Common,
+        post: &mut dyn Post,
+        now: Tick,
+        steps: usize,
+    ) -> bool {
+        let (settings, totals) = (&common.settings, &common.totals);
+        self.recent.forget_old(now, settings, totals);
+        (0..steps).all(|_| self.look(common, post, now))
+    }
+
+    fn look(&mut self, common: &Common, post: &mut dyn Post, now: Tick) -> bool {
         let Some(user) = self.looks.next(now) else {
             return false;
         };
@@ -183,9 +207,13 @@ impl LineShard {
                 Presence::Away { since } => Some(*since),
                 Presence::Here(_) => None,
             };
-            match common.look(now, &mut line.log, empty_since) {
+            match common.look(now, user.line(), &mut line.log, empty_since) {
                 Fate::Stays => {}
                 Fate::LookAgain(at) => self.looks.plan(at, &user, &mut line.log),
+                Fate::Forgettable(at) => {
+                    post.forget(user.line());
+                    self.looks.plan(at, &user, &mut line.log);
+                }
                 Fate::Gone => {
                     self.lines.remove(&user);
                     common.totals.lines.subtract(1);

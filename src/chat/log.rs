@@ -7,6 +7,7 @@ use super::error::ChatError;
 use super::message::{Frame, Message};
 use super::name::User;
 use super::position::{Epoch, Position};
+use super::post::Missing;
 use super::settings::ChatSettings;
 use super::stats::Totals;
 use crate::proto::Tick;
@@ -121,6 +122,39 @@ impl Log {
         self.position()
     }
 
+    /// Adds a message that is stored at `position`; what is remembered here is only the newest end.
+    pub(super) fn append_stored(
+        &mut self,
+        now: Tick,
+        position: Position,
+        message: Arc<Message>,
+        settings: &ChatSettings,
+        totals: &Totals,
+    ) {
+        let follows = self.position()
+            == Position {
+                offset: position.offset - 1,
+                ..position
+            };
+        if !follows {
+            self.restore(position, totals);
+            return;
+        }
+        self.append(now, message, settings, totals);
+    }
+
+    /// Goes on behind `position`, with nothing in memory.
+    pub(super) fn restore(&mut self, position: Position, totals: &Totals) {
+        if position.epoch != self.epoch {
+            self.purge(position.epoch, totals);
+        }
+        let kept = self.kept.get_or_insert_default();
+        while !kept.ring.is_empty() {
+            kept.drop_oldest(totals);
+        }
+        kept.newest = position.offset;
+    }
+
     /// Lets go of what is too old.
     pub(super) fn forget_old(&mut self, now: Tick, settings: &ChatSettings, totals: &Totals) {
         while self
@@ -141,9 +175,9 @@ impl Log {
         }
     }
 
-    /// Decides where `user` begins to hear; what was too old must have been forgotten.
-    pub(super) fn start(&self, user: &User, resume: Resume) -> Start {
-        let (newest, floor) = (self.position().offset, self.floor());
+    /// Decides where `user` begins to hear a channel that keeps what comes behind `floor`.
+    pub(super) fn start(&self, user: &User, resume: Resume, floor: u64) -> Start {
+        let newest = self.position().offset;
         let (epoch, after) = match resume {
             Resume::Now => return self.start_at(newest, true, false),
             Resume::After(at) if at.offset == 0 => {
@@ -160,6 +194,27 @@ impl Log {
             return self.start_at(newest, false, false);
         }
         self.start_at(after, true, false)
+    }
+
+    /// What somebody who begins at `start` has missed, if that goes further back than what is in
+    /// memory.
+    pub(super) fn missing(&self, start: Start) -> Option<Missing> {
+        let begun_anew = start.epoch != self.epoch;
+        let after = if begun_anew { 0 } else { start.after };
+        (after < self.floor()).then(|| Missing {
+            after: self.at(after),
+            gap: start.gap || begun_anew,
+        })
+    }
+
+    /// A subscription that begins behind `missing`.
+    pub(super) fn start_after(&self, missing: Missing) -> Start {
+        Start {
+            recovered: true,
+            epoch: missing.after.epoch,
+            after: missing.after.offset,
+            gap: missing.gap,
+        }
     }
 
     /// What somebody who begins at `start` has to get before anything new.
@@ -226,8 +281,8 @@ impl Log {
         self.kept.as_ref().map_or(0, |kept| kept.ring.len())
     }
 
-    /// The newest offset that isn't kept any more.
-    fn floor(&self) -> u64 {
+    /// The newest offset that isn't in memory any more.
+    pub(super) fn floor(&self) -> u64 {
         self.position().offset - self.len() as u64
     }
 

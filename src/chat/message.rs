@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use super::draft::Draft;
 use super::name::User;
-use super::position::Position;
+use super::position::{Epoch, Position};
 use crate::net::Fd;
 
 /// What a kept message takes beside its texts: allocations, pointers, its place in the ring.
@@ -44,6 +45,24 @@ pub enum To<'a> {
     Fd(Fd),
     /// Everyone who logged in.
     All,
+}
+
+/// What becomes of a message that was let through.
+#[derive(Debug, Clone)]
+pub enum Saying {
+    /// It is said.
+    Said(Said),
+    /// It is to be stored, and said then.
+    Draft(Draft),
+}
+
+/// What becomes of a purge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purging {
+    /// It is done.
+    Done(Position),
+    /// It is to be stored, with this epoch.
+    Stored(Epoch),
 }
 
 /// What became of a message.

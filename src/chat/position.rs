@@ -17,6 +17,18 @@ impl Epoch {
     /// An epoch that no channel ever has.
     pub const NONE: Self = Self(u32::MAX);
 
+    /// The epoch of these bits, of which the lower 30 count.
+    #[must_use]
+    pub const fn from_bits(bits: u32) -> Self {
+        Self(bits & (u32::MAX >> 2))
+    }
+
+    /// What [`Epoch::from_bits`] makes it from again.
+    #[must_use]
+    pub const fn bits(self) -> u32 {
+        self.0
+    }
+
     /// Reads the text of an epoch; whatever isn't one becomes [`Epoch::NONE`].
     #[must_use]
     pub fn of(text: &str) -> Self {

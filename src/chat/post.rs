@@ -26,8 +26,25 @@ pub trait Post {
     /// Has a connection hear a topic, after it got `first`, as one command.
     fn subscribe(&mut self, fd: Fd, topic: &Arc<str>, first: &[Frame<'_>]);
 
-    /// Has a connection hear a topic no more.
+    /// Has a connection hear a topic once it got what it missed, which is on disk: pages of it are
+    /// to be read and given to [`super::Chat::catch_up`], beginning behind `missing.after`.
+    fn replay(&mut self, fd: Fd, topic: &Arc<str>, missing: Missing);
+
+    /// A stored channel has neither messages nor members: the disk may forget it, and then
+    /// [`super::Chat::forget_channel`] does.
+    fn forget(&mut self, topic: &Arc<str>);
+
+    /// Has a connection hear a topic no more; a replay of it ends.
     fn unsubscribe(&mut self, fd: Fd, topic: &Arc<str>);
+}
+
+/// Where the messages begin that somebody missed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Missing {
+    /// They come behind this one.
+    pub after: Position,
+    /// Something before is missing for good, and the receiver has to be told.
+    pub gap: bool,
 }
 
 /// A channel that a connection hears from now on.

@@ -1,9 +1,12 @@
 //! Which messages were said lately, so that a repeat is known.
 
 use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasher, RandomState};
+use std::hash::Hasher as _;
 
-use super::position::Position;
+use siphasher::sip128::Hasher128 as _;
+use siphasher::{sip, sip128};
+
+use super::position::{Epoch, Position};
 use super::settings::ChatSettings;
 use super::stats::Totals;
 use crate::proto::Tick;
@@ -17,20 +20,50 @@ pub(super) enum Speaker<'a> {
 
 /// What makes two messages the same: channel, speaker and id, as a keyed hash of 128 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Sameness(u128);
+pub(super) struct Sameness(pub(super) u128);
 
 /// Makes [`Sameness`]; the keys are random, so nobody can look for two messages with one hash.
-#[derive(Debug, Default)]
-pub(super) struct Hasher {
-    high: RandomState,
-    low: RandomState,
-}
+/// With the same keys it makes the same, in every process and version.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Hasher([u64; 2]);
 
 impl Hasher {
+    pub(super) fn new(keys: [u64; 2]) -> Self {
+        Self(keys)
+    }
+
     pub(super) fn sameness(&self, channel: &str, speaker: Speaker<'_>, id: &str) -> Sameness {
-        let what = (channel, speaker, id);
-        let (high, low) = (self.high.hash_one(what), self.low.hash_one(what));
-        Sameness(u128::from(high) << 64 | u128::from(low))
+        let mut hasher = sip128::SipHasher13::new_with_keys(self.0[0], self.0[1]);
+        put(&mut hasher, Some(channel));
+        match speaker {
+            Speaker::User(uid) => put(&mut hasher, Some(uid)),
+            Speaker::Key { key, from } => {
+                put(&mut hasher, None);
+                put(&mut hasher, Some(key));
+                put(&mut hasher, from);
+            }
+        }
+        put(&mut hasher, Some(id));
+        Sameness(hasher.finish128().as_u128())
+    }
+
+    /// The epoch of a channel that begins after so many others were forgotten.
+    pub(super) fn epoch(&self, channel: &str, forgotten: u64) -> Epoch {
+        let mut hasher = sip::SipHasher13::new_with_keys(self.0[0], self.0[1]);
+        put(&mut hasher, Some(channel));
+        hasher.write_u64(forgotten);
+        Epoch::from_bits(hasher.finish() as u32)
+    }
+}
+
+/// Texts one behind the other, so that no two lists of them look the same.
+fn put(hasher: &mut impl std::hash::Hasher, text: Option<&str>) {
+    match text {
+        Some(text) => {
+            hasher.write(&(text.len() as u64 + 1).to_le_bytes());
+            hasher.write(text.as_bytes());
+        }
+        None => hasher.write(&0u64.to_le_bytes()),
     }
 }
 

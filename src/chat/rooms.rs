@@ -5,12 +5,12 @@ use std::ops::Bound::{Included, Unbounded};
 use std::sync::Arc;
 
 use super::audience::{Arrival, Audience, Departure};
-use super::common::{Common, Fate, Looks, Outgoing, Space};
+use super::common::{Common, Fate, Looks, Outgoing, Space, Standing};
 use super::error::ChatError;
 use super::log::{Log, Resume, Start};
 use super::message::Frame;
 use super::name::User;
-use super::position::Position;
+use super::position::{Epoch, Position};
 use super::post::{Post, Welcome};
 use super::recent::Recent;
 use crate::net::Fd;
@@ -51,7 +51,7 @@ impl RoomShard {
         if self.rooms.contains_key(name) {
             return Ok(());
         }
-        let mut log = common.new_log(space)?;
+        let mut log = common.new_log(name, space)?;
         common.totals.rooms.add(1);
         let name: Arc<str> = name.into();
         let gone_at = now.after(common.settings.channel_ttl_ms);
@@ -141,7 +141,7 @@ impl RoomShard {
         changed
     }
 
-    /// Puts a message into the log, when it is `kept`, and sends it; says where it stands and who
+    /// Puts a message into the log where it is to stand, and sends it; says where it stands and who
     /// was there.
     pub(super) fn say(
         &mut self,
@@ -150,18 +150,16 @@ impl RoomShard {
         now: Tick,
         name: &str,
         message: &Outgoing<'_>,
-        kept: bool,
+        standing: Standing<'_>,
     ) -> (Option<Position>, usize) {
         let Some((name, room)) = find(&mut self.rooms, name) else {
             return (None, 0);
         };
-        let position = kept.then(|| {
-            let (settings, totals) = (&common.settings, &common.totals);
-            let position = room.log.append(now, message.kept(), settings, totals);
-            let old_at = now.after(settings.kept_ms_max);
+        let position = common.place(now, &mut room.log, standing);
+        if position.is_some() {
+            let old_at = now.after(common.settings.kept_ms_max);
             self.looks.plan(old_at, name, &mut room.log);
-            position
-        });
+        }
         let (audience, connections) = (&room.audience, room.audience.connections());
         let receivers = message.publish(post, name, position, connections, audience.fds());
         (position, receivers)
@@ -173,15 +171,32 @@ impl RoomShard {
         common: &Common,
         post: &mut dyn Post,
         name: &str,
+        epoch: Epoch,
     ) -> Option<Position> {
         let (name, room) = self.find(name)?;
-        room.log.purge(common.source.epoch(), &common.totals);
+        room.log.purge(epoch, &common.totals);
         let position = room.log.position();
         if room.audience.connections() > 0 {
             let channel = name;
             post.publish(name, &Frame::Gap { channel, position });
         }
         Some(position)
+    }
+
+    /// The disk has forgotten a room.
+    pub(super) fn forget(&mut self, common: &Common, post: &mut dyn Post, now: Tick, name: &str) {
+        let Some((_, room)) = self.find(name) else {
+            return;
+        };
+        if room.audience.empty_since().is_none() {
+            self.purge(common, post, name, common.epoch_of(name));
+            return;
+        }
+        debug_assert!(room.log.oldest_at().is_none_or(|at| at <= now));
+        room.log.purge(common.epoch_of(name), &common.totals);
+        self.rooms.remove(name);
+        common.totals.rooms.subtract(1);
+        common.totals.channels.subtract(1);
     }
 
     /// Does up to `steps` of what is due; whether there may be more.
@@ -195,7 +210,7 @@ impl RoomShard {
         let (settings, totals) = (&common.settings, &common.totals);
         self.recent.forget_old(now, settings, totals);
         for _ in 0..steps {
-            if !self.tell_who_left(common, post, now) && !self.look(common, now) {
+            if !self.tell_who_left(common, post, now) && !self.look(common, post, now) {
                 return false;
             }
         }
@@ -223,14 +238,18 @@ impl RoomShard {
         true
     }
 
-    fn look(&mut self, common: &Common, now: Tick) -> bool {
+    fn look(&mut self, common: &Common, post: &mut dyn Post, now: Tick) -> bool {
         let Some(name) = self.looks.next(now) else {
             return false;
         };
         if let Some(room) = self.rooms.get_mut(&name) {
-            match common.look(now, &mut room.log, room.audience.empty_since()) {
+            match common.look(now, &name, &mut room.log, room.audience.empty_since()) {
                 Fate::Stays => {}
                 Fate::LookAgain(at) => self.looks.plan(at, &name, &mut room.log),
+                Fate::Forgettable(at) => {
+                    post.forget(&name);
+                    self.looks.plan(at, &name, &mut room.log);
+                }
                 Fate::Gone => {
                     self.rooms.remove(&name);
                     common.totals.rooms.subtract(1);

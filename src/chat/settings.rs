@@ -5,6 +5,8 @@ use super::pattern::Pattern;
 /// What a channel keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
+    /// Offsets, and messages on disk: they outlive the process.
+    Stored,
     /// Offsets, and the last messages in memory; a start makes a new epoch.
     Memory,
     /// No offsets and no history: delivered and forgotten.

@@ -13,8 +13,17 @@ impl Settings {
             .unkept
             .iter()
             .map(|pattern| (Pattern::new(pattern), Kind::None));
+        let in_memory = chat
+            .in_memory
+            .iter()
+            .map(|pattern| (Pattern::new(pattern), Kind::Memory));
+        let kind = match self.data() {
+            Some(_) => Kind::Stored,
+            None => Kind::Memory,
+        };
         ChatSettings {
-            kinds: unkept.collect(),
+            kinds: unkept.chain(in_memory).collect(),
+            kind,
             channels_max: chat.channels_max,
             channel_ttl_ms: chat.channel_idle_ms,
             kept_messages_max: chat.ring_messages_max,

@@ -24,6 +24,10 @@ pub struct SettingsFlags {
     /// Threads that run the handlers; 0 runs them on the reactors [default: 1]
     #[arg(long, value_name = "N")]
     workers: Option<String>,
+    /// Folder of the data, made at the first start; "none" keeps everything in memory only
+    /// [default: ./tidings-data]
+    #[arg(long, value_name = "DIR")]
+    data: Option<String>,
     /// Answer every frame at /echo with the same frame, up to 16 MiB; for benchmarks and
     /// conformance suites
     #[arg(long)]
@@ -91,6 +95,7 @@ impl SettingsFlags {
             ("listen", self.listen.clone(), "--listen"),
             ("reactors", self.reactors.clone(), "--reactors"),
             ("workers", self.workers.clone(), "--workers"),
+            ("store.data", self.data.clone(), "--data"),
             ("echo", flag(self.echo), "--echo"),
             ("insecure", flag(self.insecure), "--insecure"),
             ("origins_allowed", origins, "--allow-origin"),

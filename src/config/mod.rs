@@ -8,12 +8,14 @@ mod chat;
 mod environment;
 mod flags;
 mod judge;
+mod keep;
 mod nearest;
 mod problem;
 mod read;
 mod section;
 mod sections;
 mod server;
+mod store;
 mod template;
 mod text;
 mod value;
@@ -26,7 +28,7 @@ pub use flags::SettingsFlags;
 pub use problem::Problems;
 pub use sections::{
     ApiKeySettings, ChatSettings, GeneralSettings, HttpSettings, LimitSettings, LogSettings,
-    OutboxSettings, QueueSettings, ReactorSettings, TokenKeySettings, TokenSettings,
+    OutboxSettings, QueueSettings, ReactorSettings, StoreSettings, TokenKeySettings, TokenSettings,
     WebSocketSettings,
 };
 pub use template::template;
@@ -51,6 +53,8 @@ pub struct Settings {
     pub api_keys: Vec<(String, ApiKeySettings)>,
     /// Of rooms, users and messages.
     pub chat: ChatSettings,
+    /// Of what is on disk.
+    pub store: StoreSettings,
     /// Of WebSocket connections.
     pub websocket: WebSocketSettings,
     /// Of HTTP requests.
@@ -154,8 +158,9 @@ impl Settings {
         for (name, key) in &mut self.api_keys {
             sections.push((format!("{API_KEYS}.{name}"), key));
         }
-        let rest: [(&str, &mut dyn Section); 7] = [
+        let rest: [(&str, &mut dyn Section); 8] = [
             ("chat", &mut self.chat),
+            ("store", &mut self.store),
             ("websocket", &mut self.websocket),
             ("http", &mut self.http),
             ("outbox", &mut self.outbox),

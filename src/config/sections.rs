@@ -3,6 +3,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
+use super::keep::{KeepRule, SyncPolicy};
 use super::section::section;
 use super::text::{LogFormat, LogLevel, Origin, Page, Pem};
 use crate::access::{Algorithm, Secret};
@@ -103,8 +104,11 @@ section! {
     /// Rooms, users and what they say.
     ChatSettings {
         /// Channels without offsets and history: patterns of their names, where `*` stands for any
-        /// characters. All others keep a ring in memory.
+        /// characters.
         unkept: Vec<String> = Vec::new(), within 1..=255;
+        /// Channels that keep their newest messages in memory only, until a restart: patterns of
+        /// their names. All that are in neither list are stored on disk, if there is a data folder.
+        in_memory: Vec<String> = Vec::new(), within 1..=255;
         /// Messages that a channel keeps; older ones are gone, and a resume that needs them is told
         /// so (`"recovered":false`).
         ring_messages_max: usize = 100, within 1..=1_000_000;
@@ -232,6 +236,42 @@ section! {
 }
 
 section! {
+    /// What is on disk: messages, acknowledgements, lasting memberships.
+    StoreSettings {
+        /// Folder of the data, made at the first start; "none" keeps everything in memory only.
+        data: String = "./tidings-data".into(), within 1..=4_096;
+        /// When a message counts as stored, and is answered and delivered. "always": after
+        /// fdatasync; a crash of the program, the system or the power loses nothing that was
+        /// answered. "interval 100ms": after the write, and synced that often; a crash of the
+        /// system or the power may lose what came since. "os": after the write, and synced when
+        /// the system likes.
+        sync: SyncPolicy = SyncPolicy::default();
+        /// Messages that a channel keeps at most; then the oldest go.
+        messages_max: u64 = 100_000, within 1..=u64::MAX >> 1;
+        /// Age up to which a channel keeps its messages, in milliseconds.
+        age_ms_max: u64 = 30 * DAY_MS, within 1_000..=36_500 * DAY_MS;
+        /// Bytes that a channel keeps at most; then the oldest messages go.
+        channel_size_max: u64 = 1 << 30, within 1_024..=SIZE_MAX;
+        /// Other bounds for channels by patterns of their names, such as
+        /// "team-* messages=1000 age=7d bytes=64MiB"; the first one that matches counts, and what
+        /// it doesn't say is as above.
+        keep: Vec<KeepRule> = Vec::new();
+        /// Bytes of all files at most; then the oldest file goes, with the messages in it.
+        total_size_max: u64 = 10 << 30, within 1 << 20..=SIZE_MAX << 10;
+        /// Bytes that have to stay free on the disk; below, messages that are to be stored are
+        /// refused with `disk_full`, and everything else goes on.
+        disk_free_size_min: u64 = 256 << 20, within 0..=SIZE_MAX;
+        /// Bytes after which a new file is begun.
+        segment_size_max: u64 = 64 << 20, within 65_536..=1 << 31;
+        /// Connections that catch up from the disk at a time; others wait for their turn.
+        replays_active_max: usize = 256, within 1..=1_000_000;
+        /// Channels that catch up or wait for it, over all connections; one more closes its
+        /// connection with 1013.
+        replays_max: usize = 1_000_000, within 1..=100_000_000;
+    }
+}
+
+section! {
     /// What waits between threads. Over one of these nothing is read from the connections that
     /// would add to it, until a quarter is left; nothing is lost.
     QueueSettings {
@@ -243,5 +283,14 @@ section! {
         mailbox_items_high: usize = 16_384, within 1..=100_000_000;
         /// Commands for one reactor, in bytes.
         mailbox_size_high: usize = 67_108_864, within 1_024..=SIZE_MAX;
+        /// Messages and other records for the disk.
+        disk_items_high: usize = 65_536, within 1..=100_000_000;
+        /// The same in bytes.
+        disk_size_high: usize = 67_108_864, within 1_024..=SIZE_MAX;
+        /// Records that are made durable together at most.
+        disk_batch_max: usize = 8_192, within 1..=1_000_000;
+        /// How long a sync waits for the senders that were answered just now, in hundredths of the
+        /// last one's time.
+        disk_gather_percent: usize = 25, within 0..=1_000;
     }
 }

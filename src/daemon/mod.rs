@@ -4,5 +4,6 @@ mod keys;
 mod origin;
 mod paths;
 mod serve;
+mod storage;
 
 pub use serve::serve;

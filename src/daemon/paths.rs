@@ -1,7 +1,8 @@
 //! What stands at which path, and what is decided on the reactor's thread.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
+use tidings::door::Door;
 use tidings::server::{Handle, Head, Response, Verdict};
 
 use super::origin::SameOrigin;
@@ -12,6 +13,8 @@ pub(super) struct Paths {
     pub(super) rules: SameOrigin,
     /// Whether `/echo` is there.
     pub(super) echo: bool,
+    /// Says whether messages can be stored.
+    pub(super) door: Arc<Door>,
     /// Set once the server runs.
     pub(super) server: OnceLock<Handle>,
 }
@@ -31,16 +34,18 @@ impl Paths {
         match (head.method(), head.path()) {
             // Here, so that a stuck worker doesn't look like death.
             ("GET" | "HEAD", "/healthz") => Verdict::Answer(status("ok")),
-            ("GET" | "HEAD", "/readyz") if self.is_ready() => Verdict::Answer(status("ready")),
-            ("GET" | "HEAD", "/readyz") => Verdict::Answer(status("stopping").with_status(503)),
+            ("GET" | "HEAD", "/readyz") => Verdict::Answer(self.readiness()),
             _ => Verdict::Pass,
         }
     }
 
-    fn is_ready(&self) -> bool {
-        self.server
-            .get()
-            .is_some_and(|server| !server.is_stopping())
+    fn readiness(&self) -> Response {
+        let runs = self.server.get().is_some_and(|one| !one.is_stopping());
+        match (runs, self.door.is_storing()) {
+            (false, _) => status("stopping").with_status(503),
+            (true, false) => status("store can't take messages").with_status(503),
+            (true, true) => status("ready"),
+        }
     }
 }
 

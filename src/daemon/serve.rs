@@ -10,6 +10,7 @@ use tidings::server::{Fd, Outcome, Request, Server, WorkerHandle};
 use super::keys::Keys;
 use super::origin::SameOrigin;
 use super::paths::{Paths, beside_the_api};
+use super::storage;
 use crate::config::{Loaded, Page};
 
 /// Largest message that is echoed, in bytes.
@@ -37,8 +38,14 @@ pub fn serve(loaded: Loaded) -> anyhow::Result<Outcome> {
         ping_s: server.reactor.connection.ping_ms / 1_000,
         login_ms_max: settings.tokens.login_ms_max,
         limits: settings.limits(),
+        sync: settings.promise().to_owned(),
+        disk: settings.disk(),
+        replays: settings.replays(),
     };
-    let door = Arc::new(Door::new(door, settings.chat(), Box::new(Keys(access))));
+    let store = storage::open(&settings)?;
+    let door = Door::new(door, settings.chat(), Box::new(Keys(access)), store)
+        .context("can't start a thread")?;
+    let door = Arc::new(door);
     let has_page = match general.page {
         Page::Open => is_open,
         Page::On => true,
@@ -58,16 +65,19 @@ pub fn serve(loaded: Loaded) -> anyhow::Result<Outcome> {
     let paths = Arc::new(Paths {
         rules,
         echo,
+        door: Arc::clone(&door),
         server: OnceLock::new(),
     });
     let daemon = Arc::new(Daemon {
-        door,
+        door: Arc::clone(&door),
         echoes: Echoes::default(),
     });
     let builder = Server::builder()
         .listen(listen.to_string())
         .reactors(general.reactors)
         .workers(general.workers)
+        .gauge(door.gauge())
+        .serials_from(door.serials_from())
         .settings(server);
     let builder = {
         let (gate, start) = (Arc::clone(&paths), Arc::clone(&daemon));
@@ -80,7 +90,8 @@ pub fn serve(loaded: Loaded) -> anyhow::Result<Outcome> {
                 announce(server, echo, has_page, is_open);
             })
     };
-    let (open, message, close, drain, request) = (
+    let (open, message, close, drain, buffer, request) = (
+        daemon.clone(),
         daemon.clone(),
         daemon.clone(),
         daemon.clone(),
@@ -101,12 +112,15 @@ pub fn serve(loaded: Loaded) -> anyhow::Result<Outcome> {
                 drain.door.drained(server, fd);
             }
         })
+        .on_buffer_empty(move |_, fd| buffer.door.buffer_empty(fd))
         .on_request(move |server, asked, responder| {
             if let Some((asked, responder)) = request.door.answer(server, asked, responder) {
                 responder.end(beside_the_api(asked.method(), asked.path(), has_page));
             }
         })
         .run();
+    // What was taken is on disk now, also what nobody waits for any more.
+    door.finish();
     outcome.with_context(|| format!("can't serve on {listen}"))
 }
 

@@ -2,19 +2,26 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
-use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::io;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use super::access::{Access, bearer};
+use super::acks::Acks;
 use super::frames;
+use super::hub::Hub;
 use super::limits::{LimitSettings, Limits};
 use super::login::Waiting;
 use super::poster::{Poster, Reply};
 use super::refusal::Refusal;
-use crate::chat::{Chat, ChatSettings, ErrorCode, Moment};
+use super::replay::{self, ReplaySettings, Replays};
+use super::serials::Serials;
+use crate::chat::{Chat, ChatSettings, Epoch, ErrorCode, Moment, Position, Restored, Shelf};
 use crate::net::Fd;
-use crate::proto::Tick;
-use crate::server::{Frame, Request, WorkerHandle};
+use crate::net::marks::Gauge;
+use crate::server::{Frame, Handle, Request, WorkerHandle};
+use crate::store::{ChannelState, Condition, Disk, DiskSettings, Known, Reader, Store};
 
 /// Milliseconds between two looks at what is due.
 const EXPIRE_EVERY_MS: u64 = 100;
@@ -22,6 +29,9 @@ const EXPIRE_EVERY_MS: u64 = 100;
 /// The shortest and the longest time after which clients are told to come back from a stop, in
 /// milliseconds.
 const COME_BACK_MS: std::ops::Range<u64> = 500..3_000;
+
+/// How long a farewell waits for the answers that come after the disk.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 
 /// Bounds and names.
 #[derive(Debug, Clone)]
@@ -37,49 +47,124 @@ pub struct DoorSettings {
     pub login_ms_max: u64,
     /// How much one client may ask for.
     pub limits: LimitSettings,
+    /// When a message counts as stored, and what that promises; for the stats.
+    pub sync: String,
+    /// The queue before the disk.
+    pub disk: DiskSettings,
+    /// Catching up.
+    pub replays: ReplaySettings,
 }
 
 /// See the module.
 pub struct Door {
-    pub(super) chat: Chat,
+    pub(super) hub: Arc<Hub>,
     pub(super) access: Box<dyn Access>,
     pub(super) settings: DoorSettings,
     pub(super) waiting: Waiting,
     pub(super) limits: Limits,
-    started: Instant,
+    pub(super) acks: Acks,
+    serials: Serials,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Door {
-    /// A door to an empty chat.
-    #[must_use]
-    pub fn new(settings: DoorSettings, chat: ChatSettings, access: Box<dyn Access>) -> Self {
+    /// A door to a chat that knows what the store does. Starts the disk thread and the one for
+    /// replays.
+    ///
+    /// # Errors
+    ///
+    /// The system gives no thread.
+    pub fn new(
+        settings: DoorSettings,
+        chat: ChatSettings,
+        access: Box<dyn Access>,
+        mut store: Box<dyn Store>,
+    ) -> io::Result<Self> {
+        let reader = store.reader();
+        let serials = Serials::reserve(&mut *store);
         // Keyed by the system's randomness: epochs must differ from those before a restart.
         let seed = RandomState::new().build_hasher().finish();
-        Self {
-            chat: Chat::new(chat, seed),
+        let shelf = Arc::new(Index(Arc::clone(&reader)));
+        let chat = Chat::with_shelf(chat, seed, shelf, reader.key());
+        reader.each(&mut |known| chat.restore(restored(known)));
+        let server = Arc::new(OnceLock::<Handle>::new());
+        let nudge = Arc::clone(&server);
+        let relieved = move || {
+            if let Some(server) = nudge.get() {
+                server.nudge();
+            }
+        };
+        let (disk, disk_thread) = Disk::start(store, settings.disk, relieved)?;
+        let (replays, ready) = Replays::new(settings.replays);
+        let hub = Arc::new(Hub::new(chat, reader, disk, replays, server));
+        let replay_thread = replay::start(Arc::clone(&hub), ready)?;
+        Ok(Self {
+            hub,
             access,
             limits: Limits::new(settings.limits),
             settings,
             waiting: Waiting::default(),
-            started: Instant::now(),
+            acks: Acks::default(),
+            serials,
+            threads: Mutex::new(vec![disk_thread, replay_thread]),
+        })
+    }
+
+    /// Ends the threads once everything is on disk that was taken; to be called last.
+    pub fn finish(&self) {
+        self.acks.store(&self.hub);
+        self.hub.disk.end();
+        self.hub.replays.stop();
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        for thread in threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the door panicked");
+            }
         }
+    }
+
+    /// The queue before the disk: while it is pressed, nothing should be read from clients.
+    #[must_use]
+    pub fn gauge(&self) -> Arc<Gauge> {
+        Arc::clone(self.hub.disk.gauge())
+    }
+
+    /// The first serial number that connections may have.
+    #[must_use]
+    pub fn serials_from(&self) -> u64 {
+        self.serials.from
+    }
+
+    /// Whether messages can be stored.
+    #[must_use]
+    pub fn is_storing(&self) -> bool {
+        self.hub.disk.condition() == Condition::Good
     }
 
     /// The chat behind it, for metrics.
     #[must_use]
     pub fn chat(&self) -> &Chat {
-        &self.chat
+        &self.hub.chat
     }
 
     /// Begins to look at what is due; to be called once the server runs.
     pub fn start(self: &Arc<Self>, server: &WorkerHandle) {
+        self.hub.meet(server.handle());
         let door = Arc::clone(self);
         server.tick(EXPIRE_EVERY_MS, move |server| {
-            let mut post = Poster::new(server.handle(), Reply::Silent);
-            door.chat.expire(&mut post, door.now());
+            let mut post = door.post(server, Reply::Silent);
+            door.hub.chat.expire(&mut post, door.now());
             door.expire_logins(server);
             door.limits.expire(door.now().tick.0);
+            door.acks.store_if_due(&door.hub);
+            door.serials
+                .renew(&door.hub, server.stats().totals.accepted);
         });
+    }
+
+    /// Sends what the chat gives out during a callback.
+    pub(super) fn post<'a>(&self, server: &WorkerHandle, reply: Reply<'a>) -> Poster<'a> {
+        Poster::new(&self.hub, server.handle(), reply)
     }
 
     /// A WebSocket is open: `hello`, and a login if its query says so.
@@ -91,7 +176,7 @@ impl Door {
             ..
         } = &self.settings;
         let fd = request.fd;
-        self.chat.opened(fd);
+        self.hub.chat.opened(fd);
         server
             .push(fd, &frames::hello(fd, node, *ping_s, *message_size_max))
             .ok();
@@ -114,11 +199,24 @@ impl Door {
     pub fn closed(&self, fd: Fd) {
         self.waiting.forget(fd);
         self.limits.forget(fd);
-        self.chat.closed(self.now(), fd);
+        self.hub.replays.forget(fd);
+        self.hub.chat.closed(self.now(), fd);
     }
 
-    /// A WebSocket is about to be closed, since the server stops.
+    /// A WebSocket has room for more.
+    pub fn buffer_empty(&self, fd: Fd) {
+        self.hub.replays.next_page(fd);
+    }
+
+    /// A WebSocket is about to be closed, since the server stops. What it said before is answered
+    /// first.
     pub fn drained(&self, server: &WorkerHandle, fd: Fd) {
+        if !self.hub.disk.wait_until_done(ANSWERS_WITHIN) {
+            tracing::warn!(
+                fd = fd.0,
+                "the disk takes long; a farewell doesn't wait for it"
+            );
+        }
         server.push(fd, &frames::drain(come_back_ms(fd))).ok();
     }
 
@@ -133,13 +231,42 @@ impl Door {
     }
 
     pub(super) fn now(&self) -> Moment {
-        let unix = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        Moment {
-            tick: Tick(self.started.elapsed().as_millis() as u64),
-            unix_ms: unix.as_millis() as u64,
-        }
+        self.hub.now()
+    }
+}
+
+/// The index of the store, as the chat asks for it.
+struct Index(Arc<dyn Reader>);
+
+impl Shelf for Index {
+    fn floor(&self, channel: &str) -> Option<u64> {
+        self.0.channel(channel).map(|state| state.floor)
+    }
+
+    fn forgotten(&self) -> u64 {
+        self.0.forgotten()
+    }
+}
+
+fn restored(known: Known<'_>) -> Restored<'_> {
+    match known {
+        Known::Channel(name, ChannelState { epoch, newest, .. }) => Restored::Channel(
+            name,
+            Position {
+                epoch: Epoch::from_bits(epoch),
+                offset: newest,
+            },
+        ),
+        Known::Ack {
+            channel,
+            reader,
+            offset,
+        } => Restored::Ack {
+            channel,
+            uid: reader,
+            offset,
+        },
+        Known::Member { room, user } => Restored::Member { room, uid: user },
     }
 }
 

@@ -8,7 +8,7 @@ use super::access::TokenRefusal;
 use super::command::{Login, Resume};
 use super::door::Door;
 use super::frames;
-use super::poster::{Poster, Reply};
+use super::poster::Reply;
 use super::refusal::Refusal;
 use crate::chat::{self, Epoch, ErrorCode, Pattern, Position, Rights};
 use crate::net::Fd;
@@ -116,8 +116,8 @@ impl Door {
             rooms: &rooms,
             resume: &resume,
         };
-        let mut post = Poster::new(server.handle(), reply);
-        let logged_in = self.chat.login(&mut post, self.now(), &login)?;
+        let mut post = self.post(server, reply);
+        let logged_in = self.hub.chat.login(&mut post, self.now(), &login)?;
         if let Some(oldest) = logged_in.replaced {
             kick(server, oldest, 4003, "replaced", REPLACED);
         }
@@ -150,8 +150,8 @@ impl Door {
             rooms: &[],
             resume: &[],
         };
-        let mut post = Poster::new(server.handle(), Reply::Silent);
-        let logged_in = self.chat.login(&mut post, self.now(), &login)?;
+        let mut post = self.post(server, Reply::Silent);
+        let logged_in = self.hub.chat.login(&mut post, self.now(), &login)?;
         if let Some(oldest) = logged_in.replaced {
             kick(server, oldest, 4003, "replaced", REPLACED);
         }

@@ -5,12 +5,16 @@
 //! them, `frames` and `json` write what is answered. The `data` of a message passes as it came.
 
 mod access;
+mod acks;
 mod command;
 #[expect(clippy::module_inception, reason = "the noun of this file is the door")]
 mod door;
 mod field;
 mod frames;
+mod gather;
+mod history;
 mod http;
+mod hub;
 mod json;
 mod limits;
 mod login;
@@ -18,6 +22,9 @@ mod native;
 mod poster;
 mod rate;
 mod refusal;
+mod replay;
+mod serials;
+mod work;
 
 pub use access::{Access, Open, Pass, TokenRefusal};
 pub use command::COMMANDS_A_FRAME_MAX;
@@ -26,3 +33,4 @@ pub use field::DEPTH_MAX;
 pub use limits::LimitSettings;
 pub use rate::{Bucket, Rate};
 pub use refusal::Refusal;
+pub use replay::ReplaySettings;

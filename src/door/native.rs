@@ -10,7 +10,8 @@ use super::limits::Verdict;
 use super::login::{kick, resume_of};
 use super::poster::{Poster, Reply};
 use super::refusal::Refusal;
-use crate::chat::{self, Actor, Keep, Range};
+use super::work::{Answer, Task};
+use crate::chat::{self, Actor, Keep, Range, Saying};
 use crate::net::Fd;
 use crate::server::WorkerHandle;
 
@@ -91,27 +92,35 @@ impl Door {
         command: &Command<'_>,
     ) -> Result<Option<Json>, Refusal> {
         let ok = || frames::ok(seq);
-        let mut post = Poster::new(server.handle(), Reply::of(seq));
+        let mut post = self.post(server, Reply::of(seq));
         match command {
             Command::Login(login) => self.login(server, fd, login, Reply::of(seq)).map(|()| None),
             Command::Join { room, resume } => {
-                self.chat
+                self.hub
+                    .chat
                     .join(&mut post, self.now(), fd, room, resume_of(resume.as_ref()))?;
                 Ok(None)
             }
             Command::Leave { room } => {
-                self.chat.leave(&mut post, self.now(), fd, room)?;
+                self.hub.chat.leave(&mut post, self.now(), fd, room)?;
                 // The way of the room's messages: it overtakes none of them.
                 if seq.is_some() {
                     server.handle().push(fd, &ok().end()).ok();
                 }
                 Ok(None)
             }
-            Command::Say(say) => self
-                .say(&mut post, fd, say)
-                .map(|said| Some(frames::said(ok(), &said))),
+            Command::Say(say) => Ok(match self.say(&mut post, fd, say)? {
+                Saying::Said(said) => Some(frames::said(ok(), &said)),
+                Saying::Draft(draft) => {
+                    let answer = Answer::Frame(fd, seq.map(Box::from));
+                    self.hub.give(Task::Say(draft, None), answer);
+                    None
+                }
+            }),
             Command::Ack { channel, offset } => {
-                self.chat.ack(fd, channel, *offset)?;
+                if let Some(user) = self.hub.chat.ack(fd, channel, *offset)? {
+                    self.acks.note(&self.hub, channel, user, *offset);
+                }
                 Ok(Some(ok()))
             }
             Command::History {
@@ -126,12 +135,11 @@ impl Door {
                     limit: limit.unwrap_or(HISTORY_LIMIT) as usize,
                 };
                 self.as_actor(fd, |actor| {
-                    let history = self.chat.history(self.now(), actor, channel, range)?;
-                    Ok(Some(page(ok(), &history)))
+                    Ok(Some(self.page(ok(), actor, channel, range)?))
                 })
             }
             Command::Who { room } => self.as_actor(fd, |actor| {
-                let who = self.chat.who(actor, room)?;
+                let who = self.hub.chat.who(actor, room)?;
                 let users = who.users.iter().map(|user| user.uid());
                 Ok(Some(
                     ok().strings("users", users)
@@ -140,7 +148,7 @@ impl Door {
             }),
             Command::Online { users } => self.as_actor(fd, |actor| {
                 let users: Vec<&str> = users.iter().map(AsRef::as_ref).collect();
-                let online = self.chat.online(actor, &users)?;
+                let online = self.hub.chat.online(actor, &users)?;
                 let mut each = Json::object();
                 for (place, (user, is_online)) in users.iter().zip(online).enumerate() {
                     // A name stands once in an object, however often it was asked for.
@@ -154,7 +162,7 @@ impl Door {
         }
     }
 
-    fn say(&self, post: &mut Poster<'_>, fd: Fd, say: &Say<'_>) -> Result<chat::Said, Refusal> {
+    fn say(&self, post: &mut Poster<'_>, fd: Fd, say: &Say<'_>) -> Result<Saying, Refusal> {
         // Frames may be larger where the server also echoes.
         self.check_size(say.data)?;
         let to = match &say.to {
@@ -174,7 +182,7 @@ impl Door {
             data: say.data,
         };
         self.as_actor(fd, |actor| {
-            Ok(self.chat.say(post, self.now(), actor, to, &message)?)
+            Ok(self.hub.chat.say(post, self.now(), actor, to, &message)?)
         })
     }
 
@@ -189,23 +197,4 @@ impl Door {
             None => run(Actor::Connection(fd)),
         }
     }
-}
-
-/// A page of history, for WebSocket and HTTP.
-pub(super) fn page(json: Json, history: &chat::History) -> Json {
-    let page = &history.page;
-    let messages = page.messages.iter().map(|(offset, message)| {
-        let epoch = page
-            .position
-            .map(|position| position.epoch)
-            .unwrap_or(chat::Epoch::NONE);
-        let position = chat::Position {
-            epoch,
-            offset: *offset,
-        };
-        frames::listed(&message.posted(&history.channel, position))
-    });
-    frames::place(json.string("channel", &history.channel), page.position)
-        .array("messages", messages)
-        .flag("more", page.more)
 }

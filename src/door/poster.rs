@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use super::frames;
-use crate::chat::{Frame, Post, Welcome};
+use super::hub::Hub;
+use super::work::{Answer, Task};
+use crate::chat::{Frame, Missing, Post, Welcome};
 use crate::net::Fd;
 use crate::server::{Handle, Message};
 
@@ -30,13 +32,26 @@ impl<'a> Reply<'a> {
 /// Puts commands into the mailboxes **at once**: what gathers until a batch is done would undo the
 /// order in which the chat's locks were taken.
 pub(super) struct Poster<'a> {
+    hub: Arc<Hub>,
     handle: Handle,
     reply: Reply<'a>,
 }
 
 impl<'a> Poster<'a> {
-    pub(super) fn new(handle: Handle, reply: Reply<'a>) -> Self {
-        Self { handle, reply }
+    pub(super) fn new(hub: &Arc<Hub>, handle: Handle, reply: Reply<'a>) -> Self {
+        let hub = Arc::clone(hub);
+        Self { hub, handle, reply }
+    }
+
+    /// Has [`Replays::next_page`](super::replay::Replays::next_page) called once a connection has
+    /// room.
+    pub(super) fn await_buffer(&self, fd: Fd, bytes_max: usize) {
+        self.handle.await_buffer(fd, bytes_max);
+    }
+
+    /// Closes a connection.
+    pub(super) fn close(&self, fd: Fd, code: u16, reason: &str) {
+        self.handle.disconnect(fd, code, reason).ok();
     }
 }
 
@@ -64,7 +79,19 @@ impl Post for Poster<'_> {
             .subscribe_after(fd, Arc::clone(topic), &messages);
     }
 
+    fn replay(&mut self, fd: Fd, topic: &Arc<str>, missing: Missing) {
+        if !self.hub.replays.begin(fd, topic, missing) {
+            self.close(fd, 1013, "too many are catching up; come back later");
+        }
+    }
+
+    fn forget(&mut self, topic: &Arc<str>) {
+        let task = Task::Forget(Arc::clone(topic));
+        self.hub.give(task, Answer::Nobody);
+    }
+
     fn unsubscribe(&mut self, fd: Fd, topic: &Arc<str>) {
+        self.hub.replays.end(fd, topic);
         self.handle.unsubscribe(fd, Arc::clone(topic));
     }
 }

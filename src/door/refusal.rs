@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 
+use super::json::Json;
 use crate::chat::{ChatError, ErrorCode};
+use crate::server::Response;
 
 /// A code of the protocol, and what to mend.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +28,26 @@ impl Refusal {
             status: code.status(),
             retry_after_s: 1,
         }
+    }
+
+    /// As an HTTP answer.
+    pub(super) fn response(&self) -> Response {
+        let response = Response::json(self.json().end()).with_status(self.status);
+        match self.code {
+            ErrorCode::Unauthorized => response.field("WWW-Authenticate", "Bearer"),
+            ErrorCode::RateLimited | ErrorCode::Unavailable => {
+                response.field("Retry-After", &self.retry_after_s.to_string())
+            }
+            _ => response,
+        }
+    }
+
+    /// `{"error":{"code","message"}}`
+    pub(super) fn json(&self) -> Json {
+        let error = Json::object()
+            .string("code", self.code.name())
+            .string("message", &self.message);
+        Json::object().raw("error", &error.end())
     }
 
     /// The same with another status than its code has.

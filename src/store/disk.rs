@@ -7,8 +7,8 @@
 //! it have to pause.
 
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -80,23 +80,34 @@ pub enum Condition {
 /// The way to the disk thread; cloned freely.
 #[derive(Debug)]
 pub struct Disk<J> {
-    jobs: Sender<J>,
+    /// `None` is the last thing that the thread takes.
+    jobs: Sender<Option<J>>,
+    shared: Arc<Shared>,
+}
+
+/// What both sides look at.
+#[derive(Debug)]
+struct Shared {
     gauge: Arc<Gauge>,
-    condition: Arc<AtomicU8>,
+    condition: AtomicU8,
+    given: AtomicU64,
+    /// Jobs that were told what became of them.
+    done: Mutex<u64>,
+    more_done: Condvar,
 }
 
 impl<J> Clone for Disk<J> {
     fn clone(&self) -> Self {
         Self {
             jobs: self.jobs.clone(),
-            gauge: Arc::clone(&self.gauge),
-            condition: Arc::clone(&self.condition),
+            shared: Arc::clone(&self.shared),
         }
     }
 }
 
 impl<J: Job> Disk<J> {
-    /// Starts the thread. It ends, with everything done that was given, once all clones are gone.
+    /// Starts the thread. It ends, with everything done that was given, at [`Disk::end`] or once
+    /// all clones are gone.
     ///
     /// `relieved` is called on it when those who paused may go on.
     ///
@@ -109,49 +120,68 @@ impl<J: Job> Disk<J> {
         relieved: impl Fn() + Send + 'static,
     ) -> io::Result<(Self, JoinHandle<()>)> {
         let (jobs, waiting) = unbounded();
-        let gauge = Arc::new(Gauge::new(settings.marks));
-        let condition = Arc::new(AtomicU8::new(Condition::Good as u8));
+        let shared = Arc::new(Shared {
+            gauge: Arc::new(Gauge::new(settings.marks)),
+            condition: AtomicU8::new(Condition::Good as u8),
+            given: AtomicU64::new(0),
+            done: Mutex::new(0),
+            more_done: Condvar::new(),
+        });
         let thread = Thread {
             store,
             settings,
             waiting,
-            gauge: Arc::clone(&gauge),
-            condition: Arc::clone(&condition),
+            shared: Arc::clone(&shared),
             relieved,
             batch: Vec::new(),
             expected: 0,
             commit_time: Duration::ZERO,
             maintained: Instant::now(),
+            ends: false,
         };
         let thread = std::thread::Builder::new()
             .name("disk".into())
             .spawn(move || thread.run())?;
-        let disk = Self {
-            jobs,
-            gauge,
-            condition,
-        };
-        Ok((disk, thread))
+        Ok((Self { jobs, shared }, thread))
     }
 
     /// Gives a job to the thread. Jobs of one thread stay in their order.
     pub fn give(&self, job: J) {
-        self.gauge.add(1, job.size());
-        // Received for as long as a sender lives, unless the thread panicked: then the job is
-        // dropped, and whoever waits learns by that.
-        drop(self.jobs.send(job));
+        self.shared.gauge.add(1, job.size());
+        self.shared.given.fetch_add(1, Ordering::AcqRel);
+        // After the end, or a panic of the thread, the job is dropped, and whoever waits learns by
+        // that.
+        self.jobs.send(Some(job)).ok();
+    }
+
+    /// Ends the thread once everything is done that was given before.
+    pub fn end(&self) {
+        self.jobs.send(None).ok();
+    }
+
+    /// Waits until everything is done that was given before, but not for long: `false` when it
+    /// isn't in time.
+    #[must_use]
+    pub fn wait_until_done(&self, patience: Duration) -> bool {
+        let given = self.shared.given.load(Ordering::Acquire);
+        let done = lock(&self.shared.done);
+        let waited = self
+            .shared
+            .more_done
+            .wait_timeout_while(done, patience, |done| *done < given);
+        waited.is_ok_and(|(done, _)| *done >= given)
     }
 
     /// How much waits, and whether those who feed it should pause.
     #[must_use]
     pub fn gauge(&self) -> &Arc<Gauge> {
-        &self.gauge
+        &self.shared.gauge
     }
 
     /// Whether the store took the last thing that it was given.
     #[must_use]
     pub fn condition(&self) -> Condition {
-        match self.condition.load(Ordering::Acquire) {
+        match self.shared.condition.load(Ordering::Acquire) {
             0 => Condition::Good,
             1 => Condition::Full,
             _ => Condition::Failed,
@@ -162,22 +192,24 @@ impl<J: Job> Disk<J> {
 struct Thread<J, F> {
     store: Box<dyn Store>,
     settings: DiskSettings,
-    waiting: Receiver<J>,
-    gauge: Arc<Gauge>,
-    condition: Arc<AtomicU8>,
+    waiting: Receiver<Option<J>>,
+    shared: Arc<Shared>,
     relieved: F,
     batch: Vec<(J, Result<Appended, StoreError>)>,
     /// Jobs that are to come soon: those that were answered last, and those that waited then.
     expected: usize,
     commit_time: Duration,
     maintained: Instant,
+    /// Nothing more is taken.
+    ends: bool,
 }
 
 impl<J: Job, F: Fn()> Thread<J, F> {
     fn run(mut self) {
-        loop {
+        while !self.ends {
             match self.waiting.recv_deadline(self.maintained + MAINTAIN_EVERY) {
-                Ok(job) => self.take_batch(job),
+                Ok(Some(job)) => self.take_batch(job),
+                Ok(None) => break,
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -199,21 +231,31 @@ impl<J: Job, F: Fn()> Thread<J, F> {
         while let Some(job) = next {
             bytes += job.size();
             let appended = self.store.append(now_ms, &job.record());
+            // What comes after a channel was forgotten has to see that it is.
+            let is_last = matches!(job.record(), Record::Forget { .. });
             self.batch.push((job, appended));
-            if self.batch.len() >= self.settings.batch_jobs_max
+            if is_last
+                || self.batch.len() >= self.settings.batch_jobs_max
                 || bytes >= self.settings.batch_bytes_max
             {
                 break;
             }
-            next = self.waiting.try_recv().ok().or_else(|| self.gather(until));
+            next = match self.waiting.try_recv().ok().or_else(|| self.gather(until)) {
+                Some(Some(job)) => Some(job),
+                Some(None) => {
+                    self.ends = true;
+                    None
+                }
+                None => None,
+            };
         }
-        if self.gauge.take(self.batch.len(), bytes) {
+        if self.shared.gauge.take(self.batch.len(), bytes) {
             (self.relieved)();
         }
     }
 
     /// Waits for those who are to come soon.
-    fn gather(&self, until: Instant) -> Option<J> {
+    fn gather(&self, until: Instant) -> Option<Option<J>> {
         if self.batch.len() >= self.expected {
             return None;
         }
@@ -234,12 +276,15 @@ impl<J: Job, F: Fn()> Thread<J, F> {
         }
         let refused = self.batch.iter().find_map(|(_, one)| one.as_ref().err());
         self.note(committed.as_ref().err().or(refused));
+        let jobs = self.batch.len() as u64;
         for (job, appended) in self.batch.drain(..) {
             job.done(match (&appended, &committed) {
                 (Ok(appended), Ok(())) => Ok(*appended),
                 (Err(error), _) | (Ok(_), Err(error)) => Err(error),
             });
         }
+        *lock(&self.shared.done) += jobs;
+        self.shared.more_done.notify_all();
     }
 
     fn maintain(&mut self) {
@@ -262,11 +307,18 @@ impl<J: Job, F: Fn()> Thread<J, F> {
             ) => Condition::Failed,
             Some(_) | None => Condition::Good,
         };
-        let was = self.condition.swap(condition as u8, Ordering::AcqRel);
+        let was = self
+            .shared
+            .condition
+            .swap(condition as u8, Ordering::AcqRel);
         if was != condition as u8 {
             tracing::warn!(?condition, "the store's condition changed");
         }
     }
+}
+
+fn lock(done: &Mutex<u64>) -> MutexGuard<'_, u64> {
+    done.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn unix_ms() -> u64 {

@@ -53,13 +53,19 @@ impl Program {
         }
     }
 
-    /// `tidings serve` with more flags.
+    /// `tidings serve` with more flags; in memory only, unless they say otherwise.
     #[cfg(feature = "cli")]
     pub fn serve(flags: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tidings"));
         Self::start(
             command
-                .args(["serve", "--listen", "127.0.0.1:0"])
+                .args([
+                    "serve",
+                    "--listen",
+                    "127.0.0.1:0",
+                    "--set",
+                    "store.data=none",
+                ])
                 .args(flags),
         )
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use tidings::chat::{Frame, Position, Post, Resume, Welcome};
+use tidings::chat::{Frame, Missing, Position, Post, Resume, Welcome};
 use tidings::server::Fd;
 
 /// What a connection gets, or what becomes of it, in order.
@@ -179,6 +179,14 @@ impl Post for Poster<'_> {
         }
         let topic = Arc::clone(topic);
         assert!(reactor.topics.entry(topic).or_default().insert(fd), "twice");
+    }
+
+    fn replay(&mut self, _: Fd, topic: &Arc<str>, missing: Missing) {
+        panic!("{topic} isn't stored: {missing:?}");
+    }
+
+    fn forget(&mut self, topic: &Arc<str>) {
+        panic!("{topic} isn't stored");
     }
 
     fn unsubscribe(&mut self, fd: Fd, topic: &Arc<str>) {

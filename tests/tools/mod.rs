@@ -27,7 +27,14 @@ impl Server {
     pub fn start(flags: &[&str]) -> Self {
         let mut child = Reaped::spawn(
             Command::new(env!("CARGO_BIN_EXE_tidings"))
-                .args(["serve", "--echo", "--listen", "127.0.0.1:0"])
+                .args([
+                    "serve",
+                    "--echo",
+                    "--listen",
+                    "127.0.0.1:0",
+                    "--data",
+                    "none",
+                ])
                 .args(flags),
         );
         let lines = lines_of(child.0.stdout.take().unwrap());

@@ -1,18 +1,29 @@
 //! Sending by HTTP, and the messages of the past.
 
+use std::sync::Arc;
+
+use super::Answer;
 use super::body::{self, Posting};
-use super::error;
 use super::route::Query;
-use crate::chat::{self, Actor, Keep, Range, Said, Say};
+use crate::chat::{self, Actor, Draft, Keep, Purging, Range, Say, Saying};
 use crate::door::command::To;
 use crate::door::door::Door;
-use crate::door::frames;
+use crate::door::gather::{self, Gather};
+use crate::door::history::HISTORY_LIMIT;
 use crate::door::json::Json;
-use crate::door::native::{HISTORY_LIMIT, page};
-use crate::door::poster::{Poster, Reply};
+use crate::door::poster::Reply;
 use crate::door::refusal::Refusal;
+use crate::door::work::{self, Done, Task};
 use crate::net::Fd;
-use crate::server::WorkerHandle;
+use crate::server::{Responder, WorkerHandle};
+
+/// What is known of one receiver's message.
+enum Part {
+    /// Its result.
+    Ready(String),
+    /// The result comes once it is stored.
+    Later(Draft),
+}
 
 impl Door {
     /// `POST /v1/messages`
@@ -21,9 +32,20 @@ impl Door {
         server: &WorkerHandle,
         actor: Actor<'_>,
         body: &str,
-    ) -> Result<Json, Refusal> {
-        let results = self.post(server, actor, &body::posting(body)?)?;
-        Ok(Json::object().array("results", results))
+        responder: &mut Option<Responder>,
+    ) -> Result<Answer, Refusal> {
+        let posting = body::posting(body)?;
+        let has_several = matches!(posting.to, To::Rooms(_) | To::Users(_));
+        let mut parts = self.post_parts(server, actor, &posting)?;
+        if !has_several
+            && let Some(Part::Later(draft)) = parts.pop_if(|part| matches!(part, Part::Later(_)))
+            && let Some(responder) = responder.take()
+        {
+            let answer = work::Answer::Request(responder);
+            self.hub.give(Task::Say(draft, None), answer);
+            return Ok(Answer::Later);
+        }
+        Ok(self.answer_parts(parts, responder))
     }
 
     /// `POST /v1/messages/batch`: each message by itself.
@@ -32,26 +54,52 @@ impl Door {
         server: &WorkerHandle,
         actor: Actor<'_>,
         body: &str,
-    ) -> Result<Json, Refusal> {
-        let mut results = Vec::new();
+        responder: &mut Option<Responder>,
+    ) -> Result<Answer, Refusal> {
+        let mut parts = Vec::new();
         let batch = body::batch(body)?;
         self.counts_as(actor, batch.len());
         for posting in batch {
-            match posting.and_then(|posting| self.post(server, actor, &posting)) {
-                Ok(said) => results.extend(said),
-                Err(refusal) => results.push(error(&refusal).end()),
+            match posting.and_then(|posting| self.post_parts(server, actor, &posting)) {
+                Ok(of_one) => parts.extend(of_one),
+                Err(refusal) => parts.push(Part::Ready(refusal.json().end())),
             }
         }
-        Ok(Json::object().array("results", results))
+        Ok(self.answer_parts(parts, responder))
     }
 
-    /// Says one message; a result for each receiver, as JSON.
-    fn post(
+    /// Answers at once, or when all that has to be stored is.
+    fn answer_parts(&self, parts: Vec<Part>, responder: &mut Option<Responder>) -> Answer {
+        let mut drafts = Vec::new();
+        let results: Vec<String> = parts
+            .into_iter()
+            .enumerate()
+            .map(|(place, part)| match part {
+                Part::Ready(result) => result,
+                Part::Later(draft) => {
+                    drafts.push((place, draft));
+                    String::new()
+                }
+            })
+            .collect();
+        let Some(responder) = responder.take_if(|_| !drafts.is_empty()) else {
+            return Answer::Object(gather::answer(results));
+        };
+        let gather = Arc::new(Gather::new(responder, results));
+        for (place, draft) in drafts {
+            let answer = work::Answer::Part(Arc::clone(&gather), place);
+            self.hub.give(Task::Say(draft, None), answer);
+        }
+        Answer::Later
+    }
+
+    /// Says one message; a part for each receiver.
+    fn post_parts(
         &self,
         server: &WorkerHandle,
         actor: Actor<'_>,
         posting: &Posting<'_>,
-    ) -> Result<Vec<String>, Refusal> {
+    ) -> Result<Vec<Part>, Refusal> {
         self.check_size(posting.data)?;
         let except: Vec<Fd> = posting.except.iter().copied().map(Fd).collect();
         let say = Say {
@@ -61,15 +109,10 @@ impl Door {
             except: &except,
             data: posting.data,
         };
-        let mut post = Poster::new(server.handle(), Reply::Silent);
+        let mut post = self.post(server, Reply::Silent);
         let mut one = |to| {
-            Ok(vec![result(&self.chat.say(
-                &mut post,
-                self.now(),
-                actor,
-                to,
-                &say,
-            )?)])
+            let saying = self.hub.chat.say(&mut post, self.now(), actor, to, &say)?;
+            Ok(vec![part(saying)])
         };
         let several: Vec<chat::To<'_>> = match &posting.to {
             To::Room(room) => return one(chat::To::Room(room)),
@@ -81,13 +124,14 @@ impl Door {
         };
         self.counts_as(actor, several.len());
         let said = self
+            .hub
             .chat
             .say_to_each(&mut post, self.now(), actor, &several, &say)?;
         Ok(said
             .into_iter()
             .map(|said| match said {
-                Ok(said) => result(&said),
-                Err(refused) => error(&refused.into()).end(),
+                Ok(saying) => part(saying),
+                Err(refused) => Part::Ready(Refusal::from(refused).json().end()),
             })
             .collect())
     }
@@ -112,23 +156,40 @@ impl Door {
             before: query.number("before")?,
             limit: query.number("limit")?.unwrap_or(HISTORY_LIMIT) as usize,
         };
-        Ok(page(
-            Json::object(),
-            &self.chat.history(self.now(), actor, channel, range)?,
-        ))
+        self.page(Json::object(), actor, channel, range)
     }
 
     /// `DELETE /v1/rooms/{room}/messages`
-    pub(super) fn purge(&self, server: &WorkerHandle, room: &str) -> Result<Json, Refusal> {
-        let mut post = Poster::new(server.handle(), Reply::Silent);
-        let position = self.chat.purge(&mut post, room)?;
-        Ok(frames::place(
-            Json::object().string("channel", room),
-            Some(position),
-        ))
+    pub(super) fn purge(
+        &self,
+        server: &WorkerHandle,
+        room: &str,
+        responder: &mut Option<Responder>,
+    ) -> Result<Answer, Refusal> {
+        let mut post = self.post(server, Reply::Silent);
+        match self.hub.chat.purge(&mut post, room)? {
+            Purging::Done(position) => {
+                let done = Done::Purged(room.into(), position);
+                Ok(Answer::Object(done.fields(Json::object())))
+            }
+            Purging::Stored(epoch) => {
+                let room = room.into();
+                Ok(self.later(Task::Purge { room, epoch }, responder))
+            }
+        }
+    }
+
+    /// Has the disk thread do something, and answer.
+    pub(super) fn later(&self, task: Task, responder: &mut Option<Responder>) -> Answer {
+        let answer = responder.take().map(work::Answer::Request);
+        self.hub.give(task, answer.unwrap_or(work::Answer::Nobody));
+        Answer::Later
     }
 }
 
-fn result(said: &Said) -> String {
-    frames::said(Json::object(), said).end()
+fn part(saying: Saying) -> Part {
+    match saying {
+        Saying::Said(said) => Part::Ready(Done::Said(said).fields(Json::object()).end()),
+        Saying::Draft(draft) => Part::Later(draft),
+    }
 }

@@ -1,6 +1,7 @@
 //! The HTTP API: who asks, what for, and the answer.
 
 mod body;
+mod durable;
 mod messages;
 mod numbers;
 mod people;
@@ -29,6 +30,8 @@ enum Answer {
     Object(Json),
     /// Anything else.
     Other(Response),
+    /// The disk thread answers.
+    Later,
 }
 
 impl Door {
@@ -39,12 +42,19 @@ impl Door {
         request: Request,
         responder: Responder,
     ) -> Option<(Request, Responder)> {
-        let response = match Resource::at(request.path()) {
+        let resource = match Resource::at(request.path()) {
             Ok(None) => return Some((request, responder)),
-            Ok(Some(resource)) => self.respond(server, &request, &resource),
+            Ok(Some(resource)) => Ok(resource),
             Err(refusal) => Err(refusal),
         };
-        responder.end(response.unwrap_or_else(|refusal| refused(&refusal)));
+        let mut responder = Some(responder);
+        let response =
+            resource.and_then(|resource| self.respond(server, &request, &resource, &mut responder));
+        let response = response.unwrap_or_else(|refusal| Some(refusal.response()));
+        // Taken by whoever answers later.
+        if let (Some(responder), Some(response)) = (responder, response) {
+            responder.end(response);
+        }
         None
     }
 
@@ -53,12 +63,14 @@ impl Door {
         server: &WorkerHandle,
         request: &Request,
         resource: &Resource<'_>,
-    ) -> Result<Response, Refusal> {
+        responder: &mut Option<Responder>,
+    ) -> Result<Option<Response>, Refusal> {
         let method = request.method();
         if !resource.methods().split(", ").any(|known| known == method) {
             let message = format!("{} is answered here", resource.methods());
             let refusal = Refusal::bad_request(message).with_status(405);
-            return Ok(refused(&refusal).field("Allow", resource.methods()));
+            let response = refusal.response().field("Allow", resource.methods());
+            return Ok(Some(response));
         }
         // The description holds no secret, and says how to show a key.
         let key = match resource {
@@ -72,10 +84,11 @@ impl Door {
         ) {
             self.limits.request(self.now().tick.0, &key)?;
         }
-        let answer = self.object(server, request, resource, &key)?;
+        let answer = self.object(server, request, (resource, responder), &key)?;
         Ok(match answer {
-            Answer::Object(json) => Response::json(json.end()),
-            Answer::Other(response) => response,
+            Answer::Object(json) => Some(Response::json(json.end())),
+            Answer::Other(response) => Some(response),
+            Answer::Later => None,
         })
     }
 
@@ -99,7 +112,7 @@ impl Door {
         &self,
         server: &WorkerHandle,
         request: &Request,
-        resource: &Resource<'_>,
+        (resource, responder): (&Resource<'_>, &mut Option<Responder>),
         key: &str,
     ) -> Result<Answer, Refusal> {
         let actor = Actor::Key(key);
@@ -119,14 +132,21 @@ impl Door {
         };
         let query = Query::of(request.query(), known)?;
         Ok(Answer::Object(match (resource, method) {
-            (Resource::Messages, _) => self.post_message(server, actor, json_body(request)?)?,
-            (Resource::Batch, _) => self.post_batch(server, actor, json_body(request)?)?,
+            (Resource::Messages, _) => {
+                return self.post_message(server, actor, json_body(request)?, responder);
+            }
+            (Resource::Batch, _) => {
+                return self.post_batch(server, actor, json_body(request)?, responder);
+            }
             (Resource::Rooms, _) => self.rooms(&query)?,
             (Resource::Room(room), _) => self.room(room)?,
             (Resource::Members(room), _) => self.members(server, room, &query)?,
-            (Resource::Member(room, uid), "PUT") => self.add_member(server, room, uid)?,
-            (Resource::Member(room, uid), _) => self.remove_member(server, room, uid)?,
-            (Resource::RoomMessages(room), "DELETE") => self.purge(server, room)?,
+            (Resource::Member(room, uid), method) => {
+                return self.set_member((room, uid), method == "PUT", responder);
+            }
+            (Resource::RoomMessages(room), "DELETE") => {
+                return self.purge(server, room, responder);
+            }
             (Resource::RoomMessages(room), _) => self.history(actor, room, &query)?,
             (Resource::Users, _) => self.users(&query)?,
             (Resource::User(uid), _) => self.user(uid),
@@ -161,23 +181,4 @@ fn json_body_or_none(request: &Request) -> Result<&str, Refusal> {
     } else {
         json_body(request)
     }
-}
-
-/// `{"error":{"code","message"}}` with the status that goes with it.
-pub(super) fn refused(refusal: &Refusal) -> Response {
-    let response = Response::json(error(refusal).end()).with_status(refusal.status);
-    match refusal.code {
-        ErrorCode::Unauthorized => response.field("WWW-Authenticate", "Bearer"),
-        ErrorCode::RateLimited | ErrorCode::Unavailable => {
-            response.field("Retry-After", &refusal.retry_after_s.to_string())
-        }
-        _ => response,
-    }
-}
-
-fn error(refusal: &Refusal) -> Json {
-    let error = Json::object()
-        .string("code", refusal.code.name())
-        .string("message", &refusal.message);
-    Json::object().raw("error", &error.end())
 }

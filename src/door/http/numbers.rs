@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use serde_json::{Map, Value, json};
 
+use super::durable;
 use crate::chat::ChatStats;
 use crate::door::door::Door;
 use crate::net::counters::{Described, Kind};
@@ -16,10 +17,16 @@ impl Door {
     /// `GET /v1/stats`
     pub(super) fn stats(&self, server: &WorkerHandle) -> Response {
         let mut all = of_server(&server.stats());
-        all["chat"] = of_chat(&self.chat.stats()).into();
+        all["chat"] = of_chat(&self.hub.chat.stats()).into();
         let limits = self.limits.described();
         let limits = limits.map(|number| (number.name.to_owned(), number.value.into()));
         all["limits"] = Map::from_iter(limits).into();
+        all["durable"] = durable::numbers(&self.hub)
+            .iter()
+            .map(|number| (number.name.to_owned(), Value::from(number.value)))
+            .collect::<Map<_, _>>()
+            .into();
+        all["sync"] = self.settings.sync.as_str().into();
         Response::json(all.to_string())
     }
 
@@ -30,11 +37,14 @@ impl Door {
         for number in stats.totals.described() {
             text.described("", &number);
         }
-        for number in self.chat.stats().described() {
+        for number in self.hub.chat.stats().described() {
             text.described("chat_", &number);
         }
         for number in self.limits.described() {
             text.described("limits_", &number);
+        }
+        for number in durable::numbers(&self.hub) {
+            text.described("", &number);
         }
         let outbox_bytes = [("", stats.outbox_bytes as u64)];
         text.family(

@@ -1,5 +1,6 @@
 //! Rooms, users and connections by HTTP.
 
+use super::Answer;
 use super::body;
 use super::route::Query;
 use crate::chat::{ChatError, ErrorCode, MemberView, RoomView};
@@ -7,10 +8,11 @@ use crate::door::door::Door;
 use crate::door::frames;
 use crate::door::json::Json;
 use crate::door::login::kick;
-use crate::door::poster::{Poster, Reply};
+use crate::door::poster::Reply;
 use crate::door::refusal::Refusal;
+use crate::door::work::Task;
 use crate::net::Fd;
-use crate::server::WorkerHandle;
+use crate::server::{Responder, WorkerHandle};
 
 /// Entries of a list, where the client doesn't say, and at the most.
 const LIST_LIMIT: u64 = 100;
@@ -23,13 +25,17 @@ impl Door {
     /// `GET /v1/rooms`
     pub(super) fn rooms(&self, query: &Query<'_>) -> Result<Json, Refusal> {
         let prefix = query.text("prefix").unwrap_or_default();
-        let rooms = self.chat.rooms(prefix, query.text("after"), limit(query)?);
+        let rooms = self
+            .hub
+            .chat
+            .rooms(prefix, query.text("after"), limit(query)?);
         Ok(Json::object().array("rooms", rooms.iter().map(|room| view(room).end())))
     }
 
     /// `GET /v1/rooms/{room}`
     pub(super) fn room(&self, room: &str) -> Result<Json, Refusal> {
-        self.chat
+        self.hub
+            .chat
             .room(room)
             .map(|room| view(&room))
             .ok_or_else(|| no_room(room))
@@ -42,7 +48,10 @@ impl Door {
         room: &str,
         query: &Query<'_>,
     ) -> Result<Json, Refusal> {
-        let members = self.chat.members(room, query.text("after"), limit(query)?);
+        let members = self
+            .hub
+            .chat
+            .members(room, query.text("after"), limit(query)?);
         let members = members.ok_or_else(|| no_room(room))?;
         let member = |member: &MemberView| {
             Json::object()
@@ -54,28 +63,20 @@ impl Door {
         Ok(Json::object().array("members", members.iter().map(member)))
     }
 
-    /// `PUT /v1/rooms/{room}/members/{uid}`
-    pub(super) fn add_member(
+    /// `PUT` and `DELETE /v1/rooms/{room}/members/{uid}`
+    pub(super) fn set_member(
         &self,
-        server: &WorkerHandle,
-        room: &str,
-        uid: &str,
-    ) -> Result<Json, Refusal> {
-        let mut post = Poster::new(server.handle(), Reply::Silent);
-        let added = self.chat.add_member(&mut post, self.now(), room, uid)?;
-        Ok(Json::object().flag("added", added))
-    }
-
-    /// `DELETE /v1/rooms/{room}/members/{uid}`
-    pub(super) fn remove_member(
-        &self,
-        server: &WorkerHandle,
-        room: &str,
-        uid: &str,
-    ) -> Result<Json, Refusal> {
-        let mut post = Poster::new(server.handle(), Reply::Silent);
-        let removed = self.chat.remove_member(&mut post, self.now(), room, uid)?;
-        Ok(Json::object().flag("removed", removed))
+        (room, uid): (&str, &str),
+        lasting: bool,
+        responder: &mut Option<Responder>,
+    ) -> Result<Answer, Refusal> {
+        self.hub.chat.check_member(room, uid, lasting)?;
+        let task = Task::Member {
+            room: room.into(),
+            uid: uid.into(),
+            lasting,
+        };
+        Ok(self.later(task, responder))
     }
 
     /// `GET /v1/users?uid=a&uid=b`
@@ -92,7 +93,7 @@ impl Door {
     /// `GET /v1/users/{uid}`: somebody who was never here is offline.
     pub(super) fn user(&self, uid: &str) -> Json {
         let json = Json::object().string("uid", uid);
-        match self.chat.user(uid) {
+        match self.hub.chat.user(uid) {
             Some(user) => json
                 .flag("online", !user.connections.is_empty())
                 .array("connections", user.connections.iter().map(Fd::to_string))
@@ -113,6 +114,7 @@ impl Door {
     ) -> Result<Json, Refusal> {
         let body::Kick { code, message } = body::kick(body)?;
         let connections = self
+            .hub
             .chat
             .user(uid)
             .map(|user| user.connections)
@@ -137,7 +139,7 @@ impl Door {
         let info = server
             .connection_info(Fd(fd))
             .ok_or_else(|| no_connection(fd))?;
-        let known = self.chat.connection(Fd(fd)).unwrap_or_default();
+        let known = self.hub.chat.connection(Fd(fd)).unwrap_or_default();
         Ok(Json::object()
             .number("fd", fd)
             .string("peer", &info.peer.to_string())
@@ -170,8 +172,8 @@ impl Door {
 
     /// `DELETE /v1/connections/{fd}/user`
     pub(super) fn unbind(&self, server: &WorkerHandle, fd: u64) -> Result<Json, Refusal> {
-        let mut post = Poster::new(server.handle(), Reply::Silent);
-        let user = self.chat.logout(&mut post, self.now(), Fd(fd));
+        let mut post = self.post(server, Reply::Silent);
+        let user = self.hub.chat.logout(&mut post, self.now(), Fd(fd));
         // 401 would mean the caller's own key.
         let user = user.map_err(|error| match error {
             ChatError::NotLoggedIn => {
@@ -204,7 +206,7 @@ fn view(room: &RoomView) -> Json {
     frames::place(Json::object().string("room", &room.name), room.position)
         .number("users", room.users as u64)
         .number("connections", room.connections as u64)
-        .number("messages", room.messages as u64)
+        .number("messages", room.messages)
 }
 
 fn no_room(room: &str) -> Refusal {

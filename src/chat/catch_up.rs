@@ -1,0 +1,66 @@
+//! Catching up: somebody who comes back gets what it missed from the disk, page by page, and hears
+//! what is new from the moment on in which nothing is missing any more.
+
+use std::sync::Arc;
+
+use super::chat::Chat;
+use super::common::Moment;
+use super::message::Frame;
+use super::name::EVERYONE;
+use super::post::{Missing, Post};
+use crate::net::Fd;
+
+/// How far somebody is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CatchUp {
+    /// Nothing is missing: it hears what is new.
+    Subscribed,
+    /// More is missing, behind this.
+    Behind(Missing),
+    /// It isn't there any more, or has begun anew.
+    Gone,
+}
+
+impl Chat {
+    /// Sends `page` to a connection, which thereby has everything up to `missing.after`, and lets
+    /// it hear the channel if the rest is in memory.
+    ///
+    /// `is_current` is asked under the connection's lock: whether this replay is still the one that
+    /// the last [`Post::replay`] of this connection and channel began.
+    pub fn catch_up(
+        &self,
+        post: &mut dyn Post,
+        now: Moment,
+        (fd, channel): (Fd, &Arc<str>),
+        page: &[Frame<'_>],
+        missing: Missing,
+        is_current: impl FnOnce() -> bool,
+    ) -> CatchUp {
+        let mut shard = self.connections.lock_number(fd.0);
+        let Ok(own) = shard.login_of(fd) else {
+            return CatchUp::Gone;
+        };
+        let hears =
+            **channel == *EVERYONE || **channel == **own.user.line() || own.rooms.contains(channel);
+        if !hears || !is_current() {
+            return CatchUp::Gone;
+        }
+        for frame in page {
+            if !post.push(fd, frame) {
+                return CatchUp::Gone;
+            }
+        }
+        let caught = self.with_log(channel, |name, log| {
+            log.forget_old(now.tick, &self.common.settings, &self.common.totals);
+            let start = log.start_after(missing);
+            Ok(match log.missing(start) {
+                Some(missing) => CatchUp::Behind(missing),
+                None => {
+                    post.subscribe(fd, name, &log.rest(name, start));
+                    CatchUp::Subscribed
+                }
+            })
+        });
+        caught.unwrap_or(CatchUp::Gone)
+    }
+}

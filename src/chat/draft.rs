@@ -1,0 +1,172 @@
+//! A message for channels that are stored: let through, but said only once it is on disk.
+//!
+//! [`Chat::say`] gives a [`Draft`]. Whoever stores it gives the places that it got back to
+//! [`Chat::settle`], in the order in which they were given: then it is posted, under the lock of
+//! its shard, and answered.
+
+use std::sync::Arc;
+
+use super::chat::{Chat, repeated, said};
+use super::common::{Moment, Outgoing, Space, Standing};
+use super::message::{Message, Said};
+use super::name::User;
+use super::position::{Epoch, Position};
+use super::post::Post;
+use super::shards::lock;
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub struct Draft {
+    pub(super) receiver: Receiver,
+    pub(super) message: Arc<Message>,
+    pub(super) sameness: Option<u128>,
+    /// The receiver's channel is stored.
+    pub(super) first: bool,
+    /// The line of a private message's sender is.
+    pub(super) second: bool,
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Receiver {
+    Room(Arc<str>),
+    User(User),
+    Everyone(Arc<str>),
+}
+
+impl Draft {
+    /// What is said.
+    #[must_use]
+    pub fn message(&self) -> &Arc<Message> {
+        &self.message
+    }
+
+    /// What a repeat has in common with it; `None` when its id was made here.
+    #[must_use]
+    pub fn sameness(&self) -> Option<u128> {
+        self.sameness
+    }
+
+    /// The channels that it is to be written to: one, or two at once.
+    #[must_use]
+    pub fn channels(&self) -> (&str, Option<&str>) {
+        let first = self.first.then(|| &**self.channel());
+        let sender = self.message.from.as_ref().filter(|_| self.second);
+        let second = sender.map(|sender| &**sender.line());
+        match (first, second) {
+            (Some(first), second) => (first, second),
+            (None, Some(second)) => (second, None),
+            (None, None) => unreachable!("a draft has a channel that is stored"),
+        }
+    }
+
+    /// Bytes that it keeps, nearly.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.message.size() + size_of::<Self>()
+    }
+
+    /// The receiver's channel.
+    pub(super) fn channel(&self) -> &Arc<str> {
+        match &self.receiver {
+            Receiver::Room(name) | Receiver::Everyone(name) => name,
+            Receiver::User(user) => user.line(),
+        }
+    }
+}
+
+impl Chat {
+    /// Posts a draft that is stored now, in the places that it got: those of [`Draft::channels`].
+    /// To be called in the order in which they were stored.
+    pub fn settle(
+        &self,
+        post: &mut dyn Post,
+        now: Moment,
+        draft: &Draft,
+        places: (Position, Option<Position>),
+    ) -> Said {
+        let (first, second) = match draft.first {
+            true => (Some(places.0), places.1),
+            false => (None, Some(places.0)),
+        };
+        let message = Outgoing::of(&draft.message);
+        let (position, receivers) = match &draft.receiver {
+            Receiver::Room(room) => self.settle_in_room(post, now, room, &message, draft, first),
+            Receiver::User(user) => {
+                self.settle_in_lines(post, now, user, &message, draft, (first, second))
+            }
+            Receiver::Everyone(name) => {
+                let mut everyone = lock(&self.everyone);
+                let connections = everyone.connections;
+                let standing = Standing::of(first, &draft.message, false);
+                let position = self.common.place(now.tick, &mut everyone.log, standing);
+                message.publish(post, name, position, connections, [].into_iter());
+                (position, connections)
+            }
+        };
+        let totals = &self.common.totals;
+        totals.messages.add(1);
+        totals.deliveries.add(receivers as u64);
+        let channel = Some(Arc::clone(draft.channel()));
+        said(channel, &draft.message.id, position, receivers)
+    }
+
+    /// The epoch of a channel that the disk doesn't know yet.
+    #[must_use]
+    pub fn epoch_of_new(&self, channel: &str) -> Epoch {
+        self.common.epoch_of(channel)
+    }
+
+    /// What a draft is answered that had been stored before, at `first`.
+    pub fn settle_repeat(&self, draft: &Draft, first: Position) -> Said {
+        self.common.totals.duplicates.add(1);
+        let channel = Arc::clone(draft.channel());
+        repeated(channel, &draft.message.id, Some(first))
+    }
+
+    fn settle_in_room(
+        &self,
+        post: &mut dyn Post,
+        now: Moment,
+        room: &str,
+        message: &Outgoing<'_>,
+        draft: &Draft,
+        place: Option<Position>,
+    ) -> (Option<Position>, usize) {
+        let (common, tick) = (&self.common, now.tick);
+        let shard = &mut *self.rooms.lock(room);
+        // It may have gone away meanwhile; what is stored brings it back.
+        shard
+            .ensure(common, tick, room, Space::Promised)
+            .expect("what was promised asks for no bound");
+        let standing = Standing::of(place, &draft.message, false);
+        shard.say(common, post, tick, room, message, standing)
+    }
+
+    fn settle_in_lines(
+        &self,
+        post: &mut dyn Post,
+        now: Moment,
+        user: &User,
+        message: &Outgoing<'_>,
+        draft: &Draft,
+        (first, second): (Option<Position>, Option<Position>),
+    ) -> (Option<Position>, usize) {
+        let (common, tick, uid) = (&self.common, now.tick, user.uid());
+        let from = draft.message.from.as_ref();
+        let sender = from.map(User::uid).filter(|from| *from != uid);
+        let mut pair = self.lines.lock_two(uid, sender.unwrap_or(uid));
+        let mut say = |lines: &mut super::lines::LineShard, user: &User, place| {
+            lines
+                .ensure(common, tick, user.uid(), Space::Promised)
+                .expect("what was promised asks for no bound");
+            let in_memory = self.keeps_in_memory(user.line());
+            let standing = Standing::of(place, &draft.message, in_memory);
+            lines.say(common, post, tick, user.uid(), message, standing)
+        };
+        let told = say(pair.first(), user, first);
+        if let Some(sender) = from.filter(|_| sender.is_some()) {
+            say(pair.second(), sender, second);
+        }
+        told
+    }
+}

@@ -1,0 +1,180 @@
+//! How long messages are kept, and when they count as stored: texts of the settings.
+
+use super::text::Text;
+use tidings::chat::Pattern;
+use tidings::store::{Retention, Sync};
+
+/// When a message counts as stored: `always`, `os`, `interval 100ms`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SyncPolicy(pub Sync);
+
+impl Text for SyncPolicy {
+    type Bounds = ();
+
+    fn parse(text: &str, (): &()) -> Option<Self> {
+        Some(Self(match text {
+            "always" => Sync::Always,
+            "os" => Sync::Os,
+            _ => {
+                let every = text.strip_prefix("interval ")?.strip_suffix("ms")?;
+                let every_ms = every.parse().ok()?;
+                (1..=60_000)
+                    .contains(&every_ms)
+                    .then_some(Sync::IntervalMs(every_ms))?
+            }
+        }))
+    }
+
+    fn show(&self) -> String {
+        match self.0 {
+            Sync::Always => "always".into(),
+            Sync::Os => "os".into(),
+            Sync::IntervalMs(ms) => format!("interval {ms}ms"),
+        }
+    }
+
+    fn allowed((): &()) -> String {
+        "\"always\", \"os\", or \"interval 100ms\" with 1 to 60000 ms".into()
+    }
+}
+
+/// Bounds for the channels of one pattern: `team-* messages=1000 age=7d bytes=64MiB`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeepRule {
+    /// As it was written.
+    text: String,
+    /// Which channels.
+    pub pattern: Pattern,
+    messages_max: Option<u64>,
+    age_ms_max: Option<u64>,
+    bytes_max: Option<u64>,
+}
+
+impl KeepRule {
+    /// These bounds, and what they don't say from `otherwise`.
+    pub fn retention(&self, otherwise: Retention) -> Retention {
+        Retention {
+            messages_max: self.messages_max.unwrap_or(otherwise.messages_max),
+            age_ms_max: self.age_ms_max.unwrap_or(otherwise.age_ms_max),
+            bytes_max: self.bytes_max.unwrap_or(otherwise.bytes_max),
+        }
+    }
+}
+
+impl Text for KeepRule {
+    type Bounds = ();
+
+    fn parse(text: &str, (): &()) -> Option<Self> {
+        // Names may have spaces and signs in them: what is a bound is known by its end.
+        let (mut pattern, mut bounds) = (text.trim(), [None; 3]);
+        while let Some((before, last)) = pattern.rsplit_once(' ') {
+            let Some((name, value)) = last.split_once('=') else {
+                break;
+            };
+            let (place, value) = match name {
+                "messages" => (0, number(value, &[("", 1)])),
+                "age" => (1, number(value, AGES)),
+                "bytes" => (2, number(value, SIZES)),
+                _ => break,
+            };
+            if bounds[place].replace(value?).is_some() {
+                return None;
+            }
+            pattern = before.trim_end();
+        }
+        let [messages_max, age_ms_max, bytes_max] = bounds;
+        let has_bound = bounds.iter().any(Option::is_some);
+        (has_bound && (1..=255).contains(&pattern.len())).then(|| Self {
+            text: text.to_owned(),
+            pattern: Pattern::new(pattern),
+            messages_max,
+            age_ms_max,
+            bytes_max,
+        })
+    }
+
+    fn show(&self) -> String {
+        self.text.clone()
+    }
+
+    fn allowed((): &()) -> String {
+        "a pattern and bounds, such as \"team-* messages=1000 age=7d bytes=64MiB\"".into()
+    }
+}
+
+/// Units of times, in milliseconds.
+const AGES: &[(&str, u64)] = &[
+    ("ms", 1),
+    ("s", 1_000),
+    ("m", 60_000),
+    ("h", 3_600_000),
+    ("d", 86_400_000),
+];
+
+/// Units of sizes, in bytes.
+const SIZES: &[(&str, u64)] = &[
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+    ("", 1),
+];
+
+/// A whole number above 0 with one of these units.
+fn number(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let digits = text.find(|digit: char| !digit.is_ascii_digit());
+    let (number, unit) = text.split_at(digits.unwrap_or(text.len()));
+    let (_, size) = units.iter().find(|(name, _)| *name == unit)?;
+    let number: u64 = number.parse().ok()?;
+    number.checked_mul(*size).filter(|number| *number > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_has_a_pattern_and_bounds() {
+        let rule = KeepRule::parse("team 7=* messages=10 age=7d bytes=64MiB", &()).unwrap();
+        assert!(rule.pattern.matches("team 7=x") && !rule.pattern.matches("team 8"));
+        let kept = rule.retention(Retention::UNBOUNDED);
+        let (messages_max, age_ms_max, bytes_max) = (10, 7 * 86_400_000, 64 << 20);
+        assert_eq!(
+            kept,
+            Retention {
+                messages_max,
+                age_ms_max,
+                bytes_max
+            }
+        );
+        let age = KeepRule::parse("* age=30s", &()).unwrap();
+        let kept = age.retention(Retention::UNBOUNDED);
+        assert_eq!((kept.age_ms_max, kept.messages_max), (30_000, u64::MAX));
+    }
+
+    #[test]
+    fn what_is_no_rule_is_refused() {
+        for bad in [
+            "",
+            "*",
+            "age=7d",
+            "* age=7",
+            "* age=7w",
+            "* messages=0",
+            "* messages=-1",
+            "* age=1d age=2d",
+            "* bytes=99999999999999999999",
+        ] {
+            assert!(KeepRule::parse(bad, &()).is_none(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_policy_is_read_as_it_is_shown() {
+        for good in ["always", "os", "interval 1ms", "interval 60000ms"] {
+            assert_eq!(SyncPolicy::parse(good, &()).unwrap().show(), good);
+        }
+        for bad in ["", "never", "interval", "interval 0ms", "interval 5s"] {
+            assert!(SyncPolicy::parse(bad, &()).is_none(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Pages of history, for WebSocket and HTTP alike: from memory, or from the disk.
+
+use super::door::Door;
+use super::frames;
+use super::json::Json;
+use super::refusal::Refusal;
+use super::work::position;
+use crate::chat::{self, Actor, Asked, Epoch, ErrorCode, Position, Posted};
+use crate::store;
+
+/// Messages in a page of history, where the client doesn't say.
+pub(super) const HISTORY_LIMIT: u64 = 50;
+
+impl Door {
+    /// Adds a page of a channel to an answer. May wait for the disk.
+    pub(super) fn page(
+        &self,
+        json: Json,
+        actor: Actor<'_>,
+        channel: &str,
+        range: chat::Range,
+    ) -> Result<Json, Refusal> {
+        let chat = &self.hub.chat;
+        let channel = match chat.history(self.now(), actor, channel, range)? {
+            Asked::Here(history) => return Ok(from_memory(json, &history)),
+            Asked::OnDisk(channel) => channel,
+        };
+        let range = store::Range {
+            after: range.after,
+            before: range.before,
+            limit: range.limit,
+            bytes_max: chat.settings().page_bytes_max,
+        };
+        let page = self.hub.reader.page(&channel, range).map_err(|error| {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(error, "a page of history can't be read");
+            Refusal::new(ErrorCode::Internal, "the history can't be read")
+        })?;
+        let newest = match page.state {
+            Some(state) => Position {
+                epoch: Epoch::from_bits(state.epoch),
+                offset: state.newest,
+            },
+            None => Position {
+                epoch: chat.epoch_of_new(&channel),
+                offset: 0,
+            },
+        };
+        let messages = page.messages.iter().map(|message| {
+            frames::listed(&Posted {
+                channel: Some(&channel),
+                position: Some(position(message.position)),
+                id: &message.id,
+                from: message.from.as_deref(),
+                to: message.to.as_deref(),
+                ts: message.ts,
+                data: &message.data,
+            })
+        });
+        Ok(
+            frames::place(json.string("channel", &channel), Some(newest))
+                .array("messages", messages)
+                .flag("more", page.more),
+        )
+    }
+}
+
+fn from_memory(json: Json, history: &chat::History) -> Json {
+    let page = &history.page;
+    let epoch = page.position.map_or(Epoch::NONE, |position| position.epoch);
+    let messages = page.messages.iter().map(|(offset, message)| {
+        let offset = *offset;
+        frames::listed(&message.posted(&history.channel, Position { epoch, offset }))
+    });
+    frames::place(json.string("channel", &history.channel), page.position)
+        .array("messages", messages)
+        .flag("more", page.more)
+}

@@ -1,0 +1,74 @@
+//! What the callbacks, the disk thread and the replay thread share: the chat, the clock, the way to
+//! the server, the way to the disk.
+
+use std::sync::{Arc, OnceLock};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use super::poster::{Poster, Reply};
+use super::replay::Replays;
+use super::work::{Answer, Task, Work};
+use crate::chat::{Chat, Moment};
+use crate::proto::Tick;
+use crate::server::Handle;
+use crate::store::{Disk, Reader};
+
+/// See the module.
+pub(super) struct Hub {
+    pub(super) chat: Chat,
+    pub(super) reader: Arc<dyn Reader>,
+    pub(super) disk: Disk<Work>,
+    pub(super) replays: Replays,
+    started: Instant,
+    /// Set once the server runs, before anybody comes.
+    server: Arc<OnceLock<Handle>>,
+}
+
+impl Hub {
+    pub(super) fn new(
+        chat: Chat,
+        reader: Arc<dyn Reader>,
+        disk: Disk<Work>,
+        replays: Replays,
+        server: Arc<OnceLock<Handle>>,
+    ) -> Self {
+        Self {
+            chat,
+            reader,
+            disk,
+            replays,
+            started: Instant::now(),
+            server,
+        }
+    }
+
+    /// The server runs.
+    pub(super) fn meet(&self, server: Handle) {
+        // Only set here, and only once.
+        self.server.get_or_init(|| server);
+    }
+
+    pub(super) fn server(&self) -> Option<&Handle> {
+        self.server.get()
+    }
+
+    pub(super) fn now(&self) -> Moment {
+        let unix = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        Moment {
+            tick: Tick(self.started.elapsed().as_millis() as u64),
+            unix_ms: unix.as_millis() as u64,
+        }
+    }
+
+    /// Gives the disk thread something to do.
+    pub(super) fn give(self: &Arc<Self>, task: Task, answer: Answer) {
+        self.disk.give(Work::new(Arc::clone(self), task, answer));
+    }
+
+    /// Sends what the chat gives out, on any thread.
+    pub(super) fn poster(self: &Arc<Self>) -> Option<Poster<'static>> {
+        let server = self.server()?.clone();
+        Some(Poster::new(self, server, Reply::Silent))
+    }
+}

@@ -1,0 +1,467 @@
+//! What is stored outlives the process: messages, epochs, acknowledgements, memberships, repeats,
+//! names of connections; across restarts and kills. The real binary, with a folder of its own.
+#![cfg(feature = "cli")]
+
+mod program;
+
+use std::collections::VecDeque;
+use std::path::Path;
+
+use program::{Client, Next, Program};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+fn serve(data: &Path, flags: &[&str]) -> Program {
+    let data = data.to_str().unwrap();
+    Program::serve(&[&["--data", data], flags].concat())
+}
+
+/// Ends it as a crash does.
+fn kill(mut server: Program) {
+    server.signal(Signal::KILL);
+    server.ended();
+}
+
+/// A client that speaks the native protocol.
+struct Person {
+    client: Client,
+    seq: u64,
+    fd: u64,
+    /// What came while an answer was waited for.
+    waiting: VecDeque<Value>,
+}
+
+impl Person {
+    /// Somebody, and the `ok` of the login.
+    fn login(server: &Program, login: Value) -> (Self, Value) {
+        let mut client = server.websocket("/ws");
+        let hello = parsed(&client.hear());
+        let fd = hello["fd"].as_u64().unwrap();
+        let mut person = Self {
+            client,
+            seq: 0,
+            fd,
+            waiting: VecDeque::new(),
+        };
+        let mut command = login;
+        command["type"] = "login".into();
+        let ok = person.ok(command);
+        (person, ok)
+    }
+
+    fn in_room(server: &Program, uid: &str, room: &str) -> Self {
+        Self::login(server, json!({"uid": uid, "rooms": [room]})).0
+    }
+
+    /// The next frame that is no presence.
+    fn hear(&mut self) -> Value {
+        loop {
+            let frame = match self.waiting.pop_front() {
+                Some(frame) => frame,
+                None => parsed(&self.client.hear()),
+            };
+            if frame["type"] != "joined" && frame["type"] != "left" {
+                return frame;
+            }
+        }
+    }
+
+    fn ask(&mut self, mut command: Value) -> Value {
+        self.seq += 1;
+        command["seq"] = self.seq.into();
+        self.client.say(command.to_string());
+        loop {
+            let frame = parsed(&self.client.hear());
+            if frame["seq"] == json!(self.seq) {
+                return frame;
+            }
+            self.waiting.push_back(frame);
+        }
+    }
+
+    fn ok(&mut self, command: Value) -> Value {
+        let answer = self.ask(command);
+        assert_eq!(answer["type"], "ok", "{answer}");
+        answer
+    }
+
+    /// The data of the next so many messages, which have these offsets.
+    fn hear_from(&mut self, channel: &str, offsets: std::ops::RangeInclusive<u64>) -> Vec<Value> {
+        let each = offsets.map(|offset| {
+            let frame = self.hear();
+            let place = (&frame["type"], &frame["channel"], &frame["offset"]);
+            let expected = (&json!("msg"), &json!(channel), &json!(offset));
+            assert_eq!(place, expected, "{frame}");
+            frame["data"].clone()
+        });
+        each.collect()
+    }
+}
+
+fn parsed(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+fn say(room: &str, data: impl Into<Value>) -> Value {
+    json!({"type": "say", "to": {"room": room}, "data": data.into()})
+}
+
+fn call(server: &Program, method: &str, path: &str, body: &Value) -> (u16, Value) {
+    let body = match body {
+        Value::Null => String::new(),
+        body => body.to_string(),
+    };
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let mut http = server.http();
+    http.send(&request).unwrap();
+    let answer = http.answer().unwrap();
+    (answer.status, parsed(&answer.body))
+}
+
+fn get(server: &Program, path: &str) -> Value {
+    let (status, answer) = call(server, "GET", path, &Value::Null);
+    assert_eq!(status, 200, "{path}: {answer}");
+    answer
+}
+
+fn post(server: &Program, message: &Value) -> Value {
+    let (status, answer) = call(server, "POST", "/v1/messages", message);
+    assert_eq!(status, 200, "{message}: {answer}");
+    answer["results"][0].clone()
+}
+
+/// Posts these numbers, in one request.
+fn post_all(server: &Program, room: &str, numbers: std::ops::RangeInclusive<u64>) {
+    let each = numbers.map(|number| json!({"to": {"room": room}, "data": number}));
+    let batch = json!({ "messages": each.collect::<Vec<_>>() });
+    let (status, answer) = call(server, "POST", "/v1/messages/batch", &batch);
+    assert_eq!(status, 200, "{answer}");
+}
+
+/// The data of a page.
+fn data_of(page: &Value) -> Vec<Value> {
+    let messages = page["messages"].as_array().unwrap().iter();
+    messages.map(|message| message["data"].clone()).collect()
+}
+
+#[test]
+fn a_message_that_was_answered_is_there_after_a_kill_under_the_same_epoch() {
+    let data = TempDir::new().unwrap();
+    let server = serve(data.path(), &[]);
+    let mut ann = Person::in_room(&server, "ann", "tea");
+    let first = ann.ok(say("tea", "by websocket"));
+    assert_eq!(ann.hear_from("tea", 1..=1), ["by websocket"]);
+    let second = post(
+        &server,
+        &json!({"to": {"room": "tea"}, "data": [1.0, {"a":null}]}),
+    );
+    assert_eq!(
+        (&first["offset"], &second["offset"]),
+        (&json!(1), &json!(2))
+    );
+    assert_eq!(first["epoch"], second["epoch"]);
+    kill(server);
+
+    let server = serve(data.path(), &[]);
+    let page = get(&server, "/v1/rooms/tea/messages");
+    assert_eq!(
+        data_of(&page),
+        [json!("by websocket"), json!([1.0, {"a":null}])]
+    );
+    assert_eq!(
+        (&page["epoch"], &page["offset"]),
+        (&first["epoch"], &json!(2))
+    );
+    let third = post(&server, &json!({"to": {"room": "tea"}, "data": 3}));
+    assert_eq!(
+        (&third["epoch"], &third["offset"]),
+        (&first["epoch"], &json!(3))
+    );
+    server.stop();
+}
+
+#[test]
+fn a_resume_across_a_restart_has_no_hole_and_no_repeat() {
+    let data = TempDir::new().unwrap();
+    let server = serve(data.path(), &[]);
+    let ok = post(&server, &json!({"to": {"room": "tea"}, "data": 1}));
+    post_all(&server, "tea", 2..=800);
+    post_all(&server, "tea", 801..=1_500);
+    kill(server);
+
+    let server = serve(data.path(), &[]);
+    let position = json!({"epoch": ok["epoch"], "offset": 40});
+    let login = json!({"uid": "ann", "rooms": ["tea"], "resume": {"tea": position}});
+    let (mut ann, ok) = Person::login(&server, login);
+    let told = &ok["channels"]["tea"];
+    assert_eq!(
+        (&told["recovered"], &told["offset"]),
+        (&json!(true), &json!(1_500))
+    );
+    post(&server, &json!({"to": {"room": "tea"}, "data": 1_501}));
+    let expected: Vec<Value> = (41..=1_501).map(Value::from).collect();
+    assert_eq!(ann.hear_from("tea", 41..=1_501), expected);
+    kill(server);
+}
+
+#[test]
+fn an_empty_room_has_the_same_epoch_after_a_restart_and_a_purged_one_another() {
+    let data = TempDir::new().unwrap();
+    let server = serve(data.path(), &[]);
+    let (_, ok) = Person::login(&server, json!({"uid": "ann", "rooms": ["tea", "cake"]}));
+    let tea = ok["channels"]["tea"]["epoch"].clone();
+    let cake = ok["channels"]["cake"]["epoch"].clone();
+    post(&server, &json!({"to": {"room": "cake"}, "data": 1}));
+    let (status, purged) = call(&server, "DELETE", "/v1/rooms/cake/messages", &Value::Null);
+    assert_eq!((status, &purged["offset"]), (200, &json!(0)));
+    assert_ne!(purged["epoch"], cake);
+    let (_, ok) = Person::login(&server, json!({"uid": "bob", "rooms": ["cake"]}));
+    assert_eq!(ok["channels"]["cake"]["epoch"], purged["epoch"]);
+    kill(server);
+
+    let server = serve(data.path(), &[]);
+    let lost = json!({"epoch": cake, "offset": 1});
+    let kept = json!({"epoch": tea, "offset": 0});
+    let login =
+        json!({"uid": "ann", "rooms": ["tea", "cake"], "resume": {"cake": lost, "tea": kept}});
+    let (_, ok) = Person::login(&server, login);
+    let told = &ok["channels"];
+    assert_eq!(
+        (&told["tea"]["epoch"], &told["tea"]["recovered"]),
+        (&tea, &json!(true))
+    );
+    assert_eq!(told["cake"]["epoch"], purged["epoch"]);
+    assert_eq!(told["cake"]["recovered"], false);
+    let page = get(&server, "/v1/rooms/cake/messages");
+    assert_eq!(data_of(&page), [json!(null); 0]);
+    server.stop();
+}
+
+#[test]
+fn a_private_message_is_in_both_lines_or_in_none_also_after_a_kill() {
+    let data = TempDir::new().unwrap();
+    let server = serve(data.path(), &[]);
+    let (mut ann, _) = Person::login(&server, json!({"uid": "ann"}));
+    let (mut bob, _) = Person::login(&server, json!({"uid": "bob"}));
+    let ok = ann.ok(json!({"type": "say", "to": {"user": "bob"}, "data": "psst"}));
+    assert_eq!(ok["channel"], "@bob");
+    assert_eq!(bob.hear_from("@bob", 1..=1), ["psst"]);
+    assert_eq!(ann.hear_from("@ann", 1..=1), ["psst"]);
+    ann.ok(json!({"type": "say", "to": {"user": "ann"}, "data": "note"}));
+    assert_eq!(
+        ann.hear_from("@ann", 2..=2),
+        ["note"],
+        "to oneself it stands once"
+    );
+    kill(server);
+
+    let server = serve(data.path(), &[]);
+    let of = |uid: &str| get(&server, &format!("/v1/users/{uid}/messages"));
+    assert_eq!(data_of(&of("ann")), ["psst", "note"]);
+    assert_eq!(data_of(&of("bob")), ["psst"]);
+    let (ann, bob) = (of("ann"), of("bob"));
+    let (in_ann, in_bob) = (&ann["messages"][0], &bob["messages"][0]);
+    assert_eq!(
+        (&in_ann["id"], &in_ann["to"]),
+        (&in_bob["id"], &json!("bob"))
+    );
+    server.stop();
+}
+
+#[test]
+fn a_repeat_is_known_after_a_kill() {
+    let data = TempDir::new().unwrap();
+    let server = serve(data.path(), &[]);
+    let mut ann = Person::in_room(&server, "ann", "tea");
+    let message = json!({"type": "say", "to": {"room": "tea"}, "data": 1, "id": "m1"});
+    let first = ann.ok(message.clone());
+    let by_http = json!({"to": {"room": "tea"}, "data": 2, "id": "m1"});
+    let other = post(&server, &by_http);
+    assert_eq!(
+        (&first["duplicate"], &other["duplicate"]),
+        (&json!(false), &json!(false))
+    );
+    kill(server);
+
+    let server = serve(data.path(), &[]);
+    let mut ann = Person::in_room(&server, "ann", "tea");
+    let again = ann.ok(message);
+    assert_eq!(
+        (&again["duplicate"], &again["offset"], &again["epoch"]),
+        (&json!(true), &first["offset"], &first["epoch"])
+    );
+    assert_eq!(post(&server, &by_http)["offset"], other["offset"]);
+    assert_eq!(get(&server, "/v1/rooms/tea/messages")["offset"], 2);
+    server.stop();
+}
+
+#[test]
+fn repeats_under_way_are_stored_once() {
+    let data = TempDir::new().unwrap();
+    let server = serve(data.path(), &[]);
+    let message = json!({"to": {"room": "tea"}, "data": 1, "id": "same"});
+    let batch = json!({"messages": vec![message; 50]});
+    let (status, answer) = call(&server, "POST", "/v1/messages/batch", &batch);
+    let results = answer["results"].as_array().unwrap();
+    assert_eq!((status, results.len()), (200, 50));
+    let firsts = results.iter().filter(|result| result["duplicate"] == false);
+    assert_eq!(firsts.count(), 1);
+    assert!(
+        results.iter().all(|result| result["offset"] == 1),
+        "{answer}"
+    );
+    server.stop();
+}
+
+#[test]
+fn acknowledgements_and_memberships_last() {
+    let data = TempDir::new().unwrap();
+    let server = serve(data.path(), &[]);
+    let path = "/v1/rooms/tea/members/ann";
+    let (status, answer) = call(&server, "PUT", path, &json!({}));
+    assert_eq!((status, &answer["added"]), (200, &json!(true)));
+    for number in 1..=5 {
+        post(&server, &json!({"to": {"room": "tea"}, "data": number}));
+    }
+    let (mut ann, ok) = Person::login(&server, json!({"uid": "ann"}));
+    assert_eq!(
+        ok["channels"]["tea"]["offset"], 5,
+        "a member is in at the login"
+    );
+    ann.ok(json!({"type": "ack", "channel": "tea", "offset": 3}));
+    // An orderly stop writes what it was told a moment ago.
+    server.stop();
+
+    let server = serve(data.path(), &[]);
+    let login = json!({"uid": "ann", "resume": {"tea": "acked"}});
+    let (mut ann, ok) = Person::login(&server, login);
+    assert_eq!(ok["channels"]["tea"]["recovered"], true);
+    assert_eq!(ann.hear_from("tea", 4..=5), [4, 5]);
+    let (_, answer) = call(&server, "DELETE", path, &Value::Null);
+    assert_eq!(answer["removed"], true);
+    kill(server);
+    let server = serve(data.path(), &[]);
+    let (_, ok) = Person::login(&server, json!({"uid": "ann"}));
+    assert!(ok["channels"].get("tea").is_none(), "{ok}");
+    server.stop();
+}
+
+#[test]
+fn a_connection_never_has_the_name_of_an_earlier_one() {
+    let data = TempDir::new().unwrap();
+    let mut newest = 0;
+    for _ in 0..3 {
+        let server = serve(data.path(), &[]);
+        let (ann, _) = Person::login(&server, json!({"uid": "ann"}));
+        assert!(ann.fd > newest, "{} after {newest}", ann.fd);
+        // Reserved far ahead, also of what the clock would give.
+        newest = ann.fd;
+        kill(server);
+    }
+}
+
+#[test]
+fn what_nobody_wants_stored_has_no_offset_and_is_gone() {
+    let data = TempDir::new().unwrap();
+    let flags = [
+        "--set",
+        "chat.in_memory=live-*",
+        "--set",
+        "chat.unkept=raw-*",
+    ];
+    let server = serve(data.path(), &flags);
+    let mut ann = Person::in_room(&server, "ann", "tea");
+    let ok = ann.ok(json!({"type": "say", "to": {"room": "tea"}, "data": 1, "store": false}));
+    assert_eq!((ok.get("offset"), &ok["receivers"]), (None, &json!(1)));
+    post(&server, &json!({"to": {"room": "live-1"}, "data": 1}));
+    assert_eq!(get(&server, "/v1/rooms/live-1/messages")["offset"], 1);
+    let raw = post(&server, &json!({"to": {"room": "raw-1"}, "data": 1}));
+    assert!(raw.get("offset").is_none(), "{raw}");
+    kill(server);
+
+    let server = serve(data.path(), &flags);
+    let (status, _) = call(&server, "GET", "/v1/rooms/live-1/messages", &Value::Null);
+    assert_eq!(status, 404);
+    server.stop();
+}
+
+#[test]
+fn retention_lets_the_oldest_go_and_a_resume_is_told() {
+    let data = TempDir::new().unwrap();
+    let flags = ["--set", "store.keep=short messages=10"];
+    let server = serve(data.path(), &flags);
+    let first = post(&server, &json!({"to": {"room": "short"}, "data": 1}));
+    post_all(&server, "short", 2..=30);
+    server.stop();
+    let server = serve(data.path(), &flags);
+    let page = get(&server, "/v1/rooms/short/messages");
+    assert_eq!(data_of(&page), (21..=30).collect::<Vec<_>>());
+    let position = json!({"epoch": first["epoch"], "offset": 5});
+    let login = json!({"uid": "ann", "rooms": ["short"], "resume": {"short": position}});
+    let (_, ok) = Person::login(&server, login);
+    assert_eq!(ok["channels"]["short"]["recovered"], false);
+    let all = json!({"epoch": first["epoch"], "offset": 0});
+    let login = json!({"uid": "bob", "rooms": ["short"], "resume": {"short": all}});
+    let (mut bob, ok) = Person::login(&server, login);
+    assert_eq!(ok["channels"]["short"]["recovered"], false);
+    let gap = bob.hear();
+    assert_eq!((&gap["type"], &gap["offset"]), (&json!("gap"), &json!(20)));
+    bob.hear_from("short", 21..=30);
+    kill(server);
+}
+
+#[test]
+fn two_servers_dont_share_a_folder() {
+    let data = TempDir::new().unwrap();
+    let server = serve(data.path(), &[]);
+    let folder = data.path().to_str().unwrap();
+    let second = std::process::Command::new(env!("CARGO_BIN_EXE_tidings"))
+        .args(["serve", "--listen", "127.0.0.1:0", "--data", folder])
+        .output()
+        .unwrap();
+    assert_eq!(second.status.code(), Some(1));
+    let said = String::from_utf8(second.stderr).unwrap();
+    assert!(
+        said.contains("in use by another process") && said.contains("--data"),
+        "{said}"
+    );
+    server.stop();
+}
+
+#[test]
+fn a_stop_answers_what_was_said_before_it() {
+    let data = TempDir::new().unwrap();
+    let server = serve(data.path(), &[]);
+    let mut ann = Person::in_room(&server, "ann", "tea");
+    for number in 0..500 {
+        let mut command = say("tea", number);
+        command["seq"] = (1_000 + number).into();
+        ann.client.say(command.to_string());
+    }
+    server.signal(Signal::TERM);
+    let mut answered = 0;
+    loop {
+        match ann.client.next() {
+            Next::Text(text) => {
+                let frame = parsed(&text);
+                answered += usize::from(frame["type"] == "ok");
+            }
+            Next::Closed(code) => {
+                assert_eq!(code, 1001);
+                break;
+            }
+        }
+    }
+    drop(ann);
+    let mut server = server;
+    assert_eq!(server.exit_code(), 0);
+    let server = serve(data.path(), &[]);
+    let newest = get(&server, "/v1/rooms/tea/messages")["offset"].clone();
+    assert_eq!(newest, json!(answered), "each that was stored was answered");
+    server.stop();
+}

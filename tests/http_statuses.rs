@@ -178,6 +178,7 @@ fn is_as_described(operation: &Operation, status: u16, answer: &Answer) {
         413 | 414 | 431 => "too_large",
         429 => "rate_limited",
         503 => "unavailable",
+        507 => "disk_full",
         other => panic!("{operation:?} describes {other}"),
     };
     assert_eq!(
@@ -203,7 +204,7 @@ fn every_described_status_of_every_operation_can_be_provoked() {
     for operation in &operations {
         for status in &operation.statuses {
             // Those take servers of their own: see below.
-            if !matches!(status, 408 | 429 | 503) {
+            if !matches!(status, 408 | 429 | 503 | 507) {
                 is_as_described(operation, *status, &world.provoke(operation, *status));
                 count += 1;
             }
@@ -345,6 +346,45 @@ fn one_channel_too_many_is_503_and_takes_nothing() {
             .status,
         404
     );
+    server.stop();
+}
+
+#[test]
+fn a_disk_that_is_as_good_as_full_is_507_and_takes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = format!("store.data={}", folder.path().join("data").display());
+    // More than there is: 1 TiB.
+    let free = format!("store.disk_free_size_min={}", 1_u64 << 40);
+    let server = Program::serve(&["--set", &data, "--set", &free]);
+    let mut count = 0;
+    for operation in operations(&server) {
+        if !operation.statuses.contains(&507) {
+            continue;
+        }
+        let asking = Asking {
+            method: &operation.method,
+            url: operation.url("tea", "ann", NO_FD),
+            fields: "Content-Type: application/json\r\n".into(),
+            body: operation.body(),
+        };
+        let answer = answer_to(&server, &operation.method, &asking.text());
+        is_as_described(&operation, 507, &answer);
+        count += 1;
+    }
+    assert_eq!(count, 3);
+    let batch = json!({"messages": [{"to": {"room": "tea"}, "data": 1},
+        {"to": {"room": "tea"}, "data": 1, "store": false}]});
+    let each = answer_to(&server, "POST", &json_post("/v1/messages/batch", &batch));
+    let results = &parsed(&each.body)["results"];
+    assert_eq!(results[0]["error"]["code"], "disk_full");
+    assert_eq!(
+        results[1]["duplicate"], false,
+        "what isn't stored goes on: {results}"
+    );
+    let ask = |path: &str| server.http().ask("GET", path, "").unwrap();
+    assert_eq!((ask("/readyz").status, ask("/healthz").status), (503, 200));
+    let user = parsed(&ask("/v1/users/ann").body);
+    assert_eq!(user["rooms"], json!([]), "no member either");
     server.stop();
 }
 

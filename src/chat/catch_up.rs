@@ -7,6 +7,7 @@ use super::chat::Chat;
 use super::common::Moment;
 use super::message::Frame;
 use super::name::EVERYONE;
+use super::position::Position;
 use super::post::{Missing, Post};
 use crate::net::Fd;
 
@@ -33,7 +34,7 @@ impl Chat {
         now: Moment,
         (fd, channel): (Fd, &Arc<str>),
         page: &[Frame<'_>],
-        missing: Missing,
+        mut missing: Missing,
         is_current: impl FnOnce() -> bool,
     ) -> CatchUp {
         let mut shard = self.connections.lock_number(fd.0);
@@ -45,10 +46,20 @@ impl Chat {
         if !hears || !is_current() {
             return CatchUp::Gone;
         }
+        let Ok(newest) = self.with_log(channel, |_, log| Ok(log.position())) else {
+            return CatchUp::Gone;
+        };
+        // The disk may be ahead: what isn't said yet will be, and must not come twice.
+        let is_ahead = |at: Position| at.epoch == newest.epoch && at.offset > newest.offset;
         for frame in page {
-            if !post.push(fd, frame) {
-                return CatchUp::Gone;
+            match frame {
+                Frame::Message(posted) if posted.position.is_some_and(is_ahead) => break,
+                frame if post.push(fd, frame) => {}
+                _ => return CatchUp::Gone,
             }
+        }
+        if is_ahead(missing.after) {
+            missing.after = newest;
         }
         let caught = self.with_log(channel, |name, log| {
             log.forget_old(now.tick, &self.common.settings, &self.common.totals);

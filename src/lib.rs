@@ -80,6 +80,8 @@
 pub mod chat;
 #[cfg(feature = "chat")]
 pub mod door;
+#[cfg(feature = "chat")]
+pub mod gateway;
 pub mod net;
 pub mod proto;
 pub mod server;

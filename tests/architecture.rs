@@ -14,7 +14,14 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("chat", &["proto", "net"]),
     ("store", &["net"]),
     ("door", &["proto", "net", "server", "chat", "store"]),
-    ("lib", &["proto", "net", "server", "chat", "store", "door"]),
+    (
+        "gateway",
+        &["proto", "net", "server", "chat", "store", "door"],
+    ),
+    (
+        "lib",
+        &["proto", "net", "server", "chat", "store", "door", "gateway"],
+    ),
     ("access", &[]),
     ("bench", &["tidings::store"]),
     ("client", &[]),
@@ -27,6 +34,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "tidings::chat",
             "tidings::store",
             "tidings::door",
+            "tidings::gateway",
         ],
     ),
     (
@@ -37,8 +45,9 @@ const LAYERS: &[(&str, &[&str])] = &[
             "page",
             "tidings::server",
             "tidings::chat",
-            "tidings::door",
             "tidings::store",
+            "tidings::door",
+            "tidings::gateway",
         ],
     ),
     (
@@ -51,6 +60,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "daemon",
             "tidings::server",
             "tidings::store",
+            "tidings::gateway",
         ],
     ),
     (

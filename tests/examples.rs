@@ -110,3 +110,35 @@ fn push_process_answers_tasks_and_passes_messages_on_to_all() {
         assert_eq!(goodbye.join().unwrap(), Next::Closed(1001));
     }
 }
+
+#[test]
+fn two_machines_brings_what_comes_by_http_to_a_server_elsewhere_whoever_dies() {
+    let upstream = Program::serve(&[]);
+    let url = format!("ws://{}/ws?uid=gateway&room=lobby", upstream.address);
+    let mut listener = upstream.websocket("/ws?uid=ann&room=lobby");
+    let mut gateway = Program::example_with("two_machines", &[&url]);
+    let mut http = gateway.http();
+    let mut hears = |text: &str| {
+        loop {
+            let heard: Value = serde_json::from_str(&listener.hear()).unwrap();
+            if heard["type"] == "msg" {
+                assert_eq!(heard["data"], json!({ "text": text }));
+                return;
+            }
+        }
+    };
+    assert_eq!(http.ask("POST", "/send", "höllo").unwrap().status, 202);
+    hears("höllo");
+    // Its process is killed, and the next one goes on.
+    let line = gateway.stdout.wait_for("is connected");
+    let pid: i32 = line.split(' ').nth(1).unwrap().parse().unwrap();
+    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    assert_eq!(http.ask("POST", "/send", "and again").unwrap().status, 202);
+    hears("and again");
+    assert_eq!(http.ask("GET", "/send", "").unwrap().status, 404);
+    drop(http);
+    gateway.stop();
+    drop(listener);
+    upstream.stop();
+}

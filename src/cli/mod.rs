@@ -2,9 +2,11 @@
 
 mod bench;
 mod check;
+mod gateway;
 mod init;
 mod listen;
 mod log;
+mod outbox;
 mod send;
 mod serve;
 mod store;
@@ -29,6 +31,8 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::ServeFlags),
+    Gateway(gateway::GatewayCommand),
+    Outbox(outbox::OutboxCommand),
     Send(send::SendFlags),
     Listen(listen::ListenFlags),
     Init(init::Init),
@@ -46,6 +50,8 @@ pub fn run() -> ExitCode {
     cli.log.start();
     let result = match cli.command {
         Command::Serve(flags) => flags.run(),
+        Command::Gateway(command) => command.run(),
+        Command::Outbox(command) => command.run(),
         Command::Send(flags) => flags.run(),
         Command::Listen(flags) => flags.run(),
         Command::Init(init) => init.run(),

@@ -1,5 +1,6 @@
 //! The flags of settings; each wins over the environment and the file.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::Args;
@@ -63,32 +64,17 @@ impl SettingsFlags {
     ///
     /// All that is wrong with them, each with its place and its mend.
     pub fn load(&self) -> Result<Loaded, Problems> {
-        let environment = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .collect();
         Loaded::from(&Sources {
             file: self.config.clone(),
-            environment,
+            environment: environment(),
             flags: self.settings()?,
+            listen: None,
         })
     }
 
     /// Setting, value and flag.
     fn settings(&self) -> Result<Vec<(String, String, String)>, Problems> {
-        let mut problems = Problems::default();
-        let mut settings = Vec::new();
-        for given in &self.set {
-            match given.split_once('=') {
-                Some((key, value)) if is_key(key) => {
-                    settings.push((key.into(), value.into(), "--set".into()));
-                }
-                _ => {
-                    let place = Some(Place::Flag("--set".into()));
-                    let what = "takes KEY=VALUE, such as http.idle_ms_max=5000";
-                    problems.add(place, what);
-                }
-            }
-        }
+        let mut settings = set(&self.set)?;
         let flag = |is_given: bool| is_given.then(|| "true".to_owned());
         let origins = (!self.allow_origin.is_empty()).then(|| self.allow_origin.join(","));
         for (key, value, flag) in [
@@ -104,9 +90,96 @@ impl SettingsFlags {
         ] {
             settings.extend(value.map(|value| (key.into(), value, flag.into())));
         }
-        match problems.count() {
-            0 => Ok(settings),
-            _ => Err(problems),
+        Ok(settings)
+    }
+}
+
+/// The flags of a gateway's settings.
+#[derive(Debug, Clone, Default, Args)]
+pub struct GatewayFlags {
+    /// File with the settings; `tidings init` writes one
+    #[arg(long, value_name = "FILE", env = "TIDINGS_CONFIG")]
+    config: Option<PathBuf>,
+    /// Address to take messages on, by HTTP; port 0 takes a free one [default: 127.0.0.1:9501]
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// Server to bring messages to, such as ws://10.0.0.2:9502/link; may be given several times,
+    /// and then each gets every message
+    #[arg(long, value_name = "URL")]
+    upstream: Vec<String>,
+    /// Key that the servers ask for; others on this machine can see flags, but not
+    /// TIDINGS_GATEWAY_LINK_KEY or the file
+    #[arg(long, value_name = "KEY")]
+    link_key: Option<String>,
+    /// Folder of the outbox, where messages wait [default: tidings-outbox]
+    #[arg(long, value_name = "DIR")]
+    data: Option<String>,
+    /// What this gateway calls itself to its upstreams [default: gateway]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Serve other machines too, although no keys are asked for
+    #[arg(long)]
+    insecure: bool,
+    /// Any other setting of the file, such as gateway.drain_ms_max=5000; may be given several times
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+impl GatewayFlags {
+    /// Where a gateway listens if nobody says.
+    const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9501);
+
+    /// Reads and judges the settings: the file, this process's environment, these flags.
+    ///
+    /// # Errors
+    ///
+    /// All that is wrong with them, each with its place and its mend.
+    pub fn load(&self) -> Result<Loaded, Problems> {
+        let mut settings = set(&self.set)?;
+        let upstreams = (!self.upstream.is_empty()).then(|| self.upstream.join(","));
+        let insecure = self.insecure.then(|| "true".to_owned());
+        for (key, value, flag) in [
+            ("listen", self.listen.clone(), "--listen"),
+            ("gateway.upstreams", upstreams, "--upstream"),
+            ("gateway.link_key", self.link_key.clone(), "--link-key"),
+            ("gateway.data", self.data.clone(), "--data"),
+            ("gateway.name", self.name.clone(), "--name"),
+            ("insecure", insecure, "--insecure"),
+        ] {
+            settings.extend(value.map(|value| (key.into(), value, flag.into())));
         }
+        Loaded::from(&Sources {
+            file: self.config.clone(),
+            environment: environment(),
+            flags: settings,
+            listen: Some(Self::LISTEN),
+        })
+    }
+}
+
+fn environment() -> Vec<(String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
+/// Setting, value and flag of each `--set`.
+fn set(given: &[String]) -> Result<Vec<(String, String, String)>, Problems> {
+    let mut problems = Problems::default();
+    let mut settings = Vec::new();
+    for given in given {
+        match given.split_once('=') {
+            Some((key, value)) if is_key(key) => {
+                settings.push((key.into(), value.into(), "--set".into()));
+            }
+            _ => {
+                let place = Some(Place::Flag("--set".into()));
+                problems.add(place, "takes KEY=VALUE, such as http.idle_ms_max=5000");
+            }
+        }
+    }
+    match problems.count() {
+        0 => Ok(settings),
+        _ => Err(problems),
     }
 }

@@ -161,22 +161,55 @@ impl Reading {
             return None;
         }
         let key = self.material(&table, (key.key.reveal(), &key.key_file, "key"))?;
+        let same = others.iter().find(|(_, other)| *other == key);
+        if let Some((other, _)) = same {
+            let what = format!("{table} has the same key as {API_KEYS}.{other}: give each its own");
+            self.problem(&format!("{table}.key"), what);
+            return None;
+        }
+        self.strong(&format!("{table}.key"), key)
+    }
+
+    /// The keys of links: the one that gateways show here, and the one that a gateway shows.
+    pub(super) fn link_keys(&mut self) -> (Option<Secret>, Option<Secret>) {
+        let (uplink, gateway) = (self.settings.uplink.clone(), self.settings.gateway.clone());
+        (
+            self.link_key("uplink", (uplink.key.reveal(), &uplink.key_file, "key")),
+            self.link_key(
+                "gateway",
+                (
+                    gateway.link_key.reveal(),
+                    &gateway.link_key_file,
+                    "link_key",
+                ),
+            ),
+        )
+    }
+
+    fn link_key(&mut self, table: &str, given: (&str, &str, &str)) -> Option<Secret> {
+        let is_given = !(given.0.is_empty() && given.1.is_empty());
+        if !is_given || self.broken.contains(table) {
+            return None;
+        }
+        let key = self.material(table, given)?;
+        self.strong(&format!("{table}.{}", given.2), key)
+    }
+
+    /// A key that can stand in a header, and that nobody guesses.
+    fn strong(&mut self, name: &str, key: Secret) -> Option<Secret> {
         let text = key.reveal();
-        let what = if let Some((other, _)) = others.iter().find(|(_, other)| *other == key) {
-            format!("{table} has the same key as {API_KEYS}.{other}: give each its own")
-        } else if text.len() < ApiKeys::SIZE_MIN
-            || !text.bytes().all(|byte| byte.is_ascii_graphic())
-        {
-            format!(
-                "{table}.key has {} characters, but needs at least {} visible ones without spaces; \
-                 `openssl rand -hex 32` makes a good one",
-                text.chars().count(),
-                ApiKeys::SIZE_MIN
-            )
-        } else {
+        let is_strong =
+            text.len() >= ApiKeys::SIZE_MIN && text.bytes().all(|byte| byte.is_ascii_graphic());
+        if is_strong {
             return Some(key);
-        };
-        self.problem(&format!("{table}.key"), what);
+        }
+        let what = format!(
+            "{name} has {} characters, but needs at least {} visible ones without spaces; \
+             `openssl rand -hex 32` makes a good one",
+            text.chars().count(),
+            ApiKeys::SIZE_MIN
+        );
+        self.problem(name, what);
         None
     }
 
@@ -225,7 +258,11 @@ impl Reading {
             self.warnings
                 .push("there are token keys and no API keys: nobody can post over HTTP".into());
         }
-        let secrets = |name: &String| name.ends_with(".secret") || name.ends_with(".key");
+        let secrets = |name: &String| {
+            [".secret", ".key", ".link_key"]
+                .iter()
+                .any(|end| name.ends_with(end))
+        };
         let file = self.places.iter().find_map(|(name, place)| match place {
             Place::File(path, _) if secrets(name) => Some(path),
             _ => None,

@@ -7,6 +7,7 @@
 mod chat;
 mod environment;
 mod flags;
+mod gateway;
 mod judge;
 mod keep;
 mod nearest;
@@ -24,7 +25,8 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-pub use flags::SettingsFlags;
+pub use flags::{GatewayFlags, SettingsFlags};
+pub use gateway::{GatewayPlan, GatewaySettings, UplinkSettings};
 pub use problem::Problems;
 pub use sections::{
     ApiKeySettings, ChatSettings, GeneralSettings, HttpSettings, LimitSettings, LogSettings,
@@ -34,7 +36,7 @@ pub use sections::{
 pub use template::template;
 pub use text::Page;
 
-use crate::access::Access;
+use crate::access::{Access, Secret};
 use problem::Place;
 use section::Section;
 
@@ -67,6 +69,10 @@ pub struct Settings {
     pub reactor: ReactorSettings,
     /// Of what waits between threads.
     pub queues: QueueSettings,
+    /// Of the links of gateways.
+    pub uplink: UplinkSettings,
+    /// Of the gateway.
+    pub gateway: GatewaySettings,
 }
 
 /// Where settings come from; the later wins.
@@ -78,6 +84,8 @@ pub struct Sources {
     pub environment: Vec<(String, String)>,
     /// Setting, value and the flag that said so.
     pub flags: Vec<(String, String, String)>,
+    /// Where to listen if nobody says; otherwise as it stands in [`GeneralSettings`].
+    pub listen: Option<std::net::SocketAddr>,
 }
 
 /// Settings that are right, and what follows from them.
@@ -87,6 +95,10 @@ pub struct Loaded {
     pub settings: Settings,
     /// The keys in them, ready for use.
     pub access: Access,
+    /// The key that gateways show here.
+    pub uplink_key: Option<Secret>,
+    /// The key that a gateway shows to its upstreams.
+    pub link_key: Option<Secret>,
     /// What is allowed but hardly meant; for the log, a line each.
     pub warnings: Vec<String>,
 }
@@ -99,6 +111,8 @@ impl Loaded {
     /// All that is wrong with them, each with its place and its mend.
     pub fn from(sources: &Sources) -> Result<Self, Problems> {
         let mut reading = Reading::default();
+        let listen = &mut reading.settings.general.listen;
+        *listen = sources.listen.unwrap_or(*listen);
         if let Some(path) = &sources.file {
             reading.folder = path.parent().map(Path::to_path_buf).unwrap_or_default();
             match fs::read_to_string(path) {
@@ -114,6 +128,7 @@ impl Loaded {
             reading.take_text(key, value, &Place::Flag(flag.clone()));
         }
         let access = reading.judge();
+        let (uplink_key, link_key) = reading.link_keys();
         if reading.problems.count() > 0 {
             reading.problems.sort();
             return Err(reading.problems);
@@ -121,6 +136,8 @@ impl Loaded {
         Ok(Self {
             settings: reading.settings,
             access,
+            uplink_key,
+            link_key,
             warnings: reading.warnings,
         })
     }
@@ -158,7 +175,7 @@ impl Settings {
         for (name, key) in &mut self.api_keys {
             sections.push((format!("{API_KEYS}.{name}"), key));
         }
-        let rest: [(&str, &mut dyn Section); 8] = [
+        let rest: [(&str, &mut dyn Section); 10] = [
             ("chat", &mut self.chat),
             ("store", &mut self.store),
             ("websocket", &mut self.websocket),
@@ -167,6 +184,8 @@ impl Settings {
             ("limits", &mut self.limits),
             ("reactor", &mut self.reactor),
             ("queues", &mut self.queues),
+            ("uplink", &mut self.uplink),
+            ("gateway", &mut self.gateway),
         ];
         sections.extend(rest.map(|(name, section)| (name.to_owned(), section)));
         sections

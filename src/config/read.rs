@@ -153,7 +153,9 @@ impl Reading {
             "http",
             "outbox",
         ];
-        let tables = tables.into_iter().chain(["limits", "reactor", "queues"]);
+        let tables = tables
+            .into_iter()
+            .chain(["limits", "reactor", "queues", "uplink", "gateway"]);
         let tables = tables.filter(|_| section.is_empty());
         if let Some(near) = nearest(&key, here.chain(tables)) {
             return format!("; did you mean {}?", join(section, near));

@@ -2,10 +2,11 @@
 
 use std::sync::{Arc, OnceLock};
 
-use tidings::door::Door;
+use tidings::door::{Door, LINK_PATH};
 use tidings::server::{Handle, Head, Response, Verdict};
 
 use super::origin::SameOrigin;
+use crate::access::ApiKeys;
 use crate::page;
 
 /// Judges request heads.
@@ -13,6 +14,8 @@ pub(super) struct Paths {
     pub(super) rules: SameOrigin,
     /// Whether `/echo` is there.
     pub(super) echo: bool,
+    /// What gateways have to show; without a key there is no `/link`.
+    pub(super) link_keys: ApiKeys,
     /// Says whether messages can be stored.
     pub(super) door: Arc<Door>,
     /// Set once the server runs.
@@ -28,6 +31,7 @@ impl Paths {
             return match head.path() {
                 "/ws" | "/" => Verdict::Pass,
                 "/echo" if self.echo => Verdict::Pass,
+                LINK_PATH if !self.link_keys.is_empty() => self.judge_link(head),
                 _ => Verdict::Answer(not_found("there is no WebSocket at this path; try /ws")),
             };
         }
@@ -36,6 +40,21 @@ impl Paths {
             ("GET" | "HEAD", "/healthz") => Verdict::Answer(status("ok")),
             ("GET" | "HEAD", "/readyz") => Verdict::Answer(self.readiness()),
             _ => Verdict::Pass,
+        }
+    }
+
+    fn judge_link(&self, head: &Head) -> Verdict {
+        let field = head.field_text("authorization").unwrap_or_default();
+        let key = field
+            .split_once(' ')
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+        match key.and_then(|(_, key)| self.link_keys.who(key.trim())) {
+            Some(_) => Verdict::Pass,
+            None => {
+                let message = "Authorization has to be Bearer and this server's uplink.key";
+                let response = error(401, "unauthorized", message);
+                Verdict::Answer(response.field("WWW-Authenticate", "Bearer"))
+            }
         }
     }
 

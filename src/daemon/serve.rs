@@ -11,7 +11,12 @@ use super::keys::Keys;
 use super::origin::SameOrigin;
 use super::paths::{Paths, beside_the_api};
 use super::storage;
+use crate::access::ApiKeys;
 use crate::config::{Loaded, Page};
+
+/// What a gateway's frame has beside the data of a message, in bytes: a hundred receivers of the
+/// longest names, all of it escaped.
+const LINK_FRAME_SIZE: usize = 256 * 1_024;
 
 /// Largest message that is echoed, in bytes.
 const ECHO_SIZE_MAX: usize = 16 << 20;
@@ -23,12 +28,18 @@ const ECHO_SIZE_MAX: usize = 16 << 20;
 /// It can't start, most likely since the address can't be listened on.
 pub fn serve(loaded: Loaded) -> anyhow::Result<Outcome> {
     let Loaded {
-        settings, access, ..
+        settings,
+        access,
+        uplink_key,
+        ..
     } = loaded;
     let mut server = settings.server();
     let general = &settings.general;
     let (listen, echo, is_open) = (general.listen, general.echo, access.is_open());
     let message_size_max = server.reactor.connection.message_size_max;
+    if uplink_key.is_some() {
+        server.reactor.connection.message_size_max += LINK_FRAME_SIZE;
+    }
     if echo {
         server.reactor.connection.message_size_max = ECHO_SIZE_MAX;
     }
@@ -65,6 +76,7 @@ pub fn serve(loaded: Loaded) -> anyhow::Result<Outcome> {
     let paths = Arc::new(Paths {
         rules,
         echo,
+        link_keys: ApiKeys::new(uplink_key.iter().map(|key| ("gateways", key))),
         door: Arc::clone(&door),
         server: OnceLock::new(),
     });

@@ -57,7 +57,7 @@ impl Access for Open {
 }
 
 /// The credentials of an `Authorization: Bearer …` field (RFC 6750 §2.1).
-pub(super) fn bearer(field: Option<&str>) -> Option<&str> {
+pub(crate) fn bearer(field: Option<&str>) -> Option<&str> {
     let (scheme, credentials) = field?.split_once(' ')?;
     scheme
         .eq_ignore_ascii_case("bearer")

@@ -12,6 +12,7 @@ use super::acks::Acks;
 use super::frames;
 use super::hub::Hub;
 use super::limits::{LimitSettings, Limits};
+use super::link::{Links, Publisher};
 use super::login::Waiting;
 use super::poster::{Poster, Reply};
 use super::refusal::Refusal;
@@ -31,6 +32,9 @@ const EXPIRE_EVERY_MS: u64 = 100;
 /// The shortest and the longest time after which clients are told to come back from a stop, in
 /// milliseconds.
 const COME_BACK_MS: std::ops::Range<u64> = 500..3_000;
+
+/// Where gateways open their links.
+pub const LINK_PATH: &str = "/link";
 
 /// How long a farewell waits for the answers that come after the disk.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
@@ -65,6 +69,7 @@ pub struct Door {
     pub(super) waiting: Waiting,
     pub(super) limits: Limits,
     pub(super) acks: Acks,
+    pub(super) links: Links,
     serials: Serials,
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// The rights of everybody in open mode, once for all.
@@ -102,6 +107,10 @@ impl Door {
         let (replays, ready) = Replays::new(settings.replays);
         let hub = Arc::new(Hub::new(chat, reader, disk, replays, server));
         let replay_thread = replay::start(Arc::clone(&hub), ready)?;
+        let links = Links::new(Box::new(Publisher {
+            hub: Arc::clone(&hub),
+            data_size_max: settings.message_size_max,
+        }));
         Ok(Self {
             hub,
             access,
@@ -110,6 +119,7 @@ impl Door {
             settings,
             waiting: Waiting::default(),
             acks: Acks::default(),
+            links,
             serials,
             threads: Mutex::new(vec![disk_thread, replay_thread]),
         })
@@ -181,6 +191,9 @@ impl Door {
             ..
         } = &self.settings;
         let fd = request.fd;
+        if request.path() == LINK_PATH {
+            return self.links.opened(fd);
+        }
         self.hub.chat.opened(fd);
         server
             .push(fd, &frames::hello(fd, node, *ping_s, *message_size_max))
@@ -194,6 +207,9 @@ impl Door {
 
     /// A WebSocket sent a message.
     pub fn message(&self, server: &WorkerHandle, frame: Frame<'_>) {
+        if self.links.contains(frame.fd) {
+            return self.links.message(server, frame);
+        }
         match frame.text() {
             Some(text) => self.frame(server, frame.fd, text),
             None => drop(server.disconnect(frame.fd, 1003, "only text frames are taken here")),
@@ -202,6 +218,9 @@ impl Door {
 
     /// A WebSocket has ended.
     pub fn closed(&self, fd: Fd) {
+        if self.links.closed(fd) {
+            return;
+        }
         self.waiting.forget(fd);
         self.limits.forget(fd);
         self.hub.replays.forget(fd);
@@ -222,7 +241,10 @@ impl Door {
                 "the disk takes long; a farewell doesn't wait for it"
             );
         }
-        server.push(fd, &frames::drain(come_back_ms(fd))).ok();
+        // A gateway comes back when it likes, and loses nothing by it.
+        if !self.links.contains(fd) {
+            server.push(fd, &frames::drain(come_back_ms(fd))).ok();
+        }
     }
 
     /// Judges the data of a message, from wherever it comes.

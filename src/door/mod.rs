@@ -17,6 +17,7 @@ mod http;
 mod hub;
 mod json;
 mod limits;
+mod link;
 mod login;
 mod native;
 mod poster;
@@ -28,9 +29,20 @@ mod work;
 
 pub use access::{Access, Open, Pass, TokenRefusal};
 pub use command::COMMANDS_A_FRAME_MAX;
-pub use door::{Door, DoorSettings};
+pub use command::To;
+pub use door::{Door, DoorSettings, LINK_PATH};
 pub use field::DEPTH_MAX;
+pub use http::body::Posting;
 pub use limits::LimitSettings;
+pub use link::{Done, LinkNumbers, LinkRefusal, Links, Stretch, Turn, Upstream};
 pub use rate::{Bucket, Rate};
 pub use refusal::Refusal;
 pub use replay::ReplaySettings;
+
+/// What the gateway takes and answers in the same way.
+pub(crate) mod common {
+    pub(crate) use super::access::bearer;
+    pub(crate) use super::command::To;
+    pub(crate) use super::http::body::{Posting, batch, posting};
+    pub(crate) use super::http::json_body;
+}

@@ -1,11 +1,13 @@
 //! What the disk thread does for the door: one record each, and the answer once it is durable.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use super::frames;
 use super::gather::Gather;
 use super::hub::Hub;
 use super::json::Json;
+use super::link::Turn;
 use super::refusal::Refusal;
 use crate::chat::{self, ChatError, Draft, Epoch, ErrorCode, Position, Said, User};
 use crate::net::Fd;
@@ -21,10 +23,10 @@ pub(super) struct Work {
 
 /// What is to become durable.
 pub(super) enum Task {
-    /// A message; with the number of a producer that it settles.
-    Say(Draft, Option<Mark>),
+    /// A message; what a gateway brought is a part of a numbered one.
+    Say(Draft, Option<Part>),
     /// A producer's number, without a message that is stored.
-    Settle(Mark),
+    Settle(Part),
     /// The log of a room begins anew.
     Purge { room: Box<str>, epoch: Epoch },
     /// A channel has neither messages nor members.
@@ -45,12 +47,48 @@ pub(super) enum Task {
     Serials(u64),
 }
 
-/// A number of a producer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Mark {
-    pub(super) producer: Arc<str>,
-    pub(super) number: u64,
+/// A part of what a gateway brought under one number.
+pub(super) struct Part {
+    turn: Turn,
+    /// With it, the number is settled.
+    is_last: bool,
+    /// Its stretch was broken off before its turn came, so nothing was written.
+    is_passed_over: Cell<bool>,
 }
+
+impl Part {
+    /// Others of its number follow.
+    pub(super) fn before(turn: &Turn) -> Self {
+        Self {
+            turn: turn.clone(),
+            is_last: false,
+            is_passed_over: Cell::new(false),
+        }
+    }
+
+    /// The last one of its number, or the only one.
+    pub(super) fn last(turn: Turn) -> Self {
+        Self {
+            turn,
+            is_last: true,
+            is_passed_over: Cell::new(false),
+        }
+    }
+
+    /// Whether it is its turn; asked once, when it is to be written.
+    fn has_turn(&self) -> bool {
+        self.is_passed_over.set(self.turn.stretch.is_broken());
+        !self.is_passed_over.get()
+    }
+
+    fn mark(&self) -> Option<(&str, u64)> {
+        let Turn { producer, n, .. } = &self.turn;
+        self.is_last.then_some((producer, *n))
+    }
+}
+
+/// A record that changes nothing.
+const NOTHING: Record<'static> = Record::Serials { below: 0 };
 
 /// What became of a task.
 pub(super) enum Done {
@@ -126,6 +164,14 @@ impl Work {
         }
     }
 
+    fn part(&self) -> Option<&Part> {
+        match &self.task {
+            Task::Say(_, part) => part.as_ref(),
+            Task::Settle(part) => Some(part),
+            _ => None,
+        }
+    }
+
     /// The tables of the chat had no room for a membership that is on disk already.
     fn take_back_member(&self, error: &ChatError) {
         if let Task::Member { room, uid, lasting } = &self.task {
@@ -150,8 +196,11 @@ impl Job for Work {
     }
 
     fn record(&self) -> Record<'_> {
+        if self.part().is_some_and(|part| !part.has_turn()) {
+            return NOTHING;
+        }
         match &self.task {
-            Task::Say(draft, mark) => {
+            Task::Say(draft, part) => {
                 let (first, second) = draft.channels();
                 let message = draft.message();
                 let channel = |name| Channel {
@@ -167,12 +216,12 @@ impl Job for Work {
                     ts: message.ts,
                     data: &message.data,
                     sameness: draft.sameness(),
-                    mark: mark.as_ref().map(|mark| (&*mark.producer, mark.number)),
+                    mark: part.as_ref().and_then(Part::mark),
                 })
             }
-            Task::Settle(Mark { producer, number }) => Record::Mark {
-                producer,
-                number: *number,
+            Task::Settle(part) => Record::Mark {
+                producer: &part.turn.producer,
+                number: part.turn.n,
             },
             Task::Purge { room, epoch } => Record::Purge {
                 channel: room,
@@ -197,10 +246,24 @@ impl Job for Work {
         }
     }
 
+    fn refused(&self) {
+        if let Some(part) = self.part() {
+            part.turn.stretch.break_off();
+        }
+    }
+
     fn done(self, outcome: Result<Appended, &StoreError>) {
-        let done = match outcome {
-            Ok(appended) => self.apply(appended),
-            Err(error) => Err(error.into()),
+        let done = match (outcome, self.part()) {
+            (Ok(_), Some(part)) if part.is_passed_over.get() => Err(Refusal::new(
+                ErrorCode::Unavailable,
+                "what comes before it was refused",
+            )),
+            (Ok(appended), _) => self.apply(appended),
+            (Err(error), _) => {
+                // The whole batch may have failed.
+                self.refused();
+                Err(error.into())
+            }
         };
         self.answer.give(self.hub.server(), done);
     }

@@ -30,6 +30,9 @@ pub trait Job: Send + 'static {
     /// What is to be written.
     fn record(&self) -> Record<'_>;
 
+    /// The store refused it; called before any job behind it is appended.
+    fn refused(&self) {}
+
     /// It is durable, or refused: to be told to whoever waits. Called on the disk thread, in the
     /// order in which the jobs were given; must not wait.
     fn done(self, outcome: Result<Appended, &StoreError>);
@@ -231,6 +234,9 @@ impl<J: Job, F: Fn()> Thread<J, F> {
         while let Some(job) = next {
             bytes += job.size();
             let appended = self.store.append(now_ms, &job.record());
+            if appended.is_err() {
+                job.refused();
+            }
             // What comes after a channel was forgotten has to see that it is.
             let is_last = matches!(job.record(), Record::Forget { .. });
             self.batch.push((job, appended));

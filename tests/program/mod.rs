@@ -72,9 +72,15 @@ impl Program {
 
     /// The example of this name, which stands beside the test's own binary.
     pub fn example(name: &str) -> Self {
+        Self::example_with(name, &[])
+    }
+
+    /// The same with more arguments behind the address.
+    pub fn example_with(name: &str, more: &[&str]) -> Self {
         let test = std::env::current_exe().unwrap();
         let profile = test.parent().unwrap().parent().unwrap();
-        Self::start(Command::new(profile.join("examples").join(name)).arg("127.0.0.1:0"))
+        let mut command = Command::new(profile.join("examples").join(name));
+        Self::start(command.arg("127.0.0.1:0").args(more))
     }
 
     pub fn pid(&self) -> Pid {
@@ -211,12 +217,17 @@ pub struct Answer {
 
 impl Http {
     pub fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
-        stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        Self {
+        Self::try_connect(address).unwrap()
+    }
+
+    /// The same where nobody may be there.
+    pub fn try_connect(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        Ok(Self {
             stream: BufReader::new(stream),
-        }
+        })
     }
 
     /// Asks and waits for the answer.

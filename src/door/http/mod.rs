@@ -1,6 +1,6 @@
 //! The HTTP API: who asks, what for, and the answer.
 
-mod body;
+pub(super) mod body;
 mod durable;
 mod messages;
 mod numbers;
@@ -165,7 +165,7 @@ impl Door {
 }
 
 /// The body as text, which has to be there as JSON.
-fn json_body(request: &Request) -> Result<&str, Refusal> {
+pub(crate) fn json_body(request: &Request) -> Result<&str, Refusal> {
     let kind = request.header("content-type").unwrap_or_default();
     let essence = kind.split(';').next().unwrap_or_default().trim();
     if !essence.eq_ignore_ascii_case("application/json") {

@@ -26,6 +26,9 @@ impl Door {
             .map(|number| (number.name.to_owned(), Value::from(number.value)))
             .collect::<Map<_, _>>()
             .into();
+        let links = self.links.numbers().described();
+        let links = links.map(|number| (number.name.to_owned(), number.value.into()));
+        all["links"] = Map::from_iter(links).into();
         all["sync"] = self.settings.sync.as_str().into();
         Response::json(all.to_string())
     }
@@ -44,6 +47,9 @@ impl Door {
             text.described("limits_", &number);
         }
         for number in durable::numbers(&self.hub) {
+            text.described("", &number);
+        }
+        for number in self.links.numbers().described() {
             text.described("", &number);
         }
         let outbox_bytes = [("", stats.outbox_bytes as u64)];

@@ -1,0 +1,151 @@
+//! The settings of two machines: of the gateway, and of the link that it finds open.
+
+use std::path::PathBuf;
+
+use super::section::section;
+use super::text::Text;
+use super::{Loaded, Settings};
+use crate::access::Secret;
+use tidings::gateway::{LinkSettings, Target};
+
+/// A day, in milliseconds.
+const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
+
+section! {
+    /// Gateways on other machines: they bring messages to `/link`, and say
+    /// `Authorization: Bearer KEY`. Whoever has this key may send as anybody.
+    UplinkSettings {
+        /// The key; without one there is no `/link`.
+        key: Secret = Secret::default();
+        /// A file with the key instead; one line break at its end doesn't count.
+        key_file: String = String::new(), within 0..=4_096;
+    }
+}
+
+section! {
+    /// `tidings gateway`: takes messages by HTTP, keeps them on disk, and brings them to servers on
+    /// other machines. It takes `listen`, `[api_keys]`, `[http]` and so on from this file too, but
+    /// listens on port 9501 if nothing else is said.
+    GatewaySettings {
+        /// Servers to bring messages to, such as "ws://10.0.0.2:9502/link"; each gets every one.
+        upstreams: Vec<UpstreamUrl> = Vec::new();
+        /// The key that they ask for, as it stands in their `uplink.key`.
+        link_key: Secret = Secret::default();
+        /// A file with the key instead; one line break at its end doesn't count.
+        link_key_file: String = String::new(), within 0..=4_096;
+        /// Folder of the outbox. Each gateway has its own; a copy must not be used.
+        data: String = String::from("tidings-outbox"), within 1..=4_096;
+        /// What this gateway calls itself to its upstreams; a label, no more.
+        name: String = String::from("gateway"), within 1..=64;
+        /// The outbox at most, in bytes; a message more is refused with 503 until the upstreams
+        /// have settled some.
+        outbox_size_max: u64 = 1_073_741_824, within 1 << 20..=1 << 40;
+        /// Time within which a message with the same id is the same message, in milliseconds.
+        repeat_ms: u64 = 300_000, within 0..=DAY_MS;
+        /// Time between two signs of life on a link, in milliseconds.
+        ping_ms: u64 = 2_000, within 50..=DAY_MS;
+        /// Silence after which a link is made anew, in milliseconds.
+        silence_ms_max: u64 = 6_000, within 100..=DAY_MS;
+        /// Pause before the first try to make a link again, in milliseconds; each further one is
+        /// half as long again.
+        retry_ms_min: u64 = 1_000, within 10..=DAY_MS;
+        /// Longest pause before a try, in milliseconds.
+        retry_ms_max: u64 = 10_000, within 10..=DAY_MS;
+        /// Messages on the way to an upstream at most.
+        on_way_max: usize = 1_024, within 1..=65_536;
+        /// Time for what is on the way at a stop, in milliseconds; the rest stays in the outbox.
+        drain_ms_max: u64 = 8_000, within 0..=DAY_MS;
+    }
+}
+
+/// The address of an upstream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamUrl(pub String);
+
+impl Text for UpstreamUrl {
+    type Bounds = ();
+
+    fn parse(text: &str, (): &()) -> Option<Self> {
+        Target::new(text, "key").ok().map(|_| Self(text.to_owned()))
+    }
+
+    fn show(&self) -> String {
+        self.0.clone()
+    }
+
+    fn allowed((): &()) -> String {
+        "an address such as ws://10.0.0.2:9502/link".into()
+    }
+}
+
+/// What `tidings gateway` is to do.
+#[derive(Debug)]
+pub struct GatewayPlan {
+    /// Where messages go.
+    pub upstreams: Vec<Target>,
+    /// Folder of the outbox.
+    pub directory: PathBuf,
+    /// Of the links.
+    pub link: LinkSettings,
+}
+
+impl Loaded {
+    /// What a gateway needs beside what every server does.
+    ///
+    /// # Errors
+    ///
+    /// It has no upstream or no key; what to mend.
+    pub fn gateway(&self) -> Result<GatewayPlan, String> {
+        let gateway = &self.settings.gateway;
+        let Some(key) = &self.link_key else {
+            return Err(
+                "a gateway needs the key of its upstreams: gateway.link_key, \
+                 gateway.link_key_file, TIDINGS_GATEWAY_LINK_KEY or --link-key"
+                    .into(),
+            );
+        };
+        if gateway.upstreams.is_empty() {
+            return Err("a gateway needs an upstream: gateway.upstreams or \
+                 --upstream ws://10.0.0.2:9502/link"
+                .into());
+        }
+        let mut upstreams = Vec::new();
+        for url in &gateway.upstreams {
+            let target = Target::new(&url.0, key.reveal());
+            let target = target.map_err(|error| format!("{}: {error}", url.0))?;
+            if upstreams.contains(&target) {
+                return Err(format!("{} is an upstream twice", url.0));
+            }
+            upstreams.push(target);
+        }
+        Ok(GatewayPlan {
+            upstreams,
+            directory: PathBuf::from(&gateway.data),
+            link: self.settings.link(),
+        })
+    }
+}
+
+impl Settings {
+    fn link(&self) -> LinkSettings {
+        let gateway = &self.gateway;
+        LinkSettings {
+            ping_ms: gateway.ping_ms,
+            silence_ms_max: gateway.silence_ms_max,
+            retry_ms_min: gateway.retry_ms_min,
+            retry_ms_max: gateway.retry_ms_max.max(gateway.retry_ms_min),
+            on_way_max: gateway.on_way_max,
+            ..LinkSettings::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_here_are_the_librarys() {
+        assert_eq!(Settings::default().link(), LinkSettings::default());
+    }
+}

@@ -1,0 +1,163 @@
+//! One link of a gateway, seen from the server, as a pure state machine: which numbers are taken,
+//! and what is answered.
+//!
+//! Nothing here opens a socket, publishes or takes a lock. A number that [`Intake::judge`] lets in
+//! is given to be published, and [`Intake::done`] is told what became of it, in the same order.
+//!
+//! Invariants:
+//! - Numbers are let in one behind the other: a hole is the gateway's mistake, never a loss.
+//! - `pub_ack` is said of nothing that isn't durable, nor of anything before which something isn't.
+
+use std::sync::Arc;
+
+use super::LinkRefusal;
+use super::frame;
+use super::turn::{Stretch, Turn};
+
+/// What a gateway did wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Violation(pub(super) String);
+
+/// What becomes of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Judged {
+    /// It is to be published.
+    Take,
+    /// It was settled before; the gateway doesn't know it yet.
+    Settled {
+        /// Everything up to here is.
+        mark: u64,
+    },
+    /// It is on its way already, or stands behind one that there was no room for.
+    Drop,
+}
+
+/// A link that was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Opened {
+    /// The number that is taken next.
+    pub(super) next: u64,
+    /// The gateway has let go of what the mark asks for.
+    pub(super) has_jumped: bool,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) enum Intake {
+    /// Not a word yet.
+    #[default]
+    New,
+    /// Messages may come.
+    Open(Open),
+    /// The gateway has another link.
+    Ended,
+}
+
+#[derive(Debug)]
+pub(super) struct Open {
+    producer: Arc<str>,
+    /// Everything up to here is durable, and told.
+    settled: u64,
+    /// Everything up to here was let in.
+    given: u64,
+    /// There was no room for the next number; until it comes again, what comes is what was on its
+    /// way behind it.
+    is_busy: bool,
+    stretch: Stretch,
+}
+
+impl Intake {
+    /// The gateway says who it is, and the oldest number that it has; `mark` is what we have.
+    pub(super) fn open(
+        &mut self,
+        producer: Arc<str>,
+        first: u64,
+        mark: u64,
+    ) -> Result<Opened, Violation> {
+        match self {
+            Self::New => {}
+            Self::Open(_) => return Err(Violation("open comes once".into())),
+            Self::Ended => return Err(ended()),
+        }
+        let settled = mark.max(first - 1);
+        *self = Self::Open(Open {
+            producer,
+            settled,
+            given: settled,
+            is_busy: false,
+            stretch: Stretch::default(),
+        });
+        Ok(Opened {
+            next: settled + 1,
+            has_jumped: mark < first - 1,
+        })
+    }
+
+    /// Another link of the same producer is there.
+    pub(super) fn end(&mut self) {
+        *self = Self::Ended;
+    }
+
+    /// Decides about a message, and says whose turn it would be.
+    pub(super) fn judge(&mut self, n: u64) -> Result<(Judged, Turn), Violation> {
+        let open = match self {
+            Self::Open(open) => open,
+            Self::New => return Err(Violation("open has to come before pub".into())),
+            Self::Ended => return Err(ended()),
+        };
+        let next = open.given + 1;
+        let judged = if n == next {
+            open.given = n;
+            if std::mem::take(&mut open.is_busy) {
+                open.stretch = Stretch::default();
+            }
+            Judged::Take
+        } else if n <= open.settled {
+            let mark = open.settled;
+            Judged::Settled { mark }
+        } else if n < next || open.is_busy {
+            Judged::Drop
+        } else {
+            let message = format!("n is {n}, but {next} has to come next");
+            return Err(Violation(message));
+        };
+        let turn = Turn {
+            producer: Arc::clone(&open.producer),
+            n,
+            stretch: open.stretch.clone(),
+        };
+        Ok((judged, turn))
+    }
+
+    /// What the gateway is told, if anything, now that this became of a number that was let in.
+    pub(super) fn done(&mut self, n: u64, outcome: Result<(), LinkRefusal>) -> Option<String> {
+        let Self::Open(open) = self else {
+            return None;
+        };
+        // Given before a refusal, and so given back with it.
+        if n > open.given || n <= open.settled {
+            return None;
+        }
+        match outcome {
+            Ok(()) => {
+                debug_assert_eq!(n, open.settled + 1, "in order");
+                open.settled = n;
+                Some(frame::pub_ack(n))
+            }
+            Err(LinkRefusal::Final(code)) => {
+                debug_assert_eq!(n, open.settled + 1, "in order");
+                open.settled = n;
+                Some(frame::pub_err(n, code))
+            }
+            Err(LinkRefusal::Busy { after_ms }) => {
+                open.given = n - 1;
+                open.is_busy = true;
+                Some(frame::pub_busy(after_ms))
+            }
+        }
+    }
+}
+
+fn ended() -> Violation {
+    Violation("another link of this outbox is open".into())
+}

@@ -1,0 +1,136 @@
+//! Publishes what gateways bring: in the chat, and on disk together with its number.
+
+use std::sync::Arc;
+
+use super::{Done, LinkRefusal, Turn, Upstream};
+use crate::chat::{self, Actor, ChatError, Draft, ErrorCode, Keep, Say, Saying};
+use crate::door::command::To;
+use crate::door::http::body::Posting;
+use crate::door::hub::Hub;
+use crate::door::refusal::Refusal;
+use crate::door::work::{Answer, Part, Task};
+
+/// In whose name gateways speak where a message says no `from`; no API key is called so.
+const GATEWAY: &str = "gateway /link";
+
+/// When a gateway is to try again, in milliseconds.
+const BUSY_MS: u64 = 500;
+
+/// See the module.
+pub(in crate::door) struct Publisher {
+    pub(in crate::door) hub: Arc<Hub>,
+    pub(in crate::door) data_size_max: usize,
+}
+
+/// What became of a message before anything of it is on disk.
+struct Said {
+    /// Receivers whose part is to be stored.
+    drafts: Vec<Draft>,
+    /// Why none of them got it, if so.
+    refused: Option<ErrorCode>,
+}
+
+impl Upstream for Publisher {
+    fn mark(&self, producer: &str) -> u64 {
+        self.hub.reader.mark(producer)
+    }
+
+    fn publish(&self, turn: Turn, posting: &Posting<'_>, done: Done) {
+        let mut said = match self.say(&turn, posting) {
+            Ok(said) => said,
+            // Nothing behind it was given yet, and the link lets nothing in.
+            Err(busy) => return done(Err(busy)),
+        };
+        let Some(last) = said.drafts.pop() else {
+            let refused = said.refused;
+            let done = move |settled: Result<(), LinkRefusal>| {
+                done(settled.and(refused.map_or(Ok(()), |code| Err(LinkRefusal::Final(code)))));
+            };
+            return self.settle(turn, Box::new(done));
+        };
+        // The number stands with the last of them. Those before it are known by the message's id,
+        // should they have to come again.
+        for draft in said.drafts {
+            let part = Part::before(&turn);
+            self.hub.give(Task::Say(draft, Some(part)), Answer::Nobody);
+        }
+        let part = Part::last(turn);
+        self.hub.give(Task::Say(last, Some(part)), answer(done));
+    }
+
+    fn settle(&self, turn: Turn, done: Done) {
+        let part = Part::last(turn);
+        self.hub.give(Task::Settle(part), answer(done));
+    }
+}
+
+impl Publisher {
+    fn say(&self, turn: &Turn, posting: &Posting<'_>) -> Result<Said, LinkRefusal> {
+        let refused = |code| {
+            Ok(Said {
+                drafts: Vec::new(),
+                refused: Some(code),
+            })
+        };
+        if posting.data.len() > self.data_size_max {
+            return refused(ErrorCode::TooLarge);
+        }
+        let several: Vec<chat::To<'_>> = match &posting.to {
+            To::Room(room) => vec![chat::To::Room(room)],
+            To::User(user) => vec![chat::To::User(user)],
+            To::All => vec![chat::To::All],
+            To::Rooms(rooms) => rooms.iter().map(|room| chat::To::Room(room)).collect(),
+            To::Users(users) => users.iter().map(|user| chat::To::User(user)).collect(),
+            // Only who has a connection knows its fd.
+            To::Fd(_) => return refused(ErrorCode::BadRequest),
+        };
+        let say = Say {
+            from: posting.from.as_deref(),
+            id: posting.id.as_deref(),
+            keep: if posting.store { Keep::Yes } else { Keep::No },
+            except: &[],
+            data: posting.data,
+        };
+        let post = self.hub.poster().filter(|_| !turn.stretch.is_broken());
+        let Some(mut post) = post else {
+            return Err(busy());
+        };
+        let (now, actor) = (self.hub.now(), Actor::Key(GATEWAY));
+        let chat = &self.hub.chat;
+        let each = chat.say_to_each(&mut post, now, actor, &several, &say);
+        each.and_then(|each| each.into_iter().collect::<Result<Vec<_>, ChatError>>())
+            .map_or_else(
+                |error| match error.code() {
+                    code if code.may_retry() => Err(busy()),
+                    code => refused(code),
+                },
+                |each| {
+                    let drafts = each.into_iter().filter_map(|saying| match saying {
+                        Saying::Draft(draft) => Some(draft),
+                        Saying::Said(_) => None,
+                    });
+                    Ok(Said {
+                        drafts: drafts.collect(),
+                        refused: None,
+                    })
+                },
+            )
+    }
+}
+
+fn busy() -> LinkRefusal {
+    LinkRefusal::Busy { after_ms: BUSY_MS }
+}
+
+fn answer(done: Done) -> Answer {
+    Answer::Call(Box::new(move |stored| {
+        done(
+            stored
+                .map(drop)
+                .map_err(|refusal: Refusal| match refusal.code.may_retry() {
+                    true => busy(),
+                    false => LinkRefusal::Final(refusal.code),
+                }),
+        );
+    }))
+}

@@ -1,0 +1,36 @@
+//! When a number of a producer has its turn.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Numbers that were let in one behind the other, without a refusal in between.
+///
+/// Whoever refuses one of them for want of room breaks the stretch off, and takes nothing more of
+/// it: else the mark would pass over a message that nobody has. When the refused number comes
+/// again, a new stretch begins.
+#[derive(Debug, Clone, Default)]
+pub struct Stretch(Arc<AtomicBool>);
+
+impl Stretch {
+    /// Nothing more of it is to be taken.
+    pub fn break_off(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// Whether nothing more of it is to be taken.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// A number of a producer.
+#[derive(Debug, Clone)]
+pub struct Turn {
+    /// Whose.
+    pub producer: Arc<str>,
+    /// Which.
+    pub n: u64,
+    /// What it stands in.
+    pub stretch: Stretch,
+}

@@ -1,0 +1,270 @@
+//! The gateway itself: what it knows, and the server's callbacks.
+
+use std::io;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use bytes::Bytes;
+use crossbeam_channel::Receiver;
+
+use super::answer::{Answer, Shape, refusal, refused};
+use super::feeder::{self, Feeder, Feeding, News, Task, Told};
+use super::link::LinkSettings;
+use super::numbers::Numbers;
+use super::outbox::{Outbox, OutboxJob, Refused, unix_ms};
+use super::posted::{Scribe, producer};
+use super::target::Target;
+use crate::chat::ErrorCode;
+use crate::door::common::{Posting, batch, bearer, json_body, posting};
+use crate::door::{Access, Refusal};
+use crate::server::{Request, Responder, Response, WorkerHandle};
+use crate::store::Store;
+
+/// What the push process is called.
+pub const PUSH_PROCESS: &str = "push";
+
+/// Names and bounds.
+#[derive(Debug, Clone)]
+pub struct GatewaySettings {
+    /// What this gateway calls itself to its upstreams; a label, no more.
+    pub name: String,
+    /// Where messages go; each upstream gets every one.
+    pub upstreams: Vec<Target>,
+    /// Bytes of the outbox; above it nothing is taken. Default 1 GiB.
+    pub outbox_bytes_max: u64,
+    /// Largest `data` of a message, in bytes. Default 65,536.
+    pub data_size_max: usize,
+    /// Of the links.
+    pub link: LinkSettings,
+    /// Time that the push process has at a stop to bring away what it holds, in milliseconds; less
+    /// than its server gives it. Default 8,000.
+    pub drain_ms_max: u64,
+}
+
+impl GatewaySettings {
+    /// The defaults, with these upstreams.
+    #[must_use]
+    pub fn new(name: impl Into<String>, upstreams: Vec<Target>) -> Self {
+        Self {
+            name: name.into(),
+            upstreams,
+            outbox_bytes_max: 1 << 30,
+            data_size_max: 65_536,
+            link: LinkSettings::default(),
+            drain_ms_max: 8_000,
+        }
+    }
+}
+
+/// See the module.
+pub struct Gateway {
+    outbox: Arc<Outbox>,
+    scribe: Scribe,
+    access: Box<dyn Access>,
+    numbers: Arc<Numbers>,
+    told: Told,
+    state: Mutex<State>,
+}
+
+/// The threads, and what becomes one.
+struct State {
+    disk: Option<JoinHandle<()>>,
+    to_start: Option<(Task, Receiver<News>)>,
+    feeder: Option<JoinHandle<()>>,
+}
+
+impl Gateway {
+    /// A gateway with this outbox; its store was made with [`super::store_settings`].
+    ///
+    /// # Errors
+    ///
+    /// The system gives no thread.
+    pub fn new(
+        settings: GatewaySettings,
+        store: Box<dyn Store>,
+        access: Box<dyn Access>,
+    ) -> io::Result<Self> {
+        let (outbox, disk) = Outbox::start(store, settings.outbox_bytes_max)?;
+        let key = outbox.reader.key();
+        let upstreams = settings.upstreams.iter().map(|target| {
+            let url: Arc<str> = target.url().into();
+            let settled = outbox.settled(&url);
+            (url, settled)
+        });
+        let numbers = Numbers::of(upstreams);
+        let task = Task {
+            producer: producer(key),
+            name: settings.name,
+            link: settings.link,
+            drain_ms_max: settings.drain_ms_max,
+            targets: settings.upstreams,
+        };
+        let (told, news) = feeder::channel();
+        Ok(Self {
+            outbox: Arc::new(outbox),
+            scribe: Scribe::new(key, settings.data_size_max),
+            access,
+            numbers: Arc::new(numbers),
+            told,
+            state: Mutex::new(State {
+                disk: Some(disk),
+                to_start: Some((task, news)),
+                feeder: None,
+            }),
+        })
+    }
+
+    /// Begins to feed the push process; to be called once the server runs.
+    ///
+    /// # Errors
+    ///
+    /// The server has no process of that name, or the system gives no thread.
+    pub fn start(&self, server: &WorkerHandle) -> io::Result<()> {
+        let process = server.process(PUSH_PROCESS).cloned();
+        let process = process.ok_or_else(|| io::Error::other("there is no push process"))?;
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((task, news)) = state.to_start.take() else {
+            return Ok(());
+        };
+        let feeding = Feeding {
+            outbox: Arc::clone(&self.outbox),
+            process,
+            task,
+            numbers: Arc::clone(&self.numbers),
+        };
+        let feeder = Feeder::new(feeding, self.told.clone(), news);
+        let thread = std::thread::Builder::new().name("feeder".into());
+        state.feeder = Some(thread.spawn(|| feeder.run())?);
+        Ok(())
+    }
+
+    /// The push process said something.
+    pub fn pipe_message(&self, message: Bytes) {
+        self.told.said(message);
+    }
+
+    /// Whether it takes messages now.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.outbox.refusal().is_none()
+    }
+
+    /// Answers a request if its path is one of ours; gives it back otherwise.
+    pub fn answer(
+        &self,
+        server: &WorkerHandle,
+        request: Request,
+        responder: Responder,
+    ) -> Option<(Request, Responder)> {
+        let method = match request.path() {
+            "/v1/messages" | "/v1/messages/batch" => "POST",
+            "/v1/stats" | "/metrics" => "GET",
+            _ => return Some((request, responder)),
+        };
+        if request.method() != method {
+            let wrong = Refusal::bad_request(format!("{method} is answered here"));
+            responder.end(refused(&wrong.with_status(405)).field("Allow", method));
+            return None;
+        }
+        match self.allow(&request) {
+            Ok(()) => self.respond(server, &request, responder),
+            Err(refusal) => responder.end(refused(&refusal)),
+        }
+        None
+    }
+
+    /// Waits until what was taken is on disk and what is settled written down; then nothing of it
+    /// runs any more. What is left for each upstream is given back: it is on disk.
+    #[must_use]
+    pub fn finish(&self) -> Vec<(Arc<str>, u64)> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(feeder) = state.feeder.take() {
+            self.told.stop();
+            if feeder.join().is_err() {
+                tracing::error!("the feeder has panicked; messages may be sent again");
+            }
+        }
+        self.numbers.left(self.outbox.kept().1)
+    }
+
+    /// Lets go of the outbox, once nobody answers requests any more: its directory is free then.
+    pub fn close(self) {
+        let State { disk, .. } = self
+            .state
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        drop(self.outbox);
+        if disk.is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the disk thread has panicked");
+        }
+    }
+
+    fn allow(&self, request: &Request) -> Result<(), Refusal> {
+        if self.access.is_open() {
+            return Ok(());
+        }
+        let key = bearer(request.header("authorization"));
+        let message = match key.map(|key| self.access.api_key(key)) {
+            Some(Some(_)) => return Ok(()),
+            Some(None) => "Authorization holds no API key of ours",
+            None => "Authorization is missing; it has to be Bearer and an API key",
+        };
+        Err(Refusal::new(ErrorCode::Unauthorized, message))
+    }
+
+    fn respond(&self, server: &WorkerHandle, request: &Request, responder: Responder) {
+        match request.path() {
+            "/v1/stats" => responder.end(self.numbers.stats(server, &self.outbox)),
+            "/metrics" => responder.end(self.numbers.metrics(server, &self.outbox)),
+            path => {
+                let shape = match path {
+                    "/v1/messages" => Shape::Single,
+                    _ => Shape::Batch,
+                };
+                let body = json_body(request);
+                let postings = body.and_then(|body| match shape {
+                    Shape::Single => Ok(vec![posting(body)]),
+                    Shape::Batch => batch(body),
+                });
+                match postings {
+                    Ok(postings) => self.post(shape, postings, responder),
+                    Err(refusal) => responder.end(refused(&refusal)),
+                }
+            }
+        }
+    }
+
+    fn post(
+        &self,
+        shape: Shape,
+        postings: Vec<Result<Posting<'_>, Refusal>>,
+        responder: Responder,
+    ) {
+        if let Some(why) = self.outbox.refusal() {
+            self.numbers
+                .refused
+                .fetch_add(postings.len() as u64, Relaxed);
+            return responder.end(no_room(why));
+        }
+        let answer = Answer::new(shape, responder, postings.len());
+        let ts = unix_ms();
+        for (place, posting) in postings.into_iter().enumerate() {
+            let ticket = answer.ticket(place);
+            match posting.and_then(|posting| self.scribe.write(&posting)) {
+                Ok(posted) => self.outbox.disk.give(OutboxJob::Post {
+                    posted,
+                    ts,
+                    ticket,
+                    feeder: self.told.clone(),
+                    numbers: Arc::clone(&self.numbers),
+                }),
+                Err(refusal) => ticket.refuse(refusal),
+            }
+        }
+    }
+}
+
+fn no_room(why: Refused) -> Response {
+    refused(&refusal(why))
+}

@@ -1,0 +1,202 @@
+//! A posting as the outbox keeps it, and as it goes over the link: one JSON object.
+
+use std::borrow::Cow;
+use std::hash::{Hash, Hasher};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde_json::{Value, json};
+use siphasher::sip::SipHasher13;
+use siphasher::sip128::{Hasher128, SipHasher13 as SipHasher13x128};
+
+use crate::chat::ErrorCode;
+use crate::door::Refusal;
+use crate::door::common::{Posting, To};
+
+/// Longest id, in bytes.
+const ID_SIZE_MAX: usize = 64;
+
+/// A message for the outbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Posted {
+    pub(super) id: Box<str>,
+    /// The object that goes over the link; its `data` is byte for byte what was posted.
+    pub(super) json: Box<str>,
+    /// What a repeat has in common with it; nothing can repeat a message whose id we made.
+    pub(super) sameness: Option<u128>,
+}
+
+/// Makes messages for one outbox.
+#[derive(Debug)]
+pub(super) struct Scribe {
+    /// The outbox's, so that repeats are known across a restart.
+    key: [u64; 2],
+    /// This process's, so that no id comes twice.
+    ids: SipHasher13,
+    made: AtomicU64,
+    data_size_max: usize,
+}
+
+impl Scribe {
+    pub(super) fn new(key: [u64; 2], data_size_max: usize) -> Self {
+        Self {
+            key,
+            ids: SipHasher13::new_with_keys(super::random(), super::random()),
+            made: AtomicU64::new(0),
+            data_size_max,
+        }
+    }
+
+    /// Makes a posting ready to be kept.
+    ///
+    /// # Errors
+    ///
+    /// It is for a connection, which only its own server knows, or something is too long.
+    pub(super) fn write(&self, posting: &Posting<'_>) -> Result<Posted, Refusal> {
+        let to = receivers(&posting.to)?;
+        if !posting.except.is_empty() {
+            return Err(Refusal::bad_request(
+                "except names connections, which a gateway doesn't have",
+            ));
+        }
+        let (size, size_max) = (posting.data.len(), self.data_size_max);
+        if size > size_max {
+            let message = format!("data has {size} bytes, but at most {size_max} are taken");
+            return Err(Refusal::new(ErrorCode::TooLarge, message));
+        }
+        let id: Cow<'_, str> = match &posting.id {
+            Some(id) if id.is_empty() || id.len() > ID_SIZE_MAX => {
+                let message = format!("id has to have 1 to {ID_SIZE_MAX} bytes");
+                return Err(Refusal::bad_request(message));
+            }
+            Some(id) => Cow::Borrowed(id),
+            None => Cow::Owned(self.id()),
+        };
+        let from = posting.from.as_deref();
+        let sameness = posting.id.is_some().then(|| self.sameness(&to, from, &id));
+        let mut json = format!("{{\"to\":{to},\"data\":{},\"id\":", posting.data);
+        json.push_str(&Value::from(&*id).to_string());
+        if let Some(from) = from {
+            json.push_str(",\"from\":");
+            json.push_str(&Value::from(from).to_string());
+        }
+        if !posting.store {
+            json.push_str(",\"store\":false");
+        }
+        json.push('}');
+        Ok(Posted {
+            id: id.into(),
+            json: json.into(),
+            sameness,
+        })
+    }
+
+    fn sameness(&self, to: &Value, from: Option<&str>, id: &str) -> u128 {
+        let mut hasher = SipHasher13x128::new_with_keys(self.key[0], self.key[1]);
+        (to.to_string(), from, id).hash(&mut hasher);
+        hasher.finish128().as_u128()
+    }
+
+    fn id(&self) -> String {
+        let mut hasher = self.ids;
+        self.made.fetch_add(1, Ordering::Relaxed).hash(&mut hasher);
+        format!("{:016x}", hasher.finish())
+    }
+}
+
+/// Who the numbers of an outbox belong to: as old as the outbox, and as hard to guess as its key.
+pub(super) fn producer(key: [u64; 2]) -> String {
+    let mut hasher = SipHasher13x128::new_with_keys(key[0], key[1]);
+    "producer".hash(&mut hasher);
+    format!("{:032x}", hasher.finish128().as_u128())
+}
+
+fn receivers(to: &To<'_>) -> Result<Value, Refusal> {
+    Ok(match to {
+        To::Room(room) => json!({ "room": room }),
+        To::User(user) => json!({ "user": user }),
+        To::All => json!({ "all": true }),
+        To::Rooms(rooms) => json!({ "rooms": rooms }),
+        To::Users(users) => json!({ "users": users }),
+        To::Fd(_) => {
+            return Err(Refusal::bad_request(
+                "to can't be a connection: only the server that has it knows its fd",
+            ));
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::door::common::posting;
+
+    fn write(body: &str) -> Result<Posted, String> {
+        let scribe = Scribe::new([1, 2], 100);
+        let posted = posting(body).and_then(|posting| scribe.write(&posting));
+        posted.map_err(|refusal| refusal.message.into_owned())
+    }
+
+    #[test]
+    fn data_stays_byte_for_byte_and_the_rest_is_what_was_meant() {
+        let body = r#"{ "from":7, "id":"a\"b", "data": {"b": 1.0,  "a":"\u00e4"}, "to":{"rooms":["x","ü"]} }"#;
+        let posted = write(body).unwrap();
+        let json =
+            r#"{"to":{"rooms":["x","ü"]},"data":{"b": 1.0,  "a":"\u00e4"},"id":"a\"b","from":"7"}"#;
+        assert_eq!((&*posted.json, &*posted.id), (json, "a\"b"));
+        let posted = write(r#"{"to":{"all":true},"data":null,"store":false}"#).unwrap();
+        let id = &posted.id;
+        let json = format!(r#"{{"to":{{"all":true}},"data":null,"id":"{id}","store":false}}"#);
+        assert_eq!(*posted.json, *json);
+        assert_eq!((posted.sameness, id.len()), (None, 16));
+    }
+
+    #[test]
+    fn a_repeat_is_known_by_receiver_sender_and_id() {
+        let sameness = |body: &str| write(body).unwrap().sameness.unwrap();
+        let one = sameness(r#"{"to":{"room":"a"},"data":1,"id":"x","from":"ann"}"#);
+        let again = r#"{"id":"x","data":2,"from":"ann","to":{"room":"\u0061"}}"#;
+        assert_eq!(sameness(again), one);
+        for other in [
+            r#"{"to":{"user":"a"},"data":1,"id":"x","from":"ann"}"#,
+            r#"{"to":{"room":"b"},"data":1,"id":"x","from":"ann"}"#,
+            r#"{"to":{"room":"a"},"data":1,"id":"y","from":"ann"}"#,
+            r#"{"to":{"room":"a"},"data":1,"id":"x","from":"bob"}"#,
+            r#"{"to":{"room":"a"},"data":1,"id":"x"}"#,
+        ] {
+            assert_ne!(sameness(other), one, "{other}");
+        }
+    }
+
+    #[test]
+    fn what_a_gateway_cant_take_is_named() {
+        let long = "x".repeat(99);
+        for (body, word) in [
+            (r#"{"to":{"fd":7},"data":1}"#.to_owned(), "fd"),
+            (
+                r#"{"to":{"room":"a"},"data":1,"store":false,"except":[1]}"#.to_owned(),
+                "except",
+            ),
+            (
+                format!(r#"{{"to":{{"room":"a"}},"data":"{long}"}}"#),
+                "at most 100",
+            ),
+            (
+                format!(r#"{{"to":{{"room":"a"}},"data":1,"id":"{long}"}}"#),
+                "id has",
+            ),
+            (r#"{"to":{"room":"a"},"data":1,"id":""}"#.to_owned(), "id"),
+        ] {
+            let message = write(&body).unwrap_err();
+            assert!(message.contains(word), "{message}");
+        }
+    }
+
+    #[test]
+    fn ids_dont_repeat_and_a_producer_belongs_to_its_outbox() {
+        let scribe = Scribe::new([1, 2], 100);
+        let ids: std::collections::HashSet<_> = (0..10_000).map(|_| scribe.id()).collect();
+        assert_eq!(ids.len(), 10_000);
+        assert_eq!(producer([1, 2]), producer([1, 2]));
+        assert_ne!(producer([1, 2]), producer([2, 1]));
+    }
+}

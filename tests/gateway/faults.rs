@@ -1,0 +1,296 @@
+//! One thing breaks at a time, and what was taken arrives once and in order.
+
+use std::time::Duration;
+
+use super::machine::Machine;
+use super::program::PATIENCE;
+use super::proxy::{Proxy, Weather};
+use super::upstream::Upstream;
+use super::{FLOWS_WITHIN, until};
+
+/// A gateway whose link goes through a network that can break.
+struct World {
+    upstream: Upstream,
+    proxy: Proxy,
+    machine: Machine,
+    said: u64,
+}
+
+impl World {
+    fn new() -> Self {
+        Self::with(&[])
+    }
+
+    fn with(more: &[&str]) -> Self {
+        let upstream = Upstream::start();
+        let proxy = Proxy::to(upstream.address);
+        let machine = Machine::start_with(&[proxy.address], more);
+        machine.until_link(0, "open");
+        Self {
+            upstream,
+            proxy,
+            machine,
+            said: 0,
+        }
+    }
+
+    /// Says so many more, each of which has to be taken.
+    fn say(&mut self, count: u64) {
+        for _ in 0..count {
+            self.said += 1;
+            let answer = self.machine.say("ann", self.said);
+            assert_eq!(answer.status, 202, "{answer:?}");
+        }
+    }
+
+    /// Everything is there once and in order, soon.
+    #[track_caller]
+    fn all_arrive(&self) {
+        let all: Vec<u64> = (1..=self.said).collect();
+        let took = until("all arrive", FLOWS_WITHIN, || {
+            self.upstream.count() as u64 >= self.said
+        });
+        assert_eq!(self.upstream.heard_of("ann"), all, "after {took:?}");
+        self.machine.until_settled(PATIENCE);
+        assert_eq!(self.upstream.heard_of("ann"), all);
+    }
+}
+
+#[test]
+fn whatever_the_network_does_nothing_is_lost_or_doubled() {
+    let mut world = World::new();
+    for weather in [
+        Weather::Refusing,
+        Weather::CutAfter(0),
+        Weather::CutAfter(7),
+        Weather::CutAfter(500),
+        Weather::Stalled,
+        Weather::Slow(30),
+        Weather::AnswersLost,
+        Weather::UpstreamShut,
+        Weather::GatewayShut,
+        Weather::Trickling,
+    ] {
+        world.say(5);
+        world.proxy.set(weather);
+        world.say(20);
+        // Long enough for the link to be found dead, and for some tries to make it anew.
+        std::thread::sleep(Duration::from_millis(900));
+        world.proxy.set(Weather::Fair);
+        world.say(5);
+        world.all_arrive();
+        eprintln!("{weather:?}: all {} arrived", world.said);
+    }
+    let stats = world.machine.stats();
+    assert!(
+        stats["upstreams"][0]["resent"].as_u64().unwrap() > 0,
+        "{stats}"
+    );
+    assert_eq!(stats["push_process"]["restarts"], 0, "{stats}");
+}
+
+#[test]
+fn a_cut_inside_any_part_of_a_frame_loses_and_doubles_nothing() {
+    let mut world = World::new();
+    // A message is some 130 bytes on this link.
+    for bytes in (0..160).step_by(9) {
+        world.proxy.set(Weather::CutAfter(bytes));
+        world.say(2);
+        until("the cut", PATIENCE, || {
+            world.machine.stats()["upstreams"][0]["state"] != "open"
+        });
+        world.proxy.set(Weather::Fair);
+        world.all_arrive();
+    }
+}
+
+#[test]
+fn what_the_upstream_took_and_could_not_say_is_not_sent_again() {
+    let mut world = World::new();
+    world.upstream.state().is_mute = true;
+    world.say(10);
+    until("they are there", PATIENCE, || world.upstream.count() == 10);
+    world.upstream.state().is_mute = false;
+    world.proxy.cut();
+    world.all_arrive();
+    let stats = world.machine.stats();
+    assert_eq!(
+        stats["upstreams"][0]["resent"], 0,
+        "its mark says so: {stats}"
+    );
+}
+
+#[test]
+fn an_upstream_that_dies_finds_everything_when_it_is_back() {
+    let mut world = World::new();
+    world.say(5);
+    world.upstream.kill();
+    world.say(20);
+    world.machine.until_link(0, "dead");
+    world.upstream.start_again();
+    world.all_arrive();
+}
+
+#[test]
+fn a_push_process_that_dies_is_followed_by_another() {
+    let mut world = World::new();
+    for _ in 0..3 {
+        world.say(20);
+        world.machine.kill_push();
+        world.say(5);
+        world.all_arrive();
+    }
+    let stats = world.machine.stats();
+    assert_eq!(stats["push_process"]["restarts"], 3, "{stats}");
+}
+
+#[test]
+fn a_gateway_that_dies_has_everything_on_disk() {
+    let mut world = World::new();
+    world.proxy.set(Weather::Stalled);
+    world.say(30);
+    world.machine.kill();
+    world.proxy.cut();
+    world.proxy.set(Weather::Fair);
+    world.machine.start_again();
+    world.say(5);
+    world.all_arrive();
+    world.machine.kill();
+    world.machine.start_again();
+    world.say(1);
+    world.all_arrive();
+}
+
+#[test]
+fn a_busy_upstream_gets_what_it_refused_again() {
+    let mut world = World::new();
+    world.upstream.state().busy = 7;
+    world.say(40);
+    world.all_arrive();
+    assert_eq!(world.upstream.state().busy, 0);
+}
+
+#[test]
+fn an_upstream_that_lost_its_disk_gets_what_is_still_here() {
+    let mut world = World::new();
+    world.say(10);
+    world.all_arrive();
+    world.upstream.kill();
+    world.upstream.state().marks.clear();
+    world.say(3);
+    world.upstream.start_again();
+    world.all_arrive();
+    let stats = world.machine.stats();
+    let open = world.upstream.state().opens.last().cloned().unwrap();
+    assert_eq!(open["first"], 11, "{open}");
+    assert_eq!(stats["outbox"]["messages"], 0, "{stats}");
+}
+
+#[test]
+fn an_outbox_that_was_wiped_is_another_producer() {
+    let mut world = World::new();
+    world.say(10);
+    world.all_arrive();
+    world.machine.stop();
+    for entry in std::fs::read_dir(world.machine.folder.path()).unwrap() {
+        std::fs::remove_file(entry.unwrap().path()).unwrap();
+    }
+    world.machine.start_again();
+    world.say(5);
+    world.all_arrive();
+    let state = world.upstream.state();
+    let producers: Vec<_> = state.opens.iter().map(|open| &open["producer"]).collect();
+    assert_ne!(producers.first(), producers.last());
+    assert_eq!(state.opens.last().unwrap()["first"], 1);
+}
+
+#[test]
+fn an_old_copy_of_an_outbox_sends_nothing() {
+    let mut world = World::new();
+    world.say(5);
+    world.all_arrive();
+    world.machine.stop();
+    let mut copy = world.machine.copy();
+    world.machine.start_again();
+    world.say(5);
+    world.all_arrive();
+    world.machine.stop();
+    copy.start_again();
+    // Its number 6 is another message than the 6 that the upstream has.
+    assert_eq!(copy.say("bob", 1).status, 202);
+    copy.program().stderr.wait_for("this outbox is an old copy");
+    let stats = copy.stats();
+    assert_eq!(stats["upstreams"][0]["opened"], 0, "{stats}");
+    assert_eq!(stats["outbox"]["messages"], 1, "{stats}");
+    assert_eq!(world.upstream.count(), 10);
+}
+
+#[test]
+fn a_full_outbox_refuses_and_takes_again_once_it_is_brought_away() {
+    let more = ["--set", "gateway.outbox_size_max=1048576"];
+    let world = World::with(&more);
+    world.proxy.set(Weather::Refusing);
+    let padding = "x".repeat(20_000);
+    let mut taken = 0;
+    let refused = loop {
+        let number = taken + 1;
+        let answer = world.machine.post(
+            "/v1/messages",
+            &format!(
+                r#"{{"to":{{"room":"tea"}},"from":"ann","data":{{"number":{number},"x":"{padding}"}}}}"#
+            ),
+        );
+        if answer.status != 202 {
+            break answer;
+        }
+        taken += 1;
+        assert!(taken < 200, "it has a bound");
+    };
+    assert_eq!(refused.status, 503, "{refused:?}");
+    assert!(refused.fields.contains("retry-after: 1"), "{refused:?}");
+    assert!(taken > 30, "only {taken} fit into 1 MiB");
+    let mut http = super::program::Http::connect(world.machine.address());
+    assert_eq!(http.ask("GET", "/readyz", "").unwrap().status, 503);
+    assert_eq!(http.ask("GET", "/healthz", "").unwrap().status, 200);
+    world.proxy.set(Weather::Fair);
+    until("all arrive", FLOWS_WITHIN, || {
+        world.upstream.count() as u64 == taken
+    });
+    until("it takes messages again", PATIENCE, || {
+        world.machine.say("bob", 1).status == 202
+    });
+    assert_eq!(
+        world.upstream.heard_of("ann"),
+        (1..=taken).collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn a_stop_brings_away_what_is_on_its_way() {
+    let mut world = World::new();
+    world.proxy.set(Weather::Slow(200));
+    world.say(20);
+    assert!(world.upstream.count() < 20, "some are on their way");
+    let said = world.machine.stop();
+    assert!(said.contains(": 0 messages"), "{said}");
+    assert_eq!(world.upstream.count(), 20, "and were brought away");
+}
+
+#[test]
+fn a_stop_that_cant_bring_everything_away_leaves_it_on_disk() {
+    let mut world = World::with(&["--set", "gateway.drain_ms_max=500"]);
+    world.machine.stop();
+    world.proxy.set(Weather::Stalled);
+    world.machine.start_again();
+    world.say(7);
+    let said = world.machine.stop();
+    let folder = world.machine.folder.path().display().to_string();
+    let left = said.lines().find(|line| line.starts_with("left for"));
+    let left = left.unwrap_or_else(|| panic!("{said}"));
+    assert!(left.contains(&folder), "{left}");
+    assert!(!left.contains(": 0 messages"), "{left}");
+    world.proxy.cut();
+    world.proxy.set(Weather::Fair);
+    world.machine.start_again();
+    world.all_arrive();
+}

@@ -1,0 +1,182 @@
+//! The gateway as a process under test, with a folder for its outbox.
+
+use std::net::SocketAddr;
+use std::process::Command;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::program::{Answer, Http, PATIENCE, Program, ends_within};
+use super::until;
+
+/// What the upstreams of the tests ask for.
+pub const LINK_KEY: &str = "a-link-key-of-the-tests";
+
+pub struct Machine {
+    pub folder: TempDir,
+    /// `None` between two lives.
+    program: Option<Program>,
+    flags: Vec<String>,
+}
+
+impl Machine {
+    pub fn start(upstreams: &[SocketAddr]) -> Self {
+        Self::start_with(upstreams, &[])
+    }
+
+    /// Links of these are quicker to die and to come back than by default.
+    pub fn start_with(upstreams: &[SocketAddr], more: &[&str]) -> Self {
+        let mut machine = Self {
+            folder: tempfile::tempdir().unwrap(),
+            program: None,
+            flags: Vec::new(),
+        };
+        for flag in [
+            "gateway.ping_ms=100",
+            "gateway.silence_ms_max=700",
+            "gateway.retry_ms_min=50",
+            "gateway.retry_ms_max=400",
+        ] {
+            machine.flags.extend(["--set".into(), flag.into()]);
+        }
+        machine
+            .flags
+            .extend(more.iter().map(|flag| flag.to_string()));
+        machine.set_upstreams(upstreams);
+        machine.start_again();
+        machine
+    }
+
+    /// For the next start.
+    pub fn set_upstreams(&mut self, upstreams: &[SocketAddr]) {
+        if let Some(at) = self.flags.iter().position(|flag| flag == "--upstream") {
+            self.flags.truncate(at);
+        }
+        for upstream in upstreams {
+            let url = format!("ws://{upstream}/link");
+            self.flags.extend(["--upstream".into(), url]);
+        }
+    }
+
+    /// A machine with a copy of the outbox, not yet started.
+    pub fn copy(&self) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for entry in std::fs::read_dir(self.folder.path()).unwrap() {
+            let entry = entry.unwrap();
+            std::fs::copy(entry.path(), folder.path().join(entry.file_name())).unwrap();
+        }
+        Self {
+            folder,
+            program: None,
+            flags: self.flags.clone(),
+        }
+    }
+
+    pub fn start_again(&mut self) {
+        self.program = Some(Program::start(&mut self.command()));
+    }
+
+    /// The command, for those who want to see it fail.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidings"));
+        command
+            .args(["gateway", "--listen", "127.0.0.1:0", "--name", "gw-1"])
+            .arg("--data")
+            .arg(self.folder.path())
+            .args(&self.flags)
+            .env("TIDINGS_GATEWAY_LINK_KEY", LINK_KEY);
+        command
+    }
+
+    pub fn program(&mut self) -> &mut Program {
+        self.program.as_mut().unwrap()
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.program.as_ref().unwrap().address
+    }
+
+    pub fn stats(&self) -> Value {
+        let answer = Http::connect(self.address()).ask("GET", "/v1/stats", "");
+        serde_json::from_str(&answer.unwrap().body).unwrap()
+    }
+
+    pub fn metrics(&self) -> String {
+        let answer = Http::connect(self.address()).ask("GET", "/metrics", "");
+        answer.unwrap().body
+    }
+
+    /// The PID of the push process, once there is one.
+    pub fn push_pid(&self) -> Pid {
+        let mut pid = None;
+        until("the push process runs", PATIENCE, || {
+            pid = self.stats()["push_process"]["pid"].as_i64();
+            pid.is_some()
+        });
+        Pid::from_raw(pid.unwrap() as i32).unwrap()
+    }
+
+    pub fn until_link(&self, upstream: usize, state: &str) {
+        until(state, PATIENCE, || {
+            self.stats()["upstreams"][upstream]["state"] == state
+        });
+    }
+
+    /// Waits until the outbox is empty.
+    pub fn until_settled(&self, patience: Duration) -> Duration {
+        until("the outbox is empty", patience, || {
+            self.stats()["outbox"]["messages"] == 0
+        })
+    }
+
+    pub fn kill_push(&self) {
+        let pid = self.push_pid();
+        kill_process(pid, Signal::KILL).ok();
+        assert!(ends_within(pid, PATIENCE), "it is dead");
+    }
+
+    /// Kills the gateway; its push process must not outlive it.
+    pub fn kill(&mut self) {
+        let push = self.push_pid();
+        let mut program = self.program.take().unwrap();
+        program.signal(Signal::KILL);
+        program.ended();
+        assert!(ends_within(push, PATIENCE), "the push process is dead too");
+    }
+
+    /// Stops it with SIGTERM; what it said on its way out.
+    pub fn stop(&mut self) -> String {
+        let push = self.push_pid();
+        let mut program = self.program.take().unwrap();
+        program.signal(Signal::TERM);
+        assert_eq!(program.exit_code(), 0, "{}", program.stderr.all());
+        assert!(ends_within(push, Duration::ZERO), "nothing is left behind");
+        program.stdout.all()
+    }
+
+    pub fn post(&self, path: &str, body: &str) -> Answer {
+        post(&mut Http::connect(self.address()), path, body).unwrap()
+    }
+
+    /// Posts a numbered message.
+    pub fn say(&self, from: &str, number: u64) -> Answer {
+        self.post("/v1/messages", &message(from, number))
+    }
+}
+
+pub fn message(from: &str, number: u64) -> String {
+    format!(
+        r#"{{"to":{{"room":"tea"}},"from":"{from}","id":"{from}-{number}","data":{{"number":{number}}}}}"#
+    )
+}
+
+pub fn post(http: &mut Http, path: &str, body: &str) -> std::io::Result<Answer> {
+    let size = body.len();
+    http.send(&format!(
+        "POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n\
+         Content-Length: {size}\r\n\r\n{body}"
+    ))?;
+    http.answer()
+}

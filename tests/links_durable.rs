@@ -1,0 +1,223 @@
+//! What gateways bring, on a disk that refuses some of it.
+#![cfg(feature = "chat")]
+
+mod common;
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
+
+use common::{Client, Served, with_workers};
+use serde_json::{Value, json};
+use tidings::chat::{ChatSettings, Kind};
+use tidings::door::{Door, DoorSettings, LimitSettings, Open, ReplaySettings};
+use tidings::store::{
+    Appended, DiskSettings, MemoryStore, Range, Reader, Record, Store, StoreError, StoreSettings,
+};
+
+/// Refuses messages in these places, each once, as a disk that is full for a moment.
+struct Picky {
+    store: MemoryStore,
+    refused: Arc<Mutex<HashSet<String>>>,
+}
+
+impl Store for Picky {
+    fn append(&mut self, now_ms: u64, record: &Record<'_>) -> Result<Appended, StoreError> {
+        if let Record::Message(message) = record
+            && let place = format!("{} in {}", message.id, message.channel.name)
+            && self.refused.lock().unwrap().remove(&place)
+        {
+            return Err(StoreError::DiskFull { free_bytes_min: 1 });
+        }
+        self.store.append(now_ms, record)
+    }
+
+    fn commit(&mut self) -> Result<(), StoreError> {
+        self.store.commit()
+    }
+
+    fn maintain(&mut self, now_ms: u64) -> Result<(), StoreError> {
+        self.store.maintain(now_ms)
+    }
+
+    fn reader(&self) -> Arc<dyn Reader> {
+        self.store.reader()
+    }
+}
+
+struct World {
+    served: Served,
+    door: Arc<Door>,
+    reader: Arc<dyn Reader>,
+    refused: Arc<Mutex<HashSet<String>>>,
+}
+
+impl World {
+    fn start(mode: common::Mode) -> Self {
+        let store = MemoryStore::new(StoreSettings::new("memory"));
+        let (reader, refused) = (store.reader(), Arc::default());
+        let store = Picky {
+            store,
+            refused: Arc::clone(&refused),
+        };
+        let settings = DoorSettings {
+            node: "test".into(),
+            message_size_max: 1_000,
+            ping_s: 25,
+            login_ms_max: 10_000,
+            limits: LimitSettings::default(),
+            sync: "always".into(),
+            disk: DiskSettings::default(),
+            replays: ReplaySettings::default(),
+        };
+        let chat = ChatSettings {
+            kind: Kind::Stored,
+            ..ChatSettings::default()
+        };
+        let door = Door::new(settings, chat, Box::new(Open), Box::new(store)).unwrap();
+        let door = Arc::new(door);
+        let (start, open, message, close) =
+            (door.clone(), door.clone(), door.clone(), door.clone());
+        let builder = mode
+            .builder()
+            .on_start(move |server| start.start(server))
+            .on_open(move |server, request| open.opened(server, request))
+            .on_message(move |server, frame| message.message(server, frame))
+            .on_close(move |_, fd, _| close.closed(fd));
+        Self {
+            served: Served::start(builder),
+            door,
+            reader,
+            refused,
+        }
+    }
+
+    fn refuse(&self, place: &str) {
+        self.refused.lock().unwrap().insert(place.to_owned());
+    }
+
+    /// A gateway that has opened its link, and is told where to go on.
+    fn open(&self) -> (Client, u64) {
+        let mut gateway = Client::join_at(self.served.handle.addresses()[0], "/link");
+        gateway.say(r#"{"type":"open","producer":"p","name":"gw","first":1}"#);
+        let answer = hear(&mut gateway);
+        assert_eq!(answer["type"], "open_ok");
+        (gateway, answer["next"].as_u64().unwrap())
+    }
+
+    fn ids(&self, channel: &str) -> Vec<String> {
+        let range = Range {
+            after: None,
+            before: None,
+            limit: 100,
+            bytes_max: 1 << 20,
+        };
+        let page = self.reader.page(channel, range).unwrap();
+        page.messages.iter().map(|one| one.id.to_string()).collect()
+    }
+
+    fn end(self) {
+        self.served.stop();
+        self.door.finish();
+    }
+}
+
+fn hear(gateway: &mut Client) -> Value {
+    serde_json::from_str(&gateway.hear_text()).unwrap()
+}
+
+fn publish(gateway: &mut Client, n: u64, id: &str, to: Value) {
+    let frame = json!({"type": "pub", "n": n, "to": to, "data": n, "id": id, "from": "ann"});
+    gateway.say(&frame.to_string());
+}
+
+/// Answers up to that of the number `n`.
+fn answers_to(gateway: &mut Client, n: u64) -> Vec<(String, u64)> {
+    let mut answers = Vec::new();
+    while answers.last() != Some(&("pub_ack".to_owned(), n)) {
+        let answer = hear(gateway);
+        let kind = answer["type"].as_str().unwrap().to_owned();
+        answers.push((kind, answer["n"].as_u64().unwrap_or(0)));
+    }
+    answers
+}
+
+#[test]
+fn a_message_and_its_number_are_written_as_one() {
+    with_workers(|mode| {
+        let world = World::start(mode);
+        let (mut gateway, next) = world.open();
+        assert_eq!(next, 1);
+        publish(&mut gateway, 1, "a", json!({"room": "tea"}));
+        publish(&mut gateway, 2, "b", json!({"room": "@"}));
+        publish(&mut gateway, 3, "c", json!({"rooms": ["tea", "coffee"]}));
+        let answers = answers_to(&mut gateway, 3);
+        assert_eq!(answers[1], ("pub_err".into(), 2));
+        assert_eq!(world.reader.mark("p"), 3);
+        drop(gateway);
+        let (mut gateway, next) = world.open();
+        assert_eq!(next, 4);
+        // A number that was settled is none any more, whatever stands behind it.
+        publish(&mut gateway, 3, "x", json!({"room": "tea"}));
+        publish(&mut gateway, 4, "d", json!({"user": "bob"}));
+        answers_to(&mut gateway, 4);
+        assert_eq!(world.ids("tea"), ["a", "c"]);
+        assert_eq!(world.ids("coffee"), ["c"]);
+        assert_eq!(
+            (world.ids("@bob"), world.ids("@ann")),
+            (vec!["d".into()], vec!["d".into()])
+        );
+        drop(gateway);
+        world.end();
+    });
+}
+
+#[test]
+fn nothing_passes_a_message_that_the_disk_refused() {
+    with_workers(|mode| {
+        let world = World::start(mode);
+        let (mut gateway, _) = world.open();
+        world.refuse("3 in tea");
+        for n in 1..=6 {
+            publish(&mut gateway, n, &n.to_string(), json!({"room": "tea"}));
+        }
+        let mut heard = 0;
+        let next = loop {
+            let answer = hear(&mut gateway);
+            match answer["type"].as_str() {
+                Some("pub_busy") => break heard + 1,
+                Some("pub_ack") => heard = answer["n"].as_u64().unwrap(),
+                _ => panic!("{answer}"),
+            }
+        };
+        assert_eq!(next, 3);
+        for n in next..=7 {
+            publish(&mut gateway, n, &n.to_string(), json!({"room": "tea"}));
+        }
+        answers_to(&mut gateway, 7);
+        assert_eq!(world.ids("tea"), ["1", "2", "3", "4", "5", "6", "7"]);
+        drop(gateway);
+        world.end();
+    });
+}
+
+#[test]
+fn each_of_several_receivers_gets_it_once_whichever_was_refused() {
+    with_workers(|mode| {
+        for refused in ["1 in a", "1 in b", "1 in c"] {
+            let world = World::start(mode);
+            let (mut gateway, _) = world.open();
+            world.refuse(refused);
+            let to = json!({"rooms": ["a", "b", "c"]});
+            publish(&mut gateway, 1, "1", to.clone());
+            publish(&mut gateway, 2, "2", json!({"room": "a"}));
+            assert_eq!(hear(&mut gateway)["type"], "pub_busy");
+            publish(&mut gateway, 1, "1", to);
+            publish(&mut gateway, 2, "2", json!({"room": "a"}));
+            answers_to(&mut gateway, 2);
+            let all = ["a", "b", "c"].map(|room| world.ids(room).join(" "));
+            assert_eq!(all, ["1 2", "1", "1"], "{refused}");
+            drop(gateway);
+            world.end();
+        }
+    });
+}

@@ -284,11 +284,6 @@ fn cut(
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((0, 0, 0)),
         Err(error) => return Err(io("open")(error)),
     };
-    let kept = kept(path);
-    if files.open(&kept, Access::Read).is_ok() {
-        let source = io::ErrorKind::AlreadyExists.into();
-        return Err(StoreError::io("keep what is cut off in", &kept, source));
-    }
     let size = file.size().map_err(io("read"))?;
     let (mut end, mut records) = (0, 0);
     if let Ok(mut scan) = Scan::begin(Arc::clone(&file), path, number) {
@@ -311,6 +306,14 @@ fn cut(
                 }
             }
         }
+    }
+    if end == size {
+        return Ok((end, 0, 0));
+    }
+    let kept = kept(path);
+    if files.open(&kept, Access::Read).is_ok() {
+        let source = io::ErrorKind::AlreadyExists.into();
+        return Err(StoreError::io("keep what is cut off in", &kept, source));
     }
     copy(files, &*file, end, &kept)?;
     if end == 0 {

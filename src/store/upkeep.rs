@@ -108,10 +108,10 @@ impl Journal {
     /// Begins a new file where it is time for one: where the newest is nearly full, or where
     /// others could go then.
     fn give_back(&mut self, now_ms: u64) -> Result<(), StoreError> {
-        let is_nearly_full =
-            self.tail.written() >= self.segment_bytes_max() / 4 * 3 && self.tail.written() > 0;
+        let written = self.tail.written();
+        let is_nearly_full = written > 0 && written >= self.segment_bytes_max() / 4 * 3;
         let is_due = now_ms >= self.upkeep.gave_back_ms + GIVE_BACK_EVERY_MS;
-        let is_worth = is_due && self.olds.keys().any(|number| self.is_dead(*number));
+        let is_worth = is_due && self.dead_bytes() >= self.worth(now_ms);
         if !is_nearly_full && !is_worth {
             return Ok(());
         }
@@ -122,6 +122,26 @@ impl Journal {
             // The old file goes on; the next time may be better.
             None => begun.or(Ok(())),
         }
+    }
+
+    /// Bytes that a new file would give back.
+    fn dead_bytes(&self) -> u64 {
+        let olds = self.olds.iter().map(|(number, old)| (*number, old.size));
+        let all = olds.chain([(self.tail.head.number, self.tail.written())]);
+        let dead = all.filter(|(number, _)| self.is_dead(*number));
+        dead.map(|(_, size)| size).sum()
+    }
+
+    /// Bytes for which a new file is begun early: it costs a checkpoint.
+    fn worth(&mut self, now_ms: u64) -> u64 {
+        let (directory, least) = (&self.settings.directory, self.settings.free_bytes_min);
+        let is_low = (self.space).is_low(&*self.files, directory, now_ms, least);
+        let is_full = self.settings.when_full == WhenFull::Refuse
+            && self.bytes() + self.segment_bytes_max() >= self.settings.bytes_max;
+        if is_low || is_full {
+            return 1;
+        }
+        (self.segment_bytes_max() / 2).max(self.tail.head.checkpoint_end)
     }
 
     /// Whether nothing in a file is needed any more.

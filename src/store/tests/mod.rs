@@ -5,6 +5,7 @@ mod broken;
 mod common;
 mod damage;
 mod dice;
+mod disk;
 mod model;
 mod offline;
 mod property;

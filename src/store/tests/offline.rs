@@ -234,3 +234,22 @@ fn a_torn_tail_is_no_damage() {
     assert_eq!(disk.read(&path), bytes, "nothing changes");
     open(&disk).unwrap().maintain(NOW).unwrap();
 }
+
+#[test]
+fn two_damaged_files_are_repaired_one_after_the_other() {
+    let disk = filled();
+    flip(&disk, &file(2), 300);
+    flip(&disk, &file(3), 300);
+    let (first, at) = damage(&disk).unwrap();
+    assert_eq!(first, file(2));
+    let other = repair_on(&disk, &first, at).unwrap_err();
+    assert!(matches!(&other, StoreError::Damaged { file: at, .. } if *at == file(3)));
+    repair_on(&disk, &file(3), 300).unwrap();
+    // Once more, on what is cut already, changes nothing.
+    repair_on(&disk, &file(2), at).unwrap();
+    assert_eq!(damage(&disk), None);
+    assert_eq!(
+        open(&disk).unwrap().reader().channel("tea").unwrap().newest,
+        40
+    );
+}

@@ -199,8 +199,9 @@ impl Door {
     pub fn closed(&self, fd: Fd) {
         self.waiting.forget(fd);
         self.limits.forget(fd);
-        self.hub.replays.forget(fd);
         self.hub.chat.closed(self.now(), fd);
+        // Last: until the chat has forgotten it, another thread may begin one.
+        self.hub.replays.forget(fd);
     }
 
     /// A WebSocket has room for more.

@@ -23,6 +23,14 @@ pub enum CatchUp {
 }
 
 impl Chat {
+    /// The newest message of a channel that was posted; `None` when there is no such channel. A
+    /// page for [`Chat::catch_up`] must not have later ones in it: they are stored and about to be
+    /// posted, so that who hears the channel from now on would get them twice.
+    #[must_use]
+    pub fn posted(&self, channel: &str) -> Option<Position> {
+        self.with_log(channel, |_, log| Ok(log.position())).ok()
+    }
+
     /// Sends `page` to a connection, which thereby has everything up to `missing.after`, and lets
     /// it hear the channel if the rest is in memory.
     ///

@@ -223,8 +223,9 @@ impl Door {
         }
         self.waiting.forget(fd);
         self.limits.forget(fd);
-        self.hub.replays.forget(fd);
         self.hub.chat.closed(self.now(), fd);
+        // Last: until the chat has forgotten it, another thread may begin one.
+        self.hub.replays.forget(fd);
     }
 
     /// A WebSocket has room for more.

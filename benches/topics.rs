@@ -1,5 +1,7 @@
 //! Topics: joining, leaving, and walking through a large room.
 
+use std::sync::Arc;
+
 use divan::{Bencher, black_box, counter::ItemsCount};
 use tidings::net::topics::{TopicBounds, Topics};
 
@@ -18,7 +20,9 @@ fn room() -> Topics {
     let mut topics = Topics::new(BOUNDS);
     for slot in 0..MEMBERS {
         for name in ["lobby", "*", &format!("@user{slot}")] {
-            topics.subscribe(slot, name).expect("within the bounds");
+            topics
+                .subscribe(slot, &name.into())
+                .expect("within the bounds");
         }
     }
     topics
@@ -26,18 +30,18 @@ fn room() -> Topics {
 
 #[divan::bench]
 fn subscribe_and_unsubscribe_in_a_room_of_10_000(bencher: Bencher) {
-    let mut topics = room();
+    let (mut topics, lobby) = (room(), "lobby".into());
     bencher.bench_local(|| {
-        let joined = topics.subscribe(MEMBERS, black_box("lobby"));
+        let joined = topics.subscribe(MEMBERS, black_box(&lobby));
         (joined, topics.unsubscribe(MEMBERS, black_box("lobby")))
     });
 }
 
 #[divan::bench]
 fn subscribe_and_unsubscribe_as_the_only_member(bencher: Bencher) {
-    let mut topics = room();
+    let (mut topics, ann) = (room(), "@ann".into());
     bencher.bench_local(|| {
-        let joined = topics.subscribe(MEMBERS, black_box("@ann"));
+        let joined = topics.subscribe(MEMBERS, black_box(&ann));
         (joined, topics.unsubscribe(MEMBERS, black_box("@ann")))
     });
 }
@@ -46,11 +50,12 @@ fn subscribe_and_unsubscribe_as_the_only_member(bencher: Bencher) {
 #[divan::bench]
 fn close_and_come_back_with_3_topics(bencher: Bencher) {
     let mut topics = room();
+    let names = ["lobby", "*", "@ann"].map(Arc::from);
     let mut slot = 0;
     bencher.bench_local(|| {
         slot = (slot + 7_919) % MEMBERS;
         let left = topics.unsubscribe_all(slot);
-        for name in ["lobby", "*", "@ann"] {
+        for name in &names {
             topics.subscribe(slot, name).expect("within the bounds");
         }
         left

@@ -23,7 +23,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         &["proto", "net", "server", "chat", "store", "door", "gateway"],
     ),
     ("access", &[]),
-    ("bench", &[]),
+    ("bench", &["tidings::store"]),
     ("client", &[]),
     ("page", &[]),
     (
@@ -59,6 +59,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "config",
             "daemon",
             "tidings::server",
+            "tidings::store",
             "tidings::gateway",
         ],
     ),

@@ -244,6 +244,8 @@ fn idle_connections_answer_pings() {
     let url = server("ws", |socket| {
         let mut reader = BufReader::new(&socket);
         let head = head(&mut reader).unwrap();
+        // Each is itself.
+        assert!(["GET /?uid=u0 ", "GET /?uid=u1 "].contains(&&head[..13]));
         let key = head
             .lines()
             .find_map(|line| line.strip_prefix("Sec-WebSocket-Key: "))
@@ -259,6 +261,7 @@ fn idle_connections_answer_pings() {
         assert_eq!(pong[..2], [0x8a, 0x81]);
         _ = (&socket).write_all(b"\x88\x02\x03\xe9");
     });
+    let url = format!("{url}?uid=u{{member}}");
     let stay = [
         "idle",
         "--url",

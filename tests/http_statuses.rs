@@ -176,7 +176,9 @@ fn is_as_described(operation: &Operation, status: u16, answer: &Answer) {
         404 => "not_found",
         409 => "conflict",
         413 | 414 | 431 => "too_large",
+        429 => "rate_limited",
         503 => "unavailable",
+        507 => "disk_full",
         other => panic!("{operation:?} describes {other}"),
     };
     assert_eq!(
@@ -187,7 +189,8 @@ fn is_as_described(operation: &Operation, status: u16, answer: &Answer) {
     );
     assert!(answer.fields.contains("content-type: application/json\r\n"));
     let retry = answer.fields.contains("retry-after: ");
-    assert_eq!(retry, status == 503, "{operation:?}: {}", answer.fields);
+    let may_retry = matches!(status, 429 | 503);
+    assert_eq!(retry, may_retry, "{operation:?}: {}", answer.fields);
 }
 
 #[test]
@@ -200,8 +203,8 @@ fn every_described_status_of_every_operation_can_be_provoked() {
     let mut count = 0;
     for operation in &operations {
         for status in &operation.statuses {
-            // Those two take a server of their own: see below.
-            if !matches!(status, 408 | 503) {
+            // Those take servers of their own: see below.
+            if !matches!(status, 408 | 429 | 503 | 507) {
                 is_as_described(operation, *status, &world.provoke(operation, *status));
                 count += 1;
             }
@@ -247,6 +250,41 @@ fn a_head_or_a_body_that_comes_too_late_is_408_at_every_operation() {
         let answer = http.answer().unwrap();
         assert!(answer.closes);
         is_as_described(&operation, 408, &answer);
+    }
+    server.stop();
+}
+
+#[test]
+fn a_key_that_asks_too_often_is_429_at_every_operation_that_is_counted() {
+    let keys = Keys::make();
+    let server = Program::serve(&[
+        "--config",
+        &keys.file(),
+        "--set",
+        "limits.requests_per_s_max=1",
+        "--set",
+        "limits.requests_burst_max=1",
+    ]);
+    let ask = |operation: &Operation, url: String| {
+        let asking = Asking {
+            method: &operation.method,
+            url,
+            fields: keys.field() + "Content-Type: application/json\r\n",
+            body: operation.body(),
+        };
+        answer_to(&server, &operation.method, &asking.text())
+    };
+    for operation in operations(&server) {
+        let mut answer = ask(&operation, operation.url("tea", "ann", NO_FD));
+        if !operation.statuses.contains(&429) {
+            assert_ne!(answer.status, 429, "{operation:?}");
+            continue;
+        }
+        // The one that there may be a second, if it just was one's turn.
+        while answer.status != 429 {
+            answer = ask(&operation, operation.url("tea", "ann", NO_FD));
+        }
+        is_as_described(&operation, 429, &answer);
     }
     server.stop();
 }
@@ -308,6 +346,45 @@ fn one_channel_too_many_is_503_and_takes_nothing() {
             .status,
         404
     );
+    server.stop();
+}
+
+#[test]
+fn a_disk_that_is_as_good_as_full_is_507_and_takes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = format!("store.data={}", folder.path().join("data").display());
+    // More than there is: 1 TiB.
+    let free = format!("store.disk_free_size_min={}", 1_u64 << 40);
+    let server = Program::serve(&["--set", &data, "--set", &free]);
+    let mut count = 0;
+    for operation in operations(&server) {
+        if !operation.statuses.contains(&507) {
+            continue;
+        }
+        let asking = Asking {
+            method: &operation.method,
+            url: operation.url("tea", "ann", NO_FD),
+            fields: "Content-Type: application/json\r\n".into(),
+            body: operation.body(),
+        };
+        let answer = answer_to(&server, &operation.method, &asking.text());
+        is_as_described(&operation, 507, &answer);
+        count += 1;
+    }
+    assert_eq!(count, 3);
+    let batch = json!({"messages": [{"to": {"room": "tea"}, "data": 1},
+        {"to": {"room": "tea"}, "data": 1, "store": false}]});
+    let each = answer_to(&server, "POST", &json_post("/v1/messages/batch", &batch));
+    let results = &parsed(&each.body)["results"];
+    assert_eq!(results[0]["error"]["code"], "disk_full");
+    assert_eq!(
+        results[1]["duplicate"], false,
+        "what isn't stored goes on: {results}"
+    );
+    let ask = |path: &str| server.http().ask("GET", path, "").unwrap();
+    assert_eq!((ask("/readyz").status, ask("/healthz").status), (503, 200));
+    let user = parsed(&ask("/v1/users/ann").body);
+    assert_eq!(user["rooms"], json!([]), "no member either");
     server.stop();
 }
 

@@ -4,6 +4,7 @@
 
 mod program;
 
+use program::keys::Keys;
 use program::person::{Person, parsed, say};
 use program::{Next, Program};
 use rustix::process::Signal;
@@ -361,28 +362,8 @@ fn the_back_end_sees_and_moves_people() {
 
 #[test]
 fn with_keys_nobody_comes_in_without_one() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("tidings.toml");
-    let file = file.to_str().unwrap();
-    let tidings = |arguments: &[&str]| {
-        let output = std::process::Command::new(env!("CARGO_BIN_EXE_tidings"))
-            .args(arguments)
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{output:?}");
-        String::from_utf8(output.stdout).unwrap()
-    };
-    tidings(&["init", "--file", file]);
-    let text = std::fs::read_to_string(file).unwrap();
-    let key = text
-        .lines()
-        .find_map(|line| line.strip_prefix("key = \""))
-        .unwrap();
-    let key = key.split('"').next().unwrap();
-    let token = tidings(&[
-        "token", "--config", file, "--uid", "ann", "--rooms", "team-*", "--ttl", "1h",
-    ]);
-    let server = Program::serve(&["--config", file, "--set", "tokens.login_ms_max=300"]);
+    let keys = Keys::make();
+    let server = Program::serve(&["--config", &keys.file(), "--set", "tokens.login_ms_max=300"]);
 
     let mut late = Person::connect(&server);
     assert_eq!(
@@ -397,7 +378,9 @@ fn with_keys_nobody_comes_in_without_one() {
         .say(json!({"type": "login", "token": "x.y.z"}).to_string());
     assert_eq!(wrong.next()["code"], "bad_token");
     let mut ann = Person::connect(&server);
-    ann.ok(json!({"type": "login", "token": token.trim(), "rooms": ["team-1"]}));
+    ann.ok(
+        json!({"type": "login", "token": keys.token("ann", "team-*", "1h"), "rooms": ["team-1"]}),
+    );
     assert_eq!(
         ann.err(json!({"type": "join", "room": "lobby"})).0,
         "forbidden"
@@ -411,7 +394,8 @@ fn with_keys_nobody_comes_in_without_one() {
     let size = message.len();
     http.send(&format!(
         "POST /v1/messages HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
-         Authorization: Bearer {key}\r\nContent-Length: {size}\r\n\r\n{message}"
+         {}Content-Length: {size}\r\n\r\n{message}",
+        keys.field()
     ))
     .unwrap();
     assert_eq!(http.answer().unwrap().status, 200);

@@ -177,8 +177,8 @@ fn a_token_whose_time_is_over_is_4005_unless_it_is_renewed() {
     let server = Program::serve(&["--config", &file, "--set", "tokens.leeway_s=0"]);
     let login = |token: &str| json!({"type": "login", "token": token, "rooms": ["tea"]});
     let (mut ann, mut bob) = (Person::connect(&server), Person::connect(&server));
-    ann.ok(login(&keys.token("ann", "*", "2s")));
-    let token = keys.token("bob", "*", "2s");
+    ann.ok(login(&keys.token("ann", "*", "3s")));
+    let token = keys.token("bob", "*", "3s");
     bob.ok(login(&token));
     bob.ok(login(&keys.token("bob", "*", "1h")));
     is_kicked(ann, "token_expired", 4005);

@@ -18,7 +18,8 @@ fn refuses(person: &mut Person, code: &str, cases: &[(Value, &str)]) {
             answer["type"] == "err" && answer["code"] == code && message.contains(field),
             "{command}: {answer}"
         );
-        assert_eq!(answer["retry"], code == "unavailable", "{answer}");
+        let may_retry = matches!(code, "unavailable" | "disk_full");
+        assert_eq!(answer["retry"], may_retry, "{answer}");
         let mut keys: Vec<&String> = answer.as_object().unwrap().keys().collect();
         keys.sort();
         assert_eq!(
@@ -381,6 +382,35 @@ fn unavailable_is_one_channel_too_many_and_may_be_tried_again() {
         "what there is goes on"
     );
     drop((ann, bob));
+    server.stop();
+}
+
+#[test]
+fn disk_full_is_what_cannot_be_stored_and_all_else_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = format!("store.data={}", folder.path().join("data").display());
+    // More than there is: 1 TiB.
+    let free = format!("store.disk_free_size_min={}", 1_u64 << 40);
+    let server = Program::serve(&["--set", &data, "--set", &free]);
+    let mut ann = Person::login(&server, "ann", &["tea"]);
+    let mut passing = say("tea", "typing");
+    let to = json!({"user": "bob"});
+    refuses(
+        &mut ann,
+        "disk_full",
+        &[
+            (say("tea", "x"), "free"),
+            (json!({"type": "say", "to": to, "data": 1}), "free"),
+        ],
+    );
+    passing["store"] = false.into();
+    assert_eq!(ann.ok(passing)["receivers"], 1);
+    let page = ann.ok(json!({"type": "history", "channel": "tea"}));
+    assert_eq!(
+        (&page["messages"], &page["offset"]),
+        (&json!([]), &json!(0))
+    );
+    drop(ann);
     server.stop();
 }
 

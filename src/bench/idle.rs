@@ -13,11 +13,12 @@ use super::open::open_all;
 use super::progress::Progress;
 use super::report::{Figure, Report, grouped};
 use super::target::{Sources, Target};
+use super::template::{Blanks, Template};
 
 /// What to run.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The server.
+    /// The server; `{member}` and `{round}` in its path are each connection's own.
     pub target: Target,
     /// Connections at the same time.
     pub connections: usize,
@@ -88,12 +89,12 @@ fn stay(
     progress: &mut Progress,
 ) -> Result<Round, Failure> {
     let empty = settings.memory()?;
-    let hello = Arc::new(Hello::upgrade(&settings.target, &settings.fields));
+    let path = Template::new(&settings.target.path);
     let in_all = settings.connections * settings.rounds;
     let sources = Sources::new(&settings.target, settings.sources, in_all);
     let opened = open_all(
         &settings.target,
-        |_| Arc::clone(&hello),
+        |number| settings.hello(&path, number, round),
         sources,
         settings.connections,
         progress,
@@ -148,6 +149,16 @@ fn stay(
 }
 
 impl Settings {
+    fn hello(&self, path: &Template, number: usize, round: usize) -> Arc<Hello> {
+        let mut target = self.target.clone();
+        target.path = path.filled(&Blanks {
+            member: number as u64,
+            round: round as u64,
+            ..Blanks::default()
+        });
+        Arc::new(Hello::upgrade(&target, &self.fields))
+    }
+
     fn memory(&self) -> Result<Option<Memory>, Failure> {
         Ok(self.pid.map(Memory::of_tree).transpose()?)
     }

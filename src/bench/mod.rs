@@ -1,11 +1,11 @@
 //! The load generator, for any WebSocket or HTTP server:
-//! `tidings bench echo|connect|idle|http|fanout|publish|raw`.
+//! `tidings bench echo|connect|idle|http|fanout|publish|raw|raw-log`.
 //!
 //! The way of a run is the list of the files: a [`target::Target`] is checked (strangers are
 //! refused), [`open`] makes the connections, [`drive`] keeps them busy over one epoll a thread,
 //! [`cpu`] and [`memory`] account for the server's process tree, and a [`report::Report`] prints a
 //! table and a line of JSON. [`raw`] is the floor to compare with: a server that makes the
-//! system calls of an echo or a fan-out and does nothing else.
+//! system calls of an echo or a fan-out and does nothing else; [`raw_log`] is that of a log.
 //!
 //! A room needs one account of who has heard what: in `fanout` one thread drives a [`room`] of
 //! [`member`]s and publishing [`mod@line`]s, a [`course`] knows what is under way, and a [`ledger`]
@@ -44,6 +44,7 @@ pub mod parrot;
 pub mod progress;
 pub mod publish;
 pub mod raw;
+pub mod raw_log;
 pub mod repeat;
 pub mod report;
 pub mod response;

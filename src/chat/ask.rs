@@ -21,8 +21,9 @@ use crate::net::Fd;
 pub enum Asked {
     /// Here.
     Here(History),
-    /// On disk, in this channel, which may be read.
-    OnDisk(Arc<str>),
+    /// On disk, in this channel, which may be read up to this message. What is stored behind it has
+    /// not been posted yet.
+    OnDisk(Arc<str>, Position),
 }
 
 /// A page of a channel's history.
@@ -111,7 +112,7 @@ impl Chat {
         let is_kept = kind != Kind::None;
         self.with_log(channel, |name, log| {
             if kind == Kind::Stored {
-                return Ok(Asked::OnDisk(Arc::clone(name)));
+                return Ok(Asked::OnDisk(Arc::clone(name), log.position()));
             }
             log.forget_old(now.tick, settings, &self.common.totals);
             let mut page = log.page(range, settings.page_bytes_max);

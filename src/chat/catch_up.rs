@@ -7,6 +7,7 @@ use super::chat::Chat;
 use super::common::Moment;
 use super::message::Frame;
 use super::name::EVERYONE;
+use super::position::Position;
 use super::post::{Missing, Post};
 use crate::net::Fd;
 
@@ -22,6 +23,14 @@ pub enum CatchUp {
 }
 
 impl Chat {
+    /// The newest message of a channel that was posted; `None` when there is no such channel. A
+    /// page for [`Chat::catch_up`] must not have later ones in it: they are stored and about to be
+    /// posted, so that who hears the channel from now on would get them twice.
+    #[must_use]
+    pub fn posted(&self, channel: &str) -> Option<Position> {
+        self.with_log(channel, |_, log| Ok(log.position())).ok()
+    }
+
     /// Sends `page` to a connection, which thereby has everything up to `missing.after`, and lets
     /// it hear the channel if the rest is in memory.
     ///
@@ -33,7 +42,7 @@ impl Chat {
         now: Moment,
         (fd, channel): (Fd, &Arc<str>),
         page: &[Frame<'_>],
-        missing: Missing,
+        mut missing: Missing,
         is_current: impl FnOnce() -> bool,
     ) -> CatchUp {
         let mut shard = self.connections.lock_number(fd.0);
@@ -45,10 +54,20 @@ impl Chat {
         if !hears || !is_current() {
             return CatchUp::Gone;
         }
+        let Ok(newest) = self.with_log(channel, |_, log| Ok(log.position())) else {
+            return CatchUp::Gone;
+        };
+        // The disk may be ahead: what isn't said yet will be, and must not come twice.
+        let is_ahead = |at: Position| at.epoch == newest.epoch && at.offset > newest.offset;
         for frame in page {
-            if !post.push(fd, frame) {
-                return CatchUp::Gone;
+            match frame {
+                Frame::Message(posted) if posted.position.is_some_and(is_ahead) => break,
+                frame if post.push(fd, frame) => {}
+                _ => return CatchUp::Gone,
             }
+        }
+        if is_ahead(missing.after) {
+            missing.after = newest;
         }
         let caught = self.with_log(channel, |name, log| {
             log.forget_old(now.tick, &self.common.settings, &self.common.totals);

@@ -340,6 +340,7 @@ impl Chat {
         let shard = &mut *self.rooms.lock(room);
         if kind == Kind::Stored {
             shard.ensure(common, tick, room, Space::Bounded)?;
+            shard.settle(common, tick, room);
             let (name, _) = shard.find(room).expect("it was made sure of");
             return Ok(Saying::Draft(Draft {
                 receiver: Receiver::Room(Arc::clone(name)),
@@ -397,8 +398,11 @@ impl Chat {
         if kept {
             receiver.ensure(common, tick, uid, Space::Bounded)?;
         }
-        if let (true, Some(sender)) = (kept_by_sender, sender) {
-            pair.second().ensure(common, tick, sender, Space::Bounded)?;
+        if let (true, Some(sender)) = (kept_by_sender, sender)
+            && let Err(full) = pair.second().ensure(common, tick, sender, Space::Bounded)
+        {
+            pair.first().settle(common, tick, uid);
+            return Err(full);
         }
         let message = Outgoing {
             to: Some(&user),
@@ -406,6 +410,10 @@ impl Chat {
         };
         let entry = (kept || kept_by_sender).then(|| message.kept());
         if let (true, Some(message)) = (is_stored, &entry) {
+            pair.first().settle(common, tick, uid);
+            if let Some(sender) = sender {
+                pair.second().settle(common, tick, sender);
+            }
             return Ok(Saying::Draft(Draft {
                 message: Arc::clone(message),
                 sameness: same.map(|same| same.0),

@@ -1,16 +1,18 @@
 //! How connections come and go: login, joining, leaving, the end.
 
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 
-use super::chat::Chat;
+use super::chat::{Chat, Everyone};
 use super::common::Moment;
 use super::connections::{LoggedInAs, RoomNames};
 use super::error::ChatError;
+use super::lines::LineShard;
 use super::log::{Resume, Start};
 use super::name::{EVERYONE, User, check_room, check_uid};
 use super::post::{Post, Welcome};
 use super::rights::Rights;
-use super::shards::lock;
+use super::rooms::RoomShard;
+use super::shards::{self, lock};
 use crate::net::Fd;
 
 /// A connection that says who it is.
@@ -81,28 +83,33 @@ impl Chat {
         if let Some(own) = before {
             self.check_renewal(own, login)?;
         }
-        let plan = self.plan(now, login, before)?;
+        let mut held = self.hold(login);
+        let plan = self.plan(now, &mut held, login, before)?;
         post.welcome(fd, &plan.welcomes);
-        let Some(own) = &mut connection.login else {
-            let mut own = LoggedInAs {
-                user: plan.user,
-                rights: Arc::clone(&login.rights),
-                rooms: RoomNames::None,
-            };
-            let replaced = self.bind(post, now, fd, &own.user, [plan.line, plan.everyone]);
-            self.enter_planned(post, now, fd, &mut own, plan.rooms, login.rooms);
-            connection.login = Some(own);
-            return Ok(LoggedIn {
-                renewed: false,
-                replaced,
-            });
-        };
+        let is_new = connection.login.is_none();
+        let own = connection.login.get_or_insert_with(|| LoggedInAs {
+            user: plan.user,
+            rights: Arc::clone(&login.rights),
+            rooms: RoomNames::None,
+        });
+        let mut replaced = None;
+        if is_new {
+            replaced = self.bind(post, now, &mut held, (&own.user, fd), plan.starts);
+        } else {
+            // One that gave way to a newer connection is in its line no more.
+            held.lines.settle(&self.common, now.tick, login.uid);
+        }
+        for (room, start) in plan.rooms {
+            let (shard, who) = (held.rooms.of(&room), (&own.user, fd));
+            let name = shard.enter(&self.common, post, now.tick, &room, who, start);
+            own.rooms.insert(name);
+        }
+        drop(held);
         own.rights = Arc::clone(&login.rights);
         self.leave_forbidden(post, now, fd, own);
-        self.enter_planned(post, now, fd, own, plan.rooms, login.rooms);
         Ok(LoggedIn {
-            renewed: true,
-            replaced: None,
+            renewed: !is_new,
+            replaced,
         })
     }
 
@@ -256,14 +263,62 @@ impl Chat {
         Ok(())
     }
 
-    /// Finds out what a login will be told, and makes the channels that it needs. What it hears
-    /// since a login `before`, it has missed nothing of.
+    /// Takes the locks of all channels that a login needs, until it is done: whoever is told that
+    /// somebody has come finds them there.
+    fn hold<'a>(&'a self, login: &Login<'a>) -> Held<'a> {
+        let lines = self.lines.lock(login.uid);
+        let lasting = lines.lasting.get(login.uid).cloned().unwrap_or_default();
+        let names = login.rooms.iter().copied();
+        let rooms = self
+            .rooms
+            .lock_all(names.chain(lasting.iter().map(|room| &**room)));
+        Held {
+            lines,
+            rooms,
+            everyone: lock(&self.everyone),
+            lasting,
+        }
+    }
+
+    /// Finds out what a login will be told, and makes the channels that it needs.
     fn plan(
         &self,
         now: Moment,
+        held: &mut Held<'_>,
         login: &Login<'_>,
         before: Option<&LoggedInAs>,
     ) -> Result<Plan, ChatError> {
+        let mut welcomes = Vec::new();
+        match self.plan_into(&mut welcomes, now, held, login, before) {
+            Ok((user, starts, rooms)) => Ok(Plan {
+                user,
+                starts,
+                rooms,
+                welcomes,
+            }),
+            Err(full) => {
+                // What was made for it so far may go again.
+                let (common, tick) = (&self.common, now.tick);
+                held.lines.settle(common, tick, login.uid);
+                // The first two are the line and everyone.
+                for Welcome { channel, .. } in welcomes.iter().skip(2) {
+                    held.rooms.of(channel).settle(common, tick, channel);
+                }
+                Err(full)
+            }
+        }
+    }
+
+    /// Plans with welcomes for all channels in order, as far as there is room for them. What it
+    /// hears since a login `before`, it has missed nothing of.
+    fn plan_into(
+        &self,
+        welcomes: &mut Vec<Welcome>,
+        now: Moment,
+        held: &mut Held<'_>,
+        login: &Login<'_>,
+        before: Option<&LoggedInAs>,
+    ) -> Result<(User, [Start; 2], Vec<PlannedRoom>), ChatError> {
         let (common, tick) = (&self.common, now.tick);
         let joined = before.map_or(&[][..], |own| own.rooms.as_slice());
         let resume_of = |is_heard: bool, matches: &dyn Fn(&str) -> bool| {
@@ -272,42 +327,30 @@ impl Chat {
             wish.map_or(Resume::Now, |(_, resume)| *resume)
         };
         let renews = before.is_some();
-        let mut lines = self.lines.lock(login.uid);
         let resume = resume_of(renews, &|name| name.strip_prefix('@') == Some(login.uid));
-        let (user, welcome, line) = lines.prepare(common, tick, login.uid, resume)?;
-        let lasting = lines.lasting.get(&user).cloned().unwrap_or_default();
-        drop(lines);
-
-        let mut welcomes = vec![welcome];
-        let mut everyone = lock(&self.everyone);
-        let (name, log) = (&self.everyone_name, &mut everyone.log);
+        let (user, welcome, line) = held.lines.prepare(common, tick, login.uid, resume)?;
+        welcomes.push(welcome);
+        let (name, log) = (&self.everyone_name, &mut held.everyone.log);
         let resume = resume_of(renews, &|name| name == EVERYONE);
         let (welcome, all) = common.start(tick, name, log, &user, resume, None);
-        drop(everyone);
         welcomes.push(welcome);
 
-        let mut rooms: Vec<(Arc<str>, Start)> = Vec::new();
-        let lasting = lasting.iter().map(|room| &**room);
+        let mut rooms: Vec<PlannedRoom> = Vec::new();
+        let lasting = held.lasting.iter().map(|room| &**room);
         for room in login.rooms.iter().copied().chain(lasting) {
             if welcomes.iter().any(|welcome| *welcome.channel == *room) {
                 continue;
             }
             let is_in = joined.iter().any(|own| **own == *room);
             let resume = resume_of(is_in, &|name| name == room);
-            let mut shard = self.rooms.lock(room);
+            let shard = held.rooms.of(room);
             let (welcome, start) = shard.prepare(common, tick, room, &user, resume)?;
             if !is_in {
                 rooms.push((Arc::clone(&welcome.channel), start));
             }
             welcomes.push(welcome);
         }
-        Ok(Plan {
-            user,
-            line,
-            everyone: all,
-            rooms,
-            welcomes,
-        })
+        Ok((user, [line, all], rooms))
     }
 
     /// Has a connection hear what all of a user's hear; gives the one that has to go for it.
@@ -315,46 +358,17 @@ impl Chat {
         &self,
         post: &mut dyn Post,
         now: Moment,
-        fd: Fd,
-        user: &User,
+        held: &mut Held<'_>,
+        (user, fd): (&User, Fd),
         [line, all]: [Start; 2],
     ) -> Option<Fd> {
         let (common, tick) = (&self.common, now.tick);
         common.totals.logged_in.add(1);
-        let mut lines = self.lines.lock(user.uid());
-        let replaced = lines.enter(common, post, tick, (user, fd), line);
-        drop(lines);
-        let mut everyone = lock(&self.everyone);
+        let replaced = held.lines.enter(common, post, tick, (user, fd), line);
+        let everyone = &mut *held.everyone;
         everyone.connections += 1;
         common.subscribe(tick, post, fd, &self.everyone_name, &mut everyone.log, all);
         replaced
-    }
-
-    /// Enters the rooms that were planned, as far as they were asked for or are lasting still, and
-    /// those that have become lasting since.
-    fn enter_planned(
-        &self,
-        post: &mut dyn Post,
-        now: Moment,
-        fd: Fd,
-        own: &mut LoggedInAs,
-        planned: Vec<(Arc<str>, Start)>,
-        asked: &[&str],
-    ) {
-        // From here on whoever changes the lasting memberships finds this connection.
-        let lasting = self.lasting_of(&own.user);
-        for (room, start) in planned {
-            if !asked.contains(&&*room) && !lasting.contains(&room) {
-                continue;
-            }
-            let mut shard = self.rooms.lock(&room);
-            let who = (&own.user, fd);
-            let name = shard.enter(&self.common, post, now.tick, &room, who, start);
-            own.rooms.insert(name);
-        }
-        for room in lasting {
-            self.enter_lasting(post, now, fd, own, &room);
-        }
     }
 
     fn leave_forbidden(&self, post: &mut dyn Post, now: Moment, fd: Fd, own: &mut LoggedInAs) {
@@ -389,11 +403,23 @@ impl Chat {
     }
 }
 
+/// The locks of all channels of a login.
+struct Held<'a> {
+    lines: MutexGuard<'a, LineShard>,
+    rooms: shards::Held<'a, RoomShard>,
+    everyone: MutexGuard<'a, Everyone>,
+    /// The user's lasting memberships, which can't change meanwhile.
+    lasting: Vec<Arc<str>>,
+}
+
+/// A room to be entered, and where it begins to be heard.
+type PlannedRoom = (Arc<str>, Start);
+
 /// What a login is told, and where it begins to hear each channel.
 struct Plan {
     user: User,
-    line: Start,
-    everyone: Start,
-    rooms: Vec<(Arc<str>, Start)>,
+    /// The own line, and everyone.
+    starts: [Start; 2],
+    rooms: Vec<PlannedRoom>,
     welcomes: Vec<Welcome>,
 }

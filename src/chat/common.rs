@@ -96,7 +96,8 @@ impl Common {
         let kind = self.settings.kind_of(channel);
         let floor = match kind {
             // Nothing of a channel that the disk doesn't know was ever said.
-            Kind::Stored => self.shelf.floor(channel).unwrap_or(0),
+            // What was stored and let go of before it was posted is still to come.
+            Kind::Stored => (self.shelf.floor(channel).unwrap_or(0)).min(log.position().offset),
             Kind::Memory | Kind::None => log.floor(),
         };
         let mut start = log.start(user, resume, floor);

@@ -52,7 +52,9 @@ impl LineShard {
         find(&mut self.lines, uid)
     }
 
-    /// Makes sure that there is a line of a user, whose uid is checked; gives the shared name.
+    /// Makes sure that there is a line of a user, whose uid is checked; gives the shared name. A
+    /// new one has to get a connection or a message, or to be [`LineShard::settle`]d: else nobody
+    /// ever looks whether it is to go.
     ///
     /// # Errors
     ///
@@ -68,13 +70,21 @@ impl LineShard {
             return Ok(user.clone());
         }
         let user = User::new(uid);
-        let mut log = common.new_log(user.line(), space)?;
+        let log = common.new_log(user.line(), space)?;
         common.totals.lines.add(1);
-        let gone_at = now.after(common.settings.channel_ttl_ms);
-        self.looks.plan(gone_at, &user, &mut log);
         let presence = Presence::Away { since: now };
         self.lines.insert(user.clone(), Line { log, presence });
         Ok(user)
+    }
+
+    /// Nothing came of what a line was made for: it goes in time, if nobody is there.
+    pub(super) fn settle(&mut self, common: &Common, now: Tick, uid: &str) {
+        if let Some((user, line)) = find(&mut self.lines, uid)
+            && line.fds().is_empty()
+        {
+            let gone_at = now.after(common.settings.channel_ttl_ms);
+            self.looks.plan(gone_at, user, &mut line.log);
+        }
     }
 
     /// Decides where a user begins to hear their line, which exists from then on.

@@ -11,16 +11,16 @@
 //!   in the order of the offsets. A join takes what was missed and the subscription as one command
 //!   under the same lock: no hole, no repeat.
 //! - Locks are taken in the order connections → lines → rooms → everyone, and of each kind one at
-//!   a time, but for a private message, which takes two shards of lines, the lower one first.
-//!   Nothing waits for anything else under a lock.
+//!   a time, but for a private message, which takes two shards of lines, and a login, which takes
+//!   those of all its rooms: the lower ones first. Nothing waits for anything else under a lock.
 //! - A connection's lock is held while it logs in, joins, leaves or goes, so that what it thinks
 //!   it hears and who the channels think is there are the same.
 //! - Every table has a bound in [`ChatSettings`].
 
 mod ask;
 mod audience;
-#[expect(clippy::module_inception, reason = "the noun of this file is the chat")]
 mod catch_up;
+#[expect(clippy::module_inception, reason = "the noun of this file is the chat")]
 mod chat;
 mod come;
 mod common;

@@ -67,6 +67,7 @@ impl Chat {
                 && let Some((_, line)) = lines.find(uid)
             {
                 line.log.restore(newest, &common.totals);
+                lines.settle(common, now, uid);
             }
         } else {
             let mut rooms = self.rooms.lock(channel);
@@ -75,6 +76,7 @@ impl Chat {
                 && let Some((_, room)) = rooms.find(channel)
             {
                 room.log.restore(newest, &common.totals);
+                rooms.settle(common, now, channel);
             }
         }
     }

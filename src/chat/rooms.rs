@@ -36,7 +36,8 @@ impl RoomShard {
         find(&mut self.rooms, name)
     }
 
-    /// Makes sure that there is a room, whose name is checked.
+    /// Makes sure that there is a room, whose name is checked. A new one has to get a member or a
+    /// message, or to be [`RoomShard::settle`]d: else nobody ever looks whether it is to go.
     ///
     /// # Errors
     ///
@@ -51,14 +52,19 @@ impl RoomShard {
         if self.rooms.contains_key(name) {
             return Ok(());
         }
-        let mut log = common.new_log(name, space)?;
+        let log = common.new_log(name, space)?;
         common.totals.rooms.add(1);
-        let name: Arc<str> = name.into();
-        let gone_at = now.after(common.settings.channel_ttl_ms);
-        self.looks.plan(gone_at, &name, &mut log);
         let audience = Audience::Nobody { since: now };
-        self.rooms.insert(name, Room { log, audience });
+        self.rooms.insert(name.into(), Room { log, audience });
         Ok(())
+    }
+
+    /// Nothing came of what a room was made for: it goes in time, if it is empty.
+    pub(super) fn settle(&mut self, common: &Common, now: Tick, name: &str) {
+        if let Some((name, room)) = find(&mut self.rooms, name) {
+            let gone_at = now.after(common.settings.channel_ttl_ms);
+            self.looks.plan_if_empty(gone_at, name, room);
+        }
     }
 
     /// Decides where `user` begins to hear a room, which exists from then on.

@@ -21,6 +21,14 @@ pub(super) struct Pair<'a, T> {
     swapped: bool,
 }
 
+/// The parts of several names.
+#[derive(Debug)]
+pub(super) struct Held<'a, T> {
+    shards: &'a Shards<T>,
+    /// By their places.
+    guards: Vec<(usize, MutexGuard<'a, T>)>,
+}
+
 impl<T: Default> Shards<T> {
     pub(super) fn new(count: usize, seed: u64) -> Self {
         Self {
@@ -51,6 +59,18 @@ impl<T> Shards<T> {
         }
     }
 
+    /// Locks the parts of all these names, in their order.
+    pub(super) fn lock_all<'b>(&self, names: impl Iterator<Item = &'b str>) -> Held<'_, T> {
+        let mut parts: Vec<usize> = names.map(|name| self.part_of(name)).collect();
+        parts.sort_unstable();
+        parts.dedup();
+        let guards = parts.into_iter().map(|part| (part, self.lock_part(part)));
+        Held {
+            shards: self,
+            guards: guards.collect(),
+        }
+    }
+
     /// How many parts there are.
     pub(super) fn len(&self) -> usize {
         self.parts.len()
@@ -63,6 +83,15 @@ impl<T> Shards<T> {
 
     fn part_of(&self, name: &str) -> usize {
         self.hash.hash_one(name) as usize % self.parts.len()
+    }
+}
+
+impl<T> Held<'_, T> {
+    /// The part of a name that was among those that were given.
+    pub(super) fn of(&mut self, name: &str) -> &mut T {
+        let part = self.shards.part_of(name);
+        let place = self.guards.binary_search_by_key(&part, |(part, _)| *part);
+        &mut self.guards[place.expect("the name was given")].1
     }
 }
 
@@ -90,6 +119,19 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_of_several_names_has_its_own_part() {
+        let shards: Shards<Vec<String>> = Shards::new(4, 1);
+        let names: Vec<String> = (0..20).map(|n| format!("n{n}")).collect();
+        for name in &names {
+            shards.lock(name).push(name.clone());
+        }
+        let mut held = shards.lock_all(names.iter().map(String::as_str));
+        for name in &names {
+            assert!(held.of(name).contains(name), "{name}");
+        }
+    }
 
     #[test]
     fn a_pair_gives_each_name_its_own_part() {

@@ -2,10 +2,11 @@
 
 mod fanout;
 mod publish;
+mod raw_log;
 mod shape;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use crate::bench::{connect, echo, http, idle, raw};
 
 use fanout::Fanout;
 use publish::Publish;
+use raw_log::RawLog;
 
 /// Bytes in flight on one connection that the generator prepares for at most.
 const IN_FLIGHT_BYTES_MAX: usize = 64 << 20;
@@ -37,7 +39,8 @@ enum Mode {
     Echo(Echo),
     /// Connections that come and go as fast as asked: handshakes a second, latency.
     Connect(Connect),
-    /// Connections that do nothing: memory a connection, CPU time all the same.
+    /// Connections that do nothing: memory a connection, CPU time all the same. {member} in the URL
+    /// is each one's number, so that they can log in: ws://…/ws?uid=u{member}&room=r{member}.
     Idle(Idle),
     /// HTTP requests over kept connections: rate, latency, status codes, CPU time a request.
     Http(Http),
@@ -47,6 +50,8 @@ enum Mode {
     Publish(Box<Publish>),
     /// The floor to compare with: a bare epoll server that answers without parsing.
     Raw(Raw),
+    /// The floor of what is durable: records appended to a file, one sync for all in flight.
+    RawLog(RawLog),
 }
 
 impl Bench {
@@ -70,6 +75,9 @@ impl Bench {
             Mode::Raw(args) => {
                 raw::run(&args.settings())?;
                 Ok(ExitCode::SUCCESS)
+            }
+            Mode::RawLog(args) => {
+                finish(crate::bench::raw_log::run(&args.settings())?, &args.json())
             }
         }
     }
@@ -119,11 +127,7 @@ impl Common {
     }
 
     fn json(&self) -> JsonTo {
-        match &self.json {
-            None => JsonTo::Nowhere,
-            Some(path) if path.as_os_str() == "-" => JsonTo::Stdout,
-            Some(path) => JsonTo::File(path.clone()),
-        }
+        json_to(self.json.as_deref())
     }
 
     fn sources(&self) -> Option<usize> {
@@ -360,6 +364,14 @@ impl Raw {
             },
             stop_after: self.seconds,
         }
+    }
+}
+
+fn json_to(path: Option<&Path>) -> JsonTo {
+    match path {
+        None => JsonTo::Nowhere,
+        Some(path) if path.as_os_str() == "-" => JsonTo::Stdout,
+        Some(path) => JsonTo::File(path.into()),
     }
 }
 

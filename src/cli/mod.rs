@@ -9,6 +9,7 @@ mod log;
 mod outbox;
 mod send;
 mod serve;
+mod store;
 mod token;
 
 use std::process::ExitCode;
@@ -37,6 +38,7 @@ enum Command {
     Init(init::Init),
     Check(check::Check),
     Token(token::TokenFlags),
+    Store(store::Store),
     /// Put load on a WebSocket or HTTP server and measure it
     Bench(bench::Bench),
 }
@@ -55,6 +57,7 @@ pub fn run() -> ExitCode {
         Command::Init(init) => init.run(),
         Command::Check(check) => Ok(check.run()),
         Command::Token(flags) => flags.run(),
+        Command::Store(store) => store.run(),
         Command::Bench(bench) => bench.run(),
     };
     result.unwrap_or_else(|error| {

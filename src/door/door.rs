@@ -18,7 +18,9 @@ use super::poster::{Poster, Reply};
 use super::refusal::Refusal;
 use super::replay::{self, ReplaySettings, Replays};
 use super::serials::Serials;
-use crate::chat::{Chat, ChatSettings, Epoch, ErrorCode, Moment, Position, Restored, Shelf};
+use crate::chat::{
+    Chat, ChatSettings, Epoch, ErrorCode, Moment, Position, Restored, Rights, Shelf,
+};
 use crate::net::Fd;
 use crate::net::marks::Gauge;
 use crate::server::{Frame, Handle, Request, WorkerHandle};
@@ -70,6 +72,8 @@ pub struct Door {
     pub(super) links: Links,
     serials: Serials,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// The rights of everybody in open mode, once for all.
+    pub(super) open_rights: Arc<Rights>,
 }
 
 impl Door {
@@ -111,6 +115,7 @@ impl Door {
             hub,
             access,
             limits: Limits::new(settings.limits),
+            open_rights: Arc::new(Rights::Open),
             settings,
             waiting: Waiting::default(),
             acks: Acks::default(),
@@ -218,8 +223,9 @@ impl Door {
         }
         self.waiting.forget(fd);
         self.limits.forget(fd);
-        self.hub.replays.forget(fd);
         self.hub.chat.closed(self.now(), fd);
+        // Last: until the chat has forgotten it, another thread may begin one.
+        self.hub.replays.forget(fd);
     }
 
     /// A WebSocket has room for more.

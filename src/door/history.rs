@@ -21,13 +21,16 @@ impl Door {
         range: chat::Range,
     ) -> Result<Json, Refusal> {
         let chat = &self.hub.chat;
-        let channel = match chat.history(self.now(), actor, channel, range)? {
+        let (channel, posted) = match chat.history(self.now(), actor, channel, range)? {
             Asked::Here(history) => return Ok(from_memory(json, &history)),
-            Asked::OnDisk(channel) => channel,
+            Asked::OnDisk(channel, posted) => (channel, posted),
         };
+        // Who resumes behind what it has read here must not be ahead of what is posted.
+        let end = posted.offset + 1;
+        let is_backwards = range.after.is_none() && range.before.is_some();
         let range = store::Range {
-            after: range.after,
-            before: range.before,
+            after: range.after.or((!is_backwards).then_some(0)),
+            before: Some(range.before.map_or(end, |before| before.min(end))),
             limit: range.limit,
             bytes_max: chat.settings().page_bytes_max,
         };
@@ -39,7 +42,7 @@ impl Door {
         let newest = match page.state {
             Some(state) => Position {
                 epoch: Epoch::from_bits(state.epoch),
-                offset: state.newest,
+                offset: state.newest.min(posted.offset),
             },
             None => Position {
                 epoch: chat.epoch_of_new(&channel),

@@ -112,7 +112,7 @@ impl Door {
         let login = chat::Login {
             fd,
             uid: &uid,
-            rights: Arc::new(rights),
+            rights,
             rooms: &rooms,
             resume: &resume,
         };
@@ -137,16 +137,16 @@ impl Door {
         uid: &str,
     ) -> Result<(), Refusal> {
         let rights = if self.access.is_open() {
-            Rights::Open
+            Arc::clone(&self.open_rights)
         } else {
-            Rights::Token {
+            Arc::new(Rights::Token {
                 rooms: Box::default(),
-            }
+            })
         };
         let login = chat::Login {
             fd,
             uid,
-            rights: Arc::new(rights),
+            rights,
             rooms: &[],
             resume: &[],
         };
@@ -165,16 +165,16 @@ impl Door {
         server: &WorkerHandle,
         fd: Fd,
         login: &Login<'_>,
-    ) -> Result<(String, Rights, Option<u64>), Refusal> {
+    ) -> Result<(String, Arc<Rights>, Option<u64>), Refusal> {
         let named = || {
             let uid = login.uid.as_deref().map(str::to_owned);
             uid.ok_or_else(|| Refusal::bad_request("uid is missing; it has to be a string"))
         };
         if let Some(name) = self.waiting.key_of(fd) {
-            return Ok((named()?, Rights::ApiKey { name }, None));
+            return Ok((named()?, Arc::new(Rights::ApiKey { name }), None));
         }
         if self.access.is_open() {
-            return Ok((named()?, Rights::Open, None));
+            return Ok((named()?, Arc::clone(&self.open_rights), None));
         }
         let Some(token) = login.token.as_deref() else {
             return Err(Refusal::new(
@@ -185,11 +185,8 @@ impl Door {
         match self.access.token(token, self.now().unix_ms) {
             Ok(pass) if login.uid.as_deref().is_none_or(|uid| uid == pass.uid) => {
                 let rooms = pass.rooms.iter().map(|room| Pattern::new(room)).collect();
-                Ok((
-                    pass.uid,
-                    Rights::Token { rooms },
-                    Some(pass.expires_unix_ms),
-                ))
+                let rights = Arc::new(Rights::Token { rooms });
+                Ok((pass.uid, rights, Some(pass.expires_unix_ms)))
             }
             Ok(_) => Err(Refusal::new(ErrorCode::Forbidden, "uid is not the token's")),
             Err(refusal) => {

@@ -150,7 +150,11 @@ impl Door {
                 let users: Vec<&str> = users.iter().map(AsRef::as_ref).collect();
                 let online = self.hub.chat.online(actor, &users)?;
                 let mut each = Json::object();
-                for (user, is_online) in users.iter().zip(online) {
+                for (place, (user, is_online)) in users.iter().zip(online).enumerate() {
+                    // A name stands once in an object, however often it was asked for.
+                    if users[..place].contains(user) {
+                        continue;
+                    }
                     each = each.named(user, if is_online { "true" } else { "false" });
                 }
                 Ok(Some(ok().raw("online", &each.end())))

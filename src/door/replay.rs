@@ -246,8 +246,9 @@ fn turn(hub: &Arc<Hub>, fd: Fd) {
     let Some(mut post) = hub.poster() else {
         return;
     };
+    let after = replay.missing.after;
     let range = Range {
-        after: Some(replay.missing.after.offset),
+        after: Some(after.offset),
         before: None,
         limit: PAGE_MESSAGES_MAX,
         bytes_max: replays.settings.page_bytes_max,
@@ -264,7 +265,9 @@ fn turn(hub: &Arc<Hub>, fd: Fd) {
             return;
         }
     };
-    let (frames, missing) = frames_of(&replay, &page);
+    // Where there is no such channel any more, nobody hears it either.
+    let posted = hub.chat.posted(&replay.channel).unwrap_or(after);
+    let (frames, missing) = frames_of(&replay, &page, posted);
     replays.pages.fetch_add(1, Relaxed);
     let is_current = || replays.is_current(fd, replay.id);
     let to = (fd, &replay.channel);
@@ -275,21 +278,30 @@ fn turn(hub: &Arc<Hub>, fd: Fd) {
     post.await_buffer(fd, replays.settings.outbox_bytes_low);
 }
 
-/// A page as frames, told by a gap where the log has begun anew or let go of something; and where
-/// it goes on.
-fn frames_of<'a>(replay: &'a Replay, page: &'a store::Page) -> (Vec<Frame<'a>>, Missing) {
+/// A page up to what is posted as frames, told by a gap where the log has begun anew or let go of
+/// something; and where it goes on.
+fn frames_of<'a>(
+    replay: &'a Replay,
+    page: &'a store::Page,
+    posted: Position,
+) -> (Vec<Frame<'a>>, Missing) {
     let channel = &*replay.channel;
     let mut missing = replay.missing;
     let mut frames = Vec::with_capacity(page.messages.len() + 1);
     if let Some(state) = page.state {
         let epoch = Epoch::from_bits(state.epoch);
+        if epoch != posted.epoch {
+            // A new log is on disk, and about to be posted; or was, since it was asked for.
+            return (frames, missing);
+        }
         if epoch != missing.after.epoch {
             // The page was asked for behind an offset of the log that is gone.
             let after = Position { epoch, offset: 0 };
             return (frames, Missing { after, gap: true });
         }
-        if state.floor > missing.after.offset {
-            missing.after.offset = state.floor;
+        let floor = state.floor.min(posted.offset);
+        if floor > missing.after.offset {
+            missing.after.offset = floor;
             missing.gap = true;
         }
     }
@@ -298,7 +310,8 @@ fn frames_of<'a>(replay: &'a Replay, page: &'a store::Page) -> (Vec<Frame<'a>>, 
         frames.push(Frame::Gap { channel, position });
         missing.gap = false;
     }
-    for message in &page.messages {
+    let messages = page.messages.iter();
+    for message in messages.take_while(|message| message.position.offset <= posted.offset) {
         let position = position(message.position);
         missing.after = position;
         frames.push(Frame::Message(Posted {
@@ -312,4 +325,100 @@ fn frames_of<'a>(replay: &'a Replay, page: &'a store::Page) -> (Vec<Frame<'a>>, 
         }));
     }
     (frames, missing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{ChannelState, Stored};
+
+    const OLD: u32 = 1;
+    const NEW: u32 = 2;
+
+    fn at(epoch: u32, offset: u64) -> Position {
+        position(store::Position { epoch, offset })
+    }
+
+    fn behind(after: Position) -> Replay {
+        Replay {
+            id: 1,
+            channel: "tea".into(),
+            missing: Missing { after, gap: false },
+        }
+    }
+
+    /// A page of a log that has these messages.
+    fn page(epoch: u32, offsets: std::ops::RangeInclusive<u64>) -> store::Page {
+        let state = ChannelState {
+            epoch,
+            floor: offsets.start() - 1,
+            newest: *offsets.end(),
+        };
+        let messages = offsets.map(|offset| Stored {
+            position: store::Position { epoch, offset },
+            id: "m".into(),
+            from: None,
+            to: None,
+            ts: 0,
+            data: "1".into(),
+        });
+        store::Page {
+            state: Some(state),
+            messages: messages.collect(),
+            more: false,
+        }
+    }
+
+    /// What is sent, and from where it goes on.
+    fn sent(after: Position, page: &store::Page, posted: Position) -> (Vec<Position>, Missing) {
+        let replay = behind(after);
+        let (frames, missing) = frames_of(&replay, page, posted);
+        let places = frames.iter().map(|frame| match frame {
+            Frame::Gap { position, .. } => *position,
+            Frame::Message(posted) => posted.position.expect("a place"),
+            other => panic!("{other:?}"),
+        });
+        (places.collect(), missing)
+    }
+
+    fn on(after: Position) -> Missing {
+        Missing { after, gap: false }
+    }
+
+    #[test]
+    fn what_is_stored_but_not_yet_posted_is_left_to_the_post() {
+        let page = page(OLD, 1..=9);
+        let (places, missing) = sent(at(OLD, 0), &page, at(OLD, 6));
+        assert_eq!(
+            places,
+            (1..=6).map(|offset| at(OLD, offset)).collect::<Vec<_>>()
+        );
+        assert_eq!(missing, on(at(OLD, 6)));
+    }
+
+    #[test]
+    fn a_log_that_began_anew_is_replayed_once_that_is_posted() {
+        let page = page(NEW, 1..=3);
+        let still = sent(at(OLD, 5), &page, at(OLD, 7));
+        assert_eq!(still, (vec![], on(at(OLD, 5))));
+        let (places, missing) = sent(at(OLD, 5), &page, at(NEW, 3));
+        let from_its_start = Missing {
+            after: at(NEW, 0),
+            gap: true,
+        };
+        assert_eq!((places, missing), (vec![], from_its_start));
+    }
+
+    #[test]
+    fn what_was_let_go_of_is_told_but_not_beyond_what_is_posted() {
+        let page = page(OLD, 8..=9);
+        assert_eq!(
+            sent(at(OLD, 2), &page, at(OLD, 9)),
+            (vec![at(OLD, 7), at(OLD, 8), at(OLD, 9)], on(at(OLD, 9)))
+        );
+        assert_eq!(
+            sent(at(OLD, 2), &page, at(OLD, 5)),
+            (vec![at(OLD, 5)], on(at(OLD, 5)))
+        );
+    }
 }

@@ -4,7 +4,9 @@
 //! its counterpart's place: a topic's member knows its place among that connection's memberships,
 //! a membership its place among the topic's members. So both lists are removed from by swapping,
 //! without a search through the (possibly many) members of a topic. A membership takes 16 bytes,
-//! plus the slack of two vectors; a connection without any takes 24 and nothing on the heap.
+//! plus the slack of two vectors; a connection without any takes 24 and nothing on the heap. A
+//! topic takes 37: its name is shared with whoever named it, and most have one member, which needs
+//! no list.
 //!
 //! The memberships of all connections live here, by slot, and not in the slots: leaving a topic
 //! moves another connection's entry, and this way nobody has to lend out other connections.
@@ -14,10 +16,11 @@
 //! Invariant: `topics[t].members[p] == (s, i)` exactly if `slots[s][i] == (t, p)`; a topic without
 //! members doesn't exist.
 
-use std::collections::HashMap;
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
+use hashbrown::HashTable;
 use slab::Slab;
 
 /// How much of it there may be.
@@ -52,6 +55,10 @@ impl fmt::Display for SubscribeError {
 
 impl std::error::Error for SubscribeError {}
 
+/// Topics of a connection up to which its list has no slack: most hear their user's line, `*` and
+/// a room or two.
+const FEW_TOPICS: usize = 8;
+
 /// One connection that hears a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Member {
@@ -70,16 +77,25 @@ struct Membership {
 
 #[derive(Debug)]
 struct Topic {
-    /// The same allocation as the key in `ids`.
     name: Arc<str>,
-    members: Vec<Member>,
+    members: Members,
+}
+
+/// At least one.
+#[derive(Debug)]
+enum Members {
+    One(Member),
+    #[expect(clippy::box_collection, reason = "16 bytes for the many topics of one")]
+    Many(Box<Vec<Member>>),
 }
 
 /// All topics of one reactor.
 #[derive(Debug)]
 pub struct Topics {
     bounds: TopicBounds,
-    ids: HashMap<Arc<str>, u32>,
+    /// Places in `topics`, by the hash of the name.
+    ids: HashTable<u32>,
+    hasher: RandomState,
     topics: Slab<Topic>,
     /// Memberships by slot; as long as the highest slot that ever subscribed.
     slots: Vec<Vec<Membership>>,
@@ -92,7 +108,8 @@ impl Topics {
     pub fn new(bounds: TopicBounds) -> Self {
         Self {
             bounds,
-            ids: HashMap::new(),
+            ids: HashTable::new(),
+            hasher: RandomState::new(),
             topics: Slab::new(),
             slots: Vec::new(),
             memberships: 0,
@@ -105,8 +122,8 @@ impl Topics {
     /// # Errors
     ///
     /// A bound is reached; nothing has changed.
-    pub fn subscribe(&mut self, slot: u32, name: &str) -> Result<bool, SubscribeError> {
-        let topic = self.ids.get(name).copied();
+    pub fn subscribe(&mut self, slot: u32, name: &Arc<str>) -> Result<bool, SubscribeError> {
+        let topic = self.find(name);
         let own = self.slots.get(slot as usize).map_or(&[][..], |own| own);
         if topic.is_some_and(|topic| own.iter().any(|membership| membership.topic == topic)) {
             return Ok(false);
@@ -114,23 +131,22 @@ impl Topics {
         if own.len() >= self.bounds.topics_per_connection_max {
             return Err(SubscribeError::ConnectionFull(own.len()));
         }
-        let topic = match topic {
-            Some(topic) => topic,
-            None => self.create(name)?,
+        let member = Member {
+            slot,
+            place: index(own.len()),
+        };
+        let (topic, place) = match topic {
+            Some(topic) => (topic, self.topics[topic as usize].members.push(member)),
+            None => (self.create(name, member)?, 0),
         };
         if self.slots.len() <= slot as usize {
             self.slots.resize_with(slot as usize + 1, Vec::new);
         }
         let own = &mut self.slots[slot as usize];
-        let members = &mut self.topics[topic as usize].members;
-        own.push(Membership {
-            topic,
-            place: index(members.len()),
-        });
-        members.push(Member {
-            slot,
-            place: index(own.len() - 1),
-        });
+        if own.len() < FEW_TOPICS {
+            own.reserve_exact(1);
+        }
+        own.push(Membership { topic, place });
         self.memberships += 1;
         self.check(slot);
         Ok(true)
@@ -138,8 +154,7 @@ impl Topics {
 
     /// Has the connection in `slot` hear `name` no more; `false`: it didn't.
     pub fn unsubscribe(&mut self, slot: u32, name: &str) -> bool {
-        let (Some(&topic), Some(own)) = (self.ids.get(name), self.slots.get_mut(slot as usize))
-        else {
+        let (Some(topic), Some(own)) = (self.find(name), self.slots.get_mut(slot as usize)) else {
             return false;
         };
         let Some(place) = own.iter().position(|membership| membership.topic == topic) else {
@@ -147,8 +162,8 @@ impl Topics {
         };
         let membership = own.swap_remove(place);
         if let Some(moved) = own.get(place) {
-            let counterpart = &mut self.topics[moved.topic as usize].members[moved.place as usize];
-            counterpart.place = index(place);
+            let members = &mut self.topics[moved.topic as usize].members;
+            members.as_mut_slice()[moved.place as usize].place = index(place);
         }
         if own.is_empty() {
             *own = Vec::new();
@@ -175,8 +190,8 @@ impl Topics {
     /// Who hears `name`, in no order; empty if there is no such topic.
     #[must_use]
     pub fn members(&self, name: &str) -> &[Member] {
-        match self.ids.get(name) {
-            Some(&topic) => &self.topics[topic as usize].members,
+        match self.find(name) {
+            Some(topic) => self.topics[topic as usize].members.as_slice(),
             None => &[],
         }
     }
@@ -206,30 +221,36 @@ impl Topics {
         self.memberships
     }
 
-    fn create(&mut self, name: &str) -> Result<u32, SubscribeError> {
+    fn find(&self, name: &str) -> Option<u32> {
+        let is_it = |topic: &u32| *self.topics[*topic as usize].name == *name;
+        self.ids.find(self.hasher.hash_one(name), is_it).copied()
+    }
+
+    fn create(&mut self, name: &Arc<str>, member: Member) -> Result<u32, SubscribeError> {
         if self.topics.len() >= self.bounds.topics_max {
             return Err(SubscribeError::TopicsFull(self.topics.len()));
         }
-        let name: Arc<str> = name.into();
-        // Most topics are one user's own line: room for one, where `Vec` would begin with four.
-        let members = Vec::with_capacity(1);
         let topic = index(self.topics.insert(Topic {
-            name: name.clone(),
-            members,
+            name: Arc::clone(name),
+            members: Members::One(member),
         }));
-        self.ids.insert(name, topic);
+        let (topics, hasher) = (&self.topics, &self.hasher);
+        let hash_of = |topic: &u32| hasher.hash_one(&*topics[*topic as usize].name);
+        self.ids.insert_unique(hash_of(&topic), topic, hash_of);
         Ok(topic)
     }
 
     /// Takes a member out of a topic, whose connection has let go of this membership.
     fn leave(&mut self, Membership { topic, place }: Membership) {
         let members = &mut self.topics[topic as usize].members;
-        members.swap_remove(place as usize);
-        if let Some(moved) = members.get(place as usize) {
-            self.slots[moved.slot as usize][moved.place as usize].place = place;
-        } else if members.is_empty() {
+        if members.swap_remove(place as usize) == Rest::Nobody {
             let gone = self.topics.remove(topic as usize);
-            self.ids.remove(&gone.name);
+            let hash = self.hasher.hash_one(&*gone.name);
+            if let Ok(entry) = self.ids.find_entry(hash, |id| *id == topic) {
+                entry.remove();
+            }
+        } else if let Some(moved) = members.as_slice().get(place as usize) {
+            self.slots[moved.slot as usize][moved.place as usize].place = place;
         }
         self.memberships -= 1;
     }
@@ -245,12 +266,63 @@ impl Topics {
                     place: index(place),
                 };
                 assert_eq!(
-                    topic.members[membership.place as usize], member,
+                    topic.members.as_slice()[membership.place as usize],
+                    member,
                     "{}",
                     topic.name
                 );
             }
         }
+    }
+}
+
+/// What is left of a topic's members.
+#[derive(Debug, PartialEq, Eq)]
+enum Rest {
+    Some,
+    /// The topic is to be removed.
+    Nobody,
+}
+
+impl Members {
+    fn as_slice(&self) -> &[Member] {
+        match self {
+            Self::One(member) => std::slice::from_ref(member),
+            Self::Many(members) => members,
+        }
+    }
+
+    fn as_mut_slice(&mut self) -> &mut [Member] {
+        match self {
+            Self::One(member) => std::slice::from_mut(member),
+            Self::Many(members) => members,
+        }
+    }
+
+    /// Gives the place that the new one has.
+    fn push(&mut self, member: Member) -> u32 {
+        match self {
+            Self::One(first) => {
+                *self = Self::Many(Box::new(vec![*first, member]));
+                1
+            }
+            Self::Many(members) => {
+                members.push(member);
+                index(members.len() - 1)
+            }
+        }
+    }
+
+    /// The last one takes the place of the one that goes.
+    fn swap_remove(&mut self, place: usize) -> Rest {
+        let Self::Many(members) = self else {
+            return Rest::Nobody;
+        };
+        members.swap_remove(place);
+        if let [only] = members[..] {
+            *self = Self::One(only);
+        }
+        Rest::Some
     }
 }
 
@@ -279,16 +351,17 @@ mod tests {
     }
 
     #[test]
-    fn a_membership_takes_16_bytes() {
+    fn a_membership_takes_16_bytes_and_a_topic_32_beside_its_hash() {
         assert_eq!(size_of::<Member>() + size_of::<Membership>(), 16);
+        assert_eq!(size_of::<Topic>(), 32);
     }
 
     #[test]
     fn the_last_to_leave_takes_the_topic_along() {
         let mut topics = Topics::new(BOUNDS);
-        assert_eq!(topics.subscribe(7, "tea"), Ok(true));
-        assert_eq!(topics.subscribe(7, "tea"), Ok(false));
-        assert_eq!(topics.subscribe(2, "tea"), Ok(true));
+        assert_eq!(topics.subscribe(7, &"tea".into()), Ok(true));
+        assert_eq!(topics.subscribe(7, &"tea".into()), Ok(false));
+        assert_eq!(topics.subscribe(2, &"tea".into()), Ok(true));
         assert!(topics.unsubscribe(7, "tea"));
         assert!(!topics.unsubscribe(7, "tea"));
         assert_eq!((topics.len(), members(&topics, "tea")), (1, [2].into()));
@@ -301,19 +374,26 @@ mod tests {
     fn a_bound_that_is_reached_refuses_and_changes_nothing() {
         let mut topics = Topics::new(BOUNDS);
         for name in ["a", "b", "c", "d"] {
-            topics.subscribe(1, name).unwrap();
+            topics.subscribe(1, &name.into()).unwrap();
         }
         assert_eq!(
-            topics.subscribe(1, "e"),
+            topics.subscribe(1, &"e".into()),
             Err(SubscribeError::ConnectionFull(4))
         );
-        assert_eq!(topics.subscribe(1, "a"), Ok(false), "that is no new one");
-        topics.subscribe(2, "e").unwrap();
-        topics.subscribe(2, "f").unwrap();
-        assert_eq!(topics.subscribe(2, "g"), Err(SubscribeError::TopicsFull(6)));
+        assert_eq!(
+            topics.subscribe(1, &"a".into()),
+            Ok(false),
+            "that is no new one"
+        );
+        topics.subscribe(2, &"e".into()).unwrap();
+        topics.subscribe(2, &"f".into()).unwrap();
+        assert_eq!(
+            topics.subscribe(2, &"g".into()),
+            Err(SubscribeError::TopicsFull(6))
+        );
         assert_eq!((topics.len(), topics.memberships()), (6, 6));
         assert!(topics.unsubscribe(2, "f"));
-        assert_eq!(topics.subscribe(2, "g"), Ok(true));
+        assert_eq!(topics.subscribe(2, &"g".into()), Ok(true));
     }
 
     #[derive(Debug, Clone)]
@@ -370,7 +450,7 @@ mod tests {
             for op in ops {
                 match op {
                     Op::Subscribe(slot, name) => prop_assert_eq!(
-                        topics.subscribe(slot, NAMES[name]),
+                        topics.subscribe(slot, &NAMES[name].into()),
                         subscribe(&mut model, slot, NAMES[name])
                     ),
                     Op::Unsubscribe(slot, name) => prop_assert_eq!(

@@ -140,8 +140,8 @@ impl<D: Delivery> Handle<D> {
         let workers = self.shared.workers.len() as u64;
         Some(ConnectionInfo {
             fd,
-            peer: entry.peer,
-            connected_at: entry.connected_at,
+            peer: entry.peer(),
+            connected_at: entry.connected_at(),
             is_established: entry.established,
             user: entry.user,
             reactor: fd.reactor(),

@@ -84,10 +84,11 @@ impl StoreError {
 
     pub(super) fn damaged(file: impl Into<PathBuf>, at: u64, flaw: &str) -> Self {
         let file = file.into();
-        let directory = file.parent().unwrap_or(Path::new(".")).display();
+        let (directory, path) = (file.parent().unwrap_or(Path::new(".")), file.display());
         let what = format!(
-            "{flaw}; restore it from a copy, or see what is lost with `tidings store verify \
-             {directory}` and cut it with `tidings store repair {directory}`"
+            "{flaw}; restore it from a copy, or look with `tidings store verify {}` and cut it \
+             with `tidings store repair {path} --cut-at {at}`",
+            directory.display()
         );
         Self::Damaged { file, at, what }
     }

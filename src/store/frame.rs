@@ -147,8 +147,10 @@ pub(super) fn frame_size(bytes: &[u8]) -> Option<usize> {
 }
 
 fn checksum(frame: &[u8], seed: u32, at: u64) -> u32 {
-    let seed = crc32c::crc32c_append(seed, &at.to_le_bytes());
-    let seed = crc32c::crc32c_append(seed, &frame[..CHECKSUM_AT]);
+    let mut place = [0; 12];
+    place[..8].copy_from_slice(&at.to_le_bytes());
+    place[8..].copy_from_slice(&frame[..CHECKSUM_AT]);
+    let seed = crc32c::crc32c_append(seed, &place);
     crc32c::crc32c_append(seed, &frame[KIND_AT..])
 }
 

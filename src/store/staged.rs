@@ -12,18 +12,23 @@ use super::record::{Appended, Channel, Message, Position, Record};
 use super::settings::StoreSettings;
 use super::state::State;
 
+/// Things of one kind in a batch, up to which the memory for them is kept for the next.
+const CAPACITY_KEPT: usize = 1 << 16;
+
 #[derive(Debug, Default)]
 pub(super) struct Staged {
-    /// `None`: forgotten.
-    channels: HashMap<Box<str>, Option<Life>>,
-    channels_new: usize,
+    /// Channels that are committed, by their places there; `None`: forgotten.
+    known: HashMap<usize, Option<Life>, foldhash::fast::FixedState>,
+    /// Others.
+    fresh: HashMap<Box<str>, Life>,
     acks: HashMap<Box<str>, HashMap<Box<str>, u64>>,
     members: HashMap<Box<str>, HashMap<Box<str>, bool>>,
     members_new: usize,
     marks: HashMap<Box<str>, u64>,
     marks_new: usize,
     serials_below: Option<u64>,
-    sames: HashMap<u128, Position>,
+    /// By what is a keyed hash already.
+    sames: HashMap<u128, Position, foldhash::fast::FixedState>,
     pub(super) repeats: u64,
 }
 
@@ -35,6 +40,13 @@ struct Life {
     kept: u64,
     /// Its acknowledgements from before this batch don't count.
     is_begun_anew: bool,
+}
+
+/// A channel, and its place among the committed ones.
+#[derive(Debug, Clone, Copy)]
+struct Found {
+    known: Option<usize>,
+    life: Option<Life>,
 }
 
 /// What there is before the batch.
@@ -50,8 +62,20 @@ pub(super) type Judged<'a> = (Appended, Option<Entry<'a>>);
 
 impl Staged {
     pub(super) fn clear(&mut self) {
-        // With all its memory: a batch with a million names in it is rare.
-        *self = Self::default();
+        if self.known.capacity().max(self.sames.capacity()) > CAPACITY_KEPT {
+            *self = Self::default();
+            return;
+        }
+        self.known.clear();
+        self.fresh.clear();
+        self.acks.clear();
+        self.members.clear();
+        self.members_new = 0;
+        self.marks.clear();
+        self.marks_new = 0;
+        self.serials_below = None;
+        self.sames.clear();
+        self.repeats = 0;
     }
 
     /// Decides what becomes of a record, and notes it.
@@ -118,13 +142,14 @@ impl Staged {
             return Ok((Appended::Repeat(position), entry));
         }
         let second = (message.second).filter(|second| second.name != message.channel.name);
-        let new = [Some(message.channel), second].into_iter().flatten();
-        let new = new
-            .filter(|channel| self.life(base, channel.name).is_none())
-            .count();
+        let first = self.life(base, message.channel.name);
+        let second_life = second.map(|second| (second, self.life(base, second.name)));
+        let is_new = |life: &Found| life.life.is_none();
+        let new = usize::from(is_new(&first))
+            + usize::from(second_life.as_ref().is_some_and(|(_, life)| is_new(life)));
         self.room_for_channels(base, new)?;
-        let first = self.place(base, message.channel);
-        let second = second.map(|second| self.place(base, second));
+        let first = self.place(first, message.channel);
+        let second = second_life.map(|(second, life)| self.place(life, second));
         if let Some((producer, number)) = message.mark {
             self.settle(base, producer, number)?;
         }
@@ -148,10 +173,16 @@ impl Staged {
     }
 
     /// Gives a message the next place in a channel.
-    fn place<'a>(&mut self, base: Base<'_>, channel: Channel<'a>) -> Place<'a> {
-        let life = self.ensure(base, channel.name, channel.epoch);
+    fn place<'a>(&mut self, found: Found, channel: Channel<'a>) -> Place<'a> {
+        let mut life = found.life.unwrap_or(Life {
+            epoch: channel.epoch,
+            newest: 0,
+            kept: 0,
+            is_begun_anew: true,
+        });
         life.newest += 1;
         life.kept += 1;
+        self.set(found.known, channel.name, life);
         Place {
             channel: channel.name,
             epoch: life.epoch,
@@ -165,39 +196,43 @@ impl Staged {
         channel: &'a str,
         epoch: u32,
     ) -> Result<Option<Entry<'a>>, StoreError> {
-        if self.life(base, channel).is_none() {
+        let found = self.life(base, channel);
+        if found.life.is_none() {
             self.room_for_channels(base, 1)?;
         }
-        *self.ensure(base, channel, epoch) = Life {
+        let life = Life {
             epoch,
             newest: 0,
             kept: 0,
             is_begun_anew: true,
         };
+        self.set(found.known, channel, life);
         self.acks.remove(channel);
         Ok(Some(Entry::Purge { channel, epoch }))
     }
 
     fn trim<'a>(&mut self, base: Base<'_>, channel: &'a str, through: u64) -> Option<Entry<'a>> {
-        let life = self.life(base, channel)?;
+        let found = self.life(base, channel);
+        let life = found.life?;
         let floor = life.newest - life.kept;
         let through = through.min(life.newest);
         if through <= floor {
             return None;
         }
-        self.ensure(base, channel, life.epoch).kept = life.newest - through;
+        let kept = life.newest - through;
+        self.set(found.known, channel, Life { kept, ..life });
         Some(Entry::Trim { channel, through })
     }
 
     fn forget<'a>(&mut self, base: Base<'_>, channel: &'a str) -> Option<Entry<'a>> {
-        let life = self.life(base, channel)?;
-        if life.kept > 0 {
+        let found = self.life(base, channel);
+        if found.life?.kept > 0 {
             return None;
         }
-        if base.state.channel(channel).is_none() {
-            self.channels_new -= 1;
+        match found.known {
+            Some(index) => _ = self.known.insert(index, None),
+            None => _ = self.fresh.remove(channel),
         }
-        self.channels.insert(channel.into(), None);
         self.acks.remove(channel);
         Some(Entry::Forget { channel })
     }
@@ -209,7 +244,7 @@ impl Staged {
         reader: &'a str,
         offset: u64,
     ) -> Result<Option<Entry<'a>>, StoreError> {
-        let Some(life) = self.life(base, channel) else {
+        let Some(life) = self.life(base, channel).life else {
             return Ok(None);
         };
         let committed = (base.state.channel(channel)).filter(|_| !life.is_begun_anew);
@@ -292,42 +327,42 @@ impl Staged {
         (self.marks.get(producer).copied()).or_else(|| base.state.mark(producer))
     }
 
-    fn life(&self, base: Base<'_>, channel: &str) -> Option<Life> {
-        if let Some(life) = self.channels.get(channel) {
-            return *life;
+    fn life(&self, base: Base<'_>, channel: &str) -> Found {
+        let Some((index, committed)) = base.state.find(channel) else {
+            return Found {
+                known: None,
+                life: self.fresh.get(channel).copied(),
+            };
+        };
+        let life = self.known.get(&index).copied().unwrap_or_else(|| {
+            Some(Life {
+                epoch: committed.kept.epoch,
+                newest: committed.kept.newest(),
+                kept: committed.kept.count(),
+                is_begun_anew: false,
+            })
+        });
+        Found {
+            known: Some(index),
+            life,
         }
-        let kept = &base.state.channel(channel)?.kept;
-        Some(Life {
-            epoch: kept.epoch,
-            newest: kept.newest(),
-            kept: kept.count(),
-            is_begun_anew: false,
-        })
     }
 
-    fn ensure(&mut self, base: Base<'_>, name: &str, epoch: u32) -> &mut Life {
-        if !matches!(self.channels.get(name), Some(Some(_))) {
-            let life = self.life(base, name);
-            if life.is_none() && base.state.channel(name).is_none() {
-                self.channels_new += 1;
-            }
-            let life = life.unwrap_or(Life {
-                epoch,
-                newest: 0,
-                kept: 0,
-                is_begun_anew: true,
-            });
-            self.channels.insert(name.into(), Some(life));
+    fn set(&mut self, known: Option<usize>, name: &str, life: Life) {
+        if let Some(index) = known {
+            self.known.insert(index, Some(life));
+        } else if let Some(fresh) = self.fresh.get_mut(name) {
+            *fresh = life;
+        } else {
+            self.fresh.insert(name.into(), life);
         }
-        let life = self.channels.get_mut(name).and_then(Option::as_mut);
-        life.expect("it was put there just now")
     }
 
     fn room_for_channels(&self, base: Base<'_>, new: usize) -> Result<(), StoreError> {
         if new == 0 {
             return Ok(());
         }
-        let count = base.state.channels_count() + self.channels_new + new - 1;
+        let count = base.state.channels_count() + self.fresh.len() + new - 1;
         room(count, base.settings.channels_max, "channels")
     }
 

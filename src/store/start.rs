@@ -16,7 +16,7 @@ use super::names;
 use super::scan::{Scan, Step};
 use super::segment::{self, Old, Olds, Tail};
 use super::settings::StoreSettings;
-use super::state::State;
+use super::state::{Replay, State};
 
 /// What a start found.
 pub(super) struct Started {
@@ -32,6 +32,17 @@ pub(super) struct Started {
     pub(super) lock: Arc<dyn File>,
 }
 
+/// What the files are read for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To go on with them.
+    Serve,
+    /// To see whether they are right; nothing is changed.
+    Verify,
+    /// To go on with what is left of them.
+    Repair,
+}
+
 /// Opens the store in a directory, or makes one in an empty one.
 pub(super) fn start(
     files: &dyn FileSystem,
@@ -44,15 +55,7 @@ pub(super) fn start(
     let numbers = list(files, directory)?;
     let told = Identity::read(&*lock)
         .map_err(|source| StoreError::io("read", &directory.join(names::LOCK), source))?;
-    let mut start = Start {
-        files,
-        settings,
-        directory,
-        state: State::new(Arc::clone(&settings.retention)),
-        dedup: Dedup::default(),
-        clock_ms: 0,
-        torn_bytes: 0,
-    };
+    let mut start = Start::new(files, settings, Purpose::Serve);
     let newest = numbers.last().copied();
     if let Some(missing) = missing_newest(directory, newest, told) {
         return Err(missing);
@@ -101,7 +104,11 @@ pub(super) fn list(files: &dyn FileSystem, directory: &Path) -> Result<Vec<u32>,
 }
 
 /// A store whose newest file is gone is no older store, and no new one.
-fn missing_newest(directory: &Path, newest: Option<u32>, told: Told) -> Option<StoreError> {
+pub(super) fn missing_newest(
+    directory: &Path,
+    newest: Option<u32>,
+    told: Told,
+) -> Option<StoreError> {
     let file = match told {
         Told::Nothing => return None,
         Told::Garbage if newest.is_some() => return None,
@@ -116,17 +123,40 @@ fn missing_newest(directory: &Path, newest: Option<u32>, told: Told) -> Option<S
     ))
 }
 
-struct Start<'a> {
+/// The files of a store, as they are read.
+pub(super) struct Start<'a> {
     files: &'a dyn FileSystem,
     settings: &'a StoreSettings,
     directory: &'a Path,
-    state: State,
+    purpose: Purpose,
+    pub(super) state: State,
     dedup: Dedup,
     clock_ms: u64,
-    torn_bytes: u64,
+    pub(super) torn_bytes: u64,
 }
 
-impl Start<'_> {
+impl<'a> Start<'a> {
+    pub(super) fn new(
+        files: &'a dyn FileSystem,
+        settings: &'a StoreSettings,
+        purpose: Purpose,
+    ) -> Self {
+        let mut state = State::new(Arc::clone(&settings.retention));
+        if purpose == Purpose::Repair {
+            state.set_replay(Replay::Lenient);
+        }
+        Self {
+            files,
+            settings,
+            directory: &settings.directory,
+            purpose,
+            state,
+            dedup: Dedup::default(),
+            clock_ms: 0,
+            torn_bytes: 0,
+        }
+    }
+
     /// Makes the first file.
     fn begin(&self) -> Result<Tail, StoreError> {
         // Hashes under keys that the system drew: nobody can guess them.
@@ -140,38 +170,42 @@ impl Start<'_> {
             .map_err(|unbegun| unbegun.error)
     }
 
-    fn load(&mut self, numbers: &[u32], newest: u32) -> Result<(Olds, Tail), StoreError> {
-        self.remove_unfinished()?;
-        let mut last = self.open(newest, Access::Write)?;
+    /// Reads all files.
+    pub(super) fn load(
+        &mut self,
+        numbers: &[u32],
+        newest: u32,
+    ) -> Result<(Olds, Tail), StoreError> {
+        if self.purpose != Purpose::Verify {
+            self.remove_unfinished()?;
+        }
+        let mut last = self.open(newest, Access::Read)?;
         let key = last.head.key;
         let sealed = sealed(&mut last)?;
         let mut olds = Olds::new();
         for Sealed { number, size } in sealed {
             if !numbers.contains(&number) {
+                if self.purpose == Purpose::Repair {
+                    continue;
+                }
                 let path = self.directory.join(names::segment(number));
                 return Err(StoreError::damaged(path, 0, "it is missing, but needed"));
             }
-            let repeatable_ms = self.load_old(number, size, key)?;
-            olds.insert(
-                number,
-                Old {
-                    size,
-                    repeatable_ms,
-                },
-            );
+            olds.insert(number, self.load_old(number, size, key)?);
         }
         let tail = self.load_last(newest)?;
-        if let Some((channel, offset)) = self.state.find_missing() {
+        if self.purpose != Purpose::Repair
+            && let Some((channel, offset)) = self.state.find_missing()
+        {
             let what = format!("message {offset} of {channel:?} is in none of the files");
             return Err(StoreError::damaged(&tail.path, 0, &what));
         }
         for number in numbers {
-            if *number < newest && !olds.contains_key(number) {
+            let is_needed = *number >= newest || olds.contains_key(number);
+            if !is_needed && self.purpose == Purpose::Serve {
                 self.remove(*number)?;
             }
         }
-        let known_from = self.clock_ms.saturating_sub(self.settings.dedup_ms);
-        self.dedup.forget_before(known_from);
         Ok((olds, tail))
     }
 
@@ -183,12 +217,7 @@ impl Start<'_> {
     }
 
     /// Reads a file that was finished: all of it has to be right.
-    fn load_old(
-        &mut self,
-        number: u32,
-        size: u64,
-        key: [u64; 2],
-    ) -> Result<Option<u64>, StoreError> {
+    fn load_old(&mut self, number: u32, size: u64, key: [u64; 2]) -> Result<Old, StoreError> {
         let mut scan = self.open(number, Access::Read)?;
         if scan.head.key != key {
             return Err(StoreError::damaged(
@@ -197,7 +226,7 @@ impl Start<'_> {
                 "it belongs to another store",
             ));
         }
-        if scan.end < size {
+        if scan.end < size && self.purpose != Purpose::Repair {
             let end = scan.end;
             return Err(StoreError::damaged(scan.path(), end, "its end is missing"));
         }
@@ -209,7 +238,12 @@ impl Start<'_> {
                     self.apply(number, at, &head, body, &mut repeatable_ms)
                         .map_err(|(at, flaw)| StoreError::damaged(scan.path(), at, flaw))?;
                 }
-                Step::End => return Ok(repeatable_ms),
+                Step::End => {
+                    return Ok(Old {
+                        size: scan.end,
+                        repeatable_ms,
+                    });
+                }
                 Step::Bad { at, flaw, .. } => {
                     return Err(StoreError::damaged(scan.path(), at, flaw));
                 }
@@ -219,7 +253,7 @@ impl Start<'_> {
 
     /// Reads the newest file, and cuts off what a crash left of a batch that nobody was told of.
     fn load_last(&mut self, number: u32) -> Result<Tail, StoreError> {
-        let mut scan = self.open(number, Access::Write)?;
+        let mut scan = self.open(number, Access::Read)?;
         let path = scan.path().to_owned();
         let (mut repeatable_ms, mut vouched) = (None, 0);
         let end = loop {
@@ -243,24 +277,34 @@ impl Start<'_> {
         if end < scan.head.checkpoint_end {
             return Err(StoreError::damaged(&path, end, "its end is missing"));
         }
-        let file = (self.files.open(&path, Access::Write))
-            .map_err(|source| StoreError::io("open", &path, source))?;
-        if end < scan.end {
-            self.torn_bytes += scan.end - end;
-            tracing::warn!(
-                file = %path.display(),
-                at = end,
-                bytes = scan.end - end,
-                "cut off a batch that was not written to its end"
-            );
-            (file.set_size(end)).map_err(|source| StoreError::io("cut", &path, source))?;
-        }
-        // What was read may be in the system's memory only, if it was a process that crashed.
-        (file.sync_data()).map_err(|source| StoreError::io("sync", &path, source))?;
+        self.torn_bytes += scan.end - end;
+        let file = self.cut(&path, scan.end, end)?;
         let mut tail = Tail::new(scan.head, file, path, end);
         tail.vouched = vouched.max(scan.head.checkpoint_end);
         tail.repeatable_ms = repeatable_ms;
         Ok(tail)
+    }
+
+    /// Takes off what is behind `end`, and makes the rest durable.
+    fn cut(&self, path: &Path, size: u64, end: u64) -> Result<Arc<dyn File>, StoreError> {
+        if self.purpose == Purpose::Verify {
+            return (self.files.open(path, Access::Read))
+                .map_err(|source| StoreError::io("open", path, source));
+        }
+        let file = (self.files.open(path, Access::Write))
+            .map_err(|source| StoreError::io("open", path, source))?;
+        if end < size {
+            tracing::warn!(
+                file = %path.display(),
+                at = end,
+                bytes = size - end,
+                "cut off a batch that was not written to its end"
+            );
+            (file.set_size(end)).map_err(|source| StoreError::io("cut", path, source))?;
+        }
+        // What was read may be in the system's memory only, if it was a process that crashed.
+        (file.sync_data()).map_err(|source| StoreError::io("sync", path, source))?;
+        Ok(file)
     }
 
     fn apply(
@@ -272,6 +316,9 @@ impl Start<'_> {
         repeatable_ms: &mut Option<u64>,
     ) -> Result<(), (u64, &'static str)> {
         self.clock_ms = self.clock_ms.max(head.at_ms);
+        // First: a repeat that came late enough was no repeat.
+        let known_from = self.clock_ms.saturating_sub(self.settings.dedup_ms);
+        self.dedup.forget_before(known_from);
         for (start, frame) in frames(body) {
             let here = at + (BATCH_SIZE + start) as u64;
             let entry = Entry::read(frame).map_err(|flaw| (here, flaw))?;
@@ -285,8 +332,6 @@ impl Start<'_> {
                 self.dedup.remember(head.at_ms, sameness, position, max);
             }
         }
-        let known_from = self.clock_ms.saturating_sub(self.settings.dedup_ms);
-        self.dedup.forget_before(known_from);
         Ok(())
     }
 

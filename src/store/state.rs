@@ -101,6 +101,12 @@ impl State {
         Some(&self.channels[*self.names.get(name)?])
     }
 
+    /// A channel with its place, which it keeps as long as nothing is applied.
+    pub(super) fn find(&self, name: &str) -> Option<(usize, &Channel)> {
+        let index = *self.names.get(name)?;
+        Some((index, &self.channels[index]))
+    }
+
     pub(super) fn channels(&self) -> impl Iterator<Item = &Channel> {
         self.channels.iter().map(|(_, channel)| channel)
     }

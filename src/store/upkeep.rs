@@ -1,18 +1,15 @@
 //! What is due between commits: a bounded piece of it at a time.
 
-use std::io;
-use std::sync::Arc;
+use std::collections::BTreeSet;
 
 use super::error::StoreError;
-use super::files::Access;
 use super::frame::{Batch, Head};
 use super::identity::Identity;
 use super::journal::{Health, Journal};
+use super::moving::Moving;
 use super::names;
-use super::scan::{Scan, Step};
 use super::segment::{self, Old};
 use super::settings::{Sync, WhenFull};
-use super::view::Counters;
 
 /// Channels that are looked at under one lock.
 const LOOKS_AT_ONCE: usize = 1024;
@@ -20,8 +17,6 @@ const LOOKS_AT_ONCE: usize = 1024;
 const LOOKS_TIMES: usize = 16;
 /// How long a new file isn't begun only to give back others.
 const GIVE_BACK_EVERY_MS: u64 = 1_000;
-/// The longest pause between two tries to recover.
-const RECOVER_PAUSE_MS_MAX: u64 = 5_000;
 
 /// Where the work goes on.
 #[derive(Debug, Default)]
@@ -31,20 +26,24 @@ pub(super) struct Upkeep {
     synced_ms: u64,
     gave_back_ms: u64,
     /// When it is tried to recover, and how long to wait after that.
-    retry_ms: u64,
-    pause_ms: u64,
+    pub(super) retry_ms: u64,
+    pub(super) pause_ms: u64,
+    pub(super) moving: Option<Moving>,
+    /// Files that were found damaged when they were to be emptied.
+    pub(super) unmovable: BTreeSet<u32>,
 }
 
 impl Journal {
     pub(super) fn keep_up(&mut self, now_ms: u64) -> Result<(), StoreError> {
+        self.expire(now_ms);
         if let Health::Failed { .. } = self.health {
             self.recover(now_ms)?;
         }
-        self.expire(now_ms);
         self.sync_when_due(now_ms)?;
         if self.tail.vouched < self.tail.end && self.tail.durable == self.tail.end {
             self.vouch()?;
         }
+        self.move_on()?;
         self.give_back(now_ms)?;
         self.count_files();
         let free_bytes_min = self.settings.free_bytes_min;
@@ -109,10 +108,10 @@ impl Journal {
     /// Begins a new file where it is time for one: where the newest is nearly full, or where
     /// others could go then.
     fn give_back(&mut self, now_ms: u64) -> Result<(), StoreError> {
-        let is_nearly_full =
-            self.tail.written() >= self.segment_bytes_max() / 4 * 3 && self.tail.written() > 0;
+        let written = self.tail.written();
+        let is_nearly_full = written > 0 && written >= self.segment_bytes_max() / 4 * 3;
         let is_due = now_ms >= self.upkeep.gave_back_ms + GIVE_BACK_EVERY_MS;
-        let is_worth = is_due && self.olds.keys().any(|number| self.is_dead(*number));
+        let is_worth = is_due && self.dead_bytes() >= self.worth(now_ms);
         if !is_nearly_full && !is_worth {
             return Ok(());
         }
@@ -123,6 +122,26 @@ impl Journal {
             // The old file goes on; the next time may be better.
             None => begun.or(Ok(())),
         }
+    }
+
+    /// Bytes that a new file would give back.
+    fn dead_bytes(&self) -> u64 {
+        let olds = self.olds.iter().map(|(number, old)| (*number, old.size));
+        let all = olds.chain([(self.tail.head.number, self.tail.written())]);
+        let dead = all.filter(|(number, _)| self.is_dead(*number));
+        dead.map(|(_, size)| size).sum()
+    }
+
+    /// Bytes for which a new file is begun early: it costs a checkpoint.
+    fn worth(&mut self, now_ms: u64) -> u64 {
+        let (directory, least) = (&self.settings.directory, self.settings.free_bytes_min);
+        let is_low = (self.space).is_low(&*self.files, directory, now_ms, least);
+        let is_full = self.settings.when_full == WhenFull::Refuse
+            && self.bytes() + self.segment_bytes_max() >= self.settings.bytes_max;
+        if is_low || is_full {
+            return 1;
+        }
+        (self.segment_bytes_max() / 2).max(self.tail.head.checkpoint_end)
     }
 
     /// Whether nothing in a file is needed any more.
@@ -239,93 +258,5 @@ impl Journal {
                 old.repeatable_ms = None;
             }
         }
-    }
-
-    /// Opens the newest file anew after a failure, verifies all of it, cuts off what nobody was
-    /// told of, and begins a new one.
-    fn recover(&mut self, now_ms: u64) -> Result<(), StoreError> {
-        if now_ms < self.upkeep.retry_ms
-            && let Some(failure) = self.failure()
-        {
-            return Err(failure);
-        }
-        let upkeep = &mut self.upkeep;
-        upkeep.pause_ms = (upkeep.pause_ms * 2).clamp(100, RECOVER_PAUSE_MS_MAX);
-        upkeep.retry_ms = now_ms + upkeep.pause_ms;
-        self.reopen()?;
-        self.begin_segment()?;
-        self.health = Health::Good;
-        (self.upkeep.retry_ms, self.upkeep.pause_ms) = (0, 0);
-        tracing::warn!(file = %self.tail.path.display(), "goes on in a new file");
-        Ok(())
-    }
-
-    fn reopen(&mut self) -> Result<(), StoreError> {
-        let path = self.tail.path.clone();
-        let io = |what| move |source: io::Error| (what, source);
-        let failed = |(what, source)| StoreError::io(what, &path, source);
-        // A file that was begun but isn't surely there: it has nothing but a checkpoint.
-        let next = names::segment(self.tail.head.number + 1);
-        let next = self.settings.directory.join(next);
-        match self.files.remove(&next) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(StoreError::io("remove", &next, error));
-            }
-            _ => {}
-        }
-        (self.files.sync_directory(&self.settings.directory))
-            .map_err(io("sync the directory of"))
-            .map_err(failed)?;
-        let file = (self.files.open(&path, Access::Write))
-            .map_err(io("open"))
-            .map_err(failed)?;
-        let size = file.size().map_err(io("read")).map_err(failed)?;
-        self.verify(Arc::clone(&file))?;
-        let end = self.tail.end;
-        if size > end {
-            file.set_size(end).map_err(io("cut")).map_err(failed)?;
-            Counters::add(&self.view.counters.torn_bytes, size - end);
-        }
-        self.rewrite(&*file).map_err(io("write")).map_err(failed)?;
-        file.sync_data().map_err(io("sync")).map_err(failed)?;
-        self.tail.file = file;
-        self.tail.durable = end;
-        self.view.close(self.tail.head.number);
-        Ok(())
-    }
-
-    /// Everything that somebody was told of has to be there.
-    fn verify(&self, file: Arc<dyn super::files::File>) -> Result<(), StoreError> {
-        let mut scan = Scan::begin(file, &self.tail.path, self.tail.head.number)?;
-        scan.end_at(self.tail.end);
-        if scan.end < self.tail.end {
-            let end = scan.end;
-            return Err(StoreError::damaged(scan.path(), end, "its end is missing"));
-        }
-        loop {
-            match scan.step()? {
-                Step::Batch { .. } => {}
-                Step::End => return Ok(()),
-                Step::Bad { at, flaw, .. } => {
-                    return Err(StoreError::damaged(scan.path(), at, flaw));
-                }
-            }
-        }
-    }
-
-    /// Writes once more what was never durable: the system may take it to be written already.
-    fn rewrite(&self, file: &dyn super::files::File) -> io::Result<()> {
-        let mut at = self.tail.durable;
-        let mut bytes = vec![0; 1 << 20];
-        while at < self.tail.end {
-            let size = bytes.len().min((self.tail.end - at) as usize);
-            let filled = file.read_full_at(&mut bytes[..size], at)?;
-            if filled == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            file.write_all_at(&bytes[..filled], at)?;
-            at += filled as u64;
-        }
-        Ok(())
     }
 }

@@ -14,9 +14,6 @@ use crate::ledger::Heard;
 use crate::program::{Client, PATIENCE};
 use crate::random::Random;
 
-/// Messages that a channel keeps: few, so that some come back too late.
-pub const KEPT_MAX: u64 = 20;
-
 /// Commands that may wait for their answers.
 const UNANSWERED_MAX: usize = 8;
 
@@ -28,6 +25,8 @@ pub struct Party {
     pub address: SocketAddr,
     pub rooms: u64,
     pub users: u64,
+    /// Messages that a channel keeps.
+    pub kept_max: u64,
     /// Nothing new is begun any more.
     pub over: AtomicBool,
     /// Somebody found a fault: there will be no [`END`].
@@ -397,7 +396,7 @@ impl<'a> Guest<'a> {
             None => newest,
             Some(wish) => {
                 assert_eq!(wish.epoch, newest.epoch, "{channel} began anew");
-                let is_kept = newest.offset - wish.offset <= KEPT_MAX;
+                let is_kept = newest.offset - wish.offset <= self.party.kept_max;
                 assert_eq!(recovered, is_kept, "{channel} from {wish:?}: {welcome}");
                 if recovered {
                     self.tale.recovered += 1;

@@ -16,7 +16,7 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use guest::{END, Guest, KEPT_MAX, Party, Tale};
+use guest::{END, Guest, Party, Tale};
 use ledger::Ledger;
 use program::{PATIENCE, Program, ask_json};
 use serde_json::{Value, json};
@@ -24,6 +24,9 @@ use serde_json::{Value, json};
 const GUESTS: u64 = 200;
 const USERS: u64 = 150;
 const ROOMS: u64 = 12;
+
+/// Messages that a channel keeps in memory: few, so that some come back too late.
+const KEPT_MAX: u64 = 20;
 
 fn given(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
@@ -36,19 +39,28 @@ fn everyone_in_a_crowd_hears_the_same_without_hole_or_repeat() {
     let clock = || std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64;
     let seed = given("TIDINGS_CROWD_SEED").unwrap_or_else(clock);
     println!("seed {seed}, {seconds} s");
+    let time = Duration::from_secs(seconds);
+    let kept = format!("chat.ring_messages_max={KEPT_MAX}");
     for workers in ["0", "2"] {
-        party(seed, Duration::from_secs(seconds), workers);
+        party(
+            seed,
+            time,
+            &["--workers", workers, "--set", &kept],
+            KEPT_MAX,
+        );
     }
+    let folder = tempfile::tempdir().unwrap();
+    let data = format!("store.data={}", folder.path().join("data").display());
+    party(seed, time, &["--workers", "2", "--set", &data], u64::MAX);
 }
 
-fn party(seed: u64, time: Duration, workers: &str) {
-    let kept = format!("chat.ring_messages_max={KEPT_MAX}");
-    let flags = ["--workers", workers, "--reactors", "2", "--set", &kept];
-    let server = Program::serve(&flags);
+fn party(seed: u64, time: Duration, flags: &[&str], kept_max: u64) {
+    let server = Program::serve(&[&["--reactors", "2"], flags].concat());
     let party = Party {
         address: server.address,
         rooms: ROOMS,
         users: USERS,
+        kept_max,
         over: AtomicBool::new(false),
         is_spoilt: AtomicBool::new(false),
     };
@@ -81,7 +93,7 @@ fn party(seed: u64, time: Duration, workers: &str) {
             .collect::<Result<_, _>>()
             .expect("every guest is content")
     });
-    judge(&server, workers, tales);
+    judge(&server, &flags.join(" "), tales);
     until_nobody_is_left(&server);
     server.stop();
 }
@@ -108,7 +120,7 @@ fn say_the_end(server: &Program) {
     }
 }
 
-fn judge(server: &Program, workers: &str, tales: Vec<Tale>) {
+fn judge(server: &Program, flags: &str, tales: Vec<Tale>) {
     let sum = |number: fn(&Tale) -> u64| -> u64 { tales.iter().map(number).sum() };
     let figures = format!(
         "{} said ({} of them again), {} heard, {} passing; {} cuts, {} resumes filled, {} not, {} gaps",
@@ -136,7 +148,7 @@ fn judge(server: &Program, workers: &str, tales: Vec<Tale>) {
     let (channels, messages) = ledger.judge();
     let private = ledger.judge_private();
     println!(
-        "workers {workers}: {figures}; {messages} messages in {channels} channels, {private} private in both lines"
+        "{flags}: {figures}; {messages} messages in {channels} channels, {private} private in both lines"
     );
     // What the server keeps is what was heard.
     for number in 0..ROOMS {

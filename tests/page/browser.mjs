@@ -115,7 +115,7 @@ async function say(page, text) {
 }
 
 async function shot(page, name) {
-  if (given.shots) await page.screenshot({ path: `${given.shots}/${name}.png` });
+  if (given.shots) await page.screenshot({ path: `${given.shots}/${name}.png`, animations: "disabled" });
 }
 
 async function until(what, holds) {

@@ -156,7 +156,7 @@ pub struct Lines {
 }
 
 impl Lines {
-    fn of(stream: impl Read + Send + 'static) -> Self {
+    pub fn of(stream: impl Read + Send + 'static) -> Self {
         let (sender, receiver) = channel();
         thread::spawn(move || {
             for line in BufReader::new(stream).lines().map_while(Result::ok) {
@@ -348,7 +348,10 @@ impl Client {
 
     /// The next text, or the end: a Close frame, then the end of the stream in order.
     pub fn next(&mut self) -> Next {
+        let began = Instant::now();
         loop {
+            // Pings may come for ever.
+            assert!(began.elapsed() < PATIENCE, "nothing came but pings");
             match self.socket.read().unwrap() {
                 Message::Text(text) => return Next::Text(text.to_string()),
                 Message::Close(frame) => {

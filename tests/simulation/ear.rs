@@ -37,8 +37,9 @@ impl Record {
                         .filter_map(|welcome| Some((&*welcome.channel, begin(welcome, wishes)?)))
                         .collect();
                 }
-                Heard::Subscribed(channel) => {
-                    let place = welcomed.remove(&**channel).unwrap_or(Place::Anywhere);
+                Heard::Subscribed { channel, answered } => {
+                    let told = welcomed.remove(&**channel).filter(|_| *answered);
+                    let place = told.unwrap_or(Place::Anywhere);
                     let before = places.insert(channel, place);
                     assert_eq!(
                         before,

@@ -24,7 +24,11 @@ pub enum Heard {
         room: String,
         uid: String,
     },
-    Subscribed(String),
+    Subscribed {
+        channel: String,
+        /// By the call that answered it; not by the back end, which says nothing to it.
+        answered: bool,
+    },
     Unsubscribed(String),
 }
 
@@ -135,6 +139,7 @@ impl Reactor {
 pub struct Poster<'a> {
     reactors: &'a Reactors,
     wishes: Wishes,
+    answered: Option<Fd>,
 }
 
 impl<'a> Poster<'a> {
@@ -146,7 +151,11 @@ impl<'a> Poster<'a> {
     pub fn wishing(reactors: &'a Reactors, wishes: &[(&str, Resume)]) -> Self {
         let owned = wishes.iter().map(|(name, wish)| ((*name).into(), *wish));
         let wishes = owned.collect();
-        Self { reactors, wishes }
+        Self {
+            reactors,
+            wishes,
+            answered: None,
+        }
     }
 }
 
@@ -165,13 +174,18 @@ impl Post for Poster<'_> {
     }
 
     fn welcome(&mut self, fd: Fd, channels: &[Welcome]) {
+        self.answered = Some(fd);
         let welcome = Heard::Welcome(channels.to_vec(), self.wishes.clone());
         self.reactors.of(fd).give(fd, welcome);
     }
 
     fn subscribe(&mut self, fd: Fd, topic: &Arc<str>, first: &[Frame<'_>]) {
         let mut reactor = self.reactors.of(fd);
-        if !reactor.give(fd, Heard::Subscribed((**topic).into())) {
+        let subscribed = Heard::Subscribed {
+            channel: (**topic).into(),
+            answered: self.answered == Some(fd),
+        };
+        if !reactor.give(fd, subscribed) {
             return;
         }
         for frame in first {

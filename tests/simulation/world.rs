@@ -310,7 +310,7 @@ fn heard_in(heard: &Heard) -> &str {
         Heard::Gap { channel: name, .. }
         | Heard::Joined { room: name, .. }
         | Heard::Left { room: name, .. }
-        | Heard::Subscribed(name)
+        | Heard::Subscribed { channel: name, .. }
         | Heard::Unsubscribed(name) => name,
     }
 }
@@ -349,8 +349,8 @@ fn same(epochs: &mut Epochs, expected: &Expected, actual: &Heard) -> bool {
         }
         (Expected::Joined(name, who), Heard::Joined { room, uid })
         | (Expected::Left(name, who), Heard::Left { room, uid }) => (name, who) == (room, uid),
-        (Expected::Subscribed(name), Heard::Subscribed(actual))
-        | (Expected::Unsubscribed(name), Heard::Unsubscribed(actual)) => name == actual,
+        (Expected::Subscribed(name), Heard::Subscribed { channel, .. }) => name == channel,
+        (Expected::Unsubscribed(name), Heard::Unsubscribed(channel)) => name == channel,
         _ => false,
     }
 }

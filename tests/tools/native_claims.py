@@ -63,8 +63,6 @@ class Claims:
     def login(self, uid, *rooms):
         person = self.open()
         person.ok("login", uid=uid, rooms=list(rooms))
-        # For others it is in its rooms a moment after its ok; when it is answered again, for sure.
-        person.ok("online", users=[uid])
         return person
 
     def login_by_command(self):

@@ -86,8 +86,6 @@ async function open(query) {
 async function login(uid, ...rooms) {
   const person = await open()
   await person.ok('login', { uid, rooms })
-  // For others it is in its rooms a moment after its ok; when it is answered again, for sure.
-  await person.ok('online', { users: [uid] })
   return person
 }
 

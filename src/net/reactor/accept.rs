@@ -103,14 +103,7 @@ impl<O: Owner> Reactor<O> {
             backlogged: false,
             budgeted: 0,
         });
-        let connected_at = SystemTime::now();
-        let entry = Entry {
-            slot: id.index,
-            established: false,
-            peer,
-            connected_at,
-            user: None,
-        };
+        let entry = Entry::new(id.index, peer, SystemTime::now());
         self.shared.directory.insert(fd, entry);
         self.shared.counters.accepted.add(1);
         self.arm(id.index);

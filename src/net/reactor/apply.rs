@@ -1,5 +1,7 @@
 //! Carrying out commands.
 
+use std::sync::Arc;
+
 use super::{Awaited, Owner, Reactor};
 use crate::net::Fd;
 use crate::net::command::{Command, CommandBatch};
@@ -140,7 +142,7 @@ impl<O: Owner> Reactor<O> {
         }
     }
 
-    fn subscribe(&mut self, fd: Fd, topic: &str, frames_first: bytes::Bytes) {
+    fn subscribe(&mut self, fd: Fd, topic: &Arc<str>, frames_first: bytes::Bytes) {
         let Some(index) = self.slot_of(fd) else {
             return;
         };

@@ -1,5 +1,13 @@
 //! Tests of what a store promises, for both of them, and of what a broken disk does to the journal.
 
 mod basics;
+mod broken;
 mod common;
+mod damage;
+mod dice;
+mod disk;
+mod model;
+mod offline;
+mod property;
 mod restart;
+mod trouble;

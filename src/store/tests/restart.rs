@@ -177,3 +177,84 @@ fn a_page_is_read_while_its_files_go_away() {
     put(&mut store, purge).unwrap();
     assert!(reads.join().unwrap() > 0);
 }
+
+#[test]
+fn what_is_too_old_gives_its_room_back_while_more_comes() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut settings = settings(directory.path());
+    settings.segment_bytes_max = 20_000;
+    settings.dedup_ms = 1_000;
+    settings.retention = Arc::new(|_| Retention {
+        age_ms_max: 5_000,
+        ..Retention::UNBOUNDED
+    });
+    let mut store = Journal::open(settings).unwrap();
+    let (mut now, mut most) = (NOW, 0);
+    for number in 0..3_000_u64 {
+        now += 20;
+        let message = Message {
+            ts: now,
+            sameness: Some(number.into()),
+            ..message("tea", "id", "12345678")
+        };
+        store.append(now, &Record::Message(message)).unwrap();
+        store.commit().unwrap();
+        if number % 5 == 0 {
+            store.maintain(now).unwrap();
+            most = most.max(store.reader().totals().bytes);
+        }
+    }
+    // Five seconds are 250 messages of some 120 bytes with their batches.
+    assert!(most < 80_000, "{most}");
+    let files = std::fs::read_dir(directory.path()).unwrap();
+    let bytes: u64 = files
+        .map(|file| file.unwrap().metadata().unwrap().len())
+        .sum();
+    assert!(bytes < 80_000, "{bytes}");
+    store.maintain(now + 10_000).unwrap();
+    store.maintain(now + 12_000).unwrap();
+    let totals = store.reader().totals();
+    assert_eq!((totals.messages, totals.trimmed), (0, 3_000));
+    assert!(totals.bytes < 20_000, "{}", totals.bytes);
+}
+
+#[test]
+fn the_last_records_of_a_nearly_dead_file_move_on_and_stay_where_they_were() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut settings = settings(directory.path());
+    settings.segment_bytes_max = 20_000;
+    settings.retention = Arc::new(|name| Retention {
+        messages_max: if name == "busy" { 10 } else { u64::MAX },
+        ..Retention::UNBOUNDED
+    });
+    let mut store = Journal::open(settings.clone()).unwrap();
+    let quiet = Message {
+        second: Some(Channel {
+            name: "quiet too",
+            epoch: 9,
+        }),
+        to: Some("bob"),
+        ..message("quiet", "the id", "old")
+    };
+    for number in 0..2_000 {
+        if number % 100 == 0 {
+            store.append(NOW, &Record::Message(quiet)).unwrap();
+        }
+        say(&mut store, "busy", "12345678");
+        store.commit().unwrap();
+        store.maintain(NOW).unwrap();
+    }
+    let reader = store.reader();
+    let before = reader.page("quiet", ALL).unwrap();
+    assert_eq!(before.messages.len(), 20);
+    assert_eq!(before.messages[19].position, at(7, 20));
+    assert_eq!(&*before.messages[0].id, "the id");
+    let totals = reader.totals();
+    assert!(totals.moved >= 10, "{totals:?}");
+    assert!(totals.segments <= 4, "{totals:?}");
+    drop(store);
+    let store = Journal::open(settings).unwrap();
+    let reader = store.reader();
+    assert_eq!(reader.page("quiet", ALL).unwrap(), before);
+    assert_eq!(heard(&*reader, "quiet too").len(), 20);
+}

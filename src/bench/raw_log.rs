@@ -1,0 +1,311 @@
+//! The floor of everything durable: records appended to a file, one write and one sync for as many
+//! as are in flight, and nothing else. What a store costs more than this is its own.
+//!
+//! With [`Settings::journal`] the server's own journal does the same beside it, in turns: a disk
+//! that is slow for a moment is so for both.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use rustix::time::{ClockId, clock_gettime};
+use tidings::store::{Channel, Journal, Message, Record, Store, StoreError, StoreSettings};
+
+use super::failure::Failures;
+use super::histogram::Latency;
+use super::progress::Progress;
+use super::report::{Figure, Report, ratio};
+
+/// How long one of the two goes on before it is the other's turn.
+const TURN: Duration = Duration::from_millis(200);
+/// Bytes after which the floor begins its file anew; the journal's own bound, too.
+const FILE_SIZE_MAX: u64 = 64 << 20;
+/// Bytes of the journal at the most.
+const STORE_SIZE_MAX: u64 = 1 << 30;
+/// Channels that the journal's messages are spread over.
+const CHANNELS: usize = 1_000;
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// An existing directory on the disk in question; what is made there is removed again.
+    pub data: PathBuf,
+    /// Records a sync.
+    pub in_flight: usize,
+    /// Bytes of a record; of a message's data for the journal.
+    pub size: usize,
+    /// How long, each.
+    pub seconds: Duration,
+    /// Whether the journal does it as well.
+    pub journal: bool,
+}
+
+/// Runs it.
+///
+/// # Errors
+///
+/// The directory or a file in it can't be written.
+pub fn run(settings: &Settings) -> anyhow::Result<(Report, Failures)> {
+    let mut floor = Floor::new(settings)?;
+    let mut journal = match settings.journal {
+        true => Some(Written::new(settings)?),
+        false => None,
+    };
+    let (mut by_floor, mut by_journal) = (Measured::default(), Measured::default());
+    let mut progress = Progress::new();
+    while by_floor.time < settings.seconds {
+        by_floor.turn(settings.in_flight, || floor.batch().map_err(Into::into))?;
+        if let Some(journal) = &mut journal {
+            by_journal.turn(settings.in_flight, || Ok(journal.batch()?))?;
+        }
+        progress.tick(|| format!("{} records", by_floor.records));
+    }
+    let mut report = Report::new("raw-log", settings.title());
+    report.json("in_flight", settings.in_flight.into());
+    report.json("size", settings.size.into());
+    match journal {
+        None => by_floor.tell(&mut report),
+        Some(journal) => {
+            report.note("", &["floor", "journal", "ratio"]);
+            by_floor.tell_beside(&by_journal, &mut report);
+            let totals = journal.store.reader().totals();
+            let bytes = totals.bytes as f64 / totals.messages.max(1) as f64;
+            report.add(
+                "journal_bytes_per_record",
+                "bytes/record",
+                Figure::Bytes(bytes),
+            );
+            let mean = totals.sync_us_sum as f64 / totals.syncs.max(1) as f64;
+            report.add(
+                "journal_sync_mean_us",
+                "sync mean, µs",
+                Figure::Micros(mean),
+            );
+        }
+    }
+    Ok((report, Failures::default()))
+}
+
+impl Settings {
+    fn title(&self) -> String {
+        format!(
+            "raw log in {}: {} records of {} bytes a sync, {} s",
+            self.data.display(),
+            self.in_flight,
+            self.size,
+            self.seconds.as_secs_f64()
+        )
+    }
+}
+
+#[derive(Debug, Default)]
+struct Measured {
+    time: Duration,
+    cpu: Duration,
+    records: u64,
+    commits: u64,
+    latency: Latency,
+}
+
+impl Measured {
+    fn turn(
+        &mut self,
+        records: usize,
+        mut batch: impl FnMut() -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let (begun, cpu) = (Instant::now(), cpu_time());
+        let mut last = begun;
+        while last - begun < TURN {
+            batch()?;
+            let now = Instant::now();
+            self.latency.record_one(now - last);
+            last = now;
+            self.commits += 1;
+            self.records += records as u64;
+        }
+        self.time += last - begun;
+        self.cpu += cpu_time() - cpu;
+        Ok(())
+    }
+
+    fn rate(&self) -> f64 {
+        ratio(self.records as f64, self.time.as_secs_f64())
+    }
+
+    fn commit_rate(&self) -> f64 {
+        ratio(self.commits as f64, self.time.as_secs_f64())
+    }
+
+    fn cpu_us(&self) -> f64 {
+        ratio(self.cpu.as_secs_f64() * 1e6, self.records as f64)
+    }
+
+    fn tell(&self, report: &mut Report) {
+        report.add("records", "records", Figure::Count(self.records));
+        report.add("records_per_second", "records/s", Figure::Rate(self.rate()));
+        report.add(
+            "syncs_per_second",
+            "syncs/s",
+            Figure::Rate(self.commit_rate()),
+        );
+        report.add(
+            "cpu_us_per_record",
+            "CPU µs/record",
+            Figure::Micros(self.cpu_us()),
+        );
+        report.latency(&self.latency);
+    }
+
+    fn tell_beside(&self, other: &Self, report: &mut Report) {
+        let rate = |measured: &Self| Figure::Rate(measured.rate());
+        report.compare(
+            "records_per_second",
+            "records/s",
+            rate(self),
+            rate(other),
+            ratio(other.rate(), self.rate()),
+        );
+        report.compare(
+            "cpu_us_per_record",
+            "CPU µs/record",
+            Figure::Micros(self.cpu_us()),
+            Figure::Micros(other.cpu_us()),
+            ratio(other.cpu_us(), self.cpu_us()),
+        );
+        for (key, label, quantile) in [
+            ("latency_p50_us", "commit p50, µs", 0.5),
+            ("latency_p99_us", "commit p99, µs", 0.99),
+        ] {
+            let floor = self.latency.quantile_us(quantile);
+            let journal = other.latency.quantile_us(quantile);
+            report.compare(
+                key,
+                label,
+                Figure::Micros(floor),
+                Figure::Micros(journal),
+                ratio(journal, floor),
+            );
+        }
+    }
+}
+
+/// CPU time of this thread.
+fn cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// A file that is removed at the end.
+struct Floor {
+    file: File,
+    path: PathBuf,
+    batch: Vec<u8>,
+    at: u64,
+}
+
+impl Floor {
+    fn new(settings: &Settings) -> io::Result<Self> {
+        let path = own(&settings.data, "raw-log");
+        Ok(Self {
+            file: File::options().write(true).create_new(true).open(&path)?,
+            path,
+            batch: vec![b'x'; settings.in_flight * settings.size],
+            at: 0,
+        })
+    }
+
+    fn batch(&mut self) -> io::Result<()> {
+        if self.at >= FILE_SIZE_MAX {
+            self.file.set_len(0)?;
+            self.at = 0;
+        }
+        self.file.write_all_at(&self.batch, self.at)?;
+        self.file.sync_data()?;
+        self.at += self.batch.len() as u64;
+        Ok(())
+    }
+}
+
+impl Drop for Floor {
+    fn drop(&mut self) {
+        // Whoever finds it knows by its name what it was.
+        _ = fs::remove_file(&self.path);
+    }
+}
+
+/// A journal that is removed at the end.
+struct Written {
+    store: Journal,
+    directory: PathBuf,
+    channels: Vec<String>,
+    data: String,
+    in_flight: usize,
+    number: u64,
+    maintained: Instant,
+}
+
+impl Written {
+    fn new(settings: &Settings) -> Result<Self, StoreError> {
+        let directory = own(&settings.data, "raw-log-journal");
+        let store = StoreSettings {
+            bytes_max: STORE_SIZE_MAX,
+            free_bytes_min: 0,
+            ..StoreSettings::new(&directory)
+        };
+        Ok(Self {
+            store: Journal::open(store)?,
+            directory,
+            channels: (0..CHANNELS)
+                .map(|number| format!("room-{number}"))
+                .collect(),
+            data: format!("\"{}\"", "x".repeat(settings.size.saturating_sub(2))),
+            in_flight: settings.in_flight,
+            number: 0,
+            maintained: Instant::now(),
+        })
+    }
+
+    fn batch(&mut self) -> Result<(), StoreError> {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now_ms = since.unwrap_or_default().as_millis() as u64;
+        for _ in 0..self.in_flight {
+            self.number += 1;
+            let id = format!("{:032x}", self.number);
+            let channel = &self.channels[self.number as usize % self.channels.len()];
+            let message = Message {
+                channel: Channel {
+                    name: channel,
+                    epoch: 1,
+                },
+                second: None,
+                id: &id,
+                from: Some("ann"),
+                to: None,
+                ts: now_ms,
+                data: &self.data,
+                sameness: Some(u128::from(self.number) << 64 | u128::from(self.number)),
+                mark: None,
+            };
+            self.store.append(now_ms, &Record::Message(message))?;
+        }
+        self.store.commit()?;
+        if self.maintained.elapsed() >= Duration::from_millis(100) {
+            self.maintained = Instant::now();
+            self.store.maintain(now_ms)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Written {
+    fn drop(&mut self) {
+        _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// A name that no other run has.
+fn own(data: &Path, what: &str) -> PathBuf {
+    data.join(format!("{what}-{}.tmp", std::process::id()))
+}

@@ -1,0 +1,86 @@
+//! `tidings store`.
+
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use tidings::store::{dump, repair, verify};
+
+/// Look at a data directory that no server has open, and mend it
+#[derive(Debug, Args)]
+pub(super) struct Store {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Read all files and say what is damaged; ends with 1 then, and changes nothing
+    Verify {
+        /// Directory with the files
+        directory: PathBuf,
+    },
+    /// Print every record as a line of JSON, also those behind damage
+    Dump {
+        /// Directory with the files
+        directory: PathBuf,
+    },
+    /// Cut a damaged file, so that the store opens again without what was there
+    ///
+    /// What is cut off stays beside the file, with `.cut` at the end of its name. It ends before the
+    /// batch in which the position lies. Make a copy of the directory first.
+    Repair {
+        /// The damaged file
+        file: PathBuf,
+        /// Position from which on the file isn't to be trusted
+        #[arg(long, value_name = "BYTE")]
+        cut_at: u64,
+    },
+}
+
+impl Store {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        match self.command {
+            Command::Verify { directory } => {
+                let report = verify(&directory)?;
+                let files = report.files.len();
+                if let Some(damage) = &report.damage {
+                    anyhow::bail!("{damage}");
+                }
+                println!(
+                    "all is right: {} messages in {} channels, in {files} {}",
+                    report.messages,
+                    report.channels,
+                    if files == 1 { "file" } else { "files" }
+                );
+                if report.torn_bytes > 0 {
+                    println!(
+                        "the last batch was not written to its end: a start cuts off {} bytes, \
+                         which were never acknowledged",
+                        report.torn_bytes
+                    );
+                }
+            }
+            Command::Dump { directory } => {
+                let mut output = BufWriter::new(io::stdout().lock());
+                dump(&directory, &mut |line| writeln!(output, "{line}"))?;
+                output.flush()?;
+            }
+            Command::Repair { file, cut_at } => {
+                let repaired = repair(&file, cut_at)?;
+                println!(
+                    "cut at byte {}; {} bytes are in {}, {} records of them can be read",
+                    repaired.cut_at,
+                    repaired.bytes,
+                    repaired.kept.display(),
+                    repaired.records
+                );
+                for (channel, count) in &repaired.lost {
+                    println!("{channel:?} has let go of its {count} oldest messages");
+                }
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,402 @@
+//! The disk thread: one commit for what waits, and everybody told, in order.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::broken::{self, Fault};
+use super::common::{message, settings};
+use crate::net::marks::Marks;
+use crate::store::disk::{Condition, Disk, DiskSettings, Job};
+use crate::store::{Appended, Journal, Reader, Record, Store, StoreError, StoreSettings};
+
+/// Nothing that a test waits for takes longer.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What the store is asked to do.
+#[derive(Debug, PartialEq, Eq)]
+enum Call {
+    Commit { records: usize },
+    Maintain,
+}
+
+/// What its next commit does.
+#[derive(Debug, Clone, Copy)]
+enum Next {
+    Works,
+    Fails,
+}
+
+/// A store that commits when the test says so.
+struct Slow {
+    store: Journal,
+    broken: broken::Disk,
+    waiting: usize,
+    calls: Sender<Call>,
+    next: Receiver<Next>,
+}
+
+impl Store for Slow {
+    fn append(&mut self, now_ms: u64, record: &Record<'_>) -> Result<Appended, StoreError> {
+        let appended = self.store.append(now_ms, record)?;
+        self.waiting += 1;
+        Ok(appended)
+    }
+
+    fn commit(&mut self) -> Result<(), StoreError> {
+        let records = std::mem::take(&mut self.waiting);
+        _ = self.calls.send(Call::Commit { records });
+        match self
+            .next
+            .recv_timeout(PATIENCE)
+            .expect("the test says what")
+        {
+            Next::Works => self.store.commit(),
+            Next::Fails => {
+                // The sync, after the write.
+                self.broken.fail(1, 1, Fault::Forgets);
+                self.store.commit()
+            }
+        }
+    }
+
+    fn maintain(&mut self, now_ms: u64) -> Result<(), StoreError> {
+        _ = self.calls.send(Call::Maintain);
+        self.store.maintain(now_ms)
+    }
+
+    fn reader(&self) -> Arc<dyn Reader> {
+        self.store.reader()
+    }
+}
+
+/// Says one thing in one channel, and tells the test what became of it.
+struct Say {
+    number: usize,
+    channel: &'static str,
+    data: String,
+    told: Sender<(usize, Result<Appended, String>)>,
+}
+
+impl Job for Say {
+    fn size(&self) -> usize {
+        100
+    }
+
+    fn record(&self) -> Record<'_> {
+        Record::Message(message(self.channel, "id", &self.data))
+    }
+
+    fn done(self, outcome: Result<Appended, &StoreError>) {
+        let outcome = outcome.map_err(|error| error.to_string());
+        self.told.send((self.number, outcome)).unwrap();
+    }
+}
+
+struct Bench {
+    disk: Option<Disk<Say>>,
+    thread: Option<JoinHandle<()>>,
+    calls: Receiver<Call>,
+    next: Sender<Next>,
+    relieved: Receiver<()>,
+    tell: Sender<(usize, Result<Appended, String>)>,
+    told: Receiver<(usize, Result<Appended, String>)>,
+}
+
+impl Bench {
+    fn new(disk_settings: DiskSettings, settings: StoreSettings) -> Self {
+        let (call, calls) = channel();
+        let (next, nexts) = channel();
+        let (relieve, relieved) = channel();
+        let (tell, told) = channel();
+        let broken = broken::Disk::default();
+        let store = Slow {
+            store: Journal::open_on(Arc::new(broken.clone()), settings).unwrap(),
+            broken,
+            waiting: 0,
+            calls: call,
+            next: nexts,
+        };
+        let relieve = move || _ = relieve.send(());
+        let (disk, thread) = Disk::start(Box::new(store), disk_settings, relieve).unwrap();
+        Self {
+            disk: Some(disk),
+            thread: Some(thread),
+            calls,
+            next,
+            relieved,
+            tell,
+            told,
+        }
+    }
+
+    fn plain() -> Self {
+        Self::new(no_gathering(), settings(Path::new("/store")))
+    }
+
+    fn disk(&self) -> &Disk<Say> {
+        self.disk.as_ref().unwrap()
+    }
+
+    fn give(&self, number: usize) {
+        self.give_to("tea", number);
+    }
+
+    fn give_to(&self, channel: &'static str, number: usize) {
+        self.disk().give(Say {
+            number,
+            channel,
+            data: number.to_string(),
+            told: self.tell.clone(),
+        });
+    }
+
+    /// Waits until a commit has begun, and says how many records it has.
+    fn commit_begins(&self) -> usize {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.calls.recv_timeout(left).expect("a commit begins") {
+                Call::Commit { records } => return records,
+                Call::Maintain => {}
+            }
+        }
+    }
+
+    fn told(&self) -> (usize, Result<Appended, String>) {
+        self.told.recv_timeout(PATIENCE).expect("a job is told")
+    }
+
+    fn wait_for(&self, condition: Condition) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.disk().condition() != condition {
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "{:?}", self.disk().condition());
+            // Every maintenance may change it.
+            _ = self.calls.recv_timeout(left);
+        }
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        self.disk = None;
+        let ended = self.thread.take().map(JoinHandle::join);
+        assert!(!matches!(ended, Some(Err(_))) || std::thread::panicking());
+    }
+}
+
+fn no_gathering() -> DiskSettings {
+    DiskSettings {
+        gather_percent: 0,
+        ..DiskSettings::default()
+    }
+}
+
+#[test]
+fn what_waits_for_the_disk_is_one_commit_and_told_in_its_order() {
+    let bench = Bench::plain();
+    bench.give(0);
+    assert_eq!(bench.commit_begins(), 1);
+    for number in 1..=100 {
+        bench.give(number);
+    }
+    assert!(
+        bench.told.try_recv().is_err(),
+        "nobody is told before it is durable"
+    );
+    bench.next.send(Next::Works).unwrap();
+    assert_eq!(bench.commit_begins(), 100);
+    assert_eq!(bench.told().0, 0);
+    assert!(bench.told.try_recv().is_err());
+    bench.next.send(Next::Works).unwrap();
+    for number in 1..=100 {
+        let (told, outcome) = bench.told();
+        assert_eq!(told, number);
+        let Ok(Appended::Message(position, None)) = outcome else {
+            panic!("{outcome:?}");
+        };
+        assert_eq!(position.offset, number as u64 + 1);
+    }
+}
+
+#[test]
+fn a_failed_commit_is_told_to_all_of_its_batch_and_to_no_other() {
+    let bench = Bench::plain();
+    bench.give(0);
+    bench.commit_begins();
+    for number in 1..=3 {
+        bench.give(number);
+    }
+    bench.next.send(Next::Works).unwrap();
+    assert!(bench.told().1.is_ok());
+    assert_eq!(bench.commit_begins(), 3);
+    bench.next.send(Next::Fails).unwrap();
+    for number in 1..=3 {
+        let (told, outcome) = bench.told();
+        assert_eq!((told, outcome.is_err()), (number, true));
+    }
+    bench.wait_for(Condition::Good);
+    bench.give(4);
+    bench.commit_begins();
+    bench.next.send(Next::Works).unwrap();
+    let (told, outcome) = bench.told();
+    assert_eq!(told, 4);
+    let Ok(Appended::Message(position, None)) = outcome else {
+        panic!("{outcome:?}");
+    };
+    assert_eq!(position.offset, 2, "what failed has no place");
+}
+
+#[test]
+fn the_condition_is_that_of_the_last_thing_and_comes_back_by_itself() {
+    let bench = Bench::plain();
+    assert_eq!(bench.disk().condition(), Condition::Good);
+    bench.give(0);
+    bench.commit_begins();
+    bench.next.send(Next::Fails).unwrap();
+    assert!(bench.told().1.is_err());
+    bench.wait_for(Condition::Good);
+}
+
+#[test]
+fn a_refused_job_refuses_no_other() {
+    let mut store = settings(Path::new("/store"));
+    store.channels_max = 1;
+    let bench = Bench::new(no_gathering(), store);
+    bench.give_to("tea", 0);
+    bench.commit_begins();
+    bench.give_to("pot", 1);
+    bench.give_to("tea", 2);
+    bench.next.send(Next::Works).unwrap();
+    bench.next.send(Next::Works).unwrap();
+    let outcomes: Vec<bool> = (0..3).map(|_| bench.told().1.is_ok()).collect();
+    assert_eq!(outcomes, [true, false, true]);
+    assert_eq!(bench.disk().condition(), Condition::Good);
+}
+
+#[test]
+fn a_batch_is_bounded_by_jobs_and_by_bytes() {
+    for (batch_jobs_max, batch_bytes_max) in [(10, usize::MAX), (usize::MAX, 1_000)] {
+        let settings_of_disk = DiskSettings {
+            batch_jobs_max,
+            batch_bytes_max,
+            ..no_gathering()
+        };
+        let bench = Bench::new(settings_of_disk, settings(Path::new("/store")));
+        bench.give(0);
+        bench.commit_begins();
+        for number in 1..=25 {
+            bench.give(number);
+        }
+        let mut batches = Vec::new();
+        for _ in 0..3 {
+            bench.next.send(Next::Works).unwrap();
+            batches.push(bench.commit_begins());
+        }
+        bench.next.send(Next::Works).unwrap();
+        assert_eq!(batches, [10, 10, 5]);
+        for number in 0..=25 {
+            assert_eq!(bench.told().0, number);
+        }
+    }
+}
+
+#[test]
+fn who_feeds_it_is_pressed_and_relieved() {
+    let marks = Marks {
+        items_high: 4,
+        items_low: 1,
+        bytes_high: usize::MAX,
+        bytes_low: usize::MAX,
+    };
+    let bench = Bench::new(
+        DiskSettings {
+            marks,
+            ..no_gathering()
+        },
+        settings(Path::new("/store")),
+    );
+    bench.give(0);
+    bench.commit_begins();
+    for number in 1..=5 {
+        bench.give(number);
+    }
+    assert!(bench.disk().gauge().is_pressed());
+    assert!(bench.relieved.try_recv().is_err());
+    bench.next.send(Next::Works).unwrap();
+    bench.commit_begins();
+    bench.relieved.recv_timeout(PATIENCE).expect("it says so");
+    assert!(!bench.disk().gauge().is_pressed());
+    assert_eq!(
+        (bench.disk().gauge().items(), bench.disk().gauge().bytes()),
+        (0, 0)
+    );
+    bench.next.send(Next::Works).unwrap();
+    for number in 0..=5 {
+        assert_eq!(bench.told().0, number);
+    }
+    assert!(bench.relieved.try_recv().is_err(), "nobody is woken twice");
+}
+
+#[test]
+fn a_batch_gathers_those_who_were_answered_last() {
+    let bench = Bench::new(
+        DiskSettings {
+            // For as long as the last commit took: that one ends when two more wait.
+            gather_percent: 100_000,
+            ..DiskSettings::default()
+        },
+        settings(Path::new("/store")),
+    );
+    bench.give(0);
+    bench.commit_begins();
+    bench.give(1);
+    bench.next.send(Next::Works).unwrap();
+    assert_eq!(bench.told().0, 0);
+    // Two are expected now: who waited, and who was answered.
+    bench.give(2);
+    assert_eq!(bench.commit_begins(), 2);
+    bench.next.send(Next::Works).unwrap();
+    assert_eq!((bench.told().0, bench.told().0), (1, 2));
+    for number in 3..=4 {
+        bench.give(number);
+    }
+    assert_eq!(bench.commit_begins(), 2);
+    bench.next.send(Next::Works).unwrap();
+}
+
+#[test]
+fn it_ends_with_everything_done_that_was_given() {
+    let mut bench = Bench::plain();
+    bench.give(0);
+    bench.commit_begins();
+    for number in 1..=1_000 {
+        bench.give(number);
+    }
+    bench.disk = None;
+    bench.next.send(Next::Works).unwrap();
+    bench.next.send(Next::Works).unwrap();
+    bench.thread.take().unwrap().join().unwrap();
+    let told: Vec<usize> = bench.told.try_iter().map(|(number, _)| number).collect();
+    assert!(told.into_iter().eq(0..=1_000));
+}
+
+#[test]
+fn the_store_is_maintained_while_nothing_comes_and_while_much_does() {
+    let bench = Bench::plain();
+    let call = bench.calls.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(call, Call::Maintain, "nothing was given");
+    let deadline = Instant::now() + PATIENCE;
+    for number in 0.. {
+        bench.give(number);
+        bench.next.send(Next::Works).unwrap();
+        assert!(bench.told().1.is_ok());
+        if bench.calls.try_iter().any(|call| call == Call::Maintain) {
+            break;
+        }
+        assert!(Instant::now() < deadline);
+    }
+}

@@ -1,0 +1,255 @@
+//! Looking at damaged stores, and mending them.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::broken::Disk;
+use super::common::{NOW, heard, message, put, say, settings};
+use crate::store::offline::{dump_on, repair_on, verify_on};
+use crate::store::{Appended, Journal, Position, Record, Store, StoreError, StoreSettings, names};
+
+const DIRECTORY: &str = "/store";
+const CHANNELS: [&str; 3] = ["tea", "pot", "cup"];
+
+fn file(number: u32) -> PathBuf {
+    Path::new(DIRECTORY).join(names::segment(number))
+}
+
+fn small() -> StoreSettings {
+    StoreSettings {
+        segment_bytes_max: 600,
+        ..settings(Path::new(DIRECTORY))
+    }
+}
+
+fn open(disk: &Disk) -> Result<Journal, StoreError> {
+    Journal::open_on(Arc::new(disk.clone()), small())
+}
+
+/// A store in at least five files, with 40 messages in each channel.
+fn filled() -> Disk {
+    let disk = Disk::default();
+    let mut store = open(&disk).unwrap();
+    for number in 1..=40 {
+        for channel in CHANNELS {
+            say(&mut store, channel, &number.to_string());
+        }
+        store.commit().unwrap();
+    }
+    put(&mut store, Record::Serials { below: 64 }).unwrap();
+    drop(store);
+    assert!(disk.paths().len() > 5);
+    disk
+}
+
+fn flip(disk: &Disk, path: &Path, at: u64) {
+    let mut bytes = disk.read(path);
+    bytes[at as usize] ^= 1;
+    disk.put(path, &bytes);
+}
+
+fn damage(disk: &Disk) -> Option<(PathBuf, u64)> {
+    let report = verify_on(disk, Path::new(DIRECTORY)).unwrap();
+    match report.damage? {
+        StoreError::Damaged { file, at, .. } => Some((file, at)),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_store_that_is_right_is_said_to_be_and_nothing_changes() {
+    let disk = filled();
+    disk.put(&file(1).with_extension("log.tmp"), b"unfinished");
+    let before: Vec<_> = disk.paths().iter().map(|path| disk.read(path)).collect();
+    let report = verify_on(&disk, Path::new(DIRECTORY)).unwrap();
+    assert!(report.damage.is_none(), "{:?}", report.damage);
+    assert_eq!(
+        (report.channels, report.messages, report.torn_bytes),
+        (3, 120, 0)
+    );
+    assert!(report.files.len() > 4);
+    let after: Vec<_> = disk.paths().iter().map(|path| disk.read(path)).collect();
+    assert_eq!(before, after);
+}
+
+#[test]
+fn a_store_that_is_open_is_left_alone() {
+    let disk = filled();
+    let _open = open(&disk).unwrap();
+    let directory = Path::new(DIRECTORY);
+    let is_locked = |error| matches!(error, StoreError::Locked { .. });
+    assert!(is_locked(verify_on(&disk, directory).unwrap_err()));
+    assert!(is_locked(
+        dump_on(&disk, directory, &mut |_| Ok(())).unwrap_err()
+    ));
+    assert!(is_locked(repair_on(&disk, &file(1), 0).unwrap_err()));
+}
+
+#[test]
+fn a_dump_tells_every_record_and_reads_on_behind_damage() {
+    let disk = filled();
+    let dump = |disk: &Disk| {
+        let mut lines = Vec::new();
+        let mut tell = |line: &str| {
+            lines.push(serde_json::from_str::<Value>(line).unwrap());
+            Ok(())
+        };
+        dump_on(disk, Path::new(DIRECTORY), &mut tell).unwrap();
+        lines
+    };
+    let is_message = |line: &&Value| line["kind"] == "message";
+    let lines = dump(&disk);
+    assert_eq!(lines.iter().filter(is_message).count(), 120);
+    assert!(lines.iter().all(|line| line["damage"].is_null()));
+    let first = lines.iter().find(is_message).unwrap();
+    assert_eq!(first["data"], "1");
+    assert_eq!(first["places"][0]["channel"], "tea");
+    assert_eq!(first["file"], names::segment(1));
+
+    let second = lines.iter().filter(is_message).nth(4).unwrap();
+    let at = second["at"].as_u64().unwrap();
+    flip(&disk, &file(1), at + 20);
+    let lines = dump(&disk);
+    let flaws: Vec<&Value> = (lines.iter())
+        .filter(|line| !line["damage"].is_null())
+        .collect();
+    assert_eq!(flaws.len(), 1, "{flaws:?}");
+    assert_eq!(flaws[0]["at"].as_u64(), Some(at));
+    assert_eq!(
+        lines.iter().filter(is_message).count(),
+        117,
+        "one batch is lost"
+    );
+}
+
+#[test]
+fn a_damaged_older_file_is_cut_and_the_rest_goes_on() {
+    let whole = filled();
+    let size = whole.read(&file(2)).len() as u64;
+    for flipped in 0..size {
+        let disk = whole.copy();
+        flip(&disk, &file(2), flipped);
+        let (damaged, at) = damage(&disk).unwrap();
+        assert_eq!(damaged, file(2));
+        assert!(open(&disk).is_err());
+        let repaired = repair_on(&disk, &damaged, at).unwrap();
+        assert!(repaired.cut_at <= flipped && repaired.bytes == size - repaired.cut_at);
+        assert_eq!(disk.read(&repaired.kept).len() as u64, repaired.bytes);
+        assert_eq!(damage(&disk), None, "{flipped}");
+        let mut store = open(&disk).unwrap();
+        let reader = store.reader();
+        for channel in CHANNELS {
+            let state = reader.channel(channel).unwrap();
+            let lost = repaired.lost.iter().find(|(name, _)| name == channel);
+            assert_eq!(lost.map_or(0, |(_, count)| *count), state.floor);
+            assert_eq!(state.newest, 40);
+            assert!(state.floor < 30, "the files behind it are not lost");
+            let expected: Vec<String> = (state.floor + 1..=40).map(|n| n.to_string()).collect();
+            assert_eq!(heard(&*reader, channel), expected);
+            let next = Position {
+                epoch: 7,
+                offset: 41,
+            };
+            assert_eq!(
+                say(&mut store, channel, "41"),
+                Appended::Message(next, None)
+            );
+        }
+        assert_eq!(reader.serials_below(), 64, "later checkpoints have it");
+        store.commit().unwrap();
+        drop(store);
+        open(&disk).unwrap();
+    }
+}
+
+#[test]
+fn a_damaged_newest_file_is_cut_and_what_is_before_stays() {
+    let whole = filled();
+    let report = verify_on(&whole, Path::new(DIRECTORY)).unwrap();
+    let newest = report.files.last().unwrap();
+    for flipped in 0..whole.read(newest).len() as u64 {
+        let disk = whole.copy();
+        flip(&disk, newest, flipped);
+        let Some((damaged, at)) = damage(&disk) else {
+            continue; // the last batch, which says nothing
+        };
+        repair_on(&disk, &damaged, at).unwrap();
+        assert_eq!(damage(&disk), None, "{flipped}");
+        let store = open(&disk).unwrap();
+        for channel in CHANNELS {
+            let kept = heard(&*store.reader(), channel);
+            let expected: Vec<String> = (1..=kept.len()).map(|n| n.to_string()).collect();
+            assert_eq!(kept, expected);
+            assert!(kept.len() > 30);
+        }
+    }
+}
+
+#[test]
+fn a_missing_file_is_given_up_by_a_repair() {
+    let whole = filled();
+    let disk = Disk::default();
+    for path in whole.paths() {
+        if path != file(2) {
+            disk.put(&path, &whole.read(&path));
+        }
+    }
+    assert_eq!(damage(&disk), Some((file(2), 0)));
+    let repaired = repair_on(&disk, &file(2), 0).unwrap();
+    assert_eq!((repaired.bytes, repaired.lost.len()), (0, 3));
+    assert_eq!(damage(&disk), None);
+    assert_eq!(
+        open(&disk).unwrap().reader().channel("tea").unwrap().newest,
+        40
+    );
+}
+
+#[test]
+fn what_was_cut_off_is_never_written_over() {
+    let disk = filled();
+    repair_on(&disk, &file(2), 400).unwrap();
+    let again = repair_on(&disk, &file(2), 300).unwrap_err();
+    assert!(matches!(again, StoreError::Io { .. }), "{again:?}");
+    assert_eq!(damage(&disk), None);
+}
+
+#[test]
+fn a_torn_tail_is_no_damage() {
+    let disk = filled();
+    let mut store = open(&disk).unwrap();
+    let tea = message("tea", "id", "41");
+    put(&mut store, Record::Message(tea)).unwrap();
+    let path = store.tail.path.clone();
+    disk.die();
+    drop(store);
+    disk.revive();
+    let mut bytes = disk.read(&path);
+    bytes.truncate(bytes.len() - 3);
+    disk.put(&path, &bytes);
+    let report = verify_on(&disk, Path::new(DIRECTORY)).unwrap();
+    assert!(report.damage.is_none() && report.torn_bytes > 0);
+    assert_eq!(report.messages, 120);
+    assert_eq!(disk.read(&path), bytes, "nothing changes");
+    open(&disk).unwrap().maintain(NOW).unwrap();
+}
+
+#[test]
+fn two_damaged_files_are_repaired_one_after_the_other() {
+    let disk = filled();
+    flip(&disk, &file(2), 300);
+    flip(&disk, &file(3), 300);
+    let (first, at) = damage(&disk).unwrap();
+    assert_eq!(first, file(2));
+    let other = repair_on(&disk, &first, at).unwrap_err();
+    assert!(matches!(&other, StoreError::Damaged { file: at, .. } if *at == file(3)));
+    repair_on(&disk, &file(3), 300).unwrap();
+    // Once more, on what is cut already, changes nothing.
+    repair_on(&disk, &file(2), at).unwrap();
+    assert_eq!(damage(&disk), None);
+    assert_eq!(
+        open(&disk).unwrap().reader().channel("tea").unwrap().newest,
+        40
+    );
+}

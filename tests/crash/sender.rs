@@ -1,0 +1,216 @@
+//! Those who send, and send again what wasn't answered, under the same id.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Mutex;
+
+use serde_json::{Value, json};
+
+use crate::place::{Line, Place};
+use crate::program::{Answer, Http};
+use crate::random::Random;
+
+pub const ROOMS: u64 = 4;
+pub const USERS: u64 = 4;
+
+/// Messages of a WebSocket that wait for their answers.
+const UNANSWERED_MAX: usize = 24;
+/// Messages of a batch at most.
+const BATCH_MAX: u64 = 40;
+
+/// A message that was answered: the server promised that it is there.
+#[derive(Debug, Clone)]
+pub struct Acknowledged {
+    pub channel: String,
+    pub epoch: String,
+    pub offset: u64,
+    pub id: String,
+    pub duplicate: bool,
+}
+
+/// What was acknowledged to all senders.
+#[derive(Default)]
+pub struct Promises(Mutex<Vec<Acknowledged>>);
+
+impl Promises {
+    pub fn so_far(&self) -> Vec<Acknowledged> {
+        self.0.lock().unwrap().clone()
+    }
+
+    fn note(&self, id: &str, told: &Value) {
+        assert_eq!(told["id"], id, "{told}");
+        let text = |field: &str| told[field].as_str().expect("a text").to_owned();
+        self.0.lock().unwrap().push(Acknowledged {
+            channel: text("channel"),
+            epoch: text("epoch"),
+            offset: told["offset"].as_u64().expect("an offset"),
+            id: id.to_owned(),
+            duplicate: told["duplicate"] == true,
+        });
+    }
+}
+
+/// Makes one sender's messages, numbered.
+struct Mouth {
+    uid: String,
+    said: u64,
+    random: Random,
+}
+
+impl Mouth {
+    fn new(uid: String, seed: u64) -> Self {
+        let random = Random::new(seed);
+        Self {
+            uid,
+            said: 0,
+            random,
+        }
+    }
+
+    /// The next message, to a room or to a user.
+    fn next(&mut self) -> Value {
+        self.said += 1;
+        let to = match self.random.below(4) {
+            0 => json!({"user": format!("u{}", self.random.below(USERS))}),
+            _ => json!({"room": format!("r{}", self.random.below(ROOMS))}),
+        };
+        let filler = "x".repeat(self.random.below(200) as usize);
+        let data = json!({"by": self.uid, "n": self.said, "filler": filler});
+        json!({"to": to, "data": data, "id": format!("{}-{}", self.uid, self.said)})
+    }
+}
+
+fn id_of(message: &Value) -> &str {
+    message["id"].as_str().unwrap()
+}
+
+/// Posts single messages, or batches, each once the one before was answered. Gives how many.
+pub fn by_http(
+    place: &Place,
+    promises: &Promises,
+    (uid, seed): (String, u64),
+    in_batches: bool,
+) -> u64 {
+    let _watch = place.watch();
+    let mut mouth = Mouth::new(uid, seed);
+    let mut http = None;
+    while !place.is_over() {
+        let count = if in_batches {
+            1 + mouth.random.below(BATCH_MAX)
+        } else {
+            1
+        };
+        let messages: Vec<Value> = (0..count)
+            .map(|_| {
+                let mut message = mouth.next();
+                message["from"] = mouth.uid.clone().into();
+                message
+            })
+            .collect();
+        let (path, body) = match in_batches {
+            true => ("/v1/messages/batch", json!({ "messages": messages })),
+            false => ("/v1/messages", messages[0].clone()),
+        };
+        let answer = until_answered(place, &mut http, path, &body.to_string());
+        let results = answer["results"].as_array().expect("results");
+        assert_eq!(results.len(), messages.len());
+        for (message, told) in messages.iter().zip(results) {
+            promises.note(id_of(message), told);
+        }
+    }
+    mouth.said
+}
+
+fn until_answered(place: &Place, kept: &mut Option<Http>, path: &str, body: &str) -> Value {
+    let mut failed = false;
+    loop {
+        let address = place.address(failed);
+        match post(address, kept, path, body) {
+            Ok(answer) if answer.status == 200 => {
+                return serde_json::from_str(&answer.body).unwrap();
+            }
+            Ok(answer) => panic!("{answer:?}"),
+            Err(_) => *kept = None,
+        }
+        failed = true;
+    }
+}
+
+fn post(
+    address: SocketAddr,
+    kept: &mut Option<Http>,
+    path: &str,
+    body: &str,
+) -> io::Result<Answer> {
+    let http = match kept {
+        Some(http) => http,
+        None => {
+            // Where nobody listens, this doesn't panic.
+            TcpStream::connect(address)?;
+            kept.insert(Http::connect(address))
+        }
+    };
+    http.send(&format!(
+        "POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    ))?;
+    http.answer()
+}
+
+/// Says messages without waiting for each answer. Gives how many.
+pub fn by_websocket(place: &Place, promises: &Promises, (uid, seed): (String, u64)) -> u64 {
+    let _watch = place.watch();
+    let mut mouth = Mouth::new(uid, seed);
+    let mut unanswered: VecDeque<Value> = VecDeque::new();
+    let mut failed = false;
+    while !place.is_over() || !unanswered.is_empty() {
+        if let Some(mut line) = Line::connect(place.address(failed)) {
+            talk(place, promises, &mut mouth, &mut unanswered, &mut line);
+        }
+        failed = true;
+    }
+    mouth.said
+}
+
+/// Until it breaks, or everything is over and answered.
+fn talk(
+    place: &Place,
+    promises: &Promises,
+    mouth: &mut Mouth,
+    unanswered: &mut VecDeque<Value>,
+    line: &mut Line,
+) -> Option<()> {
+    line.say(&json!({"type": "login", "uid": mouth.uid}))?;
+    // In the order in which they were said first.
+    let again: Vec<&Value> = unanswered.iter().collect();
+    if !again.is_empty() {
+        line.say(&json!(again))?;
+    }
+    loop {
+        let over = place.is_over();
+        while !over && unanswered.len() < UNANSWERED_MAX {
+            let mut command = mouth.next();
+            command["type"] = "say".into();
+            command["seq"] = mouth.said.into();
+            unanswered.push_back(command);
+            line.say(unanswered.back().expect("it is the last"))?;
+        }
+        if over && unanswered.is_empty() {
+            return Some(());
+        }
+        let Some(frame) = line.hear().ok()? else {
+            continue;
+        };
+        match frame["type"].as_str().unwrap() {
+            "ok" => {
+                let place = unanswered.iter().position(|one| one["seq"] == frame["seq"]);
+                let said = unanswered.remove(place.expect("it was asked"));
+                promises.note(id_of(&said.unwrap()), &frame);
+            }
+            "err" => panic!("{frame}"),
+            _ => {}
+        }
+    }
+}

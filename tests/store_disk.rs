@@ -1,0 +1,259 @@
+//! The journal on real disks: a full one, and a large store.
+#![cfg(feature = "store")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use tidings::store::{
+    Appended, Channel, Journal, Message, Range, Record, Store, StoreError, StoreSettings,
+};
+
+const NOW: u64 = 1_700_000_000_000;
+
+fn message<'a>(channel: &'a str, id: &'a str, data: &'a str) -> Message<'a> {
+    Message {
+        channel: Channel {
+            name: channel,
+            epoch: 1,
+        },
+        second: None,
+        id,
+        from: Some("ann"),
+        to: None,
+        ts: NOW,
+        data,
+        sameness: None,
+        mark: None,
+    }
+}
+
+/// A disk of some size, gone at the end.
+struct Tmpfs(PathBuf);
+
+impl Tmpfs {
+    fn mount(size: &str) -> Self {
+        let path = tempfile::tempdir().unwrap().keep();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
+            .arg(&path)
+            .output()
+            .expect("there is a `mount`");
+        assert!(
+            mounted.status.success(),
+            "this test has to be root, to mount a small disk: {mounted:?}"
+        );
+        Self(path)
+    }
+}
+
+impl Drop for Tmpfs {
+    fn drop(&mut self) {
+        let unmounted = Command::new("umount").arg(&self.0).status();
+        assert!(unmounted.is_ok_and(|status| status.success()) || std::thread::panicking());
+        fs::remove_dir(&self.0).unwrap();
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_loses_nothing_and_takes_again_when_there_is_room() {
+    let disk = Tmpfs::mount("2m");
+    let settings = StoreSettings {
+        free_bytes_min: 0,
+        segment_bytes_max: 100 << 10,
+        ..StoreSettings::new(disk.0.join("data"))
+    };
+    let mut store = Journal::open(settings.clone()).unwrap();
+    let reader = store.reader();
+    fs::write(disk.0.join("ballast"), vec![0; 1 << 20]).unwrap();
+    let data = "x".repeat(1_000);
+    let (mut stored, mut now) = (0, NOW);
+    let put = |store: &mut Journal, now| {
+        let record = Record::Message(message("tea", "id", &data));
+        let appended = store.append(now, &record)?;
+        store.commit().map(|()| appended)
+    };
+    let refused = loop {
+        match put(&mut store, now) {
+            Ok(Appended::Message(position, None)) => {
+                stored += 1;
+                assert_eq!(position.offset, stored);
+            }
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => break error,
+        }
+        assert!(stored < 2_000, "it must be full by now");
+        now += 1;
+    };
+    assert!(
+        matches!(refused, StoreError::DiskFull { .. }),
+        "{refused:?}"
+    );
+    assert!(stored > 500, "{stored}");
+    for _ in 0..100 {
+        now += 100;
+        let again = put(&mut store, now).unwrap_err();
+        assert!(matches!(again, StoreError::DiskFull { .. }), "{again:?}");
+        _ = store.maintain(now);
+    }
+    let range = Range {
+        after: Some(stored - 1),
+        before: None,
+        limit: 10,
+        bytes_max: usize::MAX,
+    };
+    assert_eq!(reader.page("tea", range).unwrap().messages.len(), 1);
+
+    fs::remove_file(disk.0.join("ballast")).unwrap();
+    now += 100;
+    store.maintain(now).unwrap();
+    for _ in 0..10 {
+        put(&mut store, now).unwrap();
+        stored += 1;
+    }
+    drop(store);
+    let store = Journal::open(settings).unwrap();
+    let state = store.reader().channel("tea").unwrap();
+    assert_eq!((state.newest, state.floor), (stored, 0));
+}
+
+#[test]
+fn a_disk_with_less_than_its_bound_free_refuses_before_it_is_full() {
+    let disk = Tmpfs::mount("2m");
+    let settings = StoreSettings {
+        free_bytes_min: 1 << 20,
+        ..StoreSettings::new(disk.0.join("data"))
+    };
+    let mut store = Journal::open(settings).unwrap();
+    let record = Record::Message(message("tea", "id", "1"));
+    store.append(NOW, &record).unwrap();
+    store.commit().unwrap();
+    fs::write(disk.0.join("ballast"), vec![0; 1_200 << 10]).unwrap();
+    let refused = store.append(NOW + 100, &record).unwrap_err();
+    assert!(
+        matches!(refused, StoreError::DiskFull { free_bytes_min } if free_bytes_min == 1 << 20)
+    );
+    assert!(store.maintain(NOW + 200).is_err());
+    fs::remove_file(disk.0.join("ballast")).unwrap();
+    store.maintain(NOW + 300).unwrap();
+    store.append(NOW + 301, &record).unwrap();
+    store.commit().unwrap();
+}
+
+/// A number from `/proc/self/status`, in bytes.
+fn memory(name: &str) -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+    let kib: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+    kib << 10
+}
+
+/// Drops what the system has read, where it lets us.
+fn forget_cache(directory: &Path) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let file = fs::File::open(entry.unwrap().path()).unwrap();
+        file.sync_all().unwrap();
+        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+    }
+}
+
+const CHANNELS: u64 = 10_000;
+
+fn fill(settings: &StoreSettings, messages: u64) {
+    let mut store = Journal::open(settings.clone()).unwrap();
+    let data = format!("\"{}\"", "x".repeat(62));
+    for number in 0..messages {
+        let (channel, id) = (
+            format!("room-{}", number % CHANNELS),
+            format!("{number:032x}"),
+        );
+        let message = Message {
+            sameness: Some(u128::from(number) << 64 | 1),
+            ..message(&channel, &id, &data)
+        };
+        store
+            .append(NOW + number / 100, &Record::Message(message))
+            .unwrap();
+        if number % 1_000 == 999 {
+            store.commit().unwrap();
+        }
+        if number % 10_000 == 9_999 {
+            store.maintain(NOW + number / 100).unwrap();
+        }
+    }
+    store.commit().unwrap();
+}
+
+/// The full size by `TIDINGS_STORE_MESSAGES=1000000`, and in a release build.
+#[test]
+fn a_large_store_starts_soon_needs_little_memory_and_gives_a_cold_page() {
+    let messages = std::env::var("TIDINGS_STORE_MESSAGES").ok();
+    let messages = messages.map_or(50_000, |number| number.parse().expect("a number"));
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let settings = StoreSettings {
+        free_bytes_min: 0,
+        ..StoreSettings::new(directory.path())
+    };
+    if let Some(path) = std::env::var_os("TIDINGS_STORE_FILLED") {
+        // In a process of its own, so that what filling took counts for nothing.
+        let settings = StoreSettings {
+            directory: path.into(),
+            ..settings
+        };
+        return look(settings, messages);
+    }
+    fill(&settings, messages);
+    let itself = std::env::current_exe().unwrap();
+    let name = "a_large_store_starts_soon_needs_little_memory_and_gives_a_cold_page";
+    let status = Command::new(itself)
+        .args([name, "--exact", "--nocapture"])
+        .env("TIDINGS_STORE_FILLED", directory.path())
+        .env("TIDINGS_STORE_MESSAGES", messages.to_string())
+        .status()
+        .unwrap();
+    assert!(status.success());
+}
+
+fn look(settings: StoreSettings, messages: u64) {
+    forget_cache(&settings.directory);
+    let (begun, before) = (Instant::now(), memory("VmRSS"));
+    let store = Journal::open(settings.clone()).unwrap();
+    let start = begun.elapsed();
+    let (rss, peak) = (memory("VmRSS") - before, memory("VmHWM"));
+    let reader = store.reader();
+    let totals = reader.totals();
+    assert_eq!((totals.messages, totals.channels), (messages, CHANNELS));
+
+    forget_cache(&settings.directory);
+    let range = Range {
+        after: None,
+        before: Some(u64::MAX),
+        limit: 50,
+        bytes_max: 256 << 10,
+    };
+    let mut times: Vec<Duration> = (0..200)
+        .map(|number| {
+            let channel = format!("room-{}", (number * 7_919) % CHANNELS);
+            let begun = Instant::now();
+            let page = reader.page(&channel, range).unwrap();
+            let time = begun.elapsed();
+            assert_eq!(
+                page.messages.len() as u64,
+                u64::min(50, messages / CHANNELS)
+            );
+            time
+        })
+        .collect();
+    times.sort_unstable();
+    println!(
+        "{messages} messages, {} files, {} bytes: start {start:?}, RSS +{rss} (peak {peak}), index \
+         {}, cold page median {:?}, p99 {:?}",
+        totals.segments, totals.bytes, totals.index_bytes, times[100], times[198]
+    );
+    if !cfg!(debug_assertions) {
+        assert!(start < Duration::from_secs(2), "{start:?}");
+        assert!(times[100] < Duration::from_millis(5), "{:?}", times[100]);
+    }
+    assert!(peak < 200 << 20, "{peak}");
+}

@@ -370,3 +370,51 @@ fn debug_of_settings_shows_no_secret() {
     let loaded = load(Some(&template_text()), &[], &[]).unwrap();
     assert!(!format!("{loaded:?}").contains(SECRET));
 }
+
+const LINK_KEY: &str = "a-link-key-of-the-tests";
+
+#[test]
+fn a_gateway_is_told_where_to_bring_messages_and_with_which_key() {
+    let text = format!(
+        "[gateway]\nupstreams = [\"ws://a:1/link\", \"ws://b/link\"]\nlink_key = \"{LINK_KEY}\""
+    );
+    let plan = load(Some(&text), &[], &[]).unwrap().gateway().unwrap();
+    let urls: Vec<&str> = plan.upstreams.iter().map(|one| one.url()).collect();
+    assert_eq!(urls, ["ws://a:1/link", "ws://b/link"]);
+    let environment = [
+        ("TIDINGS_GATEWAY_UPSTREAMS", "ws://c/link,ws://d/link"),
+        ("TIDINGS_GATEWAY_LINK_KEY", LINK_KEY),
+    ];
+    let loaded = load(None, &environment, &[]).unwrap();
+    assert_eq!(loaded.gateway().unwrap().upstreams.len(), 2);
+}
+
+#[test]
+fn what_a_gateway_lacks_is_named() {
+    let upstream = "upstreams = [\"ws://a/link\"]";
+    let key = format!("link_key = \"{LINK_KEY}\"");
+    for (text, word) in [
+        (String::new(), "gateway.link_key"),
+        (format!("[gateway]\n{upstream}"), "gateway.link_key"),
+        (format!("[gateway]\n{key}"), "gateway.upstreams"),
+        (
+            format!("[gateway]\n{key}\nupstreams = [\"ws://a/link\", \"ws://a/link\"]"),
+            "twice",
+        ),
+    ] {
+        let problem = load(Some(&text), &[], &[]).unwrap().gateway().unwrap_err();
+        assert!(problem.contains(word), "{problem}");
+    }
+    for (text, word) in [
+        (
+            "[gateway]\nupstreams = [\"http://a\"]",
+            "ws://10.0.0.2:9502/link",
+        ),
+        ("[gateway]\nlink_key = \"short\"", "at least 20"),
+        ("[uplink]\nkey = \"short\"", "at least 20"),
+        ("[uplink]\nkeys = \"x\"", "did you mean uplink.key?"),
+    ] {
+        let complaint = complaint(text);
+        assert!(complaint.contains(word), "{complaint}");
+    }
+}

@@ -7,6 +7,7 @@
 mod access;
 mod acks;
 mod command;
+pub(crate) mod common;
 #[expect(clippy::module_inception, reason = "the noun of this file is the door")]
 mod door;
 mod field;
@@ -28,8 +29,7 @@ mod serials;
 mod work;
 
 pub use access::{Access, Open, Pass, TokenRefusal};
-pub use command::COMMANDS_A_FRAME_MAX;
-pub use command::To;
+pub use command::{COMMANDS_A_FRAME_MAX, To};
 pub use door::{Door, DoorSettings, LINK_PATH};
 pub use field::DEPTH_MAX;
 pub use http::body::Posting;
@@ -38,11 +38,3 @@ pub use link::{Done, LinkNumbers, LinkRefusal, Links, Stretch, Turn, Upstream};
 pub use rate::{Bucket, Rate};
 pub use refusal::Refusal;
 pub use replay::ReplaySettings;
-
-/// What the gateway takes and answers in the same way.
-pub(crate) mod common {
-    pub(crate) use super::access::bearer;
-    pub(crate) use super::command::To;
-    pub(crate) use super::http::body::{Posting, batch, posting};
-    pub(crate) use super::http::json_body;
-}

@@ -149,6 +149,12 @@ fn memory(name: &str) -> u64 {
     kib << 10
 }
 
+/// CPU time of this thread.
+fn cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
 /// Drops what the system has read, where it lets us.
 fn forget_cache(directory: &Path) {
     for entry in fs::read_dir(directory).unwrap() {
@@ -217,9 +223,9 @@ fn a_large_store_starts_soon_needs_little_memory_and_gives_a_cold_page() {
 
 fn look(settings: StoreSettings, messages: u64) {
     forget_cache(&settings.directory);
-    let (begun, before) = (Instant::now(), memory("VmRSS"));
+    let (begun, cpu, before) = (Instant::now(), cpu_time(), memory("VmRSS"));
     let store = Journal::open(settings.clone()).unwrap();
-    let start = begun.elapsed();
+    let (start, cpu) = (begun.elapsed(), cpu_time() - cpu);
     let (rss, peak) = (memory("VmRSS") - before, memory("VmHWM"));
     let reader = store.reader();
     let totals = reader.totals();
@@ -247,12 +253,13 @@ fn look(settings: StoreSettings, messages: u64) {
         .collect();
     times.sort_unstable();
     println!(
-        "{messages} messages, {} files, {} bytes: start {start:?}, RSS +{rss} (peak {peak}), index \
+        "{messages} messages, {} files, {} bytes: start {start:?} (CPU {cpu:?}), RSS +{rss} (peak {peak}), index \
          {}, cold page median {:?}, p99 {:?}",
         totals.segments, totals.bytes, totals.index_bytes, times[100], times[198]
     );
     if !cfg!(debug_assertions) {
-        assert!(start < Duration::from_secs(2), "{start:?}");
+        // What others take of the machine meanwhile is not the store's.
+        assert!(cpu < Duration::from_secs(2), "{cpu:?}");
         assert!(times[100] < Duration::from_millis(5), "{:?}", times[100]);
     }
     assert!(peak < 200 << 20, "{peak}");

@@ -32,7 +32,7 @@ use super::view::{Counters, View};
 /// Records that become visible under one lock.
 const PUBLISHED_AT_ONCE: usize = 512;
 /// A file doesn't grow beyond this, even if none can be begun: places in it have 32 bits.
-const SEGMENT_SIZE_MAX: u64 = 3 << 30;
+pub(super) const SEGMENT_SIZE_MAX: u64 = 3 << 30;
 
 /// A store on disk.
 #[derive(Debug)]
@@ -251,6 +251,9 @@ impl Journal {
 
     /// Writes a batch and shows it.
     pub(super) fn write_and_publish(&mut self, batch: &mut Batch) -> Result<(), StoreError> {
+        if let Some(failure) = self.failure() {
+            return Err(failure);
+        }
         batch.note_time(self.clock_ms);
         if self.tail.written() >= self.segment_bytes_max() {
             // Where none can be begun, the old one goes on.

@@ -55,7 +55,8 @@ impl Journal {
             .map_err(failed)?;
         let size = file.size().map_err(io("read")).map_err(failed)?;
         if self.settings.sync == Sync::Always {
-            // Nobody was told of more.
+            // Nobody was told of more. With another setting somebody was: if the failure has cost
+            // us that, it is damage, and stays so until somebody opens the store anew.
             self.tail.end = self.tail.durable;
         }
         self.verify(Arc::clone(&file))?;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::error::StoreError;
 use super::frame::{Batch, Head};
 use super::identity::Identity;
-use super::journal::{Health, Journal};
+use super::journal::{Health, Journal, SEGMENT_SIZE_MAX};
 use super::moving::Moving;
 use super::names;
 use super::segment::{self, Old};
@@ -61,7 +61,8 @@ impl Journal {
     /// Bytes after which a new file is begun: small enough that some fit into the directory.
     pub(super) fn segment_bytes_max(&self) -> u64 {
         let share = self.settings.bytes_max / 8;
-        self.settings.segment_bytes_max.min(share).max(1)
+        let bound = share.clamp(1, SEGMENT_SIZE_MAX / 3);
+        self.settings.segment_bytes_max.min(bound)
     }
 
     /// Lets go what is too old.

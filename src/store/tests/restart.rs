@@ -253,6 +253,14 @@ fn the_last_records_of_a_nearly_dead_file_move_on_and_stay_where_they_were() {
     assert!(totals.moved >= 10, "{totals:?}");
     assert!(totals.segments <= 4, "{totals:?}");
     drop(store);
+    let mut tell = |line: &str| {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        if line["kind"] == "moved" && line["id"] == "the id" {
+            assert_eq!(line["places"].as_array().unwrap().len(), 2, "{line}");
+        }
+        Ok(())
+    };
+    crate::store::dump(directory.path(), &mut tell).unwrap();
     let store = Journal::open(settings).unwrap();
     let reader = store.reader();
     assert_eq!(reader.page("quiet", ALL).unwrap(), before);

@@ -106,6 +106,29 @@ fn after_a_failed_sync_nothing_is_taken_until_the_file_was_verified() {
 }
 
 #[test]
+fn a_batch_that_was_appended_before_a_failure_is_not_written_after_it() {
+    let disk = Disk::default();
+    let mut store = begun(&disk);
+    say(&mut store, "tea", "lost");
+    // Writing the batch that vouches for the last one, and taking it back.
+    let fault = Fault::Error {
+        code: EIO,
+        written: 1,
+    };
+    disk.fail(0, 2, fault);
+    store.maintain(NOW).unwrap_err();
+    disk.heal();
+    let before = disk.operations();
+    let error = store.commit().unwrap_err();
+    assert!(matches!(error, StoreError::Failed { .. }), "{error:?}");
+    assert_eq!(disk.operations(), before);
+    store.maintain(NOW + 1_000).unwrap();
+    say(&mut store, "tea", "2");
+    store.commit().unwrap();
+    assert_eq!(heard(&*store.reader(), "tea"), ["1", "2"]);
+}
+
+#[test]
 fn a_file_that_changed_behind_our_back_is_not_written_to_again() {
     let disk = Disk::default();
     let mut store = begun(&disk);

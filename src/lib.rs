@@ -10,6 +10,8 @@
 //!  ├ main thread: signals, the processes, the stop
 //!  ├ reactors: own the sockets; reactor 0 also listens, deals connections out, and keeps the timers
 //!  ├ workers: run the callbacks, and may block; with none, the reactors run them
+//!  ├ disk thread: writes what waits, syncs once, then posts and answers
+//!  ├ replay thread: reads pages of history for those who come back
 //!  └ processes: the same binary again, each at the other end of a socket pair
 //! ```
 //!
@@ -22,6 +24,7 @@
 //!                                                           │ commands, a batch a reactor
 //! bytes ◀ socket ◀ outbox ◀───────── Command ◀── mailbox ◀──┘
 //!                             callback ▶ ProcessLink ▶ main thread ▶ pipe ▶ process
+//!                             callback ▶ disk thread ▶ the same mailboxes, in the order of the disk
 //! ```
 //!
 //! A reactor's turn: poll, read each ready connection once, hand the events on, carry out the
@@ -36,6 +39,10 @@
 //! | [`proto`] | HTTP/1.1, WebSocket, [a connection](proto::connection::Connection) as a state machine: bytes and time in, events and bytes out | opens a socket, reads a clock, takes a lock |
 //! | [`net`] | [the reactor](net::reactor), and what it owns: slots, outboxes, topics, the [timer wheel](net::wheel); its [mailbox](net::mailbox) | calls a callback of the user |
 //! | [`server`] | the builder, handles, workers, [processes](server::process), the life from start to stop | parses a byte of a client |
+//! | [`chat`] | who is there, what was said, who may hear it: pure state, in shards | does I/O, reads a clock, looks into a message |
+//! | [`store`] | [the journal](store::Journal), its index, [the disk thread](store::Disk) | knows clients, connections, permissions |
+//! | [`door`] | what clients speak: the native protocol, the HTTP API, links of gateways; catching up from the disk | re-serialises what a client wrote |
+//! | [`gateway`] | HTTP on another machine: an outbox on disk, and the push process with its links | forgets what wasn't acknowledged |
 //! | the binary | the daemon, the command line, the load generator | reaches behind [`server`]: it is the library's first user |
 //!
 //! So the protocol is tested without a network, with every way to cut its input; and a reactor
@@ -74,7 +81,13 @@
 //!     never a reason to panic, and a callback's panic ends that one connection.
 //! 13. **What a connection is, is plain data**: no closure, no thread handle, no borrowed pointer.
 //!     It shall outlive the process image one day.
-//! 14. **`unsafe` is denied.**
+//! 14. **What is sent in a channel is posted under the lock of its shard, in the order of the
+//!     offsets.** In memory a worker gives the offset there; a stored one comes from the disk
+//!     thread, after the sync. Nobody sees an offset that a crash could take back.
+//! 15. **Catching up ends under that lock**: what is missing is read from the disk page by page,
+//!     and the last of it and the subscription are one command. So there is no hole, no repeat, and
+//!     no queue that grows with the speed of the room.
+//! 16. **`unsafe` is denied.**
 
 #[cfg(feature = "chat")]
 pub mod chat;

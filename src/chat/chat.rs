@@ -1,29 +1,22 @@
-//! The chat itself, and what is said in it.
+//! The chat itself: what it is made of, and what time and back ends do to it.
 
-use std::borrow::Cow;
 use std::sync::{Arc, Mutex};
 
-use super::common::{Common, Moment, Outgoing, Space, Standing};
+use super::common::{Common, Moment};
 use super::connections::ConnectionShard;
-use super::draft::{Draft, Receiver};
 use super::error::ChatError;
 use super::lines::LineShard;
 use super::log::Log;
-use super::message::{Keep, Purging, Said, Say, Saying, To};
-use super::name::{EVERYONE, User, check_room, check_uid};
+use super::message::Purging;
+use super::name::{EVERYONE, check_room};
 use super::position::{Epoch, Position, Source};
 use super::post::Post;
-use super::recent::{Hasher, Recent, Sameness, Speaker};
-use super::rights::{Actor, Rights};
+use super::recent::{Hasher, Recent};
 use super::rooms::RoomShard;
 use super::settings::{ChatSettings, Kind};
 use super::shards::{Shards, lock};
 use super::shelf::{Empty, Shelf};
 use super::stats::{ChatStats, Totals};
-use crate::net::Fd;
-
-/// Bytes of an id at the most.
-const ID_BYTES_MAX: usize = 64;
 
 /// Steps of [`Chat::expire`] after which a lock is let go for a moment.
 const EXPIRE_STEPS_MAX: usize = 256;
@@ -43,27 +36,7 @@ pub struct Chat {
 pub(super) struct Everyone {
     pub(super) log: Log,
     pub(super) connections: usize,
-    recent: Recent,
-}
-
-/// Who says something.
-struct Author<'a> {
-    from: Option<User>,
-    /// The API key, where it speaks and not the connection's own user.
-    key: Option<Cow<'a, str>>,
-}
-
-impl Author<'_> {
-    fn speaker(&self) -> Speaker<'_> {
-        let from = self.from.as_ref().map(User::uid);
-        match (&self.key, from) {
-            (None, Some(uid)) => Speaker::User(uid),
-            (key, from) => Speaker::Key {
-                key: key.as_deref().unwrap_or_default(),
-                from,
-            },
-        }
-    }
+    pub(super) recent: Recent,
 }
 
 impl Chat {
@@ -120,56 +93,6 @@ impl Chat {
         self.common.totals.stats()
     }
 
-    /// Says something to one room, user or connection, or to everyone; in a channel that is
-    /// stored, gives the draft of it.
-    ///
-    /// It is delivered once: a repeat is answered with the position of the first.
-    ///
-    /// # Errors
-    ///
-    /// [`ChatError`]; nobody got it then.
-    pub fn say(
-        &self,
-        post: &mut dyn Post,
-        now: Moment,
-        actor: Actor<'_>,
-        to: To<'_>,
-        say: &Say<'_>,
-    ) -> Result<Saying, ChatError> {
-        self.check(to, say)?;
-        let author = self.author(actor, to, say.from)?;
-        self.say_as(post, now, &author, to, say)
-    }
-
-    /// Says the same to several receivers, one after the other: a message for each of them. All
-    /// are checked before the first one gets it.
-    ///
-    /// # Errors
-    ///
-    /// [`ChatError`] of the whole, before anybody got it; inside, of one receiver.
-    pub fn say_to_each(
-        &self,
-        post: &mut dyn Post,
-        now: Moment,
-        actor: Actor<'_>,
-        to: &[To<'_>],
-        say: &Say<'_>,
-    ) -> Result<Vec<Result<Saying, ChatError>>, ChatError> {
-        let max = self.common.settings.receivers_max;
-        if to.is_empty() || to.len() > max {
-            return Err(ChatError::Receivers(max));
-        }
-        let mut authors = Vec::with_capacity(to.len());
-        for to in to {
-            self.check(*to, say)?;
-            authors.push(self.author(actor, *to, say.from)?);
-        }
-        let each = to.iter().zip(&authors);
-        Ok(each
-            .map(|(to, author)| self.say_as(post, now, author, *to, say))
-            .collect())
-    }
-
     /// Does what is due: tells rooms who left, lets go of what is too old. To be called several
     /// times a second; costs nearly nothing when nothing is due.
     pub fn expire(&self, post: &mut dyn Post, now: Moment) {
@@ -222,325 +145,7 @@ impl Chat {
         purged.unwrap_or(Position { epoch, offset: 0 })
     }
 
-    fn check(&self, to: To<'_>, say: &Say<'_>) -> Result<(), ChatError> {
-        match to {
-            To::Room(room) => check_room("to.room", room)?,
-            To::User(uid) => check_uid("to.user", uid)?,
-            To::Fd(_) | To::All => {}
-        }
-        if let Some(id) = say.id
-            && !(1..=ID_BYTES_MAX).contains(&id.len())
-        {
-            return Err(ChatError::Id(ID_BYTES_MAX));
-        }
-        let except_max = self.common.settings.receivers_max;
-        if say.except.len() > except_max {
-            return Err(ChatError::Except(except_max));
-        } else if say.keep == Keep::Yes && !say.except.is_empty() {
-            return Err(ChatError::ExceptOfStored);
-        }
-        Ok(())
-    }
-
-    /// Judges the rights of whoever speaks.
-    fn author<'a>(
-        &self,
-        actor: Actor<'a>,
-        to: To<'_>,
-        from: Option<&str>,
-    ) -> Result<Author<'a>, ChatError> {
-        if let Some(from) = from {
-            check_uid("from", from)?;
-        }
-        let from = from.map(User::new);
-        let fd = match actor {
-            Actor::Connection(fd) => fd,
-            Actor::Key(name) => {
-                let key = Some(name.into());
-                return Ok(Author { from, key });
-            }
-        };
-        let mut shard = self.connections.lock_number(fd.0);
-        let own = shard.login_of(fd)?;
-        match (&*own.rights, to) {
-            (Rights::ApiKey { name }, _) => {
-                let key = from.is_some().then(|| name.to_string().into());
-                let from = Some(from.unwrap_or_else(|| own.user.clone()));
-                return Ok(Author { from, key });
-            }
-            _ if from.is_some() => return Err(ChatError::KeyNeeded("from")),
-            (_, To::Fd(_) | To::All) => return Err(ChatError::KeyNeeded("to")),
-            (Rights::Token { .. }, To::Room(room)) if !own.rooms.contains(room) => {
-                return Err(ChatError::NotJoined(room.into()));
-            }
-            (Rights::Open | Rights::Token { .. }, To::Room(_) | To::User(_)) => {}
-        }
-        let from = Some(own.user.clone());
-        Ok(Author { from, key: None })
-    }
-
-    fn say_as(
-        &self,
-        post: &mut dyn Post,
-        now: Moment,
-        author: &Author<'_>,
-        to: To<'_>,
-        say: &Say<'_>,
-    ) -> Result<Saying, ChatError> {
-        let id = say
-            .id
-            .map_or_else(|| self.common.source.id().into(), Cow::Borrowed);
-        let message = Outgoing {
-            id: &id,
-            from: author.from.as_ref(),
-            to: None,
-            ts: now.unix_ms,
-            data: say.data,
-            except: say.except,
-        };
-        // An id that was made here is nobody else's: there is nothing to remember.
-        let same = |channel: &str| {
-            say.id
-                .map(|id| self.common.hasher.sameness(channel, author.speaker(), id))
-        };
-        let saying = match to {
-            To::Room(room) => self.say_in_room(post, now, room, &message, same(room), say.keep),
-            To::User(uid) => self.say_to_user(post, now, uid, &message, same, say.keep),
-            To::All => Ok(self.say_to_all(post, now, &message, same(EVERYONE), say.keep)),
-            To::Fd(fd) => match message.push(post, fd) {
-                true => Ok(Saying::Said(said(None, &id, None, 1))),
-                false => Err(ChatError::NoConnection(fd)),
-            },
-        }?;
-        let Saying::Said(said) = &saying else {
-            // It counts once it is said.
-            return Ok(saying);
-        };
-        let totals = &self.common.totals;
-        if said.duplicate {
-            totals.duplicates.add(1);
-        } else {
-            totals.messages.add(1);
-            totals.deliveries.add(said.receivers as u64);
-        }
-        Ok(saying)
-    }
-
-    fn say_in_room(
-        &self,
-        post: &mut dyn Post,
-        now: Moment,
-        room: &str,
-        message: &Outgoing<'_>,
-        same: Option<Sameness>,
-        keep: Keep,
-    ) -> Result<Saying, ChatError> {
-        let (common, tick) = (&self.common, now.tick);
-        let kind = self.kind(room, keep);
-        let shard = &mut *self.rooms.lock(room);
-        if kind == Kind::Stored {
-            shard.ensure(common, tick, room, Space::Bounded)?;
-            shard.settle(common, tick, room);
-            let (name, _) = shard.find(room).expect("it was made sure of");
-            return Ok(Saying::Draft(Draft {
-                receiver: Receiver::Room(Arc::clone(name)),
-                message: message.kept(),
-                sameness: same.map(|same| same.0),
-                first: true,
-                second: false,
-            }));
-        }
-        if let Some(first) = self.repeat(&mut shard.recent, now, same) {
-            return Ok(Saying::Said(repeated(room.into(), message.id, first)));
-        }
-        let kept = (kind == Kind::Memory).then(|| message.kept());
-        if kept.is_some() {
-            shard.ensure(common, tick, room, Space::Bounded)?;
-        }
-        let standing = kept.as_ref().map_or(Standing::Nowhere, Standing::Next);
-        let (position, receivers) = shard.say(common, post, tick, room, message, standing);
-        self.remember(&mut shard.recent, now, same, position);
-        let channel = shard
-            .find(room)
-            .map_or_else(|| room.into(), |(name, _)| Arc::clone(name));
-        let said = said(Some(channel), message.id, position, receivers);
-        Ok(Saying::Said(said))
-    }
-
-    /// One message in two lines, the receiver's and the sender's; to oneself, in one.
-    fn say_to_user(
-        &self,
-        post: &mut dyn Post,
-        now: Moment,
-        uid: &str,
-        message: &Outgoing<'_>,
-        same: impl Fn(&str) -> Option<Sameness>,
-        keep: Keep,
-    ) -> Result<Saying, ChatError> {
-        let (common, tick) = (&self.common, now.tick);
-        let sender = message.from.map(User::uid).filter(|from| *from != uid);
-        let mut pair = self.lines.lock_two(uid, sender.unwrap_or(uid));
-        let receiver = pair.first();
-        let user = receiver
-            .find(uid)
-            .map_or_else(|| User::new(uid), |(user, _)| user.clone());
-        let same = same(user.line());
-        let kind = |user: &User| self.kind(user.line(), keep);
-        let other = message.from.filter(|_| sender.is_some());
-        let (kind, kind_of_sender) = (kind(&user), other.map_or(Kind::None, kind));
-        let (kept, kept_by_sender) = (kind != Kind::None, kind_of_sender != Kind::None);
-        let is_stored = kind == Kind::Stored || kind_of_sender == Kind::Stored;
-        if !is_stored && let Some(first) = self.repeat(&mut receiver.recent, now, same) {
-            let line = Arc::clone(user.line());
-            return Ok(Saying::Said(repeated(line, message.id, first)));
-        }
-        // Both have room for it, or neither gets it.
-        if kept {
-            receiver.ensure(common, tick, uid, Space::Bounded)?;
-        }
-        if let (true, Some(sender)) = (kept_by_sender, sender)
-            && let Err(full) = pair.second().ensure(common, tick, sender, Space::Bounded)
-        {
-            pair.first().settle(common, tick, uid);
-            return Err(full);
-        }
-        let message = Outgoing {
-            to: Some(&user),
-            ..*message
-        };
-        let entry = (kept || kept_by_sender).then(|| message.kept());
-        if let (true, Some(message)) = (is_stored, &entry) {
-            pair.first().settle(common, tick, uid);
-            if let Some(sender) = sender {
-                pair.second().settle(common, tick, sender);
-            }
-            return Ok(Saying::Draft(Draft {
-                message: Arc::clone(message),
-                sameness: same.map(|same| same.0),
-                first: kind == Kind::Stored,
-                second: kind_of_sender == Kind::Stored,
-                receiver: Receiver::User(user),
-            }));
-        }
-        let receiver = pair.first();
-        let standing = |kept| match &entry {
-            Some(message) => Standing::of(None, message, kept),
-            None => Standing::Nowhere,
-        };
-        let (position, receivers) = receiver.say(common, post, tick, uid, &message, standing(kept));
-        self.remember(&mut receiver.recent, now, same, position);
-        if let Some(sender) = sender {
-            let standing = standing(kept_by_sender);
-            pair.second()
-                .say(common, post, tick, sender, &message, standing);
-        }
-        let channel = Some(Arc::clone(user.line()));
-        Ok(Saying::Said(said(channel, message.id, position, receivers)))
-    }
-
-    fn say_to_all(
-        &self,
-        post: &mut dyn Post,
-        now: Moment,
-        message: &Outgoing<'_>,
-        same: Option<Sameness>,
-        keep: Keep,
-    ) -> Saying {
-        let kind = self.kind(EVERYONE, keep);
-        let fds: Vec<Fd> = match message.except {
-            [] => Vec::new(),
-            _ => self.logged_in(),
-        };
-        let everyone = &mut *lock(&self.everyone);
-        if kind == Kind::Stored {
-            return Saying::Draft(Draft {
-                receiver: Receiver::Everyone(Arc::clone(&self.everyone_name)),
-                message: message.kept(),
-                sameness: same.map(|same| same.0),
-                first: true,
-                second: false,
-            });
-        }
-        if let Some(first) = self.repeat(&mut everyone.recent, now, same) {
-            let name = Arc::clone(&self.everyone_name);
-            return Saying::Said(repeated(name, message.id, first));
-        }
-        let kept = (kind == Kind::Memory).then(|| message.kept());
-        let standing = kept.as_ref().map_or(Standing::Nowhere, Standing::Next);
-        let position = self.common.place(now.tick, &mut everyone.log, standing);
-        let (name, subscribed) = (&self.everyone_name, everyone.connections);
-        let receivers = message.publish(post, name, position, subscribed, fds.into_iter());
-        self.remember(&mut everyone.recent, now, same, position);
-        Saying::Said(said(
-            Some(Arc::clone(name)),
-            message.id,
-            position,
-            receivers,
-        ))
-    }
-
-    fn logged_in(&self) -> Vec<Fd> {
-        let mut fds = Vec::new();
-        for part in 0..self.connections.len() {
-            fds.extend(self.connections.lock_part(part).logged_in());
-        }
-        fds
-    }
-
-    /// What becomes of a message in a channel.
-    fn kind(&self, channel: &str, keep: Keep) -> Kind {
-        match keep {
-            Keep::Yes => self.common.settings.kind_of(channel),
-            Keep::No => Kind::None,
-        }
-    }
-
     pub(super) fn keeps_in_memory(&self, channel: &str) -> bool {
         self.common.settings.kind_of(channel) == Kind::Memory
-    }
-
-    fn repeat(
-        &self,
-        recent: &mut Recent,
-        now: Moment,
-        same: Option<Sameness>,
-    ) -> Option<Option<Position>> {
-        let (settings, totals) = (&self.common.settings, &self.common.totals);
-        recent.find(now.tick, same?, settings, totals)
-    }
-
-    fn remember(
-        &self,
-        recent: &mut Recent,
-        now: Moment,
-        same: Option<Sameness>,
-        position: Option<Position>,
-    ) {
-        if let Some(same) = same {
-            let (settings, totals) = (&self.common.settings, &self.common.totals);
-            recent.remember(now.tick, same, position, settings, totals);
-        }
-    }
-}
-
-pub(super) fn said(
-    channel: Option<Arc<str>>,
-    id: &str,
-    position: Option<Position>,
-    receivers: usize,
-) -> Said {
-    Said {
-        channel,
-        position,
-        id: id.into(),
-        duplicate: false,
-        receivers,
-    }
-}
-
-pub(super) fn repeated(channel: Arc<str>, id: &str, first: Option<Position>) -> Said {
-    Said {
-        duplicate: true,
-        ..said(Some(channel), id, first, 0)
     }
 }

@@ -6,12 +6,13 @@
 
 use std::sync::Arc;
 
-use super::chat::{Chat, repeated, said};
+use super::chat::Chat;
 use super::common::{Moment, Outgoing, Space, Standing};
 use super::message::{Message, Said};
 use super::name::User;
 use super::position::{Epoch, Position};
 use super::post::Post;
+use super::say::{repeated, said};
 use super::shards::lock;
 
 /// See the module.

@@ -40,6 +40,7 @@ mod recent;
 mod restore;
 mod rights;
 mod rooms;
+mod say;
 mod settings;
 mod shards;
 mod shelf;

@@ -18,7 +18,9 @@ use clap::{Parser, Subcommand};
 
 /// A chat and push server: HTTP and WebSocket on one port.
 ///
-/// Try it: run `tidings serve --echo`, then `websocat ws://127.0.0.1:9502/echo`.
+/// Try it: run `tidings serve`, open the address that it prints in two browser windows, and chat;
+/// the line for curl that it prints posts a message to both. What is said is kept in
+/// ./tidings-data, and there after a restart.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
 struct Cli {

@@ -29,7 +29,10 @@ enum Command {
     /// Cut a damaged file, so that the store opens again without what was there
     ///
     /// What is cut off stays beside the file, with `.cut` at the end of its name. It ends before the
-    /// batch in which the position lies. Make a copy of the directory first.
+    /// batch in which the position lies. Make a copy of the directory first. In the newest file
+    /// offsets after the cut are given again: purge the rooms that it names, with
+    /// DELETE /v1/rooms/ROOM/messages, so that nobody takes new messages for those that were cut
+    /// off.
     Repair {
         /// The damaged file
         file: PathBuf,

@@ -27,7 +27,7 @@ pub trait Job: Send + 'static {
     /// Bytes that it keeps while it waits, nearly.
     fn size(&self) -> usize;
 
-    /// What is to be written.
+    /// What is to be written; asked once, when it is.
     fn record(&self) -> Record<'_>;
 
     /// The store refused it; called before any job behind it is appended.
@@ -233,12 +233,13 @@ impl<J: Job, F: Fn()> Thread<J, F> {
         let mut next = Some(first);
         while let Some(job) = next {
             bytes += job.size();
-            let appended = self.store.append(now_ms, &job.record());
+            let record = job.record();
+            // What comes after a channel was forgotten has to see that it is.
+            let is_last = matches!(record, Record::Forget { .. });
+            let appended = self.store.append(now_ms, &record);
             if appended.is_err() {
                 job.refused();
             }
-            // What comes after a channel was forgotten has to see that it is.
-            let is_last = matches!(job.record(), Record::Forget { .. });
             self.batch.push((job, appended));
             if is_last
                 || self.batch.len() >= self.settings.batch_jobs_max

@@ -60,10 +60,21 @@ pub(super) struct Open {
     settled: u64,
     /// Everything up to here was let in.
     given: u64,
-    /// There was no room for the next number; until it comes again, what comes is what was on its
-    /// way behind it.
-    is_busy: bool,
+    flow: Flow,
     stretch: Stretch,
+}
+
+/// Whether there is room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flow {
+    /// As far as is known.
+    Free,
+    /// There was none for the next number, and the gateway is to be told once all before it are
+    /// settled: one of those may yet turn out to be the first that there is no room for.
+    Refused { after_ms: u64 },
+    /// The gateway is told. Until the next number comes again, what comes is what was on its way
+    /// behind it.
+    Told,
 }
 
 impl Intake {
@@ -84,7 +95,7 @@ impl Intake {
             producer,
             settled,
             given: settled,
-            is_busy: false,
+            flow: Flow::Free,
             stretch: Stretch::default(),
         });
         Ok(Opened {
@@ -106,16 +117,18 @@ impl Intake {
             Self::Ended => return Err(ended()),
         };
         let next = open.given + 1;
-        let judged = if n == next {
+        let is_expected = n == next && !matches!(open.flow, Flow::Refused { .. });
+        let judged = if is_expected {
             open.given = n;
-            if std::mem::take(&mut open.is_busy) {
+            if open.flow == Flow::Told {
+                open.flow = Flow::Free;
                 open.stretch = Stretch::default();
             }
             Judged::Take
         } else if n <= open.settled {
             let mark = open.settled;
             Judged::Settled { mark }
-        } else if n < next || open.is_busy {
+        } else if n < next || open.flow != Flow::Free {
             Judged::Drop
         } else {
             let message = format!("n is {n}, but {next} has to come next");
@@ -129,32 +142,39 @@ impl Intake {
         Ok((judged, turn))
     }
 
-    /// What the gateway is told, if anything, now that this became of a number that was let in.
-    pub(super) fn done(&mut self, n: u64, outcome: Result<(), LinkRefusal>) -> Option<String> {
+    /// What the gateway is told now that this became of a number that was let in.
+    pub(super) fn done(&mut self, n: u64, outcome: Result<(), LinkRefusal>) -> Vec<String> {
+        let mut told = Vec::new();
         let Self::Open(open) = self else {
-            return None;
+            return told;
         };
         // Given before a refusal, and so given back with it.
         if n > open.given || n <= open.settled {
-            return None;
+            return told;
         }
         match outcome {
             Ok(()) => {
                 debug_assert_eq!(n, open.settled + 1, "in order");
                 open.settled = n;
-                Some(frame::pub_ack(n))
+                told.push(frame::pub_ack(n));
             }
             Err(LinkRefusal::Final(code)) => {
                 debug_assert_eq!(n, open.settled + 1, "in order");
                 open.settled = n;
-                Some(frame::pub_err(n, code))
+                told.push(frame::pub_err(n, code));
             }
             Err(LinkRefusal::Busy { after_ms }) => {
                 open.given = n - 1;
-                open.is_busy = true;
-                Some(frame::pub_busy(after_ms))
+                open.flow = Flow::Refused { after_ms };
             }
         }
+        if let Flow::Refused { after_ms } = open.flow
+            && open.settled == open.given
+        {
+            open.flow = Flow::Told;
+            told.push(frame::pub_busy(after_ms));
+        }
+        told
     }
 }
 

@@ -288,15 +288,16 @@ impl Links {
         Box::new(move |outcome| {
             // Under its lock, so that the answers go out in their order.
             let mut link = lock(&link);
-            let Some(answer) = link.done(n, outcome) else {
-                return;
-            };
+            let answers = link.done(n, outcome);
             match outcome {
+                _ if answers.is_empty() => {}
                 Err(LinkRefusal::Busy { .. }) => lock(&shared).numbers.busy += 1,
                 Err(LinkRefusal::Final(_)) => lock(&shared).numbers.refused += 1,
                 Ok(()) => {}
             }
-            server.push(fd, &answer).ok();
+            for answer in answers {
+                server.push(fd, &answer).ok();
+            }
         })
     }
 

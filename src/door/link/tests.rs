@@ -2,6 +2,8 @@ use super::frame::{LinkFrame, read};
 use super::intake::{Intake, Judged, Opened, Violation};
 use super::*;
 
+const PUB_BUSY: &str = r#"{"type":"pub_busy","after_ms":500}"#;
+
 const BUSY: Result<(), LinkRefusal> = Err(LinkRefusal::Busy { after_ms: 500 });
 
 fn open(first: u64, mark: u64) -> Intake {
@@ -37,14 +39,11 @@ fn numbers_are_let_in_one_behind_the_other_and_told_once_durable() {
     assert_eq!(judge(&mut intake, 6), Judged::Take);
     assert_eq!(judge(&mut intake, 5), Judged::Drop, "it is on its way");
     assert_eq!(judge(&mut intake, 3), Judged::Settled { mark: 4 });
-    assert_eq!(
-        intake.done(5, Ok(())).unwrap(),
-        r#"{"type":"pub_ack","n":5}"#
-    );
+    assert_eq!(intake.done(5, Ok(())), [r#"{"type":"pub_ack","n":5}"#]);
     let refused = intake.done(6, Err(LinkRefusal::Final(ErrorCode::BadRequest)));
     assert_eq!(
-        refused.unwrap(),
-        r#"{"type":"pub_err","n":6,"code":"bad_request"}"#
+        refused,
+        [r#"{"type":"pub_err","n":6,"code":"bad_request"}"#]
     );
     assert_eq!(
         judge(&mut intake, 6),
@@ -70,20 +69,51 @@ fn what_stands_behind_a_number_without_room_is_dropped_until_that_comes_again() 
     for n in 1..=4 {
         assert_eq!(judge(&mut intake, n), Judged::Take);
     }
-    assert!(intake.done(1, Ok(())).is_some());
-    let busy = intake.done(2, BUSY).unwrap();
-    assert_eq!(busy, r#"{"type":"pub_busy","after_ms":500}"#);
-    assert_eq!(intake.done(3, BUSY), None, "said once");
+    assert_eq!(intake.done(1, Ok(())).len(), 1);
+    assert_eq!(intake.done(2, BUSY), [PUB_BUSY]);
+    assert!(intake.done(3, BUSY).is_empty(), "said once");
     assert_eq!(judge(&mut intake, 5), Judged::Drop, "it was on the way");
-    assert_eq!(intake.done(4, BUSY), None);
+    assert!(intake.done(4, BUSY).is_empty());
     for n in 2..=4 {
         assert_eq!(judge(&mut intake, n), Judged::Take, "{n} comes again");
-        assert!(intake.done(n, Ok(())).unwrap().contains("pub_ack"));
+        assert!(intake.done(n, Ok(()))[0].contains("pub_ack"));
     }
     assert!(
         intake.judge(6).is_err(),
         "5 was dropped, and has to come again"
     );
+}
+
+#[test]
+fn nothing_passes_a_number_whose_refusal_comes_after_that_of_a_later_one() {
+    let mut intake = open(1, 0);
+    for n in 1..=3 {
+        assert_eq!(judge(&mut intake, n), Judged::Take);
+    }
+    // On the worker, before the disk thread told what became of the second one.
+    assert!(intake.done(3, BUSY).is_empty(), "1 and 2 aren't settled");
+    for n in 1..=3 {
+        assert_eq!(judge(&mut intake, n), Judged::Drop, "{n} comes too early");
+    }
+    assert_eq!(intake.done(1, Ok(())).len(), 1);
+    assert_eq!(intake.done(2, BUSY), [PUB_BUSY]);
+    assert_eq!(judge(&mut intake, 3), Judged::Drop);
+    for n in 2..=3 {
+        assert_eq!(judge(&mut intake, n), Judged::Take);
+        assert_eq!(intake.done(n, Ok(())).len(), 1);
+    }
+}
+
+#[test]
+fn a_number_without_room_is_told_once_those_before_it_are_settled() {
+    let mut intake = open(1, 0);
+    for n in 1..=2 {
+        assert_eq!(judge(&mut intake, n), Judged::Take);
+    }
+    assert!(intake.done(2, BUSY).is_empty());
+    let told = intake.done(1, Ok(()));
+    assert_eq!(told, [r#"{"type":"pub_ack","n":1}"#, PUB_BUSY]);
+    assert_eq!(judge(&mut intake, 2), Judged::Take);
 }
 
 #[test]
@@ -112,7 +142,7 @@ fn a_replaced_link_lets_nothing_in_and_says_nothing() {
     let mut intake = open(1, 0);
     judge(&mut intake, 1);
     intake.end();
-    assert_eq!(intake.done(1, Ok(())), None);
+    assert!(intake.done(1, Ok(())).is_empty());
     assert!(intake.judge(2).is_err());
 }
 

@@ -193,15 +193,7 @@ fn a_refused_message_is_kept_apart_and_may_be_tried_again() {
     );
     machine.stop();
 
-    let outbox = |what: &str| {
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tidings"));
-        let command = command
-            .args(["outbox", what, "--data"])
-            .arg(machine.folder.path());
-        let output = command.output().unwrap();
-        assert!(output.status.success(), "{output:?}");
-        String::from_utf8(output.stdout).unwrap()
-    };
+    let outbox = |what: &str| machine.outbox(what);
     let letter: Value = serde_json::from_str(&outbox("dead")).unwrap();
     assert_eq!(
         (&letter["code"], &letter["n"]),

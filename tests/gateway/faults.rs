@@ -278,6 +278,7 @@ fn a_stop_brings_away_what_is_on_its_way() {
     });
     assert!(said.contains(": 0 messages"), "{said}");
     assert_eq!(world.upstream.count(), 20, "and were brought away");
+    assert_eq!(world.machine.outbox("list"), "", "which is written down");
 }
 
 #[test]

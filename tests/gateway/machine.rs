@@ -162,6 +162,17 @@ impl Machine {
         program.stdout.all()
     }
 
+    /// What `tidings outbox` says of the folder of a machine that was stopped.
+    pub fn outbox(&self, what: &str) -> String {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidings"));
+        command
+            .args(["outbox", what, "--data"])
+            .arg(self.folder.path());
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
     pub fn post(&self, path: &str, body: &str) -> Answer {
         post(&mut Http::connect(self.address()), path, body).unwrap()
     }

@@ -3,6 +3,8 @@
 
 mod program;
 
+use std::os::unix::fs::FileExt;
+
 use program::keys::Keys;
 use program::person::{Person, parsed};
 use program::{Answer, Http, Next, Program};
@@ -177,6 +179,7 @@ fn is_as_described(operation: &Operation, status: u16, answer: &Answer) {
         409 => "conflict",
         413 | 414 | 431 => "too_large",
         429 => "rate_limited",
+        500 => "internal",
         503 => "unavailable",
         507 => "disk_full",
         other => panic!("{operation:?} describes {other}"),
@@ -204,7 +207,7 @@ fn every_described_status_of_every_operation_can_be_provoked() {
     for operation in &operations {
         for status in &operation.statuses {
             // Those take servers of their own: see below.
-            if !matches!(status, 408 | 429 | 503 | 507) {
+            if !matches!(status, 408 | 429 | 500 | 503 | 507) {
                 is_as_described(operation, *status, &world.provoke(operation, *status));
                 count += 1;
             }
@@ -346,6 +349,43 @@ fn one_channel_too_many_is_503_and_takes_nothing() {
             .status,
         404
     );
+    server.stop();
+}
+
+#[test]
+fn history_that_is_damaged_on_disk_is_500_and_nothing_else_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let server = Program::serve(&["--set", &format!("store.data={}", data.display())]);
+    for to in [json!({"room": "tea"}), json!({"user": "ann"})] {
+        let message = json!({"to": to, "data": "as it was said"});
+        let answer = answer_to(&server, "POST", &json_post("/v1/messages", &message));
+        assert_eq!(answer.status, 200);
+    }
+    let journal = data.join("journal-0000000001.log");
+    let bytes = std::fs::read(&journal).unwrap();
+    let file = std::fs::File::options().write(true).open(&journal).unwrap();
+    for (at, part) in bytes.windows(14).enumerate() {
+        if part == b"as it was said" {
+            file.write_all_at(b"X", at as u64).unwrap();
+        }
+    }
+    let mut count = 0;
+    for operation in operations(&server) {
+        if !operation.statuses.contains(&500) {
+            continue;
+        }
+        let asking = Asking {
+            method: &operation.method,
+            url: operation.url("tea", "ann", NO_FD),
+            fields: String::new(),
+            body: operation.body(),
+        };
+        let answer = answer_to(&server, &operation.method, &asking.text());
+        is_as_described(&operation, 500, &answer);
+        count += 1;
+    }
+    assert_eq!(count, 4);
     server.stop();
 }
 

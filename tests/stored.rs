@@ -465,3 +465,34 @@ fn a_stop_answers_what_was_said_before_it() {
     assert_eq!(newest, json!(answered), "each that was stored was answered");
     server.stop();
 }
+
+#[test]
+fn damage_behind_the_servers_back_is_an_internal_error_never_another_message() {
+    let data = TempDir::new().unwrap();
+    let server = serve(data.path(), &[]);
+    post(
+        &server,
+        &json!({"to": {"room": "tea"}, "data": "as it was said"}),
+    );
+    let file = data.path().join("journal-0000000001.log");
+    let bytes = std::fs::read(&file).unwrap();
+    let said = bytes.windows(14).position(|part| part == b"as it was said");
+    let journal = std::fs::OpenOptions::new().write(true).open(&file).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&journal, b"X", said.unwrap() as u64).unwrap();
+
+    let (status, answer) = call(&server, "GET", "/v1/rooms/tea/messages", &Value::Null);
+    assert_eq!(
+        (status, &answer["error"]["code"]),
+        (500, &json!("internal"))
+    );
+    let mut ann = Person::in_room(&server, "ann", "tea");
+    let answer = ann.ask(json!({"type": "history", "channel": "tea"}));
+    assert_eq!(
+        (&answer["type"], &answer["code"], &answer["retry"]),
+        (&json!("err"), &json!("internal"), &json!(true))
+    );
+    // What is new is heard all the same.
+    post(&server, &json!({"to": {"room": "tea"}, "data": 2}));
+    assert_eq!(ann.hear_from("tea", 2..=2), [2]);
+    kill(server);
+}

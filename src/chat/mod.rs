@@ -19,8 +19,8 @@
 
 mod ask;
 mod audience;
-#[expect(clippy::module_inception, reason = "the noun of this file is the chat")]
 mod catch_up;
+#[expect(clippy::module_inception, reason = "the noun of this file is the chat")]
 mod chat;
 mod come;
 mod common;

@@ -59,7 +59,9 @@ impl Common {
     /// nothing was said in it; one that was forgotten never gets that of its earlier life again.
     pub(super) fn epoch_of(&self, channel: &str) -> Epoch {
         match self.settings.kind_of(channel) {
-            Kind::Stored => self.hasher.epoch(channel, self.shelf.forgotten()),
+            // What is stored there may be about to be posted.
+            Kind::Stored => (self.shelf.epoch(channel))
+                .unwrap_or_else(|| self.hasher.epoch(channel, self.shelf.forgotten())),
             Kind::Memory | Kind::None => self.source.epoch(),
         }
     }

@@ -111,10 +111,12 @@ impl Chat {
         said(channel, &draft.message.id, position, receivers)
     }
 
-    /// The epoch of a channel that the disk doesn't know yet.
+    /// The epoch of a channel that the disk doesn't know yet: what those in there were told, or,
+    /// where it isn't here either, what they will be.
     #[must_use]
     pub fn epoch_of_new(&self, channel: &str) -> Epoch {
-        self.common.epoch_of(channel)
+        let told = self.posted(channel).map(|position| position.epoch);
+        told.unwrap_or_else(|| self.common.epoch_of(channel))
     }
 
     /// What a draft is answered that had been stored before, at `first`.

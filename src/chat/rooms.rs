@@ -161,6 +161,16 @@ impl RoomShard {
         let Some((name, room)) = find(&mut self.rooms, name) else {
             return (None, 0);
         };
+        if let Standing::At(Position { epoch, offset }, _) = standing
+            && epoch != room.log.position().epoch
+            && room.audience.connections() > 0
+        {
+            // Stored in one batch with a purge behind it, whose epoch those who came meanwhile were
+            // told already.
+            let (channel, offset) = (name, offset - 1);
+            let position = Position { epoch, offset };
+            post.publish(name, &Frame::Gap { channel, position });
+        }
         let position = common.place(now, &mut room.log, standing);
         if position.is_some() {
             let old_at = now.after(common.settings.kept_ms_max);

@@ -1,10 +1,15 @@
 //! What the chat has to know of the channels that are stored.
 
+use super::position::Epoch;
+
 /// The index of what is on disk. Called under the lock of a shard: an implementation neither does
 /// I/O nor waits, but for a lock that is only ever held for a moment.
 pub trait Shelf: Send + Sync {
     /// The newest offset of a channel that isn't kept any more; `None` when it isn't known.
     fn floor(&self, channel: &str) -> Option<u64>;
+
+    /// The epoch of a channel; `None` when it isn't known.
+    fn epoch(&self, channel: &str) -> Option<Epoch>;
 
     /// Channels that were forgotten so far.
     fn forgotten(&self) -> u64;
@@ -16,6 +21,10 @@ pub(super) struct Empty;
 
 impl Shelf for Empty {
     fn floor(&self, _: &str) -> Option<u64> {
+        None
+    }
+
+    fn epoch(&self, _: &str) -> Option<Epoch> {
         None
     }
 

@@ -271,6 +271,11 @@ impl Shelf for Index {
         self.0.channel(channel).map(|state| state.floor)
     }
 
+    fn epoch(&self, channel: &str) -> Option<Epoch> {
+        let state = self.0.channel(channel)?;
+        Some(Epoch::from_bits(state.epoch))
+    }
+
     fn forgotten(&self) -> u64 {
         self.0.forgotten()
     }

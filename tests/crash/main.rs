@@ -124,6 +124,10 @@ impl<'a> Killer<'a> {
     fn round(&mut self, place: &Place, promises: &Promises) {
         let mut server = self.start(place);
         thread::sleep(Duration::from_micros(self.random.below(400_000)));
+        if self.random.below(2) == 0 {
+            // Where a server answers too early, this is when it shows.
+            promises.await_next();
+        }
         server.signal(Signal::KILL);
         place.set(None);
         server.ended();

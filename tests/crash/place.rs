@@ -12,7 +12,7 @@ use tungstenite::{Error, Message, WebSocket};
 use crate::program::PATIENCE;
 
 /// How long a thread listens before it looks round.
-const MOMENT: Duration = Duration::from_millis(20);
+pub const MOMENT: Duration = Duration::from_millis(20);
 
 /// See the module.
 pub struct Place {

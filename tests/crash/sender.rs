@@ -3,11 +3,11 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::{SocketAddr, TcpStream};
-use std::sync::Mutex;
+use std::sync::{Condvar, Mutex};
 
 use serde_json::{Value, json};
 
-use crate::place::{Line, Place};
+use crate::place::{Line, MOMENT, Place};
 use crate::program::{Answer, Http};
 use crate::random::Random;
 
@@ -31,23 +31,33 @@ pub struct Acknowledged {
 
 /// What was acknowledged to all senders.
 #[derive(Default)]
-pub struct Promises(Mutex<Vec<Acknowledged>>);
+pub struct Promises {
+    all: Mutex<Vec<Acknowledged>>,
+    more: Condvar,
+}
 
 impl Promises {
     pub fn so_far(&self) -> Vec<Acknowledged> {
-        self.0.lock().unwrap().clone()
+        self.all.lock().unwrap().clone()
+    }
+
+    /// Waits for the next one, but not for long.
+    pub fn await_next(&self) {
+        let all = self.all.lock().unwrap();
+        drop(self.more.wait_timeout(all, MOMENT).unwrap());
     }
 
     fn note(&self, id: &str, told: &Value) {
         assert_eq!(told["id"], id, "{told}");
         let text = |field: &str| told[field].as_str().expect("a text").to_owned();
-        self.0.lock().unwrap().push(Acknowledged {
+        self.all.lock().unwrap().push(Acknowledged {
             channel: text("channel"),
             epoch: text("epoch"),
             offset: told["offset"].as_u64().expect("an offset"),
             id: id.to_owned(),
             duplicate: told["duplicate"] == true,
         });
+        self.more.notify_all();
     }
 }
 

@@ -7,6 +7,7 @@ mod actions;
 mod asking;
 mod coming;
 mod crowd;
+mod disk;
 mod ear;
 mod log;
 mod model;
@@ -14,6 +15,7 @@ mod random;
 mod reactors;
 mod repeats;
 mod saying;
+mod stored;
 mod world;
 
 use std::collections::BTreeMap;
@@ -73,6 +75,48 @@ fn the_chat_does_what_its_model_does() {
         "gaps",
         "places",
     ];
+    let missing: Vec<_> = happens.iter().filter(|name| never(name)).collect();
+    assert!(
+        worlds < 100 || missing.is_empty(),
+        "{missing:?} of {sums:?}"
+    );
+}
+
+#[test]
+fn who_comes_back_to_a_stored_channel_hears_everything_once_whatever_was_lost() {
+    let seeds = match number("SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("SEEDS").unwrap_or(500),
+    };
+    let worlds = seeds.end - seeds.start;
+    let mut sums = stored::Counts::new();
+    for seed in seeds {
+        let lived = catch_unwind(|| {
+            let mut world = stored::World::new(seed);
+            for _ in 0..2 * STEPS {
+                world.step();
+            }
+            world.end()
+        });
+        let Ok(counted) = lived else {
+            panic!("it went wrong in a world that can be played again: SEED={seed}");
+        };
+        for (name, count) in counted {
+            *sums.entry(name).or_default() += count;
+        }
+    }
+    println!("{worlds} worlds: {sums:?}");
+    let happens = [
+        "pages",
+        "crashes",
+        "recovered",
+        "unrecovered",
+        "purges",
+        "repeats",
+        "forgotten",
+        "places",
+    ];
+    let never = |name: &&str| sums.get(*name).is_none_or(|count| *count < worlds / 10);
     let missing: Vec<_> = happens.iter().filter(|name| never(name)).collect();
     assert!(
         worlds < 100 || missing.is_empty(),

@@ -122,6 +122,23 @@ impl Reactors {
         inbox.map_or(Vec::new(), |inbox| inbox[from..].to_vec())
     }
 
+    /// A connection gets what it missed of a topic, before it hears what is new.
+    pub fn catch_up(&self, fd: Fd, topic: &Arc<str>) {
+        self.of(fd).give(fd, Heard::Subscribed((**topic).into()));
+    }
+
+    /// It has everything that it missed, but for these; from now on it hears what is new.
+    pub fn go_on(&self, fd: Fd, topic: &Arc<str>, rest: &[Frame<'_>]) {
+        let mut reactor = self.of(fd);
+        if reactor.inboxes.contains_key(&fd) {
+            for frame in rest {
+                reactor.give(fd, Heard::of(frame));
+            }
+            let topic = Arc::clone(topic);
+            assert!(reactor.topics.entry(topic).or_default().insert(fd), "twice");
+        }
+    }
+
     fn of(&self, fd: Fd) -> MutexGuard<'_, Reactor> {
         self.0[fd.0 as usize % self.0.len()].lock().unwrap()
     }

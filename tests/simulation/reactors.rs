@@ -124,7 +124,11 @@ impl Reactors {
 
     /// A connection gets what it missed of a topic, before it hears what is new.
     pub fn catch_up(&self, fd: Fd, topic: &Arc<str>) {
-        self.of(fd).give(fd, Heard::Subscribed((**topic).into()));
+        let subscribed = Heard::Subscribed {
+            channel: (**topic).into(),
+            answered: true,
+        };
+        self.of(fd).give(fd, subscribed);
     }
 
     /// It has everything that it missed, but for these; from now on it hears what is new.

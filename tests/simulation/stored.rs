@@ -588,7 +588,7 @@ fn places_in(inbox: &[Heard]) -> BTreeMap<String, Position> {
                     told.insert(&welcome.channel, (newest, wish, welcome.recovered));
                 }
             }
-            Heard::Subscribed(channel) => match told.get(&**channel) {
+            Heard::Subscribed { channel, .. } => match told.get(&**channel) {
                 Some((newest, Resume::After(at), true)) => {
                     let offset = at.offset;
                     places.insert(channel.clone(), Position { offset, ..*newest });

@@ -453,3 +453,17 @@ fn a_json_file_gets_a_line_a_run() {
         2
     );
 }
+
+#[test]
+fn raw_log_counts_what_it_synced_and_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().to_str().unwrap();
+    let load = ["raw-log", "--data", data, "--seconds", "0.3"];
+    let (output, json) = bench(&[&load[..], &["--in-flight", "8", "--journal"]].concat());
+    assert!(output.status.success());
+    assert!(json["in_flight"] == 8 && json["journal_bytes_per_record"].as_f64() > Some(64.0));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    let missing = folder.path().join("missing");
+    let said = complaint(&["raw-log", "--data", missing.to_str().unwrap()]);
+    assert!(said.contains("can't make a file in --data"), "{said}");
+}

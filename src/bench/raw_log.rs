@@ -10,6 +10,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use anyhow::Context;
 use rustix::time::{ClockId, clock_gettime};
 use tidings::store::{Channel, Journal, Message, Record, Store, StoreError, StoreSettings};
 
@@ -48,7 +49,8 @@ pub struct Settings {
 ///
 /// The directory or a file in it can't be written.
 pub fn run(settings: &Settings) -> anyhow::Result<(Report, Failures)> {
-    let mut floor = Floor::new(settings)?;
+    let mut floor = Floor::new(settings)
+        .with_context(|| format!("can't make a file in --data {}", settings.data.display()))?;
     let mut journal = match settings.journal {
         true => Some(Written::new(settings)?),
         false => None,

@@ -7,13 +7,14 @@
 use std::sync::Arc;
 
 use super::chat::Chat;
-use super::common::{Moment, Outgoing, Space, Standing};
+use super::common::{Outgoing, Space, Standing};
 use super::message::{Message, Said};
 use super::name::User;
 use super::position::{Epoch, Position};
 use super::post::Post;
 use super::say::{repeated, said};
 use super::shards::lock;
+use crate::proto::Tick;
 
 /// See the module.
 #[derive(Debug, Clone)]
@@ -81,7 +82,7 @@ impl Chat {
     pub fn settle(
         &self,
         post: &mut dyn Post,
-        now: Moment,
+        now: Tick,
         draft: &Draft,
         places: (Position, Option<Position>),
     ) -> Said {
@@ -99,7 +100,7 @@ impl Chat {
                 let mut everyone = lock(&self.everyone);
                 let connections = everyone.connections;
                 let standing = Standing::of(first, &draft.message, false);
-                let position = self.common.place(now.tick, &mut everyone.log, standing);
+                let position = self.common.place(now, &mut everyone.log, standing);
                 message.publish(post, name, position, connections, [].into_iter());
                 (position, connections)
             }
@@ -129,42 +130,42 @@ impl Chat {
     fn settle_in_room(
         &self,
         post: &mut dyn Post,
-        now: Moment,
+        now: Tick,
         room: &str,
         message: &Outgoing<'_>,
         draft: &Draft,
         place: Option<Position>,
     ) -> (Option<Position>, usize) {
-        let (common, tick) = (&self.common, now.tick);
+        let common = &self.common;
         let shard = &mut *self.rooms.lock(room);
         // It may have gone away meanwhile; what is stored brings it back.
         shard
-            .ensure(common, tick, room, Space::Promised)
+            .ensure(common, now, room, Space::Promised)
             .expect("what was promised asks for no bound");
         let standing = Standing::of(place, &draft.message, false);
-        shard.say(common, post, tick, room, message, standing)
+        shard.say(common, post, now, room, message, standing)
     }
 
     fn settle_in_lines(
         &self,
         post: &mut dyn Post,
-        now: Moment,
+        now: Tick,
         user: &User,
         message: &Outgoing<'_>,
         draft: &Draft,
         (first, second): (Option<Position>, Option<Position>),
     ) -> (Option<Position>, usize) {
-        let (common, tick, uid) = (&self.common, now.tick, user.uid());
+        let (common, uid) = (&self.common, user.uid());
         let from = draft.message.from.as_ref();
         let sender = from.map(User::uid).filter(|from| *from != uid);
         let mut pair = self.lines.lock_two(uid, sender.unwrap_or(uid));
         let mut say = |lines: &mut super::lines::LineShard, user: &User, place| {
             lines
-                .ensure(common, tick, user.uid(), Space::Promised)
+                .ensure(common, now, user.uid(), Space::Promised)
                 .expect("what was promised asks for no bound");
             let in_memory = self.keeps_in_memory(user.line());
             let standing = Standing::of(place, &draft.message, in_memory);
-            lines.say(common, post, tick, user.uid(), message, standing)
+            lines.say(common, post, now, user.uid(), message, standing)
         };
         let told = say(pair.first(), user, first);
         if let Some(sender) = from.filter(|_| sender.is_some()) {

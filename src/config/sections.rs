@@ -291,6 +291,8 @@ section! {
         disk_batch_max: usize = 8_192, within 1..=1_000_000;
         /// How long a sync waits for the senders that were answered just now, in hundredths of the
         /// last one's time.
-        disk_gather_percent: usize = 25, within 0..=1_000;
+        disk_gather_percent: usize = 100, within 0..=1_000;
+        /// The most microseconds that it waits for them.
+        disk_gather_us_max: usize = 2_000, within 0..=1_000_000;
     }
 }

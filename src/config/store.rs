@@ -76,6 +76,7 @@ impl Settings {
             },
             batch_jobs_max: queues.disk_batch_max,
             gather_percent: queues.disk_gather_percent as u32,
+            gather_us_max: queues.disk_gather_us_max as u32,
             ..DiskSettings::default()
         }
     }

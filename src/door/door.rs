@@ -1,5 +1,6 @@
 //! The door itself: what it knows, and the server's callbacks.
 
+use std::borrow::Cow;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::io;
@@ -178,8 +179,8 @@ impl Door {
     }
 
     /// Sends what the chat gives out during a callback.
-    pub(super) fn post<'a>(&self, server: &WorkerHandle, reply: Reply<'a>) -> Poster<'a> {
-        Poster::new(&self.hub, server.handle(), reply)
+    pub(super) fn post<'a>(&'a self, server: &WorkerHandle, reply: Reply<'a>) -> Poster<'a> {
+        Poster::new(&self.hub, Cow::Owned(server.handle()), reply)
     }
 
     /// A WebSocket is open: `hello`, and a login if its query says so.

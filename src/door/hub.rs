@@ -1,6 +1,7 @@
 //! What the callbacks, the disk thread and the replay thread share: the chat, the clock, the way to
 //! the server, the way to the disk.
 
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -56,9 +57,14 @@ impl Hub {
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
         Moment {
-            tick: Tick(self.started.elapsed().as_millis() as u64),
+            tick: self.tick(),
             unix_ms: unix.as_millis() as u64,
         }
+    }
+
+    /// The half of [`Hub::now`] that what is stored needs.
+    pub(super) fn tick(&self) -> Tick {
+        Tick(self.started.elapsed().as_millis() as u64)
     }
 
     /// Gives the disk thread something to do.
@@ -67,8 +73,8 @@ impl Hub {
     }
 
     /// Sends what the chat gives out, on any thread.
-    pub(super) fn poster(self: &Arc<Self>) -> Option<Poster<'static>> {
-        let server = self.server()?.clone();
+    pub(super) fn poster(self: &Arc<Self>) -> Option<Poster<'_>> {
+        let server = Cow::Borrowed(self.server()?);
         Some(Poster::new(self, server, Reply::Silent))
     }
 }

@@ -11,18 +11,14 @@ pub(super) struct Json {
 impl Json {
     /// An object whose `type` is known.
     pub(super) fn frame(kind: &str) -> Self {
-        let mut json = Self {
-            text: String::with_capacity(160),
-        };
-        json.text.push('{');
-        json.string("type", kind)
+        Self::object().string("type", kind)
     }
 
     /// An empty object.
     pub(super) fn object() -> Self {
-        Self {
-            text: String::from("{"),
-        }
+        let mut text = String::with_capacity(160);
+        text.push('{');
+        Self { text }
     }
 
     fn key(&mut self, key: &str) {

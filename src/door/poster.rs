@@ -1,5 +1,6 @@
 //! Sends what the chat gives out, in the order in which it does.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::frames;
@@ -32,14 +33,14 @@ impl<'a> Reply<'a> {
 /// Puts commands into the mailboxes **at once**: what gathers until a batch is done would undo the
 /// order in which the chat's locks were taken.
 pub(super) struct Poster<'a> {
-    hub: Arc<Hub>,
-    handle: Handle,
+    hub: &'a Arc<Hub>,
+    /// Borrowed where there is one for each message: the threads would fight for its count.
+    handle: Cow<'a, Handle>,
     reply: Reply<'a>,
 }
 
 impl<'a> Poster<'a> {
-    pub(super) fn new(hub: &Arc<Hub>, handle: Handle, reply: Reply<'a>) -> Self {
-        let hub = Arc::clone(hub);
+    pub(super) fn new(hub: &'a Arc<Hub>, handle: Cow<'a, Handle>, reply: Reply<'a>) -> Self {
         Self { hub, handle, reply }
     }
 

@@ -126,11 +126,15 @@ impl Work {
         let Some(mut post) = hub.poster() else {
             return Ok(Done::Noted);
         };
-        let now = hub.now();
         match (&self.task, appended) {
             (Task::Say(draft, _), Appended::Message(first, second)) => {
                 let places = (position(first), second.map(position));
-                Ok(Done::Said(chat.settle(&mut post, now, draft, places)))
+                Ok(Done::Said(chat.settle(
+                    &mut post,
+                    hub.tick(),
+                    draft,
+                    places,
+                )))
             }
             (Task::Say(draft, _), Appended::Repeat(first)) => {
                 Ok(Done::Said(chat.settle_repeat(draft, position(first))))
@@ -140,6 +144,7 @@ impl Work {
                 Ok(Done::Purged(room.clone(), position))
             }
             (Task::Member { room, uid, lasting }, _) => {
+                let now = hub.now();
                 let changed = match lasting {
                     true => chat.add_member(&mut post, now, room, uid).map(Done::Added),
                     false => chat
@@ -154,7 +159,7 @@ impl Work {
             (Task::Forget(channel), _) => {
                 // One in which something was said meanwhile stays.
                 if hub.reader.channel(channel).is_none() {
-                    chat.forget_channel(&mut post, now, channel);
+                    chat.forget_channel(&mut post, hub.now(), channel);
                 }
                 Ok(Done::Noted)
             }

@@ -16,6 +16,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 
 use super::Store;
 use super::error::StoreError;
+use super::gathering::Gathering;
 use super::record::{Appended, Record};
 use crate::net::marks::{Gauge, Marks};
 
@@ -49,8 +50,12 @@ pub struct DiskSettings {
     pub batch_bytes_max: usize,
     /// How long a batch waits for those whose last job was answered just now, in hundredths of
     /// the last commit's time; 0 doesn't wait. Without it, senders who each wait for an answer
-    /// fall into two halves that take turns, and every sync carries only half of them.
+    /// fall into two halves that take turns, and every sync carries only half of them. Where they
+    /// take longer, or come when they like, it is mostly left alone.
     pub gather_percent: u32,
+    /// The most microseconds that it waits: a slow disk shall not make everybody's message later
+    /// by as much again.
+    pub gather_us_max: u32,
 }
 
 impl Default for DiskSettings {
@@ -64,7 +69,8 @@ impl Default for DiskSettings {
             },
             batch_jobs_max: 8_192,
             batch_bytes_max: 8 << 20,
-            gather_percent: 25,
+            gather_percent: 100,
+            gather_us_max: 2_000,
         }
     }
 }
@@ -137,8 +143,7 @@ impl<J: Job> Disk<J> {
             shared: Arc::clone(&shared),
             relieved,
             batch: Vec::new(),
-            expected: 0,
-            commit_time: Duration::ZERO,
+            gathering: Gathering::new(settings.gather_percent, settings.gather_us_max),
             maintained: Instant::now(),
             ends: false,
         };
@@ -199,9 +204,7 @@ struct Thread<J, F> {
     shared: Arc<Shared>,
     relieved: F,
     batch: Vec<(J, Result<Appended, StoreError>)>,
-    /// Jobs that are to come soon: those that were answered last, and those that waited then.
-    expected: usize,
-    commit_time: Duration,
+    gathering: Gathering,
     maintained: Instant,
     /// Nothing more is taken.
     ends: bool,
@@ -227,7 +230,6 @@ impl<J: Job, F: Fn()> Thread<J, F> {
 
     /// Appends a job and those behind it.
     fn take_batch(&mut self, first: J) {
-        let until = Instant::now() + self.commit_time * self.settings.gather_percent / 100;
         let now_ms = unix_ms();
         let mut bytes = 0;
         let mut next = Some(first);
@@ -247,7 +249,7 @@ impl<J: Job, F: Fn()> Thread<J, F> {
             {
                 break;
             }
-            next = match self.waiting.try_recv().ok().or_else(|| self.gather(until)) {
+            next = match self.waiting.try_recv().ok().or_else(|| self.gather()) {
                 Some(Some(job)) => Some(job),
                 Some(None) => {
                     self.ends = true;
@@ -256,16 +258,15 @@ impl<J: Job, F: Fn()> Thread<J, F> {
                 None => None,
             };
         }
+        self.gathering.gathered(self.batch.len());
         if self.shared.gauge.take(self.batch.len(), bytes) {
             (self.relieved)();
         }
     }
 
     /// Waits for those who are to come soon.
-    fn gather(&self, until: Instant) -> Option<Option<J>> {
-        if self.batch.len() >= self.expected {
-            return None;
-        }
+    fn gather(&self) -> Option<Option<J>> {
+        let until = self.gathering.until(self.batch.len())?;
         self.waiting.recv_deadline(until).ok()
     }
 
@@ -273,8 +274,8 @@ impl<J: Job, F: Fn()> Thread<J, F> {
     fn commit(&mut self) {
         let begun = Instant::now();
         let committed = self.store.commit();
-        self.commit_time = begun.elapsed();
-        self.expected = self.batch.len() + self.waiting.len();
+        let here = self.batch.len() + self.waiting.len();
+        self.gathering.committed(begun.elapsed(), here);
         if let Err(error) = &committed {
             tracing::error!(
                 error = error as &dyn std::error::Error,
@@ -290,6 +291,7 @@ impl<J: Job, F: Fn()> Thread<J, F> {
                 (Err(error), _) | (Ok(_), Err(error)) => Err(error),
             });
         }
+        self.gathering.answered(Instant::now());
         *lock(&self.shared.done) += jobs;
         self.shared.more_done.notify_all();
     }

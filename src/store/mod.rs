@@ -20,6 +20,7 @@ mod entry;
 mod error;
 mod files;
 mod frame;
+mod gathering;
 mod identity;
 mod journal;
 mod memory;

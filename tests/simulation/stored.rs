@@ -405,7 +405,9 @@ impl World {
         let (mut door, now) = (self.door(&[]), self.moment());
         match (task, outcome) {
             (Task::Say(draft), Outcome::Stored(first, second)) => {
-                let said = self.chat.settle(&mut door, now, &draft, (first, second));
+                let said = self
+                    .chat
+                    .settle(&mut door, now.tick, &draft, (first, second));
                 let channel = draft.channels().0.to_owned();
                 assert_eq!(said.position, Some(first));
                 self.promised.push((channel, first, said.id.into()));

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use super::Answer;
 use super::body::{self, Posting};
 use super::route::Query;
-use crate::chat::{self, Actor, Draft, Keep, Purging, Range, Say, Saying};
+use crate::chat::{self, Actor, Draft, Keep, Moment, Purging, Range, Say, Saying};
 use crate::door::command::To;
 use crate::door::door::Door;
 use crate::door::gather::{self, Gather};
 use crate::door::history::HISTORY_LIMIT;
 use crate::door::json::Json;
-use crate::door::poster::Reply;
+use crate::door::poster::{Poster, Reply};
 use crate::door::refusal::Refusal;
 use crate::door::work::{self, Done, Task};
 use crate::net::Fd;
@@ -36,7 +36,8 @@ impl Door {
     ) -> Result<Answer, Refusal> {
         let posting = body::posting(body)?;
         let has_several = matches!(posting.to, To::Rooms(_) | To::Users(_));
-        let mut parts = self.post_parts(server, actor, &posting)?;
+        let mut post = self.post(server, Reply::Silent);
+        let mut parts = self.post_parts(&mut post, self.now(), actor, &posting)?;
         if !has_several
             && let Some(Part::Later(draft)) = parts.pop_if(|part| matches!(part, Part::Later(_)))
             && let Some(responder) = responder.take()
@@ -59,8 +60,10 @@ impl Door {
         let mut parts = Vec::new();
         let batch = body::batch(body)?;
         self.counts_as(actor, batch.len());
+        let (mut post, now) = (self.post(server, Reply::Silent), self.now());
+        let mut parts_of = |posting| self.post_parts(&mut post, now, actor, &posting);
         for posting in batch {
-            match posting.and_then(|posting| self.post_parts(server, actor, &posting)) {
+            match posting.and_then(&mut parts_of) {
                 Ok(of_one) => parts.extend(of_one),
                 Err(refusal) => parts.push(Part::Ready(refusal.json().end())),
             }
@@ -96,7 +99,8 @@ impl Door {
     /// Says one message; a part for each receiver.
     fn post_parts(
         &self,
-        server: &WorkerHandle,
+        post: &mut Poster<'_>,
+        now: Moment,
         actor: Actor<'_>,
         posting: &Posting<'_>,
     ) -> Result<Vec<Part>, Refusal> {
@@ -109,9 +113,8 @@ impl Door {
             except: &except,
             data: posting.data,
         };
-        let mut post = self.post(server, Reply::Silent);
         let mut one = |to| {
-            let saying = self.hub.chat.say(&mut post, self.now(), actor, to, &say)?;
+            let saying = self.hub.chat.say(post, now, actor, to, &say)?;
             Ok(vec![part(saying)])
         };
         let several: Vec<chat::To<'_>> = match &posting.to {
@@ -126,7 +129,7 @@ impl Door {
         let said = self
             .hub
             .chat
-            .say_to_each(&mut post, self.now(), actor, &several, &say)?;
+            .say_to_each(post, now, actor, &several, &say)?;
         Ok(said
             .into_iter()
             .map(|said| match said {

@@ -345,8 +345,9 @@ fn who_feeds_it_is_pressed_and_relieved() {
 fn a_batch_gathers_those_who_were_answered_last() {
     let bench = Bench::new(
         DiskSettings {
-            // For as long as the last commit took: that one ends when two more wait.
-            gather_percent: 100_000,
+            // Not by time: each batch ends when all are there.
+            gather_percent: 100_000_000,
+            gather_us_max: u32::MAX,
             ..DiskSettings::default()
         },
         settings(Path::new("/store")),

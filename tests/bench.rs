@@ -10,6 +10,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -465,5 +466,40 @@ fn raw_log_counts_what_it_synced_and_leaves_nothing_behind() {
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     let missing = folder.path().join("missing");
     let said = complaint(&["raw-log", "--data", missing.to_str().unwrap()]);
+    assert!(said.contains("can't make a file in --data"), "{said}");
+}
+
+#[test]
+fn raw_with_a_folder_answers_each_whole_request_once_and_leaves_nothing_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let raw = Raw::start_with(&["--data", folder.path().to_str().unwrap()]);
+    let address = raw.url.trim_start_matches("ws://").trim_end_matches('/');
+    let mut client = TcpStream::connect(address).unwrap();
+    client
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
+    let request = b"POST / HTTP/1.1\r\ncontent-length: 9\r\n\r\n\"message\"";
+    let mut answers = |bytes: &[u8], count: usize| {
+        client.write_all(bytes).unwrap();
+        let mut answer = vec![0; 72 * count];
+        client.read_exact(&mut answer).unwrap();
+        for answer in answer.chunks(72) {
+            assert!(answer.starts_with(b"HTTP/1.1 200 ") && answer.ends_with(b"\r\n{}"));
+        }
+    };
+    answers(request, 1);
+    answers(&request.repeat(3), 3);
+    answers(&[&request[..], &request[..20]].concat(), 1);
+    answers(&request[20..], 1);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+
+    let url = raw.url.replace("ws", "http");
+    let load = ["http", "--url", &url, "--connections", "8"];
+    let (output, json) = bench(&[&load[..], &SHORT].concat());
+    assert!(output.status.success(), "{json}");
+    assert!(json["requests"].as_u64() > Some(8), "{json}");
+
+    let missing = folder.path().join("missing");
+    let said = complaint(&["raw", "--data", missing.to_str().unwrap()]);
     assert!(said.contains("can't make a file in --data"), "{said}");
 }

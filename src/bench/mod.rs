@@ -5,7 +5,8 @@
 //! refused), [`open`] makes the connections, [`drive`] keeps them busy over one epoll a thread,
 //! [`cpu`] and [`memory`] account for the server's process tree, and a [`report::Report`] prints a
 //! table and a line of JSON. [`raw`] is the floor to compare with: a server that makes the
-//! system calls of an echo or a fan-out and does nothing else; [`raw_log`] is that of a log.
+//! system calls of an echo, a fan-out or a durable request and does nothing else; [`raw_log`] is that
+//! of a log.
 //!
 //! A room needs one account of who has heard what: in `fanout` one thread drives a [`room`] of
 //! [`member`]s and publishing [`mod@line`]s, a [`course`] knows what is under way, and a [`ledger`]
@@ -36,9 +37,11 @@ pub mod idle;
 pub mod inbox;
 pub mod ledger;
 pub mod line;
+pub mod log;
 pub mod marker;
 pub mod member;
 pub mod memory;
+pub mod notary;
 pub mod open;
 pub mod parrot;
 pub mod progress;

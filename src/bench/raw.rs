@@ -5,13 +5,15 @@
 //! many prepared answers go out. One read, one write, no copy: what an echo server costs more than
 //! this is its own.
 //!
-//! As a fan-out ([`Crowd`]), it writes the frames to all others instead.
+//! As a fan-out ([`Crowd`]), it writes the frames to all others instead. With a directory
+//! ([`Notary`]), it answers HTTP requests once they are on disk.
 //!
 //! It is a yardstick, not a server: it believes that all frames of a connection are equal. Only a
 //! Close as the first frame is understood, so that connecting and leaving can be measured too.
 
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -23,6 +25,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::crowd::Crowd;
 use super::drive::Poll;
+use super::notary::Notary;
 use super::parrot::{Fate, Lessons, Parrot, READ_SIZE};
 
 const BACKLOG: i32 = 4096;
@@ -31,12 +34,14 @@ const ACCEPTED_AT_ONCE_MAX: usize = 64;
 const LISTENER: usize = usize::MAX;
 
 /// Whom an answer goes to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Manner {
     /// Back to where it came from.
     Echo,
     /// To all others of the same thread: see [`Crowd`].
     Fanout,
+    /// Back, once it is on disk in this directory: see [`Notary`].
+    Durable(PathBuf),
 }
 
 /// What to run.
@@ -71,11 +76,15 @@ pub fn run(settings: &Settings) -> io::Result<()> {
     watch_stdin(stop.clone());
     for listener in listeners {
         let stop = stop.clone();
-        let manner = settings.manner;
+        let manner = settings.manner.clone();
         thread::spawn(move || {
             stop.send(match manner {
                 Manner::Echo => Floor::new(listener, Parrots::new()).and_then(Floor::serve),
                 Manner::Fanout => Floor::new(listener, Crowd::new()).and_then(Floor::serve),
+                Manner::Durable(directory) => Notary::new(&directory)
+                    .map_err(|error| unwritable(&directory, &error))
+                    .and_then(|notary| Floor::new(listener, notary))
+                    .and_then(Floor::serve),
             })
         });
     }
@@ -84,6 +93,14 @@ pub fn run(settings: &Settings) -> io::Result<()> {
         Some(time) => stopped.recv_timeout(time).unwrap_or(Ok(())),
         None => stopped.recv().unwrap_or(Ok(())),
     }
+}
+
+fn unwritable(directory: &Path, error: &io::Error) -> io::Error {
+    let message = format!(
+        "can't make a file in --data {}: {error}",
+        directory.display()
+    );
+    io::Error::new(error.kind(), message)
 }
 
 fn listen(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
@@ -137,7 +154,13 @@ trait Hall {
     fn ready(&mut self, key: usize, hung_up: bool);
 
     /// All news that were known at this moment have been read.
-    fn batch_read(&mut self) {}
+    ///
+    /// # Errors
+    ///
+    /// It can't go on.
+    fn batch_read(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Connections that are answered, each for itself.
@@ -188,8 +211,27 @@ impl Hall for Crowd {
         Self::ready(self, key, hung_up);
     }
 
-    fn batch_read(&mut self) {
+    fn batch_read(&mut self) -> io::Result<()> {
         self.spread();
+        Ok(())
+    }
+}
+
+impl Hall for Notary {
+    fn vacant_key(&self) -> usize {
+        Self::vacant_key(self)
+    }
+
+    fn enter(&mut self, socket: TcpStream) {
+        Self::enter(self, socket);
+    }
+
+    fn ready(&mut self, key: usize, hung_up: bool) {
+        Self::ready(self, key, hung_up);
+    }
+
+    fn batch_read(&mut self) -> io::Result<()> {
+        self.attest()
     }
 }
 
@@ -228,7 +270,7 @@ impl<H: Hall> Floor<H> {
                     self.hall.ready(ready.key, ready.hung_up);
                 }
             }
-            self.hall.batch_read();
+            self.hall.batch_read()?;
             // After the batch: a place that was freed in it may have news in it still.
             more = accepting && self.accept()?;
         }

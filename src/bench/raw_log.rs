@@ -4,9 +4,7 @@
 //! With [`Settings::journal`] the server's own journal does the same beside it, in turns: a disk
 //! that is slow for a moment is so for both.
 
-use std::fs::{self, File};
-use std::io;
-use std::os::unix::fs::FileExt;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -16,13 +14,12 @@ use tidings::store::{Channel, Journal, Message, Record, Store, StoreError, Store
 
 use super::failure::Failures;
 use super::histogram::Latency;
+use super::log::Log;
 use super::progress::Progress;
 use super::report::{Figure, Report, ratio};
 
 /// How long one of the two goes on before it is the other's turn.
 const TURN: Duration = Duration::from_millis(200);
-/// Bytes after which the floor begins its file anew; the journal's own bound, too.
-const FILE_SIZE_MAX: u64 = 64 << 20;
 /// Bytes of the journal at the most.
 const STORE_SIZE_MAX: u64 = 1 << 30;
 /// Channels that the journal's messages are spread over.
@@ -49,16 +46,17 @@ pub struct Settings {
 ///
 /// The directory or a file in it can't be written.
 pub fn run(settings: &Settings) -> anyhow::Result<(Report, Failures)> {
-    let mut floor = Floor::new(settings)
+    let mut floor = Log::new(&settings.data)
         .with_context(|| format!("can't make a file in --data {}", settings.data.display()))?;
     let mut journal = match settings.journal {
         true => Some(Written::new(settings)?),
         false => None,
     };
+    let batch = vec![b'x'; settings.in_flight * settings.size];
     let (mut by_floor, mut by_journal) = (Measured::default(), Measured::default());
     let mut progress = Progress::new();
     while by_floor.time < settings.seconds {
-        by_floor.turn(settings.in_flight, || floor.batch().map_err(Into::into))?;
+        by_floor.turn(settings.in_flight, || Ok(floor.append(&batch)?))?;
         if let Some(journal) = &mut journal {
             by_journal.turn(settings.in_flight, || Ok(journal.batch()?))?;
         }
@@ -197,44 +195,6 @@ impl Measured {
 fn cpu_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
-}
-
-/// A file that is removed at the end.
-struct Floor {
-    file: File,
-    path: PathBuf,
-    batch: Vec<u8>,
-    at: u64,
-}
-
-impl Floor {
-    fn new(settings: &Settings) -> io::Result<Self> {
-        let path = own(&settings.data, "raw-log");
-        Ok(Self {
-            file: File::options().write(true).create_new(true).open(&path)?,
-            path,
-            batch: vec![b'x'; settings.in_flight * settings.size],
-            at: 0,
-        })
-    }
-
-    fn batch(&mut self) -> io::Result<()> {
-        if self.at >= FILE_SIZE_MAX {
-            self.file.set_len(0)?;
-            self.at = 0;
-        }
-        self.file.write_all_at(&self.batch, self.at)?;
-        self.file.sync_data()?;
-        self.at += self.batch.len() as u64;
-        Ok(())
-    }
-}
-
-impl Drop for Floor {
-    fn drop(&mut self) {
-        // Whoever finds it knows by its name what it was.
-        _ = fs::remove_file(&self.path);
-    }
 }
 
 /// A journal that is removed at the end.

@@ -348,6 +348,9 @@ struct Raw {
     /// Writes what one connection sends to all others, instead of back.
     #[arg(long, conflicts_with = "threads")]
     fanout: bool,
+    /// Answers HTTP requests instead, once they are in a file in this directory, synced.
+    #[arg(long, value_name = "DIR", conflicts_with = "fanout")]
+    data: Option<PathBuf>,
     /// Stops after this time, in seconds [default: at SIGTERM, or when a piped input ends].
     #[arg(long, value_parser = seconds)]
     seconds: Option<Duration>,
@@ -358,9 +361,10 @@ impl Raw {
         raw::Settings {
             listen: self.listen,
             threads: self.threads.into(),
-            manner: match self.fanout {
-                true => raw::Manner::Fanout,
-                false => raw::Manner::Echo,
+            manner: match &self.data {
+                Some(directory) => raw::Manner::Durable(directory.clone()),
+                None if self.fanout => raw::Manner::Fanout,
+                None => raw::Manner::Echo,
             },
             stop_after: self.seconds,
         }

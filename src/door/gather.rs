@@ -43,5 +43,6 @@ impl Gather {
 
 /// The answer with all results.
 pub(super) fn answer(results: Vec<String>) -> Json {
-    Json::object().array("results", results)
+    let size: usize = results.iter().map(|result| result.len() + 1).sum();
+    Json::of_size(size + 32).array("results", results)
 }

@@ -16,7 +16,12 @@ impl Json {
 
     /// An empty object.
     pub(super) fn object() -> Self {
-        let mut text = String::with_capacity(160);
+        Self::of_size(160)
+    }
+
+    /// An empty object, with room for as many bytes as it will have, nearly.
+    pub(super) fn of_size(size: usize) -> Self {
+        let mut text = String::with_capacity(size);
         text.push('{');
         Self { text }
     }

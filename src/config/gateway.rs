@@ -55,6 +55,9 @@ section! {
         on_way_max: usize = 1_024, within 1..=65_536;
         /// Time for what is on the way at a stop, in milliseconds; the rest stays in the outbox.
         drain_ms_max: u64 = 8_000, within 0..=DAY_MS;
+        /// Time in which what upstreams have settled gathers before it is written down, in
+        /// milliseconds; what a crash takes back is only sent again.
+        settle_ms: u64 = 200, within 0..=DAY_MS;
     }
 }
 

@@ -42,6 +42,8 @@ pub fn gateway(loaded: Loaded, plan: GatewayPlan) -> anyhow::Result<Outcome> {
         data_size_max: settings.websocket.message_size_max,
         link: plan.link,
         drain_ms_max: own.drain_ms_max,
+        settle_ms: own.settle_ms,
+        disk: settings.disk(),
         ..GatewaySettings::new(&own.name, plan.upstreams)
     };
     let gateway = Gateway::new(gateway, Box::new(store), Box::new(Keys(access)));
@@ -73,6 +75,7 @@ pub fn gateway(loaded: Loaded, plan: GatewayPlan) -> anyhow::Result<Outcome> {
         .reactors(general.reactors)
         // The callbacks may wait for the disk.
         .workers(general.workers.max(1))
+        .gauge(gateway.gauge())
         .settings(server)
         .gate(move |head| judge.judge(head))
         .process(PUSH_PROCESS, push)

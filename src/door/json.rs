@@ -4,23 +4,23 @@ use std::fmt::Write;
 
 /// An object or array in the making; commas come by themselves.
 #[derive(Debug)]
-pub(super) struct Json {
+pub(crate) struct Json {
     text: String,
 }
 
 impl Json {
     /// An object whose `type` is known.
-    pub(super) fn frame(kind: &str) -> Self {
+    pub(crate) fn frame(kind: &str) -> Self {
         Self::object().string("type", kind)
     }
 
     /// An empty object.
-    pub(super) fn object() -> Self {
+    pub(crate) fn object() -> Self {
         Self::of_size(160)
     }
 
     /// An empty object, with room for as many bytes as it will have, nearly.
-    pub(super) fn of_size(size: usize) -> Self {
+    pub(crate) fn of_size(size: usize) -> Self {
         let mut text = String::with_capacity(size);
         text.push('{');
         Self { text }
@@ -36,14 +36,14 @@ impl Json {
     }
 
     /// A string, escaped.
-    pub(super) fn string(mut self, key: &str, value: &str) -> Self {
+    pub(crate) fn string(mut self, key: &str, value: &str) -> Self {
         self.key(key);
         push_string(&mut self.text, value);
         self
     }
 
     /// A string, or `null`.
-    pub(super) fn string_or_null(self, key: &str, value: Option<&str>) -> Self {
+    pub(crate) fn string_or_null(self, key: &str, value: Option<&str>) -> Self {
         match value {
             Some(value) => self.string(key, value),
             None => self.raw(key, "null"),
@@ -51,26 +51,26 @@ impl Json {
     }
 
     /// A whole number.
-    pub(super) fn number(mut self, key: &str, value: u64) -> Self {
+    pub(crate) fn number(mut self, key: &str, value: u64) -> Self {
         self.key(key);
         write!(self.text, "{value}").expect("a String takes every byte");
         self
     }
 
     /// `true` or `false`.
-    pub(super) fn flag(self, key: &str, value: bool) -> Self {
+    pub(crate) fn flag(self, key: &str, value: bool) -> Self {
         self.raw(key, if value { "true" } else { "false" })
     }
 
     /// Valid JSON, as it is.
-    pub(super) fn raw(mut self, key: &str, json: &str) -> Self {
+    pub(crate) fn raw(mut self, key: &str, json: &str) -> Self {
         self.key(key);
         self.text.push_str(json);
         self
     }
 
     /// Valid JSON under a key that somebody else chose.
-    pub(super) fn named(mut self, key: &str, json: &str) -> Self {
+    pub(crate) fn named(mut self, key: &str, json: &str) -> Self {
         if !self.text.ends_with('{') {
             self.text.push(',');
         }
@@ -81,7 +81,7 @@ impl Json {
     }
 
     /// An array of valid JSON values.
-    pub(super) fn array<T: AsRef<str>>(
+    pub(crate) fn array<T: AsRef<str>>(
         mut self,
         key: &str,
         values: impl IntoIterator<Item = T>,
@@ -92,7 +92,7 @@ impl Json {
     }
 
     /// An array of strings.
-    pub(super) fn strings<T: AsRef<str>>(
+    pub(crate) fn strings<T: AsRef<str>>(
         mut self,
         key: &str,
         values: impl IntoIterator<Item = T>,
@@ -103,7 +103,7 @@ impl Json {
     }
 
     /// The whole text.
-    pub(super) fn end(mut self) -> String {
+    pub(crate) fn end(mut self) -> String {
         self.text.push('}');
         self.text
     }

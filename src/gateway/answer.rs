@@ -2,11 +2,10 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use serde_json::{Value, json};
-
 use super::outbox::Refused;
 use crate::chat::ErrorCode;
 use crate::door::Refusal;
+use crate::door::common::Json;
 use crate::server::{Responder, Response};
 
 /// How the answer is put together.
@@ -30,7 +29,7 @@ pub(super) struct Answer {
 #[derive(Debug)]
 struct State {
     responder: Option<Responder>,
-    results: Vec<Option<Result<Value, Refusal>>>,
+    results: Vec<Option<Result<String, Refusal>>>,
     missing: usize,
 }
 
@@ -66,7 +65,7 @@ impl Answer {
         }
     }
 
-    fn put(&self, place: usize, result: Result<Value, Refusal>) {
+    fn put(&self, place: usize, result: Result<String, Refusal>) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         debug_assert!(state.results[place].is_none(), "one ticket a place");
         state.results[place] = Some(result);
@@ -88,29 +87,30 @@ impl Answer {
         responder.end(self.response(results.into_iter().flatten().collect()));
     }
 
-    fn response(&self, mut results: Vec<Result<Value, Refusal>>) -> Response {
+    fn response(&self, mut results: Vec<Result<String, Refusal>>) -> Response {
         if self.shape == Shape::Single
             && let Some(Err(_)) = results.first()
             && let Some(Err(refusal)) = results.pop()
         {
             return refused(&refusal);
         }
-        let results: Vec<Value> = results
+        let results = results
             .into_iter()
-            .map(|result| result.unwrap_or_else(|refusal| error(&refusal)))
-            .collect();
-        Response::json(json!({ "results": results }).to_string()).with_status(202)
+            .map(|result| result.unwrap_or_else(|refusal| error(&refusal)));
+        Response::json(Json::object().array("results", results).end()).with_status(202)
     }
 }
 
 impl Ticket {
     /// The message is on disk, for the first time or as a repeat; or it isn't.
     pub(super) fn done(self, id: &str, taken: Result<bool, Refused>) {
-        let result = match taken {
-            Ok(false) => Ok(json!({ "id": id, "queued": true })),
-            Ok(true) => Ok(json!({ "id": id, "queued": true, "duplicate": true })),
-            Err(why) => Err(refusal(why)),
-        };
+        let result = taken.map_err(refusal).map(|is_repeat| {
+            let queued = Json::object().string("id", id).flag("queued", true);
+            match is_repeat {
+                true => queued.flag("duplicate", true).end(),
+                false => queued.end(),
+            }
+        });
         self.answer.put(self.place, result);
     }
 
@@ -138,7 +138,7 @@ pub(super) fn refusal(why: Refused) -> Refusal {
 
 /// `{"error":{"code","message"}}` with the status that goes with it.
 pub(super) fn refused(refusal: &Refusal) -> Response {
-    let response = Response::json(error(refusal).to_string()).with_status(refusal.status);
+    let response = Response::json(error(refusal)).with_status(refusal.status);
     match refusal.code {
         ErrorCode::Unauthorized => response.field("WWW-Authenticate", "Bearer"),
         ErrorCode::RateLimited | ErrorCode::Unavailable | ErrorCode::DiskFull => {
@@ -148,6 +148,9 @@ pub(super) fn refused(refusal: &Refusal) -> Response {
     }
 }
 
-fn error(refusal: &Refusal) -> Value {
-    json!({ "error": { "code": refusal.code.name(), "message": refusal.message } })
+fn error(refusal: &Refusal) -> String {
+    let error = Json::object()
+        .string("code", refusal.code.name())
+        .string("message", &refusal.message);
+    Json::object().raw("error", &error.end()).end()
 }

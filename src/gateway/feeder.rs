@@ -24,9 +24,6 @@ use crate::store::Range;
 /// Bytes of a page; one message may exceed it.
 const PAGE_BYTES_MAX: usize = 256 * 1024;
 
-/// Time in which marks gather: a mark that a crash takes back only has messages sent again.
-const SETTLE_EVERY: Duration = Duration::from_millis(200);
-
 /// Time until something that the disk or the pipe refused is tried again.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -91,13 +88,15 @@ impl Told {
     }
 }
 
-/// What the push process is told first.
+/// What is to be done; most of it is what the push process is told first.
 #[derive(Debug, Clone)]
 pub(super) struct Task {
     pub(super) producer: String,
     pub(super) name: String,
     pub(super) link: LinkSettings,
     pub(super) drain_ms_max: u64,
+    /// Time in which marks gather.
+    pub(super) settle_ms: u64,
     pub(super) targets: Vec<Target>,
 }
 
@@ -339,6 +338,7 @@ impl Feeder {
             link,
             drain_ms_max,
             targets,
+            ..
         } = self.task.clone();
         let begin = ToPush::Begin(Begin {
             life,
@@ -407,7 +407,7 @@ impl Feeder {
     }
 
     fn settle_soon(&mut self) {
-        let soon = Instant::now() + SETTLE_EVERY;
+        let soon = Instant::now() + Duration::from_millis(self.task.settle_ms);
         self.settle_at.get_or_insert(soon);
     }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
@@ -18,8 +18,9 @@ use super::target::Target;
 use crate::chat::ErrorCode;
 use crate::door::common::{Posting, batch, bearer, json_body, posting};
 use crate::door::{Access, Refusal};
-use crate::server::{Request, Responder, Response, WorkerHandle};
-use crate::store::Store;
+use crate::net::marks::Gauge;
+use crate::server::{Handle, Request, Responder, Response, WorkerHandle};
+use crate::store::{DiskSettings, Store};
 
 /// What the push process is called.
 pub const PUSH_PROCESS: &str = "push";
@@ -40,6 +41,11 @@ pub struct GatewaySettings {
     /// Time that the push process has at a stop to bring away what it holds, in milliseconds; less
     /// than its server gives it. Default 8,000.
     pub drain_ms_max: u64,
+    /// Time in which what upstreams have settled gathers before it is written down, in
+    /// milliseconds: what a crash takes back is only sent again. Default 200.
+    pub settle_ms: u64,
+    /// The queue before the disk.
+    pub disk: DiskSettings,
 }
 
 impl GatewaySettings {
@@ -53,6 +59,8 @@ impl GatewaySettings {
             data_size_max: 65_536,
             link: LinkSettings::default(),
             drain_ms_max: 8_000,
+            settle_ms: 200,
+            disk: DiskSettings::default(),
         }
     }
 }
@@ -64,6 +72,8 @@ pub struct Gateway {
     access: Box<dyn Access>,
     numbers: Arc<Numbers>,
     told: Told,
+    /// Set once the server runs.
+    server: Arc<OnceLock<Handle>>,
     state: Mutex<State>,
 }
 
@@ -85,7 +95,15 @@ impl Gateway {
         store: Box<dyn Store>,
         access: Box<dyn Access>,
     ) -> io::Result<Self> {
-        let (outbox, disk) = Outbox::start(store, settings.outbox_bytes_max)?;
+        let server = Arc::new(OnceLock::<Handle>::new());
+        let nudge = Arc::clone(&server);
+        let relieved = move || {
+            if let Some(server) = nudge.get() {
+                server.nudge();
+            }
+        };
+        let (outbox, disk) =
+            Outbox::start(store, settings.disk, settings.outbox_bytes_max, relieved)?;
         let key = outbox.reader.key();
         let upstreams = settings.upstreams.iter().map(|target| {
             let url: Arc<str> = target.url().into();
@@ -98,6 +116,7 @@ impl Gateway {
             name: settings.name,
             link: settings.link,
             drain_ms_max: settings.drain_ms_max,
+            settle_ms: settings.settle_ms,
             targets: settings.upstreams,
         };
         let (told, news) = feeder::channel();
@@ -107,6 +126,7 @@ impl Gateway {
             access,
             numbers: Arc::new(numbers),
             told,
+            server,
             state: Mutex::new(State {
                 disk: Some(disk),
                 to_start: Some((task, news)),
@@ -115,12 +135,20 @@ impl Gateway {
         })
     }
 
+    /// The queue before the disk: while it is pressed, nothing should be read from clients.
+    #[must_use]
+    pub fn gauge(&self) -> Arc<Gauge> {
+        Arc::clone(self.outbox.disk.gauge())
+    }
+
     /// Begins to feed the push process; to be called once the server runs.
     ///
     /// # Errors
     ///
     /// The server has no process of that name, or the system gives no thread.
     pub fn start(&self, server: &WorkerHandle) -> io::Result<()> {
+        // Only set here, and only once.
+        self.server.get_or_init(|| server.handle());
         let process = server.process(PUSH_PROCESS).cloned();
         let process = process.ok_or_else(|| io::Error::other("there is no push process"))?;
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

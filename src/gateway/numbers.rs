@@ -108,6 +108,13 @@ impl Numbers {
                 })
             })
             .collect();
+        let disk = outbox.disk.gauge();
+        let disk = json!({
+            "items": disk.items(),
+            "items_peak": disk.items_peak(),
+            "bytes": disk.bytes(),
+            "pressed": disk.is_pressed(),
+        });
         let outbox = json!({
             "messages": all.messages,
             "newest": all.newest,
@@ -122,6 +129,7 @@ impl Numbers {
         let body = json!({
             "uptime_ms": all.uptime_ms,
             "outbox": outbox,
+            "disk": disk,
             "upstreams": upstreams,
             "push_process": push,
         });
@@ -131,6 +139,7 @@ impl Numbers {
     /// `GET /metrics`
     pub(super) fn metrics(&self, server: &WorkerHandle, outbox: &Outbox) -> Response {
         let all = Snapshot::of(self, server, outbox);
+        let disk = outbox.disk.gauge();
         let mut text = String::new();
         for (name, kind, help, value) in [
             (
@@ -180,6 +189,30 @@ impl Numbers {
                 "counter",
                 "Messages that an upstream refused for good.",
                 self.dead.load(Relaxed),
+            ),
+            (
+                "disk_items",
+                "gauge",
+                "Records that wait for the disk.",
+                disk.items() as u64,
+            ),
+            (
+                "disk_items_peak",
+                "gauge",
+                "The most records that ever waited.",
+                disk.items_peak() as u64,
+            ),
+            (
+                "disk_bytes",
+                "gauge",
+                "What waits for the disk, in bytes.",
+                disk.bytes() as u64,
+            ),
+            (
+                "disk_pressed",
+                "gauge",
+                "1 while nothing is read since too much waits for the disk.",
+                disk.is_pressed().into(),
             ),
             (
                 "push_restarts_total",

@@ -66,12 +66,16 @@ pub(super) struct Outbox {
 
 impl Outbox {
     /// Takes a store over, and starts its thread; that ends once all clones of `disk` are gone.
+    ///
+    /// `relieved` is called when those who paused at the gauge of `disk` may go on.
     pub(super) fn start(
         store: Box<dyn Store>,
+        settings: DiskSettings,
         bytes_max: u64,
+        relieved: impl Fn() + Send + 'static,
     ) -> io::Result<(Self, JoinHandle<()>)> {
         let reader = store.reader();
-        let (disk, thread) = Disk::start(store, DiskSettings::default(), || {})?;
+        let (disk, thread) = Disk::start(store, settings, relieved)?;
         let this = Self {
             disk,
             reader,
@@ -100,7 +104,7 @@ impl Outbox {
 
     /// Why nothing is taken now, if so.
     pub(super) fn refusal(&self) -> Option<Refused> {
-        if self.bytes() >= self.bytes_max || self.disk.gauge().is_pressed() {
+        if self.bytes() >= self.bytes_max {
             return Some(Refused::Full);
         }
         match self.disk.condition() {

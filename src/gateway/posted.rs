@@ -4,13 +4,12 @@ use std::borrow::Cow;
 use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use serde_json::{Value, json};
 use siphasher::sip::SipHasher13;
 use siphasher::sip128::{Hasher128, SipHasher13 as SipHasher13x128};
 
 use crate::chat::ErrorCode;
 use crate::door::Refusal;
-use crate::door::common::{Posting, To};
+use crate::door::common::{Json, Posting, To};
 
 /// Longest id, in bytes.
 const ID_SIZE_MAX: usize = 64;
@@ -73,26 +72,26 @@ impl Scribe {
         };
         let from = posting.from.as_deref();
         let sameness = posting.id.is_some().then(|| self.sameness(&to, from, &id));
-        let mut json = format!("{{\"to\":{to},\"data\":{},\"id\":", posting.data);
-        json.push_str(&Value::from(&*id).to_string());
+        let mut json = Json::of_size(posting.data.len() + to.len() + 128)
+            .raw("to", &to)
+            .raw("data", posting.data)
+            .string("id", &id);
         if let Some(from) = from {
-            json.push_str(",\"from\":");
-            json.push_str(&Value::from(from).to_string());
+            json = json.string("from", from);
         }
         if !posting.store {
-            json.push_str(",\"store\":false");
+            json = json.flag("store", false);
         }
-        json.push('}');
         Ok(Posted {
             id: id.into(),
-            json: json.into(),
+            json: json.end().into(),
             sameness,
         })
     }
 
-    fn sameness(&self, to: &Value, from: Option<&str>, id: &str) -> u128 {
+    fn sameness(&self, to: &str, from: Option<&str>, id: &str) -> u128 {
         let mut hasher = SipHasher13x128::new_with_keys(self.key[0], self.key[1]);
-        (to.to_string(), from, id).hash(&mut hasher);
+        (to, from, id).hash(&mut hasher);
         hasher.finish128().as_u128()
     }
 
@@ -110,19 +109,21 @@ pub(super) fn producer(key: [u64; 2]) -> String {
     format!("{:032x}", hasher.finish128().as_u128())
 }
 
-fn receivers(to: &To<'_>) -> Result<Value, Refusal> {
-    Ok(match to {
-        To::Room(room) => json!({ "room": room }),
-        To::User(user) => json!({ "user": user }),
-        To::All => json!({ "all": true }),
-        To::Rooms(rooms) => json!({ "rooms": rooms }),
-        To::Users(users) => json!({ "users": users }),
+fn receivers(to: &To<'_>) -> Result<String, Refusal> {
+    let json = Json::object();
+    let json = match to {
+        To::Room(room) => json.string("room", room),
+        To::User(user) => json.string("user", user),
+        To::All => json.flag("all", true),
+        To::Rooms(rooms) => json.strings("rooms", rooms),
+        To::Users(users) => json.strings("users", users),
         To::Fd(_) => {
             return Err(Refusal::bad_request(
                 "to can't be a connection: only the server that has it knows its fd",
             ));
         }
-    })
+    };
+    Ok(json.end())
 }
 
 #[cfg(test)]

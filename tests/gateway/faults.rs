@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::machine::Machine;
-use super::program::PATIENCE;
+use super::machine::{Machine, message, post};
+use super::program::{Http, PATIENCE};
 use super::proxy::{Proxy, Weather};
+use super::traces::{descriptors, until_it_holds};
 use super::upstream::Upstream;
 use super::{FLOWS_WITHIN, until};
 
@@ -249,7 +250,7 @@ fn a_full_outbox_refuses_and_takes_again_once_it_is_brought_away() {
     assert_eq!(refused.status, 503, "{refused:?}");
     assert!(refused.fields.contains("retry-after: 1"), "{refused:?}");
     assert!(taken > 30, "only {taken} fit into 1 MiB");
-    let mut http = super::program::Http::connect(world.machine.address());
+    let mut http = Http::connect(world.machine.address());
     assert_eq!(http.ask("GET", "/readyz", "").unwrap().status, 503);
     assert_eq!(http.ask("GET", "/healthz", "").unwrap().status, 200);
     world.proxy.set(Weather::Fair);
@@ -279,6 +280,83 @@ fn a_stop_brings_away_what_is_on_its_way() {
     assert!(said.contains(": 0 messages"), "{said}");
     assert_eq!(world.upstream.count(), 20, "and were brought away");
     assert_eq!(world.machine.outbox("list"), "", "which is written down");
+}
+
+#[test]
+fn a_stop_writes_down_what_was_settled() {
+    // By themselves, marks would be written down tomorrow.
+    let mut world = World::with(&["--set", "gateway.settle_ms=86400000"]);
+    world.say(20);
+    until("all is settled", PATIENCE, || {
+        world.machine.stats()["upstreams"][0]["settled"] == 20
+    });
+    let stats = world.machine.stats();
+    assert_eq!(stats["outbox"]["messages"], 20, "none is written down yet");
+    world.machine.stop();
+    assert_eq!(world.machine.outbox("list"), "");
+    world.machine.start_again();
+    world.machine.until_link(0, "open");
+    let open = world.upstream.state().opens.last().cloned().unwrap();
+    assert_eq!(open["first"], 21, "{open}");
+}
+
+#[test]
+fn who_lives_through_faults_holds_no_more_than_before() {
+    let mut world = World::new();
+    world.say(1);
+    world.all_arrive();
+    let gateway = world.machine.program().pid();
+    let before = descriptors(gateway);
+    let push_before = descriptors(world.machine.push_pid());
+    for round in 0..8 {
+        world.proxy.cut();
+        world.say(2);
+        world.proxy.set(Weather::CutAfter(round * 100));
+        world.say(2);
+        world.machine.kill_push();
+        world.upstream.kill();
+        world.say(2);
+        world.upstream.start_again();
+        world.proxy.set(Weather::Fair);
+        world.all_arrive();
+    }
+    until_it_holds(gateway, &before);
+    until_it_holds(world.machine.push_pid(), &push_before);
+    world.machine.stop();
+}
+
+#[test]
+fn a_queue_before_the_disk_that_is_too_long_delays_and_refuses_nobody() {
+    let world = World::with(&["--set", "queues.disk_items_high=2"]);
+    let address = world.machine.address();
+    let senders: Vec<_> = (0..8)
+        .map(|sender| {
+            std::thread::spawn(move || {
+                let from = format!("sender-{sender}");
+                let mut http = Http::connect(address);
+                for batch in 0..10 {
+                    let numbers = batch * 100 + 1..=(batch + 1) * 100;
+                    let messages: Vec<_> = numbers.map(|number| message(&from, number)).collect();
+                    let body = format!("{{\"messages\":[{}]}}", messages.join(","));
+                    let answer = post(&mut http, "/v1/messages/batch", &body).unwrap();
+                    assert_eq!(answer.status, 202, "{answer:?}");
+                    assert!(!answer.body.contains("error"), "{answer:?}");
+                }
+                from
+            })
+        })
+        .collect();
+    let senders: Vec<String> = senders
+        .into_iter()
+        .map(|sender| sender.join().unwrap())
+        .collect();
+    let disk = world.machine.stats()["disk"].clone();
+    assert!(disk["items_peak"].as_u64() >= Some(100), "{disk}");
+    assert_eq!(disk["pressed"], false, "{disk}");
+    until("all arrive", PATIENCE, || world.upstream.count() == 8_000);
+    for from in senders {
+        assert!(world.upstream.heard_of(&from).into_iter().eq(1..=1_000));
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::program::{Answer, Http, PATIENCE, Program, ends_within};
+use super::traces::nothing_is_left;
 use super::until;
 
 /// What the upstreams of the tests ask for.
@@ -144,6 +145,7 @@ impl Machine {
         program.signal(Signal::KILL);
         program.ended();
         assert!(ends_within(push, PATIENCE), "the push process is dead too");
+        nothing_is_left(self.folder.path());
     }
 
     /// Stops it with SIGTERM; what it said on its way out.
@@ -159,6 +161,7 @@ impl Machine {
         happens();
         assert_eq!(program.exit_code(), 0, "{}", program.stderr.all());
         assert!(ends_within(push, Duration::ZERO), "nothing is left behind");
+        nothing_is_left(self.folder.path());
         program.stdout.all()
     }
 

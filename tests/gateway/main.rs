@@ -11,6 +11,7 @@ mod random;
 mod real;
 mod sender;
 mod server;
+mod traces;
 mod upstream;
 
 use std::time::{Duration, Instant};

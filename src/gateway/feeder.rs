@@ -16,6 +16,7 @@ use super::link::LinkSettings;
 use super::numbers::Numbers;
 use super::outbox::{OUTBOX, Outbox, OutboxJob, unix_ms};
 use super::pipe::{Begin, FromPush, Page, ToPush};
+use super::posted::letter_sameness;
 use super::settling::Settling;
 use super::target::Target;
 use crate::server::process::{ProcessLink, TaskError};
@@ -285,6 +286,7 @@ impl Feeder {
             id: format!("{upstream}-{n}"),
             letter,
             ts,
+            sameness: letter_sameness(self.outbox.reader.key(), url, n),
             feeder: self.told.clone(),
         });
     }

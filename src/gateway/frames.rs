@@ -14,6 +14,9 @@ pub(super) enum Said {
     OpenOk {
         /// Its own mark, plus one.
         next: u64,
+        /// What it refused for good of what is still here, and why: it may have been said on a
+        /// link that broke.
+        refused: Vec<(u64, String)>,
     },
     /// Everything up to this number is durable there.
     Ack {
@@ -52,6 +55,14 @@ struct Fields {
     after_ms: Option<u64>,
     code: Option<String>,
     message: Option<String>,
+    #[serde(default)]
+    refused: Vec<Refused>,
+}
+
+#[derive(Deserialize)]
+struct Refused {
+    n: u64,
+    code: String,
 }
 
 /// Reads a frame; the error says what is wrong with it.
@@ -69,6 +80,9 @@ pub(super) fn read(text: &str) -> Result<Said, String> {
                 .next
                 .filter(|next| *next > 0)
                 .ok_or_else(|| missing("next"))?,
+            refused: (fields.refused.iter())
+                .map(|one| (one.n, one.code.clone()))
+                .collect(),
         },
         "pub_ack" => Said::Ack {
             n: fields.n.ok_or_else(|| missing("n"))?,
@@ -115,7 +129,17 @@ mod tests {
             ("PONG", Said::Pong),
             (
                 r#"{"type":"open_ok","next":1042}"#,
-                Said::OpenOk { next: 1042 },
+                Said::OpenOk {
+                    next: 1042,
+                    refused: Vec::new(),
+                },
+            ),
+            (
+                r#"{"type":"open_ok","next":9,"refused":[{"n":7,"code":"bad_request"}]}"#,
+                Said::OpenOk {
+                    next: 9,
+                    refused: vec![(7, "bad_request".into())],
+                },
             ),
             (r#"{"type":"pub_ack","n":7,"new":[1]}"#, Said::Ack { n: 7 }),
             (

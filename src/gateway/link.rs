@@ -290,7 +290,9 @@ impl Link {
 
     fn take(&mut self, now: Tick, said: Said) -> Result<(), Lost> {
         match (&mut self.phase, said) {
-            (Phase::Opening { is_said: true, .. }, Said::OpenOk { next }) => self.open(now, next),
+            (Phase::Opening { is_said: true, .. }, Said::OpenOk { next, refused }) => {
+                self.open(now, next, refused)
+            }
             (Phase::Open { heard_at, .. }, said) => {
                 *heard_at = now;
                 self.answered(now, said)
@@ -305,7 +307,7 @@ impl Link {
         }
     }
 
-    fn open(&mut self, now: Tick, next: u64) -> Result<(), Lost> {
+    fn open(&mut self, now: Tick, next: u64, refused: Vec<(u64, String)>) -> Result<(), Lost> {
         if next > self.newest + 1 {
             let newest = self.newest;
             return Err(Lost::OldOutbox { next, newest });
@@ -315,6 +317,13 @@ impl Link {
             self.events.push_back(Event::Jumped { from: next, to });
         }
         let next = next.max(self.first);
+        // Before they are said to be settled.
+        let still_here = self.first..next;
+        for (n, code) in refused {
+            if still_here.contains(&n) {
+                self.events.push_back(Event::Refused { n, code });
+            }
+        }
         self.backlog.begin_behind(next - 1);
         self.wanted_after = None;
         (self.has_opened, self.settled_told) = (true, 0);

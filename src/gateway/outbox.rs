@@ -161,6 +161,8 @@ pub(super) enum OutboxJob {
         id: String,
         letter: String,
         ts: u64,
+        /// It may be refused again before its mark is on disk.
+        sameness: u128,
         feeder: Told,
     },
     /// Is done once everything that was given before is.
@@ -191,7 +193,16 @@ impl Job for OutboxJob {
                 channel: OUTBOX,
                 through: *through,
             },
-            Self::Bury { id, ts, letter, .. } => Record::Message(message(DEAD, id, *ts, letter)),
+            Self::Bury {
+                id,
+                ts,
+                letter,
+                sameness,
+                ..
+            } => Record::Message(Message {
+                sameness: Some(*sameness),
+                ..message(DEAD, id, *ts, letter)
+            }),
             // Changes nothing, and so it is.
             Self::Flush(_) => Record::Trim {
                 channel: OUTBOX,

@@ -109,6 +109,13 @@ pub(super) fn producer(key: [u64; 2]) -> String {
     format!("{:032x}", hasher.finish128().as_u128())
 }
 
+/// What a dead letter that is buried again has in common with the first one.
+pub(super) fn letter_sameness(key: [u64; 2], upstream: &str, n: u64) -> u128 {
+    let mut hasher = SipHasher13x128::new_with_keys(key[0], key[1]);
+    ("dead letter", upstream, n).hash(&mut hasher);
+    hasher.finish128().as_u128()
+}
+
 fn receivers(to: &To<'_>) -> Result<String, Refusal> {
     let json = Json::object();
     let json = match to {

@@ -3,7 +3,7 @@
 //! An upstream's refusal settles a message as an acknowledgement does, but only once the dead
 //! letter is on disk: until then its mark stays before it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// One upstream.
@@ -17,6 +17,8 @@ pub(super) struct Upstream {
     given: u64,
     /// Refused, and not on disk yet: why.
     unburied: BTreeMap<u64, String>,
+    /// Refused and on disk, behind the mark.
+    buried: BTreeSet<u64>,
 }
 
 /// See the module.
@@ -35,6 +37,7 @@ impl Settling {
             settled,
             given: settled,
             unburied: BTreeMap::new(),
+            buried: BTreeSet::new(),
         });
         Self {
             upstreams: upstreams.collect(),
@@ -58,7 +61,8 @@ impl Settling {
         let Some(upstream) = self.upstreams.get_mut(upstream) else {
             return false;
         };
-        let is_news = n > upstream.mark() && !upstream.unburied.contains_key(&n);
+        let is_known = upstream.unburied.contains_key(&n) || upstream.buried.contains(&n);
+        let is_news = n > upstream.mark() && !is_known;
         if is_news {
             upstream.unburied.insert(n, code.to_owned());
         }
@@ -69,6 +73,7 @@ impl Settling {
     pub(super) fn buried(&mut self, upstream: usize, n: u64) {
         if let Some(upstream) = self.upstreams.get_mut(upstream) {
             upstream.unburied.remove(&n);
+            upstream.buried.insert(n);
         }
     }
 
@@ -82,6 +87,7 @@ impl Settling {
         let mut marks = Vec::new();
         for upstream in &mut self.upstreams {
             let mark = upstream.mark();
+            upstream.buried = upstream.buried.split_off(&(mark + 1));
             if mark > upstream.given {
                 upstream.given = mark;
                 marks.push((Arc::clone(&upstream.name), mark));
@@ -162,6 +168,21 @@ mod tests {
         settling.buried(0, 2);
         assert_eq!(marks(&mut settling), [("a".into(), 4)]);
         assert!(!settling.refuse(0, 2, "bad_request"), "it is settled");
+    }
+
+    #[test]
+    fn a_refusal_that_is_told_again_has_one_dead_letter() {
+        let mut settling = settling(&[0], 0);
+        assert!(settling.refuse(0, 2, "bad_request") && settling.refuse(0, 3, "bad_request"));
+        settling.buried(0, 3);
+        assert!(
+            !settling.refuse(0, 3, "bad_request"),
+            "2 is still before it"
+        );
+        settling.settle(0, 3);
+        settling.buried(0, 2);
+        assert_eq!(marks(&mut settling), [("a".into(), 3)]);
+        assert!(settling.upstreams()[0].buried.is_empty());
     }
 
     #[test]

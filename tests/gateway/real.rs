@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::machine::{LINK_KEY, Machine};
 use super::program::{Client, PATIENCE};
+use super::proxy::{Proxy, Weather};
 use super::random::Far;
 use super::server::Server;
 use super::{FLOWS_WITHIN, until};
@@ -137,6 +138,47 @@ fn what_the_server_cant_take_is_a_dead_letter_and_nothing_waits_for_it() {
     machine.until_settled(PATIENCE);
     assert_eq!(server.heard_of("ann"), [1, 2, 3]);
     assert_eq!(machine.stats()["outbox"]["dead_letters"], 3);
+}
+
+#[test]
+fn a_refusal_that_is_lost_on_its_way_is_a_dead_letter_once_the_link_is_back() {
+    let server = Server::start();
+    let proxy = Proxy::to(server.address);
+    // Marks are written down at the stop only: a refusal may come again until then.
+    let more = ["--set", "gateway.settle_ms=86400000"];
+    let mut machine = Machine::start_with(&[proxy.address], &more);
+    machine.until_link(0, "open");
+    proxy.set(Weather::AnswersLost);
+    let bad = r#"{"to":{"room":"@ann"},"data":1}"#;
+    for number in 1..=2 {
+        assert_eq!(machine.say("ann", number).status, 202);
+        assert_eq!(machine.post("/v1/messages", bad).status, 202);
+    }
+    until("all is settled there", PATIENCE, || {
+        server.link_refused() == 2
+    });
+    assert_eq!(machine.stats()["upstreams"][0]["settled"], 0);
+    proxy.set(Weather::Fair);
+    until("both are kept apart", PATIENCE, || {
+        machine.stats()["outbox"]["dead_letters"] == 2
+    });
+    // The next links tell it again, since nothing is written down yet.
+    let opened = machine.stats()["upstreams"][0]["opened"].as_u64();
+    machine.kill_push();
+    until("the link is back", PATIENCE, || {
+        machine.stats()["upstreams"][0]["opened"].as_u64() > opened
+    });
+    machine.kill();
+    machine.start_again();
+    machine.until_link(0, "open");
+    assert_eq!(server.link_refused(), 2, "nothing was sent again");
+    assert_eq!(server.heard_of("ann"), [1, 2]);
+    machine.stop();
+    let letters = machine.outbox("dead");
+    assert_eq!(letters.lines().count(), 2, "{letters}");
+    for n in [2, 4] {
+        assert!(letters.contains(&format!("\"n\":{n},")), "{letters}");
+    }
 }
 
 #[test]

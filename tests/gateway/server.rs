@@ -63,6 +63,14 @@ impl Server {
         }
     }
 
+    /// Messages of gateways that it refused for good.
+    pub fn link_refused(&self) -> u64 {
+        let metrics = self.ask("GET", "/metrics").body;
+        let line =
+            (metrics.lines()).find_map(|line| line.strip_prefix("tidings_link_refused_total "));
+        line.unwrap().parse().unwrap()
+    }
+
     /// What goes with the folder.
     pub fn wipe(&mut self) {
         self.folder = tempfile::tempdir().unwrap();

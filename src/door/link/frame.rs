@@ -113,8 +113,17 @@ fn from_one(name: &str, value: Option<&RawValue>) -> Result<u64, Refusal> {
     number.ok_or_else(|| field::missing(name, "a whole number from 1 on"))
 }
 
-pub(super) fn open_ok(next: u64) -> String {
-    Json::frame("open_ok").number("next", next).end()
+/// With what was refused for good of what the gateway still has, if anything was.
+pub(super) fn open_ok(next: u64, refused: &[(u64, ErrorCode)]) -> String {
+    let json = Json::frame("open_ok").number("next", next);
+    if refused.is_empty() {
+        return json.end();
+    }
+    let refused = refused.iter().map(|(n, code)| {
+        let one = Json::object().number("n", *n);
+        one.string("code", code.name()).end()
+    });
+    json.array("refused", refused).end()
 }
 
 pub(super) fn pub_ack(n: u64) -> String {

@@ -6,6 +6,7 @@
 mod frame;
 mod intake;
 mod publisher;
+mod refusals;
 #[cfg(test)]
 mod tests;
 mod turn;
@@ -26,6 +27,7 @@ use crate::net::counters::{Described, Kind};
 use crate::server::{Frame, Handle, WorkerHandle};
 use frame::LinkFrame;
 use intake::{Intake, Judged, Violation};
+use refusals::Refusals;
 
 /// Why a message of a gateway isn't taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +50,8 @@ pub type Done = Box<dyn FnOnce(Result<(), LinkRefusal>) + Send>;
 /// the producer's mark in one durable write, or does neither. The first number of a stretch that it
 /// refuses as busy breaks the stretch off, and it takes nothing more of it.
 pub trait Upstream: Send + Sync {
-    /// The durable mark of a producer: everything up to it is settled. 0 when nothing is known.
+    /// The durable mark of a producer: everything up to it is settled, and said to be so if that
+    /// doesn't take long. 0 when nothing is known.
     fn mark(&self, producer: &str) -> u64;
 
     /// Publishes a message, and settles its number.
@@ -71,6 +74,7 @@ struct Shared {
     links: HashMap<Fd, Arc<Mutex<Intake>>>,
     /// The link that a producer opened last.
     producers: HashMap<Arc<str>, Fd>,
+    refusals: Refusals,
     numbers: LinkNumbers,
 }
 
@@ -219,14 +223,17 @@ impl Links {
                 first,
             } => {
                 let producer: Arc<str> = Arc::from(&*producer);
+                // First, so that nothing more is settled that nobody hears of.
+                self.replace(server, fd, &producer);
                 let mark = self.upstream.mark(&producer);
                 let opened = lock(link).open(Arc::clone(&producer), first, mark)?;
-                self.replace(server, fd, &producer);
                 tracing::info!(%fd, name = &*name, next = opened.next, "a gateway has opened its link");
                 if opened.has_jumped {
                     self.jump(&producer, &name, mark, first);
                 }
-                server.push(fd, &frame::open_ok(opened.next)).ok();
+                let refusals = &mut lock(&self.shared).refusals;
+                let refused = refusals.told(&producer, first, opened.next);
+                server.push(fd, &frame::open_ok(opened.next, &refused)).ok();
             }
             LinkFrame::Pub { n, posting } => self.publish(server, fd, link, n, posting)?,
         }
@@ -264,7 +271,8 @@ impl Links {
             Judged::Take => numbers.given += 1,
             Judged::Settled { .. } | Judged::Drop => numbers.repeated += 1,
         });
-        let done = || self.done(server.clone(), fd, link, n);
+        let producer = Arc::clone(&turn.producer);
+        let done = || self.done(server.clone(), fd, link, producer, n);
         match (judged, posting) {
             (Judged::Take, Ok(posting)) => {
                 self.upstream.publish(turn, &posting, done());
@@ -283,12 +291,22 @@ impl Links {
     }
 
     /// Tells the gateway what became of a number.
-    fn done(&self, server: Handle, fd: Fd, link: &Arc<Mutex<Intake>>, n: u64) -> Done {
+    fn done(
+        &self,
+        server: Handle,
+        fd: Fd,
+        link: &Arc<Mutex<Intake>>,
+        producer: Arc<str>,
+        n: u64,
+    ) -> Done {
         let (link, shared) = (Arc::clone(link), Arc::clone(&self.shared));
         Box::new(move |outcome| {
             // Under its lock, so that the answers go out in their order.
             let mut link = lock(&link);
             let answers = link.done(n, outcome);
+            if let Err(LinkRefusal::Final(code)) = outcome {
+                lock(&shared).refusals.note(&producer, n, code);
+            }
             match outcome {
                 _ if answers.is_empty() => {}
                 Err(LinkRefusal::Busy { .. }) => lock(&shared).numbers.busy += 1,

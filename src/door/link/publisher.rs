@@ -1,6 +1,7 @@
 //! Publishes what gateways bring: in the chat, and on disk together with its number.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Done, LinkRefusal, Turn, Upstream};
 use crate::chat::{self, Actor, ChatError, Draft, ErrorCode, Keep, Say, Saying};
@@ -15,6 +16,9 @@ const GATEWAY: &str = "gateway /link";
 
 /// When a gateway is to try again, in milliseconds.
 const BUSY_MS: u64 = 500;
+
+/// How long an `open` waits until what is durable is said to be so.
+const SAID_WITHIN: Duration = Duration::from_millis(100);
 
 /// See the module.
 pub(in crate::door) struct Publisher {
@@ -32,6 +36,7 @@ struct Said {
 
 impl Upstream for Publisher {
     fn mark(&self, producer: &str) -> u64 {
+        _ = self.hub.disk.wait_until_done(SAID_WITHIN);
         self.hub.reader.mark(producer)
     }
 

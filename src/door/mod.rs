@@ -21,6 +21,7 @@ mod limits;
 mod link;
 mod login;
 mod native;
+mod part;
 mod poster;
 mod rate;
 mod refusal;

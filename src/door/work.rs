@@ -1,13 +1,12 @@
 //! What the disk thread does for the door: one record each, and the answer once it is durable.
 
-use std::cell::Cell;
 use std::sync::Arc;
 
 use super::frames;
 use super::gather::Gather;
 use super::hub::Hub;
 use super::json::Json;
-use super::link::Turn;
+use super::part::Part;
 use super::refusal::Refusal;
 use crate::chat::{self, ChatError, Draft, Epoch, ErrorCode, Position, Said, User};
 use crate::net::Fd;
@@ -45,46 +44,6 @@ pub(super) enum Task {
     },
     /// Serial numbers of connections below this one may be handed out.
     Serials(u64),
-}
-
-/// A part of what a gateway brought under one number.
-pub(super) struct Part {
-    turn: Turn,
-    /// With it, the number is settled.
-    is_last: bool,
-    /// Its stretch was broken off before its turn came, so nothing was written.
-    is_passed_over: Cell<bool>,
-}
-
-impl Part {
-    /// Others of its number follow.
-    pub(super) fn before(turn: &Turn) -> Self {
-        Self {
-            turn: turn.clone(),
-            is_last: false,
-            is_passed_over: Cell::new(false),
-        }
-    }
-
-    /// The last one of its number, or the only one.
-    pub(super) fn last(turn: Turn) -> Self {
-        Self {
-            turn,
-            is_last: true,
-            is_passed_over: Cell::new(false),
-        }
-    }
-
-    /// Whether it is its turn; asked once, when it is to be written.
-    fn has_turn(&self) -> bool {
-        self.is_passed_over.set(self.turn.stretch.is_broken());
-        !self.is_passed_over.get()
-    }
-
-    fn mark(&self) -> Option<(&str, u64)> {
-        let Turn { producer, n, .. } = &self.turn;
-        self.is_last.then_some((producer, *n))
-    }
 }
 
 /// A record that changes nothing.
@@ -221,7 +180,7 @@ impl Job for Work {
                     ts: message.ts,
                     data: &message.data,
                     sameness: draft.sameness(),
-                    mark: part.as_ref().and_then(Part::mark),
+                    mark: part.as_ref().map(Part::mark),
                 })
             }
             Task::Settle(part) => Record::Mark {

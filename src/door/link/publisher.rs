@@ -8,8 +8,9 @@ use crate::chat::{self, Actor, ChatError, Draft, ErrorCode, Keep, Say, Saying};
 use crate::door::command::To;
 use crate::door::http::body::Posting;
 use crate::door::hub::Hub;
+use crate::door::part::{Part, parts_of};
 use crate::door::refusal::Refusal;
-use crate::door::work::{Answer, Part, Task};
+use crate::door::work::{Answer, Task};
 
 /// In whose name gateways speak where a message says no `from`; no API key is called so.
 const GATEWAY: &str = "gateway /link";
@@ -53,11 +54,13 @@ impl Upstream for Publisher {
             };
             return self.settle(turn, Box::new(done));
         };
-        // The number stands with the last of them. Those before it are known by the message's id,
-        // should they have to come again.
-        for draft in said.drafts {
-            let part = Part::before(&turn);
-            self.hub.give(Task::Say(draft, Some(part)), Answer::Nobody);
+        // The number stands with the last of them.
+        if !said.drafts.is_empty() {
+            let parts = parts_of(&turn.producer);
+            for (place, draft) in (0..).zip(said.drafts) {
+                let part = Part::before(&turn, &parts, place);
+                self.hub.give(Task::Say(draft, Some(part)), Answer::Nobody);
+            }
         }
         let part = Part::last(turn);
         self.hub.give(Task::Say(last, Some(part)), answer(done));

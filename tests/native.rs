@@ -234,8 +234,10 @@ fn what_is_refused_says_what_to_mend() {
     ann.client.say("{");
     let err = ann.next();
     assert_eq!((&err["type"], &err["seq"]), (&json!("err"), &Value::Null));
-    ann.client.say("PING");
-    assert_eq!(ann.client.hear(), "PONG");
+    for ping in ["PING", "PING\n", "PING\r\n"] {
+        ann.client.say(ping);
+        assert_eq!(ann.client.hear(), "PONG");
+    }
 }
 
 #[test]

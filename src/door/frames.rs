@@ -63,7 +63,7 @@ fn fields(mut json: Json, posted: &Posted<'_>) -> Json {
 pub(super) fn place(json: Json, position: Option<Position>) -> Json {
     match position {
         Some(position) => json
-            .string("epoch", &position.epoch.to_string())
+            .shown("epoch", position.epoch)
             .number("offset", position.offset),
         None => json,
     }

@@ -1,6 +1,6 @@
 //! Writing JSON into one buffer, without a tree in between.
 
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 
 /// An object or array in the making; commas come by themselves.
 #[derive(Debug)]
@@ -53,7 +53,14 @@ impl Json {
     /// A whole number.
     pub(crate) fn number(mut self, key: &str, value: u64) -> Self {
         self.key(key);
-        write!(self.text, "{value}").expect("a String takes every byte");
+        self.text.push_str(itoa::Buffer::new().format(value));
+        self
+    }
+
+    /// A string of what shows itself without anything that has to be escaped.
+    pub(crate) fn shown(mut self, key: &str, value: impl Display) -> Self {
+        self.key(key);
+        write!(self.text, "\"{value}\"").expect("a String takes every byte");
         self
     }
 
@@ -148,6 +155,7 @@ mod tests {
             .string("s", "a\"b\\c\nd\u{1}ä")
             .string_or_null("n", None)
             .number("u", u64::MAX)
+            .shown("d", 0.5)
             .flag("f", false)
             .raw("r", "[1, 2]")
             .array("a", ["{}", "1"])
@@ -159,7 +167,7 @@ mod tests {
         assert_eq!(
             value,
             serde_json::json!({"type": "ok", "s": "a\"b\\c\nd\u{1}ä", "n": null, "u": u64::MAX,
-                "f": false, "r": [1, 2], "a": [{}, 1], "t": ["x\"", "y"], "e": [], "k\"": {}})
+                "d": "0.5", "f": false, "r": [1, 2], "a": [{}, 1], "t": ["x\"", "y"], "e": [], "k\"": {}})
         );
         assert_eq!(Json::object().end(), "{}");
     }

@@ -6,7 +6,7 @@
 //! a start reads the files once.
 //!
 //! What a batch changes is decided when its records are appended (`staged`), and becomes visible by
-//! applying what was written, as a start does.
+//! applying what was written, as a start does; most messages by a way that is shorter (`located`).
 
 use std::io;
 use std::sync::Arc;
@@ -19,7 +19,8 @@ use super::dedup::Dedup;
 use super::entry::Entry;
 use super::error::StoreError;
 use super::files::{File, FileSystem, Real};
-use super::frame::Batch;
+use super::frame::{Batch, Frame};
+use super::located::Located;
 use super::reader::Reader;
 use super::record::{Appended, Record};
 use super::segment::{Olds, Tail};
@@ -226,15 +227,22 @@ impl Journal {
     }
 
     /// Shows a batch to the readers, which was written at `at`.
-    pub(super) fn publish(&mut self, batch: &Batch, at: u64) {
+    fn publish(&mut self, batch: &Batch, located: &[Option<Located>], at: u64) {
+        let mut located = located.iter();
         let mut frames = batch.frames().peekable();
         while frames.peek().is_some() {
             let mut state = self.view.state_mut();
             for (start, frame) in frames.by_ref().take(PUBLISHED_AT_ONCE) {
-                let entry = Entry::read(frame).expect("it was written just now");
                 let slot = Slot::new(self.tail.head.number, at + start as u64, frame.size());
-                (state.apply(&entry, slot)).expect("it was judged by the same state");
-                if let Some((sameness, position)) = entry.repeatable() {
+                let repeatable = if let Some(Some(located)) = located.next() {
+                    debug_assert!(state.is_located(located, &read(frame)));
+                    (state.apply_located(located, slot)).map(|()| located.repeatable())
+                } else {
+                    let entry = read(frame);
+                    (state.apply(&entry, slot)).map(|()| entry.repeatable())
+                };
+                let repeatable = repeatable.expect("it was judged by the same state");
+                if let Some((sameness, position)) = repeatable {
                     self.tail.repeatable_ms = Some(batch.at_ms());
                     let max = self.settings.dedup_entries_max;
                     (self.dedup).remember(batch.at_ms(), sameness, position, max);
@@ -249,8 +257,12 @@ impl Journal {
         self.count_files();
     }
 
-    /// Writes a batch and shows it.
-    pub(super) fn write_and_publish(&mut self, batch: &mut Batch) -> Result<(), StoreError> {
+    /// Writes a batch and shows it; `located` is of its entries, in their order, as far as it goes.
+    pub(super) fn write_and_publish(
+        &mut self,
+        batch: &mut Batch,
+        located: &[Option<Located>],
+    ) -> Result<(), StoreError> {
         if let Some(failure) = self.failure() {
             return Err(failure);
         }
@@ -265,9 +277,13 @@ impl Journal {
         }
         self.write(batch)?;
         let at = self.tail.end - batch.size() as u64;
-        self.publish(batch, at);
+        self.publish(batch, located, at);
         Ok(())
     }
+}
+
+fn read(frame: Frame<'_>) -> Entry<'_> {
+    Entry::read(frame).expect("it was written just now")
 }
 
 impl Store for Journal {
@@ -291,19 +307,21 @@ impl Store for Journal {
 
     fn commit(&mut self) -> Result<(), StoreError> {
         let mut batch = std::mem::take(&mut self.batch);
+        let mut staged = std::mem::take(&mut self.staged);
         let committed = if batch.is_empty() {
             Ok(())
         } else {
-            self.write_and_publish(&mut batch)
+            self.write_and_publish(&mut batch, staged.located())
         };
         let counters = &self.view.counters;
         match &committed {
-            Ok(()) => Counters::add(&counters.repeats, self.staged.repeats),
+            Ok(()) => Counters::add(&counters.repeats, staged.repeats),
             Err(_) => Counters::add(&counters.failures, 1),
         }
         batch.clear();
         self.batch = batch;
-        self.staged.clear();
+        staged.clear();
+        self.staged = staged;
         committed
     }
 

@@ -23,6 +23,7 @@ mod frame;
 mod gathering;
 mod identity;
 mod journal;
+mod located;
 mod memory;
 mod moving;
 mod names;

@@ -104,7 +104,7 @@ impl Journal {
             }
         };
         if !batch.is_empty() {
-            self.write_and_publish(&mut batch)?;
+            self.write_and_publish(&mut batch, &[])?;
             Counters::add(&self.view.counters.moved, batch.records().into());
         }
         if has_more {

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use super::dedup::Dedup;
 use super::entry::{Entry, Place, Placed};
 use super::error::StoreError;
+use super::located::Located;
 use super::record::{Appended, Channel, Message, Position, Record};
 use super::settings::StoreSettings;
 use super::state::State;
@@ -30,6 +31,12 @@ pub(super) struct Staged {
     /// By what is a keyed hash already.
     sames: HashMap<u128, Position, foldhash::fast::FixedState>,
     pub(super) repeats: u64,
+    /// Of each entry of the batch, where it is one that can be applied so.
+    located: Vec<Option<Located>>,
+    /// Of the entry that is being judged.
+    here: Option<Located>,
+    /// A place among the committed channels may be another one's soon.
+    has_forgotten: bool,
 }
 
 /// A channel, as it will be.
@@ -76,6 +83,13 @@ impl Staged {
         self.serials_below = None;
         self.sames.clear();
         self.repeats = 0;
+        self.located.clear();
+        self.has_forgotten = false;
+    }
+
+    /// One for each entry of the batch.
+    pub(super) fn located(&self) -> &[Option<Located>] {
+        &self.located
     }
 
     /// Decides what becomes of a record, and notes it.
@@ -84,6 +98,18 @@ impl Staged {
     ///
     /// [`StoreError::TooMany`]: nothing was noted.
     pub(super) fn judge<'a>(
+        &mut self,
+        base: Base<'_>,
+        record: &Record<'a>,
+    ) -> Result<Judged<'a>, StoreError> {
+        let judged = self.decide(base, record)?;
+        if judged.1.is_some() {
+            self.located.push(self.here.take());
+        }
+        Ok(judged)
+    }
+
+    fn decide<'a>(
         &mut self,
         base: Base<'_>,
         record: &Record<'a>,
@@ -148,8 +174,10 @@ impl Staged {
         let new = usize::from(is_new(&first))
             + usize::from(second_life.as_ref().is_some_and(|(_, life)| is_new(life)));
         self.room_for_channels(base, new)?;
+        let known = (first.known, second_life.map(|(_, life)| life.known));
         let first = self.place(first, message.channel);
         let second = second_life.map(|(second, life)| self.place(life, second));
+        self.here = self.locate(message, known, (first, second));
         if let Some((producer, number)) = message.mark {
             self.settle(base, producer, number)?;
         }
@@ -170,6 +198,29 @@ impl Staged {
         };
         let appended = Appended::Message(position(first), second.map(position));
         Ok((appended, Some(Entry::Message(placed))))
+    }
+
+    /// Where it is to be applied, if that needs no look at what was written. A channel that is new
+    /// has no place yet, and a mark is looked up anyway.
+    fn locate(
+        &self,
+        message: &Message<'_>,
+        known: (Option<usize>, Option<Option<usize>>),
+        (first, second): (Place<'_>, Option<Place<'_>>),
+    ) -> Option<Located> {
+        if self.has_forgotten || message.mark.is_some() {
+            return None;
+        }
+        let second = match (known.1, second) {
+            (Some(index), Some(second)) => Some((index?, position(second))),
+            _ => None,
+        };
+        Some(Located {
+            first: (known.0?, position(first)),
+            second,
+            ts: message.ts,
+            sameness: message.sameness,
+        })
     }
 
     /// Gives a message the next place in a channel.
@@ -234,6 +285,7 @@ impl Staged {
             None => _ = self.fresh.remove(channel),
         }
         self.acks.remove(channel);
+        self.has_forgotten = true;
         Some(Entry::Forget { channel })
     }
 

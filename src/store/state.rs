@@ -11,6 +11,8 @@ use slab::Slab;
 use super::bytes::Flaw;
 use super::channel::{Kept, Slot};
 use super::entry::{Entry, Place, Placed};
+use super::located::Located;
+use super::record::Position;
 use super::settings::Retention;
 
 /// The committed state.
@@ -199,6 +201,34 @@ impl State {
         Ok(())
     }
 
+    /// Takes a message by the places of its channels, as [`State::apply`] does by their names.
+    ///
+    /// # Errors
+    ///
+    /// It doesn't fit to what came before.
+    pub(super) fn apply_located(&mut self, message: &Located, slot: Slot) -> Result<(), Flaw> {
+        let slot = slot.with_time(message.ts);
+        for (index, position) in message.places() {
+            self.push_at(index, position, slot)?;
+        }
+        Ok(())
+    }
+
+    /// Whether it says of a message what its entry says.
+    pub(super) fn is_located(&self, message: &Located, entry: &Entry<'_>) -> bool {
+        let Entry::Message(placed) = entry else {
+            return false;
+        };
+        let places = placed.places().map(|place| {
+            let Place { epoch, offset, .. } = place;
+            (place.channel, Position { epoch, offset })
+        });
+        let located = (message.places()).map(|(index, at)| (&*self.channels[index].name, at));
+        located.eq(places)
+            && (message.ts, message.sameness) == (placed.ts, placed.sameness)
+            && placed.mark.is_none()
+    }
+
     fn apply_message(&mut self, message: &Placed<'_>, slot: Slot) -> Result<(), Flaw> {
         let slot = slot.with_time(message.ts);
         for place in message.places() {
@@ -222,10 +252,16 @@ impl State {
                 .kept
                 .bridge(place.epoch, place.offset, &mut self.usage);
         }
-        if channel.kept.epoch != place.epoch || channel.kept.newest() + 1 != place.offset {
+        let Place { epoch, offset, .. } = place;
+        self.push_at(index, Position { epoch, offset }, slot)
+    }
+
+    fn push_at(&mut self, index: usize, at: Position, slot: Slot) -> Result<(), Flaw> {
+        let kept = &mut self.channels[index].kept;
+        if kept.epoch != at.epoch || kept.newest() + 1 != at.offset {
             return Err("a message doesn't follow the one before it in its channel");
         }
-        channel.kept.push(slot, &mut self.usage);
+        kept.push(slot, &mut self.usage);
         Ok(())
     }
 

@@ -37,7 +37,8 @@ impl Door {
         let posting = body::posting(body)?;
         let has_several = matches!(posting.to, To::Rooms(_) | To::Users(_));
         let mut post = self.post(server, Reply::Silent);
-        let mut parts = self.post_parts(&mut post, self.now(), actor, &posting)?;
+        let mut parts = Vec::new();
+        self.post_parts(&mut post, self.now(), actor, &posting, &mut parts)?;
         if !has_several
             && let Some(Part::Later(draft)) = parts.pop_if(|part| matches!(part, Part::Later(_)))
             && let Some(responder) = responder.take()
@@ -57,15 +58,15 @@ impl Door {
         body: &str,
         responder: &mut Option<Responder>,
     ) -> Result<Answer, Refusal> {
-        let mut parts = Vec::new();
         let batch = body::batch(body)?;
         self.counts_as(actor, batch.len());
+        let mut parts = Vec::with_capacity(batch.len());
         let (mut post, now) = (self.post(server, Reply::Silent), self.now());
-        let mut parts_of = |posting| self.post_parts(&mut post, now, actor, &posting);
         for posting in batch {
-            match posting.and_then(&mut parts_of) {
-                Ok(of_one) => parts.extend(of_one),
-                Err(refusal) => parts.push(Part::Ready(refusal.json().end())),
+            let posted = posting
+                .and_then(|posting| self.post_parts(&mut post, now, actor, &posting, &mut parts));
+            if let Err(refusal) = posted {
+                parts.push(Part::Ready(refusal.json().end()));
             }
         }
         Ok(self.answer_parts(parts, responder))
@@ -96,14 +97,15 @@ impl Door {
         Answer::Later
     }
 
-    /// Says one message; a part for each receiver.
+    /// Says one message; a part for each receiver, unless it is refused as a whole.
     fn post_parts(
         &self,
         post: &mut Poster<'_>,
         now: Moment,
         actor: Actor<'_>,
         posting: &Posting<'_>,
-    ) -> Result<Vec<Part>, Refusal> {
+        parts: &mut Vec<Part>,
+    ) -> Result<(), Refusal> {
         self.check_size(posting.data)?;
         let except: Vec<Fd> = posting.except.iter().copied().map(Fd).collect();
         let say = Say {
@@ -114,8 +116,8 @@ impl Door {
             data: posting.data,
         };
         let mut one = |to| {
-            let saying = self.hub.chat.say(post, now, actor, to, &say)?;
-            Ok(vec![part(saying)])
+            parts.push(part(self.hub.chat.say(post, now, actor, to, &say)?));
+            Ok(())
         };
         let several: Vec<chat::To<'_>> = match &posting.to {
             To::Room(room) => return one(chat::To::Room(room)),
@@ -130,13 +132,11 @@ impl Door {
             .hub
             .chat
             .say_to_each(post, now, actor, &several, &say)?;
-        Ok(said
-            .into_iter()
-            .map(|said| match said {
-                Ok(saying) => part(saying),
-                Err(refused) => Part::Ready(Refusal::from(refused).json().end()),
-            })
-            .collect())
+        parts.extend(said.into_iter().map(|said| match said {
+            Ok(saying) => part(saying),
+            Err(refused) => Part::Ready(Refusal::from(refused).json().end()),
+        }));
+        Ok(())
     }
 
     /// A request, counted as one so far, turns out to be so many.

@@ -14,6 +14,7 @@ use std::net::TcpStream;
 use slab::Slab;
 
 use super::frame::{CLOSE, Header, server_frame, unmask};
+use super::hall::Hall;
 use super::parrot::{Fate, READ_SIZE, handshake};
 
 /// The longest handshake or frame, in bytes; whoever sends more is cut.
@@ -68,14 +69,14 @@ impl Crowd {
             merged: Vec::new(),
         }
     }
+}
 
-    /// The key of the next connection.
-    pub fn vacant_key(&self) -> usize {
+impl Hall for Crowd {
+    fn vacant_key(&self) -> usize {
         self.guests.vacant_key()
     }
 
-    /// Takes a connection that was just accepted; the socket must not block.
-    pub fn enter(&mut self, socket: TcpStream) {
+    fn enter(&mut self, socket: TcpStream) {
         self.guests.insert(Guest {
             socket,
             stage: Stage::Handshake,
@@ -84,8 +85,7 @@ impl Crowd {
         });
     }
 
-    /// Reads a connection; `hung_up` says that only reading to the end tells the rest.
-    pub fn ready(&mut self, key: usize, hung_up: bool) {
+    fn ready(&mut self, key: usize, hung_up: bool) {
         let Some(guest) = self.guests.get_mut(key) else {
             return;
         };
@@ -96,9 +96,9 @@ impl Crowd {
     }
 
     /// Writes what was read to all members.
-    pub fn spread(&mut self) {
+    fn batch_read(&mut self) -> io::Result<()> {
         if self.merged.is_empty() {
-            return;
+            return Ok(());
         }
         let merged = &self.merged;
         self.guests.retain(|_, guest| match guest.stage {
@@ -106,6 +106,7 @@ impl Crowd {
             Stage::Handshake | Stage::Publisher(_) => true,
         });
         self.merged.clear();
+        Ok(())
     }
 }
 
@@ -268,7 +269,7 @@ mod tests {
                 publisher.write_all(part).unwrap();
                 scene.crowd.ready(key, false);
             }
-            scene.crowd.spread();
+            scene.crowd.batch_read().unwrap();
             let mut heard = vec![0; expected.len()];
             member.read_exact(&mut heard).unwrap();
             assert_eq!(heard, expected, "cut at {cut}");

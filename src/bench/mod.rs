@@ -31,6 +31,7 @@ pub mod flight;
 pub mod floor;
 pub mod frame;
 pub mod guest;
+pub mod hall;
 pub mod histogram;
 pub mod http;
 pub mod idle;

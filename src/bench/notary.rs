@@ -11,6 +11,7 @@ use std::path::Path;
 
 use slab::Slab;
 
+use super::hall::Hall;
 use super::log::Log;
 use super::parrot::{Fate, READ_SIZE};
 
@@ -58,14 +59,14 @@ impl Notary {
             log: Log::new(directory)?,
         })
     }
+}
 
-    /// The key of the next connection.
-    pub fn vacant_key(&self) -> usize {
+impl Hall for Notary {
+    fn vacant_key(&self) -> usize {
         self.clients.vacant_key()
     }
 
-    /// Takes a connection that was just accepted; the socket must not block.
-    pub fn enter(&mut self, socket: TcpStream) {
+    fn enter(&mut self, socket: TcpStream) {
         self.clients.insert(Client {
             socket,
             first: Vec::new(),
@@ -74,8 +75,7 @@ impl Notary {
         });
     }
 
-    /// Reads a connection; `hung_up` says that only reading to the end tells the rest.
-    pub fn ready(&mut self, key: usize, hung_up: bool) {
+    fn ready(&mut self, key: usize, hung_up: bool) {
         let Some(client) = self.clients.get_mut(key) else {
             return;
         };
@@ -91,11 +91,7 @@ impl Notary {
     }
 
     /// Makes durable what was read, and answers it.
-    ///
-    /// # Errors
-    ///
-    /// The file can't be written.
-    pub fn attest(&mut self) -> io::Result<()> {
+    fn batch_read(&mut self) -> io::Result<()> {
         if !self.batch.is_empty() {
             self.log.append(&self.batch)?;
             self.batch.clear();

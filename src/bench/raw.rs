@@ -25,6 +25,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::crowd::Crowd;
 use super::drive::Poll;
+use super::hall::Hall;
 use super::notary::Notary;
 use super::parrot::{Fate, Lessons, Parrot, READ_SIZE};
 
@@ -142,27 +143,6 @@ fn watch_stdin(stop: Stop) {
     }
 }
 
-/// The connections of one listening socket.
-trait Hall {
-    /// The key of the next connection.
-    fn vacant_key(&self) -> usize;
-
-    /// Takes the connection with that key.
-    fn enter(&mut self, socket: TcpStream);
-
-    /// Reads what came on a connection, and answers.
-    fn ready(&mut self, key: usize, hung_up: bool);
-
-    /// All news that were known at this moment have been read.
-    ///
-    /// # Errors
-    ///
-    /// It can't go on.
-    fn batch_read(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 /// Connections that are answered, each for itself.
 struct Parrots {
     parrots: Slab<Parrot>,
@@ -195,43 +175,6 @@ impl Hall for Parrots {
         {
             self.parrots.remove(key);
         }
-    }
-}
-
-impl Hall for Crowd {
-    fn vacant_key(&self) -> usize {
-        Self::vacant_key(self)
-    }
-
-    fn enter(&mut self, socket: TcpStream) {
-        Self::enter(self, socket);
-    }
-
-    fn ready(&mut self, key: usize, hung_up: bool) {
-        Self::ready(self, key, hung_up);
-    }
-
-    fn batch_read(&mut self) -> io::Result<()> {
-        self.spread();
-        Ok(())
-    }
-}
-
-impl Hall for Notary {
-    fn vacant_key(&self) -> usize {
-        Self::vacant_key(self)
-    }
-
-    fn enter(&mut self, socket: TcpStream) {
-        Self::enter(self, socket);
-    }
-
-    fn ready(&mut self, key: usize, hung_up: bool) {
-        Self::ready(self, key, hung_up);
-    }
-
-    fn batch_read(&mut self) -> io::Result<()> {
-        self.attest()
     }
 }
 

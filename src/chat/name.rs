@@ -24,7 +24,11 @@ impl User {
     pub(super) fn new(uid: &str) -> Self {
         // One allocation, not two: there is a user for each message.
         let mut line = [b'@'; NAME_BYTES_MAX];
-        line[1..=uid.len()].copy_from_slice(uid.as_bytes());
+        let Some(place) = line.get_mut(1..=uid.len()) else {
+            // From a store of times with another bound.
+            return Self(format!("@{uid}").into());
+        };
+        place.copy_from_slice(uid.as_bytes());
         let line = std::str::from_utf8(&line[..=uid.len()]);
         Self(line.expect("it is a text behind an @").into())
     }
@@ -126,5 +130,9 @@ mod tests {
     fn a_user_is_found_by_its_uid() {
         let users: std::collections::BTreeSet<User> = ["bob", "ann"].map(User::new).into();
         assert_eq!(&**users.get("ann").unwrap().line(), "@ann");
+        for size in [0, 1, 253, 254, 255, 256, 1_000] {
+            let uid = "x".repeat(size);
+            assert_eq!(User::new(&uid).uid(), uid);
+        }
     }
 }

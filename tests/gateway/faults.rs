@@ -269,16 +269,17 @@ fn a_full_outbox_refuses_and_takes_again_once_it_is_brought_away() {
 #[test]
 fn a_stop_brings_away_what_is_on_its_way() {
     let mut world = World::new();
-    world.proxy.set(Weather::Stalled);
+    world.proxy.set(Weather::AnswersHeld);
     world.say(20);
+    until("all are on their way", PATIENCE, || {
+        world.upstream.count() == 20
+    });
     let proxy = &world.proxy;
-    let said = world.machine.stop_while(|| {
-        // Shorter than the silence of a dead link.
-        std::thread::sleep(Duration::from_millis(300));
+    let said = world.machine.stop_while(|program| {
+        program.stderr.wait_for("the push process stops once");
         proxy.set(Weather::Fair);
     });
     assert!(said.contains(": 0 messages"), "{said}");
-    assert_eq!(world.upstream.count(), 20, "and were brought away");
     assert_eq!(world.machine.outbox("list"), "", "which is written down");
 }
 

@@ -150,15 +150,15 @@ impl Machine {
 
     /// Stops it with SIGTERM; what it said on its way out.
     pub fn stop(&mut self) -> String {
-        self.stop_while(|| {})
+        self.stop_while(|_| {})
     }
 
     /// The same, with something that happens meanwhile.
-    pub fn stop_while(&mut self, happens: impl FnOnce()) -> String {
+    pub fn stop_while(&mut self, happens: impl FnOnce(&mut Program)) -> String {
         let push = self.push_pid();
         let mut program = self.program.take().unwrap();
         program.signal(Signal::TERM);
-        happens();
+        happens(&mut program);
         assert_eq!(program.exit_code(), 0, "{}", program.stderr.all());
         assert!(ends_within(push, Duration::ZERO), "nothing is left behind");
         nothing_is_left(self.folder.path());

@@ -24,6 +24,8 @@ pub enum Weather {
     /// What the upstream says is lost, and with it the connection, once the weather changes: a
     /// stream never goes on behind a hole.
     AnswersLost,
+    /// What the upstream says goes nowhere until the weather changes.
+    AnswersHeld,
     /// The upstream's side is shut, the gateway's stays open.
     UpstreamShut,
     /// The other way round.
@@ -158,6 +160,14 @@ impl Shared {
         }
     }
 
+    fn is_held_up(&self, way: Way) -> bool {
+        match self.weather() {
+            Weather::Stalled => true,
+            Weather::AnswersHeld => way == Way::ToGateway,
+            _ => false,
+        }
+    }
+
     /// Carries one way until its end.
     fn copy(&self, mut from: &TcpStream, mut to: &TcpStream, way: Way) -> std::io::Result<()> {
         let mut buffer = [0; 4_096];
@@ -170,7 +180,7 @@ impl Shared {
                 to.shutdown(Shutdown::Write)?;
                 return Ok(());
             }
-            while self.weather() == Weather::Stalled && !self.is_over.load(Ordering::SeqCst) {
+            while self.is_held_up(way) && !self.is_over.load(Ordering::SeqCst) {
                 std::thread::sleep(Duration::from_millis(2));
             }
             match self.weather() {

@@ -2,14 +2,16 @@
 
 use std::net::SocketAddr;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::held::{Held, held_by};
+use super::procfs::is_anybody_connected;
 use super::program::{Answer, Http, PATIENCE, Program, ends_within};
-use super::traces::nothing_is_left;
+use super::traces::{FOLDER_VAR, Traces};
 use super::until;
 
 /// What the upstreams of the tests ask for.
@@ -87,7 +89,8 @@ impl Machine {
             .arg("--data")
             .arg(self.folder.path())
             .args(&self.flags)
-            .env("TIDINGS_GATEWAY_LINK_KEY", LINK_KEY);
+            .env("TIDINGS_GATEWAY_LINK_KEY", LINK_KEY)
+            .env(FOLDER_VAR, self.folder.path());
         command
     }
 
@@ -125,11 +128,37 @@ impl Machine {
         });
     }
 
+    /// How often the link to the first upstream was opened.
+    pub fn opened(&self) -> u64 {
+        self.stats()["upstreams"][0]["opened"].as_u64().unwrap()
+    }
+
     /// Waits until the outbox is empty.
     pub fn until_settled(&self, patience: Duration) -> Duration {
         until("the outbox is empty", patience, || {
             self.stats()["outbox"]["messages"] == 0
         })
+    }
+
+    /// What the gateway and its push process hold while nobody asks anything.
+    pub fn held(&self) -> [Held; 2] {
+        let pids = [self.program.as_ref().unwrap().pid(), self.push_pid()];
+        until("the last request is over", PATIENCE, || {
+            !is_anybody_connected(self.address())
+        });
+        pids.map(held_by)
+    }
+
+    /// Waits until they hold what they did.
+    #[track_caller]
+    pub fn until_it_holds(&self, before: &[Held; 2]) {
+        let began = Instant::now();
+        let mut now = self.held();
+        while now != *before && began.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(2));
+            now = self.held();
+        }
+        assert_eq!(now, *before, "something was left open");
     }
 
     pub fn kill_push(&self) {
@@ -138,14 +167,13 @@ impl Machine {
         assert!(ends_within(pid, PATIENCE), "it is dead");
     }
 
-    /// Kills the gateway; its push process must not outlive it.
+    /// Kills the gateway; its push process must not outlive it, nor anything else.
     pub fn kill(&mut self) {
-        let push = self.push_pid();
         let mut program = self.program.take().unwrap();
+        let traces = Traces::of(self.folder.path(), program.pid());
         program.signal(Signal::KILL);
         program.ended();
-        assert!(ends_within(push, PATIENCE), "the push process is dead too");
-        nothing_is_left(self.folder.path());
+        traces.nothing_is_left();
     }
 
     /// Stops it with SIGTERM; what it said on its way out.
@@ -155,13 +183,13 @@ impl Machine {
 
     /// The same, with something that happens meanwhile.
     pub fn stop_while(&mut self, happens: impl FnOnce(&mut Program)) -> String {
-        let push = self.push_pid();
         let mut program = self.program.take().unwrap();
+        let traces = Traces::of(self.folder.path(), program.pid());
         program.signal(Signal::TERM);
         happens(&mut program);
         assert_eq!(program.exit_code(), 0, "{}", program.stderr.all());
-        assert!(ends_within(push, Duration::ZERO), "nothing is left behind");
-        nothing_is_left(self.folder.path());
+        assert!(traces.all_have_ended(), "it waits for what it started");
+        traces.nothing_is_left();
         program.stdout.all()
     }
 
@@ -183,6 +211,15 @@ impl Machine {
     /// Posts a numbered message.
     pub fn say(&self, from: &str, number: u64) -> Answer {
         self.post("/v1/messages", &message(from, number))
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // A test that has failed has other things to say.
+        if self.program.is_some() && !std::thread::panicking() {
+            self.kill();
+        }
     }
 }
 

@@ -3,7 +3,9 @@
 
 mod contract;
 mod faults;
+mod held;
 mod machine;
+mod procfs;
 #[path = "../program/mod.rs"]
 mod program;
 mod proxy;

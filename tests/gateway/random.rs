@@ -83,6 +83,12 @@ fn break_everything(mut far: impl Far, address: SocketAddr) {
     let mut dice = Dice(0x5eed_0001);
     let proxy = Proxy::to(address);
     let mut machine = Machine::start(&[proxy.address]);
+    // Whoever finds something in the journal has its newest file twice: to read, and to go on.
+    assert_eq!(machine.say("first", 1).status, 202);
+    machine.kill();
+    machine.start_again();
+    machine.until_link(0, "open");
+    let before = machine.held();
     let senders = Senders::start(machine.address(), SENDERS);
     let mut slowest = Duration::ZERO;
     let (mut pushes, mut gateways, mut upstreams) = (0, 0, 0);
@@ -122,7 +128,8 @@ fn break_everything(mut far: impl Far, address: SocketAddr) {
     }
     let counts = senders.stop();
     machine.until_settled(PATIENCE);
-    let mut total = 0;
+    assert_eq!(far.heard_of("first"), [1]);
+    let mut total = 1;
     for (sender, count) in &counts {
         let heard = far.heard_of(sender);
         assert!(
@@ -132,6 +139,7 @@ fn break_everything(mut far: impl Far, address: SocketAddr) {
         total += count;
     }
     assert_eq!(far.count(), total, "and nothing else");
+    machine.until_it_holds(&before);
     let said = machine.stop();
     assert!(said.contains(": 0 messages"), "{said}");
     eprintln!(

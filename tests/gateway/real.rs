@@ -163,11 +163,9 @@ fn a_refusal_that_is_lost_on_its_way_is_a_dead_letter_once_the_link_is_back() {
         machine.stats()["outbox"]["dead_letters"] == 2
     });
     // The next links tell it again, since nothing is written down yet.
-    let opened = machine.stats()["upstreams"][0]["opened"].as_u64();
+    let opened = machine.opened();
     machine.kill_push();
-    until("the link is back", PATIENCE, || {
-        machine.stats()["upstreams"][0]["opened"].as_u64() > opened
-    });
+    until("the link is back", PATIENCE, || machine.opened() > opened);
     machine.kill();
     machine.start_again();
     machine.until_link(0, "open");

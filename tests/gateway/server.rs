@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use super::machine::LINK_KEY;
 use super::program::{Http, Program};
 use super::random::Far;
+use super::traces::{FOLDER_VAR, Traces};
 
 pub struct Server {
     pub folder: TempDir,
@@ -77,11 +78,22 @@ impl Server {
     }
 }
 
+impl Drop for Server {
+    fn drop(&mut self) {
+        // A test that has failed has other things to say.
+        if self.program.is_some() && !std::thread::panicking() {
+            self.kill();
+        }
+    }
+}
+
 impl Far for Server {
     fn kill(&mut self) {
         let mut program = self.program.take().unwrap();
+        let traces = Traces::of(self.folder.path(), program.pid());
         program.signal(Signal::KILL);
         program.ended();
+        traces.nothing_is_left();
     }
 
     fn start_again(&mut self) {
@@ -90,7 +102,8 @@ impl Far for Server {
             .args(["serve", "--listen", &self.address.to_string(), "--data"])
             .arg(self.folder.path())
             .args(&self.more)
-            .env("TIDINGS_UPLINK_KEY", LINK_KEY);
+            .env("TIDINGS_UPLINK_KEY", LINK_KEY)
+            .env(FOLDER_VAR, self.folder.path());
         let program = Program::start(&mut command);
         self.address = program.address;
         self.program = Some(program);

@@ -1,82 +1,123 @@
-//! What processes hold, and what they leave behind.
+//! What a program leaves behind.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
+use rustix::fs::{FlockOperation, flock};
 use rustix::process::Pid;
 
-use super::program::PATIENCE;
-use super::until;
+use super::procfs::{children_of, described, open_in, processes, sockets};
+use super::program::{PATIENCE, ends_within};
 
-/// What a process has open: so many sockets, pipes, files of each name.
-pub type Descriptors = BTreeMap<String, usize>;
+/// The environment variable with the folder of a program under test: whatever it starts inherits
+/// it, whoever its parent is later.
+pub const FOLDER_VAR: &str = "FOLDER_OF_THE_TEST";
 
-/// What a process has open now.
-pub fn descriptors(pid: Pid) -> Descriptors {
-    let mut held = Descriptors::new();
-    for target in open_in(&pid.as_raw_nonzero().to_string()) {
-        // `socket:[4711]`, `pipe:[4712]`: the numbers differ each time.
-        let kind = target.split('[').next().unwrap_or_default();
-        *held.entry(kind.to_owned()).or_default() += 1;
-    }
-    held
+/// What a program had just before its end, and nobody may have after it.
+pub struct Traces {
+    folder: PathBuf,
+    /// It, and what it had started.
+    family: Vec<Pid>,
+    /// As `/proc` calls them: `socket:[4711]`. A number isn't used again, as a port is.
+    sockets: BTreeSet<String>,
 }
 
-/// Waits until a process holds no more than it did; requests that have ended may take a moment.
+impl Traces {
+    /// Those of a program that was started with [`FOLDER_VAR`].
+    pub fn of(folder: &Path, program: Pid) -> Self {
+        let mut family = children_of(program);
+        family.push(program);
+        let inherited: BTreeSet<String> = open_in(rustix::process::getpid()).collect();
+        let held = family.iter().flat_map(|pid| open_in(*pid));
+        let sockets = held.filter(|one| one.starts_with("socket:") && !inherited.contains(one));
+        Self {
+            folder: folder.to_owned(),
+            sockets: sockets.collect(),
+            family,
+        }
+    }
+
+    /// Whether nobody lives any more who was there.
+    pub fn all_have_ended(&self) -> bool {
+        let mut family = self.family.iter();
+        family.all(|pid| ends_within(*pid, Duration::ZERO))
+    }
+
+    /// Fails unless everything goes but the files of the journal: no process of its kind lives, a
+    /// descriptor of the folder or a socket of it is nowhere, nobody has a lock.
+    #[track_caller]
+    pub fn nothing_is_left(&self) {
+        until_none("processes live", || self.processes());
+        until_none("processes hold what is in the folder", || self.holders());
+        until_none("sockets are there", || self.sockets_left());
+        until_none("files are locked", || self.files_locked());
+        let strangers = self.strangers();
+        assert!(strangers.is_empty(), "files were left: {strangers:?}");
+    }
+
+    fn processes(&self) -> Vec<String> {
+        let name = self.folder.as_os_str().as_encoded_bytes();
+        let is_of_it = |pid: &Pid| {
+            ["environ", "cmdline"].iter().any(|file| {
+                // Nothing of a process that has gone meanwhile.
+                let bytes = fs::read(format!("/proc/{}/{file}", pid.as_raw_pid()));
+                bytes.is_ok_and(|bytes| bytes.windows(name.len()).any(|part| part == name))
+            })
+        };
+        processes().filter(is_of_it).map(described).collect()
+    }
+
+    fn holders(&self) -> Vec<String> {
+        let folder = self.folder.to_str().unwrap();
+        let is_holding = |pid: &Pid| open_in(*pid).any(|target| target.starts_with(folder));
+        processes().filter(is_holding).map(described).collect()
+    }
+
+    fn sockets_left(&self) -> Vec<String> {
+        let left = sockets().filter(|socket| self.sockets.contains(&socket.name));
+        left.map(|socket| socket.line).collect()
+    }
+
+    fn files_locked(&self) -> Vec<String> {
+        let is_locked = |path: &PathBuf| {
+            let file = File::open(path).unwrap();
+            let lock = flock(&file, FlockOperation::NonBlockingLockExclusive);
+            // At once, also where another thread's child has a copy of the descriptor.
+            lock.is_err() || flock(&file, FlockOperation::Unlock).is_err()
+        };
+        let paths = files_in(&self.folder).filter(is_locked);
+        paths.map(|path| path.display().to_string()).collect()
+    }
+
+    /// What is no file of the journal.
+    fn strangers(&self) -> Vec<String> {
+        let is_stranger = |path: &PathBuf| {
+            let own = path.file_name().unwrap().to_str().unwrap();
+            let is_journal = own.starts_with("journal-") && own.ends_with(".log");
+            let is_file = fs::symlink_metadata(path).unwrap().is_file();
+            !(is_file && (is_journal || own == "lock"))
+        };
+        let paths = files_in(&self.folder).filter(is_stranger);
+        paths.map(|path| path.display().to_string()).collect()
+    }
+}
+
 #[track_caller]
-pub fn until_it_holds(pid: Pid, before: &Descriptors) {
-    let mut now = Descriptors::new();
-    let began = std::time::Instant::now();
-    while began.elapsed() < PATIENCE {
-        now = descriptors(pid);
-        if now == *before {
+fn until_none(what: &str, left: impl Fn() -> Vec<String>) {
+    let began = Instant::now();
+    loop {
+        let left = left();
+        if left.is_empty() {
             return;
         }
-        std::thread::sleep(std::time::Duration::from_millis(2));
-    }
-    assert_eq!(now, *before, "descriptors were left open");
-}
-
-/// After the death of a gateway, and of what it started, nothing is left but the journal: no
-/// process with this folder among its arguments, no descriptor and so no lock in it, no file that
-/// belongs to something under way.
-#[track_caller]
-pub fn nothing_is_left(folder: &Path) {
-    let name = folder.to_str().unwrap();
-    until("the last process ends", PATIENCE, || {
-        !processes().any(|pid| arguments(&pid).contains(name))
-    });
-    let holders: Vec<String> = processes()
-        .filter(|pid| open_in(pid).any(|target| target.starts_with(name)))
-        .collect();
-    assert!(holders.is_empty(), "{holders:?} hold something in {name}");
-    for entry in fs::read_dir(folder).unwrap() {
-        let file = entry.unwrap();
-        let kind = file.file_type().unwrap();
-        let own = file.file_name().into_string().unwrap();
-        let is_journal = own.starts_with("journal-") && own.ends_with(".log");
-        assert!(
-            kind.is_file() && (is_journal || own == "lock"),
-            "{own} was left in {name}"
-        );
+        assert!(began.elapsed() < PATIENCE, "{what}: {left:#?}");
+        std::thread::sleep(Duration::from_millis(2));
     }
 }
 
-fn processes() -> impl Iterator<Item = String> {
-    let entries = fs::read_dir("/proc").unwrap().flatten();
-    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
-    names.filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()))
-}
-
-/// Nothing of a process that has gone meanwhile.
-fn arguments(pid: &str) -> String {
-    let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-fn open_in(pid: &str) -> impl Iterator<Item = String> {
-    let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter();
-    let links = entries.flatten().flatten();
-    links.filter_map(|link| Some(fs::read_link(link.path()).ok()?.to_str()?.to_owned()))
+fn files_in(folder: &Path) -> impl Iterator<Item = PathBuf> {
+    let entries = fs::read_dir(folder).unwrap();
+    entries.map(|entry| entry.unwrap().path())
 }

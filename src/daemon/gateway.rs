@@ -64,18 +64,13 @@ pub fn gateway(loaded: Loaded, plan: GatewayPlan) -> anyhow::Result<Outcome> {
     server.process.stop_ms_max = own.drain_ms_max + STOP_GRACE_MS;
     server.process.restart_backoff_ms_max = RESTART_MS_MAX;
     let (gate, start) = (Arc::new(gate), Arc::clone(&gateway));
-    let (judge, pipe, answer) = (
-        Arc::clone(&gate),
-        Arc::clone(&gateway),
-        Arc::clone(&gateway),
-    );
+    let (judge, answer) = (Arc::clone(&gate), Arc::clone(&gateway));
     let listen = general.listen;
-    let outcome = Server::builder()
+    let builder = Server::builder()
         .listen(listen.to_string())
         .reactors(general.reactors)
         // The callbacks may wait for the disk.
         .workers(general.workers.max(1))
-        .gauge(gateway.gauge())
         .settings(server)
         .gate(move |head| judge.judge(head))
         .process(PUSH_PROCESS, push)
@@ -90,7 +85,6 @@ pub fn gateway(loaded: Loaded, plan: GatewayPlan) -> anyhow::Result<Outcome> {
                 }
             }
         })
-        .on_pipe_message(move |_, _, message| pipe.pipe_message(message))
         .on_request(move |server, request, responder| {
             if let Some((_, responder)) = answer.answer(server, request, responder) {
                 responder.end(error(
@@ -99,9 +93,9 @@ pub fn gateway(loaded: Loaded, plan: GatewayPlan) -> anyhow::Result<Outcome> {
                     "there is nothing at this path; a gateway takes POST /v1/messages",
                 ));
             }
-        })
-        .run()
-        .with_context(|| format!("can't listen on {listen}"));
+        });
+    let outcome = gateway.attach(builder).run();
+    let outcome = outcome.with_context(|| format!("can't listen on {listen}"));
     farewell(gateway, &directory);
     outcome
 }

@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
-use bytes::Bytes;
 use crossbeam_channel::Receiver;
 
 use super::answer::{Answer, Shape, refusal, refused};
@@ -18,8 +17,7 @@ use super::target::Target;
 use crate::chat::ErrorCode;
 use crate::door::common::{Posting, batch, bearer, json_body, posting};
 use crate::door::{Access, Refusal};
-use crate::net::marks::Gauge;
-use crate::server::{Handle, Request, Responder, Response, WorkerHandle};
+use crate::server::{Builder, Handle, Request, Responder, Response, WorkerHandle};
 use crate::store::{DiskSettings, Store};
 
 /// What the push process is called.
@@ -135,10 +133,14 @@ impl Gateway {
         })
     }
 
-    /// The queue before the disk: while it is pressed, nothing should be read from clients.
+    /// Has a server read nothing while the queue before the disk is pressed, and pass on what the
+    /// push process says.
     #[must_use]
-    pub fn gauge(&self) -> Arc<Gauge> {
-        Arc::clone(self.outbox.disk.gauge())
+    pub fn attach(self: &Arc<Self>, builder: Builder) -> Builder {
+        let this = Arc::clone(self);
+        builder
+            .gauge(Arc::clone(self.outbox.disk.gauge()))
+            .on_pipe_message(move |_, _, message| this.told.said(message))
     }
 
     /// Begins to feed the push process; to be called once the server runs.
@@ -165,11 +167,6 @@ impl Gateway {
         let thread = std::thread::Builder::new().name("feeder".into());
         state.feeder = Some(thread.spawn(|| feeder.run())?);
         Ok(())
-    }
-
-    /// The push process said something.
-    pub fn pipe_message(&self, message: Bytes) {
-        self.told.said(message);
     }
 
     /// Whether it takes messages now.

@@ -230,10 +230,15 @@ pub fn message(from: &str, number: u64) -> String {
 }
 
 pub fn post(http: &mut Http, path: &str, body: &str) -> std::io::Result<Answer> {
+    http.send(&request(path, body))?;
+    http.answer()
+}
+
+/// What [`post`] sends.
+pub fn request(path: &str, body: &str) -> String {
     let size = body.len();
-    http.send(&format!(
+    format!(
         "POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n\
          Content-Length: {size}\r\n\r\n{body}"
-    ))?;
-    http.answer()
+    )
 }

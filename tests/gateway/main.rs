@@ -5,6 +5,7 @@ mod contract;
 mod faults;
 mod held;
 mod machine;
+mod pressure;
 mod procfs;
 #[path = "../program/mod.rs"]
 mod program;

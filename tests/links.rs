@@ -268,6 +268,23 @@ fn a_second_link_of_one_outbox_ends_the_first() {
 }
 
 #[test]
+fn a_link_that_may_not_open_ends_no_other() {
+    in_every_mode(|mode| {
+        let world = World::start(mode);
+        let (mut gateway, _) = world.open("p", 1);
+        let (mut stray, _) = world.open("q", 1);
+        stray.say(r#"{"type":"open","producer":"p","name":"gw","first":1}"#);
+        assert_eq!(hear(&mut stray)["type"], "err");
+        assert_eq!(stray.hear(), Heard::Close(1002));
+        publish(&mut gateway, [1]);
+        assert_eq!(hear(&mut gateway), ack(1));
+        assert_eq!(world.links.numbers().replaced, 0);
+        drop((gateway, stray));
+        world.end();
+    });
+}
+
+#[test]
 fn a_mark_below_what_the_gateway_has_jumps_to_it() {
     in_every_mode(|mode| {
         let world = World::start(mode);

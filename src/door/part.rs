@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
+use super::http::body::RECEIVERS_MAX;
 use super::link::Turn;
 
 /// A part of what a gateway brought under one number.
@@ -15,8 +16,8 @@ pub(super) struct Part {
 }
 
 impl Part {
-    /// The part in this place, from 0, of a number of which others follow; `parts` keeps how far
-    /// they are.
+    /// The part for the receiver in this place, from 0, of a number of which others follow; `parts`
+    /// keeps how far they are.
     pub(super) fn before(turn: &Turn, parts: &Arc<str>, place: u64) -> Self {
         let parts = Arc::clone(parts);
         Self {
@@ -60,9 +61,9 @@ enum Settles {
     Part { parts: Arc<str>, place: u64 },
 }
 
-/// More than the parts of a message, which has at most
-/// [`RECEIVERS_MAX`](super::http::body::RECEIVERS_MAX) receivers.
+/// Part numbers that each number of a message has. On disk: another one would pass over messages.
 const PARTS_MAX: u64 = 128;
+const _: () = assert!(RECEIVERS_MAX as u64 <= PARTS_MAX);
 
 /// The producer that stands for the parts of another one's messages.
 pub(super) fn parts_of(producer: &str) -> Arc<str> {

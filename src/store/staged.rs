@@ -33,8 +33,6 @@ pub(super) struct Staged {
     pub(super) repeats: u64,
     /// Of each entry of the batch, where it is one that can be applied so.
     located: Vec<Option<Located>>,
-    /// Of the entry that is being judged.
-    here: Option<Located>,
     /// A place among the committed channels may be another one's soon.
     has_forgotten: bool,
 }
@@ -102,54 +100,45 @@ impl Staged {
         base: Base<'_>,
         record: &Record<'a>,
     ) -> Result<Judged<'a>, StoreError> {
-        let judged = self.decide(base, record)?;
-        if judged.1.is_some() {
-            self.located.push(self.here.take());
-        }
-        Ok(judged)
-    }
-
-    fn decide<'a>(
-        &mut self,
-        base: Base<'_>,
-        record: &Record<'a>,
-    ) -> Result<Judged<'a>, StoreError> {
-        let entry = match *record {
-            Record::Message(ref message) => return self.message(base, message),
-            Record::Purge { channel, epoch } => self.purge(base, channel, epoch)?,
-            Record::Trim { channel, through } => self.trim(base, channel, through),
-            Record::Forget { channel } => self.forget(base, channel),
+        let (judged, located) = match *record {
+            Record::Message(ref message) => self.message(base, message)?,
+            Record::Purge { channel, epoch } => noted(self.purge(base, channel, epoch)?),
+            Record::Trim { channel, through } => noted(self.trim(base, channel, through)),
+            Record::Forget { channel } => noted(self.forget(base, channel)),
             Record::Ack {
                 channel,
                 reader,
                 offset,
-            } => self.ack(base, channel, reader, offset)?,
+            } => noted(self.ack(base, channel, reader, offset)?),
             Record::Member {
                 room,
                 user,
                 lasting,
-            } => self.member(base, room, user, lasting)?,
-            Record::Mark { producer, number } => self.settle(base, producer, number)?,
+            } => noted(self.member(base, room, user, lasting)?),
+            Record::Mark { producer, number } => noted(self.settle(base, producer, number)?),
             Record::Serials { below } => {
                 let known = self.serials_below.unwrap_or(base.state.serials_below());
-                (below > known).then(|| {
+                noted((below > known).then(|| {
                     self.serials_below = Some(below);
                     Entry::Serials { below }
-                })
+                }))
             }
         };
-        Ok((Appended::Noted, entry))
+        if judged.1.is_some() {
+            self.located.push(located);
+        }
+        Ok(judged)
     }
 
     fn message<'a>(
         &mut self,
         base: Base<'_>,
         message: &Message<'a>,
-    ) -> Result<Judged<'a>, StoreError> {
+    ) -> Result<(Judged<'a>, Option<Located>), StoreError> {
         if let Some((producer, number)) = message.mark {
             let mark = self.mark(base, producer);
             if mark.is_some_and(|mark| number <= mark) {
-                return Ok((Appended::Settled, None));
+                return Ok(((Appended::Settled, None), None));
             }
             if mark.is_none() {
                 self.room_for_producer(base)?;
@@ -165,7 +154,7 @@ impl Staged {
                 None => None,
             };
             self.repeats += 1;
-            return Ok((Appended::Repeat(position), entry));
+            return Ok(((Appended::Repeat(position), entry), None));
         }
         let second = (message.second).filter(|second| second.name != message.channel.name);
         let first = self.life(base, message.channel.name);
@@ -174,10 +163,9 @@ impl Staged {
         let new = usize::from(is_new(&first))
             + usize::from(second_life.as_ref().is_some_and(|(_, life)| is_new(life)));
         self.room_for_channels(base, new)?;
-        let known = (first.known, second_life.map(|(_, life)| life.known));
+        let found = (first, second_life.map(|(_, life)| life));
         let first = self.place(first, message.channel);
         let second = second_life.map(|(second, life)| self.place(life, second));
-        self.here = self.locate(message, known, (first, second));
         if let Some((producer, number)) = message.mark {
             self.settle(base, producer, number)?;
         }
@@ -196,30 +184,30 @@ impl Staged {
             sameness: message.sameness,
             mark: message.mark,
         };
+        let located = self.locate(found, &placed);
         let appended = Appended::Message(position(first), second.map(position));
-        Ok((appended, Some(Entry::Message(placed))))
+        Ok(((appended, Some(Entry::Message(placed))), located))
     }
 
     /// Where it is to be applied, if that needs no look at what was written. A channel that is new
     /// has no place yet, and a mark is looked up anyway.
     fn locate(
         &self,
-        message: &Message<'_>,
-        known: (Option<usize>, Option<Option<usize>>),
-        (first, second): (Place<'_>, Option<Place<'_>>),
+        (first, second): (Found, Option<Found>),
+        placed: &Placed<'_>,
     ) -> Option<Located> {
-        if self.has_forgotten || message.mark.is_some() {
+        if self.has_forgotten || placed.mark.is_some() {
             return None;
         }
-        let second = match (known.1, second) {
-            (Some(index), Some(second)) => Some((index?, position(second))),
-            _ => None,
+        let second = match second.zip(placed.second) {
+            Some((found, place)) => Some((found.known?, position(place))),
+            None => None,
         };
         Some(Located {
-            first: (known.0?, position(first)),
+            first: (first.known?, position(placed.first)),
             second,
-            ts: message.ts,
-            sameness: message.sameness,
+            ts: placed.ts,
+            sameness: placed.sameness,
         })
     }
 
@@ -422,6 +410,11 @@ impl Staged {
         let count = base.state.marks_count() + self.marks_new;
         room(count, base.settings.producers_max, "producers")
     }
+}
+
+/// What becomes of anything but a message.
+fn noted(entry: Option<Entry<'_>>) -> (Judged<'_>, Option<Located>) {
+    ((Appended::Noted, entry), None)
 }
 
 fn position(place: Place<'_>) -> Position {

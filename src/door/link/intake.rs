@@ -78,6 +78,15 @@ enum Flow {
 }
 
 impl Intake {
+    /// Whether the gateway may say who it is.
+    pub(super) fn may_open(&self) -> Result<(), Violation> {
+        match self {
+            Self::New => Ok(()),
+            Self::Open(_) => Err(Violation("open comes once".into())),
+            Self::Ended => Err(ended()),
+        }
+    }
+
     /// The gateway says who it is, and the oldest number that it has; `mark` is what we have.
     pub(super) fn open(
         &mut self,
@@ -85,11 +94,7 @@ impl Intake {
         first: u64,
         mark: u64,
     ) -> Result<Opened, Violation> {
-        match self {
-            Self::New => {}
-            Self::Open(_) => return Err(Violation("open comes once".into())),
-            Self::Ended => return Err(ended()),
-        }
+        self.may_open()?;
         let settled = mark.max(first - 1);
         *self = Self::Open(Open {
             producer,

@@ -222,6 +222,7 @@ impl Links {
                 name,
                 first,
             } => {
+                lock(link).may_open()?;
                 let producer: Arc<str> = Arc::from(&*producer);
                 // First, so that nothing more is settled that nobody hears of.
                 self.replace(server, fd, &producer);

@@ -29,8 +29,8 @@ pub(in crate::door) struct Publisher {
 
 /// What became of a message before anything of it is on disk.
 struct Said {
-    /// Receivers whose part is to be stored.
-    drafts: Vec<Draft>,
+    /// What is to be stored, with the place of its receiver.
+    drafts: Vec<(u64, Draft)>,
     /// Why none of them got it, if so.
     refused: Option<ErrorCode>,
 }
@@ -47,7 +47,7 @@ impl Upstream for Publisher {
             // Nothing behind it was given yet, and the link lets nothing in.
             Err(busy) => return done(Err(busy)),
         };
-        let Some(last) = said.drafts.pop() else {
+        let Some((_, last)) = said.drafts.pop() else {
             let refused = said.refused;
             let done = move |settled: Result<(), LinkRefusal>| {
                 done(settled.and(refused.map_or(Ok(()), |code| Err(LinkRefusal::Final(code)))));
@@ -57,7 +57,7 @@ impl Upstream for Publisher {
         // The number stands with the last of them.
         if !said.drafts.is_empty() {
             let parts = parts_of(&turn.producer);
-            for (place, draft) in (0..).zip(said.drafts) {
+            for (place, draft) in said.drafts {
                 let part = Part::before(&turn, &parts, place);
                 self.hub.give(Task::Say(draft, Some(part)), Answer::Nobody);
             }
@@ -113,8 +113,8 @@ impl Publisher {
                     code => refused(code),
                 },
                 |each| {
-                    let drafts = each.into_iter().filter_map(|saying| match saying {
-                        Saying::Draft(draft) => Some(draft),
+                    let drafts = (0..).zip(each).filter_map(|(place, saying)| match saying {
+                        Saying::Draft(draft) => Some((place, draft)),
                         Saying::Said(_) => None,
                     });
                     Ok(Said {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use divan::{Bencher, black_box, counter::ItemsCount};
+use tidings::base::pressure::{Pressure, Watermarks};
 use tidings::net::mailbox::{Receiver, Sender, WakeFlag, mailbox};
-use tidings::net::marks::{Gauge, Marks};
 
 const BATCH: u64 = 64;
 
@@ -12,15 +12,15 @@ fn main() {
     divan::main();
 }
 
-fn gauge() -> Option<Arc<Gauge>> {
+fn pressure() -> Option<Arc<Pressure>> {
     let mark = usize::MAX;
-    let marks = Marks {
+    let marks = Watermarks {
         items_high: mark,
         items_low: mark,
         bytes_high: mark,
         bytes_low: mark,
     };
-    Some(Arc::new(Gauge::new(marks)))
+    Some(Arc::new(Pressure::new(marks)))
 }
 
 /// One turn: woken, a batch received, asleep again.
@@ -46,7 +46,7 @@ fn batch_of_64(bencher: Bencher) {
 
 #[divan::bench]
 fn batch_of_64_with_gauge(bencher: Bencher) {
-    let mut ends = mailbox(gauge(), || {});
+    let mut ends = mailbox(pressure(), || {});
     bencher
         .counter(ItemsCount::new(BATCH))
         .bench_local(|| turn(&mut ends));
@@ -58,7 +58,7 @@ fn batch_of_64_with_gauge_and_poll(bencher: Bencher) {
     let mut poll = mio::Poll::new().expect("a poll");
     let waker = mio::Waker::new(poll.registry(), mio::Token(0)).expect("a waker");
     let mut events = mio::Events::with_capacity(4);
-    let mut ends = mailbox(gauge(), move || waker.wake().expect("a wake-up"));
+    let mut ends = mailbox(pressure(), move || waker.wake().expect("a wake-up"));
     assert!(ends.1.may_sleep());
     bencher.counter(ItemsCount::new(BATCH)).bench_local(|| {
         turn(&mut ends);
@@ -75,6 +75,6 @@ fn wake_merged_into_an_awake_reactor(bencher: Bencher) {
 
 #[divan::bench]
 fn ask_whether_pressed(bencher: Bencher) {
-    let (sender, _receiver) = mailbox::<()>(gauge(), || {});
-    bencher.bench_local(|| black_box(&sender).is_pressed());
+    let (sender, _receiver) = mailbox::<()>(pressure(), || {});
+    bencher.bench_local(|| black_box(&sender).is_high());
 }

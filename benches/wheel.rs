@@ -1,7 +1,7 @@
 //! The timer wheel: what setting, cancelling and firing a timer costs, and asking for the next.
 
 use divan::{Bencher, black_box, counter::ItemsCount};
-use tidings::{net::wheel::Wheel, proto::Tick};
+use tidings::{base::Tick, net::wheel::Wheel};
 
 const TIMERS: u64 = 10_000;
 

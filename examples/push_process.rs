@@ -14,7 +14,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::json;
-use tidings::server::process::{Incoming, Outcome, Process, TaskId};
+use tidings::server::process::{Incoming, Process, TaskId, TaskOutcome};
 use tidings::server::{Request, Responder, Response, Server, ServerError, WorkerHandle};
 
 /// Requests that wait for the result of their task.
@@ -79,12 +79,12 @@ fn work(task: &[u8]) -> Vec<u8> {
 }
 
 /// Runs in the server, when the result of a task is here.
-fn finish(task: TaskId, outcome: Outcome, waiting: &Waiting) {
+fn finish(task: TaskId, outcome: TaskOutcome, waiting: &Waiting) {
     let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(responder) = waiting.remove(&task) {
         responder.end(match outcome {
-            Outcome::Done(result) => Response::json(result),
-            Outcome::Failed(why) => Response::text(format!("{why}\n")).with_status(500),
+            TaskOutcome::Done(result) => Response::json(result),
+            TaskOutcome::Failed(why) => Response::text(format!("{why}\n")).with_status(500),
         });
     }
 }

@@ -51,7 +51,7 @@
 //! # Invariants
 //!
 //! 1. **Nobody waits for somebody else's queue.** A queue takes whatever it is given, and counts it
-//!    against [a high and a low mark](net::marks). Above the high one the reactors stop *reading*
+//!    against [a high and a low mark](base::pressure). Above the high one the reactors stop *reading*
 //!    from the connections that feed it, and go on writing, closing and timing; below the low one
 //!    its consumer wakes them. So nothing deadlocks, nothing is dropped in silence, and memory is
 //!    bounded by the marks plus one turn's reading.
@@ -89,10 +89,11 @@
 //!     no queue that grows with the speed of the room.
 //! 16. **`unsafe` is denied.**
 
+pub mod base;
 #[cfg(feature = "chat")]
 pub mod chat;
 #[cfg(feature = "chat")]
-pub mod door;
+pub mod endpoint;
 #[cfg(feature = "chat")]
 pub mod gateway;
 pub mod net;

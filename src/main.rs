@@ -1,6 +1,6 @@
 //! The `tidings` binary: the library's first user.
 
-mod access;
+mod auth;
 mod bench;
 mod cli;
 mod client;

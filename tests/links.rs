@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use common::{Client, Heard, Mode, Served, in_every_mode, until, until_nothing_is_left};
 use serde_json::{Value, json};
 use tidings::chat::ErrorCode;
-use tidings::door::{Done, LinkRefusal, Links, Posting, Turn, Upstream};
+use tidings::endpoint::{Done, LinkRefusal, Links, Posting, Turn, Upstream};
 
 /// What is durable, and what is on its way there.
 #[derive(Default)]

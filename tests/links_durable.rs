@@ -8,10 +8,11 @@ use std::sync::{Arc, Mutex};
 
 use common::{Client, Served, with_workers};
 use serde_json::{Value, json};
-use tidings::chat::{ChatSettings, Kind};
-use tidings::door::{Door, DoorSettings, LimitSettings, Open, ReplaySettings};
+use tidings::chat::{ChannelKind, ChatSettings};
+use tidings::endpoint::{Endpoint, EndpointSettings, LimitSettings, OpenAccess, ReplaySettings};
 use tidings::store::{
-    Appended, DiskSettings, MemoryStore, Range, Reader, Record, Store, StoreError, StoreSettings,
+    Appended, DiskSettings, MemoryStore, PageRange, Reader, Record, Store, StoreError,
+    StoreSettings,
 };
 
 /// Refuses messages in these places, each once, as a disk that is full for a moment.
@@ -46,7 +47,7 @@ impl Store for Picky {
 
 struct World {
     served: Served,
-    door: Arc<Door>,
+    door: Arc<Endpoint>,
     reader: Arc<dyn Reader>,
     refused: Arc<Mutex<HashSet<String>>>,
 }
@@ -63,7 +64,7 @@ impl World {
             store,
             refused: Arc::clone(&refused),
         };
-        let settings = DoorSettings {
+        let settings = EndpointSettings {
             node: "test".into(),
             message_size_max: 1_000,
             ping_s: 25,
@@ -74,10 +75,10 @@ impl World {
             replays: ReplaySettings::default(),
         };
         let chat = ChatSettings {
-            kind: Kind::Stored,
+            kind: ChannelKind::Stored,
             ..ChatSettings::default()
         };
-        let door = Door::new(settings, chat, Box::new(Open), Box::new(store)).unwrap();
+        let door = Endpoint::new(settings, chat, Box::new(OpenAccess), Box::new(store)).unwrap();
         let door = Arc::new(door);
         let (start, open, message, close) =
             (door.clone(), door.clone(), door.clone(), door.clone());
@@ -109,7 +110,7 @@ impl World {
     }
 
     fn ids(&self, channel: &str) -> Vec<String> {
-        let range = Range {
+        let range = PageRange {
             after: None,
             before: None,
             limit: 100,

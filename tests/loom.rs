@@ -11,8 +11,8 @@ use loom::sync::{Notify, mpsc};
 use loom::thread;
 use std::sync::Arc;
 
+use tidings::base::pressure::{Pressure, Watermarks};
 use tidings::net::mailbox::{WakeFlag, mailbox};
-use tidings::net::marks::{Gauge, Marks};
 
 /// All interleavings in which a thread is put aside against its will at most `times`.
 fn with_preemptions(times: usize, test: impl Fn() + Send + Sync + 'static) {
@@ -91,18 +91,18 @@ fn a_mailbox_delivers_everything_and_wakes_who_paused() {
     with_preemptions(2, || {
         let eventfd = Arc::new(Notify::new());
         let resumed = Arc::new(Notify::new());
-        let marks = Marks {
+        let marks = Watermarks {
             items_high: 1,
             items_low: 0,
             bytes_high: 100,
             bytes_low: 100,
         };
-        let gauge = Arc::new(Gauge::new(marks));
+        let pressure = Arc::new(Pressure::new(marks));
         let wake = {
             let eventfd = eventfd.clone();
             move || eventfd.notify()
         };
-        let (sender, mut receiver) = mailbox(Some(gauge.clone()), wake);
+        let (sender, mut receiver) = mailbox(Some(pressure.clone()), wake);
         for producer in 0..2 {
             let (sender, resumed) = (sender.clone(), resumed.clone());
             thread::spawn(move || {
@@ -110,7 +110,7 @@ fn a_mailbox_delivers_everything_and_wakes_who_paused() {
                     assert!(sender.send(value, 1).is_ok());
                 }
                 if producer == 0 {
-                    while sender.is_pressed() {
+                    while sender.is_high() {
                         resumed.wait();
                     }
                 }
@@ -129,46 +129,46 @@ fn a_mailbox_delivers_everything_and_wakes_who_paused() {
                 resumed.notify();
             }
         }
-        assert!(!gauge.is_pressed());
-        assert_eq!((gauge.items(), gauge.bytes()), (0, 0));
+        assert!(!pressure.is_high());
+        assert_eq!((pressure.items(), pressure.bytes()), (0, 0));
     });
 }
 
 #[test]
 fn whoever_pauses_at_a_gauge_is_woken() {
     with_preemptions(3, || {
-        let marks = Marks {
+        let marks = Watermarks {
             items_high: 1,
             items_low: 0,
             bytes_high: 9,
             bytes_low: 0,
         };
-        let gauge = Arc::new(Gauge::new(marks));
+        let pressure = Arc::new(Pressure::new(marks));
         let resumed = Arc::new(Notify::new());
         let (sender, receiver) = mpsc::channel();
         for bytes in [4, 6] {
-            let (gauge, sender) = (gauge.clone(), sender.clone());
+            let (pressure, sender) = (pressure.clone(), sender.clone());
             thread::spawn(move || {
-                gauge.add(1, bytes);
+                pressure.add(1, bytes);
                 sender.send(bytes).unwrap();
             });
         }
         {
             // Feeds nothing at the moment, but has seen the pressure.
-            let (gauge, resumed) = (gauge.clone(), resumed.clone());
+            let (pressure, resumed) = (pressure.clone(), resumed.clone());
             thread::spawn(move || {
-                while gauge.is_pressed() {
+                while pressure.is_high() {
                     resumed.wait();
                 }
             });
         }
         for _ in 0..2 {
             let bytes = receiver.recv().unwrap();
-            if gauge.take(1, bytes) {
+            if pressure.take(1, bytes) {
                 resumed.notify();
             }
         }
-        assert!(!gauge.is_pressed());
-        assert_eq!((gauge.items(), gauge.bytes()), (0, 0));
+        assert!(!pressure.is_high());
+        assert_eq!((pressure.items(), pressure.bytes()), (0, 0));
     });
 }

@@ -21,8 +21,8 @@ use rustix::process::{
     Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open, pidfd_send_signal,
 };
 use tidings::server::process::{
-    Incoming, Outcome, Process, ProcessEvent, ProcessLink, ProcessSettings, ProcessSpec,
-    Supervisor, TaskError, TaskId, entered,
+    Incoming, Process, ProcessEvent, ProcessLink, ProcessSettings, ProcessSpec, Supervisor,
+    TaskError, TaskId, TaskOutcome, entered,
 };
 
 /// Makes the test binary play another part: the server of a test that kills the server.
@@ -444,7 +444,7 @@ fn panics() {
     let (task, outcome) = rig.finished();
     assert_eq!(task, tasks[1]);
     assert!(
-        matches!(&outcome, Outcome::Failed(why) if why.contains("told to")),
+        matches!(&outcome, TaskOutcome::Failed(why) if why.contains("told to")),
         "{outcome:?}"
     );
     assert_eq!(rig.finished(), (tasks[2], done("two")));
@@ -469,7 +469,7 @@ fn large_result() {
         })
     );
     rig.link.task("x").unwrap();
-    assert!(matches!(rig.finished().1, Outcome::Failed(_)));
+    assert!(matches!(rig.finished().1, TaskOutcome::Failed(_)));
     rig.stop_and_finish();
 }
 
@@ -501,13 +501,13 @@ fn frame_sizes() {
     }
     for size in sizes {
         assert!(
-            rig.finished().1 == Outcome::Done(payload(size).into()),
+            rig.finished().1 == TaskOutcome::Done(payload(size).into()),
             "{size} bytes"
         );
     }
     rig.link.task(payload(16 << 20)).unwrap();
     assert!(
-        rig.finished().1 == Outcome::Done(payload(16 << 20).into()),
+        rig.finished().1 == TaskOutcome::Done(payload(16 << 20).into()),
         "the largest frame"
     );
     rig.stop_and_finish();
@@ -690,7 +690,7 @@ fn two() {
         }
     }
     assert_eq!(outcomes["echo"], done("panic"));
-    assert!(matches!(outcomes["panic"], Outcome::Failed(_)));
+    assert!(matches!(outcomes["panic"], TaskOutcome::Failed(_)));
 }
 
 // What the tests stand on.
@@ -768,7 +768,7 @@ impl Rig {
         }
     }
 
-    fn finished(&mut self) -> (TaskId, Outcome) {
+    fn finished(&mut self) -> (TaskId, TaskOutcome) {
         match self.next() {
             ProcessEvent::Finished { task, outcome, .. } => (task, outcome),
             event => panic!("{event:?}"),
@@ -799,8 +799,8 @@ impl Rig {
     }
 }
 
-fn done(result: &'static str) -> Outcome {
-    Outcome::Done(result.into())
+fn done(result: &'static str) -> TaskOutcome {
+    TaskOutcome::Done(result.into())
 }
 
 fn as_pid(pid: u32) -> Pid {

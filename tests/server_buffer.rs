@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 
 use common::{Client, Heard, Served, in_every_mode, next, until};
-use tidings::net::marks::{Gauge, Marks};
+use tidings::base::pressure::{Pressure, Watermarks};
 use tidings::server::Fd;
 
 #[test]
@@ -45,32 +45,31 @@ fn a_buffer_is_told_to_be_empty_once_the_peer_took_what_waited() {
 #[test]
 fn nothing_is_read_while_a_gauge_is_pressed() {
     in_every_mode(|mode| {
-        let marks = Marks {
+        let marks = Watermarks {
             items_high: 0,
             items_low: 0,
             bytes_high: 100,
             bytes_low: 0,
         };
-        let gauge = Arc::new(Gauge::new(marks));
+        let pressure = Arc::new(Pressure::new(marks));
         let heard = Arc::new(AtomicUsize::new(0));
-        let server = {
-            let heard = Arc::clone(&heard);
-            Served::start(
-                mode.builder()
-                    .gauge(Arc::clone(&gauge))
-                    .on_message(move |_, _| {
+        let server =
+            {
+                let heard = Arc::clone(&heard);
+                Served::start(mode.builder().pressure(Arc::clone(&pressure)).on_message(
+                    move |_, _| {
                         heard.fetch_add(1, Ordering::SeqCst);
-                    }),
-            )
-        };
+                    },
+                ))
+            };
         let mut client = Client::join(&server.handle);
         client.say("1");
         until("the first", || heard.load(Ordering::SeqCst) == 1);
-        gauge.add(1, 1);
+        pressure.add(1, 1);
         client.say("2");
         until("it is held", || server.handle.stats().totals.held == 1);
         assert_eq!(heard.load(Ordering::SeqCst), 1);
-        assert!(gauge.take(1, 1));
+        assert!(pressure.take(1, 1));
         server.handle.nudge();
         until("the second", || heard.load(Ordering::SeqCst) == 2);
     });

@@ -11,7 +11,7 @@ use common::{
     Client, Heard, Mode, PATIENCE, Served, frame, in_every_mode, next, until,
     until_nothing_is_left, with_one_reactor, with_workers,
 };
-use tidings::server::{Builder, CloseReason, Fd, Marks, ServerSettings};
+use tidings::server::{Builder, CloseReason, Fd, ServerSettings, Watermarks};
 
 /// Much more than a narrow client's kernel and the server's take together: some megabytes stay in
 /// the server's own send buffer.
@@ -298,7 +298,7 @@ fn a_worker_that_blocks_stops_the_reading_for_it_and_loses_nothing() {
     const TIMES: usize = 200;
     with_workers(|mode| {
         let tight = settings(|settings| {
-            settings.worker_queue = Marks {
+            settings.worker_queue = Watermarks {
                 items_high: 1_000_000,
                 items_low: 0,
                 bytes_high: 200_000,
@@ -328,7 +328,7 @@ fn a_worker_that_blocks_stops_the_reading_for_it_and_loses_nothing() {
             .map(|client| say_much(client, &MESSAGE, TIMES))
             .collect();
         until("the queue is above its mark", || {
-            gated.server.stats().workers[blocked].is_pressed
+            gated.server.stats().workers[blocked].is_high
         });
         for client in &mut free {
             client.echo("the others go on");
@@ -354,7 +354,7 @@ fn a_worker_that_blocks_stops_the_reading_for_it_and_loses_nothing() {
 }
 
 /// Marks that anything at all presses.
-const FULL_WITH_ONE: Marks = Marks {
+const FULL_WITH_ONE: Watermarks = Watermarks {
     items_high: 0,
     items_low: 0,
     bytes_high: 0,

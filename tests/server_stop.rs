@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{Client, Heard, Mode, PATIENCE, Web, in_every_mode, next, until, with_workers};
-use tidings::server::{Outcome, Responder, Running, ServerSettings};
+use tidings::server::{Responder, RunningServer, ServerOutcome, ServerSettings};
 
 /// Deadlines that a test can wait for.
 fn quick(change: impl FnOnce(&mut ServerSettings)) -> ServerSettings {
@@ -21,7 +21,7 @@ fn quick(change: impl FnOnce(&mut ServerSettings)) -> ServerSettings {
 }
 
 /// Keeps the responders of its requests.
-fn keeping(mode: Mode, settings: ServerSettings) -> (Running, Receiver<Responder>) {
+fn keeping(mode: Mode, settings: ServerSettings) -> (RunningServer, Receiver<Responder>) {
     let (sender, responders) = channel();
     let builder = mode
         .builder()
@@ -32,7 +32,7 @@ fn keeping(mode: Mode, settings: ServerSettings) -> (Running, Receiver<Responder
 }
 
 /// Stops the server on a thread of its own, and waits until it has begun to.
-fn begin_to_stop(running: Running) -> thread::JoinHandle<Outcome> {
+fn begin_to_stop(running: RunningServer) -> thread::JoinHandle<ServerOutcome> {
     let address = running.handle().addresses()[0];
     let stopping = thread::spawn(move || running.stop().unwrap());
     until("it listens no more", || {
@@ -67,7 +67,7 @@ fn a_request_under_way_is_answered_though_its_answer_comes_later_and_from_elsewh
         }
         drop(webs);
         answering.join().unwrap();
-        assert_eq!(stopping.join().unwrap(), Outcome::default());
+        assert_eq!(stopping.join().unwrap(), ServerOutcome::default());
     });
 }
 
@@ -83,7 +83,7 @@ fn every_websocket_is_told_1001() {
             assert_eq!(client.hear_all(), (vec![], Heard::Close(1_001)));
         }
         drop(clients);
-        assert_eq!(stopping.join().unwrap(), Outcome::default());
+        assert_eq!(stopping.join().unwrap(), ServerOutcome::default());
         assert_eq!(handle.stats().totals.slots, 0);
     });
 }
@@ -121,7 +121,7 @@ fn what_a_websocket_asked_before_is_answered_before_the_close() {
         }
         assert_eq!(client.hear(), Heard::Close(1_001));
         drop(client);
-        assert_eq!(stopping.join().unwrap(), Outcome::default());
+        assert_eq!(stopping.join().unwrap(), ServerOutcome::default());
     });
 }
 
@@ -147,7 +147,7 @@ fn clients_that_never_stop_talking_are_told_too() {
             })
             .collect();
         until("they talk", || handle.stats().totals.messages_in > 100);
-        assert_eq!(running.stop().unwrap(), Outcome::default());
+        assert_eq!(running.stop().unwrap(), ServerOutcome::default());
         for client in talking {
             assert_eq!(client.join().unwrap(), Heard::Close(1_001));
         }
@@ -168,7 +168,7 @@ fn a_close_handshake_under_way_does_not_delay_a_stop() {
         let stopping = begin_to_stop(running);
         assert_eq!(client.hear(), Heard::Close(4_000));
         drop(client);
-        assert_eq!(stopping.join().unwrap(), Outcome::default());
+        assert_eq!(stopping.join().unwrap(), ServerOutcome::default());
     });
 }
 
@@ -183,7 +183,7 @@ fn a_second_stop_is_harmless_also_after_the_end() {
         handle.stop();
         assert_eq!(client.hear(), Heard::Close(1_001));
         drop(client);
-        assert_eq!(running.stop().unwrap(), Outcome::default());
+        assert_eq!(running.stop().unwrap(), ServerOutcome::default());
         handle.stop();
         // Nobody is there any more, and nothing of it waits or fails.
         handle.publish("tea", "nobody");
@@ -206,7 +206,7 @@ fn a_callback_may_ask_for_the_stop() {
         let mut web = Web::connect(running.handle().addresses()[0]);
         assert_eq!(web.get("/").body, "bye");
         drop(web);
-        assert_eq!(running.stop().unwrap(), Outcome::default());
+        assert_eq!(running.stop().unwrap(), ServerOutcome::default());
     });
 }
 
@@ -226,7 +226,7 @@ fn an_idle_kept_connection_delays_a_stop_by_its_grace_only() {
         let answer = web.answer().unwrap();
         assert_eq!((answer.body.as_str(), answer.closes), ("the last", true));
         drop(web);
-        assert_eq!(stopping.join().unwrap(), Outcome::default());
+        assert_eq!(stopping.join().unwrap(), ServerOutcome::default());
         assert!(began.elapsed() < Duration::from_secs(5));
     });
 }
@@ -246,10 +246,10 @@ fn what_the_deadline_cuts_is_counted() {
         // It never answers the Close.
         let client = Client::join(&handle);
         until("it is there", || handle.stats().totals.websockets == 1);
-        let expected = Outcome {
+        let expected = ServerOutcome {
             connections_cut: 2,
             requests_unanswered: 1,
-            ..Outcome::default()
+            ..ServerOutcome::default()
         };
         assert_eq!(running.stop().unwrap(), expected);
         responder.end("nobody hears");

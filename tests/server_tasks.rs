@@ -7,7 +7,7 @@ use std::sync::mpsc::channel;
 use std::thread::current;
 
 use common::Mode;
-use tidings::server::{Outcome, process};
+use tidings::server::{ServerOutcome, process};
 
 #[test]
 fn tasks_that_were_taken_are_finished_before_the_workers_end() {
@@ -23,7 +23,7 @@ fn tasks_that_were_taken_are_finished_before_the_workers_end() {
             .builder()
             .on_task(|task| task.repeat(2))
             .on_finish(move |_, _, outcome| {
-                let process::Outcome::Done(result) = outcome else {
+                let process::TaskOutcome::Done(result) = outcome else {
                     panic!("{outcome:?}");
                 };
                 finish.send((current().id(), Some(result))).unwrap();
@@ -33,7 +33,7 @@ fn tasks_that_were_taken_are_finished_before_the_workers_end() {
         for number in 0..TASKS {
             running.handle().task(format!("{number};")).unwrap();
         }
-        assert_eq!(running.stop().unwrap(), Outcome::default());
+        assert_eq!(running.stop().unwrap(), ServerOutcome::default());
         let (mut results, mut ended) = (Vec::new(), Vec::new());
         for (thread, result) in events.try_iter() {
             assert!(!ended.contains(&thread), "its worker had ended");

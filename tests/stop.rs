@@ -14,7 +14,7 @@ use program::{Client, Http, Next, PATIENCE, Program, ends_within, request};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use tidings::server::{Builder, Outcome, Responder, Running, Server, ServerSettings};
+use tidings::server::{Builder, Responder, RunningServer, Server, ServerOutcome, ServerSettings};
 
 /// A connection that rests for nearly as long as a stop waits for it may be closed; one that goes
 /// on asking may not.
@@ -146,7 +146,7 @@ fn a_stop_under_load_leaves_no_request_unanswered_and_tells_every_websocket() {
 }
 
 /// A server in this process.
-fn started(server: Builder) -> Running {
+fn started(server: Builder) -> RunningServer {
     let settings = ServerSettings {
         stop_ms_max: 5_000,
         ..ServerSettings::default()
@@ -182,7 +182,7 @@ fn what_a_websocket_said_before_the_stop_is_answered_before_its_close() {
         assert_eq!(client.hear(), number.to_string());
     }
     assert_eq!(client.next(), Next::Closed(1001));
-    assert_eq!(running.stop(), Some(Outcome::default()));
+    assert_eq!(running.stop(), Some(ServerOutcome::default()));
 }
 
 #[test]
@@ -215,7 +215,7 @@ fn an_answer_that_waits_for_a_timer_comes_during_a_stop_on_every_reactor() {
         drop(http);
         assert_eq!(
             stopped.join().unwrap(),
-            Some(Outcome::default()),
+            Some(ServerOutcome::default()),
             "workers {workers}"
         );
     }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use tidings::store::{Channel, Journal, Message, Record, Store, StoreSettings};
+use tidings::store::{Channel, Journal, MessageRecord, Record, Store, StoreSettings};
 
 fn tidings(args: &[&str], path: &Path) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidings"));
@@ -25,7 +25,7 @@ fn filled(directory: &Path) -> PathBuf {
     let mut store = Journal::open(settings).unwrap();
     for number in 0..20 {
         let data = number.to_string();
-        let message = Message {
+        let message = MessageRecord {
             channel: Channel {
                 name: "tea",
                 epoch: 1,

@@ -7,13 +7,13 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use tidings::store::{
-    Appended, Channel, Journal, Message, Range, Record, Store, StoreError, StoreSettings,
+    Appended, Channel, Journal, MessageRecord, PageRange, Record, Store, StoreError, StoreSettings,
 };
 
 const NOW: u64 = 1_700_000_000_000;
 
-fn message<'a>(channel: &'a str, id: &'a str, data: &'a str) -> Message<'a> {
-    Message {
+fn message<'a>(channel: &'a str, id: &'a str, data: &'a str) -> MessageRecord<'a> {
+    MessageRecord {
         channel: Channel {
             name: channel,
             epoch: 1,
@@ -97,7 +97,7 @@ fn a_full_disk_refuses_loses_nothing_and_takes_again_when_there_is_room() {
         assert!(matches!(again, StoreError::DiskFull { .. }), "{again:?}");
         _ = store.maintain(now);
     }
-    let range = Range {
+    let range = PageRange {
         after: Some(stored - 1),
         before: None,
         limit: 10,
@@ -174,7 +174,7 @@ fn fill(settings: &StoreSettings, messages: u64) {
             format!("room-{}", number % CHANNELS),
             format!("{number:032x}"),
         );
-        let message = Message {
+        let message = MessageRecord {
             sameness: Some(u128::from(number) << 64 | 1),
             ..message(&channel, &id, &data)
         };
@@ -232,7 +232,7 @@ fn look(settings: StoreSettings, messages: u64) {
     assert_eq!((totals.messages, totals.channels), (messages, CHANNELS));
 
     forget_cache(&settings.directory);
-    let range = Range {
+    let range = PageRange {
         after: None,
         before: Some(u64::MAX),
         limit: 50,

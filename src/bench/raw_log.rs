@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use rustix::time::{ClockId, clock_gettime};
-use tidings::store::{Channel, Journal, Message, Record, Store, StoreError, StoreSettings};
+use tidings::store::{Channel, Journal, MessageRecord, Record, Store, StoreError, StoreSettings};
 
 use super::failure::Failures;
 use super::histogram::Latency;
@@ -236,7 +236,7 @@ impl Written {
             self.number += 1;
             let id = format!("{:032x}", self.number);
             let channel = &self.channels[self.number as usize % self.channels.len()];
-            let message = Message {
+            let message = MessageRecord {
                 channel: Channel {
                     name: channel,
                     epoch: 1,

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use super::chat::Chat;
 use super::common::Moment;
-use super::message::Frame;
+use super::message::Notice;
 use super::name::EVERYONE;
-use super::position::Position;
-use super::post::{Missing, Post};
-use crate::net::Fd;
+use super::sink::{Missing, Sink};
+use crate::base::Fd;
+use crate::base::Position;
 
 /// How far somebody is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,13 +35,13 @@ impl Chat {
     /// it hear the channel if the rest is in memory.
     ///
     /// `is_current` is asked under the connection's lock: whether this replay is still the one that
-    /// the last [`Post::replay`] of this connection and channel began.
+    /// the last [`Sink::replay`] of this connection and channel began.
     pub fn catch_up(
         &self,
-        post: &mut dyn Post,
+        post: &mut dyn Sink,
         now: Moment,
         (fd, channel): (Fd, &Arc<str>),
-        page: &[Frame<'_>],
+        page: &[Notice<'_>],
         mut missing: Missing,
         is_current: impl FnOnce() -> bool,
     ) -> CatchUp {
@@ -61,7 +61,7 @@ impl Chat {
         let is_ahead = |at: Position| at.epoch == newest.epoch && at.offset > newest.offset;
         for frame in page {
             match frame {
-                Frame::Message(posted) if posted.position.is_some_and(is_ahead) => break,
+                Notice::Message(posted) if posted.position.is_some_and(is_ahead) => break,
                 frame if post.push(fd, frame) => {}
                 _ => return CatchUp::Gone,
             }

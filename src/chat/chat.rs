@@ -4,19 +4,20 @@ use std::sync::{Arc, Mutex};
 
 use super::common::{Common, Moment};
 use super::connections::ConnectionShard;
+use super::dedup::{Hasher, Recent};
 use super::error::ChatError;
-use super::lines::LineShard;
+use super::id_source::IdSource;
+use super::inboxes::InboxShard;
 use super::log::Log;
-use super::message::Purging;
+use super::message::PurgeOutcome;
 use super::name::{EVERYONE, check_room};
-use super::position::{Epoch, Position, Source};
-use super::post::Post;
-use super::recent::{Hasher, Recent};
 use super::rooms::RoomShard;
-use super::settings::{ChatSettings, Kind};
+use super::settings::{ChannelKind, ChatSettings};
 use super::shards::{Shards, lock};
-use super::shelf::{Empty, Shelf};
+use super::sink::Sink;
 use super::stats::{ChatStats, Totals};
+use super::stored_index::{Empty, StoredIndex};
+use crate::base::{Epoch, Position};
 
 /// Steps of [`Chat::expire`] after which a lock is let go for a moment.
 const EXPIRE_STEPS_MAX: usize = 256;
@@ -25,7 +26,7 @@ const EXPIRE_STEPS_MAX: usize = 256;
 pub struct Chat {
     pub(super) common: Common,
     pub(super) connections: Shards<ConnectionShard>,
-    pub(super) lines: Shards<LineShard>,
+    pub(super) inboxes: Shards<InboxShard>,
     pub(super) rooms: Shards<RoomShard>,
     pub(super) everyone: Mutex<Everyone>,
     pub(super) everyone_name: Arc<str>,
@@ -45,26 +46,26 @@ impl Chat {
     #[must_use]
     pub fn new(settings: ChatSettings, seed: u64) -> Self {
         let keys = [seed, seed.rotate_left(32) ^ 0x9e37_79b9_7f4a_7c15];
-        Self::with_shelf(settings, seed, Arc::new(Empty), keys)
+        Self::with_stored_index(settings, seed, Arc::new(Empty), keys)
     }
 
     /// The same for a chat whose stored channels are on this shelf. `keys` are the same after each
     /// restart, and random: repeats are known, and the epochs of new channels made, by hashes with
     /// them. What the shelf knows is brought in by [`Chat::restore`].
     #[must_use]
-    pub fn with_shelf(
+    pub fn with_stored_index(
         settings: ChatSettings,
         seed: u64,
-        shelf: Arc<dyn Shelf>,
+        stored: Arc<dyn StoredIndex>,
         keys: [u64; 2],
     ) -> Self {
         let shards = settings.shards;
         let common = Common {
             settings,
             totals: Totals::default(),
-            source: Source::new(seed),
+            source: IdSource::new(seed),
             hasher: Hasher::new(keys),
-            shelf,
+            stored,
         };
         let everyone = Everyone {
             log: Log::new(common.epoch_of(EVERYONE)),
@@ -74,7 +75,7 @@ impl Chat {
         Self {
             common,
             connections: Shards::new(shards, seed),
-            lines: Shards::new(shards, seed),
+            inboxes: Shards::new(shards, seed),
             rooms: Shards::new(shards, seed),
             everyone: Mutex::new(everyone),
             everyone_name: EVERYONE.into(),
@@ -95,7 +96,7 @@ impl Chat {
 
     /// Does what is due: tells rooms who left, lets go of what is too old. To be called several
     /// times a second; costs nearly nothing when nothing is due.
-    pub fn expire(&self, post: &mut dyn Post, now: Moment) {
+    pub fn expire(&self, post: &mut dyn Sink, now: Moment) {
         let (common, now) = (&self.common, now.tick);
         for part in 0..self.rooms.len() {
             while self
@@ -104,9 +105,9 @@ impl Chat {
                 .expire(common, post, now, EXPIRE_STEPS_MAX)
             {}
         }
-        for part in 0..self.lines.len() {
+        for part in 0..self.inboxes.len() {
             while self
-                .lines
+                .inboxes
                 .lock_part(part)
                 .expire(common, post, now, EXPIRE_STEPS_MAX)
             {}
@@ -124,28 +125,28 @@ impl Chat {
     /// # Errors
     ///
     /// [`ChatError::NoRoom`], [`ChatError::NotKept`].
-    pub fn purge(&self, post: &mut dyn Post, room: &str) -> Result<Purging, ChatError> {
+    pub fn purge(&self, post: &mut dyn Sink, room: &str) -> Result<PurgeOutcome, ChatError> {
         check_room("room", room)?;
         let epoch = self.common.source.epoch();
         let mut shard = self.rooms.lock(room);
         let purged = match self.common.settings.kind_of(room) {
-            Kind::None => return Err(ChatError::NotKept),
-            Kind::Memory => shard
+            ChannelKind::None => return Err(ChatError::NotKept),
+            ChannelKind::Memory => shard
                 .purge(&self.common, post, room, epoch)
-                .map(Purging::Done),
-            Kind::Stored => shard.find(room).map(|_| Purging::Stored(epoch)),
+                .map(PurgeOutcome::Done),
+            ChannelKind::Stored => shard.find(room).map(|_| PurgeOutcome::Stored(epoch)),
         };
         purged.ok_or_else(|| ChatError::NoRoom(room.into()))
     }
 
     /// The disk has begun the log of a room anew.
-    pub fn purged(&self, post: &mut dyn Post, room: &str, epoch: Epoch) -> Position {
+    pub fn purged(&self, post: &mut dyn Sink, room: &str, epoch: Epoch) -> Position {
         let mut shard = self.rooms.lock(room);
         let purged = shard.purge(&self.common, post, room, epoch);
         purged.unwrap_or(Position { epoch, offset: 0 })
     }
 
     pub(super) fn keeps_in_memory(&self, channel: &str) -> bool {
-        self.common.settings.kind_of(channel) == Kind::Memory
+        self.common.settings.kind_of(channel) == ChannelKind::Memory
     }
 }

@@ -4,18 +4,19 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
+use super::dedup::Hasher;
 use super::error::ChatError;
+use super::id_source::IdSource;
 use super::log::{Log, Resume, Start};
-use super::message::{Frame, Message, Posted};
+use super::message::{Delivered, KeptMessage, Notice};
 use super::name::User;
-use super::position::{Epoch, Position, Source};
-use super::post::{Post, Welcome};
-use super::recent::Hasher;
-use super::settings::{ChatSettings, Kind};
-use super::shelf::Shelf;
+use super::settings::{ChannelKind, ChatSettings};
+use super::sink::{Sink, Welcome};
 use super::stats::Totals;
-use crate::net::Fd;
-use crate::proto::Tick;
+use super::stored_index::StoredIndex;
+use crate::base::Fd;
+use crate::base::Tick;
+use crate::base::{Epoch, Position};
 
 /// A moment, on both clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,14 +30,14 @@ pub struct Moment {
 pub(super) struct Common {
     pub(super) settings: ChatSettings,
     pub(super) totals: Totals,
-    pub(super) source: Source,
+    pub(super) source: IdSource,
     pub(super) hasher: Hasher,
-    pub(super) shelf: Arc<dyn Shelf>,
+    pub(super) stored: Arc<dyn StoredIndex>,
 }
 
 /// Whether a new channel asks for the bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Space {
+pub(super) enum Capacity {
     Bounded,
     /// It was promised; at most one login's channels a thread go over the bound.
     Promised,
@@ -44,9 +45,9 @@ pub(super) enum Space {
 
 impl Common {
     /// Counts a new channel and gives it a log.
-    pub(super) fn new_log(&self, channel: &str, space: Space) -> Result<Log, ChatError> {
+    pub(super) fn new_log(&self, channel: &str, space: Capacity) -> Result<Log, ChatError> {
         let max = self.settings.channels_max;
-        if space == Space::Promised {
+        if space == Capacity::Promised {
             self.totals.channels.add(1);
         } else if !self.totals.channels.add_below(max) {
             self.totals.refused_full.add(1);
@@ -60,9 +61,9 @@ impl Common {
     pub(super) fn epoch_of(&self, channel: &str) -> Epoch {
         match self.settings.kind_of(channel) {
             // What is stored there may be about to be posted.
-            Kind::Stored => (self.shelf.epoch(channel))
-                .unwrap_or_else(|| self.hasher.epoch(channel, self.shelf.forgotten())),
-            Kind::Memory | Kind::None => self.source.epoch(),
+            ChannelKind::Stored => (self.stored.epoch(channel))
+                .unwrap_or_else(|| self.hasher.epoch(channel, self.stored.forgotten())),
+            ChannelKind::Memory | ChannelKind::None => self.source.epoch(),
         }
     }
 
@@ -71,13 +72,15 @@ impl Common {
         &self,
         now: Tick,
         log: &mut Log,
-        standing: Standing<'_>,
+        standing: Placement<'_>,
     ) -> Option<Position> {
         let (settings, totals) = (&self.settings, &self.totals);
         match standing {
-            Standing::Nowhere => None,
-            Standing::Next(message) => Some(log.append(now, Arc::clone(message), settings, totals)),
-            Standing::At(position, message) => {
+            Placement::Nowhere => None,
+            Placement::Next(message) => {
+                Some(log.append(now, Arc::clone(message), settings, totals))
+            }
+            Placement::At(position, message) => {
                 log.append_stored(now, position, Arc::clone(message), settings, totals);
                 Some(position)
             }
@@ -99,11 +102,13 @@ impl Common {
         let floor = match kind {
             // Nothing of a channel that the disk doesn't know was ever said.
             // What was stored and let go of before it was posted is still to come.
-            Kind::Stored => (self.shelf.floor(channel).unwrap_or(0)).min(log.position().offset),
-            Kind::Memory | Kind::None => log.floor(),
+            ChannelKind::Stored => {
+                (self.stored.floor(channel).unwrap_or(0)).min(log.position().offset)
+            }
+            ChannelKind::Memory | ChannelKind::None => log.floor(),
         };
         let mut start = log.start(user, resume, floor);
-        let is_kept = kind != Kind::None;
+        let is_kept = kind != ChannelKind::None;
         start.recovered &= is_kept || resume == Resume::Now;
         let welcome = Welcome {
             channel: Arc::clone(channel),
@@ -123,7 +128,7 @@ impl Common {
     pub(super) fn subscribe(
         &self,
         now: Tick,
-        post: &mut dyn Post,
+        post: &mut dyn Sink,
         fd: Fd,
         channel: &Arc<str>,
         log: &mut Log,
@@ -131,7 +136,7 @@ impl Common {
     ) {
         log.forget_old(now, &self.settings, &self.totals);
         let missing = log.missing(start);
-        match missing.filter(|_| self.settings.kind_of(channel) == Kind::Stored) {
+        match missing.filter(|_| self.settings.kind_of(channel) == ChannelKind::Stored) {
             Some(missing) => post.replay(fd, channel, missing),
             None => post.subscribe(fd, channel, &log.rest(channel, start)),
         }
@@ -140,18 +145,22 @@ impl Common {
 
 /// Where a message is to stand.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Standing<'a> {
+pub(super) enum Placement<'a> {
     /// Nowhere: it is delivered and forgotten.
     Nowhere,
     /// Behind the newest one, in memory.
-    Next(&'a Arc<Message>),
+    Next(&'a Arc<KeptMessage>),
     /// Where the disk put it.
-    At(Position, &'a Arc<Message>),
+    At(Position, &'a Arc<KeptMessage>),
 }
 
-impl<'a> Standing<'a> {
+impl<'a> Placement<'a> {
     /// Where the disk put it; where it didn't, behind the newest one if it is kept in memory.
-    pub(super) fn of(place: Option<Position>, message: &'a Arc<Message>, in_memory: bool) -> Self {
+    pub(super) fn of(
+        place: Option<Position>,
+        message: &'a Arc<KeptMessage>,
+        in_memory: bool,
+    ) -> Self {
         match (place, in_memory) {
             (Some(place), _) => Self::At(place, message),
             (None, true) => Self::Next(message),
@@ -162,7 +171,7 @@ impl<'a> Standing<'a> {
 
 /// A message that was let through, before it stands anywhere.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Outgoing<'a> {
+pub(super) struct Envelope<'a> {
     pub(super) id: &'a str,
     pub(super) from: Option<&'a User>,
     pub(super) to: Option<&'a User>,
@@ -171,8 +180,8 @@ pub(super) struct Outgoing<'a> {
     pub(super) except: &'a [Fd],
 }
 
-impl<'a> Outgoing<'a> {
-    pub(super) fn of(message: &'a Message) -> Self {
+impl<'a> Envelope<'a> {
+    pub(super) fn of(message: &'a KeptMessage) -> Self {
         Self {
             id: &message.id,
             from: message.from.as_ref(),
@@ -183,8 +192,8 @@ impl<'a> Outgoing<'a> {
         }
     }
 
-    pub(super) fn kept(&self) -> Arc<Message> {
-        Arc::new(Message {
+    pub(super) fn kept(&self) -> Arc<KeptMessage> {
+        Arc::new(KeptMessage {
             id: self.id.into(),
             from: self.from.cloned(),
             to: self.to.cloned(),
@@ -193,8 +202,8 @@ impl<'a> Outgoing<'a> {
         })
     }
 
-    fn frame<'b>(&'b self, channel: Option<&'b str>, position: Option<Position>) -> Frame<'b> {
-        Frame::Message(Posted {
+    fn frame<'b>(&'b self, channel: Option<&'b str>, position: Option<Position>) -> Notice<'b> {
+        Notice::Message(Delivered {
             channel,
             position,
             id: self.id,
@@ -208,7 +217,7 @@ impl<'a> Outgoing<'a> {
     /// Sends to the `subscribed` connections of a channel, and says how many those are.
     pub(super) fn publish(
         &self,
-        post: &mut dyn Post,
+        post: &mut dyn Sink,
         channel: &Arc<str>,
         position: Option<Position>,
         subscribed: usize,
@@ -226,7 +235,7 @@ impl<'a> Outgoing<'a> {
     }
 
     /// Sends to one connection; `false` when there is none of this name.
-    pub(super) fn push(&self, post: &mut dyn Post, fd: Fd) -> bool {
+    pub(super) fn push(&self, post: &mut dyn Sink, fd: Fd) -> bool {
         post.push(fd, &self.frame(None, None))
     }
 }
@@ -234,15 +243,15 @@ impl<'a> Outgoing<'a> {
 /// When to look whether a channel has something too old, or is to go away: at most one plan each,
 /// so that a busy channel costs no more than a quiet one.
 #[derive(Debug)]
-pub(super) struct Looks<K>(BinaryHeap<Reverse<(Tick, K)>>);
+pub(super) struct ExpiryQueue<K>(BinaryHeap<Reverse<(Tick, K)>>);
 
-impl<K: Ord> Default for Looks<K> {
+impl<K: Ord> Default for ExpiryQueue<K> {
     fn default() -> Self {
         Self(BinaryHeap::new())
     }
 }
 
-impl<K: Ord + Clone> Looks<K> {
+impl<K: Ord + Clone> ExpiryQueue<K> {
     /// Plans a look, unless there is one.
     pub(super) fn plan(&mut self, at: Tick, name: &K, log: &mut Log) {
         if !log.look_planned {
@@ -269,7 +278,7 @@ const LOOK_AGAIN_MS: u64 = 1_000;
 
 /// What a look at a channel found.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(super) enum Expiry {
     Gone,
     /// It would be, if the disk forgot it too.
     Forgettable(Tick),
@@ -285,28 +294,28 @@ impl Common {
         channel: &str,
         log: &mut Log,
         empty_since: Option<Tick>,
-    ) -> Fate {
+    ) -> Expiry {
         log.look_planned = false;
         log.forget_old(now, &self.settings, &self.totals);
         let ttl_ms = self.settings.channel_ttl_ms;
         let gone_at = empty_since.map(|since| since.after(ttl_ms));
         let newest = log.position().offset;
         let is_due = gone_at.is_some_and(|gone_at| gone_at <= now) && log.oldest_at().is_none();
-        if is_due && newest > 0 && self.settings.kind_of(channel) == Kind::Stored {
+        if is_due && newest > 0 && self.settings.kind_of(channel) == ChannelKind::Stored {
             let again = now.after(ttl_ms.max(LOOK_AGAIN_MS));
-            return match self.shelf.floor(channel) {
-                Some(floor) if floor < newest => Fate::LookAgain(again),
-                _ => Fate::Forgettable(again),
+            return match self.stored.floor(channel) {
+                Some(floor) if floor < newest => Expiry::LookAgain(again),
+                _ => Expiry::Forgettable(again),
             };
         }
         match (log.oldest_at(), gone_at) {
-            (Some(oldest), _) => Fate::LookAgain(oldest.after(self.settings.kept_ms_max)),
+            (Some(oldest), _) => Expiry::LookAgain(oldest.after(self.settings.kept_ms_max)),
             (None, Some(gone_at)) if gone_at <= now => {
                 self.totals.channels.subtract(1);
-                Fate::Gone
+                Expiry::Gone
             }
-            (None, Some(gone_at)) => Fate::LookAgain(gone_at),
-            (None, None) => Fate::Stays,
+            (None, Some(gone_at)) => Expiry::LookAgain(gone_at),
+            (None, None) => Expiry::Stays,
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::error::ChatError;
 use super::name::User;
 use super::rights::Rights;
-use crate::net::Fd;
+use crate::base::Fd;
 
 /// Connections by their names.
 #[derive(Debug, Default)]

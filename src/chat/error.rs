@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::net::Fd;
+use crate::base::Fd;
 
 /// The codes that go over the wire, on WebSocket as `err`, by HTTP as `error`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

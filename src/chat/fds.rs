@@ -1,6 +1,6 @@
 //! A few connections, at least one.
 
-use crate::net::Fd;
+use crate::base::Fd;
 
 /// The connections of one user; nearly always one, which takes no allocation.
 #[derive(Debug)]

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::error::ChatError;
-use super::message::{Frame, Message};
+use super::message::{KeptMessage, Notice};
 use super::name::User;
-use super::position::{Epoch, Position};
-use super::post::Missing;
 use super::settings::ChatSettings;
+use super::sink::Missing;
 use super::stats::Totals;
-use crate::proto::Tick;
+use crate::base::Tick;
+use crate::base::{Epoch, Position};
 
 /// From where somebody who comes (back) wants to hear a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,12 +54,12 @@ struct Kept {
 #[derive(Debug)]
 struct Entry {
     at: Tick,
-    message: Arc<Message>,
+    message: Arc<KeptMessage>,
 }
 
 /// Which messages of a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Range {
+pub struct HistoryRange {
     /// Greater than this; `None` begins with the oldest.
     pub after: Option<u64>,
     /// Smaller than this; `None` ends with the newest. Alone, the newest come first.
@@ -70,11 +70,11 @@ pub struct Range {
 
 /// A part of a channel's history.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Page {
+pub struct HistoryPage {
     /// The newest message of the channel; `None` where nothing is kept.
     pub position: Option<Position>,
-    /// Offsets and messages, in the order of [`Range`].
-    pub messages: Vec<(u64, Arc<Message>)>,
+    /// Offsets and messages, in the order of [`HistoryRange`].
+    pub messages: Vec<(u64, Arc<KeptMessage>)>,
     /// The range has more.
     pub more: bool,
 }
@@ -102,7 +102,7 @@ impl Log {
     pub(super) fn append(
         &mut self,
         now: Tick,
-        message: Arc<Message>,
+        message: Arc<KeptMessage>,
         settings: &ChatSettings,
         totals: &Totals,
     ) -> Position {
@@ -127,7 +127,7 @@ impl Log {
         &mut self,
         now: Tick,
         position: Position,
-        message: Arc<Message>,
+        message: Arc<KeptMessage>,
         settings: &ChatSettings,
         totals: &Totals,
     ) {
@@ -218,25 +218,23 @@ impl Log {
     }
 
     /// What somebody who begins at `start` has to get before anything new.
-    pub(super) fn rest<'a>(&'a self, channel: &'a str, start: Start) -> Vec<Frame<'a>> {
+    pub(super) fn rest<'a>(&'a self, channel: &'a str, start: Start) -> Vec<Notice<'a>> {
         let floor = self.floor();
         let begun_anew = start.epoch != self.epoch;
         let after = if begun_anew { floor } else { start.after };
         let mut frames = Vec::new();
         if start.gap || begun_anew || after < floor {
             let position = self.at(after.max(floor));
-            frames.push(Frame::Gap { channel, position });
+            frames.push(Notice::Gap { channel, position });
         }
-        frames.extend(
-            self.after(after).map(|(offset, entry)| {
-                Frame::Message(entry.message.posted(channel, self.at(offset)))
-            }),
-        );
+        frames.extend(self.after(after).map(|(offset, entry)| {
+            Notice::Message(entry.message.posted(channel, self.at(offset)))
+        }));
         frames
     }
 
     /// A part of what is kept; what was too old must have been forgotten.
-    pub(super) fn page(&self, range: Range, bytes_max: usize) -> Page {
+    pub(super) fn page(&self, range: HistoryRange, bytes_max: usize) -> HistoryPage {
         let after = range.after.unwrap_or(0);
         let before = range.before.unwrap_or(u64::MAX);
         let all = self.after(after).filter(|(offset, _)| *offset < before);
@@ -246,7 +244,7 @@ impl Log {
         } else {
             take(all, range.limit, bytes_max)
         };
-        Page {
+        HistoryPage {
             position: Some(self.position()),
             messages,
             more,
@@ -327,7 +325,7 @@ fn take<'a>(
     all: impl Iterator<Item = (u64, &'a Entry)>,
     limit: usize,
     bytes_max: usize,
-) -> (Vec<(u64, Arc<Message>)>, bool) {
+) -> (Vec<(u64, Arc<KeptMessage>)>, bool) {
     let mut messages = Vec::new();
     let mut bytes = 0;
     for (offset, Entry { message, .. }) in all {

@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use super::draft::Draft;
 use super::name::User;
-use super::position::{Epoch, Position};
-use crate::net::Fd;
+use super::pending::PendingMessage;
+use crate::base::Fd;
+use crate::base::{Epoch, Position};
 
 /// What a kept message takes beside its texts: allocations, pointers, its place in the ring.
 const MESSAGE_OVERHEAD_BYTES: usize = 160;
 
 /// A message to be said.
 #[derive(Debug, Clone, Copy)]
-pub struct Say<'a> {
+pub struct NewMessage<'a> {
     /// In whose name, with an API key; a connection's own user otherwise.
     pub from: Option<&'a str>,
     /// What makes it the same as an earlier one, at most 64 bytes; made here when there is none.
@@ -36,7 +36,7 @@ pub enum Keep {
 
 /// To whom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum To<'a> {
+pub enum Recipient<'a> {
     /// Everybody in a room.
     Room(&'a str),
     /// All connections of a user, and those of the sender.
@@ -49,16 +49,16 @@ pub enum To<'a> {
 
 /// What becomes of a message that was let through.
 #[derive(Debug, Clone)]
-pub enum Saying {
+pub enum SayOutcome {
     /// It is said.
-    Said(Said),
+    Said(Receipt),
     /// It is to be stored, and said then.
-    Draft(Draft),
+    Pending(PendingMessage),
 }
 
 /// What becomes of a purge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purging {
+pub enum PurgeOutcome {
     /// It is done.
     Done(Position),
     /// It is to be stored, with this epoch.
@@ -67,7 +67,7 @@ pub enum Purging {
 
 /// What became of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Said {
+pub struct Receipt {
     /// The channel it went to; `None` for one connection.
     pub channel: Option<Arc<str>>,
     /// Where it stands; `None` when it isn't kept.
@@ -82,7 +82,7 @@ pub struct Said {
 
 /// A kept message. A private one is in two channels at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Message {
+pub struct KeptMessage {
     /// Its id.
     pub id: Box<str>,
     /// Who said it, if anybody.
@@ -95,7 +95,7 @@ pub struct Message {
     pub data: Box<str>,
 }
 
-impl Message {
+impl KeptMessage {
     /// Bytes it takes in memory, nearly.
     #[must_use]
     pub fn size(&self) -> usize {
@@ -104,8 +104,8 @@ impl Message {
 
     /// As it goes out of one of its channels.
     #[must_use]
-    pub fn posted<'a>(&'a self, channel: &'a str, position: Position) -> Posted<'a> {
-        Posted {
+    pub fn posted<'a>(&'a self, channel: &'a str, position: Position) -> Delivered<'a> {
+        Delivered {
             channel: Some(channel),
             position: Some(position),
             id: &self.id,
@@ -119,7 +119,7 @@ impl Message {
 
 /// A message on its way to clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Posted<'a> {
+pub struct Delivered<'a> {
     /// The channel; `None` for one connection.
     pub channel: Option<&'a str>,
     /// Where it stands; `None` when it isn't kept.
@@ -138,9 +138,9 @@ pub struct Posted<'a> {
 
 /// Something that clients are sent without having asked for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Frame<'a> {
+pub enum Notice<'a> {
     /// A message.
-    Message(Posted<'a>),
+    Message(Delivered<'a>),
     /// What follows in this channel starts after `position`; what was before isn't kept any more.
     Gap {
         /// The channel.

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use super::chat::Chat;
-use super::common::{Moment, Space};
+use super::common::{Capacity, Moment};
 use super::name::{EVERYONE, User, check_room, check_uid};
-use super::position::Position;
-use super::post::Post;
-use super::settings::Kind;
+use super::settings::ChannelKind;
 use super::shards::lock;
-use crate::proto::Tick;
+use super::sink::Sink;
+use crate::base::Position;
+use crate::base::Tick;
 
 /// One thing that the disk knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,24 +55,26 @@ impl Chat {
 
     fn restore_channel(&self, channel: &str, newest: Position) {
         let (common, now) = (&self.common, Tick(0));
-        if common.settings.kind_of(channel) != Kind::Stored {
+        if common.settings.kind_of(channel) != ChannelKind::Stored {
             return;
         }
         if channel == EVERYONE {
             lock(&self.everyone).log.restore(newest, &common.totals);
         } else if let Some(uid) = channel.strip_prefix('@') {
-            let mut lines = self.lines.lock(uid);
+            let mut inboxes = self.inboxes.lock(uid);
             if check_uid("uid", uid).is_ok()
-                && lines.ensure(common, now, uid, Space::Promised).is_ok()
-                && let Some((_, line)) = lines.find(uid)
+                && inboxes.ensure(common, now, uid, Capacity::Promised).is_ok()
+                && let Some((_, line)) = inboxes.find(uid)
             {
                 line.log.restore(newest, &common.totals);
-                lines.settle(common, now, uid);
+                inboxes.settle(common, now, uid);
             }
         } else {
             let mut rooms = self.rooms.lock(channel);
             if check_room("room", channel).is_ok()
-                && rooms.ensure(common, now, channel, Space::Promised).is_ok()
+                && rooms
+                    .ensure(common, now, channel, Capacity::Promised)
+                    .is_ok()
                 && let Some((_, room)) = rooms.find(channel)
             {
                 room.log.restore(newest, &common.totals);
@@ -86,32 +88,32 @@ impl Chat {
             return;
         }
         let (common, now) = (&self.common, Tick(0));
-        let lines = &mut *self.lines.lock(uid);
-        let user = match lines.find(uid) {
+        let inboxes = &mut *self.inboxes.lock(uid);
+        let user = match inboxes.find(uid) {
             Some((user, _)) => user.clone(),
             None => User::new(uid),
         };
         let mut rooms = self.rooms.lock(room);
         rooms
-            .ensure(common, now, room, Space::Promised)
+            .ensure(common, now, room, Capacity::Promised)
             .expect("what was promised asks for no bound");
         rooms.set_lasting(common, now, room, &user, true);
         let name = rooms
             .find(room)
             .map_or_else(|| room.into(), |(name, _)| Arc::clone(name));
         common.totals.lasting.add(1);
-        lines.lasting.entry(user).or_default().push(name);
+        inboxes.lasting.entry(user).or_default().push(name);
     }
 
     /// The disk has forgotten a channel: it goes away, or begins anew for those who came meanwhile,
     /// who are told by a gap.
-    pub fn forget_channel(&self, post: &mut dyn Post, now: Moment, channel: &str) {
+    pub fn forget_channel(&self, post: &mut dyn Sink, now: Moment, channel: &str) {
         let (common, tick) = (&self.common, now.tick);
         if channel == EVERYONE {
             let epoch = common.epoch_of(channel);
             lock(&self.everyone).log.purge(epoch, &common.totals);
         } else if let Some(uid) = channel.strip_prefix('@') {
-            self.lines.lock(uid).forget(common, post, tick, uid);
+            self.inboxes.lock(uid).forget(common, post, tick, uid);
         } else {
             self.rooms.lock(channel).forget(common, post, tick, channel);
         }

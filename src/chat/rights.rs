@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::pattern::Pattern;
-use crate::net::Fd;
+use crate::base::Fd;
 
 /// What a connection may do from its login on. Shared by all that have the same.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,23 +4,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Included, Unbounded};
 use std::sync::Arc;
 
-use super::audience::{Arrival, Audience, Departure};
-use super::common::{Common, Fate, Looks, Outgoing, Space, Standing};
+use super::common::{Capacity, Common, Envelope, Expiry, ExpiryQueue, Placement};
+use super::dedup::Recent;
 use super::error::ChatError;
 use super::log::{Log, Resume, Start};
-use super::message::Frame;
+use super::members::{Arrival, Departure, RoomMembers};
+use super::message::Notice;
 use super::name::User;
-use super::position::{Epoch, Position};
-use super::post::{Post, Welcome};
-use super::recent::Recent;
-use crate::net::Fd;
-use crate::proto::Tick;
+use super::sink::{Sink, Welcome};
+use crate::base::Fd;
+use crate::base::Tick;
+use crate::base::{Epoch, Position};
 
 #[derive(Debug, Default)]
 pub(super) struct RoomShard {
     pub(super) rooms: BTreeMap<Arc<str>, Room>,
     pub(super) recent: Recent,
-    looks: Looks<Arc<str>>,
+    looks: ExpiryQueue<Arc<str>>,
     /// Users whose last connection went then; in the order in which the rooms will be told.
     leaving: BTreeSet<(Tick, Arc<str>, User)>,
 }
@@ -28,7 +28,7 @@ pub(super) struct RoomShard {
 #[derive(Debug)]
 pub(super) struct Room {
     pub(super) log: Log,
-    pub(super) audience: Audience,
+    pub(super) audience: RoomMembers,
 }
 
 impl RoomShard {
@@ -47,14 +47,14 @@ impl RoomShard {
         common: &Common,
         now: Tick,
         name: &str,
-        space: Space,
+        space: Capacity,
     ) -> Result<(), ChatError> {
         if self.rooms.contains_key(name) {
             return Ok(());
         }
         let log = common.new_log(name, space)?;
         common.totals.rooms.add(1);
-        let audience = Audience::Nobody { since: now };
+        let audience = RoomMembers::Nobody { since: now };
         self.rooms.insert(name.into(), Room { log, audience });
         Ok(())
     }
@@ -76,7 +76,7 @@ impl RoomShard {
         user: &User,
         resume: Resume,
     ) -> Result<(Welcome, Start), ChatError> {
-        self.ensure(common, now, name, Space::Bounded)?;
+        self.ensure(common, now, name, Capacity::Bounded)?;
         let (name, room) = self.find(name).expect("it was made sure of");
         let members = room.audience.present() + usize::from(!room.audience.is_present(user));
         Ok(common.start(now, name, &mut room.log, user, resume, Some(members)))
@@ -86,13 +86,13 @@ impl RoomShard {
     pub(super) fn enter(
         &mut self,
         common: &Common,
-        post: &mut dyn Post,
+        post: &mut dyn Sink,
         now: Tick,
         name: &str,
         (user, fd): (&User, Fd),
         start: Start,
     ) -> Arc<str> {
-        self.ensure(common, now, name, Space::Promised)
+        self.ensure(common, now, name, Capacity::Promised)
             .expect("what was promised asks for no bound");
         let (name, room) = find(&mut self.rooms, name).expect("it was made sure of");
         let heard_by = room.audience.connections();
@@ -106,7 +106,7 @@ impl RoomShard {
                 if few && heard_by > 0 {
                     let uid = user.uid();
                     common.totals.joined.add(1);
-                    post.publish(name, &Frame::Joined { room: name, uid });
+                    post.publish(name, &Notice::Joined { room: name, uid });
                 }
             }
         }
@@ -152,16 +152,16 @@ impl RoomShard {
     pub(super) fn say(
         &mut self,
         common: &Common,
-        post: &mut dyn Post,
+        post: &mut dyn Sink,
         now: Tick,
         name: &str,
-        message: &Outgoing<'_>,
-        standing: Standing<'_>,
+        message: &Envelope<'_>,
+        standing: Placement<'_>,
     ) -> (Option<Position>, usize) {
         let Some((name, room)) = find(&mut self.rooms, name) else {
             return (None, 0);
         };
-        if let Standing::At(Position { epoch, offset }, _) = standing
+        if let Placement::At(Position { epoch, offset }, _) = standing
             && epoch != room.log.position().epoch
             && room.audience.connections() > 0
         {
@@ -169,7 +169,7 @@ impl RoomShard {
             // told already.
             let (channel, offset) = (name, offset - 1);
             let position = Position { epoch, offset };
-            post.publish(name, &Frame::Gap { channel, position });
+            post.publish(name, &Notice::Gap { channel, position });
         }
         let position = common.place(now, &mut room.log, standing);
         if position.is_some() {
@@ -185,7 +185,7 @@ impl RoomShard {
     pub(super) fn purge(
         &mut self,
         common: &Common,
-        post: &mut dyn Post,
+        post: &mut dyn Sink,
         name: &str,
         epoch: Epoch,
     ) -> Option<Position> {
@@ -194,13 +194,13 @@ impl RoomShard {
         let position = room.log.position();
         if room.audience.connections() > 0 {
             let channel = name;
-            post.publish(name, &Frame::Gap { channel, position });
+            post.publish(name, &Notice::Gap { channel, position });
         }
         Some(position)
     }
 
     /// The disk has forgotten a room.
-    pub(super) fn forget(&mut self, common: &Common, post: &mut dyn Post, now: Tick, name: &str) {
+    pub(super) fn forget(&mut self, common: &Common, post: &mut dyn Sink, now: Tick, name: &str) {
         let Some((_, room)) = self.find(name) else {
             return;
         };
@@ -219,7 +219,7 @@ impl RoomShard {
     pub(super) fn expire(
         &mut self,
         common: &Common,
-        post: &mut dyn Post,
+        post: &mut dyn Sink,
         now: Tick,
         steps: usize,
     ) -> bool {
@@ -233,7 +233,7 @@ impl RoomShard {
         true
     }
 
-    fn tell_who_left(&mut self, common: &Common, post: &mut dyn Post, now: Tick) -> bool {
+    fn tell_who_left(&mut self, common: &Common, post: &mut dyn Sink, now: Tick) -> bool {
         let due = |(since, ..): &&(Tick, _, _)| since.after(common.settings.left_ms) <= now;
         if self.leaving.first().filter(due).is_none() {
             return false;
@@ -246,7 +246,7 @@ impl RoomShard {
             if left && few && room.audience.connections() > 0 {
                 let uid = user.uid();
                 common.totals.left.add(1);
-                post.publish(name, &Frame::Left { room: name, uid });
+                post.publish(name, &Notice::Left { room: name, uid });
             }
             let gone_at = now.after(common.settings.channel_ttl_ms);
             self.looks.plan_if_empty(gone_at, name, room);
@@ -254,19 +254,19 @@ impl RoomShard {
         true
     }
 
-    fn look(&mut self, common: &Common, post: &mut dyn Post, now: Tick) -> bool {
+    fn look(&mut self, common: &Common, post: &mut dyn Sink, now: Tick) -> bool {
         let Some(name) = self.looks.next(now) else {
             return false;
         };
         if let Some(room) = self.rooms.get_mut(&name) {
             match common.look(now, &name, &mut room.log, room.audience.empty_since()) {
-                Fate::Stays => {}
-                Fate::LookAgain(at) => self.looks.plan(at, &name, &mut room.log),
-                Fate::Forgettable(at) => {
+                Expiry::Stays => {}
+                Expiry::LookAgain(at) => self.looks.plan(at, &name, &mut room.log),
+                Expiry::Forgettable(at) => {
                     post.forget(&name);
                     self.looks.plan(at, &name, &mut room.log);
                 }
-                Fate::Gone => {
+                Expiry::Gone => {
                     self.rooms.remove(&name);
                     common.totals.rooms.subtract(1);
                 }
@@ -276,7 +276,7 @@ impl RoomShard {
     }
 }
 
-impl Looks<Arc<str>> {
+impl ExpiryQueue<Arc<str>> {
     fn plan_if_empty(&mut self, at: Tick, name: &Arc<str>, room: &mut Room) {
         if room.audience.empty_since().is_some() {
             self.plan(at, name, &mut room.log);

@@ -4,18 +4,18 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::chat::Chat;
-use super::common::{Moment, Outgoing, Space, Standing};
-use super::draft::{Draft, Receiver};
+use super::common::{Capacity, Envelope, Moment, Placement};
+use super::dedup::{IdempotencyKey, Recent, Speaker};
 use super::error::ChatError;
-use super::message::{Keep, Said, Say, Saying, To};
+use super::message::{Keep, NewMessage, Receipt, Recipient, SayOutcome};
 use super::name::{EVERYONE, User, check_room, check_uid};
-use super::position::Position;
-use super::post::Post;
-use super::recent::{Recent, Sameness, Speaker};
+use super::pending::{PendingMessage, Receiver};
 use super::rights::{Actor, Rights};
-use super::settings::Kind;
+use super::settings::ChannelKind;
 use super::shards::lock;
-use crate::net::Fd;
+use super::sink::Sink;
+use crate::base::Fd;
+use crate::base::Position;
 
 /// Bytes of an id at the most.
 const ID_BYTES_MAX: usize = 64;
@@ -51,12 +51,12 @@ impl Chat {
     /// [`ChatError`]; nobody got it then.
     pub fn say(
         &self,
-        post: &mut dyn Post,
+        post: &mut dyn Sink,
         now: Moment,
         actor: Actor<'_>,
-        to: To<'_>,
-        say: &Say<'_>,
-    ) -> Result<Saying, ChatError> {
+        to: Recipient<'_>,
+        say: &NewMessage<'_>,
+    ) -> Result<SayOutcome, ChatError> {
         self.check(to, say)?;
         let author = self.author(actor, to, say.from)?;
         self.say_as(post, now, &author, to, say)
@@ -70,12 +70,12 @@ impl Chat {
     /// [`ChatError`] of the whole, before anybody got it; inside, of one receiver.
     pub fn say_to_each(
         &self,
-        post: &mut dyn Post,
+        post: &mut dyn Sink,
         now: Moment,
         actor: Actor<'_>,
-        to: &[To<'_>],
-        say: &Say<'_>,
-    ) -> Result<Vec<Result<Saying, ChatError>>, ChatError> {
+        to: &[Recipient<'_>],
+        say: &NewMessage<'_>,
+    ) -> Result<Vec<Result<SayOutcome, ChatError>>, ChatError> {
         let max = self.common.settings.receivers_max;
         if to.is_empty() || to.len() > max {
             return Err(ChatError::Receivers(max));
@@ -91,11 +91,11 @@ impl Chat {
             .collect())
     }
 
-    fn check(&self, to: To<'_>, say: &Say<'_>) -> Result<(), ChatError> {
+    fn check(&self, to: Recipient<'_>, say: &NewMessage<'_>) -> Result<(), ChatError> {
         match to {
-            To::Room(room) => check_room("to.room", room)?,
-            To::User(uid) => check_uid("to.user", uid)?,
-            To::Fd(_) | To::All => {}
+            Recipient::Room(room) => check_room("to.room", room)?,
+            Recipient::User(uid) => check_uid("to.user", uid)?,
+            Recipient::Fd(_) | Recipient::All => {}
         }
         if let Some(id) = say.id
             && !(1..=ID_BYTES_MAX).contains(&id.len())
@@ -115,7 +115,7 @@ impl Chat {
     fn author<'a>(
         &self,
         actor: Actor<'a>,
-        to: To<'_>,
+        to: Recipient<'_>,
         from: Option<&str>,
     ) -> Result<Author<'a>, ChatError> {
         if let Some(from) = from {
@@ -138,11 +138,11 @@ impl Chat {
                 return Ok(Author { from, key });
             }
             _ if from.is_some() => return Err(ChatError::KeyNeeded("from")),
-            (_, To::Fd(_) | To::All) => return Err(ChatError::KeyNeeded("to")),
-            (Rights::Token { .. }, To::Room(room)) if !own.rooms.contains(room) => {
+            (_, Recipient::Fd(_) | Recipient::All) => return Err(ChatError::KeyNeeded("to")),
+            (Rights::Token { .. }, Recipient::Room(room)) if !own.rooms.contains(room) => {
                 return Err(ChatError::NotJoined(room.into()));
             }
-            (Rights::Open | Rights::Token { .. }, To::Room(_) | To::User(_)) => {}
+            (Rights::Open | Rights::Token { .. }, Recipient::Room(_) | Recipient::User(_)) => {}
         }
         let from = Some(own.user.clone());
         Ok(Author { from, key: None })
@@ -150,16 +150,16 @@ impl Chat {
 
     fn say_as(
         &self,
-        post: &mut dyn Post,
+        post: &mut dyn Sink,
         now: Moment,
         author: &Author<'_>,
-        to: To<'_>,
-        say: &Say<'_>,
-    ) -> Result<Saying, ChatError> {
+        to: Recipient<'_>,
+        say: &NewMessage<'_>,
+    ) -> Result<SayOutcome, ChatError> {
         let id = say
             .id
             .map_or_else(|| self.common.source.id().into(), Cow::Borrowed);
-        let message = Outgoing {
+        let message = Envelope {
             id: &id,
             from: author.from.as_ref(),
             to: None,
@@ -173,15 +173,17 @@ impl Chat {
                 .map(|id| self.common.hasher.sameness(channel, author.speaker(), id))
         };
         let saying = match to {
-            To::Room(room) => self.say_in_room(post, now, room, &message, same(room), say.keep),
-            To::User(uid) => self.say_to_user(post, now, uid, &message, same, say.keep),
-            To::All => Ok(self.say_to_all(post, now, &message, same(EVERYONE), say.keep)),
-            To::Fd(fd) => match message.push(post, fd) {
-                true => Ok(Saying::Said(said(None, &id, None, 1))),
+            Recipient::Room(room) => {
+                self.say_in_room(post, now, room, &message, same(room), say.keep)
+            }
+            Recipient::User(uid) => self.say_to_user(post, now, uid, &message, same, say.keep),
+            Recipient::All => Ok(self.say_to_all(post, now, &message, same(EVERYONE), say.keep)),
+            Recipient::Fd(fd) => match message.push(post, fd) {
+                true => Ok(SayOutcome::Said(said(None, &id, None, 1))),
                 false => Err(ChatError::NoConnection(fd)),
             },
         }?;
-        let Saying::Said(said) = &saying else {
+        let SayOutcome::Said(said) = &saying else {
             // It counts once it is said.
             return Ok(saying);
         };
@@ -197,21 +199,21 @@ impl Chat {
 
     fn say_in_room(
         &self,
-        post: &mut dyn Post,
+        post: &mut dyn Sink,
         now: Moment,
         room: &str,
-        message: &Outgoing<'_>,
-        same: Option<Sameness>,
+        message: &Envelope<'_>,
+        same: Option<IdempotencyKey>,
         keep: Keep,
-    ) -> Result<Saying, ChatError> {
+    ) -> Result<SayOutcome, ChatError> {
         let (common, tick) = (&self.common, now.tick);
         let kind = self.kind(room, keep);
         let shard = &mut *self.rooms.lock(room);
-        if kind == Kind::Stored {
-            shard.ensure(common, tick, room, Space::Bounded)?;
+        if kind == ChannelKind::Stored {
+            shard.ensure(common, tick, room, Capacity::Bounded)?;
             shard.settle(common, tick, room);
             let (name, _) = shard.find(room).expect("it was made sure of");
-            return Ok(Saying::Draft(Draft {
+            return Ok(SayOutcome::Pending(PendingMessage {
                 receiver: Receiver::Room(Arc::clone(name)),
                 message: message.kept(),
                 sameness: same.map(|same| same.0),
@@ -220,35 +222,35 @@ impl Chat {
             }));
         }
         if let Some(first) = self.repeat(&mut shard.recent, now, same) {
-            return Ok(Saying::Said(repeated(room.into(), message.id, first)));
+            return Ok(SayOutcome::Said(repeated(room.into(), message.id, first)));
         }
-        let kept = (kind == Kind::Memory).then(|| message.kept());
+        let kept = (kind == ChannelKind::Memory).then(|| message.kept());
         if kept.is_some() {
-            shard.ensure(common, tick, room, Space::Bounded)?;
+            shard.ensure(common, tick, room, Capacity::Bounded)?;
         }
-        let standing = kept.as_ref().map_or(Standing::Nowhere, Standing::Next);
+        let standing = kept.as_ref().map_or(Placement::Nowhere, Placement::Next);
         let (position, receivers) = shard.say(common, post, tick, room, message, standing);
         self.remember(&mut shard.recent, now, same, position);
         let channel = shard
             .find(room)
             .map_or_else(|| room.into(), |(name, _)| Arc::clone(name));
         let said = said(Some(channel), message.id, position, receivers);
-        Ok(Saying::Said(said))
+        Ok(SayOutcome::Said(said))
     }
 
     /// One message in two lines, the receiver's and the sender's; to oneself, in one.
     fn say_to_user(
         &self,
-        post: &mut dyn Post,
+        post: &mut dyn Sink,
         now: Moment,
         uid: &str,
-        message: &Outgoing<'_>,
-        same: impl Fn(&str) -> Option<Sameness>,
+        message: &Envelope<'_>,
+        same: impl Fn(&str) -> Option<IdempotencyKey>,
         keep: Keep,
-    ) -> Result<Saying, ChatError> {
+    ) -> Result<SayOutcome, ChatError> {
         let (common, tick) = (&self.common, now.tick);
         let sender = message.from.map(User::uid).filter(|from| *from != uid);
-        let mut pair = self.lines.lock_two(uid, sender.unwrap_or(uid));
+        let mut pair = self.inboxes.lock_two(uid, sender.unwrap_or(uid));
         let receiver = pair.first();
         let user = receiver
             .find(uid)
@@ -256,24 +258,29 @@ impl Chat {
         let same = same(user.line());
         let kind = |user: &User| self.kind(user.line(), keep);
         let other = message.from.filter(|_| sender.is_some());
-        let (kind, kind_of_sender) = (kind(&user), other.map_or(Kind::None, kind));
-        let (kept, kept_by_sender) = (kind != Kind::None, kind_of_sender != Kind::None);
-        let is_stored = kind == Kind::Stored || kind_of_sender == Kind::Stored;
+        let (kind, kind_of_sender) = (kind(&user), other.map_or(ChannelKind::None, kind));
+        let (kept, kept_by_sender) = (
+            kind != ChannelKind::None,
+            kind_of_sender != ChannelKind::None,
+        );
+        let is_stored = kind == ChannelKind::Stored || kind_of_sender == ChannelKind::Stored;
         if !is_stored && let Some(first) = self.repeat(&mut receiver.recent, now, same) {
             let line = Arc::clone(user.line());
-            return Ok(Saying::Said(repeated(line, message.id, first)));
+            return Ok(SayOutcome::Said(repeated(line, message.id, first)));
         }
         // Both have room for it, or neither gets it.
         if kept {
-            receiver.ensure(common, tick, uid, Space::Bounded)?;
+            receiver.ensure(common, tick, uid, Capacity::Bounded)?;
         }
         if let (true, Some(sender)) = (kept_by_sender, sender)
-            && let Err(full) = pair.second().ensure(common, tick, sender, Space::Bounded)
+            && let Err(full) = pair
+                .second()
+                .ensure(common, tick, sender, Capacity::Bounded)
         {
             pair.first().settle(common, tick, uid);
             return Err(full);
         }
-        let message = Outgoing {
+        let message = Envelope {
             to: Some(&user),
             ..*message
         };
@@ -283,18 +290,18 @@ impl Chat {
             if let Some(sender) = sender {
                 pair.second().settle(common, tick, sender);
             }
-            return Ok(Saying::Draft(Draft {
+            return Ok(SayOutcome::Pending(PendingMessage {
                 message: Arc::clone(message),
                 sameness: same.map(|same| same.0),
-                first: kind == Kind::Stored,
-                second: kind_of_sender == Kind::Stored,
+                first: kind == ChannelKind::Stored,
+                second: kind_of_sender == ChannelKind::Stored,
                 receiver: Receiver::User(user),
             }));
         }
         let receiver = pair.first();
         let standing = |kept| match &entry {
-            Some(message) => Standing::of(None, message, kept),
-            None => Standing::Nowhere,
+            Some(message) => Placement::of(None, message, kept),
+            None => Placement::Nowhere,
         };
         let (position, receivers) = receiver.say(common, post, tick, uid, &message, standing(kept));
         self.remember(&mut receiver.recent, now, same, position);
@@ -304,25 +311,27 @@ impl Chat {
                 .say(common, post, tick, sender, &message, standing);
         }
         let channel = Some(Arc::clone(user.line()));
-        Ok(Saying::Said(said(channel, message.id, position, receivers)))
+        Ok(SayOutcome::Said(said(
+            channel, message.id, position, receivers,
+        )))
     }
 
     fn say_to_all(
         &self,
-        post: &mut dyn Post,
+        post: &mut dyn Sink,
         now: Moment,
-        message: &Outgoing<'_>,
-        same: Option<Sameness>,
+        message: &Envelope<'_>,
+        same: Option<IdempotencyKey>,
         keep: Keep,
-    ) -> Saying {
+    ) -> SayOutcome {
         let kind = self.kind(EVERYONE, keep);
         let fds: Vec<Fd> = match message.except {
             [] => Vec::new(),
             _ => self.logged_in(),
         };
         let everyone = &mut *lock(&self.everyone);
-        if kind == Kind::Stored {
-            return Saying::Draft(Draft {
+        if kind == ChannelKind::Stored {
+            return SayOutcome::Pending(PendingMessage {
                 receiver: Receiver::Everyone(Arc::clone(&self.everyone_name)),
                 message: message.kept(),
                 sameness: same.map(|same| same.0),
@@ -332,15 +341,15 @@ impl Chat {
         }
         if let Some(first) = self.repeat(&mut everyone.recent, now, same) {
             let name = Arc::clone(&self.everyone_name);
-            return Saying::Said(repeated(name, message.id, first));
+            return SayOutcome::Said(repeated(name, message.id, first));
         }
-        let kept = (kind == Kind::Memory).then(|| message.kept());
-        let standing = kept.as_ref().map_or(Standing::Nowhere, Standing::Next);
+        let kept = (kind == ChannelKind::Memory).then(|| message.kept());
+        let standing = kept.as_ref().map_or(Placement::Nowhere, Placement::Next);
         let position = self.common.place(now.tick, &mut everyone.log, standing);
         let (name, subscribed) = (&self.everyone_name, everyone.connections);
         let receivers = message.publish(post, name, position, subscribed, fds.into_iter());
         self.remember(&mut everyone.recent, now, same, position);
-        Saying::Said(said(
+        SayOutcome::Said(said(
             Some(Arc::clone(name)),
             message.id,
             position,
@@ -357,10 +366,10 @@ impl Chat {
     }
 
     /// What becomes of a message in a channel.
-    fn kind(&self, channel: &str, keep: Keep) -> Kind {
+    fn kind(&self, channel: &str, keep: Keep) -> ChannelKind {
         match keep {
             Keep::Yes => self.common.settings.kind_of(channel),
-            Keep::No => Kind::None,
+            Keep::No => ChannelKind::None,
         }
     }
 
@@ -368,7 +377,7 @@ impl Chat {
         &self,
         recent: &mut Recent,
         now: Moment,
-        same: Option<Sameness>,
+        same: Option<IdempotencyKey>,
     ) -> Option<Option<Position>> {
         let (settings, totals) = (&self.common.settings, &self.common.totals);
         recent.find(now.tick, same?, settings, totals)
@@ -378,7 +387,7 @@ impl Chat {
         &self,
         recent: &mut Recent,
         now: Moment,
-        same: Option<Sameness>,
+        same: Option<IdempotencyKey>,
         position: Option<Position>,
     ) {
         if let Some(same) = same {
@@ -393,8 +402,8 @@ pub(super) fn said(
     id: &str,
     position: Option<Position>,
     receivers: usize,
-) -> Said {
-    Said {
+) -> Receipt {
+    Receipt {
         channel,
         position,
         id: id.into(),
@@ -403,8 +412,8 @@ pub(super) fn said(
     }
 }
 
-pub(super) fn repeated(channel: Arc<str>, id: &str, first: Option<Position>) -> Said {
-    Said {
+pub(super) fn repeated(channel: Arc<str>, id: &str, first: Option<Position>) -> Receipt {
+    Receipt {
         duplicate: true,
         ..said(Some(channel), id, first, 0)
     }

@@ -4,7 +4,7 @@ use super::pattern::Pattern;
 
 /// What a channel keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum ChannelKind {
     /// Offsets, and messages on disk: they outlive the process.
     Stored,
     /// Offsets, and the last messages in memory; a start makes a new epoch.
@@ -18,9 +18,9 @@ pub enum Kind {
 pub struct ChatSettings {
     /// The kind of a channel is that of the first pattern that matches its name, which for a user
     /// begins with `@` and for everyone is `*`. Default: none.
-    pub kinds: Vec<(Pattern, Kind)>,
+    pub kinds: Vec<(Pattern, ChannelKind)>,
     /// The kind of channels that no pattern matches. Default: memory.
-    pub kind: Kind,
+    pub kind: ChannelKind,
     /// Parts that rooms, users and connections are each divided into, so that threads rarely wait
     /// for one another. Default 64.
     pub shards: usize,
@@ -74,7 +74,7 @@ impl Default for ChatSettings {
     fn default() -> Self {
         Self {
             kinds: Vec::new(),
-            kind: Kind::Memory,
+            kind: ChannelKind::Memory,
             shards: 64,
             channels_max: 1_000_000,
             channel_ttl_ms: 600_000,
@@ -102,7 +102,7 @@ impl Default for ChatSettings {
 impl ChatSettings {
     /// What the channel of this name keeps.
     #[must_use]
-    pub fn kind_of(&self, channel: &str) -> Kind {
+    pub fn kind_of(&self, channel: &str) -> ChannelKind {
         self.kinds
             .iter()
             .find(|(pattern, _)| pattern.matches(channel))

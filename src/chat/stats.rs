@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-use crate::net::counters::{Described, Kind};
+use crate::base::{Metric, MetricKind};
 
 /// A number that goes up and down, shared by all shards.
 #[derive(Debug, Default)]
@@ -63,10 +63,10 @@ macro_rules! totals {
 
             /// Each number with its kind and its meaning.
             #[must_use]
-            pub fn described(&self) -> Vec<Described> {
-                vec![$(Described {
+            pub fn described(&self) -> Vec<Metric> {
+                vec![$(Metric {
                     name: stringify!($name),
-                    kind: Kind::$kind,
+                    kind: MetricKind::$kind,
                     help: $doc.trim_ascii_start(),
                     value: self.$name as u64,
                 },)*]
@@ -91,7 +91,7 @@ totals! {
     /// Rooms, with or without members.
     rooms: Gauge -> usize,
     /// Private lines, of users with or without a connection.
-    lines: Gauge -> usize,
+    inboxes: Gauge -> usize,
     /// Rooms and private lines together, against `channels_max`.
     channels: Gauge -> usize,
     /// Connections in rooms, each once a room.

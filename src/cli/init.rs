@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::Args;
 
-use crate::access::fresh_secret;
+use crate::auth::fresh_secret;
 use crate::config::template;
 
 const TOKEN_KEY: &str = "k1";

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
-use tidings::gateway::{Shelf, ShelfError};
+use tidings::gateway::{OfflineOutbox, OfflineOutboxError};
 
 /// Look into a gateway's outbox
 ///
@@ -74,16 +74,17 @@ impl OutboxCommand {
         };
         match shown {
             // `head` has read enough.
-            Err(ShelfError::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => {}
+            Err(OfflineOutboxError::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => {}
             shown => shown.context("can't show it")?,
         }
         Ok(ExitCode::SUCCESS)
     }
 }
 
-fn open(folder: &Folder) -> anyhow::Result<Shelf> {
+fn open(folder: &Folder) -> anyhow::Result<OfflineOutbox> {
     if !folder.data.is_dir() {
         bail!("there is no outbox in {}", folder.data.display());
     }
-    Shelf::open(&folder.data).with_context(|| format!("can't open {}", folder.data.display()))
+    OfflineOutbox::open(&folder.data)
+        .with_context(|| format!("can't open {}", folder.data.display()))
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, bail};
 use clap::Args;
 
-use crate::access::{Algorithm, Claims, SigningKey};
+use crate::auth::{Algorithm, Claims, SigningKey};
 use crate::config::{Loaded, SettingsFlags};
 
 /// Make a token for a user
@@ -64,7 +64,7 @@ impl TokenFlags {
 
     fn signing_key(&self, loaded: &Loaded) -> anyhow::Result<SigningKey> {
         let keys = loaded.access.tokens.keys();
-        let wanted = |key: &&crate::access::TokenKey| match &self.kid {
+        let wanted = |key: &&crate::auth::TokenKey| match &self.kid {
             Some(kid) => key.id() == kid,
             None => (key.algorithm() == Algorithm::HS256) == self.private_key.is_none(),
         };

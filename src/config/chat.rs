@@ -1,8 +1,8 @@
 //! The settings as the chat takes them.
 
 use super::Settings;
-use tidings::chat::{ChatSettings, Kind, Pattern};
-use tidings::door::LimitSettings;
+use tidings::chat::{ChannelKind, ChatSettings, Pattern};
+use tidings::endpoint::LimitSettings;
 
 impl Settings {
     /// Bounds of the chat.
@@ -12,14 +12,14 @@ impl Settings {
         let unkept = chat
             .unkept
             .iter()
-            .map(|pattern| (Pattern::new(pattern), Kind::None));
+            .map(|pattern| (Pattern::new(pattern), ChannelKind::None));
         let in_memory = chat
             .in_memory
             .iter()
-            .map(|pattern| (Pattern::new(pattern), Kind::Memory));
+            .map(|pattern| (Pattern::new(pattern), ChannelKind::Memory));
         let kind = match self.data() {
-            Some(_) => Kind::Stored,
-            None => Kind::Memory,
+            Some(_) => ChannelKind::Stored,
+            None => ChannelKind::Memory,
         };
         ChatSettings {
             kinds: unkept.chain(in_memory).collect(),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::section::section;
 use super::text::Text;
 use super::{Loaded, Settings};
-use crate::access::Secret;
+use crate::auth::Secret;
 use tidings::gateway::{LinkSettings, Target};
 
 /// A day, in milliseconds.

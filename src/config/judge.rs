@@ -5,7 +5,7 @@ use std::io::Read;
 
 use super::problem::Place;
 use super::{API_KEYS, ApiKeySettings, Reading, Settings, TOKEN_KEYS, TokenKeySettings};
-use crate::access::{Access, Algorithm, ApiKeys, Secret, TokenKey, TokenRules, Tokens};
+use crate::auth::{Access, Algorithm, ApiKeys, Secret, TokenKey, TokenRules, Tokens};
 
 /// Longest file with a key or a secret, in bytes.
 const KEY_FILE_SIZE_MAX: u64 = 64 * 1024;

@@ -2,34 +2,34 @@
 
 use super::text::Text;
 use tidings::chat::Pattern;
-use tidings::store::{Retention, Sync};
+use tidings::store::{Retention, SyncPolicy};
 
 /// When a message counts as stored: `always`, `os`, `interval 100ms`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct SyncPolicy(pub Sync);
+pub struct SyncText(pub SyncPolicy);
 
-impl Text for SyncPolicy {
+impl Text for SyncText {
     type Bounds = ();
 
     fn parse(text: &str, (): &()) -> Option<Self> {
         Some(Self(match text {
-            "always" => Sync::Always,
-            "os" => Sync::Os,
+            "always" => SyncPolicy::Always,
+            "os" => SyncPolicy::Os,
             _ => {
                 let every = text.strip_prefix("interval ")?.strip_suffix("ms")?;
                 let every_ms = every.parse().ok()?;
                 (1..=60_000)
                     .contains(&every_ms)
-                    .then_some(Sync::IntervalMs(every_ms))?
+                    .then_some(SyncPolicy::IntervalMs(every_ms))?
             }
         }))
     }
 
     fn show(&self) -> String {
         match self.0 {
-            Sync::Always => "always".into(),
-            Sync::Os => "os".into(),
-            Sync::IntervalMs(ms) => format!("interval {ms}ms"),
+            SyncPolicy::Always => "always".into(),
+            SyncPolicy::Os => "os".into(),
+            SyncPolicy::IntervalMs(ms) => format!("interval {ms}ms"),
         }
     }
 
@@ -171,10 +171,10 @@ mod tests {
     #[test]
     fn a_policy_is_read_as_it_is_shown() {
         for good in ["always", "os", "interval 1ms", "interval 60000ms"] {
-            assert_eq!(SyncPolicy::parse(good, &()).unwrap().show(), good);
+            assert_eq!(SyncText::parse(good, &()).unwrap().show(), good);
         }
         for bad in ["", "never", "interval", "interval 0ms", "interval 5s"] {
-            assert!(SyncPolicy::parse(bad, &()).is_none(), "{bad:?}");
+            assert!(SyncText::parse(bad, &()).is_none(), "{bad:?}");
         }
     }
 }

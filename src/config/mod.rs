@@ -36,7 +36,7 @@ pub use sections::{
 pub use template::template;
 pub use text::Page;
 
-use crate::access::{Access, Secret};
+use crate::auth::{Access, Secret};
 use problem::Place;
 use section::Section;
 

@@ -3,10 +3,10 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use super::keep::{KeepRule, SyncPolicy};
+use super::keep::{KeepRule, SyncText};
 use super::section::section;
 use super::text::{LogFormat, LogLevel, Origin, Page, Pem};
-use crate::access::{Algorithm, Secret};
+use crate::auth::{Algorithm, Secret};
 use tidings::server::WORKERS_MAX;
 
 /// A day, in milliseconds.
@@ -245,7 +245,7 @@ section! {
         /// answered. "interval 100ms": after the write, and synced that often; a crash of the
         /// system or the power may lose what came since. "os": after the write, and synced when
         /// the system likes.
-        sync: SyncPolicy = SyncPolicy::default();
+        sync: SyncText = SyncText::default();
         /// Messages that a channel keeps at most; then the oldest go.
         messages_max: u64 = 100_000, within 1..=u64::MAX >> 1;
         /// Age up to which a channel keeps its messages, in milliseconds.

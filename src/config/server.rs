@@ -1,7 +1,7 @@
 //! The settings as the library takes them.
 
 use super::Settings;
-use tidings::server::{HttpLimits, Limits, Marks, ServerSettings};
+use tidings::server::{HttpLimits, Limits, ServerSettings, Watermarks};
 
 impl Settings {
     /// Bounds and times of the library's server.
@@ -53,8 +53,8 @@ impl Settings {
 }
 
 /// Pressed above these, relieved at a quarter of them.
-fn marks(items_high: usize, bytes_high: usize) -> Marks {
-    Marks {
+fn marks(items_high: usize, bytes_high: usize) -> Watermarks {
+    Watermarks {
         items_high,
         items_low: items_high / 4,
         bytes_high,

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::Settings;
-use tidings::door::ReplaySettings;
-use tidings::server::Marks;
-use tidings::store::{DiskSettings, Retention, StoreSettings, Sync};
+use tidings::endpoint::ReplaySettings;
+use tidings::server::Watermarks;
+use tidings::store::{DiskSettings, Retention, StoreSettings, SyncPolicy};
 
 /// The folder that is none.
 const IN_MEMORY: &str = "none";
@@ -49,14 +49,14 @@ impl Settings {
     pub fn promise(&self) -> &'static str {
         match (self.data(), self.store.sync.0) {
             (None, _) => "none: messages are in memory, and gone after a restart",
-            (_, Sync::Always) => {
+            (_, SyncPolicy::Always) => {
                 "always: what was answered survives a crash of the program, the system, the power"
             }
-            (_, Sync::IntervalMs(_)) => {
+            (_, SyncPolicy::IntervalMs(_)) => {
                 "interval: what was answered survives a crash of the program; one of the system or \
                  the power may take what came since the last sync"
             }
-            (_, Sync::Os) => {
+            (_, SyncPolicy::Os) => {
                 "os: what was answered survives a crash of the program; one of the system or the \
                  power may take what the system has not written yet"
             }
@@ -68,7 +68,7 @@ impl Settings {
     pub fn disk(&self) -> DiskSettings {
         let queues = &self.queues;
         DiskSettings {
-            marks: Marks {
+            marks: Watermarks {
                 items_high: queues.disk_items_high,
                 items_low: queues.disk_items_high / 4,
                 bytes_high: queues.disk_size_high,

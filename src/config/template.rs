@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::section::Section;
 use super::{API_KEYS, ApiKeySettings, Settings, TOKEN_KEYS, TokenKeySettings, join};
-use crate::access::Secret;
+use crate::auth::Secret;
 
 const HEAD: &str = "\
 # Settings of tidings, written by `tidings init`.

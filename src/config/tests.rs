@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::environment::variable_of;
 use super::{Loaded, Settings, Sources, template};
-use crate::access::Secret;
+use crate::auth::Secret;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use tracing_subscriber::EnvFilter;
 
 use super::value::quoted;
-use crate::access::{Algorithm, Secret};
+use crate::auth::{Algorithm, Secret};
 
 /// A text that means something.
 pub(super) trait Text: Sized {

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use anyhow::Context;
 use tidings::gateway::{Gateway, GatewaySettings, PUSH_PROCESS, push, store_settings};
-use tidings::server::{Handle, Head, Outcome, Response, Server, Verdict, WorkerHandle};
+use tidings::server::{Handle, Head, Response, Server, ServerOutcome, Verdict, WorkerHandle};
 use tidings::store::{Journal, StoreSettings};
 
 use super::keys::Keys;
@@ -24,7 +24,7 @@ const RESTART_MS_MAX: u64 = 1_000;
 /// # Errors
 ///
 /// It can't start: the address can't be listened on, or the outbox can't be opened.
-pub fn gateway(loaded: Loaded, plan: GatewayPlan) -> anyhow::Result<Outcome> {
+pub fn gateway(loaded: Loaded, plan: GatewayPlan) -> anyhow::Result<ServerOutcome> {
     let Loaded {
         settings, access, ..
     } = loaded;

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tidings::door::{Pass, TokenRefusal};
+use tidings::endpoint::{Pass, TokenRefusal};
 
-use crate::access::{Access, TokenError};
+use crate::auth::{Access, TokenError};
 
 /// Judges tokens and API keys for the door; without any of them everybody may come in.
 #[derive(Debug)]
 pub(super) struct Keys(pub(super) Access);
 
-impl tidings::door::Access for Keys {
+impl tidings::endpoint::Authenticator for Keys {
     fn is_open(&self) -> bool {
         self.0.is_open()
     }

@@ -2,11 +2,11 @@
 
 use std::sync::{Arc, OnceLock};
 
-use tidings::door::{Door, LINK_PATH};
+use tidings::endpoint::{Endpoint, LINK_PATH};
 use tidings::server::{Handle, Head, Response, Verdict};
 
 use super::origin::SameOrigin;
-use crate::access::ApiKeys;
+use crate::auth::ApiKeys;
 use crate::page;
 
 /// Judges request heads.
@@ -17,7 +17,7 @@ pub(super) struct Paths {
     /// What gateways have to show; without a key there is no `/link`.
     pub(super) link_keys: ApiKeys,
     /// Says whether messages can be stored.
-    pub(super) door: Arc<Door>,
+    pub(super) door: Arc<Endpoint>,
     /// Set once the server runs.
     pub(super) server: OnceLock<Handle>,
 }

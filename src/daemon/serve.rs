@@ -4,14 +4,14 @@ use std::collections::HashSet;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use anyhow::Context;
-use tidings::door::{Door, DoorSettings};
-use tidings::server::{Fd, Outcome, Request, Server, WorkerHandle};
+use tidings::endpoint::{Endpoint, EndpointSettings};
+use tidings::server::{Fd, Request, Server, ServerOutcome, WorkerHandle};
 
 use super::keys::Keys;
 use super::origin::SameOrigin;
 use super::paths::{Paths, beside_the_api};
 use super::storage;
-use crate::access::ApiKeys;
+use crate::auth::ApiKeys;
 use crate::config::{Loaded, Page};
 
 /// What a gateway's frame has beside the data of a message, in bytes: a hundred receivers of the
@@ -26,7 +26,7 @@ const ECHO_SIZE_MAX: usize = 16 << 20;
 /// # Errors
 ///
 /// It can't start, most likely since the address can't be listened on.
-pub fn serve(loaded: Loaded) -> anyhow::Result<Outcome> {
+pub fn serve(loaded: Loaded) -> anyhow::Result<ServerOutcome> {
     let Loaded {
         settings,
         access,
@@ -43,7 +43,7 @@ pub fn serve(loaded: Loaded) -> anyhow::Result<Outcome> {
     if echo {
         server.reactor.connection.message_size_max = ECHO_SIZE_MAX;
     }
-    let door = DoorSettings {
+    let door = EndpointSettings {
         node: node_name(&general.node),
         message_size_max,
         ping_s: server.reactor.connection.ping_ms / 1_000,
@@ -54,7 +54,7 @@ pub fn serve(loaded: Loaded) -> anyhow::Result<Outcome> {
         replays: settings.replays(),
     };
     let store = storage::open(&settings)?;
-    let door = Door::new(door, settings.chat(), Box::new(Keys(access)), store)
+    let door = Endpoint::new(door, settings.chat(), Box::new(Keys(access)), store)
         .context("can't start a thread")?;
     let door = Arc::new(door);
     let has_page = match general.page {
@@ -88,7 +88,7 @@ pub fn serve(loaded: Loaded) -> anyhow::Result<Outcome> {
         .listen(listen.to_string())
         .reactors(general.reactors)
         .workers(general.workers)
-        .gauge(door.gauge())
+        .pressure(door.pressure())
         .serials_from(door.serials_from())
         .settings(server);
     let builder = {
@@ -138,7 +138,7 @@ pub fn serve(loaded: Loaded) -> anyhow::Result<Outcome> {
 
 /// What the callbacks share.
 struct Daemon {
-    door: Arc<Door>,
+    door: Arc<Endpoint>,
     echoes: Echoes,
 }
 

@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::outbox::Refused;
 use crate::chat::ErrorCode;
-use crate::door::Refusal;
-use crate::door::common::Json;
+use crate::endpoint::Refusal;
+use crate::endpoint::common::Json;
 use crate::server::{Responder, Response};
 
 /// How the answer is put together.

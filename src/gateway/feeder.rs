@@ -20,7 +20,7 @@ use super::posted::letter_sameness;
 use super::settling::Settling;
 use super::target::Target;
 use crate::server::process::{ProcessLink, TaskError};
-use crate::store::Range;
+use crate::store::PageRange;
 
 /// Bytes of a page; one message may exceed it.
 const PAGE_BYTES_MAX: usize = 256 * 1024;
@@ -370,7 +370,7 @@ impl Feeder {
     }
 
     fn read(&self, after: u64, limit: usize) -> Result<Vec<Numbered>, ()> {
-        let range = Range {
+        let range = PageRange {
             after: Some(after),
             before: None,
             limit,

@@ -15,8 +15,8 @@ use super::outbox::{Outbox, OutboxJob, Refused, unix_ms};
 use super::posted::{Scribe, producer};
 use super::target::Target;
 use crate::chat::ErrorCode;
-use crate::door::common::{Posting, batch, bearer, json_body, posting};
-use crate::door::{Access, Refusal};
+use crate::endpoint::common::{Posting, batch, bearer, json_body, posting};
+use crate::endpoint::{Authenticator, Refusal};
 use crate::server::{Builder, Handle, Request, Responder, Response, WorkerHandle};
 use crate::store::{DiskSettings, Store};
 
@@ -67,7 +67,7 @@ impl GatewaySettings {
 pub struct Gateway {
     outbox: Arc<Outbox>,
     scribe: Scribe,
-    access: Box<dyn Access>,
+    access: Box<dyn Authenticator>,
     numbers: Arc<Numbers>,
     told: Told,
     /// Set once the server runs.
@@ -91,17 +91,17 @@ impl Gateway {
     pub fn new(
         settings: GatewaySettings,
         store: Box<dyn Store>,
-        access: Box<dyn Access>,
+        access: Box<dyn Authenticator>,
     ) -> io::Result<Self> {
         let server = Arc::new(OnceLock::<Handle>::new());
         let nudge = Arc::clone(&server);
-        let relieved = move || {
+        let on_low = move || {
             if let Some(server) = nudge.get() {
                 server.nudge();
             }
         };
         let (outbox, disk) =
-            Outbox::start(store, settings.disk, settings.outbox_bytes_max, relieved)?;
+            Outbox::start(store, settings.disk, settings.outbox_bytes_max, on_low)?;
         let key = outbox.reader.key();
         let upstreams = settings.upstreams.iter().map(|target| {
             let url: Arc<str> = target.url().into();
@@ -139,7 +139,7 @@ impl Gateway {
     pub fn attach(self: &Arc<Self>, builder: Builder) -> Builder {
         let this = Arc::clone(self);
         builder
-            .gauge(Arc::clone(self.outbox.disk.gauge()))
+            .pressure(Arc::clone(self.outbox.disk.pressure()))
             .on_pipe_message(move |_, _, message| this.told.said(message))
     }
 

@@ -23,7 +23,7 @@ pub use settings::{LinkSettings, LinkState};
 
 use super::backlog::{Backlog, Numbered};
 use super::frames::{self, Said};
-use crate::proto::Tick;
+use crate::base::Tick;
 
 /// Longest pause that an upstream may ask for, in milliseconds.
 const BUSY_MS_MAX: u64 = 60_000;

@@ -38,21 +38,21 @@ mod gateway;
 mod link;
 mod names;
 mod numbers;
+mod offline;
 mod outbox;
 mod pipe;
 mod posted;
 mod push;
 mod seat;
 mod settling;
-mod shelf;
 mod socket;
 mod target;
 
 pub use gateway::{Gateway, GatewaySettings, PUSH_PROCESS};
 pub use link::{LinkSettings, LinkState};
+pub use offline::{OfflineOutbox, OfflineOutboxError};
 pub use outbox::{DEAD, OUTBOX, store_settings};
 pub use push::push;
-pub use shelf::{Shelf, ShelfError};
 pub use target::{Target, TargetError};
 
 /// A number that nobody can guess and that hardly comes twice.

@@ -10,7 +10,7 @@ use super::link::LinkState;
 use super::outbox::{DEAD, OUTBOX, Outbox, unix_ms};
 use super::pipe::Report;
 use crate::server::{Response, WorkerHandle};
-use crate::store::Range;
+use crate::store::PageRange;
 
 /// What Prometheus asks for by (text format 0.0.4).
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -108,12 +108,12 @@ impl Numbers {
                 })
             })
             .collect();
-        let disk = outbox.disk.gauge();
+        let disk = outbox.disk.pressure();
         let disk = json!({
             "items": disk.items(),
             "items_peak": disk.items_peak(),
             "bytes": disk.bytes(),
-            "pressed": disk.is_pressed(),
+            "pressed": disk.is_high(),
         });
         let outbox = json!({
             "messages": all.messages,
@@ -139,7 +139,7 @@ impl Numbers {
     /// `GET /metrics`
     pub(super) fn metrics(&self, server: &WorkerHandle, outbox: &Outbox) -> Response {
         let all = Snapshot::of(self, server, outbox);
-        let disk = outbox.disk.gauge();
+        let disk = outbox.disk.pressure();
         let mut text = String::new();
         for (name, kind, help, value) in [
             (
@@ -212,7 +212,7 @@ impl Numbers {
                 "disk_pressed",
                 "gauge",
                 "1 while nothing is read since too much waits for the disk.",
-                disk.is_pressed().into(),
+                disk.is_high().into(),
             ),
             (
                 "push_restarts_total",
@@ -306,7 +306,7 @@ struct Snapshot {
 impl Snapshot {
     fn of(numbers: &Numbers, server: &WorkerHandle, outbox: &Outbox) -> Self {
         let (first, newest) = outbox.kept();
-        let oldest = Range {
+        let oldest = PageRange {
             after: Some(first - 1),
             before: None,
             limit: 1,

@@ -15,8 +15,8 @@ use super::feeder::Told;
 use super::numbers::Numbers;
 use super::posted::Posted;
 use crate::store::{
-    Appended, Channel, Condition, Disk, DiskSettings, Job, Message, Reader, Record, Retention,
-    Store, StoreError, StoreSettings, WhenFull,
+    Appended, Channel, Condition, Disk, DiskSettings, Job, MessageRecord, Reader, Record,
+    Retention, Store, StoreError, StoreSettings, WhenFull,
 };
 
 /// The channel of what was posted.
@@ -67,15 +67,15 @@ pub(super) struct Outbox {
 impl Outbox {
     /// Takes a store over, and starts its thread; that ends once all clones of `disk` are gone.
     ///
-    /// `relieved` is called when those who paused at the gauge of `disk` may go on.
+    /// `on_low` is called when those who paused at the gauge of `disk` may go on.
     pub(super) fn start(
         store: Box<dyn Store>,
         settings: DiskSettings,
         bytes_max: u64,
-        relieved: impl Fn() + Send + 'static,
+        on_low: impl Fn() + Send + 'static,
     ) -> io::Result<(Self, JoinHandle<()>)> {
         let reader = store.reader();
-        let (disk, thread) = Disk::start(store, settings, relieved)?;
+        let (disk, thread) = Disk::start(store, settings, on_low)?;
         let this = Self {
             disk,
             reader,
@@ -180,7 +180,7 @@ impl Job for OutboxJob {
 
     fn record(&self) -> Record<'_> {
         match self {
-            Self::Post { posted, ts, .. } => Record::Message(Message {
+            Self::Post { posted, ts, .. } => Record::Message(MessageRecord {
                 sameness: posted.sameness,
                 ..message(OUTBOX, &posted.id, *ts, &posted.json)
             }),
@@ -199,7 +199,7 @@ impl Job for OutboxJob {
                 letter,
                 sameness,
                 ..
-            } => Record::Message(Message {
+            } => Record::Message(MessageRecord {
                 sameness: Some(*sameness),
                 ..message(DEAD, id, *ts, letter)
             }),
@@ -249,8 +249,13 @@ impl Job for OutboxJob {
     }
 }
 
-pub(super) fn message<'a>(channel: &'a str, id: &'a str, ts: u64, data: &'a str) -> Message<'a> {
-    Message {
+pub(super) fn message<'a>(
+    channel: &'a str,
+    id: &'a str,
+    ts: u64,
+    data: &'a str,
+) -> MessageRecord<'a> {
+    MessageRecord {
         channel: Channel {
             name: channel,
             epoch: EPOCH,

@@ -8,8 +8,8 @@ use siphasher::sip::SipHasher13;
 use siphasher::sip128::{Hasher128, SipHasher13 as SipHasher13x128};
 
 use crate::chat::ErrorCode;
-use crate::door::Refusal;
-use crate::door::common::{Json, Posting, To};
+use crate::endpoint::Refusal;
+use crate::endpoint::common::{Json, Posting, To};
 
 /// Longest id, in bytes.
 const ID_SIZE_MAX: usize = 64;
@@ -136,7 +136,7 @@ fn receivers(to: &To<'_>) -> Result<String, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::door::common::posting;
+    use crate::endpoint::common::posting;
 
     fn write(body: &str) -> Result<Posted, String> {
         let scribe = Scribe::new([1, 2], 100);

@@ -16,7 +16,7 @@ use super::link::Identity;
 use super::names::Names;
 use super::pipe::{Begin, FromPush, ToPush};
 use super::seat::Seat;
-use crate::proto::Tick;
+use crate::base::Tick;
 use crate::server::process::{Incoming, Process, ProcessPipe};
 
 const PIPE: Token = Token(0);

@@ -12,7 +12,7 @@ use super::names::Names;
 use super::pipe::{FromPush, Report};
 use super::socket::{Socket, Turn};
 use super::target::Target;
-use crate::proto::Tick;
+use crate::base::Tick;
 
 /// How often what a socket does after its Close is looked at, in milliseconds.
 const CLOSING_MS: u64 = 100;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use mio::net::TcpStream;
 
-use super::Fd;
+use crate::base::Fd;
 use crate::proto::http::Response;
 
 /// One thing to do, as plain owned data.

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use crate::base::{Metric, MetricKind};
+
 /// One number with a single writer.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -26,28 +28,6 @@ impl Counter {
     pub fn get(&self) -> u64 {
         self.0.load(Relaxed)
     }
-}
-
-/// What may become of a number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// It goes up and down.
-    Gauge,
-    /// It only grows.
-    Counter,
-}
-
-/// One number, and what a reader has to know of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Described {
-    /// Its name in the code.
-    pub name: &'static str,
-    /// What may become of it.
-    pub kind: Kind,
-    /// What it counts, as its documentation says.
-    pub help: &'static str,
-    /// How much it is.
-    pub value: u64,
 }
 
 macro_rules! counters {
@@ -76,10 +56,10 @@ macro_rules! counters {
 
             /// Each number with its kind and its meaning.
             #[must_use]
-            pub fn described(&self) -> Vec<Described> {
-                vec![$($(Described {
+            pub fn described(&self) -> Vec<Metric> {
+                vec![$($(Metric {
                     name: stringify!($name),
-                    kind: Kind::$kind,
+                    kind: MetricKind::$kind,
                     help: concat!($($doc),+).trim_ascii_start(),
                     value: self.$name,
                 },)*)*]

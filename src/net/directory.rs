@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV6};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::Fd;
+use crate::base::Fd;
 
 /// The connections of one reactor. Only the reactor adds and removes; a lock is taken once a
 /// connection and once a batch of commands, never once a message, and nothing waits under it.

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU8, Ordering, fence};
 #[cfg(not(loom))]
 use crossbeam_channel as queue;
 
-use crate::net::marks::Gauge;
+use crate::base::pressure::Pressure;
 
 /// In poll, or about to be.
 const ASLEEP: u8 = 0;
@@ -84,16 +84,16 @@ impl WakeFlag {
 
 /// A new mailbox.
 ///
-/// `wake` makes the reactor's poll return, now or when it polls next. `gauge`, if there is one,
+/// `wake` makes the reactor's poll return, now or when it polls next. `pressure`, if there is one,
 /// counts what is in the mailbox until [`Receiver::settle`].
 pub fn mailbox<T>(
-    gauge: Option<Arc<Gauge>>,
+    pressure: Option<Arc<Pressure>>,
     wake: impl Fn() + Send + Sync + 'static,
 ) -> (Sender<T>, Receiver<T>) {
     let (sender, receiver) = queue::unbounded();
     let shared = Arc::new(Shared {
         flag: WakeFlag::new(),
-        gauge,
+        pressure,
         received_total: AtomicU64::new(0),
         wakes_total: AtomicU64::new(0),
         wake: Box::new(wake),
@@ -115,7 +115,7 @@ pub fn mailbox<T>(
 
 struct Shared {
     flag: WakeFlag,
-    gauge: Option<Arc<Gauge>>,
+    pressure: Option<Arc<Pressure>>,
     /// Written by the receiver only.
     received_total: AtomicU64,
     wakes_total: AtomicU64,
@@ -150,8 +150,8 @@ impl<T> Sender<T> {
     /// The receiver is gone; the value comes back.
     pub fn send(&self, value: T, bytes: usize) -> Result<(), T> {
         // Before the push: see `marks`.
-        if let Some(gauge) = &self.shared.gauge {
-            gauge.add(1, bytes);
+        if let Some(pressure) = &self.shared.pressure {
+            pressure.add(1, bytes);
         }
         match self.queue.send(Letter { value, bytes }) {
             Ok(()) => {
@@ -159,9 +159,9 @@ impl<T> Sender<T> {
                 Ok(())
             }
             Err(queue::SendError(letter)) => {
-                if let Some(gauge) = &self.shared.gauge {
+                if let Some(pressure) = &self.shared.pressure {
                     // Nobody to be woken: nothing will ever be read from this mailbox.
-                    let _ = gauge.take(1, bytes);
+                    let _ = pressure.take(1, bytes);
                 }
                 Err(letter.value)
             }
@@ -170,24 +170,24 @@ impl<T> Sender<T> {
 
     /// Has the reactor run one more turn without sending it anything.
     ///
-    /// That is how a consumer wakes the reactors it had paused, after [`Gauge::take`] said so.
+    /// That is how a consumer wakes the reactors it had paused, after [`Pressure::take`] said so.
     pub fn nudge(&self) {
         self.shared.flag.nudge(|| self.shared.wake());
     }
 
     /// Whether the reactor should be spared: its mailbox is above a high mark.
     #[must_use]
-    pub fn is_pressed(&self) -> bool {
+    pub fn is_high(&self) -> bool {
         self.shared
-            .gauge
+            .pressure
             .as_ref()
-            .is_some_and(|gauge| gauge.is_pressed())
+            .is_some_and(|pressure| pressure.is_high())
     }
 
-    /// The mailbox's gauge, for metrics.
+    /// The mailbox's pressure, for metrics.
     #[must_use]
-    pub fn gauge(&self) -> Option<&Arc<Gauge>> {
-        self.shared.gauge.as_ref()
+    pub fn pressure(&self) -> Option<&Arc<Pressure>> {
+        self.shared.pressure.as_ref()
     }
 
     /// Values that the reactor has received since the start.
@@ -215,7 +215,7 @@ impl<T> Clone for Sender<T> {
 impl<T> fmt::Debug for Sender<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sender")
-            .field("gauge", &self.shared.gauge)
+            .field("gauge", &self.shared.pressure)
             .finish_non_exhaustive()
     }
 }
@@ -237,7 +237,7 @@ impl<T> Receiver<T> {
         Some(letter.value)
     }
 
-    /// Takes off the gauge what was received since last time; `true`: the producers must be woken.
+    /// Takes off the pressure what was received since last time; `true`: the producers must be woken.
     ///
     /// Once a turn, when the values are worked off.
     #[must_use = "paused producers read again only when they are woken"]
@@ -248,8 +248,8 @@ impl<T> Receiver<T> {
         let received = &self.shared.received_total;
         let total = received.load(Ordering::Relaxed) + self.items_taken as u64;
         received.store(total, Ordering::Relaxed);
-        let relieved = (self.shared.gauge.as_ref())
-            .is_some_and(|gauge| gauge.take(self.items_taken, self.bytes_taken));
+        let relieved = (self.shared.pressure.as_ref())
+            .is_some_and(|pressure| pressure.take(self.items_taken, self.bytes_taken));
         (self.items_taken, self.bytes_taken) = (0, 0);
         relieved
     }
@@ -278,7 +278,7 @@ impl<T> Drop for Receiver<T> {
 impl<T> fmt::Debug for Receiver<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Receiver")
-            .field("gauge", &self.shared.gauge)
+            .field("gauge", &self.shared.pressure)
             .finish_non_exhaustive()
     }
 }
@@ -336,10 +336,10 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::net::marks::Marks;
+    use crate::base::pressure::Watermarks;
 
-    fn silent<T>(gauge: Option<Arc<Gauge>>) -> (Sender<T>, Receiver<T>) {
-        mailbox(gauge, || {})
+    fn silent<T>(pressure: Option<Arc<Pressure>>) -> (Sender<T>, Receiver<T>) {
+        mailbox(pressure, || {})
     }
 
     #[test]
@@ -386,38 +386,38 @@ mod tests {
 
     #[test]
     fn pressure_lasts_from_the_send_to_the_end_of_the_turn() {
-        let marks = Marks {
+        let marks = Watermarks {
             items_high: 9,
             items_low: 9,
             bytes_high: 10,
             bytes_low: 0,
         };
-        let gauge = Arc::new(Gauge::new(marks));
-        let (sender, mut receiver) = silent(Some(gauge.clone()));
+        let pressure = Arc::new(Pressure::new(marks));
+        let (sender, mut receiver) = silent(Some(pressure.clone()));
         sender.send("large", 11).unwrap();
-        assert!(sender.is_pressed());
+        assert!(sender.is_high());
         assert_eq!(receiver.try_recv(), Some("large"));
-        assert!(sender.is_pressed(), "it is being worked off");
+        assert!(sender.is_high(), "it is being worked off");
         assert!(receiver.settle());
-        assert!(!sender.is_pressed());
-        assert_eq!((gauge.items(), gauge.bytes_peak()), (0, 11));
+        assert!(!sender.is_high());
+        assert_eq!((pressure.items(), pressure.bytes_peak()), (0, 11));
     }
 
     #[test]
     fn a_mailbox_without_a_reader_gives_the_value_back_and_presses_nobody() {
-        let marks = Marks {
+        let marks = Watermarks {
             items_high: 0,
             items_low: 0,
             bytes_high: 0,
             bytes_low: 0,
         };
-        let (sender, receiver) = silent(Some(Arc::new(Gauge::new(marks))));
+        let (sender, receiver) = silent(Some(Arc::new(Pressure::new(marks))));
         sender.send("unread", 1).unwrap();
-        assert!(sender.is_pressed());
+        assert!(sender.is_high());
         drop(receiver);
-        assert!(!sender.is_pressed());
+        assert!(!sender.is_high());
         assert_eq!(sender.send("refused", 1), Err("refused"));
-        assert!(!sender.is_pressed());
+        assert!(!sender.is_high());
     }
 
     #[test]

@@ -8,16 +8,14 @@ pub mod budget;
 pub mod command;
 pub mod counters;
 pub mod directory;
-mod fd;
+
 mod listener;
 pub mod mailbox;
-pub mod marks;
+
 mod outbox;
 pub mod reactor;
 mod slots;
 pub mod topics;
 pub mod wheel;
 
-pub(crate) use fd::FdSource;
-pub use fd::{Fd, REACTORS_MAX, serials_by_clock};
 pub use listener::{Listener, listen};

@@ -6,10 +6,10 @@ use mio::Token;
 use mio::net::TcpStream;
 use slab::Slab;
 
-use super::Fd;
 use super::outbox::Outbox;
 use super::wheel::TimerId;
-use crate::proto::Tick;
+use crate::base::Fd;
+use crate::base::Tick;
 use crate::proto::connection::Connection;
 
 /// A slot at one time of its life: it finds nothing once its connection is gone, even when the

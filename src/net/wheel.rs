@@ -13,7 +13,7 @@ use std::num::NonZeroU32;
 
 use slab::Slab;
 
-use crate::proto::Tick;
+use crate::base::Tick;
 
 /// Buckets, one a millisecond; a deadline further away than that waits for a later revolution.
 const BUCKETS: u64 = 16_384;

@@ -5,7 +5,5 @@
 
 pub mod connection;
 pub mod http;
-pub mod tick;
-pub mod websocket;
 
-pub use tick::Tick;
+pub mod websocket;

@@ -10,14 +10,14 @@ use bytes::Bytes;
 
 use super::handle::{Handle, TASK_PROCESS, WorkerHandle};
 use super::handlers::Handlers;
-use super::life::{Life, Outcome, Stoppable};
+use super::life::{Life, ServerOutcome, Stoppable};
 use super::message::{Frame, Request};
 use super::process::{self, Process, TaskId};
 use super::responder::Responder;
 use super::settings::ServerSettings;
-use crate::net::marks::Gauge;
+use crate::base::pressure::Pressure;
+use crate::base::{Fd, REACTORS_MAX};
 use crate::net::reactor::{Gate, LISTENERS_MAX};
-use crate::net::{Fd, REACTORS_MAX};
 use crate::proto::connection::{CloseReason, Verdict};
 use crate::proto::http::Head;
 
@@ -48,7 +48,7 @@ pub struct Builder {
     pub(super) gate: Arc<Gate>,
     pub(super) handlers: Handlers,
     pub(super) processes: Vec<(String, Entry)>,
-    pub(super) gauges: Vec<Arc<Gauge>>,
+    pub(super) pressures: Vec<Arc<Pressure>>,
     pub(super) serials_from: u64,
     /// The first thing that was wrong; said when the server is to start.
     error: Option<ServerError>,
@@ -118,7 +118,7 @@ impl Builder {
             gate: Arc::new(|_| Verdict::Pass),
             handlers: Handlers::default(),
             processes: Vec::new(),
-            gauges: Vec::new(),
+            pressures: Vec::new(),
             serials_from: 0,
             error: None,
         }
@@ -248,15 +248,15 @@ impl Builder {
         self
     }
 
-    /// A queue of yours that the callbacks fill: while its gauge is pressed nothing is read from
+    /// A queue of yours that the callbacks fill: while its pressure is high, nothing is read from
     /// any connection. Once it is relieved, call [`Handle::nudge`].
     #[must_use]
-    pub fn gauge(mut self, gauge: Arc<Gauge>) -> Self {
-        self.gauges.push(gauge);
+    pub fn pressure(mut self, pressure: Arc<Pressure>) -> Self {
+        self.pressures.push(pressure);
         self
     }
 
-    /// The first serial number of an [`Fd`], at least; see [`crate::net::serials_by_clock`].
+    /// The first serial number of an [`Fd`], at least; see [`crate::base::fd::serials_by_clock`].
     /// Default 0: only the clock tells what earlier processes may have handed out.
     #[must_use]
     pub fn serials_from(mut self, serials_from: u64) -> Self {
@@ -299,7 +299,7 @@ impl Builder {
     #[must_use]
     pub fn on_finish(
         mut self,
-        callback: impl Fn(&WorkerHandle, TaskId, process::Outcome) + Send + Sync + 'static,
+        callback: impl Fn(&WorkerHandle, TaskId, process::TaskOutcome) + Send + Sync + 'static,
     ) -> Self {
         self.handlers.on_finish = Some(Box::new(callback));
         self
@@ -333,7 +333,7 @@ impl Builder {
     /// # Errors
     ///
     /// [`ServerError`]: it can't start. What a stop had to cut is no error but in the outcome.
-    pub fn run(self) -> Result<Outcome, ServerError> {
+    pub fn run(self) -> Result<ServerOutcome, ServerError> {
         let (life, _) = self.prepare(Stoppable::BySignals)?;
         Ok(life.run())
     }
@@ -344,7 +344,7 @@ impl Builder {
     /// # Errors
     ///
     /// [`ServerError`]: it can't start.
-    pub fn start(self) -> Result<Running, ServerError> {
+    pub fn start(self) -> Result<RunningServer, ServerError> {
         // Made on the thread that runs it, since the processes die with that one.
         let (sender, receiver) = crossbeam_channel::bounded(1);
         let main = move || match self.prepare(Stoppable::ByHandle) {
@@ -365,7 +365,7 @@ impl Builder {
             what: "start",
             source: io::Error::other("the main thread panicked"),
         })??;
-        Ok(Running { handle, thread })
+        Ok(RunningServer { handle, thread })
     }
 
     /// Checks everything, binds the addresses, starts processes and threads. In a process of the
@@ -424,12 +424,12 @@ fn within(name: &'static str, value: usize, min: usize, max: usize) -> Result<()
 
 /// A server that runs on a thread of its own.
 #[derive(Debug)]
-pub struct Running {
+pub struct RunningServer {
     handle: Handle,
-    thread: JoinHandle<Option<Outcome>>,
+    thread: JoinHandle<Option<ServerOutcome>>,
 }
 
-impl Running {
+impl RunningServer {
     /// Reaches it from any thread.
     #[must_use]
     pub fn handle(&self) -> &Handle {
@@ -437,7 +437,7 @@ impl Running {
     }
 
     /// Stops it as SIGTERM does, and waits for that. `None` if its main thread panicked.
-    pub fn stop(self) -> Option<Outcome> {
+    pub fn stop(self) -> Option<ServerOutcome> {
         self.handle.stop();
         self.thread.join().ok().flatten()
     }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use super::message::Message;
 use super::shared::Shared;
-use crate::net::Fd;
+use crate::base::Fd;
 use crate::net::command::{Command, CommandBatch, Outgoing};
 use crate::proto::websocket::{encode_message, header_size};
 

@@ -10,7 +10,7 @@ use super::process::{ProcessLink, TaskError, TaskId};
 use super::shared::Shared;
 use super::stats::Stats;
 use super::timers::{TimerCallback, TimerId, Times};
-use crate::net::Fd;
+use crate::base::Fd;
 use crate::net::command::{Command, CommandBatch};
 use crate::net::directory::BindError;
 use crate::proto::websocket::close_code_may_be_sent;
@@ -227,8 +227,8 @@ impl<D: Delivery> Handle<D> {
         self.put(fd.reactor(), Command::AwaitBuffer { fd, bytes_max });
     }
 
-    /// Has the reactors look again at connections that weren't read from since a gauge of
-    /// [`super::Builder::gauge`] was pressed.
+    /// Has the reactors look again at connections that weren't read from since the pressure of
+    /// [`super::Builder::pressure`] was pressed.
     pub fn nudge(&self) {
         self.shared.nudge_reactors();
     }

@@ -6,9 +6,9 @@ use bytes::Bytes;
 
 use super::handle::WorkerHandle;
 use super::message::{Frame, Request};
-use super::process::{Outcome, TaskId};
+use super::process::{TaskId, TaskOutcome};
 use super::responder::Responder;
-use crate::net::Fd;
+use crate::base::Fd;
 use crate::proto::connection::CloseReason;
 
 /// A callback with its arguments behind the handle.
@@ -29,7 +29,7 @@ pub(super) struct Handlers {
     pub(super) on_close: Callback<dyn Fn(&WorkerHandle, Fd, &CloseReason) + Send + Sync>,
     pub(super) on_drain: Callback<dyn Fn(&WorkerHandle, Fd) + Send + Sync>,
     pub(super) on_buffer_empty: Callback<dyn Fn(&WorkerHandle, Fd) + Send + Sync>,
-    pub(super) on_finish: Callback<dyn Fn(&WorkerHandle, TaskId, Outcome) + Send + Sync>,
+    pub(super) on_finish: Callback<dyn Fn(&WorkerHandle, TaskId, TaskOutcome) + Send + Sync>,
     pub(super) on_pipe_message: Callback<dyn Fn(&WorkerHandle, &str, Bytes) + Send + Sync>,
     pub(super) on_worker_stop: Callback<dyn Fn(&WorkerHandle, usize) + Send + Sync>,
     pub(super) on_shutdown: Callback<dyn Fn() + Send + Sync>,

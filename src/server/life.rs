@@ -35,7 +35,7 @@ const CUT_GRACE: Duration = Duration::from_secs(2);
 
 /// How a server ended.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Outcome {
+pub struct ServerOutcome {
     /// Connections that were cut when the time for the stop was over.
     pub connections_cut: u64,
     /// Requests that got no answer.
@@ -48,7 +48,7 @@ pub struct Outcome {
     pub is_forced: bool,
 }
 
-impl Outcome {
+impl ServerOutcome {
     /// Whether nothing was lost.
     #[must_use]
     pub fn is_clean(&self) -> bool {
@@ -84,7 +84,7 @@ pub(super) struct Life {
     threads: Vec<JoinHandle<()>>,
     stop_ms_max: u64,
     phase: Phase,
-    outcome: Outcome,
+    outcome: ServerOutcome,
 }
 
 /// What ends a server beside [`Handle::stop`].
@@ -109,7 +109,7 @@ impl Life {
             gate,
             handlers,
             processes,
-            mut gauges,
+            mut pressures,
             serials_from,
             ..
         } = builder;
@@ -159,16 +159,16 @@ impl Life {
             let handle = Handle::new(Arc::clone(&shared), PerBatch::new(reactors, own));
             Runner::new(handle, Arc::clone(&handlers), id)
         };
-        gauges.extend(
+        pressures.extend(
             shared
                 .mailboxes
                 .iter()
-                .filter_map(|mailbox| mailbox.gauge())
+                .filter_map(|mailbox| mailbox.pressure())
                 .cloned(),
         );
         let start = Start {
             shared: &shared,
-            gauges: gauges.into(),
+            pressures: pressures.into(),
             serials_from,
             limits: Arc::new(settings.reactor.clone()),
             gate,
@@ -202,13 +202,13 @@ impl Life {
             threads,
             stop_ms_max: settings.stop_ms_max,
             phase: Phase::Running,
-            outcome: Outcome::default(),
+            outcome: ServerOutcome::default(),
         };
         Ok((life, handle))
     }
 
     /// Runs until the end.
-    pub(super) fn run(mut self) -> Outcome {
+    pub(super) fn run(mut self) -> ServerOutcome {
         let mut events = Events::with_capacity(64);
         while self.phase != Phase::Done {
             let timeout = self
@@ -370,7 +370,7 @@ impl Life {
         self.shared.send(reactor, CommandBatch::of(command));
     }
 
-    fn end(mut self) -> Outcome {
+    fn end(mut self) -> ServerOutcome {
         if self.outcome.is_forced {
             self.outcome.tasks_unfinished += self.supervisor.kill();
         } else if self.outcome.threads_stuck == 0 {
@@ -396,7 +396,7 @@ impl Life {
         if let Some(on_shutdown) = &self.handlers.on_shutdown {
             call("on_shutdown", None, on_shutdown);
         }
-        let Outcome {
+        let ServerOutcome {
             connections_cut,
             requests_unanswered,
             tasks_unfinished,

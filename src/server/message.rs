@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::net::Fd;
+use crate::base::Fd;
 use crate::proto::http::Head;
 use crate::proto::websocket::MessageKind;
 

@@ -21,19 +21,19 @@ mod threads;
 mod timers;
 mod worker;
 
-pub use builder::{Builder, Running, ServerError, WORKERS_MAX};
+pub use builder::{Builder, RunningServer, ServerError, WORKERS_MAX};
 pub use delivery::{AtOnce, Delivery, PerBatch};
 pub use handle::{ConnectionInfo, Handle, PushError, WorkerHandle};
-pub use life::Outcome;
+pub use life::ServerOutcome;
 pub use message::{Frame, Message, Request};
 pub use responder::Responder;
 pub use settings::ServerSettings;
 pub use stats::{QueueStats, Stats};
 pub use timers::TimerId;
 
-pub use crate::net::Fd;
+pub use crate::base::Fd;
+pub use crate::base::pressure::Watermarks;
 pub use crate::net::directory::BindError;
-pub use crate::net::marks::Marks;
 pub use crate::net::reactor::ReactorLimits;
 pub use crate::proto::connection::{CloseReason, Limits, Verdict};
 pub use crate::proto::http::{Head, HttpLimits, Response};

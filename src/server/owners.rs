@@ -9,7 +9,7 @@ use super::message::Frame;
 use super::runner::{Job, Runner};
 use super::shared::Shared;
 use super::worker::{Event, EventBatch};
-use crate::net::Fd;
+use crate::base::Fd;
 use crate::net::command::CommandBatch;
 use crate::net::reactor::Owner;
 use crate::proto::connection::{CloseReason, Request};
@@ -99,8 +99,8 @@ impl Owner for ToWorkers {
         }
     }
 
-    fn is_pressed(&self, fd: Fd) -> bool {
-        self.shared.workers[self.worker_of(fd)].gauge.is_pressed()
+    fn must_pause(&self, fd: Fd) -> bool {
+        self.shared.workers[self.worker_of(fd)].pressure.is_high()
     }
 
     fn batch_of(&self, fd: Fd) -> u64 {
@@ -184,7 +184,7 @@ impl Owner for Inline {
         self.runner.job(Job::Timer(timer));
     }
 
-    fn is_pressed(&self, _: Fd) -> bool {
+    fn must_pause(&self, _: Fd) -> bool {
         false
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::shared::Shared;
-use crate::net::Fd;
+use crate::base::Fd;
 use crate::net::command::{Command, CommandBatch};
 use crate::proto::http::Response;
 

@@ -7,9 +7,9 @@ use bytes::Bytes;
 use super::handle::WorkerHandle;
 use super::handlers::{Called, Handlers, call};
 use super::message::{Frame, Request};
-use super::process::{Outcome, TaskId};
+use super::process::{TaskId, TaskOutcome};
 use super::responder::Responder;
-use crate::net::Fd;
+use crate::base::Fd;
 use crate::proto::connection::{self, CloseReason};
 use crate::proto::http::{Head, Response};
 
@@ -23,7 +23,7 @@ const GOING_AWAY: u16 = 1001;
 #[derive(Debug)]
 pub(super) enum Job {
     Timer(u64),
-    TaskFinished { task: TaskId, outcome: Outcome },
+    TaskFinished { task: TaskId, outcome: TaskOutcome },
     PipeMessage { process: Arc<str>, payload: Bytes },
 }
 

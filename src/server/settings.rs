@@ -1,7 +1,7 @@
 //! Bounds and times of a whole server.
 
 use super::process::ProcessSettings;
-use crate::net::marks::Marks;
+use crate::base::pressure::Watermarks;
 use crate::net::reactor::ReactorLimits;
 
 /// Bounds and times of a whole server; every one has a default.
@@ -11,10 +11,10 @@ pub struct ServerSettings {
     pub reactor: ReactorLimits,
     /// What may wait for one worker before its connections aren't read from. Default: above 16,384
     /// events or 16 MiB, until a quarter of it is left.
-    pub worker_queue: Marks,
+    pub worker_queue: Watermarks,
     /// Commands that may wait for one reactor before no connection is read from. Default: above
     /// 16,384 batches or 64 MiB, until a quarter of it is left.
-    pub mailbox: Marks,
+    pub mailbox: Watermarks,
     /// What may wait for slow readers over all connections, in bytes; over it the slowest are
     /// closed with 4008. Default 1 GiB.
     pub outbox_bytes_total_max: usize,
@@ -37,8 +37,8 @@ impl Default for ServerSettings {
     }
 }
 
-fn marks(items_high: usize, bytes_high: usize) -> Marks {
-    Marks {
+fn marks(items_high: usize, bytes_high: usize) -> Watermarks {
+    Watermarks {
         items_high,
         items_low: items_high / 4,
         bytes_high,

@@ -13,7 +13,7 @@ use super::process::ProcessLink;
 use super::runner::Job;
 use super::timers::Timers;
 use super::worker::WorkerQueue;
-use crate::net::Fd;
+use crate::base::Fd;
 use crate::net::budget::OutboxBudget;
 use crate::net::command::CommandBatch;
 use crate::net::counters::Counters;

@@ -2,8 +2,8 @@
 
 use super::process::ProcessStats;
 use super::shared::Shared;
+use crate::base::pressure::Pressure;
 use crate::net::counters::CounterValues;
-use crate::net::marks::Gauge;
 
 /// The numbers of a server at one moment; each is right by itself, not all at the same instant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,17 +40,17 @@ pub struct QueueStats {
     /// The most bytes there ever were.
     pub bytes_peak: usize,
     /// Whether the reactors read nothing that would fill it.
-    pub is_pressed: bool,
+    pub is_high: bool,
 }
 
 impl QueueStats {
-    fn of(gauge: &Gauge) -> Self {
+    fn of(pressure: &Pressure) -> Self {
         Self {
-            items: gauge.items(),
-            bytes: gauge.bytes(),
-            items_peak: gauge.items_peak(),
-            bytes_peak: gauge.bytes_peak(),
-            is_pressed: gauge.is_pressed(),
+            items: pressure.items(),
+            bytes: pressure.bytes(),
+            items_peak: pressure.items_peak(),
+            bytes_peak: pressure.bytes_peak(),
+            is_high: pressure.is_high(),
         }
     }
 }
@@ -65,10 +65,10 @@ impl Stats {
             counters.add_to(&mut values);
             reactors.push(values);
         }
-        let gauges = shared
+        let pressures = shared
             .mailboxes
             .iter()
-            .filter_map(|mailbox| mailbox.gauge());
+            .filter_map(|mailbox| mailbox.pressure());
         Self {
             uptime_ms: shared.started.elapsed().as_millis() as u64,
             totals,
@@ -76,9 +76,9 @@ impl Stats {
             workers: shared
                 .workers
                 .iter()
-                .map(|queue| QueueStats::of(&queue.gauge))
+                .map(|queue| QueueStats::of(&queue.pressure))
                 .collect(),
-            mailboxes: gauges.map(|gauge| QueueStats::of(gauge)).collect(),
+            mailboxes: pressures.map(|pressure| QueueStats::of(pressure)).collect(),
             wakes: shared
                 .mailboxes
                 .iter()

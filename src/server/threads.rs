@@ -18,11 +18,11 @@ use super::settings::ServerSettings;
 use super::shared::{MainThread, Shared};
 use super::timers::Timers;
 use super::worker::{WorkerInbox, work, worker_queue};
+use crate::base::pressure::Pressure;
 use crate::net::Listener;
 use crate::net::budget::OutboxBudget;
 use crate::net::command::{Command, CommandBatch};
 use crate::net::mailbox::{Receiver as MailboxReceiver, mailbox};
-use crate::net::marks::Gauge;
 use crate::net::reactor::{self, Gate, Owner, Reactor, ReactorLimits, ReactorParts};
 
 /// What belongs to one reactor and isn't shared.
@@ -52,13 +52,13 @@ pub(super) fn share(
     for _ in 0..reactors {
         let poll = Poll::new().map_err(system("make a poll"))?;
         let waker = Waker::new(poll.registry(), reactor::WAKER).map_err(system("make a waker"))?;
-        let gauge = Arc::new(Gauge::new(settings.mailbox));
+        let pressure = Arc::new(Pressure::new(settings.mailbox));
         let wake = move || {
             if let Err(error) = waker.wake() {
                 tracing::error!(%error, "a reactor can't be woken");
             }
         };
-        let (sender, receiver) = mailbox(Some(gauge), wake);
+        let (sender, receiver) = mailbox(Some(pressure), wake);
         mailboxes.push(sender);
         reactor_pieces.push(ReactorPiece {
             poll,
@@ -66,7 +66,7 @@ pub(super) fn share(
         });
     }
     let (queues, inboxes) = (0..workers)
-        .map(|_| worker_queue(Gauge::new(settings.worker_queue), reactors))
+        .map(|_| worker_queue(Pressure::new(settings.worker_queue), reactors))
         .unzip();
     let links = supervisor.stats().into_iter().filter_map(|stats| {
         let link = supervisor.link(&stats.name)?;
@@ -98,7 +98,7 @@ pub(super) fn share(
 pub(super) struct Start<'a> {
     pub(super) shared: &'a Arc<Shared>,
     /// What is fed by all connections: the mailboxes, and the queues of the server's user.
-    pub(super) gauges: Arc<[Arc<Gauge>]>,
+    pub(super) pressures: Arc<[Arc<Pressure>]>,
     pub(super) serials_from: u64,
     pub(super) limits: Arc<ReactorLimits>,
     pub(super) gate: Arc<Gate>,
@@ -168,7 +168,7 @@ impl Start<'_> {
                 directory: Arc::clone(&self.shared.directories[id]),
                 counters: Arc::clone(&self.shared.counters[id]),
                 budget: Arc::clone(&self.shared.budget),
-                gauges: Arc::clone(&self.gauges),
+                pressures: Arc::clone(&self.pressures),
             },
             owner,
             serials_from: self.serials_from,

@@ -8,8 +8,8 @@ use rustix::time::{ClockId, Timespec, clock_gettime};
 
 use super::message::Frame;
 use super::runner::{Job, Runner};
-use crate::net::Fd;
-use crate::net::marks::Gauge;
+use crate::base::Fd;
+use crate::base::pressure::Pressure;
 use crate::proto::connection::{CloseReason, Request};
 use crate::proto::http::Head;
 use crate::proto::websocket::MessageKind;
@@ -98,7 +98,7 @@ enum Item {
 #[derive(Debug)]
 pub(super) struct WorkerQueue {
     sender: Sender<Item>,
-    pub(super) gauge: Arc<Gauge>,
+    pub(super) pressure: Arc<Pressure>,
     /// How far the worker is with the batches of each reactor.
     pub(super) progress: Arc<[Progress]>,
 }
@@ -133,25 +133,25 @@ impl Progress {
 #[derive(Debug)]
 pub(super) struct WorkerInbox {
     receiver: Receiver<Item>,
-    gauge: Arc<Gauge>,
+    pressure: Arc<Pressure>,
     progress: Arc<[Progress]>,
 }
 
-pub(super) fn worker_queue(gauge: Gauge, reactors: usize) -> (WorkerQueue, WorkerInbox) {
+pub(super) fn worker_queue(pressure: Pressure, reactors: usize) -> (WorkerQueue, WorkerInbox) {
     let (sender, receiver) = crossbeam_channel::unbounded();
-    let gauge = Arc::new(gauge);
+    let pressure = Arc::new(pressure);
     let progress: Arc<[Progress]> = std::iter::repeat_with(Progress::default)
         .take(reactors)
         .collect();
     (
         WorkerQueue {
             sender,
-            gauge: Arc::clone(&gauge),
+            pressure: Arc::clone(&pressure),
             progress: Arc::clone(&progress),
         },
         WorkerInbox {
             receiver,
-            gauge,
+            pressure,
             progress,
         },
     )
@@ -173,7 +173,7 @@ impl WorkerQueue {
     }
 
     fn put(&self, items: usize, bytes: usize, item: Item) {
-        self.gauge.add(items, bytes);
+        self.pressure.add(items, bytes);
         // A worker ends only after `Stop`, and nothing is given to it later.
         drop(self.sender.send(item));
     }
@@ -202,7 +202,7 @@ pub(super) fn work(runner: &Runner, inbox: &WorkerInbox) {
         {
             runner.handle.shared().mailboxes[reactor].nudge();
         }
-        if inbox.gauge.take(items, bytes) {
+        if inbox.pressure.take(items, bytes) {
             runner.handle.shared().nudge_reactors();
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::reader::{ChannelState, Range};
+use super::reader::{ChannelState, PageRange};
 use super::settings::Retention;
 use super::state::Usage;
 
@@ -99,7 +99,7 @@ impl Kept {
     }
 
     /// The messages of a range with their offsets, in its order, and whether it has more.
-    pub(super) fn range(&self, range: Range) -> (Vec<(u64, Slot)>, bool) {
+    pub(super) fn range(&self, range: PageRange) -> (Vec<(u64, Slot)>, bool) {
         let first = range
             .after
             .map_or(self.floor, |after| after.max(self.floor))
@@ -113,7 +113,11 @@ impl Kept {
         }
     }
 
-    fn take(&self, offsets: impl Iterator<Item = u64>, range: Range) -> (Vec<(u64, Slot)>, bool) {
+    fn take(
+        &self,
+        offsets: impl Iterator<Item = u64>,
+        range: PageRange,
+    ) -> (Vec<(u64, Slot)>, bool) {
         let (mut taken, mut bytes) = (Vec::new(), 0);
         for offset in offsets {
             let Some(slot) = self.slot(offset) else { break };

@@ -18,7 +18,7 @@ use super::Store;
 use super::error::StoreError;
 use super::gathering::Gathering;
 use super::record::{Appended, Record};
-use crate::net::marks::{Gauge, Marks};
+use crate::base::pressure::{Pressure, Watermarks};
 
 /// How often the store does what is due, when nothing else wakes the thread.
 const MAINTAIN_EVERY: Duration = Duration::from_millis(100);
@@ -43,7 +43,7 @@ pub trait Job: Send + 'static {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DiskSettings {
     /// Where those who feed it pause, and go on.
-    pub marks: Marks,
+    pub marks: Watermarks,
     /// Jobs that one commit takes at the most.
     pub batch_jobs_max: usize,
     /// Bytes that one commit takes at the most; one job may exceed it.
@@ -61,7 +61,7 @@ pub struct DiskSettings {
 impl Default for DiskSettings {
     fn default() -> Self {
         Self {
-            marks: Marks {
+            marks: Watermarks {
                 items_high: 65_536,
                 items_low: 16_384,
                 bytes_high: 64 << 20,
@@ -97,7 +97,7 @@ pub struct Disk<J> {
 /// What both sides look at.
 #[derive(Debug)]
 struct Shared {
-    gauge: Arc<Gauge>,
+    pressure: Arc<Pressure>,
     condition: AtomicU8,
     given: AtomicU64,
     /// Jobs that were told what became of them.
@@ -118,7 +118,7 @@ impl<J: Job> Disk<J> {
     /// Starts the thread. It ends, with everything done that was given, at [`Disk::end`] or once
     /// all clones are gone.
     ///
-    /// `relieved` is called on it when those who paused may go on.
+    /// `on_low` is called on it when those who paused may go on.
     ///
     /// # Errors
     ///
@@ -126,11 +126,11 @@ impl<J: Job> Disk<J> {
     pub fn start(
         store: Box<dyn Store>,
         settings: DiskSettings,
-        relieved: impl Fn() + Send + 'static,
+        on_low: impl Fn() + Send + 'static,
     ) -> io::Result<(Self, JoinHandle<()>)> {
         let (jobs, waiting) = unbounded();
         let shared = Arc::new(Shared {
-            gauge: Arc::new(Gauge::new(settings.marks)),
+            pressure: Arc::new(Pressure::new(settings.marks)),
             condition: AtomicU8::new(Condition::Good as u8),
             given: AtomicU64::new(0),
             done: Mutex::new(0),
@@ -141,7 +141,7 @@ impl<J: Job> Disk<J> {
             settings,
             waiting,
             shared: Arc::clone(&shared),
-            relieved,
+            on_low,
             batch: Vec::new(),
             gathering: Gathering::new(settings.gather_percent, settings.gather_us_max),
             maintained: Instant::now(),
@@ -155,7 +155,7 @@ impl<J: Job> Disk<J> {
 
     /// Gives a job to the thread. Jobs of one thread stay in their order.
     pub fn give(&self, job: J) {
-        self.shared.gauge.add(1, job.size());
+        self.shared.pressure.add(1, job.size());
         self.shared.given.fetch_add(1, Ordering::AcqRel);
         // After the end, or a panic of the thread, the job is dropped, and whoever waits learns by
         // that.
@@ -182,8 +182,8 @@ impl<J: Job> Disk<J> {
 
     /// How much waits, and whether those who feed it should pause.
     #[must_use]
-    pub fn gauge(&self) -> &Arc<Gauge> {
-        &self.shared.gauge
+    pub fn pressure(&self) -> &Arc<Pressure> {
+        &self.shared.pressure
     }
 
     /// Whether the store took the last thing that it was given.
@@ -202,7 +202,7 @@ struct Thread<J, F> {
     settings: DiskSettings,
     waiting: Receiver<Option<J>>,
     shared: Arc<Shared>,
-    relieved: F,
+    on_low: F,
     batch: Vec<(J, Result<Appended, StoreError>)>,
     gathering: Gathering,
     maintained: Instant,
@@ -259,8 +259,8 @@ impl<J: Job, F: Fn()> Thread<J, F> {
             };
         }
         self.gathering.gathered(self.batch.len());
-        if self.shared.gauge.take(self.batch.len(), bytes) {
-            (self.relieved)();
+        if self.shared.pressure.take(self.batch.len(), bytes) {
+            (self.on_low)();
         }
     }
 

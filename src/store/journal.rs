@@ -24,7 +24,7 @@ use super::located::Located;
 use super::reader::Reader;
 use super::record::{Appended, Record};
 use super::segment::{Olds, Tail};
-use super::settings::{StoreSettings, Sync, WhenFull};
+use super::settings::{StoreSettings, SyncPolicy, WhenFull};
 use super::space::Space;
 use super::staged::{Base, Staged};
 use super::start::{Started, start};
@@ -182,7 +182,7 @@ impl Journal {
         if let Err(error) = self.tail.file.write_all_at(bytes, at) {
             return Err(self.cut_back(error));
         }
-        if self.settings.sync == Sync::Always
+        if self.settings.sync == SyncPolicy::Always
             && let Err(error) = self.sync_to(at + size)
         {
             // Nobody was told of it: a crash must not bring it back.

@@ -13,7 +13,7 @@ use super::files::{Access, File, FileSystem};
 use super::journal::Journal;
 use super::reader::Reader;
 use super::record::{Appended, Record};
-use super::settings::{StoreSettings, Sync};
+use super::settings::{StoreSettings, SyncPolicy};
 
 /// Bytes of one file: what is let go comes back by whole files.
 const SEGMENT_BYTES_MAX: u64 = 4 << 20;
@@ -32,7 +32,7 @@ impl MemoryStore {
     pub fn new(settings: StoreSettings) -> Self {
         let settings = StoreSettings {
             segment_bytes_max: settings.segment_bytes_max.min(SEGMENT_BYTES_MAX),
-            sync: Sync::Os,
+            sync: SyncPolicy::Os,
             ..settings
         };
         let files = Arc::new(MemoryFiles::default());

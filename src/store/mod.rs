@@ -6,7 +6,7 @@
 //! never more. Nothing in here knows clients, connections or permissions.
 //!
 //! Invariants:
-//! - **What [`Store::commit`] gave `Ok` for is there after a crash** (with [`Sync::Always`]), and
+//! - **What [`Store::commit`] gave `Ok` for is there after a crash** (with [`SyncPolicy::Always`]), and
 //!   what it failed for is nowhere: not in the state, not for a reader, not after a restart.
 //! - Offsets of a channel count from 1 without holes; what goes, goes from the front.
 //! - A record is there whole or not at all, also one that stands in two channels.
@@ -45,10 +45,12 @@ pub use disk::{Condition, Disk, DiskSettings, Job};
 pub use error::StoreError;
 pub use journal::Journal;
 pub use memory::MemoryStore;
-pub use offline::{Repaired, Report, dump, repair, verify};
-pub use reader::{ChannelState, Known, Page, Range, Reader, Stored, Totals};
-pub use record::{Appended, Channel, Message, Position, Record};
-pub use settings::{Retention, StoreSettings, Sync, WhenFull};
+pub use offline::{Repaired, VerifyReport, dump, repair, verify};
+pub use reader::{
+    ChannelState, LogPage, PageRange, Reader, StateRecord, StoreTotals, StoredMessage,
+};
+pub use record::{Appended, Channel, MessageRecord, Position, Record};
+pub use settings::{Retention, StoreSettings, SyncPolicy, WhenFull};
 
 /// Takes records. Belongs to one thread.
 pub trait Store: Send {

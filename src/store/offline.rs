@@ -19,7 +19,7 @@ use super::start::{Purpose, Start, list, lock, missing_newest};
 
 /// What [`verify`] found.
 #[derive(Debug)]
-pub struct Report {
+pub struct VerifyReport {
     /// Its files, in order.
     pub files: Vec<PathBuf>,
     /// Channels, if all could be read.
@@ -54,11 +54,14 @@ pub struct Repaired {
 ///
 /// The directory can't be read, or somebody has it open. Damage is no error: it is what the report
 /// is for.
-pub fn verify(directory: &Path) -> Result<Report, StoreError> {
+pub fn verify(directory: &Path) -> Result<VerifyReport, StoreError> {
     verify_on(&Real, directory)
 }
 
-pub(super) fn verify_on(files: &dyn FileSystem, directory: &Path) -> Result<Report, StoreError> {
+pub(super) fn verify_on(
+    files: &dyn FileSystem,
+    directory: &Path,
+) -> Result<VerifyReport, StoreError> {
     let (numbers, held) = look(files, directory)?;
     let settings = StoreSettings::new(directory);
     let mut start = Start::new(files, &settings, Purpose::Verify);
@@ -77,7 +80,7 @@ pub(super) fn verify_on(files: &dyn FileSystem, directory: &Path) -> Result<Repo
             io::ErrorKind::NotFound.into(),
         )),
     };
-    Ok(Report {
+    Ok(VerifyReport {
         files: (numbers.iter())
             .map(|number| directory.join(names::segment(*number)))
             .collect(),

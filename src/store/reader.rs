@@ -14,11 +14,11 @@ pub trait Reader: Send + Sync {
     /// # Errors
     ///
     /// [`StoreError::Damaged`], [`StoreError::Io`].
-    fn page(&self, channel: &str, range: Range) -> Result<Page, StoreError>;
+    fn page(&self, channel: &str, range: PageRange) -> Result<LogPage, StoreError>;
 
     /// Everything that is known of channels, readers and members, for a start: calls back once
     /// for each. Order: channels, then acknowledgements, then members.
-    fn each(&self, known: &mut dyn FnMut(Known<'_>));
+    fn each(&self, known: &mut dyn FnMut(StateRecord<'_>));
 
     /// Up to where a reader has acknowledged a channel.
     fn acked(&self, channel: &str, reader: &str) -> Option<u64>;
@@ -37,12 +37,12 @@ pub trait Reader: Send + Sync {
     fn forgotten(&self) -> u64;
 
     /// The numbers of this moment.
-    fn totals(&self) -> Totals;
+    fn totals(&self) -> StoreTotals;
 }
 
 /// One thing that [`Reader::each`] tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Known<'a> {
+pub enum StateRecord<'a> {
     /// A channel.
     Channel(&'a str, ChannelState),
     /// A reader has a channel up to an offset.
@@ -76,7 +76,7 @@ pub struct ChannelState {
 
 /// Which messages of a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Range {
+pub struct PageRange {
     /// Greater than this; `None` begins with the oldest.
     pub after: Option<u64>,
     /// Smaller than this; `None` ends with the newest. Alone, the newest come first.
@@ -89,18 +89,18 @@ pub struct Range {
 
 /// A part of a channel's log.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Page {
+pub struct LogPage {
     /// What was known of the channel when the page was read; `None`: nothing.
     pub state: Option<ChannelState>,
-    /// In the order of [`Range`].
-    pub messages: Vec<Stored>,
+    /// In the order of [`PageRange`].
+    pub messages: Vec<StoredMessage>,
     /// The range has more.
     pub more: bool,
 }
 
 /// A message as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stored {
+pub struct StoredMessage {
     /// Where it stands in the channel that was asked for.
     pub position: Position,
     /// Its id.
@@ -117,7 +117,7 @@ pub struct Stored {
 
 /// The numbers of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Totals {
+pub struct StoreTotals {
     /// Channels that are known.
     pub channels: u64,
     /// Messages that are kept; one in two channels counts twice.

@@ -13,7 +13,7 @@ pub struct Position {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Record<'a> {
     /// A message, at the end of one or two channels.
-    Message(Message<'a>),
+    Message(MessageRecord<'a>),
     /// Begins the log of a channel anew, empty, under this epoch.
     Purge {
         /// Which one; it need not exist yet.
@@ -76,7 +76,7 @@ pub struct Channel<'a> {
 
 /// A message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Message<'a> {
+pub struct MessageRecord<'a> {
     /// Where it goes.
     pub channel: Channel<'a>,
     /// Where it stands as well: a private message is in the sender's line too.

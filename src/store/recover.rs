@@ -8,7 +8,7 @@ use super::files::{Access, File};
 use super::journal::{Health, Journal};
 use super::names;
 use super::scan::{Scan, Step};
-use super::settings::Sync;
+use super::settings::SyncPolicy;
 use super::view::Counters;
 
 /// The longest pause between two tries to recover.
@@ -54,7 +54,7 @@ impl Journal {
             .map_err(io("open"))
             .map_err(failed)?;
         let size = file.size().map_err(io("read")).map_err(failed)?;
-        if self.settings.sync == Sync::Always {
+        if self.settings.sync == SyncPolicy::Always {
             // Nobody was told of more. With another setting somebody was: if the failure has cost
             // us that, it is damage, and stays so until somebody opens the store anew.
             self.tail.end = self.tail.durable;

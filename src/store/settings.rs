@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 /// When something counts as durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Sync {
+pub enum SyncPolicy {
     /// After `fdatasync`: a crash of the process, the system or the power loses nothing that was
     /// acknowledged.
     #[default]
@@ -55,7 +55,7 @@ pub struct StoreSettings {
     /// Where the files are.
     pub directory: PathBuf,
     /// When something counts as durable.
-    pub sync: Sync,
+    pub sync: SyncPolicy,
     /// How long messages are kept, by the channel's name.
     pub retention: Arc<dyn Fn(&str) -> Retention + Send + std::marker::Sync>,
     /// Bytes of all files at the most. Default 10 GiB.
@@ -87,7 +87,7 @@ impl StoreSettings {
     pub fn new(directory: impl Into<PathBuf>) -> Self {
         Self {
             directory: directory.into(),
-            sync: Sync::default(),
+            sync: SyncPolicy::default(),
             retention: Arc::new(|_| Retention::UNBOUNDED),
             bytes_max: 10 << 30,
             when_full: WhenFull::default(),

@@ -9,7 +9,7 @@ use super::dedup::Dedup;
 use super::entry::{Entry, Place, Placed};
 use super::error::StoreError;
 use super::located::Located;
-use super::record::{Appended, Channel, Message, Position, Record};
+use super::record::{Appended, Channel, MessageRecord, Position, Record};
 use super::settings::StoreSettings;
 use super::state::State;
 
@@ -133,7 +133,7 @@ impl Staged {
     fn message<'a>(
         &mut self,
         base: Base<'_>,
-        message: &Message<'a>,
+        message: &MessageRecord<'a>,
     ) -> Result<(Judged<'a>, Option<Located>), StoreError> {
         if let Some((producer, number)) = message.mark {
             let mark = self.mark(base, producer);

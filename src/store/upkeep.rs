@@ -9,7 +9,7 @@ use super::journal::{Health, Journal, SEGMENT_SIZE_MAX};
 use super::moving::Moving;
 use super::names;
 use super::segment::{self, Old};
-use super::settings::{Sync, WhenFull};
+use super::settings::{SyncPolicy, WhenFull};
 
 /// Channels that are looked at under one lock.
 const LOOKS_AT_ONCE: usize = 1024;
@@ -80,7 +80,7 @@ impl Journal {
     }
 
     fn sync_when_due(&mut self, now_ms: u64) -> Result<(), StoreError> {
-        let Sync::IntervalMs(interval) = self.settings.sync else {
+        let SyncPolicy::IntervalMs(interval) = self.settings.sync else {
             return Ok(());
         };
         if self.tail.durable == self.tail.end || now_ms < self.upkeep.synced_ms + interval {

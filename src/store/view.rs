@@ -12,7 +12,9 @@ use super::error::StoreError;
 use super::files::{Access, File, FileSystem};
 use super::frame::{Frame, Head};
 use super::names;
-use super::reader::{ChannelState, Known, Page, Range, Reader, Stored, Totals};
+use super::reader::{
+    ChannelState, LogPage, PageRange, Reader, StateRecord, StoreTotals, StoredMessage,
+};
 use super::record::Position;
 use super::state::State;
 
@@ -107,11 +109,11 @@ impl View {
     }
 
     /// Reads a page; `None` when one of its files went away meanwhile.
-    fn try_page(&self, channel: &str, range: Range) -> Result<Option<Page>, StoreError> {
+    fn try_page(&self, channel: &str, range: PageRange) -> Result<Option<LogPage>, StoreError> {
         let (state, wanted, more) = {
             let state = self.state();
             let Some(known) = state.channel(channel) else {
-                return Ok(Some(Page::default()));
+                return Ok(Some(LogPage::default()));
             };
             let (wanted, more) = known.kept.range(range);
             (known.kept.state(), wanted, more)
@@ -146,14 +148,19 @@ impl View {
                 messages[index] = Some(self.message(place, slot, frame)?);
             }
         }
-        Ok(Some(Page {
+        Ok(Some(LogPage {
             state: Some(state),
             messages: messages.into_iter().flatten().collect(),
             more,
         }))
     }
 
-    fn message(&self, place: Place<'_>, slot: Slot, bytes: &[u8]) -> Result<Stored, StoreError> {
+    fn message(
+        &self,
+        place: Place<'_>,
+        slot: Slot,
+        bytes: &[u8],
+    ) -> Result<StoredMessage, StoreError> {
         let head = Head {
             number: slot.segment,
             key: self.key,
@@ -165,7 +172,7 @@ impl View {
             Ok(_) => return Err(self.damaged(slot, "another record stands there")),
             Err(flaw) => return Err(self.damaged(slot, flaw)),
         };
-        Ok(Stored {
+        Ok(StoredMessage {
             position: Position {
                 epoch: place.epoch,
                 offset: place.offset,
@@ -234,7 +241,7 @@ impl Reader for View {
         Some(self.state().channel(name)?.kept.state())
     }
 
-    fn page(&self, channel: &str, range: Range) -> Result<Page, StoreError> {
+    fn page(&self, channel: &str, range: PageRange) -> Result<LogPage, StoreError> {
         for _ in 0..TRIES {
             if let Some(page) = self.try_page(channel, range)? {
                 return Ok(page);
@@ -247,7 +254,7 @@ impl Reader for View {
         })
     }
 
-    fn each(&self, known: &mut dyn FnMut(Known<'_>)) {
+    fn each(&self, known: &mut dyn FnMut(StateRecord<'_>)) {
         // Copied, so that whoever is called may ask for more.
         let (channels, members) = {
             let state = self.state();
@@ -262,7 +269,7 @@ impl Reader for View {
             (channels, members)
         };
         for (name, state) in &channels {
-            known(Known::Channel(name, *state));
+            known(StateRecord::Channel(name, *state));
         }
         for (name, _) in &channels {
             let acks: Vec<_> = match self.state().channel(name) {
@@ -270,7 +277,7 @@ impl Reader for View {
                 None => continue,
             };
             for (reader, offset) in acks {
-                known(Known::Ack {
+                known(StateRecord::Ack {
                     channel: name,
                     reader: &reader,
                     offset,
@@ -278,7 +285,7 @@ impl Reader for View {
             }
         }
         for (room, user) in &members {
-            known(Known::Member { room, user });
+            known(StateRecord::Member { room, user });
         }
     }
 
@@ -302,7 +309,7 @@ impl Reader for View {
         self.state().forgotten()
     }
 
-    fn totals(&self) -> Totals {
+    fn totals(&self) -> StoreTotals {
         let (channels, messages, index_bytes, trimmed) = {
             let state = self.state();
             let usage = &state.usage;
@@ -316,7 +323,7 @@ impl Reader for View {
         };
         let counters = &self.counters;
         let now = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Totals {
+        StoreTotals {
             channels,
             messages,
             segments: now(&counters.segments),

@@ -11,7 +11,7 @@ use std::sync::mpsc::Receiver;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use tidings::server::{Builder, Handle, Outcome, Running, Server, Stats};
+use tidings::server::{Builder, Handle, RunningServer, Server, ServerOutcome, Stats};
 
 #[allow(unused_imports, reason = "not every test writes frames by hand")]
 pub use client::{Client, Heard, frame};
@@ -67,7 +67,7 @@ fn in_modes(workers: &[usize], reactors: &[usize], test: impl Fn(Mode)) {
 
 /// A server of a test; dropped, it is stopped.
 pub struct Served {
-    running: Option<Running>,
+    running: Option<RunningServer>,
     pub handle: Handle,
 }
 
@@ -84,7 +84,7 @@ impl Served {
         self.handle.stats()
     }
 
-    pub fn stop(mut self) -> Outcome {
+    pub fn stop(mut self) -> ServerOutcome {
         let running = self.running.take().unwrap();
         running.stop().expect("the main thread doesn't panic")
     }

@@ -1,6 +1,6 @@
 //! A peer without a socket: what it sends, and what a connection makes of it.
 
-use tidings::proto::Tick;
+use tidings::base::Tick;
 use tidings::proto::connection::{
     CloseReason, Connection, Event, Input, Limits, Output, Rules, Verdict,
 };

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Instant;
 
-use tidings::door::Open;
+use tidings::endpoint::OpenAccess;
 use tidings::gateway::{Gateway, GatewaySettings, store_settings};
-use tidings::server::{Marks, Running, Server};
+use tidings::server::{RunningServer, Server, Watermarks};
 use tidings::store::{
     Appended, DiskSettings, MemoryStore, Reader, Record, Store, StoreError, StoreSettings,
 };
@@ -46,14 +46,14 @@ impl Store for Halting {
 /// to the disk.
 struct World {
     gateway: Arc<Gateway>,
-    running: Running,
+    running: RunningServer,
     commits: Receiver<()>,
     given: Receiver<()>,
 }
 
 impl World {
     /// It has no push process: what is taken stays in the outbox.
-    fn start(marks: Marks, may_commit: Receiver<()>) -> Self {
+    fn start(marks: Watermarks, may_commit: Receiver<()>) -> Self {
         let (has_begun, commits) = channel();
         let store = Halting {
             store: MemoryStore::new(store_settings(StoreSettings::new("memory"), 1 << 20)),
@@ -68,7 +68,7 @@ impl World {
             disk,
             ..GatewaySettings::new("gw-1", Vec::new())
         };
-        let gateway = Gateway::new(settings, Box::new(store), Box::new(Open)).unwrap();
+        let gateway = Gateway::new(settings, Box::new(store), Box::new(OpenAccess)).unwrap();
         let gateway = Arc::new(gateway);
         let (start, answer) = (Arc::clone(&gateway), Arc::clone(&gateway));
         let (gave, given) = channel();
@@ -109,7 +109,7 @@ impl World {
 #[test]
 fn who_posts_while_the_disk_stands_still_waits_and_is_taken_then() {
     let (go_on, may_commit) = channel();
-    let marks = Marks {
+    let marks = Watermarks {
         items_high: 0,
         items_low: 0,
         bytes_high: usize::MAX,

@@ -8,8 +8,8 @@ use super::reactors::Poster;
 use super::saying::{Author, Spoken};
 use super::world::{ROOMS, UIDS, World};
 use tidings::chat::{
-    Actor, ChatError, Epoch, Keep, LoggedIn, Login, Pattern, Position, Purging, Resume, Rights,
-    Said, Say, Saying, To,
+    Actor, ChatError, Epoch, Keep, LoggedIn, Login, NewMessage, Pattern, Position, PurgeOutcome,
+    Receipt, Recipient, Resume, Rights, SayOutcome,
 };
 use tidings::server::Fd;
 
@@ -242,8 +242,8 @@ impl World {
         let expected = self.model.purge(room);
         let mut post = Poster::new(&self.reactors);
         match (self.chat.purge(&mut post, room), expected) {
-            (Ok(Purging::Stored(_)), _) => panic!("nothing is stored here"),
-            (Ok(Purging::Done(actual)), Ok(expected)) => {
+            (Ok(PurgeOutcome::Stored(_)), _) => panic!("nothing is stored here"),
+            (Ok(PurgeOutcome::Done(actual)), Ok(expected)) => {
                 assert!(self.epochs.are_same(Some(expected), Some(actual)), "{room}");
             }
             (actual, expected) => assert_eq!(actual.err(), expected.err(), "{room}"),
@@ -292,7 +292,7 @@ impl World {
         });
     }
 
-    fn say_one(&mut self, actor: Actor<'_>, to: To<'_>, say: &Say<'_>) {
+    fn say_one(&mut self, actor: Actor<'_>, to: Recipient<'_>, say: &NewMessage<'_>) {
         let author = self.model.author(actor, to, say);
         let mut post = Poster::new(&self.reactors);
         let actual = self.chat.say(&mut post, self.now(), actor, to, say);
@@ -307,7 +307,7 @@ impl World {
         let to: Vec<Target> = (0..self.random.below(6)).map(|_| self.to()).collect();
         let opening = self.opening();
         self.with_words(opening, |world, actor, say| {
-            let to: Vec<To<'_>> = to.iter().map(Target::as_to).collect();
+            let to: Vec<Recipient<'_>> = to.iter().map(Target::as_to).collect();
             let max = world.model.settings.receivers_max;
             let authors: Answer<Vec<Author>> = match (1..=max).contains(&to.len()) {
                 true => to
@@ -362,7 +362,7 @@ impl World {
         Opening {
             actor, from, id, ..
         }: Opening,
-        say_it: impl FnOnce(&mut Self, Actor<'_>, &Say<'_>),
+        say_it: impl FnOnce(&mut Self, Actor<'_>, &NewMessage<'_>),
     ) {
         let keep = match self.random.one_in(5) {
             true => Keep::No,
@@ -373,7 +373,7 @@ impl World {
             .map(|_| self.fd())
             .collect();
         let data = format!("\"{}\"", "d".repeat(self.random.below(30)));
-        let say = Say {
+        let say = NewMessage {
             from,
             id,
             keep,
@@ -386,9 +386,9 @@ impl World {
     fn check_said(
         &mut self,
         author: &Author,
-        to: To<'_>,
-        say: &Say<'_>,
-        actual: Result<Said, ChatError>,
+        to: Recipient<'_>,
+        say: &NewMessage<'_>,
+        actual: Result<Receipt, ChatError>,
     ) {
         let id = actual.as_ref().map_or("", |said| &*said.id).to_owned();
         if say.id.is_none() && actual.is_ok() {
@@ -397,7 +397,7 @@ impl World {
         let expected = self.model.say(author, to, say, &id);
         match (actual, expected) {
             (Ok(said), Ok(expected)) => {
-                let Said {
+                let Receipt {
                     channel,
                     position,
                     duplicate,
@@ -441,7 +441,7 @@ pub struct Opening {
     to: Target,
 }
 
-/// To whom, as far as it can be made up in advance.
+/// Recipient whom, as far as it can be made up in advance.
 #[derive(Debug, Clone, Copy)]
 enum Target {
     Room(&'static str),
@@ -451,20 +451,20 @@ enum Target {
 }
 
 impl Target {
-    fn as_to(&self) -> To<'static> {
+    fn as_to(&self) -> Recipient<'static> {
         match *self {
-            Self::Room(room) => To::Room(room),
-            Self::User(uid) => To::User(uid),
-            Self::Fd(fd) => To::Fd(fd),
-            Self::All => To::All,
+            Self::Room(room) => Recipient::Room(room),
+            Self::User(uid) => Recipient::User(uid),
+            Self::Fd(fd) => Recipient::Fd(fd),
+            Self::All => Recipient::All,
         }
     }
 }
 
 /// What was said at once: no channel is stored here.
-fn said(saying: Saying) -> Said {
+fn said(saying: SayOutcome) -> Receipt {
     match saying {
-        Saying::Said(said) => said,
-        Saying::Draft(draft) => panic!("nothing is stored here: {draft:?}"),
+        SayOutcome::Said(said) => said,
+        SayOutcome::Pending(draft) => panic!("nothing is stored here: {draft:?}"),
     }
 }

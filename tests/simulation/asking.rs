@@ -3,7 +3,7 @@
 use super::model::{Answer, Model, check_name};
 use super::saying::missing;
 use super::world::World;
-use tidings::chat::{Actor, Asked, ChatError, ConnectionView, Range, Rights, Who};
+use tidings::chat::{Actor, Asked, ChatError, ConnectionView, HistoryRange, Rights, Who};
 use tidings::server::Fd;
 
 impl World {
@@ -31,7 +31,7 @@ impl World {
             let offset = self.random.below(newest + 3) as u64;
             self.random.one_in(likely).then_some(offset)
         };
-        let range = Range {
+        let range = HistoryRange {
             after: bound(2),
             before: bound(3),
             limit: self.random.below(self.model.settings.page_messages_max + 2),
@@ -161,7 +161,7 @@ impl World {
 type Page = (Option<super::log::At>, Vec<(u64, super::log::Words)>, bool);
 
 impl Model {
-    fn history(&self, actor: Actor<'_>, channel: &str, range: Range) -> Answer<Page> {
+    fn history(&self, actor: Actor<'_>, channel: &str, range: HistoryRange) -> Answer<Page> {
         let (limit_max, bytes_max) = (
             self.settings.page_messages_max,
             self.settings.page_bytes_max,

@@ -7,10 +7,11 @@ use std::thread;
 use super::ear::Record;
 use super::random::Random;
 use super::reactors::{Heard, Poster, Reactors};
+use tidings::base::Tick;
 use tidings::chat::{
-    Actor, Chat, ChatSettings, Epoch, Keep, Login, Moment, Position, Resume, Rights, Say, To,
+    Actor, Chat, ChatSettings, Epoch, Keep, Login, Moment, NewMessage, Position, Recipient, Resume,
+    Rights,
 };
-use tidings::proto::Tick;
 use tidings::server::Fd;
 
 const UIDS: [&str; 4] = ["ann", "bob", "cid", "dan"];
@@ -134,7 +135,7 @@ impl Crowd {
             stats.users,
             stats.channels,
             stats.rooms,
-            stats.lines,
+            stats.inboxes,
             stats.memberships,
             stats.lasting,
             stats.kept_bytes,
@@ -208,7 +209,7 @@ impl<'a> Worker<'a> {
         };
         let except = [fd];
         let excepts = self.random.one_in(10);
-        let say = Say {
+        let say = NewMessage {
             from: None,
             id,
             keep: if excepts { Keep::No } else { Keep::Yes },
@@ -220,9 +221,9 @@ impl<'a> Worker<'a> {
             _ => Actor::Connection(fd),
         };
         let to = match (self.random.below(6), actor) {
-            (0, Actor::Key(_)) => To::All,
-            (1, _) => To::User(uid),
-            _ => To::Room(room),
+            (0, Actor::Key(_)) => Recipient::All,
+            (1, _) => Recipient::User(uid),
+            _ => Recipient::Room(room),
         };
         let now = self.crowd.now();
         drop(self.crowd.chat.say(post, now, actor, to, &say));

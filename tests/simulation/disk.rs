@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use tidings::chat::{Chat, Draft, Epoch, Frame, Message, Missing, Position, Shelf};
+use tidings::chat::{
+    Chat, Epoch, KeptMessage, Missing, Notice, PendingMessage, Position, StoredIndex,
+};
 
 /// What is to become durable.
 #[derive(Debug)]
 pub enum Task {
-    Say(Draft),
+    Say(PendingMessage),
     Purge(String, Epoch),
     Forget(Arc<str>),
 }
@@ -41,7 +43,7 @@ pub struct Log {
     /// Everything up to here was let go of.
     pub floor: u64,
     /// What is kept, from behind `floor` on.
-    kept: VecDeque<Arc<Message>>,
+    kept: VecDeque<Arc<KeptMessage>>,
 }
 
 impl Log {
@@ -53,7 +55,7 @@ impl Log {
     }
 
     /// What stands at a place, unless it was let go of.
-    pub fn at(&self, offset: u64) -> Option<&Arc<Message>> {
+    pub fn at(&self, offset: u64) -> Option<&Arc<KeptMessage>> {
         self.kept.get(offset.checked_sub(self.floor + 1)? as usize)
     }
 
@@ -129,7 +131,7 @@ impl Log {
 }
 
 impl State {
-    fn say(&mut self, draft: &Draft, epochs: (Epoch, Option<Epoch>)) -> Outcome {
+    fn say(&mut self, draft: &PendingMessage, epochs: (Epoch, Option<Epoch>)) -> Outcome {
         if let Some(first) = draft.sameness().and_then(|same| self.sameness.get(&same)) {
             return Outcome::Repeat(*first);
         }
@@ -146,7 +148,7 @@ impl State {
         Outcome::Stored(places.0, places.1)
     }
 
-    fn append(&mut self, name: &str, epoch: Epoch, message: &Arc<Message>) -> Position {
+    fn append(&mut self, name: &str, epoch: Epoch, message: &Arc<KeptMessage>) -> Position {
         let log = self.logs.entry(name.into());
         let log = log.or_insert_with(|| Log::begin(epoch));
         log.kept.push_back(Arc::clone(message));
@@ -154,7 +156,7 @@ impl State {
     }
 }
 
-impl Shelf for Disk {
+impl StoredIndex for Disk {
     fn floor(&self, channel: &str) -> Option<u64> {
         self.state().logs.get(channel).map(|log| log.floor)
     }
@@ -172,7 +174,7 @@ impl Shelf for Disk {
 #[derive(Debug, Default)]
 pub struct Page {
     log: Option<(Epoch, u64)>,
-    messages: Vec<(u64, Arc<Message>)>,
+    messages: Vec<(u64, Arc<KeptMessage>)>,
 }
 
 impl Page {
@@ -182,7 +184,7 @@ impl Page {
         channel: &'a str,
         mut missing: Missing,
         posted: Position,
-    ) -> (Vec<Frame<'a>>, Missing) {
+    ) -> (Vec<Notice<'a>>, Missing) {
         let Some((epoch, floor)) = self.log.filter(|(epoch, _)| *epoch == posted.epoch) else {
             return (Vec::new(), missing);
         };
@@ -198,13 +200,13 @@ impl Page {
         let mut frames = Vec::new();
         if std::mem::take(&mut missing.gap) {
             let position = missing.after;
-            frames.push(Frame::Gap { channel, position });
+            frames.push(Notice::Gap { channel, position });
         }
         for (offset, message) in &self.messages {
             if *offset <= posted.offset {
                 let offset = *offset;
                 missing.after = Position { epoch, offset };
-                frames.push(Frame::Message(message.posted(channel, missing.after)));
+                frames.push(Notice::Message(message.posted(channel, missing.after)));
             }
         }
         (frames, missing)

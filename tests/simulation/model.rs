@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::log::{At, Life, Log, Start, Wish, Words};
-use tidings::chat::{ChatError, ChatSettings, ChatStats, Kind, NameProblem, Rights};
+use tidings::chat::{ChannelKind, ChatError, ChatSettings, ChatStats, NameProblem, Rights};
 use tidings::server::Fd;
 
 /// Who is where, and what was said.
@@ -118,7 +118,7 @@ impl Model {
     }
 
     pub fn keeps(&self, channel: &str) -> bool {
-        self.settings.kind_of(channel) == Kind::Memory
+        self.settings.kind_of(channel) == ChannelKind::Memory
     }
 
     pub fn new_life(&mut self) -> Life {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use tidings::chat::{Frame, Missing, Position, Post, Resume, Welcome};
+use tidings::chat::{Missing, Notice, Position, Resume, Sink, Welcome};
 use tidings::server::Fd;
 
 /// What a connection gets, or what becomes of it, in order.
@@ -48,10 +48,10 @@ pub struct Line {
 }
 
 impl Heard {
-    pub fn of(frame: &Frame<'_>) -> Self {
+    pub fn of(frame: &Notice<'_>) -> Self {
         let text = |text: &str| text.to_owned();
         match frame {
-            Frame::Message(posted) => Self::Message(Line {
+            Notice::Message(posted) => Self::Message(Line {
                 channel: posted.channel.map(text),
                 position: posted.position,
                 id: posted.id.into(),
@@ -60,15 +60,15 @@ impl Heard {
                 ts: posted.ts,
                 data: posted.data.into(),
             }),
-            Frame::Gap { channel, position } => Self::Gap {
+            Notice::Gap { channel, position } => Self::Gap {
                 channel: text(channel),
                 position: *position,
             },
-            Frame::Joined { room, uid } => Self::Joined {
+            Notice::Joined { room, uid } => Self::Joined {
                 room: text(room),
                 uid: text(uid),
             },
-            Frame::Left { room, uid } => Self::Left {
+            Notice::Left { room, uid } => Self::Left {
                 room: text(room),
                 uid: text(uid),
             },
@@ -132,7 +132,7 @@ impl Reactors {
     }
 
     /// It has everything that it missed, but for these; from now on it hears what is new.
-    pub fn go_on(&self, fd: Fd, topic: &Arc<str>, rest: &[Frame<'_>]) {
+    pub fn go_on(&self, fd: Fd, topic: &Arc<str>, rest: &[Notice<'_>]) {
         let mut reactor = self.of(fd);
         if reactor.inboxes.contains_key(&fd) {
             for frame in rest {
@@ -180,8 +180,8 @@ impl<'a> Poster<'a> {
     }
 }
 
-impl Post for Poster<'_> {
-    fn publish(&mut self, topic: &Arc<str>, frame: &Frame<'_>) {
+impl Sink for Poster<'_> {
+    fn publish(&mut self, topic: &Arc<str>, frame: &Notice<'_>) {
         for reactor in &self.reactors.0 {
             let mut reactor = reactor.lock().unwrap();
             for fd in reactor.topics.get(topic).cloned().unwrap_or_default() {
@@ -190,7 +190,7 @@ impl Post for Poster<'_> {
         }
     }
 
-    fn push(&mut self, fd: Fd, frame: &Frame<'_>) -> bool {
+    fn push(&mut self, fd: Fd, frame: &Notice<'_>) -> bool {
         self.reactors.of(fd).give(fd, Heard::of(frame))
     }
 
@@ -200,7 +200,7 @@ impl Post for Poster<'_> {
         self.reactors.of(fd).give(fd, welcome);
     }
 
-    fn subscribe(&mut self, fd: Fd, topic: &Arc<str>, first: &[Frame<'_>]) {
+    fn subscribe(&mut self, fd: Fd, topic: &Arc<str>, first: &[Notice<'_>]) {
         let mut reactor = self.reactors.of(fd);
         let subscribed = Heard::Subscribed {
             channel: (**topic).into(),

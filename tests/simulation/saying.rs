@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::log::{At, Log, Words};
 use super::model::{Answer, Expected, Line, Model, Room, check_name};
 use super::repeats::Same;
-use tidings::chat::{Actor, ChatError, Keep, Rights, Say, To};
+use tidings::chat::{Actor, ChatError, Keep, NewMessage, Recipient, Rights};
 use tidings::server::Fd;
 
 /// What should have become of a message.
@@ -26,11 +26,16 @@ pub struct Author {
 
 impl Model {
     /// Whether it may be said at all, and by whom.
-    pub fn author(&self, actor: Actor<'_>, to: To<'_>, say: &Say<'_>) -> Answer<Author> {
+    pub fn author(
+        &self,
+        actor: Actor<'_>,
+        to: Recipient<'_>,
+        say: &NewMessage<'_>,
+    ) -> Answer<Author> {
         match to {
-            To::Room(room) => check_name("to.room", room, true)?,
-            To::User(uid) => check_name("to.user", uid, false)?,
-            To::Fd(_) | To::All => {}
+            Recipient::Room(room) => check_name("to.room", room, true)?,
+            Recipient::User(uid) => check_name("to.user", uid, false)?,
+            Recipient::Fd(_) | Recipient::All => {}
         }
         if say.id.is_some_and(|id| id.is_empty() || id.len() > 64) {
             return Err(ChatError::Id(64));
@@ -56,8 +61,10 @@ impl Model {
             (Rights::ApiKey { name }, _) if from.is_some() => return Ok(by_key(name, from)),
             (Rights::ApiKey { .. }, _) => {}
             _ if from.is_some() => return Err(ChatError::KeyNeeded("from")),
-            (_, To::Fd(_) | To::All) => return Err(ChatError::KeyNeeded("to")),
-            (Rights::Token { .. }, To::Room(room)) if !own.rooms.iter().any(|own| own == room) => {
+            (_, Recipient::Fd(_) | Recipient::All) => return Err(ChatError::KeyNeeded("to")),
+            (Rights::Token { .. }, Recipient::Room(room))
+                if !own.rooms.iter().any(|own| own == room) =>
+            {
                 return Err(ChatError::NotJoined(room.into()));
             }
             _ => {}
@@ -69,12 +76,18 @@ impl Model {
     }
 
     /// Says it under an `id`, which is the chat's own where none was given.
-    pub fn say(&mut self, author: &Author, to: To<'_>, say: &Say<'_>, id: &str) -> Answer<Spoken> {
+    pub fn say(
+        &mut self,
+        author: &Author,
+        to: Recipient<'_>,
+        say: &NewMessage<'_>,
+        id: &str,
+    ) -> Answer<Spoken> {
         let channel = match to {
-            To::Room(room) => room.to_owned(),
-            To::User(uid) => format!("@{uid}"),
-            To::All => "*".into(),
-            To::Fd(fd) => return self.say_to_fd(author, fd, say, id),
+            Recipient::Room(room) => room.to_owned(),
+            Recipient::User(uid) => format!("@{uid}"),
+            Recipient::All => "*".into(),
+            Recipient::Fd(fd) => return self.say_to_fd(author, fd, say, id),
         };
         let same: Option<Same> = say
             .id
@@ -91,7 +104,7 @@ impl Model {
             });
         }
         let to_user = match to {
-            To::User(uid) => Some(uid),
+            Recipient::User(uid) => Some(uid),
             _ => None,
         };
         let sender = to_user.and(author.from.clone());
@@ -124,7 +137,7 @@ impl Model {
         })
     }
 
-    fn words(&self, author: &Author, to: Option<&str>, say: &Say<'_>, id: &str) -> Words {
+    fn words(&self, author: &Author, to: Option<&str>, say: &NewMessage<'_>, id: &str) -> Words {
         Words {
             id: id.into(),
             from: author.from.clone(),
@@ -134,7 +147,13 @@ impl Model {
         }
     }
 
-    fn say_to_fd(&mut self, author: &Author, fd: Fd, say: &Say<'_>, id: &str) -> Answer<Spoken> {
+    fn say_to_fd(
+        &mut self,
+        author: &Author,
+        fd: Fd,
+        say: &NewMessage<'_>,
+        id: &str,
+    ) -> Answer<Spoken> {
         if !self.can_be_reached(fd) {
             return Err(ChatError::NoConnection(fd));
         }
@@ -155,7 +174,12 @@ impl Model {
     }
 
     /// Puts a message into one channel, as far as that keeps any, and sends it to all there.
-    fn say_in(&mut self, channel: &str, say: &Say<'_>, words: &Words) -> (Option<At>, usize) {
+    fn say_in(
+        &mut self,
+        channel: &str,
+        say: &NewMessage<'_>,
+        words: &Words,
+    ) -> (Option<At>, usize) {
         let (now, settings) = (self.now, self.settings.clone());
         let elsewhere = self.kept_bytes() - self.log(channel).map_or(0, Log::bytes);
         let keeps = say.keep == Keep::Yes && self.keeps(channel);

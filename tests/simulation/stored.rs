@@ -9,11 +9,11 @@ use super::disk::{Disk, Outcome, Page, Task};
 use super::ear::Record;
 use super::random::Random;
 use super::reactors::{Heard, Poster, Reactors, Wishes};
+use tidings::base::Tick;
 use tidings::chat::{
-    Actor, CatchUp, Chat, ChatSettings, Frame, Keep, Kind, Login, Missing, Moment, Position, Post,
-    Purging, Restored, Resume, Rights, Say, Saying, To, Welcome,
+    Actor, CatchUp, ChannelKind, Chat, ChatSettings, Keep, Login, Missing, Moment, NewMessage,
+    Notice, Position, PurgeOutcome, Recipient, Restored, Resume, Rights, SayOutcome, Sink, Welcome,
 };
-use tidings::proto::Tick;
 use tidings::server::Fd;
 
 const UIDS: [&str; 3] = ["ann", "bob", "cid"];
@@ -60,18 +60,18 @@ struct Replay {
 }
 
 /// Takes what the chat sends, and what it asks of the disk.
-struct Door<'a> {
+struct Endpoint<'a> {
     reactors: &'a Reactors,
     poster: Poster<'a>,
     asked: &'a Mutex<Wanted>,
 }
 
-impl Post for Door<'_> {
-    fn publish(&mut self, topic: &Arc<str>, frame: &Frame<'_>) {
+impl Sink for Endpoint<'_> {
+    fn publish(&mut self, topic: &Arc<str>, frame: &Notice<'_>) {
         self.poster.publish(topic, frame);
     }
 
-    fn push(&mut self, fd: Fd, frame: &Frame<'_>) -> bool {
+    fn push(&mut self, fd: Fd, frame: &Notice<'_>) -> bool {
         self.poster.push(fd, frame)
     }
 
@@ -79,7 +79,7 @@ impl Post for Door<'_> {
         self.poster.welcome(fd, channels);
     }
 
-    fn subscribe(&mut self, fd: Fd, topic: &Arc<str>, first: &[Frame<'_>]) {
+    fn subscribe(&mut self, fd: Fd, topic: &Arc<str>, first: &[Notice<'_>]) {
         let asked = self.asked.lock().unwrap();
         let replays = asked.replays.get(&fd);
         match replays.is_some_and(|own| own.contains_key(topic)) {
@@ -119,7 +119,7 @@ impl World {
     pub fn new(seed: u64) -> Self {
         let mut random = Random::new(seed);
         let settings = ChatSettings {
-            kind: Kind::Stored,
+            kind: ChannelKind::Stored,
             kinds: Vec::new(),
             shards: random.pick(&[1, 3, 64]),
             kept_messages_max: random.within(0..=5),
@@ -213,8 +213,8 @@ impl World {
         }
     }
 
-    fn door(&self, wishes: &[(&str, Resume)]) -> Door<'_> {
-        Door {
+    fn door(&self, wishes: &[(&str, Resume)]) -> Endpoint<'_> {
+        Endpoint {
             reactors: &self.reactors,
             poster: Poster::wishing(&self.reactors, wishes),
             asked: &self.asked,
@@ -343,12 +343,12 @@ impl World {
     fn say(&mut self) {
         let from = self.random.pick(&UIDS);
         let to = match self.random.below(8) {
-            0 => To::All,
-            1 | 2 => To::User(self.random.pick(&UIDS)),
-            _ => To::Room(self.random.pick(&ROOMS)),
+            0 => Recipient::All,
+            1 | 2 => Recipient::User(self.random.pick(&UIDS)),
+            _ => Recipient::Room(self.random.pick(&ROOMS)),
         };
         let id = self.random.below(40).to_string();
-        let say = Say {
+        let say = NewMessage {
             from: Some(from),
             id: self.random.one_in(2).then_some(&*id),
             keep: Keep::Yes,
@@ -360,15 +360,15 @@ impl World {
             .chat
             .say(&mut door, self.moment(), Actor::Key("shop"), to, &say);
         match saying.expect("it may be said") {
-            Saying::Draft(draft) => self.give(Task::Say(draft)),
-            Saying::Said(said) => panic!("it isn't stored: {said:?}"),
+            SayOutcome::Pending(draft) => self.give(Task::Say(draft)),
+            SayOutcome::Said(said) => panic!("it isn't stored: {said:?}"),
         }
     }
 
     fn purge(&mut self) {
         let room = self.random.pick(&ROOMS);
         let mut door = self.door(&[]);
-        if let Ok(Purging::Stored(epoch)) = self.chat.purge(&mut door, room) {
+        if let Ok(PurgeOutcome::Stored(epoch)) = self.chat.purge(&mut door, room) {
             self.give(Task::Purge(room.into(), epoch));
             self.count("purges", 1);
         }
@@ -407,13 +407,13 @@ impl World {
             (Task::Say(draft), Outcome::Stored(first, second)) => {
                 let said = self
                     .chat
-                    .settle(&mut door, now.tick, &draft, (first, second));
+                    .deliver_stored(&mut door, now.tick, &draft, (first, second));
                 let channel = draft.channels().0.to_owned();
                 assert_eq!(said.position, Some(first));
                 self.promised.push((channel, first, said.id.into()));
             }
             (Task::Say(draft), Outcome::Repeat(first)) => {
-                let said = self.chat.settle_repeat(&draft, first);
+                let said = self.chat.answer_repeat(&draft, first);
                 assert!(said.duplicate && said.position == Some(first));
                 self.count("repeats", 1);
             }
@@ -573,7 +573,7 @@ impl World {
 }
 
 fn chat(settings: &ChatSettings, seed: u64, disk: &Arc<Disk>) -> Chat {
-    Chat::with_shelf(settings.clone(), seed, Arc::clone(disk) as _, [7, 9])
+    Chat::with_stored_index(settings.clone(), seed, Arc::clone(disk) as _, [7, 9])
 }
 
 /// Where somebody is in each channel that it heard.

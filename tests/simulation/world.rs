@@ -7,8 +7,10 @@ use super::log::Epochs;
 use super::model::{Expected, Model};
 use super::random::Random;
 use super::reactors::{Heard, Reactors};
-use tidings::chat::{Actor, Chat, ChatSettings, Kind, Moment, Pattern, Position, Range};
-use tidings::proto::Tick;
+use tidings::base::Tick;
+use tidings::chat::{
+    Actor, ChannelKind, Chat, ChatSettings, HistoryRange, Moment, Pattern, Position,
+};
 use tidings::server::Fd;
 
 pub const UIDS: [&str; 4] = ["ann", "bob", "cid", "dan"];
@@ -142,7 +144,7 @@ impl World {
     }
 
     fn exists(&self, channel: &str) -> bool {
-        let range = Range {
+        let range = HistoryRange {
             after: None,
             before: None,
             limit: 1,
@@ -158,8 +160,8 @@ impl World {
         let (model, actual) = (&self.model, self.chat.stats());
         let mut expected = model.counted;
         expected.rooms = model.rooms.len();
-        expected.lines = model.lines.len();
-        expected.channels = expected.rooms + expected.lines;
+        expected.inboxes = model.lines.len();
+        expected.channels = expected.rooms + expected.inboxes;
         // Resumes are counted when they are planned, also those of a login that then fails.
         expected.recovered = actual.recovered;
         expected.unrecovered = actual.unrecovered;
@@ -212,7 +214,7 @@ impl World {
             stats.logged_in,
             stats.users,
             stats.rooms,
-            stats.lines,
+            stats.inboxes,
             stats.channels,
             stats.memberships,
             stats.lasting,
@@ -240,7 +242,7 @@ fn settings(random: &mut Random) -> ChatSettings {
     let mut kinds = Vec::new();
     for pattern in ["n*", "@c*", "*", "@*"] {
         if random.one_in(4) {
-            let kind = random.pick(&[Kind::Memory, Kind::None]);
+            let kind = random.pick(&[ChannelKind::Memory, ChannelKind::None]);
             kinds.push((Pattern::new(pattern), kind));
         }
     }
@@ -250,7 +252,7 @@ fn settings(random: &mut Random) -> ChatSettings {
     let short_of_bytes = random.one_in(3);
     ChatSettings {
         kinds,
-        kind: Kind::Memory,
+        kind: ChannelKind::Memory,
         shards,
         channels_max: random.pick(&[3, 6, 12, 100]),
         channel_ttl_ms: random.pick(&[0, 100, 2_000, 20_000]),

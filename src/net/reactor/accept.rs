@@ -9,12 +9,12 @@ use mio::net::TcpStream;
 
 use super::send;
 use super::{Due, Owner, Reactor};
+use crate::base::Tick;
 use crate::net::command::Command;
 use crate::net::directory::Entry;
 use crate::net::listener::Accepted;
 use crate::net::outbox::Outbox;
 use crate::net::slots::{Phase, Reading, Slot};
-use crate::proto::Tick;
 use crate::proto::connection::Connection;
 
 /// Time until accepting is tried again after descriptors ran out, in milliseconds.

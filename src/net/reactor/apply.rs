@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Awaited, Owner, Reactor};
-use crate::net::Fd;
+use crate::base::Fd;
 use crate::net::command::{Command, CommandBatch};
 use crate::net::outbox::Content;
 use crate::net::slots::Reading;

@@ -25,13 +25,14 @@ use super::counters::Counters;
 use super::directory::Directory;
 use super::listener::Acceptor;
 use super::mailbox;
-use super::marks::Gauge;
 use super::outbox::Arena;
 use super::slots::{SlotId, Slots};
 use super::topics::{TopicBounds, Topics};
 use super::wheel::{TimerId, Wheel};
-use super::{Fd, FdSource};
-use crate::proto::Tick;
+use crate::base::Fd;
+use crate::base::Tick;
+use crate::base::fd::FdSource;
+use crate::base::pressure::Pressure;
 use crate::proto::connection::{CloseReason, Limits, Request, Rules, Verdict};
 use crate::proto::http::Head;
 use crate::proto::websocket::MessageKind;
@@ -114,7 +115,7 @@ pub trait Owner {
     /// A timer's time came.
     fn timer(&mut self, timer: u64);
     /// Whether nothing should be read from `fd` until the reactor is woken.
-    fn is_pressed(&self, fd: Fd) -> bool;
+    fn must_pause(&self, fd: Fd) -> bool;
     /// The number of the batch in which this turn's events of `fd` are handed on.
     fn batch_of(&self, fd: Fd) -> u64;
     /// Whether that batch is handled, and what it led to is in the mailbox; if not, the reactor is
@@ -139,7 +140,7 @@ pub struct Shared {
     pub budget: Arc<OutboxBudget>,
     /// The marks of all mailboxes, and of what else is fed by all connections: while one is
     /// pressed no reactor reads.
-    pub gauges: Arc<[Arc<Gauge>]>,
+    pub pressures: Arc<[Arc<Pressure>]>,
 }
 
 /// What [`Reactor::new`] needs.

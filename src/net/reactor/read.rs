@@ -54,7 +54,7 @@ impl<O: Owner> Reactor<O> {
     /// changes.
     pub(super) fn is_held(&mut self, index: u32) -> bool {
         let slot = &mut self.slots[index];
-        if self.owner.is_pressed(slot.fd) || self.is_ahead(index) {
+        if self.owner.must_pause(slot.fd) || self.is_ahead(index) {
             return true;
         }
         self.are_mailboxes_pressed()

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use super::{Due, Owner, Reactor, UserTimer};
+use crate::base::Tick;
 use crate::net::slots::{Phase, Reading, SlotId};
-use crate::proto::Tick;
 use crate::proto::connection::Event;
 
 /// Ticks begin a day after zero, so that "a while ago" can be said from the start.

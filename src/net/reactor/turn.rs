@@ -7,8 +7,8 @@ use mio::event::Event;
 use mio::{Events, Interest, Token};
 
 use super::{Awaited, LISTENER_FIRST, LISTENERS_MAX, Owner, Reactor, WAKER};
+use crate::base::Tick;
 use crate::net::slots::{Phase, Reading, SlotId};
-use crate::proto::Tick;
 
 /// Events taken from the kernel a turn.
 const EVENTS_A_TURN_MAX: usize = 1_024;
@@ -150,7 +150,10 @@ impl<O: Owner> Reactor<O> {
     }
 
     pub(super) fn are_mailboxes_pressed(&self) -> bool {
-        self.shared.gauges.iter().any(|gauge| gauge.is_pressed())
+        self.shared
+            .pressures
+            .iter()
+            .any(|pressure| pressure.is_high())
     }
 
     fn is_done(&self) -> bool {

@@ -5,9 +5,9 @@ use std::io::{self, IoSlice, Write};
 use bytes::Bytes;
 
 use super::{Owner, Reactor};
+use crate::base::Tick;
 use crate::net::outbox::{Content, Flushed};
 use crate::net::slots::{Phase, Reading};
-use crate::proto::Tick;
 
 impl<O: Owner> Reactor<O> {
     /// Puts bytes into an outbox that will be written at the end of the turn.

@@ -3,7 +3,7 @@
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::{Event, Input, Limits, Output, Request, Rules, Verdict};
-use crate::proto::Tick;
+use crate::base::Tick;
 use crate::proto::http::{
     self, AnswerTo, Answers, BodyDecoder, Framing, Head, HttpError, Response,
 };

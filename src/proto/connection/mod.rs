@@ -15,7 +15,7 @@ mod websocket_side;
 pub use event::{CloseReason, Event, Output, Request};
 pub use limits::Limits;
 
-use crate::proto::Tick;
+use crate::base::Tick;
 use crate::proto::http::{Head, Response};
 use http_side::{HttpSide, Step};
 use websocket_side::WebSocketSide;

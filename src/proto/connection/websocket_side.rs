@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use bytes::{Buf, BytesMut};
 
 use super::{CloseReason, Event, Input, Output, Rules};
-use crate::proto::Tick;
+use crate::base::Tick;
 use crate::proto::websocket::{ControlFrame, Decoder, FrameError, Item};
 
 #[derive(Debug)]

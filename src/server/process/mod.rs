@@ -26,4 +26,4 @@ mod supervisor;
 pub use child::{Incoming, Process, ProcessPipe, entered};
 pub use link::{ProcessLink, ProcessStats, TaskError, TaskId};
 pub use settings::{ProcessSettings, ProcessSpec};
-pub use supervisor::{Outcome, ProcessEvent, Supervisor};
+pub use supervisor::{ProcessEvent, Supervisor, TaskOutcome};

@@ -20,7 +20,7 @@ use super::link::{Intake, TaskId, Wake};
 use super::pipe::{Frame, Kind, PipeError};
 use super::running::{Running, Tokens};
 use super::settings::{ProcessSettings, ProcessSpec};
-use super::supervisor::{Outcome, ProcessEvent};
+use super::supervisor::{ProcessEvent, TaskOutcome};
 
 /// Bytes read from one process in one turn, so that no process starves the driving thread.
 const TURN_BYTES_MAX: usize = 1 << 20;
@@ -269,8 +269,10 @@ impl Seat {
                 });
                 return Ok(());
             }
-            Kind::Finish => Outcome::Done(frame.payload),
-            Kind::Failed => Outcome::Failed(String::from_utf8_lossy(&frame.payload).into_owned()),
+            Kind::Finish => TaskOutcome::Done(frame.payload),
+            Kind::Failed => {
+                TaskOutcome::Failed(String::from_utf8_lossy(&frame.payload).into_owned())
+            }
             Kind::Task | Kind::Stop => return Err(PipeError::Direction(frame.kind)),
         };
         let Some(weight) = self.ledger.finish(frame.id) else {

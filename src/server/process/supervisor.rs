@@ -24,7 +24,7 @@ const TOKENS_PER_SEAT: usize = 2;
 
 /// How a task ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
+pub enum TaskOutcome {
     /// It ran to its end; this is its result.
     Done(Bytes),
     /// It panicked or was failed by the process; why, in its words.
@@ -55,7 +55,7 @@ pub enum ProcessEvent {
         /// What [`ProcessLink::task`] returned.
         task: TaskId,
         /// How it went.
-        outcome: Outcome,
+        outcome: TaskOutcome,
     },
     /// It died, or ended as it was told to. All it had sent came before.
     Died {

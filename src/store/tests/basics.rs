@@ -2,8 +2,8 @@
 
 use super::common::{ALL, NOW, at, data, heard, message, put, say, settings};
 use crate::store::{
-    Appended, Channel, ChannelState, Journal, Known, MemoryStore, Message, Range, Record,
-    Retention, Store, StoreError, StoreSettings,
+    Appended, Channel, ChannelState, Journal, MemoryStore, MessageRecord, PageRange, Record,
+    Retention, StateRecord, Store, StoreError, StoreSettings,
 };
 use std::sync::Arc;
 
@@ -16,8 +16,8 @@ fn both(change: impl Fn(&mut StoreSettings), test: impl Fn(&mut dyn Store)) {
     test(&mut Journal::open(settings).unwrap());
 }
 
-fn same(sameness: u128, message: Message<'_>) -> Record<'_> {
-    Record::Message(Message {
+fn same(sameness: u128, message: MessageRecord<'_>) -> Record<'_> {
+    Record::Message(MessageRecord {
         sameness: Some(sameness),
         ..message
     })
@@ -60,7 +60,7 @@ fn a_private_message_stands_in_two_channels() {
     both(
         |_| {},
         |store| {
-            let private = Message {
+            let private = MessageRecord {
                 second: Some(Channel {
                     name: "@ann",
                     epoch: 9,
@@ -111,7 +111,7 @@ fn a_mark_settles_with_its_message_with_a_repeat_and_alone() {
         |_| {},
         |store| {
             let marked = |number, sameness| {
-                Record::Message(Message {
+                Record::Message(MessageRecord {
                     mark: Some(("gate", number)),
                     sameness: Some(sameness),
                     ..message("tea", "a", "1")
@@ -155,7 +155,7 @@ fn ranges_are_those_of_the_history() {
             put(store, trim).unwrap();
             let reader = store.reader();
             let page = |after, before, limit| {
-                let range = Range {
+                let range = PageRange {
                     after,
                     before,
                     limit,
@@ -175,7 +175,7 @@ fn ranges_are_those_of_the_history() {
             assert_eq!(page(None, Some(3), 3), (String::new(), false));
             assert_eq!(page(None, Some(99), 2), ("98".into(), true));
             assert_eq!(page(None, None, 0), (String::new(), true));
-            let range = Range {
+            let range = PageRange {
                 bytes_max: 1,
                 ..ALL
             };
@@ -271,13 +271,13 @@ fn members_and_serials_are_told_and_each_once() {
             reader.each(&mut |known| told.push(format!("{known:?}")));
             let state = reader.channel("tea").unwrap();
             let expected = [
-                Known::Channel("tea", state),
-                Known::Ack {
+                StateRecord::Channel("tea", state),
+                StateRecord::Ack {
                     channel: "tea",
                     reader: "bob",
                     offset: 1,
                 },
-                Known::Member {
+                StateRecord::Member {
                     room: "tea",
                     user: "bob",
                 },
@@ -310,7 +310,7 @@ fn retention_lets_the_oldest_go_by_count_bytes_and_age() {
         |store| {
             for number in 1..=20 {
                 for channel in ["count", "bytes", "age", "all"] {
-                    let message = Message {
+                    let message = MessageRecord {
                         ts: NOW + number * 1_000,
                         ..message(channel, "id", "12345678")
                     };
@@ -350,7 +350,7 @@ fn every_bound_is_named_and_the_rest_of_the_batch_stays() {
         },
         |store| {
             say(store, "a", "1");
-            let private = Message {
+            let private = MessageRecord {
                 second: Some(Channel {
                     name: "c",
                     epoch: 1,

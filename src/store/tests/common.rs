@@ -1,14 +1,14 @@
 //! What the tests of this module share.
 
 use crate::store::{
-    Appended, Channel, Message, Page, Position, Range, Reader, Record, Store, StoreError,
-    StoreSettings,
+    Appended, Channel, LogPage, MessageRecord, PageRange, Position, Reader, Record, Store,
+    StoreError, StoreSettings,
 };
 
 /// A moment; every test begins here.
 pub(super) const NOW: u64 = 1_700_000_000_000;
 
-pub(super) const ALL: Range = Range {
+pub(super) const ALL: PageRange = PageRange {
     after: None,
     before: None,
     limit: usize::MAX,
@@ -23,8 +23,8 @@ pub(super) fn settings(directory: &std::path::Path) -> StoreSettings {
     }
 }
 
-pub(super) fn message<'a>(channel: &'a str, id: &'a str, data: &'a str) -> Message<'a> {
-    Message {
+pub(super) fn message<'a>(channel: &'a str, id: &'a str, data: &'a str) -> MessageRecord<'a> {
+    MessageRecord {
         channel: Channel {
             name: channel,
             epoch: 7,
@@ -61,7 +61,7 @@ pub(super) fn heard(reader: &dyn Reader, channel: &str) -> Vec<String> {
     data(&reader.page(channel, ALL).unwrap())
 }
 
-pub(super) fn data(page: &Page) -> Vec<String> {
+pub(super) fn data(page: &LogPage) -> Vec<String> {
     let messages = page.messages.iter();
     messages.map(|message| message.data.to_string()).collect()
 }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use super::broken::Disk;
 use super::common::{NOW, heard, message, say, settings};
 use crate::store::frame::{BATCH_SIZE, HEAD_SIZE};
-use crate::store::{Channel, Journal, Message, Record, Store, StoreError, StoreSettings, names};
+use crate::store::{
+    Channel, Journal, MessageRecord, Record, Store, StoreError, StoreSettings, names,
+};
 
 const DIRECTORY: &str = "/store";
 
@@ -28,7 +30,7 @@ fn three_batches() -> (Disk, Vec<usize>) {
     let mut store = open(&disk).unwrap();
     let mut ends = vec![disk.read(&file(1)).len()];
     for number in 1..=3 {
-        let private = Message {
+        let private = MessageRecord {
             second: Some(Channel {
                 name: "@ann",
                 epoch: 9,

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::broken::{self, Fault};
 use super::common::{message, settings};
-use crate::net::marks::Marks;
+use crate::base::pressure::Watermarks;
 use crate::store::disk::{Condition, Disk, DiskSettings, Job};
 use crate::store::{Appended, Journal, Reader, Record, Store, StoreError, StoreSettings};
 
@@ -100,7 +100,7 @@ struct Bench {
     thread: Option<JoinHandle<()>>,
     calls: Receiver<Call>,
     next: Sender<Next>,
-    relieved: Receiver<()>,
+    on_low: Receiver<()>,
     tell: Sender<(usize, Result<Appended, String>)>,
     told: Receiver<(usize, Result<Appended, String>)>,
 }
@@ -109,7 +109,7 @@ impl Bench {
     fn new(disk_settings: DiskSettings, settings: StoreSettings) -> Self {
         let (call, calls) = channel();
         let (next, nexts) = channel();
-        let (relieve, relieved) = channel();
+        let (relieve, on_low) = channel();
         let (tell, told) = channel();
         let broken = broken::Disk::default();
         let store = Slow {
@@ -126,7 +126,7 @@ impl Bench {
             thread: Some(thread),
             calls,
             next,
-            relieved,
+            on_low,
             tell,
             told,
         }
@@ -306,7 +306,7 @@ fn a_batch_is_bounded_by_jobs_and_by_bytes() {
 
 #[test]
 fn who_feeds_it_is_pressed_and_relieved() {
-    let marks = Marks {
+    let marks = Watermarks {
         items_high: 4,
         items_low: 1,
         bytes_high: usize::MAX,
@@ -324,21 +324,24 @@ fn who_feeds_it_is_pressed_and_relieved() {
     for number in 1..=5 {
         bench.give(number);
     }
-    assert!(bench.disk().gauge().is_pressed());
-    assert!(bench.relieved.try_recv().is_err());
+    assert!(bench.disk().pressure().is_high());
+    assert!(bench.on_low.try_recv().is_err());
     bench.next.send(Next::Works).unwrap();
     bench.commit_begins();
-    bench.relieved.recv_timeout(PATIENCE).expect("it says so");
-    assert!(!bench.disk().gauge().is_pressed());
+    bench.on_low.recv_timeout(PATIENCE).expect("it says so");
+    assert!(!bench.disk().pressure().is_high());
     assert_eq!(
-        (bench.disk().gauge().items(), bench.disk().gauge().bytes()),
+        (
+            bench.disk().pressure().items(),
+            bench.disk().pressure().bytes()
+        ),
         (0, 0)
     );
     bench.next.send(Next::Works).unwrap();
     for number in 0..=5 {
         assert_eq!(bench.told().0, number);
     }
-    assert!(bench.relieved.try_recv().is_err(), "nobody is woken twice");
+    assert!(bench.on_low.try_recv().is_err(), "nobody is woken twice");
 }
 
 #[test]

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::common::{ALL, NOW};
 use super::dice::Dice;
 use crate::store::{
-    Appended, Channel, Known, Message, Position, Reader, Record, Retention, Store, StoreError,
+    Appended, Channel, MessageRecord, Position, Reader, Record, Retention, StateRecord, Store,
+    StoreError,
 };
 
 pub(super) const CHANNELS: [&str; 7] = ["tea", "pot", "@ann", "@bob", "few3", "few1", "old"];
@@ -128,7 +129,7 @@ impl Step {
                 ref data,
                 sameness,
                 mark,
-            } => Record::Message(Message {
+            } => Record::Message(MessageRecord {
                 channel: Channel {
                     name: channel,
                     epoch,
@@ -284,7 +285,7 @@ impl Model {
             seen.marks.insert("gate".into(), reader.mark("gate"));
         }
         reader.each(&mut |known| match known {
-            Known::Channel(name, state) => {
+            StateRecord::Channel(name, state) => {
                 let page = reader.page(name, ALL).unwrap();
                 assert_eq!(page.state, Some(state), "nobody writes meanwhile");
                 let mut log = Log::new(state.epoch);
@@ -303,7 +304,7 @@ impl Model {
                     "told once"
                 );
             }
-            Known::Ack {
+            StateRecord::Ack {
                 channel,
                 reader: user,
                 offset,
@@ -312,7 +313,7 @@ impl Model {
                 let log = seen.channels.get_mut(channel).unwrap();
                 log.acks.insert(user.into(), offset);
             }
-            Known::Member { room, user } => {
+            StateRecord::Member { room, user } => {
                 seen.members.insert((room.into(), user.into()));
             }
         });

@@ -8,7 +8,7 @@ use super::broken::{Disk, EIO, ENOSPC, Fault};
 use super::common::settings;
 use super::dice::Dice;
 use super::model::{DEDUP_MS, Model, Step, retention};
-use crate::store::{Journal, MemoryStore, Store, StoreError, StoreSettings, Sync};
+use crate::store::{Journal, MemoryStore, Store, StoreError, StoreSettings, SyncPolicy};
 
 /// Rounds from the environment: some here, many once before a release.
 fn rounds(short: u64) -> u64 {
@@ -239,7 +239,7 @@ fn a_journal_does_what_the_model_does_on_a_disk_that_fails() {
 
 #[test]
 fn without_a_sync_for_each_batch_a_crash_of_the_process_loses_nothing() {
-    for sync in [Sync::Os, Sync::IntervalMs(3_000)] {
+    for sync in [SyncPolicy::Os, SyncPolicy::IntervalMs(3_000)] {
         for seed in 0..rounds(30) {
             let disk = Disk::default();
             let mut pair = Pair::new(seed);
@@ -263,7 +263,7 @@ fn without_a_sync_for_each_batch_a_crash_of_the_process_loses_nothing() {
 
 #[test]
 fn without_a_sync_for_each_batch_a_loss_of_power_leaves_a_beginning() {
-    for sync in [Sync::Os, Sync::IntervalMs(3_000)] {
+    for sync in [SyncPolicy::Os, SyncPolicy::IntervalMs(3_000)] {
         for seed in 0..rounds(60) {
             let disk = Disk::default();
             let mut pair = Pair::new(seed);

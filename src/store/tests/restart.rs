@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::common::{ALL, NOW, at, data, heard, message, put, say, settings};
 use crate::store::{
-    Appended, Channel, Journal, Known, Message, Reader, Record, Retention, Store, StoreError,
+    Appended, Channel, Journal, MessageRecord, Reader, Record, Retention, StateRecord, Store,
+    StoreError,
 };
 
 /// All that a reader can be asked.
@@ -12,7 +13,7 @@ fn everything(reader: &dyn Reader) -> String {
     let mut told = Vec::new();
     reader.each(&mut |known| {
         told.push(format!("{known:?}"));
-        if let Known::Channel(name, _) = known {
+        if let StateRecord::Channel(name, _) = known {
             told.push(format!("{:?}", reader.page(name, ALL).unwrap()));
         }
     });
@@ -31,7 +32,7 @@ fn everything(reader: &dyn Reader) -> String {
 
 fn fill(store: &mut dyn Store, round: u64) {
     let number = round.to_string();
-    let private = Message {
+    let private = MessageRecord {
         second: Some(Channel {
             name: "@ann",
             epoch: 9,
@@ -91,7 +92,7 @@ fn all_is_there_again_after_a_start_also_over_many_files() {
             let mut store = Journal::open(settings.clone()).unwrap();
             if round > 1 {
                 assert_eq!(everything(&*store.reader()), before, "round {round}");
-                let repeat = Message {
+                let repeat = MessageRecord {
                     sameness: Some(u128::from(round - 1)),
                     ..message("@bob", "id", "again")
                 };
@@ -192,7 +193,7 @@ fn what_is_too_old_gives_its_room_back_while_more_comes() {
     let (mut now, mut most) = (NOW, 0);
     for number in 0..3_000_u64 {
         now += 20;
-        let message = Message {
+        let message = MessageRecord {
             ts: now,
             sameness: Some(number.into()),
             ..message("tea", "id", "12345678")
@@ -228,7 +229,7 @@ fn the_last_records_of_a_nearly_dead_file_move_on_and_stay_where_they_were() {
         ..Retention::UNBOUNDED
     });
     let mut store = Journal::open(settings.clone()).unwrap();
-    let quiet = Message {
+    let quiet = MessageRecord {
         second: Some(Channel {
             name: "quiet too",
             epoch: 9,

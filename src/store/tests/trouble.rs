@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::broken::{Disk, EIO, ENOSPC, Fault};
 use super::common::{NOW, heard, say, settings};
-use crate::store::{Journal, Record, Store, StoreError, StoreSettings, Sync};
+use crate::store::{Journal, Record, Store, StoreError, StoreSettings, SyncPolicy};
 
 fn open(disk: &Disk, settings: &StoreSettings) -> Journal {
     Journal::open_on(Arc::new(disk.clone()), settings.clone()).unwrap()
@@ -181,7 +181,7 @@ fn a_commit_is_one_write_and_one_sync() {
 fn with_an_interval_the_sync_comes_when_it_is_due() {
     let disk = Disk::default();
     let mut settings = plain();
-    settings.sync = Sync::IntervalMs(500);
+    settings.sync = SyncPolicy::IntervalMs(500);
     let mut store = open(&disk, &settings);
     store.maintain(NOW).unwrap();
     say(&mut store, "tea", "1");

@@ -1,0 +1,77 @@
+//! Positions in a channel's log.
+
+use std::fmt;
+
+/// 32 characters without look-alikes, in the order of their value.
+pub(crate) const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+
+/// The characters of an epoch: 30 bits.
+const EPOCH_DIGITS: usize = 6;
+
+/// One life of a channel's log: random, and another one after a purge or a loss.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Epoch(u32);
+
+impl Epoch {
+    /// An epoch that no channel ever has.
+    pub const NONE: Self = Self(u32::MAX);
+
+    /// The epoch of these bits, of which the lower 30 count.
+    #[must_use]
+    pub const fn from_bits(bits: u32) -> Self {
+        Self(bits & (u32::MAX >> 2))
+    }
+
+    /// What [`Epoch::from_bits`] makes it from again.
+    #[must_use]
+    pub const fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// Reads the text of an epoch; whatever isn't one becomes [`Epoch::NONE`].
+    #[must_use]
+    pub fn of(text: &str) -> Self {
+        if text.len() != EPOCH_DIGITS {
+            return Self::NONE;
+        }
+        let digit = |byte| DIGITS.iter().position(|digit| *digit == byte);
+        text.bytes()
+            .try_fold(0, |sum, byte| Some(sum << 5 | digit(byte)? as u32))
+            .map_or(Self::NONE, Self)
+    }
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text: [u8; EPOCH_DIGITS] = std::array::from_fn(|at| {
+            DIGITS[(self.0 >> (5 * (EPOCH_DIGITS - 1 - at)) & 31) as usize]
+        });
+        f.write_str(std::str::from_utf8(&text).expect("the digits are ASCII"))
+    }
+}
+
+/// A place in a channel's log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// Which life of the log.
+    pub epoch: Epoch,
+    /// Counted from 1 without holes; 0 is before the first message.
+    pub offset: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_of_an_epoch_is_read_back() {
+        for bits in (0..1 << 30).step_by(999_983) {
+            let epoch = Epoch::from_bits(bits);
+            assert_eq!(Epoch::of(&epoch.to_string()), epoch);
+            assert_ne!(epoch, Epoch::NONE);
+        }
+        for text in ["", "00000", "0000000", "00000u", "ääö", "ZZZZZZ"] {
+            assert_eq!(Epoch::of(text), Epoch::NONE, "{text}");
+        }
+    }
+}

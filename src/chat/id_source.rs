@@ -1,0 +1,50 @@
+//! Where epochs and ids come from.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::base::Epoch;
+use crate::base::position::DIGITS;
+
+/// Makes epochs and ids; from one seed always the same ones.
+#[derive(Debug)]
+pub(super) struct IdSource(AtomicU64);
+
+impl IdSource {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(AtomicU64::new(seed))
+    }
+
+    pub(super) fn epoch(&self) -> Epoch {
+        Epoch::from_bits((self.next() >> 34) as u32)
+    }
+
+    /// An id that this source gives once; another seed's differ in 64 bits.
+    pub(super) fn id(&self) -> String {
+        let number = self.next();
+        (0..13)
+            .rev()
+            .map(|at| DIGITS[(number >> (5 * at) & 31) as usize] as char)
+            .collect()
+    }
+
+    /// SplitMix64: a bijection of a counter, so nothing comes twice.
+    fn next(&self) -> u64 {
+        const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+        let mut z = self.0.fetch_add(STEP, Ordering::Relaxed).wrapping_add(STEP);
+        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ z >> 31
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_dont_repeat() {
+        let source = IdSource::new(1);
+        let ids: std::collections::HashSet<_> = (0..10_000).map(|_| source.id()).collect();
+        assert_eq!(ids.len(), 10_000);
+    }
+}

@@ -1,0 +1,348 @@
+//! What one may ask: history, acknowledgements, presence, lists.
+
+use std::ops::Bound::{Excluded, Included, Unbounded};
+use std::sync::Arc;
+
+use super::chat::Chat;
+use super::common::Moment;
+use super::error::ChatError;
+use super::log::{HistoryPage, HistoryRange, Log};
+use super::members::RoomMembers;
+use super::name::{EVERYONE, User, check_room, check_uid};
+use super::rights::{Actor, Rights};
+use super::rooms::Room;
+use super::settings::ChannelKind;
+use super::shards::lock;
+use crate::base::Fd;
+use crate::base::Position;
+
+/// Where a part of a channel's history is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Asked {
+    /// Here.
+    Here(History),
+    /// On disk, in this channel, which may be read up to this message. What is stored behind it has
+    /// not been posted yet.
+    OnDisk(Arc<str>, Position),
+}
+
+/// A page of a channel's history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct History {
+    /// The channel.
+    pub channel: Arc<str>,
+    /// What was found.
+    pub page: HistoryPage,
+}
+
+/// Who is in a room.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Who {
+    /// By their uids, `list_max` at the most; also those who went less than `left_ms` ago.
+    pub users: Vec<User>,
+    /// Users in all.
+    pub users_total: usize,
+    /// Connections in all.
+    pub connections: usize,
+}
+
+/// What is known of a room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoomView {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The newest message; `None` where nothing is kept.
+    pub position: Option<Position>,
+    /// Users in it.
+    pub users: usize,
+    /// Their connections in it.
+    pub connections: usize,
+    /// Messages that are kept.
+    pub messages: u64,
+}
+
+/// A member of a room, also a lasting one who is away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberView {
+    /// Who.
+    pub user: User,
+    /// Connections in this room; 0 is offline.
+    pub connections: usize,
+}
+
+/// What is known of a user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserView {
+    /// Who.
+    pub user: User,
+    /// The connections, the oldest first; none is offline.
+    pub connections: Vec<Fd>,
+    /// Rooms of all connections and lasting ones, by name.
+    pub rooms: Vec<Arc<str>>,
+}
+
+/// What is known of a connection.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ConnectionView {
+    /// Whose it is; `None` before the login.
+    pub user: Option<User>,
+    /// The rooms it is in.
+    pub rooms: Vec<Arc<str>>,
+}
+
+impl Chat {
+    /// A part of what a channel keeps.
+    ///
+    /// # Errors
+    ///
+    /// [`ChatError`]: no right to this channel, no such channel, a limit out of bounds.
+    pub fn history(
+        &self,
+        now: Moment,
+        actor: Actor<'_>,
+        channel: &str,
+        range: HistoryRange,
+    ) -> Result<Asked, ChatError> {
+        let settings = &self.common.settings;
+        if !(1..=settings.page_messages_max).contains(&range.limit) {
+            return Err(ChatError::Limit(settings.page_messages_max));
+        }
+        self.may_read(actor, channel)?;
+        let kind = settings.kind_of(channel);
+        let is_kept = kind != ChannelKind::None;
+        self.with_log(channel, |name, log| {
+            if kind == ChannelKind::Stored {
+                return Ok(Asked::OnDisk(Arc::clone(name), log.position()));
+            }
+            log.forget_old(now.tick, settings, &self.common.totals);
+            let mut page = log.page(range, settings.page_bytes_max);
+            page.position = page.position.filter(|_| is_kept);
+            let channel = Arc::clone(name);
+            Ok(Asked::Here(History { channel, page }))
+        })
+    }
+
+    /// Notes that a connection's user has everything up to `offset` of a channel; an older one
+    /// changes nothing. Where the channel is stored, gives whose acknowledgement is to be stored.
+    ///
+    /// # Errors
+    ///
+    /// [`ChatError`]; nothing has changed then.
+    pub fn ack(&self, fd: Fd, channel: &str, offset: u64) -> Result<Option<User>, ChatError> {
+        let user = self.may_read(Actor::Connection(fd), channel)?;
+        let settings = &self.common.settings;
+        let kind = settings.kind_of(channel);
+        if kind == ChannelKind::None {
+            return Err(ChatError::NotKept);
+        }
+        let user = user.ok_or(ChatError::NotLoggedIn)?;
+        let acked = self.with_log(channel, |_, log| {
+            log.ack(&user, offset, settings.acks_per_channel_max)
+        });
+        if matches!(acked, Err(ChatError::AcksFull(_))) {
+            self.common.totals.refused_full.add(1);
+        }
+        acked.map(|()| (kind == ChannelKind::Stored).then_some(user))
+    }
+
+    /// Who is in a room; nobody, if there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`ChatError`]: with a token, one must be in there.
+    pub fn who(&self, actor: Actor<'_>, room: &str) -> Result<Who, ChatError> {
+        check_room("room", room)?;
+        if let Actor::Connection(fd) = actor {
+            let mut shard = self.connections.lock_number(fd.0);
+            let own = shard.login_of(fd)?;
+            if matches!(*own.rights, Rights::Token { .. }) && !own.rooms.contains(room) {
+                return Err(ChatError::NotJoined(room.into()));
+            }
+        }
+        let mut shard = self.rooms.lock(room);
+        let Some((_, Room { audience, .. })) = shard.find(room) else {
+            return Ok(Who::default());
+        };
+        let present = audience.users(None).filter(|(.., present)| *present);
+        Ok(Who {
+            users: present
+                .take(self.common.settings.list_max)
+                .map(|(user, ..)| user.clone())
+                .collect(),
+            users_total: audience.present(),
+            connections: audience.connections(),
+        })
+    }
+
+    /// Which of these users have a connection, in their order.
+    ///
+    /// # Errors
+    ///
+    /// [`ChatError`]: not logged in, a name that can't be one, more than `list_max` of them.
+    pub fn online(&self, actor: Actor<'_>, uids: &[&str]) -> Result<Vec<bool>, ChatError> {
+        if let Actor::Connection(fd) = actor {
+            self.connections.lock_number(fd.0).login_of(fd)?;
+        }
+        if uids.len() > self.common.settings.list_max {
+            return Err(ChatError::Users(self.common.settings.list_max));
+        }
+        let online = |uid: &&str| {
+            check_uid("users", uid)?;
+            let mut shard = self.inboxes.lock(uid);
+            Ok(shard
+                .find(uid)
+                .is_some_and(|(_, line)| !line.fds().is_empty()))
+        };
+        uids.iter().map(online).collect()
+    }
+
+    /// Up to `limit` rooms in the order of their names whose names begin with `prefix`, from
+    /// behind `after` on.
+    #[must_use]
+    pub fn rooms(&self, prefix: &str, after: Option<&str>, limit: usize) -> Vec<RoomView> {
+        let limit = limit.min(self.common.settings.list_max);
+        let from = match after {
+            Some(after) if after >= prefix => Excluded(after),
+            _ => Included(prefix),
+        };
+        let mut views = Vec::new();
+        for part in 0..self.rooms.len() {
+            let shard = self.rooms.lock_part(part);
+            let behind = shard.rooms.range::<str, _>((from, Unbounded));
+            let found = behind.take_while(|(name, _)| name.starts_with(prefix));
+            views.extend(found.take(limit).map(|(name, room)| self.view(name, room)));
+        }
+        views.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        views.truncate(limit);
+        views
+    }
+
+    /// What is known of a room; `None` when there is none.
+    #[must_use]
+    pub fn room(&self, name: &str) -> Option<RoomView> {
+        let mut shard = self.rooms.lock(name);
+        let (name, room) = shard.find(name)?;
+        Some(self.view(name, room))
+    }
+
+    /// Up to `limit` members of a room in the order of their uids, from behind `after` on; `None`
+    /// when there is no such room.
+    #[must_use]
+    pub fn members(
+        &self,
+        room: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Option<Vec<MemberView>> {
+        let mut shard = self.rooms.lock(room);
+        let (_, room) = shard.find(room)?;
+        let users = room.audience.users(after);
+        let view = |(user, connections, _): (&User, usize, bool)| MemberView {
+            user: user.clone(),
+            connections,
+        };
+        let limit = limit.min(self.common.settings.list_max);
+        Some(users.take(limit).map(view).collect())
+    }
+
+    /// What is known of a user; `None` when nothing is.
+    #[must_use]
+    pub fn user(&self, uid: &str) -> Option<UserView> {
+        let mut shard = self.inboxes.lock(uid);
+        let lasting = shard.lasting.get_key_value(uid);
+        let lasting = lasting.map(|(user, rooms)| (user.clone(), rooms.clone()));
+        let line = shard
+            .find(uid)
+            .map(|(user, line)| (user.clone(), line.fds().to_vec()));
+        drop(shard);
+        let (user, connections) = match (line, &lasting) {
+            (Some(line), _) => line,
+            (None, Some((user, _))) => (user.clone(), Vec::new()),
+            (None, None) => return None,
+        };
+        let mut rooms = lasting.map_or(Vec::new(), |(_, rooms)| rooms);
+        for fd in &connections {
+            rooms.extend(self.connection(*fd).unwrap_or_default().rooms);
+        }
+        rooms.sort_unstable();
+        rooms.dedup();
+        Some(UserView {
+            user,
+            connections,
+            rooms,
+        })
+    }
+
+    /// What is known of a connection; `None` when there is none.
+    #[must_use]
+    pub fn connection(&self, fd: Fd) -> Option<ConnectionView> {
+        let mut shard = self.connections.lock_number(fd.0);
+        let login = shard.find(fd).ok()?.login.as_ref();
+        Some(
+            login.map_or_else(ConnectionView::default, |own| ConnectionView {
+                user: Some(own.user.clone()),
+                rooms: own.rooms.as_slice().to_vec(),
+            }),
+        )
+    }
+
+    fn view(&self, name: &Arc<str>, Room { log, audience }: &Room) -> RoomView {
+        let kind = self.common.settings.kind_of(name);
+        let newest = log.position().offset;
+        RoomView {
+            name: Arc::clone(name),
+            position: (kind != ChannelKind::None).then(|| log.position()),
+            users: audience.present(),
+            connections: RoomMembers::connections(audience),
+            messages: match kind {
+                ChannelKind::Stored => {
+                    newest - self.common.stored.floor(name).unwrap_or(0).min(newest)
+                }
+                ChannelKind::Memory | ChannelKind::None => newest - log.floor(),
+            },
+        }
+    }
+
+    /// Judges whether a channel may be read, and says by which connection's user.
+    fn may_read(&self, actor: Actor<'_>, channel: &str) -> Result<Option<User>, ChatError> {
+        match channel.strip_prefix('@') {
+            Some(uid) => check_uid("channel", uid)?,
+            None if channel == EVERYONE => {}
+            None => check_room("channel", channel)?,
+        }
+        let Actor::Connection(fd) = actor else {
+            return Ok(None);
+        };
+        let mut shard = self.connections.lock_number(fd.0);
+        let own = shard.login_of(fd)?;
+        let allowed = matches!(*own.rights, Rights::ApiKey { .. })
+            || channel == EVERYONE
+            || channel == &**own.user.line()
+            || own.rooms.contains(channel);
+        match (allowed, channel.starts_with('@')) {
+            (true, _) => Ok(Some(own.user.clone())),
+            (false, true) => Err(ChatError::NotYours),
+            (false, false) => Err(ChatError::NotJoined(channel.into())),
+        }
+    }
+
+    pub(super) fn with_log<T>(
+        &self,
+        channel: &str,
+        then: impl FnOnce(&Arc<str>, &mut Log) -> Result<T, ChatError>,
+    ) -> Result<T, ChatError> {
+        if channel == EVERYONE {
+            return then(&self.everyone_name, &mut lock(&self.everyone).log);
+        }
+        if let Some(uid) = channel.strip_prefix('@') {
+            let mut shard = self.inboxes.lock(uid);
+            let found = shard.find(uid);
+            let (user, line) = found.ok_or_else(|| ChatError::NoUser(uid.into()))?;
+            return then(user.line(), &mut line.log);
+        }
+        let mut shard = self.rooms.lock(channel);
+        let found = shard.find(channel);
+        let (name, room) = found.ok_or_else(|| ChatError::NoRoom(channel.into()))?;
+        then(name, &mut room.log)
+    }
+}

@@ -1,0 +1,62 @@
+//! Where the chat sends its frames.
+
+use std::sync::Arc;
+
+use super::message::Notice;
+use crate::base::Fd;
+use crate::base::Position;
+
+/// Takes what the chat sends, in the order in which it is to arrive.
+///
+/// All but [`Sink::welcome`] of a login is called **under the lock of the channel's shard**: an
+/// implementation puts commands into the mailboxes of the reactors **at once**, and neither waits
+/// nor calls the chat. Commands that gather until a batch is done would undo the order.
+///
+/// The topic of a channel is its name: `lobby`, `@ann`, `*`.
+pub trait Sink {
+    /// Sends to all that hear a topic.
+    fn publish(&mut self, topic: &Arc<str>, frame: &Notice<'_>);
+
+    /// Sends to one connection; `false` when there is none of this name.
+    fn push(&mut self, fd: Fd, frame: &Notice<'_>) -> bool;
+
+    /// Answers a login or a join of `fd`: comes before everything of these channels.
+    fn welcome(&mut self, fd: Fd, channels: &[Welcome]);
+
+    /// Has a connection hear a topic, after it got `first`, as one command.
+    fn subscribe(&mut self, fd: Fd, topic: &Arc<str>, first: &[Notice<'_>]);
+
+    /// Has a connection hear a topic once it got what it missed, which is on disk: pages of it are
+    /// to be read and given to [`super::Chat::catch_up`], beginning behind `missing.after`.
+    fn replay(&mut self, fd: Fd, topic: &Arc<str>, missing: Missing);
+
+    /// A stored channel has neither messages nor members: the disk may forget it, and then
+    /// [`super::Chat::forget_channel`] does.
+    fn forget(&mut self, topic: &Arc<str>);
+
+    /// Has a connection hear a topic no more; a replay of it ends.
+    fn unsubscribe(&mut self, fd: Fd, topic: &Arc<str>);
+}
+
+/// Where the messages begin that somebody missed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Missing {
+    /// They come behind this one.
+    pub after: Position,
+    /// Something before is missing for good, and the receiver has to be told.
+    pub gap: bool,
+}
+
+/// A channel that a connection hears from now on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Welcome {
+    /// The channel.
+    pub channel: Arc<str>,
+    /// The newest message at this moment, offset 0 before the first one; `None` where nothing is
+    /// kept.
+    pub position: Option<Position>,
+    /// Whether nothing is missing between what was asked for and what follows.
+    pub recovered: bool,
+    /// Users in the room, with this one; `None` for `@uid` and `*`.
+    pub members: Option<usize>,
+}

@@ -1,0 +1,124 @@
+//! What the server says on a WebSocket: one JSON object a frame.
+//!
+//! A message's `data` stands in the frame as it came; it is never taken apart.
+
+use super::json::Json;
+use super::refusal::Refusal;
+use crate::base::Fd;
+use crate::chat::{Delivered, Notice, Position, Receipt, Welcome};
+
+/// The first frame on every connection.
+pub(super) fn hello(fd: Fd, node: &str, ping_s: u64, size_max: usize) -> String {
+    Json::frame("hello")
+        .number("fd", fd.0)
+        .string("node", node)
+        .number("ping", ping_s)
+        .number("max", size_max as u64)
+        .end()
+}
+
+/// What nobody asked for: messages, gaps, presence.
+pub(super) fn frame(frame: &Notice<'_>) -> String {
+    match frame {
+        Notice::Message(posted) => message(posted),
+        Notice::Gap { channel, position } => place(
+            Json::frame("gap").string("channel", channel),
+            Some(*position),
+        )
+        .end(),
+        Notice::Joined { room, uid } => Json::frame("joined")
+            .string("room", room)
+            .string("uid", uid)
+            .end(),
+        Notice::Left { room, uid } => Json::frame("left")
+            .string("room", room)
+            .string("uid", uid)
+            .end(),
+    }
+}
+
+fn message(posted: &Delivered<'_>) -> String {
+    fields(Json::frame("msg"), posted).end()
+}
+
+/// A message of the past, as history lists it.
+pub(super) fn listed(posted: &Delivered<'_>) -> String {
+    fields(Json::object(), posted).end()
+}
+
+fn fields(mut json: Json, posted: &Delivered<'_>) -> Json {
+    if let Some(channel) = posted.channel {
+        json = json.string("channel", channel);
+    }
+    json = place(json, posted.position)
+        .string("id", posted.id)
+        .string_or_null("from", posted.from);
+    if let Some(to) = posted.to {
+        json = json.string("to", to);
+    }
+    json.number("ts", posted.ts).raw("data", posted.data)
+}
+
+/// Epoch and offset, where there are any.
+pub(super) fn place(json: Json, position: Option<Position>) -> Json {
+    match position {
+        Some(position) => json
+            .shown("epoch", position.epoch)
+            .number("offset", position.offset),
+        None => json,
+    }
+}
+
+/// The beginning of every answer.
+pub(super) fn ok(seq: Option<&str>) -> Json {
+    Json::frame("ok").raw("seq", seq.unwrap_or("null"))
+}
+
+/// The answer to a login or a join.
+pub(super) fn welcome(seq: Option<&str>, channels: &[Welcome]) -> String {
+    let mut json = Json::object();
+    for welcome in channels {
+        let mut channel = place(Json::object(), welcome.position);
+        channel = channel.flag("recovered", welcome.recovered);
+        if let Some(members) = welcome.members {
+            channel = channel.number("members", members as u64);
+        }
+        json = json.named(&welcome.channel, &channel.end());
+    }
+    ok(seq).raw("channels", &json.end()).end()
+}
+
+/// What became of a message, for WebSocket and HTTP.
+pub(super) fn said(json: Json, said: &Receipt) -> Json {
+    let json = match &said.channel {
+        Some(channel) => json.string("channel", channel),
+        None => json,
+    };
+    place(json, said.position)
+        .string("id", &said.id)
+        .flag("duplicate", said.duplicate)
+        .number("receivers", said.receivers as u64)
+}
+
+/// Something wasn't done.
+pub(super) fn err(seq: Option<&str>, refusal: &Refusal) -> String {
+    Json::frame("err")
+        .raw("seq", seq.unwrap_or("null"))
+        .string("code", refusal.code.name())
+        .string("message", &refusal.message)
+        .flag("retry", refusal.code.may_retry())
+        .end()
+}
+
+/// A connection is about to be closed, and why.
+pub(super) fn kick(code: &str, message: &str) -> String {
+    Json::frame("kick")
+        .string("code", code)
+        .string("message", message)
+        .end()
+}
+
+/// The server stops; come back after so long.
+pub(super) fn drain(after_ms: u64) -> String {
+    Json::frame("drain").number("after_ms", after_ms).end()
+}

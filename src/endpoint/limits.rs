@@ -1,0 +1,281 @@
+//! How much one client may ask for: commands of a connection, requests of an API key.
+//!
+//! Without a limit nothing is kept and nothing is locked. With one, a bucket exists only for whom
+//! it isn't full: who says nothing costs nothing. Events of one connection all come to one worker,
+//! so that hardly anybody ever waits for a table.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::rate::{Bucket, Rate};
+use super::refusal::Refusal;
+use crate::base::Fd;
+use crate::base::{Metric, MetricKind};
+use crate::chat::ErrorCode;
+
+/// Parts of the table of connections.
+const PARTS: usize = 16;
+
+/// How much is let through; 0 a second is no limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LimitSettings {
+    /// Commands a second of one connection without an API key; one more gets `rate_limited`.
+    pub commands_per_s_max: u64,
+    /// Commands of one connection at once.
+    pub commands_burst_max: u64,
+    /// Requests a second of one API key; one more gets 429. A message to each of several, or of a
+    /// batch, counts as one.
+    pub requests_per_s_max: u64,
+    /// Requests of one API key at once.
+    pub requests_burst_max: u64,
+}
+
+/// What becomes of a command.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    Taken,
+    Refused(Refusal),
+    /// It goes on and on: to be closed, and not answered.
+    FarOver,
+    /// It is being closed for that.
+    Closing,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Limits {
+    commands: Option<Rate>,
+    requests: Option<Rate>,
+    connections: [Mutex<HashMap<u64, Connection, foldhash::fast::FixedState>>; PARTS],
+    /// As many as there are keys.
+    keys: Mutex<HashMap<Box<str>, Bucket>>,
+    commands_refused: AtomicU64,
+    requests_refused: AtomicU64,
+    connections_closed: AtomicU64,
+}
+
+/// A connection that isn't quiet.
+#[derive(Debug, Default)]
+struct Connection {
+    commands: Bucket,
+    /// Refusals are let through at the same rate: who sends more than twice as much goes.
+    refusals: Bucket,
+    closing: bool,
+}
+
+impl Limits {
+    pub(super) fn new(settings: LimitSettings) -> Self {
+        let LimitSettings {
+            commands_per_s_max,
+            commands_burst_max,
+            requests_per_s_max,
+            requests_burst_max,
+        } = settings;
+        Self {
+            commands: Rate::new(commands_per_s_max, commands_burst_max),
+            requests: Rate::new(requests_per_s_max, requests_burst_max),
+            connections: Default::default(),
+            keys: Mutex::default(),
+            commands_refused: AtomicU64::new(0),
+            requests_refused: AtomicU64::new(0),
+            connections_closed: AtomicU64::new(0),
+        }
+    }
+
+    /// Whether there is anything to ask.
+    pub(super) fn are_any(&self) -> bool {
+        self.commands.is_some() || self.requests.is_some()
+    }
+
+    /// A connection without an API key sent a command.
+    pub(super) fn command(&self, now_ms: u64, fd: Fd) -> Verdict {
+        let Some(rate) = self.commands else {
+            return Verdict::Taken;
+        };
+        let mut connections = self.part(fd);
+        let own = connections.entry(fd.0).or_default();
+        if own.closing {
+            return Verdict::Closing;
+        }
+        let Err(wait_ms) = own.commands.take(now_ms, rate) else {
+            return Verdict::Taken;
+        };
+        self.commands_refused.fetch_add(1, Relaxed);
+        if own.refusals.take(now_ms, rate).is_ok() {
+            return Verdict::Refused(refusal("commands", wait_ms));
+        }
+        own.closing = true;
+        self.connections_closed.fetch_add(1, Relaxed);
+        Verdict::FarOver
+    }
+
+    /// An API key asks for something.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorCode::RateLimited`]; it must not be done then.
+    pub(super) fn request(&self, now_ms: u64, key: &str) -> Result<(), Refusal> {
+        let Some(rate) = self.requests else {
+            return Ok(());
+        };
+        self.of_key(key, |bucket| bucket.take(now_ms, rate))
+            .map_err(|wait_ms| {
+                self.requests_refused.fetch_add(1, Relaxed);
+                refusal("requests", wait_ms)
+            })
+    }
+
+    /// What an API key asked for turned out to be `more` than one.
+    pub(super) fn request_was(&self, now_ms: u64, key: &str, more: usize) {
+        if let Some(rate) = self.requests
+            && more > 0
+        {
+            self.of_key(key, |bucket| bucket.owe(now_ms, rate, more as u64));
+        }
+    }
+
+    pub(super) fn forget(&self, fd: Fd) {
+        if self.commands.is_some() {
+            self.part(fd).remove(&fd.0);
+        }
+    }
+
+    /// Lets go of the buckets that are full.
+    pub(super) fn expire(&self, now_ms: u64) {
+        if self.commands.is_none() {
+            return;
+        }
+        for part in &self.connections {
+            let mut connections = lock(part);
+            let before = connections.len();
+            connections.retain(|_, own| {
+                own.closing || !own.commands.is_full(now_ms) || !own.refusals.is_full(now_ms)
+            });
+            if before > 0 && connections.is_empty() {
+                connections.shrink_to_fit();
+            }
+        }
+    }
+
+    /// Each number with its kind and its meaning.
+    pub(super) fn described(&self) -> [Metric; 3] {
+        let counter = |name, help, value: &AtomicU64| Metric {
+            name,
+            kind: MetricKind::Counter,
+            help,
+            value: value.load(Relaxed),
+        };
+        [
+            counter(
+                "commands_refused",
+                "Commands of WebSockets refused for coming too fast.",
+                &self.commands_refused,
+            ),
+            counter(
+                "requests_refused",
+                "Requests of API keys refused for coming too fast.",
+                &self.requests_refused,
+            ),
+            counter(
+                "connections_closed",
+                "WebSockets closed with 4009.",
+                &self.connections_closed,
+            ),
+        ]
+    }
+
+    fn part(&self, fd: Fd) -> MutexGuard<'_, HashMap<u64, Connection, foldhash::fast::FixedState>> {
+        lock(&self.connections[fd.serial() as usize % PARTS])
+    }
+
+    fn of_key<T>(&self, key: &str, then: impl FnOnce(&mut Bucket) -> T) -> T {
+        let mut keys = lock(&self.keys);
+        if let Some(bucket) = keys.get_mut(key) {
+            return then(bucket);
+        }
+        then(keys.entry(key.into()).or_default())
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn refusal(what: &str, wait_ms: u64) -> Refusal {
+    let message = format!("{what} come too fast; wait {wait_ms} ms");
+    Refusal {
+        retry_after_s: wait_ms.div_ceil(1_000).max(1),
+        ..Refusal::new(ErrorCode::RateLimited, message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SETTINGS: LimitSettings = LimitSettings {
+        commands_per_s_max: 10,
+        commands_burst_max: 5,
+        requests_per_s_max: 2,
+        requests_burst_max: 2,
+    };
+
+    #[test]
+    fn who_stays_a_little_over_is_refused_and_who_goes_on_is_closed_once() {
+        let limits = Limits::new(SETTINGS);
+        // Twice the rate, for a minute.
+        for tick in 0..1_200 {
+            let verdict = limits.command(tick * 50, Fd(1));
+            assert!(
+                matches!(verdict, Verdict::Taken | Verdict::Refused(_)),
+                "{verdict:?}"
+            );
+        }
+        let verdicts: Vec<Verdict> = (0..30).map(|_| limits.command(0, Fd(2))).collect();
+        let count =
+            |of: fn(&Verdict) -> bool| verdicts.iter().filter(|verdict| of(verdict)).count();
+        assert_eq!(count(|verdict| matches!(verdict, Verdict::Taken)), 5);
+        assert_eq!(count(|verdict| matches!(verdict, Verdict::Refused(_))), 5);
+        assert_eq!(count(|verdict| matches!(verdict, Verdict::FarOver)), 1);
+        assert_eq!(count(|verdict| matches!(verdict, Verdict::Closing)), 19);
+        assert!(
+            matches!(limits.command(0, Fd(3)), Verdict::Taken),
+            "others aren't touched"
+        );
+    }
+
+    #[test]
+    fn only_those_who_were_busy_lately_take_any_memory() {
+        let limits = Limits::new(SETTINGS);
+        for fd in 0..1_000 {
+            limits.command(0, Fd(fd << 8));
+        }
+        let kept = || {
+            limits
+                .connections
+                .iter()
+                .map(|part| lock(part).capacity())
+                .sum::<usize>()
+        };
+        assert!(kept() >= 1_000);
+        limits.expire(99);
+        assert!(kept() >= 1_000);
+        limits.expire(100);
+        assert_eq!(kept(), 0);
+        let off = Limits::new(LimitSettings::default());
+        assert!(matches!(off.command(0, Fd(1)), Verdict::Taken));
+        assert!(off.connections.iter().all(|part| lock(part).is_empty()));
+    }
+
+    #[test]
+    fn a_key_pays_for_all_that_it_sent_at_once() {
+        let limits = Limits::new(SETTINGS);
+        limits.request(0, "shop").unwrap();
+        limits.request_was(0, "shop", 9);
+        let refusal = limits.request(0, "shop").unwrap_err();
+        assert_eq!((refusal.status, refusal.retry_after_s), (429, 5));
+        limits.request(0, "game").unwrap();
+        limits.request(4_500, "shop").unwrap();
+    }
+}

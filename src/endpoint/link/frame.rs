@@ -1,0 +1,151 @@
+//! What goes over a link as text: the gateway's frames are read, ours are written.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::intake::Violation;
+use crate::chat::ErrorCode;
+use crate::endpoint::command::{Several, receiver};
+use crate::endpoint::field;
+use crate::endpoint::http::body::{Posting, RECEIVERS_MAX};
+use crate::endpoint::json::Json;
+use crate::endpoint::refusal::Refusal;
+
+/// Longest name of a producer, in bytes.
+const PRODUCER_SIZE_MAX: usize = 64;
+
+/// A frame of a gateway.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum LinkFrame<'a> {
+    /// Who it is.
+    Open {
+        /// Whose numbers these are.
+        producer: Cow<'a, str>,
+        /// For people.
+        name: Cow<'a, str>,
+        /// The oldest number that it still has.
+        first: u64,
+    },
+    /// A message. One that is none has a number nevertheless, and is refused under it.
+    Pub {
+        /// Its number.
+        n: u64,
+        /// What was posted.
+        posting: Result<Posting<'a>, Refusal>,
+    },
+}
+
+#[derive(Deserialize)]
+struct Fields<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Option<&'a RawValue>,
+    #[serde(borrow)]
+    producer: Option<&'a RawValue>,
+    #[serde(borrow)]
+    name: Option<&'a RawValue>,
+    #[serde(borrow)]
+    first: Option<&'a RawValue>,
+    #[serde(borrow)]
+    n: Option<&'a RawValue>,
+    #[serde(borrow)]
+    to: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "field::even_null")]
+    data: Option<&'a RawValue>,
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    from: Option<&'a RawValue>,
+    #[serde(borrow)]
+    store: Option<&'a RawValue>,
+}
+
+/// Reads a frame.
+pub(super) fn read(text: &str) -> Result<LinkFrame<'_>, Violation> {
+    let fields: Fields<'_> = serde_json::from_str(text)
+        .map_err(|_| Violation("a frame has to be one JSON object".into()))?;
+    fields
+        .frame()
+        .map_err(|refusal| Violation(refusal.message.into_owned()))
+}
+
+impl<'a> Fields<'a> {
+    fn frame(&self) -> Result<LinkFrame<'a>, Refusal> {
+        match &*field::required_text("type", self.kind)? {
+            "open" => {
+                let producer = field::required_text("producer", self.producer)?;
+                if !(1..=PRODUCER_SIZE_MAX).contains(&producer.len()) {
+                    let message = format!("producer has to have 1 to {PRODUCER_SIZE_MAX} bytes");
+                    return Err(Refusal::bad_request(message));
+                }
+                Ok(LinkFrame::Open {
+                    producer,
+                    name: field::text("name", self.name)?.unwrap_or_default(),
+                    first: from_one("first", self.first)?,
+                })
+            }
+            "pub" => Ok(LinkFrame::Pub {
+                n: from_one("n", self.n)?,
+                posting: self.posting(),
+            }),
+            _ => Err(Refusal::bad_request("type has to be open or pub")),
+        }
+    }
+
+    fn posting(&self) -> Result<Posting<'a>, Refusal> {
+        let to = (self.to)
+            .ok_or_else(|| field::missing("to", "an object such as {\"room\":\"lobby\"}"))?;
+        Ok(Posting {
+            to: receiver(to, Several::Taken(RECEIVERS_MAX))?,
+            data: field::data("data", self.data)?,
+            from: field::user("from", self.from)?,
+            // Without one a message that comes again would be another one.
+            id: Some(field::required_text("id", self.id)?),
+            store: field::flag("store", self.store)?.unwrap_or(true),
+            except: Vec::new(),
+        })
+    }
+}
+
+fn from_one(name: &str, value: Option<&RawValue>) -> Result<u64, Refusal> {
+    let number = field::number(name, value)?.filter(|number| *number > 0);
+    number.ok_or_else(|| field::missing(name, "a whole number from 1 on"))
+}
+
+/// With what was refused for good of what the gateway still has, if anything was.
+pub(super) fn open_ok(next: u64, refused: &[(u64, ErrorCode)]) -> String {
+    let json = Json::frame("open_ok").number("next", next);
+    if refused.is_empty() {
+        return json.end();
+    }
+    let refused = refused.iter().map(|(n, code)| {
+        let one = Json::object().number("n", *n);
+        one.string("code", code.name()).end()
+    });
+    json.array("refused", refused).end()
+}
+
+pub(super) fn pub_ack(n: u64) -> String {
+    Json::frame("pub_ack").number("n", n).end()
+}
+
+pub(super) fn pub_err(n: u64, code: ErrorCode) -> String {
+    Json::frame("pub_err")
+        .number("n", n)
+        .string("code", code.name())
+        .end()
+}
+
+pub(super) fn pub_busy(after_ms: u64) -> String {
+    Json::frame("pub_busy").number("after_ms", after_ms).end()
+}
+
+pub(super) fn err(message: &str) -> String {
+    Json::frame("err")
+        .raw("seq", "null")
+        .string("code", ErrorCode::BadRequest.name())
+        .string("message", message)
+        .flag("retry", false)
+        .end()
+}

@@ -1,0 +1,48 @@
+//! Serial numbers of connections, reserved on disk before they are handed out: none is used again
+//! after a restart, whatever the clock says then.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use super::services::Services;
+use super::work::{Answer, Task};
+use crate::base::fd::serials_by_clock;
+use crate::store::{Record, Store};
+
+/// Serials that are reserved at a time; the next ones once half of them may be handed out.
+const BLOCK: u64 = 1 << 22;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Serials {
+    /// The first one of this process.
+    pub(super) from: u64,
+    /// Reserved up to here.
+    below: AtomicU64,
+}
+
+impl Serials {
+    /// Reserves the first block. Where the disk takes nothing just now, the clock alone has to do.
+    pub(super) fn reserve(store: &mut dyn Store) -> Self {
+        let from = store.reader().serials_below().max(serials_by_clock());
+        let below = from + BLOCK;
+        let record = Record::Serials { below };
+        if let Err(error) = store.append(0, &record).and_then(|_| store.commit()) {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, "serial numbers can't be reserved on disk");
+        }
+        Self {
+            from,
+            below: AtomicU64::new(below),
+        }
+    }
+
+    /// Reserves more when so many connections have been accepted that they may run short.
+    pub(super) fn renew(&self, services: &Arc<Services>, accepted: u64) {
+        let below = self.below.load(Relaxed);
+        if self.from + accepted + BLOCK / 2 > below {
+            self.below.store(below + BLOCK, Relaxed);
+            services.give(Task::Serials(below + BLOCK), Answer::Nobody);
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Sends what the chat gives out, in the order in which it does.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use super::frames;
+use super::services::Services;
+use super::work::{Answer, Task};
+use crate::base::Fd;
+use crate::chat::{Missing, Notice, Sink, Welcome};
+use crate::server::{Handle, Message};
+
+/// How a login or a join is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reply<'a> {
+    /// With the number of the command, or `null`.
+    To(Option<&'a str>),
+    /// Not at all: the command had no number.
+    Silent,
+}
+
+impl<'a> Reply<'a> {
+    /// A command without a number is answered only when it fails.
+    pub(super) fn of(seq: Option<&'a str>) -> Self {
+        if seq.is_some() {
+            Self::To(seq)
+        } else {
+            Self::Silent
+        }
+    }
+}
+
+/// Puts commands into the mailboxes **at once**: what gathers until a batch is done would undo the
+/// order in which the chat's locks were taken.
+pub(super) struct ServerSink<'a> {
+    services: &'a Arc<Services>,
+    /// Borrowed where there is one for each message: the threads would fight for its count.
+    handle: Cow<'a, Handle>,
+    reply: Reply<'a>,
+}
+
+impl<'a> ServerSink<'a> {
+    pub(super) fn new(
+        services: &'a Arc<Services>,
+        handle: Cow<'a, Handle>,
+        reply: Reply<'a>,
+    ) -> Self {
+        Self {
+            services,
+            handle,
+            reply,
+        }
+    }
+
+    /// Has [`Replays::next_page`](super::replay::Replays::next_page) called once a connection has
+    /// room.
+    pub(super) fn await_buffer(&self, fd: Fd, bytes_max: usize) {
+        self.handle.await_buffer(fd, bytes_max);
+    }
+
+    /// Closes a connection.
+    pub(super) fn close(&self, fd: Fd, code: u16, reason: &str) {
+        self.handle.disconnect(fd, code, reason).ok();
+    }
+}
+
+impl Sink for ServerSink<'_> {
+    fn publish(&mut self, topic: &Arc<str>, frame: &Notice<'_>) {
+        self.handle
+            .publish(Arc::clone(topic), &frames::frame(frame));
+    }
+
+    fn push(&mut self, fd: Fd, frame: &Notice<'_>) -> bool {
+        self.handle.push(fd, &frames::frame(frame)).is_ok()
+    }
+
+    fn welcome(&mut self, fd: Fd, channels: &[Welcome]) {
+        if let Reply::To(seq) = self.reply {
+            // Gone meanwhile: its `on_close` will tell the chat.
+            self.handle.push(fd, &frames::welcome(seq, channels)).ok();
+        }
+    }
+
+    fn subscribe(&mut self, fd: Fd, topic: &Arc<str>, first: &[Notice<'_>]) {
+        let texts: Vec<String> = first.iter().map(frames::frame).collect();
+        let messages: Vec<Message<'_>> = texts.iter().map(Message::from).collect();
+        self.handle
+            .subscribe_after(fd, Arc::clone(topic), &messages);
+    }
+
+    fn replay(&mut self, fd: Fd, topic: &Arc<str>, missing: Missing) {
+        if !self.services.replays.begin(fd, topic, missing) {
+            self.close(fd, 1013, "too many are catching up; come back later");
+        }
+    }
+
+    fn forget(&mut self, topic: &Arc<str>) {
+        let task = Task::Forget(Arc::clone(topic));
+        self.services.give(task, Answer::Nobody);
+    }
+
+    fn unsubscribe(&mut self, fd: Fd, topic: &Arc<str>) {
+        self.services.replays.end(fd, topic);
+        self.handle.unsubscribe(fd, Arc::clone(topic));
+    }
+}

@@ -1,0 +1,309 @@
+//! What the disk thread does for the door: one record each, and the answer once it is durable.
+
+use std::sync::Arc;
+
+use super::frames;
+use super::gather::Gather;
+use super::json::Json;
+use super::part::Part;
+use super::refusal::Refusal;
+use super::services::Services;
+use crate::base::Fd;
+use crate::chat::{self, ChatError, Epoch, ErrorCode, PendingMessage, Position, Receipt, User};
+use crate::server::{Handle, Responder, Response};
+use crate::store::{self, Appended, Channel, Job, Record, StoreError};
+
+/// See the module.
+pub(super) struct Work {
+    services: Arc<Services>,
+    task: Task,
+    answer: Answer,
+}
+
+/// What is to become durable.
+pub(super) enum Task {
+    /// A message; what a gateway brought is a part of a numbered one.
+    Say(PendingMessage, Option<Part>),
+    /// A producer's number, without a message that is stored.
+    Settle(Part),
+    /// The log of a room begins anew.
+    Purge { room: Box<str>, epoch: Epoch },
+    /// A channel has neither messages nor members.
+    Forget(Arc<str>),
+    /// A user has everything up to here.
+    Ack {
+        channel: Arc<str>,
+        user: User,
+        offset: u64,
+    },
+    /// A lasting membership begins or ends.
+    Member {
+        room: Box<str>,
+        uid: Box<str>,
+        lasting: bool,
+    },
+    /// Serial numbers of connections below this one may be handed out.
+    Serials(u64),
+}
+
+/// A record that changes nothing.
+const NOTHING: Record<'static> = Record::Serials { below: 0 };
+
+/// What became of a task.
+pub(super) enum Done {
+    Said(Receipt),
+    /// The log of this room begins here.
+    Purged(Box<str>, Position),
+    /// Whether the membership is new.
+    Added(bool),
+    /// Whether there was a membership.
+    Removed(bool),
+    Noted,
+}
+
+/// Who waits for it.
+pub(super) enum Answer {
+    Nobody,
+    /// A WebSocket, with the number of its command.
+    Frame(Fd, Option<Box<str>>),
+    /// A request that is answered by this alone.
+    Request(Responder),
+    /// A request with several parts, and which of them this is.
+    Part(Arc<Gather>, usize),
+    /// Whoever else.
+    Call(Box<dyn FnOnce(Result<Done, Refusal>) + Send>),
+}
+
+impl Work {
+    pub(super) fn new(services: Arc<Services>, task: Task, answer: Answer) -> Self {
+        Self {
+            services,
+            task,
+            answer,
+        }
+    }
+
+    /// Has the chat do what is durable now.
+    fn apply(&self, appended: Appended) -> Result<Done, Refusal> {
+        let (services, chat) = (&self.services, &self.services.chat);
+        let Some(mut post) = services.sink() else {
+            return Ok(Done::Noted);
+        };
+        match (&self.task, appended) {
+            (Task::Say(draft, _), Appended::Message(first, second)) => {
+                let places = (position(first), second.map(position));
+                Ok(Done::Said(chat.deliver_stored(
+                    &mut post,
+                    services.tick(),
+                    draft,
+                    places,
+                )))
+            }
+            (Task::Say(draft, _), Appended::Repeat(first)) => {
+                Ok(Done::Said(chat.answer_repeat(draft, position(first))))
+            }
+            (Task::Purge { room, epoch }, _) => {
+                let position = chat.purged(&mut post, room, *epoch);
+                Ok(Done::Purged(room.clone(), position))
+            }
+            (Task::Member { room, uid, lasting }, _) => {
+                let now = services.now();
+                let changed = match lasting {
+                    true => chat.add_member(&mut post, now, room, uid).map(Done::Added),
+                    false => chat
+                        .remove_member(&mut post, now, room, uid)
+                        .map(Done::Removed),
+                };
+                changed.map_err(|error| {
+                    self.take_back_member(&error);
+                    error.into()
+                })
+            }
+            (Task::Forget(channel), _) => {
+                // One in which something was said meanwhile stays.
+                if services.reader.channel(channel).is_none() {
+                    chat.forget_channel(&mut post, services.now(), channel);
+                }
+                Ok(Done::Noted)
+            }
+            (Task::Say(..) | Task::Settle(_) | Task::Ack { .. } | Task::Serials(_), _) => {
+                Ok(Done::Noted)
+            }
+        }
+    }
+
+    fn part(&self) -> Option<&Part> {
+        match &self.task {
+            Task::Say(_, part) => part.as_ref(),
+            Task::Settle(part) => Some(part),
+            _ => None,
+        }
+    }
+
+    /// The tables of the chat had no room for a membership that is on disk already.
+    fn take_back_member(&self, error: &ChatError) {
+        if let Task::Member { room, uid, lasting } = &self.task {
+            tracing::warn!(%error, "a lasting membership is taken back");
+            let task = Task::Member {
+                room: room.clone(),
+                uid: uid.clone(),
+                lasting: !lasting,
+            };
+            self.services.give(task, Answer::Nobody);
+        }
+    }
+}
+
+impl Job for Work {
+    fn size(&self) -> usize {
+        let task = match &self.task {
+            Task::Say(draft, _) => draft.size(),
+            _ => 0,
+        };
+        size_of::<Self>() + task
+    }
+
+    fn record(&self) -> Record<'_> {
+        if self.part().is_some_and(|part| !part.has_turn()) {
+            return NOTHING;
+        }
+        match &self.task {
+            Task::Say(draft, part) => {
+                let (first, second) = draft.channels();
+                let message = draft.message();
+                let channel = |name| Channel {
+                    name,
+                    epoch: self.services.chat.epoch_of_new(name).bits(),
+                };
+                Record::Message(store::MessageRecord {
+                    channel: channel(first),
+                    second: second.map(channel),
+                    id: &message.id,
+                    from: message.from.as_ref().map(User::uid),
+                    to: message.to.as_ref().map(User::uid),
+                    ts: message.ts,
+                    data: &message.data,
+                    sameness: draft.sameness(),
+                    mark: part.as_ref().map(Part::mark),
+                })
+            }
+            Task::Settle(part) => Record::Mark {
+                producer: &part.turn.producer,
+                number: part.turn.n,
+            },
+            Task::Purge { room, epoch } => Record::Purge {
+                channel: room,
+                epoch: epoch.bits(),
+            },
+            Task::Forget(channel) => Record::Forget { channel },
+            Task::Ack {
+                channel,
+                user,
+                offset,
+            } => Record::Ack {
+                channel,
+                reader: user.uid(),
+                offset: *offset,
+            },
+            Task::Member { room, uid, lasting } => Record::Member {
+                room,
+                user: uid,
+                lasting: *lasting,
+            },
+            Task::Serials(below) => Record::Serials { below: *below },
+        }
+    }
+
+    fn refused(&self) {
+        if let Some(part) = self.part() {
+            part.turn.stretch.break_off();
+        }
+    }
+
+    fn done(self, outcome: Result<Appended, &StoreError>) {
+        let done = match (outcome, self.part()) {
+            (Ok(_), Some(part)) if part.is_passed_over.get() => Err(Refusal::new(
+                ErrorCode::Unavailable,
+                "what comes before it was refused",
+            )),
+            (Ok(appended), _) => self.apply(appended),
+            (Err(error), _) => {
+                // The whole batch may have failed.
+                self.refused();
+                Err(error.into())
+            }
+        };
+        self.answer.give(self.services.server(), done);
+    }
+}
+
+impl Answer {
+    fn give(self, server: Option<&Handle>, done: Result<Done, Refusal>) {
+        match self {
+            Self::Nobody => {}
+            Self::Frame(fd, seq) => {
+                let text = match &done {
+                    Ok(done) if seq.is_some() => done.fields(frames::ok(seq.as_deref())).end(),
+                    Ok(_) => return,
+                    Err(refusal) => frames::err(seq.as_deref(), refusal),
+                };
+                // One that is gone has nobody who waits.
+                server.map(|server| server.push(fd, &text));
+            }
+            Self::Request(responder) => responder.end(match &done {
+                Ok(done @ Done::Said(_)) => {
+                    let result = done.fields(Json::object()).end();
+                    Response::json(Json::object().array("results", [result]).end())
+                }
+                Ok(done) => Response::json(done.fields(Json::object()).end()),
+                Err(refusal) => refusal.response(),
+            }),
+            Self::Part(gather, place) => gather.put(
+                place,
+                match &done {
+                    Ok(done) => done.fields(Json::object()).end(),
+                    Err(refusal) => refusal.json().end(),
+                },
+            ),
+            Self::Call(call) => call(done),
+        }
+    }
+}
+
+impl Done {
+    /// As it is answered.
+    pub(super) fn fields(&self, json: Json) -> Json {
+        match self {
+            Self::Said(said) => frames::said(json, said),
+            Self::Purged(room, position) => {
+                frames::place(json.string("channel", room), Some(*position))
+            }
+            Self::Added(added) => json.flag("added", *added),
+            Self::Removed(removed) => json.flag("removed", *removed),
+            Self::Noted => json,
+        }
+    }
+}
+
+impl From<&StoreError> for Refusal {
+    fn from(error: &StoreError) -> Self {
+        match error {
+            StoreError::DiskFull { .. } => Self::new(ErrorCode::DiskFull, error.to_string()),
+            StoreError::Full { .. } | StoreError::TooMany { .. } => {
+                Self::new(ErrorCode::Unavailable, error.to_string())
+            }
+            // What the system says is for the log.
+            _ => Self::new(
+                ErrorCode::Unavailable,
+                "the store can't take anything just now",
+            ),
+        }
+    }
+}
+
+pub(super) fn position(place: store::Position) -> chat::Position {
+    chat::Position {
+        epoch: Epoch::from_bits(place.epoch),
+        offset: place.offset,
+    }
+}

@@ -1,0 +1,196 @@
+//! An outbox that nobody brings away just now, for people who look into it.
+
+use std::io;
+use std::path::Path;
+
+use super::outbox::{DEAD, OUTBOX, message, store_settings, unix_ms};
+use crate::store::{Journal, PageRange, Record, Store, StoreError, StoreSettings, StoredMessage};
+
+/// Bytes that are read at once.
+const PAGE_BYTES_MAX: usize = 1 << 20;
+const PAGE_MESSAGES_MAX: usize = 1_000;
+
+/// An open outbox.
+#[derive(Debug)]
+pub struct OfflineOutbox {
+    journal: Journal,
+}
+
+/// Why an outbox can't be shown, or changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OfflineOutboxError {
+    /// It can't be read or written.
+    #[error("the outbox can't be read or written")]
+    Store(#[from] StoreError),
+    /// What was to be shown can't be written.
+    #[error("can't write")]
+    Write(#[from] io::Error),
+    /// A dead letter holds no posting.
+    #[error("dead letter {0} is none")]
+    Letter(u64),
+}
+
+/// Takes a line.
+type Show<'a> = &'a mut dyn FnMut(&str) -> io::Result<()>;
+
+impl OfflineOutbox {
+    /// Opens the outbox in a directory.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Locked`]: its gateway runs. Otherwise it can't be read.
+    pub fn open(directory: &Path) -> Result<Self, StoreError> {
+        // No bound: what is there already fits, and a retry must not fail half-way for it.
+        let settings = store_settings(StoreSettings::new(directory), u64::MAX >> 1);
+        Journal::open(settings).map(|journal| Self { journal })
+    }
+
+    /// Shows what waits: `{"n","ts","posting"}` a line.
+    ///
+    /// # Errors
+    ///
+    /// [`OfflineOutboxError`].
+    pub fn waiting(&self, limit: usize, show: Show<'_>) -> Result<(), OfflineOutboxError> {
+        self.each(OUTBOX, limit, &mut |one| {
+            let (n, ts, posting) = (one.position.offset, one.ts, &one.data);
+            Ok(show(&format!(
+                "{{\"n\":{n},\"ts\":{ts},\"posting\":{posting}}}"
+            ))?)
+        })
+    }
+
+    /// Shows what was refused for good: `{"upstream","n","code","ts","posting"}` a line.
+    ///
+    /// # Errors
+    ///
+    /// [`OfflineOutboxError`].
+    pub fn dead(&self, limit: usize, show: Show<'_>) -> Result<(), OfflineOutboxError> {
+        self.each(DEAD, limit, &mut |one| Ok(show(&one.data)?))
+    }
+
+    /// Puts all dead letters at the end of the outbox, and says how many: all or none.
+    ///
+    /// # Errors
+    ///
+    /// [`OfflineOutboxError`].
+    pub fn retry(&mut self) -> Result<usize, OfflineOutboxError> {
+        let mut letters = Vec::new();
+        self.each(DEAD, usize::MAX, &mut |one| {
+            letters.push(one);
+            Ok(())
+        })?;
+        let Some(last) = letters.last() else {
+            return Ok(0);
+        };
+        let through = last.position.offset;
+        let now = unix_ms();
+        for letter in &letters {
+            let no_letter = |_| OfflineOutboxError::Letter(letter.position.offset);
+            let posting: Posting<'_> = serde_json::from_str(&letter.data).map_err(no_letter)?;
+            let posting = posting.posting.get();
+            let id: Id<'_> = serde_json::from_str(posting).map_err(no_letter)?;
+            let again = Record::Message(message(OUTBOX, &id.id, now, posting));
+            self.journal.append(now, &again)?;
+        }
+        let gone = Record::Trim {
+            channel: DEAD,
+            through,
+        };
+        self.journal.append(now, &gone)?;
+        self.journal.commit()?;
+        Ok(letters.len())
+    }
+
+    fn each(
+        &self,
+        channel: &str,
+        limit: usize,
+        take: &mut dyn FnMut(StoredMessage) -> Result<(), OfflineOutboxError>,
+    ) -> Result<(), OfflineOutboxError> {
+        let reader = self.journal.reader();
+        let (mut after, mut left) = (None, limit);
+        while left > 0 {
+            let range = PageRange {
+                after,
+                before: None,
+                limit: left.min(PAGE_MESSAGES_MAX),
+                bytes_max: PAGE_BYTES_MAX,
+            };
+            let page = reader.page(channel, range)?;
+            left = left.saturating_sub(page.messages.len());
+            for one in page.messages {
+                after = Some(one.position.offset);
+                take(one)?;
+            }
+            if !page.more {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct Posting<'a> {
+    #[serde(borrow)]
+    posting: &'a serde_json::value::RawValue,
+}
+
+#[derive(serde::Deserialize)]
+struct Id<'a> {
+    #[serde(borrow)]
+    id: std::borrow::Cow<'a, str>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(shown: impl FnOnce(Show<'_>) -> Result<(), OfflineOutboxError>) -> Vec<String> {
+        let mut lines = Vec::new();
+        shown(&mut |line| {
+            lines.push(line.to_owned());
+            Ok(())
+        })
+        .unwrap();
+        lines
+    }
+
+    #[test]
+    fn dead_letters_wait_again_and_are_dead_no_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut shelf = OfflineOutbox::open(folder.path()).unwrap();
+        assert_eq!(shelf.retry().unwrap(), 0);
+        let letter = |n: u64| {
+            format!(
+                r#"{{"upstream":"u","n":{n},"code":"c","ts":1,"posting":{{"data": 1.0,"id":"i{n}"}}}}"#
+            )
+        };
+        for n in 1..=3 {
+            let dead = letter(n);
+            let record = Record::Message(message(DEAD, "x", 1, &dead));
+            shelf.journal.append(1, &record).unwrap();
+        }
+        shelf.journal.commit().unwrap();
+        assert_eq!(lines(|show| shelf.dead(2, show)), [letter(1), letter(2)]);
+        assert_eq!(shelf.retry().unwrap(), 3);
+        drop(shelf);
+        let shelf = OfflineOutbox::open(folder.path()).unwrap();
+        assert_eq!(lines(|show| shelf.dead(9, show)), [""; 0]);
+        let waiting = lines(|show| shelf.waiting(9, show));
+        assert_eq!(waiting.len(), 3);
+        assert!(waiting[1].starts_with(r#"{"n":2,"ts":"#), "{}", waiting[1]);
+        assert!(waiting[1].ends_with(r#""posting":{"data": 1.0,"id":"i2"}}"#));
+    }
+
+    #[test]
+    fn an_outbox_in_use_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let _held = OfflineOutbox::open(folder.path()).unwrap();
+        assert!(matches!(
+            OfflineOutbox::open(folder.path()),
+            Err(StoreError::Locked { .. })
+        ));
+    }
+}

@@ -1,0 +1,105 @@
+//! The layers: a file uses those below its own and no others.
+
+use std::collections::BTreeMap;
+
+use super::paths::paths;
+use super::source::sources;
+
+/// Every module at the top of `src`, and what it may use beside itself. A new one needs a line.
+///
+/// The binary's modules stand behind the library: `tidings::` is what they see of it.
+const LAYERS: &[(&str, &[&str])] = &[
+    ("base", &[]),
+    ("proto", &["base"]),
+    ("store", &["base"]),
+    ("chat", &["base"]),
+    ("net", &["base", "proto"]),
+    ("server", &["base", "proto", "net"]),
+    (
+        "endpoint",
+        &["base", "proto", "net", "server", "chat", "store"],
+    ),
+    (
+        "gateway",
+        &[
+            "base", "proto", "net", "server", "chat", "store", "endpoint",
+        ],
+    ),
+    (
+        "lib",
+        &[
+            "base", "proto", "net", "server", "chat", "store", "endpoint", "gateway",
+        ],
+    ),
+    ("auth", &[]),
+    ("bench", &["tidings::store"]),
+    ("client", &[]),
+    ("page", &[]),
+    (
+        "config",
+        &[
+            "auth",
+            "tidings::server",
+            "tidings::chat",
+            "tidings::store",
+            "tidings::endpoint",
+            "tidings::gateway",
+        ],
+    ),
+    (
+        "daemon",
+        &[
+            "auth",
+            "config",
+            "page",
+            "tidings::server",
+            "tidings::chat",
+            "tidings::store",
+            "tidings::endpoint",
+            "tidings::gateway",
+        ],
+    ),
+    (
+        "cli",
+        &[
+            "auth",
+            "bench",
+            "client",
+            "config",
+            "daemon",
+            "tidings::server",
+            "tidings::store",
+            "tidings::gateway",
+        ],
+    ),
+    (
+        "main",
+        &["auth", "bench", "cli", "client", "config", "daemon", "page"],
+    ),
+];
+
+#[test]
+fn a_layer_uses_only_those_below_it() {
+    let layers: BTreeMap<&str, &[&str]> = LAYERS.iter().copied().collect();
+    let mut wrong = Vec::new();
+    for source in sources() {
+        let module = source.module();
+        let layer = &*module[0];
+        let Some(allowed) = layers.get(layer) else {
+            wrong.push(format!("{layer} has no line in LAYERS"));
+            continue;
+        };
+        for path in paths(&source.code(), &module) {
+            let [root, name, ..] = &*path else { continue };
+            let used = match &**root {
+                "crate" => name.clone(),
+                root => format!("{root}::{name}"),
+            };
+            let is_module = layers.contains_key(&**name);
+            if is_module && used != layer && !allowed.contains(&&*used) {
+                wrong.push(format!("{} uses {used}", source.path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}

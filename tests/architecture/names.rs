@@ -1,0 +1,94 @@
+//! One word, one thing: no two types of a layer share a name.
+
+use std::collections::BTreeMap;
+
+use super::source::sources;
+
+/// The names that still stand twice or more in a layer; the list may only shrink.
+const NAMESAKES: &[(&str, &str)] = &[
+    ("bench", "Floor"),
+    ("bench", "Guest"),
+    ("bench", "Hall"),
+    ("bench", "Lesson"),
+    ("bench", "Manner"),
+    ("bench", "Measured"),
+    ("bench", "Round"),
+    ("bench", "Settings"),
+    ("bench", "Stage"),
+    ("bench", "Summary"),
+    ("bench", "Tally"),
+    ("chat", "Held"),
+    ("chat", "Presence"),
+    ("cli", "Command"),
+    ("endpoint", "Answer"),
+    ("endpoint", "Fields"),
+    ("endpoint", "Part"),
+    ("endpoint", "Waiting"),
+    ("gateway", "Answer"),
+    ("gateway", "Refused"),
+    ("gateway", "State"),
+    ("gateway", "Upstream"),
+    ("net", "Receiver"),
+    ("net", "Sender"),
+    ("net", "Shared"),
+    ("proto", "Reading"),
+    ("server", "Entry"),
+    ("server", "Frame"),
+    ("server", "Life"),
+    ("server", "Phase"),
+    ("store", "Channel"),
+];
+
+/// The types that `code` defines at any depth; associated types are none.
+fn types(code: &str) -> Vec<&str> {
+    let mut types = Vec::new();
+    for line in code.lines() {
+        let is_inner = line.starts_with(' ');
+        let line = line.trim_start();
+        let line = match line.strip_prefix("pub") {
+            Some(rest) => rest.trim_start_matches(|c| c != ' ').trim_start(),
+            None => line,
+        };
+        let Some((keyword, rest)) = line.split_once(' ') else {
+            continue;
+        };
+        let is_type = matches!(keyword, "struct" | "enum" | "trait" | "union");
+        if is_type || (keyword == "type" && !is_inner) {
+            let end = rest.find(|c: char| !c.is_alphanumeric());
+            types.push(&rest[..end.unwrap_or(rest.len())]);
+        }
+    }
+    types
+}
+
+#[test]
+fn no_two_types_of_a_layer_share_a_name() {
+    let mut places: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
+    for source in sources() {
+        if source.is_test() {
+            continue;
+        }
+        let code = source.code();
+        for name in types(&code) {
+            let layer = source.module()[0].clone();
+            let place = source.path.display().to_string();
+            places.entry((layer, name.into())).or_default().push(place);
+        }
+    }
+    let twice: Vec<_> = places.into_iter().filter(|(_, at)| at.len() > 1).collect();
+    let is_listed = |layer: &str, name: &str| NAMESAKES.contains(&(layer, name));
+    let new: Vec<_> = twice
+        .iter()
+        .filter(|((layer, name), _)| !is_listed(layer, name))
+        .collect();
+    assert!(new.is_empty(), "these need names of their own: {new:#?}");
+    let still = |layer: &str, name: &str| twice.iter().any(|((l, n), _)| l == layer && n == name);
+    let gone: Vec<_> = (NAMESAKES.iter().filter(|(layer, name)| !still(layer, name))).collect();
+    assert!(gone.is_empty(), "take these off the list: {gone:?}");
+}
+
+#[test]
+fn the_rule_sees_every_kind_of_type() {
+    let code = "pub(super) struct A<T>(T);\nenum B {\n}\n    pub trait C: Send {\n        type Out;\n    }\ntype D = u8;\npub struct E;";
+    assert_eq!(types(code), ["A", "B", "C", "D", "E"]);
+}

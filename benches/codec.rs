@@ -4,7 +4,9 @@ use std::hint::black_box;
 
 use divan::Bencher;
 use divan::counter::BytesCount;
-use tidings::proto::websocket::{ControlFrame, Decoder, MessageKind, encode_message, unmask};
+use tidings::proto::websocket::{
+    ControlFrame, MessageDecoder, MessageKind, encode_message, unmask,
+};
 
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 const SIZES: [usize; 3] = [64, 1024, 65_536];
@@ -35,7 +37,7 @@ fn decode(bencher: Bencher<'_, '_>, frame: &[u8], payload_size: usize, read_size
         .counter(divan::counter::ItemsCount::new(FRAMES))
         .with_inputs(|| stream.clone())
         .bench_local_refs(|stream| {
-            let mut decoder = Decoder::new();
+            let mut decoder = MessageDecoder::new();
             for read in stream.chunks_mut(read_size) {
                 let mut start = 0;
                 while start < read.len() {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use divan::{Bencher, black_box, counter::ItemsCount};
 use tidings::base::pressure::{Pressure, Watermarks};
-use tidings::net::mailbox::{Receiver, Sender, WakeFlag, mailbox};
+use tidings::net::mailbox::{MailboxReceiver, MailboxSender, WakeFlag, mailbox};
 
 const BATCH: u64 = 64;
 
@@ -24,7 +24,7 @@ fn pressure() -> Option<Arc<Pressure>> {
 }
 
 /// One turn: woken, a batch received, asleep again.
-fn turn((sender, receiver): &mut (Sender<u64>, Receiver<u64>)) {
+fn turn((sender, receiver): &mut (MailboxSender<u64>, MailboxReceiver<u64>)) {
     for value in 0..BATCH {
         let _ = sender.send(black_box(value), 100);
     }

@@ -8,7 +8,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use tidings::proto::websocket::{
-    ControlFrame, Decoder, FrameError, Item, MessageKind, close_code_may_be_sent, encode_message,
+    ControlFrame, FrameError, Item, MessageDecoder, MessageKind, close_code_may_be_sent,
+    encode_message,
 };
 use tungstenite::protocol::frame::coding::{Data, OpCode};
 use tungstenite::protocol::frame::{CloseFrame, Frame};
@@ -185,7 +186,7 @@ fn client_bytes(acts: &[Act], close: Option<&(u16, String)>) -> Vec<u8> {
 
 /// How our decoder ends on a stream that comes in reads of these sizes, over and over.
 fn decode(stream: &[u8], read_sizes: &[usize]) -> (Vec<Item<'static>>, Option<FrameError>) {
-    let mut decoder = Decoder::new();
+    let mut decoder = MessageDecoder::new();
     let mut items = Vec::new();
     let mut bytes = stream.to_vec();
     let mut sizes = read_sizes.iter().cycle();

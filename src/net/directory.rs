@@ -14,11 +14,11 @@ pub struct Directory {
     entries: RwLock<Entries>,
 }
 
-type Entries = HashMap<u64, Entry, foldhash::fast::FixedState>;
+type Entries = HashMap<u64, DirectoryEntry, foldhash::fast::FixedState>;
 
 /// What is known of one connection.
 #[derive(Debug, Clone)]
-pub struct Entry {
+pub struct DirectoryEntry {
     /// The user it is bound to.
     pub user: Option<Arc<str>>,
     peer: Peer,
@@ -37,7 +37,7 @@ enum Peer {
     V6(Box<SocketAddrV6>),
 }
 
-impl Entry {
+impl DirectoryEntry {
     /// A connection that was just accepted.
     pub(crate) fn new(slot: u32, peer: SocketAddr, connected_at: SystemTime) -> Self {
         let since_1970 = connected_at.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -83,7 +83,7 @@ pub enum BindError {
 impl Directory {
     /// What is known of `fd`, if it is connected.
     #[must_use]
-    pub fn find(&self, fd: Fd) -> Option<Entry> {
+    pub fn find(&self, fd: Fd) -> Option<DirectoryEntry> {
         self.read().get(&fd.0).cloned()
     }
 
@@ -136,7 +136,7 @@ impl Directory {
         self.write().get_mut(&fd.0)?.user.take()
     }
 
-    pub(crate) fn insert(&self, fd: Fd, entry: Entry) {
+    pub(crate) fn insert(&self, fd: Fd, entry: DirectoryEntry) {
         self.write().insert(fd.0, entry);
     }
 
@@ -193,7 +193,7 @@ mod tests {
         let directory = Directory::default();
         for &fd in fds {
             let peer = ([127, 0, 0, 1], 1).into();
-            let entry = Entry::new(fd as u32 + 100, peer, UNIX_EPOCH);
+            let entry = DirectoryEntry::new(fd as u32 + 100, peer, UNIX_EPOCH);
             directory.insert(Fd(fd), entry);
         }
         directory
@@ -251,7 +251,7 @@ mod tests {
 
     #[test]
     fn an_entry_is_small() {
-        assert_eq!(size_of::<Entry>(), 48);
+        assert_eq!(size_of::<DirectoryEntry>(), 48);
     }
 
     #[test]
@@ -264,7 +264,7 @@ mod tests {
             "[::ffff:1.2.3.4]:2",
         ] {
             let peer: SocketAddr = peer.parse().unwrap();
-            let entry = Entry::new(1, peer, at);
+            let entry = DirectoryEntry::new(1, peer, at);
             assert_eq!((entry.peer(), entry.connected_at()), (peer, at));
         }
     }

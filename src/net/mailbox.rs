@@ -1,8 +1,8 @@
 //! A reactor's mailbox: a queue that always takes what it is given, and a merged wake-up.
 //!
 //! The reactor is *awake* while it runs its turn; only who finds it asleep pays for a wake-up. Just
-//! before it polls, the reactor asks [`Receiver::may_sleep`]; when the poll returns, for whatever
-//! reason, it says [`Receiver::woke`]. How to wake is the caller's: a closure around the
+//! before it polls, the reactor asks [`MailboxReceiver::may_sleep`]; when the poll returns, for whatever
+//! reason, it says [`MailboxReceiver::woke`]. How to wake is the caller's: a closure around the
 //! `mio::Waker`.
 //!
 //! Invariant: whatever was sent before the reactor sleeps keeps it from sleeping or wakes it. The
@@ -16,6 +16,8 @@ use loom::sync::atomic::{AtomicU8, Ordering, fence};
 #[cfg(not(loom))]
 use std::sync::atomic::{AtomicU8, Ordering, fence};
 
+#[cfg(loom)]
+use super::loom_queue as queue;
 #[cfg(not(loom))]
 use crossbeam_channel as queue;
 
@@ -85,27 +87,27 @@ impl WakeFlag {
 /// A new mailbox.
 ///
 /// `wake` makes the reactor's poll return, now or when it polls next. `pressure`, if there is one,
-/// counts what is in the mailbox until [`Receiver::settle`].
+/// counts what is in the mailbox until [`MailboxReceiver::settle`].
 pub fn mailbox<T>(
     pressure: Option<Arc<Pressure>>,
     wake: impl Fn() + Send + Sync + 'static,
-) -> (Sender<T>, Receiver<T>) {
+) -> (MailboxSender<T>, MailboxReceiver<T>) {
     let (sender, receiver) = queue::unbounded();
-    let shared = Arc::new(Shared {
+    let shared = Arc::new(MailboxShared {
         flag: WakeFlag::new(),
         pressure,
         received_total: AtomicU64::new(0),
         wakes_total: AtomicU64::new(0),
         wake: Box::new(wake),
     });
-    let receiver = Receiver {
+    let receiver = MailboxReceiver {
         queue: receiver,
         shared: shared.clone(),
         items_taken: 0,
         bytes_taken: 0,
     };
     (
-        Sender {
+        MailboxSender {
             queue: sender,
             shared,
         },
@@ -113,7 +115,7 @@ pub fn mailbox<T>(
     )
 }
 
-struct Shared {
+struct MailboxShared {
     flag: WakeFlag,
     pressure: Option<Arc<Pressure>>,
     /// Written by the receiver only.
@@ -122,7 +124,7 @@ struct Shared {
     wake: Box<dyn Fn() + Send + Sync>,
 }
 
-impl Shared {
+impl MailboxShared {
     fn wake(&self) {
         self.wakes_total.fetch_add(1, Ordering::Relaxed);
         (self.wake)();
@@ -135,12 +137,12 @@ struct Letter<T> {
 }
 
 /// The side that any thread may have.
-pub struct Sender<T> {
+pub struct MailboxSender<T> {
     queue: queue::Sender<Letter<T>>,
-    shared: Arc<Shared>,
+    shared: Arc<MailboxShared>,
 }
 
-impl<T> Sender<T> {
+impl<T> MailboxSender<T> {
     /// Puts `value`, which counts as `bytes`, into the mailbox; wakes the reactor if it sleeps.
     ///
     /// Never waits.
@@ -203,7 +205,7 @@ impl<T> Sender<T> {
     }
 }
 
-impl<T> Clone for Sender<T> {
+impl<T> Clone for MailboxSender<T> {
     fn clone(&self) -> Self {
         Self {
             queue: self.queue.clone(),
@@ -212,7 +214,7 @@ impl<T> Clone for Sender<T> {
     }
 }
 
-impl<T> fmt::Debug for Sender<T> {
+impl<T> fmt::Debug for MailboxSender<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sender")
             .field("gauge", &self.shared.pressure)
@@ -221,14 +223,14 @@ impl<T> fmt::Debug for Sender<T> {
 }
 
 /// The reactor's side.
-pub struct Receiver<T> {
+pub struct MailboxReceiver<T> {
     queue: queue::Receiver<Letter<T>>,
-    shared: Arc<Shared>,
+    shared: Arc<MailboxShared>,
     items_taken: usize,
     bytes_taken: usize,
 }
 
-impl<T> Receiver<T> {
+impl<T> MailboxReceiver<T> {
     /// The next value, if there is one.
     pub fn try_recv(&mut self) -> Option<T> {
         let letter = self.queue.try_recv().ok()?;
@@ -268,66 +270,18 @@ impl<T> Receiver<T> {
 }
 
 /// What nobody will receive presses nobody.
-impl<T> Drop for Receiver<T> {
+impl<T> Drop for MailboxReceiver<T> {
     fn drop(&mut self) {
         while self.try_recv().is_some() {}
         let _ = self.settle();
     }
 }
 
-impl<T> fmt::Debug for Receiver<T> {
+impl<T> fmt::Debug for MailboxReceiver<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Receiver")
             .field("gauge", &self.shared.pressure)
             .finish_non_exhaustive()
-    }
-}
-
-/// Stands in for crossbeam's channel, which loom can't look into.
-#[cfg(loom)]
-mod queue {
-    use std::collections::VecDeque;
-
-    use loom::sync::{Arc, Mutex, MutexGuard};
-
-    pub struct SendError<T>(pub T);
-
-    pub struct Sender<T>(Arc<Mutex<VecDeque<T>>>);
-
-    pub struct Receiver<T>(Arc<Mutex<VecDeque<T>>>);
-
-    pub fn unbounded<T>() -> (Sender<T>, Receiver<T>) {
-        let queue = Arc::new(Mutex::new(VecDeque::new()));
-        (Sender(queue.clone()), Receiver(queue))
-    }
-
-    fn lock<T>(queue: &Mutex<VecDeque<T>>) -> MutexGuard<'_, VecDeque<T>> {
-        queue
-            .lock()
-            .expect("nobody panics while pushing or popping")
-    }
-
-    impl<T> Sender<T> {
-        pub fn send(&self, value: T) -> Result<(), SendError<T>> {
-            lock(&self.0).push_back(value);
-            Ok(())
-        }
-    }
-
-    impl<T> Clone for Sender<T> {
-        fn clone(&self) -> Self {
-            Self(self.0.clone())
-        }
-    }
-
-    impl<T> Receiver<T> {
-        pub fn try_recv(&self) -> Result<T, ()> {
-            lock(&self.0).pop_front().ok_or(())
-        }
-
-        pub fn is_empty(&self) -> bool {
-            lock(&self.0).is_empty()
-        }
     }
 }
 
@@ -338,7 +292,7 @@ mod tests {
     use super::*;
     use crate::base::pressure::Watermarks;
 
-    fn silent<T>(pressure: Option<Arc<Pressure>>) -> (Sender<T>, Receiver<T>) {
+    fn silent<T>(pressure: Option<Arc<Pressure>>) -> (MailboxSender<T>, MailboxReceiver<T>) {
         mailbox(pressure, || {})
     }
 

@@ -10,6 +10,8 @@ pub mod counters;
 pub mod directory;
 
 mod listener;
+#[cfg(loom)]
+mod loom_queue;
 pub mod mailbox;
 
 mod outbox;

@@ -7,7 +7,7 @@ use mio::net::TcpStream;
 use slab::Slab;
 
 use super::outbox::Outbox;
-use super::wheel::TimerId;
+use super::wheel::WheelTimer;
 use crate::base::Fd;
 use crate::base::Tick;
 use crate::proto::connection::Connection;
@@ -36,7 +36,7 @@ impl SlotId {
 
 /// How far a connection is on its way out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Phase {
+pub(super) enum SlotPhase {
     /// Bytes are read and understood.
     Live,
     /// All is said; the outbox still empties.
@@ -48,7 +48,7 @@ pub(super) enum Phase {
 
 /// Why a live connection isn't read from although it has something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reading {
+pub(super) enum ReadState {
     /// Nothing to read is known.
     Drained,
     /// In the list of those to read from.
@@ -67,14 +67,14 @@ pub(super) struct Slot {
     pub(super) connection: Connection,
     pub(super) outbox: Outbox,
     /// The timer that is set, and for when.
-    pub(super) timer: Option<TimerId>,
+    pub(super) timer: Option<WheelTimer>,
     pub(super) armed: Tick,
     /// Since when the socket takes nothing; `NEVER` while it does.
     pub(super) stalled: Tick,
     /// When a connection on its way out is cut.
     pub(super) cut_at: Tick,
-    pub(super) phase: Phase,
-    pub(super) reading: Reading,
+    pub(super) phase: SlotPhase,
+    pub(super) reading: ReadState,
     /// In the list of outboxes to write this turn.
     pub(super) dirty: bool,
     /// The owner of the events knows it as an open WebSocket.
@@ -195,8 +195,8 @@ mod tests {
             armed: Tick::NEVER,
             stalled: Tick::NEVER,
             cut_at: Tick::NEVER,
-            phase: Phase::Live,
-            reading: Reading::Drained,
+            phase: SlotPhase::Live,
+            reading: ReadState::Drained,
             dirty: false,
             opened: false,
             peer_ended: false,

@@ -61,7 +61,7 @@ const FEW_TOPICS: usize = 8;
 
 /// One connection that hears a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Member {
+pub struct TopicMember {
     /// The index of the connection's slot.
     pub slot: u32,
     /// The place among this connection's memberships.
@@ -84,9 +84,9 @@ struct Topic {
 /// At least one.
 #[derive(Debug)]
 enum Members {
-    One(Member),
+    One(TopicMember),
     #[expect(clippy::box_collection, reason = "16 bytes for the many topics of one")]
-    Many(Box<Vec<Member>>),
+    Many(Box<Vec<TopicMember>>),
 }
 
 /// All topics of one reactor.
@@ -131,7 +131,7 @@ impl Topics {
         if own.len() >= self.bounds.topics_per_connection_max {
             return Err(SubscribeError::ConnectionFull(own.len()));
         }
-        let member = Member {
+        let member = TopicMember {
             slot,
             place: index(own.len()),
         };
@@ -189,7 +189,7 @@ impl Topics {
 
     /// Who hears `name`, in no order; empty if there is no such topic.
     #[must_use]
-    pub fn members(&self, name: &str) -> &[Member] {
+    pub fn members(&self, name: &str) -> &[TopicMember] {
         match self.find(name) {
             Some(topic) => self.topics[topic as usize].members.as_slice(),
             None => &[],
@@ -226,7 +226,7 @@ impl Topics {
         self.ids.find(self.hasher.hash_one(name), is_it).copied()
     }
 
-    fn create(&mut self, name: &Arc<str>, member: Member) -> Result<u32, SubscribeError> {
+    fn create(&mut self, name: &Arc<str>, member: TopicMember) -> Result<u32, SubscribeError> {
         if self.topics.len() >= self.bounds.topics_max {
             return Err(SubscribeError::TopicsFull(self.topics.len()));
         }
@@ -261,7 +261,7 @@ impl Topics {
             let own = self.slots.get(slot as usize).map_or(&[][..], |own| own);
             for (place, membership) in own.iter().enumerate() {
                 let topic = &self.topics[membership.topic as usize];
-                let member = Member {
+                let member = TopicMember {
                     slot,
                     place: index(place),
                 };
@@ -285,14 +285,14 @@ enum Rest {
 }
 
 impl Members {
-    fn as_slice(&self) -> &[Member] {
+    fn as_slice(&self) -> &[TopicMember] {
         match self {
             Self::One(member) => std::slice::from_ref(member),
             Self::Many(members) => members,
         }
     }
 
-    fn as_mut_slice(&mut self) -> &mut [Member] {
+    fn as_mut_slice(&mut self) -> &mut [TopicMember] {
         match self {
             Self::One(member) => std::slice::from_mut(member),
             Self::Many(members) => members,
@@ -300,7 +300,7 @@ impl Members {
     }
 
     /// Gives the place that the new one has.
-    fn push(&mut self, member: Member) -> u32 {
+    fn push(&mut self, member: TopicMember) -> u32 {
         match self {
             Self::One(first) => {
                 *self = Self::Many(Box::new(vec![*first, member]));
@@ -352,7 +352,7 @@ mod tests {
 
     #[test]
     fn a_membership_takes_16_bytes_and_a_topic_32_beside_its_hash() {
-        assert_eq!(size_of::<Member>() + size_of::<Membership>(), 16);
+        assert_eq!(size_of::<TopicMember>() + size_of::<Membership>(), 16);
         assert_eq!(size_of::<Topic>(), 32);
     }
 

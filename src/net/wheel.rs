@@ -29,7 +29,7 @@ const LOOK_MAX: usize = 64;
 /// The serial number comes round after 4,294,967,295 insertions: an id must not be kept that long
 /// after its timer fired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct TimerId {
+pub struct WheelTimer {
     index: u32,
     serial: NonZeroU32,
 }
@@ -86,7 +86,7 @@ impl<T> Wheel<T> {
     /// [`Wheel::pop_expired`] was given, counts as one millisecond after it. So whoever inserts
     /// from inside the loop over `pop_expired` never sees that timer in the same loop. A timer at
     /// [`Tick::NEVER`] stays until it is cancelled.
-    pub fn insert(&mut self, deadline: Tick, value: T) -> TimerId {
+    pub fn insert(&mut self, deadline: Tick, value: T) -> WheelTimer {
         let due = deadline.0.max(self.now + 1);
         let bucket = bucket(due);
         let serial = self.serial;
@@ -111,11 +111,11 @@ impl<T> Wheel<T> {
         if due <= self.cursor {
             self.set_cursor(due);
         }
-        TimerId { index, serial }
+        WheelTimer { index, serial }
     }
 
     /// Takes a timer back before it fires; `None` if it has fired or was cancelled.
-    pub fn cancel(&mut self, id: TimerId) -> Option<T> {
+    pub fn cancel(&mut self, id: WheelTimer) -> Option<T> {
         let node = self.nodes.get(id.index as usize)?;
         (node.serial == id.serial).then(|| self.remove(id.index))
     }
@@ -276,7 +276,7 @@ mod tests {
     #[test]
     fn a_timer_takes_32_bytes() {
         let free_or_node = size_of::<Option<Node<u64>>>();
-        assert_eq!((free_or_node, size_of::<Option<TimerId>>()), (32, 8));
+        assert_eq!((free_or_node, size_of::<Option<WheelTimer>>()), (32, 8));
         // The slab's entry is a node or the index of the next free place, as here.
         #[allow(dead_code)]
         enum Entry {
@@ -402,7 +402,7 @@ mod tests {
     #[derive(Default)]
     struct Model {
         timers: BTreeMap<(u64, usize), ()>,
-        ids: Vec<(TimerId, (u64, usize))>,
+        ids: Vec<(WheelTimer, (u64, usize))>,
         now: u64,
     }
 

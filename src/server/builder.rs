@@ -1,30 +1,29 @@
 //! Putting a server together.
 
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::ToSocketAddrs;
 use std::process::exit;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
 use bytes::Bytes;
 
+use super::error::ServerError;
 use super::handle::{Handle, TASK_PROCESS, WorkerHandle};
-use super::handlers::Handlers;
-use super::life::{Life, ServerOutcome, Stoppable};
+use super::lifecycle::{Lifecycle, ServerOutcome, StopSource};
 use super::message::{Frame, Request};
 use super::process::{self, Process, TaskId};
 use super::responder::Responder;
+use super::running::RunningServer;
 use super::settings::ServerSettings;
+use super::spec::ServerSpec;
 use crate::base::pressure::Pressure;
 use crate::base::{Fd, REACTORS_MAX};
-use crate::net::reactor::{Gate, LISTENERS_MAX};
+use crate::net::reactor::LISTENERS_MAX;
 use crate::proto::connection::{CloseReason, Verdict};
 use crate::proto::http::Head;
 
 /// The most workers a server may have.
 pub const WORKERS_MAX: usize = 1_024;
-
-type Entry = Box<dyn FnOnce(Process) -> io::Result<()> + Send>;
 
 /// A server to be.
 ///
@@ -41,85 +40,15 @@ type Entry = Box<dyn FnOnce(Process) -> io::Result<()> + Send>;
 /// # }
 /// ```
 pub struct Builder {
-    pub(super) addresses: Vec<SocketAddr>,
-    pub(super) reactors: usize,
-    pub(super) workers: usize,
-    pub(super) settings: ServerSettings,
-    pub(super) gate: Arc<Gate>,
-    pub(super) handlers: Handlers,
-    pub(super) processes: Vec<(String, Entry)>,
-    pub(super) pressures: Vec<Arc<Pressure>>,
-    pub(super) serials_from: u64,
-    /// The first thing that was wrong; said when the server is to start.
+    spec: ServerSpec,
+    /// The first thing that was wrong; reported when the server is to start.
     error: Option<ServerError>,
-}
-
-/// Why a server can't start.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ServerError {
-    /// No address to listen on was given.
-    #[error("nothing to listen on: give an address, such as 127.0.0.1:9502")]
-    NoAddress,
-    /// That is no address, or its name isn't known.
-    #[error("{address:?} is no address to listen on")]
-    Address {
-        /// What was given.
-        address: String,
-        /// What is wrong with it.
-        source: io::Error,
-    },
-    /// The system doesn't let us listen there.
-    #[error("can't listen on {address}")]
-    Listen {
-        /// Where.
-        address: SocketAddr,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// A number is out of its bounds.
-    #[error("{name} is {value}, but has to be between {min} and {max}")]
-    OutOfBounds {
-        /// What the number is called.
-        name: &'static str,
-        /// What was given.
-        value: usize,
-        /// The least.
-        min: usize,
-        /// The most.
-        max: usize,
-    },
-    /// This process was started as one that the server doesn't have.
-    #[error("there is no process {0:?} in this server")]
-    UnknownProcess(String),
-    /// The system refused something else.
-    #[error("can't {what}")]
-    System {
-        /// What was to be done.
-        what: &'static str,
-        /// What the system says.
-        source: io::Error,
-    },
-}
-
-impl ServerError {
-    pub(super) fn system(what: &'static str) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::System { what, source }
-    }
 }
 
 impl Builder {
     pub(super) fn new() -> Self {
         Self {
-            addresses: Vec::new(),
-            reactors: 1,
-            workers: 1,
-            settings: ServerSettings::default(),
-            gate: Arc::new(|_| Verdict::Pass),
-            handlers: Handlers::default(),
-            processes: Vec::new(),
-            pressures: Vec::new(),
-            serials_from: 0,
+            spec: ServerSpec::default(),
             error: None,
         }
     }
@@ -131,7 +60,7 @@ impl Builder {
     pub fn listen(mut self, address: impl AsRef<str>) -> Self {
         let address = address.as_ref();
         match address.to_socket_addrs() {
-            Ok(addresses) => self.addresses.extend(addresses.take(1)),
+            Ok(addresses) => self.spec.addresses.extend(addresses.take(1)),
             Err(source) => {
                 let address = address.to_owned();
                 self.error
@@ -144,7 +73,7 @@ impl Builder {
     /// Threads that own the sockets: 1 to 64. Default 1.
     #[must_use]
     pub fn reactors(mut self, reactors: usize) -> Self {
-        self.reactors = reactors;
+        self.spec.reactors = reactors;
         self
     }
 
@@ -152,28 +81,28 @@ impl Builder {
     /// Default 1.
     #[must_use]
     pub fn workers(mut self, workers: usize) -> Self {
-        self.workers = workers;
+        self.spec.workers = workers;
         self
     }
 
     /// Bounds and times.
     #[must_use]
     pub fn settings(mut self, settings: ServerSettings) -> Self {
-        self.settings = settings;
+        self.spec.settings = settings;
         self
     }
 
     /// Judges every request head on the reactor's thread: health checks, refusals. Must not block.
     #[must_use]
     pub fn gate(mut self, gate: impl Fn(&Head) -> Verdict + Send + Sync + 'static) -> Self {
-        self.gate = Arc::new(gate);
+        self.spec.gate = Arc::new(gate);
         self
     }
 
     /// The server listens; called on the main thread, before anything else.
     #[must_use]
     pub fn on_start(mut self, callback: impl Fn(&WorkerHandle) + Send + Sync + 'static) -> Self {
-        self.handlers.on_start = Some(Box::new(callback));
+        self.spec.handlers.on_start = Some(Box::new(callback));
         self
     }
 
@@ -183,7 +112,7 @@ impl Builder {
         mut self,
         callback: impl Fn(&WorkerHandle, usize) + Send + Sync + 'static,
     ) -> Self {
-        self.handlers.on_worker_start = Some(Box::new(callback));
+        self.spec.handlers.on_worker_start = Some(Box::new(callback));
         self
     }
 
@@ -193,7 +122,7 @@ impl Builder {
         mut self,
         callback: impl Fn(&WorkerHandle, &Request) + Send + Sync + 'static,
     ) -> Self {
-        self.handlers.on_open = Some(Box::new(callback));
+        self.spec.handlers.on_open = Some(Box::new(callback));
         self
     }
 
@@ -203,7 +132,7 @@ impl Builder {
         mut self,
         callback: impl Fn(&WorkerHandle, Frame<'_>) + Send + Sync + 'static,
     ) -> Self {
-        self.handlers.on_message = Some(Box::new(callback));
+        self.spec.handlers.on_message = Some(Box::new(callback));
         self
     }
 
@@ -214,7 +143,7 @@ impl Builder {
         mut self,
         callback: impl Fn(&WorkerHandle, Request, Responder) + Send + Sync + 'static,
     ) -> Self {
-        self.handlers.on_request = Some(Box::new(callback));
+        self.spec.handlers.on_request = Some(Box::new(callback));
         self
     }
 
@@ -224,7 +153,7 @@ impl Builder {
         mut self,
         callback: impl Fn(&WorkerHandle, Fd, &CloseReason) + Send + Sync + 'static,
     ) -> Self {
-        self.handlers.on_close = Some(Box::new(callback));
+        self.spec.handlers.on_close = Some(Box::new(callback));
         self
     }
 
@@ -234,7 +163,7 @@ impl Builder {
         mut self,
         callback: impl Fn(&WorkerHandle, Fd) + Send + Sync + 'static,
     ) -> Self {
-        self.handlers.on_drain = Some(Box::new(callback));
+        self.spec.handlers.on_drain = Some(Box::new(callback));
         self
     }
 
@@ -244,7 +173,7 @@ impl Builder {
         mut self,
         callback: impl Fn(&WorkerHandle, Fd) + Send + Sync + 'static,
     ) -> Self {
-        self.handlers.on_buffer_empty = Some(Box::new(callback));
+        self.spec.handlers.on_buffer_empty = Some(Box::new(callback));
         self
     }
 
@@ -252,7 +181,7 @@ impl Builder {
     /// any connection. Once it is relieved, call [`Handle::nudge`].
     #[must_use]
     pub fn pressure(mut self, pressure: Arc<Pressure>) -> Self {
-        self.pressures.push(pressure);
+        self.spec.pressures.push(pressure);
         self
     }
 
@@ -260,7 +189,7 @@ impl Builder {
     /// Default 0: only the clock tells what earlier processes may have handed out.
     #[must_use]
     pub fn serials_from(mut self, serials_from: u64) -> Self {
-        self.serials_from = serials_from;
+        self.spec.serials_from = serials_from;
         self
     }
 
@@ -274,7 +203,7 @@ impl Builder {
         name: &str,
         entry: impl FnOnce(Process) -> io::Result<()> + Send + 'static,
     ) -> Self {
-        self.processes.push((name.to_owned(), Box::new(entry)));
+        self.spec.processes.push((name.to_owned(), Box::new(entry)));
         self
     }
 
@@ -284,7 +213,7 @@ impl Builder {
         mut self,
         callback: impl Fn(&WorkerHandle, &str, Bytes) + Send + Sync + 'static,
     ) -> Self {
-        self.handlers.on_pipe_message = Some(Box::new(callback));
+        self.spec.handlers.on_pipe_message = Some(Box::new(callback));
         self
     }
 
@@ -301,7 +230,7 @@ impl Builder {
         mut self,
         callback: impl Fn(&WorkerHandle, TaskId, process::TaskOutcome) + Send + Sync + 'static,
     ) -> Self {
-        self.handlers.on_finish = Some(Box::new(callback));
+        self.spec.handlers.on_finish = Some(Box::new(callback));
         self
     }
 
@@ -314,14 +243,14 @@ impl Builder {
         mut self,
         callback: impl Fn(&WorkerHandle, usize) + Send + Sync + 'static,
     ) -> Self {
-        self.handlers.on_worker_stop = Some(Box::new(callback));
+        self.spec.handlers.on_worker_stop = Some(Box::new(callback));
         self
     }
 
     /// Everything has ended; called last, on the main thread.
     #[must_use]
     pub fn on_shutdown(mut self, callback: impl Fn() + Send + Sync + 'static) -> Self {
-        self.handlers.on_shutdown = Some(Box::new(callback));
+        self.spec.handlers.on_shutdown = Some(Box::new(callback));
         self
     }
 
@@ -334,8 +263,8 @@ impl Builder {
     ///
     /// [`ServerError`]: it can't start. What a stop had to cut is no error but in the outcome.
     pub fn run(self) -> Result<ServerOutcome, ServerError> {
-        let (life, _) = self.prepare(Stoppable::BySignals)?;
-        Ok(life.run())
+        let (lifecycle, _) = self.prepare(StopSource::Signals)?;
+        Ok(lifecycle.run())
     }
 
     /// Runs the server on a thread of its own, without looking at signals: for tests, and for
@@ -347,10 +276,10 @@ impl Builder {
     pub fn start(self) -> Result<RunningServer, ServerError> {
         // Made on the thread that runs it, since the processes die with that one.
         let (sender, receiver) = crossbeam_channel::bounded(1);
-        let main = move || match self.prepare(Stoppable::ByHandle) {
-            Ok((life, handle)) => {
+        let main = move || match self.prepare(StopSource::Handle) {
+            Ok((lifecycle, handle)) => {
                 drop(sender.send(Ok(handle)));
-                Some(life.run())
+                Some(lifecycle.run())
             }
             Err(error) => {
                 drop(sender.send(Err(error)));
@@ -370,36 +299,37 @@ impl Builder {
 
     /// Checks everything, binds the addresses, starts processes and threads. In a process of the
     /// server it runs that one and doesn't return.
-    fn prepare(mut self, stoppable: Stoppable) -> Result<(Life, Handle), ServerError> {
+    fn prepare(mut self, stop_source: StopSource) -> Result<(Lifecycle, Handle), ServerError> {
         if let Some(process) = process::entered().map_err(ServerError::system("enter a process"))? {
             self.enter(process)?;
         }
         if let Some(error) = self.error.take() {
             return Err(error);
         }
-        if self.addresses.is_empty() {
+        if self.spec.addresses.is_empty() {
             return Err(ServerError::NoAddress);
         }
         within(
             "listening addresses",
-            self.addresses.len(),
+            self.spec.addresses.len(),
             1,
             LISTENERS_MAX,
         )?;
-        within("reactors", self.reactors, 1, REACTORS_MAX)?;
-        within("workers", self.workers, 0, WORKERS_MAX)?;
-        Life::start(self, stoppable)
+        within("reactors", self.spec.reactors, 1, REACTORS_MAX)?;
+        within("workers", self.spec.workers, 0, WORKERS_MAX)?;
+        Lifecycle::start(self.spec, stop_source)
     }
 
     fn enter(&mut self, process: Process) -> Result<(), ServerError> {
         let entry = self
+            .spec
             .processes
             .iter()
             .position(|(name, _)| name == process.name());
         let Some(entry) = entry else {
             return Err(ServerError::UnknownProcess(process.name().to_owned()));
         };
-        let (name, entry) = self.processes.swap_remove(entry);
+        let (name, entry) = self.spec.processes.swap_remove(entry);
         match entry(process) {
             Ok(()) => exit(0),
             Err(error) => {
@@ -420,25 +350,4 @@ fn within(name: &'static str, value: usize, min: usize, max: usize) -> Result<()
         min,
         max,
     })
-}
-
-/// A server that runs on a thread of its own.
-#[derive(Debug)]
-pub struct RunningServer {
-    handle: Handle,
-    thread: JoinHandle<Option<ServerOutcome>>,
-}
-
-impl RunningServer {
-    /// Reaches it from any thread.
-    #[must_use]
-    pub fn handle(&self) -> &Handle {
-        &self.handle
-    }
-
-    /// Stops it as SIGTERM does, and waits for that. `None` if its main thread panicked.
-    pub fn stop(self) -> Option<ServerOutcome> {
-        self.handle.stop();
-        self.thread.join().ok().flatten()
-    }
 }

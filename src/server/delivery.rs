@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 
 use super::message::Message;
-use super::shared::Shared;
+use super::shared::ServerShared;
 use crate::base::Fd;
 use crate::net::command::{Command, CommandBatch, Outgoing};
 use crate::proto::websocket::{encode_message, header_size};
@@ -18,9 +18,9 @@ const BATCH_BYTES_MAX: usize = 256 * 1024;
 /// How commands travel. There are two ways, [`AtOnce`] and [`PerBatch`].
 pub trait Delivery {
     #[doc(hidden)]
-    fn put(&self, shared: &Shared, reactor: usize, command: Command);
+    fn put(&self, shared: &ServerShared, reactor: usize, command: Command);
     #[doc(hidden)]
-    fn push(&self, shared: &Shared, fd: Fd, message: Message<'_>);
+    fn push(&self, shared: &ServerShared, fd: Fd, message: Message<'_>);
     /// Whether a push to `fd` would follow another one, so that it needn't be looked up again.
     #[doc(hidden)]
     fn follows(&self, fd: Fd) -> bool;
@@ -31,11 +31,11 @@ pub trait Delivery {
 pub struct AtOnce;
 
 impl Delivery for AtOnce {
-    fn put(&self, shared: &Shared, reactor: usize, command: Command) {
+    fn put(&self, shared: &ServerShared, reactor: usize, command: Command) {
         shared.send(reactor, CommandBatch::of(command));
     }
 
-    fn push(&self, shared: &Shared, fd: Fd, message: Message<'_>) {
+    fn push(&self, shared: &ServerShared, fd: Fd, message: Message<'_>) {
         shared.send(fd.reactor(), CommandBatch::of(large(fd, message)));
     }
 
@@ -79,7 +79,7 @@ impl PerBatch {
     }
 
     /// Sends everything that isn't for the own reactor.
-    pub(super) fn flush(&self, shared: &Shared) {
+    pub(super) fn flush(&self, shared: &ServerShared) {
         for (reactor, outgoing) in self.outgoing.borrow_mut().iter_mut().enumerate() {
             if !outgoing.is_empty() && Some(reactor) != self.own {
                 shared.send(reactor, outgoing.take());
@@ -89,13 +89,13 @@ impl PerBatch {
 }
 
 impl Delivery for PerBatch {
-    fn put(&self, _: &Shared, reactor: usize, command: Command) {
+    fn put(&self, _: &ServerShared, reactor: usize, command: Command) {
         if let Some(outgoing) = self.outgoing.borrow_mut().get_mut(reactor) {
             outgoing.put(command);
         }
     }
 
-    fn push(&self, shared: &Shared, fd: Fd, message: Message<'_>) {
+    fn push(&self, shared: &ServerShared, fd: Fd, message: Message<'_>) {
         let mut outgoing = self.outgoing.borrow_mut();
         let Some(outgoing) = outgoing.get_mut(fd.reactor()) else {
             return;

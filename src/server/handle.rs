@@ -7,9 +7,9 @@ use std::time::SystemTime;
 use super::delivery::{AtOnce, Delivery, PerBatch, encoded};
 use super::message::Message;
 use super::process::{ProcessLink, TaskError, TaskId};
-use super::shared::Shared;
+use super::shared::ServerShared;
 use super::stats::Stats;
-use super::timers::{TimerCallback, TimerId, Times};
+use super::timers::{TimerId, Timers, Times};
 use crate::base::Fd;
 use crate::net::command::{Command, CommandBatch};
 use crate::net::directory::BindError;
@@ -27,16 +27,20 @@ pub(super) const TASK_PROCESS: &str = "task";
 /// Nothing in here waits. A command for a connection that has gone meanwhile does nothing.
 #[derive(Debug)]
 pub struct Handle<D = AtOnce> {
-    shared: Arc<Shared>,
+    shared: Arc<ServerShared>,
+    timers: Arc<Timers<TimerCallback>>,
     pub(super) delivery: D,
 }
+
+/// What a timer calls.
+pub(super) type TimerCallback = Arc<dyn Fn(&WorkerHandle) + Send + Sync>;
 
 /// The handle that callbacks get.
 pub type WorkerHandle = Handle<PerBatch>;
 
 impl Clone for Handle {
     fn clone(&self) -> Self {
-        Self::new(Arc::clone(&self.shared), AtOnce)
+        self.handle()
     }
 }
 
@@ -72,18 +76,30 @@ pub struct ConnectionInfo {
 }
 
 impl<D: Delivery> Handle<D> {
-    pub(super) fn new(shared: Arc<Shared>, delivery: D) -> Self {
-        Self { shared, delivery }
+    pub(super) fn new(
+        shared: Arc<ServerShared>,
+        timers: Arc<Timers<TimerCallback>>,
+        delivery: D,
+    ) -> Self {
+        Self {
+            shared,
+            timers,
+            delivery,
+        }
     }
 
-    pub(super) fn shared(&self) -> &Arc<Shared> {
+    pub(super) fn timers(&self) -> &Timers<TimerCallback> {
+        &self.timers
+    }
+
+    pub(super) fn shared(&self) -> &Arc<ServerShared> {
         &self.shared
     }
 
     /// A handle for other threads.
     #[must_use]
     pub fn handle(&self) -> Handle {
-        Handle::new(Arc::clone(&self.shared), AtOnce)
+        Handle::new(Arc::clone(&self.shared), Arc::clone(&self.timers), AtOnce)
     }
 
     /// Sends a message to one WebSocket.
@@ -172,7 +188,7 @@ impl<D: Delivery> Handle<D> {
     /// The numbers of this moment.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        Stats::of(&self.shared)
+        Stats::of(&self.shared, self.timers.len())
     }
 
     /// Has a WebSocket hear a topic.
@@ -283,7 +299,7 @@ impl<D: Delivery> Handle<D> {
         // The same way as its start, so behind it.
         let clear = Command::ClearTimer(timer.0);
         self.shared.send(0, CommandBatch::of(clear));
-        self.shared.timers.remove(timer)
+        self.timers.remove(timer)
     }
 
     /// Gives work to the process that runs [`super::Builder::on_task`]; its result goes to
@@ -318,7 +334,7 @@ impl<D: Delivery> Handle<D> {
     }
 
     fn start_timer(&self, times: Times, after_ms: u64, callback: TimerCallback) -> TimerId {
-        let timer = self.shared.timers.add(times, callback);
+        let timer = self.timers.add(times, callback);
         let repeats = times == Times::UntilCleared;
         let start = Command::StartTimer {
             timer: timer.0,

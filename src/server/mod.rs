@@ -6,27 +6,33 @@
 
 mod builder;
 mod delivery;
+mod error;
 mod handle;
 mod handlers;
-mod life;
+mod lifecycle;
 mod message;
-mod owners;
 pub mod process;
+mod queue;
 mod responder;
 mod runner;
+mod running;
 mod settings;
 mod shared;
+mod sinks;
+mod spawn;
+mod spec;
 mod stats;
-mod threads;
 mod timers;
 mod worker;
 
-pub use builder::{Builder, RunningServer, ServerError, WORKERS_MAX};
+pub use builder::{Builder, WORKERS_MAX};
 pub use delivery::{AtOnce, Delivery, PerBatch};
+pub use error::ServerError;
 pub use handle::{ConnectionInfo, Handle, PushError, WorkerHandle};
-pub use life::ServerOutcome;
+pub use lifecycle::ServerOutcome;
 pub use message::{Frame, Message, Request};
 pub use responder::Responder;
+pub use running::RunningServer;
 pub use settings::ServerSettings;
 pub use stats::{QueueStats, Stats};
 pub use timers::TimerId;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::shared::Shared;
+use super::shared::ServerShared;
 use crate::base::Fd;
 use crate::net::command::{Command, CommandBatch};
 use crate::proto::http::Response;
@@ -15,11 +15,11 @@ pub struct Responder {
     fd: Fd,
     serial: u32,
     /// Taken by the answer.
-    shared: Option<Arc<Shared>>,
+    shared: Option<Arc<ServerShared>>,
 }
 
 impl Responder {
-    pub(super) fn new(fd: Fd, serial: u32, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(fd: Fd, serial: u32, shared: Arc<ServerShared>) -> Self {
         Self {
             fd,
             serial,

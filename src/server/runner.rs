@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::handle::WorkerHandle;
 use super::handlers::{Called, Handlers, call};
 use super::message::{Frame, Request};
-use super::process::{TaskId, TaskOutcome};
+use super::queue::WorkerJob;
 use super::responder::Responder;
 use crate::base::Fd;
 use crate::proto::connection::{self, CloseReason};
@@ -18,14 +18,6 @@ const INTERNAL_ERROR: u16 = 1011;
 
 /// Close code of RFC 6455 §7.4.1 for a server that stops.
 const GOING_AWAY: u16 = 1001;
-
-/// Something that isn't an event of a connection.
-#[derive(Debug)]
-pub(super) enum Job {
-    Timer(u64),
-    TaskFinished { task: TaskId, outcome: TaskOutcome },
-    PipeMessage { process: Arc<str>, payload: Bytes },
-}
 
 pub(super) struct Runner {
     pub(super) handle: WorkerHandle,
@@ -39,6 +31,14 @@ impl Runner {
             handle,
             handlers,
             id,
+        }
+    }
+
+    /// Tells the user, on the main thread, that the server listens.
+    pub(super) fn server_started(&self) {
+        if let Some(on_start) = &self.handlers.on_start {
+            call("on_start", None, || on_start(&self.handle));
+            self.flush();
         }
     }
 
@@ -82,7 +82,7 @@ impl Runner {
         self.disconnect_after(called, frame.fd);
     }
 
-    pub(super) fn request(&self, fd: Fd, request: connection::Request) {
+    pub(super) fn request(&self, fd: Fd, request: connection::HttpRequest) {
         let shared = Arc::clone(self.handle.shared());
         let responder = Responder::new(fd, request.serial, shared);
         let Some(on_request) = &self.handlers.on_request else {
@@ -122,15 +122,15 @@ impl Runner {
             .ok();
     }
 
-    pub(super) fn job(&self, job: Job) {
+    pub(super) fn job(&self, job: WorkerJob) {
         match job {
-            Job::Timer(timer) => self.timer(timer),
-            Job::TaskFinished { task, outcome } => {
+            WorkerJob::Timer(timer) => self.timer(timer),
+            WorkerJob::TaskFinished { task, outcome } => {
                 if let Some(on_finish) = &self.handlers.on_finish {
                     call("on_finish", None, || on_finish(&self.handle, task, outcome));
                 }
             }
-            Job::PipeMessage { process, payload } => {
+            WorkerJob::PipeMessage { process, payload } => {
                 if let Some(on_message) = &self.handlers.on_pipe_message {
                     call("on_pipe_message", None, || {
                         on_message(&self.handle, &process, payload)
@@ -142,7 +142,7 @@ impl Runner {
 
     fn timer(&self, timer: u64) {
         // Outside the lock: the callback may set and clear timers.
-        if let Some(callback) = self.handle.shared().timers.due(timer) {
+        if let Some(callback) = self.handle.timers().due(timer) {
             call("timer", None, || callback(&self.handle));
         }
     }

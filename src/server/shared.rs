@@ -10,28 +10,25 @@ use crossbeam_channel::Sender;
 use mio::Waker;
 
 use super::process::ProcessLink;
-use super::runner::Job;
-use super::timers::Timers;
-use super::worker::WorkerQueue;
+use super::queue::{WorkerJob, WorkerQueue};
 use crate::base::Fd;
 use crate::net::budget::OutboxBudget;
 use crate::net::command::CommandBatch;
 use crate::net::counters::Counters;
 use crate::net::directory::Directory;
-use crate::net::reactor::MailboxSender;
+use crate::net::reactor::CommandSender;
 
 /// One of it a server; public only since [`super::Handle`] names it.
 #[derive(Debug)]
-pub struct Shared {
-    pub(super) mailboxes: Vec<MailboxSender>,
+pub struct ServerShared {
+    pub(super) mailboxes: Vec<CommandSender>,
     pub(super) directories: Vec<Arc<Directory>>,
     pub(super) counters: Vec<Arc<Counters>>,
     pub(super) budget: Arc<OutboxBudget>,
     /// Empty where the handlers run on the reactors.
     pub(super) workers: Vec<WorkerQueue>,
     /// What reactor 0 runs where there are no workers.
-    pub(super) inline_jobs: Sender<Job>,
-    pub(super) timers: Timers,
+    pub(super) inline_jobs: Sender<WorkerJob>,
     pub(super) processes: HashMap<Arc<str>, ProcessLink>,
     pub(super) main: MainThread,
     pub(super) started: Instant,
@@ -39,7 +36,7 @@ pub struct Shared {
     pub(super) addresses: Vec<SocketAddr>,
 }
 
-impl Shared {
+impl ServerShared {
     /// Sends to a reactor. One that has ended has no connection left to do anything for.
     pub(super) fn send(&self, reactor: usize, batch: CommandBatch) {
         if let Some(mailbox) = self.mailboxes.get(reactor) {
@@ -53,13 +50,13 @@ impl Shared {
     }
 
     /// Gives a job to one of the workers, always the same for the same number.
-    pub(super) fn give(&self, number: u64, job: Job) {
+    pub(super) fn submit(&self, number: u64, job: WorkerJob) {
         if self.workers.is_empty() {
             // Received for as long as the main thread lives, which owns a receiver too.
             drop(self.inline_jobs.send(job));
             self.mailboxes[0].nudge();
         } else {
-            self.workers[number as usize % self.workers.len()].give(job);
+            self.workers[number as usize % self.workers.len()].submit(job);
         }
     }
 

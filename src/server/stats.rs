@@ -1,7 +1,7 @@
 //! The numbers of a server at one moment.
 
 use super::process::ProcessStats;
-use super::shared::Shared;
+use super::shared::ServerShared;
 use crate::base::pressure::Pressure;
 use crate::net::counters::CounterValues;
 
@@ -56,7 +56,7 @@ impl QueueStats {
 }
 
 impl Stats {
-    pub(super) fn of(shared: &Shared) -> Self {
+    pub(super) fn of(shared: &ServerShared, user_timers: usize) -> Self {
         let mut totals = CounterValues::default();
         let mut reactors = Vec::new();
         for counters in &shared.counters {
@@ -85,7 +85,7 @@ impl Stats {
                 .map(|mailbox| mailbox.wakes_total())
                 .collect(),
             outbox_bytes: shared.budget.bytes(),
-            user_timers: shared.timers.len(),
+            user_timers,
             processes: shared.processes.values().map(|link| link.stats()).collect(),
         }
     }

@@ -3,15 +3,13 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
-use super::handle::WorkerHandle;
+use crate::base::sync;
 
 /// Names a timer, for [`super::Handle::clear`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TimerId(pub u64);
-
-pub(super) type TimerCallback = Arc<dyn Fn(&WorkerHandle) + Send + Sync>;
 
 /// How often a timer fires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,29 +18,38 @@ pub(super) enum Times {
     UntilCleared,
 }
 
-struct Timer {
+struct TimerEntry<C> {
     times: Times,
-    callback: TimerCallback,
+    callback: C,
     /// A worker has been told, and hasn't come to it yet.
-    is_given: bool,
+    is_queued: bool,
 }
 
-#[derive(Default)]
-pub(super) struct Timers {
-    callbacks: Mutex<HashMap<u64, Timer>>,
+/// The timers that are set, each with a callback `C`.
+pub(super) struct Timers<C> {
+    callbacks: Mutex<HashMap<u64, TimerEntry<C>>>,
     last: AtomicU64,
 }
 
-impl Timers {
-    pub(super) fn add(&self, times: Times, callback: TimerCallback) -> TimerId {
+impl<C> Default for Timers<C> {
+    fn default() -> Self {
+        Self {
+            callbacks: Mutex::default(),
+            last: AtomicU64::new(0),
+        }
+    }
+}
+
+impl<C: Clone> Timers<C> {
+    pub(super) fn add(&self, times: Times, callback: C) -> TimerId {
         let timer = self.last.fetch_add(1, Relaxed) + 1;
-        let is_given = false;
+        let is_queued = false;
         self.lock().insert(
             timer,
-            Timer {
+            TimerEntry {
                 times,
                 callback,
-                is_given,
+                is_queued,
             },
         );
         TimerId(timer)
@@ -55,19 +62,19 @@ impl Timers {
 
     /// Whether a worker has to be told. One that still waits for a busy worker isn't told again:
     /// the ticks of a stuck worker would pile up.
-    pub(super) fn give(&self, timer: u64) -> bool {
+    pub(super) fn claim(&self, timer: u64) -> bool {
         let mut callbacks = self.lock();
         let found = callbacks.get_mut(&timer);
-        found.is_some_and(|timer| !std::mem::replace(&mut timer.is_given, true))
+        found.is_some_and(|timer| !std::mem::replace(&mut timer.is_queued, true))
     }
 
     /// What to call now; `None` when it was cleared on its way.
-    pub(super) fn due(&self, timer: u64) -> Option<TimerCallback> {
+    pub(super) fn due(&self, timer: u64) -> Option<C> {
         let mut callbacks = self.lock();
         let found = callbacks.get_mut(&timer)?;
-        found.is_given = false;
+        found.is_queued = false;
         match found.times {
-            Times::UntilCleared => Some(Arc::clone(&found.callback)),
+            Times::UntilCleared => Some(found.callback.clone()),
             Times::Once => callbacks.remove(&timer).map(|timer| timer.callback),
         }
     }
@@ -76,17 +83,15 @@ impl Timers {
         self.lock().len()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Timer>> {
-        self.callbacks
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, TimerEntry<C>>> {
+        sync::lock(&self.callbacks)
     }
 }
 
-impl fmt::Debug for Timers {
+impl<C> fmt::Debug for Timers<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Timers")
-            .field("len", &self.len())
+            .field("len", &sync::lock(&self.callbacks).len())
             .finish_non_exhaustive()
     }
 }
@@ -96,14 +101,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tick_that_still_waits_for_its_worker_is_not_given_again() {
+    fn a_tick_that_still_waits_for_its_worker_is_not_queued_again() {
         let timers = Timers::default();
-        let TimerId(tick) = timers.add(Times::UntilCleared, Arc::new(|_| {}));
-        assert!(timers.give(tick));
-        assert!(!timers.give(tick), "it waits");
+        let TimerId(tick) = timers.add(Times::UntilCleared, "callback");
+        assert!(timers.claim(tick));
+        assert!(!timers.claim(tick), "it waits");
         assert!(timers.due(tick).is_some());
-        assert!(timers.give(tick), "its worker has come to it");
+        assert!(timers.claim(tick), "its worker has come to it");
         assert!(timers.remove(TimerId(tick)));
-        assert!(!timers.give(tick) && timers.due(tick).is_none(), "cleared");
+        assert!(!timers.claim(tick) && timers.due(tick).is_none(), "cleared");
     }
 }

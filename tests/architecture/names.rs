@@ -28,14 +28,6 @@ const NAMESAKES: &[(&str, &str)] = &[
     ("gateway", "Refused"),
     ("gateway", "State"),
     ("gateway", "Upstream"),
-    ("net", "Receiver"),
-    ("net", "Sender"),
-    ("net", "Shared"),
-    ("proto", "Reading"),
-    ("server", "Entry"),
-    ("server", "Frame"),
-    ("server", "Life"),
-    ("server", "Phase"),
     ("store", "Channel"),
 ];
 

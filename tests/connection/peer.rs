@@ -2,7 +2,7 @@
 
 use tidings::base::Tick;
 use tidings::proto::connection::{
-    CloseReason, Connection, Event, Input, Limits, Output, Rules, Verdict,
+    CloseReason, Connection, ConnectionEvent, Input, Limits, Output, Rules, Verdict,
 };
 use tidings::proto::http::{Head, Response};
 use tidings::proto::websocket::MessageKind;
@@ -118,7 +118,7 @@ impl Peer {
     pub fn close(&mut self, code: u16) {
         let rules = rules(self.now, &self.limits, &self.gate, self.drain);
         let output = self.connection.close(&rules, code, "");
-        self.note_event(output.map(Event::Output));
+        self.note_event(output.map(ConnectionEvent::Output));
         self.pump(b"");
     }
 
@@ -153,7 +153,7 @@ impl Peer {
         self.pump(b"");
     }
 
-    fn note_event(&mut self, event: Option<Event<'static>>) {
+    fn note_event(&mut self, event: Option<ConnectionEvent<'static>>) {
         if let Some(event) = event {
             let seen = saw(event, &mut self.serials);
             self.note(seen);
@@ -200,22 +200,22 @@ fn rules<'a>(
     }
 }
 
-fn saw(event: Event<'_>, serials: &mut Vec<u32>) -> Option<Seen> {
+fn saw(event: ConnectionEvent<'_>, serials: &mut Vec<u32>) -> Option<Seen> {
     Some(match event {
-        Event::Output(Output::Http(bytes)) => answer(&bytes),
-        Event::Output(Output::Control(frame)) => control(frame.as_bytes()),
-        Event::Request(request) => {
+        ConnectionEvent::Output(Output::Http(bytes)) => answer(&bytes),
+        ConnectionEvent::Output(Output::Control(frame)) => control(frame.as_bytes()),
+        ConnectionEvent::Request(request) => {
             serials.push(request.serial);
             let body = String::from_utf8(request.body.to_vec()).unwrap();
             Seen::Request(request.head.target().into(), body)
         }
-        Event::Opened(head) => Seen::Opened(head.target().into()),
-        Event::Message { kind, payload } => match kind {
+        ConnectionEvent::Opened(head) => Seen::Opened(head.target().into()),
+        ConnectionEvent::Message { kind, payload } => match kind {
             MessageKind::Text => Seen::Text(String::from_utf8(payload.into_owned()).unwrap()),
             MessageKind::Binary => Seen::Binary(payload.into_owned()),
         },
-        Event::Ignored => return None,
-        Event::Closed(reason) => Seen::Closed(reason),
+        ConnectionEvent::Ignored => return None,
+        ConnectionEvent::Closed(reason) => Seen::Closed(reason),
     })
 }
 

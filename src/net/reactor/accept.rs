@@ -8,13 +8,13 @@ use mio::Interest;
 use mio::net::TcpStream;
 
 use super::send;
-use super::{Due, Owner, Reactor};
+use super::{EventSink, Reactor, TimerPurpose};
 use crate::base::Tick;
 use crate::net::command::Command;
-use crate::net::directory::Entry;
+use crate::net::directory::DirectoryEntry;
 use crate::net::listener::Accepted;
 use crate::net::outbox::Outbox;
-use crate::net::slots::{Phase, Reading, Slot};
+use crate::net::slots::{ReadState, Slot, SlotPhase};
 use crate::proto::connection::Connection;
 
 /// Time until accepting is tried again after descriptors ran out, in milliseconds.
@@ -25,7 +25,7 @@ const OVER_CAPACITY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 
     Content-Type: application/json\r\nContent-Length: 74\r\nConnection: close\r\n\r\n\
     {\"error\":{\"code\":\"unavailable\",\"message\":\"too many connections just now\"}}";
 
-impl<O: Owner> Reactor<O> {
+impl<S: EventSink> Reactor<S> {
     /// Takes everything that waits at one listener.
     pub(super) fn accept_all(&mut self, listener: usize) {
         while let Some(acceptor) = self.acceptors.get_mut(listener) {
@@ -36,7 +36,7 @@ impl<O: Owner> Reactor<O> {
                     self.shared.counters.accept_failures.add(1);
                     tracing::warn!(%error, "no descriptor for a new connection; one was refused");
                     if !std::mem::replace(&mut self.accepts_again, true) {
-                        self.set_timer(ACCEPT_RETRY_MS, Due::Accept);
+                        self.set_timer(ACCEPT_RETRY_MS, TimerPurpose::Accept);
                     }
                     return;
                 }
@@ -93,8 +93,8 @@ impl<O: Owner> Reactor<O> {
             armed: Tick::NEVER,
             stalled: Tick::NEVER,
             cut_at: Tick::NEVER,
-            phase: Phase::Live,
-            reading: Reading::Drained,
+            phase: SlotPhase::Live,
+            reading: ReadState::Drained,
             dirty: false,
             opened: false,
             peer_ended: false,
@@ -103,7 +103,7 @@ impl<O: Owner> Reactor<O> {
             backlogged: false,
             budgeted: 0,
         });
-        let entry = Entry::new(id.index, peer, SystemTime::now());
+        let entry = DirectoryEntry::new(id.index, peer, SystemTime::now());
         self.shared.directory.insert(fd, entry);
         self.shared.counters.accepted.add(1);
         self.arm(id.index);

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{Awaited, Owner, Reactor};
+use super::{Awaited, EventSink, Reactor};
 use crate::base::Fd;
 use crate::net::command::{Command, CommandBatch};
 use crate::net::outbox::Content;
-use crate::net::slots::Reading;
+use crate::net::slots::ReadState;
 use crate::proto::connection::Output;
 use crate::proto::http::Response;
 
@@ -16,7 +16,7 @@ const BATCHES_A_TURN_MAX: usize = 4_096;
 /// Close code of the registry of RFC 6455 §11.7 for a server without room.
 const TRY_AGAIN_LATER: u16 = 1013;
 
-impl<O: Owner> Reactor<O> {
+impl<S: EventSink> Reactor<S> {
     /// What stands in the mailbox, up to a bound: senders that never rest must not keep the
     /// reactor from reading and writing.
     pub(super) fn apply_all(&mut self) {
@@ -36,7 +36,7 @@ impl<O: Owner> Reactor<O> {
 
     /// What handlers on this thread asked for.
     pub(super) fn apply_own(&mut self) {
-        while let Some(batch) = self.owner.take_commands() {
+        while let Some(batch) = self.sink.take_commands() {
             self.apply(batch);
         }
     }
@@ -184,8 +184,8 @@ impl<O: Owner> Reactor<O> {
         }
         // What a farewell stopped may be read again: the peer's Close has to be found.
         let slot = &mut self.slots[index];
-        if slot.reading == Reading::Stopped {
-            slot.reading = Reading::Queued;
+        if slot.reading == ReadState::Stopped {
+            slot.reading = ReadState::Queued;
             self.ready.push(self.slots.id_of(index));
         }
         self.arm(index);

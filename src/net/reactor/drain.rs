@@ -1,9 +1,9 @@
 //! The way out of all connections.
 
-use super::{Due, Owner, Reactor, send};
+use super::{EventSink, Reactor, TimerPurpose, send};
 use crate::net::command::Command;
-use crate::net::slots::{Phase, Reading, SlotId};
-use crate::proto::connection::{CloseReason, Event};
+use crate::net::slots::{ReadState, SlotId, SlotPhase};
+use crate::proto::connection::{CloseReason, ConnectionEvent};
 
 /// WebSockets told to leave a second, so that they don't all come back at once.
 const FAREWELLS_A_SECOND: u64 = 500;
@@ -23,7 +23,7 @@ pub(super) struct Drain {
     step: usize,
 }
 
-impl<O: Owner> Reactor<O> {
+impl<S: EventSink> Reactor<S> {
     /// Takes no more connections; those that are there are answered and told to leave.
     pub(super) fn drain(&mut self) {
         if self.drain.is_some() {
@@ -70,7 +70,7 @@ impl<O: Owner> Reactor<O> {
             self.say_farewell(id);
         }
         if more {
-            self.set_timer(FAREWELL_STEP_MS, Due::Farewells);
+            self.set_timer(FAREWELL_STEP_MS, TimerPurpose::Farewells);
         }
     }
 
@@ -80,15 +80,15 @@ impl<O: Owner> Reactor<O> {
         let Some(slot) = self.slots.find(id) else {
             return;
         };
-        if slot.phase != Phase::Live || !slot.connection.is_open() {
+        if slot.phase != SlotPhase::Live || !slot.connection.is_open() {
             // It is leaving, and the peer's Close has to be read.
             return;
         }
-        if slot.reading == Reading::Paused {
+        if slot.reading == ReadState::Paused {
             self.shared.counters.paused.sub(1);
         }
-        slot.reading = Reading::Stopped;
-        self.owner.farewell(slot.fd);
+        slot.reading = ReadState::Stopped;
+        self.sink.farewell(slot.fd);
     }
 
     /// Cuts what is left.
@@ -96,21 +96,22 @@ impl<O: Owner> Reactor<O> {
         self.stopped = true;
         for index in self.slots.indices() {
             let slot = &mut self.slots[index];
-            if slot.phase == Phase::Live {
+            if slot.phase == SlotPhase::Live {
                 self.shared.counters.cut.add(1);
                 self.shared
                     .counters
                     .unanswered
                     .add(slot.connection.unanswered() as u64);
             }
-            if let Some(Event::Closed(reason)) = slot.connection.abort(CloseReason::Lost) {
+            if let Some(ConnectionEvent::Closed(reason)) = slot.connection.abort(CloseReason::Lost)
+            {
                 self.leave(index, reason);
             }
             if self.slots.contains(index) {
                 self.remove(index);
             }
         }
-        self.owner.end_turn();
+        self.sink.end_turn();
     }
 }
 

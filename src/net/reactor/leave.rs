@@ -4,13 +4,13 @@ use std::net::Shutdown;
 
 use bytes::Bytes;
 
-use super::{Owner, Reactor};
+use super::{EventSink, Reactor};
 use crate::net::outbox::Content;
-use crate::net::slots::{Phase, Reading};
-use crate::proto::connection::{CloseReason, Event};
+use crate::net::slots::{ReadState, SlotPhase};
+use crate::proto::connection::{CloseReason, ConnectionEvent};
 use crate::proto::websocket::ControlFrame;
 
-impl<O: Owner> Reactor<O> {
+impl<S: EventSink> Reactor<S> {
     /// The connection has said its last: nobody finds it any more, its outbox empties.
     pub(super) fn leave(&mut self, index: u32, reason: CloseReason) {
         self.forget(index, reason);
@@ -20,9 +20,9 @@ impl<O: Owner> Reactor<O> {
             .now()
             .after(self.context.limits.linger_ms_max);
         let slot = &mut self.slots[index];
-        slot.phase = Phase::Flushing;
+        slot.phase = SlotPhase::Flushing;
         slot.cut_at = cut_at;
-        if slot.peer_ended && slot.reading != Reading::Queued && slot.outbox.is_empty() {
+        if slot.peer_ended && slot.reading != ReadState::Queued && slot.outbox.is_empty() {
             self.remove(index);
             return;
         }
@@ -38,12 +38,12 @@ impl<O: Owner> Reactor<O> {
         let slot = &mut self.slots[index];
         self.shared.directory.remove(slot.fd);
         self.topics.unsubscribe_all(index);
-        if slot.reading == Reading::Paused {
+        if slot.reading == ReadState::Paused {
             self.shared.counters.paused.sub(1);
         }
-        if matches!(slot.reading, Reading::Paused | Reading::Stopped) {
+        if matches!(slot.reading, ReadState::Paused | ReadState::Stopped) {
             // From here on reading only throws away.
-            slot.reading = Reading::Queued;
+            slot.reading = ReadState::Queued;
             self.ready.push(self.slots.id_of(index));
         }
         let slot = &mut self.slots[index];
@@ -56,7 +56,7 @@ impl<O: Owner> Reactor<O> {
                 CloseReason::Violation(_) => counters.violations.add(1),
                 _ => {}
             }
-            self.owner.closed(slot.fd, reason);
+            self.sink.closed(slot.fd, reason);
         }
     }
 
@@ -64,8 +64,8 @@ impl<O: Owner> Reactor<O> {
     /// end. Closing with unread input would send a reset, and the reset eats the close code.
     pub(super) fn shut(&mut self, index: u32) {
         let slot = &mut self.slots[index];
-        slot.phase = Phase::Lingering;
-        let is_read_to_end = slot.peer_ended && slot.reading != Reading::Queued;
+        slot.phase = SlotPhase::Lingering;
+        let is_read_to_end = slot.peer_ended && slot.reading != ReadState::Queued;
         if is_read_to_end || slot.socket.shutdown(Shutdown::Write).is_err() {
             self.remove(index);
         }
@@ -73,7 +73,9 @@ impl<O: Owner> Reactor<O> {
 
     /// The socket failed.
     pub(super) fn lose(&mut self, index: u32) {
-        if let Some(Event::Closed(reason)) = self.slots[index].connection.abort(CloseReason::Lost) {
+        if let Some(ConnectionEvent::Closed(reason)) =
+            self.slots[index].connection.abort(CloseReason::Lost)
+        {
             self.forget(index, reason);
         }
         self.remove(index);
@@ -82,7 +84,8 @@ impl<O: Owner> Reactor<O> {
     /// The peer doesn't read: what isn't begun is dropped, and it is told why.
     pub(super) fn evict(&mut self, index: u32) {
         let slot = &mut self.slots[index];
-        let Some(Event::Closed(reason)) = slot.connection.abort(CloseReason::SlowReader) else {
+        let Some(ConnectionEvent::Closed(reason)) = slot.connection.abort(CloseReason::SlowReader)
+        else {
             // It was leaving already and isn't even reading that.
             self.remove(index);
             return;

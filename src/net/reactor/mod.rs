@@ -28,12 +28,12 @@ use super::mailbox;
 use super::outbox::Arena;
 use super::slots::{SlotId, Slots};
 use super::topics::{TopicBounds, Topics};
-use super::wheel::{TimerId, Wheel};
+use super::wheel::{Wheel, WheelTimer};
 use crate::base::Fd;
 use crate::base::Tick;
 use crate::base::fd::FdSource;
 use crate::base::pressure::Pressure;
-use crate::proto::connection::{CloseReason, Limits, Request, Rules, Verdict};
+use crate::proto::connection::{CloseReason, HttpRequest, Limits, Rules, Verdict};
 use crate::proto::http::Head;
 use crate::proto::websocket::MessageKind;
 use drain::Drain;
@@ -45,7 +45,7 @@ use time::Clock;
 pub type Gate = dyn Fn(&Head) -> Verdict + Send + Sync;
 
 /// Where commands for a reactor are sent.
-pub type MailboxSender = mailbox::Sender<CommandBatch>;
+pub type CommandSender = mailbox::MailboxSender<CommandBatch>;
 
 /// Bounds of a reactor and of what it keeps for slow peers.
 #[derive(Debug, Clone)]
@@ -99,13 +99,13 @@ impl Default for ReactorLimits {
 }
 
 /// Who gets what happens on a reactor's connections: the workers, or a handler on this thread.
-pub trait Owner {
+pub trait EventSink {
     /// A WebSocket is open.
     fn opened(&mut self, fd: Fd, head: Box<Head>);
     /// A message came.
     fn message(&mut self, fd: Fd, kind: MessageKind, payload: Cow<'_, [u8]>);
     /// A request came; its answer is a command.
-    fn request(&mut self, fd: Fd, request: Box<Request>);
+    fn request(&mut self, fd: Fd, request: Box<HttpRequest>);
     /// An opened WebSocket ended; nothing more comes from it.
     fn closed(&mut self, fd: Fd, reason: CloseReason);
     /// The server stops: once everything before this is handled, disconnect with 1001.
@@ -123,7 +123,7 @@ pub trait Owner {
     fn has_handled(&self, fd: Fd, batch: u64) -> bool;
     /// Hand on what was collected; also, without workers, run what other threads left here.
     fn end_turn(&mut self);
-    /// Whether there is something that [`Owner::end_turn`] would hand on.
+    /// Whether there is something that [`EventSink::end_turn`] would hand on.
     fn has_pending(&self) -> bool;
     /// Commands for this very reactor that were given on this thread.
     fn take_commands(&mut self) -> Option<CommandBatch>;
@@ -131,7 +131,7 @@ pub trait Owner {
 
 /// What a reactor shares with other threads.
 #[derive(Debug, Clone)]
-pub struct Shared {
+pub struct ReactorShared {
     /// Who is connected to it.
     pub directory: Arc<Directory>,
     /// What it counts.
@@ -144,15 +144,15 @@ pub struct Shared {
 }
 
 /// What [`Reactor::new`] needs.
-pub struct ReactorParts<O> {
+pub struct ReactorParts<S> {
     /// Which one it is.
     pub id: usize,
     /// Its poll; the mailbox's waker is registered with [`WAKER`].
     pub poll: Poll,
     /// Its commands.
-    pub mailbox: mailbox::Receiver<CommandBatch>,
+    pub mailbox: mailbox::MailboxReceiver<CommandBatch>,
     /// All reactors' mailboxes, its own among them.
-    pub peers: Vec<MailboxSender>,
+    pub peers: Vec<CommandSender>,
     /// The listening sockets, for reactor 0.
     pub listeners: Vec<super::Listener>,
     /// Bounds.
@@ -161,10 +161,10 @@ pub struct ReactorParts<O> {
     pub gate: Arc<Gate>,
     /// When the server started.
     pub started: Instant,
-    /// Shared with other threads.
-    pub shared: Shared,
+    /// ReactorShared with other threads.
+    pub shared: ReactorShared,
     /// Gets the events.
-    pub owner: O,
+    pub sink: S,
     /// The first serial number of a connection, at least.
     pub serials_from: u64,
 }
@@ -180,7 +180,7 @@ pub const LISTENERS_MAX: usize = 64;
 
 /// What a timer of the wheel is for.
 #[derive(Debug, Clone, Copy)]
-enum Due {
+enum TimerPurpose {
     /// A deadline of a connection.
     Connection(SlotId),
     /// A timer of the server's user.
@@ -202,28 +202,28 @@ struct Awaited {
 /// A timer of the server's user.
 #[derive(Debug)]
 struct UserTimer {
-    id: TimerId,
+    id: WheelTimer,
     every_ms: Option<u64>,
 }
 
 /// See the module.
-pub struct Reactor<O> {
+pub struct Reactor<S> {
     id: usize,
     poll: Poll,
-    mailbox: mailbox::Receiver<CommandBatch>,
-    peers: Vec<MailboxSender>,
+    mailbox: mailbox::MailboxReceiver<CommandBatch>,
+    peers: Vec<CommandSender>,
     acceptors: Vec<Acceptor>,
     /// A timer for another try is set.
     accepts_again: bool,
     /// Whom the next accepted connection goes to.
     next_peer: usize,
-    context: Context,
-    shared: Shared,
-    owner: O,
+    context: ReactorContext,
+    shared: ReactorShared,
+    sink: S,
     slots: Slots,
     arena: Arena,
     topics: Topics,
-    wheel: Wheel<Due>,
+    wheel: Wheel<TimerPurpose>,
     /// No timer is due before this.
     next_due: Tick,
     user_timers: HashMap<u64, UserTimer>,
@@ -246,14 +246,14 @@ pub struct Reactor<O> {
 }
 
 /// What a connection is judged by.
-struct Context {
+struct ReactorContext {
     clock: Clock,
     limits: Arc<ReactorLimits>,
     gate: Arc<Gate>,
     drain_since: Option<Tick>,
 }
 
-impl Context {
+impl ReactorContext {
     fn rules(&self) -> Rules<'_> {
         Rules {
             now: self.clock.now(),
@@ -265,10 +265,10 @@ impl Context {
     }
 }
 
-impl<O: Owner> Reactor<O> {
+impl<S: EventSink> Reactor<S> {
     /// Puts a reactor together; [`Reactor::run`] is its thread.
     #[must_use]
-    pub fn new(parts: ReactorParts<O>) -> Self {
+    pub fn new(parts: ReactorParts<S>) -> Self {
         let clock = Clock::new(parts.started);
         let limits = parts.limits;
         // Timers live on reactor 0, and so do jobs where there are no workers: an answer on any
@@ -287,7 +287,7 @@ impl<O: Owner> Reactor<O> {
             accepts_again: false,
             next_peer: 0,
             shared: parts.shared,
-            owner: parts.owner,
+            sink: parts.sink,
             slots: Slots::default(),
             arena: Arena::default(),
             topics: Topics::new(limits.topics),
@@ -304,7 +304,7 @@ impl<O: Owner> Reactor<O> {
             drain: None,
             peers_left,
             stopped: false,
-            context: Context {
+            context: ReactorContext {
                 clock,
                 limits,
                 gate: parts.gate,
@@ -314,14 +314,14 @@ impl<O: Owner> Reactor<O> {
     }
 
     /// Who gets the events.
-    pub fn owner(&self) -> &O {
-        &self.owner
+    pub fn sink(&self) -> &S {
+        &self.sink
     }
 }
 
 /// Sends one command. A mailbox that nobody reads any more belongs to a reactor that has ended,
 /// and has no connection for it.
-fn send(mailbox: &MailboxSender, command: Command) {
+fn send(mailbox: &CommandSender, command: Command) {
     let batch = CommandBatch::of(command);
     let bytes = batch.size();
     drop(mailbox.send(batch, bytes));

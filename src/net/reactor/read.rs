@@ -4,15 +4,15 @@ use std::io::{self, Read};
 
 use bytes::Bytes;
 
-use super::{Owner, Reactor};
+use super::{EventSink, Reactor};
 use crate::net::outbox::Content;
-use crate::net::slots::{Phase, Reading, SlotId};
-use crate::proto::connection::{CloseReason, Event, Input, Output};
+use crate::net::slots::{ReadState, SlotId, SlotPhase};
+use crate::proto::connection::{CloseReason, ConnectionEvent, Input, Output};
 
 /// Bytes that a message costs besides its payload, when it is counted as not handled.
 const MESSAGE_OVERHEAD: usize = 10;
 
-impl<O: Owner> Reactor<O> {
+impl<S: EventSink> Reactor<S> {
     /// Reads once from every connection that has something.
     pub(super) fn read_all(&mut self) {
         let mut ready = std::mem::take(&mut self.ready);
@@ -29,8 +29,8 @@ impl<O: Owner> Reactor<O> {
         let Some(slot) = self.slots.find(id) else {
             return;
         };
-        if slot.phase == Phase::Live {
-            if slot.reading == Reading::Stopped {
+        if slot.phase == SlotPhase::Live {
+            if slot.reading == ReadState::Stopped {
                 return;
             }
             if self.is_held(id.index) {
@@ -42,7 +42,7 @@ impl<O: Owner> Reactor<O> {
             if slot.outbox.bytes() > limits.outbox_pause_bytes
                 || slot.connection.is_blocked(&limits.connection)
             {
-                slot.reading = Reading::Paused;
+                slot.reading = ReadState::Paused;
                 self.shared.counters.paused.add(1);
                 return;
             }
@@ -54,7 +54,7 @@ impl<O: Owner> Reactor<O> {
     /// changes.
     pub(super) fn is_held(&mut self, index: u32) -> bool {
         let slot = &mut self.slots[index];
-        if self.owner.must_pause(slot.fd) || self.is_ahead(index) {
+        if self.sink.must_pause(slot.fd) || self.is_ahead(index) {
             return true;
         }
         self.are_mailboxes_pressed()
@@ -66,7 +66,7 @@ impl<O: Owner> Reactor<O> {
         if slot.asked + slot.outbox.bytes() <= self.context.limits.outbox_pause_bytes {
             return false;
         }
-        if slot.asked > 0 && !self.owner.has_handled(slot.fd, slot.asked_in) {
+        if slot.asked > 0 && !self.sink.has_handled(slot.fd, slot.asked_in) {
             return true;
         }
         slot.asked = 0;
@@ -84,18 +84,18 @@ impl<O: Owner> Reactor<O> {
                 // A short read has emptied the socket; reading again would cost a call for
                 // nothing, unless the end is known to stand behind it.
                 if size == buffer.len() || slot.peer_ended {
-                    slot.reading = Reading::Queued;
+                    slot.reading = ReadState::Queued;
                     self.ready.push(id);
                 } else {
-                    slot.reading = Reading::Drained;
+                    slot.reading = ReadState::Drained;
                 }
-                if slot.phase == Phase::Live {
+                if slot.phase == SlotPhase::Live {
                     slot.connection.heard(self.context.clock.now());
                     self.pump(id.index, &mut buffer[..size]);
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                slot.reading = Reading::Drained;
+                slot.reading = ReadState::Drained;
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => self.ready.push(id),
             Err(_) => self.lose(id.index),
@@ -106,20 +106,20 @@ impl<O: Owner> Reactor<O> {
     /// The peer sent its last byte.
     fn ended(&mut self, index: u32) {
         let slot = &mut self.slots[index];
-        slot.reading = Reading::Drained;
+        slot.reading = ReadState::Drained;
         slot.peer_ended = true;
         match slot.phase {
-            Phase::Live => {
-                if let Some(Event::Closed(reason)) = slot.connection.half_close() {
+            SlotPhase::Live => {
+                if let Some(ConnectionEvent::Closed(reason)) = slot.connection.half_close() {
                     self.leave(index, reason);
                 } else {
                     self.pump(index, &mut []);
                 }
             }
             // Nobody is left to read what still waits, or all of it is written.
-            Phase::Flushing if slot.outbox.is_empty() => self.remove(index),
-            Phase::Flushing => {}
-            Phase::Lingering => self.remove(index),
+            SlotPhase::Flushing if slot.outbox.is_empty() => self.remove(index),
+            SlotPhase::Flushing => {}
+            SlotPhase::Lingering => self.remove(index),
         }
     }
 
@@ -139,13 +139,13 @@ impl<O: Owner> Reactor<O> {
         let slot = &mut self.slots[index];
         while let Some(event) = slot.connection.next_event(&rules, input) {
             match event {
-                Event::Message { kind, payload } => {
+                ConnectionEvent::Message { kind, payload } => {
                     counters.messages_in.add(1);
                     slot.asked += payload.len() + MESSAGE_OVERHEAD;
-                    slot.asked_in = self.owner.batch_of(slot.fd);
-                    self.owner.message(slot.fd, kind, payload);
+                    slot.asked_in = self.sink.batch_of(slot.fd);
+                    self.sink.message(slot.fd, kind, payload);
                 }
-                Event::Output(output) => {
+                ConnectionEvent::Output(output) => {
                     let (bytes, content) = owned(output);
                     slot.outbox.push(&mut self.arena, bytes, content);
                     if !slot.dirty {
@@ -153,18 +153,18 @@ impl<O: Owner> Reactor<O> {
                         self.dirty.push(index);
                     }
                 }
-                Event::Request(request) => {
+                ConnectionEvent::Request(request) => {
                     counters.requests.add(1);
-                    self.owner.request(slot.fd, request);
+                    self.sink.request(slot.fd, request);
                 }
-                Event::Opened(head) => {
+                ConnectionEvent::Opened(head) => {
                     slot.opened = true;
                     counters.websockets.add(1);
                     self.shared.directory.establish(slot.fd);
-                    self.owner.opened(slot.fd, head);
+                    self.sink.opened(slot.fd, head);
                 }
-                Event::Ignored => {}
-                Event::Closed(reason) => return Some(reason),
+                ConnectionEvent::Ignored => {}
+                ConnectionEvent::Closed(reason) => return Some(reason),
             }
         }
         None

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use super::{Due, Owner, Reactor, UserTimer};
+use super::{EventSink, Reactor, TimerPurpose, UserTimer};
 use crate::base::Tick;
-use crate::net::slots::{Phase, Reading, SlotId};
-use crate::proto::connection::Event;
+use crate::net::slots::{ReadState, SlotId, SlotPhase};
+use crate::proto::connection::ConnectionEvent;
 
 /// Ticks begin a day after zero, so that "a while ago" can be said from the start.
 const FIRST_TICK: u64 = 86_400_000;
@@ -63,7 +63,7 @@ impl Clock {
     }
 }
 
-impl<O: Owner> Reactor<O> {
+impl<S: EventSink> Reactor<S> {
     /// Sets the connection's timer if its next deadline is before the one that is set.
     ///
     /// Deadlines move later with every byte; that is noticed when the timer fires, so that
@@ -83,7 +83,7 @@ impl<O: Owner> Reactor<O> {
         }
         slot.armed = due;
         let id = self.slots.id_of(index);
-        self.slots[index].timer = Some(self.wheel.insert(due, Due::Connection(id)));
+        self.slots[index].timer = Some(self.wheel.insert(due, TimerPurpose::Connection(id)));
         self.next_due = self.next_due.min(due);
     }
 
@@ -91,11 +91,11 @@ impl<O: Owner> Reactor<O> {
     fn deadline_of(&self, index: u32) -> Tick {
         let slot = &self.slots[index];
         match slot.phase {
-            Phase::Live => {
+            SlotPhase::Live => {
                 let own = slot.connection.deadline(&self.context.rules());
                 own.min(self.stall_deadline_of(index))
             }
-            Phase::Flushing | Phase::Lingering => slot.cut_at,
+            SlotPhase::Flushing | SlotPhase::Lingering => slot.cut_at,
         }
     }
 
@@ -107,7 +107,11 @@ impl<O: Owner> Reactor<O> {
     }
 
     /// Sets a timer of the reactor's own.
-    pub(super) fn set_timer(&mut self, after_ms: u64, due: Due) -> crate::net::wheel::TimerId {
+    pub(super) fn set_timer(
+        &mut self,
+        after_ms: u64,
+        due: TimerPurpose,
+    ) -> crate::net::wheel::WheelTimer {
         let at = self.context.clock.now().after(after_ms);
         self.next_due = self.next_due.min(at);
         self.wheel.insert(at, due)
@@ -121,13 +125,13 @@ impl<O: Owner> Reactor<O> {
         }
         while let Some(due) = self.wheel.pop_expired(now) {
             match due {
-                Due::Connection(id) => self.expire(id),
-                Due::User(timer) => self.expire_user(timer),
-                Due::Accept => {
+                TimerPurpose::Connection(id) => self.expire(id),
+                TimerPurpose::User(timer) => self.expire_user(timer),
+                TimerPurpose::Accept => {
                     self.accepts_again = false;
                     self.accept_from_all_listeners();
                 }
-                Due::Farewells => self.say_farewells(),
+                TimerPurpose::Farewells => self.say_farewells(),
             }
         }
         self.next_due = self.wheel.next_deadline().unwrap_or(Tick::NEVER);
@@ -140,7 +144,9 @@ impl<O: Owner> Reactor<O> {
         slot.timer = None;
         slot.armed = Tick::NEVER;
         let now = self.context.clock.now();
-        if slot.phase == Phase::Live && matches!(slot.reading, Reading::Queued | Reading::Paused) {
+        if slot.phase == SlotPhase::Live
+            && matches!(slot.reading, ReadState::Queued | ReadState::Paused)
+        {
             // It is we who don't read: the pong that we wait for may stand there.
             slot.connection.heard(now);
         }
@@ -150,7 +156,7 @@ impl<O: Owner> Reactor<O> {
             return;
         }
         let slot = &self.slots[index];
-        if slot.phase != Phase::Live {
+        if slot.phase != SlotPhase::Live {
             self.remove(index);
         } else if self.stall_deadline_of(index) <= now {
             if slot.connection.is_websocket() {
@@ -166,7 +172,7 @@ impl<O: Owner> Reactor<O> {
     fn expire_connection(&mut self, index: u32) {
         let rules = self.context.rules();
         match self.slots[index].connection.expire(&rules) {
-            Some(Event::Output(output)) => {
+            Some(ConnectionEvent::Output(output)) => {
                 if self.slots[index].connection.is_open() {
                     self.shared.counters.pings.add(1);
                 }
@@ -176,7 +182,7 @@ impl<O: Owner> Reactor<O> {
                     self.pump(index, &mut []);
                 }
             }
-            Some(Event::Closed(reason)) => self.leave(index, reason),
+            Some(ConnectionEvent::Closed(reason)) => self.leave(index, reason),
             _ => self.pump(index, &mut []),
         }
     }
@@ -184,7 +190,7 @@ impl<O: Owner> Reactor<O> {
     pub(super) fn start_user_timer(&mut self, timer: u64, after_ms: u64, repeats: bool) {
         // A timer of 0 ms that repeats would never let the turn end.
         let after_ms = after_ms.max(1);
-        let id = self.set_timer(after_ms, Due::User(timer));
+        let id = self.set_timer(after_ms, TimerPurpose::User(timer));
         self.user_timers.insert(
             timer,
             UserTimer {
@@ -209,6 +215,6 @@ impl<O: Owner> Reactor<O> {
             Some(every_ms) => self.start_user_timer(timer, every_ms, true),
             None => drop(self.user_timers.remove(&timer)),
         }
-        self.owner.timer(timer);
+        self.sink.timer(timer);
     }
 }

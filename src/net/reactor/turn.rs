@@ -6,20 +6,20 @@ use std::time::Duration;
 use mio::event::Event;
 use mio::{Events, Interest, Token};
 
-use super::{Awaited, LISTENER_FIRST, LISTENERS_MAX, Owner, Reactor, WAKER};
+use super::{Awaited, EventSink, LISTENER_FIRST, LISTENERS_MAX, Reactor, WAKER};
 use crate::base::Tick;
-use crate::net::slots::{Phase, Reading, SlotId};
+use crate::net::slots::{ReadState, SlotId, SlotPhase};
 
 /// Events taken from the kernel a turn.
 const EVENTS_A_TURN_MAX: usize = 1_024;
 
-impl<O: Owner> Reactor<O> {
+impl<S: EventSink> Reactor<S> {
     /// Runs until a drain is complete or a stop comes; gives the owner of the events back.
     ///
     /// # Errors
     ///
     /// The poll itself failed, which leaves nothing to go on with.
-    pub fn run(mut self) -> io::Result<O> {
+    pub fn run(mut self) -> io::Result<S> {
         self.register_listeners()?;
         let mut events = Events::with_capacity(EVENTS_A_TURN_MAX);
         // What the owner said before the start must not wait for the first event.
@@ -34,7 +34,7 @@ impl<O: Owner> Reactor<O> {
             self.mailbox.woke();
             self.turn(&events);
         }
-        Ok(self.owner)
+        Ok(self.sink)
     }
 
     fn turn(&mut self, events: &Events) {
@@ -45,17 +45,17 @@ impl<O: Owner> Reactor<O> {
         }
         self.release_held();
         self.read_all();
-        self.owner.end_turn();
+        self.sink.end_turn();
         self.apply_all();
         self.expire_all();
         loop {
-            self.owner.end_turn();
+            self.sink.end_turn();
             self.apply_own();
             self.write_all();
             self.enforce_budget();
             self.tell_awaited();
             // Writing may end connections; their owner hears of it, and may send more.
-            if self.dirty.is_empty() && !self.owner.has_pending() {
+            if self.dirty.is_empty() && !self.sink.has_pending() {
                 break;
             }
         }
@@ -104,8 +104,8 @@ impl<O: Owner> Reactor<O> {
         }
         if event.is_readable() || event.is_read_closed() || event.is_error() {
             slot.peer_ended |= event.is_read_closed() || event.is_error();
-            if matches!(slot.reading, Reading::Drained) {
-                slot.reading = Reading::Queued;
+            if matches!(slot.reading, ReadState::Drained) {
+                slot.reading = ReadState::Queued;
                 self.ready.push(id);
             }
         }
@@ -119,7 +119,7 @@ impl<O: Owner> Reactor<O> {
             let is_live = self
                 .slots
                 .find(id)
-                .is_some_and(|slot| slot.phase == Phase::Live);
+                .is_some_and(|slot| slot.phase == SlotPhase::Live);
             if is_live && self.is_held(id.index) {
                 index += 1;
             } else {
@@ -134,7 +134,7 @@ impl<O: Owner> Reactor<O> {
         let Self {
             awaited,
             slots,
-            owner,
+            sink,
             ..
         } = self;
         awaited.retain(|Awaited { id, fd, bytes_max }| {
@@ -143,7 +143,7 @@ impl<O: Owner> Reactor<O> {
             };
             let waits = slot.outbox.bytes() > *bytes_max;
             if !waits {
-                owner.buffer_empty(*fd);
+                sink.buffer_empty(*fd);
             }
             waits
         });

@@ -4,12 +4,12 @@ use std::io::{self, IoSlice, Write};
 
 use bytes::Bytes;
 
-use super::{Owner, Reactor};
+use super::{EventSink, Reactor};
 use crate::base::Tick;
 use crate::net::outbox::{Content, Flushed};
-use crate::net::slots::{Phase, Reading};
+use crate::net::slots::{ReadState, SlotPhase};
 
-impl<O: Owner> Reactor<O> {
+impl<S: EventSink> Reactor<S> {
     /// Puts bytes into an outbox that will be written at the end of the turn.
     pub(super) fn send(&mut self, index: u32, bytes: Bytes, content: Content) {
         let slot = &mut self.slots[index];
@@ -76,9 +76,9 @@ impl<O: Owner> Reactor<O> {
             self.shared.counters.backlogged.sub(1);
         }
         match slot.phase {
-            Phase::Live => self.resume_reading(index),
-            Phase::Flushing => self.shut(index),
-            Phase::Lingering => {}
+            SlotPhase::Live => self.resume_reading(index),
+            SlotPhase::Flushing => self.shut(index),
+            SlotPhase::Lingering => {}
         }
     }
 
@@ -113,11 +113,11 @@ impl<O: Owner> Reactor<O> {
     pub(super) fn resume_reading(&mut self, index: u32) {
         let limits = &self.context.limits;
         let slot = &mut self.slots[index];
-        if slot.reading == Reading::Paused
+        if slot.reading == ReadState::Paused
             && slot.outbox.bytes() <= limits.outbox_pause_bytes / 2
             && !slot.connection.is_blocked(&limits.connection)
         {
-            slot.reading = Reading::Queued;
+            slot.reading = ReadState::Queued;
             self.shared.counters.paused.sub(1);
             self.ready.push(self.slots.id_of(index));
         }

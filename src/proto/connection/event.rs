@@ -10,12 +10,12 @@ use crate::proto::websocket::{ControlFrame, FrameError, MessageKind};
 
 /// One thing that happened on a connection, in order.
 #[derive(Debug)]
-pub enum Event<'a> {
+pub enum ConnectionEvent<'a> {
     /// These bytes are to be sent, after everything sent before.
     Output(Output),
     /// A whole request arrived; its answer goes to [`super::Connection::answer`].
-    Request(Box<Request>),
-    /// The peer became a WebSocket; the 101 was an [`Event::Output`] just before.
+    Request(Box<HttpRequest>),
+    /// The peer became a WebSocket; the 101 was an [`ConnectionEvent::Output`] just before.
     Opened(Box<Head>),
     /// A whole message arrived.
     Message {
@@ -52,7 +52,7 @@ impl Output {
 
 /// A whole HTTP request.
 #[derive(Debug)]
-pub struct Request {
+pub struct HttpRequest {
     /// Which request of its connection; the answer names it.
     pub serial: u32,
     /// Method, target and fields.

@@ -2,7 +2,7 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::{Event, Input, Limits, Output, Request, Rules, Verdict};
+use super::{ConnectionEvent, HttpRequest, Input, Limits, Output, Rules, Verdict};
 use crate::base::Tick;
 use crate::proto::http::{
     self, AnswerTo, Answers, BodyDecoder, Framing, Head, HttpError, Response,
@@ -15,7 +15,7 @@ const DRAIN_GRACE_MS: u64 = 1_000;
 
 #[derive(Debug)]
 pub(super) struct HttpSide {
-    reading: Reading,
+    reading: HttpStage,
     /// What was read and can't be used yet.
     rest: BytesMut,
     /// How much of `rest` holds no end of a head.
@@ -29,7 +29,7 @@ pub(super) struct HttpSide {
 }
 
 #[derive(Debug)]
-enum Reading {
+enum HttpStage {
     /// Between requests, or inside a head (RFC 9112 §2.1).
     Head,
     Body {
@@ -58,8 +58,8 @@ enum Ending {
 
 /// What one step gives to the connection around it.
 #[derive(Debug)]
-pub(super) enum Step {
-    Event(Event<'static>),
+pub(super) enum HttpStep {
+    Event(ConnectionEvent<'static>),
     /// The peer is a WebSocket now; its first frames may have come along.
     Upgraded(Box<Head>, BytesMut),
     Closed,
@@ -68,7 +68,7 @@ pub(super) enum Step {
 impl HttpSide {
     pub(super) fn new(now: Tick) -> Self {
         Self {
-            reading: Reading::Head,
+            reading: HttpStage::Head,
             rest: BytesMut::new(),
             searched: 0,
             answers: Answers::default(),
@@ -79,37 +79,39 @@ impl HttpSide {
     }
 
     /// The next thing that is known, or `None` until more bytes or an answer come.
-    pub(super) fn step(&mut self, rules: &Rules<'_>, input: &mut Input<'_>) -> Option<Step> {
+    pub(super) fn step(&mut self, rules: &Rules<'_>, input: &mut Input<'_>) -> Option<HttpStep> {
         loop {
             if let Some(step) = self.next_answer(rules, input) {
                 return Some(step);
             }
             if self.ending == Ending::Done {
                 input.take_all();
-                return Some(Step::Closed);
+                return Some(HttpStep::Closed);
             }
             let waits = match &self.reading {
-                Reading::Head => self.receive_head(rules, input),
-                Reading::Body { .. } => match self.receive_body(rules, input) {
-                    Progress::Event(event) => return Some(Step::Event(event)),
-                    Progress::Waits => true,
-                    Progress::Goes => false,
+                HttpStage::Head => self.receive_head(rules, input),
+                HttpStage::Body { .. } => match self.receive_body(rules, input) {
+                    BodyStep::Event(event) => {
+                        return Some(HttpStep::Event(event));
+                    }
+                    BodyStep::Waits => true,
+                    BodyStep::Goes => false,
                 },
-                Reading::Upgrading(_) if self.answers.waiting() > 0 => self.keep(input),
+                HttpStage::Upgrading(_) if self.answers.waiting() > 0 => self.keep(input),
                 // No close handshake is possible with a peer that sends nothing more.
-                Reading::Upgrading(_) if self.ending == Ending::HalfClosed => true,
-                Reading::Upgrading(_) => match self.accept(rules) {
-                    Some(event) => return Some(Step::Event(event)),
+                HttpStage::Upgrading(_) if self.ending == Ending::HalfClosed => true,
+                HttpStage::Upgrading(_) => match self.accept(rules) {
+                    Some(event) => return Some(HttpStep::Event(event)),
                     None => false,
                 },
-                Reading::Upgraded(_) => return Some(self.upgraded()),
-                Reading::Last => {
+                HttpStage::Upgraded(_) => return Some(self.upgraded()),
+                HttpStage::Last => {
                     input.take_all();
                     true
                 }
             };
             if waits {
-                return self.closed_by_peer().then_some(Step::Closed);
+                return self.closed_by_peer().then_some(HttpStep::Closed);
             }
         }
     }
@@ -129,16 +131,18 @@ impl HttpSide {
     /// Whether reading more now would only pile it up.
     pub(super) fn is_blocked(&self, limits: &Limits) -> bool {
         match self.reading {
-            Reading::Head => self.answers.waiting() >= limits.pipeline_requests_max,
-            Reading::Upgrading(_) => true,
-            Reading::Body { .. } | Reading::Upgraded(_) | Reading::Last => false,
+            HttpStage::Head => self.answers.waiting() >= limits.pipeline_requests_max,
+            HttpStage::Upgrading(_) => true,
+            HttpStage::Body { .. } | HttpStage::Upgraded(_) | HttpStage::Last => false,
         }
     }
 
     /// Requests begun or handed out, and not answered yet.
     pub(super) fn unanswered(&self) -> usize {
-        let begun = matches!(self.reading, Reading::Body { .. } | Reading::Upgrading(_))
-            || !self.rest.is_empty();
+        let begun = matches!(
+            self.reading,
+            HttpStage::Body { .. } | HttpStage::Upgrading(_)
+        ) || !self.rest.is_empty();
         self.answers.waiting() + usize::from(begun)
     }
 
@@ -146,10 +150,10 @@ impl HttpSide {
         let limits = rules.limits;
         match &self.reading {
             // What is kept may be whole requests: an answer has to leave before they are looked at.
-            Reading::Head if self.is_blocked(limits) => Tick::NEVER,
-            Reading::Head if !self.rest.is_empty() => self.since.after(limits.head_ms_max),
-            Reading::Head if self.answers.waiting() > 0 => Tick::NEVER,
-            Reading::Head => {
+            HttpStage::Head if self.is_blocked(limits) => Tick::NEVER,
+            HttpStage::Head if !self.rest.is_empty() => self.since.after(limits.head_ms_max),
+            HttpStage::Head if self.answers.waiting() > 0 => Tick::NEVER,
+            HttpStage::Head => {
                 let idle_ms = if self.served_any {
                     limits.idle_ms_max
                 } else {
@@ -160,18 +164,18 @@ impl HttpSide {
                     .map_or(Tick::NEVER, |began| began.after(DRAIN_GRACE_MS));
                 heard.max(self.since).after(idle_ms).min(grace)
             }
-            Reading::Body {
+            HttpStage::Body {
                 owes_continue: true,
                 ..
             } if self.answers.waiting() > 0 => Tick::NEVER,
-            Reading::Body { .. } => heard.max(self.since).after(limits.body_ms_max),
-            Reading::Upgrading(_) | Reading::Upgraded(_) | Reading::Last => Tick::NEVER,
+            HttpStage::Body { .. } => heard.max(self.since).after(limits.body_ms_max),
+            HttpStage::Upgrading(_) | HttpStage::Upgraded(_) | HttpStage::Last => Tick::NEVER,
         }
     }
 
     /// The deadline came: a request under way is refused with 408, an idle connection ends.
     pub(super) fn expire(&mut self) {
-        let idle = matches!(self.reading, Reading::Head) && self.rest.is_empty();
+        let idle = matches!(self.reading, HttpStage::Head) && self.rest.is_empty();
         if idle {
             self.ending = Ending::Done;
         } else {
@@ -179,14 +183,14 @@ impl HttpSide {
         }
     }
 
-    fn next_answer(&mut self, rules: &Rules<'_>, input: &mut Input<'_>) -> Option<Step> {
+    fn next_answer(&mut self, rules: &Rules<'_>, input: &mut Input<'_>) -> Option<HttpStep> {
         let (mut to, response) = self.answers.next_answer()?;
         let last = self.answers.waiting() == 0;
         // What was read along with it is answered too, before the connection ends.
-        let between = matches!(self.reading, Reading::Head)
+        let between = matches!(self.reading, HttpStage::Head)
             && self.rest.is_empty()
             && input.rest().is_empty();
-        let done = (matches!(self.reading, Reading::Last) && last)
+        let done = (matches!(self.reading, HttpStage::Last) && last)
             || (rules.drain.is_some() && last && between);
         to.keep_alive &= !done;
         if !to.keep_alive {
@@ -196,9 +200,9 @@ impl HttpSide {
             // The time that the handler took is none of the peer's silence.
             self.since = rules.now;
         }
-        Some(Step::Event(Event::Output(Output::Http(Bytes::from(
-            response.encode(to, rules.date),
-        )))))
+        Some(HttpStep::Event(ConnectionEvent::Output(Output::Http(
+            Bytes::from(response.encode(to, rules.date)),
+        ))))
     }
 
     fn closed_by_peer(&self) -> bool {
@@ -271,7 +275,7 @@ impl HttpSide {
             return self.answer_at_once(to, response, framing);
         }
         if head.asks_for_websocket() {
-            self.reading = Reading::Upgrading(Box::new(head));
+            self.reading = HttpStage::Upgrading(Box::new(head));
             return;
         }
         let owes_continue = match head.expects_continue() {
@@ -280,7 +284,7 @@ impl HttpSide {
         };
         match BodyDecoder::new(framing, &rules.limits.http) {
             Ok(body) => {
-                self.reading = Reading::Body {
+                self.reading = HttpStage::Body {
                     head,
                     body,
                     owes_continue,
@@ -314,27 +318,27 @@ impl HttpSide {
 
     fn read_no_more(&mut self) {
         self.rest = BytesMut::new();
-        self.reading = Reading::Last;
+        self.reading = HttpStage::Last;
     }
 
-    fn receive_body(&mut self, rules: &Rules<'_>, input: &mut Input<'_>) -> Progress {
-        let Reading::Body {
+    fn receive_body(&mut self, rules: &Rules<'_>, input: &mut Input<'_>) -> BodyStep {
+        let HttpStage::Body {
             head,
             body,
             owes_continue,
         } = &mut self.reading
         else {
-            return Progress::Goes;
+            return BodyStep::Goes;
         };
         let fresh = self.rest.is_empty();
         let source: &[u8] = if fresh { input.rest() } else { &self.rest };
         if *owes_continue && source.is_empty() {
             if self.answers.waiting() > 0 {
-                return Progress::Waits;
+                return BodyStep::Waits;
             }
             *owes_continue = false;
             self.since = rules.now;
-            return Progress::Event(Event::Output(Output::Http(Bytes::from_static(
+            return BodyStep::Event(ConnectionEvent::Output(Output::Http(Bytes::from_static(
                 http::CONTINUE,
             ))));
         }
@@ -344,32 +348,32 @@ impl HttpSide {
         match body.decode(source) {
             Err(error) => {
                 self.refuse(to, &error);
-                Progress::Goes
+                BodyStep::Goes
             }
             Ok((taken, complete)) => {
                 self.consume(taken, fresh, input);
                 if complete {
                     self.since = rules.now;
-                    Progress::Event(self.request(to))
+                    BodyStep::Event(self.request(to))
                 } else if fresh {
-                    Progress::Waits
+                    BodyStep::Waits
                 } else {
-                    Progress::after(taken)
+                    BodyStep::after(taken)
                 }
             }
         }
     }
 
-    fn request(&mut self, to: AnswerTo) -> Event<'static> {
-        let reading = std::mem::replace(&mut self.reading, Reading::Head);
-        let Reading::Body { head, body, .. } = reading else {
+    fn request(&mut self, to: AnswerTo) -> ConnectionEvent<'static> {
+        let reading = std::mem::replace(&mut self.reading, HttpStage::Head);
+        let HttpStage::Body { head, body, .. } = reading else {
             unreachable!("only called from inside a body");
         };
         if !to.keep_alive {
             self.read_no_more();
         }
         let serial = self.answers.begin(to);
-        Event::Request(Box::new(Request {
+        ConnectionEvent::Request(Box::new(HttpRequest {
             serial,
             head,
             body: body.into_body(),
@@ -378,8 +382,9 @@ impl HttpSide {
 
     /// Answers the handshake; while the server is stopping, with 503, also where the handshake had
     /// to wait since before that: whoever says farewell to the WebSockets must know them all.
-    fn accept(&mut self, rules: &Rules<'_>) -> Option<Event<'static>> {
-        let Reading::Upgrading(head) = std::mem::replace(&mut self.reading, Reading::Last) else {
+    fn accept(&mut self, rules: &Rules<'_>) -> Option<ConnectionEvent<'static>> {
+        let HttpStage::Upgrading(head) = std::mem::replace(&mut self.reading, HttpStage::Last)
+        else {
             return None;
         };
         if rules.drain.is_some() {
@@ -391,8 +396,10 @@ impl HttpSide {
         }
         match handshake::accept(&head) {
             Ok(switching) => {
-                self.reading = Reading::Upgraded(head);
-                Some(Event::Output(Output::Http(Bytes::from(switching))))
+                self.reading = HttpStage::Upgraded(head);
+                Some(ConnectionEvent::Output(Output::Http(Bytes::from(
+                    switching,
+                ))))
             }
             Err(error) => {
                 self.refuse(head.answer_to(), &error);
@@ -401,22 +408,23 @@ impl HttpSide {
         }
     }
 
-    fn upgraded(&mut self) -> Step {
-        let Reading::Upgraded(head) = std::mem::replace(&mut self.reading, Reading::Last) else {
-            return Step::Closed;
+    fn upgraded(&mut self) -> HttpStep {
+        let HttpStage::Upgraded(head) = std::mem::replace(&mut self.reading, HttpStage::Last)
+        else {
+            return HttpStep::Closed;
         };
-        Step::Upgraded(head, std::mem::take(&mut self.rest))
+        HttpStep::Upgraded(head, std::mem::take(&mut self.rest))
     }
 }
 
 /// How far a step through the body came.
-enum Progress {
-    Event(Event<'static>),
+enum BodyStep {
+    Event(ConnectionEvent<'static>),
     Waits,
     Goes,
 }
 
-impl Progress {
+impl BodyStep {
     /// After the rest was used: new input may follow it, unless nothing moved.
     fn after(taken: usize) -> Self {
         if taken > 0 { Self::Goes } else { Self::Waits }
@@ -446,7 +454,7 @@ mod tests {
             let mut bytes = part.as_bytes().to_vec();
             let mut input = Input::new(&mut bytes);
             while let Some(step) = side.step(&rules, &mut input) {
-                if let Step::Event(Event::Request(request)) = step {
+                if let HttpStep::Event(ConnectionEvent::Request(request)) = step {
                     side.answer(request.serial, Response::new(200));
                 }
             }

@@ -5,19 +5,19 @@
 //! brings answers with [`Connection::answer`], and calls [`Connection::expire`] when
 //! [`Connection::deadline`] has come.
 //!
-//! Invariant: [`Event::Closed`] is the last event, and it comes exactly once.
+//! Invariant: [`ConnectionEvent::Closed`] is the last event, and it comes exactly once.
 
 mod event;
 mod http_side;
 mod limits;
 mod websocket_side;
 
-pub use event::{CloseReason, Event, Output, Request};
+pub use event::{CloseReason, ConnectionEvent, HttpRequest, Output};
 pub use limits::Limits;
 
 use crate::base::Tick;
 use crate::proto::http::{Head, Response};
-use http_side::{HttpSide, Step};
+use http_side::{HttpSide, HttpStep};
 use websocket_side::WebSocketSide;
 
 /// What the reactor knows and a connection needs to judge its input.
@@ -70,7 +70,7 @@ impl<'b> Input<'b> {
 /// One client connection; see the module.
 #[derive(Debug)]
 pub struct Connection {
-    state: State,
+    state: ConnectionState,
     /// When the last bytes came.
     heard: Tick,
     /// Any number; spreads the first pings.
@@ -78,10 +78,10 @@ pub struct Connection {
 }
 
 #[derive(Debug)]
-enum State {
+enum ConnectionState {
     Http(Box<HttpSide>),
     WebSocket(WebSocketSide),
-    /// `Event::Closed` was given; further bytes are dropped.
+    /// `ConnectionEvent::Closed` was given; further bytes are dropped.
     Closed,
 }
 
@@ -90,7 +90,7 @@ impl Connection {
     #[must_use]
     pub fn new(now: Tick, seed: u32) -> Self {
         Self {
-            state: State::Http(Box::new(HttpSide::new(now))),
+            state: ConnectionState::Http(Box::new(HttpSide::new(now))),
             heard: now,
             seed,
         }
@@ -109,27 +109,28 @@ impl Connection {
         &'a mut self,
         rules: &Rules<'_>,
         input: &'a mut Input<'_>,
-    ) -> Option<Event<'a>> {
+    ) -> Option<ConnectionEvent<'a>> {
         // In two steps, since the borrow of a message reaches beyond the state's change.
-        if let State::Http(side) = &mut self.state {
+        if let ConnectionState::Http(side) = &mut self.state {
             match side.step(rules, input)? {
-                Step::Event(event) => return Some(event),
-                Step::Upgraded(head, carry) => {
-                    self.state = State::WebSocket(WebSocketSide::new(rules, self.seed, carry));
-                    return Some(Event::Opened(head));
+                HttpStep::Event(event) => return Some(event),
+                HttpStep::Upgraded(head, carry) => {
+                    self.state =
+                        ConnectionState::WebSocket(WebSocketSide::new(rules, self.seed, carry));
+                    return Some(ConnectionEvent::Opened(head));
                 }
-                Step::Closed => return Some(self.closed(CloseReason::Lost)),
+                HttpStep::Closed => return Some(self.closed(CloseReason::Lost)),
             }
         }
         match &mut self.state {
-            State::WebSocket(side) => {
+            ConnectionState::WebSocket(side) => {
                 let step = side.step(rules, input);
-                if let Some(Event::Closed(_)) = step {
-                    self.state = State::Closed;
+                if let Some(ConnectionEvent::Closed(_)) = step {
+                    self.state = ConnectionState::Closed;
                 }
                 step
             }
-            State::Http(_) | State::Closed => {
+            ConnectionState::Http(_) | ConnectionState::Closed => {
                 input.take_all();
                 None
             }
@@ -140,7 +141,7 @@ impl Connection {
     ///
     /// `serial` is the request's; an answer to a connection that ended is dropped.
     pub fn answer(&mut self, serial: u32, response: Response) {
-        if let State::Http(side) = &mut self.state {
+        if let ConnectionState::Http(side) = &mut self.state {
             side.answer(serial, response);
         }
     }
@@ -151,31 +152,31 @@ impl Connection {
     /// [`close_code_may_be_sent`](crate::proto::websocket::close_code_may_be_sent).
     pub fn close(&mut self, rules: &Rules<'_>, code: u16, reason: &str) -> Option<Output> {
         match &mut self.state {
-            State::WebSocket(side) => side.close(rules, code, reason),
-            State::Http(_) | State::Closed => None,
+            ConnectionState::WebSocket(side) => side.close(rules, code, reason),
+            ConnectionState::Http(_) | ConnectionState::Closed => None,
         }
     }
 
     /// The peer sent its last byte. A WebSocket ends with it; HTTP still answers.
-    pub fn half_close(&mut self) -> Option<Event<'static>> {
+    pub fn half_close(&mut self) -> Option<ConnectionEvent<'static>> {
         match &mut self.state {
-            State::Http(side) => {
+            ConnectionState::Http(side) => {
                 side.half_close();
                 None
             }
-            State::WebSocket(side) => {
+            ConnectionState::WebSocket(side) => {
                 let reason = side.reason_at_end();
                 Some(self.closed(reason))
             }
-            State::Closed => None,
+            ConnectionState::Closed => None,
         }
     }
 
     /// The socket is gone, or is given up for `reason`; `None` when the end was told before.
-    pub fn abort(&mut self, reason: CloseReason) -> Option<Event<'static>> {
+    pub fn abort(&mut self, reason: CloseReason) -> Option<ConnectionEvent<'static>> {
         match &self.state {
-            State::Http(_) => Some(self.closed(reason)),
-            State::WebSocket(side) => {
+            ConnectionState::Http(_) => Some(self.closed(reason)),
+            ConnectionState::WebSocket(side) => {
                 let reason = if side.is_open() {
                     reason
                 } else {
@@ -183,7 +184,7 @@ impl Connection {
                 };
                 Some(self.closed(reason))
             }
-            State::Closed => None,
+            ConnectionState::Closed => None,
         }
     }
 
@@ -192,62 +193,62 @@ impl Connection {
     #[must_use]
     pub fn deadline(&self, rules: &Rules<'_>) -> Tick {
         match &self.state {
-            State::Http(side) => side.deadline(rules, self.heard),
-            State::WebSocket(side) => side.deadline(rules, self.heard),
-            State::Closed => Tick::NEVER,
+            ConnectionState::Http(side) => side.deadline(rules, self.heard),
+            ConnectionState::WebSocket(side) => side.deadline(rules, self.heard),
+            ConnectionState::Closed => Tick::NEVER,
         }
     }
 
     /// Acts on a deadline that has come; [`Connection::next_event`] may have more to say after.
-    pub fn expire(&mut self, rules: &Rules<'_>) -> Option<Event<'static>> {
+    pub fn expire(&mut self, rules: &Rules<'_>) -> Option<ConnectionEvent<'static>> {
         if rules.now < self.deadline(rules) {
             return None;
         }
         match &mut self.state {
-            State::Http(side) => {
+            ConnectionState::Http(side) => {
                 side.expire();
                 None
             }
-            State::WebSocket(side) => {
+            ConnectionState::WebSocket(side) => {
                 let event = side.expire(rules, self.heard);
-                if let Event::Closed(_) = event {
-                    self.state = State::Closed;
+                if let ConnectionEvent::Closed(_) = event {
+                    self.state = ConnectionState::Closed;
                 }
                 Some(event)
             }
-            State::Closed => None,
+            ConnectionState::Closed => None,
         }
     }
 
     /// A WebSocket that takes messages.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        matches!(&self.state, State::WebSocket(side) if side.is_open())
+        matches!(&self.state, ConnectionState::WebSocket(side) if side.is_open())
     }
 
     /// A WebSocket in any phase before its end.
     #[must_use]
     pub fn is_websocket(&self) -> bool {
-        matches!(self.state, State::WebSocket(_))
+        matches!(self.state, ConnectionState::WebSocket(_))
     }
 
     /// Whether reading more now would only pile it up; an answer unblocks it.
     #[must_use]
     pub fn is_blocked(&self, limits: &Limits) -> bool {
-        matches!(&self.state, State::Http(side) if side.is_blocked(limits))
+        matches!(&self.state, ConnectionState::Http(side) if side.is_blocked(limits))
     }
 
     /// Requests begun or handed out, and not answered yet.
     #[must_use]
     pub fn unanswered(&self) -> usize {
         match &self.state {
-            State::Http(side) => side.unanswered(),
-            State::WebSocket(_) | State::Closed => 0,
+            ConnectionState::Http(side) => side.unanswered(),
+            ConnectionState::WebSocket(_) | ConnectionState::Closed => 0,
         }
     }
 
-    fn closed(&mut self, reason: CloseReason) -> Event<'static> {
-        self.state = State::Closed;
-        Event::Closed(reason)
+    fn closed(&mut self, reason: CloseReason) -> ConnectionEvent<'static> {
+        self.state = ConnectionState::Closed;
+        ConnectionEvent::Closed(reason)
     }
 }

@@ -4,14 +4,14 @@ use std::borrow::Cow;
 
 use bytes::{Buf, BytesMut};
 
-use super::{CloseReason, Event, Input, Output, Rules};
+use super::{CloseReason, ConnectionEvent, Input, Output, Rules};
 use crate::base::Tick;
-use crate::proto::websocket::{ControlFrame, Decoder, FrameError, Item};
+use crate::proto::websocket::{ControlFrame, FrameError, Item, MessageDecoder};
 
 #[derive(Debug)]
 pub(super) struct WebSocketSide {
-    decoder: Decoder,
-    phase: Phase,
+    decoder: MessageDecoder,
+    phase: ClosePhase,
     /// Frames that came in one segment with the handshake.
     carry: Option<Box<BytesMut>>,
     /// When the ping that waits for a sign of life was sent; `NEVER` when none does.
@@ -21,14 +21,14 @@ pub(super) struct WebSocketSide {
 }
 
 #[derive(Debug)]
-enum Phase {
+enum ClosePhase {
     Open,
     /// Our Close went out; the peer's is awaited (RFC 6455 §7.1.2).
     CloseSent {
         code: u16,
         deadline: Tick,
     },
-    /// All is said; only `Event::Closed` is left.
+    /// All is said; only `ConnectionEvent::Closed` is left.
     Leaving(Box<CloseReason>),
 }
 
@@ -38,8 +38,8 @@ impl WebSocketSide {
         // them said something since.
         let early_ms = u64::from(seed) % rules.limits.ping_ms.max(1);
         Self {
-            decoder: Decoder::new(),
-            phase: Phase::Open,
+            decoder: MessageDecoder::new(),
+            phase: ClosePhase::Open,
             carry: (!carry.is_empty()).then(|| Box::new(carry)),
             pinged: Tick::NEVER,
             early_ms: u32::try_from(early_ms).expect("not above the seed"),
@@ -50,11 +50,11 @@ impl WebSocketSide {
         &mut self,
         rules: &Rules<'_>,
         input: &'a mut Input<'_>,
-    ) -> Option<Event<'a>> {
-        if let Phase::Leaving(reason) = &self.phase {
+    ) -> Option<ConnectionEvent<'a>> {
+        if let ClosePhase::Leaving(reason) = &self.phase {
             let reason = CloseReason::clone(reason);
             input.take_all();
-            return Some(Event::Closed(reason));
+            return Some(ConnectionEvent::Closed(reason));
         }
         if let Some(event) = self.step_carry(rules) {
             return Some(event);
@@ -73,7 +73,7 @@ impl WebSocketSide {
     }
 
     /// The same for the bytes that came with the handshake; its messages are copied.
-    fn step_carry(&mut self, rules: &Rules<'_>) -> Option<Event<'static>> {
+    fn step_carry(&mut self, rules: &Rules<'_>) -> Option<ConnectionEvent<'static>> {
         let mut carry = self.carry.take()?;
         let decoded = self
             .decoder
@@ -94,21 +94,23 @@ impl WebSocketSide {
         event
     }
 
-    fn receive<'a>(&mut self, item: Item<'a>) -> Event<'a> {
+    fn receive<'a>(&mut self, item: Item<'a>) -> ConnectionEvent<'a> {
         match (item, &self.phase) {
-            (Item::Message { kind, payload }, Phase::Open) => Event::Message { kind, payload },
-            (Item::Message { .. }, _) => Event::Ignored,
+            (Item::Message { kind, payload }, ClosePhase::Open) => {
+                ConnectionEvent::Message { kind, payload }
+            }
+            (Item::Message { .. }, _) => ConnectionEvent::Ignored,
             (item, _) => self.receive_control(&item),
         }
     }
 
-    fn receive_control(&mut self, item: &Item<'_>) -> Event<'static> {
+    fn receive_control(&mut self, item: &Item<'_>) -> ConnectionEvent<'static> {
         match (item, &self.phase) {
-            (Item::Ping(payload), Phase::Open) => {
-                Event::Output(Output::Control(ControlFrame::pong(payload)))
+            (Item::Ping(payload), ClosePhase::Open) => {
+                ConnectionEvent::Output(Output::Control(ControlFrame::pong(payload)))
             }
-            (Item::Close { .. }, Phase::CloseSent { code, .. }) => {
-                Event::Closed(CloseReason::Server(*code))
+            (Item::Close { .. }, ClosePhase::CloseSent { code, .. }) => {
+                ConnectionEvent::Closed(CloseReason::Server(*code))
             }
             (Item::Close { code, reason }, _) => {
                 let reply = match code {
@@ -116,23 +118,23 @@ impl WebSocketSide {
                     None => ControlFrame::close_empty(),
                 };
                 let reason = Box::from(&**reason);
-                self.phase = Phase::Leaving(Box::new(CloseReason::Peer {
+                self.phase = ClosePhase::Leaving(Box::new(CloseReason::Peer {
                     code: *code,
                     reason,
                 }));
-                Event::Output(Output::Control(reply))
+                ConnectionEvent::Output(Output::Control(reply))
             }
-            (Item::Message { .. } | Item::Ping(_) | Item::Pong(_), _) => Event::Ignored,
+            (Item::Message { .. } | Item::Ping(_) | Item::Pong(_), _) => ConnectionEvent::Ignored,
         }
     }
 
-    fn violation(&mut self, error: FrameError) -> Event<'static> {
-        if let Phase::CloseSent { code, .. } = self.phase {
-            return Event::Closed(CloseReason::Server(code));
+    fn violation(&mut self, error: FrameError) -> ConnectionEvent<'static> {
+        if let ClosePhase::CloseSent { code, .. } = self.phase {
+            return ConnectionEvent::Closed(CloseReason::Server(code));
         }
         let frame = ControlFrame::close(error.close_code(), &error.to_string());
-        self.phase = Phase::Leaving(Box::new(CloseReason::Violation(error)));
-        Event::Output(Output::Control(frame))
+        self.phase = ClosePhase::Leaving(Box::new(CloseReason::Violation(error)));
+        ConnectionEvent::Output(Output::Control(frame))
     }
 
     /// Starts the close handshake; `None` when it is under way.
@@ -141,30 +143,32 @@ impl WebSocketSide {
             return None;
         }
         let deadline = rules.now.after(rules.limits.close_ms_max);
-        self.phase = Phase::CloseSent { code, deadline };
+        self.phase = ClosePhase::CloseSent { code, deadline };
         Some(Output::Control(ControlFrame::close(code, why)))
     }
 
     pub(super) fn is_open(&self) -> bool {
-        matches!(self.phase, Phase::Open)
+        matches!(self.phase, ClosePhase::Open)
     }
 
     /// What to report when the stream ends here.
     pub(super) fn reason_at_end(&self) -> CloseReason {
         match &self.phase {
-            Phase::Open => CloseReason::Lost,
-            Phase::CloseSent { code, .. } => CloseReason::Server(*code),
-            Phase::Leaving(reason) => CloseReason::clone(reason),
+            ClosePhase::Open => CloseReason::Lost,
+            ClosePhase::CloseSent { code, .. } => CloseReason::Server(*code),
+            ClosePhase::Leaving(reason) => CloseReason::clone(reason),
         }
     }
 
     pub(super) fn deadline(&self, rules: &Rules<'_>, heard: Tick) -> Tick {
         match &self.phase {
-            Phase::CloseSent { deadline, .. } => *deadline,
-            Phase::Leaving(_) => rules.now,
-            Phase::Open if rules.limits.ping_ms == 0 => Tick::NEVER,
-            Phase::Open if self.awaits_pong(heard) => self.pinged.after(rules.limits.pong_ms_max),
-            Phase::Open => {
+            ClosePhase::CloseSent { deadline, .. } => *deadline,
+            ClosePhase::Leaving(_) => rules.now,
+            ClosePhase::Open if rules.limits.ping_ms == 0 => Tick::NEVER,
+            ClosePhase::Open if self.awaits_pong(heard) => {
+                self.pinged.after(rules.limits.pong_ms_max)
+            }
+            ClosePhase::Open => {
                 let early_ms = u64::from(self.early_ms);
                 heard.after(rules.limits.ping_ms.saturating_sub(early_ms).max(1))
             }
@@ -172,19 +176,21 @@ impl WebSocketSide {
     }
 
     /// The deadline came: ping, give up waiting, or end the close handshake.
-    pub(super) fn expire(&mut self, rules: &Rules<'_>, heard: Tick) -> Event<'static> {
+    pub(super) fn expire(&mut self, rules: &Rules<'_>, heard: Tick) -> ConnectionEvent<'static> {
         match &self.phase {
-            Phase::CloseSent { code, .. } => Event::Closed(CloseReason::Server(*code)),
-            Phase::Leaving(reason) => Event::Closed(CloseReason::clone(reason)),
-            Phase::Open if self.awaits_pong(heard) => {
-                self.phase = Phase::Leaving(Box::new(CloseReason::PingTimeout));
-                let frame = ControlFrame::close(4010, "no answer to ping");
-                Event::Output(Output::Control(frame))
+            ClosePhase::CloseSent { code, .. } => {
+                ConnectionEvent::Closed(CloseReason::Server(*code))
             }
-            Phase::Open => {
+            ClosePhase::Leaving(reason) => ConnectionEvent::Closed(CloseReason::clone(reason)),
+            ClosePhase::Open if self.awaits_pong(heard) => {
+                self.phase = ClosePhase::Leaving(Box::new(CloseReason::PingTimeout));
+                let frame = ControlFrame::close(4010, "no answer to ping");
+                ConnectionEvent::Output(Output::Control(frame))
+            }
+            ClosePhase::Open => {
                 self.pinged = rules.now;
                 self.early_ms = 0;
-                Event::Output(Output::Control(ControlFrame::ping(b"")))
+                ConnectionEvent::Output(Output::Control(ControlFrame::ping(b"")))
             }
         }
     }

@@ -14,14 +14,14 @@ use super::response::{AnswerTo, Response};
 /// did gives it back once no second request waits.
 #[derive(Debug, Default)]
 pub struct Answers {
-    oldest: Option<Slot>,
-    later: VecDeque<Slot>,
+    oldest: Option<AnswerSlot>,
+    later: VecDeque<AnswerSlot>,
     /// The serial number of `oldest`, or of the next request where there is none.
     serial: u32,
 }
 
 #[derive(Debug)]
-struct Slot {
+struct AnswerSlot {
     to: AnswerTo,
     answer: Option<Response>,
 }
@@ -38,7 +38,7 @@ impl Answers {
     /// Serial numbers count up and wrap around: unique as long as fewer than 2^32 wait.
     pub fn begin(&mut self, to: AnswerTo) -> u32 {
         let serial = self.serial.wrapping_add(self.waiting() as u32);
-        let slot = Slot { to, answer: None };
+        let slot = AnswerSlot { to, answer: None };
         if self.oldest.is_none() {
             self.oldest = Some(slot);
         } else {

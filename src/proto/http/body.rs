@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::error::HttpError;
 use super::limits::HttpLimits;
-use super::parse::is_token_byte;
+use super::token::is_token_byte;
 
 /// How the end of a body is told (RFC 9112 §6.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +31,7 @@ const ROOM_IN_ADVANCE: usize = 4 * 1024;
 #[derive(Debug)]
 pub struct BodyDecoder {
     body: Vec<u8>,
-    reading: Reading,
+    reading: BodyStage,
     body_size_max: usize,
     extensions: Allowance,
     trailers: Allowance,
@@ -39,7 +39,7 @@ pub struct BodyDecoder {
 
 /// What is expected next. Sizes are below the bound of the body, once they were checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reading {
+enum BodyStage {
     /// This many bytes of a body whose length was announced.
     Length(usize),
     ChunkSize {
@@ -80,12 +80,12 @@ impl BodyDecoder {
     pub fn new(framing: Framing, limits: &HttpLimits) -> Result<Self, HttpError> {
         let too_large = HttpError::BodyTooLarge(limits.body_size_max);
         let reading = match framing {
-            Framing::None | Framing::Length(0) => Reading::Complete,
+            Framing::None | Framing::Length(0) => BodyStage::Complete,
             Framing::Length(length) => match usize::try_from(length) {
-                Ok(length) if length <= limits.body_size_max => Reading::Length(length),
+                Ok(length) if length <= limits.body_size_max => BodyStage::Length(length),
                 _ => return Err(too_large),
             },
-            Framing::Chunked => Reading::ChunkSize { size: 0, digits: 0 },
+            Framing::Chunked => BodyStage::ChunkSize { size: 0, digits: 0 },
         };
         Ok(Self {
             body: Vec::new(),
@@ -108,7 +108,7 @@ impl BodyDecoder {
         while taken < input.len() && !self.is_complete() {
             let rest = &input[taken..];
             taken += match self.reading {
-                Reading::Length(left) | Reading::ChunkData(left) => self.take_data(left, rest),
+                BodyStage::Length(left) | BodyStage::ChunkData(left) => self.take_data(left, rest),
                 reading => {
                     self.reading = self.step(reading, rest[0])?;
                     1
@@ -121,7 +121,7 @@ impl BodyDecoder {
     /// Whether the whole body is here; at once where none follows the head.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.reading == Reading::Complete
+        self.reading == BodyStage::Complete
     }
 
     /// The data that has come, without a copy.
@@ -139,40 +139,40 @@ impl BodyDecoder {
         self.body.extend_from_slice(&input[..size]);
         let left = left - size;
         self.reading = match (self.reading, left) {
-            (Reading::Length(_), 0) => Reading::Complete,
-            (Reading::Length(_), left) => Reading::Length(left),
-            (_, 0) => Reading::ChunkDataCr,
-            (_, left) => Reading::ChunkData(left),
+            (BodyStage::Length(_), 0) => BodyStage::Complete,
+            (BodyStage::Length(_), left) => BodyStage::Length(left),
+            (_, 0) => BodyStage::ChunkDataCr,
+            (_, left) => BodyStage::ChunkData(left),
         };
         size
     }
 
     /// One byte of chunk framing or trailers (RFC 9112 §7.1).
-    fn step(&mut self, reading: Reading, byte: u8) -> Result<Reading, HttpError> {
+    fn step(&mut self, reading: BodyStage, byte: u8) -> Result<BodyStage, HttpError> {
         match (reading, byte) {
-            (Reading::ChunkSize { size, digits }, _) => self.step_size(size, digits, byte),
-            (Reading::ChunkExtension { size }, b'\r') => Ok(Reading::ChunkSizeLf { size }),
-            (Reading::ChunkExtension { .. }, _) if is_value_byte(byte) => {
+            (BodyStage::ChunkSize { size, digits }, _) => self.step_size(size, digits, byte),
+            (BodyStage::ChunkExtension { size }, b'\r') => Ok(BodyStage::ChunkSizeLf { size }),
+            (BodyStage::ChunkExtension { .. }, _) if is_value_byte(byte) => {
                 self.extensions
                     .take()
                     .map_err(HttpError::ChunkExtensionsTooLarge)?;
                 Ok(reading)
             }
-            (Reading::ChunkExtension { .. }, _) => Err(HttpError::ChunkSize),
-            (Reading::ChunkSizeLf { size: 0 }, b'\n') => Ok(Reading::TrailerStart),
-            (Reading::ChunkSizeLf { size }, b'\n') => Ok(Reading::ChunkData(size)),
-            (Reading::ChunkSizeLf { .. }, _) => Err(HttpError::ChunkSize),
-            (Reading::ChunkDataCr, b'\r') => Ok(Reading::ChunkDataLf),
-            (Reading::ChunkDataLf, b'\n') => Ok(Reading::ChunkSize { size: 0, digits: 0 }),
-            (Reading::ChunkDataCr | Reading::ChunkDataLf, _) => Err(HttpError::ChunkEnd),
-            (Reading::TrailerStart, b'\r') => Ok(Reading::LastLf),
-            (Reading::LastLf, b'\n') => Ok(Reading::Complete),
+            (BodyStage::ChunkExtension { .. }, _) => Err(HttpError::ChunkSize),
+            (BodyStage::ChunkSizeLf { size: 0 }, b'\n') => Ok(BodyStage::TrailerStart),
+            (BodyStage::ChunkSizeLf { size }, b'\n') => Ok(BodyStage::ChunkData(size)),
+            (BodyStage::ChunkSizeLf { .. }, _) => Err(HttpError::ChunkSize),
+            (BodyStage::ChunkDataCr, b'\r') => Ok(BodyStage::ChunkDataLf),
+            (BodyStage::ChunkDataLf, b'\n') => Ok(BodyStage::ChunkSize { size: 0, digits: 0 }),
+            (BodyStage::ChunkDataCr | BodyStage::ChunkDataLf, _) => Err(HttpError::ChunkEnd),
+            (BodyStage::TrailerStart, b'\r') => Ok(BodyStage::LastLf),
+            (BodyStage::LastLf, b'\n') => Ok(BodyStage::Complete),
             (reading, _) => self.step_trailer(reading, byte),
         }
     }
 
     /// Digits only: `+5`, `0x5` and `5 ` mean something to some parsers.
-    fn step_size(&self, size: usize, digits: u8, byte: u8) -> Result<Reading, HttpError> {
+    fn step_size(&self, size: usize, digits: u8, byte: u8) -> Result<BodyStage, HttpError> {
         match (byte, char::from(byte).to_digit(16)) {
             (_, Some(digit)) if digits < CHUNK_DIGITS_MAX => {
                 let room = self.body_size_max - self.body.len();
@@ -180,30 +180,30 @@ impl BodyDecoder {
                     .checked_mul(16)
                     .and_then(|size| size.checked_add(digit as usize));
                 match size {
-                    Some(size) if size <= room => Ok(Reading::ChunkSize {
+                    Some(size) if size <= room => Ok(BodyStage::ChunkSize {
                         size,
                         digits: digits + 1,
                     }),
                     _ => Err(HttpError::BodyTooLarge(self.body_size_max)),
                 }
             }
-            (b'\r', None) if digits > 0 => Ok(Reading::ChunkSizeLf { size }),
-            (b';', None) if digits > 0 => Ok(Reading::ChunkExtension { size }),
+            (b'\r', None) if digits > 0 => Ok(BodyStage::ChunkSizeLf { size }),
+            (b';', None) if digits > 0 => Ok(BodyStage::ChunkExtension { size }),
             _ => Err(HttpError::ChunkSize),
         }
     }
 
     /// Trailers are dropped, but must be field lines: what is a line to one is a request to another.
-    fn step_trailer(&mut self, reading: Reading, byte: u8) -> Result<Reading, HttpError> {
+    fn step_trailer(&mut self, reading: BodyStage, byte: u8) -> Result<BodyStage, HttpError> {
         self.trailers.take().map_err(HttpError::TrailersTooLarge)?;
         match (reading, byte) {
-            (Reading::TrailerStart | Reading::TrailerName, _) if is_token_byte(byte) => {
-                Ok(Reading::TrailerName)
+            (BodyStage::TrailerStart | BodyStage::TrailerName, _) if is_token_byte(byte) => {
+                Ok(BodyStage::TrailerName)
             }
-            (Reading::TrailerName, b':') => Ok(Reading::TrailerValue),
-            (Reading::TrailerValue, b'\r') => Ok(Reading::TrailerLf),
-            (Reading::TrailerValue, _) if is_value_byte(byte) => Ok(Reading::TrailerValue),
-            (Reading::TrailerLf, b'\n') => Ok(Reading::TrailerStart),
+            (BodyStage::TrailerName, b':') => Ok(BodyStage::TrailerValue),
+            (BodyStage::TrailerValue, b'\r') => Ok(BodyStage::TrailerLf),
+            (BodyStage::TrailerValue, _) if is_value_byte(byte) => Ok(BodyStage::TrailerValue),
+            (BodyStage::TrailerLf, b'\n') => Ok(BodyStage::TrailerStart),
             _ => Err(HttpError::Trailer),
         }
     }

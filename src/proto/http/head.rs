@@ -5,15 +5,7 @@ use std::fmt;
 use super::body::Framing;
 use super::error::HttpError;
 use super::response::AnswerTo;
-
-/// The versions that are spoken here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Version {
-    /// HTTP/1.0: closes after each answer unless asked otherwise; has no chunks.
-    Http10,
-    /// HTTP/1.1.
-    Http11,
-}
+use super::version::Version;
 
 /// One request head, owned: a copy of its bytes and the places of its parts in them.
 ///
@@ -22,17 +14,17 @@ pub enum Version {
 pub struct Head {
     pub(super) bytes: Box<[u8]>,
     pub(super) fields: Box<[FieldAt]>,
-    pub(super) method: Part,
-    pub(super) target: Part,
-    pub(super) path: Part,
-    pub(super) query: Option<Part>,
-    pub(super) host: Option<Part>,
+    pub(super) method: Span,
+    pub(super) target: Span,
+    pub(super) path: Span,
+    pub(super) query: Option<Span>,
+    pub(super) host: Option<Span>,
     pub(super) version: Version,
 }
 
 /// A place in the bytes of a head; four bytes are enough for each end.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Part {
+pub(super) struct Span {
     pub(super) start: u32,
     pub(super) end: u32,
 }
@@ -40,8 +32,8 @@ pub(super) struct Part {
 /// The places of one field line's name and value.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct FieldAt {
-    pub(super) name: Part,
-    pub(super) value: Part,
+    pub(super) name: Span,
+    pub(super) value: Span,
 }
 
 impl Head {
@@ -203,11 +195,11 @@ impl Head {
             .any(|entry| trim(entry).eq_ignore_ascii_case(token.as_bytes()))
     }
 
-    fn slice(&self, part: Part) -> &[u8] {
+    fn slice(&self, part: Span) -> &[u8] {
         &self.bytes[part.start as usize..part.end as usize]
     }
 
-    fn text(&self, part: Part) -> &str {
+    fn text(&self, part: Span) -> &str {
         std::str::from_utf8(self.slice(part)).expect("parse lets only UTF-8 into these parts")
     }
 }

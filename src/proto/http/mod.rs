@@ -18,14 +18,17 @@ pub mod limits;
 pub mod parse;
 pub mod response;
 mod target;
+mod token;
+mod version;
 
 pub use answers::Answers;
 pub use body::{BodyDecoder, Framing};
 pub use error::HttpError;
-pub use head::{Head, Version};
+pub use head::Head;
 pub use limits::HttpLimits;
 pub use parse::parse;
 pub use response::{AnswerTo, Response};
+pub use version::Version;
 
 /// The interim answer that lets a client go on with its body (RFC 9110 §10.1.1).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";

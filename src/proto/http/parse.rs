@@ -13,9 +13,11 @@ use std::ops::Range;
 use memchr::{memchr_iter, memchr3};
 
 use super::error::HttpError;
-use super::head::{FieldAt, Head, Part, Version};
+use super::head::{FieldAt, Head, Span};
 use super::limits::HttpLimits;
 use super::target::{self, is_authority};
+use super::token::is_token_byte;
+use super::version::Version;
 
 /// Longest method, in bytes. The longest registered one, UPDATEREDIRECTREF, has 17.
 const METHOD_SIZE_MAX: usize = 32;
@@ -197,24 +199,17 @@ fn names_another_version(head: &[u8]) -> bool {
     }
 }
 
-/// `tchar` of RFC 9110 §5.6.2.
-pub(super) fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(byte, b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+')
-        || matches!(byte, b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~')
-}
-
 /// Where a part that httparse cut out of `head` begins and ends; heads are below 4 GiB.
-fn part_of(head: &[u8], part: &[u8]) -> Part {
+fn part_of(head: &[u8], part: &[u8]) -> Span {
     let start = part.as_ptr() as usize - head.as_ptr() as usize;
-    Part {
+    Span {
         start: start as u32,
         end: (start + part.len()) as u32,
     }
 }
 
-fn part_in(whole: Part, range: Range<usize>) -> Part {
-    Part {
+fn part_in(whole: Span, range: Range<usize>) -> Span {
+    Span {
         start: whole.start + range.start as u32,
         end: whole.start + range.end as u32,
     }

@@ -4,8 +4,8 @@ use std::io::Write;
 
 use bytes::Bytes;
 
-use super::head::Version;
-use super::parse::is_token_byte;
+use super::token::is_token_byte;
+use super::version::Version;
 
 /// What the encoder must know of the request that it answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use std::mem;
 use super::control::{PAYLOAD_SIZE_MAX as CONTROL_SIZE_MAX, close_code_may_be_sent};
 use super::error::FrameError;
 use super::frame::MessageKind;
-use super::header::{self, Context, ControlKind, FrameKind, Header};
+use super::header::{self, ControlKind, FrameKind, Header, MessageSoFar};
 use super::mask::unmask;
 
 /// First size of the `Vec` that collects a message, in bytes, if the message may get that large.
@@ -43,8 +43,8 @@ pub enum Item<'a> {
 }
 
 /// The frames of one client, in any fragmentation.
-pub struct Decoder {
-    reading: Reading,
+pub struct MessageDecoder {
+    reading: FrameStage,
     /// The message so far, unmasked; behind it what came of a control frame that a read cut.
     collected: Vec<u8>,
     /// Kind of the message under way.
@@ -53,19 +53,19 @@ pub struct Decoder {
     open_character_size: u8,
 }
 
-enum Reading {
+enum FrameStage {
     /// `held` bytes of a header have come.
     Header {
         bytes: [u8; header::SIZE_MAX],
         held: u8,
     },
     /// The payload of a frame that is collected.
-    Payload(Payload),
+    PartialPayload(PartialPayload),
     /// A rule was broken; nothing is read any more.
     Failed(FrameError),
 }
 
-impl Reading {
+impl FrameStage {
     const NOTHING: Self = Self::Header {
         bytes: [0; header::SIZE_MAX],
         held: 0,
@@ -74,7 +74,7 @@ impl Reading {
 
 /// A frame whose payload is collected.
 #[derive(Clone, Copy)]
-struct Payload {
+struct PartialPayload {
     kind: FrameKind,
     mask: [u8; 4],
     size: usize,
@@ -82,7 +82,7 @@ struct Payload {
     taken: usize,
 }
 
-impl fmt::Debug for Decoder {
+impl fmt::Debug for MessageDecoder {
     /// Says sizes only: payloads stay out of logs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Decoder")
@@ -92,18 +92,18 @@ impl fmt::Debug for Decoder {
     }
 }
 
-impl Default for Decoder {
+impl Default for MessageDecoder {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Decoder {
+impl MessageDecoder {
     /// A decoder for a client that has just been upgraded.
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            reading: Reading::NOTHING,
+            reading: FrameStage::NOTHING,
             collected: Vec::new(),
             message: None,
             open_character_size: 0,
@@ -136,7 +136,7 @@ impl Decoder {
     /// Whether nothing of a message or a frame is held: the next byte would start a message.
     #[must_use]
     pub fn is_between_messages(&self) -> bool {
-        self.message.is_none() && matches!(self.reading, Reading::Header { held: 0, .. })
+        self.message.is_none() && matches!(self.reading, FrameStage::Header { held: 0, .. })
     }
 
     /// Bytes of heap that the unfinished message and control frame occupy.
@@ -154,9 +154,9 @@ impl Decoder {
         let mut rest = input;
         loop {
             let payload = match self.reading {
-                Reading::Failed(error) => return Err(error),
-                Reading::Payload(payload) => payload,
-                Reading::Header { .. } => {
+                FrameStage::Failed(error) => return Err(error),
+                FrameStage::PartialPayload(payload) => payload,
+                FrameStage::Header { .. } => {
                     let (taken, header) = self.take_header(rest, message_size_max)?;
                     let Some(header) = header else {
                         return Ok((input_size, None));
@@ -198,12 +198,12 @@ impl Decoder {
         input: &[u8],
         message_size_max: usize,
     ) -> Result<(usize, Option<Header>), FrameError> {
-        let context = Context {
+        let context = MessageSoFar {
             message: self.message,
             message_size: self.collected.len(),
             message_size_max,
         };
-        let Reading::Header { bytes, held } = &mut self.reading else {
+        let FrameStage::Header { bytes, held } = &mut self.reading else {
             return Ok((0, None));
         };
         let held_before = usize::from(*held);
@@ -227,11 +227,11 @@ impl Decoder {
         }
     }
 
-    fn start_payload(&mut self, header: &Header) -> Payload {
+    fn start_payload(&mut self, header: &Header) -> PartialPayload {
         if let FrameKind::Whole(kind) | FrameKind::First(kind) = header.kind {
             self.message = Some(kind);
         }
-        Payload {
+        PartialPayload {
             kind: header.kind,
             mask: header.mask,
             size: header.payload_size,
@@ -242,7 +242,7 @@ impl Decoder {
     /// Collects the next bytes of a frame; says whether they were its last ones.
     fn take_payload(
         &mut self,
-        mut payload: Payload,
+        mut payload: PartialPayload,
         chunk: &mut [u8],
         message_size_max: usize,
     ) -> Result<bool, FrameError> {
@@ -250,7 +250,7 @@ impl Decoder {
         self.reserve(chunk.len(), &payload, message_size_max);
         self.collected.extend_from_slice(chunk);
         payload.taken += chunk.len();
-        self.reading = Reading::Payload(payload);
+        self.reading = FrameStage::PartialPayload(payload);
         if !payload.kind.is_control() && self.message == Some(MessageKind::Text) {
             self.check_text(chunk.len())?;
         }
@@ -259,7 +259,7 @@ impl Decoder {
 
     /// Makes room for `added` bytes of a frame, twofold at least so that the cost stays linear, but
     /// not beyond what may still come.
-    fn reserve(&mut self, added: usize, payload: &Payload, message_size_max: usize) {
+    fn reserve(&mut self, added: usize, payload: &PartialPayload, message_size_max: usize) {
         let size = self.collected.len();
         let needed = size + added;
         if needed <= self.collected.capacity() {
@@ -290,8 +290,11 @@ impl Decoder {
     }
 
     /// What a collected frame, now complete, amounts to; nothing if the message goes on.
-    fn finish_frame(&mut self, payload: Payload) -> Result<Option<Item<'static>>, FrameError> {
-        self.reading = Reading::NOTHING;
+    fn finish_frame(
+        &mut self,
+        payload: PartialPayload,
+    ) -> Result<Option<Item<'static>>, FrameError> {
+        self.reading = FrameStage::NOTHING;
         match payload.kind {
             FrameKind::First(_) | FrameKind::Middle => Ok(None),
             FrameKind::Whole(_) | FrameKind::Last => self.finish_message(),
@@ -321,7 +324,7 @@ impl Decoder {
     #[cold]
     fn fail(&mut self, error: FrameError) {
         *self = Self {
-            reading: Reading::Failed(error),
+            reading: FrameStage::Failed(error),
             ..Self::new()
         };
     }

@@ -57,7 +57,7 @@ pub(super) struct Header {
 
 /// The message that a header finds under way, if any.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Context {
+pub(super) struct MessageSoFar {
     pub(super) message: Option<MessageKind>,
     /// Bytes that the message has already; 0 if there is none.
     pub(super) message_size: usize,
@@ -75,7 +75,7 @@ impl Header {
     ///
     /// The first rule that is broken, also if the header isn't complete.
     #[inline]
-    pub(super) fn parse(bytes: &[u8], context: &Context) -> Result<Option<Self>, FrameError> {
+    pub(super) fn parse(bytes: &[u8], context: &MessageSoFar) -> Result<Option<Self>, FrameError> {
         let Some(&first) = bytes.first() else {
             return Ok(None);
         };
@@ -188,9 +188,9 @@ mod tests {
 
     const SIZE_MAX_HERE: usize = 70_000;
 
-    fn context(message: Option<MessageKind>) -> Context {
+    fn context(message: Option<MessageKind>) -> MessageSoFar {
         let message_size = if message.is_some() { 100 } else { 0 };
-        Context {
+        MessageSoFar {
             message,
             message_size,
             message_size_max: SIZE_MAX_HERE,
@@ -317,7 +317,7 @@ mod tests {
 
     #[test]
     fn a_control_frame_is_not_counted_against_the_message() {
-        let full = Context {
+        let full = MessageSoFar {
             message: Some(MessageKind::Text),
             message_size: 9,
             message_size_max: 9,

@@ -1,6 +1,6 @@
 //! The server side of WebSocket framing (RFC 6455 §5), sans-IO.
 //!
-//! [`Decoder`] turns the bytes of a client into [`Item`]s: messages, pings, pongs and a close.
+//! [`MessageDecoder`] turns the bytes of a client into [`Item`]s: messages, pings, pongs and a close.
 //! [`encode_message`] and [`ControlFrame`] make the frames of the server. Nothing in here knows of
 //! handshakes, connections or time.
 //!
@@ -20,7 +20,7 @@ pub mod mask;
 mod tests;
 
 pub use control::{ControlFrame, close_code_may_be_sent};
-pub use decoder::{Decoder, Item};
+pub use decoder::{Item, MessageDecoder};
 pub use error::FrameError;
 pub use frame::{
     HEADER_SIZE_MAX, MessageKind, encode_message, frame_boundary_at_or_after, header_size,

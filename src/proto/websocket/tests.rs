@@ -67,7 +67,7 @@ fn owned(item: Item<'_>) -> Item<'static> {
 }
 
 /// Feeds one read after the other; the items so far and the error that ended them.
-fn feed(decoder: &mut Decoder, reads: &[&[u8]]) -> (Vec<Item<'static>>, Option<FrameError>) {
+fn feed(decoder: &mut MessageDecoder, reads: &[&[u8]]) -> (Vec<Item<'static>>, Option<FrameError>) {
     let mut items = Vec::new();
     for read in reads {
         let mut bytes = read.to_vec();
@@ -88,7 +88,7 @@ fn feed(decoder: &mut Decoder, reads: &[&[u8]]) -> (Vec<Item<'static>>, Option<F
 }
 
 fn feed_new(reads: &[&[u8]]) -> (Vec<Item<'static>>, Option<FrameError>) {
-    feed(&mut Decoder::new(), reads)
+    feed(&mut MessageDecoder::new(), reads)
 }
 
 /// The error that ends a stream, which must be the same in one piece and byte by byte.
@@ -216,7 +216,7 @@ fn large_messages_survive_every_cut_near_their_edges() {
 
 #[test]
 fn a_frame_in_one_piece_is_borrowed_and_leaves_no_heap() {
-    let mut decoder = Decoder::new();
+    let mut decoder = MessageDecoder::new();
     let mut input = frame(0x81, b"Hello");
     let size = input.len();
     let (taken, item) = decoder.decode(&mut input, MESSAGE_SIZE_MAX).unwrap();
@@ -241,7 +241,7 @@ fn a_cut_message_holds_heap_until_it_is_whole_and_only_then_is_it_between_messag
         frame(0x80, b"lo"),
     ]
     .concat();
-    let mut decoder = Decoder::new();
+    let mut decoder = MessageDecoder::new();
     for (index, byte) in stream.iter().enumerate() {
         assert_eq!(
             decoder.is_between_messages(),
@@ -257,7 +257,7 @@ fn a_cut_message_holds_heap_until_it_is_whole_and_only_then_is_it_between_messag
 #[test]
 fn an_announced_length_allocates_next_to_nothing_before_its_bytes_come() {
     let stream = frame(0x82, &[7; 90_000]);
-    let mut decoder = Decoder::new();
+    let mut decoder = MessageDecoder::new();
     feed(&mut decoder, &[&stream[..14]]);
     assert_eq!(decoder.buffered_bytes(), 0);
     feed(&mut decoder, &[&stream[14..15]]);
@@ -268,7 +268,7 @@ fn an_announced_length_allocates_next_to_nothing_before_its_bytes_come() {
 
 #[test]
 fn a_message_in_many_fragments_grows_twofold_and_within_its_bound() {
-    let mut decoder = Decoder::new();
+    let mut decoder = MessageDecoder::new();
     feed(&mut decoder, &[&frame(0x02, b"")]);
     let (fragment, half_a_ping) = (frame(0x00, &[7; 125]), &frame(0x89, &[8; 125])[..100]);
     let mut sizes = vec![0];
@@ -436,7 +436,7 @@ fn a_control_frame_in_the_midst_of_a_cut_character_leaves_the_text_alone() {
 
 #[test]
 fn after_an_error_every_call_gives_it_again_and_no_heap_is_held() {
-    let mut decoder = Decoder::new();
+    let mut decoder = MessageDecoder::new();
     let stream = [frame(0x01, b"begun"), frame(0x81, b"again")].concat();
     let refused = (vec![], Some(FrameError::StartWithinMessage));
     assert_eq!(feed(&mut decoder, &[&stream]), refused);
@@ -446,12 +446,16 @@ fn after_an_error_every_call_gives_it_again_and_no_heap_is_held() {
 
 #[test]
 fn no_bytes_change_nothing() {
-    let mut decoder = Decoder::new();
+    let mut decoder = MessageDecoder::new();
     assert_eq!(decoder.decode(&mut [], MESSAGE_SIZE_MAX), Ok((0, None)));
     assert!(decoder.is_between_messages());
 }
 
 #[test]
 fn a_decoder_takes_at_most_80_bytes() {
-    assert!(size_of::<Decoder>() <= 80, "{}", size_of::<Decoder>());
+    assert!(
+        size_of::<MessageDecoder>() <= 80,
+        "{}",
+        size_of::<MessageDecoder>()
+    );
 }

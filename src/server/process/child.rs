@@ -24,7 +24,7 @@ use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
 use super::link::TaskId;
-use super::pipe::{Decoder, Frame, Kind, PipeError, header};
+use super::pipe::{PipeDecoder, PipeError, PipeFrame, PipeKind, header};
 
 /// The environment variable with the name of the process.
 pub(super) const NAME_VAR: &str = "TIDINGS_PROCESS";
@@ -221,7 +221,7 @@ impl Process {
 pub struct ProcessPipe {
     name: String,
     stream: Arc<UnixStream>,
-    decoder: Decoder,
+    decoder: PipeDecoder,
     scratch: Vec<u8>,
     outbox: Vec<u8>,
     /// How much of the outbox is written.
@@ -242,7 +242,7 @@ impl ProcessPipe {
         Ok(Self {
             name,
             stream,
-            decoder: Decoder::new(frame_size_max),
+            decoder: PipeDecoder::new(frame_size_max),
             scratch: vec![0; READ_SIZE],
             outbox: Vec::new(),
             written: 0,
@@ -294,7 +294,7 @@ impl ProcessPipe {
     ///
     /// `InvalidInput`: larger than a frame may be. Otherwise the pipe failed; end.
     pub fn send(&mut self, payload: &[u8]) -> io::Result<()> {
-        self.put(Kind::Message, 0, payload)
+        self.put(PipeKind::Message, 0, payload)
     }
 
     /// Tells the server the result of a task; as [`ProcessPipe::send`].
@@ -303,7 +303,7 @@ impl ProcessPipe {
     ///
     /// As [`ProcessPipe::send`].
     pub fn finish(&mut self, task: TaskId, result: &[u8]) -> io::Result<()> {
-        self.put(Kind::Finish, task.0, result)
+        self.put(PipeKind::Finish, task.0, result)
     }
 
     /// Tells the server that a task failed for good; as [`ProcessPipe::send`]. A reason that is
@@ -314,7 +314,7 @@ impl ProcessPipe {
     /// The pipe failed; end.
     pub fn fail(&mut self, task: TaskId, reason: &str) -> io::Result<()> {
         let size = reason.floor_char_boundary(self.frame_size_max as usize);
-        self.put(Kind::Failed, task.0, &reason.as_bytes()[..size])
+        self.put(PipeKind::Failed, task.0, &reason.as_bytes()[..size])
     }
 
     /// Bytes kept because the kernel didn't take them yet; bounding them is the caller's business.
@@ -345,7 +345,7 @@ impl ProcessPipe {
         Ok(())
     }
 
-    fn put(&mut self, kind: Kind, id: u64, payload: &[u8]) -> io::Result<()> {
+    fn put(&mut self, kind: PipeKind, id: u64, payload: &[u8]) -> io::Result<()> {
         if payload.len() > self.frame_size_max as usize {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
@@ -362,15 +362,15 @@ impl ProcessPipe {
         self.flush()
     }
 
-    fn incoming(&mut self, frame: Frame) -> io::Result<Incoming> {
+    fn incoming(&mut self, frame: PipeFrame) -> io::Result<Incoming> {
         match frame.kind {
-            Kind::Message => Ok(Incoming::Message(frame.payload)),
-            Kind::Task => Ok(Incoming::Task {
+            PipeKind::Message => Ok(Incoming::Message(frame.payload)),
+            PipeKind::Task => Ok(Incoming::Task {
                 id: TaskId(frame.id),
                 payload: frame.payload,
             }),
-            Kind::Stop => Ok(self.end.insert(Incoming::Stop).clone()),
-            Kind::Finish | Kind::Failed => Err(PipeError::Direction(frame.kind).into()),
+            PipeKind::Stop => Ok(self.end.insert(Incoming::Stop).clone()),
+            PipeKind::Finish | PipeKind::Failed => Err(PipeError::Direction(frame.kind).into()),
         }
     }
 }

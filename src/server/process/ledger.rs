@@ -10,7 +10,7 @@ use std::io::{self, IoSlice, Write};
 
 use bytes::Bytes;
 
-use super::pipe::{HEADER_SIZE, Kind, header};
+use super::pipe::{HEADER_SIZE, PipeKind, header};
 
 /// What an entry counts beside its payload, in bytes: about its own size and its frame's head.
 pub(super) const ENTRY_SIZE: usize = 64;
@@ -23,13 +23,13 @@ const WRITE_BYTES_MAX: usize = 128 * 1024;
 
 /// A frame on its way to the process.
 #[derive(Debug, Clone)]
-pub(super) struct Entry {
-    pub kind: Kind,
+pub(super) struct LedgerEntry {
+    pub kind: PipeKind,
     pub id: u64,
     pub payload: Bytes,
 }
 
-impl Entry {
+impl LedgerEntry {
     /// What it counts against `pipe_bytes_max`.
     pub fn weight(&self) -> usize {
         ENTRY_SIZE + self.payload.len()
@@ -42,7 +42,7 @@ impl Entry {
 
 /// How far a write came.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Written {
+pub(super) enum WriteOutcome {
     /// Nothing waits any more.
     All,
     /// The pipe takes no more for now.
@@ -55,7 +55,7 @@ pub(super) enum Written {
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     /// Not, or not fully, written.
-    waiting: VecDeque<Entry>,
+    waiting: VecDeque<LedgerEntry>,
     /// Bytes of the first of `waiting` that the pipe has.
     head_written: usize,
     /// Tasks written and not finished.
@@ -65,7 +65,7 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    pub fn accept(&mut self, entry: Entry) {
+    pub fn accept(&mut self, entry: LedgerEntry) {
         self.waiting.push_back(entry);
     }
 
@@ -74,22 +74,22 @@ impl Ledger {
     /// # Errors
     ///
     /// The pipe failed in another way than being full, interrupted or closed.
-    pub fn write(&mut self, pipe: &mut impl Write) -> io::Result<Written> {
+    pub fn write(&mut self, pipe: &mut impl Write) -> io::Result<WriteOutcome> {
         while !self.waiting.is_empty() {
             match self.write_once(pipe) {
-                Ok(0) => return Ok(Written::Closed),
+                Ok(0) => return Ok(WriteOutcome::Closed),
                 Ok(size) => self.advance(size),
                 Err(error) => match error.kind() {
-                    io::ErrorKind::WouldBlock => return Ok(Written::Blocked),
+                    io::ErrorKind::WouldBlock => return Ok(WriteOutcome::Blocked),
                     io::ErrorKind::Interrupted => {}
                     io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {
-                        return Ok(Written::Closed);
+                        return Ok(WriteOutcome::Closed);
                     }
                     _ => return Err(error),
                 },
             }
         }
-        Ok(Written::All)
+        Ok(WriteOutcome::All)
     }
 
     fn write_once(&self, pipe: &mut impl Write) -> io::Result<usize> {
@@ -130,11 +130,11 @@ impl Ledger {
         {
             self.head_written -= entry.frame_size();
             match entry.kind {
-                Kind::Task => {
+                PipeKind::Task => {
                     self.given.insert(entry.id, entry.payload);
                 }
-                Kind::Message => self.released += entry.weight(),
-                Kind::Stop | Kind::Finish | Kind::Failed => {}
+                PipeKind::Message => self.released += entry.weight(),
+                PipeKind::Stop | PipeKind::Finish | PipeKind::Failed => {}
             }
         }
         debug_assert!(
@@ -154,14 +154,14 @@ impl Ledger {
     pub fn give_again(&mut self) {
         self.head_written = 0;
         for (id, payload) in std::mem::take(&mut self.given).into_iter().rev() {
-            self.waiting.push_front(Entry {
-                kind: Kind::Task,
+            self.waiting.push_front(LedgerEntry {
+                kind: PipeKind::Task,
                 id,
                 payload,
             });
         }
         // The new process is told to stop anew, after the last task.
-        self.waiting.retain(|entry| entry.kind != Kind::Stop);
+        self.waiting.retain(|entry| entry.kind != PipeKind::Stop);
     }
 
     /// Weight of the messages written since the last call.
@@ -176,13 +176,17 @@ impl Ledger {
 
     /// Whether no task is unfinished and nothing waits; a Stop alone is nothing.
     pub fn is_settled(&self) -> bool {
-        self.given.is_empty() && self.waiting.iter().all(|entry| entry.kind == Kind::Stop)
+        self.given.is_empty()
+            && self
+                .waiting
+                .iter()
+                .all(|entry| entry.kind == PipeKind::Stop)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::pipe::Decoder;
+    use super::super::pipe::PipeDecoder;
     use super::*;
 
     /// Takes up to `room` bytes, then blocks.
@@ -226,12 +230,12 @@ mod tests {
     fn ledger() -> Ledger {
         let mut ledger = Ledger::default();
         for (kind, id, payload) in [
-            (Kind::Task, 1, "one"),
-            (Kind::Message, 0, "m"),
-            (Kind::Task, 2, ""),
-            (Kind::Task, 3, "three"),
+            (PipeKind::Task, 1, "one"),
+            (PipeKind::Message, 0, "m"),
+            (PipeKind::Task, 2, ""),
+            (PipeKind::Task, 3, "three"),
         ] {
-            ledger.accept(Entry {
+            ledger.accept(LedgerEntry {
                 kind,
                 id,
                 payload: Bytes::from(payload),
@@ -240,19 +244,19 @@ mod tests {
         ledger
     }
 
-    fn frames(bytes: &[u8]) -> Vec<(Kind, u64)> {
-        let mut decoder = Decoder::new(100);
+    fn frames(bytes: &[u8]) -> Vec<(PipeKind, u64)> {
+        let mut decoder = PipeDecoder::new(100);
         decoder.receive(bytes);
         std::iter::from_fn(|| decoder.next_frame().unwrap())
             .map(|frame| (frame.kind, frame.id))
             .collect()
     }
 
-    const ALL: [(Kind, u64); 4] = [
-        (Kind::Task, 1),
-        (Kind::Message, 0),
-        (Kind::Task, 2),
-        (Kind::Task, 3),
+    const ALL: [(PipeKind, u64); 4] = [
+        (PipeKind::Task, 1),
+        (PipeKind::Message, 0),
+        (PipeKind::Task, 2),
+        (PipeKind::Task, 3),
     ];
     const ALL_BYTES: usize = 4 * HEADER_SIZE + 9;
 
@@ -260,9 +264,9 @@ mod tests {
     fn a_write_cut_at_any_byte_goes_on_where_it_stopped() {
         for cut in 0..ALL_BYTES {
             let (mut ledger, mut pipe) = (ledger(), pipe(cut));
-            assert_eq!(ledger.write(&mut pipe).unwrap(), Written::Blocked);
+            assert_eq!(ledger.write(&mut pipe).unwrap(), WriteOutcome::Blocked);
             pipe.room = usize::MAX;
-            assert_eq!(ledger.write(&mut pipe).unwrap(), Written::All);
+            assert_eq!(ledger.write(&mut pipe).unwrap(), WriteOutcome::All);
             assert_eq!(frames(&pipe.bytes), ALL, "cut at {cut}");
             assert_eq!(ledger.given.len(), 3);
             assert_eq!(ledger.take_released(), ENTRY_SIZE + 1);
@@ -276,11 +280,11 @@ mod tests {
             let _ = ledger.write(&mut pipe(cut)).unwrap();
             ledger.give_again();
             let mut next = pipe(usize::MAX);
-            assert_eq!(ledger.write(&mut next).unwrap(), Written::All);
+            assert_eq!(ledger.write(&mut next).unwrap(), WriteOutcome::All);
             let is_message_gone = cut >= 2 * HEADER_SIZE + 4;
             let expected: Vec<_> = ALL
                 .into_iter()
-                .filter(|(kind, _)| *kind == Kind::Task || !is_message_gone)
+                .filter(|(kind, _)| *kind == PipeKind::Task || !is_message_gone)
                 .collect();
             assert_eq!(frames(&next.bytes), expected, "cut at {cut}");
         }
@@ -295,7 +299,10 @@ mod tests {
         ledger.give_again();
         let mut next = pipe(usize::MAX);
         ledger.write(&mut next).unwrap();
-        assert_eq!(frames(&next.bytes), [(Kind::Task, 1), (Kind::Task, 3)]);
+        assert_eq!(
+            frames(&next.bytes),
+            [(PipeKind::Task, 1), (PipeKind::Task, 3)]
+        );
     }
 
     #[test]
@@ -306,8 +313,8 @@ mod tests {
     #[test]
     fn it_is_settled_once_every_task_is_finished() {
         let mut ledger = ledger();
-        ledger.accept(Entry {
-            kind: Kind::Stop,
+        ledger.accept(LedgerEntry {
+            kind: PipeKind::Stop,
             id: 0,
             payload: Bytes::new(),
         });
@@ -336,8 +343,8 @@ mod tests {
         }
         let mut ledger = Ledger::default();
         for id in 0..WRITE_FRAMES_MAX as u64 {
-            ledger.accept(Entry {
-                kind: Kind::Task,
+            ledger.accept(LedgerEntry {
+                kind: PipeKind::Task,
                 id,
                 payload: Bytes::from_static(b"task"),
             });

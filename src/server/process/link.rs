@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use super::ledger::Entry;
-use super::pipe::Kind;
+use super::ledger::LedgerEntry;
+use super::pipe::PipeKind;
 use super::settings::ProcessSettings;
 
 /// Wakes the thread that drives the supervisor.
@@ -83,7 +83,7 @@ pub struct ProcessStats {
 /// Gives tasks and messages to one process; cheap to clone.
 #[derive(Clone)]
 pub struct ProcessLink {
-    intake: Arc<Intake>,
+    intake: Arc<TaskIntake>,
 }
 
 impl fmt::Debug for ProcessLink {
@@ -95,7 +95,7 @@ impl fmt::Debug for ProcessLink {
 }
 
 impl ProcessLink {
-    pub(super) fn new(intake: Arc<Intake>) -> Self {
+    pub(super) fn new(intake: Arc<TaskIntake>) -> Self {
         Self { intake }
     }
 
@@ -114,7 +114,9 @@ impl ProcessLink {
     ///
     /// It was not taken: see [`TaskError`].
     pub fn task(&self, payload: impl Into<Bytes>) -> Result<TaskId, TaskError> {
-        self.intake.accept(Kind::Task, payload.into()).map(TaskId)
+        self.intake
+            .accept(PipeKind::Task, payload.into())
+            .map(TaskId)
     }
 
     /// Sends the process a message, in order with the tasks. Never waits.
@@ -126,7 +128,7 @@ impl ProcessLink {
     /// It was not taken: see [`TaskError`].
     pub fn send(&self, payload: impl Into<Bytes>) -> Result<(), TaskError> {
         self.intake
-            .accept(Kind::Message, payload.into())
+            .accept(PipeKind::Message, payload.into())
             .map(|_| ())
     }
 
@@ -140,16 +142,16 @@ impl ProcessLink {
 /// What all threads share about one process: what was accepted, and how much of it is unfinished.
 ///
 /// Invariant: `tasks` and `bytes` count what is in `queue` and in the supervisor's ledger, together.
-pub(super) struct Intake {
+pub(super) struct TaskIntake {
     pub name: Arc<str>,
     settings: ProcessSettings,
     wake: Wake,
-    state: Mutex<State>,
+    state: Mutex<IntakeState>,
 }
 
-struct State {
+struct IntakeState {
     /// Accepted, and not yet taken by the supervisor.
-    queue: Vec<Entry>,
+    queue: Vec<LedgerEntry>,
     tasks: usize,
     bytes: usize,
     next_id: u64,
@@ -159,9 +161,9 @@ struct State {
     tasks_finished: u64,
 }
 
-impl Intake {
+impl TaskIntake {
     pub fn new(name: Arc<str>, settings: ProcessSettings, wake: Wake) -> Self {
-        let state = State {
+        let state = IntakeState {
             queue: Vec::new(),
             tasks: 0,
             bytes: 0,
@@ -179,7 +181,7 @@ impl Intake {
         }
     }
 
-    fn accept(&self, kind: Kind, payload: Bytes) -> Result<u64, TaskError> {
+    fn accept(&self, kind: PipeKind, payload: Bytes) -> Result<u64, TaskError> {
         let size_max = self.settings.frame_size_max as usize;
         if payload.len() > size_max {
             return Err(TaskError::TooLarge {
@@ -191,14 +193,14 @@ impl Intake {
         if !state.open {
             return Err(TaskError::Stopping);
         }
-        let mut entry = Entry {
+        let mut entry = LedgerEntry {
             kind,
             id: state.next_id,
             payload,
         };
         let is_over =
             state.bytes + entry.weight() > self.settings.pipe_bytes_max && state.bytes > 0;
-        let is_task = kind == Kind::Task;
+        let is_task = kind == PipeKind::Task;
         if is_over || (is_task && state.tasks >= self.settings.tasks_unfinished_max) {
             return Err(TaskError::Full {
                 tasks: state.tasks,
@@ -224,7 +226,7 @@ impl Intake {
     }
 
     /// Moves what was accepted since the last call into `queue`, which is empty.
-    pub fn take(&self, queue: &mut Vec<Entry>) {
+    pub fn take(&self, queue: &mut Vec<LedgerEntry>) {
         debug_assert!(queue.is_empty(), "what was taken before is in the ledger");
         std::mem::swap(&mut self.lock().queue, queue);
     }
@@ -274,7 +276,7 @@ impl Intake {
     }
 
     /// Each change under the lock is whole, so a panic elsewhere leaves nothing half done.
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, IntakeState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -286,13 +288,13 @@ mod tests {
     use super::super::ledger::ENTRY_SIZE;
     use super::*;
 
-    fn intake(settings: ProcessSettings) -> (ProcessLink, Arc<Intake>, Arc<AtomicUsize>) {
+    fn intake(settings: ProcessSettings) -> (ProcessLink, Arc<TaskIntake>, Arc<AtomicUsize>) {
         let wakes = Arc::new(AtomicUsize::new(0));
         let counter = wakes.clone();
         let wake: Wake = Arc::new(move || {
             counter.fetch_add(1, Ordering::Relaxed);
         });
-        let intake = Arc::new(Intake::new("p".into(), settings, wake));
+        let intake = Arc::new(TaskIntake::new("p".into(), settings, wake));
         (ProcessLink::new(intake.clone()), intake, wakes)
     }
 

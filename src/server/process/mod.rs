@@ -15,15 +15,17 @@
 //! thread. Needs Linux 5.3 (`pidfd_open`).
 
 mod child;
+mod child_process;
+mod event;
 mod ledger;
 mod link;
 mod pipe;
-mod running;
-mod seat;
 mod settings;
+mod supervised;
 mod supervisor;
 
 pub use child::{Incoming, Process, ProcessPipe, entered};
+pub use event::{ProcessEvent, TaskOutcome};
 pub use link::{ProcessLink, ProcessStats, TaskError, TaskId};
 pub use settings::{ProcessSettings, ProcessSpec};
-pub use supervisor::{ProcessEvent, Supervisor, TaskOutcome};
+pub use supervisor::Supervisor;

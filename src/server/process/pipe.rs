@@ -4,7 +4,7 @@
 //! `u32` little endian (of the payload alone), one byte of kind, `u64` little endian id, payload.
 //! Nothing here opens a file or a socket.
 //!
-//! Invariant: whatever the cuts, [`Decoder`] gives the frames that [`header`] and the payloads
+//! Invariant: whatever the cuts, [`PipeDecoder`] gives the frames that [`header`] and the payloads
 //! were made from, in order; after an error it gives nothing any more.
 
 use std::fmt;
@@ -19,7 +19,7 @@ const KEPT_BYTES_MAX: usize = 64 * 1024;
 
 /// What a frame is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum PipeKind {
     /// Bytes for the other side, either way; the id is unused.
     Message = 1,
     /// A task for the process.
@@ -32,7 +32,7 @@ pub(super) enum Kind {
     Stop = 5,
 }
 
-impl Kind {
+impl PipeKind {
     fn from_byte(byte: u8) -> Option<Self> {
         match byte {
             1 => Some(Self::Message),
@@ -47,8 +47,8 @@ impl Kind {
 
 /// One frame as it was received.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Frame {
-    pub kind: Kind,
+pub(super) struct PipeFrame {
+    pub kind: PipeKind,
     pub id: u64,
     pub payload: Bytes,
 }
@@ -61,7 +61,7 @@ pub(super) enum PipeError {
     /// A frame announced a payload of this many bytes.
     TooLarge(usize),
     /// A frame of this kind goes the other way.
-    Direction(Kind),
+    Direction(PipeKind),
 }
 
 impl fmt::Display for PipeError {
@@ -87,7 +87,7 @@ impl From<PipeError> for std::io::Error {
 /// # Panics
 ///
 /// `size` is over `u32::MAX`; whoever takes payloads refuses them above `frame_size_max`.
-pub(super) fn header(kind: Kind, id: u64, size: usize) -> [u8; HEADER_SIZE] {
+pub(super) fn header(kind: PipeKind, id: u64, size: usize) -> [u8; HEADER_SIZE] {
     let size = u32::try_from(size).expect("frame_size_max is a u32");
     let mut header = [0; HEADER_SIZE];
     header[..4].copy_from_slice(&size.to_le_bytes());
@@ -98,14 +98,14 @@ pub(super) fn header(kind: Kind, id: u64, size: usize) -> [u8; HEADER_SIZE] {
 
 /// Makes frames of bytes.
 #[derive(Debug)]
-pub(super) struct Decoder {
+pub(super) struct PipeDecoder {
     /// Received; everything before `taken` has been given out.
     bytes: Vec<u8>,
     taken: usize,
     frame_size_max: u32,
 }
 
-impl Decoder {
+impl PipeDecoder {
     /// A decoder that refuses payloads over `frame_size_max` bytes as soon as it sees their length.
     pub fn new(frame_size_max: u32) -> Self {
         Self {
@@ -127,18 +127,18 @@ impl Decoder {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// The next whole frame; drain it before the next [`Decoder::receive`].
+    /// The next whole frame; drain it before the next [`PipeDecoder::receive`].
     ///
     /// # Errors
     ///
     /// The bytes are not frames. The same error comes again at every further call.
-    pub fn next_frame(&mut self) -> Result<Option<Frame>, PipeError> {
+    pub fn next_frame(&mut self) -> Result<Option<PipeFrame>, PipeError> {
         let Some((head, rest)) = self.bytes[self.taken..].split_first_chunk::<HEADER_SIZE>() else {
             return Ok(None);
         };
         let [s0, s1, s2, s3, kind, id @ ..] = *head;
         let size = u32::from_le_bytes([s0, s1, s2, s3]);
-        let kind = Kind::from_byte(kind).ok_or(PipeError::Kind(kind))?;
+        let kind = PipeKind::from_byte(kind).ok_or(PipeError::Kind(kind))?;
         if size > self.frame_size_max {
             return Err(PipeError::TooLarge(size as usize));
         }
@@ -148,7 +148,7 @@ impl Decoder {
         // Copied, since a slice would keep all that came with it alive for as long as it lives.
         let payload = Bytes::copy_from_slice(payload);
         self.taken += HEADER_SIZE + payload.len();
-        Ok(Some(Frame {
+        Ok(Some(PipeFrame {
             kind,
             id: u64::from_le_bytes(id),
             payload,
@@ -160,21 +160,21 @@ impl Decoder {
 mod tests {
     use super::*;
 
-    fn frame(kind: Kind, id: u64, payload: &[u8]) -> Frame {
-        Frame {
+    fn frame(kind: PipeKind, id: u64, payload: &[u8]) -> PipeFrame {
+        PipeFrame {
             kind,
             id,
             payload: Bytes::copy_from_slice(payload),
         }
     }
 
-    fn sample() -> (Vec<Frame>, Vec<u8>) {
+    fn sample() -> (Vec<PipeFrame>, Vec<u8>) {
         let frames = vec![
-            frame(Kind::Task, 1, b"first"),
-            frame(Kind::Message, 0, b""),
-            frame(Kind::Finish, u64::MAX - 1, &[7; 300]),
-            frame(Kind::Failed, 0x0102_0304_0506_0708, b"why"),
-            frame(Kind::Stop, 0, b""),
+            frame(PipeKind::Task, 1, b"first"),
+            frame(PipeKind::Message, 0, b""),
+            frame(PipeKind::Finish, u64::MAX - 1, &[7; 300]),
+            frame(PipeKind::Failed, 0x0102_0304_0506_0708, b"why"),
+            frame(PipeKind::Stop, 0, b""),
         ];
         let mut bytes = Vec::new();
         for frame in &frames {
@@ -184,7 +184,7 @@ mod tests {
         (frames, bytes)
     }
 
-    fn drain(decoder: &mut Decoder, frames: &mut Vec<Frame>) {
+    fn drain(decoder: &mut PipeDecoder, frames: &mut Vec<PipeFrame>) {
         while let Some(frame) = decoder.next_frame().unwrap() {
             frames.push(frame);
         }
@@ -194,7 +194,7 @@ mod tests {
     fn every_fragmentation_of_the_same_bytes_gives_the_same_frames() {
         let (sent, bytes) = sample();
         for cut in 0..=bytes.len() {
-            let mut decoder = Decoder::new(300);
+            let mut decoder = PipeDecoder::new(300);
             let mut received = Vec::new();
             for part in [&bytes[..cut], &bytes[cut..]] {
                 decoder.receive(part);
@@ -207,7 +207,7 @@ mod tests {
     #[test]
     fn a_byte_at_a_time_gives_the_same_frames() {
         let (sent, bytes) = sample();
-        let mut decoder = Decoder::new(300);
+        let mut decoder = PipeDecoder::new(300);
         let mut received = Vec::new();
         for byte in bytes {
             decoder.receive(&[byte]);
@@ -219,15 +219,15 @@ mod tests {
     #[test]
     fn the_bytes_on_the_pipe_are_those_that_the_module_doc_says() {
         assert_eq!(
-            header(Kind::Finish, 0x0807_0605_0403_0201, 0x0102),
+            header(PipeKind::Finish, 0x0807_0605_0403_0201, 0x0102),
             [2, 1, 0, 0, 3, 1, 2, 3, 4, 5, 6, 7, 8]
         );
     }
 
     #[test]
     fn a_payload_over_the_bound_is_refused_by_its_length_alone() {
-        let mut decoder = Decoder::new(10);
-        decoder.receive(&header(Kind::Task, 1, 11));
+        let mut decoder = PipeDecoder::new(10);
+        decoder.receive(&header(PipeKind::Task, 1, 11));
         assert_eq!(decoder.next_frame(), Err(PipeError::TooLarge(11)));
         assert_eq!(decoder.next_frame(), Err(PipeError::TooLarge(11)));
     }
@@ -235,8 +235,8 @@ mod tests {
     #[test]
     fn an_unknown_kind_is_refused() {
         for kind in [0, 6, 255] {
-            let mut decoder = Decoder::new(10);
-            let mut bytes = header(Kind::Task, 1, 0);
+            let mut decoder = PipeDecoder::new(10);
+            let mut bytes = header(PipeKind::Task, 1, 0);
             bytes[4] = kind;
             decoder.receive(&bytes);
             assert_eq!(decoder.next_frame(), Err(PipeError::Kind(kind)));
@@ -245,8 +245,8 @@ mod tests {
 
     #[test]
     fn a_large_frame_leaves_no_large_buffer_behind() {
-        let mut decoder = Decoder::new(1 << 20);
-        decoder.receive(&header(Kind::Task, 1, 1 << 20));
+        let mut decoder = PipeDecoder::new(1 << 20);
+        decoder.receive(&header(PipeKind::Task, 1, 1 << 20));
         decoder.receive(&vec![0; 1 << 20]);
         assert_eq!(
             decoder.next_frame().unwrap().unwrap().payload.len(),

@@ -3,77 +3,23 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::io;
-use std::process::ExitStatus;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use bytes::Bytes;
 use mio::event::Event;
 use mio::{Registry, Token};
 
-use super::link::{ProcessLink, ProcessStats, TaskId, Wake};
-use super::running::Tokens;
-use super::seat::{Seat, Source};
+use super::child_process::ProcessTokens;
+use super::event::ProcessEvent;
+use super::link::{ProcessLink, ProcessStats, Wake};
 use super::settings::{ProcessSettings, ProcessSpec};
+use super::supervised::{Readiness, Supervised};
 
 /// Bytes of one read.
 const READ_SIZE: usize = 64 * 1024;
 
 /// One for the pipe, one for the death.
 const TOKENS_PER_SEAT: usize = 2;
-
-/// How a task ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TaskOutcome {
-    /// It ran to its end; this is its result.
-    Done(Bytes),
-    /// It panicked or was failed by the process; why, in its words.
-    Failed(String),
-}
-
-/// What happened to a process, or came from it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ProcessEvent {
-    /// It was started, for the first time or again.
-    Started {
-        /// Name of the process.
-        process: Arc<str>,
-        /// Its PID.
-        pid: u32,
-    },
-    /// It sent a message.
-    Message {
-        /// Name of the process.
-        process: Arc<str>,
-        /// The message.
-        payload: Bytes,
-    },
-    /// A task is finished; comes exactly once for each accepted task, unless `Ended` counts it.
-    Finished {
-        /// Name of the process.
-        process: Arc<str>,
-        /// What [`ProcessLink::task`] returned.
-        task: TaskId,
-        /// How it went.
-        outcome: TaskOutcome,
-    },
-    /// It died, or ended as it was told to. All it had sent came before.
-    Died {
-        /// Name of the process.
-        process: Arc<str>,
-        /// How.
-        status: ExitStatus,
-        /// Pause before its restart; none when it is over for good.
-        restart_in: Option<Duration>,
-    },
-    /// It is over for good: the last event of this process.
-    Ended {
-        /// Name of the process.
-        process: Arc<str>,
-        /// Accepted tasks that nobody will finish; 0 unless it had to be killed.
-        tasks_unfinished: usize,
-    },
-}
 
 /// Keeps the processes of a server running.
 ///
@@ -85,9 +31,9 @@ pub enum ProcessEvent {
 ///
 /// Dropping it kills and reaps whatever still runs.
 pub struct Supervisor {
-    seats: Vec<Seat>,
+    supervised: Vec<Supervised>,
     /// Set by `start`.
-    base: Option<Base>,
+    base: Option<Registration>,
     /// The time of the last turn.
     now: Instant,
     scratch: Vec<u8>,
@@ -95,7 +41,7 @@ pub struct Supervisor {
 
 /// Where the processes are registered.
 #[derive(Debug)]
-struct Base {
+struct Registration {
     registry: Registry,
     token: usize,
 }
@@ -130,11 +76,11 @@ impl Supervisor {
             ));
         }
         let now = Instant::now();
-        let seats = specs
+        let supervised = specs
             .into_iter()
-            .map(|spec| Seat::new(spec, settings, Wake::clone(&wake), now));
+            .map(|spec| Supervised::new(spec, settings, Wake::clone(&wake), now));
         Ok(Self {
-            seats: seats.collect(),
+            supervised: supervised.collect(),
             base: None,
             now,
             scratch: vec![0; READ_SIZE],
@@ -144,14 +90,17 @@ impl Supervisor {
     /// The way to the process of this name, for any thread; good before `start` too.
     #[must_use]
     pub fn link(&self, name: &str) -> Option<ProcessLink> {
-        let seat = self.seats.iter().find(|seat| &*seat.intake.name == name)?;
-        Some(ProcessLink::new(seat.intake.clone()))
+        let supervised = self
+            .supervised
+            .iter()
+            .find(|supervised| &*supervised.intake.name == name)?;
+        Some(ProcessLink::new(supervised.intake.clone()))
     }
 
     /// How many tokens it uses from `token_base` on.
     #[must_use]
     pub fn token_count(&self) -> usize {
-        self.seats.len() * TOKENS_PER_SEAT
+        self.supervised.len() * TOKENS_PER_SEAT
     }
 
     /// Starts the processes. One that can't be started is logged and tried again, as after a death.
@@ -160,7 +109,7 @@ impl Supervisor {
     ///
     /// The registry can't be duplicated.
     pub fn start(&mut self, registry: &Registry, token_base: usize) -> io::Result<()> {
-        self.base = Some(Base {
+        self.base = Some(Registration {
             registry: registry.try_clone()?,
             token: token_base,
         });
@@ -176,13 +125,13 @@ impl Supervisor {
         let Some(offset) = event.token().0.checked_sub(base.token) else {
             return;
         };
-        if let Some(seat) = self.seats.get_mut(offset / TOKENS_PER_SEAT) {
+        if let Some(supervised) = self.supervised.get_mut(offset / TOKENS_PER_SEAT) {
             let source = if offset % TOKENS_PER_SEAT == 0 {
-                Source::Pipe
+                Readiness::Pipe
             } else {
-                Source::Death
+                Readiness::Death
             };
-            seat.ready(source, event);
+            supervised.ready(source, event);
         }
     }
 
@@ -192,13 +141,13 @@ impl Supervisor {
         let Some(base) = &self.base else {
             return;
         };
-        for (index, seat) in self.seats.iter_mut().enumerate() {
+        for (index, supervised) in self.supervised.iter_mut().enumerate() {
             let first = base.token + index * TOKENS_PER_SEAT;
-            let tokens = Tokens {
+            let tokens = ProcessTokens {
                 pipe: Token(first),
                 death: Token(first + 1),
             };
-            seat.turn(now, &base.registry, tokens);
+            supervised.turn(now, &base.registry, tokens);
         }
     }
 
@@ -206,33 +155,33 @@ impl Supervisor {
     /// give it anything to do.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        self.seats
+        self.supervised
             .iter()
-            .filter_map(|seat| seat.deadline(self.now))
+            .filter_map(|supervised| supervised.deadline(self.now))
             .min()
     }
 
     /// The next thing that happened, each process in its own order.
     pub fn next_event(&mut self) -> Option<ProcessEvent> {
-        self.seats
+        self.supervised
             .iter_mut()
-            .find_map(|seat| seat.next_event(self.now, &mut self.scratch))
+            .find_map(|supervised| supervised.next_event(self.now, &mut self.scratch))
     }
 
     /// Accepts nothing any more, and lets each process finish what was accepted and end.
     ///
     /// One that hasn't ended `stop_ms_max` later is killed.
     pub fn stop(&mut self, now: Instant) {
-        for seat in &mut self.seats {
-            seat.stop(now);
+        for supervised in &mut self.supervised {
+            supervised.stop(now);
         }
     }
 
     /// Kills all processes; how many accepted tasks are lost by it. Keep driving it until
     /// [`Supervisor::is_finished`]: results that are on the pipe already still count.
     pub fn kill(&mut self) -> usize {
-        for seat in &mut self.seats {
-            seat.kill();
+        for supervised in &mut self.supervised {
+            supervised.kill();
         }
         self.stats()
             .iter()
@@ -243,19 +192,23 @@ impl Supervisor {
     /// Whether every process has ended for good and all events were taken.
     #[must_use]
     pub fn is_finished(&self) -> bool {
-        self.seats.iter().all(Seat::is_finished)
+        self.supervised.iter().all(Supervised::is_finished)
     }
 
     /// The numbers of this moment, of each process; any thread has them from its link.
     #[must_use]
     pub fn stats(&self) -> Vec<ProcessStats> {
-        self.seats.iter().map(|seat| seat.intake.stats()).collect()
+        self.supervised
+            .iter()
+            .map(|supervised| supervised.intake.stats())
+            .collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::path::PathBuf;
+    use std::time::Duration;
 
     use super::*;
 

@@ -1,10 +1,11 @@
 //! The life of a server: starting its threads and processes, and ending them in order.
 //!
 //! The main thread only waits: for signals, for the processes, for being asked to stop. A stop goes
-//! through [`Phase`]: the reactors answer and close what is open, then the processes finish what
+//! through [`LifecyclePhase`]: the reactors answer and close what is open, then the processes finish what
 //! they were given, then the workers run what came back, and end.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
@@ -15,16 +16,20 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 
-use super::builder::{Builder, ServerError};
 use super::delivery::{AtOnce, PerBatch};
-use super::handle::Handle;
+use super::error::ServerError;
+use super::handle::{Handle, TimerCallback};
 use super::handlers::{Handlers, call};
 use super::process::{ProcessEvent, ProcessSpec, Supervisor};
-use super::runner::{Job, Runner};
-use super::shared::{MainThread, Shared};
-use super::threads::{Start, share};
+use super::queue::WorkerJob;
+use super::runner::Runner;
+use super::settings::ServerSettings;
+use super::shared::{MainThread, ServerShared};
+use super::spawn::{Spawner, Threads, build_shared};
+use super::spec::ServerSpec;
+use super::timers::Timers;
 use crate::net::command::{Command, CommandBatch};
-use crate::net::listen;
+use crate::net::{Listener, listen};
 
 const WAKER: Token = Token(0);
 const SIGNALS: Token = Token(1);
@@ -58,7 +63,7 @@ impl ServerOutcome {
 
 /// How far a server is on its way out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
+enum LifecyclePhase {
     Running,
     /// The reactors answer and close; cut at the deadline.
     Draining(Instant),
@@ -71,127 +76,96 @@ enum Phase {
     Done,
 }
 
-/// What the main thread owns; see the module.
-pub(super) struct Life {
+/// What the main thread owns.
+pub(super) struct Lifecycle {
     poll: Poll,
     signals: Option<Signals>,
     supervisor: Supervisor,
-    shared: Arc<Shared>,
+    shared: Arc<ServerShared>,
     handlers: Arc<Handlers>,
     /// Runs `on_start`, and what the processes say once the reactors have ended.
     runner: Runner,
-    inline_jobs: Receiver<Job>,
+    inline_jobs: Receiver<WorkerJob>,
     threads: Vec<JoinHandle<()>>,
     stop_ms_max: u64,
-    phase: Phase,
+    phase: LifecyclePhase,
     outcome: ServerOutcome,
 }
 
 /// What ends a server beside [`Handle::stop`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stoppable {
-    /// SIGTERM and SIGINT do too.
-    BySignals,
-    /// Nothing does.
-    ByHandle,
+pub(super) enum StopSource {
+    /// SIGTERM and SIGINT.
+    Signals,
+    /// Nothing.
+    Handle,
 }
 
-impl Life {
+impl Lifecycle {
+    /// Binds the addresses, starts the processes and the threads; processes first, since they are
+    /// copies of a program that has no thread yet.
+    ///
+    /// # Errors
+    ///
+    /// [`ServerError`]: an address or a resource of the system can't be had; nothing runs then.
     pub(super) fn start(
-        builder: Builder,
-        stoppable: Stoppable,
+        spec: ServerSpec,
+        stop_source: StopSource,
     ) -> Result<(Self, Handle), ServerError> {
-        let Builder {
-            addresses,
-            reactors,
-            workers,
-            settings,
-            gate,
-            handlers,
-            processes,
-            mut pressures,
-            serials_from,
-            ..
-        } = builder;
         let system = ServerError::system;
-        let mut listeners = Vec::new();
-        for address in addresses {
-            let listener = listen(address);
-            listeners.push(listener.map_err(|source| ServerError::Listen { address, source })?);
-        }
-        let addresses: Vec<_> = listeners.iter().map(|listener| listener.address).collect();
-
+        let listeners = bind(spec.addresses)?;
         let poll = Poll::new().map_err(system("make a poll"))?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER).map_err(system("make a waker"))?);
         // Before anything is to be seen of the server: whoever waits for that may send a signal next.
-        let signals = match stoppable {
-            Stoppable::BySignals => Some(watch(&poll).map_err(system("watch for signals"))?),
-            Stoppable::ByHandle => None,
+        let signals = match stop_source {
+            StopSource::Signals => Some(watch(&poll).map_err(system("watch for signals"))?),
+            StopSource::Handle => None,
         };
-        let specs: io::Result<Vec<_>> = processes
-            .iter()
-            .map(|(name, _)| ProcessSpec::new(name))
-            .collect();
-        let mut supervisor = {
-            let waker = Arc::clone(&waker);
-            let wake = move || drop(waker.wake());
-            Supervisor::new(
-                specs.map_err(system("name a process"))?,
-                settings.process,
-                Arc::new(wake),
-            )
-            .map_err(system("name a process"))?
-        };
-        let main = MainThread::new(waker, reactors, workers);
+        let names = spec.processes.iter().map(|(name, _)| &**name);
+        let mut supervisor = supervisor(names, &spec.settings, Arc::clone(&waker))
+            .map_err(system("name a process"))?;
         let (inline_sender, inline_jobs) = crossbeam_channel::unbounded();
-        let (shared, pieces) = share(
-            reactors,
-            workers,
-            &settings,
-            &supervisor,
-            main,
-            inline_sender,
-            addresses,
-        )?;
-
-        let handlers = Arc::new(handlers);
+        let threads = Threads {
+            reactors: spec.reactors,
+            workers: spec.workers,
+            main: MainThread::new(waker, spec.reactors, spec.workers),
+            inline_jobs: inline_sender,
+            addresses: listeners.iter().map(|listener| listener.address).collect(),
+        };
+        let (shared, unshared) = build_shared(threads, &spec.settings, &supervisor)?;
+        let timers: Arc<Timers<TimerCallback>> = Arc::default();
+        let handlers = Arc::new(spec.handlers);
         let runner = |id, own| {
-            let handle = Handle::new(Arc::clone(&shared), PerBatch::new(reactors, own));
+            let delivery = PerBatch::new(spec.reactors, own);
+            let handle = Handle::new(Arc::clone(&shared), Arc::clone(&timers), delivery);
             Runner::new(handle, Arc::clone(&handlers), id)
         };
-        pressures.extend(
-            shared
-                .mailboxes
-                .iter()
-                .filter_map(|mailbox| mailbox.pressure())
-                .cloned(),
-        );
-        let start = Start {
+        let mut pressures = spec.pressures;
+        let mailboxes = shared.mailboxes.iter();
+        pressures.extend(mailboxes.filter_map(|mailbox| mailbox.pressure()).cloned());
+        let spawner = Spawner {
             shared: &shared,
+            timers: &timers,
             pressures: pressures.into(),
-            serials_from,
-            limits: Arc::new(settings.reactor.clone()),
-            gate,
+            serials_from: spec.serials_from,
+            limits: Arc::new(spec.settings.reactor.clone()),
+            gate: spec.gate,
             jobs: &inline_jobs,
         };
         let main_runner = runner(0, None);
         supervisor
             .start(poll.registry(), PROCESSES_FIRST)
             .map_err(system("start the processes"))?;
-        if let Some(on_start) = &handlers.on_start {
-            call("on_start", None, || on_start(&main_runner.handle));
-            main_runner.flush();
-        }
-        let mut threads = start
-            .workers(pieces.inboxes, runner)
+        main_runner.server_started();
+        let threads = spawner
+            .workers(unshared.inboxes, runner)
+            .and_then(|mut threads| {
+                threads.extend(spawner.reactors(unshared.reactors, listeners, runner)?);
+                Ok(threads)
+            })
             .map_err(system("start a thread"))?;
-        threads.extend(
-            start
-                .reactors(pieces.reactors, listeners, runner)
-                .map_err(system("start a thread"))?,
-        );
-        let handle = Handle::new(Arc::clone(&shared), AtOnce);
-        let life = Self {
+        let handle = Handle::new(Arc::clone(&shared), Arc::clone(&timers), AtOnce);
+        let lifecycle = Self {
             poll,
             signals,
             supervisor,
@@ -200,17 +174,17 @@ impl Life {
             runner: main_runner,
             inline_jobs,
             threads,
-            stop_ms_max: settings.stop_ms_max,
-            phase: Phase::Running,
+            stop_ms_max: spec.settings.stop_ms_max,
+            phase: LifecyclePhase::Running,
             outcome: ServerOutcome::default(),
         };
-        Ok((life, handle))
+        Ok((lifecycle, handle))
     }
 
     /// Runs until the end.
     pub(super) fn run(mut self) -> ServerOutcome {
         let mut events = Events::with_capacity(64);
-        while self.phase != Phase::Done {
+        while self.phase != LifecyclePhase::Done {
             let timeout = self
                 .deadline()
                 .map(|at| at.saturating_duration_since(Instant::now()));
@@ -246,13 +220,16 @@ impl Life {
             } else {
                 "SIGINT"
             };
-            if self.phase == Phase::Running && !self.shared.main.is_asked_to_stop() {
-                tracing::info!(signal = name, "stopping; once more stops at once");
+            if self.phase == LifecyclePhase::Running && !self.shared.main.is_asked_to_stop() {
+                tracing::info!(
+                    signal = name,
+                    "stopping gracefully; send the signal again to stop immediately"
+                );
                 self.shared.main.ask_to_stop();
             } else {
-                tracing::warn!(signal = name, "stopping at once");
+                tracing::warn!(signal = name, "stopping immediately");
                 self.outcome.is_forced = true;
-                self.phase = Phase::Done;
+                self.phase = LifecyclePhase::Done;
             }
         }
     }
@@ -284,30 +261,32 @@ impl Life {
                     self.outcome.tasks_unfinished += tasks_unfinished;
                 }
                 ProcessEvent::Message { process, payload } => {
-                    self.give(0, Job::PipeMessage { process, payload });
+                    self.submit(0, WorkerJob::PipeMessage { process, payload });
                 }
                 ProcessEvent::Finished { task, outcome, .. } => {
-                    self.give(task.0, Job::TaskFinished { task, outcome });
+                    self.submit(task.0, WorkerJob::TaskFinished { task, outcome });
                 }
             }
         }
     }
 
     /// Gives a job to a worker, or runs it here when no reactor is left to do so.
-    fn give(&mut self, number: u64, job: Job) {
+    fn submit(&mut self, number: u64, job: WorkerJob) {
         let inline = self.shared.workers.is_empty();
         if inline && self.shared.main.reactors.load(Ordering::Acquire) == 0 {
             self.runner.job(job);
         } else {
-            self.shared.give(number, job);
+            self.shared.submit(number, job);
         }
     }
 
     /// When the poll must return at the latest.
     fn deadline(&self) -> Option<Instant> {
         let phase = match self.phase {
-            Phase::Draining(at) | Phase::Cutting(at) | Phase::Joining(at) => Some(at),
-            Phase::Running | Phase::Finishing | Phase::Done => None,
+            LifecyclePhase::Draining(at)
+            | LifecyclePhase::Cutting(at)
+            | LifecyclePhase::Joining(at) => Some(at),
+            LifecyclePhase::Running | LifecyclePhase::Finishing | LifecyclePhase::Done => None,
         };
         [phase, self.supervisor.deadline()]
             .into_iter()
@@ -321,33 +300,36 @@ impl Life {
         let reactors = self.shared.main.reactors.load(Ordering::Acquire);
         let workers = self.shared.main.workers.load(Ordering::Acquire);
         match self.phase {
-            Phase::Running if self.shared.main.is_asked_to_stop() => {
+            LifecyclePhase::Running if self.shared.main.is_asked_to_stop() => {
                 tracing::info!("draining: no new connections, what is under way is answered");
                 self.command(0, Command::Drain);
-                self.phase = Phase::Draining(now + Duration::from_millis(self.stop_ms_max));
+                self.phase =
+                    LifecyclePhase::Draining(now + Duration::from_millis(self.stop_ms_max));
             }
-            Phase::Draining(_) | Phase::Cutting(_) if reactors == 0 => self.finish(now),
-            Phase::Draining(at) if at <= now => {
+            LifecyclePhase::Draining(_) | LifecyclePhase::Cutting(_) if reactors == 0 => {
+                self.finish(now)
+            }
+            LifecyclePhase::Draining(at) if at <= now => {
                 for reactor in 0..self.shared.mailboxes.len() {
                     self.command(reactor, Command::Stop);
                 }
-                self.phase = Phase::Cutting(now + CUT_GRACE);
+                self.phase = LifecyclePhase::Cutting(now + CUT_GRACE);
             }
-            Phase::Cutting(at) if at <= now => {
+            LifecyclePhase::Cutting(at) if at <= now => {
                 self.outcome.threads_stuck += reactors;
                 self.finish(now);
             }
-            Phase::Finishing if self.supervisor.is_finished() => {
+            LifecyclePhase::Finishing if self.supervisor.is_finished() => {
                 for queue in &self.shared.workers {
                     queue.stop();
                 }
-                self.phase = Phase::Joining(now + CUT_GRACE);
+                self.phase = LifecyclePhase::Joining(now + CUT_GRACE);
                 self.advance();
             }
-            Phase::Joining(_) if workers == 0 => self.phase = Phase::Done,
-            Phase::Joining(at) if at <= now => {
+            LifecyclePhase::Joining(_) if workers == 0 => self.phase = LifecyclePhase::Done,
+            LifecyclePhase::Joining(at) if at <= now => {
                 self.outcome.threads_stuck += workers;
-                self.phase = Phase::Done;
+                self.phase = LifecyclePhase::Done;
             }
             _ => {}
         }
@@ -355,7 +337,7 @@ impl Life {
 
     fn finish(&mut self, now: Instant) {
         self.supervisor.stop(now);
-        self.phase = Phase::Finishing;
+        self.phase = LifecyclePhase::Finishing;
         // What was meant for reactor 0 and came too late for it.
         while self.shared.workers.is_empty()
             && let Ok(job) = self.inline_jobs.try_recv()
@@ -416,6 +398,26 @@ impl Life {
         }
         self.outcome
     }
+}
+
+fn bind(addresses: Vec<SocketAddr>) -> Result<Vec<Listener>, ServerError> {
+    let listen =
+        |address| listen(address).map_err(|source| ServerError::Listen { address, source });
+    addresses.into_iter().map(listen).collect()
+}
+
+fn supervisor<'a>(
+    names: impl Iterator<Item = &'a str>,
+    settings: &ServerSettings,
+    waker: Arc<Waker>,
+) -> io::Result<Supervisor> {
+    let specs: Vec<_> = names.map(ProcessSpec::new).collect::<io::Result<_>>()?;
+    // A waker that fails is logged where the server itself uses it.
+    Supervisor::new(
+        specs,
+        settings.process,
+        Arc::new(move || drop(waker.wake())),
+    )
 }
 
 fn watch(poll: &Poll) -> io::Result<Signals> {

@@ -1,18 +1,20 @@
-//! The two owners of a reactor's events: the workers, or the reactor's own thread.
+//! Where the events of a reactor go: to the workers, or to callbacks on the reactor's own thread.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
 
+use super::handle::TimerCallback;
 use super::message::Frame;
-use super::runner::{Job, Runner};
-use super::shared::Shared;
-use super::worker::{Event, EventBatch};
+use super::queue::{EventBatch, WorkerEvent, WorkerJob};
+use super::runner::Runner;
+use super::shared::ServerShared;
+use super::timers::Timers;
 use crate::base::Fd;
 use crate::net::command::CommandBatch;
-use crate::net::reactor::Owner;
-use crate::proto::connection::{CloseReason, Request};
+use crate::net::reactor::EventSink;
+use crate::proto::connection::{CloseReason, HttpRequest};
 use crate::proto::http::Head;
 use crate::proto::websocket::MessageKind;
 
@@ -20,23 +22,29 @@ use crate::proto::websocket::MessageKind;
 const LARGE_BYTES: usize = 16 * 1024;
 
 /// Hands events to the worker threads: everything of one connection to the same, in order.
-pub(super) struct ToWorkers {
-    shared: Arc<Shared>,
+pub(super) struct WorkerSink {
+    shared: Arc<ServerShared>,
+    timers: Arc<Timers<TimerCallback>>,
     reactor: usize,
-    /// Batches handed on so far, by worker.
-    given: Vec<u64>,
+    /// Batches submitted so far, by worker.
+    submitted: Vec<u64>,
     /// What gathered this turn, by worker.
     batches: Vec<EventBatch>,
 }
 
-impl ToWorkers {
-    pub(super) fn new(shared: Arc<Shared>, reactor: usize) -> Self {
+impl WorkerSink {
+    pub(super) fn new(
+        shared: Arc<ServerShared>,
+        timers: Arc<Timers<TimerCallback>>,
+        reactor: usize,
+    ) -> Self {
         let workers = shared.workers.len();
         let batch = || EventBatch::of(reactor);
         Self {
             shared,
+            timers,
             reactor,
-            given: vec![0; workers],
+            submitted: vec![0; workers],
             batches: std::iter::repeat_with(batch).take(workers).collect(),
         }
     }
@@ -45,15 +53,15 @@ impl ToWorkers {
         (fd.serial() % self.batches.len() as u64) as usize
     }
 
-    fn put(&mut self, fd: Fd, event: Event) {
+    fn put(&mut self, fd: Fd, event: WorkerEvent) {
         let worker = self.worker_of(fd);
         self.batches[worker].events.push(event);
     }
 }
 
-impl Owner for ToWorkers {
+impl EventSink for WorkerSink {
     fn opened(&mut self, fd: Fd, head: Box<Head>) {
-        self.put(fd, Event::Opened { fd, head });
+        self.put(fd, WorkerEvent::Opened { fd, head });
     }
 
     fn message(&mut self, fd: Fd, kind: MessageKind, payload: Cow<'_, [u8]>) {
@@ -61,13 +69,13 @@ impl Owner for ToWorkers {
         let batch = &mut self.batches[worker];
         batch.events.push(match payload {
             Cow::Owned(payload) if payload.len() > LARGE_BYTES => {
-                Event::Large { fd, kind, payload }
+                WorkerEvent::Large { fd, kind, payload }
             }
             payload => {
                 let start = batch.payloads.len() as u32;
                 batch.payloads.extend_from_slice(&payload);
                 let end = batch.payloads.len() as u32;
-                Event::Message {
+                WorkerEvent::Message {
                     fd,
                     kind,
                     start,
@@ -77,25 +85,25 @@ impl Owner for ToWorkers {
         });
     }
 
-    fn request(&mut self, fd: Fd, request: Box<Request>) {
-        self.put(fd, Event::Request { fd, request });
+    fn request(&mut self, fd: Fd, request: Box<HttpRequest>) {
+        self.put(fd, WorkerEvent::Request { fd, request });
     }
 
     fn closed(&mut self, fd: Fd, reason: CloseReason) {
-        self.put(fd, Event::Closed { fd, reason });
+        self.put(fd, WorkerEvent::Closed { fd, reason });
     }
 
     fn farewell(&mut self, fd: Fd) {
-        self.put(fd, Event::Farewell { fd });
+        self.put(fd, WorkerEvent::Farewell { fd });
     }
 
     fn buffer_empty(&mut self, fd: Fd) {
-        self.put(fd, Event::BufferEmpty { fd });
+        self.put(fd, WorkerEvent::BufferEmpty { fd });
     }
 
     fn timer(&mut self, timer: u64) {
-        if self.shared.timers.give(timer) {
-            self.shared.give(timer, Job::Timer(timer));
+        if self.timers.claim(timer) {
+            self.shared.submit(timer, WorkerJob::Timer(timer));
         }
     }
 
@@ -104,7 +112,7 @@ impl Owner for ToWorkers {
     }
 
     fn batch_of(&self, fd: Fd) -> u64 {
-        self.given[self.worker_of(fd)] + 1
+        self.submitted[self.worker_of(fd)] + 1
     }
 
     fn has_handled(&self, fd: Fd, batch: u64) -> bool {
@@ -115,8 +123,8 @@ impl Owner for ToWorkers {
         for (worker, batch) in self.batches.iter_mut().enumerate() {
             if !batch.events.is_empty() {
                 let batch = std::mem::replace(batch, EventBatch::of(self.reactor));
-                self.shared.workers[worker].give_batch(batch);
-                self.given[worker] += 1;
+                self.shared.workers[worker].submit_batch(batch);
+                self.submitted[worker] += 1;
             }
         }
     }
@@ -131,14 +139,14 @@ impl Owner for ToWorkers {
 }
 
 /// Runs the handlers on the reactor's thread, as Swoole's BASE mode does.
-pub(super) struct Inline {
+pub(super) struct InlineSink {
     runner: Runner,
     /// Jobs of other threads; only reactor 0 takes them.
-    jobs: Option<Receiver<Job>>,
+    jobs: Option<Receiver<WorkerJob>>,
 }
 
-impl Inline {
-    pub(super) fn new(runner: Runner, jobs: Option<Receiver<Job>>) -> Self {
+impl InlineSink {
+    pub(super) fn new(runner: Runner, jobs: Option<Receiver<WorkerJob>>) -> Self {
         Self { runner, jobs }
     }
 
@@ -151,7 +159,7 @@ impl Inline {
     }
 }
 
-impl Owner for Inline {
+impl EventSink for InlineSink {
     fn opened(&mut self, fd: Fd, head: Box<Head>) {
         self.runner.opened(fd, *head);
     }
@@ -164,7 +172,7 @@ impl Owner for Inline {
         });
     }
 
-    fn request(&mut self, fd: Fd, request: Box<Request>) {
+    fn request(&mut self, fd: Fd, request: Box<HttpRequest>) {
         self.runner.request(fd, *request);
     }
 
@@ -181,7 +189,7 @@ impl Owner for Inline {
     }
 
     fn timer(&mut self, timer: u64) {
-        self.runner.job(Job::Timer(timer));
+        self.runner.job(WorkerJob::Timer(timer));
     }
 
     fn must_pause(&self, _: Fd) -> bool {

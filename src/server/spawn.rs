@@ -1,4 +1,5 @@
-//! The threads of a server, and what they share: put together, started, counted out.
+//! Starts the threads of a server: builds what they share, spawns them, and counts them out when
+//! they end.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,102 +11,114 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Sender};
 use mio::{Poll, Waker};
 
-use super::builder::ServerError;
-use super::owners::{Inline, ToWorkers};
+use super::error::ServerError;
+use super::handle::TimerCallback;
 use super::process::Supervisor;
-use super::runner::{Job, Runner};
+use super::queue::{WorkerInbox, WorkerJob, worker_queue};
+use super::runner::Runner;
 use super::settings::ServerSettings;
-use super::shared::{MainThread, Shared};
+use super::shared::{MainThread, ServerShared};
+use super::sinks::{InlineSink, WorkerSink};
 use super::timers::Timers;
-use super::worker::{WorkerInbox, work, worker_queue};
+use super::worker::work;
 use crate::base::pressure::Pressure;
 use crate::net::Listener;
 use crate::net::budget::OutboxBudget;
 use crate::net::command::{Command, CommandBatch};
-use crate::net::mailbox::{Receiver as MailboxReceiver, mailbox};
-use crate::net::reactor::{self, Gate, Owner, Reactor, ReactorLimits, ReactorParts};
+use crate::net::mailbox::{MailboxReceiver, mailbox};
+use crate::net::reactor::{
+    self, CommandSender, EventSink, Gate, Reactor, ReactorLimits, ReactorParts, ReactorShared,
+};
 
-/// What belongs to one reactor and isn't shared.
-pub(super) struct ReactorPiece {
+/// What belongs to one reactor alone.
+pub(super) struct UnsharedReactor {
     poll: Poll,
     mailbox: MailboxReceiver<CommandBatch>,
 }
 
-/// What the threads take with them.
-pub(super) struct Pieces {
-    pub(super) reactors: Vec<ReactorPiece>,
+/// What each thread takes for itself.
+pub(super) struct Unshared {
+    pub(super) reactors: Vec<UnsharedReactor>,
     pub(super) inboxes: Vec<WorkerInbox>,
 }
 
-pub(super) fn share(
-    reactors: usize,
-    workers: usize,
+/// How many threads there are to be, and how the main one is reached.
+pub(super) struct Threads {
+    pub(super) reactors: usize,
+    pub(super) workers: usize,
+    pub(super) main: MainThread,
+    pub(super) inline_jobs: Sender<WorkerJob>,
+    pub(super) addresses: Vec<SocketAddr>,
+}
+
+/// Builds what all threads share, and what each takes for itself.
+pub(super) fn build_shared(
+    threads: Threads,
     settings: &ServerSettings,
     supervisor: &Supervisor,
-    main: MainThread,
-    inline_jobs: Sender<Job>,
-    addresses: Vec<SocketAddr>,
-) -> Result<(Arc<Shared>, Pieces), ServerError> {
-    let system = ServerError::system;
+) -> Result<(Arc<ServerShared>, Unshared), ServerError> {
     let mut mailboxes = Vec::new();
-    let mut reactor_pieces = Vec::new();
-    for _ in 0..reactors {
-        let poll = Poll::new().map_err(system("make a poll"))?;
-        let waker = Waker::new(poll.registry(), reactor::WAKER).map_err(system("make a waker"))?;
-        let pressure = Arc::new(Pressure::new(settings.mailbox));
-        let wake = move || {
-            if let Err(error) = waker.wake() {
-                tracing::error!(%error, "a reactor can't be woken");
-            }
-        };
-        let (sender, receiver) = mailbox(Some(pressure), wake);
+    let mut reactors = Vec::new();
+    for _ in 0..threads.reactors {
+        let (sender, reactor) = mailbox_of_a_reactor(settings)?;
         mailboxes.push(sender);
-        reactor_pieces.push(ReactorPiece {
-            poll,
-            mailbox: receiver,
-        });
+        reactors.push(reactor);
     }
-    let (queues, inboxes) = (0..workers)
-        .map(|_| worker_queue(Pressure::new(settings.worker_queue), reactors))
+    let (queues, inboxes) = (0..threads.workers)
+        .map(|_| worker_queue(Pressure::new(settings.worker_queue), threads.reactors))
         .unzip();
     let links = supervisor.stats().into_iter().filter_map(|stats| {
         let link = supervisor.link(&stats.name)?;
         Some((stats.name, link))
     });
-    let shared = Arc::new(Shared {
+    let shared = Arc::new(ServerShared {
         mailboxes,
-        directories: (0..reactors).map(|_| Arc::default()).collect(),
-        counters: (0..reactors).map(|_| Arc::default()).collect(),
+        directories: (0..threads.reactors).map(|_| Arc::default()).collect(),
+        counters: (0..threads.reactors).map(|_| Arc::default()).collect(),
         budget: OutboxBudget::new(settings.outbox_bytes_total_max),
         workers: queues,
-        inline_jobs,
-        timers: Timers::default(),
+        inline_jobs: threads.inline_jobs,
         processes: links.collect(),
-        main,
+        main: threads.main,
         started: Instant::now(),
-        addresses,
+        addresses: threads.addresses,
     });
-    Ok((
-        shared,
-        Pieces {
-            reactors: reactor_pieces,
-            inboxes,
-        },
-    ))
+    Ok((shared, Unshared { reactors, inboxes }))
+}
+
+fn mailbox_of_a_reactor(
+    settings: &ServerSettings,
+) -> Result<(CommandSender, UnsharedReactor), ServerError> {
+    let system = ServerError::system;
+    let poll = Poll::new().map_err(system("make a poll"))?;
+    let waker = Waker::new(poll.registry(), reactor::WAKER).map_err(system("make a waker"))?;
+    let wake = move || {
+        if let Err(error) = waker.wake() {
+            tracing::error!(%error, "a reactor can't be woken");
+        }
+    };
+    let pressure = Arc::new(Pressure::new(settings.mailbox));
+    let (sender, receiver) = mailbox(Some(pressure), wake);
+    let reactor = UnsharedReactor {
+        poll,
+        mailbox: receiver,
+    };
+    Ok((sender, reactor))
 }
 
 /// Starts the threads.
-pub(super) struct Start<'a> {
-    pub(super) shared: &'a Arc<Shared>,
+pub(super) struct Spawner<'a> {
+    pub(super) shared: &'a Arc<ServerShared>,
+    pub(super) timers: &'a Arc<Timers<TimerCallback>>,
     /// What is fed by all connections: the mailboxes, and the queues of the server's user.
     pub(super) pressures: Arc<[Arc<Pressure>]>,
     pub(super) serials_from: u64,
     pub(super) limits: Arc<ReactorLimits>,
     pub(super) gate: Arc<Gate>,
-    pub(super) jobs: &'a Receiver<Job>,
+    pub(super) jobs: &'a Receiver<WorkerJob>,
 }
 
-impl Start<'_> {
+impl Spawner<'_> {
     pub(super) fn workers(
         &self,
         inboxes: Vec<WorkerInbox>,
@@ -113,9 +126,9 @@ impl Start<'_> {
     ) -> io::Result<Vec<JoinHandle<()>>> {
         let mut threads = Vec::new();
         for (id, inbox) in inboxes.into_iter().enumerate() {
-            let (runner, ended) = (runner(id, None), Ended::worker(self.shared));
+            let (runner, guard) = (runner(id, None), ThreadGuard::worker(self.shared));
             threads.push(spawn(format!("worker-{id}"), move || {
-                let _ended = ended;
+                let _guard = guard;
                 work(&runner, &inbox);
             })?);
         }
@@ -124,75 +137,75 @@ impl Start<'_> {
 
     pub(super) fn reactors(
         &self,
-        pieces: Vec<ReactorPiece>,
+        unshared: Vec<UnsharedReactor>,
         listeners: Vec<Listener>,
         runner: impl Fn(usize, Option<usize>) -> Runner,
     ) -> io::Result<Vec<JoinHandle<()>>> {
         let mut listeners = Some(listeners);
         let mut threads = Vec::new();
-        for (id, piece) in pieces.into_iter().enumerate() {
+        for (id, unshared) in unshared.into_iter().enumerate() {
             let listeners = listeners.take().unwrap_or_default();
-            let ended = Ended::reactor(self.shared, id);
+            let guard = ThreadGuard::reactor(self.shared, id);
             let name = format!("reactor-{id}");
             threads.push(if self.shared.workers.is_empty() {
                 let jobs = (id == 0).then(|| self.jobs.clone());
-                let owner = Inline::new(runner(id, Some(id)), jobs);
-                let reactor = Reactor::new(self.parts(id, piece, listeners, owner));
-                spawn(name, move || run_inline(reactor, ended))?
+                let sink = InlineSink::new(runner(id, Some(id)), jobs);
+                let reactor = Reactor::new(self.parts(id, unshared, listeners, sink));
+                spawn(name, move || run_inline(reactor, guard))?
             } else {
-                let owner = ToWorkers::new(Arc::clone(self.shared), id);
-                let reactor = Reactor::new(self.parts(id, piece, listeners, owner));
-                spawn(name, move || drop(run(reactor, ended)))?
+                let sink = WorkerSink::new(Arc::clone(self.shared), Arc::clone(self.timers), id);
+                let reactor = Reactor::new(self.parts(id, unshared, listeners, sink));
+                spawn(name, move || drop(run(reactor, guard)))?
             });
         }
         Ok(threads)
     }
 
-    fn parts<O>(
+    fn parts<S>(
         &self,
         id: usize,
-        piece: ReactorPiece,
+        unshared: UnsharedReactor,
         listeners: Vec<Listener>,
-        owner: O,
-    ) -> ReactorParts<O> {
+        sink: S,
+    ) -> ReactorParts<S> {
         ReactorParts {
             id,
-            poll: piece.poll,
-            mailbox: piece.mailbox,
+            poll: unshared.poll,
+            mailbox: unshared.mailbox,
             peers: self.shared.mailboxes.clone(),
             listeners,
             limits: Arc::clone(&self.limits),
             gate: Arc::clone(&self.gate),
             started: self.shared.started,
-            shared: reactor::Shared {
+            shared: ReactorShared {
                 directory: Arc::clone(&self.shared.directories[id]),
                 counters: Arc::clone(&self.shared.counters[id]),
                 budget: Arc::clone(&self.shared.budget),
                 pressures: Arc::clone(&self.pressures),
             },
-            owner,
+            sink,
             serials_from: self.serials_from,
         }
     }
 }
 
 /// For the one that takes jobs the main thread runs what still comes, and tells its end then.
-fn run_inline(reactor: Reactor<Inline>, ended: Ended) {
-    reactor.owner().runner().start();
-    if let Some((owner, _ended)) = run(reactor, ended)
-        && !owner.takes_jobs()
+fn run_inline(reactor: Reactor<InlineSink>, guard: ThreadGuard) {
+    reactor.sink().runner().start();
+    if let Some((sink, _guard)) = run(reactor, guard)
+        && !sink.takes_jobs()
     {
-        owner.runner().stop();
-        owner.runner().flush();
+        sink.runner().stop();
+        sink.runner().flush();
     }
 }
 
-fn run<O: Owner>(reactor: Reactor<O>, ended: Ended) -> Option<(O, Ended)> {
+fn run<S: EventSink>(reactor: Reactor<S>, guard: ThreadGuard) -> Option<(S, ThreadGuard)> {
     match reactor.run() {
-        Ok(owner) => Some((owner, ended)),
+        Ok(sink) => Some((sink, guard)),
         Err(error) => {
             tracing::error!(%error, "a reactor can't go on");
-            ended.shared.main.ask_to_stop();
+            guard.shared.main.ask_to_stop();
             None
         }
     }
@@ -203,8 +216,8 @@ fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHa
 }
 
 /// Counts a thread out when it ends, however it does.
-struct Ended {
-    shared: Arc<Shared>,
+struct ThreadGuard {
+    shared: Arc<ServerShared>,
     kind: ThreadKind,
 }
 
@@ -213,15 +226,15 @@ enum ThreadKind {
     Worker,
 }
 
-impl Ended {
-    fn reactor(shared: &Arc<Shared>, id: usize) -> Self {
+impl ThreadGuard {
+    fn reactor(shared: &Arc<ServerShared>, id: usize) -> Self {
         Self {
             shared: Arc::clone(shared),
             kind: ThreadKind::Reactor(id),
         }
     }
 
-    fn worker(shared: &Arc<Shared>) -> Self {
+    fn worker(shared: &Arc<ServerShared>) -> Self {
         Self {
             shared: Arc::clone(shared),
             kind: ThreadKind::Worker,
@@ -229,7 +242,7 @@ impl Ended {
     }
 }
 
-impl Drop for Ended {
+impl Drop for ThreadGuard {
     fn drop(&mut self) {
         let main = &self.shared.main;
         match self.kind {

@@ -15,20 +15,20 @@ use mio::{Interest, Registry, Token};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::child::{NAME_VAR, PIPE_VAR};
-use super::ledger::{Ledger, Written};
-use super::pipe::{Decoder, Frame, PipeError};
+use super::ledger::{Ledger, WriteOutcome};
+use super::pipe::{PipeDecoder, PipeError, PipeFrame};
 use super::settings::{ProcessSettings, ProcessSpec};
 
 /// The two sources of a process in the poll of the driving thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Tokens {
+pub(super) struct ProcessTokens {
     pub pipe: Token,
     pub death: Token,
 }
 
 /// What is known about the way in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reading {
+enum PipeState {
     /// A read may give something.
     Ready,
     /// Empty until the poll says otherwise.
@@ -48,14 +48,14 @@ enum Writing {
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Running {
+pub(super) struct ChildProcess {
     child: Child,
     /// Readable when the child has died; held for as long as it is registered.
     _pidfd: OwnedFd,
     pipe: UnixStream,
-    decoder: Decoder,
+    decoder: PipeDecoder,
     started: Instant,
-    reading: Reading,
+    reading: PipeState,
     writing: Writing,
     exited: Option<ExitStatus>,
     /// When a child that closed its pipe is killed.
@@ -64,13 +64,13 @@ pub(super) struct Running {
     pub has_finished: bool,
 }
 
-impl Running {
+impl ChildProcess {
     /// Starts the process and registers both of its sources.
     pub fn spawn(
         spec: &ProcessSpec,
         settings: &ProcessSettings,
         registry: &Registry,
-        tokens: Tokens,
+        tokens: ProcessTokens,
         now: Instant,
     ) -> io::Result<Self> {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
@@ -108,9 +108,9 @@ impl Running {
             child,
             _pidfd: pidfd,
             pipe,
-            decoder: Decoder::new(settings.frame_size_max),
+            decoder: PipeDecoder::new(settings.frame_size_max),
             started: now,
-            reading: Reading::Ready,
+            reading: PipeState::Ready,
             writing: Writing::Ready,
             exited: None,
             kill_at: None,
@@ -130,9 +130,9 @@ impl Running {
     pub fn pipe_ready(&mut self, event: &Event) {
         let is_over = event.is_error();
         if (event.is_readable() || event.is_read_closed() || is_over)
-            && self.reading == Reading::Drained
+            && self.reading == PipeState::Drained
         {
-            self.reading = Reading::Ready;
+            self.reading = PipeState::Ready;
         }
         if (event.is_writable() || event.is_write_closed() || is_over)
             && self.writing == Writing::Blocked
@@ -149,40 +149,40 @@ impl Running {
         if let Ok(Some(status)) = self.child.try_wait() {
             self.exited = Some(status);
             // What it wrote last may have come after the last read.
-            if self.reading == Reading::Drained {
-                self.reading = Reading::Ready;
+            if self.reading == PipeState::Drained {
+                self.reading = PipeState::Ready;
             }
         }
     }
 
     /// How it ended, once everything it ever wrote has been read.
     pub fn death(&self) -> Option<ExitStatus> {
-        self.exited.filter(|_| self.reading != Reading::Ready)
+        self.exited.filter(|_| self.reading != PipeState::Ready)
     }
 
     pub fn is_readable(&self) -> bool {
-        self.reading == Reading::Ready
+        self.reading == PipeState::Ready
     }
 
     /// Reads once into `scratch` and hands it to the decoder; the number of bytes.
     pub fn read(&mut self, scratch: &mut [u8]) -> usize {
         match self.pipe.read(scratch) {
-            Ok(0) => self.reading = Reading::Ended,
+            Ok(0) => self.reading = PipeState::Ended,
             Ok(size) => {
                 self.decoder.receive(&scratch[..size]);
                 return size;
             }
             Err(error) => match error.kind() {
-                io::ErrorKind::WouldBlock => self.reading = Reading::Drained,
+                io::ErrorKind::WouldBlock => self.reading = PipeState::Drained,
                 io::ErrorKind::Interrupted => {}
-                _ => self.reading = Reading::Ended,
+                _ => self.reading = PipeState::Ended,
             },
         }
         0
     }
 
     /// The next whole frame of what was read.
-    pub fn next_frame(&mut self) -> Result<Option<Frame>, PipeError> {
+    pub fn next_frame(&mut self) -> Result<Option<PipeFrame>, PipeError> {
         self.decoder.next_frame()
     }
 
@@ -190,9 +190,9 @@ impl Running {
     pub fn write(&mut self, ledger: &mut Ledger) -> io::Result<()> {
         if self.writing == Writing::Ready && self.exited.is_none() {
             self.writing = match ledger.write(&mut self.pipe)? {
-                Written::All => Writing::Ready,
-                Written::Blocked => Writing::Blocked,
-                Written::Closed => Writing::Ended,
+                WriteOutcome::All => Writing::Ready,
+                WriteOutcome::Blocked => Writing::Blocked,
+                WriteOutcome::Closed => Writing::Ended,
             };
         }
         Ok(())
@@ -205,7 +205,7 @@ impl Running {
 
     /// Kills a child that closed its pipe and lives on, which nothing can be asked of any more.
     pub fn expire(&mut self, now: Instant, settings: &ProcessSettings) {
-        if self.reading == Reading::Ended && self.exited.is_none() {
+        if self.reading == PipeState::Ended && self.exited.is_none() {
             let kill_at = *self.kill_at.get_or_insert(now + settings.stop_max());
             if kill_at <= now {
                 self.kill();
@@ -221,13 +221,13 @@ impl Running {
 
     /// Trusts the pipe no more and kills the child.
     pub fn give_up(&mut self) {
-        self.reading = Reading::Ended;
+        self.reading = PipeState::Ended;
         self.writing = Writing::Ended;
         self.kill();
     }
 }
 
-impl Drop for Running {
+impl Drop for ChildProcess {
     fn drop(&mut self) {
         if self.exited.is_none() {
             kill_and_reap(&mut self.child);

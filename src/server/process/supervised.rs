@@ -1,6 +1,6 @@
 //! The place of one named process, which outlives the process: what it owes, and its restarts.
 //!
-//! Driven by the supervisor: [`Seat::turn`] writes and starts, [`Seat::next_event`] reads.
+//! Driven by the supervisor: [`Supervised::turn`] writes and starts, [`Supervised::next_event`] reads.
 //!
 //! Invariant: what was accepted is in the ledger until it is settled, whoever lives or dies; and
 //! [`ProcessEvent::Ended`] is the last event and comes exactly once.
@@ -15,36 +15,36 @@ use mio::Registry;
 use mio::event::Event;
 use tracing::{debug, error, info, warn};
 
-use super::ledger::{Entry, Ledger};
-use super::link::{Intake, TaskId, Wake};
-use super::pipe::{Frame, Kind, PipeError};
-use super::running::{Running, Tokens};
+use super::child_process::{ChildProcess, ProcessTokens};
+use super::event::{ProcessEvent, TaskOutcome};
+use super::ledger::{Ledger, LedgerEntry};
+use super::link::{TaskId, TaskIntake, Wake};
+use super::pipe::{PipeError, PipeFrame, PipeKind};
 use super::settings::{ProcessSettings, ProcessSpec};
-use super::supervisor::{ProcessEvent, TaskOutcome};
 
 /// Bytes read from one process in one turn, so that no process starves the driving thread.
 const TURN_BYTES_MAX: usize = 1 << 20;
 
 /// What of a process the poll told about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Source {
+pub(super) enum Readiness {
     Pipe,
     Death,
 }
 
 #[derive(Debug)]
-enum Life {
+enum ProcessState {
     /// Nobody sits here; the next start comes then.
     Waiting {
         until: Instant,
     },
-    Running(Box<Running>),
+    Running(Box<ChildProcess>),
     /// For good.
     Ended,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
+enum StopState {
     /// Whoever dies is followed by another.
     Serving,
     /// Ends once everything is settled; killed after `until`.
@@ -54,15 +54,15 @@ enum Phase {
 }
 
 /// See the module.
-pub(super) struct Seat {
+pub(super) struct Supervised {
     spec: ProcessSpec,
     settings: ProcessSettings,
-    pub intake: Arc<Intake>,
+    pub intake: Arc<TaskIntake>,
     /// Taken from the intake; empty between calls, kept for its capacity.
-    taken: Vec<Entry>,
+    taken: Vec<LedgerEntry>,
     ledger: Ledger,
-    life: Life,
-    phase: Phase,
+    state: ProcessState,
+    phase: StopState,
     /// Pause before the next restart, in milliseconds.
     backoff_ms: u64,
     /// What may still be read in this turn, in bytes.
@@ -70,62 +70,64 @@ pub(super) struct Seat {
     events: VecDeque<ProcessEvent>,
 }
 
-impl Seat {
+impl Supervised {
     /// A seat whose first process starts in the first turn after `now`.
     pub fn new(spec: ProcessSpec, settings: ProcessSettings, wake: Wake, now: Instant) -> Self {
         Self {
-            intake: Arc::new(Intake::new(spec.name.as_str().into(), settings, wake)),
+            intake: Arc::new(TaskIntake::new(spec.name.as_str().into(), settings, wake)),
             backoff_ms: settings.restart_backoff_ms_min,
             spec,
             settings,
             taken: Vec::new(),
             ledger: Ledger::default(),
-            life: Life::Waiting { until: now },
-            phase: Phase::Serving,
+            state: ProcessState::Waiting { until: now },
+            phase: StopState::Serving,
             readable_bytes: 0,
             events: VecDeque::new(),
         }
     }
 
     /// Takes what the poll says; about an earlier process it does no harm.
-    pub fn ready(&mut self, source: Source, event: &Event) {
-        if let Life::Running(running) = &mut self.life {
+    pub fn ready(&mut self, source: Readiness, event: &Event) {
+        if let ProcessState::Running(child_process) = &mut self.state {
             match source {
-                Source::Pipe => running.pipe_ready(event),
-                Source::Death => running.reap(),
+                Readiness::Pipe => child_process.pipe_ready(event),
+                Readiness::Death => child_process.reap(),
             }
         }
     }
 
     /// Does what is due: takes what was accepted, starts, kills, writes.
-    pub fn turn(&mut self, now: Instant, registry: &Registry, tokens: Tokens) {
+    pub fn turn(&mut self, now: Instant, registry: &Registry, tokens: ProcessTokens) {
         self.readable_bytes = TURN_BYTES_MAX;
         self.take_accepted();
-        if matches!(self.phase, Phase::Stopping { until } if until <= now) {
+        if matches!(self.phase, StopState::Stopping { until } if until <= now) {
             self.kill();
         }
-        match &mut self.life {
-            Life::Waiting { until } if *until <= now => self.start(now, registry, tokens),
-            Life::Running(running) => running.expire(now, &self.settings),
-            Life::Waiting { .. } | Life::Ended => {}
+        match &mut self.state {
+            ProcessState::Waiting { until } if *until <= now => self.start(now, registry, tokens),
+            ProcessState::Running(child_process) => child_process.expire(now, &self.settings),
+            ProcessState::Waiting { .. } | ProcessState::Ended => {}
         }
         self.write();
     }
 
-    /// The next moment at which [`Seat::turn`] has something to do.
+    /// The next moment at which [`Supervised::turn`] has something to do.
     pub fn deadline(&self, now: Instant) -> Option<Instant> {
         let stop_at = match self.phase {
-            Phase::Stopping { until } => Some(until),
-            Phase::Serving | Phase::Killed => None,
+            StopState::Stopping { until } => Some(until),
+            StopState::Serving | StopState::Killed => None,
         };
-        let own = match &self.life {
-            Life::Ended => return None,
-            Life::Waiting { until } => Some(*until),
+        let own = match &self.state {
+            ProcessState::Ended => return None,
+            ProcessState::Waiting { until } => Some(*until),
             // The turn's share was read, and the poll won't tell about the rest again.
-            Life::Running(running) if running.is_readable() && self.readable_bytes == 0 => {
+            ProcessState::Running(child_process)
+                if child_process.is_readable() && self.readable_bytes == 0 =>
+            {
                 Some(now)
             }
-            Life::Running(running) => running.kill_at(),
+            ProcessState::Running(child_process) => child_process.kill_at(),
         };
         own.into_iter().chain(stop_at).min()
     }
@@ -136,24 +138,24 @@ impl Seat {
             if let Some(event) = self.events.pop_front() {
                 return Some(event);
             }
-            let Life::Running(running) = &mut self.life else {
+            let ProcessState::Running(child_process) = &mut self.state else {
                 return None;
             };
-            match running.next_frame() {
+            match child_process.next_frame() {
                 Ok(Some(frame)) => {
                     if let Err(error) = self.receive(frame) {
                         self.give_up(error);
                     }
                 }
                 // Seen right after the read that brought it; once given up nothing is readable.
-                Err(error) if running.is_readable() => self.give_up(error),
-                Ok(None) if running.is_readable() && self.readable_bytes > 0 => {
-                    let size = running.read(scratch);
+                Err(error) if child_process.is_readable() => self.give_up(error),
+                Ok(None) if child_process.is_readable() && self.readable_bytes > 0 => {
+                    let size = child_process.read(scratch);
                     self.readable_bytes = self.readable_bytes.saturating_sub(size);
-                    running.expire(now, &self.settings);
+                    child_process.expire(now, &self.settings);
                 }
                 Ok(None) | Err(_) => {
-                    let status = running.death()?;
+                    let status = child_process.death()?;
                     self.bury(now, status);
                 }
             }
@@ -162,37 +164,37 @@ impl Seat {
 
     /// Accepts nothing any more; the process ends once it has finished everything.
     pub fn stop(&mut self, now: Instant) {
-        if self.phase != Phase::Serving {
+        if self.phase != StopState::Serving {
             return;
         }
-        self.phase = Phase::Stopping {
+        self.phase = StopState::Stopping {
             until: now + self.settings.stop_max(),
         };
         self.intake.close();
         self.take_accepted();
-        match self.life {
-            Life::Running(_) => self.accept_stop(),
-            Life::Waiting { .. } if self.ledger.is_settled() => self.end(),
-            Life::Waiting { .. } | Life::Ended => {}
+        match self.state {
+            ProcessState::Running(_) => self.accept_stop(),
+            ProcessState::Waiting { .. } if self.ledger.is_settled() => self.end(),
+            ProcessState::Waiting { .. } | ProcessState::Ended => {}
         }
         self.write();
     }
 
     /// Ends it now, whatever is unfinished.
     pub fn kill(&mut self) {
-        self.phase = Phase::Killed;
+        self.phase = StopState::Killed;
         self.intake.close();
         self.take_accepted();
-        match &mut self.life {
-            Life::Running(running) => running.kill(),
-            Life::Waiting { .. } => self.end(),
-            Life::Ended => {}
+        match &mut self.state {
+            ProcessState::Running(child_process) => child_process.kill(),
+            ProcessState::Waiting { .. } => self.end(),
+            ProcessState::Ended => {}
         }
     }
 
     /// Whether it has ended for good and all events were taken.
     pub fn is_finished(&self) -> bool {
-        matches!(self.life, Life::Ended) && self.events.is_empty()
+        matches!(self.state, ProcessState::Ended) && self.events.is_empty()
     }
 
     fn name(&self) -> Arc<str> {
@@ -207,21 +209,21 @@ impl Seat {
     }
 
     fn accept_stop(&mut self) {
-        self.ledger.accept(Entry {
-            kind: Kind::Stop,
+        self.ledger.accept(LedgerEntry {
+            kind: PipeKind::Stop,
             id: 0,
             payload: Bytes::new(),
         });
     }
 
-    fn start(&mut self, now: Instant, registry: &Registry, tokens: Tokens) {
-        match Running::spawn(&self.spec, &self.settings, registry, tokens, now) {
-            Ok(running) => {
-                let pid = running.pid();
+    fn start(&mut self, now: Instant, registry: &Registry, tokens: ProcessTokens) {
+        match ChildProcess::spawn(&self.spec, &self.settings, registry, tokens, now) {
+            Ok(child_process) => {
+                let pid = child_process.pid();
                 info!(process = %self.intake.name, pid, "process started");
                 self.intake.started(pid);
-                self.life = Life::Running(Box::new(running));
-                if self.phase != Phase::Serving {
+                self.state = ProcessState::Running(Box::new(child_process));
+                if self.phase != StopState::Serving {
                     self.accept_stop();
                 }
                 let process = self.name();
@@ -242,26 +244,26 @@ impl Seat {
             .backoff_ms
             .saturating_mul(2)
             .min(self.settings.restart_backoff_ms_max);
-        self.life = Life::Waiting { until: now + pause };
+        self.state = ProcessState::Waiting { until: now + pause };
         pause
     }
 
     fn write(&mut self) {
-        let Life::Running(running) = &mut self.life else {
+        let ProcessState::Running(child_process) = &mut self.state else {
             return;
         };
         if self.ledger.is_waiting()
-            && let Err(error) = running.write(&mut self.ledger)
+            && let Err(error) = child_process.write(&mut self.ledger)
         {
             error!(process = %self.intake.name, %error, "pipe failed");
-            running.give_up();
+            child_process.give_up();
         }
         self.intake.release_messages(self.ledger.take_released());
     }
 
-    fn receive(&mut self, frame: Frame) -> Result<(), PipeError> {
+    fn receive(&mut self, frame: PipeFrame) -> Result<(), PipeError> {
         let outcome = match frame.kind {
-            Kind::Message => {
+            PipeKind::Message => {
                 let process = self.name();
                 self.events.push_back(ProcessEvent::Message {
                     process,
@@ -269,19 +271,19 @@ impl Seat {
                 });
                 return Ok(());
             }
-            Kind::Finish => TaskOutcome::Done(frame.payload),
-            Kind::Failed => {
+            PipeKind::Finish => TaskOutcome::Done(frame.payload),
+            PipeKind::Failed => {
                 TaskOutcome::Failed(String::from_utf8_lossy(&frame.payload).into_owned())
             }
-            Kind::Task | Kind::Stop => return Err(PipeError::Direction(frame.kind)),
+            PipeKind::Task | PipeKind::Stop => return Err(PipeError::Direction(frame.kind)),
         };
         let Some(weight) = self.ledger.finish(frame.id) else {
             debug!(process = %self.intake.name, task = frame.id, "result of a task that is not under way");
             return Ok(());
         };
         self.intake.release_task(weight);
-        if let Life::Running(running) = &mut self.life {
-            running.has_finished = true;
+        if let ProcessState::Running(child_process) = &mut self.state {
+            child_process.has_finished = true;
         }
         let (process, task) = (self.name(), TaskId(frame.id));
         self.events.push_back(ProcessEvent::Finished {
@@ -294,8 +296,8 @@ impl Seat {
 
     fn give_up(&mut self, error: PipeError) {
         error!(process = %self.intake.name, %error, "process is killed");
-        if let Life::Running(running) = &mut self.life {
-            running.give_up();
+        if let ProcessState::Running(child_process) = &mut self.state {
+            child_process.give_up();
         }
     }
 
@@ -304,15 +306,16 @@ impl Seat {
         self.take_accepted();
         self.ledger.give_again();
         self.intake.died();
-        if let Life::Running(running) = &self.life
-            && (running.has_finished || now - running.started() >= self.settings.healthy())
+        if let ProcessState::Running(child_process) = &self.state
+            && (child_process.has_finished
+                || now - child_process.started() >= self.settings.healthy())
         {
             self.backoff_ms = self.settings.restart_backoff_ms_min;
         }
         let is_over = match self.phase {
-            Phase::Serving => false,
-            Phase::Stopping { .. } => self.ledger.is_settled(),
-            Phase::Killed => true,
+            StopState::Serving => false,
+            StopState::Stopping { .. } => self.ledger.is_settled(),
+            StopState::Killed => true,
         };
         let restart_in = (!is_over).then(|| self.wait(now));
         match restart_in {
@@ -331,7 +334,7 @@ impl Seat {
     }
 
     fn end(&mut self) {
-        self.life = Life::Ended;
+        self.state = ProcessState::Ended;
         let tasks_unfinished = self.intake.stats().tasks_unfinished;
         if tasks_unfinished > 0 {
             warn!(process = %self.intake.name, tasks_unfinished, "process ended before its tasks");

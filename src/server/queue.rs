@@ -1,0 +1,186 @@
+//! The queue of a worker: what the reactors and the other threads give it to do.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+
+use bytes::Bytes;
+use crossbeam_channel::{Receiver, Sender};
+
+use super::process::{TaskId, TaskOutcome};
+use crate::base::{Fd, Pressure};
+use crate::proto::connection::{CloseReason, HttpRequest};
+use crate::proto::http::Head;
+use crate::proto::websocket::MessageKind;
+
+/// What the workers do for one turn of one reactor.
+#[derive(Debug)]
+pub(super) struct EventBatch {
+    pub(super) reactor: usize,
+    pub(super) events: Vec<WorkerEvent>,
+    /// The payloads of the messages, one behind the other.
+    pub(super) payloads: Vec<u8>,
+}
+
+impl EventBatch {
+    pub(super) fn of(reactor: usize) -> Self {
+        Self {
+            reactor,
+            events: Vec::new(),
+            payloads: Vec::new(),
+        }
+    }
+
+    /// Bytes that it keeps in memory, for the marks of the queue.
+    fn size(&self) -> usize {
+        let large: usize = self.events.iter().map(WorkerEvent::size).sum();
+        self.payloads.len() + large
+    }
+}
+
+/// One thing that happened on a connection.
+#[derive(Debug)]
+pub(super) enum WorkerEvent {
+    Opened {
+        fd: Fd,
+        head: Box<Head>,
+    },
+    /// The payload stands at `start..end` in the batch.
+    Message {
+        fd: Fd,
+        kind: MessageKind,
+        start: u32,
+        end: u32,
+    },
+    /// A message too large to be copied.
+    Large {
+        fd: Fd,
+        kind: MessageKind,
+        payload: Vec<u8>,
+    },
+    Request {
+        fd: Fd,
+        request: Box<HttpRequest>,
+    },
+    Closed {
+        fd: Fd,
+        reason: CloseReason,
+    },
+    BufferEmpty {
+        fd: Fd,
+    },
+    Farewell {
+        fd: Fd,
+    },
+}
+
+impl WorkerEvent {
+    fn size(&self) -> usize {
+        let payload = match self {
+            Self::Large { payload, .. } => payload.len(),
+            Self::Request { request, .. } => request.body.len(),
+            _ => 0,
+        };
+        size_of::<Self>() + payload
+    }
+}
+
+#[derive(Debug)]
+pub(super) enum QueueItem {
+    Batch { batch: EventBatch, bytes: usize },
+    Job(WorkerJob),
+    Stop,
+}
+
+/// Where the reactors put what a worker has to do. It always takes; above its marks the reactors
+/// stop reading from the connections that feed it.
+#[derive(Debug)]
+pub(super) struct WorkerQueue {
+    sender: Sender<QueueItem>,
+    pub(super) pressure: Arc<Pressure>,
+    /// How far the worker is with the batches of each reactor.
+    pub(super) progress: Arc<[BatchProgress]>,
+}
+
+/// How many batches of one reactor a worker has handled.
+#[derive(Debug, Default)]
+pub(super) struct BatchProgress {
+    handled: AtomicU64,
+    /// The reactor asked about a batch that wasn't handled.
+    awaited: AtomicBool,
+}
+
+impl BatchProgress {
+    /// Whether `batch` is handled; if not, the next [`BatchProgress::step`] says that it was asked for.
+    pub(super) fn has_reached(&self, batch: u64) -> bool {
+        if self.handled.load(SeqCst) >= batch {
+            return true;
+        }
+        // Said first and looked at again, so that a step in between isn't missed.
+        self.awaited.store(true, SeqCst);
+        self.handled.load(SeqCst) >= batch
+    }
+
+    /// Counts one more; whether the reactor has to be nudged.
+    pub(super) fn step(&self) -> bool {
+        self.handled.fetch_add(1, SeqCst);
+        self.awaited.load(SeqCst) && self.awaited.swap(false, SeqCst)
+    }
+}
+
+/// The worker's side of a queue.
+#[derive(Debug)]
+pub(super) struct WorkerInbox {
+    pub(super) receiver: Receiver<QueueItem>,
+    pub(super) pressure: Arc<Pressure>,
+    pub(super) progress: Arc<[BatchProgress]>,
+}
+
+pub(super) fn worker_queue(pressure: Pressure, reactors: usize) -> (WorkerQueue, WorkerInbox) {
+    let (sender, receiver) = crossbeam_channel::unbounded();
+    let pressure = Arc::new(pressure);
+    let progress: Arc<[BatchProgress]> = std::iter::repeat_with(BatchProgress::default)
+        .take(reactors)
+        .collect();
+    (
+        WorkerQueue {
+            sender,
+            pressure: Arc::clone(&pressure),
+            progress: Arc::clone(&progress),
+        },
+        WorkerInbox {
+            receiver,
+            pressure,
+            progress,
+        },
+    )
+}
+
+impl WorkerQueue {
+    pub(super) fn submit_batch(&self, batch: EventBatch) {
+        let bytes = batch.size();
+        self.put(batch.events.len(), bytes, QueueItem::Batch { batch, bytes });
+    }
+
+    pub(super) fn submit(&self, job: WorkerJob) {
+        self.put(1, 0, QueueItem::Job(job));
+    }
+
+    /// The last thing that the worker gets.
+    pub(super) fn stop(&self) {
+        self.put(1, 0, QueueItem::Stop);
+    }
+
+    fn put(&self, items: usize, bytes: usize, item: QueueItem) {
+        self.pressure.add(items, bytes);
+        // A worker ends only after `Stop`, and nothing is given to it later.
+        drop(self.sender.send(item));
+    }
+}
+
+/// Something that isn't an event of a connection.
+#[derive(Debug)]
+pub(super) enum WorkerJob {
+    Timer(u64),
+    TaskFinished { task: TaskId, outcome: TaskOutcome },
+    PipeMessage { process: Arc<str>, payload: Bytes },
+}

@@ -1,0 +1,45 @@
+//! What a builder has gathered, and a server is started from.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::handlers::Handlers;
+use super::process::Process;
+use super::settings::ServerSettings;
+use crate::base::Pressure;
+use crate::net::reactor::Gate;
+use crate::proto::connection::Verdict;
+
+/// What runs in a process of the server; the process ends when the function returns.
+pub(super) type ProcessEntry = Box<dyn FnOnce(Process) -> io::Result<()> + Send>;
+
+/// A server before its start.
+pub(super) struct ServerSpec {
+    pub(super) addresses: Vec<SocketAddr>,
+    pub(super) reactors: usize,
+    pub(super) workers: usize,
+    pub(super) settings: ServerSettings,
+    pub(super) gate: Arc<Gate>,
+    pub(super) handlers: Handlers,
+    pub(super) processes: Vec<(String, ProcessEntry)>,
+    /// Queues of the server's user; while one is full, nothing is read.
+    pub(super) pressures: Vec<Arc<Pressure>>,
+    pub(super) serials_from: u64,
+}
+
+impl Default for ServerSpec {
+    fn default() -> Self {
+        Self {
+            addresses: Vec::new(),
+            reactors: 1,
+            workers: 1,
+            settings: ServerSettings::default(),
+            gate: Arc::new(|_| Verdict::Pass),
+            handlers: Handlers::default(),
+            processes: Vec::new(),
+            pressures: Vec::new(),
+            serials_from: 0,
+        }
+    }
+}

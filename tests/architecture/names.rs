@@ -6,17 +6,6 @@ use super::source::sources;
 
 /// The names that still stand twice or more in a layer; the list may only shrink.
 const NAMESAKES: &[(&str, &str)] = &[
-    ("bench", "Floor"),
-    ("bench", "Guest"),
-    ("bench", "Hall"),
-    ("bench", "Lesson"),
-    ("bench", "Manner"),
-    ("bench", "Measured"),
-    ("bench", "Round"),
-    ("bench", "Settings"),
-    ("bench", "Stage"),
-    ("bench", "Summary"),
-    ("bench", "Tally"),
     ("chat", "Held"),
     ("chat", "Presence"),
     ("cli", "Command"),

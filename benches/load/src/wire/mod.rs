@@ -1,0 +1,7 @@
+//! Bytes and sockets: what clients and floors have in common.
+
+pub(crate) mod frame;
+pub(crate) mod frame_scanner;
+pub(crate) mod poll;
+pub(crate) mod repeat;
+pub(crate) mod response;

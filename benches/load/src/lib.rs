@@ -6,7 +6,7 @@
 //! generator starts its own program again as `bench raw`.
 //!
 //! The way of a run is the list of the folders. In `client` a target is checked (strangers are
-//! refused), connections are opened, and each knows how to talk; `load` keeps them busy over one
+//! refused), connections are opened, and each knows how to client; `load` keeps them busy over one
 //! epoll a thread, a mode a file; `measure` accounts for the server's process tree, and prints a
 //! table and a line of JSON. `floor` is what to compare with: a server that makes the system calls
 //! of an echo, a fan-out or a durable request and does nothing else, and a log that does no more
@@ -16,12 +16,13 @@
 //! compared with what must come instead of being parsed, and one clock reading serves a whole
 //! batch. Every run is bounded in connections and in time, and stops by itself.
 
-mod cli;
 mod client;
+mod command;
+mod flags;
 mod floor;
 mod load;
 mod measure;
 mod wire;
 
-pub use cli::Bench;
+pub use command::Bench;
 pub use floor::durable_log::{DurableLog, LogTotals, OpenLog};

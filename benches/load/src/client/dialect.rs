@@ -1,44 +1,43 @@
-//! How one talks to a server: where members go, how they join, how a message is sent and recognized.
+//! How one clients to a server: where members go, how they join, how a message is sent and recognized.
 
+use clap::ValueEnum;
 use memchr::memmem::Finder;
 
+use crate::client::ack::AckPattern;
 use crate::client::marker::{MARKER, Marker, message};
-use crate::client::target::Target;
+use crate::client::server::Server;
 use crate::client::template::{Blanks, Template};
-use crate::wire::frame::{TEXT, client_frame};
+use crate::wire::frame::{MASK, TEXT, client_frame};
 
-/// The key that all frames are masked with: one that changes every byte.
-pub(crate) const MASK: [u8; 4] = [0x5a, 0xc3, 0x96, 0x3c];
-
-/// How the publishers publish.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum By {
-    /// A frame on a connection of its own.
+/// How messages are published: each as a frame on a connection of its own, or as a request on a kept
+/// connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+// The variants bear no doc comments, since those would become part of the program's help.
+pub(crate) enum Transport {
+    #[value(name = "websocket")]
     WebSocket,
-    /// A request on a kept connection.
     Http,
 }
 
-/// Frames that acknowledge a message.
-#[derive(Clone, Debug)]
-pub(crate) enum Acks {
-    /// None come.
-    Nothing,
-    /// `ok` and `err` with the message's `seq`.
-    Tidings,
-    /// Frames with this text right before the message's number.
-    Marker(String),
+impl Transport {
+    /// Its name in flags and reports.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::WebSocket => "websocket",
+            Self::Http => "http",
+        }
+    }
 }
 
 /// How a message is sent.
 #[derive(Clone, Debug)]
-pub(crate) enum Publish {
+pub(crate) enum PublishTemplate {
     /// As a text frame.
     Frame {
         /// The payload.
         frame: Template,
         /// What answers it.
-        acks: Acks,
+        acks: AckPattern,
     },
     /// As an HTTP request.
     Request {
@@ -49,9 +48,9 @@ pub(crate) enum Publish {
     },
 }
 
-/// How one talks to a server.
+/// How one clients to a server.
 #[derive(Clone, Debug)]
-pub(crate) struct Shape {
+pub(crate) struct Dialect {
     /// Path of a member's handshake.
     pub(crate) member_path: Template,
     /// Path of a publisher's handshake.
@@ -63,7 +62,7 @@ pub(crate) struct Shape {
     /// Text in the frame that tells a member that it is in; without, nothing is waited for.
     pub(crate) joined: Option<Finder<'static>>,
     /// How a message is sent.
-    pub(crate) publish: Publish,
+    pub(crate) publish: PublishTemplate,
     /// How a delivered message is recognized.
     pub(crate) marker: Marker,
 }
@@ -75,7 +74,7 @@ pub(crate) const BATCH: &str = "/v1/messages/batch";
 
 /// How a message for tidings is made.
 #[derive(Clone, Debug)]
-pub(crate) struct Say {
+pub(crate) struct TidingsMessage {
     /// The room.
     pub(crate) room: String,
     /// The value of `store`; `None` leaves it out.
@@ -89,7 +88,7 @@ pub(crate) struct Say {
 /// A template that can't work.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub(crate) enum ShapeError {
+pub(crate) enum DialectError {
     /// The message sent doesn't bear the marker that is looked for.
     #[error(
         "the template makes messages without the marker; use {{data}}, or adapt --expect-marker"
@@ -98,25 +97,23 @@ pub(crate) enum ShapeError {
     /// The request's template is not of the form `METHOD /path body`.
     #[error("--publish-request must be of the form 'POST /path body'")]
     Request,
-    /// The marker of an acknowledgement has no number, or nothing before it.
-    #[error("--ack-marker needs text and then {{seq}}")]
-    Ack,
 }
 
-impl Shape {
-    /// A tidings: everybody logs in by query, members join `say.room`.
-    pub(crate) fn tidings(target: &Target, fields: &[String], say: &Say, by: By) -> Self {
+impl Dialect {
+    /// A tidings: everybody logs in by query, members join the message's room.
+    pub(crate) fn tidings(server: &Server, message: &TidingsMessage, by: Transport) -> Self {
+        let target = &server.target;
         let joint = if target.path.contains('?') { '&' } else { '?' };
-        let (path, room) = (&target.path, encoded(&say.room));
+        let (path, room) = (&target.path, encoded(&message.room));
         let member_path = format!("{path}{joint}uid=u{{member}}&room={room}");
         let publisher_path = format!("{path}{joint}uid=p{{publisher}}");
-        let body = say.body();
+        let body = message.body();
         let publish = match by {
-            By::WebSocket => Publish::Frame {
+            Transport::WebSocket => PublishTemplate::Frame {
                 frame: Template::new(&format!(r#"{{"type":"say","seq":{{seq}},{}"#, &body[1..])),
-                acks: Acks::Tidings,
+                acks: AckPattern::Tidings,
             },
-            By::Http => Publish::request("POST", say.endpoint, target, fields, &body),
+            Transport::Http => PublishTemplate::request("POST", message.endpoint, server, &body),
         };
         Self {
             member_path: Template::new(&member_path),
@@ -137,9 +134,9 @@ impl Shape {
             join: None,
             publishers_join: false,
             joined: None,
-            publish: Publish::Frame {
+            publish: PublishTemplate::Frame {
                 frame: Template::new("{data}"),
-                acks: Acks::Nothing,
+                acks: AckPattern::Nothing,
             },
             marker: Marker::new(MARKER).expect("the constant has all parts"),
         }
@@ -149,8 +146,8 @@ impl Shape {
     ///
     /// # Errors
     ///
-    /// [`ShapeError::Unmarked`].
-    pub(crate) fn check(&self, size: usize) -> Result<(), ShapeError> {
+    /// [`DialectError::Unmarked`].
+    pub(crate) fn check(&self, size: usize) -> Result<(), DialectError> {
         let publisher = if self.marker.tells_publishers() { 3 } else { 0 };
         let (mut payload, mut data) = (Vec::new(), Vec::new());
         message(publisher, 17, size, &mut data);
@@ -167,12 +164,12 @@ impl Shape {
         let found = [&payload, escaped.as_bytes()].map(|text| self.marker.find(text));
         match found.contains(&Some((publisher, 17))) {
             true => Ok(()),
-            false => Err(ShapeError::Unmarked),
+            false => Err(DialectError::Unmarked),
         }
     }
 }
 
-impl Say {
+impl TidingsMessage {
     /// The message as HTTP takes it; a template.
     fn body(&self) -> String {
         let room = serde_json::Value::from(self.room.as_str());
@@ -187,20 +184,17 @@ impl Say {
     }
 }
 
-impl Publish {
+impl PublishTemplate {
     /// A request to the target's server, whatever the target's own path is.
-    pub(crate) fn request(
-        method: &str,
-        path: &str,
-        target: &Target,
-        fields: &[String],
-        body: &str,
-    ) -> Self {
-        let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n", target.host);
+    fn request(method: &str, path: &str, server: &Server, body: &str) -> Self {
+        let mut head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\n",
+            server.target.host
+        );
         if !body.is_empty() {
             head += "Content-Type: application/json\r\n";
         }
-        for field in fields {
+        for field in &server.fields {
             head += &format!("{field}\r\n");
         }
         Self::Request {
@@ -213,40 +207,36 @@ impl Publish {
     ///
     /// # Errors
     ///
-    /// [`ShapeError::Request`].
-    pub(crate) fn parse(
-        text: &str,
-        target: &Target,
-        fields: &[String],
-    ) -> Result<Self, ShapeError> {
+    /// [`DialectError::Request`].
+    pub(crate) fn parse(text: &str, server: &Server) -> Result<Self, DialectError> {
         let mut parts = text.splitn(3, ' ');
         let (Some(method), Some(path)) = (parts.next(), parts.next()) else {
-            return Err(ShapeError::Request);
+            return Err(DialectError::Request);
         };
         let capitals = !method.is_empty() && method.bytes().all(|byte| byte.is_ascii_uppercase());
         let plain = path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic());
         match capitals && plain {
             true => {
                 let body = parts.next().unwrap_or_default();
-                Ok(Self::request(method, path, target, fields, body))
+                Ok(Self::request(method, path, server, body))
             }
-            false => Err(ShapeError::Request),
+            false => Err(DialectError::Request),
         }
     }
 
-    /// Which way it goes.
-    pub(crate) fn by(&self) -> By {
+    /// How it goes over the wire.
+    pub(crate) fn transport(&self) -> Transport {
         match self {
-            Self::Frame { .. } => By::WebSocket,
-            Self::Request { .. } => By::Http,
+            Self::Frame { .. } => Transport::WebSocket,
+            Self::Request { .. } => Transport::Http,
         }
     }
 
     /// Frames that acknowledge; HTTP has none, it answers by itself.
-    pub(crate) fn acks(&self) -> &Acks {
+    pub(crate) fn acks(&self) -> &AckPattern {
         match self {
             Self::Frame { acks, .. } => acks,
-            Self::Request { .. } => &Acks::Nothing,
+            Self::Request { .. } => &AckPattern::Nothing,
         }
     }
 
@@ -255,7 +245,7 @@ impl Publish {
         !matches!(
             self,
             Self::Frame {
-                acks: Acks::Nothing,
+                acks: AckPattern::Nothing,
                 ..
             }
         )
@@ -291,20 +281,6 @@ impl Publish {
     }
 }
 
-impl Acks {
-    /// Reads a marker: text, then `{seq}`.
-    ///
-    /// # Errors
-    ///
-    /// [`ShapeError::Ack`].
-    pub(crate) fn parse(text: &str) -> Result<Self, ShapeError> {
-        match text.split_once("{seq}") {
-            Some((before, _)) if !before.is_empty() => Ok(Self::Marker(before.into())),
-            _ => Err(ShapeError::Ack),
-        }
-    }
-}
-
 /// A value as it may stand in a query (RFC 3986 §2.1).
 fn encoded(value: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
@@ -318,14 +294,19 @@ fn encoded(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::target::{Ownership, Scheme};
+    use crate::client::target::{Ownership, Scheme, Target};
 
-    fn target(url: &str) -> Target {
-        Target::parse(url, Scheme::WebSocket, Ownership::Unstated).unwrap()
+    fn server(url: &str, fields: &[&str]) -> Server {
+        Server {
+            target: Target::parse(url, Scheme::WebSocket, Ownership::Unstated).unwrap(),
+            fields: fields.iter().map(|&field| field.into()).collect(),
+            pid: None,
+            source_addresses: None,
+        }
     }
 
-    fn say() -> Say {
-        Say {
+    fn message() -> TidingsMessage {
+        TidingsMessage {
             room: "a b".into(),
             store: Some(false),
             id: Some("x".into()),
@@ -343,28 +324,32 @@ mod tests {
 
     #[test]
     fn a_tidings_is_logged_into_by_query_and_told_by_say() {
-        let shape = Shape::tidings(&target("ws://127.0.0.1:9/ws"), &[], &say(), By::WebSocket);
-        assert_eq!(shape.member_path.filled(&BLANKS), "/ws?uid=u7&room=a%20b");
-        assert_eq!(shape.publisher_path.filled(&BLANKS), "/ws?uid=p1");
+        let dialect = Dialect::tidings(
+            &server("ws://127.0.0.1:9/ws", &[]),
+            &message(),
+            Transport::WebSocket,
+        );
+        assert_eq!(dialect.member_path.filled(&BLANKS), "/ws?uid=u7&room=a%20b");
+        assert_eq!(dialect.publisher_path.filled(&BLANKS), "/ws?uid=p1");
         assert_eq!(
-            shape.publish.content().filled(&BLANKS),
+            dialect.publish.content().filled(&BLANKS),
             r#"{"type":"say","seq":2,"to":{"room":"a b"},"store":false,"id":"x-3-1-2","data":{}}"#
         );
-        shape.check(64).unwrap();
+        dialect.check(64).unwrap();
     }
 
     #[test]
     fn a_request_is_whole() {
-        let target = target("ws://127.0.0.1:9/ws?token=t");
-        let shape = Shape::tidings(&target, &["X: y".into()], &say(), By::Http);
+        let server = server("ws://127.0.0.1:9/ws?token=t", &["X: y"]);
+        let dialect = Dialect::tidings(&server, &message(), Transport::Http);
         assert!(
-            shape
+            dialect
                 .member_path
                 .filled(&BLANKS)
                 .starts_with("/ws?token=t&uid=u7&")
         );
         let (mut scratch, mut out) = (Vec::new(), Vec::new());
-        shape.publish.write(&BLANKS, &mut scratch, &mut out);
+        dialect.publish.write(&BLANKS, &mut scratch, &mut out);
         let body = r#"{"to":{"room":"a b"},"store":false,"id":"x-3-1-2","data":{}}"#;
         let head = "POST /v1/messages HTTP/1.1\r\nHost: 127.0.0.1:9\r\nContent-Type: application/json\r\nX: y\r\n";
         let expected = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
@@ -373,24 +358,23 @@ mod tests {
 
     #[test]
     fn templates_that_cannot_work_are_refused() {
-        let target = target("ws://127.0.0.1:9/");
+        let server = server("ws://127.0.0.1:9/", &[]);
         for text in ["", "POST", "post /", "POST x", "POST http://x/ {data}"] {
-            assert!(Publish::parse(text, &target, &[]).is_err(), "{text}");
+            assert!(PublishTemplate::parse(text, &server).is_err(), "{text}");
         }
-        let mut shape = Shape::raw();
-        shape.check(48).unwrap();
+        let mut dialect = Dialect::raw();
+        dialect.check(48).unwrap();
         for (frame, marker, works) in [
             ("hello", MARKER, false),
             ("n={seq}", "n={seq}", true),
             ("{data}", r#"\"t\":{publisher},\"n\":{seq}"#, true),
         ] {
-            shape.marker = Marker::new(marker).unwrap();
-            shape.publish = Publish::Frame {
+            dialect.marker = Marker::new(marker).unwrap();
+            dialect.publish = PublishTemplate::Frame {
                 frame: Template::new(frame),
-                acks: Acks::Nothing,
+                acks: AckPattern::Nothing,
             };
-            assert_eq!(shape.check(64).is_ok(), works, "{frame}");
+            assert_eq!(dialect.check(64).is_ok(), works, "{frame}");
         }
-        assert!(Acks::parse("{seq}").is_err() && Acks::parse("ack:{seq}").is_ok());
     }
 }

@@ -1,4 +1,4 @@
-//! One WebSocket connection under load: so many messages unanswered, each answer checked.
+//! One WebSocket connection under load: a fixed number of unanswered messages, each answer checked.
 //!
 //! All messages are equal, so the answers are one endless repetition of the same frame. What was
 //! read is compared with it at memory speed; only what differs (a ping, a close, fragments, a wrong
@@ -6,26 +6,26 @@
 //!
 //! Invariant: asked and not yet answered messages are as many as `in_flight`, always.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use crate::client::load_client::{Lap, READ_SIZE, Talk, Turn};
+use crate::client::load_client::{Interval, LoadClient, NextSocket, READ_SIZE};
 use crate::client::opening::Open;
-use crate::client::pending::Flights;
+use crate::client::pending::PendingRequests;
 use crate::measure::failure::Failure;
-use crate::wire::frame::{Frames, Incoming, PONG, client_frame, server_frame};
-use crate::wire::repeat::{Debt, Repeat};
+use crate::wire::frame::{MASK, PONG, client_frame, server_frame};
+use crate::wire::frame_reader::{FrameReader, Incoming};
+use crate::wire::read::{ReadBuffer, ReadEnd};
+use crate::wire::repeat::{Repeat, Unsent};
 
 /// Prepared frames for one write, in bytes; a larger single frame is prepared once.
 const WRITE_SIZE: usize = 256 << 10;
 
-/// The key that all frames are masked with: one that changes every byte.
-const MASK: [u8; 4] = [0x5a, 0xc3, 0x96, 0x3c];
-
 /// What all connections of a run say, and what they must hear; prepared once.
 #[derive(Debug)]
-pub(crate) struct Script {
+pub(crate) struct EchoScript {
     opcode: u8,
     answer: Vec<u8>,
     /// Masked frames, as many as go into one write.
@@ -34,7 +34,7 @@ pub(crate) struct Script {
     answers: Repeat,
 }
 
-impl Script {
+impl EchoScript {
     /// Prepares `in_flight` messages, and the answers to one read.
     pub(crate) fn new(opcode: u8, message: &[u8], answer: &[u8], in_flight: usize) -> Self {
         let frame = client_frame(opcode, message, MASK);
@@ -48,110 +48,111 @@ impl Script {
             answers: Repeat::new(&answer_frame, answers_count),
         }
     }
+
+    fn check(&self, opcode: u8, payload: &[u8]) -> Result<(), Failure> {
+        if opcode == self.opcode && payload == self.answer {
+            return Ok(());
+        }
+        let shown = String::from_utf8_lossy(&payload[..payload.len().min(40)]).into_owned();
+        Err(Failure::WrongEcho(format!(
+            "opcode {opcode} with {} bytes {shown:?} instead of opcode {} with {} bytes",
+            payload.len(),
+            self.opcode,
+            self.answer.len()
+        )))
+    }
 }
 
 /// One connection that keeps its messages in flight.
 #[derive(Debug)]
-pub(crate) struct Conversation {
+pub(crate) struct EchoClient {
     socket: TcpStream,
-    script: Arc<Script>,
+    answers: AnswerReader,
     in_flight: usize,
-    owed: Debt,
-    /// Bytes of the current answer that were read already.
-    heard: usize,
+    unsent: Unsent,
+    pending: PendingRequests,
     /// Pongs that wait for a frame's end.
     pongs: Vec<u8>,
-    flights: Flights,
-    hearing: Hearing,
 }
 
+/// Counts the right answers among a server's bytes, in any fragmentation.
 #[derive(Debug)]
-enum Hearing {
-    /// Everything so far was as expected.
-    Compared,
-    /// Something else came; parsing until a frame ends where the script can go on.
-    Parsed(Frames),
+struct AnswerReader {
+    script: Arc<EchoScript>,
+    /// Bytes of the current answer that were read already.
+    heard: usize,
+    /// Parses since something else than an answer came, until a frame ends where the script can go
+    /// on; `None` while all is as expected.
+    frames: Option<FrameReader>,
 }
 
-impl Conversation {
-    /// Takes over an open connection.
-    pub(crate) fn new(open: Open, script: Arc<Script>, in_flight: usize) -> Self {
-        let mut frames = Frames::default();
-        frames.feed(&open.rest);
-        Self {
-            socket: open.socket,
-            script,
-            in_flight,
-            owed: Debt::default(),
-            heard: 0,
-            pongs: Vec::new(),
-            flights: Flights::default(),
-            hearing: if open.rest.is_empty() {
-                Hearing::Compared
-            } else {
-                Hearing::Parsed(frames)
-            },
-        }
-    }
-
-    fn ask(&mut self, count: u64, now_ns: u64) {
-        self.flights.ask(count, now_ns);
-        self.owed.add(count as usize, &self.script.asking);
-    }
-
-    /// Counts the answers in what was read.
-    fn hear(&mut self, bytes: &[u8]) -> Result<u64, Failure> {
-        let script = &self.script;
-        if let Hearing::Compared = self.hearing {
+impl AnswerReader {
+    /// Takes bytes and gives the number of answers that they complete; a ping adds to `pongs`.
+    ///
+    /// # Errors
+    ///
+    /// An answer is wrong, or the server closed the connection or broke the protocol.
+    fn receive(&mut self, bytes: &[u8], pongs: &mut Vec<u8>) -> Result<u64, Failure> {
+        let answers = &self.script.answers;
+        if self.frames.is_none() {
             let end = self.heard + bytes.len();
-            if bytes == &script.answers.bytes()[self.heard..end] {
-                self.heard = end % script.answers.size();
-                return Ok((end / script.answers.size()) as u64);
+            if bytes == &answers.bytes()[self.heard..end] {
+                self.heard = end % answers.size();
+                return Ok((end / answers.size()) as u64);
             }
-            let mut frames = Frames::default();
-            frames.feed(&script.answers.bytes()[..self.heard]);
-            self.hearing = Hearing::Parsed(frames);
         }
-        self.parse(bytes)
-    }
-
-    fn parse(&mut self, bytes: &[u8]) -> Result<u64, Failure> {
-        let Hearing::Parsed(frames) = &mut self.hearing else {
-            return Ok(0);
-        };
+        let heard = &answers.bytes()[..self.heard];
+        let frames = self.frames.get_or_insert_with(|| FrameReader::new(heard));
         frames.feed(bytes);
-        let mut answers = 0;
+        let mut count = 0;
         while let Some(incoming) = frames.next_incoming()? {
             match incoming {
                 Incoming::Message(opcode, payload) => {
-                    check(&self.script, opcode, &payload)?;
-                    answers += 1;
+                    self.script.check(opcode, &payload)?;
+                    count += 1;
                 }
-                Incoming::Ping(payload) => self.pongs.extend(client_frame(PONG, &payload, MASK)),
+                Incoming::Ping(payload) => pongs.extend(client_frame(PONG, &payload, MASK)),
                 Incoming::Pong => {}
                 Incoming::Close(code, reason) => return Err(Failure::Closed(code, reason)),
             }
         }
-        if let Some(rest) = frames
-            .rest()
-            .filter(|rest| self.script.answers.bytes().starts_with(rest))
-        {
-            self.heard = rest.len() % self.script.answers.size();
-            self.hearing = Hearing::Compared;
+        let rest = frames.rest();
+        if let Some(rest) = rest.filter(|rest| answers.bytes().starts_with(rest)) {
+            self.heard = rest.len() % answers.size();
+            self.frames = None;
         }
-        Ok(answers)
+        Ok(count)
+    }
+}
+
+impl EchoClient {
+    /// Takes over an open connection.
+    pub(crate) fn new(open: Open, script: Arc<EchoScript>, in_flight: usize) -> Self {
+        let behind = (!open.rest.is_empty()).then(|| FrameReader::new(&open.rest));
+        Self {
+            socket: open.socket,
+            answers: AnswerReader {
+                script,
+                heard: 0,
+                frames: behind,
+            },
+            in_flight,
+            unsent: Unsent::default(),
+            pending: PendingRequests::default(),
+            pongs: Vec::new(),
+        }
     }
 
     fn flush(&mut self) -> Result<(), Failure> {
+        let asking = &self.answers.script.asking;
         if !self.pongs.is_empty() {
-            let begun = self.owed.pay_begun(&self.script.asking, &self.socket);
-            if !begun.map_err(Failure::of_open)? || !self.flush_pongs()? {
+            let whole = self.unsent.write_begun(asking, &self.socket)?;
+            if !whole || !self.flush_pongs()? {
                 return Ok(());
             }
         }
-        self.owed
-            .pay(&self.script.asking, &self.socket)
-            .map_err(Failure::of_open)
+        let asking = &self.answers.script.asking;
+        Ok(self.unsent.write(asking, &self.socket)?)
     }
 
     /// Says whether all of them are out.
@@ -162,69 +163,58 @@ impl Conversation {
                 Ok(self.pongs.is_empty())
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
-            Err(error) => Err(Failure::of_open(error)),
+            Err(error) => Err(error.into()),
         }
     }
 }
 
-impl Talk for Conversation {
+impl LoadClient for EchoClient {
     fn socket(&self) -> &TcpStream {
         &self.socket
     }
 
-    fn begin(&mut self, lap: &mut Lap) -> Result<(), Failure> {
-        self.parse(&[])?;
-        self.ask(self.in_flight as u64, lap.now());
+    fn begin(&mut self, interval: &mut Interval) -> Result<(), Failure> {
+        self.answers.receive(&[], &mut self.pongs)?;
+        let count = self.in_flight;
+        self.pending.ask(count as u64, interval.now());
+        self.unsent.add(count, &self.answers.script.asking);
         self.flush()
     }
 
-    fn ready(&mut self, lap: &mut Lap) -> Result<Turn, Failure> {
-        loop {
-            let count = match self.socket.read(&mut lap.bytes) {
-                Ok(0) => return Err(Failure::Ended),
-                Ok(count) => count,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(error) => return Err(Failure::of_open(error)),
-            };
-            let now = lap.now();
-            let answers = self.hear(&lap.bytes[..count])?;
-            if answers > 0 {
-                self.flights.land(answers, now, lap)?;
-                self.ask(answers, now);
+    fn ready(
+        &mut self,
+        buffer: &mut ReadBuffer,
+        interval: &mut Interval,
+    ) -> Result<NextSocket, Failure> {
+        let end = buffer.read_all(&self.socket, |bytes| {
+            let now = interval.now();
+            let count = self.answers.receive(bytes, &mut self.pongs)?;
+            if count > 0 {
+                self.pending.answer(count, now, interval)?;
+                self.pending.ask(count, now);
+                self.unsent.add(count as usize, &self.answers.script.asking);
             }
-            if count < lap.bytes.len() && !lap.hung_up {
-                break;
-            }
+            Ok::<_, Failure>(ControlFlow::Continue(()))
+        })?;
+        if end == ReadEnd::Closed {
+            return Err(Failure::Ended);
         }
         self.flush()?;
-        Ok(Turn::Same)
+        Ok(NextSocket::Same)
     }
-}
-
-fn check(script: &Script, opcode: u8, payload: &[u8]) -> Result<(), Failure> {
-    if opcode == script.opcode && payload == script.answer {
-        return Ok(());
-    }
-    let shown = String::from_utf8_lossy(&payload[..payload.len().min(40)]).into_owned();
-    Err(Failure::WrongEcho(format!(
-        "opcode {opcode} with {} bytes {shown:?} instead of opcode {} with {} bytes",
-        payload.len(),
-        script.opcode,
-        script.answer.len()
-    )))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
+    use std::io::{Read, Write};
     use std::net::TcpListener;
     use std::time::{Duration, Instant};
 
     use super::*;
     use crate::wire::frame::{CLOSE, PING, TEXT, close_payload};
 
-    /// A conversation with two messages in flight, and the server's end of it.
-    fn conversation() -> (Conversation, TcpStream, Lap) {
+    /// A client with two messages in flight, and the server's end of it.
+    fn client() -> (EchoClient, TcpStream, ReadBuffer, Interval) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let server = listener.accept().unwrap().0;
@@ -237,11 +227,11 @@ mod tests {
             rest: Vec::new(),
             took: Duration::ZERO,
         };
-        let script = Arc::new(Script::new(TEXT, b"hello", b"hello", 2));
-        let mut lap = Lap::new(Instant::now());
-        let mut conversation = Conversation::new(open, script, 2);
-        conversation.begin(&mut lap).unwrap();
-        (conversation, server, lap)
+        let script = Arc::new(EchoScript::new(TEXT, b"hello", b"hello", 2));
+        let mut interval = Interval::new(Instant::now());
+        let mut client = EchoClient::new(open, script, 2);
+        client.begin(&mut interval).unwrap();
+        (client, server, ReadBuffer::new(READ_SIZE), interval)
     }
 
     fn heard(server: &mut TcpStream, size: usize) -> Vec<u8> {
@@ -255,11 +245,11 @@ mod tests {
         let bytes = server_frame(TEXT, b"hello").repeat(2);
         let frame = client_frame(TEXT, b"hello", MASK);
         for cut in 1..bytes.len() {
-            let (mut conversation, mut server, mut lap) = conversation();
+            let (mut client, mut server, mut buffer, mut interval) = client();
             assert_eq!(heard(&mut server, frame.len() * 2), frame.repeat(2));
             for part in [&bytes[..cut], &bytes[cut..]] {
                 server.write_all(part).unwrap();
-                conversation.ready(&mut lap).unwrap();
+                client.ready(&mut buffer, &mut interval).unwrap();
             }
             assert_eq!(
                 heard(&mut server, frame.len() * 2),
@@ -271,7 +261,7 @@ mod tests {
 
     #[test]
     fn a_ping_between_answers_gets_its_pong_and_the_rest_goes_on() {
-        let (mut conversation, mut server, mut lap) = conversation();
+        let (mut client, mut server, mut buffer, mut interval) = client();
         let answer = server_frame(TEXT, b"hello");
         let frame = client_frame(TEXT, b"hello", MASK);
         heard(&mut server, frame.len() * 2);
@@ -283,12 +273,12 @@ mod tests {
         ]
         .concat();
         server.write_all(&bytes).unwrap();
-        conversation.ready(&mut lap).unwrap();
+        client.ready(&mut buffer, &mut interval).unwrap();
         let expected = [client_frame(PONG, b"?", MASK), frame.repeat(2)].concat();
         assert_eq!(heard(&mut server, expected.len()), expected);
-        assert!(matches!(conversation.hearing, Hearing::Compared));
+        assert!(client.answers.frames.is_none());
         server.write_all(&answer[3..]).unwrap();
-        conversation.ready(&mut lap).unwrap();
+        client.ready(&mut buffer, &mut interval).unwrap();
         assert_eq!(heard(&mut server, frame.len()), frame);
     }
 
@@ -300,12 +290,15 @@ mod tests {
             (server_frame(CLOSE, &close_payload(1001)), "closed 1001"),
             (Vec::new(), "ended"),
         ] {
-            let (mut conversation, mut server, mut lap) = conversation();
+            let (mut client, mut server, mut buffer, mut interval) = client();
             heard(&mut server, client_frame(TEXT, b"hello", MASK).len() * 2);
             server.write_all(&bytes).unwrap();
             drop(server);
-            lap.hung_up = true;
-            assert_eq!(conversation.ready(&mut lap).unwrap_err().kind(), kind);
+            buffer.hung_up = true;
+            assert_eq!(
+                client.ready(&mut buffer, &mut interval).unwrap_err().kind(),
+                kind
+            );
         }
     }
 }

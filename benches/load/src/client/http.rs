@@ -1,22 +1,25 @@
-//! One HTTP connection under load: so many requests unanswered, each answer read to its end.
+//! One HTTP connection under load: a fixed number of unanswered requests, each answer read to its
+//! end.
 //!
 //! A server that announces the end of the connection gets a new one: that is how HTTP works, and
 //! is counted, not blamed. An end without announcement is a failure.
 
-use std::io::{ErrorKind, Read};
 use std::net::{SocketAddr, TcpStream};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use crate::client::load_client::{Lap, Talk, Turn};
-use crate::client::opening::{Open, connect};
-use crate::client::pending::Flights;
+use crate::client::load_client::{Interval, LoadClient, NextSocket};
+use crate::client::opening::Open;
+use crate::client::pending::PendingRequests;
+use crate::client::socket::connect;
 use crate::measure::failure::Failure;
-use crate::wire::repeat::{Debt, Repeat};
-use crate::wire::response::Responses;
+use crate::wire::read::{ReadBuffer, ReadEnd};
+use crate::wire::repeat::{Repeat, Unsent};
+use crate::wire::response::ResponseParser;
 
 /// What all connections of a run ask; prepared once.
 #[derive(Debug)]
-pub(crate) struct Question {
+pub(crate) struct HttpRequest {
     /// The request, as often as it goes into one write.
     pub(crate) requests: Repeat,
     /// Whether the answers have no body, as those to HEAD.
@@ -27,45 +30,34 @@ pub(crate) struct Question {
 
 /// One connection that keeps its requests in flight.
 #[derive(Debug)]
-pub(crate) struct Exchange {
+pub(crate) struct HttpClient {
     socket: TcpStream,
-    question: Arc<Question>,
+    request: Arc<HttpRequest>,
     source: Option<SocketAddr>,
     in_flight: usize,
-    owed: Debt,
-    flights: Flights,
-    responses: Responses,
+    unsent: Unsent,
+    pending: PendingRequests,
+    parser: ResponseParser,
     statuses: Vec<(u16, u64)>,
     reconnects: u64,
 }
 
-/// What one read left to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum After {
-    /// More may wait in the socket.
-    Read,
-    /// All was read.
-    Wait,
-    /// The server ended this connection as announced.
-    Reconnect,
-}
-
-impl Exchange {
+impl HttpClient {
     /// Takes over an open connection; further ones come from `source` too.
     pub(crate) fn new(
         open: Open,
-        question: Arc<Question>,
+        request: Arc<HttpRequest>,
         source: Option<SocketAddr>,
         in_flight: usize,
     ) -> Self {
         Self {
             socket: open.socket,
-            responses: Responses::new(question.bodiless),
-            question,
+            parser: ResponseParser::new(request.bodiless),
+            request,
             source,
             in_flight,
-            owed: Debt::default(),
-            flights: Flights::default(),
+            unsent: Unsent::default(),
+            pending: PendingRequests::default(),
             statuses: Vec::new(),
             reconnects: 0,
         }
@@ -82,85 +74,78 @@ impl Exchange {
     }
 
     fn ask(&mut self, count: u64, now_ns: u64) {
-        self.flights.ask(count, now_ns);
-        self.owed.add(count as usize, &self.question.requests);
+        self.pending.ask(count, now_ns);
+        self.unsent.add(count as usize, &self.request.requests);
     }
 
     fn flush(&mut self) -> Result<(), Failure> {
-        self.owed
-            .pay(&self.question.requests, &self.socket)
-            .map_err(Failure::of_open)
+        Ok(self.unsent.write(&self.request.requests, &self.socket)?)
     }
 
-    fn read(&mut self, lap: &mut Lap) -> Result<After, Failure> {
-        let (statuses, mut answers) = (&mut self.statuses, 0);
-        let mut answered = |status| {
-            answers += 1;
-            if lap.measuring {
-                count_status(statuses, status);
-            }
-        };
-        let after = match self.socket.read(&mut lap.bytes) {
-            Ok(0) => {
-                self.responses.end()?.into_iter().for_each(answered);
-                After::Reconnect
-            }
-            Ok(count) => {
-                self.responses
-                    .receive(&lap.bytes[..count], |status, _| answered(status))?;
-                let drained = count < lap.bytes.len() && !lap.hung_up;
-                match self.responses.is_closing() {
-                    true => After::Reconnect,
-                    false if drained => After::Wait,
-                    false => After::Read,
-                }
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(After::Wait),
-            Err(error) => return Err(Failure::of_open(error)),
-        };
-        if answers > 0 {
-            let now = lap.now();
-            self.flights.land(answers, now, lap)?;
-            self.ask(answers, now);
-        }
-        Ok(after)
-    }
-
-    fn reconnect(&mut self, lap: &mut Lap) -> Result<(), Failure> {
-        let address = self.question.address;
-        let failed = |error| Failure::from_io(error, address);
+    fn reconnect(&mut self, interval: &mut Interval) -> Result<(), Failure> {
+        let address = self.request.address;
+        let failed = |error| Failure::of_connecting(error, address);
         self.socket = connect(address, self.source).map_err(failed)?;
         self.reconnects += 1;
-        self.responses = Responses::new(self.question.bodiless);
-        self.flights.clear();
-        self.owed = Debt::default();
-        self.begin(lap)
+        self.parser = ResponseParser::new(self.request.bodiless);
+        self.pending.clear();
+        self.unsent = Unsent::default();
+        self.begin(interval)
     }
 }
 
-impl Talk for Exchange {
+impl LoadClient for HttpClient {
     fn socket(&self) -> &TcpStream {
         &self.socket
     }
 
-    fn begin(&mut self, lap: &mut Lap) -> Result<(), Failure> {
-        self.ask(self.in_flight as u64, lap.now());
+    fn begin(&mut self, interval: &mut Interval) -> Result<(), Failure> {
+        self.ask(self.in_flight as u64, interval.now());
         self.flush()
     }
 
-    fn ready(&mut self, lap: &mut Lap) -> Result<Turn, Failure> {
-        loop {
-            match self.read(lap)? {
-                After::Read => {}
-                After::Wait => break,
-                After::Reconnect => {
-                    self.reconnect(lap)?;
-                    return Ok(Turn::NewSocket);
+    fn ready(
+        &mut self,
+        buffer: &mut ReadBuffer,
+        interval: &mut Interval,
+    ) -> Result<NextSocket, Failure> {
+        let end = buffer.read_all(&self.socket, |bytes| {
+            let mut answers = 0;
+            self.parser.receive(bytes, |status, _| {
+                answers += 1;
+                if interval.measuring {
+                    count_status(&mut self.statuses, status);
+                }
+            })?;
+            if answers > 0 {
+                let now = interval.now();
+                self.pending.answer(answers, now, interval)?;
+                self.pending.ask(answers, now);
+                self.unsent.add(answers as usize, &self.request.requests);
+            }
+            Ok::<_, Failure>(match self.parser.is_closing() {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            })
+        })?;
+        match end {
+            ReadEnd::Drained => {
+                self.flush()?;
+                return Ok(NextSocket::Same);
+            }
+            ReadEnd::Stopped => {}
+            ReadEnd::Closed => {
+                if let Some(status) = self.parser.end()? {
+                    let now = interval.now();
+                    self.pending.answer(1, now, interval)?;
+                    if interval.measuring {
+                        count_status(&mut self.statuses, status);
+                    }
                 }
             }
         }
-        self.flush()?;
-        Ok(Turn::Same)
+        self.reconnect(interval)?;
+        Ok(NextSocket::New)
     }
 }
 

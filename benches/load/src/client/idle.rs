@@ -1,18 +1,17 @@
-//! How a client goes: with a word, or without.
+//! One connection that does nothing, and how it leaves.
 
-use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use socket2::SockRef;
-
+use crate::client::socket::{reset_on_drop, send_frame};
 use crate::measure::failure::Failure;
-use crate::wire::frame::{CLOSE, Frames, Incoming, PONG, client_frame, close_payload};
+use crate::wire::frame::{CLOSE, PONG, close_payload};
+use crate::wire::frame_reader::{FrameReader, Incoming};
+use crate::wire::read::{ReadBuffer, ReadEnd};
 
 /// A server that has not answered a Close after this time counts as failed.
 pub(crate) const LEAVING_MAX: Duration = Duration::from_secs(10);
-
-const MASK: [u8; 4] = [0x21, 0x43, 0x65, 0x87];
 
 /// How to go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,11 +22,25 @@ pub(crate) enum Leave {
     Abrupt,
 }
 
+impl Leave {
+    /// Reads the flag `--abrupt`.
+    pub(crate) fn new(abrupt: bool) -> Self {
+        if abrupt { Self::Abrupt } else { Self::Clean }
+    }
+}
+
 /// A connection that does nothing: answers pings, until it leaves.
 #[derive(Debug)]
-pub(crate) struct Guest {
+pub(crate) struct IdleClient {
     socket: TcpStream,
-    frames: Frames,
+    frames: IdleFrames,
+}
+
+/// What an idle connection hears.
+#[derive(Debug)]
+struct IdleFrames {
+    reader: FrameReader,
+    /// Pings that were answered.
     pings: u64,
     leaving: Option<Leaving>,
 }
@@ -39,7 +52,7 @@ struct Leaving {
     answered: bool,
 }
 
-/// Whether a guest is still there.
+/// Whether a client is still there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Presence {
     /// It waits for its socket.
@@ -48,16 +61,16 @@ pub(crate) enum Presence {
     Gone,
 }
 
-impl Guest {
+impl IdleClient {
     /// Takes over an open connection, and what came behind its handshake.
     pub(crate) fn new(socket: TcpStream, rest: &[u8]) -> Self {
-        let mut frames = Frames::default();
-        frames.feed(rest);
         Self {
             socket,
-            frames,
-            pings: 0,
-            leaving: None,
+            frames: IdleFrames {
+                reader: FrameReader::new(rest),
+                pings: 0,
+                leaving: None,
+            },
         }
     }
 
@@ -68,12 +81,13 @@ impl Guest {
 
     /// How many pings were answered.
     pub(crate) fn pings(&self) -> u64 {
-        self.pings
+        self.frames.pings
     }
 
     /// Whether the server's Close is overdue.
     pub(crate) fn is_late(&self, now: Instant) -> bool {
-        self.leaving
+        self.frames
+            .leaving
             .is_some_and(|leaving| now.saturating_duration_since(leaving.since) > LEAVING_MAX)
     }
 
@@ -89,46 +103,53 @@ impl Guest {
                 Ok(Presence::Gone)
             }
             Leave::Clean => {
-                self.leaving = Some(Leaving {
+                self.frames.leaving = Some(Leaving {
                     since: Instant::now(),
                     answered: false,
                 });
-                say(&self.socket, CLOSE, &close_payload(1000))?;
+                send_frame(&self.socket, CLOSE, &close_payload(1000))?;
                 Ok(Presence::Here)
             }
         }
     }
 
-    /// Reads what came, through `bytes`.
+    /// Reads what came, and answers pings.
     ///
     /// # Errors
     ///
     /// The server ended the connection, or broke the protocol.
-    pub(crate) fn ready(&mut self, bytes: &mut [u8]) -> Result<Presence, Failure> {
-        loop {
-            match self.socket.read(bytes) {
-                Ok(0) => return self.end(Failure::Ended),
-                Ok(count) => self.frames.feed(&bytes[..count]),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Presence::Here),
-                Err(error) if error.kind() == ErrorKind::ConnectionReset => {
-                    return self.end(Failure::Reset);
-                }
-                Err(error) => return Err(error.into()),
-            }
-            self.hear()?;
+    pub(crate) fn ready(&mut self, buffer: &mut ReadBuffer) -> Result<Presence, Failure> {
+        let socket = &self.socket;
+        let end = buffer.read_all(socket, |bytes| {
+            self.frames.receive(bytes, socket)?;
+            Ok(ControlFlow::Continue(()))
+        });
+        let is_answered = self.frames.leaving.is_some_and(|leaving| leaving.answered);
+        match end {
+            Ok(ReadEnd::Drained | ReadEnd::Stopped) => Ok(Presence::Here),
+            Ok(ReadEnd::Closed) | Err(Failure::Reset) if is_answered => Ok(Presence::Gone),
+            Ok(ReadEnd::Closed) => Err(Failure::Ended),
+            Err(failure) => Err(failure),
         }
     }
 
-    /// Takes what was read apart; also what came behind the handshake.
+    /// Answers what came behind the handshake.
     ///
     /// # Errors
     ///
     /// The server closed the connection, or broke the protocol.
-    pub(crate) fn hear(&mut self) -> Result<(), Failure> {
-        while let Some(incoming) = self.frames.next_incoming()? {
+    pub(crate) fn begin(&mut self) -> Result<(), Failure> {
+        self.frames.receive(&[], &self.socket)
+    }
+}
+
+impl IdleFrames {
+    fn receive(&mut self, bytes: &[u8], socket: &TcpStream) -> Result<(), Failure> {
+        self.reader.feed(bytes);
+        while let Some(incoming) = self.reader.next_incoming()? {
             match (incoming, &mut self.leaving) {
                 (Incoming::Ping(payload), None) => {
-                    say(&self.socket, PONG, &payload)?;
+                    send_frame(socket, PONG, &payload)?;
                     self.pings += 1;
                 }
                 (Incoming::Close(..), Some(leaving)) => leaving.answered = true,
@@ -137,42 +158,5 @@ impl Guest {
             }
         }
         Ok(())
-    }
-
-    fn end(&self, failure: Failure) -> Result<Presence, Failure> {
-        match self.leaving {
-            Some(Leaving { answered: true, .. }) => Ok(Presence::Gone),
-            _ => Err(failure),
-        }
-    }
-}
-
-/// Makes a socket go by a reset when it is dropped.
-///
-/// Its port is free at once, while an orderly end keeps it in TIME_WAIT for a minute.
-///
-/// # Errors
-///
-/// None that an open socket could meet.
-pub(crate) fn reset_on_drop(socket: &TcpStream) -> std::io::Result<()> {
-    SockRef::from(socket).set_linger(Some(Duration::ZERO))
-}
-
-/// Sends a short frame.
-///
-/// It is small: a socket that has no room for it has a peer that doesn't read.
-///
-/// # Errors
-///
-/// The connection is broken, or full.
-pub(crate) fn say(mut socket: &TcpStream, opcode: u8, payload: &[u8]) -> Result<(), Failure> {
-    let frame = client_frame(opcode, payload, MASK);
-    match socket.write(&frame) {
-        Ok(count) if count == frame.len() => Ok(()),
-        Ok(_) => Err(Failure::Timeout("sending a short frame")),
-        Err(error) if error.kind() == ErrorKind::WouldBlock => {
-            Err(Failure::Timeout("sending a short frame"))
-        }
-        Err(error) => Err(Failure::of_open(error)),
     }
 }

@@ -1,64 +1,62 @@
-//! What the driver asks of a connection under load, and what it lends to that connection.
+//! What the driver asks of a connection under load, and how answers are counted.
 
 use std::net::TcpStream;
 use std::time::Instant;
 
 use crate::measure::failure::Failure;
 use crate::measure::latency::Latency;
+use crate::wire::read::ReadBuffer;
 
-/// Bytes that one thread reads at once; shared by all its connections.
+/// Bytes that one thread reads at once: hundreds of small answers, and within a core's own cache.
 pub(crate) const READ_SIZE: usize = 128 << 10;
 
-/// What one connection says and hears.
-pub(crate) trait Talk: Send {
+/// One connection that keeps a server busy.
+pub(crate) trait LoadClient: Send {
     /// The socket, to register it.
     fn socket(&self) -> &TcpStream;
 
-    /// Says the first words.
+    /// Sends the first messages.
     ///
     /// # Errors
     ///
     /// The connection is of no more use.
-    fn begin(&mut self, lap: &mut Lap) -> Result<(), Failure>;
+    fn begin(&mut self, interval: &mut Interval) -> Result<(), Failure>;
 
-    /// Reads what came, and says the next.
+    /// Reads the answers that came, counts them, and sends the next messages.
     ///
     /// # Errors
     ///
     /// The connection is of no more use.
-    fn ready(&mut self, lap: &mut Lap) -> Result<Turn, Failure>;
+    fn ready(
+        &mut self,
+        buffer: &mut ReadBuffer,
+        interval: &mut Interval,
+    ) -> Result<NextSocket, Failure>;
 }
 
 /// How a connection goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Turn {
+pub(crate) enum NextSocket {
     /// With the same socket.
     Same,
     /// With a new socket, which has to be registered.
-    NewSocket,
+    New,
 }
 
-/// What a thread lends to the connection whose turn it is.
+/// What one thread has counted; latencies only while it measures.
 #[derive(Debug)]
-pub(crate) struct Lap {
-    /// Where to read into.
-    pub(crate) bytes: Vec<u8>,
-    /// The peer closed its side.
-    pub(crate) hung_up: bool,
-    /// Whether this turn is within the measured window.
+pub(crate) struct Interval {
+    /// Whether this moment is within the measured window.
     pub(crate) measuring: bool,
     epoch: Instant,
     answers: u64,
     latency: Latency,
 }
 
-impl Lap {
+impl Interval {
     /// Begins with nothing counted; `epoch` is where [`Self::now`] counts from.
     pub(crate) fn new(epoch: Instant) -> Self {
-        let bytes = vec![0; READ_SIZE];
         Self {
-            bytes,
-            hung_up: false,
             measuring: false,
             epoch,
             answers: 0,
@@ -76,7 +74,7 @@ impl Lap {
         self.answers
     }
 
-    /// Ends the counting.
+    /// The latencies of all answers within the window.
     pub(crate) fn into_latency(self) -> Latency {
         self.latency
     }

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use slab::Slab;
 
-use crate::client::opening::{Hello, Open, Opening};
-use crate::client::target::{Sources, Target};
+use crate::client::opening::{Handshake, Open, Opening};
+use crate::client::source_addresses::SourceAddresses;
+use crate::client::target::Target;
 use crate::measure::failure::{Failure, Failures};
 use crate::measure::progress::Progress;
 use crate::wire::poll::Poll;
@@ -25,7 +26,7 @@ pub(crate) struct Opened {
     pub(crate) took: Duration,
 }
 
-/// Opens `count` connections to `target`; each says the hello of its number.
+/// Opens `count` connections to `target`; each begins with the handshake of its number.
 ///
 /// # Errors
 ///
@@ -33,14 +34,14 @@ pub(crate) struct Opened {
 /// or the last one, when no connection came about at all.
 pub(crate) fn open_all(
     target: &Target,
-    hello_of: impl Fn(usize) -> Arc<Hello>,
-    sources: Sources,
+    handshake_of: impl Fn(usize) -> Arc<Handshake>,
+    sources: SourceAddresses,
     count: usize,
     progress: &mut Progress,
 ) -> Result<Opened, Failure> {
     let started = Instant::now();
     let mut poll = Poll::new()?;
-    let mut opening: Slab<(Opening, Arc<Hello>)> = Slab::with_capacity(OPENING_AT_ONCE_MAX);
+    let mut opening: Slab<(Opening, Arc<Handshake>)> = Slab::with_capacity(OPENING_AT_ONCE_MAX);
     let mut opened = Opened::default();
     let mut begun = 0;
     let mut last = None;
@@ -49,15 +50,15 @@ pub(crate) fn open_all(
             let next = Opening::start(target.address, sources.source_of(begun), begun)?;
             let slot = opening.vacant_entry();
             poll.add(next.socket(), slot.key())?;
-            slot.insert((next, hello_of(begun)));
+            slot.insert((next, handshake_of(begun)));
             begun += 1;
         }
         for index in 0..poll.wait(Duration::from_millis(200))? {
             let key = poll.ready(index).key;
-            let Some((one, hello)) = opening.get_mut(key) else {
+            let Some((one, handshake)) = opening.get_mut(key) else {
                 continue;
             };
-            match one.advance(hello) {
+            match one.advance(handshake) {
                 Ok(false) => {}
                 Ok(true) => opened.connections.extend(opening.remove(key).0.into_open()),
                 Err(failure) if failure.is_final() => return Err(failure),
@@ -79,7 +80,10 @@ pub(crate) fn open_all(
 }
 
 /// Drops what waits too long; gives one of them.
-fn expire(opening: &mut Slab<(Opening, Arc<Hello>)>, failures: &mut Failures) -> Option<Failure> {
+fn expire(
+    opening: &mut Slab<(Opening, Arc<Handshake>)>,
+    failures: &mut Failures,
+) -> Option<Failure> {
     let now = Instant::now();
     let mut last = None;
     opening.retain(|_, (one, _)| {

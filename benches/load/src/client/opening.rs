@@ -7,11 +7,10 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use socket2::{Domain, Protocol, Socket, Type};
 use tungstenite::handshake::client::generate_key;
 use tungstenite::handshake::derive_accept_key;
 
-use crate::client::target::Target;
+use crate::client::socket::connect;
 use crate::measure::failure::Failure;
 
 /// A connection that isn't open after this time counts as failed.
@@ -20,9 +19,9 @@ pub(crate) const OPENING_MAX: Duration = Duration::from_secs(10);
 /// The longest answer to a handshake that is read, in bytes.
 const HEAD_SIZE_MAX: usize = 16 << 10;
 
-/// What is said first on a new connection; prepared once, the same for all connections of a run.
+/// The first bytes on a new connection, prepared beforehand.
 #[derive(Debug)]
-pub(crate) enum Hello {
+pub(crate) enum Handshake {
     /// Nothing: the connection is open as soon as TCP says so.
     Nothing,
     /// The handshake, and the `Sec-WebSocket-Accept` that must come back.
@@ -34,14 +33,13 @@ pub(crate) enum Hello {
     },
 }
 
-impl Hello {
-    /// Prepares the handshake with further header fields, each `Name: value`.
-    pub(crate) fn upgrade(target: &Target, fields: &[String]) -> Self {
+impl Handshake {
+    /// Prepares the WebSocket handshake with further header fields, each `Name: value`.
+    pub(crate) fn upgrade(host: &str, path: &str, fields: &[String]) -> Self {
         let key = generate_key();
         let mut request = format!(
-            "GET {} HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n",
-            target.path, target.host
+            "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n"
         );
         for field in fields {
             request += &format!("{field}\r\n");
@@ -98,7 +96,8 @@ impl Opening {
         source: Option<SocketAddr>,
         number: usize,
     ) -> Result<Self, Failure> {
-        let socket = connect(address, source).map_err(|error| Failure::from_io(error, address))?;
+        let socket =
+            connect(address, source).map_err(|error| Failure::of_connecting(error, address))?;
         Ok(Self {
             socket,
             address,
@@ -131,10 +130,10 @@ impl Opening {
     /// # Errors
     ///
     /// The connection or the handshake failed.
-    pub(crate) fn advance(&mut self, hello: &Hello) -> Result<bool, Failure> {
+    pub(crate) fn advance(&mut self, handshake: &Handshake) -> Result<bool, Failure> {
         match self
-            .step_on(hello)
-            .map_err(|error| Failure::from_io(error, self.address))?
+            .step_on(handshake)
+            .map_err(|error| Failure::of_connecting(error, self.address))?
         {
             Some(rest) => {
                 self.step = Step::Open {
@@ -160,17 +159,20 @@ impl Opening {
         }
     }
 
-    fn step_on(&mut self, hello: &Hello) -> std::io::Result<Option<Result<Vec<u8>, Failure>>> {
+    fn step_on(
+        &mut self,
+        handshake: &Handshake,
+    ) -> std::io::Result<Option<Result<Vec<u8>, Failure>>> {
         if let Some(error) = self.socket.take_error()? {
             return Err(error);
         }
         if matches!(self.step, Step::Connecting) {
-            match hello {
-                Hello::Nothing => {
+            match handshake {
+                Handshake::Nothing => {
                     let connected = waiting(self.socket.peer_addr())?;
                     return Ok(connected.map(|_| Ok(Vec::new())));
                 }
-                Hello::Upgrade { request, .. } => {
+                Handshake::Upgrade { request, .. } => {
                     let Some(sent) = waiting((&self.socket).write(request))? else {
                         return Ok(None);
                     };
@@ -181,11 +183,12 @@ impl Opening {
                 }
             }
         }
-        self.hear(hello)
+        self.hear(handshake)
     }
 
-    fn hear(&mut self, hello: &Hello) -> std::io::Result<Option<Result<Vec<u8>, Failure>>> {
-        let (Step::Asked(head), Hello::Upgrade { accept, .. }) = (&mut self.step, hello) else {
+    fn hear(&mut self, handshake: &Handshake) -> std::io::Result<Option<Result<Vec<u8>, Failure>>> {
+        let (Step::Asked(head), Handshake::Upgrade { accept, .. }) = (&mut self.step, handshake)
+        else {
             return Ok(None);
         };
         let mut bytes = [0; 2048];
@@ -202,34 +205,6 @@ impl Opening {
             }
         }
     }
-}
-
-/// Starts to connect a socket that never blocks; what is written before it is connected waits.
-///
-/// # Errors
-///
-/// No descriptor or port is free, or the connection is refused at once.
-pub(crate) fn connect(
-    address: SocketAddr,
-    source: Option<SocketAddr>,
-) -> std::io::Result<TcpStream> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
-    socket.set_nonblocking(true)?;
-    socket.set_tcp_nodelay(true)?;
-    if let Some(source) = source {
-        socket.bind(&source.into())?;
-    }
-    match socket.connect(&address.into()) {
-        Ok(()) => {}
-        Err(error)
-            if error.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => {}
-        Err(error) => return Err(error),
-    }
-    Ok(socket.into())
 }
 
 /// Turns "not yet" into `None`.

@@ -1,45 +1,53 @@
-//! One member of a room: finds messages in what it hears, and tells the course.
+//! One member of a room: finds messages among all that its server sends.
 //!
 //! This is the generator's hot path: one read, one clock reading, and for each frame one search for
 //! the marker; nothing is copied or parsed.
 
-use std::io::{ErrorKind, Read};
 use std::net::TcpStream;
+use std::ops::ControlFlow;
 use std::time::Instant;
 
 use memchr::memmem::Finder;
 
-use crate::client::idle::say;
 use crate::client::marker::Marker;
-use crate::load::in_flight::Course;
+use crate::client::socket::send_frame;
 use crate::measure::failure::Failure;
 use crate::wire::frame::PONG;
-use crate::wire::frame_scanner::{Heard, Inbox};
+use crate::wire::frame_scanner::{FrameScanner, Scanned};
+use crate::wire::read::{ReadBuffer, ReadEnd};
 
 /// One connection that hears.
 #[derive(Debug)]
-pub(crate) struct Member {
+pub(crate) struct Subscriber {
     socket: TcpStream,
-    inbox: Inbox,
+    frames: SubscriberFrames,
+}
+
+/// What a subscriber hears.
+#[derive(Debug)]
+struct SubscriberFrames {
+    scanner: FrameScanner,
     is_in: bool,
 }
 
 /// How members understand what they hear.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Ear<'a> {
+pub(crate) struct Matcher<'a> {
     /// What its messages bear.
     pub(crate) marker: &'a Marker,
     /// Text in the frame that tells that it is in; `None` when there is no such frame.
     pub(crate) joined: Option<&'a Finder<'static>>,
 }
 
-impl Member {
+impl Subscriber {
     /// Takes over an open connection.
-    pub(crate) fn new(socket: TcpStream, ear: &Ear<'_>) -> Self {
+    pub(crate) fn new(socket: TcpStream, matcher: &Matcher<'_>) -> Self {
         Self {
             socket,
-            inbox: Inbox::default(),
-            is_in: ear.joined.is_none(),
+            frames: SubscriberFrames {
+                scanner: FrameScanner::default(),
+                is_in: matcher.joined.is_none(),
+            },
         }
     }
 
@@ -50,62 +58,71 @@ impl Member {
 
     /// Whether the server said that it is in, or never says that.
     pub(crate) fn is_in(&self) -> bool {
-        self.is_in
+        self.frames.is_in
     }
 
-    /// Reads what came through `bytes`, as the member `key` of the course.
+    /// Reads what came; calls `deliver` with the stream, the number and the time of each message, in
+    /// nanoseconds since `epoch`.
     ///
     /// # Errors
     ///
     /// The server ended the connection, or broke the protocol.
     pub(crate) fn ready(
         &mut self,
-        key: usize,
-        bytes: &mut [u8],
-        hung_up: bool,
-        ear: &Ear<'_>,
-        (course, epoch): (&mut Course, Instant),
+        buffer: &mut ReadBuffer,
+        matcher: &Matcher<'_>,
+        epoch: Instant,
+        mut deliver: impl FnMut(u64, u64, u64),
     ) -> Result<(), Failure> {
-        loop {
-            let count = match self.socket.read(bytes) {
-                Ok(0) => return Err(Failure::Ended),
-                Ok(count) => count,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(Failure::of_open(error)),
-            };
+        let socket = &self.socket;
+        let end = buffer.read_all(socket, |bytes| {
             let now_ns = epoch.elapsed().as_nanos() as u64;
-            self.hear(key, &bytes[..count], ear, course, now_ns)?;
-            if count < bytes.len() && !hung_up {
-                return Ok(());
-            }
+            let deliver = |publisher, seq| deliver(publisher, seq, now_ns);
+            self.frames.receive(bytes, socket, matcher, deliver)?;
+            Ok::<_, Failure>(ControlFlow::Continue(()))
+        })?;
+        match end {
+            ReadEnd::Closed => Err(Failure::Ended),
+            ReadEnd::Drained | ReadEnd::Stopped => Ok(()),
         }
     }
 
-    /// Takes what was read at `now_ns` apart; also what came behind the handshake.
+    /// Takes what came behind the handshake; calls `deliver` with stream and number of each message.
     ///
     /// # Errors
     ///
     /// The server closed the connection, or broke the protocol.
-    pub(crate) fn hear(
+    pub(crate) fn begin(
         &mut self,
-        key: usize,
-        bytes: &[u8],
-        ear: &Ear<'_>,
-        course: &mut Course,
-        now_ns: u64,
+        rest: &[u8],
+        matcher: &Matcher<'_>,
+        deliver: impl FnMut(u64, u64),
     ) -> Result<(), Failure> {
-        let (socket, is_in) = (&self.socket, &mut self.is_in);
-        self.inbox.receive(bytes, |heard| {
-            match heard {
-                Heard::Message(payload) => {
-                    if let Some((publisher, seq)) = ear.marker.find(payload) {
-                        course.deliver(key, publisher, seq, now_ns);
+        self.frames.receive(rest, &self.socket, matcher, deliver)
+    }
+}
+
+impl SubscriberFrames {
+    fn receive(
+        &mut self,
+        bytes: &[u8],
+        socket: &TcpStream,
+        matcher: &Matcher<'_>,
+        mut deliver: impl FnMut(u64, u64),
+    ) -> Result<(), Failure> {
+        let is_in = &mut self.is_in;
+        self.scanner.receive(bytes, |scanned| {
+            match scanned {
+                Scanned::Message(payload) => {
+                    if let Some((publisher, seq)) = matcher.marker.find(payload) {
+                        deliver(publisher, seq);
                     } else if !*is_in {
-                        *is_in = ear.joined.is_some_and(|text| text.find(payload).is_some());
+                        let joined = matcher.joined;
+                        *is_in = joined.is_some_and(|text| text.find(payload).is_some());
                     }
                 }
-                Heard::Ping(payload) => say(socket, PONG, payload)?,
-                Heard::Close(code, reason) => return Err(Failure::Closed(code, reason)),
+                Scanned::Ping(payload) => send_frame(socket, PONG, payload)?,
+                Scanned::Close(code, reason) => return Err(Failure::Closed(code, reason)),
             }
             Ok(())
         })
@@ -118,7 +135,6 @@ mod tests {
 
     use super::*;
     use crate::client::marker::MARKER;
-    use crate::load::in_flight::Acknowledging;
     use crate::wire::frame::{PING, TEXT, server_frame};
 
     #[test]
@@ -126,16 +142,12 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (marker, joined) = (Marker::new(MARKER).unwrap(), Finder::new("\"ok\""));
-        let ear = Ear {
+        let matcher = Matcher {
             marker: &marker,
             joined: Some(&joined),
         };
-        let mut member = Member::new(socket, &ear);
-        let mut course = Course::new(1, 1, Acknowledging::Never);
-        course.measuring = true;
+        let mut subscriber = Subscriber::new(socket, &matcher);
         let text = |text: &str| server_frame(TEXT, text.as_bytes());
-        course.depart(0, 0);
-        course.depart(0, 0);
         let bytes = [
             text(r#"{"type":"hello"}"#),
             server_frame(PING, b"?"),
@@ -145,11 +157,13 @@ mod tests {
             text(r#"{"type":"msg","data":{"t":0,"n":2}}"#),
         ]
         .concat();
-        assert!(!member.is_in());
+        assert!(!subscriber.is_in());
+        let mut delivered = Vec::new();
         for part in bytes.chunks(7) {
-            member.hear(0, part, &ear, &mut course, 5).unwrap();
+            let deliver = |publisher, seq| delivered.push((publisher, seq));
+            subscriber.begin(part, &matcher, deliver).unwrap();
         }
-        assert!(member.is_in() && course.is_idle());
-        assert_eq!(course.deliveries(), 2);
+        assert!(subscriber.is_in());
+        assert_eq!(delivered, [(0, 1), (0, 2)]);
     }
 }

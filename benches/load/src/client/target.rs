@@ -1,12 +1,9 @@
-//! Where the load goes: the URL, the address behind it, and the addresses it comes from.
+//! Where the load goes: the URL, and the address behind it.
 //!
 //! A load generator that is pointed at strangers is a weapon, so an address that isn't this
 //! machine's own loopback is refused unless the caller states that the target is his.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
-
-/// Connections that one source address can surely hold at once: Linux gives it 28,232 local ports.
-const CONNECTIONS_PER_SOURCE: usize = 20_000;
+use std::net::{SocketAddr, ToSocketAddrs};
 
 /// What is spoken behind a URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,34 +124,6 @@ fn resolve(name: &str, port: u16) -> Result<SocketAddr, TargetError> {
         .ok_or_else(|| unresolved(std::io::ErrorKind::NotFound.into()))
 }
 
-/// The local addresses that connections come from.
-///
-/// One address has some 28,000 local ports towards one server. Every address of 127.0.0.0/8 is this
-/// machine's, so more connections than that come from 127.0.0.2, 127.0.0.3 and so on.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Sources {
-    count: usize,
-}
-
-impl Sources {
-    /// Takes as many addresses as asked, or as `connections` (ever made, not at once) need.
-    ///
-    /// Only IPv4 loopback has addresses to spare; elsewhere there is one, whatever is asked.
-    pub(crate) fn new(target: &Target, asked: Option<usize>, connections: usize) -> Self {
-        let v4_loopback = matches!(target.address.ip(), IpAddr::V4(ip) if ip.is_loopback());
-        let needed = asked.unwrap_or_else(|| connections.div_ceil(CONNECTIONS_PER_SOURCE));
-        Self {
-            count: if v4_loopback { needed.clamp(1, 250) } else { 1 },
-        }
-    }
-
-    /// The address to bind for the `index`-th connection; `None` leaves it to the system.
-    pub(crate) fn source_of(&self, index: usize) -> Option<SocketAddr> {
-        let last = 2 + (index % self.count) as u8;
-        (self.count > 1).then(|| (Ipv4Addr::new(127, 0, 0, last), 0).into())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -205,14 +174,5 @@ mod tests {
         let error = parse(url).unwrap_err().to_string();
         assert!(error.contains("--target-is-mine"), "{error}");
         assert!(Target::parse(url, Scheme::WebSocket, Ownership::Mine).is_ok());
-    }
-
-    #[test]
-    fn many_connections_come_from_many_addresses() {
-        let target = parse("ws://127.0.0.1:1/").unwrap();
-        assert_eq!(Sources::new(&target, None, 20_000).source_of(7), None);
-        let sources = Sources::new(&target, None, 50_000);
-        assert_eq!(sources.source_of(3), sources.source_of(0));
-        assert_eq!(sources.source_of(4), Some("127.0.0.3:0".parse().unwrap()));
     }
 }

@@ -25,7 +25,7 @@ enum Part {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Blank {
-    Member,
+    Subscriber,
     Publisher,
     Seq,
     Round,
@@ -33,7 +33,7 @@ enum Blank {
 }
 
 const BLANKS: [(&str, Blank); 5] = [
-    ("{member}", Blank::Member),
+    ("{member}", Blank::Subscriber),
     ("{publisher}", Blank::Publisher),
     ("{seq}", Blank::Seq),
     ("{round}", Blank::Round),
@@ -77,7 +77,7 @@ impl Template {
                     to.extend_from_slice(blanks.data);
                     continue;
                 }
-                Part::Blank(Blank::Member) => blanks.member,
+                Part::Blank(Blank::Subscriber) => blanks.member,
                 Part::Blank(Blank::Publisher) => blanks.publisher,
                 Part::Blank(Blank::Seq) => blanks.seq,
                 Part::Blank(Blank::Round) => blanks.round,

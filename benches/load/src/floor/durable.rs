@@ -5,15 +5,16 @@
 //! What a server costs more than this is its own: it has neither understood a message, nor could it
 //! find one again.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, Write};
 use std::net::TcpStream;
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use slab::Slab;
 
-use crate::floor::echo::{Fate, READ_SIZE};
-use crate::floor::handler::Hall;
-use crate::floor::log_file::Log;
+use crate::floor::handler::{Handler, Liveness, READ_SIZE};
+use crate::floor::log_file::LogFile;
+use crate::wire::read::{ReadBuffer, ReadEnd};
 
 const ANSWER: &[u8] =
     b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}";
@@ -23,28 +24,34 @@ const FIRST_SIZE_MAX: usize = 2 << 20;
 
 /// All connections of one thread.
 #[derive(Debug)]
-pub(crate) struct Notary {
-    clients: Slab<Client>,
-    bytes: Vec<u8>,
+pub(crate) struct DurableHandler {
+    connections: Slab<DurableConnection>,
+    buffer: ReadBuffer,
     /// What was read and is not on disk yet.
     batch: Vec<u8>,
     /// Who waits for it, and how many answers each is owed.
     owed: Vec<(usize, usize)>,
-    log: Log,
+    log: LogFile,
 }
 
 #[derive(Debug)]
-struct Client {
+struct DurableConnection {
     socket: TcpStream,
+    requests: RequestCounter,
+}
+
+/// Counts the requests of a connection, which are all as long as the first one.
+#[derive(Debug, Default)]
+struct RequestCounter {
     /// An unfinished first request.
     first: Vec<u8>,
     /// Bytes of each request; 0 until the first one is whole.
-    request_size: usize,
+    size: usize,
     /// Bytes of a request that has begun.
     carried: usize,
 }
 
-impl Notary {
+impl DurableHandler {
     /// Begins with nobody, and with a file in `directory`.
     ///
     /// # Errors
@@ -52,90 +59,99 @@ impl Notary {
     /// No file can be made there.
     pub(crate) fn new(directory: &Path) -> io::Result<Self> {
         Ok(Self {
-            clients: Slab::new(),
-            bytes: vec![0; READ_SIZE],
+            connections: Slab::new(),
+            buffer: ReadBuffer::new(READ_SIZE),
             batch: Vec::new(),
             owed: Vec::new(),
-            log: Log::new(directory)?,
+            log: LogFile::new(directory)?,
         })
     }
 }
 
-impl Hall for Notary {
+impl Handler for DurableHandler {
     fn vacant_key(&self) -> usize {
-        self.clients.vacant_key()
+        self.connections.vacant_key()
     }
 
-    fn enter(&mut self, socket: TcpStream) {
-        self.clients.insert(Client {
+    fn accept(&mut self, socket: TcpStream) {
+        self.connections.insert(DurableConnection {
             socket,
-            first: Vec::new(),
-            request_size: 0,
-            carried: 0,
+            requests: RequestCounter::default(),
         });
     }
 
     fn ready(&mut self, key: usize, hung_up: bool) {
-        let Some(client) = self.clients.get_mut(key) else {
+        let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        match client.hear(&mut self.bytes, hung_up, &mut self.batch) {
-            Ok((count, fate)) => {
+        self.buffer.hung_up = hung_up;
+        match connection.receive(&mut self.buffer, &mut self.batch) {
+            Ok((count, liveness)) => {
                 self.owed.push((key, count));
-                if fate == Fate::Ends {
-                    self.clients.remove(key);
+                if liveness == Liveness::Ended {
+                    self.connections.remove(key);
                 }
             }
-            Err(_) => drop(self.clients.remove(key)),
+            Err(_) => drop(self.connections.remove(key)),
         }
     }
 
     /// Makes durable what was read, and answers it.
-    fn batch_read(&mut self) -> io::Result<()> {
+    fn end_batch(&mut self) -> io::Result<()> {
         if !self.batch.is_empty() {
             self.log.append(&self.batch)?;
             self.batch.clear();
         }
         for (key, count) in self.owed.drain(..) {
-            let client = self.clients.get_mut(key).filter(|_| count > 0);
-            if client.is_some_and(|client| client.answer(count).is_err()) {
-                self.clients.remove(key);
+            let connection = self.connections.get_mut(key).filter(|_| count > 0);
+            if connection.is_some_and(|connection| connection.answer(count).is_err()) {
+                self.connections.remove(key);
             }
         }
         Ok(())
     }
 }
 
-impl Client {
-    /// Reads what is there; says how many requests are whole now.
-    fn hear(
+impl DurableConnection {
+    /// Reads what came into `batch`; gives how many requests are whole now.
+    fn receive(
         &mut self,
-        bytes: &mut [u8],
-        hung_up: bool,
+        buffer: &mut ReadBuffer,
         batch: &mut Vec<u8>,
-    ) -> io::Result<(usize, Fate)> {
+    ) -> io::Result<(usize, Liveness)> {
         let mut requests = 0;
-        loop {
-            let count = match self.socket.read(bytes) {
-                Ok(0) => return Ok((requests, Fate::Ends)),
-                Ok(count) => count,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(error) => return Err(error),
-            };
-            batch.extend_from_slice(&bytes[..count]);
-            self.carried += count;
-            if self.request_size == 0 {
-                self.learn(&bytes[..count])?;
-            }
-            if let Some(whole) = self.carried.checked_div(self.request_size) {
-                requests += whole;
-                self.carried %= self.request_size;
-            }
-            if count < bytes.len() && !hung_up {
-                break;
-            }
+        let end = buffer.read_all(&self.socket, |bytes| {
+            batch.extend_from_slice(bytes);
+            requests += self.requests.count(bytes)?;
+            Ok::<_, io::Error>(ControlFlow::Continue(()))
+        })?;
+        Ok(match end {
+            ReadEnd::Closed => (requests, Liveness::Ended),
+            ReadEnd::Drained | ReadEnd::Stopped => (requests, Liveness::Open),
+        })
+    }
+
+    /// A connection that doesn't read its few bytes is cut.
+    fn answer(&mut self, count: usize) -> io::Result<()> {
+        match count {
+            1 => self.socket.write_all(ANSWER),
+            _ => self.socket.write_all(&ANSWER.repeat(count)),
         }
-        Ok((requests, Fate::Stays))
+    }
+}
+
+impl RequestCounter {
+    /// Gives how many requests these bytes complete.
+    fn count(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.carried += bytes.len();
+        if self.size == 0 {
+            self.learn(bytes)?;
+        }
+        let Some(whole) = self.carried.checked_div(self.size) else {
+            return Ok(0);
+        };
+        self.carried %= self.size;
+        Ok(whole)
     }
 
     fn learn(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -147,7 +163,7 @@ impl Client {
                 let mut lengths = (request.headers.iter())
                     .filter(|field| field.name.eq_ignore_ascii_case("content-length"))
                     .filter_map(|field| std::str::from_utf8(field.value).ok()?.parse().ok());
-                self.request_size = head_size + lengths.next().unwrap_or(0);
+                self.size = head_size + lengths.next().unwrap_or(0);
                 self.first = Vec::new();
                 Ok(())
             }
@@ -155,14 +171,6 @@ impl Client {
                 Err(io::Error::other("the first request is too long"))
             }
             httparse::Status::Partial => Ok(()),
-        }
-    }
-
-    /// A client that doesn't read its few bytes is cut.
-    fn answer(&mut self, count: usize) -> io::Result<()> {
-        match count {
-            1 => self.socket.write_all(ANSWER),
-            _ => self.socket.write_all(&ANSWER.repeat(count)),
         }
     }
 }

@@ -1,41 +1,33 @@
-//! One connection of the floor: learns its first frame, then only counts bytes.
+//! The echo of the floor: a connection learns its first frame, then only counts bytes.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, Write};
 use std::net::TcpStream;
+use std::ops::ControlFlow;
 use std::rc::Rc;
 
-use tungstenite::handshake::derive_accept_key;
+use slab::Slab;
 
+use crate::floor::handler::{Handler, Liveness, READ_SIZE};
+use crate::floor::handshake::handshake;
 use crate::wire::frame::{CLOSE, Header, server_frame, unmask};
-use crate::wire::repeat::{Debt, Repeat};
-
-/// Bytes that are read at once.
-pub(crate) const READ_SIZE: usize = 64 << 10;
+use crate::wire::read::{ReadBuffer, ReadEnd};
+use crate::wire::repeat::{Repeat, Unsent};
 
 /// The longest handshake or first frame, in bytes; whoever sends more is cut.
 const FIRST_SIZE_MAX: usize = 17 << 20;
 
-/// Lessons that are kept for the next connection; a run of equal frames needs one.
-const LESSONS_MAX: usize = 16;
-
-/// Whether a connection goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
-    /// It waits for its socket.
-    Stays,
-    /// It is over; drop it.
-    Ends,
-}
+/// LearnedFrames that are kept for the next connection; a run of equal frames needs one.
+const LEARNED_MAX: usize = 16;
 
 /// What a first frame taught.
 #[derive(Debug)]
-struct Lesson {
+struct Learned {
     frame: Vec<u8>,
     /// Answers to as many frames as end in one read.
     answers: Repeat,
 }
 
-impl Lesson {
+impl Learned {
     fn of(header: &Header, frame: &[u8]) -> Self {
         let mut payload = frame[header.size..].to_vec();
         unmask(&mut payload, header.mask.unwrap_or_default());
@@ -47,176 +39,199 @@ impl Lesson {
     }
 }
 
-/// Lessons that connections with equal frames share.
+/// LearnedFrames that connections with equal frames share.
 #[derive(Debug, Default)]
-pub(crate) struct Lessons {
-    learned: Vec<Rc<Lesson>>,
+struct LearnedFrames {
+    learned: Vec<Rc<Learned>>,
 }
 
-impl Lessons {
-    fn learn(&mut self, header: &Header, frame: &[u8]) -> Rc<Lesson> {
-        if let Some(known) = self.learned.iter().find(|lesson| lesson.frame == frame) {
+impl LearnedFrames {
+    fn learn(&mut self, header: &Header, frame: &[u8]) -> Rc<Learned> {
+        if let Some(known) = self.learned.iter().find(|learned| learned.frame == frame) {
             return Rc::clone(known);
         }
-        let lesson = Rc::new(Lesson::of(header, frame));
-        if self.learned.len() >= LESSONS_MAX {
+        let learned = Rc::new(Learned::of(header, frame));
+        if self.learned.len() >= LEARNED_MAX {
             self.learned.remove(0);
         }
-        self.learned.push(Rc::clone(&lesson));
-        lesson
+        self.learned.push(Rc::clone(&learned));
+        learned
+    }
+}
+
+/// Connections that are answered, each for itself.
+#[derive(Debug)]
+pub(crate) struct EchoHandler {
+    connections: Slab<EchoConnection>,
+    frames: LearnedFrames,
+    buffer: ReadBuffer,
+}
+
+impl EchoHandler {
+    /// Begins with nobody.
+    pub(crate) fn new() -> Self {
+        Self {
+            connections: Slab::new(),
+            frames: LearnedFrames::default(),
+            buffer: ReadBuffer::new(READ_SIZE),
+        }
+    }
+}
+
+impl Handler for EchoHandler {
+    fn vacant_key(&self) -> usize {
+        self.connections.vacant_key()
+    }
+
+    fn accept(&mut self, socket: TcpStream) {
+        self.connections.insert(EchoConnection::new(socket));
+    }
+
+    fn ready(&mut self, key: usize, hung_up: bool) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        self.buffer.hung_up = hung_up;
+        let liveness = connection.ready(&mut self.buffer, &mut self.frames);
+        if !matches!(liveness, Ok(Liveness::Open)) {
+            self.connections.remove(key);
+        }
     }
 }
 
 #[derive(Debug)]
-enum Stage {
+enum EchoStage {
     /// Collecting the handshake.
     Handshake(Vec<u8>),
     /// Collecting the first frame.
     First(Vec<u8>),
     /// Counting bytes.
-    Echo(Echo),
+    Counting(Counting),
 }
 
 #[derive(Debug)]
-struct Echo {
-    lesson: Rc<Lesson>,
+struct Counting {
+    learned: Rc<Learned>,
     /// Bytes of a frame that has begun.
     carried: usize,
-    owed: Debt,
+    unsent: Unsent,
 }
 
 /// One connection of the floor.
 #[derive(Debug)]
-pub(crate) struct Parrot {
+struct EchoConnection {
     socket: TcpStream,
-    stage: Stage,
+    stage: EchoStage,
 }
 
-impl Parrot {
+impl EchoConnection {
     /// Takes a connection that was just accepted; the socket must not block.
-    pub(crate) fn new(socket: TcpStream) -> Self {
+    fn new(socket: TcpStream) -> Self {
         Self {
             socket,
-            stage: Stage::Handshake(Vec::new()),
+            stage: EchoStage::Handshake(Vec::new()),
         }
     }
 
-    /// Reads into `bytes` and answers; `hung_up` says that only reading to the end tells the rest.
-    pub(crate) fn ready(&mut self, bytes: &mut [u8], hung_up: bool, lessons: &mut Lessons) -> Fate {
-        loop {
-            let count = match self.socket.read(bytes) {
-                Ok(0) => return Fate::Ends,
-                Ok(count) => count,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(_) => return Fate::Ends,
+    /// Reads what came, and answers.
+    fn ready(
+        &mut self,
+        buffer: &mut ReadBuffer,
+        frames: &mut LearnedFrames,
+    ) -> io::Result<Liveness> {
+        let (socket, stage) = (&self.socket, &mut self.stage);
+        let end = buffer.read_all(socket, |bytes| {
+            let liveness = match stage {
+                EchoStage::Counting(counting) => {
+                    counting.count(bytes.len(), socket)?;
+                    Liveness::Open
+                }
+                EchoStage::Handshake(_) | EchoStage::First(_) => {
+                    stage.learn(bytes, socket, frames)?
+                }
             };
-            let fate = match &mut self.stage {
-                Stage::Echo(echo) => echo.count(count, &self.socket).map(|()| Fate::Stays),
-                Stage::Handshake(_) | Stage::First(_) => self.learn(&bytes[..count], lessons),
-            };
-            match fate {
-                Ok(Fate::Stays) => {}
-                Ok(Fate::Ends) | Err(_) => return Fate::Ends,
-            }
-            if count < bytes.len() && !hung_up {
-                return Fate::Stays;
-            }
+            Ok::<_, io::Error>(match liveness {
+                Liveness::Open => ControlFlow::Continue(()),
+                Liveness::Ended => ControlFlow::Break(()),
+            })
+        })?;
+        if end != ReadEnd::Drained {
+            return Ok(Liveness::Ended);
         }
         // The socket may have room again for what it didn't take before.
-        let flushed = match &mut self.stage {
-            Stage::Echo(echo) => echo.owed.pay(&echo.lesson.answers, &self.socket),
-            Stage::Handshake(_) | Stage::First(_) => Ok(()),
-        };
-        if flushed.is_ok() {
-            Fate::Stays
-        } else {
-            Fate::Ends
+        if let EchoStage::Counting(counting) = stage {
+            counting.unsent.write(&counting.learned.answers, socket)?;
         }
+        Ok(Liveness::Open)
     }
+}
 
-    fn learn(&mut self, bytes: &[u8], lessons: &mut Lessons) -> io::Result<Fate> {
-        let (Stage::Handshake(first) | Stage::First(first)) = &mut self.stage else {
-            return Ok(Fate::Stays);
+impl EchoStage {
+    /// Takes bytes of the handshake or the first frame; answers once they are whole.
+    fn learn(
+        &mut self,
+        bytes: &[u8],
+        mut socket: &TcpStream,
+        frames: &mut LearnedFrames,
+    ) -> io::Result<Liveness> {
+        let (Self::Handshake(first) | Self::First(first)) = self else {
+            return Ok(Liveness::Open);
         };
         first.extend_from_slice(bytes);
         if first.len() > FIRST_SIZE_MAX {
-            return Ok(Fate::Ends);
+            return Ok(Liveness::Ended);
         }
-        if let Stage::Handshake(head) = &mut self.stage {
+        if let Self::Handshake(head) = self {
             let Some((answer, size)) = handshake(head)? else {
-                return Ok(Fate::Stays);
+                return Ok(Liveness::Open);
             };
-            (&self.socket).write_all(answer.as_bytes())?;
-            self.stage = Stage::First(head.split_off(size));
+            socket.write_all(answer.as_bytes())?;
+            *self = Self::First(head.split_off(size));
         }
-        let Stage::First(first) = &self.stage else {
-            return Ok(Fate::Stays);
+        let Self::First(first) = self else {
+            return Ok(Liveness::Open);
         };
         let Some(header) = Header::parse(first) else {
-            return Ok(Fate::Stays);
+            return Ok(Liveness::Open);
         };
         let end = header.size as u64 + header.payload_size;
         if end > FIRST_SIZE_MAX as u64 {
-            return Ok(Fate::Ends);
+            return Ok(Liveness::Ended);
         }
         let Some(frame) = first.get(..end as usize) else {
-            return Ok(Fate::Stays);
+            return Ok(Liveness::Open);
         };
-        let lesson = lessons.learn(&header, frame);
+        let learned = frames.learn(&header, frame);
         if header.opcode == CLOSE {
-            (&self.socket).write_all(&lesson.answers.bytes()[..lesson.answers.size()])?;
-            return Ok(Fate::Ends);
+            socket.write_all(&learned.answers.bytes()[..learned.answers.size()])?;
+            return Ok(Liveness::Ended);
         }
         let count = first.len();
-        let mut echo = Echo {
-            lesson,
+        let mut counting = Counting {
+            learned,
             carried: 0,
-            owed: Debt::default(),
+            unsent: Unsent::default(),
         };
-        echo.count(count, &self.socket)?;
-        self.stage = Stage::Echo(echo);
-        Ok(Fate::Stays)
+        counting.count(count, socket)?;
+        *self = Self::Counting(counting);
+        Ok(Liveness::Open)
     }
 }
 
-impl Echo {
+impl Counting {
     /// The whole work: bytes read, answers written.
     fn count(&mut self, read: usize, socket: &TcpStream) -> io::Result<()> {
         let bytes = self.carried + read;
-        let size = self.lesson.frame.len();
+        let size = self.learned.frame.len();
         self.carried = bytes % size;
-        self.owed.add(bytes / size, &self.lesson.answers);
-        self.owed.pay(&self.lesson.answers, socket)
+        self.unsent.add(bytes / size, &self.learned.answers);
+        self.unsent.write(&self.learned.answers, socket)
     }
-}
-
-/// The answer to a handshake and the handshake's size; `None` while it is incomplete.
-///
-/// # Errors
-///
-/// It isn't a handshake.
-pub(crate) fn handshake(head: &[u8]) -> io::Result<Option<(String, usize)>> {
-    let mut fields = [httparse::EMPTY_HEADER; 64];
-    let mut request = httparse::Request::new(&mut fields);
-    let size = match request.parse(head).map_err(io::Error::other)? {
-        httparse::Status::Complete(size) => size,
-        httparse::Status::Partial => return Ok(None),
-    };
-    let key = request
-        .headers
-        .iter()
-        .find(|field| field.name.eq_ignore_ascii_case("sec-websocket-key"));
-    let key = key.ok_or_else(|| io::Error::other("no handshake"))?;
-    let answer = format!(
-        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Accept: {}\r\n\r\n",
-        derive_accept_key(key.value)
-    );
-    Ok(Some((answer, size)))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
     use std::net::TcpListener;
 
     use super::*;
@@ -226,22 +241,22 @@ mod tests {
     fn as_many_answers_go_out_as_frames_came_in() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let mut parrot = Parrot::new(listener.accept().unwrap().0);
-        let (mut bytes, mut lessons) = (vec![0; READ_SIZE], Lessons::default());
+        let mut connection = EchoConnection::new(listener.accept().unwrap().0);
+        let (mut buffer, mut frames) = (ReadBuffer::new(READ_SIZE), LearnedFrames::default());
         let frame = client_frame(BINARY, b"hello", [1, 2, 3, 4]);
         client
             .write_all(b"GET / HTTP/1.1\r\nSec-WebSocket-Key: x\r\n\r\n")
             .unwrap();
-        parrot.ready(&mut bytes, false, &mut lessons);
+        connection.ready(&mut buffer, &mut frames).unwrap();
         let mut heard = [0; 500];
         while !heard.starts_with(b"HTTP/1.1 101") {
             assert!(client.read(&mut heard).unwrap() > 0);
         }
         for cut in 1..frame.len() * 3 {
             client.write_all(&frame.repeat(3)[..cut]).unwrap();
-            parrot.ready(&mut bytes, false, &mut lessons);
+            connection.ready(&mut buffer, &mut frames).unwrap();
             client.write_all(&frame.repeat(3)[cut..]).unwrap();
-            parrot.ready(&mut bytes, false, &mut lessons);
+            connection.ready(&mut buffer, &mut frames).unwrap();
             let mut answers = [0; 21];
             client.read_exact(&mut answers).unwrap();
             assert_eq!(
@@ -250,6 +265,6 @@ mod tests {
                 "cut at {cut}"
             );
         }
-        assert_eq!(lessons.learned.len(), 1);
+        assert_eq!(frames.learned.len(), 1);
     }
 }

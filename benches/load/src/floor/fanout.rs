@@ -8,14 +8,16 @@
 //! Invariant: a member's bytes wait in its `pending` as soon as its socket was full once, so none
 //! is lost or overtaken.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Write};
 use std::net::TcpStream;
+use std::ops::ControlFlow;
 
 use slab::Slab;
 
-use crate::floor::echo::{Fate, READ_SIZE, handshake};
-use crate::floor::handler::Hall;
+use crate::floor::handler::{Handler, Liveness, READ_SIZE};
+use crate::floor::handshake::handshake;
 use crate::wire::frame::{CLOSE, Header, server_frame, unmask};
+use crate::wire::read::{ReadBuffer, ReadEnd};
 
 /// The longest handshake or frame, in bytes; whoever sends more is cut.
 const HELD_SIZE_MAX: usize = 2 << 20;
@@ -24,161 +26,129 @@ const HELD_SIZE_MAX: usize = 2 << 20;
 const PENDING_SIZE_MAX: usize = 64 << 20;
 
 #[derive(Debug)]
-enum Stage {
+enum FanoutStage {
     /// Collecting the handshake.
     Handshake,
     /// Everything that others send goes here.
-    Member,
+    Subscriber,
     /// Everything from here goes to the members.
-    Publisher(Lesson),
+    Publisher(LearnedHeader),
 }
 
 /// What all frames of a publisher have in common.
 #[derive(Clone, Copy, Debug)]
-struct Lesson {
+struct LearnedHeader {
     opcode: u8,
     head_size: usize,
     frame_size: usize,
 }
 
 #[derive(Debug)]
-struct Guest {
+struct FanoutConnection {
     socket: TcpStream,
-    stage: Stage,
-    /// An unfinished handshake or frame.
-    held: Vec<u8>,
+    receiver: FanoutReceiver,
     /// Bytes that the socket didn't take yet.
     pending: Vec<u8>,
 }
 
+/// What a connection sends.
+#[derive(Debug)]
+struct FanoutReceiver {
+    stage: FanoutStage,
+    /// An unfinished handshake or frame.
+    held: Vec<u8>,
+}
+
 /// All connections of one thread.
 #[derive(Debug)]
-pub(crate) struct Crowd {
-    guests: Slab<Guest>,
-    bytes: Vec<u8>,
+pub(crate) struct FanoutHandler {
+    connections: Slab<FanoutConnection>,
+    buffer: ReadBuffer,
     /// Frames that were read and not yet written to the members.
     merged: Vec<u8>,
 }
 
-impl Crowd {
+impl FanoutHandler {
     /// Begins with nobody.
     pub(crate) fn new() -> Self {
         Self {
-            guests: Slab::new(),
-            bytes: vec![0; READ_SIZE],
+            connections: Slab::new(),
+            buffer: ReadBuffer::new(READ_SIZE),
             merged: Vec::new(),
         }
     }
 }
 
-impl Hall for Crowd {
+impl Handler for FanoutHandler {
     fn vacant_key(&self) -> usize {
-        self.guests.vacant_key()
+        self.connections.vacant_key()
     }
 
-    fn enter(&mut self, socket: TcpStream) {
-        self.guests.insert(Guest {
+    fn accept(&mut self, socket: TcpStream) {
+        self.connections.insert(FanoutConnection {
             socket,
-            stage: Stage::Handshake,
-            held: Vec::new(),
+            receiver: FanoutReceiver {
+                stage: FanoutStage::Handshake,
+                held: Vec::new(),
+            },
             pending: Vec::new(),
         });
     }
 
     fn ready(&mut self, key: usize, hung_up: bool) {
-        let Some(guest) = self.guests.get_mut(key) else {
+        let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        let heard = guest.hear(&mut self.bytes, hung_up, &mut self.merged);
-        if !matches!(heard, Ok(Fate::Stays)) {
-            self.guests.remove(key);
+        self.buffer.hung_up = hung_up;
+        let received = connection.receive(&mut self.buffer, &mut self.merged);
+        if !matches!(received, Ok(Liveness::Open)) {
+            self.connections.remove(key);
         }
     }
 
     /// Writes what was read to all members.
-    fn batch_read(&mut self) -> io::Result<()> {
+    fn end_batch(&mut self) -> io::Result<()> {
         if self.merged.is_empty() {
             return Ok(());
         }
         let merged = &self.merged;
-        self.guests.retain(|_, guest| match guest.stage {
-            Stage::Member => guest.say(merged).is_ok(),
-            Stage::Handshake | Stage::Publisher(_) => true,
-        });
+        self.connections
+            .retain(|_, connection| match connection.receiver.stage {
+                FanoutStage::Subscriber => connection.send(merged).is_ok(),
+                FanoutStage::Handshake | FanoutStage::Publisher(_) => true,
+            });
         self.merged.clear();
         Ok(())
     }
 }
 
-impl Guest {
-    fn hear(&mut self, bytes: &mut [u8], hung_up: bool, merged: &mut Vec<u8>) -> io::Result<Fate> {
+impl FanoutConnection {
+    /// Reads what came, and adds a publisher's frames to `merged`.
+    fn receive(&mut self, buffer: &mut ReadBuffer, merged: &mut Vec<u8>) -> io::Result<Liveness> {
         self.flush()?;
-        loop {
-            let count = match self.socket.read(bytes) {
-                Ok(0) => return Ok(Fate::Ends),
-                Ok(count) => count,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Fate::Stays),
-                Err(error) => return Err(error),
-            };
-            if self.take(&bytes[..count], merged)? == Fate::Ends {
-                return Ok(Fate::Ends);
-            }
-            if count < bytes.len() && !hung_up {
-                return Ok(Fate::Stays);
-            }
-        }
+        let (socket, receiver) = (&self.socket, &mut self.receiver);
+        let end = buffer.read_all(socket, |bytes| {
+            Ok::<_, io::Error>(match receiver.take(bytes, socket, merged)? {
+                Liveness::Open => ControlFlow::Continue(()),
+                Liveness::Ended => ControlFlow::Break(()),
+            })
+        })?;
+        Ok(match end {
+            ReadEnd::Drained => Liveness::Open,
+            ReadEnd::Closed | ReadEnd::Stopped => Liveness::Ended,
+        })
     }
 
-    fn take(&mut self, bytes: &[u8], merged: &mut Vec<u8>) -> io::Result<Fate> {
-        self.held.extend_from_slice(bytes);
-        if let Stage::Handshake = self.stage {
-            let Some((answer, size)) = handshake(&self.held)? else {
-                return self.within_bounds();
-            };
-            (&self.socket).write_all(answer.as_bytes())?;
-            self.held.drain(..size);
-            self.stage = Stage::Member;
-        }
-        if let Stage::Member = self.stage {
-            let Some(header) = Header::parse(&self.held) else {
-                return self.within_bounds();
-            };
-            if header.opcode == CLOSE || header.payload_size > HELD_SIZE_MAX as u64 {
-                _ = (&self.socket).write(&server_frame(CLOSE, &[])); // it is leaving anyway
-                return Ok(Fate::Ends);
-            }
-            self.stage = Stage::Publisher(Lesson {
-                opcode: header.opcode,
-                head_size: header.size,
-                frame_size: header.size + header.payload_size as usize,
-            });
-        }
-        if let Stage::Publisher(lesson) = self.stage {
-            let mut frames = self.held.chunks_exact_mut(lesson.frame_size);
-            (&mut frames).for_each(|frame| lesson.turn(frame, merged));
-            let rest = frames.into_remainder().len();
-            self.held.drain(..self.held.len() - rest);
-        }
-        self.within_bounds()
-    }
-
-    fn within_bounds(&self) -> io::Result<Fate> {
-        match self.held.len() <= HELD_SIZE_MAX + 14 {
-            true => Ok(Fate::Stays),
-            false => Ok(Fate::Ends),
-        }
-    }
-
-    fn say(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let mut said = 0;
+    fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mut sent = 0;
         if self.pending.is_empty() {
-            said = match self.socket.write(bytes) {
+            sent = match self.socket.write(bytes) {
                 Ok(count) => count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
                 Err(error) => return Err(error),
             };
         }
-        self.pending.extend_from_slice(&bytes[said..]);
+        self.pending.extend_from_slice(&bytes[sent..]);
         match self.pending.len() <= PENDING_SIZE_MAX {
             true => Ok(()),
             false => Err(ErrorKind::OutOfMemory.into()),
@@ -197,9 +167,56 @@ impl Guest {
     }
 }
 
-impl Lesson {
+impl FanoutReceiver {
+    fn take(
+        &mut self,
+        bytes: &[u8],
+        mut socket: &TcpStream,
+        merged: &mut Vec<u8>,
+    ) -> io::Result<Liveness> {
+        self.held.extend_from_slice(bytes);
+        if let FanoutStage::Handshake = self.stage {
+            let Some((answer, size)) = handshake(&self.held)? else {
+                return self.within_bounds();
+            };
+            socket.write_all(answer.as_bytes())?;
+            self.held.drain(..size);
+            self.stage = FanoutStage::Subscriber;
+        }
+        if let FanoutStage::Subscriber = self.stage {
+            let Some(header) = Header::parse(&self.held) else {
+                return self.within_bounds();
+            };
+            if header.opcode == CLOSE || header.payload_size > HELD_SIZE_MAX as u64 {
+                _ = socket.write(&server_frame(CLOSE, &[])); // it is leaving anyway
+                return Ok(Liveness::Ended);
+            }
+            self.stage = FanoutStage::Publisher(LearnedHeader {
+                opcode: header.opcode,
+                head_size: header.size,
+                frame_size: header.size + header.payload_size as usize,
+            });
+        }
+        if let FanoutStage::Publisher(learned) = self.stage {
+            let mut frames = self.held.chunks_exact_mut(learned.frame_size);
+            (&mut frames).for_each(|frame| learned.translate(frame, merged));
+            let rest = frames.into_remainder().len();
+            self.held.drain(..self.held.len() - rest);
+        }
+        self.within_bounds()
+    }
+
+    fn within_bounds(&self) -> io::Result<Liveness> {
+        match self.held.len() <= HELD_SIZE_MAX + 14 {
+            true => Ok(Liveness::Open),
+            false => Ok(Liveness::Ended),
+        }
+    }
+}
+
+impl LearnedHeader {
     /// Turns a client's frame into a server's.
-    fn turn(self, frame: &mut [u8], merged: &mut Vec<u8>) {
+    fn translate(self, frame: &mut [u8], merged: &mut Vec<u8>) {
         let (head, payload) = frame.split_at_mut(self.head_size);
         if let Some(Header {
             mask: Some(mask), ..
@@ -213,6 +230,7 @@ impl Lesson {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
     use std::net::TcpListener;
     use std::time::Duration;
 
@@ -220,14 +238,14 @@ mod tests {
     use crate::wire::frame::{TEXT, client_frame};
 
     struct Scene {
-        crowd: Crowd,
+        handler: FanoutHandler,
         listener: TcpListener,
     }
 
     impl Scene {
         fn new() -> Self {
             Self {
-                crowd: Crowd::new(),
+                handler: FanoutHandler::new(),
                 listener: TcpListener::bind("127.0.0.1:0").unwrap(),
             }
         }
@@ -238,12 +256,12 @@ mod tests {
             let patience = Some(Duration::from_secs(5));
             client.set_read_timeout(patience).unwrap();
             let socket = self.listener.accept().unwrap().0;
-            let key = self.crowd.vacant_key();
-            self.crowd.enter(socket);
+            let key = self.handler.vacant_key();
+            self.handler.accept(socket);
             client
                 .write_all(b"GET / HTTP/1.1\r\nSec-WebSocket-Key: x\r\n\r\n")
                 .unwrap();
-            self.crowd.ready(key, false);
+            self.handler.ready(key, false);
             let mut answer = Vec::new();
             while !answer.ends_with(b"\r\n\r\n") {
                 let mut byte = [0];
@@ -267,12 +285,12 @@ mod tests {
         for cut in 1..bytes.len() {
             for part in [&bytes[..cut], &bytes[cut..]] {
                 publisher.write_all(part).unwrap();
-                scene.crowd.ready(key, false);
+                scene.handler.ready(key, false);
             }
-            scene.crowd.batch_read().unwrap();
-            let mut heard = vec![0; expected.len()];
-            member.read_exact(&mut heard).unwrap();
-            assert_eq!(heard, expected, "cut at {cut}");
+            scene.handler.end_batch().unwrap();
+            let mut received = vec![0; expected.len()];
+            member.read_exact(&mut received).unwrap();
+            assert_eq!(received, expected, "cut at {cut}");
         }
     }
 
@@ -283,9 +301,9 @@ mod tests {
         client
             .write_all(&client_frame(CLOSE, &[3, 232], [0; 4]))
             .unwrap();
-        scene.crowd.ready(key, false);
-        let mut heard = Vec::new();
-        client.read_to_end(&mut heard).unwrap();
-        assert_eq!(heard, server_frame(CLOSE, &[]));
+        scene.handler.ready(key, false);
+        let mut received = Vec::new();
+        client.read_to_end(&mut received).unwrap();
+        assert_eq!(received, server_frame(CLOSE, &[]));
     }
 }

@@ -10,13 +10,13 @@ const FILE_SIZE_MAX: u64 = 64 << 20;
 
 /// See the module. Its file has no name, so that nothing is left of it.
 #[derive(Debug)]
-pub(crate) struct Log {
+pub(crate) struct LogFile {
     file: File,
     at: u64,
 }
 
-impl Log {
-    /// Begins one in an existing directory on the disk in question.
+impl LogFile {
+    /// Begins one in an existing directory on the disk in request.
     ///
     /// # Errors
     ///

@@ -5,6 +5,7 @@ pub(crate) mod durable_log;
 pub(crate) mod echo;
 pub(crate) mod fanout;
 pub(crate) mod handler;
+pub(crate) mod handshake;
 pub(crate) mod log_file;
 pub(crate) mod process;
 pub(crate) mod raw;

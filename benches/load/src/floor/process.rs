@@ -3,9 +3,9 @@
 use std::io::{self, BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
+use crate::client::server::Server;
 use crate::client::target::{Ownership, Scheme, Target};
 use crate::measure::failure::Failure;
-use crate::measure::report::{median, ratio};
 
 /// `raw` as a child; it ends with its standard input, so also when this process is killed.
 #[derive(Debug)]
@@ -45,14 +45,14 @@ impl FloorProcess {
         }
     }
 
-    /// Where it listens.
-    pub(crate) fn target(&self) -> &Target {
-        &self.target
-    }
-
-    /// Its process id.
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
+    /// Describes it as a server; it is accounted for when `beside` is.
+    pub(crate) fn server(&self, beside: &Server) -> Server {
+        Server {
+            target: self.target.clone(),
+            fields: Vec::new(),
+            pid: beside.pid.map(|_| self.child.id()),
+            source_addresses: beside.source_addresses,
+        }
     }
 }
 
@@ -63,17 +63,53 @@ impl Drop for FloorProcess {
     }
 }
 
-/// The median of the rounds' figures.
-pub(crate) fn middle(rounds: &[f64]) -> f64 {
-    median(rounds.iter().copied())
+/// Which of the two is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// The floor, which speaks nothing but WebSocket and gives each message back.
+    Floor,
+    /// The server in question.
+    Server,
 }
 
-/// The median of the rounds' ratios.
-pub(crate) fn middle_ratio(floor: &[f64], server: &[f64]) -> f64 {
-    median(
-        server
-            .iter()
-            .zip(floor)
-            .map(|(&server, &floor)| ratio(server, floor)),
-    )
+/// What all rounds showed.
+#[derive(Debug)]
+pub(crate) struct Rounds<R> {
+    /// Of the floor; none without one.
+    pub(crate) floor: Vec<R>,
+    /// Of the server.
+    pub(crate) server: Vec<R>,
+}
+
+impl<R> Rounds<R> {
+    /// All rounds of both.
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut R> {
+        self.server.iter_mut().chain(&mut self.floor)
+    }
+}
+
+/// Measures the server in turns with its floor, so that both meet the same machine in the same
+/// minute; `measure` gets the number of the round, too.
+///
+/// # Errors
+///
+/// A round could not be measured.
+pub(crate) fn in_turns<R>(
+    rounds: usize,
+    floor: Option<&FloorProcess>,
+    server: &Server,
+    mut measure: impl FnMut(&Server, Side, usize) -> Result<R, Failure>,
+) -> Result<Rounds<R>, Failure> {
+    let mut all = Rounds {
+        floor: Vec::new(),
+        server: Vec::new(),
+    };
+    for round in 0..rounds {
+        if let Some(floor) = floor {
+            let floor = floor.server(server);
+            all.floor.push(measure(&floor, Side::Floor, round)?);
+        }
+        all.server.push(measure(server, Side::Server, round)?);
+    }
+    Ok(all)
 }

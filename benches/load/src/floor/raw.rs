@@ -5,95 +5,99 @@
 //! many prepared answers go out. One read, one write, no copy: what an echo server costs more than
 //! this is its own.
 //!
-//! As a fan-out ([`Crowd`]), it writes the frames to all others instead. With a directory
-//! ([`Notary`]), it answers HTTP requests once they are on disk.
+//! As a fan-out ([`FanoutHandler`]), it writes the frames to all others instead. With a directory
+//! ([`DurableHandler`]), it answers HTTP requests once they are on disk.
 //!
 //! It is a yardstick, not a server: it believes that all frames of a connection are equal. Only a
 //! Close as the first frame is understood, so that connecting and leaving can be measured too.
 
 use std::io::{self, ErrorKind};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use clap::Args;
 use rustix::fs::FileType;
 use signal_hook::consts::{SIGINT, SIGTERM};
-use slab::Slab;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::floor::durable::Notary;
-use crate::floor::echo::{Fate, Lessons, Parrot, READ_SIZE};
-use crate::floor::fanout::Crowd;
-use crate::floor::handler::Hall;
+use crate::flags::seconds;
+use crate::floor::durable::DurableHandler;
+use crate::floor::echo::EchoHandler;
+use crate::floor::fanout::FanoutHandler;
+use crate::floor::handler::Handler;
 use crate::wire::poll::Poll;
 
+/// Connections that may wait to be accepted: as many as Linux allows without being told otherwise.
 const BACKLOG: i32 = 4096;
+/// Connections that are accepted before others are served again.
 const ACCEPTED_AT_ONCE_MAX: usize = 64;
 /// Key of the listener; a connection's key is its place in a slab, which never gets here.
 const LISTENER: usize = usize::MAX;
 
-/// Whom an answer goes to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Manner {
-    /// Back to where it came from.
-    Echo,
-    /// To all others of the same thread: see [`Crowd`].
-    Fanout,
-    /// Back, once it is on disk in this directory: see [`Notary`].
-    Durable(PathBuf),
-}
-
-/// What to run.
-#[derive(Clone, Debug)]
-pub(crate) struct Settings {
+/// The floor to compare with: a bare epoll server that answers without parsing.
+#[derive(Debug, Args)]
+pub(crate) struct Raw {
     /// Where to listen; port 0 takes a free one.
-    pub(crate) listen: SocketAddr,
-    /// Threads, each with its own listening socket and epoll.
-    pub(crate) threads: usize,
-    /// Whom an answer goes to.
-    pub(crate) manner: Manner,
-    /// Stops by itself after this time.
-    pub(crate) stop_after: Option<Duration>,
+    #[arg(long, default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+    /// Threads, each with its own epoll.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
+    threads: u8,
+    /// Writes what one connection sends to all others, instead of back.
+    #[arg(long, conflicts_with = "threads")]
+    fanout: bool,
+    /// Answers HTTP requests instead, once they are in a file in this directory, synced.
+    #[arg(long, value_name = "DIR", conflicts_with = "fanout")]
+    data: Option<PathBuf>,
+    /// Stops after this time, in seconds [default: at SIGTERM, or when a piped input ends].
+    #[arg(long, value_parser = seconds)]
+    seconds: Option<Duration>,
 }
 
-/// Serves until told to stop: by SIGTERM, SIGINT, the end of a standard input that is a pipe, or time.
-///
-/// The first line on standard output is `listening on ADDRESS pid N`.
-///
-/// # Errors
-///
-/// The address can't be listened on, or a thread's epoll failed.
-pub(crate) fn run(settings: &Settings) -> io::Result<()> {
-    let first = listen(settings.listen, settings.threads > 1)?;
-    let address = first.local_addr()?;
-    let mut listeners = vec![first];
-    for _ in 1..settings.threads {
-        listeners.push(listen(address, true)?);
+impl Raw {
+    /// Serves until told to stop: by SIGTERM, SIGINT, the end of a standard input that is a pipe, or
+    /// time.
+    ///
+    /// The first line on standard output is `listening on ADDRESS pid N`.
+    ///
+    /// # Errors
+    ///
+    /// The address can't be listened on, or a thread's epoll failed.
+    pub(crate) fn run(&self) -> io::Result<()> {
+        let first = listen(self.listen, self.threads > 1)?;
+        let address = first.local_addr()?;
+        let mut listeners = vec![first];
+        for _ in 1..self.threads {
+            listeners.push(listen(address, true)?);
+        }
+        let (stop, stopped) = mpsc::channel();
+        watch_signals(stop.clone())?;
+        watch_stdin(stop.clone());
+        for listener in listeners {
+            let (stop, fanout, data) = (stop.clone(), self.fanout, self.data.clone());
+            thread::spawn(move || {
+                stop.send(match data {
+                    Some(directory) => DurableHandler::new(&directory)
+                        .map_err(|error| unwritable(&directory, &error))
+                        .and_then(|handler| serve(listener, handler)),
+                    None if fanout => serve(listener, FanoutHandler::new()),
+                    None => serve(listener, EchoHandler::new()),
+                })
+            });
+        }
+        println!("listening on {address} pid {}", std::process::id());
+        match self.seconds {
+            Some(time) => stopped.recv_timeout(time).unwrap_or(Ok(())),
+            None => stopped.recv().unwrap_or(Ok(())),
+        }
     }
-    let (stop, stopped) = mpsc::channel();
-    watch_signals(stop.clone())?;
-    watch_stdin(stop.clone());
-    for listener in listeners {
-        let stop = stop.clone();
-        let manner = settings.manner.clone();
-        thread::spawn(move || {
-            stop.send(match manner {
-                Manner::Echo => Floor::new(listener, Parrots::new()).and_then(Floor::serve),
-                Manner::Fanout => Floor::new(listener, Crowd::new()).and_then(Floor::serve),
-                Manner::Durable(directory) => Notary::new(&directory)
-                    .map_err(|error| unwritable(&directory, &error))
-                    .and_then(|notary| Floor::new(listener, notary))
-                    .and_then(Floor::serve),
-            })
-        });
-    }
-    println!("listening on {address} pid {}", std::process::id());
-    match settings.stop_after {
-        Some(time) => stopped.recv_timeout(time).unwrap_or(Ok(())),
-        None => stopped.recv().unwrap_or(Ok(())),
-    }
+}
+
+fn serve(listener: TcpListener, handler: impl Handler) -> io::Result<()> {
+    FloorServer::new(listener, handler)?.serve()
 }
 
 fn unwritable(directory: &Path, error: &io::Error) -> io::Error {
@@ -143,55 +147,20 @@ fn watch_stdin(stop: Stop) {
     }
 }
 
-/// Connections that are answered, each for itself.
-struct Parrots {
-    parrots: Slab<Parrot>,
-    lessons: Lessons,
-    bytes: Vec<u8>,
-}
-
-impl Parrots {
-    fn new() -> Self {
-        Self {
-            parrots: Slab::new(),
-            lessons: Lessons::default(),
-            bytes: vec![0; READ_SIZE],
-        }
-    }
-}
-
-impl Hall for Parrots {
-    fn vacant_key(&self) -> usize {
-        self.parrots.vacant_key()
-    }
-
-    fn enter(&mut self, socket: TcpStream) {
-        self.parrots.insert(Parrot::new(socket));
-    }
-
-    fn ready(&mut self, key: usize, hung_up: bool) {
-        if let Some(parrot) = self.parrots.get_mut(key)
-            && parrot.ready(&mut self.bytes, hung_up, &mut self.lessons) == Fate::Ends
-        {
-            self.parrots.remove(key);
-        }
-    }
-}
-
-struct Floor<H> {
+struct FloorServer<H> {
     listener: TcpListener,
     poll: Poll,
-    hall: H,
+    handler: H,
 }
 
-impl<H: Hall> Floor<H> {
-    fn new(listener: TcpListener, hall: H) -> io::Result<Self> {
+impl<H: Handler> FloorServer<H> {
+    fn new(listener: TcpListener, handler: H) -> io::Result<Self> {
         let poll = Poll::new()?;
         poll.add(&listener, LISTENER)?;
         Ok(Self {
             listener,
             poll,
-            hall,
+            handler,
         })
     }
 
@@ -210,11 +179,11 @@ impl<H: Hall> Floor<H> {
                 if ready.key == LISTENER {
                     accepting = true;
                 } else {
-                    self.hall.ready(ready.key, ready.hung_up);
+                    self.handler.ready(ready.key, ready.hung_up);
                 }
             }
-            self.hall.batch_read()?;
-            // After the batch: a place that was freed in it may have news in it still.
+            self.handler.end_batch()?;
+            // AfterRead the batch: a place that was freed in it may have news in it still.
             more = accepting && self.accept()?;
         }
     }
@@ -226,8 +195,8 @@ impl<H: Hall> Floor<H> {
                 Ok((socket, _)) => {
                     socket.set_nonblocking(true)?;
                     socket.set_nodelay(true)?;
-                    self.poll.add(&socket, self.hall.vacant_key())?;
-                    self.hall.enter(socket);
+                    self.poll.add(&socket, self.handler.vacant_key())?;
+                    self.handler.accept(socket);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
                 Err(_) => return Ok(true), // no descriptor, or the peer has gone already

@@ -1,17 +1,19 @@
 //! The floor of everything durable: records appended to a file, one write and one sync for as many
 //! as are in flight, and nothing else. What a store costs more than this is its own.
 //!
-//! With [`Settings::journal`] the server's own journal does the same beside it, in turns: a disk
-//! that is slow for a moment is so for both.
+//! With `--journal` the log of the program does the same beside it, in turns: a disk that is slow
+//! for a moment is slow for both.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use clap::Args;
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::flags::{JsonFlag, seconds};
 use crate::floor::durable_log::{LogTotals, OpenLog};
-use crate::floor::log_file::Log;
+use crate::floor::log_file::LogFile;
 use crate::measure::failure::Failures;
 use crate::measure::latency::Latency;
 use crate::measure::progress::Progress;
@@ -20,61 +22,81 @@ use crate::measure::report::{Figure, Report, ratio};
 /// How long one of the two goes on before it is the other's turn.
 const TURN: Duration = Duration::from_millis(200);
 
-/// What to run.
-#[derive(Clone, Debug)]
-pub(crate) struct Settings {
-    /// An existing directory on the disk in question; what is made there is removed again.
-    pub(crate) data: PathBuf,
-    /// Records a sync.
-    pub(crate) in_flight: usize,
-    /// Bytes of a record; of a message's data for the journal.
-    pub(crate) size: usize,
-    /// How long, each.
-    pub(crate) seconds: Duration,
-    /// Whether the journal does it as well.
-    pub(crate) journal: bool,
+/// The floor of what is durable: records appended to a file, one sync for all in flight.
+#[derive(Debug, Args)]
+pub(crate) struct RawLog {
+    /// Directory on the disk in question; what is made in it is removed again.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// Records that wait for one sync.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    in_flight: u32,
+    /// Bytes of a record.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    size: u32,
+    /// Measured time, in seconds.
+    #[arg(long, default_value = "5", value_parser = seconds)]
+    seconds: Duration,
+    /// Has the server's own journal do it beside, in turns.
+    #[arg(long)]
+    journal: bool,
+    #[command(flatten)]
+    pub(crate) json: JsonFlag,
 }
 
-/// Runs it.
-///
-/// # Errors
-///
-/// The directory or a file in it can't be written.
-pub(crate) fn run(settings: &Settings, open: OpenLog) -> anyhow::Result<(Report, Failures)> {
-    let mut floor = Log::new(&settings.data)
-        .with_context(|| format!("can't make a file in --data {}", settings.data.display()))?;
-    let mut journal = match settings.journal {
-        true => Some(open(&settings.data, settings.size)?),
-        false => None,
-    };
-    let batch = vec![b'x'; settings.in_flight * settings.size];
-    let (mut by_floor, mut by_journal) = (Measured::default(), Measured::default());
-    let mut progress = Progress::new();
-    while by_floor.time < settings.seconds {
-        by_floor.turn(settings.in_flight, || Ok(floor.append(&batch)?))?;
-        if let Some(journal) = &mut journal {
-            by_journal.turn(settings.in_flight, || {
-                (0..settings.in_flight).try_for_each(|_| journal.append())?;
-                journal.sync()
-            })?;
+impl RawLog {
+    /// Runs it; `open` makes the log that `--journal` asks for.
+    ///
+    /// # Errors
+    ///
+    /// The directory or a file in it can't be written.
+    pub(crate) fn run(&self, open: OpenLog) -> anyhow::Result<(Report, Failures)> {
+        let (in_flight, size) = (self.in_flight as usize, self.size as usize);
+        let mut floor = LogFile::new(&self.data)
+            .with_context(|| format!("can't make a file in --data {}", self.data.display()))?;
+        let mut journal = match self.journal {
+            true => Some(open(&self.data, size)?),
+            false => None,
+        };
+        let batch = vec![b'x'; in_flight * size];
+        let (mut by_floor, mut by_journal) = (LogFigures::default(), LogFigures::default());
+        let mut progress = Progress::new();
+        while by_floor.time < self.seconds {
+            by_floor.turn(in_flight, || Ok(floor.append(&batch)?))?;
+            if let Some(journal) = &mut journal {
+                by_journal.turn(in_flight, || {
+                    (0..in_flight).try_for_each(|_| journal.append())?;
+                    journal.sync()
+                })?;
+            }
+            progress.tick(|| format!("{} records", by_floor.records));
         }
-        progress.tick(|| format!("{} records", by_floor.records));
-    }
-    let mut report = Report::new("raw-log", settings.title());
-    report.json("in_flight", settings.in_flight.into());
-    report.json("size", settings.size.into());
-    match journal {
-        None => by_floor.tell(&mut report),
-        Some(journal) => {
-            report.note("", &["floor", "journal", "ratio"]);
-            by_floor.tell_beside(&by_journal, &mut report);
-            tell_totals(journal.totals(), &mut report);
+        let mut report = Report::new("raw-log", self.title());
+        report.json("in_flight", in_flight.into());
+        report.json("size", size.into());
+        match journal {
+            None => by_floor.add_to(&mut report),
+            Some(journal) => {
+                report.note("", &["floor", "journal", "ratio"]);
+                by_floor.compare_in(&by_journal, &mut report);
+                add_totals(journal.totals(), &mut report);
+            }
         }
+        Ok((report, Failures::default()))
     }
-    Ok((report, Failures::default()))
+
+    fn title(&self) -> String {
+        format!(
+            "raw log in {}: {} records of {} bytes a sync, {} s",
+            self.data.display(),
+            self.in_flight,
+            self.size,
+            self.seconds.as_secs_f64()
+        )
+    }
 }
 
-fn tell_totals(totals: LogTotals, report: &mut Report) {
+fn add_totals(totals: LogTotals, report: &mut Report) {
     let bytes = ratio(totals.bytes as f64, totals.records as f64);
     report.add(
         "journal_bytes_per_record",
@@ -89,20 +111,8 @@ fn tell_totals(totals: LogTotals, report: &mut Report) {
     );
 }
 
-impl Settings {
-    fn title(&self) -> String {
-        format!(
-            "raw log in {}: {} records of {} bytes a sync, {} s",
-            self.data.display(),
-            self.in_flight,
-            self.size,
-            self.seconds.as_secs_f64()
-        )
-    }
-}
-
 #[derive(Debug, Default)]
-struct Measured {
+struct LogFigures {
     time: Duration,
     cpu: Duration,
     records: u64,
@@ -110,7 +120,7 @@ struct Measured {
     latency: Latency,
 }
 
-impl Measured {
+impl LogFigures {
     fn turn(
         &mut self,
         records: usize,
@@ -143,7 +153,7 @@ impl Measured {
         ratio(self.cpu.as_secs_f64() * 1e6, self.records as f64)
     }
 
-    fn tell(&self, report: &mut Report) {
+    fn add_to(&self, report: &mut Report) {
         report.add("records", "records", Figure::Count(self.records));
         report.add("records_per_second", "records/s", Figure::Rate(self.rate()));
         report.add(
@@ -159,7 +169,7 @@ impl Measured {
         report.latency(&self.latency);
     }
 
-    fn tell_beside(&self, other: &Self, report: &mut Report) {
+    fn compare_in(&self, other: &Self, report: &mut Report) {
         let rate = |measured: &Self| Figure::Rate(measured.rate());
         report.compare(
             "records_per_second",

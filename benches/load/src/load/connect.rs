@@ -2,67 +2,93 @@
 
 use std::time::{Duration, Instant};
 
+use clap::Args;
 use slab::Slab;
 
-use crate::client::idle::{Guest, Leave, Presence};
-use crate::client::opening::{Hello, Opening};
-use crate::client::target::{Sources, Target};
+use crate::client::idle::{IdleClient, Leave, Presence};
+use crate::client::opening::{Handshake, Opening};
+use crate::client::server::Server;
+use crate::client::source_addresses::SourceAddresses;
+use crate::client::target::Scheme;
+use crate::flags::{ServerFlags, connections, rate, seconds};
 use crate::measure::cpu::{Scope, Usage};
 use crate::measure::failure::{Failure, Failures, reserve_descriptors};
 use crate::measure::latency::Latency;
 use crate::measure::progress::Progress;
 use crate::measure::report::{Figure, Report, median};
 use crate::wire::poll::Poll;
+use crate::wire::read::ReadBuffer;
+
+/// Bytes that are read at once; a server that echoes has little to say to who leaves.
+const READ_SIZE: usize = 4096;
 
 /// Pause between two looks for connections that wait too long.
 const EXPIRE_EVERY: Duration = Duration::from_millis(250);
 
-/// What to run.
-#[derive(Clone, Debug)]
-pub(crate) struct Settings {
-    /// The server.
-    pub(crate) target: Target,
+/// Connections that come and go as fast as asked: handshakes a second, latency.
+#[derive(Debug, Args)]
+pub(crate) struct Connect {
+    #[command(flatten)]
+    pub(crate) server: ServerFlags,
     /// Connections in all, each round.
-    pub(crate) count: usize,
+    #[arg(long, default_value_t = 10_000, value_parser = connections)]
+    count: usize,
     /// Connections that are coming or going at the same time.
-    pub(crate) in_flight: usize,
-    /// New connections a second at most; `None` for as fast as it goes.
-    pub(crate) rate: Option<f64>,
-    /// No new connection is begun after this time, each round.
-    pub(crate) time_max: Duration,
-    /// How often to do it.
-    pub(crate) rounds: usize,
-    /// How to go.
-    pub(crate) leave: Leave,
-    /// Further fields of the handshake, each `Name: value`.
-    pub(crate) fields: Vec<String>,
-    /// The server's process.
-    pub(crate) pid: Option<u32>,
-    /// Local addresses; `None` for as many as needed.
-    pub(crate) sources: Option<usize>,
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    in_flight: u32,
+    /// New connections a second at most [default: as fast as it goes].
+    #[arg(long, value_parser = rate)]
+    rate: Option<f64>,
+    /// Begins no new connection after this time, in seconds, each round.
+    #[arg(long, default_value = "60", value_parser = seconds)]
+    seconds: Duration,
+    /// How often to do all of it.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=100))]
+    rounds: u8,
+    /// Leaves by a reset, without a Close frame.
+    #[arg(long)]
+    abrupt: bool,
 }
 
-/// Runs all rounds.
-///
-/// # Errors
-///
-/// Nobody listens, or the process can't be read. Failures of single connections are counted and
-/// reported instead.
-pub(crate) fn run(settings: &Settings) -> Result<(Report, Failures), Failure> {
-    reserve_descriptors(settings.in_flight)?;
-    let mut progress = Progress::new();
-    let mut tallies = Vec::new();
-    for round in 0..settings.rounds {
-        tallies.push(Rush::new(settings, round)?.run(&mut progress)?);
+impl Connect {
+    /// Runs all rounds.
+    ///
+    /// # Errors
+    ///
+    /// The flags can't be used, nobody listens, or the process can't be read. Failures of single
+    /// connections are counted and reported instead.
+    pub(crate) fn run(&self) -> anyhow::Result<(Report, Failures)> {
+        let server = self.server.server(Scheme::WebSocket)?;
+        reserve_descriptors(self.in_flight as usize)?;
+        let mut progress = Progress::new();
+        let mut tallies = Vec::new();
+        for round in 0..self.rounds.into() {
+            tallies.push(ConnectRound::new(self, &server, round)?.run(&mut progress)?);
+        }
+        let mut failures = Failures::default();
+        for tally in &mut tallies {
+            failures.merge(std::mem::take(&mut tally.failures));
+        }
+        let report = report(self.title(&server), &tallies, &failures);
+        Ok((report, failures))
     }
-    let mut failures = Failures::default();
-    for tally in &mut tallies {
-        failures.merge(std::mem::take(&mut tally.failures));
+
+    fn title(&self, server: &Server) -> String {
+        let pace = self
+            .rate
+            .map_or("no pause".into(), |rate| format!("at most {rate}/s"));
+        let leave = match self.abrupt {
+            false => "clean",
+            true => "abrupt",
+        };
+        format!(
+            "connect {}: {} connections, {} at once, {pace}, {leave} close, {} round(s)",
+            server.target.address, self.count, self.in_flight, self.rounds
+        )
     }
-    Ok((report(settings, &tallies, &failures), failures))
 }
 
-fn report(settings: &Settings, tallies: &[Tally], failures: &Failures) -> Report {
+fn report(title: String, tallies: &[ConnectTally], failures: &Failures) -> Report {
     let mut latency = Latency::default();
     tallies
         .iter()
@@ -71,7 +97,7 @@ fn report(settings: &Settings, tallies: &[Tally], failures: &Failures) -> Report
         .iter()
         .map(|tally| tally.per_second(tally.latency.count()))
         .collect();
-    let mut report = Report::new("connect", settings.title());
+    let mut report = Report::new("connect", title);
     report.add("handshakes", "handshakes", Figure::Count(latency.count()));
     report.add(
         "handshakes_per_second",
@@ -94,32 +120,9 @@ fn report(settings: &Settings, tallies: &[Tally], failures: &Failures) -> Report
     report
 }
 
-impl Settings {
-    fn title(&self) -> String {
-        let pace = self
-            .rate
-            .map_or("no pause".into(), |rate| format!("at most {rate}/s"));
-        let leave = match self.leave {
-            Leave::Clean => "clean",
-            Leave::Abrupt => "abrupt",
-        };
-        let Self {
-            target,
-            count,
-            in_flight,
-            rounds,
-            ..
-        } = self;
-        format!(
-            "connect {}: {count} connections, {in_flight} at once, {pace}, {leave} close, {rounds} round(s)",
-            target.address
-        )
-    }
-}
-
 /// What one round brought.
 #[derive(Debug, Default)]
-struct Tally {
+struct ConnectTally {
     /// From the first step to the handshake's answer.
     latency: Latency,
     left: u64,
@@ -128,7 +131,7 @@ struct Tally {
     failures: Failures,
 }
 
-impl Tally {
+impl ConnectTally {
     fn per_second(&self, count: u64) -> f64 {
         if self.seconds > 0.0 {
             count as f64 / self.seconds
@@ -142,36 +145,36 @@ impl Tally {
 #[derive(Debug)]
 enum Visit {
     Coming(Opening),
-    Going(Guest),
+    Going(IdleClient),
     Gone,
 }
 
 impl Visit {
     /// Goes as far as the socket allows.
-    fn go_on(&mut self, means: &mut Means) -> Result<Presence, Failure> {
+    fn advance(&mut self, context: &mut VisitContext) -> Result<Presence, Failure> {
         match self {
-            Self::Coming(opening) => match opening.advance(&means.hello)? {
-                true => self.turn_round(means),
+            Self::Coming(opening) => match opening.advance(&context.handshake)? {
+                true => self.leave(context),
                 false => Ok(Presence::Here),
             },
-            Self::Going(guest) => guest.ready(&mut means.bytes),
+            Self::Going(client) => client.ready(&mut context.buffer),
             Self::Gone => Ok(Presence::Gone),
         }
     }
 
     /// The connection is open: leaves at once.
-    fn turn_round(&mut self, means: &mut Means) -> Result<Presence, Failure> {
+    fn leave(&mut self, context: &mut VisitContext) -> Result<Presence, Failure> {
         let Self::Coming(opening) = std::mem::replace(self, Self::Gone) else {
             return Ok(Presence::Gone);
         };
         let Some(open) = opening.into_open() else {
             return Ok(Presence::Gone);
         };
-        means.latency.record_one(open.took);
-        let mut guest = Guest::new(open.socket, &open.rest);
-        guest.hear()?;
-        let presence = guest.leave(means.leave)?;
-        *self = Self::Going(guest);
+        context.latency.record_one(open.took);
+        let mut client = IdleClient::new(open.socket, &open.rest);
+        client.begin()?;
+        let presence = client.leave(context.leave)?;
+        *self = Self::Going(client);
         Ok(presence)
     }
 
@@ -179,74 +182,75 @@ impl Visit {
     fn overdue(&self, now: Instant) -> Option<Failure> {
         match self {
             Self::Coming(opening) => opening.is_late(now).then(|| opening.timeout()),
-            Self::Going(guest) => guest.is_late(now).then_some(Failure::Timeout("closing")),
+            Self::Going(client) => client.is_late(now).then_some(Failure::Timeout("closing")),
             Self::Gone => None,
         }
     }
 }
 
 /// What all visits of a round share.
-struct Means {
-    hello: Hello,
+struct VisitContext {
+    handshake: Handshake,
     leave: Leave,
-    bytes: Vec<u8>,
+    buffer: ReadBuffer,
     latency: Latency,
 }
 
 /// One round.
-struct Rush<'a> {
-    settings: &'a Settings,
-    means: Means,
-    sources: Sources,
+struct ConnectRound<'a> {
+    flags: &'a Connect,
+    server: &'a Server,
+    context: VisitContext,
+    sources: SourceAddresses,
     poll: Poll,
     visits: Slab<Visit>,
     begun: usize,
     /// Connections of the rounds before, so that source addresses go on in turn.
     before: usize,
     expired: Instant,
-    tally: Tally,
+    tally: ConnectTally,
 }
 
-impl<'a> Rush<'a> {
-    fn new(settings: &'a Settings, round: usize) -> Result<Self, Failure> {
-        let in_all = settings.count * settings.rounds;
+impl<'a> ConnectRound<'a> {
+    fn new(flags: &'a Connect, server: &'a Server, round: usize) -> Result<Self, Failure> {
+        let in_all = flags.count * usize::from(flags.rounds);
         Ok(Self {
-            settings,
-            means: Means {
-                hello: Hello::upgrade(&settings.target, &settings.fields),
-                leave: settings.leave,
-                bytes: vec![0; 4096],
+            flags,
+            server,
+            context: VisitContext {
+                handshake: server.handshake(&server.target.path),
+                leave: Leave::new(flags.abrupt),
+                buffer: ReadBuffer::new(READ_SIZE),
                 latency: Latency::default(),
             },
-            sources: Sources::new(&settings.target, settings.sources, in_all),
+            sources: server.sources(in_all),
             poll: Poll::new()?,
-            visits: Slab::with_capacity(settings.in_flight),
+            visits: Slab::with_capacity(flags.in_flight as usize),
             begun: 0,
-            before: round * settings.count,
+            before: round * flags.count,
             expired: Instant::now(),
-            tally: Tally::default(),
+            tally: ConnectTally::default(),
         })
     }
 
-    fn run(mut self, progress: &mut Progress) -> Result<Tally, Failure> {
+    fn run(mut self, progress: &mut Progress) -> Result<ConnectTally, Failure> {
         let cpu = |pid| Usage::sample(pid, Scope::Tree);
-        let cpu_begin = self.settings.pid.map(cpu).transpose()?;
+        let cpu_begin = self.server.pid.map(cpu).transpose()?;
         let started = Instant::now();
-        let pause = Duration::from_millis(if self.settings.rate.is_some() { 1 } else { 100 });
+        let pause = Duration::from_millis(if self.flags.rate.is_some() { 1 } else { 100 });
         loop {
             let elapsed = started.elapsed();
             let due = self.due(elapsed);
-            while self.begun < due && self.visits.len() < self.settings.in_flight {
+            while self.begun < due && self.visits.len() < self.flags.in_flight as usize {
                 self.begin()?;
             }
-            if self.visits.is_empty()
-                && (self.begun >= self.settings.count || self.is_over(elapsed))
-            {
+            if self.visits.is_empty() && (self.begun >= self.flags.count || self.is_over(elapsed)) {
                 break;
             }
             for index in 0..self.poll.wait(pause)? {
-                let key = self.poll.ready(index).key;
-                self.go_on(key)?;
+                let ready = self.poll.ready(index);
+                self.context.buffer.hung_up = ready.hung_up;
+                self.advance(ready.key)?;
             }
             let now = Instant::now();
             if now > self.expired + EXPIRE_EVERY {
@@ -255,39 +259,39 @@ impl<'a> Rush<'a> {
             progress.tick(|| {
                 format!(
                     "connect: {} of {}",
-                    self.means.latency.count(),
-                    self.settings.count
+                    self.context.latency.count(),
+                    self.flags.count
                 )
             });
         }
-        self.tally.latency = self.means.latency;
+        self.tally.latency = self.context.latency;
         self.tally.seconds = started.elapsed().as_secs_f64();
-        if let (Some(pid), Some(begin)) = (self.settings.pid, cpu_begin) {
+        if let (Some(pid), Some(begin)) = (self.server.pid, cpu_begin) {
             self.tally.server_ns = Some(cpu(pid)?.since(&begin));
         }
         Ok(self.tally)
     }
 
     fn is_over(&self, elapsed: Duration) -> bool {
-        elapsed >= self.settings.time_max
+        elapsed >= self.flags.seconds
     }
 
     /// How many connections may have been begun by now.
     fn due(&self, elapsed: Duration) -> usize {
-        match self.settings.rate {
+        match self.flags.rate {
             _ if self.is_over(elapsed) => self.begun,
             Some(rate) => self
-                .settings
+                .flags
                 .count
                 .min((rate * elapsed.as_secs_f64()) as usize + 1),
-            None => self.settings.count,
+            None => self.flags.count,
         }
     }
 
     fn begin(&mut self) -> Result<(), Failure> {
         let source = self.sources.source_of(self.before + self.begun);
         self.begun += 1;
-        match Opening::start(self.settings.target.address, source, self.begun) {
+        match Opening::start(self.server.target.address, source, self.begun) {
             Ok(opening) => {
                 let place = self.visits.vacant_entry();
                 self.poll.add(opening.socket(), place.key())?;
@@ -298,11 +302,11 @@ impl<'a> Rush<'a> {
         }
     }
 
-    fn go_on(&mut self, key: usize) -> Result<(), Failure> {
+    fn advance(&mut self, key: usize) -> Result<(), Failure> {
         let Some(visit) = self.visits.get_mut(key) else {
             return Ok(());
         };
-        match visit.go_on(&mut self.means) {
+        match visit.advance(&mut self.context) {
             Ok(Presence::Here) => Ok(()),
             Ok(Presence::Gone) => {
                 self.visits.remove(key);
@@ -329,7 +333,7 @@ impl<'a> Rush<'a> {
 
     /// Nobody there at the very first attempt ends the run; later it is a figure.
     fn failed(&mut self, failure: Failure) -> Result<(), Failure> {
-        if failure.is_final() && self.means.latency.count() == 0 {
+        if failure.is_final() && self.context.latency.count() == 0 {
             return Err(failure);
         }
         self.tally.failures.add(&failure);

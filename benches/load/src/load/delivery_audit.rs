@@ -31,11 +31,11 @@ pub(crate) enum Verdict {
 pub(crate) struct Faults {
     /// Sent, taken by the server, and never heard by a member.
     pub(crate) lost: u64,
-    /// Heard again.
+    /// Scanned again.
     pub(crate) repeated: u64,
-    /// Heard after a later one.
+    /// Scanned after a later one.
     pub(crate) misordered: u64,
-    /// Heard, but never sent in this round.
+    /// Scanned, but never sent in this round.
     pub(crate) stray: u64,
 }
 
@@ -71,7 +71,7 @@ impl Faults {
 
 /// The account of one round.
 #[derive(Debug)]
-pub(crate) struct Ledger {
+pub(crate) struct DeliveryAudit {
     streams: usize,
     last: Vec<u64>,
     missing: HashSet<(usize, usize, u64)>,
@@ -79,7 +79,7 @@ pub(crate) struct Ledger {
     faults: Faults,
 }
 
-impl Ledger {
+impl DeliveryAudit {
     /// Begins before the first message, which has number 1 in each stream.
     pub(crate) fn new(members: usize, streams: usize) -> Self {
         Self {
@@ -167,17 +167,17 @@ mod tests {
     use super::*;
 
     fn faults(heard: &[u64], sent: u64) -> (u64, u64, u64, u64) {
-        let mut ledger = Ledger::new(2, 3);
+        let mut audit = DeliveryAudit::new(2, 3);
         for &seq in heard {
-            ledger.hear(1, 2, seq, sent);
+            audit.hear(1, 2, seq, sent);
         }
-        ledger.close(1, 2, sent);
+        audit.close(1, 2, sent);
         let Faults {
             lost,
             repeated,
             misordered,
             stray,
-        } = ledger.faults();
+        } = audit.faults();
         (lost, repeated, misordered, stray)
     }
 
@@ -198,11 +198,11 @@ mod tests {
 
     #[test]
     fn what_the_server_did_not_take_is_not_missed() {
-        let mut ledger = Ledger::new(1, 1);
-        ledger.refuse(0, 1);
-        ledger.refuse(0, 3);
-        assert_eq!(ledger.hear(0, 0, 2, 3), Verdict::Skipped(1));
-        ledger.close(0, 0, 3);
-        assert_eq!(ledger.faults(), Faults::default());
+        let mut audit = DeliveryAudit::new(1, 1);
+        audit.refuse(0, 1);
+        audit.refuse(0, 3);
+        assert_eq!(audit.hear(0, 0, 2, 3), Verdict::Skipped(1));
+        audit.close(0, 0, 3);
+        assert_eq!(audit.faults(), Faults::default());
     }
 }

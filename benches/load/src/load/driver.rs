@@ -1,6 +1,6 @@
 //! Keeps connections busy: a few threads with an epoll each, warmed up, then measured.
 //!
-//! What a connection says is its own business ([`Talk`]); what is counted, when the window
+//! What a connection says is its own business ([`LoadClient`]); what is counted, when the window
 //! begins and ends, and whose CPU time it costs is decided here.
 //!
 //! Invariant: answers and CPU time are read at the same two moments, both after the warm-up.
@@ -9,26 +9,19 @@ use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::client::load_client::{Lap, Talk, Turn};
-use crate::measure::cpu::Cpu;
+use crate::client::load_client::{Interval, LoadClient, NextSocket, READ_SIZE};
+use crate::flags::LoadFlags;
+use crate::measure::cpu::CpuTimes;
 use crate::measure::failure::{Failure, Failures};
 use crate::measure::latency::Latency;
 use crate::measure::progress::Progress;
-use crate::measure::report::grouped;
+use crate::measure::report::{Figure, Report, grouped};
 use crate::wire::poll::Poll;
+use crate::wire::read::ReadBuffer;
 
 const WARMING: u8 = 0;
 const MEASURING: u8 = 1;
 const DONE: u8 = 2;
-
-/// How long to warm up, and to measure.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Window {
-    /// Load without counting, so that caches, pools and slow start are behind us.
-    pub(crate) warm_up: Duration,
-    /// The measured time.
-    pub(crate) measured: Duration,
-}
 
 /// What was counted within the window.
 #[derive(Debug, Default)]
@@ -67,75 +60,118 @@ impl Measured {
     }
 }
 
+impl Measured {
+    /// Adds the count, the rate, the costs and the latencies of the answers to a report.
+    pub(crate) fn add_to(&self, report: &mut Report, names: AnswerNames) {
+        let AnswerNames {
+            key,
+            label,
+            cost_key,
+            cost_label,
+        } = names;
+        report.add(key, label, Figure::Count(self.answers));
+        report.add(
+            &format!("{key}_per_second"),
+            &format!("{label}/s"),
+            Figure::Rate(self.rate()),
+        );
+        if let Some(ns) = self.server_ns {
+            report.add(
+                &format!("cpu_us_per_{cost_key}"),
+                &format!("CPU µs/{cost_label}, server"),
+                Figure::Micros(self.per_answer_us(ns)),
+            );
+        }
+        report.add(
+            &format!("generator_cpu_us_per_{cost_key}"),
+            &format!("CPU µs/{cost_label}, generator"),
+            Figure::Micros(self.per_answer_us(self.generator_ns)),
+        );
+        report.latency(&self.latency);
+    }
+}
+
+/// What the answers of a mode are called in its report.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AnswerNames {
+    /// Key of their count.
+    pub(crate) key: &'static str,
+    /// Label of their count.
+    pub(crate) label: &'static str,
+    /// The thing that costs CPU time, in keys.
+    pub(crate) cost_key: &'static str,
+    /// The same in labels.
+    pub(crate) cost_label: &'static str,
+}
+
+/// What the threads have in common.
 #[derive(Debug)]
-struct Shared {
+struct DriverState {
     epoch: Instant,
     phase: AtomicU8,
     answers: Vec<AtomicU64>,
     alive: AtomicUsize,
 }
 
-/// Runs the connections on `threads` threads through the window; gives them back with the count.
+/// Runs the connections through warm-up and measured window; gives them back with the count.
 ///
 /// It ends early when no connection is left.
 ///
 /// # Errors
 ///
 /// The process `pid` can't be read, or an epoll failed.
-pub(crate) fn drive<T: Talk>(
-    mut talks: Vec<T>,
-    threads: usize,
-    window: Window,
+pub(crate) fn drive<C: LoadClient>(
+    mut clients: Vec<C>,
+    load: &LoadFlags,
     pid: Option<u32>,
     progress: &mut Progress,
-) -> Result<(Measured, Vec<T>), Failure> {
-    let mut shares: Vec<Vec<T>> = (0..threads).map(|_| Vec::new()).collect();
-    let shared = Shared {
+) -> Result<(Measured, Vec<C>), Failure> {
+    let threads = usize::from(load.threads);
+    let mut shares: Vec<Vec<C>> = (0..threads).map(|_| Vec::new()).collect();
+    let state = DriverState {
         epoch: Instant::now(),
         phase: AtomicU8::new(WARMING),
         answers: (0..threads).map(|_| AtomicU64::new(0)).collect(),
-        alive: AtomicUsize::new(talks.len()),
+        alive: AtomicUsize::new(clients.len()),
     };
-    for (index, talk) in talks.drain(..).enumerate() {
-        shares[index % threads].push(talk);
+    for (index, client) in clients.drain(..).enumerate() {
+        shares[index % threads].push(client);
     }
     thread::scope(|scope| {
         let workers: Vec<_> = shares
             .into_iter()
             .enumerate()
             .map(|(index, share)| {
-                scope.spawn({
-                    let shared = &shared;
-                    move || work(share, shared, index)
-                })
+                let state = &state;
+                scope.spawn(move || work(share, state, index))
             })
             .collect();
-        let measured = shared.measure(window, pid, progress);
-        shared.phase.store(DONE, Ordering::Relaxed);
+        let measured = state.measure(load, pid, progress);
+        state.phase.store(DONE, Ordering::Relaxed);
         let mut all = measured?;
         for worker in workers {
             let (share, latency, failures) = worker.join().expect("a worker does not panic")?;
-            talks.extend(share);
+            clients.extend(share);
             all.latency.merge(&latency);
             all.failures.merge(failures);
         }
-        Ok((all, talks))
+        Ok((all, clients))
     })
 }
 
-impl Shared {
+impl DriverState {
     fn measure(
         &self,
-        window: Window,
+        load: &LoadFlags,
         pid: Option<u32>,
         progress: &mut Progress,
     ) -> Result<Measured, Failure> {
-        self.wait(window.warm_up, "warm-up", progress);
-        let cpu = Cpu::sample(pid)?;
+        self.wait(load.warm_up, "warm-up", progress);
+        let cpu = CpuTimes::sample(pid)?;
         let (answers, begin) = (self.answers(), Instant::now());
         self.phase.store(MEASURING, Ordering::Relaxed);
-        self.wait(window.measured, "measured", progress);
-        let cpu_end = Cpu::sample(pid)?;
+        self.wait(load.seconds, "measured", progress);
+        let cpu_end = CpuTimes::sample(pid)?;
         Ok(Measured {
             answers: self.answers() - answers,
             seconds: begin.elapsed().as_secs_f64(),
@@ -172,40 +208,45 @@ impl Shared {
     }
 }
 
-type Share<T> = (Vec<T>, Latency, Failures);
+/// The connections of one thread, and what it counted.
+type Share<C> = (Vec<C>, Latency, Failures);
 
 /// One thread: its connections until the run is done.
-fn work<T: Talk>(mut talks: Vec<T>, shared: &Shared, index: usize) -> Result<Share<T>, Failure> {
+fn work<C: LoadClient>(
+    mut clients: Vec<C>,
+    state: &DriverState,
+    index: usize,
+) -> Result<Share<C>, Failure> {
     let mut poll = Poll::new()?;
-    let mut lap = Lap::new(shared.epoch);
+    let (mut buffer, mut interval) = (ReadBuffer::new(READ_SIZE), Interval::new(state.epoch));
     let mut failures = Failures::default();
-    let mut dead = vec![false; talks.len()];
-    for (key, talk) in talks.iter_mut().enumerate() {
-        poll.add(talk.socket(), key)?;
-        if let Err(failure) = talk.begin(&mut lap) {
-            shared.bury(&failure, &mut failures, &mut dead[key]);
+    let mut dead = vec![false; clients.len()];
+    for (key, client) in clients.iter_mut().enumerate() {
+        poll.add(client.socket(), key)?;
+        if let Err(failure) = client.begin(&mut interval) {
+            state.bury(&failure, &mut failures, &mut dead[key]);
         }
     }
-    while shared.phase.load(Ordering::Relaxed) != DONE && shared.alive.load(Ordering::Relaxed) > 0 {
+    while state.phase.load(Ordering::Relaxed) != DONE && state.alive.load(Ordering::Relaxed) > 0 {
         let count = poll.wait(Duration::from_millis(50))?;
-        lap.measuring = shared.phase.load(Ordering::Relaxed) == MEASURING;
+        interval.measuring = state.phase.load(Ordering::Relaxed) == MEASURING;
         for ready in (0..count).map(|index| poll.ready(index)) {
-            lap.hung_up = ready.hung_up;
+            buffer.hung_up = ready.hung_up;
             if dead[ready.key] {
                 continue;
             }
-            match talks[ready.key].ready(&mut lap) {
-                Ok(Turn::Same) => {}
-                Ok(Turn::NewSocket) => poll.add(talks[ready.key].socket(), ready.key)?,
-                Err(failure) => shared.bury(&failure, &mut failures, &mut dead[ready.key]),
+            match clients[ready.key].ready(&mut buffer, &mut interval) {
+                Ok(NextSocket::Same) => {}
+                Ok(NextSocket::New) => poll.add(clients[ready.key].socket(), ready.key)?,
+                Err(failure) => state.bury(&failure, &mut failures, &mut dead[ready.key]),
             }
         }
-        shared.answers[index].store(lap.answers(), Ordering::Relaxed);
+        state.answers[index].store(interval.answers(), Ordering::Relaxed);
     }
-    Ok((talks, lap.into_latency(), failures))
+    Ok((clients, interval.into_latency(), failures))
 }
 
-impl Shared {
+impl DriverState {
     fn bury(&self, failure: &Failure, failures: &mut Failures, dead: &mut bool) {
         failures.add(failure);
         *dead = true;

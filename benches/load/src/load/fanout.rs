@@ -3,272 +3,195 @@
 //! With a floor, `raw --fanout` runs as a child of this process and is measured in turns with the
 //! server; always by WebSocket, since the floor speaks nothing else.
 
-use crate::client::dialect::{By, Shape};
-use crate::floor::process::{FloorProcess, middle, middle_ratio};
+use clap::Args;
+
+use crate::client::dialect::Dialect;
+use crate::client::server::Server;
+use crate::client::target::Scheme;
+use crate::flags::ServerFlags;
+use crate::floor::process::{FloorProcess, Side, in_turns};
 use crate::load::delivery_audit::Faults;
-use crate::load::room::{Floor, Pace, Round, Settings, measure};
-use crate::measure::failure::{Failure, Failures, reserve_descriptors};
+use crate::load::room::{FanoutRound, measure};
+use crate::load::room_flags::{Pace, RoomFlags};
+use crate::measure::failure::{Failures, reserve_descriptors};
 use crate::measure::latency::Latency;
 use crate::measure::progress::Progress;
-use crate::measure::report::{Figure, Report, quantiles};
+use crate::measure::report::{Figure, Report};
+use crate::measure::row::{Row, add_alone, add_beside};
 
-/// Runs all rounds.
-///
-/// # Errors
-///
-/// Nothing could be measured: nobody came in, the floor didn't start, the process can't be read.
-/// Failures of single connections, and messages that went astray, are counted instead.
-pub(crate) fn run(settings: &Settings) -> Result<(Report, Failures), Failure> {
-    reserve_descriptors(settings.members + settings.streams())?;
-    let floor = match settings.floor {
-        Floor::Without => None,
-        Floor::InTurns => Some(FloorProcess::start(&["--fanout"])?),
-    };
-    let mut progress = Progress::new();
-    let (mut of_floor, mut of_server) = (Vec::new(), Vec::new());
-    for round in 0..settings.rounds {
-        if let Some(floor) = &floor {
-            of_floor.push(measure(&settings.for_floor(floor), round, &mut progress)?);
-        }
-        of_server.push(measure(settings, round, &mut progress)?);
-    }
-    let mut failures = Failures::default();
-    for round in of_server.iter_mut().chain(&mut of_floor) {
-        failures.merge(std::mem::take(&mut round.failures));
-    }
-    let server = Summary::of(&of_server);
-    let mut report = begin(settings, &server);
-    match floor {
-        None => alone(&mut report, &server),
-        Some(_) => beside(&mut report, &Summary::of(&of_floor), &server),
-    }
-    report.failures(&failures);
-    Ok((report, failures))
+/// A room in which a few publish and all others hear: latency, order, CPU time a delivery.
+#[derive(Debug, Args)]
+pub(crate) struct Fanout {
+    #[command(flatten)]
+    pub(crate) server: ServerFlags,
+    #[command(flatten)]
+    room: RoomFlags,
+    /// Measures `bench raw --fanout` in turns with the server, and reports both and the ratio.
+    #[arg(long)]
+    floor: bool,
 }
 
-impl Settings {
-    fn for_floor(&self, floor: &FloorProcess) -> Self {
-        Self {
-            target: floor.target().clone(),
-            shape: Shape::raw(),
-            fields: Vec::new(),
-            pid: self.pid.map(|_| floor.pid()),
-            ..self.clone()
+impl Fanout {
+    /// Runs all rounds.
+    ///
+    /// # Errors
+    ///
+    /// The flags can't be used, or nothing could be measured: nobody came in, the floor didn't
+    /// start, the process can't be read. Failures of single connections, and messages that went
+    /// astray, are counted instead.
+    pub(crate) fn run(&self) -> anyhow::Result<(Report, Failures)> {
+        let room = &self.room;
+        let server = self.server.server(Scheme::WebSocket)?;
+        let (dialect, raw) = (room.dialect(&server)?, Dialect::raw());
+        reserve_descriptors(room.members + room.streams(dialect.publish.transport()))?;
+        let start = || FloorProcess::start(&["--fanout"]);
+        let floor = self.floor.then(start).transpose()?;
+        let mut progress = Progress::new();
+        let mut rounds = in_turns(
+            room.rounds.into(),
+            floor.as_ref(),
+            &server,
+            |server, side, round| {
+                let dialect = match side {
+                    Side::Floor => &raw,
+                    Side::Server => &dialect,
+                };
+                measure(room, server, dialect, round, &mut progress)
+            },
+        )?;
+        let mut failures = Failures::default();
+        for round in rounds.iter_mut() {
+            failures.merge(std::mem::take(&mut round.failures));
         }
+        let mut report = self.begin(&server, &dialect);
+        add_by_round(&mut report, "", &rounds.server);
+        add_counts(&mut report, &rounds.server);
+        if floor.is_none() {
+            add_alone(&mut report, &rows(&rounds.server));
+        } else {
+            add_by_round(&mut report, "floor_", &rounds.floor);
+            add_beside(&mut report, &rows(&rounds.floor), &rows(&rounds.server));
+        }
+        report.failures(&failures);
+        Ok((report, failures))
     }
 
-    fn title(&self) -> String {
-        let Self {
-            target,
-            members,
-            publishers,
-            size,
-            rounds,
-            ..
-        } = self;
-        let by = by_name(self.shape.publish.by());
-        let pace = match self.pace {
+    fn begin(&self, server: &Server, dialect: &Dialect) -> Report {
+        let room = &self.room;
+        let by = dialect.publish.transport().name();
+        let pace = match room.pace() {
             Pace::Window(count) => format!("{count} in flight"),
             Pace::Rate(rate) => format!("{rate}/s"),
         };
-        let seconds = self.window.measured.as_secs_f64();
-        format!(
-            "fanout {}: {members} members, {publishers} publisher(s) by {by}, {pace}, {size} bytes, {rounds} round(s) of {seconds} s",
-            target.address
-        )
-    }
-}
-
-/// The name of a way to publish.
-pub(crate) fn by_name(by: By) -> &'static str {
-    match by {
-        By::WebSocket => "websocket",
-        By::Http => "http",
-    }
-}
-
-/// What the rounds showed, by round; latencies and faults of all rounds together.
-#[derive(Default)]
-struct Summary {
-    rates: Vec<f64>,
-    publish_rates: Vec<f64>,
-    server_us: Option<Vec<f64>>,
-    generator_us: Vec<f64>,
-    busy: Vec<f64>,
-    each: Latency,
-    last: Latency,
-    acks: Latency,
-    deliveries: u64,
-    publishes: u64,
-    faults: Faults,
-}
-
-impl Summary {
-    fn of(rounds: &[Round]) -> Self {
-        let a_second = |count: u64, round: &Round| count as f64 / round.seconds.max(1e-9);
-        let us = |ns: u64, round: &Round| ns as f64 / 1e3 / round.tally.deliveries.max(1) as f64;
-        let server_us = |round: &Round| Some(us(round.server_ns?, round));
-        let mut summary = Self {
-            server_us: rounds.iter().map(server_us).collect(),
-            ..Self::default()
-        };
-        for round in rounds {
-            let tally = &round.tally;
-            summary.rates.push(a_second(tally.deliveries, round));
-            summary.publish_rates.push(a_second(tally.publishes, round));
-            summary.generator_us.push(us(round.generator_ns, round));
-            summary.busy.push(a_second(round.generator_ns, round) / 1e7);
-            summary.each.merge(&tally.each);
-            summary.last.merge(&tally.last);
-            summary.acks.merge(&tally.acks);
-            summary.deliveries += tally.deliveries;
-            summary.publishes += tally.publishes;
-            summary.faults.add(round.faults);
+        let title = format!(
+            "fanout {}: {} members, {} publisher(s) by {by}, {pace}, {} bytes, {} round(s) of {} s",
+            server.target.address,
+            room.members,
+            room.publishers,
+            room.size,
+            room.rounds,
+            room.seconds.as_secs_f64()
+        );
+        let mut report = Report::new("fanout", title);
+        report.json("members", room.members.into());
+        report.json("publishers", room.publishers.into());
+        report.json("by", by.into());
+        match room.pace() {
+            Pace::Window(count) => report.json("in_flight", count.into()),
+            Pace::Rate(rate) => report.json("rate", rate.into()),
         }
-        summary
+        report.json("size", room.size.into());
+        report.json("rounds", room.rounds.into());
+        report
     }
 }
 
-fn begin(settings: &Settings, server: &Summary) -> Report {
-    let mut report = Report::new("fanout", settings.title());
-    report.json("members", settings.members.into());
-    report.json("publishers", settings.publishers.into());
-    report.json("by", by_name(settings.shape.publish.by()).into());
-    match settings.pace {
-        Pace::Window(count) => report.json("in_flight", count.into()),
-        Pace::Rate(rate) => report.json("rate", rate.into()),
+fn add_by_round(report: &mut Report, prefix: &str, rounds: &[FanoutRound]) {
+    let rates = by_round(rounds, |round| round.a_second(round.tally.deliveries));
+    report.json(
+        &format!("{prefix}deliveries_per_second_by_round"),
+        rates.into(),
+    );
+    report.json(
+        &format!("{prefix}cpu_us_per_delivery_by_round"),
+        server_us(rounds).into(),
+    );
+}
+
+/// Adds what was published and heard in all rounds, and what went astray.
+fn add_counts(report: &mut Report, rounds: &[FanoutRound]) {
+    let publishes = rounds.iter().map(|round| round.tally.publishes).sum();
+    report.add("publishes", "messages published", Figure::Count(publishes));
+    let deliveries = rounds.iter().map(|round| round.tally.deliveries).sum();
+    report.add("deliveries", "deliveries", Figure::Count(deliveries));
+    let mut faults = Faults::default();
+    for round in rounds {
+        faults.add(round.faults);
     }
-    report.json("size", settings.size.into());
-    report.json("rounds", settings.rounds.into());
-    report.json(
-        "deliveries_per_second_by_round",
-        server.rates.clone().into(),
-    );
-    report.json(
-        "cpu_us_per_delivery_by_round",
-        server.server_us.clone().into(),
-    );
-    report.add(
-        "publishes",
-        "messages published",
-        Figure::Count(server.publishes),
-    );
-    report.add("deliveries", "deliveries", Figure::Count(server.deliveries));
-    let Faults {
-        lost,
-        repeated,
-        misordered,
-        stray,
-    } = server.faults;
     for (name, count) in [
-        ("lost", lost),
-        ("repeated", repeated),
-        ("misordered", misordered),
-        ("stray", stray),
+        ("lost", faults.lost),
+        ("repeated", faults.repeated),
+        ("misordered", faults.misordered),
+        ("stray", faults.stray),
     ] {
         report.add(name, name, Figure::Count(count));
     }
-    report
 }
 
-/// One figure of all rounds; without any when it was not measured.
-struct Row {
-    key: String,
-    label: String,
-    unit: fn(f64) -> Figure,
-    by_round: Vec<f64>,
+fn by_round(rounds: &[FanoutRound], figure: impl Fn(&FanoutRound) -> f64) -> Vec<f64> {
+    rounds.iter().map(figure).collect()
 }
 
-impl Summary {
-    fn rows(&self) -> Vec<Row> {
-        let server_us = self.server_us.as_deref().unwrap_or_default();
-        let mut rows: Vec<Row> = [
-            (
-                "publishes_per_second",
-                "messages/s",
-                Figure::Rate as fn(f64) -> Figure,
-                &self.publish_rates[..],
-            ),
-            (
-                "deliveries_per_second",
-                "deliveries/s",
-                Figure::Rate,
-                &self.rates,
-            ),
-            (
-                "cpu_us_per_delivery",
-                "CPU µs/delivery, server",
-                Figure::Micros,
-                server_us,
-            ),
-            (
-                "generator_cpu_us_per_delivery",
-                "CPU µs/delivery, generator",
-                Figure::Micros,
-                &self.generator_us,
-            ),
-            (
-                "generator_busy_percent",
-                "generator busy",
-                Figure::Percent,
-                &self.busy,
-            ),
-        ]
-        .into_iter()
-        .map(|(key, label, unit, by_round)| Row {
-            key: key.into(),
-            label: label.into(),
-            unit,
-            by_round: by_round.into(),
-        })
-        .collect();
-        for (prefix, name, latency) in [
-            ("", "each member", &self.each),
-            ("last_", "last member", &self.last),
-            ("ack_", "acknowledged", &self.acks),
-        ] {
-            let measured = usize::from(latency.count() > 0);
-            rows.extend(quantiles(latency).map(|(key, label, us)| Row {
-                key: format!("{prefix}{key}"),
-                label: format!("{name}, {label}"),
-                unit: Figure::Micros,
-                by_round: vec![us; measured],
-            }));
-        }
-        rows
-    }
+/// The server's CPU time for a delivery, by round; `None` when its process is not known.
+fn server_us(rounds: &[FanoutRound]) -> Option<Vec<f64>> {
+    let us = |round: &FanoutRound| Some(round.per_delivery_us(round.server_ns?));
+    rounds.iter().map(us).collect()
 }
 
-fn alone(report: &mut Report, server: &Summary) {
-    for row in server.rows() {
-        if !row.by_round.is_empty() {
-            report.add(&row.key, &row.label, (row.unit)(middle(&row.by_round)));
-        }
-    }
-}
-
-fn beside(report: &mut Report, floor: &Summary, server: &Summary) {
-    report.json(
-        "floor_deliveries_per_second_by_round",
-        floor.rates.clone().into(),
+fn rows(rounds: &[FanoutRound]) -> Vec<Row> {
+    let publishes = by_round(rounds, |round| round.a_second(round.tally.publishes));
+    let deliveries = by_round(rounds, |round| round.a_second(round.tally.deliveries));
+    let server = server_us(rounds).unwrap_or_default();
+    let generator = by_round(rounds, |round| round.per_delivery_us(round.generator_ns));
+    let busy = by_round(rounds, |round| round.a_second(round.generator_ns) / 1e7);
+    let (rate, us) = (
+        Figure::Rate as fn(f64) -> Figure,
+        Figure::Micros as fn(f64) -> Figure,
     );
-    report.json(
-        "floor_cpu_us_per_delivery_by_round",
-        floor.server_us.clone().into(),
-    );
-    report.note("", &["floor", "server", "server/floor"]);
-    for (floor, server) in floor.rows().iter().zip(server.rows()) {
-        if server.by_round.is_empty() {
-            continue;
-        }
-        let figure = (server.unit)(middle(&server.by_round));
-        if floor.by_round.is_empty() {
-            report.json(&server.key, figure.json());
-            report.note(&server.label, &["", &figure.shown()]);
-            continue;
-        }
-        let ratio = middle_ratio(&floor.by_round, &server.by_round);
-        let of_floor = (server.unit)(middle(&floor.by_round));
-        report.compare(&server.key, &server.label, of_floor, figure, ratio);
+    let mut rows: Vec<Row> = [
+        ("publishes_per_second", "messages/s", rate, publishes),
+        ("deliveries_per_second", "deliveries/s", rate, deliveries),
+        ("cpu_us_per_delivery", "CPU µs/delivery, server", us, server),
+        (
+            "generator_cpu_us_per_delivery",
+            "CPU µs/delivery, generator",
+            us,
+            generator,
+        ),
+        (
+            "generator_busy_percent",
+            "generator busy",
+            Figure::Percent,
+            busy,
+        ),
+    ]
+    .into_iter()
+    .map(|(key, label, unit, by_round)| Row::new(key, label, unit, &by_round))
+    .collect();
+    let (mut each, mut last, mut acks) = <(Latency, Latency, Latency)>::default();
+    for FanoutRound { tally, .. } in rounds {
+        each.merge(&tally.each);
+        last.merge(&tally.last);
+        acks.merge(&tally.acks);
     }
+    for (prefix, name, latency) in [
+        ("", "each member, ", &each),
+        ("last_", "last member, ", &last),
+        ("ack_", "acknowledged, ", &acks),
+    ] {
+        if latency.count() > 0 {
+            rows.extend(Row::quantiles(prefix, name, latency));
+        }
+    }
+    rows
 }

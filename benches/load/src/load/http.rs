@@ -1,144 +1,111 @@
-//! `bench http`: requests over kept connections, so many unanswered at any time.
+//! `bench http`: requests over kept connections, a fixed number of them unanswered at any time.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use clap::Args;
 use serde_json::json;
 
-use crate::client::http::{Exchange, Question};
+use crate::client::http::{HttpClient, HttpRequest};
 use crate::client::opener::open_all;
-use crate::client::opening::Hello;
-use crate::client::target::{Sources, Target};
-use crate::load::driver::{Window, drive};
-use crate::measure::failure::{Failure, Failures, reserve_descriptors};
+use crate::client::opening::Handshake;
+use crate::client::server::Server;
+use crate::client::target::Scheme;
+use crate::flags::{LoadFlags, ServerFlags};
+use crate::load::driver::{AnswerNames, drive};
+use crate::measure::failure::{Failures, reserve_descriptors};
 use crate::measure::progress::Progress;
 use crate::measure::report::{Figure, Report};
 use crate::wire::repeat::Repeat;
 
-/// Prepared requests for one write, in bytes.
+/// Prepared requests for one write, in bytes: more than a socket's buffer takes at once.
 const WRITE_SIZE: usize = 256 << 10;
 
-/// What to run.
-#[derive(Clone, Debug)]
-pub(crate) struct Settings {
-    /// The server.
-    pub(crate) target: Target,
-    /// Connections at the same time.
-    pub(crate) connections: usize,
+/// HTTP requests over kept connections: rate, latency, status codes, CPU time a request.
+#[derive(Debug, Args)]
+pub(crate) struct Http {
+    #[command(flatten)]
+    pub(crate) server: ServerFlags,
+    #[command(flatten)]
+    load: LoadFlags,
     /// Unanswered requests a connection; more than one is pipelining.
-    pub(crate) in_flight: usize,
-    /// GET, POST, …
-    pub(crate) method: String,
-    /// Further header fields, each `Name: value`.
-    pub(crate) fields: Vec<String>,
-    /// The body of each request; `None` sends no `Content-Length` either.
-    pub(crate) body: Option<String>,
-    /// Warm-up and measured time.
-    pub(crate) window: Window,
-    /// Threads of the generator.
-    pub(crate) threads: usize,
-    /// The server's process.
-    pub(crate) pid: Option<u32>,
-    /// Local addresses; `None` for as many as needed.
-    pub(crate) sources: Option<usize>,
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    in_flight: u32,
+    /// Method of the requests.
+    #[arg(long, default_value = "GET", value_parser = method)]
+    method: String,
+    /// Body of each request.
+    #[arg(long)]
+    body: Option<String>,
 }
 
-/// Runs it.
-///
-/// # Errors
-///
-/// Nothing could be measured: no connection came about, or the process can't be read. Failures of
-/// single connections are counted and reported instead; so are status codes, whatever they say.
-pub(crate) fn run(settings: &Settings) -> Result<(Report, Failures), Failure> {
-    reserve_descriptors(settings.connections)?;
-    let mut progress = Progress::new();
-    let target = &settings.target;
-    let sources = Sources::new(target, settings.sources, settings.connections);
-    let hello = Arc::new(Hello::Nothing);
-    let opened = open_all(
-        target,
-        |_| Arc::clone(&hello),
-        sources,
-        settings.connections,
-        &mut progress,
-    )?;
-    let question = Arc::new(settings.question());
-    let exchanges: Vec<_> = opened
-        .connections
-        .into_iter()
-        .enumerate()
-        .map(|(index, open)| {
-            let source = sources.source_of(index);
-            Exchange::new(open, Arc::clone(&question), source, settings.in_flight)
-        })
-        .collect();
-    let (mut measured, exchanges) = drive(
-        exchanges,
-        settings.threads,
-        settings.window,
-        settings.pid,
-        &mut progress,
-    )?;
-    measured.failures.merge(opened.failures);
-    let mut report = Report::new("http", settings.title());
-    report.json("connections", settings.connections.into());
-    report.json("in_flight", settings.in_flight.into());
-    report.add("requests", "requests", Figure::Count(measured.answers));
-    report.add(
-        "requests_per_second",
-        "requests/s",
-        Figure::Rate(measured.rate()),
-    );
-    if let Some(ns) = measured.server_ns {
-        let us = Figure::Micros(measured.per_answer_us(ns));
-        report.add("cpu_us_per_request", "CPU µs/request, server", us);
+impl Http {
+    /// Runs it.
+    ///
+    /// # Errors
+    ///
+    /// The flags can't be used, or nothing could be measured: no connection came about, or the
+    /// process can't be read. Failures of single connections are counted and reported instead; so
+    /// are status codes, whatever they say.
+    pub(crate) fn run(&self) -> anyhow::Result<(Report, Failures)> {
+        let server = self.server.server(Scheme::Http)?;
+        reserve_descriptors(self.load.connections)?;
+        let mut progress = Progress::new();
+        let sources = server.sources(self.load.connections);
+        let handshake = Arc::new(Handshake::Nothing);
+        let opened = open_all(
+            &server.target,
+            |_| Arc::clone(&handshake),
+            sources,
+            self.load.connections,
+            &mut progress,
+        )?;
+        let request = Arc::new(self.prepare(&server));
+        let clients = opened
+            .connections
+            .into_iter()
+            .enumerate()
+            .map(|(index, open)| {
+                let source = sources.source_of(index);
+                HttpClient::new(open, Arc::clone(&request), source, self.in_flight as usize)
+            })
+            .collect();
+        let (mut measured, clients) = drive(clients, &self.load, server.pid, &mut progress)?;
+        measured.failures.merge(opened.failures);
+        let mut report = Report::new("http", self.title(&server));
+        report.json("connections", self.load.connections.into());
+        report.json("in_flight", self.in_flight.into());
+        measured.add_to(
+            &mut report,
+            AnswerNames {
+                key: "requests",
+                label: "requests",
+                cost_key: "request",
+                cost_label: "request",
+            },
+        );
+        add_statuses(&mut report, &clients);
+        report.failures(&measured.failures);
+        Ok((report, measured.failures))
     }
-    let us = Figure::Micros(measured.per_answer_us(measured.generator_ns));
-    report.add(
-        "generator_cpu_us_per_request",
-        "CPU µs/request, generator",
-        us,
-    );
-    report.latency(&measured.latency);
-    statuses(&mut report, &exchanges);
-    report.failures(&measured.failures);
-    Ok((report, measured.failures))
-}
 
-fn statuses(report: &mut Report, exchanges: &[Exchange]) {
-    let mut statuses: BTreeMap<u16, u64> = BTreeMap::new();
-    for (status, count) in exchanges.iter().flat_map(Exchange::statuses) {
-        *statuses.entry(*status).or_default() += count;
-    }
-    for (status, count) in &statuses {
-        report.note(&format!("status {status}"), &[&count.to_string()]);
-    }
-    report.json("statuses", json!(statuses));
-    let reconnects = exchanges.iter().map(Exchange::reconnects).sum();
-    report.add(
-        "reconnects",
-        "connections made anew",
-        Figure::Count(reconnects),
-    );
-}
-
-impl Settings {
-    fn question(&self) -> Question {
-        let request = self.request();
-        Question {
-            requests: Repeat::new(&request, self.in_flight.min(WRITE_SIZE / request.len())),
+    fn prepare(&self, server: &Server) -> HttpRequest {
+        let request = self.request(server);
+        let count = (self.in_flight as usize).min(WRITE_SIZE / request.len());
+        HttpRequest {
+            requests: Repeat::new(&request, count),
             bodiless: self.method == "HEAD",
-            address: self.target.address,
+            address: server.target.address,
         }
     }
 
-    fn request(&self) -> Vec<u8> {
-        let (method, target) = (&self.method, &self.target);
+    fn request(&self, server: &Server) -> Vec<u8> {
+        let (method, target) = (&self.method, &server.target);
         let mut request = format!(
             "{method} {} HTTP/1.1\r\nHost: {}\r\n",
             target.path, target.host
         );
-        for field in &self.fields {
+        for field in &server.fields {
             request += &format!("{field}\r\n");
         }
         if let Some(body) = &self.body {
@@ -149,15 +116,40 @@ impl Settings {
         request.into()
     }
 
-    fn title(&self) -> String {
+    fn title(&self, server: &Server) -> String {
         format!(
             "http {} {}{}: {} connections, {} in flight, {} s",
             self.method,
-            self.target.address,
-            self.target.path,
-            self.connections,
+            server.target.address,
+            server.target.path,
+            self.load.connections,
             self.in_flight,
-            self.window.measured.as_secs_f64()
+            self.load.seconds.as_secs_f64()
         )
+    }
+}
+
+fn add_statuses(report: &mut Report, clients: &[HttpClient]) {
+    let mut statuses: BTreeMap<u16, u64> = BTreeMap::new();
+    for (status, count) in clients.iter().flat_map(HttpClient::statuses) {
+        *statuses.entry(*status).or_default() += count;
+    }
+    for (status, count) in &statuses {
+        report.note(&format!("status {status}"), &[&count.to_string()]);
+    }
+    report.json("statuses", json!(statuses));
+    let reconnects = clients.iter().map(HttpClient::reconnects).sum();
+    report.add(
+        "reconnects",
+        "connections made anew",
+        Figure::Count(reconnects),
+    );
+}
+
+/// Reads a method's name (RFC 9110 §9.1): capital letters.
+fn method(text: &str) -> Result<String, String> {
+    match !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_uppercase()) {
+        true => Ok(text.into()),
+        false => Err("not a method in capital letters".into()),
     }
 }

@@ -3,62 +3,153 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::client::idle::{Guest, LEAVING_MAX, Leave, Presence};
-use crate::client::opener::open_all;
-use crate::client::opening::Hello;
-use crate::client::target::{Sources, Target};
+use clap::Args;
+
+use crate::client::idle::{IdleClient, LEAVING_MAX, Leave, Presence};
+use crate::client::opener::{Opened, open_all};
+use crate::client::server::Server;
+use crate::client::target::Scheme;
 use crate::client::template::{Blanks, Template};
+use crate::flags::{ServerFlags, connections, seconds};
 use crate::measure::cpu::{Scope, Usage};
 use crate::measure::failure::{Failure, Failures, reserve_descriptors};
 use crate::measure::memory::Memory;
 use crate::measure::progress::Progress;
 use crate::measure::report::{Figure, Report, grouped};
 use crate::wire::poll::Poll;
+use crate::wire::read::ReadBuffer;
 
-/// What to run.
-#[derive(Clone, Debug)]
-pub(crate) struct Settings {
-    /// The server; `{member}` and `{round}` in its path are each connection's own.
-    pub(crate) target: Target,
+/// Bytes that are read at once; what comes to who does nothing is pings.
+const READ_SIZE: usize = 64 << 10;
+
+/// Connections that do nothing: memory a connection, CPU time all the same. {member} in the URL
+/// is each one's number, so that they can log in: ws://…/ws?uid=u{member}&room=r{member}.
+#[derive(Debug, Args)]
+pub(crate) struct Idle {
+    #[command(flatten)]
+    pub(crate) server: ServerFlags,
     /// Connections at the same time.
-    pub(crate) connections: usize,
-    /// How long they stay, each round.
-    pub(crate) stay: Duration,
-    /// Pause before anything is measured, so that the server is done with what went before.
-    pub(crate) settle: Duration,
-    /// How often they come and go.
-    pub(crate) rounds: usize,
-    /// How they go.
-    pub(crate) leave: Leave,
-    /// Further fields of the handshake, each `Name: value`.
-    pub(crate) fields: Vec<String>,
-    /// The server's process.
-    pub(crate) pid: Option<u32>,
-    /// Local addresses; `None` for as many as needed.
-    pub(crate) sources: Option<usize>,
+    #[arg(long, default_value_t = 10_000, value_parser = connections)]
+    connections: usize,
+    /// How long they stay, in seconds, each round.
+    #[arg(long, default_value = "30", value_parser = seconds)]
+    seconds: Duration,
+    /// Pause before the stay and after leaving, in seconds, so that the server comes to rest.
+    #[arg(long, default_value = "1", value_parser = seconds)]
+    settle: Duration,
+    /// How often they come and go; memory is shown after each round.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=100))]
+    rounds: u8,
+    /// They leave by a reset, without a Close frame.
+    #[arg(long)]
+    abrupt: bool,
 }
 
-/// Runs all rounds.
-///
-/// # Errors
-///
-/// No connection came about, or the process can't be read. Failures of single connections are
-/// counted and reported instead.
-pub(crate) fn run(settings: &Settings) -> Result<(Report, Failures), Failure> {
-    reserve_descriptors(settings.connections)?;
-    let mut progress = Progress::new();
-    let mut failures = Failures::default();
-    let mut rounds = Vec::new();
-    let before = settings.memory()?;
-    for round in 0..settings.rounds {
-        rounds.push(stay(settings, round, &mut failures, &mut progress)?);
+impl Idle {
+    /// Runs all rounds.
+    ///
+    /// # Errors
+    ///
+    /// The flags can't be used, no connection came about, or the process can't be read. Failures of
+    /// single connections are counted and reported instead.
+    pub(crate) fn run(&self) -> anyhow::Result<(Report, Failures)> {
+        let server = self.server.server(Scheme::WebSocket)?;
+        reserve_descriptors(self.connections)?;
+        let mut progress = Progress::new();
+        let mut failures = Failures::default();
+        let mut rounds = Vec::new();
+        let before = memory(&server)?;
+        for round in 0..self.rounds.into() {
+            rounds.push(self.stay(&server, round, &mut failures, &mut progress)?);
+        }
+        let title = format!(
+            "idle {}: {} connections for {} s, {} round(s)",
+            server.target.address,
+            grouped(self.connections as f64, 0),
+            self.seconds.as_secs_f64(),
+            self.rounds
+        );
+        Ok((report(title, before, &rounds, &failures), failures))
     }
-    Ok((report(settings, before, &rounds, &failures), failures))
+
+    /// One round: come, stay, go.
+    fn stay(
+        &self,
+        server: &Server,
+        round: usize,
+        failures: &mut Failures,
+        progress: &mut Progress,
+    ) -> Result<IdleRound, Failure> {
+        let empty = memory(server)?;
+        let opened = self.open(server, round, progress)?;
+        failures.merge(opened.failures);
+        let mut clients = IdleClients::new(round)?;
+        let count = opened.connections.len();
+        for open in opened.connections {
+            clients.add(IdleClient::new(open.socket, &open.rest), failures)?;
+        }
+        clients.wait(self.settle, Phase::Settling, failures, progress)?;
+        let (cpu, since) = (usage(server)?, Instant::now());
+        clients.wait(self.seconds, Phase::Staying, failures, progress)?;
+        let (cpu_end, stayed) = (usage(server)?, since.elapsed());
+        let (alive, full) = (clients.alive, memory(server)?);
+        clients.leave(Leave::new(self.abrupt), failures);
+        clients.wait(LEAVING_MAX, Phase::Leaving, failures, progress)?;
+        clients.close_late(failures);
+        std::thread::sleep(self.settle);
+        let used = cpu
+            .zip(cpu_end)
+            .map(|(begin, end)| end.since(&begin) as f64);
+        Ok(IdleRound {
+            opened: count,
+            alive,
+            pings: clients.pings,
+            empty,
+            full,
+            left: memory(server)?,
+            cpu_percent: used.map(|ns| ns / stayed.as_nanos().max(1) as f64 * 100.0),
+            opening: opened.took,
+        })
+    }
+
+    fn open(
+        &self,
+        server: &Server,
+        round: usize,
+        progress: &mut Progress,
+    ) -> Result<Opened, Failure> {
+        let path = Template::new(&server.target.path);
+        let handshake_of = |number: usize| {
+            let blanks = Blanks {
+                member: number as u64,
+                round: round as u64,
+                ..Blanks::default()
+            };
+            Arc::new(server.handshake(&path.filled(&blanks)))
+        };
+        let sources = server.sources(self.connections * usize::from(self.rounds));
+        open_all(
+            &server.target,
+            handshake_of,
+            sources,
+            self.connections,
+            progress,
+        )
+    }
+}
+
+fn memory(server: &Server) -> Result<Option<Memory>, Failure> {
+    Ok(server.pid.map(Memory::of_tree).transpose()?)
+}
+
+fn usage(server: &Server) -> Result<Option<Usage>, Failure> {
+    let sample = |pid| Usage::sample(pid, Scope::Tree);
+    Ok(server.pid.map(sample).transpose()?)
 }
 
 /// What one round showed.
 #[derive(Debug)]
-struct Round {
+struct IdleRound {
     opened: usize,
     alive: usize,
     pings: u64,
@@ -66,14 +157,14 @@ struct Round {
     empty: Option<Memory>,
     /// At the end of the stay.
     full: Option<Memory>,
-    /// After all have left.
+    /// AfterRead all have left.
     left: Option<Memory>,
     /// The server's CPU time during the stay, in percent of one core.
     cpu_percent: Option<f64>,
     opening: Duration,
 }
 
-impl Round {
+impl IdleRound {
     /// Bytes of PSS that a connection added.
     fn pss_per_connection(&self) -> Option<f64> {
         let added = self.full?.pss as f64 - self.empty?.pss as f64;
@@ -81,140 +172,44 @@ impl Round {
     }
 }
 
-/// One round: come, stay, go.
-fn stay(
-    settings: &Settings,
+/// All clients, and how many are left.
+struct IdleClients {
     round: usize,
-    failures: &mut Failures,
-    progress: &mut Progress,
-) -> Result<Round, Failure> {
-    let empty = settings.memory()?;
-    let path = Template::new(&settings.target.path);
-    let in_all = settings.connections * settings.rounds;
-    let sources = Sources::new(&settings.target, settings.sources, in_all);
-    let opened = open_all(
-        &settings.target,
-        |number| settings.hello(&path, number, round),
-        sources,
-        settings.connections,
-        progress,
-    )?;
-    failures.merge(opened.failures);
-    let mut hall = Hall::new()?;
-    let count = opened.connections.len();
-    for open in opened.connections {
-        hall.seat(Guest::new(open.socket, &open.rest), failures)?;
-    }
-    let what = |phase: &str| format!("idle, round {}: {phase}", round + 1);
-    hall.wait(
-        settings.settle,
-        Until::TimeIsOver,
-        failures,
-        &mut || what("settling"),
-        progress,
-    )?;
-    let (cpu, since) = (settings.usage()?, Instant::now());
-    hall.wait(
-        settings.stay,
-        Until::TimeIsOver,
-        failures,
-        &mut || what("staying"),
-        progress,
-    )?;
-    let (cpu_end, stayed) = (settings.usage()?, since.elapsed());
-    let (alive, full) = (hall.alive, settings.memory()?);
-    hall.leave(settings.leave, failures);
-    hall.wait(
-        LEAVING_MAX,
-        Until::Empty,
-        failures,
-        &mut || what("leaving"),
-        progress,
-    )?;
-    hall.turn_out(failures);
-    std::thread::sleep(settings.settle);
-    let used = cpu
-        .zip(cpu_end)
-        .map(|(begin, end)| end.since(&begin) as f64);
-    Ok(Round {
-        opened: count,
-        alive,
-        pings: hall.pings,
-        empty,
-        full,
-        left: settings.memory()?,
-        cpu_percent: used.map(|ns| ns / stayed.as_nanos().max(1) as f64 * 100.0),
-        opening: opened.took,
-    })
-}
-
-impl Settings {
-    fn hello(&self, path: &Template, number: usize, round: usize) -> Arc<Hello> {
-        let mut target = self.target.clone();
-        target.path = path.filled(&Blanks {
-            member: number as u64,
-            round: round as u64,
-            ..Blanks::default()
-        });
-        Arc::new(Hello::upgrade(&target, &self.fields))
-    }
-
-    fn memory(&self) -> Result<Option<Memory>, Failure> {
-        Ok(self.pid.map(Memory::of_tree).transpose()?)
-    }
-
-    fn usage(&self) -> Result<Option<Usage>, Failure> {
-        Ok(self
-            .pid
-            .map(|pid| Usage::sample(pid, Scope::Tree))
-            .transpose()?)
-    }
-
-    fn title(&self) -> String {
-        format!(
-            "idle {}: {} connections for {} s, {} round(s)",
-            self.target.address,
-            grouped(self.connections as f64, 0),
-            self.stay.as_secs_f64(),
-            self.rounds
-        )
-    }
-}
-
-/// All guests, and how many are left.
-struct Hall {
     poll: Poll,
-    guests: Vec<Option<Guest>>,
+    clients: Vec<Option<IdleClient>>,
     alive: usize,
     pings: u64,
-    bytes: Vec<u8>,
+    buffer: ReadBuffer,
 }
 
+/// What a round is at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Until {
-    TimeIsOver,
-    Empty,
+enum Phase {
+    Settling,
+    Staying,
+    /// Over as soon as nobody is left.
+    Leaving,
 }
 
-impl Hall {
-    fn new() -> Result<Self, Failure> {
-        let bytes = vec![0; 64 << 10];
+impl IdleClients {
+    fn new(round: usize) -> Result<Self, Failure> {
         Ok(Self {
+            round,
             poll: Poll::new()?,
-            guests: Vec::new(),
+            clients: Vec::new(),
             alive: 0,
             pings: 0,
-            bytes,
+            buffer: ReadBuffer::new(READ_SIZE),
         })
     }
 
-    fn seat(&mut self, mut guest: Guest, failures: &mut Failures) -> Result<(), Failure> {
-        self.poll.add(guest.socket(), self.guests.len())?;
-        let heard = guest.hear();
-        self.pings += guest.pings();
-        match heard {
+    fn add(&mut self, mut client: IdleClient, failures: &mut Failures) -> Result<(), Failure> {
+        self.poll.add(client.socket(), self.clients.len())?;
+        let begun = client.begin();
+        self.pings += client.pings();
+        match begun {
             Ok(()) => {
-                self.guests.push(Some(guest));
+                self.clients.push(Some(client));
                 self.alive += 1;
             }
             Err(failure) => failures.add(&failure),
@@ -222,75 +217,88 @@ impl Hall {
         Ok(())
     }
 
-    /// Answers pings for so long; ends early when nobody is left.
+    /// Answers pings for a time.
     fn wait(
         &mut self,
         time: Duration,
-        until: Until,
+        phase: Phase,
         failures: &mut Failures,
-        phase: &mut dyn FnMut() -> String,
         progress: &mut Progress,
     ) -> Result<(), Failure> {
         let end = Instant::now() + time;
         loop {
             let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() || (until == Until::Empty && self.alive == 0) {
+            if left.is_zero() || (phase == Phase::Leaving && self.alive == 0) {
                 return Ok(());
             }
             for index in 0..self.poll.wait(left.min(Duration::from_millis(200)))? {
-                self.ready(self.poll.ready(index).key, failures);
+                let ready = self.poll.ready(index);
+                self.buffer.hung_up = ready.hung_up;
+                self.ready(ready.key, failures);
             }
-            progress.tick(|| format!("{}, {} alive, {} pings", phase(), self.alive, self.pings));
+            progress.tick(|| {
+                let phase = match phase {
+                    Phase::Settling => "settling",
+                    Phase::Staying => "staying",
+                    Phase::Leaving => "leaving",
+                };
+                format!(
+                    "idle, round {}: {phase}, {} alive, {} pings",
+                    self.round + 1,
+                    self.alive,
+                    self.pings
+                )
+            });
         }
     }
 
     fn ready(&mut self, key: usize, failures: &mut Failures) {
-        let Some(guest) = self.guests.get_mut(key).and_then(Option::as_mut) else {
+        let Some(client) = self.clients.get_mut(key).and_then(Option::as_mut) else {
             return;
         };
-        let pings = guest.pings();
-        let presence = guest.ready(&mut self.bytes);
-        self.pings += guest.pings() - pings;
-        self.part(key, presence, failures);
+        let pings = client.pings();
+        let presence = client.ready(&mut self.buffer);
+        self.pings += client.pings() - pings;
+        self.settle(key, presence, failures);
     }
 
     fn leave(&mut self, leave: Leave, failures: &mut Failures) {
-        for key in 0..self.guests.len() {
-            if let Some(guest) = &mut self.guests[key] {
-                let presence = guest.leave(leave);
-                self.part(key, presence, failures);
+        for key in 0..self.clients.len() {
+            if let Some(client) = &mut self.clients[key] {
+                let presence = client.leave(leave);
+                self.settle(key, presence, failures);
             }
         }
     }
 
     /// Drops whoever still waits for the server's Close.
-    fn turn_out(&mut self, failures: &mut Failures) {
-        for key in 0..self.guests.len() {
-            if self.guests[key].is_some() {
-                self.part(key, Err(Failure::Timeout("closing")), failures);
+    fn close_late(&mut self, failures: &mut Failures) {
+        for key in 0..self.clients.len() {
+            if self.clients[key].is_some() {
+                self.settle(key, Err(Failure::Timeout("closing")), failures);
             }
         }
     }
 
-    fn part(&mut self, key: usize, presence: Result<Presence, Failure>, failures: &mut Failures) {
+    fn settle(&mut self, key: usize, presence: Result<Presence, Failure>, failures: &mut Failures) {
         if let Err(failure) = &presence {
             failures.add(failure);
         }
         if !matches!(presence, Ok(Presence::Here)) {
-            self.guests[key] = None;
+            self.clients[key] = None;
             self.alive -= 1;
         }
     }
 }
 
 fn report(
-    settings: &Settings,
+    title: String,
     before: Option<Memory>,
-    rounds: &[Round],
+    rounds: &[IdleRound],
     failures: &Failures,
 ) -> Report {
-    let mut report = Report::new("idle", settings.title());
-    let sum = |of: fn(&Round) -> u64| rounds.iter().map(of).sum();
+    let mut report = Report::new("idle", title);
+    let sum = |of: fn(&IdleRound) -> u64| rounds.iter().map(of).sum();
     report.add(
         "opened",
         "opened",
@@ -345,7 +353,7 @@ fn report(
     report
 }
 
-fn rows_by_round(report: &mut Report, rounds: &[Round]) {
+fn rows_by_round(report: &mut Report, rounds: &[IdleRound]) {
     let measured: Vec<(Memory, Memory)> = rounds
         .iter()
         .filter_map(|round| Some((round.full?, round.left?)))

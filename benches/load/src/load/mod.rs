@@ -2,6 +2,7 @@
 
 pub(crate) mod connect;
 pub(crate) mod delivery_audit;
+pub(crate) mod dialect_flags;
 pub(crate) mod driver;
 pub(crate) mod echo;
 pub(crate) mod fanout;
@@ -10,3 +11,4 @@ pub(crate) mod idle;
 pub(crate) mod in_flight;
 pub(crate) mod publish;
 pub(crate) mod room;
+pub(crate) mod room_flags;

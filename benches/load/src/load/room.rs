@@ -6,87 +6,36 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::client::dialect::{By, Shape};
-use crate::client::idle::{reset_on_drop, say};
-use crate::client::load_client::{READ_SIZE, Turn};
+use crate::client::dialect::{Dialect, Transport};
+use crate::client::load_client::{NextSocket, READ_SIZE};
 use crate::client::marker::message;
 use crate::client::opener::open_all;
-use crate::client::opening::{Hello, OPENING_MAX, Open};
-use crate::client::publisher::Line;
-use crate::client::subscriber::{Ear, Member};
-use crate::client::target::{Sources, Target};
+use crate::client::opening::{Handshake, OPENING_MAX, Open};
+use crate::client::publisher::Publisher;
+use crate::client::server::Server;
+use crate::client::socket::{reset_on_drop, send_frame};
+use crate::client::source_addresses::SourceAddresses;
+use crate::client::subscriber::{Matcher, Subscriber};
 use crate::client::template::Blanks;
 use crate::load::delivery_audit::Faults;
-use crate::load::driver::Window;
-use crate::load::in_flight::{Acknowledging, Course, Tally};
-use crate::measure::cpu::Cpu;
+use crate::load::in_flight::{Acknowledging, FanoutTally, InFlight};
+use crate::load::room_flags::{Pace, RoomFlags};
+use crate::measure::cpu::CpuTimes;
 use crate::measure::failure::{Failure, Failures};
 use crate::measure::progress::Progress;
 use crate::measure::report::grouped;
 use crate::wire::frame::TEXT;
 use crate::wire::poll::Poll;
+use crate::wire::read::ReadBuffer;
 
 /// Messages of one stream that are under way at most when a rate is kept.
 const UNDER_WAY_MAX: usize = 1024;
 
-/// How fast is published.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Pace {
-    /// So many messages of each publisher are under way at any time.
-    Window(usize),
-    /// So many a second, of all publishers together, whether or not earlier ones arrived.
-    Rate(f64),
-}
-
-/// Whether the floor is measured too.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Floor {
-    /// The server alone.
-    Without,
-    /// In turns with `raw --fanout`.
-    InTurns,
-}
-
-/// What to run.
-#[derive(Clone, Debug)]
-pub(crate) struct Settings {
-    /// The server.
-    pub(crate) target: Target,
-    /// How one talks to it.
-    pub(crate) shape: Shape,
-    /// Who hears.
-    pub(crate) members: usize,
-    /// Who says.
-    pub(crate) publishers: usize,
-    /// Connections of a publisher that publishes by HTTP, each with one request under way.
-    pub(crate) http_connections: usize,
-    /// How fast.
-    pub(crate) pace: Pace,
-    /// A message's data, in bytes.
-    pub(crate) size: usize,
-    /// Warm-up and measured time of each round.
-    pub(crate) window: Window,
-    /// Rounds, each with connections of its own.
-    pub(crate) rounds: usize,
-    /// Pause between joining and the first message, and after a round.
-    pub(crate) settle: Duration,
-    /// After this time a message is waited for no more.
-    pub(crate) patience: Duration,
-    /// Further fields of the handshake, each `Name: value`.
-    pub(crate) fields: Vec<String>,
-    /// The server's process.
-    pub(crate) pid: Option<u32>,
-    /// Local addresses; `None` for as many as needed.
-    pub(crate) sources: Option<usize>,
-    /// Whether to compare.
-    pub(crate) floor: Floor,
-}
-
 /// What one round showed.
 #[derive(Debug, Default)]
-pub(crate) struct Round {
+pub(crate) struct FanoutRound {
     /// What was counted within the window.
-    pub(crate) tally: Tally,
+    pub(crate) tally: FanoutTally,
     /// What went astray in the whole round.
     pub(crate) faults: Faults,
     /// Length of the window as it really was, in seconds.
@@ -99,44 +48,61 @@ pub(crate) struct Round {
     pub(crate) failures: Failures,
 }
 
+impl FanoutRound {
+    /// A count by the length of the window.
+    pub(crate) fn a_second(&self, count: u64) -> f64 {
+        count as f64 / self.seconds.max(1e-9)
+    }
+
+    /// CPU time for one delivery, in microseconds.
+    pub(crate) fn per_delivery_us(&self, ns: u64) -> f64 {
+        ns as f64 / 1e3 / self.tally.deliveries.max(1) as f64
+    }
+}
+
 /// Runs round `number`: come, join, warm up, measure, leave.
 ///
 /// # Errors
 ///
 /// Nothing could be measured: nobody came in, or the process can't be read.
 pub(crate) fn measure(
-    settings: &Settings,
+    flags: &RoomFlags,
+    server: &Server,
+    dialect: &Dialect,
     number: usize,
     progress: &mut Progress,
-) -> Result<Round, Failure> {
-    let mut room = Room::open(settings, number, progress)?;
+) -> Result<FanoutRound, Failure> {
+    let mut room = Room::open(flags, server, dialect, number, progress)?;
     room.join(progress)?;
-    room.run(settings.window.warm_up, "warm-up", progress)?;
-    let (cpu, begin) = (Cpu::sample(settings.pid)?, Instant::now());
-    room.course.measuring = true;
-    room.run(settings.window.measured, "measured", progress)?;
-    room.course.measuring = false;
-    let (cpu_end, seconds) = (Cpu::sample(settings.pid)?, begin.elapsed().as_secs_f64());
-    room.listen(settings.settle)?; // to what may come once more
+    room.run(flags.warm_up, "warm-up", progress)?;
+    let (cpu, begin) = (CpuTimes::sample(server.pid)?, Instant::now());
+    room.in_flight.measuring = true;
+    room.run(flags.seconds, "measured", progress)?;
+    room.in_flight.measuring = false;
+    let (cpu_end, seconds) = (CpuTimes::sample(server.pid)?, begin.elapsed().as_secs_f64());
+    room.listen(flags.settle)?; // to what may come once more
     let mut round = room.end()?;
     round.seconds = seconds;
     round.server_ns = cpu_end.server_since(&cpu);
     round.generator_ns = cpu_end.generator_since(&cpu);
     // All leave at once: the server is done with that before the next round begins.
-    std::thread::sleep(settings.settle);
+    std::thread::sleep(flags.settle);
     Ok(round)
 }
 
 struct Room<'a> {
-    settings: &'a Settings,
+    flags: &'a RoomFlags,
+    server: &'a Server,
+    dialect: &'a Dialect,
+    /// The number of the round.
     number: usize,
     poll: Poll,
-    /// Keys below their number are members', those behind are lines'.
-    members: Vec<Option<Member>>,
-    lines: Vec<Option<Line>>,
-    course: Course,
+    /// Keys below their number are members', those behind are publishers'.
+    members: Vec<Option<Subscriber>>,
+    publishers: Vec<Option<Publisher>>,
+    in_flight: InFlight,
     failures: Failures,
-    bytes: Vec<u8>,
+    buffer: ReadBuffer,
     scratch: Vec<u8>,
     data: Vec<u8>,
     epoch: Instant,
@@ -146,100 +112,126 @@ struct Room<'a> {
 
 impl<'a> Room<'a> {
     fn open(
-        settings: &'a Settings,
+        flags: &'a RoomFlags,
+        server: &'a Server,
+        dialect: &'a Dialect,
         number: usize,
         progress: &mut Progress,
     ) -> Result<Self, Failure> {
-        let shape = &settings.shape;
-        let at_once = settings.members + settings.streams();
-        let sources = Sources::new(&settings.target, settings.sources, at_once);
-        let opened = open_all(
-            &settings.target,
-            |number| settings.hello(shape.member_path.filled(&blanks(number as u64, 0))),
-            sources,
-            settings.members,
-            progress,
-        )?;
-        let lines = open_all(
-            &settings.target,
-            |number| match shape.publish.by() {
-                By::Http => Arc::new(Hello::Nothing),
-                By::WebSocket => settings.hello(
-                    shape
-                        .publisher_path
-                        .filled(&settings.publisher_blanks(number)),
-                ),
-            },
-            sources,
-            settings.streams(),
-            progress,
-        )?;
-        let acknowledging = match shape.publish.is_answered() {
+        let streams = flags.streams(dialect.publish.transport());
+        let acknowledging = match dialect.publish.is_answered() {
             true => Acknowledging::Each,
             false => Acknowledging::Never,
         };
-        let mut failures = opened.failures;
-        failures.merge(lines.failures);
         let mut room = Self {
-            settings,
+            flags,
+            server,
+            dialect,
             number,
             poll: Poll::new()?,
-            members: (0..settings.members).map(|_| None).collect(),
-            lines: Vec::new(),
-            course: Course::new(settings.members, settings.streams(), acknowledging),
-            failures,
-            bytes: vec![0; READ_SIZE],
+            members: (0..flags.members).map(|_| None).collect(),
+            publishers: (0..streams).map(|_| None).collect(),
+            in_flight: InFlight::new(flags.members, streams, acknowledging),
+            failures: Failures::default(),
+            buffer: ReadBuffer::new(READ_SIZE),
             scratch: Vec::new(),
             data: Vec::new(),
             epoch: Instant::now(),
             turn: 0,
         };
-        room.seat(opened.connections)?;
-        room.connect(lines.connections, sources)?;
+        let sources = server.sources(flags.members + streams);
+        let members = room.open_members(sources, progress)?;
+        let publishers = room.open_publishers(sources, progress)?;
+        room.epoch = Instant::now();
+        room.add_members(members)?;
+        room.add_publishers(publishers, sources)?;
         Ok(room)
     }
 
+    fn open_members(
+        &mut self,
+        sources: SourceAddresses,
+        progress: &mut Progress,
+    ) -> Result<Vec<Open>, Failure> {
+        let handshake_of = |number: usize| {
+            let blanks = blanks(number as u64, 0);
+            Arc::new(
+                self.server
+                    .handshake(&self.dialect.member_path.filled(&blanks)),
+            )
+        };
+        let count = self.members.len();
+        let opened = open_all(&self.server.target, handshake_of, sources, count, progress)?;
+        self.failures.merge(opened.failures);
+        Ok(opened.connections)
+    }
+
+    fn open_publishers(
+        &mut self,
+        sources: SourceAddresses,
+        progress: &mut Progress,
+    ) -> Result<Vec<Open>, Failure> {
+        let handshake_of = |number: usize| {
+            let blanks = self.publisher_blanks(number);
+            Arc::new(match self.dialect.publish.transport() {
+                Transport::Http => Handshake::Nothing,
+                Transport::WebSocket => {
+                    (self.server).handshake(&self.dialect.publisher_path.filled(&blanks))
+                }
+            })
+        };
+        let count = self.publishers.len();
+        let opened = open_all(&self.server.target, handshake_of, sources, count, progress)?;
+        self.failures.merge(opened.failures);
+        Ok(opened.connections)
+    }
+
     /// Lets the members in; those that didn't come about are gone already.
-    fn seat(&mut self, connections: Vec<Open>) -> Result<(), Failure> {
-        let shape = &self.settings.shape;
+    fn add_members(&mut self, connections: Vec<Open>) -> Result<(), Failure> {
+        let matcher = matcher(self.dialect);
         for open in connections {
-            let ear = self.settings.ear();
-            let mut member = Member::new(open.socket, &ear);
-            self.poll.add(member.socket(), open.number)?;
-            let mut begun = member.hear(open.number, &open.rest, &ear, &mut self.course, 0);
-            if let (Some(join), Ok(())) = (&shape.join, &begun) {
-                let text = join.filled(&blanks(open.number as u64, 0));
-                begun = say(member.socket(), TEXT, text.as_bytes());
+            let key = open.number;
+            let mut member = Subscriber::new(open.socket, &matcher);
+            self.poll.add(member.socket(), key)?;
+            let mut begun = member.begin(&open.rest, &matcher, |publisher, seq| {
+                self.in_flight.deliver(key, publisher, seq, 0);
+            });
+            if let (Some(join), Ok(())) = (&self.dialect.join, &begun) {
+                let text = join.filled(&blanks(key as u64, 0));
+                begun = send_frame(member.socket(), TEXT, text.as_bytes());
             }
             match begun {
-                Ok(()) => self.members[open.number] = Some(member),
+                Ok(()) => self.members[key] = Some(member),
                 Err(failure) => self.failures.add(&failure),
             }
         }
         for key in (0..self.members.len()).filter(|&key| self.members[key].is_none()) {
-            self.course.leave(key);
+            self.in_flight.leave(key);
         }
         Ok(())
     }
 
-    fn connect(&mut self, connections: Vec<Open>, sources: Sources) -> Result<(), Failure> {
-        let settings = self.settings;
-        self.lines = (0..settings.streams()).map(|_| None).collect();
+    fn add_publishers(
+        &mut self,
+        connections: Vec<Open>,
+        sources: SourceAddresses,
+    ) -> Result<(), Failure> {
         for open in connections {
             let number = open.number;
-            let publish = Arc::new(settings.shape.publish.clone());
-            let source = sources.source_of(number);
-            let mut line = Line::new(open, publish, settings.target.address, source)?;
-            self.poll.add(line.socket(), settings.members + number)?;
-            if let Some(join) = settings.shape.join.as_ref()
-                && settings.shape.publishers_join
-                && line.is_by_frames()
+            let publish = Arc::new(self.dialect.publish.clone());
+            let (address, source) = (self.server.target.address, sources.source_of(number));
+            let mut publisher = Publisher::new(open, publish, address, source)?;
+            self.poll
+                .add(publisher.socket(), self.members.len() + number)?;
+            if let Some(join) = self.dialect.join.as_ref()
+                && self.dialect.publishers_join
+                && publisher.is_by_frames()
             {
-                let text = join.filled(&settings.publisher_blanks(number));
-                say(line.socket(), TEXT, text.as_bytes())?;
+                let text = join.filled(&self.publisher_blanks(number));
+                send_frame(publisher.socket(), TEXT, text.as_bytes())?;
             }
-            line.flush()?;
-            self.lines[number] = Some(line);
+            publisher.flush()?;
+            self.publishers[number] = Some(publisher);
         }
         Ok(())
     }
@@ -264,7 +256,7 @@ impl<'a> Room<'a> {
                 self.bury(key, &Failure::Timeout("joining"));
             }
         }
-        self.listen(self.settings.settle)?;
+        self.listen(self.flags.settle)?;
         match self.members.iter().any(Option::is_some) {
             true => Ok(()),
             false => Err(Failure::Timeout("joining: nobody came in")),
@@ -282,56 +274,56 @@ impl<'a> Room<'a> {
 
     /// Publishes for a time, and waits until nothing is under way.
     fn run(&mut self, time: Duration, phase: &str, progress: &mut Progress) -> Result<(), Failure> {
-        let patience_ns = self.settings.patience.as_nanos() as u64;
+        let patience_ns = self.flags.patience.as_nanos() as u64;
         let begin_ns = self.now();
         let end_ns = begin_ns + time.as_nanos() as u64;
-        let mut departed = 0;
+        let mut sent = 0;
         loop {
             let now_ns = self.now();
             if now_ns < end_ns && self.is_alive() {
-                self.publish(begin_ns, now_ns, &mut departed);
-            } else if self.course.is_idle() {
+                self.publish(begin_ns, now_ns, &mut sent);
+            } else if self.in_flight.is_idle() {
                 return Ok(());
             }
-            self.course.give_up(now_ns.saturating_sub(patience_ns));
-            self.turn(self.settings.pause())?;
+            self.in_flight.give_up(now_ns.saturating_sub(patience_ns));
+            self.turn(self.pause())?;
             progress.tick(|| {
-                let deliveries = grouped(self.course.deliveries() as f64, 0);
-                format!("{phase}: {departed} published, {deliveries} deliveries measured")
+                let deliveries = grouped(self.in_flight.deliveries() as f64, 0);
+                format!("{phase}: {sent} published, {deliveries} deliveries measured")
             });
         }
     }
 
     fn is_alive(&self) -> bool {
-        self.lines.iter().any(Option::is_some) && self.members.iter().any(Option::is_some)
+        self.publishers.iter().any(Option::is_some) && self.members.iter().any(Option::is_some)
     }
 
     /// Sends what may be sent now.
-    fn publish(&mut self, begin_ns: u64, now_ns: u64, departed: &mut u64) {
-        match self.settings.pace {
+    fn publish(&mut self, begin_ns: u64, now_ns: u64, sent: &mut u64) {
+        match self.flags.pace() {
             Pace::Window(_) => {
-                for stream in 0..self.lines.len() {
-                    while self.may_depart(stream) {
-                        self.depart(stream, now_ns);
-                        *departed += 1;
+                for stream in 0..self.publishers.len() {
+                    while self.may_send(stream) {
+                        self.send(stream, now_ns);
+                        *sent += 1;
                     }
                 }
             }
             Pace::Rate(rate) => {
                 let due = ((now_ns - begin_ns) as f64 / 1e9 * rate) as u64 + 1;
-                while *departed < due
+                while *sent < due
                     && let Some(stream) = self.next_stream()
                 {
                     // Counted from when it was due: what has to wait for its turn has waited.
-                    let at_ns = begin_ns + (*departed as f64 / rate * 1e9) as u64;
-                    self.depart(stream, at_ns);
-                    *departed += 1;
+                    let at_ns = begin_ns + (*sent as f64 / rate * 1e9) as u64;
+                    self.send(stream, at_ns);
+                    *sent += 1;
                 }
             }
         }
-        for stream in 0..self.lines.len() {
-            if let Some(line) = &mut self.lines[stream]
-                && let Err(failure) = line.flush()
+        for stream in 0..self.publishers.len() {
+            if let Some(publisher) = &mut self.publishers[stream]
+                && let Err(failure) = publisher.flush()
             {
                 self.bury(self.members.len() + stream, &failure);
             }
@@ -339,79 +331,82 @@ impl<'a> Room<'a> {
     }
 
     fn next_stream(&mut self) -> Option<usize> {
-        let count = self.lines.len();
+        let count = self.publishers.len();
         let found = (0..count)
             .map(|step| (self.turn + step) % count)
-            .find(|&stream| self.may_depart(stream))?;
+            .find(|&stream| self.may_send(stream))?;
         self.turn = found + 1;
         Some(found)
     }
 
-    fn may_depart(&self, stream: usize) -> bool {
-        let Some(line) = &self.lines[stream] else {
+    fn may_send(&self, stream: usize) -> bool {
+        let Some(publisher) = &self.publishers[stream] else {
             return false;
         };
-        let under_way = self.course.under_way(stream);
-        match self.settings.pace {
-            Pace::Window(_) if !line.is_by_frames() => under_way == 0,
+        let under_way = self.in_flight.under_way(stream);
+        match self.flags.pace() {
+            Pace::Window(_) if !publisher.is_by_frames() => under_way == 0,
             Pace::Window(in_flight) => under_way < in_flight,
             Pace::Rate(_) => {
                 under_way < UNDER_WAY_MAX
-                    && (line.is_by_frames() || !self.course.awaits_ack(stream))
+                    && (publisher.is_by_frames() || !self.in_flight.awaits_ack(stream))
             }
         }
     }
 
-    fn depart(&mut self, stream: usize, at_ns: u64) {
-        let seq = self.course.depart(stream, at_ns);
-        let Some(line) = &mut self.lines[stream] else {
-            return;
-        };
+    fn send(&mut self, stream: usize, at_ns: u64) {
+        let seq = self.in_flight.send(stream, at_ns);
         self.data.clear();
-        message(stream as u64, seq, self.settings.size, &mut self.data);
+        message(stream as u64, seq, self.flags.size, &mut self.data);
         let blanks = Blanks {
             seq,
             round: self.number as u64,
             data: &self.data,
-            ..self.settings.publisher_blanks(stream)
+            ..self.publisher_blanks(stream)
         };
-        let publish = &self.settings.shape.publish;
-        publish.write(&blanks, &mut self.scratch, line.out());
+        if let Some(publisher) = &mut self.publishers[stream] {
+            let publish = &self.dialect.publish;
+            publish.write(&blanks, &mut self.scratch, publisher.out());
+        }
     }
 
-    /// Waits for news, and takes all there are.
+    /// Waits for events, and handles all there are.
     fn turn(&mut self, pause: Duration) -> Result<(), Failure> {
-        let ear = self.settings.ear();
+        let matcher = matcher(self.dialect);
         for index in 0..self.poll.wait(pause)? {
             let ready = self.poll.ready(index);
+            self.buffer.hung_up = ready.hung_up;
             let Some(place) = self.members.get_mut(ready.key) else {
-                self.turn_line(ready.key, ready.hung_up)?;
+                self.turn_publisher(ready.key)?;
                 continue;
             };
             let Some(member) = place else {
                 continue;
             };
-            let account = (&mut self.course, self.epoch);
-            let heard = member.ready(ready.key, &mut self.bytes, ready.hung_up, &ear, account);
-            if let Err(failure) = heard {
+            let in_flight = &mut self.in_flight;
+            let deliver = |publisher, seq, now_ns| {
+                in_flight.deliver(ready.key, publisher, seq, now_ns);
+            };
+            let received = member.ready(&mut self.buffer, &matcher, self.epoch, deliver);
+            if let Err(failure) = received {
                 self.bury(ready.key, &failure);
             }
         }
         Ok(())
     }
 
-    fn turn_line(&mut self, key: usize, hung_up: bool) -> Result<(), Failure> {
+    fn turn_publisher(&mut self, key: usize) -> Result<(), Failure> {
         let stream = key - self.members.len();
-        let Some(line) = &mut self.lines[stream] else {
+        let Some(publisher) = &mut self.publishers[stream] else {
             return Ok(());
         };
-        let (course, epoch) = (&mut self.course, self.epoch);
-        let heard = line.ready(&mut self.bytes, hung_up, &mut |answer| {
-            course.answer(stream, &answer, epoch.elapsed().as_nanos() as u64);
+        let (in_flight, epoch) = (&mut self.in_flight, self.epoch);
+        let received = publisher.ready(&mut self.buffer, &mut |answer| {
+            in_flight.answer(stream, &answer, epoch.elapsed().as_nanos() as u64);
         });
-        match heard {
-            Ok(Turn::Same) => {}
-            Ok(Turn::NewSocket) => self.poll.add(line.socket(), key)?,
+        match received {
+            Ok(NextSocket::Same) => {}
+            Ok(NextSocket::New) => self.poll.add(publisher.socket(), key)?,
             Err(failure) => self.bury(key, &failure),
         }
         Ok(())
@@ -423,10 +418,23 @@ impl<'a> Room<'a> {
         match self.members.get_mut(key) {
             Some(member) => {
                 *member = None;
-                self.course.leave(key);
+                self.in_flight.leave(key);
             }
-            None => self.lines[key - self.members.len()] = None,
+            None => self.publishers[key - self.members.len()] = None,
         }
+    }
+
+    fn publisher_blanks(&self, stream: usize) -> Blanks<'static> {
+        blanks((self.members.len() + stream) as u64, stream as u64)
+    }
+
+    /// How long to wait for events at most.
+    fn pause(&self) -> Duration {
+        let pause = Duration::from_millis(match self.flags.pace() {
+            Pace::Window(_) => 50,
+            Pace::Rate(_) => 1,
+        });
+        pause.min(self.flags.patience)
     }
 
     fn now(&self) -> u64 {
@@ -434,58 +442,29 @@ impl<'a> Room<'a> {
     }
 
     /// Sends everybody away, by reset: thousands of ports are needed again in the next round.
-    fn end(self) -> Result<Round, Failure> {
+    fn end(self) -> Result<FanoutRound, Failure> {
         let members = self.members;
-        let of_members = members.iter().flatten().map(Member::socket);
-        let of_lines = self.lines.iter().flatten().map(Line::socket);
-        for socket in of_members.chain(of_lines) {
+        let of_members = members.iter().flatten().map(Subscriber::socket);
+        let of_publishers = self.publishers.iter().flatten().map(Publisher::socket);
+        for socket in of_members.chain(of_publishers) {
             reset_on_drop(socket)?;
         }
-        let (tally, faults, mut failures) = self.course.end(|member| members[member].is_some());
+        let (tally, faults, mut failures) = self.in_flight.end(|member| members[member].is_some());
         failures.merge(self.failures);
         faults.count_into(&mut failures);
-        Ok(Round {
+        Ok(FanoutRound {
             tally,
             faults,
             failures,
-            ..Round::default()
+            ..FanoutRound::default()
         })
     }
 }
 
-impl Settings {
-    /// Sequences of messages whose order must hold: one a publishing connection.
-    pub(crate) fn streams(&self) -> usize {
-        match self.shape.publish.by() {
-            By::WebSocket => self.publishers,
-            By::Http => self.publishers * self.http_connections,
-        }
-    }
-
-    fn hello(&self, path: String) -> Arc<Hello> {
-        let mut target = self.target.clone();
-        target.path = path;
-        Arc::new(Hello::upgrade(&target, &self.fields))
-    }
-
-    fn publisher_blanks(&self, stream: usize) -> Blanks<'static> {
-        blanks((self.members + stream) as u64, stream as u64)
-    }
-
-    fn ear(&self) -> Ear<'_> {
-        Ear {
-            marker: &self.shape.marker,
-            joined: self.shape.joined.as_ref(),
-        }
-    }
-
-    /// How long to wait for news at most.
-    fn pause(&self) -> Duration {
-        let pause = Duration::from_millis(match self.pace {
-            Pace::Window(_) => 50,
-            Pace::Rate(_) => 1,
-        });
-        pause.min(self.patience)
+fn matcher(dialect: &Dialect) -> Matcher<'_> {
+    Matcher {
+        marker: &dialect.marker,
+        joined: dialect.joined.as_ref(),
     }
 }
 

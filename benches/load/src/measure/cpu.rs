@@ -125,12 +125,12 @@ fn sample_process(pid: u32) -> io::Result<Process> {
 
 /// CPU time of server and generator at one moment.
 #[derive(Debug)]
-pub(crate) struct Cpu {
+pub(crate) struct CpuTimes {
     server: Option<Usage>,
     generator: Usage,
 }
 
-impl Cpu {
+impl CpuTimes {
     /// Reads both now; the server's with all its descendants, when its pid is known.
     ///
     /// # Errors

@@ -49,20 +49,11 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    /// Reads the meaning of an error of the operating system on a socket to `address`.
-    pub(crate) fn from_io(error: io::Error, address: SocketAddr) -> Self {
+    /// Reads the meaning of an error while a connection to `address` is made.
+    pub(crate) fn of_connecting(error: io::Error, address: SocketAddr) -> Self {
         match error.kind() {
             io::ErrorKind::ConnectionRefused => Self::Refused(address),
-            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Self::Reset,
             io::ErrorKind::AddrNotAvailable | io::ErrorKind::AddrInUse => Self::Ports,
-            _ => error.into(),
-        }
-    }
-
-    /// Reads the meaning of an error on a connection that was open.
-    pub(crate) fn of_open(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Self::Reset,
             _ => error.into(),
         }
     }
@@ -92,9 +83,10 @@ impl Failure {
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
-        match too_many_files(&error) {
-            true => Self::Descriptors(descriptors_max()),
-            false => Self::Io(error),
+        match error.kind() {
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Self::Reset,
+            _ if too_many_files(&error) => Self::Descriptors(descriptors_max()),
+            _ => Self::Io(error),
         }
     }
 }

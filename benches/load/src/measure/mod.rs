@@ -7,3 +7,4 @@ pub(crate) mod memory;
 pub(crate) mod process_tree;
 pub(crate) mod progress;
 pub(crate) mod report;
+pub(crate) mod row;

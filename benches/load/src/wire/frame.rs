@@ -1,7 +1,4 @@
-//! WebSocket frames (RFC 6455 §5.2): preparing them, and reading a server's where comparing fails.
-//!
-//! The hot loops never come here: they compare bytes with prepared answers. This reader takes what
-//! differs: pings, closes, fragments, wrong answers.
+//! WebSocket frames (RFC 6455 §5.2), as bytes and as headers.
 
 use crate::measure::failure::Failure;
 
@@ -18,8 +15,12 @@ pub(crate) const PING: u8 = 9;
 /// Opcode of a pong.
 pub(crate) const PONG: u8 = 10;
 
-/// The largest message that is taken from a server, in bytes.
-const MESSAGE_SIZE_MAX: usize = 64 << 20;
+/// The largest message that is taken from a server, in bytes: twice what the generator can send, and
+/// still no danger to its memory.
+pub(crate) const MESSAGE_SIZE_MAX: usize = 64 << 20;
+
+/// The key that all frames of clients are masked with: one that changes every byte.
+pub(crate) const MASK: [u8; 4] = [0x5a, 0xc3, 0x96, 0x3c];
 
 /// A frame header as it lies on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,91 +110,6 @@ fn head(opcode: u8, payload_size: usize, masked: u8) -> Vec<u8> {
     head
 }
 
-/// What a server said.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Incoming {
-    /// A whole message, its fragments joined.
-    Message(u8, Vec<u8>),
-    /// A ping, which must be answered with the same payload.
-    Ping(Vec<u8>),
-    /// A pong; nobody asked for it, nobody answers.
-    Pong,
-    /// Close, with its code (1005 when it has none) and reason.
-    Close(u16, String),
-}
-
-/// Joins a server's bytes, in any fragmentation, to what it said.
-#[derive(Debug, Default)]
-pub(crate) struct Frames {
-    bytes: Vec<u8>,
-    message: Option<(u8, Vec<u8>)>,
-}
-
-impl Frames {
-    /// Takes bytes from the socket.
-    pub(crate) fn feed(&mut self, bytes: &[u8]) {
-        self.bytes.extend_from_slice(bytes);
-    }
-
-    /// Gives what is complete; `None` until more bytes come.
-    ///
-    /// # Errors
-    ///
-    /// [`Failure::Violation`]: no server may send such a frame.
-    pub(crate) fn next_incoming(&mut self) -> Result<Option<Incoming>, Failure> {
-        while let Some(header) = Header::parse(&self.bytes) {
-            let end = checked_end(&header)?;
-            if self.bytes.len() < end {
-                return Ok(None);
-            }
-            let payload = self.bytes[header.size..end].to_vec();
-            self.bytes.drain(..end);
-            if let Some(incoming) = self.take(&header, payload)? {
-                return Ok(Some(incoming));
-            }
-        }
-        Ok(None)
-    }
-
-    /// The unfinished frame's bytes, or `None` in the middle of a fragmented message.
-    pub(crate) fn rest(&self) -> Option<&[u8]> {
-        self.message.is_none().then_some(&self.bytes)
-    }
-
-    fn take(&mut self, header: &Header, payload: Vec<u8>) -> Result<Option<Incoming>, Failure> {
-        let (opcode, message) = match (header.opcode, self.message.take()) {
-            (PING, message) => return Ok(self.between(message, Incoming::Ping(payload))),
-            (PONG, message) => return Ok(self.between(message, Incoming::Pong)),
-            (CLOSE, _) => {
-                let (code, reason) = closing(&payload);
-                return Ok(Some(Incoming::Close(code, reason)));
-            }
-            (opcode @ (TEXT | BINARY), None) => (opcode, payload),
-            (CONTINUATION, Some((opcode, mut message))) => {
-                message.extend_from_slice(&payload);
-                (opcode, message)
-            }
-            (TEXT | BINARY | CONTINUATION, _) => {
-                return Err(Failure::Violation("fragments out of order"));
-            }
-            _ => return Err(Failure::Violation("a reserved opcode")),
-        };
-        if message.len() > MESSAGE_SIZE_MAX {
-            return Err(Failure::Violation("a message over 64 MiB"));
-        }
-        if header.fin {
-            return Ok(Some(Incoming::Message(opcode, message)));
-        }
-        self.message = Some((opcode, message));
-        Ok(None)
-    }
-
-    fn between(&mut self, message: Option<(u8, Vec<u8>)>, control: Incoming) -> Option<Incoming> {
-        self.message = message;
-        Some(control)
-    }
-}
-
 /// Where the frame of a server ends that begins with this header.
 ///
 /// # Errors
@@ -227,10 +143,6 @@ pub(crate) fn closing(payload: &[u8]) -> (u16, String) {
 mod tests {
     use super::*;
 
-    fn heard(frames: &mut Frames) -> Vec<Incoming> {
-        std::iter::from_fn(|| frames.next_incoming().unwrap()).collect()
-    }
-
     #[test]
     fn headers_of_every_length_class_survive_the_wire() {
         for size in [0, 1, 125, 126, 65_535, 65_536] {
@@ -248,49 +160,6 @@ mod tests {
             unmask(&mut client[header.size..], [1, 2, 3, 4]);
             assert_eq!(client[header.size..], payload);
             assert!((0..header.size).all(|cut| Header::parse(&client[..cut]).is_none()));
-        }
-    }
-
-    #[test]
-    fn every_fragmentation_of_the_same_bytes_gives_the_same_incoming() {
-        let mut first = server_frame(TEXT, b"he");
-        first[0] &= 0x7f;
-        let bytes = [
-            first,
-            server_frame(PING, b"p"),
-            server_frame(CONTINUATION, b"llo"),
-            server_frame(CLOSE, &close_payload(1001)),
-        ]
-        .concat();
-        for cut in 0..bytes.len() {
-            let mut frames = Frames::default();
-            frames.feed(&bytes[..cut]);
-            let mut all = heard(&mut frames);
-            frames.feed(&bytes[cut..]);
-            all.extend(heard(&mut frames));
-            let expected = [
-                Incoming::Ping(b"p".into()),
-                Incoming::Message(TEXT, b"hello".into()),
-                Incoming::Close(1001, String::new()),
-            ];
-            assert_eq!(all, expected, "cut at {cut}");
-        }
-    }
-
-    #[test]
-    fn what_no_server_may_send_is_a_violation() {
-        let long_ping = [&[0x89, 126, 0, 200][..], &[0; 200]].concat();
-        let huge = [&[0x82, 127][..], &[0xff; 8]].concat();
-        for bytes in [
-            client_frame(TEXT, b"x", [1; 4]),
-            server_frame(3, b""),
-            server_frame(0, b""),
-            long_ping,
-            huge,
-        ] {
-            let mut frames = Frames::default();
-            frames.feed(&bytes);
-            assert!(frames.next_incoming().is_err(), "{bytes:?}");
         }
     }
 }

@@ -4,14 +4,13 @@
 //! a read, or a fragmented message, is copied.
 
 use crate::measure::failure::Failure;
-use crate::wire::frame::{CLOSE, CONTINUATION, Header, PING, PONG, checked_end, closing};
-
-/// The largest message that is joined from fragments, in bytes.
-const MESSAGE_SIZE_MAX: usize = 64 << 20;
+use crate::wire::frame::{
+    CLOSE, CONTINUATION, Header, MESSAGE_SIZE_MAX, PING, PONG, checked_end, closing,
+};
 
 /// What a server said.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Heard<'a> {
+pub(crate) enum Scanned<'a> {
     /// A whole message, text or binary.
     Message(&'a [u8]),
     /// A ping, which must be answered with the same payload.
@@ -22,14 +21,14 @@ pub(crate) enum Heard<'a> {
 
 /// The state between two reads of one connection.
 #[derive(Debug, Default)]
-pub(crate) struct Inbox {
+pub(crate) struct FrameScanner {
     /// A frame that isn't complete.
     held: Vec<u8>,
     /// The fragments of a message that isn't complete.
     fragments: Option<Vec<u8>>,
 }
 
-impl Inbox {
+impl FrameScanner {
     /// Takes bytes, in any fragmentation; calls `hear` with each thing that they complete.
     ///
     /// # Errors
@@ -37,7 +36,7 @@ impl Inbox {
     /// No server may send this, or `hear` failed.
     pub(crate) fn receive<F>(&mut self, bytes: &[u8], mut hear: F) -> Result<(), Failure>
     where
-        F: FnMut(Heard<'_>) -> Result<(), Failure>,
+        F: FnMut(Scanned<'_>) -> Result<(), Failure>,
     {
         if self.held.is_empty() {
             let taken = self.take(bytes, &mut hear)?;
@@ -56,7 +55,7 @@ impl Inbox {
 
     fn take<F>(&mut self, bytes: &[u8], hear: &mut F) -> Result<usize, Failure>
     where
-        F: FnMut(Heard<'_>) -> Result<(), Failure>,
+        F: FnMut(Scanned<'_>) -> Result<(), Failure>,
     {
         let mut taken = 0;
         while let Some(header) = Header::parse(&bytes[taken..]) {
@@ -66,15 +65,15 @@ impl Inbox {
             };
             taken = end;
             match header.opcode {
-                PING => hear(Heard::Ping(payload))?,
+                PING => hear(Scanned::Ping(payload))?,
                 PONG => {}
                 CLOSE => {
                     let (code, reason) = closing(payload);
-                    hear(Heard::Close(code, reason))?;
+                    hear(Scanned::Close(code, reason))?;
                 }
                 3.. => return Err(Failure::Violation("a reserved opcode")),
                 _ if header.fin && header.opcode != CONTINUATION && self.fragments.is_none() => {
-                    hear(Heard::Message(payload))?;
+                    hear(Scanned::Message(payload))?;
                 }
                 _ => self.join(&header, payload, hear)?,
             }
@@ -84,7 +83,7 @@ impl Inbox {
 
     fn join<F>(&mut self, header: &Header, payload: &[u8], hear: &mut F) -> Result<(), Failure>
     where
-        F: FnMut(Heard<'_>) -> Result<(), Failure>,
+        F: FnMut(Scanned<'_>) -> Result<(), Failure>,
     {
         let begins = header.opcode != CONTINUATION;
         if begins != self.fragments.is_none() {
@@ -96,7 +95,7 @@ impl Inbox {
             return Err(Failure::Violation("a message over 64 MiB"));
         }
         if header.fin {
-            return hear(Heard::Message(&message));
+            return hear(Scanned::Message(&message));
         }
         self.fragments = Some(message);
         Ok(())
@@ -123,19 +122,19 @@ mod tests {
         ]
         .concat();
         for cut in 0..bytes.len() {
-            let (mut inbox, mut all) = (Inbox::default(), Vec::new());
+            let (mut scanner, mut all) = (FrameScanner::default(), Vec::new());
             for part in [&bytes[..cut], &bytes[cut..]] {
-                let hear = |heard: Heard<'_>| {
+                let hear = |heard: Scanned<'_>| {
                     all.push(format!("{heard:?}"));
                     Ok(())
                 };
-                inbox.receive(part, hear).unwrap();
+                scanner.receive(part, hear).unwrap();
             }
             let expected = [
-                Heard::Message(&long),
-                Heard::Ping(b"p"),
-                Heard::Message(b"hello"),
-                Heard::Close(1001, String::new()),
+                Scanned::Message(&long),
+                Scanned::Ping(b"p"),
+                Scanned::Message(b"hello"),
+                Scanned::Close(1001, String::new()),
             ];
             assert_eq!(
                 all,
@@ -153,7 +152,7 @@ mod tests {
             server_frame(CONTINUATION, b""),
         ] {
             assert!(
-                Inbox::default().receive(&bytes, |_| Ok(())).is_err(),
+                FrameScanner::default().receive(&bytes, |_| Ok(())).is_err(),
                 "{bytes:?}"
             );
         }

@@ -32,23 +32,23 @@ impl Repeat {
 
 /// Bytes of a [`Repeat`] that a socket still has to take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Debt {
+pub(crate) struct Unsent {
     bytes: usize,
 }
 
-impl Debt {
+impl Unsent {
     /// Adds `count` things.
     pub(crate) fn add(&mut self, count: usize, of: &Repeat) {
         self.bytes += count * of.size;
     }
 
-    /// Writes until nothing is owed or the socket is full.
+    /// Writes until nothing is unsent or the socket is full.
     ///
     /// # Errors
     ///
     /// The socket is broken; that it is full is no error.
-    pub(crate) fn pay(&mut self, of: &Repeat, socket: impl Write) -> io::Result<()> {
-        self.pay_until(of, of.bytes.len(), socket)
+    pub(crate) fn write(&mut self, of: &Repeat, socket: impl Write) -> io::Result<()> {
+        self.write_until(of, of.bytes.len(), socket)
     }
 
     /// Writes the rest of a thing that has been begun; says whether none is begun any more.
@@ -56,17 +56,17 @@ impl Debt {
     /// # Errors
     ///
     /// The socket is broken; that it is full is no error.
-    pub(crate) fn pay_begun(&mut self, of: &Repeat, socket: impl Write) -> io::Result<bool> {
+    pub(crate) fn write_begun(&mut self, of: &Repeat, socket: impl Write) -> io::Result<bool> {
         let whole = self.bytes - self.bytes % of.size;
         let mut begun = Self {
             bytes: self.bytes - whole,
         };
-        begun.pay_until(of, of.size, socket)?;
+        begun.write_until(of, of.size, socket)?;
         self.bytes = whole + begun.bytes;
         Ok(begun.bytes == 0)
     }
 
-    fn pay_until(&mut self, of: &Repeat, until: usize, mut socket: impl Write) -> io::Result<()> {
+    fn write_until(&mut self, of: &Repeat, until: usize, mut socket: impl Write) -> io::Result<()> {
         while self.bytes > 0 {
             let begun = (of.size - self.bytes % of.size) % of.size;
             let end = until.min(begun + self.bytes);
@@ -110,10 +110,10 @@ mod tests {
     fn however_little_the_socket_takes_the_things_arrive_whole() {
         let repeat = Repeat::new(b"abc", 2);
         for room in 1..20 {
-            let (mut debt, mut taken) = (Debt::default(), Vec::new());
+            let (mut debt, mut taken) = (Unsent::default(), Vec::new());
             debt.add(5, &repeat);
-            while debt != Debt::default() {
-                debt.pay(
+            while debt != Unsent::default() {
+                debt.write(
                     &repeat,
                     Narrow {
                         taken: &mut taken,
@@ -129,10 +129,10 @@ mod tests {
     #[test]
     fn what_is_begun_can_be_finished_alone() {
         let repeat = Repeat::new(b"abc", 2);
-        let (mut debt, mut taken) = (Debt::default(), Vec::new());
+        let (mut debt, mut taken) = (Unsent::default(), Vec::new());
         debt.add(2, &repeat);
         assert!(
-            debt.pay_begun(
+            debt.write_begun(
                 &repeat,
                 Narrow {
                     taken: &mut taken,
@@ -141,7 +141,7 @@ mod tests {
             )
             .unwrap()
         );
-        debt.pay(
+        debt.write(
             &repeat,
             Narrow {
                 taken: &mut taken,
@@ -151,7 +151,7 @@ mod tests {
         .unwrap();
         assert!(
             !debt
-                .pay_begun(
+                .write_begun(
                     &repeat,
                     Narrow {
                         taken: &mut taken,
@@ -161,7 +161,7 @@ mod tests {
                 .unwrap()
         );
         assert!(
-            debt.pay_begun(
+            debt.write_begun(
                 &repeat,
                 Narrow {
                     taken: &mut taken,

@@ -44,7 +44,7 @@ enum Reading {
 
 /// Joins the bytes of one connection, in any fragmentation, to answers.
 #[derive(Debug)]
-pub(crate) struct Responses {
+pub(crate) struct ResponseParser {
     reading: Reading,
     head: Head,
     /// A head or line that isn't complete.
@@ -58,7 +58,7 @@ pub(crate) struct Responses {
     closing: bool,
 }
 
-impl Responses {
+impl ResponseParser {
     /// Begins before the first answer; `bodiless` for the answers to HEAD.
     pub(crate) fn new(bodiless: bool) -> Self {
         let head = Head {
@@ -282,25 +282,25 @@ mod tests {
     #[test]
     fn every_fragmentation_of_the_same_bytes_gives_the_same_answers() {
         for cut in 0..ANSWERS.len() {
-            let mut responses = Responses::new(false);
+            let mut parser = ResponseParser::new(false);
             let mut statuses = Vec::new();
             for part in [&ANSWERS[..cut], &ANSWERS[cut..]] {
-                responses
+                parser
                     .receive(part, |status, _| statuses.push(status))
                     .unwrap();
             }
             assert_eq!(statuses, [200, 200, 201, 304, 404], "cut at {cut}");
-            assert!(responses.is_closing() && responses.end().unwrap().is_none());
+            assert!(parser.is_closing() && parser.end().unwrap().is_none());
         }
     }
 
     #[test]
     fn bodies_are_handed_over_however_they_are_cut() {
         for cut in 0..ANSWERS.len() {
-            let mut responses = Responses::with_bodies();
+            let mut parser = ResponseParser::with_bodies();
             let mut bodies = Vec::new();
             for part in [&ANSWERS[..cut], &ANSWERS[cut..]] {
-                responses
+                parser
                     .receive(part, |_, body| bodies.push(body.to_vec()))
                     .unwrap();
             }
@@ -311,23 +311,23 @@ mod tests {
 
     #[test]
     fn a_body_without_a_length_ends_with_the_stream() {
-        let mut responses = Responses::new(false);
-        responses
+        let mut parser = ResponseParser::new(false);
+        parser
             .receive(b"HTTP/1.0 200 OK\r\n\r\nhello", |_, _| {
                 panic!("not complete")
             })
             .unwrap();
-        assert_eq!(responses.end().unwrap(), Some(200));
+        assert_eq!(parser.end().unwrap(), Some(200));
     }
 
     #[test]
     fn an_end_within_an_answer_is_a_failure() {
-        let mut responses = Responses::new(false);
-        assert!(responses.end().is_err());
-        responses.receive(&ANSWERS[..60], |_, _| ()).unwrap();
-        assert!(responses.end().is_err());
+        let mut parser = ResponseParser::new(false);
+        assert!(parser.end().is_err());
+        parser.receive(&ANSWERS[..60], |_, _| ()).unwrap();
+        assert!(parser.end().is_err());
         assert!(
-            Responses::new(false)
+            ResponseParser::new(false)
                 .receive(b"SSH-2.0\r\n", |_, _| ())
                 .is_err()
         );
@@ -335,10 +335,10 @@ mod tests {
 
     #[test]
     fn answers_to_head_have_no_body() {
-        let mut responses = Responses::new(true);
+        let mut parser = ResponseParser::new(true);
         let mut count = 0;
         let answers = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n".repeat(2);
-        responses.receive(&answers, |_, _| count += 1).unwrap();
+        parser.receive(&answers, |_, _| count += 1).unwrap();
         assert_eq!(count, 2);
     }
 }

@@ -2,26 +2,21 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
+use memchr::memmem::Finder;
 
-use super::Common;
-use crate::client::dialect::{Acks, BATCH, By, Publish, SINGLE, Say, Shape};
-use crate::client::marker::{MARKER, Marker};
-use crate::client::target::Target;
+use crate::client::ack::AckPattern;
+use crate::client::dialect::{BATCH, Dialect, PublishTemplate, SINGLE, TidingsMessage, Transport};
+use crate::client::marker::{MARKER, Marker, SIZE_MIN};
+use crate::client::server::Server;
 use crate::client::template::Template;
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Way {
-    Websocket,
-    Http,
-}
 
 /// How messages are sent; without a template the server is a tidings.
 #[derive(Debug, Args)]
-pub(crate) struct Sending {
+pub(crate) struct PublishFlags {
     /// How to publish: `say` on a WebSocket, or POST /v1/messages on kept connections.
-    #[arg(long, value_enum, default_value_t = Way::Websocket)]
-    by: Way,
+    #[arg(long, value_enum, default_value_t = Transport::WebSocket)]
+    by: Transport,
     /// The room.
     #[arg(long, default_value = "bench")]
     room: String,
@@ -46,7 +41,7 @@ pub(crate) struct Sending {
 
 /// How members join and recognize messages.
 #[derive(Debug, Args)]
-pub(crate) struct Hearing {
+pub(crate) struct SubscribeFlags {
     /// Another server's frame to join with, with {member}.
     #[arg(long, value_name = "TEXT")]
     join_frame: Option<String>,
@@ -61,75 +56,84 @@ pub(crate) struct Hearing {
     expect_marker: String,
 }
 
-impl Sending {
-    /// The shape of the server; with members, their side is checked with messages of `size` bytes.
-    pub(crate) fn shape(
-        &self,
-        common: &Common,
-        target: &Target,
-        hearing: Option<&Hearing>,
-        size: usize,
-    ) -> anyhow::Result<Shape> {
-        let by = match self.by {
-            Way::Websocket => By::WebSocket,
-            Way::Http => By::Http,
+impl PublishFlags {
+    /// The dialect of the server, without the members' side of it.
+    ///
+    /// # Errors
+    ///
+    /// A template can't work.
+    pub(crate) fn dialect(&self, server: &Server) -> anyhow::Result<Dialect> {
+        let Some(publish) = self.template(server)? else {
+            let message = self.message(SINGLE);
+            return Ok(Dialect::tidings(server, &message, self.by));
         };
-        let mut shape = match self.template(common, target)? {
-            None => Shape::tidings(target, &common.headers, &self.say(SINGLE), by),
-            Some(publish) => Shape {
-                member_path: Template::new(&target.path),
-                publisher_path: Template::new(&target.path),
-                publish,
-                ..Shape::raw()
-            },
-        };
-        let Some(hearing) = hearing else {
-            return Ok(shape);
-        };
-        if let Some(frame) = &hearing.join_frame {
-            anyhow::ensure!(frame.len() <= 4096, "--join-frame is over 4096 bytes");
-            shape.join = Some(Template::new(frame));
-            shape.publishers_join = hearing.publishers_join;
-        }
-        if let Some(text) = &hearing.joined_marker {
-            shape.joined = Some(memchr::memmem::Finder::new(text).into_owned());
-        }
-        shape.marker = Marker::new(&hearing.expect_marker)?;
-        shape.check(size)?;
-        Ok(shape)
+        Ok(Dialect {
+            member_path: Template::new(&server.target.path),
+            publisher_path: Template::new(&server.target.path),
+            publish,
+            ..Dialect::raw()
+        })
     }
 
-    /// The shape of a tidings that takes batches by HTTP.
-    pub(crate) fn batches(&self, common: &Common, target: &Target) -> Shape {
-        Shape::tidings(target, &common.headers, &self.say(BATCH), By::Http)
+    /// The dialect of a tidings that takes batches by HTTP.
+    pub(crate) fn batches(&self, server: &Server) -> Dialect {
+        Dialect::tidings(server, &self.message(BATCH), Transport::Http)
     }
 
-    fn template(&self, common: &Common, target: &Target) -> anyhow::Result<Option<Publish>> {
+    fn template(&self, server: &Server) -> anyhow::Result<Option<PublishTemplate>> {
         if let Some(request) = &self.publish_request {
-            return Ok(Some(Publish::parse(request, target, &common.headers)?));
+            return Ok(Some(PublishTemplate::parse(request, server)?));
         }
         let Some(frame) = &self.publish_frame else {
             return Ok(None);
         };
         let acks = match &self.ack_marker {
-            Some(text) => Acks::parse(text)?,
-            None => Acks::Nothing,
+            Some(text) => AckPattern::parse(text)?,
+            None => AckPattern::Nothing,
         };
-        Ok(Some(Publish::Frame {
+        Ok(Some(PublishTemplate::Frame {
             frame: Template::new(frame),
             acks,
         }))
     }
 
-    fn say(&self, endpoint: &'static str) -> Say {
+    fn message(&self, endpoint: &'static str) -> TidingsMessage {
         // Two runs within the server's memory of ids must not repeat each other's.
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let now = now.map_or(0, |time| time.as_millis());
-        Say {
+        TidingsMessage {
             room: self.room.clone(),
             store: self.store.or(self.stored.then_some(true)),
             id: Some(format!("b{now:x}-{:x}", std::process::id())),
             endpoint,
         }
+    }
+}
+
+impl SubscribeFlags {
+    /// Adds the members' side to a dialect, and checks it with messages of `size` bytes.
+    ///
+    /// # Errors
+    ///
+    /// Members would not recognize what is published.
+    pub(crate) fn complete(&self, dialect: &mut Dialect, size: usize) -> anyhow::Result<()> {
+        if let Some(frame) = &self.join_frame {
+            anyhow::ensure!(frame.len() <= 4096, "--join-frame is over 4096 bytes");
+            dialect.join = Some(Template::new(frame));
+            dialect.publishers_join = self.publishers_join;
+        }
+        if let Some(text) = &self.joined_marker {
+            dialect.joined = Some(Finder::new(text).into_owned());
+        }
+        dialect.marker = Marker::new(&self.expect_marker)?;
+        Ok(dialect.check(size)?)
+    }
+}
+
+/// Reads a message's size, which has room for the marker.
+pub(crate) fn size(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(size @ SIZE_MIN..=0x10_0000) => Ok(size),
+        _ => Err(format!("not a number from {SIZE_MIN} to 1048576")),
     }
 }

@@ -1,4 +1,4 @@
-//! What a server says to a message: taken, or refused and why.
+//! Acknowledgements: whether a server took a message, or why it did not.
 
 use memchr::memmem;
 

@@ -4,7 +4,7 @@
 //! read is compared with it at memory speed; only what differs (a ping, a close, fragments, a wrong
 //! answer) is parsed. What a read answers is asked again in one write.
 //!
-//! Invariant: asked and not yet answered messages are as many as `in_flight`, always.
+//! Invariant: `in_flight` messages are asked and not yet answered, always.
 
 use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
@@ -23,7 +23,7 @@ use crate::wire::repeat::{Repeat, Unsent};
 /// Prepared frames for one write, in bytes; a larger single frame is prepared once.
 const WRITE_SIZE: usize = 256 << 10;
 
-/// What all connections of a run say, and what they must hear; prepared once.
+/// The messages of all connections of a run, and the right answers; prepared once.
 #[derive(Debug)]
 pub(crate) struct EchoScript {
     opcode: u8,

@@ -36,7 +36,7 @@ pub(crate) struct IdleClient {
     frames: IdleFrames,
 }
 
-/// What an idle connection hears.
+/// The frames that the server sends to an idle connection.
 #[derive(Debug)]
 struct IdleFrames {
     reader: FrameReader,

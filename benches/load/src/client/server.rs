@@ -18,7 +18,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// The local addresses for so many connections, made in the whole run.
+    /// The local addresses for the connections of a whole run.
     pub(crate) fn sources(&self, connections: usize) -> SourceAddresses {
         SourceAddresses::new(&self.target, self.source_addresses, connections)
     }

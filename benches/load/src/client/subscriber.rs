@@ -1,4 +1,4 @@
-//! One member of a room: finds messages among all that its server sends.
+//! One member of a room: finds the messages among all frames that its server sends.
 //!
 //! This is the generator's hot path: one read, one clock reading, and for each frame one search for
 //! the marker; nothing is copied or parsed.
@@ -16,24 +16,24 @@ use crate::wire::frame::PONG;
 use crate::wire::frame_scanner::{FrameScanner, Scanned};
 use crate::wire::read::{ReadBuffer, ReadEnd};
 
-/// One connection that hears.
+/// One connection that receives messages.
 #[derive(Debug)]
 pub(crate) struct Subscriber {
     socket: TcpStream,
     frames: SubscriberFrames,
 }
 
-/// What a subscriber hears.
+/// The frames that the server sends to a subscriber.
 #[derive(Debug)]
 struct SubscriberFrames {
     scanner: FrameScanner,
     is_in: bool,
 }
 
-/// How members understand what they hear.
+/// How members recognize messages.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Matcher<'a> {
-    /// What its messages bear.
+    /// The text that each message bears.
     pub(crate) marker: &'a Marker,
     /// Text in the frame that tells that it is in; `None` when there is no such frame.
     pub(crate) joined: Option<&'a Finder<'static>>,

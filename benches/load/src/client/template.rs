@@ -1,8 +1,8 @@
-//! What is said to a server, with blanks: `{"say":{data}}`.
+//! A text with blanks, such as `{"say":{data}}`, from which each message or path is made.
 
 use std::io::Write;
 
-/// What is put into the blanks.
+/// Values for the blanks.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Blanks<'a> {
     /// `{member}`: the connection's number; publishers come behind the members.
@@ -25,7 +25,7 @@ enum Part {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Blank {
-    Subscriber,
+    Member,
     Publisher,
     Seq,
     Round,
@@ -33,7 +33,7 @@ enum Blank {
 }
 
 const BLANKS: [(&str, Blank); 5] = [
-    ("{member}", Blank::Subscriber),
+    ("{member}", Blank::Member),
     ("{publisher}", Blank::Publisher),
     ("{seq}", Blank::Seq),
     ("{round}", Blank::Round),
@@ -77,7 +77,7 @@ impl Template {
                     to.extend_from_slice(blanks.data);
                     continue;
                 }
-                Part::Blank(Blank::Subscriber) => blanks.member,
+                Part::Blank(Blank::Member) => blanks.member,
                 Part::Blank(Blank::Publisher) => blanks.publisher,
                 Part::Blank(Blank::Seq) => blanks.seq,
                 Part::Blank(Blank::Round) => blanks.round,

@@ -1,7 +1,8 @@
 //! The floor of a message that is answered once it is on disk: HTTP requests are appended to a file
-//! as they are, all that came in one batch of news with one sync, and then answered.
+//! as they are, all that came in one batch of events with one sync, and then answered.
 //!
-//! The first request of a connection teaches its size; from there on so many bytes are a request.
+//! The first request of a connection tells the size of all that follow, so that they are counted by
+//! bytes.
 //! What a server costs more than this is its own: it has neither understood a message, nor could it
 //! find one again.
 
@@ -19,7 +20,8 @@ use crate::wire::read::{ReadBuffer, ReadEnd};
 const ANSWER: &[u8] =
     b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}";
 
-/// The longest first request, in bytes; whoever sends more is cut.
+/// The longest first request, in bytes, above what the generator sends; a longer one ends its
+/// connection.
 const FIRST_SIZE_MAX: usize = 2 << 20;
 
 /// All connections of one thread.

@@ -35,5 +35,5 @@ pub struct LogTotals {
     pub sync_us_sum: u64,
 }
 
-/// Opens an empty log in a directory, for records of so many bytes.
+/// Opens an empty log in a directory, for records of this many bytes.
 pub type OpenLog = fn(directory: &Path, record_size: usize) -> anyhow::Result<Box<dyn DurableLog>>;

@@ -13,7 +13,8 @@ use crate::wire::frame::{CLOSE, Header, server_frame, unmask};
 use crate::wire::read::{ReadBuffer, ReadEnd};
 use crate::wire::repeat::{Repeat, Unsent};
 
-/// The longest handshake or first frame, in bytes; whoever sends more is cut.
+/// The longest handshake or first frame, in bytes, a little more than `bench echo --size` allows; a
+/// longer one ends its connection.
 const FIRST_SIZE_MAX: usize = 17 << 20;
 
 /// LearnedFrames that are kept for the next connection; a run of equal frames needs one.

@@ -1,9 +1,9 @@
 //! The fan-out of the floor: what one connection sends is written to all others.
 //!
-//! Whoever completes the handshake is a member; whoever sends a frame becomes a publisher and is
-//! written to no more. The first frame of a publisher teaches its size; from there on so many bytes
-//! are so many frames, which are unmasked and nothing else. What was read in one batch of news is
-//! merged into one write a member: less than that no server can do.
+//! A connection is a member once its handshake is complete. With its first frame it becomes a
+//! publisher, to which nothing is written any more; that frame tells the size of all that follow, so
+//! that they are counted by bytes and unmasked, and nothing else. All frames that are read in one
+//! batch of events are merged into one write a member: less than that no server can do.
 //!
 //! Invariant: a member's bytes wait in its `pending` as soon as its socket was full once, so none
 //! is lost or overtaken.
@@ -19,10 +19,11 @@ use crate::floor::handshake::handshake;
 use crate::wire::frame::{CLOSE, Header, server_frame, unmask};
 use crate::wire::read::{ReadBuffer, ReadEnd};
 
-/// The longest handshake or frame, in bytes; whoever sends more is cut.
+/// The longest handshake or frame, in bytes, above what the generator sends; a longer one ends its
+/// connection.
 const HELD_SIZE_MAX: usize = 2 << 20;
 
-/// Bytes that wait for a member at most; whoever reads so slowly is cut.
+/// Bytes that wait for a member, at most; a member that reads so slowly is cut, as a server would.
 const PENDING_SIZE_MAX: usize = 64 << 20;
 
 #[derive(Debug)]

@@ -1,14 +1,14 @@
-//! The floor of a log: a file that is written at its end and synced, and begun anew when it is long.
+//! The floor of a log: a file that is written at its end and synced, and truncated when it is long.
 
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-/// Bytes after which the file is begun anew; the journal's own bound, too.
+/// Bytes after which the file is truncated, as a log begins its next file there.
 const FILE_SIZE_MAX: u64 = 64 << 20;
 
-/// See the module. Its file has no name, so that nothing is left of it.
+/// The file; it has no name, so that nothing is left of it at the end.
 #[derive(Debug)]
 pub(crate) struct LogFile {
     file: File,

@@ -183,7 +183,7 @@ impl<H: Handler> FloorServer<H> {
                 }
             }
             self.handler.end_batch()?;
-            // AfterRead the batch: a place that was freed in it may have news in it still.
+            // After the batch: an event in it may still belong to a place that was freed meanwhile.
             more = accepting && self.accept()?;
         }
     }

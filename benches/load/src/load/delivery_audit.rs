@@ -1,10 +1,11 @@
-//! Who has heard what: the order of every stream at every member, at the price of one comparison.
+//! Checks that each member gets every message of every stream once and in order, at the price of one
+//! comparison.
 //!
 //! A number that is skipped counts as lost until it comes after all: then it was misordered. A
 //! number that comes when it was not missing is a repeat.
 //!
-//! Invariant: `last` is the highest number that a member has heard of a stream, and never above
-//! what was sent.
+//! Invariant: `last` is the highest number of a stream that was delivered to a member, and never
+//! above what was sent.
 
 use std::collections::HashSet;
 
@@ -13,12 +14,12 @@ use crate::measure::failure::Failures;
 /// Skipped messages that are remembered one by one; beyond that, a late one counts as a repeat.
 const MISSING_MAX: usize = 1 << 20;
 
-/// What a message is to the member that heard it.
+/// What a message is to the member that got it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// The next of its stream.
     Next,
-    /// The next, but so many before it did not come.
+    /// The next, but this many before it did not come.
     Skipped(u64),
     /// One that was missing: it was overtaken.
     Late,
@@ -29,13 +30,13 @@ pub(crate) enum Verdict {
 /// How many messages went astray in each way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Faults {
-    /// Sent, taken by the server, and never heard by a member.
+    /// Sent, taken by the server, and never delivered to a member.
     pub(crate) lost: u64,
-    /// Scanned again.
+    /// Delivered again.
     pub(crate) repeated: u64,
-    /// Scanned after a later one.
+    /// Delivered after a later one.
     pub(crate) misordered: u64,
-    /// Scanned, but never sent in this round.
+    /// Delivered, but never sent in this round.
     pub(crate) stray: u64,
 }
 
@@ -48,7 +49,7 @@ impl Faults {
         self.stray += other.stray;
     }
 
-    /// The same as failures, so that the run doesn't pass for a good one.
+    /// Counts the faults as failures, so that the run doesn't pass for a good one.
     pub(crate) fn count_into(self, failures: &mut Failures) {
         for (kind, count, words) in [
             ("lost", self.lost, "a message did not reach a member"),
@@ -91,8 +92,8 @@ impl DeliveryAudit {
         }
     }
 
-    /// Takes what a member heard; `sent` is the highest number sent in this stream.
-    pub(crate) fn hear(&mut self, member: usize, stream: usize, seq: u64, sent: u64) -> Verdict {
+    /// Checks a message that a member got; `sent` is the highest number sent in this stream.
+    pub(crate) fn deliver(&mut self, member: usize, stream: usize, seq: u64, sent: u64) -> Verdict {
         let last = &mut self.last[member * self.streams + stream];
         if seq == *last + 1 && seq <= sent {
             *last = seq;
@@ -103,7 +104,7 @@ impl DeliveryAudit {
             return Verdict::Wrong;
         }
         if seq <= *last {
-            return self.hear_again(member, stream, seq);
+            return self.deliver_again(member, stream, seq);
         }
         let skipped = *last + 1..seq;
         *last = seq;
@@ -124,12 +125,12 @@ impl DeliveryAudit {
         self.refused.insert((stream, seq));
     }
 
-    /// The highest number that a member has heard of a stream.
+    /// The highest number of a stream that was delivered to a member.
     pub(crate) fn last(&self, member: usize, stream: usize) -> u64 {
         self.last[member * self.streams + stream]
     }
 
-    /// Ends the account of a member that stayed to the end: what it has not heard is lost.
+    /// Ends the account of a member that stayed to the end: what was not delivered by now is lost.
     pub(crate) fn close(&mut self, member: usize, stream: usize, sent: u64) {
         for seq in self.last(member, stream) + 1..=sent {
             self.miss(member, stream, seq);
@@ -141,7 +142,7 @@ impl DeliveryAudit {
         self.faults
     }
 
-    fn hear_again(&mut self, member: usize, stream: usize, seq: u64) -> Verdict {
+    fn deliver_again(&mut self, member: usize, stream: usize, seq: u64) -> Verdict {
         if self.missing.remove(&(member, stream, seq)) {
             self.faults.lost -= 1;
             self.faults.misordered += 1;
@@ -169,7 +170,7 @@ mod tests {
     fn faults(heard: &[u64], sent: u64) -> (u64, u64, u64, u64) {
         let mut audit = DeliveryAudit::new(2, 3);
         for &seq in heard {
-            audit.hear(1, 2, seq, sent);
+            audit.deliver(1, 2, seq, sent);
         }
         audit.close(1, 2, sent);
         let Faults {
@@ -201,7 +202,7 @@ mod tests {
         let mut audit = DeliveryAudit::new(1, 1);
         audit.refuse(0, 1);
         audit.refuse(0, 3);
-        assert_eq!(audit.hear(0, 0, 2, 3), Verdict::Skipped(1));
+        assert_eq!(audit.deliver(0, 0, 2, 3), Verdict::Skipped(1));
         audit.close(0, 0, 3);
         assert_eq!(audit.faults(), Faults::default());
     }

@@ -1,4 +1,4 @@
-//! `bench fanout`: what a few say, many hear; who missed what, how long it took, what it cost.
+//! `bench fanout`: a few publish, many receive; what went astray, how long it took, what it cost.
 //!
 //! With a floor, `raw --fanout` runs as a child of this process and is measured in turns with the
 //! server; always by WebSocket, since the floor speaks nothing else.
@@ -118,7 +118,7 @@ fn add_by_round(report: &mut Report, prefix: &str, rounds: &[FanoutRound]) {
     );
 }
 
-/// Adds what was published and heard in all rounds, and what went astray.
+/// Adds the messages and deliveries of all rounds, and what went astray.
 fn add_counts(report: &mut Report, rounds: &[FanoutRound]) {
     let publishes = rounds.iter().map(|round| round.tally.publishes).sum();
     report.add("publishes", "messages published", Figure::Count(publishes));

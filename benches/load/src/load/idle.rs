@@ -157,7 +157,7 @@ struct IdleRound {
     empty: Option<Memory>,
     /// At the end of the stay.
     full: Option<Memory>,
-    /// AfterRead all have left.
+    /// After all have left.
     left: Option<Memory>,
     /// The server's CPU time during the stay, in percent of one core.
     cpu_percent: Option<f64>,
@@ -271,7 +271,7 @@ impl IdleClients {
         }
     }
 
-    /// Drops whoever still waits for the server's Close.
+    /// Drops the clients that still wait for the server's Close.
     fn close_late(&mut self, failures: &mut Failures) {
         for key in 0..self.clients.len() {
             if self.clients[key].is_some() {

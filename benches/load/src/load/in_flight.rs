@@ -1,4 +1,5 @@
-//! The in_flight of one round of fan-out: what is under way, who still waits for it, how long it took.
+//! The messages of one round of fan-out: which are under way, which members still wait for each, and
+//! how long each took.
 //!
 //! A stream is a sequence of messages whose order must hold. A message is under way until every
 //! member has it (or a later one of its stream) and the server has acknowledged it.
@@ -12,7 +13,7 @@ use crate::load::delivery_audit::{DeliveryAudit, Faults, Verdict};
 use crate::measure::failure::Failures;
 use crate::measure::latency::Latency;
 
-/// Whether a server acknowledges what it is sent.
+/// Whether a server acknowledges messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Acknowledging {
     /// Each message is answered.
@@ -46,7 +47,7 @@ impl Stream {
             .get_mut(seq.checked_sub(self.done + 1)? as usize)
     }
 
-    /// Takes one waiting member off; gives the time of sending, and whether it was the last one.
+    /// Counts one member that waits no more; gives the time of sending, and whether it was the last one.
     fn delivered(&mut self, seq: u64) -> Option<(u64, bool)> {
         let message = self.message(seq).filter(|message| message.waiting > 0)?;
         message.waiting -= 1;
@@ -71,7 +72,7 @@ impl Stream {
 pub(crate) struct FanoutTally {
     /// Messages sent.
     pub(crate) publishes: u64,
-    /// Messages heard, each by each member.
+    /// Messages delivered, each counted at each member.
     pub(crate) deliveries: u64,
     /// From sending to each member.
     pub(crate) each: Latency,
@@ -81,7 +82,7 @@ pub(crate) struct FanoutTally {
     pub(crate) acks: Latency,
 }
 
-/// One round.
+/// The messages of one round.
 #[derive(Debug)]
 pub(crate) struct InFlight {
     streams: Vec<Stream>,
@@ -96,7 +97,7 @@ pub(crate) struct InFlight {
 }
 
 impl InFlight {
-    /// Begins with so many members, all of which are to hear all streams.
+    /// Begins with this many members, all of which are to get all streams.
     pub(crate) fn new(members: usize, streams: usize, acknowledging: Acknowledging) -> Self {
         Self {
             streams: (0..streams).map(|_| Stream::default()).collect(),
@@ -138,19 +139,19 @@ impl InFlight {
         self.streams.iter().all(|stream| stream.pending.is_empty())
     }
 
-    /// How many messages were heard within the window so far.
+    /// How many messages were delivered within the window so far.
     pub(crate) fn deliveries(&self) -> u64 {
         self.tally.deliveries
     }
 
-    /// Takes a message that a member heard.
+    /// Counts a message that a member got.
     pub(crate) fn deliver(&mut self, member: usize, number: u64, seq: u64, now_ns: u64) {
         let index = usize::try_from(number).unwrap_or(usize::MAX);
         let Some(stream) = self.streams.get_mut(index) else {
             self.audit.stray();
             return;
         };
-        let skipped = match self.audit.hear(member, index, seq, stream.sent()) {
+        let skipped = match self.audit.deliver(member, index, seq, stream.sent()) {
             Verdict::Wrong => return,
             Verdict::Late => {
                 self.tally.deliveries += u64::from(self.measuring);
@@ -208,7 +209,7 @@ impl InFlight {
         stream.settle();
     }
 
-    /// Waits no more for what was sent before `since_ns`.
+    /// Gives up the messages that were sent before `since_ns`.
     pub(crate) fn give_up(&mut self, since_ns: u64) {
         for stream in &mut self.streams {
             while let Some(message) = stream.pending.front().filter(|one| one.at_ns < since_ns) {
@@ -222,7 +223,7 @@ impl InFlight {
         }
     }
 
-    /// Takes a member out that is gone: nobody waits for it.
+    /// Removes a member that is gone, so that no message waits for it.
     pub(crate) fn leave(&mut self, member: usize) {
         self.alive -= 1;
         for (index, stream) in self.streams.iter_mut().enumerate() {
@@ -232,7 +233,7 @@ impl InFlight {
         }
     }
 
-    /// Ends the round: what a member that `stayed` has not heard by now is lost.
+    /// Ends the round: what was not delivered by now to a member that `stayed` is lost.
     pub(crate) fn end(mut self, stayed: impl Fn(usize) -> bool) -> (FanoutTally, Faults, Failures) {
         for member in (0..self.members).filter(|&member| stayed(member)) {
             for (index, stream) in self.streams.iter().enumerate() {

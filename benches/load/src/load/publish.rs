@@ -1,4 +1,5 @@
-//! `bench publish`: messages that the server takes, whoever may hear them; acknowledgements counted.
+//! `bench publish`: messages that the server takes, whether or not somebody receives them; what is
+//! counted is acknowledgements.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -27,7 +27,7 @@ pub(crate) struct RoomFlags {
     /// Publishers, each with a connection of its own.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(crate) publishers: u16,
-    /// Messages of a publisher under way: not acknowledged, or not at all members. Transport HTTP each has
+    /// Messages of a publisher under way: not acknowledged, or not at all members. By HTTP each has
     /// a connection of its own.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) in_flight: u16,
@@ -54,7 +54,7 @@ pub(crate) struct RoomFlags {
     /// Pause after joining, after the last message and after leaving, in seconds, so that the server comes to rest.
     #[arg(long, default_value = "0.5", value_parser = seconds)]
     pub(crate) settle: Duration,
-    /// AfterRead this time, in seconds, a message is waited for no more.
+    /// After this time, in seconds, a message is waited for no more.
     #[arg(long, default_value = "5", value_parser = seconds)]
     pub(crate) patience: Duration,
 }

@@ -1,4 +1,4 @@
-//! What a run finds, and how it is told.
+//! What a run finds, and how it is reported.
 
 pub(crate) mod cpu;
 pub(crate) mod failure;

@@ -8,20 +8,20 @@ use crate::wire::frame::{
     BINARY, CLOSE, CONTINUATION, Header, MESSAGE_SIZE_MAX, PING, PONG, TEXT, checked_end, closing,
 };
 
-/// What a server said.
+/// What a server sent, copied.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Incoming {
     /// A whole message, its fragments joined.
     Message(u8, Vec<u8>),
     /// A ping, which must be answered with the same payload.
     Ping(Vec<u8>),
-    /// A pong; nobody asked for it, nobody answers.
+    /// A pong, which needs no answer.
     Pong,
     /// Close, with its code (1005 when it has none) and reason.
     Close(u16, String),
 }
 
-/// Joins a server's bytes, in any fragmentation, to what it said.
+/// Joins a server's bytes, in any fragmentation, to messages and control frames.
 #[derive(Debug)]
 pub(crate) struct FrameReader {
     bytes: Vec<u8>,

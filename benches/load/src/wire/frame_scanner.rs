@@ -1,4 +1,4 @@
-//! A server's frames, looked at where they lie: for connections that hear much and keep nothing.
+//! A server's frames, looked at where they lie: for connections that receive much and keep nothing.
 //!
 //! Whole frames are handed over as slices of what was read; only a frame that is cut by the end of
 //! a read, or a fragmented message, is copied.
@@ -8,7 +8,7 @@ use crate::wire::frame::{
     CLOSE, CONTINUATION, Header, MESSAGE_SIZE_MAX, PING, PONG, checked_end, closing,
 };
 
-/// What a server said.
+/// What a server sent, as it lies in the buffer.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Scanned<'a> {
     /// A whole message, text or binary.
@@ -29,22 +29,22 @@ pub(crate) struct FrameScanner {
 }
 
 impl FrameScanner {
-    /// Takes bytes, in any fragmentation; calls `hear` with each thing that they complete.
+    /// Takes bytes, in any fragmentation; calls `receive` with each message, ping or Close that they complete.
     ///
     /// # Errors
     ///
-    /// No server may send this, or `hear` failed.
-    pub(crate) fn receive<F>(&mut self, bytes: &[u8], mut hear: F) -> Result<(), Failure>
+    /// No server may send this, or `receive` failed.
+    pub(crate) fn receive<F>(&mut self, bytes: &[u8], mut receive: F) -> Result<(), Failure>
     where
         F: FnMut(Scanned<'_>) -> Result<(), Failure>,
     {
         if self.held.is_empty() {
-            let taken = self.take(bytes, &mut hear)?;
+            let taken = self.take(bytes, &mut receive)?;
             self.held.extend_from_slice(&bytes[taken..]);
         } else {
             let mut held = std::mem::take(&mut self.held);
             held.extend_from_slice(bytes);
-            let taken = self.take(&held, &mut hear)?;
+            let taken = self.take(&held, &mut receive)?;
             if taken < held.len() {
                 held.drain(..taken);
                 self.held = held;
@@ -53,7 +53,7 @@ impl FrameScanner {
         Ok(())
     }
 
-    fn take<F>(&mut self, bytes: &[u8], hear: &mut F) -> Result<usize, Failure>
+    fn take<F>(&mut self, bytes: &[u8], receive: &mut F) -> Result<usize, Failure>
     where
         F: FnMut(Scanned<'_>) -> Result<(), Failure>,
     {
@@ -65,23 +65,23 @@ impl FrameScanner {
             };
             taken = end;
             match header.opcode {
-                PING => hear(Scanned::Ping(payload))?,
+                PING => receive(Scanned::Ping(payload))?,
                 PONG => {}
                 CLOSE => {
                     let (code, reason) = closing(payload);
-                    hear(Scanned::Close(code, reason))?;
+                    receive(Scanned::Close(code, reason))?;
                 }
                 3.. => return Err(Failure::Violation("a reserved opcode")),
                 _ if header.fin && header.opcode != CONTINUATION && self.fragments.is_none() => {
-                    hear(Scanned::Message(payload))?;
+                    receive(Scanned::Message(payload))?;
                 }
-                _ => self.join(&header, payload, hear)?,
+                _ => self.join(&header, payload, receive)?,
             }
         }
         Ok(taken)
     }
 
-    fn join<F>(&mut self, header: &Header, payload: &[u8], hear: &mut F) -> Result<(), Failure>
+    fn join<F>(&mut self, header: &Header, payload: &[u8], receive: &mut F) -> Result<(), Failure>
     where
         F: FnMut(Scanned<'_>) -> Result<(), Failure>,
     {
@@ -95,7 +95,7 @@ impl FrameScanner {
             return Err(Failure::Violation("a message over 64 MiB"));
         }
         if header.fin {
-            return hear(Scanned::Message(&message));
+            return receive(Scanned::Message(&message));
         }
         self.fragments = Some(message);
         Ok(())
@@ -108,7 +108,7 @@ mod tests {
     use crate::wire::frame::{BINARY, TEXT, client_frame, close_payload, server_frame};
 
     #[test]
-    fn every_fragmentation_of_the_same_bytes_is_heard_the_same() {
+    fn every_fragmentation_of_the_same_bytes_is_scanned_the_same() {
         let mut first = server_frame(TEXT, b"he");
         first[0] &= 0x7f;
         let long = vec![b'x'; 300];
@@ -124,11 +124,11 @@ mod tests {
         for cut in 0..bytes.len() {
             let (mut scanner, mut all) = (FrameScanner::default(), Vec::new());
             for part in [&bytes[..cut], &bytes[cut..]] {
-                let hear = |heard: Scanned<'_>| {
-                    all.push(format!("{heard:?}"));
+                let receive = |scanned: Scanned<'_>| {
+                    all.push(format!("{scanned:?}"));
                     Ok(())
                 };
-                scanner.receive(part, hear).unwrap();
+                scanner.receive(part, receive).unwrap();
             }
             let expected = [
                 Scanned::Message(&long),
@@ -138,7 +138,7 @@ mod tests {
             ];
             assert_eq!(
                 all,
-                expected.map(|heard| format!("{heard:?}")),
+                expected.map(|scanned| format!("{scanned:?}")),
                 "cut at {cut}"
             );
         }

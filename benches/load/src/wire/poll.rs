@@ -1,4 +1,4 @@
-//! An epoll of which each socket tells once that it can be read or written again.
+//! An edge-triggered epoll: each change of a socket is reported once, reading and writing alike.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -17,12 +17,12 @@ pub(crate) struct Poll {
     events: Vec<Event>,
 }
 
-/// One socket's news.
+/// An event of one socket.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ready {
     /// What the socket was registered with.
     pub(crate) key: usize,
-    /// The peer closed its side: only reading to the end tells what else came.
+    /// The peer closed its side: its last bytes and the end of the stream are found by reading on.
     pub(crate) hung_up: bool,
 }
 
@@ -55,11 +55,11 @@ impl Poll {
         )?)
     }
 
-    /// Waits until a socket has news or the time is over; says how many have.
+    /// Waits until a socket is ready or the time is over; gives the number of events.
     ///
     /// # Errors
     ///
-    /// Only those of a broken epoll; an interruption counts as no news.
+    /// Only those of a broken epoll; an interruption counts as no event.
     pub(crate) fn wait(&mut self, timeout: Duration) -> io::Result<usize> {
         self.events.clear();
         let timeout = Timespec {
@@ -77,7 +77,7 @@ impl Poll {
         }
     }
 
-    /// The news with this index, below what [`Self::wait`] gave.
+    /// The event with this index, below the number that [`Self::wait`] gave.
     pub(crate) fn ready(&self, index: usize) -> Ready {
         let event = self.events[index];
         let flags = event.flags;

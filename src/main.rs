@@ -1,7 +1,6 @@
 //! The `tidings` binary: the library's first user.
 
 mod auth;
-mod bench;
 mod cli;
 mod client;
 mod config;

@@ -42,7 +42,7 @@ enum Command {
     Token(token::TokenFlags),
     Store(store::Store),
     /// Put load on a WebSocket or HTTP server and measure it
-    Bench(bench::Bench),
+    Bench(tidings_bench::Bench),
 }
 
 /// Runs what the command line says; its exit code is the program's.
@@ -60,7 +60,7 @@ pub fn run() -> ExitCode {
         Command::Check(check) => Ok(check.run()),
         Command::Token(flags) => flags.run(),
         Command::Store(store) => store.run(),
-        Command::Bench(bench) => bench.run(),
+        Command::Bench(bench) => bench::run(bench),
     };
     result.unwrap_or_else(|error| {
         eprintln!("tidings: {error:#}");

@@ -32,7 +32,6 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("auth", &[]),
-    ("bench", &["tidings::store"]),
     ("client", &[]),
     ("page", &[]),
     (
@@ -63,7 +62,6 @@ const LAYERS: &[(&str, &[&str])] = &[
         "cli",
         &[
             "auth",
-            "bench",
             "client",
             "config",
             "daemon",
@@ -74,7 +72,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     (
         "main",
-        &["auth", "bench", "cli", "client", "config", "daemon", "page"],
+        &["auth", "cli", "client", "config", "daemon", "page"],
     ),
 ];
 

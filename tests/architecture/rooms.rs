@@ -1,13 +1,13 @@
 //! What a file may be.
 
-use super::source::sources;
+use super::source::{load_generator, sources};
 
 /// Lines of a file at most: about ten screens; above that a file has more than one noun in it.
 const LINES_MAX: usize = 600;
 
 #[test]
 fn a_file_is_one_noun_and_nothing_is_unsafe() {
-    for source in sources() {
+    for source in sources().into_iter().chain(load_generator()) {
         let lines = source.text.lines().count();
         assert!(
             lines <= LINES_MAX,

@@ -1,9 +1,12 @@
-//! The files of `src`, and their code without tests, comments and strings.
+//! The files of `src` and of the load generator, and their code without tests, comments and strings.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// One file of the library or the binary.
+/// Where the load generator lies: a package of its own, which uses nothing of ours.
+pub const LOAD_GENERATOR: &str = "benches/load";
+
+/// One file of the library, the binary or the load generator.
 pub struct Source {
     pub path: PathBuf,
     pub text: String,
@@ -36,8 +39,22 @@ impl Source {
     }
 }
 
+/// The files of the library and the binary.
 pub fn sources() -> Vec<Source> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let sources = sources_below("src");
+    assert!(sources.len() > 50, "these can't be all");
+    sources
+}
+
+/// The files of the load generator.
+pub fn load_generator() -> Vec<Source> {
+    let sources = sources_below(&format!("{LOAD_GENERATOR}/src"));
+    assert!(sources.len() > 20, "these can't be all");
+    sources
+}
+
+fn sources_below(folder: &str) -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let (mut folders, mut sources) = (vec![root.clone()], Vec::new());
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
@@ -51,7 +68,6 @@ pub fn sources() -> Vec<Source> {
             }
         }
     }
-    assert!(sources.len() > 50, "these can't be all");
     sources
 }
 

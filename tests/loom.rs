@@ -2,7 +2,7 @@
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test --release --test loom`
 //!
-//! A wake-up that is lost shows as a deadlock, which loom reports.
+//! A binary of its own: loom replaces the atomics of the whole crate. A wake-up that is lost shows as a deadlock, which loom reports.
 #![cfg(loom)]
 
 use loom::model::Builder;

@@ -1,9 +1,14 @@
 //! What a logged-in connection takes, as the kernel sees it.
+//!
+//! A binary of its own: a page that processes share counts in parts for each of them, so that another
+//! `tidings` that starts or ends meanwhile would change the result.
 #![cfg(feature = "cli")]
 
-mod program;
+#[path = "support/mod.rs"]
+mod support;
 
-use program::{Client, Program};
+use crate::support::program::Program;
+use crate::support::websocket::WebSocketClient;
 
 /// Few, so that it is quick; with 10,000 what doesn't depend on their number weighs less. That is
 /// `tidings bench idle --url 'ws://…/ws?uid=u{member}&room=r{member}'`.
@@ -28,14 +33,14 @@ fn a_connection_with_user_room_and_heartbeat_takes_a_few_hundred_bytes() {
     let come = |number: usize| {
         let path = format!("/ws?uid=u{number}&room=r{number}");
         let mut client = server.websocket(&path);
-        assert!(client.hear().contains("hello"));
-        assert!(client.hear().contains(&format!("r{number}")));
+        assert!(client.hear_text().contains("hello"));
+        assert!(client.hear_text().contains(&format!("r{number}")));
         client
     };
     // What is made once is there already.
-    let _first: Vec<Client> = (0..50).map(come).collect();
+    let _first: Vec<WebSocketClient> = (0..50).map(come).collect();
     let before = pss(&server);
-    let _clients: Vec<Client> = (50..50 + CONNECTIONS).map(come).collect();
+    let _clients: Vec<WebSocketClient> = (50..50 + CONNECTIONS).map(come).collect();
     let each = (pss(&server).saturating_sub(before)) / CONNECTIONS as u64;
     assert!(
         (300..=BYTES_MAX).contains(&each),

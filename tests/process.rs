@@ -1,6 +1,6 @@
 //! The push-task process, with real processes and real signals.
 //!
-//! Without the standard harness, since the binary is re-executed as the process under test, and
+//! A binary of its own, without the standard harness, since the binary is re-executed as the process under test, and
 //! since a process dies with the thread that started it: all tests run on the main thread.
 
 use std::collections::{HashMap, HashSet};

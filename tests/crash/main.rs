@@ -3,44 +3,42 @@
 //!
 //! `TIDINGS_CRASH_ROUNDS=100` kills it that often, `TIDINGS_CRASH_SEED` as it was once (as far as
 //! the threads allow).
+//!
+//! A binary of its own: it bounds the time of a start, which it would share with the tests beside it;
+//! and who looks for a lost message runs nothing else, for hours.
 #![cfg(feature = "cli")]
 
 mod place;
-#[path = "../program/mod.rs"]
-mod program;
-#[allow(dead_code, reason = "the crowd uses more of it")]
-#[path = "../crowd/random.rs"]
-mod random;
 mod reader;
 mod record;
 mod sender;
+#[path = "../support/mod.rs"]
+mod support;
 
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use place::Place;
-use program::{Program, ask_json};
-use random::Random;
-use record::Record;
 use rustix::process::Signal;
-use sender::{Acknowledged, Promises, USERS};
 use tempfile::TempDir;
+
+use crate::support::api::ask_json;
+use crate::support::number_in_env;
+use crate::support::program::Program;
+use crate::support::random::Random;
+use place::Place;
+use record::Record;
+use sender::{Acknowledged, Promises, USERS};
 
 /// From the start of the process to its first answer: a generous bound for a busy machine.
 const RESTART_MAX: Duration = Duration::from_secs(5);
 
-fn given(name: &str) -> Option<u64> {
-    let text = std::env::var(name).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{name} is {text}")))
-}
-
 #[test]
 fn nothing_is_lost_and_nothing_doubled_however_often_it_is_killed() {
-    let rounds = given("TIDINGS_CRASH_ROUNDS").unwrap_or(3);
+    let rounds = number_in_env("TIDINGS_CRASH_ROUNDS").unwrap_or(3);
     let clock = || std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64;
-    let seed = given("TIDINGS_CRASH_SEED").unwrap_or_else(clock);
+    let seed = number_in_env("TIDINGS_CRASH_SEED").unwrap_or_else(clock);
     println!("seed {seed}, {rounds} rounds");
     let place = Place::new(Duration::from_secs(60 + 6 * rounds));
     let promises = Promises::default();
@@ -196,7 +194,7 @@ impl<'a> Killer<'a> {
         assert_eq!(promises.len() as u64, said, "each message was answered");
         record.judge(&promises);
         let (messages, private) = record.judge_whole();
-        // Private ones stand in two lines.
+        // Private ones stand in two inboxes.
         assert_eq!((messages - private / 2) as u64, said);
         let repeats = promises.iter().filter(|one| one.duplicate).count();
         self.starts.sort();

@@ -1,20 +1,19 @@
 //! Where the server is just now, and whether the test goes on: what all threads share.
 
 use std::collections::HashMap;
-use std::io::{self, ErrorKind};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tungstenite::{Error, Message, WebSocket};
 
-use crate::program::PATIENCE;
+use crate::support::parsed;
+use crate::support::websocket::{Heard, WebSocketClient};
 
 /// How long a thread listens before it looks round.
 pub const MOMENT: Duration = Duration::from_millis(20);
 
-/// See the module.
+/// The state that all threads of the test share.
 pub struct Place {
     state: Mutex<State>,
     changed: Condvar,
@@ -111,42 +110,15 @@ impl Drop for Watch<'_> {
     }
 }
 
-/// A WebSocket that may break at any time.
-pub struct Line(WebSocket<TcpStream>);
-
-impl Line {
-    pub fn connect(address: SocketAddr) -> Option<Self> {
-        let stream = TcpStream::connect(address).ok()?;
-        stream.set_nodelay(true).ok()?;
-        stream.set_read_timeout(Some(PATIENCE)).ok()?;
-        stream.set_write_timeout(Some(PATIENCE)).ok()?;
-        let url = format!("ws://{address}/ws");
-        let (socket, _) = tungstenite::client(url, stream).ok()?;
-        socket.get_ref().set_read_timeout(Some(MOMENT)).ok()?;
-        Some(Self(socket))
-    }
-
-    /// `None`: it is broken.
-    pub fn say(&mut self, command: &Value) -> Option<()> {
-        self.0.send(Message::text(command.to_string())).ok()
-    }
-
-    /// The next frame, if one comes within a moment.
-    pub fn hear(&mut self) -> Result<Option<Value>, Broken> {
-        match self.0.read() {
-            Ok(Message::Text(text)) => Ok(Some(serde_json::from_str(&text).unwrap())),
-            Ok(Message::Close(_)) => Err(Broken),
-            Ok(_) => Ok(None),
-            Err(Error::Io(error)) if is_timeout(&error) => Ok(None),
-            Err(_) => Err(Broken),
-        }
-    }
-}
-
 /// A connection has ended.
 #[derive(Debug)]
 pub struct Broken;
 
-fn is_timeout(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
+/// The next frame, if one comes within a moment.
+pub fn hear(client: &mut WebSocketClient) -> Result<Option<Value>, Broken> {
+    match client.hear_within(MOMENT) {
+        Some(Heard::Text(text)) => Ok(Some(parsed(&text))),
+        Some(Heard::Close(_) | Heard::Cut) => Err(Broken),
+        _ => Ok(None),
+    }
 }

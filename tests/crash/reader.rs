@@ -4,9 +4,10 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
-use crate::place::{Line, Place};
-use crate::random::Random;
+use crate::place::{Place, hear};
 use crate::sender::ROOMS;
+use crate::support::random::Random;
+use crate::support::websocket::WebSocketClient;
 
 /// What one reader heard, by channel: the ids, from offset 1 on.
 #[derive(Debug, Default)]
@@ -24,7 +25,7 @@ struct Reader<'a> {
     heard: Heard,
 }
 
-/// Hears all rooms and its own line until everything is over and heard.
+/// Hears all rooms and its own inbox until everything is over and heard.
 pub fn read(place: &Place, uid: String, seed: u64) -> Heard {
     let _watch = place.watch();
     let rooms = (0..ROOMS).map(|number| format!("r{number}"));
@@ -39,8 +40,8 @@ pub fn read(place: &Place, uid: String, seed: u64) -> Heard {
     };
     let mut failed = false;
     loop {
-        if let Some(mut line) = Line::connect(place.address(failed))
-            && reader.listen(&mut line) == Some(Done)
+        if let Ok(mut client) = WebSocketClient::try_connect(place.address(failed), "/ws")
+            && reader.listen(&mut client) == Some(Done)
         {
             return reader.heard;
         }
@@ -68,11 +69,11 @@ impl Reader<'_> {
     }
 
     /// Until it breaks, or everything was heard; or, now and then, until it breaks it itself.
-    fn listen(&mut self, line: &mut Line) -> Option<Done> {
-        line.say(&self.login())?;
+    fn listen(&mut self, client: &mut WebSocketClient) -> Option<Done> {
+        client.try_say(self.login().to_string()).ok()?;
         let frames_max = self.random.below(20_000);
         for _ in 0..frames_max {
-            let Some(frame) = line.hear().ok()? else {
+            let Some(frame) = hear(client).ok()? else {
                 if self.is_done() {
                     return Some(Done);
                 }

@@ -4,8 +4,9 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
-use crate::program::{Program, ask_json};
 use crate::sender::{Acknowledged, ROOMS, USERS};
+use crate::support::api::ask_json;
+use crate::support::program::Program;
 
 /// A message of the history.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,12 +28,12 @@ pub struct Channel {
 pub struct Record(pub HashMap<String, Channel>);
 
 impl Record {
-    /// Reads what has come since the last time. `senders` have lines, too.
+    /// Reads what has come since the last time. `senders` have inboxes, too.
     pub fn read(&mut self, server: &Program, senders: &[String]) {
         let rooms = (0..ROOMS).map(|number| format!("r{number}"));
         let users = (0..USERS).map(|number| format!("@u{number}"));
-        let lines = senders.iter().map(|uid| format!("@{uid}"));
-        for name in rooms.chain(users).chain(lines) {
+        let inboxes = senders.iter().map(|uid| format!("@{uid}"));
+        for name in rooms.chain(users).chain(inboxes) {
             let channel = self.0.entry(name.clone()).or_default();
             while channel.read_page(server, &name) {}
         }
@@ -50,7 +51,7 @@ impl Record {
     }
 
     /// Nothing is there twice, each sender's messages are in their order, and private ones stand in
-    /// both lines. Gives how many messages there are, and how many of them are private.
+    /// both inboxes. Gives how many messages there are, and how many of them are private.
     pub fn judge_whole(&self) -> (usize, usize) {
         let (mut count, mut private) = (0, 0);
         for (name, channel) in &self.0 {
@@ -58,7 +59,7 @@ impl Record {
             let mut newest = HashMap::new();
             for entry in &channel.entries {
                 assert!(ids.insert(&entry.id), "{name} has {entry:?} twice");
-                // Between two users, in one line.
+                // Between two users, in one inbox.
                 let way = (&entry.from, &entry.to);
                 let number: u64 = entry.id.rsplit_once('-').unwrap().1.parse().unwrap();
                 let before = newest.insert(way, number).unwrap_or(0);

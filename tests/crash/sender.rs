@@ -2,14 +2,15 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::sync::{Condvar, Mutex};
 
 use serde_json::{Value, json};
 
-use crate::place::{Line, MOMENT, Place};
-use crate::program::{Answer, Http};
-use crate::random::Random;
+use crate::place::{MOMENT, Place, hear};
+use crate::support::http::{Answer, HttpClient};
+use crate::support::random::Random;
+use crate::support::websocket::WebSocketClient;
 
 pub const ROOMS: u64 = 4;
 pub const USERS: u64 = 4;
@@ -62,13 +63,13 @@ impl Promises {
 }
 
 /// Makes one sender's messages, numbered.
-struct Mouth {
+struct Messages {
     uid: String,
     said: u64,
     random: Random,
 }
 
-impl Mouth {
+impl Messages {
     fn new(uid: String, seed: u64) -> Self {
         let random = Random::new(seed);
         Self {
@@ -103,36 +104,36 @@ pub fn by_http(
     in_batches: bool,
 ) -> u64 {
     let _watch = place.watch();
-    let mut mouth = Mouth::new(uid, seed);
+    let mut messages = Messages::new(uid, seed);
     let mut http = None;
     while !place.is_over() {
         let count = if in_batches {
-            1 + mouth.random.below(BATCH_MAX)
+            1 + messages.random.below(BATCH_MAX)
         } else {
             1
         };
-        let messages: Vec<Value> = (0..count)
+        let batch: Vec<Value> = (0..count)
             .map(|_| {
-                let mut message = mouth.next();
-                message["from"] = mouth.uid.clone().into();
+                let mut message = messages.next();
+                message["from"] = messages.uid.clone().into();
                 message
             })
             .collect();
         let (path, body) = match in_batches {
-            true => ("/v1/messages/batch", json!({ "messages": messages })),
-            false => ("/v1/messages", messages[0].clone()),
+            true => ("/v1/messages/batch", json!({ "messages": batch })),
+            false => ("/v1/messages", batch[0].clone()),
         };
         let answer = until_answered(place, &mut http, path, &body.to_string());
         let results = answer["results"].as_array().expect("results");
-        assert_eq!(results.len(), messages.len());
-        for (message, told) in messages.iter().zip(results) {
+        assert_eq!(results.len(), batch.len());
+        for (message, told) in batch.iter().zip(results) {
             promises.note(id_of(message), told);
         }
     }
-    mouth.said
+    messages.said
 }
 
-fn until_answered(place: &Place, kept: &mut Option<Http>, path: &str, body: &str) -> Value {
+fn until_answered(place: &Place, kept: &mut Option<HttpClient>, path: &str, body: &str) -> Value {
     let mut failed = false;
     loop {
         let address = place.address(failed);
@@ -149,68 +150,64 @@ fn until_answered(place: &Place, kept: &mut Option<Http>, path: &str, body: &str
 
 fn post(
     address: SocketAddr,
-    kept: &mut Option<Http>,
+    kept: &mut Option<HttpClient>,
     path: &str,
     body: &str,
 ) -> io::Result<Answer> {
     let http = match kept {
         Some(http) => http,
         None => {
-            // Where nobody listens, this doesn't panic.
-            TcpStream::connect(address)?;
-            kept.insert(Http::connect(address))
+            // Perhaps nobody listens.
+            kept.insert(HttpClient::try_connect(address)?)
         }
     };
-    http.send(&format!(
-        "POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n\
-         Content-Length: {}\r\n\r\n{body}",
-        body.len()
-    ))?;
-    http.answer()
+    http.ask_with_json("POST", path, body)
 }
 
 /// Says messages without waiting for each answer. Gives how many.
 pub fn by_websocket(place: &Place, promises: &Promises, (uid, seed): (String, u64)) -> u64 {
     let _watch = place.watch();
-    let mut mouth = Mouth::new(uid, seed);
+    let mut messages = Messages::new(uid, seed);
     let mut unanswered: VecDeque<Value> = VecDeque::new();
     let mut failed = false;
     while !place.is_over() || !unanswered.is_empty() {
-        if let Some(mut line) = Line::connect(place.address(failed)) {
-            talk(place, promises, &mut mouth, &mut unanswered, &mut line);
+        if let Ok(mut client) = WebSocketClient::try_connect(place.address(failed), "/ws") {
+            talk(place, promises, &mut messages, &mut unanswered, &mut client);
         }
         failed = true;
     }
-    mouth.said
+    messages.said
 }
 
 /// Until it breaks, or everything is over and answered.
 fn talk(
     place: &Place,
     promises: &Promises,
-    mouth: &mut Mouth,
+    messages: &mut Messages,
     unanswered: &mut VecDeque<Value>,
-    line: &mut Line,
+    client: &mut WebSocketClient,
 ) -> Option<()> {
-    line.say(&json!({"type": "login", "uid": mouth.uid}))?;
+    let login = json!({"type": "login", "uid": messages.uid});
+    client.try_say(login.to_string()).ok()?;
     // In the order in which they were said first.
     let again: Vec<&Value> = unanswered.iter().collect();
     if !again.is_empty() {
-        line.say(&json!(again))?;
+        client.try_say(json!(again).to_string()).ok()?;
     }
     loop {
         let over = place.is_over();
         while !over && unanswered.len() < UNANSWERED_MAX {
-            let mut command = mouth.next();
+            let mut command = messages.next();
             command["type"] = "say".into();
-            command["seq"] = mouth.said.into();
+            command["seq"] = messages.said.into();
+            let text = command.to_string();
             unanswered.push_back(command);
-            line.say(unanswered.back().expect("it is the last"))?;
+            client.try_say(text).ok()?;
         }
         if over && unanswered.is_empty() {
             return Some(());
         }
-        let Some(frame) = line.hear().ok()? else {
+        let Some(frame) = hear(client).ok()? else {
             continue;
         };
         match frame["type"].as_str().unwrap() {

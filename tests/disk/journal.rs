@@ -1,14 +1,15 @@
 //! The journal on real disks: a full one, and a large store.
-#![cfg(feature = "store")]
-
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use tidings::store::{
     Appended, Channel, Journal, MessageRecord, PageRange, Record, Store, StoreError, StoreSettings,
 };
+
+use super::small_disk::SmallDisk;
+use crate::support::alone::{part, passes_alone};
+use crate::support::number_in_env;
 
 const NOW: u64 = 1_700_000_000_000;
 
@@ -29,44 +30,17 @@ fn message<'a>(channel: &'a str, id: &'a str, data: &'a str) -> MessageRecord<'a
     }
 }
 
-/// A disk of some size, gone at the end.
-struct Tmpfs(PathBuf);
-
-impl Tmpfs {
-    fn mount(size: &str) -> Self {
-        let path = tempfile::tempdir().unwrap().keep();
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
-            .arg(&path)
-            .output()
-            .expect("there is a `mount`");
-        assert!(
-            mounted.status.success(),
-            "this test has to be root, to mount a small disk: {mounted:?}"
-        );
-        Self(path)
-    }
-}
-
-impl Drop for Tmpfs {
-    fn drop(&mut self) {
-        let unmounted = Command::new("umount").arg(&self.0).status();
-        assert!(unmounted.is_ok_and(|status| status.success()) || std::thread::panicking());
-        fs::remove_dir(&self.0).unwrap();
-    }
-}
-
 #[test]
 fn a_full_disk_refuses_loses_nothing_and_takes_again_when_there_is_room() {
-    let disk = Tmpfs::mount("2m");
+    let disk = SmallDisk::mount("2m");
     let settings = StoreSettings {
         free_bytes_min: 0,
         segment_bytes_max: 100 << 10,
-        ..StoreSettings::new(disk.0.join("data"))
+        ..StoreSettings::new(disk.data())
     };
     let mut store = Journal::open(settings.clone()).unwrap();
     let reader = store.reader();
-    fs::write(disk.0.join("ballast"), vec![0; 1 << 20]).unwrap();
+    fs::write(disk.filler(), vec![0; 1 << 20]).unwrap();
     let data = "x".repeat(1_000);
     let (mut stored, mut now) = (0, NOW);
     let put = |store: &mut Journal, now| {
@@ -105,7 +79,7 @@ fn a_full_disk_refuses_loses_nothing_and_takes_again_when_there_is_room() {
     };
     assert_eq!(reader.page("tea", range).unwrap().messages.len(), 1);
 
-    fs::remove_file(disk.0.join("ballast")).unwrap();
+    fs::remove_file(disk.filler()).unwrap();
     now += 100;
     store.maintain(now).unwrap();
     for _ in 0..10 {
@@ -120,22 +94,22 @@ fn a_full_disk_refuses_loses_nothing_and_takes_again_when_there_is_room() {
 
 #[test]
 fn a_disk_with_less_than_its_bound_free_refuses_before_it_is_full() {
-    let disk = Tmpfs::mount("2m");
+    let disk = SmallDisk::mount("2m");
     let settings = StoreSettings {
         free_bytes_min: 1 << 20,
-        ..StoreSettings::new(disk.0.join("data"))
+        ..StoreSettings::new(disk.data())
     };
     let mut store = Journal::open(settings).unwrap();
     let record = Record::Message(message("tea", "id", "1"));
     store.append(NOW, &record).unwrap();
     store.commit().unwrap();
-    fs::write(disk.0.join("ballast"), vec![0; 1_200 << 10]).unwrap();
+    fs::write(disk.filler(), vec![0; 1_200 << 10]).unwrap();
     let refused = store.append(NOW + 100, &record).unwrap_err();
     assert!(
         matches!(refused, StoreError::DiskFull { free_bytes_min } if free_bytes_min == 1 << 20)
     );
     assert!(store.maintain(NOW + 200).is_err());
-    fs::remove_file(disk.0.join("ballast")).unwrap();
+    fs::remove_file(disk.filler()).unwrap();
     store.maintain(NOW + 300).unwrap();
     store.append(NOW + 301, &record).unwrap();
     store.commit().unwrap();
@@ -194,31 +168,22 @@ fn fill(settings: &StoreSettings, messages: u64) {
 /// The full size by `TIDINGS_STORE_MESSAGES=1000000`, and in a release build.
 #[test]
 fn a_large_store_starts_soon_needs_little_memory_and_gives_a_cold_page() {
-    let messages = std::env::var("TIDINGS_STORE_MESSAGES").ok();
-    let messages = messages.map_or(50_000, |number| number.parse().expect("a number"));
-    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let settings = StoreSettings {
-        free_bytes_min: 0,
-        ..StoreSettings::new(directory.path())
-    };
-    if let Some(path) = std::env::var_os("TIDINGS_STORE_FILLED") {
-        // In a process of its own, so that what filling took counts for nothing.
-        let settings = StoreSettings {
-            directory: path.into(),
-            ..settings
-        };
-        return look(settings, messages);
+    const NAME: &str = "a_large_store_starts_soon_needs_little_memory_and_gives_a_cold_page";
+    let messages = number_in_env("TIDINGS_STORE_MESSAGES").unwrap_or(50_000);
+    if let Some(filled) = part() {
+        return look(settings(filled.into()), messages);
     }
-    fill(&settings, messages);
-    let itself = std::env::current_exe().unwrap();
-    let name = "a_large_store_starts_soon_needs_little_memory_and_gives_a_cold_page";
-    let status = Command::new(itself)
-        .args([name, "--exact", "--nocapture"])
-        .env("TIDINGS_STORE_FILLED", directory.path())
-        .env("TIDINGS_STORE_MESSAGES", messages.to_string())
-        .status()
-        .unwrap();
-    assert!(status.success());
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    fill(&settings(directory.path().into()), messages);
+    // In a process of its own, so that what filling took, and the tests beside it, count for nothing.
+    passes_alone(module_path!(), NAME, directory.path().to_str().unwrap());
+}
+
+fn settings(directory: PathBuf) -> StoreSettings {
+    StoreSettings {
+        free_bytes_min: 0,
+        ..StoreSettings::new(directory)
+    }
 }
 
 fn look(settings: StoreSettings, messages: u64) {

@@ -1,34 +1,26 @@
 //! A disk without room: what can't be stored is refused and not taken, everything else goes on, and
 //! by itself so does storing once there is room again. The real binary, on a small disk of its own.
-#![cfg(feature = "cli")]
-
-#[path = "../catch_up/back_end.rs"]
-#[allow(dead_code, reason = "catching up uses more of it")]
-mod back_end;
-#[path = "../catch_up/guest.rs"]
-#[allow(dead_code, reason = "catching up uses more of it")]
-mod guest;
-#[path = "../program/mod.rs"]
-mod program;
-mod tmpfs;
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 
-use back_end::{call, number, serve, until};
-use guest::{Guest, Heard, Spot, Width};
-use program::{Http, Program};
-use rustix::process::Signal;
 use serde_json::{Value, json};
-use tmpfs::SmallDisk;
+
+use super::small_disk::SmallDisk;
+use crate::support::api::number;
+use crate::support::chat_client::{ChatClient, Position};
+use crate::support::http::HttpClient;
+use crate::support::program::Program;
+use crate::support::wait::until;
+use crate::support::websocket::WebSocketClient;
 
 /// Has to stay free.
 const FREE_MIN: &str = "store.disk_free_size_min=8388608";
 
-fn say(http: &mut Http, to: &Value, id: &str) -> (u16, Value) {
+fn say(http: &mut HttpClient, to: &Value, id: &str) -> (u16, Value) {
     let filler = "x".repeat(500);
     let message = json!({"to": to, "data": {"id": id, "filler": filler}, "id": id});
-    call(http, "POST", "/v1/messages", &message)
+    http.json("POST", "/v1/messages", &message)
 }
 
 /// The ids in the order of a room's history.
@@ -37,7 +29,7 @@ fn ids_in(server: &Program, room: &str) -> Vec<String> {
     loop {
         let after = ids.len();
         let path = format!("/v1/rooms/{room}/messages?limit=1000&after={after}");
-        let (status, page) = call(&mut http, "GET", &path, &Value::Null);
+        let (status, page) = http.json("GET", &path, &Value::Null);
         assert_eq!(status, 200, "{page}");
         let messages = page["messages"].as_array().unwrap().iter();
         ids.extend(messages.map(|message| message["id"].as_str().unwrap().to_owned()));
@@ -52,7 +44,7 @@ fn ready(server: &Program) -> u16 {
 }
 
 /// Says messages until one is refused; the ids of those that were taken, and of that one.
-fn say_until_refused(http: &mut Http, to: &Value) -> (Vec<String>, String) {
+fn say_until_refused(http: &mut HttpClient, to: &Value) -> (Vec<String>, String) {
     for number in 0..10_000 {
         let id = format!("m{number}");
         let (status, answer) = say(http, to, &id);
@@ -87,11 +79,12 @@ fn without_room_nothing_is_taken_and_everything_else_goes_on() {
         "chat.in_memory=live-*",
         "chat.ring_messages_max=10",
     ];
-    let server = serve(&disk.data(), &settings);
+    let server = Program::serve_in(&disk.data(), &settings);
     let mut http = server.http();
     let tea = json!({"room": "tea"});
     let login = json!({"uid": "ann", "rooms": ["tea", "raw-1"]});
-    let (mut ann, _) = Guest::login(server.address, Width::Usual, login);
+    let (mut ann, _) =
+        ChatClient::login_with(WebSocketClient::connect(server.address, "/ws"), login);
     for number in 0..300 {
         assert_eq!(say(&mut http, &tea, &format!("first{number}")).0, 200);
     }
@@ -104,7 +97,7 @@ fn without_room_nothing_is_taken_and_everything_else_goes_on() {
     // What can't be stored.
     assert_eq!(ready(&server), 503);
     let batch = json!({"messages": vec![json!({"to": tea, "data": 1}); 3]});
-    let (_, answer) = call(&mut http, "POST", "/v1/messages/batch", &batch);
+    let (_, answer) = http.json("POST", "/v1/messages/batch", &batch);
     for result in answer["results"].as_array().unwrap() {
         assert_eq!(result["error"]["code"], "disk_full", "{answer}");
     }
@@ -112,14 +105,14 @@ fn without_room_nothing_is_taken_and_everything_else_goes_on() {
     assert_eq!(by_user["error"]["code"], "disk_full");
     let seq = ann.send(json!({"type": "say", "to": tea, "data": 1}));
     let err = loop {
-        let frame = ann.frame();
+        let frame = ann.hear();
         if frame["seq"] == seq {
             break frame;
         }
     };
     let told = (&err["type"], &err["code"], &err["retry"]);
     assert_eq!(told, (&json!("err"), &json!("disk_full"), &json!(true)));
-    let (status, _) = call(&mut http, "PUT", "/v1/rooms/tea/members/bob", &json!({}));
+    let (status, _) = http.json("PUT", "/v1/rooms/tea/members/bob", &json!({}));
     assert_eq!(status, 507);
 
     // What needn't be.
@@ -131,18 +124,19 @@ fn without_room_nothing_is_taken_and_everything_else_goes_on() {
         assert_eq!((status, &answer["results"][0]["offset"]), (200, offset));
     }
     let unstored = json!({"to": tea, "data": "unstored", "store": false});
-    assert_eq!(call(&mut http, "POST", "/v1/messages", &unstored).0, 200);
+    assert_eq!(http.json("POST", "/v1/messages", &unstored).0, 200);
     // To one connection each, the order between channels being nobody's promise.
-    let mut heard = [ann.frame(), ann.frame()].map(|frame| frame["channel"].clone());
+    let mut heard = [ann.hear(), ann.hear()].map(|frame| frame["channel"].clone());
     heard.sort_by_key(Value::to_string);
     assert_eq!(heard, ["raw-1", "tea"]);
     assert_eq!(ids_in(&server, "tea"), expected);
     let login = json!({"uid": "bob", "rooms": ["tea"], "resume": {"tea": {"offset": 0}}});
-    let (mut bob, ok) = Guest::login(server.address, Width::Usual, login);
-    let told = Spot::of(&ok["channels"]["tea"]);
+    let (mut bob, ok) =
+        ChatClient::login_with(WebSocketClient::connect(server.address, "/ws"), login);
+    let told = Position::of(&ok["channels"]["tea"]);
     assert_eq!(told.offset, expected.len() as u64);
-    let mut spot = Spot { offset: 0, ..told };
-    bob.follow("tea", &mut spot, expected.len() as u64);
+    let mut position = Position { offset: 0, ..told };
+    bob.follow("tea", &mut position, expected.len() as u64);
 
     // There is room again.
     disk.clear();
@@ -152,12 +146,10 @@ fn without_room_nothing_is_taken_and_everything_else_goes_on() {
     assert_eq!((status, &result["duplicate"]), (200, &json!(false)));
     assert_eq!(result["offset"], expected.len() + 1);
     expected.push(refused);
-    assert!(matches!(bob.hear(), Heard::Frame(frame) if frame["id"] == *expected.last().unwrap()));
+    assert!(matches!(bob.hear_or_close(), Ok(frame) if frame["id"] == *expected.last().unwrap()));
     drop((ann, bob));
-    let mut server = server;
-    server.signal(Signal::KILL);
-    server.ended();
-    let server = serve(&disk.data(), &settings);
+    server.kill();
+    let server = Program::serve_in(&disk.data(), &settings);
     assert_eq!(ids_in(&server, "tea"), expected);
     server.stop();
 }
@@ -166,25 +158,25 @@ fn without_room_nothing_is_taken_and_everything_else_goes_on() {
 fn a_server_without_room_starts_and_shows_what_it_has() {
     let disk = SmallDisk::mount("32m");
     let settings = [FREE_MIN, "store.segment_size_max=1048576"];
-    let mut server = serve(&disk.data(), &settings);
+    let server = Program::serve_in(&disk.data(), &settings);
     let tea = json!({"room": "tea"});
     assert_eq!(say(&mut server.http(), &tea, "before").0, 200);
     disk.fill(0);
-    server.signal(Signal::KILL);
-    server.ended();
+    server.kill();
 
-    let server = serve(&disk.data(), &settings);
+    let server = Program::serve_in(&disk.data(), &settings);
     let mut http = server.http();
     assert_eq!(ids_in(&server, "tea"), ["before"]);
     assert_eq!(say(&mut http, &tea, "refused").0, 507);
     until("it says so", || ready(&server) == 503);
     let login = json!({"uid": "ann", "rooms": ["tea"], "resume": {"tea": {"offset": 0}}});
-    let (mut ann, _) = Guest::login(server.address, Width::Usual, login);
-    assert_eq!(ann.frame()["id"], "before");
+    let (mut ann, _) =
+        ChatClient::login_with(WebSocketClient::connect(server.address, "/ws"), login);
+    assert_eq!(ann.hear()["id"], "before");
     disk.clear();
     until("it stores again", || ready(&server) == 200);
     assert_eq!(say(&mut http, &tea, "after").0, 200);
-    assert_eq!(ann.frame()["id"], "after");
+    assert_eq!(ann.hear()["id"], "after");
     drop(ann);
     server.stop();
 }
@@ -197,7 +189,7 @@ fn a_disk_that_runs_out_in_the_middle_of_a_write_loses_nothing_that_was_answered
         "store.disk_free_size_min=0",
         "store.segment_size_max=1048576",
     ];
-    let server = serve(&disk.data(), &settings);
+    let server = Program::serve_in(&disk.data(), &settings);
     let tea = json!({"room": "tea"});
     let (over, address) = (AtomicBool::new(false), server.address);
     let stored: Vec<Vec<String>> = thread::scope(|scope| {
@@ -205,7 +197,7 @@ fn a_disk_that_runs_out_in_the_middle_of_a_write_loses_nothing_that_was_answered
             .map(|writer| {
                 let (over, tea) = (&over, &tea);
                 scope.spawn(move || {
-                    let (mut http, mut stored) = (Http::connect(address), Vec::new());
+                    let (mut http, mut stored) = (HttpClient::connect(address), Vec::new());
                     for number in 0.. {
                         if over.load(Relaxed) {
                             break;
@@ -243,10 +235,8 @@ fn a_disk_that_runs_out_in_the_middle_of_a_write_loses_nothing_that_was_answered
         }
     };
     judge(&server);
-    let mut server = server;
-    server.signal(Signal::KILL);
-    server.ended();
-    let server = serve(&disk.data(), &settings);
+    server.kill();
+    let server = Program::serve_in(&disk.data(), &settings);
     judge(&server);
     server.stop();
 }

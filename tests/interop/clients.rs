@@ -1,24 +1,23 @@
-//! Clients that others wrote, and bytes as they come from a wire, against the real server.
+//! Clients that others wrote, and bytes as they come from a connection, against the real server.
 //!
 //! The programs come from `tests/tools/install`.
-#![cfg(feature = "cli")]
-
-mod tools;
-#[path = "tools/wire.rs"]
-mod wire;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
-use tools::{PATIENCE, Server, run, tool};
-use wire::{Wire, frame};
+
+use super::raw::RawConnection;
+use super::tools::{run, serve_echo, tool};
+use crate::support::PATIENCE;
+use crate::support::frame::frame;
+use crate::support::program::Program;
 
 /// Runs `test` against a server with its handlers on the reactor, and against one with a worker.
-fn against_both(flags: &[&str], test: impl Fn(&Server)) {
+fn against_both(flags: &[&str], test: impl Fn(&Program)) {
     for workers in ["0", "1"] {
-        let server = Server::start(&[&["--workers", workers], flags].concat());
+        let server = serve_echo(&[&["--workers", workers], flags].concat());
         test(&server);
         server.stop();
     }
@@ -241,7 +240,7 @@ fn error_code(body: &str) -> String {
         .to_owned()
 }
 
-// The wire itself.
+// The connection itself.
 
 /// The tests below know every byte that comes.
 const NO_PINGS: [&str; 2] = ["--ping-ms", "0"];
@@ -260,9 +259,9 @@ fn pipelined_requests_are_answered_in_their_order() {
         HEAD /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n\
         GET /nowhere HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     against_both(&NO_PINGS, |server| {
-        let mut wire = Wire::open(server);
-        wire.write(REQUESTS.as_bytes());
-        let told = wire.read_to_end();
+        let mut connection = RawConnection::open(server);
+        connection.write(REQUESTS.as_bytes());
+        let told = connection.read_to_end();
         let statuses: Vec<&str> = told
             .split("HTTP/1.1 ")
             .skip(1)
@@ -281,9 +280,9 @@ fn frames_in_the_segment_of_the_handshake_are_heard() {
     ]
     .concat();
     against_both(&NO_PINGS, |server| {
-        let mut wire = Wire::open(server);
-        wire.write(&bytes);
-        assert_opened_and_echoed(&mut wire);
+        let mut connection = RawConnection::open(server);
+        connection.write(&bytes);
+        assert_opened_and_echoed(&mut connection);
     });
 }
 
@@ -298,15 +297,15 @@ fn frames_are_heard_when_a_request_comes_before_the_handshake_in_their_segment()
     ]
     .concat();
     against_both(&NO_PINGS, |server| {
-        let mut wire = Wire::open(server);
-        wire.write(&bytes);
-        let head = wire.read_head();
+        let mut connection = RawConnection::open(server);
+        connection.write(&bytes);
+        let head = connection.read_head();
         assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
         let length = head
             .lines()
             .find_map(|line| line.strip_prefix("Content-Length: "));
-        wire.read(length.unwrap().parse().unwrap());
-        assert_opened_and_echoed(&mut wire);
+        connection.read(length.unwrap().parse().unwrap());
+        assert_opened_and_echoed(&mut connection);
     });
 }
 
@@ -319,30 +318,30 @@ fn a_handshake_and_frames_that_come_byte_by_byte_are_heard() {
     ]
     .concat();
     against_both(&NO_PINGS, |server| {
-        let mut wire = Wire::open(server);
+        let mut connection = RawConnection::open(server);
         for byte in &bytes {
-            wire.write(&[*byte]);
+            connection.write(&[*byte]);
         }
-        assert_opened_and_echoed(&mut wire);
+        assert_opened_and_echoed(&mut connection);
     });
 }
 
 /// The 101, then the echo and the pong (of a worker and of the reactor: in any order), then,
 /// when it was asked for, the Close and the end.
-fn assert_opened_and_echoed(wire: &mut Wire) {
-    let head = wire.read_head();
+fn assert_opened_and_echoed(connection: &mut RawConnection) {
+    let head = connection.read_head();
     assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
     assert!(
         head.contains(&format!("Sec-WebSocket-Accept: {ACCEPT}\r\n")),
         "{head}"
     );
     let (echo, pong): (&[u8], &[u8]) = (b"\x81\x05hello", b"\x8a\x06there?");
-    let answers = wire.read(echo.len() + pong.len());
+    let answers = connection.read(echo.len() + pong.len());
     assert!(
         answers == [echo, pong].concat() || answers == [pong, echo].concat(),
         "{}",
         answers.escape_ascii()
     );
-    wire.write(&frame(0x88, &1000_u16.to_be_bytes()));
-    assert_eq!(wire.read_to_end(), "\u{88}\u{2}\u{3}\u{e8}");
+    connection.write(&frame(0x88, &1000_u16.to_be_bytes()));
+    assert_eq!(connection.read_to_end(), "\u{88}\u{2}\u{3}\u{e8}");
 }

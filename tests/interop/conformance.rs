@@ -2,9 +2,6 @@
 //!
 //! A short set by default; `TIDINGS_AUTOBAHN=full` takes all 301 cases of the groups 1 to 10.
 //! The programs come from `tests/tools/install`.
-#![cfg(feature = "cli")]
-
-mod tools;
 
 use std::io::{Write, stderr};
 use std::path::Path;
@@ -13,7 +10,8 @@ use std::time::Duration;
 use std::{fmt, fs};
 
 use serde_json::{Value, json};
-use tools::{Server, run, tool};
+
+use super::tools::{run, serve_echo, tool};
 
 /// What the suite may take, by far: on a quiet machine the full set takes 20 s.
 const SUITE_TIME_MAX: Duration = Duration::from_secs(300);
@@ -79,7 +77,7 @@ fn conforms(name: &str, flags: &[&str]) {
 
     // Autobahn's client answers a ping also in the middle of a frame that it sends in pieces, and
     // so spoils it: the heartbeat has to be silent.
-    let server = Server::start(&[flags, &["--ping-ms", "0"]].concat());
+    let server = serve_echo(&[flags, &["--ping-ms", "0"]].concat());
     let spec = json!({
         "outdir": folder,
         "servers": [{ "agent": AGENT, "url": server.url("ws", "/echo") }],

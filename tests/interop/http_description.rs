@@ -2,18 +2,15 @@
 //!
 //! The programs come from `tests/tools/install`. `TIDINGS_SCHEMATHESIS=1000` tries so many requests
 //! an operation; without it a few do.
-#![cfg(feature = "cli")]
-
-#[path = "program/keys.rs"]
-mod keys;
-mod tools;
 
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use keys::Keys;
-use tools::{PATIENCE, Server, run, tool};
+use super::tools::{run, serve_echo, tool};
+use crate::support::PATIENCE;
+use crate::support::keys::Keys;
+use crate::support::program::Program;
 
 /// What is asked for by hand may take longer.
 const SUITE: Duration = Duration::from_secs(120);
@@ -21,7 +18,7 @@ const LONG_SUITE: Duration = Duration::from_secs(3_600);
 
 #[test]
 fn every_operation_answers_as_its_description_says() {
-    let server = Server::start(&["--workers", "1"]);
+    let server = serve_echo(&["--workers", "1"]);
     schemathesis(&server, &["--phases", THOROUGH], "10");
     server.stop();
 }
@@ -30,7 +27,7 @@ fn every_operation_answers_as_its_description_says() {
 fn with_keys_every_operation_answers_so_with_a_key_and_without() {
     let keys = Keys::make();
     let file = keys.file();
-    let server = Server::start(&["--workers", "1", "--config", &file]);
+    let server = serve_echo(&["--workers", "1", "--config", &file]);
     let key = format!("Authorization: Bearer {}", keys.api_key);
     schemathesis(&server, &["--phases", THOROUGH, "--header", &key], "10");
     // All the same is refused, whatever it is: some of it will do.
@@ -43,7 +40,7 @@ fn with_keys_every_operation_answers_so_with_a_key_and_without() {
 const THOROUGH: &str = "coverage,fuzzing";
 
 /// Tries every operation; `examples` are for CI, where nobody asks for more.
-fn schemathesis(server: &Server, flags: &[&str], examples: &str) {
+fn schemathesis(server: &Program, flags: &[&str], examples: &str) {
     let asked = std::env::var("TIDINGS_SCHEMATHESIS").ok();
     let limit = if asked.is_some() { LONG_SUITE } else { SUITE };
     let checks = "not_a_server_error,status_code_conformance,content_type_conformance,\
@@ -68,7 +65,7 @@ fn schemathesis(server: &Server, flags: &[&str], examples: &str) {
 
 #[test]
 fn prometheus_reads_the_metrics() {
-    let server = Server::start(&["--workers", "2"]);
+    let server = serve_echo(&["--workers", "2"]);
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tools/metrics.py");
     let printed = run(
         Command::new(tool("python3/bin/python"))

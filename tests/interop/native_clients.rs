@@ -3,19 +3,17 @@
 //!
 //! The programs come from `tests/tools/install`. Each script goes on when a claim doesn't hold,
 //! and says which ones didn't.
-#![cfg(feature = "cli")]
-
-mod tools;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use tools::{PATIENCE, Server, run, tool};
+use super::tools::{run, serve_echo, tool};
+use crate::support::PATIENCE;
 
 /// Runs a client against a server with its handlers on the reactor, and one with two workers.
 fn holds(client: impl Fn() -> Command) {
     for workers in ["0", "2"] {
-        let server = Server::start(&["--workers", workers, "--set", "chat.left_ms=300"]);
+        let server = serve_echo(&["--workers", workers, "--set", "chat.left_ms=300"]);
         let told = run(client().arg(server.url("ws", "/ws")), PATIENCE);
         assert!(told.ends_with("\n12 claims hold\n"), "{told}");
         server.stop();

@@ -1,27 +1,16 @@
-//! A client without a protocol: bytes, and what it takes to make a frame of them.
+//! A client without a protocol: bytes as they are sent and as they come.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use crate::tools::{PATIENCE, Server};
-
-/// A short frame as a client sends it: masked.
-pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-    const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
-    let length = u8::try_from(payload.len()).unwrap();
-    assert!(length < 126, "one byte of length");
-    let masked = payload.iter().zip(MASK.iter().cycle());
-    let mut frame = vec![first, 0x80 | length];
-    frame.extend_from_slice(&MASK);
-    frame.extend(masked.map(|(byte, mask)| byte ^ mask));
-    frame
-}
+use crate::support::PATIENCE;
+use crate::support::program::Program;
 
 /// One connection.
-pub struct Wire(TcpStream);
+pub struct RawConnection(TcpStream);
 
-impl Wire {
-    pub fn open(server: &Server) -> Self {
+impl RawConnection {
+    pub fn open(server: &Program) -> Self {
         let stream = TcpStream::connect(server.address).unwrap();
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();

@@ -1,72 +1,19 @@
-//! What the tests with the programs of others share: the real server, and children that are
-//! killed when their test ends.
+//! Programs of others, run with a bound on their time, and the server that they meet.
 
-use std::io::{BufRead, BufReader, Read};
-use std::net::SocketAddr;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-/// Nothing that is no suite takes longer.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+use crate::support::program::Program;
 
-/// A `tidings serve --echo` on a free port.
-pub struct Server {
-    child: Reaped,
-    log: Option<JoinHandle<String>>,
-    /// Where it listens.
-    pub address: SocketAddr,
-}
-
-impl Server {
-    pub fn start(flags: &[&str]) -> Self {
-        let mut child = Reaped::spawn(
-            Command::new(env!("CARGO_BIN_EXE_tidings"))
-                .args([
-                    "serve",
-                    "--echo",
-                    "--listen",
-                    "127.0.0.1:0",
-                    "--data",
-                    "none",
-                ])
-                .args(flags),
-        );
-        let lines = lines_of(child.0.stdout.take().unwrap());
-        let log = Some(text_of(child.0.stderr.take().unwrap()));
-        let first = lines.recv_timeout(PATIENCE);
-        let address = first
-            .iter()
-            .find_map(|line| line.strip_prefix("listening on http://")?.parse().ok())
-            .unwrap_or_else(|| panic!("{first:?} says where the server listens"));
-        Self {
-            child,
-            log,
-            address,
-        }
-    }
-
-    pub fn url(&self, scheme: &str, path: &str) -> String {
-        format!("{scheme}://{}{path}", self.address)
-    }
-
-    /// Stops the server as a service manager does; whatever it went through, it ends well.
-    pub fn stop(mut self) {
-        let pid = Pid::from_child(&self.child.0);
-        kill_process(pid, Signal::TERM).unwrap();
-        let status = self.child.wait(PATIENCE);
-        let log = self.log.take().unwrap().join().unwrap();
-        assert!(
-            status.is_some_and(|status| status.success()),
-            "{status:?}: {log}"
-        );
-        assert!(!log.contains("panic"), "{log}");
-    }
+/// `tidings serve --echo`, with more flags.
+pub fn serve_echo(flags: &[&str]) -> Program {
+    Program::serve(&[&["--echo"], flags].concat())
 }
 
 /// A child that is killed, and waited for, with this value.
@@ -126,17 +73,6 @@ pub fn tool(path: &str) -> PathBuf {
         path.display()
     );
     path
-}
-
-fn lines_of(pipe: impl Read + Send + 'static) -> Receiver<String> {
-    let (sender, lines) = channel();
-    thread::spawn(move || {
-        // Reads to the end, also when nobody listens: a full pipe would stop the server.
-        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-            let _ = sender.send(line);
-        }
-    });
-    lines
 }
 
 fn text_of(mut pipe: impl Read + Send + 'static) -> JoinHandle<String> {

@@ -1,10 +1,8 @@
 //! The examples, run as their users run them.
-#![cfg(feature = "cli")]
 
-mod program;
-
-use program::{Next, Program};
 use serde_json::{Value, json};
+
+use crate::support::program::Program;
 
 #[test]
 fn websocket_only_answers_each_message_and_says_goodbye() {
@@ -15,16 +13,16 @@ fn websocket_only_answers_each_message_and_says_goodbye() {
 
     for said in ["hello", "ünïcode \"quoted\"", ""] {
         client.say(said);
-        assert_eq!(client.hear(), r#"["hello","world"]"#);
+        assert_eq!(client.hear_text(), r#"["hello","world"]"#);
         server.stdout.wait_for(&format!("says {said:?}"));
     }
     server.websocket("/").leave();
     server.stdout.wait_for("is gone");
     assert_eq!(server.http().ask("GET", "/", "").unwrap().status, 404);
 
-    let goodbye = std::thread::spawn(move || client.next());
+    let goodbye = std::thread::spawn(move || client.hear_text_or_close());
     server.stop();
-    assert_eq!(goodbye.join().unwrap(), Next::Closed(1001));
+    assert_eq!(goodbye.join().unwrap(), Err(1001));
 }
 
 #[test]
@@ -37,7 +35,7 @@ fn http_and_websocket_pushes_what_comes_by_http_to_the_fd_that_it_names() {
 
     let (mut ann, mut bob) = (server.websocket("/"), server.websocket("/"));
     let fds = [&mut ann, &mut bob].map(|client| {
-        let told: Value = serde_json::from_str(&client.hear()).unwrap();
+        let told: Value = serde_json::from_str(&client.hear_text()).unwrap();
         told["fd"].as_u64().unwrap()
     });
     assert_ne!(fds[0], fds[1]);
@@ -48,9 +46,9 @@ fn http_and_websocket_pushes_what_comes_by_http_to_the_fd_that_it_names() {
             (answer.status, answer.body),
             (200, json!({ "pushed": fd }).to_string())
         );
-        assert_eq!(client.hear(), body);
+        assert_eq!(client.hear_text(), body);
         client.say("hello");
-        assert_eq!(client.hear(), r#"["hello","world"]"#);
+        assert_eq!(client.hear_text(), r#"["hello","world"]"#);
     }
 
     ann.leave();
@@ -68,13 +66,9 @@ fn http_and_websocket_pushes_what_comes_by_http_to_the_fd_that_it_names() {
         );
     }
     drop(http);
-    let goodbye = std::thread::spawn(move || bob.next());
+    let goodbye = std::thread::spawn(move || bob.hear_text_or_close());
     server.stop();
-    assert_eq!(
-        goodbye.join().unwrap(),
-        Next::Closed(1001),
-        "and nothing before it"
-    );
+    assert_eq!(goodbye.join().unwrap(), Err(1001), "and nothing before it");
 }
 
 #[test]
@@ -93,7 +87,7 @@ fn push_process_answers_tasks_and_passes_messages_on_to_all() {
     for text in ["hello all", "and again"] {
         assert_eq!(http.ask("POST", "/send", text).unwrap().status, 202);
         for client in &mut clients {
-            let heard = client.hear();
+            let heard = client.hear_text();
             assert!(heard.starts_with("process ") && heard.ends_with(&format!(" says {text}")));
             assert!(
                 !heard.contains(&result["pid"].to_string()),
@@ -104,10 +98,11 @@ fn push_process_answers_tasks_and_passes_messages_on_to_all() {
     assert_eq!(http.ask("GET", "/task", "").unwrap().status, 404);
 
     drop(http);
-    let goodbyes = clients.map(|mut client| std::thread::spawn(move || client.next()));
+    let goodbyes =
+        clients.map(|mut client| std::thread::spawn(move || client.hear_text_or_close()));
     server.stop();
     for goodbye in goodbyes {
-        assert_eq!(goodbye.join().unwrap(), Next::Closed(1001));
+        assert_eq!(goodbye.join().unwrap(), Err(1001));
     }
 }
 
@@ -120,7 +115,7 @@ fn two_machines_brings_what_comes_by_http_to_a_server_elsewhere_whoever_dies() {
     let mut http = gateway.http();
     let mut hears = |text: &str| {
         loop {
-            let heard: Value = serde_json::from_str(&listener.hear()).unwrap();
+            let heard: Value = serde_json::from_str(&listener.hear_text()).unwrap();
             if heard["type"] == "msg" {
                 assert_eq!(heard["data"], json!({ "text": text }));
                 return;

@@ -1,8 +1,5 @@
 //! Stops, with the real binaries and real signals: what is under way is answered, everybody is
 //! told, nobody is left behind.
-#![cfg(feature = "cli")]
-
-mod program;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
@@ -10,11 +7,15 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use program::{Client, Http, Next, PATIENCE, Program, ends_within, request};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tidings::server::{Builder, Responder, RunningServer, Server, ServerOutcome, ServerSettings};
+
+use crate::support::PATIENCE;
+use crate::support::http::{HttpClient, request};
+use crate::support::program::{Program, ends_within};
+use crate::support::websocket::WebSocketClient;
 
 /// A connection that rests for nearly as long as a stop waits for it may be closed; one that goes
 /// on asking may not.
@@ -31,7 +32,7 @@ const GROUP: usize = 25;
 const IN_FLIGHT: usize = 2;
 
 /// Asks without a pause until the server says that it closes; every request must be answered.
-fn hammer(mut http: Http, warm: &Sender<()>, told: &AtomicBool) -> usize {
+fn hammer(mut http: HttpClient, warm: &Sender<()>, told: &AtomicBool) -> usize {
     let questions = [
         ("GET", "/v1/stats", 200),
         ("POST", "/v1/stats", 405),
@@ -60,7 +61,7 @@ fn hammer(mut http: Http, warm: &Sender<()>, told: &AtomicBool) -> usize {
 }
 
 /// Talks on many WebSockets until each heard its Close; gives the messages that crossed it.
-fn converse(clients: Vec<Client>, warm: &Sender<()>) -> usize {
+fn converse(clients: Vec<WebSocketClient>, warm: &Sender<()>) -> usize {
     let mut crossed = 0;
     let mut open: Vec<_> = clients.into_iter().map(|client| (client, 0)).collect();
     for round in 1.. {
@@ -72,9 +73,9 @@ fn converse(clients: Vec<Client>, warm: &Sender<()>) -> usize {
         }
         open.retain_mut(|(client, said)| {
             for number in *said - IN_FLIGHT..*said {
-                match client.next() {
-                    Next::Text(text) => assert_eq!(text, number.to_string(), "out of order"),
-                    Next::Closed(code) => {
+                match client.hear_text_or_close() {
+                    Ok(text) => assert_eq!(text, number.to_string(), "out of order"),
+                    Err(code) => {
                         assert_eq!(code, 1001);
                         crossed += *said - number;
                         return false;
@@ -105,7 +106,7 @@ fn a_stop_under_load_leaves_no_request_unanswered_and_tells_every_websocket() {
             let asking: Vec<_> = (0..HTTP_CLIENTS)
                 .map(|_| {
                     let warm = warm.clone();
-                    scope.spawn(move || hammer(Http::connect(address), &warm, told))
+                    scope.spawn(move || hammer(HttpClient::connect(address), &warm, told))
                 })
                 .collect();
             let talking: Vec<_> = (0..WEBSOCKETS / GROUP)
@@ -113,7 +114,7 @@ fn a_stop_under_load_leaves_no_request_unanswered_and_tells_every_websocket() {
                     let warm = warm.clone();
                     scope.spawn(move || {
                         let clients = (0..GROUP)
-                            .map(|_| Client::connect(address, "/echo"))
+                            .map(|_| WebSocketClient::connect(address, "/echo"))
                             .collect();
                         converse(clients, &warm)
                     })
@@ -167,7 +168,7 @@ fn what_a_websocket_said_before_the_stop_is_answered_before_its_close() {
         let _ = wait.lock().unwrap().recv();
         server.push(frame.fd, frame).unwrap();
     }));
-    let mut client = Client::connect(running.handle().addresses()[0], "/");
+    let mut client = WebSocketClient::connect(running.handle().addresses()[0], "/");
     for number in 0..5 {
         client.say(number.to_string());
     }
@@ -179,9 +180,9 @@ fn what_a_websocket_said_before_the_stop_is_answered_before_its_close() {
     running.handle().stop();
     drop(go);
     for number in 0..5 {
-        assert_eq!(client.hear(), number.to_string());
+        assert_eq!(client.hear_text(), number.to_string());
     }
-    assert_eq!(client.next(), Next::Closed(1001));
+    assert_eq!(client.hear_text_or_close(), Err(1001));
     assert_eq!(running.stop(), Some(ServerOutcome::default()));
 }
 
@@ -202,8 +203,8 @@ fn an_answer_that_waits_for_a_timer_comes_during_a_stop_on_every_reactor() {
             },
         ));
         // The first connection goes to reactor 1; the timers are reactor 0's.
-        let mut http = Http::connect(running.handle().addresses()[0]);
-        http.send(&request("GET", "/", "")).unwrap();
+        let mut http = HttpClient::connect(running.handle().addresses()[0]);
+        http.send(request("GET", "/", "")).unwrap();
         asked.recv_timeout(PATIENCE).unwrap();
         let stopped = thread::spawn(|| running.stop());
         let answer = http.answer().unwrap();
@@ -231,8 +232,7 @@ fn requests_that_come_in_one_piece_during_a_stop_are_all_answered() {
     assert_eq!(http.ask("GET", "/healthz", "").unwrap().status, 200);
     server.signal(Signal::TERM);
     server.stderr.wait_for("draining");
-    http.send(&request("GET", "/healthz", "").repeat(4))
-        .unwrap();
+    http.send(request("GET", "/healthz", "").repeat(4)).unwrap();
     let closes = [(); 4].map(|()| http.answer().unwrap().closes);
     assert!(closes[..3].iter().all(|closes| !closes), "{closes:?}");
     assert!(http.is_at_end());
@@ -281,7 +281,7 @@ fn a_crowd_is_sent_away_at_500_a_second() {
         };
         for index in ready {
             let mut client = clients[index].take().unwrap();
-            assert_eq!(client.next(), Next::Closed(1001));
+            assert_eq!(client.hear_text_or_close(), Err(1001));
             closed_at.push(started.elapsed());
         }
     }
@@ -308,7 +308,7 @@ fn a_signal_right_after_the_first_sign_of_life_stops_in_order() {
 }
 
 /// Connections that the server has, with the one that asks.
-fn slots(http: &mut Http) -> u64 {
+fn slots(http: &mut HttpClient) -> u64 {
     let answer = http.ask("GET", "/v1/stats", "").unwrap();
     let stats: Value = serde_json::from_str(&answer.body).unwrap();
     stats["totals"]["slots"].as_u64().unwrap()
@@ -349,9 +349,9 @@ fn sigint_stops_as_sigterm_does_and_sigpipe_does_nothing() {
     let mut client = server.websocket("/echo");
     server.signal(Signal::PIPE);
     client.say("still here?");
-    assert_eq!(client.hear(), "still here?");
+    assert_eq!(client.hear_text(), "still here?");
     server.signal(Signal::INT);
-    assert_eq!(client.next(), Next::Closed(1001));
+    assert_eq!(client.hear_text_or_close(), Err(1001));
     assert_eq!(server.exit_code(), 0);
 }
 
@@ -384,7 +384,7 @@ fn processes_of(server: &mut Program) -> Vec<Pid> {
 }
 
 /// Gives tasks, one after the other, until nobody listens to their PIDs any more.
-fn give_tasks(mut http: Http, client: usize, pids: &Sender<(i32, Instant)>) {
+fn give_tasks(mut http: HttpClient, client: usize, pids: &Sender<(i32, Instant)>) {
     for number in 0.. {
         let task = format!("{client}/{number}");
         let answer = http.ask("POST", "/task", &task).unwrap();
@@ -409,7 +409,7 @@ fn tasks_outlive_the_process_that_runs_them() {
     let givers: Vec<_> = (0..8)
         .map(|client| {
             let sender = sender.clone();
-            thread::spawn(move || give_tasks(Http::connect(address), client, &sender))
+            thread::spawn(move || give_tasks(HttpClient::connect(address), client, &sender))
         })
         .collect();
     let mut gaps = Vec::new();
@@ -439,7 +439,7 @@ fn no_process_outlives_a_server_that_was_killed() {
     let processes = processes_of(&mut server);
     let mut http = server.http();
     for number in 0..100 {
-        http.send(&request("POST", "/task", &number.to_string()))
+        http.send(request("POST", "/task", &number.to_string()))
             .unwrap();
     }
     assert_eq!(http.answer().unwrap().status, 200);
@@ -457,9 +457,9 @@ fn no_process_outlives_a_server_that_was_killed() {
 fn a_task_that_was_taken_is_finished_before_the_stop_is_over() {
     let mut server = Program::example("push_process");
     let processes = processes_of(&mut server);
-    let mut clients: Vec<Http> = (0..8).map(|_| server.http()).collect();
+    let mut clients: Vec<HttpClient> = (0..8).map(|_| server.http()).collect();
     for (number, http) in clients.iter_mut().enumerate() {
-        http.send(&request("POST", "/task", &number.to_string()))
+        http.send(request("POST", "/task", &number.to_string()))
             .unwrap();
     }
     assert_eq!(clients[7].answer().unwrap().status, 200);

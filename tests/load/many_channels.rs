@@ -2,29 +2,18 @@
 //! of them at once, and gives back the disk of what is too old while it is written to.
 //!
 //! `TIDINGS_CHANNELS=10000` is the full size; best with `--release`.
-#![cfg(feature = "cli")]
 
-#[path = "catch_up/back_end.rs"]
-#[allow(dead_code, reason = "catching up uses more of it")]
-mod back_end;
-#[path = "catch_up/guest.rs"]
-#[allow(dead_code, reason = "catching up uses more of it")]
-mod guest;
-#[path = "program/mod.rs"]
-mod program;
-#[allow(dead_code, reason = "the crowd uses more of it")]
-#[path = "crowd/random.rs"]
-mod random;
-
-use std::fs;
 use std::time::{Duration, Instant};
 
-use back_end::{call, number, post, serve, until};
-use program::{Http, PATIENCE, Program};
-use random::Random;
-use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+use crate::support::api::{number, post};
+use crate::support::http::HttpClient;
+use crate::support::program::Program;
+use crate::support::random::Random;
+use crate::support::wait::until;
+use crate::support::{PATIENCE, number_in_env};
 
 /// Messages in each channel.
 const MESSAGES: u64 = 100;
@@ -39,20 +28,11 @@ const PAGE_MAX: Duration = Duration::from_millis(250);
 const MEMORY_MAX: u64 = 200 << 20;
 
 fn channels() -> u64 {
-    let given = std::env::var("TIDINGS_CHANNELS").ok();
-    given.map_or(100, |text| text.parse().expect("a number of channels"))
-}
-
-fn memory(server: &Program) -> u64 {
-    let pid = server.pid().as_raw_nonzero();
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.unwrap().trim().strip_suffix(" kB").unwrap();
-    kib.parse::<u64>().unwrap() << 10
+    number_in_env("TIDINGS_CHANNELS").unwrap_or(100)
 }
 
 /// Fills all channels in turns, so that each is spread over all files.
-fn fill(http: &mut Http, channels: u64) {
+fn fill(http: &mut HttpClient, channels: u64) {
     for first in (0..channels * MESSAGES).step_by(BATCH as usize) {
         let end = (first + BATCH).min(channels * MESSAGES);
         let messages: Vec<Value> = (first..end)
@@ -62,16 +42,16 @@ fn fill(http: &mut Http, channels: u64) {
             })
             .collect();
         let body = json!({ "messages": messages });
-        let (status, answer) = call(http, "POST", "/v1/messages/batch", &body);
+        let (status, answer) = http.json("POST", "/v1/messages/batch", &body);
         assert_eq!(status, 200, "{answer}");
     }
 }
 
 /// The newest messages of a channel; how long it took.
-fn read_page(http: &mut Http, channel: u64) -> Duration {
+fn read_page(http: &mut HttpClient, channel: u64) -> Duration {
     let path = format!("/v1/rooms/room-{channel}/messages?before=1000000&limit={PAGE}");
     let began = Instant::now();
-    let (status, page) = call(http, "GET", &path, &Value::Null);
+    let (status, page) = http.json("GET", &path, &Value::Null);
     let took = began.elapsed();
     assert_eq!(status, 200, "{page}");
     let places = (MESSAGES - PAGE + 1..=MESSAGES).rev();
@@ -88,19 +68,18 @@ fn read_page(http: &mut Http, channel: u64) -> Duration {
 fn many_channels_are_there_at_once_after_a_kill() {
     let channels = channels();
     let data = TempDir::new().unwrap();
-    let mut server = serve(data.path(), &[]);
+    let server = Program::serve_in(data.path(), &[]);
     let began = Instant::now();
     fill(&mut server.http(), channels);
     let filled = began.elapsed();
-    server.signal(Signal::KILL);
-    server.ended();
+    server.kill();
 
     let began = Instant::now();
-    let server = serve(data.path(), &[]);
+    let server = Program::serve_in(data.path(), &[]);
     let mut http = server.http();
     let first = read_page(&mut http, 0);
     let started = began.elapsed();
-    let memory_first = memory(&server);
+    let memory_first = server.memory();
     assert_eq!(number(&server, "durable", "store_channels"), channels);
     let messages = number(&server, "durable", "store_messages");
     assert_eq!(messages, channels * MESSAGES);
@@ -110,7 +89,7 @@ fn many_channels_are_there_at_once_after_a_kill() {
         .collect();
     pages.sort();
     let (median, worst) = (pages[pages.len() / 2], pages[pages.len() - 1]);
-    let memory_last = memory(&server);
+    let memory_last = server.memory();
     println!(
         "{messages} messages in {channels} channels, written in {filled:?}; first answer \
          {started:?} after the start (its page {first:?}); {} KiB then, {} KiB after 200 pages, of \
@@ -128,7 +107,7 @@ fn many_channels_are_there_at_once_after_a_kill() {
 fn what_is_too_old_gives_its_disk_back_while_the_server_is_written_to() {
     let data = TempDir::new().unwrap();
     let settings = ["store.keep=old-* age=1s", "store.segment_size_max=262144"];
-    let server = serve(data.path(), &settings);
+    let server = Program::serve_in(data.path(), &settings);
     let mut http = server.http();
     let kept = post(&mut http, "kept", 100, &json!("kept"));
     let filler = json!("x".repeat(1_000));
@@ -153,12 +132,7 @@ fn what_is_too_old_gives_its_disk_back_while_the_server_is_written_to() {
         number(&server, "durable", "store_messages") == 100
             && number(&server, "durable", "store_bytes") < 1 << 20
     });
-    let (_, page) = call(
-        &mut http,
-        "GET",
-        "/v1/rooms/kept/messages?limit=1",
-        &Value::Null,
-    );
+    let (_, page) = http.json("GET", "/v1/rooms/kept/messages?limit=1", &Value::Null);
     assert_eq!(page["epoch"], kept.epoch);
     assert_eq!(
         (&page["offset"], &page["messages"][0]["offset"]),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
 
-use super::ear::Record;
+use super::invariants::Record;
 use super::random::Random;
 use super::reactors::{Heard, Poster, Reactors};
 use tidings::base::Tick;

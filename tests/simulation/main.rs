@@ -1,6 +1,8 @@
 //! The chat against a plain model of it, on a clock that a seed moves.
 //!
 //! `SEED=n` plays one world again, `SEEDS=n` that many of them.
+//!
+//! A binary of its own: whoever plays thousands of worlds runs nothing else.
 #![cfg(feature = "chat")]
 
 mod actions;
@@ -8,9 +10,11 @@ mod asking;
 mod coming;
 mod crowd;
 mod disk;
-mod ear;
+mod invariants;
 mod log;
 mod model;
+#[allow(dead_code, reason = "others use more of it")]
+#[path = "../support/random.rs"]
 mod random;
 mod reactors;
 mod repeats;

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use super::disk::{Disk, Outcome, Page, Task};
-use super::ear::Record;
+use super::invariants::Record;
 use super::random::Random;
 use super::reactors::{Heard, Poster, Reactors, Wishes};
 use tidings::base::Tick;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::ear::Record;
+use super::invariants::Record;
 use super::log::Epochs;
 use super::model::{Expected, Model};
 use super::random::Random;

@@ -1,40 +1,187 @@
-//! A client that reads only when it is told to, and never waits longer than its patience.
+//! A client of the chat, which speaks the native protocol.
 
 use std::collections::VecDeque;
-use std::io::ErrorKind;
-use std::net::{SocketAddr, TcpStream};
-use std::time::{Duration, Instant};
+use std::ops::RangeInclusive;
 
 use serde_json::{Value, json};
-use socket2::{Domain, Socket, Type};
-use tungstenite::{Error, Message, WebSocket};
 
-use crate::program::PATIENCE;
+use super::parsed;
+use super::program::Program;
+use super::websocket::{Heard, WebSocketClient};
 
-/// How much a client's kernel takes for it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Width {
-    /// As much as the system likes.
-    Usual,
-    /// Next to nothing: where it doesn't read, the server has to wait.
-    Narrow,
+/// A client with what it was told at the beginning.
+pub struct ChatClient {
+    pub client: WebSocketClient,
+    pub hello: Value,
+    seq: u64,
+    /// What came before an answer, and is to be heard after it.
+    waiting: VecDeque<Value>,
 }
 
-/// What a client hears.
-#[derive(Debug, PartialEq)]
-pub enum Heard {
-    Frame(Value),
-    Closed(u16),
+impl ChatClient {
+    pub fn connect(server: &Program) -> Self {
+        Self::on(server.websocket("/ws"))
+    }
+
+    /// A client on a WebSocket that has heard nothing yet.
+    pub fn on(mut client: WebSocketClient) -> Self {
+        let hello = parsed(&client.hear_text());
+        assert_eq!(hello["type"], "hello");
+        Self {
+            client,
+            hello,
+            seq: 0,
+            waiting: VecDeque::new(),
+        }
+    }
+
+    /// A user in these rooms.
+    pub fn login(server: &Program, uid: &str, rooms: &[&str]) -> Self {
+        let mut client = Self::connect(server);
+        client.ok(json!({"type": "login", "uid": uid, "rooms": rooms}));
+        client
+    }
+
+    /// A client that logs in with these fields, and the `ok` of that.
+    pub fn login_with(client: WebSocketClient, mut login: Value) -> (Self, Value) {
+        let mut client = Self::on(client);
+        login["type"] = "login".into();
+        let ok = client.ok_keeping(login);
+        (client, ok)
+    }
+
+    pub fn fd(&self) -> u64 {
+        self.hello["fd"].as_u64().unwrap()
+    }
+
+    /// The next frame.
+    #[track_caller]
+    pub fn next(&mut self) -> Value {
+        match self.waiting.pop_front() {
+            Some(frame) => frame,
+            None => parsed(&self.client.hear_text()),
+        }
+    }
+
+    /// The next frame that is no presence.
+    #[track_caller]
+    pub fn hear(&mut self) -> Value {
+        let heard = self.hear_or_close();
+        heard.unwrap_or_else(|code| panic!("closed with {code}"))
+    }
+
+    /// The next frame that is no presence; an error is the code of the Close that came instead.
+    #[track_caller]
+    pub fn hear_or_close(&mut self) -> Result<Value, u16> {
+        loop {
+            let frame = match self.waiting.pop_front() {
+                Some(frame) => frame,
+                None => match self.client.hear() {
+                    Heard::Text(text) => parsed(&text),
+                    Heard::Close(code) => return Err(code),
+                    other => panic!("a frame was to come, not {other:?}"),
+                },
+            };
+            if frame["type"] != "joined" && frame["type"] != "left" {
+                return Ok(frame);
+            }
+        }
+    }
+
+    /// Sends a command without waiting for its answer; gives its number.
+    pub fn send(&mut self, mut command: Value) -> u64 {
+        self.seq += 1;
+        command["seq"] = self.seq.into();
+        self.client.say(command.to_string());
+        self.seq
+    }
+
+    /// Sends a command; gives its answer. What comes before that is passed over.
+    #[track_caller]
+    pub fn ask(&mut self, command: Value) -> Value {
+        let seq = self.send(command);
+        loop {
+            let frame = self.next();
+            if frame["seq"] == seq {
+                return frame;
+            }
+        }
+    }
+
+    /// Sends a command; gives its answer. What comes before that is heard later.
+    #[track_caller]
+    pub fn ask_keeping(&mut self, command: Value) -> Value {
+        let seq = self.send(command);
+        loop {
+            let frame = parsed(&self.client.hear_text());
+            if frame["seq"] == seq {
+                return frame;
+            }
+            self.waiting.push_back(frame);
+        }
+    }
+
+    #[track_caller]
+    pub fn ok(&mut self, command: Value) -> Value {
+        is_ok(self.ask(command))
+    }
+
+    /// Like [`Self::ok`], but what comes before the answer is heard later.
+    #[track_caller]
+    pub fn ok_keeping(&mut self, command: Value) -> Value {
+        is_ok(self.ask_keeping(command))
+    }
+
+    /// The code and the message of a refusal.
+    #[track_caller]
+    pub fn err(&mut self, command: Value) -> (String, String) {
+        let answer = self.ask(command);
+        assert_eq!(answer["type"], "err", "{answer}");
+        let text = |field: &str| answer[field].as_str().unwrap().to_owned();
+        (text("code"), text("message"))
+    }
+
+    /// The data of the next messages, which are those of the channel with these offsets.
+    #[track_caller]
+    pub fn hear_offsets(&mut self, channel: &str, offsets: RangeInclusive<u64>) -> Vec<Value> {
+        let mut data = Vec::new();
+        for offset in offsets {
+            let mut frame = self.hear();
+            let place = (&frame["type"], &frame["channel"], &frame["offset"]);
+            let expected = (&json!("msg"), &json!(channel), &json!(offset));
+            assert_eq!(place, expected, "{frame}");
+            data.push(frame["data"].take());
+        }
+        data
+    }
+
+    /// The data of the next messages, which follow `position` without a hole, up to `newest`.
+    #[track_caller]
+    pub fn follow(&mut self, channel: &str, position: &mut Position, newest: u64) -> Vec<Value> {
+        let mut data = Vec::new();
+        while position.offset < newest {
+            let mut frame = self.hear();
+            assert_follows(&frame, channel, position);
+            data.push(frame["data"].take());
+        }
+        data
+    }
 }
 
-/// A message's place.
+#[track_caller]
+fn is_ok(answer: Value) -> Value {
+    assert_eq!(answer["type"], "ok", "{answer}");
+    answer
+}
+
+/// Where a message stands in its channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Spot {
+pub struct Position {
     pub epoch: String,
     pub offset: u64,
 }
 
-impl Spot {
+impl Position {
     pub fn of(value: &Value) -> Self {
         Self {
             epoch: value["epoch"].as_str().unwrap().to_owned(),
@@ -42,142 +189,32 @@ impl Spot {
         }
     }
 
+    /// The beginning of the same channel.
+    pub fn beginning(&self) -> Self {
+        Self {
+            offset: 0,
+            ..self.clone()
+        }
+    }
+
+    /// What a resume asks for.
     pub fn json(&self) -> Value {
         json!({"epoch": self.epoch, "offset": self.offset})
     }
 }
 
-/// See the module.
-pub struct Guest {
-    socket: WebSocket<TcpStream>,
-    seq: u64,
-    /// What came while an answer was waited for.
-    waiting: VecDeque<Value>,
-    pub fd: u64,
-}
-
-impl Guest {
-    pub fn connect(address: SocketAddr, width: Width) -> Self {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        if width == Width::Narrow {
-            socket.set_recv_buffer_size(4_096).unwrap();
-        }
-        socket.connect(&address.into()).unwrap();
-        let stream: TcpStream = socket.into();
-        stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_write_timeout(Some(PATIENCE)).unwrap();
-        let url = format!("ws://{}/ws", address);
-        let (socket, _) = tungstenite::client(url, stream).unwrap();
-        let mut guest = Self {
-            socket,
-            seq: 0,
-            waiting: VecDeque::new(),
-            fd: 0,
-        };
-        guest.fd = guest.frame()["fd"].as_u64().expect("hello");
-        guest
-    }
-
-    /// Somebody who is logged in, and the `ok` of that.
-    pub fn login(address: SocketAddr, width: Width, mut command: Value) -> (Self, Value) {
-        let mut guest = Self::connect(address, width);
-        command["type"] = "login".into();
-        let ok = guest.ok(command);
-        (guest, ok)
-    }
-
-    pub fn say(&mut self, command: &Value) {
-        let text = Message::text(command.to_string());
-        self.socket.send(text).unwrap();
-    }
-
-    /// Sends a command without waiting for its answer; gives its number.
-    pub fn send(&mut self, mut command: Value) -> u64 {
-        self.seq += 1;
-        command["seq"] = self.seq.into();
-        self.say(&command);
-        self.seq
-    }
-
-    /// Sends a command; gives its answer. What comes before it is heard later.
-    pub fn ok(&mut self, command: Value) -> Value {
-        let seq = self.send(command);
-        let until = Instant::now() + PATIENCE;
-        loop {
-            let Heard::Frame(frame) = self.read(until) else {
-                panic!("closed before the answer");
-            };
-            if frame["seq"] == seq {
-                assert_eq!(frame["type"], "ok", "{frame}");
-                return frame;
-            }
-            self.waiting.push_back(frame);
-        }
-    }
-
-    /// The next frame that is no presence, or the end.
-    pub fn hear(&mut self) -> Heard {
-        let until = Instant::now() + PATIENCE;
-        loop {
-            let heard = match self.waiting.pop_front() {
-                Some(frame) => Heard::Frame(frame),
-                None => self.read(until),
-            };
-            match heard {
-                Heard::Frame(frame) if frame["type"] == "joined" || frame["type"] == "left" => {}
-                heard => return heard,
-            }
-        }
-    }
-
-    pub fn frame(&mut self) -> Value {
-        match self.hear() {
-            Heard::Frame(frame) => frame,
-            Heard::Closed(code) => panic!("closed with {code}"),
-        }
-    }
-
-    /// Hears messages, which follow `spot` without a hole, up to `newest`; their data.
-    pub fn follow(&mut self, channel: &str, spot: &mut Spot, newest: u64) -> Vec<Value> {
-        let mut data = Vec::new();
-        while spot.offset < newest {
-            let mut frame = self.frame();
-            assert_follows(&frame, channel, spot);
-            data.push(frame["data"].take());
-        }
-        data
-    }
-
-    /// The next frame or end, pings passed over: they are no reason to wait longer.
-    fn read(&mut self, until: Instant) -> Heard {
-        loop {
-            let left = until.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "nothing comes");
-            let left = left.max(Duration::from_millis(1));
-            self.socket.get_ref().set_read_timeout(Some(left)).unwrap();
-            match self.socket.read() {
-                Ok(Message::Text(text)) => return Heard::Frame(parsed(&text)),
-                Ok(Message::Close(frame)) => {
-                    return Heard::Closed(frame.expect("a Close with its code").code.into());
-                }
-                Ok(_) => {}
-                Err(Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => {}
-                Err(error) => panic!("{error}"),
-            }
-        }
-    }
-}
-
 /// The next message of a channel, and nothing else.
-pub fn assert_follows(frame: &Value, channel: &str, spot: &mut Spot) {
+#[track_caller]
+pub fn assert_follows(frame: &Value, channel: &str, position: &mut Position) {
     let told = (&frame["type"], &frame["channel"], &frame["epoch"]);
-    let expected = (&json!("msg"), &json!(channel), &json!(spot.epoch));
-    assert_eq!(told, expected, "behind {spot:?}: {frame}");
-    assert_eq!(frame["offset"], spot.offset + 1, "behind {spot:?}: {frame}");
-    spot.offset += 1;
+    let expected = (&json!("msg"), &json!(channel), &json!(position.epoch));
+    assert_eq!(told, expected, "after {position:?}: {frame}");
+    let next = position.offset + 1;
+    assert_eq!(frame["offset"], next, "after {position:?}: {frame}");
+    position.offset = next;
 }
 
-pub fn parsed(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+/// A message to a room.
+pub fn say(room: &str, text: &str) -> Value {
+    json!({"type": "say", "to": {"room": room}, "data": {"text": text}})
 }

@@ -1,5 +1,4 @@
 //! A file of settings with keys, as `tidings init` writes it.
-#![allow(dead_code, reason = "each test uses a part of it")]
 
 use std::process::Command;
 

@@ -1,5 +1,8 @@
-//! Choices that a seed decides (SplitMix64).
+//! Random numbers that one seed always gives in the same order (SplitMix64).
 
+use std::ops::RangeInclusive;
+
+#[derive(Debug)]
 pub struct Random(u64);
 
 impl Random {
@@ -7,7 +10,7 @@ impl Random {
         Self(seed)
     }
 
-    pub fn number(&mut self) -> u64 {
+    pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -15,13 +18,29 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    pub fn below(&mut self, end: u64) -> u64 {
-        self.number() % end
+    /// A number from 0 to below `end`, which is positive.
+    pub fn below<N: TryInto<u64> + TryFrom<u64>>(&mut self, end: N) -> N {
+        let number = end.try_into().ok().map(|end| self.next() % end);
+        let number = number.and_then(|number| N::try_from(number).ok());
+        number.expect("a number below one of its type is of that type")
+    }
+
+    pub fn within(&mut self, range: RangeInclusive<usize>) -> usize {
+        range.start() + self.below(range.end() - range.start() + 1)
+    }
+
+    /// Whether an event happens that happens once in `count` times.
+    pub fn one_in(&mut self, count: usize) -> bool {
+        self.below(count) == 0
+    }
+
+    /// One of these, which are at least one.
+    pub fn pick<T: Copy>(&mut self, all: &[T]) -> T {
+        all[self.below(all.len())]
     }
 
     /// One of these, if there is any.
     pub fn one_of<'a, T>(&mut self, all: &'a [T]) -> Option<&'a T> {
-        let count = all.len() as u64;
-        (count > 0).then(|| &all[self.below(count) as usize])
+        (!all.is_empty()).then(|| &all[self.below(all.len())])
     }
 }

@@ -1,25 +1,10 @@
-//! What the tests of a running server share: every mode, clients with deadlines, waiting.
-//!
-//! Each test binary uses its own part of it.
-#![allow(dead_code)]
-
-mod client;
-mod web;
+//! Servers of the library in the test's own process, in every mode of their threads.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::mpsc::Receiver;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
 
 use tidings::server::{Builder, Handle, RunningServer, Server, ServerOutcome, Stats};
 
-#[allow(unused_imports, reason = "not every test writes frames by hand")]
-pub use client::{Client, Heard, frame};
-#[allow(unused_imports, reason = "not every test speaks HTTP")]
-pub use web::Web;
-
-/// Nothing that a test waits for takes longer.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+use super::wait::until_none;
 
 /// Threads of a server: the callbacks' and the sockets'.
 #[derive(Debug, Clone, Copy)]
@@ -66,12 +51,12 @@ fn in_modes(workers: &[usize], reactors: &[usize], test: impl Fn(Mode)) {
 }
 
 /// A server of a test; dropped, it is stopped.
-pub struct Served {
+pub struct LocalServer {
     running: Option<RunningServer>,
     pub handle: Handle,
 }
 
-impl Served {
+impl LocalServer {
     pub fn start(builder: Builder) -> Self {
         let running = builder.start().unwrap();
         Self {
@@ -90,7 +75,7 @@ impl Served {
     }
 }
 
-impl Drop for Served {
+impl Drop for LocalServer {
     fn drop(&mut self) {
         let Some(running) = self.running.take() else {
             return;
@@ -104,31 +89,10 @@ impl Drop for Served {
     }
 }
 
-/// Waits until `is_so`; fails with `what` when it takes too long.
-#[track_caller]
-pub fn until(what: &str, is_so: impl Fn() -> bool) {
-    let began = Instant::now();
-    while !is_so() {
-        assert!(
-            began.elapsed() < PATIENCE,
-            "waited for this in vain: {what}"
-        );
-        sleep(Duration::from_millis(1));
-    }
-}
-
-/// The next thing that a callback reported.
-#[track_caller]
-pub fn next<T>(events: &Receiver<T>) -> T {
-    events
-        .recv_timeout(PATIENCE)
-        .expect("something is reported")
-}
-
 /// Waits until nothing of any connection is left in a server.
 #[track_caller]
 pub fn until_nothing_is_left(handle: &Handle) {
-    let left = || {
+    until_none("something is left", || {
         let stats = handle.stats();
         let totals = stats.totals;
         [
@@ -147,14 +111,8 @@ pub fn until_nothing_is_left(handle: &Handle) {
                 handle.connections(tidings::server::Fd(0), 1).len(),
             ),
         ]
-    };
-    let began = Instant::now();
-    while left().iter().any(|(_, count)| *count > 0) {
-        assert!(
-            began.elapsed() < PATIENCE,
-            "something is left: {:?}",
-            left()
-        );
-        sleep(Duration::from_millis(1));
-    }
+        .into_iter()
+        .filter(|(_, count)| *count > 0)
+        .collect()
+    });
 }

@@ -1,14 +1,13 @@
 //! What a message costs on its way through the whole chat, read off the server's own counters.
-#![cfg(feature = "cli")]
 
-mod program;
-
-use std::net::TcpStream;
 use std::time::Instant;
 
-use program::{Client, Http, PATIENCE, Program};
 use serde_json::{Value, json};
-use socket2::{Domain, Socket, Type};
+
+use crate::support::http::HttpClient;
+use crate::support::program::Program;
+use crate::support::websocket::WebSocketClient;
+use crate::support::{PATIENCE, parsed};
 
 const REACTORS: u64 = 2;
 
@@ -19,34 +18,30 @@ fn serve(flags: &[&str]) -> Program {
     Program::serve(&[&both[..], &quiet, flags].concat())
 }
 
-fn parsed(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
-}
-
 /// A member of `tea` that has its answer.
-fn member(mut client: Client) -> Client {
-    assert_eq!(parsed(&client.hear())["type"], "hello");
-    assert_eq!(parsed(&client.hear())["type"], "ok");
+fn member(mut client: WebSocketClient) -> WebSocketClient {
+    assert_eq!(parsed(&client.hear_text())["type"], "hello");
+    assert_eq!(parsed(&client.hear_text())["type"], "ok");
     client
 }
 
-fn members(server: &Program, count: usize) -> Vec<Client> {
+fn members(server: &Program, count: usize) -> Vec<WebSocketClient> {
     let path = |number| format!("/ws?uid=u{number}&room=tea");
     let members = (0..count).map(|number| member(server.websocket(&path(number))));
     members.collect()
 }
 
 /// Passes over everything up to the message with this data.
-fn hear_until(client: &mut Client, data: u64) {
-    while parsed(&client.hear())["data"] != data {}
+fn hear_until(client: &mut WebSocketClient, data: u64) {
+    while parsed(&client.hear_text())["data"] != data {}
 }
 
-fn stats(http: &mut Http) -> Value {
+fn stats(http: &mut HttpClient) -> Value {
     parsed(&http.ask("GET", "/v1/stats", "").unwrap().body)
 }
 
-/// Asks for the numbers until they are so.
-fn until(http: &mut Http, is_so: impl Fn(&Value) -> bool) -> Value {
+/// The numbers, once they are so.
+fn stats_when(http: &mut HttpClient, is_so: impl Fn(&Value) -> bool) -> Value {
     let late = Instant::now() + PATIENCE;
     loop {
         let stats = stats(http);
@@ -58,29 +53,24 @@ fn until(http: &mut Http, is_so: impl Fn(&Value) -> bool) -> Value {
 }
 
 /// Waits until all hear the room, their own line and `*`: their answers came before that.
-fn joined(http: &mut Http, count: usize) -> Value {
-    until(http, |stats| stats["totals"]["subscriptions"] == 3 * count)
+fn joined(http: &mut HttpClient, count: usize) -> Value {
+    stats_when(http, |stats| stats["totals"]["subscriptions"] == 3 * count)
 }
 
-fn say(client: &mut Client, data: u64) {
+fn say(client: &mut WebSocketClient, data: u64) {
     let say = json!({"type": "say", "to": {"room": "tea"}, "data": data});
     client.say(say.to_string());
 }
 
-fn post(http: &mut Http, data: &Value) {
+fn post(http: &mut HttpClient, data: &Value) {
     let body = json!({"to": {"room": "tea"}, "data": data}).to_string();
-    let size = body.len();
-    http.send(&format!(
-        "POST /v1/messages HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
-         Content-Length: {size}\r\n\r\n{body}"
-    ))
-    .unwrap();
-    assert_eq!(http.answer().unwrap().status, 200);
+    let answer = http.ask_with_json("POST", "/v1/messages", &body);
+    assert_eq!(answer.unwrap().status, 200);
 }
 
 /// How much the reactors had to do for what `say` says to a room of `count`: commands carried out,
 /// and runs of frames given to members.
-fn cost(count: usize, say: impl FnOnce(&mut Client, &mut Http, u64)) -> (u64, u64) {
+fn cost(count: usize, say: impl FnOnce(&mut WebSocketClient, &mut HttpClient, u64)) -> (u64, u64) {
     const LAST: u64 = 99;
     let server = serve(&[]);
     let mut members = members(&server, count);
@@ -125,18 +115,6 @@ fn a_post_is_one_command_a_reactor_and_its_answer() {
     }
 }
 
-/// A socket that takes next to nothing until it is read from.
-fn narrow(server: &Program, number: usize) -> Client {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.set_recv_buffer_size(4_096).unwrap();
-    socket.connect(&server.address.into()).unwrap();
-    let stream = TcpStream::from(socket);
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    let url = format!("ws://{}/ws?uid=u{number}&room=tea", server.address);
-    let (socket, _) = tungstenite::client(url, stream).unwrap();
-    Client { socket }
-}
-
 #[test]
 fn a_message_is_encoded_once_for_the_members_of_all_reactors() {
     const MEMBERS: usize = 20;
@@ -148,12 +126,15 @@ fn a_message_is_encoded_once_for_the_members_of_all_reactors() {
         "--set",
         "http.body_size_max=8000000",
     ]);
-    let members = (0..MEMBERS).map(|number| member(narrow(&server, number)));
-    let members: Vec<Client> = members.collect();
+    let members = (0..MEMBERS).map(|number| {
+        let path = format!("/ws?uid=u{number}&room=tea");
+        member(WebSocketClient::connect_narrow(server.address, &path))
+    });
+    let members: Vec<WebSocketClient> = members.collect();
     let mut http = server.http();
     joined(&mut http, MEMBERS);
     post(&mut http, &"x".repeat(SIZE).into());
-    let stats = until(&mut http, |stats| stats["totals"]["backlogged"] == MEMBERS);
+    let stats = stats_when(&mut http, |stats| stats["totals"]["backlogged"] == MEMBERS);
     // What waits for many counts once: one frame a reactor would be twice as much.
     let waiting = stats["outbox_bytes"].as_u64().unwrap() as usize;
     assert!(

@@ -1,29 +1,26 @@
 //! Clients that ask too often, over real sockets: what they are told, and what is taken all the
 //! same.
-#![cfg(feature = "cli")]
-
-mod program;
 
 use std::fmt::Write as _;
 use std::thread;
 use std::time::Duration;
 
-use program::{Answer, Client, Http, Next, Program};
 use serde_json::{Value, json};
 use tungstenite::Message;
+
+use crate::support::http::{Answer, HttpClient, JSON};
+use crate::support::parsed;
+use crate::support::program::Program;
+use crate::support::websocket::WebSocketClient;
 
 /// Hardly one more is let through while a test runs; those that count exactly send one frame.
 const SLOW: &str = "limits.commands_per_s_max=1";
 
-fn parsed(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
-}
-
 /// Somebody who has logged in by query, which is no command.
-fn come(server: &Program, uid: &str) -> Client {
+fn come(server: &Program, uid: &str) -> WebSocketClient {
     let mut client = server.websocket(&format!("/ws?uid={uid}&room=tea"));
-    assert_eq!(parsed(&client.hear())["type"], "hello");
-    assert_eq!(parsed(&client.hear())["type"], "ok");
+    assert_eq!(parsed(&client.hear_text())["type"], "hello");
+    assert_eq!(parsed(&client.hear_text())["type"], "ok");
     client
 }
 
@@ -34,23 +31,18 @@ fn says(count: usize) -> String {
 }
 
 /// The next answer; what others say is passed over.
-fn answer(client: &mut Client) -> Value {
+fn answer(client: &mut WebSocketClient) -> Value {
     loop {
-        let frame = parsed(&client.hear());
+        let frame = parsed(&client.hear_text());
         if frame["type"] != "msg" && frame["type"] != "joined" {
             return frame;
         }
     }
 }
 
-fn ask(http: &mut Http, method: &str, path: &str, key: &str, body: &str) -> Answer {
-    let size = body.len();
-    http.send(&format!(
-        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
-         Authorization: Bearer {key}\r\nContent-Length: {size}\r\n\r\n{body}"
-    ))
-    .unwrap();
-    http.answer().unwrap()
+fn ask(http: &mut HttpClient, method: &str, path: &str, key: &str, body: &str) -> Answer {
+    let fields = format!("{JSON}Authorization: Bearer {key}\r\n");
+    http.ask_with(method, path, &fields, body).unwrap()
 }
 
 /// One of the numbers of `limits` at `/v1/stats`.
@@ -106,6 +98,7 @@ fn who_waits_as_long_as_told_is_let_through_again() {
         .parse()
         .unwrap_or_else(|error| panic!("{error}: {message}"));
     assert!((1..=200).contains(&told_ms), "{message}");
+    // This wait is what is claimed to be enough.
     thread::sleep(Duration::from_millis(told_ms));
     ann.say(says(1));
     assert_eq!(answer(&mut ann)["type"], "ok");
@@ -127,7 +120,7 @@ fn who_goes_on_far_over_the_limit_is_closed_with_4009() {
         (&kick["type"], &kick["code"]),
         (&json!("kick"), &json!("rate_limited"))
     );
-    assert_eq!(ann.next(), Next::Closed(4009));
+    assert_eq!(ann.hear_text_or_close(), Err(4009));
     // Not one more of the 64 was taken.
     let mut bob = come(&server, "bob");
     bob.say(r#"{"type":"history","seq":1,"channel":"tea"}"#);
@@ -146,17 +139,17 @@ fn pings_and_nonsense_count_as_commands_too() {
         }
         client.socket.flush().unwrap();
         for _ in 0..3 {
-            let heard = client.hear();
+            let heard = client.hear_text();
             assert!(
                 heard == "PONG" || parsed(&heard)["code"] == "bad_request",
                 "{heard}"
             );
         }
         for _ in 0..3 {
-            assert_eq!(parsed(&client.hear())["code"], "rate_limited");
+            assert_eq!(parsed(&client.hear_text())["code"], "rate_limited");
         }
-        assert_eq!(parsed(&client.hear())["type"], "kick");
-        assert_eq!(client.next(), Next::Closed(4009));
+        assert_eq!(parsed(&client.hear_text())["type"], "kick");
+        assert_eq!(client.hear_text_or_close(), Err(4009));
     }
 }
 
@@ -206,9 +199,10 @@ fn a_key_over_the_limit_gets_429_and_when_to_come_again() {
     );
     // On a WebSocket the key counts too.
     let mut client = server.websocket_with("/ws", &[("Authorization", &format!("Bearer {shop}"))]);
-    assert_eq!(parsed(&client.hear())["type"], "hello");
+    assert_eq!(parsed(&client.hear_text())["type"], "hello");
     client.say(r#"{"type":"who","seq":1,"room":"tea"}"#);
-    assert_eq!(parsed(&client.hear())["code"], "rate_limited");
+    assert_eq!(parsed(&client.hear_text())["code"], "rate_limited");
+    // This wait, too, is what is claimed to be enough.
     thread::sleep(Duration::from_secs(after));
     let answer = ask(&mut http, "POST", "/v1/messages", shop, message);
     assert_eq!(parsed(&answer.body)["results"][0]["offset"], 6);

@@ -1,5 +1,4 @@
 //! `tidings store`, on damaged directories.
-#![cfg(feature = "cli")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -6,7 +6,7 @@ use proptest::sample::{Index, select};
 use tidings::proto::connection::CloseReason;
 use tidings::proto::http::Response;
 
-use crate::peer::*;
+use super::peer::*;
 
 #[derive(Debug, Clone)]
 enum Step {

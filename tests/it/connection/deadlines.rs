@@ -2,7 +2,7 @@
 
 use tidings::proto::connection::CloseReason;
 
-use crate::peer::*;
+use super::peer::*;
 
 const LOST: Seen = Seen::Closed(CloseReason::Lost);
 

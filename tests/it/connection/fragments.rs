@@ -1,6 +1,6 @@
 //! What a connection makes of a stream never depends on how reads cut it.
 
-use crate::peer::*;
+use super::peer::*;
 
 const CHUNKED: &str = "POST /c HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\
     5;x=y\r\nhello\r\n6\r\n world\r\n0\r\nTrailer: x\r\n\r\n";

@@ -3,7 +3,7 @@
 use tidings::proto::connection::{CloseReason, Verdict};
 use tidings::proto::http::Response;
 
-use crate::peer::*;
+use super::peer::*;
 
 const LOST: Seen = Seen::Closed(CloseReason::Lost);
 

@@ -1,9 +1,9 @@
 //! The connection as a state machine: bytes in any fragmentation, answers in any order, and a time
 //! that the tests invent.
 
+mod any_order;
 mod deadlines;
 mod fragments;
 mod http;
 mod peer;
-mod random;
 mod websocket;

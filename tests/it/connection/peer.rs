@@ -7,6 +7,8 @@ use tidings::proto::connection::{
 use tidings::proto::http::{Head, Response};
 use tidings::proto::websocket::MessageKind;
 
+pub use crate::support::frame::frame;
+
 /// When every test begins.
 pub const START: Tick = Tick(1_000_000);
 
@@ -243,26 +245,6 @@ fn control(frame: &[u8]) -> Seen {
         (0x88, payload) => Seen::CloseSent(Some(u16::from_be_bytes([payload[0], payload[1]]))),
         (first, _) => panic!("no frame of a server begins with {first:#x}"),
     }
-}
-
-/// One masked frame; `first` is its first byte, FIN and opcode.
-pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mut frame = vec![first];
-    match payload.len() {
-        size @ 0..=125 => frame.push(0x80 | size as u8),
-        size @ 126..=65_535 => {
-            frame.push(0x80 | 126);
-            frame.extend_from_slice(&(size as u16).to_be_bytes());
-        }
-        size => {
-            frame.push(0x80 | 127);
-            frame.extend_from_slice(&(size as u64).to_be_bytes());
-        }
-    }
-    let mask = [0x37, 0xfa, 0x21, 0x3d];
-    frame.extend_from_slice(&mask);
-    frame.extend(payload.iter().zip(mask.iter().cycle()).map(|(b, m)| b ^ m));
-    frame
 }
 
 pub fn text(text: &str) -> Vec<u8> {

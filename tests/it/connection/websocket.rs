@@ -2,7 +2,7 @@
 
 use tidings::proto::connection::{CloseReason, Connection};
 
-use crate::peer::*;
+use super::peer::*;
 
 fn closed_by_peer(code: Option<u16>, reason: &str) -> Seen {
     let reason = reason.into();

@@ -1,136 +1,33 @@
 //! What is stored outlives the process: messages, epochs, acknowledgements, memberships, repeats,
 //! names of connections; across restarts and kills. The real binary, with a folder of its own.
-#![cfg(feature = "cli")]
 
-mod program;
-
-use std::collections::VecDeque;
 use std::path::Path;
 
-use program::{Client, Next, Program};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+use crate::support::chat_client::ChatClient;
+use crate::support::parsed;
+use crate::support::program::Program;
 
 fn serve(data: &Path, flags: &[&str]) -> Program {
     let data = data.to_str().unwrap();
     Program::serve(&[&["--data", data], flags].concat())
 }
 
-/// Ends it as a crash does.
-fn kill(mut server: Program) {
-    server.signal(Signal::KILL);
-    server.ended();
-}
-
-/// A client that speaks the native protocol.
-struct Person {
-    client: Client,
-    seq: u64,
-    fd: u64,
-    /// What came while an answer was waited for.
-    waiting: VecDeque<Value>,
-}
-
-impl Person {
-    /// Somebody, and the `ok` of the login.
-    fn login(server: &Program, login: Value) -> (Self, Value) {
-        let mut client = server.websocket("/ws");
-        let hello = parsed(&client.hear());
-        let fd = hello["fd"].as_u64().unwrap();
-        let mut person = Self {
-            client,
-            seq: 0,
-            fd,
-            waiting: VecDeque::new(),
-        };
-        let mut command = login;
-        command["type"] = "login".into();
-        let ok = person.ok(command);
-        (person, ok)
-    }
-
-    fn in_room(server: &Program, uid: &str, room: &str) -> Self {
-        Self::login(server, json!({"uid": uid, "rooms": [room]})).0
-    }
-
-    /// The next frame that is no presence.
-    fn hear(&mut self) -> Value {
-        loop {
-            let frame = match self.waiting.pop_front() {
-                Some(frame) => frame,
-                None => parsed(&self.client.hear()),
-            };
-            if frame["type"] != "joined" && frame["type"] != "left" {
-                return frame;
-            }
-        }
-    }
-
-    fn ask(&mut self, mut command: Value) -> Value {
-        self.seq += 1;
-        command["seq"] = self.seq.into();
-        self.client.say(command.to_string());
-        loop {
-            let frame = parsed(&self.client.hear());
-            if frame["seq"] == json!(self.seq) {
-                return frame;
-            }
-            self.waiting.push_back(frame);
-        }
-    }
-
-    fn ok(&mut self, command: Value) -> Value {
-        let answer = self.ask(command);
-        assert_eq!(answer["type"], "ok", "{answer}");
-        answer
-    }
-
-    /// The data of the next so many messages, which have these offsets.
-    fn hear_from(&mut self, channel: &str, offsets: std::ops::RangeInclusive<u64>) -> Vec<Value> {
-        let each = offsets.map(|offset| {
-            let frame = self.hear();
-            let place = (&frame["type"], &frame["channel"], &frame["offset"]);
-            let expected = (&json!("msg"), &json!(channel), &json!(offset));
-            assert_eq!(place, expected, "{frame}");
-            frame["data"].clone()
-        });
-        each.collect()
-    }
-}
-
-fn parsed(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
-}
-
 fn say(room: &str, data: impl Into<Value>) -> Value {
     json!({"type": "say", "to": {"room": room}, "data": data.into()})
 }
 
-fn call(server: &Program, method: &str, path: &str, body: &Value) -> (u16, Value) {
-    let body = match body {
-        Value::Null => String::new(),
-        body => body.to_string(),
-    };
-    let request = format!(
-        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
-         Content-Length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    let mut http = server.http();
-    http.send(&request).unwrap();
-    let answer = http.answer().unwrap();
-    (answer.status, parsed(&answer.body))
-}
-
 fn get(server: &Program, path: &str) -> Value {
-    let (status, answer) = call(server, "GET", path, &Value::Null);
+    let (status, answer) = server.http().json("GET", path, &Value::Null);
     assert_eq!(status, 200, "{path}: {answer}");
     answer
 }
 
 fn post(server: &Program, message: &Value) -> Value {
-    let (status, answer) = call(server, "POST", "/v1/messages", message);
+    let (status, answer) = server.http().json("POST", "/v1/messages", message);
     assert_eq!(status, 200, "{message}: {answer}");
     answer["results"][0].clone()
 }
@@ -139,7 +36,7 @@ fn post(server: &Program, message: &Value) -> Value {
 fn post_all(server: &Program, room: &str, numbers: std::ops::RangeInclusive<u64>) {
     let each = numbers.map(|number| json!({"to": {"room": room}, "data": number}));
     let batch = json!({ "messages": each.collect::<Vec<_>>() });
-    let (status, answer) = call(server, "POST", "/v1/messages/batch", &batch);
+    let (status, answer) = server.http().json("POST", "/v1/messages/batch", &batch);
     assert_eq!(status, 200, "{answer}");
 }
 
@@ -153,9 +50,9 @@ fn data_of(page: &Value) -> Vec<Value> {
 fn a_message_that_was_answered_is_there_after_a_kill_under_the_same_epoch() {
     let data = TempDir::new().unwrap();
     let server = serve(data.path(), &[]);
-    let mut ann = Person::in_room(&server, "ann", "tea");
-    let first = ann.ok(say("tea", "by websocket"));
-    assert_eq!(ann.hear_from("tea", 1..=1), ["by websocket"]);
+    let mut ann = ChatClient::login(&server, "ann", &["tea"]);
+    let first = ann.ok_keeping(say("tea", "by websocket"));
+    assert_eq!(ann.hear_offsets("tea", 1..=1), ["by websocket"]);
     let second = post(
         &server,
         &json!({"to": {"room": "tea"}, "data": [1.0, {"a":null}]}),
@@ -165,7 +62,7 @@ fn a_message_that_was_answered_is_there_after_a_kill_under_the_same_epoch() {
         (&json!(1), &json!(2))
     );
     assert_eq!(first["epoch"], second["epoch"]);
-    kill(server);
+    server.kill();
 
     let server = serve(data.path(), &[]);
     let page = get(&server, "/v1/rooms/tea/messages");
@@ -192,12 +89,12 @@ fn a_resume_across_a_restart_has_no_hole_and_no_repeat() {
     let ok = post(&server, &json!({"to": {"room": "tea"}, "data": 1}));
     post_all(&server, "tea", 2..=800);
     post_all(&server, "tea", 801..=1_500);
-    kill(server);
+    server.kill();
 
     let server = serve(data.path(), &[]);
     let position = json!({"epoch": ok["epoch"], "offset": 40});
     let login = json!({"uid": "ann", "rooms": ["tea"], "resume": {"tea": position}});
-    let (mut ann, ok) = Person::login(&server, login);
+    let (mut ann, ok) = ChatClient::login_with(server.websocket("/ws"), login);
     let told = &ok["channels"]["tea"];
     assert_eq!(
         (&told["recovered"], &told["offset"]),
@@ -205,31 +102,39 @@ fn a_resume_across_a_restart_has_no_hole_and_no_repeat() {
     );
     post(&server, &json!({"to": {"room": "tea"}, "data": 1_501}));
     let expected: Vec<Value> = (41..=1_501).map(Value::from).collect();
-    assert_eq!(ann.hear_from("tea", 41..=1_501), expected);
-    kill(server);
+    assert_eq!(ann.hear_offsets("tea", 41..=1_501), expected);
+    server.kill();
 }
 
 #[test]
 fn an_empty_room_has_the_same_epoch_after_a_restart_and_a_purged_one_another() {
     let data = TempDir::new().unwrap();
     let server = serve(data.path(), &[]);
-    let (_, ok) = Person::login(&server, json!({"uid": "ann", "rooms": ["tea", "cake"]}));
+    let (_, ok) = ChatClient::login_with(
+        server.websocket("/ws"),
+        json!({"uid": "ann", "rooms": ["tea", "cake"]}),
+    );
     let tea = ok["channels"]["tea"]["epoch"].clone();
     let cake = ok["channels"]["cake"]["epoch"].clone();
     post(&server, &json!({"to": {"room": "cake"}, "data": 1}));
-    let (status, purged) = call(&server, "DELETE", "/v1/rooms/cake/messages", &Value::Null);
+    let (status, purged) = server
+        .http()
+        .json("DELETE", "/v1/rooms/cake/messages", &Value::Null);
     assert_eq!((status, &purged["offset"]), (200, &json!(0)));
     assert_ne!(purged["epoch"], cake);
-    let (_, ok) = Person::login(&server, json!({"uid": "bob", "rooms": ["cake"]}));
+    let (_, ok) = ChatClient::login_with(
+        server.websocket("/ws"),
+        json!({"uid": "bob", "rooms": ["cake"]}),
+    );
     assert_eq!(ok["channels"]["cake"]["epoch"], purged["epoch"]);
-    kill(server);
+    server.kill();
 
     let server = serve(data.path(), &[]);
     let lost = json!({"epoch": cake, "offset": 1});
     let kept = json!({"epoch": tea, "offset": 0});
     let login =
         json!({"uid": "ann", "rooms": ["tea", "cake"], "resume": {"cake": lost, "tea": kept}});
-    let (_, ok) = Person::login(&server, login);
+    let (_, ok) = ChatClient::login_with(server.websocket("/ws"), login);
     let told = &ok["channels"];
     assert_eq!(
         (&told["tea"]["epoch"], &told["tea"]["recovered"]),
@@ -246,19 +151,19 @@ fn an_empty_room_has_the_same_epoch_after_a_restart_and_a_purged_one_another() {
 fn a_private_message_is_in_both_lines_or_in_none_also_after_a_kill() {
     let data = TempDir::new().unwrap();
     let server = serve(data.path(), &[]);
-    let (mut ann, _) = Person::login(&server, json!({"uid": "ann"}));
-    let (mut bob, _) = Person::login(&server, json!({"uid": "bob"}));
-    let ok = ann.ok(json!({"type": "say", "to": {"user": "bob"}, "data": "psst"}));
+    let (mut ann, _) = ChatClient::login_with(server.websocket("/ws"), json!({"uid": "ann"}));
+    let (mut bob, _) = ChatClient::login_with(server.websocket("/ws"), json!({"uid": "bob"}));
+    let ok = ann.ok_keeping(json!({"type": "say", "to": {"user": "bob"}, "data": "psst"}));
     assert_eq!(ok["channel"], "@bob");
-    assert_eq!(bob.hear_from("@bob", 1..=1), ["psst"]);
-    assert_eq!(ann.hear_from("@ann", 1..=1), ["psst"]);
-    ann.ok(json!({"type": "say", "to": {"user": "ann"}, "data": "note"}));
+    assert_eq!(bob.hear_offsets("@bob", 1..=1), ["psst"]);
+    assert_eq!(ann.hear_offsets("@ann", 1..=1), ["psst"]);
+    ann.ok_keeping(json!({"type": "say", "to": {"user": "ann"}, "data": "note"}));
     assert_eq!(
-        ann.hear_from("@ann", 2..=2),
+        ann.hear_offsets("@ann", 2..=2),
         ["note"],
         "to oneself it stands once"
     );
-    kill(server);
+    server.kill();
 
     let server = serve(data.path(), &[]);
     let of = |uid: &str| get(&server, &format!("/v1/users/{uid}/messages"));
@@ -277,20 +182,20 @@ fn a_private_message_is_in_both_lines_or_in_none_also_after_a_kill() {
 fn a_repeat_is_known_after_a_kill() {
     let data = TempDir::new().unwrap();
     let server = serve(data.path(), &[]);
-    let mut ann = Person::in_room(&server, "ann", "tea");
+    let mut ann = ChatClient::login(&server, "ann", &["tea"]);
     let message = json!({"type": "say", "to": {"room": "tea"}, "data": 1, "id": "m1"});
-    let first = ann.ok(message.clone());
+    let first = ann.ok_keeping(message.clone());
     let by_http = json!({"to": {"room": "tea"}, "data": 2, "id": "m1"});
     let other = post(&server, &by_http);
     assert_eq!(
         (&first["duplicate"], &other["duplicate"]),
         (&json!(false), &json!(false))
     );
-    kill(server);
+    server.kill();
 
     let server = serve(data.path(), &[]);
-    let mut ann = Person::in_room(&server, "ann", "tea");
-    let again = ann.ok(message);
+    let mut ann = ChatClient::login(&server, "ann", &["tea"]);
+    let again = ann.ok_keeping(message);
     assert_eq!(
         (&again["duplicate"], &again["offset"], &again["epoch"]),
         (&json!(true), &first["offset"], &first["epoch"])
@@ -306,7 +211,7 @@ fn repeats_under_way_are_stored_once() {
     let server = serve(data.path(), &[]);
     let message = json!({"to": {"room": "tea"}, "data": 1, "id": "same"});
     let batch = json!({"messages": vec![message; 50]});
-    let (status, answer) = call(&server, "POST", "/v1/messages/batch", &batch);
+    let (status, answer) = server.http().json("POST", "/v1/messages/batch", &batch);
     let results = answer["results"].as_array().unwrap();
     assert_eq!((status, results.len()), (200, 50));
     let firsts = results.iter().filter(|result| result["duplicate"] == false);
@@ -323,30 +228,30 @@ fn acknowledgements_and_memberships_last() {
     let data = TempDir::new().unwrap();
     let server = serve(data.path(), &[]);
     let path = "/v1/rooms/tea/members/ann";
-    let (status, answer) = call(&server, "PUT", path, &json!({}));
+    let (status, answer) = server.http().json("PUT", path, &json!({}));
     assert_eq!((status, &answer["added"]), (200, &json!(true)));
     for number in 1..=5 {
         post(&server, &json!({"to": {"room": "tea"}, "data": number}));
     }
-    let (mut ann, ok) = Person::login(&server, json!({"uid": "ann"}));
+    let (mut ann, ok) = ChatClient::login_with(server.websocket("/ws"), json!({"uid": "ann"}));
     assert_eq!(
         ok["channels"]["tea"]["offset"], 5,
         "a member is in at the login"
     );
-    ann.ok(json!({"type": "ack", "channel": "tea", "offset": 3}));
+    ann.ok_keeping(json!({"type": "ack", "channel": "tea", "offset": 3}));
     // An orderly stop writes what it was told a moment ago.
     server.stop();
 
     let server = serve(data.path(), &[]);
     let login = json!({"uid": "ann", "resume": {"tea": "acked"}});
-    let (mut ann, ok) = Person::login(&server, login);
+    let (mut ann, ok) = ChatClient::login_with(server.websocket("/ws"), login);
     assert_eq!(ok["channels"]["tea"]["recovered"], true);
-    assert_eq!(ann.hear_from("tea", 4..=5), [4, 5]);
-    let (_, answer) = call(&server, "DELETE", path, &Value::Null);
+    assert_eq!(ann.hear_offsets("tea", 4..=5), [4, 5]);
+    let (_, answer) = server.http().json("DELETE", path, &Value::Null);
     assert_eq!(answer["removed"], true);
-    kill(server);
+    server.kill();
     let server = serve(data.path(), &[]);
-    let (_, ok) = Person::login(&server, json!({"uid": "ann"}));
+    let (_, ok) = ChatClient::login_with(server.websocket("/ws"), json!({"uid": "ann"}));
     assert!(ok["channels"].get("tea").is_none(), "{ok}");
     server.stop();
 }
@@ -357,11 +262,11 @@ fn a_connection_never_has_the_name_of_an_earlier_one() {
     let mut newest = 0;
     for _ in 0..3 {
         let server = serve(data.path(), &[]);
-        let (ann, _) = Person::login(&server, json!({"uid": "ann"}));
-        assert!(ann.fd > newest, "{} after {newest}", ann.fd);
+        let (ann, _) = ChatClient::login_with(server.websocket("/ws"), json!({"uid": "ann"}));
+        assert!(ann.fd() > newest, "{} after {newest}", ann.fd());
         // Reserved far ahead, also of what the clock would give.
-        newest = ann.fd;
-        kill(server);
+        newest = ann.fd();
+        server.kill();
     }
 }
 
@@ -375,17 +280,20 @@ fn what_nobody_wants_stored_has_no_offset_and_is_gone() {
         "chat.unkept=raw-*",
     ];
     let server = serve(data.path(), &flags);
-    let mut ann = Person::in_room(&server, "ann", "tea");
-    let ok = ann.ok(json!({"type": "say", "to": {"room": "tea"}, "data": 1, "store": false}));
+    let mut ann = ChatClient::login(&server, "ann", &["tea"]);
+    let ok =
+        ann.ok_keeping(json!({"type": "say", "to": {"room": "tea"}, "data": 1, "store": false}));
     assert_eq!((ok.get("offset"), &ok["receivers"]), (None, &json!(1)));
     post(&server, &json!({"to": {"room": "live-1"}, "data": 1}));
     assert_eq!(get(&server, "/v1/rooms/live-1/messages")["offset"], 1);
     let raw = post(&server, &json!({"to": {"room": "raw-1"}, "data": 1}));
     assert!(raw.get("offset").is_none(), "{raw}");
-    kill(server);
+    server.kill();
 
     let server = serve(data.path(), &flags);
-    let (status, _) = call(&server, "GET", "/v1/rooms/live-1/messages", &Value::Null);
+    let (status, _) = server
+        .http()
+        .json("GET", "/v1/rooms/live-1/messages", &Value::Null);
     assert_eq!(status, 404);
     server.stop();
 }
@@ -403,16 +311,16 @@ fn retention_lets_the_oldest_go_and_a_resume_is_told() {
     assert_eq!(data_of(&page), (21..=30).collect::<Vec<_>>());
     let position = json!({"epoch": first["epoch"], "offset": 5});
     let login = json!({"uid": "ann", "rooms": ["short"], "resume": {"short": position}});
-    let (_, ok) = Person::login(&server, login);
+    let (_, ok) = ChatClient::login_with(server.websocket("/ws"), login);
     assert_eq!(ok["channels"]["short"]["recovered"], false);
     let all = json!({"epoch": first["epoch"], "offset": 0});
     let login = json!({"uid": "bob", "rooms": ["short"], "resume": {"short": all}});
-    let (mut bob, ok) = Person::login(&server, login);
+    let (mut bob, ok) = ChatClient::login_with(server.websocket("/ws"), login);
     assert_eq!(ok["channels"]["short"]["recovered"], false);
     let gap = bob.hear();
     assert_eq!((&gap["type"], &gap["offset"]), (&json!("gap"), &json!(20)));
-    bob.hear_from("short", 21..=30);
-    kill(server);
+    bob.hear_offsets("short", 21..=30);
+    server.kill();
 }
 
 #[test]
@@ -437,7 +345,7 @@ fn two_servers_dont_share_a_folder() {
 fn a_stop_answers_what_was_said_before_it() {
     let data = TempDir::new().unwrap();
     let server = serve(data.path(), &[]);
-    let mut ann = Person::in_room(&server, "ann", "tea");
+    let mut ann = ChatClient::login(&server, "ann", &["tea"]);
     for number in 0..500 {
         let mut command = say("tea", number);
         command["seq"] = (1_000 + number).into();
@@ -446,12 +354,12 @@ fn a_stop_answers_what_was_said_before_it() {
     server.signal(Signal::TERM);
     let mut answered = 0;
     loop {
-        match ann.client.next() {
-            Next::Text(text) => {
+        match ann.client.hear_text_or_close() {
+            Ok(text) => {
                 let frame = parsed(&text);
                 answered += usize::from(frame["type"] == "ok");
             }
-            Next::Closed(code) => {
+            Err(code) => {
                 assert_eq!(code, 1001);
                 break;
             }
@@ -480,19 +388,21 @@ fn damage_behind_the_servers_back_is_an_internal_error_never_another_message() {
     let journal = std::fs::OpenOptions::new().write(true).open(&file).unwrap();
     std::os::unix::fs::FileExt::write_all_at(&journal, b"X", said.unwrap() as u64).unwrap();
 
-    let (status, answer) = call(&server, "GET", "/v1/rooms/tea/messages", &Value::Null);
+    let (status, answer) = server
+        .http()
+        .json("GET", "/v1/rooms/tea/messages", &Value::Null);
     assert_eq!(
         (status, &answer["error"]["code"]),
         (500, &json!("internal"))
     );
-    let mut ann = Person::in_room(&server, "ann", "tea");
-    let answer = ann.ask(json!({"type": "history", "channel": "tea"}));
+    let mut ann = ChatClient::login(&server, "ann", &["tea"]);
+    let answer = ann.ask_keeping(json!({"type": "history", "channel": "tea"}));
     assert_eq!(
         (&answer["type"], &answer["code"], &answer["retry"]),
         (&json!("err"), &json!("internal"), &json!(true))
     );
     // What is new is heard all the same.
     post(&server, &json!({"to": {"room": "tea"}, "data": 2}));
-    assert_eq!(ann.hear_from("tea", 2..=2), [2]);
-    kill(server);
+    assert_eq!(ann.hear_offsets("tea", 2..=2), [2]);
+    server.kill();
 }

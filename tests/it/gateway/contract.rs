@@ -3,11 +3,11 @@
 use serde_json::{Value, json};
 
 use super::machine::{LINK_KEY, Machine, message};
-use super::program::{Http, PATIENCE};
-use super::until;
 use super::upstream::Upstream;
+use crate::support::http::{Answer, HttpClient, JSON};
+use crate::support::wait::{until, until_within};
 
-fn body(answer: &super::program::Answer) -> Value {
+fn body(answer: &Answer) -> Value {
     serde_json::from_str(&answer.body).unwrap()
 }
 
@@ -26,7 +26,7 @@ fn what_is_posted_arrives_once_in_order_and_byte_for_byte() {
     for number in 1..=50 {
         assert_eq!(machine.say("ann", number).status, 202);
     }
-    machine.until_settled(PATIENCE);
+    machine.until_settled();
     let first = upstream.state().log[0].clone();
     assert_eq!(first["to"], json!({"users": ["ann", "bob"]}));
     assert_eq!((&first["from"], &first["id"]), (&json!("7"), &json!("x")));
@@ -36,7 +36,7 @@ fn what_is_posted_arrives_once_in_order_and_byte_for_byte() {
     assert_eq!((&open["name"], &open["first"]), (&json!("gw-1"), &json!(1)));
     let said = machine.stop();
     assert!(said.contains(": 0 messages"), "{said}");
-    until("the link says goodbye", PATIENCE, || {
+    until("the link says goodbye", || {
         upstream.state().ends.back() == Some(&Some(1001))
     });
 }
@@ -62,7 +62,7 @@ fn a_batch_is_answered_one_by_one() {
     assert_eq!(results[3]["id"].as_str().unwrap().len(), 16, "{results}");
     let empty = machine.post("/v1/messages/batch", r#"{"messages":[]}"#);
     assert_eq!((empty.status, body(&empty)), (202, json!({"results": []})));
-    machine.until_settled(PATIENCE);
+    machine.until_settled();
     assert_eq!(upstream.count(), 2);
 }
 
@@ -77,7 +77,7 @@ fn a_repeat_is_known_by_its_id_also_after_a_restart() {
         machine.kill();
         machine.start_again();
     }
-    machine.until_settled(PATIENCE);
+    machine.until_settled();
     assert_eq!(upstream.heard_of("ann"), [1]);
 }
 
@@ -109,7 +109,7 @@ fn what_a_gateway_cant_take_is_refused_with_a_reason() {
                 .contains(word)
         );
     }
-    let mut http = Http::connect(machine.address());
+    let mut http = HttpClient::connect(machine.address());
     for (method, path, status) in [
         ("GET", "/v1/messages", 405),
         ("POST", "/v1/messages", 415),
@@ -130,17 +130,13 @@ fn with_api_keys_only_who_has_one_may_post() {
     let flag = format!("api_keys.shop.key={key}");
     let machine = Machine::start_with(&[upstream.address], &["--set", &flag]);
     assert_eq!(machine.say("ann", 1).status, 401);
-    let mut http = Http::connect(machine.address());
+    let mut http = HttpClient::connect(machine.address());
     assert_eq!(http.ask("GET", "/metrics", "").unwrap().status, 401);
     let posted = message("ann", 1);
-    http.send(&format!(
-        "POST /v1/messages HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
-         Authorization: Bearer {key}\r\nContent-Length: {}\r\n\r\n{posted}",
-        posted.len()
-    ))
-    .unwrap();
-    assert_eq!(http.answer().unwrap().status, 202);
-    until("it arrives", PATIENCE, || upstream.heard_of("ann") == [1]);
+    let fields = format!("{JSON}Authorization: Bearer {key}\r\n");
+    let answer = http.ask_with("POST", "/v1/messages", &fields, &posted);
+    assert_eq!(answer.unwrap().status, 202);
+    until("it arrives", || upstream.heard_of("ann") == [1]);
 }
 
 #[test]
@@ -151,24 +147,24 @@ fn every_upstream_gets_every_message_and_none_holds_up_another() {
     for number in 1..=20 {
         assert_eq!(machine.say("ann", number).status, 202);
     }
-    until("the near one has all", PATIENCE, || near.count() == 20);
+    until("the near one has all", || near.count() == 20);
     let stats = machine.stats();
     assert_eq!(stats["upstreams"][1]["waiting"], 20, "{stats}");
     assert_eq!(stats["outbox"]["messages"], 20, "{stats}");
     far.start_again();
-    until("the far one has all", super::FLOWS_WITHIN, || {
+    until_within("the far one has all", super::FLOWS_WITHIN, || {
         far.count() == 20
     });
-    machine.until_settled(PATIENCE);
+    machine.until_settled();
 
     far.kill();
     assert_eq!(machine.say("ann", 21).status, 202);
-    until("the near one has it", PATIENCE, || near.count() == 21);
+    until("the near one has it", || near.count() == 21);
     machine.stop();
     // Whoever is taken out of the settings holds nothing back any more.
     machine.set_upstreams(&[near.address]);
     machine.start_again();
-    machine.until_settled(PATIENCE);
+    machine.until_settled();
     assert_eq!(near.heard_of("ann"), (1..=21).collect::<Vec<_>>());
 }
 
@@ -180,7 +176,7 @@ fn a_refused_message_is_kept_apart_and_may_be_tried_again() {
     for number in 1..=3 {
         assert_eq!(machine.say("ann", number).status, 202);
     }
-    machine.until_settled(PATIENCE);
+    machine.until_settled();
     assert_eq!(upstream.heard_of("ann"), [1, 3]);
     assert_eq!(machine.stats()["outbox"]["dead_letters"], 1);
     assert!(
@@ -208,7 +204,7 @@ fn a_refused_message_is_kept_apart_and_may_be_tried_again() {
 
     upstream.state().refused = None;
     machine.start_again();
-    machine.until_settled(PATIENCE);
+    machine.until_settled();
     assert_eq!(upstream.heard_of("ann"), [1, 3, 2]);
 }
 
@@ -222,7 +218,7 @@ fn numbers_are_told_for_people_and_for_prometheus() {
         machine.say("ann", number);
     }
     machine.say("ann", 3);
-    until("they are there", PATIENCE, || upstream.count() == 3);
+    until("they are there", || upstream.count() == 3);
     let stats = machine.stats();
     let outbox = &stats["outbox"];
     assert_eq!(

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -10,9 +9,11 @@ use tempfile::TempDir;
 
 use super::held::{Held, held_by};
 use super::procfs::is_anybody_connected;
-use super::program::{Answer, Http, PATIENCE, Program, ends_within};
 use super::traces::{FOLDER_VAR, Traces};
-use super::until;
+use crate::support::PATIENCE;
+use crate::support::http::{Answer, HttpClient};
+use crate::support::program::{Program, ends_within};
+use crate::support::wait::{until, until_none};
 
 /// What the upstreams of the tests ask for.
 pub const LINK_KEY: &str = "a-link-key-of-the-tests";
@@ -103,19 +104,19 @@ impl Machine {
     }
 
     pub fn stats(&self) -> Value {
-        let answer = Http::connect(self.address()).ask("GET", "/v1/stats", "");
+        let answer = HttpClient::connect(self.address()).ask("GET", "/v1/stats", "");
         serde_json::from_str(&answer.unwrap().body).unwrap()
     }
 
     pub fn metrics(&self) -> String {
-        let answer = Http::connect(self.address()).ask("GET", "/metrics", "");
+        let answer = HttpClient::connect(self.address()).ask("GET", "/metrics", "");
         answer.unwrap().body
     }
 
     /// The PID of the push process, once there is one.
     pub fn push_pid(&self) -> Pid {
         let mut pid = None;
-        until("the push process runs", PATIENCE, || {
+        until("the push process runs", || {
             pid = self.stats()["push_process"]["pid"].as_i64();
             pid.is_some()
         });
@@ -123,7 +124,7 @@ impl Machine {
     }
 
     pub fn until_link(&self, upstream: usize, state: &str) {
-        until(state, PATIENCE, || {
+        until(state, || {
             self.stats()["upstreams"][upstream]["state"] == state
         });
     }
@@ -134,16 +135,16 @@ impl Machine {
     }
 
     /// Waits until the outbox is empty.
-    pub fn until_settled(&self, patience: Duration) -> Duration {
-        until("the outbox is empty", patience, || {
+    pub fn until_settled(&self) {
+        until("the outbox is empty", || {
             self.stats()["outbox"]["messages"] == 0
-        })
+        });
     }
 
     /// What the gateway and its push process hold while nobody asks anything.
     pub fn held(&self) -> [Held; 2] {
         let pids = [self.program.as_ref().unwrap().pid(), self.push_pid()];
-        until("the last request is over", PATIENCE, || {
+        until("the last request is over", || {
             !is_anybody_connected(self.address())
         });
         pids.map(held_by)
@@ -152,13 +153,14 @@ impl Machine {
     /// Waits until they hold what they did.
     #[track_caller]
     pub fn until_it_holds(&self, before: &[Held; 2]) {
-        let began = Instant::now();
-        let mut now = self.held();
-        while now != *before && began.elapsed() < PATIENCE {
-            std::thread::sleep(Duration::from_millis(2));
-            now = self.held();
-        }
-        assert_eq!(now, *before, "something was left open");
+        until_none("something was left open", || {
+            let now = self.held();
+            let is_as_before = now == *before;
+            (!is_as_before)
+                .then_some((now, before))
+                .into_iter()
+                .collect()
+        });
     }
 
     pub fn kill_push(&self) {
@@ -205,7 +207,9 @@ impl Machine {
     }
 
     pub fn post(&self, path: &str, body: &str) -> Answer {
-        post(&mut Http::connect(self.address()), path, body).unwrap()
+        HttpClient::connect(self.address())
+            .ask_with_json("POST", path, body)
+            .unwrap()
     }
 
     /// Posts a numbered message.
@@ -226,19 +230,5 @@ impl Drop for Machine {
 pub fn message(from: &str, number: u64) -> String {
     format!(
         r#"{{"to":{{"room":"tea"}},"from":"{from}","id":"{from}-{number}","data":{{"number":{number}}}}}"#
-    )
-}
-
-pub fn post(http: &mut Http, path: &str, body: &str) -> std::io::Result<Answer> {
-    http.send(&request(path, body))?;
-    http.answer()
-}
-
-/// What [`post`] sends.
-pub fn request(path: &str, body: &str) -> String {
-    let size = body.len();
-    format!(
-        "POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n\
-         Content-Length: {size}\r\n\r\n{body}"
     )
 }

@@ -11,9 +11,11 @@ use tidings::store::{
     Appended, DiskSettings, MemoryStore, Reader, Record, Store, StoreError, StoreSettings,
 };
 
-use super::machine::{message, request};
-use super::program::{Http, PATIENCE};
-use super::{FLOWS_WITHIN, until};
+use super::FLOWS_WITHIN;
+use super::machine::message;
+use crate::support::PATIENCE;
+use crate::support::http::{HttpClient, json_request};
+use crate::support::wait::until;
 
 /// A disk that commits once it may, which it may for ever when whoever says so has gone.
 struct Halting {
@@ -91,10 +93,11 @@ impl World {
     }
 
     /// Begins to post a message; the answer is for later.
-    fn post(&self, number: u64) -> Http {
-        let mut http = Http::connect(self.running.handle().addresses()[0]);
+    fn post(&self, number: u64) -> HttpClient {
+        let mut http = HttpClient::connect(self.running.handle().addresses()[0]);
         let body = message("ann", number);
-        http.send(&request("/v1/messages", &body)).unwrap();
+        http.send(json_request("POST", "/v1/messages", &body))
+            .unwrap();
         http
     }
 
@@ -123,7 +126,7 @@ fn who_posts_while_the_disk_stands_still_waits_and_is_taken_then() {
     let second = world.post(2);
     world.given.recv_timeout(PATIENCE).unwrap();
     let third = world.post(3);
-    until("the third isn't read", PATIENCE, || {
+    until("the third isn't read", || {
         world.running.handle().stats().totals.held == 1
     });
     assert!(world.given.try_recv().is_err());

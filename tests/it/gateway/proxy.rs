@@ -32,12 +32,26 @@ pub enum Weather {
     GatewayShut,
 }
 
+impl Weather {
+    /// How often the gateway connects anew in this weather, at least: once where what comes after a
+    /// cut is left alone, again and again where that breaks too, and never where a link only slows.
+    pub fn connections_min(self) -> u64 {
+        match self {
+            Self::Fair | Self::Slow(_) | Self::Trickling | Self::AnswersHeld => 0,
+            Self::UpstreamShut | Self::GatewayShut => 1,
+            Self::Refusing | Self::CutAfter(_) | Self::Stalled | Self::AnswersLost => 2,
+        }
+    }
+}
+
 struct Shared {
     weather: Mutex<Weather>,
     /// What may still pass before a cut.
     bytes_left: AtomicU64,
     streams: Mutex<Vec<TcpStream>>,
     to: SocketAddr,
+    /// Connections of the gateway so far, whatever became of them.
+    accepted: AtomicU64,
     is_over: AtomicBool,
 }
 
@@ -62,6 +76,7 @@ impl Proxy {
             bytes_left: AtomicU64::new(0),
             streams: Mutex::default(),
             to,
+            accepted: AtomicU64::new(0),
             is_over: AtomicBool::new(false),
         });
         let own = Arc::clone(&shared);
@@ -70,6 +85,7 @@ impl Proxy {
                 if own.is_over.load(Ordering::SeqCst) {
                     return;
                 }
+                own.accepted.fetch_add(1, Ordering::SeqCst);
                 own.carry(stream.unwrap());
             }
         });
@@ -102,6 +118,11 @@ impl Proxy {
             }
             _ => {}
         }
+    }
+
+    /// How many connections of the gateway it has taken.
+    pub fn accepted(&self) -> u64 {
+        self.shared.accepted.load(Ordering::SeqCst)
     }
 
     /// Cuts what is there now.

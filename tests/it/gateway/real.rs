@@ -4,17 +4,21 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
+use super::FLOWS_WITHIN;
+use super::everything_breaks::Far;
 use super::machine::{LINK_KEY, Machine};
-use super::program::{Client, PATIENCE};
 use super::proxy::{Proxy, Weather};
-use super::random::Far;
 use super::server::Server;
-use super::{FLOWS_WITHIN, until};
+use crate::support::http::HttpClient;
+use crate::support::parsed;
+use crate::support::program::Program;
+use crate::support::wait::{until, until_within};
+use crate::support::websocket::WebSocketClient;
 
 /// The next message of a room or user; what else comes is passed over.
-fn next_message(client: &mut Client) -> Value {
+fn next_message(client: &mut WebSocketClient) -> Value {
     loop {
-        let frame: Value = serde_json::from_str(&client.hear()).unwrap();
+        let frame: Value = serde_json::from_str(&client.hear_text()).unwrap();
         match frame["type"].as_str() {
             Some("msg") => return frame,
             Some("err" | "kick") => panic!("{frame}"),
@@ -25,8 +29,8 @@ fn next_message(client: &mut Client) -> Value {
 
 /// What a handshake at `/link` is answered.
 fn handshake(address: SocketAddr, fields: &str) -> u16 {
-    let mut http = super::program::Http::connect(address);
-    http.send(&format!(
+    let mut http = HttpClient::connect(address);
+    http.send(format!(
         "GET /link HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{fields}\r\n"
     ))
@@ -47,8 +51,8 @@ fn a_link_needs_the_key_and_a_server_without_one_has_no_link() {
         404,
         "it is a WebSocket only"
     );
-    let plain = super::program::Program::serve(&[]);
-    let status = super::program::Http::connect(plain.address).ask("GET", "/link", "");
+    let plain = Program::serve(&[]);
+    let status = HttpClient::connect(plain.address).ask("GET", "/link", "");
     assert_eq!(status.unwrap().status, 404);
     assert_eq!(handshake(plain.address, &right), 404);
 }
@@ -62,8 +66,8 @@ fn clients_hear_what_is_posted_at_the_gateway() {
         "chat.unkept=none-*",
     ]);
     let url = "/ws?uid=ann&room=tea&room=mem-1&room=none-1";
-    let mut ann = Client::connect(server.address, url);
-    until("ann is there", PATIENCE, || {
+    let mut ann = WebSocketClient::connect(server.address, url);
+    until("ann is there", || {
         server
             .ask("GET", "/v1/users/ann")
             .body
@@ -103,7 +107,7 @@ fn clients_hear_what_is_posted_at_the_gateway() {
         channels.sort();
         assert_eq!(channels.join(" "), expected);
     }
-    machine.until_settled(PATIENCE);
+    machine.until_settled();
     assert_eq!(server.history("rooms/tea").len(), 2);
     assert_eq!(server.history("rooms/elsewhere").len(), 1);
     assert_eq!(server.history("users/ann").len(), 2);
@@ -135,7 +139,7 @@ fn what_the_server_cant_take_is_a_dead_letter_and_nothing_waits_for_it() {
         assert_eq!(machine.post("/v1/messages", bad).status, 202);
         assert_eq!(machine.say("ann", number).status, 202);
     }
-    machine.until_settled(PATIENCE);
+    machine.until_settled();
     assert_eq!(server.heard_of("ann"), [1, 2, 3]);
     assert_eq!(machine.stats()["outbox"]["dead_letters"], 3);
 }
@@ -154,18 +158,16 @@ fn a_refusal_that_is_lost_on_its_way_is_a_dead_letter_once_the_link_is_back() {
         assert_eq!(machine.say("ann", number).status, 202);
         assert_eq!(machine.post("/v1/messages", bad).status, 202);
     }
-    until("all is settled there", PATIENCE, || {
-        server.link_refused() == 2
-    });
+    until("all is settled there", || server.link_refused() == 2);
     assert_eq!(machine.stats()["upstreams"][0]["settled"], 0);
     proxy.set(Weather::Fair);
-    until("both are kept apart", PATIENCE, || {
+    until("both are kept apart", || {
         machine.stats()["outbox"]["dead_letters"] == 2
     });
     // The next links tell it again, since nothing is written down yet.
     let opened = machine.opened();
     machine.kill_push();
-    until("the link is back", PATIENCE, || machine.opened() > opened);
+    until("the link is back", || machine.opened() > opened);
     machine.kill();
     machine.start_again();
     machine.until_link(0, "open");
@@ -191,7 +193,7 @@ fn the_largest_message_goes_through() {
         .collect();
     let body = format!(r#"{{"to":{{"rooms":{}}},"data":{data}}}"#, json!(rooms));
     assert_eq!(machine.post("/v1/messages", &body).status, 202);
-    machine.until_settled(PATIENCE);
+    machine.until_settled();
     let stats = machine.stats();
     assert_eq!(stats["upstreams"][0]["lost"], 0, "{stats}");
     let encoded: String = rooms[99]
@@ -209,7 +211,7 @@ fn a_server_without_room_on_its_disk_gets_everything_once_it_has() {
     for number in 1..=50 {
         assert_eq!(machine.say("ann", number).status, 202);
     }
-    until("it was told to wait", PATIENCE, || {
+    until("it was told to wait", || {
         let metrics = server.ask("GET", "/metrics").body;
         let busy = metrics
             .lines()
@@ -225,7 +227,7 @@ fn a_server_without_room_on_its_disk_gets_everything_once_it_has() {
     server.kill();
     server.forget_flags();
     server.start_again();
-    until("all arrive", FLOWS_WITHIN, || server.count() == 50);
+    until_within("all arrive", FLOWS_WITHIN, || server.count() == 50);
     assert_eq!(server.heard_of("ann"), (1..=50).collect::<Vec<_>>());
 }
 
@@ -236,16 +238,16 @@ fn a_server_that_lost_its_data_gets_what_is_still_in_the_outbox() {
     for number in 1..=10 {
         machine.say("ann", number);
     }
-    machine.until_settled(PATIENCE);
+    machine.until_settled();
     server.kill();
     server.wipe();
     for number in 11..=13 {
         assert_eq!(machine.say("ann", number).status, 202);
     }
     server.start_again();
-    until("they arrive", FLOWS_WITHIN, || server.count() == 3);
+    until_within("they arrive", FLOWS_WITHIN, || server.count() == 3);
     assert_eq!(server.heard_of("ann"), [11, 12, 13]);
-    machine.until_settled(PATIENCE);
+    machine.until_settled();
     assert_eq!(machine.stats()["outbox"]["messages"], 0);
 }
 
@@ -254,7 +256,7 @@ fn two_gateways_with_one_outbox_push_each_other_out_and_say_so() {
     let server = Server::start();
     let mut machine = Machine::start(&[server.address]);
     assert_eq!(machine.say("ann", 1).status, 202);
-    machine.until_settled(PATIENCE);
+    machine.until_settled();
     machine.stop();
     let mut copy = machine.copy();
     machine.start_again();
@@ -283,8 +285,8 @@ fn two_gateways_of_one_name_are_two_producers() {
         assert_eq!(one.say("ann", number).status, 202);
         assert_eq!(other.say("bob", number).status, 202);
     }
-    one.until_settled(PATIENCE);
-    other.until_settled(PATIENCE);
+    one.until_settled();
+    other.until_settled();
     let all: Vec<u64> = (1..=20).collect();
     assert_eq!(
         (server.heard_of("ann"), server.heard_of("bob")),
@@ -298,17 +300,18 @@ fn a_client_that_knows_nothing_of_links_may_send_in_anybodys_name() {
     let flag = format!("api_keys.push.key={key}");
     let server = Server::start_with(&["--set", &flag]);
     let bearer = format!("Bearer {key}");
-    let mut back_end = Client::connect_with(server.address, "/", &[("Authorization", &bearer)]);
-    let hello: Value = serde_json::from_str(&back_end.hear()).unwrap();
+    let mut back_end =
+        WebSocketClient::connect_with(server.address, "/", &[("Authorization", &bearer)]);
+    let hello: Value = serde_json::from_str(&back_end.hear_text()).unwrap();
     assert_eq!(hello["type"], "hello");
     for number in 1..=10 {
         back_end.say("PING");
-        assert_eq!(back_end.hear(), "PONG");
+        assert_eq!(back_end.hear_text(), "PONG");
         let say = json!({"type": "say", "seq": number, "to": {"room": "tea"}, "from": "ann",
             "id": format!("ann-{number}"), "data": {"number": number}});
         for is_again in [false, true] {
             back_end.say(say.to_string());
-            let ok: Value = serde_json::from_str(&back_end.hear()).unwrap();
+            let ok: Value = serde_json::from_str(&back_end.hear_text()).unwrap();
             assert_eq!(
                 (&ok["type"], &ok["seq"]),
                 (&json!("ok"), &json!(number)),
@@ -318,12 +321,10 @@ fn a_client_that_knows_nothing_of_links_may_send_in_anybodys_name() {
         }
     }
     back_end.leave();
-    let mut http = super::program::Http::connect(server.address);
-    http.send(&format!(
-        "GET /v1/rooms/tea/messages HTTP/1.1\r\nHost: x\r\nAuthorization: {bearer}\r\n\r\n"
-    ))
-    .unwrap();
-    let page: Value = serde_json::from_str(&http.answer().unwrap().body).unwrap();
+    let mut http = HttpClient::connect(server.address);
+    let fields = format!("Authorization: {bearer}\r\n");
+    let answer = http.ask_with("GET", "/v1/rooms/tea/messages", &fields, "");
+    let page = parsed(&answer.unwrap().body);
     let messages = page["messages"].as_array().unwrap();
     let numbers: Vec<_> = messages
         .iter()

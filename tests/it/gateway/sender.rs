@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::machine::{message, post};
-use super::program::Http;
+use super::machine::message;
+use crate::support::http::HttpClient;
 
 pub struct Senders {
     /// Where the gateway is now.
@@ -80,18 +80,19 @@ fn send(from: &str, address: &Mutex<SocketAddr>, is_over: &AtomicBool, taken: &A
 
 /// Whether the message was taken. No answer says nothing: it may be there, or not.
 fn try_to_say(
-    http: &mut Option<Http>,
+    http: &mut Option<HttpClient>,
     address: &Mutex<SocketAddr>,
     from: &str,
     number: u64,
 ) -> bool {
     if http.is_none() {
         let address = *address.lock().unwrap();
-        *http = Http::try_connect(address).ok();
+        *http = HttpClient::try_connect(address).ok();
     }
-    let answer = http
-        .as_mut()
-        .and_then(|http| post(http, "/v1/messages", &message(from, number)).ok());
+    let answer = http.as_mut().and_then(|http| {
+        let message = message(from, number);
+        http.ask_with_json("POST", "/v1/messages", &message).ok()
+    });
     let Some(answer) = answer else {
         *http = None;
         return false;

@@ -7,10 +7,11 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::everything_breaks::Far;
 use super::machine::LINK_KEY;
-use super::program::{Http, Program};
-use super::random::Far;
 use super::traces::{FOLDER_VAR, Traces};
+use crate::support::http::{Answer, HttpClient};
+use crate::support::program::Program;
 
 pub struct Server {
     pub folder: TempDir,
@@ -41,8 +42,10 @@ impl Server {
         self.more.clear();
     }
 
-    pub fn ask(&self, method: &str, path: &str) -> super::program::Answer {
-        Http::connect(self.address).ask(method, path, "").unwrap()
+    pub fn ask(&self, method: &str, path: &str) -> Answer {
+        HttpClient::connect(self.address)
+            .ask(method, path, "")
+            .unwrap()
     }
 
     /// All messages of a channel that are kept, by a path such as `rooms/tea`.

@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::Pid;
 
 use super::procfs::{children_of, described, open_in, processes, sockets};
-use super::program::{PATIENCE, ends_within};
+use crate::support::program::ends_within;
+use crate::support::wait::until_none;
 
 /// The environment variable with the folder of a program under test: whatever it starts inherits
 /// it, whoever its parent is later.
@@ -50,7 +51,9 @@ impl Traces {
     #[track_caller]
     pub fn nothing_is_left(&self) {
         until_none("processes live", || self.processes());
-        until_none("processes hold what is in the folder", || self.holders());
+        until_none("processes hold what is in the folder", || {
+            self.processes_that_hold_it()
+        });
         until_none("sockets are there", || self.sockets_left());
         until_none("files are locked", || self.files_locked());
         let strangers = self.strangers();
@@ -69,7 +72,7 @@ impl Traces {
         processes().filter(is_of_it).map(described).collect()
     }
 
-    fn holders(&self) -> Vec<String> {
+    fn processes_that_hold_it(&self) -> Vec<String> {
         let folder = self.folder.to_str().unwrap();
         let is_holding = |pid: &Pid| open_in(*pid).any(|target| target.starts_with(folder));
         processes().filter(is_holding).map(described).collect()
@@ -101,19 +104,6 @@ impl Traces {
         };
         let paths = files_in(&self.folder).filter(is_stranger);
         paths.map(|path| path.display().to_string()).collect()
-    }
-}
-
-#[track_caller]
-fn until_none(what: &str, left: impl Fn() -> Vec<String>) {
-    let began = Instant::now();
-    loop {
-        let left = left();
-        if left.is_empty() {
-            return;
-        }
-        assert!(began.elapsed() < PATIENCE, "{what}: {left:#?}");
-        std::thread::sleep(Duration::from_millis(2));
     }
 }
 

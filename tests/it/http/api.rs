@@ -1,19 +1,20 @@
 //! The HTTP API by hand: each operation over real sockets, against the real binary.
-#![cfg(feature = "cli")]
-
-mod program;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use program::keys::Keys;
-use program::{Answer, Client, Http, Next, PATIENCE, Program};
 use serde_json::{Value, json};
+
+use crate::support::http::{Answer, HttpClient};
+use crate::support::keys::Keys;
+use crate::support::program::Program;
+use crate::support::websocket::WebSocketClient;
+use crate::support::{PATIENCE, parsed};
 
 /// A back end with a server of its own.
 struct Api {
     server: Program,
-    http: Http,
+    http: HttpClient,
 }
 
 impl Api {
@@ -25,16 +26,11 @@ impl Api {
 
     /// Asks; the body goes as JSON.
     fn ask(&mut self, method: &str, path: &str, body: &str) -> Answer {
-        self.ask_with(method, path, "Content-Type: application/json\r\n", body)
+        self.http.ask_with_json(method, path, body).unwrap()
     }
 
     fn ask_with(&mut self, method: &str, path: &str, fields: &str, body: &str) -> Answer {
-        let size = body.len();
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {size}\r\n{fields}\r\n{body}"
-        );
-        self.http.send(&request).unwrap();
-        self.http.answer().unwrap()
+        self.http.ask_with(method, path, fields, body).unwrap()
     }
 
     #[track_caller]
@@ -65,9 +61,9 @@ impl Api {
     }
 
     /// Somebody on a WebSocket, and the fd.
-    fn login(&self, uid: &str, rooms: &[&str]) -> (Client, u64) {
+    fn login(&self, uid: &str, rooms: &[&str]) -> (WebSocketClient, u64) {
         let mut client = self.server.websocket("/ws");
-        let fd = parsed(&client.hear())["fd"].as_u64().unwrap();
+        let fd = parsed(&client.hear_text())["fd"].as_u64().unwrap();
         client.say(json!({"type": "login", "seq": 1, "uid": uid, "rooms": rooms}).to_string());
         heard(&mut client, "ok");
         (client, fd)
@@ -85,15 +81,11 @@ fn is_error(answer: &Answer, status: u16, code: &str) -> String {
     message.into()
 }
 
-fn parsed(text: &str) -> Value {
-    serde_json::from_str(text).unwrap()
-}
-
 /// The next frame of this type, as it came.
 #[track_caller]
-fn heard_text(client: &mut Client, kind: &str) -> String {
+fn heard_text(client: &mut WebSocketClient, kind: &str) -> String {
     loop {
-        let text = client.hear();
+        let text = client.hear_text();
         let frame = parsed(&text);
         if frame["type"] == kind {
             return text;
@@ -106,7 +98,7 @@ fn heard_text(client: &mut Client, kind: &str) -> String {
 }
 
 #[track_caller]
-fn heard(client: &mut Client, kind: &str) -> Value {
+fn heard(client: &mut WebSocketClient, kind: &str) -> Value {
     parsed(&heard_text(client, kind))
 }
 
@@ -180,7 +172,7 @@ fn data_arrives_byte_for_byte() {
     ] {
         let body = format!(r#"{{"to":{{"room":"tea"}},"data":{data}}}"#);
         api.ok("POST", "/v1/messages", &body);
-        let text = ann.hear();
+        let text = ann.hear_text();
         assert!(text.ends_with(&format!("\"data\":{data}}}")), "{text}");
     }
 }
@@ -437,8 +429,8 @@ fn rooms_and_users_are_listed() {
 #[test]
 fn connections_are_shown_bound_and_closed() {
     let mut api = Api::start();
-    let mut guest = api.server.websocket("/ws");
-    let fd = parsed(&guest.hear())["fd"].as_u64().unwrap();
+    let mut client = api.server.websocket("/ws");
+    let fd = parsed(&client.hear_text())["fd"].as_u64().unwrap();
     let path = format!("/v1/connections/{fd}");
     let user = format!("{path}/user");
     assert!(
@@ -463,13 +455,13 @@ fn connections_are_shown_bound_and_closed() {
     );
     api.refused("PUT", &user, r#"{"uid":"bob"}"#, 409, "conflict");
     api.post(&json!({"to": {"user": "ann"}, "data": 1}));
-    assert_eq!(heard(&mut guest, "msg")["data"], 1);
+    assert_eq!(heard(&mut client, "msg")["data"], 1);
     assert_eq!(api.ok("DELETE", &user, ""), bound);
     assert_eq!(api.get(&path)["uid"], Value::Null);
 
     assert_eq!(api.ok("DELETE", &path, ""), json!({"closed": true}));
-    assert_eq!(heard(&mut guest, "kick")["code"], "kicked");
-    assert_eq!(guest.next(), Next::Closed(4004));
+    assert_eq!(heard(&mut client, "kick")["code"], "kicked");
+    assert_eq!(client.hear_text_or_close(), Err(4004));
     let gone = "/v1/connections/4503599627370496";
     api.refused("GET", gone, "", 404, "not_found");
     api.refused("DELETE", gone, "", 404, "not_found");
@@ -493,7 +485,7 @@ fn a_kick_closes_all_connections_of_a_user() {
             (&kick["code"], &kick["message"]),
             (&json!("rude"), &json!("be kind"))
         );
-        assert_eq!(client.next(), Next::Closed(4004));
+        assert_eq!(client.hear_text_or_close(), Err(4004));
     }
     assert_eq!(
         api.ok("POST", "/v1/users/nobody/kick", ""),

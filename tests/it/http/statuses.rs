@@ -1,15 +1,15 @@
 //! Each status that the description of the HTTP API names, provoked at its operation.
-#![cfg(feature = "cli")]
-
-mod program;
 
 use std::os::unix::fs::FileExt;
 
-use program::keys::Keys;
-use program::person::{Person, parsed};
-use program::{Answer, Http, Next, Program};
 use rustix::process::Signal;
 use serde_json::{Value, json};
+
+use crate::support::chat_client::ChatClient;
+use crate::support::http::{Answer, HttpClient};
+use crate::support::keys::Keys;
+use crate::support::parsed;
+use crate::support::program::Program;
 
 /// An fd that nobody has.
 const NO_FD: u64 = 1 << 52;
@@ -97,13 +97,13 @@ impl World {
     fn provoke(&self, operation: &Operation, status: u16) -> Answer {
         // Somebody who is there, and a connection of somebody who isn't logged in.
         let person = self.person("ann", &["tea"]);
-        let guest = Person::connect(&self.server);
+        let client = ChatClient::connect(&self.server);
         let bound = &person.hello["fd"];
         let unbinds = operation.method == "DELETE" && operation.path.ends_with("/user");
         let fd = if unbinds || status == 409 {
             bound.as_u64().unwrap()
         } else {
-            guest.hello["fd"].as_u64().unwrap()
+            client.hello["fd"].as_u64().unwrap()
         };
         let json = "Content-Type: application/json\r\n";
         let mut asking = Asking {
@@ -141,8 +141,8 @@ impl World {
         answer_to(&self.server, asking.method, &asking.text())
     }
 
-    fn person(&self, uid: &str, rooms: &[&str]) -> Person {
-        let mut person = Person::connect(&self.server);
+    fn person(&self, uid: &str, rooms: &[&str]) -> ChatClient {
+        let mut person = ChatClient::connect(&self.server);
         let token = self.keys.token(uid, "*", "1h");
         person.ok(json!({"type": "login", "token": token, "rooms": rooms}));
         person
@@ -156,7 +156,7 @@ fn answer_to(server: &Program, method: &str, request: &str) -> Answer {
 }
 
 /// The answer to HEAD announces a body that doesn't come.
-fn answer_of(http: &mut Http, method: &str) -> Answer {
+fn answer_of(http: &mut HttpClient, method: &str) -> Answer {
     if method == "HEAD" {
         http.head().unwrap()
     } else {
@@ -239,7 +239,7 @@ fn a_head_or_a_body_that_comes_too_late_is_408_at_every_operation() {
         let url = operation.url("tea", "ann", NO_FD);
         format!("{} {url} HTTP/1.1\r\nHost: 127.0.0.1\r\n", operation.method)
     };
-    let mut waiting: Vec<(Operation, Http)> = operations
+    let mut waiting: Vec<(Operation, HttpClient)> = operations
         .iter()
         .map(|operation| begin(operation, head(operation)))
         .collect();
@@ -308,7 +308,7 @@ fn one_connection_too_many_is_503_at_every_operation() {
         assert!(operation.statuses.contains(&503), "{operation:?}");
         let mut http = server.http();
         // It may be told before it has asked.
-        let _ = http.send(&format!(
+        let _ = http.send(format!(
             "{} {} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
             operation.method,
             operation.url("tea", "ann", NO_FD)
@@ -444,9 +444,9 @@ fn json_request(method: &str, path: &str) -> String {
 #[test]
 fn a_server_that_stops_is_alive_but_not_ready() {
     let mut server = Program::serve(&[]);
-    let mut ann = Person::login(&server, "ann", &[]);
+    let mut ann = ChatClient::login(&server, "ann", &[]);
     // Only what has begun before the stop is answered during it.
-    let mut asked: Vec<(Http, u16)> = [("/readyz", 503), ("/healthz", 200)]
+    let mut asked: Vec<(HttpClient, u16)> = [("/readyz", 503), ("/healthz", 200)]
         .map(|(path, status)| {
             let mut http = server.http();
             assert_eq!(http.ask("GET", path, "").unwrap().status, 200);
@@ -461,6 +461,6 @@ fn a_server_that_stops_is_alive_but_not_ready() {
         http.send("\r\n").unwrap();
         assert_eq!(http.answer().unwrap().status, *status);
     }
-    assert!(matches!(ann.client.next(), Next::Closed(1001)));
+    assert!(matches!(ann.client.hear_text_or_close(), Err(1001)));
     assert_eq!(server.exit_code(), 0);
 }

@@ -1,12 +1,8 @@
 //! What gateways bring, on a disk that refuses some of it.
-#![cfg(feature = "chat")]
-
-mod common;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 
-use common::{Client, Served, with_workers};
 use serde_json::{Value, json};
 use tidings::chat::{ChannelKind, ChatSettings};
 use tidings::endpoint::{Endpoint, EndpointSettings, LimitSettings, OpenAccess, ReplaySettings};
@@ -14,6 +10,9 @@ use tidings::store::{
     Appended, DiskSettings, MemoryStore, PageRange, Reader, Record, Store, StoreError,
     StoreSettings,
 };
+
+use crate::support::server::{LocalServer, Mode, with_workers};
+use crate::support::websocket::WebSocketClient;
 
 /// Refuses messages in these places, each once, as a disk that is full for a moment.
 struct Picky {
@@ -46,18 +45,18 @@ impl Store for Picky {
 }
 
 struct World {
-    served: Served,
+    served: LocalServer,
     door: Arc<Endpoint>,
     reader: Arc<dyn Reader>,
     refused: Arc<Mutex<HashSet<String>>>,
 }
 
 impl World {
-    fn start(mode: common::Mode) -> Self {
+    fn start(mode: Mode) -> Self {
         Self::with(mode, StoreSettings::new("memory"))
     }
 
-    fn with(mode: common::Mode, store: StoreSettings) -> Self {
+    fn with(mode: Mode, store: StoreSettings) -> Self {
         let store = MemoryStore::new(store);
         let (reader, refused) = (store.reader(), Arc::default());
         let store = Picky {
@@ -89,7 +88,7 @@ impl World {
             .on_message(move |server, frame| message.message(server, frame))
             .on_close(move |_, fd, _| close.closed(fd));
         Self {
-            served: Served::start(builder),
+            served: LocalServer::start(builder),
             door,
             reader,
             refused,
@@ -101,8 +100,8 @@ impl World {
     }
 
     /// A gateway that has opened its link, and is told where to go on.
-    fn open(&self) -> (Client, u64) {
-        let mut gateway = Client::join_at(self.served.handle.addresses()[0], "/link");
+    fn open(&self) -> (WebSocketClient, u64) {
+        let mut gateway = WebSocketClient::connect(self.served.handle.addresses()[0], "/link");
         gateway.say(r#"{"type":"open","producer":"p","name":"gw","first":1}"#);
         let answer = hear(&mut gateway);
         assert_eq!(answer["type"], "open_ok");
@@ -126,17 +125,17 @@ impl World {
     }
 }
 
-fn hear(gateway: &mut Client) -> Value {
+fn hear(gateway: &mut WebSocketClient) -> Value {
     serde_json::from_str(&gateway.hear_text()).unwrap()
 }
 
-fn publish(gateway: &mut Client, n: u64, id: &str, to: Value) {
+fn publish(gateway: &mut WebSocketClient, n: u64, id: &str, to: Value) {
     let frame = json!({"type": "pub", "n": n, "to": to, "data": n, "id": id, "from": "ann"});
-    gateway.say(&frame.to_string());
+    gateway.say(frame.to_string());
 }
 
 /// Answers up to that of the number `n`.
-fn answers_to(gateway: &mut Client, n: u64) -> Vec<(String, u64)> {
+fn answers_to(gateway: &mut WebSocketClient, n: u64) -> Vec<(String, u64)> {
     let mut answers = Vec::new();
     while answers.last() != Some(&("pub_ack".to_owned(), n)) {
         let answer = hear(gateway);
@@ -149,7 +148,11 @@ fn answers_to(gateway: &mut Client, n: u64) -> Vec<(String, u64)> {
 /// Hears the answers up to that of the last number, as a gateway does: told to wait, it sends again
 /// what isn't settled. A number may be told so before the one that is to blame for it. Says how
 /// often it was told.
-fn send_until_acked(gateway: &mut Client, last: u64, send: impl Fn(&mut Client, u64)) -> usize {
+fn send_until_acked(
+    gateway: &mut WebSocketClient,
+    last: u64,
+    send: impl Fn(&mut WebSocketClient, u64),
+) -> usize {
     let (mut acked, mut waits) = (0, 0);
     while acked < last {
         let answer = hear(gateway);
@@ -228,7 +231,7 @@ fn each_of_several_receivers_gets_it_once_whichever_was_refused() {
             let (mut gateway, _) = world.open();
             world.refuse(refused);
             let to = json!({"rooms": ["a", "b", "c"]});
-            let send = |gateway: &mut Client, from: u64| {
+            let send = |gateway: &mut WebSocketClient, from: u64| {
                 if from == 1 {
                     publish(gateway, 1, "1", to.clone());
                 }

@@ -1,15 +1,15 @@
 //! `/link` from outside: a server with links in it, and gateways that speak by hand.
-#![cfg(feature = "chat")]
-
-mod common;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex};
 
-use common::{Client, Heard, Mode, Served, in_every_mode, until, until_nothing_is_left};
 use serde_json::{Value, json};
 use tidings::chat::ErrorCode;
 use tidings::endpoint::{Done, LinkRefusal, Links, Posting, Turn, Upstream};
+
+use crate::support::server::{LocalServer, Mode, in_every_mode, until_nothing_is_left};
+use crate::support::wait::until;
+use crate::support::websocket::{Heard, WebSocketClient};
 
 /// What is durable, and what is on its way there.
 #[derive(Default)]
@@ -109,7 +109,7 @@ impl Upstream for Publisher {
 }
 
 struct World {
-    served: Served,
+    served: LocalServer,
     publisher: Publisher,
     links: Arc<Links>,
 }
@@ -125,21 +125,21 @@ impl World {
             .on_message(move |server, frame| message.message(server, frame))
             .on_close(move |_, fd, _| assert!(closed.closed(fd)));
         Self {
-            served: Served::start(builder),
+            served: LocalServer::start(builder),
             publisher,
             links,
         }
     }
 
-    fn gateway(&self) -> Client {
-        Client::join_at(self.served.handle.addresses()[0], "/link")
+    fn gateway(&self) -> WebSocketClient {
+        WebSocketClient::connect(self.served.handle.addresses()[0], "/link")
     }
 
     /// A gateway that has opened its link, and is told where to go on.
-    fn open(&self, producer: &str, first: u64) -> (Client, u64) {
+    fn open(&self, producer: &str, first: u64) -> (WebSocketClient, u64) {
         let mut gateway = self.gateway();
         let open = json!({"type": "open", "producer": producer, "name": "gw", "first": first});
-        gateway.say(&open.to_string());
+        gateway.say(open.to_string());
         let answer = hear(&mut gateway);
         assert_eq!(answer["type"], "open_ok");
         (gateway, answer["next"].as_u64().unwrap())
@@ -153,15 +153,15 @@ impl World {
     }
 }
 
-fn hear(gateway: &mut Client) -> Value {
+fn hear(gateway: &mut WebSocketClient) -> Value {
     serde_json::from_str(&gateway.hear_text()).unwrap()
 }
 
-fn publish(gateway: &mut Client, numbers: impl IntoIterator<Item = u64>) {
+fn publish(gateway: &mut WebSocketClient, numbers: impl IntoIterator<Item = u64>) {
     for n in numbers {
         let frame =
             json!({"type": "pub", "n": n, "to": {"room": "tea"}, "data": n, "id": n.to_string()});
-        gateway.say(&frame.to_string());
+        gateway.say(frame.to_string());
     }
 }
 

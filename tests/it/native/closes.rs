@@ -1,22 +1,21 @@
 //! Every close code of the native protocol: what brings it about.
-#![cfg(feature = "cli")]
-
-mod program;
 
 use std::io::{Read, Write};
 use std::thread;
 
-use program::keys::Keys;
-use program::person::{Person, say};
-use program::{Next, Program};
 use serde_json::{Value, json};
 use tungstenite::Message;
 
+use crate::support::api::ask_json;
+use crate::support::chat_client::{ChatClient, say};
+use crate::support::keys::Keys;
+use crate::support::program::Program;
+
 /// Hears out what is left, and gives the close code.
 #[track_caller]
-fn closes(mut person: Person) -> u16 {
+fn closes(mut person: ChatClient) -> u16 {
     loop {
-        if let Next::Closed(code) = person.client.next() {
+        if let Err(code) = person.client.hear_text_or_close() {
             return code;
         }
     }
@@ -24,19 +23,19 @@ fn closes(mut person: Person) -> u16 {
 
 /// A `kick` with this word, then the Close.
 #[track_caller]
-fn is_kicked(mut person: Person, word: &str, code: u16) {
+fn is_kicked(mut person: ChatClient, word: &str, code: u16) {
     let kick = person.hear();
     assert_eq!(
         (&kick["type"], &kick["code"]),
         (&json!("kick"), &json!(word))
     );
     assert!(!kick["message"].as_str().unwrap().is_empty());
-    assert_eq!(person.client.next(), Next::Closed(code));
+    assert_eq!(person.client.hear_text_or_close(), Err(code));
 }
 
 /// Somebody who writes these bytes after the login.
-fn after(server: &Program, bytes: &[u8]) -> Person {
-    let mut person = Person::login(server, "ann", &[]);
+fn after(server: &Program, bytes: &[u8]) -> ChatClient {
+    let mut person = ChatClient::login(server, "ann", &[]);
     person.client.socket.get_mut().write_all(bytes).unwrap();
     person
 }
@@ -44,7 +43,7 @@ fn after(server: &Program, bytes: &[u8]) -> Person {
 #[test]
 fn who_says_good_bye_gets_1000() {
     let server = Program::serve(&[]);
-    Person::login(&server, "ann", &["tea"]).client.leave();
+    ChatClient::login(&server, "ann", &["tea"]).client.leave();
     server.stop();
 }
 
@@ -69,7 +68,7 @@ fn frames_against_the_rules_are_1002() {
 #[test]
 fn a_binary_message_is_1003() {
     let server = Program::serve(&[]);
-    let mut ann = Person::login(&server, "ann", &[]);
+    let mut ann = ChatClient::login(&server, "ann", &[]);
     let binary = Message::binary(br#"{"type":"who","room":"tea"}"#.to_vec());
     ann.client.socket.send(binary).unwrap();
     assert_eq!(closes(ann), 1003);
@@ -87,7 +86,7 @@ fn text_that_is_not_utf_8_is_1007() {
 #[test]
 fn a_message_of_more_than_max_is_1009() {
     let server = Program::serve(&[]);
-    let mut ann = Person::login(&server, "ann", &["tea"]);
+    let mut ann = ChatClient::login(&server, "ann", &["tea"]);
     let max = usize::try_from(ann.hello["max"].as_u64().unwrap()).unwrap();
     let sized = |size: usize| {
         let around = say("tea", "").to_string().len();
@@ -104,11 +103,11 @@ fn a_message_of_more_than_max_is_1009() {
 fn a_room_that_the_reactors_have_no_place_for_is_1013() {
     // `*`, the own line and one room.
     let server = Program::serve(&["--set", "reactor.topics_max=3"]);
-    let mut ann = Person::login(&server, "ann", &["tea"]);
+    let mut ann = ChatClient::login(&server, "ann", &["tea"]);
     ann.client
         .say(json!({"type": "join", "room": "lobby"}).to_string());
     assert_eq!(closes(ann), 1013);
-    Person::login(&server, "ann", &["tea"]).ok(say("tea", "there is room for this"));
+    ChatClient::login(&server, "ann", &["tea"]).ok(say("tea", "there is room for this"));
     server.stop();
 }
 
@@ -118,11 +117,11 @@ fn a_token_of_others_is_4001() {
     let server = Program::serve(&["--config", &keys.file()]);
     let others = Keys::make().token("ann", "*", "1h");
     for token in ["x.y.z", &others] {
-        let mut ann = Person::connect(&server);
+        let mut ann = ChatClient::connect(&server);
         ann.client
             .say(json!({"type": "login", "token": token}).to_string());
         is_kicked(ann, "bad_token", 4001);
-        let ann = Person::on(server.websocket(&format!("/ws?token={token}")));
+        let ann = ChatClient::on(server.websocket(&format!("/ws?token={token}")));
         is_kicked(ann, "bad_token", 4001);
     }
     server.stop();
@@ -133,12 +132,12 @@ fn no_login_in_time_is_4002_but_only_where_tokens_are_asked_for() {
     let keys = Keys::make();
     let limit = "tokens.login_ms_max=200";
     let open = Program::serve(&["--set", limit]);
-    let mut guest = Person::connect(&open);
+    let mut client = ChatClient::connect(&open);
     let server = Program::serve(&["--config", &keys.file(), "--set", limit]);
-    let silent = Person::connect(&server);
+    let silent = ChatClient::connect(&server);
     is_kicked(silent, "no_login", 4002);
-    guest.ok(json!({"type": "login", "uid": "ann"}));
-    drop(guest);
+    client.ok(json!({"type": "login", "uid": "ann"}));
+    drop(client);
     open.stop();
     server.stop();
 }
@@ -146,8 +145,8 @@ fn no_login_in_time_is_4002_but_only_where_tokens_are_asked_for() {
 #[test]
 fn the_oldest_of_too_many_connections_is_4003() {
     let server = Program::serve(&["--set", "chat.connections_per_user_max=2"]);
-    let mut people: Vec<Person> = (0..4)
-        .map(|_| Person::login(&server, "ann", &["tea"]))
+    let mut people: Vec<ChatClient> = (0..4)
+        .map(|_| ChatClient::login(&server, "ann", &["tea"]))
         .collect();
     is_kicked(people.remove(0), "replaced", 4003);
     is_kicked(people.remove(0), "replaced", 4003);
@@ -163,8 +162,8 @@ fn the_oldest_of_too_many_connections_is_4003() {
 #[test]
 fn a_kick_of_the_back_end_is_4004() {
     let server = Program::serve(&[]);
-    let ann = Person::login(&server, "ann", &[]);
-    let (status, kicked) = program::ask_json(&server, "POST", "/v1/users/ann/kick");
+    let ann = ChatClient::login(&server, "ann", &[]);
+    let (status, kicked) = ask_json(&server, "POST", "/v1/users/ann/kick");
     assert_eq!((status, kicked), (200, json!({"kicked": 1})));
     is_kicked(ann, "kicked", 4004);
     server.stop();
@@ -176,7 +175,7 @@ fn a_token_whose_time_is_over_is_4005_unless_it_is_renewed() {
     let file = keys.file();
     let server = Program::serve(&["--config", &file, "--set", "tokens.leeway_s=0"]);
     let login = |token: &str| json!({"type": "login", "token": token, "rooms": ["tea"]});
-    let (mut ann, mut bob) = (Person::connect(&server), Person::connect(&server));
+    let (mut ann, mut bob) = (ChatClient::connect(&server), ChatClient::connect(&server));
     ann.ok(login(&keys.token("ann", "*", "3s")));
     let token = keys.token("bob", "*", "3s");
     bob.ok(login(&token));
@@ -184,7 +183,7 @@ fn a_token_whose_time_is_over_is_4005_unless_it_is_renewed() {
     is_kicked(ann, "token_expired", 4005);
     bob.ok(say("tea", "still here"));
     // Whoever comes with it now is told the same.
-    let mut late = Person::connect(&server);
+    let mut late = ChatClient::connect(&server);
     late.client.say(login(&token).to_string());
     is_kicked(late, "token_expired", 4005);
     drop(bob);
@@ -201,8 +200,8 @@ fn who_reads_too_slowly_is_4008_and_comes_back_for_the_rest() {
         "--set",
         "outbox.flush_size=16384",
     ]);
-    let mut slow = Person::login(&server, "slow", &["tea"]);
-    let mut ann = Person::login(&server, "ann", &["tea"]);
+    let mut slow = ChatClient::login(&server, "slow", &["tea"]);
+    let mut ann = ChatClient::login(&server, "ann", &["tea"]);
     let first = ann.ok(say("tea", "1"));
     // More than the kernels of both sides take, until the server has had enough.
     let large = "x".repeat(60_000);
@@ -214,22 +213,22 @@ fn who_reads_too_slowly_is_4008_and_comes_back_for_the_rest() {
     ann.ok(say("tea", "the others go on"));
     let mut last = 0;
     let code = loop {
-        match slow.client.next() {
-            Next::Text(text) => {
+        match slow.client.hear_text_or_close() {
+            Ok(text) => {
                 let frame: Value = serde_json::from_str(&text).unwrap();
                 if frame["type"] == "msg" {
                     assert_eq!(frame["offset"], last + 1, "a hole before the Close");
                     last += 1;
                 }
             }
-            Next::Closed(code) => break code,
+            Err(code) => break code,
         }
     };
     assert_eq!(code, 4008);
     assert!((1..newest).contains(&last), "{last} of {newest}");
     // What the ring has lost is said, not hidden; and what it kept comes.
     let resume = json!({"tea": {"epoch": first["epoch"], "offset": last}});
-    let mut back = Person::connect(&server);
+    let mut back = ChatClient::connect(&server);
     let ok = back.ok(json!({"type": "login", "uid": "slow", "rooms": ["tea"], "resume": resume}));
     assert_eq!(ok["channels"]["tea"]["offset"], newest + 1);
     if ok["channels"]["tea"]["recovered"] == true {
@@ -242,7 +241,7 @@ fn who_reads_too_slowly_is_4008_and_comes_back_for_the_rest() {
 }
 
 fn open_websockets(server: &Program) -> u64 {
-    let (_, stats) = program::ask_json(server, "GET", "/v1/stats");
+    let (_, stats) = ask_json(server, "GET", "/v1/stats");
     stats["totals"]["websockets"].as_u64().unwrap()
 }
 
@@ -256,7 +255,7 @@ fn no_answer_to_a_ping_is_4010() {
         "--set",
         "websocket.close_ms_max=100",
     ]);
-    let mut live = Person::login(&server, "live", &["tea"]);
+    let mut live = ChatClient::login(&server, "live", &["tea"]);
     // Who answers stays, and hears who left.
     let live = thread::spawn(move || {
         assert_eq!(live.next()["type"], "joined");
@@ -265,7 +264,7 @@ fn no_answer_to_a_ping_is_4010() {
             json!({"type": "left", "room": "tea", "uid": "dead"})
         );
     });
-    let mut dead = Person::login(&server, "dead", &["tea"]);
+    let mut dead = ChatClient::login(&server, "dead", &["tea"]);
     // Nothing that is read here is answered.
     let mut bytes = Vec::new();
     dead.client

@@ -1,11 +1,9 @@
 //! The commands of the native protocol in full: each field, and what it changes for whom.
-#![cfg(feature = "cli")]
 
-mod program;
-
-use program::Program;
-use program::person::{Person, say};
 use serde_json::{Value, json};
+
+use crate::support::chat_client::{ChatClient, say};
+use crate::support::program::Program;
 
 fn texts(page: &Value) -> Vec<&str> {
     let messages = page["messages"].as_array().unwrap().iter();
@@ -25,7 +23,7 @@ fn history(channel: &str, fields: Value) -> Value {
 #[test]
 fn login_resumes_every_channel_from_where_it_is_asked_to() {
     let server = Program::serve(&[]);
-    let mut bob = Person::login(&server, "bob", &[]);
+    let mut bob = ChatClient::login(&server, "bob", &[]);
     for text in ["1", "2", "3"] {
         bob.ok(say("tea", text));
         bob.ok(say("lobby", text));
@@ -33,7 +31,7 @@ fn login_resumes_every_channel_from_where_it_is_asked_to() {
     }
     let epoch = bob.ok(say("lobby", "4"))["epoch"].clone();
     // Without a resume, from now on; from 0, all that is kept; behind a position, what is newer.
-    let mut ann = Person::connect(&server);
+    let mut ann = ChatClient::connect(&server);
     let ok = ann.ok(json!({"type": "login", "uid": "ann", "rooms": ["tea", "lobby", "new"],
         "resume": {"@ann": {"offset": 0}, "lobby": {"epoch": epoch, "offset": 3}, "else": "acked"}}));
     let channels = &ok["channels"];
@@ -56,8 +54,8 @@ fn login_resumes_every_channel_from_where_it_is_asked_to() {
 #[test]
 fn join_once_more_is_answered_and_repeats_nothing() {
     let server = Program::serve(&[]);
-    let mut ann = Person::login(&server, "ann", &["tea"]);
-    let mut bob = Person::login(&server, "bob", &[]);
+    let mut ann = ChatClient::login(&server, "ann", &["tea"]);
+    let mut bob = ChatClient::login(&server, "bob", &[]);
     bob.ok(say("tea", "1"));
     assert_eq!(ann.hear()["offset"], 1);
     let again = ann.ok(json!({"type": "join", "room": "tea", "resume": {"offset": 0}}));
@@ -70,9 +68,9 @@ fn join_once_more_is_answered_and_repeats_nothing() {
 #[test]
 fn leave_is_for_one_connection_and_a_resume_fills_what_it_left_out() {
     let server = Program::serve(&[]);
-    let mut ann = Person::login(&server, "ann", &["tea"]);
-    let mut phone = Person::login(&server, "ann", &["tea"]);
-    let mut bob = Person::login(&server, "bob", &[]);
+    let mut ann = ChatClient::login(&server, "ann", &["tea"]);
+    let mut phone = ChatClient::login(&server, "ann", &["tea"]);
+    let mut bob = ChatClient::login(&server, "bob", &[]);
     let epoch = ann.ok(json!({"type": "join", "room": "tea"}))["channels"]["tea"]["epoch"].clone();
     phone.ok(json!({"type": "leave", "room": "tea"}));
     let who = ann.ok(json!({"type": "who", "room": "tea"}));
@@ -89,8 +87,8 @@ fn leave_is_for_one_connection_and_a_resume_fills_what_it_left_out() {
 #[test]
 fn what_is_not_stored_is_heard_and_forgotten() {
     let server = Program::serve(&["--set", "chat.unkept=live-*"]);
-    let mut ann = Person::login(&server, "ann", &["tea", "live-1"]);
-    let mut bob = Person::login(&server, "bob", &[]);
+    let mut ann = ChatClient::login(&server, "ann", &["tea", "live-1"]);
+    let mut bob = ChatClient::login(&server, "bob", &[]);
     let mut passing = say("tea", "typing");
     passing["store"] = false.into();
     for command in [passing, say("live-1", "goal")] {
@@ -112,7 +110,7 @@ fn what_is_not_stored_is_heard_and_forgotten() {
 #[test]
 fn acks_are_the_users_and_only_grow() {
     let server = Program::serve(&[]);
-    let mut ann = Person::login(&server, "ann", &["tea"]);
+    let mut ann = ChatClient::login(&server, "ann", &["tea"]);
     for text in ["1", "2", "3", "4"] {
         ann.ok(say("tea", text));
     }
@@ -121,7 +119,7 @@ fn acks_are_the_users_and_only_grow() {
     ann.ok(ack(2));
     for (uid, first) in [("ann", 4), ("bob", 1)] {
         // With no ack of one's own: all that is kept.
-        let mut phone = Person::login(&server, uid, &[]);
+        let mut phone = ChatClient::login(&server, uid, &[]);
         let ok = phone.ok(json!({"type": "join", "room": "tea", "resume": "acked"}));
         assert_eq!(ok["channels"]["tea"]["recovered"], true);
         assert_eq!(phone.hear()["offset"], first, "{uid}");
@@ -131,7 +129,7 @@ fn acks_are_the_users_and_only_grow() {
 #[test]
 fn history_goes_both_ways_and_ends_a_page_by_number_or_by_size() {
     let server = Program::serve(&["--set", "chat.page_size_max=4096"]);
-    let mut ann = Person::login(&server, "ann", &["tea", "long"]);
+    let mut ann = ChatClient::login(&server, "ann", &["tea", "long"]);
     for text in ["1", "2", "3", "4", "5"] {
         ann.ok(say("tea", text));
     }
@@ -170,9 +168,9 @@ fn history_goes_both_ways_and_ends_a_page_by_number_or_by_size() {
 #[test]
 fn who_counts_users_once_and_online_needs_no_room() {
     let server = Program::serve(&[]);
-    let mut ann = Person::login(&server, "ann", &["tea"]);
-    let _phone = Person::login(&server, "ann", &["tea"]);
-    let bob = Person::login(&server, "bob", &[]);
+    let mut ann = ChatClient::login(&server, "ann", &["tea"]);
+    let _phone = ChatClient::login(&server, "ann", &["tea"]);
+    let bob = ChatClient::login(&server, "bob", &[]);
     let who = ann.ok(json!({"type": "who", "room": "tea"}));
     assert_eq!(
         (&who["users"], &who["connections"]),

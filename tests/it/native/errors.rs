@@ -1,16 +1,16 @@
 //! Every error code of the native protocol: what brings it about, and that nothing else comes of it.
-#![cfg(feature = "cli")]
 
-mod program;
-
-use program::Program;
-use program::keys::Keys;
-use program::person::{Person, parsed, say};
 use serde_json::{Value, json};
+
+use crate::support::api::ask_json;
+use crate::support::chat_client::{ChatClient, say};
+use crate::support::keys::Keys;
+use crate::support::parsed;
+use crate::support::program::Program;
 
 /// Each command is refused with this code, names `field`, and says whether to try again.
 #[track_caller]
-fn refuses(person: &mut Person, code: &str, cases: &[(Value, &str)]) {
+fn refuses(person: &mut ChatClient, code: &str, cases: &[(Value, &str)]) {
     for (command, field) in cases {
         let answer = person.ask(command.clone());
         let message = answer["message"].as_str().unwrap_or_default();
@@ -30,16 +30,16 @@ fn refuses(person: &mut Person, code: &str, cases: &[(Value, &str)]) {
     }
 }
 
-fn with_key(server: &Program, keys: &Keys) -> Person {
+fn with_key(server: &Program, keys: &Keys) -> ChatClient {
     let field = keys.field();
     let (name, value) = field.trim_end().split_once(": ").unwrap();
-    Person::on(server.websocket_with("/ws", &[(name, value)]))
+    ChatClient::on(server.websocket_with("/ws", &[(name, value)]))
 }
 
 #[test]
 fn bad_request_names_the_field_that_is_wrong() {
     let server = Program::serve(&["--set", "chat.unkept=live-*"]);
-    let mut ann = Person::login(&server, "ann", &["tea", "live-1"]);
+    let mut ann = ChatClient::login(&server, "ann", &["tea", "live-1"]);
     let (long, longer) = ("x".repeat(256), "x".repeat(65));
     let to = json!({"room": "tea"});
     refuses(
@@ -159,7 +159,7 @@ fn bad_request_names_the_field_that_is_wrong() {
 #[test]
 fn a_frame_that_cannot_be_read_is_one_err_without_a_number() {
     let server = Program::serve(&[]);
-    let mut ann = Person::login(&server, "ann", &[]);
+    let mut ann = ChatClient::login(&server, "ann", &[]);
     let deep = format!("{}{}", "[".repeat(30_000), "]".repeat(30_000));
     let many = format!("[{}]", vec![r#"{"type":"who","room":"a"}"#; 65].join(","));
     let numbered = r#"{"type":"who","room":"tea","seq":-1}"#;
@@ -213,16 +213,16 @@ fn unauthorized_is_whoever_has_not_logged_in() {
     ];
     for flags in [&[][..], &["--config", &keys.file()]] {
         let server = Program::serve(flags);
-        let mut guest = Person::connect(&server);
-        refuses(&mut guest, "unauthorized", &cases);
-        drop(guest);
+        let mut client = ChatClient::connect(&server);
+        refuses(&mut client, "unauthorized", &cases);
+        drop(client);
         server.stop();
     }
     let server = Program::serve(&["--config", &keys.file()]);
-    let mut guest = Person::connect(&server);
+    let mut client = ChatClient::connect(&server);
     let login = json!({"type": "login", "uid": "ann"});
-    refuses(&mut guest, "unauthorized", &[(login, "token")]);
-    drop(guest);
+    refuses(&mut client, "unauthorized", &[(login, "token")]);
+    drop(client);
     server.stop();
 }
 
@@ -245,7 +245,7 @@ fn forbidden_is_what_the_rights_do_not_reach() {
         ),
     ];
     let open = Program::serve(&["--set", "chat.rooms_per_connection_max=2"]);
-    let mut ann = Person::login(&open, "ann", &["team-1", "b"]);
+    let mut ann = ChatClient::login(&open, "ann", &["team-1", "b"]);
     refuses(&mut ann, "forbidden", &by_key);
     let one_more = json!({"type": "join", "room": "c"});
     refuses(&mut ann, "forbidden", &[(one_more, "2 rooms")]);
@@ -254,7 +254,7 @@ fn forbidden_is_what_the_rights_do_not_reach() {
 
     let server = Program::serve(&["--config", &keys.file()]);
     let token = keys.token("ann", "team-*", "1h");
-    let mut ann = Person::connect(&server);
+    let mut ann = ChatClient::connect(&server);
     let other = json!({"type": "login", "uid": "bob", "token": token});
     let room = json!({"type": "login", "token": token, "rooms": ["lobby"]});
     refuses(&mut ann, "forbidden", &[(other, "uid"), (room, "rooms")]);
@@ -270,7 +270,7 @@ fn forbidden_is_what_the_rights_do_not_reach() {
 fn not_member_is_who_has_not_joined() {
     let keys = Keys::make();
     let server = Program::serve(&["--config", &keys.file()]);
-    let mut ann = Person::connect(&server);
+    let mut ann = ChatClient::connect(&server);
     ann.ok(json!({"type": "login", "token": keys.token("ann", "*", "1h")}));
     refuses(
         &mut ann,
@@ -302,7 +302,7 @@ fn not_found_and_all_that_an_api_key_may_do_on_a_websocket() {
             (json!({"type": "history", "channel": "@none"}), "none"),
         ],
     );
-    let mut ann = Person::connect(&server);
+    let mut ann = ChatClient::connect(&server);
     ann.ok(json!({"type": "login", "token": keys.token("ann", "*", "1h"), "rooms": ["tea"]}));
     let fd = &ann.hello["fd"];
     for (to, channel) in [
@@ -331,7 +331,7 @@ fn not_found_and_all_that_an_api_key_may_do_on_a_websocket() {
 #[test]
 fn conflict_is_a_second_user_on_one_connection() {
     let server = Program::serve(&[]);
-    let mut ann = Person::login(&server, "ann", &["tea"]);
+    let mut ann = ChatClient::login(&server, "ann", &["tea"]);
     let other = json!({"type": "login", "uid": "bob"});
     refuses(&mut ann, "conflict", &[(other, "uid")]);
     let again = ann.ok(json!({"type": "login", "uid": "ann", "rooms": ["lobby"]}));
@@ -339,7 +339,7 @@ fn conflict_is_a_second_user_on_one_connection() {
         again["channels"]["lobby"].is_object(),
         "the same user may: {again}"
     );
-    let (_, user) = program::ask_json(&server, "GET", "/v1/users/ann");
+    let (_, user) = ask_json(&server, "GET", "/v1/users/ann");
     assert_eq!(user["rooms"], json!(["lobby", "tea"]));
     drop(ann);
     server.stop();
@@ -348,7 +348,7 @@ fn conflict_is_a_second_user_on_one_connection() {
 #[test]
 fn too_large_is_data_over_max_where_the_frame_may_be_larger() {
     let server = Program::serve(&["--echo"]);
-    let mut ann = Person::login(&server, "ann", &["tea"]);
+    let mut ann = ChatClient::login(&server, "ann", &["tea"]);
     let max = usize::try_from(ann.hello["max"].as_u64().unwrap()).unwrap();
     let sized =
         |size: usize| json!({"type": "say", "to": {"room": "tea"}, "data": "x".repeat(size - 2)});
@@ -362,7 +362,7 @@ fn too_large_is_data_over_max_where_the_frame_may_be_larger() {
 fn unavailable_is_one_channel_too_many_and_may_be_tried_again() {
     let server = Program::serve(&["--set", "chat.channels_max=2"]);
     // The own line, and a room.
-    let mut ann = Person::login(&server, "ann", &["tea"]);
+    let mut ann = ChatClient::login(&server, "ann", &["tea"]);
     let to = json!({"user": "bob"});
     refuses(
         &mut ann,
@@ -373,7 +373,7 @@ fn unavailable_is_one_channel_too_many_and_may_be_tried_again() {
             (json!({"type": "say", "to": to, "data": 1}), "2 channels"),
         ],
     );
-    let mut bob = Person::connect(&server);
+    let mut bob = ChatClient::connect(&server);
     let login = json!({"type": "login", "uid": "bob"});
     refuses(&mut bob, "unavailable", &[(login, "2 channels")]);
     assert_eq!(
@@ -392,7 +392,7 @@ fn disk_full_is_what_cannot_be_stored_and_all_else_goes_on() {
     // More than there is: 1 TiB.
     let free = format!("store.disk_free_size_min={}", 1_u64 << 40);
     let server = Program::serve(&["--set", &data, "--set", &free]);
-    let mut ann = Person::login(&server, "ann", &["tea"]);
+    let mut ann = ChatClient::login(&server, "ann", &["tea"]);
     let mut passing = say("tea", "typing");
     let to = json!({"user": "bob"});
     refuses(
@@ -423,8 +423,8 @@ fn a_query_that_is_refused_is_an_err_without_a_number() {
         (&*format!("uid=ann{}", "&room=a".repeat(101)), "bad_request"),
     ] {
         let mut client = server.websocket(&format!("/ws?{query}"));
-        assert_eq!(parsed(&client.hear())["type"], "hello");
-        let err = parsed(&client.hear());
+        assert_eq!(parsed(&client.hear_text())["type"], "hello");
+        let err = parsed(&client.hear_text());
         assert_eq!(
             (&err["code"], &err["seq"]),
             (&json!(code), &Value::Null),

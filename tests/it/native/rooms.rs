@@ -1,36 +1,28 @@
 //! The native protocol and the HTTP API, as clients see them: hand-written frames and requests
 //! against the real binary.
-#![cfg(feature = "cli")]
 
-mod program;
-
-use program::keys::Keys;
-use program::person::{Person, parsed, say};
-use program::{Next, Program};
 use rustix::process::Signal;
 use serde_json::{Value, json};
+
+use crate::support::chat_client::{ChatClient, say};
+use crate::support::keys::Keys;
+use crate::support::parsed;
+use crate::support::program::Program;
 
 fn post(server: &Program, path: &str, body: &Value) -> (u16, Value) {
     call(server, "POST", path, &body.to_string())
 }
 
 fn call(server: &Program, method: &str, path: &str, body: &str) -> (u16, Value) {
-    let mut http = server.http();
-    let request = format!(
-        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
-         Content-Length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    http.send(&request).unwrap();
-    let answer = http.answer().unwrap();
+    let answer = server.http().ask_with_json(method, path, body).unwrap();
     (answer.status, parsed(&answer.body))
 }
 
 #[test]
 fn a_room_hears_what_is_said_in_it_by_websocket_and_by_http() {
     let server = Program::serve(&[]);
-    let mut ann = Person::login(&server, "ann", &["lobby"]);
-    let mut bob = Person::login(&server, "bob", &["lobby"]);
+    let mut ann = ChatClient::login(&server, "ann", &["lobby"]);
+    let mut bob = ChatClient::login(&server, "bob", &["lobby"]);
     assert_eq!(
         ann.next(),
         json!({"type": "joined", "room": "lobby", "uid": "bob"})
@@ -63,26 +55,26 @@ fn a_room_hears_what_is_said_in_it_by_websocket_and_by_http() {
 #[test]
 fn data_travels_byte_for_byte() {
     let server = Program::serve(&[]);
-    let mut ann = Person::login(&server, "ann", &["lobby"]);
+    let mut ann = ChatClient::login(&server, "ann", &["lobby"]);
     let data = r#"{ "n" : 1.0 , "e":1e2,"u":"\u00e4\/" ,"n":2}"#;
     ann.client.say(format!(
         r#"{{"type":"say","to":{{"room":"lobby"}},"data":{data}}}"#
     ));
-    let frame = ann.client.hear();
+    let frame = ann.client.hear_text();
     assert!(frame.ends_with(&format!(r#""data":{data}}}"#)), "{frame}");
     let body = format!(r#"{{"to":{{"user":"ann"}},"data":{data}}}"#);
     assert_eq!(call(&server, "POST", "/v1/messages", &body).0, 200);
-    let frame = ann.client.hear();
+    let frame = ann.client.hear_text();
     assert!(frame.ends_with(&format!(r#""data":{data}}}"#)), "{frame}");
 }
 
 #[test]
 fn a_private_message_is_one_message_in_both_inboxes() {
     let server = Program::serve(&[]);
-    let mut ann = Person::login(&server, "ann", &[]);
-    let mut phone = Person::login(&server, "ann", &[]);
-    let mut bob = Person::login(&server, "bob", &[]);
-    let mut cid = Person::login(&server, "cid", &[]);
+    let mut ann = ChatClient::login(&server, "ann", &[]);
+    let mut phone = ChatClient::login(&server, "ann", &[]);
+    let mut bob = ChatClient::login(&server, "bob", &[]);
+    let mut cid = ChatClient::login(&server, "cid", &[]);
     let ok = ann.ok(json!({"type": "say", "to": {"user": "bob"}, "data": "psst"}));
     assert_eq!(ok["channel"], "@bob");
     let (at_bob, at_phone) = (bob.hear(), phone.hear());
@@ -117,8 +109,8 @@ fn a_private_message_is_one_message_in_both_inboxes() {
 #[test]
 fn who_comes_back_gets_what_was_missed_before_anything_newer() {
     let server = Program::serve(&[]);
-    let mut ann = Person::login(&server, "ann", &["tea"]);
-    let mut bob = Person::login(&server, "bob", &["tea"]);
+    let mut ann = ChatClient::login(&server, "ann", &["tea"]);
+    let mut bob = ChatClient::login(&server, "bob", &["tea"]);
     let first = ann.ok(say("tea", "1"));
     bob.hear();
     drop(bob);
@@ -126,7 +118,7 @@ fn who_comes_back_gets_what_was_missed_before_anything_newer() {
         ann.ok(say("tea", text));
     }
     let resume = json!({"tea": {"epoch": first["epoch"], "offset": 1}});
-    let mut bob = Person::connect(&server);
+    let mut bob = ChatClient::connect(&server);
     let ok = bob.ok(json!({"type": "login", "uid": "bob", "rooms": ["tea"], "resume": resume}));
     assert_eq!(ok["channels"]["tea"]["recovered"], true);
     assert_eq!(ok["channels"]["tea"]["offset"], 3);
@@ -135,11 +127,11 @@ fn who_comes_back_gets_what_was_missed_before_anything_newer() {
     assert_eq!(heard, [2, 3, 4]);
 
     bob.ok(json!({"type": "ack", "channel": "tea", "offset": 3}));
-    let mut phone = Person::login(&server, "bob", &[]);
+    let mut phone = ChatClient::login(&server, "bob", &[]);
     let ok = phone.ok(json!({"type": "join", "room": "tea", "resume": "acked"}));
     assert_eq!(ok["channels"]["tea"]["recovered"], true);
     assert_eq!(phone.hear()["offset"], 4);
-    let mut late = Person::login(&server, "bob", &[]);
+    let mut late = ChatClient::login(&server, "bob", &[]);
     let strange = json!({"epoch": "zzzzzz", "offset": 1});
     let ok = late.ok(json!({"type": "join", "room": "tea", "resume": strange}));
     assert_eq!(ok["channels"]["tea"]["recovered"], false);
@@ -148,7 +140,7 @@ fn who_comes_back_gets_what_was_missed_before_anything_newer() {
 #[test]
 fn the_same_id_is_the_same_message() {
     let server = Program::serve(&[]);
-    let mut ann = Person::login(&server, "ann", &["lobby"]);
+    let mut ann = ChatClient::login(&server, "ann", &["lobby"]);
     let mut command = say("lobby", "once");
     command["id"] = json!("k1");
     let first = ann.ok(command.clone());
@@ -168,7 +160,7 @@ fn the_same_id_is_the_same_message() {
 #[test]
 fn what_is_refused_says_what_to_mend() {
     let server = Program::serve(&[]);
-    let mut ann = Person::connect(&server);
+    let mut ann = ChatClient::connect(&server);
     assert_eq!(ann.err(say("lobby", "x")).0, "unauthorized");
     assert_eq!(
         ann.err(json!({"type": "join", "room": "lobby"})).0,
@@ -236,7 +228,7 @@ fn what_is_refused_says_what_to_mend() {
     assert_eq!((&err["type"], &err["seq"]), (&json!("err"), &Value::Null));
     for ping in ["PING", "PING\n", "PING\r\n"] {
         ann.client.say(ping);
-        assert_eq!(ann.client.hear(), "PONG");
+        assert_eq!(ann.client.hear_text(), "PONG");
     }
 }
 
@@ -244,8 +236,8 @@ fn what_is_refused_says_what_to_mend() {
 fn a_query_logs_in_and_an_array_holds_several_commands() {
     let server = Program::serve(&[]);
     let mut client = server.websocket("/ws?uid=ann&room=lobby&room=tea");
-    assert_eq!(parsed(&client.hear())["type"], "hello");
-    let ok = parsed(&client.hear());
+    assert_eq!(parsed(&client.hear_text())["type"], "hello");
+    let ok = parsed(&client.hear_text());
     assert_eq!((&ok["type"], &ok["seq"]), (&json!("ok"), &Value::Null));
     let channels = ok["channels"].as_object().unwrap();
     assert!(
@@ -255,22 +247,22 @@ fn a_query_logs_in_and_an_array_holds_several_commands() {
         "{ok}"
     );
     client.say(r#"[{"type":"who","seq":1,"room":"tea"},{"type":"leave","room":"tea"},{"type":"who","seq":2,"room":"tea"}]"#);
-    let who = parsed(&client.hear());
+    let who = parsed(&client.hear_text());
     assert_eq!(
         (&who["users"], &who["connections"]),
         (&json!(["ann"]), &json!(1))
     );
-    assert_eq!(parsed(&client.hear())["seq"], 2);
+    assert_eq!(parsed(&client.hear_text())["seq"], 2);
 }
 
 #[test]
 fn a_member_who_returns_within_3_s_has_never_left() {
     let server = Program::serve(&[]);
-    let mut ann = Person::login(&server, "ann", &["lobby"]);
-    let bob = Person::login(&server, "bob", &["lobby"]);
+    let mut ann = ChatClient::login(&server, "ann", &["lobby"]);
+    let bob = ChatClient::login(&server, "bob", &["lobby"]);
     assert_eq!(ann.next()["type"], "joined");
     drop(bob);
-    let bob = Person::login(&server, "bob", &["lobby"]);
+    let bob = ChatClient::login(&server, "bob", &["lobby"]);
     drop(bob);
     assert_eq!(
         ann.next(),
@@ -281,17 +273,17 @@ fn a_member_who_returns_within_3_s_has_never_left() {
 #[test]
 fn one_connection_too_many_ends_the_oldest() {
     let server = Program::serve(&["--set", "chat.connections_per_user_max=2"]);
-    let mut first = Person::login(&server, "ann", &[]);
-    let _second = Person::login(&server, "ann", &[]);
-    let _third = Person::login(&server, "ann", &[]);
+    let mut first = ChatClient::login(&server, "ann", &[]);
+    let _second = ChatClient::login(&server, "ann", &[]);
+    let _third = ChatClient::login(&server, "ann", &[]);
     assert_eq!(first.next()["code"], "replaced");
-    assert!(matches!(first.client.next(), Next::Closed(4003)));
+    assert!(matches!(first.client.hear_text_or_close(), Err(4003)));
 }
 
 #[test]
 fn a_stop_says_when_to_come_back() {
     let mut server = Program::serve(&[]);
-    let mut ann = Person::login(&server, "ann", &["lobby"]);
+    let mut ann = ChatClient::login(&server, "ann", &["lobby"]);
     assert_eq!(ann.hello["max"], 65_536);
     server.signal(Signal::TERM);
     let drain = ann.next();
@@ -300,14 +292,14 @@ fn a_stop_says_when_to_come_back() {
         (500..3_000).contains(&drain["after_ms"].as_u64().unwrap()),
         "{drain}"
     );
-    assert!(matches!(ann.client.next(), Next::Closed(1001)));
+    assert!(matches!(ann.client.hear_text_or_close(), Err(1001)));
     assert_eq!(server.exit_code(), 0);
 }
 
 #[test]
 fn the_back_end_sees_and_moves_people() {
     let server = Program::serve(&[]);
-    let mut ann = Person::login(&server, "ann", &["tea"]);
+    let mut ann = ChatClient::login(&server, "ann", &["tea"]);
     let fd = ann.hello["fd"].as_u64().unwrap();
     let (_, rooms) = call(&server, "GET", "/v1/rooms?prefix=te", "");
     assert_eq!(
@@ -356,7 +348,7 @@ fn the_back_end_sees_and_moves_people() {
         1
     );
     assert_eq!(ann.hear()["message"], "out");
-    assert!(matches!(ann.client.next(), Next::Closed(4004)));
+    assert!(matches!(ann.client.hear_text_or_close(), Err(4004)));
     assert_eq!(call(&server, "GET", &path, "").0, 404);
     assert_eq!(call(&server, "GET", "/v1/rooms?x=1", "").0, 400);
     assert_eq!(call(&server, "PATCH", "/v1/rooms", "").0, 405);
@@ -367,19 +359,19 @@ fn with_keys_nobody_comes_in_without_one() {
     let keys = Keys::make();
     let server = Program::serve(&["--config", &keys.file(), "--set", "tokens.login_ms_max=300"]);
 
-    let mut late = Person::connect(&server);
+    let mut late = ChatClient::connect(&server);
     assert_eq!(
         late.err(json!({"type": "login", "uid": "ann"})).0,
         "unauthorized"
     );
     assert_eq!(late.next()["code"], "no_login");
-    assert!(matches!(late.client.next(), Next::Closed(4002)));
-    let mut wrong = Person::connect(&server);
+    assert!(matches!(late.client.hear_text_or_close(), Err(4002)));
+    let mut wrong = ChatClient::connect(&server);
     wrong
         .client
         .say(json!({"type": "login", "token": "x.y.z"}).to_string());
     assert_eq!(wrong.next()["code"], "bad_token");
-    let mut ann = Person::connect(&server);
+    let mut ann = ChatClient::connect(&server);
     ann.ok(
         json!({"type": "login", "token": keys.token("ann", "team-*", "1h"), "rooms": ["team-1"]}),
     );
@@ -394,7 +386,7 @@ fn with_keys_nobody_comes_in_without_one() {
     assert_eq!(call(&server, "POST", "/v1/messages", message).0, 401);
     let mut http = server.http();
     let size = message.len();
-    http.send(&format!(
+    http.send(format!(
         "POST /v1/messages HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
          {}Content-Length: {size}\r\n\r\n{message}",
         keys.field()

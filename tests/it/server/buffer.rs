@@ -1,21 +1,22 @@
 //! What keeps the callbacks from running over: being told that a buffer has room, and gauges that
 //! pause the reading.
 
-mod common;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 
-use common::{Client, Heard, Served, in_every_mode, next, until};
 use tidings::base::pressure::{Pressure, Watermarks};
 use tidings::server::Fd;
+
+use crate::support::server::{LocalServer, in_every_mode};
+use crate::support::wait::{next, until};
+use crate::support::websocket::{Heard, WebSocketClient};
 
 #[test]
 fn a_buffer_is_told_to_be_empty_once_the_peer_took_what_waited() {
     in_every_mode(|mode| {
         let (told, tells) = channel();
-        let server = Served::start(
+        let server = LocalServer::start(
             mode.builder()
                 .on_open(|server, request| {
                     let fd = request.fd;
@@ -23,7 +24,7 @@ fn a_buffer_is_told_to_be_empty_once_the_peer_took_what_waited() {
                 })
                 .on_buffer_empty(move |_, fd| told.send(fd).unwrap()),
         );
-        let mut client = Client::join(&server.handle);
+        let mut client = WebSocketClient::join(&server.handle);
         let fd = Fd(client.hear_text().parse().unwrap());
         server.handle.await_buffer(fd, 0);
         assert_eq!(next(&tells), fd, "nothing waits: at once");
@@ -53,16 +54,15 @@ fn nothing_is_read_while_a_gauge_is_pressed() {
         };
         let pressure = Arc::new(Pressure::new(marks));
         let heard = Arc::new(AtomicUsize::new(0));
-        let server =
-            {
-                let heard = Arc::clone(&heard);
-                Served::start(mode.builder().pressure(Arc::clone(&pressure)).on_message(
-                    move |_, _| {
-                        heard.fetch_add(1, Ordering::SeqCst);
-                    },
-                ))
-            };
-        let mut client = Client::join(&server.handle);
+        let server = {
+            let heard = Arc::clone(&heard);
+            LocalServer::start(mode.builder().pressure(Arc::clone(&pressure)).on_message(
+                move |_, _| {
+                    heard.fetch_add(1, Ordering::SeqCst);
+                },
+            ))
+        };
+        let mut client = WebSocketClient::join(&server.handle);
         client.say("1");
         until("the first", || heard.load(Ordering::SeqCst) == 1);
         pressure.add(1, 1);

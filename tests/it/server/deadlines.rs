@@ -1,16 +1,17 @@
 //! Peers that are silent, slow or don't know when to stop: what the server does, and when.
 
-mod common;
-
 use std::io::{Read, Write};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{
-    Client, Heard, Mode, Served, Web, frame, in_every_mode, next, until, until_nothing_is_left,
-};
 use tidings::server::{Builder, CloseReason, Limits, ServerSettings};
+
+use crate::support::frame::frame;
+use crate::support::http::HttpClient;
+use crate::support::server::{LocalServer, Mode, in_every_mode, until_nothing_is_left};
+use crate::support::wait::{next, until};
+use crate::support::websocket::{Heard, WebSocketClient};
 
 /// Deadlines count in steps of 64 ms, and threads are late on a busy machine, but never early.
 const SOON: Duration = Duration::from_secs(5);
@@ -44,15 +45,15 @@ fn a_head_that_does_not_end_is_refused_with_408_also_when_it_trickles() {
         let builder = mode
             .builder()
             .settings(limits(|limits| limits.head_ms_max = 150));
-        let server = Served::start(builder);
-        let mut web = Web::connect(server.handle.addresses()[0]);
+        let server = LocalServer::start(builder);
+        let mut http = HttpClient::connect(server.handle.addresses()[0]);
         let began = Instant::now();
-        web.send("GET / HTTP/1.1\r\n");
-        web.send("Host: x\r\n");
-        let answer = web.answer().unwrap();
+        http.send("GET / HTTP/1.1\r\n").unwrap();
+        http.send("Host: x\r\n").unwrap();
+        let answer = http.answer().unwrap();
         assert_eq!((answer.status, answer.closes), (408, true));
         assert_took(began, 150);
-        assert_eq!(web.answer(), None);
+        assert!(http.is_closed());
     });
 }
 
@@ -62,12 +63,12 @@ fn a_connection_that_sends_nothing_is_closed_without_a_word() {
         let builder = mode
             .builder()
             .settings(limits(|limits| limits.head_ms_max = 100));
-        let server = Served::start(builder);
+        let server = LocalServer::start(builder);
         let began = Instant::now();
-        let mut web = Web::connect(server.handle.addresses()[0]);
-        assert_eq!(web.answer(), None);
+        let mut http = HttpClient::connect(server.handle.addresses()[0]);
+        assert!(http.is_closed());
         assert_took(began, 100);
-        drop(web);
+        drop(http);
         until_nothing_is_left(&server.handle);
     });
 }
@@ -78,10 +79,11 @@ fn a_body_that_stops_coming_is_refused_with_408() {
         let builder = mode
             .builder()
             .settings(limits(|limits| limits.body_ms_max = 100));
-        let server = Served::start(builder);
-        let mut web = Web::connect(server.handle.addresses()[0]);
-        web.send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf");
-        assert_eq!(web.answer().unwrap().status, 408);
+        let server = LocalServer::start(builder);
+        let mut http = HttpClient::connect(server.handle.addresses()[0]);
+        http.send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf")
+            .unwrap();
+        assert_eq!(http.answer().unwrap().status, 408);
     });
 }
 
@@ -93,16 +95,16 @@ fn a_kept_connection_is_closed_when_it_is_idle_and_not_while_a_handler_works() {
             .builder()
             .settings(limits(|limits| limits.idle_ms_max = 100))
             .on_request(move |_, _, responder| sender.send(responder).unwrap());
-        let server = Served::start(builder);
-        let mut web = Web::connect(server.handle.addresses()[0]);
-        web.ask("/");
+        let server = LocalServer::start(builder);
+        let mut http = HttpClient::connect(server.handle.addresses()[0]);
+        http.send_get("/");
         let responder = next(&responders);
         let later = server.stats().uptime_ms + 250;
         until("time goes by", || server.stats().uptime_ms > later);
         let began = Instant::now();
         responder.end("worth the wait");
-        assert_eq!(web.answer().unwrap().body, "worth the wait");
-        assert_eq!(web.answer(), None);
+        assert_eq!(http.answer().unwrap().body, "worth the wait");
+        assert!(http.is_closed());
         assert!(began.elapsed() < SOON);
     });
 }
@@ -111,12 +113,12 @@ fn a_kept_connection_is_closed_when_it_is_idle_and_not_while_a_handler_works() {
 fn a_silent_websocket_is_pinged_and_then_closed_with_4010() {
     in_every_mode(|mode| {
         let (builder, closes) = reporting(mode);
-        let server = Served::start(builder.settings(limits(|limits| {
+        let server = LocalServer::start(builder.settings(limits(|limits| {
             limits.ping_ms = 100;
             limits.pong_ms_max = 100;
         })));
         // It reads only when all is over, so it answers no ping.
-        let mut silent = Client::join(&server.handle);
+        let mut silent = WebSocketClient::join(&server.handle);
         assert_eq!(next(&closes), CloseReason::PingTimeout);
         assert_eq!(silent.hear_any(), Heard::Ping);
         assert_eq!(silent.hear_any(), Heard::Close(4_010));
@@ -131,11 +133,11 @@ fn a_silent_websocket_is_pinged_and_then_closed_with_4010() {
 fn a_websocket_that_talked_and_fell_silent_is_noticed_as_well() {
     in_every_mode(|mode| {
         let (builder, closes) = reporting(mode);
-        let server = Served::start(builder.settings(limits(|limits| {
+        let server = LocalServer::start(builder.settings(limits(|limits| {
             limits.ping_ms = 300;
             limits.pong_ms_max = 50;
         })));
-        let mut client = Client::join(&server.handle);
+        let mut client = WebSocketClient::join(&server.handle);
         // Each word moves the deadline, and none of them moves the timer that is set.
         let began = server.stats().uptime_ms;
         while server.stats().uptime_ms < began + 100 {
@@ -149,11 +151,11 @@ fn a_websocket_that_talked_and_fell_silent_is_noticed_as_well() {
 fn websockets_that_answer_pings_or_talk_stay() {
     in_every_mode(|mode| {
         let (builder, closes) = reporting(mode);
-        let server = Served::start(builder.settings(limits(|limits| {
+        let server = LocalServer::start(builder.settings(limits(|limits| {
             limits.ping_ms = 60;
             limits.pong_ms_max = 400;
         })));
-        let mut listener = Client::join(&server.handle);
+        let mut listener = WebSocketClient::join(&server.handle);
         // The client answers the one before as it reads the next.
         for _ in 0..4 {
             assert_eq!(listener.hear_any(), Heard::Ping);
@@ -169,8 +171,8 @@ fn websockets_that_answer_pings_or_talk_stay() {
 fn without_heartbeats_nobody_is_pinged() {
     in_every_mode(|mode| {
         let (builder, _closes) = reporting(mode);
-        let server = Served::start(builder.settings(limits(|limits| limits.ping_ms = 0)));
-        let mut client = Client::join(&server.handle);
+        let server = LocalServer::start(builder.settings(limits(|limits| limits.ping_ms = 0)));
+        let mut client = WebSocketClient::join(&server.handle);
         client.echo("hello");
         until("no deadline is left", || {
             let totals = server.stats().totals;
@@ -186,8 +188,8 @@ fn a_peer_that_does_not_answer_the_close_is_left_after_the_deadline() {
         let (builder, closes) = reporting(mode);
         let mut settings = limits(|limits| limits.close_ms_max = 100);
         settings.reactor.linger_ms_max = 100;
-        let server = Served::start(builder.settings(settings));
-        let mut client = Client::join(&server.handle);
+        let server = LocalServer::start(builder.settings(settings));
+        let mut client = WebSocketClient::join(&server.handle);
         until("it is there", || server.stats().totals.websockets == 1);
         let fd = server.handle.connections(tidings::server::Fd(0), 1)[0];
         let began = Instant::now();
@@ -205,13 +207,13 @@ fn a_peer_that_does_not_answer_the_close_is_left_after_the_deadline() {
 fn a_client_that_goes_on_sending_after_the_close_still_gets_its_code() {
     in_every_mode(|mode| {
         let (builder, closes) = reporting(mode);
-        let server = Served::start(builder);
-        let mut client = Client::join(&server.handle);
+        let server = LocalServer::start(builder);
+        let mut client = WebSocketClient::join(&server.handle);
         // An unmasked frame is a violation, and megabytes follow it.
         let mut stream = client.stream().try_clone().unwrap();
         let sending = thread::spawn(move || {
             let mut bytes = vec![0x82, 0x01, 0x00];
-            bytes.extend_from_slice(&frame(&vec![0; 4 << 20]));
+            bytes.extend_from_slice(&frame(0x82, &vec![0; 4 << 20]));
             stream.write_all(&bytes).unwrap();
         });
         let reason = next(&closes);
@@ -229,17 +231,18 @@ fn a_refused_upload_still_gets_its_answer() {
     in_every_mode(|mode| {
         let mut settings = ServerSettings::default();
         settings.reactor.connection.http.body_size_max = 1_000;
-        let server = Served::start(mode.builder().settings(settings));
-        let mut web = Web::connect(server.handle.addresses()[0]);
+        let server = LocalServer::start(mode.builder().settings(settings));
+        let mut http = HttpClient::connect(server.handle.addresses()[0]);
         let size = 4 << 20;
-        web.send(format!(
+        http.send(format!(
             "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\n\r\n"
-        ));
-        web.send(vec![b'x'; size]);
-        let answer = web.answer().unwrap();
+        ))
+        .unwrap();
+        http.send(vec![b'x'; size]).unwrap();
+        let answer = http.answer().unwrap();
         assert_eq!((answer.status, answer.closes), (413, true));
         let mut rest = Vec::new();
-        web.into_stream().read_to_end(&mut rest).unwrap();
+        http.into_stream().read_to_end(&mut rest).unwrap();
         assert!(rest.is_empty());
         until_nothing_is_left(&server.handle);
     });
@@ -251,11 +254,11 @@ fn who_is_sent_away_and_never_stops_sending_is_cut() {
         let mut settings = limits(|_| {});
         settings.reactor.linger_ms_max = 100;
         let (builder, closes) = reporting(mode);
-        let server = Served::start(builder.settings(settings));
-        let mut client = Client::join(&server.handle);
+        let server = LocalServer::start(builder.settings(settings));
+        let mut client = WebSocketClient::join(&server.handle);
         client.stream().write_all(&[0x82, 0x01, 0x00]).unwrap();
         next(&closes);
-        let bytes = frame(&[0; 1_000]);
+        let bytes = frame(0x82, &[0; 1_000]);
         let began = Instant::now();
         while client.stream().write_all(&bytes).is_ok() {
             assert!(began.elapsed() < SOON, "it still takes");

@@ -1,33 +1,21 @@
 //! Descriptors: all come back, running out of them is survived, and the bound on connections.
 //!
-//! Descriptors belong to a process, so what counts or limits them runs in one of its own.
-
-mod common;
+//! Descriptors belong to a process, so what counts or limits them runs in a process of its own.
 
 use std::io::{BufRead, BufReader, Lines, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 
-use common::{Client, Mode, PATIENCE, Served, Web, in_every_mode, until, until_nothing_is_left};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::Socket;
 use tidings::server::{Builder, Fd, ServerSettings};
 
-/// Names the part that this binary plays when a test has started it.
-const PART_VAR: &str = "TIDINGS_TEST_DESCRIPTORS";
-
-/// This binary once more, to run `test` in the part `part`.
-fn again(test: &str, part: &str) -> Command {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command
-        .args(["--exact", test, "--nocapture", "--test-threads=1"])
-        .env(PART_VAR, part);
-    command
-}
-
-fn part() -> Option<String> {
-    std::env::var(PART_VAR).ok()
-}
+use crate::support::PATIENCE;
+use crate::support::alone::{again, part, passes_alone};
+use crate::support::http::HttpClient;
+use crate::support::server::{LocalServer, Mode, in_every_mode, until_nothing_is_left};
+use crate::support::wait::until;
+use crate::support::websocket::WebSocketClient;
 
 fn open_descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
@@ -56,19 +44,17 @@ fn serving(mode: Mode) -> Builder {
 fn after_2000_connections_came_and_went_nothing_of_them_is_left() {
     const NAME: &str = "after_2000_connections_came_and_went_nothing_of_them_is_left";
     if part().is_none() {
-        let status = again(NAME, "crowd").status().unwrap();
-        assert!(status.success(), "{status}");
-        return;
+        return passes_alone(module_path!(), NAME, "crowd");
     }
     for (workers, reactors) in [(0, 1), (1, 2), (2, 1)] {
-        let server = Served::start(serving(Mode { workers, reactors }));
+        let server = LocalServer::start(serving(Mode { workers, reactors }));
         let before = open_descriptors();
         for _ in 0..20 {
-            let crowd: Vec<_> = (0..100)
-                .map(|number| Guest::come(&server, number))
+            let connections: Vec<_> = (0..100)
+                .map(|number| Connection::open(&server, number))
                 .collect();
-            for guest in crowd {
-                guest.go();
+            for connection in connections {
+                connection.end();
             }
         }
         until_nothing_is_left(&server.handle);
@@ -77,58 +63,58 @@ fn after_2000_connections_came_and_went_nothing_of_them_is_left() {
     }
 }
 
-/// Connections of every kind, which leave in every way.
-enum Guest {
-    Websocket(TcpStream, Leaving),
-    Web(TcpStream),
+/// Connections of every kind, which end in every way.
+enum Connection {
+    WebSocket(TcpStream, End),
+    Http(TcpStream),
     Silent(TcpStream),
 }
 
-enum Leaving {
+enum End {
     Close,
     Drop,
     Reset,
 }
 
-impl Guest {
-    fn come(server: &Served, number: usize) -> Self {
-        let mut web = Web::connect(server.handle.addresses()[0]);
+impl Connection {
+    fn open(server: &LocalServer, number: usize) -> Self {
+        let mut http = HttpClient::connect(server.handle.addresses()[0]);
         match number % 5 {
             0 => {
-                assert_eq!(web.get("/").status, 200);
-                Self::Web(web.into_stream())
+                assert_eq!(http.get("/").status, 200);
+                Self::Http(http.into_stream())
             }
-            1 => Self::Silent(web.into_stream()),
-            leaving => {
-                web.send(
+            1 => Self::Silent(http.into_stream()),
+            end => {
+                http.send(
                     "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
                      Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-                );
-                assert_eq!(web.answer().unwrap().status, 101);
-                let leaving = match leaving {
-                    2 => Leaving::Close,
-                    3 => Leaving::Drop,
-                    _ => Leaving::Reset,
+                ).unwrap();
+                assert_eq!(http.answer().unwrap().status, 101);
+                let end = match end {
+                    2 => End::Close,
+                    3 => End::Drop,
+                    _ => End::Reset,
                 };
-                Self::Websocket(web.into_stream(), leaving)
+                Self::WebSocket(http.into_stream(), end)
             }
         }
     }
 
-    fn go(self) {
+    fn end(self) {
         match self {
-            Self::Websocket(mut stream, Leaving::Close) => {
+            Self::WebSocket(mut stream, End::Close) => {
                 stream.write_all(&[0x88, 0x82, 0, 0, 0, 0, 3, 232]).unwrap();
                 let mut rest = Vec::new();
                 stream.read_to_end(&mut rest).unwrap();
                 // A ping may have come before.
                 assert!(rest.ends_with(&[0x88, 2, 3, 232]), "the Close comes back");
             }
-            Self::Websocket(stream, Leaving::Reset) => {
+            Self::WebSocket(stream, End::Reset) => {
                 let linger = Some(std::time::Duration::ZERO);
                 Socket::from(stream).set_linger(linger).unwrap();
             }
-            Self::Websocket(stream, Leaving::Drop) | Self::Web(stream) | Self::Silent(stream) => {
+            Self::WebSocket(stream, End::Drop) | Self::Http(stream) | Self::Silent(stream) => {
                 drop(stream);
             }
         }
@@ -148,11 +134,15 @@ const SPARE_DESCRIPTORS: u64 = 20;
 
 impl Starved {
     fn start(test: &str, mode: Mode) -> Self {
-        let mut child = again(test, &format!("{} {}", mode.workers, mode.reactors))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child = again(
+            module_path!(),
+            test,
+            &format!("{} {}", mode.workers, mode.reactors),
+        )
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let mut lines = stdout.lines();
         let address = lines
@@ -171,7 +161,7 @@ impl Starved {
     /// What the process itself does.
     fn serve(part: &str) {
         let (workers, reactors) = part.split_once(' ').unwrap();
-        let server = Served::start(serving(Mode {
+        let server = LocalServer::start(serving(Mode {
             workers: workers.parse().unwrap(),
             reactors: reactors.parse().unwrap(),
         }));
@@ -205,7 +195,7 @@ fn ask(address: SocketAddr) -> Option<TcpStream> {
     sent.ok().map(|()| stream)
 }
 
-/// Whether its request was answered; if not, it was refused. Whoever is left waiting fails.
+/// Whether the request was answered; if not, it was refused. A connection left waiting fails.
 fn is_answered(stream: &mut TcpStream) -> bool {
     let mut first = [0; 12];
     match stream.read_exact(&mut first) {
@@ -226,8 +216,8 @@ fn when_descriptors_run_out_some_are_refused_and_accepting_goes_on_when_there_ar
     }
     for (workers, reactors) in [(0, 1), (1, 2)] {
         let server = Starved::start(NAME, Mode { workers, reactors });
-        let mut web = Web::connect(server.address);
-        assert_eq!(web.get("/").status, 200);
+        let mut http = HttpClient::connect(server.address);
+        assert_eq!(http.get("/").status, 200);
         let mut taken = Vec::new();
         while let Some(mut stream) = ask(server.address) {
             if !is_answered(&mut stream) {
@@ -241,7 +231,7 @@ fn when_descriptors_run_out_some_are_refused_and_accepting_goes_on_when_there_ar
             "{}",
             taken.len()
         );
-        let failures: u64 = web.get("/failures").body.parse().unwrap();
+        let failures: u64 = http.get("/failures").body.parse().unwrap();
         assert!(failures >= 1);
 
         // These wait in the kernel, or are refused, all of them when the server is quick; when the
@@ -254,7 +244,7 @@ fn when_descriptors_run_out_some_are_refused_and_accepting_goes_on_when_there_ar
         until("it accepts as before", || {
             ask(server.address).is_some_and(|mut stream| is_answered(&mut stream))
         });
-        assert_eq!(web.get("/").status, 200, "nothing happened to the others");
+        assert_eq!(http.get("/").status, 200, "nothing happened to the others");
     }
 }
 
@@ -263,15 +253,15 @@ fn one_connection_too_many_is_told_503_and_one_less_makes_room() {
     in_every_mode(|mode| {
         let mut settings = ServerSettings::default();
         settings.reactor.connections_max = 2;
-        let server = Served::start(serving(mode).settings(settings));
+        let server = LocalServer::start(serving(mode).settings(settings));
         let address = server.handle.addresses()[0];
         let mut clients: Vec<_> = (0..2 * mode.reactors)
-            .map(|_| Client::join(&server.handle))
+            .map(|_| WebSocketClient::join(&server.handle))
             .collect();
         for _ in 0..10 {
-            let mut web = Web::connect(address);
+            let mut http = HttpClient::connect(address);
             // It may be told before it has asked.
-            let answer = web.answer().unwrap();
+            let answer = http.answer().unwrap();
             assert_eq!((answer.status, answer.closes), (503, true));
         }
         assert_eq!(server.stats().totals.refused, 10);
@@ -280,7 +270,7 @@ fn one_connection_too_many_is_told_503_and_one_less_makes_room() {
         }
         clients.clear();
         until("there is room", || server.stats().totals.slots == 0);
-        Client::join(&server.handle).echo("welcome");
+        WebSocketClient::join(&server.handle).echo("welcome");
         assert_eq!(server.stats().totals.refused, 10);
         assert!(server.handle.connections(Fd(0), 10).len() <= 1);
     });

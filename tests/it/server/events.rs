@@ -1,13 +1,16 @@
 //! What callbacks are promised: which come, in what order, on what thread, and what a panic does.
 
-mod common;
-
 use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, ThreadId};
 
-use common::{Client, Heard, PATIENCE, Served, Web, in_every_mode, next, until};
 use tidings::server::{Builder, CloseReason, Fd, Responder, Response};
+
+use crate::support::PATIENCE;
+use crate::support::http::HttpClient;
+use crate::support::server::{LocalServer, in_every_mode};
+use crate::support::wait::{next, until};
+use crate::support::websocket::{Heard, WebSocketClient};
 
 /// What a callback saw.
 #[derive(Debug, PartialEq, Eq)]
@@ -59,13 +62,13 @@ fn events_of_one_connection_come_in_order_on_one_thread_and_close_comes_once_and
     const MESSAGES: usize = 200;
     in_every_mode(|mode| {
         let (builder, events) = reporting(mode.builder());
-        let server = Served::start(builder);
+        let server = LocalServer::start(builder);
         let clients: Vec<_> = (0..CLIENTS)
             .map(|number| {
-                let mut client = Client::join(&server.handle);
+                let mut client = WebSocketClient::join(&server.handle);
                 thread::spawn(move || {
                     for message in 0..MESSAGES {
-                        client.say(&format!("{number} {message}"));
+                        client.say(format!("{number} {message}"));
                     }
                     for message in 0..MESSAGES {
                         assert_eq!(client.hear_text(), format!("{number} {message}"));
@@ -128,7 +131,7 @@ fn the_life_of_a_server_is_told_in_order() {
             .on_close(move |_, _, _| close("close".into()))
             .on_worker_stop(move |_, id| worker_stop(format!("worker {id} stops")))
             .on_shutdown(move || shutdown("shutdown".into()));
-        let server = Served::start(builder);
+        let server = LocalServer::start(builder);
         // Where there are no workers, each reactor is one.
         let threads = if mode.workers == 0 {
             mode.reactors
@@ -138,7 +141,7 @@ fn the_life_of_a_server_is_told_in_order() {
         assert_eq!(next(&events), "start");
         let mut starts: Vec<_> = (0..threads).map(|_| next(&events)).collect();
         starts.sort();
-        let client = Client::join(&server.handle);
+        let client = WebSocketClient::join(&server.handle);
         assert_eq!(next(&events), "open");
         drop(client);
         assert_eq!(next(&events), "close");
@@ -165,9 +168,11 @@ fn a_panic_in_on_message_closes_that_one_with_1011_and_no_other() {
                 server.push(frame.fd, frame).unwrap();
             })
             .on_close(move |_, _, reason| sender.send(reason.clone()).unwrap());
-        let server = Served::start(builder);
-        let mut others: Vec<_> = (0..4).map(|_| Client::join(&server.handle)).collect();
-        let mut unlucky = Client::join(&server.handle);
+        let server = LocalServer::start(builder);
+        let mut others: Vec<_> = (0..4)
+            .map(|_| WebSocketClient::join(&server.handle))
+            .collect();
+        let mut unlucky = WebSocketClient::join(&server.handle);
         unlucky.say("before");
         unlucky.say("panic");
         let (heard, end) = unlucky.hear_all();
@@ -189,14 +194,14 @@ fn a_panic_in_on_open_closes_with_1011() {
             .on_open(|_, request| assert_ne!(request.path(), "/panic", "told to"))
             .on_message(|server, frame| server.push(frame.fd, frame).unwrap())
             .on_close(move |_, _, reason| sender.send(reason.clone()).unwrap());
-        let server = Served::start(builder);
+        let server = LocalServer::start(builder);
         let address = server.handle.addresses()[0];
         assert_eq!(
-            Client::join_at(address, "/panic").hear(),
+            WebSocketClient::connect(address, "/panic").hear(),
             Heard::Close(1011)
         );
         assert_eq!(next(&closes), CloseReason::Server(1011));
-        Client::join_at(address, "/calm").echo("the worker lives on");
+        WebSocketClient::connect(address, "/calm").echo("the worker lives on");
     });
 }
 
@@ -210,11 +215,11 @@ fn a_request_is_answered_500_when_its_handler_panics_or_drops_the_responder() {
                 "/drop" => drop(responder),
                 path => responder.end(path.to_owned()),
             });
-        let server = Served::start(builder);
-        let mut web = Web::connect(server.handle.addresses()[0]);
-        assert_eq!(web.get("/panic").status, 500);
-        assert_eq!(web.get("/drop").status, 500);
-        let answer = web.get("/the worker lives on".replace(' ', "-").as_str());
+        let server = LocalServer::start(builder);
+        let mut http = HttpClient::connect(server.handle.addresses()[0]);
+        assert_eq!(http.get("/panic").status, 500);
+        assert_eq!(http.get("/drop").status, 500);
+        let answer = http.get("/the worker lives on".replace(' ', "-").as_str());
         assert_eq!((answer.status, answer.closes), (200, false));
         assert_eq!(answer.body, "/the-worker-lives-on");
     });
@@ -223,9 +228,9 @@ fn a_request_is_answered_500_when_its_handler_panics_or_drops_the_responder() {
 #[test]
 fn without_on_request_everything_is_404() {
     in_every_mode(|mode| {
-        let server = Served::start(mode.builder());
-        let mut web = Web::connect(server.handle.addresses()[0]);
-        assert_eq!(web.get("/").status, 404);
+        let server = LocalServer::start(mode.builder());
+        let mut http = HttpClient::connect(server.handle.addresses()[0]);
+        assert_eq!(http.get("/").status, 404);
     });
 }
 
@@ -246,17 +251,17 @@ fn pipelined_requests_are_answered_in_order_though_their_answers_come_reversed()
         let builder = mode.builder().on_request(move |_, request, responder| {
             sender.send((request.path().to_owned(), responder)).unwrap();
         });
-        let server = Served::start(builder);
+        let server = LocalServer::start(builder);
         let answers = thread::spawn(move || answer_in_reverse(responders, REQUESTS));
-        let mut web = Web::connect(server.handle.addresses()[0]);
+        let mut http = HttpClient::connect(server.handle.addresses()[0]);
         let paths: Vec<_> = (0..REQUESTS).map(|number| format!("/{number}")).collect();
         let requests: String = paths
             .iter()
             .map(|path| format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"))
             .collect();
-        web.send(requests);
+        http.send(requests).unwrap();
         for path in paths {
-            assert_eq!(web.answer().unwrap().body, path);
+            assert_eq!(http.answer().unwrap().body, path);
         }
         answers.join().unwrap();
     });
@@ -268,14 +273,14 @@ fn more_pipelined_requests_than_may_wait_are_all_answered() {
         let builder = mode.builder().on_request(|_, request, responder| {
             responder.end(request.path().to_owned());
         });
-        let server = Served::start(builder);
-        let mut web = Web::connect(server.handle.addresses()[0]);
+        let server = LocalServer::start(builder);
+        let mut http = HttpClient::connect(server.handle.addresses()[0]);
         let requests: String = (0..500)
             .map(|number| format!("GET /{number} HTTP/1.1\r\nHost: x\r\n\r\n"))
             .collect();
-        web.send(requests);
+        http.send(requests).unwrap();
         for number in 0..500 {
-            assert_eq!(web.answer().unwrap().body, format!("/{number}"));
+            assert_eq!(http.answer().unwrap().body, format!("/{number}"));
         }
     });
 }
@@ -287,13 +292,13 @@ fn an_answer_to_a_client_that_left_does_nothing() {
         let builder = mode.builder().on_request(move |_, _, responder| {
             sender.send(responder).unwrap();
         });
-        let server = Served::start(builder);
-        let mut web = Web::connect(server.handle.addresses()[0]);
-        web.ask("/");
+        let server = LocalServer::start(builder);
+        let mut http = HttpClient::connect(server.handle.addresses()[0]);
+        http.send_get("/");
         let responder = next(&responders);
         let fd = responder.fd();
         assert!(server.handle.exists(fd));
-        web.into_stream()
+        http.into_stream()
             .shutdown(std::net::Shutdown::Both)
             .unwrap();
         responder.end("too late");

@@ -1,19 +1,19 @@
 //! What a handle does: push, close, look, bind, topics, timers; from callbacks and other threads.
 
-mod common;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::SystemTime;
 
-use common::{
-    Client, Heard, Served, Web, in_every_mode, next, until, until_nothing_is_left, with_workers,
-};
 use tidings::server::{
     BindError, Builder, CloseReason, Fd, Message, MessageKind, PushError, ServerSettings,
 };
+
+use crate::support::http::HttpClient;
+use crate::support::server::{LocalServer, in_every_mode, until_nothing_is_left, with_workers};
+use crate::support::wait::{next, until};
+use crate::support::websocket::{Heard, WebSocketClient};
 
 /// Tells each client its fd as the first thing, and echoes.
 fn telling(builder: Builder) -> Builder {
@@ -25,8 +25,8 @@ fn telling(builder: Builder) -> Builder {
         .on_message(|server, frame| server.push(frame.fd, frame).unwrap())
 }
 
-fn join(server: &Served) -> (Client, Fd) {
-    let mut client = Client::join(&server.handle);
+fn join(server: &LocalServer) -> (WebSocketClient, Fd) {
+    let mut client = WebSocketClient::join(&server.handle);
     let fd = Fd(client.hear_text().parse().unwrap());
     (client, fd)
 }
@@ -38,7 +38,7 @@ fn text(text: &str) -> Heard {
 #[test]
 fn a_push_arrives_as_it_was_said_text_or_binary_of_any_size() {
     in_every_mode(|mode| {
-        let server = Served::start(telling(mode.builder()));
+        let server = LocalServer::start(telling(mode.builder()));
         let (mut client, fd) = join(&server);
         for size in [0, 1, 125, 126, 65_535, 65_536, 3_000_000] {
             let bytes = vec![7; size];
@@ -69,8 +69,8 @@ fn pushes_of_one_callback_arrive_in_order_however_many_bytes_they_are() {
         // Without a bound for slow readers: this is about the order.
         let mut settings = ServerSettings::default();
         settings.reactor.outbox_bytes_max = usize::MAX;
-        let server = Served::start(builder.settings(settings));
-        let mut client = Client::join(&server.handle);
+        let server = LocalServer::start(builder.settings(settings));
+        let mut client = WebSocketClient::join(&server.handle);
         client.say("go");
         for number in 0..100_u8 {
             let bytes = vec![number; SIZES[usize::from(number) % SIZES.len()]];
@@ -85,7 +85,7 @@ fn what_was_pushed_before_a_disconnect_arrives_before_the_close() {
         let (sender, closes) = channel();
         let builder = telling(mode.builder())
             .on_close(move |_, fd, reason| sender.send((fd, reason.clone())).unwrap());
-        let server = Served::start(builder);
+        let server = LocalServer::start(builder);
         let (mut client, fd) = join(&server);
         server.handle.push(fd, "last words").unwrap();
         server.handle.disconnect(fd, 4_321, "enough").unwrap();
@@ -104,7 +104,7 @@ fn what_was_pushed_before_a_disconnect_arrives_before_the_close() {
 #[test]
 fn a_connection_that_closes_is_established_no_more() {
     in_every_mode(|mode| {
-        let server = Served::start(telling(mode.builder()));
+        let server = LocalServer::start(telling(mode.builder()));
         let (client, fd) = join(&server);
         server.handle.disconnect(fd, 1_000, "").unwrap();
         // The client says nothing, so the connection stays for a while.
@@ -121,7 +121,7 @@ fn a_connection_that_closes_is_established_no_more() {
 #[test]
 fn unknown_fds_and_codes_that_must_not_be_sent_are_refused() {
     in_every_mode(|mode| {
-        let server = Served::start(telling(mode.builder()));
+        let server = LocalServer::start(telling(mode.builder()));
         let (mut client, fd) = join(&server);
         let handle = &server.handle;
         for unknown in [Fd(0), Fd(1), Fd(fd.0 + 64), Fd(63), Fd(u64::MAX)] {
@@ -157,14 +157,14 @@ fn an_http_connection_exists_but_is_not_established() {
                 sender.send(request.fd).unwrap();
                 responder.end("fine");
             });
-        let server = Served::start(builder);
-        let mut web = Web::connect(server.handle.addresses()[0]);
-        assert_eq!(web.get("/").status, 200);
+        let server = LocalServer::start(builder);
+        let mut http = HttpClient::connect(server.handle.addresses()[0]);
+        assert_eq!(http.get("/").status, 200);
         let fd = next(&fds);
         assert!(server.handle.exists(fd) && !server.handle.is_established(fd));
         let info = server.handle.connection_info(fd).unwrap();
         assert!(!info.is_established);
-        drop(web);
+        drop(http);
         until("it is gone", || !server.handle.exists(fd));
     });
 }
@@ -173,7 +173,7 @@ fn an_http_connection_exists_but_is_not_established() {
 fn connection_info_says_who_where_and_since_when() {
     in_every_mode(|mode| {
         let before = SystemTime::now();
-        let server = Served::start(telling(mode.builder()));
+        let server = LocalServer::start(telling(mode.builder()));
         let (client, fd) = join(&server);
         server.handle.bind(fd, "ann").unwrap();
         let info = server.handle.connection_info(fd).unwrap();
@@ -191,7 +191,7 @@ fn connection_info_says_who_where_and_since_when() {
 #[test]
 fn connections_are_listed_in_pages_without_a_gap_or_a_repeat() {
     in_every_mode(|mode| {
-        let server = Served::start(telling(mode.builder()));
+        let server = LocalServer::start(telling(mode.builder()));
         let joined: Vec<_> = (0..23).map(|_| join(&server)).collect();
         let mut fds: Vec<_> = joined.iter().map(|(_, fd)| *fd).collect();
         fds.sort();
@@ -212,7 +212,7 @@ fn connections_are_listed_in_pages_without_a_gap_or_a_repeat() {
 #[test]
 fn a_user_hears_on_all_connections_that_are_bound_and_on_no_other() {
     in_every_mode(|mode| {
-        let server = Served::start(telling(mode.builder()));
+        let server = LocalServer::start(telling(mode.builder()));
         let handle = &server.handle;
         let ((mut one, fd_one), (mut two, fd_two)) = (join(&server), join(&server));
         let (mut bob, fd_bob) = join(&server);
@@ -241,7 +241,7 @@ fn a_user_hears_on_all_connections_that_are_bound_and_on_no_other() {
 #[test]
 fn a_topic_reaches_its_members_only_and_only_while_they_are() {
     in_every_mode(|mode| {
-        let server = Served::start(telling(mode.builder()));
+        let server = LocalServer::start(telling(mode.builder()));
         let handle = &server.handle;
         let ((mut ann, fd_ann), (mut bob, fd_bob)) = (join(&server), join(&server));
         handle.subscribe(fd_ann, "tea");
@@ -269,7 +269,7 @@ fn frames_first_come_before_anything_of_the_topic() {
             let history = [Message::text("history 1"), Message::text("history 2")];
             server.subscribe_after(request.fd, "tea", &history);
         });
-        let server = Served::start(builder);
+        let server = LocalServer::start(builder);
         let publisher = {
             let (handle, stopped) = (server.handle.clone(), Arc::clone(&stopped));
             thread::spawn(move || {
@@ -280,7 +280,7 @@ fn frames_first_come_before_anything_of_the_topic() {
             })
         };
         for _ in 0..20 {
-            let mut client = Client::join(&server.handle);
+            let mut client = WebSocketClient::join(&server.handle);
             assert_eq!(client.hear(), text("history 1"));
             assert_eq!(client.hear(), text("history 2"));
             assert_eq!(client.hear(), text("live"));
@@ -297,14 +297,14 @@ fn a_broadcast_reaches_every_websocket_and_no_http_connection() {
             server.broadcast("to all");
             responder.end("sent");
         });
-        let server = Served::start(builder);
+        let server = LocalServer::start(builder);
         let mut clients: Vec<_> = (0..10).map(|_| join(&server).0).collect();
-        let mut web = Web::connect(server.handle.addresses()[0]);
-        assert_eq!(web.get("/").body, "sent");
+        let mut http = HttpClient::connect(server.handle.addresses()[0]);
+        assert_eq!(http.get("/").body, "sent");
         for client in &mut clients {
             assert_eq!(client.hear(), text("to all"));
         }
-        assert_eq!(web.get("/").body, "sent");
+        assert_eq!(http.get("/").body, "sent");
     });
 }
 
@@ -313,7 +313,7 @@ fn a_tick_comes_again_and_again_until_it_is_cleared_and_after_comes_once() {
     in_every_mode(|mode| {
         let (sender, ticks) = channel();
         let (again, once) = (sender.clone(), sender);
-        let server = Served::start(mode.builder());
+        let server = LocalServer::start(mode.builder());
         let tick = server.handle.tick(5, move |_| again.send("tick").unwrap());
         for _ in 0..3 {
             assert_eq!(next(&ticks), "tick");
@@ -344,7 +344,7 @@ fn timers_may_be_set_and_cleared_in_callbacks_also_before_any_event() {
             });
             assert!(server.clear(cleared));
         });
-        let server = Served::start(builder);
+        let server = LocalServer::start(builder);
         let threads = if mode.workers == 0 {
             mode.reactors
         } else {
@@ -361,7 +361,7 @@ fn timers_may_be_set_and_cleared_in_callbacks_also_before_any_event() {
 fn a_panic_in_a_timer_ends_neither_the_timer_nor_the_worker() {
     in_every_mode(|mode| {
         let times = Arc::new(AtomicUsize::new(0));
-        let server = Served::start(telling(mode.builder()));
+        let server = LocalServer::start(telling(mode.builder()));
         let counted = Arc::clone(&times);
         server.handle.tick(1, move |_| {
             counted.fetch_add(1, Ordering::Relaxed);
@@ -377,7 +377,7 @@ fn a_panic_in_a_timer_ends_neither_the_timer_nor_the_worker() {
 fn a_late_command_finds_nobody_never_a_stranger() {
     const ROUNDS: usize = 400;
     in_every_mode(|mode| {
-        let server = Served::start(telling(mode.builder()));
+        let server = LocalServer::start(telling(mode.builder()));
         let handle = &server.handle;
         let mut gone: Vec<Fd> = Vec::new();
         for round in 0..ROUNDS {
@@ -409,14 +409,14 @@ fn a_late_command_finds_nobody_never_a_stranger() {
 fn the_counters_count() {
     in_every_mode(|mode| {
         let builder = telling(mode.builder()).on_request(|_, _, responder| responder.end("x"));
-        let server = Served::start(builder);
+        let server = LocalServer::start(builder);
         let (mut client, fd) = join(&server);
         for number in 0..10 {
             client.echo(&format!("{number}"));
         }
         server.handle.subscribe(fd, "tea");
-        let mut web = Web::connect(server.handle.addresses()[0]);
-        web.get("/");
+        let mut http = HttpClient::connect(server.handle.addresses()[0]);
+        http.get("/");
         until("what came shows", || {
             let totals = server.stats().totals;
             let now = (totals.websockets, totals.slots, totals.topics);
@@ -430,7 +430,7 @@ fn the_counters_count() {
         let sum: u64 = stats.reactors.iter().map(|values| values.reads).sum();
         assert_eq!(stats.totals.reads, sum);
         assert!(stats.totals.bytes_in > 0 && stats.totals.bytes_out > 0);
-        drop((client, web));
+        drop((client, http));
         until_nothing_is_left(&server.handle);
     });
 }
@@ -440,7 +440,7 @@ fn many_threads_use_the_handle_while_workers_run() {
     const THREADS: usize = 4;
     const EACH: usize = 300;
     with_workers(|mode| {
-        let server = Served::start(telling(mode.builder()));
+        let server = LocalServer::start(telling(mode.builder()));
         let mut joined: Vec<_> = (0..THREADS).map(|_| join(&server)).collect();
         let fds: Vec<_> = joined.iter().map(|(_, fd)| *fd).collect();
         thread::scope(|scope| {

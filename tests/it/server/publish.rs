@@ -1,15 +1,16 @@
 //! What a publish costs, read off the counters.
 
-mod common;
-
 use std::sync::Mutex;
 use std::sync::mpsc::channel;
 use std::thread;
 
-use common::{
-    Client, Heard, Mode, PATIENCE, Served, Web, in_every_mode, next, until, with_one_reactor,
-};
 use tidings::server::{Builder, Stats, Verdict};
+
+use crate::support::PATIENCE;
+use crate::support::http::HttpClient;
+use crate::support::server::{LocalServer, Mode, in_every_mode, with_one_reactor};
+use crate::support::wait::{next, until};
+use crate::support::websocket::{Heard, WebSocketClient};
 
 const MEMBERS: usize = 20;
 
@@ -20,8 +21,10 @@ fn room(mode: Mode) -> Builder {
         .on_message(|server, frame| server.publish("tea", frame))
 }
 
-fn joined(server: &Served) -> Vec<Client> {
-    let clients = (0..MEMBERS).map(|_| Client::join(&server.handle)).collect();
+fn joined(server: &LocalServer) -> Vec<WebSocketClient> {
+    let clients = (0..MEMBERS)
+        .map(|_| WebSocketClient::join(&server.handle))
+        .collect();
     until("all are subscribed", || {
         server.stats().totals.subscriptions == MEMBERS as u64
     });
@@ -32,7 +35,7 @@ fn joined(server: &Served) -> Vec<Client> {
 fn a_publish_is_one_command_a_reactor_and_one_delivery_a_member() {
     const PUBLISHES: u64 = 50;
     in_every_mode(|mode| {
-        let server = Served::start(room(mode));
+        let server = LocalServer::start(room(mode));
         let mut clients = joined(&server);
         let before = server.stats();
         for number in 0..PUBLISHES {
@@ -55,9 +58,9 @@ fn a_publish_is_one_command_a_reactor_and_one_delivery_a_member() {
 fn a_publish_keeps_one_frame_in_memory_however_many_wait_for_it() {
     const SIZE: usize = 4_000_000;
     in_every_mode(|mode| {
-        let server = Served::start(room(mode));
+        let server = LocalServer::start(room(mode));
         let mut clients: Vec<_> = (0..4)
-            .map(|_| Client::join_narrow(&server.handle))
+            .map(|_| WebSocketClient::connect_narrow(server.handle.addresses()[0], "/"))
             .collect();
         until("all are subscribed", || {
             server.stats().totals.subscriptions == 4
@@ -88,11 +91,11 @@ fn publishes_that_one_turn_carries_out_are_one_write_a_member() {
             }
             Verdict::Pass
         });
-        let server = Served::start(builder);
+        let server = LocalServer::start(builder);
         let mut clients = joined(&server);
         let before = server.stats().totals;
-        let mut web = Web::connect(server.handle.addresses()[0]);
-        web.ask("/wait");
+        let mut http = HttpClient::connect(server.handle.addresses()[0]);
+        http.send_get("/wait");
         next(&is_reached);
         for number in 0..PUBLISHES {
             let handle = server.handle.clone();
@@ -106,7 +109,7 @@ fn publishes_that_one_turn_carries_out_are_one_write_a_member() {
                 assert_eq!(client.hear_text(), format!("{number}"));
             }
         }
-        assert_eq!(web.answer().unwrap().status, 404);
+        assert_eq!(http.answer().unwrap().status, 404);
         // The answer to the one who waited is another, and pings may come at any time.
         let totals = server.stats().totals;
         let writes = totals.writes - before.writes - (totals.pings - before.pings);

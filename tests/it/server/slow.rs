@@ -1,17 +1,19 @@
 //! Readers that don't read, and handlers that don't return: who waits for whom, and who doesn't.
 
-mod common;
-
 use std::io::Write;
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 
-use common::{
-    Client, Heard, Mode, PATIENCE, Served, frame, in_every_mode, next, until,
-    until_nothing_is_left, with_one_reactor, with_workers,
-};
 use tidings::server::{Builder, CloseReason, Fd, ServerSettings, Watermarks};
+
+use crate::support::PATIENCE;
+use crate::support::frame::frame;
+use crate::support::server::{
+    LocalServer, Mode, in_every_mode, until_nothing_is_left, with_one_reactor, with_workers,
+};
+use crate::support::wait::{next, until};
+use crate::support::websocket::{Heard, WebSocketClient};
 
 /// Much more than a narrow client's kernel and the server's take together: some megabytes stay in
 /// the server's own send buffer.
@@ -41,7 +43,7 @@ fn room(mode: Mode) -> (Builder, Receiver<(Fd, CloseReason)>) {
     (builder, closes)
 }
 
-fn only(server: &Served) -> Fd {
+fn only(server: &LocalServer) -> Fd {
     server.handle.connections(Fd(0), 2)[0]
 }
 
@@ -50,11 +52,13 @@ fn who_does_not_read_what_is_published_is_closed_with_4008_and_the_others_miss_n
     const SIZE: usize = 60_000;
     in_every_mode(|mode| {
         let (builder, closes) = room(mode);
-        let server = Served::start(builder.settings(settings(|_| {})));
-        let mut slow = Client::join_narrow(&server.handle);
+        let server = LocalServer::start(builder.settings(settings(|_| {})));
+        let mut slow = WebSocketClient::connect_narrow(server.handle.addresses()[0], "/");
         until("it is there", || server.stats().totals.websockets == 1);
         let slow_fd = only(&server);
-        let mut others: Vec<_> = (0..3).map(|_| Client::join(&server.handle)).collect();
+        let mut others: Vec<_> = (0..3)
+            .map(|_| WebSocketClient::join(&server.handle))
+            .collect();
         until("all are subscribed", || {
             server.stats().totals.subscriptions == 4
         });
@@ -94,8 +98,8 @@ fn one_message_may_be_larger_than_the_bound_and_the_next_may_not() {
     in_every_mode(|mode| {
         let (builder, closes) = room(mode);
         let small = settings(|settings| settings.reactor.outbox_bytes_max = 100_000);
-        let server = Served::start(builder.settings(small));
-        let mut client = Client::join_narrow(&server.handle);
+        let server = LocalServer::start(builder.settings(small));
+        let mut client = WebSocketClient::connect_narrow(server.handle.addresses()[0], "/");
         until("it is there", || server.stats().totals.subscriptions == 1);
         let fd = only(&server);
         server.handle.push(fd, &vec![1; MUCH]).unwrap();
@@ -119,9 +123,9 @@ fn one_message_may_be_larger_than_the_bound_and_the_next_may_not() {
 }
 
 /// Says all of it from a thread of its own, as fast as the server takes it.
-fn say_much(client: &mut Client, message: &[u8], times: usize) -> JoinHandle<()> {
+fn say_much(client: &mut WebSocketClient, message: &[u8], times: usize) -> JoinHandle<()> {
     let mut stream = client.stream().try_clone().unwrap();
-    let bytes = frame(message);
+    let bytes = frame(0x82, message);
     thread::spawn(move || {
         for _ in 0..times {
             stream.write_all(&bytes).unwrap();
@@ -132,7 +136,7 @@ fn say_much(client: &mut Client, message: &[u8], times: usize) -> JoinHandle<()>
 const MESSAGE: [u8; 10_000] = [9; 10_000];
 
 #[track_caller]
-fn hear_much(client: &mut Client, times: usize) {
+fn hear_much(client: &mut WebSocketClient, times: usize) {
     for number in 0..times {
         assert!(
             client.hear() == Heard::Binary(MESSAGE.to_vec()),
@@ -145,8 +149,8 @@ fn hear_much(client: &mut Client, times: usize) {
 fn who_asks_much_and_does_not_read_is_not_read_from_and_loses_nothing() {
     const TIMES: usize = MUCH / MESSAGE.len();
     in_every_mode(|mode| {
-        let server = Served::start(echo(mode).settings(settings(|_| {})));
-        let mut client = Client::join_narrow(&server.handle);
+        let server = LocalServer::start(echo(mode).settings(settings(|_| {})));
+        let mut client = WebSocketClient::connect_narrow(server.handle.addresses()[0], "/");
         let saying = say_much(&mut client, &MESSAGE, TIMES);
         until("it is paused", || server.stats().totals.paused == 1);
         let stats = server.stats();
@@ -171,9 +175,9 @@ fn who_asks_much_and_never_reads_is_closed_for_the_stall_and_told_so() {
         let (sender, closes) = channel();
         let builder = echo(mode).on_close(move |_, _, reason| sender.send(reason.clone()).unwrap());
         let short = settings(|settings| settings.reactor.stall_ms_max = 200);
-        let server = Served::start(builder.settings(short));
-        let mut client = Client::join_narrow(&server.handle);
-        let bytes = frame(&MESSAGE).repeat(MUCH / MESSAGE.len());
+        let server = LocalServer::start(builder.settings(short));
+        let mut client = WebSocketClient::connect_narrow(server.handle.addresses()[0], "/");
+        let bytes = frame(0x82, &MESSAGE).repeat(MUCH / MESSAGE.len());
         client.pour(&bytes);
         assert_eq!(next(&closes), CloseReason::SlowReader);
         // The socket stays for a while, so that the Close gets through.
@@ -193,9 +197,9 @@ fn over_the_budget_of_the_server_the_slowest_reader_goes_first() {
             settings.reactor.outbox_bytes_max = usize::MAX;
             settings.outbox_bytes_total_max = 2 * MUCH + MUCH / 4;
         });
-        let server = Served::start(builder.settings(tight));
+        let server = LocalServer::start(builder.settings(tight));
         let mut clients: Vec<_> = (0..3)
-            .map(|_| Client::join_narrow(&server.handle))
+            .map(|_| WebSocketClient::connect_narrow(server.handle.addresses()[0], "/"))
             .collect();
         until("they are there", || {
             server.stats().totals.subscriptions == 3
@@ -223,7 +227,7 @@ fn over_the_budget_of_the_server_the_slowest_reader_goes_first() {
 
 /// A handler that stops at the message `wait` until it is let through, and echoes everything.
 struct Gated {
-    server: Served,
+    server: LocalServer,
     is_reached: Receiver<()>,
     open: Sender<()>,
 }
@@ -241,14 +245,14 @@ impl Gated {
             server.push(frame.fd, frame).ok();
         });
         Self {
-            server: Served::start(builder.settings(settings)),
+            server: LocalServer::start(builder.settings(settings)),
             is_reached,
             open,
         }
     }
 
     /// Has the worker of this client wait.
-    fn block(&self, client: &mut Client) {
+    fn block(&self, client: &mut WebSocketClient) {
         client.say("wait");
         next(&self.is_reached);
     }
@@ -258,7 +262,7 @@ impl Gated {
     }
 }
 
-fn queue_bytes_peak(server: &Served) -> usize {
+fn queue_bytes_peak(server: &LocalServer) -> usize {
     let peaks = server
         .stats()
         .workers
@@ -272,7 +276,7 @@ fn answers_to_its_own_messages_never_close_a_peer_however_late_they_come() {
     const TIMES: usize = MUCH / MESSAGE.len();
     with_workers(|mode| {
         let gated = Gated::start(mode, settings(|_| {}));
-        let mut client = Client::join_narrow(&gated.server.handle);
+        let mut client = WebSocketClient::connect_narrow(gated.server.handle.addresses()[0], "/");
         gated.block(&mut client);
         let saying = say_much(&mut client, &MESSAGE, TIMES);
         until("it isn't read from", || {
@@ -307,12 +311,14 @@ fn a_worker_that_blocks_stops_the_reading_for_it_and_loses_nothing() {
         });
         let gated = Gated::start(mode, tight);
         let handle = &gated.server.handle;
-        let mut clients: Vec<_> = (0..CLIENTS).map(|_| Client::join(handle)).collect();
+        let mut clients: Vec<_> = (0..CLIENTS)
+            .map(|_| WebSocketClient::join(handle))
+            .collect();
         until("all are there", || {
             gated.server.stats().totals.websockets == CLIENTS as u64
         });
         // Accepted one after the other, so in the order of their serials on each reactor.
-        let worker_of = |client: &Client| {
+        let worker_of = |client: &WebSocketClient| {
             let fds = handle.connections(Fd(0), CLIENTS);
             let infos = fds.iter().filter_map(|fd| handle.connection_info(*fd));
             let mut own = infos.filter(|info| info.peer == client.local_address());
@@ -370,11 +376,13 @@ fn whoever_waited_for_a_full_queue_is_read_when_it_is_empty_without_another_even
             settings.worker_queue = FULL_WITH_ONE;
             settings.mailbox = FULL_WITH_ONE;
         });
-        let server = Served::start(echo(mode).settings(tiny));
-        let mut clients: Vec<_> = (0..CLIENTS).map(|_| Client::join(&server.handle)).collect();
+        let server = LocalServer::start(echo(mode).settings(tiny));
+        let mut clients: Vec<_> = (0..CLIENTS)
+            .map(|_| WebSocketClient::join(&server.handle))
+            .collect();
         for round in 0..ROUNDS {
             for client in &mut clients {
-                client.say(&format!("{round}"));
+                client.say(format!("{round}"));
             }
             // Nobody says anything before all have heard, so nothing wakes the server by chance.
             for client in &mut clients {
@@ -395,10 +403,10 @@ fn with_the_smallest_marks_and_both_ways_full_everything_still_arrives() {
             settings.reactor.outbox_pause_bytes = 1_000;
             settings.reactor.read_bytes_max = 4_096;
         });
-        let server = Served::start(echo(mode).settings(tiny));
+        let server = LocalServer::start(echo(mode).settings(tiny));
         let clients: Vec<_> = (0..CLIENTS)
             .map(|_| {
-                let mut client = Client::join_narrow(&server.handle);
+                let mut client = WebSocketClient::connect_narrow(server.handle.addresses()[0], "/");
                 thread::spawn(move || {
                     let saying = say_much(&mut client, &MESSAGE, TIMES);
                     hear_much(&mut client, TIMES);
@@ -424,7 +432,7 @@ fn a_blocked_worker_does_not_cost_its_peers_their_heartbeat() {
             settings.worker_queue.items_low = 0;
         });
         let gated = Gated::start(mode, quick);
-        let mut client = Client::join(&gated.server.handle);
+        let mut client = WebSocketClient::join(&gated.server.handle);
         gated.block(&mut client);
         client.say("unread");
         until("it isn't read from", || {

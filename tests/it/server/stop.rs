@@ -1,15 +1,18 @@
 //! A stop: what is under way is answered, everybody is told, and what had to be cut is counted.
 
-mod common;
-
 use std::net::TcpStream;
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{Client, Heard, Mode, PATIENCE, Web, in_every_mode, next, until, with_workers};
 use tidings::server::{Responder, RunningServer, ServerOutcome, ServerSettings};
+
+use crate::support::PATIENCE;
+use crate::support::http::HttpClient;
+use crate::support::server::{Mode, in_every_mode, with_workers};
+use crate::support::wait::{next, until};
+use crate::support::websocket::{Heard, WebSocketClient};
 
 /// Deadlines that a test can wait for.
 fn quick(change: impl FnOnce(&mut ServerSettings)) -> ServerSettings {
@@ -46,11 +49,11 @@ fn a_request_under_way_is_answered_though_its_answer_comes_later_and_from_elsewh
     in_every_mode(|mode| {
         let (running, responders) = keeping(mode, quick(|_| {}));
         let address = running.handle().addresses()[0];
-        let mut webs: Vec<_> = (0..4).map(|_| Web::connect(address)).collect();
-        for web in &mut webs {
-            web.ask("/");
+        let mut clients: Vec<_> = (0..4).map(|_| HttpClient::connect(address)).collect();
+        for http in &mut clients {
+            http.send_get("/");
         }
-        let kept: Vec<_> = webs.iter().map(|_| next(&responders)).collect();
+        let kept: Vec<_> = clients.iter().map(|_| next(&responders)).collect();
         let stopping = begin_to_stop(running);
         let answering = thread::spawn(move || {
             // Timed by the clock of the world, as a database would be.
@@ -59,13 +62,13 @@ fn a_request_under_way_is_answered_though_its_answer_comes_later_and_from_elsewh
                 responder.end("late");
             }
         });
-        for web in &mut webs {
-            let answer = web.answer().expect("no request stays without an answer");
+        for http in &mut clients {
+            let answer = http.answer().expect("no request stays without an answer");
             assert_eq!((answer.status, answer.body.as_str()), (200, "late"));
             assert!(answer.closes, "the server goes");
-            assert_eq!(web.answer(), None);
+            assert!(http.is_closed());
         }
-        drop(webs);
+        drop(clients);
         answering.join().unwrap();
         assert_eq!(stopping.join().unwrap(), ServerOutcome::default());
     });
@@ -76,7 +79,7 @@ fn every_websocket_is_told_1001() {
     in_every_mode(|mode| {
         let (running, _responders) = keeping(mode, quick(|_| {}));
         let handle = running.handle().clone();
-        let mut clients: Vec<_> = (0..40).map(|_| Client::join(&handle)).collect();
+        let mut clients: Vec<_> = (0..40).map(|_| WebSocketClient::join(&handle)).collect();
         until("all are there", || handle.stats().totals.websockets == 40);
         let stopping = begin_to_stop(running);
         for client in &mut clients {
@@ -106,11 +109,11 @@ fn what_a_websocket_asked_before_is_answered_before_the_close() {
             });
         let running = builder.start().unwrap();
         let handle = running.handle().clone();
-        let mut client = Client::join(&handle);
+        let mut client = WebSocketClient::join(&handle);
         client.say("wait");
         next(&is_reached);
         for number in 0..20 {
-            client.say(&format!("{number}"));
+            client.say(format!("{number}"));
         }
         until("all is read", || handle.stats().totals.messages_in == 21);
         let stopping = begin_to_stop(running);
@@ -132,11 +135,11 @@ fn clients_that_never_stop_talking_are_told_too() {
         let handle = running.handle().clone();
         let talking: Vec<_> = (0..4)
             .map(|_| {
-                let mut client = Client::join(&handle);
+                let mut client = WebSocketClient::join(&handle);
                 thread::spawn(move || {
                     let mut said = 0;
                     loop {
-                        client.say(&format!("{said}"));
+                        client.say(format!("{said}"));
                         match client.hear() {
                             Heard::Text(text) => assert_eq!(text, format!("{said}")),
                             end => return end,
@@ -160,7 +163,7 @@ fn a_close_handshake_under_way_does_not_delay_a_stop() {
         let settings = quick(|settings| settings.reactor.connection.close_ms_max = 60_000);
         let (running, _responders) = keeping(mode, settings);
         let handle = running.handle().clone();
-        let mut client = Client::join(&handle);
+        let mut client = WebSocketClient::join(&handle);
         until("it is there", || handle.stats().totals.websockets == 1);
         let fd = handle.connections(tidings::server::Fd(0), 1)[0];
         handle.disconnect(fd, 4_000, "").unwrap();
@@ -177,7 +180,7 @@ fn a_second_stop_is_harmless_also_after_the_end() {
     in_every_mode(|mode| {
         let (running, _responders) = keeping(mode, quick(|_| {}));
         let handle = running.handle().clone();
-        let mut client = Client::join(&handle);
+        let mut client = WebSocketClient::join(&handle);
         client.echo("hello");
         handle.stop();
         handle.stop();
@@ -203,9 +206,9 @@ fn a_callback_may_ask_for_the_stop() {
                 responder.end("bye");
             });
         let running = builder.start().unwrap();
-        let mut web = Web::connect(running.handle().addresses()[0]);
-        assert_eq!(web.get("/").body, "bye");
-        drop(web);
+        let mut http = HttpClient::connect(running.handle().addresses()[0]);
+        assert_eq!(http.get("/").body, "bye");
+        drop(http);
         assert_eq!(running.stop().unwrap(), ServerOutcome::default());
     });
 }
@@ -214,18 +217,18 @@ fn a_callback_may_ask_for_the_stop() {
 fn an_idle_kept_connection_delays_a_stop_by_its_grace_only() {
     in_every_mode(|mode| {
         let (running, responders) = keeping(mode, quick(|_| {}));
-        let mut web = Web::connect(running.handle().addresses()[0]);
-        web.ask("/");
+        let mut http = HttpClient::connect(running.handle().addresses()[0]);
+        http.send_get("/");
         next(&responders).end("kept");
-        assert_eq!(web.answer().unwrap().body, "kept");
+        assert_eq!(http.answer().unwrap().body, "kept");
         let began = Instant::now();
         let stopping = begin_to_stop(running);
         // It crosses our wish to stop, and is still answered.
-        web.ask("/");
+        http.send_get("/");
         next(&responders).end("the last");
-        let answer = web.answer().unwrap();
+        let answer = http.answer().unwrap();
         assert_eq!((answer.body.as_str(), answer.closes), ("the last", true));
-        drop(web);
+        drop(http);
         assert_eq!(stopping.join().unwrap(), ServerOutcome::default());
         assert!(began.elapsed() < Duration::from_secs(5));
     });
@@ -240,11 +243,11 @@ fn what_the_deadline_cuts_is_counted() {
         });
         let (running, responders) = keeping(mode, settings);
         let handle = running.handle().clone();
-        let mut web = Web::connect(handle.addresses()[0]);
-        web.ask("/");
+        let mut http = HttpClient::connect(handle.addresses()[0]);
+        http.send_get("/");
         let responder = next(&responders);
         // It never answers the Close.
-        let client = Client::join(&handle);
+        let client = WebSocketClient::join(&handle);
         until("it is there", || handle.stats().totals.websockets == 1);
         let expected = ServerOutcome {
             connections_cut: 2,
@@ -253,7 +256,7 @@ fn what_the_deadline_cuts_is_counted() {
         };
         assert_eq!(running.stop().unwrap(), expected);
         responder.end("nobody hears");
-        assert_eq!(web.answer(), None);
+        assert!(http.is_closed());
         drop(client);
     });
 }
@@ -275,7 +278,7 @@ fn a_worker_that_is_stuck_is_left_behind_and_counted() {
             is_open.lock().unwrap().recv().ok();
         });
     let running = builder.start().unwrap();
-    let mut client = Client::join(running.handle());
+    let mut client = WebSocketClient::join(running.handle());
     client.say("wait");
     next(&is_reached);
     let outcome = running.stop().unwrap();

@@ -1,17 +1,23 @@
-//! A stop with tasks under way. One test only: the binary is run again as the task process, and
-//! gets there by the same test.
-
-mod common;
+//! A stop with tasks under way.
+//!
+//! The server runs its own program again as the task process, with the same arguments; so the test
+//! runs in a process whose arguments name this test alone, and the task process gets here by it.
 
 use std::sync::mpsc::channel;
 use std::thread::current;
 
-use common::Mode;
 use tidings::server::{ServerOutcome, process};
+
+use crate::support::alone::{part, passes_alone};
+use crate::support::server::Mode;
 
 #[test]
 fn tasks_that_were_taken_are_finished_before_the_workers_end() {
+    const NAME: &str = "tasks_that_were_taken_are_finished_before_the_workers_end";
     const TASKS: usize = 50;
+    if part().is_none() {
+        return passes_alone(module_path!(), NAME, "server");
+    }
     for workers in [0, 2] {
         let (sender, events) = channel();
         let (finish, stop) = (sender.clone(), sender);

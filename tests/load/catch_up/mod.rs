@@ -3,13 +3,8 @@
 //! real binary, with its data on disk.
 //!
 //! `TIDINGS_CATCH_UP_FULL=1` has 200 clients come back at once; best with `--release`.
-#![cfg(feature = "cli")]
 
-mod back_end;
-mod guest;
 mod interrupted;
-#[path = "../program/mod.rs"]
-mod program;
 mod restart;
 mod rush;
 mod slow;

@@ -10,9 +10,11 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::back_end::{post, post_bytes, serve};
-use crate::guest::{Guest, Heard, Spot, Width, assert_follows};
-use crate::program::Http;
+use crate::support::api::{post, post_bytes};
+use crate::support::chat_client::{ChatClient, Position, assert_follows};
+use crate::support::http::HttpClient;
+use crate::support::program::Program;
+use crate::support::websocket::WebSocketClient;
 
 /// How much of it.
 struct Scale {
@@ -43,9 +45,9 @@ fn now_us() -> u64 {
     UNIX_EPOCH.elapsed().unwrap().as_micros() as u64
 }
 
-/// What somebody heard.
+/// What a client heard.
 #[derive(Default)]
-struct Tale {
+struct Report {
     newest: u64,
     /// Of each message, from its writing to its hearing, in microseconds.
     latencies: Vec<u64>,
@@ -62,42 +64,43 @@ struct Room<'a> {
 }
 
 impl Room<'_> {
-    /// Hears the room from `spot` on until its end; `come` waits for the moment to begin.
-    fn hear(&self, uid: &str, mut spot: Spot, come: impl Fn()) -> Tale {
-        let mut tale = Tale::default();
+    /// Hears the room from `position` on until its end; `come` waits for the moment to begin.
+    fn hear(&self, uid: &str, mut position: Position, come: impl Fn()) -> Report {
+        let mut report = Report::default();
         let began = Instant::now();
         loop {
-            let resume = json!({"tea": spot.json()});
+            let resume = json!({"tea": position.json()});
             let login = json!({"uid": uid, "rooms": ["tea"], "resume": resume});
-            let (mut guest, ok) = Guest::login(self.address, Width::Usual, login);
+            let (mut client, ok) =
+                ChatClient::login_with(WebSocketClient::connect(self.address, "/ws"), login);
             let told = &ok["channels"]["tea"];
-            assert_eq!(told["recovered"], true, "{spot:?}: {ok}");
+            assert_eq!(told["recovered"], true, "{position:?}: {ok}");
             let newest = told["offset"].as_u64().unwrap();
-            if tale.evictions == 0 {
+            if report.evictions == 0 {
                 come();
             }
             loop {
-                match guest.hear() {
-                    Heard::Frame(frame) => {
-                        assert_follows(&frame, "tea", &mut spot);
-                        tale.note(&frame["data"]);
+                match client.hear_or_close() {
+                    Ok(frame) => {
+                        assert_follows(&frame, "tea", &mut position);
+                        report.note(&frame["data"]);
                     }
-                    Heard::Closed(code) => break assert_eq!(code, 4_008),
+                    Err(code) => break assert_eq!(code, 4_008),
                 }
-                if spot.offset == newest {
-                    tale.caught_up.get_or_insert(began.elapsed());
+                if position.offset == newest {
+                    report.caught_up.get_or_insert(began.elapsed());
                 }
-                if spot.offset == self.end.load(Relaxed) {
-                    tale.newest = spot.offset;
-                    return tale;
+                if position.offset == self.end.load(Relaxed) {
+                    report.newest = position.offset;
+                    return report;
                 }
             }
-            tale.evictions += 1;
+            report.evictions += 1;
         }
     }
 }
 
-impl Tale {
+impl Report {
     fn note(&mut self, data: &Value) {
         if let Some(written) = data["at"].as_u64() {
             self.latencies.push(now_us().saturating_sub(written));
@@ -109,9 +112,9 @@ impl Tale {
 fn who_comes_back_to_a_room_at_full_rate_hears_everything_once() {
     let scale = scale();
     let data = TempDir::new().unwrap();
-    let server = serve(data.path(), &["store.messages_max=100000000"]);
+    let server = Program::serve_in(data.path(), &["store.messages_max=100000000"]);
     let behind = post_bytes(&mut server.http(), "tea", scale.behind as usize * 1_000);
-    let start = Spot {
+    let start = Position {
         offset: behind.offset - scale.behind,
         ..behind.clone()
     };
@@ -123,9 +126,9 @@ fn who_comes_back_to_a_room_at_full_rate_hears_everything_once() {
         let (room, all_here) = (&room, &all_here);
         let stay: Vec<_> = (0..STAY)
             .map(|number| {
-                let spot = behind.clone();
+                let position = behind.clone();
                 scope.spawn(move || {
-                    room.hear(&format!("stays{number}"), spot, || {
+                    room.hear(&format!("stays{number}"), position, || {
                         all_here.wait();
                     })
                 })
@@ -136,8 +139,8 @@ fn who_comes_back_to_a_room_at_full_rate_hears_everything_once() {
         let began = Instant::now();
         let come: Vec<_> = (0..scale.clients)
             .map(|number| {
-                let spot = start.clone();
-                scope.spawn(move || room.hear(&format!("comes{number}"), spot, || ()))
+                let position = start.clone();
+                scope.spawn(move || room.hear(&format!("comes{number}"), position, || ()))
             })
             .collect();
         thread::sleep(scale.time);
@@ -147,21 +150,21 @@ fn who_comes_back_to_a_room_at_full_rate_hears_everything_once() {
         // The last one comes once everybody can know that it is the last.
         end.store(newest + 1, Relaxed);
         post(&mut server.http(), "tea", 1, &json!("the end"));
-        let join = |tales: Vec<thread::ScopedJoinHandle<'_, Tale>>| -> Vec<Tale> {
-            tales.into_iter().map(|one| one.join().unwrap()).collect()
+        let join = |reports: Vec<thread::ScopedJoinHandle<'_, Report>>| -> Vec<Report> {
+            reports.into_iter().map(|one| one.join().unwrap()).collect()
         };
         let (stay, come) = (join(stay), join(come));
-        for tale in stay.iter().chain(&come) {
-            assert_eq!(tale.newest, newest + 1);
+        for report in stay.iter().chain(&come) {
+            assert_eq!(report.newest, newest + 1);
         }
-        report(&stay, &come, (newest - behind.offset, wrote));
+        print(&stay, &come, (newest - behind.offset, wrote));
     });
     server.stop();
 }
 
 /// Writes as fast as it goes; gives the last message.
 fn write(address: SocketAddr, over: &AtomicBool) -> u64 {
-    let mut http = Http::connect(address);
+    let mut http = HttpClient::connect(address);
     let mut newest = 0;
     while !over.load(Relaxed) {
         newest = post(&mut http, "tea", 20, &json!({"at": now_us()})).offset;
@@ -169,15 +172,15 @@ fn write(address: SocketAddr, over: &AtomicBool) -> u64 {
     newest
 }
 
-fn report(stay: &[Tale], come: &[Tale], (written, time): (u64, Duration)) {
+fn print(stay: &[Report], come: &[Report], (written, time): (u64, Duration)) {
     let mut latencies: Vec<u64> = stay
         .iter()
-        .flat_map(|tale| tale.latencies.iter().copied())
+        .flat_map(|report| report.latencies.iter().copied())
         .collect();
     latencies.sort_unstable();
     let at = |percent: usize| latencies[(latencies.len() - 1) * percent / 100];
-    let evicted = |tales: &[Tale]| tales.iter().map(|tale| tale.evictions).sum::<u64>();
-    let slowest = come.iter().filter_map(|tale| tale.caught_up).max();
+    let evicted = |reports: &[Report]| reports.iter().map(|report| report.evictions).sum::<u64>();
+    let slowest = come.iter().filter_map(|report| report.caught_up).max();
     println!(
         "{written} messages in {time:?}; {} came back (the slowest caught up after {slowest:?}, {} \
          evictions); {} stayed ({} evictions), latency p50 {} us, p99 {} us, worst {} us",

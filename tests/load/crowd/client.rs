@@ -1,4 +1,4 @@
-//! One client of the crowd: does what its random numbers say, and checks all that it hears.
+//! One client of the crowd: it does what its random numbers say, and checks all that it hears.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{ErrorKind, Write};
@@ -10,9 +10,11 @@ use serde_json::{Value, json};
 use socket2::SockRef;
 use tungstenite::{Error, Message};
 
-use crate::ledger::Heard;
-use crate::program::{Client, PATIENCE};
-use crate::random::Random;
+use super::ledger::Heard;
+use crate::support::PATIENCE;
+use crate::support::chat_client::Position;
+use crate::support::random::Random;
+use crate::support::websocket::WebSocketClient;
 
 /// Commands that may wait for their answers.
 const UNANSWERED_MAX: usize = 8;
@@ -20,8 +22,8 @@ const UNANSWERED_MAX: usize = 8;
 /// Sent to every channel at the end.
 pub const END: &str = "the end";
 
-/// What all guests share.
-pub struct Party {
+/// What all clients share.
+pub struct Run {
     pub address: SocketAddr,
     pub rooms: u64,
     pub users: u64,
@@ -33,9 +35,9 @@ pub struct Party {
     pub is_spoilt: AtomicBool,
 }
 
-/// What a guest did and saw.
+/// What a client did and heard.
 #[derive(Debug, Default)]
-pub struct Tale {
+pub struct Report {
     pub heard: Vec<Heard>,
     pub said: u64,
     pub duplicates: u64,
@@ -46,66 +48,60 @@ pub struct Tale {
     pub passing: u64,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Place {
-    epoch: String,
-    offset: u64,
-}
-
 /// A command that waits for its answer.
 #[derive(Debug)]
 enum Asked {
     /// A login or a join, with what it asked to resume.
-    Come(HashMap<String, Place>),
+    Join(HashMap<String, Position>),
     Leave(String),
     Say(Value),
     History(String),
 }
 
-pub struct Guest<'a> {
-    party: &'a Party,
+pub struct RandomClient<'a> {
+    run: &'a Run,
     number: u64,
     uid: String,
     random: Random,
-    client: Client,
+    client: WebSocketClient,
     seq: u64,
     asked: BTreeMap<u64, Asked>,
-    /// Where it is in each channel that it hears or heard.
-    places: HashMap<String, Place>,
+    /// The newest position of each channel that the client hears or heard.
+    positions: HashMap<String, Position>,
     /// Channels whose messages may come.
     hears: BTreeSet<String>,
-    /// Messages that it said, by channel.
+    /// The number of messages that the client said, by channel.
     counts: HashMap<String, u64>,
-    /// Messages without an offset that it heard.
+    /// The ids of messages without an offset that the client heard.
     passing: BTreeSet<String>,
     ended: BTreeSet<String>,
-    tale: Tale,
+    report: Report,
 }
 
-impl<'a> Guest<'a> {
-    pub fn come(party: &'a Party, number: u64, seed: u64) -> Self {
-        let mut guest = Self {
-            party,
+impl<'a> RandomClient<'a> {
+    pub fn connect(run: &'a Run, number: u64, seed: u64) -> Self {
+        let mut client = Self {
+            run,
             number,
-            uid: format!("u{}", number % party.users),
+            uid: format!("u{}", number % run.users),
             random: Random::new(seed ^ (number << 32)),
-            client: Client::connect(party.address, "/ws"),
+            client: WebSocketClient::connect(run.address, "/ws"),
             seq: 0,
             asked: BTreeMap::new(),
-            places: HashMap::new(),
+            positions: HashMap::new(),
             hears: BTreeSet::new(),
             counts: HashMap::new(),
             passing: BTreeSet::new(),
             ended: BTreeSet::new(),
-            tale: Tale::default(),
+            report: Report::default(),
         };
-        guest.login();
-        guest
+        client.login();
+        client
     }
 
-    /// Does what comes to its mind until the party is over.
-    pub fn mingle(&mut self) {
-        while !self.party.over.load(Relaxed) {
+    /// Acts at random until the run is over.
+    pub fn act_until_over(&mut self) {
+        while !self.run.over.load(Relaxed) {
             self.act();
             let pause = Duration::from_millis(20 + self.random.below(280));
             self.listen_for(pause);
@@ -118,9 +114,9 @@ impl<'a> Guest<'a> {
     }
 
     /// Hears out the end in every channel, and leaves.
-    pub fn go_home(mut self) -> Tale {
+    pub fn hear_the_end(mut self) -> Report {
         let late = Instant::now() + PATIENCE;
-        while self.ended != self.hears && !self.party.is_spoilt.load(Relaxed) {
+        while self.ended != self.hears && !self.run.is_spoilt.load(Relaxed) {
             assert!(
                 Instant::now() < late,
                 "{:?} of {:?}",
@@ -132,7 +128,7 @@ impl<'a> Guest<'a> {
         let socket = self.client.socket.get_mut();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         self.client.leave();
-        self.tale
+        self.report
     }
 
     fn act(&mut self) {
@@ -151,7 +147,7 @@ impl<'a> Guest<'a> {
     }
 
     fn a_room(&mut self) -> String {
-        format!("r{}", self.random.below(self.party.rooms))
+        format!("r{}", self.random.below(self.run.rooms))
     }
 
     fn rooms(&self) -> Vec<String> {
@@ -165,7 +161,7 @@ impl<'a> Guest<'a> {
     }
 
     fn say_to_a_user(&mut self) {
-        let user = format!("u{}", self.random.below(self.party.users));
+        let user = format!("u{}", self.random.below(self.run.users));
         let to = format!("@{user}");
         self.say(json!({"user": user}), to, true);
     }
@@ -174,11 +170,11 @@ impl<'a> Guest<'a> {
         let count = self.counts.entry(channel.clone()).or_default();
         *count += 1;
         let mut command = json!({"type": "say", "to": to, "id": format!("{}-{channel}-{count}", self.number),
-            "data": {"guest": self.number, "to": channel, "n": count}});
+            "data": {"client": self.number, "to": channel, "n": count}});
         if !store {
             command["store"] = false.into();
         }
-        self.tale.said += 1;
+        self.report.said += 1;
         self.ask(command.clone(), Asked::Say(command));
     }
 
@@ -188,12 +184,16 @@ impl<'a> Guest<'a> {
             return;
         }
         let mut command = json!({"type": "join", "room": room});
-        let mut wishes = HashMap::new();
-        if let Some(place) = self.places.get(&room).filter(|_| self.random.below(4) > 0) {
-            command["resume"] = json!({"epoch": place.epoch, "offset": place.offset});
-            wishes.insert(room, place.clone());
+        let mut resumes = HashMap::new();
+        if let Some(position) = self
+            .positions
+            .get(&room)
+            .filter(|_| self.random.below(4) > 0)
+        {
+            command["resume"] = position.json();
+            resumes.insert(room, position.clone());
         }
-        self.ask(command, Asked::Come(wishes));
+        self.ask(command, Asked::Join(resumes));
     }
 
     fn leave(&mut self) {
@@ -219,16 +219,16 @@ impl<'a> Guest<'a> {
         }
     }
 
-    /// Whether it is coming in or going out: one thing at a time.
+    /// Whether a login, join or leave waits for its answer: one at a time.
     fn is_moving(&self) -> bool {
         self.asked
             .values()
-            .any(|asked| matches!(asked, Asked::Come(_) | Asked::Leave(_)))
+            .any(|asked| matches!(asked, Asked::Join(_) | Asked::Leave(_)))
     }
 
-    /// Ends the connection in one of three ways, and comes back for what it missed.
+    /// Ends the connection in one of three ways, and resumes what the client missed.
     fn cut(&mut self) {
-        self.tale.cuts += 1;
+        self.report.cuts += 1;
         // Said into the cut: they come or don't.
         for _ in 0..self.random.below(4) {
             self.say_in_a_room(true);
@@ -243,7 +243,7 @@ impl<'a> Guest<'a> {
             1 => drop(socket.write_all(b"\x81")),
             _ => {}
         }
-        self.client = Client::connect(self.party.address, "/ws");
+        self.client = WebSocketClient::connect(self.run.address, "/ws");
         let away = self.random.below(5) == 0;
         if away {
             std::thread::sleep(Duration::from_millis(self.random.below(4_000)));
@@ -261,18 +261,18 @@ impl<'a> Guest<'a> {
 
     fn login(&mut self) {
         let rooms = self.rooms();
-        let line = format!("@{}", self.uid);
-        let mut wishes = HashMap::new();
+        let inbox = format!("@{}", self.uid);
+        let mut resumes = HashMap::new();
         let mut resume = json!({});
-        for channel in rooms.iter().chain([&line]) {
-            if let Some(place) = self.places.get(channel) {
-                resume[channel] = json!({"epoch": place.epoch, "offset": place.offset});
-                wishes.insert(channel.clone(), place.clone());
+        for channel in rooms.iter().chain([&inbox]) {
+            if let Some(position) = self.positions.get(channel) {
+                resume[channel] = position.json();
+                resumes.insert(channel.clone(), position.clone());
             }
         }
         self.hears.clear();
         let command = json!({"type": "login", "uid": self.uid, "rooms": rooms, "resume": resume});
-        self.ask(command, Asked::Come(wishes));
+        self.ask(command, Asked::Join(resumes));
     }
 
     fn ask(&mut self, mut command: Value, asked: Asked) {
@@ -299,7 +299,7 @@ impl<'a> Guest<'a> {
                 Ok(Message::Close(frame)) => panic!("closed with {frame:?}"),
                 Ok(_) => {}
                 Err(Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => return,
-                Err(error) => panic!("guest {}: {error}", self.number),
+                Err(error) => panic!("client {}: {error}", self.number),
             }
         }
     }
@@ -313,30 +313,30 @@ impl<'a> Guest<'a> {
             }
             "msg" => self.message(frame),
             "gap" => {
-                let place = self.place_of(frame);
+                let position = self.position_of(frame);
                 let offset = frame["offset"].as_u64().unwrap();
-                assert!(offset > place.offset, "{frame} at {place:?}");
-                place.offset = offset;
-                self.tale.gaps += 1;
+                assert!(offset > position.offset, "{frame} at {position:?}");
+                position.offset = offset;
+                self.report.gaps += 1;
             }
             "joined" | "left" => {
                 let room = frame["room"].as_str().unwrap();
-                assert!(self.hears.contains(room), "guest {}: {frame}", self.number);
+                assert!(self.hears.contains(room), "client {}: {frame}", self.number);
             }
-            _ => panic!("guest {}: {frame}", self.number),
+            _ => panic!("client {}: {frame}", self.number),
         }
     }
 
-    fn place_of(&mut self, frame: &Value) -> &mut Place {
+    fn position_of(&mut self, frame: &Value) -> &mut Position {
         let channel = frame["channel"].as_str().unwrap();
         assert!(
             self.hears.contains(channel),
-            "guest {} isn't there: {frame}",
+            "client {} isn't there: {frame}",
             self.number
         );
-        let place = self.places.get_mut(channel).unwrap();
-        assert_eq!(place.epoch, frame["epoch"], "{frame}");
-        place
+        let position = self.positions.get_mut(channel).unwrap();
+        assert_eq!(position.epoch, frame["epoch"], "{frame}");
+        position
     }
 
     /// The next one of its channel, no other.
@@ -346,68 +346,68 @@ impl<'a> Guest<'a> {
             let id = frame["id"].as_str().unwrap().to_owned();
             assert!(
                 self.passing.insert(id),
-                "guest {}: twice: {frame}",
+                "client {}: twice: {frame}",
                 self.number
             );
-            self.tale.passing += 1;
+            self.report.passing += 1;
             return;
         }
         let number = self.number;
-        let place = self.place_of(frame);
-        place.offset += 1;
+        let position = self.position_of(frame);
+        position.offset += 1;
         assert_eq!(
-            frame["offset"], place.offset,
-            "guest {number}: a hole or a repeat: {frame}"
+            frame["offset"], position.offset,
+            "client {number}: a hole or a repeat: {frame}"
         );
         if frame["data"] == END {
             self.ended.insert(channel.to_owned());
         }
-        self.tale.heard.push(Heard::of(frame, channel));
+        self.report.heard.push(Heard::of(frame, channel));
     }
 
     fn answered(&mut self, asked: Asked, ok: &Value) {
         match asked {
-            Asked::Come(wishes) => {
+            Asked::Join(resumes) => {
                 for (channel, welcome) in ok["channels"].as_object().unwrap() {
-                    self.welcomed(channel, welcome, wishes.get(channel));
+                    self.welcomed(channel, welcome, resumes.get(channel));
                 }
             }
             Asked::Leave(room) => drop(self.hears.remove(&room)),
             Asked::Say(_) => {
                 let is_duplicate = ok["duplicate"].as_bool().unwrap();
-                self.tale.duplicates += u64::from(is_duplicate);
+                self.report.duplicates += u64::from(is_duplicate);
             }
             Asked::History(room) => {
                 for message in ok["messages"].as_array().unwrap() {
-                    self.tale.heard.push(Heard::of(message, &room));
+                    self.report.heard.push(Heard::of(message, &room));
                 }
             }
         }
     }
 
     /// A resume is filled if and only if the ring holds what is missing.
-    fn welcomed(&mut self, channel: &str, welcome: &Value, wish: Option<&Place>) {
-        let newest = Place {
+    fn welcomed(&mut self, channel: &str, welcome: &Value, resume: Option<&Position>) {
+        let newest = Position {
             epoch: welcome["epoch"].as_str().unwrap().to_owned(),
             offset: welcome["offset"].as_u64().unwrap(),
         };
         let recovered = welcome["recovered"].as_bool().unwrap();
-        let place = match wish {
+        let position = match resume {
             None => newest,
-            Some(wish) => {
-                assert_eq!(wish.epoch, newest.epoch, "{channel} began anew");
-                let is_kept = newest.offset - wish.offset <= self.party.kept_max;
-                assert_eq!(recovered, is_kept, "{channel} from {wish:?}: {welcome}");
+            Some(resume) => {
+                assert_eq!(resume.epoch, newest.epoch, "{channel} began anew");
+                let is_kept = newest.offset - resume.offset <= self.run.kept_max;
+                assert_eq!(recovered, is_kept, "{channel} from {resume:?}: {welcome}");
                 if recovered {
-                    self.tale.recovered += 1;
-                    wish.clone()
+                    self.report.recovered += 1;
+                    resume.clone()
                 } else {
-                    self.tale.unrecovered += 1;
+                    self.report.unrecovered += 1;
                     newest
                 }
             }
         };
         self.hears.insert(channel.to_owned());
-        self.places.insert(channel.to_owned(), place);
+        self.positions.insert(channel.to_owned(), position);
     }
 }

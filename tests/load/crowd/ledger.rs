@@ -1,10 +1,10 @@
-//! What all guests heard, put together: one order for everyone.
+//! What all clients heard, put together: one order for everyone.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde_json::Value;
 
-/// A message as a guest heard it.
+/// A message as a client heard it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Heard {
     pub channel: String,
@@ -66,7 +66,7 @@ impl Ledger {
                 };
                 // By whom, and to which channel it was said.
                 let way = (
-                    data["guest"].as_u64().unwrap(),
+                    data["client"].as_u64().unwrap(),
                     data["to"].as_str().unwrap(),
                 );
                 let before = newest.insert(way, number).unwrap_or(0);
@@ -80,8 +80,8 @@ impl Ledger {
         (self.channels.len(), messages)
     }
 
-    /// Each private message stands in both lines or in none; lines that nobody heard to the end are
-    /// left out.
+    /// Each private message stands in both inboxes or in none; inboxes that nobody heard to the end
+    /// are left out.
     pub fn judge_private(&self) -> usize {
         let mut count = 0;
         for (name, channel) in &self.channels {
@@ -94,7 +94,7 @@ impl Ledger {
                     continue;
                 };
                 let is_there = other.values().any(|one| one.id == message.id);
-                // A line is whole when its places are without a hole.
+                // An inbox is whole when its offsets are without a hole.
                 let whole = other.len() as u64 == *other.keys().next_back().unwrap();
                 assert!(is_there || !whole, "{message:?} isn't in {sender}");
                 count += usize::from(is_there);

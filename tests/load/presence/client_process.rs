@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, ErrorKind, Read, Write};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
@@ -12,27 +12,25 @@ use mio::{Events, Interest, Poll, Token};
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 use serde_json::Value;
 
-use crate::program::{Lines, Program};
-
-/// Tells the process what to hold: an address, a number, and how many rooms they are dealt to.
-const TASK: &str = "TIDINGS_HOLD";
+use crate::support::alone::{again, part};
+use crate::support::program::{Lines, Program};
 
 /// New connections between two looks at what came.
 const AT_ONCE: usize = 100;
 
 /// The process, seen from the test.
-pub struct Holder {
+pub struct ClientProcess {
     child: Child,
     stdin: ChildStdin,
     lines: Lines,
 }
 
-impl Holder {
+impl ClientProcess {
     /// Holds `count` WebSockets, of a user each, who are all in.
     pub fn start(server: &Program, count: u64, rooms: u64) -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "hold", "--ignored", "--nocapture"])
-            .env(TASK, format!("{} {count} {rooms}", server.address))
+        let task = format!("{} {count} {rooms}", server.address);
+        let mut child = again(super::MODULE, "hold", &task)
+            .arg("--ignored")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -59,7 +57,7 @@ impl Holder {
     }
 }
 
-impl Drop for Holder {
+impl Drop for ClientProcess {
     fn drop(&mut self) {
         // It may be gone already.
         let _ = self.child.kill();
@@ -73,26 +71,27 @@ pub fn hold() {
     let limit = getrlimit(Resource::Nofile);
     let current = limit.maximum;
     setrlimit(Resource::Nofile, Rlimit { current, ..limit }).unwrap();
-    let task = std::env::var(TASK).expect("a test starts this");
+    // An address, a number of clients, and how many rooms they are dealt to.
+    let task = part().expect("a test starts this");
     let task: Vec<&str> = task.split(' ').collect();
     let (count, rooms): (usize, usize) = (task[1].parse().unwrap(), task[2].parse().unwrap());
     let questions = lines_of_stdin();
-    let mut crowd = Crowd::new();
+    let mut clients = Clients::new();
     for number in 0..count {
-        crowd.connect(task[0], number, number % rooms);
+        clients.connect(task[0], number, number % rooms);
         if number % AT_ONCE == 0 {
-            crowd.listen(Duration::ZERO);
+            clients.listen(Duration::ZERO);
         }
     }
     let mut all_in = false;
     loop {
-        crowd.listen(Duration::from_millis(20));
-        if !all_in && crowd.counts.get("ok") == Some(&(count as u64)) {
+        clients.listen(Duration::from_millis(20));
+        if !all_in && clients.counts.get("ok") == Some(&(count as u64)) {
             println!("all are in");
             all_in = true;
         }
         match questions.try_recv() {
-            Ok(()) => println!("{}", serde_json::to_string(&crowd.counts).unwrap()),
+            Ok(()) => println!("{}", serde_json::to_string(&clients.counts).unwrap()),
             Err(std::sync::mpsc::TryRecvError::Empty) => {}
             // The test has ended.
             Err(_) => return,
@@ -112,26 +111,26 @@ fn lines_of_stdin() -> Receiver<()> {
     lines
 }
 
-struct Crowd {
+struct Clients {
     poll: Poll,
     events: Events,
-    held: Vec<Held>,
+    clients: Vec<Client>,
     counts: BTreeMap<String, u64>,
 }
 
-struct Held {
+struct Client {
     socket: TcpStream,
     /// What came and isn't a whole frame, or head, yet.
     rest: Vec<u8>,
     is_open: bool,
 }
 
-impl Crowd {
+impl Clients {
     fn new() -> Self {
         Self {
             poll: Poll::new().unwrap(),
             events: Events::with_capacity(1_024),
-            held: Vec::new(),
+            clients: Vec::new(),
             counts: BTreeMap::new(),
         }
     }
@@ -146,12 +145,12 @@ impl Crowd {
         socket.write_all(request.as_bytes()).unwrap();
         socket.set_nonblocking(true).unwrap();
         let mut socket = TcpStream::from_std(socket);
-        let token = Token(self.held.len());
+        let token = Token(self.clients.len());
         let registry = self.poll.registry();
         registry
             .register(&mut socket, token, Interest::READABLE)
             .unwrap();
-        self.held.push(Held {
+        self.clients.push(Client {
             socket,
             rest: Vec::new(),
             is_open: false,
@@ -162,16 +161,16 @@ impl Crowd {
     fn listen(&mut self, time: Duration) {
         self.poll.poll(&mut self.events, Some(time)).unwrap();
         for event in &self.events {
-            let held = &mut self.held[event.token().0];
-            held.read();
-            while let Some(kind) = held.next() {
+            let client = &mut self.clients[event.token().0];
+            client.read();
+            while let Some(kind) = client.next() {
                 *self.counts.entry(kind).or_default() += 1;
             }
         }
     }
 }
 
-impl Held {
+impl Client {
     fn read(&mut self) {
         let mut bytes = [0; 16_384];
         loop {

@@ -2,20 +2,23 @@
 //! `left` are right in time, and nobody is flooded. The many are held by a process of their own.
 //!
 //! `TIDINGS_CROWD=10000` is how many come at once; without it fewer do.
-#![cfg(feature = "cli")]
 
-mod holder;
-#[path = "../program/mod.rs"]
-mod program;
+mod client_process;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use holder::Holder;
-use program::person::Person;
-use program::{Program, ask_json};
 use rustix::process::Signal;
-use serde_json::{Value, json};
+use serde_json::json;
+
+use crate::support::api::ask_json;
+use crate::support::chat_client::ChatClient;
+use crate::support::program::Program;
+use crate::support::{PATIENCE, number_in_env};
+use client_process::ClientProcess;
+
+/// What [`again`](crate::support::alone::again) has to know to run a test of this file.
+const MODULE: &str = module_path!();
 
 /// Users who go at once, and the rooms they are dealt to: each small enough to tell who comes.
 const GOING: u64 = 1_000;
@@ -30,7 +33,7 @@ const SLACK: Duration = Duration::from_secs(4);
 #[test]
 #[ignore = "the process that the other tests start"]
 fn hold() {
-    holder::hold();
+    client_process::hold();
 }
 
 #[test]
@@ -38,11 +41,11 @@ fn a_thousand_who_are_killed_have_left_in_time() {
     let left_ms = 1_000;
     let server = Program::serve(&["--set", &format!("chat.left_ms={left_ms}")]);
     let mut ann = watcher(&server);
-    let holder = Holder::start(&server, GOING, ROOMS);
+    let clients = ClientProcess::start(&server, GOING, ROOMS);
     assert_eq!(told(&mut ann, "joined"), everybody(), "each joined once");
     all_are_there(&mut ann);
     let killed = Instant::now();
-    holder.signal(Signal::KILL);
+    clients.signal(Signal::KILL);
     let limit = Duration::from_millis(left_ms) + SLACK;
     all_have_left(&mut ann, killed, limit, "killed");
     nobody_else_is_there(&server, &mut ann);
@@ -61,31 +64,31 @@ fn a_thousand_who_fall_silent_have_left_when_their_heartbeats_fail() {
         "--set",
         &format!("chat.left_ms={left_ms}"),
     ]);
-    let holder = Holder::start(&server, GOING, ROOMS);
+    let clients = ClientProcess::start(&server, GOING, ROOMS);
     // From here on never out of breath: its own pings have to be answered.
     let mut ann = watcher(&server);
     all_are_there(&mut ann);
     // Its kernel takes what comes, and says nothing, not even that it ends.
     let stopped = Instant::now();
-    holder.signal(Signal::STOP);
+    clients.signal(Signal::STOP);
     let limit = Duration::from_millis(ping_ms + pong_ms + left_ms) + SLACK;
     all_have_left(&mut ann, stopped, limit, "silent");
     nobody_else_is_there(&server, &mut ann);
-    drop((ann, holder));
+    drop((ann, clients));
     server.stop();
 }
 
 #[test]
 fn a_crowd_that_comes_at_once_does_not_flood_itself() {
-    let count = std::env::var("TIDINGS_CROWD").map_or(2_000, |text| text.parse().unwrap());
+    let count = number_in_env("TIDINGS_CROWD").unwrap_or(2_000);
     let server = Program::serve(&["--reactors", "2", "--workers", "2"]);
-    let mut ann = Person::login(&server, "ann", &["r0"]);
+    let mut ann = ChatClient::login(&server, "ann", &["r0"]);
     let came = Instant::now();
-    let mut holder = Holder::start(&server, count, 1);
+    let mut clients = ClientProcess::start(&server, count, 1);
     println!("{count} came in {:?}", came.elapsed());
     // Whoever came when there were n is told to n - 1: no more than a triangle in all, whatever
     // the count; and once it is over the bound nobody is told anything.
-    let counts = holder.counts();
+    let counts = clients.counts();
     let told = counts["joined"].as_u64().unwrap();
     assert!(told <= TOLD_MAX * TOLD_MAX / 2, "{counts}");
     assert_eq!(
@@ -106,21 +109,21 @@ fn a_crowd_that_comes_at_once_does_not_flood_itself() {
     let said = Instant::now();
     let ok = ann.ok(json!({"type": "say", "to": {"room": "r0"}, "data": "welcome"}));
     assert_eq!(ok["receivers"], count + 1);
-    while holder.counts()["msg"] != count {
-        assert!(said.elapsed() < program::PATIENCE, "{}", holder.counts());
+    while clients.counts()["msg"] != count {
+        assert!(said.elapsed() < PATIENCE, "{}", clients.counts());
     }
     println!(
         "told of {told} joined; one message to all in {:?}",
         said.elapsed()
     );
 
-    holder.signal(Signal::KILL);
+    clients.signal(Signal::KILL);
     let began = Instant::now();
     while ann.ok(json!({"type": "who", "room": "r0"}))["users"] != json!(["ann"]) {
-        assert!(began.elapsed() < program::PATIENCE, "they are still there");
+        assert!(began.elapsed() < PATIENCE, "they are still there");
     }
     println!("all have left after {:?}", began.elapsed());
-    drop(holder);
+    drop(clients);
     let (_, stats) = ask_json(&server, "GET", "/v1/stats");
     let (joined, left) = (&stats["chat"]["joined"], &stats["chat"]["left"]);
     // Only those are told of who were there, or are left, when there were few.
@@ -131,13 +134,13 @@ fn a_crowd_that_comes_at_once_does_not_flood_itself() {
 }
 
 /// Somebody in all rooms.
-fn watcher(server: &Program) -> Person {
+fn watcher(server: &Program) -> ChatClient {
     let rooms: Vec<String> = (0..ROOMS).map(|number| format!("r{number}")).collect();
     let rooms: Vec<&str> = rooms.iter().map(String::as_str).collect();
-    Person::login(server, "ann", &rooms)
+    ChatClient::login(server, "ann", &rooms)
 }
 
-fn all_are_there(ann: &mut Person) {
+fn all_are_there(ann: &mut ChatClient) {
     for number in 0..ROOMS {
         let who = ann.ok(json!({"type": "who", "room": format!("r{number}")}));
         assert_eq!(who["connections"], GOING / ROOMS + 1);
@@ -146,7 +149,7 @@ fn all_are_there(ann: &mut Person) {
 }
 
 /// Everyone leaves once, and no later than `limit`.
-fn all_have_left(ann: &mut Person, since: Instant, limit: Duration, how: &str) {
+fn all_have_left(ann: &mut ChatClient, since: Instant, limit: Duration, how: &str) {
     assert_eq!(told(ann, "left"), everybody(), "each left once");
     let took = since.elapsed();
     println!("{GOING} who were {how} had left after {took:?}");
@@ -162,7 +165,7 @@ fn all_have_left(ann: &mut Person, since: Instant, limit: Duration, how: &str) {
 }
 
 /// As many frames of this type as there are users, as room and user.
-fn told(ann: &mut Person, kind: &str) -> BTreeSet<(String, String)> {
+fn told(ann: &mut ChatClient, kind: &str) -> BTreeSet<(String, String)> {
     let mut all = BTreeSet::new();
     for _ in 0..GOING {
         let frame = ann.next();
@@ -179,7 +182,7 @@ fn everybody() -> BTreeSet<(String, String)> {
         .collect()
 }
 
-fn online(ann: &mut Person) -> Vec<bool> {
+fn online(ann: &mut ChatClient) -> Vec<bool> {
     let users: Vec<String> = (0..GOING).map(|number| format!("u{number}")).collect();
     let mut all = Vec::new();
     for some in users.chunks(100) {
@@ -191,7 +194,7 @@ fn online(ann: &mut Person) -> Vec<bool> {
     all
 }
 
-fn nobody_else_is_there(server: &Program, ann: &mut Person) {
+fn nobody_else_is_there(server: &Program, ann: &mut ChatClient) {
     let (_, stats) = ask_json(server, "GET", "/v1/stats");
     let chat = &stats["chat"];
     for (number, expected) in [
@@ -206,5 +209,5 @@ fn nobody_else_is_there(server: &Program, ann: &mut Person) {
     let own = connections["connections"].as_array().unwrap();
     assert!(own.contains(&ann.hello["fd"]), "{connections}");
     ann.client.say("PING");
-    assert_eq!(Value::from(ann.client.hear()), "PONG");
+    assert_eq!(ann.client.hear_text(), "PONG");
 }

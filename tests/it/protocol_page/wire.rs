@@ -3,9 +3,8 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 
-use crate::program::PATIENCE;
-
-const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+use crate::support::PATIENCE;
+use crate::support::frame::frame;
 
 /// A frame of the server, or the end.
 #[derive(Debug, PartialEq, Eq)]
@@ -58,22 +57,7 @@ impl Wire {
 
     /// Sends one masked frame; `first` is its first byte.
     pub fn frame(&mut self, first: u8, payload: &[u8]) -> Result<(), String> {
-        let mut frame = vec![first];
-        match payload.len() {
-            size @ 0..126 => frame.push(0x80 | size as u8),
-            size @ 126..65_536 => {
-                frame.push(0x80 | 126);
-                frame.extend((size as u16).to_be_bytes());
-            }
-            size => {
-                frame.push(0x80 | 127);
-                frame.extend((size as u64).to_be_bytes());
-            }
-        }
-        frame.extend(MASK);
-        let masked = payload.iter().zip(MASK.iter().cycle());
-        frame.extend(masked.map(|(byte, mask)| byte ^ mask));
-        self.bytes(&frame)
+        self.bytes(&frame(first, payload))
     }
 
     pub fn bytes(&mut self, bytes: &[u8]) -> Result<(), String> {

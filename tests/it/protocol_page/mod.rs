@@ -10,18 +10,11 @@
 //! - Comments set the stage; `play.rs` has the list of them.
 //! - Values that differ from run to run (see `likeness.rs`) are bound where they stand first, and
 //!   have to be the same wherever they stand again.
-#![cfg(feature = "cli")]
 
-#[path = "protocol_page/known.rs"]
 mod known;
-#[path = "protocol_page/likeness.rs"]
 mod likeness;
-#[path = "protocol_page/page.rs"]
 mod page;
-#[path = "protocol_page/play.rs"]
 mod play;
-mod program;
-#[path = "protocol_page/wire.rs"]
 mod wire;
 
 use std::collections::BTreeSet;

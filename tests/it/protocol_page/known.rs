@@ -196,9 +196,11 @@ pub fn is_at(asked: &str, route: &str) -> bool {
 
 /// Reads the files of the library and the binary, without their tests and comments.
 fn sources() -> Vec<String> {
+    // The folder of the whole may have any name.
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let is_test = |path: &PathBuf| {
-        path.iter()
-            .any(|name| name == "tests" || name == "tests.rs")
+        let mut names = path.strip_prefix(root).unwrap().iter();
+        names.any(|name| name == "tests" || name == "tests.rs")
     };
     let files = files("rs").into_iter().filter(|path| !is_test(path));
     let codes = files.map(|path| {

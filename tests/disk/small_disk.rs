@@ -1,4 +1,4 @@
-//! A small disk of its own for a test: needs the right to mount one.
+//! A small disk for a test, in memory (tmpfs); to mount one needs the right to.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use rustix::fs::{FallocateFlags, fallocate, statvfs};
 use rustix::io::Errno;
 use tempfile::TempDir;
 
-/// See the module.
+/// A mounted disk, which goes with this value.
 pub struct SmallDisk {
     folder: TempDir,
 }
@@ -62,7 +62,8 @@ impl SmallDisk {
         fs::remove_file(self.filler()).unwrap();
     }
 
-    fn filler(&self) -> PathBuf {
+    /// The file that takes the room.
+    pub fn filler(&self) -> PathBuf {
         self.folder.path().join("filler")
     }
 }
@@ -71,8 +72,11 @@ impl Drop for SmallDisk {
     fn drop(&mut self) {
         // The server has ended by now, and the folder is empty behind it.
         let unmounted = Command::new("umount").arg(self.folder.path()).status();
-        if !unmounted.is_ok_and(|status| status.success()) {
-            eprintln!("{} stays mounted", self.folder.path().display());
-        }
+        let is_unmounted = unmounted.is_ok_and(|status| status.success());
+        assert!(
+            is_unmounted || std::thread::panicking(),
+            "{} stays mounted",
+            self.folder.path().display()
+        );
     }
 }

@@ -3,34 +3,23 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use super::FLOWS_WITHIN;
 use super::machine::Machine;
-use super::program::PATIENCE;
 use super::proxy::{Proxy, Weather};
 use super::sender::Senders;
 use super::server::Server;
 use super::upstream::Upstream;
-use super::{FLOWS_WITHIN, until};
+use crate::support::number_in_env;
+use crate::support::random::Random;
+use crate::support::wait::until_within;
 
 /// Rounds where nothing else is said.
 const ROUNDS: u64 = 4;
 
 const SENDERS: usize = 4;
 
-/// The same numbers from the same seed.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % sides
-    }
-}
-
 fn rounds() -> u64 {
-    let rounds = std::env::var("TIDINGS_GATEWAY_ROUNDS").ok();
-    rounds.map_or(ROUNDS, |rounds| rounds.parse().unwrap())
+    number_in_env("TIDINGS_GATEWAY_ROUNDS").unwrap_or(ROUNDS)
 }
 
 /// A server that messages are brought to.
@@ -80,7 +69,7 @@ fn every_202_is_in_the_servers_history_once_and_in_order_whoever_dies_when() {
 }
 
 fn break_everything(mut far: impl Far, address: SocketAddr) {
-    let mut dice = Dice(0x5eed_0001);
+    let mut random = Random::new(0x5eed_0001);
     let proxy = Proxy::to(address);
     let mut machine = Machine::start(&[proxy.address]);
     // Whoever finds something in the journal has its newest file twice: to read, and to go on.
@@ -93,9 +82,9 @@ fn break_everything(mut far: impl Far, address: SocketAddr) {
     let mut slowest = Duration::ZERO;
     let (mut pushes, mut gateways, mut upstreams) = (0, 0, 0);
     for round in 1..=rounds() {
-        for _ in 0..1 + dice.roll(3) {
-            std::thread::sleep(Duration::from_millis(dice.roll(150)));
-            match dice.roll(8) {
+        for _ in 0..1 + random.below(3) {
+            std::thread::sleep(Duration::from_millis(random.below(150)));
+            match random.below(8) {
                 0 => {
                     machine.kill_push();
                     pushes += 1;
@@ -111,9 +100,9 @@ fn break_everything(mut far: impl Far, address: SocketAddr) {
                     far.start_again();
                     upstreams += 1;
                 }
-                3 => far.refuse_some(dice.roll(5) as u32),
+                3 => far.refuse_some(random.below(5) as u32),
                 4 => proxy.cut(),
-                5 => proxy.set(Weather::CutAfter(dice.roll(2_000))),
+                5 => proxy.set(Weather::CutAfter(random.below(2_000))),
                 6 => proxy.set(Weather::Stalled),
                 _ => proxy.set(Weather::AnswersLost),
             }
@@ -121,13 +110,13 @@ fn break_everything(mut far: impl Far, address: SocketAddr) {
         proxy.set(Weather::Fair);
         // What was taken by now has to be there soon, though the senders go on.
         let (taken, healed) = (senders.taken(), Instant::now());
-        until("it flows again", 2 * FLOWS_WITHIN, || far.count() >= taken);
+        until_within("it flows again", 2 * FLOWS_WITHIN, || far.count() >= taken);
         let took = healed.elapsed();
         slowest = slowest.max(took);
         assert!(took < FLOWS_WITHIN, "round {round}: {took:?}");
     }
     let counts = senders.stop();
-    machine.until_settled(PATIENCE);
+    machine.until_settled();
     assert_eq!(far.heard_of("first"), [1]);
     let mut total = 1;
     for (sender, count) in &counts {

@@ -27,11 +27,13 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::likeness::{Bindings, ELLIPSIS};
-use crate::page::{Kind, Line, Page, Side};
-use crate::program::keys::Keys;
-use crate::program::{Http, Program, ask_json};
-use crate::wire::{Heard, Wire};
+use super::likeness::{Bindings, ELLIPSIS};
+use super::page::{Kind, Line, Page, Side};
+use super::wire::{Heard, Wire};
+use crate::support::api::ask_json;
+use crate::support::http::HttpClient;
+use crate::support::keys::Keys;
+use crate::support::program::Program;
 
 /// Answers of which the page shows only a part.
 const SHOWN_IN_PART: [&str; 4] = ["/v1/stats", "/metrics", "/openapi.json", "/"];
@@ -562,7 +564,7 @@ fn is_same_field(real: &str, of_page: &str) -> bool {
 
 /// Sends a request, and gives status, fields and body of the answer.
 fn ask(server: &Program, method: &str, request: &str) -> Result<(u16, String, String), String> {
-    let mut http = Http::connect(server.address);
+    let mut http = HttpClient::connect(server.address);
     http.send(request).map_err(|error| error.to_string())?;
     let answer = match method {
         "HEAD" => http.head(),

@@ -1,0 +1,4 @@
+//! What the chat costs, and how much of it one client may have.
+
+mod costs;
+mod limits;

@@ -1,0 +1,4 @@
+//! The command line, as somebody at a terminal meets it.
+
+mod config;
+mod store;

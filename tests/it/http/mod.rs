@@ -1,0 +1,7 @@
+//! HTTP, and the API on it.
+
+#[cfg(feature = "cli")]
+mod api;
+mod properties;
+#[cfg(feature = "cli")]
+mod statuses;

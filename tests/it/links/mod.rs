@@ -1,0 +1,4 @@
+//! Links of gateways into a server.
+
+mod full_disk;
+mod protocol;

@@ -1,0 +1,6 @@
+//! The native protocol, spoken with the real binary.
+
+mod closes;
+mod commands;
+mod errors;
+mod rooms;

@@ -1,0 +1,11 @@
+//! The library's face: a server that a program builds, in every mode of its threads.
+
+mod buffer;
+mod deadlines;
+mod descriptors;
+mod events;
+mod handle;
+mod publish;
+mod slow;
+mod stop;
+mod tasks;

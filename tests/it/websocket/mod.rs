@@ -1,0 +1,3 @@
+//! WebSocket frames.
+
+mod properties;

@@ -1,32 +1,28 @@
 /**
- * The page in a real headless Chromium, against the mock or a real server.
+ * The page in a real headless Chromium, against the server.
  *
- *     node browser.mjs [--shots FOLDER] [--url URL | --serve 'COMMAND … {port}']
+ *     node browser.mjs [--shots FOLDER] [--serve 'COMMAND … {port}']
  *
- * Without a server it uses the mock. `--url` takes one that runs, and leaves out the restart;
- * `--serve` starts one itself (`{port}` becomes a free port), and kills and starts it again.
+ * Without a command it starts the server that was built last; `{port}` becomes a free port.
  * Exits with 1 when a claim doesn't hold.
  */
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
 import { mkdirSync } from "node:fs";
 import { createRequire } from "node:module";
-import { createServer } from "node:net";
-import { once } from "node:events";
 import { parseArgs } from "node:util";
-import { Mock } from "./mock.js";
+import { KEYS, Server, token } from "./server.js";
 
 const require = createRequire(new URL("../../.tools/page/package.json", import.meta.url));
 const { chromium } = require("playwright-core");
 
 const { values: given } = parseArgs({
-  options: { shots: { type: "string" }, url: { type: "string" }, serve: { type: "string" } },
+  options: { shots: { type: "string" }, serve: { type: "string" } },
 });
 const DESKTOP = { width: 1280, height: 800 };
 const PHONE = { width: 390, height: 844 };
 const EVIL = '<img src=x onerror="window.__pwned=1"><script>window.__pwned=1</script>';
 
-const server = given.url ? { origin: given.url, stop() {} } : given.serve ? await served(given.serve) : await mocked();
+const server = await Server.start({ command: given.serve });
 const browser = await chromium.launch({
   executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
   args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
@@ -39,52 +35,17 @@ const complaints = [];
 /** The rooms are new in every run, so that a server may keep what earlier runs said. */
 const room = `tea-${Date.now().toString(36)}`;
 
-async function mocked() {
-  const mock = await Mock.start();
-  mock.leftAfter = 300;
-  const restart = async (meanwhile) => {
-    await mock.stop();
-    mock.forget();
-    await meanwhile();
-    await mock.listen();
-  };
-  return { origin: mock.origin, restart, stop: () => mock.stop() };
-}
-
-async function served(command) {
-  const port = await freePort();
-  const words = command.replaceAll("{port}", String(port)).split(/\s+/);
-  let child;
-  const start = async () => {
-    child = spawn(words[0], words.slice(1), { stdio: ["ignore", "pipe", "inherit"] });
-    await once(child.stdout, "data");
-    child.stdout.resume();
-  };
-  const stop = async (signal = "SIGTERM") => {
-    const gone = once(child, "exit");
-    child.kill(signal);
-    await gone;
-  };
-  await start();
-  const restart = async (meanwhile) => {
-    await stop("SIGKILL");
-    await meanwhile();
-    await start();
-  };
-  return { origin: `http://127.0.0.1:${port}`, restart, stop };
-}
-
-async function freePort() {
-  const probe = createServer().listen(0, "127.0.0.1");
-  await once(probe, "listening");
-  const { port } = probe.address();
-  probe.close();
-  await once(probe, "close");
-  return port;
-}
-
 /** Opens the page as a browser of its own and comes in under a name. */
-async function person(name, { viewport = DESKTOP, colorScheme = "light", at = room } = {}) {
+async function person(name, { at = room, ...looks } = {}) {
+  const page = await visitor(name, `${server.origin}/?room=${encodeURIComponent(at)}`, looks);
+  await page.getByLabel("Your name").fill(name);
+  await page.getByRole("button", { name: "Enter" }).click();
+  await connected(page);
+  return page;
+}
+
+/** Opens an address of the page in a browser of its own. */
+async function visitor(name, address, { viewport = DESKTOP, colorScheme = "light" } = {}) {
   const context = await browser.newContext({ viewport, colorScheme, locale: "en-GB", hasTouch: viewport === PHONE });
   const page = await context.newPage();
   page.setDefaultTimeout(10_000);
@@ -97,10 +58,7 @@ async function person(name, { viewport = DESKTOP, colorScheme = "light", at = ro
     complaints.push(`${name}: a dialog opened`);
     dialog.dismiss();
   });
-  await page.goto(`${server.origin}/?room=${encodeURIComponent(at)}`);
-  await page.getByLabel("Your name").fill(name);
-  await page.getByRole("button", { name: "Enter" }).click();
-  await connected(page);
+  await page.goto(address);
   return page;
 }
 
@@ -126,14 +84,7 @@ async function until(what, holds) {
   assert.fail(`not within 10 s: ${what}`);
 }
 
-async function post(to, data, more = {}) {
-  const response = await fetch(`${server.origin}/v1/messages`, {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify({ to, data, ...more }),
-  });
-  assert.equal(response.status, 200, await response.text());
-}
+const post = (to, data, more) => server.post(to, data, more);
 
 async function claim(name, holds) {
   try {
@@ -301,34 +252,32 @@ await claim("reloading brings the same person back, with what was said", async (
   await listed(bob, "rooms", room).click();
 });
 
-if (server.restart) {
-  await claim("after a restart the pages come back by themselves and nothing is doubled", async () => {
-    const count = (await bubbles(ann)).length;
-    await server.restart(async () => {
-      await ann.locator('#connection:not([data-state="online"])').waitFor();
-      await ann.getByText("The connection is gone.").waitFor();
-      await say(ann, "written while away");
-      await ann.locator("#log .pending").waitFor();
-      await new Promise((shown) => setTimeout(shown, 800));
-      await shot(ann, "desktop-away");
-    });
-    for (const page of [ann, bob]) await connected(page);
-    await heard(bob, "written while away");
-    await say(bob, "welcome back");
-    await heard(ann, "welcome back");
-    for (const page of [ann, bob]) {
-      const said = await bubbles(page);
-      for (const once of ["written while away", "welcome back", "Build 118 is green."]) {
-        assert.equal(said.filter((text) => text === once).length, 1, once);
-      }
-    }
-    assert.equal((await bubbles(ann)).length, count + 2);
-    await ann.getByText("History began anew").waitFor();
-    assert.equal(await ann.locator("#log .line.anew").count(), 1);
-    await listed(ann, "people-list", "Bob Miller").waitFor();
-    await shot(ann, "desktop-anew");
+await claim("after a restart the pages come back by themselves and nothing is doubled", async () => {
+  const count = (await bubbles(ann)).length;
+  await server.restart(async () => {
+    await ann.locator('#connection:not([data-state="online"])').waitFor();
+    await ann.getByText("The connection is gone.").waitFor();
+    await say(ann, "written while away");
+    await ann.locator("#log .pending").waitFor();
+    await new Promise((shown) => setTimeout(shown, 800));
+    await shot(ann, "desktop-away");
   });
-}
+  for (const page of [ann, bob]) await connected(page);
+  await heard(bob, "written while away");
+  await say(bob, "welcome back");
+  await heard(ann, "welcome back");
+  for (const page of [ann, bob]) {
+    const said = await bubbles(page);
+    for (const once of ["written while away", "welcome back", "Build 118 is green."]) {
+      assert.equal(said.filter((text) => text === once).length, 1, once);
+    }
+  }
+  assert.equal((await bubbles(ann)).length, count + 2);
+  await ann.getByText("History began anew").waitFor();
+  assert.equal(await ann.locator("#log .line.anew").count(), 1);
+  await listed(ann, "people-list", "Bob Miller").waitFor();
+  await shot(ann, "desktop-anew");
+});
 
 await claim("on a phone the lists are drawers, and nothing is wider than the screen", async () => {
   const zoe = await person("zoe", { viewport: PHONE });
@@ -384,6 +333,6 @@ await claim("the dark looks and the way in work too", async () => {
 await claim("no page complained", () => assert.deepEqual(complaints, []));
 
 await browser.close();
-await server.stop();
+await server.end();
 console.log(`${passed} passed, ${failed} failed`);
 process.exitCode = failed > 0 ? 1 : 0;

@@ -38,14 +38,25 @@ const room = `tea-${Date.now().toString(36)}`;
 /** Opens the page as a browser of its own and comes in under a name. */
 async function person(name, { at = room, ...looks } = {}) {
   const page = await visitor(name, `${server.origin}/?room=${encodeURIComponent(at)}`, looks);
-  await page.getByLabel("Your name").fill(name);
-  await page.getByRole("button", { name: "Enter" }).click();
-  await connected(page);
+  await enter(page, { name });
   return page;
 }
 
+/** Fills the form in and waits for the chat. */
+async function enter(page, { name, token }) {
+  if (name !== undefined) await page.getByLabel("Your name").fill(name);
+  if (token !== undefined) await page.getByLabel("Access token").fill(token);
+  await page.getByRole("button", { name: "Enter", exact: true }).click();
+  await connected(page);
+}
+
+async function join(page, name) {
+  await page.getByLabel("Name of the room to join").fill(name);
+  await page.keyboard.press("Enter");
+}
+
 /** Opens an address of the page in a browser of its own. */
-async function visitor(name, address, { viewport = DESKTOP, colorScheme = "light" } = {}) {
+async function visitor(name, address, { viewport = DESKTOP, colorScheme = "light", clock = false, route } = {}) {
   const context = await browser.newContext({ viewport, colorScheme, locale: "en-GB", hasTouch: viewport === PHONE });
   const page = await context.newPage();
   page.setDefaultTimeout(10_000);
@@ -58,6 +69,8 @@ async function visitor(name, address, { viewport = DESKTOP, colorScheme = "light
     complaints.push(`${name}: a dialog opened`);
     dialog.dismiss();
   });
+  if (clock) await page.clock.install();
+  if (route) await page.routeWebSocket(/\/ws$/, route);
   await page.goto(address);
   return page;
 }
@@ -330,9 +343,174 @@ await claim("the dark looks and the way in work too", async () => {
   await kim.context().close();
 });
 
+await claim("what is written while the server is away is sent when it is back, in order, without a click", async () => {
+  let isAway = false;
+  const sockets = new Set();
+  const route = (socket) => {
+    if (isAway) return socket.close({ code: 1012 });
+    socket.connectToServer();
+    sockets.add(socket);
+  };
+  const lea = await visitor("lea", `${server.origin}/?room=${room}`, { clock: true, route });
+  await enter(lea, { name: "lea" });
+  await say(lea, "before");
+  const isAllSent = async () => (await lea.locator("#log .pending, #log .failed").count()) === 0;
+  await until("nothing is pending", isAllSent);
+  isAway = true;
+  for (const socket of sockets) socket.close({ code: 1012 });
+  await lea.locator('#connection:not([data-state="online"])').waitFor();
+  await say(lea, "first while away");
+  await say(lea, "second while away");
+  await lea.getByLabel("Message", { exact: true }).fill("half a sent");
+  // Longer than any answer of the server is waited for.
+  await lea.clock.runFor(45_000);
+  assert.equal(await lea.locator("#log .failed").count(), 0);
+  assert.equal(await lea.locator("#log .pending").count(), 2);
+  await lea.getByText("What you write is sent when it is back.").waitFor();
+  for (const list of ["people-list", "direct"]) assert.equal(await lea.locator(`#${list} .online`).count(), 0, `a green dot in ${list}`);
+  assert.equal(await lea.locator("#talk-note").textContent(), "not connected");
+  await shot(lea, "desktop-long-outage");
+  await lea.setViewportSize(PHONE);
+  await shot(lea, "phone-long-outage");
+  await lea.setViewportSize(DESKTOP);
+  // A reload loses nothing of it.
+  await lea.reload();
+  await lea.getByText("The server can't be reached just now.").waitFor();
+  assert.equal(await lea.locator("#app").isVisible(), false);
+  await shot(lea, "desktop-entry-unreachable");
+  isAway = false;
+  await lea.clock.runFor(30_000);
+  await connected(lea);
+  await heard(bob, "second while away");
+  assert.deepEqual((await bubbles(bob)).filter((text) => /while away$/.test(text)).slice(-2), ["first while away", "second while away"]);
+  await until("nothing is pending", isAllSent);
+  assert.equal(await lea.getByLabel("Message", { exact: true }).inputValue(), "half a sent");
+  await lea.context().close();
+});
+
+await claim("who sends a message needn't be there: the dot tells what the server says", async () => {
+  await post({ user: "ann" }, { text: "Disk is at 80 %." }, { from: "system" });
+  const row = listed(ann, "direct", "system");
+  await row.locator(".avatar.away").waitFor();
+  assert.equal(await row.locator(".online").count(), 0);
+  await row.click();
+  await heard(ann, "Disk is at 80 %.");
+  assert.equal(await ann.locator("#talk-note").textContent(), "offline");
+  await listed(ann, "rooms", room).click();
+});
+
+await claim("lists that were cut say so, presence may stop, and what can't be read is told", async () => {
+  let toPage;
+  const max = await visitor("max", `${server.origin}/?room=${room}`, {
+    // Stands between the page and the server, for what no server of a test's size does.
+    route: (socket) => {
+      const away = socket.connectToServer();
+      away.onMessage((text) => {
+        const frame = JSON.parse(text);
+        socket.send(Array.isArray(frame.users) ? JSON.stringify({ ...frame, users_total: 1_010 }) : text);
+      });
+      toPage = (frame) => socket.send(typeof frame === "string" ? frame : JSON.stringify(frame));
+    },
+  });
+  await enter(max, { name: "max" });
+  await max.getByText("1010 people here").waitFor();
+  await max.getByText(/and 100\d more who aren't listed/).waitFor();
+  await shot(max, "desktop-cut-list");
+  toPage({ type: "presence", room, state: "on", users: ["ann", "max", "zoe"] });
+  await max.getByText("3 people here").waitFor();
+  await say(max, "one");
+  await heard(max, "one");
+  const { epoch, offset } = await post({ room }, { text: "two" });
+  await heard(max, "two");
+  toPage(`{"type":"msg","channel":"${room}","epoch":"${epoch}","offset":${offset + 1},"data":\u0001}`);
+  await max.getByText("A message can't be shown here").waitFor();
+  toPage({ type: "weather" });
+  await max.getByText("The server sent something that this page can't read.").waitFor();
+  await say(max, "still here");
+  await heard(ann, "still here");
+  await shot(max, "desktop-unreadable");
+  await max.context().close();
+});
+
+await claim("who is asked to leave reads why, and may come back", async () => {
+  const gus = await person("gus");
+  await server.request("POST", "/v1/users/gus/kick", { code: "spam", message: "that was too loud" });
+  await gus.getByText("You were asked to leave: that was too loud").waitFor();
+  await say(gus, "written after that");
+  await gus.locator("#log .pending").waitFor();
+  await shot(gus, "desktop-kicked");
+  await gus.getByRole("button", { name: "Come back" }).click();
+  await connected(gus);
+  await heard(ann, "written after that");
+  await gus.context().close();
+});
+
+const guarded = await Server.start({ settings: KEYS, command: given.serve });
+const door = (page) => page.locator("#entry");
+
+await claim("with keys a name alone leads to the field for the token, and the chat isn't shown", async () => {
+  const nia = await visitor("nia", guarded.origin);
+  await nia.getByLabel("Your name").fill("nia");
+  await nia.getByRole("button", { name: "Enter" }).click();
+  await nia.getByText("This server asks for an access token.").waitFor();
+  assert.deepEqual([await door(nia).isVisible(), await nia.locator("#app").isVisible()], [true, false]);
+  for (const [given, field, text] of [
+    ["rubbish", "token", "The server doesn't accept this token."],
+    [token("nia", ["tea"], { secret: "another-secret-than-the-one-of-the-server" }), "token", "The server doesn't accept this token."],
+    [token("nia", ["tea"], { ttl_s: -5 }), "token", "This token has expired. Ask for a new one."],
+    [token("ann", ["tea"]), "name", "This token is for ann. Leave the name empty to enter with it."],
+  ]) {
+    await nia.getByLabel("Access token").fill(given);
+    await nia.getByRole("button", { name: "Enter" }).click();
+    await nia.locator(`#entry-${field}-error`, { hasText: text }).waitFor();
+    assert.equal(await nia.locator("#entry .error:visible").count(), 1);
+    assert.equal(await nia.locator("#app").isVisible(), false);
+    await shot(nia, `desktop-refused-${field}`);
+  }
+  await nia.getByLabel("Your name").fill("");
+  await nia.getByRole("button", { name: "Enter" }).click();
+  await connected(nia);
+  assert.equal(await nia.locator("#self-name").textContent(), "ann");
+  await nia.getByRole("heading", { name: "# tea" }).waitFor();
+  assert.deepEqual(await nia.locator("#rooms .label").allTextContents(), ["tea"]);
+  await nia.context().close();
+});
+
+await claim("a link with a token leads right in, a second window hears it, and a closed room is told in words", async () => {
+  const [ann, bob] = [await visitor("ann", `${guarded.origin}/#token=${token("ann", ["tea", "team-*"])}`), await visitor("bob", guarded.origin)];
+  await connected(ann);
+  assert.equal(ann.url().includes("token"), false);
+  await bob.getByRole("button", { name: "I have an access token" }).click();
+  await enter(bob, { token: token("bob", ["*"]) });
+  await bob.getByRole("heading", { name: "# lobby" }).waitFor();
+  await join(bob, "tea");
+  await say(bob, "Hello ann");
+  await heard(ann, "Hello ann");
+  await join(ann, "secret");
+  await ann.getByText("You can't enter #secret.").waitFor();
+  await ann.getByRole("heading", { name: "# tea" }).waitFor();
+  await shot(ann, "desktop-closed-room");
+  await ann.reload();
+  await connected(ann);
+  assert.deepEqual(await ann.locator("#rooms .label").allTextContents(), ["tea"]);
+  for (const page of [ann, bob]) await page.context().close();
+});
+
+await claim("a token that ends leads back to the form, and what was written is still there", async () => {
+  const ida = await visitor("ida", `${guarded.origin}/#token=${token("ida", ["tea"], { ttl_s: 3 })}`);
+  await connected(ida);
+  await ida.getByLabel("Message", { exact: true }).fill("a draft");
+  await ida.getByText("This token has expired. Ask for a new one.").waitFor();
+  assert.equal(await ida.locator("#app").isVisible(), false);
+  await enter(ida, { token: token("ida", ["tea"]) });
+  assert.equal(await ida.getByLabel("Message", { exact: true }).inputValue(), "a draft");
+  await ida.context().close();
+});
+
 await claim("no page complained", () => assert.deepEqual(complaints, []));
 
 await browser.close();
 await server.end();
+await guarded.end();
 console.log(`${passed} passed, ${failed} failed`);
 process.exitCode = failed > 0 ? 1 : 0;

@@ -7,31 +7,11 @@
  * Exits with 1 when a claim doesn't hold.
  */
 import assert from "node:assert/strict";
-import { mkdirSync } from "node:fs";
-import { createRequire } from "node:module";
-import { parseArgs } from "node:util";
 import { KEYS, Server, token } from "./server.js";
+import { DESKTOP, PHONE, bubbles, claim, complaints, connected, enter, finish, given, heard, join, listed, say, shot, until, visitor } from "./visitors.js";
 
-const require = createRequire(new URL("../../.tools/page/package.json", import.meta.url));
-const { chromium } = require("playwright-core");
-
-const { values: given } = parseArgs({
-  options: { shots: { type: "string" }, serve: { type: "string" } },
-});
-const DESKTOP = { width: 1280, height: 800 };
-const PHONE = { width: 390, height: 844 };
 const EVIL = '<img src=x onerror="window.__pwned=1"><script>window.__pwned=1</script>';
-
 const server = await Server.start({ command: given.serve });
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-  args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
-});
-if (given.shots) mkdirSync(given.shots, { recursive: true });
-
-let passed = 0;
-let failed = 0;
-const complaints = [];
 /** The rooms are new in every run, so that a server may keep what earlier runs said. */
 const room = `tea-${Date.now().toString(36)}`;
 
@@ -42,74 +22,7 @@ async function person(name, { at = room, ...looks } = {}) {
   return page;
 }
 
-/** Fills the form in and waits for the chat. */
-async function enter(page, { name, token }) {
-  if (name !== undefined) await page.getByLabel("Your name").fill(name);
-  if (token !== undefined) await page.getByLabel("Access token").fill(token);
-  await page.getByRole("button", { name: "Enter", exact: true }).click();
-  await connected(page);
-}
-
-async function join(page, name) {
-  await page.getByLabel("Name of the room to join").fill(name);
-  await page.keyboard.press("Enter");
-}
-
-/** Opens an address of the page in a browser of its own. */
-async function visitor(name, address, { viewport = DESKTOP, colorScheme = "light", clock = false, route } = {}) {
-  const context = await browser.newContext({ viewport, colorScheme, locale: "en-GB", hasTouch: viewport === PHONE });
-  const page = await context.newPage();
-  page.setDefaultTimeout(10_000);
-  page.on("pageerror", (error) => complaints.push(`${name}: ${error}`));
-  page.on("console", (line) => {
-    // A server that is being restarted can't be reached; that is no fault of the page.
-    if (line.type() === "error" && !/WebSocket connection/.test(line.text())) complaints.push(`${name}: ${line.text()}`);
-  });
-  page.on("dialog", (dialog) => {
-    complaints.push(`${name}: a dialog opened`);
-    dialog.dismiss();
-  });
-  if (clock) await page.clock.install();
-  if (route) await page.routeWebSocket(/\/ws$/, route);
-  await page.goto(address);
-  return page;
-}
-
-const connected = (page) => page.locator('#connection[data-state="online"]').waitFor({ state: "attached", timeout: 40_000 });
-const bubbles = (page) => page.locator("#log .bubble").evaluateAll((all) => all.map((one) => one.firstChild.textContent));
-const heard = (page, text) => page.locator("#log .bubble", { hasText: text }).first().waitFor();
-const listed = (page, list, name) => page.locator(`#${list} .row`, { hasText: name }).first();
-
-async function say(page, text) {
-  await page.getByLabel("Message", { exact: true }).fill(text);
-  await page.keyboard.press("Enter");
-}
-
-async function shot(page, name) {
-  if (given.shots) await page.screenshot({ path: `${given.shots}/${name}.png`, animations: "disabled" });
-}
-
-async function until(what, holds) {
-  for (let n = 0; n < 100; n++) {
-    if (await holds()) return;
-    await new Promise((again) => setTimeout(again, 100));
-  }
-  assert.fail(`not within 10 s: ${what}`);
-}
-
 const post = (to, data, more) => server.post(to, data, more);
-
-async function claim(name, holds) {
-  try {
-    await holds();
-    passed += 1;
-    console.log(`ok - ${name}`);
-  } catch (error) {
-    failed += 1;
-    console.log(`not ok - ${name}\n${String(error.stack).replace(/^/gm, "    ")}`);
-    await Promise.all(browser.contexts().map(async (context, n) => shot(context.pages()[0], `failed-${failed}-${n}`)));
-  }
-}
 
 const ann = await person("ann");
 const bob = await person("Bob Miller");
@@ -509,8 +422,6 @@ await claim("a token that ends leads back to the form, and what was written is s
 
 await claim("no page complained", () => assert.deepEqual(complaints, []));
 
-await browser.close();
 await server.end();
 await guarded.end();
-console.log(`${passed} passed, ${failed} failed`);
-process.exitCode = failed > 0 ? 1 : 0;
+await finish();

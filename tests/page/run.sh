@@ -11,5 +11,5 @@ if ! cmp -s "$here/package.json" "$tools/package.json" || [ ! -d "$tools/node_mo
     npm install --prefix "$tools" --no-audit --no-fund --no-package-lock --loglevel=error
 fi
 node "$here/check.mjs"
-node --test --test-timeout=60000 "$here"/*.test.mjs
+node --test --test-timeout=180000 "$here"/*.test.mjs
 node "$here/browser.mjs" "$@"

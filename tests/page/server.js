@@ -5,7 +5,7 @@ import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 
 const TARGET = process.env.CARGO_TARGET_DIR ?? fileURLToPath(new URL("../../target", import.meta.url));
@@ -24,6 +24,11 @@ export function token(sub, rooms = ["*"], { ttl_s = 3600, secret = SECRET } = {}
   return `${signed}.${createHmac("sha256", secret).update(signed).digest("base64url")}`;
 }
 
+/** Processes that run; none outlives this one, however it ends. */
+const running = new Set();
+process.once("SIGTERM", () => process.exit(1));
+process.on("exit", () => running.forEach((child) => child.kill("SIGKILL")));
+
 export class Server {
   #command;
   #folder;
@@ -40,7 +45,9 @@ export class Server {
     const flags = set.flatMap((one) => ["--set", one]);
     const listen = `127.0.0.1:${server.port}`;
     const words = command?.replaceAll("{port}", String(server.port)).split(/\s+/) ?? [BINARY, "serve", "--listen", listen, "--data", onDisk ? join(server.#folder, "data") : "none"];
-    server.#command = [...words, "--config", file, ...flags];
+    // Its folder is another one than that from which the command was given.
+    const binary = words[0].includes("/") ? resolve(words[0]) : words[0];
+    server.#command = [binary, ...words.slice(1), "--config", file, ...flags];
     await server.start();
     return server;
   }
@@ -64,6 +71,7 @@ export class Server {
     ended.catch(() => {});
     await Promise.race([this.#answers(), ended]);
     this.#child = child;
+    running.add(child);
   }
 
   async #answers() {
@@ -87,6 +95,7 @@ export class Server {
     const gone = once(child, "exit");
     child.kill(signal);
     await gone;
+    running.delete(child);
   }
 
   /** Kills the process, and starts it again after `meanwhile`. */

@@ -10,6 +10,9 @@ import { createRequire } from "node:module";
 const require = createRequire(new URL("../../.tools/page/package.json", import.meta.url));
 export const { WebSocketServer, WebSocket } = require("ws");
 
+/** Far longer than a command takes from a client to this. */
+const COMMAND_MS_MAX = 15_000;
+
 export class Wire extends EventEmitter {
   /** Every command that a client sent, oldest first. */
   commands = [];
@@ -78,10 +81,13 @@ export class Wire extends EventEmitter {
   /** Waits for the next command that `wanted` (a type, or a test) likes. */
   next(wanted) {
     const likes = typeof wanted === "string" ? ({ type }) => type === wanted : wanted;
-    return new Promise((resolve) => {
+    return new Promise((resolve, reject) => {
+      const late = setTimeout(() => reject(new Error(`no such command within ${COMMAND_MS_MAX} ms: ${wanted}`)), COMMAND_MS_MAX);
+      late.unref();
       const hear = (command) => {
         if (!likes(command)) return;
         this.off("command", hear);
+        clearTimeout(late);
         resolve(command);
       };
       this.on("command", hear);

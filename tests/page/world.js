@@ -3,6 +3,8 @@ import { Clock } from "./clock.js";
 import { Server } from "./server.js";
 import { WebSocket, Wire } from "./wire.js";
 
+/** Far longer than anything takes; a test that hangs shall say what it hangs on. */
+const EVENT_MS_MAX = 15_000;
 const EVENTS = ["message", "joined", "left", "presence", "gap", "restarted", "login", "state", "kick", "drain", "error"];
 
 export class World {
@@ -60,13 +62,19 @@ export class World {
 
 /** Waits for an event that `likes` likes. */
 export function event(client, name, likes = () => true) {
-  return new Promise((resolve) => {
+  const waiting = new Promise((resolve, reject) => {
+    const late = setTimeout(() => reject(new Error(`no such ${name} event within ${EVENT_MS_MAX} ms`)), EVENT_MS_MAX);
+    late.unref();
     const end = client.on(name, (detail) => {
       if (!likes(detail)) return;
       end();
+      clearTimeout(late);
       resolve(detail);
     });
   });
+  // A test that fails before it waits for this has said enough.
+  waiting.catch(() => {});
+  return waiting;
 }
 
 export const state = (client, wanted) => event(client, "state", ({ state }) => state === wanted);

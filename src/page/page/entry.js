@@ -33,7 +33,8 @@ export function setBusy(text) {
   byId("entry-status").textContent = text ?? "";
   byId("enter").textContent = isBusy ? "Cancel" : "Enter";
   byId("entry-form").toggleAttribute("aria-busy", isBusy);
-  for (const field of [name, token, byId("entry-with-token")]) field.disabled = isBusy;
+  for (const field of [name, token]) field.disabled = isBusy;
+  byId("entry-with-token").hidden = isBusy || !byId("entry-token-field").hidden;
 }
 
 /** Calls `enter` with what was filled in, and `cancel` when an attempt is to be given up. */

@@ -32,7 +32,10 @@ export function paintAvatar(element, uid) {
   element.textContent = letters.join("").toUpperCase();
   let hash = 7;
   for (const letter of uid) hash = (hash * 31 + letter.codePointAt(0)) % 9973;
-  element.style.setProperty("--hue", String((hash * 47) % 360));
+  const hue = (hash * 47) % 360;
+  element.style.setProperty("--hue", String(hue));
+  // From yellow to cyan, white letters need a darker ground to be read (WCAG 1.4.3: 4.5 to 1).
+  element.classList.toggle("bright", hue >= 43 && hue <= 188);
   return element;
 }
 

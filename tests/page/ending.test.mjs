@@ -1,11 +1,22 @@
 /** What the client does at the end of a connection: the close code decides. Each against the real server where it closes so. */
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { KEYS, token } from "./server.js";
 import { World, event, named, state } from "./world.js";
 
 const FINAL = { 1002: "bad_request", 1003: "bad_request", 1007: "bad_request", 1008: "forbidden", 1009: "too_large", 4001: "unauthorized", 4003: "replaced", 4004: "kicked" };
 const PASSING = [1000, 1001, 1011, 1012, 1013, 4002, 4008, 4009, 4010, 4999];
+/** Passing only for those who can get another token; it has tests of its own below. */
+const TOKEN_EXPIRED = 4005;
+
+test("the close codes of these tests are those of docs/protocol.md", () => {
+  const page = readFileSync(new URL("../../docs/protocol.md", import.meta.url), "utf8");
+  const table = page.split("<!-- table: closes -->")[1].split("<!--")[0];
+  const rows = [...table.matchAll(/^\| `(\d{4})` \|.*\| (yes|no)[^|]*\|$/gm)].map(([, code, back]) => [Number(code), back]);
+  assert.ok(rows.length > 10, table);
+  for (const [code, back] of rows) assert.equal(back === "no" ? code in FINAL : [...PASSING, TOKEN_EXPIRED].includes(code), true, `${code}: ${back}`);
+});
 
 for (const [code, word] of Object.entries(FINAL)) {
   test(`after close code ${code} the client doesn't come back, and every promise is settled`, async (t) => {

@@ -8,6 +8,11 @@ export interface Position {
   offset: number;
 }
 
+/** A position with its channel. */
+export interface Place extends Position {
+  channel: string;
+}
+
 /** From where to hear a channel: a position (offset 0: all that is kept), or this user's last ack. */
 export type Resume = Position | "acked";
 
@@ -55,6 +60,8 @@ export interface HistoryAnswer<Data = any> {
 
 export interface WhoAnswer {
   users: string[];
+  /** How many users are there, where the server says so; more than `users` when it cut the list. */
+  users_total?: number;
   connections: number;
 }
 
@@ -96,6 +103,8 @@ export interface Events {
   /** A user came into a room, or left it; only in rooms of up to 200 users. */
   joined: { room: string; uid: string };
   left: { room: string; uid: string };
+  /** In a room this large comings and goings aren't told any more, or (with the users) again. */
+  presence: { room: string; state: "on" | "off"; users?: string[] };
   /** A hole within one epoch. */
   gap: Hole;
   /** The channel's history began anew: another epoch. */
@@ -106,7 +115,10 @@ export interface Events {
   kick: { code: string; message: string };
   /** The server goes away and asks to come back after that long. */
   drain: { after_ms: number };
-  /** A failure that no promise tells of; `room` is set when it cost the membership of one. */
+  /**
+   * A failure that no promise tells of; `room` is set when it cost the membership of one. A frame
+   * that can't be read has the code `unreadable`, and a message's `position`, which is stepped over.
+   */
   error: TidingsError | Error;
 }
 
@@ -118,18 +130,22 @@ export interface Clock {
 }
 
 export interface ClientOptions {
-  /** Who to be; with a token, what its `sub` says. */
-  uid: string;
-  /** `wss://…/ws`; by default `ws` beside the page. */
+  /** Who to be. With a token it may be left out, and is known after the first login. */
+  uid?: string;
+  /** `wss://…/ws` (or `https://…/ws`); by default `ws` beside the page. */
   url?: string | URL;
   token?: string;
-  /** Asked for a token before every attempt; `refresh` is true when the last one had expired. */
+  /**
+   * Asked for a token before every attempt; `refresh` is true when the last one had expired. When it
+   * fails it is asked again later, unless the error has `retry: false`, which ends the client.
+   */
   getToken?: (why: { refresh: boolean }) => string | Promise<string>;
   rooms?: string[];
   /** Positions kept from an earlier run, by channel. */
   resume?: Record<string, Resume>;
   /** The class to use where there is no global one (Node 20: that of the package `ws`). */
   WebSocket?: new (url: string) => any;
+  /** `Infinity` waits as long as it takes; so does that of a single command. */
   timeout?: number;
   connectTimeout?: number;
   pendingMax?: number;
@@ -160,22 +176,28 @@ export class TidingsError extends Error {
   constructor(
     code: string,
     message: string,
-    more?: { retry?: boolean; closeCode?: number; room?: string },
+    more?: { retry?: boolean; closeCode?: number; room?: string; cause?: unknown; position?: Place },
   );
-  /** One of the protocol's codes, or `timeout`, `queue_full`, `closed`, `replaced`, `kicked`. */
+  /**
+   * One of the protocol's codes, or `timeout`, `queue_full`, `closed`, `replaced`, `kicked` (or the
+   * application's own word for that), `unreadable`, `unusable`.
+   */
   code: string;
   /** Whether the same command may succeed later. */
   retry: boolean;
   closeCode?: number;
   room?: string;
+  /** Where the message stands that couldn't be read. */
+  position?: Place;
 }
 
 /** An id of 32 characters that nobody else makes. */
 export function makeId(): string;
 
 export class Client {
+  /** @throws {TypeError} when no attempt could succeed: no WebSocket, no address, odd options */
   constructor(options: ClientOptions);
-  readonly uid: string;
+  readonly uid: string | null;
   readonly state: State;
   readonly fd: number | null;
   readonly rooms: string[];

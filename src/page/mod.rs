@@ -1,5 +1,7 @@
 //! The chat page and its client, as they stand in the binary; nothing of them comes from elsewhere.
 
+use std::sync::LazyLock;
+
 /// One file of the page.
 #[derive(Debug, Clone, Copy)]
 pub struct Asset {
@@ -24,51 +26,94 @@ pub const HEADERS: [(&str, &str); 4] = [
     ("Cache-Control", "no-cache"),
 ];
 
-const SCRIPT: &str = "text/javascript; charset=utf-8";
+/// The modules of the client, each after those that it imports.
+const CLIENT: [&str; 11] = [
+    include_str!("client/error.js"),
+    include_str!("client/timers.js"),
+    include_str!("client/commands.js"),
+    include_str!("client/frames.js"),
+    include_str!("client/positions.js"),
+    include_str!("client/acks.js"),
+    include_str!("client/events.js"),
+    include_str!("client/ending.js"),
+    include_str!("client/options.js"),
+    include_str!("client/link.js"),
+    include_str!("client/client.js"),
+];
+
+/// The whole client as one module, which anyone may copy: its modules without their imports, and
+/// with no exports but those of the last.
+static CLIENT_JS: LazyLock<String> = LazyLock::new(|| {
+    let (client, parts) = CLIENT.split_last().expect("the client has modules");
+    let mut joined = head(client).to_owned();
+    for line in parts.iter().flat_map(|part| part.lines()) {
+        if !line.starts_with("import ") {
+            joined.push_str(line.strip_prefix("export ").unwrap_or(line));
+            joined.push('\n');
+        }
+    }
+    for line in client[head(client).len()..].lines() {
+        if !line.starts_with("import ") {
+            joined.push_str(line);
+            joined.push('\n');
+        }
+    }
+    joined
+});
+
+/// The comment that a file begins with.
+fn head(file: &str) -> &str {
+    let end = file.find("*/\n").map_or(0, |end| end + "*/\n".len());
+    &file[..end]
+}
 
 /// Everything there is, the page first.
-pub const ASSETS: [Asset; 8] = [
+pub static ASSETS: LazyLock<[Asset; 18]> = LazyLock::new(|| {
+    [
+        Asset {
+            path: "/",
+            content_type: "text/html; charset=utf-8",
+            body: include_str!("page/index.html"),
+        },
+        Asset {
+            path: "/page.css",
+            content_type: "text/css; charset=utf-8",
+            body: include_str!("page/page.css"),
+        },
+        script("/page.js", include_str!("page/page.js")),
+        script("/banner.js", include_str!("page/banner.js")),
+        script("/chat.js", include_str!("page/chat.js")),
+        script("/conversation.js", include_str!("page/conversation.js")),
+        script("/drawers.js", include_str!("page/drawers.js")),
+        script("/entry.js", include_str!("page/entry.js")),
+        script("/history.js", include_str!("page/history.js")),
+        script("/memory.js", include_str!("page/memory.js")),
+        script("/outgoing.js", include_str!("page/outgoing.js")),
+        script("/screen.js", include_str!("page/screen.js")),
+        script("/token.js", include_str!("page/token.js")),
+        script("/view.js", include_str!("page/view.js")),
+        script("/words.js", include_str!("page/words.js")),
+        script("/client.js", &CLIENT_JS),
+        Asset {
+            path: "/client.d.ts",
+            content_type: "text/plain; charset=utf-8",
+            body: include_str!("client.d.ts"),
+        },
+        Asset {
+            path: "/favicon.svg",
+            content_type: "image/svg+xml",
+            body: include_str!("favicon.svg"),
+        },
+    ]
+});
+
+fn script(path: &'static str, body: &'static str) -> Asset {
     Asset {
-        path: "/",
-        content_type: "text/html; charset=utf-8",
-        body: include_str!("index.html"),
-    },
-    Asset {
-        path: "/page.css",
-        content_type: "text/css; charset=utf-8",
-        body: include_str!("page.css"),
-    },
-    Asset {
-        path: "/page.js",
-        content_type: SCRIPT,
-        body: include_str!("page.js"),
-    },
-    Asset {
-        path: "/conversation.js",
-        content_type: SCRIPT,
-        body: include_str!("conversation.js"),
-    },
-    Asset {
-        path: "/view.js",
-        content_type: SCRIPT,
-        body: include_str!("view.js"),
-    },
-    Asset {
-        path: "/client.js",
-        content_type: SCRIPT,
-        body: include_str!("client.js"),
-    },
-    Asset {
-        path: "/client.d.ts",
-        content_type: "text/plain; charset=utf-8",
-        body: include_str!("client.d.ts"),
-    },
-    Asset {
-        path: "/favicon.svg",
-        content_type: "image/svg+xml",
-        body: include_str!("favicon.svg"),
-    },
-];
+        path,
+        content_type: "text/javascript; charset=utf-8",
+        body,
+    }
+}
 
 /// The file served at a path (without its query), if there is one.
 pub fn asset(path: &str) -> Option<&'static Asset> {
@@ -81,7 +126,7 @@ mod tests {
 
     #[test]
     fn everything_the_page_names_is_there() {
-        for Asset { body, .. } in &ASSETS {
+        for Asset { body, .. } in ASSETS.iter() {
             for (before, after) in [("href=\"", '"'), ("src=\"", '"'), ("from \"./", '"')] {
                 for name in body.split(before).skip(1) {
                     let name = name.split(after).next().unwrap_or_default();
@@ -113,7 +158,7 @@ mod tests {
 
     #[test]
     fn no_script_makes_markup_out_of_text() {
-        for Asset { body, path, .. } in &ASSETS {
+        for Asset { body, path, .. } in ASSETS.iter() {
             for sink in [
                 "innerHTML",
                 "outerHTML",

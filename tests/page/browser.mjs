@@ -1,151 +1,28 @@
 /**
- * The page in a real headless Chromium, against the mock or a real server.
+ * The page in a real headless Chromium, against the server.
  *
- *     node browser.mjs [--shots FOLDER] [--url URL | --serve 'COMMAND … {port}']
+ *     node browser.mjs [--shots FOLDER] [--serve 'COMMAND … {port}']
  *
- * Without a server it uses the mock. `--url` takes one that runs, and leaves out the restart;
- * `--serve` starts one itself (`{port}` becomes a free port), and kills and starts it again.
+ * Without a command it starts the server that was built last; `{port}` becomes a free port.
  * Exits with 1 when a claim doesn't hold.
  */
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
-import { mkdirSync } from "node:fs";
-import { createRequire } from "node:module";
-import { createServer } from "node:net";
-import { once } from "node:events";
-import { parseArgs } from "node:util";
-import { Mock } from "./mock.js";
+import { KEYS, Server, token } from "./server.js";
+import { DESKTOP, PHONE, bubbles, claim, complaints, connected, enter, finish, given, heard, join, listed, say, shot, until, visitor } from "./visitors.js";
 
-const require = createRequire(new URL("../../.tools/page/package.json", import.meta.url));
-const { chromium } = require("playwright-core");
-
-const { values: given } = parseArgs({
-  options: { shots: { type: "string" }, url: { type: "string" }, serve: { type: "string" } },
-});
-const DESKTOP = { width: 1280, height: 800 };
-const PHONE = { width: 390, height: 844 };
 const EVIL = '<img src=x onerror="window.__pwned=1"><script>window.__pwned=1</script>';
-
-const server = given.url ? { origin: given.url, stop() {} } : given.serve ? await served(given.serve) : await mocked();
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-  args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
-});
-if (given.shots) mkdirSync(given.shots, { recursive: true });
-
-let passed = 0;
-let failed = 0;
-const complaints = [];
+const server = await Server.start({ command: given.serve });
 /** The rooms are new in every run, so that a server may keep what earlier runs said. */
 const room = `tea-${Date.now().toString(36)}`;
 
-async function mocked() {
-  const mock = await Mock.start();
-  mock.leftAfter = 300;
-  const restart = async (meanwhile) => {
-    await mock.stop();
-    mock.forget();
-    await meanwhile();
-    await mock.listen();
-  };
-  return { origin: mock.origin, restart, stop: () => mock.stop() };
-}
-
-async function served(command) {
-  const port = await freePort();
-  const words = command.replaceAll("{port}", String(port)).split(/\s+/);
-  let child;
-  const start = async () => {
-    child = spawn(words[0], words.slice(1), { stdio: ["ignore", "pipe", "inherit"] });
-    await once(child.stdout, "data");
-    child.stdout.resume();
-  };
-  const stop = async (signal = "SIGTERM") => {
-    const gone = once(child, "exit");
-    child.kill(signal);
-    await gone;
-  };
-  await start();
-  const restart = async (meanwhile) => {
-    await stop("SIGKILL");
-    await meanwhile();
-    await start();
-  };
-  return { origin: `http://127.0.0.1:${port}`, restart, stop };
-}
-
-async function freePort() {
-  const probe = createServer().listen(0, "127.0.0.1");
-  await once(probe, "listening");
-  const { port } = probe.address();
-  probe.close();
-  await once(probe, "close");
-  return port;
-}
-
 /** Opens the page as a browser of its own and comes in under a name. */
-async function person(name, { viewport = DESKTOP, colorScheme = "light", at = room } = {}) {
-  const context = await browser.newContext({ viewport, colorScheme, locale: "en-GB", hasTouch: viewport === PHONE });
-  const page = await context.newPage();
-  page.setDefaultTimeout(10_000);
-  page.on("pageerror", (error) => complaints.push(`${name}: ${error}`));
-  page.on("console", (line) => {
-    // A server that is being restarted can't be reached; that is no fault of the page.
-    if (line.type() === "error" && !/WebSocket connection/.test(line.text())) complaints.push(`${name}: ${line.text()}`);
-  });
-  page.on("dialog", (dialog) => {
-    complaints.push(`${name}: a dialog opened`);
-    dialog.dismiss();
-  });
-  await page.goto(`${server.origin}/?room=${encodeURIComponent(at)}`);
-  await page.getByLabel("Your name").fill(name);
-  await page.getByRole("button", { name: "Enter" }).click();
-  await connected(page);
+async function person(name, { at = room, ...looks } = {}) {
+  const page = await visitor(name, `${server.origin}/?room=${encodeURIComponent(at)}`, looks);
+  await enter(page, { name });
   return page;
 }
 
-const connected = (page) => page.locator('#connection[data-state="online"]').waitFor({ state: "attached", timeout: 40_000 });
-const bubbles = (page) => page.locator("#log .bubble").evaluateAll((all) => all.map((one) => one.firstChild.textContent));
-const heard = (page, text) => page.locator("#log .bubble", { hasText: text }).first().waitFor();
-const listed = (page, list, name) => page.locator(`#${list} .row`, { hasText: name }).first();
-
-async function say(page, text) {
-  await page.getByLabel("Message", { exact: true }).fill(text);
-  await page.keyboard.press("Enter");
-}
-
-async function shot(page, name) {
-  if (given.shots) await page.screenshot({ path: `${given.shots}/${name}.png`, animations: "disabled" });
-}
-
-async function until(what, holds) {
-  for (let n = 0; n < 100; n++) {
-    if (await holds()) return;
-    await new Promise((again) => setTimeout(again, 100));
-  }
-  assert.fail(`not within 10 s: ${what}`);
-}
-
-async function post(to, data, more = {}) {
-  const response = await fetch(`${server.origin}/v1/messages`, {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify({ to, data, ...more }),
-  });
-  assert.equal(response.status, 200, await response.text());
-}
-
-async function claim(name, holds) {
-  try {
-    await holds();
-    passed += 1;
-    console.log(`ok - ${name}`);
-  } catch (error) {
-    failed += 1;
-    console.log(`not ok - ${name}\n${String(error.stack).replace(/^/gm, "    ")}`);
-    await Promise.all(browser.contexts().map(async (context, n) => shot(context.pages()[0], `failed-${failed}-${n}`)));
-  }
-}
+const post = (to, data, more) => server.post(to, data, more);
 
 const ann = await person("ann");
 const bob = await person("Bob Miller");
@@ -301,34 +178,32 @@ await claim("reloading brings the same person back, with what was said", async (
   await listed(bob, "rooms", room).click();
 });
 
-if (server.restart) {
-  await claim("after a restart the pages come back by themselves and nothing is doubled", async () => {
-    const count = (await bubbles(ann)).length;
-    await server.restart(async () => {
-      await ann.locator('#connection:not([data-state="online"])').waitFor();
-      await ann.getByText("The connection is gone.").waitFor();
-      await say(ann, "written while away");
-      await ann.locator("#log .pending").waitFor();
-      await new Promise((shown) => setTimeout(shown, 800));
-      await shot(ann, "desktop-away");
-    });
-    for (const page of [ann, bob]) await connected(page);
-    await heard(bob, "written while away");
-    await say(bob, "welcome back");
-    await heard(ann, "welcome back");
-    for (const page of [ann, bob]) {
-      const said = await bubbles(page);
-      for (const once of ["written while away", "welcome back", "Build 118 is green."]) {
-        assert.equal(said.filter((text) => text === once).length, 1, once);
-      }
-    }
-    assert.equal((await bubbles(ann)).length, count + 2);
-    await ann.getByText("History began anew").waitFor();
-    assert.equal(await ann.locator("#log .line.anew").count(), 1);
-    await listed(ann, "people-list", "Bob Miller").waitFor();
-    await shot(ann, "desktop-anew");
+await claim("after a restart the pages come back by themselves and nothing is doubled", async () => {
+  const count = (await bubbles(ann)).length;
+  await server.restart(async () => {
+    await ann.locator('#connection:not([data-state="online"])').waitFor();
+    await ann.getByText("The connection is gone.").waitFor();
+    await say(ann, "written while away");
+    await ann.locator("#log .pending").waitFor();
+    await new Promise((shown) => setTimeout(shown, 800));
+    await shot(ann, "desktop-away");
   });
-}
+  for (const page of [ann, bob]) await connected(page);
+  await heard(bob, "written while away");
+  await say(bob, "welcome back");
+  await heard(ann, "welcome back");
+  for (const page of [ann, bob]) {
+    const said = await bubbles(page);
+    for (const once of ["written while away", "welcome back", "Build 118 is green."]) {
+      assert.equal(said.filter((text) => text === once).length, 1, once);
+    }
+  }
+  assert.equal((await bubbles(ann)).length, count + 2);
+  await ann.getByText("History began anew").waitFor();
+  assert.equal(await ann.locator("#log .line.anew").count(), 1);
+  await listed(ann, "people-list", "Bob Miller").waitFor();
+  await shot(ann, "desktop-anew");
+});
 
 await claim("on a phone the lists are drawers, and nothing is wider than the screen", async () => {
   const zoe = await person("zoe", { viewport: PHONE });
@@ -381,9 +256,172 @@ await claim("the dark looks and the way in work too", async () => {
   await kim.context().close();
 });
 
+await claim("what is written while the server is away is sent when it is back, in order, without a click", async () => {
+  let isAway = false;
+  const sockets = new Set();
+  const route = (socket) => {
+    if (isAway) return socket.close({ code: 1012 });
+    socket.connectToServer();
+    sockets.add(socket);
+  };
+  const lea = await visitor("lea", `${server.origin}/?room=${room}`, { clock: true, route });
+  await enter(lea, { name: "lea" });
+  await say(lea, "before");
+  const isAllSent = async () => (await lea.locator("#log .pending, #log .failed").count()) === 0;
+  await until("nothing is pending", isAllSent);
+  isAway = true;
+  for (const socket of sockets) socket.close({ code: 1012 });
+  await lea.locator('#connection:not([data-state="online"])').waitFor();
+  await say(lea, "first while away");
+  await say(lea, "second while away");
+  await lea.getByLabel("Message", { exact: true }).fill("half a sent");
+  // Longer than any answer of the server is waited for.
+  await lea.clock.runFor(45_000);
+  assert.equal(await lea.locator("#log .failed").count(), 0);
+  assert.equal(await lea.locator("#log .pending").count(), 2);
+  await lea.getByText("What you write is sent when it is back.").waitFor();
+  for (const list of ["people-list", "direct"]) assert.equal(await lea.locator(`#${list} .online`).count(), 0, `a green dot in ${list}`);
+  assert.equal(await lea.locator("#talk-note").textContent(), "not connected");
+  await shot(lea, "desktop-long-outage");
+  await lea.setViewportSize(PHONE);
+  await shot(lea, "phone-long-outage");
+  await lea.setViewportSize(DESKTOP);
+  // A reload loses nothing of it.
+  await lea.reload();
+  await lea.getByText("The server can't be reached just now.").waitFor();
+  assert.equal(await lea.locator("#app").isVisible(), false);
+  await shot(lea, "desktop-entry-unreachable");
+  isAway = false;
+  await lea.clock.runFor(30_000);
+  await connected(lea);
+  await heard(bob, "second while away");
+  assert.deepEqual((await bubbles(bob)).filter((text) => /while away$/.test(text)).slice(-2), ["first while away", "second while away"]);
+  await until("nothing is pending", isAllSent);
+  assert.equal(await lea.getByLabel("Message", { exact: true }).inputValue(), "half a sent");
+  await lea.context().close();
+});
+
+await claim("who sends a message needn't be there: the dot tells what the server says", async () => {
+  await post({ user: "ann" }, { text: "Disk is at 80 %." }, { from: "system" });
+  const row = listed(ann, "direct", "system");
+  await row.locator(".avatar.away").waitFor();
+  assert.equal(await row.locator(".online").count(), 0);
+  await row.click();
+  await heard(ann, "Disk is at 80 %.");
+  assert.equal(await ann.locator("#talk-note").textContent(), "offline");
+  await listed(ann, "rooms", room).click();
+});
+
+await claim("lists that were cut say so, presence may stop, and what can't be read is told", async () => {
+  let toPage;
+  const max = await visitor("max", `${server.origin}/?room=${room}`, {
+    // Stands between the page and the server, for what no server of a test's size does.
+    route: (socket) => {
+      const away = socket.connectToServer();
+      away.onMessage((text) => {
+        const frame = JSON.parse(text);
+        socket.send(Array.isArray(frame.users) ? JSON.stringify({ ...frame, users_total: 1_010 }) : text);
+      });
+      toPage = (frame) => socket.send(typeof frame === "string" ? frame : JSON.stringify(frame));
+    },
+  });
+  await enter(max, { name: "max" });
+  await max.getByText("1010 people here").waitFor();
+  await max.getByText(/and 100\d more who aren't listed/).waitFor();
+  await shot(max, "desktop-cut-list");
+  toPage({ type: "presence", room, state: "on", users: ["ann", "max", "zoe"] });
+  await max.getByText("3 people here").waitFor();
+  await say(max, "one");
+  await heard(max, "one");
+  const { epoch, offset } = await post({ room }, { text: "two" });
+  await heard(max, "two");
+  toPage(`{"type":"msg","channel":"${room}","epoch":"${epoch}","offset":${offset + 1},"data":\u0001}`);
+  await max.getByText("A message can't be shown here").waitFor();
+  toPage({ type: "weather" });
+  await max.getByText("The server sent something that this page can't read.").waitFor();
+  await say(max, "still here");
+  await heard(ann, "still here");
+  await shot(max, "desktop-unreadable");
+  await max.context().close();
+});
+
+await claim("who is asked to leave reads why, and may come back", async () => {
+  const gus = await person("gus");
+  await server.request("POST", "/v1/users/gus/kick", { code: "spam", message: "that was too loud" });
+  await gus.getByText("You were asked to leave: that was too loud").waitFor();
+  await say(gus, "written after that");
+  await gus.locator("#log .pending").waitFor();
+  await shot(gus, "desktop-kicked");
+  await gus.getByRole("button", { name: "Come back" }).click();
+  await connected(gus);
+  await heard(ann, "written after that");
+  await gus.context().close();
+});
+
+const guarded = await Server.start({ settings: KEYS, command: given.serve });
+const door = (page) => page.locator("#entry");
+
+await claim("with keys a name alone leads to the field for the token, and the chat isn't shown", async () => {
+  const nia = await visitor("nia", guarded.origin);
+  await nia.getByLabel("Your name").fill("nia");
+  await nia.getByRole("button", { name: "Enter" }).click();
+  await nia.getByText("This server asks for an access token.").waitFor();
+  assert.deepEqual([await door(nia).isVisible(), await nia.locator("#app").isVisible()], [true, false]);
+  for (const [given, field, text] of [
+    ["rubbish", "token", "The server doesn't accept this token."],
+    [token("nia", ["tea"], { secret: "another-secret-than-the-one-of-the-server" }), "token", "The server doesn't accept this token."],
+    [token("nia", ["tea"], { ttl_s: -5 }), "token", "This token has expired. Ask for a new one."],
+    [token("ann", ["tea"]), "name", "This token is for ann. Leave the name empty to enter with it."],
+  ]) {
+    await nia.getByLabel("Access token").fill(given);
+    await nia.getByRole("button", { name: "Enter" }).click();
+    await nia.locator(`#entry-${field}-error`, { hasText: text }).waitFor();
+    assert.equal(await nia.locator("#entry .error:visible").count(), 1);
+    assert.equal(await nia.locator("#app").isVisible(), false);
+    await shot(nia, `desktop-refused-${field}`);
+  }
+  await nia.getByLabel("Your name").fill("");
+  await nia.getByRole("button", { name: "Enter" }).click();
+  await connected(nia);
+  assert.equal(await nia.locator("#self-name").textContent(), "ann");
+  await nia.getByRole("heading", { name: "# tea" }).waitFor();
+  assert.deepEqual(await nia.locator("#rooms .label").allTextContents(), ["tea"]);
+  await nia.context().close();
+});
+
+await claim("a link with a token leads right in, a second window hears it, and a closed room is told in words", async () => {
+  const [ann, bob] = [await visitor("ann", `${guarded.origin}/#token=${token("ann", ["tea", "team-*"])}`), await visitor("bob", guarded.origin)];
+  await connected(ann);
+  assert.equal(ann.url().includes("token"), false);
+  await bob.getByRole("button", { name: "I have an access token" }).click();
+  await enter(bob, { token: token("bob", ["*"]) });
+  await bob.getByRole("heading", { name: "# lobby" }).waitFor();
+  await join(bob, "tea");
+  await say(bob, "Hello ann");
+  await heard(ann, "Hello ann");
+  await join(ann, "secret");
+  await ann.getByText("You can't enter #secret.").waitFor();
+  await ann.getByRole("heading", { name: "# tea" }).waitFor();
+  await shot(ann, "desktop-closed-room");
+  await ann.reload();
+  await connected(ann);
+  assert.deepEqual(await ann.locator("#rooms .label").allTextContents(), ["tea"]);
+  for (const page of [ann, bob]) await page.context().close();
+});
+
+await claim("a token that ends leads back to the form, and what was written is still there", async () => {
+  const ida = await visitor("ida", `${guarded.origin}/#token=${token("ida", ["tea"], { ttl_s: 3 })}`);
+  await connected(ida);
+  await ida.getByLabel("Message", { exact: true }).fill("a draft");
+  await ida.getByText("This token has expired. Ask for a new one.").waitFor();
+  assert.equal(await ida.locator("#app").isVisible(), false);
+  await enter(ida, { token: token("ida", ["tea"]) });
+  assert.equal(await ida.getByLabel("Message", { exact: true }).inputValue(), "a draft");
+  await ida.context().close();
+});
+
 await claim("no page complained", () => assert.deepEqual(complaints, []));
 
-await browser.close();
-await server.stop();
-console.log(`${passed} passed, ${failed} failed`);
-process.exitCode = failed > 0 ? 1 : 0;
+await server.end();
+await guarded.end();
+await finish();

@@ -1,7 +1,7 @@
 /** What a conversation keeps, and in which order. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Conversation } from "../../src/page/conversation.js";
+import { Conversation } from "../../src/page/page/conversation.js";
 
 const message = (offset, more = {}) => ({
   channel: "lobby",

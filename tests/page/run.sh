@@ -1,6 +1,7 @@
 #!/bin/sh
-# Installs what the page's tests need into .tools/page, and runs them all.
-# Arguments go to the browser's driver: --shots FOLDER, --url URL, --serve 'COMMAND … {port}'.
+# Installs what the page's tests need into .tools/page, and runs them all against the server that
+# was built last (or the one that TIDINGS names).
+# Arguments go to the browser's driver: --shots FOLDER, --serve 'COMMAND … {port}'.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 tools=$here/../../.tools/page
@@ -9,5 +10,6 @@ if ! cmp -s "$here/package.json" "$tools/package.json" || [ ! -d "$tools/node_mo
     cp "$here/package.json" "$tools/package.json"
     npm install --prefix "$tools" --no-audit --no-fund --no-package-lock --loglevel=error
 fi
-node --test --test-timeout=60000 "$here/client.test.mjs" "$here/conversation.test.mjs"
+node "$here/check.mjs"
+node --test --test-timeout=180000 "$here"/*.test.mjs
 node "$here/browser.mjs" "$@"

@@ -32,7 +32,10 @@ export function paintAvatar(element, uid) {
   element.textContent = letters.join("").toUpperCase();
   let hash = 7;
   for (const letter of uid) hash = (hash * 31 + letter.codePointAt(0)) % 9973;
-  element.style.setProperty("--hue", String((hash * 47) % 360));
+  const hue = (hash * 47) % 360;
+  element.style.setProperty("--hue", String(hue));
+  // From yellow to cyan, white letters need a darker ground to be read (WCAG 1.4.3: 4.5 to 1).
+  element.classList.toggle("bright", hue >= 43 && hue <= 188);
   return element;
 }
 
@@ -55,10 +58,10 @@ export function reconcile(parent, nodes) {
 }
 
 /** A row of the list of conversations. */
-export function placeRow(conversation, active, choose) {
+export function placeRow(conversation, { active, isConnected, choose }) {
   const { key, name, unread, isRoom, isPrivate, online } = conversation;
   const sign = isPrivate ? avatar(name) : make("span", { className: "hash", attributes: { "aria-hidden": "true" } }, isRoom ? "#" : "!");
-  if (isPrivate && online) sign.classList.add("online");
+  if (isPrivate) markPresence(sign, isConnected ? online : null);
   const count = unread > 99 ? "99+" : String(unread);
   const badge = make("span", { className: "badge" }, count, make("span", { className: "sr" }, " unread"));
   const button = make(
@@ -73,13 +76,18 @@ export function placeRow(conversation, active, choose) {
   return make("li", {}, button);
 }
 
+/** The dot of a user: there, away, or not known (as always without a connection). */
+function markPresence(sign, isOnline) {
+  sign.classList.add(isOnline === null ? "unknown" : isOnline ? "online" : "away");
+}
+
 /** A row of the list of people. */
-export function personRow(uid, self, choose) {
+export function personRow(uid, { self, isConnected, choose }) {
   const label = make("span", { className: "label", dir: "auto" }, uid);
   const note = uid === self ? make("span", { className: "quiet" }, "you") : null;
   const title = uid === self ? "Write to yourself" : `Write to ${uid}`;
   const sign = avatar(uid);
-  sign.classList.add("online");
+  markPresence(sign, isConnected ? true : null);
   const button = make("button", { type: "button", className: "row", title, onclick: () => choose(`@${uid}`) }, sign, label, note);
   return make("li", {}, button);
 }
@@ -160,7 +168,7 @@ export class LogView {
     return make(
       "div",
       { className: "failure" },
-      make("span", {}, `Not sent: ${item.reason}`),
+      make("span", {}, item.reason),
       make("button", { type: "button", onclick: () => this.retry(item) }, "Try again"),
       make("button", { type: "button", onclick: () => this.discard(item) }, "Discard"),
     );

@@ -10,6 +10,8 @@
 /** Kept on the page for one conversation; older ones can be had again by scrolling up. */
 const ITEMS_MAX = 600;
 const ITEMS_TRIMMED = 100;
+/** Farther from 1970 there are no dates (ECMA-262, Time Values). */
+const TIME_MAX = 8.64e15;
 /** Comings and goings that are told in one line. */
 const COMINGS_MAX = 4;
 
@@ -26,12 +28,14 @@ export class Conversation {
   loading = false;
   /** Whether something older than the first item can be had. */
   more = false;
-  /** Users in the room, or null as long as that isn't known. */
+  /** Users in the room, as many as the server listed, or null as long as that isn't known. */
   people = null;
+  /** How many users are in the room; more than `people` when the list was cut. */
+  peopleTotal = 0;
   /** Who was here before the connection was lost: that they come back too is no news. */
   returning = new Set();
-  /** With a private conversation: whether the other is connected. */
-  online = false;
+  /** With a private conversation: whether the other is connected; null as long as that isn't known. */
+  online = null;
   /** Not listed until something is said again; what was said before is kept. */
   closed = false;
   #seen = new Set();
@@ -61,7 +65,7 @@ export class Conversation {
   receive(message) {
     const item = this.#take(message);
     if (!item) return undefined;
-    this.outgoing = this.outgoing.filter(({ id }) => id !== message.id);
+    this.#arrived(message.id);
     this.items.push(item);
     this.closed = false;
     return item;
@@ -70,6 +74,7 @@ export class Conversation {
   /** Adds a page of older messages, oldest first, at the top or after `divider`. */
   prepend(messages, divider = null) {
     const items = messages.map((message) => this.#take(message)).filter(Boolean);
+    for (const { id } of items) this.#arrived(id);
     this.items.splice(divider ? this.items.indexOf(divider) + 1 : 0, 0, ...items);
     return items;
   }
@@ -97,8 +102,37 @@ export class Conversation {
     return divider;
   }
 
-  /** Someone came or left; several in a row become one line. */
-  comeOrGo(uid, verb) {
+  /** The connection is there again: who is here has to be asked anew. */
+  reconnected() {
+    this.returning = new Set(this.people ?? []);
+    this.people = null;
+  }
+
+  /** The server's list of who is in the room, and how many there are. */
+  sees(users, total) {
+    this.people = users;
+    this.peopleTotal = Math.max(total, users.length);
+  }
+
+  /** Someone came or left; whether that is news, and so is told in the log, depends on who. */
+  comeOrGo(uid, verb, isNews = true) {
+    const isBack = this.returning.delete(uid);
+    if (this.people) {
+      const others = this.people.filter((other) => other !== uid);
+      const wasHere = others.length < this.people.length;
+      const isHere = verb === "joined";
+      this.people = isHere ? [...others, uid] : others;
+      this.peopleTotal += Number(isHere) - Number(wasHere);
+    }
+    if (isNews && !isBack) this.#tellComing(uid, verb);
+  }
+
+  #arrived(id) {
+    this.outgoing = this.outgoing.filter((item) => item.id !== id);
+  }
+
+  /** Several who come or leave in a row become one line. */
+  #tellComing(uid, verb) {
     const last = this.items.at(-1);
     const coming = { uid, verb };
     if (last?.kind !== "comings") {
@@ -135,6 +169,8 @@ export class Conversation {
       if (this.#seen.has(position)) return null;
       this.#seen.add(position);
     }
-    return { kind: "message", channel, epoch, offset, id, from, ts, data, status: "here" };
+    // A server whose clock is out of the range of dates isn't worth an error.
+    const time = Math.abs(ts) <= TIME_MAX ? ts : Date.now();
+    return { kind: "message", channel, epoch, offset, id, from, ts: time, data, status: "here" };
   }
 }

@@ -410,10 +410,10 @@ await claim("a link with a token leads right in, a second window hears it, and a
 });
 
 await claim("a token that ends leads back to the form, and what was written is still there", async () => {
-  const ida = await visitor("ida", `${guarded.origin}/#token=${token("ida", ["tea"], { ttl_s: 3 })}`);
+  const ida = await visitor("ida", `${guarded.origin}/#token=${token("ida", ["tea"], { ttl_s: 8 })}`);
   await connected(ida);
   await ida.getByLabel("Message", { exact: true }).fill("a draft");
-  await ida.getByText("This token has expired. Ask for a new one.").waitFor();
+  await ida.getByText("This token has expired. Ask for a new one.").waitFor({ timeout: 20_000 });
   assert.equal(await ida.locator("#app").isVisible(), false);
   await enter(ida, { token: token("ida", ["tea"]) });
   assert.equal(await ida.getByLabel("Message", { exact: true }).inputValue(), "a draft");

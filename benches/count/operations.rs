@@ -17,7 +17,7 @@ use tidings::net::topics::{TopicBounds, Topics};
 use tidings::net::wheel::Wheel;
 use tidings::proto::http::{AnswerTo, HttpLimits, Response, Version, parse};
 use tidings::proto::websocket::handshake::accept;
-use tidings::proto::websocket::{Decoder, MessageKind, encode_message, unmask};
+use tidings::proto::websocket::{MessageDecoder, MessageKind, encode_message, unmask};
 use tidings::store::{Channel, MemoryStore, MessageRecord, Record, Store, StoreSettings};
 
 /// Something that is counted.
@@ -88,7 +88,7 @@ fn client_frame() -> Vec<u8> {
 fn decode(rounds: u64) {
     let frame = client_frame();
     let mut read = frame.clone();
-    let mut decoder = Decoder::new();
+    let mut decoder = MessageDecoder::new();
     for _ in 0..rounds {
         read.copy_from_slice(&frame);
         let (taken, item) = decoder.decode(black_box(&mut read), 1 << 20).expect("good");

@@ -104,10 +104,14 @@ impl Endpoint {
                 server.nudge();
             }
         };
-        let (disk, disk_thread) = Disk::start(store, settings.disk, on_low)?;
+        let (disk, queue) = Disk::new(settings.disk);
         let (replays, ready) = Replays::new(settings.replays);
         let services = Arc::new(Services::new(chat, reader, disk, replays, server));
         let replay_thread = replay::start(Arc::clone(&services), ready)?;
+        // Each thread holds the services, which hold the way to it: only `end` ends one.
+        let disk_thread = queue
+            .start(store, Arc::clone(&services), on_low)
+            .inspect_err(|_| services.replays.stop())?;
         let links = Links::new(Box::new(Publisher {
             services: Arc::clone(&services),
             data_size_max: settings.message_size_max,

@@ -41,7 +41,7 @@ mod state;
 mod upkeep;
 mod view;
 
-pub use disk::{Condition, Disk, DiskSettings, Job};
+pub use disk::{Condition, Disk, DiskQueue, DiskSettings, Job};
 pub use error::StoreError;
 pub use journal::Journal;
 pub use memory::MemoryStore;

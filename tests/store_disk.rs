@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use tidings::base::Epoch;
 use tidings::store::{
-    Appended, Channel, Journal, MessageRecord, PageRange, Record, Store, StoreError, StoreSettings,
+    Appended, Channel, Journal, MessageBody, MessageRecord, PageRange, Record, Store, StoreError,
+    StoreSettings,
 };
 
 const NOW: u64 = 1_700_000_000_000;
@@ -16,15 +18,17 @@ fn message<'a>(channel: &'a str, id: &'a str, data: &'a str) -> MessageRecord<'a
     MessageRecord {
         channel: Channel {
             name: channel,
-            epoch: 1,
+            epoch: Epoch::from_bits(1),
         },
         second: None,
-        id,
-        from: Some("ann"),
-        to: None,
-        ts: NOW,
-        data,
-        sameness: None,
+        body: MessageBody {
+            id,
+            from: Some("ann"),
+            to: None,
+            ts: NOW,
+            data,
+        },
+        idempotency_key: None,
         mark: None,
     }
 }
@@ -175,7 +179,7 @@ fn fill(settings: &StoreSettings, messages: u64) {
             format!("{number:032x}"),
         );
         let message = MessageRecord {
-            sameness: Some(u128::from(number) << 64 | 1),
+            idempotency_key: Some(u128::from(number) << 64 | 1),
             ..message(&channel, &id, &data)
         };
         store

@@ -277,8 +277,7 @@ impl StoredIndex for Index {
     }
 
     fn epoch(&self, channel: &str) -> Option<Epoch> {
-        let state = self.0.channel(channel)?;
-        Some(Epoch::from_bits(state.epoch))
+        self.0.channel(channel).map(|state| state.epoch)
     }
 
     fn forgotten(&self) -> u64 {
@@ -291,7 +290,7 @@ fn restored(known: StateRecord<'_>) -> Restored<'_> {
         StateRecord::Channel(name, ChannelState { epoch, newest, .. }) => Restored::Channel(
             name,
             Position {
-                epoch: Epoch::from_bits(epoch),
+                epoch,
                 offset: newest,
             },
         ),

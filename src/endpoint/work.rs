@@ -9,9 +9,9 @@ use super::part::Part;
 use super::refusal::Refusal;
 use super::services::Services;
 use crate::base::Fd;
-use crate::chat::{self, ChatError, Epoch, ErrorCode, PendingMessage, Position, Receipt, User};
+use crate::chat::{ChatError, Epoch, ErrorCode, PendingMessage, Position, Receipt, User};
 use crate::server::{Handle, Responder, Response};
-use crate::store::{self, Appended, Channel, Job, Record, StoreError};
+use crate::store::{Appended, Channel, DiskJob, MessageBody, MessageRecord, Record, StoreError};
 
 /// A task for the disk thread, and who is answered when it is done.
 pub(super) struct StoreJob {
@@ -86,16 +86,11 @@ impl StoreJob {
         };
         match (&self.task, appended) {
             (StoreTask::Say(draft, _), Appended::Message(first, second)) => {
-                let places = (position(first), second.map(position));
-                Ok(Done::Said(chat.deliver_stored(
-                    &mut post,
-                    services.tick(),
-                    draft,
-                    places,
-                )))
+                let said = chat.deliver_stored(&mut post, services.tick(), draft, (first, second));
+                Ok(Done::Said(said))
             }
             (StoreTask::Say(draft, _), Appended::Repeat(first)) => {
-                Ok(Done::Said(chat.answer_repeat(draft, position(first))))
+                Ok(Done::Said(chat.answer_repeat(draft, first)))
             }
             (StoreTask::Purge { room, epoch }, _) => {
                 let position = chat.purged(&mut post, room, *epoch);
@@ -153,7 +148,7 @@ impl StoreJob {
     }
 }
 
-impl Job for StoreJob {
+impl DiskJob for StoreJob {
     type Context = Arc<Services>;
 
     fn size(&self) -> usize {
@@ -174,17 +169,19 @@ impl Job for StoreJob {
                 let message = draft.message();
                 let channel = |name| Channel {
                     name,
-                    epoch: services.chat.epoch_of_new(name).bits(),
+                    epoch: services.chat.epoch_of_new(name),
                 };
-                Record::Message(store::MessageRecord {
+                Record::Message(MessageRecord {
                     channel: channel(first),
                     second: second.map(channel),
-                    id: &message.id,
-                    from: message.from.as_ref().map(User::uid),
-                    to: message.to.as_ref().map(User::uid),
-                    ts: message.ts,
-                    data: &message.data,
-                    sameness: draft.sameness(),
+                    body: MessageBody {
+                        id: &message.id,
+                        from: message.from.as_ref().map(User::uid),
+                        to: message.to.as_ref().map(User::uid),
+                        ts: message.ts,
+                        data: &message.data,
+                    },
+                    idempotency_key: draft.sameness(),
                     mark: part.as_ref().map(Part::mark),
                 })
             }
@@ -194,7 +191,7 @@ impl Job for StoreJob {
             },
             StoreTask::Purge { room, epoch } => Record::Purge {
                 channel: room,
-                epoch: epoch.bits(),
+                epoch: *epoch,
             },
             StoreTask::Forget(channel) => Record::Forget { channel },
             StoreTask::Ack {
@@ -299,12 +296,5 @@ impl From<&StoreError> for Refusal {
                 "the store can't take anything just now",
             ),
         }
-    }
-}
-
-pub(super) fn position(place: store::Position) -> chat::Position {
-    chat::Position {
-        epoch: Epoch::from_bits(place.epoch),
-        offset: place.offset,
     }
 }

@@ -381,7 +381,7 @@ impl Feeder {
         })?;
         let numbered = page.messages.into_iter().map(|message| Numbered {
             n: message.position.offset,
-            posting: message.data,
+            posting: message.body.data,
         });
         Ok(numbered.collect())
     }

@@ -12,9 +12,10 @@ use super::answer::Ticket;
 use super::feeder::Told;
 use super::numbers::Numbers;
 use super::posted::Posted;
+use crate::base::Epoch;
 use crate::store::{
-    Appended, Channel, Condition, Disk, Job, MessageRecord, Reader, Record, Retention, StoreError,
-    StoreSettings, WhenFull,
+    Appended, Channel, Condition, Disk, DiskJob, MessageBody, MessageRecord, Reader, Record,
+    Retention, StoreError, StoreSettings, WhenFull,
 };
 
 /// The channel of what was posted.
@@ -32,7 +33,7 @@ const DEAD_MESSAGES_MAX: u64 = 100_000;
 const RESERVE_BYTES: u64 = 2 * DEAD_BYTES_MAX;
 
 /// Epochs tell lives of a channel apart; these have one.
-const EPOCH: u32 = 1;
+const EPOCH: Epoch = Epoch::from_bits(1);
 
 /// Sets what an outbox needs of its store: that nothing goes before it is settled.
 #[must_use]
@@ -155,7 +156,7 @@ pub(super) enum OutboxJob {
     Flush(crossbeam_channel::Sender<()>),
 }
 
-impl Job for OutboxJob {
+impl DiskJob for OutboxJob {
     type Context = OutboxContext;
 
     fn size(&self) -> usize {
@@ -169,7 +170,7 @@ impl Job for OutboxJob {
     fn record<'a>(&'a self, _context: &'a OutboxContext) -> Record<'a> {
         match self {
             Self::Post { posted, ts, .. } => Record::Message(MessageRecord {
-                sameness: posted.sameness,
+                idempotency_key: posted.sameness,
                 ..message(OUTBOX, &posted.id, *ts, &posted.json)
             }),
             Self::Settle { upstream, n } => Record::Ack {
@@ -188,7 +189,7 @@ impl Job for OutboxJob {
                 sameness,
                 ..
             } => Record::Message(MessageRecord {
-                sameness: Some(*sameness),
+                idempotency_key: Some(*sameness),
                 ..message(DEAD, id, *ts, letter)
             }),
             // Changes nothing, and so it is.
@@ -239,12 +240,14 @@ pub(super) fn message<'a>(
             epoch: EPOCH,
         },
         second: None,
-        id,
-        from: None,
-        to: None,
-        ts,
-        data,
-        sameness: None,
+        body: MessageBody {
+            id,
+            from: None,
+            to: None,
+            ts,
+            data,
+        },
+        idempotency_key: None,
         mark: None,
     }
 }

@@ -7,29 +7,31 @@
 //! [`Disk::submit`] never waits: the queue has no bound of its own, and [`Disk::pressure`] says when
 //! those who submit have to pause.
 //!
-//! The thread owns what its jobs need besides themselves, their [`Job::Context`]. A context may hold
+//! The thread owns what its jobs need besides themselves, their [`DiskJob::Context`]. A context may hold
 //! a clone of the [`Disk`], so that jobs can submit others; then [`Disk::end`] is what ends the
 //! thread, and whoever starts one has to call it.
 
 use std::io;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 
 use super::Store;
+use super::commit_delay::CommitDelay;
 use super::error::StoreError;
-use super::gathering::Gathering;
 use super::record::{Appended, Record};
+use crate::base::clock::unix_ms;
 use crate::base::pressure::{Pressure, Watermarks};
+use crate::base::sync::lock;
 
-/// How often the store does what is due, when nothing else wakes the thread.
+/// How often the store is maintained: often enough that a disk with room again is used at once.
 const MAINTAIN_EVERY: Duration = Duration::from_millis(100);
 
 /// A record for the disk thread to write, and what follows from it.
-pub trait Job: Send + 'static {
+pub trait DiskJob: Send + 'static {
     /// What all jobs of one disk thread share; the thread owns it and lends it to each call.
     type Context: Send + 'static;
 
@@ -50,20 +52,20 @@ pub trait Job: Send + 'static {
 /// Bounds of the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DiskSettings {
-    /// Where those who feed it pause, and go on.
+    /// Where those who submit pause, and go on.
     pub marks: Watermarks,
     /// Jobs that one commit takes at the most.
     pub batch_jobs_max: usize,
     /// Bytes that one commit takes at the most; one job may exceed it.
     pub batch_bytes_max: usize,
     /// How long a batch waits for those whose last job was answered just now, in hundredths of
-    /// the last commit's time; 0 doesn't wait. Without it, senders who each wait for an answer
+    /// the last commit's time; 0 doesn't wait. Without this delay, senders who each wait for an answer
     /// fall into two halves that take turns, and every sync carries only half of them. Where they
-    /// take longer, or come when they like, it is mostly left alone.
-    pub gather_percent: u32,
-    /// The most microseconds that it waits: a slow disk shall not make everybody's message later
-    /// by as much again.
-    pub gather_us_max: u32,
+    /// take longer, or send at random, the delay is mostly left out.
+    pub commit_delay_percent: u32,
+    /// Microseconds of that delay at the most: a slow disk shall not delay every message by as
+    /// much again.
+    pub commit_delay_us_max: u32,
 }
 
 impl Default for DiskSettings {
@@ -77,16 +79,16 @@ impl Default for DiskSettings {
             },
             batch_jobs_max: 8_192,
             batch_bytes_max: 8 << 20,
-            gather_percent: 100,
-            gather_us_max: 2_000,
+            commit_delay_percent: 100,
+            commit_delay_us_max: 2_000,
         }
     }
 }
 
-/// Whether the store takes anything.
+/// Whether the store takes records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Condition {
-    /// It does.
+    /// Yes.
     Good,
     /// Not until there is room again.
     Full,
@@ -99,7 +101,7 @@ pub enum Condition {
 pub struct Disk<J> {
     /// `None` is the last thing that the thread receives.
     jobs: Sender<Option<J>>,
-    shared: Arc<Shared>,
+    shared: Arc<DiskShared>,
 }
 
 /// The other end of a [`Disk`], before its thread runs. Without [`DiskQueue::start`], what is
@@ -108,12 +110,12 @@ pub struct Disk<J> {
 pub struct DiskQueue<J> {
     settings: DiskSettings,
     waiting: Receiver<Option<J>>,
-    shared: Arc<Shared>,
+    shared: Arc<DiskShared>,
 }
 
-/// What both sides look at.
+/// What the thread and those who submit share.
 #[derive(Debug)]
-struct Shared {
+struct DiskShared {
     pressure: Arc<Pressure>,
     condition: AtomicU8,
     submitted: AtomicU64,
@@ -131,13 +133,13 @@ impl<J> Clone for Disk<J> {
     }
 }
 
-impl<J: Job> Disk<J> {
+impl<J: DiskJob> Disk<J> {
     /// Makes both ends of a queue. They are made apart from the thread, since the context that it
     /// will own may need this end.
     #[must_use]
     pub fn new(settings: DiskSettings) -> (Self, DiskQueue<J>) {
         let (jobs, waiting) = unbounded();
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(DiskShared {
             pressure: Arc::new(Pressure::new(settings.marks)),
             condition: AtomicU8::new(Condition::Good as u8),
             submitted: AtomicU64::new(0),
@@ -196,7 +198,7 @@ impl<J: Job> Disk<J> {
     }
 }
 
-impl<J: Job> DiskQueue<J> {
+impl<J: DiskJob> DiskQueue<J> {
     /// Starts the thread. The thread ends, with every job done that was submitted, at [`Disk::end`]
     /// or once all clones of the [`Disk`] are gone.
     ///
@@ -224,7 +226,7 @@ impl<J: Job> DiskQueue<J> {
             shared,
             on_low,
             batch: Vec::new(),
-            gathering: Gathering::new(settings.gather_percent, settings.gather_us_max),
+            delay: CommitDelay::new(settings.commit_delay_percent, settings.commit_delay_us_max),
             maintained: Instant::now(),
             ends: false,
         };
@@ -234,21 +236,21 @@ impl<J: Job> DiskQueue<J> {
     }
 }
 
-struct DiskThread<J: Job, F> {
+struct DiskThread<J: DiskJob, F> {
     store: Box<dyn Store>,
     context: J::Context,
     settings: DiskSettings,
     waiting: Receiver<Option<J>>,
-    shared: Arc<Shared>,
+    shared: Arc<DiskShared>,
     on_low: F,
     batch: Vec<(J, Result<Appended, StoreError>)>,
-    gathering: Gathering,
+    delay: CommitDelay,
     maintained: Instant,
     /// The last job has been received.
     ends: bool,
 }
 
-impl<J: Job, F: Fn()> DiskThread<J, F> {
+impl<J: DiskJob, F: Fn()> DiskThread<J, F> {
     fn run(mut self) {
         while !self.ends {
             match self.waiting.recv_deadline(self.maintained + MAINTAIN_EVERY) {
@@ -288,7 +290,12 @@ impl<J: Job, F: Fn()> DiskThread<J, F> {
             {
                 break;
             }
-            next = match self.waiting.try_recv().ok().or_else(|| self.gather()) {
+            next = match self
+                .waiting
+                .try_recv()
+                .ok()
+                .or_else(|| self.wait_for_more())
+            {
                 Some(Some(job)) => Some(job),
                 Some(None) => {
                     self.ends = true;
@@ -297,32 +304,32 @@ impl<J: Job, F: Fn()> DiskThread<J, F> {
                 None => None,
             };
         }
-        self.gathering.gathered(self.batch.len());
+        self.delay.gathered(self.batch.len());
         if self.shared.pressure.take(self.batch.len(), bytes) {
             (self.on_low)();
         }
     }
 
-    /// Waits for those who are to come soon.
-    fn gather(&self) -> Option<Option<J>> {
-        let until = self.gathering.until(self.batch.len())?;
+    /// Waits for a job that is expected soon.
+    fn wait_for_more(&self) -> Option<Option<J>> {
+        let until = self.delay.until(self.batch.len())?;
         self.waiting.recv_deadline(until).ok()
     }
 
-    /// Commits the batch, and tells each job.
+    /// Commits the batch, and tells each job its outcome.
     fn commit(&mut self) {
         let begun = Instant::now();
         let committed = self.store.commit();
         let here = self.batch.len() + self.waiting.len();
-        self.gathering.committed(begun.elapsed(), here);
+        self.delay.committed(begun.elapsed(), here);
         if let Err(error) = &committed {
             tracing::error!(
                 error = error as &dyn std::error::Error,
-                "nothing was stored"
+                "a batch could not be stored"
             );
         }
         let refused = self.batch.iter().find_map(|(_, one)| one.as_ref().err());
-        self.note(committed.as_ref().err().or(refused));
+        self.note_condition(committed.as_ref().err().or(refused));
         let jobs = self.batch.len() as u64;
         for (job, appended) in self.batch.drain(..) {
             let outcome = match (&appended, &committed) {
@@ -331,7 +338,7 @@ impl<J: Job, F: Fn()> DiskThread<J, F> {
             };
             job.done(&self.context, outcome);
         }
-        self.gathering.answered(Instant::now());
+        self.delay.answered(Instant::now());
         *lock(&self.shared.done) += jobs;
         self.shared.more_done.notify_all();
     }
@@ -341,14 +348,14 @@ impl<J: Job, F: Fn()> DiskThread<J, F> {
         if let Err(error) = &maintained {
             tracing::debug!(
                 error = error as &dyn std::error::Error,
-                "the store takes nothing"
+                "the store takes nothing now"
             );
         }
-        self.note(maintained.as_ref().err());
+        self.note_condition(maintained.as_ref().err());
         self.maintained = Instant::now();
     }
 
-    fn note(&self, error: Option<&StoreError>) {
+    fn note_condition(&self, error: Option<&StoreError>) {
         let condition = match error {
             Some(StoreError::DiskFull { .. } | StoreError::Full { .. }) => Condition::Full,
             Some(
@@ -364,14 +371,4 @@ impl<J: Job, F: Fn()> DiskThread<J, F> {
             tracing::warn!(?condition, "the store's condition changed");
         }
     }
-}
-
-fn lock(done: &Mutex<u64>) -> MutexGuard<'_, u64> {
-    done.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn unix_ms() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_millis() as u64)
 }

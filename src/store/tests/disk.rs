@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::broken::{self, Fault};
 use super::common::{message, settings};
 use crate::base::pressure::Watermarks;
-use crate::store::disk::{Condition, Disk, DiskSettings, Job};
+use crate::store::disk::{Condition, Disk, DiskJob, DiskSettings};
 use crate::store::{Appended, Journal, Reader, Record, Store, StoreError, StoreSettings};
 
 /// Nothing that a test waits for takes longer.
@@ -82,7 +82,7 @@ struct Say {
 /// What the jobs share: the way to tell the test.
 type Teller = Sender<(usize, Result<Appended, String>)>;
 
-impl Job for Say {
+impl DiskJob for Say {
     type Context = Teller;
 
     fn size(&self) -> usize {
@@ -136,7 +136,7 @@ impl Bench {
     }
 
     fn plain() -> Self {
-        Self::new(no_gathering(), settings(Path::new("/store")))
+        Self::new(no_delay(), settings(Path::new("/store")))
     }
 
     fn disk(&self) -> &Disk<Say> {
@@ -190,9 +190,9 @@ impl Drop for Bench {
     }
 }
 
-fn no_gathering() -> DiskSettings {
+fn no_delay() -> DiskSettings {
     DiskSettings {
-        gather_percent: 0,
+        commit_delay_percent: 0,
         ..DiskSettings::default()
     }
 }
@@ -267,7 +267,7 @@ fn the_condition_is_that_of_the_last_thing_and_comes_back_by_itself() {
 fn a_refused_job_refuses_no_other() {
     let mut store = settings(Path::new("/store"));
     store.channels_max = 1;
-    let bench = Bench::new(no_gathering(), store);
+    let bench = Bench::new(no_delay(), store);
     bench.submit_to("tea", 0);
     bench.commit_begins();
     bench.submit_to("pot", 1);
@@ -285,7 +285,7 @@ fn a_batch_is_bounded_by_jobs_and_by_bytes() {
         let settings_of_disk = DiskSettings {
             batch_jobs_max,
             batch_bytes_max,
-            ..no_gathering()
+            ..no_delay()
         };
         let bench = Bench::new(settings_of_disk, settings(Path::new("/store")));
         bench.submit(0);
@@ -317,7 +317,7 @@ fn who_feeds_it_is_pressed_and_relieved() {
     let bench = Bench::new(
         DiskSettings {
             marks,
-            ..no_gathering()
+            ..no_delay()
         },
         settings(Path::new("/store")),
     );
@@ -351,8 +351,8 @@ fn a_batch_gathers_those_who_were_answered_last() {
     let bench = Bench::new(
         DiskSettings {
             // Not by time: each batch ends when all are there.
-            gather_percent: 100_000_000,
-            gather_us_max: u32::MAX,
+            commit_delay_percent: 100_000_000,
+            commit_delay_us_max: u32::MAX,
             ..DiskSettings::default()
         },
         settings(Path::new("/store")),

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use tidings::store::{Channel, Journal, MessageRecord, Record, Store, StoreSettings};
+use tidings::base::Epoch;
+use tidings::store::{Channel, Journal, MessageBody, MessageRecord, Record, Store, StoreSettings};
 use tidings_bench::{Bench, DurableLog, LogTotals};
 
 /// Bytes of the journal, at most: enough for minutes of small records, and little on any disk.
@@ -72,15 +73,17 @@ impl DurableLog for TemporaryJournal {
         let message = MessageRecord {
             channel: Channel {
                 name: channel,
-                epoch: 1,
+                epoch: Epoch::from_bits(1),
             },
             second: None,
-            id: &id,
-            from: Some("ann"),
-            to: None,
-            ts: now_ms,
-            data: &self.data,
-            sameness: Some(u128::from(self.number) << 64 | u128::from(self.number)),
+            body: MessageBody {
+                id: &id,
+                from: Some("ann"),
+                to: None,
+                ts: now_ms,
+                data: &self.data,
+            },
+            idempotency_key: Some(u128::from(self.number) << 64 | u128::from(self.number)),
             mark: None,
         };
         self.journal.append(now_ms, &Record::Message(message))?;

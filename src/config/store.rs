@@ -75,8 +75,8 @@ impl Settings {
                 bytes_low: queues.disk_size_high / 4,
             },
             batch_jobs_max: queues.disk_batch_max,
-            gather_percent: queues.disk_gather_percent as u32,
-            gather_us_max: queues.disk_gather_us_max as u32,
+            commit_delay_percent: queues.disk_gather_percent as u32,
+            commit_delay_us_max: queues.disk_gather_us_max as u32,
             ..DiskSettings::default()
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::services::Services;
-use super::work::{Answer, Task};
+use super::work::{ReplyTo, StoreJob, StoreTask};
 use crate::base::Tick;
 use crate::chat::User;
 
@@ -27,7 +27,7 @@ struct Waiting {
 
 impl Acks {
     /// A user has everything of a channel up to `offset`.
-    pub(super) fn note(&self, services: &Arc<Services>, channel: &str, user: User, offset: u64) {
+    pub(super) fn note(&self, services: &Services, channel: &str, user: User, offset: u64) {
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let known = waiting.offsets.entry((channel.into(), user)).or_default();
         *known = offset.max(*known);
@@ -37,7 +37,7 @@ impl Acks {
     }
 
     /// Gives them to the disk if it is time.
-    pub(super) fn store_if_due(&self, services: &Arc<Services>) {
+    pub(super) fn store_if_due(&self, services: &Services) {
         let now = services.now().tick;
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting
@@ -50,7 +50,7 @@ impl Acks {
     }
 
     /// Gives them to the disk.
-    pub(super) fn store(&self, services: &Arc<Services>) {
+    pub(super) fn store(&self, services: &Services) {
         give(
             services,
             &mut self.0.lock().unwrap_or_else(PoisonError::into_inner),
@@ -58,13 +58,13 @@ impl Acks {
     }
 }
 
-fn give(services: &Arc<Services>, waiting: &mut Waiting) {
+fn give(services: &Services, waiting: &mut Waiting) {
     for ((channel, user), offset) in std::mem::take(&mut waiting.offsets) {
-        let task = Task::Ack {
+        let task = StoreTask::Ack {
             channel,
             user,
             offset,
         };
-        services.give(task, Answer::Nobody);
+        services.disk.submit(StoreJob::new(task, ReplyTo::Nobody));
     }
 }

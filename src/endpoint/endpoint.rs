@@ -104,10 +104,14 @@ impl Endpoint {
                 server.nudge();
             }
         };
-        let (disk, disk_thread) = Disk::start(store, settings.disk, on_low)?;
+        let (disk, queue) = Disk::new(settings.disk);
         let (replays, ready) = Replays::new(settings.replays);
         let services = Arc::new(Services::new(chat, reader, disk, replays, server));
         let replay_thread = replay::start(Arc::clone(&services), ready)?;
+        // Each thread holds the services, which hold the way to it: only `end` ends one.
+        let disk_thread = queue
+            .start(store, Arc::clone(&services), on_low)
+            .inspect_err(|_| services.replays.stop())?;
         let links = Links::new(Box::new(Publisher {
             services: Arc::clone(&services),
             data_size_max: settings.message_size_max,
@@ -273,8 +277,7 @@ impl StoredIndex for Index {
     }
 
     fn epoch(&self, channel: &str) -> Option<Epoch> {
-        let state = self.0.channel(channel)?;
-        Some(Epoch::from_bits(state.epoch))
+        self.0.channel(channel).map(|state| state.epoch)
     }
 
     fn forgotten(&self) -> u64 {
@@ -287,7 +290,7 @@ fn restored(known: StateRecord<'_>) -> Restored<'_> {
         StateRecord::Channel(name, ChannelState { epoch, newest, .. }) => Restored::Channel(
             name,
             Position {
-                epoch: Epoch::from_bits(epoch),
+                epoch,
                 offset: newest,
             },
         ),

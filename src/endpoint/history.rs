@@ -4,7 +4,6 @@ use super::endpoint::Endpoint;
 use super::frames;
 use super::json::Json;
 use super::refusal::Refusal;
-use super::work::position;
 use crate::chat::{self, Actor, Asked, Delivered, Epoch, ErrorCode, Position};
 use crate::store;
 
@@ -45,7 +44,7 @@ impl Endpoint {
             })?;
         let newest = match page.state {
             Some(state) => Position {
-                epoch: Epoch::from_bits(state.epoch),
+                epoch: state.epoch,
                 offset: state.newest.min(posted.offset),
             },
             None => Position {
@@ -56,12 +55,12 @@ impl Endpoint {
         let messages = page.messages.iter().map(|message| {
             frames::listed(&Delivered {
                 channel: Some(&channel),
-                position: Some(position(message.position)),
-                id: &message.id,
-                from: message.from.as_deref(),
-                to: message.to.as_deref(),
-                ts: message.ts,
-                data: &message.data,
+                position: Some(message.position),
+                id: &message.body.id,
+                from: message.body.from.as_deref(),
+                to: message.body.to.as_deref(),
+                ts: message.body.ts,
+                data: &message.body.data,
             })
         });
         Ok(

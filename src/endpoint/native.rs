@@ -10,7 +10,7 @@ use super::limits::Verdict;
 use super::login::{kick, resume_of};
 use super::refusal::Refusal;
 use super::server_sink::{Reply, ServerSink};
-use super::work::{Answer, Task};
+use super::work::{ReplyTo, StoreJob, StoreTask};
 use crate::base::Fd;
 use crate::chat::{self, Actor, HistoryRange, Keep, SayOutcome};
 use crate::server::WorkerHandle;
@@ -117,8 +117,10 @@ impl Endpoint {
             Command::Say(say) => Ok(match self.say(&mut post, fd, say)? {
                 SayOutcome::Said(said) => Some(frames::said(ok(), &said)),
                 SayOutcome::Pending(draft) => {
-                    let answer = Answer::Frame(fd, seq.map(Box::from));
-                    self.services.give(Task::Say(draft, None), answer);
+                    let answer = ReplyTo::Frame(fd, seq.map(Box::from));
+                    self.services
+                        .disk
+                        .submit(StoreJob::new(StoreTask::Say(draft, None), answer));
                     None
                 }
             }),

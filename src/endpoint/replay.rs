@@ -12,9 +12,8 @@ use std::thread::JoinHandle;
 use crossbeam_channel::{Receiver, Sender};
 
 use super::services::Services;
-use super::work::position;
 use crate::base::Fd;
-use crate::chat::{CatchUp, Delivered, Epoch, Missing, Notice, Position};
+use crate::chat::{CatchUp, Delivered, Missing, Notice, Position};
 use crate::store::{self, PageRange};
 
 /// Bounds of replays.
@@ -293,7 +292,7 @@ fn frames_of<'a>(
     let mut missing = replay.missing;
     let mut frames = Vec::with_capacity(page.messages.len() + 1);
     if let Some(state) = page.state {
-        let epoch = Epoch::from_bits(state.epoch);
+        let epoch = state.epoch;
         if epoch != posted.epoch {
             // A new log is on disk, and about to be posted; or was, since it was asked for.
             return (frames, missing);
@@ -316,16 +315,16 @@ fn frames_of<'a>(
     }
     let messages = page.messages.iter();
     for message in messages.take_while(|message| message.position.offset <= posted.offset) {
-        let position = position(message.position);
+        let position = message.position;
         missing.after = position;
         frames.push(Notice::Message(Delivered {
             channel: Some(channel),
             position: Some(position),
-            id: &message.id,
-            from: message.from.as_deref(),
-            to: message.to.as_deref(),
-            ts: message.ts,
-            data: &message.data,
+            id: &message.body.id,
+            from: message.body.from.as_deref(),
+            to: message.body.to.as_deref(),
+            ts: message.body.ts,
+            data: &message.body.data,
         }));
     }
     (frames, missing)
@@ -334,13 +333,14 @@ fn frames_of<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{ChannelState, StoredMessage};
+    use crate::base::Epoch;
+    use crate::store::{ChannelState, MessageBody, StoredMessage};
 
-    const OLD: u32 = 1;
-    const NEW: u32 = 2;
+    const OLD: Epoch = Epoch::from_bits(1);
+    const NEW: Epoch = Epoch::from_bits(2);
 
-    fn at(epoch: u32, offset: u64) -> Position {
-        position(store::Position { epoch, offset })
+    fn at(epoch: Epoch, offset: u64) -> Position {
+        Position { epoch, offset }
     }
 
     fn behind(after: Position) -> Replay {
@@ -352,19 +352,21 @@ mod tests {
     }
 
     /// A page of a log that has these messages.
-    fn page(epoch: u32, offsets: std::ops::RangeInclusive<u64>) -> store::LogPage {
+    fn page(epoch: Epoch, offsets: std::ops::RangeInclusive<u64>) -> store::LogPage {
         let state = ChannelState {
             epoch,
             floor: offsets.start() - 1,
             newest: *offsets.end(),
         };
         let messages = offsets.map(|offset| StoredMessage {
-            position: store::Position { epoch, offset },
-            id: "m".into(),
-            from: None,
-            to: None,
-            ts: 0,
-            data: "1".into(),
+            position: Position { epoch, offset },
+            body: MessageBody {
+                id: "m".into(),
+                from: None,
+                to: None,
+                ts: 0,
+                data: "1".into(),
+            },
         });
         store::LogPage {
             state: Some(state),

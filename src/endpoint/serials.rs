@@ -1,11 +1,10 @@
 //! Serial numbers of connections, reserved on disk before they are handed out: none is used again
 //! after a restart, whatever the clock says then.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::services::Services;
-use super::work::{Answer, Task};
+use super::work::{ReplyTo, StoreJob, StoreTask};
 use crate::base::fd::serials_by_clock;
 use crate::store::{Record, Store};
 
@@ -38,11 +37,14 @@ impl Serials {
     }
 
     /// Reserves more when so many connections have been accepted that they may run short.
-    pub(super) fn renew(&self, services: &Arc<Services>, accepted: u64) {
+    pub(super) fn renew(&self, services: &Services, accepted: u64) {
         let below = self.below.load(Relaxed);
         if self.from + accepted + BLOCK / 2 > below {
             self.below.store(below + BLOCK, Relaxed);
-            services.give(Task::Serials(below + BLOCK), Answer::Nobody);
+            services.disk.submit(StoreJob::new(
+                StoreTask::Serials(below + BLOCK),
+                ReplyTo::Nobody,
+            ));
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::frames;
 use super::services::Services;
-use super::work::{Answer, Task};
+use super::work::{ReplyTo, StoreJob, StoreTask};
 use crate::base::Fd;
 use crate::chat::{Missing, Notice, Sink, Welcome};
 use crate::server::{Handle, Message};
@@ -33,18 +33,14 @@ impl<'a> Reply<'a> {
 /// Puts commands into the mailboxes **at once**: what gathers until a batch is done would undo the
 /// order in which the chat's locks were taken.
 pub(super) struct ServerSink<'a> {
-    services: &'a Arc<Services>,
+    services: &'a Services,
     /// Borrowed where there is one for each message: the threads would fight for its count.
     handle: Cow<'a, Handle>,
     reply: Reply<'a>,
 }
 
 impl<'a> ServerSink<'a> {
-    pub(super) fn new(
-        services: &'a Arc<Services>,
-        handle: Cow<'a, Handle>,
-        reply: Reply<'a>,
-    ) -> Self {
+    pub(super) fn new(services: &'a Services, handle: Cow<'a, Handle>, reply: Reply<'a>) -> Self {
         Self {
             services,
             handle,
@@ -95,8 +91,10 @@ impl Sink for ServerSink<'_> {
     }
 
     fn forget(&mut self, topic: &Arc<str>) {
-        let task = Task::Forget(Arc::clone(topic));
-        self.services.give(task, Answer::Nobody);
+        let task = StoreTask::Forget(Arc::clone(topic));
+        self.services
+            .disk
+            .submit(StoreJob::new(task, ReplyTo::Nobody));
     }
 
     fn unsubscribe(&mut self, fd: Fd, topic: &Arc<str>) {

@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::replay::Replays;
 use super::server_sink::{Reply, ServerSink};
-use super::work::{Answer, Task, Work};
+use super::work::StoreJob;
 use crate::base::Tick;
 use crate::chat::{Chat, Moment};
 use crate::server::Handle;
@@ -17,7 +17,7 @@ use crate::store::{Disk, Reader};
 pub(super) struct Services {
     pub(super) chat: Chat,
     pub(super) reader: Arc<dyn Reader>,
-    pub(super) disk: Disk<Work>,
+    pub(super) disk: Disk<StoreJob>,
     pub(super) replays: Replays,
     started: Instant,
     /// Set once the server runs, before anybody comes.
@@ -28,7 +28,7 @@ impl Services {
     pub(super) fn new(
         chat: Chat,
         reader: Arc<dyn Reader>,
-        disk: Disk<Work>,
+        disk: Disk<StoreJob>,
         replays: Replays,
         server: Arc<OnceLock<Handle>>,
     ) -> Self {
@@ -67,13 +67,8 @@ impl Services {
         Tick(self.started.elapsed().as_millis() as u64)
     }
 
-    /// Gives the disk thread something to do.
-    pub(super) fn give(self: &Arc<Self>, task: Task, answer: Answer) {
-        self.disk.give(Work::new(Arc::clone(self), task, answer));
-    }
-
     /// Sends what the chat gives out, on any thread.
-    pub(super) fn sink(self: &Arc<Self>) -> Option<ServerSink<'_>> {
+    pub(super) fn sink(&self) -> Option<ServerSink<'_>> {
         let server = Cow::Borrowed(self.server()?);
         Some(ServerSink::new(self, server, Reply::Silent))
     }

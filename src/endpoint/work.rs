@@ -9,19 +9,18 @@ use super::part::Part;
 use super::refusal::Refusal;
 use super::services::Services;
 use crate::base::Fd;
-use crate::chat::{self, ChatError, Epoch, ErrorCode, PendingMessage, Position, Receipt, User};
+use crate::chat::{ChatError, Epoch, ErrorCode, PendingMessage, Position, Receipt, User};
 use crate::server::{Handle, Responder, Response};
-use crate::store::{self, Appended, Channel, Job, Record, StoreError};
+use crate::store::{Appended, Channel, DiskJob, MessageBody, MessageRecord, Record, StoreError};
 
-/// See the module.
-pub(super) struct Work {
-    services: Arc<Services>,
-    task: Task,
-    answer: Answer,
+/// A task for the disk thread, and who is answered when it is done.
+pub(super) struct StoreJob {
+    task: StoreTask,
+    reply_to: ReplyTo,
 }
 
 /// What is to become durable.
-pub(super) enum Task {
+pub(super) enum StoreTask {
     /// A message; what a gateway brought is a part of a numbered one.
     Say(PendingMessage, Option<Part>),
     /// A producer's number, without a message that is stored.
@@ -62,7 +61,7 @@ pub(super) enum Done {
 }
 
 /// Who waits for it.
-pub(super) enum Answer {
+pub(super) enum ReplyTo {
     Nobody,
     /// A WebSocket, with the number of its command.
     Frame(Fd, Option<Box<str>>),
@@ -74,39 +73,30 @@ pub(super) enum Answer {
     Call(Box<dyn FnOnce(Result<Done, Refusal>) + Send>),
 }
 
-impl Work {
-    pub(super) fn new(services: Arc<Services>, task: Task, answer: Answer) -> Self {
-        Self {
-            services,
-            task,
-            answer,
-        }
+impl StoreJob {
+    pub(super) fn new(task: StoreTask, reply_to: ReplyTo) -> Self {
+        Self { task, reply_to }
     }
 
     /// Has the chat do what is durable now.
-    fn apply(&self, appended: Appended) -> Result<Done, Refusal> {
-        let (services, chat) = (&self.services, &self.services.chat);
+    fn apply(&self, services: &Services, appended: Appended) -> Result<Done, Refusal> {
+        let chat = &services.chat;
         let Some(mut post) = services.sink() else {
             return Ok(Done::Noted);
         };
         match (&self.task, appended) {
-            (Task::Say(draft, _), Appended::Message(first, second)) => {
-                let places = (position(first), second.map(position));
-                Ok(Done::Said(chat.deliver_stored(
-                    &mut post,
-                    services.tick(),
-                    draft,
-                    places,
-                )))
+            (StoreTask::Say(draft, _), Appended::Message(first, second)) => {
+                let said = chat.deliver_stored(&mut post, services.tick(), draft, (first, second));
+                Ok(Done::Said(said))
             }
-            (Task::Say(draft, _), Appended::Repeat(first)) => {
-                Ok(Done::Said(chat.answer_repeat(draft, position(first))))
+            (StoreTask::Say(draft, _), Appended::Repeat(first)) => {
+                Ok(Done::Said(chat.answer_repeat(draft, first)))
             }
-            (Task::Purge { room, epoch }, _) => {
+            (StoreTask::Purge { room, epoch }, _) => {
                 let position = chat.purged(&mut post, room, *epoch);
                 Ok(Done::Purged(room.clone(), position))
             }
-            (Task::Member { room, uid, lasting }, _) => {
+            (StoreTask::Member { room, uid, lasting }, _) => {
                 let now = services.now();
                 let changed = match lasting {
                     true => chat.add_member(&mut post, now, room, uid).map(Done::Added),
@@ -115,88 +105,96 @@ impl Work {
                         .map(Done::Removed),
                 };
                 changed.map_err(|error| {
-                    self.take_back_member(&error);
+                    self.take_back_member(services, &error);
                     error.into()
                 })
             }
-            (Task::Forget(channel), _) => {
+            (StoreTask::Forget(channel), _) => {
                 // One in which something was said meanwhile stays.
                 if services.reader.channel(channel).is_none() {
                     chat.forget_channel(&mut post, services.now(), channel);
                 }
                 Ok(Done::Noted)
             }
-            (Task::Say(..) | Task::Settle(_) | Task::Ack { .. } | Task::Serials(_), _) => {
-                Ok(Done::Noted)
-            }
+            (
+                StoreTask::Say(..)
+                | StoreTask::Settle(_)
+                | StoreTask::Ack { .. }
+                | StoreTask::Serials(_),
+                _,
+            ) => Ok(Done::Noted),
         }
     }
 
     fn part(&self) -> Option<&Part> {
         match &self.task {
-            Task::Say(_, part) => part.as_ref(),
-            Task::Settle(part) => Some(part),
+            StoreTask::Say(_, part) => part.as_ref(),
+            StoreTask::Settle(part) => Some(part),
             _ => None,
         }
     }
 
     /// The tables of the chat had no room for a membership that is on disk already.
-    fn take_back_member(&self, error: &ChatError) {
-        if let Task::Member { room, uid, lasting } = &self.task {
+    fn take_back_member(&self, services: &Services, error: &ChatError) {
+        if let StoreTask::Member { room, uid, lasting } = &self.task {
             tracing::warn!(%error, "a lasting membership is taken back");
-            let task = Task::Member {
+            let task = StoreTask::Member {
                 room: room.clone(),
                 uid: uid.clone(),
                 lasting: !lasting,
             };
-            self.services.give(task, Answer::Nobody);
+            services.disk.submit(Self::new(task, ReplyTo::Nobody));
         }
     }
 }
 
-impl Job for Work {
+impl DiskJob for StoreJob {
+    type Context = Arc<Services>;
+
     fn size(&self) -> usize {
         let task = match &self.task {
-            Task::Say(draft, _) => draft.size(),
+            StoreTask::Say(draft, _) => draft.size(),
             _ => 0,
         };
         size_of::<Self>() + task
     }
 
-    fn record(&self) -> Record<'_> {
+    fn record<'a>(&'a self, services: &'a Arc<Services>) -> Record<'a> {
         if self.part().is_some_and(|part| !part.has_turn()) {
             return NOTHING;
         }
         match &self.task {
-            Task::Say(draft, part) => {
+            StoreTask::Say(draft, part) => {
                 let (first, second) = draft.channels();
                 let message = draft.message();
                 let channel = |name| Channel {
                     name,
-                    epoch: self.services.chat.epoch_of_new(name).bits(),
+                    epoch: services.chat.epoch_of_new(name),
                 };
-                Record::Message(store::MessageRecord {
+                Record::Message(MessageRecord {
                     channel: channel(first),
                     second: second.map(channel),
-                    id: &message.id,
-                    from: message.from.as_ref().map(User::uid),
-                    to: message.to.as_ref().map(User::uid),
-                    ts: message.ts,
-                    data: &message.data,
-                    sameness: draft.sameness(),
+                    body: MessageBody {
+                        id: &message.id,
+                        from: message.from.as_ref().map(User::uid),
+                        to: message.to.as_ref().map(User::uid),
+                        ts: message.ts,
+                        data: &message.data,
+                    },
+                    idempotency_key: draft.sameness(),
                     mark: part.as_ref().map(Part::mark),
                 })
             }
-            Task::Settle(part) => Record::Mark {
+            StoreTask::Settle(part) => Record::Mark {
                 producer: &part.turn.producer,
                 number: part.turn.n,
             },
-            Task::Purge { room, epoch } => Record::Purge {
+            StoreTask::Purge { room, epoch } => Record::Purge {
                 channel: room,
-                epoch: epoch.bits(),
+                epoch: *epoch,
             },
-            Task::Forget(channel) => Record::Forget { channel },
-            Task::Ack {
+            StoreTask::Forget(channel) => Record::Forget { channel },
+            StoreTask::Ack {
                 channel,
                 user,
                 offset,
@@ -205,12 +203,12 @@ impl Job for Work {
                 reader: user.uid(),
                 offset: *offset,
             },
-            Task::Member { room, uid, lasting } => Record::Member {
+            StoreTask::Member { room, uid, lasting } => Record::Member {
                 room,
                 user: uid,
                 lasting: *lasting,
             },
-            Task::Serials(below) => Record::Serials { below: *below },
+            StoreTask::Serials(below) => Record::Serials { below: *below },
         }
     }
 
@@ -220,25 +218,25 @@ impl Job for Work {
         }
     }
 
-    fn done(self, outcome: Result<Appended, &StoreError>) {
+    fn done(self, services: &Arc<Services>, outcome: Result<Appended, &StoreError>) {
         let done = match (outcome, self.part()) {
             (Ok(_), Some(part)) if part.is_passed_over.get() => Err(Refusal::new(
                 ErrorCode::Unavailable,
                 "what comes before it was refused",
             )),
-            (Ok(appended), _) => self.apply(appended),
+            (Ok(appended), _) => self.apply(services, appended),
             (Err(error), _) => {
                 // The whole batch may have failed.
                 self.refused();
                 Err(error.into())
             }
         };
-        self.answer.give(self.services.server(), done);
+        self.reply_to.answer(services.server(), done);
     }
 }
 
-impl Answer {
-    fn give(self, server: Option<&Handle>, done: Result<Done, Refusal>) {
+impl ReplyTo {
+    fn answer(self, server: Option<&Handle>, done: Result<Done, Refusal>) {
         match self {
             Self::Nobody => {}
             Self::Frame(fd, seq) => {
@@ -298,12 +296,5 @@ impl From<&StoreError> for Refusal {
                 "the store can't take anything just now",
             ),
         }
-    }
-}
-
-pub(super) fn position(place: store::Position) -> chat::Position {
-    chat::Position {
-        epoch: Epoch::from_bits(place.epoch),
-        offset: place.offset,
     }
 }

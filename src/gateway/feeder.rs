@@ -280,14 +280,13 @@ impl Feeder {
         let said = json!({ "upstream": url, "n": n, "code": code, "ts": ts }).to_string();
         let fields = said.trim_end_matches('}');
         let letter = format!("{fields},\"posting\":{}}}", posting.posting);
-        self.outbox.disk.give(OutboxJob::Bury {
+        self.outbox.disk.submit(OutboxJob::Bury {
             upstream,
             n,
             id: format!("{upstream}-{n}"),
             letter,
             ts,
             sameness: letter_sameness(self.outbox.reader.key(), url, n),
-            feeder: self.told.clone(),
         });
     }
 
@@ -382,7 +381,7 @@ impl Feeder {
         })?;
         let numbered = page.messages.into_iter().map(|message| Numbered {
             n: message.position.offset,
-            posting: message.data,
+            posting: message.body.data,
         });
         Ok(numbered.collect())
     }
@@ -394,17 +393,10 @@ impl Feeder {
         }
         self.settle_at = None;
         for (upstream, n) in self.settling.marks_to_give() {
-            self.outbox.disk.give(OutboxJob::Settle {
-                upstream,
-                n,
-                feeder: self.told.clone(),
-            });
+            self.outbox.disk.submit(OutboxJob::Settle { upstream, n });
         }
         if let Some(through) = self.settling.trim_to_give() {
-            self.outbox.disk.give(OutboxJob::Trim {
-                through,
-                feeder: self.told.clone(),
-            });
+            self.outbox.disk.submit(OutboxJob::Trim { through });
         }
     }
 
@@ -422,7 +414,7 @@ impl Feeder {
         self.settle_at = Some(Instant::now());
         self.settle();
         let (sender, flushed) = crossbeam_channel::bounded(1);
-        self.outbox.disk.give(OutboxJob::Flush(sender));
+        self.outbox.disk.submit(OutboxJob::Flush(sender));
         if flushed.recv_timeout(FLUSH_MAX).is_err() {
             tracing::error!("the disk took too long; messages may be sent again");
         }

@@ -11,14 +11,14 @@ use super::answer::{Answer, Shape, refusal, refused};
 use super::feeder::{self, Feeder, Feeding, News, Task, Told};
 use super::link::LinkSettings;
 use super::numbers::Numbers;
-use super::outbox::{Outbox, OutboxJob, Refused, unix_ms};
+use super::outbox::{Outbox, OutboxContext, OutboxJob, Refused, unix_ms};
 use super::posted::{Scribe, producer};
 use super::target::Target;
 use crate::chat::ErrorCode;
 use crate::endpoint::common::{Posting, batch, bearer, json_body, posting};
 use crate::endpoint::{Authenticator, Refusal};
 use crate::server::{Builder, Handle, Request, Responder, Response, WorkerHandle};
-use crate::store::{DiskSettings, Store};
+use crate::store::{Disk, DiskSettings, Store};
 
 /// What the push process is called.
 pub const PUSH_PROCESS: &str = "push";
@@ -100,15 +100,15 @@ impl Gateway {
                 server.nudge();
             }
         };
-        let (outbox, disk) =
-            Outbox::start(store, settings.disk, settings.outbox_bytes_max, on_low)?;
+        let (disk, queue) = Disk::new(settings.disk);
+        let outbox = Outbox::new(disk, store.reader(), settings.outbox_bytes_max);
         let key = outbox.reader.key();
         let upstreams = settings.upstreams.iter().map(|target| {
             let url: Arc<str> = target.url().into();
             let settled = outbox.settled(&url);
             (url, settled)
         });
-        let numbers = Numbers::of(upstreams);
+        let numbers = Arc::new(Numbers::of(upstreams));
         let task = Task {
             producer: producer(key),
             name: settings.name,
@@ -118,11 +118,17 @@ impl Gateway {
             targets: settings.upstreams,
         };
         let (told, news) = feeder::channel();
+        // The thread ends once the outbox is gone, whose way to it is the only one.
+        let context = OutboxContext {
+            feeder: told.clone(),
+            numbers: Arc::clone(&numbers),
+        };
+        let disk = queue.start(store, context, on_low)?;
         Ok(Self {
             outbox: Arc::new(outbox),
             scribe: Scribe::new(key, settings.data_size_max),
             access,
-            numbers: Arc::new(numbers),
+            numbers,
             told,
             server,
             state: Mutex::new(State {
@@ -277,13 +283,10 @@ impl Gateway {
         for (place, posting) in postings.into_iter().enumerate() {
             let ticket = answer.ticket(place);
             match posting.and_then(|posting| self.scribe.write(&posting)) {
-                Ok(posted) => self.outbox.disk.give(OutboxJob::Post {
-                    posted,
-                    ts,
-                    ticket,
-                    feeder: self.told.clone(),
-                    numbers: Arc::clone(&self.numbers),
-                }),
+                Ok(posted) => {
+                    let job = OutboxJob::Post { posted, ts, ticket };
+                    self.outbox.disk.submit(job);
+                }
                 Err(refusal) => ticket.refuse(refusal),
             }
         }

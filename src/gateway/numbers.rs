@@ -316,7 +316,7 @@ impl Snapshot {
         let oldest_age_ms = oldest
             .messages
             .first()
-            .map_or(0, |message| unix_ms().saturating_sub(message.ts));
+            .map_or(0, |message| unix_ms().saturating_sub(message.body.ts));
         let dead = outbox.reader.channel(DEAD);
         let stats = server.stats();
         let push = stats.processes.first();

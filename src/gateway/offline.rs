@@ -53,7 +53,7 @@ impl OfflineOutbox {
     /// [`OfflineOutboxError`].
     pub fn waiting(&self, limit: usize, show: Show<'_>) -> Result<(), OfflineOutboxError> {
         self.each(OUTBOX, limit, &mut |one| {
-            let (n, ts, posting) = (one.position.offset, one.ts, &one.data);
+            let (n, ts, posting) = (one.position.offset, one.body.ts, &one.body.data);
             Ok(show(&format!(
                 "{{\"n\":{n},\"ts\":{ts},\"posting\":{posting}}}"
             ))?)
@@ -66,7 +66,7 @@ impl OfflineOutbox {
     ///
     /// [`OfflineOutboxError`].
     pub fn dead(&self, limit: usize, show: Show<'_>) -> Result<(), OfflineOutboxError> {
-        self.each(DEAD, limit, &mut |one| Ok(show(&one.data)?))
+        self.each(DEAD, limit, &mut |one| Ok(show(&one.body.data)?))
     }
 
     /// Puts all dead letters at the end of the outbox, and says how many: all or none.
@@ -87,7 +87,8 @@ impl OfflineOutbox {
         let now = unix_ms();
         for letter in &letters {
             let no_letter = |_| OfflineOutboxError::Letter(letter.position.offset);
-            let posting: Posting<'_> = serde_json::from_str(&letter.data).map_err(no_letter)?;
+            let posting: Posting<'_> =
+                serde_json::from_str(&letter.body.data).map_err(no_letter)?;
             let posting = posting.posting.get();
             let id: Id<'_> = serde_json::from_str(posting).map_err(no_letter)?;
             let again = Record::Message(message(OUTBOX, &id.id, now, posting));

@@ -4,19 +4,18 @@
 //! 1 without holes and are never used twice. Upstreams are readers of it: each has a mark, and what
 //! all of them have settled goes.
 
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::thread::JoinHandle;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::answer::Ticket;
 use super::feeder::Told;
 use super::numbers::Numbers;
 use super::posted::Posted;
+use crate::base::Epoch;
 use crate::store::{
-    Appended, Channel, Condition, Disk, DiskSettings, Job, MessageRecord, Reader, Record,
-    Retention, Store, StoreError, StoreSettings, WhenFull,
+    Appended, Channel, Condition, Disk, DiskJob, MessageBody, MessageRecord, Reader, Record,
+    Retention, StoreError, StoreSettings, WhenFull,
 };
 
 /// The channel of what was posted.
@@ -34,7 +33,7 @@ const DEAD_MESSAGES_MAX: u64 = 100_000;
 const RESERVE_BYTES: u64 = 2 * DEAD_BYTES_MAX;
 
 /// Epochs tell lives of a channel apart; these have one.
-const EPOCH: u32 = 1;
+const EPOCH: Epoch = Epoch::from_bits(1);
 
 /// Sets what an outbox needs of its store: that nothing goes before it is settled.
 #[must_use]
@@ -65,23 +64,12 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
-    /// Takes a store over, and starts its thread; that ends once all clones of `disk` are gone.
-    ///
-    /// `on_low` is called when those who paused at the gauge of `disk` may go on.
-    pub(super) fn start(
-        store: Box<dyn Store>,
-        settings: DiskSettings,
-        bytes_max: u64,
-        on_low: impl Fn() + Send + 'static,
-    ) -> io::Result<(Self, JoinHandle<()>)> {
-        let reader = store.reader();
-        let (disk, thread) = Disk::start(store, settings, on_low)?;
-        let this = Self {
+    pub(super) fn new(disk: Disk<OutboxJob>, reader: Arc<dyn Reader>, bytes_max: u64) -> Self {
+        Self {
             disk,
             reader,
             bytes_max,
-        };
-        Ok((this, thread))
+        }
     }
 
     /// The oldest number that is kept (or will come next), and the newest; 0 before the first.
@@ -136,6 +124,12 @@ impl From<&StoreError> for Refused {
     }
 }
 
+/// What the jobs of the outbox share: the feeder to tell, and the counters.
+pub(super) struct OutboxContext {
+    pub(super) feeder: Told,
+    pub(super) numbers: Arc<Numbers>,
+}
+
 /// What the outbox's disk thread does.
 pub(super) enum OutboxJob {
     /// Takes a message, and answers.
@@ -143,17 +137,11 @@ pub(super) enum OutboxJob {
         posted: Posted,
         ts: u64,
         ticket: Ticket,
-        feeder: Told,
-        numbers: Arc<Numbers>,
     },
     /// An upstream has settled everything up to here.
-    Settle {
-        upstream: Arc<str>,
-        n: u64,
-        feeder: Told,
-    },
+    Settle { upstream: Arc<str>, n: u64 },
     /// All of them have.
-    Trim { through: u64, feeder: Told },
+    Trim { through: u64 },
     /// Keeps what an upstream refused for good.
     Bury {
         upstream: usize,
@@ -163,13 +151,14 @@ pub(super) enum OutboxJob {
         ts: u64,
         /// It may be refused again before its mark is on disk.
         sameness: u128,
-        feeder: Told,
     },
-    /// Is done once everything that was given before is.
+    /// Is done once everything that was submitted before is.
     Flush(crossbeam_channel::Sender<()>),
 }
 
-impl Job for OutboxJob {
+impl DiskJob for OutboxJob {
+    type Context = OutboxContext;
+
     fn size(&self) -> usize {
         match self {
             Self::Post { posted, .. } => size_of::<Self>() + posted.json.len(),
@@ -178,18 +167,18 @@ impl Job for OutboxJob {
         }
     }
 
-    fn record(&self) -> Record<'_> {
+    fn record<'a>(&'a self, _context: &'a OutboxContext) -> Record<'a> {
         match self {
             Self::Post { posted, ts, .. } => Record::Message(MessageRecord {
-                sameness: posted.sameness,
+                idempotency_key: posted.sameness,
                 ..message(OUTBOX, &posted.id, *ts, &posted.json)
             }),
-            Self::Settle { upstream, n, .. } => Record::Ack {
+            Self::Settle { upstream, n } => Record::Ack {
                 channel: OUTBOX,
                 reader: upstream,
                 offset: *n,
             },
-            Self::Trim { through, .. } => Record::Trim {
+            Self::Trim { through } => Record::Trim {
                 channel: OUTBOX,
                 through: *through,
             },
@@ -200,7 +189,7 @@ impl Job for OutboxJob {
                 sameness,
                 ..
             } => Record::Message(MessageRecord {
-                sameness: Some(*sameness),
+                idempotency_key: Some(*sameness),
                 ..message(DEAD, id, *ts, letter)
             }),
             // Changes nothing, and so it is.
@@ -211,15 +200,10 @@ impl Job for OutboxJob {
         }
     }
 
-    fn done(self, outcome: Result<Appended, &StoreError>) {
+    fn done(self, context: &OutboxContext, outcome: Result<Appended, &StoreError>) {
+        let OutboxContext { feeder, numbers } = context;
         match self {
-            Self::Post {
-                posted,
-                ticket,
-                feeder,
-                numbers,
-                ..
-            } => {
+            Self::Post { posted, ticket, .. } => {
                 let counted = match outcome {
                     Ok(Appended::Repeat(_)) => &numbers.repeats,
                     Ok(_) => &numbers.taken,
@@ -233,17 +217,12 @@ impl Job for OutboxJob {
                 let taken = outcome.map(|_| is_repeat).map_err(Refused::from);
                 ticket.done(&posted.id, taken);
             }
-            Self::Settle { feeder, .. } | Self::Trim { feeder, .. } => {
+            Self::Settle { .. } | Self::Trim { .. } => {
                 if outcome.is_err() {
                     feeder.not_settled();
                 }
             }
-            Self::Bury {
-                upstream,
-                n,
-                feeder,
-                ..
-            } => feeder.buried(upstream, n, outcome.is_ok()),
+            Self::Bury { upstream, n, .. } => feeder.buried(upstream, n, outcome.is_ok()),
             Self::Flush(sender) => drop(sender.send(())),
         }
     }
@@ -261,12 +240,14 @@ pub(super) fn message<'a>(
             epoch: EPOCH,
         },
         second: None,
-        id,
-        from: None,
-        to: None,
-        ts,
-        data,
-        sameness: None,
+        body: MessageBody {
+            id,
+            from: None,
+            to: None,
+            ts,
+            data,
+        },
+        idempotency_key: None,
         mark: None,
     }
 }

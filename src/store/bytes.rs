@@ -30,9 +30,9 @@ pub(super) fn put_text(bytes: &mut Vec<u8>, text: &str) {
 
 /// Reads what the `put_` functions wrote.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Fields<'a>(pub(super) &'a [u8]);
+pub(super) struct FieldReader<'a>(pub(super) &'a [u8]);
 
-impl<'a> Fields<'a> {
+impl<'a> FieldReader<'a> {
     pub(super) fn u8(&mut self) -> Result<u8, Flaw> {
         Ok(self.array::<1>()?[0])
     }
@@ -97,7 +97,7 @@ mod tests {
         put_u32(&mut bytes, 7);
         put_u64(&mut bytes, 9);
         let read = |bytes: &[u8]| -> Result<(), Flaw> {
-            let mut fields = Fields(bytes);
+            let mut fields = FieldReader(bytes);
             for number in [0, 1, 127, 128, 300, u64::from(u32::MAX), u64::MAX] {
                 assert_eq!(fields.varint()?, number);
             }
@@ -111,7 +111,7 @@ mod tests {
         }
         bytes.push(0);
         assert!(read(&bytes).is_err());
-        assert!(Fields(&[0xff; 11]).varint().is_err());
-        assert_eq!(Fields(&[1, 0xff]).text(), Err(NOT_TEXT));
+        assert!(FieldReader(&[0xff; 11]).varint().is_err());
+        assert_eq!(FieldReader(&[1, 0xff]).text(), Err(NOT_TEXT));
     }
 }

@@ -1,21 +1,21 @@
-//! Which messages were written lately, so that a repeat is known.
+//! The idempotency keys of the messages that were written lately, so that a repeat is known.
 //!
 //! Belongs to the thread that writes; no reader asks.
 //!
-//! They stand in the order in which they came, and a table says where: an entry of the table is
-//! small, so that it stays in the processor's caches, and what isn't known is mostly told from the
-//! table alone. A map with everything in it took three times the time.
+//! The messages stand in the order in which they were written, and a table says where: an entry of
+//! the table is small, so that the table stays in the processor's caches, and it mostly suffices to
+//! tell that a key is new. A map with everything in it took three times the time.
 
 use std::collections::VecDeque;
 
 use hashbrown::HashTable;
 
-use super::record::Position;
+use crate::base::{Epoch, Position};
 
-/// The committed ones.
+/// The committed messages that a repeat is compared with.
 #[derive(Debug, Default)]
 pub(super) struct Dedup {
-    known: VecDeque<Known>,
+    known: VecDeque<KnownMessage>,
     /// The number of the oldest known one; numbers begin anew after the largest.
     oldest: u32,
     /// Their numbers.
@@ -24,46 +24,52 @@ pub(super) struct Dedup {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Known {
+struct KnownMessage {
     at_ms: u64,
-    sameness: Sameness,
-    epoch: u32,
+    idempotency_key: KeyHalves,
+    epoch: Epoch,
     offset: u64,
 }
 
 /// A `u128` without its alignment.
-type Sameness = [u64; 2];
+type KeyHalves = [u64; 2];
 
-fn halves(sameness: u128) -> Sameness {
-    [(sameness >> 64) as u64, sameness as u64]
+fn halves(idempotency_key: u128) -> KeyHalves {
+    [(idempotency_key >> 64) as u64, idempotency_key as u64]
 }
 
-/// It is a keyed hash already.
-fn hash(sameness: Sameness) -> u64 {
-    sameness[1]
+/// Half of the key is a hash: the key is a keyed hash already.
+fn hash(idempotency_key: KeyHalves) -> u64 {
+    idempotency_key[1]
 }
 
 impl Dedup {
-    pub(super) fn find(&self, sameness: u128) -> Option<Position> {
-        let sameness = halves(sameness);
-        let number = self.number(sameness)?;
-        let Known { epoch, offset, .. } = self.known[self.place(number)];
+    pub(super) fn find(&self, idempotency_key: u128) -> Option<Position> {
+        let idempotency_key = halves(idempotency_key);
+        let number = self.number(idempotency_key)?;
+        let KnownMessage { epoch, offset, .. } = self.known[self.place(number)];
         Some(Position { epoch, offset })
     }
 
     /// Notes a message of this time; the oldest are forgotten early when there are more than
     /// `max`.
-    pub(super) fn remember(&mut self, at_ms: u64, sameness: u128, position: Position, max: usize) {
-        let sameness = halves(sameness);
+    pub(super) fn remember(
+        &mut self,
+        at_ms: u64,
+        idempotency_key: u128,
+        position: Position,
+        max: usize,
+    ) {
+        let idempotency_key = halves(idempotency_key);
         let Position { epoch, offset } = position;
-        if let Some(number) = self.number(sameness) {
+        if let Some(number) = self.number(idempotency_key) {
             let place = self.place(number);
             self.known[place].epoch = epoch;
             self.known[place].offset = offset;
         } else {
-            self.insert(Known {
+            self.insert(KnownMessage {
                 at_ms,
-                sameness,
+                idempotency_key,
                 epoch,
                 offset,
             });
@@ -85,39 +91,41 @@ impl Dedup {
         }
     }
 
-    /// When the oldest was written that is known.
+    /// When the oldest message that is known was written.
     pub(super) fn oldest_ms(&self) -> Option<u64> {
         self.known.front().map(|known| known.at_ms)
     }
 
-    /// How many were forgotten early.
+    /// How many messages were forgotten before their time.
     pub(super) fn forgotten(&self) -> u64 {
         self.forgotten
     }
 
-    fn number(&self, sameness: Sameness) -> Option<u32> {
-        let is_same = |number: &u32| self.known[self.place(*number)].sameness == sameness;
-        self.numbers.find(hash(sameness), is_same).copied()
+    fn number(&self, idempotency_key: KeyHalves) -> Option<u32> {
+        let is_same =
+            |number: &u32| self.known[self.place(*number)].idempotency_key == idempotency_key;
+        self.numbers.find(hash(idempotency_key), is_same).copied()
     }
 
-    /// Where the one with this number stands.
+    /// The index of the message with this number.
     fn place(&self, number: u32) -> usize {
         number.wrapping_sub(self.oldest) as usize
     }
 
-    fn insert(&mut self, known: Known) {
+    fn insert(&mut self, known: KnownMessage) {
         let number = self.oldest.wrapping_add(self.known.len() as u32);
         self.known.push_back(known);
         let (all, oldest) = (&self.known, self.oldest);
-        let hash_of = |number: &u32| hash(all[number.wrapping_sub(oldest) as usize].sameness);
-        (self.numbers).insert_unique(hash(known.sameness), number, hash_of);
+        let hash_of =
+            |number: &u32| hash(all[number.wrapping_sub(oldest) as usize].idempotency_key);
+        (self.numbers).insert_unique(hash(known.idempotency_key), number, hash_of);
     }
 
     fn forget_oldest(&mut self) {
         if let Some(known) = self.known.front() {
             let oldest = self.oldest;
             let entry = (self.numbers)
-                .find_entry(hash(known.sameness), |number| *number == oldest)
+                .find_entry(hash(known.idempotency_key), |number| *number == oldest)
                 .expect("each known one has its number in the table");
             entry.remove();
             self.known.pop_front();
@@ -131,7 +139,10 @@ mod tests {
     use super::*;
 
     fn at(offset: u64) -> Position {
-        Position { epoch: 1, offset }
+        Position {
+            epoch: Epoch::from_bits(1),
+            offset,
+        }
     }
 
     #[test]

@@ -1,61 +1,71 @@
 //! The disk thread: group commit.
 //!
-//! It takes what waits, appends all of it, commits once, and then tells each job what became of
-//! it, in the order in which they came. While it waits for the disk, the next batch gathers.
+//! The thread receives the jobs that wait, appends the record of each, commits once, and then tells
+//! each job its outcome, in the order in which the jobs were submitted. While the disk is busy, the
+//! next batch gathers.
 //!
-//! Nobody waits for this queue: it takes what it is given, and its gauge says when those who feed
-//! it have to pause.
+//! [`Disk::submit`] never waits: the queue has no bound of its own, and [`Disk::pressure`] says when
+//! those who submit have to pause.
+//!
+//! The thread owns what its jobs need besides themselves, their [`DiskJob::Context`]. A context may hold
+//! a clone of the [`Disk`], so that jobs can submit others; then [`Disk::end`] is what ends the
+//! thread, and whoever starts one has to call it.
 
 use std::io;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 
 use super::Store;
+use super::commit_delay::CommitDelay;
 use super::error::StoreError;
-use super::gathering::Gathering;
 use super::record::{Appended, Record};
+use crate::base::clock::unix_ms;
 use crate::base::pressure::{Pressure, Watermarks};
+use crate::base::sync::lock;
 
-/// How often the store does what is due, when nothing else wakes the thread.
+/// How often the store is maintained: often enough that a disk with room again is used at once.
 const MAINTAIN_EVERY: Duration = Duration::from_millis(100);
 
-/// Something for the disk thread.
-pub trait Job: Send + 'static {
-    /// Bytes that it keeps while it waits, nearly.
+/// A record for the disk thread to write, and what follows from it.
+pub trait DiskJob: Send + 'static {
+    /// What all jobs of one disk thread share; the thread owns it and lends it to each call.
+    type Context: Send + 'static;
+
+    /// Bytes that the job keeps while it waits, roughly.
     fn size(&self) -> usize;
 
-    /// What is to be written; asked once, when it is.
-    fn record(&self) -> Record<'_>;
+    /// The record to write; asked for once, on the disk thread, just before it is appended.
+    fn record<'a>(&'a self, context: &'a Self::Context) -> Record<'a>;
 
-    /// The store refused it; called before any job behind it is appended.
+    /// Notes that the store refused the record; called before any job behind this one is appended.
     fn refused(&self) {}
 
-    /// It is durable, or refused: to be told to whoever waits. Called on the disk thread, in the
-    /// order in which the jobs were given; must not wait.
-    fn done(self, outcome: Result<Appended, &StoreError>);
+    /// Tells whoever waits that the record is durable, or why it isn't. Called on the disk thread,
+    /// in the order in which the jobs were submitted; must not wait.
+    fn done(self, context: &Self::Context, outcome: Result<Appended, &StoreError>);
 }
 
 /// Bounds of the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DiskSettings {
-    /// Where those who feed it pause, and go on.
+    /// Where those who submit pause, and go on.
     pub marks: Watermarks,
     /// Jobs that one commit takes at the most.
     pub batch_jobs_max: usize,
     /// Bytes that one commit takes at the most; one job may exceed it.
     pub batch_bytes_max: usize,
     /// How long a batch waits for those whose last job was answered just now, in hundredths of
-    /// the last commit's time; 0 doesn't wait. Without it, senders who each wait for an answer
+    /// the last commit's time; 0 doesn't wait. Without this delay, senders who each wait for an answer
     /// fall into two halves that take turns, and every sync carries only half of them. Where they
-    /// take longer, or come when they like, it is mostly left alone.
-    pub gather_percent: u32,
-    /// The most microseconds that it waits: a slow disk shall not make everybody's message later
-    /// by as much again.
-    pub gather_us_max: u32,
+    /// take longer, or send at random, the delay is mostly left out.
+    pub commit_delay_percent: u32,
+    /// Microseconds of that delay at the most: a slow disk shall not delay every message by as
+    /// much again.
+    pub commit_delay_us_max: u32,
 }
 
 impl Default for DiskSettings {
@@ -69,16 +79,16 @@ impl Default for DiskSettings {
             },
             batch_jobs_max: 8_192,
             batch_bytes_max: 8 << 20,
-            gather_percent: 100,
-            gather_us_max: 2_000,
+            commit_delay_percent: 100,
+            commit_delay_us_max: 2_000,
         }
     }
 }
 
-/// Whether the store takes anything.
+/// Whether the store takes records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Condition {
-    /// It does.
+    /// Yes.
     Good,
     /// Not until there is room again.
     Full,
@@ -89,18 +99,27 @@ pub enum Condition {
 /// The way to the disk thread; cloned freely.
 #[derive(Debug)]
 pub struct Disk<J> {
-    /// `None` is the last thing that the thread takes.
+    /// `None` is the last thing that the thread receives.
     jobs: Sender<Option<J>>,
-    shared: Arc<Shared>,
+    shared: Arc<DiskShared>,
 }
 
-/// What both sides look at.
+/// The other end of a [`Disk`], before its thread runs. Without [`DiskQueue::start`], what is
+/// submitted waits, and is dropped together with the queue.
 #[derive(Debug)]
-struct Shared {
+pub struct DiskQueue<J> {
+    settings: DiskSettings,
+    waiting: Receiver<Option<J>>,
+    shared: Arc<DiskShared>,
+}
+
+/// What the thread and those who submit share.
+#[derive(Debug)]
+struct DiskShared {
     pressure: Arc<Pressure>,
     condition: AtomicU8,
-    given: AtomicU64,
-    /// Jobs that were told what became of them.
+    submitted: AtomicU64,
+    /// Jobs that were told their outcome.
     done: Mutex<u64>,
     more_done: Condvar,
 }
@@ -114,79 +133,61 @@ impl<J> Clone for Disk<J> {
     }
 }
 
-impl<J: Job> Disk<J> {
-    /// Starts the thread. It ends, with everything done that was given, at [`Disk::end`] or once
-    /// all clones are gone.
-    ///
-    /// `on_low` is called on it when those who paused may go on.
-    ///
-    /// # Errors
-    ///
-    /// The system gives no thread.
-    pub fn start(
-        store: Box<dyn Store>,
-        settings: DiskSettings,
-        on_low: impl Fn() + Send + 'static,
-    ) -> io::Result<(Self, JoinHandle<()>)> {
+impl<J: DiskJob> Disk<J> {
+    /// Makes both ends of a queue. They are made apart from the thread, since the context that it
+    /// will own may need this end.
+    #[must_use]
+    pub fn new(settings: DiskSettings) -> (Self, DiskQueue<J>) {
         let (jobs, waiting) = unbounded();
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(DiskShared {
             pressure: Arc::new(Pressure::new(settings.marks)),
             condition: AtomicU8::new(Condition::Good as u8),
-            given: AtomicU64::new(0),
+            submitted: AtomicU64::new(0),
             done: Mutex::new(0),
             more_done: Condvar::new(),
         });
-        let thread = Thread {
-            store,
+        let queue = DiskQueue {
             settings,
             waiting,
             shared: Arc::clone(&shared),
-            on_low,
-            batch: Vec::new(),
-            gathering: Gathering::new(settings.gather_percent, settings.gather_us_max),
-            maintained: Instant::now(),
-            ends: false,
         };
-        let thread = std::thread::Builder::new()
-            .name("disk".into())
-            .spawn(move || thread.run())?;
-        Ok((Self { jobs, shared }, thread))
+        (Self { jobs, shared }, queue)
     }
 
-    /// Gives a job to the thread. Jobs of one thread stay in their order.
-    pub fn give(&self, job: J) {
+    /// Submits a job to the disk thread. Jobs that one thread submits stay in their order.
+    pub fn submit(&self, job: J) {
         self.shared.pressure.add(1, job.size());
-        self.shared.given.fetch_add(1, Ordering::AcqRel);
+        self.shared.submitted.fetch_add(1, Ordering::AcqRel);
         // After the end, or a panic of the thread, the job is dropped, and whoever waits learns by
         // that.
         self.jobs.send(Some(job)).ok();
     }
 
-    /// Ends the thread once everything is done that was given before.
+    /// Ends the thread once every job is done that was submitted before.
     pub fn end(&self) {
         self.jobs.send(None).ok();
     }
 
-    /// Waits until everything is done that was given before, but not for long: `false` when it
-    /// isn't in time.
+    /// Waits until every job is done that was submitted before, but no longer than `patience`:
+    /// `false` when one isn't in time.
     #[must_use]
     pub fn wait_until_done(&self, patience: Duration) -> bool {
-        let given = self.shared.given.load(Ordering::Acquire);
+        let submitted = self.shared.submitted.load(Ordering::Acquire);
         let done = lock(&self.shared.done);
         let waited = self
             .shared
             .more_done
-            .wait_timeout_while(done, patience, |done| *done < given);
-        waited.is_ok_and(|(done, _)| *done >= given)
+            .wait_timeout_while(done, patience, |done| *done < submitted);
+        waited.is_ok_and(|(done, _)| *done >= submitted)
     }
 
-    /// How much waits, and whether those who feed it should pause.
+    /// How much waits, and whether those who submit should pause.
     #[must_use]
     pub fn pressure(&self) -> &Arc<Pressure> {
         &self.shared.pressure
     }
 
-    /// Whether the store took the last thing that it was given.
+    /// Whether the store took the last records that it was given.
     #[must_use]
     pub fn condition(&self) -> Condition {
         match self.shared.condition.load(Ordering::Acquire) {
@@ -197,24 +198,63 @@ impl<J: Job> Disk<J> {
     }
 }
 
-struct Thread<J, F> {
+impl<J: DiskJob> DiskQueue<J> {
+    /// Starts the thread. The thread ends, with every job done that was submitted, at [`Disk::end`]
+    /// or once all clones of the [`Disk`] are gone.
+    ///
+    /// The thread calls `on_low` when those who paused may go on.
+    ///
+    /// # Errors
+    ///
+    /// The system gives no thread.
+    pub fn start(
+        self,
+        store: Box<dyn Store>,
+        context: J::Context,
+        on_low: impl Fn() + Send + 'static,
+    ) -> io::Result<JoinHandle<()>> {
+        let Self {
+            settings,
+            waiting,
+            shared,
+        } = self;
+        let thread = DiskThread {
+            store,
+            context,
+            settings,
+            waiting,
+            shared,
+            on_low,
+            batch: Vec::new(),
+            delay: CommitDelay::new(settings.commit_delay_percent, settings.commit_delay_us_max),
+            maintained: Instant::now(),
+            ends: false,
+        };
+        std::thread::Builder::new()
+            .name("disk".into())
+            .spawn(move || thread.run())
+    }
+}
+
+struct DiskThread<J: DiskJob, F> {
     store: Box<dyn Store>,
+    context: J::Context,
     settings: DiskSettings,
     waiting: Receiver<Option<J>>,
-    shared: Arc<Shared>,
+    shared: Arc<DiskShared>,
     on_low: F,
     batch: Vec<(J, Result<Appended, StoreError>)>,
-    gathering: Gathering,
+    delay: CommitDelay,
     maintained: Instant,
-    /// Nothing more is taken.
+    /// The last job has been received.
     ends: bool,
 }
 
-impl<J: Job, F: Fn()> Thread<J, F> {
+impl<J: DiskJob, F: Fn()> DiskThread<J, F> {
     fn run(mut self) {
         while !self.ends {
             match self.waiting.recv_deadline(self.maintained + MAINTAIN_EVERY) {
-                Ok(Some(job)) => self.take_batch(job),
+                Ok(Some(job)) => self.receive_batch(job),
                 Ok(None) => break,
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -228,15 +268,16 @@ impl<J: Job, F: Fn()> Thread<J, F> {
         }
     }
 
-    /// Appends a job and those behind it.
-    fn take_batch(&mut self, first: J) {
+    /// Appends the record of a job and of those behind it.
+    fn receive_batch(&mut self, first: J) {
         let now_ms = unix_ms();
         let mut bytes = 0;
         let mut next = Some(first);
         while let Some(job) = next {
             bytes += job.size();
-            let record = job.record();
-            // What comes after a channel was forgotten has to see that it is.
+            let record = job.record(&self.context);
+            // The records behind a `Forget` are judged by a state without that channel, so the
+            // batch ends here.
             let is_last = matches!(record, Record::Forget { .. });
             let appended = self.store.append(now_ms, &record);
             if appended.is_err() {
@@ -249,7 +290,12 @@ impl<J: Job, F: Fn()> Thread<J, F> {
             {
                 break;
             }
-            next = match self.waiting.try_recv().ok().or_else(|| self.gather()) {
+            next = match self
+                .waiting
+                .try_recv()
+                .ok()
+                .or_else(|| self.wait_for_more())
+            {
                 Some(Some(job)) => Some(job),
                 Some(None) => {
                     self.ends = true;
@@ -258,40 +304,41 @@ impl<J: Job, F: Fn()> Thread<J, F> {
                 None => None,
             };
         }
-        self.gathering.gathered(self.batch.len());
+        self.delay.gathered(self.batch.len());
         if self.shared.pressure.take(self.batch.len(), bytes) {
             (self.on_low)();
         }
     }
 
-    /// Waits for those who are to come soon.
-    fn gather(&self) -> Option<Option<J>> {
-        let until = self.gathering.until(self.batch.len())?;
+    /// Waits for a job that is expected soon.
+    fn wait_for_more(&self) -> Option<Option<J>> {
+        let until = self.delay.until(self.batch.len())?;
         self.waiting.recv_deadline(until).ok()
     }
 
-    /// Commits the batch, and tells each job.
+    /// Commits the batch, and tells each job its outcome.
     fn commit(&mut self) {
         let begun = Instant::now();
         let committed = self.store.commit();
         let here = self.batch.len() + self.waiting.len();
-        self.gathering.committed(begun.elapsed(), here);
+        self.delay.committed(begun.elapsed(), here);
         if let Err(error) = &committed {
             tracing::error!(
                 error = error as &dyn std::error::Error,
-                "nothing was stored"
+                "a batch could not be stored"
             );
         }
         let refused = self.batch.iter().find_map(|(_, one)| one.as_ref().err());
-        self.note(committed.as_ref().err().or(refused));
+        self.note_condition(committed.as_ref().err().or(refused));
         let jobs = self.batch.len() as u64;
         for (job, appended) in self.batch.drain(..) {
-            job.done(match (&appended, &committed) {
+            let outcome = match (&appended, &committed) {
                 (Ok(appended), Ok(())) => Ok(*appended),
                 (Err(error), _) | (Ok(_), Err(error)) => Err(error),
-            });
+            };
+            job.done(&self.context, outcome);
         }
-        self.gathering.answered(Instant::now());
+        self.delay.answered(Instant::now());
         *lock(&self.shared.done) += jobs;
         self.shared.more_done.notify_all();
     }
@@ -301,14 +348,14 @@ impl<J: Job, F: Fn()> Thread<J, F> {
         if let Err(error) = &maintained {
             tracing::debug!(
                 error = error as &dyn std::error::Error,
-                "the store takes nothing"
+                "the store takes nothing now"
             );
         }
-        self.note(maintained.as_ref().err());
+        self.note_condition(maintained.as_ref().err());
         self.maintained = Instant::now();
     }
 
-    fn note(&self, error: Option<&StoreError>) {
+    fn note_condition(&self, error: Option<&StoreError>) {
         let condition = match error {
             Some(StoreError::DiskFull { .. } | StoreError::Full { .. }) => Condition::Full,
             Some(
@@ -324,14 +371,4 @@ impl<J: Job, F: Fn()> Thread<J, F> {
             tracing::warn!(?condition, "the store's condition changed");
         }
     }
-}
-
-fn lock(done: &Mutex<u64>) -> MutexGuard<'_, u64> {
-    done.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn unix_ms() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_millis() as u64)
 }

@@ -19,13 +19,13 @@ pub(super) trait FileSystem: Send + Sync + Debug {
 
     /// Keeps others out of the directory for as long as the answer lives; `WouldBlock` when
     /// somebody has it.
-    fn lock(&self, path: &Path) -> io::Result<Arc<dyn File>>;
+    fn lock(&self, path: &Path) -> io::Result<Arc<dyn StoreFile>>;
 
     /// Opens what is there.
-    fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn File>>;
+    fn open(&self, path: &Path, access: OpenMode) -> io::Result<Arc<dyn StoreFile>>;
 
     /// Makes an empty file, also where there is one.
-    fn create(&self, path: &Path) -> io::Result<Arc<dyn File>>;
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn StoreFile>>;
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
@@ -40,13 +40,13 @@ pub(super) trait FileSystem: Send + Sync + Debug {
 
 /// What is going to be done with a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Access {
+pub(super) enum OpenMode {
     Read,
     Write,
 }
 
 /// One file.
-pub(super) trait File: Send + Sync + Debug {
+pub(super) trait StoreFile: Send + Sync + Debug {
     /// May write less than all.
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<usize>;
 
@@ -64,7 +64,7 @@ pub(super) trait File: Send + Sync + Debug {
     fn will_read(&self, at: u64, size: u64);
 }
 
-impl dyn File + '_ {
+impl dyn StoreFile + '_ {
     /// Writes all of it.
     pub(super) fn write_all_at(&self, mut bytes: &[u8], mut at: u64) -> io::Result<()> {
         while !bytes.is_empty() {
@@ -98,9 +98,9 @@ impl dyn File + '_ {
 
 /// The system's own.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Real;
+pub(super) struct OsFiles;
 
-impl FileSystem for Real {
+impl FileSystem for OsFiles {
     fn make_directory(&self, path: &Path) -> io::Result<()> {
         if path.is_dir() {
             return Ok(());
@@ -123,7 +123,7 @@ impl FileSystem for Real {
             .collect()
     }
 
-    fn lock(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+    fn lock(&self, path: &Path) -> io::Result<Arc<dyn StoreFile>> {
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -134,15 +134,15 @@ impl FileSystem for Real {
         Ok(Arc::new(file))
     }
 
-    fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn File>> {
+    fn open(&self, path: &Path, access: OpenMode) -> io::Result<Arc<dyn StoreFile>> {
         let file = OpenOptions::new()
             .read(true)
-            .write(access == Access::Write)
+            .write(access == OpenMode::Write)
             .open(path)?;
         Ok(Arc::new(file))
     }
 
-    fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn StoreFile>> {
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -170,7 +170,7 @@ impl FileSystem for Real {
     }
 }
 
-impl File for fs::File {
+impl StoreFile for fs::File {
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<usize> {
         FileExt::write_at(self, bytes, at)
     }

@@ -1,34 +1,34 @@
-//! What the lock file says: which store this is, and which of its files is the newest.
+//! The identity of a store, as its lock file says: its key, and the number of its newest segment.
 //!
-//! Without it, a directory whose newest file was taken away would look like an older store, and one
-//! without any like a new one.
+//! Without it, a directory whose newest segment was taken away would look like an older store, and
+//! one without any segment like a new store.
 
-use super::bytes::{Fields, put_u32, put_u64};
-use super::files::File;
+use super::bytes::{FieldReader, put_u32, put_u64};
+use super::files::StoreFile;
 use std::io;
 
 const MAGIC: &[u8; 8] = b"TIDINGSI";
 const SIZE: usize = 32;
 
-/// A store, and its newest file.
+/// Which store this is, and its newest segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Identity {
+pub(super) struct StoreIdentity {
     pub(super) key: [u64; 2],
     pub(super) newest: u32,
 }
 
-/// What there is to be read.
+/// What a lock file contains.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Told {
-    Nothing,
-    Identity(Identity),
-    /// Something else.
-    Garbage,
+pub(super) enum StoredIdentity {
+    Absent,
+    Present(StoreIdentity),
+    /// Bytes that are no identity.
+    Unreadable,
 }
 
-impl Identity {
-    /// Notes it durably.
-    pub(super) fn write(&self, file: &dyn File) -> io::Result<()> {
+impl StoreIdentity {
+    /// Writes the identity durably.
+    pub(super) fn write(&self, file: &dyn StoreFile) -> io::Result<()> {
         let mut bytes = Vec::with_capacity(SIZE);
         bytes.extend_from_slice(MAGIC);
         put_u64(&mut bytes, self.key[0]);
@@ -40,23 +40,23 @@ impl Identity {
         file.sync_data()
     }
 
-    pub(super) fn read(file: &dyn File) -> io::Result<Told> {
+    pub(super) fn read(file: &dyn StoreFile) -> io::Result<StoredIdentity> {
         let mut bytes = [0; SIZE];
         let size = file.read_full_at(&mut bytes, 0)?;
         if size == 0 {
-            return Ok(Told::Nothing);
+            return Ok(StoredIdentity::Absent);
         }
-        Ok(parse(&bytes[..size]).map_or(Told::Garbage, Told::Identity))
+        Ok(parse(&bytes[..size]).map_or(StoredIdentity::Unreadable, StoredIdentity::Present))
     }
 }
 
-fn parse(bytes: &[u8]) -> Option<Identity> {
+fn parse(bytes: &[u8]) -> Option<StoreIdentity> {
     let checked = bytes.get(..SIZE - 4)?;
-    let mut fields = Fields(checked.strip_prefix(MAGIC)?);
-    let identity = Identity {
+    let mut fields = FieldReader(checked.strip_prefix(MAGIC)?);
+    let identity = StoreIdentity {
         key: [fields.u64().ok()?, fields.u64().ok()?],
         newest: fields.u32().ok()?,
     };
-    let checksum = Fields(&bytes[SIZE - 4..]).u32().ok()?;
+    let checksum = FieldReader(&bytes[SIZE - 4..]).u32().ok()?;
     (checksum == crc32c::crc32c(checked)).then_some(identity)
 }

@@ -5,15 +5,16 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 use super::Store;
 use super::error::StoreError;
-use super::files::{Access, File, FileSystem};
+use super::files::{FileSystem, OpenMode, StoreFile};
 use super::journal::Journal;
 use super::reader::Reader;
 use super::record::{Appended, Record};
 use super::settings::{StoreSettings, SyncPolicy};
+use crate::base::sync;
 
 /// Bytes of one file: what is let go comes back by whole files.
 const SEGMENT_BYTES_MAX: u64 = 4 << 20;
@@ -68,7 +69,7 @@ struct MemoryFile(RwLock<Vec<u8>>);
 impl MemoryFiles {
     fn files(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Arc<MemoryFile>>> {
         // Nothing under the lock can leave the map half changed.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.0)
     }
 }
 
@@ -87,18 +88,18 @@ impl FileSystem for MemoryFiles {
             .collect())
     }
 
-    fn lock(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+    fn lock(&self, path: &Path) -> io::Result<Arc<dyn StoreFile>> {
         self.create(path)
     }
 
-    fn open(&self, path: &Path, _access: Access) -> io::Result<Arc<dyn File>> {
+    fn open(&self, path: &Path, _access: OpenMode) -> io::Result<Arc<dyn StoreFile>> {
         match self.files().get(path) {
-            Some(file) => Ok(Arc::clone(file) as Arc<dyn File>),
+            Some(file) => Ok(Arc::clone(file) as Arc<dyn StoreFile>),
             None => Err(io::ErrorKind::NotFound.into()),
         }
     }
 
-    fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn StoreFile>> {
         let file = Arc::<MemoryFile>::default();
         self.files().insert(path.into(), Arc::clone(&file));
         Ok(file)
@@ -127,9 +128,9 @@ impl FileSystem for MemoryFiles {
     }
 }
 
-impl File for MemoryFile {
+impl StoreFile for MemoryFile {
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<usize> {
-        let mut file = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut file = sync::write(&self.0);
         let (start, end) = (at as usize, at as usize + bytes.len());
         if file.len() < end {
             file.resize(end, 0);
@@ -139,7 +140,7 @@ impl File for MemoryFile {
     }
 
     fn read_at(&self, bytes: &mut [u8], at: u64) -> io::Result<usize> {
-        let file = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let file = sync::read(&self.0);
         let there = file.get(at as usize..).unwrap_or_default();
         let size = there.len().min(bytes.len());
         bytes[..size].copy_from_slice(&there[..size]);
@@ -151,13 +152,13 @@ impl File for MemoryFile {
     }
 
     fn set_size(&self, size: u64) -> io::Result<()> {
-        let mut file = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut file = sync::write(&self.0);
         file.resize(size as usize, 0);
         Ok(())
     }
 
     fn size(&self) -> io::Result<u64> {
-        let file = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let file = sync::read(&self.0);
         Ok(file.len() as u64)
     }
 

@@ -1,9 +1,22 @@
 //! Layer 4: what outlives the process: messages, and what has to be known of channels, readers,
 //! members and producers.
 //!
-//! A [`Store`] belongs to one thread, which appends what waits, commits it with one write and one
-//! sync, and only then tells anybody. [`Reader`]s belong to any thread and see what is committed,
+//! A [`Store`] belongs to one thread, which appends the records that wait, commits them with one
+//! write and one sync, and only then tells anybody. [`Reader`]s belong to any thread and see what is committed,
 //! never more. Nothing in here knows clients, connections or permissions.
+//!
+//! The files, in the order in which a newcomer may read them:
+//!
+//! - the write path: `record` comes in, `pending` decides what it does, `log_record` and
+//!   `raw_record` are its form on disk, `batch` is written by `journal`, and `state`, `channel_log`,
+//!   `location` and `usage` change by it; `resolved` is the shorter way for most messages, `dedup`
+//!   knows the repeats;
+//! - segments: `segment`, `segment_head`, `checkpoint`, `rollover`;
+//! - the read path: `read_view`, `reader`;
+//! - between commits: `maintenance`, `compaction`, `recover`, `free_space`;
+//! - opening: `loader`, `directory`, `identity`, `scan`, `names`;
+//! - for a store that no process has open: `verify`, `dump`, `repair`;
+//! - the thread: `disk`, `commit_delay`.
 //!
 //! Invariants:
 //! - **What [`Store::commit`] gave `Ok` for is there after a crash** (with [`SyncPolicy::Always`]), and
@@ -12,45 +25,72 @@
 //! - A record is there whole or not at all, also one that stands in two channels.
 //! - Damage is named, with file and position; it is never taken for an end or a fresh start.
 
+// The write path.
+mod batch;
 mod bytes;
-mod channel;
+mod channel_log;
 mod dedup;
+mod journal;
+mod location;
+mod log_record;
+mod pending;
+mod raw_record;
+mod record;
+mod resolved;
+mod state;
+mod usage;
+
+// Segments.
+mod checkpoint;
+mod rollover;
+mod segment;
+mod segment_head;
+
+// The read path.
+mod read_view;
+mod reader;
+
+// Between commits.
+mod compaction;
+mod free_space;
+mod maintenance;
+mod maintenance_state;
+mod recover;
+
+// A start.
+mod directory;
+mod identity;
+mod loader;
+mod names;
+mod scan;
+
+// While no process has the store open.
+mod dump;
+mod repair;
+mod verify;
+
+// The thread.
+mod commit_delay;
 mod disk;
-mod entry;
+
+// What all of it stands on.
 mod error;
 mod files;
-mod frame;
-mod gathering;
-mod identity;
-mod journal;
-mod located;
 mod memory;
-mod moving;
-mod names;
-mod offline;
-mod reader;
-mod record;
-mod recover;
-mod scan;
-mod segment;
 mod settings;
-mod space;
-mod staged;
-mod start;
-mod state;
-mod upkeep;
-mod view;
 
-pub use disk::{Condition, Disk, DiskSettings, Job};
+pub use disk::{Condition, Disk, DiskJob, DiskQueue, DiskSettings};
+pub use dump::dump;
 pub use error::StoreError;
 pub use journal::Journal;
 pub use memory::MemoryStore;
-pub use offline::{Repaired, VerifyReport, dump, repair, verify};
 pub use reader::{
     ChannelState, LogPage, PageRange, Reader, StateRecord, StoreTotals, StoredMessage,
 };
-pub use record::{Appended, Channel, MessageRecord, Position, Record};
+pub use record::{Appended, Channel, MessageBody, MessageRecord, Record};
+pub use repair::{Repaired, repair};
 pub use settings::{Retention, StoreSettings, SyncPolicy, WhenFull};
+pub use verify::{VerifyReport, verify};
 
 /// Takes records. Belongs to one thread.
 pub trait Store: Send {

@@ -1,7 +1,8 @@
-//! What other threads may ask.
+//! The reading side of a store, for other threads.
 
 use super::error::StoreError;
-use super::record::Position;
+use super::record::MessageBody;
+use crate::base::{Epoch, Position};
 
 /// Reads what is committed, from any thread. May wait for the disk: never to be called under a
 /// lock.
@@ -51,7 +52,7 @@ pub enum StateRecord<'a> {
         channel: &'a str,
         /// The reader.
         reader: &'a str,
-        /// Up to where.
+        /// The newest offset that the reader has.
         offset: u64,
     },
     /// A lasting membership.
@@ -66,22 +67,22 @@ pub enum StateRecord<'a> {
 /// What is known of a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChannelState {
-    /// Which life of its log.
-    pub epoch: u32,
+    /// The epoch of its log.
+    pub epoch: Epoch,
     /// The newest offset; 0 before the first message.
     pub newest: u64,
     /// The newest offset that isn't kept any more; `newest` when nothing is kept.
     pub floor: u64,
 }
 
-/// Which messages of a channel.
+/// A range of the messages of a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PageRange {
     /// Greater than this; `None` begins with the oldest.
     pub after: Option<u64>,
     /// Smaller than this; `None` ends with the newest. Alone, the newest come first.
     pub before: Option<u64>,
-    /// So many at the most.
+    /// Messages at the most.
     pub limit: usize,
     /// Bytes after which the page ends, though it has one message at least.
     pub bytes_max: usize,
@@ -98,21 +99,13 @@ pub struct LogPage {
     pub more: bool,
 }
 
-/// A message as it is kept.
+/// A message that was read back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredMessage {
-    /// Where it stands in the channel that was asked for.
+    /// The place of the message in the channel that was asked for.
     pub position: Position,
-    /// Its id.
-    pub id: Box<str>,
-    /// Who said it, if anybody.
-    pub from: Option<Box<str>>,
-    /// To whom, if it is private.
-    pub to: Option<Box<str>>,
-    /// When, in Unix milliseconds.
-    pub ts: u64,
-    /// JSON text.
-    pub data: Box<str>,
+    /// What the message says.
+    pub body: MessageBody<Box<str>>,
 }
 
 /// The numbers of a store.
@@ -122,11 +115,11 @@ pub struct StoreTotals {
     pub channels: u64,
     /// Messages that are kept; one in two channels counts twice.
     pub messages: u64,
-    /// Files.
+    /// Segments.
     pub segments: u64,
-    /// Bytes of the files.
+    /// Bytes of the segments.
     pub bytes: u64,
-    /// Bytes of the index in memory, nearly.
+    /// Bytes of the index in memory, roughly.
     pub index_bytes: u64,
     /// Batches that were committed.
     pub commits: u64,
@@ -144,7 +137,7 @@ pub struct StoreTotals {
     pub torn_bytes: u64,
     /// Messages that retention let go.
     pub trimmed: u64,
-    /// Live records that were moved on out of nearly dead files.
+    /// Live records that compaction moved out of nearly dead segments.
     pub moved: u64,
     /// Repeats that were known.
     pub repeats: u64,

@@ -1,61 +1,54 @@
-//! What is written.
+//! The records that a store takes.
 
-/// A place in a channel's log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Position {
-    /// Which life of the log.
-    pub epoch: u32,
-    /// Counted from 1 without holes; 0 is before the first message.
-    pub offset: u64,
-}
+use crate::base::{Epoch, Position};
 
-/// One thing that the store shall know.
+/// A record for the store to write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Record<'a> {
     /// A message, at the end of one or two channels.
     Message(MessageRecord<'a>),
-    /// Begins the log of a channel anew, empty, under this epoch.
+    /// Replaces the log of a channel by an empty one under this epoch.
     Purge {
-        /// Which one; it need not exist yet.
+        /// The name of the channel, which need not exist yet.
         channel: &'a str,
         /// The new epoch.
-        epoch: u32,
+        epoch: Epoch,
     },
     /// Lets go of all messages of a channel up to `through`.
     Trim {
-        /// Which one.
+        /// The name of the channel.
         channel: &'a str,
         /// The newest offset that goes.
         through: u64,
     },
     /// Lets go of a channel without messages; one with messages stays as it is.
     Forget {
-        /// Which one.
+        /// The name of the channel.
         channel: &'a str,
     },
     /// A reader has everything of a channel up to `offset`; an older one changes nothing.
     Ack {
-        /// Which one; where it doesn't exist, nothing happens.
+        /// The name of the channel; where it doesn't exist, nothing happens.
         channel: &'a str,
-        /// Who.
+        /// The name of the reader.
         reader: &'a str,
-        /// Up to where.
+        /// The newest offset that the reader has.
         offset: u64,
     },
     /// A lasting membership begins, or ends.
     Member {
-        /// Where.
+        /// The name of the room.
         room: &'a str,
-        /// Who.
+        /// The id of the user.
         user: &'a str,
         /// Whether it lasts from now on.
         lasting: bool,
     },
     /// Everything of a producer up to `number` is settled; an older one changes nothing.
     Mark {
-        /// Whose.
+        /// The name of the producer.
         producer: &'a str,
-        /// Up to where.
+        /// The newest number that is settled.
         number: u64,
     },
     /// Serial numbers of connections below this one may have been handed out.
@@ -68,36 +61,57 @@ pub enum Record<'a> {
 /// A channel that a message goes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Channel<'a> {
-    /// Its name.
+    /// The name of the channel.
     pub name: &'a str,
-    /// The epoch that it gets, if the store doesn't know it yet.
-    pub epoch: u32,
+    /// The epoch of its log, if the store doesn't know the channel yet.
+    pub epoch: Epoch,
 }
 
-/// A message.
+/// A message for the store to append.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MessageRecord<'a> {
-    /// Where it goes.
+    /// The channel that the message goes to.
     pub channel: Channel<'a>,
-    /// Where it stands as well: a private message is in the sender's line too.
+    /// The channel that has the message as well: a private one is in the sender's inbox too.
     pub second: Option<Channel<'a>>,
-    /// Its id.
-    pub id: &'a str,
-    /// Who said it, if anybody.
-    pub from: Option<&'a str>,
-    /// To whom, if it is private.
-    pub to: Option<&'a str>,
-    /// When, in Unix milliseconds.
-    pub ts: u64,
-    /// JSON text.
-    pub data: &'a str,
-    /// What a repeat has in common with it; `None` for a message that can't be repeated.
-    pub sameness: Option<u128>,
+    /// What the message says.
+    pub body: MessageBody<&'a str>,
+    /// The key that a repeat of the message has too; `None` for a message that can't be repeated.
+    pub idempotency_key: Option<u128>,
     /// Settles this number of this producer in the same durable write.
     pub mark: Option<(&'a str, u64)>,
 }
 
-/// What becomes of a record.
+/// What a message says, wherever it stands. The texts are borrowed on the way to the disk
+/// (`MessageBody<&str>`), and owned once they have been read back (`MessageBody<Box<str>>`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MessageBody<T> {
+    /// The id.
+    pub id: T,
+    /// The sender, if there is one.
+    pub from: Option<T>,
+    /// The receiver, if the message is private.
+    pub to: Option<T>,
+    /// When the message was said, in Unix milliseconds.
+    pub ts: u64,
+    /// JSON text.
+    pub data: T,
+}
+
+impl MessageBody<&str> {
+    /// Copies the texts.
+    pub(super) fn to_owned(self) -> MessageBody<Box<str>> {
+        MessageBody {
+            id: self.id.into(),
+            from: self.from.map(Into::into),
+            to: self.to.map(Into::into),
+            ts: self.ts,
+            data: self.data.into(),
+        }
+    }
+}
+
+/// The outcome of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Appended {
     /// The message will stand here, and here in its second channel.
@@ -107,6 +121,6 @@ pub enum Appended {
     Repeat(Position),
     /// The number of the message's mark is settled already: nothing is written.
     Settled,
-    /// It will be so.
+    /// The record will take effect, or changes nothing.
     Noted,
 }

@@ -1,23 +1,23 @@
-//! Reading a file from its beginning to its end, a batch at a time.
+//! Reads a segment from its beginning to its end, a batch at a time.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::batch::{BATCH_SIZE, BatchHead, verify_batch};
 use super::bytes::Flaw;
 use super::error::StoreError;
-use super::files::File;
-use super::frame::{
-    BATCH_SIZE, BatchHead, FORMAT, Frame, HEAD_SIZE, Head, HeadFlaw, frame_size, kind, verify_batch,
-};
+use super::files::StoreFile;
+use super::raw_record::{RawRecord, kind, raw_record_size};
+use super::segment_head::{FORMAT, HeadFlaw, SEGMENT_HEAD_SIZE, SegmentHead};
 
-/// Bytes that are read at once, unless a batch is larger.
+/// Bytes that are read at once, unless a batch is larger: few reads for 64 MiB, little memory.
 const READ_SIZE: usize = 1 << 20;
 
-/// A file that is being read.
+/// A segment that is being read.
 pub(super) struct Scan {
-    file: Arc<dyn File>,
+    file: Arc<dyn StoreFile>,
     path: PathBuf,
-    pub(super) head: Head,
+    pub(super) head: SegmentHead,
     seed: u32,
     /// Where the file ends.
     pub(super) end: u64,
@@ -27,14 +27,14 @@ pub(super) struct Scan {
     buffer_at: u64,
 }
 
-/// What comes next.
+/// The next thing in a segment.
 #[derive(Debug)]
-pub(super) enum Step<'a> {
+pub(super) enum ScanStep<'a> {
     /// A batch, all of it verified.
     Batch {
         at: u64,
         head: BatchHead,
-        /// The frames after its first one.
+        /// The records after its first one.
         body: &'a [u8],
     },
     /// There is nothing more.
@@ -49,12 +49,16 @@ impl Scan {
     /// # Errors
     ///
     /// [`StoreError::Damaged`], [`StoreError::Format`], [`StoreError::Io`].
-    pub(super) fn begin(file: Arc<dyn File>, path: &Path, number: u32) -> Result<Self, StoreError> {
+    pub(super) fn begin(
+        file: Arc<dyn StoreFile>,
+        path: &Path,
+        number: u32,
+    ) -> Result<Self, StoreError> {
         let io = |source| StoreError::io("read", path, source);
         let end = file.size().map_err(io)?;
-        let mut head = [0; HEAD_SIZE];
+        let mut head = [0; SEGMENT_HEAD_SIZE];
         let size = file.read_full_at(&mut head, 0).map_err(io)?;
-        let head = Head::read(&head[..size]).map_err(|flaw| match flaw {
+        let head = SegmentHead::read(&head[..size]).map_err(|flaw| match flaw {
             HeadFlaw::Format(found) => StoreError::Format {
                 file: path.into(),
                 found,
@@ -71,13 +75,13 @@ impl Scan {
             path: path.into(),
             head,
             end,
-            at: HEAD_SIZE as u64,
+            at: SEGMENT_HEAD_SIZE as u64,
             buffer: Vec::new(),
             buffer_at: 0,
         })
     }
 
-    /// Takes the file to end here, if it is longer.
+    /// Treats the segment as ending here, if it is longer.
     pub(super) fn end_at(&mut self, end: u64) {
         self.end = self.end.min(end);
     }
@@ -91,13 +95,13 @@ impl Scan {
     /// # Errors
     ///
     /// [`StoreError::Io`].
-    pub(super) fn step(&mut self) -> Result<Step<'_>, StoreError> {
+    pub(super) fn step(&mut self) -> Result<ScanStep<'_>, StoreError> {
         let (at, seed) = (self.at, self.seed);
         if at >= self.end {
-            return Ok(Step::End);
+            return Ok(ScanStep::End);
         }
         let bad = |at_flaw, flaw| {
-            Ok(Step::Bad {
+            Ok(ScanStep::Bad {
                 batch: at,
                 at: at_flaw,
                 flaw,
@@ -117,7 +121,7 @@ impl Scan {
         }
         self.at = at + size as u64;
         let start = (at - self.buffer_at) as usize;
-        Ok(Step::Batch {
+        Ok(ScanStep::Batch {
             at,
             head,
             body: &self.buffer[start + BATCH_SIZE..start + size],
@@ -134,9 +138,9 @@ impl Scan {
         while at + BATCH_SIZE as u64 <= self.end {
             let bytes = self.bytes(at, READ_SIZE)?;
             let found = (0..=bytes.len().saturating_sub(BATCH_SIZE)).find_map(|start| {
-                // A batch's first frame has one length: no checksum is made of anything else.
+                // A batch's first record has one length: no checksum is made of anything else.
                 let here = &bytes[start..];
-                if frame_size(here) != Some(BATCH_SIZE) {
+                if raw_record_size(here) != Some(BATCH_SIZE) {
                     return None;
                 }
                 let here = here.get(..BATCH_SIZE)?;
@@ -156,21 +160,21 @@ impl Scan {
         Ok(None)
     }
 
-    /// Up to where later batches vouch that the file was durable, seen from a flaw at `after`.
+    /// Up to where the batches behind a flaw at `after` confirm that the segment was durable.
     ///
     /// # Errors
     ///
     /// [`StoreError::Io`].
-    pub(super) fn vouched(&mut self, mut after: u64) -> Result<u64, StoreError> {
-        let mut vouched = self.head.checkpoint_end;
+    pub(super) fn confirmed_through(&mut self, mut after: u64) -> Result<u64, StoreError> {
+        let mut confirmed = self.head.checkpoint_end;
         while let Some(head) = self.skip_to_batch(after)? {
-            vouched = vouched.max(head.durable);
+            confirmed = confirmed.max(head.durable);
             after = self.at;
         }
-        Ok(vouched)
+        Ok(confirmed)
     }
 
-    /// So many bytes from there, or as many as there are.
+    /// `size` bytes from `at` on, or as many as there are.
     fn bytes(&mut self, at: u64, size: usize) -> Result<&[u8], StoreError> {
         let size = size.min(usize::try_from(self.end - at).unwrap_or(usize::MAX));
         let buffered = self.buffer_at + self.buffer.len() as u64;
@@ -189,9 +193,9 @@ impl Scan {
 }
 
 fn batch_head(bytes: &[u8], seed: u32, at: u64) -> Result<BatchHead, Flaw> {
-    let frame = Frame::read(bytes, seed, at)?;
-    if frame.kind != kind::BATCH {
+    let raw = RawRecord::read(bytes, seed, at)?;
+    if raw.kind != kind::BATCH {
         return Err("a record stands where a batch should begin");
     }
-    BatchHead::read(frame.payload)
+    BatchHead::read(raw.payload)
 }

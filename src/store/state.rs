@@ -1,7 +1,7 @@
-//! What is committed: every channel with the places of its messages, and everything else.
+//! The committed state: every channel with the locations of its messages, and everything else.
 //!
-//! It changes by [`Entry`]s only, in the order in which they stand in the files: what a start makes
-//! of the files is what was there before, by construction.
+//! It changes by [`LogRecord`]s only, in the order in which they stand in the segments: a start
+//! makes of the segments the state that was there before, by construction.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -9,76 +9,51 @@ use std::sync::Arc;
 use slab::Slab;
 
 use super::bytes::Flaw;
-use super::channel::{Kept, Slot};
-use super::entry::{Entry, Place, Placed};
-use super::located::Located;
-use super::record::Position;
+use super::channel_log::ChannelLog;
+use super::location::Location;
+use super::log_record::{LogPlace, LogRecord, PlacedMessage};
+use super::resolved::ResolvedMessage;
 use super::settings::Retention;
+use super::usage::LogUsage;
+use crate::base::{Epoch, Position};
 
-/// The committed state.
-pub(super) struct State {
+/// Everything that is committed, but for the messages themselves.
+pub(super) struct StoreState {
     names: HashMap<Arc<str>, usize>,
-    channels: Slab<Channel>,
+    channels: Slab<StoredChannel>,
     members: HashMap<Box<str>, BTreeSet<Box<str>>>,
     members_count: usize,
     marks: HashMap<Box<str>, u64>,
     serials_below: u64,
     forgotten: u64,
-    pub(super) usage: Usage,
+    pub(super) usage: LogUsage,
     retention: Arc<dyn Fn(&str) -> Retention + Send + Sync>,
-    replay: Replay,
-    /// The channels that the checkpoint that is being read has named.
-    restated: Option<BTreeSet<usize>>,
+    strictness: Strictness,
+    /// The channels that the checkpoint has named which is being read.
+    in_checkpoint: Option<BTreeSet<usize>>,
 }
 
-/// How strictly the entries have to fit.
+/// How strictly the records have to fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Replay {
+pub(super) enum Strictness {
     /// A hole is damage.
     Strict,
-    /// A file was cut: what isn't there is lost.
+    /// A segment was cut: messages that are missing are lost.
     Lenient,
 }
 
-/// A channel.
+/// A channel, its messages, and how far each reader has acknowledged them.
 #[derive(Debug)]
-pub(super) struct Channel {
+pub(super) struct StoredChannel {
     pub(super) name: Arc<str>,
-    pub(super) kept: Kept,
+    pub(super) log: ChannelLog,
     pub(super) acks: BTreeMap<Box<str>, u64>,
 }
 
-/// What all messages together take.
-#[derive(Debug, Default)]
-pub(super) struct Usage {
-    /// Bytes of live records, by the number of their file.
-    pub(super) live: BTreeMap<u32, u64>,
-    /// Messages; one in two channels counts twice.
-    pub(super) messages: u64,
-    /// Messages that retention let go.
-    pub(super) trimmed: u64,
-    /// Bytes of the index, nearly.
-    pub(super) index_bytes: usize,
-}
+/// Bytes of a channel in the index beside its name and its locations, roughly.
+const CHANNEL_SIZE: usize = size_of::<StoredChannel>() + 64;
 
-impl Usage {
-    pub(super) fn take(&mut self, slot: Slot) {
-        if !slot.is_missing() {
-            *self.live.entry(slot.segment).or_default() += u64::from(slot.size);
-        }
-    }
-
-    pub(super) fn release(&mut self, slot: Slot) {
-        if let Some(live) = self.live.get_mut(&slot.segment) {
-            *live -= u64::from(slot.size);
-        }
-    }
-}
-
-/// Bytes of a channel in the index beside its name and its slots, nearly.
-const CHANNEL_SIZE: usize = size_of::<Channel>() + 64;
-
-impl State {
+impl StoreState {
     pub(super) fn new(retention: Arc<dyn Fn(&str) -> Retention + Send + Sync>) -> Self {
         Self {
             names: HashMap::new(),
@@ -88,28 +63,28 @@ impl State {
             marks: HashMap::new(),
             serials_below: 0,
             forgotten: 0,
-            usage: Usage::default(),
+            usage: LogUsage::default(),
             retention,
-            replay: Replay::Strict,
-            restated: None,
+            strictness: Strictness::Strict,
+            in_checkpoint: None,
         }
     }
 
-    pub(super) fn set_replay(&mut self, replay: Replay) {
-        self.replay = replay;
+    pub(super) fn set_strictness(&mut self, strictness: Strictness) {
+        self.strictness = strictness;
     }
 
-    pub(super) fn channel(&self, name: &str) -> Option<&Channel> {
+    pub(super) fn channel(&self, name: &str) -> Option<&StoredChannel> {
         Some(&self.channels[*self.names.get(name)?])
     }
 
-    /// A channel with its place, which it keeps as long as nothing is applied.
-    pub(super) fn find(&self, name: &str) -> Option<(usize, &Channel)> {
+    /// A channel and its index, which stays the same until the next record is applied.
+    pub(super) fn find(&self, name: &str) -> Option<(usize, &StoredChannel)> {
         let index = *self.names.get(name)?;
         Some((index, &self.channels[index]))
     }
 
-    pub(super) fn channels(&self) -> impl Iterator<Item = &Channel> {
+    pub(super) fn channels(&self) -> impl Iterator<Item = &StoredChannel> {
         self.channels.iter().map(|(_, channel)| channel)
     }
 
@@ -152,132 +127,142 @@ impl State {
         self.forgotten
     }
 
-    /// Takes what stands in a file at `slot`, whose time is filled in here.
+    /// Applies the record that stands at `location`, whose time is filled in here.
     ///
     /// # Errors
     ///
-    /// It doesn't fit to what came before.
-    pub(super) fn apply(&mut self, entry: &Entry<'_>, slot: Slot) -> Result<(), Flaw> {
-        match *entry {
-            Entry::Message(ref message) => self.apply_message(message, slot)?,
-            Entry::Purge { channel, epoch } => self.purge(channel, epoch),
-            Entry::Trim { channel, through } => {
+    /// The record doesn't follow from those before it.
+    pub(super) fn apply(
+        &mut self,
+        log_record: &LogRecord<'_>,
+        location: Location,
+    ) -> Result<(), Flaw> {
+        match *log_record {
+            LogRecord::Message(ref message) => self.apply_message(message, location)?,
+            LogRecord::Purge { channel, epoch } => self.purge(channel, epoch),
+            LogRecord::Trim { channel, through } => {
                 if let Some(&index) = self.names.get(channel) {
-                    let kept = &mut self.channels[index].kept;
-                    kept.trim(through, &mut self.usage);
+                    let log = &mut self.channels[index].log;
+                    log.trim(through, &mut self.usage);
                 }
             }
-            Entry::Forget { channel } => {
+            LogRecord::Forget { channel } => {
                 if let Some(&index) = self.names.get(channel) {
                     self.remove(index);
                     self.forgotten += 1;
                 }
             }
-            Entry::Ack {
+            LogRecord::Ack {
                 channel,
                 reader,
                 offset,
             } => self.ack(channel, reader, offset),
-            Entry::Member {
+            LogRecord::Member {
                 room,
                 user,
                 lasting,
             } => self.member(room, user, lasting),
-            Entry::Mark { producer, number } => self.settle(producer, number),
-            Entry::Serials { below } => self.serials_below = self.serials_below.max(below),
-            Entry::Checkpoint {
+            LogRecord::Mark { producer, number } => self.raise_mark(producer, number),
+            LogRecord::Serials { below } => self.serials_below = self.serials_below.max(below),
+            LogRecord::Checkpoint {
                 forgotten,
                 serials_below,
                 ..
             } => self.begin_checkpoint(forgotten, serials_below),
-            Entry::Channel {
+            LogRecord::Channel {
                 channel,
                 epoch,
                 floor,
                 newest,
-            } => self.restate(channel, epoch, floor, newest)?,
-            Entry::CheckpointEnd => self.end_checkpoint(),
+            } => self.apply_checkpoint(channel, epoch, floor, newest)?,
+            LogRecord::CheckpointEnd => self.end_checkpoint(),
         }
         Ok(())
     }
 
-    /// Takes a message by the places of its channels, as [`State::apply`] does by their names.
+    /// Applies a message by the indexes of its channels, as [`StoreState::apply`] does by their names.
     ///
     /// # Errors
     ///
-    /// It doesn't fit to what came before.
-    pub(super) fn apply_located(&mut self, message: &Located, slot: Slot) -> Result<(), Flaw> {
-        let slot = slot.with_time(message.ts);
+    /// The record doesn't follow from those before it.
+    pub(super) fn apply_resolved(
+        &mut self,
+        message: &ResolvedMessage,
+        location: Location,
+    ) -> Result<(), Flaw> {
+        let location = location.with_time(message.ts);
         for (index, position) in message.places() {
-            self.push_at(index, position, slot)?;
+            self.push_at(index, position, location)?;
         }
         Ok(())
     }
 
-    /// Whether it says of a message what its entry says.
-    pub(super) fn is_located(&self, message: &Located, entry: &Entry<'_>) -> bool {
-        let Entry::Message(placed) = entry else {
+    /// Whether a resolved message is the one of this record.
+    pub(super) fn is_same_message(
+        &self,
+        message: &ResolvedMessage,
+        log_record: &LogRecord<'_>,
+    ) -> bool {
+        let LogRecord::Message(placed) = log_record else {
             return false;
         };
-        let places = placed.places().map(|place| {
-            let Place { epoch, offset, .. } = place;
-            (place.channel, Position { epoch, offset })
-        });
-        let located = (message.places()).map(|(index, at)| (&*self.channels[index].name, at));
-        located.eq(places)
-            && (message.ts, message.sameness) == (placed.ts, placed.sameness)
+        let places = placed.places().map(|place| (place.channel, place.at));
+        let resolved = (message.places()).map(|(index, at)| (&*self.channels[index].name, at));
+        resolved.eq(places)
+            && (message.ts, message.idempotency_key) == (placed.body.ts, placed.idempotency_key)
             && placed.mark.is_none()
     }
 
-    fn apply_message(&mut self, message: &Placed<'_>, slot: Slot) -> Result<(), Flaw> {
-        let slot = slot.with_time(message.ts);
+    fn apply_message(
+        &mut self,
+        message: &PlacedMessage<'_>,
+        location: Location,
+    ) -> Result<(), Flaw> {
+        let location = location.with_time(message.body.ts);
         for place in message.places() {
             if message.is_moved {
-                self.move_to(place, slot);
+                self.move_to(place, location);
             } else {
-                self.push(place, slot)?;
+                self.push(place, location)?;
             }
         }
         if let Some((producer, number)) = message.mark {
-            self.settle(producer, number);
+            self.raise_mark(producer, number);
         }
         Ok(())
     }
 
-    fn push(&mut self, place: Place<'_>, slot: Slot) -> Result<(), Flaw> {
-        let index = self.ensure(place.channel, place.epoch);
+    fn push(&mut self, place: LogPlace<'_>, location: Location) -> Result<(), Flaw> {
+        let index = self.ensure(place.channel, place.at.epoch);
         let channel = &mut self.channels[index];
-        if self.replay == Replay::Lenient {
-            channel
-                .kept
-                .bridge(place.epoch, place.offset, &mut self.usage);
+        if self.strictness == Strictness::Lenient {
+            channel.log.skip_lost(place.at, &mut self.usage);
         }
-        let Place { epoch, offset, .. } = place;
-        self.push_at(index, Position { epoch, offset }, slot)
+        self.push_at(index, place.at, location)
     }
 
-    fn push_at(&mut self, index: usize, at: Position, slot: Slot) -> Result<(), Flaw> {
-        let kept = &mut self.channels[index].kept;
-        if kept.epoch != at.epoch || kept.newest() + 1 != at.offset {
+    fn push_at(&mut self, index: usize, at: Position, location: Location) -> Result<(), Flaw> {
+        let log = &mut self.channels[index].log;
+        if log.epoch != at.epoch || log.newest() + 1 != at.offset {
             return Err("a message doesn't follow the one before it in its channel");
         }
-        kept.push(slot, &mut self.usage);
+        log.push(location, &mut self.usage);
         Ok(())
     }
 
-    fn move_to(&mut self, place: Place<'_>, slot: Slot) {
+    fn move_to(&mut self, place: LogPlace<'_>, location: Location) {
         if let Some(&index) = self.names.get(place.channel) {
-            let kept = &mut self.channels[index].kept;
-            if kept.epoch == place.epoch {
-                kept.replace(place.offset, slot, &mut self.usage);
+            let log = &mut self.channels[index].log;
+            if log.epoch == place.at.epoch {
+                log.replace(place.at.offset, location, &mut self.usage);
             }
         }
     }
 
-    fn purge(&mut self, name: &str, epoch: u32) {
+    fn purge(&mut self, name: &str, epoch: Epoch) {
         let index = self.ensure(name, epoch);
         let channel = &mut self.channels[index];
-        channel.kept.begin_anew(epoch, &mut self.usage);
+        channel.log.reset(epoch, &mut self.usage);
         channel.acks.clear();
     }
 
@@ -306,59 +291,67 @@ impl State {
         }
     }
 
-    fn settle(&mut self, producer: &str, number: u64) {
+    fn raise_mark(&mut self, producer: &str, number: u64) {
         match self.marks.get_mut(producer) {
             Some(mark) => *mark = number.max(*mark),
             None => _ = self.marks.insert(producer.into(), number),
         }
     }
 
-    /// Everything but messages is going to be said anew.
+    /// Forgets everything but the messages: the checkpoint is going to say it again.
     fn begin_checkpoint(&mut self, forgotten: u64, serials_below: u64) {
         self.members.clear();
         self.members_count = 0;
         self.marks.clear();
         self.forgotten = forgotten;
         self.serials_below = serials_below;
-        self.restated = Some(BTreeSet::new());
+        self.in_checkpoint = Some(BTreeSet::new());
     }
 
-    fn restate(&mut self, name: &str, epoch: u32, floor: u64, newest: u64) -> Result<(), Flaw> {
+    fn apply_checkpoint(
+        &mut self,
+        name: &str,
+        epoch: Epoch,
+        floor: u64,
+        newest: u64,
+    ) -> Result<(), Flaw> {
         if floor > newest {
             return Err("a channel keeps more than it has");
         }
         let index = self.ensure(name, epoch);
         let channel = &mut self.channels[index];
         channel.acks.clear();
-        channel.kept.restate(epoch, floor, newest, &mut self.usage);
-        if let Some(restated) = &mut self.restated {
-            restated.insert(index);
+        channel
+            .log
+            .apply_checkpoint(epoch, floor, newest, &mut self.usage);
+        if let Some(in_checkpoint) = &mut self.in_checkpoint {
+            in_checkpoint.insert(index);
         }
         Ok(())
     }
 
     fn end_checkpoint(&mut self) {
-        let Some(restated) = self.restated.take() else {
+        let Some(in_checkpoint) = self.in_checkpoint.take() else {
             return;
         };
         let gone: Vec<usize> = (self.channels.iter())
             .map(|(index, _)| index)
-            .filter(|index| !restated.contains(index))
+            .filter(|index| !in_checkpoint.contains(index))
             .collect();
         for index in gone {
             self.remove(index);
         }
     }
 
-    fn ensure(&mut self, name: &str, epoch: u32) -> usize {
+    fn ensure(&mut self, name: &str, epoch: Epoch) -> usize {
         if let Some(&index) = self.names.get(name) {
             return index;
         }
         let shared: Arc<str> = name.into();
         self.usage.index_bytes += CHANNEL_SIZE + name.len();
-        let index = self.channels.insert(Channel {
+        let index = self.channels.insert(StoredChannel {
             name: Arc::clone(&shared),
-            kept: Kept::new(epoch, (self.retention)(name)),
+            log: ChannelLog::new(epoch, (self.retention)(name)),
             acks: BTreeMap::new(),
         });
         self.names.insert(shared, index);
@@ -368,46 +361,52 @@ impl State {
     fn remove(&mut self, index: usize) {
         let mut channel = self.channels.remove(index);
         self.names.remove(&channel.name);
-        channel.kept.begin_anew(0, &mut self.usage);
+        channel.log.clear(&mut self.usage);
         self.usage.index_bytes -= CHANNEL_SIZE + channel.name.len();
     }
 
-    /// Lets go what is too old in some channels, from the `from`th place on; says where to go on,
-    /// or that it was round. Looks at so many channels and lets so many messages go, at the most.
-    pub(super) fn expire(&mut self, now_ms: u64, from: usize, looks_max: usize) -> Option<usize> {
-        let (mut looked, mut gone) = (0, 0);
-        // A slab's iterator can't begin in the middle, so the places are asked one by one.
+    /// Lets go of messages that are too old, in up to `channels_max` channels from the index `from`
+    /// on, and of about 16 times as many messages; returns the index to go on at, or `None` after
+    /// the last channel.
+    pub(super) fn expire(
+        &mut self,
+        now_ms: u64,
+        from: usize,
+        channels_max: usize,
+    ) -> Option<usize> {
+        let (mut visited, mut gone) = (0, 0);
+        // A slab's iterator can't begin in the middle, so the indexes are tried one by one.
         for index in from..self.channels.capacity() {
-            if looked == looks_max || gone >= looks_max * 16 {
+            if visited == channels_max || gone >= channels_max * 16 {
                 return Some(index);
             }
-            looked += 1;
+            visited += 1;
             if let Some(channel) = self.channels.get_mut(index) {
-                gone += channel.kept.expire(now_ms, &mut self.usage);
+                gone += channel.log.expire(now_ms, &mut self.usage);
             }
         }
         None
     }
 
-    /// Lets go of all messages in files up to this one.
+    /// Lets go of all messages in segments up to this one.
     pub(super) fn drop_through(&mut self, segment: u32) {
         for (_, channel) in &mut self.channels {
-            channel.kept.drop_through(segment, &mut self.usage);
+            channel.log.drop_through(segment, &mut self.usage);
         }
     }
 
-    /// Where a message is missing that should be kept.
+    /// The channel and the offset of a message that should be kept, and is missing.
     pub(super) fn find_missing(&self) -> Option<(&str, u64)> {
         self.channels()
-            .find_map(|channel| Some((&*channel.name, channel.kept.find_missing()?)))
+            .find_map(|channel| Some((&*channel.name, channel.log.find_missing()?)))
     }
 
-    /// Lets go of everything up to the newest message that is missing, in every channel; says how
-    /// much that was.
+    /// Lets go of everything up to the newest message that is missing, in every channel; returns
+    /// how many each has lost.
     pub(super) fn drop_missing(&mut self) -> Vec<(Arc<str>, u64)> {
         let mut lost = Vec::new();
         for (_, channel) in &mut self.channels {
-            let count = channel.kept.drop_missing(&mut self.usage);
+            let count = channel.log.drop_missing(&mut self.usage);
             if count > 0 {
                 lost.push((Arc::clone(&channel.name), count));
             }
@@ -416,9 +415,9 @@ impl State {
     }
 }
 
-impl std::fmt::Debug for State {
+impl std::fmt::Debug for StoreState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("State")
+        f.debug_struct("StoreState")
             .field("channels", &self.channels.len())
             .finish_non_exhaustive()
     }

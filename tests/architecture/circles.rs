@@ -36,8 +36,6 @@ const KNOTS: &[&[&str]] = &[
         "gateway/numbers.rs",
         "gateway/outbox.rs",
     ],
-    &["store/channel.rs", "store/state.rs"],
-    &["store/journal.rs", "store/moving.rs", "store/upkeep.rs"],
 ];
 
 type Graph = BTreeMap<String, BTreeSet<String>>;

@@ -17,7 +17,6 @@ const NAMESAKES: &[(&str, &str)] = &[
     ("gateway", "Refused"),
     ("gateway", "State"),
     ("gateway", "Upstream"),
-    ("store", "Channel"),
 ];
 
 /// The types that `code` defines at any depth; associated types are none.

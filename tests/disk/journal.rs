@@ -3,8 +3,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use tidings::base::Epoch;
 use tidings::store::{
-    Appended, Channel, Journal, MessageRecord, PageRange, Record, Store, StoreError, StoreSettings,
+    Appended, Channel, Journal, MessageBody, MessageRecord, PageRange, Record, Store, StoreError,
+    StoreSettings,
 };
 
 use super::small_disk::SmallDisk;
@@ -17,15 +19,17 @@ fn message<'a>(channel: &'a str, id: &'a str, data: &'a str) -> MessageRecord<'a
     MessageRecord {
         channel: Channel {
             name: channel,
-            epoch: 1,
+            epoch: Epoch::from_bits(1),
         },
         second: None,
-        id,
-        from: Some("ann"),
-        to: None,
-        ts: NOW,
-        data,
-        sameness: None,
+        body: MessageBody {
+            id,
+            from: Some("ann"),
+            to: None,
+            ts: NOW,
+            data,
+        },
+        idempotency_key: None,
         mark: None,
     }
 }
@@ -149,7 +153,7 @@ fn fill(settings: &StoreSettings, messages: u64) {
             format!("{number:032x}"),
         );
         let message = MessageRecord {
-            sameness: Some(u128::from(number) << 64 | 1),
+            idempotency_key: Some(u128::from(number) << 64 | 1),
             ..message(&channel, &id, &data)
         };
         store

@@ -16,7 +16,7 @@ use crate::endpoint::history::HISTORY_LIMIT;
 use crate::endpoint::json::Json;
 use crate::endpoint::refusal::Refusal;
 use crate::endpoint::server_sink::{Reply, ServerSink};
-use crate::endpoint::work::{self, Done, Task};
+use crate::endpoint::work::{Done, ReplyTo, StoreJob, StoreTask};
 use crate::server::{Responder, WorkerHandle};
 
 /// What is known of one receiver's message.
@@ -45,8 +45,10 @@ impl Endpoint {
             && let Some(Part::Later(draft)) = parts.pop_if(|part| matches!(part, Part::Later(_)))
             && let Some(responder) = responder.take()
         {
-            let answer = work::Answer::Request(responder);
-            self.services.give(Task::Say(draft, None), answer);
+            let answer = ReplyTo::Request(responder);
+            self.services
+                .disk
+                .submit(StoreJob::new(StoreTask::Say(draft, None), answer));
             return Ok(Answer::Later);
         }
         Ok(self.answer_parts(parts, responder))
@@ -93,8 +95,10 @@ impl Endpoint {
         };
         let gather = Arc::new(Gather::new(responder, results));
         for (place, draft) in drafts {
-            let answer = work::Answer::Part(Arc::clone(&gather), place);
-            self.services.give(Task::Say(draft, None), answer);
+            let answer = ReplyTo::Part(Arc::clone(&gather), place);
+            self.services
+                .disk
+                .submit(StoreJob::new(StoreTask::Say(draft, None), answer));
         }
         Answer::Later
     }
@@ -185,16 +189,17 @@ impl Endpoint {
             }
             PurgeOutcome::Stored(epoch) => {
                 let room = room.into();
-                Ok(self.later(Task::Purge { room, epoch }, responder))
+                Ok(self.later(StoreTask::Purge { room, epoch }, responder))
             }
         }
     }
 
     /// Has the disk thread do something, and answer.
-    pub(super) fn later(&self, task: Task, responder: &mut Option<Responder>) -> Answer {
-        let answer = responder.take().map(work::Answer::Request);
+    pub(super) fn later(&self, task: StoreTask, responder: &mut Option<Responder>) -> Answer {
+        let answer = responder.take().map(ReplyTo::Request);
         self.services
-            .give(task, answer.unwrap_or(work::Answer::Nobody));
+            .disk
+            .submit(StoreJob::new(task, answer.unwrap_or(ReplyTo::Nobody)));
         Answer::Later
     }
 }

@@ -11,7 +11,7 @@ use crate::endpoint::json::Json;
 use crate::endpoint::login::kick;
 use crate::endpoint::refusal::Refusal;
 use crate::endpoint::server_sink::Reply;
-use crate::endpoint::work::Task;
+use crate::endpoint::work::StoreTask;
 use crate::server::{Responder, WorkerHandle};
 
 /// Entries of a list, where the client doesn't say, and at the most.
@@ -71,7 +71,7 @@ impl Endpoint {
         responder: &mut Option<Responder>,
     ) -> Result<Answer, Refusal> {
         self.services.chat.check_member(room, uid, lasting)?;
-        let task = Task::Member {
+        let task = StoreTask::Member {
             room: room.into(),
             uid: uid.into(),
             lasting,

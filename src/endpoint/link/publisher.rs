@@ -12,7 +12,7 @@ use crate::endpoint::http::body::Posting;
 use crate::endpoint::part::{Part, parts_of};
 use crate::endpoint::refusal::Refusal;
 use crate::endpoint::services::Services;
-use crate::endpoint::work::{Answer, Task};
+use crate::endpoint::work::{ReplyTo, StoreJob, StoreTask};
 
 /// In whose name gateways speak where a message says no `from`; no API key is called so.
 const GATEWAY: &str = "gateway /link";
@@ -61,18 +61,24 @@ impl Upstream for Publisher {
             let parts = parts_of(&turn.producer);
             for (place, draft) in said.drafts {
                 let part = Part::before(&turn, &parts, place);
-                self.services
-                    .give(Task::Say(draft, Some(part)), Answer::Nobody);
+                self.services.disk.submit(StoreJob::new(
+                    StoreTask::Say(draft, Some(part)),
+                    ReplyTo::Nobody,
+                ));
             }
         }
         let part = Part::last(turn);
-        self.services
-            .give(Task::Say(last, Some(part)), answer(done));
+        self.services.disk.submit(StoreJob::new(
+            StoreTask::Say(last, Some(part)),
+            answer(done),
+        ));
     }
 
     fn settle(&self, turn: Turn, done: Done) {
         let part = Part::last(turn);
-        self.services.give(Task::Settle(part), answer(done));
+        self.services
+            .disk
+            .submit(StoreJob::new(StoreTask::Settle(part), answer(done)));
     }
 }
 
@@ -140,8 +146,8 @@ fn busy() -> LinkRefusal {
     LinkRefusal::Busy { after_ms: BUSY_MS }
 }
 
-fn answer(done: Done) -> Answer {
-    Answer::Call(Box::new(move |stored| {
+fn answer(done: Done) -> ReplyTo {
+    ReplyTo::Call(Box::new(move |stored| {
         done(
             stored
                 .map(drop)

@@ -1,9 +1,9 @@
 //! What holds for every store.
 
-use super::common::{ALL, NOW, at, data, heard, message, put, say, settings};
+use super::common::{ALL, NOW, at, data, epoch, heard, message, put, say, settings};
 use crate::store::{
-    Appended, Channel, ChannelState, Journal, MemoryStore, MessageRecord, PageRange, Record,
-    Retention, StateRecord, Store, StoreError, StoreSettings,
+    Appended, Channel, ChannelState, Journal, MemoryStore, MessageBody, MessageRecord, PageRange,
+    Record, Retention, StateRecord, Store, StoreError, StoreSettings,
 };
 use std::sync::Arc;
 
@@ -16,9 +16,9 @@ fn both(change: impl Fn(&mut StoreSettings), test: impl Fn(&mut dyn Store)) {
     test(&mut Journal::open(settings).unwrap());
 }
 
-fn same(sameness: u128, message: MessageRecord<'_>) -> Record<'_> {
+fn same(idempotency_key: u128, message: MessageRecord<'_>) -> Record<'_> {
     Record::Message(MessageRecord {
-        sameness: Some(sameness),
+        idempotency_key: Some(idempotency_key),
         ..message
     })
 }
@@ -35,7 +35,7 @@ fn a_message_is_seen_once_it_is_committed_and_not_before() {
             assert_eq!(heard(&*reader, "tea"), [""; 0]);
             store.commit().unwrap();
             let state = ChannelState {
-                epoch: 7,
+                epoch: epoch(7),
                 newest: 2,
                 floor: 0,
             };
@@ -46,9 +46,12 @@ fn a_message_is_seen_once_it_is_committed_and_not_before() {
                 (vec!["1".into(), "2".into()], Some(state))
             );
             assert_eq!(page.messages[1].position, at(7, 2));
-            assert_eq!(page.messages[0].from.as_deref(), Some("ann"));
+            assert_eq!(page.messages[0].body.from.as_deref(), Some("ann"));
             assert_eq!(
-                (page.messages[0].to.as_deref(), page.messages[0].ts),
+                (
+                    page.messages[0].body.to.as_deref(),
+                    page.messages[0].body.ts
+                ),
                 (None, NOW)
             );
         },
@@ -63,9 +66,12 @@ fn a_private_message_stands_in_two_channels() {
             let private = MessageRecord {
                 second: Some(Channel {
                     name: "@ann",
-                    epoch: 9,
+                    epoch: epoch(9),
                 }),
-                to: Some("bob"),
+                body: MessageBody {
+                    to: Some("bob"),
+                    ..message("@bob", "id", "psst").body
+                },
                 ..message("@bob", "id", "psst")
             };
             say(store, "@ann", "before");
@@ -110,10 +116,10 @@ fn a_mark_settles_with_its_message_with_a_repeat_and_alone() {
     both(
         |_| {},
         |store| {
-            let marked = |number, sameness| {
+            let marked = |number, idempotency_key| {
                 Record::Message(MessageRecord {
                     mark: Some(("gate", number)),
-                    sameness: Some(sameness),
+                    idempotency_key: Some(idempotency_key),
                     ..message("tea", "a", "1")
                 })
             };
@@ -207,11 +213,11 @@ fn a_purge_begins_anew_and_a_forgotten_channel_is_gone() {
             );
             let purge = Record::Purge {
                 channel: "tea",
-                epoch: 8,
+                epoch: epoch(8),
             };
             put(store, purge).unwrap();
             let empty = ChannelState {
-                epoch: 8,
+                epoch: epoch(8),
                 newest: 0,
                 floor: 0,
             };
@@ -223,7 +229,7 @@ fn a_purge_begins_anew_and_a_forgotten_channel_is_gone() {
                 store,
                 Record::Purge {
                     channel: "tea",
-                    epoch: 9,
+                    epoch: epoch(9),
                 },
             )
             .unwrap();
@@ -311,7 +317,10 @@ fn retention_lets_the_oldest_go_by_count_bytes_and_age() {
             for number in 1..=20 {
                 for channel in ["count", "bytes", "age", "all"] {
                     let message = MessageRecord {
-                        ts: NOW + number * 1_000,
+                        body: MessageBody {
+                            ts: NOW + number * 1_000,
+                            ..message(channel, "id", "12345678").body
+                        },
                         ..message(channel, "id", "12345678")
                     };
                     store.append(NOW, &Record::Message(message)).unwrap();
@@ -353,7 +362,7 @@ fn every_bound_is_named_and_the_rest_of_the_batch_stays() {
             let private = MessageRecord {
                 second: Some(Channel {
                     name: "c",
-                    epoch: 1,
+                    epoch: epoch(1),
                 }),
                 ..message("b", "id", "1")
             };
@@ -387,7 +396,7 @@ fn every_bound_is_named_and_the_rest_of_the_batch_stays() {
             assert_eq!(
                 refused(Record::Purge {
                     channel: "c",
-                    epoch: 1
+                    epoch: epoch(1)
                 }),
                 "channels"
             );
@@ -428,7 +437,7 @@ fn a_store_that_may_not_let_go_says_that_it_is_full() {
             assert!((19_000..21_000).contains(&bytes), "{bytes}");
             let purge = Record::Purge {
                 channel: "tea",
-                epoch: 8,
+                epoch: epoch(8),
             };
             put(store, purge).unwrap();
             store.maintain(NOW + 2_000).unwrap();

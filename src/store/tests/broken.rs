@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::dice::Dice;
-use crate::store::files::{Access, File, FileSystem};
+use crate::store::files::{FileSystem, OpenMode, StoreFile};
 
 /// Bytes that a disk writes as a whole.
 const SECTOR: usize = 64;
@@ -270,7 +270,7 @@ impl FileSystem for Disk {
         Ok(names.map(|name| name.display().to_string()).collect())
     }
 
-    fn lock(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+    fn lock(&self, path: &Path) -> io::Result<Arc<dyn StoreFile>> {
         let mut content = self.all_or_nothing()?;
         if (content.locked.as_ref()).is_some_and(|locked| locked.strong_count() > 0) {
             return Err(io::ErrorKind::WouldBlock.into());
@@ -287,7 +287,7 @@ impl FileSystem for Disk {
         Ok(open)
     }
 
-    fn open(&self, path: &Path, _access: Access) -> io::Result<Arc<dyn File>> {
+    fn open(&self, path: &Path, _access: OpenMode) -> io::Result<Arc<dyn StoreFile>> {
         let content = self.all_or_nothing()?;
         let inode = *content.now.get(path).ok_or(io::ErrorKind::NotFound)?;
         Ok(Arc::new(Open {
@@ -296,7 +296,7 @@ impl FileSystem for Disk {
         }))
     }
 
-    fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn StoreFile>> {
         let mut content = self.all_or_nothing()?;
         let inode = create(&mut content, path);
         Ok(Arc::new(Open {
@@ -362,7 +362,7 @@ impl Open {
     }
 }
 
-impl File for Open {
+impl StoreFile for Open {
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<usize> {
         let at = at as usize;
         match self.disk.operate() {

@@ -1,7 +1,8 @@
 //! What the tests of this module share.
 
+use crate::base::{Epoch, Position};
 use crate::store::{
-    Appended, Channel, LogPage, MessageRecord, PageRange, Position, Reader, Record, Store,
+    Appended, Channel, LogPage, MessageBody, MessageRecord, PageRange, Reader, Record, Store,
     StoreError, StoreSettings,
 };
 
@@ -27,15 +28,17 @@ pub(super) fn message<'a>(channel: &'a str, id: &'a str, data: &'a str) -> Messa
     MessageRecord {
         channel: Channel {
             name: channel,
-            epoch: 7,
+            epoch: epoch(7),
         },
         second: None,
-        id,
-        from: Some("ann"),
-        to: None,
-        ts: NOW,
-        data,
-        sameness: None,
+        body: MessageBody {
+            id,
+            from: Some("ann"),
+            to: None,
+            ts: NOW,
+            data,
+        },
+        idempotency_key: None,
         mark: None,
     }
 }
@@ -53,7 +56,13 @@ pub(super) fn put(store: &mut dyn Store, record: Record<'_>) -> Result<Appended,
 }
 
 pub(super) fn at(epoch: u32, offset: u64) -> Position {
+    let epoch = self::epoch(epoch);
     Position { epoch, offset }
+}
+
+/// The epoch with these bits.
+pub(super) const fn epoch(bits: u32) -> Epoch {
+    Epoch::from_bits(bits)
 }
 
 /// The data of all messages of a channel.
@@ -63,5 +72,7 @@ pub(super) fn heard(reader: &dyn Reader, channel: &str) -> Vec<String> {
 
 pub(super) fn data(page: &LogPage) -> Vec<String> {
     let messages = page.messages.iter();
-    messages.map(|message| message.data.to_string()).collect()
+    messages
+        .map(|message| message.body.data.to_string())
+        .collect()
 }

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::broken::Disk;
-use super::common::{NOW, heard, message, say, settings};
-use crate::store::frame::{BATCH_SIZE, HEAD_SIZE};
+use super::common::{NOW, epoch, heard, message, say, settings};
+use crate::store::batch::BATCH_SIZE;
+use crate::store::segment_head::SEGMENT_HEAD_SIZE;
 use crate::store::{
     Channel, Journal, MessageRecord, Record, Store, StoreError, StoreSettings, names,
 };
@@ -33,7 +34,7 @@ fn three_batches() -> (Disk, Vec<usize>) {
         let private = MessageRecord {
             second: Some(Channel {
                 name: "@ann",
-                epoch: 9,
+                epoch: epoch(9),
             }),
             ..message("@bob", "id", "private")
         };
@@ -76,7 +77,7 @@ fn assert_names(error: &StoreError, path: &Path, what: &str) -> u64 {
 fn a_tail_is_cut_at_the_end_of_the_last_whole_batch_wherever_it_is_torn() {
     let (disk, ends) = three_batches();
     let bytes = disk.read(&file(1));
-    for size in HEAD_SIZE..=bytes.len() {
+    for size in SEGMENT_HEAD_SIZE..=bytes.len() {
         let what = format!("cut to {size} bytes");
         let disk = disk.copy();
         disk.put(&file(1), &bytes[..size]);
@@ -274,8 +275,8 @@ fn another_format_is_refused_by_its_number() {
     let (disk, _) = three_batches();
     let mut bytes = disk.read(&file(1));
     bytes[8] = 9;
-    let checksum = crc32c::crc32c(&bytes[..HEAD_SIZE - 4]);
-    bytes[HEAD_SIZE - 4..HEAD_SIZE].copy_from_slice(&checksum.to_le_bytes());
+    let checksum = crc32c::crc32c(&bytes[..SEGMENT_HEAD_SIZE - 4]);
+    bytes[SEGMENT_HEAD_SIZE - 4..SEGMENT_HEAD_SIZE].copy_from_slice(&checksum.to_le_bytes());
     disk.put(&file(1), &bytes);
     let error = open(&disk).unwrap_err();
     assert!(

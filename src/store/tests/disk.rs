@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::broken::{self, Fault};
 use super::common::{message, settings};
 use crate::base::pressure::Watermarks;
-use crate::store::disk::{Condition, Disk, DiskSettings, Job};
+use crate::store::disk::{Condition, Disk, DiskJob, DiskSettings};
 use crate::store::{Appended, Journal, Reader, Record, Store, StoreError, StoreSettings};
 
 /// Nothing that a test waits for takes longer.
@@ -77,21 +77,25 @@ struct Say {
     number: usize,
     channel: &'static str,
     data: String,
-    told: Sender<(usize, Result<Appended, String>)>,
 }
 
-impl Job for Say {
+/// What the jobs share: the way to tell the test.
+type Teller = Sender<(usize, Result<Appended, String>)>;
+
+impl DiskJob for Say {
+    type Context = Teller;
+
     fn size(&self) -> usize {
         100
     }
 
-    fn record(&self) -> Record<'_> {
+    fn record<'a>(&'a self, _teller: &'a Teller) -> Record<'a> {
         Record::Message(message(self.channel, "id", &self.data))
     }
 
-    fn done(self, outcome: Result<Appended, &StoreError>) {
+    fn done(self, teller: &Teller, outcome: Result<Appended, &StoreError>) {
         let outcome = outcome.map_err(|error| error.to_string());
-        self.told.send((self.number, outcome)).unwrap();
+        teller.send((self.number, outcome)).unwrap();
     }
 }
 
@@ -101,7 +105,6 @@ struct Bench {
     calls: Receiver<Call>,
     next: Sender<Next>,
     on_low: Receiver<()>,
-    tell: Sender<(usize, Result<Appended, String>)>,
     told: Receiver<(usize, Result<Appended, String>)>,
 }
 
@@ -120,36 +123,35 @@ impl Bench {
             next: nexts,
         };
         let relieve = move || _ = relieve.send(());
-        let (disk, thread) = Disk::start(Box::new(store), disk_settings, relieve).unwrap();
+        let (disk, queue) = Disk::new(disk_settings);
+        let thread = queue.start(Box::new(store), tell, relieve).unwrap();
         Self {
             disk: Some(disk),
             thread: Some(thread),
             calls,
             next,
             on_low,
-            tell,
             told,
         }
     }
 
     fn plain() -> Self {
-        Self::new(no_gathering(), settings(Path::new("/store")))
+        Self::new(no_delay(), settings(Path::new("/store")))
     }
 
     fn disk(&self) -> &Disk<Say> {
         self.disk.as_ref().unwrap()
     }
 
-    fn give(&self, number: usize) {
-        self.give_to("tea", number);
+    fn submit(&self, number: usize) {
+        self.submit_to("tea", number);
     }
 
-    fn give_to(&self, channel: &'static str, number: usize) {
-        self.disk().give(Say {
+    fn submit_to(&self, channel: &'static str, number: usize) {
+        self.disk().submit(Say {
             number,
             channel,
             data: number.to_string(),
-            told: self.tell.clone(),
         });
     }
 
@@ -188,9 +190,9 @@ impl Drop for Bench {
     }
 }
 
-fn no_gathering() -> DiskSettings {
+fn no_delay() -> DiskSettings {
     DiskSettings {
-        gather_percent: 0,
+        commit_delay_percent: 0,
         ..DiskSettings::default()
     }
 }
@@ -198,10 +200,10 @@ fn no_gathering() -> DiskSettings {
 #[test]
 fn what_waits_for_the_disk_is_one_commit_and_told_in_its_order() {
     let bench = Bench::plain();
-    bench.give(0);
+    bench.submit(0);
     assert_eq!(bench.commit_begins(), 1);
     for number in 1..=100 {
-        bench.give(number);
+        bench.submit(number);
     }
     assert!(
         bench.told.try_recv().is_err(),
@@ -225,10 +227,10 @@ fn what_waits_for_the_disk_is_one_commit_and_told_in_its_order() {
 #[test]
 fn a_failed_commit_is_told_to_all_of_its_batch_and_to_no_other() {
     let bench = Bench::plain();
-    bench.give(0);
+    bench.submit(0);
     bench.commit_begins();
     for number in 1..=3 {
-        bench.give(number);
+        bench.submit(number);
     }
     bench.next.send(Next::Works).unwrap();
     assert!(bench.told().1.is_ok());
@@ -239,7 +241,7 @@ fn a_failed_commit_is_told_to_all_of_its_batch_and_to_no_other() {
         assert_eq!((told, outcome.is_err()), (number, true));
     }
     bench.wait_for(Condition::Good);
-    bench.give(4);
+    bench.submit(4);
     bench.commit_begins();
     bench.next.send(Next::Works).unwrap();
     let (told, outcome) = bench.told();
@@ -254,7 +256,7 @@ fn a_failed_commit_is_told_to_all_of_its_batch_and_to_no_other() {
 fn the_condition_is_that_of_the_last_thing_and_comes_back_by_itself() {
     let bench = Bench::plain();
     assert_eq!(bench.disk().condition(), Condition::Good);
-    bench.give(0);
+    bench.submit(0);
     bench.commit_begins();
     bench.next.send(Next::Fails).unwrap();
     assert!(bench.told().1.is_err());
@@ -265,11 +267,11 @@ fn the_condition_is_that_of_the_last_thing_and_comes_back_by_itself() {
 fn a_refused_job_refuses_no_other() {
     let mut store = settings(Path::new("/store"));
     store.channels_max = 1;
-    let bench = Bench::new(no_gathering(), store);
-    bench.give_to("tea", 0);
+    let bench = Bench::new(no_delay(), store);
+    bench.submit_to("tea", 0);
     bench.commit_begins();
-    bench.give_to("pot", 1);
-    bench.give_to("tea", 2);
+    bench.submit_to("pot", 1);
+    bench.submit_to("tea", 2);
     bench.next.send(Next::Works).unwrap();
     bench.next.send(Next::Works).unwrap();
     let outcomes: Vec<bool> = (0..3).map(|_| bench.told().1.is_ok()).collect();
@@ -283,13 +285,13 @@ fn a_batch_is_bounded_by_jobs_and_by_bytes() {
         let settings_of_disk = DiskSettings {
             batch_jobs_max,
             batch_bytes_max,
-            ..no_gathering()
+            ..no_delay()
         };
         let bench = Bench::new(settings_of_disk, settings(Path::new("/store")));
-        bench.give(0);
+        bench.submit(0);
         bench.commit_begins();
         for number in 1..=25 {
-            bench.give(number);
+            bench.submit(number);
         }
         let mut batches = Vec::new();
         for _ in 0..3 {
@@ -315,14 +317,14 @@ fn who_feeds_it_is_pressed_and_relieved() {
     let bench = Bench::new(
         DiskSettings {
             marks,
-            ..no_gathering()
+            ..no_delay()
         },
         settings(Path::new("/store")),
     );
-    bench.give(0);
+    bench.submit(0);
     bench.commit_begins();
     for number in 1..=5 {
-        bench.give(number);
+        bench.submit(number);
     }
     assert!(bench.disk().pressure().is_high());
     assert!(bench.on_low.try_recv().is_err());
@@ -349,24 +351,24 @@ fn a_batch_gathers_those_who_were_answered_last() {
     let bench = Bench::new(
         DiskSettings {
             // Not by time: each batch ends when all are there.
-            gather_percent: 100_000_000,
-            gather_us_max: u32::MAX,
+            commit_delay_percent: 100_000_000,
+            commit_delay_us_max: u32::MAX,
             ..DiskSettings::default()
         },
         settings(Path::new("/store")),
     );
-    bench.give(0);
+    bench.submit(0);
     bench.commit_begins();
-    bench.give(1);
+    bench.submit(1);
     bench.next.send(Next::Works).unwrap();
     assert_eq!(bench.told().0, 0);
     // Two are expected now: who waited, and who was answered.
-    bench.give(2);
+    bench.submit(2);
     assert_eq!(bench.commit_begins(), 2);
     bench.next.send(Next::Works).unwrap();
     assert_eq!((bench.told().0, bench.told().0), (1, 2));
     for number in 3..=4 {
-        bench.give(number);
+        bench.submit(number);
     }
     assert_eq!(bench.commit_begins(), 2);
     bench.next.send(Next::Works).unwrap();
@@ -375,10 +377,10 @@ fn a_batch_gathers_those_who_were_answered_last() {
 #[test]
 fn it_ends_with_everything_done_that_was_given() {
     let mut bench = Bench::plain();
-    bench.give(0);
+    bench.submit(0);
     bench.commit_begins();
     for number in 1..=1_000 {
-        bench.give(number);
+        bench.submit(number);
     }
     bench.disk = None;
     bench.next.send(Next::Works).unwrap();
@@ -395,7 +397,7 @@ fn the_store_is_maintained_while_nothing_comes_and_while_much_does() {
     assert_eq!(call, Call::Maintain, "nothing was given");
     let deadline = Instant::now() + PATIENCE;
     for number in 0.. {
-        bench.give(number);
+        bench.submit(number);
         bench.next.send(Next::Works).unwrap();
         assert!(bench.told().1.is_ok());
         if bench.calls.try_iter().any(|call| call == Call::Maintain) {

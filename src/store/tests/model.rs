@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::common::{ALL, NOW};
+use super::common::{ALL, NOW, epoch};
 use super::dice::Dice;
+use crate::base::{Epoch, Position};
 use crate::store::{
-    Appended, Channel, MessageRecord, Position, Reader, Record, Retention, StateRecord, Store,
+    Appended, Channel, MessageBody, MessageRecord, Reader, Record, Retention, StateRecord, Store,
     StoreError,
 };
 
@@ -46,7 +47,7 @@ pub(super) struct Model {
 
 #[derive(Debug, Clone, PartialEq)]
 struct Log {
-    epoch: u32,
+    epoch: Epoch,
     newest: u64,
     floor: u64,
     messages: BTreeMap<u64, (u64, String)>,
@@ -54,7 +55,7 @@ struct Log {
 }
 
 impl Log {
-    fn new(epoch: u32) -> Self {
+    fn new(epoch: Epoch) -> Self {
         Self {
             epoch,
             newest: 0,
@@ -76,12 +77,12 @@ pub(super) enum Step {
     Say {
         channel: &'static str,
         second: Option<&'static str>,
-        epoch: u32,
+        epoch: Epoch,
         data: String,
-        sameness: Option<u128>,
+        idempotency_key: Option<u128>,
         mark: Option<u64>,
     },
-    Purge(&'static str, u32),
+    Purge(&'static str, Epoch),
     Trim(&'static str, u64),
     Forget(&'static str),
     Ack(&'static str, &'static str, u64),
@@ -95,7 +96,7 @@ impl Step {
         let channel = *dice.pick(&CHANNELS);
         let user = *dice.pick(&USERS);
         match dice.below(20) {
-            0 => Self::Purge(channel, dice.below(1_000) as u32 + 1_000),
+            0 => Self::Purge(channel, epoch(dice.below(1_000) as u32 + 1_000)),
             1 | 2 => Self::Trim(channel, dice.below(40)),
             3 => Self::Forget(channel),
             4 | 5 => Self::Ack(channel, user, dice.below(40)),
@@ -105,17 +106,20 @@ impl Step {
             _ => Self::Say {
                 channel,
                 second: Some(*dice.pick(&CHANNELS)).filter(|_| dice.below(4) == 0),
-                epoch: dice.below(1_000) as u32,
+                epoch: epoch(dice.below(1_000) as u32),
                 data: format!("{number} {}", "x".repeat(dice.below(60) as usize)),
-                sameness: Some(dice.below(60).into()).filter(|_| dice.below(2) == 0),
+                idempotency_key: Some(dice.below(60).into()).filter(|_| dice.below(2) == 0),
                 mark: Some(dice.below(60)).filter(|_| dice.below(6) == 0),
             },
         }
     }
 
     pub(super) fn without_sameness(mut self) -> Self {
-        if let Self::Say { sameness, .. } = &mut self {
-            *sameness = None;
+        if let Self::Say {
+            idempotency_key, ..
+        } = &mut self
+        {
+            *idempotency_key = None;
         }
         self
     }
@@ -127,7 +131,7 @@ impl Step {
                 second,
                 epoch,
                 ref data,
-                sameness,
+                idempotency_key,
                 mark,
             } => Record::Message(MessageRecord {
                 channel: Channel {
@@ -136,14 +140,16 @@ impl Step {
                 },
                 second: second.map(|name| Channel {
                     name,
-                    epoch: epoch + 5_000,
+                    epoch: epoch_of_second(epoch),
                 }),
-                id: data,
-                from: None,
-                to: second,
-                ts,
-                data,
-                sameness,
+                body: MessageBody {
+                    id: data,
+                    from: None,
+                    to: second,
+                    ts,
+                    data,
+                },
+                idempotency_key,
                 mark: mark.map(|number| ("gate", number)),
             }),
             Self::Purge(channel, epoch) => Record::Purge { channel, epoch },
@@ -183,7 +189,7 @@ impl Model {
                 second,
                 epoch,
                 data,
-                sameness,
+                idempotency_key,
                 mark,
             } => {
                 if mark.is_some_and(|mark| self.marks.get("gate").is_some_and(|at| mark <= *at)) {
@@ -192,15 +198,16 @@ impl Model {
                 if let Some(mark) = mark {
                     self.marks.insert("gate".into(), *mark);
                 }
-                if let Some((_, position)) = sameness.and_then(|same| self.sames.get(&same)) {
+                if let Some((_, position)) = idempotency_key.and_then(|same| self.sames.get(&same))
+                {
                     return Appended::Repeat(*position);
                 }
                 let first = self.say(channel, *epoch, data, now);
                 let second = second
                     .filter(|second| second != channel)
-                    .map(|second| self.say(second, epoch + 5_000, data, now));
-                if let Some(sameness) = sameness {
-                    self.sames.insert(*sameness, (now, first));
+                    .map(|second| self.say(second, epoch_of_second(*epoch), data, now));
+                if let Some(idempotency_key) = idempotency_key {
+                    self.sames.insert(*idempotency_key, (now, first));
                 }
                 return Appended::Message(first, second);
             }
@@ -241,7 +248,7 @@ impl Model {
         Appended::Noted
     }
 
-    fn say(&mut self, channel: &str, epoch: u32, data: &str, now: u64) -> Position {
+    fn say(&mut self, channel: &str, epoch: Epoch, data: &str, now: u64) -> Position {
         let logs = &mut self.channels;
         let log = logs
             .entry(channel.into())
@@ -292,10 +299,10 @@ impl Model {
                 (log.newest, log.floor) = (state.newest, state.floor);
                 for message in page.messages {
                     assert_eq!(
-                        (&message.id, message.position.epoch),
-                        (&message.data, state.epoch)
+                        (&message.body.id, message.position.epoch),
+                        (&message.body.data, state.epoch)
                     );
-                    let what = (message.ts, message.data.into());
+                    let what = (message.body.ts, message.body.data.into());
                     log.messages.insert(message.position.offset, what);
                 }
                 assert!(log.messages.keys().copied().eq(log.floor + 1..=log.newest));
@@ -338,4 +345,9 @@ impl Model {
     pub(super) fn first_moment() -> u64 {
         NOW
     }
+}
+
+/// The epoch of a message's second channel, where the store doesn't know that one yet.
+fn epoch_of_second(first: Epoch) -> Epoch {
+    epoch(first.bits() + 5_000)
 }

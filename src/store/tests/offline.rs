@@ -6,9 +6,12 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::broken::Disk;
-use super::common::{NOW, heard, message, put, say, settings};
-use crate::store::offline::{dump_on, repair_on, verify_on};
-use crate::store::{Appended, Journal, Position, Record, Store, StoreError, StoreSettings, names};
+use super::common::{NOW, epoch, heard, message, put, say, settings};
+use crate::base::Position;
+use crate::store::dump::dump_on;
+use crate::store::repair::repair_on;
+use crate::store::verify::verify_on;
+use crate::store::{Appended, Journal, Record, Store, StoreError, StoreSettings, names};
 
 const DIRECTORY: &str = "/store";
 const CHANNELS: [&str; 3] = ["tea", "pot", "cup"];
@@ -149,7 +152,7 @@ fn a_damaged_older_file_is_cut_and_the_rest_goes_on() {
             let expected: Vec<String> = (state.floor + 1..=40).map(|n| n.to_string()).collect();
             assert_eq!(heard(&*reader, channel), expected);
             let next = Position {
-                epoch: 7,
+                epoch: epoch(7),
                 offset: 41,
             };
             assert_eq!(
@@ -221,7 +224,7 @@ fn a_torn_tail_is_no_damage() {
     let mut store = open(&disk).unwrap();
     let tea = message("tea", "id", "41");
     put(&mut store, Record::Message(tea)).unwrap();
-    let path = store.tail.path.clone();
+    let path = store.active.path.clone();
     disk.die();
     drop(store);
     disk.revive();

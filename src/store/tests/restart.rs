@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::common::{ALL, NOW, at, data, heard, message, put, say, settings};
+use super::common::{ALL, NOW, at, data, epoch, heard, message, put, say, settings};
 use crate::store::{
-    Appended, Channel, Journal, MessageRecord, Reader, Record, Retention, StateRecord, Store,
-    StoreError,
+    Appended, Channel, Journal, MessageBody, MessageRecord, Reader, Record, Retention, StateRecord,
+    Store, StoreError,
 };
 
 /// All that a reader can be asked.
@@ -35,11 +35,14 @@ fn fill(store: &mut dyn Store, round: u64) {
     let private = MessageRecord {
         second: Some(Channel {
             name: "@ann",
-            epoch: 9,
+            epoch: epoch(9),
         }),
-        sameness: Some(round.into()),
+        idempotency_key: Some(round.into()),
         mark: Some(("gate", round)),
-        to: Some("bob"),
+        body: MessageBody {
+            to: Some("bob"),
+            ..message("@bob", "id", &number).body
+        },
         ..message("@bob", "id", &number)
     };
     let records = [
@@ -66,12 +69,12 @@ fn fill(store: &mut dyn Store, round: u64) {
         },
         Record::Purge {
             channel: "pot",
-            epoch: round as u32,
+            epoch: epoch(round as u32),
         },
         Record::Message(message("pot", "id", &number)),
         Record::Purge {
             channel: "cup",
-            epoch: round as u32,
+            epoch: epoch(round as u32),
         },
         Record::Forget { channel: "cup" },
     ];
@@ -93,7 +96,7 @@ fn all_is_there_again_after_a_start_also_over_many_files() {
             if round > 1 {
                 assert_eq!(everything(&*store.reader()), before, "round {round}");
                 let repeat = MessageRecord {
-                    sameness: Some(u128::from(round - 1)),
+                    idempotency_key: Some(u128::from(round - 1)),
                     ..message("@bob", "id", "again")
                 };
                 let position = at(7, round - 1);
@@ -157,7 +160,7 @@ fn a_page_is_read_while_its_files_go_away() {
             let state = page.state.unwrap();
             assert_eq!(data(&page).len() as u64, state.newest - state.floor);
             pages += 1;
-            if state.epoch == 99 {
+            if state.epoch == epoch(99) {
                 return pages;
             }
         }
@@ -173,7 +176,7 @@ fn a_page_is_read_while_its_files_go_away() {
     }
     let purge = Record::Purge {
         channel: "tea",
-        epoch: 99,
+        epoch: epoch(99),
     };
     put(&mut store, purge).unwrap();
     assert!(reads.join().unwrap() > 0);
@@ -194,8 +197,11 @@ fn what_is_too_old_gives_its_room_back_while_more_comes() {
     for number in 0..3_000_u64 {
         now += 20;
         let message = MessageRecord {
-            ts: now,
-            sameness: Some(number.into()),
+            body: MessageBody {
+                ts: now,
+                ..message("tea", "id", "12345678").body
+            },
+            idempotency_key: Some(number.into()),
             ..message("tea", "id", "12345678")
         };
         store.append(now, &Record::Message(message)).unwrap();
@@ -232,9 +238,12 @@ fn the_last_records_of_a_nearly_dead_file_move_on_and_stay_where_they_were() {
     let quiet = MessageRecord {
         second: Some(Channel {
             name: "quiet too",
-            epoch: 9,
+            epoch: epoch(9),
         }),
-        to: Some("bob"),
+        body: MessageBody {
+            to: Some("bob"),
+            ..message("quiet", "the id", "old").body
+        },
         ..message("quiet", "the id", "old")
     };
     for number in 0..2_000 {
@@ -253,7 +262,7 @@ fn the_last_records_of_a_nearly_dead_file_move_on_and_stay_where_they_were() {
     let before = reader.page("quiet", ALL).unwrap();
     assert_eq!(before.messages.len(), 20);
     assert_eq!(before.messages[19].position, at(7, 20));
-    assert_eq!(&*before.messages[0].id, "the id");
+    assert_eq!(&*before.messages[0].body.id, "the id");
     let totals = reader.totals();
     assert!(totals.moved >= 10, "{totals:?}");
     assert!(totals.segments <= 4, "{totals:?}");

@@ -135,7 +135,7 @@ fn a_file_that_changed_behind_our_back_is_not_written_to_again() {
     say(&mut store, "tea", "lost");
     disk.fail(1, 1, Fault::Forgets);
     store.commit().unwrap_err();
-    let path = store.tail.path.clone();
+    let path = store.active.path.clone();
     let mut bytes = disk.read(&path);
     let last = bytes.len() - 1;
     bytes[last] ^= 1;
@@ -253,7 +253,7 @@ fn where_no_new_file_can_be_begun_the_old_one_goes_on() {
         written: 0,
     };
     let mut number = 0;
-    while store.tail.written() < 500 {
+    while store.active.written() < 500 {
         number += 1;
         say(&mut store, "tea", &number.to_string());
         store.commit().unwrap();

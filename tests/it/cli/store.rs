@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use tidings::store::{Channel, Journal, MessageRecord, Record, Store, StoreSettings};
+use tidings::base::Epoch;
+use tidings::store::{Channel, Journal, MessageBody, MessageRecord, Record, Store, StoreSettings};
 
 fn tidings(args: &[&str], path: &Path) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidings"));
@@ -27,15 +28,17 @@ fn filled(directory: &Path) -> PathBuf {
         let message = MessageRecord {
             channel: Channel {
                 name: "tea",
-                epoch: 1,
+                epoch: Epoch::from_bits(1),
             },
             second: None,
-            id: "id",
-            from: None,
-            to: None,
-            ts: 1_700_000_000_000,
-            data: &data,
-            sameness: None,
+            body: MessageBody {
+                id: "id",
+                from: None,
+                to: None,
+                ts: 1_700_000_000_000,
+                data: &data,
+            },
+            idempotency_key: None,
             mark: None,
         };
         let record = Record::Message(message);

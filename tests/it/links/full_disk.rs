@@ -23,7 +23,7 @@ struct Picky {
 impl Store for Picky {
     fn append(&mut self, now_ms: u64, record: &Record<'_>) -> Result<Appended, StoreError> {
         if let Record::Message(message) = record
-            && let place = format!("{} in {}", message.id, message.channel.name)
+            && let place = format!("{} in {}", message.body.id, message.channel.name)
             && self.refused.lock().unwrap().remove(&place)
         {
             return Err(StoreError::DiskFull { free_bytes_min: 1 });
@@ -116,7 +116,10 @@ impl World {
             bytes_max: 1 << 20,
         };
         let page = self.reader.page(channel, range).unwrap();
-        page.messages.iter().map(|one| one.id.to_string()).collect()
+        page.messages
+            .iter()
+            .map(|one| one.body.id.to_string())
+            .collect()
     }
 
     fn end(self) {

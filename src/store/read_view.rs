@@ -1,46 +1,51 @@
-//! The side for other threads.
+//! The read view: what is committed, for readers on other threads.
 
 use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use super::channel::Slot;
-use super::entry::{Entry, Place};
 use super::error::StoreError;
-use super::files::{Access, File, FileSystem};
-use super::frame::{Frame, Head};
+use super::files::{FileSystem, OpenMode, StoreFile};
+use super::location::Location;
+use super::log_record::{LogPlace, LogRecord};
 use super::names;
+use super::raw_record::RawRecord;
 use super::reader::{
     ChannelState, LogPage, PageRange, Reader, StateRecord, StoreTotals, StoredMessage,
 };
-use super::record::Position;
-use super::state::State;
+use super::segment_head::SegmentHead;
+use super::state::StoreState;
+use crate::base::Position;
+use crate::base::sync;
 
-/// Files that are held open for readers, at the most.
+/// Segments that are held open for readers, at the most: a small part of a process's usual 1,024
+/// descriptors.
 const OPEN_FILES_MAX: usize = 128;
-/// Records that are nearer to each other than this are read at once.
+/// Records that are nearer to each other than this are read at once: reading 4 KiB more costs less
+/// than another call.
 const GAP_MAX: u64 = 4 << 10;
-/// Bytes that are read at once, at the most; one record may be larger.
+/// Bytes that are read at once, at the most; one record may be larger. A page is seldom larger.
 const READ_MAX: u64 = 256 << 10;
-/// How often a page is begun anew because a file went away, before that counts as damage.
+/// How often a page is tried again because a segment was removed meanwhile, before that counts as
+/// damage: segments go at most once a second.
 const TRIES: usize = 8;
 
-/// What is committed, for those who read.
+/// The committed state, and the segments that its messages stand in.
 #[derive(Debug)]
-pub(super) struct View {
+pub(super) struct ReadView {
     files: Arc<dyn FileSystem>,
     directory: PathBuf,
     pub(super) key: [u64; 2],
-    state: RwLock<State>,
-    open: Mutex<HashMap<u32, Arc<dyn File>>>,
-    pub(super) counters: Counters,
+    state: RwLock<StoreState>,
+    open: Mutex<HashMap<u32, Arc<dyn StoreFile>>>,
+    pub(super) counters: StoreCounters,
 }
 
-/// What the writing thread counts.
+/// The counters of the writing thread.
 #[derive(Debug, Default)]
-pub(super) struct Counters {
+pub(super) struct StoreCounters {
     pub(super) segments: AtomicU64,
     pub(super) bytes: AtomicU64,
     pub(super) commits: AtomicU64,
@@ -55,18 +60,18 @@ pub(super) struct Counters {
     pub(super) repeats_forgotten: AtomicU64,
 }
 
-impl Counters {
+impl StoreCounters {
     pub(super) fn add(counter: &AtomicU64, count: u64) {
         counter.fetch_add(count, Ordering::Relaxed);
     }
 }
 
-impl View {
+impl ReadView {
     pub(super) fn new(
         files: Arc<dyn FileSystem>,
         directory: PathBuf,
         key: [u64; 2],
-        state: State,
+        state: StoreState,
     ) -> Self {
         Self {
             files,
@@ -74,32 +79,32 @@ impl View {
             key,
             state: RwLock::new(state),
             open: Mutex::default(),
-            counters: Counters::default(),
+            counters: StoreCounters::default(),
         }
     }
 
-    pub(super) fn state(&self) -> RwLockReadGuard<'_, State> {
+    pub(super) fn state(&self) -> RwLockReadGuard<'_, StoreState> {
         // A panic in the middle of a change is a bug of ours, and no reason to say nothing more.
-        self.state.read().unwrap_or_else(PoisonError::into_inner)
+        sync::read(&self.state)
     }
 
-    pub(super) fn state_mut(&self) -> RwLockWriteGuard<'_, State> {
-        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn state_mut(&self) -> RwLockWriteGuard<'_, StoreState> {
+        sync::write(&self.state)
     }
 
-    /// A file is gone, or replaced.
+    /// Closes a segment that was removed or replaced.
     pub(super) fn close(&self, segment: u32) {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = sync::lock(&self.open);
         open.remove(&segment);
     }
 
-    fn file(&self, segment: u32) -> io::Result<Arc<dyn File>> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+    fn file(&self, segment: u32) -> io::Result<Arc<dyn StoreFile>> {
+        let mut open = sync::lock(&self.open);
         if let Some(file) = open.get(&segment) {
             return Ok(Arc::clone(file));
         }
         let path = self.directory.join(names::segment(segment));
-        let file = self.files.open(&path, Access::Read)?;
+        let file = self.files.open(&path, OpenMode::Read)?;
         if open.len() >= OPEN_FILES_MAX {
             let any = *open.keys().next().expect("there are many");
             open.remove(&any);
@@ -108,15 +113,15 @@ impl View {
         Ok(file)
     }
 
-    /// Reads a page; `None` when one of its files went away meanwhile.
+    /// Reads a page; `None` when one of its segments was removed meanwhile.
     fn try_page(&self, channel: &str, range: PageRange) -> Result<Option<LogPage>, StoreError> {
         let (state, wanted, more) = {
             let state = self.state();
             let Some(known) = state.channel(channel) else {
                 return Ok(Some(LogPage::default()));
             };
-            let (wanted, more) = known.kept.range(range);
-            (known.kept.state(), wanted, more)
+            let (wanted, more) = known.log.range(range);
+            (known.log.state(), wanted, more)
         };
         let mut messages = Vec::with_capacity(wanted.len());
         messages.resize_with(wanted.len(), || None);
@@ -137,15 +142,17 @@ impl View {
             let filled = (file.read_full_at(&mut bytes, run.start))
                 .map_err(|error| self.error("read", run.segment, error))?;
             for &index in &run.members {
-                let (offset, slot) = wanted[index];
-                let place = Place {
+                let (offset, location) = wanted[index];
+                let place = LogPlace {
                     channel,
-                    epoch: state.epoch,
-                    offset,
+                    at: Position {
+                        epoch: state.epoch,
+                        offset,
+                    },
                 };
-                let start = (u64::from(slot.at) - run.start) as usize;
-                let frame = bytes[..filled].get(start..).unwrap_or_default();
-                messages[index] = Some(self.message(place, slot, frame)?);
+                let start = (u64::from(location.at) - run.start) as usize;
+                let raw = bytes[..filled].get(start..).unwrap_or_default();
+                messages[index] = Some(self.message(place, location, raw)?);
             }
         }
         Ok(Some(LogPage {
@@ -157,37 +164,33 @@ impl View {
 
     fn message(
         &self,
-        place: Place<'_>,
-        slot: Slot,
+        place: LogPlace<'_>,
+        location: Location,
         bytes: &[u8],
     ) -> Result<StoredMessage, StoreError> {
-        let head = Head {
-            number: slot.segment,
+        let head = SegmentHead {
+            number: location.segment,
             key: self.key,
             checkpoint_end: 0,
         };
-        let entry = Frame::read(bytes, head.seed(), slot.at.into()).and_then(Entry::read);
-        let message = match entry {
-            Ok(Entry::Message(message)) if message.places().any(|there| there == place) => message,
-            Ok(_) => return Err(self.damaged(slot, "another record stands there")),
-            Err(flaw) => return Err(self.damaged(slot, flaw)),
+        let log_record =
+            RawRecord::read(bytes, head.seed(), location.at.into()).and_then(LogRecord::read);
+        let message = match log_record {
+            Ok(LogRecord::Message(message)) if message.places().any(|there| there == place) => {
+                message
+            }
+            Ok(_) => return Err(self.damaged(location, "another record stands there")),
+            Err(flaw) => return Err(self.damaged(location, flaw)),
         };
         Ok(StoredMessage {
-            position: Position {
-                epoch: place.epoch,
-                offset: place.offset,
-            },
-            id: message.id.into(),
-            from: message.from.map(Into::into),
-            to: message.to.map(Into::into),
-            ts: message.ts,
-            data: message.data.into(),
+            position: place.at,
+            body: message.body.to_owned(),
         })
     }
 
-    fn damaged(&self, slot: Slot, flaw: &str) -> StoreError {
-        let file = self.directory.join(names::segment(slot.segment));
-        StoreError::damaged(file, slot.at.into(), flaw)
+    fn damaged(&self, location: Location, flaw: &str) -> StoreError {
+        let file = self.directory.join(names::segment(location.segment));
+        StoreError::damaged(file, location.at.into(), flaw)
     }
 
     fn error(&self, what: &'static str, segment: u32, source: io::Error) -> StoreError {
@@ -204,21 +207,21 @@ struct Run {
     segment: u32,
     start: u64,
     end: u64,
-    /// Which ones.
+    /// Their indexes in the page.
     members: Vec<usize>,
 }
 
-fn runs(wanted: &[(u64, Slot)]) -> Vec<Run> {
+fn runs(wanted: &[(u64, Location)]) -> Vec<Run> {
     let mut order: Vec<usize> = (0..wanted.len()).collect();
     order.sort_unstable_by_key(|&index| (wanted[index].1.segment, wanted[index].1.at));
     let mut runs: Vec<Run> = Vec::new();
     for index in order {
-        let slot = wanted[index].1;
-        let start = u64::from(slot.at);
-        let end = start + u64::from(slot.size);
+        let location = wanted[index].1;
+        let start = u64::from(location.at);
+        let end = start + u64::from(location.size);
         match runs.last_mut() {
             Some(run)
-                if run.segment == slot.segment
+                if run.segment == location.segment
                     && start <= run.end + GAP_MAX
                     && end - run.start <= READ_MAX =>
             {
@@ -226,7 +229,7 @@ fn runs(wanted: &[(u64, Slot)]) -> Vec<Run> {
                 run.members.push(index);
             }
             _ => runs.push(Run {
-                segment: slot.segment,
+                segment: location.segment,
                 start,
                 end,
                 members: vec![index],
@@ -236,9 +239,9 @@ fn runs(wanted: &[(u64, Slot)]) -> Vec<Run> {
     runs
 }
 
-impl Reader for View {
+impl Reader for ReadView {
     fn channel(&self, name: &str) -> Option<ChannelState> {
-        Some(self.state().channel(name)?.kept.state())
+        Some(self.state().channel(name)?.log.state())
     }
 
     fn page(&self, channel: &str, range: PageRange) -> Result<LogPage, StoreError> {
@@ -255,12 +258,12 @@ impl Reader for View {
     }
 
     fn each(&self, known: &mut dyn FnMut(StateRecord<'_>)) {
-        // Copied, so that whoever is called may ask for more.
+        // Copied, so that the callback may call the reader.
         let (channels, members) = {
             let state = self.state();
             let channels = state.channels();
             let channels: Vec<_> = channels
-                .map(|channel| (Arc::clone(&channel.name), channel.kept.state()))
+                .map(|channel| (Arc::clone(&channel.name), channel.log.state()))
                 .collect();
             let members = state.members();
             let members: Vec<(Box<str>, Box<str>)> = members

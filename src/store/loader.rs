@@ -1,38 +1,40 @@
-//! A start: what the files say becomes the state.
+//! Opening a store: its segments are read once, and become the state.
 
 use std::hash::{BuildHasher, RandomState};
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::channel::Slot;
+use super::batch::{BATCH_SIZE, BatchHead};
 use super::dedup::Dedup;
-use super::entry::{Entry, Sealed};
+use super::directory::{list, lock, missing_newest};
 use super::error::StoreError;
-use super::files::{Access, File, FileSystem};
-use super::frame::{BATCH_SIZE, BatchHead, Head, frames};
-use super::identity::{Identity, Told};
+use super::files::{FileSystem, OpenMode, StoreFile};
+use super::identity::StoreIdentity;
+use super::location::Location;
+use super::log_record::{LogRecord, NeededSegment};
 use super::names;
-use super::scan::{Scan, Step};
-use super::segment::{self, Old, Olds, Tail};
+use super::raw_record::raw_records;
+use super::scan::{Scan, ScanStep};
+use super::segment::{self, ActiveSegment, SealedSegment, SealedSegments};
+use super::segment_head::SegmentHead;
 use super::settings::StoreSettings;
-use super::state::{Replay, State};
+use super::state::{StoreState, Strictness};
 
-/// What a start found.
-pub(super) struct Started {
-    pub(super) state: State,
+/// A store that has been read.
+pub(super) struct OpenedStore {
+    pub(super) state: StoreState,
     pub(super) dedup: Dedup,
-    pub(super) olds: Olds,
-    pub(super) tail: Tail,
-    /// The newest time in the files.
+    pub(super) sealed: SealedSegments,
+    pub(super) active: ActiveSegment,
+    /// The newest time in the segments.
     pub(super) clock_ms: u64,
-    /// Bytes that were cut off.
+    /// Bytes of a torn batch that were cut off.
     pub(super) torn_bytes: u64,
     /// Held for as long as the store is open.
-    pub(super) lock: Arc<dyn File>,
+    pub(super) lock: Arc<dyn StoreFile>,
 }
 
-/// What the files are read for.
+/// What the segments are read for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
     /// To go on with them.
@@ -44,106 +46,64 @@ pub(super) enum Purpose {
 }
 
 /// Opens the store in a directory, or makes one in an empty one.
-pub(super) fn start(
+pub(super) fn open_store(
     files: &dyn FileSystem,
     settings: &StoreSettings,
-) -> Result<Started, StoreError> {
+) -> Result<OpenedStore, StoreError> {
     let directory = &*settings.directory;
     (files.make_directory(directory))
         .map_err(|source| StoreError::io("make", directory, source))?;
     let lock = lock(files, directory)?;
     let numbers = list(files, directory)?;
-    let told = Identity::read(&*lock)
+    let told = StoreIdentity::read(&*lock)
         .map_err(|source| StoreError::io("read", &directory.join(names::LOCK), source))?;
-    let mut start = Start::new(files, settings, Purpose::Serve);
+    let mut loader = Loader::new(files, settings, Purpose::Serve);
     let newest = numbers.last().copied();
     if let Some(missing) = missing_newest(directory, newest, told) {
         return Err(missing);
     }
-    let (olds, tail) = match newest {
-        Some(newest) => start.load(&numbers, newest)?,
-        None => (Olds::new(), start.begin()?),
+    let (sealed, active) = match newest {
+        Some(newest) => loader.load(&numbers, newest)?,
+        None => (SealedSegments::new(), loader.begin()?),
     };
-    let identity = Identity {
-        key: tail.head.key,
-        newest: tail.head.number,
+    let identity = StoreIdentity {
+        key: active.head.key,
+        newest: active.head.number,
     };
     (identity.write(&*lock))
         .map_err(|source| StoreError::io("write", &directory.join(names::LOCK), source))?;
-    Ok(Started {
-        state: start.state,
-        dedup: start.dedup,
-        olds,
-        tail,
-        clock_ms: start.clock_ms,
-        torn_bytes: start.torn_bytes,
+    Ok(OpenedStore {
+        state: loader.state,
+        dedup: loader.dedup,
+        sealed,
+        active,
+        clock_ms: loader.clock_ms,
+        torn_bytes: loader.torn_bytes,
         lock,
     })
 }
 
-/// Takes the directory, for as long as the answer lives.
-pub(super) fn lock(files: &dyn FileSystem, directory: &Path) -> Result<Arc<dyn File>, StoreError> {
-    let path = directory.join(names::LOCK);
-    files.lock(&path).map_err(|source| match source.kind() {
-        io::ErrorKind::WouldBlock => StoreError::Locked {
-            directory: directory.into(),
-        },
-        _ => StoreError::io("lock", &path, source),
-    })
-}
-
-/// The numbers of the files that are there, in order.
-pub(super) fn list(files: &dyn FileSystem, directory: &Path) -> Result<Vec<u32>, StoreError> {
-    let found = files.list(directory);
-    let found = found.map_err(|source| StoreError::io("list", directory, source))?;
-    let mut numbers: Vec<u32> = (found.iter())
-        .filter_map(|name| names::segment_number(name))
-        .collect();
-    numbers.sort_unstable();
-    Ok(numbers)
-}
-
-/// A store whose newest file is gone is no older store, and no new one.
-pub(super) fn missing_newest(
-    directory: &Path,
-    newest: Option<u32>,
-    told: Told,
-) -> Option<StoreError> {
-    let file = match told {
-        Told::Nothing => return None,
-        Told::Garbage if newest.is_some() => return None,
-        Told::Garbage => directory.join(names::LOCK),
-        Told::Identity(identity) if newest >= Some(identity.newest) => return None,
-        Told::Identity(identity) => directory.join(names::segment(identity.newest)),
-    };
-    Some(StoreError::damaged(
-        file,
-        0,
-        "the newest file of the store is missing",
-    ))
-}
-
-/// The files of a store, as they are read.
-pub(super) struct Start<'a> {
+/// Reads the segments of a store, one after the other.
+pub(super) struct Loader<'a> {
     files: &'a dyn FileSystem,
     settings: &'a StoreSettings,
     directory: &'a Path,
     purpose: Purpose,
-    pub(super) state: State,
+    pub(super) state: StoreState,
     dedup: Dedup,
     clock_ms: u64,
     pub(super) torn_bytes: u64,
 }
 
-impl<'a> Start<'a> {
+impl<'a> Loader<'a> {
     pub(super) fn new(
         files: &'a dyn FileSystem,
         settings: &'a StoreSettings,
         purpose: Purpose,
     ) -> Self {
-        let mut state = State::new(Arc::clone(&settings.retention));
+        let mut state = StoreState::new(Arc::clone(&settings.retention));
         if purpose == Purpose::Repair {
-            state.set_replay(Replay::Lenient);
+            state.set_strictness(Strictness::Lenient);
         }
         Self {
             files,
@@ -157,33 +117,39 @@ impl<'a> Start<'a> {
         }
     }
 
-    /// Makes the first file.
-    fn begin(&self) -> Result<Tail, StoreError> {
+    /// Makes the first segment.
+    fn begin(&self) -> Result<ActiveSegment, StoreError> {
         // Hashes under keys that the system drew: nobody can guess them.
         let draw = || RandomState::new().hash_one(0);
-        let head = Head {
+        let head = SegmentHead {
             number: 1,
             key: [draw(), draw()],
             checkpoint_end: 0,
         };
-        segment::begin(self.files, self.directory, head, &self.state, &Olds::new())
-            .map_err(|unbegun| unbegun.error)
+        segment::create(
+            self.files,
+            self.directory,
+            head,
+            &self.state,
+            &SealedSegments::new(),
+        )
+        .map_err(|not_created| not_created.error)
     }
 
-    /// Reads all files.
+    /// Reads all segments.
     pub(super) fn load(
         &mut self,
         numbers: &[u32],
         newest: u32,
-    ) -> Result<(Olds, Tail), StoreError> {
+    ) -> Result<(SealedSegments, ActiveSegment), StoreError> {
         if self.purpose != Purpose::Verify {
             self.remove_unfinished()?;
         }
-        let mut last = self.open(newest, Access::Read)?;
+        let mut last = self.open(newest, OpenMode::Read)?;
         let key = last.head.key;
-        let sealed = sealed(&mut last)?;
-        let mut olds = Olds::new();
-        for Sealed { number, size } in sealed {
+        let needed = needed_segments(&mut last)?;
+        let mut sealed = SealedSegments::new();
+        for NeededSegment { number, size } in needed {
             if !numbers.contains(&number) {
                 if self.purpose == Purpose::Repair {
                     continue;
@@ -191,34 +157,39 @@ impl<'a> Start<'a> {
                 let path = self.directory.join(names::segment(number));
                 return Err(StoreError::damaged(path, 0, "it is missing, but needed"));
             }
-            olds.insert(number, self.load_old(number, size, key)?);
+            sealed.insert(number, self.load_old(number, size, key)?);
         }
-        let tail = self.load_last(newest)?;
+        let active = self.load_last(newest)?;
         if self.purpose != Purpose::Repair
             && let Some((channel, offset)) = self.state.find_missing()
         {
             let what = format!("message {offset} of {channel:?} is in none of the files");
-            return Err(StoreError::damaged(&tail.path, 0, &what));
+            return Err(StoreError::damaged(&active.path, 0, &what));
         }
         for number in numbers {
-            let is_needed = *number >= newest || olds.contains_key(number);
+            let is_needed = *number >= newest || sealed.contains_key(number);
             if !is_needed && self.purpose == Purpose::Serve {
                 self.remove(*number)?;
             }
         }
-        Ok((olds, tail))
+        Ok((sealed, active))
     }
 
-    fn open(&self, number: u32, access: Access) -> Result<Scan, StoreError> {
+    fn open(&self, number: u32, access: OpenMode) -> Result<Scan, StoreError> {
         let path = self.directory.join(names::segment(number));
         let file = (self.files.open(&path, access))
             .map_err(|source| StoreError::io("open", &path, source))?;
         Scan::begin(file, &path, number)
     }
 
-    /// Reads a file that was finished: all of it has to be right.
-    fn load_old(&mut self, number: u32, size: u64, key: [u64; 2]) -> Result<Old, StoreError> {
-        let mut scan = self.open(number, Access::Read)?;
+    /// Reads a sealed segment: all of it has to be right.
+    fn load_old(
+        &mut self,
+        number: u32,
+        size: u64,
+        key: [u64; 2],
+    ) -> Result<SealedSegment, StoreError> {
+        let mut scan = self.open(number, OpenMode::Read)?;
         if scan.head.key != key {
             return Err(StoreError::damaged(
                 scan.path(),
@@ -234,40 +205,40 @@ impl<'a> Start<'a> {
         let mut repeatable_ms = None;
         loop {
             match scan.step()? {
-                Step::Batch { at, head, body } => {
+                ScanStep::Batch { at, head, body } => {
                     self.apply(number, at, &head, body, &mut repeatable_ms)
                         .map_err(|(at, flaw)| StoreError::damaged(scan.path(), at, flaw))?;
                 }
-                Step::End => {
-                    return Ok(Old {
+                ScanStep::End => {
+                    return Ok(SealedSegment {
                         size: scan.end,
                         repeatable_ms,
                     });
                 }
-                Step::Bad { at, flaw, .. } => {
+                ScanStep::Bad { at, flaw, .. } => {
                     return Err(StoreError::damaged(scan.path(), at, flaw));
                 }
             }
         }
     }
 
-    /// Reads the newest file, and cuts off what a crash left of a batch that nobody was told of.
-    fn load_last(&mut self, number: u32) -> Result<Tail, StoreError> {
-        let mut scan = self.open(number, Access::Read)?;
+    /// Reads the newest segment, and cuts off what a crash left of a batch that nobody was told of.
+    fn load_last(&mut self, number: u32) -> Result<ActiveSegment, StoreError> {
+        let mut scan = self.open(number, OpenMode::Read)?;
         let path = scan.path().to_owned();
-        let (mut repeatable_ms, mut vouched) = (None, 0);
+        let (mut repeatable_ms, mut confirmed) = (None, 0);
         let end = loop {
             match scan.step()? {
-                Step::Batch { at, head, body } => {
+                ScanStep::Batch { at, head, body } => {
                     if head.records == 0 {
-                        vouched = at + BATCH_SIZE as u64;
+                        confirmed = at + BATCH_SIZE as u64;
                     }
                     self.apply(number, at, &head, body, &mut repeatable_ms)
                         .map_err(|(at, flaw)| StoreError::damaged(&path, at, flaw))?;
                 }
-                Step::End => break scan.end,
-                Step::Bad { batch, at, flaw } => {
-                    if scan.vouched(batch)? > batch {
+                ScanStep::End => break scan.end,
+                ScanStep::Bad { batch, at, flaw } => {
+                    if scan.confirmed_through(batch)? > batch {
                         return Err(StoreError::damaged(&path, at, flaw));
                     }
                     break batch;
@@ -279,19 +250,19 @@ impl<'a> Start<'a> {
         }
         self.torn_bytes += scan.end - end;
         let file = self.cut(&path, scan.end, end)?;
-        let mut tail = Tail::new(scan.head, file, path, end);
-        tail.vouched = vouched.max(scan.head.checkpoint_end);
-        tail.repeatable_ms = repeatable_ms;
-        Ok(tail)
+        let mut active = ActiveSegment::new(scan.head, file, path, end);
+        active.confirmed = confirmed.max(scan.head.checkpoint_end);
+        active.repeatable_ms = repeatable_ms;
+        Ok(active)
     }
 
     /// Takes off what is behind `end`, and makes the rest durable.
-    fn cut(&self, path: &Path, size: u64, end: u64) -> Result<Arc<dyn File>, StoreError> {
+    fn cut(&self, path: &Path, size: u64, end: u64) -> Result<Arc<dyn StoreFile>, StoreError> {
         if self.purpose == Purpose::Verify {
-            return (self.files.open(path, Access::Read))
+            return (self.files.open(path, OpenMode::Read))
                 .map_err(|source| StoreError::io("open", path, source));
         }
-        let file = (self.files.open(path, Access::Write))
+        let file = (self.files.open(path, OpenMode::Write))
             .map_err(|source| StoreError::io("open", path, source))?;
         if end < size {
             tracing::warn!(
@@ -316,20 +287,21 @@ impl<'a> Start<'a> {
         repeatable_ms: &mut Option<u64>,
     ) -> Result<(), (u64, &'static str)> {
         self.clock_ms = self.clock_ms.max(head.at_ms);
-        // First: a repeat that came late enough was no repeat.
+        // Before the batch is applied: a repeat that came late enough was no repeat.
         let known_from = self.clock_ms.saturating_sub(self.settings.dedup_ms);
         self.dedup.forget_before(known_from);
-        for (start, frame) in frames(body) {
+        for (start, raw) in raw_records(body) {
             let here = at + (BATCH_SIZE + start) as u64;
-            let entry = Entry::read(frame).map_err(|flaw| (here, flaw))?;
-            let slot = Slot::new(segment, here, frame.size());
+            let log_record = LogRecord::read(raw).map_err(|flaw| (here, flaw))?;
+            let location = Location::new(segment, here, raw.size());
             self.state
-                .apply(&entry, slot)
+                .apply(&log_record, location)
                 .map_err(|flaw| (here, flaw))?;
-            if let Some((sameness, position)) = entry.repeatable() {
+            if let Some((idempotency_key, position)) = log_record.repeatable() {
                 *repeatable_ms = Some(head.at_ms);
                 let max = self.settings.dedup_entries_max;
-                self.dedup.remember(head.at_ms, sameness, position, max);
+                self.dedup
+                    .remember(head.at_ms, idempotency_key, position, max);
             }
         }
         Ok(())
@@ -357,19 +329,21 @@ impl<'a> Start<'a> {
     }
 }
 
-/// Which older files are needed, by the checkpoint that a file begins with.
-fn sealed(scan: &mut Scan) -> Result<Vec<Sealed>, StoreError> {
+/// The sealed segments that are needed, by the checkpoint that a segment begins with.
+fn needed_segments(scan: &mut Scan) -> Result<Vec<NeededSegment>, StoreError> {
     let path = scan.path().to_owned();
     match scan.step()? {
-        Step::Batch { at, body, .. } => match frames(body).next().map(|(_, f)| Entry::read(f)) {
-            Some(Ok(Entry::Checkpoint { sealed, .. })) => Ok(sealed),
-            _ => Err(StoreError::damaged(
-                &path,
-                at,
-                "it begins without a checkpoint",
-            )),
-        },
-        Step::Bad { at, flaw, .. } => Err(StoreError::damaged(&path, at, flaw)),
-        Step::End => Err(StoreError::damaged(&path, scan.end, "its end is missing")),
+        ScanStep::Batch { at, body, .. } => {
+            match raw_records(body).next().map(|(_, f)| LogRecord::read(f)) {
+                Some(Ok(LogRecord::Checkpoint { needed, .. })) => Ok(needed),
+                _ => Err(StoreError::damaged(
+                    &path,
+                    at,
+                    "it begins without a checkpoint",
+                )),
+            }
+        }
+        ScanStep::Bad { at, flaw, .. } => Err(StoreError::damaged(&path, at, flaw)),
+        ScanStep::End => Err(StoreError::damaged(&path, scan.end, "its end is missing")),
     }
 }

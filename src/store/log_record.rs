@@ -1,47 +1,44 @@
-//! What stands in a frame.
+//! The records of the log: what a segment says, and how each kind is encoded.
 
-use super::bytes::{Fields, Flaw, put_text, put_u32, put_varint};
-use super::frame::{Batch, Frame, kind};
-use super::record::Position;
+use super::batch::WriteBatch;
+use super::bytes::{FieldReader, Flaw, put_text, put_u32, put_varint};
+use super::raw_record::{RawRecord, kind};
+use super::record::MessageBody;
+use crate::base::{Epoch, Position};
 
-/// A message's place in a channel.
+/// The place of a message in the log of a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place<'a> {
+pub(super) struct LogPlace<'a> {
     pub(super) channel: &'a str,
-    pub(super) epoch: u32,
-    pub(super) offset: u64,
+    pub(super) at: Position,
 }
 
-/// A message where it stands.
+/// A message together with its places.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Placed<'a> {
-    pub(super) first: Place<'a>,
-    pub(super) second: Option<Place<'a>>,
-    /// Its file was nearly dead: it stood there before, and nothing new is to be counted.
+pub(super) struct PlacedMessage<'a> {
+    pub(super) first: LogPlace<'a>,
+    pub(super) second: Option<LogPlace<'a>>,
+    /// A compaction moved the message here: it is in its channels already.
     pub(super) is_moved: bool,
-    pub(super) id: &'a str,
-    pub(super) from: Option<&'a str>,
-    pub(super) to: Option<&'a str>,
-    pub(super) ts: u64,
-    pub(super) data: &'a str,
-    pub(super) sameness: Option<u128>,
+    pub(super) body: MessageBody<&'a str>,
+    pub(super) idempotency_key: Option<u128>,
     pub(super) mark: Option<(&'a str, u64)>,
 }
 
-/// What a file says of a sealed one.
+/// What a checkpoint says of a sealed segment that is still needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Sealed {
+pub(super) struct NeededSegment {
     pub(super) number: u32,
     pub(super) size: u64,
 }
 
-/// One thing that a file says.
+/// A record of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Entry<'a> {
-    Message(Placed<'a>),
+pub(super) enum LogRecord<'a> {
+    Message(PlacedMessage<'a>),
     Purge {
         channel: &'a str,
-        epoch: u32,
+        epoch: Epoch,
     },
     Trim {
         channel: &'a str,
@@ -67,15 +64,15 @@ pub(super) enum Entry<'a> {
     Serials {
         below: u64,
     },
-    /// Everything but messages follows anew, as it was when this file was begun.
+    /// The state without the messages follows, as it was when this segment began.
     Checkpoint {
         forgotten: u64,
         serials_below: u64,
-        sealed: Vec<Sealed>,
+        needed: Vec<NeededSegment>,
     },
     Channel {
         channel: &'a str,
-        epoch: u32,
+        epoch: Epoch,
         floor: u64,
         newest: u64,
     },
@@ -85,24 +82,24 @@ pub(super) enum Entry<'a> {
 const HAS_SECOND: u8 = 1;
 const HAS_FROM: u8 = 2;
 const HAS_TO: u8 = 4;
-const HAS_SAMENESS: u8 = 8;
+const HAS_IDEMPOTENCY_KEY: u8 = 8;
 const HAS_MARK: u8 = 16;
 
-impl<'a> Entry<'a> {
-    pub(super) fn read(frame: Frame<'a>) -> Result<Self, Flaw> {
-        let mut fields = Fields(frame.payload);
-        let entry = Self::fields(frame.kind, &mut fields)?;
+impl<'a> LogRecord<'a> {
+    pub(super) fn read(raw: RawRecord<'a>) -> Result<Self, Flaw> {
+        let mut fields = FieldReader(raw.payload);
+        let log_record = Self::fields(raw.kind, &mut fields)?;
         fields.end()?;
-        Ok(entry)
+        Ok(log_record)
     }
 
-    fn fields(kind: u8, fields: &mut Fields<'a>) -> Result<Self, Flaw> {
+    fn fields(kind: u8, fields: &mut FieldReader<'a>) -> Result<Self, Flaw> {
         Ok(match kind {
-            kind::MESSAGE => Self::Message(Placed::fields(fields, false)?),
-            kind::MOVED => Self::Message(Placed::fields(fields, true)?),
+            kind::MESSAGE => Self::Message(PlacedMessage::fields(fields, false)?),
+            kind::MOVED => Self::Message(PlacedMessage::fields(fields, true)?),
             kind::PURGE => Self::Purge {
                 channel: fields.text()?,
-                epoch: fields.u32()?,
+                epoch: Epoch::from_bits(fields.u32()?),
             },
             kind::TRIM => Self::Trim {
                 channel: fields.text()?,
@@ -131,11 +128,11 @@ impl<'a> Entry<'a> {
             kind::CHECKPOINT => Self::Checkpoint {
                 forgotten: fields.varint()?,
                 serials_below: fields.varint()?,
-                sealed: read_sealed(fields)?,
+                needed: read_sealed(fields)?,
             },
             kind::CHANNEL => Self::Channel {
                 channel: fields.text()?,
-                epoch: fields.u32()?,
+                epoch: Epoch::from_bits(fields.u32()?),
                 floor: fields.varint()?,
                 newest: fields.varint()?,
             },
@@ -144,13 +141,13 @@ impl<'a> Entry<'a> {
         })
     }
 
-    pub(super) fn write(&self, batch: &mut Batch) {
+    pub(super) fn write(&self, batch: &mut WriteBatch) {
         let kind = self.kind();
         batch.push(kind, |bytes| match self {
             Self::Message(message) => message.write(bytes),
             Self::Purge { channel, epoch } => {
                 put_text(bytes, channel);
-                put_u32(bytes, *epoch);
+                put_u32(bytes, epoch.bits());
             }
             Self::Trim { channel, through } => {
                 put_text(bytes, channel);
@@ -183,12 +180,12 @@ impl<'a> Entry<'a> {
             Self::Checkpoint {
                 forgotten,
                 serials_below,
-                sealed,
+                needed,
             } => {
                 put_varint(bytes, *forgotten);
                 put_varint(bytes, *serials_below);
-                put_varint(bytes, sealed.len() as u64);
-                for file in sealed {
+                put_varint(bytes, needed.len() as u64);
+                for file in needed {
                     put_u32(bytes, file.number);
                     put_varint(bytes, file.size);
                 }
@@ -200,7 +197,7 @@ impl<'a> Entry<'a> {
                 newest,
             } => {
                 put_text(bytes, channel);
-                put_u32(bytes, *epoch);
+                put_u32(bytes, epoch.bits());
                 put_varint(bytes, *floor);
                 put_varint(bytes, *newest);
             }
@@ -208,12 +205,11 @@ impl<'a> Entry<'a> {
         });
     }
 
-    /// What a repeat has in common with it, and where it stands.
+    /// The key that a repeat of the message has too, and the place of the message.
     pub(super) fn repeatable(&self) -> Option<(u128, Position)> {
         match self {
             Self::Message(message) if !message.is_moved => {
-                let Place { epoch, offset, .. } = message.first;
-                Some((message.sameness?, Position { epoch, offset }))
+                Some((message.idempotency_key?, message.first.at))
             }
             _ => None,
         }
@@ -237,10 +233,10 @@ impl<'a> Entry<'a> {
     }
 }
 
-fn read_sealed(fields: &mut Fields<'_>) -> Result<Vec<Sealed>, Flaw> {
+fn read_sealed(fields: &mut FieldReader<'_>) -> Result<Vec<NeededSegment>, Flaw> {
     (0..fields.varint()?)
         .map(|_| {
-            Ok(Sealed {
+            Ok(NeededSegment {
                 number: fields.u32()?,
                 size: fields.varint()?,
             })
@@ -248,67 +244,86 @@ fn read_sealed(fields: &mut Fields<'_>) -> Result<Vec<Sealed>, Flaw> {
         .collect()
 }
 
-impl<'a> Placed<'a> {
-    /// The places that it has.
-    pub(super) fn places(&self) -> impl Iterator<Item = Place<'a>> {
+impl<'a> PlacedMessage<'a> {
+    /// The places of the message, one or two.
+    pub(super) fn places(&self) -> impl Iterator<Item = LogPlace<'a>> {
         [Some(self.first), self.second].into_iter().flatten()
     }
 
-    fn fields(fields: &mut Fields<'a>, is_moved: bool) -> Result<Self, Flaw> {
+    fn fields(fields: &mut FieldReader<'a>, is_moved: bool) -> Result<Self, Flaw> {
         let flags = fields.u8()?;
         let has = |flag| flags & flag != 0;
+        // In the order of the file.
+        let ts = fields.varint()?;
+        let first = LogPlace::fields(fields)?;
+        let second = has(HAS_SECOND)
+            .then(|| LogPlace::fields(fields))
+            .transpose()?;
+        let id = fields.text()?;
+        let from = has(HAS_FROM).then(|| fields.text()).transpose()?;
+        let to = has(HAS_TO).then(|| fields.text()).transpose()?;
+        let idempotency_key = has(HAS_IDEMPOTENCY_KEY)
+            .then(|| fields.u128())
+            .transpose()?;
+        let mark = has(HAS_MARK)
+            .then(|| Ok::<_, Flaw>((fields.text()?, fields.varint()?)))
+            .transpose()?;
+        let data = fields.text()?;
         Ok(Self {
-            ts: fields.varint()?,
-            first: Place::fields(fields)?,
-            second: has(HAS_SECOND).then(|| Place::fields(fields)).transpose()?,
+            first,
+            second,
             is_moved,
-            id: fields.text()?,
-            from: has(HAS_FROM).then(|| fields.text()).transpose()?,
-            to: has(HAS_TO).then(|| fields.text()).transpose()?,
-            sameness: has(HAS_SAMENESS).then(|| fields.u128()).transpose()?,
-            mark: has(HAS_MARK)
-                .then(|| Ok::<_, Flaw>((fields.text()?, fields.varint()?)))
-                .transpose()?,
-            data: fields.text()?,
+            body: MessageBody {
+                id,
+                from,
+                to,
+                ts,
+                data,
+            },
+            idempotency_key,
+            mark,
         })
     }
 
     fn write(&self, bytes: &mut Vec<u8>) {
+        let body = &self.body;
         let flag = |is_there, flag| if is_there { flag } else { 0 };
         bytes.push(
             flag(self.second.is_some(), HAS_SECOND)
-                | flag(self.from.is_some(), HAS_FROM)
-                | flag(self.to.is_some(), HAS_TO)
-                | flag(self.sameness.is_some(), HAS_SAMENESS)
+                | flag(body.from.is_some(), HAS_FROM)
+                | flag(body.to.is_some(), HAS_TO)
+                | flag(self.idempotency_key.is_some(), HAS_IDEMPOTENCY_KEY)
                 | flag(self.mark.is_some(), HAS_MARK),
         );
-        put_varint(bytes, self.ts);
+        put_varint(bytes, body.ts);
         for place in self.places() {
             put_text(bytes, place.channel);
-            put_u32(bytes, place.epoch);
-            put_varint(bytes, place.offset);
+            put_u32(bytes, place.at.epoch.bits());
+            put_varint(bytes, place.at.offset);
         }
-        put_text(bytes, self.id);
-        for text in [self.from, self.to].into_iter().flatten() {
+        put_text(bytes, body.id);
+        for text in [body.from, body.to].into_iter().flatten() {
             put_text(bytes, text);
         }
-        if let Some(sameness) = self.sameness {
-            bytes.extend_from_slice(&sameness.to_le_bytes());
+        if let Some(idempotency_key) = self.idempotency_key {
+            bytes.extend_from_slice(&idempotency_key.to_le_bytes());
         }
         if let Some((producer, number)) = self.mark {
             put_text(bytes, producer);
             put_varint(bytes, number);
         }
-        put_text(bytes, self.data);
+        put_text(bytes, body.data);
     }
 }
 
-impl<'a> Place<'a> {
-    fn fields(fields: &mut Fields<'a>) -> Result<Self, Flaw> {
+impl<'a> LogPlace<'a> {
+    fn fields(fields: &mut FieldReader<'a>) -> Result<Self, Flaw> {
         Ok(Self {
             channel: fields.text()?,
-            epoch: fields.u32()?,
-            offset: fields.varint()?,
+            at: Position {
+                epoch: Epoch::from_bits(fields.u32()?),
+                offset: fields.varint()?,
+            },
         })
     }
 }

@@ -1,21 +1,23 @@
-//! Whether the disk has room.
+//! The free space of the disk.
 
 use std::path::Path;
 
 use super::files::FileSystem;
 
-/// How long an answer of the system counts.
+/// How long an answer of the system counts: at 1 GB/s, 100 MB may be written meanwhile, less than
+/// the default reserve.
 const FRESH_MS: u64 = 100;
 
-/// What is known of the free space.
+/// The last answer of the system.
 #[derive(Debug, Default)]
-pub(super) struct Space {
+pub(super) struct FreeSpace {
     asked_ms: Option<u64>,
     is_low: bool,
 }
 
-impl Space {
-    /// Whether less than `free_bytes_min` are free; asks the system now and then.
+impl FreeSpace {
+    /// Whether less than `free_bytes_min` are free; asks the system when its last answer is
+    /// too old.
     pub(super) fn is_low(
         &mut self,
         files: &dyn FileSystem,
@@ -26,15 +28,15 @@ impl Space {
         let is_fresh = (self.asked_ms).is_some_and(|asked| now_ms.abs_diff(asked) < FRESH_MS);
         if !is_fresh {
             self.asked_ms = Some(now_ms);
-            // Where it doesn't say, the write will.
+            // Where the system doesn't say, the write will.
             let free = files.free_bytes(directory).unwrap_or(u64::MAX);
             self.is_low = free < free_bytes_min;
         }
         self.is_low
     }
 
-    /// A write has found that there is none.
-    pub(super) fn is_out(&mut self) {
+    /// Notes that a write found the disk full.
+    pub(super) fn note_full(&mut self) {
         self.is_low = true;
     }
 }

@@ -1,0 +1,113 @@
+//! Compaction: moves the last live messages out of a nearly dead segment, so that its file can go.
+
+use std::path::Path;
+
+use super::batch::{BATCH_SIZE, WriteBatch};
+use super::error::StoreError;
+use super::files::{FileSystem, OpenMode};
+use super::location::Location;
+use super::log_record::{LogPlace, LogRecord, PlacedMessage};
+use super::names;
+use super::raw_record::raw_records;
+use super::read_view::ReadView;
+use super::scan::{Scan, ScanStep};
+use super::state::StoreState;
+
+/// Bytes that one piece reads, and one batch more: some milliseconds of the disk thread.
+const READ_MAX: u64 = 2 << 20;
+/// Bytes that one piece moves, and one record more: the commit behind it waits for their write.
+const MOVED_MAX: usize = 256 << 10;
+
+/// A segment that is being compacted.
+pub(super) struct Compaction {
+    number: u32,
+    scan: Scan,
+}
+
+impl std::fmt::Debug for Compaction {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Compaction")
+            .field("number", &self.number)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Compaction {
+    /// Opens a sealed segment of this size.
+    pub(super) fn begin(
+        files: &dyn FileSystem,
+        directory: &Path,
+        number: u32,
+        size: u64,
+    ) -> Result<Self, StoreError> {
+        let path = directory.join(names::segment(number));
+        let file = (files.open(&path, OpenMode::Read))
+            .map_err(|source| StoreError::io("open", &path, source))?;
+        let mut scan = Scan::begin(file, &path, number)?;
+        scan.end_at(size);
+        Ok(Self { number, scan })
+    }
+
+    /// The number of the segment.
+    pub(super) fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// Reads a piece of the segment and puts into `batch` what is still live there; says whether
+    /// the segment has more.
+    pub(super) fn next_piece(
+        &mut self,
+        view: &ReadView,
+        batch: &mut WriteBatch,
+    ) -> Result<bool, StoreError> {
+        let mut read = 0;
+        loop {
+            let state = view.state();
+            match self.scan.step()? {
+                ScanStep::Batch { at, head, body } => {
+                    for (start, raw) in raw_records(body) {
+                        let here = at + (BATCH_SIZE + start) as u64;
+                        if let Ok(LogRecord::Message(message)) = LogRecord::read(raw)
+                            && let Some(message) = alive(&state, self.number, here, message)
+                        {
+                            LogRecord::Message(message).write(batch);
+                        }
+                    }
+                    read += u64::from(head.size);
+                }
+                ScanStep::End => return Ok(false),
+                ScanStep::Bad { at, flaw, .. } => {
+                    return Err(StoreError::damaged(self.scan.path(), at, flaw));
+                }
+            }
+            if read >= READ_MAX || batch.size() >= MOVED_MAX {
+                return Ok(true);
+            }
+        }
+    }
+}
+
+/// The message with those of its places where it is still kept, if there are any.
+fn alive<'a>(
+    state: &StoreState,
+    segment: u32,
+    at: u64,
+    message: PlacedMessage<'a>,
+) -> Option<PlacedMessage<'a>> {
+    let is_alive = |place: &LogPlace<'_>| {
+        let channel = state.channel(place.channel);
+        let log = channel.map(|channel| &channel.log);
+        log.filter(|log| log.epoch == place.at.epoch)
+            .and_then(|log| log.location(place.at.offset))
+            .is_some_and(|location: Location| location.is_at(segment, at))
+    };
+    let mut places = message.places().filter(is_alive);
+    Some(PlacedMessage {
+        first: places.next()?,
+        second: places.next(),
+        is_moved: true,
+        idempotency_key: None,
+        mark: None,
+        ..message
+    })
+}

@@ -1,0 +1,46 @@
+//! The location of a message: the segment, and the place in it.
+
+/// The place of a record in the segments; 16 bytes, since each message that is kept has one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Location {
+    /// The number of the segment, from 1.
+    pub(super) segment: u32,
+    pub(super) at: u32,
+    /// Bytes of the raw record.
+    pub(super) size: u32,
+    /// Unix seconds, rounded up: a message expires up to a second late.
+    pub(super) ts_s: u32,
+}
+
+impl Location {
+    /// The location of a message whose segment hasn't been read, or is gone.
+    pub(super) const MISSING: Self = Self {
+        segment: 0,
+        at: 0,
+        size: 0,
+        ts_s: 0,
+    };
+
+    pub(super) fn new(segment: u32, at: u64, size: usize) -> Self {
+        Self {
+            segment,
+            at: u32::try_from(at).expect("segments are smaller than 4 GiB"),
+            size: u32::try_from(size).expect("records are smaller than 4 GiB"),
+            ts_s: 0,
+        }
+    }
+
+    pub(super) fn with_time(self, ts_ms: u64) -> Self {
+        let ts_s = u32::try_from(ts_ms.div_ceil(1000)).unwrap_or(u32::MAX);
+        Self { ts_s, ..self }
+    }
+
+    pub(super) fn is_missing(self) -> bool {
+        self.segment == 0
+    }
+
+    /// Whether the record stands there.
+    pub(super) fn is_at(self, segment: u32, at: u64) -> bool {
+        self.segment == segment && u64::from(self.at) == at
+    }
+}

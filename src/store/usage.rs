@@ -1,0 +1,32 @@
+//! The bytes and messages that all channels together keep.
+
+use std::collections::BTreeMap;
+
+use super::location::Location;
+
+/// The totals of all channel logs.
+#[derive(Debug, Default)]
+pub(super) struct LogUsage {
+    /// Bytes of live records, by the number of their segment.
+    pub(super) live: BTreeMap<u32, u64>,
+    /// Messages; one in two channels counts twice.
+    pub(super) messages: u64,
+    /// Messages that retention let go.
+    pub(super) trimmed: u64,
+    /// Bytes of the index, roughly.
+    pub(super) index_bytes: usize,
+}
+
+impl LogUsage {
+    pub(super) fn take(&mut self, location: Location) {
+        if !location.is_missing() {
+            *self.live.entry(location.segment).or_default() += u64::from(location.size);
+        }
+    }
+
+    pub(super) fn release(&mut self, location: Location) {
+        if let Some(live) = self.live.get_mut(&location.segment) {
+            *live -= u64::from(location.size);
+        }
+    }
+}

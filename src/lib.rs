@@ -95,6 +95,9 @@ pub mod chat;
 #[cfg(feature = "chat")]
 pub mod endpoint;
 #[cfg(feature = "chat")]
+#[doc(hidden)]
+pub mod fuzzing;
+#[cfg(feature = "chat")]
 pub mod gateway;
 pub mod net;
 pub mod proto;

@@ -17,7 +17,7 @@ mod history;
 mod http;
 mod json;
 mod limits;
-mod link;
+pub(crate) mod link;
 mod login;
 mod native;
 mod part;

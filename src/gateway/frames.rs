@@ -9,7 +9,7 @@ pub(super) const PING: &str = "PING";
 
 /// What an upstream says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Said {
+pub enum Said {
     /// It takes messages from this number on.
     OpenOk {
         /// Its own mark, plus one.
@@ -66,7 +66,11 @@ struct Refused {
 }
 
 /// Reads a frame; the error says what is wrong with it.
-pub(super) fn read(text: &str) -> Result<Said, String> {
+///
+/// # Errors
+///
+/// It is no frame, one with a field missing, or `err`.
+pub fn read(text: &str) -> Result<Said, String> {
     if text == "PONG" {
         return Ok(Said::Pong);
     }
@@ -104,13 +108,15 @@ pub(super) fn read(text: &str) -> Result<Said, String> {
 }
 
 /// `open`: who we are, and the oldest number that we still have.
-pub(super) fn open(producer: &str, name: &str, first: u64) -> String {
+#[must_use]
+pub fn open(producer: &str, name: &str, first: u64) -> String {
     serde_json::json!({ "type": "open", "producer": producer, "name": name, "first": first })
         .to_string()
 }
 
 /// `pub`: a number put before the fields of a posting, which stay as they are.
-pub(super) fn publish(n: u64, posting: &str) -> String {
+#[must_use]
+pub fn publish(n: u64, posting: &str) -> String {
     debug_assert!(posting.starts_with("{\""), "an object with a field");
     let fields = posting.strip_prefix('{').unwrap_or(posting);
     let mut frame = String::with_capacity(posting.len() + 40);

@@ -29,7 +29,7 @@
 mod answer;
 mod backlog;
 mod feeder;
-mod frames;
+pub(crate) mod frames;
 #[expect(
     clippy::module_inception,
     reason = "the noun of this file is the gateway"

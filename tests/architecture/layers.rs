@@ -25,6 +25,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "base", "proto", "net", "server", "chat", "store", "endpoint",
         ],
     ),
+    ("fuzzing", &["endpoint", "gateway"]),
     (
         "lib",
         &[

@@ -18,7 +18,7 @@ const PRODUCER_SIZE_MAX: usize = 64;
 
 /// A frame of a gateway.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum LinkFrame<'a> {
+pub enum LinkFrame<'a> {
     /// Who it is.
     Open {
         /// Whose numbers these are.
@@ -62,7 +62,11 @@ struct Fields<'a> {
 }
 
 /// Reads a frame.
-pub(super) fn read(text: &str) -> Result<LinkFrame<'_>, Violation> {
+///
+/// # Errors
+///
+/// The gateway broke the protocol: it is no JSON object, or none of these frames.
+pub fn read(text: &str) -> Result<LinkFrame<'_>, Violation> {
     let fields: Fields<'_> = serde_json::from_str(text)
         .map_err(|_| Violation("a frame has to be one JSON object".into()))?;
     fields
@@ -114,7 +118,8 @@ fn from_one(name: &str, value: Option<&RawValue>) -> Result<u64, Refusal> {
 }
 
 /// With what was refused for good of what the gateway still has, if anything was.
-pub(super) fn open_ok(next: u64, refused: &[(u64, ErrorCode)]) -> String {
+#[must_use]
+pub fn open_ok(next: u64, refused: &[(u64, ErrorCode)]) -> String {
     let json = Json::frame("open_ok").number("next", next);
     if refused.is_empty() {
         return json.end();
@@ -126,22 +131,30 @@ pub(super) fn open_ok(next: u64, refused: &[(u64, ErrorCode)]) -> String {
     json.array("refused", refused).end()
 }
 
-pub(super) fn pub_ack(n: u64) -> String {
+/// Tells that everything up to this number is durable.
+#[must_use]
+pub fn pub_ack(n: u64) -> String {
     Json::frame("pub_ack").number("n", n).end()
 }
 
-pub(super) fn pub_err(n: u64, code: ErrorCode) -> String {
+/// Tells that this number is refused for good.
+#[must_use]
+pub fn pub_err(n: u64, code: ErrorCode) -> String {
     Json::frame("pub_err")
         .number("n", n)
         .string("code", code.name())
         .end()
 }
 
-pub(super) fn pub_busy(after_ms: u64) -> String {
+/// Tells that there is no room just now.
+#[must_use]
+pub fn pub_busy(after_ms: u64) -> String {
     Json::frame("pub_busy").number("after_ms", after_ms).end()
 }
 
-pub(super) fn err(message: &str) -> String {
+/// Tells what the gateway did wrong, before its link is closed.
+#[must_use]
+pub fn err(message: &str) -> String {
     Json::frame("err")
         .raw("seq", "null")
         .string("code", ErrorCode::BadRequest.name())

@@ -16,7 +16,7 @@ use super::turn::{Stretch, Turn};
 
 /// What a gateway did wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Violation(pub(super) String);
+pub struct Violation(pub String);
 
 /// What becomes of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

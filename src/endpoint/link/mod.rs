@@ -3,8 +3,8 @@
 //! [`Links`] stands between the server and whoever publishes; `intake` is one link as a pure state
 //! machine, `frame` is what goes over it.
 
-mod frame;
-mod intake;
+pub(crate) mod frame;
+pub(crate) mod intake;
 mod publisher;
 mod refusals;
 #[cfg(test)]

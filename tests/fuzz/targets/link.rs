@@ -1,0 +1,124 @@
+//! A frame of a link, read by both ends: within its bounds, as it was written, and understood by
+//! the other end when it is said again.
+
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use tidings::endpoint::{Posting, To};
+use tidings::fuzzing::gateway::{self, Said};
+use tidings::fuzzing::server::{self, LinkFrame, Violation};
+
+/// Rooms or users that one message may name.
+const RECEIVERS_MAX: usize = 100;
+
+/// Reads a frame as a server and as a gateway.
+pub fn link(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    read_by_the_server(text);
+    read_by_the_gateway(text);
+}
+
+fn read_by_the_server(text: &str) {
+    let frame = match server::read(text) {
+        Ok(frame) => frame,
+        Err(Violation(message)) => {
+            // The gateway has to hear why, whatever stood in the frame.
+            let told = gateway::read(&server::err(&message)).expect_err("it is an error");
+            assert!(told.ends_with(&message), "{told}");
+            return;
+        }
+    };
+    match frame {
+        LinkFrame::Open {
+            producer,
+            name,
+            first,
+        } => {
+            assert!((1..=64).contains(&producer.len()) && first > 0);
+            let again = gateway::open(&producer, &name, first);
+            let expected = LinkFrame::Open {
+                producer,
+                name,
+                first,
+            };
+            assert_eq!(server::read(&again), Ok(expected));
+        }
+        LinkFrame::Pub { n, posting } => {
+            assert!(n > 0);
+            assert_eq!(gateway::read(&server::pub_ack(n)), Ok(Said::Ack { n }));
+            if let Ok(posting) = posting {
+                check(text, &posting);
+                let again = gateway::publish(n, &written(&posting));
+                let posting = Ok(posting);
+                assert_eq!(server::read(&again), Ok(LinkFrame::Pub { n, posting }));
+            }
+        }
+    }
+    is_json(text);
+}
+
+fn check(text: &str, posting: &Posting<'_>) {
+    assert!(posting.id.is_some(), "a repeat would be another message");
+    assert!(posting.except.is_empty());
+    if let To::Rooms(names) | To::Users(names) = &posting.to {
+        assert!(names.len() <= RECEIVERS_MAX);
+    }
+    // As it was written: the very bytes of the frame.
+    let (whole, data) = (text.as_bytes().as_ptr_range(), posting.data.as_bytes());
+    let data = data.as_ptr_range();
+    assert!(whole.start <= data.start && data.end <= whole.end);
+    is_json(posting.data);
+}
+
+/// A posting as a gateway keeps it.
+fn written(posting: &Posting<'_>) -> String {
+    let to = match &posting.to {
+        To::Room(room) => json!({ "room": room }),
+        To::User(user) => json!({ "user": user }),
+        To::Fd(fd) => json!({ "fd": fd }),
+        To::All => json!({ "all": true }),
+        To::Rooms(rooms) => json!({ "rooms": rooms }),
+        To::Users(users) => json!({ "users": users }),
+    };
+    let data = RawValue::from_string(posting.data.to_owned()).expect("data is JSON");
+    let fields = json!({ "from": posting.from, "id": posting.id, "store": posting.store });
+    let fields = fields.to_string();
+    format!(
+        "{{\"to\":{to},\"data\":{data},{}",
+        fields.trim_start_matches('{')
+    )
+}
+
+/// What was taken is JSON to anybody else too. What is only passed on need not be something that
+/// serde_json makes a tree of: it has bounds for depth and numbers, and wants whole characters.
+fn is_json(text: &str) {
+    if let Err(error) = serde_json::from_str::<Value>(text) {
+        let error = error.to_string();
+        let known = ["recursion", "out of range", "surrogate", "hex escape"];
+        assert!(
+            known.iter().any(|known| error.contains(known)),
+            "{error}: {text}"
+        );
+    }
+}
+
+fn read_by_the_gateway(text: &str) {
+    let Ok(said) = gateway::read(text) else {
+        return;
+    };
+    let again = match &said {
+        Said::OpenOk { next, refused } => {
+            assert!(*next > 0);
+            if !refused.is_empty() {
+                return;
+            }
+            server::open_ok(*next, &[])
+        }
+        Said::Ack { n } => server::pub_ack(*n),
+        Said::Busy { after_ms } => server::pub_busy(*after_ms),
+        Said::Pong => "PONG".to_owned(),
+        Said::Refused { .. } | Said::Kick { .. } | Said::Other => return,
+    };
+    assert_eq!(gateway::read(&again), Ok(said));
+}

@@ -1,0 +1,277 @@
+//! What is counted. Each operation prepares something, and then does the same so many times.
+//!
+//! Sizes are those of the common case, a short message in a small room; what costs by the byte is
+//! measured by the benches beside this one.
+
+use std::hint::black_box;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tidings::base::{Fd, Tick};
+use tidings::chat::{
+    Actor, Chat, ChatSettings, Keep, Login, Missing, Moment, NewMessage, Notice, Recipient, Rights,
+    Sink, Welcome,
+};
+use tidings::net::mailbox::mailbox;
+use tidings::net::topics::{TopicBounds, Topics};
+use tidings::net::wheel::Wheel;
+use tidings::proto::http::{AnswerTo, HttpLimits, Response, Version, parse};
+use tidings::proto::websocket::handshake::accept;
+use tidings::proto::websocket::{MessageDecoder, MessageKind, encode_message, unmask};
+use tidings::store::{Channel, MemoryStore, MessageRecord, Record, Store, StoreSettings};
+
+/// Something that is counted.
+#[derive(Debug)]
+pub struct Operation {
+    /// Its name among the baselines.
+    pub name: &'static str,
+    /// Does it so many times.
+    pub run: fn(rounds: u64),
+}
+
+/// All of them.
+pub const OPERATIONS: &[Operation] = &[
+    Operation {
+        name: "websocket-decode",
+        run: decode,
+    },
+    Operation {
+        name: "websocket-encode",
+        run: encode,
+    },
+    Operation {
+        name: "websocket-handshake",
+        run: handshake,
+    },
+    Operation {
+        name: "http-head",
+        run: head,
+    },
+    Operation {
+        name: "http-answer",
+        run: answer,
+    },
+    Operation {
+        name: "wheel-set-and-fire",
+        run: wheel,
+    },
+    Operation {
+        name: "mailbox-batch-of-64",
+        run: mailbox_batch,
+    },
+    Operation {
+        name: "topics-publish-to-100",
+        run: publish,
+    },
+    Operation {
+        name: "store-append-and-commit",
+        run: append_and_commit,
+    },
+    Operation {
+        name: "chat-say-in-a-room-of-2",
+        run: say,
+    },
+];
+
+const DATA: &str = "\"Are you coming to tea at five?\"";
+const UNIX_MS: u64 = 1_700_000_000_000;
+
+/// A masked text frame of a client, with `DATA`.
+fn client_frame() -> Vec<u8> {
+    const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+    let mut payload = DATA.as_bytes().to_vec();
+    unmask(&mut payload, MASK);
+    [&[0x81, 0x80 | DATA.len() as u8], &MASK[..], &payload].concat()
+}
+
+/// The frame is copied each time, since decoding takes its mask off in place.
+fn decode(rounds: u64) {
+    let frame = client_frame();
+    let mut read = frame.clone();
+    let mut decoder = MessageDecoder::new();
+    for _ in 0..rounds {
+        read.copy_from_slice(&frame);
+        let (taken, item) = decoder.decode(black_box(&mut read), 1 << 20).expect("good");
+        assert!(taken == frame.len() && item.is_some());
+        black_box(item);
+    }
+}
+
+fn encode(rounds: u64) {
+    let mut out = Vec::with_capacity(DATA.len() + 10);
+    for _ in 0..rounds {
+        out.clear();
+        encode_message(&mut out, MessageKind::Text, black_box(DATA.as_bytes()));
+        black_box(&out);
+    }
+}
+
+const HANDSHAKE: &[u8] = b"GET /ws?uid=ann&room=lobby HTTP/1.1\r\nHost: localhost:9502\r\n\
+    Connection: Upgrade\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64)\r\nUpgrade: websocket\r\n\
+    Origin: http://localhost:9502\r\nSec-WebSocket-Version: 13\r\n\
+    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+const GET: &[u8] = b"GET /v1/stats HTTP/1.1\r\nHost: 127.0.0.1:9502\r\n\
+    User-Agent: curl/8.5.0\r\nAccept: */*\r\n\r\n";
+
+fn handshake(rounds: u64) {
+    let limits = HttpLimits::default();
+    let parsed = parse(HANDSHAKE, &mut 0, &limits).expect("a good head");
+    let (head, _) = parsed.expect("a whole head");
+    for _ in 0..rounds {
+        black_box(accept(black_box(&head)).expect("a good handshake"));
+    }
+}
+
+fn head(rounds: u64) {
+    let limits = HttpLimits::default();
+    for _ in 0..rounds {
+        let parsed = parse(black_box(GET), &mut 0, &limits).expect("a good head");
+        let (head, _) = parsed.expect("a whole head");
+        let _ = black_box((head.framing(), head.answer_to(), head.asks_for_websocket()));
+    }
+}
+
+fn answer(rounds: u64) {
+    let to = AnswerTo {
+        head_only: false,
+        keep_alive: true,
+        version: Version::Http11,
+    };
+    let response = Response::text("Hello, World!");
+    for _ in 0..rounds {
+        black_box(black_box(&response).encode(to, "Sun, 06 Nov 1994 08:49:37 GMT"));
+    }
+}
+
+/// A timer among a thousand others comes round, and is set again.
+fn wheel(rounds: u64) {
+    const EVERY_MS: u64 = 1_000;
+    let mut wheel = Wheel::new(Tick(0));
+    for index in 0..EVERY_MS {
+        wheel.insert(Tick(1 + index), index);
+    }
+    for now in 1..=rounds {
+        let fired = wheel.pop_expired(Tick(now)).expect("one a millisecond");
+        wheel.insert(Tick(now).after(EVERY_MS), fired);
+        black_box(wheel.next_deadline());
+    }
+}
+
+fn mailbox_batch(rounds: u64) {
+    let (sender, mut receiver) = mailbox(None, || {});
+    for _ in 0..rounds {
+        for value in 0..64_u64 {
+            black_box(sender.send(black_box(value), 100).ok());
+        }
+        receiver.woke();
+        while let Some(value) = receiver.try_recv() {
+            black_box(value);
+        }
+        black_box((receiver.settle(), receiver.may_sleep()));
+    }
+}
+
+/// A topic is found, and its frame shared by all that hear it.
+fn publish(rounds: u64) {
+    let mut topics = Topics::new(TopicBounds {
+        topics_max: 1_000,
+        topics_per_connection_max: 100,
+    });
+    for slot in 0..100 {
+        let subscribed = topics.subscribe(slot, &"lobby".into());
+        subscribed.expect("within the bounds");
+    }
+    let frame = Bytes::from(client_frame());
+    for _ in 0..rounds {
+        for member in topics.members(black_box("lobby")) {
+            black_box((member.slot, frame.clone()));
+        }
+    }
+}
+
+fn append_and_commit(rounds: u64) {
+    let mut store = MemoryStore::new(StoreSettings::new("store"));
+    for round in 0..rounds {
+        let id = round.to_string();
+        let message = MessageRecord {
+            channel: Channel {
+                name: "tea",
+                epoch: 7,
+            },
+            second: None,
+            id: &id,
+            from: Some("ann"),
+            to: None,
+            ts: UNIX_MS,
+            data: DATA,
+            sameness: Some(u128::from(round)),
+            mark: None,
+        };
+        let appended = store.append(UNIX_MS, &Record::Message(message));
+        black_box(appended.expect("there is room"));
+        store.commit().expect("memory takes it");
+    }
+}
+
+/// Takes what the chat sends, and lets it go.
+struct Nowhere;
+
+impl Sink for Nowhere {
+    fn publish(&mut self, topic: &Arc<str>, frame: &Notice<'_>) {
+        black_box((topic, frame));
+    }
+
+    fn push(&mut self, fd: Fd, frame: &Notice<'_>) -> bool {
+        black_box((fd, frame));
+        true
+    }
+
+    fn welcome(&mut self, _fd: Fd, _channels: &[Welcome]) {}
+
+    fn subscribe(&mut self, _fd: Fd, _topic: &Arc<str>, _first: &[Notice<'_>]) {}
+
+    fn replay(&mut self, _fd: Fd, _topic: &Arc<str>, _missing: Missing) {}
+
+    fn forget(&mut self, _topic: &Arc<str>) {}
+
+    fn unsubscribe(&mut self, _fd: Fd, _topic: &Arc<str>) {}
+}
+
+fn say(rounds: u64) {
+    let chat = Chat::new(ChatSettings::default(), 1);
+    let moment = |tick| Moment {
+        tick: Tick(tick),
+        unix_ms: UNIX_MS,
+    };
+    for (fd, uid) in [(Fd(64), "ann"), (Fd(128), "bob")] {
+        chat.opened(fd);
+        let login = Login {
+            fd,
+            uid,
+            rights: Arc::new(Rights::Open),
+            rooms: &["tea"],
+            resume: &[],
+        };
+        let logged_in = chat.login(&mut Nowhere, moment(0), &login);
+        logged_in.expect("anybody may");
+    }
+    for round in 0..rounds {
+        let say = NewMessage {
+            from: None,
+            id: None,
+            keep: Keep::Yes,
+            except: &[],
+            data: DATA,
+        };
+        let actor = Actor::Connection(Fd(64));
+        let said = chat.say(
+            &mut Nowhere,
+            moment(round),
+            actor,
+            Recipient::Room("tea"),
+            &say,
+        );
+        black_box(said.expect("a member may"));
+    }
+}

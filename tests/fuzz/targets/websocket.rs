@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::io::{self, Cursor, Read, Write};
 
 use tidings::proto::websocket::{
-    Decoder, FrameError, Item, MessageKind, close_code_may_be_sent, encode_message,
+    FrameError, Item, MessageDecoder, MessageKind, close_code_may_be_sent, encode_message,
 };
 use tungstenite::error::ProtocolError;
 use tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
@@ -35,7 +35,7 @@ pub fn websocket(data: &[u8]) {
 }
 
 fn decoded<'a>(reads: impl IntoIterator<Item = &'a [u8]>) -> Decoded {
-    let (mut decoder, mut items) = (Decoder::new(), Vec::new());
+    let (mut decoder, mut items) = (MessageDecoder::new(), Vec::new());
     for read in reads {
         let mut read = read.to_vec();
         let mut start = 0;

@@ -18,7 +18,9 @@ use tidings::net::wheel::Wheel;
 use tidings::proto::http::{AnswerTo, HttpLimits, Response, Version, parse};
 use tidings::proto::websocket::handshake::accept;
 use tidings::proto::websocket::{MessageDecoder, MessageKind, encode_message, unmask};
-use tidings::store::{Channel, MemoryStore, MessageRecord, Record, Store, StoreSettings};
+use tidings::store::{
+    Channel, Epoch, MemoryStore, MessageBody, MessageRecord, Record, Store, StoreSettings,
+};
 
 /// Something that is counted.
 #[derive(Debug)]
@@ -197,15 +199,17 @@ fn append_and_commit(rounds: u64) {
         let message = MessageRecord {
             channel: Channel {
                 name: "tea",
-                epoch: 7,
+                epoch: Epoch::from_bits(7),
             },
             second: None,
-            id: &id,
-            from: Some("ann"),
-            to: None,
-            ts: UNIX_MS,
-            data: DATA,
-            sameness: Some(u128::from(round)),
+            body: MessageBody {
+                id: &id,
+                from: Some("ann"),
+                to: None,
+                ts: UNIX_MS,
+                data: DATA,
+            },
+            idempotency_key: Some(u128::from(round)),
             mark: None,
         };
         let appended = store.append(UNIX_MS, &Record::Message(message));

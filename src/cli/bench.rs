@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use tidings::base::Epoch;
-use tidings::store::{Channel, Journal, MessageBody, MessageRecord, Record, Store, StoreSettings};
+use tidings::store::{
+    Channel, Epoch, Journal, MessageBody, MessageRecord, Record, Store, StoreSettings,
+};
 use tidings_bench::{Bench, DurableLog, LogTotals};
 
 /// Bytes of the journal, at most: enough for minutes of small records, and little on any disk.

@@ -1,6 +1,6 @@
-//! Numbers and texts as the files have them: little-endian, with variable lengths.
+//! Numbers and texts as they are encoded in segments: little-endian, with variable lengths.
 
-/// What can't be read.
+/// Why bytes can't be decoded, as the end of a sentence about their file.
 pub(super) type Flaw = &'static str;
 
 const SHORT: Flaw = "it ends in the middle of a field";
@@ -14,7 +14,7 @@ pub(super) fn put_u64(bytes: &mut Vec<u8>, number: u64) {
     bytes.extend_from_slice(&number.to_le_bytes());
 }
 
-/// Seven bits a byte, the lowest first; the top bit says that more follow.
+/// Appends a number with seven bits a byte, the lowest first; the top bit says that more follow.
 pub(super) fn put_varint(bytes: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         bytes.push(number as u8 | 0x80);
@@ -28,7 +28,7 @@ pub(super) fn put_text(bytes: &mut Vec<u8>, text: &str) {
     bytes.extend_from_slice(text.as_bytes());
 }
 
-/// Reads what the `put_` functions wrote.
+/// Decodes what the `put_` functions have encoded.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct FieldReader<'a>(pub(super) &'a [u8]);
 
@@ -68,7 +68,7 @@ impl<'a> FieldReader<'a> {
         std::str::from_utf8(text).map_err(|_| NOT_TEXT)
     }
 
-    /// Nothing may be left.
+    /// Fails where bytes are left.
     pub(super) fn end(self) -> Result<(), Flaw> {
         match self.0 {
             [] => Ok(()),

@@ -8,7 +8,7 @@ use super::log_record::{LogRecord, NeededSegment};
 use super::segment_head::{SEGMENT_HEAD_SIZE, SegmentHead};
 use super::state::StoreState;
 
-/// Bytes of a checkpoint that are written at once.
+/// Bytes of a checkpoint that are written at once: few writes, and little memory beside the state.
 const CHECKPOINT_BATCH_SIZE: usize = 256 << 10;
 
 /// Writes the checkpoint of a new segment and then its head, and makes both durable. `needed` are
@@ -63,7 +63,7 @@ pub(super) fn write_checkpoint(
     file.sync_data()
 }
 
-/// Writes entries in batches of some size.
+/// Writes records in batches, so that a checkpoint of any size needs little memory.
 struct CheckpointWriter<'a> {
     file: &'a dyn StoreFile,
     seed: u32,

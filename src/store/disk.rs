@@ -276,8 +276,8 @@ impl<J: DiskJob, F: Fn()> DiskThread<J, F> {
         while let Some(job) = next {
             bytes += job.size();
             let record = job.record(&self.context);
-            // The records behind a `Forget` are judged by a state without that channel, so the
-            // batch ends here.
+            // The record of a job behind a `Forget` may depend on its channel being gone, as the
+            // epoch of a new one does: so the batch ends here.
             let is_last = matches!(record, Record::Forget { .. });
             let appended = self.store.append(now_ms, &record);
             if appended.is_err() {

@@ -1,4 +1,4 @@
-//! Why the store doesn't take something, or can't be opened.
+//! Why the store doesn't take a record, or can't be opened.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ pub enum StoreError {
     /// More channels, readers, members or producers than the settings let it have.
     #[error("there are {max} {what} already")]
     TooMany {
-        /// Of what.
+        /// The plural noun of what there are too many of.
         what: &'static str,
         /// The bound.
         max: usize,
@@ -40,7 +40,7 @@ pub enum StoreError {
     Damaged {
         /// Which file.
         file: PathBuf,
-        /// Where.
+        /// The byte of the flaw.
         at: u64,
         /// What is wrong, and what to do.
         what: String,
@@ -58,15 +58,15 @@ pub enum StoreError {
     /// Another process has the directory.
     #[error("{} is in use by another process", directory.display())]
     Locked {
-        /// Which one.
+        /// The directory.
         directory: PathBuf,
     },
     /// The system refused something else.
     #[error("can't {what} {}", path.display())]
     Io {
-        /// What was to be done.
+        /// The verb of what was to be done.
         what: &'static str,
-        /// With what.
+        /// The file or directory.
         path: PathBuf,
         /// What the system says.
         source: io::Error,

@@ -11,61 +11,61 @@ use rustix::fs::{Advice, FlockOperation};
 
 /// Makes, opens and removes files.
 pub(super) trait FileSystem: Send + Sync + Debug {
-    /// Makes a directory with those above it, durably.
+    /// Makes a directory and those above it, durably.
     fn make_directory(&self, path: &Path) -> io::Result<()>;
 
-    /// The names of what is in a directory.
+    /// The names of the files in a directory.
     fn list(&self, directory: &Path) -> io::Result<Vec<String>>;
 
-    /// Keeps others out of the directory for as long as the answer lives; `WouldBlock` when
-    /// somebody has it.
+    /// Locks a file for as long as the returned one lives; `WouldBlock` when another process has
+    /// locked it.
     fn lock(&self, path: &Path) -> io::Result<Arc<dyn StoreFile>>;
 
-    /// Opens what is there.
+    /// Opens a file that exists.
     fn open(&self, path: &Path, access: OpenMode) -> io::Result<Arc<dyn StoreFile>>;
 
-    /// Makes an empty file, also where there is one.
+    /// Makes an empty file, or empties the one that is there.
     fn create(&self, path: &Path) -> io::Result<Arc<dyn StoreFile>>;
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
     fn remove(&self, path: &Path) -> io::Result<()>;
 
-    /// Makes what was made, renamed and removed in a directory durable.
+    /// Makes the files that were made, renamed and removed in a directory durable.
     fn sync_directory(&self, path: &Path) -> io::Result<()>;
 
-    /// Bytes that are free for us.
+    /// Bytes that this process may still write.
     fn free_bytes(&self, directory: &Path) -> io::Result<u64>;
 }
 
-/// What is going to be done with a file.
+/// What a file is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum OpenMode {
     Read,
     Write,
 }
 
-/// One file.
+/// An open file.
 pub(super) trait StoreFile: Send + Sync + Debug {
-    /// May write less than all.
+    /// Writes bytes, maybe fewer than given; returns how many.
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<usize>;
 
-    /// May read less than what would fit; nothing at the end.
+    /// Reads bytes, maybe fewer than would fit; none at the end of the file.
     fn read_at(&self, bytes: &mut [u8], at: u64) -> io::Result<usize>;
 
-    /// Makes what was written durable.
+    /// Makes the written bytes durable.
     fn sync_data(&self) -> io::Result<()>;
 
     fn set_size(&self, size: u64) -> io::Result<()>;
 
     fn size(&self) -> io::Result<u64>;
 
-    /// A part will be read soon.
+    /// Tells the system that a part will be read soon.
     fn will_read(&self, at: u64, size: u64);
 }
 
 impl dyn StoreFile + '_ {
-    /// Writes all of it.
+    /// Writes all bytes.
     pub(super) fn write_all_at(&self, mut bytes: &[u8], mut at: u64) -> io::Result<()> {
         while !bytes.is_empty() {
             match self.write_at(bytes, at) {
@@ -81,7 +81,7 @@ impl dyn StoreFile + '_ {
         Ok(())
     }
 
-    /// Reads until `bytes` are full or the file ends; says how many there are.
+    /// Reads until `bytes` are full or the file ends; returns how many were read.
     pub(super) fn read_full_at(&self, bytes: &mut [u8], at: u64) -> io::Result<usize> {
         let mut filled = 0;
         while filled < bytes.len() {
@@ -96,7 +96,7 @@ impl dyn StoreFile + '_ {
     }
 }
 
-/// The system's own.
+/// The file system of the operating system.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct OsFiles;
 

@@ -1,6 +1,5 @@
 //! Opening a store: its segments are read once, and become the state.
 
-use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -19,6 +18,7 @@ use super::segment::{self, ActiveSegment, SealedSegment, SealedSegments};
 use super::segment_head::SegmentHead;
 use super::settings::StoreSettings;
 use super::state::{StoreState, Strictness};
+use crate::base::clock::random;
 
 /// A store that has been read.
 pub(super) struct OpenedStore {
@@ -119,11 +119,9 @@ impl<'a> Loader<'a> {
 
     /// Makes the first segment.
     fn begin(&self) -> Result<ActiveSegment, StoreError> {
-        // Hashes under keys that the system drew: nobody can guess them.
-        let draw = || RandomState::new().hash_one(0);
         let head = SegmentHead {
             number: 1,
-            key: [draw(), draw()],
+            key: [random(), random()],
             checkpoint_end: 0,
         };
         segment::create(

@@ -13,9 +13,9 @@ const CHANNELS_AT_ONCE: usize = 1024;
 const EXPIRE_ROUNDS_MAX: usize = 16;
 /// A segment is nearly dead when less than an eighth of it is live: its compaction writes one byte
 /// to free seven or more.
-const LIVE_PART_MAX: u64 = 8;
+const LIVE_DIVISOR: u64 = 8;
 /// The same for a store that is full and may let nothing go: there any room is worth the writing.
-const LIVE_PART_MAX_WHEN_FULL: u64 = 2;
+const LIVE_DIVISOR_WHEN_FULL: u64 = 2;
 /// The shortest time between two new segments that only free older ones: each costs a checkpoint.
 const RECLAIM_EVERY_MS: u64 = 1_000;
 
@@ -174,9 +174,9 @@ impl Journal {
         let is_full = self.settings.when_full == WhenFull::Refuse
             && self.bytes() + 2 * self.segment_bytes_max() >= self.settings.bytes_max;
         let parts = if is_full {
-            LIVE_PART_MAX_WHEN_FULL
+            LIVE_DIVISOR_WHEN_FULL
         } else {
-            LIVE_PART_MAX
+            LIVE_DIVISOR
         };
         let state = self.view.state();
         let mut sealed = self.sealed.iter();

@@ -1,6 +1,6 @@
 //! A store that ends with the process.
 //!
-//! It is the journal, on files that are in memory: what holds for the one holds for the other.
+//! The store is the journal on files in memory, so both behave alike.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,7 +16,7 @@ use super::record::{Appended, Record};
 use super::settings::{StoreSettings, SyncPolicy};
 use crate::base::sync;
 
-/// Bytes of one file: what is let go comes back by whole files.
+/// Bytes of a segment: memory comes back by whole segments, so these are smaller than on disk.
 const SEGMENT_BYTES_MAX: u64 = 4 << 20;
 
 /// A store in memory; [`StoreSettings::directory`] is only a name.
@@ -24,7 +24,7 @@ const SEGMENT_BYTES_MAX: u64 = 4 << 20;
 pub struct MemoryStore(Journal);
 
 impl MemoryStore {
-    /// An empty one.
+    /// Makes an empty store.
     ///
     /// # Panics
     ///

@@ -92,6 +92,8 @@ pub use repair::{Repaired, repair};
 pub use settings::{Retention, StoreSettings, SyncPolicy, WhenFull};
 pub use verify::{VerifyReport, verify};
 
+pub use crate::base::{Epoch, Position};
+
 /// Takes records. Belongs to one thread.
 pub trait Store: Send {
     /// Takes a record into the batch that the next [`Store::commit`] writes, and says what will

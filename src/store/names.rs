@@ -1,19 +1,19 @@
 //! The names of the files in a store's directory.
 
-/// Held for as long as a process has the directory.
+/// The file that a process locks for as long as it has the store open.
 pub(super) const LOCK: &str = "lock";
-/// The end of the name of what is not finished.
+/// The end of the name of a segment that isn't complete yet.
 pub(super) const UNFINISHED: &str = ".tmp";
 
 const PREFIX: &str = "journal-";
 const SUFFIX: &str = ".log";
 
-/// The name of a file of the journal.
+/// The name of a segment.
 pub(super) fn segment(number: u32) -> String {
     format!("{PREFIX}{number:010}{SUFFIX}")
 }
 
-/// The number of a file of the journal, if it is one.
+/// The number of a segment, if this is the name of one.
 pub(super) fn segment_number(name: &str) -> Option<u32> {
     let digits = name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?;
     let number = digits.parse().ok()?;

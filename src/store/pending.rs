@@ -67,7 +67,7 @@ pub(super) struct CommittedBase<'a> {
 
 /// What becomes of a record, and what is written for it; a record that changes nothing is
 /// [`Appended::Noted`], and nothing is written.
-pub(super) type Verdict<'a> = (Appended, Option<LogRecord<'a>>);
+pub(super) type Decision<'a> = (Appended, Option<LogRecord<'a>>);
 
 impl PendingBatch {
     pub(super) fn clear(&mut self) {
@@ -108,8 +108,8 @@ impl PendingBatch {
         &mut self,
         base: CommittedBase<'_>,
         record: &Record<'a>,
-    ) -> Result<Verdict<'a>, StoreError> {
-        let (verdict, resolved) = match *record {
+    ) -> Result<Decision<'a>, StoreError> {
+        let (decision, resolved) = match *record {
             Record::Message(ref message) => self.message(base, message)?,
             Record::Purge { channel, epoch } => noted(self.purge(base, channel, epoch)?),
             Record::Trim { channel, through } => noted(self.trim(base, channel, through)),
@@ -133,17 +133,17 @@ impl PendingBatch {
                 }))
             }
         };
-        if verdict.1.is_some() {
+        if decision.1.is_some() {
             self.resolved.push(resolved);
         }
-        Ok(verdict)
+        Ok(decision)
     }
 
     fn message<'a>(
         &mut self,
         base: CommittedBase<'_>,
         message: &MessageRecord<'a>,
-    ) -> Result<(Verdict<'a>, Option<ResolvedMessage>), StoreError> {
+    ) -> Result<(Decision<'a>, Option<ResolvedMessage>), StoreError> {
         if let Some((producer, number)) = message.mark {
             let mark = self.mark(base, producer);
             if mark.is_some_and(|mark| number <= mark) {
@@ -431,7 +431,7 @@ impl PendingBatch {
 }
 
 /// The decision on any record but a message.
-fn noted(log_record: Option<LogRecord<'_>>) -> (Verdict<'_>, Option<ResolvedMessage>) {
+fn noted(log_record: Option<LogRecord<'_>>) -> (Decision<'_>, Option<ResolvedMessage>) {
     ((Appended::Noted, log_record), None)
 }
 

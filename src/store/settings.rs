@@ -3,23 +3,22 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// When something counts as durable.
+/// When a record counts as durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SyncPolicy {
     /// After `fdatasync`: a crash of the process, the system or the power loses nothing that was
     /// acknowledged.
     #[default]
     Always,
-    /// After the write; synced every so many milliseconds: a crash of the process loses nothing, one
-    /// of the system or the power what came since the last sync.
+    /// After the write; synced again after this many milliseconds: a crash of the process loses
+    /// nothing, one of the system or the power what came since the last sync.
     IntervalMs(u64),
     /// After the write; the system syncs when it likes: a crash of the process loses nothing, one
     /// of the system or the power what it had not written yet.
     Os,
 }
 
-/// How long the messages of a channel are kept. Whatever bound is reached first lets the oldest
-/// go.
+/// How long the messages of a channel are kept. The bound that is reached first lets the oldest go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
     /// Messages at the most.
@@ -31,7 +30,7 @@ pub struct Retention {
 }
 
 impl Retention {
-    /// Keeps everything until something else lets it go.
+    /// Keeps each message until a record lets it go, or the whole store is full.
     pub const UNBOUNDED: Self = Self {
         messages_max: u64::MAX,
         age_ms_max: u64::MAX,
@@ -45,7 +44,7 @@ pub enum WhenFull {
     /// The oldest file goes, with the messages in it.
     #[default]
     DropOldest,
-    /// Nothing more is taken.
+    /// The store takes no more records.
     Refuse,
 }
 
@@ -54,13 +53,13 @@ pub enum WhenFull {
 pub struct StoreSettings {
     /// Where the files are.
     pub directory: PathBuf,
-    /// When something counts as durable.
+    /// When a record counts as durable.
     pub sync: SyncPolicy,
     /// How long messages are kept, by the channel's name.
     pub retention: Arc<dyn Fn(&str) -> Retention + Send + std::marker::Sync>,
     /// Bytes of all files at the most. Default 10 GiB.
     pub bytes_max: u64,
-    /// What happens then.
+    /// What happens when the files reach `bytes_max`.
     pub when_full: WhenFull,
     /// Bytes that have to stay free on the disk; below, nothing is taken. Default 256 MiB.
     pub free_bytes_min: u64,

@@ -9,7 +9,6 @@ const NAMESAKES: &[(&str, &str)] = &[
     ("chat", "Held"),
     ("chat", "Presence"),
     ("cli", "Command"),
-    ("endpoint", "Answer"),
     ("endpoint", "Fields"),
     ("endpoint", "Part"),
     ("endpoint", "Waiting"),

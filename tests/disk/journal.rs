@@ -3,10 +3,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use tidings::base::Epoch;
 use tidings::store::{
-    Appended, Channel, Journal, MessageBody, MessageRecord, PageRange, Record, Store, StoreError,
-    StoreSettings,
+    Appended, Channel, Epoch, Journal, MessageBody, MessageRecord, PageRange, Record, Store,
+    StoreError, StoreSettings,
 };
 
 use super::small_disk::SmallDisk;

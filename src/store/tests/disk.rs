@@ -10,7 +10,9 @@ use super::broken::{self, Fault};
 use super::common::{message, settings};
 use crate::base::pressure::Watermarks;
 use crate::store::disk::{Condition, Disk, DiskJob, DiskSettings};
-use crate::store::{Appended, Journal, Reader, Record, Store, StoreError, StoreSettings};
+use crate::store::{
+    Appended, Journal, MemoryStore, Reader, Record, Store, StoreError, StoreSettings,
+};
 
 /// Nothing that a test waits for takes longer.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -405,4 +407,45 @@ fn the_store_is_maintained_while_nothing_comes_and_while_much_does() {
         }
         assert!(Instant::now() < deadline);
     }
+}
+
+/// A job that submits the next one by the way to the disk in its context.
+struct Chained(usize);
+
+impl DiskJob for Chained {
+    type Context = Arc<(Disk<Self>, Sender<usize>)>;
+
+    fn size(&self) -> usize {
+        1
+    }
+
+    fn record<'a>(&'a self, _context: &'a Self::Context) -> Record<'a> {
+        Record::Serials { below: 1 }
+    }
+
+    fn done(self, context: &Self::Context, outcome: Result<Appended, &StoreError>) {
+        let (disk, told) = &**context;
+        assert!(outcome.is_ok());
+        told.send(self.0).unwrap();
+        if self.0 > 0 {
+            disk.submit(Self(self.0 - 1));
+        }
+    }
+}
+
+#[test]
+fn a_context_that_holds_the_disk_serves_its_jobs_and_goes_with_the_thread() {
+    let (disk, queue) = Disk::new(no_delay());
+    let (tell, told) = channel();
+    let context = Arc::new((disk.clone(), tell));
+    let kept = Arc::downgrade(&context);
+    let store = MemoryStore::new(settings(Path::new("/store")));
+    let thread = queue.start(Box::new(store), context, || {}).unwrap();
+    disk.submit(Chained(2));
+    for left in [2, 1, 0] {
+        assert_eq!(told.recv_timeout(PATIENCE), Ok(left));
+    }
+    disk.end();
+    thread.join().unwrap();
+    assert!(kept.upgrade().is_none(), "the thread owned it alone");
 }

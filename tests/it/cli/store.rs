@@ -4,8 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use tidings::base::Epoch;
-use tidings::store::{Channel, Journal, MessageBody, MessageRecord, Record, Store, StoreSettings};
+use tidings::store::{
+    Channel, Epoch, Journal, MessageBody, MessageRecord, Record, Store, StoreSettings,
+};
 
 fn tidings(args: &[&str], path: &Path) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidings"));

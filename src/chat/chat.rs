@@ -1,5 +1,6 @@
 //! The chat itself: what it is made of, and what time and back ends do to it.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use super::common::{Common, Moment};
@@ -66,6 +67,7 @@ impl Chat {
             source: IdSource::new(seed),
             hasher: Hasher::new(keys),
             stored,
+            forgets: AtomicU64::new(0),
         };
         let everyone = Everyone {
             log: Log::new(common.epoch_of(EVERYONE)),

@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use super::dedup::Hasher;
 use super::error::ChatError;
@@ -33,6 +34,9 @@ pub(super) struct Common {
     pub(super) source: IdSource,
     pub(super) hasher: Hasher,
     pub(super) stored: Arc<dyn StoredIndex>,
+    /// Calls of [`Chat::forget_channel`](super::Chat::forget_channel), each counted under the lock
+    /// of the channel's shard: who reads it there with the channel's epoch sees both or neither.
+    pub(super) forgets: AtomicU64,
 }
 
 /// Whether a new channel asks for the bound.

@@ -28,11 +28,11 @@ pub(super) struct InboxShard {
 #[derive(Debug)]
 pub(super) struct Inbox {
     pub(super) log: Log,
-    presence: Presence,
+    presence: UserPresence,
 }
 
 #[derive(Debug)]
-enum Presence {
+enum UserPresence {
     Away { since: Tick },
     Here(Fds),
 }
@@ -41,8 +41,8 @@ impl Inbox {
     /// The user's connections, in the order in which they came.
     pub(super) fn fds(&self) -> &[Fd] {
         match &self.presence {
-            Presence::Away { .. } => &[],
-            Presence::Here(fds) => fds.as_slice(),
+            UserPresence::Away { .. } => &[],
+            UserPresence::Here(fds) => fds.as_slice(),
         }
     }
 }
@@ -72,7 +72,7 @@ impl InboxShard {
         let user = User::new(uid);
         let log = common.new_log(user.line(), space)?;
         common.totals.inboxes.add(1);
-        let presence = Presence::Away { since: now };
+        let presence = UserPresence::Away { since: now };
         self.inboxes.insert(user.clone(), Inbox { log, presence });
         Ok(user)
     }
@@ -114,10 +114,10 @@ impl InboxShard {
             .expect("what was promised asks for no bound");
         let line = self.inboxes.get_mut(user).expect("it was made sure of");
         match &mut line.presence {
-            Presence::Here(fds) => fds.push(fd),
-            Presence::Away { .. } => {
+            UserPresence::Here(fds) => fds.push(fd),
+            UserPresence::Away { .. } => {
                 common.totals.users.add(1);
-                line.presence = Presence::Here(Fds::One(fd));
+                line.presence = UserPresence::Here(Fds::One(fd));
             }
         }
         common.subscribe(now, post, fd, user.line(), &mut line.log, start);
@@ -138,10 +138,10 @@ impl InboxShard {
         let Some(line) = self.inboxes.get_mut(user) else {
             return;
         };
-        let away = Presence::Away { since: now };
+        let away = UserPresence::Away { since: now };
         match std::mem::replace(&mut line.presence, away) {
-            Presence::Here(fds) => match fds.without(fd) {
-                Some(fds) => line.presence = Presence::Here(fds),
+            UserPresence::Here(fds) => match fds.without(fd) {
+                Some(fds) => line.presence = UserPresence::Here(fds),
                 None => {
                     common.totals.users.subtract(1);
                     let gone_at = now.after(common.settings.channel_ttl_ms);
@@ -184,7 +184,7 @@ impl InboxShard {
         };
         debug_assert!(line.log.oldest_at().is_none_or(|at| at <= now));
         line.log.purge(common.epoch_of(user.line()), &common.totals);
-        if let Presence::Here(_) = &line.presence {
+        if let UserPresence::Here(_) = &line.presence {
             let (channel, position) = (user.line(), line.log.position());
             post.publish(channel, &Notice::Gap { channel, position });
             return;
@@ -214,8 +214,8 @@ impl InboxShard {
         };
         if let Some(line) = self.inboxes.get_mut(&user) {
             let empty_since = match &line.presence {
-                Presence::Away { since } => Some(*since),
-                Presence::Here(_) => None,
+                UserPresence::Away { since } => Some(*since),
+                UserPresence::Here(_) => None,
             };
             match common.look(now, user.line(), &mut line.log, empty_since) {
                 Expiry::Stays => {}

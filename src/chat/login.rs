@@ -11,7 +11,7 @@ use super::log::{Resume, Start};
 use super::name::{EVERYONE, User, check_room, check_uid};
 use super::rights::Rights;
 use super::rooms::RoomShard;
-use super::shards::{self, lock};
+use super::shards::{ShardLocks, lock};
 use super::sink::{Sink, Welcome};
 use crate::base::Fd;
 
@@ -265,14 +265,14 @@ impl Chat {
 
     /// Takes the locks of all channels that a login needs, until it is done: whoever is told that
     /// somebody has come finds them there.
-    fn hold<'a>(&'a self, login: &Login<'a>) -> Held<'a> {
+    fn hold<'a>(&'a self, login: &Login<'a>) -> LoginLocks<'a> {
         let inboxes = self.inboxes.lock(login.uid);
         let lasting = inboxes.lasting.get(login.uid).cloned().unwrap_or_default();
         let names = login.rooms.iter().copied();
         let rooms = self
             .rooms
             .lock_all(names.chain(lasting.iter().map(|room| &**room)));
-        Held {
+        LoginLocks {
             inboxes,
             rooms,
             everyone: lock(&self.everyone),
@@ -284,7 +284,7 @@ impl Chat {
     fn plan(
         &self,
         now: Moment,
-        held: &mut Held<'_>,
+        held: &mut LoginLocks<'_>,
         login: &Login<'_>,
         before: Option<&LoggedInAs>,
     ) -> Result<Plan, ChatError> {
@@ -315,7 +315,7 @@ impl Chat {
         &self,
         welcomes: &mut Vec<Welcome>,
         now: Moment,
-        held: &mut Held<'_>,
+        held: &mut LoginLocks<'_>,
         login: &Login<'_>,
         before: Option<&LoggedInAs>,
     ) -> Result<(User, [Start; 2], Vec<PlannedRoom>), ChatError> {
@@ -358,7 +358,7 @@ impl Chat {
         &self,
         post: &mut dyn Sink,
         now: Moment,
-        held: &mut Held<'_>,
+        held: &mut LoginLocks<'_>,
         (user, fd): (&User, Fd),
         [line, all]: [Start; 2],
     ) -> Option<Fd> {
@@ -404,9 +404,9 @@ impl Chat {
 }
 
 /// The locks of all channels of a login.
-struct Held<'a> {
+struct LoginLocks<'a> {
     inboxes: MutexGuard<'a, InboxShard>,
-    rooms: shards::Held<'a, RoomShard>,
+    rooms: ShardLocks<'a, RoomShard>,
     everyone: MutexGuard<'a, Everyone>,
     /// The user's lasting memberships, which can't change meanwhile.
     lasting: Vec<Arc<str>>,

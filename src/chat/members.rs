@@ -27,13 +27,13 @@ pub(super) struct ManyMembers {
 /// One user in a room.
 #[derive(Debug)]
 pub(super) struct Member {
-    pub(super) presence: Presence,
+    pub(super) presence: MemberPresence,
     /// Stays a member without any connection.
     pub(super) lasting: bool,
 }
 
 #[derive(Debug)]
-pub(super) enum Presence {
+pub(super) enum MemberPresence {
     Away,
     /// The last connection went then; nobody was told yet.
     Leaving {
@@ -97,7 +97,7 @@ impl RoomMembers {
             Self::ManyMembers(crowd) => crowd
                 .users
                 .get(user)
-                .is_some_and(|member| !matches!(member.presence, Presence::Away)),
+                .is_some_and(|member| !matches!(member.presence, MemberPresence::Away)),
         }
     }
 
@@ -110,22 +110,22 @@ impl RoomMembers {
         let crowd = self.crowd();
         crowd.connections += 1;
         let member = crowd.users.entry(user.clone()).or_insert(Member {
-            presence: Presence::Away,
+            presence: MemberPresence::Away,
             lasting: false,
         });
         match &mut member.presence {
-            Presence::Here(fds) => {
+            MemberPresence::Here(fds) => {
                 fds.push(fd);
                 Arrival::Further
             }
-            Presence::Away => {
+            MemberPresence::Away => {
                 crowd.present += 1;
-                member.presence = Presence::Here(Fds::One(fd));
+                member.presence = MemberPresence::Here(Fds::One(fd));
                 Arrival::First
             }
-            Presence::Leaving { since } => {
+            MemberPresence::Leaving { since } => {
                 let since = *since;
-                member.presence = Presence::Here(Fds::One(fd));
+                member.presence = MemberPresence::Here(Fds::One(fd));
                 Arrival::Returned { since }
             }
         }
@@ -155,11 +155,11 @@ impl RoomMembers {
         let Some(member) = crowd.users.get_mut(user) else {
             return false;
         };
-        if !matches!(member.presence, Presence::Leaving { since: then } if then == since) {
+        if !matches!(member.presence, MemberPresence::Leaving { since: then } if then == since) {
             return false;
         }
         crowd.present -= 1;
-        member.presence = Presence::Away;
+        member.presence = MemberPresence::Away;
         if !member.lasting {
             crowd.users.remove(user);
         }
@@ -175,7 +175,7 @@ impl RoomMembers {
         let crowd = self.crowd();
         if lasting {
             let member = crowd.users.entry(user.clone()).or_insert(Member {
-                presence: Presence::Away,
+                presence: MemberPresence::Away,
                 lasting: false,
             });
             return !std::mem::replace(&mut member.lasting, true);
@@ -184,7 +184,7 @@ impl RoomMembers {
             return false;
         };
         let was = std::mem::replace(&mut member.lasting, false);
-        if matches!(member.presence, Presence::Away) {
+        if matches!(member.presence, MemberPresence::Away) {
             crowd.users.remove(user);
             self.settle(now);
         }
@@ -199,7 +199,7 @@ impl RoomMembers {
         };
         let many = self.crowd_members(None).flat_map(|(_, member)| {
             let fds = match &member.presence {
-                Presence::Here(fds) => fds.as_slice(),
+                MemberPresence::Here(fds) => fds.as_slice(),
                 _ => &[],
             };
             fds.iter().copied()
@@ -217,9 +217,9 @@ impl RoomMembers {
         let many = self
             .crowd_members(after)
             .map(|(user, member)| match &member.presence {
-                Presence::Away => (user, 0, false),
-                Presence::Leaving { .. } => (user, 0, true),
-                Presence::Here(fds) => (user, fds.as_slice().len(), true),
+                MemberPresence::Away => (user, 0, false),
+                MemberPresence::Leaving { .. } => (user, 0, true),
+                MemberPresence::Here(fds) => (user, fds.as_slice().len(), true),
             });
         one.into_iter().map(|user| (user, 1, true)).chain(many)
     }
@@ -243,7 +243,7 @@ impl RoomMembers {
                 crowd.users.insert(
                     user.clone(),
                     Member {
-                        presence: Presence::Here(Fds::One(*fd)),
+                        presence: MemberPresence::Here(Fds::One(*fd)),
                         lasting: false,
                     },
                 );
@@ -273,8 +273,8 @@ impl ManyMembers {
         let Some(member) = self.users.get_mut(user) else {
             return Departure::Unnoticed;
         };
-        let presence = std::mem::replace(&mut member.presence, Presence::Away);
-        let Presence::Here(fds) = presence else {
+        let presence = std::mem::replace(&mut member.presence, MemberPresence::Away);
+        let MemberPresence::Here(fds) = presence else {
             member.presence = presence;
             return Departure::Unnoticed;
         };
@@ -282,11 +282,11 @@ impl ManyMembers {
         let rest = fds.without(fd);
         self.connections -= before - rest.as_ref().map_or(0, |fds| fds.as_slice().len());
         if let Some(fds) = rest {
-            member.presence = Presence::Here(fds);
+            member.presence = MemberPresence::Here(fds);
             return Departure::Unnoticed;
         }
         if self.present > 1 {
-            member.presence = Presence::Leaving { since: now };
+            member.presence = MemberPresence::Leaving { since: now };
             return Departure::Leaving;
         }
         self.present = 0;

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::name::User;
-use super::pending::PendingMessage;
 use crate::base::Fd;
 use crate::base::{Epoch, Position};
 
@@ -47,15 +46,6 @@ pub enum Recipient<'a> {
     All,
 }
 
-/// What becomes of a message that was let through.
-#[derive(Debug, Clone)]
-pub enum SayOutcome {
-    /// It is said.
-    Said(Receipt),
-    /// It is to be stored, and said then.
-    Pending(PendingMessage),
-}
-
 /// What becomes of a purge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PurgeOutcome {
@@ -78,6 +68,32 @@ pub struct Receipt {
     pub duplicate: bool,
     /// Connections that were subscribed at that moment; no proof of delivery. A repeat has none.
     pub receivers: usize,
+}
+
+impl Receipt {
+    /// The receipt of a message that was said just now.
+    pub(super) fn new(
+        channel: Option<Arc<str>>,
+        id: &str,
+        position: Option<Position>,
+        receivers: usize,
+    ) -> Self {
+        Self {
+            channel,
+            position,
+            id: id.into(),
+            duplicate: false,
+            receivers,
+        }
+    }
+
+    /// The receipt of a message that had been said before, at `first`.
+    pub(super) fn repeat(channel: Arc<str>, id: &str, first: Option<Position>) -> Self {
+        Self {
+            duplicate: true,
+            ..Self::new(Some(channel), id, first, 0)
+        }
+    }
 }
 
 /// A kept message. A private one is in two channels at once.

@@ -53,7 +53,7 @@ pub use error::{ChatError, ErrorCode, NameProblem};
 pub use log::{HistoryPage, HistoryRange, Resume};
 pub use login::{LoggedIn, Login};
 pub use message::{
-    Delivered, Keep, KeptMessage, NewMessage, Notice, PurgeOutcome, Receipt, Recipient, SayOutcome,
+    Delivered, Keep, KeptMessage, NewMessage, Notice, PurgeOutcome, Receipt, Recipient,
 };
 pub use name::{EVERYONE, NAME_BYTES_MAX, User, check_room, check_uid};
 pub use pattern::Pattern;
@@ -63,6 +63,7 @@ pub use query::{Asked, ConnectionView, History, MemberView, RoomView, UserView, 
 pub use crate::base::{Epoch, Position};
 pub use restore::Restored;
 pub use rights::{Actor, Rights};
+pub use say::SayOutcome;
 pub use settings::{ChannelKind, ChatSettings};
 pub use sink::{Missing, Sink, Welcome};
 pub use stats::ChatStats;

@@ -5,12 +5,12 @@
 //! its shard, and answered.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::chat::Chat;
 use super::common::{Capacity, Envelope, Placement};
 use super::message::{KeptMessage, Receipt};
 use super::name::User;
-use super::say::{repeated, said};
 use super::shards::lock;
 use super::sink::Sink;
 use crate::base::Tick;
@@ -26,6 +26,10 @@ pub struct PendingMessage {
     pub(super) first: bool,
     /// The line of a private message's sender is.
     pub(super) second: bool,
+    /// The epochs of the receiver's channel and of the sender's inbox at that moment.
+    pub(super) epochs: (Epoch, Epoch),
+    /// [`Common::forgets`](super::common::Common) at that moment.
+    pub(super) forgets: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -109,7 +113,35 @@ impl Chat {
         totals.messages.add(1);
         totals.deliveries.add(receivers as u64);
         let channel = Some(Arc::clone(draft.channel()));
-        said(channel, &draft.message.id, position, receivers)
+        Receipt::new(channel, &draft.message.id, position, receivers)
+    }
+
+    /// The epochs in which the channels of [`PendingMessage::channels`] are to begin where the disk
+    /// doesn't know them. To be called by the thread that writes, once every [`Forget`] that it
+    /// wrote before was told by [`Chat::forget_channel`].
+    ///
+    /// A position must never mean two messages, so a channel that was forgotten must not begin
+    /// again in the epoch that it had. The epochs were read under the locks of [`Chat::say`], and
+    /// hold as long as no channel has been forgotten since: then a channel that the disk doesn't
+    /// know at the time of writing wasn't known at the time of saying either, and nothing was
+    /// ever stored in its epoch. A purge doesn't matter: the disk knows a channel that was purged,
+    /// and has its epoch. Nor does it matter if the channel has gone from memory since, and come
+    /// again with another epoch: what is delivered is the disk's, and those who were told another
+    /// epoch are told by a gap. If anything was forgotten, which happens seldom and ends a batch
+    /// of the disk, the channels are asked again, which takes their locks.
+    ///
+    /// [`Forget`]: super::Sink::forget
+    #[must_use]
+    pub fn epochs_of(&self, pending: &PendingMessage) -> (Epoch, Option<Epoch>) {
+        let (first, second) = pending.channels();
+        if pending.forgets != self.common.forgets.load(Relaxed) {
+            let epoch = |channel: &str| self.epoch_of_new(channel);
+            return (epoch(first), second.map(epoch));
+        }
+        match (pending.first, pending.second) {
+            (true, second) => (pending.epochs.0, second.then_some(pending.epochs.1)),
+            (false, _) => (pending.epochs.1, None),
+        }
     }
 
     /// The epoch of a channel that the disk doesn't know yet: what those in there were told, or,
@@ -124,7 +156,7 @@ impl Chat {
     pub fn answer_repeat(&self, draft: &PendingMessage, first: Position) -> Receipt {
         self.common.totals.duplicates.add(1);
         let channel = Arc::clone(draft.channel());
-        repeated(channel, &draft.message.id, Some(first))
+        Receipt::repeat(channel, &draft.message.id, Some(first))
     }
 
     fn settle_in_room(

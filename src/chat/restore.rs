@@ -1,6 +1,7 @@
 //! Bringing back what the disk knows, and forgetting what it forgot.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::chat::Chat;
 use super::common::{Capacity, Moment};
@@ -111,11 +112,17 @@ impl Chat {
         let (common, tick) = (&self.common, now.tick);
         if channel == EVERYONE {
             let epoch = common.epoch_of(channel);
-            lock(&self.everyone).log.purge(epoch, &common.totals);
+            let mut everyone = lock(&self.everyone);
+            everyone.log.purge(epoch, &common.totals);
+            common.forgets.fetch_add(1, Relaxed);
         } else if let Some(uid) = channel.strip_prefix('@') {
-            self.inboxes.lock(uid).forget(common, post, tick, uid);
+            let mut inboxes = self.inboxes.lock(uid);
+            inboxes.forget(common, post, tick, uid);
+            common.forgets.fetch_add(1, Relaxed);
         } else {
-            self.rooms.lock(channel).forget(common, post, tick, channel);
+            let mut rooms = self.rooms.lock(channel);
+            rooms.forget(common, post, tick, channel);
+            common.forgets.fetch_add(1, Relaxed);
         }
     }
 }

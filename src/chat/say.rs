@@ -2,12 +2,14 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::chat::Chat;
 use super::common::{Capacity, Envelope, Moment, Placement};
 use super::dedup::{IdempotencyKey, Recent, Speaker};
 use super::error::ChatError;
-use super::message::{Keep, NewMessage, Receipt, Recipient, SayOutcome};
+use super::inboxes::InboxShard;
+use super::message::{Keep, NewMessage, Receipt, Recipient};
 use super::name::{EVERYONE, User, check_room, check_uid};
 use super::pending::{PendingMessage, Receiver};
 use super::rights::{Actor, Rights};
@@ -15,10 +17,19 @@ use super::settings::ChannelKind;
 use super::shards::lock;
 use super::sink::Sink;
 use crate::base::Fd;
-use crate::base::Position;
+use crate::base::{Epoch, Position};
 
 /// Bytes of an id at the most.
 const ID_BYTES_MAX: usize = 64;
+
+/// What becomes of a message that was let through.
+#[derive(Debug, Clone)]
+pub enum SayOutcome {
+    /// It is said.
+    Said(Receipt),
+    /// It is to be stored, and said then.
+    Pending(PendingMessage),
+}
 
 /// Who says something.
 struct Author<'a> {
@@ -179,7 +190,7 @@ impl Chat {
             Recipient::User(uid) => self.say_to_user(post, now, uid, &message, same, say.keep),
             Recipient::All => Ok(self.say_to_all(post, now, &message, same(EVERYONE), say.keep)),
             Recipient::Fd(fd) => match message.push(post, fd) {
-                true => Ok(SayOutcome::Said(said(None, &id, None, 1))),
+                true => Ok(SayOutcome::Said(Receipt::new(None, &id, None, 1))),
                 false => Err(ChatError::NoConnection(fd)),
             },
         }?;
@@ -212,17 +223,24 @@ impl Chat {
         if kind == ChannelKind::Stored {
             shard.ensure(common, tick, room, Capacity::Bounded)?;
             shard.settle(common, tick, room);
-            let (name, _) = shard.find(room).expect("it was made sure of");
+            let (name, found) = shard.find(room).expect("it was made sure of");
+            let epoch = found.log.position().epoch;
             return Ok(SayOutcome::Pending(PendingMessage {
                 receiver: Receiver::Room(Arc::clone(name)),
                 message: message.kept(),
                 sameness: same.map(|same| same.0),
                 first: true,
                 second: false,
+                epochs: (epoch, epoch),
+                forgets: common.forgets.load(Relaxed),
             }));
         }
         if let Some(first) = self.repeat(&mut shard.recent, now, same) {
-            return Ok(SayOutcome::Said(repeated(room.into(), message.id, first)));
+            return Ok(SayOutcome::Said(Receipt::repeat(
+                room.into(),
+                message.id,
+                first,
+            )));
         }
         let kept = (kind == ChannelKind::Memory).then(|| message.kept());
         if kept.is_some() {
@@ -234,8 +252,8 @@ impl Chat {
         let channel = shard
             .find(room)
             .map_or_else(|| room.into(), |(name, _)| Arc::clone(name));
-        let said = said(Some(channel), message.id, position, receivers);
-        Ok(SayOutcome::Said(said))
+        let receipt = Receipt::new(Some(channel), message.id, position, receivers);
+        Ok(SayOutcome::Said(receipt))
     }
 
     /// One message in two lines, the receiver's and the sender's; to oneself, in one.
@@ -266,7 +284,7 @@ impl Chat {
         let is_stored = kind == ChannelKind::Stored || kind_of_sender == ChannelKind::Stored;
         if !is_stored && let Some(first) = self.repeat(&mut receiver.recent, now, same) {
             let line = Arc::clone(user.line());
-            return Ok(SayOutcome::Said(repeated(line, message.id, first)));
+            return Ok(SayOutcome::Said(Receipt::repeat(line, message.id, first)));
         }
         // Both have room for it, or neither gets it.
         if kept {
@@ -286,16 +304,22 @@ impl Chat {
         };
         let entry = (kept || kept_by_sender).then(|| message.kept());
         if let (true, Some(message)) = (is_stored, &entry) {
-            pair.first().settle(common, tick, uid);
-            if let Some(sender) = sender {
-                pair.second().settle(common, tick, sender);
-            }
+            let epoch_in = |inboxes: &mut InboxShard, uid: &str| {
+                inboxes.settle(common, tick, uid);
+                (inboxes.find(uid)).map_or(Epoch::NONE, |(_, inbox)| inbox.log.position().epoch)
+            };
+            let epochs = (
+                epoch_in(pair.first(), uid),
+                epoch_in(pair.second(), sender.unwrap_or(uid)),
+            );
             return Ok(SayOutcome::Pending(PendingMessage {
                 message: Arc::clone(message),
                 sameness: same.map(|same| same.0),
                 first: kind == ChannelKind::Stored,
                 second: kind_of_sender == ChannelKind::Stored,
                 receiver: Receiver::User(user),
+                epochs,
+                forgets: common.forgets.load(Relaxed),
             }));
         }
         let receiver = pair.first();
@@ -311,7 +335,7 @@ impl Chat {
                 .say(common, post, tick, sender, &message, standing);
         }
         let channel = Some(Arc::clone(user.line()));
-        Ok(SayOutcome::Said(said(
+        Ok(SayOutcome::Said(Receipt::new(
             channel, message.id, position, receivers,
         )))
     }
@@ -331,17 +355,20 @@ impl Chat {
         };
         let everyone = &mut *lock(&self.everyone);
         if kind == ChannelKind::Stored {
+            let epoch = everyone.log.position().epoch;
             return SayOutcome::Pending(PendingMessage {
                 receiver: Receiver::Everyone(Arc::clone(&self.everyone_name)),
                 message: message.kept(),
                 sameness: same.map(|same| same.0),
                 first: true,
                 second: false,
+                epochs: (epoch, epoch),
+                forgets: self.common.forgets.load(Relaxed),
             });
         }
         if let Some(first) = self.repeat(&mut everyone.recent, now, same) {
             let name = Arc::clone(&self.everyone_name);
-            return SayOutcome::Said(repeated(name, message.id, first));
+            return SayOutcome::Said(Receipt::repeat(name, message.id, first));
         }
         let kept = (kind == ChannelKind::Memory).then(|| message.kept());
         let standing = kept.as_ref().map_or(Placement::Nowhere, Placement::Next);
@@ -349,7 +376,7 @@ impl Chat {
         let (name, subscribed) = (&self.everyone_name, everyone.connections);
         let receivers = message.publish(post, name, position, subscribed, fds.into_iter());
         self.remember(&mut everyone.recent, now, same, position);
-        SayOutcome::Said(said(
+        SayOutcome::Said(Receipt::new(
             Some(Arc::clone(name)),
             message.id,
             position,
@@ -394,27 +421,5 @@ impl Chat {
             let (settings, totals) = (&self.common.settings, &self.common.totals);
             recent.remember(now.tick, same, position, settings, totals);
         }
-    }
-}
-
-pub(super) fn said(
-    channel: Option<Arc<str>>,
-    id: &str,
-    position: Option<Position>,
-    receivers: usize,
-) -> Receipt {
-    Receipt {
-        channel,
-        position,
-        id: id.into(),
-        duplicate: false,
-        receivers,
-    }
-}
-
-pub(super) fn repeated(channel: Arc<str>, id: &str, first: Option<Position>) -> Receipt {
-    Receipt {
-        duplicate: true,
-        ..said(Some(channel), id, first, 0)
     }
 }

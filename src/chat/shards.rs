@@ -23,7 +23,7 @@ pub(super) struct Pair<'a, T> {
 
 /// The parts of several names.
 #[derive(Debug)]
-pub(super) struct Held<'a, T> {
+pub(super) struct ShardLocks<'a, T> {
     shards: &'a Shards<T>,
     /// By their places.
     guards: Vec<(usize, MutexGuard<'a, T>)>,
@@ -60,12 +60,12 @@ impl<T> Shards<T> {
     }
 
     /// Locks the parts of all these names, in their order.
-    pub(super) fn lock_all<'b>(&self, names: impl Iterator<Item = &'b str>) -> Held<'_, T> {
+    pub(super) fn lock_all<'b>(&self, names: impl Iterator<Item = &'b str>) -> ShardLocks<'_, T> {
         let mut parts: Vec<usize> = names.map(|name| self.part_of(name)).collect();
         parts.sort_unstable();
         parts.dedup();
         let guards = parts.into_iter().map(|part| (part, self.lock_part(part)));
-        Held {
+        ShardLocks {
             shards: self,
             guards: guards.collect(),
         }
@@ -86,7 +86,7 @@ impl<T> Shards<T> {
     }
 }
 
-impl<T> Held<'_, T> {
+impl<T> ShardLocks<'_, T> {
     /// The part of a name that was among those that were given.
     pub(super) fn of(&mut self, name: &str) -> &mut T {
         let part = self.shards.part_of(name);

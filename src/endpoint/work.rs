@@ -167,13 +167,13 @@ impl DiskJob for StoreJob {
             StoreTask::Say(draft, part) => {
                 let (first, second) = draft.channels();
                 let message = draft.message();
-                let channel = |name| Channel {
-                    name,
-                    epoch: services.chat.epoch_of_new(name),
-                };
+                let epochs = services.chat.epochs_of(draft);
+                let channel = |name, epoch: Epoch| Channel { name, epoch };
                 Record::Message(MessageRecord {
-                    channel: channel(first),
-                    second: second.map(channel),
+                    channel: channel(first, epochs.0),
+                    second: second
+                        .zip(epochs.1)
+                        .map(|(name, epoch)| channel(name, epoch)),
                     body: MessageBody {
                         id: &message.id,
                         from: message.from.as_ref().map(User::uid),

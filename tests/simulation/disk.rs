@@ -73,12 +73,10 @@ impl Disk {
 
     /// Writes down a task, durably. The chat says what a new channel's epoch is.
     pub fn write(&self, chat: &Chat, task: &Task) -> Outcome {
-        // It asks the shelf, that is us.
-        let epoch_of = |name: &str| chat.epoch_of_new(name);
         match task {
             Task::Say(draft) => {
-                let (first, second) = draft.channels();
-                let epochs = (epoch_of(first), second.map(epoch_of));
+                // It may ask the index, that is us.
+                let epochs = chat.epochs_of(draft);
                 self.state().say(draft, epochs)
             }
             Task::Purge(room, epoch) => {

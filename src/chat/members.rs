@@ -2,23 +2,24 @@
 
 use std::collections::BTreeMap;
 
+use super::channels::Audience;
 use super::fds::Fds;
 use super::name::User;
-use crate::base::Fd;
-use crate::base::Tick;
+use super::stats::{Gauge, Totals};
+use crate::base::{Fd, Tick};
 
-/// The people of one room. Most rooms of a crowd that never meets have one connection: those take
+/// The people of one room. Most rooms of users who never meet have one connection: those take
 /// no allocation.
 #[derive(Debug)]
 pub(super) enum RoomMembers {
     Nobody { since: Tick },
     One(User, Fd),
-    ManyMembers(Box<ManyMembers>),
+    Many(Box<ManyMembers>),
 }
 
 #[derive(Debug, Default)]
 pub(super) struct ManyMembers {
-    users: BTreeMap<User, Member>,
+    users: BTreeMap<User, RoomMember>,
     /// Users who are here, or went so lately that they haven't left.
     present: usize,
     connections: usize,
@@ -26,7 +27,7 @@ pub(super) struct ManyMembers {
 
 /// One user in a room.
 #[derive(Debug)]
-pub(super) struct Member {
+pub(super) struct RoomMember {
     pub(super) presence: MemberPresence,
     /// Stays a member without any connection.
     pub(super) lasting: bool,
@@ -70,23 +71,7 @@ impl RoomMembers {
         match self {
             Self::Nobody { .. } => 0,
             Self::One(..) => 1,
-            Self::ManyMembers(crowd) => crowd.present,
-        }
-    }
-
-    pub(super) fn connections(&self) -> usize {
-        match self {
-            Self::Nobody { .. } => 0,
-            Self::One(..) => 1,
-            Self::ManyMembers(crowd) => crowd.connections,
-        }
-    }
-
-    /// Since when there are neither connections nor members; `None` when there are.
-    pub(super) fn empty_since(&self) -> Option<Tick> {
-        match self {
-            Self::Nobody { since } => Some(*since),
-            _ => None,
+            Self::Many(many) => many.present,
         }
     }
 
@@ -94,7 +79,7 @@ impl RoomMembers {
         match self {
             Self::Nobody { .. } => false,
             Self::One(one, _) => one == user,
-            Self::ManyMembers(crowd) => crowd
+            Self::Many(many) => many
                 .users
                 .get(user)
                 .is_some_and(|member| !matches!(member.presence, MemberPresence::Away)),
@@ -107,9 +92,9 @@ impl RoomMembers {
             *self = Self::One(user.clone(), fd);
             return Arrival::First;
         }
-        let crowd = self.crowd();
-        crowd.connections += 1;
-        let member = crowd.users.entry(user.clone()).or_insert(Member {
+        let many = self.many_mut();
+        many.connections += 1;
+        let member = many.users.entry(user.clone()).or_insert(RoomMember {
             presence: MemberPresence::Away,
             lasting: false,
         });
@@ -119,7 +104,7 @@ impl RoomMembers {
                 Arrival::Further
             }
             MemberPresence::Away => {
-                crowd.present += 1;
+                many.present += 1;
                 member.presence = MemberPresence::Here(Fds::One(fd));
                 Arrival::First
             }
@@ -134,9 +119,9 @@ impl RoomMembers {
     /// A connection goes.
     pub(super) fn remove(&mut self, user: &User, fd: Fd, now: Tick) -> Departure {
         match self {
-            Self::ManyMembers(crowd) => {
-                let departure = crowd.remove(user, fd, now);
-                self.settle(now);
+            Self::Many(many) => {
+                let departure = many.remove(user, fd, now);
+                self.shrink(now);
                 departure
             }
             Self::One(one, only) if one == user && *only == fd => {
@@ -148,63 +133,47 @@ impl RoomMembers {
     }
 
     /// Takes out a user who went at `since`; `false` when that isn't so any more.
-    pub(super) fn leave(&mut self, user: &User, since: Tick, now: Tick) -> bool {
-        let Self::ManyMembers(crowd) = self else {
+    pub(super) fn end_leaving(&mut self, user: &User, since: Tick, now: Tick) -> bool {
+        let Self::Many(many) = self else {
             return false;
         };
-        let Some(member) = crowd.users.get_mut(user) else {
+        let Some(member) = many.users.get_mut(user) else {
             return false;
         };
         if !matches!(member.presence, MemberPresence::Leaving { since: then } if then == since) {
             return false;
         }
-        crowd.present -= 1;
+        many.present -= 1;
         member.presence = MemberPresence::Away;
         if !member.lasting {
-            crowd.users.remove(user);
+            many.users.remove(user);
         }
-        self.settle(now);
+        self.shrink(now);
         true
     }
 
     /// Makes a user a lasting member, or no longer; whether that changed anything.
     pub(super) fn set_lasting(&mut self, user: &User, lasting: bool, now: Tick) -> bool {
-        if !lasting && !matches!(self, Self::ManyMembers(_)) {
+        if !lasting && !matches!(self, Self::Many(_)) {
             return false;
         }
-        let crowd = self.crowd();
+        let many = self.many_mut();
         if lasting {
-            let member = crowd.users.entry(user.clone()).or_insert(Member {
+            let member = many.users.entry(user.clone()).or_insert(RoomMember {
                 presence: MemberPresence::Away,
                 lasting: false,
             });
             return !std::mem::replace(&mut member.lasting, true);
         }
-        let Some(member) = crowd.users.get_mut(user) else {
+        let Some(member) = many.users.get_mut(user) else {
             return false;
         };
         let was = std::mem::replace(&mut member.lasting, false);
         if matches!(member.presence, MemberPresence::Away) {
-            crowd.users.remove(user);
-            self.settle(now);
+            many.users.remove(user);
+            self.shrink(now);
         }
         was
-    }
-
-    /// All connections that are here.
-    pub(super) fn fds(&self) -> impl Iterator<Item = Fd> {
-        let one = match self {
-            Self::One(_, fd) => Some(*fd),
-            _ => None,
-        };
-        let many = self.crowd_members(None).flat_map(|(_, member)| {
-            let fds = match &member.presence {
-                MemberPresence::Here(fds) => fds.as_slice(),
-                _ => &[],
-            };
-            fds.iter().copied()
-        });
-        one.into_iter().chain(many)
     }
 
     /// Users behind `after` by their uids, with their connections here and whether they are
@@ -215,7 +184,7 @@ impl RoomMembers {
             _ => None,
         };
         let many = self
-            .crowd_members(after)
+            .many_members(after)
             .map(|(user, member)| match &member.presence {
                 MemberPresence::Away => (user, 0, false),
                 MemberPresence::Leaving { .. } => (user, 0, true),
@@ -224,47 +193,90 @@ impl RoomMembers {
         one.into_iter().map(|user| (user, 1, true)).chain(many)
     }
 
-    fn crowd_members(&self, after: Option<&str>) -> impl Iterator<Item = (&User, &Member)> {
+    fn many_members(&self, after: Option<&str>) -> impl Iterator<Item = (&User, &RoomMember)> {
         use std::ops::Bound::{Excluded, Unbounded};
         let from = after.map_or(Unbounded, Excluded);
-        let crowd = match self {
-            Self::ManyMembers(crowd) => Some(crowd),
+        let many = match self {
+            Self::Many(many) => Some(many),
             _ => None,
         };
-        crowd
-            .into_iter()
-            .flat_map(move |crowd| crowd.users.range::<str, _>((from, Unbounded)))
+        many.into_iter()
+            .flat_map(move |many| many.users.range::<str, _>((from, Unbounded)))
     }
 
-    fn crowd(&mut self) -> &mut ManyMembers {
-        if !matches!(self, Self::ManyMembers(_)) {
-            let mut crowd = Box::<ManyMembers>::default();
+    fn many_mut(&mut self) -> &mut ManyMembers {
+        if !matches!(self, Self::Many(_)) {
+            let mut many = Box::<ManyMembers>::default();
             if let Self::One(user, fd) = self {
-                crowd.users.insert(
+                many.users.insert(
                     user.clone(),
-                    Member {
+                    RoomMember {
                         presence: MemberPresence::Here(Fds::One(*fd)),
                         lasting: false,
                     },
                 );
-                (crowd.present, crowd.connections) = (1, 1);
+                (many.present, many.connections) = (1, 1);
             }
-            *self = Self::ManyMembers(crowd);
+            *self = Self::Many(many);
         }
         match self {
-            Self::ManyMembers(crowd) => crowd,
-            _ => unreachable!("it was made a crowd just now"),
+            Self::Many(many) => many,
+            _ => unreachable!("it has many members since just now"),
         }
     }
 
-    /// A crowd that is gone takes its allocation along.
-    fn settle(&mut self, now: Tick) {
-        if let Self::ManyMembers(crowd) = self
-            && crowd.users.is_empty()
+    /// Gives back the allocation when nobody is left.
+    fn shrink(&mut self, now: Tick) {
+        if let Self::Many(many) = self
+            && many.users.is_empty()
         {
-            debug_assert_eq!((crowd.present, crowd.connections), (0, 0));
+            debug_assert_eq!((many.present, many.connections), (0, 0));
             *self = Self::Nobody { since: now };
         }
+    }
+}
+
+impl Audience for RoomMembers {
+    fn nobody(now: Tick) -> Self {
+        Self::Nobody { since: now }
+    }
+
+    fn empty_since(&self) -> Option<Tick> {
+        match self {
+            Self::Nobody { since } => Some(*since),
+            _ => None,
+        }
+    }
+
+    fn connections(&self) -> usize {
+        match self {
+            Self::Nobody { .. } => 0,
+            Self::One(..) => 1,
+            Self::Many(many) => many.connections,
+        }
+    }
+
+    fn fds(&self) -> impl Iterator<Item = Fd> {
+        let one = match self {
+            Self::One(_, fd) => Some(*fd),
+            _ => None,
+        };
+        let many = self.many_members(None).flat_map(|(_, member)| {
+            let fds = match &member.presence {
+                MemberPresence::Here(fds) => fds.as_slice(),
+                _ => &[],
+            };
+            fds.iter().copied()
+        });
+        one.into_iter().chain(many)
+    }
+
+    fn members_with(&self, user: &User) -> Option<usize> {
+        Some(self.present() + usize::from(!self.is_present(user)))
+    }
+
+    fn gauge(totals: &Totals) -> &Gauge {
+        &totals.rooms
     }
 }
 

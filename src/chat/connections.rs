@@ -1,4 +1,4 @@
-//! One part of the connections.
+//! One shard of the connections: whose they are, and in which rooms.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,30 +8,30 @@ use super::name::User;
 use super::rights::Rights;
 use crate::base::Fd;
 
-/// Connections by their names.
+/// Connections by their numbers.
 #[derive(Debug, Default)]
-pub(super) struct ConnectionShard(HashMap<u64, Connection, foldhash::fast::FixedState>);
+pub(super) struct ConnectionShard(HashMap<u64, ChatConnection, foldhash::fast::FixedState>);
 
 #[derive(Debug, Default)]
-pub(super) struct Connection {
-    pub(super) login: Option<LoggedInAs>,
+pub(super) struct ChatConnection {
+    pub(super) login: Option<LoginState>,
 }
 
 /// What a connection is from its login on.
 #[derive(Debug)]
-pub(super) struct LoggedInAs {
+pub(super) struct LoginState {
     pub(super) user: User,
     pub(super) rights: Arc<Rights>,
     pub(super) rooms: RoomNames,
 }
 
 impl ConnectionShard {
-    /// Whether it is new.
+    /// Adds a connection; whether it is new.
     pub(super) fn open(&mut self, fd: Fd) -> bool {
-        self.0.insert(fd.0, Connection::default()).is_none()
+        self.0.insert(fd.0, ChatConnection::default()).is_none()
     }
 
-    pub(super) fn close(&mut self, fd: Fd) -> Option<Connection> {
+    pub(super) fn close(&mut self, fd: Fd) -> Option<ChatConnection> {
         let connection = self.0.remove(&fd.0);
         if self.0.is_empty() {
             self.0.shrink_to_fit();
@@ -39,11 +39,11 @@ impl ConnectionShard {
         connection
     }
 
-    pub(super) fn find(&mut self, fd: Fd) -> Result<&mut Connection, ChatError> {
+    pub(super) fn find(&mut self, fd: Fd) -> Result<&mut ChatConnection, ChatError> {
         self.0.get_mut(&fd.0).ok_or(ChatError::NoConnection(fd))
     }
 
-    pub(super) fn login_of(&mut self, fd: Fd) -> Result<&mut LoggedInAs, ChatError> {
+    pub(super) fn login_of(&mut self, fd: Fd) -> Result<&mut LoginState, ChatError> {
         self.find(fd)?.login.as_mut().ok_or(ChatError::NotLoggedIn)
     }
 
@@ -113,6 +113,6 @@ mod tests {
 
     #[test]
     fn a_connection_with_user_and_room_takes_48_bytes() {
-        assert_eq!(size_of::<Connection>(), 48);
+        assert_eq!(size_of::<ChatConnection>(), 48);
     }
 }

@@ -1,11 +1,11 @@
 //! Lasting memberships: the back end puts a user into a room, connected or not.
 
-use std::sync::Arc;
-
-use super::chat::Chat;
-use super::common::{Capacity, Moment};
+use super::Chat;
+use super::call::{Call, Scope};
+use super::common::Capacity;
 use super::error::ChatError;
-use super::name::{User, check_room, check_uid};
+use super::moment::Moment;
+use super::name::{check_room, check_uid};
 use super::sink::Sink;
 use crate::base::Fd;
 
@@ -40,16 +40,17 @@ impl Chat {
     /// [`ChatError`]; nothing has changed then.
     pub fn add_member(
         &self,
-        post: &mut dyn Sink,
+        sink: &mut dyn Sink,
         now: Moment,
         room: &str,
         uid: &str,
     ) -> Result<bool, ChatError> {
         check_room("room", room)?;
         check_uid("uid", uid)?;
-        let (added, fds) = self.note_member(now, room, uid)?;
+        let call = &mut self.call(sink, now.tick);
+        let (added, fds) = self.record_member(call.scope, room, uid)?;
         for fd in fds {
-            self.follow_lasting(post, now, fd, room, uid);
+            self.follow_lasting(call, fd, room, uid);
         }
         Ok(added)
     }
@@ -61,54 +62,50 @@ impl Chat {
     /// [`ChatError::Name`].
     pub fn remove_member(
         &self,
-        post: &mut dyn Sink,
+        sink: &mut dyn Sink,
         now: Moment,
         room: &str,
         uid: &str,
     ) -> Result<bool, ChatError> {
         check_room("room", room)?;
         check_uid("uid", uid)?;
-        let (common, tick) = (&self.common, now.tick);
+        let call = &mut self.call(sink, now.tick);
         let mut inboxes = self.inboxes.lock(uid);
-        let Some((user, mut rooms)) = inboxes.lasting.remove_entry(uid) else {
+        let Some((user, mut names)) = inboxes.lasting.remove_entry(uid) else {
             return Ok(false);
         };
-        let before = rooms.len();
-        rooms.retain(|own| **own != *room);
-        let removed = rooms.len() < before;
+        let before = names.len();
+        names.retain(|own| **own != *room);
+        let removed = names.len() < before;
         if removed {
-            common.totals.lasting.subtract(1);
-            let mut shard = self.rooms.lock(room);
-            shard.set_lasting(common, tick, room, &user, false);
+            self.common.totals.lasting.subtract(1);
+            let mut rooms = self.rooms.lock(room);
+            rooms.set_lasting(call.scope, room, &user, false);
         }
-        if !rooms.is_empty() {
-            inboxes.lasting.insert(user, rooms);
+        if !names.is_empty() {
+            inboxes.lasting.insert(user, names);
         }
-        let fds = inboxes
-            .find(uid)
-            .map_or(Vec::new(), |(_, line)| line.fds().to_vec());
+        let fds = inboxes.fds_of(uid);
         drop(inboxes);
         if removed {
             for fd in fds {
-                self.follow_lasting(post, now, fd, room, uid);
+                self.follow_lasting(call, fd, room, uid);
             }
         }
         Ok(removed)
     }
 
-    /// Writes down a lasting membership, in the user and in the room at once.
-    fn note_member(
+    /// Records a lasting membership, at the user and in the room at once; gives whether it is new,
+    /// and the user's connections.
+    fn record_member(
         &self,
-        now: Moment,
+        scope: Scope<'_>,
         room: &str,
         uid: &str,
     ) -> Result<(bool, Vec<Fd>), ChatError> {
         let (common, settings) = (&self.common, &self.common.settings);
         let inboxes = &mut *self.inboxes.lock(uid);
-        let (user, fds) = match inboxes.find(uid) {
-            Some((user, line)) => (user.clone(), line.fds().to_vec()),
-            None => (User::new(uid), Vec::new()),
-        };
+        let (user, fds) = (inboxes.channels.key(uid), inboxes.fds_of(uid));
         let own = inboxes.lasting.get(&user).map_or(&[][..], |own| own);
         if own.iter().any(|own| **own == *room) {
             return Ok((false, fds));
@@ -118,22 +115,20 @@ impl Chat {
             common.totals.refused_full.add(1);
             return Err(ChatError::LastingFull(settings.lasting_max));
         }
-        let mut shard = self.rooms.lock(room);
-        if let Err(error) = shard.ensure(common, now.tick, room, Capacity::Bounded) {
+        let mut rooms = self.rooms.lock(room);
+        if let Err(error) = (rooms.channels).ensure(scope, room, Capacity::Checked) {
             common.totals.lasting.subtract(1);
             return Err(error);
         }
-        shard.set_lasting(common, now.tick, room, &user, true);
-        let name = shard
-            .find(room)
-            .map_or_else(|| room.into(), |(name, _)| Arc::clone(name));
+        rooms.set_lasting(scope, room, &user, true);
+        let name = rooms.channels.key(room);
         inboxes.lasting.entry(user).or_default().push(name);
         Ok((true, fds))
     }
 
     /// Brings one connection into a room or out of it, as the user's lasting membership is at this
     /// moment; another thread may have changed it again.
-    fn follow_lasting(&self, post: &mut dyn Sink, now: Moment, fd: Fd, room: &str, uid: &str) {
+    fn follow_lasting(&self, call: &mut Call<'_>, fd: Fd, room: &str, uid: &str) {
         let mut shard = self.connections.lock_number(fd.0);
         let Ok(own) = shard.login_of(fd) else {
             return;
@@ -146,9 +141,9 @@ impl Chat {
             .iter()
             .any(|lasting| **lasting == *room)
         {
-            self.enter_lasting(post, now, fd, own, room);
+            self.enter_lasting(call, fd, own, room);
         } else {
-            self.leave_room(post, now, fd, own, room);
+            self.leave_room(call, fd, own, room);
         }
     }
 }

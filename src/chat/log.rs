@@ -1,89 +1,48 @@
-//! What one channel keeps: its newest messages, and who has acknowledged how many.
+//! What one channel keeps: its newest messages, and up to where each user has acknowledged them.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use super::call::Scope;
 use super::error::ChatError;
-use super::message::{KeptMessage, Notice};
+use super::history::{HistoryPage, HistoryRange};
+use super::message::KeptMessage;
 use super::name::User;
-use super::settings::ChatSettings;
+use super::notice::Notice;
+use super::resume::{Resume, SubscriptionStart};
 use super::sink::Missing;
 use super::stats::Totals;
-use crate::base::Tick;
-use crate::base::{Epoch, Position};
-
-/// From where somebody who comes (back) wants to hear a channel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Resume {
-    /// From now on.
-    Now,
-    /// What came after this position; offset 0: all that is kept.
-    After(Position),
-    /// What came after this user's last acknowledgement; all that is kept if there is none.
-    Acked,
-}
-
-/// Where a subscription begins, decided at the answer and kept until the subscription.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Start {
-    pub(super) recovered: bool,
-    epoch: Epoch,
-    after: u64,
-    /// Something before is missing that the receiver has to be told of.
-    gap: bool,
-}
+use crate::base::{Epoch, Position, Tick};
 
 /// The log of one channel; 16 bytes as long as nothing was said.
 #[derive(Debug)]
-pub(super) struct Log {
+pub(super) struct MessageLog {
     epoch: Epoch,
-    /// Whether a look at this channel is planned.
-    pub(super) look_planned: bool,
-    kept: Option<Box<Kept>>,
+    /// Whether the channel is in the queue of its shard's expiry.
+    pub(super) sweep_is_scheduled: bool,
+    kept: Option<Box<NewestMessages>>,
 }
 
 #[derive(Debug, Default)]
-struct Kept {
+struct NewestMessages {
     newest: u64,
     /// The last messages, without holes, up to `newest`.
-    ring: VecDeque<Entry>,
+    ring: VecDeque<TimedMessage>,
     bytes: usize,
     acks: BTreeMap<User, u64>,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct TimedMessage {
     at: Tick,
     message: Arc<KeptMessage>,
 }
 
-/// Which messages of a channel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HistoryRange {
-    /// Greater than this; `None` begins with the oldest.
-    pub after: Option<u64>,
-    /// Smaller than this; `None` ends with the newest. Alone, the newest come first.
-    pub before: Option<u64>,
-    /// So many at the most.
-    pub limit: usize,
-}
-
-/// A part of a channel's history.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HistoryPage {
-    /// The newest message of the channel; `None` where nothing is kept.
-    pub position: Option<Position>,
-    /// Offsets and messages, in the order of [`HistoryRange`].
-    pub messages: Vec<(u64, Arc<KeptMessage>)>,
-    /// The range has more.
-    pub more: bool,
-}
-
-impl Log {
+impl MessageLog {
     pub(super) fn new(epoch: Epoch) -> Self {
         Self {
             epoch,
-            look_planned: false,
+            sweep_is_scheduled: false,
             kept: None,
         }
     }
@@ -99,37 +58,33 @@ impl Log {
     }
 
     /// Adds a message and gives its position; the oldest go where a bound asks for it.
-    pub(super) fn append(
-        &mut self,
-        now: Tick,
-        message: Arc<KeptMessage>,
-        settings: &ChatSettings,
-        totals: &Totals,
-    ) -> Position {
+    pub(super) fn append(&mut self, scope: Scope<'_>, message: Arc<KeptMessage>) -> Position {
+        let (settings, totals) = (&scope.common.settings, &scope.common.totals);
         let kept = self.kept.get_or_insert_default();
         kept.newest += 1;
         let size = message.size();
         kept.bytes += size;
         totals.kept_bytes.add(size);
-        kept.ring.push_back(Entry { at: now, message });
+        kept.ring.push_back(TimedMessage {
+            at: scope.now,
+            message,
+        });
         while kept.ring.len() > settings.kept_messages_max
             || kept.bytes > settings.kept_channel_bytes_max
             || (totals.kept_bytes.now() > settings.kept_bytes_max && !kept.ring.is_empty())
         {
             kept.drop_oldest(totals);
         }
-        self.forget_old(now, settings, totals);
+        self.forget_old(scope);
         self.position()
     }
 
-    /// Adds a message that is stored at `position`; what is remembered here is only the newest end.
+    /// Adds a message that is stored at `position`; only the newest ones are kept in memory, too.
     pub(super) fn append_stored(
         &mut self,
-        now: Tick,
+        scope: Scope<'_>,
         position: Position,
         message: Arc<KeptMessage>,
-        settings: &ChatSettings,
-        totals: &Totals,
     ) {
         let follows = self.position()
             == Position {
@@ -137,13 +92,13 @@ impl Log {
                 ..position
             };
         if !follows {
-            self.restore(position, totals);
+            self.restore(position, &scope.common.totals);
             return;
         }
-        self.append(now, message, settings, totals);
+        self.append(scope, message);
     }
 
-    /// Goes on behind `position`, with nothing in memory.
+    /// Goes on behind `position`, with no message in memory.
     pub(super) fn restore(&mut self, position: Position, totals: &Totals) {
         if position.epoch != self.epoch {
             self.purge(position.epoch, totals);
@@ -155,14 +110,15 @@ impl Log {
         kept.newest = position.offset;
     }
 
-    /// Lets go of what is too old.
-    pub(super) fn forget_old(&mut self, now: Tick, settings: &ChatSettings, totals: &Totals) {
+    /// Drops what is too old.
+    pub(super) fn forget_old(&mut self, scope: Scope<'_>) {
+        let kept_ms_max = scope.common.settings.kept_ms_max;
         while self
             .oldest_at()
-            .is_some_and(|at| at.after(settings.kept_ms_max) <= now)
+            .is_some_and(|at| at.after(kept_ms_max) <= scope.now)
         {
             if let Some(kept) = &mut self.kept {
-                kept.drop_oldest(totals);
+                kept.drop_oldest(&scope.common.totals);
             }
         }
     }
@@ -176,7 +132,7 @@ impl Log {
     }
 
     /// Decides where `user` begins to hear a channel that keeps what comes behind `floor`.
-    pub(super) fn start(&self, user: &User, resume: Resume, floor: u64) -> Start {
+    pub(super) fn start(&self, user: &User, resume: Resume, floor: u64) -> SubscriptionStart {
         let newest = self.position().offset;
         let (epoch, after) = match resume {
             Resume::Now => return self.start_at(newest, true, false),
@@ -196,9 +152,9 @@ impl Log {
         self.start_at(after, true, false)
     }
 
-    /// What somebody who begins at `start` has missed, if that goes further back than what is in
-    /// memory.
-    pub(super) fn missing(&self, start: Start) -> Option<Missing> {
+    /// What a client that begins at `start` has missed, if that goes further back than the messages
+    /// in memory.
+    pub(super) fn missing(&self, start: SubscriptionStart) -> Option<Missing> {
         let begun_anew = start.epoch != self.epoch;
         let after = if begun_anew { 0 } else { start.after };
         (after < self.floor()).then(|| Missing {
@@ -208,8 +164,8 @@ impl Log {
     }
 
     /// A subscription that begins behind `missing`.
-    pub(super) fn start_after(&self, missing: Missing) -> Start {
-        Start {
+    pub(super) fn start_after(&self, missing: Missing) -> SubscriptionStart {
+        SubscriptionStart {
             recovered: true,
             epoch: missing.after.epoch,
             after: missing.after.offset,
@@ -217,23 +173,27 @@ impl Log {
         }
     }
 
-    /// What somebody who begins at `start` has to get before anything new.
-    pub(super) fn rest<'a>(&'a self, channel: &'a str, start: Start) -> Vec<Notice<'a>> {
+    /// What a client that begins at `start` has to get before anything new.
+    pub(super) fn rest<'a>(
+        &'a self,
+        channel: &'a str,
+        start: SubscriptionStart,
+    ) -> Vec<Notice<'a>> {
         let floor = self.floor();
         let begun_anew = start.epoch != self.epoch;
         let after = if begun_anew { floor } else { start.after };
-        let mut frames = Vec::new();
+        let mut notices = Vec::new();
         if start.gap || begun_anew || after < floor {
             let position = self.at(after.max(floor));
-            frames.push(Notice::Gap { channel, position });
+            notices.push(Notice::Gap { channel, position });
         }
-        frames.extend(self.after(after).map(|(offset, entry)| {
-            Notice::Message(entry.message.posted(channel, self.at(offset)))
+        notices.extend(self.after(after).map(|(offset, entry)| {
+            Notice::Message(entry.message.delivered(channel, self.at(offset)))
         }));
-        frames
+        notices
     }
 
-    /// A part of what is kept; what was too old must have been forgotten.
+    /// A part of what is kept. To be called after [`MessageLog::forget_old`].
     pub(super) fn page(&self, range: HistoryRange, bytes_max: usize) -> HistoryPage {
         let after = range.after.unwrap_or(0);
         let before = range.before.unwrap_or(u64::MAX);
@@ -251,7 +211,7 @@ impl Log {
         }
     }
 
-    /// Notes that `user` has everything up to `offset`; never takes anything back.
+    /// Records that `user` has everything up to `offset`; a smaller one than before changes nothing.
     pub(super) fn ack(&mut self, user: &User, offset: u64, max: usize) -> Result<(), ChatError> {
         let newest = self.position().offset;
         if offset > newest {
@@ -291,8 +251,8 @@ impl Log {
         }
     }
 
-    fn start_at(&self, after: u64, recovered: bool, gap: bool) -> Start {
-        Start {
+    fn start_at(&self, after: u64, recovered: bool, gap: bool) -> SubscriptionStart {
+        SubscriptionStart {
             recovered,
             epoch: self.epoch,
             after,
@@ -300,7 +260,7 @@ impl Log {
         }
     }
 
-    fn after(&self, offset: u64) -> impl DoubleEndedIterator<Item = (u64, &Entry)> {
+    fn after(&self, offset: u64) -> impl DoubleEndedIterator<Item = (u64, &TimedMessage)> {
         let floor = self.floor();
         let skipped = usize::try_from(offset.saturating_sub(floor)).unwrap_or(usize::MAX);
         self.kept.iter().flat_map(move |kept| {
@@ -310,7 +270,7 @@ impl Log {
     }
 }
 
-impl Kept {
+impl NewestMessages {
     fn drop_oldest(&mut self, totals: &Totals) {
         if let Some(entry) = self.ring.pop_front() {
             let size = entry.message.size();
@@ -322,13 +282,13 @@ impl Kept {
 
 /// Takes messages until a bound is reached, but one at least; says whether there are more.
 fn take<'a>(
-    all: impl Iterator<Item = (u64, &'a Entry)>,
+    all: impl Iterator<Item = (u64, &'a TimedMessage)>,
     limit: usize,
     bytes_max: usize,
 ) -> (Vec<(u64, Arc<KeptMessage>)>, bool) {
     let mut messages = Vec::new();
     let mut bytes = 0;
-    for (offset, Entry { message, .. }) in all {
+    for (offset, TimedMessage { message, .. }) in all {
         bytes += message.size();
         if messages.len() >= limit || (bytes > bytes_max && !messages.is_empty()) {
             return (messages, true);

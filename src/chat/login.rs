@@ -2,32 +2,35 @@
 
 use std::sync::{Arc, MutexGuard};
 
-use super::chat::{Chat, Everyone};
-use super::common::Moment;
-use super::connections::{LoggedInAs, RoomNames};
+use super::Chat;
+use super::call::{Call, Scope};
+use super::connections::{LoginState, RoomNames};
 use super::error::ChatError;
+use super::everyone::Everyone;
 use super::inboxes::InboxShard;
-use super::log::{Resume, Start};
+use super::moment::Moment;
 use super::name::{EVERYONE, User, check_room, check_uid};
+use super::resume::{Resume, SubscriptionStart};
 use super::rights::Rights;
 use super::rooms::RoomShard;
-use super::shards::{self, lock};
+use super::shards::ShardLocks;
 use super::sink::{Sink, Welcome};
 use crate::base::Fd;
+use crate::base::sync::lock;
 
-/// A connection that says who it is.
+/// The login of a connection.
 #[derive(Debug, Clone)]
 pub struct Login<'a> {
     /// The connection.
     pub fd: Fd,
-    /// Whom it belongs to from now on.
+    /// The user it belongs to from now on.
     pub uid: &'a str,
-    /// What it may do.
+    /// The rights it has from now on.
     pub rights: Arc<Rights>,
     /// Rooms to join, beside the user's lasting ones.
     pub rooms: &'a [&'a str],
-    /// What it wants to hear of what it missed, by channel: a room, `@uid`, `*`. Other channels are
-    /// passed over.
+    /// From where it wants to hear each channel: a room, `@uid`, `*`. Other channels are passed
+    /// over.
     pub resume: &'a [(&'a str, Resume)],
 }
 
@@ -56,7 +59,7 @@ impl Chat {
         };
         self.common.totals.connections.subtract(1);
         if let Some(own) = connection.login {
-            self.forget(now, fd, &own);
+            self.unbind(self.scope(now.tick), fd, &own);
         }
     }
 
@@ -71,7 +74,7 @@ impl Chat {
     /// another one.
     pub fn login(
         &self,
-        post: &mut dyn Sink,
+        sink: &mut dyn Sink,
         now: Moment,
         login: &Login<'_>,
     ) -> Result<LoggedIn, ChatError> {
@@ -83,30 +86,31 @@ impl Chat {
         if let Some(own) = before {
             self.check_renewal(own, login)?;
         }
-        let mut held = self.hold(login);
-        let plan = self.plan(now, &mut held, login, before)?;
-        post.welcome(fd, &plan.welcomes);
+        let call = &mut self.call(sink, now.tick);
+        let mut locks = self.lock_channels(login);
+        let plan = self.plan(call.scope, &mut locks, login, before)?;
+        call.sink.welcome(fd, &plan.welcomes);
         let is_new = connection.login.is_none();
-        let own = connection.login.get_or_insert_with(|| LoggedInAs {
+        let own = connection.login.get_or_insert_with(|| LoginState {
             user: plan.user,
             rights: Arc::clone(&login.rights),
             rooms: RoomNames::None,
         });
         let mut replaced = None;
         if is_new {
-            replaced = self.bind(post, now, &mut held, (&own.user, fd), plan.starts);
+            replaced = self.bind(call, &mut locks, (&own.user, fd), plan.starts);
         } else {
-            // One that gave way to a newer connection is in its line no more.
-            held.inboxes.settle(&self.common, now.tick, login.uid);
+            // A connection that gave way to a newer one isn't in the inbox any more.
+            (locks.inboxes.channels).schedule_removal(call.scope, login.uid);
         }
         for (room, start) in plan.rooms {
-            let (shard, who) = (held.rooms.of(&room), (&own.user, fd));
-            let name = shard.enter(&self.common, post, now.tick, &room, who, start);
+            let shard = locks.rooms.of(&room);
+            let name = shard.enter(call, &room, (&own.user, fd), start);
             own.rooms.insert(name);
         }
-        drop(held);
+        drop(locks);
         own.rights = Arc::clone(&login.rights);
-        self.leave_forbidden(post, now, fd, own);
+        self.leave_forbidden(call, fd, own);
         Ok(LoggedIn {
             renewed: !is_new,
             replaced,
@@ -118,16 +122,16 @@ impl Chat {
     /// # Errors
     ///
     /// [`ChatError::NoConnection`], [`ChatError::NotLoggedIn`].
-    pub fn logout(&self, post: &mut dyn Sink, now: Moment, fd: Fd) -> Result<User, ChatError> {
+    pub fn logout(&self, sink: &mut dyn Sink, now: Moment, fd: Fd) -> Result<User, ChatError> {
         let mut shard = self.connections.lock_number(fd.0);
         let login = shard.find(fd)?.login.take();
         let own = login.ok_or(ChatError::NotLoggedIn)?;
         for room in own.rooms.as_slice() {
-            post.unsubscribe(fd, room);
+            sink.unsubscribe(fd, room);
         }
-        post.unsubscribe(fd, own.user.line());
-        post.unsubscribe(fd, &self.everyone_name);
-        self.forget(now, fd, &own);
+        sink.unsubscribe(fd, own.user.inbox());
+        sink.unsubscribe(fd, &self.everyone_name);
+        self.unbind(self.scope(now.tick), fd, &own);
         Ok(own.user)
     }
 
@@ -140,7 +144,7 @@ impl Chat {
     /// [`ChatError`]; nothing has changed then.
     pub fn join(
         &self,
-        post: &mut dyn Sink,
+        sink: &mut dyn Sink,
         now: Moment,
         fd: Fd,
         room: &str,
@@ -157,12 +161,12 @@ impl Chat {
             return Err(ChatError::RoomsOfConnection(max));
         }
         let resume = if is_in { Resume::Now } else { resume };
-        let (common, tick, user) = (&self.common, now.tick, &own.user);
+        let (call, user) = (&mut self.call(sink, now.tick), &own.user);
         let mut rooms = self.rooms.lock(room);
-        let (welcome, start) = rooms.prepare(common, tick, room, user, resume)?;
-        post.welcome(fd, &[welcome]);
+        let (welcome, start) = (rooms.channels).begin(call.scope, room, user, resume)?;
+        call.sink.welcome(fd, &[welcome]);
         if !is_in {
-            let name = rooms.enter(common, post, tick, room, (user, fd), start);
+            let name = rooms.enter(call, room, (user, fd), start);
             own.rooms.insert(name);
         }
         Ok(())
@@ -175,14 +179,14 @@ impl Chat {
     /// [`ChatError::NotJoined`] among others; nothing has changed then.
     pub fn leave(
         &self,
-        post: &mut dyn Sink,
+        sink: &mut dyn Sink,
         now: Moment,
         fd: Fd,
         room: &str,
     ) -> Result<(), ChatError> {
         let mut shard = self.connections.lock_number(fd.0);
         let own = shard.login_of(fd)?;
-        if !self.leave_room(post, now, fd, own, room) {
+        if !self.leave_room(&mut self.call(sink, now.tick), fd, own, room) {
             return Err(ChatError::NotJoined(room.into()));
         }
         Ok(())
@@ -191,40 +195,39 @@ impl Chat {
     /// Takes a connection out of a room; `false` when it isn't in there.
     pub(super) fn leave_room(
         &self,
-        post: &mut dyn Sink,
-        now: Moment,
+        call: &mut Call<'_>,
         fd: Fd,
-        own: &mut LoggedInAs,
+        own: &mut LoginState,
         room: &str,
     ) -> bool {
         if !own.rooms.remove(room) {
             return false;
         }
-        let mut shard = self.rooms.lock(room);
-        if let Some((name, _)) = shard.find(room) {
-            post.unsubscribe(fd, name);
+        let mut rooms = self.rooms.lock(room);
+        if let Some((name, _)) = rooms.channels.find(room) {
+            call.sink.unsubscribe(fd, name);
         }
-        shard.depart(&self.common, now.tick, room, &own.user, fd);
+        rooms.leave(call.scope, room, &own.user, fd);
         true
     }
 
     /// Has a connection hear a room from now on, without an answer, as a lasting member.
     pub(super) fn enter_lasting(
         &self,
-        post: &mut dyn Sink,
-        now: Moment,
+        call: &mut Call<'_>,
         fd: Fd,
-        own: &mut LoggedInAs,
+        own: &mut LoginState,
         room: &str,
     ) {
         if own.rooms.contains(room) {
             return;
         }
-        let (common, tick, user) = (&self.common, now.tick, &own.user);
+        let user = &own.user;
         let mut rooms = self.rooms.lock(room);
-        // A room with lasting members exists; if it were gone, there were none any more.
-        if let Ok((_, start)) = rooms.prepare(common, tick, room, user, Resume::Now) {
-            let name = rooms.enter(common, post, tick, room, (user, fd), start);
+        // A room with lasting members exists, so it is not refused. If it has gone since, it has
+        // no lasting members any more.
+        if let Ok((_, start)) = (rooms.channels).begin(call.scope, room, user, Resume::Now) {
+            let name = rooms.enter(call, room, (user, fd), start);
             own.rooms.insert(name);
         }
     }
@@ -244,8 +247,8 @@ impl Chat {
         Ok(())
     }
 
-    /// Who renews again and again must not get into ever more rooms by it.
-    fn check_renewal(&self, own: &LoggedInAs, login: &Login<'_>) -> Result<(), ChatError> {
+    /// Keeps a connection that logs in again and again from joining ever more rooms by it.
+    fn check_renewal(&self, own: &LoginState, login: &Login<'_>) -> Result<(), ChatError> {
         if own.user.uid() != login.uid {
             return Err(ChatError::OtherUser);
         }
@@ -263,16 +266,16 @@ impl Chat {
         Ok(())
     }
 
-    /// Takes the locks of all channels that a login needs, until it is done: whoever is told that
-    /// somebody has come finds them there.
-    fn hold<'a>(&'a self, login: &Login<'a>) -> Held<'a> {
+    /// Takes the locks of all channels that a login needs, until it is done: a client that is told
+    /// of a user who joined finds that user in each of those rooms.
+    fn lock_channels<'a>(&'a self, login: &Login<'a>) -> LoginLocks<'a> {
         let inboxes = self.inboxes.lock(login.uid);
         let lasting = inboxes.lasting.get(login.uid).cloned().unwrap_or_default();
         let names = login.rooms.iter().copied();
         let rooms = self
             .rooms
             .lock_all(names.chain(lasting.iter().map(|room| &**room)));
-        Held {
+        LoginLocks {
             inboxes,
             rooms,
             everyone: lock(&self.everyone),
@@ -280,46 +283,45 @@ impl Chat {
         }
     }
 
-    /// Finds out what a login will be told, and makes the channels that it needs.
+    /// Finds out how a login will be answered, and creates the channels that it needs.
     fn plan(
         &self,
-        now: Moment,
-        held: &mut Held<'_>,
+        scope: Scope<'_>,
+        locks: &mut LoginLocks<'_>,
         login: &Login<'_>,
-        before: Option<&LoggedInAs>,
-    ) -> Result<Plan, ChatError> {
+        before: Option<&LoginState>,
+    ) -> Result<LoginPlan, ChatError> {
         let mut welcomes = Vec::new();
-        match self.plan_into(&mut welcomes, now, held, login, before) {
-            Ok((user, starts, rooms)) => Ok(Plan {
+        match self.plan_into(&mut welcomes, scope, locks, login, before) {
+            Ok((user, starts, rooms)) => Ok(LoginPlan {
                 user,
                 starts,
                 rooms,
                 welcomes,
             }),
             Err(full) => {
-                // What was made for it so far may go again.
-                let (common, tick) = (&self.common, now.tick);
-                held.inboxes.settle(common, tick, login.uid);
-                // The first two are the line and everyone.
+                // The channels that were created for it so far may go again.
+                locks.inboxes.channels.schedule_removal(scope, login.uid);
+                // The first two are the inbox and everyone.
                 for Welcome { channel, .. } in welcomes.iter().skip(2) {
-                    held.rooms.of(channel).settle(common, tick, channel);
+                    let rooms = &mut locks.rooms.of(channel).channels;
+                    rooms.schedule_removal(scope, channel);
                 }
                 Err(full)
             }
         }
     }
 
-    /// Plans with welcomes for all channels in order, as far as there is room for them. What it
-    /// hears since a login `before`, it has missed nothing of.
+    /// Plans a login, with welcomes for all channels in order, as far as there is room for them.
+    /// Of the channels that it hears since a login `before` it has missed nothing.
     fn plan_into(
         &self,
         welcomes: &mut Vec<Welcome>,
-        now: Moment,
-        held: &mut Held<'_>,
+        scope: Scope<'_>,
+        locks: &mut LoginLocks<'_>,
         login: &Login<'_>,
-        before: Option<&LoggedInAs>,
-    ) -> Result<(User, [Start; 2], Vec<PlannedRoom>), ChatError> {
-        let (common, tick) = (&self.common, now.tick);
+        before: Option<&LoginState>,
+    ) -> Result<(User, [SubscriptionStart; 2], Vec<PlannedRoom>), ChatError> {
         let joined = before.map_or(&[][..], |own| own.rooms.as_slice());
         let resume_of = |is_heard: bool, matches: &dyn Fn(&str) -> bool| {
             let mut wishes = login.resume.iter();
@@ -328,50 +330,49 @@ impl Chat {
         };
         let renews = before.is_some();
         let resume = resume_of(renews, &|name| name.strip_prefix('@') == Some(login.uid));
-        let (user, welcome, line) = held.inboxes.prepare(common, tick, login.uid, resume)?;
+        let (user, welcome, inbox) = locks.inboxes.begin(scope, login.uid, resume)?;
         welcomes.push(welcome);
-        let (name, log) = (&self.everyone_name, &mut held.everyone.log);
+        let (name, log) = (&self.everyone_name, &mut locks.everyone.log);
         let resume = resume_of(renews, &|name| name == EVERYONE);
-        let (welcome, all) = common.start(tick, name, log, &user, resume, None);
+        let (welcome, all) = scope.begin(name, log, &user, resume, None);
         welcomes.push(welcome);
 
         let mut rooms: Vec<PlannedRoom> = Vec::new();
-        let lasting = held.lasting.iter().map(|room| &**room);
+        let lasting = locks.lasting.iter().map(|room| &**room);
         for room in login.rooms.iter().copied().chain(lasting) {
             if welcomes.iter().any(|welcome| *welcome.channel == *room) {
                 continue;
             }
             let is_in = joined.iter().any(|own| **own == *room);
             let resume = resume_of(is_in, &|name| name == room);
-            let shard = held.rooms.of(room);
-            let (welcome, start) = shard.prepare(common, tick, room, &user, resume)?;
+            let rooms_of_shard = &mut locks.rooms.of(room).channels;
+            let (welcome, start) = rooms_of_shard.begin(scope, room, &user, resume)?;
             if !is_in {
                 rooms.push((Arc::clone(&welcome.channel), start));
             }
             welcomes.push(welcome);
         }
-        Ok((user, [line, all], rooms))
+        Ok((user, [inbox, all], rooms))
     }
 
-    /// Has a connection hear what all of a user's hear; gives the one that has to go for it.
+    /// Has a connection hear what all connections of its user hear; gives the oldest one of them, if
+    /// it is one too many.
     fn bind(
         &self,
-        post: &mut dyn Sink,
-        now: Moment,
-        held: &mut Held<'_>,
+        call: &mut Call<'_>,
+        locks: &mut LoginLocks<'_>,
         (user, fd): (&User, Fd),
-        [line, all]: [Start; 2],
+        [inbox, all]: [SubscriptionStart; 2],
     ) -> Option<Fd> {
-        let (common, tick) = (&self.common, now.tick);
-        common.totals.logged_in.add(1);
-        let replaced = held.inboxes.enter(common, post, tick, (user, fd), line);
-        let everyone = &mut *held.everyone;
+        self.common.totals.logged_in.add(1);
+        let replaced = locks.inboxes.enter(call, (user, fd), inbox);
+        let everyone = &mut *locks.everyone;
         everyone.connections += 1;
-        common.subscribe(tick, post, fd, &self.everyone_name, &mut everyone.log, all);
+        call.subscribe(fd, &self.everyone_name, &mut everyone.log, all);
         replaced
     }
 
-    fn leave_forbidden(&self, post: &mut dyn Sink, now: Moment, fd: Fd, own: &mut LoggedInAs) {
+    fn leave_forbidden(&self, call: &mut Call<'_>, fd: Fd, own: &mut LoginState) {
         let lasting = self.lasting_of(&own.user);
         let rooms = own.rooms.as_slice().iter();
         let forbidden: Vec<_> = rooms
@@ -379,7 +380,7 @@ impl Chat {
             .cloned()
             .collect();
         for room in forbidden {
-            self.leave_room(post, now, fd, own, &room);
+            self.leave_room(call, fd, own, &room);
         }
     }
 
@@ -388,38 +389,37 @@ impl Chat {
         shard.lasting.get(user).cloned().unwrap_or_default()
     }
 
-    /// Takes a connection out of everything.
-    fn forget(&self, now: Moment, fd: Fd, own: &LoggedInAs) {
-        let (common, tick) = (&self.common, now.tick);
+    /// Takes a connection out of all its channels.
+    fn unbind(&self, scope: Scope<'_>, fd: Fd, own: &LoginState) {
         for room in own.rooms.as_slice() {
-            let mut shard = self.rooms.lock(room);
-            shard.depart(common, tick, room, &own.user, fd);
+            let mut rooms = self.rooms.lock(room);
+            rooms.leave(scope, room, &own.user, fd);
         }
         let mut inboxes = self.inboxes.lock(own.user.uid());
-        inboxes.depart(common, tick, &own.user, fd);
+        inboxes.leave(scope, &own.user, fd);
         drop(inboxes);
         lock(&self.everyone).connections -= 1;
-        common.totals.logged_in.subtract(1);
+        self.common.totals.logged_in.subtract(1);
     }
 }
 
 /// The locks of all channels of a login.
-struct Held<'a> {
+struct LoginLocks<'a> {
     inboxes: MutexGuard<'a, InboxShard>,
-    rooms: shards::Held<'a, RoomShard>,
+    rooms: ShardLocks<'a, RoomShard>,
     everyone: MutexGuard<'a, Everyone>,
     /// The user's lasting memberships, which can't change meanwhile.
     lasting: Vec<Arc<str>>,
 }
 
 /// A room to be entered, and where it begins to be heard.
-type PlannedRoom = (Arc<str>, Start);
+type PlannedRoom = (Arc<str>, SubscriptionStart);
 
-/// What a login is told, and where it begins to hear each channel.
-struct Plan {
+/// How a login is answered, and where it begins to hear each channel.
+struct LoginPlan {
     user: User,
-    /// The own line, and everyone.
-    starts: [Start; 2],
+    /// Of the own inbox, and of everyone.
+    starts: [SubscriptionStart; 2],
     rooms: Vec<PlannedRoom>,
     welcomes: Vec<Welcome>,
 }

@@ -2,23 +2,24 @@
 
 use std::collections::BTreeMap;
 
+use super::channels::Audience;
 use super::fds::Fds;
 use super::name::User;
-use crate::base::Fd;
-use crate::base::Tick;
+use super::stats::{Gauge, Totals};
+use crate::base::{Fd, Tick};
 
-/// The people of one room. Most rooms of a crowd that never meets have one connection: those take
+/// The people of one room. Most rooms of users who never meet have one connection: those take
 /// no allocation.
 #[derive(Debug)]
 pub(super) enum RoomMembers {
     Nobody { since: Tick },
     One(User, Fd),
-    ManyMembers(Box<ManyMembers>),
+    Many(Box<ManyMembers>),
 }
 
 #[derive(Debug, Default)]
 pub(super) struct ManyMembers {
-    users: BTreeMap<User, Member>,
+    users: BTreeMap<User, RoomMember>,
     /// Users who are here, or went so lately that they haven't left.
     present: usize,
     connections: usize,
@@ -26,14 +27,14 @@ pub(super) struct ManyMembers {
 
 /// One user in a room.
 #[derive(Debug)]
-pub(super) struct Member {
-    pub(super) presence: Presence,
+pub(super) struct RoomMember {
+    pub(super) presence: MemberPresence,
     /// Stays a member without any connection.
     pub(super) lasting: bool,
 }
 
 #[derive(Debug)]
-pub(super) enum Presence {
+pub(super) enum MemberPresence {
     Away,
     /// The last connection went then; nobody was told yet.
     Leaving {
@@ -70,23 +71,7 @@ impl RoomMembers {
         match self {
             Self::Nobody { .. } => 0,
             Self::One(..) => 1,
-            Self::ManyMembers(crowd) => crowd.present,
-        }
-    }
-
-    pub(super) fn connections(&self) -> usize {
-        match self {
-            Self::Nobody { .. } => 0,
-            Self::One(..) => 1,
-            Self::ManyMembers(crowd) => crowd.connections,
-        }
-    }
-
-    /// Since when there are neither connections nor members; `None` when there are.
-    pub(super) fn empty_since(&self) -> Option<Tick> {
-        match self {
-            Self::Nobody { since } => Some(*since),
-            _ => None,
+            Self::Many(many) => many.present,
         }
     }
 
@@ -94,10 +79,10 @@ impl RoomMembers {
         match self {
             Self::Nobody { .. } => false,
             Self::One(one, _) => one == user,
-            Self::ManyMembers(crowd) => crowd
+            Self::Many(many) => many
                 .users
                 .get(user)
-                .is_some_and(|member| !matches!(member.presence, Presence::Away)),
+                .is_some_and(|member| !matches!(member.presence, MemberPresence::Away)),
         }
     }
 
@@ -107,25 +92,25 @@ impl RoomMembers {
             *self = Self::One(user.clone(), fd);
             return Arrival::First;
         }
-        let crowd = self.crowd();
-        crowd.connections += 1;
-        let member = crowd.users.entry(user.clone()).or_insert(Member {
-            presence: Presence::Away,
+        let many = self.many_mut();
+        many.connections += 1;
+        let member = many.users.entry(user.clone()).or_insert(RoomMember {
+            presence: MemberPresence::Away,
             lasting: false,
         });
         match &mut member.presence {
-            Presence::Here(fds) => {
+            MemberPresence::Here(fds) => {
                 fds.push(fd);
                 Arrival::Further
             }
-            Presence::Away => {
-                crowd.present += 1;
-                member.presence = Presence::Here(Fds::One(fd));
+            MemberPresence::Away => {
+                many.present += 1;
+                member.presence = MemberPresence::Here(Fds::One(fd));
                 Arrival::First
             }
-            Presence::Leaving { since } => {
+            MemberPresence::Leaving { since } => {
                 let since = *since;
-                member.presence = Presence::Here(Fds::One(fd));
+                member.presence = MemberPresence::Here(Fds::One(fd));
                 Arrival::Returned { since }
             }
         }
@@ -134,9 +119,9 @@ impl RoomMembers {
     /// A connection goes.
     pub(super) fn remove(&mut self, user: &User, fd: Fd, now: Tick) -> Departure {
         match self {
-            Self::ManyMembers(crowd) => {
-                let departure = crowd.remove(user, fd, now);
-                self.settle(now);
+            Self::Many(many) => {
+                let departure = many.remove(user, fd, now);
+                self.shrink(now);
                 departure
             }
             Self::One(one, only) if one == user && *only == fd => {
@@ -148,63 +133,47 @@ impl RoomMembers {
     }
 
     /// Takes out a user who went at `since`; `false` when that isn't so any more.
-    pub(super) fn leave(&mut self, user: &User, since: Tick, now: Tick) -> bool {
-        let Self::ManyMembers(crowd) = self else {
+    pub(super) fn end_leaving(&mut self, user: &User, since: Tick, now: Tick) -> bool {
+        let Self::Many(many) = self else {
             return false;
         };
-        let Some(member) = crowd.users.get_mut(user) else {
+        let Some(member) = many.users.get_mut(user) else {
             return false;
         };
-        if !matches!(member.presence, Presence::Leaving { since: then } if then == since) {
+        if !matches!(member.presence, MemberPresence::Leaving { since: then } if then == since) {
             return false;
         }
-        crowd.present -= 1;
-        member.presence = Presence::Away;
+        many.present -= 1;
+        member.presence = MemberPresence::Away;
         if !member.lasting {
-            crowd.users.remove(user);
+            many.users.remove(user);
         }
-        self.settle(now);
+        self.shrink(now);
         true
     }
 
     /// Makes a user a lasting member, or no longer; whether that changed anything.
     pub(super) fn set_lasting(&mut self, user: &User, lasting: bool, now: Tick) -> bool {
-        if !lasting && !matches!(self, Self::ManyMembers(_)) {
+        if !lasting && !matches!(self, Self::Many(_)) {
             return false;
         }
-        let crowd = self.crowd();
+        let many = self.many_mut();
         if lasting {
-            let member = crowd.users.entry(user.clone()).or_insert(Member {
-                presence: Presence::Away,
+            let member = many.users.entry(user.clone()).or_insert(RoomMember {
+                presence: MemberPresence::Away,
                 lasting: false,
             });
             return !std::mem::replace(&mut member.lasting, true);
         }
-        let Some(member) = crowd.users.get_mut(user) else {
+        let Some(member) = many.users.get_mut(user) else {
             return false;
         };
         let was = std::mem::replace(&mut member.lasting, false);
-        if matches!(member.presence, Presence::Away) {
-            crowd.users.remove(user);
-            self.settle(now);
+        if matches!(member.presence, MemberPresence::Away) {
+            many.users.remove(user);
+            self.shrink(now);
         }
         was
-    }
-
-    /// All connections that are here.
-    pub(super) fn fds(&self) -> impl Iterator<Item = Fd> {
-        let one = match self {
-            Self::One(_, fd) => Some(*fd),
-            _ => None,
-        };
-        let many = self.crowd_members(None).flat_map(|(_, member)| {
-            let fds = match &member.presence {
-                Presence::Here(fds) => fds.as_slice(),
-                _ => &[],
-            };
-            fds.iter().copied()
-        });
-        one.into_iter().chain(many)
     }
 
     /// Users behind `after` by their uids, with their connections here and whether they are
@@ -215,56 +184,99 @@ impl RoomMembers {
             _ => None,
         };
         let many = self
-            .crowd_members(after)
+            .many_members(after)
             .map(|(user, member)| match &member.presence {
-                Presence::Away => (user, 0, false),
-                Presence::Leaving { .. } => (user, 0, true),
-                Presence::Here(fds) => (user, fds.as_slice().len(), true),
+                MemberPresence::Away => (user, 0, false),
+                MemberPresence::Leaving { .. } => (user, 0, true),
+                MemberPresence::Here(fds) => (user, fds.as_slice().len(), true),
             });
         one.into_iter().map(|user| (user, 1, true)).chain(many)
     }
 
-    fn crowd_members(&self, after: Option<&str>) -> impl Iterator<Item = (&User, &Member)> {
+    fn many_members(&self, after: Option<&str>) -> impl Iterator<Item = (&User, &RoomMember)> {
         use std::ops::Bound::{Excluded, Unbounded};
         let from = after.map_or(Unbounded, Excluded);
-        let crowd = match self {
-            Self::ManyMembers(crowd) => Some(crowd),
+        let many = match self {
+            Self::Many(many) => Some(many),
             _ => None,
         };
-        crowd
-            .into_iter()
-            .flat_map(move |crowd| crowd.users.range::<str, _>((from, Unbounded)))
+        many.into_iter()
+            .flat_map(move |many| many.users.range::<str, _>((from, Unbounded)))
     }
 
-    fn crowd(&mut self) -> &mut ManyMembers {
-        if !matches!(self, Self::ManyMembers(_)) {
-            let mut crowd = Box::<ManyMembers>::default();
+    fn many_mut(&mut self) -> &mut ManyMembers {
+        if !matches!(self, Self::Many(_)) {
+            let mut many = Box::<ManyMembers>::default();
             if let Self::One(user, fd) = self {
-                crowd.users.insert(
+                many.users.insert(
                     user.clone(),
-                    Member {
-                        presence: Presence::Here(Fds::One(*fd)),
+                    RoomMember {
+                        presence: MemberPresence::Here(Fds::One(*fd)),
                         lasting: false,
                     },
                 );
-                (crowd.present, crowd.connections) = (1, 1);
+                (many.present, many.connections) = (1, 1);
             }
-            *self = Self::ManyMembers(crowd);
+            *self = Self::Many(many);
         }
         match self {
-            Self::ManyMembers(crowd) => crowd,
-            _ => unreachable!("it was made a crowd just now"),
+            Self::Many(many) => many,
+            _ => unreachable!("it has many members since just now"),
         }
     }
 
-    /// A crowd that is gone takes its allocation along.
-    fn settle(&mut self, now: Tick) {
-        if let Self::ManyMembers(crowd) = self
-            && crowd.users.is_empty()
+    /// Gives back the allocation when nobody is left.
+    fn shrink(&mut self, now: Tick) {
+        if let Self::Many(many) = self
+            && many.users.is_empty()
         {
-            debug_assert_eq!((crowd.present, crowd.connections), (0, 0));
+            debug_assert_eq!((many.present, many.connections), (0, 0));
             *self = Self::Nobody { since: now };
         }
+    }
+}
+
+impl Audience for RoomMembers {
+    fn nobody(now: Tick) -> Self {
+        Self::Nobody { since: now }
+    }
+
+    fn empty_since(&self) -> Option<Tick> {
+        match self {
+            Self::Nobody { since } => Some(*since),
+            _ => None,
+        }
+    }
+
+    fn connections(&self) -> usize {
+        match self {
+            Self::Nobody { .. } => 0,
+            Self::One(..) => 1,
+            Self::Many(many) => many.connections,
+        }
+    }
+
+    fn fds(&self) -> impl Iterator<Item = Fd> {
+        let one = match self {
+            Self::One(_, fd) => Some(*fd),
+            _ => None,
+        };
+        let many = self.many_members(None).flat_map(|(_, member)| {
+            let fds = match &member.presence {
+                MemberPresence::Here(fds) => fds.as_slice(),
+                _ => &[],
+            };
+            fds.iter().copied()
+        });
+        one.into_iter().chain(many)
+    }
+
+    fn members_with(&self, user: &User) -> Option<usize> {
+        Some(self.present() + usize::from(!self.is_present(user)))
+    }
+
+    fn gauge(totals: &Totals) -> &Gauge {
+        &totals.rooms
     }
 }
 
@@ -273,8 +285,8 @@ impl ManyMembers {
         let Some(member) = self.users.get_mut(user) else {
             return Departure::Unnoticed;
         };
-        let presence = std::mem::replace(&mut member.presence, Presence::Away);
-        let Presence::Here(fds) = presence else {
+        let presence = std::mem::replace(&mut member.presence, MemberPresence::Away);
+        let MemberPresence::Here(fds) = presence else {
             member.presence = presence;
             return Departure::Unnoticed;
         };
@@ -282,11 +294,11 @@ impl ManyMembers {
         let rest = fds.without(fd);
         self.connections -= before - rest.as_ref().map_or(0, |fds| fds.as_slice().len());
         if let Some(fds) = rest {
-            member.presence = Presence::Here(fds);
+            member.presence = MemberPresence::Here(fds);
             return Departure::Unnoticed;
         }
         if self.present > 1 {
-            member.presence = Presence::Leaving { since: now };
+            member.presence = MemberPresence::Leaving { since: now };
             return Departure::Leaving;
         }
         self.present = 0;

@@ -1,21 +1,18 @@
-//! What is said, and what is sent.
-
-use std::sync::Arc;
+//! A message: as it is said, what is in it, and as it is kept.
 
 use super::name::User;
-use super::pending::PendingMessage;
 use crate::base::Fd;
-use crate::base::{Epoch, Position};
 
-/// What a kept message takes beside its texts: allocations, pointers, its place in the ring.
+/// What a kept message takes beside its texts: allocations, pointers, its place in the log.
 const MESSAGE_OVERHEAD_BYTES: usize = 160;
 
 /// A message to be said.
 #[derive(Debug, Clone, Copy)]
 pub struct NewMessage<'a> {
-    /// In whose name, with an API key; a connection's own user otherwise.
+    /// The user in whose name it is said, with an API key; a connection's own user otherwise.
     pub from: Option<&'a str>,
-    /// What makes it the same as an earlier one, at most 64 bytes; made here when there is none.
+    /// The sender's id, at most 64 bytes: a second message with it is a repeat. The chat makes an
+    /// id when there is none.
     pub id: Option<&'a str>,
     /// Whether it is kept.
     pub keep: Keep,
@@ -34,7 +31,7 @@ pub enum Keep {
     No,
 }
 
-/// To whom.
+/// The receiver of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Recipient<'a> {
     /// Everybody in a room.
@@ -47,67 +44,47 @@ pub enum Recipient<'a> {
     All,
 }
 
-/// What becomes of a message that was let through.
-#[derive(Debug, Clone)]
-pub enum SayOutcome {
-    /// It is said.
-    Said(Receipt),
-    /// It is to be stored, and said then.
-    Pending(PendingMessage),
-}
-
-/// What becomes of a purge.
+/// The content of a message, wherever it is kept: in memory, on disk, or nowhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PurgeOutcome {
-    /// It is done.
-    Done(Position),
-    /// It is to be stored, with this epoch.
-    Stored(Epoch),
+pub struct MessageContent<'a> {
+    /// The id of its sender or of the chat.
+    pub id: &'a str,
+    /// The user who said it, if anybody.
+    pub from: Option<&'a str>,
+    /// The user who gets it, if it is private.
+    pub to: Option<&'a str>,
+    /// Unix milliseconds at which it was said.
+    pub ts: u64,
+    /// JSON text.
+    pub data: &'a str,
 }
 
-/// What became of a message.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Receipt {
-    /// The channel it went to; `None` for one connection.
-    pub channel: Option<Arc<str>>,
-    /// Where it stands; `None` when it isn't kept.
-    pub position: Option<Position>,
-    /// Its id.
-    pub id: Box<str>,
-    /// It had been said before; this is where it stands since then.
-    pub duplicate: bool,
-    /// Connections that were subscribed at that moment; no proof of delivery. A repeat has none.
-    pub receivers: usize,
-}
-
-/// A kept message. A private one is in two channels at once.
+/// A kept message, the owned form of a [`MessageContent`]. A private one is in two channels at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeptMessage {
-    /// Its id.
+    /// The id of its sender or of the chat.
     pub id: Box<str>,
-    /// Who said it, if anybody.
+    /// The user who said it, if anybody.
     pub from: Option<User>,
-    /// To whom, if it is private.
+    /// The user who gets it, if it is private.
     pub to: Option<User>,
-    /// When, in Unix milliseconds.
+    /// Unix milliseconds at which it was said.
     pub ts: u64,
     /// JSON text.
     pub data: Box<str>,
 }
 
 impl KeptMessage {
-    /// Bytes it takes in memory, nearly.
+    /// The bytes that the message takes in memory, nearly.
     #[must_use]
     pub fn size(&self) -> usize {
         MESSAGE_OVERHEAD_BYTES + self.id.len() + self.data.len()
     }
 
-    /// As it goes out of one of its channels.
+    /// The content of the message.
     #[must_use]
-    pub fn posted<'a>(&'a self, channel: &'a str, position: Position) -> Delivered<'a> {
-        Delivered {
-            channel: Some(channel),
-            position: Some(position),
+    pub fn content(&self) -> MessageContent<'_> {
+        MessageContent {
             id: &self.id,
             from: self.from.as_ref().map(User::uid),
             to: self.to.as_ref().map(User::uid),
@@ -115,51 +92,4 @@ impl KeptMessage {
             data: &self.data,
         }
     }
-}
-
-/// A message on its way to clients.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Delivered<'a> {
-    /// The channel; `None` for one connection.
-    pub channel: Option<&'a str>,
-    /// Where it stands; `None` when it isn't kept.
-    pub position: Option<Position>,
-    /// Its id.
-    pub id: &'a str,
-    /// Who said it, if anybody.
-    pub from: Option<&'a str>,
-    /// To whom, if it is private.
-    pub to: Option<&'a str>,
-    /// When, in Unix milliseconds.
-    pub ts: u64,
-    /// JSON text.
-    pub data: &'a str,
-}
-
-/// Something that clients are sent without having asked for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Notice<'a> {
-    /// A message.
-    Message(Delivered<'a>),
-    /// What follows in this channel starts after `position`; what was before isn't kept any more.
-    Gap {
-        /// The channel.
-        channel: &'a str,
-        /// The place behind which it goes on.
-        position: Position,
-    },
-    /// The first connection of a user came into a room.
-    Joined {
-        /// The room.
-        room: &'a str,
-        /// Who.
-        uid: &'a str,
-    },
-    /// The last connection of a user went out of a room, and none came back.
-    Left {
-        /// The room.
-        room: &'a str,
-        /// Who.
-        uid: &'a str,
-    },
 }

@@ -13,7 +13,7 @@ pub const NAME_BYTES_MAX: usize = 255;
 /// The channel of everyone who logged in.
 pub const EVERYONE: &str = "*";
 
-/// A user, as one shared allocation that holds the name of the private line, `@ann`.
+/// A user, as one shared allocation that holds the name of the inbox, `@ann`.
 ///
 /// Ordered and found by the uid alone, so that a look-up needs no new string.
 #[derive(Clone, PartialEq, Eq)]
@@ -23,14 +23,14 @@ impl User {
     /// The user of this uid, which must have passed [`check_uid`].
     pub(super) fn new(uid: &str) -> Self {
         // One allocation, not two: there is a user for each message.
-        let mut line = [b'@'; NAME_BYTES_MAX];
-        let Some(place) = line.get_mut(1..=uid.len()) else {
-            // From a store of times with another bound.
+        let mut inbox = [b'@'; NAME_BYTES_MAX];
+        let Some(place) = inbox.get_mut(1..=uid.len()) else {
+            // Restored from a store that was written with a larger bound.
             return Self(format!("@{uid}").into());
         };
         place.copy_from_slice(uid.as_bytes());
-        let line = std::str::from_utf8(&line[..=uid.len()]);
-        Self(line.expect("it is a text behind an @").into())
+        let inbox = std::str::from_utf8(&inbox[..=uid.len()]);
+        Self(inbox.expect("it is a text behind an @").into())
     }
 
     /// The name that the application gave.
@@ -39,9 +39,9 @@ impl User {
         &self.0[1..]
     }
 
-    /// The name of the private line, which is also its topic: `@` and the uid.
+    /// The name of the inbox, which is also its topic: `@` and the uid.
     #[must_use]
-    pub fn line(&self) -> &Arc<str> {
+    pub fn inbox(&self) -> &Arc<str> {
         &self.0
     }
 }
@@ -129,7 +129,7 @@ mod tests {
     #[test]
     fn a_user_is_found_by_its_uid() {
         let users: std::collections::BTreeSet<User> = ["bob", "ann"].map(User::new).into();
-        assert_eq!(&**users.get("ann").unwrap().line(), "@ann");
+        assert_eq!(&**users.get("ann").unwrap().inbox(), "@ann");
         for size in [0, 1, 253, 254, 255, 256, 1_000] {
             let uid = "x".repeat(size);
             assert_eq!(User::new(&uid).uid(), uid);

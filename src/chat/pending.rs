@@ -1,115 +1,114 @@
 //! A message for channels that are stored: let through, but said only once it is on disk.
 //!
-//! [`Chat::say`] gives a [`PendingMessage`]. Whoever stores it gives the places that it got back to
-//! [`Chat::deliver_stored`], in the order in which they were given: then it is posted, under the lock of
-//! its shard, and answered.
+//! [`Chat::say`] gives a [`PendingMessage`]. When it is written, [`Chat::epochs_of`] says in which
+//! epochs new channels begin. The places that it got go to [`Chat::deliver_stored`], in the order
+//! in which they were given: then it is delivered, under the lock of its shard, and answered.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
-use super::chat::Chat;
-use super::common::{Capacity, Envelope, Placement};
-use super::message::{KeptMessage, Receipt};
+use super::Chat;
+use super::call::Call;
+use super::message::KeptMessage;
 use super::name::User;
-use super::say::{repeated, said};
-use super::shards::lock;
+use super::placement::Placement;
+use super::receipt::Receipt;
 use super::sink::Sink;
-use crate::base::Tick;
-use crate::base::{Epoch, Position};
+use crate::base::sync::lock;
+use crate::base::{Epoch, Position, Tick};
 
-/// See the module.
+/// A message that was let through and is to be written, to one or two channels.
 #[derive(Debug, Clone)]
 pub struct PendingMessage {
-    pub(super) receiver: Receiver,
+    pub(super) destination: Destination,
     pub(super) message: Arc<KeptMessage>,
-    pub(super) sameness: Option<u128>,
-    /// The receiver's channel is stored.
-    pub(super) first: bool,
-    /// The line of a private message's sender is.
-    pub(super) second: bool,
+    pub(super) idempotency_key: Option<u128>,
+    /// The epochs of the destination and of the sender's inbox, each where that is stored.
+    pub(super) epochs: (Option<Epoch>, Option<Epoch>),
+    /// `Common::forgets` at the moment in which the epochs were read.
+    pub(super) forgets: u64,
 }
 
+/// The channel that a pending message is said in.
 #[derive(Debug, Clone)]
-pub(super) enum Receiver {
+pub(super) enum Destination {
     Room(Arc<str>),
     User(User),
     Everyone(Arc<str>),
 }
 
 impl PendingMessage {
-    /// What is said.
+    /// The message.
     #[must_use]
     pub fn message(&self) -> &Arc<KeptMessage> {
         &self.message
     }
 
-    /// What a repeat has in common with it; `None` when its id was made here.
+    /// What a repeat of the message has in common with it; `None` when the chat made its id.
     #[must_use]
-    pub fn sameness(&self) -> Option<u128> {
-        self.sameness
+    pub fn idempotency_key(&self) -> Option<u128> {
+        self.idempotency_key
     }
 
-    /// The channels that it is to be written to: one, or two at once.
+    /// The channels that the message is to be written to: one, or two at once.
     #[must_use]
     pub fn channels(&self) -> (&str, Option<&str>) {
-        let first = self.first.then(|| &**self.channel());
-        let sender = self.message.from.as_ref().filter(|_| self.second);
-        let second = sender.map(|sender| &**sender.line());
-        match (first, second) {
-            (Some(first), second) => (first, second),
-            (None, Some(second)) => (second, None),
-            (None, None) => unreachable!("a draft has a channel that is stored"),
+        let sender = self.message.from.as_ref();
+        let of_sender = || sender.map(|sender| &**sender.inbox());
+        match self.epochs {
+            (Some(_), None) => (self.channel(), None),
+            (Some(_), Some(_)) => (self.channel(), of_sender()),
+            (None, _) => (
+                of_sender().expect("a pending message has a channel that is stored"),
+                None,
+            ),
         }
     }
 
-    /// Bytes that it keeps, nearly.
+    /// The bytes that the message keeps, nearly.
     #[must_use]
     pub fn size(&self) -> usize {
         self.message.size() + size_of::<Self>()
     }
 
-    /// The receiver's channel.
+    /// The channel it is said in.
     pub(super) fn channel(&self) -> &Arc<str> {
-        match &self.receiver {
-            Receiver::Room(name) | Receiver::Everyone(name) => name,
-            Receiver::User(user) => user.line(),
+        match &self.destination {
+            Destination::Room(name) | Destination::Everyone(name) => name,
+            Destination::User(user) => user.inbox(),
         }
     }
 }
 
 impl Chat {
-    /// Posts a draft that is stored now, in the places that it got: those of [`PendingMessage::channels`].
-    /// To be called in the order in which they were stored.
-    pub fn deliver_stored(
-        &self,
-        post: &mut dyn Sink,
-        now: Tick,
-        draft: &PendingMessage,
-        places: (Position, Option<Position>),
-    ) -> Receipt {
-        let (first, second) = match draft.first {
-            true => (Some(places.0), places.1),
-            false => (None, Some(places.0)),
-        };
-        let message = Envelope::of(&draft.message);
-        let (position, receivers) = match &draft.receiver {
-            Receiver::Room(room) => self.settle_in_room(post, now, room, &message, draft, first),
-            Receiver::User(user) => {
-                self.settle_in_lines(post, now, user, &message, draft, (first, second))
-            }
-            Receiver::Everyone(name) => {
-                let mut everyone = lock(&self.everyone);
-                let connections = everyone.connections;
-                let standing = Placement::of(first, &draft.message, false);
-                let position = self.common.place(now, &mut everyone.log, standing);
-                message.publish(post, name, position, connections, [].into_iter());
-                (position, connections)
-            }
-        };
-        let totals = &self.common.totals;
-        totals.messages.add(1);
-        totals.deliveries.add(receivers as u64);
-        let channel = Some(Arc::clone(draft.channel()));
-        said(channel, &draft.message.id, position, receivers)
+    /// The epochs in which the channels of [`PendingMessage::channels`] are to begin where the disk
+    /// doesn't know them. To be called by the thread that writes, once [`Chat::forget_channel`] was
+    /// called for every channel that it forgot before.
+    ///
+    /// A position must never mean two messages, so a channel that was forgotten must not begin
+    /// again in the epoch that it had. The epochs were read under the locks of [`Chat::say`]. As
+    /// long as no channel has been forgotten since, they hold: a channel that the disk doesn't know
+    /// now wasn't known then either, and nothing was ever stored in its epoch.
+    ///
+    /// A purge doesn't matter: the disk knows a channel that was purged, and keeps its epoch. Nor
+    /// does it matter if the channel has left memory since and come back with another epoch: the
+    /// disk's epoch counts, and a gap tells it to those who were told the other one.
+    ///
+    /// If a channel was forgotten since, which is rare and ends a batch of the disk, the chat looks
+    /// up the channels as they are now, which takes the locks of their shards.
+    #[must_use]
+    pub fn epochs_of(&self, pending: &PendingMessage) -> (Epoch, Option<Epoch>) {
+        let (first, second) = pending.channels();
+        // The same thread counts the channels that were forgotten, so this is exact.
+        let was_any_forgotten = pending.forgets != self.common.forgets.load(Relaxed);
+        match pending.epochs {
+            (Some(of_first), of_second) if !was_any_forgotten => (of_first, of_second),
+            (None, Some(of_first)) if !was_any_forgotten => (of_first, None),
+            _ => (
+                self.epoch_of_new(first),
+                second.map(|second| self.epoch_of_new(second)),
+            ),
+        }
     }
 
     /// The epoch of a channel that the disk doesn't know yet: what those in there were told, or,
@@ -120,57 +119,86 @@ impl Chat {
         told.unwrap_or_else(|| self.common.epoch_of(channel))
     }
 
-    /// What a draft is answered that had been stored before, at `first`.
-    pub fn answer_repeat(&self, draft: &PendingMessage, first: Position) -> Receipt {
+    /// Delivers a message that is stored now, at the places that it got in
+    /// [`PendingMessage::channels`]. To be called in the order in which they were stored.
+    pub fn deliver_stored(
+        &self,
+        sink: &mut dyn Sink,
+        now: Tick,
+        pending: &PendingMessage,
+        places: (Position, Option<Position>),
+    ) -> Receipt {
+        let call = &mut self.call(sink, now);
+        let (first, second) = match pending.epochs.0 {
+            Some(_) => (Some(places.0), places.1),
+            None => (None, Some(places.0)),
+        };
+        let (position, receivers) = match &pending.destination {
+            Destination::Room(name) => {
+                let channels = &mut self.rooms.lock(name).channels;
+                // It may have gone meanwhile; what is stored brings it back.
+                channels.ensure_reserved(call.scope, name);
+                channels.say(call, name, self.placement(pending, name, first))
+            }
+            Destination::User(user) => self.deliver_to_user(call, pending, user, (first, second)),
+            Destination::Everyone(name) => {
+                let placement = self.placement(pending, name, first);
+                lock(&self.everyone).say(call, name, placement, Vec::new())
+            }
+        };
+        let totals = &self.common.totals;
+        totals.messages.add(1);
+        totals.deliveries.add(receivers as u64);
+        let channel = Some(Arc::clone(pending.channel()));
+        Receipt::new(channel, &pending.message.id, position, receivers)
+    }
+
+    /// Answers a message that is on disk already, at `first`: nobody gets it again.
+    pub fn answer_repeat(&self, pending: &PendingMessage, first: Position) -> Receipt {
         self.common.totals.duplicates.add(1);
-        let channel = Arc::clone(draft.channel());
-        repeated(channel, &draft.message.id, Some(first))
+        let channel = Arc::clone(pending.channel());
+        Receipt::repeat(channel, &pending.message.id, Some(first))
     }
 
-    fn settle_in_room(
+    fn deliver_to_user(
         &self,
-        post: &mut dyn Sink,
-        now: Tick,
-        room: &str,
-        message: &Envelope<'_>,
-        draft: &PendingMessage,
-        place: Option<Position>,
-    ) -> (Option<Position>, usize) {
-        let common = &self.common;
-        let shard = &mut *self.rooms.lock(room);
-        // It may have gone away meanwhile; what is stored brings it back.
-        shard
-            .ensure(common, now, room, Capacity::Promised)
-            .expect("what was promised asks for no bound");
-        let standing = Placement::of(place, &draft.message, false);
-        shard.say(common, post, now, room, message, standing)
-    }
-
-    fn settle_in_lines(
-        &self,
-        post: &mut dyn Sink,
-        now: Tick,
+        call: &mut Call<'_>,
+        pending: &PendingMessage,
         user: &User,
-        message: &Envelope<'_>,
-        draft: &PendingMessage,
         (first, second): (Option<Position>, Option<Position>),
     ) -> (Option<Position>, usize) {
-        let (common, uid) = (&self.common, user.uid());
-        let from = draft.message.from.as_ref();
-        let sender = from.map(User::uid).filter(|from| *from != uid);
-        let mut pair = self.inboxes.lock_two(uid, sender.unwrap_or(uid));
-        let mut say = |inboxes: &mut super::inboxes::InboxShard, user: &User, place| {
-            inboxes
-                .ensure(common, now, user.uid(), Capacity::Promised)
-                .expect("what was promised asks for no bound");
-            let in_memory = self.keeps_in_memory(user.line());
-            let standing = Placement::of(place, &draft.message, in_memory);
-            inboxes.say(common, post, now, user.uid(), message, standing)
-        };
-        let told = say(pair.first(), user, first);
-        if let Some(sender) = from.filter(|_| sender.is_some()) {
-            say(pair.second(), sender, second);
+        let sender = pending.message.from.as_ref();
+        let sender = sender.filter(|sender| *sender != user);
+        let mut pair = (self.inboxes).lock_two(user.uid(), sender.unwrap_or(user).uid());
+        let inboxes = &mut pair.first().channels;
+        inboxes.ensure_reserved(call.scope, user.uid());
+        let said = inboxes.say(
+            call,
+            user.uid(),
+            self.placement(pending, user.inbox(), first),
+        );
+        if let Some(sender) = sender {
+            let inboxes = &mut pair.second().channels;
+            inboxes.ensure_reserved(call.scope, sender.uid());
+            let placement = self.placement(pending, sender.inbox(), second);
+            inboxes.say(call, sender.uid(), placement);
         }
-        told
+        said
+    }
+
+    /// Where a message is placed in one of its channels: at its place on disk, or, in a channel
+    /// that isn't stored, as that one keeps messages.
+    fn placement<'a>(
+        &self,
+        pending: &'a PendingMessage,
+        channel: &str,
+        place: Option<Position>,
+    ) -> Placement<'a> {
+        let message = &pending.message;
+        match place {
+            Some(position) => Placement::Stored(position, message),
+            None if self.keeps_in_memory(channel) => Placement::Memory(message),
+            None => Placement::Unkept(message.content(), &[]),
+        }
     }
 }

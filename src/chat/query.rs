@@ -1,28 +1,28 @@
-//! What one may ask: history, acknowledgements, presence, lists.
+//! Queries: history, presence, lists; and acknowledgements.
 
 use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::sync::Arc;
 
-use super::chat::Chat;
-use super::common::Moment;
+use super::Chat;
+use super::channels::{Audience as _, LiveChannel};
 use super::error::ChatError;
-use super::log::{HistoryPage, HistoryRange, Log};
+use super::history::{HistoryPage, HistoryRange};
+use super::log::MessageLog;
 use super::members::RoomMembers;
+use super::moment::Moment;
 use super::name::{EVERYONE, User, check_room, check_uid};
 use super::rights::{Actor, Rights};
-use super::rooms::Room;
 use super::settings::ChannelKind;
-use super::shards::lock;
-use crate::base::Fd;
-use crate::base::Position;
+use crate::base::sync::lock;
+use crate::base::{Fd, Position};
 
-/// Where a part of a channel's history is.
+/// Where the history that was asked for is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Asked {
-    /// Here.
-    Here(History),
+pub enum HistorySource {
+    /// In memory: this is it.
+    InMemory(History),
     /// On disk, in this channel, which may be read up to this message. What is stored behind it has
-    /// not been posted yet.
+    /// not been delivered yet.
     OnDisk(Arc<str>, Position),
 }
 
@@ -64,7 +64,7 @@ pub struct RoomView {
 /// A member of a room, also a lasting one who is away.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemberView {
-    /// Who.
+    /// The user.
     pub user: User,
     /// Connections in this room; 0 is offline.
     pub connections: usize,
@@ -73,7 +73,7 @@ pub struct MemberView {
 /// What is known of a user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserView {
-    /// Who.
+    /// The user.
     pub user: User,
     /// The connections, the oldest first; none is offline.
     pub connections: Vec<Fd>,
@@ -102,7 +102,7 @@ impl Chat {
         actor: Actor<'_>,
         channel: &str,
         range: HistoryRange,
-    ) -> Result<Asked, ChatError> {
+    ) -> Result<HistorySource, ChatError> {
         let settings = &self.common.settings;
         if !(1..=settings.page_messages_max).contains(&range.limit) {
             return Err(ChatError::Limit(settings.page_messages_max));
@@ -112,17 +112,17 @@ impl Chat {
         let is_kept = kind != ChannelKind::None;
         self.with_log(channel, |name, log| {
             if kind == ChannelKind::Stored {
-                return Ok(Asked::OnDisk(Arc::clone(name), log.position()));
+                return Ok(HistorySource::OnDisk(Arc::clone(name), log.position()));
             }
-            log.forget_old(now.tick, settings, &self.common.totals);
+            log.forget_old(self.scope(now.tick));
             let mut page = log.page(range, settings.page_bytes_max);
             page.position = page.position.filter(|_| is_kept);
             let channel = Arc::clone(name);
-            Ok(Asked::Here(History { channel, page }))
+            Ok(HistorySource::InMemory(History { channel, page }))
         })
     }
 
-    /// Notes that a connection's user has everything up to `offset` of a channel; an older one
+    /// Records that a connection's user has everything up to `offset` of a channel; an older one
     /// changes nothing. Where the channel is stored, gives whose acknowledgement is to be stored.
     ///
     /// # Errors
@@ -160,7 +160,7 @@ impl Chat {
             }
         }
         let mut shard = self.rooms.lock(room);
-        let Some((_, Room { audience, .. })) = shard.find(room) else {
+        let Some((_, LiveChannel { audience, .. })) = shard.channels.find(room) else {
             return Ok(Who::default());
         };
         let present = audience.users(None).filter(|(.., present)| *present);
@@ -188,10 +188,10 @@ impl Chat {
         }
         let online = |uid: &&str| {
             check_uid("users", uid)?;
-            let mut shard = self.inboxes.lock(uid);
-            Ok(shard
+            let channels = &mut self.inboxes.lock(uid).channels;
+            Ok(channels
                 .find(uid)
-                .is_some_and(|(_, line)| !line.fds().is_empty()))
+                .is_some_and(|(_, inbox)| inbox.audience.connections() > 0))
         };
         uids.iter().map(online).collect()
     }
@@ -208,7 +208,7 @@ impl Chat {
         let mut views = Vec::new();
         for part in 0..self.rooms.len() {
             let shard = self.rooms.lock_part(part);
-            let behind = shard.rooms.range::<str, _>((from, Unbounded));
+            let behind = shard.channels.by_key.range::<str, _>((from, Unbounded));
             let found = behind.take_while(|(name, _)| name.starts_with(prefix));
             views.extend(found.take(limit).map(|(name, room)| self.view(name, room)));
         }
@@ -220,8 +220,8 @@ impl Chat {
     /// What is known of a room; `None` when there is none.
     #[must_use]
     pub fn room(&self, name: &str) -> Option<RoomView> {
-        let mut shard = self.rooms.lock(name);
-        let (name, room) = shard.find(name)?;
+        let channels = &mut self.rooms.lock(name).channels;
+        let (name, room) = channels.find(name)?;
         Some(self.view(name, room))
     }
 
@@ -234,8 +234,8 @@ impl Chat {
         after: Option<&str>,
         limit: usize,
     ) -> Option<Vec<MemberView>> {
-        let mut shard = self.rooms.lock(room);
-        let (_, room) = shard.find(room)?;
+        let channels = &mut self.rooms.lock(room).channels;
+        let (_, room) = channels.find(room)?;
         let users = room.audience.users(after);
         let view = |(user, connections, _): (&User, usize, bool)| MemberView {
             user: user.clone(),
@@ -251,12 +251,13 @@ impl Chat {
         let mut shard = self.inboxes.lock(uid);
         let lasting = shard.lasting.get_key_value(uid);
         let lasting = lasting.map(|(user, rooms)| (user.clone(), rooms.clone()));
-        let line = shard
+        let found = shard
+            .channels
             .find(uid)
-            .map(|(user, line)| (user.clone(), line.fds().to_vec()));
+            .map(|(user, inbox)| (user.clone(), inbox.audience.as_slice().to_vec()));
         drop(shard);
-        let (user, connections) = match (line, &lasting) {
-            (Some(line), _) => line,
+        let (user, connections) = match (found, &lasting) {
+            (Some(found), _) => found,
             (None, Some((user, _))) => (user.clone(), Vec::new()),
             (None, None) => return None,
         };
@@ -286,14 +287,15 @@ impl Chat {
         )
     }
 
-    fn view(&self, name: &Arc<str>, Room { log, audience }: &Room) -> RoomView {
+    fn view(&self, name: &Arc<str>, room: &LiveChannel<RoomMembers>) -> RoomView {
+        let LiveChannel { log, audience } = room;
         let kind = self.common.settings.kind_of(name);
         let newest = log.position().offset;
         RoomView {
             name: Arc::clone(name),
             position: (kind != ChannelKind::None).then(|| log.position()),
             users: audience.present(),
-            connections: RoomMembers::connections(audience),
+            connections: audience.connections(),
             messages: match kind {
                 ChannelKind::Stored => {
                     newest - self.common.stored.floor(name).unwrap_or(0).min(newest)
@@ -317,7 +319,7 @@ impl Chat {
         let own = shard.login_of(fd)?;
         let allowed = matches!(*own.rights, Rights::ApiKey { .. })
             || channel == EVERYONE
-            || channel == &**own.user.line()
+            || channel == &**own.user.inbox()
             || own.rooms.contains(channel);
         match (allowed, channel.starts_with('@')) {
             (true, _) => Ok(Some(own.user.clone())),
@@ -329,19 +331,19 @@ impl Chat {
     pub(super) fn with_log<T>(
         &self,
         channel: &str,
-        then: impl FnOnce(&Arc<str>, &mut Log) -> Result<T, ChatError>,
+        then: impl FnOnce(&Arc<str>, &mut MessageLog) -> Result<T, ChatError>,
     ) -> Result<T, ChatError> {
         if channel == EVERYONE {
             return then(&self.everyone_name, &mut lock(&self.everyone).log);
         }
         if let Some(uid) = channel.strip_prefix('@') {
-            let mut shard = self.inboxes.lock(uid);
-            let found = shard.find(uid);
-            let (user, line) = found.ok_or_else(|| ChatError::NoUser(uid.into()))?;
-            return then(user.line(), &mut line.log);
+            let channels = &mut self.inboxes.lock(uid).channels;
+            let found = channels.find(uid);
+            let (user, inbox) = found.ok_or_else(|| ChatError::NoUser(uid.into()))?;
+            return then(user.inbox(), &mut inbox.log);
         }
-        let mut shard = self.rooms.lock(channel);
-        let found = shard.find(channel);
+        let channels = &mut self.rooms.lock(channel).channels;
+        let found = channels.find(channel);
         let (name, room) = found.ok_or_else(|| ChatError::NoRoom(channel.into()))?;
         then(name, &mut room.log)
     }

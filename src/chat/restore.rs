@@ -1,15 +1,15 @@
 //! Bringing back what the disk knows, and forgetting what it forgot.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
-use super::chat::Chat;
-use super::common::{Capacity, Moment};
+use super::Chat;
+use super::moment::Moment;
 use super::name::{EVERYONE, User, check_room, check_uid};
 use super::settings::ChannelKind;
-use super::shards::lock;
 use super::sink::Sink;
-use crate::base::Position;
-use crate::base::Tick;
+use crate::base::sync::lock;
+use crate::base::{Position, Tick};
 
 /// One thing that the disk knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,9 +35,9 @@ pub enum Restored<'a> {
 }
 
 impl Chat {
-    /// Brings back one thing, before anybody comes. What isn't stored by the settings of now is
-    /// passed over, and so are names that can't be any. The bounds of tables aren't asked: it had
-    /// been let in.
+    /// Brings back one thing, before the first connection. Channels that the settings of now don't
+    /// store are passed over, and so are names that can't be any. The bounds of tables aren't
+    /// checked, since it was let in before.
     pub fn restore(&self, known: Restored<'_>) {
         match known {
             Restored::Channel(channel, newest) => self.restore_channel(channel, newest),
@@ -54,32 +54,20 @@ impl Chat {
     }
 
     fn restore_channel(&self, channel: &str, newest: Position) {
-        let (common, now) = (&self.common, Tick(0));
+        let (common, scope) = (&self.common, self.scope(Tick(0)));
         if common.settings.kind_of(channel) != ChannelKind::Stored {
             return;
         }
         if channel == EVERYONE {
             lock(&self.everyone).log.restore(newest, &common.totals);
         } else if let Some(uid) = channel.strip_prefix('@') {
-            let mut inboxes = self.inboxes.lock(uid);
-            if check_uid("uid", uid).is_ok()
-                && inboxes.ensure(common, now, uid, Capacity::Promised).is_ok()
-                && let Some((_, line)) = inboxes.find(uid)
-            {
-                line.log.restore(newest, &common.totals);
-                inboxes.settle(common, now, uid);
+            if check_uid("uid", uid).is_ok() {
+                let channels = &mut self.inboxes.lock(uid).channels;
+                channels.restore(scope, uid, newest);
             }
-        } else {
-            let mut rooms = self.rooms.lock(channel);
-            if check_room("room", channel).is_ok()
-                && rooms
-                    .ensure(common, now, channel, Capacity::Promised)
-                    .is_ok()
-                && let Some((_, room)) = rooms.find(channel)
-            {
-                room.log.restore(newest, &common.totals);
-                rooms.settle(common, now, channel);
-            }
+        } else if check_room("room", channel).is_ok() {
+            let channels = &mut self.rooms.lock(channel).channels;
+            channels.restore(scope, channel, newest);
         }
     }
 
@@ -87,35 +75,34 @@ impl Chat {
         if check_room("room", room).is_err() || check_uid("uid", uid).is_err() {
             return;
         }
-        let (common, now) = (&self.common, Tick(0));
+        let scope = self.scope(Tick(0));
         let inboxes = &mut *self.inboxes.lock(uid);
-        let user = match inboxes.find(uid) {
-            Some((user, _)) => user.clone(),
-            None => User::new(uid),
-        };
+        let user = inboxes.channels.key(uid);
         let mut rooms = self.rooms.lock(room);
-        rooms
-            .ensure(common, now, room, Capacity::Promised)
-            .expect("what was promised asks for no bound");
-        rooms.set_lasting(common, now, room, &user, true);
-        let name = rooms
-            .find(room)
-            .map_or_else(|| room.into(), |(name, _)| Arc::clone(name));
-        common.totals.lasting.add(1);
+        let (name, _) = rooms.channels.ensure_reserved(scope, room);
+        let name = Arc::clone(name);
+        rooms.set_lasting(scope, room, &user, true);
+        self.common.totals.lasting.add(1);
         inboxes.lasting.entry(user).or_default().push(name);
     }
 
-    /// The disk has forgotten a channel: it goes away, or begins anew for those who came meanwhile,
-    /// who are told by a gap.
-    pub fn forget_channel(&self, post: &mut dyn Sink, now: Moment, channel: &str) {
-        let (common, tick) = (&self.common, now.tick);
+    /// Removes a channel that the disk has forgotten, or begins it anew for those who came
+    /// meanwhile, who are told by a gap.
+    pub fn forget_channel(&self, sink: &mut dyn Sink, now: Moment, channel: &str) {
+        let (common, call) = (&self.common, &mut self.call(sink, now.tick));
         if channel == EVERYONE {
+            let mut everyone = lock(&self.everyone);
             let epoch = common.epoch_of(channel);
-            lock(&self.everyone).log.purge(epoch, &common.totals);
+            everyone.log.purge(epoch, &common.totals);
+            common.forgets.fetch_add(1, Relaxed);
         } else if let Some(uid) = channel.strip_prefix('@') {
-            self.inboxes.lock(uid).forget(common, post, tick, uid);
+            let mut inboxes = self.inboxes.lock(uid);
+            inboxes.channels.forget(call, uid);
+            common.forgets.fetch_add(1, Relaxed);
         } else {
-            self.rooms.lock(channel).forget(common, post, tick, channel);
+            let mut rooms = self.rooms.lock(channel);
+            rooms.channels.forget(call, channel);
+            common.forgets.fetch_add(1, Relaxed);
         }
     }
 }

@@ -1,38 +1,53 @@
-//! Saying something: judged, put where it stands, and sent; or made a draft of, where it is stored.
+//! Saying something: checked, placed in its channel and sent; or made pending, where it is stored.
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
-use super::chat::Chat;
-use super::common::{Capacity, Envelope, Moment, Placement};
-use super::dedup::{IdempotencyKey, Recent, Speaker};
+use super::Chat;
+use super::call::{Call, Scope};
+use super::channels::{Audience, ChannelKey, Channels};
+use super::common::Capacity;
 use super::error::ChatError;
-use super::message::{Keep, NewMessage, Receipt, Recipient, SayOutcome};
+use super::hasher::{IdempotencyKey, Origin};
+use super::message::{Keep, KeptMessage, MessageContent, NewMessage, Recipient};
+use super::moment::Moment;
 use super::name::{EVERYONE, User, check_room, check_uid};
-use super::pending::{PendingMessage, Receiver};
+use super::notice::{Delivered, Notice};
+use super::pending::{Destination, PendingMessage};
+use super::placement::Placement;
+use super::receipt::Receipt;
 use super::rights::{Actor, Rights};
 use super::settings::ChannelKind;
-use super::shards::lock;
 use super::sink::Sink;
-use crate::base::Fd;
-use crate::base::Position;
+use crate::base::sync::lock;
+use crate::base::{Epoch, Fd};
 
-/// Bytes of an id at the most.
+/// Bytes of an id at the most: a UUID has 36, a SHA-256 in hexadecimal has 64.
 const ID_BYTES_MAX: usize = 64;
 
-/// Who says something.
-struct Author<'a> {
+/// What becomes of a message that was let through.
+#[derive(Debug, Clone)]
+pub enum SayOutcome {
+    /// It is said.
+    Said(Receipt),
+    /// It is to be stored, and said then.
+    Pending(PendingMessage),
+}
+
+/// Who says something, as the rights have it.
+struct Speaker<'a> {
     from: Option<User>,
     /// The API key, where it speaks and not the connection's own user.
     key: Option<Cow<'a, str>>,
 }
 
-impl Author<'_> {
-    fn speaker(&self) -> Speaker<'_> {
+impl Speaker<'_> {
+    fn origin(&self) -> Origin<'_> {
         let from = self.from.as_ref().map(User::uid);
         match (&self.key, from) {
-            (None, Some(uid)) => Speaker::User(uid),
-            (key, from) => Speaker::Key {
+            (None, Some(uid)) => Origin::User(uid),
+            (key, from) => Origin::Key {
                 key: key.as_deref().unwrap_or_default(),
                 from,
             },
@@ -40,9 +55,56 @@ impl Author<'_> {
     }
 }
 
+/// A message that was let through, and isn't kept anywhere yet.
+#[derive(Clone, Copy)]
+struct Envelope<'a> {
+    content: MessageContent<'a>,
+    /// The user of `content.from`.
+    from: Option<&'a User>,
+    /// The user of `content.to`.
+    to: Option<&'a User>,
+    keep: Keep,
+    except: &'a [Fd],
+}
+
+impl<'a> Envelope<'a> {
+    fn kept(&self) -> Arc<KeptMessage> {
+        Arc::new(KeptMessage {
+            id: self.content.id.into(),
+            from: self.from.cloned(),
+            to: self.to.cloned(),
+            ts: self.content.ts,
+            data: self.content.data.into(),
+        })
+    }
+
+    fn addressed(self, to: &'a User) -> Self {
+        let content = MessageContent {
+            to: Some(to.uid()),
+            ..self.content
+        };
+        Self {
+            content,
+            to: Some(to),
+            ..self
+        }
+    }
+
+    /// How the message is placed in a channel that isn't stored.
+    fn placement<'b>(&self, kept: Option<&'b Arc<KeptMessage>>) -> Placement<'b>
+    where
+        'a: 'b,
+    {
+        kept.map_or(
+            Placement::Unkept(self.content, self.except),
+            Placement::Memory,
+        )
+    }
+}
+
 impl Chat {
-    /// Says something to one room, user or connection, or to everyone; in a channel that is
-    /// stored, gives the draft of it.
+    /// Says something to one room, user or connection, or to everyone. In a channel that is stored,
+    /// gives the message that is to be stored first.
     ///
     /// It is delivered once: a repeat is answered with the position of the first.
     ///
@@ -51,15 +113,16 @@ impl Chat {
     /// [`ChatError`]; nobody got it then.
     pub fn say(
         &self,
-        post: &mut dyn Sink,
+        sink: &mut dyn Sink,
         now: Moment,
         actor: Actor<'_>,
         to: Recipient<'_>,
-        say: &NewMessage<'_>,
+        message: &NewMessage<'_>,
     ) -> Result<SayOutcome, ChatError> {
-        self.check(to, say)?;
-        let author = self.author(actor, to, say.from)?;
-        self.say_as(post, now, &author, to, say)
+        self.check(to, message)?;
+        let speaker = self.speaker(actor, to, message.from)?;
+        let call = &mut self.call(sink, now.tick);
+        self.say_as(call, now.unix_ms, &speaker, to, message)
     }
 
     /// Says the same to several receivers, one after the other: a message for each of them. All
@@ -70,54 +133,55 @@ impl Chat {
     /// [`ChatError`] of the whole, before anybody got it; inside, of one receiver.
     pub fn say_to_each(
         &self,
-        post: &mut dyn Sink,
+        sink: &mut dyn Sink,
         now: Moment,
         actor: Actor<'_>,
         to: &[Recipient<'_>],
-        say: &NewMessage<'_>,
+        message: &NewMessage<'_>,
     ) -> Result<Vec<Result<SayOutcome, ChatError>>, ChatError> {
         let max = self.common.settings.receivers_max;
         if to.is_empty() || to.len() > max {
             return Err(ChatError::Receivers(max));
         }
-        let mut authors = Vec::with_capacity(to.len());
+        let mut speakers = Vec::with_capacity(to.len());
         for to in to {
-            self.check(*to, say)?;
-            authors.push(self.author(actor, *to, say.from)?);
+            self.check(*to, message)?;
+            speakers.push(self.speaker(actor, *to, message.from)?);
         }
-        let each = to.iter().zip(&authors);
+        let call = &mut self.call(sink, now.tick);
+        let each = to.iter().zip(&speakers);
         Ok(each
-            .map(|(to, author)| self.say_as(post, now, author, *to, say))
+            .map(|(to, speaker)| self.say_as(call, now.unix_ms, speaker, *to, message))
             .collect())
     }
 
-    fn check(&self, to: Recipient<'_>, say: &NewMessage<'_>) -> Result<(), ChatError> {
+    fn check(&self, to: Recipient<'_>, message: &NewMessage<'_>) -> Result<(), ChatError> {
         match to {
             Recipient::Room(room) => check_room("to.room", room)?,
             Recipient::User(uid) => check_uid("to.user", uid)?,
             Recipient::Fd(_) | Recipient::All => {}
         }
-        if let Some(id) = say.id
+        if let Some(id) = message.id
             && !(1..=ID_BYTES_MAX).contains(&id.len())
         {
             return Err(ChatError::Id(ID_BYTES_MAX));
         }
         let except_max = self.common.settings.receivers_max;
-        if say.except.len() > except_max {
+        if message.except.len() > except_max {
             return Err(ChatError::Except(except_max));
-        } else if say.keep == Keep::Yes && !say.except.is_empty() {
+        } else if message.keep == Keep::Yes && !message.except.is_empty() {
             return Err(ChatError::ExceptOfStored);
         }
         Ok(())
     }
 
-    /// Judges the rights of whoever speaks.
-    fn author<'a>(
+    /// Judges the rights of an actor to say something.
+    fn speaker<'a>(
         &self,
         actor: Actor<'a>,
         to: Recipient<'_>,
         from: Option<&str>,
-    ) -> Result<Author<'a>, ChatError> {
+    ) -> Result<Speaker<'a>, ChatError> {
         if let Some(from) = from {
             check_uid("from", from)?;
         }
@@ -126,7 +190,7 @@ impl Chat {
             Actor::Connection(fd) => fd,
             Actor::Key(name) => {
                 let key = Some(name.into());
-                return Ok(Author { from, key });
+                return Ok(Speaker { from, key });
             }
         };
         let mut shard = self.connections.lock_number(fd.0);
@@ -135,7 +199,7 @@ impl Chat {
             (Rights::ApiKey { name }, _) => {
                 let key = from.is_some().then(|| name.to_string().into());
                 let from = Some(from.unwrap_or_else(|| own.user.clone()));
-                return Ok(Author { from, key });
+                return Ok(Speaker { from, key });
             }
             _ if from.is_some() => return Err(ChatError::KeyNeeded("from")),
             (_, Recipient::Fd(_) | Recipient::All) => return Err(ChatError::KeyNeeded("to")),
@@ -145,216 +209,207 @@ impl Chat {
             (Rights::Open | Rights::Token { .. }, Recipient::Room(_) | Recipient::User(_)) => {}
         }
         let from = Some(own.user.clone());
-        Ok(Author { from, key: None })
+        Ok(Speaker { from, key: None })
     }
 
     fn say_as(
         &self,
-        post: &mut dyn Sink,
-        now: Moment,
-        author: &Author<'_>,
+        call: &mut Call<'_>,
+        ts: u64,
+        speaker: &Speaker<'_>,
         to: Recipient<'_>,
-        say: &NewMessage<'_>,
+        message: &NewMessage<'_>,
     ) -> Result<SayOutcome, ChatError> {
-        let id = say
+        let id = message
             .id
-            .map_or_else(|| self.common.source.id().into(), Cow::Borrowed);
-        let message = Envelope {
-            id: &id,
-            from: author.from.as_ref(),
+            .map_or_else(|| self.common.ids.id().into(), Cow::Borrowed);
+        let from = speaker.from.as_ref();
+        let envelope = Envelope {
+            content: MessageContent {
+                id: &id,
+                from: from.map(User::uid),
+                to: None,
+                ts,
+                data: message.data,
+            },
+            from,
             to: None,
-            ts: now.unix_ms,
-            data: say.data,
-            except: say.except,
+            keep: message.keep,
+            except: message.except,
         };
         // An id that was made here is nobody else's: there is nothing to remember.
-        let same = |channel: &str| {
-            say.id
-                .map(|id| self.common.hasher.sameness(channel, author.speaker(), id))
+        let key_in = |channel: &str| {
+            let id = message.id?;
+            Some((self.common.hasher).idempotency_key(channel, speaker.origin(), id))
         };
-        let saying = match to {
-            Recipient::Room(room) => {
-                self.say_in_room(post, now, room, &message, same(room), say.keep)
-            }
-            Recipient::User(uid) => self.say_to_user(post, now, uid, &message, same, say.keep),
-            Recipient::All => Ok(self.say_to_all(post, now, &message, same(EVERYONE), say.keep)),
-            Recipient::Fd(fd) => match message.push(post, fd) {
-                true => Ok(SayOutcome::Said(said(None, &id, None, 1))),
-                false => Err(ChatError::NoConnection(fd)),
-            },
+        let outcome = match to {
+            Recipient::Room(room) => self.say_in_room(call, room, &envelope, key_in(room)),
+            Recipient::User(uid) => self.say_to_user(call, uid, envelope, key_in),
+            Recipient::All => Ok(self.say_to_all(call, &envelope, key_in(EVERYONE))),
+            Recipient::Fd(fd) => push(call, fd, &envelope.content).map(SayOutcome::Said),
         }?;
-        let SayOutcome::Said(said) = &saying else {
+        let SayOutcome::Said(receipt) = &outcome else {
             // It counts once it is said.
-            return Ok(saying);
+            return Ok(outcome);
         };
         let totals = &self.common.totals;
-        if said.duplicate {
+        if receipt.duplicate {
             totals.duplicates.add(1);
         } else {
             totals.messages.add(1);
-            totals.deliveries.add(said.receivers as u64);
+            totals.deliveries.add(receipt.receivers as u64);
         }
-        Ok(saying)
+        Ok(outcome)
     }
 
     fn say_in_room(
         &self,
-        post: &mut dyn Sink,
-        now: Moment,
+        call: &mut Call<'_>,
         room: &str,
-        message: &Envelope<'_>,
-        same: Option<IdempotencyKey>,
-        keep: Keep,
+        envelope: &Envelope<'_>,
+        key: Option<IdempotencyKey>,
     ) -> Result<SayOutcome, ChatError> {
-        let (common, tick) = (&self.common, now.tick);
-        let kind = self.kind(room, keep);
-        let shard = &mut *self.rooms.lock(room);
+        let (kind, scope, id) = (
+            self.kind(room, envelope.keep),
+            call.scope,
+            envelope.content.id,
+        );
+        let channels = &mut self.rooms.lock(room).channels;
         if kind == ChannelKind::Stored {
-            shard.ensure(common, tick, room, Capacity::Bounded)?;
-            shard.settle(common, tick, room);
-            let (name, _) = shard.find(room).expect("it was made sure of");
-            return Ok(SayOutcome::Pending(PendingMessage {
-                receiver: Receiver::Room(Arc::clone(name)),
-                message: message.kept(),
-                sameness: same.map(|same| same.0),
-                first: true,
-                second: false,
-            }));
+            channels.ensure(scope, room, Capacity::Checked)?;
+            // Nobody may be in there, and the message comes only when it is stored.
+            channels.schedule_removal(scope, room);
+            let (name, found) = channels.find(room).expect("it was made sure of");
+            let epoch = found.log.position().epoch;
+            let destination = Destination::Room(Arc::clone(name));
+            let epochs = (Some(epoch), None);
+            return Ok(self.pending(destination, envelope.kept(), key, epochs));
         }
-        if let Some(first) = self.repeat(&mut shard.recent, now, same) {
-            return Ok(SayOutcome::Said(repeated(room.into(), message.id, first)));
+        if let Some(first) = channels.recent_ids.find(scope, key) {
+            return Ok(SayOutcome::Said(Receipt::repeat(room.into(), id, first)));
         }
-        let kept = (kind == ChannelKind::Memory).then(|| message.kept());
+        let kept = (kind == ChannelKind::Memory).then(|| envelope.kept());
         if kept.is_some() {
-            shard.ensure(common, tick, room, Capacity::Bounded)?;
+            channels.ensure(scope, room, Capacity::Checked)?;
         }
-        let standing = kept.as_ref().map_or(Placement::Nowhere, Placement::Next);
-        let (position, receivers) = shard.say(common, post, tick, room, message, standing);
-        self.remember(&mut shard.recent, now, same, position);
-        let channel = shard
-            .find(room)
-            .map_or_else(|| room.into(), |(name, _)| Arc::clone(name));
-        let said = said(Some(channel), message.id, position, receivers);
-        Ok(SayOutcome::Said(said))
+        let placement = envelope.placement(kept.as_ref());
+        let (position, receivers) = channels.say(call, room, placement);
+        channels.recent_ids.remember(scope, key, position);
+        let channel = Some(channels.key(room));
+        let receipt = Receipt::new(channel, id, position, receivers);
+        Ok(SayOutcome::Said(receipt))
     }
 
-    /// One message in two lines, the receiver's and the sender's; to oneself, in one.
+    /// Says one message in two inboxes, the receiver's and the sender's; to oneself, in one.
     fn say_to_user(
         &self,
-        post: &mut dyn Sink,
-        now: Moment,
+        call: &mut Call<'_>,
         uid: &str,
-        message: &Envelope<'_>,
-        same: impl Fn(&str) -> Option<IdempotencyKey>,
-        keep: Keep,
+        envelope: Envelope<'_>,
+        key_in: impl Fn(&str) -> Option<IdempotencyKey>,
     ) -> Result<SayOutcome, ChatError> {
-        let (common, tick) = (&self.common, now.tick);
-        let sender = message.from.map(User::uid).filter(|from| *from != uid);
-        let mut pair = self.inboxes.lock_two(uid, sender.unwrap_or(uid));
-        let receiver = pair.first();
-        let user = receiver
-            .find(uid)
-            .map_or_else(|| User::new(uid), |(user, _)| user.clone());
-        let same = same(user.line());
-        let kind = |user: &User| self.kind(user.line(), keep);
-        let other = message.from.filter(|_| sender.is_some());
-        let (kind, kind_of_sender) = (kind(&user), other.map_or(ChannelKind::None, kind));
-        let (kept, kept_by_sender) = (
-            kind != ChannelKind::None,
-            kind_of_sender != ChannelKind::None,
+        let (scope, id) = (call.scope, envelope.content.id);
+        let sender = envelope.from.filter(|from| from.uid() != uid);
+        let mut pair = self.inboxes.lock_two(uid, sender.map_or(uid, User::uid));
+        let user = pair.first().channels.key(uid);
+        let (kind, kind_of_sender) = (
+            self.kind(user.inbox(), envelope.keep),
+            sender.map_or(ChannelKind::None, |sender| {
+                self.kind(sender.inbox(), envelope.keep)
+            }),
         );
+        let key = key_in(user.inbox());
         let is_stored = kind == ChannelKind::Stored || kind_of_sender == ChannelKind::Stored;
-        if !is_stored && let Some(first) = self.repeat(&mut receiver.recent, now, same) {
-            let line = Arc::clone(user.line());
-            return Ok(SayOutcome::Said(repeated(line, message.id, first)));
+        if !is_stored && let Some(first) = pair.first().channels.recent_ids.find(scope, key) {
+            let inbox = Arc::clone(user.inbox());
+            return Ok(SayOutcome::Said(Receipt::repeat(inbox, id, first)));
         }
         // Both have room for it, or neither gets it.
-        if kept {
-            receiver.ensure(common, tick, uid, Capacity::Bounded)?;
+        if kind != ChannelKind::None {
+            (pair.first().channels).ensure(scope, uid, Capacity::Checked)?;
         }
-        if let (true, Some(sender)) = (kept_by_sender, sender)
-            && let Err(full) = pair
-                .second()
-                .ensure(common, tick, sender, Capacity::Bounded)
+        if let Some(sender) = sender.filter(|_| kind_of_sender != ChannelKind::None)
+            && let Err(full) =
+                (pair.second().channels).ensure(scope, sender.uid(), Capacity::Checked)
         {
-            pair.first().settle(common, tick, uid);
+            pair.first().channels.schedule_removal(scope, uid);
             return Err(full);
         }
-        let message = Envelope {
-            to: Some(&user),
-            ..*message
-        };
-        let entry = (kept || kept_by_sender).then(|| message.kept());
-        if let (true, Some(message)) = (is_stored, &entry) {
-            pair.first().settle(common, tick, uid);
-            if let Some(sender) = sender {
-                pair.second().settle(common, tick, sender);
-            }
-            return Ok(SayOutcome::Pending(PendingMessage {
-                message: Arc::clone(message),
-                sameness: same.map(|same| same.0),
-                first: kind == ChannelKind::Stored,
-                second: kind_of_sender == ChannelKind::Stored,
-                receiver: Receiver::User(user),
-            }));
+        let envelope = envelope.addressed(&user);
+        if is_stored {
+            let of_receiver = stored_epoch(&mut pair.first().channels, scope, uid, kind);
+            let of_sender = sender.and_then(|sender| {
+                let inboxes = &mut pair.second().channels;
+                stored_epoch(inboxes, scope, sender.uid(), kind_of_sender)
+            });
+            let epochs = (of_receiver, of_sender);
+            let message = envelope.kept();
+            return Ok(self.pending(Destination::User(user), message, key, epochs));
         }
-        let receiver = pair.first();
-        let standing = |kept| match &entry {
-            Some(message) => Placement::of(None, message, kept),
-            None => Placement::Nowhere,
+        let is_kept = [kind, kind_of_sender].contains(&ChannelKind::Memory);
+        let message = is_kept.then(|| envelope.kept());
+        let placement = |kind| {
+            let message = message.as_ref();
+            envelope.placement(message.filter(|_| kind == ChannelKind::Memory))
         };
-        let (position, receivers) = receiver.say(common, post, tick, uid, &message, standing(kept));
-        self.remember(&mut receiver.recent, now, same, position);
+        let inboxes = &mut pair.first().channels;
+        let (position, receivers) = inboxes.say(call, uid, placement(kind));
+        inboxes.recent_ids.remember(scope, key, position);
         if let Some(sender) = sender {
-            let standing = standing(kept_by_sender);
-            pair.second()
-                .say(common, post, tick, sender, &message, standing);
+            let inboxes = &mut pair.second().channels;
+            inboxes.say(call, sender.uid(), placement(kind_of_sender));
         }
-        let channel = Some(Arc::clone(user.line()));
-        Ok(SayOutcome::Said(said(
-            channel, message.id, position, receivers,
-        )))
+        let inbox = Some(Arc::clone(user.inbox()));
+        let receipt = Receipt::new(inbox, id, position, receivers);
+        Ok(SayOutcome::Said(receipt))
     }
 
     fn say_to_all(
         &self,
-        post: &mut dyn Sink,
-        now: Moment,
-        message: &Envelope<'_>,
-        same: Option<IdempotencyKey>,
-        keep: Keep,
+        call: &mut Call<'_>,
+        envelope: &Envelope<'_>,
+        key: Option<IdempotencyKey>,
     ) -> SayOutcome {
-        let kind = self.kind(EVERYONE, keep);
-        let fds: Vec<Fd> = match message.except {
+        let (scope, id) = (call.scope, envelope.content.id);
+        let kind = self.kind(EVERYONE, envelope.keep);
+        let fds: Vec<Fd> = match envelope.except {
             [] => Vec::new(),
             _ => self.logged_in(),
         };
+        let name = &self.everyone_name;
         let everyone = &mut *lock(&self.everyone);
         if kind == ChannelKind::Stored {
-            return SayOutcome::Pending(PendingMessage {
-                receiver: Receiver::Everyone(Arc::clone(&self.everyone_name)),
-                message: message.kept(),
-                sameness: same.map(|same| same.0),
-                first: true,
-                second: false,
-            });
+            let destination = Destination::Everyone(Arc::clone(name));
+            let epochs = (Some(everyone.log.position().epoch), None);
+            return self.pending(destination, envelope.kept(), key, epochs);
         }
-        if let Some(first) = self.repeat(&mut everyone.recent, now, same) {
-            let name = Arc::clone(&self.everyone_name);
-            return SayOutcome::Said(repeated(name, message.id, first));
+        if let Some(first) = everyone.recent_ids.find(scope, key) {
+            return SayOutcome::Said(Receipt::repeat(Arc::clone(name), id, first));
         }
-        let kept = (kind == ChannelKind::Memory).then(|| message.kept());
-        let standing = kept.as_ref().map_or(Placement::Nowhere, Placement::Next);
-        let position = self.common.place(now.tick, &mut everyone.log, standing);
-        let (name, subscribed) = (&self.everyone_name, everyone.connections);
-        let receivers = message.publish(post, name, position, subscribed, fds.into_iter());
-        self.remember(&mut everyone.recent, now, same, position);
-        SayOutcome::Said(said(
-            Some(Arc::clone(name)),
-            message.id,
-            position,
-            receivers,
-        ))
+        let kept = (kind == ChannelKind::Memory).then(|| envelope.kept());
+        let placement = envelope.placement(kept.as_ref());
+        let (position, receivers) = everyone.say(call, name, placement, fds);
+        everyone.recent_ids.remember(scope, key, position);
+        let channel = Some(Arc::clone(name));
+        SayOutcome::Said(Receipt::new(channel, id, position, receivers))
+    }
+
+    /// A message that is to be stored. To be called under the locks under which the epochs were
+    /// read.
+    fn pending(
+        &self,
+        destination: Destination,
+        message: Arc<KeptMessage>,
+        key: Option<IdempotencyKey>,
+        epochs: (Option<Epoch>, Option<Epoch>),
+    ) -> SayOutcome {
+        SayOutcome::Pending(PendingMessage {
+            destination,
+            message,
+            idempotency_key: key.map(|key| key.0),
+            epochs,
+            forgets: self.common.forgets.load(Relaxed),
+        })
     }
 
     fn logged_in(&self) -> Vec<Fd> {
@@ -365,56 +420,37 @@ impl Chat {
         fds
     }
 
-    /// What becomes of a message in a channel.
+    /// What a channel does with a message.
     fn kind(&self, channel: &str, keep: Keep) -> ChannelKind {
         match keep {
             Keep::Yes => self.common.settings.kind_of(channel),
             Keep::No => ChannelKind::None,
         }
     }
+}
 
-    fn repeat(
-        &self,
-        recent: &mut Recent,
-        now: Moment,
-        same: Option<IdempotencyKey>,
-    ) -> Option<Option<Position>> {
-        let (settings, totals) = (&self.common.settings, &self.common.totals);
-        recent.find(now.tick, same?, settings, totals)
-    }
-
-    fn remember(
-        &self,
-        recent: &mut Recent,
-        now: Moment,
-        same: Option<IdempotencyKey>,
-        position: Option<Position>,
-    ) {
-        if let Some(same) = same {
-            let (settings, totals) = (&self.common.settings, &self.common.totals);
-            recent.remember(now.tick, same, position, settings, totals);
-        }
+/// Sends a message to one connection.
+fn push(call: &mut Call<'_>, fd: Fd, content: &MessageContent<'_>) -> Result<Receipt, ChatError> {
+    let notice = Notice::Message(Delivered {
+        channel: None,
+        position: None,
+        content: *content,
+    });
+    match call.sink.push(fd, &notice) {
+        true => Ok(Receipt::new(None, content.id, None, 1)),
+        false => Err(ChatError::NoConnection(fd)),
     }
 }
 
-pub(super) fn said(
-    channel: Option<Arc<str>>,
-    id: &str,
-    position: Option<Position>,
-    receivers: usize,
-) -> Receipt {
-    Receipt {
-        channel,
-        position,
-        id: id.into(),
-        duplicate: false,
-        receivers,
-    }
-}
-
-pub(super) fn repeated(channel: Arc<str>, id: &str, first: Option<Position>) -> Receipt {
-    Receipt {
-        duplicate: true,
-        ..said(Some(channel), id, first, 0)
-    }
+/// The epoch of a channel, if it is stored. It may be new, with a message that comes only when it
+/// is stored.
+fn stored_epoch<K: ChannelKey, A: Audience>(
+    channels: &mut Channels<K, A>,
+    scope: Scope<'_>,
+    name: &str,
+    kind: ChannelKind,
+) -> Option<Epoch> {
+    channels.schedule_removal(scope, name);
+    let (_, found) = channels.find(name)?;
+    (kind == ChannelKind::Stored).then(|| found.log.position().epoch)
 }

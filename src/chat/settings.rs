@@ -24,7 +24,7 @@ pub struct ChatSettings {
     /// Parts that rooms, users and connections are each divided into, so that threads rarely wait
     /// for one another. Default 64.
     pub shards: usize,
-    /// Rooms and private lines at the most; then whoever needs a new one gets `unavailable`.
+    /// Rooms and inboxes at the most; then whoever needs a new one gets `unavailable`.
     /// Default 1,000,000.
     pub channels_max: usize,
     /// Milliseconds that a channel stays without messages and members. Default 600,000.

@@ -1,9 +1,11 @@
 //! State that is divided by name, so that threads rarely wait for one another.
 
 use std::hash::BuildHasher;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use foldhash::fast::FixedState;
+
+use crate::base::sync::lock;
 
 /// Parts that are locked each for itself; a name is always in the same one.
 #[derive(Debug)]
@@ -14,7 +16,7 @@ pub(super) struct Shards<T> {
 
 /// The parts of two names, which may be one.
 #[derive(Debug)]
-pub(super) struct Pair<'a, T> {
+pub(super) struct ShardPair<'a, T> {
     left: MutexGuard<'a, T>,
     right: Option<MutexGuard<'a, T>>,
     /// The second name's part is the left one.
@@ -23,7 +25,7 @@ pub(super) struct Pair<'a, T> {
 
 /// The parts of several names.
 #[derive(Debug)]
-pub(super) struct Held<'a, T> {
+pub(super) struct ShardLocks<'a, T> {
     shards: &'a Shards<T>,
     /// By their places.
     guards: Vec<(usize, MutexGuard<'a, T>)>,
@@ -48,11 +50,11 @@ impl<T> Shards<T> {
     }
 
     /// Locks the parts of two names, the one that comes first always first.
-    pub(super) fn lock_two(&self, first: &str, second: &str) -> Pair<'_, T> {
+    pub(super) fn lock_two(&self, first: &str, second: &str) -> ShardPair<'_, T> {
         let (first, second) = (self.part_of(first), self.part_of(second));
         let left = lock(&self.parts[first.min(second)]);
         let right = (first != second).then(|| lock(&self.parts[first.max(second)]));
-        Pair {
+        ShardPair {
             left,
             right,
             swapped: second < first,
@@ -60,12 +62,12 @@ impl<T> Shards<T> {
     }
 
     /// Locks the parts of all these names, in their order.
-    pub(super) fn lock_all<'b>(&self, names: impl Iterator<Item = &'b str>) -> Held<'_, T> {
+    pub(super) fn lock_all<'b>(&self, names: impl Iterator<Item = &'b str>) -> ShardLocks<'_, T> {
         let mut parts: Vec<usize> = names.map(|name| self.part_of(name)).collect();
         parts.sort_unstable();
         parts.dedup();
         let guards = parts.into_iter().map(|part| (part, self.lock_part(part)));
-        Held {
+        ShardLocks {
             shards: self,
             guards: guards.collect(),
         }
@@ -76,7 +78,7 @@ impl<T> Shards<T> {
         self.parts.len()
     }
 
-    /// One part by its place, for whoever goes through all of them.
+    /// One part by its place, for a loop over all of them.
     pub(super) fn lock_part(&self, part: usize) -> MutexGuard<'_, T> {
         lock(&self.parts[part])
     }
@@ -86,7 +88,7 @@ impl<T> Shards<T> {
     }
 }
 
-impl<T> Held<'_, T> {
+impl<T> ShardLocks<'_, T> {
     /// The part of a name that was among those that were given.
     pub(super) fn of(&mut self, name: &str) -> &mut T {
         let part = self.shards.part_of(name);
@@ -95,7 +97,7 @@ impl<T> Held<'_, T> {
     }
 }
 
-impl<T> Pair<'_, T> {
+impl<T> ShardPair<'_, T> {
     pub(super) fn first(&mut self) -> &mut T {
         match &mut self.right {
             Some(right) if self.swapped => right,
@@ -109,11 +111,6 @@ impl<T> Pair<'_, T> {
             _ => &mut self.left,
         }
     }
-}
-
-/// A panic under a lock is a bug that was reported; the others go on with what is there.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

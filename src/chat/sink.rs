@@ -1,10 +1,9 @@
-//! Where the chat sends its frames.
+//! Where the chat sends its notices.
 
 use std::sync::Arc;
 
-use super::message::Notice;
-use crate::base::Fd;
-use crate::base::Position;
+use super::notice::Notice;
+use crate::base::{Fd, Position};
 
 /// Takes what the chat sends, in the order in which it is to arrive.
 ///
@@ -15,10 +14,10 @@ use crate::base::Position;
 /// The topic of a channel is its name: `lobby`, `@ann`, `*`.
 pub trait Sink {
     /// Sends to all that hear a topic.
-    fn publish(&mut self, topic: &Arc<str>, frame: &Notice<'_>);
+    fn publish(&mut self, topic: &Arc<str>, notice: &Notice<'_>);
 
     /// Sends to one connection; `false` when there is none of this name.
-    fn push(&mut self, fd: Fd, frame: &Notice<'_>) -> bool;
+    fn push(&mut self, fd: Fd, notice: &Notice<'_>) -> bool;
 
     /// Answers a login or a join of `fd`: comes before everything of these channels.
     fn welcome(&mut self, fd: Fd, channels: &[Welcome]);
@@ -38,12 +37,12 @@ pub trait Sink {
     fn unsubscribe(&mut self, fd: Fd, topic: &Arc<str>);
 }
 
-/// Where the messages begin that somebody missed.
+/// Where the messages begin that a connection missed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Missing {
-    /// They come behind this one.
+    /// The place behind which they come.
     pub after: Position,
-    /// Something before is missing for good, and the receiver has to be told.
+    /// Whether something before is missing for good, which the receiver has to be told.
     pub gap: bool,
 }
 

@@ -90,9 +90,9 @@ totals! {
     users: Gauge -> usize,
     /// Rooms, with or without members.
     rooms: Gauge -> usize,
-    /// Private lines, of users with or without a connection.
+    /// Inboxes, of users with or without a connection.
     inboxes: Gauge -> usize,
-    /// Rooms and private lines together, against `channels_max`.
+    /// Rooms and inboxes together, against `channels_max`.
     channels: Gauge -> usize,
     /// Connections in rooms, each once a room.
     memberships: Gauge -> usize,

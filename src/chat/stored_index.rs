@@ -5,21 +5,22 @@ use crate::base::Epoch;
 /// The index of what is on disk. Called under the lock of a shard: an implementation neither does
 /// I/O nor waits, but for a lock that is only ever held for a moment.
 pub trait StoredIndex: Send + Sync {
-    /// The newest offset of a channel that isn't kept any more; `None` when it isn't known.
+    /// The newest offset of a channel whose message isn't kept any more; `None` when the disk doesn't
+    /// know the channel.
     fn floor(&self, channel: &str) -> Option<u64>;
 
-    /// The epoch of a channel; `None` when it isn't known.
+    /// The epoch of a channel; `None` when the disk doesn't know the channel.
     fn epoch(&self, channel: &str) -> Option<Epoch>;
 
-    /// Channels that were forgotten so far.
+    /// The number of channels that were forgotten so far.
     fn forgotten(&self) -> u64;
 }
 
-/// The shelf of a chat that stores nothing.
+/// The index of a chat that stores nothing.
 #[derive(Debug)]
-pub(super) struct Empty;
+pub(super) struct NothingStored;
 
-impl StoredIndex for Empty {
+impl StoredIndex for NothingStored {
     fn floor(&self, _: &str) -> Option<u64> {
         None
     }

@@ -50,13 +50,14 @@ fn fields(mut json: Json, posted: &Delivered<'_>) -> Json {
     if let Some(channel) = posted.channel {
         json = json.string("channel", channel);
     }
+    let content = &posted.content;
     json = place(json, posted.position)
-        .string("id", posted.id)
-        .string_or_null("from", posted.from);
-    if let Some(to) = posted.to {
+        .string("id", content.id)
+        .string_or_null("from", content.from);
+    if let Some(to) = content.to {
         json = json.string("to", to);
     }
-    json.number("ts", posted.ts).raw("data", posted.data)
+    json.number("ts", content.ts).raw("data", content.data)
 }
 
 /// Epoch and offset, where there are any.

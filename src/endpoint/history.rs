@@ -4,7 +4,9 @@ use super::endpoint::Endpoint;
 use super::frames;
 use super::json::Json;
 use super::refusal::Refusal;
-use crate::chat::{self, Actor, Asked, Delivered, Epoch, ErrorCode, Position};
+use crate::chat::{
+    self, Actor, Delivered, Epoch, ErrorCode, HistorySource, MessageContent, Position,
+};
 use crate::store;
 
 /// Messages in a page of history, where the client doesn't say.
@@ -21,8 +23,8 @@ impl Endpoint {
     ) -> Result<Json, Refusal> {
         let chat = &self.services.chat;
         let (channel, posted) = match chat.history(self.now(), actor, channel, range)? {
-            Asked::Here(history) => return Ok(from_memory(json, &history)),
-            Asked::OnDisk(channel, posted) => (channel, posted),
+            HistorySource::InMemory(history) => return Ok(from_memory(json, &history)),
+            HistorySource::OnDisk(channel, posted) => (channel, posted),
         };
         // Who resumes behind what it has read here must not be ahead of what is posted.
         let end = posted.offset + 1;
@@ -56,11 +58,13 @@ impl Endpoint {
             frames::listed(&Delivered {
                 channel: Some(&channel),
                 position: Some(message.position),
-                id: &message.body.id,
-                from: message.body.from.as_deref(),
-                to: message.body.to.as_deref(),
-                ts: message.body.ts,
-                data: &message.body.data,
+                content: MessageContent {
+                    id: &message.body.id,
+                    from: message.body.from.as_deref(),
+                    to: message.body.to.as_deref(),
+                    ts: message.body.ts,
+                    data: &message.body.data,
+                },
             })
         });
         Ok(
@@ -76,7 +80,7 @@ fn from_memory(json: Json, history: &chat::History) -> Json {
     let epoch = page.position.map_or(Epoch::NONE, |position| position.epoch);
     let messages = page.messages.iter().map(|(offset, message)| {
         let offset = *offset;
-        frames::listed(&message.posted(&history.channel, Position { epoch, offset }))
+        frames::listed(&message.delivered(&history.channel, Position { epoch, offset }))
     });
     frames::place(json.string("channel", &history.channel), page.position)
         .array("messages", messages)

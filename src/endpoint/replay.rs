@@ -13,7 +13,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use super::services::Services;
 use crate::base::Fd;
-use crate::chat::{CatchUp, Delivered, Missing, Notice, Position};
+use crate::chat::{CatchUp, Delivered, MessageContent, Missing, Notice, Position, ReplayPage};
 use crate::store::{self, PageRange};
 
 /// Bounds of replays.
@@ -272,11 +272,13 @@ fn turn(services: &Arc<Services>, fd: Fd) {
     let (frames, missing) = frames_of(&replay, &page, posted);
     replays.pages.fetch_add(1, Relaxed);
     let is_current = || replays.is_current(fd, replay.id);
-    let to = (fd, &replay.channel);
-    let caught =
-        services
-            .chat
-            .catch_up(&mut post, services.now(), to, &frames, missing, is_current);
+    let page = ReplayPage {
+        fd,
+        channel: &replay.channel,
+        notices: &frames,
+        missing,
+    };
+    let caught = (services.chat).catch_up(&mut post, services.now(), page, is_current);
     replays.note(fd, replay.id, caught);
     post.await_buffer(fd, replays.settings.outbox_bytes_low);
 }
@@ -320,11 +322,13 @@ fn frames_of<'a>(
         frames.push(Notice::Message(Delivered {
             channel: Some(channel),
             position: Some(position),
-            id: &message.body.id,
-            from: message.body.from.as_deref(),
-            to: message.body.to.as_deref(),
-            ts: message.body.ts,
-            data: &message.body.data,
+            content: MessageContent {
+                id: &message.body.id,
+                from: message.body.from.as_deref(),
+                to: message.body.to.as_deref(),
+                ts: message.body.ts,
+                data: &message.body.data,
+            },
         }));
     }
     (frames, missing)

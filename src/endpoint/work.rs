@@ -166,22 +166,22 @@ impl DiskJob for StoreJob {
         match &self.task {
             StoreTask::Say(draft, part) => {
                 let (first, second) = draft.channels();
-                let message = draft.message();
-                let channel = |name| Channel {
-                    name,
-                    epoch: services.chat.epoch_of_new(name),
-                };
+                let message = draft.message().content();
+                let epochs = services.chat.epochs_of(draft);
+                let channel = |name, epoch: Epoch| Channel { name, epoch };
                 Record::Message(MessageRecord {
-                    channel: channel(first),
-                    second: second.map(channel),
+                    channel: channel(first, epochs.0),
+                    second: second
+                        .zip(epochs.1)
+                        .map(|(name, epoch)| channel(name, epoch)),
                     body: MessageBody {
-                        id: &message.id,
-                        from: message.from.as_ref().map(User::uid),
-                        to: message.to.as_ref().map(User::uid),
+                        id: message.id,
+                        from: message.from,
+                        to: message.to,
                         ts: message.ts,
-                        data: &message.data,
+                        data: message.data,
                     },
-                    idempotency_key: draft.sameness(),
+                    idempotency_key: draft.idempotency_key(),
                     mark: part.as_ref().map(Part::mark),
                 })
             }

@@ -3,7 +3,7 @@
 use super::model::{Answer, Model, check_name};
 use super::saying::missing;
 use super::world::World;
-use tidings::chat::{Actor, Asked, ChatError, ConnectionView, HistoryRange, Rights, Who};
+use tidings::chat::{Actor, ChatError, ConnectionView, HistoryRange, HistorySource, Rights, Who};
 use tidings::server::Fd;
 
 impl World {
@@ -39,7 +39,7 @@ impl World {
         let expected = self.model.history(actor, &channel, range);
         let actual = self.chat.history(self.now(), actor, &channel, range);
         let (actual, (at, page, more)) = match (actual, expected) {
-            (Ok(Asked::Here(actual)), Ok(expected)) => (actual.page, expected),
+            (Ok(HistorySource::InMemory(actual)), Ok(expected)) => (actual.page, expected),
             (actual, expected) => {
                 assert_eq!(actual.err(), expected.err(), "{channel:?} {range:?}");
                 return;

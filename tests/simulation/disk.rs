@@ -73,12 +73,10 @@ impl Disk {
 
     /// Writes down a task, durably. The chat says what a new channel's epoch is.
     pub fn write(&self, chat: &Chat, task: &Task) -> Outcome {
-        // It asks the shelf, that is us.
-        let epoch_of = |name: &str| chat.epoch_of_new(name);
         match task {
             Task::Say(draft) => {
-                let (first, second) = draft.channels();
-                let epochs = (epoch_of(first), second.map(epoch_of));
+                // It may ask the index, that is us.
+                let epochs = chat.epochs_of(draft);
                 self.state().say(draft, epochs)
             }
             Task::Purge(room, epoch) => {
@@ -132,7 +130,10 @@ impl Log {
 
 impl State {
     fn say(&mut self, draft: &PendingMessage, epochs: (Epoch, Option<Epoch>)) -> Outcome {
-        if let Some(first) = draft.sameness().and_then(|same| self.sameness.get(&same)) {
+        if let Some(first) = draft
+            .idempotency_key()
+            .and_then(|same| self.sameness.get(&same))
+        {
             return Outcome::Repeat(*first);
         }
         let (first, second) = draft.channels();
@@ -142,7 +143,7 @@ impl State {
                 .zip(epochs.1)
                 .map(|(name, epoch)| self.append(name, epoch, draft.message())),
         );
-        if let Some(same) = draft.sameness() {
+        if let Some(same) = draft.idempotency_key() {
             self.sameness.insert(same, places.0);
         }
         Outcome::Stored(places.0, places.1)
@@ -206,7 +207,7 @@ impl Page {
             if *offset <= posted.offset {
                 let offset = *offset;
                 missing.after = Position { epoch, offset };
-                frames.push(Notice::Message(message.posted(channel, missing.after)));
+                frames.push(Notice::Message(message.delivered(channel, missing.after)));
             }
         }
         (frames, missing)

@@ -10,6 +10,7 @@ mod asking;
 mod coming;
 mod crowd;
 mod disk;
+mod forgetting;
 mod invariants;
 mod log;
 mod model;

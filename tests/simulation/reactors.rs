@@ -54,11 +54,11 @@ impl Heard {
             Notice::Message(posted) => Self::Message(Line {
                 channel: posted.channel.map(text),
                 position: posted.position,
-                id: posted.id.into(),
-                from: posted.from.map(text),
-                to: posted.to.map(text),
-                ts: posted.ts,
-                data: posted.data.into(),
+                id: posted.content.id.into(),
+                from: posted.content.from.map(text),
+                to: posted.content.to.map(text),
+                ts: posted.content.ts,
+                data: posted.content.data.into(),
             }),
             Notice::Gap { channel, position } => Self::Gap {
                 channel: text(channel),

@@ -12,7 +12,8 @@ use super::reactors::{Heard, Poster, Reactors, Wishes};
 use tidings::base::Tick;
 use tidings::chat::{
     Actor, CatchUp, ChannelKind, Chat, ChatSettings, Keep, Login, Missing, Moment, NewMessage,
-    Notice, Position, PurgeOutcome, Recipient, Restored, Resume, Rights, SayOutcome, Sink, Welcome,
+    Notice, Position, PurgeOutcome, Recipient, ReplayPage, Restored, Resume, Rights, SayOutcome,
+    Sink, Welcome,
 };
 use tidings::server::Fd;
 
@@ -482,10 +483,13 @@ impl World {
             own.is_some_and(|replay| replay.id == id)
         };
         let mut door = self.door(&[]);
-        let (to, now) = ((fd, &channel), self.moment());
-        let caught = self
-            .chat
-            .catch_up(&mut door, now, to, &frames, missing, is_current);
+        let page = ReplayPage {
+            fd,
+            channel: &channel,
+            notices: &frames,
+            missing,
+        };
+        let caught = (self.chat).catch_up(&mut door, self.moment(), page, is_current);
         let mut asked = self.asked.lock().unwrap();
         let Some(own) = asked.replays.get_mut(&fd) else {
             return;

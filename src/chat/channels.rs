@@ -1,0 +1,259 @@
+//! One shard of channels of one kind: rooms or inboxes.
+//!
+//! Holds what both have in common: logs, repeats, expiry, what is said and forgotten. Who hears a
+//! channel is its [`Audience`], and [`RoomShard`](super::rooms::RoomShard) and
+//! [`InboxShard`](super::inboxes::InboxShard) say how connections enter and leave.
+
+use std::borrow::Borrow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Bound::{Included, Unbounded};
+use std::sync::Arc;
+
+use super::call::{Call, Scope};
+use super::common::{Capacity, Common};
+use super::error::ChatError;
+use super::expiry::{Expiry, ExpiryQueue};
+use super::log::MessageLog;
+use super::name::User;
+use super::notice::Notice;
+use super::placement::Placement;
+use super::recent_ids::RecentIds;
+use super::resume::{Resume, SubscriptionStart};
+use super::sink::{Sink, Welcome};
+use super::stats::{Gauge, Totals};
+use crate::base::{Epoch, Fd, Position, Tick};
+
+/// What channels of one kind are found by.
+pub(super) trait ChannelKey: Borrow<str> + Ord + Clone + fmt::Debug {
+    /// The key of a checked name.
+    fn new(name: &str) -> Self;
+
+    /// The name of the channel, which is also its topic.
+    fn channel(&self) -> &Arc<str>;
+}
+
+/// Who hears a channel.
+pub(super) trait Audience {
+    /// The audience of a channel that begins now.
+    fn nobody(now: Tick) -> Self;
+
+    /// The time since when there are neither connections nor members; `None` when there are.
+    fn empty_since(&self) -> Option<Tick>;
+
+    /// The number of connections.
+    fn connections(&self) -> usize;
+
+    /// The connections.
+    fn fds(&self) -> impl Iterator<Item = Fd>;
+
+    /// The users that a join of `user` is answered with; `None` where there is only one.
+    fn members_with(&self, user: &User) -> Option<usize>;
+
+    /// The count of all channels of this kind.
+    fn gauge(totals: &Totals) -> &Gauge;
+}
+
+/// A channel in memory.
+#[derive(Debug)]
+pub(super) struct LiveChannel<A> {
+    pub(super) log: MessageLog,
+    pub(super) audience: A,
+}
+
+#[derive(Debug)]
+pub(super) struct Channels<K, A> {
+    pub(super) by_key: BTreeMap<K, LiveChannel<A>>,
+    pub(super) recent_ids: RecentIds,
+    expiry: ExpiryQueue<K>,
+}
+
+impl<K: Ord, A> Default for Channels<K, A> {
+    fn default() -> Self {
+        Self {
+            by_key: BTreeMap::new(),
+            recent_ids: RecentIds::default(),
+            expiry: ExpiryQueue::default(),
+        }
+    }
+}
+
+impl<K: ChannelKey, A: Audience> Channels<K, A> {
+    pub(super) fn find(&mut self, name: &str) -> Option<(&K, &mut LiveChannel<A>)> {
+        find(&mut self.by_key, name)
+    }
+
+    /// The shared key of a name, whether or not there is such a channel.
+    pub(super) fn key(&mut self, name: &str) -> K {
+        self.find(name)
+            .map_or_else(|| K::new(name), |(key, _)| key.clone())
+    }
+
+    /// Makes sure that there is a channel, whose name is checked. A new one has to get a connection
+    /// or a message, or needs [`Channels::schedule_removal`]: otherwise nothing ever removes it.
+    ///
+    /// # Errors
+    ///
+    /// [`ChatError::ChannelsFull`].
+    pub(super) fn ensure(
+        &mut self,
+        scope: Scope<'_>,
+        name: &str,
+        capacity: Capacity,
+    ) -> Result<(), ChatError> {
+        if self.by_key.contains_key(name) {
+            return Ok(());
+        }
+        let (common, key) = (scope.common, K::new(name));
+        common.count_channel(capacity)?;
+        A::gauge(&common.totals).add(1);
+        let channel = LiveChannel {
+            log: MessageLog::new(common.epoch_of(key.channel())),
+            audience: A::nobody(scope.now),
+        };
+        self.by_key.insert(key, channel);
+        Ok(())
+    }
+
+    /// The same for a channel that is not to be refused.
+    pub(super) fn ensure_reserved(
+        &mut self,
+        scope: Scope<'_>,
+        name: &str,
+    ) -> (&K, &mut LiveChannel<A>) {
+        self.ensure(scope, name, Capacity::Reserved)
+            .expect("a reserved channel asks for no bound");
+        self.find(name).expect("it was made sure of")
+    }
+
+    /// Schedules the removal of a channel that was created and may never be used.
+    pub(super) fn schedule_removal(&mut self, scope: Scope<'_>, name: &str) {
+        if let Some((key, channel)) = find(&mut self.by_key, name)
+            && channel.audience.empty_since().is_some()
+        {
+            let gone_at = scope.now.after(scope.common.settings.channel_ttl_ms);
+            self.expiry.schedule(gone_at, key, &mut channel.log);
+        }
+    }
+
+    /// Brings back a channel that is on disk, to go on behind `newest`.
+    pub(super) fn restore(&mut self, scope: Scope<'_>, name: &str, newest: Position) {
+        let (_, channel) = self.ensure_reserved(scope, name);
+        channel.log.restore(newest, &scope.common.totals);
+        self.schedule_removal(scope, name);
+    }
+
+    /// Decides where `user` begins to hear a channel, which exists from then on.
+    pub(super) fn begin(
+        &mut self,
+        scope: Scope<'_>,
+        name: &str,
+        user: &User,
+        resume: Resume,
+    ) -> Result<(Welcome, SubscriptionStart), ChatError> {
+        self.ensure(scope, name, Capacity::Checked)?;
+        let (key, LiveChannel { log, audience }) = self.find(name).expect("it was made sure of");
+        let members = audience.members_with(user);
+        Ok(scope.begin(key.channel(), log, user, resume, members))
+    }
+
+    /// Places a message in a channel, if there is one, and sends it; gives its position and the
+    /// number of receivers.
+    pub(super) fn say(
+        &mut self,
+        call: &mut Call<'_>,
+        name: &str,
+        placement: Placement<'_>,
+    ) -> (Option<Position>, usize) {
+        let Some((key, channel)) = find(&mut self.by_key, name) else {
+            return (None, 0);
+        };
+        let (topic, LiveChannel { log, audience }) = (key.channel(), channel);
+        let connections = audience.connections();
+        if let Placement::Stored(Position { epoch, offset }, _) = placement
+            && epoch != log.position().epoch
+            && connections > 0
+        {
+            // Those who came meanwhile were told another epoch: that of a purge which was stored
+            // in one batch with the message before it, or that of a channel which had gone from
+            // memory and was begun again.
+            let offset = offset - 1;
+            let position = Position { epoch, offset };
+            let channel = topic;
+            (call.sink).publish(topic, &Notice::Gap { channel, position });
+        }
+        let position = placement.append_to(log, call.scope);
+        if position.is_some() {
+            let old_at = (call.scope.now).after(call.scope.common.settings.kept_ms_max);
+            self.expiry.schedule(old_at, key, log);
+        }
+        let receivers = placement.deliver(call, topic, position, connections, audience.fds());
+        (position, receivers)
+    }
+
+    /// Begins a channel's log anew, and tells those who hear it; `None` if there is no such channel.
+    pub(super) fn purge(
+        &mut self,
+        (common, sink): (&Common, &mut dyn Sink),
+        name: &str,
+        epoch: Epoch,
+    ) -> Option<Position> {
+        let (key, LiveChannel { log, audience }) = self.find(name)?;
+        log.purge(epoch, &common.totals);
+        let (channel, position) = (key.channel(), log.position());
+        if audience.connections() > 0 {
+            sink.publish(channel, &Notice::Gap { channel, position });
+        }
+        Some(position)
+    }
+
+    /// Removes a channel that the disk has forgotten, or begins it anew if somebody is there.
+    pub(super) fn forget(&mut self, call: &mut Call<'_>, name: &str) {
+        let Some((key, channel)) = self.find(name) else {
+            return;
+        };
+        let is_empty = channel.audience.empty_since().is_some();
+        let Scope { common, now } = call.scope;
+        debug_assert!(!is_empty || channel.log.oldest_at().is_none_or(|at| at <= now));
+        let epoch = common.epoch_of(key.channel());
+        self.purge((common, call.sink), name, epoch);
+        if is_empty {
+            self.by_key.remove(name);
+            A::gauge(&common.totals).subtract(1);
+            common.totals.channels.subtract(1);
+        }
+    }
+
+    /// Sweeps the next channel that is due; `false` when none is.
+    pub(super) fn sweep_next(&mut self, call: &mut Call<'_>) -> bool {
+        let scope = call.scope;
+        let Some(key) = self.expiry.next(scope.now) else {
+            return false;
+        };
+        if let Some(LiveChannel { log, audience }) = self.by_key.get_mut::<K>(&key) {
+            match Expiry::sweep(scope, key.channel(), log, audience.empty_since()) {
+                Expiry::Stays => {}
+                Expiry::SweepAgain(at) => self.expiry.schedule(at, &key, log),
+                Expiry::Forgettable(at) => {
+                    call.sink.forget(key.channel());
+                    self.expiry.schedule(at, &key, log);
+                }
+                Expiry::Gone => {
+                    self.by_key.remove::<K>(&key);
+                    A::gauge(&scope.common.totals).subtract(1);
+                }
+            }
+        }
+        true
+    }
+}
+
+fn find<'a, K: ChannelKey, A>(
+    by_key: &'a mut BTreeMap<K, LiveChannel<A>>,
+    name: &str,
+) -> Option<(&'a K, &'a mut LiveChannel<A>)> {
+    by_key
+        .range_mut::<str, _>((Included(name), Unbounded))
+        .next()
+        .filter(|(key, _)| <K as Borrow<str>>::borrow(key) == name)
+}

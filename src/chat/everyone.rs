@@ -1,0 +1,32 @@
+//! The channel of all who logged in.
+
+use super::call::Call;
+use super::log::MessageLog;
+use super::placement::Placement;
+use super::recent_ids::RecentIds;
+use crate::base::{Fd, Position};
+use std::sync::Arc;
+
+#[derive(Debug)]
+pub(super) struct Everyone {
+    pub(super) log: MessageLog,
+    pub(super) connections: usize,
+    pub(super) recent_ids: RecentIds,
+}
+
+impl Everyone {
+    /// Places a message and sends it to all; `fds` are asked for only if some are left out. Gives
+    /// the position and the number of receivers.
+    pub(super) fn say(
+        &mut self,
+        call: &mut Call<'_>,
+        name: &Arc<str>,
+        placement: Placement<'_>,
+        fds: Vec<Fd>,
+    ) -> (Option<Position>, usize) {
+        let position = placement.append_to(&mut self.log, call.scope);
+        let fds = fds.into_iter();
+        let receivers = placement.deliver(call, name, position, self.connections, fds);
+        (position, receivers)
+    }
+}

@@ -1,0 +1,94 @@
+//! When channels are swept of what is too old, and removed.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use super::call::Scope;
+use super::log::MessageLog;
+use super::settings::ChannelKind;
+use crate::base::Tick;
+
+/// The least time between two sweeps of a stored channel without members, so that a
+/// `channel_ttl_ms` of 0 doesn't ask the disk at every turn.
+const SWEEP_AGAIN_MS: u64 = 1_000;
+
+/// When each channel is to be swept. A channel stands in here once at the most, so a busy channel
+/// costs no more than a quiet one.
+#[derive(Debug)]
+pub(super) struct ExpiryQueue<K>(BinaryHeap<Reverse<(Tick, K)>>);
+
+impl<K: Ord> Default for ExpiryQueue<K> {
+    fn default() -> Self {
+        Self(BinaryHeap::new())
+    }
+}
+
+impl<K: Ord + Clone> ExpiryQueue<K> {
+    /// Schedules a sweep of a channel, unless there is one.
+    pub(super) fn schedule(&mut self, at: Tick, key: &K, log: &mut MessageLog) {
+        if !log.sweep_is_scheduled {
+            log.sweep_is_scheduled = true;
+            self.0.push(Reverse((at, key.clone())));
+        }
+    }
+
+    /// The next channel that is to be swept.
+    pub(super) fn next(&mut self, now: Tick) -> Option<K> {
+        if self.0.peek()?.0.0 > now {
+            return None;
+        }
+        let Reverse((_, key)) = self.0.pop()?;
+        if self.0.is_empty() {
+            self.0.shrink_to_fit();
+        }
+        Some(key)
+    }
+}
+
+/// What is to become of a channel that was swept.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Expiry {
+    /// The channel is to be removed; it is uncounted already.
+    Gone,
+    /// The channel could be removed if the disk forgot it too; otherwise it is swept again then.
+    Forgettable(Tick),
+    /// The channel stays, and is swept again then.
+    SweepAgain(Tick),
+    /// The channel stays, and has nothing that could become too old.
+    Stays,
+}
+
+impl Expiry {
+    /// Removes what is too old from a channel that has had neither members nor connections since
+    /// `empty_since`, and decides what becomes of it.
+    pub(super) fn sweep(
+        scope: Scope<'_>,
+        channel: &str,
+        log: &mut MessageLog,
+        empty_since: Option<Tick>,
+    ) -> Self {
+        log.sweep_is_scheduled = false;
+        log.forget_old(scope);
+        let (common, now) = (scope.common, scope.now);
+        let ttl_ms = common.settings.channel_ttl_ms;
+        let gone_at = empty_since.map(|since| since.after(ttl_ms));
+        let newest = log.position().offset;
+        let is_due = gone_at.is_some_and(|gone_at| gone_at <= now) && log.oldest_at().is_none();
+        if is_due && newest > 0 && common.settings.kind_of(channel) == ChannelKind::Stored {
+            let again = now.after(ttl_ms.max(SWEEP_AGAIN_MS));
+            return match common.stored.floor(channel) {
+                Some(floor) if floor < newest => Self::SweepAgain(again),
+                _ => Self::Forgettable(again),
+            };
+        }
+        match (log.oldest_at(), gone_at) {
+            (Some(oldest), _) => Self::SweepAgain(oldest.after(common.settings.kept_ms_max)),
+            (None, Some(gone_at)) if gone_at <= now => {
+                common.totals.channels.subtract(1);
+                Self::Gone
+            }
+            (None, Some(gone_at)) => Self::SweepAgain(gone_at),
+            (None, None) => Self::Stays,
+        }
+    }
+}

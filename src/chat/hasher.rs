@@ -1,0 +1,69 @@
+//! Keyed hashes: what makes two messages the same, and the epochs of stored channels.
+
+use std::hash::Hasher as _;
+
+use siphasher::sip128::Hasher128 as _;
+use siphasher::{sip, sip128};
+
+use crate::base::Epoch;
+
+/// Who says something: two messages of different origins are never the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Origin<'a> {
+    User(&'a str),
+    Key { key: &'a str, from: Option<&'a str> },
+}
+
+/// What makes two messages the same: channel, origin and id, as a keyed hash of 128 bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct IdempotencyKey(pub(super) u128);
+
+/// Makes each [`IdempotencyKey`]. Its keys are random, so nobody can look for two messages with one
+/// hash. With the same keys it gives the same hashes, in every process and version.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Hasher([u64; 2]);
+
+impl Hasher {
+    pub(super) fn new(keys: [u64; 2]) -> Self {
+        Self(keys)
+    }
+
+    pub(super) fn idempotency_key(
+        &self,
+        channel: &str,
+        origin: Origin<'_>,
+        id: &str,
+    ) -> IdempotencyKey {
+        let mut hasher = sip128::SipHasher13::new_with_keys(self.0[0], self.0[1]);
+        put(&mut hasher, Some(channel));
+        match origin {
+            Origin::User(uid) => put(&mut hasher, Some(uid)),
+            Origin::Key { key, from } => {
+                put(&mut hasher, None);
+                put(&mut hasher, Some(key));
+                put(&mut hasher, from);
+            }
+        }
+        put(&mut hasher, Some(id));
+        IdempotencyKey(hasher.finish128().as_u128())
+    }
+
+    /// The epoch of a channel that begins after `forgotten` channels were forgotten.
+    pub(super) fn epoch(&self, channel: &str, forgotten: u64) -> Epoch {
+        let mut hasher = sip::SipHasher13::new_with_keys(self.0[0], self.0[1]);
+        put(&mut hasher, Some(channel));
+        hasher.write_u64(forgotten);
+        Epoch::from_bits(hasher.finish() as u32)
+    }
+}
+
+/// Adds a text with its length before it, so that no two lists of texts give the same bytes.
+fn put(hasher: &mut impl std::hash::Hasher, text: Option<&str>) {
+    match text {
+        Some(text) => {
+            hasher.write(&(text.len() as u64 + 1).to_le_bytes());
+            hasher.write(text.as_bytes());
+        }
+        None => hasher.write(&0u64.to_le_bytes()),
+    }
+}

@@ -1,0 +1,55 @@
+//! What clients are sent without having asked for it.
+
+use super::message::{KeptMessage, MessageContent};
+use crate::base::Position;
+
+/// A message as a channel delivers it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Delivered<'a> {
+    /// The channel; `None` for one connection.
+    pub channel: Option<&'a str>,
+    /// The place in the channel; `None` when the message isn't kept.
+    pub position: Option<Position>,
+    /// The content.
+    pub content: MessageContent<'a>,
+}
+
+impl KeptMessage {
+    /// The message as one of its channels delivers it.
+    #[must_use]
+    pub fn delivered<'a>(&'a self, channel: &'a str, position: Position) -> Delivered<'a> {
+        Delivered {
+            channel: Some(channel),
+            position: Some(position),
+            content: self.content(),
+        }
+    }
+}
+
+/// Something that clients are sent without having asked for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Notice<'a> {
+    /// A message.
+    Message(Delivered<'a>),
+    /// The channel goes on behind `position`; what was before isn't kept any more.
+    Gap {
+        /// The channel.
+        channel: &'a str,
+        /// The place behind which it goes on.
+        position: Position,
+    },
+    /// The first connection of a user came into a room.
+    Joined {
+        /// The room.
+        room: &'a str,
+        /// The user.
+        uid: &'a str,
+    },
+    /// The last connection of a user left a room, and none came back in time.
+    Left {
+        /// The room.
+        room: &'a str,
+        /// The user.
+        uid: &'a str,
+    },
+}

@@ -1,0 +1,63 @@
+//! A message and its place in one channel.
+
+use std::sync::Arc;
+
+use super::call::{Call, Scope};
+use super::log::MessageLog;
+use super::message::{KeptMessage, MessageContent};
+use super::notice::{Delivered, Notice};
+use crate::base::{Fd, Position};
+
+/// A message on its way into a channel.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Placement<'a> {
+    /// Delivered and not kept. The listed connections don't get it.
+    Unkept(MessageContent<'a>, &'a [Fd]),
+    /// Appended in memory.
+    Memory(&'a Arc<KeptMessage>),
+    /// Appended at the place that it has on disk.
+    Stored(Position, &'a Arc<KeptMessage>),
+}
+
+impl Placement<'_> {
+    /// Appends the message to the log of its channel, if it is kept.
+    pub(super) fn append_to(self, log: &mut MessageLog, scope: Scope<'_>) -> Option<Position> {
+        match self {
+            Self::Unkept(..) => None,
+            Self::Memory(message) => Some(log.append(scope, Arc::clone(message))),
+            Self::Stored(position, message) => {
+                log.append_stored(scope, position, Arc::clone(message));
+                Some(position)
+            }
+        }
+    }
+
+    /// Sends the message to the `subscribed` connections of a channel, of which `fds` are asked
+    /// for only if some are left out; gives the number of receivers.
+    pub(super) fn deliver(
+        self,
+        call: &mut Call<'_>,
+        channel: &Arc<str>,
+        position: Option<Position>,
+        subscribed: usize,
+        fds: impl Iterator<Item = Fd>,
+    ) -> usize {
+        let (content, except) = match self {
+            Self::Unkept(content, except) => (content, except),
+            Self::Memory(message) | Self::Stored(_, message) => (message.content(), &[][..]),
+        };
+        let notice = Notice::Message(Delivered {
+            channel: Some(channel),
+            position,
+            content,
+        });
+        if except.is_empty() {
+            if subscribed > 0 {
+                call.sink.publish(channel, &notice);
+            }
+            return subscribed;
+        }
+        fds.filter(|fd| !except.contains(fd) && call.sink.push(*fd, &notice))
+            .count()
+    }
+}

@@ -1,0 +1,47 @@
+//! Purging a room: its log begins anew, under another epoch.
+
+use super::Chat;
+use super::error::ChatError;
+use super::name::check_room;
+use super::settings::ChannelKind;
+use super::sink::Sink;
+use crate::base::{Epoch, Position};
+
+/// What becomes of a purge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PurgeOutcome {
+    /// It is done, and the log begins here.
+    Done(Position),
+    /// It is to be stored, with this epoch.
+    Stored(Epoch),
+}
+
+impl Chat {
+    /// Begins the log of a room anew, under another epoch; those who hear it are told by a gap.
+    /// Where it is stored, gives the epoch that is to be written, and nothing has changed yet:
+    /// then [`Chat::purged`].
+    ///
+    /// # Errors
+    ///
+    /// [`ChatError::NoRoom`], [`ChatError::NotKept`].
+    pub fn purge(&self, sink: &mut dyn Sink, room: &str) -> Result<PurgeOutcome, ChatError> {
+        check_room("room", room)?;
+        let epoch = self.common.ids.epoch();
+        let channels = &mut self.rooms.lock(room).channels;
+        let purged = match self.common.settings.kind_of(room) {
+            ChannelKind::None => return Err(ChatError::NotKept),
+            ChannelKind::Memory => channels
+                .purge((&self.common, sink), room, epoch)
+                .map(PurgeOutcome::Done),
+            ChannelKind::Stored => channels.find(room).map(|_| PurgeOutcome::Stored(epoch)),
+        };
+        purged.ok_or_else(|| ChatError::NoRoom(room.into()))
+    }
+
+    /// Begins the log of a room anew that the disk has begun anew; gives where it begins.
+    pub fn purged(&self, sink: &mut dyn Sink, room: &str, epoch: Epoch) -> Position {
+        let channels = &mut self.rooms.lock(room).channels;
+        let purged = channels.purge((&self.common, sink), room, epoch);
+        purged.unwrap_or(Position { epoch, offset: 0 })
+    }
+}

@@ -1,0 +1,46 @@
+//! What the sender of a message is told.
+
+use std::sync::Arc;
+
+use crate::base::Position;
+
+/// The answer to a message that was said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    /// The channel it went to; `None` for one connection.
+    pub channel: Option<Arc<str>>,
+    /// Its place; `None` when it isn't kept.
+    pub position: Option<Position>,
+    /// Its id.
+    pub id: Box<str>,
+    /// Whether it is a repeat; `position` is that of the first then.
+    pub duplicate: bool,
+    /// Connections that were subscribed at that moment; no proof of delivery. A repeat has none.
+    pub receivers: usize,
+}
+
+impl Receipt {
+    /// The receipt of a message that was said just now.
+    pub(super) fn new(
+        channel: Option<Arc<str>>,
+        id: &str,
+        position: Option<Position>,
+        receivers: usize,
+    ) -> Self {
+        Self {
+            channel,
+            position,
+            id: id.into(),
+            duplicate: false,
+            receivers,
+        }
+    }
+
+    /// The receipt of a message that had been said before, at `first`.
+    pub(super) fn repeat(channel: Arc<str>, id: &str, first: Option<Position>) -> Self {
+        Self {
+            duplicate: true,
+            ..Self::new(Some(channel), id, first, 0)
+        }
+    }
+}

@@ -41,7 +41,8 @@
 //! | [`server`] | the builder, handles, workers, [processes](server::process), the life from start to stop | parses a byte of a client |
 //! | [`chat`] | who is there, what was said, who may hear it: pure state, in shards | does I/O, reads a clock, looks into a message |
 //! | [`store`] | [the journal](store::Journal), its index, [the disk thread](store::Disk) | knows clients, connections, permissions |
-//! | [`door`] | what clients speak: the native protocol, the HTTP API, links of gateways; catching up from the disk | re-serialises what a client wrote |
+//! | [`api`] | what the HTTP fronts share: bodies, keys, refusals, joined answers, numbers | says a message; knows which front it serves |
+//! | [`endpoint`] | what clients speak: the native protocol, the HTTP API, links of gateways; catching up from the disk | re-serialises what a client wrote |
 //! | [`gateway`] | HTTP on another machine: an outbox on disk, and the push process with its links | forgets what wasn't acknowledged |
 //! | the binary | the daemon, the command line, the load generator | reaches behind [`server`]: it is the library's first user |
 //!
@@ -89,6 +90,8 @@
 //!     no queue that grows with the speed of the room.
 //! 16. **`unsafe` is denied.**
 
+#[cfg(feature = "chat")]
+pub mod api;
 pub mod base;
 #[cfg(feature = "chat")]
 pub mod chat;

@@ -4,10 +4,13 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use anyhow::Context;
+use tidings::api::health::{self, Readiness};
+use tidings::api::{Refusal, method_not_allowed};
 use tidings::gateway::{Gateway, GatewaySettings, PUSH_PROCESS, push, store_settings};
-use tidings::server::{Handle, Head, Response, Server, ServerOutcome, Verdict, WorkerHandle};
+use tidings::server::{Handle, Head, Response, Server, ServerOutcome, Verdict};
 use tidings::store::{Journal, StoreSettings};
 
+use super::announce;
 use super::keys::Keys;
 use super::origin::SameOrigin;
 use crate::config::{GatewayPlan, Loaded};
@@ -78,7 +81,7 @@ pub fn gateway(loaded: Loaded, plan: GatewayPlan) -> anyhow::Result<ServerOutcom
             // Only set here, and only once.
             gate.server.get_or_init(|| server.handle());
             match start.start(server) {
-                Ok(()) => announce(server, is_open),
+                Ok(()) => announce::addresses(server, is_open),
                 Err(error) => {
                     tracing::error!(%error, "the outbox can't be brought away");
                     server.stop();
@@ -86,12 +89,8 @@ pub fn gateway(loaded: Loaded, plan: GatewayPlan) -> anyhow::Result<ServerOutcom
             }
         })
         .on_request(move |server, request, responder| {
-            if let Some((_, responder)) = answer.answer(server, request, responder) {
-                responder.end(error(
-                    404,
-                    "not_found",
-                    "there is nothing at this path; a gateway takes POST /v1/messages",
-                ));
+            if let Some((request, responder)) = answer.answer(server, request, responder) {
+                responder.end(beside_the_api(request.path()));
             }
         });
     let outcome = gateway.attach(builder).run();
@@ -115,27 +114,34 @@ impl Gate {
         }
         if head.asks_for_websocket() {
             let message = "a gateway has no WebSocket; connect to its upstreams";
-            return Verdict::Answer(error(404, "not_found", message));
+            return Verdict::Answer(Refusal::not_found(message).response());
         }
-        match (head.method(), head.path()) {
-            // Here, so that a stuck worker doesn't look like death.
-            ("GET" | "HEAD", "/healthz") => Verdict::Answer(status("ok")),
-            ("GET" | "HEAD", "/readyz") => Verdict::Answer(self.readiness()),
-            _ => Verdict::Pass,
+        match health::answer(head, || self.readiness()) {
+            Some(answer) => Verdict::Answer(answer),
+            None => Verdict::Pass,
         }
     }
 
-    fn readiness(&self) -> Response {
+    fn readiness(&self) -> Readiness {
         let is_running = self
             .server
             .get()
             .is_some_and(|server| !server.is_stopping());
         match (is_running, self.gateway.is_ready()) {
-            (true, true) => status("ready"),
-            (true, false) => status("full").with_status(503),
-            (false, _) => status("stopping").with_status(503),
+            (true, true) => Readiness::Ready,
+            (true, false) => Readiness::Unready("full"),
+            (false, _) => Readiness::Stopping,
         }
     }
+}
+
+/// Answers what isn't the gateway's API.
+fn beside_the_api(path: &str) -> Response {
+    if health::is_health_path(path) {
+        return method_not_allowed("GET, HEAD");
+    }
+    Refusal::not_found("there is nothing at this path; a gateway takes POST /v1/messages")
+        .response()
 }
 
 /// Says what is left, and frees the folder.
@@ -150,29 +156,4 @@ fn farewell(gateway: Arc<Gateway>, directory: &Path) {
     if let Some(gateway) = Arc::into_inner(gateway) {
         gateway.close();
     }
-}
-
-/// Tells people, and scripts that wait for the line, where the gateway is.
-fn announce(server: &WorkerHandle, is_open: bool) {
-    let key = if is_open {
-        ""
-    } else {
-        "-H 'Authorization: Bearer YOUR-API-KEY' "
-    };
-    for address in server.addresses() {
-        println!("listening on http://{address}");
-        println!(
-            "send: curl -H 'Content-Type: application/json' {key}http://{address}/v1/messages -d \
-             '{{\"to\":{{\"room\":\"lobby\"}},\"from\":\"curl\",\"data\":{{\"text\":\"hello\"}}}}'"
-        );
-    }
-}
-
-fn status(status: &str) -> Response {
-    Response::json(serde_json::json!({ "status": status }).to_string())
-}
-
-fn error(status: u16, code: &str, message: &str) -> Response {
-    let body = serde_json::json!({ "error": { "code": code, "message": message } });
-    Response::json(body.to_string()).with_status(status)
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tidings::endpoint::{Pass, TokenRefusal};
+use tidings::api::{Authenticator, Pass, TokenRefusal};
 
 use crate::auth::{Access, TokenError};
 
@@ -11,7 +11,7 @@ use crate::auth::{Access, TokenError};
 #[derive(Debug)]
 pub(super) struct Keys(pub(super) Access);
 
-impl tidings::endpoint::Authenticator for Keys {
+impl Authenticator for Keys {
     fn is_open(&self) -> bool {
         self.0.is_open()
     }

@@ -1,5 +1,6 @@
 //! Layer 7: `tidings serve`, put together from the library's public face alone.
 
+mod announce;
 mod gateway;
 mod keys;
 mod origin;

@@ -7,6 +7,8 @@
 
 use std::net::IpAddr;
 
+use tidings::api::Refusal;
+use tidings::chat::ErrorCode;
 use tidings::server::{Head, Response};
 
 /// The rules; see the module.
@@ -69,9 +71,8 @@ fn is_loopback(host: &str) -> bool {
             .is_ok_and(|address| address.is_loopback())
 }
 
-fn forbidden(message: &str) -> Response {
-    let body = serde_json::json!({ "error": { "code": "forbidden", "message": message } });
-    Response::json(body.to_string()).with_status(403)
+fn forbidden(message: &'static str) -> Response {
+    Refusal::new(ErrorCode::Forbidden, message).response()
 }
 
 #[cfg(test)]

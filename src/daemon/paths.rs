@@ -2,6 +2,9 @@
 
 use std::sync::{Arc, OnceLock};
 
+use tidings::api::health::{self, Readiness, is_health_path};
+use tidings::api::{Refusal, bearer, method_not_allowed};
+use tidings::chat::ErrorCode;
 use tidings::endpoint::{Endpoint, LINK_PATH};
 use tidings::server::{Handle, Head, Response, Verdict};
 
@@ -17,7 +20,7 @@ pub(super) struct Paths {
     /// What gateways have to show; without a key there is no `/link`.
     pub(super) link_keys: ApiKeys,
     /// Says whether messages can be stored.
-    pub(super) door: Arc<Endpoint>,
+    pub(super) endpoint: Arc<Endpoint>,
     /// Set once the server runs.
     pub(super) server: OnceLock<Handle>,
 }
@@ -35,41 +38,32 @@ impl Paths {
                 _ => Verdict::Answer(not_found("there is no WebSocket at this path; try /ws")),
             };
         }
-        match (head.method(), head.path()) {
-            // Here, so that a stuck worker doesn't look like death.
-            ("GET" | "HEAD", "/healthz") => Verdict::Answer(status("ok")),
-            ("GET" | "HEAD", "/readyz") => Verdict::Answer(self.readiness()),
-            _ => Verdict::Pass,
+        match health::answer(head, || self.readiness()) {
+            Some(answer) => Verdict::Answer(answer),
+            None => Verdict::Pass,
         }
     }
 
     fn judge_link(&self, head: &Head) -> Verdict {
-        let field = head.field_text("authorization").unwrap_or_default();
-        let key = field
-            .split_once(' ')
-            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-        match key.and_then(|(_, key)| self.link_keys.who(key.trim())) {
+        let key = bearer(head.field_text("authorization"));
+        match key.and_then(|key| self.link_keys.who(key)) {
             Some(_) => Verdict::Pass,
             None => {
                 let message = "Authorization has to be Bearer and this server's uplink.key";
-                let response = error(401, "unauthorized", message);
-                Verdict::Answer(response.field("WWW-Authenticate", "Bearer"))
+                let refusal = Refusal::new(ErrorCode::Unauthorized, message);
+                Verdict::Answer(refusal.response())
             }
         }
     }
 
-    fn readiness(&self) -> Response {
+    fn readiness(&self) -> Readiness {
         let runs = self.server.get().is_some_and(|one| !one.is_stopping());
-        match (runs, self.door.is_storing()) {
-            (false, _) => status("stopping").with_status(503),
-            (true, false) => status("store can't take messages").with_status(503),
-            (true, true) => status("ready"),
+        match (runs, self.endpoint.is_storing()) {
+            (false, _) => Readiness::Stopping,
+            (true, false) => Readiness::Unready("store can't take messages"),
+            (true, true) => Readiness::Ready,
         }
     }
-}
-
-fn status(status: &str) -> Response {
-    Response::json(serde_json::json!({ "status": status }).to_string())
 }
 
 /// What isn't the API's: the chat page, and nothing else.
@@ -83,18 +77,12 @@ pub(super) fn beside_the_api(method: &str, path: &str, has_page: bool) -> Respon
             }
             response.body(asset.body)
         }
-        (Some(_), _) | (None, "/healthz" | "/readyz") => {
-            error(405, "bad_request", "GET, HEAD is answered here").field("Allow", "GET, HEAD")
-        }
+        (Some(_), _) => method_not_allowed("GET, HEAD"),
+        (None, path) if is_health_path(path) => method_not_allowed("GET, HEAD"),
         _ => not_found("there is nothing at this path; the API begins with /v1/"),
     }
 }
 
-fn not_found(message: &str) -> Response {
-    error(404, "not_found", message)
-}
-
-fn error(status: u16, code: &str, message: &str) -> Response {
-    let body = serde_json::json!({ "error": { "code": code, "message": message } });
-    Response::json(body.to_string()).with_status(status)
+fn not_found(message: &'static str) -> Response {
+    Refusal::not_found(message).response()
 }

@@ -7,6 +7,7 @@ use anyhow::Context;
 use tidings::endpoint::{Endpoint, EndpointSettings};
 use tidings::server::{Fd, Request, Server, ServerOutcome, WorkerHandle};
 
+use super::announce;
 use super::keys::Keys;
 use super::origin::SameOrigin;
 use super::paths::{Paths, beside_the_api};
@@ -77,7 +78,7 @@ pub fn serve(loaded: Loaded) -> anyhow::Result<ServerOutcome> {
         rules,
         echo,
         link_keys: ApiKeys::new(uplink_key.iter().map(|key| ("gateways", key))),
-        door: Arc::clone(&door),
+        endpoint: Arc::clone(&door),
         server: OnceLock::new(),
     });
     let daemon = Arc::new(Daemon {
@@ -190,20 +191,12 @@ impl Echoes {
 
 /// Tells people, and scripts that wait for the line, where the server is.
 fn announce(server: &WorkerHandle, echo: bool, has_page: bool, is_open: bool) {
-    let key = if is_open {
-        ""
-    } else {
-        "-H 'Authorization: Bearer YOUR-API-KEY' "
-    };
     for address in server.addresses() {
-        println!("listening on http://{address}");
+        announce::listening(address);
         if has_page {
             println!("chat: open http://{address}/ in two windows");
         }
-        println!(
-            "send: curl -H 'Content-Type: application/json' {key}http://{address}/v1/messages -d \
-             '{{\"to\":{{\"room\":\"lobby\"}},\"from\":\"curl\",\"data\":{{\"text\":\"hello\"}}}}'"
-        );
+        announce::sending(address, is_open);
         if echo {
             println!("echo: websocat ws://{address}/echo");
         }

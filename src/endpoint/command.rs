@@ -6,8 +6,9 @@ use std::collections::HashMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::field::{self, missing, parse};
-use super::refusal::Refusal;
+use crate::api::field::{self, missing, parse};
+use crate::api::posting::{Several, To, receiver};
+use crate::api::refusal::Refusal;
 
 /// Commands in one frame.
 pub const COMMANDS_A_FRAME_MAX: usize = 64;
@@ -116,23 +117,6 @@ pub struct Say<'a> {
     pub store: bool,
     /// In whose name; for those who may.
     pub from: Option<Cow<'a, str>>,
-}
-
-/// To whom a message goes.
-#[derive(Debug, PartialEq, Eq)]
-pub enum To<'a> {
-    /// A room.
-    Room(Cow<'a, str>),
-    /// A user.
-    User(Cow<'a, str>),
-    /// One connection.
-    Fd(u64),
-    /// Everyone.
-    All,
-    /// Several rooms; by HTTP only.
-    Rooms(Vec<Cow<'a, str>>),
-    /// Several users; by HTTP only.
-    Users(Vec<Cow<'a, str>>),
 }
 
 /// Reads a frame: one command, or an array of them.
@@ -318,67 +302,6 @@ fn resume<'a>(name: &str, value: &'a RawValue) -> Result<Resume<'a>, Refusal> {
         None => return Err(missing("resume.epoch", "a string")),
     };
     Ok(Resume::After { epoch, offset })
-}
-
-/// Whether several receivers may be named at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Several {
-    /// `rooms` and `users` are taken, up to so many.
-    Taken(usize),
-    /// Only one receiver.
-    Refused,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ToFields<'a> {
-    #[serde(borrow)]
-    room: Option<&'a RawValue>,
-    #[serde(borrow)]
-    user: Option<&'a RawValue>,
-    #[serde(borrow)]
-    fd: Option<&'a RawValue>,
-    #[serde(borrow)]
-    all: Option<&'a RawValue>,
-    #[serde(borrow)]
-    rooms: Option<&'a RawValue>,
-    #[serde(borrow)]
-    users: Option<&'a RawValue>,
-}
-
-pub(super) fn receiver<'a>(value: &'a RawValue, several: Several) -> Result<To<'a>, Refusal> {
-    let what = match several {
-        Several::Taken(_) => "an object with one of room, user, fd, all, rooms, users",
-        Several::Refused => "an object with one of room, user, fd, all",
-    };
-    let wrong = || Refusal::bad_request(format!("to has to be {what}"));
-    let to: ToFields<'a> = parse("to", value, what)?;
-    let count = [to.room, to.user, to.fd, to.all, to.rooms, to.users]
-        .iter()
-        .flatten()
-        .count();
-    if count != 1 {
-        return Err(wrong());
-    }
-    let many = |name, value| match several {
-        Several::Taken(count_max) => field::texts(name, value, count_max),
-        Several::Refused => Err(wrong()),
-    };
-    if let Some(room) = field::text("to.room", to.room)? {
-        Ok(To::Room(room))
-    } else if let Some(user) = field::user("to.user", to.user)? {
-        Ok(To::User(user))
-    } else if let Some(fd) = field::number("to.fd", to.fd)? {
-        Ok(To::Fd(fd))
-    } else if field::flag("to.all", to.all)? == Some(true) {
-        Ok(To::All)
-    } else if to.rooms.is_some() {
-        many("to.rooms", to.rooms)?.map(To::Rooms).ok_or_else(wrong)
-    } else if to.users.is_some() {
-        many("to.users", to.users)?.map(To::Users).ok_or_else(wrong)
-    } else {
-        Err(wrong())
-    }
 }
 
 #[cfg(test)]

@@ -8,17 +8,17 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::access::{Authenticator, bearer};
 use super::acks::Acks;
 use super::frames;
 use super::limits::{LimitSettings, Limits};
 use super::link::{Links, Publisher};
 use super::login::Waiting;
-use super::refusal::Refusal;
 use super::replay::{self, ReplaySettings, Replays};
 use super::serials::Serials;
 use super::server_sink::{Reply, ServerSink};
 use super::services::Services;
+use crate::api::auth::{Authenticator, bearer};
+use crate::api::refusal::Refusal;
 use crate::base::Fd;
 use crate::base::pressure::Pressure;
 use crate::chat::{

@@ -2,8 +2,8 @@
 //!
 //! A message's `data` stands in the frame as it came; it is never taken apart.
 
-use super::json::Json;
-use super::refusal::Refusal;
+use crate::api::json::Json;
+use crate::api::refusal::Refusal;
 use crate::base::Fd;
 use crate::chat::{Delivered, Notice, Position, Receipt, Welcome};
 

@@ -2,8 +2,8 @@
 
 use super::endpoint::Endpoint;
 use super::frames;
-use super::json::Json;
-use super::refusal::Refusal;
+use crate::api::json::Json;
+use crate::api::refusal::Refusal;
 use crate::chat::{
     self, Actor, Delivered, Epoch, ErrorCode, HistorySource, MessageContent, Position,
 };

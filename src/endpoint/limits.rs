@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::rate::{Bucket, Rate};
-use super::refusal::Refusal;
+use crate::api::refusal::Refusal;
 use crate::base::Fd;
 use crate::base::{Metric, MetricKind};
 use crate::chat::ErrorCode;

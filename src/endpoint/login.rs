@@ -4,12 +4,12 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::access::TokenRefusal;
 use super::command::{Login, Resume};
 use super::endpoint::Endpoint;
 use super::frames;
-use super::refusal::Refusal;
 use super::server_sink::Reply;
+use crate::api::auth::TokenRefusal;
+use crate::api::refusal::Refusal;
 use crate::base::Fd;
 use crate::chat::{self, Epoch, ErrorCode, Pattern, Position, Rights};
 use crate::server::WorkerHandle;

@@ -4,38 +4,28 @@
 //! as text; `command` and `http::body` make commands of them, `native` and `http` have the chat do
 //! them, `frames` and `json` write what is answered. The `data` of a message passes as it came.
 
-mod access;
 mod acks;
 mod command;
-pub(crate) mod common;
 #[expect(clippy::module_inception, reason = "the noun of this file is the door")]
 mod endpoint;
-mod field;
 mod frames;
-mod gather;
 mod history;
 mod http;
-mod json;
 mod limits;
 pub(crate) mod link;
 mod login;
 mod native;
 mod part;
 mod rate;
-mod refusal;
 mod replay;
 mod serials;
 mod server_sink;
 mod services;
 mod work;
 
-pub use access::{Authenticator, OpenAccess, Pass, TokenRefusal};
-pub use command::{COMMANDS_A_FRAME_MAX, To};
+pub use command::COMMANDS_A_FRAME_MAX;
 pub use endpoint::{Endpoint, EndpointSettings, LINK_PATH};
-pub use field::DEPTH_MAX;
-pub use http::body::Posting;
 pub use limits::LimitSettings;
 pub use link::{Done, LinkNumbers, LinkRefusal, Links, Stretch, Turn, Upstream};
 pub use rate::{Bucket, Rate};
-pub use refusal::Refusal;
 pub use replay::ReplaySettings;

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use super::command::{Asked, Command, Say, To, commands};
+use super::command::{Asked, Command, Say, commands};
 use super::endpoint::Endpoint;
 use super::frames;
-use super::json::Json;
 use super::limits::Verdict;
 use super::login::{kick, resume_of};
-use super::refusal::Refusal;
 use super::server_sink::{Reply, ServerSink};
 use super::work::{ReplyTo, StoreJob, StoreTask};
+use crate::api::json::Json;
+use crate::api::posting::To;
+use crate::api::refusal::Refusal;
 use crate::base::Fd;
 use crate::chat::{self, Actor, HistoryRange, Keep, SayOutcome};
 use crate::server::WorkerHandle;

@@ -3,8 +3,8 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use super::http::body::RECEIVERS_MAX;
 use super::link::Turn;
+use crate::api::posting::RECEIVERS_MAX;
 
 /// A part of what a gateway brought under one number.
 pub(super) struct Part {

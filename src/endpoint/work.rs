@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::frames;
-use super::gather::Gather;
-use super::json::Json;
 use super::part::Part;
-use super::refusal::Refusal;
 use super::services::Services;
+use crate::api::json::Json;
+use crate::api::refusal::Refusal;
+use crate::api::reply::ReplySlot;
 use crate::base::Fd;
 use crate::chat::{ChatError, Epoch, ErrorCode, PendingMessage, Position, Receipt, User};
 use crate::server::{Handle, Responder, Response};
@@ -67,8 +67,8 @@ pub(super) enum ReplyTo {
     Frame(Fd, Option<Box<str>>),
     /// A request that is answered by this alone.
     Request(Responder),
-    /// A request with several parts, and which of them this is.
-    Part(Arc<Gather>, usize),
+    /// One result of a request that has several.
+    Slot(ReplySlot),
     /// Whoever else.
     Call(Box<dyn FnOnce(Result<Done, Refusal>) + Send>),
 }
@@ -256,13 +256,7 @@ impl ReplyTo {
                 Ok(done) => Response::json(done.fields(Json::object()).end()),
                 Err(refusal) => refusal.response(),
             }),
-            Self::Part(gather, place) => gather.put(
-                place,
-                match &done {
-                    Ok(done) => done.fields(Json::object()).end(),
-                    Err(refusal) => refusal.json().end(),
-                },
-            ),
+            Self::Slot(slot) => slot.fill(done.map(|done| done.fields(Json::object()).end())),
             Self::Call(call) => call(done),
         }
     }

@@ -7,17 +7,19 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::Receiver;
 
-use super::answer::{Answer, Shape, refusal, refused};
+use super::answer::refusal;
 use super::feeder::{self, Feeder, Feeding, News, Task, Told};
 use super::link::LinkSettings;
 use super::numbers::Numbers;
-use super::outbox::{Outbox, OutboxContext, OutboxJob, Refused, unix_ms};
+use super::outbox::{Outbox, OutboxContext, OutboxJob, unix_ms};
 use super::posted::{Scribe, producer};
 use super::target::Target;
-use crate::chat::ErrorCode;
-use crate::endpoint::common::{Posting, batch, bearer, json_body, posting};
-use crate::endpoint::{Authenticator, Refusal};
-use crate::server::{Builder, Handle, Request, Responder, Response, WorkerHandle};
+use crate::api::auth::{Authenticator, authorize};
+use crate::api::body::json_body;
+use crate::api::posting::{Posting, batch, posting};
+use crate::api::refusal::{Refusal, method_not_allowed};
+use crate::api::reply::{JoinedReply, ReplyShape};
+use crate::server::{Builder, Handle, Request, Responder, WorkerHandle};
 use crate::store::{Disk, DiskSettings, Store};
 
 /// What the push process is called.
@@ -194,13 +196,12 @@ impl Gateway {
             _ => return Some((request, responder)),
         };
         if request.method() != method {
-            let wrong = Refusal::bad_request(format!("{method} is answered here"));
-            responder.end(refused(&wrong.with_status(405)).field("Allow", method));
+            responder.end(method_not_allowed(method));
             return None;
         }
-        match self.allow(&request) {
-            Ok(()) => self.respond(server, &request, responder),
-            Err(refusal) => responder.end(refused(&refusal)),
+        match authorize(&*self.access, &request) {
+            Ok(_) => self.respond(server, &request, responder),
+            Err(refusal) => responder.end(refusal.response()),
         }
         None
     }
@@ -231,36 +232,23 @@ impl Gateway {
         }
     }
 
-    fn allow(&self, request: &Request) -> Result<(), Refusal> {
-        if self.access.is_open() {
-            return Ok(());
-        }
-        let key = bearer(request.header("authorization"));
-        let message = match key.map(|key| self.access.api_key(key)) {
-            Some(Some(_)) => return Ok(()),
-            Some(None) => "Authorization holds no API key of ours",
-            None => "Authorization is missing; it has to be Bearer and an API key",
-        };
-        Err(Refusal::new(ErrorCode::Unauthorized, message))
-    }
-
     fn respond(&self, server: &WorkerHandle, request: &Request, responder: Responder) {
         match request.path() {
             "/v1/stats" => responder.end(self.numbers.stats(server, &self.outbox)),
             "/metrics" => responder.end(self.numbers.metrics(server, &self.outbox)),
             path => {
                 let shape = match path {
-                    "/v1/messages" => Shape::Single,
-                    _ => Shape::Batch,
+                    "/v1/messages" => ReplyShape::Single,
+                    _ => ReplyShape::Several,
                 };
                 let body = json_body(request);
                 let postings = body.and_then(|body| match shape {
-                    Shape::Single => Ok(vec![posting(body)]),
-                    Shape::Batch => batch(body),
+                    ReplyShape::Single => Ok(vec![posting(body)]),
+                    ReplyShape::Several => batch(body),
                 });
                 match postings {
                     Ok(postings) => self.post(shape, postings, responder),
-                    Err(refusal) => responder.end(refused(&refusal)),
+                    Err(refusal) => responder.end(refusal.response()),
                 }
             }
         }
@@ -268,7 +256,7 @@ impl Gateway {
 
     fn post(
         &self,
-        shape: Shape,
+        shape: ReplyShape,
         postings: Vec<Result<Posting<'_>, Refusal>>,
         responder: Responder,
     ) {
@@ -276,23 +264,19 @@ impl Gateway {
             self.numbers
                 .refused
                 .fetch_add(postings.len() as u64, Relaxed);
-            return responder.end(no_room(why));
+            return responder.end(refusal(why).response());
         }
-        let answer = Answer::new(shape, responder, postings.len());
         let ts = unix_ms();
-        for (place, posting) in postings.into_iter().enumerate() {
-            let ticket = answer.ticket(place);
+        let results = (0..postings.len()).map(|_| None).collect();
+        let slots = JoinedReply::start(responder, (shape, 202), results);
+        for (slot, posting) in slots.into_iter().zip(postings) {
             match posting.and_then(|posting| self.scribe.write(&posting)) {
                 Ok(posted) => {
-                    let job = OutboxJob::Post { posted, ts, ticket };
+                    let job = OutboxJob::Post { posted, ts, slot };
                     self.outbox.disk.submit(job);
                 }
-                Err(refusal) => ticket.refuse(refusal),
+                Err(refusal) => slot.fill(Err(refusal)),
             }
         }
     }
-}
-
-fn no_room(why: Refused) -> Response {
-    refused(&refusal(why))
 }

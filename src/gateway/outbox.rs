@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::answer::Ticket;
+use super::answer;
 use super::feeder::Told;
 use super::numbers::Numbers;
 use super::posted::Posted;
+use crate::api::reply::ReplySlot;
 use crate::base::Epoch;
 use crate::store::{
     Appended, Channel, Condition, Disk, DiskJob, MessageBody, MessageRecord, Reader, Record,
@@ -136,7 +137,7 @@ pub(super) enum OutboxJob {
     Post {
         posted: Posted,
         ts: u64,
-        ticket: Ticket,
+        slot: ReplySlot,
     },
     /// An upstream has settled everything up to here.
     Settle { upstream: Arc<str>, n: u64 },
@@ -203,7 +204,7 @@ impl DiskJob for OutboxJob {
     fn done(self, context: &OutboxContext, outcome: Result<Appended, &StoreError>) {
         let OutboxContext { feeder, numbers } = context;
         match self {
-            Self::Post { posted, ticket, .. } => {
+            Self::Post { posted, slot, .. } => {
                 let counted = match outcome {
                     Ok(Appended::Repeat(_)) => &numbers.repeats,
                     Ok(_) => &numbers.taken,
@@ -215,7 +216,7 @@ impl DiskJob for OutboxJob {
                 }
                 let is_repeat = matches!(outcome, Ok(Appended::Repeat(_)));
                 let taken = outcome.map(|_| is_repeat).map_err(Refused::from);
-                ticket.done(&posted.id, taken);
+                slot.fill(answer::result(&posted.id, taken));
             }
             Self::Settle { .. } | Self::Trim { .. } => {
                 if outcome.is_err() {

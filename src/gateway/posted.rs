@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use siphasher::sip::SipHasher13;
 use siphasher::sip128::{Hasher128, SipHasher13 as SipHasher13x128};
 
+use crate::api::json::Json;
+use crate::api::posting::{Posting, To};
+use crate::api::refusal::Refusal;
 use crate::chat::ErrorCode;
-use crate::endpoint::Refusal;
-use crate::endpoint::common::{Json, Posting, To};
 
 /// Longest id, in bytes.
 const ID_SIZE_MAX: usize = 64;
@@ -136,7 +137,7 @@ fn receivers(to: &To<'_>) -> Result<String, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::endpoint::common::posting;
+    use crate::api::posting::posting;
 
     fn write(body: &str) -> Result<Posted, String> {
         let scribe = Scribe::new([1, 2], 100);

@@ -15,21 +15,14 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("chat", &["base"]),
     ("net", &["base", "proto"]),
     ("server", &["base", "proto", "net"]),
-    (
-        "endpoint",
-        &["base", "proto", "net", "server", "chat", "store"],
-    ),
-    (
-        "gateway",
-        &[
-            "base", "proto", "net", "server", "chat", "store", "endpoint",
-        ],
-    ),
+    ("api", &["base", "server", "chat"]),
+    ("endpoint", &["base", "server", "chat", "store", "api"]),
+    ("gateway", &["base", "server", "chat", "store", "api"]),
     ("fuzzing", &["endpoint", "gateway"]),
     (
         "lib",
         &[
-            "base", "proto", "net", "server", "chat", "store", "endpoint", "gateway",
+            "base", "proto", "net", "server", "chat", "store", "api", "endpoint", "gateway",
         ],
     ),
     ("auth", &[]),
@@ -55,6 +48,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "tidings::server",
             "tidings::chat",
             "tidings::store",
+            "tidings::api",
             "tidings::endpoint",
             "tidings::gateway",
         ],

@@ -1,20 +1,17 @@
 //! Sending by HTTP, and the messages of the past.
 
-use std::sync::Arc;
-
 use super::Answer;
-use super::body::{self, Posting};
 use super::route::Query;
+use crate::api::json::Json;
+use crate::api::posting::{self, Posting, To};
+use crate::api::refusal::Refusal;
+use crate::api::reply::{JoinedReply, ReplyResult, ReplyShape};
 use crate::base::Fd;
 use crate::chat::{
     self, Actor, HistoryRange, Keep, Moment, NewMessage, PendingMessage, PurgeOutcome, SayOutcome,
 };
-use crate::endpoint::command::To;
 use crate::endpoint::endpoint::Endpoint;
-use crate::endpoint::gather::{self, Gather};
 use crate::endpoint::history::HISTORY_LIMIT;
-use crate::endpoint::json::Json;
-use crate::endpoint::refusal::Refusal;
 use crate::endpoint::server_sink::{Reply, ServerSink};
 use crate::endpoint::work::{Done, ReplyTo, StoreJob, StoreTask};
 use crate::server::{Responder, WorkerHandle};
@@ -22,7 +19,7 @@ use crate::server::{Responder, WorkerHandle};
 /// What is known of one receiver's message.
 enum Part {
     /// Its result.
-    Ready(String),
+    Ready(ReplyResult),
     /// The result comes once it is stored.
     Later(PendingMessage),
 }
@@ -36,7 +33,7 @@ impl Endpoint {
         body: &str,
         responder: &mut Option<Responder>,
     ) -> Result<Answer, Refusal> {
-        let posting = body::posting(body)?;
+        let posting = posting::posting(body)?;
         let has_several = matches!(posting.to, To::Rooms(_) | To::Users(_));
         let mut post = self.post(server, Reply::Silent);
         let mut parts = Vec::new();
@@ -62,7 +59,7 @@ impl Endpoint {
         body: &str,
         responder: &mut Option<Responder>,
     ) -> Result<Answer, Refusal> {
-        let batch = body::batch(body)?;
+        let batch = posting::batch(body)?;
         self.counts_as(actor, batch.len());
         let mut parts = Vec::with_capacity(batch.len());
         let (mut post, now) = (self.post(server, Reply::Silent), self.now());
@@ -70,7 +67,7 @@ impl Endpoint {
             let posted = posting
                 .and_then(|posting| self.post_parts(&mut post, now, actor, &posting, &mut parts));
             if let Err(refusal) = posted {
-                parts.push(Part::Ready(refusal.json().end()));
+                parts.push(Part::Ready(Err(refusal)));
             }
         }
         Ok(self.answer_parts(parts, responder))
@@ -79,26 +76,22 @@ impl Endpoint {
     /// Answers at once, or when all that has to be stored is.
     fn answer_parts(&self, parts: Vec<Part>, responder: &mut Option<Responder>) -> Answer {
         let mut drafts = Vec::new();
-        let results: Vec<String> = parts
-            .into_iter()
-            .enumerate()
-            .map(|(place, part)| match part {
-                Part::Ready(result) => result,
-                Part::Later(draft) => {
-                    drafts.push((place, draft));
-                    String::new()
-                }
-            })
-            .collect();
-        let Some(responder) = responder.take_if(|_| !drafts.is_empty()) else {
-            return Answer::Object(gather::answer(results));
+        let results = parts.into_iter().map(|part| match part {
+            Part::Ready(result) => Some(result),
+            Part::Later(draft) => {
+                drafts.push(draft);
+                None
+            }
+        });
+        let results = results.collect();
+        let Some(responder) = responder.take() else {
+            return Answer::Later;
         };
-        let gather = Arc::new(Gather::new(responder, results));
-        for (place, draft) in drafts {
-            let answer = ReplyTo::Part(Arc::clone(&gather), place);
-            self.services
-                .disk
-                .submit(StoreJob::new(StoreTask::Say(draft, None), answer));
+        let slots = JoinedReply::start(responder, (ReplyShape::Several, 200), results);
+        for (slot, draft) in slots.into_iter().zip(drafts) {
+            let task = StoreTask::Say(draft, None);
+            let job = StoreJob::new(task, ReplyTo::Slot(slot));
+            self.services.disk.submit(job);
         }
         Answer::Later
     }
@@ -146,7 +139,7 @@ impl Endpoint {
             .say_to_each(post, now, actor, &several, &say)?;
         parts.extend(said.into_iter().map(|said| match said {
             Ok(saying) => part(saying),
-            Err(refused) => Part::Ready(Refusal::from(refused).json().end()),
+            Err(refused) => Part::Ready(Err(refused.into())),
         }));
         Ok(())
     }
@@ -206,7 +199,7 @@ impl Endpoint {
 
 fn part(saying: SayOutcome) -> Part {
     match saying {
-        SayOutcome::Said(said) => Part::Ready(Done::Said(said).fields(Json::object()).end()),
+        SayOutcome::Said(said) => Part::Ready(Ok(Done::Said(said).fields(Json::object()).end())),
         SayOutcome::Pending(draft) => Part::Later(draft),
     }
 }

@@ -1,28 +1,24 @@
 //! The HTTP API: who asks, what for, and the answer.
 
-pub(super) mod body;
+mod body;
 mod durable;
 mod messages;
 mod numbers;
 mod people;
 mod route;
 
-use std::borrow::Cow;
-
-use super::access::bearer;
 use super::endpoint::Endpoint;
-use super::json::Json;
-use super::refusal::Refusal;
-use crate::chat::{Actor, ErrorCode};
+use crate::api::auth::authorize;
+use crate::api::body::{json_body, json_body_or_none};
+use crate::api::json::Json;
+use crate::api::refusal::{Refusal, method_not_allowed};
+use crate::chat::Actor;
 use crate::server::{Request, Responder, Response, WorkerHandle};
 use people::connections;
 use route::{Query, Resource};
 
 /// What the API has to say of itself.
 const OPENAPI: &str = include_str!("openapi.json");
-
-/// Who asks: an API key's name, empty in open mode.
-type Key<'a> = Cow<'a, str>;
 
 /// An answer in the making.
 enum Answer {
@@ -67,45 +63,27 @@ impl Endpoint {
     ) -> Result<Option<Response>, Refusal> {
         let method = request.method();
         if !resource.methods().split(", ").any(|known| known == method) {
-            let message = format!("{} is answered here", resource.methods());
-            let refusal = Refusal::bad_request(message).with_status(405);
-            let response = refusal.response().field("Allow", resource.methods());
-            return Ok(Some(response));
+            return Ok(Some(method_not_allowed(resource.methods())));
         }
         // The description holds no secret, and says how to show a key.
         let key = match resource {
-            Resource::OpenApi => Cow::Borrowed(""),
-            _ => self.key(request)?,
+            Resource::OpenApi => None,
+            _ => authorize(&*self.access, request)?,
         };
+        let key = key.as_deref().unwrap_or_default();
         // Whoever watches the server must see it when it is busy, too.
         if !matches!(
             resource,
             Resource::OpenApi | Resource::Stats | Resource::Metrics
         ) {
-            self.limits.request(self.now().tick.0, &key)?;
+            self.limits.request(self.now().tick.0, key)?;
         }
-        let answer = self.object(server, request, (resource, responder), &key)?;
+        let answer = self.object(server, request, (resource, responder), key)?;
         Ok(match answer {
             Answer::Object(json) => Some(Response::json(json.end())),
             Answer::Other(response) => Some(response),
             Answer::Later => None,
         })
-    }
-
-    /// Who asks.
-    fn key(&self, request: &Request) -> Result<Key<'static>, Refusal> {
-        if self.access.is_open() {
-            return Ok(Cow::Borrowed(""));
-        }
-        let refusal = |message| Refusal::new(ErrorCode::Unauthorized, message);
-        let key = bearer(request.header("authorization")).ok_or_else(|| {
-            refusal("Authorization is missing; it has to be Bearer and an API key")
-        })?;
-        let name = self
-            .access
-            .api_key(key)
-            .ok_or_else(|| refusal("Authorization holds no API key of ours"))?;
-        Ok(Cow::Owned(name.to_string()))
     }
 
     fn object(
@@ -161,24 +139,5 @@ impl Endpoint {
             (Resource::Metrics, _) => return Ok(Answer::Other(self.metrics(server))),
             (Resource::OpenApi, _) => return Ok(Answer::Other(Response::json(OPENAPI))),
         }))
-    }
-}
-
-/// The body as text, which has to be there as JSON.
-pub(crate) fn json_body(request: &Request) -> Result<&str, Refusal> {
-    let kind = request.header("content-type").unwrap_or_default();
-    let essence = kind.split(';').next().unwrap_or_default().trim();
-    if !essence.eq_ignore_ascii_case("application/json") {
-        let refusal = Refusal::bad_request("Content-Type has to be application/json");
-        return Err(refusal.with_status(415));
-    }
-    std::str::from_utf8(request.body()).map_err(|_| Refusal::bad_request("the body is no UTF-8"))
-}
-
-fn json_body_or_none(request: &Request) -> Result<&str, Refusal> {
-    if request.body().is_empty() {
-        Ok("")
-    } else {
-        json_body(request)
     }
 }

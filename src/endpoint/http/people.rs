@@ -3,13 +3,13 @@
 use super::Answer;
 use super::body;
 use super::route::Query;
+use crate::api::json::Json;
+use crate::api::refusal::Refusal;
 use crate::base::Fd;
 use crate::chat::{ChatError, ErrorCode, MemberView, RoomView};
 use crate::endpoint::endpoint::Endpoint;
 use crate::endpoint::frames;
-use crate::endpoint::json::Json;
 use crate::endpoint::login::kick;
-use crate::endpoint::refusal::Refusal;
 use crate::endpoint::server_sink::Reply;
 use crate::endpoint::work::StoreTask;
 use crate::server::{Responder, WorkerHandle};

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use percent_encoding::percent_decode_str;
 
-use crate::endpoint::refusal::Refusal;
+use crate::api::refusal::Refusal;
 
 /// A thing of the HTTP API, with the names from its path.
 #[derive(Debug, PartialEq, Eq)]

@@ -6,12 +6,12 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::intake::Violation;
+use crate::api::field;
+use crate::api::json::Json;
+use crate::api::posting::{Posting, RECEIVERS_MAX};
+use crate::api::posting::{Several, receiver};
+use crate::api::refusal::Refusal;
 use crate::chat::ErrorCode;
-use crate::endpoint::command::{Several, receiver};
-use crate::endpoint::field;
-use crate::endpoint::http::body::{Posting, RECEIVERS_MAX};
-use crate::endpoint::json::Json;
-use crate::endpoint::refusal::Refusal;
 
 /// Longest name of a producer, in bytes.
 const PRODUCER_SIZE_MAX: usize = 64;

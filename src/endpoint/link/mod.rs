@@ -19,8 +19,8 @@ pub(super) use publisher::Publisher;
 pub use turn::{Stretch, Turn};
 
 use super::frames;
-use super::http::body::Posting;
-use super::refusal::Refusal;
+use crate::api::posting::Posting;
+use crate::api::refusal::Refusal;
 use crate::base::Fd;
 use crate::base::{Metric, MetricKind};
 use crate::chat::ErrorCode;

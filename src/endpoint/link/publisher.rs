@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Done, LinkRefusal, Turn, Upstream};
+use crate::api::posting::Posting;
+use crate::api::posting::To;
+use crate::api::refusal::Refusal;
 use crate::chat::{
     self, Actor, ChatError, ErrorCode, Keep, NewMessage, PendingMessage, SayOutcome,
 };
-use crate::endpoint::command::To;
-use crate::endpoint::http::body::Posting;
 use crate::endpoint::part::{Part, parts_of};
-use crate::endpoint::refusal::Refusal;
 use crate::endpoint::services::Services;
 use crate::endpoint::work::{ReplyTo, StoreJob, StoreTask};
 

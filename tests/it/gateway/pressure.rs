@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Instant;
 
-use tidings::endpoint::OpenAccess;
+use tidings::api::OpenAccess;
 use tidings::gateway::{Gateway, GatewaySettings, store_settings};
 use tidings::server::{RunningServer, Server, Watermarks};
 use tidings::store::{

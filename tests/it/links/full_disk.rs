@@ -4,8 +4,9 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
+use tidings::api::OpenAccess;
 use tidings::chat::{ChannelKind, ChatSettings};
-use tidings::endpoint::{Endpoint, EndpointSettings, LimitSettings, OpenAccess, ReplaySettings};
+use tidings::endpoint::{Endpoint, EndpointSettings, LimitSettings, ReplaySettings};
 use tidings::store::{
     Appended, DiskSettings, MemoryStore, PageRange, Reader, Record, Store, StoreError,
     StoreSettings,

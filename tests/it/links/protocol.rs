@@ -4,8 +4,9 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex};
 
 use serde_json::{Value, json};
+use tidings::api::Posting;
 use tidings::chat::ErrorCode;
-use tidings::endpoint::{Done, LinkRefusal, Links, Posting, Turn, Upstream};
+use tidings::endpoint::{Done, LinkRefusal, Links, Turn, Upstream};
 
 use crate::support::server::{LocalServer, Mode, in_every_mode, until_nothing_is_left};
 use crate::support::wait::until;

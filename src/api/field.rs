@@ -17,7 +17,7 @@ pub const DEPTH_MAX: usize = 64;
 type Value<'a> = Option<&'a RawValue>;
 
 /// A string, if the field is there.
-pub(super) fn text<'a>(name: &str, value: Value<'a>) -> Result<Option<Cow<'a, str>>, Refusal> {
+pub(crate) fn text<'a>(name: &str, value: Value<'a>) -> Result<Option<Cow<'a, str>>, Refusal> {
     present(value)
         .map(|value| parse(name, value, "a string"))
         .transpose()
@@ -25,12 +25,12 @@ pub(super) fn text<'a>(name: &str, value: Value<'a>) -> Result<Option<Cow<'a, st
 }
 
 /// A string that has to be there.
-pub(super) fn required_text<'a>(name: &str, value: Value<'a>) -> Result<Cow<'a, str>, Refusal> {
+pub(crate) fn required_text<'a>(name: &str, value: Value<'a>) -> Result<Cow<'a, str>, Refusal> {
     text(name, value)?.ok_or_else(|| missing(name, "a string"))
 }
 
 /// A user: a string, or a number, which is taken as its decimal digits.
-pub(super) fn user<'a>(name: &str, value: Value<'a>) -> Result<Option<Cow<'a, str>>, Refusal> {
+pub(crate) fn user<'a>(name: &str, value: Value<'a>) -> Result<Option<Cow<'a, str>>, Refusal> {
     let Some(value) = present(value) else {
         return Ok(None);
     };
@@ -47,21 +47,21 @@ pub(super) fn user<'a>(name: &str, value: Value<'a>) -> Result<Option<Cow<'a, st
 }
 
 /// A whole number from 0 on, if the field is there.
-pub(super) fn number(name: &str, value: Value<'_>) -> Result<Option<u64>, Refusal> {
+pub(crate) fn number(name: &str, value: Value<'_>) -> Result<Option<u64>, Refusal> {
     present(value)
         .map(|value| parse(name, value, "a whole number"))
         .transpose()
 }
 
 /// `true` or `false`, if the field is there.
-pub(super) fn flag(name: &str, value: Value<'_>) -> Result<Option<bool>, Refusal> {
+pub(crate) fn flag(name: &str, value: Value<'_>) -> Result<Option<bool>, Refusal> {
     present(value)
         .map(|value| parse(name, value, "true or false"))
         .transpose()
 }
 
 /// An array of strings, if the field is there.
-pub(super) fn texts<'a>(
+pub(crate) fn texts<'a>(
     name: &str,
     value: Value<'a>,
     count_max: usize,
@@ -80,7 +80,7 @@ pub(super) fn texts<'a>(
 }
 
 /// Any JSON of a bounded depth, as it was written.
-pub(super) fn data<'a>(name: &str, value: Value<'a>) -> Result<&'a str, Refusal> {
+pub(crate) fn data<'a>(name: &str, value: Value<'a>) -> Result<&'a str, Refusal> {
     let text = value.ok_or_else(|| missing(name, "any JSON"))?.get();
     if depth(text) > DEPTH_MAX {
         return Err(Refusal::bad_request(format!(
@@ -91,7 +91,7 @@ pub(super) fn data<'a>(name: &str, value: Value<'a>) -> Result<&'a str, Refusal>
 }
 
 /// A value of a shape that serde knows.
-pub(super) fn parse<'a, T: Deserialize<'a>>(
+pub(crate) fn parse<'a, T: Deserialize<'a>>(
     name: &str,
     value: &'a RawValue,
     what: &str,
@@ -100,12 +100,12 @@ pub(super) fn parse<'a, T: Deserialize<'a>>(
         .map_err(|_| Refusal::bad_request(format!("{name} has to be {what}")))
 }
 
-pub(super) fn missing(name: &str, what: &str) -> Refusal {
+pub(crate) fn missing(name: &str, what: &str) -> Refusal {
     Refusal::bad_request(format!("{name} is missing; it has to be {what}"))
 }
 
 /// A field whose `null` is a value too: `Option` alone would take it for a missing one.
-pub(super) fn even_null<'de: 'a, 'a, D: Deserializer<'de>>(
+pub(crate) fn even_null<'de: 'a, 'a, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Value<'a>, D::Error> {
     <&RawValue>::deserialize(deserializer).map(Some)

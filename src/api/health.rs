@@ -1,0 +1,54 @@
+//! The answers that say whether a server lives and is ready, made on the reactor's thread so that a
+//! stuck worker doesn't look like death.
+
+use super::json::Json;
+use crate::server::{Head, Response};
+
+/// The path that is answered while the process lives.
+pub const LIVENESS_PATH: &str = "/healthz";
+
+/// The path that is answered with 200 only while requests can be taken.
+pub const READINESS_PATH: &str = "/readyz";
+
+/// The methods of both paths, as `Allow` lists them.
+pub const HEALTH_METHODS: &str = "GET, HEAD";
+
+/// What a server can do at this moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readiness {
+    /// The server takes requests.
+    Ready,
+    /// The server runs, but can't keep anything just now; the word says why.
+    Unready(&'static str),
+    /// The server hasn't begun yet, or is about to end.
+    Stopping,
+}
+
+impl Readiness {
+    fn response(self) -> Response {
+        match self {
+            Self::Ready => status("ready"),
+            Self::Unready(why) => status(why).with_status(503),
+            Self::Stopping => status("stopping").with_status(503),
+        }
+    }
+}
+
+/// Answers `GET` and `HEAD` of the two paths; `None` for every other request.
+pub fn answer(head: &Head, readiness: impl FnOnce() -> Readiness) -> Option<Response> {
+    match (head.method(), head.path()) {
+        ("GET" | "HEAD", LIVENESS_PATH) => Some(status("ok")),
+        ("GET" | "HEAD", READINESS_PATH) => Some(readiness().response()),
+        _ => None,
+    }
+}
+
+/// Whether a path is one of the two: another method than `GET` and `HEAD` gets 405 there.
+#[must_use]
+pub fn is_health_path(path: &str) -> bool {
+    matches!(path, LIVENESS_PATH | READINESS_PATH)
+}
+
+fn status(status: &str) -> Response {
+    Response::json(Json::object().string("status", status).end())
+}

@@ -1,0 +1,19 @@
+//! What the HTTP fronts of an endpoint and of a gateway share: bodies, keys, refusals, answers, numbers.
+//!
+//! A front reads a request with [`body`](self) and [`posting`](Posting), asks an [`Authenticator`],
+//! and answers with a [`Refusal`], or with an answer that is joined from several results. Nothing here
+//! knows which front it serves; nothing here says a message.
+
+pub(crate) mod auth;
+pub(crate) mod body;
+pub(crate) mod field;
+pub mod health;
+pub(crate) mod json;
+pub(crate) mod posting;
+pub(crate) mod refusal;
+pub(crate) mod reply;
+
+pub use auth::{Authenticator, OpenAccess, Pass, TokenRefusal, bearer};
+pub use field::DEPTH_MAX;
+pub use posting::{Posting, To};
+pub use refusal::{Refusal, method_not_allowed};

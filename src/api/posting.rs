@@ -1,0 +1,247 @@
+//! One message that is posted, to be sent: what HTTP clients, gateways and links say in the same words.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::body::object;
+use super::field::{self, parse};
+use super::refusal::Refusal;
+
+/// Rooms or users that one message may name.
+pub const RECEIVERS_MAX: usize = 100;
+
+/// Messages in one batch.
+pub const BATCH_MAX: usize = 1_000;
+
+/// Connections that one message may leave out.
+const EXCEPT_MAX: usize = 100;
+
+/// One message to send.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Posting<'a> {
+    /// To whom.
+    pub to: To<'a>,
+    /// As it was written.
+    pub data: &'a str,
+    /// In whose name.
+    pub from: Option<Cow<'a, str>>,
+    /// Tells repeats.
+    pub id: Option<Cow<'a, str>>,
+    /// Whether it is kept.
+    pub store: bool,
+    /// Who doesn't get it.
+    pub except: Vec<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Fields<'a> {
+    #[serde(borrow)]
+    to: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "field::even_null")]
+    data: Option<&'a RawValue>,
+    #[serde(borrow)]
+    from: Option<&'a RawValue>,
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    store: Option<&'a RawValue>,
+    #[serde(borrow)]
+    except: Option<&'a RawValue>,
+}
+
+/// Reads the body of `POST /v1/messages`.
+///
+/// # Errors
+///
+/// It names the field that is wrong.
+pub fn posting(body: &str) -> Result<Posting<'_>, Refusal> {
+    let fields: Fields<'_> = object(body)?;
+    let to = fields
+        .to
+        .ok_or_else(|| field::missing("to", "an object such as {\"room\":\"lobby\"}"))?;
+    let store = field::flag("store", fields.store)?.unwrap_or(true);
+    let except: Vec<u64> = match fields.except {
+        Some(value) => field::parse("except", value, "an array of fds")?,
+        None => Vec::new(),
+    };
+    if except.len() > EXCEPT_MAX {
+        return Err(Refusal::bad_request(format!(
+            "except has {} entries, but at most {EXCEPT_MAX} are taken",
+            except.len()
+        )));
+    }
+    if store && !except.is_empty() {
+        return Err(Refusal::bad_request(
+            "except needs \"store\":false, since a kept message without a receiver would be a hole",
+        ));
+    }
+    Ok(Posting {
+        to: receiver(to, Several::Taken(RECEIVERS_MAX))?,
+        data: field::data("data", fields.data)?,
+        from: field::user("from", fields.from)?,
+        id: field::text("id", fields.id)?,
+        store,
+        except,
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BatchFields<'a> {
+    #[serde(borrow)]
+    messages: Option<Vec<&'a RawValue>>,
+}
+
+/// Reads the body of `POST /v1/messages/batch`; each message by itself.
+///
+/// # Errors
+///
+/// It is no object with an array of at most 1,000 messages.
+pub fn batch(body: &str) -> Result<Vec<Result<Posting<'_>, Refusal>>, Refusal> {
+    let fields: BatchFields<'_> = object(body)?;
+    let messages = fields
+        .messages
+        .ok_or_else(|| field::missing("messages", "an array of messages"))?;
+    if messages.len() > BATCH_MAX {
+        return Err(Refusal::bad_request(format!(
+            "messages has {} entries, but at most {BATCH_MAX} are taken",
+            messages.len()
+        )));
+    }
+    Ok(messages
+        .into_iter()
+        .map(|message| posting(message.get()))
+        .collect())
+}
+
+/// To whom a message goes.
+#[derive(Debug, PartialEq, Eq)]
+pub enum To<'a> {
+    /// A room.
+    Room(Cow<'a, str>),
+    /// A user.
+    User(Cow<'a, str>),
+    /// One connection.
+    Fd(u64),
+    /// Everyone.
+    All,
+    /// Several rooms; by HTTP only.
+    Rooms(Vec<Cow<'a, str>>),
+    /// Several users; by HTTP only.
+    Users(Vec<Cow<'a, str>>),
+}
+
+/// Whether several receivers may be named at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Several {
+    /// `rooms` and `users` are taken, up to so many.
+    Taken(usize),
+    /// Only one receiver.
+    Refused,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ToFields<'a> {
+    #[serde(borrow)]
+    room: Option<&'a RawValue>,
+    #[serde(borrow)]
+    user: Option<&'a RawValue>,
+    #[serde(borrow)]
+    fd: Option<&'a RawValue>,
+    #[serde(borrow)]
+    all: Option<&'a RawValue>,
+    #[serde(borrow)]
+    rooms: Option<&'a RawValue>,
+    #[serde(borrow)]
+    users: Option<&'a RawValue>,
+}
+
+pub(crate) fn receiver<'a>(value: &'a RawValue, several: Several) -> Result<To<'a>, Refusal> {
+    let what = match several {
+        Several::Taken(_) => "an object with one of room, user, fd, all, rooms, users",
+        Several::Refused => "an object with one of room, user, fd, all",
+    };
+    let wrong = || Refusal::bad_request(format!("to has to be {what}"));
+    let to: ToFields<'a> = parse("to", value, what)?;
+    let count = [to.room, to.user, to.fd, to.all, to.rooms, to.users]
+        .iter()
+        .flatten()
+        .count();
+    if count != 1 {
+        return Err(wrong());
+    }
+    let many = |name, value| match several {
+        Several::Taken(count_max) => field::texts(name, value, count_max),
+        Several::Refused => Err(wrong()),
+    };
+    if let Some(room) = field::text("to.room", to.room)? {
+        Ok(To::Room(room))
+    } else if let Some(user) = field::user("to.user", to.user)? {
+        Ok(To::User(user))
+    } else if let Some(fd) = field::number("to.fd", to.fd)? {
+        Ok(To::Fd(fd))
+    } else if field::flag("to.all", to.all)? == Some(true) {
+        Ok(To::All)
+    } else if to.rooms.is_some() {
+        many("to.rooms", to.rooms)?.map(To::Rooms).ok_or_else(wrong)
+    } else if to.users.is_some() {
+        many("to.users", to.users)?.map(To::Users).ok_or_else(wrong)
+    } else {
+        Err(wrong())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(body: &str) -> String {
+        posting(body).unwrap_err().message.into_owned()
+    }
+
+    #[test]
+    fn a_posting_is_read() {
+        let read = posting(
+            r#"{"to":{"rooms":["a","b"]},"data":[1.0],"from":7,"store":false,"except":[9]}"#,
+        );
+        let read = read.unwrap();
+        assert_eq!(read.to, To::Rooms(vec!["a".into(), "b".into()]));
+        assert_eq!((read.data, read.from.as_deref()), ("[1.0]", Some("7")));
+        assert_eq!((read.store, read.except), (false, vec![9]));
+        let null = posting(r#"{"to":{"all":true},"data":null}"#).unwrap();
+        assert_eq!(null.data, "null", "null is JSON as well");
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        assert!(
+            message(r#"{"to":{"room":"a"},"data":1,"rom":"x"}"#).contains("unknown field `rom`")
+        );
+        assert!(message("{").starts_with("the body is not as it has to be"));
+        assert!(
+            message(r#"{"to":{"room":"a"},"data":1,"except":[9]}"#).contains("\"store\":false")
+        );
+        assert!(message(r#"{"to":{"room":"a"}}"#).starts_with("data is missing"));
+        let many = format!(
+            r#"{{"to":{{"users":[{}]}},"data":1}}"#,
+            vec!["\"a\""; 101].join(",")
+        );
+        assert!(message(&many).contains("at most 100"));
+    }
+
+    #[test]
+    fn each_message_of_a_batch_is_judged_by_itself() {
+        let all =
+            batch(r#"{"messages":[{"to":{"room":"a"},"data":1},{"to":1,"data":2}]}"#).unwrap();
+        assert_eq!(
+            all.iter().map(Result::is_ok).collect::<Vec<_>>(),
+            [true, false]
+        );
+        assert!(batch(r#"{"messages":1}"#).is_err());
+        assert!(batch("{}").is_err());
+    }
+}

@@ -1,0 +1,31 @@
+//! What a daemon prints once it runs: for people, and for scripts that wait for the first line.
+
+use std::net::SocketAddr;
+
+use tidings::server::WorkerHandle;
+
+/// Prints each address that a server listens on, and how to send to it.
+pub(super) fn addresses(server: &WorkerHandle, is_open: bool) {
+    for address in server.addresses() {
+        listening(address);
+        sending(address, is_open);
+    }
+}
+
+/// Prints the line that scripts wait for.
+pub(super) fn listening(address: &SocketAddr) {
+    println!("listening on http://{address}");
+}
+
+/// Prints a command that sends a first message.
+pub(super) fn sending(address: &SocketAddr, is_open: bool) {
+    let key = if is_open {
+        ""
+    } else {
+        "-H 'Authorization: Bearer YOUR-API-KEY' "
+    };
+    println!(
+        "send: curl -H 'Content-Type: application/json' {key}http://{address}/v1/messages -d \
+         '{{\"to\":{{\"room\":\"lobby\"}},\"from\":\"curl\",\"data\":{{\"text\":\"hello\"}}}}'"
+    );
+}

@@ -9,6 +9,7 @@ pub(crate) mod body;
 pub(crate) mod field;
 pub mod health;
 pub(crate) mod json;
+pub(crate) mod metrics;
 pub(crate) mod posting;
 pub(crate) mod refusal;
 pub(crate) mod reply;

@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::rate::{Bucket, Rate};
 use crate::api::refusal::Refusal;
 use crate::base::Fd;
-use crate::base::{Metric, MetricKind};
+use crate::base::Metric;
 use crate::chat::ErrorCode;
 
 /// Parts of the table of connections.
@@ -160,12 +160,8 @@ impl Limits {
 
     /// Each number with its kind and its meaning.
     pub(super) fn described(&self) -> [Metric; 3] {
-        let counter = |name, help, value: &AtomicU64| Metric {
-            name,
-            kind: MetricKind::Counter,
-            help,
-            value: value.load(Relaxed),
-        };
+        let counter =
+            |name, help, value: &AtomicU64| Metric::counter(name, help, value.load(Relaxed));
         [
             counter(
                 "commands_refused",

@@ -1,19 +1,16 @@
-//! What the gateway counts, and how it is told: as JSON for people, as text for Prometheus.
+//! The counters of a gateway, and the list of its numbers for `/v1/stats` and `/metrics`.
 
-use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use serde_json::{Value, json};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::link::LinkState;
 use super::outbox::{DEAD, OUTBOX, Outbox, unix_ms};
 use super::pipe::Report;
+use crate::api::metrics::{MetricRow, MetricSet, pressure_metrics, quoted};
+use crate::base::Metric;
+use crate::base::sync::lock;
 use crate::server::{Response, WorkerHandle};
 use crate::store::PageRange;
-
-/// What Prometheus asks for by (text format 0.0.4).
-const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -83,198 +80,98 @@ impl Numbers {
 
     fn upstreams(&self) -> MutexGuard<'_, Vec<Upstream>> {
         // Each change is one assignment: nothing is half done after a panic.
-        self.upstreams
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        lock(&self.upstreams)
     }
 
     /// `GET /v1/stats`
     pub(super) fn stats(&self, server: &WorkerHandle, outbox: &Outbox) -> Response {
-        let all = Snapshot::of(self, server, outbox);
-        let upstreams: Vec<Value> = all
-            .upstreams
-            .iter()
-            .map(|one| {
-                let total = one.total();
-                json!({
-                    "url": *one.url,
-                    "state": total.state.word(),
-                    "settled": one.settled,
-                    "waiting": all.newest.saturating_sub(one.settled),
-                    "opened": total.opened,
-                    "lost": total.lost,
-                    "resent": total.resent,
-                    "jumped": total.jumped,
-                })
-            })
-            .collect();
-        let disk = outbox.disk.pressure();
-        let disk = json!({
-            "items": disk.items(),
-            "items_peak": disk.items_peak(),
-            "bytes": disk.bytes(),
-            "pressed": disk.is_high(),
-        });
-        let outbox = json!({
-            "messages": all.messages,
-            "newest": all.newest,
-            "bytes": all.bytes,
-            "oldest_age_ms": all.oldest_age_ms,
-            "taken": self.taken.load(Relaxed),
-            "repeats": self.repeats.load(Relaxed),
-            "refused": self.refused.load(Relaxed),
-            "dead_letters": all.dead_letters,
-        });
-        let push = json!({ "pid": all.push_pid, "restarts": all.push_restarts });
-        let body = json!({
-            "uptime_ms": all.uptime_ms,
-            "outbox": outbox,
-            "disk": disk,
-            "upstreams": upstreams,
-            "push_process": push,
-        });
-        Response::json(body.to_string())
+        self.metric_set(server, outbox).stats()
     }
 
     /// `GET /metrics`
     pub(super) fn metrics(&self, server: &WorkerHandle, outbox: &Outbox) -> Response {
-        let all = Snapshot::of(self, server, outbox);
-        let disk = outbox.disk.pressure();
-        let mut text = String::new();
-        for (name, kind, help, value) in [
-            (
-                "outbox_messages",
-                "gauge",
+        self.metric_set(server, outbox)
+            .exposition("tidings_gateway_")
+    }
+
+    fn metric_set(&self, server: &WorkerHandle, outbox: &Outbox) -> MetricSet {
+        let stats = server.stats();
+        let newest = outbox.kept().1;
+        let upstreams = self.upstreams().clone();
+        MetricSet::default()
+            .single(Metric::gauge(
+                "uptime_ms",
+                "Milliseconds since the start.",
+                stats.uptime_ms,
+            ))
+            .group("outbox", self.of_outbox(outbox))
+            .group("disk", pressure_metrics(outbox.disk.pressure()))
+            .table(
+                ("upstreams", "upstream"),
+                upstreams.iter().map(|upstream| upstream.row(newest)),
+            )
+            .table(
+                ("processes", "process"),
+                stats.processes.iter().map(MetricRow::process),
+            )
+    }
+
+    fn of_outbox(&self, outbox: &Outbox) -> [Metric; 9] {
+        let (first, newest) = outbox.kept();
+        [
+            Metric::gauge(
+                "messages",
                 "Messages that not all upstreams have settled.",
-                all.messages,
+                newest + 1 - first,
             ),
-            (
-                "outbox_bytes",
-                "gauge",
-                "Bytes of the outbox on disk.",
-                all.bytes,
+            Metric::gauge("newest", "Number of the newest message.", newest),
+            Metric::gauge("bytes", "Bytes of the outbox on disk.", outbox.bytes()),
+            Metric::gauge(
+                "oldest_age_ms",
+                "Age of the oldest message in the outbox.",
+                oldest_age_ms(outbox, first),
             ),
-            (
-                "outbox_oldest_age_ms",
-                "gauge",
-                "Age of the oldest message in it.",
-                all.oldest_age_ms,
-            ),
-            (
-                "outbox_dead_letters",
-                "gauge",
+            Metric::gauge(
+                "dead_letters",
                 "Messages that are kept since an upstream refused them for good.",
-                all.dead_letters,
+                dead_letters(outbox),
             ),
-            (
-                "outbox_taken_total",
-                "counter",
-                "Messages taken.",
-                self.taken.load(Relaxed),
-            ),
-            (
-                "outbox_repeats_total",
-                "counter",
+            Metric::counter("taken", "Messages taken.", self.taken.load(Relaxed)),
+            Metric::counter(
+                "repeats",
                 "Messages that were known by their id.",
                 self.repeats.load(Relaxed),
             ),
-            (
-                "outbox_refused_total",
-                "counter",
+            Metric::counter(
+                "refused",
                 "Messages refused for want of room.",
                 self.refused.load(Relaxed),
             ),
-            (
-                "dead_letters_total",
-                "counter",
+            Metric::counter(
+                "dead_letters_stored",
                 "Messages that an upstream refused for good.",
                 self.dead.load(Relaxed),
             ),
-            (
-                "disk_items",
-                "gauge",
-                "Records that wait for the disk.",
-                disk.items() as u64,
-            ),
-            (
-                "disk_items_peak",
-                "gauge",
-                "The most records that ever waited.",
-                disk.items_peak() as u64,
-            ),
-            (
-                "disk_bytes",
-                "gauge",
-                "What waits for the disk, in bytes.",
-                disk.bytes() as u64,
-            ),
-            (
-                "disk_pressed",
-                "gauge",
-                "1 while nothing is read since too much waits for the disk.",
-                disk.is_high().into(),
-            ),
-            (
-                "push_restarts_total",
-                "counter",
-                "Times that the push process was started again.",
-                all.push_restarts,
-            ),
-        ] {
-            head(&mut text, name, kind, help);
-            sample(&mut text, name, "", value);
-        }
-        type Value = fn(&Upstream, u64) -> u64;
-        let of_each: [(&str, &str, &str, Value); 6] = [
-            (
-                "link_open",
-                "gauge",
-                "1 while the link is open.",
-                |one, _| u64::from(one.report.state == LinkState::Open),
-            ),
-            (
-                "link_waiting_messages",
-                "gauge",
-                "Messages that the upstream hasn't settled.",
-                |one, newest| newest.saturating_sub(one.settled),
-            ),
-            (
-                "link_opened_total",
-                "counter",
-                "Times that the link was opened.",
-                |one, _| one.total().opened,
-            ),
-            (
-                "link_lost_total",
-                "counter",
-                "Times that the link was lost, or couldn't be made.",
-                |one, _| one.total().lost,
-            ),
-            (
-                "link_resent_total",
-                "counter",
-                "Messages that went out more than once.",
-                |one, _| one.total().resent,
-            ),
-            (
-                "link_jumped_total",
-                "counter",
-                "Times that the upstream had lost its mark.",
-                |one, _| one.total().jumped,
-            ),
-        ];
-        for (name, kind, help, value) in of_each {
-            head(&mut text, name, kind, help);
-            for one in &all.upstreams {
-                // A URL has neither quotes nor backslashes, which would need escapes.
-                let label = format!("{{upstream=\"{}\"}}", one.url);
-                sample(&mut text, name, &label, value(one, all.newest));
-            }
-        }
-        Response::new(200)
-            .field("Content-Type", TEXT_FORMAT)
-            .body(text)
+        ]
     }
+}
+
+/// Age of the oldest message that is kept, from this number on.
+fn oldest_age_ms(outbox: &Outbox, first: u64) -> u64 {
+    let oldest = PageRange {
+        after: Some(first - 1),
+        before: None,
+        limit: 1,
+        bytes_max: 0,
+    };
+    let oldest = outbox.reader.page(OUTBOX, oldest).unwrap_or_default();
+    let oldest = oldest.messages.first();
+    oldest.map_or(0, |message| unix_ms().saturating_sub(message.body.ts))
+}
+
+fn dead_letters(outbox: &Outbox) -> u64 {
+    let dead = outbox.reader.channel(DEAD);
+    dead.map_or(0, |dead| dead.newest - dead.floor)
 }
 
 impl Upstream {
@@ -288,60 +185,50 @@ impl Upstream {
             ..*now
         }
     }
-}
 
-/// The numbers of one moment that stand elsewhere.
-struct Snapshot {
-    uptime_ms: u64,
-    messages: u64,
-    newest: u64,
-    bytes: u64,
-    oldest_age_ms: u64,
-    dead_letters: u64,
-    push_pid: Option<u32>,
-    push_restarts: u64,
-    upstreams: Vec<Upstream>,
-}
-
-impl Snapshot {
-    fn of(numbers: &Numbers, server: &WorkerHandle, outbox: &Outbox) -> Self {
-        let (first, newest) = outbox.kept();
-        let oldest = PageRange {
-            after: Some(first - 1),
-            before: None,
-            limit: 1,
-            bytes_max: 0,
-        };
-        let oldest = outbox.reader.page(OUTBOX, oldest).unwrap_or_default();
-        let oldest_age_ms = oldest
-            .messages
-            .first()
-            .map_or(0, |message| unix_ms().saturating_sub(message.body.ts));
-        let dead = outbox.reader.channel(DEAD);
-        let stats = server.stats();
-        let push = stats.processes.first();
-        Self {
-            uptime_ms: stats.uptime_ms,
-            messages: newest + 1 - first,
-            newest,
-            bytes: outbox.bytes(),
-            oldest_age_ms,
-            dead_letters: dead.map_or(0, |dead| dead.newest - dead.floor),
-            push_pid: push.and_then(|push| push.pid),
-            push_restarts: push.map_or(0, |push| push.restarts),
-            upstreams: numbers.upstreams().clone(),
+    /// Describes the upstream, where `newest` is the newest message of the outbox.
+    fn row(&self, newest: u64) -> MetricRow {
+        let total = self.total();
+        MetricRow {
+            // A URL has neither quotes nor backslashes, which would need escapes.
+            label: self.url.to_string(),
+            facts: vec![
+                ("url", quoted(&self.url)),
+                ("state", quoted(total.state.word())),
+            ],
+            metrics: vec![
+                Metric::flag(
+                    "open",
+                    "1 while the link is open.",
+                    total.state == LinkState::Open,
+                ),
+                Metric::gauge(
+                    "settled",
+                    "Number up to which the upstream has settled everything.",
+                    self.settled,
+                ),
+                Metric::gauge(
+                    "waiting",
+                    "Messages that the upstream hasn't settled.",
+                    newest.saturating_sub(self.settled),
+                ),
+                Metric::counter("opened", "Times that the link was opened.", total.opened),
+                Metric::counter(
+                    "lost",
+                    "Times that the link was lost, or couldn't be made.",
+                    total.lost,
+                ),
+                Metric::counter(
+                    "resent",
+                    "Messages that went out more than once.",
+                    total.resent,
+                ),
+                Metric::counter(
+                    "jumped",
+                    "Times that the upstream had lost its mark.",
+                    total.jumped,
+                ),
+            ],
         }
     }
-}
-
-fn head(text: &mut String, name: &str, kind: &str, help: &str) {
-    writeln!(
-        text,
-        "# HELP tidings_gateway_{name} {help}\n# TYPE tidings_gateway_{name} {kind}"
-    )
-    .expect("a String takes every byte");
-}
-
-fn sample(text: &mut String, name: &str, labels: &str, value: u64) {
-    writeln!(text, "tidings_gateway_{name}{labels} {value}").expect("a String takes every byte");
 }

@@ -214,7 +214,7 @@ fn a_disk_that_runs_out_in_the_middle_of_a_write_loses_nothing_that_was_answered
             })
             .collect();
         let ends = Ends(&over);
-        let records = || number(&server, "durable", "store_records");
+        let records = || number(&server, "store", "records");
         for _ in 0..3 {
             let before = records();
             until("it stores", || records() > before + 50);

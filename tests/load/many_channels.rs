@@ -80,8 +80,8 @@ fn many_channels_are_there_at_once_after_a_kill() {
     let first = read_page(&mut http, 0);
     let started = began.elapsed();
     let memory_first = server.memory();
-    assert_eq!(number(&server, "durable", "store_channels"), channels);
-    let messages = number(&server, "durable", "store_messages");
+    assert_eq!(number(&server, "store", "channels"), channels);
+    let messages = number(&server, "store", "messages");
     assert_eq!(messages, channels * MESSAGES);
     let mut random = Random::new(7);
     let mut pages: Vec<Duration> = (0..200)
@@ -116,7 +116,7 @@ fn what_is_too_old_gives_its_disk_back_while_the_server_is_written_to() {
         let newest = post(&mut http, &format!("old-{}", written % 7), 100, &filler);
         assert!(newest.offset > 0);
         written += 1;
-        let bytes = number(&server, "durable", "store_bytes");
+        let bytes = number(&server, "store", "bytes");
         most = most.max(bytes);
         if written * 100_000 > 4 * bytes {
             break;
@@ -129,8 +129,7 @@ fn what_is_too_old_gives_its_disk_back_while_the_server_is_written_to() {
     println!("{written} times 100 kB written, {most} bytes of files at most");
     // And when nobody writes any more, the rest.
     until("the old ones are gone", || {
-        number(&server, "durable", "store_messages") == 100
-            && number(&server, "durable", "store_bytes") < 1 << 20
+        number(&server, "store", "messages") == 100 && number(&server, "store", "bytes") < 1 << 20
     });
     let (_, page) = http.json("GET", "/v1/rooms/kept/messages?limit=1", &Value::Null);
     assert_eq!(page["epoch"], kept.epoch);

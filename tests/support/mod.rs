@@ -12,6 +12,7 @@ pub mod frame;
 pub mod http;
 #[cfg(feature = "cli")]
 pub mod keys;
+pub mod numbers;
 pub mod program;
 pub mod random;
 pub mod server;

@@ -25,5 +25,5 @@ for family in families:
         assert sample.value >= 0, sample
         samples += 1
 labels = {key for family in families for sample in family.samples for key in sample.labels}
-assert labels == {"worker", "mailbox"}, labels
+assert labels == {"worker", "mailbox", "reactor"}, labels
 print(f"{len(families)} families, {samples} samples")

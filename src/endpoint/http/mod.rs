@@ -1,7 +1,6 @@
 //! The HTTP API: who asks, what for, and the answer.
 
 mod body;
-mod durable;
 mod messages;
 mod numbers;
 mod people;

@@ -22,7 +22,7 @@ use super::frames;
 use crate::api::posting::Posting;
 use crate::api::refusal::Refusal;
 use crate::base::Fd;
-use crate::base::{Metric, MetricKind};
+use crate::base::Metric;
 use crate::chat::ErrorCode;
 use crate::server::{Frame, Handle, WorkerHandle};
 use frame::LinkFrame;
@@ -100,47 +100,31 @@ pub struct LinkNumbers {
 impl LinkNumbers {
     /// Each number with its kind and its meaning.
     pub(super) fn described(&self) -> [Metric; 7] {
-        let number = |kind, name, help, value| Metric {
-            name,
-            kind,
-            help,
-            value,
-        };
-        let counter = |name, help, value| number(MetricKind::Counter, name, help, value);
         [
-            number(
-                MetricKind::Gauge,
-                "links",
-                "Links of gateways now.",
-                self.links,
-            ),
-            counter(
-                "link_given",
+            Metric::gauge("open", "Links of gateways now.", self.links),
+            Metric::counter(
+                "given",
                 "Messages of gateways that were let in.",
                 self.given,
             ),
-            counter(
-                "link_repeated",
+            Metric::counter(
+                "repeated",
                 "Messages of gateways that were settled or on their way already.",
                 self.repeated,
             ),
-            counter(
-                "link_refused",
+            Metric::counter(
+                "refused",
                 "Messages of gateways that were refused for good.",
                 self.refused,
             ),
-            counter(
-                "link_busy",
-                "Times that a gateway was told to wait.",
-                self.busy,
-            ),
-            counter(
-                "link_replaced",
+            Metric::counter("busy", "Times that a gateway was told to wait.", self.busy),
+            Metric::counter(
+                "replaced",
                 "Links that ended since their gateway opened another one.",
                 self.replaced,
             ),
-            counter(
-                "link_jumped",
+            Metric::counter(
+                "jumped",
                 "Times that a gateway had let go of what its mark asks for.",
                 self.jumped,
             ),

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::machine::{LINK_KEY, Machine, message};
 use super::upstream::Upstream;
 use crate::support::http::{Answer, HttpClient, JSON};
+use crate::support::numbers::assert_same_names;
 use crate::support::wait::{until, until_within};
 
 fn body(answer: &Answer) -> Value {
@@ -182,7 +183,7 @@ fn a_refused_message_is_kept_apart_and_may_be_tried_again() {
     assert!(
         machine
             .metrics()
-            .contains("\ntidings_gateway_dead_letters_total 1\n")
+            .contains("\ntidings_gateway_outbox_dead_letters_stored_total 1\n")
     );
     machine.stop();
 
@@ -228,13 +229,14 @@ fn numbers_are_told_for_people_and_for_prometheus() {
     );
     assert_eq!(outbox["repeats"], 1, "{stats}");
     assert!(outbox["bytes"].as_u64().unwrap() > 0, "{stats}");
-    assert!(outbox["oldest_age_ms"].is_u64() && stats["push_process"]["pid"].is_u64());
+    assert!(outbox["oldest_age_ms"].is_u64() && stats["processes"][0]["pid"].is_u64());
     let metrics = machine.metrics();
+    assert_same_names(&stats, &metrics, "tidings_gateway_");
     for line in [
         "tidings_gateway_outbox_messages 3".to_owned(),
         "tidings_gateway_outbox_taken_total 3".to_owned(),
         format!(
-            "tidings_gateway_link_waiting_messages{{upstream=\"ws://{}/link\"}} 3",
+            "tidings_gateway_upstream_waiting{{upstream=\"ws://{}/link\"}} 3",
             upstream.address
         ),
     ] {

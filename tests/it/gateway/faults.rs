@@ -93,7 +93,7 @@ fn whatever_the_network_does_nothing_is_lost_or_doubled() {
         stats["upstreams"][0]["resent"].as_u64().unwrap() > 0,
         "{stats}"
     );
-    assert_eq!(stats["push_process"]["restarts"], 0, "{stats}");
+    assert_eq!(stats["processes"][0]["restarts"], 0, "{stats}");
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn a_push_process_that_dies_is_followed_by_another() {
         world.all_arrive();
     }
     let stats = world.machine.stats();
-    assert_eq!(stats["push_process"]["restarts"], 3, "{stats}");
+    assert_eq!(stats["processes"][0]["restarts"], 3, "{stats}");
 }
 
 #[test]
@@ -365,7 +365,7 @@ fn a_queue_before_the_disk_that_is_too_long_delays_and_refuses_nobody() {
         .collect();
     let disk = world.machine.stats()["disk"].clone();
     assert!(disk["items_peak"].as_u64() >= Some(100), "{disk}");
-    assert_eq!(disk["pressed"], false, "{disk}");
+    assert_eq!(disk["pressure_high"], false, "{disk}");
     until("all arrive", || world.upstream.count() == 8_000);
     for from in senders {
         assert!(world.upstream.heard_of(&from).into_iter().eq(1..=1_000));

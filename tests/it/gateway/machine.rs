@@ -117,7 +117,7 @@ impl Machine {
     pub fn push_pid(&self) -> Pid {
         let mut pid = None;
         until("the push process runs", || {
-            pid = self.stats()["push_process"]["pid"].as_i64();
+            pid = self.stats()["processes"][0]["pid"].as_i64();
             pid.is_some()
         });
         Pid::from_raw(pid.unwrap() as i32).unwrap()

@@ -118,7 +118,7 @@ fn clients_hear_what_is_posted_at_the_gateway() {
         "the sender's side of it"
     );
     let metrics = server.ask("GET", "/metrics").body;
-    for line in ["tidings_links 1", "tidings_link_given_total 8"] {
+    for line in ["tidings_links_open 1", "tidings_links_given_total 8"] {
         assert!(
             metrics.lines().any(|other| other == line),
             "{line} in {metrics}"
@@ -215,7 +215,7 @@ fn a_server_without_room_on_its_disk_gets_everything_once_it_has() {
         let metrics = server.ask("GET", "/metrics").body;
         let busy = metrics
             .lines()
-            .find_map(|line| line.strip_prefix("tidings_link_busy_total "));
+            .find_map(|line| line.strip_prefix("tidings_links_busy_total "));
         busy.is_some_and(|busy| busy.parse::<u64>().unwrap() >= 2)
     });
     assert_eq!(
@@ -269,7 +269,7 @@ fn two_gateways_with_one_outbox_push_each_other_out_and_say_so() {
         .wait_for("is there a copy of the outbox");
     let metrics = server.ask("GET", "/metrics").body;
     assert!(
-        !metrics.contains("tidings_link_replaced_total 0"),
+        !metrics.contains("tidings_links_replaced_total 0"),
         "{metrics}"
     );
 }

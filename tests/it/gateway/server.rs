@@ -71,7 +71,7 @@ impl Server {
     pub fn link_refused(&self) -> u64 {
         let metrics = self.ask("GET", "/metrics").body;
         let line =
-            (metrics.lines()).find_map(|line| line.strip_prefix("tidings_link_refused_total "));
+            (metrics.lines()).find_map(|line| line.strip_prefix("tidings_links_refused_total "));
         line.unwrap().parse().unwrap()
     }
 

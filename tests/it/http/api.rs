@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::http::{Answer, HttpClient};
 use crate::support::keys::Keys;
+use crate::support::numbers::assert_same_names;
 use crate::support::program::Program;
 use crate::support::websocket::WebSocketClient;
 use crate::support::{PATIENCE, parsed};
@@ -630,4 +631,25 @@ fn with_keys_only_the_description_and_the_health_are_open() {
         let answer = api.ask_with("GET", path, &keys.field(), "");
         assert_eq!(answer.status, 200, "{path}");
     }
+}
+
+#[test]
+fn each_number_has_one_name_in_stats_and_metrics() {
+    let mut api = Api::start();
+    let stats = api.get("/v1/stats");
+    let metrics = api.ask("GET", "/metrics", "");
+    assert_same_names(&stats, &metrics.body, "tidings_");
+    for name in [
+        "worker_pressure_high",
+        "mailbox_pressure_high",
+        "disk_pressure_high",
+    ] {
+        assert!(
+            metrics.body.contains(&format!("\ntidings_{name}")),
+            "{name}"
+        );
+    }
+    assert_eq!(stats["disk"]["pressure_high"], false, "{stats}");
+    assert_eq!(stats["workers"][0]["pressure_high"], false, "{stats}");
+    api.server.stop();
 }

@@ -16,7 +16,7 @@ const MUCH: usize = 12 << 20;
 const PATIENT: &str = "outbox.stall_ms_max=600000";
 
 fn under_way(server: &Program) -> u64 {
-    number(server, "durable", "replays_under_way")
+    number(server, "replays", "under_way")
 }
 
 /// Somebody who gets a room from its beginning, and reads nothing of it.
@@ -110,7 +110,7 @@ fn what_retention_overtakes_is_told_by_a_gap() {
         ..newest
     };
     until("the oldest are gone", || {
-        number(&server, "durable", "store_trimmed") > MUCH as u64 / 2_000
+        number(&server, "store", "trimmed") > MUCH as u64 / 2_000
     });
     let (mut position, mut gaps) = (newest.beginning(), 0);
     while position.offset < newest.offset {

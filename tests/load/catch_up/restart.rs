@@ -20,7 +20,7 @@ fn an_acknowledgement_lasts_when_the_server_is_killed_a_second_later() {
         WebSocketClient::connect(server.address, "/ws"),
         json!({"uid": "ann", "rooms": ["tea"]}),
     );
-    let records = || number(&server, "durable", "store_records");
+    let records = || number(&server, "store", "records");
     let before = records();
     ann.ok_keeping(json!({"type": "ack", "channel": "tea", "offset": 7}));
     // With what the machine takes for the looking itself.

@@ -4,9 +4,8 @@
 /// The frames of a link as a server reads and writes them.
 pub mod server {
     pub use crate::endpoint::link::frame::{
-        LinkFrame, err, open_ok, pub_ack, pub_busy, pub_err, read,
+        LinkFrame, Violation, err, open_ok, pub_ack, pub_busy, pub_err, read,
     };
-    pub use crate::endpoint::link::intake::Violation;
 }
 
 /// The frames of a link as a gateway reads and writes them.

@@ -8,6 +8,8 @@ use serde_json::value::RawValue;
 use super::body::object;
 use super::field::{self, parse};
 use super::refusal::Refusal;
+use crate::base::Fd;
+use crate::chat::{Keep, NewMessage, Recipient};
 
 /// Rooms or users that one message may name.
 pub const RECEIVERS_MAX: usize = 100;
@@ -37,7 +39,7 @@ pub struct Posting<'a> {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Fields<'a> {
+struct PostingFields<'a> {
     #[serde(borrow)]
     to: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "field::even_null")]
@@ -52,13 +54,55 @@ struct Fields<'a> {
     except: Option<&'a RawValue>,
 }
 
+/// The receivers of a message, in the chat's terms.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Recipients<'a> {
+    /// One receiver: its refusal is that of the message.
+    One(Recipient<'a>),
+    /// Several receivers, each with a result of its own.
+    Several(Vec<Recipient<'a>>),
+}
+
+impl To<'_> {
+    /// Translates the receivers for the chat.
+    pub(crate) fn recipients(&self) -> Recipients<'_> {
+        match self {
+            Self::Room(room) => Recipients::One(Recipient::Room(room)),
+            Self::User(user) => Recipients::One(Recipient::User(user)),
+            Self::Fd(fd) => Recipients::One(Recipient::Fd(Fd(*fd))),
+            Self::All => Recipients::One(Recipient::All),
+            Self::Rooms(rooms) => {
+                let rooms = rooms.iter().map(|room| Recipient::Room(room));
+                Recipients::Several(rooms.collect())
+            }
+            Self::Users(users) => {
+                let users = users.iter().map(|user| Recipient::User(user));
+                Recipients::Several(users.collect())
+            }
+        }
+    }
+}
+
+impl Posting<'_> {
+    /// Translates the message for the chat; `except` are its connections as the chat names them.
+    pub(crate) fn message<'a>(&'a self, except: &'a [Fd]) -> NewMessage<'a> {
+        NewMessage {
+            from: self.from.as_deref(),
+            id: self.id.as_deref(),
+            keep: if self.store { Keep::Yes } else { Keep::No },
+            except,
+            data: self.data,
+        }
+    }
+}
+
 /// Reads the body of `POST /v1/messages`.
 ///
 /// # Errors
 ///
 /// It names the field that is wrong.
 pub fn posting(body: &str) -> Result<Posting<'_>, Refusal> {
-    let fields: Fields<'_> = object(body)?;
+    let fields: PostingFields<'_> = object(body)?;
     let to = fields
         .to
         .ok_or_else(|| field::missing("to", "an object such as {\"room\":\"lobby\"}"))?;

@@ -1,6 +1,7 @@
 //! Layer 7: `tidings serve`, put together from the library's public face alone.
 
 mod announce;
+mod echo;
 mod gateway;
 mod keys;
 mod origin;

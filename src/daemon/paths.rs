@@ -8,15 +8,16 @@ use tidings::chat::ErrorCode;
 use tidings::endpoint::{Endpoint, LINK_PATH};
 use tidings::server::{Handle, Head, Response, Verdict};
 
+use super::echo::ECHO_PATH;
 use super::origin::SameOrigin;
 use crate::auth::ApiKeys;
 use crate::page;
 
 /// Judges request heads.
-pub(super) struct Paths {
+pub(super) struct ServeGate {
     pub(super) rules: SameOrigin,
     /// Whether `/echo` is there.
-    pub(super) echo: bool,
+    pub(super) has_echo: bool,
     /// What gateways have to show; without a key there is no `/link`.
     pub(super) link_keys: ApiKeys,
     /// Says whether messages can be stored.
@@ -25,7 +26,7 @@ pub(super) struct Paths {
     pub(super) server: OnceLock<Handle>,
 }
 
-impl Paths {
+impl ServeGate {
     pub(super) fn judge(&self, head: &Head) -> Verdict {
         if let Some(refusal) = self.rules.refuse(head) {
             return Verdict::Answer(refusal);
@@ -33,7 +34,7 @@ impl Paths {
         if head.asks_for_websocket() {
             return match head.path() {
                 "/ws" | "/" => Verdict::Pass,
-                "/echo" if self.echo => Verdict::Pass,
+                ECHO_PATH if self.has_echo => Verdict::Pass,
                 LINK_PATH if !self.link_keys.is_empty() => self.judge_link(head),
                 _ => Verdict::Answer(not_found("there is no WebSocket at this path; try /ws")),
             };

@@ -1,26 +1,25 @@
 //! The daemon: the chat on one port, and who may come in.
 
-use std::collections::HashSet;
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock};
 
 use anyhow::Context;
-use tidings::endpoint::{Endpoint, EndpointSettings};
-use tidings::server::{Fd, Request, Server, ServerOutcome, WorkerHandle};
+use tidings::endpoint::{Endpoint, EndpointHost, EndpointSettings};
+use tidings::server::{
+    Fd, Frame, Request, Responder, Server, ServerOutcome, ServerSettings, WorkerHandle,
+};
 
 use super::announce;
+use super::echo::{ECHO_PATH, ECHO_SIZE_MAX, Echoes};
 use super::keys::Keys;
 use super::origin::SameOrigin;
-use super::paths::{Paths, beside_the_api};
+use super::paths::{ServeGate, beside_the_api};
 use super::storage;
 use crate::auth::ApiKeys;
-use crate::config::{Loaded, Page};
+use crate::config::{Loaded, Page, Settings};
 
 /// What a gateway's frame has beside the data of a message, in bytes: a hundred receivers of the
 /// longest names, all of it escaped.
 const LINK_FRAME_SIZE: usize = 256 * 1_024;
-
-/// Largest message that is echoed, in bytes.
-const ECHO_SIZE_MAX: usize = 16 << 20;
 
 /// Runs the daemon until it is told to stop.
 ///
@@ -34,158 +33,120 @@ pub fn serve(loaded: Loaded) -> anyhow::Result<ServerOutcome> {
         uplink_key,
         ..
     } = loaded;
-    let mut server = settings.server();
-    let general = &settings.general;
-    let (listen, echo, is_open) = (general.listen, general.echo, access.is_open());
-    let message_size_max = server.reactor.connection.message_size_max;
-    if uplink_key.is_some() {
-        server.reactor.connection.message_size_max += LINK_FRAME_SIZE;
-    }
-    if echo {
-        server.reactor.connection.message_size_max = ECHO_SIZE_MAX;
-    }
-    let door = EndpointSettings {
-        node: node_name(&general.node),
-        message_size_max,
-        ping_s: server.reactor.connection.ping_ms / 1_000,
-        login_ms_max: settings.tokens.login_ms_max,
-        limits: settings.limits(),
-        sync: settings.promise().to_owned(),
-        disk: settings.disk(),
-        replays: settings.replays(),
-    };
     let store = storage::open(&settings)?;
-    let door = Endpoint::new(door, settings.chat(), Box::new(Keys(access)), store)
-        .context("can't start a thread")?;
-    let door = Arc::new(door);
-    let has_page = match general.page {
-        Page::Open => is_open,
-        Page::On => true,
-        Page::Off => false,
-    };
-    let origins_allowed = general
-        .origins_allowed
-        .iter()
-        .map(|origin| origin.0.clone())
-        .collect();
-    // With keys, whoever comes has to show one, whatever name led here.
-    let any_host = general.insecure || !is_open;
-    let rules = SameOrigin {
-        origins_allowed,
-        any_host,
-    };
-    let paths = Arc::new(Paths {
-        rules,
-        echo,
+    let is_open = access.is_open();
+    let endpoint = Endpoint::new(
+        endpoint_settings(&settings),
+        settings.chat(),
+        Box::new(Keys(access)),
+        store,
+    );
+    let endpoint = Arc::new(endpoint.context("can't start a thread")?);
+    let general = &settings.general;
+    let listen = general.listen;
+    let gate = Arc::new(ServeGate {
+        rules: SameOrigin {
+            origins_allowed: general
+                .origins_allowed
+                .iter()
+                .map(|one| one.0.clone())
+                .collect(),
+            // With keys, whoever comes has to show one, whatever name led here.
+            any_host: general.insecure || !is_open,
+        },
+        has_echo: general.echo,
         link_keys: ApiKeys::new(uplink_key.iter().map(|key| ("gateways", key))),
-        endpoint: Arc::clone(&door),
+        endpoint: Arc::clone(&endpoint),
         server: OnceLock::new(),
     });
-    let daemon = Arc::new(Daemon {
-        door: Arc::clone(&door),
+    let host = Arc::new(ServeHost {
+        gate: Arc::clone(&gate),
         echoes: Echoes::default(),
+        has_page: match general.page {
+            Page::Open => is_open,
+            Page::On => true,
+            Page::Off => false,
+        },
+        is_open,
     });
     let builder = Server::builder()
         .listen(listen.to_string())
         .reactors(general.reactors)
         .workers(general.workers)
-        .pressure(door.pressure())
-        .serials_from(door.serials_from())
-        .settings(server);
-    let builder = {
-        let (gate, start) = (Arc::clone(&paths), Arc::clone(&daemon));
-        builder
-            .gate(move |head| gate.judge(head))
-            .on_start(move |server| {
-                // Only set here, and only once.
-                paths.server.get_or_init(|| server.handle());
-                start.door.start(server);
-                announce(server, echo, has_page, is_open);
-            })
-    };
-    let (open, message, close, drain, buffer, request) = (
-        daemon.clone(),
-        daemon.clone(),
-        daemon.clone(),
-        daemon.clone(),
-        daemon.clone(),
-        daemon,
-    );
-    let outcome = builder
-        .on_open(move |server, request| open.opened(server, request))
-        .on_message(
-            move |server, frame| match message.echoes.contains(frame.fd) {
-                true => drop(server.push(frame.fd, frame)),
-                false => message.door.message(server, frame),
-            },
-        )
-        .on_close(move |_, fd, _| close.closed(fd))
-        .on_drain(move |server, fd| {
-            if !drain.echoes.contains(fd) {
-                drain.door.drained(server, fd);
-            }
-        })
-        .on_buffer_empty(move |_, fd| buffer.door.buffer_empty(fd))
-        .on_request(move |server, asked, responder| {
-            if let Some((asked, responder)) = request.door.answer(server, asked, responder) {
-                responder.end(beside_the_api(asked.method(), asked.path(), has_page));
-            }
-        })
-        .run();
+        .settings(server_settings(&settings, uplink_key.is_some()))
+        .gate(move |head| gate.judge(head));
+    let outcome = endpoint.attach(builder, host).run();
     // What was taken is on disk now, also what nobody waits for any more.
-    door.finish();
+    endpoint.finish();
     outcome.with_context(|| format!("can't serve on {listen}"))
 }
 
-/// What the callbacks share.
-struct Daemon {
-    door: Arc<Endpoint>,
-    echoes: Echoes,
+/// The settings of the endpoint.
+fn endpoint_settings(settings: &Settings) -> EndpointSettings {
+    let connection = settings.server().reactor.connection;
+    EndpointSettings {
+        node: node_name(&settings.general.node),
+        message_size_max: connection.message_size_max,
+        ping_s: connection.ping_ms / 1_000,
+        login_ms_max: settings.tokens.login_ms_max,
+        limits: settings.limits(),
+        sync: settings.promise().to_owned(),
+        disk: settings.disk(),
+        replays: settings.replays(),
+    }
 }
 
-impl Daemon {
-    fn opened(&self, server: &WorkerHandle, request: &Request) {
-        if request.path() == "/echo" {
+/// The settings of the server, whose frames may be larger than the endpoint's messages.
+fn server_settings(settings: &Settings, has_links: bool) -> ServerSettings {
+    let mut server = settings.server();
+    let size_max = &mut server.reactor.connection.message_size_max;
+    if has_links {
+        *size_max += LINK_FRAME_SIZE;
+    }
+    if settings.general.echo {
+        *size_max = ECHO_SIZE_MAX;
+    }
+    server
+}
+
+/// What the daemon does beside its endpoint: the page, `/echo`, and a greeting on the terminal.
+struct ServeHost {
+    gate: Arc<ServeGate>,
+    echoes: Echoes,
+    has_page: bool,
+    is_open: bool,
+}
+
+impl EndpointHost for ServeHost {
+    fn started(&self, server: &WorkerHandle) {
+        // Only set here, and only once.
+        self.gate.server.get_or_init(|| server.handle());
+        announce(server, self.gate.has_echo, self.has_page, self.is_open);
+    }
+
+    fn takes(&self, request: &Request) -> bool {
+        let is_echo = request.path() == ECHO_PATH;
+        if is_echo {
             self.echoes.insert(request.fd);
-        } else {
-            self.door.opened(server, request);
         }
+        is_echo
+    }
+
+    fn is_own(&self, fd: Fd) -> bool {
+        self.echoes.contains(fd)
+    }
+
+    fn receive(&self, server: &WorkerHandle, frame: Frame<'_>) {
+        server.push(frame.fd, frame).ok();
     }
 
     fn closed(&self, fd: Fd) {
-        if !self.echoes.remove(fd) {
-            self.door.closed(fd);
-        }
-    }
-}
-
-/// The connections that opened `/echo`.
-#[derive(Debug, Default)]
-struct Echoes(RwLock<HashSet<Fd, foldhash::fast::RandomState>>);
-
-impl Echoes {
-    fn contains(&self, fd: Fd) -> bool {
-        self.0
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .contains(&fd)
+        self.echoes.remove(fd);
     }
 
-    fn insert(&self, fd: Fd) {
-        self.0
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(fd);
-    }
-
-    fn remove(&self, fd: Fd) -> bool {
-        // Most are none, and needn't keep the others waiting.
-        self.contains(fd)
-            && self
-                .0
-                .write()
-                .unwrap_or_else(PoisonError::into_inner)
-                .remove(&fd)
+    fn answer(&self, request: Request, responder: Responder) {
+        let (method, path) = (request.method(), request.path());
+        responder.end(beside_the_api(method, path, self.has_page));
     }
 }
 

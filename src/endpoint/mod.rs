@@ -1,31 +1,326 @@
-//! Layer 5: what clients speak: the native protocol on a WebSocket, and the HTTP API.
+//! Layer 5: what clients speak: the native protocol on a WebSocket, the HTTP API, links of gateways.
 //!
-//! A [`Endpoint`] stands between a [`crate::server::Server`] and a [`crate::chat::Chat`]. Frames and bodies come in
-//! as text; `command` and `http::body` make commands of them, `native` and `http` have the chat do
-//! them, `frames` and `json` write what is answered. The `data` of a message passes as it came.
+//! An [`Endpoint`] stands between a [`crate::server::Server`] and a [`crate::chat::Chat`]. It is split
+//! by who calls:
+//!
+//! | part | called for |
+//! |---|---|
+//! | `sessions` | each connection: its login, its limits, its acknowledgements |
+//! | `native` | each frame of a client |
+//! | `http` | each request of a back end |
+//! | `link` | each frame of a gateway |
+//! | `store_job` | each batch, on the disk thread |
+//! | `replays` | each page that a returning client misses, on a thread of its own |
+//!
+//! `services` is what they share. The `data` of a message passes as it came.
 
-mod acks;
-mod command;
-#[expect(clippy::module_inception, reason = "the noun of this file is the door")]
-mod endpoint;
 mod frames;
 mod history;
 mod http;
-mod limits;
+mod kick;
 pub(crate) mod link;
-mod login;
+mod link_part;
 mod native;
-mod part;
-mod rate;
-mod replay;
+mod replays;
 mod serials;
 mod server_sink;
 mod services;
-mod work;
+mod sessions;
+mod store_job;
+mod store_task;
+mod stored;
 
-pub use command::COMMANDS_A_FRAME_MAX;
-pub use endpoint::{Endpoint, EndpointSettings, LINK_PATH};
-pub use limits::LimitSettings;
-pub use link::{Done, LinkNumbers, LinkRefusal, Links, Stretch, Turn, Upstream};
-pub use rate::{Bucket, Rate};
-pub use replay::ReplaySettings;
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::api::auth::Authenticator;
+use crate::base::Fd;
+use crate::base::clock::random;
+use crate::base::sync::lock;
+use crate::chat::{Chat, ChatSettings};
+use crate::server::{Builder, Frame, Request, Responder, WorkerHandle};
+use crate::store::{Condition, Disk, DiskSettings, Store};
+use http::HttpApi;
+use link::Publisher;
+use native::NativeProtocol;
+use replays::Replays;
+use serials::Serials;
+use server_sink::{Confirmation, ServerSink};
+use services::Services;
+use sessions::Sessions;
+
+pub use link::{Done, LinkNumbers, LinkRefusal, Links, SendAttempt, Sequenced, Upstream};
+pub use native::COMMANDS_A_FRAME_MAX;
+pub use replays::ReplaySettings;
+pub use sessions::{Bucket, LimitSettings, Rate};
+
+/// Where gateways open their links.
+pub const LINK_PATH: &str = "/link";
+
+/// Milliseconds between two looks at what is due: presence and deadlines are late by that at most,
+/// and a look at empty queues costs a microsecond.
+const EXPIRE_EVERY_MS: u64 = 100;
+
+/// The shortest and the longest time after which clients are told to come back from a stop, in
+/// milliseconds: a restart takes half a second, and the returns spread over 2.5 s.
+const COME_BACK_MS: std::ops::Range<u64> = 500..3_000;
+
+/// How long a farewell waits for the answers that come after the disk: many slow syncs.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
+
+/// Bounds and names of an endpoint.
+#[derive(Debug, Clone)]
+pub struct EndpointSettings {
+    /// The server's name, as `hello` says it.
+    pub node: String,
+    /// The largest message, in bytes, as `hello` says it; larger ones are refused.
+    pub message_size_max: usize,
+    /// Seconds of silence until the server pings, as `hello` says it.
+    pub ping_s: u64,
+    /// Milliseconds that a connection may stay without a login, where tokens are asked for; then
+    /// it is closed with 4002. Default 10,000.
+    pub login_ms_max: u64,
+    /// How much one client may ask for.
+    pub limits: LimitSettings,
+    /// When a message counts as stored, and what that promises; for the stats.
+    pub sync: String,
+    /// The queue before the disk.
+    pub disk: DiskSettings,
+    /// How clients catch up.
+    pub replays: ReplaySettings,
+}
+
+/// A chat with everything that clients need to reach it; [`Endpoint::attach`] gives it a server.
+pub struct Endpoint {
+    services: Arc<Services>,
+    sessions: Arc<Sessions>,
+    native: NativeProtocol,
+    http: HttpApi,
+    links: Arc<Links>,
+    serials: Serials,
+    /// What `hello` says: node, ping and largest message.
+    hello: (String, u64, usize),
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Endpoint {
+    /// Makes a chat that knows what the store does, and starts the disk thread and the one for
+    /// replays.
+    ///
+    /// # Errors
+    ///
+    /// The system gives no thread.
+    pub fn new(
+        settings: EndpointSettings,
+        chat: ChatSettings,
+        access: Box<dyn Authenticator>,
+        mut store: Box<dyn Store>,
+    ) -> io::Result<Self> {
+        let reader = store.reader();
+        let serials = Serials::reserve(&mut *store);
+        let index = Arc::new(stored::ReaderIndex(Arc::clone(&reader)));
+        // Random, since epochs must differ from those before a restart.
+        let chat = Chat::with_stored_index(chat, random(), index, reader.key());
+        reader.each(&mut |known| chat.restore(stored::restored(known)));
+        let (disk, queue) = Disk::new(settings.disk);
+        let (replays, ready) = Replays::new(settings.replays);
+        let size_max = settings.message_size_max;
+        let services = Arc::new(Services::new(chat, reader, disk, replays, size_max));
+        let threads = vec![
+            replays::start(Arc::clone(&services), ready)?,
+            // Each thread holds the services, which hold the way to it: only `finish` ends one.
+            queue
+                .start(store, Arc::clone(&services), nudge(&services))
+                .inspect_err(|_| services.replays.stop())?,
+        ];
+        let sessions = Sessions::new(
+            Arc::clone(&services),
+            access,
+            settings.login_ms_max,
+            settings.limits,
+        );
+        let sessions = Arc::new(sessions);
+        let publisher = Publisher::new(Arc::clone(&services));
+        let links = Arc::new(Links::new(Box::new(publisher)));
+        Ok(Self {
+            native: NativeProtocol::new(Arc::clone(&services), Arc::clone(&sessions)),
+            http: HttpApi::new(
+                Arc::clone(&services),
+                Arc::clone(&sessions),
+                Arc::clone(&links),
+                settings.sync,
+            ),
+            services,
+            sessions,
+            links,
+            serials,
+            hello: (settings.node, settings.ping_s, size_max),
+            threads: Mutex::new(threads),
+        })
+    }
+
+    /// Makes a server the endpoint's: reading pauses while too much waits for the disk, connections
+    /// get numbers that were never used, and all callbacks lead here. What isn't the endpoint's goes
+    /// to `host`.
+    #[must_use]
+    pub fn attach(self: &Arc<Self>, builder: Builder, host: Arc<impl EndpointHost>) -> Builder {
+        let both = || (Arc::clone(self), Arc::clone(&host));
+        let (start, open, message, close, drain, request) =
+            (both(), both(), both(), both(), both(), both());
+        let endpoint = Arc::clone(self);
+        builder
+            .pressure(Arc::clone(self.services.disk.pressure()))
+            .serials_from(self.serials.from)
+            .on_start(move |server| {
+                start.0.start(server);
+                start.1.started(server);
+            })
+            .on_open(move |server, request| match open.1.takes(request) {
+                true => {}
+                false => open.0.opened(server, request),
+            })
+            .on_message(move |server, frame| match message.1.is_own(frame.fd) {
+                true => message.1.receive(server, frame),
+                false => message.0.receive(server, frame),
+            })
+            .on_close(move |_, fd, _| match close.1.is_own(fd) {
+                true => close.1.closed(fd),
+                false => close.0.closed(fd),
+            })
+            .on_drain(move |server, fd| {
+                if !drain.1.is_own(fd) {
+                    drain.0.drained(server, fd);
+                }
+            })
+            .on_buffer_empty(move |_, fd| endpoint.services.replays.next_page(fd))
+            .on_request(move |server, asked, responder| {
+                if let Some((asked, responder)) = request.0.http.answer(server, asked, responder) {
+                    request.1.answer(asked, responder);
+                }
+            })
+    }
+
+    /// Ends the threads once everything is on disk that was taken; to be called last.
+    pub fn finish(&self) {
+        self.sessions.finish();
+        self.services.disk.end();
+        self.services.replays.stop();
+        for thread in lock(&self.threads).drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the endpoint panicked");
+            }
+        }
+    }
+
+    /// Whether messages can be stored.
+    #[must_use]
+    pub fn is_storing(&self) -> bool {
+        self.services.disk.condition() == Condition::Good
+    }
+
+    /// Begins to look at what is due, once the server runs.
+    fn start(self: &Arc<Self>, server: &WorkerHandle) {
+        self.services.meet(server.handle());
+        let this = Arc::clone(self);
+        server.tick(EXPIRE_EVERY_MS, move |server| {
+            let services = &this.services;
+            let mut sink = ServerSink::of_worker(services, server, Confirmation::Silent);
+            services.chat.expire(&mut sink, services.now());
+            this.sessions.tick(server);
+            this.serials.renew(services, server.stats().totals.accepted);
+        });
+    }
+
+    /// Greets a WebSocket that is open, and logs it in if its query says so.
+    fn opened(&self, server: &WorkerHandle, request: &Request) {
+        let fd = request.fd;
+        if request.path() == LINK_PATH {
+            return self.links.opened(fd);
+        }
+        self.services.chat.opened(fd);
+        let (node, ping_s, size_max) = &self.hello;
+        let hello = frames::hello(fd, node, *ping_s, *size_max);
+        server.push(fd, &hello).ok();
+        // A login by query answers at once, and `hello` comes first.
+        server.flush();
+        self.sessions.begin(server, request);
+    }
+
+    fn receive(&self, server: &WorkerHandle, frame: Frame<'_>) {
+        if self.links.contains(frame.fd) {
+            return self.links.message(server, frame);
+        }
+        match frame.text() {
+            Some(text) => self.native.receive(server, frame.fd, text),
+            None => drop(server.disconnect(frame.fd, 1003, "only text frames are taken here")),
+        }
+    }
+
+    fn closed(&self, fd: Fd) {
+        if self.links.closed(fd) {
+            return;
+        }
+        self.sessions.closed(fd);
+        self.services.chat.closed(self.services.now(), fd);
+        // Last: until the chat has forgotten the connection, another thread may begin a replay.
+        self.services.replays.forget(fd);
+    }
+
+    /// Says farewell to a WebSocket that is about to be closed, since the server stops. What the
+    /// client said before is answered first.
+    fn drained(&self, server: &WorkerHandle, fd: Fd) {
+        if !self.services.disk.wait_until_done(ANSWERS_WITHIN) {
+            tracing::warn!(
+                fd = fd.0,
+                "the disk is slow; a farewell doesn't wait for it"
+            );
+        }
+        // A gateway comes back when it likes, and loses nothing by it.
+        if !self.links.contains(fd) {
+            server.push(fd, &frames::drain(come_back_ms(fd))).ok();
+        }
+    }
+}
+
+/// The rest of a server that has an endpoint: requests and WebSockets that aren't the endpoint's.
+pub trait EndpointHost: Send + Sync + 'static {
+    /// Called once the server listens and the endpoint has begun.
+    fn started(&self, _: &WorkerHandle) {}
+
+    /// Whether a new WebSocket is the host's own; the endpoint then hears nothing of it.
+    fn takes(&self, _: &Request) -> bool {
+        false
+    }
+
+    /// Whether an open WebSocket is the host's own.
+    fn is_own(&self, _: Fd) -> bool {
+        false
+    }
+
+    /// Receives a message of one of its own WebSockets.
+    fn receive(&self, _: &WorkerHandle, _: Frame<'_>) {}
+
+    /// Forgets one of its own WebSockets, which has ended.
+    fn closed(&self, _: Fd) {}
+
+    /// Answers a request that isn't for the endpoint's API.
+    fn answer(&self, request: Request, responder: Responder);
+}
+
+/// Wakes the server once its connections may be read from again.
+fn nudge(services: &Arc<Services>) -> impl Fn() + Send + 'static {
+    let services = Arc::clone(services);
+    move || {
+        if let Some(server) = services.server() {
+            server.nudge();
+        }
+    }
+}
+
+/// Spreads the return of clients that were told to leave together.
+fn come_back_ms(fd: Fd) -> u64 {
+    let scattered = fd.0.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+    COME_BACK_MS.start + scattered % (COME_BACK_MS.end - COME_BACK_MS.start)
+}

@@ -4,14 +4,14 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::services::Services;
-use super::work::{ReplyTo, StoreJob, StoreTask};
+use super::store_task::{ReplyTo, StoreTask};
 use crate::base::fd::serials_by_clock;
 use crate::store::{Record, Store};
 
 /// Serials that are reserved at a time; the next ones once half of them may be handed out.
 const BLOCK: u64 = 1 << 22;
 
-/// See the module.
+/// The serial numbers that are reserved.
 #[derive(Debug)]
 pub(super) struct Serials {
     /// The first one of this process.
@@ -41,10 +41,8 @@ impl Serials {
         let below = self.below.load(Relaxed);
         if self.from + accepted + BLOCK / 2 > below {
             self.below.store(below + BLOCK, Relaxed);
-            services.disk.submit(StoreJob::new(
-                StoreTask::Serials(below + BLOCK),
-                ReplyTo::Nobody,
-            ));
+            let task = StoreTask::Serials(below + BLOCK);
+            services.store(task, ReplyTo::Nobody);
         }
     }
 }

@@ -1,54 +1,68 @@
-//! Sends what the chat gives out, in the order in which it does.
+//! The chat's sink: sends what the chat gives out, in the order in which the chat does.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::frames;
 use super::services::Services;
-use super::work::{ReplyTo, StoreJob, StoreTask};
+use super::store_task::{ReplyTo, StoreTask};
 use crate::base::Fd;
 use crate::chat::{Missing, Notice, Sink, Welcome};
-use crate::server::{Handle, Message};
+use crate::server::{Handle, Message, WorkerHandle};
 
-/// How a login or a join is answered.
+/// How a login or a join is confirmed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reply<'a> {
+pub(super) enum Confirmation<'a> {
     /// With the number of the command, or `null`.
-    To(Option<&'a str>),
+    With(Option<&'a str>),
     /// Not at all: the command had no number.
     Silent,
 }
 
-impl<'a> Reply<'a> {
+impl<'a> Confirmation<'a> {
     /// A command without a number is answered only when it fails.
     pub(super) fn of(seq: Option<&'a str>) -> Self {
         if seq.is_some() {
-            Self::To(seq)
+            Self::With(seq)
         } else {
             Self::Silent
         }
     }
 }
 
-/// Puts commands into the mailboxes **at once**: what gathers until a batch is done would undo the
-/// order in which the chat's locks were taken.
+/// Puts commands into the mailboxes **at once**: commands that gather until a batch is done would
+/// undo the order in which the chat's locks were taken.
 pub(super) struct ServerSink<'a> {
     services: &'a Services,
     /// Borrowed where there is one for each message: the threads would fight for its count.
     handle: Cow<'a, Handle>,
-    reply: Reply<'a>,
+    confirmation: Confirmation<'a>,
 }
 
 impl<'a> ServerSink<'a> {
-    pub(super) fn new(services: &'a Services, handle: Cow<'a, Handle>, reply: Reply<'a>) -> Self {
+    /// The sink of a callback.
+    pub(super) fn of_worker(
+        services: &'a Services,
+        server: &WorkerHandle,
+        confirmation: Confirmation<'a>,
+    ) -> Self {
         Self {
             services,
-            handle,
-            reply,
+            handle: Cow::Owned(server.handle()),
+            confirmation,
         }
     }
 
-    /// Has [`Replays::next_page`](super::replay::Replays::next_page) called once a connection has
+    /// The sink of any other thread; `None` before the server runs.
+    pub(super) fn anywhere(services: &'a Services) -> Option<Self> {
+        Some(Self {
+            services,
+            handle: Cow::Borrowed(services.server()?),
+            confirmation: Confirmation::Silent,
+        })
+    }
+
+    /// Has [`Replays::next_page`](super::replays::Replays::next_page) called once a connection has
     /// room.
     pub(super) fn await_buffer(&self, fd: Fd, bytes_max: usize) {
         self.handle.await_buffer(fd, bytes_max);
@@ -71,7 +85,7 @@ impl Sink for ServerSink<'_> {
     }
 
     fn welcome(&mut self, fd: Fd, channels: &[Welcome]) {
-        if let Reply::To(seq) = self.reply {
+        if let Confirmation::With(seq) = self.confirmation {
             // Gone meanwhile: its `on_close` will tell the chat.
             self.handle.push(fd, &frames::welcome(seq, channels)).ok();
         }
@@ -92,9 +106,7 @@ impl Sink for ServerSink<'_> {
 
     fn forget(&mut self, topic: &Arc<str>) {
         let task = StoreTask::Forget(Arc::clone(topic));
-        self.services
-            .disk
-            .submit(StoreJob::new(task, ReplyTo::Nobody));
+        self.services.store(task, ReplyTo::Nobody);
     }
 
     fn unsubscribe(&mut self, fd: Fd, topic: &Arc<str>) {

@@ -1,27 +1,27 @@
-//! What the callbacks, the disk thread and the replay thread share: the chat, the clock, the way to
-//! the server, the way to the disk.
+//! What all threads of an endpoint share: the chat, the clock, the way to the server, the way to the disk.
 
-use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
-use super::replay::Replays;
-use super::server_sink::{Reply, ServerSink};
-use super::work::StoreJob;
+use super::replays::Replays;
+use super::store_task::{ReplyTo, StoreJob, StoreTask};
+use crate::api::refusal::Refusal;
 use crate::base::Tick;
-use crate::chat::{Chat, Moment};
+use crate::base::clock::unix_ms;
+use crate::chat::{Chat, ErrorCode, Moment};
 use crate::server::Handle;
 use crate::store::{Disk, Reader};
 
-/// See the module.
+/// The services that callbacks, the disk thread and the replay thread use.
 pub(super) struct Services {
     pub(super) chat: Chat,
     pub(super) reader: Arc<dyn Reader>,
     pub(super) disk: Disk<StoreJob>,
     pub(super) replays: Replays,
+    data_size_max: usize,
     started: Instant,
-    /// Set once the server runs, before anybody comes.
-    server: Arc<OnceLock<Handle>>,
+    /// Set once the server runs, before anybody connects.
+    server: OnceLock<Handle>,
 }
 
 impl Services {
@@ -30,19 +30,20 @@ impl Services {
         reader: Arc<dyn Reader>,
         disk: Disk<StoreJob>,
         replays: Replays,
-        server: Arc<OnceLock<Handle>>,
+        data_size_max: usize,
     ) -> Self {
         Self {
             chat,
             reader,
             disk,
             replays,
+            data_size_max,
             started: Instant::now(),
-            server,
+            server: OnceLock::new(),
         }
     }
 
-    /// The server runs.
+    /// Notes the server that runs.
     pub(super) fn meet(&self, server: Handle) {
         // Only set here, and only once.
         self.server.get_or_init(|| server);
@@ -53,23 +54,33 @@ impl Services {
     }
 
     pub(super) fn now(&self) -> Moment {
-        let unix = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
         Moment {
             tick: self.tick(),
-            unix_ms: unix.as_millis() as u64,
+            unix_ms: unix_ms(),
         }
     }
 
-    /// The half of [`Services::now`] that what is stored needs.
+    /// The half of [`Services::now`] that stored messages need.
     pub(super) fn tick(&self) -> Tick {
         Tick(self.started.elapsed().as_millis() as u64)
     }
 
-    /// Sends what the chat gives out, on any thread.
-    pub(super) fn sink(&self) -> Option<ServerSink<'_>> {
-        let server = Cow::Borrowed(self.server()?);
-        Some(ServerSink::new(self, server, Reply::Silent))
+    /// Has the disk thread carry out a task, and tell the outcome to `reply_to`.
+    pub(super) fn store(&self, task: StoreTask, reply_to: ReplyTo) {
+        self.disk.submit(StoreJob { task, reply_to });
+    }
+
+    /// Checks the size of a message's data, whichever way the message came.
+    ///
+    /// # Errors
+    ///
+    /// The data is larger than messages may be.
+    pub(super) fn check_size(&self, data: &str) -> Result<(), Refusal> {
+        let (size, size_max) = (data.len(), self.data_size_max);
+        if size > size_max {
+            let message = format!("data has {size} bytes, but at most {size_max} are taken");
+            return Err(Refusal::new(ErrorCode::TooLarge, message));
+        }
+        Ok(())
     }
 }

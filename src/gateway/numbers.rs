@@ -21,12 +21,12 @@ pub(super) struct Numbers {
     pub(super) refused: AtomicU64,
     /// Dead letters that were kept, by this process.
     pub(super) dead: AtomicU64,
-    upstreams: Mutex<Vec<Upstream>>,
+    upstreams: Mutex<Vec<UpstreamNumbers>>,
 }
 
 /// One upstream.
 #[derive(Debug, Clone)]
-struct Upstream {
+struct UpstreamNumbers {
     url: Arc<str>,
     settled: u64,
     /// Of the push process that lives now.
@@ -38,7 +38,7 @@ struct Upstream {
 impl Numbers {
     /// Numbers of these upstreams, which have settled so much.
     pub(super) fn of(upstreams: impl IntoIterator<Item = (Arc<str>, u64)>) -> Self {
-        let upstreams = upstreams.into_iter().map(|(url, settled)| Upstream {
+        let upstreams = upstreams.into_iter().map(|(url, settled)| UpstreamNumbers {
             url,
             settled,
             report: Report::default(),
@@ -78,7 +78,7 @@ impl Numbers {
             .collect()
     }
 
-    fn upstreams(&self) -> MutexGuard<'_, Vec<Upstream>> {
+    fn upstreams(&self) -> MutexGuard<'_, Vec<UpstreamNumbers>> {
         // Each change is one assignment: nothing is half done after a panic.
         lock(&self.upstreams)
     }
@@ -174,7 +174,7 @@ fn dead_letters(outbox: &Outbox) -> u64 {
     dead.map_or(0, |dead| dead.newest - dead.floor)
 }
 
-impl Upstream {
+impl UpstreamNumbers {
     fn total(&self) -> Report {
         let (now, before) = (&self.report, &self.before);
         Report {

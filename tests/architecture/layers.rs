@@ -45,6 +45,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "auth",
             "config",
             "page",
+            "tidings::base",
             "tidings::server",
             "tidings::chat",
             "tidings::store",

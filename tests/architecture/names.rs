@@ -5,16 +5,7 @@ use std::collections::BTreeMap;
 use super::source::{Source, load_generator, sources};
 
 /// The names that still stand twice or more in a layer; the list may only shrink.
-const NAMESAKES: &[(&str, &str)] = &[
-    ("cli", "Command"),
-    ("endpoint", "Fields"),
-    ("endpoint", "Part"),
-    ("endpoint", "Waiting"),
-    ("gateway", "Answer"),
-    ("gateway", "Refused"),
-    ("gateway", "State"),
-    ("gateway", "Upstream"),
-];
+const NAMESAKES: &[(&str, &str)] = &[("cli", "Command"), ("gateway", "Refused")];
 
 /// The types that `code` defines at any depth; associated types are none.
 fn types(code: &str) -> Vec<&str> {

@@ -1,205 +1,111 @@
 //! Sending by HTTP, and the messages of the past.
 
-use super::Answer;
-use super::route::Query;
+use super::HttpApi;
+use super::call::ApiCall;
+use super::reply::{ApiReply, ApiResult};
 use crate::api::json::Json;
-use crate::api::posting::{self, Posting, To};
+use crate::api::posting::{self, Posting, Recipients};
 use crate::api::refusal::Refusal;
-use crate::api::reply::{JoinedReply, ReplyResult, ReplyShape};
 use crate::base::Fd;
-use crate::chat::{
-    self, Actor, HistoryRange, Keep, Moment, NewMessage, PendingMessage, PurgeOutcome, SayOutcome,
-};
-use crate::endpoint::endpoint::Endpoint;
-use crate::endpoint::history::HISTORY_LIMIT;
-use crate::endpoint::server_sink::{Reply, ServerSink};
-use crate::endpoint::work::{Done, ReplyTo, StoreJob, StoreTask};
-use crate::server::{Responder, WorkerHandle};
+use crate::chat::{HistoryRange, PurgeOutcome};
+use crate::endpoint::history::{self, HISTORY_LIMIT};
+use crate::endpoint::server_sink::{Confirmation, ServerSink};
+use crate::endpoint::store_task::{StoreTask, Stored};
 
-/// What is known of one receiver's message.
-enum Part {
-    /// Its result.
-    Ready(ReplyResult),
-    /// The result comes once it is stored.
-    Later(PendingMessage),
-}
-
-impl Endpoint {
+impl HttpApi {
     /// `POST /v1/messages`
-    pub(super) fn post_message(
-        &self,
-        server: &WorkerHandle,
-        actor: Actor<'_>,
-        body: &str,
-        responder: &mut Option<Responder>,
-    ) -> Result<Answer, Refusal> {
-        let posting = posting::posting(body)?;
-        let has_several = matches!(posting.to, To::Rooms(_) | To::Users(_));
-        let mut post = self.post(server, Reply::Silent);
-        let mut parts = Vec::new();
-        self.post_parts(&mut post, self.now(), actor, &posting, &mut parts)?;
-        if !has_several
-            && let Some(Part::Later(draft)) = parts.pop_if(|part| matches!(part, Part::Later(_)))
-            && let Some(responder) = responder.take()
+    pub(super) fn post_message(&self, call: &ApiCall<'_>) -> Result<ApiReply, Refusal> {
+        let posting = posting::posting(call.body()?)?;
+        let mut results = Vec::new();
+        let mut sink = ServerSink::of_worker(&self.services, call.server, Confirmation::Silent);
+        self.post(&mut sink, call, &posting, &mut results)?;
+        // The refusal of a single message is the answer's.
+        if let Recipients::One(_) = posting.to.recipients()
+            && let Some(ApiResult::Stored(task)) =
+                results.pop_if(|result| matches!(result, ApiResult::Stored(_)))
         {
-            let answer = ReplyTo::Request(responder);
-            self.services
-                .disk
-                .submit(StoreJob::new(StoreTask::Say(draft, None), answer));
-            return Ok(Answer::Later);
+            return Ok(ApiReply::Stored(task));
         }
-        Ok(self.answer_parts(parts, responder))
+        Ok(ApiReply::Each(results))
     }
 
-    /// `POST /v1/messages/batch`: each message by itself.
-    pub(super) fn post_batch(
-        &self,
-        server: &WorkerHandle,
-        actor: Actor<'_>,
-        body: &str,
-        responder: &mut Option<Responder>,
-    ) -> Result<Answer, Refusal> {
-        let batch = posting::batch(body)?;
-        self.counts_as(actor, batch.len());
-        let mut parts = Vec::with_capacity(batch.len());
-        let (mut post, now) = (self.post(server, Reply::Silent), self.now());
+    /// `POST /v1/messages/batch`: each message is judged by itself.
+    pub(super) fn post_batch(&self, call: &ApiCall<'_>) -> Result<ApiReply, Refusal> {
+        let batch = posting::batch(call.body()?)?;
+        self.sessions.charge(call.key, batch.len());
+        let mut results = Vec::with_capacity(batch.len());
+        let mut sink = ServerSink::of_worker(&self.services, call.server, Confirmation::Silent);
         for posting in batch {
-            let posted = posting
-                .and_then(|posting| self.post_parts(&mut post, now, actor, &posting, &mut parts));
+            let posted =
+                posting.and_then(|posting| self.post(&mut sink, call, &posting, &mut results));
             if let Err(refusal) = posted {
-                parts.push(Part::Ready(Err(refusal)));
+                results.push(ApiResult::Ready(Err(refusal)));
             }
         }
-        Ok(self.answer_parts(parts, responder))
+        Ok(ApiReply::Each(results))
     }
 
-    /// Answers at once, or when all that has to be stored is.
-    fn answer_parts(&self, parts: Vec<Part>, responder: &mut Option<Responder>) -> Answer {
-        let mut drafts = Vec::new();
-        let results = parts.into_iter().map(|part| match part {
-            Part::Ready(result) => Some(result),
-            Part::Later(draft) => {
-                drafts.push(draft);
-                None
-            }
-        });
-        let results = results.collect();
-        let Some(responder) = responder.take() else {
-            return Answer::Later;
-        };
-        let slots = JoinedReply::start(responder, (ReplyShape::Several, 200), results);
-        for (slot, draft) in slots.into_iter().zip(drafts) {
-            let task = StoreTask::Say(draft, None);
-            let job = StoreJob::new(task, ReplyTo::Slot(slot));
-            self.services.disk.submit(job);
-        }
-        Answer::Later
-    }
-
-    /// Says one message; a part for each receiver, unless it is refused as a whole.
-    fn post_parts(
+    /// Says one message; adds a result for each receiver, unless the message is refused as a whole.
+    fn post(
         &self,
-        post: &mut ServerSink<'_>,
-        now: Moment,
-        actor: Actor<'_>,
+        sink: &mut ServerSink<'_>,
+        call: &ApiCall<'_>,
         posting: &Posting<'_>,
-        parts: &mut Vec<Part>,
+        results: &mut Vec<ApiResult>,
     ) -> Result<(), Refusal> {
-        self.check_size(posting.data)?;
+        self.services.check_size(posting.data)?;
         let except: Vec<Fd> = posting.except.iter().copied().map(Fd).collect();
-        let say = NewMessage {
-            from: posting.from.as_deref(),
-            id: posting.id.as_deref(),
-            keep: if posting.store { Keep::Yes } else { Keep::No },
-            except: &except,
-            data: posting.data,
-        };
-        let mut one = |to| {
-            parts.push(part(self.services.chat.say(post, now, actor, to, &say)?));
-            Ok(())
-        };
-        let several: Vec<chat::Recipient<'_>> = match &posting.to {
-            To::Room(room) => return one(chat::Recipient::Room(room)),
-            To::User(user) => return one(chat::Recipient::User(user)),
-            To::Fd(fd) => return one(chat::Recipient::Fd(Fd(*fd))),
-            To::All => return one(chat::Recipient::All),
-            To::Rooms(rooms) => rooms
-                .iter()
-                .map(|room| chat::Recipient::Room(room))
-                .collect(),
-            To::Users(users) => users
-                .iter()
-                .map(|user| chat::Recipient::User(user))
-                .collect(),
-        };
-        self.counts_as(actor, several.len());
-        let said = self
-            .services
-            .chat
-            .say_to_each(post, now, actor, &several, &say)?;
-        parts.extend(said.into_iter().map(|said| match said {
-            Ok(saying) => part(saying),
-            Err(refused) => Part::Ready(Err(refused.into())),
-        }));
+        let message = posting.message(&except);
+        let (chat, now, actor) = (&self.services.chat, self.services.now(), call.actor());
+        match posting.to.recipients() {
+            Recipients::One(recipient) => {
+                results.push(chat.say(sink, now, actor, recipient, &message)?.into());
+            }
+            Recipients::Several(recipients) => {
+                self.sessions.charge(call.key, recipients.len());
+                let said = chat.say_to_each(sink, now, actor, &recipients, &message)?;
+                results.extend(said.into_iter().map(|outcome| match outcome {
+                    Ok(outcome) => outcome.into(),
+                    Err(error) => ApiResult::Ready(Err(error.into())),
+                }));
+            }
+        }
         Ok(())
     }
 
-    /// A request, counted as one so far, turns out to be so many.
-    fn counts_as(&self, actor: Actor<'_>, count: usize) {
-        if let Actor::Key(key) = actor {
-            let more = count.saturating_sub(1);
-            self.limits.request_was(self.now().tick.0, key, more);
-        }
+    /// `GET /v1/rooms/{room}/messages`
+    pub(super) fn room_history(&self, call: &ApiCall<'_>) -> Result<ApiReply, Refusal> {
+        self.history(call, &call.names.room)
     }
 
-    /// `GET /v1/rooms/{room}/messages`, `GET /v1/users/{uid}/messages`
-    pub(super) fn history(
-        &self,
-        actor: Actor<'_>,
-        channel: &str,
-        query: &Query<'_>,
-    ) -> Result<Json, Refusal> {
+    /// `GET /v1/users/{uid}/messages`
+    pub(super) fn user_history(&self, call: &ApiCall<'_>) -> Result<ApiReply, Refusal> {
+        self.history(call, &format!("@{}", call.names.uid))
+    }
+
+    fn history(&self, call: &ApiCall<'_>, channel: &str) -> Result<ApiReply, Refusal> {
         let range = HistoryRange {
-            after: query.number("after")?,
-            before: query.number("before")?,
-            limit: query.number("limit")?.unwrap_or(HISTORY_LIMIT) as usize,
+            after: call.query.number("after")?,
+            before: call.query.number("before")?,
+            limit: call.query.number("limit")?.unwrap_or(HISTORY_LIMIT) as usize,
         };
-        self.page(Json::object(), actor, channel, range)
+        let page = history::page(&self.services, Json::object(), call.actor(), channel, range)?;
+        Ok(page.into())
     }
 
     /// `DELETE /v1/rooms/{room}/messages`
-    pub(super) fn purge(
-        &self,
-        server: &WorkerHandle,
-        room: &str,
-        responder: &mut Option<Responder>,
-    ) -> Result<Answer, Refusal> {
-        let mut post = self.post(server, Reply::Silent);
-        match self.services.chat.purge(&mut post, room)? {
+    pub(super) fn purge(&self, call: &ApiCall<'_>) -> Result<ApiReply, Refusal> {
+        let room = &*call.names.room;
+        let mut sink = ServerSink::of_worker(&self.services, call.server, Confirmation::Silent);
+        Ok(match self.services.chat.purge(&mut sink, room)? {
             PurgeOutcome::Done(position) => {
-                let done = Done::Purged(room.into(), position);
-                Ok(Answer::Object(done.fields(Json::object())))
+                let purged = Stored::Purged(room.into(), position);
+                purged.fields(Json::object()).into()
             }
-            PurgeOutcome::Stored(epoch) => {
-                let room = room.into();
-                Ok(self.later(StoreTask::Purge { room, epoch }, responder))
-            }
-        }
-    }
-
-    /// Has the disk thread do something, and answer.
-    pub(super) fn later(&self, task: StoreTask, responder: &mut Option<Responder>) -> Answer {
-        let answer = responder.take().map(ReplyTo::Request);
-        self.services
-            .disk
-            .submit(StoreJob::new(task, answer.unwrap_or(ReplyTo::Nobody)));
-        Answer::Later
-    }
-}
-
-fn part(saying: SayOutcome) -> Part {
-    match saying {
-        SayOutcome::Said(said) => Part::Ready(Ok(Done::Said(said).fields(Json::object()).end())),
-        SayOutcome::Pending(draft) => Part::Later(draft),
+            PurgeOutcome::Stored(epoch) => ApiReply::Stored(StoreTask::Purge {
+                room: room.into(),
+                epoch,
+            }),
+        })
     }
 }

@@ -1,21 +1,33 @@
-//! The numbers of an endpoint, for `/v1/stats` and `/metrics`.
+//! What the API says of itself: the numbers of an endpoint, and the description of the API.
 
+use super::HttpApi;
+use super::call::ApiCall;
+use super::reply::ApiReply;
 use crate::api::metrics::{MetricRow, MetricSet, pressure_metrics, queue_rows, quoted};
+use crate::api::refusal::Refusal;
 use crate::base::Metric;
-use crate::endpoint::endpoint::Endpoint;
-use crate::endpoint::replay::ReplayStats;
+use crate::endpoint::replays::ReplayStats;
 use crate::server::{Response, WorkerHandle};
 use crate::store::{Condition, StoreTotals};
 
-impl Endpoint {
+/// The description of the API.
+pub(super) const OPENAPI: &str = include_str!("openapi.json");
+
+impl HttpApi {
     /// `GET /v1/stats`
-    pub(super) fn stats(&self, server: &WorkerHandle) -> Response {
-        self.numbers(server).stats()
+    pub(super) fn stats(&self, call: &ApiCall<'_>) -> Result<ApiReply, Refusal> {
+        Ok(ApiReply::Response(self.numbers(call.server).stats()))
     }
 
     /// `GET /metrics`
-    pub(super) fn metrics(&self, server: &WorkerHandle) -> Response {
-        self.numbers(server).exposition("tidings_")
+    pub(super) fn metrics(&self, call: &ApiCall<'_>) -> Result<ApiReply, Refusal> {
+        let response = self.numbers(call.server).exposition("tidings_");
+        Ok(ApiReply::Response(response))
+    }
+
+    /// `GET /openapi.json`
+    pub(super) fn openapi(&self, _: &ApiCall<'_>) -> Result<ApiReply, Refusal> {
+        Ok(ApiReply::Response(Response::json(OPENAPI)))
     }
 
     fn numbers(&self, server: &WorkerHandle) -> MetricSet {
@@ -34,6 +46,7 @@ impl Endpoint {
             metrics: vec![Metric::counter("wakes", "Wake-ups really made.", *wakes)],
         });
         MetricSet::default()
+            .totals(stats.totals.described())
             .single(Metric::gauge(
                 "uptime_ms",
                 "Milliseconds since the start.",
@@ -49,9 +62,8 @@ impl Endpoint {
                 "Timers of the server's user.",
                 stats.user_timers as u64,
             ))
-            .totals(stats.totals.described())
             .group("chat", services.chat.stats().described())
-            .group("limits", self.limits.described())
+            .group("limits", self.sessions.limit_metrics())
             .group("store", of_store(&services.reader.totals()))
             .group("disk", [&disk[..], &[taking]].concat())
             .group("replays", of_replays(&services.replays.stats()))
@@ -63,7 +75,7 @@ impl Endpoint {
                 ("processes", "process"),
                 stats.processes.iter().map(MetricRow::process),
             )
-            .fact("sync", quoted(&self.settings.sync))
+            .fact("sync", quoted(&self.sync))
     }
 }
 

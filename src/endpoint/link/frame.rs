@@ -5,7 +5,6 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::intake::Violation;
 use crate::api::field;
 use crate::api::json::Json;
 use crate::api::posting::{Posting, RECEIVERS_MAX};
@@ -15,6 +14,10 @@ use crate::chat::ErrorCode;
 
 /// Longest name of a producer, in bytes.
 const PRODUCER_SIZE_MAX: usize = 64;
+
+/// What a gateway did wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation(pub String);
 
 /// A frame of a gateway.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,7 +41,7 @@ pub enum LinkFrame<'a> {
 }
 
 #[derive(Deserialize)]
-struct Fields<'a> {
+struct LinkFields<'a> {
     #[serde(borrow, rename = "type")]
     kind: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -67,14 +70,14 @@ struct Fields<'a> {
 ///
 /// The gateway broke the protocol: it is no JSON object, or none of these frames.
 pub fn read(text: &str) -> Result<LinkFrame<'_>, Violation> {
-    let fields: Fields<'_> = serde_json::from_str(text)
+    let fields: LinkFields<'_> = serde_json::from_str(text)
         .map_err(|_| Violation("a frame has to be one JSON object".into()))?;
     fields
         .frame()
         .map_err(|refusal| Violation(refusal.message.into_owned()))
 }
 
-impl<'a> Fields<'a> {
+impl<'a> LinkFields<'a> {
     fn frame(&self) -> Result<LinkFrame<'a>, Refusal> {
         match &*field::required_text("type", self.kind)? {
             "open" => {

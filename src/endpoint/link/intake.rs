@@ -11,12 +11,8 @@
 use std::sync::Arc;
 
 use super::LinkRefusal;
-use super::frame;
-use super::turn::{Stretch, Turn};
-
-/// What a gateway did wrong.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Violation(pub String);
+use super::frame::{self, Violation};
+use super::sequenced::{SendAttempt, Sequenced};
 
 /// What becomes of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +57,7 @@ pub(super) struct Open {
     /// Everything up to here was let in.
     given: u64,
     flow: Flow,
-    stretch: Stretch,
+    attempt: SendAttempt,
 }
 
 /// Whether there is room.
@@ -101,7 +97,7 @@ impl Intake {
             settled,
             given: settled,
             flow: Flow::Free,
-            stretch: Stretch::default(),
+            attempt: SendAttempt::default(),
         });
         Ok(Opened {
             next: settled + 1,
@@ -114,8 +110,8 @@ impl Intake {
         *self = Self::Ended;
     }
 
-    /// Decides about a message, and says whose turn it would be.
-    pub(super) fn judge(&mut self, n: u64) -> Result<(Judged, Turn), Violation> {
+    /// Decides about a message, and gives its number with the attempt that it belongs to.
+    pub(super) fn judge(&mut self, n: u64) -> Result<(Judged, Sequenced), Violation> {
         let open = match self {
             Self::Open(open) => open,
             Self::New => return Err(Violation("open has to come before pub".into())),
@@ -127,7 +123,7 @@ impl Intake {
             open.given = n;
             if open.flow == Flow::Told {
                 open.flow = Flow::Free;
-                open.stretch = Stretch::default();
+                open.attempt = SendAttempt::default();
             }
             Judged::Take
         } else if n <= open.settled {
@@ -139,12 +135,12 @@ impl Intake {
             let message = format!("n is {n}, but {next} has to come next");
             return Err(Violation(message));
         };
-        let turn = Turn {
+        let sequenced = Sequenced {
             producer: Arc::clone(&open.producer),
             n,
-            stretch: open.stretch.clone(),
+            attempt: open.attempt.clone(),
         };
-        Ok((judged, turn))
+        Ok((judged, sequenced))
     }
 
     /// What the gateway is told now that this became of a number that was let in.

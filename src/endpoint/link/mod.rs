@@ -7,26 +7,27 @@ pub(crate) mod frame;
 pub(crate) mod intake;
 mod publisher;
 mod refusals;
+mod sequenced;
 #[cfg(test)]
 mod tests;
-mod turn;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 pub(super) use publisher::Publisher;
-pub use turn::{Stretch, Turn};
+pub use sequenced::{SendAttempt, Sequenced};
 
 use super::frames;
 use crate::api::posting::Posting;
 use crate::api::refusal::Refusal;
 use crate::base::Fd;
 use crate::base::Metric;
+use crate::base::sync::lock;
 use crate::chat::ErrorCode;
 use crate::server::{Frame, Handle, WorkerHandle};
-use frame::LinkFrame;
-use intake::{Intake, Judged, Violation};
+use frame::{LinkFrame, Violation};
+use intake::{Intake, Judged};
 use refusals::Refusals;
 
 /// Why a message of a gateway isn't taken.
@@ -47,30 +48,30 @@ pub type Done = Box<dyn FnOnce(Result<(), LinkRefusal>) + Send>;
 /// Whoever publishes what gateways bring.
 ///
 /// Numbers of one producer come in order. An implementation takes a message and writes its number as
-/// the producer's mark in one durable write, or does neither. The first number of a stretch that it
-/// refuses as busy breaks the stretch off, and it takes nothing more of it.
+/// the producer's mark in one durable write, or does neither. The first number of an attempt that it
+/// refuses as busy breaks the attempt off, and it takes nothing more of it.
 pub trait Upstream: Send + Sync {
     /// The durable mark of a producer: everything up to it is settled, and said to be so if that
     /// doesn't take long. 0 when nothing is known.
     fn mark(&self, producer: &str) -> u64;
 
     /// Publishes a message, and settles its number.
-    fn publish(&self, turn: Turn, posting: &Posting<'_>, done: Done);
+    fn publish(&self, sequenced: Sequenced, posting: &Posting<'_>, done: Done);
 
     /// Settles everything up to a number without a message.
-    fn settle(&self, turn: Turn, done: Done);
+    fn settle(&self, sequenced: Sequenced, done: Done);
 }
 
 /// See the module.
 pub struct Links {
     upstream: Box<dyn Upstream>,
-    shared: Arc<Mutex<Shared>>,
+    shared: Arc<Mutex<LinkTable>>,
     /// So that servers without gateways needn't look for each message.
     count: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
-struct Shared {
+struct LinkTable {
     links: HashMap<Fd, Arc<Mutex<Intake>>>,
     /// The link that a producer opened last.
     producers: HashMap<Arc<str>, Fd>,
@@ -239,13 +240,13 @@ impl Links {
             first,
             "a gateway's messages before its first one are not here, and nowhere else"
         );
-        let turn = Turn {
+        let sequenced = Sequenced {
             producer: Arc::clone(producer),
             n: first - 1,
-            stretch: Stretch::default(),
+            attempt: SendAttempt::default(),
         };
         // Were it refused, the next message's number would say the same.
-        self.upstream.settle(turn, Box::new(|_| {}));
+        self.upstream.settle(sequenced, Box::new(|_| {}));
     }
 
     fn publish(
@@ -256,23 +257,23 @@ impl Links {
         n: u64,
         posting: Result<Posting<'_>, Refusal>,
     ) -> Result<(), Violation> {
-        let (judged, turn) = lock(link).judge(n)?;
+        let (judged, sequenced) = lock(link).judge(n)?;
         self.count(|numbers| match judged {
             Judged::Take => numbers.given += 1,
             Judged::Settled { .. } | Judged::Drop => numbers.repeated += 1,
         });
-        let producer = Arc::clone(&turn.producer);
+        let producer = Arc::clone(&sequenced.producer);
         let done = || self.done(server.clone(), fd, link, producer, n);
         match (judged, posting) {
             (Judged::Take, Ok(posting)) => {
-                self.upstream.publish(turn, &posting, done());
+                self.upstream.publish(sequenced, &posting, done());
             }
             (Judged::Take, Err(refusal)) => {
                 let done = done();
                 let refused = Box::new(move |settled: Result<(), LinkRefusal>| {
                     done(settled.and(Err(LinkRefusal::Final(refusal.code))));
                 });
-                self.upstream.settle(turn, refused);
+                self.upstream.settle(sequenced, refused);
             }
             (Judged::Settled { mark }, _) => drop(server.push(fd, &frame::pub_ack(mark))),
             (Judged::Drop, _) => {}
@@ -335,9 +336,4 @@ impl Links {
             }
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // What is done under these locks doesn't stop half-way.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

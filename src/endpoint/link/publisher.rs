@@ -3,16 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Done, LinkRefusal, Turn, Upstream};
+use super::{Done, LinkRefusal, Sequenced, Upstream};
 use crate::api::posting::Posting;
-use crate::api::posting::To;
+use crate::api::posting::{Recipients, To};
 use crate::api::refusal::Refusal;
-use crate::chat::{
-    self, Actor, ChatError, ErrorCode, Keep, NewMessage, PendingMessage, SayOutcome,
-};
-use crate::endpoint::part::{Part, parts_of};
+use crate::chat::{Actor, ChatError, ErrorCode, PendingMessage, SayOutcome};
+use crate::endpoint::link_part::{LinkPart, parts_of};
+use crate::endpoint::server_sink::ServerSink;
 use crate::endpoint::services::Services;
-use crate::endpoint::work::{ReplyTo, StoreJob, StoreTask};
+use crate::endpoint::store_task::{ReplyTo, StoreTask};
 
 /// In whose name gateways speak where a message says no `from`; no API key is called so.
 const GATEWAY: &str = "gateway /link";
@@ -23,14 +22,13 @@ const BUSY_MS: u64 = 500;
 /// How long an `open` waits until what is durable is said to be so.
 const SAID_WITHIN: Duration = Duration::from_millis(100);
 
-/// See the module.
+/// Says in the chat what gateways bring.
 pub(in crate::endpoint) struct Publisher {
-    pub(in crate::endpoint) services: Arc<Services>,
-    pub(in crate::endpoint) data_size_max: usize,
+    services: Arc<Services>,
 }
 
 /// What became of a message before anything of it is on disk.
-struct Said {
+struct LinkSaid {
     /// What is to be stored, with the place of its receiver.
     drafts: Vec<(u64, PendingMessage)>,
     /// Why none of them got it, if so.
@@ -43,8 +41,8 @@ impl Upstream for Publisher {
         self.services.reader.mark(producer)
     }
 
-    fn publish(&self, turn: Turn, posting: &Posting<'_>, done: Done) {
-        let mut said = match self.say(&turn, posting) {
+    fn publish(&self, sequenced: Sequenced, posting: &Posting<'_>, done: Done) {
+        let mut said = match self.say(&sequenced, posting) {
             Ok(said) => said,
             // Nothing behind it was given yet, and the link lets nothing in.
             Err(busy) => return done(Err(busy)),
@@ -54,74 +52,59 @@ impl Upstream for Publisher {
             let done = move |settled: Result<(), LinkRefusal>| {
                 done(settled.and(refused.map_or(Ok(()), |code| Err(LinkRefusal::Final(code)))));
             };
-            return self.settle(turn, Box::new(done));
+            return self.settle(sequenced, Box::new(done));
         };
         // The number stands with the last of them.
         if !said.drafts.is_empty() {
-            let parts = parts_of(&turn.producer);
+            let parts = parts_of(&sequenced.producer);
             for (place, draft) in said.drafts {
-                let part = Part::before(&turn, &parts, place);
-                self.services.disk.submit(StoreJob::new(
-                    StoreTask::Say(draft, Some(part)),
-                    ReplyTo::Nobody,
-                ));
+                let part = LinkPart::before(&sequenced, &parts, place);
+                self.services
+                    .store(StoreTask::Say(draft, Some(part)), ReplyTo::Nobody);
             }
         }
-        let part = Part::last(turn);
-        self.services.disk.submit(StoreJob::new(
-            StoreTask::Say(last, Some(part)),
-            answer(done),
-        ));
+        let part = LinkPart::last(sequenced);
+        self.services
+            .store(StoreTask::Say(last, Some(part)), answer(done));
     }
 
-    fn settle(&self, turn: Turn, done: Done) {
-        let part = Part::last(turn);
-        self.services
-            .disk
-            .submit(StoreJob::new(StoreTask::Settle(part), answer(done)));
+    fn settle(&self, sequenced: Sequenced, done: Done) {
+        let part = LinkPart::last(sequenced);
+        self.services.store(StoreTask::Settle(part), answer(done));
     }
 }
 
 impl Publisher {
-    fn say(&self, turn: &Turn, posting: &Posting<'_>) -> Result<Said, LinkRefusal> {
+    pub(in crate::endpoint) fn new(services: Arc<Services>) -> Self {
+        Self { services }
+    }
+
+    fn say(&self, sequenced: &Sequenced, posting: &Posting<'_>) -> Result<LinkSaid, LinkRefusal> {
         let refused = |code| {
-            Ok(Said {
+            Ok(LinkSaid {
                 drafts: Vec::new(),
                 refused: Some(code),
             })
         };
-        if posting.data.len() > self.data_size_max {
-            return refused(ErrorCode::TooLarge);
+        if let Err(refusal) = self.services.check_size(posting.data) {
+            return refused(refusal.code);
         }
-        let several: Vec<chat::Recipient<'_>> = match &posting.to {
-            To::Room(room) => vec![chat::Recipient::Room(room)],
-            To::User(user) => vec![chat::Recipient::User(user)],
-            To::All => vec![chat::Recipient::All],
-            To::Rooms(rooms) => rooms
-                .iter()
-                .map(|room| chat::Recipient::Room(room))
-                .collect(),
-            To::Users(users) => users
-                .iter()
-                .map(|user| chat::Recipient::User(user))
-                .collect(),
-            // Only who has a connection knows its fd.
-            To::Fd(_) => return refused(ErrorCode::BadRequest),
+        // Only the server that has a connection knows its fd.
+        if let To::Fd(_) = posting.to {
+            return refused(ErrorCode::BadRequest);
+        }
+        let recipients = match posting.to.recipients() {
+            Recipients::One(recipient) => vec![recipient],
+            Recipients::Several(recipients) => recipients,
         };
-        let say = NewMessage {
-            from: posting.from.as_deref(),
-            id: posting.id.as_deref(),
-            keep: if posting.store { Keep::Yes } else { Keep::No },
-            except: &[],
-            data: posting.data,
-        };
-        let post = self.services.sink().filter(|_| !turn.stretch.is_broken());
-        let Some(mut post) = post else {
+        let message = posting.message(&[]);
+        let sink = ServerSink::anywhere(&self.services);
+        let Some(mut sink) = sink.filter(|_| !sequenced.attempt.is_broken()) else {
             return Err(busy());
         };
         let (now, actor) = (self.services.now(), Actor::Key(GATEWAY));
         let chat = &self.services.chat;
-        let each = chat.say_to_each(&mut post, now, actor, &several, &say);
+        let each = chat.say_to_each(&mut sink, now, actor, &recipients, &message);
         each.and_then(|each| each.into_iter().collect::<Result<Vec<_>, ChatError>>())
             .map_or_else(
                 |error| match error.code() {
@@ -133,7 +116,7 @@ impl Publisher {
                         SayOutcome::Pending(draft) => Some((place, draft)),
                         SayOutcome::Said(_) => None,
                     });
-                    Ok(Said {
+                    Ok(LinkSaid {
                         drafts: drafts.collect(),
                         refused: None,
                     })

@@ -1,5 +1,6 @@
+use super::frame::Violation;
 use super::frame::{LinkFrame, read};
-use super::intake::{Intake, Judged, Opened, Violation};
+use super::intake::{Intake, Judged, Opened};
 use super::*;
 
 const PUB_BUSY: &str = r#"{"type":"pub_busy","after_ms":500}"#;
@@ -13,8 +14,8 @@ fn open(first: u64, mark: u64) -> Intake {
 }
 
 fn judge(intake: &mut Intake, n: u64) -> Judged {
-    let (judged, turn) = intake.judge(n).unwrap();
-    assert_eq!((&*turn.producer, turn.n), ("p", n));
+    let (judged, sequenced) = intake.judge(n).unwrap();
+    assert_eq!((&*sequenced.producer, sequenced.n), ("p", n));
     judged
 }
 
@@ -119,14 +120,14 @@ fn a_number_without_room_is_told_once_those_before_it_are_settled() {
 #[test]
 fn a_number_that_comes_again_begins_a_new_stretch() {
     let mut intake = open(1, 0);
-    let stretch = |intake: &mut Intake, n| intake.judge(n).unwrap().1.stretch;
-    let (first, second) = (stretch(&mut intake, 1), stretch(&mut intake, 2));
+    let attempt = |intake: &mut Intake, n| intake.judge(n).unwrap().1.attempt;
+    let (first, second) = (attempt(&mut intake, 1), attempt(&mut intake, 2));
     first.break_off();
     assert!(second.is_broken(), "2 stands behind 1");
     intake.done(1, BUSY);
-    assert!(stretch(&mut intake, 3).is_broken(), "so does 3");
-    assert!(!stretch(&mut intake, 1).is_broken());
-    assert!(!stretch(&mut intake, 2).is_broken());
+    assert!(attempt(&mut intake, 3).is_broken(), "so does 3");
+    assert!(!attempt(&mut intake, 1).is_broken());
+    assert!(!attempt(&mut intake, 2).is_broken());
 }
 
 #[test]

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 use tidings::api::OpenAccess;
 use tidings::chat::{ChannelKind, ChatSettings};
-use tidings::endpoint::{Endpoint, EndpointSettings, LimitSettings, ReplaySettings};
+use tidings::endpoint::{Endpoint, EndpointHost, EndpointSettings, LimitSettings, ReplaySettings};
+use tidings::server::{Request, Responder, Response};
 use tidings::store::{
     Appended, DiskSettings, MemoryStore, PageRange, Reader, Record, Store, StoreError,
     StoreSettings,
@@ -45,9 +46,18 @@ impl Store for Picky {
     }
 }
 
+/// A server that is its endpoint's alone.
+struct NothingElse;
+
+impl EndpointHost for NothingElse {
+    fn answer(&self, _: Request, responder: Responder) {
+        responder.end(Response::new(404));
+    }
+}
+
 struct World {
     served: LocalServer,
-    door: Arc<Endpoint>,
+    endpoint: Arc<Endpoint>,
     reader: Arc<dyn Reader>,
     refused: Arc<Mutex<HashSet<String>>>,
 }
@@ -78,19 +88,13 @@ impl World {
             kind: ChannelKind::Stored,
             ..ChatSettings::default()
         };
-        let door = Endpoint::new(settings, chat, Box::new(OpenAccess), Box::new(store)).unwrap();
-        let door = Arc::new(door);
-        let (start, open, message, close) =
-            (door.clone(), door.clone(), door.clone(), door.clone());
-        let builder = mode
-            .builder()
-            .on_start(move |server| start.start(server))
-            .on_open(move |server, request| open.opened(server, request))
-            .on_message(move |server, frame| message.message(server, frame))
-            .on_close(move |_, fd, _| close.closed(fd));
+        let endpoint =
+            Endpoint::new(settings, chat, Box::new(OpenAccess), Box::new(store)).unwrap();
+        let endpoint = Arc::new(endpoint);
+        let builder = endpoint.attach(mode.builder(), Arc::new(NothingElse));
         Self {
             served: LocalServer::start(builder),
-            door,
+            endpoint,
             reader,
             refused,
         }
@@ -125,7 +129,7 @@ impl World {
 
     fn end(self) {
         self.served.stop();
-        self.door.finish();
+        self.endpoint.finish();
     }
 }
 

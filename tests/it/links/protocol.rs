@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use serde_json::{Value, json};
 use tidings::api::Posting;
 use tidings::chat::ErrorCode;
-use tidings::endpoint::{Done, LinkRefusal, Links, Turn, Upstream};
+use tidings::endpoint::{Done, LinkRefusal, Links, Sequenced, Upstream};
 
 use crate::support::server::{LocalServer, Mode, in_every_mode, until_nothing_is_left};
 use crate::support::wait::until;
@@ -25,7 +25,7 @@ struct Disk {
 }
 
 struct Task {
-    turn: Turn,
+    sequenced: Sequenced,
     data: Option<String>,
     done: Done,
 }
@@ -69,18 +69,18 @@ impl Publisher {
 
 impl Disk {
     fn take(&mut self, task: &Task) -> Result<(), LinkRefusal> {
-        let Turn {
+        let Sequenced {
             producer,
             n,
-            stretch,
-        } = &task.turn;
+            attempt,
+        } = &task.sequenced;
         let busy = Err(LinkRefusal::Busy { after_ms: 30 });
-        if stretch.is_broken() {
+        if attempt.is_broken() {
             return busy;
         }
         if let Some(at) = self.no_room.iter().position(|other| other == n) {
             self.no_room.remove(at);
-            stretch.break_off();
+            attempt.break_off();
             return busy;
         }
         let mark = self.marks.entry(producer.to_string()).or_default();
@@ -98,14 +98,26 @@ impl Upstream for Publisher {
         disk.marks.get(producer).copied().unwrap_or(0)
     }
 
-    fn publish(&self, turn: Turn, posting: &Posting<'_>, done: Done) {
+    fn publish(&self, sequenced: Sequenced, posting: &Posting<'_>, done: Done) {
         let data = Some(posting.data.to_owned());
-        self.change(|disk| disk.queue.push_back(Task { turn, data, done }));
+        self.change(|disk| {
+            disk.queue.push_back(Task {
+                sequenced,
+                data,
+                done,
+            })
+        });
     }
 
-    fn settle(&self, turn: Turn, done: Done) {
+    fn settle(&self, sequenced: Sequenced, done: Done) {
         let data = None;
-        self.change(|disk| disk.queue.push_back(Task { turn, data, done }));
+        self.change(|disk| {
+            disk.queue.push_back(Task {
+                sequenced,
+                data,
+                done,
+            })
+        });
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a client says on its WebSocket: bytes to commands.
+//! Reads a text frame: one command, or an array of them.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -6,125 +6,26 @@ use std::collections::HashMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::command::{Command, Login, ResumeFrom, SequencedCommand};
 use crate::api::field::{self, missing, parse};
-use crate::api::posting::{Several, To, receiver};
+use crate::api::posting::{Posting, Several, receiver};
 use crate::api::refusal::Refusal;
 
-/// Commands in one frame.
+/// Commands in one frame: what a client queued while it was offline, without holding up its worker.
 pub const COMMANDS_A_FRAME_MAX: usize = 64;
 
-/// Rooms that one login may join.
+/// Rooms that one login may join: each is a subscription, and its answer lists them all.
 const ROOMS_A_LOGIN_MAX: usize = 100;
 
-/// Users that one `online` may ask for.
+/// Users that one `online` may ask for: each is a look into another shard.
 const USERS_A_QUESTION_MAX: usize = 100;
-
-/// A command with the number that its answer carries.
-#[derive(Debug)]
-pub struct Asked<'a> {
-    /// As the client wrote it; without one only failures are answered.
-    pub seq: Option<&'a str>,
-    /// What it wants.
-    pub command: Result<Command<'a>, Refusal>,
-}
-
-/// One command.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Command<'a> {
-    /// Be a user, hear its channel, join rooms.
-    Login(Login<'a>),
-    /// Hear a room.
-    Join {
-        /// Which.
-        room: Cow<'a, str>,
-        /// From where on.
-        resume: Option<Resume<'a>>,
-    },
-    /// Hear a room no more.
-    Leave {
-        /// Which.
-        room: Cow<'a, str>,
-    },
-    /// Send a message.
-    Say(Say<'a>),
-    /// This user has everything up to here.
-    Ack {
-        /// Which channel.
-        channel: Cow<'a, str>,
-        /// Up to where.
-        offset: u64,
-    },
-    /// Messages of the past.
-    History {
-        /// Which channel.
-        channel: Cow<'a, str>,
-        /// Only behind this offset.
-        after: Option<u64>,
-        /// Only before this offset.
-        before: Option<u64>,
-        /// How many at most.
-        limit: Option<u64>,
-    },
-    /// Who is in a room.
-    Who {
-        /// Which.
-        room: Cow<'a, str>,
-    },
-    /// Which of these users are connected.
-    Online {
-        /// Which.
-        users: Vec<Cow<'a, str>>,
-    },
-}
-
-/// Be a user.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Login<'a> {
-    /// Who; the token's, where there is one.
-    pub uid: Option<Cow<'a, str>>,
-    /// Proof.
-    pub token: Option<Cow<'a, str>>,
-    /// Rooms to join right away.
-    pub rooms: Vec<Cow<'a, str>>,
-    /// From where on, by channel.
-    pub resume: HashMap<Cow<'a, str>, Resume<'a>>,
-}
-
-/// From where on a channel is heard.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Resume<'a> {
-    /// Behind a position.
-    After {
-        /// The epoch it belongs to.
-        epoch: Cow<'a, str>,
-        /// 0 for all that is kept.
-        offset: u64,
-    },
-    /// Behind this user's last ack.
-    Acked,
-}
-
-/// Send a message.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Say<'a> {
-    /// To whom.
-    pub to: To<'a>,
-    /// As it was written.
-    pub data: &'a str,
-    /// Tells repeats.
-    pub id: Option<Cow<'a, str>>,
-    /// Whether it is kept.
-    pub store: bool,
-    /// In whose name; for those who may.
-    pub from: Option<Cow<'a, str>>,
-}
 
 /// Reads a frame: one command, or an array of them.
 ///
 /// # Errors
 ///
 /// It is no JSON object or array, or holds too many commands.
-pub fn commands(frame: &str) -> Result<Vec<Asked<'_>>, Refusal> {
+pub(super) fn commands(frame: &str) -> Result<Vec<SequencedCommand<'_>>, Refusal> {
     if frame.trim_start().starts_with('[') {
         let all: Vec<&RawValue> = serde_json::from_str(frame).map_err(|_| not_json())?;
         if all.len() > COMMANDS_A_FRAME_MAX {
@@ -144,7 +45,7 @@ fn not_json() -> Refusal {
 
 /// Every field that any command has, unread.
 #[derive(Deserialize)]
-struct Fields<'a> {
+struct CommandFields<'a> {
     #[serde(borrow, rename = "type")]
     kind: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -183,21 +84,21 @@ struct Fields<'a> {
     users: Option<&'a RawValue>,
 }
 
-fn command(object: &str) -> Result<Asked<'_>, Refusal> {
-    let fields: Fields<'_> = serde_json::from_str(object).map_err(|_| not_json())?;
+fn command(object: &str) -> Result<SequencedCommand<'_>, Refusal> {
+    let fields: CommandFields<'_> = serde_json::from_str(object).map_err(|_| not_json())?;
     let seq = fields.seq.map(RawValue::get).filter(|seq| *seq != "null");
     if seq.is_some_and(|seq| seq.len() > 20 || !seq.bytes().all(|byte| byte.is_ascii_digit())) {
         return Err(Refusal::bad_request(
             "seq has to be a whole number from 0 on",
         ));
     }
-    Ok(Asked {
+    Ok(SequencedCommand {
         seq,
         command: fields.command(),
     })
 }
 
-impl<'a> Fields<'a> {
+impl<'a> CommandFields<'a> {
     fn command(&self) -> Result<Command<'a>, Refusal> {
         let kind = field::required_text("type", self.kind)?;
         Ok(match &*kind {
@@ -240,7 +141,7 @@ impl<'a> Fields<'a> {
     }
 
     fn login(&self) -> Result<Login<'a>, Refusal> {
-        let positions: HashMap<Name<'a>, &'a RawValue> = match self.resume {
+        let positions: HashMap<ChannelName<'a>, &'a RawValue> = match self.resume {
             Some(value) => parse("resume", value, "an object of positions by channel")?,
             None => HashMap::new(),
         };
@@ -250,7 +151,7 @@ impl<'a> Fields<'a> {
                 positions.len()
             )));
         }
-        let resumed = positions.into_iter().map(|(Name(channel), value)| {
+        let resumed = positions.into_iter().map(|(ChannelName(channel), value)| {
             let position = resume("resume", value)?;
             Ok((channel, position))
         });
@@ -262,37 +163,38 @@ impl<'a> Fields<'a> {
         })
     }
 
-    fn say(&self) -> Result<Say<'a>, Refusal> {
+    fn say(&self) -> Result<Posting<'a>, Refusal> {
         let to = self
             .to
             .ok_or_else(|| missing("to", "an object such as {\"room\":\"lobby\"}"))?;
-        Ok(Say {
+        Ok(Posting {
             to: receiver(to, Several::Refused)?,
             data: field::data("data", self.data)?,
             id: field::text("id", self.id)?,
             store: field::flag("store", self.store)?.unwrap_or(true),
             from: field::user("from", self.from)?,
+            except: Vec::new(),
         })
     }
 }
 
 #[derive(PartialEq, Eq, Hash, Deserialize)]
-struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+struct ChannelName<'a>(#[serde(borrow)] Cow<'a, str>);
 
 #[derive(Deserialize)]
-struct Position<'a> {
+struct PositionFields<'a> {
     #[serde(borrow)]
     epoch: Option<&'a RawValue>,
     #[serde(borrow)]
     offset: Option<&'a RawValue>,
 }
 
-fn resume<'a>(name: &str, value: &'a RawValue) -> Result<Resume<'a>, Refusal> {
+fn resume<'a>(name: &str, value: &'a RawValue) -> Result<ResumeFrom<'a>, Refusal> {
     if value.get() == r#""acked""# {
-        return Ok(Resume::Acked);
+        return Ok(ResumeFrom::Acked);
     }
     let what = r#""acked", or an object of epoch and offset"#;
-    let position: Position<'a> = parse(name, value, what)?;
+    let position: PositionFields<'a> = parse(name, value, what)?;
     let offset = field::number("resume.offset", position.offset)?
         .ok_or_else(|| missing("resume.offset", "a whole number"))?;
     let epoch = match field::text("resume.epoch", position.epoch)? {
@@ -301,12 +203,13 @@ fn resume<'a>(name: &str, value: &'a RawValue) -> Result<Resume<'a>, Refusal> {
         None if offset == 0 => Cow::Borrowed(""),
         None => return Err(missing("resume.epoch", "a string")),
     };
-    Ok(Resume::After { epoch, offset })
+    Ok(ResumeFrom::After { epoch, offset })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::posting::To;
 
     fn one(frame: &str) -> Result<Command<'_>, String> {
         let mut all = commands(frame).map_err(|refusal| refusal.message.into_owned())?;
@@ -325,10 +228,10 @@ mod tests {
             panic!("{login:?}")
         };
         assert_eq!((login.uid.as_deref(), login.rooms.len()), (Some("7"), 1));
-        assert_eq!(login.resume["@7"], Resume::Acked);
+        assert_eq!(login.resume["@7"], ResumeFrom::Acked);
         assert_eq!(
             login.resume["a"],
-            Resume::After {
+            ResumeFrom::After {
                 epoch: "e".into(),
                 offset: 4
             }
@@ -337,7 +240,7 @@ mod tests {
             one(r#"{"type":"join","room":"a","resume":{"offset":0}}"#),
             Ok(Command::Join {
                 room: "a".into(),
-                resume: Some(Resume::After {
+                resume: Some(ResumeFrom::After {
                     epoch: "".into(),
                     offset: 0
                 })

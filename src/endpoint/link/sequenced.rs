@@ -1,17 +1,17 @@
-//! When a number of a producer has its turn.
+//! A producer's numbers, and the attempt to send them that each belongs to.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Numbers that were let in one behind the other, without a refusal in between.
 ///
-/// Whoever refuses one of them for want of room breaks the stretch off, and takes nothing more of
+/// Whoever refuses one of them for want of room breaks the attempt off, and takes nothing more of
 /// it: else the mark would pass over a message that nobody has. When the refused number comes
-/// again, a new stretch begins.
+/// again, a new attempt begins.
 #[derive(Debug, Clone, Default)]
-pub struct Stretch(Arc<AtomicBool>);
+pub struct SendAttempt(Arc<AtomicBool>);
 
-impl Stretch {
+impl SendAttempt {
     /// Nothing more of it is to be taken.
     pub fn break_off(&self) {
         self.0.store(true, Ordering::Release);
@@ -26,11 +26,11 @@ impl Stretch {
 
 /// A number of a producer.
 #[derive(Debug, Clone)]
-pub struct Turn {
+pub struct Sequenced {
     /// Whose.
     pub producer: Arc<str>,
     /// Which.
     pub n: u64,
     /// What it stands in.
-    pub stretch: Stretch,
+    pub attempt: SendAttempt,
 }

@@ -6,15 +6,16 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use super::rate::{Bucket, Rate};
 use crate::api::refusal::Refusal;
 use crate::base::Fd;
 use crate::base::Metric;
+use crate::base::sync::lock;
 use crate::chat::ErrorCode;
 
-/// Parts of the table of connections.
+/// Parts of the table of connections, each with a lock: twice as many as workers usually are.
 const PARTS: usize = 16;
 
 /// How much is let through; 0 a second is no limit.
@@ -31,33 +32,33 @@ pub struct LimitSettings {
     pub requests_burst_max: u64,
 }
 
-/// What becomes of a command.
+/// Whether a command may be carried out.
 #[derive(Debug)]
-pub(super) enum Verdict {
-    Taken,
-    Refused(Refusal),
-    /// It goes on and on: to be closed, and not answered.
+pub(super) enum LimitVerdict {
+    Within,
+    Over(Refusal),
+    /// Repeated violations: close the connection without answering.
     FarOver,
-    /// It is being closed for that.
+    /// The connection is being closed for that already.
     Closing,
 }
 
-/// See the module.
+/// The buckets of those who asked for something lately.
 #[derive(Debug)]
 pub(super) struct Limits {
     commands: Option<Rate>,
     requests: Option<Rate>,
-    connections: [Mutex<HashMap<u64, Connection, foldhash::fast::FixedState>>; PARTS],
-    /// As many as there are keys.
+    connections: [Mutex<HashMap<u64, BusyConnection, foldhash::fast::FixedState>>; PARTS],
+    /// By name; as many as there are keys.
     keys: Mutex<HashMap<Box<str>, Bucket>>,
     commands_refused: AtomicU64,
     requests_refused: AtomicU64,
     connections_closed: AtomicU64,
 }
 
-/// A connection that isn't quiet.
+/// The buckets of a connection that isn't quiet.
 #[derive(Debug, Default)]
-struct Connection {
+struct BusyConnection {
     commands: Bucket,
     /// Refusals are let through at the same rate: who sends more than twice as much goes.
     refusals: Bucket,
@@ -83,38 +84,38 @@ impl Limits {
         }
     }
 
-    /// Whether there is anything to ask.
+    /// Whether any limit is set.
     pub(super) fn are_any(&self) -> bool {
         self.commands.is_some() || self.requests.is_some()
     }
 
-    /// A connection without an API key sent a command.
-    pub(super) fn command(&self, now_ms: u64, fd: Fd) -> Verdict {
+    /// Counts a command of a connection without an API key.
+    pub(super) fn command(&self, now_ms: u64, fd: Fd) -> LimitVerdict {
         let Some(rate) = self.commands else {
-            return Verdict::Taken;
+            return LimitVerdict::Within;
         };
         let mut connections = self.part(fd);
         let own = connections.entry(fd.0).or_default();
         if own.closing {
-            return Verdict::Closing;
+            return LimitVerdict::Closing;
         }
         let Err(wait_ms) = own.commands.take(now_ms, rate) else {
-            return Verdict::Taken;
+            return LimitVerdict::Within;
         };
         self.commands_refused.fetch_add(1, Relaxed);
         if own.refusals.take(now_ms, rate).is_ok() {
-            return Verdict::Refused(refusal("commands", wait_ms));
+            return LimitVerdict::Over(refusal("commands", wait_ms));
         }
         own.closing = true;
         self.connections_closed.fetch_add(1, Relaxed);
-        Verdict::FarOver
+        LimitVerdict::FarOver
     }
 
-    /// An API key asks for something.
+    /// Counts a request of an API key.
     ///
     /// # Errors
     ///
-    /// [`ErrorCode::RateLimited`]; it must not be done then.
+    /// [`ErrorCode::RateLimited`]; the request must not be carried out.
     pub(super) fn request(&self, now_ms: u64, key: &str) -> Result<(), Refusal> {
         let Some(rate) = self.requests else {
             return Ok(());
@@ -126,7 +127,7 @@ impl Limits {
             })
     }
 
-    /// What an API key asked for turned out to be `more` than one.
+    /// Counts a request, which was counted as one, as `more` besides.
     pub(super) fn request_was(&self, now_ms: u64, key: &str, more: usize) {
         if let Some(rate) = self.requests
             && more > 0
@@ -141,7 +142,7 @@ impl Limits {
         }
     }
 
-    /// Lets go of the buckets that are full.
+    /// Drops the buckets that are full.
     pub(super) fn expire(&self, now_ms: u64) {
         if self.commands.is_none() {
             return;
@@ -158,7 +159,7 @@ impl Limits {
         }
     }
 
-    /// Each number with its kind and its meaning.
+    /// Describes how many were refused.
     pub(super) fn described(&self) -> [Metric; 3] {
         let counter =
             |name, help, value: &AtomicU64| Metric::counter(name, help, value.load(Relaxed));
@@ -181,7 +182,10 @@ impl Limits {
         ]
     }
 
-    fn part(&self, fd: Fd) -> MutexGuard<'_, HashMap<u64, Connection, foldhash::fast::FixedState>> {
+    fn part(
+        &self,
+        fd: Fd,
+    ) -> MutexGuard<'_, HashMap<u64, BusyConnection, foldhash::fast::FixedState>> {
         lock(&self.connections[fd.serial() as usize % PARTS])
     }
 
@@ -192,10 +196,6 @@ impl Limits {
         }
         then(keys.entry(key.into()).or_default())
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn refusal(what: &str, wait_ms: u64) -> Refusal {
@@ -224,19 +224,22 @@ mod tests {
         for tick in 0..1_200 {
             let verdict = limits.command(tick * 50, Fd(1));
             assert!(
-                matches!(verdict, Verdict::Taken | Verdict::Refused(_)),
+                matches!(verdict, LimitVerdict::Within | LimitVerdict::Over(_)),
                 "{verdict:?}"
             );
         }
-        let verdicts: Vec<Verdict> = (0..30).map(|_| limits.command(0, Fd(2))).collect();
+        let verdicts: Vec<LimitVerdict> = (0..30).map(|_| limits.command(0, Fd(2))).collect();
         let count =
-            |of: fn(&Verdict) -> bool| verdicts.iter().filter(|verdict| of(verdict)).count();
-        assert_eq!(count(|verdict| matches!(verdict, Verdict::Taken)), 5);
-        assert_eq!(count(|verdict| matches!(verdict, Verdict::Refused(_))), 5);
-        assert_eq!(count(|verdict| matches!(verdict, Verdict::FarOver)), 1);
-        assert_eq!(count(|verdict| matches!(verdict, Verdict::Closing)), 19);
+            |of: fn(&LimitVerdict) -> bool| verdicts.iter().filter(|verdict| of(verdict)).count();
+        assert_eq!(count(|verdict| matches!(verdict, LimitVerdict::Within)), 5);
+        assert_eq!(count(|verdict| matches!(verdict, LimitVerdict::Over(_))), 5);
+        assert_eq!(count(|verdict| matches!(verdict, LimitVerdict::FarOver)), 1);
+        assert_eq!(
+            count(|verdict| matches!(verdict, LimitVerdict::Closing)),
+            19
+        );
         assert!(
-            matches!(limits.command(0, Fd(3)), Verdict::Taken),
+            matches!(limits.command(0, Fd(3)), LimitVerdict::Within),
             "others aren't touched"
         );
     }
@@ -260,7 +263,7 @@ mod tests {
         limits.expire(100);
         assert_eq!(kept(), 0);
         let off = Limits::new(LimitSettings::default());
-        assert!(matches!(off.command(0, Fd(1)), Verdict::Taken));
+        assert!(matches!(off.command(0, Fd(1)), LimitVerdict::Within));
         assert!(off.connections.iter().all(|part| lock(part).is_empty()));
     }
 

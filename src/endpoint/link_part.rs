@@ -3,48 +3,59 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use super::link::Turn;
+use super::link::Sequenced;
 use crate::api::posting::RECEIVERS_MAX;
 
 /// A part of what a gateway brought under one number.
-pub(super) struct Part {
-    pub(super) turn: Turn,
+pub(super) struct LinkPart {
+    sequenced: Sequenced,
     /// What is settled with it.
     settles: Settles,
-    /// Its stretch was broken off before its turn came, so nothing was written.
-    pub(super) is_passed_over: Cell<bool>,
+    /// The attempt was broken off before the part was due, so nothing was written.
+    is_passed_over: Cell<bool>,
 }
 
-impl Part {
+impl LinkPart {
     /// The part for the receiver in this place, from 0, of a number of which others follow; `parts`
     /// keeps how far they are.
-    pub(super) fn before(turn: &Turn, parts: &Arc<str>, place: u64) -> Self {
+    pub(super) fn before(sequenced: &Sequenced, parts: &Arc<str>, place: u64) -> Self {
         let parts = Arc::clone(parts);
         Self {
-            turn: turn.clone(),
+            sequenced: sequenced.clone(),
             settles: Settles::Part { parts, place },
             is_passed_over: Cell::new(false),
         }
     }
 
     /// The last one of its number, or the only one.
-    pub(super) fn last(turn: Turn) -> Self {
+    pub(super) fn last(sequenced: Sequenced) -> Self {
         Self {
-            turn,
+            sequenced,
             settles: Settles::Number,
             is_passed_over: Cell::new(false),
         }
     }
 
-    /// Whether it is its turn; asked once, when it is to be written.
-    pub(super) fn has_turn(&self) -> bool {
-        self.is_passed_over.set(self.turn.stretch.is_broken());
+    /// Whether the part may be written now: nothing before it was refused. Asked once, when it is to
+    /// be written.
+    pub(super) fn may_be_written(&self) -> bool {
+        self.is_passed_over.set(self.sequenced.attempt.is_broken());
         !self.is_passed_over.get()
+    }
+
+    /// Whether nothing was written, since something before the part was refused.
+    pub(super) fn was_passed_over(&self) -> bool {
+        self.is_passed_over.get()
+    }
+
+    /// Has nothing behind the part be written.
+    pub(super) fn break_off(&self) {
+        self.sequenced.attempt.break_off();
     }
 
     /// The number that it settles, and of which producer.
     pub(super) fn mark(&self) -> (&str, u64) {
-        let Turn { producer, n, .. } = &self.turn;
+        let Sequenced { producer, n, .. } = &self.sequenced;
         match &self.settles {
             Settles::Number => (producer, *n),
             Settles::Part { parts, place } => (parts, n.saturating_mul(PARTS_MAX) + place),
@@ -61,7 +72,7 @@ enum Settles {
     Part { parts: Arc<str>, place: u64 },
 }
 
-/// Part numbers that each number of a message has. On disk: another one would pass over messages.
+/// LinkPart numbers that each number of a message has. On disk: another one would pass over messages.
 const PARTS_MAX: u64 = 128;
 const _: () = assert!(RECEIVERS_MAX as u64 <= PARTS_MAX);
 

@@ -1,70 +1,69 @@
 //! Acknowledgements on their way to the disk: many of one user become one record.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
-use super::services::Services;
-use super::work::{ReplyTo, StoreJob, StoreTask};
 use crate::base::Tick;
+use crate::base::sync::lock;
 use crate::chat::User;
+use crate::endpoint::services::Services;
+use crate::endpoint::store_task::{ReplyTo, StoreTask};
 
 /// Milliseconds after which they are given to the disk: with its own time they are written within
 /// a second.
 const STORE_EVERY_MS: u64 = 500;
 
-/// Acknowledgements that wait, one a channel and user; more are given to the disk at once.
+/// Acknowledgements that wait, one a channel and user; more are given to the disk at once. Some
+/// 10 MB.
 const WAITING_MAX: usize = 100_000;
 
-/// See the module.
+/// The newest acknowledgement of each user in each channel, until it is given to the disk.
 #[derive(Debug, Default)]
-pub(super) struct Acks(Mutex<Waiting>);
+pub(super) struct Acks(Mutex<PendingAcks>);
 
 #[derive(Debug, Default)]
-struct Waiting {
+struct PendingAcks {
     offsets: BTreeMap<(Arc<str>, User), u64>,
     stored: Option<Tick>,
 }
 
 impl Acks {
-    /// A user has everything of a channel up to `offset`.
+    /// Notes that a user has received everything of a channel up to `offset`.
     pub(super) fn note(&self, services: &Services, channel: &str, user: User, offset: u64) {
-        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = lock(&self.0);
         let known = waiting.offsets.entry((channel.into(), user)).or_default();
         *known = offset.max(*known);
         if waiting.offsets.len() >= WAITING_MAX {
-            give(services, &mut waiting);
+            store(services, &mut waiting);
         }
     }
 
-    /// Gives them to the disk if it is time.
+    /// Gives the pending acknowledgements to the disk if it is time.
     pub(super) fn store_if_due(&self, services: &Services) {
         let now = services.now().tick;
-        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = lock(&self.0);
         if waiting
             .stored
             .is_none_or(|stored| stored.after(STORE_EVERY_MS) <= now)
         {
             waiting.stored = Some(now);
-            give(services, &mut waiting);
+            store(services, &mut waiting);
         }
     }
 
-    /// Gives them to the disk.
+    /// Gives the pending acknowledgements to the disk.
     pub(super) fn store(&self, services: &Services) {
-        give(
-            services,
-            &mut self.0.lock().unwrap_or_else(PoisonError::into_inner),
-        );
+        store(services, &mut lock(&self.0));
     }
 }
 
-fn give(services: &Services, waiting: &mut Waiting) {
+fn store(services: &Services, waiting: &mut PendingAcks) {
     for ((channel, user), offset) in std::mem::take(&mut waiting.offsets) {
         let task = StoreTask::Ack {
             channel,
             user,
             offset,
         };
-        services.disk.submit(StoreJob::new(task, ReplyTo::Nobody));
+        services.store(task, ReplyTo::Nobody);
     }
 }

@@ -1,0 +1,35 @@
+//! One request to the HTTP API, as its handler reads it.
+
+use super::query::Query;
+use super::routes::PathNames;
+use crate::api::body::{json_body, json_body_or_none};
+use crate::api::refusal::Refusal;
+use crate::chat::Actor;
+use crate::server::{Request, WorkerHandle};
+
+/// A request whose path, method, key and query are as its route wants them.
+pub(super) struct ApiCall<'a> {
+    pub(super) server: &'a WorkerHandle,
+    pub(super) request: &'a Request,
+    /// The name of the API key; empty in open mode.
+    pub(super) key: &'a str,
+    pub(super) names: PathNames<'a>,
+    pub(super) query: Query<'a>,
+}
+
+impl ApiCall<'_> {
+    /// In whose name the chat acts.
+    pub(super) fn actor(&self) -> Actor<'_> {
+        Actor::Key(self.key)
+    }
+
+    /// The body, which has to be there as JSON.
+    pub(super) fn body(&self) -> Result<&str, Refusal> {
+        json_body(self.request)
+    }
+
+    /// The body, which has to be JSON if it isn't empty.
+    pub(super) fn body_or_none(&self) -> Result<&str, Refusal> {
+        json_body_or_none(self.request)
+    }
+}

@@ -1,0 +1,76 @@
+//! Connections by HTTP.
+
+use super::HttpApi;
+use super::body;
+use super::call::ApiCall;
+use super::reply::ApiReply;
+use super::users::KICKED;
+use crate::api::json::Json;
+use crate::api::refusal::Refusal;
+use crate::base::Fd;
+use crate::chat::ChatError;
+use crate::endpoint::kick::kick;
+use crate::endpoint::server_sink::{Confirmation, ServerSink};
+
+impl HttpApi {
+    /// `GET /v1/connections`
+    pub(super) fn connections(&self, call: &ApiCall<'_>) -> Result<ApiReply, Refusal> {
+        let after = Fd(call.query.number("after")?.unwrap_or(0));
+        let fds = call.server.connections(after, call.query.list_limit()?);
+        let fds = fds.iter().map(Fd::to_string);
+        Ok(Json::object().array("connections", fds).into())
+    }
+
+    /// `GET /v1/connections/{fd}`
+    pub(super) fn connection(&self, call: &ApiCall<'_>) -> Result<ApiReply, Refusal> {
+        let fd = Fd(call.names.fd);
+        let info = call.server.connection_info(fd);
+        let info = info.ok_or_else(|| no_connection(fd))?;
+        let known = self.services.chat.connection(fd).unwrap_or_default();
+        let json = Json::object()
+            .number("fd", fd.0)
+            .string("peer", &info.peer.to_string())
+            .flag("websocket", info.is_established)
+            .string_or_null("uid", known.user.as_ref().map(|user| user.uid()))
+            .strings("rooms", &known.rooms);
+        Ok(json.into())
+    }
+
+    /// `DELETE /v1/connections/{fd}`
+    pub(super) fn disconnect(&self, call: &ApiCall<'_>) -> Result<ApiReply, Refusal> {
+        let fd = Fd(call.names.fd);
+        if !call.server.is_established(fd) {
+            return Err(no_connection(fd));
+        }
+        kick(call.server, fd, 4004, "kicked", KICKED);
+        Ok(Json::object().flag("closed", true).into())
+    }
+
+    /// `PUT /v1/connections/{fd}/user`
+    pub(super) fn bind(&self, call: &ApiCall<'_>) -> Result<ApiReply, Refusal> {
+        let (fd, uid) = (Fd(call.names.fd), body::user(call.body()?)?);
+        self.sessions.bind(call.server, fd, &uid)?;
+        Ok(Json::object().number("fd", fd.0).string("uid", &uid).into())
+    }
+
+    /// `DELETE /v1/connections/{fd}/user`
+    pub(super) fn unbind(&self, call: &ApiCall<'_>) -> Result<ApiReply, Refusal> {
+        let fd = Fd(call.names.fd);
+        let mut sink = ServerSink::of_worker(&self.services, call.server, Confirmation::Silent);
+        let user = self
+            .services
+            .chat
+            .logout(&mut sink, self.services.now(), fd);
+        // 401 would mean the caller's own key.
+        let user = user.map_err(|error| match error {
+            ChatError::NotLoggedIn => Refusal::not_found(format!("connection {fd} has no user")),
+            error => error.into(),
+        })?;
+        let json = Json::object().number("fd", fd.0);
+        Ok(json.string("uid", user.uid()).into())
+    }
+}
+
+fn no_connection(fd: Fd) -> Refusal {
+    Refusal::not_found(format!("there is no connection {fd}"))
+}

@@ -1,0 +1,77 @@
+//! What a handler wants to be answered, and the one place where it is.
+
+use std::sync::Arc;
+
+use crate::api::json::Json;
+use crate::api::reply::{JoinedReply, ReplyResult, ReplyShape};
+use crate::chat::{Receipt, SayOutcome};
+use crate::endpoint::services::Services;
+use crate::endpoint::store_task::{ReplyTo, StoreTask, Stored};
+use crate::server::{Responder, Response};
+
+/// The answer to a request, now or once the disk has done something.
+pub(super) enum ApiReply {
+    /// 200 with this object.
+    Json(Json),
+    /// Any other answer that is ready.
+    Response(Response),
+    /// What becomes of one task is the answer.
+    Stored(StoreTask),
+    /// A result for each message; the answer goes out with the last of them.
+    Each(Vec<ApiResult>),
+}
+
+/// One of several results.
+pub(super) enum ApiResult {
+    /// The result is known.
+    Ready(ReplyResult),
+    /// The result is what becomes of this task.
+    Stored(StoreTask),
+}
+
+impl ApiReply {
+    /// Answers the request, or has the disk thread do it.
+    pub(super) fn send(self, services: &Arc<Services>, responder: Responder) {
+        match self {
+            Self::Json(json) => responder.end(Response::json(json.end())),
+            Self::Response(response) => responder.end(response),
+            Self::Stored(task) => services.store(task, ReplyTo::Request(responder)),
+            Self::Each(results) => send_each(results, services, responder),
+        }
+    }
+}
+
+fn send_each(results: Vec<ApiResult>, services: &Arc<Services>, responder: Responder) {
+    let mut tasks = Vec::new();
+    let results = results.into_iter().map(|result| match result {
+        ApiResult::Ready(result) => Some(result),
+        ApiResult::Stored(task) => {
+            tasks.push(task);
+            None
+        }
+    });
+    let results = results.collect();
+    let slots = JoinedReply::start(responder, (ReplyShape::Several, 200), results);
+    for (slot, task) in slots.into_iter().zip(tasks) {
+        services.store(task, ReplyTo::Slot(slot));
+    }
+}
+
+impl From<Json> for ApiReply {
+    fn from(json: Json) -> Self {
+        Self::Json(json)
+    }
+}
+
+impl From<SayOutcome> for ApiResult {
+    fn from(outcome: SayOutcome) -> Self {
+        match outcome {
+            SayOutcome::Said(receipt) => Self::Ready(Ok(said(receipt))),
+            SayOutcome::Pending(draft) => Self::Stored(StoreTask::Say(draft, None)),
+        }
+    }
+}
+
+fn said(receipt: Receipt) -> String {
+    Stored::Said(receipt).fields(Json::object()).end()
+}

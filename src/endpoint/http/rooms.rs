@@ -1,0 +1,79 @@
+//! Rooms and their members by HTTP.
+
+use super::HttpApi;
+use super::call::ApiCall;
+use super::reply::ApiReply;
+use crate::api::json::Json;
+use crate::api::refusal::Refusal;
+use crate::chat::{MemberView, RoomView};
+use crate::endpoint::frames;
+use crate::endpoint::store_task::StoreTask;
+
+impl HttpApi {
+    /// `GET /v1/rooms`
+    pub(super) fn rooms(&self, call: &ApiCall<'_>) -> Result<ApiReply, Refusal> {
+        let query = &call.query;
+        let prefix = query.text("prefix").unwrap_or_default();
+        let chat = &self.services.chat;
+        let rooms = chat.rooms(prefix, query.text("after"), query.list_limit()?);
+        let rooms = rooms.iter().map(|room| view(room).end());
+        Ok(Json::object().array("rooms", rooms).into())
+    }
+
+    /// `GET /v1/rooms/{room}`
+    pub(super) fn room(&self, call: &ApiCall<'_>) -> Result<ApiReply, Refusal> {
+        let room = &*call.names.room;
+        match self.services.chat.room(room) {
+            Some(room) => Ok(view(&room).into()),
+            None => Err(no_room(room)),
+        }
+    }
+
+    /// `GET /v1/rooms/{room}/members`
+    pub(super) fn members(&self, call: &ApiCall<'_>) -> Result<ApiReply, Refusal> {
+        let (room, query) = (&*call.names.room, &call.query);
+        let chat = &self.services.chat;
+        let members = chat.members(room, query.text("after"), query.list_limit()?);
+        let members = members.ok_or_else(|| no_room(room))?;
+        let member = |member: &MemberView| {
+            Json::object()
+                .string("uid", member.user.uid())
+                .number("connections", member.connections as u64)
+                .flag("online", member.connections > 0)
+                .end()
+        };
+        let members = members.iter().map(member);
+        Ok(Json::object().array("members", members).into())
+    }
+
+    /// `PUT /v1/rooms/{room}/members/{uid}`
+    pub(super) fn add_member(&self, call: &ApiCall<'_>) -> Result<ApiReply, Refusal> {
+        self.set_member(call, true)
+    }
+
+    /// `DELETE /v1/rooms/{room}/members/{uid}`
+    pub(super) fn remove_member(&self, call: &ApiCall<'_>) -> Result<ApiReply, Refusal> {
+        self.set_member(call, false)
+    }
+
+    fn set_member(&self, call: &ApiCall<'_>, lasting: bool) -> Result<ApiReply, Refusal> {
+        let (room, uid) = (&*call.names.room, &*call.names.uid);
+        self.services.chat.check_member(room, uid, lasting)?;
+        Ok(ApiReply::Stored(StoreTask::Member {
+            room: room.into(),
+            uid: uid.into(),
+            lasting,
+        }))
+    }
+}
+
+fn view(room: &RoomView) -> Json {
+    frames::place(Json::object().string("room", &room.name), room.position)
+        .number("users", room.users as u64)
+        .number("connections", room.connections as u64)
+        .number("messages", room.messages)
+}
+
+fn no_room(room: &str) -> Refusal {
+    Refusal::not_found(format!("there is no room {room:?}"))
+}

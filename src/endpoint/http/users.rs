@@ -1,0 +1,63 @@
+//! Users by HTTP.
+
+use super::HttpApi;
+use super::body;
+use super::call::ApiCall;
+use super::reply::ApiReply;
+use crate::api::json::Json;
+use crate::api::refusal::Refusal;
+use crate::base::Fd;
+use crate::endpoint::kick::kick;
+
+/// Users that one question may name: each is a look into another shard.
+const USERS_MAX: usize = 100;
+
+/// What a connection is told that the back end closes without saying why.
+pub(super) const KICKED: &str = "the application asks you to go";
+
+impl HttpApi {
+    /// `GET /v1/users?uid=a&uid=b`
+    pub(super) fn users(&self, call: &ApiCall<'_>) -> Result<ApiReply, Refusal> {
+        let uids = call.query.texts("uid");
+        if uids.is_empty() || uids.len() > USERS_MAX {
+            return Err(Refusal::bad_request(format!(
+                "uid in the query has to be there 1 to {USERS_MAX} times"
+            )));
+        }
+        let users = uids.iter().map(|uid| self.view_user(uid).end());
+        Ok(Json::object().array("users", users).into())
+    }
+
+    /// `GET /v1/users/{uid}`: a user who was never here is offline.
+    pub(super) fn user(&self, call: &ApiCall<'_>) -> Result<ApiReply, Refusal> {
+        Ok(self.view_user(&call.names.uid).into())
+    }
+
+    fn view_user(&self, uid: &str) -> Json {
+        let json = Json::object().string("uid", uid);
+        match self.services.chat.user(uid) {
+            Some(user) => json
+                .flag("online", !user.connections.is_empty())
+                .array("connections", user.connections.iter().map(Fd::to_string))
+                .strings("rooms", &user.rooms),
+            None => json
+                .flag("online", false)
+                .array::<&str>("connections", [])
+                .strings::<&str>("rooms", []),
+        }
+    }
+
+    /// `POST /v1/users/{uid}/kick`
+    pub(super) fn kick(&self, call: &ApiCall<'_>) -> Result<ApiReply, Refusal> {
+        let body::Kick { code, message } = body::kick(call.body_or_none()?)?;
+        let user = self.services.chat.user(&call.names.uid);
+        let connections = user.map(|user| user.connections).unwrap_or_default();
+        let code = code.as_deref().unwrap_or("kicked");
+        let message = message.as_deref().unwrap_or(KICKED);
+        for fd in &connections {
+            kick(call.server, *fd, 4004, code, message);
+        }
+        let kicked = connections.len() as u64;
+        Ok(Json::object().number("kicked", kicked).into())
+    }
+}

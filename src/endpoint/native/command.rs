@@ -1,0 +1,88 @@
+//! What a client can ask for on its WebSocket.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use crate::api::posting::Posting;
+use crate::api::refusal::Refusal;
+use crate::chat::{self, Epoch, Position};
+
+/// A command with the number that its answer carries.
+#[derive(Debug)]
+pub(in crate::endpoint) struct SequencedCommand<'a> {
+    /// The number as the client wrote it; without one only failures are answered.
+    pub(in crate::endpoint) seq: Option<&'a str>,
+    /// The command, or why it is none.
+    pub(in crate::endpoint) command: Result<Command<'a>, Refusal>,
+}
+
+/// One command.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::endpoint) enum Command<'a> {
+    /// Becomes a user: hears the inbox of that user, and joins rooms.
+    Login(Login<'a>),
+    /// Hears a room from now on.
+    Join {
+        room: Cow<'a, str>,
+        resume: Option<ResumeFrom<'a>>,
+    },
+    /// Hears a room no more.
+    Leave { room: Cow<'a, str> },
+    /// Sends a message.
+    Say(Posting<'a>),
+    /// Says that this user has received everything up to an offset.
+    Ack { channel: Cow<'a, str>, offset: u64 },
+    /// Asks for messages of the past.
+    History {
+        channel: Cow<'a, str>,
+        /// Only messages behind this offset.
+        after: Option<u64>,
+        /// Only messages before this offset.
+        before: Option<u64>,
+        /// The most messages that the answer may have.
+        limit: Option<u64>,
+    },
+    /// Asks who is in a room.
+    Who { room: Cow<'a, str> },
+    /// Asks which of these users are connected.
+    Online { users: Vec<Cow<'a, str>> },
+}
+
+/// The fields of a login.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(in crate::endpoint) struct Login<'a> {
+    /// The user; must be the token's, where there is one.
+    pub(in crate::endpoint) uid: Option<Cow<'a, str>>,
+    /// The token that proves it.
+    pub(in crate::endpoint) token: Option<Cow<'a, str>>,
+    /// Rooms to join at once.
+    pub(in crate::endpoint) rooms: Vec<Cow<'a, str>>,
+    /// Where to go on, by channel.
+    pub(in crate::endpoint) resume: HashMap<Cow<'a, str>, ResumeFrom<'a>>,
+}
+
+/// Where a client goes on in a channel that it heard before.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::endpoint) enum ResumeFrom<'a> {
+    /// Behind a position.
+    After {
+        /// The epoch that the offset belongs to.
+        epoch: Cow<'a, str>,
+        /// The last offset that the client has; 0 asks for everything that is kept.
+        offset: u64,
+    },
+    /// Behind the last acknowledgement of the user.
+    Acked,
+}
+
+/// Translates for the chat where a client goes on; without a wish it begins now.
+pub(in crate::endpoint) fn resume_of(resume: Option<&ResumeFrom<'_>>) -> chat::Resume {
+    match resume {
+        None => chat::Resume::Now,
+        Some(ResumeFrom::Acked) => chat::Resume::Acked,
+        Some(ResumeFrom::After { epoch, offset }) => chat::Resume::After(Position {
+            epoch: Epoch::of(epoch),
+            offset: *offset,
+        }),
+    }
+}

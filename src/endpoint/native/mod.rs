@@ -1,0 +1,179 @@
+//! The native protocol: a text frame of a client, carried out and answered.
+//!
+//! [`parse`] makes [`command`]s of a frame, [`NativeProtocol`] has the chat carry them out, `frames`
+//! writes the answers. A command without a `seq` is answered only when it fails.
+
+pub(super) mod command;
+mod parse;
+
+use std::sync::Arc;
+
+use super::frames;
+use super::history::{self, HISTORY_LIMIT};
+use super::server_sink::{Confirmation, ServerSink};
+use super::services::Services;
+use super::sessions::Sessions;
+use super::store_task::{ReplyTo, StoreTask};
+use crate::api::json::Json;
+use crate::api::posting::{Posting, Recipients};
+use crate::api::refusal::Refusal;
+use crate::base::Fd;
+use crate::chat::{HistoryRange, SayOutcome};
+use crate::server::WorkerHandle;
+use command::{Command, SequencedCommand, resume_of};
+
+pub use parse::COMMANDS_A_FRAME_MAX;
+
+/// Carries out what clients say on their WebSockets.
+pub(super) struct NativeProtocol {
+    services: Arc<Services>,
+    sessions: Arc<Sessions>,
+}
+
+/// Where a command came from, and the number under which it is answered.
+#[derive(Clone, Copy)]
+struct Caller<'a> {
+    server: &'a WorkerHandle,
+    fd: Fd,
+    seq: Option<&'a str>,
+}
+
+/// The answer to a command: an object, or `None` where the answer goes another way.
+type Answered = Result<Option<Json>, Refusal>;
+
+impl NativeProtocol {
+    pub(super) fn new(services: Arc<Services>, sessions: Arc<Sessions>) -> Self {
+        Self { services, sessions }
+    }
+
+    /// Carries out a text frame.
+    pub(super) fn receive(&self, server: &WorkerHandle, fd: Fd, text: &str) {
+        // `websocat` and other tools for lines send the end of theirs too.
+        if text.trim_ascii_end() == "PING" {
+            if self.sessions.admit_command(server, fd, None) {
+                server.push(fd, "PONG").ok();
+            }
+            return;
+        }
+        match parse::commands(text) {
+            Ok(commands) => commands
+                .into_iter()
+                .for_each(|command| self.command(server, fd, command)),
+            Err(refusal) if self.sessions.admit_command(server, fd, None) => {
+                server.push(fd, &frames::err(None, &refusal)).ok();
+            }
+            Err(_) => {}
+        }
+    }
+
+    fn command(&self, server: &WorkerHandle, fd: Fd, command: SequencedCommand<'_>) {
+        let SequencedCommand { seq, command } = command;
+        if !self.sessions.admit_command(server, fd, seq) {
+            return;
+        }
+        let caller = Caller { server, fd, seq };
+        match command.and_then(|command| self.run(caller, &command)) {
+            Ok(Some(ok)) if seq.is_some() => drop(server.push(fd, &ok.end())),
+            Ok(_) => {}
+            Err(refusal) => drop(server.push(fd, &frames::err(seq, &refusal))),
+        }
+    }
+
+    fn run(&self, caller: Caller<'_>, command: &Command<'_>) -> Answered {
+        let Caller { server, fd, seq } = caller;
+        let (services, sessions) = (&self.services, &self.sessions);
+        let confirmation = Confirmation::of(seq);
+        match command {
+            Command::Login(login) => sessions
+                .login(server, fd, login, confirmation)
+                .map(|()| None),
+            Command::Join { room, resume } => {
+                let mut sink = ServerSink::of_worker(services, server, confirmation);
+                let resume = resume_of(resume.as_ref());
+                let chat = &services.chat;
+                chat.join(&mut sink, services.now(), fd, room, resume)?;
+                Ok(None)
+            }
+            Command::Leave { room } => self.leave(caller, room),
+            Command::Say(posting) => self.say(caller, posting),
+            Command::Ack { channel, offset } => {
+                sessions.acknowledge(fd, channel, *offset)?;
+                Ok(Some(frames::ok(seq)))
+            }
+            Command::History {
+                channel,
+                after,
+                before,
+                limit,
+            } => sessions.as_actor(fd, |actor| {
+                let range = HistoryRange {
+                    after: *after,
+                    before: *before,
+                    limit: limit.unwrap_or(HISTORY_LIMIT) as usize,
+                };
+                history::page(services, frames::ok(seq), actor, channel, range).map(Some)
+            }),
+            Command::Who { room } => self.who(caller, room),
+            Command::Online { users } => {
+                let users: Vec<&str> = users.iter().map(AsRef::as_ref).collect();
+                self.online(caller, &users)
+            }
+        }
+    }
+
+    fn leave(&self, Caller { server, fd, seq }: Caller<'_>, room: &str) -> Answered {
+        let mut sink = ServerSink::of_worker(&self.services, server, Confirmation::Silent);
+        let chat = &self.services.chat;
+        chat.leave(&mut sink, self.services.now(), fd, room)?;
+        // The way of the room's messages, so that the answer overtakes none of them.
+        if seq.is_some() {
+            server.handle().push(fd, &frames::ok(seq).end()).ok();
+        }
+        Ok(None)
+    }
+
+    fn say(&self, Caller { server, fd, seq }: Caller<'_>, posting: &Posting<'_>) -> Answered {
+        // Frames may be larger than messages where the server also echoes.
+        self.services.check_size(posting.data)?;
+        let Recipients::One(recipient) = posting.to.recipients() else {
+            return Err(Refusal::bad_request("to takes one receiver on a WebSocket"));
+        };
+        let message = posting.message(&[]);
+        let mut sink = ServerSink::of_worker(&self.services, server, Confirmation::Silent);
+        let (chat, now) = (&self.services.chat, self.services.now());
+        let outcome = self.sessions.as_actor(fd, |actor| {
+            Ok(chat.say(&mut sink, now, actor, recipient, &message)?)
+        })?;
+        Ok(match outcome {
+            SayOutcome::Said(receipt) => Some(frames::said(frames::ok(seq), &receipt)),
+            SayOutcome::Pending(draft) => {
+                let reply_to = ReplyTo::Frame(fd, seq.map(Box::from));
+                self.services.store(StoreTask::Say(draft, None), reply_to);
+                None
+            }
+        })
+    }
+
+    fn who(&self, Caller { fd, seq, .. }: Caller<'_>, room: &str) -> Answered {
+        self.sessions.as_actor(fd, |actor| {
+            let who = self.services.chat.who(actor, room)?;
+            let users = who.users.iter().map(|user| user.uid());
+            let json = frames::ok(seq).strings("users", users);
+            Ok(Some(json.number("connections", who.connections as u64)))
+        })
+    }
+
+    fn online(&self, Caller { fd, seq, .. }: Caller<'_>, users: &[&str]) -> Answered {
+        self.sessions.as_actor(fd, |actor| {
+            let online = self.services.chat.online(actor, users)?;
+            let mut each = Json::object();
+            for (place, (user, is_online)) in users.iter().zip(online).enumerate() {
+                // A name stands once in an object, however often it was asked for.
+                if !users[..place].contains(user) {
+                    each = each.named(user, if is_online { "true" } else { "false" });
+                }
+            }
+            Ok(Some(frames::ok(seq).raw("online", &each.end())))
+        })
+    }
+}

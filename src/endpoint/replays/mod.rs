@@ -1,0 +1,153 @@
+//! Replays: a client that comes back gets what it missed from the disk, a page at a time.
+//!
+//! One thread reads the pages. A connection gets the next one when its outbox has room, so a slow
+//! reader keeps nobody waiting and no memory. [`table`] knows whose turn it is, [`page`] makes
+//! notices of what was read, [`thread`] reads.
+
+mod page;
+mod table;
+mod thread;
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+
+use crossbeam_channel::{Receiver, Sender};
+
+use crate::base::Fd;
+use crate::base::sync::lock;
+use crate::chat::{CatchUp, Missing};
+use table::{Replay, ReplayTable};
+
+pub(super) use thread::start;
+
+/// Bounds of replays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReplaySettings {
+    /// Connections that are served at a time; the others wait. Default 256.
+    pub active_max: usize,
+    /// Replays under way or waiting, over all connections; one more closes its connection with
+    /// 1013. Default 1,000,000.
+    pub replays_max: usize,
+    /// Bytes of a page. Default 262,144.
+    pub page_bytes_max: usize,
+    /// Bytes waiting for a connection up to which it gets the next page. Default 524,288: half of
+    /// what may wait.
+    pub outbox_bytes_low: usize,
+}
+
+impl Default for ReplaySettings {
+    fn default() -> Self {
+        Self {
+            active_max: 256,
+            replays_max: 1_000_000,
+            page_bytes_max: 256 * 1024,
+            outbox_bytes_low: 512 * 1024,
+        }
+    }
+}
+
+/// Replays under way, shared by the callbacks and the thread that reads.
+#[derive(Debug)]
+pub(super) struct Replays {
+    settings: ReplaySettings,
+    /// Connections whose next page is to be read; `None` ends the thread.
+    ready: Sender<Option<Fd>>,
+    table: Mutex<ReplayTable>,
+    pages: AtomicU64,
+    finished: AtomicU64,
+    refused: AtomicU64,
+}
+
+/// The numbers of this moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ReplayStats {
+    pub(super) under_way: u64,
+    pub(super) pages: u64,
+    pub(super) finished: u64,
+    pub(super) refused: u64,
+}
+
+impl Replays {
+    /// No replays yet. The receiver yields the connections whose next page is due.
+    pub(super) fn new(settings: ReplaySettings) -> (Self, Receiver<Option<Fd>>) {
+        // Bounded by `active_max`: only connections that are served are in it.
+        let (ready, receiver) = crossbeam_channel::unbounded();
+        let replays = Self {
+            settings,
+            ready,
+            table: Mutex::new(ReplayTable::new(settings.active_max, settings.replays_max)),
+            pages: AtomicU64::new(0),
+            finished: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+        };
+        (replays, receiver)
+    }
+
+    /// Begins a replay; one of the same channel that is under way ends. `false`: there are too many.
+    pub(super) fn begin(&self, fd: Fd, channel: &Arc<str>, missing: Missing) -> bool {
+        match lock(&self.table).begin(fd, channel, missing) {
+            Ok(next) => {
+                self.serve(next);
+                true
+            }
+            Err(table::TooManyReplays) => {
+                self.refused.fetch_add(1, Relaxed);
+                false
+            }
+        }
+    }
+
+    /// Ends the replay of a channel, if there is one.
+    pub(super) fn end(&self, fd: Fd, channel: &str) {
+        lock(&self.table).end(fd, channel);
+    }
+
+    /// Forgets a connection that has ended.
+    pub(super) fn forget(&self, fd: Fd) {
+        let next = lock(&self.table).forget(fd);
+        self.serve(next);
+    }
+
+    /// Notes that the outbox of a connection has room again.
+    pub(super) fn next_page(&self, fd: Fd) {
+        // The thread ends after all connections.
+        self.ready.send(Some(fd)).ok();
+    }
+
+    /// Ends the thread.
+    pub(super) fn stop(&self) {
+        self.ready.send(None).ok();
+    }
+
+    pub(super) fn stats(&self) -> ReplayStats {
+        ReplayStats {
+            under_way: lock(&self.table).total() as u64,
+            pages: self.pages.load(Relaxed),
+            finished: self.finished.load(Relaxed),
+            refused: self.refused.load(Relaxed),
+        }
+    }
+
+    /// What a connection that is served gets next, if anything.
+    fn current(&self, fd: Fd) -> Option<Replay> {
+        let current = lock(&self.table).current(fd);
+        current.map_err(|next| self.serve(next)).ok()
+    }
+
+    fn is_current(&self, fd: Fd, id: u64) -> bool {
+        lock(&self.table).is_current(fd, id)
+    }
+
+    /// Notes how far a replay is.
+    fn advance(&self, fd: Fd, id: u64, caught: CatchUp) {
+        if lock(&self.table).advance(fd, id, caught) {
+            self.finished.fetch_add(1, Relaxed);
+        }
+    }
+
+    fn serve(&self, next: Option<Fd>) {
+        if let Some(fd) = next {
+            self.next_page(fd);
+        }
+    }
+}

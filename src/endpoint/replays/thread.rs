@@ -1,0 +1,77 @@
+//! The thread that reads the pages.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::thread::JoinHandle;
+
+use crossbeam_channel::Receiver;
+
+use super::page::notices_of;
+use crate::base::Fd;
+use crate::chat::ReplayPage;
+use crate::endpoint::server_sink::ServerSink;
+use crate::endpoint::services::Services;
+use crate::store::PageRange;
+
+/// Messages of a page, beside its bound in bytes: short ones shall not fill a worker's turn either.
+const PAGE_MESSAGES_MAX: usize = 1_000;
+
+/// Starts the thread that reads the pages.
+pub(in crate::endpoint) fn start(
+    services: Arc<Services>,
+    ready: Receiver<Option<Fd>>,
+) -> io::Result<JoinHandle<()>> {
+    std::thread::Builder::new()
+        .name("replay".into())
+        .spawn(move || {
+            while let Ok(Some(fd)) = ready.recv() {
+                serve(&services, fd);
+            }
+        })
+}
+
+/// Gives one connection its next page.
+fn serve(services: &Services, fd: Fd) {
+    let replays = &services.replays;
+    let Some(replay) = replays.current(fd) else {
+        return;
+    };
+    let Some(mut sink) = ServerSink::anywhere(services) else {
+        return;
+    };
+    let after = replay.missing.after;
+    let range = PageRange {
+        after: Some(after.offset),
+        before: None,
+        limit: PAGE_MESSAGES_MAX,
+        bytes_max: replays.settings.page_bytes_max,
+    };
+    let page = match services.reader.page(&replay.channel, range) {
+        Ok(page) => page,
+        Err(error) => {
+            tracing::error!(
+                fd = fd.0,
+                error = &error as &dyn std::error::Error,
+                "a replay failed"
+            );
+            sink.close(fd, 1011, "the history can't be read");
+            return;
+        }
+    };
+    // Where there is no such channel any more, nobody hears it either.
+    let delivered_to = services.chat.posted(&replay.channel).unwrap_or(after);
+    let (notices, missing) = notices_of(&replay, &page, delivered_to);
+    replays.pages.fetch_add(1, Relaxed);
+    let is_current = || replays.is_current(fd, replay.id);
+    let page = ReplayPage {
+        fd,
+        channel: &replay.channel,
+        notices: &notices,
+        missing,
+    };
+    let chat = &services.chat;
+    let caught = chat.catch_up(&mut sink, services.now(), page, is_current);
+    replays.advance(fd, replay.id, caught);
+    sink.await_buffer(fd, replays.settings.outbox_bytes_low);
+}

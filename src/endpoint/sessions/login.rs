@@ -1,0 +1,221 @@
+//! Logging in: by command or by query, with a token, with a key, or by the back end.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use super::Sessions;
+use super::deadlines::DeadlineFor;
+use crate::api::auth::{TokenRefusal, bearer};
+use crate::api::refusal::Refusal;
+use crate::base::Fd;
+use crate::chat::{self, ErrorCode, Pattern, Rights};
+use crate::endpoint::frames;
+use crate::endpoint::kick::kick;
+use crate::endpoint::native::command::{Login, resume_of};
+use crate::endpoint::server_sink::{Confirmation, ServerSink};
+use crate::server::{Request, WorkerHandle};
+
+/// Rooms that a query may join: as many as a `login` may.
+const ROOMS_A_QUERY_MAX: usize = 100;
+
+/// What the oldest connection of a user with too many is told.
+const REPLACED: &str = "this user has too many connections; the oldest goes";
+
+/// Who logs in, with which rights, and the Unix millisecond at which those end, if they do.
+struct Identity {
+    uid: String,
+    rights: Arc<Rights>,
+    expires_unix_ms: Option<u64>,
+}
+
+impl Sessions {
+    /// Begins the session of a new connection: notes its key or its deadline, and logs it in if the
+    /// query of its handshake says so.
+    pub(in crate::endpoint) fn begin(&self, server: &WorkerHandle, request: &Request) {
+        let fd = request.fd;
+        let key = bearer(request.header("authorization"));
+        if let Some(key) = key.and_then(|key| self.access.api_key(key)) {
+            self.deadlines.note_key(fd, key);
+        } else if !self.access.is_open() {
+            let due = self.services.now().unix_ms + self.login_ms_max;
+            self.deadlines.set(fd, due, DeadlineFor::Login);
+        }
+        let login = login_of_query(request.query());
+        if login.uid.is_none() && login.token.is_none() {
+            return;
+        }
+        let logged_in = match login.rooms.len() {
+            count if count > ROOMS_A_QUERY_MAX => Err(Refusal::bad_request(format!(
+                "the query names {count} rooms, but at most {ROOMS_A_QUERY_MAX} are taken"
+            ))),
+            _ => self.login(server, fd, &login, Confirmation::With(None)),
+        };
+        if let Err(refusal) = logged_in {
+            server.push(fd, &frames::err(None, &refusal)).ok();
+        }
+    }
+
+    /// Logs a connection in; the chat confirms it through the sink.
+    pub(in crate::endpoint) fn login(
+        &self,
+        server: &WorkerHandle,
+        fd: Fd,
+        login: &Login<'_>,
+        confirmation: Confirmation<'_>,
+    ) -> Result<(), Refusal> {
+        let identity = self.identify(server, fd, login)?;
+        let rooms: Vec<&str> = login.rooms.iter().map(AsRef::as_ref).collect();
+        let resume: Vec<_> = login
+            .resume
+            .iter()
+            .map(|(channel, resume)| (&**channel, resume_of(Some(resume))))
+            .collect();
+        let login = chat::Login {
+            fd,
+            uid: &identity.uid,
+            rights: identity.rights,
+            rooms: &rooms,
+            resume: &resume,
+        };
+        self.log_in(server, &login, confirmation)?;
+        match identity.expires_unix_ms {
+            Some(expires) => self.deadlines.set(fd, expires, DeadlineFor::Token),
+            None => self.deadlines.clear(fd),
+        }
+        Ok(())
+    }
+
+    /// Binds a connection to a user for the back end, with the rights of a user without a token.
+    pub(in crate::endpoint) fn bind(
+        &self,
+        server: &WorkerHandle,
+        fd: Fd,
+        uid: &str,
+    ) -> Result<(), Refusal> {
+        let rights = if self.access.is_open() {
+            Arc::clone(&self.open_rights)
+        } else {
+            Arc::new(Rights::Token {
+                rooms: Box::default(),
+            })
+        };
+        let login = chat::Login {
+            fd,
+            uid,
+            rights,
+            rooms: &[],
+            resume: &[],
+        };
+        self.log_in(server, &login, Confirmation::Silent)?;
+        self.deadlines.clear(fd);
+        Ok(())
+    }
+
+    fn log_in(
+        &self,
+        server: &WorkerHandle,
+        login: &chat::Login<'_>,
+        confirmation: Confirmation<'_>,
+    ) -> Result<(), Refusal> {
+        let mut sink = ServerSink::of_worker(&self.services, server, confirmation);
+        let chat = &self.services.chat;
+        let logged_in = chat.login(&mut sink, self.services.now(), login)?;
+        if let Some(oldest) = logged_in.replaced {
+            kick(server, oldest, 4003, "replaced", REPLACED);
+        }
+        Ok(())
+    }
+
+    /// Finds out who logs in, with which rights; closes a connection that shows a wrong token.
+    fn identify(
+        &self,
+        server: &WorkerHandle,
+        fd: Fd,
+        login: &Login<'_>,
+    ) -> Result<Identity, Refusal> {
+        let named = |rights| match login.uid.as_deref() {
+            Some(uid) => Ok(Identity {
+                uid: uid.to_owned(),
+                rights,
+                expires_unix_ms: None,
+            }),
+            None => Err(Refusal::bad_request(
+                "uid is missing; it has to be a string",
+            )),
+        };
+        if let Some(name) = self.deadlines.key_of(fd) {
+            return named(Arc::new(Rights::ApiKey { name }));
+        }
+        if self.access.is_open() {
+            return named(Arc::clone(&self.open_rights));
+        }
+        let Some(token) = login.token.as_deref() else {
+            return Err(Refusal::new(
+                ErrorCode::Unauthorized,
+                "token is missing; `tidings token` makes one",
+            ));
+        };
+        match self.access.token(token, self.services.now().unix_ms) {
+            Ok(pass) if login.uid.as_deref().is_none_or(|uid| uid == pass.uid) => {
+                let rooms = pass.rooms.iter().map(|room| Pattern::new(room)).collect();
+                Ok(Identity {
+                    uid: pass.uid,
+                    rights: Arc::new(Rights::Token { rooms }),
+                    expires_unix_ms: Some(pass.expires_unix_ms),
+                })
+            }
+            Ok(_) => Err(Refusal::new(ErrorCode::Forbidden, "uid is not the token's")),
+            Err(refusal) => {
+                let (code, word, message) = match refusal {
+                    TokenRefusal::Bad => (4001, "bad_token", "the token is not one of ours"),
+                    TokenRefusal::Expired => (4005, "token_expired", EXPIRED),
+                };
+                kick(server, fd, code, word, message);
+                Err(Refusal::new(ErrorCode::Unauthorized, message))
+            }
+        }
+    }
+
+    /// Closes the connections that neither logged in nor renewed their token in time.
+    pub(super) fn expire_logins(&self, server: &WorkerHandle) {
+        for (fd, what) in self.deadlines.take_late(self.services.now().unix_ms) {
+            match what {
+                DeadlineFor::Login => kick(server, fd, 4002, "no_login", "no login came in time"),
+                DeadlineFor::Token => kick(server, fd, 4005, "token_expired", EXPIRED),
+            }
+        }
+    }
+}
+
+/// What a client is told whose token has ended.
+const EXPIRED: &str = "the token's time is over";
+
+/// Reads `?uid=ann&room=lobby&room=tea&token=…`; ignores other fields.
+fn login_of_query(query: Option<&str>) -> Login<'_> {
+    let mut login = Login::default();
+    for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+        match &*name {
+            "uid" => login.uid = Some(value),
+            "token" => login.token = Some(value),
+            "room" => login.rooms.push(value),
+            _ => {}
+        }
+    }
+    login.uid = login.uid.filter(|uid: &Cow<'_, str>| !uid.is_empty());
+    login
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_logs_in_and_an_empty_uid_is_none() {
+        let login = login_of_query(Some("uid=ann&room=a&room=b%20c&x=1&token=t"));
+        assert_eq!(login.uid.as_deref(), Some("ann"));
+        assert_eq!(login.token.as_deref(), Some("t"));
+        assert_eq!(login.rooms, ["a", "b c"]);
+        assert_eq!(login_of_query(Some("uid=")), Login::default());
+        assert_eq!(login_of_query(None), Login::default());
+    }
+}

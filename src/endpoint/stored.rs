@@ -1,0 +1,61 @@
+//! What the store has, in the chat's terms.
+
+use std::sync::Arc;
+
+use crate::chat::{Delivered, Epoch, MessageContent, Position, Restored, StoredIndex};
+use crate::store::{ChannelState, Reader, StateRecord, StoredMessage};
+
+/// The index of the store, as the chat asks for it.
+pub(super) struct ReaderIndex(pub(super) Arc<dyn Reader>);
+
+impl StoredIndex for ReaderIndex {
+    fn floor(&self, channel: &str) -> Option<u64> {
+        self.0.channel(channel).map(|state| state.floor)
+    }
+
+    fn epoch(&self, channel: &str) -> Option<Epoch> {
+        self.0.channel(channel).map(|state| state.epoch)
+    }
+
+    fn forgotten(&self) -> u64 {
+        self.0.forgotten()
+    }
+}
+
+/// Translates what a start finds on disk.
+pub(super) fn restored(known: StateRecord<'_>) -> Restored<'_> {
+    match known {
+        StateRecord::Channel(name, ChannelState { epoch, newest, .. }) => {
+            let newest = Position {
+                epoch,
+                offset: newest,
+            };
+            Restored::Channel(name, newest)
+        }
+        StateRecord::Ack {
+            channel,
+            reader,
+            offset,
+        } => Restored::Ack {
+            channel,
+            uid: reader,
+            offset,
+        },
+        StateRecord::Member { room, user } => Restored::Member { room, uid: user },
+    }
+}
+
+/// Translates a message of a channel.
+pub(super) fn delivered<'a>(channel: &'a str, message: &'a StoredMessage) -> Delivered<'a> {
+    Delivered {
+        channel: Some(channel),
+        position: Some(message.position),
+        content: MessageContent {
+            id: &message.body.id,
+            from: message.body.from.as_deref(),
+            to: message.body.to.as_deref(),
+            ts: message.body.ts,
+            data: &message.body.data,
+        },
+    }
+}

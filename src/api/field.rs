@@ -14,23 +14,23 @@ use super::refusal::Refusal;
 /// recurses; a reader at the other end may not.
 pub const DEPTH_MAX: usize = 64;
 
-type Value<'a> = Option<&'a RawValue>;
+type RawField<'a> = Option<&'a RawValue>;
 
 /// A string, if the field is there.
-pub(crate) fn text<'a>(name: &str, value: Value<'a>) -> Result<Option<Cow<'a, str>>, Refusal> {
+pub(crate) fn text<'a>(name: &str, value: RawField<'a>) -> Result<Option<Cow<'a, str>>, Refusal> {
     present(value)
         .map(|value| parse(name, value, "a string"))
         .transpose()
-        .map(|text| text.map(|Text(text)| text))
+        .map(|text| text.map(|FieldText(text)| text))
 }
 
 /// A string that has to be there.
-pub(crate) fn required_text<'a>(name: &str, value: Value<'a>) -> Result<Cow<'a, str>, Refusal> {
+pub(crate) fn required_text<'a>(name: &str, value: RawField<'a>) -> Result<Cow<'a, str>, Refusal> {
     text(name, value)?.ok_or_else(|| missing(name, "a string"))
 }
 
 /// A user: a string, or a number, which is taken as its decimal digits.
-pub(crate) fn user<'a>(name: &str, value: Value<'a>) -> Result<Option<Cow<'a, str>>, Refusal> {
+pub(crate) fn user<'a>(name: &str, value: RawField<'a>) -> Result<Option<Cow<'a, str>>, Refusal> {
     let Some(value) = present(value) else {
         return Ok(None);
     };
@@ -43,18 +43,18 @@ pub(crate) fn user<'a>(name: &str, value: Value<'a>) -> Result<Option<Cow<'a, st
     if is_whole {
         return Ok(Some(Cow::Borrowed(digits)));
     }
-    parse(name, value, "a string or a whole number").map(|Text(text)| Some(text))
+    parse(name, value, "a string or a whole number").map(|FieldText(text)| Some(text))
 }
 
 /// A whole number from 0 on, if the field is there.
-pub(crate) fn number(name: &str, value: Value<'_>) -> Result<Option<u64>, Refusal> {
+pub(crate) fn number(name: &str, value: RawField<'_>) -> Result<Option<u64>, Refusal> {
     present(value)
         .map(|value| parse(name, value, "a whole number"))
         .transpose()
 }
 
 /// `true` or `false`, if the field is there.
-pub(crate) fn flag(name: &str, value: Value<'_>) -> Result<Option<bool>, Refusal> {
+pub(crate) fn flag(name: &str, value: RawField<'_>) -> Result<Option<bool>, Refusal> {
     present(value)
         .map(|value| parse(name, value, "true or false"))
         .transpose()
@@ -63,24 +63,26 @@ pub(crate) fn flag(name: &str, value: Value<'_>) -> Result<Option<bool>, Refusal
 /// An array of strings, if the field is there.
 pub(crate) fn texts<'a>(
     name: &str,
-    value: Value<'a>,
+    value: RawField<'a>,
     count_max: usize,
 ) -> Result<Option<Vec<Cow<'a, str>>>, Refusal> {
     let Some(value) = present(value) else {
         return Ok(None);
     };
-    let texts: Vec<Text<'a>> = parse(name, value, "an array of strings")?;
+    let texts: Vec<FieldText<'a>> = parse(name, value, "an array of strings")?;
     if texts.len() > count_max {
         return Err(Refusal::bad_request(format!(
             "{name} has {} entries, but at most {count_max} are taken",
             texts.len()
         )));
     }
-    Ok(Some(texts.into_iter().map(|Text(text)| text).collect()))
+    Ok(Some(
+        texts.into_iter().map(|FieldText(text)| text).collect(),
+    ))
 }
 
 /// Any JSON of a bounded depth, as it was written.
-pub(crate) fn data<'a>(name: &str, value: Value<'a>) -> Result<&'a str, Refusal> {
+pub(crate) fn data<'a>(name: &str, value: RawField<'a>) -> Result<&'a str, Refusal> {
     let text = value.ok_or_else(|| missing(name, "any JSON"))?.get();
     if depth(text) > DEPTH_MAX {
         return Err(Refusal::bad_request(format!(
@@ -107,18 +109,18 @@ pub(crate) fn missing(name: &str, what: &str) -> Refusal {
 /// A field whose `null` is a value too: `Option` alone would take it for a missing one.
 pub(crate) fn even_null<'de: 'a, 'a, D: Deserializer<'de>>(
     deserializer: D,
-) -> Result<Value<'a>, D::Error> {
+) -> Result<RawField<'a>, D::Error> {
     <&RawValue>::deserialize(deserializer).map(Some)
 }
 
 /// `null` is as good as nothing.
-fn present(value: Value<'_>) -> Value<'_> {
+fn present(value: RawField<'_>) -> RawField<'_> {
     value.filter(|value| value.get() != "null")
 }
 
 /// Borrowed where no escape has to be resolved; `Cow` alone would always copy.
 #[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+struct FieldText<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// How deep arrays and objects are nested in valid JSON.
 fn depth(json: &str) -> usize {

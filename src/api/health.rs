@@ -15,7 +15,7 @@ pub const HEALTH_METHODS: &str = "GET, HEAD";
 
 /// What a server can do at this moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Readiness {
+pub enum ServerReadiness {
     /// The server takes requests.
     Ready,
     /// The server runs, but can't keep anything just now; the word says why.
@@ -24,7 +24,7 @@ pub enum Readiness {
     Stopping,
 }
 
-impl Readiness {
+impl ServerReadiness {
     fn response(self) -> Response {
         match self {
             Self::Ready => status("ready"),
@@ -35,7 +35,7 @@ impl Readiness {
 }
 
 /// Answers `GET` and `HEAD` of the two paths; `None` for every other request.
-pub fn answer(head: &Head, readiness: impl FnOnce() -> Readiness) -> Option<Response> {
+pub fn answer(head: &Head, readiness: impl FnOnce() -> ServerReadiness) -> Option<Response> {
     match (head.method(), head.path()) {
         ("GET" | "HEAD", LIVENESS_PATH) => Some(status("ok")),
         ("GET" | "HEAD", READINESS_PATH) => Some(readiness().response()),

@@ -23,17 +23,17 @@ const EXCEPT_MAX: usize = 100;
 /// One message to send.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Posting<'a> {
-    /// To whom.
+    /// The receivers.
     pub to: To<'a>,
-    /// As it was written.
+    /// JSON, byte for byte as it was written.
     pub data: &'a str,
-    /// In whose name.
+    /// The user in whose name it is sent.
     pub from: Option<Cow<'a, str>>,
-    /// Tells repeats.
+    /// Tells a repeat from another message.
     pub id: Option<Cow<'a, str>>,
-    /// Whether it is kept.
+    /// Whether the message is kept.
     pub store: bool,
-    /// Who doesn't get it.
+    /// Connections that don't get the message.
     pub except: Vec<u64>,
 }
 
@@ -161,7 +161,7 @@ pub fn batch(body: &str) -> Result<Vec<Result<Posting<'_>, Refusal>>, Refusal> {
         .collect())
 }
 
-/// To whom a message goes.
+/// The receivers of a message.
 #[derive(Debug, PartialEq, Eq)]
 pub enum To<'a> {
     /// A room.

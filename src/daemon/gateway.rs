@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use anyhow::Context;
-use tidings::api::health::{self, Readiness};
+use tidings::api::health::{self, ServerReadiness};
 use tidings::api::{Refusal, method_not_allowed};
 use tidings::gateway::{Gateway, GatewaySettings, PUSH_PROCESS, push, store_settings};
 use tidings::server::{Handle, Head, Response, Server, ServerOutcome, Verdict};
@@ -51,7 +51,7 @@ pub fn gateway(loaded: Loaded, plan: GatewayPlan) -> anyhow::Result<ServerOutcom
     };
     let gateway = Gateway::new(gateway, Box::new(store), Box::new(Keys(access)));
     let gateway = Arc::new(gateway.context("can't start a thread")?);
-    let gate = Gate {
+    let gate = GatewayGate {
         rules: SameOrigin {
             origins_allowed: general
                 .origins_allowed
@@ -66,8 +66,8 @@ pub fn gateway(loaded: Loaded, plan: GatewayPlan) -> anyhow::Result<ServerOutcom
     let mut server = settings.server();
     server.process.stop_ms_max = own.drain_ms_max + STOP_GRACE_MS;
     server.process.restart_backoff_ms_max = RESTART_MS_MAX;
-    let (gate, start) = (Arc::new(gate), Arc::clone(&gateway));
-    let (judge, answer) = (Arc::clone(&gate), Arc::clone(&gateway));
+    let gate = Arc::new(gate);
+    let (judge, start, answer) = (gate.clone(), gateway.clone(), gateway.clone());
     let listen = general.listen;
     let builder = Server::builder()
         .listen(listen.to_string())
@@ -99,15 +99,15 @@ pub fn gateway(loaded: Loaded, plan: GatewayPlan) -> anyhow::Result<ServerOutcom
     outcome
 }
 
-/// What is decided on the reactor's thread.
-struct Gate {
+/// Judges request heads, on the reactor's thread.
+struct GatewayGate {
     rules: SameOrigin,
     gateway: Arc<Gateway>,
     /// Set once the server runs.
     server: OnceLock<Handle>,
 }
 
-impl Gate {
+impl GatewayGate {
     fn judge(&self, head: &Head) -> Verdict {
         if let Some(refusal) = self.rules.refuse(head) {
             return Verdict::Answer(refusal);
@@ -122,15 +122,15 @@ impl Gate {
         }
     }
 
-    fn readiness(&self) -> Readiness {
+    fn readiness(&self) -> ServerReadiness {
         let is_running = self
             .server
             .get()
             .is_some_and(|server| !server.is_stopping());
         match (is_running, self.gateway.is_ready()) {
-            (true, true) => Readiness::Ready,
-            (true, false) => Readiness::Unready("full"),
-            (false, _) => Readiness::Stopping,
+            (true, true) => ServerReadiness::Ready,
+            (true, false) => ServerReadiness::Unready("full"),
+            (false, _) => ServerReadiness::Stopping,
         }
     }
 }

@@ -7,7 +7,7 @@ use tidings::api::{Authenticator, Pass, TokenRefusal};
 
 use crate::auth::{Access, TokenError};
 
-/// Judges tokens and API keys for the door; without any of them everybody may come in.
+/// Checks tokens and API keys for the library; without any of them everybody may come in.
 #[derive(Debug)]
 pub(super) struct Keys(pub(super) Access);
 

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use tidings::api::health::{self, Readiness, is_health_path};
+use tidings::api::health::{self, ServerReadiness, is_health_path};
 use tidings::api::{Refusal, bearer, method_not_allowed};
 use tidings::chat::ErrorCode;
 use tidings::endpoint::{Endpoint, LINK_PATH};
@@ -57,12 +57,12 @@ impl ServeGate {
         }
     }
 
-    fn readiness(&self) -> Readiness {
+    fn readiness(&self) -> ServerReadiness {
         let runs = self.server.get().is_some_and(|one| !one.is_stopping());
         match (runs, self.endpoint.is_storing()) {
-            (false, _) => Readiness::Stopping,
-            (true, false) => Readiness::Unready("store can't take messages"),
-            (true, true) => Readiness::Ready,
+            (false, _) => ServerReadiness::Stopping,
+            (true, false) => ServerReadiness::Unready("store can't take messages"),
+            (true, true) => ServerReadiness::Ready,
         }
     }
 }

@@ -53,7 +53,7 @@ impl LinkPart {
         self.sequenced.attempt.break_off();
     }
 
-    /// The number that it settles, and of which producer.
+    /// The producer and the number that the part settles.
     pub(super) fn mark(&self) -> (&str, u64) {
         let Sequenced { producer, n, .. } = &self.sequenced;
         match &self.settles {
@@ -63,7 +63,7 @@ impl LinkPart {
     }
 }
 
-/// What is settled with a part.
+/// The reach of a part: what is settled with it.
 enum Settles {
     /// Its number: it is the last one, or the only one.
     Number,

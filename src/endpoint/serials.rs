@@ -14,7 +14,7 @@ const BLOCK: u64 = 1 << 22;
 /// The serial numbers that are reserved.
 #[derive(Debug)]
 pub(super) struct Serials {
-    /// The first one of this process.
+    /// The first number of this process.
     pub(super) from: u64,
     /// Reserved up to here.
     below: AtomicU64,

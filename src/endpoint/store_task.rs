@@ -17,7 +17,7 @@ pub(super) struct StoreJob {
     pub(super) reply_to: ReplyTo,
 }
 
-/// What is to become durable.
+/// A change that is to become durable.
 pub(super) enum StoreTask {
     /// A message; one that a gateway brought is a part of a numbered one.
     Say(PendingMessage, Option<LinkPart>),
@@ -43,7 +43,7 @@ pub(super) enum StoreTask {
     Serials(u64),
 }
 
-/// Who is told what came of a task.
+/// The receiver of the outcome of a task.
 pub(super) enum ReplyTo {
     Nobody,
     /// A WebSocket, with the number of its command.
@@ -56,7 +56,7 @@ pub(super) enum ReplyTo {
     Call(Box<dyn FnOnce(Result<Stored, Refusal>) + Send>),
 }
 
-/// What came of a task that is durable.
+/// The outcome of a task that is durable.
 pub(super) enum Stored {
     Said(Receipt),
     /// The log of this room begins here.

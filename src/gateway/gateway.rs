@@ -22,7 +22,7 @@ use crate::api::reply::{JoinedReply, ReplyShape};
 use crate::server::{Builder, Handle, Request, Responder, WorkerHandle};
 use crate::store::{Disk, DiskSettings, Store};
 
-/// What the push process is called.
+/// The name of the push process.
 pub const PUSH_PROCESS: &str = "push";
 
 /// Names and bounds.
@@ -65,7 +65,7 @@ impl GatewaySettings {
     }
 }
 
-/// See the module.
+/// An outbox behind an HTTP API, and what brings it away.
 pub struct Gateway {
     outbox: Arc<Outbox>,
     scribe: Scribe,

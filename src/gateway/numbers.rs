@@ -12,7 +12,7 @@ use crate::base::sync::lock;
 use crate::server::{Response, WorkerHandle};
 use crate::store::PageRange;
 
-/// See the module.
+/// The counters of a gateway.
 #[derive(Debug, Default)]
 pub(super) struct Numbers {
     /// Postings that were taken, known as repeats, and refused since there was no room.

@@ -1,11 +1,20 @@
 //! One request to the HTTP API, as its handler reads it.
 
+use std::borrow::Cow;
+
 use super::query::Query;
-use super::routes::PathNames;
 use crate::api::body::{json_body, json_body_or_none};
 use crate::api::refusal::Refusal;
 use crate::chat::Actor;
 use crate::server::{Request, WorkerHandle};
+
+/// The variables of a path, decoded; each is empty, or 0, where the path has none.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct PathNames<'a> {
+    pub(super) room: Cow<'a, str>,
+    pub(super) uid: Cow<'a, str>,
+    pub(super) fd: u64,
+}
 
 /// A request whose path, method, key and query are as its route wants them.
 pub(super) struct ApiCall<'a> {

@@ -79,7 +79,7 @@ impl HttpApi {
     }
 }
 
-/// What is on disk, and what writing it took.
+/// Describes what is on disk, and what writing it took.
 fn of_store(totals: &StoreTotals) -> [Metric; 15] {
     [
         Metric::gauge("channels", "Channels on disk.", totals.channels),
@@ -124,7 +124,7 @@ fn of_store(totals: &StoreTotals) -> [Metric; 15] {
     ]
 }
 
-/// Connections that catch up from the disk.
+/// Describes the connections that catch up from the disk.
 fn of_replays(stats: &ReplayStats) -> [Metric; 4] {
     [
         Metric::gauge(

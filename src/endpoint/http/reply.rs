@@ -15,7 +15,7 @@ pub(super) enum ApiReply {
     Json(Json),
     /// Any other answer that is ready.
     Response(Response),
-    /// What becomes of one task is the answer.
+    /// The outcome of one task is the answer.
     Stored(StoreTask),
     /// A result for each message; the answer goes out with the last of them.
     Each(Vec<ApiResult>),
@@ -25,7 +25,7 @@ pub(super) enum ApiReply {
 pub(super) enum ApiResult {
     /// The result is known.
     Ready(ReplyResult),
-    /// The result is what becomes of this task.
+    /// The result is the outcome of this task.
     Stored(StoreTask),
 }
 

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use percent_encoding::percent_decode_str;
 
 use super::HttpApi;
-use super::call::ApiCall;
+use super::call::{ApiCall, PathNames};
 use super::reply::ApiReply;
 use crate::api::refusal::Refusal;
 
@@ -90,14 +90,6 @@ impl ApiRoute {
             method => method,
         }
     }
-}
-
-/// The variables of a path, decoded; each is empty, or 0, where the path has none.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct PathNames<'a> {
-    pub(super) room: Cow<'a, str>,
-    pub(super) uid: Cow<'a, str>,
-    pub(super) fd: u64,
 }
 
 /// The lines of the table that a path leads to, and its variables.

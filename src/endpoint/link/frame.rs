@@ -15,16 +15,16 @@ use crate::chat::ErrorCode;
 /// Longest name of a producer, in bytes.
 const PRODUCER_SIZE_MAX: usize = 64;
 
-/// What a gateway did wrong.
+/// A breach of the protocol by a gateway, in words for it and for the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation(pub String);
 
 /// A frame of a gateway.
 #[derive(Debug, PartialEq, Eq)]
 pub enum LinkFrame<'a> {
-    /// Who it is.
+    /// The gateway opens its link.
     Open {
-        /// Whose numbers these are.
+        /// The producer whose numbers follow.
         producer: Cow<'a, str>,
         /// For people.
         name: Cow<'a, str>,
@@ -35,7 +35,7 @@ pub enum LinkFrame<'a> {
     Pub {
         /// Its number.
         n: u64,
-        /// What was posted.
+        /// The message, or why it is none.
         posting: Result<Posting<'a>, Refusal>,
     },
 }

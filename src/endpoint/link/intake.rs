@@ -14,9 +14,9 @@ use super::LinkRefusal;
 use super::frame::{self, Violation};
 use super::sequenced::{SendAttempt, Sequenced};
 
-/// What becomes of a message.
+/// The fate of a message that a gateway sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Judged {
+pub(super) enum LinkJudgement {
     /// It is to be published.
     Take,
     /// It was settled before; the gateway doesn't know it yet.
@@ -37,7 +37,7 @@ pub(super) struct Opened {
     pub(super) has_jumped: bool,
 }
 
-/// See the module.
+/// One link of a gateway.
 #[derive(Debug, Default)]
 pub(super) enum Intake {
     /// Not a word yet.
@@ -111,7 +111,7 @@ impl Intake {
     }
 
     /// Decides about a message, and gives its number with the attempt that it belongs to.
-    pub(super) fn judge(&mut self, n: u64) -> Result<(Judged, Sequenced), Violation> {
+    pub(super) fn judge(&mut self, n: u64) -> Result<(LinkJudgement, Sequenced), Violation> {
         let open = match self {
             Self::Open(open) => open,
             Self::New => return Err(Violation("open has to come before pub".into())),
@@ -125,12 +125,12 @@ impl Intake {
                 open.flow = Flow::Free;
                 open.attempt = SendAttempt::default();
             }
-            Judged::Take
+            LinkJudgement::Take
         } else if n <= open.settled {
             let mark = open.settled;
-            Judged::Settled { mark }
+            LinkJudgement::Settled { mark }
         } else if n < next || open.flow != Flow::Free {
-            Judged::Drop
+            LinkJudgement::Drop
         } else {
             let message = format!("n is {n}, but {next} has to come next");
             return Err(Violation(message));

@@ -27,7 +27,7 @@ use crate::base::sync::lock;
 use crate::chat::ErrorCode;
 use crate::server::{Frame, Handle, WorkerHandle};
 use frame::{LinkFrame, Violation};
-use intake::{Intake, Judged};
+use intake::{Intake, LinkJudgement};
 use refusals::Refusals;
 
 /// Why a message of a gateway isn't taken.
@@ -62,7 +62,7 @@ pub trait Upstream: Send + Sync {
     fn settle(&self, sequenced: Sequenced, done: Done);
 }
 
-/// See the module.
+/// All links of gateways, and what publishes their messages.
 pub struct Links {
     upstream: Box<dyn Upstream>,
     shared: Arc<Mutex<LinkTable>>,
@@ -79,7 +79,7 @@ struct LinkTable {
     numbers: LinkNumbers,
 }
 
-/// What the links count.
+/// Counters of all links together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LinkNumbers {
     /// Links that are there now.
@@ -259,24 +259,24 @@ impl Links {
     ) -> Result<(), Violation> {
         let (judged, sequenced) = lock(link).judge(n)?;
         self.count(|numbers| match judged {
-            Judged::Take => numbers.given += 1,
-            Judged::Settled { .. } | Judged::Drop => numbers.repeated += 1,
+            LinkJudgement::Take => numbers.given += 1,
+            LinkJudgement::Settled { .. } | LinkJudgement::Drop => numbers.repeated += 1,
         });
         let producer = Arc::clone(&sequenced.producer);
         let done = || self.done(server.clone(), fd, link, producer, n);
         match (judged, posting) {
-            (Judged::Take, Ok(posting)) => {
+            (LinkJudgement::Take, Ok(posting)) => {
                 self.upstream.publish(sequenced, &posting, done());
             }
-            (Judged::Take, Err(refusal)) => {
+            (LinkJudgement::Take, Err(refusal)) => {
                 let done = done();
                 let refused = Box::new(move |settled: Result<(), LinkRefusal>| {
                     done(settled.and(Err(LinkRefusal::Final(refusal.code))));
                 });
                 self.upstream.settle(sequenced, refused);
             }
-            (Judged::Settled { mark }, _) => drop(server.push(fd, &frame::pub_ack(mark))),
-            (Judged::Drop, _) => {}
+            (LinkJudgement::Settled { mark }, _) => drop(server.push(fd, &frame::pub_ack(mark))),
+            (LinkJudgement::Drop, _) => {}
         }
         Ok(())
     }

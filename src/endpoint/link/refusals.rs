@@ -16,7 +16,7 @@ const REFUSED_MAX: usize = 1_024;
 /// Producers whose refusals are known; those of further ones are told once.
 const PRODUCERS_MAX: usize = 1_024;
 
-/// See the module.
+/// The latest refusals of each producer.
 #[derive(Debug, Default)]
 pub(super) struct Refusals {
     producers: HashMap<Arc<str>, BTreeMap<u64, ErrorCode>>,

@@ -27,10 +27,10 @@ impl SendAttempt {
 /// A number of a producer.
 #[derive(Debug, Clone)]
 pub struct Sequenced {
-    /// Whose.
+    /// The producer whose number it is.
     pub producer: Arc<str>,
-    /// Which.
+    /// The number.
     pub n: u64,
-    /// What it stands in.
+    /// The attempt in which it was sent.
     pub attempt: SendAttempt,
 }

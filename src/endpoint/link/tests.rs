@@ -1,6 +1,6 @@
 use super::frame::Violation;
 use super::frame::{LinkFrame, read};
-use super::intake::{Intake, Judged, Opened};
+use super::intake::{Intake, LinkJudgement, Opened};
 use super::*;
 
 const PUB_BUSY: &str = r#"{"type":"pub_busy","after_ms":500}"#;
@@ -13,7 +13,7 @@ fn open(first: u64, mark: u64) -> Intake {
     intake
 }
 
-fn judge(intake: &mut Intake, n: u64) -> Judged {
+fn judge(intake: &mut Intake, n: u64) -> LinkJudgement {
     let (judged, sequenced) = intake.judge(n).unwrap();
     assert_eq!((&*sequenced.producer, sequenced.n), ("p", n));
     judged
@@ -36,10 +36,14 @@ fn a_link_goes_on_where_the_mark_is() {
 #[test]
 fn numbers_are_let_in_one_behind_the_other_and_told_once_durable() {
     let mut intake = open(1, 4);
-    assert_eq!(judge(&mut intake, 5), Judged::Take);
-    assert_eq!(judge(&mut intake, 6), Judged::Take);
-    assert_eq!(judge(&mut intake, 5), Judged::Drop, "it is on its way");
-    assert_eq!(judge(&mut intake, 3), Judged::Settled { mark: 4 });
+    assert_eq!(judge(&mut intake, 5), LinkJudgement::Take);
+    assert_eq!(judge(&mut intake, 6), LinkJudgement::Take);
+    assert_eq!(
+        judge(&mut intake, 5),
+        LinkJudgement::Drop,
+        "it is on its way"
+    );
+    assert_eq!(judge(&mut intake, 3), LinkJudgement::Settled { mark: 4 });
     assert_eq!(intake.done(5, Ok(())), [r#"{"type":"pub_ack","n":5}"#]);
     let refused = intake.done(6, Err(LinkRefusal::Final(ErrorCode::BadRequest)));
     assert_eq!(
@@ -48,7 +52,7 @@ fn numbers_are_let_in_one_behind_the_other_and_told_once_durable() {
     );
     assert_eq!(
         judge(&mut intake, 6),
-        Judged::Settled { mark: 6 },
+        LinkJudgement::Settled { mark: 6 },
         "both settle"
     );
 }
@@ -59,7 +63,7 @@ fn a_hole_is_the_gateways_mistake() {
     assert!(intake.judge(6).is_err());
     assert_eq!(
         judge(&mut intake, 5),
-        Judged::Take,
+        LinkJudgement::Take,
         "and nothing has changed"
     );
 }
@@ -68,15 +72,23 @@ fn a_hole_is_the_gateways_mistake() {
 fn what_stands_behind_a_number_without_room_is_dropped_until_that_comes_again() {
     let mut intake = open(1, 0);
     for n in 1..=4 {
-        assert_eq!(judge(&mut intake, n), Judged::Take);
+        assert_eq!(judge(&mut intake, n), LinkJudgement::Take);
     }
     assert_eq!(intake.done(1, Ok(())).len(), 1);
     assert_eq!(intake.done(2, BUSY), [PUB_BUSY]);
     assert!(intake.done(3, BUSY).is_empty(), "said once");
-    assert_eq!(judge(&mut intake, 5), Judged::Drop, "it was on the way");
+    assert_eq!(
+        judge(&mut intake, 5),
+        LinkJudgement::Drop,
+        "it was on the way"
+    );
     assert!(intake.done(4, BUSY).is_empty());
     for n in 2..=4 {
-        assert_eq!(judge(&mut intake, n), Judged::Take, "{n} comes again");
+        assert_eq!(
+            judge(&mut intake, n),
+            LinkJudgement::Take,
+            "{n} comes again"
+        );
         assert!(intake.done(n, Ok(()))[0].contains("pub_ack"));
     }
     assert!(
@@ -89,18 +101,22 @@ fn what_stands_behind_a_number_without_room_is_dropped_until_that_comes_again() 
 fn nothing_passes_a_number_whose_refusal_comes_after_that_of_a_later_one() {
     let mut intake = open(1, 0);
     for n in 1..=3 {
-        assert_eq!(judge(&mut intake, n), Judged::Take);
+        assert_eq!(judge(&mut intake, n), LinkJudgement::Take);
     }
     // On the worker, before the disk thread told what became of the second one.
     assert!(intake.done(3, BUSY).is_empty(), "1 and 2 aren't settled");
     for n in 1..=3 {
-        assert_eq!(judge(&mut intake, n), Judged::Drop, "{n} comes too early");
+        assert_eq!(
+            judge(&mut intake, n),
+            LinkJudgement::Drop,
+            "{n} comes too early"
+        );
     }
     assert_eq!(intake.done(1, Ok(())).len(), 1);
     assert_eq!(intake.done(2, BUSY), [PUB_BUSY]);
-    assert_eq!(judge(&mut intake, 3), Judged::Drop);
+    assert_eq!(judge(&mut intake, 3), LinkJudgement::Drop);
     for n in 2..=3 {
-        assert_eq!(judge(&mut intake, n), Judged::Take);
+        assert_eq!(judge(&mut intake, n), LinkJudgement::Take);
         assert_eq!(intake.done(n, Ok(())).len(), 1);
     }
 }
@@ -109,12 +125,12 @@ fn nothing_passes_a_number_whose_refusal_comes_after_that_of_a_later_one() {
 fn a_number_without_room_is_told_once_those_before_it_are_settled() {
     let mut intake = open(1, 0);
     for n in 1..=2 {
-        assert_eq!(judge(&mut intake, n), Judged::Take);
+        assert_eq!(judge(&mut intake, n), LinkJudgement::Take);
     }
     assert!(intake.done(2, BUSY).is_empty());
     let told = intake.done(1, Ok(()));
     assert_eq!(told, [r#"{"type":"pub_ack","n":1}"#, PUB_BUSY]);
-    assert_eq!(judge(&mut intake, 2), Judged::Take);
+    assert_eq!(judge(&mut intake, 2), LinkJudgement::Take);
 }
 
 #[test]

@@ -13,14 +13,14 @@ pub(in crate::endpoint) struct SequencedCommand<'a> {
     /// The number as the client wrote it; without one only failures are answered.
     pub(in crate::endpoint) seq: Option<&'a str>,
     /// The command, or why it is none.
-    pub(in crate::endpoint) command: Result<Command<'a>, Refusal>,
+    pub(in crate::endpoint) command: Result<NativeCommand<'a>, Refusal>,
 }
 
 /// One command.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::endpoint) enum Command<'a> {
+pub(in crate::endpoint) enum NativeCommand<'a> {
     /// Becomes a user: hears the inbox of that user, and joins rooms.
-    Login(Login<'a>),
+    Login(LoginFields<'a>),
     /// Hears a room from now on.
     Join {
         room: Cow<'a, str>,
@@ -50,7 +50,7 @@ pub(in crate::endpoint) enum Command<'a> {
 
 /// The fields of a login.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(in crate::endpoint) struct Login<'a> {
+pub(in crate::endpoint) struct LoginFields<'a> {
     /// The user; must be the token's, where there is one.
     pub(in crate::endpoint) uid: Option<Cow<'a, str>>,
     /// The token that proves it.

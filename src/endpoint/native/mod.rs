@@ -20,7 +20,7 @@ use crate::api::refusal::Refusal;
 use crate::base::Fd;
 use crate::chat::{HistoryRange, SayOutcome};
 use crate::server::WorkerHandle;
-use command::{Command, SequencedCommand, resume_of};
+use command::{NativeCommand, SequencedCommand, resume_of};
 
 pub use parse::COMMANDS_A_FRAME_MAX;
 
@@ -79,28 +79,28 @@ impl NativeProtocol {
         }
     }
 
-    fn run(&self, caller: Caller<'_>, command: &Command<'_>) -> Answered {
+    fn run(&self, caller: Caller<'_>, command: &NativeCommand<'_>) -> Answered {
         let Caller { server, fd, seq } = caller;
         let (services, sessions) = (&self.services, &self.sessions);
         let confirmation = Confirmation::of(seq);
         match command {
-            Command::Login(login) => sessions
+            NativeCommand::Login(login) => sessions
                 .login(server, fd, login, confirmation)
                 .map(|()| None),
-            Command::Join { room, resume } => {
+            NativeCommand::Join { room, resume } => {
                 let mut sink = ServerSink::of_worker(services, server, confirmation);
                 let resume = resume_of(resume.as_ref());
                 let chat = &services.chat;
                 chat.join(&mut sink, services.now(), fd, room, resume)?;
                 Ok(None)
             }
-            Command::Leave { room } => self.leave(caller, room),
-            Command::Say(posting) => self.say(caller, posting),
-            Command::Ack { channel, offset } => {
+            NativeCommand::Leave { room } => self.leave(caller, room),
+            NativeCommand::Say(posting) => self.say(caller, posting),
+            NativeCommand::Ack { channel, offset } => {
                 sessions.acknowledge(fd, channel, *offset)?;
                 Ok(Some(frames::ok(seq)))
             }
-            Command::History {
+            NativeCommand::History {
                 channel,
                 after,
                 before,
@@ -113,8 +113,8 @@ impl NativeProtocol {
                 };
                 history::page(services, frames::ok(seq), actor, channel, range).map(Some)
             }),
-            Command::Who { room } => self.who(caller, room),
-            Command::Online { users } => {
+            NativeCommand::Who { room } => self.who(caller, room),
+            NativeCommand::Online { users } => {
                 let users: Vec<&str> = users.iter().map(AsRef::as_ref).collect();
                 self.online(caller, &users)
             }

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::command::{Command, Login, ResumeFrom, SequencedCommand};
+use super::command::{LoginFields, NativeCommand, ResumeFrom, SequencedCommand};
 use crate::api::field::{self, missing, parse};
 use crate::api::posting::{Posting, Several, receiver};
 use crate::api::refusal::Refusal;
@@ -99,32 +99,32 @@ fn command(object: &str) -> Result<SequencedCommand<'_>, Refusal> {
 }
 
 impl<'a> CommandFields<'a> {
-    fn command(&self) -> Result<Command<'a>, Refusal> {
+    fn command(&self) -> Result<NativeCommand<'a>, Refusal> {
         let kind = field::required_text("type", self.kind)?;
         Ok(match &*kind {
-            "login" => Command::Login(self.login()?),
-            "join" => Command::Join {
+            "login" => NativeCommand::Login(self.login()?),
+            "join" => NativeCommand::Join {
                 room: self.room()?,
                 resume: self
                     .resume
                     .map(|value| resume("resume", value))
                     .transpose()?,
             },
-            "leave" => Command::Leave { room: self.room()? },
-            "say" => Command::Say(self.say()?),
-            "ack" => Command::Ack {
+            "leave" => NativeCommand::Leave { room: self.room()? },
+            "say" => NativeCommand::Say(self.say()?),
+            "ack" => NativeCommand::Ack {
                 channel: field::required_text("channel", self.channel)?,
                 offset: field::number("offset", self.offset)?
                     .ok_or_else(|| missing("offset", "a whole number"))?,
             },
-            "history" => Command::History {
+            "history" => NativeCommand::History {
                 channel: field::required_text("channel", self.channel)?,
                 after: field::number("after", self.after)?,
                 before: field::number("before", self.before)?,
                 limit: field::number("limit", self.limit)?,
             },
-            "who" => Command::Who { room: self.room()? },
-            "online" => Command::Online {
+            "who" => NativeCommand::Who { room: self.room()? },
+            "online" => NativeCommand::Online {
                 users: field::texts("users", self.users, USERS_A_QUESTION_MAX)?
                     .ok_or_else(|| missing("users", "an array of strings"))?,
             },
@@ -140,7 +140,7 @@ impl<'a> CommandFields<'a> {
         field::required_text("room", self.room)
     }
 
-    fn login(&self) -> Result<Login<'a>, Refusal> {
+    fn login(&self) -> Result<LoginFields<'a>, Refusal> {
         let positions: HashMap<ChannelName<'a>, &'a RawValue> = match self.resume {
             Some(value) => parse("resume", value, "an object of positions by channel")?,
             None => HashMap::new(),
@@ -155,7 +155,7 @@ impl<'a> CommandFields<'a> {
             let position = resume("resume", value)?;
             Ok((channel, position))
         });
-        Ok(Login {
+        Ok(LoginFields {
             uid: field::user("uid", self.uid)?,
             token: field::text("token", self.token)?,
             rooms: field::texts("rooms", self.rooms, ROOMS_A_LOGIN_MAX)?.unwrap_or_default(),
@@ -211,7 +211,7 @@ mod tests {
     use super::*;
     use crate::api::posting::To;
 
-    fn one(frame: &str) -> Result<Command<'_>, String> {
+    fn one(frame: &str) -> Result<NativeCommand<'_>, String> {
         let mut all = commands(frame).map_err(|refusal| refusal.message.into_owned())?;
         assert_eq!(all.len(), 1);
         all.remove(0)
@@ -224,7 +224,7 @@ mod tests {
         let login = one(
             r#"{"type":"login","seq":1,"uid":7,"rooms":["a"],"resume":{"a":{"epoch":"e","offset":4},"@7":"acked"}}"#,
         );
-        let Ok(Command::Login(login)) = login else {
+        let Ok(NativeCommand::Login(login)) = login else {
             panic!("{login:?}")
         };
         assert_eq!((login.uid.as_deref(), login.rooms.len()), (Some("7"), 1));
@@ -238,7 +238,7 @@ mod tests {
         );
         assert_eq!(
             one(r#"{"type":"join","room":"a","resume":{"offset":0}}"#),
-            Ok(Command::Join {
+            Ok(NativeCommand::Join {
                 room: "a".into(),
                 resume: Some(ResumeFrom::After {
                     epoch: "".into(),
@@ -248,22 +248,22 @@ mod tests {
         );
         assert_eq!(
             one(r#"{"type":"leave","room":"a"}"#),
-            Ok(Command::Leave { room: "a".into() })
+            Ok(NativeCommand::Leave { room: "a".into() })
         );
         assert_eq!(
             one(r#"{"type":"who","room":"a"}"#),
-            Ok(Command::Who { room: "a".into() })
+            Ok(NativeCommand::Who { room: "a".into() })
         );
         assert_eq!(
             one(r#"{"type":"ack","channel":"a","offset":9}"#),
-            Ok(Command::Ack {
+            Ok(NativeCommand::Ack {
                 channel: "a".into(),
                 offset: 9
             })
         );
         assert_eq!(
             one(r#"{"type":"history","channel":"a","after":1,"limit":2}"#),
-            Ok(Command::History {
+            Ok(NativeCommand::History {
                 channel: "a".into(),
                 after: Some(1),
                 before: None,
@@ -272,7 +272,7 @@ mod tests {
         );
         assert_eq!(
             one(r#"{"type":"online","users":["ann"]}"#),
-            Ok(Command::Online {
+            Ok(NativeCommand::Online {
                 users: vec!["ann".into()]
             })
         );
@@ -282,7 +282,7 @@ mod tests {
     fn data_travels_byte_for_byte() {
         let data = r#"{ "a" : [1.0, 1e2, "\u00e4"],"a":2 }"#;
         let frame = format!(r#"{{"type":"say","to":{{"all":true}},"data":{data},"store":false}}"#);
-        let Ok(Command::Say(say)) = one(&frame) else {
+        let Ok(NativeCommand::Say(say)) = one(&frame) else {
             panic!()
         };
         assert_eq!((say.data, say.to, say.store), (data, To::All, false));

@@ -16,7 +16,7 @@ use crossbeam_channel::{Receiver, Sender};
 use crate::base::Fd;
 use crate::base::sync::lock;
 use crate::chat::{CatchUp, Missing};
-use table::{Replay, ReplayTable};
+use table::{ClientReplay, ReplayTable};
 
 pub(super) use thread::start;
 
@@ -129,7 +129,7 @@ impl Replays {
     }
 
     /// What a connection that is served gets next, if anything.
-    fn current(&self, fd: Fd) -> Option<Replay> {
+    fn current(&self, fd: Fd) -> Option<ClientReplay> {
         let current = lock(&self.table).current(fd);
         current.map_err(|next| self.serve(next)).ok()
     }

@@ -1,6 +1,6 @@
 //! From a page of the store to notices for one connection, as a pure function.
 
-use super::table::Replay;
+use super::table::ClientReplay;
 use crate::chat::{Missing, Notice, Position};
 use crate::endpoint::stored::delivered;
 use crate::store::LogPage;
@@ -8,7 +8,7 @@ use crate::store::LogPage;
 /// Makes notices of a page up to the position that was delivered; a gap tells the client where the log
 /// began anew or has dropped messages. Also gives what is missing after them.
 pub(super) fn notices_of<'a>(
-    replay: &'a Replay,
+    replay: &'a ClientReplay,
     page: &'a LogPage,
     delivered_to: Position,
 ) -> (Vec<Notice<'a>>, Missing) {
@@ -58,8 +58,8 @@ mod tests {
         Position { epoch, offset }
     }
 
-    fn behind(after: Position) -> Replay {
-        Replay {
+    fn behind(after: Position) -> ClientReplay {
+        ClientReplay {
             id: 1,
             channel: "tea".into(),
             missing: Missing { after, gap: false },
@@ -90,7 +90,7 @@ mod tests {
         }
     }
 
-    /// What is sent, and from where it goes on.
+    /// Gives the positions that are sent, and what is missing after them.
     fn sent(after: Position, page: &LogPage, delivered_to: Position) -> (Vec<Position>, Missing) {
         let replay = behind(after);
         let (notices, missing) = notices_of(&replay, page, delivered_to);

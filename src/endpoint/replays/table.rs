@@ -13,7 +13,7 @@ use crate::chat::{CatchUp, Missing};
 
 /// What one connection still misses of one channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Replay {
+pub(super) struct ClientReplay {
     /// Tells the replay from a later one of the same channel.
     pub(super) id: u64,
     pub(super) channel: Arc<str>,
@@ -30,7 +30,7 @@ pub(super) struct ReplayTable {
     active_max: usize,
     replays_max: usize,
     /// By connection, in the order in which they began.
-    replays: HashMap<Fd, VecDeque<Replay>>,
+    replays: HashMap<Fd, VecDeque<ClientReplay>>,
     /// Connections that are served.
     active: usize,
     /// Connections that wait to be served.
@@ -70,7 +70,7 @@ impl ReplayTable {
         }
         self.total += 1;
         self.last_id += 1;
-        let replay = Replay {
+        let replay = ClientReplay {
             id: self.last_id,
             channel: Arc::clone(channel),
             missing,
@@ -115,7 +115,7 @@ impl ReplayTable {
     }
 
     /// Finds what a connection that is served gets next. One without anything makes room for another.
-    pub(super) fn current(&mut self, fd: Fd) -> Result<Replay, Option<Fd>> {
+    pub(super) fn current(&mut self, fd: Fd) -> Result<ClientReplay, Option<Fd>> {
         let Some(own) = self.replays.get(&fd) else {
             return Err(None);
         };

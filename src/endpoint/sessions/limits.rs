@@ -45,7 +45,7 @@ pub(super) enum LimitVerdict {
 
 /// The buckets of those who asked for something lately.
 #[derive(Debug)]
-pub(super) struct Limits {
+pub(super) struct RateLimits {
     commands: Option<Rate>,
     requests: Option<Rate>,
     connections: [Mutex<HashMap<u64, BusyConnection, foldhash::fast::FixedState>>; PARTS],
@@ -65,7 +65,7 @@ struct BusyConnection {
     closing: bool,
 }
 
-impl Limits {
+impl RateLimits {
     pub(super) fn new(settings: LimitSettings) -> Self {
         let LimitSettings {
             commands_per_s_max,
@@ -219,7 +219,7 @@ mod tests {
 
     #[test]
     fn who_stays_a_little_over_is_refused_and_who_goes_on_is_closed_once() {
-        let limits = Limits::new(SETTINGS);
+        let limits = RateLimits::new(SETTINGS);
         // Twice the rate, for a minute.
         for tick in 0..1_200 {
             let verdict = limits.command(tick * 50, Fd(1));
@@ -246,7 +246,7 @@ mod tests {
 
     #[test]
     fn only_those_who_were_busy_lately_take_any_memory() {
-        let limits = Limits::new(SETTINGS);
+        let limits = RateLimits::new(SETTINGS);
         for fd in 0..1_000 {
             limits.command(0, Fd(fd << 8));
         }
@@ -262,14 +262,14 @@ mod tests {
         assert!(kept() >= 1_000);
         limits.expire(100);
         assert_eq!(kept(), 0);
-        let off = Limits::new(LimitSettings::default());
+        let off = RateLimits::new(LimitSettings::default());
         assert!(matches!(off.command(0, Fd(1)), LimitVerdict::Within));
         assert!(off.connections.iter().all(|part| lock(part).is_empty()));
     }
 
     #[test]
     fn a_key_pays_for_all_that_it_sent_at_once() {
-        let limits = Limits::new(SETTINGS);
+        let limits = RateLimits::new(SETTINGS);
         limits.request(0, "shop").unwrap();
         limits.request_was(0, "shop", 9);
         let refusal = limits.request(0, "shop").unwrap_err();

@@ -11,7 +11,7 @@ use crate::base::Fd;
 use crate::chat::{self, ErrorCode, Pattern, Rights};
 use crate::endpoint::frames;
 use crate::endpoint::kick::kick;
-use crate::endpoint::native::command::{Login, resume_of};
+use crate::endpoint::native::command::{LoginFields, resume_of};
 use crate::endpoint::server_sink::{Confirmation, ServerSink};
 use crate::server::{Request, WorkerHandle};
 
@@ -22,7 +22,7 @@ const ROOMS_A_QUERY_MAX: usize = 100;
 const REPLACED: &str = "this user has too many connections; the oldest goes";
 
 /// Who logs in, with which rights, and the Unix millisecond at which those end, if they do.
-struct Identity {
+struct LoginIdentity {
     uid: String,
     rights: Arc<Rights>,
     expires_unix_ms: Option<u64>,
@@ -60,7 +60,7 @@ impl Sessions {
         &self,
         server: &WorkerHandle,
         fd: Fd,
-        login: &Login<'_>,
+        login: &LoginFields<'_>,
         confirmation: Confirmation<'_>,
     ) -> Result<(), Refusal> {
         let identity = self.identify(server, fd, login)?;
@@ -131,10 +131,10 @@ impl Sessions {
         &self,
         server: &WorkerHandle,
         fd: Fd,
-        login: &Login<'_>,
-    ) -> Result<Identity, Refusal> {
+        login: &LoginFields<'_>,
+    ) -> Result<LoginIdentity, Refusal> {
         let named = |rights| match login.uid.as_deref() {
-            Some(uid) => Ok(Identity {
+            Some(uid) => Ok(LoginIdentity {
                 uid: uid.to_owned(),
                 rights,
                 expires_unix_ms: None,
@@ -158,7 +158,7 @@ impl Sessions {
         match self.access.token(token, self.services.now().unix_ms) {
             Ok(pass) if login.uid.as_deref().is_none_or(|uid| uid == pass.uid) => {
                 let rooms = pass.rooms.iter().map(|room| Pattern::new(room)).collect();
-                Ok(Identity {
+                Ok(LoginIdentity {
                     uid: pass.uid,
                     rights: Arc::new(Rights::Token { rooms }),
                     expires_unix_ms: Some(pass.expires_unix_ms),
@@ -191,8 +191,8 @@ impl Sessions {
 const EXPIRED: &str = "the token's time is over";
 
 /// Reads `?uid=ann&room=lobby&room=tea&token=…`; ignores other fields.
-fn login_of_query(query: Option<&str>) -> Login<'_> {
-    let mut login = Login::default();
+fn login_of_query(query: Option<&str>) -> LoginFields<'_> {
+    let mut login = LoginFields::default();
     for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
         match &*name {
             "uid" => login.uid = Some(value),
@@ -215,7 +215,7 @@ mod tests {
         assert_eq!(login.uid.as_deref(), Some("ann"));
         assert_eq!(login.token.as_deref(), Some("t"));
         assert_eq!(login.rooms, ["a", "b c"]);
-        assert_eq!(login_of_query(Some("uid=")), Login::default());
-        assert_eq!(login_of_query(None), Login::default());
+        assert_eq!(login_of_query(Some("uid=")), LoginFields::default());
+        assert_eq!(login_of_query(None), LoginFields::default());
     }
 }

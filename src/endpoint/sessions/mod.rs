@@ -26,7 +26,7 @@ use crate::chat::{Actor, Rights};
 use crate::server::{Request, WorkerHandle};
 use acks::Acks;
 use deadlines::LoginDeadlines;
-use limits::{LimitVerdict, Limits};
+use limits::{LimitVerdict, RateLimits};
 
 pub use limits::LimitSettings;
 pub use rate::{Bucket, Rate};
@@ -40,7 +40,7 @@ pub(super) struct Sessions {
     access: Box<dyn Authenticator>,
     login_ms_max: u64,
     deadlines: LoginDeadlines,
-    limits: Limits,
+    limits: RateLimits,
     acks: Acks,
     /// The rights of everybody in open mode, kept once.
     open_rights: Arc<Rights>,
@@ -58,7 +58,7 @@ impl Sessions {
             access,
             login_ms_max,
             deadlines: LoginDeadlines::default(),
-            limits: Limits::new(limits),
+            limits: RateLimits::new(limits),
             acks: Acks::default(),
             open_rights: Arc::new(Rights::Open),
         }

@@ -3,7 +3,7 @@
 
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use tidings::endpoint::{Posting, To};
+use tidings::api::{Posting, To};
 use tidings::fuzzing::gateway::{self, Said};
 use tidings::fuzzing::server::{self, LinkFrame, Violation};
 

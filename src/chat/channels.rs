@@ -116,13 +116,18 @@ impl<K: ChannelKey, A: Audience> Channels<K, A> {
     }
 
     /// The same for a channel that is not to be refused.
-    pub(super) fn ensure_reserved(
+    pub(super) fn ensure_reserved(&mut self, scope: Scope<'_>, name: &str) {
+        self.ensure(scope, name, Capacity::Reserved)
+            .expect("a reserved channel asks for no bound");
+    }
+
+    /// Finds a channel that is not to be refused, or creates it.
+    pub(super) fn find_or_create(
         &mut self,
         scope: Scope<'_>,
         name: &str,
     ) -> (&K, &mut LiveChannel<A>) {
-        self.ensure(scope, name, Capacity::Reserved)
-            .expect("a reserved channel asks for no bound");
+        self.ensure_reserved(scope, name);
         self.find(name).expect("it was made sure of")
     }
 
@@ -138,7 +143,7 @@ impl<K: ChannelKey, A: Audience> Channels<K, A> {
 
     /// Brings back a channel that is on disk, to go on behind `newest`.
     pub(super) fn restore(&mut self, scope: Scope<'_>, name: &str, newest: Position) {
-        let (_, channel) = self.ensure_reserved(scope, name);
+        let (_, channel) = self.find_or_create(scope, name);
         channel.log.restore(newest, &scope.common.totals);
         self.schedule_removal(scope, name);
     }
@@ -174,9 +179,9 @@ impl<K: ChannelKey, A: Audience> Channels<K, A> {
             && epoch != log.position().epoch
             && connections > 0
         {
-            // Those who came meanwhile were told another epoch: that of a purge which was stored
-            // in one batch with the message before it, or that of a channel which had gone from
-            // memory and was begun again.
+            // The connections were told another epoch: that of a purge which was stored in one batch
+            // with this message before it, or that of a channel which had left memory and was
+            // created again.
             let offset = offset - 1;
             let position = Position { epoch, offset };
             let channel = topic;
@@ -191,7 +196,7 @@ impl<K: ChannelKey, A: Audience> Channels<K, A> {
         (position, receivers)
     }
 
-    /// Begins a channel's log anew, and tells those who hear it; `None` if there is no such channel.
+    /// Resets a channel's log, and tells those who hear it; `None` if there is no such channel.
     pub(super) fn purge(
         &mut self,
         (common, sink): (&Common, &mut dyn Sink),
@@ -207,7 +212,7 @@ impl<K: ChannelKey, A: Audience> Channels<K, A> {
         Some(position)
     }
 
-    /// Removes a channel that the disk has forgotten, or begins it anew if somebody is there.
+    /// Removes a channel that the disk has forgotten, or resets it if it has an audience.
     pub(super) fn forget(&mut self, call: &mut Call<'_>, name: &str) {
         let Some((key, channel)) = self.find(name) else {
             return;

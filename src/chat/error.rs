@@ -151,7 +151,7 @@ pub enum ChatError {
     /// Only with an API key.
     #[error("{0}: only with an API key")]
     KeyNeeded(&'static str),
-    /// A channel of somebody else.
+    /// The channel of another user.
     #[error("channel: one's own, *, or a room that one joined")]
     NotYours,
     /// The connection hasn't joined this room.

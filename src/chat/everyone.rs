@@ -1,11 +1,12 @@
 //! The channel of all who logged in.
 
+use std::sync::Arc;
+
 use super::call::Call;
 use super::log::MessageLog;
 use super::placement::Placement;
 use super::recent_ids::RecentIds;
 use crate::base::{Fd, Position};
-use std::sync::Arc;
 
 #[derive(Debug)]
 pub(super) struct Everyone {

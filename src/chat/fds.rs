@@ -28,7 +28,7 @@ impl Fds {
         }
     }
 
-    /// What is left without `fd`; `None` when nothing is.
+    /// The other connections, without `fd`; `None` when there are none.
     pub(super) fn without(self, fd: Fd) -> Option<Self> {
         match self {
             Self::One(only) => (only != fd).then_some(self),

@@ -7,14 +7,14 @@ use siphasher::{sip, sip128};
 
 use crate::base::Epoch;
 
-/// Who says something: two messages of different origins are never the same.
+/// The owner of an id: two messages with ids of different owners are never the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Origin<'a> {
+pub(super) enum IdOwner<'a> {
     User(&'a str),
     Key { key: &'a str, from: Option<&'a str> },
 }
 
-/// What makes two messages the same: channel, origin and id, as a keyed hash of 128 bits.
+/// What makes two messages the same: channel, owner and id, as a keyed hash of 128 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct IdempotencyKey(pub(super) u128);
 
@@ -31,14 +31,14 @@ impl Hasher {
     pub(super) fn idempotency_key(
         &self,
         channel: &str,
-        origin: Origin<'_>,
+        owner: IdOwner<'_>,
         id: &str,
     ) -> IdempotencyKey {
         let mut hasher = sip128::SipHasher13::new_with_keys(self.0[0], self.0[1]);
         put(&mut hasher, Some(channel));
-        match origin {
-            Origin::User(uid) => put(&mut hasher, Some(uid)),
-            Origin::Key { key, from } => {
+        match owner {
+            IdOwner::User(uid) => put(&mut hasher, Some(uid)),
+            IdOwner::Key { key, from } => {
                 put(&mut hasher, None);
                 put(&mut hasher, Some(key));
                 put(&mut hasher, from);

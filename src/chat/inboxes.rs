@@ -104,7 +104,7 @@ impl InboxShard {
         start: SubscriptionStart,
     ) -> Option<Fd> {
         let common = call.scope.common;
-        let (_, inbox) = self.channels.ensure_reserved(call.scope, user.uid());
+        let (_, inbox) = self.channels.find_or_create(call.scope, user.uid());
         let LiveChannel { log, audience } = inbox;
         match audience {
             UserPresence::Here(fds) => fds.push(fd),

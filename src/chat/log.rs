@@ -52,7 +52,7 @@ impl MessageLog {
         self.at(self.kept.as_ref().map_or(0, |kept| kept.newest))
     }
 
-    /// When the oldest kept message came.
+    /// When the oldest kept message was appended.
     pub(super) fn oldest_at(&self) -> Option<Tick> {
         Some(self.kept.as_ref()?.ring.front()?.at)
     }
@@ -123,7 +123,7 @@ impl MessageLog {
         }
     }
 
-    /// Begins anew under another epoch.
+    /// Drops everything and goes on under another epoch.
     pub(super) fn purge(&mut self, epoch: Epoch, totals: &Totals) {
         self.epoch = epoch;
         if let Some(kept) = self.kept.take() {

@@ -8,8 +8,8 @@ use super::name::User;
 use super::stats::{Gauge, Totals};
 use crate::base::{Fd, Tick};
 
-/// The people of one room. Most rooms of users who never meet have one connection: those take
-/// no allocation.
+/// The members of one room. A room with one connection takes no allocation: with many private
+/// rooms, most are so.
 #[derive(Debug)]
 pub(super) enum RoomMembers {
     Nobody { since: Tick },
@@ -20,7 +20,7 @@ pub(super) enum RoomMembers {
 #[derive(Debug, Default)]
 pub(super) struct ManyMembers {
     users: BTreeMap<User, RoomMember>,
-    /// Users who are here, or went so lately that they haven't left.
+    /// Users who have a connection here, or had one until less than `left_ms` ago.
     present: usize,
     connections: usize,
 }
@@ -29,32 +29,32 @@ pub(super) struct ManyMembers {
 #[derive(Debug)]
 pub(super) struct RoomMember {
     pub(super) presence: MemberPresence,
-    /// Stays a member without any connection.
+    /// Whether the user stays a member without any connection.
     pub(super) lasting: bool,
 }
 
 #[derive(Debug)]
 pub(super) enum MemberPresence {
     Away,
-    /// The last connection went then; nobody was told yet.
+    /// The last connection left at `since`; nobody was told yet.
     Leaving {
         since: Tick,
     },
     Here(Fds),
 }
 
-/// What a connection's coming means to the room.
+/// What a connection that enters means to the room.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Arrival {
     /// The user wasn't here.
     First,
     /// The user has other connections here.
     Further,
-    /// The user went then, and was back before anybody was told.
+    /// The user's last connection left at `since`, and a new one entered before anybody was told.
     Returned { since: Tick },
 }
 
-/// What a connection's going means to the room.
+/// What a connection that leaves means to the room.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Departure {
     /// The user has other connections here, or the connection wasn't here.
@@ -66,7 +66,7 @@ pub(super) enum Departure {
 }
 
 impl RoomMembers {
-    /// Users who are here, or went so lately that they haven't left.
+    /// Users who have a connection here, or had one until less than `left_ms` ago.
     pub(super) fn present(&self) -> usize {
         match self {
             Self::Nobody { .. } => 0,
@@ -86,7 +86,7 @@ impl RoomMembers {
         }
     }
 
-    /// A connection that isn't here comes.
+    /// Adds a connection that isn't here.
     pub(super) fn add(&mut self, user: &User, fd: Fd) -> Arrival {
         if matches!(self, Self::Nobody { .. }) {
             *self = Self::One(user.clone(), fd);
@@ -116,7 +116,7 @@ impl RoomMembers {
         }
     }
 
-    /// A connection goes.
+    /// Removes a connection.
     pub(super) fn remove(&mut self, user: &User, fd: Fd, now: Tick) -> Departure {
         match self {
             Self::Many(many) => {
@@ -132,7 +132,7 @@ impl RoomMembers {
         }
     }
 
-    /// Takes out a user who went at `since`; `false` when that isn't so any more.
+    /// Removes a user whose last connection left at `since`; `false` when the user is back.
     pub(super) fn end_leaving(&mut self, user: &User, since: Tick, now: Tick) -> bool {
         let Self::Many(many) = self else {
             return false;

@@ -136,7 +136,7 @@ impl Chat {
         let (position, receivers) = match &pending.destination {
             Destination::Room(name) => {
                 let channels = &mut self.rooms.lock(name).channels;
-                // It may have gone meanwhile; what is stored brings it back.
+                // The room may have left memory meanwhile; a stored message brings it back.
                 channels.ensure_reserved(call.scope, name);
                 channels.say(call, name, self.placement(pending, name, first))
             }

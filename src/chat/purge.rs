@@ -1,4 +1,4 @@
-//! Purging a room: its log begins anew, under another epoch.
+//! Purging a room: its log is reset, under another epoch.
 
 use super::Chat;
 use super::error::ChatError;
@@ -17,9 +17,9 @@ pub enum PurgeOutcome {
 }
 
 impl Chat {
-    /// Begins the log of a room anew, under another epoch; those who hear it are told by a gap.
-    /// Where it is stored, gives the epoch that is to be written, and nothing has changed yet:
-    /// then [`Chat::purged`].
+    /// Resets the log of a room, under another epoch; those who hear it are told by a gap. Where
+    /// the room is stored, nothing changes yet: the answer is the epoch that is to be written
+    /// before [`Chat::purged`] is called.
     ///
     /// # Errors
     ///
@@ -38,7 +38,7 @@ impl Chat {
         purged.ok_or_else(|| ChatError::NoRoom(room.into()))
     }
 
-    /// Begins the log of a room anew that the disk has begun anew; gives where it begins.
+    /// Resets the log of a room that the disk has reset; gives where it begins.
     pub fn purged(&self, sink: &mut dyn Sink, room: &str, epoch: Epoch) -> Position {
         let channels = &mut self.rooms.lock(room).channels;
         let purged = channels.purge((&self.common, sink), room, epoch);

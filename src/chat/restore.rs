@@ -79,15 +79,15 @@ impl Chat {
         let inboxes = &mut *self.inboxes.lock(uid);
         let user = inboxes.channels.key(uid);
         let mut rooms = self.rooms.lock(room);
-        let (name, _) = rooms.channels.ensure_reserved(scope, room);
+        let (name, _) = rooms.channels.find_or_create(scope, room);
         let name = Arc::clone(name);
         rooms.set_lasting(scope, room, &user, true);
         self.common.totals.lasting.add(1);
         inboxes.lasting.entry(user).or_default().push(name);
     }
 
-    /// Removes a channel that the disk has forgotten, or begins it anew for those who came
-    /// meanwhile, who are told by a gap.
+    /// Removes a channel that the disk has forgotten. A channel that has got an audience meanwhile
+    /// is reset, and a gap tells that.
     pub fn forget_channel(&self, sink: &mut dyn Sink, now: Moment, channel: &str) {
         let (common, call) = (&self.common, &mut self.call(sink, now.tick));
         if channel == EVERYONE {

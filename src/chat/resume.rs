@@ -1,4 +1,4 @@
-//! Where somebody begins to hear a channel.
+//! Where a connection begins to hear a channel.
 
 use crate::base::{Epoch, Position};
 

@@ -9,7 +9,7 @@ use super::call::{Call, Scope};
 use super::channels::{Audience, ChannelKey, Channels};
 use super::common::Capacity;
 use super::error::ChatError;
-use super::hasher::{IdempotencyKey, Origin};
+use super::hasher::{IdOwner, IdempotencyKey};
 use super::message::{Keep, KeptMessage, MessageContent, NewMessage, Recipient};
 use super::moment::Moment;
 use super::name::{EVERYONE, User, check_room, check_uid};
@@ -43,11 +43,11 @@ struct Speaker<'a> {
 }
 
 impl Speaker<'_> {
-    fn origin(&self) -> Origin<'_> {
+    fn id_owner(&self) -> IdOwner<'_> {
         let from = self.from.as_ref().map(User::uid);
         match (&self.key, from) {
-            (None, Some(uid)) => Origin::User(uid),
-            (key, from) => Origin::Key {
+            (None, Some(uid)) => IdOwner::User(uid),
+            (key, from) => IdOwner::Key {
                 key: key.as_deref().unwrap_or_default(),
                 from,
             },
@@ -240,7 +240,7 @@ impl Chat {
         // An id that was made here is nobody else's: there is nothing to remember.
         let key_in = |channel: &str| {
             let id = message.id?;
-            Some((self.common.hasher).idempotency_key(channel, speaker.origin(), id))
+            Some((self.common.hasher).idempotency_key(channel, speaker.id_owner(), id))
         };
         let outcome = match to {
             Recipient::Room(room) => self.say_in_room(call, room, &envelope, key_in(room)),

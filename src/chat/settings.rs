@@ -21,17 +21,19 @@ pub struct ChatSettings {
     pub kinds: Vec<(Pattern, ChannelKind)>,
     /// The kind of channels that no pattern matches. Default: memory.
     pub kind: ChannelKind,
-    /// Parts that rooms, users and connections are each divided into, so that threads rarely wait
-    /// for one another. Default 64.
+    /// Shards that rooms, users and connections are each divided into. Default 64: several times the
+    /// threads of a large machine, so that two of them rarely want the same one.
     pub shards: usize,
-    /// Rooms and inboxes at the most; then whoever needs a new one gets `unavailable`.
+    /// Rooms and inboxes at the most; a request that needs a new one is refused as `unavailable`.
     /// Default 1,000,000.
     pub channels_max: usize,
-    /// Milliseconds that a channel stays without messages and members. Default 600,000.
+    /// Milliseconds that a channel stays without messages and members. Default 600,000: a client
+    /// that was offline for minutes finds the epoch that it knows.
     pub channel_ttl_ms: u64,
-    /// Messages that one channel keeps; the oldest goes. Default 100.
+    /// Messages that one channel keeps; the oldest goes. Default 100: a page of a conversation.
     pub kept_messages_max: usize,
-    /// Milliseconds that a message is kept. Default 300,000.
+    /// Milliseconds that a message is kept. Default 300,000: longer than a restart of a client or a
+    /// change of its network takes.
     pub kept_ms_max: u64,
     /// Bytes that one channel keeps; the oldest message goes. Default 262,144: what is missed fits
     /// in one command.
@@ -39,12 +41,14 @@ pub struct ChatSettings {
     /// Bytes that all channels keep; the oldest messages of the channel that is written to go.
     /// Default 268,435,456.
     pub kept_bytes_max: usize,
-    /// Milliseconds for which a repeated id is known. Default 300,000.
+    /// Milliseconds for which a repeated id is known. Default 300,000, as long as a message is kept:
+    /// a client that is back in time neither misses anything nor says anything twice.
     pub dedup_ms: u64,
     /// Ids that are remembered in all; the oldest of a shard are forgotten early, and counted.
     /// Default 1,000,000, of some 80 bytes each.
     pub dedup_entries_max: usize,
-    /// Connections of one user; the oldest goes. Default 20.
+    /// Connections of one user; the oldest goes. Default 20: more than one person has devices and
+    /// tabs, and few enough that a client which reconnects in a loop harms nobody else.
     pub connections_per_user_max: usize,
     /// Rooms of a connection up to which it may join one more; lasting memberships don't ask, so
     /// there may be `lasting_rooms_per_user_max` on top. Default 100.
@@ -55,16 +59,19 @@ pub struct ChatSettings {
     pub lasting_max: usize,
     /// Users who acknowledge in one channel. Default 100,000.
     pub acks_per_channel_max: usize,
-    /// Users in a room up to which it hears who comes and goes. Default 200.
+    /// Users in a room up to which it is told who joins and leaves. Default 200: n users who join one
+    /// after the other cost n² / 2 notices, 20,000 here.
     pub presence_users_max: usize,
-    /// Milliseconds after which somebody who went has left. Default 3,000.
+    /// Milliseconds after which a user without connections in a room has left it. Default 3,000: a
+    /// client that reconnects at once is never reported as gone.
     pub left_ms: u64,
-    /// Receivers of one request, and connections in its `except`. Default 100.
+    /// Receivers of one request, and connections in its `except`. Default 100: each receiver costs a
+    /// message of its own, and one request must not occupy a worker for long.
     pub receivers_max: usize,
     /// Messages of one page of history. Default 1,000.
     pub page_messages_max: usize,
     /// Bytes after which a page of history ends, though it has one message at least. Default
-    /// 262,144.
+    /// 262,144: a quarter of what an outbox takes.
     pub page_bytes_max: usize,
     /// Users or rooms that one answer lists. Default 1,000.
     pub list_max: usize,

@@ -11,14 +11,14 @@ use bytes::Bytes;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use serde_json::json;
 
-use super::backlog::Numbered;
-use super::link::LinkSettings;
 use super::numbers::Numbers;
 use super::outbox::{OUTBOX, Outbox, OutboxJob, unix_ms};
 use super::pipe::{Begin, FromPush, Page, ToPush};
 use super::posted::letter_sameness;
 use super::settling::Settling;
 use super::target::Target;
+use crate::link::LinkSettings;
+use crate::link::NumberedPosting;
 use crate::server::process::{ProcessLink, TaskError};
 use crate::store::PageRange;
 
@@ -368,7 +368,7 @@ impl Feeder {
         }
     }
 
-    fn read(&self, after: u64, limit: usize) -> Result<Vec<Numbered>, ()> {
+    fn read(&self, after: u64, limit: usize) -> Result<Vec<NumberedPosting>, ()> {
         let range = PageRange {
             after: Some(after),
             before: None,
@@ -379,7 +379,7 @@ impl Feeder {
             let error = &error as &dyn std::error::Error;
             tracing::error!(error, after, "the outbox can't be read");
         })?;
-        let numbered = page.messages.into_iter().map(|message| Numbered {
+        let numbered = page.messages.into_iter().map(|message| NumberedPosting {
             n: message.position.offset,
             posting: message.body.data,
         });

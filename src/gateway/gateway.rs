@@ -9,7 +9,6 @@ use crossbeam_channel::Receiver;
 
 use super::answer::refusal;
 use super::feeder::{self, Feeder, Feeding, News, Task, Told};
-use super::link::LinkSettings;
 use super::numbers::Numbers;
 use super::outbox::{Outbox, OutboxContext, OutboxJob, unix_ms};
 use super::posted::{Scribe, producer};
@@ -19,6 +18,7 @@ use crate::api::body::json_body;
 use crate::api::posting::{Posting, batch, posting};
 use crate::api::refusal::{Refusal, method_not_allowed};
 use crate::api::reply::{JoinedReply, ReplyShape};
+use crate::link::LinkSettings;
 use crate::server::{Builder, Handle, Request, Responder, WorkerHandle};
 use crate::store::{Disk, DiskSettings, Store};
 

@@ -27,15 +27,12 @@
 //!   the first.
 
 mod answer;
-mod backlog;
 mod feeder;
-pub(crate) mod frames;
 #[expect(
     clippy::module_inception,
     reason = "the noun of this file is the gateway"
 )]
 mod gateway;
-mod link;
 mod names;
 mod numbers;
 mod offline;
@@ -49,7 +46,6 @@ mod socket;
 mod target;
 
 pub use gateway::{Gateway, GatewaySettings, PUSH_PROCESS};
-pub use link::{LinkSettings, LinkState};
 pub use offline::{OfflineOutbox, OfflineOutboxError};
 pub use outbox::{DEAD, OUTBOX, store_settings};
 pub use push::push;

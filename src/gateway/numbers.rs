@@ -3,12 +3,12 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::link::LinkState;
 use super::outbox::{DEAD, OUTBOX, Outbox, unix_ms};
 use super::pipe::Report;
 use crate::api::metrics::{MetricRow, MetricSet, pressure_metrics, quoted};
 use crate::base::Metric;
 use crate::base::sync::lock;
+use crate::link::LinkState;
 use crate::server::{Response, WorkerHandle};
 use crate::store::PageRange;
 

@@ -9,9 +9,9 @@
 
 use bytes::Bytes;
 
-use super::backlog::Numbered;
-use super::link::{LinkSettings, LinkState};
 use super::target::Target;
+use crate::link::NumberedPosting;
+use crate::link::{LinkSettings, LinkState};
 
 /// From the gateway.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,7 +45,7 @@ pub(super) struct Page {
     pub(super) after: u64,
     /// The outbox's oldest and newest number.
     pub(super) kept: (u64, u64),
-    pub(super) messages: Vec<Numbered>,
+    pub(super) messages: Vec<NumberedPosting>,
 }
 
 /// From the push process.
@@ -165,7 +165,7 @@ impl ToPush {
                 after: from.number()?,
                 kept: (from.number()?, from.number()?),
                 messages: from.each(|from| {
-                    Some(Numbered {
+                    Some(NumberedPosting {
                         n: from.number()?,
                         posting: from.text()?.into(),
                     })
@@ -321,7 +321,7 @@ mod tests {
     }
 
     fn page() -> ToPush {
-        let messages = (4..6).map(|n| Numbered {
+        let messages = (4..6).map(|n| NumberedPosting {
             n,
             posting: "{\"data\":\"ä\"}".into(),
         });

@@ -12,11 +12,11 @@ use std::time::{Duration, Instant};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
-use super::link::Identity;
 use super::names::Names;
 use super::pipe::{Begin, FromPush, ToPush};
 use super::seat::Seat;
 use crate::base::Tick;
+use crate::link::LinkIdentity;
 use crate::server::process::{Incoming, Process, ProcessPipe};
 
 const PIPE: Token = Token(0);
@@ -135,7 +135,7 @@ impl Push {
     }
 
     fn begin(&mut self, now: Tick, begin: Begin) {
-        let identity = Identity {
+        let identity = LinkIdentity {
             producer: begin.producer.into(),
             name: begin.name.into(),
         };

@@ -6,13 +6,14 @@ use std::net::SocketAddr;
 
 use mio::{Registry, Token};
 
-use super::backlog::Numbered;
-use super::link::{Event, Identity, Link, LinkSettings, LinkState, Lost};
 use super::names::Names;
 use super::pipe::{FromPush, Report};
 use super::socket::{Socket, Turn};
 use super::target::Target;
 use crate::base::Tick;
+use crate::link::{
+    LinkIdentity, LinkLoss, LinkSender, LinkSettings, LinkState, NumberedPosting, SenderEvent,
+};
 
 /// How often what a socket does after its Close is looked at, in milliseconds.
 const CLOSING_MS: u64 = 100;
@@ -23,7 +24,7 @@ pub(super) struct Seat {
     index: usize,
     token: Token,
     target: Target,
-    link: Link,
+    link: LinkSender,
     socket: Option<Socket>,
     /// Whether a name is being looked up for the socket to be.
     is_asking: bool,
@@ -41,7 +42,7 @@ impl Seat {
         now: Tick,
         (index, token): (usize, Token),
         target: Target,
-        identity: Identity,
+        identity: LinkIdentity,
         settings: LinkSettings,
         kept: (u64, u64),
     ) -> Self {
@@ -53,7 +54,7 @@ impl Seat {
             index,
             token,
             target,
-            link: Link::new(now, identity, settings, super::random(), kept),
+            link: LinkSender::new(now, identity, settings, super::random(), kept),
             socket: None,
             is_asking: false,
             is_awaited: false,
@@ -95,21 +96,21 @@ impl Seat {
             address.and_then(|address| Socket::connect(address, request?, registry, self.token));
         match socket {
             Ok(socket) => self.socket = Some(socket),
-            Err(error) => self.link.lost(now, Lost::Socket(error.to_string())),
+            Err(error) => self.link.lost(now, LinkLoss::Socket(error.to_string())),
         }
     }
 
     /// Takes messages of the outbox.
-    pub(super) fn feed(&mut self, now: Tick, after: u64, messages: Vec<Numbered>) {
+    pub(super) fn feed(&mut self, now: Tick, after: u64, messages: Vec<NumberedPosting>) {
         self.link.feed(now, after, messages);
     }
 
     pub(super) fn outbox_is(&mut self, (first, newest): (u64, u64)) {
-        self.link.outbox_is(first, newest);
+        self.link.update_outbox(first, newest);
     }
 
     pub(super) fn stop(&mut self) {
-        self.link.stop();
+        self.link.drain();
     }
 
     pub(super) fn end(&mut self) {
@@ -171,33 +172,33 @@ impl Seat {
         while let Some(event) = self.link.next_event() {
             let upstream = self.index;
             match event {
-                Event::Connect => self.connect(names),
-                Event::Cut => {
+                SenderEvent::Connect => self.connect(names),
+                SenderEvent::Cut => {
                     self.socket = None;
                     self.is_awaited = false;
                 }
-                Event::Close => match &mut self.socket {
+                SenderEvent::Close => match &mut self.socket {
                     Some(socket) => socket.close(),
                     None => self.is_awaited = false,
                 },
-                Event::Opened { next } => {
+                SenderEvent::Opened { next } => {
                     tracing::info!(upstream = self.target.url(), next, "the link is open");
                     self.report.opened += 1;
                 }
-                Event::Lost { why, retry_ms } => self.lost(&why, retry_ms),
-                Event::Want { after, count } => self.messages.push_back(FromPush::Want {
+                SenderEvent::Lost { why, retry_ms } => self.lost(&why, retry_ms),
+                SenderEvent::Want { after, count } => self.messages.push_back(FromPush::Want {
                     upstream,
                     after,
                     count,
                 }),
-                Event::Settled { n } => {
+                SenderEvent::Acked { n } => {
                     self.messages.push_back(FromPush::Settled { upstream, n });
                 }
-                Event::Refused { n, code } => {
+                SenderEvent::Refused { n, code } => {
                     self.messages
                         .push_back(FromPush::Refused { upstream, n, code });
                 }
-                Event::Jumped { from, to } => {
+                SenderEvent::Jumped { from, to } => {
                     self.report.jumped += 1;
                     let url = self.target.url();
                     tracing::error!(
@@ -220,12 +221,12 @@ impl Seat {
         }
     }
 
-    fn lost(&mut self, why: &Lost, retry_ms: u64) {
+    fn lost(&mut self, why: &LinkLoss, retry_ms: u64) {
         self.is_awaited = false;
         self.report.lost += 1;
         let url = self.target.url();
         match why {
-            Lost::Violation(_) | Lost::Kicked(_) | Lost::OldOutbox { .. } => {
+            LinkLoss::Violation(_) | LinkLoss::Kicked(_) | LinkLoss::OldOutbox { .. } => {
                 tracing::error!(upstream = url, %why, retry_ms, "the link is dead");
             }
             // One line for the first, not one for each try.

@@ -16,7 +16,7 @@ use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tungstenite::{ClientHandshake, Error, Message, WebSocket};
 
-use super::link::Lost;
+use crate::link::LinkLoss;
 
 /// Bytes that gather before they are written.
 const WRITE_SIZE: usize = 64 * 1024;
@@ -37,7 +37,7 @@ pub(super) enum Turn {
     /// Nothing until the poll says otherwise.
     Idle,
     /// It is over.
-    Lost(Lost),
+    Lost(LinkLoss),
 }
 
 #[derive(Debug)]
@@ -94,7 +94,7 @@ impl Socket {
                             return turn;
                         }
                     }
-                    Err(error) => return Turn::Lost(Lost::Socket(error.to_string())),
+                    Err(error) => return Turn::Lost(LinkLoss::Socket(error.to_string())),
                 },
                 Stage::Shaking(half) => {
                     let shaken = half.handshake();
@@ -120,10 +120,10 @@ impl Socket {
                             self.stage = Stage::Closing(socket, until);
                             return Turn::Idle;
                         }
-                        Ok(_) | Err(_) => return Turn::Lost(Lost::End),
+                        Ok(_) | Err(_) => return Turn::Lost(LinkLoss::End),
                     }
                 }
-                Stage::Over => return Turn::Lost(Lost::End),
+                Stage::Over => return Turn::Lost(LinkLoss::End),
             }
         }
     }
@@ -189,10 +189,10 @@ impl Socket {
             }
             Err(HandshakeError::Failure(Error::Http(answer))) => {
                 let what = format!("the upstream answered {}", answer.status());
-                Some(Turn::Lost(Lost::Socket(what)))
+                Some(Turn::Lost(LinkLoss::Socket(what)))
             }
             Err(HandshakeError::Failure(error)) => {
-                Some(Turn::Lost(Lost::Socket(error.to_string())))
+                Some(Turn::Lost(LinkLoss::Socket(error.to_string())))
             }
         }
     }
@@ -204,19 +204,19 @@ impl Socket {
             Ok(Message::Close(frame)) => {
                 // The answer to it goes out before the socket is dropped.
                 self.flush();
-                Lost::Closed(frame.map_or(1005, |frame| frame.code.into()))
+                LinkLoss::Closed(frame.map_or(1005, |frame| frame.code.into()))
             }
             Ok(_) => return None,
             Err(_) if is_idle => match self.failure.take() {
-                Some(what) => Lost::Socket(what),
+                Some(what) => LinkLoss::Socket(what),
                 None => return Some(Turn::Idle),
             },
             Err(
                 Error::ConnectionClosed
                 | Error::AlreadyClosed
                 | Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake),
-            ) => Lost::End,
-            Err(error) => Lost::Socket(error.to_string()),
+            ) => LinkLoss::End,
+            Err(error) => LinkLoss::Socket(error.to_string()),
         };
         self.stage = Stage::Over;
         Some(Turn::Lost(lost))

@@ -1,9 +1,10 @@
 //! Times and bounds of a link, and its state in one word.
 
-/// Times and bounds of a link.
+/// Times and bounds of a link, as its sender keeps them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LinkSettings {
-    /// Time between two `PING`s, in milliseconds. Default 2,000.
+    /// Time between two `PING`s, in milliseconds. Default 2,000: three of them fit into the
+    /// silence, so two may be lost.
     pub ping_ms: u64,
     /// Silence after which a link counts as dead, also while it is being made, in milliseconds.
     /// Default 6,000.
@@ -13,10 +14,10 @@ pub struct LinkSettings {
     pub retry_ms_min: u64,
     /// Longest pause, in milliseconds. Default 10,000.
     pub retry_ms_max: u64,
-    /// Messages on the way at the most. Default 1,024.
+    /// Messages on the way at most. Default 1,024: a receiver keeps as many refusals.
     pub on_way_max: usize,
-    /// Bytes that are held for an upstream at the most; a page more, and one message, may exceed
-    /// it. Default 1 MiB.
+    /// Bytes that are held for an upstream at most; a page more, and one message, may exceed
+    /// the bound. Default 1 MiB.
     pub held_bytes_max: usize,
 }
 
@@ -33,10 +34,10 @@ impl Default for LinkSettings {
     }
 }
 
-/// The phase in one word, for people and metrics.
+/// How far a link is, for people and metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LinkState {
-    /// No socket: the next try waits.
+    /// There is no socket: the next try waits.
     #[default]
     Dead = 0,
     /// A socket is being made.
@@ -48,7 +49,7 @@ pub enum LinkState {
 }
 
 impl LinkState {
-    /// The word.
+    /// The state as statistics name it.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {

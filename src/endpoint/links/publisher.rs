@@ -1,58 +1,62 @@
-//! Publishes what gateways bring: in the chat, and on disk together with its number.
+//! Publishes the messages of gateways: in the chat, and on disk together with their numbers.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Done, LinkRefusal, Sequenced, Upstream};
-use crate::api::posting::Posting;
-use crate::api::posting::{Recipients, To};
+use super::{LinkPublisher, OnComplete};
+use crate::api::posting::{Posting, Recipients, To};
 use crate::api::refusal::Refusal;
 use crate::chat::{Actor, ChatError, ErrorCode, PendingMessage, SayOutcome};
 use crate::endpoint::link_part::{LinkPart, parts_of};
 use crate::endpoint::server_sink::ServerSink;
 use crate::endpoint::services::Services;
 use crate::endpoint::store_task::{ReplyTo, StoreTask};
+use crate::link::{LinkRefusal, Sequenced};
 
-/// In whose name gateways speak where a message says no `from`; no API key is called so.
+/// The key in whose name gateways speak where a message says no `from`; no API key has this name.
 const GATEWAY: &str = "gateway /link";
 
-/// When a gateway is to try again, in milliseconds.
+/// Pause after which a gateway tries again, in milliseconds: long beside a commit to the disk, so that
+/// a queue that was full has emptied by then.
 const BUSY_MS: u64 = 500;
 
-/// How long an `open` waits until what is durable is said to be so.
+/// Longest wait of an `open` for the outcomes that are still before the disk thread; those that come
+/// later are numbers that the gateway sends again in vain.
 const SAID_WITHIN: Duration = Duration::from_millis(100);
 
-/// Says in the chat what gateways bring.
-pub(in crate::endpoint) struct Publisher {
+/// Says the messages of gateways in the chat.
+pub(in crate::endpoint) struct ChatPublisher {
     services: Arc<Services>,
 }
 
-/// What became of a message before anything of it is on disk.
+/// The outcome of a message before anything of it is on disk.
 struct LinkSaid {
-    /// What is to be stored, with the place of its receiver.
+    /// The messages to be stored, each with the place of its receiver.
     drafts: Vec<(u64, PendingMessage)>,
-    /// Why none of them got it, if so.
+    /// The reason why no receiver gets the message, if none does.
     refused: Option<ErrorCode>,
 }
 
-impl Upstream for Publisher {
+impl LinkPublisher for ChatPublisher {
     fn mark(&self, producer: &str) -> u64 {
         _ = self.services.disk.wait_until_done(SAID_WITHIN);
         self.services.reader.mark(producer)
     }
 
-    fn publish(&self, sequenced: Sequenced, posting: &Posting<'_>, done: Done) {
+    fn publish(&self, sequenced: Sequenced, posting: &Posting<'_>, on_complete: OnComplete) {
         let mut said = match self.say(&sequenced, posting) {
             Ok(said) => said,
             // Nothing behind it was given yet, and the link lets nothing in.
-            Err(busy) => return done(Err(busy)),
+            Err(busy) => return on_complete(Err(busy)),
         };
         let Some((_, last)) = said.drafts.pop() else {
             let refused = said.refused;
-            let done = move |settled: Result<(), LinkRefusal>| {
-                done(settled.and(refused.map_or(Ok(()), |code| Err(LinkRefusal::Final(code)))));
+            let on_complete = move |skipped: Result<(), LinkRefusal>| {
+                on_complete(
+                    skipped.and(refused.map_or(Ok(()), |code| Err(LinkRefusal::Final(code)))),
+                );
             };
-            return self.settle(sequenced, Box::new(done));
+            return self.skip(sequenced, Box::new(on_complete));
         };
         // The number stands with the last of them.
         if !said.drafts.is_empty() {
@@ -65,16 +69,17 @@ impl Upstream for Publisher {
         }
         let part = LinkPart::last(sequenced);
         self.services
-            .store(StoreTask::Say(last, Some(part)), answer(done));
+            .store(StoreTask::Say(last, Some(part)), answer(on_complete));
     }
 
-    fn settle(&self, sequenced: Sequenced, done: Done) {
+    fn skip(&self, sequenced: Sequenced, on_complete: OnComplete) {
         let part = LinkPart::last(sequenced);
-        self.services.store(StoreTask::Settle(part), answer(done));
+        self.services
+            .store(StoreTask::Settle(part), answer(on_complete));
     }
 }
 
-impl Publisher {
+impl ChatPublisher {
     pub(in crate::endpoint) fn new(services: Arc<Services>) -> Self {
         Self { services }
     }
@@ -129,9 +134,9 @@ fn busy() -> LinkRefusal {
     LinkRefusal::Busy { after_ms: BUSY_MS }
 }
 
-fn answer(done: Done) -> ReplyTo {
+fn answer(on_complete: OnComplete) -> ReplyTo {
     ReplyTo::Call(Box::new(move |stored| {
-        done(
+        on_complete(
             stored
                 .map(drop)
                 .map_err(|refusal: Refusal| match refusal.code.may_retry() {

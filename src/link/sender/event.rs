@@ -1,62 +1,69 @@
-//! What a link tells whoever owns its socket.
+//! What a sender tells the owner of its socket.
 
 use std::fmt;
 
-/// What happened, or is to be done.
+/// Something that happened, or that the owner has to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::gateway) enum Event {
-    /// Connect; then [`Link::connected`] or [`Link::lost`].
+pub enum SenderEvent {
+    /// Make a socket, and say [`LinkSender::connected`] or [`LinkSender::lost`].
+    ///
+    /// [`LinkSender::connected`]: super::LinkSender::connected
+    /// [`LinkSender::lost`]: super::LinkSender::lost
     Connect,
-    /// The socket is to be dropped.
+    /// Drop the socket.
     Cut,
-    /// The socket is to be closed with 1001, once what was taken is written. The last event.
+    /// Close the socket with 1001, once all that was taken from the sender is written. The last
+    /// event.
     Close,
-    /// It is open, and begins with this number.
+    /// The link is open.
     Opened {
-        /// The number.
+        /// The number that the receiver takes next.
         next: u64,
     },
-    /// It is dead; the next try comes after the pause.
+    /// The link is dead; the next try comes after the pause.
     Lost {
-        /// Why.
-        why: Lost,
-        /// In milliseconds.
+        /// The reason.
+        why: LinkLoss,
+        /// The pause, in milliseconds.
         retry_ms: u64,
     },
-    /// [`Link::feed`] is to be given messages behind `after`.
+    /// Read messages from the outbox, and give them to [`LinkSender::feed`].
+    ///
+    /// [`LinkSender::feed`]: super::LinkSender::feed
     Want {
-        /// The number before the first one.
+        /// The number before the first of them.
         after: u64,
-        /// How many at the most.
+        /// How many at most.
         count: usize,
     },
-    /// The upstream has everything up to here.
-    Settled {
+    /// The receiver has acknowledged everything up to here.
+    Acked {
         /// The number.
         n: u64,
     },
-    /// The upstream refused this one for good.
+    /// The receiver has refused a message for good; comes before the [`SenderEvent::Acked`] that
+    /// covers its number.
     Refused {
-        /// The number.
+        /// The number of the message.
         n: u64,
-        /// Why.
+        /// The reason, as a word for programs.
         code: String,
     },
-    /// The upstream lost its mark: it had more once than it has now.
+    /// The receiver has lost its mark: it asked for numbers that it had acknowledged.
     Jumped {
-        /// What it asked for.
+        /// The number that it asked for.
         from: u64,
-        /// The oldest number that is still here.
+        /// The oldest number that is still in the outbox.
         to: u64,
     },
 }
 
-/// Why a link is dead.
+/// The reason why a link is dead.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::gateway) enum Lost {
-    /// No connection, or not in time, or it broke; the system's words.
+pub enum LinkLoss {
+    /// No connection was made, or not in time, or it broke; in the system's words.
     Socket(String),
-    /// The upstream closed it in order, with this code.
+    /// The upstream closed the link in order, with this code.
     Closed(u16),
     /// The stream ended without a Close.
     End,
@@ -64,20 +71,20 @@ pub(in crate::gateway) enum Lost {
     Silent,
     /// The upstream broke the protocol.
     Violation(String),
-    /// The upstream doesn't want it; `replaced` when another gateway has the same outbox.
+    /// The upstream doesn't want the link; `replaced` where another gateway has the same outbox.
     Kicked(String),
     /// The upstream's mark is beyond the outbox's newest number: this outbox is an old copy.
     OldOutbox {
-        /// What the upstream asks for.
+        /// The number that the upstream asks for.
         next: u64,
         /// The newest number here.
         newest: u64,
     },
-    /// The outbox has let go of what the upstream needs next.
+    /// The outbox has let go of the message that the upstream needs next.
     Trimmed,
 }
 
-impl fmt::Display for Lost {
+impl fmt::Display for LinkLoss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Socket(what) => f.write_str(what),

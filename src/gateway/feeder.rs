@@ -13,8 +13,8 @@ use serde_json::json;
 
 use super::numbers::Numbers;
 use super::outbox::{OUTBOX, Outbox, OutboxJob, unix_ms};
-use super::pipe::{Begin, FromPush, Page, ToPush};
 use super::posted::letter_sameness;
+use super::push::pipe::{Assignment, FromPush, OutboxPage, ToPush};
 use super::settling::Settling;
 use super::target::Target;
 use crate::link::LinkSettings;
@@ -111,7 +111,7 @@ pub(super) struct Feeder {
     /// What each upstream waits for: behind which number, and how many.
     wanted: Vec<Option<(u64, usize)>>,
     /// The push process that lives, once it has said hello.
-    life: Option<u64>,
+    incarnation: Option<u64>,
     must_begin: bool,
     told: Told,
     news: Receiver<News>,
@@ -157,7 +157,7 @@ impl Feeder {
             process,
             task,
             numbers,
-            life: None,
+            incarnation: None,
             must_begin: false,
             told,
             news,
@@ -224,8 +224,8 @@ impl Feeder {
 
     fn said(&mut self, said: FromPush) {
         match said {
-            FromPush::Hello { life } => {
-                self.life = Some(life);
+            FromPush::Hello { incarnation } => {
+                self.incarnation = Some(incarnation);
                 self.must_begin = true;
                 self.wanted.fill(None);
                 self.numbers.begun();
@@ -239,7 +239,7 @@ impl Feeder {
                     *wanted = Some((after, count));
                 }
             }
-            FromPush::Settled { upstream, n } => {
+            FromPush::Acked { upstream, n } => {
                 self.settling.settle(upstream, n);
                 self.numbers.settled(upstream, n);
                 self.settle_soon();
@@ -303,8 +303,10 @@ impl Feeder {
 
     /// Gives what is wanted and there.
     fn serve(&mut self) {
-        let Some(life) = self.life else { return };
-        if self.must_begin && !self.begin(life) {
+        let Some(incarnation) = self.incarnation else {
+            return;
+        };
+        if self.must_begin && !self.begin(incarnation) {
             return;
         }
         for upstream in 0..self.wanted.len() {
@@ -319,8 +321,8 @@ impl Feeder {
                 self.retry_soon();
                 continue;
             };
-            let page = ToPush::Page(Page {
-                life,
+            let page = ToPush::Page(OutboxPage {
+                incarnation,
                 upstream,
                 after,
                 kept,
@@ -332,7 +334,7 @@ impl Feeder {
         }
     }
 
-    fn begin(&mut self, life: u64) -> bool {
+    fn begin(&mut self, incarnation: u64) -> bool {
         let Task {
             producer,
             name,
@@ -341,8 +343,8 @@ impl Feeder {
             targets,
             ..
         } = self.task.clone();
-        let begin = ToPush::Begin(Begin {
-            life,
+        let begin = ToPush::Begin(Assignment {
+            incarnation,
             producer,
             name,
             settings: link,

@@ -33,16 +33,12 @@ mod feeder;
     reason = "the noun of this file is the gateway"
 )]
 mod gateway;
-mod names;
 mod numbers;
 mod offline;
 mod outbox;
-mod pipe;
 mod posted;
 mod push;
-mod seat;
 mod settling;
-mod socket;
 mod target;
 
 pub use gateway::{Gateway, GatewaySettings, PUSH_PROCESS};
@@ -50,12 +46,3 @@ pub use offline::{OfflineOutbox, OfflineOutboxError};
 pub use outbox::{DEAD, OUTBOX, store_settings};
 pub use push::push;
 pub use target::{Target, TargetError};
-
-/// A number that nobody can guess and that hardly comes twice.
-fn random() -> u64 {
-    use std::hash::{BuildHasher, Hasher};
-    // Keyed by the system's randomness.
-    std::collections::hash_map::RandomState::new()
-        .build_hasher()
-        .finish()
-}

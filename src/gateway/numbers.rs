@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::outbox::{DEAD, OUTBOX, Outbox, unix_ms};
-use super::pipe::Report;
+use super::push::pipe::LinkReport;
 use crate::api::metrics::{MetricRow, MetricSet, pressure_metrics, quoted};
 use crate::base::Metric;
 use crate::base::sync::lock;
@@ -30,9 +30,9 @@ struct UpstreamNumbers {
     url: Arc<str>,
     settled: u64,
     /// Of the push process that lives now.
-    report: Report,
+    report: LinkReport,
     /// Of those before it, added up.
-    before: Report,
+    before: LinkReport,
 }
 
 impl Numbers {
@@ -41,8 +41,8 @@ impl Numbers {
         let upstreams = upstreams.into_iter().map(|(url, settled)| UpstreamNumbers {
             url,
             settled,
-            report: Report::default(),
-            before: Report::default(),
+            report: LinkReport::default(),
+            before: LinkReport::default(),
         });
         Self {
             upstreams: Mutex::new(upstreams.collect()),
@@ -54,11 +54,11 @@ impl Numbers {
     pub(super) fn begun(&self) {
         for upstream in self.upstreams().iter_mut() {
             upstream.before = upstream.total();
-            upstream.report = Report::default();
+            upstream.report = LinkReport::default();
         }
     }
 
-    pub(super) fn reported(&self, report: Report) {
+    pub(super) fn reported(&self, report: LinkReport) {
         if let Some(upstream) = self.upstreams().get_mut(report.upstream) {
             upstream.report = report;
         }
@@ -175,9 +175,9 @@ fn dead_letters(outbox: &Outbox) -> u64 {
 }
 
 impl UpstreamNumbers {
-    fn total(&self) -> Report {
+    fn total(&self) -> LinkReport {
         let (now, before) = (&self.report, &self.before);
-        Report {
+        LinkReport {
             opened: now.opened + before.opened,
             lost: now.lost + before.lost,
             resent: now.resent + before.resent,

@@ -10,6 +10,7 @@ use siphasher::sip128::{Hasher128, SipHasher13 as SipHasher13x128};
 use crate::api::json::Json;
 use crate::api::posting::{Posting, To};
 use crate::api::refusal::Refusal;
+use crate::base::clock::random;
 use crate::chat::ErrorCode;
 
 /// Longest id, in bytes.
@@ -40,7 +41,7 @@ impl Scribe {
     pub(super) fn new(key: [u64; 2], data_size_max: usize) -> Self {
         Self {
             key,
-            ids: SipHasher13::new_with_keys(super::random(), super::random()),
+            ids: SipHasher13::new_with_keys(random(), random()),
             made: AtomicU64::new(0),
             data_size_max,
         }

@@ -1,4 +1,4 @@
-//! Names of hosts to addresses, without the poll waiting for it.
+//! Resolves the names of hosts, without the poll waiting for an answer.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
@@ -7,18 +7,19 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use mio::Waker;
 
-/// What became of a name, and who asked.
-type Answer = (usize, io::Result<SocketAddr>);
+/// The upstream that asked, and the address of its host.
+type Resolved = (usize, io::Result<SocketAddr>);
 
-/// See the module.
+/// The way to the threads that ask the system's resolver, and back.
 #[derive(Debug)]
-pub(super) struct Names {
+pub(super) struct Resolver {
     waker: Arc<Waker>,
-    sender: Sender<Answer>,
-    receiver: Receiver<Answer>,
+    sender: Sender<Resolved>,
+    receiver: Receiver<Resolved>,
 }
 
-impl Names {
+impl Resolver {
+    /// Makes a resolver that wakes a poll for each answer.
     pub(super) fn new(waker: Arc<Waker>) -> Self {
         let (sender, receiver) = unbounded();
         Self {
@@ -30,29 +31,30 @@ impl Names {
 
     /// Asks for an address of a host; of several, each try takes the next one.
     ///
-    /// What is an address already needs nobody to look it up. The system's resolver waits, so a
-    /// thread of its own asks it; whoever asks has one question at a time.
-    pub(super) fn ask(&self, who: usize, (host, port): (&str, u16), tries: u64) {
+    /// An IP address is answered at once. For a name a thread of its own asks the system's resolver,
+    /// which blocks; an upstream has one question at a time, so there are no more threads than
+    /// upstreams.
+    pub(super) fn ask(&self, upstream: usize, (host, port): (&str, u16), tries: u64) {
         if let Ok(ip) = host.parse::<IpAddr>() {
-            self.sender.send((who, Ok((ip, port).into()))).ok();
+            self.sender.send((upstream, Ok((ip, port).into()))).ok();
             self.waker.wake().ok();
             return;
         }
         let (sender, waker) = (self.sender.clone(), Arc::clone(&self.waker));
         let host = host.to_owned();
         let look_up = move || {
-            sender.send((who, resolve(&host, port, tries))).ok();
+            sender.send((upstream, resolve(&host, port, tries))).ok();
             waker.wake().ok();
         };
-        let thread = std::thread::Builder::new().name("names".into());
+        let thread = std::thread::Builder::new().name("resolver".into());
         if let Err(error) = thread.spawn(look_up) {
-            self.sender.send((who, Err(error))).ok();
+            self.sender.send((upstream, Err(error))).ok();
             self.waker.wake().ok();
         }
     }
 
-    /// What is known by now.
-    pub(super) fn answers(&self) -> Vec<Answer> {
+    /// Takes the answers that have come.
+    pub(super) fn answers(&self) -> Vec<Resolved> {
         self.receiver.try_iter().collect()
     }
 }

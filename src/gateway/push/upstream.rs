@@ -1,4 +1,4 @@
-//! One upstream in the push process: its link, and the socket of the moment.
+//! One upstream as the push process has it: its link, and the socket of the moment.
 
 use std::collections::VecDeque;
 use std::io;
@@ -6,38 +6,40 @@ use std::net::SocketAddr;
 
 use mio::{Registry, Token};
 
-use super::names::Names;
-use super::pipe::{FromPush, Report};
-use super::socket::{Socket, Turn};
-use super::target::Target;
+use super::pipe::{FromPush, LinkReport};
+use super::resolver::Resolver;
+use super::socket::{Socket, SocketStep};
 use crate::base::Tick;
+use crate::base::clock::random;
+use crate::gateway::target::Target;
 use crate::link::{
     LinkIdentity, LinkLoss, LinkSender, LinkSettings, LinkState, NumberedPosting, SenderEvent,
 };
 
-/// How often what a socket does after its Close is looked at, in milliseconds.
+/// Time between two looks at a socket that waits for the answer to its Close, in milliseconds: the
+/// poll wakes for the answer, but not for the end of the wait.
 const CLOSING_MS: u64 = 100;
 
-/// See the module.
+/// The link to one upstream.
 #[derive(Debug)]
-pub(super) struct Seat {
+pub(super) struct Upstream {
     index: usize,
     token: Token,
     target: Target,
     link: LinkSender,
     socket: Option<Socket>,
-    /// Whether a name is being looked up for the socket to be.
-    is_asking: bool,
-    /// Whether the link waits for the answer; otherwise it gave up meanwhile.
+    /// Whether the host's name is being resolved.
+    is_resolving: bool,
+    /// Whether the link waits for the address; otherwise it gave up meanwhile.
     is_awaited: bool,
     tries: u64,
-    report: Report,
-    reported: Report,
+    report: LinkReport,
+    reported: LinkReport,
     messages: VecDeque<FromPush>,
     now: Tick,
 }
 
-impl Seat {
+impl Upstream {
     pub(super) fn new(
         now: Tick,
         (index, token): (usize, Token),
@@ -46,17 +48,17 @@ impl Seat {
         settings: LinkSettings,
         kept: (u64, u64),
     ) -> Self {
-        let report = Report {
+        let report = LinkReport {
             upstream: index,
-            ..Report::default()
+            ..LinkReport::default()
         };
         Self {
             index,
             token,
             target,
-            link: LinkSender::new(now, identity, settings, super::random(), kept),
+            link: LinkSender::new(now, identity, settings, random(), kept),
             socket: None,
-            is_asking: false,
+            is_resolving: false,
             is_awaited: false,
             tries: 0,
             report,
@@ -66,28 +68,28 @@ impl Seat {
         }
     }
 
-    /// Does everything that can be done now.
-    pub(super) fn turn(&mut self, now: Tick, may_read: bool, names: &Names) {
+    /// Does all that can be done now; reads nothing where what was read last still waits.
+    pub(super) fn turn(&mut self, now: Tick, may_read: bool, resolver: &Resolver) {
         self.now = now;
         if may_read {
             self.read();
         }
         self.link.expire(now);
-        self.do_events(names);
+        self.do_events(resolver);
         self.write();
-        // What was sent makes room for more.
-        self.do_events(names);
-        self.note_report();
+        // What was sent made room for more.
+        self.do_events(resolver);
+        self.send_report();
     }
 
-    /// A host's address is known, or can't be.
-    pub(super) fn named(
+    /// Takes the address of the host, and connects to it.
+    pub(super) fn resolved(
         &mut self,
         now: Tick,
         address: io::Result<SocketAddr>,
         registry: &Registry,
     ) {
-        self.is_asking = false;
+        self.is_resolving = false;
         if !std::mem::take(&mut self.is_awaited) {
             return;
         }
@@ -105,27 +107,32 @@ impl Seat {
         self.link.feed(now, after, messages);
     }
 
-    pub(super) fn outbox_is(&mut self, (first, newest): (u64, u64)) {
+    /// Takes the oldest and the newest number of the outbox.
+    pub(super) fn update_outbox(&mut self, (first, newest): (u64, u64)) {
         self.link.update_outbox(first, newest);
     }
 
-    pub(super) fn stop(&mut self) {
+    /// Brings away only what is here already.
+    pub(super) fn drain(&mut self) {
         self.link.drain();
     }
 
+    /// Closes the link, whatever is left.
     pub(super) fn end(&mut self) {
         self.link.end();
     }
 
-    /// Something that the gateway has to know.
+    /// Takes the next message for the gateway.
     pub(super) fn next_message(&mut self) -> Option<FromPush> {
         self.messages.pop_front()
     }
 
+    /// Whether there is nothing left to be done.
     pub(super) fn is_over(&self) -> bool {
         self.link.is_ended() && self.socket.is_none() && self.messages.is_empty()
     }
 
+    /// The time at which [`Upstream::turn`] has something to do, if nothing else happens before.
     pub(super) fn deadline(&self) -> Tick {
         if self.link.is_ended() && self.socket.is_some() {
             return self.now.after(CLOSING_MS);
@@ -137,17 +144,18 @@ impl Seat {
         self.target.url()
     }
 
+    /// Messages that are here and not acknowledged.
     pub(super) fn held(&self) -> usize {
         self.link.held()
     }
 
     fn read(&mut self) {
         while let Some(socket) = &mut self.socket {
-            match socket.turn() {
-                Turn::Connected => self.link.connected(self.now),
-                Turn::Text(text) => self.link.receive(self.now, &text),
-                Turn::Idle => return,
-                Turn::Lost(why) => {
+            match socket.advance() {
+                SocketStep::Connected => self.link.connected(self.now),
+                SocketStep::Text(text) => self.link.receive(self.now, &text),
+                SocketStep::Idle => return,
+                SocketStep::Lost(why) => {
                     self.socket = None;
                     self.link.lost(self.now, why);
                 }
@@ -155,7 +163,7 @@ impl Seat {
         }
     }
 
-    /// Gives the socket what it takes.
+    /// Gives the socket as many frames as it takes.
     fn write(&mut self) {
         let Some(socket) = &mut self.socket else {
             return;
@@ -168,11 +176,11 @@ impl Seat {
         socket.flush();
     }
 
-    fn do_events(&mut self, names: &Names) {
+    fn do_events(&mut self, resolver: &Resolver) {
         while let Some(event) = self.link.next_event() {
             let upstream = self.index;
             match event {
-                SenderEvent::Connect => self.connect(names),
+                SenderEvent::Connect => self.connect(resolver),
                 SenderEvent::Cut => {
                     self.socket = None;
                     self.is_awaited = false;
@@ -192,7 +200,7 @@ impl Seat {
                     count,
                 }),
                 SenderEvent::Acked { n } => {
-                    self.messages.push_back(FromPush::Settled { upstream, n });
+                    self.messages.push_back(FromPush::Acked { upstream, n });
                 }
                 SenderEvent::Refused { n, code } => {
                     self.messages
@@ -212,12 +220,12 @@ impl Seat {
         }
     }
 
-    fn connect(&mut self, names: &Names) {
+    fn connect(&mut self, resolver: &Resolver) {
         self.is_awaited = true;
         self.tries += 1;
-        // Of the try before this one; its answer will do.
-        if !std::mem::replace(&mut self.is_asking, true) {
-            names.ask(self.index, self.target.host(), self.tries);
+        // An answer to the try before this one will do.
+        if !std::mem::replace(&mut self.is_resolving, true) {
+            resolver.ask(self.index, self.target.host(), self.tries);
         }
     }
 
@@ -229,7 +237,7 @@ impl Seat {
             LinkLoss::Violation(_) | LinkLoss::Kicked(_) | LinkLoss::OldOutbox { .. } => {
                 tracing::error!(upstream = url, %why, retry_ms, "the link is dead");
             }
-            // One line for the first, not one for each try.
+            // One line for the first try that fails, not one for each.
             _ if self.reported.state == LinkState::Open || self.tries == 1 => {
                 tracing::warn!(upstream = url, %why, retry_ms, "the link is dead");
             }
@@ -237,7 +245,7 @@ impl Seat {
         }
     }
 
-    fn note_report(&mut self) {
+    fn send_report(&mut self) {
         self.report.state = self.link.state();
         self.report.resent = self.link.resent();
         if self.report != self.reported {

@@ -1,102 +1,103 @@
-//! What goes over the pipe between the gateway and its push process.
+//! The messages between the gateway and its push process.
 //!
-//! The push process asks for pages of the outbox and says what upstreams have settled; the gateway
-//! gives pages. Both are the same program, so the format has no version: a byte for the kind, then
-//! fixed fields, numbers in little endian, texts behind their length.
+//! The push process asks for pages of the outbox and says what upstreams have acknowledged; the
+//! gateway gives pages. Both are the same program, so the format has no version: a byte for the kind,
+//! then the fields in a fixed order, as `codec` writes them.
 //!
-//! A message for a push process that died meanwhile is given to the next one. So each says for
-//! which *life* it is meant, a number that the push process makes up when it begins.
+//! The pipe outlives the process: a message that one has not read is given to the next one. So each
+//! message names the *incarnation* for which it is meant, a random number that the push process
+//! makes when it starts.
+
+mod codec;
 
 use bytes::Bytes;
 
-use super::target::Target;
-use crate::link::NumberedPosting;
-use crate::link::{LinkSettings, LinkState};
+use crate::gateway::target::Target;
+use crate::link::{LinkSettings, LinkState, NumberedPosting};
+use codec::{PipeDecoder, PipeEncoder};
 
-/// From the gateway.
+/// A message from the gateway.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum ToPush {
-    /// What there is to do; answers [`FromPush::Hello`].
-    Begin(Begin),
-    /// Messages that were wanted.
-    Page(Page),
+pub(in crate::gateway) enum ToPush {
+    /// What the push process has to do; the answer to [`FromPush::Hello`].
+    Begin(Assignment),
+    /// Messages of the outbox; the answer to [`FromPush::Want`].
+    Page(OutboxPage),
 }
 
-/// Whose outbox it is, and where its messages go.
+/// The outbox to be emptied, and the upstreams that get its messages.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Begin {
-    pub(super) life: u64,
-    pub(super) producer: String,
-    pub(super) name: String,
-    pub(super) settings: LinkSettings,
-    /// Time that a stop may take, in milliseconds.
-    pub(super) drain_ms_max: u64,
-    pub(super) targets: Vec<Target>,
+pub(in crate::gateway) struct Assignment {
+    pub(in crate::gateway) incarnation: u64,
+    pub(in crate::gateway) producer: String,
+    pub(in crate::gateway) name: String,
+    pub(in crate::gateway) settings: LinkSettings,
+    /// Longest time that a stop may take, in milliseconds.
+    pub(in crate::gateway) drain_ms_max: u64,
+    pub(in crate::gateway) targets: Vec<Target>,
     /// The outbox's oldest and newest number.
-    pub(super) kept: (u64, u64),
+    pub(in crate::gateway) kept: (u64, u64),
 }
 
-/// A part of the outbox.
+/// Messages of the outbox for one upstream, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Page {
-    pub(super) life: u64,
-    pub(super) upstream: usize,
-    /// What was asked for.
-    pub(super) after: u64,
+pub(in crate::gateway) struct OutboxPage {
+    pub(in crate::gateway) incarnation: u64,
+    pub(in crate::gateway) upstream: usize,
+    /// The number before the first of them, as the upstream asked for it.
+    pub(in crate::gateway) after: u64,
     /// The outbox's oldest and newest number.
-    pub(super) kept: (u64, u64),
-    pub(super) messages: Vec<NumberedPosting>,
+    pub(in crate::gateway) kept: (u64, u64),
+    pub(in crate::gateway) messages: Vec<NumberedPosting>,
 }
 
-/// From the push process.
+/// A message from the push process.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum FromPush {
-    /// It begins, and nothing of an earlier one counts.
-    Hello {
-        life: u64,
-    },
+pub(in crate::gateway) enum FromPush {
+    /// The process starts, and nothing that an earlier one said counts any more.
+    Hello { incarnation: u64 },
     /// Messages behind `after` are wanted for an upstream, as soon as there are any.
     Want {
         upstream: usize,
         after: u64,
         count: usize,
     },
-    /// An upstream has everything up to `n`.
-    Settled {
-        upstream: usize,
-        n: u64,
-    },
+    /// An upstream has acknowledged everything up to `n`.
+    Acked { upstream: usize, n: u64 },
     /// An upstream refused `n` for good.
     Refused {
         upstream: usize,
         n: u64,
         code: String,
     },
-    Report(Report),
+    /// The state of a link has changed.
+    Report(LinkReport),
 }
 
-/// How a link does.
+/// The state of a link, and what it has counted in this incarnation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Report {
-    pub(super) upstream: usize,
-    pub(super) state: LinkState,
-    /// Times that it was opened, and that it was lost.
-    pub(super) opened: u64,
-    pub(super) lost: u64,
+pub(in crate::gateway) struct LinkReport {
+    pub(in crate::gateway) upstream: usize,
+    pub(in crate::gateway) state: LinkState,
+    /// How often the link was opened.
+    pub(in crate::gateway) opened: u64,
+    /// How often it was lost, or couldn't be made.
+    pub(in crate::gateway) lost: u64,
     /// Messages that went out more than once.
-    pub(super) resent: u64,
-    /// Times that the upstream had lost its mark.
-    pub(super) jumped: u64,
+    pub(in crate::gateway) resent: u64,
+    /// How often the upstream had lost its mark.
+    pub(in crate::gateway) jumped: u64,
 }
 
 impl ToPush {
-    pub(super) fn encode(&self) -> Bytes {
-        let mut out = Writer::default();
+    /// Writes the message.
+    pub(in crate::gateway) fn encode(&self) -> Bytes {
+        let mut out = PipeEncoder::default();
         match self {
             Self::Begin(begin) => {
                 let settings = &begin.settings;
                 out.byte(1)
-                    .number(begin.life)
+                    .number(begin.incarnation)
                     .text(&begin.producer)
                     .text(&begin.name)
                     .number(settings.ping_ms)
@@ -115,7 +116,7 @@ impl ToPush {
             }
             Self::Page(page) => {
                 out.byte(2)
-                    .number(page.life)
+                    .number(page.incarnation)
                     .number(page.upstream as u64)
                     .number(page.after)
                     .number(page.kept.0)
@@ -126,15 +127,15 @@ impl ToPush {
                 }
             }
         }
-        out.0.into()
+        out.finish().into()
     }
 
-    /// `None`: that is none of ours.
-    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut from = Reader(bytes);
+    /// Reads a message; `None` if it isn't one of ours.
+    pub(in crate::gateway) fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut from = PipeDecoder::new(bytes);
         let this = match from.byte()? {
             1 => {
-                let (life, producer, name) = (from.number()?, from.text()?, from.text()?);
+                let (incarnation, producer, name) = (from.number()?, from.text()?, from.text()?);
                 let settings = LinkSettings {
                     ping_ms: from.number()?,
                     silence_ms_max: from.number()?,
@@ -149,8 +150,8 @@ impl ToPush {
                     let (url, key) = (from.text()?, from.text()?);
                     Target::new(url, key).ok()
                 })?;
-                Self::Begin(Begin {
-                    life,
+                Self::Begin(Assignment {
+                    incarnation,
                     producer: producer.to_owned(),
                     name: name.to_owned(),
                     settings,
@@ -159,8 +160,8 @@ impl ToPush {
                     kept,
                 })
             }
-            2 => Self::Page(Page {
-                life: from.number()?,
+            2 => Self::Page(OutboxPage {
+                incarnation: from.number()?,
                 upstream: from.size()?,
                 after: from.number()?,
                 kept: (from.number()?, from.number()?),
@@ -173,15 +174,16 @@ impl ToPush {
             }),
             _ => return None,
         };
-        from.0.is_empty().then_some(this)
+        from.is_empty().then_some(this)
     }
 }
 
 impl FromPush {
-    pub(super) fn encode(&self) -> Vec<u8> {
-        let mut out = Writer::default();
+    /// Writes the message.
+    pub(in crate::gateway) fn encode(&self) -> Vec<u8> {
+        let mut out = PipeEncoder::default();
         match self {
-            Self::Hello { life } => out.byte(1).number(*life),
+            Self::Hello { incarnation } => out.byte(1).number(*incarnation),
             Self::Want {
                 upstream,
                 after,
@@ -191,7 +193,7 @@ impl FromPush {
                 .number(*upstream as u64)
                 .number(*after)
                 .number(*count as u64),
-            Self::Settled { upstream, n } => out.byte(3).number(*upstream as u64).number(*n),
+            Self::Acked { upstream, n } => out.byte(3).number(*upstream as u64).number(*n),
             Self::Refused { upstream, n, code } => {
                 out.byte(4).number(*upstream as u64).number(*n).text(code)
             }
@@ -204,22 +206,22 @@ impl FromPush {
                 .number(report.resent)
                 .number(report.jumped),
         };
-        out.0
+        out.finish()
     }
 
-    /// `None`: that is none of ours.
-    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut from = Reader(bytes);
+    /// Reads a message; `None` if it isn't one of ours.
+    pub(in crate::gateway) fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut from = PipeDecoder::new(bytes);
         let this = match from.byte()? {
             1 => Self::Hello {
-                life: from.number()?,
+                incarnation: from.number()?,
             },
             2 => Self::Want {
                 upstream: from.size()?,
                 after: from.number()?,
                 count: from.size()?,
             },
-            3 => Self::Settled {
+            3 => Self::Acked {
                 upstream: from.size()?,
                 n: from.number()?,
             },
@@ -228,7 +230,7 @@ impl FromPush {
                 n: from.number()?,
                 code: from.text()?.to_owned(),
             },
-            5 => Self::Report(Report {
+            5 => Self::Report(LinkReport {
                 upstream: from.size()?,
                 state: state(from.byte()?)?,
                 opened: from.number()?,
@@ -238,7 +240,7 @@ impl FromPush {
             }),
             _ => return None,
         };
-        from.0.is_empty().then_some(this)
+        from.is_empty().then_some(this)
     }
 }
 
@@ -249,68 +251,14 @@ fn state(byte: u8) -> Option<LinkState> {
         .find(|state| *state as u8 == byte)
 }
 
-#[derive(Debug, Default)]
-struct Writer(Vec<u8>);
-
-impl Writer {
-    fn byte(&mut self, byte: u8) -> &mut Self {
-        self.0.push(byte);
-        self
-    }
-
-    fn number(&mut self, number: u64) -> &mut Self {
-        self.0.extend_from_slice(&number.to_le_bytes());
-        self
-    }
-
-    fn text(&mut self, text: &str) -> &mut Self {
-        self.number(text.len() as u64);
-        self.0.extend_from_slice(text.as_bytes());
-        self
-    }
-}
-
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn byte(&mut self) -> Option<u8> {
-        let (byte, rest) = self.0.split_first()?;
-        self.0 = rest;
-        Some(*byte)
-    }
-
-    fn number(&mut self) -> Option<u64> {
-        let (bytes, rest) = self.0.split_first_chunk()?;
-        self.0 = rest;
-        Some(u64::from_le_bytes(*bytes))
-    }
-
-    fn size(&mut self) -> Option<usize> {
-        self.number()?.try_into().ok()
-    }
-
-    fn text(&mut self) -> Option<&'a str> {
-        let size = self.size()?;
-        let (text, rest) = self.0.split_at_checked(size)?;
-        self.0 = rest;
-        std::str::from_utf8(text).ok()
-    }
-
-    /// As many as the number says that stands first.
-    fn each<T>(&mut self, mut one: impl FnMut(&mut Self) -> Option<T>) -> Option<Vec<T>> {
-        let count = self.size()?;
-        (0..count).map(|_| one(self)).collect()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn begin() -> ToPush {
         let target = |url| Target::new(url, "k").unwrap();
-        ToPush::Begin(Begin {
-            life: 7,
+        ToPush::Begin(Assignment {
+            incarnation: 7,
             producer: "p".into(),
             name: "gw-ü".into(),
             settings: LinkSettings::default(),
@@ -325,8 +273,8 @@ mod tests {
             n,
             posting: "{\"data\":\"ä\"}".into(),
         });
-        ToPush::Page(Page {
-            life: 7,
+        ToPush::Page(OutboxPage {
+            incarnation: 7,
             upstream: 1,
             after: 3,
             kept: (3, 5),
@@ -336,19 +284,21 @@ mod tests {
 
     fn answers() -> [FromPush; 5] {
         [
-            FromPush::Hello { life: u64::MAX },
+            FromPush::Hello {
+                incarnation: u64::MAX,
+            },
             FromPush::Want {
                 upstream: 1,
                 after: 2,
                 count: 3,
             },
-            FromPush::Settled { upstream: 0, n: 9 },
+            FromPush::Acked { upstream: 0, n: 9 },
             FromPush::Refused {
                 upstream: 0,
                 n: 9,
                 code: "bad_request".into(),
             },
-            FromPush::Report(Report {
+            FromPush::Report(LinkReport {
                 upstream: 1,
                 state: LinkState::Opening,
                 opened: 1,

@@ -1,7 +1,7 @@
 //! A WebSocket to an upstream that never waits: connecting, handshake, frames.
 //!
-//! Whoever polls calls [`Socket::turn`] whenever something may have changed; it gives what there
-//! is, and [`Socket::send`] takes frames until it says that there is no room.
+//! The owner of the poll calls [`Socket::advance`] whenever something may have changed, which gives
+//! one step after the other, and [`Socket::send`] for as long as [`Socket::has_room`].
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,45 +18,47 @@ use tungstenite::{ClientHandshake, Error, Message, WebSocket};
 
 use crate::link::LinkLoss;
 
-/// Bytes that gather before they are written.
+/// Bytes that gather before they are written: some hundred messages in one call of the system.
 const WRITE_SIZE: usize = 64 * 1024;
 
-/// Bytes of one read; an upstream says short things.
+/// Bytes of one read: an upstream says nothing but short frames, some hundred of which fit.
 const READ_SIZE: usize = 16 * 1024;
 
-/// Time for the upstream's answer to our Close.
+/// Longest wait for the upstream's answer to our Close: it comes within a round trip, or not at all.
 const CLOSE_MAX: Duration = Duration::from_secs(1);
 
-/// What a turn found.
+/// What has happened on the socket.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Turn {
+pub(super) enum SocketStep {
     /// The handshake is done.
     Connected,
-    /// A text frame.
+    /// A text frame came.
     Text(String),
-    /// Nothing until the poll says otherwise.
+    /// Nothing, until the poll says otherwise.
     Idle,
-    /// It is over.
+    /// The socket is over.
     Lost(LinkLoss),
 }
 
+/// How far the socket is.
 #[derive(Debug)]
-enum Stage {
+enum SocketStage {
     Connecting(TcpStream, Box<Request>),
+    /// The handshake is half done.
     Shaking(MidHandshake<ClientHandshake<TcpStream>>),
     Open(WebSocket<TcpStream>),
-    /// Our Close is said.
+    /// Our Close is sent; the answer may come until then.
     Closing(WebSocket<TcpStream>, Instant),
     Over,
 }
 
-/// See the module.
+/// A WebSocket to one upstream.
 #[derive(Debug)]
 pub(super) struct Socket {
-    stage: Stage,
-    /// The kernel has no room for what is written already.
+    stage: SocketStage,
+    /// Whether the kernel has no room for the bytes that are already written here.
     is_blocked: bool,
-    /// Why nothing can be written any more.
+    /// The reason why nothing can be written any more.
     failure: Option<String>,
 }
 
@@ -71,136 +73,139 @@ impl Socket {
         let mut stream = TcpStream::connect(address)?;
         registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
         Ok(Self {
-            stage: Stage::Connecting(stream, Box::new(request)),
+            stage: SocketStage::Connecting(stream, Box::new(request)),
             is_blocked: false,
             failure: None,
         })
     }
 
-    /// Goes on as far as it can, up to the next thing worth telling.
-    pub(super) fn turn(&mut self) -> Turn {
+    /// Goes on as far as the socket can, up to the next step worth telling.
+    pub(super) fn advance(&mut self) -> SocketStep {
         loop {
-            match std::mem::replace(&mut self.stage, Stage::Over) {
-                Stage::Connecting(stream, request) => match is_connected(&stream) {
+            match std::mem::replace(&mut self.stage, SocketStage::Over) {
+                SocketStage::Connecting(stream, request) => match is_connected(&stream) {
                     Ok(false) => {
-                        self.stage = Stage::Connecting(stream, request);
-                        return Turn::Idle;
+                        self.stage = SocketStage::Connecting(stream, request);
+                        return SocketStep::Idle;
                     }
                     Ok(true) => {
                         // Without it the acknowledgements of small messages wait for each other.
                         stream.set_nodelay(true).ok();
                         let shaken = client_with_config(*request, stream, Some(config()));
-                        if let Some(turn) = self.shaken(shaken) {
-                            return turn;
+                        if let Some(step) = self.shaken(shaken) {
+                            return step;
                         }
                     }
-                    Err(error) => return Turn::Lost(LinkLoss::Socket(error.to_string())),
+                    Err(error) => return SocketStep::Lost(LinkLoss::Socket(error.to_string())),
                 },
-                Stage::Shaking(half) => {
+                SocketStage::Shaking(half) => {
                     let shaken = half.handshake();
-                    if let Some(turn) = self.shaken(shaken) {
-                        return turn;
+                    if let Some(step) = self.shaken(shaken) {
+                        return step;
                     }
                 }
-                Stage::Open(mut socket) => {
+                SocketStage::Open(mut socket) => {
                     let read = socket.read();
-                    self.stage = Stage::Open(socket);
-                    if let Some(turn) = self.take(read) {
-                        return turn;
+                    self.stage = SocketStage::Open(socket);
+                    if let Some(step) = self.take_read(read) {
+                        return step;
                     }
                 }
-                Stage::Closing(mut socket, until) => {
+                SocketStage::Closing(mut socket, until) => {
                     let is_late = until <= Instant::now();
                     // Whether it went out shows in what the upstream answers.
                     socket.flush().ok();
-                    // What comes now comes too late; it is read so that the Close isn't lost.
+                    // Frames come too late now; they are read, since unread ones would have the
+                    // kernel reset the connection, and the Close with it.
                     match socket.read() {
-                        Ok(_) if !is_late => self.stage = Stage::Closing(socket, until),
+                        Ok(_) if !is_late => self.stage = SocketStage::Closing(socket, until),
                         Err(error) if is_blocked(&error) && !is_late => {
-                            self.stage = Stage::Closing(socket, until);
-                            return Turn::Idle;
+                            self.stage = SocketStage::Closing(socket, until);
+                            return SocketStep::Idle;
                         }
-                        Ok(_) | Err(_) => return Turn::Lost(LinkLoss::End),
+                        Ok(_) | Err(_) => return SocketStep::Lost(LinkLoss::End),
                     }
                 }
-                Stage::Over => return Turn::Lost(LinkLoss::End),
+                SocketStage::Over => return SocketStep::Lost(LinkLoss::End),
             }
         }
     }
 
-    /// Whether it takes frames now.
+    /// Whether the socket takes frames now.
     pub(super) fn has_room(&mut self) -> bool {
         if self.is_blocked {
             self.flush();
         }
-        matches!(self.stage, Stage::Open(_)) && !self.is_blocked && self.failure.is_none()
+        matches!(self.stage, SocketStage::Open(_)) && !self.is_blocked && self.failure.is_none()
     }
 
-    /// Takes a frame; it goes out with the next [`Socket::flush`] at the latest.
+    /// Takes a frame, which goes out with the next [`Socket::flush`] at the latest.
     pub(super) fn send(&mut self, text: String) {
-        if let Stage::Open(socket) = &mut self.stage {
+        if let SocketStage::Open(socket) = &mut self.stage {
             let written = socket.write(Message::text(text));
-            self.note(written);
+            self.check_write(written);
         }
     }
 
-    /// Writes what was taken, as far as the kernel has room.
+    /// Writes the frames that were taken, as far as the kernel has room.
     pub(super) fn flush(&mut self) {
-        if let Stage::Open(socket) = &mut self.stage {
+        if let SocketStage::Open(socket) = &mut self.stage {
             self.is_blocked = false;
             let written = socket.flush();
-            self.note(written);
+            self.check_write(written);
         }
     }
 
-    /// Says Close 1001; [`Socket::turn`] tells when it is over.
+    /// Sends Close 1001; [`Socket::advance`] tells when the socket is over.
     pub(super) fn close(&mut self) {
-        if let Stage::Open(mut socket) = std::mem::replace(&mut self.stage, Stage::Over) {
+        if let SocketStage::Open(mut socket) = std::mem::replace(&mut self.stage, SocketStage::Over)
+        {
             let frame = CloseFrame {
                 code: CloseCode::Away,
                 reason: "the gateway stops".into(),
             };
             match socket.close(Some(frame)).and_then(|()| socket.flush()) {
                 Err(error) if !is_blocked(&error) => {}
-                _ => self.stage = Stage::Closing(socket, Instant::now() + CLOSE_MAX),
+                _ => self.stage = SocketStage::Closing(socket, Instant::now() + CLOSE_MAX),
             }
         }
     }
 
-    fn note(&mut self, written: tungstenite::Result<()>) {
+    fn check_write(&mut self, written: tungstenite::Result<()>) {
         match written {
             Ok(()) => {}
             Err(error) if is_blocked(&error) => self.is_blocked = true,
-            // Told by the next turn, after what still came.
+            // Told by the next step, after the frames that still came.
             Err(error) => self.failure = Some(error.to_string()),
         }
     }
 
-    /// What became of the handshake; nothing where it isn't worth telling.
-    fn shaken(&mut self, shaken: Shaken) -> Option<Turn> {
+    /// Takes the outcome of a part of the handshake.
+    fn shaken(&mut self, shaken: Shaken) -> Option<SocketStep> {
         match shaken {
             Ok((socket, _)) => {
-                self.stage = Stage::Open(socket);
-                Some(Turn::Connected)
+                self.stage = SocketStage::Open(socket);
+                Some(SocketStep::Connected)
             }
             Err(HandshakeError::Interrupted(half)) => {
-                self.stage = Stage::Shaking(half);
-                Some(Turn::Idle)
+                self.stage = SocketStage::Shaking(half);
+                Some(SocketStep::Idle)
             }
             Err(HandshakeError::Failure(Error::Http(answer))) => {
                 let what = format!("the upstream answered {}", answer.status());
-                Some(Turn::Lost(LinkLoss::Socket(what)))
+                Some(SocketStep::Lost(LinkLoss::Socket(what)))
             }
             Err(HandshakeError::Failure(error)) => {
-                Some(Turn::Lost(LinkLoss::Socket(error.to_string())))
+                Some(SocketStep::Lost(LinkLoss::Socket(error.to_string())))
             }
         }
     }
 
-    fn take(&mut self, read: tungstenite::Result<Message>) -> Option<Turn> {
+    /// Takes what was read; `None` where that is nothing worth telling.
+    fn take_read(&mut self, read: tungstenite::Result<Message>) -> Option<SocketStep> {
         let is_idle = matches!(&read, Err(error) if is_blocked(error));
         let lost = match read {
-            Ok(Message::Text(text)) => return Some(Turn::Text(text.to_string())),
+            Ok(Message::Text(text)) => return Some(SocketStep::Text(text.to_string())),
             Ok(Message::Close(frame)) => {
                 // The answer to it goes out before the socket is dropped.
                 self.flush();
@@ -209,7 +214,7 @@ impl Socket {
             Ok(_) => return None,
             Err(_) if is_idle => match self.failure.take() {
                 Some(what) => LinkLoss::Socket(what),
-                None => return Some(Turn::Idle),
+                None => return Some(SocketStep::Idle),
             },
             Err(
                 Error::ConnectionClosed
@@ -218,8 +223,8 @@ impl Socket {
             ) => LinkLoss::End,
             Err(error) => LinkLoss::Socket(error.to_string()),
         };
-        self.stage = Stage::Over;
-        Some(Turn::Lost(lost))
+        self.stage = SocketStage::Over;
+        Some(SocketStep::Lost(lost))
     }
 }
 

@@ -101,7 +101,7 @@ fn a_link_opens_asks_for_messages_and_sends_them_in_order() {
 }
 
 #[test]
-fn what_was_sent_and_not_acknowledged_goes_out_again_on_the_next_link() {
+fn a_message_that_was_sent_and_not_acknowledged_goes_out_again_on_the_next_link() {
     let mut link = open(1, 9, 1);
     link.feed(Tick(0), 0, (1..=5).map(numbered).collect());
     assert_eq!(sent(&mut link, Tick(0)), [1, 2, 3, 4, 5]);
@@ -269,7 +269,7 @@ fn a_page_that_nobody_waits_for_any_more_is_dropped() {
 }
 
 #[test]
-fn a_busy_upstream_gets_everything_again_that_it_did_not_settle() {
+fn a_busy_receiver_gets_everything_again_that_it_did_not_acknowledge() {
     let mut link = open(1, 9, 1);
     link.feed(Tick(0), 0, (1..=4).map(numbered).collect());
     sent(&mut link, Tick(0));
@@ -287,7 +287,7 @@ fn a_busy_upstream_gets_everything_again_that_it_did_not_settle() {
 }
 
 #[test]
-fn a_busy_upstream_may_settle_what_was_on_its_way_before() {
+fn a_busy_receiver_may_acknowledge_messages_that_it_took_before() {
     let mut link = open(1, 9, 1);
     link.feed(Tick(0), 0, (1..=4).map(numbered).collect());
     sent(&mut link, Tick(0));
@@ -299,7 +299,7 @@ fn a_busy_upstream_may_settle_what_was_on_its_way_before() {
 }
 
 #[test]
-fn a_refusal_settles_once_everything_before_it_is_acknowledged() {
+fn a_refused_number_is_acknowledged_once_everything_before_it_is() {
     let mut link = open(1, 9, 1);
     link.feed(Tick(0), 0, (1..=4).map(numbered).collect());
     sent(&mut link, Tick(0));

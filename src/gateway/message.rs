@@ -1,4 +1,4 @@
-//! A posting as the outbox keeps it, and as it goes over the link: one JSON object.
+//! A posting as the outbox keeps it, and as it goes over a link: one JSON object.
 
 use std::borrow::Cow;
 use std::hash::{Hash, Hasher};
@@ -13,31 +13,32 @@ use crate::api::refusal::Refusal;
 use crate::base::clock::random;
 use crate::chat::ErrorCode;
 
-/// Longest id, in bytes.
+/// Longest id, in bytes: the wire contract says so to clients.
 const ID_SIZE_MAX: usize = 64;
 
-/// A message for the outbox.
+/// A message as the outbox keeps it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Posted {
+pub(super) struct OutboxMessage {
     pub(super) id: Box<str>,
     /// The object that goes over the link; its `data` is byte for byte what was posted.
     pub(super) json: Box<str>,
-    /// What a repeat has in common with it; nothing can repeat a message whose id we made.
-    pub(super) sameness: Option<u128>,
+    /// What a repeat has in common with the message; `None` where we made the id, since nothing can
+    /// repeat such a message.
+    pub(super) idempotency_key: Option<u128>,
 }
 
-/// Makes messages for one outbox.
+/// Encodes postings for one outbox.
 #[derive(Debug)]
-pub(super) struct Scribe {
-    /// The outbox's, so that repeats are known across a restart.
+pub(super) struct MessageEncoder {
+    /// The key of the outbox, so that repeats are known across a restart.
     key: [u64; 2],
-    /// This process's, so that no id comes twice.
+    /// Keyed for this process, so that no id comes twice.
     ids: SipHasher13,
     made: AtomicU64,
     data_size_max: usize,
 }
 
-impl Scribe {
+impl MessageEncoder {
     pub(super) fn new(key: [u64; 2], data_size_max: usize) -> Self {
         Self {
             key,
@@ -47,12 +48,12 @@ impl Scribe {
         }
     }
 
-    /// Makes a posting ready to be kept.
+    /// Encodes a posting.
     ///
     /// # Errors
     ///
-    /// It is for a connection, which only its own server knows, or something is too long.
-    pub(super) fn write(&self, posting: &Posting<'_>) -> Result<Posted, Refusal> {
+    /// The posting is for a connection, which only its own server knows, or something is too long.
+    pub(super) fn encode(&self, posting: &Posting<'_>) -> Result<OutboxMessage, Refusal> {
         let to = receivers(&posting.to)?;
         if !posting.except.is_empty() {
             return Err(Refusal::bad_request(
@@ -73,7 +74,10 @@ impl Scribe {
             None => Cow::Owned(self.id()),
         };
         let from = posting.from.as_deref();
-        let sameness = posting.id.is_some().then(|| self.sameness(&to, from, &id));
+        let idempotency_key = posting
+            .id
+            .is_some()
+            .then(|| self.idempotency_key(&to, from, &id));
         let mut json = Json::of_size(posting.data.len() + to.len() + 128)
             .raw("to", &to)
             .raw("data", posting.data)
@@ -84,14 +88,14 @@ impl Scribe {
         if !posting.store {
             json = json.flag("store", false);
         }
-        Ok(Posted {
+        Ok(OutboxMessage {
             id: id.into(),
             json: json.end().into(),
-            sameness,
+            idempotency_key,
         })
     }
 
-    fn sameness(&self, to: &str, from: Option<&str>, id: &str) -> u128 {
+    fn idempotency_key(&self, to: &str, from: Option<&str>, id: &str) -> u128 {
         let mut hasher = SipHasher13x128::new_with_keys(self.key[0], self.key[1]);
         (to, from, id).hash(&mut hasher);
         hasher.finish128().as_u128()
@@ -104,18 +108,11 @@ impl Scribe {
     }
 }
 
-/// Who the numbers of an outbox belong to: as old as the outbox, and as hard to guess as its key.
+/// The name of an outbox as a producer: as old as the outbox, and as hard to guess as its key.
 pub(super) fn producer(key: [u64; 2]) -> String {
     let mut hasher = SipHasher13x128::new_with_keys(key[0], key[1]);
     "producer".hash(&mut hasher);
     format!("{:032x}", hasher.finish128().as_u128())
-}
-
-/// What a dead letter that is buried again has in common with the first one.
-pub(super) fn letter_sameness(key: [u64; 2], upstream: &str, n: u64) -> u128 {
-    let mut hasher = SipHasher13x128::new_with_keys(key[0], key[1]);
-    ("dead letter", upstream, n).hash(&mut hasher);
-    hasher.finish128().as_u128()
 }
 
 fn receivers(to: &To<'_>) -> Result<String, Refusal> {
@@ -140,32 +137,32 @@ mod tests {
     use super::*;
     use crate::api::posting::posting;
 
-    fn write(body: &str) -> Result<Posted, String> {
-        let scribe = Scribe::new([1, 2], 100);
-        let posted = posting(body).and_then(|posting| scribe.write(&posting));
-        posted.map_err(|refusal| refusal.message.into_owned())
+    fn encode(body: &str) -> Result<OutboxMessage, String> {
+        let encoder = MessageEncoder::new([1, 2], 100);
+        let message = posting(body).and_then(|posting| encoder.encode(&posting));
+        message.map_err(|refusal| refusal.message.into_owned())
     }
 
     #[test]
-    fn data_stays_byte_for_byte_and_the_rest_is_what_was_meant() {
+    fn data_stays_byte_for_byte_and_all_else_is_kept_as_it_was_meant() {
         let body = r#"{ "from":7, "id":"a\"b", "data": {"b": 1.0,  "a":"\u00e4"}, "to":{"rooms":["x","ü"]} }"#;
-        let posted = write(body).unwrap();
+        let message = encode(body).unwrap();
         let json =
             r#"{"to":{"rooms":["x","ü"]},"data":{"b": 1.0,  "a":"\u00e4"},"id":"a\"b","from":"7"}"#;
-        assert_eq!((&*posted.json, &*posted.id), (json, "a\"b"));
-        let posted = write(r#"{"to":{"all":true},"data":null,"store":false}"#).unwrap();
-        let id = &posted.id;
+        assert_eq!((&*message.json, &*message.id), (json, "a\"b"));
+        let message = encode(r#"{"to":{"all":true},"data":null,"store":false}"#).unwrap();
+        let id = &message.id;
         let json = format!(r#"{{"to":{{"all":true}},"data":null,"id":"{id}","store":false}}"#);
-        assert_eq!(*posted.json, *json);
-        assert_eq!((posted.sameness, id.len()), (None, 16));
+        assert_eq!(*message.json, *json);
+        assert_eq!((message.idempotency_key, id.len()), (None, 16));
     }
 
     #[test]
     fn a_repeat_is_known_by_receiver_sender_and_id() {
-        let sameness = |body: &str| write(body).unwrap().sameness.unwrap();
-        let one = sameness(r#"{"to":{"room":"a"},"data":1,"id":"x","from":"ann"}"#);
+        let key_of = |body: &str| encode(body).unwrap().idempotency_key.unwrap();
+        let one = key_of(r#"{"to":{"room":"a"},"data":1,"id":"x","from":"ann"}"#);
         let again = r#"{"id":"x","data":2,"from":"ann","to":{"room":"\u0061"}}"#;
-        assert_eq!(sameness(again), one);
+        assert_eq!(key_of(again), one);
         for other in [
             r#"{"to":{"user":"a"},"data":1,"id":"x","from":"ann"}"#,
             r#"{"to":{"room":"b"},"data":1,"id":"x","from":"ann"}"#,
@@ -173,12 +170,12 @@ mod tests {
             r#"{"to":{"room":"a"},"data":1,"id":"x","from":"bob"}"#,
             r#"{"to":{"room":"a"},"data":1,"id":"x"}"#,
         ] {
-            assert_ne!(sameness(other), one, "{other}");
+            assert_ne!(key_of(other), one, "{other}");
         }
     }
 
     #[test]
-    fn what_a_gateway_cant_take_is_named() {
+    fn a_refused_posting_is_told_which_field_to_mend() {
         let long = "x".repeat(99);
         for (body, word) in [
             (r#"{"to":{"fd":7},"data":1}"#.to_owned(), "fd"),
@@ -196,15 +193,15 @@ mod tests {
             ),
             (r#"{"to":{"room":"a"},"data":1,"id":""}"#.to_owned(), "id"),
         ] {
-            let message = write(&body).unwrap_err();
+            let message = encode(&body).unwrap_err();
             assert!(message.contains(word), "{message}");
         }
     }
 
     #[test]
     fn ids_dont_repeat_and_a_producer_belongs_to_its_outbox() {
-        let scribe = Scribe::new([1, 2], 100);
-        let ids: std::collections::HashSet<_> = (0..10_000).map(|_| scribe.id()).collect();
+        let encoder = MessageEncoder::new([1, 2], 100);
+        let ids: std::collections::HashSet<_> = (0..10_000).map(|_| encoder.id()).collect();
         assert_eq!(ids.len(), 10_000);
         assert_eq!(producer([1, 2]), producer([1, 2]));
         assert_ne!(producer([1, 2]), producer([2, 1]));

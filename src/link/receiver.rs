@@ -183,9 +183,13 @@ impl LinkReceiver {
     }
 
     /// Takes the outcome of a number that was let in, and gives the frames that the sender is told.
-    pub fn complete(&mut self, n: u64, outcome: Result<(), LinkRefusal>) -> Vec<String> {
+    pub fn complete(
+        &mut self,
+        sequenced: &Sequenced,
+        outcome: Result<(), LinkRefusal>,
+    ) -> Vec<String> {
         match self {
-            Self::Open(open) => open.complete(n, outcome),
+            Self::Open(open) => open.complete(sequenced, outcome),
             Self::New | Self::Replaced => Vec::new(),
         }
     }
@@ -238,10 +242,12 @@ impl OpenReceiver {
         Err(Violation(message))
     }
 
-    fn complete(&mut self, n: u64, outcome: Result<(), LinkRefusal>) -> Vec<String> {
-        let mut frames = Vec::new();
-        // Let in behind a number without room, and so taken back together with that one.
-        if n > self.admitted || n <= self.acked {
+    fn complete(&mut self, sequenced: &Sequenced, outcome: Result<(), LinkRefusal>) -> Vec<String> {
+        let (n, mut frames) = (sequenced.n, Vec::new());
+        // Let in behind a number without room, and so taken back together with that one. It may
+        // have come again since: then only the outcome of the new attempt counts.
+        let is_current = self.attempt.is(&sequenced.attempt);
+        if !is_current || n > self.admitted || n <= self.acked {
             return frames;
         }
         match outcome {
@@ -295,15 +301,32 @@ mod tests {
         receiver.receive(SenderFrame::Publish { n, posting })
     }
 
-    /// The number is let in, in this attempt.
-    fn admitted(receiver: &mut LinkReceiver, n: u64) -> SendAttempt {
+    /// The number is let in.
+    fn admitted(receiver: &mut LinkReceiver, n: u64) -> Sequenced {
         match publish(receiver, n) {
             Ok(Received::Publish { sequenced, .. }) => {
                 assert_eq!((&*sequenced.producer, sequenced.n), ("p", n));
-                sequenced.attempt
+                sequenced
             }
             other => panic!("{n}: {other:?}"),
         }
+    }
+
+    /// The outcome of a number in the attempt that is under way.
+    fn complete(
+        receiver: &mut LinkReceiver,
+        n: u64,
+        outcome: Result<(), LinkRefusal>,
+    ) -> Vec<String> {
+        let LinkReceiver::Open(open) = &*receiver else {
+            panic!("{receiver:?}")
+        };
+        let sequenced = Sequenced {
+            producer: Arc::clone(&open.producer),
+            n,
+            attempt: open.attempt.clone(),
+        };
+        receiver.complete(&sequenced, outcome)
     }
 
     /// The number is dropped, with this acknowledgement.
@@ -339,9 +362,9 @@ mod tests {
         admitted(&mut receiver, 6);
         assert_eq!(dropped(&mut receiver, 5), None, "it is on its way");
         assert_eq!(dropped(&mut receiver, 3), Some(pub_ack(4)));
-        assert_eq!(receiver.complete(5, Ok(())), [pub_ack(5)]);
+        assert_eq!(complete(&mut receiver, 5, Ok(())), [pub_ack(5)]);
         let code = ErrorCode::BadRequest;
-        let refused = receiver.complete(6, Err(LinkRefusal::Final(code)));
+        let refused = complete(&mut receiver, 6, Err(LinkRefusal::Final(code)));
         assert_eq!(refused, [pub_err(6, code)]);
         assert_eq!(dropped(&mut receiver, 6), Some(pub_ack(6)), "both count");
     }
@@ -377,14 +400,14 @@ mod tests {
         for n in 1..=4 {
             admitted(&mut receiver, n);
         }
-        assert_eq!(receiver.complete(1, Ok(())), [pub_ack(1)]);
-        assert_eq!(receiver.complete(2, BUSY), [pub_busy(500)]);
-        assert!(receiver.complete(3, BUSY).is_empty(), "said once");
+        assert_eq!(complete(&mut receiver, 1, Ok(())), [pub_ack(1)]);
+        assert_eq!(complete(&mut receiver, 2, BUSY), [pub_busy(500)]);
+        assert!(complete(&mut receiver, 3, BUSY).is_empty(), "said once");
         assert_eq!(dropped(&mut receiver, 5), None, "it was on the way");
-        assert!(receiver.complete(4, BUSY).is_empty());
+        assert!(complete(&mut receiver, 4, BUSY).is_empty());
         for n in 2..=4 {
             admitted(&mut receiver, n);
-            assert_eq!(receiver.complete(n, Ok(())), [pub_ack(n)]);
+            assert_eq!(complete(&mut receiver, n, Ok(())), [pub_ack(n)]);
         }
         assert!(
             publish(&mut receiver, 6).is_err(),
@@ -400,18 +423,18 @@ mod tests {
         }
         // On the worker, before the disk thread knows the outcome of the second one.
         assert!(
-            receiver.complete(3, BUSY).is_empty(),
+            complete(&mut receiver, 3, BUSY).is_empty(),
             "1 and 2 are under way"
         );
         for n in 1..=3 {
             assert_eq!(dropped(&mut receiver, n), None, "{n} comes too early");
         }
-        assert_eq!(receiver.complete(1, Ok(())), [pub_ack(1)]);
-        assert_eq!(receiver.complete(2, BUSY), [pub_busy(500)]);
+        assert_eq!(complete(&mut receiver, 1, Ok(())), [pub_ack(1)]);
+        assert_eq!(complete(&mut receiver, 2, BUSY), [pub_busy(500)]);
         assert_eq!(dropped(&mut receiver, 3), None);
         for n in 2..=3 {
             admitted(&mut receiver, n);
-            assert_eq!(receiver.complete(n, Ok(())), [pub_ack(n)]);
+            assert_eq!(complete(&mut receiver, n, Ok(())), [pub_ack(n)]);
         }
     }
 
@@ -421,8 +444,11 @@ mod tests {
         for n in 1..=2 {
             admitted(&mut receiver, n);
         }
-        assert!(receiver.complete(2, BUSY).is_empty());
-        assert_eq!(receiver.complete(1, Ok(())), [pub_ack(1), pub_busy(500)]);
+        assert!(complete(&mut receiver, 2, BUSY).is_empty());
+        assert_eq!(
+            complete(&mut receiver, 1, Ok(())),
+            [pub_ack(1), pub_busy(500)]
+        );
         admitted(&mut receiver, 2);
     }
 
@@ -430,12 +456,24 @@ mod tests {
     fn a_number_that_comes_again_begins_a_new_attempt() {
         let mut receiver = opened(1, 0);
         let (first, second) = (admitted(&mut receiver, 1), admitted(&mut receiver, 2));
-        first.break_off();
-        assert!(second.is_broken(), "2 stands behind 1");
-        assert!(admitted(&mut receiver, 3).is_broken(), "so does 3");
-        receiver.complete(1, BUSY);
-        assert!(!admitted(&mut receiver, 1).is_broken());
-        assert!(!admitted(&mut receiver, 2).is_broken());
+        first.attempt.break_off();
+        assert!(second.attempt.is_broken(), "2 stands behind 1");
+        let third = admitted(&mut receiver, 3);
+        assert!(third.attempt.is_broken(), "so does 3");
+        complete(&mut receiver, 1, BUSY);
+        assert!(!admitted(&mut receiver, 1).attempt.is_broken());
+        assert!(!admitted(&mut receiver, 2).attempt.is_broken());
+    }
+
+    #[test]
+    fn a_late_outcome_of_an_earlier_attempt_says_nothing_about_the_number_that_came_again() {
+        let mut receiver = opened(1, 0);
+        let (first, second) = (admitted(&mut receiver, 1), admitted(&mut receiver, 2));
+        assert_eq!(receiver.complete(&first, BUSY), [pub_busy(500)]);
+        let again = (admitted(&mut receiver, 1), admitted(&mut receiver, 2));
+        assert!(receiver.complete(&second, BUSY).is_empty());
+        assert_eq!(receiver.complete(&again.0, Ok(())), [pub_ack(1)]);
+        assert_eq!(receiver.complete(&again.1, Ok(())), [pub_ack(2)]);
     }
 
     #[test]
@@ -451,9 +489,9 @@ mod tests {
     #[test]
     fn a_replaced_link_lets_nothing_in_and_says_nothing() {
         let mut receiver = opened(1, 0);
-        admitted(&mut receiver, 1);
+        let first = admitted(&mut receiver, 1);
         receiver.replace();
-        assert!(receiver.complete(1, Ok(())).is_empty());
+        assert!(receiver.complete(&first, Ok(())).is_empty());
         assert!(publish(&mut receiver, 2).is_err());
     }
 }

@@ -18,6 +18,12 @@ impl SendAttempt {
         self.0.store(true, Ordering::Release);
     }
 
+    /// Whether `other` is this attempt, and not one that began after it.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Whether nothing more of this attempt may be taken.
     #[must_use]
     pub fn is_broken(&self) -> bool {

@@ -216,14 +216,16 @@ impl Links {
         sequenced: &Sequenced,
     ) -> OnComplete {
         let (link, table) = (Arc::clone(link), Arc::clone(&self.table));
-        let (server, producer, n) = (server.clone(), Arc::clone(&sequenced.producer), sequenced.n);
+        let (server, sequenced) = (server.clone(), sequenced.clone());
         Box::new(move |outcome| {
             // Held until the answers are given away, so that they go out in their order.
             let mut link = lock(&link);
-            let answers = link.complete(n, outcome);
+            let answers = link.complete(&sequenced, outcome);
             if let Err(LinkRefusal::Final(code)) = outcome {
                 // Also of a link that is gone: the producer's next one has to be told.
-                lock(&table).refusals.record(&producer, n, code);
+                lock(&table)
+                    .refusals
+                    .record(&sequenced.producer, sequenced.n, code);
             }
             match outcome {
                 _ if answers.is_empty() => {}

@@ -61,7 +61,7 @@ impl Server {
         at: usize,
         sockets: &mut [Socket],
         random: &mut Random,
-        has_faults: bool,
+        busy_odds: Option<(u64, u64)>,
     ) {
         let Some(text) = sockets[at].to_server.pop_front() else {
             return;
@@ -94,9 +94,11 @@ impl Server {
                 let n: u64 = posting.data.parse().unwrap();
                 assert_eq!(n, sequenced.n);
                 // The worker finds no room, while numbers before it are still before the disk.
-                if has_faults && random.one_in(30) || sequenced.attempt.is_broken() {
+                if sequenced.attempt.is_broken()
+                    || busy_odds.is_some_and(|odds| random.one_in(odds.0))
+                {
                     let busy = Err(LinkRefusal::Busy { after_ms: BUSY_MS });
-                    return self.complete(at, n, busy, sockets);
+                    return self.complete(at, &sequenced, busy, sockets);
                 }
                 let refused = (kind(n) == Kind::Rejected).then_some(ErrorCode::TooLarge);
                 self.jobs.push_back(Job {
@@ -139,7 +141,7 @@ impl Server {
         // It waits until what is durable is said to be so, if that doesn't take long.
         if random.one_in(2) {
             while !self.jobs.is_empty() {
-                self.write(sockets, random, false);
+                self.write(sockets, random, None);
             }
         }
         let link = self.links.get_mut(&at).expect("its frame was just read");
@@ -154,7 +156,12 @@ impl Server {
     }
 
     /// Writes the first number that waits.
-    pub(super) fn write(&mut self, sockets: &mut [Socket], random: &mut Random, has_faults: bool) {
+    pub(super) fn write(
+        &mut self,
+        sockets: &mut [Socket],
+        random: &mut Random,
+        busy_odds: Option<(u64, u64)>,
+    ) {
         let Some(job) = self.jobs.pop_front() else {
             return;
         };
@@ -162,7 +169,7 @@ impl Server {
         let busy = Err(LinkRefusal::Busy { after_ms: BUSY_MS });
         let outcome = if attempt.is_broken() {
             busy
-        } else if has_faults && random.one_in(20) {
+        } else if busy_odds.is_some_and(|odds| random.one_in(odds.1)) {
             attempt.break_off();
             busy
         } else {
@@ -178,22 +185,22 @@ impl Server {
             job.refused
                 .map_or(Ok(()), |code| Err(LinkRefusal::Final(code)))
         };
-        self.complete(job.socket, job.sequenced.n, outcome, sockets);
+        self.complete(job.socket, &job.sequenced, outcome, sockets);
     }
 
     fn complete(
         &mut self,
         at: usize,
-        n: u64,
+        sequenced: &Sequenced,
         outcome: Result<(), LinkRefusal>,
         sockets: &mut [Socket],
     ) {
         if let Err(LinkRefusal::Final(code)) = outcome {
-            self.refusals.record(&PRODUCER.into(), n, code);
+            self.refusals.record(&sequenced.producer, sequenced.n, code);
         }
         self.busy += u64::from(matches!(outcome, Err(LinkRefusal::Busy { .. })));
         if let Some(link) = self.links.get_mut(&at) {
-            for frame in link.complete(n, outcome) {
+            for frame in link.complete(sequenced, outcome) {
                 sockets[at].say_to_gateway(frame);
             }
         }
@@ -202,7 +209,7 @@ impl Server {
     /// Dies and comes back: the disk is kept, with some of what waited for it.
     pub(super) fn restart(&mut self, sockets: &mut [Socket], random: &mut Random) {
         for _ in 0..random.below(self.jobs.len() as u64 + 1) {
-            self.write(sockets, random, true);
+            self.write(sockets, random, None);
         }
         for at in std::mem::take(&mut self.links).into_keys() {
             sockets[at].leave_as_server(random);

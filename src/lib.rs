@@ -42,6 +42,7 @@
 //! | [`chat`] | who is there, what was said, who may hear it: pure state, in shards | does I/O, reads a clock, looks into a message |
 //! | [`store`] | [the journal](store::Journal), its index, [the disk thread](store::Disk) | knows clients, connections, permissions |
 //! | [`api`] | what the HTTP fronts share: bodies, keys, refusals, joined answers, numbers | says a message; knows which front it serves |
+//! | [`link`] | both ends of the protocol between two machines, as state machines: frames and time in, frames and events out | opens a socket, reads a clock, publishes |
 //! | [`endpoint`] | what clients speak: the native protocol, the HTTP API, links of gateways; catching up from the disk | re-serialises what a client wrote |
 //! | [`gateway`] | HTTP on another machine: an outbox on disk, and the push process with its links | forgets what wasn't acknowledged |
 //! | the binary | the daemon, the command line, the load generator | reaches behind [`server`]: it is the library's first user |
@@ -98,10 +99,9 @@ pub mod chat;
 #[cfg(feature = "chat")]
 pub mod endpoint;
 #[cfg(feature = "chat")]
-#[doc(hidden)]
-pub mod fuzzing;
-#[cfg(feature = "chat")]
 pub mod gateway;
+#[cfg(feature = "chat")]
+pub mod link;
 pub mod net;
 pub mod proto;
 pub mod server;

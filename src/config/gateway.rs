@@ -6,7 +6,8 @@ use super::section::section;
 use super::text::Text;
 use super::{Loaded, Settings};
 use crate::auth::Secret;
-use tidings::gateway::{LinkSettings, Target};
+use tidings::gateway::Target;
+use tidings::link::LinkSettings;
 
 /// A day, in milliseconds.
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;

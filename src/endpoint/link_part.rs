@@ -3,8 +3,8 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use super::link::Sequenced;
 use crate::api::posting::RECEIVERS_MAX;
+use crate::link::Sequenced;
 
 /// A part of what a gateway brought under one number.
 pub(super) struct LinkPart {

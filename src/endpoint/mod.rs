@@ -8,7 +8,7 @@
 //! | `sessions` | each connection: its login, its limits, its acknowledgements |
 //! | `native` | each frame of a client |
 //! | `http` | each request of a back end |
-//! | `link` | each frame of a gateway |
+//! | `links` | each frame of a gateway |
 //! | `store_job` | each batch, on the disk thread |
 //! | `replays` | each page that a returning client misses, on a thread of its own |
 //!
@@ -18,8 +18,8 @@ mod frames;
 mod history;
 mod http;
 mod kick;
-pub(crate) mod link;
 mod link_part;
+mod links;
 mod native;
 mod replays;
 mod serials;
@@ -43,7 +43,7 @@ use crate::chat::{Chat, ChatSettings};
 use crate::server::{Builder, Frame, Request, Responder, WorkerHandle};
 use crate::store::{Condition, Disk, DiskSettings, Store};
 use http::HttpApi;
-use link::Publisher;
+use links::ChatPublisher;
 use native::NativeProtocol;
 use replays::Replays;
 use serials::Serials;
@@ -51,7 +51,7 @@ use server_sink::{Confirmation, ServerSink};
 use services::Services;
 use sessions::Sessions;
 
-pub use link::{Done, LinkNumbers, LinkRefusal, Links, SendAttempt, Sequenced, Upstream};
+pub use links::{LinkNumbers, LinkPublisher, Links, OnComplete};
 pub use native::COMMANDS_A_FRAME_MAX;
 pub use replays::ReplaySettings;
 pub use sessions::{Bucket, LimitSettings, Rate};
@@ -142,7 +142,7 @@ impl Endpoint {
             settings.limits,
         );
         let sessions = Arc::new(sessions);
-        let publisher = Publisher::new(Arc::clone(&services));
+        let publisher = ChatPublisher::new(Arc::clone(&services));
         let links = Arc::new(Links::new(Box::new(publisher)));
         Ok(Self {
             native: NativeProtocol::new(Arc::clone(&services), Arc::clone(&sessions)),

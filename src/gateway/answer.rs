@@ -1,13 +1,13 @@
 //! The results of posted messages, as a gateway answers them.
 
-use super::outbox::Refused;
+use super::outbox::OutboxRefusal;
 use crate::api::json::Json;
 use crate::api::refusal::Refusal;
 use crate::api::reply::ReplyResult;
 use crate::chat::ErrorCode;
 
 /// The result of a message that was given to the disk; `taken` says whether the message was a repeat.
-pub(super) fn result(id: &str, taken: Result<bool, Refused>) -> ReplyResult {
+pub(super) fn result(id: &str, taken: Result<bool, OutboxRefusal>) -> ReplyResult {
     let is_repeat = taken.map_err(refusal)?;
     let queued = Json::object().string("id", id).flag("queued", true);
     Ok(match is_repeat {
@@ -16,16 +16,17 @@ pub(super) fn result(id: &str, taken: Result<bool, Refused>) -> ReplyResult {
     })
 }
 
-pub(super) fn refusal(why: Refused) -> Refusal {
+/// The refusal that a client is told.
+pub(super) fn refusal(why: OutboxRefusal) -> Refusal {
     match why {
-        Refused::Full => Refusal::new(
+        OutboxRefusal::Full => Refusal::new(
             ErrorCode::Unavailable,
             "the outbox is full; it empties once the upstreams are reached",
         ),
-        Refused::DiskFull => {
+        OutboxRefusal::DiskFull => {
             Refusal::new(ErrorCode::DiskFull, "the gateway's disk is as good as full")
         }
-        Refused::Failed => Refusal::new(
+        OutboxRefusal::Failed => Refusal::new(
             ErrorCode::Unavailable,
             "the outbox can't be written just now",
         ),

@@ -1,24 +1,26 @@
-//! The gateway itself: what it knows, and the server's callbacks.
+//! The gateway: its threads, and the callbacks of its server.
 
 use std::io;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::Receiver;
 
 use super::answer::refusal;
-use super::feeder::{self, Feeder, Feeding, News, Task, Told};
-use super::link::LinkSettings;
+use super::message::{MessageEncoder, producer};
 use super::numbers::Numbers;
-use super::outbox::{Outbox, OutboxContext, OutboxJob, unix_ms};
-use super::posted::{Scribe, producer};
+use super::outbox::{Outbox, OutboxContext, OutboxJob};
+use super::relay::{Relay, RelayEvent, RelayHandle, RelaySettings};
 use super::target::Target;
 use crate::api::auth::{Authenticator, authorize};
 use crate::api::body::json_body;
 use crate::api::posting::{Posting, batch, posting};
 use crate::api::refusal::{Refusal, method_not_allowed};
 use crate::api::reply::{JoinedReply, ReplyShape};
+use crate::base::clock::unix_ms;
+use crate::base::sync::lock;
+use crate::link::LinkSettings;
 use crate::server::{Builder, Handle, Request, Responder, WorkerHandle};
 use crate::store::{Disk, DiskSettings, Store};
 
@@ -36,13 +38,14 @@ pub struct GatewaySettings {
     pub outbox_bytes_max: u64,
     /// Largest `data` of a message, in bytes. Default 65,536.
     pub data_size_max: usize,
-    /// Of the links.
+    /// Times and bounds of the links.
     pub link: LinkSettings,
-    /// Time that the push process has at a stop to bring away what it holds, in milliseconds; less
-    /// than its server gives it. Default 8,000.
+    /// Time that the push process has at a stop to bring away the messages that it holds, in
+    /// milliseconds; less than its server gives the process. Default 8,000.
     pub drain_ms_max: u64,
-    /// Time in which what upstreams have settled gathers before it is written down, in
-    /// milliseconds: what a crash takes back is only sent again. Default 200.
+    /// Time in which acknowledgements of upstreams gather before they are written down, in
+    /// milliseconds; those that a crash takes back cost no more than a message that is sent again.
+    /// Default 200.
     pub settle_ms: u64,
     /// The queue before the disk.
     pub disk: DiskSettings,
@@ -65,23 +68,24 @@ impl GatewaySettings {
     }
 }
 
-/// An outbox behind an HTTP API, and what brings it away.
+/// A gateway: it takes messages by HTTP, and has them brought to its upstreams.
 pub struct Gateway {
     outbox: Arc<Outbox>,
-    scribe: Scribe,
+    encoder: MessageEncoder,
     access: Box<dyn Authenticator>,
     numbers: Arc<Numbers>,
-    told: Told,
+    relay: RelayHandle,
     /// Set once the server runs.
     server: Arc<OnceLock<Handle>>,
-    state: Mutex<State>,
+    threads: Mutex<GatewayThreads>,
 }
 
-/// The threads, and what becomes one.
-struct State {
+/// The threads of a gateway.
+struct GatewayThreads {
     disk: Option<JoinHandle<()>>,
-    to_start: Option<(Task, Receiver<News>)>,
-    feeder: Option<JoinHandle<()>>,
+    /// What the relay's thread is made of, until that starts.
+    unstarted: Option<(RelaySettings, Receiver<RelayEvent>)>,
+    relay: Option<JoinHandle<()>>,
 }
 
 impl Gateway {
@@ -107,36 +111,36 @@ impl Gateway {
         let key = outbox.reader.key();
         let upstreams = settings.upstreams.iter().map(|target| {
             let url: Arc<str> = target.url().into();
-            let settled = outbox.settled(&url);
-            (url, settled)
+            let acked = outbox.acked(&url);
+            (url, acked)
         });
         let numbers = Arc::new(Numbers::of(upstreams));
-        let task = Task {
+        let relay_settings = RelaySettings {
             producer: producer(key),
             name: settings.name,
             link: settings.link,
             drain_ms_max: settings.drain_ms_max,
-            settle_ms: settings.settle_ms,
+            ack_delay_ms: settings.settle_ms,
             targets: settings.upstreams,
         };
-        let (told, news) = feeder::channel();
+        let (relay, events) = RelayHandle::new();
         // The thread ends once the outbox is gone, whose way to it is the only one.
         let context = OutboxContext {
-            feeder: told.clone(),
-            numbers: Arc::clone(&numbers),
+            relay: relay.clone(),
+            counters: Arc::clone(&numbers.counters),
         };
         let disk = queue.start(store, context, on_low)?;
         Ok(Self {
             outbox: Arc::new(outbox),
-            scribe: Scribe::new(key, settings.data_size_max),
+            encoder: MessageEncoder::new(key, settings.data_size_max),
             access,
             numbers,
-            told,
+            relay,
             server,
-            state: Mutex::new(State {
+            threads: Mutex::new(GatewayThreads {
                 disk: Some(disk),
-                to_start: Some((task, news)),
-                feeder: None,
+                unstarted: Some((relay_settings, events)),
+                relay: None,
             }),
         })
     }
@@ -148,10 +152,10 @@ impl Gateway {
         let this = Arc::clone(self);
         builder
             .pressure(Arc::clone(self.outbox.disk.pressure()))
-            .on_pipe_message(move |_, _, message| this.told.said(message))
+            .on_pipe_message(move |_, _, message| this.relay.send(RelayEvent::PushMessage(message)))
     }
 
-    /// Begins to feed the push process; to be called once the server runs.
+    /// Starts the relay, once the server runs.
     ///
     /// # Errors
     ///
@@ -161,23 +165,23 @@ impl Gateway {
         self.server.get_or_init(|| server.handle());
         let process = server.process(PUSH_PROCESS).cloned();
         let process = process.ok_or_else(|| io::Error::other("there is no push process"))?;
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some((task, news)) = state.to_start.take() else {
+        let mut threads = lock(&self.threads);
+        let Some((settings, events)) = threads.unstarted.take() else {
             return Ok(());
         };
-        let feeding = Feeding {
-            outbox: Arc::clone(&self.outbox),
+        let relay = Relay::new(
+            Arc::clone(&self.outbox),
             process,
-            task,
-            numbers: Arc::clone(&self.numbers),
-        };
-        let feeder = Feeder::new(feeding, self.told.clone(), news);
-        let thread = std::thread::Builder::new().name("feeder".into());
-        state.feeder = Some(thread.spawn(|| feeder.run())?);
+            settings,
+            Arc::clone(&self.numbers),
+            (self.relay.clone(), events),
+        );
+        let thread = std::thread::Builder::new().name("relay".into());
+        threads.relay = Some(thread.spawn(|| relay.run())?);
         Ok(())
     }
 
-    /// Whether it takes messages now.
+    /// Whether the gateway takes messages now.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.outbox.refusal().is_none()
@@ -206,26 +210,23 @@ impl Gateway {
         None
     }
 
-    /// Waits until what was taken is on disk and what is settled written down; then nothing of it
-    /// runs any more. What is left for each upstream is given back: it is on disk.
+    /// Stops the relay, once all that was taken is on disk and all acknowledgements are written down.
+    /// Gives the number of messages that are left in the outbox for each upstream.
     #[must_use]
     pub fn finish(&self) -> Vec<(Arc<str>, u64)> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(feeder) = state.feeder.take() {
-            self.told.stop();
-            if feeder.join().is_err() {
-                tracing::error!("the feeder has panicked; messages may be sent again");
+        let mut threads = lock(&self.threads);
+        if let Some(relay) = threads.relay.take() {
+            self.relay.send(RelayEvent::Stop);
+            if relay.join().is_err() {
+                tracing::error!("the relay has panicked; messages may be sent again");
             }
         }
         self.numbers.left(self.outbox.kept().1)
     }
 
-    /// Lets go of the outbox, once nobody answers requests any more: its directory is free then.
+    /// Lets go of the outbox and of its directory, once nobody answers requests any more.
     pub fn close(self) {
-        let State { disk, .. } = self
-            .state
-            .into_inner()
-            .unwrap_or_else(PoisonError::into_inner);
+        let disk = lock(&self.threads).disk.take();
         drop(self.outbox);
         if disk.is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("the disk thread has panicked");
@@ -262,6 +263,7 @@ impl Gateway {
     ) {
         if let Some(why) = self.outbox.refusal() {
             self.numbers
+                .counters
                 .refused
                 .fetch_add(postings.len() as u64, Relaxed);
             return responder.end(refusal(why).response());
@@ -270,9 +272,9 @@ impl Gateway {
         let results = (0..postings.len()).map(|_| None).collect();
         let slots = JoinedReply::start(responder, (shape, 202), results);
         for (slot, posting) in slots.into_iter().zip(postings) {
-            match posting.and_then(|posting| self.scribe.write(&posting)) {
-                Ok(posted) => {
-                    let job = OutboxJob::Post { posted, ts, slot };
+            match posting.and_then(|posting| self.encoder.encode(&posting)) {
+                Ok(message) => {
+                    let job = OutboxJob::Append { message, ts, slot };
                     self.outbox.disk.submit(job);
                 }
                 Err(refusal) => slot.fill(Err(refusal)),

@@ -1,65 +1,49 @@
-//! Layer 6: two machines. A gateway takes messages by HTTP where they arise, keeps them in an outbox
-//! on disk, and has a process of its own bring them to the servers that push them on.
+//! Two machines: a gateway takes messages by HTTP where they arise, keeps them in an outbox on disk,
+//! and has a process of its own bring them to the servers that push them on.
 //!
 //! ```text
-//! POST ▶ Gateway ▶ disk thread ▶ outbox ▶ 202
-//!                                   │ pages
-//!                    marks ◀ Feeder ┤
-//!                               ▲   ▼
-//!                          ═════ pipe ═════
-//!                               │   ▼
-//!                   what is ◀─ Seat: Link ▶ Socket ▶ /link of a server
-//!                   settled
+//! POST ▶ Gateway ▶ MessageEncoder ▶ disk thread: OutboxJob ▶ Outbox ▶ 202
+//!                                                              │ pages
+//!                                     AckTracker ◀── Relay ◀───┘
+//!                                                    ▲   ▼
+//!                                              ══════ pipe ══════
+//!                                                    │   ▼
+//!            open_ok, pub_ack, pub_err ▶ Upstream: LinkSender ▶ Socket ▶ /link of a server
 //! ```
 //!
 //! A [`Gateway`] stands behind a [`crate::server::Server`] that has [`push`] as its process
-//! [`PUSH_PROCESS`]. What goes wrong with one side is the other's to outlive: the outbox belongs to the
-//! gateway alone, the links to the push process alone, and what is settled is the upstream's word.
+//! [`PUSH_PROCESS`]. Either side outlives the faults of the other: the outbox belongs to the gateway
+//! alone, the links to the push process alone, and only an upstream says what it has acknowledged.
 //!
 //! Invariants:
-//! - **A message that was answered with 202 is in the outbox until every upstream has settled it**, or,
-//!   refused for good, among the dead letters.
-//! - **A message's number is its offset in the outbox.** The upstream writes it down together with the
-//!   message, so whatever is sent again is known there.
-//! - **The push process pulls**: it says behind which number it wants how many, so that neither a dead
-//!   process nor a dead link leaves anything on the way that somebody would have to remember.
-//! - A link is one state machine with one owner (`link`): there is never a second handshake beside
-//!   the first.
+//! - **A message that was answered with 202 is in the outbox until every upstream has acknowledged
+//!   it**, or is among the dead letters, if an upstream refused it for good.
+//! - **A message's number is its offset in the outbox.** The upstream writes the number down together
+//!   with the message, so a message that is sent again is known there.
+//! - **The push process pulls**: it says behind which number it wants how many messages, so that
+//!   neither a dead process nor a dead link leaves anything under way that somebody would have to
+//!   remember.
+//! - A link is one state machine with one owner ([`crate::link::LinkSender`]): there is never a
+//!   second handshake beside the first.
 
+mod ack_tracker;
 mod answer;
-mod backlog;
-mod feeder;
-pub(crate) mod frames;
+mod dead_letter;
 #[expect(
     clippy::module_inception,
     reason = "the noun of this file is the gateway"
 )]
 mod gateway;
-mod link;
-mod names;
+mod message;
 mod numbers;
 mod offline;
 mod outbox;
-mod pipe;
-mod posted;
 mod push;
-mod seat;
-mod settling;
-mod socket;
+mod relay;
 mod target;
 
 pub use gateway::{Gateway, GatewaySettings, PUSH_PROCESS};
-pub use link::{LinkSettings, LinkState};
 pub use offline::{OfflineOutbox, OfflineOutboxError};
 pub use outbox::{DEAD, OUTBOX, store_settings};
 pub use push::push;
 pub use target::{Target, TargetError};
-
-/// A number that nobody can guess and that hardly comes twice.
-fn random() -> u64 {
-    use std::hash::{BuildHasher, Hasher};
-    // Keyed by the system's randomness.
-    std::collections::hash_map::RandomState::new()
-        .build_hasher()
-        .finish()
-}

@@ -1,48 +1,45 @@
 //! The counters of a gateway, and the list of its numbers for `/v1/stats` and `/metrics`.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::link::LinkState;
-use super::outbox::{DEAD, OUTBOX, Outbox, unix_ms};
-use super::pipe::Report;
+use super::outbox::{DEAD, OUTBOX, Outbox, OutboxCounters};
+use super::push::pipe::LinkReport;
 use crate::api::metrics::{MetricRow, MetricSet, pressure_metrics, quoted};
 use crate::base::Metric;
+use crate::base::clock::unix_ms;
 use crate::base::sync::lock;
+use crate::link::LinkState;
 use crate::server::{Response, WorkerHandle};
 use crate::store::PageRange;
 
-/// The counters of a gateway.
+/// The counters of the outbox and of each upstream.
 #[derive(Debug, Default)]
 pub(super) struct Numbers {
-    /// Postings that were taken, known as repeats, and refused since there was no room.
-    pub(super) taken: AtomicU64,
-    pub(super) repeats: AtomicU64,
-    pub(super) refused: AtomicU64,
-    /// Dead letters that were kept, by this process.
-    pub(super) dead: AtomicU64,
+    pub(super) counters: Arc<OutboxCounters>,
     upstreams: Mutex<Vec<UpstreamNumbers>>,
 }
 
-/// One upstream.
+/// The numbers of one upstream.
 #[derive(Debug, Clone)]
 struct UpstreamNumbers {
     url: Arc<str>,
-    settled: u64,
-    /// Of the push process that lives now.
-    report: Report,
-    /// Of those before it, added up.
-    before: Report,
+    /// The newest number that the upstream has acknowledged.
+    acked: u64,
+    /// The counters of the push process that runs now.
+    report: LinkReport,
+    /// The counters of those before it, added up.
+    before: LinkReport,
 }
 
 impl Numbers {
-    /// Numbers of these upstreams, which have settled so much.
+    /// Counters for these upstreams, starting from the offsets they have acknowledged.
     pub(super) fn of(upstreams: impl IntoIterator<Item = (Arc<str>, u64)>) -> Self {
-        let upstreams = upstreams.into_iter().map(|(url, settled)| UpstreamNumbers {
+        let upstreams = upstreams.into_iter().map(|(url, acked)| UpstreamNumbers {
             url,
-            settled,
-            report: Report::default(),
-            before: Report::default(),
+            acked,
+            report: LinkReport::default(),
+            before: LinkReport::default(),
         });
         Self {
             upstreams: Mutex::new(upstreams.collect()),
@@ -50,31 +47,33 @@ impl Numbers {
         }
     }
 
-    /// A push process begins.
+    /// Begins to count for a new push process.
     pub(super) fn begun(&self) {
         for upstream in self.upstreams().iter_mut() {
             upstream.before = upstream.total();
-            upstream.report = Report::default();
+            upstream.report = LinkReport::default();
         }
     }
 
-    pub(super) fn reported(&self, report: Report) {
+    /// Takes the counters of a link.
+    pub(super) fn reported(&self, report: LinkReport) {
         if let Some(upstream) = self.upstreams().get_mut(report.upstream) {
             upstream.report = report;
         }
     }
 
-    pub(super) fn settled(&self, upstream: usize, n: u64) {
+    /// Takes the acknowledgement of everything up to `n`.
+    pub(super) fn acked(&self, upstream: usize, n: u64) {
         if let Some(upstream) = self.upstreams().get_mut(upstream) {
-            upstream.settled = upstream.settled.max(n);
+            upstream.acked = upstream.acked.max(n);
         }
     }
 
-    /// What each upstream hasn't settled of everything up to `newest`.
+    /// How many messages up to `newest` each upstream hasn't acknowledged.
     pub(super) fn left(&self, newest: u64) -> Vec<(Arc<str>, u64)> {
         self.upstreams()
             .iter()
-            .map(|one| (Arc::clone(&one.url), newest.saturating_sub(one.settled)))
+            .map(|one| (Arc::clone(&one.url), newest.saturating_sub(one.acked)))
             .collect()
     }
 
@@ -136,21 +135,25 @@ impl Numbers {
                 "Messages that are kept since an upstream refused them for good.",
                 dead_letters(outbox),
             ),
-            Metric::counter("taken", "Messages taken.", self.taken.load(Relaxed)),
+            Metric::counter(
+                "taken",
+                "Messages taken.",
+                self.counters.taken.load(Relaxed),
+            ),
             Metric::counter(
                 "repeats",
                 "Messages that were known by their id.",
-                self.repeats.load(Relaxed),
+                self.counters.repeats.load(Relaxed),
             ),
             Metric::counter(
                 "refused",
                 "Messages refused for want of room.",
-                self.refused.load(Relaxed),
+                self.counters.refused.load(Relaxed),
             ),
             Metric::counter(
                 "dead_letters_stored",
                 "Messages that an upstream refused for good.",
-                self.dead.load(Relaxed),
+                self.counters.dead.load(Relaxed),
             ),
         ]
     }
@@ -175,9 +178,9 @@ fn dead_letters(outbox: &Outbox) -> u64 {
 }
 
 impl UpstreamNumbers {
-    fn total(&self) -> Report {
+    fn total(&self) -> LinkReport {
         let (now, before) = (&self.report, &self.before);
-        Report {
+        LinkReport {
             opened: now.opened + before.opened,
             lost: now.lost + before.lost,
             resent: now.resent + before.resent,
@@ -205,12 +208,12 @@ impl UpstreamNumbers {
                 Metric::gauge(
                     "settled",
                     "Number up to which the upstream has settled everything.",
-                    self.settled,
+                    self.acked,
                 ),
                 Metric::gauge(
                     "waiting",
                     "Messages that the upstream hasn't settled.",
-                    newest.saturating_sub(self.settled),
+                    newest.saturating_sub(self.acked),
                 ),
                 Metric::counter("opened", "Times that the link was opened.", total.opened),
                 Metric::counter(

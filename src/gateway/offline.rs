@@ -1,16 +1,18 @@
-//! An outbox that nobody brings away just now, for people who look into it.
+//! An outbox whose gateway doesn't run, for people who look into it.
 
 use std::io;
 use std::path::Path;
 
-use super::outbox::{DEAD, OUTBOX, message, store_settings, unix_ms};
+use super::outbox::{DEAD, OUTBOX, message, store_settings};
+use crate::base::clock::unix_ms;
 use crate::store::{Journal, PageRange, Record, Store, StoreError, StoreSettings, StoredMessage};
 
-/// Bytes that are read at once.
+/// Bytes and messages that are read at once: as many as fit the memory of any machine, so that the
+/// whole outbox need not.
 const PAGE_BYTES_MAX: usize = 1 << 20;
 const PAGE_MESSAGES_MAX: usize = 1_000;
 
-/// An open outbox.
+/// An open outbox, which no gateway can open meanwhile.
 #[derive(Debug)]
 pub struct OfflineOutbox {
     journal: Journal,
@@ -20,10 +22,10 @@ pub struct OfflineOutbox {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OfflineOutboxError {
-    /// It can't be read or written.
+    /// The store failed.
     #[error("the outbox can't be read or written")]
     Store(#[from] StoreError),
-    /// What was to be shown can't be written.
+    /// The output can't be written.
     #[error("can't write")]
     Write(#[from] io::Error),
     /// A dead letter holds no posting.
@@ -31,7 +33,7 @@ pub enum OfflineOutboxError {
     Letter(u64),
 }
 
-/// Takes a line.
+/// Shows one line.
 type Show<'a> = &'a mut dyn FnMut(&str) -> io::Result<()>;
 
 impl OfflineOutbox {
@@ -39,14 +41,14 @@ impl OfflineOutbox {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Locked`]: its gateway runs. Otherwise it can't be read.
+    /// [`StoreError::Locked`] while the gateway runs, or the store can't be read.
     pub fn open(directory: &Path) -> Result<Self, StoreError> {
         // No bound: what is there already fits, and a retry must not fail half-way for it.
         let settings = store_settings(StoreSettings::new(directory), u64::MAX >> 1);
         Journal::open(settings).map(|journal| Self { journal })
     }
 
-    /// Shows what waits: `{"n","ts","posting"}` a line.
+    /// Shows the messages that wait: `{"n","ts","posting"}` a line.
     ///
     /// # Errors
     ///
@@ -60,7 +62,7 @@ impl OfflineOutbox {
         })
     }
 
-    /// Shows what was refused for good: `{"upstream","n","code","ts","posting"}` a line.
+    /// Shows the dead letters: `{"upstream","n","code","ts","posting"}` a line.
     ///
     /// # Errors
     ///
@@ -69,7 +71,7 @@ impl OfflineOutbox {
         self.each(DEAD, limit, &mut |one| Ok(show(&one.body.data)?))
     }
 
-    /// Puts all dead letters at the end of the outbox, and says how many: all or none.
+    /// Puts all dead letters at the end of the outbox, or none, and gives their number.
     ///
     /// # Errors
     ///
@@ -87,10 +89,10 @@ impl OfflineOutbox {
         let now = unix_ms();
         for letter in &letters {
             let no_letter = |_| OfflineOutboxError::Letter(letter.position.offset);
-            let posting: Posting<'_> =
+            let posting: LetterPosting<'_> =
                 serde_json::from_str(&letter.body.data).map_err(no_letter)?;
             let posting = posting.posting.get();
-            let id: Id<'_> = serde_json::from_str(posting).map_err(no_letter)?;
+            let id: PostingId<'_> = serde_json::from_str(posting).map_err(no_letter)?;
             let again = Record::Message(message(OUTBOX, &id.id, now, posting));
             self.journal.append(now, &again)?;
         }
@@ -133,13 +135,13 @@ impl OfflineOutbox {
 }
 
 #[derive(serde::Deserialize)]
-struct Posting<'a> {
+struct LetterPosting<'a> {
     #[serde(borrow)]
     posting: &'a serde_json::value::RawValue,
 }
 
 #[derive(serde::Deserialize)]
-struct Id<'a> {
+struct PostingId<'a> {
     #[serde(borrow)]
     id: std::borrow::Cow<'a, str>,
 }
@@ -161,8 +163,8 @@ mod tests {
     #[test]
     fn dead_letters_wait_again_and_are_dead_no_more() {
         let folder = tempfile::tempdir().unwrap();
-        let mut shelf = OfflineOutbox::open(folder.path()).unwrap();
-        assert_eq!(shelf.retry().unwrap(), 0);
+        let mut offline = OfflineOutbox::open(folder.path()).unwrap();
+        assert_eq!(offline.retry().unwrap(), 0);
         let letter = |n: u64| {
             format!(
                 r#"{{"upstream":"u","n":{n},"code":"c","ts":1,"posting":{{"data": 1.0,"id":"i{n}"}}}}"#
@@ -171,15 +173,15 @@ mod tests {
         for n in 1..=3 {
             let dead = letter(n);
             let record = Record::Message(message(DEAD, "x", 1, &dead));
-            shelf.journal.append(1, &record).unwrap();
+            offline.journal.append(1, &record).unwrap();
         }
-        shelf.journal.commit().unwrap();
-        assert_eq!(lines(|show| shelf.dead(2, show)), [letter(1), letter(2)]);
-        assert_eq!(shelf.retry().unwrap(), 3);
-        drop(shelf);
-        let shelf = OfflineOutbox::open(folder.path()).unwrap();
-        assert_eq!(lines(|show| shelf.dead(9, show)), [""; 0]);
-        let waiting = lines(|show| shelf.waiting(9, show));
+        offline.journal.commit().unwrap();
+        assert_eq!(lines(|show| offline.dead(2, show)), [letter(1), letter(2)]);
+        assert_eq!(offline.retry().unwrap(), 3);
+        drop(offline);
+        let offline = OfflineOutbox::open(folder.path()).unwrap();
+        assert_eq!(lines(|show| offline.dead(9, show)), [""; 0]);
+        let waiting = lines(|show| offline.waiting(9, show));
         assert_eq!(waiting.len(), 3);
         assert!(waiting[1].starts_with(r#"{"n":2,"ts":"#), "{}", waiting[1]);
         assert!(waiting[1].ends_with(r#""posting":{"data": 1.0,"id":"i2"}}"#));

@@ -16,13 +16,19 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("net", &["base", "proto"]),
     ("server", &["base", "proto", "net"]),
     ("api", &["base", "server", "chat"]),
-    ("endpoint", &["base", "server", "chat", "store", "api"]),
-    ("gateway", &["base", "server", "chat", "store", "api"]),
-    ("fuzzing", &["endpoint", "gateway"]),
+    ("link", &["base", "chat", "api"]),
+    (
+        "endpoint",
+        &["base", "server", "chat", "store", "api", "link"],
+    ),
+    (
+        "gateway",
+        &["base", "server", "chat", "store", "api", "link"],
+    ),
     (
         "lib",
         &[
-            "base", "proto", "net", "server", "chat", "store", "api", "endpoint", "gateway",
+            "base", "proto", "net", "server", "chat", "store", "api", "link", "endpoint", "gateway",
         ],
     ),
     ("auth", &[]),
@@ -37,6 +43,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "tidings::store",
             "tidings::endpoint",
             "tidings::gateway",
+            "tidings::link",
         ],
     ),
     (

@@ -24,7 +24,7 @@ mod users;
 
 use std::sync::Arc;
 
-use super::link::Links;
+use super::links::Links;
 use super::services::Services;
 use super::sessions::Sessions;
 use crate::api::refusal::{Refusal, method_not_allowed};

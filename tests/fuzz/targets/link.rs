@@ -4,54 +4,61 @@
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tidings::api::{Posting, To};
-use tidings::fuzzing::gateway::{self, Said};
-use tidings::fuzzing::server::{self, LinkFrame, Violation};
+use tidings::link::wire::{self, ReceiverFrame, SenderFrame};
 
 /// Rooms or users that one message may name.
 const RECEIVERS_MAX: usize = 100;
 
-/// Reads a frame as a server and as a gateway.
+/// Reads a frame as a receiver and as a sender.
 pub fn link(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;
     };
-    read_by_the_server(text);
-    read_by_the_gateway(text);
+    read_by_the_receiver(text);
+    read_by_the_sender(text);
 }
 
-fn read_by_the_server(text: &str) {
-    let frame = match server::read(text) {
+fn read_by_the_receiver(text: &str) {
+    let frame = match SenderFrame::read(text) {
         Ok(frame) => frame,
-        Err(Violation(message)) => {
-            // The gateway has to hear why, whatever stood in the frame.
-            let told = gateway::read(&server::err(&message)).expect_err("it is an error");
-            assert!(told.ends_with(&message), "{told}");
+        Err(violation) => {
+            // The sender has to hear why, whatever stood in the frame.
+            let told = ReceiverFrame::read(&wire::err(&violation)).expect_err("it is an error");
+            assert!(told.0.ends_with(&violation.0), "{told}");
             return;
         }
     };
     match frame {
-        LinkFrame::Open {
+        // A bare word, no JSON.
+        SenderFrame::Ping => return,
+        SenderFrame::Open {
             producer,
             name,
             first,
         } => {
             assert!((1..=64).contains(&producer.len()) && first > 0);
-            let again = gateway::open(&producer, &name, first);
-            let expected = LinkFrame::Open {
+            let again = wire::open(&producer, &name, first);
+            let expected = SenderFrame::Open {
                 producer,
                 name,
                 first,
             };
-            assert_eq!(server::read(&again), Ok(expected));
+            assert_eq!(SenderFrame::read(&again), Ok(expected));
         }
-        LinkFrame::Pub { n, posting } => {
+        SenderFrame::Publish { n, posting } => {
             assert!(n > 0);
-            assert_eq!(gateway::read(&server::pub_ack(n)), Ok(Said::Ack { n }));
+            assert_eq!(
+                ReceiverFrame::read(&wire::pub_ack(n)),
+                Ok(ReceiverFrame::Ack { n })
+            );
             if let Ok(posting) = posting {
                 check(text, &posting);
-                let again = gateway::publish(n, &written(&posting));
+                let again = wire::publish(n, &written(&posting));
                 let posting = Ok(posting);
-                assert_eq!(server::read(&again), Ok(LinkFrame::Pub { n, posting }));
+                assert_eq!(
+                    SenderFrame::read(&again),
+                    Ok(SenderFrame::Publish { n, posting })
+                );
             }
         }
     }
@@ -103,22 +110,22 @@ fn is_json(text: &str) {
     }
 }
 
-fn read_by_the_gateway(text: &str) {
-    let Ok(said) = gateway::read(text) else {
+fn read_by_the_sender(text: &str) {
+    let Ok(said) = ReceiverFrame::read(text) else {
         return;
     };
     let again = match &said {
-        Said::OpenOk { next, refused } => {
+        ReceiverFrame::OpenOk { next, refused } => {
             assert!(*next > 0);
             if !refused.is_empty() {
                 return;
             }
-            server::open_ok(*next, &[])
+            wire::open_ok(*next, &[])
         }
-        Said::Ack { n } => server::pub_ack(*n),
-        Said::Busy { after_ms } => server::pub_busy(*after_ms),
-        Said::Pong => "PONG".to_owned(),
-        Said::Refused { .. } | Said::Kick { .. } | Said::Other => return,
+        ReceiverFrame::Ack { n } => wire::pub_ack(*n),
+        ReceiverFrame::Busy { after_ms } => wire::pub_busy(*after_ms),
+        ReceiverFrame::Pong => wire::PONG.to_owned(),
+        ReceiverFrame::Refused { .. } | ReceiverFrame::Kick { .. } | ReceiverFrame::Other => return,
     };
-    assert_eq!(gateway::read(&again), Ok(said));
+    assert_eq!(ReceiverFrame::read(&again), Ok(said));
 }

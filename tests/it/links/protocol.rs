@@ -6,7 +6,8 @@ use std::sync::{Arc, Condvar, Mutex};
 use serde_json::{Value, json};
 use tidings::api::Posting;
 use tidings::chat::ErrorCode;
-use tidings::endpoint::{Done, LinkRefusal, Links, Sequenced, Upstream};
+use tidings::endpoint::{LinkPublisher, Links, OnComplete};
+use tidings::link::{LinkRefusal, Sequenced};
 
 use crate::support::server::{LocalServer, Mode, in_every_mode, until_nothing_is_left};
 use crate::support::wait::until;
@@ -27,7 +28,7 @@ struct Disk {
 struct Task {
     sequenced: Sequenced,
     data: Option<String>,
-    done: Done,
+    on_complete: OnComplete,
 }
 
 /// Takes messages in order, on a thread of its own.
@@ -53,7 +54,7 @@ impl Publisher {
             };
             let outcome = disk.take(&task);
             drop(disk);
-            (task.done)(outcome);
+            (task.on_complete)(outcome);
         }
     }
 
@@ -92,30 +93,30 @@ impl Disk {
     }
 }
 
-impl Upstream for Publisher {
+impl LinkPublisher for Publisher {
     fn mark(&self, producer: &str) -> u64 {
         let disk = self.0.0.lock().unwrap();
         disk.marks.get(producer).copied().unwrap_or(0)
     }
 
-    fn publish(&self, sequenced: Sequenced, posting: &Posting<'_>, done: Done) {
+    fn publish(&self, sequenced: Sequenced, posting: &Posting<'_>, on_complete: OnComplete) {
         let data = Some(posting.data.to_owned());
         self.change(|disk| {
             disk.queue.push_back(Task {
                 sequenced,
                 data,
-                done,
+                on_complete,
             })
         });
     }
 
-    fn settle(&self, sequenced: Sequenced, done: Done) {
+    fn skip(&self, sequenced: Sequenced, on_complete: OnComplete) {
         let data = None;
         self.change(|disk| {
             disk.queue.push_back(Task {
                 sequenced,
                 data,
-                done,
+                on_complete,
             })
         });
     }

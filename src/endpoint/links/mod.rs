@@ -1,0 +1,268 @@
+//! `/link`: where gateways bring the messages of their outboxes.
+//!
+//! [`Links`] stands between the server, whose callbacks it is told, and a [`LinkPublisher`], which
+//! has the messages published and their numbers written down. What one link may do is decided by a
+//! [`LinkReceiver`]; here stands which connections are links, and which link each producer has.
+//!
+//! Locks: the lock of a link comes before that of the table.
+
+mod numbers;
+mod publisher;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+pub use numbers::LinkNumbers;
+pub(super) use publisher::ChatPublisher;
+
+use super::frames;
+use crate::api::Posting;
+use crate::base::Fd;
+use crate::base::sync::lock;
+use crate::link::wire::{self, SenderFrame, Violation};
+use crate::link::{LinkReceiver, LinkRefusal, Received, RecentRefusals, SendAttempt, Sequenced};
+use crate::server::{Frame, Handle, WorkerHandle};
+
+/// Called once with the outcome of a number, in the order of the numbers.
+pub type OnComplete = Box<dyn FnOnce(Result<(), LinkRefusal>) + Send>;
+
+/// Publishes the messages that gateways bring.
+///
+/// Numbers of one producer come in order. An implementation takes a message and writes its number as
+/// the producer's mark in one durable write, or does neither. The first number of an attempt that it
+/// refuses as busy breaks the attempt off, and it takes nothing more of that attempt.
+pub trait LinkPublisher: Send + Sync {
+    /// The durable mark of a producer, or 0: everything up to it is acknowledged, and
+    /// [`OnComplete`] was called for it, if that doesn't take long.
+    fn mark(&self, producer: &str) -> u64;
+
+    /// Publishes a message, and moves the mark to its number.
+    fn publish(&self, sequenced: Sequenced, posting: &Posting<'_>, on_complete: OnComplete);
+
+    /// Moves the mark to a number without a message.
+    fn skip(&self, sequenced: Sequenced, on_complete: OnComplete);
+}
+
+/// The links of all gateways.
+pub struct Links {
+    publisher: Box<dyn LinkPublisher>,
+    table: Arc<Mutex<LinkTable>>,
+    /// How many links there are: a server without any looks up nothing for a message.
+    count: AtomicUsize,
+}
+
+#[derive(Debug, Default)]
+struct LinkTable {
+    links: HashMap<Fd, Arc<Mutex<LinkReceiver>>>,
+    /// The link that each producer opened last.
+    producers: HashMap<Arc<str>, Fd>,
+    refusals: RecentRefusals,
+    numbers: LinkNumbers,
+}
+
+impl Links {
+    /// Makes links that give their messages to this publisher.
+    #[must_use]
+    pub fn new(publisher: Box<dyn LinkPublisher>) -> Self {
+        Self {
+            publisher,
+            table: Arc::default(),
+            count: AtomicUsize::new(0),
+        }
+    }
+
+    /// A gateway has opened a WebSocket at `/link`, and shown the key.
+    pub fn opened(&self, fd: Fd) {
+        lock(&self.table).links.insert(fd, Arc::default());
+        self.count.fetch_add(1, Ordering::Release);
+    }
+
+    /// Whether this connection is a link.
+    #[must_use]
+    pub fn contains(&self, fd: Fd) -> bool {
+        self.count.load(Ordering::Acquire) > 0 && lock(&self.table).links.contains_key(&fd)
+    }
+
+    /// A link has ended; `false` when it was none.
+    pub fn closed(&self, fd: Fd) -> bool {
+        let mut table = lock(&self.table);
+        let was_link = table.links.remove(&fd).is_some();
+        if was_link {
+            self.count.fetch_sub(1, Ordering::Release);
+            table.producers.retain(|_, link| *link != fd);
+        }
+        was_link
+    }
+
+    /// The numbers of this moment.
+    #[must_use]
+    pub fn numbers(&self) -> LinkNumbers {
+        let table = lock(&self.table);
+        LinkNumbers {
+            links: table.links.len() as u64,
+            ..table.numbers
+        }
+    }
+
+    /// Takes a frame of a gateway.
+    pub fn message(&self, server: &WorkerHandle, frame: Frame<'_>) {
+        // A handle that sends at once, as the one that later answers use: else one answer could
+        // overtake another.
+        let (fd, server) = (frame.fd, &server.handle());
+        let Some(link) = lock(&self.table).links.get(&fd).cloned() else {
+            return;
+        };
+        let taken = match frame.text() {
+            Some(text) => self.receive(server, fd, &link, text),
+            None => Err(Violation("only text frames are taken here".into())),
+        };
+        if let Err(violation) = taken {
+            tracing::warn!(%fd, message = violation.0, "a gateway broke the protocol");
+            server.push(fd, &wire::err(&violation)).ok();
+            server.disconnect(fd, 1002, &violation.0).ok();
+        }
+    }
+
+    fn receive(
+        &self,
+        server: &Handle,
+        fd: Fd,
+        link: &Arc<Mutex<LinkReceiver>>,
+        text: &str,
+    ) -> Result<(), Violation> {
+        let frame = SenderFrame::read(text)?;
+        // The lock of the link is free again before anything else is done.
+        let received = lock(link).receive(frame)?;
+        match received {
+            Received::Ping => drop(server.push(fd, wire::PONG)),
+            Received::Open {
+                producer,
+                name,
+                first,
+            } => self.open(server, fd, link, (&producer, &name), first)?,
+            Received::Publish { sequenced, posting } => {
+                self.count(|numbers| numbers.given += 1);
+                let on_complete = self.on_complete(server, fd, link, &sequenced);
+                self.publisher.publish(sequenced, &posting, on_complete);
+            }
+            Received::Refuse { sequenced, code } => {
+                self.count(|numbers| numbers.given += 1);
+                let on_complete = self.on_complete(server, fd, link, &sequenced);
+                let refused = Box::new(move |skipped: Result<(), LinkRefusal>| {
+                    on_complete(skipped.and(Err(LinkRefusal::Final(code))));
+                });
+                self.publisher.skip(sequenced, refused);
+            }
+            Received::Repeat { ack } => {
+                self.count(|numbers| numbers.repeated += 1);
+                if let Some(ack) = ack {
+                    server.push(fd, &ack).ok();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn open(
+        &self,
+        server: &Handle,
+        fd: Fd,
+        link: &Mutex<LinkReceiver>,
+        (producer, name): (&str, &str),
+        first: u64,
+    ) -> Result<(), Violation> {
+        let producer: Arc<str> = Arc::from(producer);
+        // Before the mark is read, so that nothing more is acknowledged to a link that is gone.
+        self.replace(server, fd, &producer);
+        let mark = self.publisher.mark(&producer);
+        let opened = lock(link).open(Arc::clone(&producer), first, mark)?;
+        tracing::info!(%fd, name, next = opened.next, "a gateway has opened its link");
+        if opened.has_jumped {
+            self.jump(&producer, name, mark, first);
+        }
+        let refusals = &mut lock(&self.table).refusals;
+        let refused = refusals.at_open(&producer, first, opened.next);
+        let answer = wire::open_ok(opened.next, &refused);
+        server.push(fd, &answer).ok();
+        Ok(())
+    }
+
+    /// Moves the mark to before `first`: the gateway has let go of the numbers behind the mark, so
+    /// nobody has them any more.
+    fn jump(&self, producer: &Arc<str>, name: &str, mark: u64, first: u64) {
+        self.count(|numbers| numbers.jumped += 1);
+        tracing::warn!(
+            name,
+            mark,
+            first,
+            "a gateway's messages before its first one are not here, and nowhere else"
+        );
+        let sequenced = Sequenced {
+            producer: Arc::clone(producer),
+            n: first - 1,
+            attempt: SendAttempt::default(),
+        };
+        // Were it refused, the next message's number would say the same.
+        self.publisher.skip(sequenced, Box::new(|_| {}));
+    }
+
+    /// Makes the call that tells the gateway the outcome of a number.
+    fn on_complete(
+        &self,
+        server: &Handle,
+        fd: Fd,
+        link: &Arc<Mutex<LinkReceiver>>,
+        sequenced: &Sequenced,
+    ) -> OnComplete {
+        let (link, table) = (Arc::clone(link), Arc::clone(&self.table));
+        let (server, sequenced) = (server.clone(), sequenced.clone());
+        Box::new(move |outcome| {
+            // Held until the answers are given away, so that they go out in their order.
+            let mut link = lock(&link);
+            let answers = link.complete(&sequenced, outcome);
+            if let Err(LinkRefusal::Final(code)) = outcome {
+                // Also of a link that is gone: the producer's next one has to be told.
+                lock(&table)
+                    .refusals
+                    .record(&sequenced.producer, sequenced.n, code);
+            }
+            match outcome {
+                _ if answers.is_empty() => {}
+                Err(LinkRefusal::Busy { .. }) => lock(&table).numbers.busy += 1,
+                Err(LinkRefusal::Final(_)) => lock(&table).numbers.refused += 1,
+                Ok(()) => {}
+            }
+            for answer in answers {
+                server.push(fd, &answer).ok();
+            }
+        })
+    }
+
+    fn count(&self, count: impl FnOnce(&mut LinkNumbers)) {
+        count(&mut lock(&self.table).numbers);
+    }
+
+    /// Ends the link that a producer had before.
+    fn replace(&self, server: &Handle, fd: Fd, producer: &Arc<str>) {
+        let mut table = lock(&self.table);
+        let before = table.producers.insert(Arc::clone(producer), fd);
+        let before = before.filter(|before| *before != fd);
+        let link = before.and_then(|before| table.links.get(&before).cloned());
+        table.numbers.replaced += u64::from(before.is_some());
+        // The link's lock comes before the table's.
+        drop(table);
+        if let Some(link) = link {
+            lock(&link).replace();
+        }
+        if let Some(before) = before {
+            let message = "another link of this outbox is open";
+            if server
+                .push(before, &frames::kick("replaced", message))
+                .is_ok()
+            {
+                server.disconnect(before, 4004, message).ok();
+            }
+        }
+    }
+}

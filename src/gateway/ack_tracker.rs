@@ -1,0 +1,212 @@
+//! How far each upstream is, as a pure value: the offsets to be written down, and the messages that
+//! may go.
+//!
+//! An upstream's refusal acknowledges a message as well, but only once the dead letter is on disk:
+//! until then the upstream's offset stays before that message.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// The acknowledgements of one upstream.
+#[derive(Debug)]
+pub(super) struct UpstreamAcks {
+    /// Its URL, which is its name as a reader of the outbox.
+    pub(super) name: Arc<str>,
+    /// The upstream has acknowledged everything up to here.
+    acked: u64,
+    /// The offset that was given to the disk.
+    submitted: u64,
+    /// Refused messages whose dead letter isn't on disk yet, with the reason.
+    refused: BTreeMap<u64, String>,
+    /// Refused messages behind the offset whose dead letter is on disk.
+    stored: BTreeSet<u64>,
+}
+
+/// The acknowledgements of all upstreams of an outbox.
+#[derive(Debug)]
+pub(super) struct AckTracker {
+    upstreams: Vec<UpstreamAcks>,
+    /// The outbox was told to let go of everything up to here.
+    trimmed: u64,
+}
+
+impl AckTracker {
+    /// Starts from the offsets that these upstreams have acknowledged; everything up to `floor` is
+    /// gone.
+    pub(super) fn new(upstreams: impl IntoIterator<Item = (Arc<str>, u64)>, floor: u64) -> Self {
+        let upstreams = upstreams.into_iter().map(|(name, acked)| UpstreamAcks {
+            name,
+            acked,
+            submitted: acked,
+            refused: BTreeMap::new(),
+            stored: BTreeSet::new(),
+        });
+        Self {
+            upstreams: upstreams.collect(),
+            trimmed: floor,
+        }
+    }
+
+    pub(super) fn upstreams(&self) -> &[UpstreamAcks] {
+        &self.upstreams
+    }
+
+    /// Takes the acknowledgement of everything up to `n`.
+    pub(super) fn acknowledge(&mut self, upstream: usize, n: u64) {
+        if let Some(upstream) = self.upstreams.get_mut(upstream) {
+            upstream.acked = upstream.acked.max(n);
+        }
+    }
+
+    /// Takes the refusal of `n`; `true` if its dead letter has to be stored.
+    pub(super) fn refuse(&mut self, upstream: usize, n: u64, code: &str) -> bool {
+        let Some(upstream) = self.upstreams.get_mut(upstream) else {
+            return false;
+        };
+        let is_known = upstream.refused.contains_key(&n) || upstream.stored.contains(&n);
+        let is_new = n > upstream.ack_offset() && !is_known;
+        if is_new {
+            upstream.refused.insert(n, code.to_owned());
+        }
+        is_new
+    }
+
+    /// Takes notice that the dead letter of `n` is on disk.
+    pub(super) fn dead_letter_stored(&mut self, upstream: usize, n: u64) {
+        if let Some(upstream) = self.upstreams.get_mut(upstream) {
+            upstream.refused.remove(&n);
+            upstream.stored.insert(n);
+        }
+    }
+
+    /// The reason why `n` was refused, while its dead letter isn't on disk.
+    pub(super) fn refusal(&self, upstream: usize, n: u64) -> Option<&str> {
+        Some(self.upstreams.get(upstream)?.refused.get(&n)?)
+    }
+
+    /// Takes the offsets that have to be written down, each once.
+    pub(super) fn take_acks(&mut self) -> Vec<(Arc<str>, u64)> {
+        let mut acks = Vec::new();
+        for upstream in &mut self.upstreams {
+            let offset = upstream.ack_offset();
+            upstream.stored = upstream.stored.split_off(&(offset + 1));
+            if offset > upstream.submitted {
+                upstream.submitted = offset;
+                acks.push((Arc::clone(&upstream.name), offset));
+            }
+        }
+        acks
+    }
+
+    /// Takes the number up to which all upstreams have acknowledged, once, so that those messages
+    /// may go; the offsets have to be given to the disk before.
+    pub(super) fn take_trim(&mut self) -> Option<u64> {
+        let through = self
+            .upstreams
+            .iter()
+            .map(|upstream| upstream.submitted)
+            .min()?;
+        let is_new = through > self.trimmed;
+        self.trimmed = self.trimmed.max(through);
+        is_new.then_some(through)
+    }
+
+    /// Has all offsets given to the disk again, which refused some of them.
+    pub(super) fn resubmit(&mut self, floor: u64) {
+        for upstream in &mut self.upstreams {
+            upstream.submitted = floor;
+        }
+        self.trimmed = floor;
+    }
+}
+
+impl UpstreamAcks {
+    /// The offset to be written down: everything up to it is acknowledged, and kept if refused.
+    pub(super) fn ack_offset(&self) -> u64 {
+        match self.refused.first_key_value() {
+            Some((n, _)) => self.acked.min(n - 1),
+            None => self.acked,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tracker(acked: &[u64], floor: u64) -> AckTracker {
+        let names = ["a", "b", "c"].map(Arc::from);
+        AckTracker::new(names.into_iter().zip(acked.iter().copied()), floor)
+    }
+
+    fn acks(tracker: &mut AckTracker) -> Vec<(String, u64)> {
+        let acks = tracker.take_acks().into_iter();
+        acks.map(|(name, offset)| (name.to_string(), offset))
+            .collect()
+    }
+
+    #[test]
+    fn only_what_all_have_acknowledged_goes_and_each_offset_is_written_for_itself() {
+        let mut tracker = tracker(&[0, 0], 0);
+        tracker.acknowledge(0, 5);
+        assert_eq!(acks(&mut tracker), [("a".into(), 5)]);
+        assert_eq!(tracker.take_trim(), None, "b has nothing yet");
+        tracker.acknowledge(1, 3);
+        assert_eq!(acks(&mut tracker), [("b".into(), 3)]);
+        assert_eq!(tracker.take_trim(), Some(3));
+        tracker.acknowledge(0, 4);
+        assert_eq!(acks(&mut tracker), [], "an older one changes nothing");
+        assert_eq!(tracker.take_trim(), None, "said once");
+    }
+
+    #[test]
+    fn an_upstream_that_left_the_settings_holds_nothing_back() {
+        let mut tracker = tracker(&[7], 2);
+        assert_eq!(tracker.take_trim(), Some(7));
+    }
+
+    #[test]
+    fn a_refused_message_is_acknowledged_once_its_dead_letter_is_on_disk() {
+        let mut tracker = tracker(&[0], 0);
+        assert!(tracker.refuse(0, 2, "bad_request"));
+        assert!(!tracker.refuse(0, 2, "bad_request"), "known already");
+        tracker.acknowledge(0, 4);
+        assert_eq!(acks(&mut tracker), [("a".into(), 1)]);
+        assert_eq!(tracker.refusal(0, 2), Some("bad_request"));
+        tracker.dead_letter_stored(0, 2);
+        assert_eq!(acks(&mut tracker), [("a".into(), 4)]);
+        assert!(!tracker.refuse(0, 2, "bad_request"), "it is acknowledged");
+    }
+
+    #[test]
+    fn a_refusal_that_is_told_again_has_one_dead_letter() {
+        let mut tracker = tracker(&[0], 0);
+        assert!(tracker.refuse(0, 2, "bad_request") && tracker.refuse(0, 3, "bad_request"));
+        tracker.dead_letter_stored(0, 3);
+        assert!(!tracker.refuse(0, 3, "bad_request"), "2 is still before it");
+        tracker.acknowledge(0, 3);
+        tracker.dead_letter_stored(0, 2);
+        assert_eq!(acks(&mut tracker), [("a".into(), 3)]);
+        assert!(tracker.upstreams()[0].stored.is_empty());
+    }
+
+    #[test]
+    fn offsets_that_the_disk_refused_are_given_again() {
+        let mut tracker = tracker(&[0], 0);
+        tracker.acknowledge(0, 4);
+        assert_eq!(acks(&mut tracker), [("a".into(), 4)]);
+        assert_eq!(tracker.take_trim(), Some(4));
+        tracker.resubmit(0);
+        assert_eq!(acks(&mut tracker), [("a".into(), 4)]);
+        assert_eq!(tracker.take_trim(), Some(4));
+    }
+
+    #[test]
+    fn an_upstream_that_isnt_there_is_passed_over() {
+        let mut tracker = tracker(&[0], 0);
+        tracker.acknowledge(9, 4);
+        tracker.dead_letter_stored(9, 4);
+        assert!(!tracker.refuse(9, 4, "x"));
+        assert_eq!((acks(&mut tracker), tracker.refusal(9, 4)), (vec![], None));
+    }
+}

@@ -1,0 +1,142 @@
+//! What the disk thread of an outbox does.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::counters::OutboxCounters;
+use super::records::{DEAD, OUTBOX, message};
+use super::refusal::OutboxRefusal;
+use crate::api::reply::ReplySlot;
+use crate::gateway::answer;
+use crate::gateway::message::OutboxMessage;
+use crate::gateway::relay::{RelayEvent, RelayHandle};
+use crate::store::{Appended, DiskJob, MessageRecord, Record, StoreError};
+
+/// What all jobs of an outbox share.
+pub(in crate::gateway) struct OutboxContext {
+    /// Told of new messages, and of whatever the disk refuses.
+    pub(in crate::gateway) relay: RelayHandle,
+    /// Count the postings.
+    pub(in crate::gateway) counters: Arc<OutboxCounters>,
+}
+
+/// One thing for the disk thread to do.
+pub(in crate::gateway) enum OutboxJob {
+    /// Writes a message, and answers its posting.
+    Append {
+        /// The message.
+        message: OutboxMessage,
+        /// The time of the posting, in milliseconds since 1970.
+        ts: u64,
+        /// Takes the answer.
+        slot: ReplySlot,
+    },
+    /// Writes that an upstream has acknowledged everything up to here.
+    Ack {
+        /// The upstream's URL.
+        upstream: Arc<str>,
+        /// The newest acknowledged number.
+        n: u64,
+    },
+    /// Lets go of everything up to here, which all upstreams have acknowledged.
+    Trim {
+        /// The newest number that goes.
+        through: u64,
+    },
+    /// Writes a message that an upstream refused for good.
+    StoreDeadLetter {
+        /// The upstream's place in the settings.
+        upstream: usize,
+        /// The number of the message.
+        n: u64,
+        /// The id of the letter.
+        id: String,
+        /// The letter.
+        json: String,
+        /// The time of the refusal, in milliseconds since 1970.
+        ts: u64,
+        /// Tells a letter that is written again.
+        idempotency_key: u128,
+    },
+    /// Says when all that was submitted before is done.
+    Flush(crossbeam_channel::Sender<()>),
+}
+
+impl DiskJob for OutboxJob {
+    type Context = OutboxContext;
+
+    fn size(&self) -> usize {
+        match self {
+            Self::Append { message, .. } => size_of::<Self>() + message.json.len(),
+            Self::StoreDeadLetter { json, .. } => size_of::<Self>() + json.len(),
+            Self::Ack { .. } | Self::Trim { .. } | Self::Flush(_) => size_of::<Self>(),
+        }
+    }
+
+    fn record<'a>(&'a self, _context: &'a OutboxContext) -> Record<'a> {
+        match self {
+            Self::Append {
+                message: posted,
+                ts,
+                ..
+            } => Record::Message(MessageRecord {
+                idempotency_key: posted.idempotency_key,
+                ..message(OUTBOX, &posted.id, *ts, &posted.json)
+            }),
+            Self::Ack { upstream, n } => Record::Ack {
+                channel: OUTBOX,
+                reader: upstream,
+                offset: *n,
+            },
+            Self::Trim { through } => Record::Trim {
+                channel: OUTBOX,
+                through: *through,
+            },
+            Self::StoreDeadLetter {
+                id,
+                ts,
+                json,
+                idempotency_key,
+                ..
+            } => Record::Message(MessageRecord {
+                idempotency_key: Some(*idempotency_key),
+                ..message(DEAD, id, *ts, json)
+            }),
+            // A record that changes nothing: the call of `done` is what is wanted.
+            Self::Flush(_) => Record::Trim {
+                channel: OUTBOX,
+                through: 0,
+            },
+        }
+    }
+
+    fn done(self, context: &OutboxContext, outcome: Result<Appended, &StoreError>) {
+        let OutboxContext { relay, counters } = context;
+        match self {
+            Self::Append { message, slot, .. } => {
+                let counted = match outcome {
+                    Ok(Appended::Repeat(_)) => &counters.repeats,
+                    Ok(_) => &counters.taken,
+                    Err(_) => &counters.refused,
+                };
+                counted.fetch_add(1, Ordering::Relaxed);
+                if outcome.is_ok() {
+                    relay.outbox_grown();
+                }
+                let is_repeat = matches!(outcome, Ok(Appended::Repeat(_)));
+                let taken = outcome.map(|_| is_repeat).map_err(OutboxRefusal::from);
+                slot.fill(answer::result(&message.id, taken));
+            }
+            Self::Ack { .. } | Self::Trim { .. } => {
+                if outcome.is_err() {
+                    relay.send(RelayEvent::AckRefused);
+                }
+            }
+            Self::StoreDeadLetter { upstream, n, .. } => relay.send(match outcome {
+                Ok(_) => RelayEvent::DeadLetterStored { upstream, n },
+                Err(_) => RelayEvent::DeadLetterRefused { upstream, n },
+            }),
+            Self::Flush(sender) => drop(sender.send(())),
+        }
+    }
+}

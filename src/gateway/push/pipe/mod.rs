@@ -1,0 +1,343 @@
+//! The messages between the gateway and its push process.
+//!
+//! The push process asks for pages of the outbox and says what upstreams have acknowledged; the
+//! gateway gives pages. Both are the same program, so the format has no version: a byte for the kind,
+//! then the fields in a fixed order, as `codec` writes them.
+//!
+//! The pipe outlives the process: a message that one has not read is given to the next one. So each
+//! message names the *incarnation* for which it is meant, a random number that the push process
+//! makes when it starts.
+
+mod codec;
+
+use bytes::Bytes;
+
+use crate::gateway::target::Target;
+use crate::link::{LinkSettings, LinkState, NumberedPosting};
+use codec::{PipeDecoder, PipeEncoder};
+
+/// A message from the gateway.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::gateway) enum ToPush {
+    /// What the push process has to do; the answer to [`FromPush::Hello`].
+    Begin(Assignment),
+    /// Messages of the outbox; the answer to [`FromPush::Want`].
+    Page(OutboxPage),
+}
+
+/// The outbox to be emptied, and the upstreams that get its messages.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::gateway) struct Assignment {
+    pub(in crate::gateway) incarnation: u64,
+    pub(in crate::gateway) producer: String,
+    pub(in crate::gateway) name: String,
+    pub(in crate::gateway) settings: LinkSettings,
+    /// Longest time that a stop may take, in milliseconds.
+    pub(in crate::gateway) drain_ms_max: u64,
+    pub(in crate::gateway) targets: Vec<Target>,
+    /// The outbox's oldest and newest number.
+    pub(in crate::gateway) kept: (u64, u64),
+}
+
+/// Messages of the outbox for one upstream, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::gateway) struct OutboxPage {
+    pub(in crate::gateway) incarnation: u64,
+    pub(in crate::gateway) upstream: usize,
+    /// The number before the first of them, as the upstream asked for it.
+    pub(in crate::gateway) after: u64,
+    /// The outbox's oldest and newest number.
+    pub(in crate::gateway) kept: (u64, u64),
+    pub(in crate::gateway) messages: Vec<NumberedPosting>,
+}
+
+/// A message from the push process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::gateway) enum FromPush {
+    /// The process starts, and nothing that an earlier one said counts any more.
+    Hello { incarnation: u64 },
+    /// Messages behind `after` are wanted for an upstream, as soon as there are any.
+    Want {
+        upstream: usize,
+        after: u64,
+        count: usize,
+    },
+    /// An upstream has acknowledged everything up to `n`.
+    Acked { upstream: usize, n: u64 },
+    /// An upstream refused `n` for good.
+    Refused {
+        upstream: usize,
+        n: u64,
+        code: String,
+    },
+    /// The state of a link has changed.
+    Report(LinkReport),
+}
+
+/// The state of a link, and what it has counted in this incarnation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(in crate::gateway) struct LinkReport {
+    pub(in crate::gateway) upstream: usize,
+    pub(in crate::gateway) state: LinkState,
+    /// How often the link was opened.
+    pub(in crate::gateway) opened: u64,
+    /// How often it was lost, or couldn't be made.
+    pub(in crate::gateway) lost: u64,
+    /// Messages that went out more than once.
+    pub(in crate::gateway) resent: u64,
+    /// How often the upstream had lost its mark.
+    pub(in crate::gateway) jumped: u64,
+}
+
+impl ToPush {
+    /// Writes the message.
+    pub(in crate::gateway) fn encode(&self) -> Bytes {
+        let mut out = PipeEncoder::default();
+        match self {
+            Self::Begin(begin) => {
+                let settings = &begin.settings;
+                out.byte(1)
+                    .number(begin.incarnation)
+                    .text(&begin.producer)
+                    .text(&begin.name)
+                    .number(settings.ping_ms)
+                    .number(settings.silence_ms_max)
+                    .number(settings.retry_ms_min)
+                    .number(settings.retry_ms_max)
+                    .number(settings.on_way_max as u64)
+                    .number(settings.held_bytes_max as u64)
+                    .number(begin.drain_ms_max)
+                    .number(begin.kept.0)
+                    .number(begin.kept.1)
+                    .number(begin.targets.len() as u64);
+                for target in &begin.targets {
+                    out.text(target.url()).text(target.key());
+                }
+            }
+            Self::Page(page) => {
+                out.byte(2)
+                    .number(page.incarnation)
+                    .number(page.upstream as u64)
+                    .number(page.after)
+                    .number(page.kept.0)
+                    .number(page.kept.1)
+                    .number(page.messages.len() as u64);
+                for message in &page.messages {
+                    out.number(message.n).text(&message.posting);
+                }
+            }
+        }
+        out.finish().into()
+    }
+
+    /// Reads a message; `None` if it isn't one of ours.
+    pub(in crate::gateway) fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut from = PipeDecoder::new(bytes);
+        let this = match from.byte()? {
+            1 => {
+                let (incarnation, producer, name) = (from.number()?, from.text()?, from.text()?);
+                let settings = LinkSettings {
+                    ping_ms: from.number()?,
+                    silence_ms_max: from.number()?,
+                    retry_ms_min: from.number()?,
+                    retry_ms_max: from.number()?,
+                    on_way_max: from.size()?,
+                    held_bytes_max: from.size()?,
+                };
+                let drain_ms_max = from.number()?;
+                let kept = (from.number()?, from.number()?);
+                let targets = from.each(|from| {
+                    let (url, key) = (from.text()?, from.text()?);
+                    Target::new(url, key).ok()
+                })?;
+                Self::Begin(Assignment {
+                    incarnation,
+                    producer: producer.to_owned(),
+                    name: name.to_owned(),
+                    settings,
+                    drain_ms_max,
+                    targets,
+                    kept,
+                })
+            }
+            2 => Self::Page(OutboxPage {
+                incarnation: from.number()?,
+                upstream: from.size()?,
+                after: from.number()?,
+                kept: (from.number()?, from.number()?),
+                messages: from.each(|from| {
+                    Some(NumberedPosting {
+                        n: from.number()?,
+                        posting: from.text()?.into(),
+                    })
+                })?,
+            }),
+            _ => return None,
+        };
+        from.is_empty().then_some(this)
+    }
+}
+
+impl FromPush {
+    /// Writes the message.
+    pub(in crate::gateway) fn encode(&self) -> Vec<u8> {
+        let mut out = PipeEncoder::default();
+        match self {
+            Self::Hello { incarnation } => out.byte(1).number(*incarnation),
+            Self::Want {
+                upstream,
+                after,
+                count,
+            } => out
+                .byte(2)
+                .number(*upstream as u64)
+                .number(*after)
+                .number(*count as u64),
+            Self::Acked { upstream, n } => out.byte(3).number(*upstream as u64).number(*n),
+            Self::Refused { upstream, n, code } => {
+                out.byte(4).number(*upstream as u64).number(*n).text(code)
+            }
+            Self::Report(report) => out
+                .byte(5)
+                .number(report.upstream as u64)
+                .byte(report.state as u8)
+                .number(report.opened)
+                .number(report.lost)
+                .number(report.resent)
+                .number(report.jumped),
+        };
+        out.finish()
+    }
+
+    /// Reads a message; `None` if it isn't one of ours.
+    pub(in crate::gateway) fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut from = PipeDecoder::new(bytes);
+        let this = match from.byte()? {
+            1 => Self::Hello {
+                incarnation: from.number()?,
+            },
+            2 => Self::Want {
+                upstream: from.size()?,
+                after: from.number()?,
+                count: from.size()?,
+            },
+            3 => Self::Acked {
+                upstream: from.size()?,
+                n: from.number()?,
+            },
+            4 => Self::Refused {
+                upstream: from.size()?,
+                n: from.number()?,
+                code: from.text()?.to_owned(),
+            },
+            5 => Self::Report(LinkReport {
+                upstream: from.size()?,
+                state: state(from.byte()?)?,
+                opened: from.number()?,
+                lost: from.number()?,
+                resent: from.number()?,
+                jumped: from.number()?,
+            }),
+            _ => return None,
+        };
+        from.is_empty().then_some(this)
+    }
+}
+
+fn state(byte: u8) -> Option<LinkState> {
+    use LinkState::{Connecting, Dead, Open, Opening};
+    [Dead, Connecting, Opening, Open]
+        .into_iter()
+        .find(|state| *state as u8 == byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn begin() -> ToPush {
+        let target = |url| Target::new(url, "k").unwrap();
+        ToPush::Begin(Assignment {
+            incarnation: 7,
+            producer: "p".into(),
+            name: "gw-ü".into(),
+            settings: LinkSettings::default(),
+            drain_ms_max: 8_000,
+            targets: vec![target("ws://127.0.0.1:1/link"), target("ws://b/link")],
+            kept: (3, u64::MAX),
+        })
+    }
+
+    fn page() -> ToPush {
+        let messages = (4..6).map(|n| NumberedPosting {
+            n,
+            posting: "{\"data\":\"ä\"}".into(),
+        });
+        ToPush::Page(OutboxPage {
+            incarnation: 7,
+            upstream: 1,
+            after: 3,
+            kept: (3, 5),
+            messages: messages.collect(),
+        })
+    }
+
+    fn answers() -> [FromPush; 5] {
+        [
+            FromPush::Hello {
+                incarnation: u64::MAX,
+            },
+            FromPush::Want {
+                upstream: 1,
+                after: 2,
+                count: 3,
+            },
+            FromPush::Acked { upstream: 0, n: 9 },
+            FromPush::Refused {
+                upstream: 0,
+                n: 9,
+                code: "bad_request".into(),
+            },
+            FromPush::Report(LinkReport {
+                upstream: 1,
+                state: LinkState::Opening,
+                opened: 1,
+                lost: 2,
+                resent: 3,
+                jumped: 4,
+            }),
+        ]
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        for message in [begin(), page()] {
+            assert_eq!(ToPush::decode(&message.encode()), Some(message));
+        }
+        for message in answers() {
+            assert_eq!(FromPush::decode(&message.encode()), Some(message));
+        }
+    }
+
+    #[test]
+    fn a_message_that_is_cut_or_too_long_is_none() {
+        for message in [begin(), page()] {
+            let mut bytes = message.encode().to_vec();
+            for size in 0..bytes.len() {
+                assert_eq!(ToPush::decode(&bytes[..size]), None, "{size}");
+            }
+            bytes.push(0);
+            assert_eq!(ToPush::decode(&bytes), None);
+        }
+        for message in answers() {
+            let mut bytes = message.encode();
+            for size in 0..bytes.len() {
+                assert_eq!(FromPush::decode(&bytes[..size]), None, "{size}");
+            }
+            bytes.push(0);
+            assert_eq!(FromPush::decode(&bytes), None);
+        }
+        assert_eq!(FromPush::decode(&[9]), None);
+        assert_eq!(ToPush::decode(&[9]), None);
+    }
+}

@@ -1,0 +1,259 @@
+//! A WebSocket to an upstream that never waits: connecting, handshake, frames.
+//!
+//! The owner of the poll calls [`Socket::advance`] whenever something may have changed, which gives
+//! one step after the other, and [`Socket::send`] for as long as [`Socket::has_room`].
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
+use tungstenite::client::client_with_config;
+use tungstenite::handshake::client::Request;
+use tungstenite::handshake::{HandshakeError, MidHandshake};
+use tungstenite::protocol::frame::coding::CloseCode;
+use tungstenite::protocol::{CloseFrame, WebSocketConfig};
+use tungstenite::{ClientHandshake, Error, Message, WebSocket};
+
+use crate::link::LinkLoss;
+
+/// Bytes that gather before they are written: some hundred messages in one call of the system.
+const WRITE_SIZE: usize = 64 * 1024;
+
+/// Bytes of one read: an upstream says nothing but short frames, some hundred of which fit.
+const READ_SIZE: usize = 16 * 1024;
+
+/// Longest wait for the upstream's answer to our Close: it comes within a round trip, or not at all.
+const CLOSE_MAX: Duration = Duration::from_secs(1);
+
+/// What has happened on the socket.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum SocketStep {
+    /// The handshake is done.
+    Connected,
+    /// A text frame came.
+    Text(String),
+    /// Nothing, until the poll says otherwise.
+    Idle,
+    /// The socket is over.
+    Lost(LinkLoss),
+}
+
+/// How far the socket is.
+#[derive(Debug)]
+enum SocketStage {
+    Connecting(TcpStream, Box<Request>),
+    /// The handshake is half done.
+    Shaking(MidHandshake<ClientHandshake<TcpStream>>),
+    Open(WebSocket<TcpStream>),
+    /// Our Close is sent; the answer may come until then.
+    Closing(WebSocket<TcpStream>, Instant),
+    Over,
+}
+
+/// A WebSocket to one upstream.
+#[derive(Debug)]
+pub(super) struct Socket {
+    stage: SocketStage,
+    /// Whether the kernel has no room for the bytes that are already written here.
+    is_blocked: bool,
+    /// The reason why nothing can be written any more.
+    failure: Option<String>,
+}
+
+impl Socket {
+    /// Begins to connect.
+    pub(super) fn connect(
+        address: SocketAddr,
+        request: Request,
+        registry: &Registry,
+        token: Token,
+    ) -> io::Result<Self> {
+        let mut stream = TcpStream::connect(address)?;
+        registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
+        Ok(Self {
+            stage: SocketStage::Connecting(stream, Box::new(request)),
+            is_blocked: false,
+            failure: None,
+        })
+    }
+
+    /// Goes on as far as the socket can, up to the next step worth telling.
+    pub(super) fn advance(&mut self) -> SocketStep {
+        loop {
+            match std::mem::replace(&mut self.stage, SocketStage::Over) {
+                SocketStage::Connecting(stream, request) => match is_connected(&stream) {
+                    Ok(false) => {
+                        self.stage = SocketStage::Connecting(stream, request);
+                        return SocketStep::Idle;
+                    }
+                    Ok(true) => {
+                        // Without it the acknowledgements of small messages wait for each other.
+                        stream.set_nodelay(true).ok();
+                        let shaken = client_with_config(*request, stream, Some(config()));
+                        if let Some(step) = self.shaken(shaken) {
+                            return step;
+                        }
+                    }
+                    Err(error) => return SocketStep::Lost(LinkLoss::Socket(error.to_string())),
+                },
+                SocketStage::Shaking(half) => {
+                    let shaken = half.handshake();
+                    if let Some(step) = self.shaken(shaken) {
+                        return step;
+                    }
+                }
+                SocketStage::Open(mut socket) => {
+                    let read = socket.read();
+                    self.stage = SocketStage::Open(socket);
+                    if let Some(step) = self.take_read(read) {
+                        return step;
+                    }
+                }
+                SocketStage::Closing(mut socket, until) => {
+                    let is_late = until <= Instant::now();
+                    // Whether it went out shows in what the upstream answers.
+                    socket.flush().ok();
+                    // Frames come too late now; they are read, since unread ones would have the
+                    // kernel reset the connection, and the Close with it.
+                    match socket.read() {
+                        Ok(_) if !is_late => self.stage = SocketStage::Closing(socket, until),
+                        Err(error) if is_blocked(&error) && !is_late => {
+                            self.stage = SocketStage::Closing(socket, until);
+                            return SocketStep::Idle;
+                        }
+                        Ok(_) | Err(_) => return SocketStep::Lost(LinkLoss::End),
+                    }
+                }
+                SocketStage::Over => return SocketStep::Lost(LinkLoss::End),
+            }
+        }
+    }
+
+    /// Whether the socket takes frames now.
+    pub(super) fn has_room(&mut self) -> bool {
+        if self.is_blocked {
+            self.flush();
+        }
+        matches!(self.stage, SocketStage::Open(_)) && !self.is_blocked && self.failure.is_none()
+    }
+
+    /// Takes a frame, which goes out with the next [`Socket::flush`] at the latest.
+    pub(super) fn send(&mut self, text: String) {
+        if let SocketStage::Open(socket) = &mut self.stage {
+            let written = socket.write(Message::text(text));
+            self.check_write(written);
+        }
+    }
+
+    /// Writes the frames that were taken, as far as the kernel has room.
+    pub(super) fn flush(&mut self) {
+        if let SocketStage::Open(socket) = &mut self.stage {
+            self.is_blocked = false;
+            let written = socket.flush();
+            self.check_write(written);
+        }
+    }
+
+    /// Sends Close 1001; [`Socket::advance`] tells when the socket is over.
+    pub(super) fn close(&mut self) {
+        if let SocketStage::Open(mut socket) = std::mem::replace(&mut self.stage, SocketStage::Over)
+        {
+            let frame = CloseFrame {
+                code: CloseCode::Away,
+                reason: "the gateway stops".into(),
+            };
+            match socket.close(Some(frame)).and_then(|()| socket.flush()) {
+                Err(error) if !is_blocked(&error) => {}
+                _ => self.stage = SocketStage::Closing(socket, Instant::now() + CLOSE_MAX),
+            }
+        }
+    }
+
+    fn check_write(&mut self, written: tungstenite::Result<()>) {
+        match written {
+            Ok(()) => {}
+            Err(error) if is_blocked(&error) => self.is_blocked = true,
+            // Told by the next step, after the frames that still came.
+            Err(error) => self.failure = Some(error.to_string()),
+        }
+    }
+
+    /// Takes the outcome of a part of the handshake.
+    fn shaken(&mut self, shaken: Shaken) -> Option<SocketStep> {
+        match shaken {
+            Ok((socket, _)) => {
+                self.stage = SocketStage::Open(socket);
+                Some(SocketStep::Connected)
+            }
+            Err(HandshakeError::Interrupted(half)) => {
+                self.stage = SocketStage::Shaking(half);
+                Some(SocketStep::Idle)
+            }
+            Err(HandshakeError::Failure(Error::Http(answer))) => {
+                let what = format!("the upstream answered {}", answer.status());
+                Some(SocketStep::Lost(LinkLoss::Socket(what)))
+            }
+            Err(HandshakeError::Failure(error)) => {
+                Some(SocketStep::Lost(LinkLoss::Socket(error.to_string())))
+            }
+        }
+    }
+
+    /// Takes what was read; `None` where that is nothing worth telling.
+    fn take_read(&mut self, read: tungstenite::Result<Message>) -> Option<SocketStep> {
+        let is_idle = matches!(&read, Err(error) if is_blocked(error));
+        let lost = match read {
+            Ok(Message::Text(text)) => return Some(SocketStep::Text(text.to_string())),
+            Ok(Message::Close(frame)) => {
+                // The answer to it goes out before the socket is dropped.
+                self.flush();
+                LinkLoss::Closed(frame.map_or(1005, |frame| frame.code.into()))
+            }
+            Ok(_) => return None,
+            Err(_) if is_idle => match self.failure.take() {
+                Some(what) => LinkLoss::Socket(what),
+                None => return Some(SocketStep::Idle),
+            },
+            Err(
+                Error::ConnectionClosed
+                | Error::AlreadyClosed
+                | Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake),
+            ) => LinkLoss::End,
+            Err(error) => LinkLoss::Socket(error.to_string()),
+        };
+        self.stage = SocketStage::Over;
+        Some(SocketStep::Lost(lost))
+    }
+}
+
+type Shaken = Result<
+    (
+        WebSocket<TcpStream>,
+        tungstenite::handshake::client::Response,
+    ),
+    HandshakeError<ClientHandshake<TcpStream>>,
+>;
+
+/// Whether a connection is made; the error is the kernel's.
+fn is_connected(stream: &TcpStream) -> io::Result<bool> {
+    if let Some(error) = stream.take_error()? {
+        return Err(error);
+    }
+    match stream.peer_addr() {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn is_blocked(error: &Error) -> bool {
+    matches!(error, Error::Io(error) if error.kind() == io::ErrorKind::WouldBlock)
+}
+
+fn config() -> WebSocketConfig {
+    WebSocketConfig::default()
+        .read_buffer_size(READ_SIZE)
+        .write_buffer_size(WRITE_SIZE)
+}

@@ -1,0 +1,256 @@
+//! One upstream as the push process has it: its link, and the socket of the moment.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+
+use mio::{Registry, Token};
+
+use super::pipe::{FromPush, LinkReport};
+use super::resolver::Resolver;
+use super::socket::{Socket, SocketStep};
+use crate::base::Tick;
+use crate::base::clock::random;
+use crate::gateway::target::Target;
+use crate::link::{
+    LinkIdentity, LinkLoss, LinkSender, LinkSettings, LinkState, NumberedPosting, SenderEvent,
+};
+
+/// Time between two looks at a socket that waits for the answer to its Close, in milliseconds: the
+/// poll wakes for the answer, but not for the end of the wait.
+const CLOSING_MS: u64 = 100;
+
+/// The link to one upstream.
+#[derive(Debug)]
+pub(super) struct Upstream {
+    index: usize,
+    token: Token,
+    target: Target,
+    link: LinkSender,
+    socket: Option<Socket>,
+    /// Whether the host's name is being resolved.
+    is_resolving: bool,
+    /// Whether the link waits for the address; otherwise it gave up meanwhile.
+    is_awaited: bool,
+    tries: u64,
+    report: LinkReport,
+    reported: LinkReport,
+    messages: VecDeque<FromPush>,
+    now: Tick,
+}
+
+impl Upstream {
+    pub(super) fn new(
+        now: Tick,
+        (index, token): (usize, Token),
+        target: Target,
+        identity: LinkIdentity,
+        settings: LinkSettings,
+        kept: (u64, u64),
+    ) -> Self {
+        let report = LinkReport {
+            upstream: index,
+            ..LinkReport::default()
+        };
+        Self {
+            index,
+            token,
+            target,
+            link: LinkSender::new(now, identity, settings, random(), kept),
+            socket: None,
+            is_resolving: false,
+            is_awaited: false,
+            tries: 0,
+            report,
+            reported: report,
+            messages: VecDeque::new(),
+            now,
+        }
+    }
+
+    /// Does all that can be done now; reads nothing where what was read last still waits.
+    pub(super) fn turn(&mut self, now: Tick, may_read: bool, resolver: &Resolver) {
+        self.now = now;
+        if may_read {
+            self.read();
+        }
+        self.link.expire(now);
+        self.do_events(resolver);
+        self.write();
+        // What was sent made room for more.
+        self.do_events(resolver);
+        self.send_report();
+    }
+
+    /// Takes the address of the host, and connects to it.
+    pub(super) fn resolved(
+        &mut self,
+        now: Tick,
+        address: io::Result<SocketAddr>,
+        registry: &Registry,
+    ) {
+        self.is_resolving = false;
+        if !std::mem::take(&mut self.is_awaited) {
+            return;
+        }
+        let request = self.target.request().map_err(io::Error::other);
+        let socket =
+            address.and_then(|address| Socket::connect(address, request?, registry, self.token));
+        match socket {
+            Ok(socket) => self.socket = Some(socket),
+            Err(error) => self.link.lost(now, LinkLoss::Socket(error.to_string())),
+        }
+    }
+
+    /// Takes messages of the outbox.
+    pub(super) fn feed(&mut self, now: Tick, after: u64, messages: Vec<NumberedPosting>) {
+        self.link.feed(now, after, messages);
+    }
+
+    /// Takes the oldest and the newest number of the outbox.
+    pub(super) fn update_outbox(&mut self, (first, newest): (u64, u64)) {
+        self.link.update_outbox(first, newest);
+    }
+
+    /// Brings away only what is here already.
+    pub(super) fn drain(&mut self) {
+        self.link.drain();
+    }
+
+    /// Closes the link, whatever is left.
+    pub(super) fn end(&mut self) {
+        self.link.end();
+    }
+
+    /// Takes the next message for the gateway.
+    pub(super) fn next_message(&mut self) -> Option<FromPush> {
+        self.messages.pop_front()
+    }
+
+    /// Whether there is nothing left to be done.
+    pub(super) fn is_over(&self) -> bool {
+        self.link.is_ended() && self.socket.is_none() && self.messages.is_empty()
+    }
+
+    /// The time at which [`Upstream::turn`] has something to do, if nothing else happens before.
+    pub(super) fn deadline(&self) -> Tick {
+        if self.link.is_ended() && self.socket.is_some() {
+            return self.now.after(CLOSING_MS);
+        }
+        self.link.deadline()
+    }
+
+    pub(super) fn url(&self) -> &str {
+        self.target.url()
+    }
+
+    /// Messages that are here and not acknowledged.
+    pub(super) fn held(&self) -> usize {
+        self.link.held()
+    }
+
+    fn read(&mut self) {
+        while let Some(socket) = &mut self.socket {
+            match socket.advance() {
+                SocketStep::Connected => self.link.connected(self.now),
+                SocketStep::Text(text) => self.link.receive(self.now, &text),
+                SocketStep::Idle => return,
+                SocketStep::Lost(why) => {
+                    self.socket = None;
+                    self.link.lost(self.now, why);
+                }
+            }
+        }
+    }
+
+    /// Gives the socket as many frames as it takes.
+    fn write(&mut self) {
+        let Some(socket) = &mut self.socket else {
+            return;
+        };
+        while socket.has_room()
+            && let Some(frame) = self.link.next_frame(self.now)
+        {
+            socket.send(frame);
+        }
+        socket.flush();
+    }
+
+    fn do_events(&mut self, resolver: &Resolver) {
+        while let Some(event) = self.link.next_event() {
+            let upstream = self.index;
+            match event {
+                SenderEvent::Connect => self.connect(resolver),
+                SenderEvent::Cut => {
+                    self.socket = None;
+                    self.is_awaited = false;
+                }
+                SenderEvent::Close => match &mut self.socket {
+                    Some(socket) => socket.close(),
+                    None => self.is_awaited = false,
+                },
+                SenderEvent::Opened { next } => {
+                    tracing::info!(upstream = self.target.url(), next, "the link is open");
+                    self.report.opened += 1;
+                }
+                SenderEvent::Lost { why, retry_ms } => self.lost(&why, retry_ms),
+                SenderEvent::Want { after, count } => self.messages.push_back(FromPush::Want {
+                    upstream,
+                    after,
+                    count,
+                }),
+                SenderEvent::Acked { n } => {
+                    self.messages.push_back(FromPush::Acked { upstream, n });
+                }
+                SenderEvent::Refused { n, code } => {
+                    self.messages
+                        .push_back(FromPush::Refused { upstream, n, code });
+                }
+                SenderEvent::Jumped { from, to } => {
+                    self.report.jumped += 1;
+                    let url = self.target.url();
+                    tracing::error!(
+                        upstream = url,
+                        from,
+                        to,
+                        "the upstream has lost what it had; it gets what is still here"
+                    );
+                }
+            }
+        }
+    }
+
+    fn connect(&mut self, resolver: &Resolver) {
+        self.is_awaited = true;
+        self.tries += 1;
+        // An answer to the try before this one will do.
+        if !std::mem::replace(&mut self.is_resolving, true) {
+            resolver.ask(self.index, self.target.host(), self.tries);
+        }
+    }
+
+    fn lost(&mut self, why: &LinkLoss, retry_ms: u64) {
+        self.is_awaited = false;
+        self.report.lost += 1;
+        let url = self.target.url();
+        match why {
+            LinkLoss::Violation(_) | LinkLoss::Kicked(_) | LinkLoss::OldOutbox { .. } => {
+                tracing::error!(upstream = url, %why, retry_ms, "the link is dead");
+            }
+            // One line for the first try that fails, not one for each.
+            _ if self.reported.state == LinkState::Open || self.tries == 1 => {
+                tracing::warn!(upstream = url, %why, retry_ms, "the link is dead");
+            }
+            _ => tracing::debug!(upstream = url, %why, retry_ms, "the link is dead"),
+        }
+    }
+
+    fn send_report(&mut self) {
+        self.report.state = self.link.state();
+        self.report.resent = self.link.resent();
+        if self.report != self.reported {
+            self.reported = self.report;
+            self.messages.push_back(FromPush::Report(self.report));
+        }
+    }
+}

@@ -1,0 +1,370 @@
+//! The relay: a thread of the gateway that gives the push process pages of the outbox, and has
+//! written down what upstreams have acknowledged.
+//!
+//! It is a thread of its own since it reads from the disk, for which neither a callback nor the disk
+//! thread may wait. All that it is told comes through a [`RelayHandle`].
+
+mod handle;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+
+pub(super) use handle::{RelayEvent, RelayHandle};
+
+use super::ack_tracker::AckTracker;
+use super::dead_letter::DeadLetter;
+use super::numbers::Numbers;
+use super::outbox::{OUTBOX, Outbox, OutboxJob};
+use super::push::pipe::{Assignment, FromPush, OutboxPage, ToPush};
+use super::target::Target;
+use crate::base::clock::unix_ms;
+use crate::link::{LinkSettings, NumberedPosting};
+use crate::server::process::{ProcessLink, TaskError};
+use crate::store::PageRange;
+
+/// Bytes of a page; one message may exceed the bound. A quarter of what the push process holds for
+/// an upstream by default, so that pages overlap with the sending of the ones before.
+const PAGE_BYTES_MAX: usize = 256 * 1024;
+
+/// Pause before the disk or the pipe is tried again after a refusal: as long as an upstream asks for
+/// when it is busy.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Longest wait at a stop for the disk to write what it was given; what a crash takes back is only
+/// sent again.
+const FLUSH_MAX: Duration = Duration::from_secs(5);
+
+/// The outbox's name, its upstreams, and the times and bounds of their links.
+#[derive(Debug, Clone)]
+pub(super) struct RelaySettings {
+    /// The producer whose numbers the outbox has.
+    pub(super) producer: String,
+    /// The gateway's name, for people.
+    pub(super) name: String,
+    /// Times and bounds of the links.
+    pub(super) link: LinkSettings,
+    /// Longest time that the push process may take at a stop, in milliseconds.
+    pub(super) drain_ms_max: u64,
+    /// Time in which acknowledgements gather before they are written down, in milliseconds.
+    pub(super) ack_delay_ms: u64,
+    /// The upstreams; each gets every message.
+    pub(super) targets: Vec<Target>,
+}
+
+/// The messages that an upstream waits for.
+#[derive(Debug, Clone, Copy)]
+struct WantedPage {
+    /// The number before the first of them.
+    after: u64,
+    /// How many at most.
+    count: usize,
+}
+
+/// The relay, as the state of its thread.
+pub(super) struct Relay {
+    outbox: Arc<Outbox>,
+    process: ProcessLink,
+    settings: RelaySettings,
+    numbers: Arc<Numbers>,
+    acks: AckTracker,
+    /// What each upstream waits for.
+    wanted: Vec<Option<WantedPage>>,
+    /// The push process that runs, once it has said hello.
+    incarnation: Option<u64>,
+    /// Whether the push process has still to be told its upstreams.
+    must_begin: bool,
+    handle: RelayHandle,
+    events: Receiver<RelayEvent>,
+    /// The time at which acknowledgements are written down.
+    ack_at: Option<Instant>,
+    /// The time at which refused things are tried again.
+    retry_at: Option<Instant>,
+    /// Dead letters to be tried again: the upstream, and the number of the message.
+    unstored: Vec<(usize, u64)>,
+}
+
+impl Relay {
+    /// Makes the relay of an outbox; [`Relay::run`] is its thread.
+    pub(super) fn new(
+        outbox: Arc<Outbox>,
+        process: ProcessLink,
+        settings: RelaySettings,
+        numbers: Arc<Numbers>,
+        (handle, events): (RelayHandle, Receiver<RelayEvent>),
+    ) -> Self {
+        let upstreams = settings.targets.iter().map(|target| {
+            let name: Arc<str> = target.url().into();
+            let acked = outbox.acked(&name);
+            (name, acked)
+        });
+        let acks = AckTracker::new(upstreams, outbox.kept().0 - 1);
+        Self {
+            wanted: vec![None; settings.targets.len()],
+            acks,
+            outbox,
+            process,
+            settings,
+            numbers,
+            incarnation: None,
+            must_begin: false,
+            handle,
+            events,
+            // At once: upstreams that left the settings may have kept messages back until now.
+            ack_at: Some(Instant::now()),
+            retry_at: None,
+            unstored: Vec::new(),
+        }
+    }
+
+    /// Runs until the handle says stop; then all that was given to the disk is done.
+    pub(super) fn run(mut self) {
+        loop {
+            let soon = [self.ack_at, self.retry_at].into_iter().flatten().min();
+            let event = match soon {
+                Some(at) => self.events.recv_deadline(at),
+                None => self
+                    .events
+                    .recv()
+                    .map_err(|_| RecvTimeoutError::Disconnected),
+            };
+            let mut next = match event {
+                Ok(event) => Some(event),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
+            while let Some(event) = next {
+                if matches!(event, RelayEvent::Stop) {
+                    return self.finish();
+                }
+                self.receive(event);
+                next = self.events.try_recv().ok();
+            }
+            self.retry();
+            self.send_pages();
+            self.write_acks();
+        }
+    }
+
+    fn receive(&mut self, event: RelayEvent) {
+        match event {
+            RelayEvent::PushMessage(message) => match FromPush::decode(&message) {
+                Some(message) => self.receive_from_push(message),
+                None => tracing::error!("the push process sent something that is no message"),
+            },
+            RelayEvent::OutboxGrown => self.handle.clear_grown(),
+            RelayEvent::AckRefused => {
+                self.acks.resubmit(self.outbox.kept().0 - 1);
+                self.ack_at = Some(Instant::now() + RETRY);
+            }
+            RelayEvent::DeadLetterStored { upstream, n } => {
+                self.acks.dead_letter_stored(upstream, n);
+                self.numbers.counters.dead.fetch_add(1, Ordering::Relaxed);
+                self.write_acks_soon();
+            }
+            RelayEvent::DeadLetterRefused { upstream, n } => {
+                self.unstored.push((upstream, n));
+                self.retry_soon();
+            }
+            RelayEvent::Stop => {}
+        }
+    }
+
+    fn receive_from_push(&mut self, message: FromPush) {
+        match message {
+            FromPush::Hello { incarnation } => {
+                self.incarnation = Some(incarnation);
+                self.must_begin = true;
+                self.wanted.fill(None);
+                self.numbers.begun();
+            }
+            FromPush::Want {
+                upstream,
+                after,
+                count,
+            } => {
+                if let Some(wanted) = self.wanted.get_mut(upstream) {
+                    *wanted = Some(WantedPage { after, count });
+                }
+            }
+            FromPush::Acked { upstream, n } => {
+                self.acks.acknowledge(upstream, n);
+                self.numbers.acked(upstream, n);
+                self.write_acks_soon();
+            }
+            FromPush::Refused { upstream, n, code } => {
+                if self.acks.refuse(upstream, n, &code) {
+                    self.store_dead_letter(upstream, n);
+                }
+            }
+            FromPush::Report(report) => self.numbers.reported(report),
+        }
+    }
+
+    /// Has a message that was refused for good written among the dead letters.
+    fn store_dead_letter(&mut self, upstream: usize, n: u64) {
+        let Some(code) = self.acks.refusal(upstream, n) else {
+            return;
+        };
+        let url = self.settings.targets[upstream].url();
+        let Ok(page) = self.read(n - 1, 1) else {
+            self.unstored.push((upstream, n));
+            return self.retry_soon();
+        };
+        let Some(message) = page.into_iter().find(|message| message.n == n) else {
+            // All upstreams have acknowledged the message, so this one did too.
+            return self.acks.dead_letter_stored(upstream, n);
+        };
+        tracing::error!(
+            upstream = url,
+            n,
+            code,
+            "a message was refused for good; `tidings outbox dead` shows it"
+        );
+        let letter = DeadLetter {
+            upstream: url,
+            n,
+            code,
+            ts: unix_ms(),
+            posting: &message.posting,
+        };
+        self.outbox.disk.submit(OutboxJob::StoreDeadLetter {
+            upstream,
+            n,
+            id: format!("{upstream}-{n}"),
+            json: letter.json(),
+            ts: letter.ts,
+            idempotency_key: letter.idempotency_key(self.outbox.reader.key()),
+        });
+    }
+
+    /// Tries again what the disk or the pipe refused.
+    fn retry(&mut self) {
+        if self.retry_at.is_none_or(|at| Instant::now() < at) {
+            return;
+        }
+        self.retry_at = None;
+        for (upstream, n) in std::mem::take(&mut self.unstored) {
+            self.store_dead_letter(upstream, n);
+        }
+    }
+
+    /// Gives the push process the messages that it waits for, as far as there are any.
+    fn send_pages(&mut self) {
+        let Some(incarnation) = self.incarnation else {
+            return;
+        };
+        if self.must_begin && !self.begin(incarnation) {
+            return;
+        }
+        for upstream in 0..self.wanted.len() {
+            let Some(WantedPage { after, count }) = self.wanted[upstream] else {
+                continue;
+            };
+            let kept = self.outbox.kept();
+            if kept.1 <= after {
+                continue;
+            }
+            let Ok(messages) = self.read(after, count) else {
+                self.retry_soon();
+                continue;
+            };
+            let page = ToPush::Page(OutboxPage {
+                incarnation,
+                upstream,
+                after,
+                kept,
+                messages,
+            });
+            if self.send(&page) {
+                self.wanted[upstream] = None;
+            }
+        }
+    }
+
+    fn begin(&mut self, incarnation: u64) -> bool {
+        let settings = self.settings.clone();
+        let begin = ToPush::Begin(Assignment {
+            incarnation,
+            producer: settings.producer,
+            name: settings.name,
+            settings: settings.link,
+            drain_ms_max: settings.drain_ms_max,
+            targets: settings.targets,
+            kept: self.outbox.kept(),
+        });
+        let is_sent = self.send(&begin);
+        self.must_begin = !is_sent;
+        is_sent
+    }
+
+    /// Sends a message to the push process; `false` if the pipe takes none now.
+    fn send(&mut self, message: &ToPush) -> bool {
+        match self.process.send(message.encode()) {
+            // A process that stops goes on with what it has.
+            Ok(()) | Err(TaskError::Stopping) => true,
+            Err(error) => {
+                tracing::debug!(%error, "the push process takes nothing now");
+                self.retry_soon();
+                false
+            }
+        }
+    }
+
+    fn read(&self, after: u64, limit: usize) -> Result<Vec<NumberedPosting>, ()> {
+        let range = PageRange {
+            after: Some(after),
+            before: None,
+            limit,
+            bytes_max: PAGE_BYTES_MAX,
+        };
+        let page = self.outbox.reader.page(OUTBOX, range).map_err(|error| {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(error, after, "the outbox can't be read");
+        })?;
+        let numbered = page.messages.into_iter().map(|message| NumberedPosting {
+            n: message.position.offset,
+            posting: message.body.data,
+        });
+        Ok(numbered.collect())
+    }
+
+    /// Has acknowledgements written down, and then the messages let go that all have acknowledged.
+    fn write_acks(&mut self) {
+        if self.ack_at.is_none_or(|at| Instant::now() < at) {
+            return;
+        }
+        self.ack_at = None;
+        for (upstream, n) in self.acks.take_acks() {
+            self.outbox.disk.submit(OutboxJob::Ack { upstream, n });
+        }
+        if let Some(through) = self.acks.take_trim() {
+            self.outbox.disk.submit(OutboxJob::Trim { through });
+        }
+    }
+
+    fn write_acks_soon(&mut self) {
+        let soon = Instant::now() + Duration::from_millis(self.settings.ack_delay_ms);
+        self.ack_at.get_or_insert(soon);
+    }
+
+    fn retry_soon(&mut self) {
+        let soon = Instant::now() + RETRY;
+        self.retry_at.get_or_insert(soon);
+    }
+
+    fn finish(mut self) {
+        self.ack_at = Some(Instant::now());
+        self.write_acks();
+        let (sender, flushed) = crossbeam_channel::bounded(1);
+        self.outbox.disk.submit(OutboxJob::Flush(sender));
+        if flushed.recv_timeout(FLUSH_MAX).is_err() {
+            tracing::error!("the disk took too long; messages may be sent again");
+        }
+        for upstream in self.acks.upstreams() {
+            tracing::debug!(upstream = %upstream.name, offset = upstream.ack_offset(), "acknowledged");
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! What a sender tells the owner of its socket.
+
+use std::fmt;
+
+/// Something that happened, or that the owner has to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SenderEvent {
+    /// Make a socket, and say [`LinkSender::connected`] or [`LinkSender::lost`].
+    ///
+    /// [`LinkSender::connected`]: super::LinkSender::connected
+    /// [`LinkSender::lost`]: super::LinkSender::lost
+    Connect,
+    /// Drop the socket.
+    Cut,
+    /// Close the socket with 1001, once all that was taken from the sender is written. The last
+    /// event.
+    Close,
+    /// The link is open.
+    Opened {
+        /// The number that the receiver takes next.
+        next: u64,
+    },
+    /// The link is dead; the next try comes after the pause.
+    Lost {
+        /// The reason.
+        why: LinkLoss,
+        /// The pause, in milliseconds.
+        retry_ms: u64,
+    },
+    /// Read messages from the outbox, and give them to [`LinkSender::feed`].
+    ///
+    /// [`LinkSender::feed`]: super::LinkSender::feed
+    Want {
+        /// The number before the first of them.
+        after: u64,
+        /// How many at most.
+        count: usize,
+    },
+    /// The receiver has acknowledged everything up to here.
+    Acked {
+        /// The number.
+        n: u64,
+    },
+    /// The receiver has refused a message for good; comes before the [`SenderEvent::Acked`] that
+    /// covers its number.
+    Refused {
+        /// The number of the message.
+        n: u64,
+        /// The reason, as a word for programs.
+        code: String,
+    },
+    /// The receiver has lost its mark: it asked for numbers that it had acknowledged.
+    Jumped {
+        /// The number that it asked for.
+        from: u64,
+        /// The oldest number that is still in the outbox.
+        to: u64,
+    },
+}
+
+/// The reason why a link is dead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LinkLoss {
+    /// No connection was made, or not in time, or it broke; in the system's words.
+    Socket(String),
+    /// The upstream closed the link in order, with this code.
+    Closed(u16),
+    /// The stream ended without a Close.
+    End,
+    /// Nothing was heard for too long.
+    Silent,
+    /// The upstream broke the protocol.
+    Violation(String),
+    /// The upstream doesn't want the link; `replaced` where another gateway has the same outbox.
+    Kicked(String),
+    /// The upstream's mark is beyond the outbox's newest number: this outbox is an old copy.
+    OldOutbox {
+        /// The number that the upstream asks for.
+        next: u64,
+        /// The newest number here.
+        newest: u64,
+    },
+    /// The outbox has let go of the message that the upstream needs next.
+    Trimmed,
+}
+
+impl fmt::Display for LinkLoss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Socket(what) => f.write_str(what),
+            Self::Closed(code) => write!(f, "the upstream closed it with {code}"),
+            Self::End => f.write_str("the stream ended"),
+            Self::Silent => f.write_str("nothing was heard for too long"),
+            Self::Violation(what) => write!(f, "the upstream broke the protocol: {what}"),
+            Self::Kicked(code) if code == "replaced" => f.write_str(
+                "the upstream let another link of this outbox in: is there a copy of the outbox \
+                 at another gateway?",
+            ),
+            Self::Kicked(code) => write!(f, "the upstream ended it: {code}"),
+            Self::OldOutbox { next, newest } => write!(
+                f,
+                "the upstream asks for number {next}, but the newest here is {newest}: this outbox \
+                 is an old copy; take a new directory"
+            ),
+            Self::Trimmed => f.write_str("the outbox has let go of what comes next"),
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Frames from a gateway to a server.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{PING, Violation};
+use crate::api::field;
+use crate::api::json::Json;
+use crate::api::posting::{Posting, RECEIVERS_MAX, Several, receiver};
+use crate::api::refusal::Refusal;
+
+/// Longest name of a producer, in bytes. Gateways of ours have 32, which are 128 bits in
+/// hexadecimal digits; the name is a key of the receiver's store, and stands with every number there.
+const PRODUCER_SIZE_MAX: usize = 64;
+
+/// A frame of a sender.
+#[derive(Debug, PartialEq, Eq)]
+pub enum SenderFrame<'a> {
+    /// The sender lives, and wants to know whether the receiver does.
+    Ping,
+    /// The sender says who it is.
+    Open {
+        /// The producer whose numbers follow.
+        producer: Cow<'a, str>,
+        /// The gateway's name, for people.
+        name: Cow<'a, str>,
+        /// The oldest number that the sender still has.
+        first: u64,
+    },
+    /// A message. One that can't be read has a number nevertheless, and is refused under that
+    /// number.
+    Publish {
+        /// The number of the message.
+        n: u64,
+        /// The message as it was posted.
+        posting: Result<Posting<'a>, Refusal>,
+    },
+}
+
+#[derive(Deserialize)]
+struct SenderFields<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Option<&'a RawValue>,
+    #[serde(borrow)]
+    producer: Option<&'a RawValue>,
+    #[serde(borrow)]
+    name: Option<&'a RawValue>,
+    #[serde(borrow)]
+    first: Option<&'a RawValue>,
+    #[serde(borrow)]
+    n: Option<&'a RawValue>,
+    #[serde(borrow)]
+    to: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "field::even_null")]
+    data: Option<&'a RawValue>,
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    from: Option<&'a RawValue>,
+    #[serde(borrow)]
+    store: Option<&'a RawValue>,
+}
+
+impl<'a> SenderFrame<'a> {
+    /// Reads a text frame.
+    ///
+    /// # Errors
+    ///
+    /// The frame is none of the protocol; the sender is told so, and its link ends.
+    pub fn read(text: &'a str) -> Result<Self, Violation> {
+        if text == PING {
+            return Ok(Self::Ping);
+        }
+        let fields: SenderFields<'a> = serde_json::from_str(text)
+            .map_err(|_| Violation("a frame has to be one JSON object".into()))?;
+        fields
+            .frame()
+            .map_err(|refusal| Violation(refusal.message.into_owned()))
+    }
+}
+
+impl<'a> SenderFields<'a> {
+    fn frame(&self) -> Result<SenderFrame<'a>, Refusal> {
+        match &*field::required_text("type", self.kind)? {
+            "open" => {
+                let producer = field::required_text("producer", self.producer)?;
+                if !(1..=PRODUCER_SIZE_MAX).contains(&producer.len()) {
+                    let message = format!("producer has to have 1 to {PRODUCER_SIZE_MAX} bytes");
+                    return Err(Refusal::bad_request(message));
+                }
+                Ok(SenderFrame::Open {
+                    producer,
+                    name: field::text("name", self.name)?.unwrap_or_default(),
+                    first: from_one("first", self.first)?,
+                })
+            }
+            "pub" => Ok(SenderFrame::Publish {
+                n: from_one("n", self.n)?,
+                posting: self.posting(),
+            }),
+            _ => Err(Refusal::bad_request("type has to be open or pub")),
+        }
+    }
+
+    fn posting(&self) -> Result<Posting<'a>, Refusal> {
+        let to = (self.to)
+            .ok_or_else(|| field::missing("to", "an object such as {\"room\":\"lobby\"}"))?;
+        Ok(Posting {
+            to: receiver(to, Several::Taken(RECEIVERS_MAX))?,
+            data: field::data("data", self.data)?,
+            from: field::user("from", self.from)?,
+            // Without an id of its own, the same message would be another one when it comes again.
+            id: Some(field::required_text("id", self.id)?),
+            store: field::flag("store", self.store)?.unwrap_or(true),
+            except: Vec::new(),
+        })
+    }
+}
+
+fn from_one(name: &str, value: Option<&RawValue>) -> Result<u64, Refusal> {
+    let number = field::number(name, value)?.filter(|number| *number > 0);
+    number.ok_or_else(|| field::missing(name, "a whole number from 1 on"))
+}
+
+/// Writes `open`: who the sender is, and the oldest number that it still has.
+#[must_use]
+pub fn open(producer: &str, name: &str, first: u64) -> String {
+    Json::frame("open")
+        .string("producer", producer)
+        .string("name", name)
+        .number("first", first)
+        .end()
+}
+
+/// Writes `pub`: a number before the fields of a posting, which stay as they are.
+#[must_use]
+pub fn publish(n: u64, posting: &str) -> String {
+    debug_assert!(posting.starts_with("{\""), "an object with a field");
+    let fields = posting.strip_prefix('{').unwrap_or(posting);
+    // 40: what stands before the fields, with a number of twenty digits.
+    let mut frame = String::with_capacity(posting.len() + 40);
+    write!(frame, "{{\"type\":\"pub\",\"n\":{n},").expect("a String takes every byte");
+    frame.push_str(fields);
+    frame
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_sender_writes_is_read_as_it_was_meant() {
+        assert_eq!(SenderFrame::read(PING), Ok(SenderFrame::Ping));
+        let expected = SenderFrame::Open {
+            producer: "p\"".into(),
+            name: "gw-ü".into(),
+            first: 3,
+        };
+        assert_eq!(SenderFrame::read(&open("p\"", "gw-ü", 3)), Ok(expected));
+        let kept =
+            r#"{"to":{"rooms":["a"]},"data":{"x": 1.0,  "a":"\u00e4"},"id":"i","from":"ann"}"#;
+        let frame = publish(7, kept);
+        assert_eq!(frame, format!(r#"{{"type":"pub","n":7,{}"#, &kept[1..]));
+        let Ok(SenderFrame::Publish { n: 7, posting }) = SenderFrame::read(&frame) else {
+            panic!("{frame}")
+        };
+        let posting = posting.unwrap();
+        let data = r#"{"x": 1.0,  "a":"\u00e4"}"#;
+        assert_eq!((posting.data, posting.store), (data, true));
+        assert_eq!(
+            (posting.id.unwrap(), posting.from.unwrap()),
+            ("i".into(), "ann".into())
+        );
+    }
+
+    #[test]
+    fn a_message_that_cant_be_read_is_refused_under_its_number() {
+        for wrong in [
+            r#"{"type":"pub","n":7,"to":{"room":1},"data":1,"id":"i"}"#,
+            r#"{"type":"pub","n":7,"data":1,"id":"i"}"#,
+            r#"{"type":"pub","n":7,"to":{"room":"a"},"id":"i"}"#,
+            r#"{"type":"pub","n":7,"to":{"room":"a"},"data":1}"#,
+        ] {
+            let read = SenderFrame::read(wrong);
+            let is_refused = matches!(
+                read,
+                Ok(SenderFrame::Publish {
+                    n: 7,
+                    posting: Err(_)
+                })
+            );
+            assert!(is_refused, "{wrong}: {read:?}");
+        }
+    }
+
+    #[test]
+    fn other_frames_are_violations() {
+        for wrong in [
+            "",
+            "[]",
+            "{}",
+            "ping",
+            r#"{"type":"say"}"#,
+            r#"{"type":"pub","n":0,"to":{"room":"a"},"data":1,"id":"i"}"#,
+            r#"{"type":"pub","to":{"room":"a"},"data":1,"id":"i"}"#,
+            r#"{"type":"open","producer":"","name":"gw","first":1}"#,
+            r#"{"type":"open","producer":"p","name":"gw"}"#,
+            r#"{"type":"open","producer":"p","name":"gw","first":0}"#,
+        ] {
+            assert!(SenderFrame::read(wrong).is_err(), "{wrong}");
+        }
+        let longest = "p".repeat(PRODUCER_SIZE_MAX);
+        assert!(SenderFrame::read(&open(&longest, "gw", 1)).is_ok());
+        assert!(SenderFrame::read(&open(&(longest + "p"), "gw", 1)).is_err());
+    }
+}

@@ -337,7 +337,7 @@ fn a_second_signal_ends_it_at_once() {
         assert!(at.elapsed() < Duration::from_secs(3), "it waited");
         let log = server.stderr.all();
         assert!(
-            log.contains("stopping at once") && log.contains("connections_cut=3"),
+            log.contains("stopping immediately") && log.contains("connections_cut=3"),
             "{log}"
         );
     }

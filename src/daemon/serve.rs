@@ -12,7 +12,7 @@ use super::origin::SameOrigin;
 use super::paths::{Paths, beside_the_api};
 use super::storage;
 use crate::auth::ApiKeys;
-use crate::config::{Loaded, Page};
+use crate::config::{Loaded, PageMode};
 
 /// What a gateway's frame has beside the data of a message, in bytes: a hundred receivers of the
 /// longest names, all of it escaped.
@@ -58,9 +58,9 @@ pub fn serve(loaded: Loaded) -> anyhow::Result<ServerOutcome> {
         .context("can't start a thread")?;
     let door = Arc::new(door);
     let has_page = match general.page {
-        Page::Open => is_open,
-        Page::On => true,
-        Page::Off => false,
+        PageMode::Open => is_open,
+        PageMode::On => true,
+        PageMode::Off => false,
     };
     let origins_allowed = general
         .origins_allowed

@@ -6,7 +6,6 @@ use super::source::{Source, load_generator, sources};
 
 /// The names that still stand twice or more in a layer; the list may only shrink.
 const NAMESAKES: &[(&str, &str)] = &[
-    ("cli", "Command"),
     ("endpoint", "Fields"),
     ("endpoint", "Part"),
     ("endpoint", "Waiting"),

@@ -10,10 +10,11 @@ use tungstenite::http::HeaderValue;
 use tungstenite::stream::MaybeTlsStream;
 use tungstenite::{Message, WebSocket};
 
-/// Time the server has for an answer.
+/// Longest wait for an answer: a server that is alive needs milliseconds, and a person at a terminal
+/// gives up soon.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 
-/// Where to connect, and as whom.
+/// The server to connect to, and the identity to use.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ClientFlags {
     /// The server's WebSocket
@@ -41,7 +42,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// Nobody is there, it is no tidings, or it refuses; the error says what to mend.
+    /// No server answers, it isn't tidings, or it refuses; the error says what to mend.
     pub fn connect(flags: &ClientFlags, login: Value) -> Result<(Self, Value)> {
         let mut request = flags
             .url
@@ -69,11 +70,11 @@ impl Client {
         Ok((client, ok))
     }
 
-    /// Sends a command and waits for its answer; what else comes meanwhile is passed over.
+    /// Sends a command and waits for its answer; other frames that arrive meanwhile are dropped.
     ///
     /// # Errors
     ///
-    /// The server refused it, or is gone.
+    /// The server refused the command, or is gone.
     pub fn ask(&mut self, mut command: Value) -> Result<Value> {
         self.seq += 1;
         command["seq"] = self.seq.into();
@@ -93,7 +94,7 @@ impl Client {
         }
     }
 
-    /// The next frame of the server; `None` when it closed in order.
+    /// Waits for the server's next frame; `None` when the server closed the connection normally.
     ///
     /// # Errors
     ///
@@ -119,7 +120,7 @@ impl Client {
         }
     }
 
-    /// How long to wait for a frame; `None` for ever.
+    /// Sets how long a read waits for a frame; `None` waits without end.
     ///
     /// # Errors
     ///
@@ -131,7 +132,7 @@ impl Client {
         Ok(())
     }
 
-    /// Leaves in order.
+    /// Closes the connection with a handshake.
     pub fn close(mut self) {
         // The server may be gone already; there is nothing left to say then.
         if self.socket.close(None).is_ok() {

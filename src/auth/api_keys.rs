@@ -1,11 +1,11 @@
-//! The keys of back ends.
+//! API keys, by which back ends are known.
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 
 use super::Secret;
 
-/// Several keys, each with the name of whoever has it.
+/// Several keys, each with the name of the back end that holds it.
 ///
 /// Only digests are kept. A key is compared with all of them by digest and in constant time, so
 /// that the time an answer takes tells nothing about how much of a guess was right.
@@ -18,7 +18,7 @@ impl ApiKeys {
     /// Fewest characters of a key; a shorter one could be guessed.
     pub const SIZE_MIN: usize = 20;
 
-    /// The keys of these names; a key that stands under two names is the first one's.
+    /// Keys by name; a key that stands under two names belongs to the first.
     #[must_use]
     pub fn new<'a>(keys: impl IntoIterator<Item = (&'a str, &'a Secret)>) -> Self {
         let keys = keys
@@ -28,7 +28,7 @@ impl ApiKeys {
         Self { keys }
     }
 
-    /// Whose key that is.
+    /// The name of the back end that holds this key.
     #[must_use]
     pub fn who(&self, key: &str) -> Option<&str> {
         let given = digest_of(key);

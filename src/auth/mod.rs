@@ -1,7 +1,7 @@
-//! Layer 7: who somebody is: tokens of users, keys of back ends.
+//! Authentication: tokens of users, and API keys of back ends.
 //!
-//! Pure: keys, rules and the time come in, a name or a refusal comes out. Nothing here logs, reads
-//! a file or knows the settings, and no `Debug` shows a secret.
+//! Pure functions of keys, rules and the time: they return a name or a refusal. Nothing here logs,
+//! reads a file or knows the settings, and no `Debug` shows a secret.
 
 mod api_keys;
 mod secret;
@@ -13,17 +13,17 @@ pub use secret::{Secret, fresh_secret};
 pub use token_key::{Algorithm, SigningKey, TokenKey};
 pub use tokens::{Claims, TokenError, TokenRules, Tokens};
 
-/// Everybody who may be somebody; without any key the server is in open mode.
+/// The keys of everybody who may connect; without any key the server is in open mode.
 #[derive(Debug, Default)]
 pub struct Access {
-    /// Tells users by their tokens.
+    /// Keys and rules that prove a user's token.
     pub tokens: Tokens,
-    /// Tells back ends by their keys.
+    /// Keys that prove a back end.
     pub api_keys: ApiKeys,
 }
 
 impl Access {
-    /// Whether nobody is asked for anything: everybody is whoever they say.
+    /// Whether there are no keys at all, so that a client is whoever it says.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.tokens.is_empty() && self.api_keys.is_empty()

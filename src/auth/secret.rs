@@ -1,4 +1,4 @@
-//! Text that no log and no error message may show.
+//! A text that must not appear in a log or an error message.
 
 use std::fmt::{self, Debug, Write as _};
 
@@ -7,7 +7,7 @@ use std::fmt::{self, Debug, Write as _};
 pub struct Secret(String);
 
 impl Secret {
-    /// The secret itself; for whoever has to compute with it.
+    /// The secret itself, for code that has to compute with it.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0

@@ -7,10 +7,10 @@ use aws_lc_rs::rsa::PublicKey;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ParsedPublicKey};
 use jsonwebtoken::{DecodingKey, EncodingKey};
 
-/// How a token is signed (RFC 7518 §3.1); whatever isn't in here is never let in.
+/// A signature algorithm (RFC 7518 §3.1); a token with any other is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Algorithm {
-    /// HMAC with SHA-256: whoever can verify can sign.
+    /// HMAC with SHA-256: a key that verifies can sign too.
     HS256,
     /// RSA (PKCS #1 v1.5) with SHA-256.
     RS256,
@@ -19,7 +19,7 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// As `alg` spells it.
+    /// The name that a token's `alg` has for it.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -44,7 +44,7 @@ impl fmt::Display for Algorithm {
     }
 }
 
-/// What can't be a key; says what can.
+/// A refusal of key material; the message says what would be accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyError {
@@ -65,10 +65,11 @@ pub enum KeyError {
     NoPrivateKey(Algorithm),
 }
 
-/// Fewest bytes of a secret for HS256.
+/// Fewest bytes of a secret for HS256: the size of its digest (RFC 7518 §3.2).
 const SECRET_SIZE_MIN: usize = 32;
 
-/// Bytes that the modulus of an RSA key may have; the signatures of others are never verified.
+/// Bytes that the modulus of an RSA key may have: what the library verifies; with another size every
+/// token would be refused.
 const RSA_SIZES: RangeInclusive<usize> = 256..=1_024;
 
 fn public_kind(algorithm: Algorithm) -> &'static str {
@@ -122,13 +123,13 @@ impl TokenKey {
         })
     }
 
-    /// What `kid` says.
+    /// The name by which a token's `kid` asks for this key.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// The one algorithm that this key is for.
+    /// The only algorithm that this key may be used with.
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
@@ -186,7 +187,8 @@ fn strong(secret: &[u8]) -> Result<&[u8], KeyError> {
     Ok(secret)
 }
 
-/// Also loads the key, since a wrong curve or size would else show at the first token only.
+/// Reads a public key, and loads it as well: otherwise a wrong curve or size would only show at the
+/// first token.
 fn public_key(algorithm: Algorithm, pem: &[u8]) -> Option<DecodingKey> {
     let (key, fits) = if algorithm == Algorithm::RS256 {
         let key = DecodingKey::from_rsa_pem(pem).ok()?;

@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::token_key::{SigningKey, TokenKey};
 
-/// What a token has to satisfy beside its signature.
+/// Rules that a token has to meet beside its signature.
 #[derive(Debug, Clone)]
 pub struct TokenRules {
     /// One of these has to stand in `aud`. Without any, a token that names an audience isn't meant
@@ -37,18 +37,18 @@ impl Default for TokenRules {
     }
 }
 
-/// What a token says, once it is proved.
+/// The claims of a token whose signature is right.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claims {
-    /// Who that is (`sub`); still to be judged as a user's name.
+    /// The user (`sub`); not checked yet whether that can be a user's name.
     pub uid: String,
-    /// Patterns of the rooms that they may join (`rooms`); none without the claim.
+    /// Patterns of the rooms that the user may join (`rooms`); empty without the claim.
     pub rooms: Vec<String>,
-    /// From when on the token is worth nothing any more: `exp` and the leeway.
+    /// The moment from which on the token is invalid: `exp` plus the leeway.
     pub expires_at: SystemTime,
 }
 
-/// Why a token is not taken; never shows what was in it.
+/// The reason why a token is refused; never shows the token's content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenError {
@@ -58,10 +58,10 @@ pub enum TokenError {
     /// Not three parts of base64url with JSON inside, or an algorithm that nobody knows.
     #[error("the token is no JWT signed with HS256, RS256 or ES256")]
     Malformed,
-    /// The header makes something critical that isn't known here (RFC 7515 §4.1.11).
+    /// The header demands an extension that isn't known here (RFC 7515 §4.1.11).
     #[error("the token's header asks for extensions (crit)")]
     Critical,
-    /// There is no key for it.
+    /// No key has the token's `kid` and `alg`.
     #[error("no key of the settings fits the token's kid and alg")]
     UnknownKey,
     /// Signed with another key, or changed.
@@ -73,21 +73,21 @@ pub enum TokenError {
          nbf is a number, rooms a list of texts"
     )]
     Claims,
-    /// Meant for somebody else.
+    /// Meant for another server.
     #[error("the token's aud is missing or not this server's")]
     Audience,
-    /// From somebody else.
+    /// From an issuer that isn't ours.
     #[error("the token's iss is missing or not one of the settings'")]
     Issuer,
-    /// Its time has not come.
+    /// Not valid yet.
     #[error("the token isn't valid yet (nbf)")]
     NotYetValid,
-    /// Its time is over.
+    /// Not valid any more.
     #[error("the token has expired")]
     Expired,
 }
 
-/// The keys that tokens are verified with, several at once so that they can be changed one by one.
+/// Keys that tokens are verified with; several at once, so that they can be changed one by one.
 #[derive(Debug, Default)]
 pub struct Tokens {
     keys: Vec<TokenKey>,
@@ -95,8 +95,8 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    /// Tokens signed with any of these keys; a token without `kid` is tried with those of its
-    /// `alg`, in this order.
+    /// Accepts tokens that any of these keys has signed; a token without `kid` is tried with the keys
+    /// of its `alg`, in this order.
     #[must_use]
     pub fn new(keys: Vec<TokenKey>, rules: TokenRules) -> Self {
         Self { keys, rules }
@@ -114,12 +114,12 @@ impl Tokens {
         &self.keys
     }
 
-    /// Proves a token.
+    /// Verifies a token.
     ///
     /// # Errors
     ///
-    /// It is forged, not for us, out of its time, or no token at all. What it claims is only looked
-    /// at once the signature is right.
+    /// The token is forged, meant for others, out of its time, or no token at all. Claims are only read
+    /// once the signature is right.
     pub fn verify(&self, token: &str, now: SystemTime) -> Result<Claims, TokenError> {
         if token.len() > self.rules.size_max {
             return Err(TokenError::TooLong(self.rules.size_max));
@@ -138,7 +138,7 @@ impl Tokens {
         outcome?.judge(now, self.rules.leeway)
     }
 
-    /// Makes a token for this user, with the first audience and issuer of the rules.
+    /// Signs a token with these claims, and with the first audience and issuer of the rules.
     ///
     /// # Errors
     ///
@@ -182,7 +182,7 @@ impl Tokens {
     }
 }
 
-/// A token's `kid` names the key; its `alg` has to be that key's own.
+/// Whether a token's `kid` allows this key, and its `alg` is the key's own.
 fn fits(key: &TokenKey, header: &Header) -> bool {
     key.algorithm.jwt() == header.alg && header.kid.as_ref().is_none_or(|kid| *kid == key.id)
 }
@@ -206,7 +206,7 @@ impl TokenError {
     }
 }
 
-/// What is written into a token.
+/// The claims that are written into a token.
 #[derive(Serialize)]
 struct Signed<'a> {
     sub: &'a str,
@@ -219,7 +219,7 @@ struct Signed<'a> {
     iss: Option<&'a String>,
 }
 
-/// What is read out of one.
+/// The claims that are read out of a token.
 #[derive(Deserialize)]
 struct Payload {
     #[serde(deserialize_with = "text_or_digits")]

@@ -7,19 +7,19 @@ use clap::Args;
 
 use crate::config::{Loaded, SettingsFlags};
 
-/// Judge settings without starting anything
+/// Check settings without starting anything
 ///
-/// Says everything that is wrong, each with its line, and ends with 1 then. The environment counts
-/// as it would for `tidings serve`.
+/// Prints every error with its line; the exit code is 1 if there is one. The environment counts as it
+/// would for `tidings serve`.
 #[derive(Debug, Args)]
-pub(super) struct Check {
-    /// File to judge, like --config
+pub(super) struct CheckArgs {
+    /// File to check, like --config
     file: Option<PathBuf>,
     #[command(flatten)]
     settings: SettingsFlags,
 }
 
-impl Check {
+impl CheckArgs {
     pub(super) fn run(self) -> ExitCode {
         match self.settings.with_file(self.file).load() {
             Ok(loaded) => {

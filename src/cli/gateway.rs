@@ -9,22 +9,22 @@ use tidings::server::process;
 use crate::config::GatewayFlags;
 use crate::daemon::gateway;
 
-/// Take messages by HTTP, and bring them to servers on other machines
+/// Take messages by HTTP, and deliver them to servers on other machines
 ///
-/// It answers 202 once a message is in its outbox on disk. A process of its own holds a link to each
-/// server, and brings what is in the outbox there in order and once, whichever of the two machines
-/// was away meanwhile. SIGTERM and SIGINT stop it: what is on the way is brought to its end, what is
-/// left stays in the outbox.
+/// The answer is 202 once a message is in the outbox on disk. A process of its own holds a link to
+/// each server, and delivers the outbox there in order and exactly once, even if one of the machines
+/// was down meanwhile. SIGTERM and SIGINT stop the gateway: messages on the way are finished, the
+/// rest stays in the outbox.
 #[derive(Debug, Args)]
-pub(super) struct GatewayCommand {
+pub(super) struct GatewayArgs {
     #[command(flatten)]
     flags: GatewayFlags,
 }
 
-impl GatewayCommand {
+impl GatewayArgs {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        // The push process runs up to here too. What it has to know comes over its pipe, so that a
-        // file that was changed meanwhile can't keep it from coming back.
+        // The push process begins here too. It gets its settings over its pipe, so that a settings
+        // file that was changed meanwhile can't keep it from starting again.
         if let Some(process) = process::entered().context("can't enter the push process")? {
             tidings::gateway::push(process).context("the push process failed")?;
             return Ok(ExitCode::SUCCESS);

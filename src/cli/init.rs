@@ -19,13 +19,13 @@ const API_KEY: &str = "backend";
 ///
 /// Only its owner can read the file, and a file that is there already is never touched.
 #[derive(Debug, Args)]
-pub(super) struct Init {
+pub(super) struct InitArgs {
     /// File to write
     #[arg(long, default_value = "tidings.toml")]
     file: PathBuf,
 }
 
-impl Init {
+impl InitArgs {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
         let no_secret = "the system has no randomness for a secret";
         let text = template(
@@ -37,7 +37,7 @@ impl Init {
         println!(
             "wrote {file} with a fresh key for tokens ({TOKEN_KEY}) and one for a back end ({API_KEY})
 
-next, judge it, start the server with it, and make a token for a user:
+next, check it, start the server with it, and make a token for a user:
   tidings check {file}
   tidings serve --config {file}
   tidings token --config {file} --uid ann --rooms '*' --ttl 1h"
@@ -61,7 +61,7 @@ next, judge it, start the server with it, and make a token for a user:
         };
         let written = file.write_all(text);
         if written.is_err() {
-            // Half a file would keep the next try from writing.
+            // Half a file would keep the next attempt from writing.
             fs::remove_file(&self.file).ok();
         }
         written.with_context(|| format!("can't write {path}"))

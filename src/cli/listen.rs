@@ -10,34 +10,35 @@ use serde_json::{Value, json};
 
 use crate::client::{Client, ClientFlags};
 
-/// Pause before the first try to come back; each further one doubles it.
+/// Pause before the first reconnect; each further one doubles the pause.
 const PAUSE_MIN: Duration = Duration::from_millis(500);
 
-/// Longest pause between two tries.
+/// Longest pause between two attempts: a server that was away for long is found again soon enough,
+/// and a thousand listeners don't storm it.
 const PAUSE_MAX: Duration = Duration::from_secs(15);
 
-/// Show what is said in rooms, and what is sent to a user
+/// Print the messages of rooms and of a user
 ///
-/// Comes back by itself after the server was away, and goes on where it was.
+/// Reconnects by itself after the server was away, and goes on where it stopped.
 #[derive(Debug, Args)]
-pub(super) struct ListenFlags {
+pub(super) struct ListenArgs {
     #[command(flatten)]
     client: ClientFlags,
-    /// Room to hear; may be given several times
+    /// Room to listen to; may be given several times
     #[arg(long = "room", default_value = "lobby")]
     rooms: Vec<String>,
     /// Print each frame as a line of JSON, for scripts
     #[arg(long)]
     json: bool,
-    /// End after so many messages
+    /// Stop after this many messages
     #[arg(long)]
     count: Option<u64>,
-    /// End instead of coming back when the connection is lost
+    /// Stop instead of reconnecting when the connection is lost
     #[arg(long)]
     once: bool,
 }
 
-impl ListenFlags {
+impl ListenArgs {
     pub(super) fn run(mut self) -> anyhow::Result<ExitCode> {
         self.client.uid.get_or_insert_with(super::who_am_i);
         let mut positions = HashMap::new();
@@ -54,11 +55,11 @@ impl ListenFlags {
             });
             match result {
                 Ok(()) if left == 0 => break,
-                // What never worked needs mending, not patience.
+                // A connection that never worked needs another flag, not patience.
                 Err(error) if self.once || !was_connected => return Err(error),
                 Ok(()) if self.once => break,
-                Ok(()) => eprintln!("the server closed the connection; coming back"),
-                Err(error) => eprintln!("{error:#}; coming back"),
+                Ok(()) => eprintln!("the server closed the connection; reconnecting"),
+                Err(error) => eprintln!("{error:#}; reconnecting"),
             }
             std::thread::sleep(pause);
             pause = (pause * 2).min(PAUSE_MAX);
@@ -122,7 +123,7 @@ impl ListenFlags {
     }
 }
 
-/// Takes over where each channel stands, so that coming back misses nothing.
+/// Records the position of each channel, so that a reconnect misses nothing.
 fn note_positions(ok: &Value, positions: &mut HashMap<String, Value>) {
     for (channel, info) in ok["channels"].as_object().into_iter().flatten() {
         let is_known = positions.contains_key(channel) && info["recovered"] == true;
@@ -133,7 +134,7 @@ fn note_positions(ok: &Value, positions: &mut HashMap<String, Value>) {
     }
 }
 
-/// Somebody's text must not drive the terminal.
+/// Replaces control characters: another user's text must not drive the terminal.
 fn plain(text: &str) -> String {
     text.chars()
         .map(|c| {

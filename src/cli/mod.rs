@@ -1,4 +1,6 @@
-//! The command line: flags, checked settings, run.
+//! The command line: parses flags, loads settings, runs a command.
+//!
+//! Each file but [`log`] is one command.
 
 mod bench;
 mod check;
@@ -27,20 +29,20 @@ struct Cli {
     #[command(flatten)]
     log: log::LogFlags,
     #[command(subcommand)]
-    command: Command,
+    command: CliCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
-    Serve(serve::ServeFlags),
-    Gateway(gateway::GatewayCommand),
-    Outbox(outbox::OutboxCommand),
-    Send(send::SendFlags),
-    Listen(listen::ListenFlags),
-    Init(init::Init),
-    Check(check::Check),
-    Token(token::TokenFlags),
-    Store(store::Store),
+enum CliCommand {
+    Serve(serve::ServeArgs),
+    Gateway(gateway::GatewayArgs),
+    Outbox(outbox::OutboxArgs),
+    Send(send::SendArgs),
+    Listen(listen::ListenArgs),
+    Init(init::InitArgs),
+    Check(check::CheckArgs),
+    Token(token::TokenArgs),
+    Store(store::StoreArgs),
     /// Put load on a WebSocket or HTTP server and measure it
     Bench(tidings_bench::Bench),
 }
@@ -51,16 +53,16 @@ pub fn run() -> ExitCode {
     let cli = Cli::parse();
     cli.log.start();
     let result = match cli.command {
-        Command::Serve(flags) => flags.run(),
-        Command::Gateway(command) => command.run(),
-        Command::Outbox(command) => command.run(),
-        Command::Send(flags) => flags.run(),
-        Command::Listen(flags) => flags.run(),
-        Command::Init(init) => init.run(),
-        Command::Check(check) => Ok(check.run()),
-        Command::Token(flags) => flags.run(),
-        Command::Store(store) => store.run(),
-        Command::Bench(bench) => bench::run(bench),
+        CliCommand::Serve(flags) => flags.run(),
+        CliCommand::Gateway(command) => command.run(),
+        CliCommand::Outbox(command) => command.run(),
+        CliCommand::Send(flags) => flags.run(),
+        CliCommand::Listen(flags) => flags.run(),
+        CliCommand::Init(init) => init.run(),
+        CliCommand::Check(check) => Ok(check.run()),
+        CliCommand::Token(flags) => flags.run(),
+        CliCommand::Store(store) => store.run(),
+        CliCommand::Bench(bench) => bench::run(bench),
     };
     result.unwrap_or_else(|error| {
         eprintln!("tidings: {error:#}");
@@ -68,7 +70,7 @@ pub fn run() -> ExitCode {
     })
 }
 
-/// Who a person at a terminal is, where nothing else is said.
+/// The user to be where no flag says so: the account at the terminal.
 fn who_am_i() -> String {
     std::env::var("USER")
         .ok()

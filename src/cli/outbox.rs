@@ -8,33 +8,33 @@ use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use tidings::gateway::{OfflineOutbox, OfflineOutboxError};
 
-/// Look into a gateway's outbox
+/// Inspect the outbox of a gateway
 ///
-/// The gateway has to be stopped: its outbox belongs to it alone while it runs. What a running one
-/// has is told by its /v1/stats.
+/// The gateway has to be stopped: its outbox belongs to it alone while it runs. A running one shows
+/// its numbers at /v1/stats.
 #[derive(Debug, Args)]
-pub(super) struct OutboxCommand {
+pub(super) struct OutboxArgs {
     #[command(subcommand)]
-    what: What,
+    what: OutboxCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum What {
-    /// Show what waits, a message a line
-    List(Part),
-    /// Show what an upstream refused for good, a message a line, with the reason
-    Dead(Part),
-    /// Put what was refused for good at the end of the outbox again
+enum OutboxCommand {
+    /// Print the messages that wait, one a line
+    List(ListArgs),
+    /// Print the messages that an upstream refused for good, one a line, each with the reason
+    Dead(ListArgs),
+    /// Put refused messages at the end of the outbox again
     ///
-    /// With several upstreams those who had taken a message may get it a second time.
+    /// With several upstreams, those that had taken a message may get it a second time.
     Retry {
         #[command(flatten)]
-        folder: Folder,
+        folder: FolderFlags,
     },
 }
 
 #[derive(Debug, Args)]
-struct Folder {
+struct FolderFlags {
     /// Folder of the outbox
     #[arg(
         long,
@@ -46,27 +46,27 @@ struct Folder {
 }
 
 #[derive(Debug, Args)]
-struct Part {
+struct ListArgs {
     #[command(flatten)]
-    folder: Folder,
-    /// So many at most, the oldest first
+    folder: FolderFlags,
+    /// At most this many, the oldest first
     #[arg(long, default_value_t = 100, value_name = "N")]
     limit: usize,
 }
 
-impl OutboxCommand {
+impl OutboxArgs {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let mut out = io::stdout().lock();
         let shown = match self.what {
-            What::List(part) => {
+            OutboxCommand::List(part) => {
                 let shelf = open(&part.folder)?;
                 shelf.waiting(part.limit, &mut |line| writeln!(out, "{line}"))
             }
-            What::Dead(part) => {
+            OutboxCommand::Dead(part) => {
                 let shelf = open(&part.folder)?;
                 shelf.dead(part.limit, &mut |line| writeln!(out, "{line}"))
             }
-            What::Retry { folder } => {
+            OutboxCommand::Retry { folder } => {
                 let count = open(&folder)?.retry().context("nothing was changed")?;
                 writeln!(out, "{count} messages wait again")?;
                 return Ok(ExitCode::SUCCESS);
@@ -81,7 +81,7 @@ impl OutboxCommand {
     }
 }
 
-fn open(folder: &Folder) -> anyhow::Result<OfflineOutbox> {
+fn open(folder: &FolderFlags) -> anyhow::Result<OfflineOutbox> {
     if !folder.data.is_dir() {
         bail!("there is no outbox in {}", folder.data.display());
     }

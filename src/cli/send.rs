@@ -11,9 +11,9 @@ use crate::client::{Client, ClientFlags};
 
 /// Send one message to a room, a user or everyone
 ///
-/// Prints the position that it got, and ends with 0 once the server has taken it.
+/// Prints the message's position, and ends with 0 once the server has taken the message.
 #[derive(Debug, Args)]
-pub(super) struct SendFlags {
+pub(super) struct SendArgs {
     #[command(flatten)]
     client: ClientFlags,
     /// Room to send to
@@ -25,17 +25,17 @@ pub(super) struct SendFlags {
     /// Send to everyone who is logged in (needs an API key)
     #[arg(long)]
     all: bool,
-    /// Any JSON instead of a text
+    /// JSON to send instead of a text
     #[arg(long, conflicts_with = "text")]
     data: Option<String>,
-    /// Tells repeats: the same id within 5 minutes is taken once
+    /// Id of the message: the server takes the same id only once within 5 minutes
     #[arg(long)]
     id: Option<String>,
     /// The text; `-` reads it from standard input
     text: Option<String>,
 }
 
-impl SendFlags {
+impl SendArgs {
     pub(super) fn run(mut self) -> anyhow::Result<ExitCode> {
         let data = self.message()?;
         let to = match (&self.room, &self.user) {

@@ -11,15 +11,15 @@ use crate::daemon::serve;
 /// Run the server
 ///
 /// Open the address that it prints in two browser windows, and chat. SIGTERM and SIGINT stop it
-/// gracefully: what is under way is answered, every WebSocket gets Close 1001, and the exit code is
+/// gracefully: requests under way are answered, every WebSocket gets Close 1001, and the exit code is
 /// 0. A second signal stops it at once.
 #[derive(Debug, Args)]
-pub(super) struct ServeFlags {
+pub(super) struct ServeArgs {
     #[command(flatten)]
     settings: SettingsFlags,
 }
 
-impl ServeFlags {
+impl ServeArgs {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         raise_descriptor_limit();
         let loaded = self.settings.load()?;
@@ -35,7 +35,7 @@ impl ServeFlags {
     }
 }
 
-/// Every connection takes a descriptor: take as many as the system allows.
+/// Raises the limit of descriptors as far as the system allows, since every connection takes one.
 fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);
     if limit.current < limit.maximum {

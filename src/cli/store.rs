@@ -7,16 +7,16 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use tidings::store::{dump, repair, verify};
 
-/// Look at a data directory that no server has open, and mend it
+/// Inspect and mend a data directory that no server has open
 #[derive(Debug, Args)]
-pub(super) struct Store {
+pub(super) struct StoreArgs {
     #[command(subcommand)]
-    command: Command,
+    command: StoreCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
-    /// Read all files and say what is damaged; ends with 1 then, and changes nothing
+enum StoreCommand {
+    /// Read all files and report damage; the exit code is 1 then, and nothing is changed
     Verify {
         /// Directory with the files
         directory: PathBuf,
@@ -42,10 +42,10 @@ enum Command {
     },
 }
 
-impl Store {
+impl StoreArgs {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
-            Command::Verify { directory } => {
+            StoreCommand::Verify { directory } => {
                 let report = verify(&directory)?;
                 let files = report.files.len();
                 if let Some(damage) = &report.damage {
@@ -65,12 +65,12 @@ impl Store {
                     );
                 }
             }
-            Command::Dump { directory } => {
+            StoreCommand::Dump { directory } => {
                 let mut output = BufWriter::new(io::stdout().lock());
                 dump(&directory, &mut |line| writeln!(output, "{line}"))?;
                 output.flush()?;
             }
-            Command::Repair { file, cut_at } => {
+            StoreCommand::Repair { file, cut_at } => {
                 let repaired = repair(&file, cut_at)?;
                 println!(
                     "cut at byte {}; {} bytes are in {}, {} records of them can be read",

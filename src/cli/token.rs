@@ -16,15 +16,15 @@ use crate::config::{Loaded, SettingsFlags};
 /// It is signed with a key of the settings: with the first secret (HS256), or with the private half
 /// of a public key, from a file. The token alone goes to standard output.
 #[derive(Debug, Args)]
-pub(super) struct TokenFlags {
-    /// Who the user is
+pub(super) struct TokenArgs {
+    /// Name of the user
     #[arg(long)]
     uid: String,
     /// Rooms that the user may join, as patterns such as 'team-*'; several with commas, or given
     /// several times
     #[arg(long, value_name = "PATTERN", value_delimiter = ',')]
     rooms: Vec<String>,
-    /// How long it is valid: 90s, 15m, 1h, 7d
+    /// Time until the token expires: 90s, 15m, 1h, 7d
     #[arg(long, default_value = "1h", value_parser = parse_ttl)]
     ttl: Duration,
     /// Key of the settings to sign with, by its name
@@ -38,7 +38,7 @@ pub(super) struct TokenFlags {
     config: Option<PathBuf>,
 }
 
-impl TokenFlags {
+impl TokenArgs {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         if self.uid.is_empty() || self.uid.chars().any(char::is_control) {
             bail!("--uid takes a name without control characters");
@@ -107,7 +107,7 @@ impl TokenFlags {
     }
 }
 
-/// A number and a unit; without a unit it is seconds.
+/// Reads a time to live: a number and a unit; without a unit the number counts seconds.
 fn parse_ttl(text: &str) -> Result<Duration, String> {
     const YEARS_100: u64 = 100 * 365 * 86_400;
     let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());

@@ -1,11 +1,11 @@
-//! The settings as the chat takes them.
+//! The library's chat settings, made from ours.
 
 use super::Settings;
 use tidings::chat::{ChannelKind, ChatSettings, Pattern};
 use tidings::endpoint::LimitSettings;
 
 impl Settings {
-    /// Bounds of the chat.
+    /// Settings of the library's chat.
     #[must_use]
     pub fn chat(&self) -> ChatSettings {
         let chat = &self.chat;
@@ -39,7 +39,7 @@ impl Settings {
         }
     }
 
-    /// How much one client may ask for.
+    /// Rates that one client may reach.
     #[must_use]
     pub fn limits(&self) -> LimitSettings {
         LimitSettings {

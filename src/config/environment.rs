@@ -1,18 +1,19 @@
 //! The environment: `http.head_ms_max` is `TIDINGS_HTTP_HEAD_MS_MAX` there.
 
-use super::nearest::nearest;
-use super::problem::Place;
+use super::problem::SettingPlace;
 use super::section::Section;
-use super::{API_KEYS, ApiKeySettings, Reading, TOKEN_KEYS, TokenKeySettings};
+use super::suggest::suggest;
+use super::{API_KEYS, ApiKeySection, Loader, TOKEN_KEYS, TokenKeySection};
 
 const PREFIX: &str = "TIDINGS_";
 
-/// Variables that aren't settings: the file's name, and what the server tells its processes.
+/// Variables that aren't settings: the name of the file, and what a server passes to its processes.
 const OTHERS: [&str; 3] = ["TIDINGS_CONFIG", "TIDINGS_PROCESS", "TIDINGS_PROCESS_PIPE"];
 
-impl Reading {
-    /// Takes the variables that are settings. An empty one counts as not there; one that nobody
-    /// knows is warned of, since others set some too: Kubernetes does for a service called tidings.
+impl Loader {
+    /// Reads the variables that are settings. An empty variable counts as absent. An unknown one is
+    /// only warned of, since others set such variables too: Kubernetes does for a service that is
+    /// called tidings.
     pub(super) fn take_environment(&mut self, environment: &[(String, String)]) {
         let mut variables: Vec<_> = environment
             .iter()
@@ -25,10 +26,12 @@ impl Reading {
             let keys = self.settings.keys();
             let known = keys.iter().find(|key| variable_of(key) == *variable);
             match known.cloned().or_else(|| named(variable)) {
-                Some(key) => self.take_text(&key, value, &Place::Environment(variable.clone())),
+                Some(key) => {
+                    self.take_text(&key, value, &SettingPlace::Environment(variable.clone()))
+                }
                 None => {
                     let names: Vec<String> = keys.iter().map(|key| variable_of(key)).collect();
-                    let near = nearest(variable, names.iter().map(String::as_str));
+                    let near = suggest(variable, names.iter().map(String::as_str));
                     let meant = near.map(|near| format!("; did you mean {near}?"));
                     self.warnings.push(format!(
                         "{variable} in the environment is no setting{}",
@@ -40,15 +43,16 @@ impl Reading {
     }
 }
 
-/// The variable of a setting.
+/// The name of the variable for a setting.
 pub(super) fn variable_of(key: &str) -> String {
     format!("{PREFIX}{}", key.to_uppercase().replace(['.', '-'], "_"))
 }
 
-/// The setting of a named entry that is only in the environment; its name is in lower case.
+/// The setting of a named entry that stands in the environment alone; the entry gets its name in
+/// lower case.
 fn named(variable: &str) -> Option<String> {
-    named_in(variable, TOKEN_KEYS, &mut TokenKeySettings::default())
-        .or_else(|| named_in(variable, API_KEYS, &mut ApiKeySettings::default()))
+    named_in(variable, TOKEN_KEYS, &mut TokenKeySection::default())
+        .or_else(|| named_in(variable, API_KEYS, &mut ApiKeySection::default()))
 }
 
 fn named_in(variable: &str, table: &str, section: &mut dyn Section) -> Option<String> {

@@ -1,15 +1,15 @@
-//! The flags of settings; each wins over the environment and the file.
+//! Flags for settings; each wins over the environment and the file.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::Args;
 
-use super::problem::{Place, Problems};
+use super::problem::{Problems, SettingPlace};
 use super::read::is_key;
 use super::{Loaded, Sources};
 
-/// Where the settings are, and what is different from them.
+/// The settings file, and flags that override it.
 #[derive(Debug, Clone, Default, Args)]
 pub struct SettingsFlags {
     /// File with the settings; `tidings init` writes one
@@ -51,18 +51,18 @@ pub struct SettingsFlags {
 }
 
 impl SettingsFlags {
-    /// The same with another file, if there is one.
+    /// The same flags with another file, if there is one.
     #[must_use]
     pub fn with_file(mut self, file: Option<PathBuf>) -> Self {
         self.config = file.or(self.config);
         self
     }
 
-    /// Reads and judges the settings: the file, this process's environment, these flags.
+    /// Loads the settings from the file, this process's environment and these flags.
     ///
     /// # Errors
     ///
-    /// All that is wrong with them, each with its place and its mend.
+    /// Every error in them, each with its place and the way to mend it.
     pub fn load(&self) -> Result<Loaded, Problems> {
         Loaded::from(&Sources {
             file: self.config.clone(),
@@ -72,7 +72,7 @@ impl SettingsFlags {
         })
     }
 
-    /// Setting, value and flag.
+    /// The settings that flags give: name, value, flag.
     fn settings(&self) -> Result<Vec<(String, String, String)>, Problems> {
         let mut settings = set(&self.set)?;
         let flag = |is_given: bool| is_given.then(|| "true".to_owned());
@@ -94,7 +94,7 @@ impl SettingsFlags {
     }
 }
 
-/// The flags of a gateway's settings.
+/// Flags for the settings of a gateway.
 #[derive(Debug, Clone, Default, Args)]
 pub struct GatewayFlags {
     /// File with the settings; `tidings init` writes one
@@ -126,14 +126,15 @@ pub struct GatewayFlags {
 }
 
 impl GatewayFlags {
-    /// Where a gateway listens if nobody says.
+    /// The default address of a gateway: beside the default port of a server, so that both can run on
+    /// one machine.
     const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9501);
 
-    /// Reads and judges the settings: the file, this process's environment, these flags.
+    /// Loads the settings from the file, this process's environment and these flags.
     ///
     /// # Errors
     ///
-    /// All that is wrong with them, each with its place and its mend.
+    /// Every error in them, each with its place and the way to mend it.
     pub fn load(&self) -> Result<Loaded, Problems> {
         let mut settings = set(&self.set)?;
         let upstreams = (!self.upstream.is_empty()).then(|| self.upstream.join(","));
@@ -163,7 +164,7 @@ fn environment() -> Vec<(String, String)> {
         .collect()
 }
 
-/// Setting, value and flag of each `--set`.
+/// The settings that `--set` gives: name, value, flag.
 fn set(given: &[String]) -> Result<Vec<(String, String, String)>, Problems> {
     let mut problems = Problems::default();
     let mut settings = Vec::new();
@@ -173,7 +174,7 @@ fn set(given: &[String]) -> Result<Vec<(String, String, String)>, Problems> {
                 settings.push((key.into(), value.into(), "--set".into()));
             }
             _ => {
-                let place = Some(Place::Flag("--set".into()));
+                let place = Some(SettingPlace::Flag("--set".into()));
                 problems.add(place, "takes KEY=VALUE, such as http.idle_ms_max=5000");
             }
         }

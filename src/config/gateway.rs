@@ -1,9 +1,9 @@
-//! The settings of two machines: of the gateway, and of the link that it finds open.
+//! Settings for two machines: the gateway's, and those of the server that it links to.
 
 use std::path::PathBuf;
 
 use super::section::section;
-use super::text::Text;
+use super::types::SettingText;
 use super::{Loaded, Settings};
 use crate::auth::Secret;
 use tidings::gateway::Target;
@@ -15,7 +15,7 @@ const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 section! {
     /// Gateways on other machines: they bring messages to `/link`, and say
     /// `Authorization: Bearer KEY`. Whoever has this key may send as anybody.
-    UplinkSettings {
+    UplinkSection {
         /// The key; without one there is no `/link`.
         key: Secret = Secret::default();
         /// A file with the key instead; one line break at its end doesn't count.
@@ -27,7 +27,7 @@ section! {
     /// `tidings gateway`: takes messages by HTTP, keeps them on disk, and brings them to servers on
     /// other machines. It takes `listen`, `[api_keys]`, `[http]` and so on from this file too, but
     /// listens on port 9501 if nothing else is said.
-    GatewaySettings {
+    GatewaySection {
         /// Servers to bring messages to, such as "ws://10.0.0.2:9502/link"; each gets every one.
         upstreams: Vec<UpstreamUrl> = Vec::new();
         /// The key that they ask for, as it stands in their `uplink.key`.
@@ -39,7 +39,7 @@ section! {
         /// What this gateway calls itself to its upstreams; a label, no more.
         name: String = String::from("gateway"), within 1..=64;
         /// The outbox at most, in bytes; a message more is refused with 503 until the upstreams
-        /// have settled some.
+        /// have acknowledged some.
         outbox_size_max: u64 = 1_073_741_824, within 1 << 20..=1 << 40;
         /// Time within which a message with the same id is the same message, in milliseconds.
         repeat_ms: u64 = 300_000, within 0..=DAY_MS;
@@ -56,8 +56,8 @@ section! {
         on_way_max: usize = 1_024, within 1..=65_536;
         /// Time for what is on the way at a stop, in milliseconds; the rest stays in the outbox.
         drain_ms_max: u64 = 8_000, within 0..=DAY_MS;
-        /// Time in which what upstreams have settled gathers before it is written down, in
-        /// milliseconds; what a crash takes back is only sent again.
+        /// Time for which acknowledgements of upstreams are collected before they are written to disk,
+        /// in milliseconds; a message whose acknowledgement a crash loses is only sent again.
         settle_ms: u64 = 200, within 0..=DAY_MS;
     }
 }
@@ -66,7 +66,7 @@ section! {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpstreamUrl(pub String);
 
-impl Text for UpstreamUrl {
+impl SettingText for UpstreamUrl {
     type Bounds = ();
 
     fn parse(text: &str, (): &()) -> Option<Self> {
@@ -82,23 +82,23 @@ impl Text for UpstreamUrl {
     }
 }
 
-/// What `tidings gateway` is to do.
+/// The work of `tidings gateway`: where its messages wait, and where they go.
 #[derive(Debug)]
 pub struct GatewayPlan {
-    /// Where messages go.
+    /// The servers that get every message.
     pub upstreams: Vec<Target>,
-    /// Folder of the outbox.
+    /// The folder of the outbox.
     pub directory: PathBuf,
-    /// Of the links.
+    /// Settings of the links.
     pub link: LinkSettings,
 }
 
 impl Loaded {
-    /// What a gateway needs beside what every server does.
+    /// The settings that only a gateway needs.
     ///
     /// # Errors
     ///
-    /// It has no upstream or no key; what to mend.
+    /// The gateway has no upstream or no key; the text says how to mend it.
     pub fn gateway(&self) -> Result<GatewayPlan, String> {
         let gateway = &self.settings.gateway;
         let Some(key) = &self.link_key else {

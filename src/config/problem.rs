@@ -1,20 +1,20 @@
-//! What is wrong with settings, and where.
+//! Errors in settings, each with its place.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// Where a value stands.
+/// The place where a setting was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Place {
-    /// In a file, at this line; 0 for the file as a whole.
+pub(super) enum SettingPlace {
+    /// A line of a file; 0 stands for the file as a whole.
     File(PathBuf, usize),
-    /// In the environment, by the name of the variable.
+    /// A variable of the environment, by its name.
     Environment(String),
-    /// On the command line, by the name of the flag.
+    /// A flag of the command line, by its name.
     Flag(String),
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for SettingPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path, 0) => write!(f, "{}", path.display()),
@@ -25,11 +25,11 @@ impl fmt::Display for Place {
     }
 }
 
-/// One thing that is wrong: where, what, and how it is mended.
+/// One error: its place, and a text that says what is wrong and how to mend it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Problem {
-    /// Nowhere, when it is about a value that nobody gave.
-    pub(super) place: Option<Place>,
+    /// The place; `None` when the error is about a value that nobody gave.
+    pub(super) place: Option<SettingPlace>,
     pub(super) what: String,
 }
 
@@ -42,25 +42,25 @@ impl fmt::Display for Problem {
     }
 }
 
-/// All that is wrong with some settings; a line each.
+/// Every error in some settings, shown as one line each.
 #[derive(Debug, Default)]
 pub struct Problems(Vec<Problem>);
 
 impl Problems {
-    pub(super) fn add(&mut self, place: Option<Place>, what: impl Into<String>) {
+    pub(super) fn add(&mut self, place: Option<SettingPlace>, what: impl Into<String>) {
         let what = what.into();
         self.0.push(Problem { place, what });
     }
 
-    /// Brings those of a file into the order of its lines; those from elsewhere follow.
+    /// Sorts errors in a file by line; errors from elsewhere follow.
     pub(super) fn sort(&mut self) {
         self.0.sort_by_key(|problem| match &problem.place {
-            Some(Place::File(_, line)) => *line,
+            Some(SettingPlace::File(_, line)) => *line,
             _ => usize::MAX,
         });
     }
 
-    /// How many there are.
+    /// The number of errors.
     #[must_use]
     pub fn count(&self) -> usize {
         self.0.len()

@@ -1,33 +1,34 @@
-//! Reading: a file's tree, or one text for one setting.
+//! Reading settings: all of a file, or one setting from its text.
 
 use std::path::Path;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::nearest::nearest;
-use super::problem::Place;
-use super::value::{describe, shown};
-use super::{API_KEYS, Reading, TOKEN_KEYS, is_name, join};
+use super::problem::SettingPlace;
+use super::quote::shown;
+use super::suggest::suggest;
+use super::value::describe;
+use super::{API_KEYS, Loader, TOKEN_KEYS, is_name, join};
 
-/// A file, to find the lines of what stands in it.
-struct File<'a> {
+/// A settings file: turns positions in its text into lines for complaints.
+struct SettingsFile<'a> {
     path: &'a Path,
     text: &'a str,
 }
 
-impl File<'_> {
-    fn place(&self, byte: usize) -> Place {
+impl SettingsFile<'_> {
+    fn place(&self, byte: usize) -> SettingPlace {
         let before = &self.text.as_bytes()[..byte.min(self.text.len())];
         let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
-        Place::File(self.path.to_path_buf(), line)
+        SettingPlace::File(self.path.to_path_buf(), line)
     }
 }
 
-impl Reading {
-    /// Takes a file's settings.
+impl Loader {
+    /// Reads all settings of a file.
     pub(super) fn take_file(&mut self, path: &Path, text: &str) {
-        let file = File { path, text };
+        let file = SettingsFile { path, text };
         let (root, errors) = DeTable::parse_recoverable(text);
         for error in &errors {
             let place = error.span().map(|span| file.place(span.start));
@@ -37,15 +38,15 @@ impl Reading {
             let what = format!("that is no TOML: {}", error.message());
             self.problems.add(place, what + &near.unwrap_or_default());
         }
-        // What is left of a broken file would only bring wrong complaints.
+        // The rest of a broken file would only lead to wrong complaints.
         if errors.is_empty() {
             self.take_table(&file, "", root.get_ref());
         }
     }
 
-    fn take_table(&mut self, file: &File<'_>, section: &str, table: &DeTable<'_>) {
+    fn take_table(&mut self, file: &SettingsFile<'_>, section: &str, table: &DeTable<'_>) {
         let mut entries: Vec<_> = table.iter().collect();
-        // In the order of the file: keys are tried in it.
+        // In the order of the file, since token keys are tried in that order.
         entries.sort_by_key(|(key, _)| key.span().start);
         for (key, value) in entries {
             let place = file.place(key.span().start);
@@ -58,7 +59,7 @@ impl Reading {
         }
     }
 
-    /// Whether a table belongs there.
+    /// Whether `name` has to be a table.
     fn is_table(&mut self, parent: &str, name: &str) -> bool {
         let named = [TOKEN_KEYS, API_KEYS];
         named.contains(&name)
@@ -72,9 +73,9 @@ impl Reading {
 
     fn take_entry(
         &mut self,
-        file: &File<'_>,
+        file: &SettingsFile<'_>,
         name: &str,
-        place: Place,
+        place: SettingPlace,
         value: &Spanned<DeValue<'_>>,
     ) {
         let Some(table) = value.get_ref().as_table() else {
@@ -96,12 +97,12 @@ impl Reading {
         self.take_table(file, name, table);
     }
 
-    fn take_value(&mut self, section: &str, key: &str, place: Place, value: &DeValue<'_>) {
+    fn take_value(&mut self, section: &str, key: &str, place: SettingPlace, value: &DeValue<'_>) {
         self.take(section, key, place, |slot| slot.read_toml(value));
     }
 
-    /// Takes one setting from the environment or a flag, by its whole name.
-    pub(super) fn take_text(&mut self, name: &str, text: &str, place: &Place) {
+    /// Reads one setting from the environment or a flag, by its whole name.
+    pub(super) fn take_text(&mut self, name: &str, text: &str, place: &SettingPlace) {
         let (section, key) = name.rsplit_once('.').unwrap_or(("", name));
         self.take(section, key, place.clone(), |slot| slot.read_text(text));
     }
@@ -110,8 +111,8 @@ impl Reading {
         &mut self,
         section: &str,
         key: &str,
-        place: Place,
-        read: impl Fn(&mut dyn super::section::Slot) -> Result<(), String>,
+        place: SettingPlace,
+        read: impl Fn(&mut dyn super::section::SettingSlot) -> Result<(), String>,
     ) {
         let name = join(section, key);
         let mut outcome = None;
@@ -136,7 +137,7 @@ impl Reading {
         }
     }
 
-    /// What may have been meant by a name that isn't there.
+    /// Suggests what an unknown name may have been meant for.
     fn meant(&mut self, section: &str, key: &str) -> String {
         let key = key.to_lowercase().replace('-', "_");
         let all = self.settings.keys();
@@ -157,7 +158,7 @@ impl Reading {
             .into_iter()
             .chain(["limits", "reactor", "queues", "uplink", "gateway"]);
         let tables = tables.filter(|_| section.is_empty());
-        if let Some(near) = nearest(&key, here.chain(tables)) {
+        if let Some(near) = suggest(&key, here.chain(tables)) {
             return format!("; did you mean {}?", join(section, near));
         }
         let elsewhere = all.iter().find(|name| {
@@ -172,7 +173,7 @@ impl Reading {
     }
 }
 
-/// Whether text from outside can name a setting at all.
+/// Whether a text has the form of a setting's whole name.
 pub(super) fn is_key(text: &str) -> bool {
     text.split('.').all(is_name)
 }

@@ -1,46 +1,48 @@
 //! A section: settings that belong together, each with its documentation, default and bounds.
 //!
-//! `section!` makes of one list the struct, its defaults, what reads and checks a file, and what
-//! `tidings init` writes: nothing can be in one and not in the others.
+//! From one list `section!` makes the struct, its defaults, what reads and checks a file, and what
+//! `tidings init` writes: so no setting can be missing in one of them.
 
 use toml::de::DeValue;
 
-use super::value::{Value, describe, shown};
+use super::quote::shown;
+use super::value::{SettingValue, describe};
 
-/// Settings that belong together.
+/// Settings that belong together, such as those of one table of the file.
 pub(super) trait Section {
-    /// What the section is about, a line each.
+    /// The documentation of the section, line by line.
     fn about(&self) -> &'static [&'static str];
     /// Shows every setting to `visit`, in the order of the documentation.
-    fn each(&mut self, visit: &mut dyn FnMut(Field<'_>));
+    fn each(&mut self, visit: &mut dyn FnMut(SettingField<'_>));
 }
 
-/// One setting.
-pub(super) struct Field<'a> {
+/// One setting of a section.
+pub(super) struct SettingField<'a> {
     pub(super) key: &'static str,
-    /// What it means, a line each.
+    /// The documentation of the setting, line by line.
     pub(super) docs: &'static [&'static str],
-    pub(super) slot: &'a mut dyn Slot,
+    pub(super) slot: &'a mut dyn SettingSlot,
 }
 
-/// The value of a setting, whatever its kind.
-pub(super) trait Slot {
-    /// Takes what a file says; otherwise says what is wrong.
+/// The place of a setting's value, whatever kind of value that is.
+pub(super) trait SettingSlot {
+    /// Sets the value from a file, or returns a complaint that begins with "is".
     fn read_toml(&mut self, value: &DeValue<'_>) -> Result<(), String>;
-    /// Takes what the environment or a flag says; otherwise says what is wrong.
+    /// Sets the value from the environment or a flag, or returns a complaint that begins with "is".
     fn read_text(&mut self, text: &str) -> Result<(), String>;
+    /// The value as a settings file spells it.
     fn to_toml(&self) -> String;
-    /// The bounds, where they are worth a line in the documentation.
+    /// The bounds in words, where they are worth a line in the documentation.
     fn range(&self) -> Option<String>;
 }
 
-/// A value with its bounds.
-pub(super) struct Bounded<'a, V: Value> {
+/// A value together with its bounds.
+pub(super) struct Bounded<'a, V: SettingValue> {
     pub(super) value: &'a mut V,
     pub(super) bounds: V::Bounds,
 }
 
-impl<V: Value> Slot for Bounded<'_, V> {
+impl<V: SettingValue> SettingSlot for Bounded<'_, V> {
     fn read_toml(&mut self, value: &DeValue<'_>) -> Result<(), String> {
         let read = V::from_toml(value, &self.bounds);
         self.take(read, || describe(value, V::is_public()))
@@ -63,7 +65,7 @@ impl<V: Value> Slot for Bounded<'_, V> {
     }
 }
 
-impl<V: Value> Bounded<'_, V> {
+impl<V: SettingValue> Bounded<'_, V> {
     fn take(&mut self, read: Option<V>, given: impl Fn() -> String) -> Result<(), String> {
         *self.value = read
             .ok_or_else(|| format!("is {}, but has to be {}", given(), V::allowed(&self.bounds)))?;
@@ -71,7 +73,7 @@ impl<V: Value> Bounded<'_, V> {
     }
 }
 
-/// Makes a struct of settings; see the module.
+/// Defines a section: a struct of settings, its defaults, and its [`Section`].
 macro_rules! section {
     (
         $(#[doc = $about:literal])+
@@ -103,8 +105,8 @@ macro_rules! section {
                 &[$($about),+]
             }
 
-            fn each(&mut self, visit: &mut dyn FnMut($crate::config::section::Field<'_>)) {
-                $(visit($crate::config::section::Field {
+            fn each(&mut self, visit: &mut dyn FnMut($crate::config::section::SettingField<'_>)) {
+                $(visit($crate::config::section::SettingField {
                     key: stringify!($key),
                     docs: &[$($doc),+],
                     slot: &mut $crate::config::section::Bounded {

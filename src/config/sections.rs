@@ -1,11 +1,11 @@
-//! Every setting of the server: what it means, its unit, its default, its bounds, and what happens
-//! when a bound is hit.
+//! Every setting of the server: its meaning, unit, default and bounds, and what happens when a bound
+//! is hit.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use super::keep::{KeepRule, SyncText};
+use super::retention::{RetentionRule, SyncSetting};
 use super::section::section;
-use super::text::{LogFormat, LogLevel, Origin, Page, Pem};
+use super::types::{LogFormat, LogLevel, Origin, PageMode, Pem};
 use crate::auth::{Algorithm, Secret};
 use tidings::server::WORKERS_MAX;
 
@@ -17,7 +17,7 @@ const SIZE_MAX: u64 = 1 << 40;
 
 section! {
     /// The server as a whole.
-    GeneralSettings {
+    GeneralSection {
         /// Address to listen on, for HTTP and WebSocket; port 0 takes a free one. On any other than
         /// a loopback address the server starts only with keys, or with `insecure`.
         listen: SocketAddr = SocketAddr::from((Ipv4Addr::LOCALHOST, 9502));
@@ -30,7 +30,7 @@ section! {
         /// Pages of these origins may talk to the server, beside those of its own host.
         origins_allowed: Vec<Origin> = Vec::new();
         /// Whether the chat page is at `/`: "open" in open mode only, "on" always, "off" never.
-        page: Page = Page::Open;
+        page: PageMode = PageMode::Open;
         /// Serves other machines too, although no keys are asked for: everybody is whoever they
         /// say.
         insecure: bool = false;
@@ -44,7 +44,7 @@ section! {
 
 section! {
     /// The log, on standard error. It never has messages, tokens or keys in it.
-    LogSettings {
+    LogSection {
         /// "text" for people, "json" for programs: a line an event.
         format: LogFormat = LogFormat::Text;
         /// How much: error, warn, info or debug; or for parts, such as "info,tidings::net=debug".
@@ -54,7 +54,7 @@ section! {
 
 section! {
     /// What users' tokens (JWT) have to satisfy, beside a signature by one of the keys below.
-    TokenSettings {
+    TokenSection {
         /// One of these has to stand in a token's `aud`. When empty, a token that names an audience
         /// is meant for others, and refused.
         audience: Vec<String> = Vec::new(), within 1..=1_024;
@@ -75,7 +75,7 @@ section! {
     /// without `kid` is tried with the keys of its algorithm, in the order of this file.
     /// To change keys: add the new one before the old one, wait until the old tokens have expired,
     /// take the old one out.
-    TokenKeySettings {
+    TokenKeySection {
         /// What this key is for: "HS256" takes a secret, "RS256" and "ES256" take a public key.
         algorithm: Algorithm = Algorithm::HS256;
         /// The secret (HS256), at least 32 bytes; the text is used as it stands here.
@@ -92,7 +92,7 @@ section! {
 section! {
     /// A back end that may post over HTTP and act for any user. Its name stands in the log.
     /// It says `Authorization: Bearer KEY`.
-    ApiKeySettings {
+    ApiKeySection {
         /// The key, at least 20 visible characters.
         key: Secret = Secret::default();
         /// A file with the key instead; one line break at its end doesn't count.
@@ -102,7 +102,7 @@ section! {
 
 section! {
     /// Rooms, users and what they say.
-    ChatSettings {
+    ChatSection {
         /// Channels without offsets and history: patterns of their names, where `*` stands for any
         /// characters.
         unkept: Vec<String> = Vec::new(), within 1..=255;
@@ -116,7 +116,7 @@ section! {
         ring_ms: u64 = 300_000, within 1_000..=365 * DAY_MS;
         /// Time after which a channel without members and messages is forgotten, in milliseconds.
         channel_idle_ms: u64 = 300_000, within 0..=365 * DAY_MS;
-        /// Channels at most, rooms and users' lines together; one more is refused with
+        /// Channels at most, rooms and users' inboxes together; one more is refused with
         /// `unavailable`.
         channels_max: usize = 1_000_000, within 1..=100_000_000;
         /// Rooms that one connection may be in; one more is refused with `forbidden`.
@@ -139,7 +139,7 @@ section! {
 
 section! {
     /// WebSocket connections.
-    WebSocketSettings {
+    WebSocketSection {
         /// Largest message, in bytes; a longer one closes the connection with 1009.
         message_size_max: usize = 65_536, within 125..=SIZE_MAX;
         /// Silence after which a connection is pinged, in milliseconds; 0 turns heartbeats off.
@@ -153,7 +153,7 @@ section! {
 
 section! {
     /// HTTP requests.
-    HttpSettings {
+    HttpSection {
         /// Time from a head's first byte to its end, in milliseconds; then 408. A fresh connection
         /// that sends nothing for as long is closed.
         head_ms_max: u64 = 10_000, within 1..=DAY_MS;
@@ -180,7 +180,7 @@ section! {
 
 section! {
     /// What waits for slow readers.
-    OutboxSettings {
+    OutboxSection {
         /// Waits for one reader at most, in bytes; more closes it with 4008. A single message may
         /// exceed it.
         size_max: usize = 1_048_576, within 1_024..=SIZE_MAX;
@@ -205,7 +205,7 @@ section! {
     /// client that is too fast for the server is read more slowly. What it bounds is how much one
     /// client takes from the others, so it depends on what clients do there: 10 a second with
     /// bursts of 100 leave room for a person, but not for a back end or a load test.
-    LimitSettings {
+    LimitSection {
         /// Commands a second of one connection that showed no API key, `PING` among them; one more
         /// is refused with `rate_limited`, and who goes on at more than twice as much is closed
         /// with 4009.
@@ -223,7 +223,7 @@ section! {
 
 section! {
     /// The threads that own the sockets, each of them.
-    ReactorSettings {
+    ReactorSection {
         /// Connections at most; one more is answered with 503.
         connections_max: usize = 1_000_000, within 1..=100_000_000;
         /// Bytes read from one connection before the others have their turn.
@@ -237,7 +237,7 @@ section! {
 
 section! {
     /// What is on disk: messages, acknowledgements, lasting memberships.
-    StoreSettings {
+    StoreSection {
         /// Folder of the data, made at the first start; "none" keeps everything in memory only.
         data: String = "./tidings-data".into(), within 1..=4_096;
         /// When a message counts as stored, and is answered and delivered. "always": after
@@ -245,7 +245,7 @@ section! {
         /// answered. "interval 100ms": after the write, and synced that often; a crash of the
         /// system or the power may lose what came since. "os": after the write, and synced when
         /// the system likes.
-        sync: SyncText = SyncText::default();
+        sync: SyncSetting = SyncSetting::default();
         /// Messages that a channel keeps at most; then the oldest go.
         messages_max: u64 = 100_000, within 1..=u64::MAX >> 1;
         /// Age up to which a channel keeps its messages, in milliseconds.
@@ -255,7 +255,7 @@ section! {
         /// Other bounds for channels by patterns of their names, such as
         /// "team-* messages=1000 age=7d bytes=64MiB"; the first one that matches counts, and what
         /// it doesn't say is as above.
-        keep: Vec<KeepRule> = Vec::new();
+        keep: Vec<RetentionRule> = Vec::new();
         /// Bytes of all files at most; then the oldest file goes, with the messages in it.
         total_size_max: u64 = 10 << 30, within 1 << 20..=SIZE_MAX << 10;
         /// Bytes that have to stay free on the disk; below, messages that are to be stored are
@@ -274,7 +274,7 @@ section! {
 section! {
     /// What waits between threads. Over one of these nothing is read from the connections that
     /// would add to it, until a quarter is left; nothing is lost.
-    QueueSettings {
+    QueueSection {
         /// Events for one worker.
         worker_items_high: usize = 16_384, within 1..=100_000_000;
         /// Events for one worker, in bytes.

@@ -1,10 +1,10 @@
-//! The settings as the library takes them.
+//! The library's server settings, made from ours.
 
 use super::Settings;
 use tidings::server::{HttpLimits, Limits, ServerSettings, Watermarks};
 
 impl Settings {
-    /// Bounds and times of the library's server.
+    /// Settings of the library's server.
     #[must_use]
     pub fn server(&self) -> ServerSettings {
         let (outbox, queues) = (&self.outbox, &self.queues);
@@ -52,7 +52,8 @@ impl Settings {
     }
 }
 
-/// Pressed above these, relieved at a quarter of them.
+/// Marks for a queue: high at these values, low again at a quarter of them, so that reading resumes
+/// well before the queue is empty and doesn't flicker.
 fn marks(items_high: usize, bytes_high: usize) -> Watermarks {
     Watermarks {
         items_high,

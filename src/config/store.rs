@@ -1,4 +1,4 @@
-//! The settings as the store takes them.
+//! The library's store settings, made from ours.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,17 +8,17 @@ use tidings::endpoint::ReplaySettings;
 use tidings::server::Watermarks;
 use tidings::store::{DiskSettings, Retention, StoreSettings, SyncPolicy};
 
-/// The folder that is none.
+/// The word that stands for no folder.
 const IN_MEMORY: &str = "none";
 
 impl Settings {
-    /// Where the data is; `None` where everything is in memory only.
+    /// The folder of the data; `None` keeps everything in memory only.
     #[must_use]
     pub fn data(&self) -> Option<PathBuf> {
         (self.store.data != IN_MEMORY).then(|| self.store.data.clone().into())
     }
 
-    /// Bounds of the store.
+    /// Settings of the library's store.
     #[must_use]
     pub fn store(&self) -> StoreSettings {
         let store = &self.store;
@@ -44,7 +44,7 @@ impl Settings {
         }
     }
 
-    /// When a message counts as stored, and what that promises.
+    /// The moment from which a message counts as stored, and what a client can rely on then.
     #[must_use]
     pub fn promise(&self) -> &'static str {
         match (self.data(), self.store.sync.0) {
@@ -63,7 +63,7 @@ impl Settings {
         }
     }
 
-    /// Bounds of the queue before the disk.
+    /// Settings of the disk thread and its queue.
     #[must_use]
     pub fn disk(&self) -> DiskSettings {
         let queues = &self.queues;
@@ -81,7 +81,7 @@ impl Settings {
         }
     }
 
-    /// Bounds of catching up.
+    /// Bounds for connections that catch up from the disk.
     #[must_use]
     pub fn replays(&self) -> ReplaySettings {
         ReplaySettings {

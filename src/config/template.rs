@@ -3,28 +3,28 @@
 use std::fmt::Write as _;
 
 use super::section::Section;
-use super::{API_KEYS, ApiKeySettings, Settings, TOKEN_KEYS, TokenKeySettings, join};
+use super::{API_KEYS, ApiKeySection, Settings, TOKEN_KEYS, TokenKeySection, join};
 use crate::auth::Secret;
 
 const HEAD: &str = "\
 # Settings of tidings, written by `tidings init`.
 #
-# `#key = value` shows a default; take the # away to change it. `tidings check FILE` judges a file.
+# `#key = value` shows a default; take the # away to change it. `tidings check FILE` checks a file.
 # The environment wins over this file, and flags win over both: ping_ms in [websocket] is
 # TIDINGS_WEBSOCKET_PING_MS there, and --set websocket.ping_ms=5000 on the command line.
 # Units stand at the end of the names: _ms and _s are times; a _size is in bytes.
 ";
 
-/// A file with all settings as comments, and these keys.
+/// Writes a file with all settings as comments, and these keys.
 #[must_use]
 pub fn template(token_key: (&str, Secret), api_key: (&str, Secret)) -> String {
-    let token_settings = TokenKeySettings {
+    let token_settings = TokenKeySection {
         secret: token_key.1,
-        ..TokenKeySettings::default()
+        ..TokenKeySection::default()
     };
     let mut settings = Settings {
         token_keys: vec![(token_key.0.into(), token_settings)],
-        api_keys: vec![(api_key.0.into(), ApiKeySettings::from_key(api_key.1))],
+        api_keys: vec![(api_key.0.into(), ApiKeySection::from_key(api_key.1))],
         ..Settings::default()
     };
     let mut text = String::from(HEAD);
@@ -34,7 +34,7 @@ pub fn template(token_key: (&str, Secret), api_key: (&str, Secret)) -> String {
     text
 }
 
-impl ApiKeySettings {
+impl ApiKeySection {
     fn from_key(key: Secret) -> Self {
         Self {
             key,
@@ -66,7 +66,7 @@ fn write_section(text: &mut String, name: &str, section: &mut dyn Section) {
     });
 }
 
-/// The settings that are no defaults.
+/// The settings of a section that are no comments: those that hold a fresh key.
 fn given(section: &str) -> &'static [&'static str] {
     if section.starts_with(&join(TOKEN_KEYS, "")) {
         &["algorithm", "secret"]

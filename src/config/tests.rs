@@ -331,7 +331,7 @@ fn every_setting_is_in_the_written_file_with_its_documentation() {
         false => line,
     });
     let all = lines.collect::<Vec<_>>().join("\n");
-    let mut reading = super::Reading::default();
+    let mut reading = super::Loader::default();
     reading.take_file(&PathBuf::from("t.toml"), &all);
     assert_eq!(reading.problems.to_string(), "");
     let mut settings = reading.settings.clone();

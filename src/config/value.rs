@@ -1,23 +1,25 @@
 //! The kinds of values that a setting can have: how each is read from TOML and from plain text
-//! (environment, flags), what it allows, how it is written.
+//! (environment, flags), what it allows, and how a file spells it.
 
 use std::ops::RangeInclusive;
 
-use super::text::Text;
 use toml::de::DeValue;
 
-/// A kind of value.
-pub(super) trait Value: Sized {
-    /// What bounds one setting of this kind.
+use super::quote::{grouped, quoted, shown};
+use super::types::SettingText;
+
+/// A kind of value, such as a whole number within bounds.
+pub(super) trait SettingValue: Sized {
+    /// The limits that one setting of this kind has beside its type.
     type Bounds;
 
-    /// Reads it from a file; `None` for another type or out of bounds.
+    /// Reads the value from a file; `None` for another type or out of bounds.
     fn from_toml(value: &DeValue<'_>, bounds: &Self::Bounds) -> Option<Self>;
-    /// Reads it from the environment or a flag.
+    /// Reads the value from the environment or a flag; `None` when it isn't allowed.
     fn from_text(text: &str, bounds: &Self::Bounds) -> Option<Self>;
-    /// As it is written in a file.
+    /// The value as a settings file spells it.
     fn to_toml(&self) -> String;
-    /// What is allowed, after "has to be".
+    /// The rule that a value has to meet, as the end of a sentence that begins with "has to be".
     fn allowed(bounds: &Self::Bounds) -> String;
 
     /// The bounds in words, where they are worth a line in the documentation.
@@ -25,13 +27,13 @@ pub(super) trait Value: Sized {
         None
     }
 
-    /// Whether it may stand in an error message.
+    /// Whether a value may stand in an error message.
     fn is_public() -> bool {
         true
     }
 }
 
-impl<T: Text> Value for T {
+impl<T: SettingText> SettingValue for T {
     type Bounds = T::Bounds;
 
     fn from_toml(value: &DeValue<'_>, bounds: &T::Bounds) -> Option<Self> {
@@ -55,7 +57,7 @@ impl<T: Text> Value for T {
     }
 }
 
-impl Value for u64 {
+impl SettingValue for u64 {
     type Bounds = RangeInclusive<u64>;
 
     fn from_toml(value: &DeValue<'_>, bounds: &Self::Bounds) -> Option<Self> {
@@ -84,7 +86,7 @@ impl Value for u64 {
     }
 }
 
-impl Value for usize {
+impl SettingValue for usize {
     type Bounds = RangeInclusive<u64>;
 
     fn from_toml(value: &DeValue<'_>, bounds: &Self::Bounds) -> Option<Self> {
@@ -108,7 +110,7 @@ impl Value for usize {
     }
 }
 
-impl Value for bool {
+impl SettingValue for bool {
     type Bounds = ();
 
     fn from_toml(value: &DeValue<'_>, (): &()) -> Option<Self> {
@@ -132,7 +134,7 @@ impl Value for bool {
     }
 }
 
-impl<T: Text> Value for Vec<T> {
+impl<T: SettingText> SettingValue for Vec<T> {
     type Bounds = T::Bounds;
 
     fn from_toml(value: &DeValue<'_>, bounds: &T::Bounds) -> Option<Self> {
@@ -158,7 +160,8 @@ impl<T: Text> Value for Vec<T> {
     }
 }
 
-/// What stands in a file, for an error message.
+/// Describes a value of a file for an error message: its text where it is public, its type where it
+/// isn't.
 pub(super) fn describe(value: &DeValue<'_>, is_public: bool) -> String {
     match value {
         DeValue::String(text) if is_public => shown(text),
@@ -170,66 +173,5 @@ pub(super) fn describe(value: &DeValue<'_>, is_public: bool) -> String {
         DeValue::Array(_) => "a list".into(),
         DeValue::Table(_) => "a table".into(),
         DeValue::Datetime(_) => "a date".into(),
-    }
-}
-
-/// A text for an error message, cut short.
-pub(super) fn shown(text: &str) -> String {
-    const CHARS_MAX: usize = 60;
-    match text.char_indices().nth(CHARS_MAX) {
-        Some((end, _)) => format!("{:?}…", &text[..end]),
-        None => format!("{text:?}"),
-    }
-}
-
-/// A basic string of TOML.
-pub(super) fn quoted(text: &str) -> String {
-    let mut quoted = String::from("\"");
-    for char in text.chars() {
-        match char {
-            '"' | '\\' => quoted.extend(['\\', char]),
-            '\n' => quoted.push_str("\\n"),
-            char if char.is_control() => {
-                quoted.push_str(&format!("\\u{:04X}", u32::from(char)));
-            }
-            char => quoted.push(char),
-        }
-    }
-    quoted.push('"');
-    quoted
-}
-
-/// A number with `_` between its thousands, as TOML allows.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut grouped = String::new();
-    for (at, digit) in digits.char_indices() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            grouped.push('_');
-        }
-        grouped.push(digit);
-    }
-    grouped
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn thousands_are_grouped() {
-        for (number, text) in [(0, "0"), (999, "999"), (1_000, "1_000"), (65_536, "65_536")] {
-            assert_eq!(grouped(number), text);
-        }
-        assert_eq!(grouped(1 << 30), "1_073_741_824");
-    }
-
-    #[test]
-    fn a_quoted_text_reads_back_as_it_was() {
-        for text in ["", "a\"b\\c", "-----BEGIN\nX\n", "tab\tbell\u{7}", "ü"] {
-            let document = format!("x = {}", quoted(text));
-            let table = toml::de::DeTable::parse(&document).unwrap();
-            assert_eq!(table.get_ref()["x"].get_ref().as_str(), Some(text));
-        }
     }
 }

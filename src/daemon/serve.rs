@@ -15,7 +15,7 @@ use super::origin::SameOrigin;
 use super::paths::{ServeGate, beside_the_api};
 use super::storage;
 use crate::auth::ApiKeys;
-use crate::config::{Loaded, Page, Settings};
+use crate::config::{Loaded, PageMode, Settings};
 
 /// What a gateway's frame has beside the data of a message, in bytes: a hundred receivers of the
 /// longest names, all of it escaped.
@@ -63,9 +63,9 @@ pub fn serve(loaded: Loaded) -> anyhow::Result<ServerOutcome> {
         gate: Arc::clone(&gate),
         echoes: Echoes::default(),
         has_page: match general.page {
-            Page::Open => is_open,
-            Page::On => true,
-            Page::Off => false,
+            PageMode::Open => is_open,
+            PageMode::On => true,
+            PageMode::Off => false,
         },
         is_open,
     });

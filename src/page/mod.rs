@@ -1,4 +1,4 @@
-//! The chat page and its client, as they stand in the binary; nothing of them comes from elsewhere.
+//! The chat page and its client, built into the binary; the page loads nothing from elsewhere.
 
 use std::sync::LazyLock;
 
@@ -67,7 +67,7 @@ fn head(file: &str) -> &str {
     &file[..end]
 }
 
-/// Everything there is, the page first.
+/// All files, the page first.
 pub static ASSETS: LazyLock<[Asset; 18]> = LazyLock::new(|| {
     [
         Asset {
@@ -115,7 +115,7 @@ fn script(path: &'static str, body: &'static str) -> Asset {
     }
 }
 
-/// The file served at a path (without its query), if there is one.
+/// The file that is served at a path (without its query), if there is one.
 pub fn asset(path: &str) -> Option<&'static Asset> {
     ASSETS.iter().find(|asset| asset.path == path)
 }

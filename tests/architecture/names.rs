@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::source::{Source, load_generator, sources};
 
 /// The names that still stand twice or more in a layer; the list may only shrink.
-const NAMESAKES: &[(&str, &str)] = &[("cli", "Command")];
+const NAMESAKES: &[(&str, &str)] = &[];
 
 /// The types that `code` defines at any depth; associated types are none.
 fn types(code: &str) -> Vec<&str> {

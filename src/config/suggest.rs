@@ -1,8 +1,8 @@
-//! The name that somebody may have meant.
+//! Suggestions for a mistyped name.
 
-/// The candidate that it may be short for, or the one with the fewest letters changed, if it is
-/// near enough to be meant.
-pub(super) fn nearest<'a>(
+/// Finds the candidate that `name` abbreviates, or else the one with the fewest letters changed;
+/// `None` when every candidate is too far away.
+pub(super) fn suggest<'a>(
     name: &str,
     candidates: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {
@@ -21,7 +21,8 @@ pub(super) fn nearest<'a>(
         .map(|(_, candidate)| candidate)
 }
 
-/// Letters that have to be added, taken away, changed or swapped with their neighbour.
+/// Counts the letters to add, remove, change or swap with their neighbour (the optimal string
+/// alignment distance).
 fn distance(one: &str, other: &str) -> usize {
     let (one, other): (Vec<char>, Vec<char>) = (one.chars().collect(), other.chars().collect());
     let mut rows = vec![(0..=other.len()).collect::<Vec<usize>>()];
@@ -64,10 +65,10 @@ mod tests {
     #[test]
     fn only_what_is_near_is_meant() {
         let names = ["listen", "workers", "reactors"];
-        assert_eq!(nearest("lisen", names), Some("listen"));
-        assert_eq!(nearest("worker", names), Some("workers"));
-        assert_eq!(nearest("database", names), None);
-        assert_eq!(nearest("x", names), None);
-        assert_eq!(nearest("work", names), Some("workers"));
+        assert_eq!(suggest("lisen", names), Some("listen"));
+        assert_eq!(suggest("worker", names), Some("workers"));
+        assert_eq!(suggest("database", names), None);
+        assert_eq!(suggest("x", names), None);
+        assert_eq!(suggest("work", names), Some("workers"));
     }
 }

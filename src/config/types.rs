@@ -1,29 +1,29 @@
-//! The kinds of texts that a setting can have; lists of them are kinds of values too.
+//! The types of text that a setting can have; a list of any of them is a kind of value too.
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
 use tracing_subscriber::EnvFilter;
 
-use super::value::quoted;
+use super::quote::quoted;
 use crate::auth::{Algorithm, Secret};
 
-/// A text that means something.
-pub(super) trait Text: Sized {
-    /// What bounds one setting of this kind.
+/// A type of setting that is written as text.
+pub(super) trait SettingText: Sized {
+    /// The limits that one setting of this type has.
     type Bounds;
-    /// Whether it may stand in an error message.
+    /// Whether such a text may stand in an error message.
     const IS_PUBLIC: bool = true;
 
-    /// Reads it; `None` for what isn't allowed.
+    /// Reads a text; `None` when it isn't allowed.
     fn parse(text: &str, bounds: &Self::Bounds) -> Option<Self>;
-    /// As it was read.
+    /// Writes the setting as text that [`SettingText::parse`] reads.
     fn show(&self) -> String;
-    /// What is allowed, after "has to be".
+    /// The rule that a text has to meet, as the end of a sentence that begins with "has to be".
     fn allowed(bounds: &Self::Bounds) -> String;
 }
 
-impl Text for String {
+impl SettingText for String {
     /// Fewest and most bytes.
     type Bounds = RangeInclusive<usize>;
 
@@ -45,7 +45,7 @@ impl Text for String {
     }
 }
 
-impl Text for Secret {
+impl SettingText for Secret {
     type Bounds = ();
     const IS_PUBLIC: bool = false;
 
@@ -62,7 +62,7 @@ impl Text for Secret {
     }
 }
 
-impl Text for SocketAddr {
+impl SettingText for SocketAddr {
     type Bounds = ();
 
     fn parse(text: &str, (): &()) -> Option<Self> {
@@ -82,7 +82,7 @@ impl Text for SocketAddr {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pem(pub String);
 
-impl Text for Pem {
+impl SettingText for Pem {
     type Bounds = ();
 
     fn parse(text: &str, (): &()) -> Option<Self> {
@@ -102,7 +102,7 @@ impl Text for Pem {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin(pub String);
 
-impl Text for Origin {
+impl SettingText for Origin {
     type Bounds = ();
 
     fn parse(text: &str, (): &()) -> Option<Self> {
@@ -127,7 +127,7 @@ impl Text for Origin {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogLevel(pub String);
 
-impl Text for LogLevel {
+impl SettingText for LogLevel {
     type Bounds = ();
 
     fn parse(text: &str, (): &()) -> Option<Self> {
@@ -144,15 +144,15 @@ impl Text for LogLevel {
     }
 }
 
-/// One of a few words.
-pub(super) trait Choice: Copy + PartialEq + 'static {
-    /// Each with its word.
+/// A setting that is one of a few words.
+pub(super) trait WordChoice: Copy + PartialEq + 'static {
+    /// Every choice with its word.
     const ALL: &'static [(&'static str, Self)];
 }
 
 macro_rules! choice {
     ($($name:ty),*) => {$(
-        impl Text for $name {
+        impl SettingText for $name {
             type Bounds = ();
 
             fn parse(text: &str, (): &()) -> Option<Self> {
@@ -172,25 +172,25 @@ macro_rules! choice {
         }
     )*};
 }
-choice!(LogFormat, Page, Algorithm);
+choice!(LogFormat, PageMode, Algorithm);
 
-/// How the log looks.
+/// The form of the log's lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people.
+    /// Text for people.
     Text,
-    /// A line an event.
+    /// A JSON object in each line.
     Json,
 }
 
-impl Choice for LogFormat {
+impl WordChoice for LogFormat {
     const ALL: &'static [(&'static str, Self)] = &[("text", Self::Text), ("json", Self::Json)];
 }
 
-/// Whether the chat page is served.
+/// When the chat page is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Page {
-    /// Only in open mode.
+pub enum PageMode {
+    /// In open mode only.
     Open,
     /// Always.
     On,
@@ -198,12 +198,12 @@ pub enum Page {
     Off,
 }
 
-impl Choice for Page {
+impl WordChoice for PageMode {
     const ALL: &'static [(&'static str, Self)] =
         &[("open", Self::Open), ("on", Self::On), ("off", Self::Off)];
 }
 
-impl Choice for Algorithm {
+impl WordChoice for Algorithm {
     const ALL: &'static [(&'static str, Self)] = &[
         ("HS256", Self::HS256),
         ("RS256", Self::RS256),
@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     fn an_origin_has_neither_path_nor_wildcard() {
-        let parse = |text| <Origin as Text>::parse(text, &());
+        let parse = |text| <Origin as SettingText>::parse(text, &());
         for good in [
             "https://app.example",
             "http://localhost:8080",

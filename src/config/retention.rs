@@ -1,14 +1,14 @@
-//! How long messages are kept, and when they count as stored: texts of the settings.
+//! Types of setting for the store: when a message counts as stored, and how long it is kept.
 
-use super::text::Text;
+use super::types::SettingText;
 use tidings::chat::Pattern;
 use tidings::store::{Retention, SyncPolicy};
 
-/// When a message counts as stored: `always`, `os`, `interval 100ms`.
+/// The moment from which a message counts as stored: `always`, `os`, `interval 100ms`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct SyncText(pub SyncPolicy);
+pub struct SyncSetting(pub SyncPolicy);
 
-impl Text for SyncText {
+impl SettingText for SyncSetting {
     type Bounds = ();
 
     fn parse(text: &str, (): &()) -> Option<Self> {
@@ -40,18 +40,18 @@ impl Text for SyncText {
 
 /// Bounds for the channels of one pattern: `team-* messages=1000 age=7d bytes=64MiB`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeepRule {
-    /// As it was written.
+pub struct RetentionRule {
+    /// The rule as it was written.
     text: String,
-    /// Which channels.
+    /// The pattern of the channels' names.
     pub pattern: Pattern,
     messages_max: Option<u64>,
     age_ms_max: Option<u64>,
     bytes_max: Option<u64>,
 }
 
-impl KeepRule {
-    /// These bounds, and what they don't say from `otherwise`.
+impl RetentionRule {
+    /// The bounds of this rule; `otherwise` gives those that the rule leaves out.
     pub fn retention(&self, otherwise: Retention) -> Retention {
         Retention {
             messages_max: self.messages_max.unwrap_or(otherwise.messages_max),
@@ -61,11 +61,11 @@ impl KeepRule {
     }
 }
 
-impl Text for KeepRule {
+impl SettingText for RetentionRule {
     type Bounds = ();
 
     fn parse(text: &str, (): &()) -> Option<Self> {
-        // Names may have spaces and signs in them: what is a bound is known by its end.
+        // Names may have spaces and signs in them, so bounds are taken off the end.
         let (mut pattern, mut bounds) = (text.trim(), [None; 3]);
         while let Some((before, last)) = pattern.rsplit_once(' ') {
             let Some((name, value)) = last.split_once('=') else {
@@ -102,7 +102,7 @@ impl Text for KeepRule {
     }
 }
 
-/// Units of times, in milliseconds.
+/// Units of time, in milliseconds.
 const AGES: &[(&str, u64)] = &[
     ("ms", 1),
     ("s", 1_000),
@@ -111,7 +111,7 @@ const AGES: &[(&str, u64)] = &[
     ("d", 86_400_000),
 ];
 
-/// Units of sizes, in bytes.
+/// Units of size, in bytes.
 const SIZES: &[(&str, u64)] = &[
     ("KiB", 1 << 10),
     ("MiB", 1 << 20),
@@ -119,7 +119,7 @@ const SIZES: &[(&str, u64)] = &[
     ("", 1),
 ];
 
-/// A whole number above 0 with one of these units.
+/// Reads a whole number above 0 with one of these units.
 fn number(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     let digits = text.find(|digit: char| !digit.is_ascii_digit());
     let (number, unit) = text.split_at(digits.unwrap_or(text.len()));
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_rule_has_a_pattern_and_bounds() {
-        let rule = KeepRule::parse("team 7=* messages=10 age=7d bytes=64MiB", &()).unwrap();
+        let rule = RetentionRule::parse("team 7=* messages=10 age=7d bytes=64MiB", &()).unwrap();
         assert!(rule.pattern.matches("team 7=x") && !rule.pattern.matches("team 8"));
         let kept = rule.retention(Retention::UNBOUNDED);
         let (messages_max, age_ms_max, bytes_max) = (10, 7 * 86_400_000, 64 << 20);
@@ -146,7 +146,7 @@ mod tests {
                 bytes_max
             }
         );
-        let age = KeepRule::parse("* age=30s", &()).unwrap();
+        let age = RetentionRule::parse("* age=30s", &()).unwrap();
         let kept = age.retention(Retention::UNBOUNDED);
         assert_eq!((kept.age_ms_max, kept.messages_max), (30_000, u64::MAX));
     }
@@ -164,17 +164,17 @@ mod tests {
             "* age=1d age=2d",
             "* bytes=99999999999999999999",
         ] {
-            assert!(KeepRule::parse(bad, &()).is_none(), "{bad:?}");
+            assert!(RetentionRule::parse(bad, &()).is_none(), "{bad:?}");
         }
     }
 
     #[test]
     fn a_policy_is_read_as_it_is_shown() {
         for good in ["always", "os", "interval 1ms", "interval 60000ms"] {
-            assert_eq!(SyncText::parse(good, &()).unwrap().show(), good);
+            assert_eq!(SyncSetting::parse(good, &()).unwrap().show(), good);
         }
         for bad in ["", "never", "interval", "interval 0ms", "interval 5s"] {
-            assert!(SyncText::parse(bad, &()).is_none(), "{bad:?}");
+            assert!(SyncSetting::parse(bad, &()).is_none(), "{bad:?}");
         }
     }
 }

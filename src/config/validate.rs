@@ -1,18 +1,20 @@
-//! Judging settings as a whole: what fits together, which keys are keys, who can come in.
+//! Validating settings as a whole: whether they fit together, whether keys can be used, and who can
+//! connect.
 
 use std::fs::File;
 use std::io::Read;
 
-use super::problem::Place;
-use super::{API_KEYS, ApiKeySettings, Reading, Settings, TOKEN_KEYS, TokenKeySettings};
+use super::problem::SettingPlace;
+use super::{API_KEYS, ApiKeySection, Loader, Settings, TOKEN_KEYS, TokenKeySection};
 use crate::auth::{Access, Algorithm, ApiKeys, Secret, TokenKey, TokenRules, Tokens};
 
-/// Longest file with a key or a secret, in bytes.
+/// Longest file with a key or a secret, in bytes: sixteen times the longest PEM block that is taken,
+/// and little enough to read whatever file a mistyped name leads to.
 const KEY_FILE_SIZE_MAX: u64 = 64 * 1024;
 
 impl Settings {
-    /// Says why these settings must not be served, if so: other machines could come in, and
-    /// nobody would be asked for a key.
+    /// Explains why these settings must not be served: other machines could connect, and nobody would
+    /// be asked for a key. `None` when they may.
     pub fn exposure(&self, access: &Access) -> Option<String> {
         let listen = self.general.listen;
         let exposed = access.is_open() && !listen.ip().is_loopback() && !self.general.insecure;
@@ -26,16 +28,16 @@ impl Settings {
     }
 }
 
-impl Reading {
-    /// Finds what is wrong beside single values, and makes the keys ready.
-    pub(super) fn judge(&mut self) -> Access {
-        self.judge_bounds();
+impl Loader {
+    /// Finds errors that no single value shows, and prepares the keys.
+    pub(super) fn validate(&mut self) -> Access {
+        self.validate_bounds();
         let access = Access {
             tokens: self.tokens(),
             api_keys: self.api_keys(),
         };
         let exposure = self.settings.exposure(&access);
-        // A key that isn't right isn't missing: that would be a second complaint about one thing.
+        // A broken key isn't a missing key: one mistake gets one complaint.
         let has_keys = !(self.settings.token_keys.is_empty() && self.settings.api_keys.is_empty());
         if let Some(what) = exposure.filter(|_| !has_keys) {
             self.problem("listen", what);
@@ -50,10 +52,10 @@ impl Reading {
         self.problems.add(place.cloned(), what);
     }
 
-    fn judge_bounds(&mut self) {
+    fn validate_bounds(&mut self) {
         let (outbox, chat) = (&self.settings.outbox, &self.settings.chat);
         let topics = self.settings.reactor.topics_per_connection_max;
-        // A user's own line and `*` are topics beside the rooms.
+        // A user's inbox and `*` are topics beside the rooms.
         let rooms = (chat.rooms_per_connection_max, topics - 2);
         for (key, value, most, other) in [
             (
@@ -78,7 +80,7 @@ impl Reading {
             if value > most {
                 let what =
                     format!("{key} is {value}, but has to be at most {most}, for {other}'s sake");
-                // Whichever of the two somebody gave; the other may be a default.
+                // The one of the two that somebody gave; the other may be a default.
                 let given = if self.places.contains_key(key) {
                     key
                 } else {
@@ -104,7 +106,7 @@ impl Reading {
         Tokens::new(keys, rules)
     }
 
-    fn token_key(&mut self, id: &str, key: &TokenKeySettings) -> Option<TokenKey> {
+    fn token_key(&mut self, id: &str, key: &TokenKeySection) -> Option<TokenKey> {
         let table = format!("{TOKEN_KEYS}.{id}");
         if self.broken.contains(&table) {
             return None;
@@ -153,7 +155,7 @@ impl Reading {
     fn api_key(
         &mut self,
         name: &str,
-        key: &ApiKeySettings,
+        key: &ApiKeySection,
         others: &[(String, Secret)],
     ) -> Option<Secret> {
         let table = format!("{API_KEYS}.{name}");
@@ -170,7 +172,8 @@ impl Reading {
         self.strong(&format!("{table}.key"), key)
     }
 
-    /// The keys of links: the one that gateways show here, and the one that a gateway shows.
+    /// The keys of links: the one that this server asks gateways for, and the one that this gateway
+    /// shows to its upstreams.
     pub(super) fn link_keys(&mut self) -> (Option<Secret>, Option<Secret>) {
         let (uplink, gateway) = (self.settings.uplink.clone(), self.settings.gateway.clone());
         (
@@ -195,7 +198,7 @@ impl Reading {
         self.strong(&format!("{table}.{}", given.2), key)
     }
 
-    /// A key that can stand in a header, and that nobody guesses.
+    /// Passes a key that can stand in a header and that nobody guesses; complains about others.
     fn strong(&mut self, name: &str, key: Secret) -> Option<Secret> {
         let text = key.reveal();
         let is_strong =
@@ -213,7 +216,7 @@ impl Reading {
         None
     }
 
-    /// A secret or key that stands in the settings or in a file that they name: one of them.
+    /// The secret or key of a table, either from the settings or from a file that they name.
     fn material(&mut self, table: &str, given: (&str, &str, &str)) -> Option<Secret> {
         let (inline, file, key) = given;
         match (inline.is_empty(), file.is_empty()) {
@@ -247,7 +250,7 @@ impl Reading {
         ))
     }
 
-    /// What is allowed but hardly meant.
+    /// Warns of settings that are allowed but hardly meant.
     fn warn(&mut self, access: &Access) {
         if access.tokens.is_empty() && !access.api_keys.is_empty() {
             self.warnings.push(
@@ -264,7 +267,7 @@ impl Reading {
                 .any(|end| name.ends_with(end))
         };
         let file = self.places.iter().find_map(|(name, place)| match place {
-            Place::File(path, _) if secrets(name) => Some(path),
+            SettingPlace::File(path, _) if secrets(name) => Some(path),
             _ => None,
         });
         if let Some(path) = file

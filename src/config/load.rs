@@ -1,0 +1,92 @@
+//! Loading settings: every source in its order, then the check of the whole.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::Settings;
+use super::problem::{Problems, SettingPlace};
+use crate::auth::{Access, Secret};
+
+/// The sources of settings; a later one wins over those before it.
+#[derive(Debug, Clone, Default)]
+pub struct Sources {
+    /// The settings file, in TOML.
+    pub file: Option<PathBuf>,
+    /// The environment; only variables that begin with `TIDINGS_` count.
+    pub environment: Vec<(String, String)>,
+    /// Settings from the command line: name, value, and the flag that gave it.
+    pub flags: Vec<(String, String, String)>,
+    /// The default of `listen`, where it isn't that of [`GeneralSection`](super::GeneralSection).
+    pub listen: Option<std::net::SocketAddr>,
+}
+
+/// Valid settings, and the keys that they hold.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The settings themselves.
+    pub settings: Settings,
+    /// Token keys and API keys, ready for use.
+    pub access: Access,
+    /// The key that a gateway has to show to this server.
+    pub uplink_key: Option<Secret>,
+    /// The key that this gateway shows to its upstreams.
+    pub link_key: Option<Secret>,
+    /// Warnings for the log, each one line: settings that are allowed but hardly meant.
+    pub warnings: Vec<String>,
+}
+
+impl Loaded {
+    /// Reads and validates settings.
+    ///
+    /// # Errors
+    ///
+    /// Every error in them, each with its place and the way to mend it.
+    pub fn from(sources: &Sources) -> Result<Self, Problems> {
+        let mut loader = Loader::default();
+        let listen = &mut loader.settings.general.listen;
+        *listen = sources.listen.unwrap_or(*listen);
+        if let Some(path) = &sources.file {
+            loader.folder = path.parent().map(Path::to_path_buf).unwrap_or_default();
+            match fs::read_to_string(path) {
+                Ok(text) => loader.take_file(path, &text),
+                Err(error) => loader.problems.add(
+                    Some(SettingPlace::File(path.clone(), 0)),
+                    format!("can't read the settings: {error}"),
+                ),
+            }
+        }
+        loader.take_environment(&sources.environment);
+        for (key, value, flag) in &sources.flags {
+            loader.take_text(key, value, &SettingPlace::Flag(flag.clone()));
+        }
+        let access = loader.validate();
+        let (uplink_key, link_key) = loader.link_keys();
+        if loader.problems.count() > 0 {
+            loader.problems.sort();
+            return Err(loader.problems);
+        }
+        Ok(Self {
+            settings: loader.settings,
+            access,
+            uplink_key,
+            link_key,
+            warnings: loader.warnings,
+        })
+    }
+}
+
+/// Settings while they are read: what is set so far, and what is wrong with it.
+#[derive(Debug, Default)]
+pub(super) struct Loader {
+    pub(super) settings: Settings,
+    /// The place of each setting that a source has given, by the setting's whole name.
+    pub(super) places: HashMap<String, SettingPlace>,
+    /// Sections with a setting that couldn't be read; complaints that only follow from those are left
+    /// out.
+    pub(super) broken: HashSet<String>,
+    /// The folder of the settings file; file names in it are relative to that folder.
+    pub(super) folder: PathBuf,
+    pub(super) problems: Problems,
+    pub(super) warnings: Vec<String>,
+}

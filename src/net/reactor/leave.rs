@@ -81,6 +81,20 @@ impl<S: EventSink> Reactor<S> {
         self.remove(index);
     }
 
+    /// The peer doesn't read: a WebSocket is told so, others are cut, since HTTP has no word for it.
+    pub(super) fn give_up(&mut self, index: u32) {
+        let slot = &self.slots[index];
+        if slot.connection.is_websocket() {
+            self.evict(index);
+            return;
+        }
+        if slot.phase == SlotPhase::Live {
+            self.shared.counters.slow_http_readers.add(1);
+            tracing::debug!(fd = slot.fd.0, "cut: too slow a reader of answers");
+        }
+        self.lose(index);
+    }
+
     /// The peer doesn't read: what isn't begun is dropped, and it is told why.
     pub(super) fn evict(&mut self, index: u32) {
         let slot = &mut self.slots[index];

@@ -261,7 +261,13 @@ impl ReactorContext {
             gate: &*self.gate,
             date: self.clock.date(),
             drain: self.drain_since,
+            room: None,
         }
+    }
+
+    /// Bytes that a peer may still be made to wait for, with so many waiting already.
+    fn room_beside(&self, outbox_bytes: usize) -> Option<usize> {
+        self.limits.outbox_pause_bytes.checked_sub(outbox_bytes)
     }
 }
 

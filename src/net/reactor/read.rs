@@ -134,10 +134,14 @@ impl<S: EventSink> Reactor<S> {
     }
 
     fn pump_until_closed(&mut self, index: u32, input: &mut Input<'_>) -> Option<CloseReason> {
-        let rules = self.context.rules();
+        let mut rules = self.context.rules();
         let counters = &self.shared.counters;
         let slot = &mut self.slots[index];
-        while let Some(event) = slot.connection.next_event(&rules, input) {
+        loop {
+            rules.room = self.context.room_beside(slot.outbox.bytes());
+            let Some(event) = slot.connection.next_event(&rules, input) else {
+                return None;
+            };
             match event {
                 ConnectionEvent::Message { kind, payload } => {
                     counters.messages_in.add(1);
@@ -167,7 +171,6 @@ impl<S: EventSink> Reactor<S> {
                 ConnectionEvent::Closed(reason) => return Some(reason),
             }
         }
-        None
     }
 }
 

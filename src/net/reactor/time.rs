@@ -159,11 +159,7 @@ impl<S: EventSink> Reactor<S> {
         if slot.phase != SlotPhase::Live {
             self.remove(index);
         } else if self.stall_deadline_of(index) <= now {
-            if slot.connection.is_websocket() {
-                self.evict(index)
-            } else {
-                self.lose(index)
-            }
+            self.give_up(index);
         } else {
             self.expire_connection(index);
         }

@@ -106,11 +106,22 @@ impl<S: EventSink> Reactor<S> {
             return;
         }
         self.resume_reading(index);
-        self.arm(index);
+        if self.slots.contains(index) {
+            self.arm(index);
+        }
     }
 
-    /// Reads again from a connection that was paused for its outbox or its answers.
+    /// Goes on with a connection that was paused for its outbox or its answers: with what it asked
+    /// for before, then with reading.
     pub(super) fn resume_reading(&mut self, index: u32) {
+        let slot = &self.slots[index];
+        let resumes_at = self.context.limits.outbox_pause_bytes / 2;
+        if slot.connection.awaits_room() && slot.outbox.bytes() <= resumes_at {
+            self.pump(index, &mut []);
+            if !self.slots.contains(index) {
+                return;
+            }
+        }
         let limits = &self.context.limits;
         let slot = &mut self.slots[index];
         if slot.reading == ReadState::Paused
@@ -123,7 +134,8 @@ impl<S: EventSink> Reactor<S> {
         }
     }
 
-    /// Over the budget of the whole server, the slowest readers go first.
+    /// Over the budget of the whole server, those with the most waiting go first, whatever they
+    /// speak.
     pub(super) fn enforce_budget(&mut self) {
         let budget = &self.shared.budget;
         if !budget.is_exceeded() || self.shared.counters.backlogged.get() == 0 {
@@ -131,20 +143,20 @@ impl<S: EventSink> Reactor<S> {
         }
         let kept: usize = self.slots.iter().map(|(_, slot)| slot.outbox.kept()).sum();
         if self.peers.len() > 1 && kept < budget.share_of(self.peers.len()) {
-            // The slowest are with another reactor.
+            // Those are with another reactor.
             return;
         }
-        let mut slowest: Vec<(usize, u32)> = self
+        let mut holders: Vec<(usize, u32)> = self
             .slots
             .iter()
-            .filter(|(_, slot)| slot.connection.is_websocket() && slot.backlogged)
-            .map(|(index, slot)| (slot.outbox.bytes(), index))
+            .filter(|(_, slot)| slot.backlogged)
+            .map(|(index, slot)| (slot.outbox.kept(), index))
             .collect();
-        slowest.sort_unstable();
+        holders.sort_unstable();
         while self.shared.budget.is_exceeded()
-            && let Some((_, index)) = slowest.pop()
+            && let Some((_, index)) = holders.pop()
         {
-            self.evict(index);
+            self.give_up(index);
         }
     }
 }

@@ -25,6 +25,8 @@ pub(super) struct HttpSide {
     /// way began, a request was whole, an answer or a 100 went out, or the connection was accepted.
     since: Tick,
     served_any: bool,
+    /// The last step stopped since the peer has too much waiting for it.
+    awaits_room: bool,
     ending: Ending,
 }
 
@@ -74,12 +76,14 @@ impl HttpSide {
             answers: Answers::default(),
             since: now,
             served_any: false,
+            awaits_room: false,
             ending: Ending::Open,
         }
     }
 
     /// The next thing that is known, or `None` until more bytes or an answer come.
     pub(super) fn step(&mut self, rules: &Rules<'_>, input: &mut Input<'_>) -> Option<HttpStep> {
+        self.awaits_room = false;
         loop {
             if let Some(step) = self.next_answer(rules, input) {
                 return Some(step);
@@ -131,10 +135,17 @@ impl HttpSide {
     /// Whether reading more now would only pile it up.
     pub(super) fn is_blocked(&self, limits: &Limits) -> bool {
         match self.reading {
-            HttpStage::Head => self.answers.waiting() >= limits.pipeline_requests_max,
+            HttpStage::Head => {
+                self.awaits_room || self.answers.waiting() >= limits.pipeline_requests_max
+            }
             HttpStage::Upgrading(_) => true,
             HttpStage::Body { .. } | HttpStage::Upgraded(_) | HttpStage::Last => false,
         }
+    }
+
+    /// Whether more could be said if the peer had taken what waits for it.
+    pub(super) fn awaits_room(&self) -> bool {
+        self.awaits_room
     }
 
     /// Requests begun or handed out, and not answered yet.
@@ -184,6 +195,11 @@ impl HttpSide {
     }
 
     fn next_answer(&mut self, rules: &Rules<'_>, input: &mut Input<'_>) -> Option<HttpStep> {
+        if rules.room.is_none() {
+            // Kept as it is, an answer costs little where its body is shared.
+            self.awaits_room |= self.answers.has_next();
+            return None;
+        }
         let (mut to, response) = self.answers.next_answer()?;
         let last = self.answers.waiting() == 0;
         // What was read along with it is answered too, before the connection ends.
@@ -206,7 +222,7 @@ impl HttpSide {
     }
 
     fn closed_by_peer(&self) -> bool {
-        self.ending == Ending::HalfClosed && self.answers.waiting() == 0
+        self.ending == Ending::HalfClosed && self.answers.waiting() == 0 && !self.awaits_room
     }
 
     /// Keeps all of `input` for later; `true`, since nothing else can be done now.
@@ -220,6 +236,11 @@ impl HttpSide {
     fn receive_head(&mut self, rules: &Rules<'_>, input: &mut Input<'_>) -> bool {
         let fresh = self.rest.is_empty();
         if self.answers.waiting() >= rules.limits.pipeline_requests_max {
+            return self.keep(input);
+        }
+        let is_peer_full = rules.room.is_none_or(|room| self.answers.bytes() > room);
+        if is_peer_full && !(fresh && input.rest().is_empty()) {
+            self.awaits_room = true;
             return self.keep(input);
         }
         if !fresh {
@@ -444,6 +465,7 @@ mod tests {
             gate: &|_| Verdict::Pass,
             date: "",
             drain: None,
+            room: Some(usize::MAX),
         };
         let mut side = HttpSide::new(rules.now);
         for part in [
@@ -460,6 +482,6 @@ mod tests {
             }
         }
         assert_eq!((side.rest.capacity(), side.unanswered()), (0, 0));
-        assert!(size_of::<HttpSide>() <= 344, "{}", size_of::<HttpSide>());
+        assert!(size_of::<HttpSide>() <= 352, "{}", size_of::<HttpSide>());
     }
 }

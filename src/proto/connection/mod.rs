@@ -33,6 +33,9 @@ pub struct Rules<'a> {
     pub date: &'a str,
     /// Since when the server is stopping: answers say `Connection: close` then.
     pub drain: Option<Tick>,
+    /// Bytes of HTTP answers that may still be put before this peer; `None`: more than its share
+    /// waits for it already, so that no answer leaves and no request begins.
+    pub room: Option<usize>,
 }
 
 /// What the gate says about a request head.
@@ -232,7 +235,14 @@ impl Connection {
         matches!(self.state, ConnectionState::WebSocket(_))
     }
 
-    /// Whether reading more now would only pile it up; an answer unblocks it.
+    /// Whether answers or requests wait until the peer has taken what was sent to it; then
+    /// [`Connection::next_event`] has more to say once [`Rules::room`] is there again.
+    #[must_use]
+    pub fn awaits_room(&self) -> bool {
+        matches!(&self.state, ConnectionState::Http(side) if side.awaits_room())
+    }
+
+    /// Whether reading more now would only pile it up; an answer, or room for one, unblocks it.
     #[must_use]
     pub fn is_blocked(&self, limits: &Limits) -> bool {
         matches!(&self.state, ConnectionState::Http(side) if side.is_blocked(limits))

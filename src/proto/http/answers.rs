@@ -18,6 +18,8 @@ pub struct Answers {
     later: VecDeque<AnswerSlot>,
     /// The serial number of `oldest`, or of the next request where there is none.
     serial: u32,
+    /// Bytes of the bodies that were filled in and haven't left.
+    bytes: usize,
 }
 
 #[derive(Debug)]
@@ -58,6 +60,7 @@ impl Answers {
         };
         match slot {
             Some(slot) if slot.answer.is_none() => {
+                self.bytes += response.content().len();
                 slot.answer = Some(response);
                 true
             }
@@ -70,12 +73,26 @@ impl Answers {
         let slot = self.oldest.as_mut()?;
         let response = slot.answer.take()?;
         let to = slot.to;
+        self.bytes -= response.content().len();
         self.serial = self.serial.wrapping_add(1);
         self.oldest = self.later.pop_front();
         if self.later.is_empty() {
             self.later = VecDeque::new();
         }
         Some((to, response))
+    }
+
+    /// Whether [`Answers::next_answer`] has one.
+    #[must_use]
+    pub fn has_next(&self) -> bool {
+        let oldest = self.oldest.as_ref();
+        oldest.is_some_and(|slot| slot.answer.is_some())
+    }
+
+    /// Bytes of the bodies that were filled in and wait for their turn.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// How many requests wait for their answers to leave.
@@ -106,11 +123,25 @@ mod tests {
         let [a, b, c] = [answers.begin(GET), answers.begin(GET), answers.begin(GET)];
         assert!(answers.fill(c, Response::new(203)));
         assert!(answers.fill(b, Response::new(202)));
-        assert!(answers.next_answer().is_none());
+        assert!(answers.next_answer().is_none() && !answers.has_next());
         assert_eq!(answers.waiting(), 3);
         assert!(answers.fill(a, Response::new(201)));
+        assert!(answers.has_next());
         assert_eq!(left(&mut answers), [201, 202, 203]);
         assert_eq!(answers.waiting(), 0);
+    }
+
+    #[test]
+    fn bodies_count_from_when_they_are_filled_in_until_they_leave() {
+        let mut answers = Answers::new();
+        let [a, b] = [answers.begin(GET), answers.begin(GET)];
+        assert!(answers.fill(b, Response::text("second")));
+        assert!(!answers.fill(b, Response::text("again")));
+        assert_eq!(answers.bytes(), 6);
+        assert!(answers.fill(a, Response::text("one")));
+        assert_eq!(answers.bytes(), 9);
+        assert_eq!(left(&mut answers), [200, 200]);
+        assert_eq!(answers.bytes(), 0);
     }
 
     #[test]

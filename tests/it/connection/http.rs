@@ -144,6 +144,64 @@ fn an_unknown_expectation_and_a_body_too_large_are_refused_before_the_body() {
     }
 }
 
+#[test]
+fn no_request_begins_while_the_peer_has_its_share_waiting() {
+    let mut peer = Peer::new();
+    peer.answers_at_once = true;
+    peer.room = None;
+    peer.receive([get("/0"), get("/1")].concat());
+    assert!(peer.connection.awaits_room() && peer.connection.is_blocked(&peer.limits));
+    assert_eq!((peer.seen(), peer.waits_ms()), (vec![], None));
+    peer.room(Some(0));
+    let expected = [
+        request("/0", ""),
+        answered("/0"),
+        request("/1", ""),
+        answered("/1"),
+    ];
+    assert_eq!(peer.seen(), expected);
+    assert!(!peer.connection.awaits_room() && !peer.connection.is_blocked(&peer.limits));
+}
+
+#[test]
+fn answers_that_wait_for_their_turn_count_as_what_waits_for_the_peer() {
+    let mut peer = Peer::new();
+    peer.room = Some(9);
+    peer.receive([get("/0"), get("/1")].concat());
+    peer.answer(1, "ten bytes!".into());
+    peer.receive(get("/2"));
+    assert_eq!(peer.seen(), [request("/0", ""), request("/1", "")]);
+    assert!(peer.connection.is_blocked(&peer.limits));
+    peer.answer(0, "0".into());
+    let expected = [answered("0"), answered("ten bytes!"), request("/2", "")];
+    assert_eq!(peer.seen(), expected);
+}
+
+#[test]
+fn an_answer_stays_back_until_the_peer_took_what_was_sent_before() {
+    let mut peer = Peer::new();
+    peer.receive([get("/0"), get("/1")].concat());
+    peer.room(None);
+    peer.answer(0, "0".into());
+    peer.answer(1, "1".into());
+    peer.half_close();
+    assert_eq!(peer.seen(), [request("/0", ""), request("/1", "")]);
+    peer.room(Some(0));
+    assert_eq!(peer.seen(), [answered("0"), answered("1"), LOST]);
+}
+
+#[test]
+fn who_ends_the_stream_behind_requests_that_had_to_wait_gets_their_answers() {
+    let mut peer = Peer::new();
+    peer.answers_at_once = true;
+    peer.room = None;
+    peer.receive(get("/0"));
+    peer.half_close();
+    assert_eq!(peer.seen(), []);
+    peer.room(Some(0));
+    assert_eq!(peer.seen(), [request("/0", ""), answered("/0"), LOST]);
+}
+
 fn gated() -> Peer {
     let mut peer = Peer::new();
     peer.gate = |head| match head.path() {

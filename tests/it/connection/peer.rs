@@ -49,6 +49,7 @@ pub struct Peer {
     pub now: Tick,
     pub limits: Limits,
     pub drain: Option<Tick>,
+    pub room: Option<usize>,
     pub gate: fn(&Head) -> Verdict,
     /// Whether requests are answered the moment they are handed out, with their target.
     pub answers_at_once: bool,
@@ -69,6 +70,7 @@ impl Peer {
             now: START,
             limits: Limits::default(),
             drain: None,
+            room: Some(usize::MAX),
             gate: |_| Verdict::Pass,
             answers_at_once: false,
             serials: Vec::new(),
@@ -105,6 +107,12 @@ impl Peer {
         self.pump(b"");
     }
 
+    /// The peer has taken some of what was sent to it, or has more waiting than before.
+    pub fn room(&mut self, room: Option<usize>) {
+        self.room = room;
+        self.pump(b"");
+    }
+
     pub fn half_close(&mut self) {
         let event = self.connection.half_close();
         self.note_event(event);
@@ -118,7 +126,7 @@ impl Peer {
     }
 
     pub fn close(&mut self, code: u16) {
-        let rules = rules(self.now, &self.limits, &self.gate, self.drain);
+        let rules = rules(self.now, &self.limits, &self.gate, self.drain, self.room);
         let output = self.connection.close(&rules, code, "");
         self.note_event(output.map(ConnectionEvent::Output));
         self.pump(b"");
@@ -126,9 +134,8 @@ impl Peer {
 
     /// Milliseconds until the deadline; `None` when there is none.
     pub fn waits_ms(&self) -> Option<u64> {
-        let deadline =
-            self.connection
-                .deadline(&rules(self.now, &self.limits, &self.gate, self.drain));
+        let rules = rules(self.now, &self.limits, &self.gate, self.drain, self.room);
+        let deadline = self.connection.deadline(&rules);
         (deadline != Tick::NEVER).then(|| deadline.since(self.now))
     }
 
@@ -149,7 +156,7 @@ impl Peer {
     }
 
     pub fn expire(&mut self) {
-        let rules = rules(self.now, &self.limits, &self.gate, self.drain);
+        let rules = rules(self.now, &self.limits, &self.gate, self.drain, self.room);
         let event = self.connection.expire(&rules);
         self.note_event(event);
         self.pump(b"");
@@ -172,7 +179,7 @@ impl Peer {
         let mut bytes = bytes.to_vec();
         let mut input = Input::new(&mut bytes);
         loop {
-            let rules = rules(self.now, &self.limits, &self.gate, self.drain);
+            let rules = rules(self.now, &self.limits, &self.gate, self.drain, self.room);
             let Some(event) = self.connection.next_event(&rules, &mut input) else {
                 return;
             };
@@ -192,6 +199,7 @@ fn rules<'a>(
     limits: &'a Limits,
     gate: &'a fn(&Head) -> Verdict,
     drain: Option<Tick>,
+    room: Option<usize>,
 ) -> Rules<'a> {
     Rules {
         now,
@@ -199,6 +207,7 @@ fn rules<'a>(
         gate,
         date: "Sun, 06 Nov 1994 08:49:37 GMT",
         drain,
+        room,
     }
 }
 

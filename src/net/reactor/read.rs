@@ -139,9 +139,7 @@ impl<S: EventSink> Reactor<S> {
         let slot = &mut self.slots[index];
         loop {
             rules.room = self.context.room_beside(slot.outbox.bytes());
-            let Some(event) = slot.connection.next_event(&rules, input) else {
-                return None;
-            };
+            let event = slot.connection.next_event(&rules, input)?;
             match event {
                 ConnectionEvent::Message { kind, payload } => {
                     counters.messages_in.add(1);

@@ -4,23 +4,25 @@ use std::fmt;
 
 use super::clock::unix_ms;
 
-/// Bits of an [`Fd`] that name the reactor: at most 64 of them.
+/// Bits of an [`Fd`] that name the reactor; six leave 47 of the 53 bits to the serial number.
 const REACTOR_BITS: u32 = 6;
 
-/// The most reactors a server may have.
+/// Largest number of reactors in a server.
 pub const REACTORS_MAX: usize = 1 << REACTOR_BITS;
 
-/// Serials a millisecond that a restart leaves behind; 64,000 connections a second and reactor
-/// would have to come, all the time, to use them up.
+/// Serial numbers that a restart skips for each millisecond of the clock.
+///
+/// A reactor overtakes the clock only if it accepts more than 64,000 connections a second without
+/// a pause, and at this rate the 47 bits of a serial number last for 69 years.
 const SERIALS_PER_MS: u64 = 64;
 
-/// 2025-01-01 in Unix milliseconds: what the first serial is counted from.
+/// The moment from which serial numbers are counted: 2025-01-01, in milliseconds since 1970.
 const SERIAL_EPOCH_MS: u64 = 1_735_689_600_000;
 
 /// The name of a connection, as Swoole calls it; not the kernel's descriptor.
 ///
-/// A whole number below 2^53, so that JavaScript reads it. It is never used again, also not after
-/// a restart, so a binding that was kept too long finds nobody, never a stranger.
+/// A whole number below 2^53, which JavaScript reads without loss. A name is never reused, even
+/// after a restart, so a binding that was kept too long finds no connection, never a stranger's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fd(pub u64);
 
@@ -31,7 +33,7 @@ impl Fd {
         (self.0 & (REACTORS_MAX as u64 - 1)) as usize
     }
 
-    /// Its place in the order in which its reactor took connections.
+    /// The connection's place in the order in which its reactor accepted connections.
     #[must_use]
     pub const fn serial(self) -> u64 {
         self.0 >> REACTOR_BITS
@@ -52,8 +54,8 @@ pub(crate) struct FdSource {
 }
 
 impl FdSource {
-    /// Starts with `serials_from`, or behind it where an earlier process may have got further by
-    /// the clock.
+    /// Starts after `serials_from`, or after the clock's serial number if that is greater: an
+    /// earlier process may have got that far.
     pub(crate) fn new(reactor: usize, serials_from: u64) -> Self {
         Self {
             next_serial: serials_from.max(serials_by_clock()),
@@ -67,8 +69,8 @@ impl FdSource {
     }
 }
 
-/// A serial number behind all that earlier processes can have handed out, as long as the clock
-/// wasn't set back.
+/// Returns a serial number greater than any that an earlier process can have handed out, as long
+/// as the clock wasn't set back.
 #[must_use]
 pub fn serials_by_clock() -> u64 {
     let since_ms = unix_ms().saturating_sub(SERIAL_EPOCH_MS);

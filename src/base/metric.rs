@@ -1,6 +1,6 @@
-//! The description of a number, for whoever shows it.
+//! The description of a number, for the pages that show metrics.
 
-/// What a number can do.
+/// The way in which a number changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MetricKind {
     /// The number goes up and down.
@@ -11,21 +11,21 @@ pub enum MetricKind {
     Flag,
 }
 
-/// One number, and what a reader has to know of it.
+/// One number and its description.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Metric {
     /// The name of the number, in `snake_case` and with its unit, but without a prefix.
     pub name: &'static str,
-    /// What the number can do.
+    /// The way in which the number changes.
     pub kind: MetricKind,
-    /// What the number counts: one sentence.
+    /// One sentence that says what the number counts.
     pub help: &'static str,
-    /// How much it is at this moment.
+    /// The number's value at this moment.
     pub value: u64,
 }
 
 impl Metric {
-    /// A number that goes up and down.
+    /// Describes a number that goes up and down.
     #[must_use]
     pub const fn gauge(name: &'static str, help: &'static str, value: u64) -> Self {
         Self {
@@ -36,7 +36,7 @@ impl Metric {
         }
     }
 
-    /// A number that only grows.
+    /// Describes a number that only grows.
     #[must_use]
     pub const fn counter(name: &'static str, help: &'static str, value: u64) -> Self {
         Self {
@@ -47,7 +47,7 @@ impl Metric {
         }
     }
 
-    /// A yes or a no.
+    /// Describes a number that is 1 for yes and 0 for no.
     #[must_use]
     pub const fn flag(name: &'static str, help: &'static str, value: bool) -> Self {
         Self {

@@ -1,9 +1,9 @@
 //! The ground floor: ids, time, pressure, and the description of a number.
 //!
-//! Every other layer may use this one; this one uses none. It holds what two layers that know
-//! nothing of each other have to agree on, and nothing else: a type comes in here only if it is an
-//! id, a moment, a level of pressure, or what a reader has to know of a number. State, protocols
-//! and input or output never do.
+//! Every other layer may use this one; this one uses none. Only types on which two independent
+//! layers have to agree belong here: an id, a moment, a level of pressure, the description of a
+//! number, and the few lines that take a lock or read the wall clock. State, protocols, input and
+//! output never do.
 
 pub mod clock;
 pub mod fd;

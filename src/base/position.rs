@@ -5,10 +5,10 @@ use std::fmt;
 /// 32 characters without look-alikes, in the order of their value.
 pub(crate) const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
-/// The characters of an epoch: 30 bits.
+/// Characters of an epoch's text; each stands for 5 of its 30 bits.
 const EPOCH_DIGITS: usize = 6;
 
-/// One life of a channel's log: random, and another one after a purge or a loss.
+/// The random name of one life of a channel's log; a purge or a loss gives the log a new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Epoch(u32);
 
@@ -16,19 +16,19 @@ impl Epoch {
     /// An epoch that no channel ever has.
     pub const NONE: Self = Self(u32::MAX);
 
-    /// The epoch of these bits, of which the lower 30 count.
+    /// Makes an epoch of the lower 30 of these bits.
     #[must_use]
     pub const fn from_bits(bits: u32) -> Self {
         Self(bits & (u32::MAX >> 2))
     }
 
-    /// What [`Epoch::from_bits`] makes it from again.
+    /// Returns the bits from which [`Epoch::from_bits`] makes the same epoch.
     #[must_use]
     pub const fn bits(self) -> u32 {
         self.0
     }
 
-    /// Reads the text of an epoch; whatever isn't one becomes [`Epoch::NONE`].
+    /// Reads the text of an epoch; any other text gives [`Epoch::NONE`].
     #[must_use]
     pub fn of(text: &str) -> Self {
         if text.len() != EPOCH_DIGITS {
@@ -53,9 +53,9 @@ impl fmt::Display for Epoch {
 /// A place in a channel's log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
-    /// Which life of the log.
+    /// The life of the log to which `offset` belongs.
     pub epoch: Epoch,
-    /// Counted from 1 without holes; 0 is before the first message.
+    /// The message's number, counted from 1 without gaps; 0 is the place before the first message.
     pub offset: u64,
 }
 

@@ -1,9 +1,9 @@
 //! Backpressure: how full a queue is, and whether its producers should pause.
 //!
-//! A queue always accepts what it is given. Its [`Pressure`] counts items and bytes; above the high
-//! watermarks the pressure *is high*, and the producers stop reading from what feeds the queue; at
-//! the low watermarks the consumer learns that it must wake them. A [`Pressure`] never waits and
-//! wakes nobody.
+//! A queue never refuses an item. Its [`Pressure`] counts items and bytes; above the high
+//! watermarks the pressure *is high*, and the producers stop reading from the connections that feed
+//! the queue; at the low watermarks the consumer learns that it must wake the producers. A
+//! [`Pressure`] never waits and wakes nobody.
 //!
 //! Producers call [`Pressure::add`] **before** they push, the one consumer calls [`Pressure::take`]
 //! after it popped. That order makes it right: a producer that raises the pressure has an item of
@@ -20,7 +20,7 @@ use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 #[cfg(not(loom))]
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-/// Where pressure begins and where it ends.
+/// The levels at which pressure begins and ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Watermarks {
     /// The pressure is high with more items than this.
@@ -41,7 +41,8 @@ pub struct Pressure {
     is_high: Apart<AtomicBool>,
 }
 
-/// Keeps what every producer asks for each read off the cache line that every push writes to.
+/// A cache line for `T` alone: producers load `is_high` before each read, and each push writes to
+/// the levels, which mustn't slow those loads down.
 #[derive(Debug)]
 #[repr(align(64))]
 struct Apart<T>(T);
@@ -55,7 +56,7 @@ struct Levels {
 }
 
 impl Pressure {
-    /// The pressure of an empty queue.
+    /// Makes the pressure of an empty queue.
     #[must_use]
     pub fn new(watermarks: Watermarks) -> Self {
         let watermarks = Watermarks {
@@ -75,7 +76,8 @@ impl Pressure {
         }
     }
 
-    /// Counts what a producer is about to push, and raises the pressure above the high watermarks.
+    /// Counts items and bytes that a producer is about to push, and raises the pressure above the
+    /// high watermarks.
     ///
     /// When the consumer reaches the low watermarks in the same moment, the pressure may stay low
     /// above the high ones until the next `add`.
@@ -89,7 +91,8 @@ impl Pressure {
         }
     }
 
-    /// Takes off the count what the consumer has popped; `true`: it must wake the producers now.
+    /// Subtracts items and bytes that the consumer has popped; `true`: the consumer must wake the
+    /// producers now.
     #[must_use = "paused producers read again only when they are woken"]
     pub fn take(&self, items: usize, bytes: usize) -> bool {
         let levels = &self.levels.0;
@@ -101,33 +104,33 @@ impl Pressure {
             && self.is_high.0.swap(false, Ordering::AcqRel)
     }
 
-    /// Whether whoever feeds this queue should pause; one load.
+    /// Whether the producers of this queue should pause; costs one load.
     ///
-    /// A producer that pauses on `true` is woken after the gauge was relieved, and asks again.
+    /// A producer that pauses on `true` is woken once the pressure is low, and asks again.
     #[must_use]
     pub fn is_high(&self) -> bool {
         self.is_high.0.load(Ordering::Acquire)
     }
 
-    /// Items that were added and not taken.
+    /// Items added and not taken yet.
     #[must_use]
     pub fn items(&self) -> usize {
         self.levels.0.items.load(Ordering::Relaxed)
     }
 
-    /// Bytes that were added and not taken.
+    /// Bytes added and not taken yet.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.levels.0.bytes.load(Ordering::Relaxed)
     }
 
-    /// The most items that there ever were.
+    /// Largest number of items at one time since the start.
     #[must_use]
     pub fn items_peak(&self) -> usize {
         self.levels.0.items_peak.load(Ordering::Relaxed)
     }
 
-    /// The most bytes that there ever were.
+    /// Largest number of bytes at one time since the start.
     #[must_use]
     pub fn bytes_peak(&self) -> usize {
         self.levels.0.bytes_peak.load(Ordering::Relaxed)

@@ -1,8 +1,8 @@
 //! Locks that a panic doesn't close.
 //!
-//! A callback that panics ends one connection, never the server, so a lock that was held at that
-//! moment is taken again as it stands. What is behind our locks is changed in steps that each leave
-//! it sound.
+//! A callback that panics ends one connection, never the server, so a lock that a panic poisoned is
+//! taken again with the data as they stand. Code under such a lock changes the data in steps, each
+//! of which leaves them sound.
 
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 

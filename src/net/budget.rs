@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use bytes::Bytes;
 
-/// Counts what waits in all outboxes against one bound.
+/// Counts the bytes that wait in all outboxes against one bound.
 ///
-/// A frame shared by many receivers counts once, for as long as anyone still needs it; a frame of
-/// one receiver counts with what its socket didn't take.
+/// A frame shared by many receivers counts once, for as long as one of them still needs it; a frame
+/// for one receiver counts once its socket didn't take all of it.
 #[derive(Debug)]
 pub struct OutboxBudget {
     bytes: AtomicUsize,
@@ -16,7 +16,7 @@ pub struct OutboxBudget {
 }
 
 impl OutboxBudget {
-    /// A budget of `bytes_max` bytes.
+    /// Makes a budget of `bytes_max` bytes.
     #[must_use]
     pub fn new(bytes_max: usize) -> Arc<Self> {
         Arc::new(Self {
@@ -31,15 +31,16 @@ impl OutboxBudget {
         self.bytes.load(Relaxed)
     }
 
-    /// Whether the slowest readers have to go.
+    /// Whether more than `bytes_max` bytes wait, so that the slowest readers have to be closed.
     #[must_use]
     pub fn is_exceeded(&self) -> bool {
         self.bytes() > self.bytes_max
     }
 
-    /// What one of so many reactors may fill before it has to look for slow readers of its own.
+    /// One reactor's share of the budget, in bytes: a reactor below its share needn't look for slow
+    /// readers of its own.
     ///
-    /// When the budget is exceeded, at least one has more than that.
+    /// When the budget is exceeded, at least one reactor is above its share.
     #[must_use]
     pub fn share_of(&self, reactors: usize) -> usize {
         self.bytes_max / reactors.max(1)
@@ -53,7 +54,7 @@ impl OutboxBudget {
         self.bytes.fetch_sub(bytes, Relaxed);
     }
 
-    /// A frame for many receivers, counted until the last of them let it go.
+    /// Makes a frame for many receivers, which is counted until the last of them drops it.
     #[must_use]
     pub fn shared(self: &Arc<Self>, frame: Vec<u8>) -> Bytes {
         self.add(frame.len());

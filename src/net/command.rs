@@ -1,4 +1,4 @@
-//! What the other threads ask of a reactor.
+//! Commands: what other threads ask of a reactor, and the batches in which commands travel.
 
 use std::sync::Arc;
 
@@ -8,107 +8,107 @@ use mio::net::TcpStream;
 use crate::base::Fd;
 use crate::proto::http::Response;
 
-/// One thing to do, as plain owned data.
+/// One command for a reactor, as plain owned data.
 #[derive(Debug)]
 pub enum Command {
-    /// Send the whole frames that stand at `start..end` in the batch's `frames`.
+    /// Sends the whole frames at `start..end` of the batch's `frames`.
     Push {
-        /// To whom; a connection that is gone, or closes, gets nothing.
+        /// The receiver; a connection that is gone, or closes, gets nothing.
         fd: Fd,
-        /// First byte.
+        /// Index of the first byte.
         start: u32,
-        /// Behind the last byte.
+        /// Index behind the last byte.
         end: u32,
     },
-    /// Send a whole frame that is too large to be copied into a batch.
+    /// Sends a whole frame that is too large to be copied into a batch.
     PushLarge {
-        /// To whom.
+        /// The receiver.
         fd: Fd,
         /// One encoded frame.
         frame: Bytes,
     },
-    /// Send one frame to all members of a topic.
+    /// Sends one frame to all members of a topic.
     Publish {
         /// The topic's name.
         topic: Arc<str>,
         /// One encoded frame, shared by all receivers.
         frame: Bytes,
     },
-    /// Send one frame to every WebSocket.
+    /// Sends one frame to every WebSocket.
     Broadcast(Bytes),
-    /// Make a connection a member of a topic.
+    /// Makes a connection a member of a topic.
     Subscribe {
-        /// Whom.
+        /// The new member.
         fd: Fd,
         /// The topic's name.
         topic: Arc<str>,
-        /// Whole frames to send before anything of the topic; may be empty.
+        /// Whole frames that are sent before any frame of the topic; may be empty.
         frames_first: Bytes,
     },
-    /// End a membership.
+    /// Ends a connection's membership in a topic.
     Unsubscribe {
-        /// Whose.
+        /// The member.
         fd: Fd,
         /// The topic's name.
         topic: Arc<str>,
     },
-    /// Start the close handshake of a WebSocket.
+    /// Starts the close handshake of a WebSocket.
     Disconnect {
-        /// Whose.
+        /// The WebSocket.
         fd: Fd,
         /// Close code of RFC 6455 §7.4.
         code: u16,
-        /// At most 123 bytes are sent.
+        /// The reason; at most 123 bytes of it are sent.
         reason: Box<str>,
     },
-    /// Tell the owner of the events once a connection has no more than so many bytes waiting.
+    /// Reports, once, that at most `bytes_max` bytes wait for a connection.
     AwaitBuffer {
-        /// Whose; one that is gone is never told.
+        /// The connection; nothing is reported for one that is gone.
         fd: Fd,
-        /// Bytes.
+        /// The number of waiting bytes at which the report is made.
         bytes_max: usize,
     },
-    /// Answer an HTTP request.
+    /// Answers an HTTP request.
     Answer {
-        /// The connection it came from.
+        /// The connection that made the request.
         fd: Fd,
-        /// Which of its requests.
+        /// The serial number of the request on its connection.
         serial: u32,
-        /// What to say.
+        /// The answer.
         response: Box<Response>,
     },
-    /// Own this connection from now on.
+    /// Makes the reactor the owner of a connection that another one accepted.
     Adopt(TcpStream),
-    /// Run a timer: tell the owner of the events once `after_ms` have passed.
+    /// Starts a timer, which is reported once `after_ms` have passed.
     StartTimer {
-        /// Its name.
+        /// The timer's name.
         timer: u64,
-        /// Milliseconds from now; and between two times if it repeats.
+        /// Milliseconds from now, and between two reports if the timer repeats.
         after_ms: u64,
-        /// Whether it goes on.
+        /// Whether the timer goes on after its first report.
         repeats: bool,
     },
-    /// Forget a timer.
+    /// Ends a timer.
     ClearTimer(u64),
-    /// Take no more connections, answer what is under way, close everything.
+    /// Stops accepting, answers the requests under way, and closes all connections.
     Drain,
-    /// For reactor 0: another reactor has ended.
+    /// Tells reactor 0 that another reactor has ended.
     PeerEnded,
-    /// Cut what is still open, and end.
+    /// Cuts the open connections and ends the reactor.
     Stop,
 }
 
 /// Commands for one reactor, with the frames that its pushes name.
 #[derive(Debug, Default)]
 pub struct CommandBatch {
-    /// In the order in which they are carried out.
+    /// The commands in the order in which they are carried out.
     pub commands: Vec<Command>,
-    /// Encoded frames, whole.
+    /// Whole encoded frames, one behind the other.
     pub frames: Bytes,
 }
 
 impl CommandBatch {
-    /// A batch of one command that needs no frames.
+    /// Makes a batch of one command that needs no frames.
     #[must_use]
     pub fn of(command: Command) -> Self {
         Self {
@@ -117,7 +117,7 @@ impl CommandBatch {
         }
     }
 
-    /// Bytes that this batch keeps in memory, for the mailbox's marks.
+    /// Bytes that this batch keeps in memory, for the mailbox's pressure.
     #[must_use]
     pub fn size(&self) -> usize {
         self.frames.len() + self.commands.len() * size_of::<Command>()
@@ -137,7 +137,7 @@ impl Outgoing {
         self.commands.push(command);
     }
 
-    /// Adds a push whose frame `encode` appends. Pushes to one connection in a row become one.
+    /// Adds a push; `encode` appends its frame. Consecutive pushes to one connection become one.
     pub fn push(&mut self, fd: Fd, encode: impl FnOnce(&mut BytesMut)) {
         let start = self.frames.len() as u32;
         encode(&mut self.frames);
@@ -161,7 +161,7 @@ impl Outgoing {
         }
     }
 
-    /// Whether there is anything to send.
+    /// Whether there is no command to send.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.commands.is_empty()
@@ -173,7 +173,7 @@ impl Outgoing {
         self.frames.len()
     }
 
-    /// Takes everything out as one batch.
+    /// Takes all commands out as one batch.
     pub fn take(&mut self) -> CommandBatch {
         CommandBatch {
             commands: std::mem::take(&mut self.commands),

@@ -1,4 +1,4 @@
-//! What a reactor counts; written by it alone, read by anyone.
+//! The counters of a reactor, which only the reactor writes and any thread may read.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -9,12 +9,13 @@ use crate::base::{Metric, MetricKind};
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// Adds `n`. Only the owner may: a plain load and store, no locked instruction.
+    /// Adds `n`. Only the owner may call this: it is a plain load and store, without a locked
+    /// instruction.
     pub(crate) fn add(&self, n: u64) {
         self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
     }
 
-    /// Takes `n` off.
+    /// Subtracts `n`; only the owner may call this.
     pub(crate) fn sub(&self, n: u64) {
         self.0.store(self.0.load(Relaxed).wrapping_sub(n), Relaxed);
     }
@@ -23,7 +24,7 @@ impl Counter {
         self.0.store(n, Relaxed);
     }
 
-    /// The number as it stands.
+    /// The present number.
     #[must_use]
     pub fn get(&self) -> u64 {
         self.0.load(Relaxed)
@@ -82,17 +83,17 @@ counters! {
         subscriptions,
         /// Connections whose outbox holds something now.
         backlogged,
-        /// Connections not read from now, since their own outbox or answers have to go out first.
+        /// Connections not read from now because their own outbox or answers have to go out first.
         paused,
-        /// Connections not read from now, since their worker or a mailbox has too much waiting.
+        /// Connections not read from now because their worker or a mailbox has too much waiting.
         held,
     }
     Counter {
         /// Connections accepted so far.
         accepted,
-        /// Connections refused since `connections_max` were there.
+        /// Connections refused because there were `connections_max` already.
         refused,
-        /// Accepts that failed for want of descriptors.
+        /// Accepts that failed because there was no free descriptor.
         accept_failures,
         /// HTTP requests handed to a handler, or answered without one.
         requests,
@@ -107,7 +108,7 @@ counters! {
         bytes_out,
         /// Pushes for a connection that was gone or closing.
         pushes_late,
-        /// Subscriptions refused since the connection or the reactor had too many.
+        /// Subscriptions refused because the connection or the reactor had too many.
         subscriptions_refused,
         /// WebSockets closed with 4008.
         slow_readers,

@@ -1,4 +1,4 @@
-//! Who is connected: what any thread may ask without waiting for a reactor.
+//! The directory of connections, which any thread may read without waiting for a reactor.
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV6};
@@ -7,8 +7,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::base::Fd;
 
-/// The connections of one reactor. Only the reactor adds and removes; a lock is taken once a
-/// connection and once a batch of commands, never once a message, and nothing waits under it.
+/// The connections of one reactor.
+///
+/// Only the reactor adds and removes entries; any thread looks up and binds. The lock is held for one
+/// look-up or change, and no code waits for anything while it holds the lock.
 #[derive(Debug, Default)]
 pub struct Directory {
     entries: RwLock<Entries>,
@@ -16,17 +18,17 @@ pub struct Directory {
 
 type Entries = HashMap<u64, DirectoryEntry, foldhash::fast::FixedState>;
 
-/// What is known of one connection.
+/// One connection: its peer, its user, and whether it is an open WebSocket.
 #[derive(Debug, Clone)]
 pub struct DirectoryEntry {
-    /// The user it is bound to.
+    /// The user to whom the connection is bound.
     pub user: Option<Arc<str>>,
     peer: Peer,
     /// Nanoseconds since 1970; enough until 2554.
     connected_at_ns: u64,
-    /// Where the reactor keeps it.
+    /// The index of the connection's slot.
     pub(crate) slot: u32,
-    /// Whether the handshake is done and no Close was seen or sent.
+    /// Whether it is a WebSocket whose handshake is done and that has neither got nor sent a Close.
     pub established: bool,
 }
 
@@ -38,7 +40,7 @@ enum Peer {
 }
 
 impl DirectoryEntry {
-    /// A connection that was just accepted.
+    /// Makes the entry of a connection that was just accepted.
     pub(crate) fn new(slot: u32, peer: SocketAddr, connected_at: SystemTime) -> Self {
         let since_1970 = connected_at.duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {
@@ -53,7 +55,7 @@ impl DirectoryEntry {
         }
     }
 
-    /// The other end.
+    /// The peer's address.
     #[must_use]
     pub fn peer(&self) -> SocketAddr {
         match &self.peer {
@@ -62,7 +64,7 @@ impl DirectoryEntry {
         }
     }
 
-    /// When it was accepted.
+    /// The moment at which the connection was accepted.
     #[must_use]
     pub fn connected_at(&self) -> SystemTime {
         UNIX_EPOCH + Duration::from_nanos(self.connected_at_ns)
@@ -72,16 +74,16 @@ impl DirectoryEntry {
 /// Why a connection couldn't be bound to a user.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BindError {
-    /// It isn't there, or is no WebSocket.
+    /// There is no open WebSocket of this name.
     #[error("no established connection {0}")]
     NotEstablished(Fd),
-    /// It belongs to somebody else until it is unbound.
+    /// The connection belongs to another user until it is unbound.
     #[error("connection {0} is bound to another user")]
     BoundToAnother(Fd),
 }
 
 impl Directory {
-    /// What is known of `fd`, if it is connected.
+    /// Returns a copy of the entry of `fd`, if it is connected.
     #[must_use]
     pub fn find(&self, fd: Fd) -> Option<DirectoryEntry> {
         self.read().get(&fd.0).cloned()
@@ -101,7 +103,7 @@ impl Directory {
             .is_some_and(|entry| entry.established)
     }
 
-    /// Adds to `fds` all that are connected and greater than `after`.
+    /// Adds to `fds` all connections whose name is greater than `after`.
     pub fn collect_after(&self, after: Fd, fds: &mut Vec<Fd>) {
         fds.extend(
             self.read()
@@ -112,11 +114,11 @@ impl Directory {
         );
     }
 
-    /// Binds `fd` to `user`. To the same user again is fine.
+    /// Binds `fd` to `user`; binding it to the same user again changes nothing.
     ///
     /// # Errors
     ///
-    /// [`BindError`]; nothing changed then.
+    /// [`BindError`]; then nothing has changed.
     pub fn bind(&self, fd: Fd, user: &Arc<str>) -> Result<(), BindError> {
         let mut entries = self.write();
         let entry = entries.get_mut(&fd.0).filter(|entry| entry.established);
@@ -131,7 +133,7 @@ impl Directory {
         }
     }
 
-    /// Ends the binding of `fd`, and says to whom it was.
+    /// Ends the binding of `fd`; returns the user to whom it was bound.
     pub fn unbind(&self, fd: Fd) -> Option<Arc<str>> {
         self.write().get_mut(&fd.0)?.user.take()
     }
@@ -161,7 +163,7 @@ impl Directory {
         }
     }
 
-    /// The slots, for a reactor that looks up many in a row.
+    /// Locks the directory for reading, so that the reactor can look up slots.
     pub(crate) fn slots(&self) -> SlotsByFd<'_> {
         SlotsByFd(self.read())
     }
@@ -175,7 +177,7 @@ impl Directory {
     }
 }
 
-/// A view of one directory that stays as it is while it is held.
+/// A view of one directory, which can't change while the view exists.
 #[derive(Debug)]
 pub(crate) struct SlotsByFd<'a>(RwLockReadGuard<'a, Entries>);
 

@@ -7,14 +7,16 @@ use std::net::{SocketAddr, TcpListener as StdTcpListener};
 use mio::net::{TcpListener, TcpStream};
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// Connections that the kernel keeps for us while we accept others.
+/// Connections that may wait in the kernel until they are accepted.
+///
+/// The kernel cuts the number to `net.core.somaxconn`, whose default is 4,096 since Linux 5.4.
 const BACKLOG: i32 = 4_096;
 
 /// A bound, listening socket that any reactor may take over.
 #[derive(Debug)]
 pub struct Listener {
     pub(crate) socket: StdTcpListener,
-    /// The address it has, with the port that was chosen for port 0.
+    /// The address of the socket, with the port that was chosen for port 0.
     pub address: SocketAddr,
 }
 
@@ -22,7 +24,7 @@ pub struct Listener {
 ///
 /// # Errors
 ///
-/// What the system says: the address is in use, isn't ours, or isn't allowed.
+/// The system's error: the address is in use, isn't one of this machine, or isn't allowed.
 pub fn listen(address: SocketAddr) -> io::Result<Listener> {
     let socket = Socket::new(
         Domain::for_address(address),
@@ -30,7 +32,7 @@ pub fn listen(address: SocketAddr) -> io::Result<Listener> {
         Some(Protocol::TCP),
     )?;
     socket.set_reuse_address(true)?;
-    // Accepted sockets inherit it, which saves a call for each.
+    // Accepted sockets inherit TCP_NODELAY, which saves a call for each.
     socket.set_tcp_nodelay(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
@@ -40,26 +42,27 @@ pub fn listen(address: SocketAddr) -> io::Result<Listener> {
     Ok(Listener { socket, address })
 }
 
-/// Accepts, with a descriptor in reserve.
+/// A listening socket, with a descriptor in reserve.
 ///
-/// When descriptors run out, an edge-triggered poll tells of waiting connections only once. The
-/// reserve lets one be taken off the queue and closed, so that its client knows at once.
+/// When descriptors run out, accept fails and the connection stays in the kernel's queue. The
+/// reserve is closed then, so that one connection can be accepted and closed: its client knows at
+/// once, instead of waiting for an answer.
 #[derive(Debug)]
 pub(super) struct Acceptor {
     pub(super) listener: TcpListener,
     reserve: Option<File>,
 }
 
-/// What one accept gave.
+/// The result of one accept.
 #[derive(Debug)]
 pub(super) enum Accepted {
     /// A connection.
     Connection(TcpStream, SocketAddr),
-    /// One was lost on its way; try the next.
+    /// A connection failed before it was accepted; try the next one.
     Lost,
-    /// Descriptors ran out: one was refused; wait before the next try.
+    /// Descriptors ran out, and one connection was refused; wait before the next try.
     Exhausted(io::Error),
-    /// No more wait.
+    /// No connection waits any more.
     None,
 }
 
@@ -75,6 +78,7 @@ impl Acceptor {
         match self.listener.accept() {
             Ok((socket, peer)) => Accepted::Connection(socket, peer),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Accepted::None,
+            // The order matters: closing the reserve frees the descriptor that accept takes.
             Err(error) if is_exhaustion(&error) => {
                 self.reserve = None;
                 drop(self.listener.accept());

@@ -1,4 +1,4 @@
-//! A queue that the model checker sees into, in place of crossbeam's.
+//! A queue made of loom's mutex, in place of crossbeam's, whose steps loom can't interleave.
 
 use std::collections::VecDeque;
 

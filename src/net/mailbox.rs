@@ -1,12 +1,12 @@
-//! A reactor's mailbox: a queue that always takes what it is given, and a merged wake-up.
+//! A reactor's mailbox: a queue that never refuses a value, and a merged wake-up.
 //!
-//! The reactor is *awake* while it runs its turn; only who finds it asleep pays for a wake-up. Just
-//! before it polls, the reactor asks [`MailboxReceiver::may_sleep`]; when the poll returns, for whatever
-//! reason, it says [`MailboxReceiver::woke`]. How to wake is the caller's: a closure around the
-//! `mio::Waker`.
+//! The reactor is *awake* while it runs its turn; only a sender that finds it asleep pays for a
+//! wake-up. Just before it polls, the reactor asks [`MailboxReceiver::may_sleep`]; when the poll
+//! returns, for whatever reason, it calls [`MailboxReceiver::woke`]. The caller brings the wake-up:
+//! a closure around the `mio::Waker`.
 //!
-//! Invariant: whatever was sent before the reactor sleeps keeps it from sleeping or wakes it. The
-//! flag is cleared *before* the queue is looked at; `tests/loom.rs` checks it.
+//! Invariant: a value that was sent before the reactor sleeps keeps it from sleeping or wakes it.
+//! The flag is cleared *before* the queue is looked at; `tests/loom.rs` checks it.
 
 use std::fmt;
 use std::sync::{Arc, atomic::AtomicU64};
@@ -23,11 +23,11 @@ use crossbeam_channel as queue;
 
 use crate::base::pressure::Pressure;
 
-/// In poll, or about to be.
+/// The reactor is in poll, or about to be.
 const ASLEEP: u8 = 0;
-/// Runs its turn, and looks at the queue before it sleeps.
+/// The reactor runs its turn, and looks at the queue before it sleeps.
 const AWAKE: u8 = 1;
-/// Awake, and owes one more turn from the beginning.
+/// The reactor is awake, and owes one more turn from the beginning.
 const NUDGED: u8 = 2;
 
 /// Whether a reactor must be woken: the merged wake-up without a queue.
@@ -57,17 +57,17 @@ impl WakeFlag {
         }
     }
 
-    /// Has the reactor run one more turn, which sees all that the caller did before; calls `wake`
-    /// if it has to be woken for that.
+    /// Makes the reactor run one more turn, which sees all that the caller did before; calls
+    /// `wake` if the reactor has to be woken for that.
     pub fn nudge(&self, wake: impl FnOnce()) {
         if self.0.swap(NUDGED, Ordering::AcqRel) == ASLEEP {
             wake();
         }
     }
 
-    /// Reactor: whether it may sleep, now that its turn is over; if not, it is awake still.
+    /// Whether the reactor may sleep, now that its turn is over; if not, it is still awake.
     ///
-    /// `is_empty` looks at the queue.
+    /// Only the reactor calls this. `is_empty` looks at the queue.
     pub fn may_sleep(&self, is_empty: impl FnOnce() -> bool) -> bool {
         let nudged = self.0.swap(ASLEEP, Ordering::AcqRel) == NUDGED;
         fence(Ordering::SeqCst);
@@ -78,16 +78,17 @@ impl WakeFlag {
         sleep
     }
 
-    /// Reactor: it is out of poll, and needn't be woken until it asks [`WakeFlag::may_sleep`].
+    /// Notes that the reactor is out of poll: it needn't be woken until it asks
+    /// [`WakeFlag::may_sleep`]. Only the reactor calls this.
     pub fn woke(&self) {
         self.0.swap(AWAKE, Ordering::AcqRel);
     }
 }
 
-/// A new mailbox.
+/// Makes a mailbox.
 ///
 /// `wake` makes the reactor's poll return, now or when it polls next. `pressure`, if there is one,
-/// counts what is in the mailbox until [`MailboxReceiver::settle`].
+/// counts each value until [`MailboxReceiver::settle`] takes it off.
 pub fn mailbox<T>(
     pressure: Option<Arc<Pressure>>,
     wake: impl Fn() + Send + Sync + 'static,
@@ -136,7 +137,7 @@ struct Letter<T> {
     bytes: usize,
 }
 
-/// The side that any thread may have.
+/// The sending side, for any thread.
 pub struct MailboxSender<T> {
     queue: queue::Sender<Letter<T>>,
     shared: Arc<MailboxShared>,
@@ -162,7 +163,7 @@ impl<T> MailboxSender<T> {
             }
             Err(queue::SendError(letter)) => {
                 if let Some(pressure) = &self.shared.pressure {
-                    // Nobody to be woken: nothing will ever be read from this mailbox.
+                    // Nobody has to be woken: nothing will ever be read from this mailbox.
                     let _ = pressure.take(1, bytes);
                 }
                 Err(letter.value)
@@ -170,14 +171,14 @@ impl<T> MailboxSender<T> {
         }
     }
 
-    /// Has the reactor run one more turn without sending it anything.
+    /// Makes the reactor run one more turn without sending it anything.
     ///
-    /// That is how a consumer wakes the reactors it had paused, after [`Pressure::take`] said so.
+    /// A consumer wakes the paused reactors in this way when [`Pressure::take`] returned `true`.
     pub fn nudge(&self) {
         self.shared.flag.nudge(|| self.shared.wake());
     }
 
-    /// Whether the reactor should be spared: its mailbox is above a high mark.
+    /// Whether the mailbox's pressure is high, so that its senders should pause.
     #[must_use]
     pub fn is_high(&self) -> bool {
         self.shared
@@ -198,7 +199,7 @@ impl<T> MailboxSender<T> {
         self.shared.received_total.load(Ordering::Relaxed)
     }
 
-    /// Wake-ups that were really made since the start.
+    /// Calls of `wake` since the start.
     #[must_use]
     pub fn wakes_total(&self) -> u64 {
         self.shared.wakes_total.load(Ordering::Relaxed)
@@ -239,9 +240,8 @@ impl<T> MailboxReceiver<T> {
         Some(letter.value)
     }
 
-    /// Takes off the pressure what was received since last time; `true`: the producers must be woken.
-    ///
-    /// Once a turn, when the values are worked off.
+    /// Takes the values received since the last call off the pressure; `true`: the producers must
+    /// be woken. The reactor calls this once a turn, when it has carried the values out.
     #[must_use = "paused producers read again only when they are woken"]
     pub fn settle(&mut self) -> bool {
         if self.items_taken == 0 {
@@ -263,13 +263,13 @@ impl<T> MailboxReceiver<T> {
         self.shared.flag.may_sleep(|| self.queue.is_empty())
     }
 
-    /// The reactor is out of poll, whoever woke it: senders needn't wake it now.
+    /// Notes that the reactor is out of poll, for whatever reason: senders needn't wake it now.
     pub fn woke(&self) {
         self.shared.flag.woke();
     }
 }
 
-/// What nobody will receive presses nobody.
+/// Takes the values that nobody will receive off the pressure, which others may wait for.
 impl<T> Drop for MailboxReceiver<T> {
     fn drop(&mut self) {
         while self.try_recv().is_some() {}

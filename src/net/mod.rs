@@ -1,8 +1,9 @@
 //! Layer 2: the reactors. They own the sockets and everything that belongs to one connection.
 //!
-//! A reactor is a thread with one `Poll`. Its turn: wait for events, read from the connections that
-//! have something, carry out the commands of the other threads, let time pass, hand what was read
-//! to the owner of the events, write every outbox once. It never waits anywhere but in `poll`.
+//! A reactor is a thread with one `Poll`, and never waits anywhere but in `poll`. `reactor` holds
+//! the loop: start there. `listener` binds and accepts; `slots` holds the connections, `outbox` the
+//! bytes that wait for each, `wheel` the timers, `topics` the delivery sets. Other threads reach a
+//! reactor through `command` and `mailbox`, and read `directory`, `counters` and `budget`.
 
 pub mod budget;
 pub mod command;

@@ -1,7 +1,7 @@
-//! What waits to be written to one connection, as shared pieces.
+//! The bytes that wait to be written to one connection, as a list of shared pieces.
 //!
 //! The pieces of all connections of a reactor stand in one arena, so that an idle connection owns
-//! nothing and a busy one allocates nothing. A piece is a run of whole frames.
+//! no memory and a busy one allocates none. A piece is a run of whole frames.
 
 use std::io::{self, IoSlice};
 
@@ -12,24 +12,27 @@ use crate::proto::websocket::frame_boundary_at_or_after;
 
 const NONE: u32 = u32::MAX;
 
-/// Pieces written by one `writev`.
+/// Pieces written by one `writev`: a round number. The slices take 1 KiB of stack, and the kernel
+/// takes up to 1,024 of them.
 const PIECES_A_WRITE_MAX: usize = 64;
 
-/// Shared pieces up to this many bytes are copied rather than kept, when they have to wait: the
-/// copy is smaller than what it takes to keep a place in the list.
+/// Shared pieces up to this many bytes are copied rather than kept, when they have to wait. A round
+/// number: joined copies of small messages save an entry of the list and a slice of `writev` each,
+/// and copying so few bytes costs little.
 const COPIED_BYTES_MAX: usize = 256;
 
-/// Copied pieces are joined up to this many bytes.
+/// Copied pieces are joined up to this many bytes. A round number: a slow reader of small messages
+/// has few pieces then, and a piece, which is freed as a whole, keeps few written bytes in memory.
 const JOINED_BYTES_MAX: usize = 64 * 1024;
 
-/// What a piece is made of.
+/// The kind of bytes in a piece, which decides whether it is copied and counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Content {
     /// Whole frames for this receiver alone, part of a larger batch.
     Own,
     /// Whole frames for this receiver alone, in memory of their own.
     Whole,
-    /// A frame for many receivers: counted once for all of them by whoever made it.
+    /// A frame for many receivers, counted once for all of them by the budget.
     Shared,
     /// Bytes of HTTP; never divided.
     Http,
@@ -55,7 +58,7 @@ impl Arena {
         self.pieces[key as usize].next
     }
 
-    /// Gives memory back after a crowd was served.
+    /// Gives memory back after a crowd was served: more than 4,096 pieces, a round number.
     pub(crate) fn trim(&mut self) {
         if self.pieces.is_empty() && self.pieces.capacity() > 4_096 {
             self.pieces = Slab::new();
@@ -68,9 +71,9 @@ impl Arena {
 pub(crate) struct Outbox {
     head: u32,
     tail: u32,
-    /// The last piece that [`Outbox::settle`] has seen; what came since stands behind it.
+    /// The last piece that [`Outbox::settle`] has seen; later pieces stand behind it.
     settled: u32,
-    /// Bytes of the first piece that are written.
+    /// Bytes of the first piece that are written already.
     sent: u32,
     /// Bytes still to write.
     bytes: usize,
@@ -78,7 +81,7 @@ pub(crate) struct Outbox {
     counted: usize,
 }
 
-/// What a write attempt came to.
+/// The state of the outbox after a write attempt.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Flushed {
     /// Nothing is left.
@@ -99,12 +102,13 @@ impl Outbox {
         }
     }
 
-    /// Bytes that this peer still has to get.
+    /// Bytes that still have to be written to this peer.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// The same with what is written of the first piece, which stays in memory until all of it is.
+    /// Bytes in memory: those still to be written, and those of the first piece that are written,
+    /// since a piece stays until all of it is.
     pub(crate) fn kept(&self) -> usize {
         self.bytes + self.sent as usize
     }
@@ -143,11 +147,11 @@ impl Outbox {
         self.tail = key;
     }
 
-    /// Writes as much as `write` takes, in as few calls as can be.
+    /// Writes as much as `write` takes, in as few calls as possible.
     ///
     /// # Errors
     ///
-    /// What `write` failed with; `WouldBlock` isn't an error here.
+    /// The error of `write`; `WouldBlock` isn't an error here.
     pub(crate) fn flush(
         &mut self,
         arena: &mut Arena,
@@ -214,8 +218,9 @@ impl Outbox {
         }
     }
 
-    /// After a write attempt left something: copies what came since the last time out of its
-    /// batch, so that a few bytes don't keep the whole batch in memory, and counts it.
+    /// Copies the pieces that came since the last call out of their batches, so that a few bytes
+    /// don't keep a whole batch in memory, and counts them. Called after a write attempt that left
+    /// bytes: most pieces are written at once and need no copy.
     pub(crate) fn settle(&mut self, arena: &mut Arena) {
         while let Some(key) = self.first_unsettled(arena) {
             let piece = &arena.pieces[key as usize];
@@ -243,8 +248,8 @@ impl Outbox {
         key
     }
 
-    /// Joins the frames from `first` on into one piece of its own, which may be the one before
-    /// them: a slow reader of small messages mustn't cost a piece for each. Returns that piece.
+    /// Joins the frames from `first` on into one piece, which may be the piece before them: a slow
+    /// reader of small messages mustn't cost a piece for each. Returns the joined piece.
     fn copy_run(&mut self, arena: &mut Arena, first: u32) -> u32 {
         let (joined, mut run, mut next) = match self.open_run(arena) {
             Some(run) => (self.settled, run, first),
@@ -275,7 +280,8 @@ impl Outbox {
         self.count(arena, joined)
     }
 
-    /// The piece that was settled last, to go on with it, if it was joined here and has room.
+    /// Takes the bytes of the last settled piece, to add to them, if it was joined here and has
+    /// room.
     fn open_run(&mut self, arena: &mut Arena) -> Option<BytesMut> {
         let piece = arena.pieces.get_mut(self.settled as usize)?;
         if piece.content != Content::Own || piece.bytes.len() >= JOINED_BYTES_MAX {
@@ -294,8 +300,8 @@ impl Outbox {
         }
     }
 
-    /// A copy of one piece. Where a frame begins must stay known, so of those that are partly
-    /// written the one under way is kept from its start.
+    /// Copies one piece. The start of a frame must stay known, so in a piece that is partly
+    /// written the unfinished frame is copied from its start.
     fn start_run(&mut self, arena: &Arena, first: u32) -> BytesMut {
         let frames = &arena.pieces[first as usize].bytes;
         if first != self.head {
@@ -306,7 +312,8 @@ impl Outbox {
         BytesMut::from(&frames[start..])
     }
 
-    /// Drops all frames that aren't begun; what comes before them, and the one under way, stays.
+    /// Drops all frames of which no byte is written; the unfinished frame, and HTTP before it,
+    /// stay.
     pub(crate) fn drop_unstarted(&mut self, arena: &mut Arena) {
         let kept = self.started(arena);
         self.clear(arena);
@@ -315,7 +322,7 @@ impl Outbox {
         }
     }
 
-    /// What is left of the frame that was written in part, or of HTTP: the 101 and the answers
+    /// Returns the rest of the frame that is partly written, or of HTTP: the 101 and the answers
     /// before it stand before all frames.
     fn started(&self, arena: &Arena) -> Vec<Bytes> {
         let (mut kept, mut key, mut sent) = (Vec::new(), self.head, self.sent as usize);
@@ -341,7 +348,7 @@ impl Outbox {
     }
 }
 
-/// Where the frame that `position` falls into begins; `position` itself between two frames.
+/// Returns the start of the frame that contains `position`; between two frames, `position` itself.
 fn frame_start_at_or_before(frames: &[u8], position: usize) -> usize {
     let mut start = 0;
     while start < position {

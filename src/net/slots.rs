@@ -1,4 +1,4 @@
-//! Where a reactor keeps its connections.
+//! The slots in which a reactor keeps its connections.
 
 use std::ops::{Index, IndexMut};
 
@@ -12,8 +12,8 @@ use crate::base::Fd;
 use crate::base::Tick;
 use crate::proto::connection::Connection;
 
-/// A slot at one time of its life: it finds nothing once its connection is gone, even when the
-/// slot has a new one.
+/// The name of a slot and of its present connection: it finds nothing once that connection is
+/// gone, even if the slot has a new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct SlotId {
     pub(super) index: u32,
@@ -21,7 +21,7 @@ pub(super) struct SlotId {
 }
 
 impl SlotId {
-    /// As the poll knows it.
+    /// The token under which the connection is registered with the poll.
     pub(super) fn token(self) -> Token {
         Token((u64::from(self.generation) << 32 | u64::from(self.index)) as usize)
     }
@@ -37,25 +37,25 @@ impl SlotId {
 /// How far a connection is on its way out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SlotPhase {
-    /// Bytes are read and understood.
+    /// Bytes are read and handed to the state machine.
     Live,
-    /// All is said; the outbox still empties.
+    /// The last event was reported; the outbox is still written.
     Flushing,
-    /// The write side is shut; what comes is thrown away until the peer's end, so that no reset
-    /// eats the last bytes (RFC 9112 §9.6).
+    /// The write side is shut; further input is thrown away until the peer's end, since closing
+    /// earlier would send a reset and the peer could lose the last bytes (RFC 9112 §9.6).
     Lingering,
 }
 
-/// Why a live connection isn't read from although it has something.
+/// Whether a connection has bytes to read, and whether they may be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ReadState {
-    /// Nothing to read is known.
+    /// No bytes to read, as far as is known; the poll tells when that changes.
     Drained,
-    /// In the list of those to read from.
+    /// In the list of connections to read from, or held back by a queue's pressure.
     Queued,
-    /// Has something, but an answer or its outbox has to go out first.
+    /// Has bytes to read, but an answer or its outbox has to go out first.
     Paused,
-    /// Says farewell: what it asked before is still in its worker's queue.
+    /// Got its farewell: its earlier messages are still in its worker's queue.
     Stopped,
 }
 
@@ -66,27 +66,27 @@ pub(super) struct Slot {
     pub(super) fd: Fd,
     pub(super) connection: Connection,
     pub(super) outbox: Outbox,
-    /// The timer that is set, and for when.
+    /// The timer that is set; `armed` is the moment at which it fires.
     pub(super) timer: Option<WheelTimer>,
     pub(super) armed: Tick,
-    /// Since when the socket takes nothing; `NEVER` while it does.
+    /// The moment since which the socket takes no bytes; `NEVER` while it takes some.
     pub(super) stalled: Tick,
-    /// When a connection on its way out is cut.
+    /// The moment at which a leaving connection is cut.
     pub(super) cut_at: Tick,
     pub(super) phase: SlotPhase,
     pub(super) reading: ReadState,
-    /// In the list of outboxes to write this turn.
+    /// Whether it is in the list of outboxes to write this turn.
     pub(super) dirty: bool,
-    /// The owner of the events knows it as an open WebSocket.
+    /// Whether the owner of the events knows the connection as an open WebSocket.
     pub(super) opened: bool,
-    /// The peer's end was announced: read until it comes.
+    /// Whether the poll announced the peer's end: then the socket is read until the end comes.
     pub(super) peer_ended: bool,
-    /// Bytes of its messages that may not be handled yet, and the batch that has the last of them.
+    /// Bytes of messages that may not be handled yet; `asked_in` is the batch with the last one.
     pub(super) asked: usize,
     pub(super) asked_in: u64,
-    /// Counted among those whose outbox holds something.
+    /// Whether the connection is counted among those whose outbox holds something.
     pub(super) backlogged: bool,
-    /// What this outbox holds of the server's budget.
+    /// Bytes of this outbox that are counted in the server's budget.
     pub(super) budgeted: usize,
 }
 
@@ -116,6 +116,8 @@ impl Slots {
         id
     }
 
+    /// Frees a slot. The table of a crowd (above 4,096 slots, a round number) is given back once
+    /// the last connection has gone; a smaller one is kept for the next connections.
     pub(super) fn remove(&mut self, index: u32) -> Slot {
         let generation = &mut self.generations[index as usize];
         // The last generation belongs to the tokens of the reactor itself.
@@ -127,7 +129,7 @@ impl Slots {
         slot
     }
 
-    /// The slot, if it still has the connection that `id` meant.
+    /// Returns the slot if it still has the connection that `id` names.
     pub(super) fn find(&mut self, id: SlotId) -> Option<&mut Slot> {
         if self.generations.get(id.index as usize) != Some(&id.generation) {
             return None;

@@ -23,17 +23,18 @@ use std::sync::Arc;
 use hashbrown::HashTable;
 use slab::Slab;
 
-/// How much of it there may be.
+/// Bounds of the topics of one reactor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TopicBounds {
-    /// Topics in one reactor; one more is refused with [`SubscribeError::TopicsFull`].
+    /// Topics in one reactor; a further one is refused with [`SubscribeError::TopicsFull`].
     pub topics_max: usize,
-    /// Topics that one connection hears; one more is refused with
-    /// [`SubscribeError::ConnectionFull`]. (Un)subscribing looks through that many at the most.
+    /// Topics that one connection hears; a further one is refused with
+    /// [`SubscribeError::ConnectionFull`]. A search through a connection's topics, which each
+    /// (un)subscription makes, is bounded by this number.
     pub topics_per_connection_max: usize,
 }
 
-/// A subscription that a bound doesn't allow; nothing has changed.
+/// Why a subscription was refused; then nothing has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SubscribeError {
     /// The reactor has this many topics already (`topics_max`).
@@ -55,8 +56,8 @@ impl fmt::Display for SubscribeError {
 
 impl std::error::Error for SubscribeError {}
 
-/// Topics of a connection up to which its list has no slack: most hear their user's line, `*` and
-/// a room or two.
+/// Topics of a connection up to which its list has no slack: most connections hear their user's
+/// topic, `*` and a room or two.
 const FEW_TOPICS: usize = 8;
 
 /// One connection that hears a topic.
@@ -81,7 +82,7 @@ struct Topic {
     members: Members,
 }
 
-/// At least one.
+/// The members of one topic, at least one.
 #[derive(Debug)]
 enum Members {
     One(TopicMember),
@@ -103,7 +104,7 @@ pub struct Topics {
 }
 
 impl Topics {
-    /// No topics yet.
+    /// Makes a table without topics.
     #[must_use]
     pub fn new(bounds: TopicBounds) -> Self {
         Self {
@@ -116,12 +117,12 @@ impl Topics {
         }
     }
 
-    /// Has the connection in `slot` hear `name`, which begins to exist with its first member;
-    /// `false`: it did already.
+    /// Makes the connection in `slot` a member of `name`, which begins to exist with its first
+    /// member; `false`: the connection was a member already.
     ///
     /// # Errors
     ///
-    /// A bound is reached; nothing has changed.
+    /// A bound is reached; then nothing has changed.
     pub fn subscribe(&mut self, slot: u32, name: &Arc<str>) -> Result<bool, SubscribeError> {
         let topic = self.find(name);
         let own = self.slots.get(slot as usize).map_or(&[][..], |own| own);
@@ -152,7 +153,7 @@ impl Topics {
         Ok(true)
     }
 
-    /// Has the connection in `slot` hear `name` no more; `false`: it didn't.
+    /// Ends the membership of the connection in `slot` in `name`; `false`: there was none.
     pub fn unsubscribe(&mut self, slot: u32, name: &str) -> bool {
         let (Some(topic), Some(own)) = (self.find(name), self.slots.get_mut(slot as usize)) else {
             return false;
@@ -173,7 +174,7 @@ impl Topics {
         true
     }
 
-    /// Has the connection in `slot` hear nothing any more, since it closes; says how many it heard.
+    /// Ends all memberships of the connection in `slot`, since it closes; returns their number.
     pub fn unsubscribe_all(&mut self, slot: u32) -> usize {
         let own = self
             .slots
@@ -187,7 +188,7 @@ impl Topics {
         own.len()
     }
 
-    /// Who hears `name`, in no order; empty if there is no such topic.
+    /// The members of `name`, in no order; empty if there is no such topic.
     #[must_use]
     pub fn members(&self, name: &str) -> &[TopicMember] {
         match self.find(name) {
@@ -196,7 +197,7 @@ impl Topics {
         }
     }
 
-    /// What the connection in `slot` hears, in no order.
+    /// The topics that the connection in `slot` hears, in no order.
     pub fn names(&self, slot: u32) -> impl Iterator<Item = &str> {
         let own = self.slots.get(slot as usize).map_or(&[][..], |own| own);
         own.iter()
@@ -209,7 +210,7 @@ impl Topics {
         self.topics.len()
     }
 
-    /// Whether nobody hears anything.
+    /// Whether there is no topic, and so no membership.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.topics.is_empty()
@@ -240,7 +241,7 @@ impl Topics {
         Ok(topic)
     }
 
-    /// Takes a member out of a topic, whose connection has let go of this membership.
+    /// Takes a member out of a topic; the caller has taken the membership out of its connection.
     fn leave(&mut self, Membership { topic, place }: Membership) {
         let members = &mut self.topics[topic as usize].members;
         if members.swap_remove(place as usize) == Rest::Nobody {
@@ -255,7 +256,7 @@ impl Topics {
         self.memberships -= 1;
     }
 
-    /// The invariant, as far as one connection goes.
+    /// Checks the invariant for one connection.
     fn check(&self, slot: u32) {
         if cfg!(debug_assertions) {
             let own = self.slots.get(slot as usize).map_or(&[][..], |own| own);
@@ -276,11 +277,11 @@ impl Topics {
     }
 }
 
-/// What is left of a topic's members.
+/// Whether a topic has members left.
 #[derive(Debug, PartialEq, Eq)]
 enum Rest {
     Some,
-    /// The topic is to be removed.
+    /// No member is left, so the topic has to be removed.
     Nobody,
 }
 
@@ -299,7 +300,7 @@ impl Members {
         }
     }
 
-    /// Gives the place that the new one has.
+    /// Adds a member; returns its place.
     fn push(&mut self, member: TopicMember) -> u32 {
         match self {
             Self::One(first) => {
@@ -313,7 +314,7 @@ impl Members {
         }
     }
 
-    /// The last one takes the place of the one that goes.
+    /// Removes the member at `place`; the last member takes this place.
     fn swap_remove(&mut self, place: usize) -> Rest {
         let Self::Many(members) = self else {
             return Rest::Nobody;

@@ -16,18 +16,21 @@ use slab::Slab;
 use crate::base::Tick;
 
 /// Buckets, one a millisecond; a deadline further away than that waits for a later revolution.
+///
+/// A power of two, so that the remainder is a mask and the bitmap has whole words. 16,384 of them
+/// span 16 s for 66 KiB: a ping's default deadline of 25 s is passed over once before it is due.
 const BUCKETS: u64 = 16_384;
 const WORDS: usize = BUCKETS as usize / 64;
 /// No node: the end of a list. A slab of nodes never grows to that index.
 const NONE: u32 = u32::MAX;
-/// Nodes and buckets that one [`Wheel::next_deadline`] looks at before it settles for a lower
-/// bound.
+/// Nodes and buckets that one [`Wheel::next_deadline`] looks at before it returns a lower bound.
+/// A round number that bounds the time of one call; a lower bound only wakes the reactor early.
 const LOOK_MAX: usize = 64;
 
-/// Names a timer that was inserted; names nothing once that fired or was cancelled.
+/// The name of a timer; it names nothing once the timer fired or was cancelled.
 ///
-/// The serial number comes round after 4,294,967,295 insertions: an id must not be kept that long
-/// after its timer fired.
+/// Its serial number comes round after 4,294,967,295 insertions, so a name must not be kept that
+/// long after its timer fired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct WheelTimer {
     index: u32,
@@ -64,7 +67,7 @@ pub struct Wheel<T> {
 }
 
 impl<T> Wheel<T> {
-    /// An empty wheel whose time is `now`.
+    /// Makes an empty wheel whose time is `now`.
     #[must_use]
     pub fn new(now: Tick) -> Self {
         let now = before_never(now);
@@ -83,8 +86,8 @@ impl<T> Wheel<T> {
     /// Sets a timer.
     ///
     /// A deadline at or before the wheel's time, which is the latest `now` that
-    /// [`Wheel::pop_expired`] was given, counts as one millisecond after it. So whoever inserts
-    /// from inside the loop over `pop_expired` never sees that timer in the same loop. A timer at
+    /// [`Wheel::pop_expired`] was given, counts as one millisecond after it. So a timer that is set
+    /// from inside the loop over `pop_expired` never fires in the same loop. A timer at
     /// [`Tick::NEVER`] stays until it is cancelled.
     pub fn insert(&mut self, deadline: Tick, value: T) -> WheelTimer {
         let due = deadline.0.max(self.now + 1);
@@ -122,9 +125,9 @@ impl<T> Wheel<T> {
 
     /// Takes out one timer whose deadline is at or before `now`; call it until it gives `None`.
     ///
-    /// They come in the order of their deadlines, unless time jumped further than 16,384 ms: then
-    /// in no order. However far it jumped, the loop passes the buckets once. What is inserted
-    /// meanwhile fires in a later millisecond. A `now` that runs backwards is taken for the latest.
+    /// Timers come in the order of their deadlines, unless time jumped further than 16,384 ms: then
+    /// in no order. However far time jumped, the loop passes the buckets once. A timer that is set
+    /// meanwhile fires in a later millisecond. A `now` before the latest one counts as the latest.
     pub fn pop_expired(&mut self, now: Tick) -> Option<T> {
         self.move_to(before_never(now));
         while self.cursor <= self.sweep_end {
@@ -143,12 +146,12 @@ impl<T> Wheel<T> {
         None
     }
 
-    /// A moment before which nothing fires: the time to sleep until. `None` if there is no timer.
+    /// Returns a moment before which no timer fires, to sleep until; `None` if there is no timer.
     ///
-    /// Never late. Exact when the next timer is within 16 s and not hidden behind many of later
-    /// revolutions; otherwise it may be early, but after the next [`Wheel::pop_expired`] it has
-    /// moved on, since what was looked at once is remembered. It is at or before the wheel's time
-    /// only while a loop over `pop_expired` was left unfinished.
+    /// The moment is never late. It is exact when the next timer is within 16 s and not hidden
+    /// behind many timers of later revolutions; otherwise it may be early, but moves on after the
+    /// next [`Wheel::pop_expired`], since the wheel remembers how far it has looked. It is at or
+    /// before the wheel's time only while a loop over `pop_expired` was left unfinished.
     pub fn next_deadline(&mut self) -> Option<Tick> {
         if self.nodes.is_empty() {
             return None;
@@ -180,7 +183,7 @@ impl<T> Wheel<T> {
         }
     }
 
-    /// Moves the cursor to the next timer's tick, or as far as it is worth the effort.
+    /// Moves the cursor to the next timer's tick, or as far as [`LOOK_MAX`] steps lead.
     fn look_ahead(&mut self) {
         for _ in 0..LOOK_MAX {
             match self.nodes.get(self.scan as usize) {
@@ -252,7 +255,7 @@ const fn bucket(tick: u64) -> usize {
     (tick % BUCKETS) as usize
 }
 
-/// [`Tick::NEVER`] never comes.
+/// The wheel's time is below [`Tick::NEVER`], at which no timer fires.
 const fn before_never(now: Tick) -> u64 {
     if now.0 == u64::MAX {
         u64::MAX - 1

@@ -18,20 +18,24 @@ use crate::net::slots::{ReadState, Slot, SlotPhase};
 use crate::proto::connection::Connection;
 
 /// Time until accepting is tried again after descriptors ran out, in milliseconds.
+///
+/// A round number: a waiting client hardly notices it, and ten tries a second cost nothing.
 const ACCEPT_RETRY_MS: u64 = 100;
 
-/// Sent, as far as the socket takes it, to a connection that is one too many.
+/// The answer to a connection above `connections_max`, as far as the socket takes it.
 const OVER_CAPACITY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\n\
     Content-Type: application/json\r\nContent-Length: 74\r\nConnection: close\r\n\r\n\
     {\"error\":{\"code\":\"unavailable\",\"message\":\"too many connections just now\"}}";
 
 impl<S: EventSink> Reactor<S> {
-    /// Takes everything that waits at one listener.
+    /// Accepts every connection that waits at one listener.
     pub(super) fn accept_all(&mut self, listener: usize) {
         while let Some(acceptor) = self.acceptors.get_mut(listener) {
             match acceptor.accept() {
                 Accepted::Connection(socket, peer) => self.deal(socket, peer),
                 Accepted::Lost => {}
+                // An edge-triggered poll doesn't tell of the remaining connections again, so a
+                // timer has to.
                 Accepted::Exhausted(error) => {
                     self.shared.counters.accept_failures.add(1);
                     tracing::warn!(%error, "no descriptor for a new connection; one was refused");
@@ -51,7 +55,8 @@ impl<S: EventSink> Reactor<S> {
         }
     }
 
-    /// Gives each reactor its turn; while stopping, others may be gone, so it stays here.
+    /// Gives the connection to the next reactor in turn; during a drain the other reactors may be
+    /// gone, so it stays here.
     fn deal(&mut self, socket: TcpStream, peer: SocketAddr) {
         self.next_peer = (self.next_peer + 1) % self.peers.len();
         if self.next_peer == self.id || self.drain.is_some() {
@@ -61,11 +66,11 @@ impl<S: EventSink> Reactor<S> {
         }
     }
 
-    /// Makes a connection one of this reactor's.
+    /// Makes a connection one of this reactor's, or refuses it with 503.
     pub(super) fn adopt(&mut self, mut socket: TcpStream, peer: SocketAddr) {
         if self.slots.len() >= self.context.limits.connections_max {
             self.shared.counters.refused.add(1);
-            // A fresh socket's buffer takes these few bytes; if not, the cut says enough.
+            // A fresh socket's buffer takes these few bytes; if it doesn't, closing says enough.
             let _ = socket.write(OVER_CAPACITY);
             // Closing with unread input sends a reset, which can eat the answer.
             let _ = socket.shutdown(Shutdown::Write);
@@ -110,7 +115,8 @@ impl<S: EventSink> Reactor<S> {
     }
 }
 
-/// Scatters serial numbers, so that neighbours are pinged at different times.
+/// Scatters serial numbers, so that connections opened one after another are pinged at different
+/// times. The factor is 2^64 divided by the golden ratio (Fibonacci hashing).
 fn spread(serial: u64) -> u32 {
     (serial.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as u32
 }

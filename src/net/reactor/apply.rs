@@ -1,4 +1,4 @@
-//! Carrying out commands.
+//! Commands: the reactor carries out what the other threads ask of it.
 
 use std::sync::Arc;
 
@@ -11,14 +11,16 @@ use crate::proto::connection::Output;
 use crate::proto::http::Response;
 
 /// Batches of commands that are carried out in one turn; the rest keeps the reactor awake.
+///
+/// A round number. There has to be a bound, since threads that send without a pause would
+/// otherwise keep the reactor in one turn for ever.
 const BATCHES_A_TURN_MAX: usize = 4_096;
 
-/// Close code of the registry of RFC 6455 §11.7 for a server without room.
+/// The close code "try again later" of the registry that RFC 6455 §11.7 founded.
 const TRY_AGAIN_LATER: u16 = 1013;
 
 impl<S: EventSink> Reactor<S> {
-    /// What stands in the mailbox, up to a bound: senders that never rest must not keep the
-    /// reactor from reading and writing.
+    /// Carries out the commands in the mailbox, at most `BATCHES_A_TURN_MAX` batches.
     pub(super) fn apply_all(&mut self) {
         self.apply_own();
         for _ in 0..BATCHES_A_TURN_MAX {
@@ -34,7 +36,7 @@ impl<S: EventSink> Reactor<S> {
         }
     }
 
-    /// What handlers on this thread asked for.
+    /// Carries out the commands that handlers on this thread gave.
     pub(super) fn apply_own(&mut self) {
         while let Some(batch) = self.sink.take_commands() {
             self.apply(batch);
@@ -84,7 +86,7 @@ impl<S: EventSink> Reactor<S> {
             } => self.answer(fd, serial, *response),
             Command::Adopt(socket) => match socket.peer_addr() {
                 Ok(peer) => self.adopt(socket, peer),
-                // It went away while it was on its way here.
+                // The peer closed the connection before this reactor took it over.
                 Err(_) => drop(socket),
             },
             Command::StartTimer {
@@ -152,14 +154,15 @@ impl<S: EventSink> Reactor<S> {
         if !frames_first.is_empty() {
             self.send(index, frames_first, Content::Whole);
         }
-        // Sending may have ended it; its slot must not join a topic for whoever comes next.
+        // Sending may have ended the connection; its slot must not join a topic on behalf of the
+        // slot's next connection.
         if !self.is_open(index) {
             return;
         }
         if let Err(error) = self.topics.subscribe(index, topic) {
             self.shared.counters.subscriptions_refused.add(1);
             tracing::warn!(fd = fd.0, %error, "subscription refused; the connection is closed");
-            // Left open, it would wait for messages that never come.
+            // If it stayed open, the client would wait for messages that never come.
             self.disconnect(fd, TRY_AGAIN_LATER, "over capacity");
         }
     }
@@ -179,10 +182,10 @@ impl<S: EventSink> Reactor<S> {
         let frame = bytes::Bytes::copy_from_slice(frame.as_bytes());
         self.send(index, frame, Content::Own);
         if !self.slots.contains(index) {
-            // The socket had failed; that came out only now.
+            // The socket had failed, and the write has shown it only now.
             return;
         }
-        // What a farewell stopped may be read again: the peer's Close has to be found.
+        // A farewell had stopped the reading; read again, to find the peer's Close.
         let slot = &mut self.slots[index];
         if slot.reading == ReadState::Stopped {
             slot.reading = ReadState::Queued;

@@ -1,36 +1,39 @@
-//! The way out of all connections.
+//! The end of all connections: a drain answers and closes them gracefully, a stop cuts them.
 
 use super::{EventSink, Reactor, TimerPurpose, send};
 use crate::net::command::Command;
 use crate::net::slots::{ReadState, SlotId, SlotPhase};
 use crate::proto::connection::{CloseReason, ConnectionEvent};
 
-/// WebSockets told to leave a second, so that they don't all come back at once.
+/// WebSockets that all reactors together tell to leave in a second, so that the clients don't all
+/// reconnect at once. A round number; above 5,000 WebSockets [`SPREAD_MS_MAX`] raises it.
 const FAREWELLS_A_SECOND: u64 = 500;
 
-/// The longest time over which they are spread, in milliseconds.
+/// The longest time over which farewells are spread, in milliseconds: a third of the default
+/// `stop_ms_max`, so that the close handshakes have the rest.
 const SPREAD_MS_MAX: u64 = 10_000;
 
-/// Time between two groups of them, in milliseconds.
+/// Time between two groups of farewells, in milliseconds: a group has ten WebSockets at 500 a
+/// second, so the clients notice no steps.
 const FAREWELL_STEP_MS: u64 = 20;
 
 /// A stop under way.
 #[derive(Debug)]
 pub(super) struct Drain {
-    /// WebSockets not told yet.
+    /// WebSockets that got no farewell yet.
     waiting: Vec<SlotId>,
-    /// How many are told each time.
+    /// WebSockets in one group.
     step: usize,
 }
 
 impl<S: EventSink> Reactor<S> {
-    /// Takes no more connections; those that are there are answered and told to leave.
+    /// Stops accepting; requests under way are answered, and WebSockets are told to leave.
     pub(super) fn drain(&mut self) {
         if self.drain.is_some() {
             return;
         }
-        // What the kernel has accepted for us would be reset; take it in and answer it. From the
-        // start of the drain on it stays with this reactor.
+        // Connections in the kernel's queue would be reset; accept and answer them. Since
+        // `self.drain` is set, they stay with this reactor: the others may end before it.
         self.drain = Some(Drain {
             waiting: Vec::new(),
             step: 0,
@@ -54,13 +57,14 @@ impl<S: EventSink> Reactor<S> {
             waiting,
         });
         for index in self.slots.indices() {
-            // Kept HTTP connections have a nearer deadline now.
+            // Idle HTTP connections have an earlier deadline during a drain.
             self.arm(index);
         }
         self.say_farewells();
     }
 
-    /// Tells the next group; none can be missing, since none becomes a WebSocket any more.
+    /// Sends farewells to the next group. The list made by [`Reactor::drain`] is complete, since
+    /// no connection becomes a WebSocket during a drain.
     pub(super) fn say_farewells(&mut self) {
         let Some(drain) = &mut self.drain else { return };
         let first = drain.waiting.len().saturating_sub(drain.step);
@@ -74,14 +78,14 @@ impl<S: EventSink> Reactor<S> {
         }
     }
 
-    /// Reads no more from it, and lets its worker say the rest: what it asked before is answered
-    /// before the Close goes out.
+    /// Stops reading from a WebSocket and sends its worker the farewell: the worker first handles
+    /// the earlier messages and then closes it.
     pub(super) fn say_farewell(&mut self, id: SlotId) {
         let Some(slot) = self.slots.find(id) else {
             return;
         };
         if slot.phase != SlotPhase::Live || !slot.connection.is_open() {
-            // It is leaving, and the peer's Close has to be read.
+            // The connection is leaving, and the peer's Close has to be read.
             return;
         }
         if slot.reading == ReadState::Paused {
@@ -91,7 +95,7 @@ impl<S: EventSink> Reactor<S> {
         self.sink.farewell(slot.fd);
     }
 
-    /// Cuts what is left.
+    /// Cuts all connections that are left.
     pub(super) fn stop(&mut self) {
         self.stopped = true;
         for index in self.slots.indices() {
@@ -115,7 +119,7 @@ impl<S: EventSink> Reactor<S> {
     }
 }
 
-/// How many of `connections` go each step, so that all have gone in time.
+/// The number of `connections` in one group, so that all get their farewell in time.
 fn step_of(connections: usize, reactors: usize) -> usize {
     let connections = connections as u64;
     let spread_ms = (connections * reactors as u64 * 1_000 / FAREWELLS_A_SECOND).min(SPREAD_MS_MAX);

@@ -11,7 +11,8 @@ use crate::proto::connection::{CloseReason, ConnectionEvent};
 use crate::proto::websocket::ControlFrame;
 
 impl<S: EventSink> Reactor<S> {
-    /// The connection has said its last: nobody finds it any more, its outbox empties.
+    /// Starts the end of a connection after its last event: it leaves the directory, and its
+    /// outbox is still written.
     pub(super) fn leave(&mut self, index: u32, reason: CloseReason) {
         self.forget(index, reason);
         let cut_at = self
@@ -42,7 +43,7 @@ impl<S: EventSink> Reactor<S> {
             self.shared.counters.paused.sub(1);
         }
         if matches!(slot.reading, ReadState::Paused | ReadState::Stopped) {
-            // From here on reading only throws away.
+            // From here on, bytes that are read are thrown away.
             slot.reading = ReadState::Queued;
             self.ready.push(self.slots.id_of(index));
         }
@@ -60,8 +61,9 @@ impl<S: EventSink> Reactor<S> {
         }
     }
 
-    /// The outbox of a leaving connection is empty: say that nothing follows, then read to the
-    /// end. Closing with unread input would send a reset, and the reset eats the close code.
+    /// Shuts the write side of a leaving connection whose outbox is empty; then the socket is read
+    /// to its end. If it were closed with unread input, the kernel would send a reset, and the
+    /// peer could lose the close code.
     pub(super) fn shut(&mut self, index: u32) {
         let slot = &mut self.slots[index];
         slot.phase = SlotPhase::Lingering;
@@ -71,7 +73,7 @@ impl<S: EventSink> Reactor<S> {
         }
     }
 
-    /// The socket failed.
+    /// Ends a connection whose socket failed.
     pub(super) fn lose(&mut self, index: u32) {
         if let Some(ConnectionEvent::Closed(reason)) =
             self.slots[index].connection.abort(CloseReason::Lost)
@@ -81,7 +83,8 @@ impl<S: EventSink> Reactor<S> {
         self.remove(index);
     }
 
-    /// The peer doesn't read: a WebSocket is told so, others are cut, since HTTP has no word for it.
+    /// Gives up a peer that doesn't read: a WebSocket is told so; an HTTP connection is cut, since
+    /// HTTP has no word for it.
     pub(super) fn give_up(&mut self, index: u32) {
         let slot = &self.slots[index];
         if slot.connection.is_websocket() {
@@ -95,12 +98,13 @@ impl<S: EventSink> Reactor<S> {
         self.lose(index);
     }
 
-    /// The peer doesn't read: what isn't begun is dropped, and it is told why.
+    /// Closes a WebSocket whose peer doesn't read: unstarted frames are dropped, and Close 4008
+    /// tells the reason.
     pub(super) fn evict(&mut self, index: u32) {
         let slot = &mut self.slots[index];
         let Some(ConnectionEvent::Closed(reason)) = slot.connection.abort(CloseReason::SlowReader)
         else {
-            // It was leaving already and isn't even reading that.
+            // The connection was leaving already, and the peer doesn't even read its last bytes.
             self.remove(index);
             return;
         };

@@ -1,7 +1,17 @@
 //! A reactor: one thread, one poll, the connections it owns.
 //!
-//! The files follow the turn: `turn` (the loop), `accept`, `read`, `apply` (commands), `time`
-//! (deadlines), `write`, `leave` (the way out of one connection), `drain` (the way out of all).
+//! The methods of [`Reactor`] stand in one file for each step, in the order of a turn:
+//!
+//! 1. `turn`: the loop ([`Reactor::run`]), the events of the poll, the end of a turn;
+//! 2. `accept`: new connections are accepted and dealt out to the reactors;
+//! 3. `read`: bytes go into a connection's state machine, and events come out of it;
+//! 4. `apply`: the commands of the other threads are carried out;
+//! 5. `time`: the clock, and the timers that are due;
+//! 6. `write`: each outbox is written once, and slow readers are closed;
+//! 7. `leave`: one connection ends, from its last event to its free slot;
+//! 8. `drain`: all connections end, because the server stops.
+//!
+//! This file holds the reactor's fields and what it is made of.
 
 mod accept;
 mod apply;
@@ -44,38 +54,43 @@ use time::Clock;
 /// It must not block. Health checks, Origin rules and refusals belong here.
 pub type Gate = dyn Fn(&Head) -> Verdict + Send + Sync;
 
-/// Where commands for a reactor are sent.
+/// The sending side of a reactor's mailbox.
 pub type CommandSender = mailbox::MailboxSender<CommandBatch>;
 
 /// Bounds of a reactor and of what it keeps for slow peers.
 #[derive(Debug, Clone)]
 pub struct ReactorLimits {
-    /// Of each connection.
+    /// Bounds of each connection.
     pub connection: Limits,
-    /// Connections a reactor owns at most; one more is answered 503. Default 1,000,000.
+    /// Connections a reactor owns at most; one more is answered 503. Default 1,000,000: a round
+    /// number above what one process usually has descriptors for.
     pub connections_max: usize,
-    /// Bytes read from one connection a turn. Default 65,536.
+    /// Bytes read from one connection a turn. Default 65,536: about one message of the largest
+    /// default size, so that one fast sender doesn't hold up the others.
     pub read_bytes_max: usize,
-    /// Bytes that may wait for one peer; over it the WebSocket is closed with 4008. One message
-    /// may exceed it when nothing else waited. Default 1 MiB.
+    /// Bytes that may wait for one peer; above this number the WebSocket is closed with 4008. One
+    /// message may exceed it when nothing else waited. Default 1 MiB: sixteen messages of the
+    /// largest default size.
     pub outbox_bytes_max: usize,
-    /// Bytes waiting for a peer above which nothing is read from it; messages of it that aren't
-    /// handled yet count too. Default 256 KiB.
+    /// Bytes waiting for a peer above which the reactor stops reading from this peer; its messages
+    /// that aren't handled yet count too. Default 256 KiB.
     ///
-    /// Below a third of `outbox_bytes_max`, so that a peer whose messages are answered in their
-    /// own length isn't closed for that.
+    /// Below a third of `outbox_bytes_max`, so that a peer isn't closed because its own messages
+    /// are answered in their own length.
     pub outbox_pause_bytes: usize,
-    /// Time a peer may take nothing although something waits, in milliseconds; then 4008. Default
-    /// 10,000.
+    /// Time for which a peer may read nothing although bytes wait for it, in milliseconds; then
+    /// the WebSocket is closed with 4008. Default 10,000: a round number that forgives a short
+    /// loss of the network.
     pub stall_ms_max: u64,
-    /// Time between the last byte and the cut, for a peer that doesn't close, in milliseconds.
-    /// Default 5,000.
+    /// Time for which a leaving peer may take its last bytes and close, in milliseconds; then the
+    /// socket is closed. Default 5,000, as long as it may take to answer our Close frame.
     pub linger_ms_max: u64,
-    /// Bytes waiting for one peer that are written without waiting for the turn's end. Default
-    /// 64 KiB.
+    /// Bytes waiting for one peer at which they are written before the turn's end. Default 64 KiB:
+    /// much for one system call, and little beside `outbox_bytes_max`.
     pub flush_bytes: usize,
-    /// Topics of a reactor and of one connection; a subscription over them is refused and
-    /// counted. Default 1,000,000 and 1,000.
+    /// Topics of a reactor and of one connection; a subscription above either bound is refused and
+    /// counted. Default 1,000,000, one for each connection, and 1,000, which bounds the search
+    /// through one connection's topics.
     pub topics: TopicBounds,
 }
 
@@ -98,74 +113,75 @@ impl Default for ReactorLimits {
     }
 }
 
-/// Who gets what happens on a reactor's connections: the workers, or a handler on this thread.
+/// The receiver of the events of a reactor's connections: the workers, or a handler on this
+/// thread. Comments call it the owner of the events.
 pub trait EventSink {
-    /// A WebSocket is open.
+    /// A WebSocket was opened.
     fn opened(&mut self, fd: Fd, head: Box<Head>);
-    /// A message came.
+    /// A message arrived.
     fn message(&mut self, fd: Fd, kind: MessageKind, payload: Cow<'_, [u8]>);
-    /// A request came; its answer is a command.
+    /// A request arrived; its answer comes back as a command.
     fn request(&mut self, fd: Fd, request: Box<HttpRequest>);
     /// An opened WebSocket ended; nothing more comes from it.
     fn closed(&mut self, fd: Fd, reason: CloseReason);
-    /// The server stops: once everything before this is handled, disconnect with 1001.
+    /// The server stops: once all earlier events of `fd` are handled, disconnect it with 1001.
     fn farewell(&mut self, fd: Fd);
-    /// A connection has as few bytes waiting as somebody asked to be told of.
+    /// A connection's outbox has become as small as [`Command::AwaitBuffer`] asked for.
     fn buffer_empty(&mut self, fd: Fd);
-    /// A timer's time came.
+    /// A timer of the server's user is due.
     fn timer(&mut self, timer: u64);
-    /// Whether nothing should be read from `fd` until the reactor is woken.
+    /// Whether reading from `fd` should stop until the reactor is woken.
     fn must_pause(&self, fd: Fd) -> bool;
     /// The number of the batch in which this turn's events of `fd` are handed on.
     fn batch_of(&self, fd: Fd) -> u64;
-    /// Whether that batch is handled, and what it led to is in the mailbox; if not, the reactor is
-    /// woken when it is.
+    /// Whether that batch is handled and its commands are in the mailbox; if not, the reactor is
+    /// woken once the batch is handled.
     fn has_handled(&self, fd: Fd, batch: u64) -> bool;
-    /// Hand on what was collected; also, without workers, run what other threads left here.
+    /// Hands on the events of this turn; without workers, also runs the jobs of other threads.
     fn end_turn(&mut self);
-    /// Whether there is something that [`EventSink::end_turn`] would hand on.
+    /// Whether [`EventSink::end_turn`] would hand anything on.
     fn has_pending(&self) -> bool;
-    /// Commands for this very reactor that were given on this thread.
+    /// Takes the commands that handlers on this thread gave for this very reactor.
     fn take_commands(&mut self) -> Option<CommandBatch>;
 }
 
-/// What a reactor shares with other threads.
+/// State that a reactor shares with other threads.
 #[derive(Debug, Clone)]
 pub struct ReactorShared {
-    /// Who is connected to it.
+    /// The connections of this reactor.
     pub directory: Arc<Directory>,
-    /// What it counts.
+    /// The counters of this reactor.
     pub counters: Arc<Counters>,
-    /// What waits in all outboxes of the server.
+    /// The bytes that wait in all outboxes of the server.
     pub budget: Arc<OutboxBudget>,
-    /// The marks of all mailboxes, and of what else is fed by all connections: while one is
-    /// pressed no reactor reads.
+    /// The pressures of all mailboxes and of other queues that all connections feed; no reactor
+    /// reads while one of them is high.
     pub pressures: Arc<[Arc<Pressure>]>,
 }
 
-/// What [`Reactor::new`] needs.
+/// Everything that [`Reactor::new`] needs.
 pub struct ReactorParts<S> {
-    /// Which one it is.
+    /// The reactor's number, counted from 0.
     pub id: usize,
-    /// Its poll; the mailbox's waker is registered with [`WAKER`].
+    /// The reactor's poll; the mailbox's waker is registered with [`WAKER`].
     pub poll: Poll,
-    /// Its commands.
+    /// The receiving side of the reactor's mailbox.
     pub mailbox: mailbox::MailboxReceiver<CommandBatch>,
-    /// All reactors' mailboxes, its own among them.
+    /// All reactors' mailboxes, with its own among them.
     pub peers: Vec<CommandSender>,
     /// The listening sockets, for reactor 0.
     pub listeners: Vec<super::Listener>,
-    /// Bounds.
+    /// Bounds of the reactor and of its connections.
     pub limits: Arc<ReactorLimits>,
-    /// Sees every head.
+    /// The function that sees every request head first.
     pub gate: Arc<Gate>,
-    /// When the server started.
+    /// The moment at which the server started.
     pub started: Instant,
-    /// ReactorShared with other threads.
+    /// State shared with other threads.
     pub shared: ReactorShared,
-    /// Gets the events.
+    /// The receiver of the events.
     pub sink: S,
-    /// The first serial number of a connection, at least.
+    /// Lower bound of the connections' serial numbers.
     pub serials_from: u64,
 }
 
@@ -175,23 +191,24 @@ pub const WAKER: Token = Token(usize::MAX);
 /// The tokens of listeners count down from here; no slot has this generation.
 const LISTENER_FIRST: usize = usize::MAX - 1;
 
-/// Listeners a server may have.
+/// Listeners a server may have: a round number. Each takes one token from the range above
+/// `LISTENER_FIRST - LISTENERS_MAX`, which no slot's token reaches.
 pub const LISTENERS_MAX: usize = 64;
 
-/// What a timer of the wheel is for.
+/// The purpose of a timer in the wheel.
 #[derive(Debug, Clone, Copy)]
 enum TimerPurpose {
     /// A deadline of a connection.
     Connection(SlotId),
     /// A timer of the server's user.
     User(u64),
-    /// Descriptors may be free again.
+    /// Another try to accept: descriptors may be free again.
     Accept,
-    /// Some more WebSockets are told to leave.
+    /// The next group of farewells of a drain.
     Farewells,
 }
 
-/// A connection whose outbox somebody waits for.
+/// A connection whose outbox a handler waits for.
 #[derive(Debug)]
 struct Awaited {
     id: SlotId,
@@ -206,16 +223,16 @@ struct UserTimer {
     every_ms: Option<u64>,
 }
 
-/// See the module.
+/// One reactor; `mod.rs` says in which files its methods stand.
 pub struct Reactor<S> {
     id: usize,
     poll: Poll,
     mailbox: mailbox::MailboxReceiver<CommandBatch>,
     peers: Vec<CommandSender>,
     acceptors: Vec<Acceptor>,
-    /// A timer for another try is set.
+    /// Whether a timer for another try to accept is set.
     accepts_again: bool,
-    /// Whom the next accepted connection goes to.
+    /// The reactor that got the last accepted connection; the next one follows it.
     next_peer: usize,
     context: ReactorContext,
     shared: ReactorShared,
@@ -230,11 +247,11 @@ pub struct Reactor<S> {
     fds: FdSource,
     /// Connections to read from.
     ready: Vec<SlotId>,
-    /// Connections that have something but whose owner is pressed.
+    /// Connections that have bytes to read, but may not be read while a queue's pressure is high.
     held: Vec<SlotId>,
     /// Connections to write to at the end of this turn.
     dirty: Vec<u32>,
-    /// Connections whose outboxes somebody waits for.
+    /// Connections whose outboxes a handler waits for.
     awaited: Vec<Awaited>,
     /// The members of the topic that is being published to.
     receivers: Vec<u32>,
@@ -245,7 +262,8 @@ pub struct Reactor<S> {
     stopped: bool,
 }
 
-/// What a connection is judged by.
+/// The facts from which [`Rules`] are made: kept apart from the slots, so that both can be
+/// borrowed at once.
 struct ReactorContext {
     clock: Clock,
     limits: Arc<ReactorLimits>,
@@ -319,14 +337,14 @@ impl<S: EventSink> Reactor<S> {
         }
     }
 
-    /// Who gets the events.
+    /// The receiver of the events.
     pub fn sink(&self) -> &S {
         &self.sink
     }
 }
 
-/// Sends one command. A mailbox that nobody reads any more belongs to a reactor that has ended,
-/// and has no connection for it.
+/// Sends one command. A mailbox without a receiver belongs to a reactor that has ended and has no
+/// connections left, so the command is dropped.
 fn send(mailbox: &CommandSender, command: Command) {
     let batch = CommandBatch::of(command);
     let bytes = batch.size();

@@ -1,4 +1,4 @@
-//! Reading, and what the connections make of it.
+//! Reading: bytes go from a socket into its connection's state machine, events come out.
 
 use std::io::{self, Read};
 
@@ -9,17 +9,18 @@ use crate::net::outbox::Content;
 use crate::net::slots::{ReadState, SlotId, SlotPhase};
 use crate::proto::connection::{CloseReason, ConnectionEvent, Input, Output};
 
-/// Bytes that a message costs besides its payload, when it is counted as not handled.
+/// Bytes added to a message's payload when it is counted as not handled: the largest header that
+/// an answer of the same length may have.
 const MESSAGE_OVERHEAD: usize = 10;
 
 impl<S: EventSink> Reactor<S> {
-    /// Reads once from every connection that has something.
+    /// Reads once from every connection that has bytes to read.
     pub(super) fn read_all(&mut self) {
         let mut ready = std::mem::take(&mut self.ready);
         for id in ready.drain(..) {
             self.read(id);
         }
-        // Those that go on next turn were put into a new list.
+        // Connections that go on next turn were put into a new list; keep it if there are any.
         if self.ready.is_empty() {
             self.ready = ready;
         }
@@ -50,8 +51,8 @@ impl<S: EventSink> Reactor<S> {
         self.read_socket(id);
     }
 
-    /// Whether reading more would pile up what isn't handled yet; the reactor is woken when that
-    /// changes.
+    /// Whether the connection mustn't be read now, since a queue that it feeds is too long; the
+    /// reactor is woken when that changes.
     pub(super) fn is_held(&mut self, index: u32) -> bool {
         let slot = &mut self.slots[index];
         if self.sink.must_pause(slot.fd) || self.is_ahead(index) {
@@ -60,7 +61,7 @@ impl<S: EventSink> Reactor<S> {
         self.are_mailboxes_pressed()
     }
 
-    /// Whether the answers to what the peer asked, once they come, may be too much for its outbox.
+    /// Whether the answers to the peer's unhandled messages may be too much for its outbox.
     fn is_ahead(&mut self, index: u32) -> bool {
         let slot = &mut self.slots[index];
         if slot.asked + slot.outbox.bytes() <= self.context.limits.outbox_pause_bytes {
@@ -103,7 +104,7 @@ impl<S: EventSink> Reactor<S> {
         self.read_buffer = buffer;
     }
 
-    /// The peer sent its last byte.
+    /// Notes that the peer sent its last byte.
     fn ended(&mut self, index: u32) {
         let slot = &mut self.slots[index];
         slot.reading = ReadState::Drained;
@@ -116,14 +117,14 @@ impl<S: EventSink> Reactor<S> {
                     self.pump(index, &mut []);
                 }
             }
-            // Nobody is left to read what still waits, or all of it is written.
+            // The peer has ended and all of its outbox is written.
             SlotPhase::Flushing if slot.outbox.is_empty() => self.remove(index),
             SlotPhase::Flushing => {}
             SlotPhase::Lingering => self.remove(index),
         }
     }
 
-    /// Hands bytes to a connection and does what it says.
+    /// Hands bytes to a connection and carries out the events that it gives.
     pub(super) fn pump(&mut self, index: u32, bytes: &mut [u8]) {
         let mut input = Input::new(bytes);
         let closed = self.pump_until_closed(index, &mut input);
@@ -172,7 +173,7 @@ impl<S: EventSink> Reactor<S> {
     }
 }
 
-/// As the outbox takes it.
+/// Converts bytes of the protocol to a piece for the outbox.
 pub(super) fn owned(output: Output) -> (Bytes, Content) {
     match output {
         Output::Control(frame) => (Bytes::copy_from_slice(frame.as_bytes()), Content::Own),

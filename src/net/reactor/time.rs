@@ -7,11 +7,13 @@ use crate::base::Tick;
 use crate::net::slots::{ReadState, SlotId, SlotPhase};
 use crate::proto::connection::ConnectionEvent;
 
-/// Ticks begin a day after zero, so that "a while ago" can be said from the start.
+/// The first tick: one day, so that a moment up to a day before the start is a tick too.
 const FIRST_TICK: u64 = 86_400_000;
 
-/// Deadlines of connections are rounded up to this many milliseconds, so that many come at once
-/// and an idle server sleeps.
+/// Deadlines of connections are rounded up to a multiple of this, in milliseconds.
+///
+/// Many deadlines come at once then, and an idle server sleeps between them. The number is a power
+/// of two, and a delay of up to 64 ms is little beside deadlines of seconds.
 const DEADLINE_STEP_MS: u64 = 64;
 
 /// Reads the time once a turn.
@@ -48,12 +50,12 @@ impl Clock {
         self.now
     }
 
-    /// As the `Date` field has it.
+    /// The time of this turn as the `Date` field shows it.
     pub(super) fn date(&self) -> &str {
         &self.date
     }
 
-    /// Time from now to `due`; `None` for never.
+    /// The time from now to `due`; `None` if `due` never comes.
     pub(super) fn until(&self, due: Tick) -> Option<Duration> {
         if due == Tick::NEVER {
             return None;
@@ -66,8 +68,8 @@ impl Clock {
 impl<S: EventSink> Reactor<S> {
     /// Sets the connection's timer if its next deadline is before the one that is set.
     ///
-    /// Deadlines move later with every byte; that is noticed when the timer fires, so that
-    /// activity costs nothing here.
+    /// A deadline moves later with every byte. The timer isn't moved along: when it fires, the
+    /// deadline is computed again, so that activity costs nothing here.
     pub(super) fn arm(&mut self, index: u32) {
         let deadline = self.deadline_of(index);
         let slot = &mut self.slots[index];
@@ -87,7 +89,7 @@ impl<S: EventSink> Reactor<S> {
         self.next_due = self.next_due.min(due);
     }
 
-    /// When the connection has to be looked at, if nothing happens before.
+    /// The moment at which the connection has to be looked at, if nothing happens before.
     fn deadline_of(&self, index: u32) -> Tick {
         let slot = &self.slots[index];
         match slot.phase {
@@ -117,7 +119,7 @@ impl<S: EventSink> Reactor<S> {
         self.wheel.insert(at, due)
     }
 
-    /// Does what is due.
+    /// Runs all timers that are due.
     pub(super) fn expire_all(&mut self) {
         let now = self.context.clock.now();
         if now < self.next_due {
@@ -147,7 +149,8 @@ impl<S: EventSink> Reactor<S> {
         if slot.phase == SlotPhase::Live
             && matches!(slot.reading, ReadState::Queued | ReadState::Paused)
         {
-            // It is we who don't read: the pong that we wait for may stand there.
+            // The reactor itself doesn't read now, and the awaited pong may be among the unread
+            // bytes.
             slot.connection.heard(now);
         }
         let index = id.index;

@@ -1,4 +1,4 @@
-//! The loop.
+//! The loop of a reactor, and the order of the steps in one turn.
 
 use std::io;
 use std::time::Duration;
@@ -11,18 +11,21 @@ use crate::base::Tick;
 use crate::net::slots::{ReadState, SlotId, SlotPhase};
 
 /// Events taken from the kernel a turn.
+///
+/// A round number: further events stay in the kernel until the next poll, so that the length of a
+/// turn and the event buffer (12 KiB) don't grow with the number of connections.
 const EVENTS_A_TURN_MAX: usize = 1_024;
 
 impl<S: EventSink> Reactor<S> {
-    /// Runs until a drain is complete or a stop comes; gives the owner of the events back.
+    /// Runs until a drain is complete or a stop comes; returns the owner of the events.
     ///
     /// # Errors
     ///
-    /// The poll itself failed, which leaves nothing to go on with.
+    /// The poll itself failed; without it the reactor can't go on.
     pub fn run(mut self) -> io::Result<S> {
         self.register_listeners()?;
         let mut events = Events::with_capacity(EVENTS_A_TURN_MAX);
-        // What the owner said before the start must not wait for the first event.
+        // Commands that were given before the start must not wait for the first event.
         self.turn(&events);
         while !self.is_done() {
             let timeout = self.timeout();
@@ -37,6 +40,13 @@ impl<S: EventSink> Reactor<S> {
         Ok(self.sink)
     }
 
+    /// One turn. The order of its steps keeps latency low and output merged:
+    ///
+    /// - time first, since every step judges by it;
+    /// - reading before [`EventSink::end_turn`], so that the workers get one batch a turn and start
+    ///   while this thread goes on;
+    /// - commands before timers, so that an answer that is already here counts before its deadline;
+    /// - writing last, so that all output of the turn goes out in one call a connection.
     fn turn(&mut self, events: &Events) {
         self.context.clock.update();
         self.shared.counters.turns.add(1);
@@ -54,7 +64,7 @@ impl<S: EventSink> Reactor<S> {
             self.write_all();
             self.enforce_budget();
             self.tell_awaited();
-            // Writing may end connections; their owner hears of it, and may send more.
+            // Writing may end connections; the owner of the events is told, and may send more.
             if self.dirty.is_empty() && !self.sink.has_pending() {
                 break;
             }
@@ -72,7 +82,7 @@ impl<S: EventSink> Reactor<S> {
         Ok(())
     }
 
-    /// How long the poll may wait.
+    /// The time for which the poll may wait; `None` for as long as it takes.
     fn timeout(&mut self) -> Option<Duration> {
         if !self.ready.is_empty() || !self.mailbox.may_sleep() {
             return Some(Duration::ZERO);
@@ -80,6 +90,8 @@ impl<S: EventSink> Reactor<S> {
         self.context.clock.until(self.next_due)
     }
 
+    /// Notes what an event makes possible: listeners are accepted from at once, connections are
+    /// only queued, so that none is read twice in a turn.
     fn note(&mut self, event: &Event) {
         match event.token() {
             WAKER => {}
@@ -111,7 +123,7 @@ impl<S: EventSink> Reactor<S> {
         }
     }
 
-    /// Queues the connections whose owner was pressed, once it isn't any more.
+    /// Queues the held connections that may be read again.
     fn release_held(&mut self) {
         let mut index = 0;
         while index < self.held.len() {
@@ -129,7 +141,7 @@ impl<S: EventSink> Reactor<S> {
         }
     }
 
-    /// Tells of the outboxes that are as empty as somebody waits for.
+    /// Reports the outboxes that have become as small as a handler waits for.
     fn tell_awaited(&mut self) {
         let Self {
             awaited,

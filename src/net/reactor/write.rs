@@ -1,4 +1,4 @@
-//! Writing: once a turn, everything that gathered for a connection.
+//! Writing: once a turn, each outbox goes to its socket; peers that read too slowly are closed.
 
 use std::io::{self, IoSlice, Write};
 
@@ -20,17 +20,19 @@ impl<S: EventSink> Reactor<S> {
             self.dirty.push(index);
         }
         if slot.outbox.bytes() >= self.context.limits.flush_bytes && slot.stalled == Tick::NEVER {
-            // The entry in the list stays; there may be more by the end of the turn.
+            // The connection stays in the dirty list: more may be added by the end of the turn.
             self.write(index);
         }
     }
 
+    /// Writes every outbox that got bytes in this turn.
     pub(super) fn write_all(&mut self) {
         let mut next = 0;
-        // More may be added on the way: a connection that ends has a last word.
+        // The list may grow meanwhile: a connection that ends may get a last frame.
         while let Some(&index) = self.dirty.get(next) {
             next += 1;
-            // The slot may be gone, or even be another's: then it isn't dirty, or writing is right.
+            // The slot may be free, or belong to a new connection; if the new one is dirty too,
+            // writing is right.
             if self.slots.contains(index) && self.slots[index].dirty {
                 self.slots[index].dirty = false;
                 self.write(index);
@@ -40,7 +42,7 @@ impl<S: EventSink> Reactor<S> {
         self.arena.trim();
     }
 
-    /// Writes what the socket takes, and judges what it leaves.
+    /// Writes as much as the socket takes, and acts on the rest.
     fn write(&mut self, index: u32) {
         let slot = &mut self.slots[index];
         let was_waiting = slot.stalled != Tick::NEVER;
@@ -65,7 +67,7 @@ impl<S: EventSink> Reactor<S> {
         }
     }
 
-    /// The outbox is empty.
+    /// Acts on an outbox that is empty now.
     fn written(&mut self, index: u32) {
         let slot = &mut self.slots[index];
         self.shared
@@ -82,7 +84,7 @@ impl<S: EventSink> Reactor<S> {
         }
     }
 
-    /// Something is left: the peer reads too slowly, or not at all.
+    /// Acts on an outbox with bytes left: the peer reads too slowly, or not at all.
     fn waits(&mut self, index: u32, before: usize) {
         let now = self.context.clock.now();
         let slot = &mut self.slots[index];
@@ -134,8 +136,8 @@ impl<S: EventSink> Reactor<S> {
         }
     }
 
-    /// Over the budget of the whole server, those with the most waiting go first, whatever they
-    /// speak.
+    /// Gives up the connections with the most waiting while the budget of the whole server is
+    /// exceeded, whatever they speak.
     pub(super) fn enforce_budget(&mut self) {
         let budget = &self.shared.budget;
         if !budget.is_exceeded() || self.shared.counters.backlogged.get() == 0 {
@@ -143,7 +145,7 @@ impl<S: EventSink> Reactor<S> {
         }
         let kept: usize = self.slots.iter().map(|(_, slot)| slot.outbox.kept()).sum();
         if self.peers.len() > 1 && kept < budget.share_of(self.peers.len()) {
-            // Those are with another reactor.
+            // The largest holders belong to another reactor.
             return;
         }
         let mut holders: Vec<(usize, u32)> = self

@@ -9,8 +9,8 @@ use crate::base::Fd;
 
 /// The connections of one reactor.
 ///
-/// Only the reactor adds and removes entries; any thread looks up and binds. The lock is held for one
-/// look-up or change, and no code waits for anything while it holds the lock.
+/// Only the reactor adds and removes entries; any thread looks up and binds. The lock is held for
+/// one look-up or change, and no code waits for anything while it holds the lock.
 #[derive(Debug, Default)]
 pub struct Directory {
     entries: RwLock<Entries>,

@@ -1,4 +1,4 @@
-//! What a connection reports, and why it ended.
+//! The events of a connection, and the reasons of its end.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,29 +8,29 @@ use bytes::Bytes;
 use crate::proto::http::Head;
 use crate::proto::websocket::{ControlFrame, FrameError, MessageKind};
 
-/// One thing that happened on a connection, in order.
+/// One event of a connection; events come in the order in which they happened.
 #[derive(Debug)]
 pub enum ConnectionEvent<'a> {
-    /// These bytes are to be sent, after everything sent before.
+    /// These bytes have to be sent, after all bytes of earlier events.
     Output(Output),
     /// A whole request arrived; its answer goes to [`super::Connection::answer`].
     Request(Box<HttpRequest>),
-    /// The peer became a WebSocket; the 101 was an [`ConnectionEvent::Output`] just before.
+    /// The connection became a WebSocket; the [`ConnectionEvent::Output`] just before was the 101.
     Opened(Box<Head>),
     /// A whole message arrived.
     Message {
         /// Text (valid UTF-8) or binary.
         kind: MessageKind,
-        /// Its bytes; borrowed from the read buffer unless it came in pieces.
+        /// The message's bytes; borrowed from the read buffer unless they came in pieces.
         payload: Cow<'a, [u8]>,
     },
-    /// Something that needs nothing done: a pong, or data that crossed our Close.
+    /// Input that asks for nothing: a pong, or a message that crossed our Close.
     Ignored,
-    /// Nothing follows. Send what is queued, shut the write side, read to the end.
+    /// No event follows. Send the queued bytes, shut the write side, read to the end.
     Closed(CloseReason),
 }
 
-/// Bytes the protocol itself sends.
+/// Bytes that the protocol itself sends.
 #[derive(Debug)]
 pub enum Output {
     /// A ping, a pong or a close.
@@ -53,7 +53,7 @@ impl Output {
 /// A whole HTTP request.
 #[derive(Debug)]
 pub struct HttpRequest {
-    /// Which request of its connection; the answer names it.
+    /// The number of the request on its connection; the answer names it.
     pub serial: u32,
     /// Method, target and fields.
     pub head: Head,
@@ -65,11 +65,11 @@ pub struct HttpRequest {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CloseReason {
-    /// The peer sent Close: its code, if it gave one, and its reason.
+    /// The peer sent Close first.
     Peer {
-        /// Code of RFC 6455 §7.4, `None` when the frame was empty.
+        /// The code of RFC 6455 §7.4; `None` if the frame was empty.
         code: Option<u16>,
-        /// At most 123 bytes.
+        /// The peer's reason, at most 123 bytes.
         reason: Box<str>,
     },
     /// We sent Close with this code first.
@@ -85,7 +85,7 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
-    /// The code as RFC 6455 §7.1.5 has it: 1005 for a Close without one, 1006 for none at all.
+    /// The close code of RFC 6455 §7.1.5: 1005 for a Close without a code, 1006 without a Close.
     #[must_use]
     pub fn code(&self) -> u16 {
         match self {

@@ -9,23 +9,23 @@ use crate::proto::http::{
 };
 use crate::proto::websocket::handshake;
 
-/// How long a kept connection may still bring a request that crossed our wish to stop, in
-/// milliseconds.
+/// Time from the start of a drain in which an idle connection may still bring a request, in
+/// milliseconds. A round number, above the round-trip time of a request that is on its way.
 const DRAIN_GRACE_MS: u64 = 1_000;
 
 #[derive(Debug)]
 pub(super) struct HttpSide {
     reading: HttpStage,
-    /// What was read and can't be used yet.
+    /// Bytes that were read and can't be used yet.
     rest: BytesMut,
-    /// How much of `rest` holds no end of a head.
+    /// The number of bytes of `rest` that are known not to end a head.
     searched: usize,
     answers: Answers,
-    /// From when the wait for the peer is counted, if nothing was heard since: when the head under
-    /// way began, a request was whole, an answer or a 100 went out, or the connection was accepted.
+    /// The moment from which the wait for the peer is counted, unless bytes came later: the start
+    /// of an unfinished head, the end of a request, an answer or a 100, or the accept.
     since: Tick,
     served_any: bool,
-    /// The last step stopped since the peer has too much waiting for it.
+    /// Whether the last step stopped because too many bytes wait for the peer.
     awaits_room: bool,
     ending: Ending,
 }
@@ -37,7 +37,8 @@ enum HttpStage {
     Body {
         head: Head,
         body: BodyDecoder,
-        /// `100 Continue` is owed once all earlier answers are out (RFC 9110 §10.1.1).
+        /// Whether `100 Continue` has to be sent once all earlier answers are out (RFC 9110
+        /// §10.1.1).
         owes_continue: bool,
     },
     /// The handshake waits for the answers before it.
@@ -58,11 +59,11 @@ enum Ending {
     Done,
 }
 
-/// What one step gives to the connection around it.
+/// The result of one step, for the connection around it.
 #[derive(Debug)]
 pub(super) enum HttpStep {
     Event(ConnectionEvent<'static>),
-    /// The peer is a WebSocket now; its first frames may have come along.
+    /// The connection is a WebSocket now; the bytes may hold its first frames.
     Upgraded(Box<Head>, BytesMut),
     Closed,
 }
@@ -81,7 +82,7 @@ impl HttpSide {
         }
     }
 
-    /// The next thing that is known, or `None` until more bytes or an answer come.
+    /// Takes the next step; `None` until more bytes or an answer come.
     pub(super) fn step(&mut self, rules: &Rules<'_>, input: &mut Input<'_>) -> Option<HttpStep> {
         self.awaits_room = false;
         loop {
@@ -120,19 +121,19 @@ impl HttpSide {
         }
     }
 
-    /// Takes the answer to request `serial`; [`HttpSide::step`] gives it out in its turn.
+    /// Takes the answer to request `serial`; [`HttpSide::step`] returns it when it may leave.
     pub(super) fn answer(&mut self, serial: u32, response: Response) {
         self.answers.fill(serial, response);
     }
 
-    /// The peer will send nothing more; what it asked for is still answered (RFC 9112 §9.6).
+    /// Notes that the peer sent its last byte; its requests are still answered (RFC 9112 §9.6).
     pub(super) fn half_close(&mut self) {
         if self.ending == Ending::Open {
             self.ending = Ending::HalfClosed;
         }
     }
 
-    /// Whether reading more now would only pile it up.
+    /// Whether bytes that are read now could only be kept.
     pub(super) fn is_blocked(&self, limits: &Limits) -> bool {
         match self.reading {
             HttpStage::Head => {
@@ -143,12 +144,12 @@ impl HttpSide {
         }
     }
 
-    /// Whether more could be said if the peer had taken what waits for it.
+    /// Whether the next answer waits until the peer has taken earlier bytes.
     pub(super) fn awaits_room(&self) -> bool {
         self.awaits_room
     }
 
-    /// Requests begun or handed out, and not answered yet.
+    /// The number of requests that have begun and aren't answered yet.
     pub(super) fn unanswered(&self) -> usize {
         let begun = matches!(
             self.reading,
@@ -160,7 +161,7 @@ impl HttpSide {
     pub(super) fn deadline(&self, rules: &Rules<'_>, heard: Tick) -> Tick {
         let limits = rules.limits;
         match &self.reading {
-            // What is kept may be whole requests: an answer has to leave before they are looked at.
+            // The kept bytes may be whole requests: an answer has to leave before they are parsed.
             HttpStage::Head if self.is_blocked(limits) => Tick::NEVER,
             HttpStage::Head if !self.rest.is_empty() => self.since.after(limits.head_ms_max),
             HttpStage::Head if self.answers.waiting() > 0 => Tick::NEVER,
@@ -184,7 +185,7 @@ impl HttpSide {
         }
     }
 
-    /// The deadline came: a request under way is refused with 408, an idle connection ends.
+    /// Acts on a deadline: an unfinished request is refused with 408, an idle connection ends.
     pub(super) fn expire(&mut self) {
         let idle = matches!(self.reading, HttpStage::Head) && self.rest.is_empty();
         if idle {
@@ -196,13 +197,13 @@ impl HttpSide {
 
     fn next_answer(&mut self, rules: &Rules<'_>, input: &mut Input<'_>) -> Option<HttpStep> {
         if rules.room.is_none() {
-            // Kept as it is, an answer costs little where its body is shared.
+            // The answer stays unencoded until there is room: a body that others share costs little.
             self.awaits_room |= self.answers.has_next();
             return None;
         }
         let (mut to, response) = self.answers.next_answer()?;
         let last = self.answers.waiting() == 0;
-        // What was read along with it is answered too, before the connection ends.
+        // Requests that were read together with this one are answered too, before the end.
         let between = matches!(self.reading, HttpStage::Head)
             && self.rest.is_empty()
             && input.rest().is_empty();
@@ -213,7 +214,7 @@ impl HttpSide {
             self.ending = Ending::Done;
         }
         if between {
-            // The time that the handler took is none of the peer's silence.
+            // The peer's silence begins now: the time that the handler took doesn't count.
             self.since = rules.now;
         }
         Some(HttpStep::Event(ConnectionEvent::Output(Output::Http(
@@ -232,7 +233,7 @@ impl HttpSide {
         true
     }
 
-    /// Looks for one head; `true` when it has to wait.
+    /// Looks for one head; `true` when it has to wait for more bytes or for an answer.
     fn receive_head(&mut self, rules: &Rules<'_>, input: &mut Input<'_>) -> bool {
         let fresh = self.rest.is_empty();
         if self.answers.waiting() >= rules.limits.pipeline_requests_max {
@@ -257,7 +258,7 @@ impl HttpSide {
                 false
             }
             Ok(None) => {
-                // Nothing was searched before: these are the first bytes, or were kept unread.
+                // No byte was searched before, so the head begins now.
                 if is_new && !source.is_empty() {
                     self.since = rules.now;
                 }
@@ -284,7 +285,7 @@ impl HttpSide {
         }
     }
 
-    /// Decides what a whole head leads to.
+    /// Decides what follows a whole head: an answer, a handshake, or a body.
     fn begin(&mut self, head: Head, rules: &Rules<'_>) {
         let to = head.answer_to();
         self.served_any = true;
@@ -315,7 +316,8 @@ impl HttpSide {
         }
     }
 
-    /// Answers without a handler; a body that follows isn't read, so the connection ends then.
+    /// Answers without a handler. If a body follows, the connection ends, since nobody reads the
+    /// body.
     fn answer_at_once(&mut self, to: AnswerTo, response: Response, framing: Framing) {
         let is_all_read = matches!(framing, Framing::None | Framing::Length(0));
         if to.keep_alive && is_all_read {
@@ -330,7 +332,7 @@ impl HttpSide {
         self.answer_last(to, error.response());
     }
 
-    /// Answers; nothing behind it is looked at (RFC 9112 §9.6).
+    /// Answers and ends the connection; bytes after this request are ignored (RFC 9112 §9.6).
     fn answer_last(&mut self, to: AnswerTo, response: Response) {
         let serial = self.answers.begin(to);
         self.answers.fill(serial, response);
@@ -363,7 +365,7 @@ impl HttpSide {
                 http::CONTINUE,
             ))));
         }
-        // Who sends the body unasked isn't waiting for a 100 (RFC 9110 §10.1.1).
+        // A client that sends the body unasked isn't waiting for a 100 (RFC 9110 §10.1.1).
         *owes_continue &= source.is_empty();
         let to = head.answer_to();
         match body.decode(source) {
@@ -401,8 +403,8 @@ impl HttpSide {
         }))
     }
 
-    /// Answers the handshake; while the server is stopping, with 503, also where the handshake had
-    /// to wait since before that: whoever says farewell to the WebSockets must know them all.
+    /// Answers the handshake; with 503 while the server is stopping, even if the handshake came
+    /// earlier and had to wait: a drain lists all WebSockets once, at its start.
     fn accept(&mut self, rules: &Rules<'_>) -> Option<ConnectionEvent<'static>> {
         let HttpStage::Upgrading(head) = std::mem::replace(&mut self.reading, HttpStage::Last)
         else {
@@ -438,7 +440,7 @@ impl HttpSide {
     }
 }
 
-/// How far a step through the body came.
+/// The result of one step through a body: an event, a wait for more bytes, or another step.
 enum BodyStep {
     Event(ConnectionEvent<'static>),
     Waits,
@@ -446,7 +448,7 @@ enum BodyStep {
 }
 
 impl BodyStep {
-    /// After the rest was used: new input may follow it, unless nothing moved.
+    /// The result after kept bytes were used: new input may follow them, unless none were taken.
     fn after(taken: usize) -> Self {
         if taken > 0 { Self::Goes } else { Self::Waits }
     }

@@ -2,34 +2,40 @@
 
 use crate::proto::http::HttpLimits;
 
-/// What one connection may take, in bytes and in time.
+/// The bounds of one connection, in bytes and in time.
 ///
-/// Shared by all connections of a server; changing one for a single connection is not possible.
+/// All connections of a server share them; a single connection can't have its own.
 #[derive(Debug, Clone)]
 pub struct Limits {
     /// Bounds of request heads and bodies.
     pub http: HttpLimits,
-    /// Largest WebSocket message, in bytes; a longer one is refused with 1009. Default 65,536.
+    /// Largest WebSocket message, in bytes; a longer one is refused with 1009. Default 65,536:
+    /// about one read of the reactor, and far above the size of a chat message.
     pub message_size_max: usize,
     /// Requests of one connection that may wait for their answer; further ones stay unread.
-    /// Default 16.
+    /// Default 16: a round number, since few clients pipeline at all.
     pub pipeline_requests_max: usize,
     /// Time from the first byte of a request head to its end, in milliseconds; then 408. A fresh
-    /// connection that sends nothing for as long is closed. Default 10,000.
+    /// connection that sends nothing for as long is closed. Default 10,000: a head fits in a few
+    /// packets, so a slower client is broken or an attacker that holds connections.
     pub head_ms_max: u64,
-    /// Silence inside a request body, in milliseconds; then 408. Default 30,000.
+    /// Silence inside a request body, in milliseconds; then 408. Default 30,000: longer than for a
+    /// head, since the client may be computing the body.
     pub body_ms_max: u64,
-    /// Silence between two requests of a kept connection, in milliseconds. Default 60,000.
+    /// Silence between two requests of a connection, in milliseconds. Default 60,000: a round
+    /// number, since an idle connection costs little memory.
     pub idle_ms_max: u64,
     /// Silence after which a WebSocket is pinged, in milliseconds; 0 turns heartbeats off.
     ///
     /// Default 25,000: two pings fit in the 60 s after which common proxies cut. The first ping
-    /// comes at a random point of it, so that connections opened together are pinged apart.
+    /// comes at a random moment of this time, so that connections opened together aren't pinged
+    /// together.
     pub ping_ms: u64,
-    /// Time a pinged peer has to send anything at all, in milliseconds; then 4010. Default 8,000.
+    /// Time a pinged peer has to send anything at all, in milliseconds; then 4010. Default 8,000: a
+    /// round number, so that a lost peer is noticed 33 s after its last byte.
     pub pong_ms_max: u64,
     /// Time the peer has to answer our Close frame, in milliseconds (RFC 6455 §7.1.1). Default
-    /// 5,000.
+    /// 5,000: a round number, far above a round trip.
     pub close_ms_max: u64,
 }
 

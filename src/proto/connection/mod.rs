@@ -1,9 +1,9 @@
 //! One client connection as a pure state machine: bytes and time in, events and bytes out.
 //!
-//! It starts as HTTP and may become a WebSocket. Nothing here opens a socket, reads a clock or
-//! takes a lock. The reactor hands each read to [`Connection::next_event`] until it says `None`,
-//! brings answers with [`Connection::answer`], and calls [`Connection::expire`] when
-//! [`Connection::deadline`] has come.
+//! A connection starts as HTTP (`http_side`) and may become a WebSocket (`websocket_side`). Nothing
+//! here opens a socket, reads a clock or takes a lock. The reactor hands the bytes of each read to
+//! [`Connection::next_event`] until it returns `None`, brings answers with [`Connection::answer`],
+//! and calls [`Connection::expire`] when [`Connection::deadline`] has come.
 //!
 //! Invariant: [`ConnectionEvent::Closed`] is the last event, and it comes exactly once.
 
@@ -20,34 +20,35 @@ use crate::proto::http::{Head, Response};
 use http_side::{HttpSide, HttpStep};
 use websocket_side::WebSocketSide;
 
-/// What the reactor knows and a connection needs to judge its input.
+/// The facts from the reactor that a connection needs to judge its input.
 #[derive(Clone, Copy)]
 pub struct Rules<'a> {
-    /// Now.
+    /// The present moment.
     pub now: Tick,
     /// Bounds and deadlines.
     pub limits: &'a Limits,
-    /// Sees every head before anything is done for it; must not block.
+    /// The function that judges every head first; must not block.
     pub gate: &'a dyn Fn(&Head) -> Verdict,
-    /// Now, as the `Date` field has it (RFC 9110 §5.6.7).
+    /// The present moment as the `Date` field shows it (RFC 9110 §5.6.7).
     pub date: &'a str,
-    /// Since when the server is stopping: answers say `Connection: close` then.
+    /// The moment at which the server began to stop, if it did: answers say `Connection: close`
+    /// then.
     pub drain: Option<Tick>,
-    /// Bytes of HTTP answers that may still be put before this peer; `None`: more than its share
-    /// waits for it already, so that no answer leaves and no request begins.
+    /// Bytes of HTTP answers that may still be queued for this peer; `None`: more than its share
+    /// waits for it already, so no answer leaves and no request begins.
     pub room: Option<usize>,
 }
 
-/// What the gate says about a request head.
+/// The gate's decision about a request head.
 #[derive(Debug)]
 pub enum Verdict {
-    /// Go on: to the handler, or to the WebSocket handshake.
+    /// The request goes on to the handler, or to the WebSocket handshake.
     Pass,
-    /// Answer this at once, without a handler.
+    /// The request gets this answer at once, without a handler.
     Answer(Response),
 }
 
-/// What was read from the socket, and how much of it is used up.
+/// The bytes read from the socket, and the number of those that are used up.
 #[derive(Debug)]
 pub struct Input<'b> {
     bytes: &'b mut [u8],
@@ -55,12 +56,12 @@ pub struct Input<'b> {
 }
 
 impl<'b> Input<'b> {
-    /// All of `bytes`, which will be unmasked in place.
+    /// Starts with all of `bytes`, which will be unmasked in place.
     pub fn new(bytes: &'b mut [u8]) -> Self {
         Self { bytes, taken: 0 }
     }
 
-    /// What no one has taken yet.
+    /// The bytes that aren't used up.
     fn rest(&mut self) -> &mut [u8] {
         &mut self.bytes[self.taken..]
     }
@@ -70,11 +71,11 @@ impl<'b> Input<'b> {
     }
 }
 
-/// One client connection; see the module.
+/// One client connection, from its first byte to [`ConnectionEvent::Closed`].
 #[derive(Debug)]
 pub struct Connection {
     state: ConnectionState,
-    /// When the last bytes came.
+    /// The moment at which the last bytes came.
     heard: Tick,
     /// Any number; spreads the first pings.
     seed: u32,
@@ -84,12 +85,12 @@ pub struct Connection {
 enum ConnectionState {
     Http(Box<HttpSide>),
     WebSocket(WebSocketSide),
-    /// `ConnectionEvent::Closed` was given; further bytes are dropped.
+    /// `ConnectionEvent::Closed` was returned; further bytes are dropped.
     Closed,
 }
 
 impl Connection {
-    /// A connection that has just been accepted; `seed` is any number, best a random one.
+    /// Makes a connection that has just been accepted; `seed` is any number, best a random one.
     #[must_use]
     pub fn new(now: Tick, seed: u32) -> Self {
         Self {
@@ -104,9 +105,9 @@ impl Connection {
         self.heard = now;
     }
 
-    /// The next thing that `input`, or what an earlier one left over, gives; `None`: all is used.
+    /// Returns the next event of `input` or of bytes kept from earlier; `None`: all are used.
     ///
-    /// Bytes that can't be looked at yet (a request behind [`Limits::pipeline_requests_max`] others)
+    /// Bytes that can't be parsed yet (a request behind [`Limits::pipeline_requests_max`] others)
     /// are kept; [`Connection::is_blocked`] says so.
     pub fn next_event<'a>(
         &'a mut self,
@@ -140,18 +141,17 @@ impl Connection {
         }
     }
 
-    /// Takes the answer to a request; [`Connection::next_event`] gives it out in its turn.
-    ///
-    /// `serial` is the request's; an answer to a connection that ended is dropped.
+    /// Takes the answer to the request with this serial number; [`Connection::next_event`] returns
+    /// the bytes when the answer may leave. An answer to a connection that ended is dropped.
     pub fn answer(&mut self, serial: u32, response: Response) {
         if let ConnectionState::Http(side) = &mut self.state {
             side.answer(serial, response);
         }
     }
 
-    /// Starts the close handshake of a WebSocket: the frame to send, once.
+    /// Starts the close handshake of a WebSocket; returns the frame to send.
     ///
-    /// `None` when it is no WebSocket or closes already. The code must be one that
+    /// `None` if the connection is no WebSocket or is closing already. The code must pass
     /// [`close_code_may_be_sent`](crate::proto::websocket::close_code_may_be_sent).
     pub fn close(&mut self, rules: &Rules<'_>, code: u16, reason: &str) -> Option<Output> {
         match &mut self.state {
@@ -160,7 +160,7 @@ impl Connection {
         }
     }
 
-    /// The peer sent its last byte. A WebSocket ends with it; HTTP still answers.
+    /// Notes that the peer sent its last byte. A WebSocket ends with it; HTTP still answers.
     pub fn half_close(&mut self) -> Option<ConnectionEvent<'static>> {
         match &mut self.state {
             ConnectionState::Http(side) => {
@@ -175,7 +175,7 @@ impl Connection {
         }
     }
 
-    /// The socket is gone, or is given up for `reason`; `None` when the end was told before.
+    /// Ends the connection for `reason`, such as a failed socket; `None` if it has ended before.
     pub fn abort(&mut self, reason: CloseReason) -> Option<ConnectionEvent<'static>> {
         match &self.state {
             ConnectionState::Http(_) => Some(self.closed(reason)),
@@ -191,8 +191,8 @@ impl Connection {
         }
     }
 
-    /// When [`Connection::expire`] is due. It moves later by itself as bytes come, so look again
-    /// when it is reached.
+    /// The moment at which [`Connection::expire`] is due. This moment moves later as bytes come, so
+    /// ask again when it is reached.
     #[must_use]
     pub fn deadline(&self, rules: &Rules<'_>) -> Tick {
         match &self.state {
@@ -202,7 +202,7 @@ impl Connection {
         }
     }
 
-    /// Acts on a deadline that has come; [`Connection::next_event`] may have more to say after.
+    /// Acts on a deadline that has come; [`Connection::next_event`] may have further events then.
     pub fn expire(&mut self, rules: &Rules<'_>) -> Option<ConnectionEvent<'static>> {
         if rules.now < self.deadline(rules) {
             return None;
@@ -223,32 +223,33 @@ impl Connection {
         }
     }
 
-    /// A WebSocket that takes messages.
+    /// Whether this is a WebSocket that takes messages.
     #[must_use]
     pub fn is_open(&self) -> bool {
         matches!(&self.state, ConnectionState::WebSocket(side) if side.is_open())
     }
 
-    /// A WebSocket in any phase before its end.
+    /// Whether this is a WebSocket in any phase before its end.
     #[must_use]
     pub fn is_websocket(&self) -> bool {
         matches!(self.state, ConnectionState::WebSocket(_))
     }
 
-    /// Whether answers or requests wait until the peer has taken what was sent to it; then
-    /// [`Connection::next_event`] has more to say once [`Rules::room`] is there again.
+    /// Whether answers or requests wait until the peer has taken earlier bytes; then
+    /// [`Connection::next_event`] has further events once [`Rules::room`] is there again.
     #[must_use]
     pub fn awaits_room(&self) -> bool {
         matches!(&self.state, ConnectionState::Http(side) if side.awaits_room())
     }
 
-    /// Whether reading more now would only pile it up; an answer, or room for one, unblocks it.
+    /// Whether bytes that are read now could only be kept; an answer, or room for one, ends this
+    /// state.
     #[must_use]
     pub fn is_blocked(&self, limits: &Limits) -> bool {
         matches!(&self.state, ConnectionState::Http(side) if side.is_blocked(limits))
     }
 
-    /// Requests begun or handed out, and not answered yet.
+    /// The number of requests that have begun and aren't answered yet.
     #[must_use]
     pub fn unanswered(&self) -> usize {
         match &self.state {

@@ -14,28 +14,28 @@ pub(super) struct WebSocketSide {
     phase: ClosePhase,
     /// Frames that came in one segment with the handshake.
     carry: Option<Box<BytesMut>>,
-    /// When the ping that waits for a sign of life was sent; `NEVER` when none does.
+    /// The moment at which the last ping was sent; `NEVER` before the first one.
     pinged: Tick,
-    /// By how much the first silence that is answered with a ping is shorter, in milliseconds.
+    /// The time by which the first ping comes earlier than `ping_ms` says, in milliseconds.
     early_ms: u32,
 }
 
 #[derive(Debug)]
 enum ClosePhase {
     Open,
-    /// Our Close went out; the peer's is awaited (RFC 6455 §7.1.2).
+    /// Our Close went out; the peer's Close is awaited (RFC 6455 §7.1.2).
     CloseSent {
         code: u16,
         deadline: Tick,
     },
-    /// All is said; only `ConnectionEvent::Closed` is left.
+    /// All frames are out; only `ConnectionEvent::Closed` is left.
     Leaving(Box<CloseReason>),
 }
 
 impl WebSocketSide {
     pub(super) fn new(rules: &Rules<'_>, seed: u32, carry: BytesMut) -> Self {
-        // Connections that were opened together mustn't be pinged together, also where each of
-        // them said something since.
+        // Connections that were opened together mustn't be pinged together, even if each of them
+        // has sent something since.
         let early_ms = u64::from(seed) % rules.limits.ping_ms.max(1);
         Self {
             decoder: MessageDecoder::new(),
@@ -72,7 +72,7 @@ impl WebSocketSide {
         }
     }
 
-    /// The same for the bytes that came with the handshake; its messages are copied.
+    /// Takes a step through the bytes that came with the handshake; their messages are copied.
     fn step_carry(&mut self, rules: &Rules<'_>) -> Option<ConnectionEvent<'static>> {
         let mut carry = self.carry.take()?;
         let decoded = self
@@ -137,7 +137,7 @@ impl WebSocketSide {
         ConnectionEvent::Output(Output::Control(frame))
     }
 
-    /// Starts the close handshake; `None` when it is under way.
+    /// Starts the close handshake; `None` if it has started already.
     pub(super) fn close(&mut self, rules: &Rules<'_>, code: u16, why: &str) -> Option<Output> {
         if !self.is_open() {
             return None;
@@ -151,7 +151,7 @@ impl WebSocketSide {
         matches!(self.phase, ClosePhase::Open)
     }
 
-    /// What to report when the stream ends here.
+    /// The reason to report if the stream ends here.
     pub(super) fn reason_at_end(&self) -> CloseReason {
         match &self.phase {
             ClosePhase::Open => CloseReason::Lost,
@@ -175,7 +175,7 @@ impl WebSocketSide {
         }
     }
 
-    /// The deadline came: ping, give up waiting, or end the close handshake.
+    /// Acts on a deadline: pings, gives up waiting for a pong, or ends the close handshake.
     pub(super) fn expire(&mut self, rules: &Rules<'_>, heard: Tick) -> ConnectionEvent<'static> {
         match &self.phase {
             ClosePhase::CloseSent { code, .. } => {
@@ -195,8 +195,8 @@ impl WebSocketSide {
         }
     }
 
-    /// Whether nothing came since the ping. What came in the same millisecond came after it: a
-    /// ping is sent at least one millisecond after the last bytes.
+    /// Whether no bytes came since the ping. Bytes of the same millisecond came after it: a ping is
+    /// sent at least one millisecond after the last bytes.
     fn awaits_pong(&self, heard: Tick) -> bool {
         self.pinged != Tick::NEVER && heard < self.pinged
     }

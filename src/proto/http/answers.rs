@@ -1,8 +1,8 @@
 //! Pipelining: answers leave in the order of their requests (RFC 9112 §9.3.2).
 //!
-//! A request that was read gets a serial number; its answer may come at any time and from anywhere,
-//! and leaves when all before it have left. It is encoded only then, since whether it is the last
-//! one isn't known before.
+//! A request that was read gets a serial number; its answer may come at any time and from any
+//! thread, and leaves when all answers before it have left. It is encoded only then: until then
+//! nobody knows whether the connection closes after it.
 
 use std::collections::VecDeque;
 
@@ -10,15 +10,15 @@ use super::response::{AnswerTo, Response};
 
 /// The requests of one connection whose answers haven't left, oldest first.
 ///
-/// The oldest one is kept in place: a connection that doesn't pipeline needs no heap, and one that
-/// did gives it back once no second request waits.
+/// The oldest request is kept in place: a connection that doesn't pipeline needs no heap, and one
+/// that did gives the heap back once no second request waits.
 #[derive(Debug, Default)]
 pub struct Answers {
     oldest: Option<AnswerSlot>,
     later: VecDeque<AnswerSlot>,
     /// The serial number of `oldest`, or of the next request where there is none.
     serial: u32,
-    /// Bytes of the bodies that were filled in and haven't left.
+    /// Bytes of the bodies of answers that were filled in and haven't left.
     bytes: usize,
 }
 
@@ -29,13 +29,13 @@ struct AnswerSlot {
 }
 
 impl Answers {
-    /// Nobody waits.
+    /// Makes a list in which no request waits.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Notes a request that was read; gives the serial number under which its answer is filled in.
+    /// Adds a request that was read; returns the serial number under which its answer is filled in.
     ///
     /// Serial numbers count up and wrap around: unique as long as fewer than 2^32 wait.
     pub fn begin(&mut self, to: AnswerTo) -> u32 {
@@ -51,8 +51,7 @@ impl Answers {
 
     /// Fills in an answer.
     ///
-    /// False where the request doesn't wait any more, since it was answered already. Then nothing
-    /// is changed.
+    /// Returns false, and changes nothing, if the request was answered already.
     pub fn fill(&mut self, serial: u32, response: Response) -> bool {
         let slot = match serial.wrapping_sub(self.serial) {
             0 => self.oldest.as_mut(),
@@ -68,7 +67,7 @@ impl Answers {
         }
     }
 
-    /// The next answer that may leave, and what its encoder must know of the request.
+    /// Takes the next answer that may leave, with the facts about its request for the encoder.
     pub fn next_answer(&mut self) -> Option<(AnswerTo, Response)> {
         let slot = self.oldest.as_mut()?;
         let response = slot.answer.take()?;
@@ -82,20 +81,20 @@ impl Answers {
         Some((to, response))
     }
 
-    /// Whether [`Answers::next_answer`] has one.
+    /// Whether [`Answers::next_answer`] would return an answer.
     #[must_use]
     pub fn has_next(&self) -> bool {
         let oldest = self.oldest.as_ref();
         oldest.is_some_and(|slot| slot.answer.is_some())
     }
 
-    /// Bytes of the bodies that were filled in and wait for their turn.
+    /// Bytes of the bodies of answers that were filled in and haven't left.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// How many requests wait for their answers to leave.
+    /// The number of requests whose answers haven't left.
     #[must_use]
     pub fn waiting(&self) -> usize {
         usize::from(self.oldest.is_some()) + self.later.len()

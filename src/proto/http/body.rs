@@ -1,4 +1,4 @@
-//! Collects the body of one request, from any fragmentation of its bytes.
+//! The body of one request, collected from any fragmentation of its bytes.
 
 use bytes::Bytes;
 
@@ -6,7 +6,7 @@ use super::error::HttpError;
 use super::limits::HttpLimits;
 use super::token::is_token_byte;
 
-/// How the end of a body is told (RFC 9112 §6.3).
+/// The way in which a head tells where the body ends (RFC 9112 §6.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
     /// No body follows the head.
@@ -20,12 +20,13 @@ pub enum Framing {
 /// Digits of a chunk's size; sixteen hold every `u64`.
 const CHUNK_DIGITS_MAX: u8 = 16;
 
-/// What is set aside for an announced body before its bytes have come, in bytes.
+/// Bytes allocated for an announced body before its bytes have come.
 ///
-/// A client that announces a lot and sends little must not cost a lot.
+/// A client that announces a large body and sends little must not cost much memory. A round number:
+/// one page, which holds most bodies whole.
 const ROOM_IN_ADVANCE: usize = 4 * 1024;
 
-/// One body on its way in.
+/// The body of one request while it arrives.
 ///
 /// Chunk framing, chunk extensions and trailers are checked and dropped: only the data is kept.
 #[derive(Debug)]
@@ -37,7 +38,7 @@ pub struct BodyDecoder {
     trailers: Allowance,
 }
 
-/// What is expected next. Sizes are below the bound of the body, once they were checked.
+/// The part of the body that is expected next. Its sizes are checked against the body's bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum BodyStage {
     /// This many bytes of a body whose length was announced.
@@ -63,7 +64,7 @@ enum BodyStage {
     Complete,
 }
 
-/// Bytes that may still come of a part that is dropped.
+/// The bytes that a part without use, such as chunk extensions, may still have.
 #[derive(Debug)]
 struct Allowance {
     left: usize,
@@ -71,12 +72,12 @@ struct Allowance {
 }
 
 impl BodyDecoder {
-    /// A decoder for the body that follows a head of this framing.
+    /// Makes a decoder for the body that follows a head of this framing.
     ///
     /// # Errors
     ///
-    /// 413 where the announced length is over the bound already: nothing of it need be read, and
-    /// a client that waits for 100 need not send it.
+    /// 413 if the announced length is above the bound: no byte of the body need be read, and a
+    /// client that waits for 100 need not send it.
     pub fn new(framing: Framing, limits: &HttpLimits) -> Result<Self, HttpError> {
         let too_large = HttpError::BodyTooLarge(limits.body_size_max);
         let reading = match framing {
@@ -96,13 +97,13 @@ impl BodyDecoder {
         })
     }
 
-    /// Takes bytes of the body; gives how many were taken and whether the body is complete.
+    /// Takes bytes of the body; returns how many it took and whether the body is complete.
     ///
-    /// All are taken unless the body ends before them: the rest is the next request's.
+    /// It takes all bytes unless the body ends before their end: the rest is the next request's.
     ///
     /// # Errors
     ///
-    /// The chunk framing is broken or a bound is passed. The decoder is of no use any more.
+    /// The chunk framing is broken or a bound is passed. The decoder mustn't be used any more.
     pub fn decode(&mut self, input: &[u8]) -> Result<(usize, bool), HttpError> {
         let mut taken = 0;
         while taken < input.len() && !self.is_complete() {
@@ -118,13 +119,13 @@ impl BodyDecoder {
         Ok((taken, self.is_complete()))
     }
 
-    /// Whether the whole body is here; at once where none follows the head.
+    /// Whether the whole body has arrived; true from the start if no body follows the head.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.reading == BodyStage::Complete
     }
 
-    /// The data that has come, without a copy.
+    /// Returns the data that has arrived, without a copy.
     #[must_use]
     pub fn into_body(self) -> Bytes {
         self.body.into()
@@ -147,7 +148,7 @@ impl BodyDecoder {
         size
     }
 
-    /// One byte of chunk framing or trailers (RFC 9112 §7.1).
+    /// Takes one byte of chunk framing or trailers (RFC 9112 §7.1).
     fn step(&mut self, reading: BodyStage, byte: u8) -> Result<BodyStage, HttpError> {
         match (reading, byte) {
             (BodyStage::ChunkSize { size, digits }, _) => self.step_size(size, digits, byte),
@@ -171,7 +172,7 @@ impl BodyDecoder {
         }
     }
 
-    /// Digits only: `+5`, `0x5` and `5 ` mean something to some parsers.
+    /// Takes one byte of a chunk's size: digits only, though some parsers accept `+5` or `0x5`.
     fn step_size(&self, size: usize, digits: u8, byte: u8) -> Result<BodyStage, HttpError> {
         match (byte, char::from(byte).to_digit(16)) {
             (_, Some(digit)) if digits < CHUNK_DIGITS_MAX => {
@@ -193,7 +194,8 @@ impl BodyDecoder {
         }
     }
 
-    /// Trailers are dropped, but must be field lines: what is a line to one is a request to another.
+    /// Takes one byte of the trailers. They are dropped, but must be field lines: a parser that
+    /// skipped malformed lines could take the next request for a trailer.
     fn step_trailer(&mut self, reading: BodyStage, byte: u8) -> Result<BodyStage, HttpError> {
         self.trailers.take().map_err(HttpError::TrailersTooLarge)?;
         match (reading, byte) {
@@ -220,7 +222,7 @@ impl Allowance {
     }
 }
 
-/// What a field value may hold: everything but control characters, and tabs (RFC 9110 §5.5).
+/// Whether a field value may hold `byte`: a tab or no control character (RFC 9110 §5.5).
 fn is_value_byte(byte: u8) -> bool {
     byte == b'\t' || !byte.is_ascii_control()
 }

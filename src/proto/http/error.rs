@@ -1,4 +1,4 @@
-//! What a client can do wrong in HTTP, and what it is told about it.
+//! The ways in which a client can break HTTP, each with the answer that tells the client.
 
 use std::fmt;
 
@@ -6,8 +6,8 @@ use super::response::Response;
 
 /// A violation of HTTP/1.1 or of a bound by the client; never our own bug.
 ///
-/// Whatever it is, the end of the request can't be trusted: answer with
-/// [`HttpError::response`] and close.
+/// After any of them the end of the request is unknown: answer with [`HttpError::response`] and
+/// close.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HttpError {
@@ -112,7 +112,7 @@ impl HttpError {
         }
     }
 
-    /// The word for programs, as it stands in the JSON body: one of those that handlers use, too.
+    /// The `code` of the JSON body, which programs read: one of those that handlers use, too.
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self.status() {

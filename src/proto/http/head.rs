@@ -1,4 +1,4 @@
-//! The head of a request: what was asked, and how the bytes after it are to be read.
+//! The head of a request: method, target and fields, and the framing of the body after it.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use super::version::Version;
 
 /// One request head, owned: a copy of its bytes and the places of its parts in them.
 ///
-/// Made by [`parse`](super::parse()) only, which has checked its syntax, its target and its host.
+/// Only [`parse`](super::parse()) makes one, and has checked its syntax, its target and its host.
 #[derive(Clone)]
 pub struct Head {
     pub(super) bytes: Box<[u8]>,
@@ -22,7 +22,7 @@ pub struct Head {
     pub(super) version: Version,
 }
 
-/// A place in the bytes of a head; four bytes are enough for each end.
+/// A range in the bytes of a head; four bytes are enough for each end.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Span {
     pub(super) start: u32,
@@ -37,7 +37,7 @@ pub(super) struct FieldAt {
 }
 
 impl Head {
-    /// The method as it was sent; methods tell upper from lower case (RFC 9110 §9.1).
+    /// The method as it was sent; upper and lower case differ (RFC 9110 §9.1).
     #[must_use]
     pub fn method(&self) -> &str {
         self.text(self.method)
@@ -59,7 +59,7 @@ impl Head {
         }
     }
 
-    /// What stands after the target's first `?`, still percent-encoded.
+    /// The part after the target's first `?`, still percent-encoded.
     #[must_use]
     pub fn query(&self) -> Option<&str> {
         self.query.map(|part| self.text(part))
@@ -71,7 +71,7 @@ impl Head {
         self.version
     }
 
-    /// Whom the request is for: `host [":" port]`; `None` only in HTTP/1.0.
+    /// The host that the request names: `host [":" port]`; `None` only in HTTP/1.0.
     ///
     /// An absolute target's authority outranks the Host field (RFC 9112 §3.2.2).
     #[must_use]
@@ -108,7 +108,7 @@ impl Head {
             .map(|at| (self.text(at.name), self.slice(at.value)))
     }
 
-    /// How the bytes after the head are to be read (RFC 9112 §6.3).
+    /// The framing of the body after the head (RFC 9112 §6.3).
     ///
     /// # Errors
     ///
@@ -149,7 +149,7 @@ impl Head {
 
     /// Whether the client waits for [`CONTINUE`](super::CONTINUE) before it sends its body.
     ///
-    /// Never in HTTP/1.0, and only where a body follows (RFC 9110 §10.1.1).
+    /// False in HTTP/1.0, and if no body follows (RFC 9110 §10.1.1).
     ///
     /// # Errors
     ///
@@ -170,14 +170,14 @@ impl Head {
 
     /// Whether this is a WebSocket handshake, right or wrong: Upgrade lists `websocket`.
     ///
-    /// Never in HTTP/1.0, where Upgrade means nothing (RFC 9110 §7.8). What is wrong with a wrong
-    /// one, [`accept`](crate::proto::websocket::handshake::accept) says.
+    /// False in HTTP/1.0, where Upgrade means nothing (RFC 9110 §7.8). A wrong handshake is refused
+    /// by [`accept`](crate::proto::websocket::handshake::accept), which says what is wrong.
     #[must_use]
     pub fn asks_for_websocket(&self) -> bool {
         self.version == Version::Http11 && self.lists("upgrade", "websocket")
     }
 
-    /// What the encoder of the answer must know of this request.
+    /// The facts about this request that the encoder of its answer needs.
     #[must_use]
     pub fn answer_to(&self) -> AnswerTo {
         AnswerTo {
@@ -204,7 +204,7 @@ impl Head {
     }
 }
 
-/// Method, path and version; fields and query may hold secrets and stay out of logs.
+/// Shows method, path and version; fields and query may hold secrets and stay out of logs.
 impl fmt::Debug for Head {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Head")
@@ -215,7 +215,7 @@ impl fmt::Debug for Head {
     }
 }
 
-/// RFC 9110 §8.6: one or more digits; `u64::from_str` alone would take `+5`.
+/// Reads a length: one or more digits (RFC 9110 §8.6); `u64::from_str` alone would take `+5`.
 fn length_of(digits: &[u8]) -> Result<u64, HttpError> {
     if digits.is_empty() {
         return Err(HttpError::ContentLength);
@@ -229,7 +229,7 @@ fn length_of(digits: &[u8]) -> Result<u64, HttpError> {
         .ok_or(HttpError::ContentLength)
 }
 
-/// Without the optional whitespace of RFC 9110 §5.6.3, which knows space and tab only.
+/// Removes the optional whitespace of RFC 9110 §5.6.3, which is space and tab only.
 fn trim(mut bytes: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] = bytes {
         bytes = rest;

@@ -1,14 +1,16 @@
 //! The server side of HTTP/1.1 (RFC 9110, RFC 9112), sans-IO.
 //!
-//! The way of a request is the list of the files: [`parse()`] finds a [`Head`] at the front of the
-//! bytes, [`BodyDecoder`] collects what follows it, a [`Response`] is encoded for the request it
-//! answers, and [`Answers`] lets pipelined answers leave in the order of their requests.
+//! A request goes through the files in this order: `parse` finds a [`Head`] at the front of the
+//! bytes (with `target` and `token`), `head` answers questions about it, `body` collects the body
+//! that follows it, `answers` keeps pipelined answers in the order of their requests, and
+//! `response` encodes each for the request it answers. `limits` holds the bounds, and `error` each
+//! way in which a client may break a rule.
 //!
 //! Nothing here opens a socket or reads a clock, and nothing depends on how the bytes were cut on
 //! their way: the same bytes give the same requests or the same refusal, however they arrive.
 //!
-//! Invariant: what two parsers could read differently is an [`HttpError`], never a guess. After an
-//! error the rest of the stream has no meaning; the connection answers and closes.
+//! Invariant: bytes that two parsers could read differently give an [`HttpError`], never a guess.
+//! After an error the rest of the stream has no meaning; the connection answers and closes.
 
 pub mod answers;
 pub mod body;

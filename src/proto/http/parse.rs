@@ -1,8 +1,9 @@
-//! Finds and checks one request head at the front of the bytes.
+//! The parser of one request head at the front of the bytes.
 //!
-//! The blank line is looked for first, and only then httparse reads the whole head: it starts over
-//! at every call, so feeding it parts would make a slow sender cost the square of its head. What
-//! can be said of a part (its bounds, its line ends, a method that is none) is said at once.
+//! The blank line is looked for first, and only then httparse reads the whole head: httparse starts
+//! over at every call, so the cost of a slowly sent head would grow with the square of its size.
+//! Rules that a part of the head can break (its bounds, its line ends, the method) are checked at
+//! once.
 //!
 //! Invariant: errors are found in the order of the bytes, so that the same bytes meet the same
 //! error however they were cut.
@@ -19,21 +20,23 @@ use super::target::{self, is_authority};
 use super::token::is_token_byte;
 use super::version::Version;
 
-/// Longest method, in bytes. The longest registered one, UPDATEREDIRECTREF, has 17.
+/// Longest method, in bytes; a round number, as the longest registered one, UPDATEREDIRECTREF, has
+/// 17.
 const METHOD_SIZE_MAX: usize = 32;
 
-/// Fields that are parsed without the heap; a head of a browser has about 15.
+/// Fields that are parsed without the heap; more than the default `head_fields_max` of 100, so that
+/// no head needs the heap unless that setting is raised.
 const FIELDS_ON_STACK: usize = 128;
 
-/// Looks for a whole head at the front of `bytes`; gives it and its size in bytes.
+/// Looks for a whole head at the front of `bytes`; returns the head and its size in bytes.
 ///
-/// `None` means that more bytes are needed. `searched` is how many bytes are known not to end the
-/// head: 0 for a new one, and kept by the caller until a head is found, which sets it back to 0.
-/// One empty line before the head is passed over and counts for the size (RFC 9112 §2.2).
+/// `None` means that more bytes are needed. `searched` is the number of bytes that are known not to
+/// end the head: 0 for a new one, kept by the caller, and set back to 0 here once a head is found.
+/// One empty line before the head is skipped and counts for the size (RFC 9112 §2.2).
 ///
 /// # Errors
 ///
-/// The bytes can't become a head that is taken here, whatever follows.
+/// The bytes can't become an acceptable head, whatever follows.
 pub fn parse(
     bytes: &[u8],
     searched: &mut usize,
@@ -60,7 +63,8 @@ pub fn parse(
     Ok(Some((head, lead + size)))
 }
 
-/// Refuses what the first bytes already show: no method, or a target over its bound.
+/// Refuses a request line whose first bytes show that it has no method, or a target above its
+/// bound.
 fn check_request_line(window: &[u8], target_size_max: usize) -> Result<(), HttpError> {
     let start = &window[..window.len().min(METHOD_SIZE_MAX + 1)];
     let Some(method_size) = start.iter().position(|&byte| !is_token_byte(byte)) else {
@@ -81,7 +85,7 @@ fn check_request_line(window: &[u8], target_size_max: usize) -> Result<(), HttpE
     Ok(())
 }
 
-/// The size of the head up to and with its blank line; every line on the way must end in CRLF.
+/// Returns the head's size with its blank line; every line before must end in CRLF.
 fn end_of_head(window: &[u8], searched: usize) -> Result<Option<usize>, HttpError> {
     for found in memchr_iter(b'\n', &window[searched.min(window.len())..]) {
         let at = searched + found;
@@ -96,7 +100,7 @@ fn end_of_head(window: &[u8], searched: usize) -> Result<Option<usize>, HttpErro
 }
 
 fn read_with_room(head: &[u8], limits: &HttpLimits) -> Result<Head, HttpError> {
-    // A field line has at least four bytes: more room than that is never used.
+    // A field line has at least four bytes, so a head can't have more fields than this.
     let room = limits.head_fields_max.min(head.len() / 4);
     let read = if room <= FIELDS_ON_STACK {
         let mut fields = [const { MaybeUninit::uninit() }; FIELDS_ON_STACK];
@@ -186,8 +190,8 @@ fn error_of(error: httparse::Error, head: &[u8]) -> HttpError {
     }
 }
 
-/// Whether the request line ends in a well-formed version, and only that keeps it from being taken:
-/// 505 for it, 400 for anything else.
+/// Whether the request line ends in a well-formed version that isn't spoken here: this is answered
+/// with 505, any other broken request line with 400.
 fn names_another_version(head: &[u8]) -> bool {
     let line = head.split(|&byte| byte == b'\r').next().unwrap_or_default();
     match line {
@@ -199,7 +203,7 @@ fn names_another_version(head: &[u8]) -> bool {
     }
 }
 
-/// Where a part that httparse cut out of `head` begins and ends; heads are below 4 GiB.
+/// Returns the place in `head` of a part that httparse cut out of it; heads are below 4 GiB.
 fn part_of(head: &[u8], part: &[u8]) -> Span {
     let start = part.as_ptr() as usize - head.as_ptr() as usize;
     Span {

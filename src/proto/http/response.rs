@@ -1,4 +1,4 @@
-//! An answer as data, and its bytes on the wire.
+//! An answer to a request, as data and as bytes on the wire.
 
 use std::io::Write;
 
@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::token::is_token_byte;
 use super::version::Version;
 
-/// What the encoder must know of the request that it answers.
+/// The facts about a request that the encoder of its answer needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AnswerTo {
     /// The request was HEAD: the answer has the length of its body, but not the body.
@@ -20,27 +20,27 @@ pub struct AnswerTo {
 
 /// An answer to one request: status, fields, body.
 ///
-/// Pure data, made anywhere and encoded where the request is known. Content-Length,
-/// Transfer-Encoding, Connection and Date are the encoder's: they can't be set.
+/// Pure data, made anywhere and encoded where the request is known. Only the encoder writes
+/// Content-Length, Transfer-Encoding, Connection and Date: they can't be set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Response {
     status: u16,
-    /// Field lines as they go out, each with its CRLF.
+    /// Field lines as they go onto the wire, each with its CRLF.
     lines: String,
-    /// 426 and its kin: Upgrade must be listed in Connection (RFC 9110 §7.8).
+    /// Whether there is an Upgrade field, which Connection must list (RFC 9110 §7.8).
     offers_upgrade: bool,
     body: Bytes,
 }
 
 impl AnswerTo {
-    /// To a request that could not be read: with a body, and the connection closes.
+    /// For a request that could not be read: the answer has a body, and the connection closes.
     pub const REFUSED: Self = Self {
         head_only: false,
         keep_alive: false,
         version: Version::Http11,
     };
 
-    /// The same, but the connection closes after the answer.
+    /// Returns the same facts, except that the connection closes after the answer.
     #[must_use]
     pub const fn closing(self) -> Self {
         Self {
@@ -51,7 +51,7 @@ impl AnswerTo {
 }
 
 impl Response {
-    /// An empty answer of a final status, 200 to 599; any other number becomes 500.
+    /// Makes an empty answer of a final status, 200 to 599; any other number becomes 500.
     #[must_use]
     pub fn new(status: u16) -> Self {
         Self {
@@ -62,7 +62,7 @@ impl Response {
         }
     }
 
-    /// 200 with plain text.
+    /// Makes a 200 with plain text.
     #[must_use]
     pub fn text(text: impl Into<Bytes>) -> Self {
         Self::new(200)
@@ -70,7 +70,7 @@ impl Response {
             .body(text)
     }
 
-    /// 200 with a JSON document, already encoded.
+    /// Makes a 200 with a JSON document, already encoded.
     #[must_use]
     pub fn json(document: impl Into<Bytes>) -> Self {
         Self::new(200)
@@ -78,18 +78,18 @@ impl Response {
             .body(document)
     }
 
-    /// The same answer with another status, as in [`Response::new`].
+    /// Sets another status, as in [`Response::new`].
     #[must_use]
     pub fn with_status(mut self, status: u16) -> Self {
         self.status = final_status(status);
         self
     }
 
-    /// Adds a field; Content-Type, which can't stand twice, replaces an earlier one.
+    /// Adds a field; Content-Type, of which there can be only one, replaces an earlier one.
     ///
-    /// What comes from elsewhere can't break out of the line: control characters of the value
-    /// (CR, LF and NUL among them) become spaces, as RFC 9110 §5.5 has it. A field whose name is
-    /// no token is left out, and so are those that belong to the encoder.
+    /// A value can't break out of its line: its control characters (CR, LF and NUL among them)
+    /// become spaces, as RFC 9110 §5.5 demands. A field whose name is no token is left out, and so
+    /// are the fields that only the encoder writes.
     #[must_use]
     pub fn field(mut self, name: &str, value: &str) -> Self {
         if name.is_empty() || !name.bytes().all(is_token_byte) || is_encoders_own(name) {
@@ -113,7 +113,7 @@ impl Response {
         self
     }
 
-    /// Sets the body; its length is told by the encoder.
+    /// Sets the body; the encoder adds its length.
     #[must_use]
     pub fn body(mut self, body: impl Into<Bytes>) -> Self {
         self.body = body.into();
@@ -139,7 +139,7 @@ impl Response {
         &self.body
     }
 
-    /// The bytes on the wire; `date` is the moment as in RFC 9110 §5.6.7, from the owner of a clock.
+    /// Encodes the answer for the wire; `date` is the present moment as in RFC 9110 §5.6.7.
     #[must_use]
     pub fn encode(&self, to: AnswerTo, date: &str) -> Vec<u8> {
         let has_content = !matches!(self.status, 204 | 205 | 304);
@@ -165,7 +165,7 @@ impl Response {
         match self.status {
             // RFC 9110 §8.6 forbids a length in 204; that of a 304 would be the one of the 200.
             204 | 304 => {}
-            // §15.3.6: a 205 has none, and says so.
+            // §15.3.6: a 205 has no content, and says so.
             205 => push(&mut out, &["Content-Length: 0\r\n"]),
             _ => {
                 out.extend_from_slice(b"Content-Length: ");
@@ -178,7 +178,7 @@ impl Response {
         out
     }
 
-    /// The Connection line: said where it isn't what the version means by itself (RFC 9112 §9.3).
+    /// The Connection line; empty if the version's default says the same (RFC 9112 §9.3).
     fn connection(&self, to: AnswerTo) -> &'static str {
         match (to.keep_alive, to.version, self.offers_upgrade) {
             (false, _, false) => "Connection: close\r\n",
@@ -217,7 +217,7 @@ impl From<String> for Response {
     }
 }
 
-/// A handler that answers with 100 or 101 would leave the client waiting for more.
+/// Returns `status` if it is final, else 500: a client that gets 100 or 101 would wait for more.
 fn final_status(status: u16) -> u16 {
     if (200..=599).contains(&status) {
         status

@@ -1,4 +1,4 @@
-//! The forms of a request target, and who the request is for (RFC 9112 §3.2, RFC 3986 §3.2).
+//! The forms of a request target, and the authority in it (RFC 9112 §3.2, RFC 3986 §3.2).
 
 use std::net::Ipv6Addr;
 use std::ops::Range;
@@ -19,7 +19,8 @@ pub(super) struct TargetParts {
 
 /// Splits a target, in the form that its method may use.
 ///
-/// A fragment is refused: it never travels, and who cuts it off sees another path than who doesn't.
+/// A fragment is refused: clients never send one, and a parser that cuts it off would see another
+/// path than one that keeps it.
 pub(super) fn split(method: &str, target: &str) -> Result<TargetParts, HttpError> {
     if method == "CONNECT" {
         return Err(HttpError::Connect);
@@ -47,7 +48,7 @@ pub(super) fn split(method: &str, target: &str) -> Result<TargetParts, HttpError
 
 /// Whether the bytes are `host [":" port]` with a host (RFC 9110 §4.2.1 refuses an empty one).
 ///
-/// User information has no place here (RFC 9110 §4.2.4): `@` is no byte of a host.
+/// User information is refused (RFC 9110 §4.2.4), since `@` is no byte of a host.
 pub(super) fn is_authority(bytes: &[u8]) -> bool {
     let (host_is_valid, port) = if bytes.first() == Some(&b'[') {
         let Some(end) = memchr(b']', bytes) else {
@@ -83,7 +84,8 @@ fn authority_of(target: &[u8]) -> Result<Range<usize>, HttpError> {
     Ok(start..start + size)
 }
 
-/// Nothing, or a colon and digits up to 65,535; RFC 3986 §3.2.3 lets the digits be missing.
+/// Whether the bytes are nothing, or a colon and digits up to 65,535; RFC 3986 §3.2.3 lets the
+/// digits be missing.
 fn is_port(bytes: &[u8]) -> bool {
     let digits = match bytes {
         [] => return true,
@@ -97,7 +99,7 @@ fn is_port(bytes: &[u8]) -> bool {
     number.is_some()
 }
 
-/// A registered name or an IPv4 address (RFC 3986 §3.2.2), not empty.
+/// Whether the bytes are a registered name or an IPv4 address (RFC 3986 §3.2.2), not empty.
 fn is_name(bytes: &[u8]) -> bool {
     let mut rest = bytes;
     loop {
@@ -112,7 +114,7 @@ fn is_name(bytes: &[u8]) -> bool {
     }
 }
 
-/// `unreserved` and `sub-delims` of RFC 3986 §2.
+/// Whether the byte is one of `unreserved` and `sub-delims` of RFC 3986 §2.
 fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(byte, b'-' | b'.' | b'_' | b'~')

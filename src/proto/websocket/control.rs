@@ -19,19 +19,19 @@ pub struct ControlFrame {
 }
 
 impl ControlFrame {
-    /// A ping; of the payload, what is beyond 125 bytes is cut off (RFC 6455 §5.5.2).
+    /// Makes a ping; the payload is cut to 125 bytes (RFC 6455 §5.5.2).
     #[must_use]
     pub fn ping(payload: &[u8]) -> Self {
         Self::new(Control::Ping, &[payload])
     }
 
-    /// A pong; its payload is that of the ping it answers, at most 125 bytes (RFC 6455 §5.5.3).
+    /// Makes a pong with the payload of the ping it answers, at most 125 bytes (RFC 6455 §5.5.3).
     #[must_use]
     pub fn pong(payload: &[u8]) -> Self {
         Self::new(Control::Pong, &[payload])
     }
 
-    /// A close with a code and a reason, which is cut to 123 bytes of whole characters.
+    /// Makes a close with a code and a reason, which is cut to 123 bytes of whole characters.
     ///
     /// The code must pass [`close_code_may_be_sent`] (RFC 6455 §7.4).
     #[must_use]
@@ -42,7 +42,7 @@ impl ControlFrame {
         Self::new(Control::Close, &[&code, &reason.as_bytes()[..reason_size]])
     }
 
-    /// A close without a code: the answer to a close that had none (RFC 6455 §5.5.1).
+    /// Makes a close without a code: the answer to a close without one (RFC 6455 §5.5.1).
     #[must_use]
     pub fn close_empty() -> Self {
         Self::new(Control::Close, &[])
@@ -80,7 +80,7 @@ impl ControlFrame {
 }
 
 impl fmt::Debug for ControlFrame {
-    /// Says the size only: payloads stay out of logs.
+    /// Shows the size only: payloads stay out of logs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ControlFrame")
             .field("size", &self.size)
@@ -90,8 +90,8 @@ impl fmt::Debug for ControlFrame {
 
 /// Whether a close frame may carry this code (RFC 6455 §7.4 and its IANA registry).
 ///
-/// True for 1000 to 1003, 1007 to 1014 and 3000 to 4999. The rest is not defined, or (1005, 1006,
-/// 1015) stands for closes that had no code on the wire.
+/// True for 1000 to 1003, 1007 to 1014 and 3000 to 4999. The other codes are not defined, or (1005,
+/// 1006, 1015) stand for closes without a code on the wire.
 #[must_use]
 pub fn close_code_may_be_sent(code: u16) -> bool {
     // 1014, bad gateway, was registered after tungstenite's list had been made.

@@ -1,8 +1,8 @@
-//! A client's bytes become messages, pings, pongs and a close.
+//! The decoder, which turns a client's bytes into messages, pings, pongs and a close.
 //!
-//! What lies whole in the input is handed out borrowed, unmasked where it lies. What reads or
-//! fragments cut is collected in one `Vec`, which grows as bytes really come and is given away
-//! with the message. A decoder never answers, waits or allocates for what was merely announced.
+//! A frame that lies whole in the input is unmasked in place and borrowed. A message that reads or
+//! fragments cut is collected in one `Vec`, which grows as bytes come and is given away with the
+//! message. A decoder never answers, waits, or allocates for bytes that were merely announced.
 //!
 //! Invariant: between two messages a decoder owns no heap.
 
@@ -16,28 +16,29 @@ use super::frame::MessageKind;
 use super::header::{self, ControlKind, FrameKind, Header, MessageSoFar};
 use super::mask::unmask;
 
-/// First size of the `Vec` that collects a message, in bytes, if the message may get that large.
+/// First size of the `Vec` that collects a message, in bytes, if the message may get that large. A
+/// round number: most chat messages fit, so the `Vec` doesn't grow in many small steps.
 const COLLECTED_SIZE_MIN: usize = 512;
 
-/// One whole thing that a client said.
+/// One message or control frame of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Item<'a> {
-    /// A message; of a text, the payload is UTF-8.
+    /// A message; the payload of a text is UTF-8.
     Message {
         /// Text or binary.
         kind: MessageKind,
-        /// Unmasked; borrowed if it was one frame that came in one piece.
+        /// The unmasked bytes; borrowed if the message was one frame that came in one piece.
         payload: Cow<'a, [u8]>,
     },
-    /// A ping with at most 125 bytes, to be answered by a pong with the same (RFC 6455 §5.5.2).
+    /// A ping with at most 125 bytes; a pong with the same bytes answers it (RFC 6455 §5.5.2).
     Ping(Cow<'a, [u8]>),
-    /// A pong with at most 125 bytes, asked for or not (RFC 6455 §5.5.3).
+    /// A pong with at most 125 bytes, with or without a ping before it (RFC 6455 §5.5.3).
     Pong(Cow<'a, [u8]>),
-    /// The client closes; nothing that follows may be decoded any more (RFC 6455 §5.5.1).
+    /// A close; bytes after it mustn't be decoded (RFC 6455 §5.5.1).
     Close {
-        /// A code that may be sent; none if the frame was empty.
+        /// The code, one that may be sent; `None` if the frame was empty.
         code: Option<u16>,
-        /// At most 123 bytes.
+        /// The reason, at most 123 bytes.
         reason: Cow<'a, str>,
     },
 }
@@ -45,23 +46,23 @@ pub enum Item<'a> {
 /// The frames of one client, in any fragmentation.
 pub struct MessageDecoder {
     reading: FrameStage,
-    /// The message so far, unmasked; behind it what came of a control frame that a read cut.
+    /// The unfinished message, unmasked; behind it the bytes of an unfinished control frame.
     collected: Vec<u8>,
-    /// Kind of the message under way.
+    /// The kind of the unfinished message, if there is one.
     message: Option<MessageKind>,
-    /// Bytes at the end of a text so far that begin a character, 0 to 3.
+    /// Bytes of an unfinished character at the end of an unfinished text, 0 to 3.
     open_character_size: u8,
 }
 
 enum FrameStage {
-    /// `held` bytes of a header have come.
+    /// The first `held` bytes of a header have come.
     Header {
         bytes: [u8; header::SIZE_MAX],
         held: u8,
     },
-    /// The payload of a frame that is collected.
+    /// The payload of a frame is being collected.
     PartialPayload(PartialPayload),
-    /// A rule was broken; nothing is read any more.
+    /// A rule was broken; no more bytes are read.
     Failed(FrameError),
 }
 
@@ -83,7 +84,7 @@ struct PartialPayload {
 }
 
 impl fmt::Debug for MessageDecoder {
-    /// Says sizes only: payloads stay out of logs.
+    /// Shows sizes only: payloads stay out of logs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Decoder")
             .field("message", &self.message)
@@ -99,7 +100,7 @@ impl Default for MessageDecoder {
 }
 
 impl MessageDecoder {
-    /// A decoder for a client that has just been upgraded.
+    /// Makes a decoder for a client that has just been upgraded.
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -112,14 +113,14 @@ impl MessageDecoder {
 
     /// Takes bytes from the front of `input` until one item is complete or all are used up.
     ///
-    /// Returns how many were taken, and the item; without an item, all were taken. The bytes taken
-    /// are unmasked in place, and the item may borrow them. `message_size_max` bounds the payload
-    /// of a message over all its fragments, in bytes.
+    /// Returns the number of bytes taken, and the item; without an item, it took all bytes. It
+    /// unmasks the bytes in place, and the item may borrow them. `message_size_max` bounds the
+    /// payload of a message over all its fragments, in bytes.
     ///
     /// # Errors
     ///
     /// The first rule that the client broke, as soon as the byte that breaks it has come. From
-    /// then on every call gives the same error.
+    /// then on every call returns the same error.
     #[inline]
     pub fn decode<'a>(
         &mut self,
@@ -133,7 +134,7 @@ impl MessageDecoder {
         decoded
     }
 
-    /// Whether nothing of a message or a frame is held: the next byte would start a message.
+    /// Whether no message or frame is unfinished, so that the next byte starts a frame.
     #[must_use]
     pub fn is_between_messages(&self) -> bool {
         self.message.is_none() && matches!(self.reading, FrameStage::Header { held: 0, .. })
@@ -189,9 +190,10 @@ impl MessageDecoder {
         }
     }
 
-    /// Reads a header from what is held and `input`; says how much of `input` was taken.
+    /// Reads a header from the bytes held before and `input`; returns the number of bytes of
+    /// `input` that it took.
     ///
-    /// The reading goes on to be that of a header: the caller decides what follows.
+    /// The stage stays [`FrameStage::Header`]: the caller decides what follows.
     #[inline]
     fn take_header(
         &mut self,
@@ -239,7 +241,7 @@ impl MessageDecoder {
         }
     }
 
-    /// Collects the next bytes of a frame; says whether they were its last ones.
+    /// Collects the next bytes of a frame; returns whether they were its last ones.
     fn take_payload(
         &mut self,
         mut payload: PartialPayload,
@@ -257,8 +259,8 @@ impl MessageDecoder {
         Ok(payload.taken == payload.size)
     }
 
-    /// Makes room for `added` bytes of a frame, twofold at least so that the cost stays linear, but
-    /// not beyond what may still come.
+    /// Makes room for `added` bytes of a frame. The room at least doubles, so that the cost stays
+    /// linear, but doesn't exceed the bytes that may still come.
     fn reserve(&mut self, added: usize, payload: &PartialPayload, message_size_max: usize) {
         let size = self.collected.len();
         let needed = size + added;
@@ -275,7 +277,7 @@ impl MessageDecoder {
         self.collected.reserve_exact(wanted - size);
     }
 
-    /// Checks the last `added` bytes of a text so far, and the character they may complete.
+    /// Checks the last `added` bytes of an unfinished text, and the character they may complete.
     fn check_text(&mut self, added: usize) -> Result<(), FrameError> {
         let unchecked = usize::from(self.open_character_size) + added;
         let start = self.collected.len() - unchecked;
@@ -289,7 +291,7 @@ impl MessageDecoder {
         Ok(())
     }
 
-    /// What a collected frame, now complete, amounts to; nothing if the message goes on.
+    /// Turns a collected frame, now complete, into an item; `None` if the message goes on.
     fn finish_frame(
         &mut self,
         payload: PartialPayload,
@@ -330,13 +332,13 @@ impl MessageDecoder {
     }
 }
 
-/// The mask for the payload from `offset` on.
+/// Rotates the mask for the payload from `offset` on.
 fn turned(mut mask: [u8; 4], offset: usize) -> [u8; 4] {
     mask.rotate_left(offset % 4);
     mask
 }
 
-/// The payload behind a header, without its mask.
+/// Unmasks the payload behind a header.
 #[inline]
 fn unmasked<'a>(behind_header: &'a mut [u8], header: &Header) -> &'a [u8] {
     let payload = &mut behind_header[..header.payload_size];
@@ -344,10 +346,10 @@ fn unmasked<'a>(behind_header: &'a mut [u8], header: &Header) -> &'a [u8] {
     payload
 }
 
-/// A text or binary message, from its payload in one piece.
+/// Makes a text or binary message from its payload in one piece.
 #[inline]
 fn message_item(kind: MessageKind, payload: &[u8]) -> Result<Item<'_>, FrameError> {
-    // Most texts are ASCII, which is told several times as fast where they are short.
+    // Most texts are ASCII, and for short ones this check is several times as fast.
     let is_good = match kind {
         MessageKind::Text => payload.is_ascii() || std::str::from_utf8(payload).is_ok(),
         MessageKind::Binary => true,
@@ -361,7 +363,7 @@ fn message_item(kind: MessageKind, payload: &[u8]) -> Result<Item<'_>, FrameErro
     })
 }
 
-/// A control frame, from its unmasked payload.
+/// Makes the item of a control frame from its unmasked payload.
 fn control_item(kind: ControlKind, payload: Cow<'_, [u8]>) -> Result<Item<'_>, FrameError> {
     match kind {
         ControlKind::Ping => Ok(Item::Ping(payload)),
@@ -370,7 +372,7 @@ fn control_item(kind: ControlKind, payload: Cow<'_, [u8]>) -> Result<Item<'_>, F
     }
 }
 
-/// A close frame: empty, or a code and a reason (RFC 6455 §5.5.1).
+/// Makes the item of a close frame: empty, or a code and a reason (RFC 6455 §5.5.1).
 fn close_item(payload: Cow<'_, [u8]>) -> Result<Item<'_>, FrameError> {
     let code = match *payload {
         [] => {

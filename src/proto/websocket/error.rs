@@ -1,4 +1,4 @@
-//! What a client can do wrong in its frames.
+//! The rules that a client's frames can break.
 
 use std::fmt;
 

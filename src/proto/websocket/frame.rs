@@ -7,7 +7,7 @@ use tungstenite::protocol::frame::coding::{Data, OpCode};
 /// Largest header of a server's frame, in bytes: two, and a 64-bit length.
 pub const HEADER_SIZE_MAX: usize = 10;
 
-/// What a message carries (RFC 6455 §5.6).
+/// The kind of a message's data (RFC 6455 §5.6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum MessageKind {
     /// UTF-8, checked when it comes from a client.
@@ -25,12 +25,14 @@ impl MessageKind {
     }
 }
 
-/// Appends one message to `out` as one frame, with the shortest header there is.
+/// Appends one message to `out` as one frame, with the shortest possible header.
 ///
-/// `out` is a buffer that grows, such as a `Vec` or a `BytesMut`. The payload of a text message must be UTF-8 (RFC 6455 §5.6), which only the caller can know.
+/// `out` is a buffer that grows, such as a `Vec` or a `BytesMut`. The payload of a text message has
+/// to be UTF-8 (RFC 6455 §5.6); this function doesn't check it.
 #[inline]
 pub fn encode_message(out: &mut impl BufMut, kind: MessageKind, payload: &[u8]) {
-    // The default header is that of a close frame: nothing may be left to it but what is false.
+    // tungstenite's default header is that of a close frame: take only its reserved bits, which
+    // are false.
     let header = FrameHeader {
         is_final: true,
         opcode: kind.opcode(),
@@ -43,7 +45,7 @@ pub fn encode_message(out: &mut impl BufMut, kind: MessageKind, payload: &[u8]) 
     out.put_slice(payload);
 }
 
-/// Size of the header of a server's frame whose payload has this many bytes: 2, 4 or 10.
+/// Returns the size of the header of a server's frame with a payload of this size: 2, 4 or 10.
 #[must_use]
 pub const fn header_size(payload_size: usize) -> usize {
     match payload_size {
@@ -53,11 +55,11 @@ pub const fn header_size(payload_size: usize) -> usize {
     }
 }
 
-/// Where the frame that `position` falls into ends; `position` itself if it is between two frames.
+/// Returns the end of the frame that contains `position`; between two frames, `position` itself.
 ///
-/// `frames` is a run of whole frames as the server sends them. Where that doesn't hold (a run that
-/// ends within a frame, a position behind its end), the end of the run is the answer. Takes time
-/// by the number of frames, not of bytes.
+/// `frames` is a run of whole frames as the server sends them. For a run that ends within a frame,
+/// or a position behind its end, the answer is the end of the run. The time grows with the number
+/// of frames, not of bytes.
 #[must_use]
 pub fn frame_boundary_at_or_after(frames: &[u8], position: usize) -> usize {
     let mut boundary = 0;
@@ -73,7 +75,7 @@ pub fn frame_boundary_at_or_after(frames: &[u8], position: usize) -> usize {
     boundary
 }
 
-/// Header and payload of the frame that `frames` starts with, in bytes; none if its header is cut.
+/// The size of the first frame in `frames`, header and payload; `None` if its header is cut.
 fn first_frame_size(frames: &[u8]) -> Option<usize> {
     let (payload_size, header_size) = match *frames.get(1)? {
         126 => (

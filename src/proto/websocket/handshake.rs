@@ -4,16 +4,16 @@ use tungstenite::handshake::derive_accept_key;
 
 use crate::proto::http::{Framing, Head, HttpError, Version};
 
-/// The bytes of the 101 that turns the connection into a WebSocket.
+/// Checks a handshake and returns the bytes of the 101 that answers it.
 ///
-/// No subprotocol and no extension is ever selected, so none need be looked at: a client may offer
-/// what it likes and gets a plain WebSocket (RFC 6455 §4.2.2).
+/// The server never selects a subprotocol or an extension, so it ignores all offers: a client that
+/// offers some gets a plain WebSocket (RFC 6455 §4.2.2).
 ///
 /// # Errors
 ///
-/// 405 for another method than GET, 426 for another version than 13, and 400 for everything else
-/// that RFC 6455 §4.2.1 demands: HTTP/1.1, Upgrade, Connection, one key of 16 bytes. A body is
-/// refused too, since its bytes would be read as frames.
+/// 405 for another method than GET, 426 for another version than 13, and 400 for a broken rule of
+/// RFC 6455 §4.2.1: HTTP/1.1, Upgrade, Connection, one key of 16 bytes. A body is refused too,
+/// since its bytes would be read as frames.
 pub fn accept(head: &Head) -> Result<Vec<u8>, HttpError> {
     if head.method() != "GET" {
         return Err(HttpError::HandshakeMethod);
@@ -38,16 +38,16 @@ pub fn accept(head: &Head) -> Result<Vec<u8>, HttpError> {
         .into_bytes())
 }
 
-/// The field's value where it stands exactly once.
+/// Returns the field's value if the field stands exactly once.
 fn once<'h>(head: &'h Head, name: &str) -> Option<&'h [u8]> {
     let mut values = head.fields_named(name);
     let value = values.next()?;
     values.next().is_none().then_some(value)
 }
 
-/// Whether this is base64 of 16 bytes: 22 digits and two pads.
+/// Whether the key is base64 of 16 bytes: 22 digits and two pads.
 ///
-/// The last digit's four surplus bits may be anything: the key is hashed as it stands, never decoded.
+/// The last digit's four surplus bits aren't checked: the key is hashed as it is, never decoded.
 fn is_key(key: &[u8]) -> bool {
     let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
     matches!(key, [digits @ .., b'=', b'='] if digits.len() == 22 && digits.iter().all(is_digit))

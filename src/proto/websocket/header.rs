@@ -15,7 +15,7 @@ const OPCODE: u8 = 0x0f;
 const MASKED: u8 = 0x80;
 const MASK_SIZE: usize = 4;
 
-/// What a frame is, by opcode and FIN, once it is known that it may come here.
+/// The kind of a frame by opcode and FIN, after the check that such a frame may come now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FrameKind {
     /// A message in one frame.
@@ -45,7 +45,7 @@ impl FrameKind {
     }
 }
 
-/// A header that broke no rule.
+/// A header that breaks no rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Header {
     pub(super) kind: FrameKind,
@@ -55,25 +55,25 @@ pub(super) struct Header {
     pub(super) size: usize,
 }
 
-/// The message that a header finds under way, if any.
+/// The unfinished message in which a header stands, if any.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct MessageSoFar {
     pub(super) message: Option<MessageKind>,
-    /// Bytes that the message has already; 0 if there is none.
+    /// Bytes that the message has already; 0 without a message.
     pub(super) message_size: usize,
     pub(super) message_size_max: usize,
 }
 
 impl Header {
-    /// Reads the header that `bytes` starts with; none if more of it has to come.
+    /// Reads the header at the start of `bytes`; `None` until all of it has come.
     ///
     /// Each rule is applied once the bytes that decide it are there, and rules that the same byte
-    /// decides always in the same order: so the error doesn't depend on how many bytes came at
-    /// once. (tungstenite's `FrameHeader::parse` wants the whole header, and knows few rules.)
+    /// decides are applied in a fixed order, so the error doesn't depend on how many bytes came at
+    /// once. (tungstenite's `FrameHeader::parse` wants the whole header, and checks few rules.)
     ///
     /// # Errors
     ///
-    /// The first rule that is broken, also if the header isn't complete.
+    /// The first broken rule, even if the header isn't complete.
     #[inline]
     pub(super) fn parse(bytes: &[u8], context: &MessageSoFar) -> Result<Option<Self>, FrameError> {
         let Some(&first) = bytes.first() else {
@@ -156,8 +156,8 @@ fn start(
     }
 }
 
-/// The least that a length can turn out to be of whose `size` bytes (2 or 8) these are `known`;
-/// the length itself once all are.
+/// Returns the smallest length that `known`, the first bytes of an extended length of `size` bytes
+/// (2 or 8), can begin; the length itself once all its bytes are known.
 fn extended_length_min(known: &[u8], size: usize) -> Result<u64, FrameError> {
     let missing_bits = 8 * (size - known.len()) as u32;
     let start = known

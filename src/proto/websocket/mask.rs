@@ -1,13 +1,13 @@
-//! The mask that every frame of a client wears (RFC 6455 §5.3).
+//! The mask that every frame of a client has (RFC 6455 §5.3).
 
-/// Takes a mask off (or puts it on: the two are the same); `mask[0]` belongs to `bytes[0]`.
+/// Takes a mask off (or puts it on: both are the same operation); `mask[0]` belongs to `bytes[0]`.
 ///
-/// For bytes from the middle of a payload, turn the mask first: `mask.rotate_left(offset % 4)`.
+/// For bytes from the middle of a payload, rotate the mask first: `mask.rotate_left(offset % 4)`.
 #[inline]
 pub fn unmask(bytes: &mut [u8], mask: [u8; 4]) {
     let quad = u32::from_ne_bytes(mask);
     let wide = (u64::from(quad) << 32) | u64::from(quad);
-    // A plain loop over words of a fixed size is what the compiler turns into vector code.
+    // The compiler turns a plain loop over words of a fixed size into vector code.
     let (words, rest) = bytes.as_chunks_mut::<8>();
     for word in words {
         *word = (u64::from_ne_bytes(*word) ^ wide).to_ne_bytes();

@@ -1,13 +1,13 @@
 //! The server side of WebSocket framing (RFC 6455 §5), sans-IO.
 //!
 //! [`MessageDecoder`] turns the bytes of a client into [`Item`]s: messages, pings, pongs and a close.
-//! [`encode_message`] and [`ControlFrame`] make the frames of the server. Nothing in here knows of
-//! handshakes, connections or time.
+//! [`encode_message`] and [`ControlFrame`] make the frames of the server. Only `handshake` knows
+//! HTTP; nothing in here knows of connections or time.
 //!
-//! A client's bytes travel `header` (what a frame announces, and whether it may) → `mask` →
-//! `decoder` (payloads, fragments, UTF-8).
+//! A client's bytes go through `header` (reads and judges what a frame announces), `mask` (takes
+//! the mask off) and `decoder` (joins fragments, checks UTF-8).
 //!
-//! Invariant: what the decoder hands out depends on the bytes alone, never on how reads cut them.
+//! Invariant: the decoder's items depend on the bytes alone, never on how reads cut them.
 
 pub mod control;
 pub mod decoder;

@@ -1,4 +1,4 @@
-//! Putting a server together.
+//! The builder, which puts a server together.
 
 use std::io;
 use std::net::ToSocketAddrs;
@@ -22,10 +22,11 @@ use crate::net::reactor::LISTENERS_MAX;
 use crate::proto::connection::{CloseReason, Verdict};
 use crate::proto::http::Head;
 
-/// The most workers a server may have.
+/// Largest number of workers in a server: a round number far above useful ones, which refuses
+/// mistyped settings before any thread starts.
 pub const WORKERS_MAX: usize = 1_024;
 
-/// A server to be.
+/// A builder of a server.
 ///
 /// ```no_run
 /// use tidings::server::Server;
@@ -41,7 +42,7 @@ pub const WORKERS_MAX: usize = 1_024;
 /// ```
 pub struct Builder {
     spec: ServerSpec,
-    /// The first thing that was wrong; reported when the server is to start.
+    /// The first error of a builder method, which the start returns.
     error: Option<ServerError>,
 }
 
@@ -55,7 +56,7 @@ impl Builder {
 
     /// Listens on an address, such as `"127.0.0.1:9502"`; HTTP and WebSocket share the port.
     ///
-    /// Port 0 takes a free one. May be given several times.
+    /// Port 0 takes a free one. Call it several times to listen on several addresses.
     #[must_use]
     pub fn listen(mut self, address: impl AsRef<str>) -> Self {
         let address = address.as_ref();
@@ -70,43 +71,44 @@ impl Builder {
         self
     }
 
-    /// Threads that own the sockets: 1 to 64. Default 1.
+    /// Sets the number of threads that own the sockets: 1 to 64. Default 1.
     #[must_use]
     pub fn reactors(mut self, reactors: usize) -> Self {
         self.spec.reactors = reactors;
         self
     }
 
-    /// Threads that run the callbacks; 0 runs them on the reactors, for callbacks that never block.
-    /// Default 1.
+    /// Sets the number of threads that run the callbacks; 0 runs them on the reactors, for
+    /// callbacks that never block. Default 1.
     #[must_use]
     pub fn workers(mut self, workers: usize) -> Self {
         self.spec.workers = workers;
         self
     }
 
-    /// Bounds and times.
+    /// Sets the bounds and times.
     #[must_use]
     pub fn settings(mut self, settings: ServerSettings) -> Self {
         self.spec.settings = settings;
         self
     }
 
-    /// Judges every request head on the reactor's thread: health checks, refusals. Must not block.
+    /// Sets the function that judges every request head on the reactor's thread, for health checks
+    /// and refusals. It must not block.
     #[must_use]
     pub fn gate(mut self, gate: impl Fn(&Head) -> Verdict + Send + Sync + 'static) -> Self {
         self.spec.gate = Arc::new(gate);
         self
     }
 
-    /// The server listens; called on the main thread, before anything else.
+    /// Sets the callback for a server that listens; called on the main thread, before all others.
     #[must_use]
     pub fn on_start(mut self, callback: impl Fn(&WorkerHandle) + Send + Sync + 'static) -> Self {
         self.spec.handlers.on_start = Some(Box::new(callback));
         self
     }
 
-    /// A worker begins; called on its thread with its number.
+    /// Sets the callback for a worker that begins; called on its thread with its number.
     #[must_use]
     pub fn on_worker_start(
         mut self,
@@ -116,7 +118,7 @@ impl Builder {
         self
     }
 
-    /// A WebSocket is open; the request is the one that opened it.
+    /// Sets the callback for a WebSocket that was opened; the request is the one that opened it.
     #[must_use]
     pub fn on_open(
         mut self,
@@ -126,7 +128,8 @@ impl Builder {
         self
     }
 
-    /// A WebSocket sent a message. A panic closes it with 1011.
+    /// Sets the callback for a message from a WebSocket. If it panics, the WebSocket is closed with
+    /// 1011.
     #[must_use]
     pub fn on_message(
         mut self,
@@ -136,8 +139,9 @@ impl Builder {
         self
     }
 
-    /// An HTTP request came. The responder may be kept and used later, from any thread; dropped,
-    /// also by a panic, it answers 500. Without this callback everything is 404.
+    /// Sets the callback for an HTTP request. The responder may be kept and used later, from any
+    /// thread; one that is dropped, even by a panic, answers 500. Without this callback every
+    /// request is answered with 404.
     #[must_use]
     pub fn on_request(
         mut self,
@@ -147,7 +151,8 @@ impl Builder {
         self
     }
 
-    /// A WebSocket that was open has ended: exactly once, and the last thing of it.
+    /// Sets the callback for the end of a WebSocket; called exactly once for each that was opened,
+    /// as its last event.
     #[must_use]
     pub fn on_close(
         mut self,
@@ -157,7 +162,8 @@ impl Builder {
         self
     }
 
-    /// The server stops, and is about to close this WebSocket with 1001: the last chance to push.
+    /// Sets the callback for a WebSocket that is about to be closed with 1001 because the server
+    /// stops: the last chance to push.
     #[must_use]
     pub fn on_drain(
         mut self,
@@ -167,7 +173,7 @@ impl Builder {
         self
     }
 
-    /// A connection has as few bytes waiting as [`Handle::await_buffer`] asked to be told of.
+    /// Sets the callback for an outbox that has become as small as [`Handle::await_buffer`] asked.
     #[must_use]
     pub fn on_buffer_empty(
         mut self,
@@ -177,26 +183,26 @@ impl Builder {
         self
     }
 
-    /// A queue of yours that the callbacks fill: while its pressure is high, nothing is read from
-    /// any connection. Once it is relieved, call [`Handle::nudge`].
+    /// Adds the pressure of a queue of yours that the callbacks fill: while it is high, no
+    /// connection is read. Once [`Pressure::take`] returns `true`, call [`Handle::nudge`].
     #[must_use]
     pub fn pressure(mut self, pressure: Arc<Pressure>) -> Self {
         self.spec.pressures.push(pressure);
         self
     }
 
-    /// The first serial number of an [`Fd`], at least; see [`crate::base::fd::serials_by_clock`].
-    /// Default 0: only the clock tells what earlier processes may have handed out.
+    /// Sets a lower bound of the serial numbers of an [`Fd`], beside that of the clock, which is
+    /// [`crate::base::fd::serials_by_clock`]. Default 0: the clock's bound alone.
     #[must_use]
     pub fn serials_from(mut self, serials_from: u64) -> Self {
         self.spec.serials_from = serials_from;
         self
     }
 
-    /// A process of its own, started and restarted by the server, with a pipe between the two.
+    /// Adds a process that the server starts and restarts, with a pipe between the two.
     ///
-    /// `entry` runs in a child in which `main` was run again up to [`Builder::run`]; so nothing
-    /// that only the server should do may stand before that. When it returns, the process ends.
+    /// `entry` runs in a child in which `main` has run again up to [`Builder::run`], so code before
+    /// `run` runs in both. When `entry` returns, the process ends.
     #[must_use]
     pub fn process(
         mut self,
@@ -207,7 +213,7 @@ impl Builder {
         self
     }
 
-    /// A process sent a message over its pipe; called on a worker with the process's name.
+    /// Sets the callback for a message from a process; called on a worker with the process's name.
     #[must_use]
     pub fn on_pipe_message(
         mut self,
@@ -217,14 +223,14 @@ impl Builder {
         self
     }
 
-    /// Runs tasks, in a process of its own named `task`; what it gives back goes to
-    /// [`Builder::on_finish`]. [`Handle::task`] gives it work.
+    /// Sets the function that runs tasks, in a process of its own named `task`. [`Handle::task`]
+    /// gives it tasks; its results go to [`Builder::on_finish`].
     #[must_use]
     pub fn on_task(self, handler: impl FnMut(&[u8]) -> Vec<u8> + Send + 'static) -> Self {
         self.process(TASK_PROCESS, |process| process.run_tasks(handler))
     }
 
-    /// A task has ended; called on a worker.
+    /// Sets the callback for a task that has ended; called on a worker.
     #[must_use]
     pub fn on_finish(
         mut self,
@@ -234,10 +240,11 @@ impl Builder {
         self
     }
 
-    /// A worker ends; called on its thread with its number, after all other callbacks of it.
+    /// Sets the callback for a worker that ends; called on its thread with its number, after its
+    /// other callbacks.
     ///
-    /// Where there are no workers, number 0 is told on the main thread, which has run what the
-    /// processes still sent.
+    /// Where there are no workers, the call with number 0 is made on the main thread, after it has
+    /// run the last jobs of the processes.
     #[must_use]
     pub fn on_worker_stop(
         mut self,
@@ -247,7 +254,7 @@ impl Builder {
         self
     }
 
-    /// Everything has ended; called last, on the main thread.
+    /// Sets the callback that is called last, on the main thread, when all threads have ended.
     #[must_use]
     pub fn on_shutdown(mut self, callback: impl Fn() + Send + Sync + 'static) -> Self {
         self.spec.handlers.on_shutdown = Some(Box::new(callback));
@@ -261,20 +268,21 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// [`ServerError`]: it can't start. What a stop had to cut is no error but in the outcome.
+    /// [`ServerError`]: the server can't start. Connections or tasks that a stop had to cut are no
+    /// error; the outcome counts them.
     pub fn run(self) -> Result<ServerOutcome, ServerError> {
         let (lifecycle, _) = self.prepare(StopSource::Signals)?;
         Ok(lifecycle.run())
     }
 
-    /// Runs the server on a thread of its own, without looking at signals: for tests, and for
+    /// Runs the server on a thread of its own, which leaves signals alone: for tests, and for
     /// programs that have a main loop already.
     ///
     /// # Errors
     ///
-    /// [`ServerError`]: it can't start.
+    /// [`ServerError`]: the server can't start.
     pub fn start(self) -> Result<RunningServer, ServerError> {
-        // Made on the thread that runs it, since the processes die with that one.
+        // Prepared on the thread that runs the server, since the processes die with that thread.
         let (sender, receiver) = crossbeam_channel::bounded(1);
         let main = move || match self.prepare(StopSource::Handle) {
             Ok((lifecycle, handle)) => {
@@ -297,8 +305,8 @@ impl Builder {
         Ok(RunningServer { handle, thread })
     }
 
-    /// Checks everything, binds the addresses, starts processes and threads. In a process of the
-    /// server it runs that one and doesn't return.
+    /// Checks the specification, binds the addresses, starts processes and threads. In a process of
+    /// the server it runs that process and doesn't return.
     fn prepare(mut self, stop_source: StopSource) -> Result<(Lifecycle, Handle), ServerError> {
         if let Some(process) = process::entered().map_err(ServerError::system("enter a process"))? {
             self.enter(process)?;

@@ -1,4 +1,5 @@
-//! How the commands of a handle travel: at once, or with the batch that is being handled.
+//! The two ways in which the commands of a handle travel: each at once, or together once a batch of
+//! events is handled.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -9,24 +10,28 @@ use crate::base::Fd;
 use crate::net::command::{Command, CommandBatch, Outgoing};
 use crate::proto::websocket::{encode_message, header_size};
 
-/// A frame of more bytes than this travels in memory of its own instead of being copied.
+/// A frame of more bytes than this travels in memory of its own instead of being copied into a
+/// batch. A round number: a smaller frame is cheaper to copy than to allocate for.
 const LARGE_BYTES: usize = 16 * 1024;
 
-/// Encoded bytes for one reactor that don't wait for the end of the batch.
+/// Encoded bytes for one reactor at which they are sent before the batch is handled.
+///
+/// A round number: the reactors can start while a callback still pushes, and a batch stays far below
+/// the 4 GiB that its `u32` offsets reach.
 const BATCH_BYTES_MAX: usize = 256 * 1024;
 
-/// How commands travel. There are two ways, [`AtOnce`] and [`PerBatch`].
+/// A way in which commands travel: [`AtOnce`] or [`PerBatch`].
 pub trait Delivery {
     #[doc(hidden)]
     fn put(&self, shared: &ServerShared, reactor: usize, command: Command);
     #[doc(hidden)]
     fn push(&self, shared: &ServerShared, fd: Fd, message: Message<'_>);
-    /// Whether a push to `fd` would follow another one, so that it needn't be looked up again.
+    /// Whether the last command was a push to `fd` too, so that `fd` needn't be looked up again.
     #[doc(hidden)]
     fn follows(&self, fd: Fd) -> bool;
 }
 
-/// Each command is sent when it is given: for threads of your own.
+/// Sends each command when it is given: for threads of your own.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct AtOnce;
 
@@ -44,13 +49,14 @@ impl Delivery for AtOnce {
     }
 }
 
-/// Commands gather, one batch a reactor, until what is being handled is done: for callbacks.
+/// Collects commands, one batch a reactor, until a batch of events is handled: for callbacks.
 #[derive(Debug)]
 pub struct PerBatch {
     outgoing: RefCell<Vec<Outgoing>>,
     /// The reactor on whose thread the callbacks run, if they do.
     own: Option<usize>,
-    /// Batches for that one that are full. In its mailbox they would be overtaken by what follows.
+    /// Full batches for the own reactor. They don't go into its mailbox, where commands given
+    /// later, which are taken from here, would overtake them.
     own_full: RefCell<VecDeque<CommandBatch>>,
 }
 
@@ -63,7 +69,7 @@ impl PerBatch {
         }
     }
 
-    /// Takes the next batch of what gathered for the own reactor.
+    /// Takes the next batch of commands for the own reactor.
     pub(super) fn take_own(&self) -> Option<CommandBatch> {
         let full = self.own_full.borrow_mut().pop_front();
         full.or_else(|| self.take(self.own?))
@@ -78,7 +84,7 @@ impl PerBatch {
         self.own_full.borrow().is_empty() && self.outgoing.borrow().iter().all(Outgoing::is_empty)
     }
 
-    /// Sends everything that isn't for the own reactor.
+    /// Sends all commands that aren't for the own reactor.
     pub(super) fn flush(&self, shared: &ServerShared) {
         for (reactor, outgoing) in self.outgoing.borrow_mut().iter_mut().enumerate() {
             if !outgoing.is_empty() && Some(reactor) != self.own {
@@ -129,7 +135,7 @@ fn large(fd: Fd, message: Message<'_>) -> Command {
     }
 }
 
-/// One whole frame.
+/// Encodes a message as one whole frame.
 pub(super) fn encoded(message: Message<'_>) -> Vec<u8> {
     let size = message.data.len();
     let mut frame = Vec::with_capacity(header_size(size) + size);

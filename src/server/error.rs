@@ -3,50 +3,50 @@
 use std::io;
 use std::net::SocketAddr;
 
-/// Why a server can't start.
+/// The reason why a server can't start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServerError {
     /// No address to listen on was given.
     #[error("nothing to listen on: give an address, such as 127.0.0.1:9502")]
     NoAddress,
-    /// That is no address, or its name isn't known.
+    /// The text is no address, or its host name isn't known.
     #[error("{address:?} is no address to listen on")]
     Address {
-        /// What was given.
+        /// The given text.
         address: String,
-        /// What is wrong with it.
+        /// The error of the look-up.
         source: io::Error,
     },
-    /// The system doesn't let us listen there.
+    /// The system doesn't let the server listen on the address.
     #[error("can't listen on {address}")]
     Listen {
-        /// Where.
+        /// The address.
         address: SocketAddr,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
     /// A number is out of its bounds.
     #[error("{name} is {value}, but has to be between {min} and {max}")]
     OutOfBounds {
-        /// What the number is called.
+        /// The name of the number.
         name: &'static str,
-        /// What was given.
+        /// The given number.
         value: usize,
-        /// The least.
+        /// Its lower bound.
         min: usize,
-        /// The most.
+        /// Its upper bound.
         max: usize,
     },
-    /// This process was started as one that the server doesn't have.
+    /// This process was started under a name that the server has no process for.
     #[error("there is no process {0:?} in this server")]
     UnknownProcess(String),
-    /// The system refused something else.
+    /// The system refused something else that the start needs.
     #[error("can't {what}")]
     System {
-        /// What was to be done.
+        /// The step that failed, as a verb phrase.
         what: &'static str,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
 }

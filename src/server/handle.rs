@@ -1,4 +1,4 @@
-//! What one may do with a running server, from a callback or from any thread.
+//! The handle: everything that a callback or any thread can do with a running server.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,16 +15,16 @@ use crate::net::command::{Command, CommandBatch};
 use crate::net::directory::BindError;
 use crate::proto::websocket::close_code_may_be_sent;
 
-/// The process that runs [`super::Builder::on_task`].
+/// The name of the process that runs [`super::Builder::on_task`].
 pub(super) const TASK_PROCESS: &str = "task";
 
-/// Reaches a running server.
+/// A handle to a running server.
 ///
 /// Callbacks get a [`WorkerHandle`], whose commands travel together when the callback's batch is
 /// done. Threads of your own take a `Handle` from [`Handle::handle`] and clone it freely; its
-/// commands travel at once. What both can do is the same.
+/// commands travel at once. Both have the same methods.
 ///
-/// Nothing in here waits. A command for a connection that has gone meanwhile does nothing.
+/// No method waits. A command for a connection that has gone meanwhile does nothing.
 #[derive(Debug)]
 pub struct Handle<D = AtOnce> {
     shared: Arc<ServerShared>,
@@ -32,7 +32,7 @@ pub struct Handle<D = AtOnce> {
     pub(super) delivery: D,
 }
 
-/// What a timer calls.
+/// The function that a timer calls.
 pub(super) type TimerCallback = Arc<dyn Fn(&WorkerHandle) + Send + Sync>;
 
 /// The handle that callbacks get.
@@ -44,34 +44,34 @@ impl Clone for Handle {
     }
 }
 
-/// Why a push or a disconnect wasn't taken.
+/// The reason why a push or a disconnect was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PushError {
-    /// There is no such WebSocket, or not any more.
+    /// There is no open WebSocket of this name.
     #[error("no established connection {0}")]
     NotEstablished(Fd),
-    /// This code must not be sent (RFC 6455 §7.4): 1000–1003, 1007–1014 and 3000–4999 may.
+    /// This code must not be sent; 1000–1003, 1007–1014 and 3000–4999 may (RFC 6455 §7.4).
     #[error("close code {0} must not be sent")]
     CloseCode(u16),
 }
 
-/// What is known of one connection.
+/// A description of one connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectionInfo {
-    /// Its name.
+    /// The connection's name.
     pub fd: Fd,
-    /// The other end.
+    /// The peer's address.
     pub peer: SocketAddr,
-    /// When it was accepted.
+    /// The moment at which the connection was accepted.
     pub connected_at: SystemTime,
-    /// Whether it is an open WebSocket.
+    /// Whether the connection is an open WebSocket.
     pub is_established: bool,
-    /// The user it is bound to.
+    /// The user to whom the connection is bound.
     pub user: Option<Arc<str>>,
-    /// The reactor that owns it.
+    /// The reactor that owns the connection.
     pub reactor: usize,
-    /// The worker that handles it; `None` where there are no workers.
+    /// The worker that handles the connection's events; `None` where there are no workers.
     pub worker: Option<usize>,
 }
 
@@ -96,7 +96,7 @@ impl<D: Delivery> Handle<D> {
         &self.shared
     }
 
-    /// A handle for other threads.
+    /// Returns a handle for other threads.
     #[must_use]
     pub fn handle(&self) -> Handle {
         Handle::new(Arc::clone(&self.shared), Arc::clone(&self.timers), AtOnce)
@@ -106,7 +106,8 @@ impl<D: Delivery> Handle<D> {
     ///
     /// # Errors
     ///
-    /// [`PushError::NotEstablished`]. `Ok` is no promise that it arrives: the peer may go any time.
+    /// [`PushError::NotEstablished`]. `Ok` is no promise that the message arrives: the peer may go
+    /// at any time.
     pub fn push<'a>(&self, fd: Fd, message: impl Into<Message<'a>>) -> Result<(), PushError> {
         if !self.delivery.follows(fd) && !self.is_established(fd) {
             return Err(PushError::NotEstablished(fd));
@@ -116,11 +117,11 @@ impl<D: Delivery> Handle<D> {
     }
 
     /// Closes one WebSocket with a code of RFC 6455 §7.4 and a reason of at most 123 bytes (the
-    /// rest is cut off). What was pushed before is still sent.
+    /// rest is cut off). Earlier pushes are still sent.
     ///
     /// # Errors
     ///
-    /// [`PushError`]; nothing happens then.
+    /// [`PushError`]; then nothing happens.
     pub fn disconnect(&self, fd: Fd, code: u16, reason: &str) -> Result<(), PushError> {
         if !close_code_may_be_sent(code) {
             return Err(PushError::CloseCode(code));
@@ -141,7 +142,7 @@ impl<D: Delivery> Handle<D> {
             .is_some_and(|directory| directory.exists(fd))
     }
 
-    /// Whether it is an open WebSocket.
+    /// Whether there is an open WebSocket of this name.
     #[must_use]
     pub fn is_established(&self, fd: Fd) -> bool {
         self.shared
@@ -149,7 +150,7 @@ impl<D: Delivery> Handle<D> {
             .is_some_and(|directory| directory.is_established(fd))
     }
 
-    /// What is known of a connection; `None` when there is none of this name.
+    /// Describes a connection; `None` if there is none of this name.
     #[must_use]
     pub fn connection_info(&self, fd: Fd) -> Option<ConnectionInfo> {
         let entry = self.shared.directory_of(fd)?.find(fd)?;
@@ -165,9 +166,9 @@ impl<D: Delivery> Handle<D> {
         })
     }
 
-    /// Up to `limit` connections in the order of their names, from behind `after` on.
+    /// Returns up to `limit` connections in the order of their names, from the first after `after`.
     ///
-    /// Start with `Fd(0)`, go on with the last one you got.
+    /// Start with `Fd(0)`, go on with the last name of the list before.
     #[must_use]
     pub fn connections(&self, after: Fd, limit: usize) -> Vec<Fd> {
         let mut fds = Vec::new();
@@ -179,24 +180,26 @@ impl<D: Delivery> Handle<D> {
         fds
     }
 
-    /// Where the server listens, in the order of [`super::Builder::listen`], with the ports it got.
+    /// The addresses that the server listens on, in the order of [`super::Builder::listen`], with
+    /// the ports that were chosen for port 0.
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.shared.addresses
     }
 
-    /// The numbers of this moment.
+    /// Reads the server's statistics.
     #[must_use]
     pub fn stats(&self) -> Stats {
         Stats::of(&self.shared, self.timers.len())
     }
 
-    /// Has a WebSocket hear a topic.
+    /// Makes a WebSocket a member of a topic.
     pub fn subscribe(&self, fd: Fd, topic: impl Into<Arc<str>>) {
         self.subscribe_after(fd, topic, &[]);
     }
 
-    /// Has a WebSocket hear a topic, after it got `first`: nothing of the topic comes before.
+    /// Sends `first` to a WebSocket and then makes it a member of a topic, with no message of the
+    /// topic before or between.
     pub fn subscribe_after(&self, fd: Fd, topic: impl Into<Arc<str>>, first: &[Message<'_>]) {
         let mut frames = Vec::new();
         for message in first {
@@ -213,13 +216,13 @@ impl<D: Delivery> Handle<D> {
         );
     }
 
-    /// Has a WebSocket hear a topic no more.
+    /// Ends the membership of a WebSocket in a topic.
     pub fn unsubscribe(&self, fd: Fd, topic: impl Into<Arc<str>>) {
         let topic = topic.into();
         self.put(fd.reactor(), Command::Unsubscribe { fd, topic });
     }
 
-    /// Sends a message to all that hear a topic: encoded once, one command a reactor.
+    /// Sends a message to all members of a topic: encoded once, one command a reactor.
     pub fn publish<'a>(&self, topic: impl Into<Arc<str>>, message: impl Into<Message<'a>>) {
         let topic: Arc<str> = topic.into();
         let frame = self.shared.budget.shared(encoded(message.into()));
@@ -237,23 +240,24 @@ impl<D: Delivery> Handle<D> {
         }
     }
 
-    /// Asks to be told by [`super::Builder::on_buffer_empty`], once, when no more than `bytes_max`
-    /// bytes wait for this connection; what was pushed before counts.
+    /// Asks for one call of [`super::Builder::on_buffer_empty`] when at most `bytes_max` bytes wait
+    /// for this connection, those of earlier pushes among them.
     pub fn await_buffer(&self, fd: Fd, bytes_max: usize) {
         self.put(fd.reactor(), Command::AwaitBuffer { fd, bytes_max });
     }
 
-    /// Has the reactors look again at connections that weren't read from since the pressure of
-    /// [`super::Builder::pressure`] was pressed.
+    /// Makes the reactors look again at the connections that they held back because a pressure of
+    /// [`super::Builder::pressure`] was high.
     pub fn nudge(&self) {
         self.shared.nudge_reactors();
     }
 
-    /// Binds a WebSocket to a user, who may have any number of them; again to the same is fine.
+    /// Binds a WebSocket to a user, who may have any number of WebSockets; binding it to the same
+    /// user again changes nothing.
     ///
     /// # Errors
     ///
-    /// [`BindError`]; nothing changed then.
+    /// [`BindError`]; then nothing has changed.
     pub fn bind(&self, fd: Fd, user: &str) -> Result<(), BindError> {
         let directory = self
             .shared
@@ -264,7 +268,7 @@ impl<D: Delivery> Handle<D> {
         Ok(())
     }
 
-    /// Ends the binding of a WebSocket, and says to whom it was.
+    /// Ends the binding of a WebSocket; returns the user to whom it was bound.
     pub fn unbind(&self, fd: Fd) -> Option<Arc<str>> {
         let user = self.shared.directory_of(fd)?.unbind(fd)?;
         self.unsubscribe(fd, user_topic(&user));
@@ -276,7 +280,7 @@ impl<D: Delivery> Handle<D> {
         self.publish(user_topic(user), message);
     }
 
-    /// Calls `callback` on a worker every `every_ms` milliseconds, until it is cleared.
+    /// Calls `callback` on a worker every `every_ms` milliseconds, until the timer is cleared.
     pub fn tick(
         &self,
         every_ms: u64,
@@ -294,29 +298,29 @@ impl<D: Delivery> Handle<D> {
         self.start_timer(Times::Once, ms, Arc::new(callback))
     }
 
-    /// Ends a timer; whether it was still to fire.
+    /// Ends a timer; `false`: it had fired for the last time, or was cleared before.
     pub fn clear(&self, timer: TimerId) -> bool {
-        // The same way as its start, so behind it.
+        // Sent in the same way as the start of the timer, so it arrives after the start.
         let clear = Command::ClearTimer(timer.0);
         self.shared.send(0, CommandBatch::of(clear));
         self.timers.remove(timer)
     }
 
-    /// Gives work to the process that runs [`super::Builder::on_task`]; its result goes to
+    /// Gives a task to the process that runs [`super::Builder::on_task`]; the task's result goes to
     /// [`super::Builder::on_finish`].
     ///
-    /// A task that was taken is run at least once, also if the process dies.
+    /// An accepted task is run at least once, even if the process dies.
     ///
     /// # Errors
     ///
-    /// [`TaskError`]; the task was not taken then.
+    /// [`TaskError`]; then the task was not accepted.
     pub fn task(&self, payload: impl Into<bytes::Bytes>) -> Result<TaskId, TaskError> {
         self.process(TASK_PROCESS)
             .ok_or(TaskError::NoProcess)?
             .task(payload)
     }
 
-    /// The way to a process of [`super::Builder::process`].
+    /// The link to a process of [`super::Builder::process`].
     #[must_use]
     pub fn process(&self, name: &str) -> Option<&ProcessLink> {
         self.shared.processes.get(name)
@@ -341,7 +345,8 @@ impl<D: Delivery> Handle<D> {
             after_ms,
             repeats,
         };
-        // At once: whoever learns the timer's name may clear it, and that must come later.
+        // Sent at once: any thread that learns the timer's name may clear it, and its command
+        // must come after this one.
         self.shared.send(0, CommandBatch::of(start));
         timer
     }
@@ -352,13 +357,13 @@ impl<D: Delivery> Handle<D> {
 }
 
 impl WorkerHandle {
-    /// Sends what this callback said so far, so that commands of other handles come after it.
+    /// Sends the commands of this callback now, so that commands of other handles come after them.
     pub fn flush(&self) {
         self.delivery.flush(&self.shared);
     }
 }
 
-/// The topic that all connections of a user hear.
+/// The topic whose members are all connections of a user.
 fn user_topic(user: &str) -> String {
     format!("@{user}")
 }

@@ -1,4 +1,4 @@
-//! The callbacks of a server, and calling them safely.
+//! The callbacks of a server, and the call that survives their panics.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -14,7 +14,7 @@ use crate::proto::connection::CloseReason;
 /// A callback with its arguments behind the handle.
 pub(super) type Callback<F> = Option<Box<F>>;
 
-/// What the server's user wants to be told of; what isn't set is passed over.
+/// The callbacks that the server's user has set; events without a callback are skipped.
 #[derive(Default)]
 #[allow(
     clippy::type_complexity,
@@ -35,7 +35,7 @@ pub(super) struct Handlers {
     pub(super) on_shutdown: Callback<dyn Fn() + Send + Sync>,
 }
 
-/// Whether a callback came back.
+/// Whether a callback returned or panicked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Called {
     Returned,

@@ -1,8 +1,9 @@
 //! The life of a server: starting its threads and processes, and ending them in order.
 //!
-//! The main thread only waits: for signals, for the processes, for being asked to stop. A stop goes
-//! through [`LifecyclePhase`]: the reactors answer and close what is open, then the processes finish what
-//! they were given, then the workers run what came back, and end.
+//! The main thread only waits: for signals, for the processes, for a request to stop. A stop goes
+//! through [`LifecyclePhase`]: the reactors answer requests and close connections, then the
+//! processes finish their tasks, then the workers run the last callbacks and end. Each step still
+//! needs the later ones: an answer may need a task, and the task's outcome needs a worker.
 
 use std::io;
 use std::net::SocketAddr;
@@ -35,55 +36,56 @@ const WAKER: Token = Token(0);
 const SIGNALS: Token = Token(1);
 const PROCESSES_FIRST: usize = 2;
 
-/// Time that what was cut has to end, before threads are left behind.
+/// Time that threads have to end after a cut, before they are left behind. A round number: a thread
+/// needs it only if a callback is stuck.
 const CUT_GRACE: Duration = Duration::from_secs(2);
 
-/// How a server ended.
+/// The way in which a server ended.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ServerOutcome {
-    /// Connections that were cut when the time for the stop was over.
+    /// Connections that were cut because `stop_ms_max` had passed.
     pub connections_cut: u64,
-    /// Requests that got no answer.
+    /// Requests without an answer.
     pub requests_unanswered: u64,
-    /// Tasks that were accepted and didn't finish.
+    /// Accepted tasks that didn't finish.
     pub tasks_unfinished: usize,
     /// Threads that were stuck in a callback.
     pub threads_stuck: usize,
-    /// Whether a second signal ended it at once.
+    /// Whether a second signal ended the server at once.
     pub is_forced: bool,
 }
 
 impl ServerOutcome {
-    /// Whether nothing was lost.
+    /// Whether no connection, request, task or thread was lost.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         *self == Self::default()
     }
 }
 
-/// How far a server is on its way out.
+/// The steps of a server's end, in their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum LifecyclePhase {
     Running,
-    /// The reactors answer and close; cut at the deadline.
+    /// The reactors answer and close; at the deadline they are told to cut.
     Draining(Instant),
-    /// The reactors were told to cut; given up at the deadline.
+    /// The reactors cut; at the deadline they are left behind.
     Cutting(Instant),
-    /// The processes finish; they have their own deadline.
+    /// The processes finish their tasks; the supervisor has their deadline.
     Finishing,
-    /// The workers run what is left; given up at the deadline.
+    /// The workers run what is in their queues; at the deadline they are left behind.
     Joining(Instant),
     Done,
 }
 
-/// What the main thread owns.
+/// A running server, as its main thread owns it.
 pub(super) struct Lifecycle {
     poll: Poll,
     signals: Option<Signals>,
     supervisor: Supervisor,
     shared: Arc<ServerShared>,
     handlers: Arc<Handlers>,
-    /// Runs `on_start`, and what the processes say once the reactors have ended.
+    /// Runs `on_start`, and without workers the jobs of the processes once the reactors have ended.
     runner: Runner,
     inline_jobs: Receiver<WorkerJob>,
     threads: Vec<JoinHandle<()>>,
@@ -92,22 +94,22 @@ pub(super) struct Lifecycle {
     outcome: ServerOutcome,
 }
 
-/// What ends a server beside [`Handle::stop`].
+/// The source of a stop beside [`Handle::stop`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum StopSource {
     /// SIGTERM and SIGINT.
     Signals,
-    /// Nothing.
+    /// No other source.
     Handle,
 }
 
 impl Lifecycle {
-    /// Binds the addresses, starts the processes and the threads; processes first, since they are
-    /// copies of a program that has no thread yet.
+    /// Binds the addresses, starts the processes and then the threads: the processes start from a
+    /// program in which this server has no thread yet.
     ///
     /// # Errors
     ///
-    /// [`ServerError`]: an address or a resource of the system can't be had; nothing runs then.
+    /// [`ServerError`]: the system refused an address or a resource; then nothing runs.
     pub(super) fn start(
         spec: ServerSpec,
         stop_source: StopSource,
@@ -116,7 +118,8 @@ impl Lifecycle {
         let listeners = bind(spec.addresses)?;
         let poll = Poll::new().map_err(system("make a poll"))?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER).map_err(system("make a waker"))?);
-        // Before anything is to be seen of the server: whoever waits for that may send a signal next.
+        // Before the server can be seen from outside: the program that waits for it may send a
+        // signal next.
         let signals = match stop_source {
             StopSource::Signals => Some(watch(&poll).map_err(system("watch for signals"))?),
             StopSource::Handle => None,
@@ -280,7 +283,7 @@ impl Lifecycle {
         }
     }
 
-    /// When the poll must return at the latest.
+    /// The latest moment at which the poll must return.
     fn deadline(&self) -> Option<Instant> {
         let phase = match self.phase {
             LifecyclePhase::Draining(at)
@@ -294,7 +297,7 @@ impl Lifecycle {
             .min()
     }
 
-    /// Goes on to the next phase where the present one is over.
+    /// Goes on to the next phase if the present one is over.
     fn advance(&mut self) {
         let now = Instant::now();
         let reactors = self.shared.main.reactors.load(Ordering::Acquire);
@@ -338,7 +341,7 @@ impl Lifecycle {
     fn finish(&mut self, now: Instant) {
         self.supervisor.stop(now);
         self.phase = LifecyclePhase::Finishing;
-        // What was meant for reactor 0 and came too late for it.
+        // Runs the jobs that came too late for reactor 0.
         while self.shared.workers.is_empty()
             && let Ok(job) = self.inline_jobs.try_recv()
         {
@@ -363,7 +366,7 @@ impl Lifecycle {
                 }
             }
             if self.shared.workers.is_empty() {
-                // In place of reactor 0, whose last jobs it has run.
+                // In place of reactor 0, whose last jobs this thread has run.
                 self.runner.stop();
             }
         }
@@ -371,7 +374,7 @@ impl Lifecycle {
             self.outcome.connections_cut += counters.cut.get();
             self.outcome.requests_unanswered += counters.unanswered.get();
             if self.outcome.is_forced {
-                // As of each reactor's last turn; nobody asks the reactors any more.
+                // The numbers of each reactor's last turn, since the reactors aren't waited for.
                 self.outcome.connections_cut += counters.slots.get();
             }
         }

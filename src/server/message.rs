@@ -1,4 +1,4 @@
-//! What goes out, what comes in: messages, frames, requests.
+//! Messages to push, and the frames and requests that callbacks get.
 
 use bytes::Bytes;
 
@@ -6,20 +6,20 @@ use crate::base::Fd;
 use crate::proto::http::Head;
 use crate::proto::websocket::MessageKind;
 
-/// A message to push, borrowed from wherever it stands.
+/// A message to push, which borrows its bytes.
 ///
-/// Made from `&str` and `&String` (text), `&[u8]` and `&Vec<u8>` (binary), or a [`Frame`] (what it
-/// was).
+/// Made from `&str` and `&String` (text), `&[u8]` and `&Vec<u8>` (binary), or a [`Frame`] (of the
+/// frame's kind).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Message<'a> {
     /// Text or binary.
     pub kind: MessageKind,
-    /// Its bytes; UTF-8 for text.
+    /// The message's bytes; UTF-8 for text.
     pub data: &'a [u8],
 }
 
 impl<'a> Message<'a> {
-    /// A text message.
+    /// Makes a text message.
     #[must_use]
     pub fn text(text: &'a str) -> Self {
         Self {
@@ -28,7 +28,7 @@ impl<'a> Message<'a> {
         }
     }
 
-    /// A binary message.
+    /// Makes a binary message.
     #[must_use]
     pub fn binary(data: &'a [u8]) -> Self {
         Self {
@@ -73,14 +73,14 @@ impl<'a> From<Frame<'a>> for Message<'a> {
 
 /// A message that a WebSocket sent, as the handler gets it.
 ///
-/// `data` stands in the buffer of the batch; copy what has to live longer.
+/// `data` borrows the buffer of a batch; copy bytes that have to live longer than the callback.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Frame<'a> {
-    /// Who sent it.
+    /// The WebSocket that sent the message.
     pub fd: Fd,
     /// Text or binary.
     pub kind: MessageKind,
-    /// Its bytes, whole and unmasked.
+    /// The message's bytes, whole and unmasked.
     pub data: &'a [u8],
 }
 
@@ -98,7 +98,7 @@ impl<'a> Frame<'a> {
 /// An HTTP request, or the one that opened a WebSocket.
 #[derive(Debug)]
 pub struct Request {
-    /// The connection it came on.
+    /// The connection that brought the request.
     pub fd: Fd,
     head: Head,
     body: Bytes,
@@ -109,7 +109,7 @@ impl Request {
         Self { fd, head, body }
     }
 
-    /// `GET`, `POST`, …
+    /// The method, such as `GET`.
     #[must_use]
     pub fn method(&self) -> &str {
         self.head.method()
@@ -121,7 +121,7 @@ impl Request {
         self.head.path()
     }
 
-    /// The target behind the `?`, as it was sent.
+    /// The target after the `?`, as it was sent.
     #[must_use]
     pub fn query(&self) -> Option<&str> {
         self.head.query()

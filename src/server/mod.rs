@@ -1,8 +1,13 @@
 //! Layer 3: the library's face, in Swoole's words.
 //!
-//! [`Server::builder`] takes an address and callbacks; [`Builder::run`] runs them. Callbacks get a
-//! [`WorkerHandle`] to push, publish, bind and set timers with; [`Handle`] does the same from any
-//! thread. Events of one connection come in order on one worker, and its `on_close` comes last.
+//! [`Server::builder`] takes an address and callbacks; [`Builder::run`] runs the server. Callbacks
+//! get a [`WorkerHandle`] to push, publish, bind and set timers with; [`Handle`] does the same from
+//! any thread. Events of one connection come in order on one worker, and its `on_close` comes last.
+//!
+//! A server's life goes through the files in this order: `builder` collects a `spec`, `lifecycle`
+//! starts and ends the server, `spawn` makes its threads. An event goes from a reactor into `sinks`,
+//! through `queue` to `worker`, and `runner` calls the callback of `handlers`. Commands go back
+//! through `handle` and `delivery`.
 
 mod builder;
 mod delivery;
@@ -45,12 +50,12 @@ pub use crate::proto::connection::{CloseReason, Limits, Verdict};
 pub use crate::proto::http::{Head, HttpLimits, Response};
 pub use crate::proto::websocket::MessageKind;
 
-/// Where a server begins.
+/// The entry point of the library.
 #[derive(Debug)]
 pub struct Server;
 
 impl Server {
-    /// A server with one reactor, one worker and no callbacks.
+    /// Makes a builder of a server with one reactor, one worker and no callbacks.
     #[must_use]
     pub fn builder() -> Builder {
         Builder::new()

@@ -1,4 +1,4 @@
-//! The queue of a worker: what the reactors and the other threads give it to do.
+//! The queue of a worker: the events of the reactors, and the jobs of other threads.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
@@ -12,12 +12,12 @@ use crate::proto::connection::{CloseReason, HttpRequest};
 use crate::proto::http::Head;
 use crate::proto::websocket::MessageKind;
 
-/// What the workers do for one turn of one reactor.
+/// The events of one turn of one reactor for one worker.
 #[derive(Debug)]
 pub(super) struct EventBatch {
     pub(super) reactor: usize,
     pub(super) events: Vec<WorkerEvent>,
-    /// The payloads of the messages, one behind the other.
+    /// The payloads of the messages, one after the other.
     pub(super) payloads: Vec<u8>,
 }
 
@@ -30,21 +30,21 @@ impl EventBatch {
         }
     }
 
-    /// Bytes that it keeps in memory, for the marks of the queue.
+    /// Bytes that the batch keeps in memory, for the queue's pressure.
     fn size(&self) -> usize {
         let large: usize = self.events.iter().map(WorkerEvent::size).sum();
         self.payloads.len() + large
     }
 }
 
-/// One thing that happened on a connection.
+/// One event of a connection.
 #[derive(Debug)]
 pub(super) enum WorkerEvent {
     Opened {
         fd: Fd,
         head: Box<Head>,
     },
-    /// The payload stands at `start..end` in the batch.
+    /// A message whose payload stands at `start..end` of the batch's `payloads`.
     Message {
         fd: Fd,
         kind: MessageKind,
@@ -91,36 +91,40 @@ pub(super) enum QueueItem {
     Stop,
 }
 
-/// Where the reactors put what a worker has to do. It always takes; above its marks the reactors
-/// stop reading from the connections that feed it.
+/// The sending side of a worker's queue. It never refuses an item; while its pressure is high, the
+/// reactors stop reading from the connections that feed it.
 #[derive(Debug)]
 pub(super) struct WorkerQueue {
     sender: Sender<QueueItem>,
     pub(super) pressure: Arc<Pressure>,
-    /// How far the worker is with the batches of each reactor.
+    /// The worker's progress with the batches of each reactor.
     pub(super) progress: Arc<[BatchProgress]>,
 }
 
-/// How many batches of one reactor a worker has handled.
+/// The number of batches of one reactor that a worker has handled.
+///
+/// `SeqCst` throughout: the reactor writes `awaited` and then reads `handled`, the worker writes
+/// `handled` and then reads `awaited`. Under a weaker order each could miss the other's write, and
+/// nobody would wake the reactor.
 #[derive(Debug, Default)]
 pub(super) struct BatchProgress {
     handled: AtomicU64,
-    /// The reactor asked about a batch that wasn't handled.
+    /// Whether the reactor asked about a batch that wasn't handled.
     awaited: AtomicBool,
 }
 
 impl BatchProgress {
-    /// Whether `batch` is handled; if not, the next [`BatchProgress::step`] says that it was asked for.
+    /// Whether `batch` is handled; if not, the next [`BatchProgress::step`] returns `true`.
     pub(super) fn has_reached(&self, batch: u64) -> bool {
         if self.handled.load(SeqCst) >= batch {
             return true;
         }
-        // Said first and looked at again, so that a step in between isn't missed.
+        // Written before the second look, so that a step in between isn't missed.
         self.awaited.store(true, SeqCst);
         self.handled.load(SeqCst) >= batch
     }
 
-    /// Counts one more; whether the reactor has to be nudged.
+    /// Counts one batch more; `true`: the reactor waits for it and has to be nudged.
     pub(super) fn step(&self) -> bool {
         self.handled.fetch_add(1, SeqCst);
         self.awaited.load(SeqCst) && self.awaited.swap(false, SeqCst)
@@ -165,19 +169,19 @@ impl WorkerQueue {
         self.put(1, 0, QueueItem::Job(job));
     }
 
-    /// The last thing that the worker gets.
+    /// Ends the worker: it takes nothing from the queue after this.
     pub(super) fn stop(&self) {
         self.put(1, 0, QueueItem::Stop);
     }
 
     fn put(&self, items: usize, bytes: usize, item: QueueItem) {
         self.pressure.add(items, bytes);
-        // A worker ends only after `Stop`, and nothing is given to it later.
+        // A worker ends only after `Stop`, and no item follows that.
         drop(self.sender.send(item));
     }
 }
 
-/// Something that isn't an event of a connection.
+/// Work that isn't an event of a connection.
 #[derive(Debug)]
 pub(super) enum WorkerJob {
     Timer(u64),

@@ -9,12 +9,12 @@ use crate::proto::http::Response;
 
 /// Answers one HTTP request, now or later, from any thread.
 ///
-/// Dropped without an answer it answers 500, so that no client waits for ever.
+/// A responder that is dropped without an answer answers 500, so that no client waits for ever.
 #[derive(Debug)]
 pub struct Responder {
     fd: Fd,
     serial: u32,
-    /// Taken by the answer.
+    /// `None` once the answer was sent.
     shared: Option<Arc<ServerShared>>,
 }
 

@@ -1,4 +1,5 @@
-//! Runs the callbacks of one worker: on its thread, or on the reactor's when there are no workers.
+//! The runner, which calls the callbacks of one worker: on the worker's thread, or on a reactor's
+//! if there are no workers.
 
 use std::sync::Arc;
 
@@ -58,7 +59,7 @@ impl Runner {
         }
     }
 
-    /// Sends what the callbacks said.
+    /// Sends the commands that the callbacks gave.
     pub(super) fn flush(&self) {
         self.handle.delivery.flush(self.handle.shared());
     }
@@ -111,12 +112,12 @@ impl Runner {
         }
     }
 
-    /// All that `fd` asked before is handled.
+    /// Disconnects `fd`, whose earlier events are all handled, because the server stops.
     pub(super) fn farewell(&self, fd: Fd) {
         if let Some(on_drain) = &self.handlers.on_drain {
             call("on_drain", Some(fd), || on_drain(&self.handle, fd));
         }
-        // One that is gone needs no farewell.
+        // The error says that the connection is gone, which needs no farewell.
         self.handle
             .disconnect(fd, GOING_AWAY, "the server is shutting down")
             .ok();
@@ -141,7 +142,7 @@ impl Runner {
     }
 
     fn timer(&self, timer: u64) {
-        // Outside the lock: the callback may set and clear timers.
+        // Called without the timers' lock, since the callback may set and clear timers.
         if let Some(callback) = self.handle.timers().due(timer) {
             call("timer", None, || callback(&self.handle));
         }

@@ -5,7 +5,7 @@ use std::thread::JoinHandle;
 use super::handle::Handle;
 use super::lifecycle::ServerOutcome;
 
-/// A server that runs on a thread of its own.
+/// A server that [`super::Builder::start`] has started on a thread of its own.
 #[derive(Debug)]
 pub struct RunningServer {
     pub(super) handle: Handle,
@@ -13,13 +13,13 @@ pub struct RunningServer {
 }
 
 impl RunningServer {
-    /// Reaches it from any thread.
+    /// The handle to the server, which any thread may use.
     #[must_use]
     pub fn handle(&self) -> &Handle {
         &self.handle
     }
 
-    /// Stops it as SIGTERM does, and waits for that. `None` if its main thread panicked.
+    /// Stops the server as SIGTERM does, and waits for its end. `None` if its main thread panicked.
     pub fn stop(self) -> Option<ServerOutcome> {
         self.handle.stop();
         self.thread.join().ok().flatten()

@@ -7,20 +7,25 @@ use crate::net::reactor::ReactorLimits;
 /// Bounds and times of a whole server; every one has a default.
 #[derive(Debug, Clone)]
 pub struct ServerSettings {
-    /// Of reactors and connections.
+    /// Bounds of reactors and connections.
     pub reactor: ReactorLimits,
-    /// What may wait for one worker before its connections aren't read from. Default: above 16,384
-    /// events or 16 MiB, until a quarter of it is left.
+    /// Levels of one worker's queue at which the reactors stop and start again to read from its
+    /// connections. Default: they stop above 16,384 events or 16 MiB, round numbers that bound the
+    /// memory of a worker that is stuck; they start at a quarter, so that the reactors aren't woken
+    /// for a few events.
     pub worker_queue: Watermarks,
-    /// Commands that may wait for one reactor before no connection is read from. Default: above
-    /// 16,384 batches or 64 MiB, until a quarter of it is left.
+    /// Levels of one reactor's mailbox at which all reactors stop and start again to read. Default:
+    /// they stop above 16,384 batches or 64 MiB, four times the bytes of a worker's queue, since
+    /// all workers feed each mailbox; they start at a quarter.
     pub mailbox: Watermarks,
-    /// What may wait for slow readers over all connections, in bytes; over it the slowest are
-    /// closed with 4008. Default 1 GiB.
+    /// Bytes that may wait for slow readers over all connections; above this number the slowest
+    /// readers are closed with 4008. Default 1 GiB: a round number, 1,024 outboxes of the default
+    /// `outbox_bytes_max`.
     pub outbox_bytes_total_max: usize,
-    /// Time that a stop may take before what is left is cut, in milliseconds. Default 30,000.
+    /// Time that a stop may take before the remaining connections are cut, in milliseconds. Default
+    /// 30,000: ten seconds of farewells, and twenty for the answers and close handshakes.
     pub stop_ms_max: u64,
-    /// Of the processes.
+    /// Bounds and times of the processes.
     pub process: ProcessSettings,
 }
 

@@ -1,4 +1,4 @@
-//! What all threads of a server share.
+//! The state that all threads of a server share.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -18,7 +18,7 @@ use crate::net::counters::Counters;
 use crate::net::directory::Directory;
 use crate::net::reactor::CommandSender;
 
-/// One of it a server; public only since [`super::Handle`] names it.
+/// The shared state of one server; public only because [`super::Handle`] names it.
 #[derive(Debug)]
 pub struct ServerShared {
     pub(super) mailboxes: Vec<CommandSender>,
@@ -27,17 +27,17 @@ pub struct ServerShared {
     pub(super) budget: Arc<OutboxBudget>,
     /// Empty where the handlers run on the reactors.
     pub(super) workers: Vec<WorkerQueue>,
-    /// What reactor 0 runs where there are no workers.
+    /// Jobs that reactor 0 runs where there are no workers.
     pub(super) inline_jobs: Sender<WorkerJob>,
     pub(super) processes: HashMap<Arc<str>, ProcessLink>,
     pub(super) main: MainThread,
     pub(super) started: Instant,
-    /// Where it listens, with the ports that were chosen for port 0.
+    /// The addresses that the server listens on, with the ports that were chosen for port 0.
     pub(super) addresses: Vec<SocketAddr>,
 }
 
 impl ServerShared {
-    /// Sends to a reactor. One that has ended has no connection left to do anything for.
+    /// Sends commands to a reactor. One that has ended has no connections, so they are dropped.
     pub(super) fn send(&self, reactor: usize, batch: CommandBatch) {
         if let Some(mailbox) = self.mailboxes.get(reactor) {
             let bytes = batch.size();
@@ -49,10 +49,10 @@ impl ServerShared {
         self.directories.get(fd.reactor()).map(Arc::as_ref)
     }
 
-    /// Gives a job to one of the workers, always the same for the same number.
+    /// Gives a job to one of the workers; the same number always leads to the same worker.
     pub(super) fn submit(&self, number: u64, job: WorkerJob) {
         if self.workers.is_empty() {
-            // Received for as long as the main thread lives, which owns a receiver too.
+            // The send can't fail while the main thread lives, which owns a receiver too.
             drop(self.inline_jobs.send(job));
             self.mailboxes[0].nudge();
         } else {
@@ -60,7 +60,7 @@ impl ServerShared {
         }
     }
 
-    /// Has every reactor look again at the connections it had paused.
+    /// Makes every reactor look again at the connections that it held back.
     pub(super) fn nudge_reactors(&self) {
         for mailbox in &self.mailboxes {
             mailbox.nudge();
@@ -68,12 +68,12 @@ impl ServerShared {
     }
 }
 
-/// How the other threads reach the main one.
+/// The way from the other threads to the main one.
 #[derive(Debug)]
 pub(super) struct MainThread {
     pub(super) waker: Arc<Waker>,
     stop_asked: AtomicBool,
-    /// Threads that haven't ended.
+    /// Reactors that haven't ended; `workers` counts the same of the workers.
     pub(super) reactors: AtomicUsize,
     pub(super) workers: AtomicUsize,
 }

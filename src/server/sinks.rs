@@ -1,4 +1,5 @@
-//! Where the events of a reactor go: to the workers, or to callbacks on the reactor's own thread.
+//! The two receivers of a reactor's events: [`WorkerSink`] hands them to the workers,
+//! [`InlineSink`] calls the callbacks on the reactor's own thread.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -18,17 +19,18 @@ use crate::proto::connection::{CloseReason, HttpRequest};
 use crate::proto::http::Head;
 use crate::proto::websocket::MessageKind;
 
-/// A payload of more bytes than this is handed over as it is, if it owns its memory.
+/// A payload of more bytes than this is handed over without a copy, if it owns its memory. A round
+/// number: a smaller payload is cheap to copy, and its allocation is freed at once by the reactor.
 const LARGE_BYTES: usize = 16 * 1024;
 
-/// Hands events to the worker threads: everything of one connection to the same, in order.
+/// Hands events to the worker threads: all events of one connection to the same one, in order.
 pub(super) struct WorkerSink {
     shared: Arc<ServerShared>,
     timers: Arc<Timers<TimerCallback>>,
     reactor: usize,
     /// Batches submitted so far, by worker.
     submitted: Vec<u64>,
-    /// What gathered this turn, by worker.
+    /// The events of this turn, by worker.
     batches: Vec<EventBatch>,
 }
 

@@ -1,4 +1,4 @@
-//! Starts the threads of a server: builds what they share, spawns them, and counts them out when
+//! The threads of a server: their shared state is built, they are spawned, and counted out when
 //! they end.
 
 use std::io;
@@ -30,19 +30,19 @@ use crate::net::reactor::{
     self, CommandSender, EventSink, Gate, Reactor, ReactorLimits, ReactorParts, ReactorShared,
 };
 
-/// What belongs to one reactor alone.
+/// The parts of one reactor that no other thread uses.
 pub(super) struct UnsharedReactor {
     poll: Poll,
     mailbox: MailboxReceiver<CommandBatch>,
 }
 
-/// What each thread takes for itself.
+/// The parts that each thread takes for itself.
 pub(super) struct Unshared {
     pub(super) reactors: Vec<UnsharedReactor>,
     pub(super) inboxes: Vec<WorkerInbox>,
 }
 
-/// How many threads there are to be, and how the main one is reached.
+/// The numbers of threads to start, and the way to the main one.
 pub(super) struct Threads {
     pub(super) reactors: usize,
     pub(super) workers: usize,
@@ -51,7 +51,7 @@ pub(super) struct Threads {
     pub(super) addresses: Vec<SocketAddr>,
 }
 
-/// Builds what all threads share, and what each takes for itself.
+/// Builds the state that all threads share, and the parts that each takes for itself.
 pub(super) fn build_shared(
     threads: Threads,
     settings: &ServerSettings,
@@ -110,7 +110,8 @@ fn mailbox_of_a_reactor(
 pub(super) struct Spawner<'a> {
     pub(super) shared: &'a Arc<ServerShared>,
     pub(super) timers: &'a Arc<Timers<TimerCallback>>,
-    /// What is fed by all connections: the mailboxes, and the queues of the server's user.
+    /// Pressures of the queues that all connections feed: the mailboxes, and those of the server's
+    /// user.
     pub(super) pressures: Arc<[Arc<Pressure>]>,
     pub(super) serials_from: u64,
     pub(super) limits: Arc<ReactorLimits>,
@@ -189,7 +190,8 @@ impl Spawner<'_> {
     }
 }
 
-/// For the one that takes jobs the main thread runs what still comes, and tells its end then.
+/// Runs a reactor and its callbacks on one thread. The reactor that takes jobs doesn't call
+/// `on_worker_stop` itself: the main thread does, after it has run the jobs that came too late.
 fn run_inline(reactor: Reactor<InlineSink>, guard: ThreadGuard) {
     reactor.sink().runner().start();
     if let Some((sink, _guard)) = run(reactor, guard)
@@ -215,7 +217,7 @@ fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHa
     std::thread::Builder::new().name(name).spawn(run)
 }
 
-/// Counts a thread out when it ends, however it does.
+/// Counts a thread out when it ends, even by a panic.
 struct ThreadGuard {
     shared: Arc<ServerShared>,
     kind: ThreadKind,

@@ -1,4 +1,4 @@
-//! What a builder has gathered, and a server is started from.
+//! The specification of a server, which the builder collects and the lifecycle starts.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,7 +11,7 @@ use crate::base::Pressure;
 use crate::net::reactor::Gate;
 use crate::proto::connection::Verdict;
 
-/// What runs in a process of the server; the process ends when the function returns.
+/// The function that runs in a process of the server; the process ends when it returns.
 pub(super) type ProcessEntry = Box<dyn FnOnce(Process) -> io::Result<()> + Send>;
 
 /// A server before its start.
@@ -23,7 +23,7 @@ pub(super) struct ServerSpec {
     pub(super) gate: Arc<Gate>,
     pub(super) handlers: Handlers,
     pub(super) processes: Vec<(String, ProcessEntry)>,
-    /// Queues of the server's user; while one is full, nothing is read.
+    /// Pressures of the user's own queues; while one is high, no reactor reads.
     pub(super) pressures: Vec<Arc<Pressure>>,
     pub(super) serials_from: u64,
 }

@@ -1,45 +1,46 @@
-//! The numbers of a server at one moment.
+//! The statistics of a server at one moment.
 
 use super::process::ProcessStats;
 use super::shared::ServerShared;
 use crate::base::pressure::Pressure;
 use crate::net::counters::CounterValues;
 
-/// The numbers of a server at one moment; each is right by itself, not all at the same instant.
+/// The statistics of a server; each number is exact, but they are read one after the other.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stats {
-    /// Since the start, in milliseconds.
+    /// Time since the start, in milliseconds.
     pub uptime_ms: u64,
-    /// All reactors together.
+    /// The counters of all reactors, added up.
     pub totals: CounterValues,
-    /// Each reactor.
+    /// The counters of each reactor.
     pub reactors: Vec<CounterValues>,
-    /// Queues of the workers, each.
+    /// The queue of each worker.
     pub workers: Vec<QueueStats>,
-    /// Mailboxes of the reactors, each.
+    /// The mailbox of each reactor.
     pub mailboxes: Vec<QueueStats>,
-    /// Wake-ups of each reactor that were really made.
+    /// Wake-ups of each reactor: system calls, not those that were merged into another.
     pub wakes: Vec<u64>,
-    /// What waits for slow readers, in bytes.
+    /// Bytes that wait for slow readers.
     pub outbox_bytes: usize,
-    /// Timers of the server's user.
+    /// Timers that the server's user has set.
     pub user_timers: usize,
-    /// The processes.
+    /// Each process of the server.
     pub processes: Vec<ProcessStats>,
 }
 
-/// How full a queue is.
+/// The level of a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct QueueStats {
-    /// Items now.
+    /// Items in the queue now.
     pub items: usize,
-    /// Bytes now.
+    /// Bytes in the queue now.
     pub bytes: usize,
-    /// The most items there ever were.
+    /// Largest number of items at one time since the start.
     pub items_peak: usize,
-    /// The most bytes there ever were.
+    /// Largest number of bytes at one time since the start.
     pub bytes_peak: usize,
-    /// Whether the reactors read nothing that would fill it.
+    /// Whether the pressure is high: the reactors don't read from the connections that feed the
+    /// queue.
     pub is_high: bool,
 }
 

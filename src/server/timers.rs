@@ -1,4 +1,4 @@
-//! The timers of the server's user: what to call; a reactor knows when.
+//! The callbacks of the user's timers; reactor 0 keeps their deadlines.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -7,11 +7,11 @@ use std::sync::{Mutex, MutexGuard};
 
 use crate::base::sync;
 
-/// Names a timer, for [`super::Handle::clear`].
+/// The name of a timer, for [`super::Handle::clear`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TimerId(pub u64);
 
-/// How often a timer fires.
+/// The number of times that a timer fires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Times {
     Once,
@@ -21,7 +21,7 @@ pub(super) enum Times {
 struct TimerEntry<C> {
     times: Times,
     callback: C,
-    /// A worker has been told, and hasn't come to it yet.
+    /// Whether a worker has the timer in its queue.
     is_queued: bool,
 }
 
@@ -55,20 +55,20 @@ impl<C: Clone> Timers<C> {
         TimerId(timer)
     }
 
-    /// Whether it was still to fire.
+    /// Removes a timer; `false`: it had fired for the last time, or was removed before.
     pub(super) fn remove(&self, timer: TimerId) -> bool {
         self.lock().remove(&timer.0).is_some()
     }
 
-    /// Whether a worker has to be told. One that still waits for a busy worker isn't told again:
-    /// the ticks of a stuck worker would pile up.
+    /// Whether the timer has to be put into a worker's queue. A timer that still waits in one isn't
+    /// put there again, since the ticks of a stuck worker would pile up.
     pub(super) fn claim(&self, timer: u64) -> bool {
         let mut callbacks = self.lock();
         let found = callbacks.get_mut(&timer);
         found.is_some_and(|timer| !std::mem::replace(&mut timer.is_queued, true))
     }
 
-    /// What to call now; `None` when it was cleared on its way.
+    /// The callback to call now; `None` if the timer was cleared while it was in the queue.
     pub(super) fn due(&self, timer: u64) -> Option<C> {
         let mut callbacks = self.lock();
         let found = callbacks.get_mut(&timer)?;

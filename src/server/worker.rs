@@ -6,7 +6,10 @@ use super::message::Frame;
 use super::queue::{EventBatch, QueueItem, WorkerEvent, WorkerInbox};
 use super::runner::Runner;
 
-/// The loop of a worker thread.
+/// Runs a worker until its queue says `Stop`.
+///
+/// The order after each item matters: the commands are flushed first, so that a reactor that is
+/// nudged for this batch finds them in its mailbox; the pressure is taken off last.
 pub(super) fn work(runner: &Runner, inbox: &WorkerInbox) {
     runner.start();
     runner.flush();
@@ -66,7 +69,7 @@ fn run_batch(runner: &Runner, batch: EventBatch) {
             WorkerEvent::BufferEmpty { fd } => runner.buffer_empty(fd),
             WorkerEvent::Farewell { fd } => runner.farewell(fd),
         }
-        // A handler may block: what the ones before it said must not wait for it.
+        // A handler may block: the commands of the handlers before it mustn't wait for it.
         let now = coarse_now();
         if now != flushed_at {
             flushed_at = now;
@@ -75,7 +78,7 @@ fn run_batch(runner: &Runner, batch: EventBatch) {
     }
 }
 
-/// A clock that costs next to nothing and moves every few milliseconds.
+/// Reads a clock that costs next to nothing and moves every few milliseconds.
 fn coarse_now() -> Timespec {
     clock_gettime(ClockId::MonotonicCoarse)
 }

@@ -1,9 +1,9 @@
-//! The child's side: what `main` finds when the server has started it as one of its processes.
+//! The child's side of a process, which [`entered`] returns in a program that the server started.
 //!
-//! [`ProcessPipe`] never waits and fits into a poll of one's own; [`Process`] waits, for those who
-//! have nothing else to do.
+//! [`ProcessPipe`] never waits and fits into a poll of one's own; [`Process`] waits, for programs
+//! that do nothing else.
 //!
-//! Invariant: nothing is read beyond a Stop, and nothing comes after it.
+//! Invariant: [`Incoming::Stop`] is the last thing that is received; no frame is read after it.
 
 use std::any::Any;
 use std::ffi::CString;
@@ -32,44 +32,44 @@ pub(super) const NAME_VAR: &str = "TIDINGS_PROCESS";
 /// The environment variable with the PID of the server and `frame_size_max`.
 pub(super) const PIPE_VAR: &str = "TIDINGS_PROCESS_PIPE";
 
-/// Bytes of one read.
+/// Bytes of one read: a round number, so that many small frames come with one call.
 const READ_SIZE: usize = 64 * 1024;
 
-/// What the server gave the process.
+/// One thing that the process receives from the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Incoming {
-    /// A message, as [`super::ProcessLink::send`] got it.
+    /// A message that was given to [`super::ProcessLink::send`].
     Message(Bytes),
-    /// A task; [`Process::finish`] or [`Process::fail`] it.
+    /// A task, to be answered with [`Process::finish`] or [`Process::fail`].
     Task {
         /// Names the task in the answer.
         id: TaskId,
-        /// As [`super::ProcessLink::task`] got it.
+        /// The bytes that were given to [`super::ProcessLink::task`].
         payload: Bytes,
     },
-    /// Nothing follows: finish what there is, and end. The server stops, or somebody sent this
-    /// process a SIGTERM.
+    /// Nothing follows: finish the tasks that were received, and end. The server stops, or this
+    /// process got a SIGTERM.
     Stop,
     /// The server is gone: end at once. Rarely seen, since the kernel kills the process first.
     Gone,
 }
 
-/// Tells whether this is one of the server's processes, and takes its pipe if so.
+/// Returns the process and its pipe if this program was started as one of the server's processes.
 ///
 /// Call it early in `main`, before anything that only the server should do. From then on the
-/// process dies with its server, ignores SIGINT and SIGHUP (a terminal sends them to all), and
-/// takes SIGTERM as [`Incoming::Stop`]. Its standard input is `/dev/null`. A second call gives
-/// `None`, and so it is in whatever the process starts itself.
+/// process dies with its server, ignores SIGINT and SIGHUP (a terminal sends them to all of its
+/// processes), and takes SIGTERM as [`Incoming::Stop`]. Its standard input is `/dev/null`. A second
+/// call returns `None`, and so does a call in a program that the process starts itself.
 ///
 /// # Errors
 ///
-/// `NotConnected`: the server died meanwhile; end at once. Anything else: the system refused.
+/// `NotConnected`: the server died meanwhile; end at once. Any other: a system call failed.
 pub fn entered() -> io::Result<Option<Process>> {
     let Some((name, parent, frame_size_max)) = invitation() else {
         return Ok(None);
     };
     let stdin = rustix::stdio::stdin();
-    // The variables are inherited by whatever this process starts; the pipe is not.
+    // Programs that this process starts inherit the variables, but not the pipe.
     if !rustix::net::sockopt::socket_peercred(stdin).is_ok_and(|peer| peer.pid == parent) {
         return Ok(None);
     }
@@ -90,7 +90,7 @@ pub fn entered() -> io::Result<Option<Process>> {
     ProcessPipe::new(name, pipe, frame_size_max).map(|pipe| Some(Process { pipe }))
 }
 
-/// Name, PID of the server and `frame_size_max`, if the environment has them.
+/// Reads the name, the PID of the server and `frame_size_max` from the environment.
 fn invitation() -> Option<(String, Pid, u32)> {
     let name = std::env::var(NAME_VAR).ok()?;
     let pipe = std::env::var(PIPE_VAR).ok()?;
@@ -102,7 +102,7 @@ fn invitation() -> Option<(String, Pid, u32)> {
     ))
 }
 
-/// One of the server's processes, seen from inside; its methods wait.
+/// One of the server's processes, as its own program uses it; its methods wait.
 #[derive(Debug)]
 pub struct Process {
     pipe: ProcessPipe,
@@ -115,7 +115,7 @@ impl Process {
         &self.pipe.name
     }
 
-    /// Waits for what the server gives next.
+    /// Waits for the next message, task or end.
     ///
     /// # Errors
     ///
@@ -133,7 +133,7 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// `InvalidInput`: larger than a frame may be. Otherwise the pipe failed; end.
+    /// `InvalidInput`: the message is larger than a frame may be. Otherwise the pipe failed; end.
     pub fn send(&mut self, payload: &[u8]) -> io::Result<()> {
         self.pipe.send(payload)?;
         self.flush()
@@ -190,7 +190,7 @@ impl Process {
         }
     }
 
-    /// The same without waiting, for a loop of one's own.
+    /// Returns the pipe, whose methods don't wait, for a loop of one's own.
     #[must_use]
     pub fn into_pipe(self) -> ProcessPipe {
         self.pipe
@@ -214,9 +214,9 @@ impl Process {
 
 /// The pipe to the server, for a poll of one's own; its methods never wait.
 ///
-/// Its descriptor is readable when [`ProcessPipe::try_receive`] has something, and writable when
-/// [`ProcessPipe::flush`] gets further. With an edge-triggered poll (mio) call `try_receive` until it
-/// gives `None`.
+/// The descriptor is readable when [`ProcessPipe::try_receive`] has something to return, and
+/// writable when [`ProcessPipe::flush`] can write. With an edge-triggered poll (mio) call
+/// `try_receive` until it returns `None`.
 #[derive(Debug)]
 pub struct ProcessPipe {
     name: String,
@@ -224,7 +224,7 @@ pub struct ProcessPipe {
     decoder: PipeDecoder,
     scratch: Vec<u8>,
     outbox: Vec<u8>,
-    /// How much of the outbox is written.
+    /// Bytes of the outbox that are written.
     written: usize,
     frame_size_max: u32,
     /// Set before the pipe is closed for reading because of a SIGTERM.
@@ -258,8 +258,8 @@ impl ProcessPipe {
         &self.name
     }
 
-    /// What the server gave next, if anything is there; [`Incoming::Stop`] and [`Incoming::Gone`]
-    /// come again at every further call.
+    /// Returns the next message, task or end, if one is there; [`Incoming::Stop`] and
+    /// [`Incoming::Gone`] come again at every further call.
     ///
     /// # Errors
     ///
@@ -288,16 +288,16 @@ impl ProcessPipe {
         }
     }
 
-    /// Sends the server a message: writes what the kernel takes now, and keeps the rest.
+    /// Sends the server a message: writes as much as the kernel takes now, and keeps the rest.
     ///
     /// # Errors
     ///
-    /// `InvalidInput`: larger than a frame may be. Otherwise the pipe failed; end.
+    /// `InvalidInput`: the message is larger than a frame may be. Otherwise the pipe failed; end.
     pub fn send(&mut self, payload: &[u8]) -> io::Result<()> {
         self.put(PipeKind::Message, 0, payload)
     }
 
-    /// Tells the server the result of a task; as [`ProcessPipe::send`].
+    /// Tells the server the result of a task, in the way of [`ProcessPipe::send`].
     ///
     /// # Errors
     ///
@@ -306,8 +306,8 @@ impl ProcessPipe {
         self.put(PipeKind::Finish, task.0, result)
     }
 
-    /// Tells the server that a task failed for good; as [`ProcessPipe::send`]. A reason that is
-    /// larger than a frame is cut.
+    /// Tells the server that a task failed for good, in the way of [`ProcessPipe::send`]. A reason
+    /// that is larger than a frame is cut.
     ///
     /// # Errors
     ///
@@ -317,13 +317,13 @@ impl ProcessPipe {
         self.put(PipeKind::Failed, task.0, &reason.as_bytes()[..size])
     }
 
-    /// Bytes kept because the kernel didn't take them yet; bounding them is the caller's business.
+    /// Bytes kept because the kernel didn't take them yet; the caller has to bound them.
     #[must_use]
     pub fn unsent_bytes(&self) -> usize {
         self.outbox.len() - self.written
     }
 
-    /// Writes what is kept, as far as the kernel takes it now.
+    /// Writes the kept bytes, as far as the kernel takes them now.
     ///
     /// # Errors
     ///
@@ -381,19 +381,19 @@ impl AsFd for ProcessPipe {
     }
 }
 
-/// Takes the terminal's signals for nothing, and SIGTERM as the end of what the server gives.
+/// Ignores the terminal's signals, and takes SIGTERM as the end of the pipe.
 ///
-/// A handler does nothing but note; a thread closes the pipe for reading, so that whoever waits on
-/// it finds the end, after all that is in it already.
+/// The signal handler only takes a note; a thread then shuts the pipe for reading, so that a reader
+/// finds the end, after the bytes that are already in the pipe.
 fn heed_signals(stream: Weak<UnixStream>, is_terminated: Arc<AtomicBool>) -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     let heed = move || {
         for signal in signals.forever().filter(|signal| *signal == SIGTERM) {
             is_terminated.store(true, Ordering::Release);
             match stream.upgrade() {
-                // The only error is that it was closed before.
+                // The only error is that the pipe was closed before.
                 Some(stream) => drop(stream.shutdown(Shutdown::Read)),
-                // Nothing is left to be finished: do what the signal does by itself.
+                // The pipe is dropped, so no task is left: do what the signal does by default.
                 None => drop(emulate_default_handler(signal)),
             }
         }

@@ -1,6 +1,6 @@
 //! One life of a process: the child, the server's end of its pipe, and the descriptor of its death.
 //!
-//! Never waits; drop it and the child is killed and reaped.
+//! No method waits. Dropping a [`ChildProcess`] kills and reaps the child.
 
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -26,18 +26,18 @@ pub(super) struct ProcessTokens {
     pub death: Token,
 }
 
-/// What is known about the way in.
+/// Whether bytes of the process can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum PipeState {
-    /// A read may give something.
+    /// A read may return bytes.
     Ready,
-    /// Empty until the poll says otherwise.
+    /// The pipe is empty until the poll reports bytes.
     Drained,
-    /// At its end, or not to be trusted any more.
+    /// The pipe has ended, or brought a bad frame and isn't trusted any more.
     Ended,
 }
 
-/// What is known about the way out.
+/// Whether bytes can be written to the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Writing {
     Ready,
@@ -46,7 +46,7 @@ enum Writing {
     Ended,
 }
 
-/// See the module.
+/// One life of a process.
 #[derive(Debug)]
 pub(super) struct ChildProcess {
     child: Child,
@@ -58,7 +58,7 @@ pub(super) struct ChildProcess {
     reading: PipeState,
     writing: Writing,
     exited: Option<ExitStatus>,
-    /// When a child that closed its pipe is killed.
+    /// The moment at which a child that closed its pipe is killed.
     kill_at: Option<Instant>,
     /// Whether this life has finished a task.
     pub has_finished: bool,
@@ -126,7 +126,7 @@ impl ChildProcess {
         self.started
     }
 
-    /// Takes what the poll says about the pipe.
+    /// Takes an event of the pipe.
     pub fn pipe_ready(&mut self, event: &Event) {
         let is_over = event.is_error();
         if (event.is_readable() || event.is_read_closed() || is_over)
@@ -141,21 +141,21 @@ impl ChildProcess {
         }
     }
 
-    /// Looks whether the child has died.
+    /// Checks whether the child has died, and reaps it.
     pub fn reap(&mut self) {
         if self.exited.is_some() {
             return;
         }
         if let Ok(Some(status)) = self.child.try_wait() {
             self.exited = Some(status);
-            // What it wrote last may have come after the last read.
+            // The child may have written its last bytes after the last read.
             if self.reading == PipeState::Drained {
                 self.reading = PipeState::Ready;
             }
         }
     }
 
-    /// How it ended, once everything it ever wrote has been read.
+    /// The exit status, once all bytes that the child ever wrote have been read.
     pub fn death(&self) -> Option<ExitStatus> {
         self.exited.filter(|_| self.reading != PipeState::Ready)
     }
@@ -164,7 +164,7 @@ impl ChildProcess {
         self.reading == PipeState::Ready
     }
 
-    /// Reads once into `scratch` and hands it to the decoder; the number of bytes.
+    /// Reads once into `scratch` and hands the bytes to the decoder; returns their number.
     pub fn read(&mut self, scratch: &mut [u8]) -> usize {
         match self.pipe.read(scratch) {
             Ok(0) => self.reading = PipeState::Ended,
@@ -181,12 +181,12 @@ impl ChildProcess {
         0
     }
 
-    /// The next whole frame of what was read.
+    /// Returns the next whole frame of the bytes that were read.
     pub fn next_frame(&mut self) -> Result<Option<PipeFrame>, PipeError> {
         self.decoder.next_frame()
     }
 
-    /// Writes what waits in `ledger`, as far as the pipe takes it.
+    /// Writes the entries that wait in `ledger`, as far as the pipe takes them.
     pub fn write(&mut self, ledger: &mut Ledger) -> io::Result<()> {
         if self.writing == Writing::Ready && self.exited.is_none() {
             self.writing = match ledger.write(&mut self.pipe)? {
@@ -198,12 +198,12 @@ impl ChildProcess {
         Ok(())
     }
 
-    /// When it must be gone, which begins with the end of its pipe.
+    /// The moment at which the child is killed; `None` while its pipe is open.
     pub fn kill_at(&self) -> Option<Instant> {
         self.kill_at.filter(|_| self.exited.is_none())
     }
 
-    /// Kills a child that closed its pipe and lives on, which nothing can be asked of any more.
+    /// Kills a child that closed its pipe and goes on running: no task can reach it any more.
     pub fn expire(&mut self, now: Instant, settings: &ProcessSettings) {
         if self.reading == PipeState::Ended && self.exited.is_none() {
             let kill_at = *self.kill_at.get_or_insert(now + settings.stop_max());
@@ -213,13 +213,13 @@ impl ChildProcess {
         }
     }
 
-    /// Sends SIGKILL; the death shows later, as any other.
+    /// Sends SIGKILL; the death is noticed later, like any other.
     pub fn kill(&mut self) {
-        // The only error is that it has died already.
+        // The only error is that the child has died already.
         let _ = self.child.kill();
     }
 
-    /// Trusts the pipe no more and kills the child.
+    /// Stops using the pipe and kills the child.
     pub fn give_up(&mut self) {
         self.reading = PipeState::Ended;
         self.writing = Writing::Ended;
@@ -236,7 +236,7 @@ impl Drop for ChildProcess {
 }
 
 fn watch_death(child: &Child, registry: &Registry, token: Token) -> io::Result<OwnedFd> {
-    // Not reaped yet, so the PID can't be somebody else's.
+    // The child isn't reaped yet, so its PID can't belong to another process.
     let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::NONBLOCK)?;
     registry.register(&mut SourceFd(&pidfd.as_raw_fd()), token, Interest::READABLE)?;
     Ok(pidfd)
@@ -244,7 +244,7 @@ fn watch_death(child: &Child, registry: &Registry, token: Token) -> io::Result<O
 
 fn kill_and_reap(child: &mut Child) {
     if child.kill().is_ok() {
-        // After SIGKILL this takes as long as the kernel needs to tear it down.
+        // After SIGKILL this waits only as long as the kernel needs to end the process.
         let _ = child.wait();
     }
 }

@@ -1,4 +1,4 @@
-//! What a process tells the server.
+//! The events of a process, and the outcomes of its tasks.
 
 use std::process::ExitStatus;
 use std::sync::Arc;
@@ -8,55 +8,56 @@ use bytes::Bytes;
 
 use super::link::TaskId;
 
-/// How a task ended.
+/// The outcome of a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TaskOutcome {
-    /// It ran to its end; this is its result.
+    /// The task ran to its end and gave this result.
     Done(Bytes),
-    /// It panicked or was failed by the process; why, in its words.
+    /// The task panicked, or the process failed it, for this reason.
     Failed(String),
 }
 
-/// What happened to a process, or came from it.
+/// One event of a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProcessEvent {
-    /// It was started, for the first time or again.
+    /// The process was started, for the first time or again.
     Started {
         /// Name of the process.
         process: Arc<str>,
-        /// Its PID.
+        /// PID of the process.
         pid: u32,
     },
-    /// It sent a message.
+    /// The process sent a message.
     Message {
         /// Name of the process.
         process: Arc<str>,
         /// The message.
         payload: Bytes,
     },
-    /// A task is finished; comes exactly once for each accepted task, unless `Ended` counts it.
+    /// A task ended; this event comes exactly once for each accepted task, unless `Ended` counts
+    /// the task.
     Finished {
         /// Name of the process.
         process: Arc<str>,
-        /// What [`ProcessLink::task`] returned.
+        /// The id that [`ProcessLink::task`] returned.
         task: TaskId,
-        /// How it went.
+        /// The outcome of the task.
         outcome: TaskOutcome,
     },
-    /// It died, or ended as it was told to. All it had sent came before.
+    /// The process died, or ended as it was told to. Its messages and results came before.
     Died {
         /// Name of the process.
         process: Arc<str>,
-        /// How.
+        /// Exit status of the process.
         status: ExitStatus,
-        /// Pause before its restart; none when it is over for good.
+        /// Pause before the restart; `None` if the process isn't started again.
         restart_in: Option<Duration>,
     },
-    /// It is over for good: the last event of this process.
+    /// The process has ended for good; this is its last event.
     Ended {
         /// Name of the process.
         process: Arc<str>,
-        /// Accepted tasks that nobody will finish; 0 unless it had to be killed.
+        /// Accepted tasks that nobody will finish; 0 unless the process had to be killed.
         tasks_unfinished: usize,
     },
 }

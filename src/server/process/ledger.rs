@@ -1,9 +1,9 @@
-//! What one process still owes and is still owed, in the order of acceptance.
+//! The ledger of one process: its accepted tasks and messages, in the order of acceptance.
 //!
-//! Pure: [`Ledger::write`] gets the pipe passed in. It keeps each task until
+//! Pure: [`Ledger::write`] gets the pipe passed in. The ledger keeps each task until
 //! [`Ledger::finish`], and each message until all its bytes are written.
 //!
-//! Invariant: `given` holds tasks only, all of them accepted before whatever is in `waiting`.
+//! Invariant: `given` holds tasks only, all of them accepted before every entry of `waiting`.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, IoSlice, Write};
@@ -12,13 +12,14 @@ use bytes::Bytes;
 
 use super::pipe::{HEADER_SIZE, PipeKind, header};
 
-/// What an entry counts beside its payload, in bytes: about its own size and its frame's head.
+/// Bytes that an entry counts beside its payload: about its own size and its frame's header.
 pub(super) const ENTRY_SIZE: usize = 64;
 
-/// Frames in one write; two slices each, far below the 1,024 that the kernel takes.
+/// Frames in one write: a round number. Each takes two slices, and the kernel takes up to 1,024.
 const WRITE_FRAMES_MAX: usize = 128;
 
-/// Bytes after which a write takes no further frame.
+/// Bytes after which a write takes no further frame: a round number below the default buffer of a
+/// Unix socket (208 KiB), which takes no more at once.
 const WRITE_BYTES_MAX: usize = 128 * 1024;
 
 /// A frame on its way to the process.
@@ -30,7 +31,7 @@ pub(super) struct LedgerEntry {
 }
 
 impl LedgerEntry {
-    /// What it counts against `pipe_bytes_max`.
+    /// Bytes that the entry counts against `pipe_bytes_max`.
     pub fn weight(&self) -> usize {
         ENTRY_SIZE + self.payload.len()
     }
@@ -40,27 +41,27 @@ impl LedgerEntry {
     }
 }
 
-/// How far a write came.
+/// The result of a write.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum WriteOutcome {
-    /// Nothing waits any more.
+    /// All entries are written.
     All,
     /// The pipe takes no more for now.
     Blocked,
-    /// The process reads no more; whoever lives longer will get the rest.
+    /// The process reads no more; the next one will get the rest.
     Closed,
 }
 
-/// See the module.
+/// The accepted tasks and messages of one process, which outlive each of its lives.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
-    /// Not, or not fully, written.
+    /// Entries that aren't fully written.
     waiting: VecDeque<LedgerEntry>,
-    /// Bytes of the first of `waiting` that the pipe has.
+    /// Bytes of the first entry of `waiting` that are written.
     head_written: usize,
-    /// Tasks written and not finished.
+    /// Tasks that are written and not finished.
     given: BTreeMap<u64, Bytes>,
-    /// Weight of messages written since it was last asked for.
+    /// Weight of the messages written since the last [`Ledger::take_released`].
     released: usize,
 }
 
@@ -69,7 +70,7 @@ impl Ledger {
         self.waiting.push_back(entry);
     }
 
-    /// Writes what waits, many frames at once, until all is written or the pipe is full.
+    /// Writes the waiting entries, many frames at once, until all are written or the pipe is full.
     ///
     /// # Errors
     ///
@@ -143,14 +144,14 @@ impl Ledger {
         );
     }
 
-    /// Strikes out a task that was given; its weight, or nothing if no such task is under way.
+    /// Removes a finished task; returns its weight, or `None` if no such task is unfinished.
     pub fn finish(&mut self, id: u64) -> Option<usize> {
         self.given
             .remove(&id)
             .map(|payload| ENTRY_SIZE + payload.len())
     }
 
-    /// Starts over for a new process: all unfinished tasks wait again, before what waited already.
+    /// Starts over for a new process: all unfinished tasks wait again, before the other entries.
     pub fn give_again(&mut self) {
         self.head_written = 0;
         for (id, payload) in std::mem::take(&mut self.given).into_iter().rev() {
@@ -160,7 +161,7 @@ impl Ledger {
                 payload,
             });
         }
-        // The new process is told to stop anew, after the last task.
+        // The new process gets a Stop of its own, after the last task.
         self.waiting.retain(|entry| entry.kind != PipeKind::Stop);
     }
 
@@ -169,12 +170,12 @@ impl Ledger {
         std::mem::take(&mut self.released)
     }
 
-    /// Whether something waits to be written.
+    /// Whether an entry waits to be written.
     pub fn is_waiting(&self) -> bool {
         !self.waiting.is_empty()
     }
 
-    /// Whether no task is unfinished and nothing waits; a Stop alone is nothing.
+    /// Whether no task is unfinished and no entry waits, except for a Stop.
     pub fn is_settled(&self) -> bool {
         self.given.is_empty()
             && self

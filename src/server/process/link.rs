@@ -1,4 +1,4 @@
-//! The way to a process from any thread: bounded, counted, and never waiting.
+//! The link to a process, for any thread: bounded, counted, and without waiting.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,19 +12,20 @@ use super::settings::ProcessSettings;
 /// Wakes the thread that drives the supervisor.
 pub(super) type Wake = Arc<dyn Fn() + Send + Sync>;
 
-/// Names a task among those of one process; counts from 1 and is never used again while the server runs.
+/// The name of a task among those of one process: counted from 1, never reused while the server
+/// runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TaskId(pub u64);
 
-/// Why a task or a message was not taken.
+/// The reason why a task or a message was not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TaskError {
-    /// As much waits for the process as may; try again once it has finished some of it.
+    /// The queue of the process is full; try again once the process has finished some tasks.
     Full {
         /// Tasks accepted and not finished.
         tasks: usize,
-        /// What they and the unwritten messages count, in bytes.
+        /// Bytes that these tasks and the unwritten messages count.
         bytes: usize,
     },
     /// The server is stopping, or the process is gone for good.
@@ -63,24 +64,24 @@ impl fmt::Display for TaskError {
 
 impl std::error::Error for TaskError {}
 
-/// What a process does and has done.
+/// The statistics of a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProcessStats {
     /// Name of the process.
     pub name: Arc<str>,
-    /// Its PID while it runs.
+    /// PID of the process while it runs.
     pub pid: Option<u32>,
-    /// How often it was started after its first start.
+    /// Number of starts after the first one.
     pub restarts: u64,
     /// Tasks finished, whatever their outcome.
     pub tasks_finished: u64,
     /// Tasks accepted and not finished.
     pub tasks_unfinished: usize,
-    /// What unfinished tasks and unwritten messages count, in bytes.
+    /// Bytes that unfinished tasks and unwritten messages count.
     pub bytes_queued: usize,
 }
 
-/// Gives tasks and messages to one process; cheap to clone.
+/// A link that gives tasks and messages to one process; cheap to clone.
 #[derive(Clone)]
 pub struct ProcessLink {
     intake: Arc<TaskIntake>,
@@ -107,12 +108,12 @@ impl ProcessLink {
 
     /// Gives the process a task. Never waits.
     ///
-    /// Once accepted it is run at least once, after all tasks accepted before it; its outcome
+    /// An accepted task is run at least once, after all tasks accepted before it; its outcome
     /// comes as [`super::ProcessEvent::Finished`] with the id that is returned here.
     ///
     /// # Errors
     ///
-    /// It was not taken: see [`TaskError`].
+    /// [`TaskError`]; then the task was not accepted.
     pub fn task(&self, payload: impl Into<Bytes>) -> Result<TaskId, TaskError> {
         self.intake
             .accept(PipeKind::Task, payload.into())
@@ -121,27 +122,28 @@ impl ProcessLink {
 
     /// Sends the process a message, in order with the tasks. Never waits.
     ///
-    /// It is kept until the kernel has all of it, not until it was read.
+    /// The message is kept until the kernel has all its bytes, not until the process has read it.
     ///
     /// # Errors
     ///
-    /// It was not taken: see [`TaskError`].
+    /// [`TaskError`]; then the message was not accepted.
     pub fn send(&self, payload: impl Into<Bytes>) -> Result<(), TaskError> {
         self.intake
             .accept(PipeKind::Message, payload.into())
             .map(|_| ())
     }
 
-    /// The numbers of this moment.
+    /// Reads the statistics of the process.
     #[must_use]
     pub fn stats(&self) -> ProcessStats {
         self.intake.stats()
     }
 }
 
-/// What all threads share about one process: what was accepted, and how much of it is unfinished.
+/// The accepted entries of one process and their counts, which all threads share.
 ///
-/// Invariant: `tasks` and `bytes` count what is in `queue` and in the supervisor's ledger, together.
+/// Invariant: `tasks` and `bytes` count the entries in `queue` and in the supervisor's ledger,
+/// together.
 pub(super) struct TaskIntake {
     pub name: Arc<str>,
     settings: ProcessSettings,
@@ -150,7 +152,7 @@ pub(super) struct TaskIntake {
 }
 
 struct IntakeState {
-    /// Accepted, and not yet taken by the supervisor.
+    /// Accepted entries that the supervisor hasn't taken yet.
     queue: Vec<LedgerEntry>,
     tasks: usize,
     bytes: usize,
@@ -218,25 +220,26 @@ impl TaskIntake {
         let is_first = state.queue.is_empty();
         state.queue.push(entry);
         drop(state);
-        // Whoever found the queue empty wakes; the others ride along with that wake-up.
+        // Only the thread that found the queue empty wakes the supervisor, which takes all entries
+        // at once.
         if is_first {
             (self.wake)();
         }
         Ok(id)
     }
 
-    /// Moves what was accepted since the last call into `queue`, which is empty.
+    /// Moves the entries accepted since the last call into `queue`, which is empty.
     pub fn take(&self, queue: &mut Vec<LedgerEntry>) {
         debug_assert!(queue.is_empty(), "what was taken before is in the ledger");
         std::mem::swap(&mut self.lock().queue, queue);
     }
 
-    /// Accepts nothing any more.
+    /// Refuses further tasks and messages.
     pub fn close(&self) {
         self.lock().open = false;
     }
 
-    /// Makes the room of a finished task free.
+    /// Frees the room of a finished task.
     pub fn release_task(&self, weight: usize) {
         let mut state = self.lock();
         state.tasks -= 1;
@@ -244,7 +247,7 @@ impl TaskIntake {
         state.tasks_finished += 1;
     }
 
-    /// Makes the room of written messages free.
+    /// Frees the room of written messages.
     pub fn release_messages(&self, weight: usize) {
         if weight > 0 {
             self.lock().bytes -= weight;

@@ -1,14 +1,19 @@
 //! A supervised child process with a framed two-way pipe, in the manner of Swoole's `addProcess`.
 //!
-//! The server's main thread owns a [`Supervisor`]: it starts each process by re-executing the
+//! The server's main thread owns a [`Supervisor`], which starts each process by re-executing the
 //! running binary, writes tasks and messages to it, starts it again when it dies, and ends it with
-//! the server. Any thread gives it work through a [`ProcessLink`]. In the child, `main` runs again
-//! up to [`entered`], which hands out the [`Process`] instead of `None`.
+//! the server. Any thread gives tasks and messages to a process through a [`ProcessLink`]. In the
+//! child, `main` runs again up to [`entered`], which returns the [`Process`] instead of `None`.
 //!
-//! A **task** that was accepted is kept until its result has arrived: when the process dies first,
-//! the next one gets it again, in the order of acceptance. So a task runs **at least once**; what
-//! its side effects may not bear twice must be made idempotent. A **message** is given up once the
-//! kernel has all its bytes: what a dying process had not read of them is lost.
+//! An accepted **task** is kept until its result has arrived: when the process dies first, the next
+//! one gets the task again, in the order of acceptance. So a task runs **at least once**; a side
+//! effect that mustn't happen twice has to be made idempotent. A **message** is dropped once the
+//! kernel has all its bytes: the bytes that a dying process had not read are lost.
+//!
+//! A task goes through the files in this order: `link` (accepted, on any thread), `supervisor` and
+//! `supervised` (the main thread, one place for each process), `ledger` (kept until it is
+//! finished), `child_process` (one life of the process) and `pipe` (frames) to `child`, the other
+//! side; its outcome comes back as an `event`.
 //!
 //! The process dies with the *thread* that started it (`PR_SET_PDEATHSIG` counts threads, not
 //! processes), so only a thread that lives as long as the server may drive the supervisor: the main

@@ -1,11 +1,11 @@
-//! The frames on the pipe between the server and a process: bytes in, frames out, and back.
+//! The frames on the pipe between the server and a process, decoded and encoded.
 //!
 //! A stream glues writes together and cuts them anywhere, so each frame carries its length:
 //! `u32` little endian (of the payload alone), one byte of kind, `u64` little endian id, payload.
 //! Nothing here opens a file or a socket.
 //!
-//! Invariant: whatever the cuts, [`PipeDecoder`] gives the frames that [`header`] and the payloads
-//! were made from, in order; after an error it gives nothing any more.
+//! Invariant: however the bytes are cut, [`PipeDecoder`] returns the frames that were encoded, in
+//! order; after an error it returns no further frame.
 
 use std::fmt;
 
@@ -14,21 +14,21 @@ use bytes::Bytes;
 /// Bytes before each payload: length, kind, id.
 pub(super) const HEADER_SIZE: usize = 13;
 
-/// Capacity that a decoder keeps once it is empty, in bytes.
+/// Capacity that a decoder keeps once it is empty, in bytes: that of one read.
 const KEPT_BYTES_MAX: usize = 64 * 1024;
 
-/// What a frame is.
+/// The kind of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PipeKind {
-    /// Bytes for the other side, either way; the id is unused.
+    /// A message, in either direction; the id is unused.
     Message = 1,
     /// A task for the process.
     Task = 2,
     /// The result of the task with this id, for the server.
     Finish = 3,
-    /// The task with this id failed; the payload says why, in UTF-8.
+    /// The failure of the task with this id; the payload is the reason, in UTF-8.
     Failed = 4,
-    /// Nothing follows for the process: finish and end.
+    /// The end, for the process: it finishes its tasks and ends.
     Stop = 5,
 }
 
@@ -53,7 +53,7 @@ pub(super) struct PipeFrame {
     pub payload: Bytes,
 }
 
-/// The bytes on the pipe were not frames; the pipe is of no use any more.
+/// The way in which bytes on the pipe were no frame; the pipe can't be used any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PipeError {
     /// No frame is of this kind.
@@ -82,11 +82,11 @@ impl From<PipeError> for std::io::Error {
     }
 }
 
-/// The bytes that go before a payload of `size` bytes.
+/// Encodes the header of a payload of `size` bytes.
 ///
 /// # Panics
 ///
-/// `size` is over `u32::MAX`; whoever takes payloads refuses them above `frame_size_max`.
+/// `size` is above `u32::MAX`; callers refuse payloads above `frame_size_max`.
 pub(super) fn header(kind: PipeKind, id: u64, size: usize) -> [u8; HEADER_SIZE] {
     let size = u32::try_from(size).expect("frame_size_max is a u32");
     let mut header = [0; HEADER_SIZE];
@@ -96,17 +96,17 @@ pub(super) fn header(kind: PipeKind, id: u64, size: usize) -> [u8; HEADER_SIZE] 
     header
 }
 
-/// Makes frames of bytes.
+/// The decoder of the pipe's frames.
 #[derive(Debug)]
 pub(super) struct PipeDecoder {
-    /// Received; everything before `taken` has been given out.
+    /// Received bytes; those before `taken` have been returned as frames.
     bytes: Vec<u8>,
     taken: usize,
     frame_size_max: u32,
 }
 
 impl PipeDecoder {
-    /// A decoder that refuses payloads over `frame_size_max` bytes as soon as it sees their length.
+    /// Makes a decoder that refuses a payload above `frame_size_max` as soon as its length is read.
     pub fn new(frame_size_max: u32) -> Self {
         Self {
             bytes: Vec::new(),
@@ -127,7 +127,7 @@ impl PipeDecoder {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// The next whole frame; drain it before the next [`PipeDecoder::receive`].
+    /// Returns the next whole frame; take all before the next [`PipeDecoder::receive`].
     ///
     /// # Errors
     ///
@@ -145,7 +145,7 @@ impl PipeDecoder {
         let Some(payload) = rest.get(..size as usize) else {
             return Ok(None);
         };
-        // Copied, since a slice would keep all that came with it alive for as long as it lives.
+        // Copied, since a slice would keep all bytes of the read alive for as long as it lives.
         let payload = Bytes::copy_from_slice(payload);
         self.taken += HEADER_SIZE + payload.len();
         Ok(Some(PipeFrame {

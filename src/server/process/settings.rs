@@ -1,4 +1,4 @@
-//! What the supervisor is told before it starts.
+//! The specification of a process, and the bounds and times of all of them.
 
 use std::io;
 use std::path::PathBuf;
@@ -7,18 +7,18 @@ use std::time::Duration;
 /// A process that the server keeps running.
 #[derive(Debug, Clone)]
 pub struct ProcessSpec {
-    /// What the process is called, in its environment, in logs and in events.
+    /// The name of the process in its environment, in logs and in events.
     pub(super) name: String,
-    /// What is executed; a test may name something that can't be.
+    /// The program that is executed; a test may name one that can't be.
     pub(super) program: PathBuf,
 }
 
 impl ProcessSpec {
-    /// A process with this name, made from the running binary.
+    /// Specifies a process with this name that runs the present binary.
     ///
     /// # Errors
     ///
-    /// `InvalidInput`: the name is empty, or has a NUL byte and can't stand in an environment.
+    /// `InvalidInput`: the name is empty, or has a NUL byte, which no environment can hold.
     pub fn new(name: impl Into<String>) -> io::Result<Self> {
         let name = name.into();
         if name.is_empty() || name.contains('\0') {
@@ -27,7 +27,8 @@ impl ProcessSpec {
                 "a process needs a name without NUL",
             ));
         }
-        // Also right after the file was replaced: the link leads to what runs, not to its path.
+        // Right even after the file was replaced: the link leads to the running binary, not to
+        // its path.
         Ok(Self {
             name,
             program: PathBuf::from("/proc/self/exe"),
@@ -38,23 +39,29 @@ impl ProcessSpec {
 /// Bounds and times of the supervised processes; each process has its own share of them.
 #[derive(Debug, Clone, Copy)]
 pub struct ProcessSettings {
-    /// What waits or is unfinished for one process, in bytes, each entry counting
-    /// 64 bytes beside its payload. A single entry may exceed it when nothing else waits.
-    /// Default 16 MiB.
+    /// Bytes of a process's unfinished tasks and unwritten messages; each counts 64 bytes beside
+    /// its payload. A single one may exceed the bound when nothing else waits. Default 16 MiB: one
+    /// frame of the largest default size.
     pub pipe_bytes_max: usize,
-    /// Tasks accepted and not finished, in number. Default 65,536.
+    /// Number of accepted and unfinished tasks. Default 65,536: a round number, at which small
+    /// tasks take 4 MiB of `pipe_bytes_max` beside their payloads.
     pub tasks_unfinished_max: usize,
-    /// The largest payload of a task, a result or a message, in bytes. Default 16 MiB.
+    /// The largest payload of a task, a result or a message, in bytes. Default 16 MiB: a round
+    /// number, since both sides keep a whole payload in memory.
     pub frame_size_max: u32,
-    /// Pause before the first restart, in milliseconds; each further one doubles it. Default 100.
+    /// Pause before the first restart, in milliseconds; each further restart doubles the pause.
+    /// Default 100: a round number, so that a single crash is hardly noticed.
     pub restart_backoff_ms_min: u64,
-    /// Longest pause before a restart, in milliseconds. Default 10,000.
+    /// Longest pause before a restart, in milliseconds. Default 10,000: a round number, at which a
+    /// process that always crashes costs little.
     pub restart_backoff_ms_max: u64,
-    /// Life after which a process counts as healthy, in milliseconds: the pause before its restart
-    /// is the shortest again. So it is after a finished task. Default 10,000.
+    /// Time after which a running process counts as healthy, in milliseconds: the pause before its
+    /// next restart is the shortest again. A finished task has the same effect. Default 10,000, as
+    /// long as the longest pause, so that a process that crashes at once never gets there.
     pub restart_healthy_ms: u64,
     /// Time that a process has to finish and end once it is told to, in milliseconds; then it is
-    /// killed. So is one that closed its pipe and still lives after that long. Default 10,000.
+    /// killed. A process that closed its pipe gets as long to end. Default 10,000: a round number,
+    /// a third of the server's default `stop_ms_max`.
     pub stop_ms_max: u64,
 }
 

@@ -1,9 +1,10 @@
-//! The place of one named process, which outlives the process: what it owes, and its restarts.
+//! One supervised process over all its lives: its ledger, its restarts, its end.
 //!
-//! Driven by the supervisor: [`Supervised::turn`] writes and starts, [`Supervised::next_event`] reads.
+//! The supervisor drives it: [`Supervised::turn`] writes and starts, [`Supervised::next_event`]
+//! reads.
 //!
-//! Invariant: what was accepted is in the ledger until it is settled, whoever lives or dies; and
-//! [`ProcessEvent::Ended`] is the last event and comes exactly once.
+//! Invariant: an accepted task is in the ledger until it is finished, however often the process
+//! dies; and [`ProcessEvent::Ended`] is the last event and comes exactly once.
 
 use std::collections::VecDeque;
 use std::process::ExitStatus;
@@ -22,10 +23,11 @@ use super::link::{TaskId, TaskIntake, Wake};
 use super::pipe::{PipeError, PipeFrame, PipeKind};
 use super::settings::{ProcessSettings, ProcessSpec};
 
-/// Bytes read from one process in one turn, so that no process starves the driving thread.
+/// Bytes read from one process in one turn, so that no process starves the driving thread. A round
+/// number: sixteen reads.
 const TURN_BYTES_MAX: usize = 1 << 20;
 
-/// What of a process the poll told about.
+/// The source of a process's event in the poll.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Readiness {
     Pipe,
@@ -34,44 +36,44 @@ pub(super) enum Readiness {
 
 #[derive(Debug)]
 enum ProcessState {
-    /// Nobody sits here; the next start comes then.
+    /// No process runs; the next start comes at `until`.
     Waiting {
         until: Instant,
     },
     Running(Box<ChildProcess>),
-    /// For good.
+    /// The process has ended for good.
     Ended,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum StopState {
-    /// Whoever dies is followed by another.
+    /// A process that dies is started again.
     Serving,
-    /// Ends once everything is settled; killed after `until`.
+    /// The process ends once all tasks are finished; it is killed at `until`.
     Stopping { until: Instant },
-    /// Ends with the process.
+    /// The process was killed and isn't started again.
     Killed,
 }
 
-/// See the module.
+/// One supervised process over all its lives.
 pub(super) struct Supervised {
     spec: ProcessSpec,
     settings: ProcessSettings,
     pub intake: Arc<TaskIntake>,
-    /// Taken from the intake; empty between calls, kept for its capacity.
+    /// A buffer for entries from the intake; empty between calls, kept for its capacity.
     taken: Vec<LedgerEntry>,
     ledger: Ledger,
     state: ProcessState,
     phase: StopState,
     /// Pause before the next restart, in milliseconds.
     backoff_ms: u64,
-    /// What may still be read in this turn, in bytes.
+    /// Bytes that may still be read in this turn.
     readable_bytes: usize,
     events: VecDeque<ProcessEvent>,
 }
 
 impl Supervised {
-    /// A seat whose first process starts in the first turn after `now`.
+    /// Makes a supervised process whose first life starts in the first turn after `now`.
     pub fn new(spec: ProcessSpec, settings: ProcessSettings, wake: Wake, now: Instant) -> Self {
         Self {
             intake: Arc::new(TaskIntake::new(spec.name.as_str().into(), settings, wake)),
@@ -87,7 +89,7 @@ impl Supervised {
         }
     }
 
-    /// Takes what the poll says; about an earlier process it does no harm.
+    /// Takes an event of the poll; one of an earlier life does no harm.
     pub fn ready(&mut self, source: Readiness, event: &Event) {
         if let ProcessState::Running(child_process) = &mut self.state {
             match source {
@@ -97,7 +99,7 @@ impl Supervised {
         }
     }
 
-    /// Does what is due: takes what was accepted, starts, kills, writes.
+    /// Takes the accepted entries, starts or kills the process if that is due, and writes.
     pub fn turn(&mut self, now: Instant, registry: &Registry, tokens: ProcessTokens) {
         self.readable_bytes = TURN_BYTES_MAX;
         self.take_accepted();
@@ -121,7 +123,7 @@ impl Supervised {
         let own = match &self.state {
             ProcessState::Ended => return None,
             ProcessState::Waiting { until } => Some(*until),
-            // The turn's share was read, and the poll won't tell about the rest again.
+            // The turn's share was read; the edge-triggered poll won't report the rest again.
             ProcessState::Running(child_process)
                 if child_process.is_readable() && self.readable_bytes == 0 =>
             {
@@ -132,7 +134,7 @@ impl Supervised {
         own.into_iter().chain(stop_at).min()
     }
 
-    /// The next thing that happened; reads from the pipe when nothing is at hand.
+    /// Returns the next event; reads from the pipe if none is queued.
     pub fn next_event(&mut self, now: Instant, scratch: &mut [u8]) -> Option<ProcessEvent> {
         loop {
             if let Some(event) = self.events.pop_front() {
@@ -147,7 +149,8 @@ impl Supervised {
                         self.give_up(error);
                     }
                 }
-                // Seen right after the read that brought it; once given up nothing is readable.
+                // A bad frame is found right after the read that brought it; after `give_up` the
+                // pipe isn't readable, so this happens once.
                 Err(error) if child_process.is_readable() => self.give_up(error),
                 Ok(None) if child_process.is_readable() && self.readable_bytes > 0 => {
                     let size = child_process.read(scratch);
@@ -162,7 +165,7 @@ impl Supervised {
         }
     }
 
-    /// Accepts nothing any more; the process ends once it has finished everything.
+    /// Refuses further tasks and messages; the process ends once it has finished its tasks.
     pub fn stop(&mut self, now: Instant) {
         if self.phase != StopState::Serving {
             return;
@@ -180,7 +183,7 @@ impl Supervised {
         self.write();
     }
 
-    /// Ends it now, whatever is unfinished.
+    /// Ends the process now, even with unfinished tasks.
     pub fn kill(&mut self) {
         self.phase = StopState::Killed;
         self.intake.close();
@@ -192,7 +195,7 @@ impl Supervised {
         }
     }
 
-    /// Whether it has ended for good and all events were taken.
+    /// Whether the process has ended for good and all events were returned.
     pub fn is_finished(&self) -> bool {
         matches!(self.state, ProcessState::Ended) && self.events.is_empty()
     }
@@ -237,7 +240,7 @@ impl Supervised {
         }
     }
 
-    /// Puts the next start off; by how long.
+    /// Delays the next start; returns the delay.
     fn wait(&mut self, now: Instant) -> Duration {
         let pause = Duration::from_millis(self.backoff_ms);
         self.backoff_ms = self
@@ -301,7 +304,7 @@ impl Supervised {
         }
     }
 
-    /// The process is dead and all that it said was heard: decides what follows.
+    /// Decides what follows the death of the process, all of whose frames have been read.
     fn bury(&mut self, now: Instant, status: ExitStatus) {
         self.take_accepted();
         self.ledger.give_again();

@@ -1,4 +1,4 @@
-//! The supervisor: keeps the server's processes running, from one thread, without ever waiting.
+//! The supervisor, which keeps the server's processes running, from one thread, without waiting.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -15,31 +15,30 @@ use super::link::{ProcessLink, ProcessStats, Wake};
 use super::settings::{ProcessSettings, ProcessSpec};
 use super::supervised::{Readiness, Supervised};
 
-/// Bytes of one read.
+/// Bytes of one read: a round number, so that many small frames come with one call.
 const READ_SIZE: usize = 64 * 1024;
 
-/// One for the pipe, one for the death.
-const TOKENS_PER_SEAT: usize = 2;
+/// Tokens of one process: one for its pipe, one for its death.
+const TOKENS_PER_PROCESS: usize = 2;
 
 /// Keeps the processes of a server running.
 ///
-/// The main thread drives it, in this order, every time its poll returns (also when only the
-/// `wake` function asked for it, or [`Supervisor::deadline`] has come):
-/// [`Supervisor::ready`] for each event, [`Supervisor::turn`], and [`Supervisor::next_event`] until
-/// it gives nothing. To slow the processes down, leave `next_event` out for a while: nothing is
-/// read from them meanwhile.
+/// Each time its poll returns (for an event, for the `wake` function or for
+/// [`Supervisor::deadline`]), the main thread calls, in this order: [`Supervisor::ready`] for each
+/// event, [`Supervisor::turn`], and [`Supervisor::next_event`] until it returns `None`. To slow the
+/// processes down, leave `next_event` out for a while: meanwhile nothing is read from them.
 ///
-/// Dropping it kills and reaps whatever still runs.
+/// Dropping the supervisor kills and reaps the processes that still run.
 pub struct Supervisor {
     supervised: Vec<Supervised>,
-    /// Set by `start`.
+    /// `None` before [`Supervisor::start`].
     base: Option<Registration>,
     /// The time of the last turn.
     now: Instant,
     scratch: Vec<u8>,
 }
 
-/// Where the processes are registered.
+/// The poll's registry and the first token of the processes.
 #[derive(Debug)]
 struct Registration {
     registry: Registry,
@@ -55,10 +54,10 @@ impl fmt::Debug for Supervisor {
 }
 
 impl Supervisor {
-    /// A supervisor of these processes; nothing runs before [`Supervisor::start`].
+    /// Makes a supervisor of these processes; none runs before [`Supervisor::start`].
     ///
     /// `wake` must make the driving thread's poll return, from any thread; it is called once for
-    /// all that a process is given between two turns.
+    /// all tasks and messages that a process is given between two turns.
     ///
     /// # Errors
     ///
@@ -87,7 +86,7 @@ impl Supervisor {
         })
     }
 
-    /// The way to the process of this name, for any thread; good before `start` too.
+    /// Returns the link to the process of this name, for any thread; it works before `start` too.
     #[must_use]
     pub fn link(&self, name: &str) -> Option<ProcessLink> {
         let supervised = self
@@ -97,10 +96,10 @@ impl Supervisor {
         Some(ProcessLink::new(supervised.intake.clone()))
     }
 
-    /// How many tokens it uses from `token_base` on.
+    /// The number of tokens that the supervisor uses from `token_base` on.
     #[must_use]
     pub fn token_count(&self) -> usize {
-        self.supervised.len() * TOKENS_PER_SEAT
+        self.supervised.len() * TOKENS_PER_PROCESS
     }
 
     /// Starts the processes. One that can't be started is logged and tried again, as after a death.
@@ -117,7 +116,7 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Takes an event of the poll; one with a stranger's token is ignored.
+    /// Takes an event of the poll; an event with another source's token is ignored.
     pub fn ready(&mut self, event: &Event) {
         let Some(base) = &self.base else {
             return;
@@ -125,8 +124,8 @@ impl Supervisor {
         let Some(offset) = event.token().0.checked_sub(base.token) else {
             return;
         };
-        if let Some(supervised) = self.supervised.get_mut(offset / TOKENS_PER_SEAT) {
-            let source = if offset % TOKENS_PER_SEAT == 0 {
+        if let Some(supervised) = self.supervised.get_mut(offset / TOKENS_PER_PROCESS) {
+            let source = if offset % TOKENS_PER_PROCESS == 0 {
                 Readiness::Pipe
             } else {
                 Readiness::Death
@@ -135,14 +134,14 @@ impl Supervisor {
         }
     }
 
-    /// Does what is due: starts, kills, and writes what was accepted.
+    /// Starts and kills the processes that are due, and writes the accepted tasks and messages.
     pub fn turn(&mut self, now: Instant) {
         self.now = now;
         let Some(base) = &self.base else {
             return;
         };
         for (index, supervised) in self.supervised.iter_mut().enumerate() {
-            let first = base.token + index * TOKENS_PER_SEAT;
+            let first = base.token + index * TOKENS_PER_PROCESS;
             let tokens = ProcessTokens {
                 pipe: Token(first),
                 death: Token(first + 1),
@@ -151,8 +150,8 @@ impl Supervisor {
         }
     }
 
-    /// The latest moment at which the poll must return; none if only an event or a wake-up can
-    /// give it anything to do.
+    /// The latest moment at which the poll must return; `None` if there is nothing to do before
+    /// the next event or wake-up.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         self.supervised
@@ -161,24 +160,25 @@ impl Supervisor {
             .min()
     }
 
-    /// The next thing that happened, each process in its own order.
+    /// Returns the next event; the events of each process come in their order.
     pub fn next_event(&mut self) -> Option<ProcessEvent> {
         self.supervised
             .iter_mut()
             .find_map(|supervised| supervised.next_event(self.now, &mut self.scratch))
     }
 
-    /// Accepts nothing any more, and lets each process finish what was accepted and end.
+    /// Refuses further tasks and messages, and lets each process finish the accepted ones and end.
     ///
-    /// One that hasn't ended `stop_ms_max` later is killed.
+    /// A process that hasn't ended `stop_ms_max` later is killed.
     pub fn stop(&mut self, now: Instant) {
         for supervised in &mut self.supervised {
             supervised.stop(now);
         }
     }
 
-    /// Kills all processes; how many accepted tasks are lost by it. Keep driving it until
-    /// [`Supervisor::is_finished`]: results that are on the pipe already still count.
+    /// Kills all processes; returns the number of accepted tasks that may be lost by it. Keep
+    /// driving the supervisor until [`Supervisor::is_finished`]: results that are already on the
+    /// pipe still count.
     pub fn kill(&mut self) -> usize {
         for supervised in &mut self.supervised {
             supervised.kill();
@@ -189,13 +189,13 @@ impl Supervisor {
             .sum()
     }
 
-    /// Whether every process has ended for good and all events were taken.
+    /// Whether every process has ended for good and all events were returned.
     #[must_use]
     pub fn is_finished(&self) -> bool {
         self.supervised.iter().all(Supervised::is_finished)
     }
 
-    /// The numbers of this moment, of each process; any thread has them from its link.
+    /// The statistics of each process; any thread can also read them from a link.
     #[must_use]
     pub fn stats(&self) -> Vec<ProcessStats> {
         self.supervised

@@ -61,6 +61,7 @@ pub(super) struct LiveChannel<A> {
     pub(super) audience: A,
 }
 
+/// The channels of one shard, by their keys, with the ids of their recent messages.
 #[derive(Debug)]
 pub(super) struct Channels<K, A> {
     pub(super) by_key: BTreeMap<K, LiveChannel<A>>,
@@ -79,6 +80,7 @@ impl<K: Ord, A> Default for Channels<K, A> {
 }
 
 impl<K: ChannelKey, A: Audience> Channels<K, A> {
+    /// Finds the channel of this name, with its key.
     pub(super) fn find(&mut self, name: &str) -> Option<(&K, &mut LiveChannel<A>)> {
         find(&mut self.by_key, name)
     }

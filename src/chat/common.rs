@@ -11,6 +11,7 @@ use super::stats::Totals;
 use super::stored_index::StoredIndex;
 use crate::base::Epoch;
 
+/// The state that all shards of the chat share.
 pub(super) struct Common {
     pub(super) settings: ChatSettings,
     pub(super) totals: Totals,

@@ -12,6 +12,7 @@ use crate::base::Fd;
 #[derive(Debug, Default)]
 pub(super) struct ConnectionShard(HashMap<u64, ChatConnection, foldhash::fast::FixedState>);
 
+/// One connection; `login` is `None` before it has logged in.
 #[derive(Debug, Default)]
 pub(super) struct ChatConnection {
     pub(super) login: Option<LoginState>,
@@ -31,6 +32,7 @@ impl ConnectionShard {
         self.0.insert(fd.0, ChatConnection::default()).is_none()
     }
 
+    /// Removes a connection; `None` if there is none of this name.
     pub(super) fn close(&mut self, fd: Fd) -> Option<ChatConnection> {
         let connection = self.0.remove(&fd.0);
         if self.0.is_empty() {
@@ -39,10 +41,12 @@ impl ConnectionShard {
         connection
     }
 
+    /// Finds a connection, or fails with [`ChatError::NoConnection`].
     pub(super) fn find(&mut self, fd: Fd) -> Result<&mut ChatConnection, ChatError> {
         self.0.get_mut(&fd.0).ok_or(ChatError::NoConnection(fd))
     }
 
+    /// Finds the login of a connection, or fails with [`ChatError::NotLoggedIn`] before it.
     pub(super) fn login_of(&mut self, fd: Fd) -> Result<&mut LoginState, ChatError> {
         self.find(fd)?.login.as_mut().ok_or(ChatError::NotLoggedIn)
     }
@@ -67,6 +71,7 @@ pub(super) enum RoomNames {
 }
 
 impl RoomNames {
+    /// The rooms in the order in which they were entered.
     pub(super) fn as_slice(&self) -> &[Arc<str>] {
         match self {
             Self::None => &[],
@@ -75,10 +80,12 @@ impl RoomNames {
         }
     }
 
+    /// Whether the connection is in this room.
     pub(super) fn contains(&self, name: &str) -> bool {
         self.as_slice().iter().any(|own| &**own == name)
     }
 
+    /// Adds a room that isn't in the list; the caller checks this.
     pub(super) fn insert(&mut self, name: Arc<str>) {
         match std::mem::take(self) {
             Self::None => *self = Self::One(name),

@@ -8,6 +8,7 @@ use super::placement::Placement;
 use super::recent_ids::RecentIds;
 use crate::base::{Fd, Position};
 
+/// The channel of all users: its log, and the number of its connections.
 #[derive(Debug)]
 pub(super) struct Everyone {
     pub(super) log: MessageLog,

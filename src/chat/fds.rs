@@ -12,6 +12,7 @@ pub(super) enum Fds {
 }
 
 impl Fds {
+    /// The connections in the order in which they came.
     pub(super) fn as_slice(&self) -> &[Fd] {
         match self {
             Self::One(fd) => std::slice::from_ref(fd),

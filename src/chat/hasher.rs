@@ -24,10 +24,12 @@ pub(super) struct IdempotencyKey(pub(super) u128);
 pub(super) struct Hasher([u64; 2]);
 
 impl Hasher {
+    /// Makes a hasher of these secret keys.
     pub(super) fn new(keys: [u64; 2]) -> Self {
         Self(keys)
     }
 
+    /// Hashes a message's channel, owner and id; two messages with equal ones are the same message.
     pub(super) fn idempotency_key(
         &self,
         channel: &str,

@@ -10,10 +10,12 @@ use crate::base::position::DIGITS;
 pub(super) struct IdSource(AtomicU64);
 
 impl IdSource {
+    /// Makes a source whose epochs and ids depend on `seed` alone.
     pub(super) fn new(seed: u64) -> Self {
         Self(AtomicU64::new(seed))
     }
 
+    /// Makes the next epoch.
     pub(super) fn epoch(&self) -> Epoch {
         Epoch::from_bits((self.next() >> 34) as u32)
     }

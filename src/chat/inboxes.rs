@@ -13,6 +13,7 @@ use super::sink::Welcome;
 use super::stats::{Gauge, Totals};
 use crate::base::{Fd, Tick};
 
+/// One shard of the users' inboxes, and of the rooms of which users are lasting members.
 #[derive(Debug, Default)]
 pub(super) struct InboxShard {
     pub(super) channels: Channels<User, UserPresence>,

@@ -39,6 +39,7 @@ struct TimedMessage {
 }
 
 impl MessageLog {
+    /// Makes a log without messages.
     pub(super) fn new(epoch: Epoch) -> Self {
         Self {
             epoch,
@@ -230,6 +231,7 @@ impl MessageLog {
         Ok(())
     }
 
+    /// The offset up to which `user` has acknowledged this log; `None` without an acknowledgement.
     pub(super) fn acked(&self, user: &User) -> Option<u64> {
         self.kept.as_ref()?.acks.get(user).copied()
     }

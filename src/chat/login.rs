@@ -384,6 +384,7 @@ impl Chat {
         }
     }
 
+    /// The rooms of which `user` is a lasting member.
     pub(super) fn lasting_of(&self, user: &User) -> Vec<Arc<str>> {
         let shard = self.inboxes.lock(user.uid());
         shard.lasting.get(user).cloned().unwrap_or_default()

@@ -17,6 +17,7 @@ pub(super) enum RoomMembers {
     Many(Box<ManyMembers>),
 }
 
+/// The members of a room with several connections, or with lasting members.
 #[derive(Debug, Default)]
 pub(super) struct ManyMembers {
     users: BTreeMap<User, RoomMember>,
@@ -33,6 +34,7 @@ pub(super) struct RoomMember {
     pub(super) lasting: bool,
 }
 
+/// Whether a member has connections in the room.
 #[derive(Debug)]
 pub(super) enum MemberPresence {
     Away,
@@ -75,6 +77,7 @@ impl RoomMembers {
         }
     }
 
+    /// Whether `user` has a connection here, or had one until less than `left_ms` ago.
     pub(super) fn is_present(&self, user: &User) -> bool {
         match self {
             Self::Nobody { .. } => false,

@@ -328,6 +328,7 @@ impl Chat {
         }
     }
 
+    /// Calls `then` with the log of a channel, under the lock of the channel's shard.
     pub(super) fn with_log<T>(
         &self,
         channel: &str,

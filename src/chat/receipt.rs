@@ -7,13 +7,13 @@ use crate::base::Position;
 /// The answer to a message that was said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Receipt {
-    /// The channel it went to; `None` for one connection.
+    /// The channel of the message; `None` if it went to one connection.
     pub channel: Option<Arc<str>>,
-    /// Its place; `None` when it isn't kept.
+    /// The message's place in the channel's log; `None` if it isn't kept.
     pub position: Option<Position>,
-    /// Its id.
+    /// The message's id.
     pub id: Box<str>,
-    /// Whether it is a repeat; `position` is that of the first then.
+    /// Whether the message is a repeat; then `position` is that of the first one.
     pub duplicate: bool,
     /// Connections that were subscribed at that moment; no proof of delivery. A repeat has none.
     pub receivers: usize,

@@ -11,6 +11,7 @@ use super::notice::Notice;
 use super::resume::SubscriptionStart;
 use crate::base::{Fd, Tick};
 
+/// One shard of the rooms, and of the users whose leaving hasn't been announced.
 #[derive(Debug, Default)]
 pub(super) struct RoomShard {
     pub(super) channels: Channels<Arc<str>, RoomMembers>,

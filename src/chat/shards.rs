@@ -32,6 +32,7 @@ pub(super) struct ShardLocks<'a, T> {
 }
 
 impl<T: Default> Shards<T> {
+    /// Makes `count` parts, at least one; `seed` decides which names share a part.
     pub(super) fn new(count: usize, seed: u64) -> Self {
         Self {
             parts: (0..count.max(1)).map(|_| Mutex::default()).collect(),
@@ -41,10 +42,12 @@ impl<T: Default> Shards<T> {
 }
 
 impl<T> Shards<T> {
+    /// Locks the part of a name.
     pub(super) fn lock(&self, name: &str) -> MutexGuard<'_, T> {
         lock(&self.parts[self.part_of(name)])
     }
 
+    /// Locks the part of a number, such as that of a connection.
     pub(super) fn lock_number(&self, number: u64) -> MutexGuard<'_, T> {
         lock(&self.parts[self.hash.hash_one(number) as usize % self.parts.len()])
     }
@@ -98,6 +101,7 @@ impl<T> ShardLocks<'_, T> {
 }
 
 impl<T> ShardPair<'_, T> {
+    /// The part of the first name.
     pub(super) fn first(&mut self) -> &mut T {
         match &mut self.right {
             Some(right) if self.swapped => right,
@@ -105,6 +109,7 @@ impl<T> ShardPair<'_, T> {
         }
     }
 
+    /// The part of the second name, which may be the same part.
     pub(super) fn second(&mut self) -> &mut T {
         match &mut self.right {
             Some(right) if !self.swapped => right,

@@ -9,14 +9,17 @@ use crate::base::{Metric, MetricKind};
 pub(super) struct Gauge(AtomicUsize);
 
 impl Gauge {
+    /// The present number.
     pub(super) fn now(&self) -> usize {
         self.0.load(Relaxed)
     }
 
+    /// Adds `by` to the number.
     pub(super) fn add(&self, by: usize) {
         self.0.fetch_add(by, Relaxed);
     }
 
+    /// Subtracts `by`, which was added before.
     pub(super) fn subtract(&self, by: usize) {
         let before = self.0.fetch_sub(by, Relaxed);
         debug_assert!(before >= by, "{before} - {by}");
@@ -35,6 +38,7 @@ impl Gauge {
 pub(super) struct Counter(AtomicU64);
 
 impl Counter {
+    /// Adds `by` to the number.
     pub(super) fn add(&self, by: u64) {
         self.0.fetch_add(by, Relaxed);
     }
@@ -74,6 +78,7 @@ macro_rules! totals {
         }
 
         impl Totals {
+            /// Reads all numbers, one after the other.
             pub(super) fn stats(&self) -> ChatStats {
                 ChatStats { $($name: self.$name.now(),)* }
             }

@@ -24,6 +24,7 @@ pub(super) struct BatchHead {
 }
 
 impl BatchHead {
+    /// Decodes the payload of a batch's first record.
     pub(super) fn read(payload: &[u8]) -> Result<Self, Flaw> {
         let mut fields = FieldReader(payload);
         let head = Self {
@@ -58,10 +59,12 @@ impl Default for WriteBatch {
 }
 
 impl WriteBatch {
+    /// Whether the batch has no record.
     pub(super) fn is_empty(&self) -> bool {
         self.records == 0
     }
 
+    /// The number of records in the batch.
     pub(super) fn records(&self) -> u32 {
         self.records
     }
@@ -71,10 +74,13 @@ impl WriteBatch {
         self.bytes.len()
     }
 
+    /// Unix milliseconds of the newest record.
     pub(super) fn at_ms(&self) -> u64 {
         self.at_ms
     }
 
+    /// Empties the batch. Its memory is kept up to 4 MiB, a round number, so that most batches need
+    /// no allocation, and cut to 1 MiB above that.
     pub(super) fn clear(&mut self) {
         self.bytes.truncate(BATCH_SIZE);
         if self.bytes.capacity() > 4 << 20 {

@@ -6,10 +6,12 @@ pub(super) type Flaw = &'static str;
 const SHORT: Flaw = "it ends in the middle of a field";
 const NOT_TEXT: Flaw = "a text in it is not UTF-8";
 
+/// Appends a number in four bytes, the lowest first.
 pub(super) fn put_u32(bytes: &mut Vec<u8>, number: u32) {
     bytes.extend_from_slice(&number.to_le_bytes());
 }
 
+/// Appends a number in eight bytes, the lowest first.
 pub(super) fn put_u64(bytes: &mut Vec<u8>, number: u64) {
     bytes.extend_from_slice(&number.to_le_bytes());
 }
@@ -23,6 +25,7 @@ pub(super) fn put_varint(bytes: &mut Vec<u8>, mut number: u64) {
     bytes.push(number as u8);
 }
 
+/// Appends a text after its size in bytes, which is a [`put_varint`] number.
 pub(super) fn put_text(bytes: &mut Vec<u8>, text: &str) {
     put_varint(bytes, text.len() as u64);
     bytes.extend_from_slice(text.as_bytes());
@@ -33,22 +36,27 @@ pub(super) fn put_text(bytes: &mut Vec<u8>, text: &str) {
 pub(super) struct FieldReader<'a>(pub(super) &'a [u8]);
 
 impl<'a> FieldReader<'a> {
+    /// Takes one byte.
     pub(super) fn u8(&mut self) -> Result<u8, Flaw> {
         Ok(self.array::<1>()?[0])
     }
 
+    /// Takes a number of four bytes.
     pub(super) fn u32(&mut self) -> Result<u32, Flaw> {
         self.array().map(u32::from_le_bytes)
     }
 
+    /// Takes a number of eight bytes.
     pub(super) fn u64(&mut self) -> Result<u64, Flaw> {
         self.array().map(u64::from_le_bytes)
     }
 
+    /// Takes a number of sixteen bytes.
     pub(super) fn u128(&mut self) -> Result<u128, Flaw> {
         self.array().map(u128::from_le_bytes)
     }
 
+    /// Takes a number that [`put_varint`] has encoded.
     pub(super) fn varint(&mut self) -> Result<u64, Flaw> {
         let mut number = 0;
         for shift in (0..64).step_by(7) {
@@ -61,6 +69,7 @@ impl<'a> FieldReader<'a> {
         Err("a number in it is too long")
     }
 
+    /// Takes a text that [`put_text`] has encoded.
     pub(super) fn text(&mut self) -> Result<&'a str, Flaw> {
         let size = usize::try_from(self.varint()?).map_err(|_| SHORT)?;
         let (text, rest) = self.0.split_at_checked(size).ok_or(SHORT)?;

@@ -22,6 +22,7 @@ pub(super) struct ChannelLog {
 }
 
 impl ChannelLog {
+    /// Makes a log without messages.
     pub(super) fn new(epoch: Epoch, retention: Retention) -> Self {
         Self {
             epoch,
@@ -33,14 +34,17 @@ impl ChannelLog {
         }
     }
 
+    /// The offset of the newest message; 0 before the first one.
     pub(super) fn newest(&self) -> u64 {
         self.floor + self.locations.len() as u64
     }
 
+    /// The number of kept messages.
     pub(super) fn count(&self) -> u64 {
         self.locations.len() as u64
     }
 
+    /// The epoch and the offsets of the log.
     pub(super) fn state(&self) -> ChannelState {
         ChannelState {
             epoch: self.epoch,
@@ -89,6 +93,7 @@ impl ChannelLog {
         (taken, false)
     }
 
+    /// Adds the next message, and lets the oldest ones go that retention doesn't keep.
     pub(super) fn push(&mut self, location: Location, usage: &mut LogUsage) {
         let capacity = self.locations.capacity();
         self.locations.push_back(location);

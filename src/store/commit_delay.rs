@@ -28,6 +28,7 @@ pub(super) struct CommitDelay {
 }
 
 impl CommitDelay {
+    /// Makes a delay of at most `percent` of a commit's time, and at most `us_max` microseconds.
     pub(super) fn new(percent: u32, us_max: u32) -> Self {
         Self {
             percent,

@@ -44,6 +44,7 @@ fn hash(idempotency_key: KeyHalves) -> u64 {
 }
 
 impl Dedup {
+    /// The position of the message with this key, if it is remembered.
     pub(super) fn find(&self, idempotency_key: u128) -> Option<Position> {
         let idempotency_key = halves(idempotency_key);
         let number = self.number(idempotency_key)?;

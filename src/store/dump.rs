@@ -27,6 +27,7 @@ pub fn dump(
     dump_on(&OsFiles, directory, tell)
 }
 
+/// Does the same as [`dump`] on any file system.
 pub(super) fn dump_on(
     files: &dyn FileSystem,
     directory: &Path,

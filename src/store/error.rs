@@ -74,6 +74,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Makes an [`StoreError::Io`]; `what` is the failed step as a verb phrase.
     pub(super) fn io(what: &'static str, path: &Path, source: io::Error) -> Self {
         Self::Io {
             what,
@@ -82,6 +83,8 @@ impl StoreError {
         }
     }
 
+    /// Makes a [`StoreError::Damaged`] that names the commands to look at the damage and to cut it
+    /// off.
     pub(super) fn damaged(file: impl Into<PathBuf>, at: u64, flaw: &str) -> Self {
         let file = file.into();
         let (directory, path) = (file.parent().unwrap_or(Path::new(".")), file.display());

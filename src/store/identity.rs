@@ -40,6 +40,7 @@ impl StoreIdentity {
         file.sync_data()
     }
 
+    /// Reads the identity from the lock file.
     pub(super) fn read(file: &dyn StoreFile) -> io::Result<StoredIdentity> {
         let mut bytes = [0; SIZE];
         let size = file.read_full_at(&mut bytes, 0)?;

@@ -84,6 +84,7 @@ impl Journal {
         Self::open_on(Arc::new(OsFiles), settings)
     }
 
+    /// Does the same as [`Journal::open`] on any file system.
     pub(super) fn open_on(
         files: Arc<dyn FileSystem>,
         settings: StoreSettings,
@@ -125,6 +126,7 @@ impl Journal {
         sealed + self.active.end
     }
 
+    /// Updates the counters of segments and bytes.
     pub(super) fn count_files(&self) {
         let counters = &self.view.counters;
         let segments = self.sealed.len() as u64 + 1;

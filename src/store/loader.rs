@@ -96,6 +96,7 @@ pub(super) struct Loader<'a> {
 }
 
 impl<'a> Loader<'a> {
+    /// Makes a loader that has read no segment yet.
     pub(super) fn new(
         files: &'a dyn FileSystem,
         settings: &'a StoreSettings,

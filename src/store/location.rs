@@ -21,6 +21,7 @@ impl Location {
         ts_s: 0,
     };
 
+    /// Makes a location without a time.
     pub(super) fn new(segment: u32, at: u64, size: usize) -> Self {
         Self {
             segment,
@@ -30,11 +31,13 @@ impl Location {
         }
     }
 
+    /// Sets the time, rounded up to seconds.
     pub(super) fn with_time(self, ts_ms: u64) -> Self {
         let ts_s = u32::try_from(ts_ms.div_ceil(1000)).unwrap_or(u32::MAX);
         Self { ts_s, ..self }
     }
 
+    /// Whether this is [`Location::MISSING`].
     pub(super) fn is_missing(self) -> bool {
         self.segment == 0
     }

@@ -86,6 +86,7 @@ const HAS_IDEMPOTENCY_KEY: u8 = 8;
 const HAS_MARK: u8 = 16;
 
 impl<'a> LogRecord<'a> {
+    /// Decodes a raw record.
     pub(super) fn read(raw: RawRecord<'a>) -> Result<Self, Flaw> {
         let mut fields = FieldReader(raw.payload);
         let log_record = Self::fields(raw.kind, &mut fields)?;
@@ -141,6 +142,7 @@ impl<'a> LogRecord<'a> {
         })
     }
 
+    /// Adds the encoded record to a batch.
     pub(super) fn write(&self, batch: &mut WriteBatch) {
         let kind = self.kind();
         batch.push(kind, |bytes| match self {

@@ -70,6 +70,7 @@ pub(super) struct CommittedBase<'a> {
 pub(super) type Decision<'a> = (Appended, Option<LogRecord<'a>>);
 
 impl PendingBatch {
+    /// Forgets the decisions of a batch; gives the memory back where a large batch made it grow.
     pub(super) fn clear(&mut self) {
         if self
             .changed

@@ -13,7 +13,9 @@ use super::bytes::Flaw;
 
 /// Bytes of a raw record without its payload.
 pub(super) const RECORD_OVERHEAD: usize = 9;
+/// Place of the checksum in a raw record, after the size of its payload.
 pub(super) const CHECKSUM_AT: usize = 4;
+/// Place of the kind in a raw record, before the payload.
 pub(super) const KIND_AT: usize = 8;
 
 pub(super) mod kind {
@@ -55,6 +57,7 @@ impl<'a> RawRecord<'a> {
         })
     }
 
+    /// Bytes of the whole record.
     pub(super) fn size(&self) -> usize {
         RECORD_OVERHEAD + self.payload.len()
     }
@@ -78,6 +81,7 @@ fn read_u32(bytes: &[u8]) -> u32 {
     u32::from_le_bytes(*bytes)
 }
 
+/// Writes the checksum of a record that will stand at `at` into it, and returns the checksum.
 pub(super) fn seal(raw: &mut [u8], seed: u32, at: u64) -> [u8; 4] {
     let checksum = checksum(raw, seed, at).to_le_bytes();
     raw[CHECKSUM_AT..KIND_AT].copy_from_slice(&checksum);

@@ -61,6 +61,7 @@ pub(super) struct StoreCounters {
 }
 
 impl StoreCounters {
+    /// Adds `count` to one of the counters.
     pub(super) fn add(counter: &AtomicU64, count: u64) {
         counter.fetch_add(count, Ordering::Relaxed);
     }
@@ -83,11 +84,13 @@ impl ReadView {
         }
     }
 
+    /// Locks the state for reading.
     pub(super) fn state(&self) -> RwLockReadGuard<'_, StoreState> {
         // A panic in the middle of a change is a bug of ours, and no reason to say nothing more.
         sync::read(&self.state)
     }
 
+    /// Locks the state for a change; readers wait meanwhile.
     pub(super) fn state_mut(&self) -> RwLockWriteGuard<'_, StoreState> {
         sync::write(&self.state)
     }

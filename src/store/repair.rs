@@ -44,6 +44,7 @@ pub fn repair(file: &Path, cut_at: u64) -> Result<Repaired, StoreError> {
     repair_on(&OsFiles, file, cut_at)
 }
 
+/// Does the same as [`repair`] on any file system.
 pub(super) fn repair_on(
     files: &dyn FileSystem,
     file: &Path,

@@ -86,6 +86,7 @@ impl Scan {
         self.end = self.end.min(end);
     }
 
+    /// The path of the segment that is scanned.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }

@@ -49,6 +49,7 @@ pub(super) struct SegmentNotCreated {
 }
 
 impl ActiveSegment {
+    /// Takes over an open segment that ends at `end`.
     pub(super) fn new(
         head: SegmentHead,
         file: Arc<dyn StoreFile>,

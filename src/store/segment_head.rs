@@ -27,6 +27,7 @@ pub(super) enum HeadFlaw {
 }
 
 impl SegmentHead {
+    /// Encodes the head with its checksum.
     pub(super) fn to_bytes(self) -> [u8; SEGMENT_HEAD_SIZE] {
         let mut bytes = Vec::with_capacity(SEGMENT_HEAD_SIZE);
         bytes.extend_from_slice(MAGIC);
@@ -41,6 +42,7 @@ impl SegmentHead {
         bytes.try_into().expect("the fields have this size")
     }
 
+    /// Decodes and checks the head at the start of a segment.
     pub(super) fn read(bytes: &[u8]) -> Result<Self, HeadFlaw> {
         let bytes: &[u8; SEGMENT_HEAD_SIZE] =
             (bytes.first_chunk()).ok_or(HeadFlaw::Damaged("it ends in the middle of its head"))?;

@@ -54,6 +54,7 @@ pub(super) struct StoredChannel {
 const CHANNEL_SIZE: usize = size_of::<StoredChannel>() + 64;
 
 impl StoreState {
+    /// Makes an empty state; `retention` says what each channel keeps.
     pub(super) fn new(retention: Arc<dyn Fn(&str) -> Retention + Send + Sync>) -> Self {
         Self {
             names: HashMap::new(),
@@ -70,10 +71,12 @@ impl StoreState {
         }
     }
 
+    /// Sets how strictly the records that are applied are checked.
     pub(super) fn set_strictness(&mut self, strictness: Strictness) {
         self.strictness = strictness;
     }
 
+    /// The channel of this name.
     pub(super) fn channel(&self, name: &str) -> Option<&StoredChannel> {
         Some(&self.channels[*self.names.get(name)?])
     }
@@ -84,45 +87,55 @@ impl StoreState {
         Some((index, &self.channels[index]))
     }
 
+    /// All channels, in no order.
     pub(super) fn channels(&self) -> impl Iterator<Item = &StoredChannel> {
         self.channels.iter().map(|(_, channel)| channel)
     }
 
+    /// The number of channels.
     pub(super) fn channels_count(&self) -> usize {
         self.channels.len()
     }
 
+    /// Room and user of each lasting membership, in no order.
     pub(super) fn members(&self) -> impl Iterator<Item = (&str, &str)> {
         let rooms = self.members.iter();
         rooms.flat_map(|(room, users)| users.iter().map(move |user| (&**room, &**user)))
     }
 
+    /// Whether `user` is a lasting member of `room`.
     pub(super) fn is_member(&self, room: &str, user: &str) -> bool {
         (self.members.get(room)).is_some_and(|users| users.contains(user))
     }
 
+    /// The number of lasting memberships.
     pub(super) fn members_count(&self) -> usize {
         self.members_count
     }
 
+    /// Producer and mark of each producer, in no order.
     pub(super) fn marks(&self) -> impl Iterator<Item = (&str, u64)> {
         self.marks
             .iter()
             .map(|(producer, mark)| (&**producer, *mark))
     }
 
+    /// The mark of a producer.
     pub(super) fn mark(&self, producer: &str) -> Option<u64> {
         self.marks.get(producer).copied()
     }
 
+    /// The number of producers with a mark.
     pub(super) fn marks_count(&self) -> usize {
         self.marks.len()
     }
 
+    /// The serial number below which all are reserved for connections.
     pub(super) fn serials_below(&self) -> u64 {
         self.serials_below
     }
 
+    /// The number of channels that were forgotten.
     pub(super) fn forgotten(&self) -> u64 {
         self.forgotten
     }

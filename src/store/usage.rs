@@ -18,12 +18,14 @@ pub(super) struct LogUsage {
 }
 
 impl LogUsage {
+    /// Counts a live record.
     pub(super) fn take(&mut self, location: Location) {
         if !location.is_missing() {
             *self.live.entry(location.segment).or_default() += u64::from(location.size);
         }
     }
 
+    /// Takes a record that isn't live any more off the count.
     pub(super) fn release(&mut self, location: Location) {
         if let Some(live) = self.live.get_mut(&location.segment) {
             *live -= u64::from(location.size);

@@ -36,6 +36,7 @@ pub fn verify(directory: &Path) -> Result<VerifyReport, StoreError> {
     verify_on(&OsFiles, directory)
 }
 
+/// Does the same as [`verify`] on any file system.
 pub(super) fn verify_on(
     files: &dyn FileSystem,
     directory: &Path,

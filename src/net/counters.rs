@@ -112,7 +112,7 @@ counters! {
         subscriptions_refused,
         /// WebSockets closed with 4008.
         slow_readers,
-        /// HTTP connections cut since their answers weren't read.
+        /// HTTP connections cut because their answers weren't read.
         slow_http_readers,
         /// WebSockets closed with 4010.
         ping_timeouts,

@@ -83,8 +83,8 @@ impl<S: EventSink> Reactor<S> {
         self.remove(index);
     }
 
-    /// Gives up a peer that doesn't read: a WebSocket is told so; an HTTP connection is cut, since
-    /// HTTP has no word for it.
+    /// Gives up a peer that doesn't read: a WebSocket is closed with 4008; an HTTP connection is
+    /// cut, since HTTP can't tell it the reason.
     pub(super) fn give_up(&mut self, index: u32) {
         let slot = &self.slots[index];
         if slot.connection.is_websocket() {

@@ -283,7 +283,7 @@ impl ReactorContext {
         }
     }
 
-    /// Bytes that a peer may still be made to wait for, with so many waiting already.
+    /// Bytes that may still be queued for a peer whose outbox has this size; `None`: none.
     fn room_beside(&self, outbox_bytes: usize) -> Option<usize> {
         self.limits.outbox_pause_bytes.checked_sub(outbox_bytes)
     }

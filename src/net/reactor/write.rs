@@ -113,8 +113,8 @@ impl<S: EventSink> Reactor<S> {
         }
     }
 
-    /// Goes on with a connection that was paused for its outbox or its answers: with what it asked
-    /// for before, then with reading.
+    /// Goes on with a connection that was paused for its outbox or its answers: first with the
+    /// requests that it sent before, then with reading.
     pub(super) fn resume_reading(&mut self, index: u32) {
         let slot = &self.slots[index];
         let resumes_at = self.context.limits.outbox_pause_bytes / 2;
@@ -136,8 +136,8 @@ impl<S: EventSink> Reactor<S> {
         }
     }
 
-    /// Gives up the connections with the most waiting while the budget of the whole server is
-    /// exceeded, whatever they speak.
+    /// Gives up the connections with the largest outboxes, WebSocket or HTTP, while the budget of
+    /// the whole server is exceeded.
     pub(super) fn enforce_budget(&mut self) {
         let budget = &self.shared.budget;
         if !budget.is_exceeded() || self.shared.counters.backlogged.get() == 0 {

@@ -217,8 +217,8 @@ impl<T> Clone for MailboxSender<T> {
 
 impl<T> fmt::Debug for MailboxSender<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sender")
-            .field("gauge", &self.shared.pressure)
+        f.debug_struct("MailboxSender")
+            .field("pressure", &self.shared.pressure)
             .finish_non_exhaustive()
     }
 }
@@ -279,8 +279,8 @@ impl<T> Drop for MailboxReceiver<T> {
 
 impl<T> fmt::Debug for MailboxReceiver<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Receiver")
-            .field("gauge", &self.shared.pressure)
+        f.debug_struct("MailboxReceiver")
+            .field("pressure", &self.shared.pressure)
             .finish_non_exhaustive()
     }
 }

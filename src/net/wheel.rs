@@ -61,7 +61,7 @@ pub struct Wheel<T> {
     cursor: u64,
     /// The next node to look at in the cursor's bucket.
     scan: u32,
-    /// Where the sweep ends: at `now`, or one revolution after its beginning.
+    /// The last tick of the sweep: `now`, or one revolution after its beginning.
     sweep_end: u64,
     serial: NonZeroU32,
 }

@@ -304,7 +304,7 @@ impl Lifecycle {
         let workers = self.shared.main.workers.load(Ordering::Acquire);
         match self.phase {
             LifecyclePhase::Running if self.shared.main.is_asked_to_stop() => {
-                tracing::info!("draining: no new connections, what is under way is answered");
+                tracing::info!("draining: no new connections; requests under way are answered");
                 self.command(0, Command::Drain);
                 self.phase =
                     LifecyclePhase::Draining(now + Duration::from_millis(self.stop_ms_max));

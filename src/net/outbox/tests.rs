@@ -106,7 +106,7 @@ fn dropping_what_is_not_begun_ends_on_a_frame_boundary() {
 }
 
 impl Outbox {
-    /// What must hold after every call.
+    /// Checks the claims that hold after every call.
     fn check(&self, arena: &Arena) {
         let (mut bytes, mut counted, mut last) = (0, 0, NONE);
         let (mut settled, mut key) = (self.settled == NONE, self.head);
@@ -162,12 +162,12 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What an outbox is: the bytes to write, and where they may be cut.
+/// A model of an outbox: the bytes to write, and the places at which they may be cut.
 #[derive(Default)]
 struct Model {
     stream: Vec<u8>,
     written: usize,
-    /// Where each piece ends, whether it is HTTP, and where its frames end.
+    /// The end of each piece, whether it is HTTP, and the ends of its frames.
     pieces: Vec<(usize, bool, Vec<usize>)>,
 }
 
@@ -248,7 +248,7 @@ proptest! {
                 Step::Clear => {
                     outbox.clear(&mut arena);
                     model.stream.truncate(model.written);
-                    // What comes next begins a frame.
+                    // The next byte begins a frame.
                     model = Model::default();
                     wire.clear();
                 }

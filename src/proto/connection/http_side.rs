@@ -197,7 +197,7 @@ impl HttpSide {
 
     fn next_answer(&mut self, rules: &Rules<'_>, input: &mut Input<'_>) -> Option<HttpStep> {
         if rules.room.is_none() {
-            // The answer stays unencoded until there is room: a body that others share costs little.
+            // The answer stays unencoded until there is room: a shared body costs little.
             self.awaits_room |= self.answers.has_next();
             return None;
         }

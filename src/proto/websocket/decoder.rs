@@ -86,7 +86,7 @@ struct PartialPayload {
 impl fmt::Debug for MessageDecoder {
     /// Shows sizes only: payloads stay out of logs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Decoder")
+        f.debug_struct("MessageDecoder")
             .field("message", &self.message)
             .field("collected_size", &self.collected.len())
             .finish_non_exhaustive()

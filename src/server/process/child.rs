@@ -109,7 +109,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Its name, as the server calls it.
+    /// The name of the process, as the server calls it.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.pipe.name
@@ -252,7 +252,7 @@ impl ProcessPipe {
         })
     }
 
-    /// Its name, as the server calls it.
+    /// The name of the process, as the server calls it.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name

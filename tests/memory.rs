@@ -1,4 +1,4 @@
-//! What a logged-in connection takes, as the kernel sees it.
+//! The memory that a logged-in connection takes, as the kernel counts it.
 //!
 //! A binary of its own: a page that processes share counts in parts for each of them, so that another
 //! `tidings` that starts or ends meanwhile would change the result.

@@ -1,4 +1,4 @@
-//! The shape of the tree: who may use whom, and what a file may be.
+//! The shape of the tree: which layer may use which, and the rules for a file.
 //!
 //! These rules are checked on the text of `src` and `benches/load` alone; the reasons stand in `src/architecture.rs`.
 //! The lists of what is still allowed may only shrink.

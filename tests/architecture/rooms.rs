@@ -1,4 +1,4 @@
-//! What a file may be.
+//! The rules for a file: it is short, and has no unsafe code.
 
 use super::source::{load_generator, sources};
 

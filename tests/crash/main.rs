@@ -1,5 +1,5 @@
-//! The server is killed at random moments under load, again and again: nothing that it answered is
-//! lost, nothing is there twice, and everyone who comes back hears everything once, in order.
+//! The server is killed at random moments under load, again and again: no answered message is
+//! lost or kept twice, and a client that resumes receives each message exactly once, in order.
 //!
 //! `TIDINGS_CRASH_ROUNDS=100` kills it that often, `TIDINGS_CRASH_SEED` as it was once (as far as
 //! the threads allow).

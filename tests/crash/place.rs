@@ -1,4 +1,5 @@
-//! Where the server is just now, and whether the test goes on: what all threads share.
+//! The state that all threads of the test share: the server's present address, and whether the test
+//! goes on.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

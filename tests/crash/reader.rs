@@ -1,4 +1,4 @@
-//! Those who hear, and come back to where they were.
+//! The readers, which resume from their last position after each crash.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,4 @@
-//! What the server has of each channel, as its history shows it, and what was promised of it.
+//! The record of each channel: the messages in the server's history, and those it has answered.
 
 use std::collections::{HashMap, HashSet};
 
@@ -23,7 +23,7 @@ pub struct Channel {
     pub entries: Vec<Entry>,
 }
 
-/// See the module.
+/// The entries of each channel, by its name.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Record(pub HashMap<String, Channel>);
 

@@ -1,4 +1,4 @@
-//! Those who send, and send again what wasn't answered, under the same id.
+//! The senders, which send an unanswered message again under the same id.
 
 use std::collections::VecDeque;
 use std::io;

@@ -1,4 +1,4 @@
-//! Inputs made of others, by dice with a seed: the same seed makes the same inputs.
+//! Random changes of inputs; the same seed makes the same inputs.
 
 /// Bytes and texts that decide something in one format or another.
 const TOKENS: &[&[u8]] = &[

@@ -1,4 +1,4 @@
-//! A client without a protocol: bytes as they are sent and as they come.
+//! A client without a protocol, which sends and receives plain bytes.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

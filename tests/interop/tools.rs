@@ -1,4 +1,4 @@
-//! Programs of others, run with a bound on their time, and the server that they meet.
+//! Foreign programs, run with a time limit, and the server that they talk to.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! What holds when there are many: hundreds of clients on real sockets, a room at full rate, many
-//! channels, thousands who come or go in one moment. The real binary, in a process of its own.
+//! The server under load: hundreds of clients on real sockets, a room at full rate, many channels,
+//! thousands of clients that connect or leave at once. The real binary, in a process of its own.
 //!
 //! A binary of its own, since these tests take all of the machine that they get, and bound times and
 //! memory meanwhile: beside them others would be late.

@@ -1,4 +1,4 @@
-//! What people and back ends do, at random, with the chat and the model alike.
+//! Random actions of people and back ends, each applied to the chat and to the model.
 
 use std::sync::Arc;
 

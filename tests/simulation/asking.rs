@@ -1,4 +1,4 @@
-//! What is asked, at random, and what the model says to it.
+//! Random queries, and the model's answers to them.
 
 use super::model::{Answer, Model, check_name};
 use super::saying::missing;

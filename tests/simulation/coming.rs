@@ -1,4 +1,4 @@
-//! How connections come and go, by the model.
+//! The model of connections: opening, login, rooms, closing.
 
 use super::log::{Claim, Wish};
 use super::model::{Answer, Expected, Model, Own, check_name};

@@ -1,4 +1,4 @@
-//! Several threads on one chat. What they do can't be foretold; what must be true all the same can.
+//! Several threads on one chat: their order can't be predicted, but the invariants must hold.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

@@ -1,4 +1,4 @@
-//! The disk as the chat sees it: a queue, commits, and an index that is ahead of what is posted.
+//! The disk as the chat sees it: a queue, commits, and an index ahead of the posted messages.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};

@@ -1,4 +1,4 @@
-//! A channel is forgotten, or begun anew, while a message for it is on its way to the disk.
+//! A channel is forgotten or purged while a message for it is on its way to the disk.
 
 use std::sync::Arc;
 

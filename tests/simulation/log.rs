@@ -1,4 +1,4 @@
-//! What a channel keeps, by the model.
+//! The model of a channel's log.
 
 use std::collections::BTreeMap;
 

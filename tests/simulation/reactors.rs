@@ -1,4 +1,4 @@
-//! What the reactors are to the chat: topics, who hears them, and what each connection got.
+//! The reactors as the chat sees them: topics, their members, and the messages of each connection.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};

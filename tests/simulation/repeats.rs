@@ -1,4 +1,4 @@
-//! Which ids were used lately, by the model.
+//! The model of recently used message ids.
 
 use std::collections::VecDeque;
 

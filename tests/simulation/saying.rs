@@ -1,4 +1,4 @@
-//! What is said and asked, and what time does, by the model.
+//! The model of sending messages, of queries, and of time.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! An HTTP client with one kept connection; it shows exactly what came.
+//! An HTTP client with one kept connection, which shows the exact bytes of each answer.
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -19,7 +19,7 @@ use std::sync::{Arc, Weak};
 use bytes::Bytes;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
@@ -381,12 +381,12 @@ impl AsFd for ProcessPipe {
     }
 }
 
-/// Takes the terminal's signals for nothing, and SIGTERM as the end of what the server gives.
+/// Takes the terminal's signals, SIGUSR1 and SIGUSR2 for nothing, and SIGTERM as the end of what the server gives.
 ///
 /// A handler does nothing but note; a thread closes the pipe for reading, so that whoever waits on
 /// it finds the end, after all that is in it already.
 fn heed_signals(stream: Weak<UnixStream>, is_terminated: Arc<AtomicBool>) -> io::Result<()> {
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2])?;
     let heed = move || {
         for signal in signals.forever().filter(|signal| *signal == SIGTERM) {
             is_terminated.store(true, Ordering::Release);

@@ -337,7 +337,14 @@ fn who_is_started_to_outlive_its_terminal_does() {
     let mut server = Program::start(
         Command::new("nohup")
             .arg(env!("CARGO_BIN_EXE_tidings"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--data", "none", "--echo"]),
+            .args([
+                "serve",
+                "--listen",
+                "127.0.0.1:0",
+                "--data",
+                "none",
+                "--echo",
+            ]),
     );
     server.signal(Signal::HUP);
     server.signal(Signal::USR1);

@@ -17,7 +17,8 @@ pub struct Limits {
     /// Time from the first byte of a request head to its end, in milliseconds; then 408. A fresh
     /// connection that sends nothing for as long is closed. Default 10,000.
     pub head_ms_max: u64,
-    /// Silence inside a request body, in milliseconds; then 408. Default 30,000.
+    /// Time from the end of a request's head to the end of its body, in milliseconds; then 408.
+    /// Default 30,000: with the largest body of 1 MiB that asks for 35 KiB a second.
     pub body_ms_max: u64,
     /// Silence between two requests of a kept connection, in milliseconds. Default 60,000.
     pub idle_ms_max: u64,

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::refusal::Refusal;
 use crate::chat::ErrorCode;
-use crate::server::Request;
 
 /// The rights that a valid token gives.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,20 +59,20 @@ impl Authenticator for OpenAccess {
     }
 }
 
-/// Finds the name of the API key that a request shows; `None` where none is asked for.
+/// Finds the name of the API key that an `Authorization` field shows; `None` where none is asked for.
 ///
 /// # Errors
 ///
-/// The request shows no key, or an unknown one.
+/// The field shows no key, or an unknown one.
 pub(crate) fn authorize(
     access: &dyn Authenticator,
-    request: &Request,
+    field: Option<&str>,
 ) -> Result<Option<Arc<str>>, Refusal> {
     if access.is_open() {
         return Ok(None);
     }
     let refusal = |message| Refusal::new(ErrorCode::Unauthorized, message);
-    let key = bearer(request.header("authorization"))
+    let key = bearer(field)
         .ok_or_else(|| refusal("Authorization is missing; it has to be Bearer and an API key"))?;
     match access.api_key(key) {
         Some(name) => Ok(Some(name)),

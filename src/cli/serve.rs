@@ -10,9 +10,9 @@ use crate::daemon::serve;
 
 /// Run the server
 ///
-/// Open the address that it prints in two browser windows, and chat. SIGTERM and SIGINT stop it
-/// gracefully: requests under way are answered, every WebSocket gets Close 1001, and the exit code is
-/// 0. A second signal stops it at once.
+/// Open the address that it prints in two browser windows, and chat. SIGTERM, SIGINT and SIGHUP stop
+/// it gracefully: requests under way are answered, every WebSocket gets Close 1001, and the exit code is
+/// 0. A second SIGTERM or SIGINT stops it at once.
 #[derive(Debug, Args)]
 pub(super) struct ServeArgs {
     #[command(flatten)]

@@ -157,7 +157,7 @@ section! {
         /// Time from a head's first byte to its end, in milliseconds; then 408. A fresh connection
         /// that sends nothing for as long is closed.
         head_ms_max: u64 = 10_000, within 1..=DAY_MS;
-        /// Silence inside a body, in milliseconds; then 408.
+        /// Time from the end of a head to the end of its body, in milliseconds; then 408.
         body_ms_max: u64 = 30_000, within 1..=DAY_MS;
         /// Silence between two requests of a connection, in milliseconds; then it is closed.
         idle_ms_max: u64 = 60_000, within 1..=DAY_MS;
@@ -218,6 +218,9 @@ section! {
         requests_per_s_max: u64 = 0, within 0..=1_000_000;
         /// Requests of one API key at once, after a pause.
         requests_burst_max: u64 = 1_000, within 1..=1_000_000;
+        /// Requests and messages of all connections that are half sent, in bytes; over it those
+        /// with the most are refused, with 503 or close code 1013.
+        unfinished_size_max: usize = 67_108_864, within 1_024..=SIZE_MAX;
     }
 }
 

@@ -12,6 +12,7 @@ impl Settings {
             worker_queue: marks(queues.worker_items_high, queues.worker_size_high),
             mailbox: marks(queues.mailbox_items_high, queues.mailbox_size_high),
             outbox_bytes_total_max: outbox.total_size_max,
+            unfinished_bytes_max: self.limits.unfinished_size_max,
             stop_ms_max: self.general.stop_ms_max,
             ..ServerSettings::default()
         };

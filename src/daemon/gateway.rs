@@ -118,7 +118,17 @@ impl GatewayGate {
         }
         match health::answer(head, || self.readiness()) {
             Some(answer) => Verdict::Answer(answer),
+            None if head.has_body() => self.judge_before_body(head),
             None => Verdict::Pass,
+        }
+    }
+
+    /// Lets nobody send a body who shows no key, or asks for what takes none.
+    fn judge_before_body(&self, head: &Head) -> Verdict {
+        match self.gateway.admit_head(head) {
+            Ok(true) => Verdict::Pass,
+            Ok(false) => Verdict::Answer(beside_the_api(head.path())),
+            Err(answer) => Verdict::Answer(answer),
         }
     }
 

@@ -16,8 +16,12 @@ use crate::page;
 /// Judges request heads.
 pub(super) struct ServeGate {
     pub(super) rules: SameOrigin,
-    /// Whether `/echo` is there.
-    pub(super) has_echo: bool,
+    /// Whether the chat page is served.
+    pub(super) has_page: bool,
+    /// The largest message that `/echo` takes, in bytes, if it is there.
+    pub(super) echo_size_max: Option<usize>,
+    /// The largest message of a gateway, in bytes.
+    pub(super) link_size_max: usize,
     /// What gateways have to show; without a key there is no `/link`.
     pub(super) link_keys: ApiKeys,
     /// Says whether messages can be stored.
@@ -32,23 +36,35 @@ impl ServeGate {
             return Verdict::Answer(refusal);
         }
         if head.asks_for_websocket() {
-            return match head.path() {
-                "/ws" | "/" => Verdict::Pass,
-                ECHO_PATH if self.has_echo => Verdict::Pass,
-                LINK_PATH if !self.link_keys.is_empty() => self.judge_link(head),
+            return match (head.path(), self.echo_size_max) {
+                ("/ws" | "/", _) => Verdict::Pass,
+                (ECHO_PATH, Some(message_size_max)) => Verdict::PassWith { message_size_max },
+                (LINK_PATH, _) if !self.link_keys.is_empty() => self.judge_link(head),
                 _ => Verdict::Answer(not_found("there is no WebSocket at this path; try /ws")),
             };
         }
         match health::answer(head, || self.readiness()) {
             Some(answer) => Verdict::Answer(answer),
+            None if head.has_body() => self.judge_before_body(head),
             None => Verdict::Pass,
+        }
+    }
+
+    /// Lets nobody send a body who shows no key, or asks for what takes none.
+    fn judge_before_body(&self, head: &Head) -> Verdict {
+        match self.endpoint.admit_head(head) {
+            Ok(true) => Verdict::Pass,
+            Ok(false) => Verdict::Answer(beside_the_api(head.method(), head.path(), self.has_page)),
+            Err(answer) => Verdict::Answer(answer),
         }
     }
 
     fn judge_link(&self, head: &Head) -> Verdict {
         let key = bearer(head.field_text("authorization"));
         match key.and_then(|key| self.link_keys.who(key)) {
-            Some(_) => Verdict::Pass,
+            Some(_) => Verdict::PassWith {
+                message_size_max: self.link_size_max,
+            },
             None => {
                 let message = "Authorization has to be Bearer and this server's uplink.key";
                 let refusal = Refusal::new(ErrorCode::Unauthorized, message);

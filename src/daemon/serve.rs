@@ -4,9 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use anyhow::Context;
 use tidings::endpoint::{Endpoint, EndpointHost, EndpointSettings};
-use tidings::server::{
-    Fd, Frame, Request, Responder, Server, ServerOutcome, ServerSettings, WorkerHandle,
-};
+use tidings::server::{Fd, Frame, Request, Responder, Server, ServerOutcome, WorkerHandle};
 
 use super::announce;
 use super::echo::{ECHO_PATH, ECHO_SIZE_MAX, Echoes};
@@ -44,6 +42,8 @@ pub fn serve(loaded: Loaded) -> anyhow::Result<ServerOutcome> {
     let endpoint = Arc::new(endpoint.context("can't start a thread")?);
     let general = &settings.general;
     let listen = general.listen;
+    let server = settings.server();
+    let message_size_max = server.reactor.connection.message_size_max;
     let gate = Arc::new(ServeGate {
         rules: SameOrigin {
             origins_allowed: general
@@ -54,7 +54,13 @@ pub fn serve(loaded: Loaded) -> anyhow::Result<ServerOutcome> {
             // With keys, whoever comes has to show one, whatever name led here.
             any_host: general.insecure || !is_open,
         },
-        has_echo: general.echo,
+        has_page: match general.page {
+            PageMode::Open => is_open,
+            PageMode::On => true,
+            PageMode::Off => false,
+        },
+        echo_size_max: general.echo.then_some(message_size_max.max(ECHO_SIZE_MAX)),
+        link_size_max: message_size_max + LINK_FRAME_SIZE,
         link_keys: ApiKeys::new(uplink_key.iter().map(|key| ("gateways", key))),
         endpoint: Arc::clone(&endpoint),
         server: OnceLock::new(),
@@ -62,18 +68,13 @@ pub fn serve(loaded: Loaded) -> anyhow::Result<ServerOutcome> {
     let host = Arc::new(ServeHost {
         gate: Arc::clone(&gate),
         echoes: Echoes::default(),
-        has_page: match general.page {
-            PageMode::Open => is_open,
-            PageMode::On => true,
-            PageMode::Off => false,
-        },
         is_open,
     });
     let builder = Server::builder()
         .listen(listen.to_string())
         .reactors(general.reactors)
         .workers(general.workers)
-        .settings(server_settings(&settings, uplink_key.is_some()))
+        .settings(server)
         .gate(move |head| gate.judge(head));
     let outcome = endpoint.attach(builder, host).run();
     // What was taken is on disk now, also what nobody waits for any more.
@@ -96,24 +97,10 @@ fn endpoint_settings(settings: &Settings) -> EndpointSettings {
     }
 }
 
-/// The settings of the server, whose frames may be larger than the endpoint's messages.
-fn server_settings(settings: &Settings, has_links: bool) -> ServerSettings {
-    let mut server = settings.server();
-    let size_max = &mut server.reactor.connection.message_size_max;
-    if has_links {
-        *size_max += LINK_FRAME_SIZE;
-    }
-    if settings.general.echo {
-        *size_max = ECHO_SIZE_MAX;
-    }
-    server
-}
-
 /// What the daemon does beside its endpoint: the page, `/echo`, and a greeting on the terminal.
 struct ServeHost {
     gate: Arc<ServeGate>,
     echoes: Echoes,
-    has_page: bool,
     is_open: bool,
 }
 
@@ -121,7 +108,12 @@ impl EndpointHost for ServeHost {
     fn started(&self, server: &WorkerHandle) {
         // Only set here, and only once.
         self.gate.server.get_or_init(|| server.handle());
-        announce(server, self.gate.has_echo, self.has_page, self.is_open);
+        announce(
+            server,
+            self.gate.echo_size_max.is_some(),
+            self.gate.has_page,
+            self.is_open,
+        );
     }
 
     fn takes(&self, request: &Request) -> bool {
@@ -146,7 +138,7 @@ impl EndpointHost for ServeHost {
 
     fn answer(&self, request: Request, responder: Responder) {
         let (method, path) = (request.method(), request.path());
-        responder.end(beside_the_api(method, path, self.has_page));
+        responder.end(beside_the_api(method, path, self.gate.has_page));
     }
 }
 

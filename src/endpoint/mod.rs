@@ -40,7 +40,7 @@ use crate::base::Fd;
 use crate::base::clock::random;
 use crate::base::sync::lock;
 use crate::chat::{Chat, ChatSettings};
-use crate::server::{Builder, Frame, Request, Responder, WorkerHandle};
+use crate::server::{Builder, Frame, Head, Request, Responder, Response, WorkerHandle};
 use crate::store::{Condition, Disk, DiskSettings, Store};
 use http::HttpApi;
 use links::ChatPublisher;
@@ -212,6 +212,15 @@ impl Endpoint {
                 tracing::error!("a thread of the endpoint panicked");
             }
         }
+    }
+
+    /// Judges by the head alone a request that brings a body; whether the path is the API's.
+    ///
+    /// # Errors
+    ///
+    /// The answer, which no body could change: no key, a method that isn't known there, a bad name.
+    pub fn admit_head(&self, head: &Head) -> Result<bool, Response> {
+        self.http.admit_head(head)
     }
 
     /// Whether messages can be stored.

@@ -21,7 +21,7 @@ use crate::api::reply::{JoinedReply, ReplyShape};
 use crate::base::clock::unix_ms;
 use crate::base::sync::lock;
 use crate::link::LinkSettings;
-use crate::server::{Builder, Handle, Request, Responder, WorkerHandle};
+use crate::server::{Builder, Handle, Head, Request, Responder, Response, WorkerHandle};
 use crate::store::{Disk, DiskSettings, Store};
 
 /// The name of the push process.
@@ -194,20 +194,40 @@ impl Gateway {
         request: Request,
         responder: Responder,
     ) -> Option<(Request, Responder)> {
-        let method = match request.path() {
-            "/v1/messages" | "/v1/messages/batch" => "POST",
-            "/v1/stats" | "/metrics" => "GET",
-            _ => return Some((request, responder)),
-        };
-        if request.method() != method {
-            responder.end(method_not_allowed(method));
-            return None;
-        }
-        match authorize(&*self.access, &request) {
-            Ok(_) => self.respond(server, &request, responder),
-            Err(refusal) => responder.end(refusal.response()),
+        let field = request.header("authorization");
+        match self.admit(request.method(), request.path(), field) {
+            Ok(true) => self.respond(server, &request, responder),
+            Ok(false) => return Some((request, responder)),
+            Err(answer) => responder.end(answer),
         }
         None
+    }
+
+    /// Judges by the head alone a request that brings a body; whether the path is one of ours.
+    ///
+    /// # Errors
+    ///
+    /// The answer, which no body could change: no key, or a method that isn't known there.
+    pub fn admit_head(&self, head: &Head) -> Result<bool, Response> {
+        self.admit(head.method(), head.path(), head.field_text("authorization"))
+    }
+
+    fn admit(
+        &self,
+        method: &str,
+        path: &str,
+        authorization: Option<&str>,
+    ) -> Result<bool, Response> {
+        let known = match path {
+            "/v1/messages" | "/v1/messages/batch" => "POST",
+            "/v1/stats" | "/metrics" => "GET",
+            _ => return Ok(false),
+        };
+        if method != known {
+            return Err(method_not_allowed(known));
+        }
+        authorize(&*self.access, authorization).map_err(|refusal| refusal.response())?;
+        Ok(true)
     }
 
     /// Stops the relay, once all that was taken is on disk and all acknowledgements are written down.

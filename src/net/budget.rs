@@ -1,21 +1,22 @@
-//! The bytes that wait for slow readers, over all connections of a server.
+//! Bytes that a server keeps for its peers, over all connections: what waits for slow readers, and
+//! what slow senders have half sent.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use bytes::Bytes;
 
-/// Counts the bytes that wait in all outboxes against one bound.
+/// Counts the bytes that all connections make a server keep against one bound.
 ///
-/// A frame shared by many receivers counts once, for as long as one of them still needs it; a frame
-/// for one receiver counts once its socket didn't take all of it.
+/// In an outbox a frame shared by many receivers counts once, for as long as one of them still needs
+/// it; a frame for one receiver counts once its socket didn't take all of it.
 #[derive(Debug)]
-pub struct OutboxBudget {
+pub struct ByteBudget {
     bytes: AtomicUsize,
     bytes_max: usize,
 }
 
-impl OutboxBudget {
+impl ByteBudget {
     /// Makes a budget of `bytes_max` bytes.
     #[must_use]
     pub fn new(bytes_max: usize) -> Arc<Self> {
@@ -25,20 +26,20 @@ impl OutboxBudget {
         })
     }
 
-    /// Bytes that wait now.
+    /// Bytes that are kept now.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes.load(Relaxed)
     }
 
-    /// Whether more than `bytes_max` bytes wait, so that the slowest readers have to be closed.
+    /// Whether more than `bytes_max` bytes are kept, so that the largest holders have to go.
     #[must_use]
     pub fn is_exceeded(&self) -> bool {
         self.bytes() > self.bytes_max
     }
 
-    /// One reactor's share of the budget, in bytes: a reactor below its share needn't look for slow
-    /// readers of its own.
+    /// One reactor's share of the budget, in bytes: a reactor below its share needn't look for
+    /// large holders of its own.
     ///
     /// When the budget is exceeded, at least one reactor is above its share.
     #[must_use]
@@ -67,7 +68,7 @@ impl OutboxBudget {
 
 struct Counted {
     frame: Vec<u8>,
-    budget: Arc<OutboxBudget>,
+    budget: Arc<ByteBudget>,
 }
 
 impl AsRef<[u8]> for Counted {
@@ -88,7 +89,7 @@ mod tests {
 
     #[test]
     fn a_shared_frame_counts_once_until_its_last_receiver_let_it_go() {
-        let budget = OutboxBudget::new(4);
+        let budget = ByteBudget::new(4);
         let frame = budget.shared(vec![0; 5]);
         let receivers = vec![frame.clone(); 1_000];
         drop(frame);

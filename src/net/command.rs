@@ -98,6 +98,32 @@ pub enum Command {
     Stop,
 }
 
+impl Command {
+    /// Bytes that it keeps in memory beside itself and the batch's frames.
+    fn payload_size(&self) -> usize {
+        match self {
+            Self::PushLarge { frame, .. }
+            | Self::Publish { frame, .. }
+            | Self::Broadcast(frame)
+            | Self::Subscribe {
+                frames_first: frame,
+                ..
+            } => frame.len(),
+            Self::Answer { response, .. } => size_of::<Response>() + response.size(),
+            Self::Disconnect { reason, .. } => reason.len(),
+            Self::Push { .. }
+            | Self::Unsubscribe { .. }
+            | Self::AwaitBuffer { .. }
+            | Self::Adopt(_)
+            | Self::StartTimer { .. }
+            | Self::ClearTimer(_)
+            | Self::Drain
+            | Self::PeerEnded
+            | Self::Stop => 0,
+        }
+    }
+}
+
 /// Commands for one reactor, with the frames that its pushes name.
 #[derive(Debug, Default)]
 pub struct CommandBatch {
@@ -120,7 +146,8 @@ impl CommandBatch {
     /// Bytes that this batch keeps in memory, for the mailbox's pressure.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.frames.len() + self.commands.len() * size_of::<Command>()
+        let payloads: usize = self.commands.iter().map(Command::payload_size).sum();
+        self.frames.len() + payloads + self.commands.len() * size_of::<Command>()
     }
 }
 
@@ -225,5 +252,33 @@ mod tests {
         assert_eq!(frames_of(&first), [(1, &b"first"[..])]);
         assert_eq!(frames_of(&second), [(1, &b"second"[..])]);
         assert_eq!(second.size(), 6 + size_of::<Command>());
+    }
+
+    #[test]
+    fn a_batch_counts_the_bytes_that_its_commands_bring() {
+        let (frame, topic) = (Bytes::from_static(&[0; 1_000]), Arc::from("tea"));
+        let size = |command| CommandBatch::of(command).size() - size_of::<Command>();
+        let fd = Fd(1);
+        let large = Command::PushLarge {
+            fd,
+            frame: frame.clone(),
+        };
+        assert_eq!(size(large), 1_000);
+        assert_eq!(size(Command::Broadcast(frame.clone())), 1_000);
+        let subscribe = Command::Subscribe {
+            fd,
+            topic: Arc::clone(&topic),
+            frames_first: frame.clone(),
+        };
+        assert_eq!(size(subscribe), 1_000);
+        let frame = frame.clone();
+        assert_eq!(size(Command::Publish { topic, frame }), 1_000);
+        let answer = Command::Answer {
+            fd,
+            serial: 0,
+            response: Box::new(Response::new(200).field("A", "b").body(&[0; 1_000][..])),
+        };
+        assert_eq!(size(answer), 1_006 + size_of::<Response>());
+        assert_eq!(size(Command::Stop), 0);
     }
 }

@@ -83,6 +83,8 @@ counters! {
         subscriptions,
         /// Connections whose outbox holds something now.
         backlogged,
+        /// Bytes kept now of requests and messages that are half sent.
+        unfinished_bytes,
         /// Connections not read from now because their own outbox or answers have to go out first.
         paused,
         /// Connections not read from now because their worker or a mailbox has too much waiting.
@@ -112,6 +114,8 @@ counters! {
         subscriptions_refused,
         /// WebSockets closed with 4008.
         slow_readers,
+        /// Connections refused since too much was half sent in all: 503, or close code 1013.
+        unfinished_refused,
         /// HTTP connections cut because their answers weren't read.
         slow_http_readers,
         /// WebSockets closed with 4010.

@@ -88,6 +88,8 @@ pub(super) struct Slot {
     pub(super) backlogged: bool,
     /// Bytes of this outbox that are counted in the server's budget.
     pub(super) budgeted: usize,
+    /// What its half-sent request or message holds of the budget for those.
+    pub(super) unfinished: usize,
 }
 
 /// The slots of one reactor.
@@ -204,6 +206,7 @@ mod tests {
             peer_ended: false,
             backlogged: false,
             budgeted: 0,
+            unfinished: 0,
             asked: 0,
             asked_in: 0,
         }

@@ -261,7 +261,10 @@ impl Builder {
         self
     }
 
-    /// Runs the server on this thread until SIGTERM, SIGINT or [`Handle::stop`] ends it.
+    /// Runs the server on this thread until SIGTERM, SIGINT, SIGHUP or [`Handle::stop`] ends it.
+    ///
+    /// SIGUSR1 and SIGUSR2 are logged and change nothing; SIGHUP is left to a process that was
+    /// started with it ignored, as by `nohup`.
     ///
     /// Call it on the main thread: the processes die with the thread that runs this. In one of the
     /// server's processes it runs that process instead, and doesn't return.

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 use mio::{Events, Interest, Poll, Token, Waker};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook_mio::v1_0::Signals;
 
 use super::delivery::{AtOnce, PerBatch};
@@ -97,7 +97,7 @@ pub(super) struct Lifecycle {
 /// The source of a stop beside [`Handle::stop`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum StopSource {
-    /// SIGTERM and SIGINT.
+    /// SIGTERM, SIGINT and SIGHUP.
     Signals,
     /// No other source.
     Handle,
@@ -218,17 +218,20 @@ impl Lifecycle {
             return;
         };
         for signal in signals.pending() {
-            let name = if signal == SIGTERM {
-                "SIGTERM"
-            } else {
-                "SIGINT"
-            };
+            let name = name_of(signal);
+            if matches!(signal, SIGUSR1 | SIGUSR2) {
+                tracing::info!(signal = name, "nothing is done at this signal");
+                continue;
+            }
             if self.phase == LifecyclePhase::Running && !self.shared.main.is_asked_to_stop() {
                 tracing::info!(
                     signal = name,
                     "stopping gracefully; send the signal again to stop immediately"
                 );
                 self.shared.main.ask_to_stop();
+            } else if signal == SIGHUP {
+                // The shell and the terminal that closes may both send one.
+                tracing::info!(signal = name, "stopping already");
             } else {
                 tracing::warn!(signal = name, "stopping immediately");
                 self.outcome.is_forced = true;
@@ -424,8 +427,32 @@ fn supervisor<'a>(
 }
 
 fn watch(poll: &Poll) -> io::Result<Signals> {
-    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    let mut heeded = vec![SIGTERM, SIGINT, SIGUSR1, SIGUSR2];
+    if !is_hangup_ignored() {
+        heeded.push(SIGHUP);
+    }
+    let mut signals = Signals::new(heeded)?;
     poll.registry()
         .register(&mut signals, SIGNALS, Interest::READABLE)?;
     Ok(signals)
+}
+
+fn name_of(signal: i32) -> &'static str {
+    match signal {
+        SIGTERM => "SIGTERM",
+        SIGINT => "SIGINT",
+        SIGHUP => "SIGHUP",
+        SIGUSR1 => "SIGUSR1",
+        _ => "SIGUSR2",
+    }
+}
+
+/// Whether whoever started this process wants it to outlive the terminal, as `nohup` does.
+///
+/// Where `/proc` can't be read the answer is no.
+fn is_hangup_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (SIGHUP - 1) & 1 == 1)
 }

@@ -77,8 +77,14 @@ impl WorkerEvent {
     fn size(&self) -> usize {
         let payload = match self {
             Self::Large { payload, .. } => payload.len(),
-            Self::Request { request, .. } => request.body.len(),
-            _ => 0,
+            Self::Request { request, .. } => {
+                size_of::<HttpRequest>() + request.body.len() + request.head.size()
+            }
+            Self::Opened { head, .. } => size_of::<Head>() + head.size(),
+            Self::Message { .. }
+            | Self::Closed { .. }
+            | Self::BufferEmpty { .. }
+            | Self::Farewell { .. } => 0,
         };
         size_of::<Self>() + payload
     }

@@ -18,10 +18,13 @@ pub struct ServerSettings {
     /// they stop above 16,384 batches or 64 MiB, four times the bytes of a worker's queue, since
     /// all workers feed each mailbox; they start at a quarter.
     pub mailbox: Watermarks,
-    /// Bytes that may wait for slow readers over all connections; above this number the slowest
-    /// readers are closed with 4008. Default 1 GiB: a round number, 1,024 outboxes of the default
-    /// `outbox_bytes_max`.
+    /// Bytes that may wait for slow readers over all connections; above this number the connections
+    /// with the most go: WebSockets are closed with 4008, HTTP connections are cut. Default 1 GiB: a
+    /// round number, 1,024 outboxes of the default `outbox_bytes_max`.
     pub outbox_bytes_total_max: usize,
+    /// Bytes of all requests and messages that have arrived in part; above this number the largest
+    /// are refused with 503 or 1013. Default 64 MiB: 64 of the largest bodies at once.
+    pub unfinished_bytes_max: usize,
     /// Time that a stop may take before the remaining connections are cut, in milliseconds. Default
     /// 30,000: ten seconds of farewells, and twenty for the answers and close handshakes.
     pub stop_ms_max: u64,
@@ -36,6 +39,7 @@ impl Default for ServerSettings {
             worker_queue: marks(16_384, 16 << 20),
             mailbox: marks(16_384, 64 << 20),
             outbox_bytes_total_max: 1 << 30,
+            unfinished_bytes_max: 64 << 20,
             stop_ms_max: 30_000,
             process: ProcessSettings::default(),
         }

@@ -12,7 +12,7 @@ use mio::Waker;
 use super::process::ProcessLink;
 use super::queue::{WorkerJob, WorkerQueue};
 use crate::base::Fd;
-use crate::net::budget::OutboxBudget;
+use crate::net::budget::ByteBudget;
 use crate::net::command::CommandBatch;
 use crate::net::counters::Counters;
 use crate::net::directory::Directory;
@@ -24,7 +24,8 @@ pub struct ServerShared {
     pub(super) mailboxes: Vec<CommandSender>,
     pub(super) directories: Vec<Arc<Directory>>,
     pub(super) counters: Vec<Arc<Counters>>,
-    pub(super) budget: Arc<OutboxBudget>,
+    pub(super) budget: Arc<ByteBudget>,
+    pub(super) unfinished: Arc<ByteBudget>,
     /// Empty where the handlers run on the reactors.
     pub(super) workers: Vec<WorkerQueue>,
     /// Jobs that reactor 0 runs where there are no workers.

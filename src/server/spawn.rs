@@ -23,7 +23,7 @@ use super::timers::Timers;
 use super::worker::work;
 use crate::base::pressure::Pressure;
 use crate::net::Listener;
-use crate::net::budget::OutboxBudget;
+use crate::net::budget::ByteBudget;
 use crate::net::command::{Command, CommandBatch};
 use crate::net::mailbox::{MailboxReceiver, mailbox};
 use crate::net::reactor::{
@@ -75,7 +75,8 @@ pub(super) fn build_shared(
         mailboxes,
         directories: (0..threads.reactors).map(|_| Arc::default()).collect(),
         counters: (0..threads.reactors).map(|_| Arc::default()).collect(),
-        budget: OutboxBudget::new(settings.outbox_bytes_total_max),
+        budget: ByteBudget::new(settings.outbox_bytes_total_max),
+        unfinished: ByteBudget::new(settings.unfinished_bytes_max),
         workers: queues,
         inline_jobs: threads.inline_jobs,
         processes: links.collect(),
@@ -182,6 +183,7 @@ impl Spawner<'_> {
                 directory: Arc::clone(&self.shared.directories[id]),
                 counters: Arc::clone(&self.shared.counters[id]),
                 budget: Arc::clone(&self.shared.budget),
+                unfinished: Arc::clone(&self.shared.unfinished),
                 pressures: Arc::clone(&self.pressures),
             },
             sink,

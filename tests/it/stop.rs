@@ -1,6 +1,7 @@
 //! Stops, with the real binaries and real signals: what is under way is answered, everybody is
 //! told, nobody is left behind.
 
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -307,6 +308,52 @@ fn a_signal_right_after_the_first_sign_of_life_stops_in_order() {
     }
 }
 
+#[test]
+fn a_hangup_stops_in_order_and_every_websocket_is_told() {
+    let mut server = Program::serve(&["--echo"]);
+    let mut client = server.websocket("/echo");
+    client.echo("here");
+    server.signal(Signal::HUP);
+    assert_eq!(client.hear_text_or_close(), Err(1001));
+    assert_eq!(server.exit_code(), 0);
+    assert!(server.stderr.all().contains("SIGHUP"));
+}
+
+#[test]
+fn signals_that_mean_nothing_here_are_logged_and_change_nothing() {
+    let mut server = Program::serve(&["--echo"]);
+    let mut client = server.websocket("/echo");
+    for (signal, name) in [(Signal::USR1, "SIGUSR1"), (Signal::USR2, "SIGUSR2")] {
+        server.signal(signal);
+        server.stderr.wait_for(name);
+        client.echo("still here");
+    }
+    drop(client);
+    server.stop();
+}
+
+#[test]
+fn who_is_started_to_outlive_its_terminal_does() {
+    let mut server = Program::start(
+        Command::new("nohup")
+            .arg(env!("CARGO_BIN_EXE_tidings"))
+            .args([
+                "serve",
+                "--listen",
+                "127.0.0.1:0",
+                "--data",
+                "none",
+                "--echo",
+            ]),
+    );
+    server.signal(Signal::HUP);
+    server.signal(Signal::USR1);
+    // The one that came later was seen.
+    server.stderr.wait_for("SIGUSR1");
+    server.websocket("/echo").echo("still here");
+    server.stop();
+}
+
 /// Connections that the server has, with the one that asks.
 fn slots(http: &mut HttpClient) -> u64 {
     let answer = http.ask("GET", "/v1/stats", "").unwrap();
@@ -324,7 +371,7 @@ fn a_second_signal_ends_it_at_once() {
         let mut server = Program::serve(&["--echo"]);
         let _unmoved = server.websocket("/echo");
         let mut http = server.http();
-        http.send("POST /v1/stats HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\nhalf")
+        http.send("POST /v1/messages HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\nhalf")
             .unwrap();
         let mut third = server.http();
         // The numbers are those of the turn before.
@@ -359,7 +406,7 @@ fn sigint_stops_as_sigterm_does_and_sigpipe_does_nothing() {
 fn what_outlasts_the_time_for_a_stop_is_cut_and_counted() {
     let mut server = Program::serve(&["--stop-ms-max", "300"]);
     let mut half = server.http();
-    half.send("POST /v1/stats HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\nhalf")
+    half.send("POST /v1/messages HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\nhalf")
         .unwrap();
     let mut http = server.http();
     // Both connections are taken in, since this later one is answered.

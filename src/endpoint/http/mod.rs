@@ -28,7 +28,7 @@ use super::links::Links;
 use super::services::Services;
 use super::sessions::Sessions;
 use crate::api::refusal::{Refusal, method_not_allowed};
-use crate::server::{Request, Responder, WorkerHandle};
+use crate::server::{Head, Request, Responder, Response, WorkerHandle};
 use call::ApiCall;
 use query::Query;
 use reply::ApiReply;
@@ -77,6 +77,27 @@ impl HttpApi {
         None
     }
 
+    /// Judges by the head alone a request that brings a body; whether the path is the API's.
+    ///
+    /// # Errors
+    ///
+    /// The answer, which no body could change.
+    pub(super) fn admit_head(&self, head: &Head) -> Result<bool, Response> {
+        let resource = match ApiResource::at(head.path()) {
+            Ok(None) => return Ok(false),
+            Ok(Some(resource)) => resource,
+            Err(refusal) => return Err(refusal.response()),
+        };
+        let Some(route) = resource.route(head.method()) else {
+            return Err(method_not_allowed(&resource.allow()));
+        };
+        if route.guard != ApiGuard::Open {
+            let key = self.sessions.authorize(head.field_text("authorization"));
+            key.map_err(|refusal| refusal.response())?;
+        }
+        Ok(true)
+    }
+
     fn reply(
         &self,
         server: &WorkerHandle,
@@ -88,7 +109,9 @@ impl HttpApi {
         };
         let key = match route.guard {
             ApiGuard::Open => None,
-            ApiGuard::Key | ApiGuard::LimitedKey => self.sessions.authorize(request)?,
+            ApiGuard::Key | ApiGuard::LimitedKey => {
+                self.sessions.authorize(request.header("authorization"))?
+            }
         };
         let key = key.as_deref().unwrap_or_default();
         if route.guard == ApiGuard::LimitedKey {

@@ -23,7 +23,7 @@ use crate::api::auth::{Authenticator, authorize};
 use crate::api::refusal::Refusal;
 use crate::base::{Fd, Metric};
 use crate::chat::{Actor, Rights};
-use crate::server::{Request, WorkerHandle};
+use crate::server::WorkerHandle;
 use acks::Acks;
 use deadlines::LoginDeadlines;
 use limits::{LimitVerdict, RateLimits};
@@ -102,9 +102,9 @@ impl Sessions {
         }
     }
 
-    /// Finds the name of the API key that a request shows; `None` in open mode.
-    pub(super) fn authorize(&self, request: &Request) -> Result<Option<Arc<str>>, Refusal> {
-        authorize(&*self.access, request)
+    /// Finds the name of the API key that an `Authorization` field shows; `None` in open mode.
+    pub(super) fn authorize(&self, field: Option<&str>) -> Result<Option<Arc<str>>, Refusal> {
+        authorize(&*self.access, field)
     }
 
     /// Whether a connection may give one more command now; tells the client if it may not.

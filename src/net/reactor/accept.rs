@@ -107,6 +107,7 @@ impl<S: EventSink> Reactor<S> {
             asked_in: 0,
             backlogged: false,
             budgeted: 0,
+            unfinished: 0,
         });
         let entry = DirectoryEntry::new(id.index, peer, SystemTime::now());
         self.shared.directory.insert(fd, entry);

@@ -38,6 +38,9 @@ impl<S: EventSink> Reactor<S> {
     fn forget(&mut self, index: u32, reason: CloseReason) {
         let slot = &mut self.slots[index];
         self.shared.directory.remove(slot.fd);
+        let unfinished = std::mem::take(&mut slot.unfinished);
+        self.shared.unfinished.remove(unfinished);
+        self.shared.counters.unfinished_bytes.sub(unfinished as u64);
         self.topics.unsubscribe_all(index);
         if slot.reading == ReadState::Paused {
             self.shared.counters.paused.sub(1);

@@ -29,7 +29,7 @@ use std::time::Instant;
 
 use mio::{Poll, Token};
 
-use super::budget::OutboxBudget;
+use super::budget::ByteBudget;
 use super::command::{Command, CommandBatch};
 use super::counters::Counters;
 use super::directory::Directory;
@@ -153,7 +153,9 @@ pub struct ReactorShared {
     /// The counters of this reactor.
     pub counters: Arc<Counters>,
     /// The bytes that wait in all outboxes of the server.
-    pub budget: Arc<OutboxBudget>,
+    pub budget: Arc<ByteBudget>,
+    /// The bytes that all connections of the server have half sent.
+    pub unfinished: Arc<ByteBudget>,
     /// The pressures of all mailboxes and of other queues that all connections feed; no reactor
     /// reads while one of them is high.
     pub pressures: Arc<[Arc<Pressure>]>,

@@ -128,6 +128,7 @@ impl<S: EventSink> Reactor<S> {
     pub(super) fn pump(&mut self, index: u32, bytes: &mut [u8]) {
         let mut input = Input::new(bytes);
         let closed = self.pump_until_closed(index, &mut input);
+        self.count_unfinished(index);
         match closed {
             Some(reason) => self.leave(index, reason),
             None => self.arm(index),
@@ -170,6 +171,68 @@ impl<S: EventSink> Reactor<S> {
                 ConnectionEvent::Closed(reason) => return Some(reason),
             }
         }
+    }
+}
+
+impl<S: EventSink> Reactor<S> {
+    /// Counts what the connection keeps of a request or message that isn't whole.
+    fn count_unfinished(&mut self, index: u32) {
+        let slot = &mut self.slots[index];
+        let bytes = slot.connection.unfinished_bytes();
+        let before = std::mem::replace(&mut slot.unfinished, bytes);
+        if bytes == before {
+            return;
+        }
+        let unfinished = &self.shared.unfinished;
+        unfinished.add(bytes);
+        unfinished.remove(before);
+        let own = &self.shared.counters.unfinished_bytes;
+        own.add(bytes as u64);
+        own.sub(before as u64);
+    }
+
+    /// Over the budget of the whole server for what is half sent, those with the most are refused.
+    pub(super) fn enforce_unfinished(&mut self) {
+        let unfinished = &self.shared.unfinished;
+        if !unfinished.is_exceeded() {
+            return;
+        }
+        let own = self.shared.counters.unfinished_bytes.get() as usize;
+        if self.peers.len() > 1 && own < unfinished.share_of(self.peers.len()) {
+            // Those with the most are with another reactor.
+            return;
+        }
+        let mut holders: Vec<(usize, u32)> = self
+            .slots
+            .iter()
+            .filter(|(_, slot)| slot.unfinished > 0)
+            .map(|(index, slot)| (slot.unfinished, index))
+            .collect();
+        holders.sort_unstable();
+        while self.shared.unfinished.is_exceeded()
+            && let Some((_, index)) = holders.pop()
+        {
+            self.refuse_unfinished(index);
+        }
+    }
+
+    fn refuse_unfinished(&mut self, index: u32) {
+        self.shared.counters.unfinished_refused.add(1);
+        let slot = &mut self.slots[index];
+        tracing::debug!(
+            fd = slot.fd.0,
+            bytes = slot.unfinished,
+            "refused: too much is half sent in all"
+        );
+        if let Some(output) = slot.connection.refuse_unfinished() {
+            self.shared.directory.unestablish(slot.fd);
+            let (bytes, content) = owned(output);
+            self.send(index, bytes, content);
+            if !self.slots.contains(index) {
+                return;
+            }
+        }
+        self.pump(index, &mut []);
     }
 }
 

@@ -151,7 +151,7 @@ impl<S: EventSink> Reactor<S> {
         {
             // The reactor itself doesn't read now, and the awaited pong may be among the unread
             // bytes.
-            slot.connection.heard(now);
+            slot.connection.unread(now);
         }
         let index = id.index;
         if self.deadline_of(index) > now {

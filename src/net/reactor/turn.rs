@@ -55,6 +55,7 @@ impl<S: EventSink> Reactor<S> {
         }
         self.release_held();
         self.read_all();
+        self.enforce_unfinished();
         self.sink.end_turn();
         self.apply_all();
         self.expire_all();

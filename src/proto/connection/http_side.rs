@@ -13,6 +13,10 @@ use crate::proto::websocket::handshake;
 /// milliseconds. A round number, above the round-trip time of a request that is on its way.
 const DRAIN_GRACE_MS: u64 = 1_000;
 
+/// Told to those whose request was too large a part of what the server keeps half read.
+const TOO_MUCH_UNFINISHED: &str = "{\"error\":{\"code\":\"unavailable\",\"message\":\"too much is half sent \
+    to this server just now\"}}";
+
 #[derive(Debug)]
 pub(super) struct HttpSide {
     reading: HttpStage,
@@ -42,11 +46,19 @@ enum HttpStage {
         owes_continue: bool,
     },
     /// The handshake waits for the answers before it.
-    Upgrading(Box<Head>),
+    Upgrading(Handshake),
     /// The 101 went out.
-    Upgraded(Box<Head>),
+    Upgraded(Handshake),
     /// The last answer is on its way; nothing more is read.
     Last,
+}
+
+/// A request to become a WebSocket.
+#[derive(Debug)]
+pub(super) struct Handshake {
+    pub(super) head: Box<Head>,
+    /// The largest message that it may send, in bytes.
+    pub(super) message_size_max: usize,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -64,7 +76,7 @@ enum Ending {
 pub(super) enum HttpStep {
     Event(ConnectionEvent<'static>),
     /// The connection is a WebSocket now; the bytes may hold its first frames.
-    Upgraded(Box<Head>, BytesMut),
+    Upgraded(Handshake, BytesMut),
     Closed,
 }
 
@@ -158,6 +170,29 @@ impl HttpSide {
         self.answers.waiting() + usize::from(begun)
     }
 
+    pub(super) fn unread(&mut self, now: Tick) {
+        if matches!(self.reading, HttpStage::Body { .. }) {
+            self.since = now;
+        }
+    }
+
+    /// Bytes of the request that isn't whole yet.
+    pub(super) fn unfinished_bytes(&self) -> usize {
+        let body = match &self.reading {
+            HttpStage::Body { body, .. } => body.kept_bytes(),
+            _ => 0,
+        };
+        self.rest.len() + body
+    }
+
+    /// Answers that the server keeps too much of what isn't whole.
+    pub(super) fn refuse_unfinished(&mut self) {
+        if matches!(self.reading, HttpStage::Head | HttpStage::Body { .. }) {
+            let response = Response::json(TOO_MUCH_UNFINISHED).with_status(503);
+            self.answer_last(AnswerTo::REFUSED, response.field("Retry-After", "5"));
+        }
+    }
+
     pub(super) fn deadline(&self, rules: &Rules<'_>, heard: Tick) -> Tick {
         let limits = rules.limits;
         match &self.reading {
@@ -180,7 +215,7 @@ impl HttpSide {
                 owes_continue: true,
                 ..
             } if self.answers.waiting() > 0 => Tick::NEVER,
-            HttpStage::Body { .. } => heard.max(self.since).after(limits.body_ms_max),
+            HttpStage::Body { .. } => self.since.after(limits.body_ms_max),
             HttpStage::Upgrading(_) | HttpStage::Upgraded(_) | HttpStage::Last => Tick::NEVER,
         }
     }
@@ -293,11 +328,16 @@ impl HttpSide {
             Ok(framing) => framing,
             Err(error) => return self.refuse(to, &error),
         };
-        if let Verdict::Answer(response) = (rules.gate)(&head) {
-            return self.answer_at_once(to, response, framing);
-        }
+        let message_size_max = match (rules.gate)(&head) {
+            Verdict::Answer(response) => return self.answer_at_once(to, response, framing),
+            Verdict::Pass => rules.limits.message_size_max,
+            Verdict::PassWith { message_size_max } => message_size_max,
+        };
         if head.asks_for_websocket() {
-            self.reading = HttpStage::Upgrading(Box::new(head));
+            self.reading = HttpStage::Upgrading(Handshake {
+                head: Box::new(head),
+                message_size_max,
+            });
             return;
         }
         let owes_continue = match head.expects_continue() {
@@ -406,7 +446,7 @@ impl HttpSide {
     /// Answers the handshake; with 503 while the server is stopping, even if the handshake came
     /// earlier and had to wait: a drain lists all WebSockets once, at its start.
     fn accept(&mut self, rules: &Rules<'_>) -> Option<ConnectionEvent<'static>> {
-        let HttpStage::Upgrading(head) = std::mem::replace(&mut self.reading, HttpStage::Last)
+        let HttpStage::Upgrading(asked) = std::mem::replace(&mut self.reading, HttpStage::Last)
         else {
             return None;
         };
@@ -414,29 +454,29 @@ impl HttpSide {
             let response = Response::text("the server is shutting down\n")
                 .with_status(503)
                 .field("Retry-After", "1");
-            self.answer_last(head.answer_to(), response);
+            self.answer_last(asked.head.answer_to(), response);
             return None;
         }
-        match handshake::accept(&head) {
+        match handshake::accept(&asked.head) {
             Ok(switching) => {
-                self.reading = HttpStage::Upgraded(head);
+                self.reading = HttpStage::Upgraded(asked);
                 Some(ConnectionEvent::Output(Output::Http(Bytes::from(
                     switching,
                 ))))
             }
             Err(error) => {
-                self.refuse(head.answer_to(), &error);
+                self.refuse(asked.head.answer_to(), &error);
                 None
             }
         }
     }
 
     fn upgraded(&mut self) -> HttpStep {
-        let HttpStage::Upgraded(head) = std::mem::replace(&mut self.reading, HttpStage::Last)
+        let HttpStage::Upgraded(done) = std::mem::replace(&mut self.reading, HttpStage::Last)
         else {
             return HttpStep::Closed;
         };
-        HttpStep::Upgraded(head, std::mem::take(&mut self.rest))
+        HttpStep::Upgraded(done, std::mem::take(&mut self.rest))
     }
 }
 

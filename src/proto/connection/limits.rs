@@ -19,8 +19,8 @@ pub struct Limits {
     /// connection that sends nothing for as long is closed. Default 10,000: a head fits in a few
     /// packets, so a slower client is broken or an attacker that holds connections.
     pub head_ms_max: u64,
-    /// Silence inside a request body, in milliseconds; then 408. Default 30,000: longer than for a
-    /// head, since the client may be computing the body.
+    /// Time from the end of a request's head to the end of its body, in milliseconds; then 408.
+    /// Default 30,000: with the largest body of 1 MiB that asks for 35 KiB a second.
     pub body_ms_max: u64,
     /// Silence between two requests of a connection, in milliseconds. Default 60,000: a round
     /// number, since an idle connection costs little memory.

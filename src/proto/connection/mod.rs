@@ -17,7 +17,7 @@ pub use limits::Limits;
 
 use crate::base::Tick;
 use crate::proto::http::{Head, Response};
-use http_side::{HttpSide, HttpStep};
+use http_side::{Handshake, HttpSide, HttpStep};
 use websocket_side::WebSocketSide;
 
 /// The facts from the reactor that a connection needs to judge its input.
@@ -44,6 +44,12 @@ pub struct Rules<'a> {
 pub enum Verdict {
     /// The request goes on to the handler, or to the WebSocket handshake.
     Pass,
+    /// The request goes on, on a path where a WebSocket may send messages of another size than
+    /// [`Limits::message_size_max`].
+    PassWith {
+        /// The largest message of this WebSocket, in bytes.
+        message_size_max: usize,
+    },
     /// The request gets this answer at once, without a handler.
     Answer(Response),
 }
@@ -118,9 +124,13 @@ impl Connection {
         if let ConnectionState::Http(side) = &mut self.state {
             match side.step(rules, input)? {
                 HttpStep::Event(event) => return Some(event),
-                HttpStep::Upgraded(head, carry) => {
-                    self.state =
-                        ConnectionState::WebSocket(WebSocketSide::new(rules, self.seed, carry));
+                HttpStep::Upgraded(handshake, carry) => {
+                    let Handshake {
+                        head,
+                        message_size_max,
+                    } = handshake;
+                    let side = WebSocketSide::new(rules, self.seed, carry, message_size_max);
+                    self.state = ConnectionState::WebSocket(side);
                     return Some(ConnectionEvent::Opened(head));
                 }
                 HttpStep::Closed => return Some(self.closed(CloseReason::Lost)),
@@ -128,7 +138,7 @@ impl Connection {
         }
         match &mut self.state {
             ConnectionState::WebSocket(side) => {
-                let step = side.step(rules, input);
+                let step = side.step(input);
                 if let Some(ConnectionEvent::Closed(_)) = step {
                     self.state = ConnectionState::Closed;
                 }
@@ -141,8 +151,42 @@ impl Connection {
         }
     }
 
-    /// Takes the answer to the request with this serial number; [`Connection::next_event`] returns
-    /// the bytes when the answer may leave. An answer to a connection that ended is dropped.
+    /// It is the server that didn't read: nothing of that time counts as the peer's delay.
+    pub fn unread(&mut self, now: Tick) {
+        self.heard = now;
+        if let ConnectionState::Http(side) = &mut self.state {
+            side.unread(now);
+        }
+    }
+
+    /// Bytes kept of a request or a message that isn't whole yet.
+    #[must_use]
+    pub fn unfinished_bytes(&self) -> usize {
+        match &self.state {
+            ConnectionState::Http(side) => side.unfinished_bytes(),
+            ConnectionState::WebSocket(side) => side.unfinished_bytes(),
+            ConnectionState::Closed => 0,
+        }
+    }
+
+    /// Lets go of what isn't whole yet, since the server keeps too much of that: a request is
+    /// answered with 503, a WebSocket is closed with 1013.
+    ///
+    /// [`Connection::next_event`] says the rest, after the frame that this may give.
+    pub fn refuse_unfinished(&mut self) -> Option<Output> {
+        match &mut self.state {
+            ConnectionState::Http(side) => {
+                side.refuse_unfinished();
+                None
+            }
+            ConnectionState::WebSocket(side) => side.refuse_unfinished(),
+            ConnectionState::Closed => None,
+        }
+    }
+
+    /// Takes the answer to a request; [`Connection::next_event`] gives it out in its turn.
+    ///
+    /// `serial` is the request's; an answer to a connection that ended is dropped.
     pub fn answer(&mut self, serial: u32, response: Response) {
         if let ConnectionState::Http(side) = &mut self.state {
             side.answer(serial, response);

@@ -8,6 +8,9 @@ use super::{CloseReason, ConnectionEvent, Input, Output, Rules};
 use crate::base::Tick;
 use crate::proto::websocket::{ControlFrame, FrameError, Item, MessageDecoder};
 
+/// Close code of the registry of RFC 6455 §11.7 for a server without room.
+const TRY_AGAIN_LATER: u16 = 1013;
+
 #[derive(Debug)]
 pub(super) struct WebSocketSide {
     decoder: MessageDecoder,
@@ -18,6 +21,8 @@ pub(super) struct WebSocketSide {
     pinged: Tick,
     /// The time by which the first ping comes earlier than `ping_ms` says, in milliseconds.
     early_ms: u32,
+    /// Its largest message, in bytes.
+    message_size_max: usize,
 }
 
 #[derive(Debug)]
@@ -33,9 +38,14 @@ enum ClosePhase {
 }
 
 impl WebSocketSide {
-    pub(super) fn new(rules: &Rules<'_>, seed: u32, carry: BytesMut) -> Self {
-        // Connections that were opened together mustn't be pinged together, even if each of them
-        // has sent something since.
+    pub(super) fn new(
+        rules: &Rules<'_>,
+        seed: u32,
+        carry: BytesMut,
+        message_size_max: usize,
+    ) -> Self {
+        // Connections that were opened together mustn't be pinged together, also where each of
+        // them said something since.
         let early_ms = u64::from(seed) % rules.limits.ping_ms.max(1);
         Self {
             decoder: MessageDecoder::new(),
@@ -43,26 +53,23 @@ impl WebSocketSide {
             carry: (!carry.is_empty()).then(|| Box::new(carry)),
             pinged: Tick::NEVER,
             early_ms: u32::try_from(early_ms).expect("not above the seed"),
+            message_size_max,
         }
     }
 
-    pub(super) fn step<'a>(
-        &mut self,
-        rules: &Rules<'_>,
-        input: &'a mut Input<'_>,
-    ) -> Option<ConnectionEvent<'a>> {
+    pub(super) fn step<'a>(&mut self, input: &'a mut Input<'_>) -> Option<ConnectionEvent<'a>> {
         if let ClosePhase::Leaving(reason) = &self.phase {
             let reason = CloseReason::clone(reason);
             input.take_all();
             return Some(ConnectionEvent::Closed(reason));
         }
-        if let Some(event) = self.step_carry(rules) {
+        if let Some(event) = self.step_carry() {
             return Some(event);
         }
         let Input { bytes, taken } = input;
         match self
             .decoder
-            .decode(&mut bytes[*taken..], rules.limits.message_size_max)
+            .decode(&mut bytes[*taken..], self.message_size_max)
         {
             Ok((used, item)) => {
                 *taken += used;
@@ -72,12 +79,10 @@ impl WebSocketSide {
         }
     }
 
-    /// Takes a step through the bytes that came with the handshake; their messages are copied.
-    fn step_carry(&mut self, rules: &Rules<'_>) -> Option<ConnectionEvent<'static>> {
+    /// The same for the bytes that came with the handshake; its messages are copied.
+    fn step_carry(&mut self) -> Option<ConnectionEvent<'static>> {
         let mut carry = self.carry.take()?;
-        let decoded = self
-            .decoder
-            .decode(&mut carry, rules.limits.message_size_max);
+        let decoded = self.decoder.decode(&mut carry, self.message_size_max);
         let (used, event) = match decoded {
             Ok((used, None)) => (used, None),
             Ok((used, Some(Item::Message { kind, payload }))) => {
@@ -145,6 +150,23 @@ impl WebSocketSide {
         let deadline = rules.now.after(rules.limits.close_ms_max);
         self.phase = ClosePhase::CloseSent { code, deadline };
         Some(Output::Control(ControlFrame::close(code, why)))
+    }
+
+    /// Lets go of the message under way, since the server has too many of them; the frame to send.
+    pub(super) fn refuse_unfinished(&mut self) -> Option<Output> {
+        if !self.is_open() {
+            return None;
+        }
+        self.decoder = MessageDecoder::new();
+        self.carry = None;
+        self.phase = ClosePhase::Leaving(Box::new(CloseReason::Server(TRY_AGAIN_LATER)));
+        let frame = ControlFrame::close(TRY_AGAIN_LATER, "too many messages are half sent");
+        Some(Output::Control(frame))
+    }
+
+    /// Bytes of the message that isn't whole yet.
+    pub(super) fn unfinished_bytes(&self) -> usize {
+        self.decoder.buffered_bytes() + self.carry.as_ref().map_or(0, |carry| carry.len())
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -221,10 +243,10 @@ mod tests {
         let frames = b"\x81\x81\0\0\0\0a\x01\x81\0\0\0\0b\x89\x80\0\0\0\0\x80\x81\0\0\0\0c";
         for cut in 0..=frames.len() {
             let (carry, rest) = frames.split_at(cut);
-            let mut side = WebSocketSide::new(&rules, 0, BytesMut::from(carry));
+            let mut side = WebSocketSide::new(&rules, 0, BytesMut::from(carry), 9);
             let (mut rest, mut events) = (rest.to_vec(), 0);
             let mut input = Input::new(&mut rest);
-            while side.step(&rules, &mut input).is_some() {
+            while side.step(&mut input).is_some() {
                 events += 1;
             }
             assert_eq!(events, 3, "cut at {cut}");

@@ -131,6 +131,12 @@ impl BodyDecoder {
         self.body.into()
     }
 
+    /// Bytes of memory that the body takes so far.
+    #[must_use]
+    pub fn kept_bytes(&self) -> usize {
+        self.body.capacity()
+    }
+
     fn take_data(&mut self, left: usize, input: &[u8]) -> usize {
         let size = left.min(input.len());
         if self.body.capacity() == 0 {

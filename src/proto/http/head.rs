@@ -37,7 +37,19 @@ pub(super) struct FieldAt {
 }
 
 impl Head {
-    /// The method as it was sent; upper and lower case differ (RFC 9110 §9.1).
+    /// Whether the head announces a body that isn't empty.
+    #[must_use]
+    pub fn has_body(&self) -> bool {
+        !matches!(self.framing(), Ok(Framing::None | Framing::Length(0)))
+    }
+
+    /// Bytes that it owns: its text, and where its fields stand in it.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.bytes.len() + size_of_val(&*self.fields)
+    }
+
+    /// The method as it was sent; methods tell upper from lower case (RFC 9110 §9.1).
     #[must_use]
     pub fn method(&self) -> &str {
         self.text(self.method)

@@ -133,6 +133,12 @@ impl Response {
             .filter_map(|line| line.split_once(": "))
     }
 
+    /// Bytes of its fields and its body.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.lines.len() + self.body.len()
+    }
+
     /// The body.
     #[must_use]
     pub fn content(&self) -> &Bytes {

@@ -19,7 +19,7 @@ use std::sync::{Arc, Weak};
 use bytes::Bytes;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
@@ -381,12 +381,13 @@ impl AsFd for ProcessPipe {
     }
 }
 
-/// Ignores the terminal's signals, and takes SIGTERM as the end of the pipe.
+/// Ignores SIGINT, SIGHUP, SIGUSR1 and SIGUSR2, which are meant for the server, and takes SIGTERM as
+/// the end of the pipe.
 ///
 /// The signal handler only takes a note; a thread then shuts the pipe for reading, so that a reader
 /// finds the end, after the bytes that are already in the pipe.
 fn heed_signals(stream: Weak<UnixStream>, is_terminated: Arc<AtomicBool>) -> io::Result<()> {
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2])?;
     let heed = move || {
         for signal in signals.forever().filter(|signal| *signal == SIGTERM) {
             is_terminated.store(true, Ordering::Release);

@@ -31,18 +31,28 @@ fn a_head_has_its_time_from_its_first_byte_on() {
 }
 
 #[test]
-fn a_body_may_take_long_but_not_be_silent_long() {
+fn a_body_has_one_deadline_that_no_byte_of_it_moves() {
     let mut peer = Peer::new();
+    peer.wait(9_000);
     peer.receive("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n");
-    for _ in 0..8 {
-        peer.wait(29_999);
+    for at in 0..8 {
+        assert_eq!(peer.waits_ms(), Some(30_000 - 3_000 * at));
+        peer.wait(3_000);
         peer.expire();
         peer.receive("x");
     }
-    assert_eq!(peer.waits_ms(), Some(30_000));
     peer.wait_for_deadline();
     assert_eq!(refused(&peer.seen()[0]), Some(408));
     assert!(peer.is_closed());
+}
+
+#[test]
+fn time_in_which_the_server_did_not_read_is_none_of_a_bodys() {
+    let mut peer = Peer::new();
+    peer.receive("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nx");
+    peer.wait(29_000);
+    peer.connection.unread(peer.now);
+    assert_eq!(peer.waits_ms(), Some(30_000));
 }
 
 #[test]

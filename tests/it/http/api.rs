@@ -653,3 +653,48 @@ fn each_number_has_one_name_in_stats_and_metrics() {
     assert_eq!(stats["workers"][0]["pressure_high"], false, "{stats}");
     api.server.stop();
 }
+
+/// The head of a request whose body doesn't come.
+fn head_alone(method: &str, path: &str, fields: &str) -> String {
+    format!(
+        "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{fields}Content-Length: 1000000\r\n\r\n"
+    )
+}
+
+#[test]
+fn who_shows_no_key_or_asks_for_what_takes_no_body_is_refused_before_the_body() {
+    let keys = Keys::make();
+    let server = Program::serve(&["--config", &keys.file()]);
+    for (method, path, fields, status) in [
+        ("POST", "/v1/messages", String::new(), 401),
+        (
+            "POST",
+            "/v1/messages",
+            "Authorization: Bearer x\r\n".into(),
+            401,
+        ),
+        (
+            "POST",
+            "/v1/messages/batch",
+            "Authorization: x\r\n".into(),
+            401,
+        ),
+        ("PUT", "/v1/messages", keys.field(), 405),
+        ("POST", "/v1/rooms/%ff", keys.field(), 400),
+        ("POST", "/v1/nothing", keys.field(), 404),
+        ("POST", "/", keys.field(), 404),
+    ] {
+        let mut http = server.http();
+        http.send(head_alone(method, path, &fields)).unwrap();
+        let answer = http.answer().unwrap();
+        assert_eq!((answer.status, answer.closes), (status, true), "{path}");
+    }
+    let mut http = server.http();
+    http.send(head_alone(
+        "POST",
+        "/v1/messages",
+        &(keys.field() + "Expect: 100-continue\r\n"),
+    ))
+    .unwrap();
+    assert_eq!(http.head().unwrap().status, 100, "who has a key goes on");
+}

@@ -7,5 +7,6 @@ mod events;
 mod handle;
 mod publish;
 mod slow;
+mod slow_http;
 mod stop;
 mod tasks;

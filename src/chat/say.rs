@@ -95,10 +95,7 @@ impl<'a> Envelope<'a> {
     where
         'a: 'b,
     {
-        kept.map_or(
-            Placement::Unkept(self.body, self.except),
-            Placement::Memory,
-        )
+        kept.map_or(Placement::Unkept(self.body, self.except), Placement::Memory)
     }
 }
 
@@ -269,11 +266,7 @@ impl Chat {
         envelope: &Envelope<'_>,
         key: Option<IdempotencyKey>,
     ) -> Result<SayOutcome, ChatError> {
-        let (kind, scope, id) = (
-            self.kind(room, envelope.keep),
-            call.scope,
-            envelope.body.id,
-        );
+        let (kind, scope, id) = (self.kind(room, envelope.keep), call.scope, envelope.body.id);
         let channels = &mut self.rooms.lock(room).channels;
         if kind == ChannelKind::Stored {
             channels.ensure(scope, room, Capacity::Checked)?;

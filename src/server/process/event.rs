@@ -38,7 +38,7 @@ pub enum ProcessEvent {
     Finished {
         /// Name of the process.
         process: Arc<str>,
-        /// What [`ProcessLink::task`] returned.
+        /// What [`ProcessLink::task`](super::ProcessLink::task) returned.
         task: TaskId,
         /// How it went.
         outcome: TaskOutcome,

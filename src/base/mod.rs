@@ -1,12 +1,13 @@
-//! The ground floor: ids, time, pressure, and the description of a number.
+//! The ground floor: ids, time, pressure, the body of a message, and the description of a number.
 //!
 //! Every other layer may use this one; this one uses none. Only types on which two independent
-//! layers have to agree belong here: an id, a moment, a level of pressure, the description of a
-//! number, and the few lines that take a lock or read the wall clock. State, protocols, input and
-//! output never do.
+//! layers have to agree belong here: an id, a moment, a level of pressure, what a message says, the
+//! description of a number, and the few lines that take a lock or read the wall clock. State,
+//! protocols, input and output never do.
 
 pub mod clock;
 pub mod fd;
+pub mod message;
 pub mod metric;
 pub mod position;
 pub mod pressure;
@@ -14,6 +15,7 @@ pub mod sync;
 mod tick;
 
 pub use fd::{Fd, REACTORS_MAX};
+pub use message::MessageBody;
 pub use metric::{Metric, MetricKind};
 pub use position::{Epoch, Position};
 pub use pressure::{Pressure, Watermarks};

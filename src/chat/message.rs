@@ -1,7 +1,7 @@
 //! A message: as it is said, what is in it, and as it is kept.
 
 use super::name::User;
-use crate::base::Fd;
+use crate::base::{Fd, MessageBody};
 
 /// What a kept message takes beside its texts: allocations, pointers, its place in the log.
 const MESSAGE_OVERHEAD_BYTES: usize = 160;
@@ -44,22 +44,7 @@ pub enum Recipient<'a> {
     All,
 }
 
-/// The content of a message, wherever it is kept: in memory, on disk, or nowhere.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MessageContent<'a> {
-    /// The id of its sender or of the chat.
-    pub id: &'a str,
-    /// The user who said it, if anybody.
-    pub from: Option<&'a str>,
-    /// The user who gets it, if it is private.
-    pub to: Option<&'a str>,
-    /// Unix milliseconds at which it was said.
-    pub ts: u64,
-    /// JSON text.
-    pub data: &'a str,
-}
-
-/// A kept message, the owned form of a [`MessageContent`]. A private one is in two channels at once.
+/// A kept message, the owned form of a [`MessageBody`]. A private one is in two channels at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeptMessage {
     /// The id of its sender or of the chat.
@@ -81,10 +66,10 @@ impl KeptMessage {
         MESSAGE_OVERHEAD_BYTES + self.id.len() + self.data.len()
     }
 
-    /// The content of the message.
+    /// The body of the message.
     #[must_use]
-    pub fn content(&self) -> MessageContent<'_> {
-        MessageContent {
+    pub fn body(&self) -> MessageBody<&str> {
+        MessageBody {
             id: &self.id,
             from: self.from.as_ref().map(User::uid),
             to: self.to.as_ref().map(User::uid),

@@ -71,12 +71,12 @@ mod subscription;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
-pub use crate::base::{Epoch, Position};
+pub use crate::base::{Epoch, MessageBody, Position};
 pub use catch_up::{CatchUp, ReplayPage};
 pub use error::{ChatError, ErrorCode, NameProblem};
 pub use history::{HistoryPage, HistoryRange};
 pub use login::{LoggedIn, Login};
-pub use message::{Keep, KeptMessage, MessageContent, NewMessage, Recipient};
+pub use message::{Keep, KeptMessage, NewMessage, Recipient};
 pub use moment::Moment;
 pub use name::{EVERYONE, NAME_BYTES_MAX, User, check_room, check_uid};
 pub use notice::{Delivered, Notice};

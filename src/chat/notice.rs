@@ -1,7 +1,7 @@
 //! What clients are sent without having asked for it.
 
-use super::message::{KeptMessage, MessageContent};
-use crate::base::Position;
+use super::message::KeptMessage;
+use crate::base::{MessageBody, Position};
 
 /// A message as a channel delivers it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,8 +10,8 @@ pub struct Delivered<'a> {
     pub channel: Option<&'a str>,
     /// The place in the channel; `None` when the message isn't kept.
     pub position: Option<Position>,
-    /// The content.
-    pub content: MessageContent<'a>,
+    /// The body.
+    pub body: MessageBody<&'a str>,
 }
 
 impl KeptMessage {
@@ -21,7 +21,7 @@ impl KeptMessage {
         Delivered {
             channel: Some(channel),
             position: Some(position),
-            content: self.content(),
+            body: self.body(),
         }
     }
 }

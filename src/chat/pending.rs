@@ -198,7 +198,7 @@ impl Chat {
         match place {
             Some(position) => Placement::Stored(position, message),
             None if self.keeps_in_memory(channel) => Placement::Memory(message),
-            None => Placement::Unkept(message.content(), &[]),
+            None => Placement::Unkept(message.body(), &[]),
         }
     }
 }

@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use super::call::{Call, Scope};
 use super::log::MessageLog;
-use super::message::{KeptMessage, MessageContent};
+use super::message::KeptMessage;
 use super::notice::{Delivered, Notice};
-use crate::base::{Fd, Position};
+use crate::base::{Fd, MessageBody, Position};
 
 /// A message on its way into a channel.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Placement<'a> {
     /// Delivered and not kept. The listed connections don't get it.
-    Unkept(MessageContent<'a>, &'a [Fd]),
+    Unkept(MessageBody<&'a str>, &'a [Fd]),
     /// Appended in memory.
     Memory(&'a Arc<KeptMessage>),
     /// Appended at the place that it has on disk.
@@ -42,14 +42,14 @@ impl Placement<'_> {
         subscribed: usize,
         fds: impl Iterator<Item = Fd>,
     ) -> usize {
-        let (content, except) = match self {
-            Self::Unkept(content, except) => (content, except),
-            Self::Memory(message) | Self::Stored(_, message) => (message.content(), &[][..]),
+        let (body, except) = match self {
+            Self::Unkept(body, except) => (body, except),
+            Self::Memory(message) | Self::Stored(_, message) => (message.body(), &[][..]),
         };
         let notice = Notice::Message(Delivered {
             channel: Some(channel),
             position,
-            content,
+            body,
         });
         if except.is_empty() {
             if subscribed > 0 {

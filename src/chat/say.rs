@@ -10,7 +10,7 @@ use super::channels::{Audience, ChannelKey, Channels};
 use super::common::Capacity;
 use super::error::ChatError;
 use super::hasher::{IdOwner, IdempotencyKey};
-use super::message::{Keep, KeptMessage, MessageContent, NewMessage, Recipient};
+use super::message::{Keep, KeptMessage, NewMessage, Recipient};
 use super::moment::Moment;
 use super::name::{EVERYONE, User, check_room, check_uid};
 use super::notice::{Delivered, Notice};
@@ -21,7 +21,7 @@ use super::rights::{Actor, Rights};
 use super::settings::ChannelKind;
 use super::sink::Sink;
 use crate::base::sync::lock;
-use crate::base::{Epoch, Fd};
+use crate::base::{Epoch, Fd, MessageBody};
 
 /// Bytes of an id at the most: a UUID has 36, a SHA-256 in hexadecimal has 64.
 const ID_BYTES_MAX: usize = 64;
@@ -58,10 +58,10 @@ impl Speaker<'_> {
 /// A message that was let through, and isn't kept anywhere yet.
 #[derive(Clone, Copy)]
 struct Envelope<'a> {
-    content: MessageContent<'a>,
-    /// The user of `content.from`.
+    body: MessageBody<&'a str>,
+    /// The user of `body.from`.
     from: Option<&'a User>,
-    /// The user of `content.to`.
+    /// The user of `body.to`.
     to: Option<&'a User>,
     keep: Keep,
     except: &'a [Fd],
@@ -70,21 +70,21 @@ struct Envelope<'a> {
 impl<'a> Envelope<'a> {
     fn kept(&self) -> Arc<KeptMessage> {
         Arc::new(KeptMessage {
-            id: self.content.id.into(),
+            id: self.body.id.into(),
             from: self.from.cloned(),
             to: self.to.cloned(),
-            ts: self.content.ts,
-            data: self.content.data.into(),
+            ts: self.body.ts,
+            data: self.body.data.into(),
         })
     }
 
     fn addressed(self, to: &'a User) -> Self {
-        let content = MessageContent {
+        let body = MessageBody {
             to: Some(to.uid()),
-            ..self.content
+            ..self.body
         };
         Self {
-            content,
+            body,
             to: Some(to),
             ..self
         }
@@ -95,10 +95,7 @@ impl<'a> Envelope<'a> {
     where
         'a: 'b,
     {
-        kept.map_or(
-            Placement::Unkept(self.content, self.except),
-            Placement::Memory,
-        )
+        kept.map_or(Placement::Unkept(self.body, self.except), Placement::Memory)
     }
 }
 
@@ -225,7 +222,7 @@ impl Chat {
             .map_or_else(|| self.common.ids.id().into(), Cow::Borrowed);
         let from = speaker.from.as_ref();
         let envelope = Envelope {
-            content: MessageContent {
+            body: MessageBody {
                 id: &id,
                 from: from.map(User::uid),
                 to: None,
@@ -246,7 +243,7 @@ impl Chat {
             Recipient::Room(room) => self.say_in_room(call, room, &envelope, key_in(room)),
             Recipient::User(uid) => self.say_to_user(call, uid, envelope, key_in),
             Recipient::All => Ok(self.say_to_all(call, &envelope, key_in(EVERYONE))),
-            Recipient::Fd(fd) => push(call, fd, &envelope.content).map(SayOutcome::Said),
+            Recipient::Fd(fd) => push(call, fd, &envelope.body).map(SayOutcome::Said),
         }?;
         let SayOutcome::Said(receipt) = &outcome else {
             // It counts once it is said.
@@ -269,11 +266,7 @@ impl Chat {
         envelope: &Envelope<'_>,
         key: Option<IdempotencyKey>,
     ) -> Result<SayOutcome, ChatError> {
-        let (kind, scope, id) = (
-            self.kind(room, envelope.keep),
-            call.scope,
-            envelope.content.id,
-        );
+        let (kind, scope, id) = (self.kind(room, envelope.keep), call.scope, envelope.body.id);
         let channels = &mut self.rooms.lock(room).channels;
         if kind == ChannelKind::Stored {
             channels.ensure(scope, room, Capacity::Checked)?;
@@ -308,7 +301,7 @@ impl Chat {
         envelope: Envelope<'_>,
         key_in: impl Fn(&str) -> Option<IdempotencyKey>,
     ) -> Result<SayOutcome, ChatError> {
-        let (scope, id) = (call.scope, envelope.content.id);
+        let (scope, id) = (call.scope, envelope.body.id);
         let sender = envelope.from.filter(|from| from.uid() != uid);
         let mut pair = self.inboxes.lock_two(uid, sender.map_or(uid, User::uid));
         let user = pair.first().channels.key(uid);
@@ -370,7 +363,7 @@ impl Chat {
         envelope: &Envelope<'_>,
         key: Option<IdempotencyKey>,
     ) -> SayOutcome {
-        let (scope, id) = (call.scope, envelope.content.id);
+        let (scope, id) = (call.scope, envelope.body.id);
         let kind = self.kind(EVERYONE, envelope.keep);
         let fds: Vec<Fd> = match envelope.except {
             [] => Vec::new(),
@@ -430,14 +423,14 @@ impl Chat {
 }
 
 /// Sends a message to one connection.
-fn push(call: &mut Call<'_>, fd: Fd, content: &MessageContent<'_>) -> Result<Receipt, ChatError> {
+fn push(call: &mut Call<'_>, fd: Fd, body: &MessageBody<&str>) -> Result<Receipt, ChatError> {
     let notice = Notice::Message(Delivered {
         channel: None,
         position: None,
-        content: *content,
+        body: *body,
     });
     match call.sink.push(fd, &notice) {
-        true => Ok(Receipt::new(None, content.id, None, 1)),
+        true => Ok(Receipt::new(None, body.id, None, 1)),
         false => Err(ChatError::NoConnection(fd)),
     }
 }

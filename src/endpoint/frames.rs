@@ -50,14 +50,14 @@ fn fields(mut json: Json, posted: &Delivered<'_>) -> Json {
     if let Some(channel) = posted.channel {
         json = json.string("channel", channel);
     }
-    let content = &posted.content;
+    let body = &posted.body;
     json = place(json, posted.position)
-        .string("id", content.id)
-        .string_or_null("from", content.from);
-    if let Some(to) = content.to {
+        .string("id", body.id)
+        .string_or_null("from", body.from);
+    if let Some(to) = body.to {
         json = json.string("to", to);
     }
-    json.number("ts", content.ts).raw("data", content.data)
+    json.number("ts", body.ts).raw("data", body.data)
 }
 
 /// Epoch and offset, where there are any.

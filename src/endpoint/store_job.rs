@@ -11,7 +11,7 @@ use crate::api::json::Json;
 use crate::api::refusal::Refusal;
 use crate::chat::{ChatError, ErrorCode};
 use crate::server::{Handle, Response};
-use crate::store::{Appended, Channel, DiskJob, MessageBody, MessageRecord, Record, StoreError};
+use crate::store::{Appended, Channel, DiskJob, MessageRecord, Record, StoreError};
 
 /// A record that changes nothing.
 const NOTHING: Record<'static> = Record::Serials { below: 0 };
@@ -34,7 +34,6 @@ impl DiskJob for StoreJob {
         match &self.task {
             StoreTask::Say(draft, part) => {
                 let (first, second) = draft.channels();
-                let message = draft.message().content();
                 let epochs = services.chat.epochs_of(draft);
                 let channel = |name, epoch| Channel { name, epoch };
                 Record::Message(MessageRecord {
@@ -42,13 +41,7 @@ impl DiskJob for StoreJob {
                     second: second
                         .zip(epochs.1)
                         .map(|(name, epoch)| channel(name, epoch)),
-                    body: MessageBody {
-                        id: message.id,
-                        from: message.from,
-                        to: message.to,
-                        ts: message.ts,
-                        data: message.data,
-                    },
+                    body: draft.message().body(),
                     idempotency_key: draft.idempotency_key(),
                     mark: part.as_ref().map(LinkPart::mark),
                 })

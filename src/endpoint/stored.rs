@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::chat::{Delivered, Epoch, MessageContent, Position, Restored, StoredIndex};
+use crate::chat::{Delivered, Epoch, Position, Restored, StoredIndex};
 use crate::store::{ChannelState, Reader, StateRecord, StoredMessage};
 
 /// The index of the store, as the chat asks for it.
@@ -50,12 +50,6 @@ pub(super) fn delivered<'a>(channel: &'a str, message: &'a StoredMessage) -> Del
     Delivered {
         channel: Some(channel),
         position: Some(message.position),
-        content: MessageContent {
-            id: &message.body.id,
-            from: message.body.from.as_deref(),
-            to: message.body.to.as_deref(),
-            ts: message.body.ts,
-            data: &message.body.data,
-        },
+        body: message.body.as_deref(),
     }
 }

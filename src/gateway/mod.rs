@@ -11,7 +11,7 @@
 //!            open_ok, pub_ack, pub_err ▶ Upstream: LinkSender ▶ Socket ▶ /link of a server
 //! ```
 //!
-//! A [`Gateway`] stands behind a [`crate::server::Server`] that has [`push`] as its process
+//! A [`Gateway`] stands behind a [`crate::server::Server`] that has `push` as its process
 //! [`PUSH_PROCESS`]. Either side outlives the faults of the other: the outbox belongs to the gateway
 //! alone, the links to the push process alone, and only an upstream says what it has acknowledged.
 //!

@@ -3,8 +3,7 @@
 use super::batch::WriteBatch;
 use super::bytes::{FieldReader, Flaw, put_text, put_u32, put_varint};
 use super::raw_record::{RawRecord, kind};
-use super::record::MessageBody;
-use crate::base::{Epoch, Position};
+use crate::base::{Epoch, MessageBody, Position};
 
 /// The place of a message in the log of a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

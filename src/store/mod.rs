@@ -87,12 +87,12 @@ pub use memory::MemoryStore;
 pub use reader::{
     ChannelState, LogPage, PageRange, Reader, StateRecord, StoreTotals, StoredMessage,
 };
-pub use record::{Appended, Channel, MessageBody, MessageRecord, Record};
+pub use record::{Appended, Channel, MessageRecord, Record};
 pub use repair::{Repaired, repair};
 pub use settings::{Retention, StoreSettings, SyncPolicy, WhenFull};
 pub use verify::{VerifyReport, verify};
 
-pub use crate::base::{Epoch, Position};
+pub use crate::base::{Epoch, MessageBody, Position};
 
 /// Takes records. Belongs to one thread.
 pub trait Store: Send {

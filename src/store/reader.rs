@@ -1,8 +1,7 @@
 //! The reading side of a store, for other threads.
 
 use super::error::StoreError;
-use super::record::MessageBody;
-use crate::base::{Epoch, Position};
+use crate::base::{Epoch, MessageBody, Position};
 
 /// Reads what is committed, from any thread. May wait for the disk: never to be called under a
 /// lock.

@@ -1,6 +1,6 @@
 //! The records that a store takes.
 
-use crate::base::{Epoch, Position};
+use crate::base::{Epoch, MessageBody, Position};
 
 /// A record for the store to write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,35 +80,6 @@ pub struct MessageRecord<'a> {
     pub idempotency_key: Option<u128>,
     /// Settles this number of this producer in the same durable write.
     pub mark: Option<(&'a str, u64)>,
-}
-
-/// What a message says, wherever it stands. The texts are borrowed on the way to the disk
-/// (`MessageBody<&str>`), and owned once they have been read back (`MessageBody<Box<str>>`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MessageBody<T> {
-    /// The id.
-    pub id: T,
-    /// The sender, if there is one.
-    pub from: Option<T>,
-    /// The receiver, if the message is private.
-    pub to: Option<T>,
-    /// When the message was said, in Unix milliseconds.
-    pub ts: u64,
-    /// JSON text.
-    pub data: T,
-}
-
-impl MessageBody<&str> {
-    /// Copies the texts.
-    pub(super) fn to_owned(self) -> MessageBody<Box<str>> {
-        MessageBody {
-            id: self.id.into(),
-            from: self.from.map(Into::into),
-            to: self.to.map(Into::into),
-            ts: self.ts,
-            data: self.data.into(),
-        }
-    }
 }
 
 /// The outcome of a record.

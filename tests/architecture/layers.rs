@@ -31,6 +31,8 @@ const LAYERS: &[(&str, &[&str])] = &[
             "base", "proto", "net", "server", "chat", "store", "api", "link", "endpoint", "gateway",
         ],
     ),
+    // Documentation only.
+    ("architecture", &[]),
     ("auth", &[]),
     ("client", &[]),
     ("page", &[]),

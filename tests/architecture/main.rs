@@ -4,6 +4,7 @@
 //! The lists of what is still allowed may only shrink.
 
 mod circles;
+mod journeys;
 mod layers;
 mod load_generator;
 mod names;

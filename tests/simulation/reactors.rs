@@ -54,11 +54,11 @@ impl Heard {
             Notice::Message(posted) => Self::Message(Line {
                 channel: posted.channel.map(text),
                 position: posted.position,
-                id: posted.content.id.into(),
-                from: posted.content.from.map(text),
-                to: posted.content.to.map(text),
-                ts: posted.content.ts,
-                data: posted.content.data.into(),
+                id: posted.body.id.into(),
+                from: posted.body.from.map(text),
+                to: posted.body.to.map(text),
+                ts: posted.body.ts,
+                data: posted.body.data.into(),
             }),
             Notice::Gap { channel, position } => Self::Gap {
                 channel: text(channel),

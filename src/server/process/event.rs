@@ -39,7 +39,7 @@ pub enum ProcessEvent {
     Finished {
         /// Name of the process.
         process: Arc<str>,
-        /// The id that [`super::ProcessLink::task`] returned.
+        /// What [`ProcessLink::task`](super::ProcessLink::task) returned.
         task: TaskId,
         /// The outcome of the task.
         outcome: TaskOutcome,

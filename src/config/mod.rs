@@ -34,7 +34,7 @@ pub use sections::{
     WebSocketSettings,
 };
 pub use template::template;
-pub use text::Page;
+pub use text::{OriginParts, Page, host_and_port, usual_port};
 
 use crate::auth::{Access, Secret};
 use problem::Place;

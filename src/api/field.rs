@@ -8,11 +8,9 @@ use std::borrow::Cow;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use super::body;
 use super::refusal::Refusal;
-
-/// Levels of arrays and objects in one value. A reader of ours takes any number, since none of it
-/// recurses; a reader at the other end may not.
-pub const DEPTH_MAX: usize = 64;
+use super::strict;
 
 type RawField<'a> = Option<&'a RawValue>;
 
@@ -29,21 +27,28 @@ pub(crate) fn required_text<'a>(name: &str, value: RawField<'a>) -> Result<Cow<'
     text(name, value)?.ok_or_else(|| missing(name, "a string"))
 }
 
-/// A user: a string, or a number, which is taken as its decimal digits.
-pub(crate) fn user<'a>(name: &str, value: RawField<'a>) -> Result<Option<Cow<'a, str>>, Refusal> {
+/// A user or an id: a string, or a whole number, which is taken as its decimal digits.
+pub(crate) fn text_or_digits<'a>(
+    name: &str,
+    value: RawField<'a>,
+) -> Result<Option<Cow<'a, str>>, Refusal> {
     let Some(value) = present(value) else {
         return Ok(None);
     };
-    let digits = value.get();
-    let is_whole = digits
-        .strip_prefix('-')
-        .unwrap_or(digits)
-        .bytes()
-        .all(|byte| byte.is_ascii_digit());
-    if is_whole {
-        return Ok(Some(Cow::Borrowed(digits)));
+    match digits(value) {
+        Some(digits) => Ok(Some(Cow::Borrowed(digits))),
+        None => parse(name, value, "a string or a whole number").map(|FieldText(text)| Some(text)),
     }
-    parse(name, value, "a string or a whole number").map(|FieldText(text)| Some(text))
+}
+
+/// The text of a value that is a whole number.
+fn digits(value: &RawValue) -> Option<&str> {
+    let text = value.get();
+    let unsigned = text.strip_prefix('-').unwrap_or(text);
+    unsigned
+        .bytes()
+        .all(|byte| byte.is_ascii_digit())
+        .then_some(text)
 }
 
 /// A whole number from 0 on, if the field is there.
@@ -66,30 +71,66 @@ pub(crate) fn texts<'a>(
     value: RawField<'a>,
     count_max: usize,
 ) -> Result<Option<Vec<Cow<'a, str>>>, Refusal> {
+    let texts = array::<FieldText<'a>>(name, value, "an array of strings", count_max)?;
+    Ok(texts.map(|texts| texts.into_iter().map(|FieldText(text)| text).collect()))
+}
+
+/// An array of users, each a string or a whole number, if the field is there.
+pub(crate) fn users<'a>(
+    name: &str,
+    value: RawField<'a>,
+    count_max: usize,
+) -> Result<Option<Vec<Cow<'a, str>>>, Refusal> {
+    let what = "an array of strings or whole numbers";
+    let Some(values) = array::<&'a RawValue>(name, value, what, count_max)? else {
+        return Ok(None);
+    };
+    let user = |value: &'a RawValue| match digits(value) {
+        Some(digits) => Ok(Cow::Borrowed(digits)),
+        None => parse(name, value, what).map(|FieldText(text)| text),
+    };
+    values
+        .into_iter()
+        .map(user)
+        .collect::<Result<_, _>>()
+        .map(Some)
+}
+
+fn array<'a, T: Deserialize<'a>>(
+    name: &str,
+    value: RawField<'a>,
+    what: &str,
+    count_max: usize,
+) -> Result<Option<Vec<T>>, Refusal> {
     let Some(value) = present(value) else {
         return Ok(None);
     };
-    let texts: Vec<FieldText<'a>> = parse(name, value, "an array of strings")?;
-    if texts.len() > count_max {
+    let values: Vec<T> = parse(name, value, what)?;
+    if values.len() > count_max {
         return Err(Refusal::bad_request(format!(
             "{name} has {} entries, but at most {count_max} are taken",
-            texts.len()
+            values.len()
         )));
     }
-    Ok(Some(
-        texts.into_iter().map(|FieldText(text)| text).collect(),
-    ))
+    Ok(Some(values))
 }
 
-/// Any JSON of a bounded depth, as it was written.
+/// Any JSON that every strict reader can read, as it was written.
 pub(crate) fn data<'a>(name: &str, value: RawField<'a>) -> Result<&'a str, Refusal> {
     let text = value.ok_or_else(|| missing(name, "any JSON"))?.get();
-    if depth(text) > DEPTH_MAX {
-        return Err(Refusal::bad_request(format!(
-            "{name} is nested deeper than {DEPTH_MAX} levels"
-        )));
-    }
+    strict::check(text).map_err(|problem| Refusal::bad_request(format!("{name} {problem}")))?;
     Ok(text)
+}
+
+/// An object of a shape that serde knows; an empty array is an empty one, since PHP writes both
+/// alike.
+pub(crate) fn object<'a, T: Deserialize<'a>>(
+    name: &str,
+    value: &'a RawValue,
+    what: &str,
+) -> Result<T, Refusal> {
+    body::object(name, value.get())
+        .map_err(|_| Refusal::bad_request(format!("{name} has to be {what}")))
 }
 
 /// A value of a shape that serde knows.
@@ -122,47 +163,9 @@ fn present(value: RawField<'_>) -> RawField<'_> {
 #[derive(Deserialize)]
 struct FieldText<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// How deep arrays and objects are nested in valid JSON.
-fn depth(json: &str) -> usize {
-    let (mut depth, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);
-    for byte in json.bytes() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            _ if in_string => {}
-            b'[' | b'{' => {
-                depth += 1;
-                deepest = deepest.max(depth);
-            }
-            b']' | b'}' => depth -= 1,
-            _ => {}
-        }
-    }
-    deepest
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn depth_counts_levels_and_not_what_strings_hold() {
-        for (json, levels) in [
-            ("1", 0),
-            ("[]", 1),
-            (r#"{"a":[[1],{"b":2}]}"#, 3),
-            (r#"["[[\"[",1]"#, 1),
-        ] {
-            assert_eq!(depth(json), levels, "{json}");
-        }
-        let deep = "[".repeat(100_000) + &"]".repeat(100_000);
-        let raw: Box<RawValue> = RawValue::from_string(deep).unwrap();
-        assert!(
-            data("data", Some(&raw)).is_err(),
-            "refused, and no stack overflows"
-        );
-    }
 
     #[test]
     fn an_error_names_the_field_and_what_it_has_to_be() {
@@ -179,11 +182,15 @@ mod tests {
     fn a_user_may_be_a_number() {
         for (json, uid) in [("17", "17"), (r#""ann""#, "ann"), (r#""\u00e4""#, "ä")] {
             let raw: Box<RawValue> = RawValue::from_string(json.into()).unwrap();
-            assert_eq!(user("uid", Some(&raw)).unwrap().as_deref(), Some(uid));
+            let read = text_or_digits("uid", Some(&raw)).unwrap();
+            assert_eq!(read.as_deref(), Some(uid));
         }
         for json in ["1.5", "true", "1e3", "{}"] {
             let raw: Box<RawValue> = RawValue::from_string(json.into()).unwrap();
-            assert!(user("uid", Some(&raw)).is_err(), "{json}");
+            assert!(text_or_digits("uid", Some(&raw)).is_err(), "{json}");
         }
+        let raw: Box<RawValue> = RawValue::from_string(r#"[17,"ann"]"#.into()).unwrap();
+        let read = users("users", Some(&raw), 2).unwrap().unwrap();
+        assert_eq!(read, ["17", "ann"]);
     }
 }

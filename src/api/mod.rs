@@ -11,10 +11,12 @@ pub mod health;
 pub(crate) mod json;
 pub(crate) mod metrics;
 pub(crate) mod posting;
+pub(crate) mod query;
 pub(crate) mod refusal;
 pub(crate) mod reply;
+mod strict;
 
 pub use auth::{Authenticator, OpenAccess, Pass, TokenRefusal, bearer};
-pub use field::DEPTH_MAX;
 pub use posting::{Posting, To};
 pub use refusal::{Refusal, method_not_allowed};
+pub use strict::DEPTH_MAX;

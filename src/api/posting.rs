@@ -102,7 +102,7 @@ impl Posting<'_> {
 ///
 /// It names the field that is wrong.
 pub fn posting(body: &str) -> Result<Posting<'_>, Refusal> {
-    let fields: PostingFields<'_> = object(body)?;
+    let fields: PostingFields<'_> = object("the message", body)?;
     let to = fields
         .to
         .ok_or_else(|| field::missing("to", "an object such as {\"room\":\"lobby\"}"))?;
@@ -125,8 +125,8 @@ pub fn posting(body: &str) -> Result<Posting<'_>, Refusal> {
     Ok(Posting {
         to: receiver(to, Several::Taken(RECEIVERS_MAX))?,
         data: field::data("data", fields.data)?,
-        from: field::user("from", fields.from)?,
-        id: field::text("id", fields.id)?,
+        from: field::text_or_digits("from", fields.from)?,
+        id: field::text_or_digits("id", fields.id)?,
         store,
         except,
     })
@@ -136,7 +136,7 @@ pub fn posting(body: &str) -> Result<Posting<'_>, Refusal> {
 #[serde(deny_unknown_fields)]
 struct BatchFields<'a> {
     #[serde(borrow)]
-    messages: Option<Vec<&'a RawValue>>,
+    messages: Option<&'a RawValue>,
 }
 
 /// Reads the body of `POST /v1/messages/batch`; each message by itself.
@@ -145,10 +145,11 @@ struct BatchFields<'a> {
 ///
 /// It is no object with an array of at most 1,000 messages.
 pub fn batch(body: &str) -> Result<Vec<Result<Posting<'_>, Refusal>>, Refusal> {
-    let fields: BatchFields<'_> = object(body)?;
+    let fields: BatchFields<'_> = object("the body", body)?;
     let messages = fields
         .messages
         .ok_or_else(|| field::missing("messages", "an array of messages"))?;
+    let messages: Vec<&RawValue> = parse("messages", messages, "an array of messages")?;
     if messages.len() > BATCH_MAX {
         return Err(Refusal::bad_request(format!(
             "messages has {} entries, but at most {BATCH_MAX} are taken",
@@ -210,7 +211,7 @@ pub(crate) fn receiver<'a>(value: &'a RawValue, several: Several) -> Result<To<'
         Several::Refused => "an object with one of room, user, fd, all",
     };
     let wrong = || Refusal::bad_request(format!("to has to be {what}"));
-    let to: ToFields<'a> = parse("to", value, what)?;
+    let to: ToFields<'a> = field::object("to", value, what)?;
     let count = [to.room, to.user, to.fd, to.all, to.rooms, to.users]
         .iter()
         .flatten()
@@ -218,22 +219,25 @@ pub(crate) fn receiver<'a>(value: &'a RawValue, several: Several) -> Result<To<'
     if count != 1 {
         return Err(wrong());
     }
-    let many = |name, value| match several {
-        Several::Taken(count_max) => field::texts(name, value, count_max),
-        Several::Refused => Err(wrong()),
+    let count_max = match several {
+        Several::Taken(count_max) => count_max,
+        Several::Refused if to.rooms.or(to.users).is_some() => return Err(wrong()),
+        Several::Refused => 1,
     };
     if let Some(room) = field::text("to.room", to.room)? {
         Ok(To::Room(room))
-    } else if let Some(user) = field::user("to.user", to.user)? {
+    } else if let Some(user) = field::text_or_digits("to.user", to.user)? {
         Ok(To::User(user))
     } else if let Some(fd) = field::number("to.fd", to.fd)? {
         Ok(To::Fd(fd))
     } else if field::flag("to.all", to.all)? == Some(true) {
         Ok(To::All)
     } else if to.rooms.is_some() {
-        many("to.rooms", to.rooms)?.map(To::Rooms).ok_or_else(wrong)
+        let rooms = field::texts("to.rooms", to.rooms, count_max)?;
+        rooms.map(To::Rooms).ok_or_else(wrong)
     } else if to.users.is_some() {
-        many("to.users", to.users)?.map(To::Users).ok_or_else(wrong)
+        let users = field::users("to.users", to.users, count_max)?;
+        users.map(To::Users).ok_or_else(wrong)
     } else {
         Err(wrong())
     }
@@ -263,9 +267,10 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named() {
         assert!(
-            message(r#"{"to":{"room":"a"},"data":1,"rom":"x"}"#).contains("unknown field `rom`")
+            message(r#"{"to":{"room":"a"},"data":1,"rom":"x"}"#)
+                .contains("has \"rom\", but takes only to, data")
         );
-        assert!(message("{").starts_with("the body is not as it has to be"));
+        assert!(message("{").starts_with("the message is no JSON: EOF"));
         assert!(
             message(r#"{"to":{"room":"a"},"data":1,"except":[9]}"#).contains("\"store\":false")
         );

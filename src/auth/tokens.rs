@@ -67,10 +67,10 @@ pub enum TokenError {
     /// Signed with another key, or changed.
     #[error("the token's signature is wrong")]
     Signature,
-    /// `sub`, `exp`, `nbf` or `rooms` is missing or of the wrong type.
+    /// `sub`, `exp`, `nbf`, `rooms` or `aud` is missing or of the wrong type.
     #[error(
         "the token needs sub (text or whole number) and exp (a number); \
-         nbf is a number, rooms a list of texts"
+         nbf is a number, rooms a list of texts, aud a text or a list of texts"
     )]
     Claims,
     /// Meant for another server.
@@ -228,6 +228,17 @@ struct Payload {
     nbf: Option<f64>,
     #[serde(default)]
     rooms: Vec<String>,
+    /// Compared by the library, which passes over one of a wrong type.
+    #[serde(rename = "aud")]
+    _aud: Option<AudienceClaim>,
+}
+
+/// What `aud` may be (RFC 7519 §4.1.3).
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum AudienceClaim {
+    One(#[expect(dead_code, reason = "only its type is looked at")] String),
+    Several(#[expect(dead_code, reason = "only its type is looked at")] Vec<String>),
 }
 
 impl Payload {

@@ -4,7 +4,7 @@ use std::sync::{Arc, MutexGuard};
 
 use super::Chat;
 use super::call::{Call, Scope};
-use super::connections::{LoginState, RoomNames};
+use super::connections::{ChatConnection, LoginState, RoomNames};
 use super::error::ChatError;
 use super::everyone::Everyone;
 use super::inboxes::InboxShard;
@@ -79,9 +79,41 @@ impl Chat {
         login: &Login<'_>,
     ) -> Result<LoggedIn, ChatError> {
         self.check_login(login)?;
+        let mut shard = self.connections.lock_number(login.fd.0);
+        self.login_of(sink, now, login, shard.find(login.fd)?)
+    }
+
+    /// Logs a connection in unless it belongs to this user already: then its rights, its rooms and
+    /// its subscriptions stay as they are, and the answer is `None`.
+    ///
+    /// # Errors
+    ///
+    /// [`ChatError`], as [`Self::login`]; nothing has changed then.
+    pub fn login_once(
+        &self,
+        sink: &mut dyn Sink,
+        now: Moment,
+        login: &Login<'_>,
+    ) -> Result<Option<LoggedIn>, ChatError> {
+        self.check_login(login)?;
+        let mut shard = self.connections.lock_number(login.fd.0);
+        let connection = shard.find(login.fd)?;
+        let owner = connection.login.as_ref().map(|own| own.user.uid());
+        if owner == Some(login.uid) {
+            return Ok(None);
+        }
+        self.login_of(sink, now, login, connection).map(Some)
+    }
+
+    /// Logs a connection in whose lock the caller holds.
+    fn login_of(
+        &self,
+        sink: &mut dyn Sink,
+        now: Moment,
+        login: &Login<'_>,
+        connection: &mut ChatConnection,
+    ) -> Result<LoggedIn, ChatError> {
         let fd = login.fd;
-        let mut shard = self.connections.lock_number(fd.0);
-        let connection = shard.find(fd)?;
         let before = connection.login.as_ref();
         if let Some(own) = before {
             self.check_renewal(own, login)?;

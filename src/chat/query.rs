@@ -274,6 +274,12 @@ impl Chat {
         })
     }
 
+    /// Whether a connection belongs to a user.
+    #[must_use]
+    pub fn is_logged_in(&self, fd: Fd) -> bool {
+        self.connections.lock_number(fd.0).login_of(fd).is_ok()
+    }
+
     /// What is known of a connection; `None` when there is none.
     #[must_use]
     pub fn connection(&self, fd: Fd) -> Option<ConnectionView> {

@@ -13,6 +13,7 @@ mod environment;
 mod flags;
 mod gateway;
 mod load;
+mod origin;
 mod problem;
 mod quote;
 mod read;
@@ -30,6 +31,7 @@ mod value;
 pub use flags::{GatewayFlags, SettingsFlags};
 pub use gateway::{GatewayPlan, GatewaySection, UplinkSection};
 pub use load::{Loaded, Sources};
+pub use origin::{OriginParts, host_and_port, usual_port};
 pub use sections::{
     ApiKeySection, ChatSection, GeneralSection, HttpSection, LimitSection, LogSection,
     OutboxSection, QueueSection, ReactorSection, StoreSection, TokenKeySection, TokenSection,

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 
 use tracing_subscriber::EnvFilter;
 
+use super::origin::OriginParts;
 use super::quote::quoted;
 use crate::auth::{Algorithm, Secret};
 
@@ -98,7 +99,8 @@ impl SettingText for Pem {
     }
 }
 
-/// The origin of a web page, as browsers send it: scheme, host and port if it isn't the usual one.
+/// The origin of a web page or an app, as browsers send it: scheme, host and port if it isn't the
+/// usual one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin(pub String);
 
@@ -106,12 +108,7 @@ impl SettingText for Origin {
     type Bounds = ();
 
     fn parse(text: &str, (): &()) -> Option<Self> {
-        let (scheme, authority) = text.split_once("://")?;
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
-        let fits = matches!(scheme, "http" | "https")
-            && !authority.is_empty()
-            && authority.bytes().all(plain);
-        fits.then(|| Self(text.to_owned()))
+        OriginParts::of(text).map(|_| Self(text.to_owned()))
     }
 
     fn show(&self) -> String {
@@ -222,6 +219,10 @@ mod tests {
             "https://app.example",
             "http://localhost:8080",
             "http://[::1]:80",
+            "http://[::1]",
+            "capacitor://localhost",
+            "chrome-extension://abcdefghijklmnop",
+            "web+app://a_b:65535",
         ] {
             assert!(parse(good).is_some(), "{good}");
         }
@@ -232,7 +233,14 @@ mod tests {
             "https://",
             "app.example",
             "https://a/",
-            "ftp://a",
+            "null",
+            "://a",
+            "+a://a",
+            "http://a:b",
+            "http://a:65536",
+            "http://:80",
+            "http://[a]",
+            "http://u@a",
         ] {
             assert!(parse(bad).is_none(), "{bad}");
         }

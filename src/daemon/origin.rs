@@ -3,20 +3,31 @@
 //!
 //! A browser lets any web page open a WebSocket to 127.0.0.1 and post to it. Two header fields
 //! tell: `Origin` names the page's server, and `Host` shows a foreign name that was made to point
-//! here.
+//! here. A proxy on this machine would make everybody a program on this machine; the fields that
+//! proxies add tell.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use tidings::api::Refusal;
 use tidings::chat::ErrorCode;
 use tidings::server::{Head, Response};
 
-/// The rules; see the module.
+use crate::config::{OriginParts, host_and_port, usual_port};
+
+/// Bytes of a foreign `Host` or `Origin` that a refusal repeats: the longest name of a host has 253.
+const SHOWN_MAX: usize = 300;
+
+/// The fields with which proxies say for whom they ask; beside these, all that begin with
+/// `X-Forwarded-`.
+const PROXY_FIELDS: [&str; 3] = ["forwarded", "via", "x-real-ip"];
+
+/// The rules for the fields of a request head.
 #[derive(Debug, Clone, Default)]
 pub struct SameOrigin {
     /// Origins that are let in beside the server's own, such as `https://example.com`.
     pub origins_allowed: Vec<String>,
-    /// Lets any `Host` in; the origin rule stays.
+    /// Lets any `Host` and any proxy in; the origin rule stays.
     pub any_host: bool,
 }
 
@@ -31,28 +42,85 @@ impl SameOrigin {
                  name such an address, or start the server with --insecure",
             ));
         }
+        if !self.any_host
+            && let Some(name) = proxy_field(head)
+        {
+            return Some(forbidden(format!(
+                "{name} shows a proxy, and a server without keys is for this machine only; \
+                 make keys with `tidings init`, or start the server with --insecure"
+            )));
+        }
         let mut origins = head.fields_named("origin");
         let origin = origins.next()?;
         let alone = origins.next().is_none();
-        let allowed = std::str::from_utf8(origin).is_ok_and(|origin| self.allows(origin, host));
-        if alone && allowed {
+        let origin = String::from_utf8_lossy(origin);
+        if alone && self.allows(&origin, host) {
             return None;
         }
-        Some(forbidden(
-            "Origin is another server's; let it in with --allow-origin",
-        ))
+        Some(forbidden(foreign_origin(&origin, host)))
     }
 
     fn allows(&self, origin: &str, host: &str) -> bool {
-        let own = ["http://", "https://"]
-            .iter()
-            .filter_map(|scheme| origin.strip_prefix(scheme))
-            .any(|authority| !host.is_empty() && authority.eq_ignore_ascii_case(host));
-        own || self
-            .origins_allowed
-            .iter()
-            .any(|allowed| allowed.eq_ignore_ascii_case(origin))
+        let Some(parts) = OriginParts::of(origin) else {
+            // No browser sends an origin without a scheme; load tools do.
+            return is_own_name(origin, host);
+        };
+        let allowed = self.origins_allowed.iter();
+        is_own(parts, host)
+            || allowed
+                .filter_map(|allowed| OriginParts::of(allowed))
+                .any(|allowed| allowed == parts)
     }
+}
+
+/// Whether an origin is the server that `Host` names. Without a port there, the origin's scheme
+/// says which one is meant: a proxy may speak TLS before this server.
+fn is_own(origin: OriginParts<'_>, host: &str) -> bool {
+    let usual = usual_port(origin.scheme);
+    let own = host_and_port(host);
+    usual.is_some()
+        && own.is_some_and(|(name, port)| {
+            name.eq_ignore_ascii_case(origin.host) && port.or(usual) == origin.port.or(usual)
+        })
+}
+
+/// Whether an origin without a scheme is the name in `Host`, and the port where it says one.
+fn is_own_name(origin: &str, host: &str) -> bool {
+    match (host_and_port(origin), host_and_port(host)) {
+        (Some((origin, port)), Some((name, own_port))) => {
+            origin.eq_ignore_ascii_case(name) && (port.is_none() || port == own_port)
+        }
+        _ => false,
+    }
+}
+
+/// The first field of a request that a proxy added.
+fn proxy_field(head: &Head) -> Option<Cow<'_, str>> {
+    let mut names = head.fields().map(|(name, _)| name);
+    names
+        .find(|name| {
+            let forwarded = name.as_bytes().get(.."x-forwarded-".len());
+            PROXY_FIELDS
+                .iter()
+                .any(|field| field.eq_ignore_ascii_case(name))
+                || forwarded.is_some_and(|start| start.eq_ignore_ascii_case(b"x-forwarded-"))
+        })
+        .map(|name| cut(name).into())
+}
+
+/// Says which Origin would be right.
+fn foreign_origin(origin: &str, host: &str) -> String {
+    let (origin, host) = (cut(origin), cut(host));
+    let own = match host {
+        "" => String::new(),
+        host => format!("send http://{host} or none, or "),
+    };
+    format!("Origin {origin:?} is another server's; {own}let it in with --allow-origin")
+}
+
+/// The beginning of a foreign text.
+fn cut(text: &str) -> &str {
+    &text[..text.floor_char_boundary(SHOWN_MAX)]
 }
 
 /// Whether the name in a `Host` field, with or without a port, can only mean this machine.
@@ -71,7 +139,7 @@ fn is_loopback(host: &str) -> bool {
             .is_ok_and(|address| address.is_loopback())
 }
 
-fn forbidden(message: &'static str) -> Response {
+fn forbidden(message: impl Into<Cow<'static, str>>) -> Response {
     Refusal::new(ErrorCode::Forbidden, message).response()
 }
 
@@ -116,6 +184,45 @@ mod tests {
     }
 
     #[test]
+    fn the_origin_of_an_app_is_compared_whole() {
+        let rules = SameOrigin {
+            origins_allowed: vec!["capacitor://localhost".into()],
+            ..SameOrigin::default()
+        };
+        let host = "Host: localhost:9502\r\n";
+        for (origin, is_refused) in [
+            ("capacitor://localhost", false),
+            ("capacitor://evil", true),
+            ("ionic://localhost", true),
+        ] {
+            let fields = format!("{host}Origin: {origin}\r\n");
+            assert_eq!(refused(&rules, &fields), is_refused, "{origin}");
+        }
+    }
+
+    #[test]
+    fn what_came_through_a_proxy_is_refused_where_no_keys_are_asked_for() {
+        let host = "Host: 127.0.0.1:9502\r\n";
+        let behind = SameOrigin {
+            any_host: true,
+            ..SameOrigin::default()
+        };
+        for field in [
+            "X-Forwarded-For: 203.0.113.9",
+            "x-forwarded-proto: https",
+            "X-Real-IP: 203.0.113.9",
+            "Forwarded: for=203.0.113.9",
+            "Via: 1.1 proxy",
+        ] {
+            let fields = format!("{host}{field}\r\n");
+            assert!(refused(&SameOrigin::default(), &fields), "{field}");
+            assert!(!refused(&behind, &fields), "{field}");
+        }
+        let fields = format!("{host}X-Forward: x\r\n");
+        assert!(!refused(&SameOrigin::default(), &fields));
+    }
+
+    #[test]
     fn an_origin_has_to_be_the_servers_own_or_listed() {
         let rules = SameOrigin {
             origins_allowed: vec!["https://app.example".into()],
@@ -126,6 +233,10 @@ mod tests {
             "http://localhost:9502",
             "https://localhost:9502",
             "https://app.example",
+            "HTTPS://App.Example:443",
+            // As tsung sends it.
+            "localhost",
+            "localhost:9502",
         ] {
             assert!(
                 !refused(&rules, &format!("{host}Origin: {origin}\r\n")),
@@ -137,12 +248,26 @@ mod tests {
             "http://localhost",
             "http://app.example",
             "http://evil.example",
+            "https://app.example:444",
+            "capacitor://localhost:9502",
+            "evil.example",
+            "localhost:9503",
             "",
         ] {
             assert!(
                 refused(&rules, &format!("{host}Origin: {origin}\r\n")),
                 "{origin}"
             );
+        }
+        let usual = "Host: localhost\r\n";
+        for (origin, is_refused) in [
+            ("http://localhost", false),
+            ("http://localhost:80", false),
+            ("https://localhost", false),
+            ("https://localhost:80", true),
+        ] {
+            let fields = format!("{usual}Origin: {origin}\r\n");
+            assert_eq!(refused(&rules, &fields), is_refused, "{origin}");
         }
         let two = "Origin: http://localhost:9502\r\nOrigin: http://evil.example\r\n";
         assert!(

@@ -30,8 +30,8 @@ pub fn user(body: &str) -> Result<Cow<'_, str>, Refusal> {
         #[serde(borrow)]
         uid: Option<&'a RawValue>,
     }
-    let fields: UserFields<'_> = object(body)?;
-    field::user("uid", fields.uid)?.ok_or_else(|| field::missing("uid", "a string"))
+    let fields: UserFields<'_> = object("the body", body)?;
+    field::text_or_digits("uid", fields.uid)?.ok_or_else(|| field::missing("uid", "a string"))
 }
 
 /// Code and message in the body of `POST /v1/users/{uid}/kick`.
@@ -51,7 +51,7 @@ pub fn kick(body: &str) -> Result<Kick<'_>, Refusal> {
     if body.trim().is_empty() {
         return Ok(Kick::default());
     }
-    let fields: KickFields<'_> = object(body)?;
+    let fields: KickFields<'_> = object("the body", body)?;
     Ok(Kick {
         code: field::text("code", fields.code)?,
         message: field::text("message", fields.message)?,

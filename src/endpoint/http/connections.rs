@@ -10,7 +10,6 @@ use crate::api::refusal::Refusal;
 use crate::base::Fd;
 use crate::chat::ChatError;
 use crate::endpoint::kick::kick;
-use crate::endpoint::server_sink::{Confirmation, ServerSink};
 
 impl HttpApi {
     /// `GET /v1/connections`
@@ -56,11 +55,7 @@ impl HttpApi {
     /// `DELETE /v1/connections/{fd}/user`
     pub(super) fn unbind(&self, call: &ApiCall<'_>) -> Result<ApiReply, Refusal> {
         let fd = Fd(call.names.fd);
-        let mut sink = ServerSink::of_worker(&self.services, call.server, Confirmation::Silent);
-        let user = self
-            .services
-            .chat
-            .logout(&mut sink, self.services.now(), fd);
+        let user = self.sessions.unbind(call.server, fd);
         // 401 would mean the caller's own key.
         let user = user.map_err(|error| match error {
             ChatError::NotLoggedIn => Refusal::not_found(format!("connection {fd} has no user")),

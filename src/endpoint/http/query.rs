@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
+use crate::api::query::pairs;
 use crate::api::refusal::Refusal;
 
 /// Entries of a list, where the client doesn't say.
@@ -22,10 +23,10 @@ impl<'a> Query<'a> {
     ///
     /// # Errors
     ///
-    /// The query has a field that isn't in `known`.
+    /// The query isn't UTF-8, or has a field that isn't in `known`.
     pub(super) fn of(query: Option<&'a str>, known: &[&str]) -> Result<Self, Refusal> {
         let mut fields: HashMap<_, Vec<_>> = HashMap::new();
-        for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+        for (name, value) in pairs(query)? {
             if !known.contains(&&*name) {
                 let message = match known {
                     [] => format!("the query has {name:?}, but none is taken here"),

@@ -7,7 +7,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::command::{LoginFields, NativeCommand, ResumeFrom, SequencedCommand};
-use crate::api::field::{self, missing, parse};
+use crate::api::body::object;
+use crate::api::field::{self, missing};
 use crate::api::posting::{Posting, Several, receiver};
 use crate::api::refusal::Refusal;
 
@@ -34,9 +35,12 @@ pub(super) fn commands(frame: &str) -> Result<Vec<SequencedCommand<'_>>, Refusal
                 all.len()
             )));
         }
-        return all.into_iter().map(|one| command(one.get())).collect();
+        return Ok(all.into_iter().map(|one| command(one.get())).collect());
     }
-    Ok(vec![command(frame)?])
+    if !frame.trim_start().starts_with('{') {
+        return Err(not_json());
+    }
+    Ok(vec![command(frame)])
 }
 
 fn not_json() -> Refusal {
@@ -84,18 +88,32 @@ struct CommandFields<'a> {
     users: Option<&'a RawValue>,
 }
 
-fn command(object: &str) -> Result<SequencedCommand<'_>, Refusal> {
-    let fields: CommandFields<'_> = serde_json::from_str(object).map_err(|_| not_json())?;
-    let seq = fields.seq.map(RawValue::get).filter(|seq| *seq != "null");
-    if seq.is_some_and(|seq| seq.len() > 20 || !seq.bytes().all(|byte| byte.is_ascii_digit())) {
-        return Err(Refusal::bad_request(
-            "seq has to be a whole number from 0 on",
-        ));
+/// The number of a command whose other fields can't be read.
+#[derive(Deserialize)]
+struct SeqField<'a> {
+    #[serde(borrow)]
+    seq: Option<&'a RawValue>,
+}
+
+/// Reads one command; the number is read wherever it can be, so that the refusal carries it.
+fn command(text: &str) -> SequencedCommand<'_> {
+    let (raw_seq, command) = match object::<CommandFields<'_>>("a command", text) {
+        Ok(fields) => (fields.seq, fields.command()),
+        Err(refusal) => {
+            let fields = object::<SeqField<'_>>("a command", text);
+            (fields.ok().and_then(|fields| fields.seq), Err(refusal))
+        }
+    };
+    match raw_seq.map(RawValue::get).filter(|seq| *seq != "null") {
+        Some(seq) if seq.len() > 20 || !seq.bytes().all(|byte| byte.is_ascii_digit()) => {
+            let message = "seq has to be a whole number from 0 on";
+            SequencedCommand {
+                seq: None,
+                command: Err(Refusal::bad_request(message)),
+            }
+        }
+        seq => SequencedCommand { seq, command },
     }
-    Ok(SequencedCommand {
-        seq,
-        command: fields.command(),
-    })
 }
 
 impl<'a> CommandFields<'a> {
@@ -125,8 +143,8 @@ impl<'a> CommandFields<'a> {
             },
             "who" => NativeCommand::Who { room: self.room()? },
             "online" => NativeCommand::Online {
-                users: field::texts("users", self.users, USERS_A_QUESTION_MAX)?
-                    .ok_or_else(|| missing("users", "an array of strings"))?,
+                users: field::users("users", self.users, USERS_A_QUESTION_MAX)?
+                    .ok_or_else(|| missing("users", "an array of users"))?,
             },
             _ => {
                 return Err(Refusal::bad_request(
@@ -142,7 +160,7 @@ impl<'a> CommandFields<'a> {
 
     fn login(&self) -> Result<LoginFields<'a>, Refusal> {
         let positions: HashMap<ChannelName<'a>, &'a RawValue> = match self.resume {
-            Some(value) => parse("resume", value, "an object of positions by channel")?,
+            Some(value) => field::object("resume", value, "an object of positions by channel")?,
             None => HashMap::new(),
         };
         if positions.len() > ROOMS_A_LOGIN_MAX {
@@ -156,7 +174,7 @@ impl<'a> CommandFields<'a> {
             Ok((channel, position))
         });
         Ok(LoginFields {
-            uid: field::user("uid", self.uid)?,
+            uid: field::text_or_digits("uid", self.uid)?,
             token: field::text("token", self.token)?,
             rooms: field::texts("rooms", self.rooms, ROOMS_A_LOGIN_MAX)?.unwrap_or_default(),
             resume: resumed.collect::<Result<_, Refusal>>()?,
@@ -170,9 +188,9 @@ impl<'a> CommandFields<'a> {
         Ok(Posting {
             to: receiver(to, Several::Refused)?,
             data: field::data("data", self.data)?,
-            id: field::text("id", self.id)?,
+            id: field::text_or_digits("id", self.id)?,
             store: field::flag("store", self.store)?.unwrap_or(true),
-            from: field::user("from", self.from)?,
+            from: field::text_or_digits("from", self.from)?,
             except: Vec::new(),
         })
     }
@@ -194,7 +212,7 @@ fn resume<'a>(name: &str, value: &'a RawValue) -> Result<ResumeFrom<'a>, Refusal
         return Ok(ResumeFrom::Acked);
     }
     let what = r#""acked", or an object of epoch and offset"#;
-    let position: PositionFields<'a> = parse(name, value, what)?;
+    let position: PositionFields<'a> = field::object(name, value, what)?;
     let offset = field::number("resume.offset", position.offset)?
         .ok_or_else(|| missing("resume.offset", "a whole number"))?;
     let epoch = match field::text("resume.epoch", position.epoch)? {
@@ -336,6 +354,32 @@ mod tests {
         ] {
             assert_eq!(one(frame), Err(message.to_owned()), "{frame}");
         }
+    }
+
+    #[test]
+    fn a_command_that_cannot_be_read_keeps_its_number_and_the_others_theirs() {
+        let frame = r#"[{"type":"who","seq":1,"room":"a"},5,["who",9],{"type":"who","type":"who","seq":2},{"seq":3,"seq":4},{"type":"who","seq":"x"},{"type":"who","seq":5,"room":"a"}]"#;
+        let read: Vec<_> = commands(frame)
+            .unwrap()
+            .into_iter()
+            .map(|one| {
+                let message = one.command.err().map(|refusal| refusal.message);
+                (one.seq, message.unwrap_or_default().into_owned())
+            })
+            .collect();
+        let read: Vec<_> = (read.iter().map(|(seq, message)| (*seq, &**message))).collect();
+        assert_eq!(
+            read,
+            [
+                (Some("1"), ""),
+                (None, "a command has to be a JSON object"),
+                (None, "a command has to be a JSON object"),
+                (Some("2"), "a command has type twice"),
+                (None, "a command has seq twice"),
+                (None, "seq has to be a whole number from 0 on"),
+                (Some("5"), ""),
+            ]
+        );
     }
 
     #[test]

@@ -43,6 +43,14 @@ impl LoginDeadlines {
         lock(&self.0).due_unix_ms.remove(&fd);
     }
 
+    /// Removes the deadline of a connection unless the deadline is a token's end.
+    pub(super) fn clear_login(&self, fd: Fd) {
+        let due = &mut lock(&self.0).due_unix_ms;
+        if let Some((_, DeadlineFor::Login)) = due.get(&fd) {
+            due.remove(&fd);
+        }
+    }
+
     /// Forgets a connection.
     pub(super) fn forget(&self, fd: Fd) {
         let mut table = lock(&self.0);
@@ -81,6 +89,9 @@ mod tests {
         deadlines.set(Fd(3), 100, DeadlineFor::Login);
         deadlines.set(Fd(2), 200, DeadlineFor::Token);
         deadlines.clear(Fd(3));
+        deadlines.set(Fd(4), 100, DeadlineFor::Login);
+        deadlines.clear_login(Fd(4));
+        deadlines.clear_login(Fd(2));
         assert_eq!(deadlines.take_late(99), []);
         assert_eq!(deadlines.take_late(100), [(Fd(1), DeadlineFor::Login)]);
         assert_eq!(deadlines.take_late(200), [(Fd(2), DeadlineFor::Token)]);

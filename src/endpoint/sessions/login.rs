@@ -6,9 +6,10 @@ use std::sync::Arc;
 use super::Sessions;
 use super::deadlines::DeadlineFor;
 use crate::api::auth::{TokenRefusal, bearer};
+use crate::api::query::pairs;
 use crate::api::refusal::Refusal;
 use crate::base::Fd;
-use crate::chat::{self, ErrorCode, Pattern, Rights};
+use crate::chat::{self, ChatError, ErrorCode, LoggedIn, Pattern, Rights, User};
 use crate::endpoint::frames;
 use crate::endpoint::kick::kick;
 use crate::endpoint::native::command::{LoginFields, resume_of};
@@ -36,19 +37,13 @@ impl Sessions {
         let key = bearer(request.header("authorization"));
         if let Some(key) = key.and_then(|key| self.access.api_key(key)) {
             self.deadlines.note_key(fd, key);
-        } else if !self.access.is_open() {
-            let due = self.services.now().unix_ms + self.login_ms_max;
-            self.deadlines.set(fd, due, DeadlineFor::Login);
+        } else {
+            self.expect_login(fd);
         }
-        let login = login_of_query(request.query());
-        if login.uid.is_none() && login.token.is_none() {
-            return;
-        }
-        let logged_in = match login.rooms.len() {
-            count if count > ROOMS_A_QUERY_MAX => Err(Refusal::bad_request(format!(
-                "the query names {count} rooms, but at most {ROOMS_A_QUERY_MAX} are taken"
-            ))),
-            _ => self.login(server, fd, &login, Confirmation::With(None)),
+        let logged_in = match login_of_query(request.query()) {
+            Ok(login) if login.uid.is_none() && login.token.is_none() => return,
+            Ok(login) => self.login(server, fd, &login, Confirmation::With(None)),
+            Err(refusal) => Err(refusal),
         };
         if let Err(refusal) = logged_in {
             server.push(fd, &frames::err(None, &refusal)).ok();
@@ -77,7 +72,9 @@ impl Sessions {
             rooms: &rooms,
             resume: &resume,
         };
-        self.log_in(server, &login, confirmation)?;
+        let mut sink = ServerSink::of_worker(&self.services, server, confirmation);
+        let chat = &self.services.chat;
+        make_way(server, chat.login(&mut sink, self.services.now(), &login)?);
         match identity.expires_unix_ms {
             Some(expires) => self.deadlines.set(fd, expires, DeadlineFor::Token),
             None => self.deadlines.clear(fd),
@@ -85,7 +82,16 @@ impl Sessions {
         Ok(())
     }
 
+    /// Sets the time by which a connection has to log in, where keys are asked for.
+    fn expect_login(&self, fd: Fd) {
+        if !self.access.is_open() {
+            let due = self.services.now().unix_ms + self.login_ms_max;
+            self.deadlines.set(fd, due, DeadlineFor::Login);
+        }
+    }
+
     /// Binds a connection to a user for the back end, with the rights of a user without a token.
+    /// A connection that belongs to this user already keeps what its login gave it.
     pub(in crate::endpoint) fn bind(
         &self,
         server: &WorkerHandle,
@@ -106,24 +112,29 @@ impl Sessions {
             rooms: &[],
             resume: &[],
         };
-        self.log_in(server, &login, Confirmation::Silent)?;
-        self.deadlines.clear(fd);
+        let mut sink = ServerSink::of_worker(&self.services, server, Confirmation::Silent);
+        let chat = &self.services.chat;
+        if let Some(logged_in) = chat.login_once(&mut sink, self.services.now(), &login)? {
+            make_way(server, logged_in);
+            // A token that came at the same moment has an end, which stays.
+            self.deadlines.clear_login(fd);
+        }
         Ok(())
     }
 
-    fn log_in(
+    /// Takes the user from a connection, which has to log in anew within the time of a new one.
+    pub(in crate::endpoint) fn unbind(
         &self,
         server: &WorkerHandle,
-        login: &chat::Login<'_>,
-        confirmation: Confirmation<'_>,
-    ) -> Result<(), Refusal> {
-        let mut sink = ServerSink::of_worker(&self.services, server, confirmation);
+        fd: Fd,
+    ) -> Result<User, ChatError> {
+        let mut sink = ServerSink::of_worker(&self.services, server, Confirmation::Silent);
         let chat = &self.services.chat;
-        let logged_in = chat.login(&mut sink, self.services.now(), login)?;
-        if let Some(oldest) = logged_in.replaced {
-            kick(server, oldest, 4003, "replaced", REPLACED);
+        let user = chat.logout(&mut sink, self.services.now(), fd)?;
+        if self.deadlines.key_of(fd).is_none() {
+            self.expect_login(fd);
         }
-        Ok(())
+        Ok(user)
     }
 
     /// Finds out who logs in, with which rights; closes a connection that shows a wrong token.
@@ -164,7 +175,11 @@ impl Sessions {
                     expires_unix_ms: Some(pass.expires_unix_ms),
                 })
             }
-            Ok(_) => Err(Refusal::new(ErrorCode::Forbidden, "uid is not the token's")),
+            Ok(pass) => {
+                let asked = login.uid.as_deref().unwrap_or_default();
+                let message = format!("uid is {asked:?}, but the token is for {:?}", pass.uid);
+                Err(Refusal::new(ErrorCode::Forbidden, message))
+            }
             Err(refusal) => {
                 let (code, word, message) = match refusal {
                     TokenRefusal::Bad => (4001, "bad_token", "the token is not one of ours"),
@@ -187,13 +202,20 @@ impl Sessions {
     }
 }
 
+/// Closes the connection that had to go for a login.
+fn make_way(server: &WorkerHandle, logged_in: LoggedIn) {
+    if let Some(oldest) = logged_in.replaced {
+        kick(server, oldest, 4003, "replaced", REPLACED);
+    }
+}
+
 /// What a client is told whose token has ended.
 const EXPIRED: &str = "the token's time is over";
 
 /// Reads `?uid=ann&room=lobby&room=tea&token=…`; ignores other fields.
-fn login_of_query(query: Option<&str>) -> LoginFields<'_> {
+fn login_of_query(query: Option<&str>) -> Result<LoginFields<'_>, Refusal> {
     let mut login = LoginFields::default();
-    for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+    for (name, value) in pairs(query)? {
         match &*name {
             "uid" => login.uid = Some(value),
             "token" => login.token = Some(value),
@@ -202,7 +224,14 @@ fn login_of_query(query: Option<&str>) -> LoginFields<'_> {
         }
     }
     login.uid = login.uid.filter(|uid: &Cow<'_, str>| !uid.is_empty());
-    login
+    let is_login = login.uid.is_some() || login.token.is_some();
+    let count = login.rooms.len();
+    if is_login && count > ROOMS_A_QUERY_MAX {
+        return Err(Refusal::bad_request(format!(
+            "the query names {count} rooms, but at most {ROOMS_A_QUERY_MAX} are taken"
+        )));
+    }
+    Ok(login)
 }
 
 #[cfg(test)]
@@ -211,11 +240,12 @@ mod tests {
 
     #[test]
     fn a_query_logs_in_and_an_empty_uid_is_none() {
-        let login = login_of_query(Some("uid=ann&room=a&room=b%20c&x=1&token=t"));
+        let login = login_of_query(Some("uid=ann&room=a&room=b%20c&x=1&token=t")).unwrap();
         assert_eq!(login.uid.as_deref(), Some("ann"));
         assert_eq!(login.token.as_deref(), Some("t"));
         assert_eq!(login.rooms, ["a", "b c"]);
-        assert_eq!(login_of_query(Some("uid=")), LoginFields::default());
-        assert_eq!(login_of_query(None), LoginFields::default());
+        assert_eq!(login_of_query(Some("uid=")), Ok(LoginFields::default()));
+        assert_eq!(login_of_query(None), Ok(LoginFields::default()));
+        assert!(login_of_query(Some("uid=%ff")).is_err());
     }
 }

@@ -6,7 +6,7 @@
 //! | file | methods of [`Sessions`] |
 //! |---|---|
 //! | `mod.rs` | `closed`, `tick`, `finish`, `key_of`, `authorize`, `admit_command`, `admit_request`, `charge`, `acknowledge` |
-//! | `login.rs` | `begin`, `login`, `bind`, `expire_logins` |
+//! | `login.rs` | `begin`, `login`, `bind`, `unbind`, `expire_logins` |
 
 mod acks;
 mod deadlines;
@@ -90,15 +90,16 @@ impl Sessions {
         }
     }
 
-    /// Runs something in the name of a connection; a back end that showed its key needs no login.
+    /// Runs something in the name of a connection: as its user once it has logged in; before that
+    /// only a back end that showed its key may ask for anything.
     pub(super) fn as_actor<T>(
         &self,
         fd: Fd,
         run: impl FnOnce(Actor<'_>) -> Result<T, Refusal>,
     ) -> Result<T, Refusal> {
         match self.key_of(fd) {
-            Some(key) => run(Actor::Key(&key)),
-            None => run(Actor::Connection(fd)),
+            Some(key) if !self.services.chat.is_logged_in(fd) => run(Actor::Key(&key)),
+            _ => run(Actor::Connection(fd)),
         }
     }
 

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{PING, Violation};
+use crate::api::body::object;
 use crate::api::field;
 use crate::api::json::Json;
 use crate::api::posting::{Posting, RECEIVERS_MAX, Several, receiver};
@@ -74,10 +75,8 @@ impl<'a> SenderFrame<'a> {
         if text == PING {
             return Ok(Self::Ping);
         }
-        let fields: SenderFields<'a> = serde_json::from_str(text)
-            .map_err(|_| Violation("a frame has to be one JSON object".into()))?;
-        fields
-            .frame()
+        object::<SenderFields<'a>>("a frame", text)
+            .and_then(|fields| fields.frame())
             .map_err(|refusal| Violation(refusal.message.into_owned()))
     }
 }
@@ -111,7 +110,7 @@ impl<'a> SenderFields<'a> {
         Ok(Posting {
             to: receiver(to, Several::Taken(RECEIVERS_MAX))?,
             data: field::data("data", self.data)?,
-            from: field::user("from", self.from)?,
+            from: field::text_or_digits("from", self.from)?,
             // Without an id of its own, the same message would be another one when it comes again.
             id: Some(field::required_text("id", self.id)?),
             store: field::flag("store", self.store)?.unwrap_or(true),

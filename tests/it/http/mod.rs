@@ -5,3 +5,5 @@ mod api;
 mod properties;
 #[cfg(feature = "cli")]
 mod statuses;
+#[cfg(feature = "cli")]
+mod valid;

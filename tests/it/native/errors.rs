@@ -105,7 +105,7 @@ fn bad_request_names_the_field_that_is_wrong() {
                 "id",
             ),
             (json!({"type": "say", "to": to, "data": 1, "id": ""}), "id"),
-            (json!({"type": "say", "to": to, "data": 1, "id": 5}), "id"),
+            (json!({"type": "say", "to": to, "data": 1, "id": 1.5}), "id"),
             (
                 json!({"type": "say", "to": to, "data": 1, "store": 1}),
                 "store",

@@ -3,4 +3,5 @@
 mod closes;
 mod commands;
 mod errors;
+mod rights;
 mod rooms;

@@ -40,6 +40,11 @@
 //!
 //! A program that uses the library alone says `default-features = false`. Linux 5.3 or newer.
 
+// Here and not in Cargo.toml, since the tests, the benches and the examples may do otherwise.
+#![warn(unreachable_pub, unnameable_types)]
+#![warn(clippy::unwrap_used, clippy::dbg_macro, clippy::todo)]
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 #[cfg(feature = "chat")]
 #[doc(hidden)]
 pub mod api;

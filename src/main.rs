@@ -1,5 +1,7 @@
 //! The `tidings` binary: the library's first user.
 
+#![warn(clippy::unwrap_used, clippy::dbg_macro, clippy::todo)]
+
 mod auth;
 mod cli;
 mod client;

@@ -12,10 +12,10 @@ use crate::base::Fd;
 use crate::chat::{Keep, NewMessage, Recipient};
 
 /// Rooms or users that one message may name.
-pub const RECEIVERS_MAX: usize = 100;
+pub(crate) const RECEIVERS_MAX: usize = 100;
 
 /// Messages in one batch.
-pub const BATCH_MAX: usize = 1_000;
+pub(crate) const BATCH_MAX: usize = 1_000;
 
 /// Connections that one message may leave out.
 const EXCEPT_MAX: usize = 100;
@@ -101,7 +101,7 @@ impl Posting<'_> {
 /// # Errors
 ///
 /// It names the field that is wrong.
-pub fn posting(body: &str) -> Result<Posting<'_>, Refusal> {
+pub(crate) fn posting(body: &str) -> Result<Posting<'_>, Refusal> {
     let fields: PostingFields<'_> = object("the message", body)?;
     let to = fields
         .to
@@ -144,7 +144,7 @@ struct BatchFields<'a> {
 /// # Errors
 ///
 /// It is no object with an array of at most 1,000 messages.
-pub fn batch(body: &str) -> Result<Vec<Result<Posting<'_>, Refusal>>, Refusal> {
+pub(crate) fn batch(body: &str) -> Result<Vec<Result<Posting<'_>, Refusal>>, Refusal> {
     let fields: BatchFields<'_> = object("the body", body)?;
     let messages = fields
         .messages

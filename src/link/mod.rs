@@ -30,7 +30,7 @@ mod settings;
 mod window;
 pub mod wire;
 
-pub use receiver::{LinkOpened, LinkReceiver, LinkRefusal, Received};
+pub use receiver::{LinkOpened, LinkReceiver, LinkRefusal, OpenReceiver, Received};
 pub use refusals::RecentRefusals;
 pub use sender::{LinkIdentity, LinkLoss, LinkSender, SenderEvent};
 pub use sequenced::{SendAttempt, Sequenced};

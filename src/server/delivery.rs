@@ -20,14 +20,25 @@ const LARGE_BYTES: usize = 16 * 1024;
 /// the 4 GiB that its `u32` offsets reach.
 const BATCH_BYTES_MAX: usize = 256 * 1024;
 
-/// A way in which commands travel: [`AtOnce`] or [`PerBatch`].
-pub trait Delivery {
-    #[doc(hidden)]
+/// A way in which commands travel: [`AtOnce`] or [`PerBatch`]; there is no third.
+#[expect(
+    private_bounds,
+    reason = "sealed: a third way could break the order of commands"
+)]
+pub trait Delivery: Deliver {}
+
+impl Delivery for AtOnce {}
+impl Delivery for PerBatch {}
+
+/// The methods of a [`Delivery`], which name types that no user sees.
+pub(super) trait Deliver {
+    /// Takes a command for a reactor.
     fn put(&self, shared: &ServerShared, reactor: usize, command: Command);
-    #[doc(hidden)]
+
+    /// Takes a message for one connection.
     fn push(&self, shared: &ServerShared, fd: Fd, message: Message<'_>);
+
     /// Whether the last command was a push to `fd` too, so that `fd` needn't be looked up again.
-    #[doc(hidden)]
     fn follows(&self, fd: Fd) -> bool;
 }
 
@@ -35,7 +46,7 @@ pub trait Delivery {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct AtOnce;
 
-impl Delivery for AtOnce {
+impl Deliver for AtOnce {
     fn put(&self, shared: &ServerShared, reactor: usize, command: Command) {
         shared.send(reactor, CommandBatch::of(command));
     }
@@ -94,7 +105,7 @@ impl PerBatch {
     }
 }
 
-impl Delivery for PerBatch {
+impl Deliver for PerBatch {
     fn put(&self, _: &ServerShared, reactor: usize, command: Command) {
         if let Some(outgoing) = self.outgoing.borrow_mut().get_mut(reactor) {
             outgoing.put(command);

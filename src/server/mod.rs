@@ -43,7 +43,7 @@ pub use stats::{QueueStats, Stats};
 pub use timers::TimerId;
 
 pub use crate::base::Fd;
-pub use crate::base::pressure::Watermarks;
+pub use crate::base::pressure::{Pressure, Watermarks};
 pub use crate::net::directory::BindError;
 pub use crate::net::reactor::ReactorLimits;
 pub use crate::proto::connection::{CloseReason, Limits, Verdict};

@@ -18,9 +18,9 @@ use crate::net::counters::Counters;
 use crate::net::directory::Directory;
 use crate::net::reactor::CommandSender;
 
-/// The shared state of one server; public only because [`super::Handle`] names it.
+/// The shared state of one server; every [`Handle`](super::Handle) holds a reference to it.
 #[derive(Debug)]
-pub struct ServerShared {
+pub(super) struct ServerShared {
     pub(super) mailboxes: Vec<CommandSender>,
     pub(super) directories: Vec<Arc<Directory>>,
     pub(super) counters: Vec<Arc<Counters>>,

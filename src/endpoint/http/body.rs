@@ -11,7 +11,7 @@ use crate::api::refusal::Refusal;
 
 /// Why a user is told to go.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Kick<'a> {
+pub(super) struct Kick<'a> {
     /// A word for programs.
     pub code: Option<Cow<'a, str>>,
     /// A sentence for people.
@@ -23,7 +23,7 @@ pub struct Kick<'a> {
 /// # Errors
 ///
 /// There is none.
-pub fn user(body: &str) -> Result<Cow<'_, str>, Refusal> {
+pub(super) fn user(body: &str) -> Result<Cow<'_, str>, Refusal> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct UserFields<'a> {
@@ -39,7 +39,7 @@ pub fn user(body: &str) -> Result<Cow<'_, str>, Refusal> {
 /// # Errors
 ///
 /// The code may not be sent, or a field is no string.
-pub fn kick(body: &str) -> Result<Kick<'_>, Refusal> {
+pub(super) fn kick(body: &str) -> Result<Kick<'_>, Refusal> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct KickFields<'a> {

@@ -66,7 +66,7 @@ pub(super) struct ChildProcess {
 
 impl ChildProcess {
     /// Starts the process and registers both of its sources.
-    pub fn spawn(
+    pub(super) fn spawn(
         spec: &ProcessSpec,
         settings: &ProcessSettings,
         registry: &Registry,
@@ -118,16 +118,16 @@ impl ChildProcess {
         })
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(super) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    pub fn started(&self) -> Instant {
+    pub(super) fn started(&self) -> Instant {
         self.started
     }
 
     /// Takes an event of the pipe.
-    pub fn pipe_ready(&mut self, event: &Event) {
+    pub(super) fn pipe_ready(&mut self, event: &Event) {
         let is_over = event.is_error();
         if (event.is_readable() || event.is_read_closed() || is_over)
             && self.reading == PipeState::Drained
@@ -142,7 +142,7 @@ impl ChildProcess {
     }
 
     /// Checks whether the child has died, and reaps it.
-    pub fn reap(&mut self) {
+    pub(super) fn reap(&mut self) {
         if self.exited.is_some() {
             return;
         }
@@ -156,16 +156,16 @@ impl ChildProcess {
     }
 
     /// The exit status, once all bytes that the child ever wrote have been read.
-    pub fn death(&self) -> Option<ExitStatus> {
+    pub(super) fn death(&self) -> Option<ExitStatus> {
         self.exited.filter(|_| self.reading != PipeState::Ready)
     }
 
-    pub fn is_readable(&self) -> bool {
+    pub(super) fn is_readable(&self) -> bool {
         self.reading == PipeState::Ready
     }
 
     /// Reads once into `scratch` and hands the bytes to the decoder; returns their number.
-    pub fn read(&mut self, scratch: &mut [u8]) -> usize {
+    pub(super) fn read(&mut self, scratch: &mut [u8]) -> usize {
         match self.pipe.read(scratch) {
             Ok(0) => self.reading = PipeState::Ended,
             Ok(size) => {
@@ -182,12 +182,12 @@ impl ChildProcess {
     }
 
     /// Returns the next whole frame of the bytes that were read.
-    pub fn next_frame(&mut self) -> Result<Option<PipeFrame>, PipeError> {
+    pub(super) fn next_frame(&mut self) -> Result<Option<PipeFrame>, PipeError> {
         self.decoder.next_frame()
     }
 
     /// Writes the entries that wait in `ledger`, as far as the pipe takes them.
-    pub fn write(&mut self, ledger: &mut Ledger) -> io::Result<()> {
+    pub(super) fn write(&mut self, ledger: &mut Ledger) -> io::Result<()> {
         if self.writing == Writing::Ready && self.exited.is_none() {
             self.writing = match ledger.write(&mut self.pipe)? {
                 WriteOutcome::All => Writing::Ready,
@@ -199,12 +199,12 @@ impl ChildProcess {
     }
 
     /// The moment at which the child is killed; `None` while its pipe is open.
-    pub fn kill_at(&self) -> Option<Instant> {
+    pub(super) fn kill_at(&self) -> Option<Instant> {
         self.kill_at.filter(|_| self.exited.is_none())
     }
 
     /// Kills a child that closed its pipe and goes on running: no task can reach it any more.
-    pub fn expire(&mut self, now: Instant, settings: &ProcessSettings) {
+    pub(super) fn expire(&mut self, now: Instant, settings: &ProcessSettings) {
         if self.reading == PipeState::Ended && self.exited.is_none() {
             let kill_at = *self.kill_at.get_or_insert(now + settings.stop_max());
             if kill_at <= now {
@@ -214,13 +214,13 @@ impl ChildProcess {
     }
 
     /// Sends SIGKILL; the death is noticed later, like any other.
-    pub fn kill(&mut self) {
+    pub(super) fn kill(&mut self) {
         // The only error is that the child has died already.
         let _ = self.child.kill();
     }
 
     /// Stops using the pipe and kills the child.
-    pub fn give_up(&mut self) {
+    pub(super) fn give_up(&mut self) {
         self.reading = PipeState::Ended;
         self.writing = Writing::Ended;
         self.kill();

@@ -32,7 +32,7 @@ pub(super) struct LedgerEntry {
 
 impl LedgerEntry {
     /// Bytes that the entry counts against `pipe_bytes_max`.
-    pub fn weight(&self) -> usize {
+    pub(super) fn weight(&self) -> usize {
         ENTRY_SIZE + self.payload.len()
     }
 
@@ -66,7 +66,7 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    pub fn accept(&mut self, entry: LedgerEntry) {
+    pub(super) fn accept(&mut self, entry: LedgerEntry) {
         self.waiting.push_back(entry);
     }
 
@@ -75,7 +75,7 @@ impl Ledger {
     /// # Errors
     ///
     /// The pipe failed in another way than being full, interrupted or closed.
-    pub fn write(&mut self, pipe: &mut impl Write) -> io::Result<WriteOutcome> {
+    pub(super) fn write(&mut self, pipe: &mut impl Write) -> io::Result<WriteOutcome> {
         while !self.waiting.is_empty() {
             match self.write_once(pipe) {
                 Ok(0) => return Ok(WriteOutcome::Closed),
@@ -145,14 +145,14 @@ impl Ledger {
     }
 
     /// Removes a finished task; returns its weight, or `None` if no such task is unfinished.
-    pub fn finish(&mut self, id: u64) -> Option<usize> {
+    pub(super) fn finish(&mut self, id: u64) -> Option<usize> {
         self.given
             .remove(&id)
             .map(|payload| ENTRY_SIZE + payload.len())
     }
 
     /// Starts over for a new process: all unfinished tasks wait again, before the other entries.
-    pub fn give_again(&mut self) {
+    pub(super) fn give_again(&mut self) {
         self.head_written = 0;
         for (id, payload) in std::mem::take(&mut self.given).into_iter().rev() {
             self.waiting.push_front(LedgerEntry {
@@ -166,17 +166,17 @@ impl Ledger {
     }
 
     /// Weight of the messages written since the last call.
-    pub fn take_released(&mut self) -> usize {
+    pub(super) fn take_released(&mut self) -> usize {
         std::mem::take(&mut self.released)
     }
 
     /// Whether an entry waits to be written.
-    pub fn is_waiting(&self) -> bool {
+    pub(super) fn is_waiting(&self) -> bool {
         !self.waiting.is_empty()
     }
 
     /// Whether no task is unfinished and no entry waits, except for a Stop.
-    pub fn is_settled(&self) -> bool {
+    pub(super) fn is_settled(&self) -> bool {
         self.given.is_empty()
             && self
                 .waiting

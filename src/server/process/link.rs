@@ -164,7 +164,7 @@ struct IntakeState {
 }
 
 impl TaskIntake {
-    pub fn new(name: Arc<str>, settings: ProcessSettings, wake: Wake) -> Self {
+    pub(crate) fn new(name: Arc<str>, settings: ProcessSettings, wake: Wake) -> Self {
         let state = IntakeState {
             queue: Vec::new(),
             tasks: 0,
@@ -229,18 +229,18 @@ impl TaskIntake {
     }
 
     /// Moves the entries accepted since the last call into `queue`, which is empty.
-    pub fn take(&self, queue: &mut Vec<LedgerEntry>) {
+    pub(crate) fn take(&self, queue: &mut Vec<LedgerEntry>) {
         debug_assert!(queue.is_empty(), "what was taken before is in the ledger");
         std::mem::swap(&mut self.lock().queue, queue);
     }
 
     /// Refuses further tasks and messages.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         self.lock().open = false;
     }
 
     /// Frees the room of a finished task.
-    pub fn release_task(&self, weight: usize) {
+    pub(crate) fn release_task(&self, weight: usize) {
         let mut state = self.lock();
         state.tasks -= 1;
         state.bytes -= weight;
@@ -248,25 +248,25 @@ impl TaskIntake {
     }
 
     /// Frees the room of written messages.
-    pub fn release_messages(&self, weight: usize) {
+    pub(crate) fn release_messages(&self, weight: usize) {
         if weight > 0 {
             self.lock().bytes -= weight;
         }
     }
 
     /// Notes that the process was started.
-    pub fn started(&self, pid: u32) {
+    pub(crate) fn started(&self, pid: u32) {
         let mut state = self.lock();
         state.pid = Some(pid);
         state.starts += 1;
     }
 
     /// Notes that the process has died.
-    pub fn died(&self) {
+    pub(crate) fn died(&self) {
         self.lock().pid = None;
     }
 
-    pub fn stats(&self) -> ProcessStats {
+    pub(crate) fn stats(&self) -> ProcessStats {
         let state = self.lock();
         ProcessStats {
             name: self.name.clone(),

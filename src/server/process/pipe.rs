@@ -107,7 +107,7 @@ pub(super) struct PipeDecoder {
 
 impl PipeDecoder {
     /// Makes a decoder that refuses a payload above `frame_size_max` as soon as its length is read.
-    pub fn new(frame_size_max: u32) -> Self {
+    pub(super) fn new(frame_size_max: u32) -> Self {
         Self {
             bytes: Vec::new(),
             taken: 0,
@@ -116,7 +116,7 @@ impl PipeDecoder {
     }
 
     /// Takes bytes in any fragmentation.
-    pub fn receive(&mut self, bytes: &[u8]) {
+    pub(super) fn receive(&mut self, bytes: &[u8]) {
         if self.taken > 0 {
             self.bytes.drain(..self.taken);
             self.taken = 0;
@@ -132,7 +132,7 @@ impl PipeDecoder {
     /// # Errors
     ///
     /// The bytes are not frames. The same error comes again at every further call.
-    pub fn next_frame(&mut self) -> Result<Option<PipeFrame>, PipeError> {
+    pub(super) fn next_frame(&mut self) -> Result<Option<PipeFrame>, PipeError> {
         let Some((head, rest)) = self.bytes[self.taken..].split_first_chunk::<HEADER_SIZE>() else {
             return Ok(None);
         };

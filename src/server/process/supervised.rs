@@ -74,7 +74,12 @@ pub(super) struct Supervised {
 
 impl Supervised {
     /// Makes a supervised process whose first life starts in the first turn after `now`.
-    pub fn new(spec: ProcessSpec, settings: ProcessSettings, wake: Wake, now: Instant) -> Self {
+    pub(super) fn new(
+        spec: ProcessSpec,
+        settings: ProcessSettings,
+        wake: Wake,
+        now: Instant,
+    ) -> Self {
         Self {
             intake: Arc::new(TaskIntake::new(spec.name.as_str().into(), settings, wake)),
             backoff_ms: settings.restart_backoff_ms_min,
@@ -90,7 +95,7 @@ impl Supervised {
     }
 
     /// Takes an event of the poll; one of an earlier life does no harm.
-    pub fn ready(&mut self, source: Readiness, event: &Event) {
+    pub(super) fn ready(&mut self, source: Readiness, event: &Event) {
         if let ProcessState::Running(child_process) = &mut self.state {
             match source {
                 Readiness::Pipe => child_process.pipe_ready(event),
@@ -100,7 +105,7 @@ impl Supervised {
     }
 
     /// Takes the accepted entries, starts or kills the process if that is due, and writes.
-    pub fn turn(&mut self, now: Instant, registry: &Registry, tokens: ProcessTokens) {
+    pub(super) fn turn(&mut self, now: Instant, registry: &Registry, tokens: ProcessTokens) {
         self.readable_bytes = TURN_BYTES_MAX;
         self.take_accepted();
         if matches!(self.phase, StopState::Stopping { until } if until <= now) {
@@ -115,7 +120,7 @@ impl Supervised {
     }
 
     /// The next moment at which [`Supervised::turn`] has something to do.
-    pub fn deadline(&self, now: Instant) -> Option<Instant> {
+    pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
         let stop_at = match self.phase {
             StopState::Stopping { until } => Some(until),
             StopState::Serving | StopState::Killed => None,
@@ -135,7 +140,7 @@ impl Supervised {
     }
 
     /// Returns the next event; reads from the pipe if none is queued.
-    pub fn next_event(&mut self, now: Instant, scratch: &mut [u8]) -> Option<ProcessEvent> {
+    pub(super) fn next_event(&mut self, now: Instant, scratch: &mut [u8]) -> Option<ProcessEvent> {
         loop {
             if let Some(event) = self.events.pop_front() {
                 return Some(event);
@@ -166,7 +171,7 @@ impl Supervised {
     }
 
     /// Refuses further tasks and messages; the process ends once it has finished its tasks.
-    pub fn stop(&mut self, now: Instant) {
+    pub(super) fn stop(&mut self, now: Instant) {
         if self.phase != StopState::Serving {
             return;
         }
@@ -184,7 +189,7 @@ impl Supervised {
     }
 
     /// Ends the process now, even with unfinished tasks.
-    pub fn kill(&mut self) {
+    pub(super) fn kill(&mut self) {
         self.phase = StopState::Killed;
         self.intake.close();
         self.take_accepted();
@@ -196,7 +201,7 @@ impl Supervised {
     }
 
     /// Whether the process has ended for good and all events were returned.
-    pub fn is_finished(&self) -> bool {
+    pub(super) fn is_finished(&self) -> bool {
         matches!(self.state, ProcessState::Ended) && self.events.is_empty()
     }
 

@@ -27,7 +27,7 @@ impl Json {
     }
 
     fn key(&mut self, key: &str) {
-        if !self.text.ends_with(['{', '[']) {
+        if !matches!(self.text.as_bytes().last(), Some(b'{' | b'[')) {
             self.text.push(',');
         }
         self.text.push('"');

@@ -6,12 +6,16 @@
 //! Invariant: a request is answered exactly once. Slots that are dropped unfilled, which only a dying
 //! thread does, take the responder with them, and that answers 500.
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex};
 
 use super::json::Json;
 use super::refusal::Refusal;
 use crate::base::sync::lock;
 use crate::server::{Responder, Response};
+
+/// Bytes that are set aside for a refusal among several results, which most of them don't exceed.
+const REFUSAL_BYTES: usize = 128;
 
 /// What became of one message: a JSON object, or why there is none.
 pub(crate) type ReplyResult = Result<String, Refusal>;
@@ -107,21 +111,19 @@ impl ReplyResults {
         if self.missing > 0 {
             return None;
         }
-        let mut results: Vec<ReplyResult> = std::mem::take(&mut self.results)
-            .into_iter()
-            .flatten()
-            .collect();
+        let results = std::mem::take(&mut self.results);
         if self.shape == ReplyShape::Single
-            && let Some(Err(refusal)) = results.pop_if(|result| result.is_err())
+            && let Some(Some(Err(refusal))) = results.last()
         {
             return Some(refusal.response());
         }
-        let texts: Vec<String> = results
-            .into_iter()
-            .map(|result| result.unwrap_or_else(|refusal| refusal.json().end()))
-            .collect();
-        let size: usize = texts.iter().map(|text| text.len() + 1).sum();
-        let json = Json::of_size(size + 32).array("results", texts);
+        let results = || results.iter().flatten();
+        let sizes = results().map(|result| result.as_ref().map_or(REFUSAL_BYTES, String::len) + 1);
+        let texts = results().map(|result| match result {
+            Ok(text) => Cow::Borrowed(&**text),
+            Err(refusal) => Cow::Owned(refusal.json().end()),
+        });
+        let json = Json::of_size(sizes.sum::<usize>() + 32).array("results", texts);
         Some(Response::json(json.end()).with_status(self.status))
     }
 }

@@ -164,20 +164,18 @@ impl<K: ChannelKey, A: Audience> Channels<K, A> {
         Ok(scope.begin(key.channel(), log, user, resume, members))
     }
 
-    /// Places a message in a channel, if there is one, and sends it; gives its position and the
-    /// number of receivers.
+    /// Places a message in a channel and sends it; gives the channel's key, the message's position
+    /// and the number of receivers, or `None` if there is no such channel.
     pub(super) fn say(
         &mut self,
         call: &mut Call<'_>,
         name: &str,
-        placement: Placement<'_>,
-    ) -> (Option<Position>, usize) {
-        let Some((key, channel)) = find(&mut self.by_key, name) else {
-            return (None, 0);
-        };
+        placement: &Placement<'_>,
+    ) -> Option<(&K, Option<Position>, usize)> {
+        let (key, channel) = find(&mut self.by_key, name)?;
         let (topic, LiveChannel { log, audience }) = (key.channel(), channel);
         let connections = audience.connections();
-        if let Placement::Stored(Position { epoch, offset }, _) = placement
+        if let Placement::Stored(Position { epoch, offset }, _) = *placement
             && epoch != log.position().epoch
             && connections > 0
         {
@@ -195,6 +193,19 @@ impl<K: ChannelKey, A: Audience> Channels<K, A> {
             self.expiry.schedule(old_at, key, log);
         }
         let receivers = placement.deliver(call, topic, position, connections, audience.fds());
+        Some((key, position, receivers))
+    }
+
+    /// The same in a channel that is not to be refused, and is created if need be.
+    pub(super) fn say_reserved(
+        &mut self,
+        call: &mut Call<'_>,
+        name: &str,
+        placement: &Placement<'_>,
+    ) -> (Option<Position>, usize) {
+        self.ensure_reserved(call.scope, name);
+        let said = self.say(call, name, placement);
+        let (_, position, receivers) = said.expect("it was made sure of");
         (position, receivers)
     }
 

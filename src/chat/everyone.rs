@@ -23,7 +23,7 @@ impl Everyone {
         &mut self,
         call: &mut Call<'_>,
         name: &Arc<str>,
-        placement: Placement<'_>,
+        placement: &Placement<'_>,
         fds: Vec<Fd>,
     ) -> (Option<Position>, usize) {
         let position = placement.append_to(&mut self.log, call.scope);

@@ -137,13 +137,12 @@ impl Chat {
             Destination::Room(name) => {
                 let channels = &mut self.rooms.lock(name).channels;
                 // The room may have left memory meanwhile; a stored message brings it back.
-                channels.ensure_reserved(call.scope, name);
-                channels.say(call, name, self.placement(pending, name, first))
+                channels.say_reserved(call, name, &self.placement(pending, name, first))
             }
             Destination::User(user) => self.deliver_to_user(call, pending, user, (first, second)),
             Destination::Everyone(name) => {
                 let placement = self.placement(pending, name, first);
-                lock(&self.everyone).say(call, name, placement, Vec::new())
+                lock(&self.everyone).say(call, name, &placement, Vec::new())
             }
         };
         let totals = &self.common.totals;
@@ -171,17 +170,12 @@ impl Chat {
         let sender = sender.filter(|sender| *sender != user);
         let mut pair = (self.inboxes).lock_two(user.uid(), sender.unwrap_or(user).uid());
         let inboxes = &mut pair.first().channels;
-        inboxes.ensure_reserved(call.scope, user.uid());
-        let said = inboxes.say(
-            call,
-            user.uid(),
-            self.placement(pending, user.inbox(), first),
-        );
+        let placement = self.placement(pending, user.inbox(), first);
+        let said = inboxes.say_reserved(call, user.uid(), &placement);
         if let Some(sender) = sender {
             let inboxes = &mut pair.second().channels;
-            inboxes.ensure_reserved(call.scope, sender.uid());
             let placement = self.placement(pending, sender.inbox(), second);
-            inboxes.say(call, sender.uid(), placement);
+            inboxes.say_reserved(call, sender.uid(), &placement);
         }
         said
     }

@@ -21,8 +21,8 @@ pub(super) enum Placement<'a> {
 
 impl Placement<'_> {
     /// Appends the message to the log of its channel, if it is kept.
-    pub(super) fn append_to(self, log: &mut MessageLog, scope: Scope<'_>) -> Option<Position> {
-        match self {
+    pub(super) fn append_to(&self, log: &mut MessageLog, scope: Scope<'_>) -> Option<Position> {
+        match *self {
             Self::Unkept(..) => None,
             Self::Memory(message) => Some(log.append(scope, Arc::clone(message))),
             Self::Stored(position, message) => {
@@ -35,14 +35,14 @@ impl Placement<'_> {
     /// Sends the message to the `subscribed` connections of a channel, of which `fds` are asked
     /// for only if some are left out; gives the number of receivers.
     pub(super) fn deliver(
-        self,
+        &self,
         call: &mut Call<'_>,
         channel: &Arc<str>,
         position: Option<Position>,
         subscribed: usize,
         fds: impl Iterator<Item = Fd>,
     ) -> usize {
-        let (body, except) = match self {
+        let (body, except) = match *self {
             Self::Unkept(body, except) => (body, except),
             Self::Memory(message) | Self::Stored(_, message) => (message.body(), &[][..]),
         };

@@ -95,7 +95,10 @@ impl<'a> Envelope<'a> {
     where
         'a: 'b,
     {
-        kept.map_or(Placement::Unkept(self.body, self.except), Placement::Memory)
+        match kept {
+            Some(message) => Placement::Memory(message),
+            None => Placement::Unkept(self.body, self.except),
+        }
     }
 }
 
@@ -286,10 +289,12 @@ impl Chat {
             channels.ensure(scope, room, Capacity::Checked)?;
         }
         let placement = envelope.placement(kept.as_ref());
-        let (position, receivers) = channels.say(call, room, placement);
+        let (channel, position, receivers) = match channels.say(call, room, &placement) {
+            Some((name, position, receivers)) => (Arc::clone(name), position, receivers),
+            None => (room.into(), None, 0),
+        };
         channels.recent_ids.remember(scope, key, position);
-        let channel = Some(channels.key(room));
-        let receipt = Receipt::new(channel, id, position, receivers);
+        let receipt = Receipt::new(Some(channel), id, position, receivers);
         Ok(SayOutcome::Said(receipt))
     }
 
@@ -346,11 +351,13 @@ impl Chat {
             envelope.placement(message.filter(|_| kind == ChannelKind::Memory))
         };
         let inboxes = &mut pair.first().channels;
-        let (position, receivers) = inboxes.say(call, uid, placement(kind));
+        let said = inboxes.say(call, uid, &placement(kind));
+        let (position, receivers) =
+            said.map_or((None, 0), |(_, position, receivers)| (position, receivers));
         inboxes.recent_ids.remember(scope, key, position);
         if let Some(sender) = sender {
             let inboxes = &mut pair.second().channels;
-            inboxes.say(call, sender.uid(), placement(kind_of_sender));
+            inboxes.say(call, sender.uid(), &placement(kind_of_sender));
         }
         let inbox = Some(Arc::clone(user.inbox()));
         let receipt = Receipt::new(inbox, id, position, receivers);
@@ -381,7 +388,7 @@ impl Chat {
         }
         let kept = (kind == ChannelKind::Memory).then(|| envelope.kept());
         let placement = envelope.placement(kept.as_ref());
-        let (position, receivers) = everyone.say(call, name, placement, fds);
+        let (position, receivers) = everyone.say(call, name, &placement, fds);
         everyone.recent_ids.remember(scope, key, position);
         let channel = Some(Arc::clone(name));
         SayOutcome::Said(Receipt::new(channel, id, position, receivers))

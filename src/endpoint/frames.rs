@@ -7,6 +7,9 @@ use crate::api::refusal::Refusal;
 use crate::base::Fd;
 use crate::chat::{Delivered, Notice, Position, Receipt, Welcome};
 
+/// Bytes of a message's fields beside its data, which most messages don't exceed.
+const FIELDS_BYTES: usize = 160;
+
 /// The first frame on every connection.
 pub(super) fn hello(fd: Fd, node: &str, ping_s: u64, size_max: usize) -> String {
     Json::frame("hello")
@@ -38,12 +41,17 @@ pub(super) fn frame(frame: &Notice<'_>) -> String {
 }
 
 fn message(posted: &Delivered<'_>) -> String {
-    fields(Json::frame("msg"), posted).end()
+    fields(of_size(posted).string("type", "msg"), posted).end()
+}
+
+/// An object with room for a message, whose data may be long.
+fn of_size(posted: &Delivered<'_>) -> Json {
+    Json::of_size(FIELDS_BYTES + posted.body.data.len())
 }
 
 /// A message of the past, as history lists it.
 pub(super) fn listed(posted: &Delivered<'_>) -> String {
-    fields(Json::object(), posted).end()
+    fields(of_size(posted), posted).end()
 }
 
 fn fields(mut json: Json, posted: &Delivered<'_>) -> Json {

@@ -26,6 +26,8 @@ pub(super) enum ApiGuard {
 pub(super) struct ApiRoute {
     method: &'static str,
     path: &'static str,
+    /// The path up to its first `{variable}`: most lines are passed over by one comparison with it.
+    prefix: &'static str,
     /// The fields that its query may have.
     pub(super) query: &'static [&'static str],
     pub(super) guard: ApiGuard,
@@ -72,15 +74,35 @@ const fn route(
     ApiRoute {
         method,
         path,
+        prefix: prefix(path),
         query,
         guard: ApiGuard::LimitedKey,
         handler,
     }
 }
 
+const fn prefix(path: &str) -> &str {
+    let mut size = 0;
+    while size < path.len() && path.as_bytes()[size] != b'{' {
+        size += 1;
+    }
+    path.split_at(size).0
+}
+
 impl ApiRoute {
     const fn guarded(self, guard: ApiGuard) -> Self {
         Self { guard, ..self }
+    }
+
+    const fn has_variables(&self) -> bool {
+        self.prefix.len() < self.path.len()
+    }
+
+    fn is_at(&self, path: &str) -> bool {
+        match self.has_variables() {
+            true => path.starts_with(self.prefix) && matches(self.path, path),
+            false => self.path == path,
+        }
     }
 
     /// The methods that it answers, as `Allow` lists them (RFC 9110 §10.2.1).
@@ -105,7 +127,7 @@ impl<'a> ApiResource<'a> {
     ///
     /// A name in the path is no UTF-8 once decoded, or a connection is no number.
     pub(super) fn at(path: &'a str) -> Result<Option<Self>, Refusal> {
-        let Some(first) = ROUTES.iter().position(|route| matches(route.path, path)) else {
+        let Some(first) = ROUTES.iter().position(|route| route.is_at(path)) else {
             return Ok(None);
         };
         let pattern = ROUTES[first].path;
@@ -115,7 +137,10 @@ impl<'a> ApiResource<'a> {
             .count();
         Ok(Some(Self {
             routes: &ROUTES[first..first + count],
-            names: names_in(pattern, path)?,
+            names: match ROUTES[first].has_variables() {
+                true => names_in(pattern, path)?,
+                false => PathNames::default(),
+            },
         }))
     }
 

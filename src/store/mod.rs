@@ -62,6 +62,7 @@ mod directory;
 mod identity;
 mod loader;
 mod names;
+mod permissions;
 mod scan;
 
 // While no process has the store open.

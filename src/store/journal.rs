@@ -98,10 +98,16 @@ impl Journal {
             active,
             clock_ms,
             torn_bytes,
+            epoch_masks,
             lock,
         } = open_store(&*files, &settings)?;
         let directory = settings.directory.clone();
-        let view = ReadView::new(Arc::clone(&files), directory, active.head.key, state);
+        let view = ReadView::new(
+            Arc::clone(&files),
+            directory,
+            (active.head.key, epoch_masks),
+            state,
+        );
         StoreCounters::add(&view.counters.torn_bytes, torn_bytes);
         let journal = Self {
             files,

@@ -59,6 +59,7 @@ mod recover;
 
 // A start.
 mod directory;
+mod epoch_masks;
 mod identity;
 mod loader;
 mod names;

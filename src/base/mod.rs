@@ -7,6 +7,7 @@
 
 pub mod clock;
 pub mod fd;
+mod foreign;
 pub mod metric;
 pub mod position;
 pub mod pressure;
@@ -14,6 +15,7 @@ pub mod sync;
 mod tick;
 
 pub use fd::{Fd, REACTORS_MAX};
+pub use foreign::ForeignText;
 pub use metric::{Metric, MetricKind};
 pub use position::{Epoch, Position};
 pub use pressure::{Pressure, Watermarks};

@@ -7,6 +7,7 @@
 
 pub mod clock;
 pub mod fd;
+mod foreign;
 pub mod message;
 pub mod metric;
 pub mod position;
@@ -15,6 +16,7 @@ pub mod sync;
 mod tick;
 
 pub use fd::{Fd, REACTORS_MAX};
+pub use foreign::ForeignText;
 pub use message::MessageBody;
 pub use metric::{Metric, MetricKind};
 pub use position::{Epoch, Position};

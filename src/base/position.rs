@@ -28,6 +28,13 @@ impl Epoch {
         self.0
     }
 
+    /// The epoch that takes the place of this one where a mask was drawn for a new beginning: another
+    /// one for each mask, and this one again with the same mask.
+    #[must_use]
+    pub(crate) const fn masked(self, mask: u32) -> Self {
+        Self::from_bits(self.0 ^ mask)
+    }
+
     /// Reads the text of an epoch; any other text gives [`Epoch::NONE`].
     #[must_use]
     pub fn of(text: &str) -> Self {

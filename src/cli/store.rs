@@ -29,10 +29,10 @@ enum StoreCommand {
     /// Cut a damaged file, so that the store opens again without what was there
     ///
     /// What is cut off stays beside the file, with `.cut` at the end of its name. It ends before the
-    /// batch in which the position lies. Make a copy of the directory first. In the newest file
-    /// offsets after the cut are given again: purge the rooms that it names, with
-    /// DELETE /v1/rooms/ROOM/messages, so that nobody takes new messages for those that were cut
-    /// off.
+    /// batch in which the position lies. Make a copy of the directory first. After a cut in the
+    /// newest file offsets are given again: all channels begin a new epoch then, so that clients
+    /// which come back are told (recovered: false) and ask for the history anew. The channels are
+    /// named; their messages before the cut stay.
     Repair {
         /// The damaged file
         file: PathBuf,
@@ -81,6 +81,9 @@ impl StoreArgs {
                 );
                 for (channel, count) in &repaired.lost {
                     println!("{channel:?} has let go of its {count} oldest messages");
+                }
+                for channel in &repaired.new_epochs {
+                    println!("{channel:?} begins a new epoch");
                 }
             }
         }

@@ -11,7 +11,7 @@ use crate::api::json::Json;
 use crate::api::posting::{Posting, To};
 use crate::api::refusal::Refusal;
 use crate::base::clock::random;
-use crate::chat::ErrorCode;
+use crate::chat::{ErrorCode, check_room, check_uid};
 
 /// Longest id, in bytes: the wire contract says so to clients.
 const ID_SIZE_MAX: usize = 64;
@@ -52,7 +52,8 @@ impl MessageEncoder {
     ///
     /// # Errors
     ///
-    /// The posting is for a connection, which only its own server knows, or something is too long.
+    /// The posting is for a connection, which only its own server knows, something is too long, or a
+    /// name is one that every server refuses: it would end among the dead letters.
     pub(super) fn encode(&self, posting: &Posting<'_>) -> Result<OutboxMessage, Refusal> {
         let to = receivers(&posting.to)?;
         if !posting.except.is_empty() {
@@ -74,6 +75,9 @@ impl MessageEncoder {
             None => Cow::Owned(self.id()),
         };
         let from = posting.from.as_deref();
+        if let Some(from) = from {
+            check_uid("from", from)?;
+        }
         let idempotency_key = posting
             .id
             .is_some()
@@ -118,11 +122,23 @@ pub(super) fn producer(key: [u64; 2]) -> String {
 fn receivers(to: &To<'_>) -> Result<String, Refusal> {
     let json = Json::object();
     let json = match to {
-        To::Room(room) => json.string("room", room),
-        To::User(user) => json.string("user", user),
+        To::Room(room) => {
+            check_room("to.room", room)?;
+            json.string("room", room)
+        }
+        To::User(user) => {
+            check_uid("to.user", user)?;
+            json.string("user", user)
+        }
         To::All => json.flag("all", true),
-        To::Rooms(rooms) => json.strings("rooms", rooms),
-        To::Users(users) => json.strings("users", users),
+        To::Rooms(rooms) => {
+            (rooms.iter()).try_for_each(|room| check_room("to.rooms", room))?;
+            json.strings("rooms", rooms)
+        }
+        To::Users(users) => {
+            (users.iter()).try_for_each(|user| check_uid("to.users", user))?;
+            json.strings("users", users)
+        }
         To::Fd(_) => {
             return Err(Refusal::bad_request(
                 "to can't be a connection: only the server that has it knows its fd",
@@ -195,6 +211,24 @@ mod tests {
         ] {
             let message = encode(&body).unwrap_err();
             assert!(message.contains(word), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_every_server_refuses_is_refused_before_it_is_kept() {
+        let long = "x".repeat(256);
+        let to = |to: &str| format!(r#"{{"to":{{{to}}},"data":1}}"#);
+        for body in [
+            to(r#""room":"@ann""#),
+            to(r#""room":"""#),
+            to(&format!(r#""room":"{long}""#)),
+            to(r#""user":"""#),
+            to(&format!(r#""user":"{long}""#)),
+            to(r#""rooms":["a","*b"]"#),
+            to(r#""users":["ann",""]"#),
+            format!(r#"{{"to":{{"room":"a"}},"data":1,"from":"{long}"}}"#),
+        ] {
+            assert!(encode(&body).is_err(), "{body}");
         }
     }
 

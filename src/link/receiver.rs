@@ -18,6 +18,10 @@ use super::wire::{SenderFrame, Violation, pub_ack, pub_busy, pub_err};
 use crate::api::Posting;
 use crate::chat::ErrorCode;
 
+/// Largest number that a link may begin with: half of all, so that counting on from there never comes
+/// to an end.
+const FIRST_MAX: u64 = u64::MAX / 2;
+
 /// Why a message of a gateway isn't taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LinkRefusal {
@@ -163,6 +167,9 @@ impl LinkReceiver {
         mark: u64,
     ) -> Result<LinkOpened, Violation> {
         self.check_unopened()?;
+        if !(1..=FIRST_MAX).contains(&first) {
+            return Err(Violation(format!("first has to be from 1 to {FIRST_MAX}")));
+        }
         let acked = mark.max(first - 1);
         *self = Self::Open(OpenReceiver {
             producer,
@@ -484,6 +491,16 @@ mod tests {
         let open = r#"{"type":"open","producer":"p","first":1}"#;
         assert!(receiver.receive(SenderFrame::read(open).unwrap()).is_err());
         assert!(receiver.open("p".into(), 1, 0).is_err());
+    }
+
+    #[test]
+    fn a_link_that_begins_where_no_counting_on_is_possible_is_a_violation() {
+        for first in [0, u64::MAX / 2 + 1, u64::MAX] {
+            let mut receiver = LinkReceiver::default();
+            assert!(receiver.open("p".into(), first, 0).is_err(), "{first}");
+        }
+        let mut receiver = LinkReceiver::default();
+        assert!(receiver.open("p".into(), u64::MAX / 2, 0).is_ok());
     }
 
     #[test]

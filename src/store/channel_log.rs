@@ -64,7 +64,8 @@ impl ChannelLog {
         let first = range
             .after
             .map_or(self.floor, |after| after.max(self.floor))
-            + 1;
+            // A client may say that it has the last offset that there can be.
+            .saturating_add(1);
         let end = range.before.unwrap_or(u64::MAX).min(self.newest() + 1);
         let offsets = first..end.max(first);
         if range.before.is_some() && range.after.is_none() {
@@ -116,7 +117,7 @@ impl ChannelLog {
         }
         let mut gone = 0;
         while let Some(location) = self.locations.front()
-            && u64::from(location.ts_s) * 1000 + self.retention.age_ms_max <= now_ms
+            && (u64::from(location.ts_s) * 1000).saturating_add(self.retention.age_ms_max) <= now_ms
         {
             self.pop(usage);
             gone += 1;
@@ -208,7 +209,7 @@ impl ChannelLog {
         let Position { epoch, offset } = at;
         if self.epoch != epoch || self.newest() >= offset {
             self.reset(epoch, usage);
-            self.floor = offset - 1;
+            self.floor = offset.saturating_sub(1);
         }
         while self.newest() + 1 < offset {
             self.push_missing(usage);

@@ -61,6 +61,7 @@ impl Compaction {
         batch: &mut WriteBatch,
     ) -> Result<bool, StoreError> {
         let mut read = 0;
+        let mask = view.epoch_masks().of(self.number);
         loop {
             let state = view.state();
             match self.scan.step()? {
@@ -68,7 +69,8 @@ impl Compaction {
                     for (start, raw) in raw_records(body) {
                         let here = at + (BATCH_SIZE + start) as u64;
                         if let Ok(LogRecord::Message(message)) = LogRecord::read(raw)
-                            && let Some(message) = alive(&state, self.number, here, message)
+                            && let Some(message) =
+                                alive(&state, self.number, here, message.masked(mask))
                         {
                             LogRecord::Message(message).write(batch);
                         }

@@ -1,13 +1,20 @@
 //! The file system, as narrow as a journal needs it, so that a test can break it.
 
 use std::fmt::Debug;
-use std::fs::{self, OpenOptions};
+use std::fs::{self, DirBuilder, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
 use rustix::fs::{Advice, FlockOperation};
+
+/// Mode of the directories that are made: the messages in them are private, and the umask of whoever
+/// starts the program is not asked.
+const DIRECTORY_MODE: u32 = 0o700;
+
+/// Mode of the files that are made, for the same reason.
+const FILE_MODE: u32 = 0o600;
 
 /// Makes, opens and removes files.
 pub(super) trait FileSystem: Send + Sync + Debug {
@@ -113,7 +120,7 @@ impl FileSystem for OsFiles {
             }
             None => return Ok(()),
         };
-        fs::create_dir(path)?;
+        DirBuilder::new().mode(DIRECTORY_MODE).create(path)?;
         self.sync_directory(parent)
     }
 
@@ -129,6 +136,7 @@ impl FileSystem for OsFiles {
             .write(true)
             .create(true)
             .truncate(false)
+            .mode(FILE_MODE)
             .open(path)?;
         rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
         Ok(Arc::new(file))
@@ -148,6 +156,7 @@ impl FileSystem for OsFiles {
             .write(true)
             .create(true)
             .truncate(true)
+            .mode(FILE_MODE)
             .open(path)?;
         Ok(Arc::new(file))
     }

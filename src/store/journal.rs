@@ -28,6 +28,7 @@ use super::location::Location;
 use super::log_record::LogRecord;
 use super::maintenance_state::MaintenanceState;
 use super::pending::{CommittedBase, PendingBatch};
+use super::permissions::warn_of_wide;
 use super::raw_record::RawRecord;
 use super::read_view::{ReadView, StoreCounters};
 use super::reader::Reader;
@@ -81,7 +82,9 @@ impl Journal {
     /// [`StoreError::Locked`], [`StoreError::Damaged`], [`StoreError::Format`],
     /// [`StoreError::Io`].
     pub fn open(settings: StoreSettings) -> Result<Self, StoreError> {
-        Self::open_on(Arc::new(OsFiles), settings)
+        let journal = Self::open_on(Arc::new(OsFiles), settings)?;
+        warn_of_wide(&journal.settings.directory);
+        Ok(journal)
     }
 
     /// Does the same as [`Journal::open`] on any file system.
@@ -96,10 +99,16 @@ impl Journal {
             active,
             clock_ms,
             torn_bytes,
+            epoch_masks,
             lock,
         } = open_store(&*files, &settings)?;
         let directory = settings.directory.clone();
-        let view = ReadView::new(Arc::clone(&files), directory, active.head.key, state);
+        let view = ReadView::new(
+            Arc::clone(&files),
+            directory,
+            (active.head.key, epoch_masks),
+            state,
+        );
         StoreCounters::add(&view.counters.torn_bytes, torn_bytes);
         let journal = Self {
             files,

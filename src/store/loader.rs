@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::batch::{BATCH_SIZE, BatchHead};
 use super::dedup::Dedup;
 use super::directory::{list, lock, missing_newest};
+use super::epoch_masks::EpochMasks;
 use super::error::StoreError;
 use super::files::{FileSystem, OpenMode, StoreFile};
 use super::identity::StoreIdentity;
@@ -30,6 +31,7 @@ pub(super) struct OpenedStore {
     pub(super) clock_ms: u64,
     /// Bytes of a torn batch that were cut off.
     pub(super) torn_bytes: u64,
+    pub(super) epoch_masks: EpochMasks,
     /// Held for as long as the store is open.
     pub(super) lock: Arc<dyn StoreFile>,
 }
@@ -79,6 +81,7 @@ pub(super) fn open_store(
         active,
         clock_ms: loader.clock_ms,
         torn_bytes: loader.torn_bytes,
+        epoch_masks: loader.epoch_masks,
         lock,
     })
 }
@@ -93,6 +96,9 @@ pub(super) struct Loader<'a> {
     dedup: Dedup,
     clock_ms: u64,
     pub(super) torn_bytes: u64,
+    /// What the epochs in a segment are masked with, where that is another mask than that of the
+    /// newest segment.
+    epoch_masks: EpochMasks,
 }
 
 impl<'a> Loader<'a> {
@@ -115,6 +121,7 @@ impl<'a> Loader<'a> {
             dedup: Dedup::default(),
             clock_ms: 0,
             torn_bytes: 0,
+            epoch_masks: EpochMasks::default(),
         }
     }
 
@@ -124,6 +131,7 @@ impl<'a> Loader<'a> {
             number: 1,
             key: [random(), random()],
             checkpoint_end: 0,
+            epoch_mask: 0,
         };
         segment::create(
             self.files,
@@ -145,7 +153,6 @@ impl<'a> Loader<'a> {
             self.remove_unfinished()?;
         }
         let mut last = self.open(newest, OpenMode::Read)?;
-        let key = last.head.key;
         let needed = needed_segments(&mut last)?;
         let mut sealed = SealedSegments::new();
         for NeededSegment { number, size } in needed {
@@ -156,7 +163,7 @@ impl<'a> Loader<'a> {
                 let path = self.directory.join(names::segment(number));
                 return Err(StoreError::damaged(path, 0, "it is missing, but needed"));
             }
-            sealed.insert(number, self.load_old(number, size, key)?);
+            sealed.insert(number, self.load_old(number, size, &last.head)?);
         }
         let active = self.load_last(newest)?;
         if self.purpose != Purpose::Repair
@@ -186,10 +193,10 @@ impl<'a> Loader<'a> {
         &mut self,
         number: u32,
         size: u64,
-        key: [u64; 2],
+        newest: &SegmentHead,
     ) -> Result<SealedSegment, StoreError> {
         let mut scan = self.open(number, OpenMode::Read)?;
-        if scan.head.key != key {
+        if scan.head.key != newest.key {
             return Err(StoreError::damaged(
                 scan.path(),
                 0,
@@ -200,6 +207,7 @@ impl<'a> Loader<'a> {
             let end = scan.end;
             return Err(StoreError::damaged(scan.path(), end, "its end is missing"));
         }
+        self.epoch_masks.note(&scan.head, newest);
         scan.end_at(size);
         let mut repeatable_ms = None;
         loop {
@@ -289,9 +297,11 @@ impl<'a> Loader<'a> {
         // Before the batch is applied: a repeat that came late enough was no repeat.
         let known_from = self.clock_ms.saturating_sub(self.settings.dedup_ms);
         self.dedup.forget_before(known_from);
+        let mask = self.epoch_masks.of(segment);
         for (start, raw) in raw_records(body) {
             let here = at + (BATCH_SIZE + start) as u64;
             let log_record = LogRecord::read(raw).map_err(|flaw| (here, flaw))?;
+            let log_record = log_record.masked(mask);
             let location = Location::new(segment, here, raw.size());
             self.state
                 .apply(&log_record, location)

@@ -93,6 +93,16 @@ impl<'a> LogRecord<'a> {
         Ok(log_record)
     }
 
+    /// The record with other epochs, as a segment with another mask has to be read.
+    pub(super) fn masked(mut self, mask: u32) -> Self {
+        match &mut self {
+            Self::Message(message) => *message = message.masked(mask),
+            Self::Purge { epoch, .. } | Self::Channel { epoch, .. } => *epoch = epoch.masked(mask),
+            _ => {}
+        }
+        self
+    }
+
     fn fields(kind: u8, fields: &mut FieldReader<'a>) -> Result<Self, Flaw> {
         Ok(match kind {
             kind::MESSAGE => Self::Message(PlacedMessage::fields(fields, false)?),
@@ -286,6 +296,15 @@ impl<'a> PlacedMessage<'a> {
         })
     }
 
+    /// The message with other epochs, as a segment with another mask has to be read.
+    pub(super) fn masked(self, mask: u32) -> Self {
+        Self {
+            first: self.first.masked(mask),
+            second: self.second.map(|place| place.masked(mask)),
+            ..self
+        }
+    }
+
     fn write(&self, bytes: &mut Vec<u8>) {
         let body = &self.body;
         let flag = |is_there, flag| if is_there { flag } else { 0 };
@@ -318,6 +337,11 @@ impl<'a> PlacedMessage<'a> {
 }
 
 impl<'a> LogPlace<'a> {
+    fn masked(mut self, mask: u32) -> Self {
+        self.at.epoch = self.at.epoch.masked(mask);
+        self
+    }
+
     fn fields(fields: &mut FieldReader<'a>) -> Result<Self, Flaw> {
         Ok(Self {
             channel: fields.text()?,

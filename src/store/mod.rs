@@ -59,9 +59,11 @@ mod recover;
 
 // A start.
 mod directory;
+mod epoch_masks;
 mod identity;
 mod loader;
 mod names;
+mod permissions;
 mod scan;
 
 // While no process has the store open.

@@ -13,6 +13,11 @@ pub(super) fn segment(number: u32) -> String {
     format!("{PREFIX}{number:010}{SUFFIX}")
 }
 
+/// Whether a file of this name belongs to a store, also one that a repair has put aside.
+pub(super) fn is_of_store(name: &str) -> bool {
+    name == LOCK || name.starts_with(PREFIX)
+}
+
 /// The number of a segment, if this is the name of one.
 pub(super) fn segment_number(name: &str) -> Option<u32> {
     let digits = name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?;

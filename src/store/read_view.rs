@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use super::epoch_masks::EpochMasks;
 use super::error::StoreError;
 use super::files::{FileSystem, OpenMode, StoreFile};
 use super::location::Location;
@@ -38,6 +39,7 @@ pub(super) struct ReadView {
     files: Arc<dyn FileSystem>,
     directory: PathBuf,
     pub(super) key: [u64; 2],
+    epoch_masks: EpochMasks,
     state: RwLock<StoreState>,
     open: Mutex<HashMap<u32, Arc<dyn StoreFile>>>,
     pub(super) counters: StoreCounters,
@@ -71,17 +73,23 @@ impl ReadView {
     pub(super) fn new(
         files: Arc<dyn FileSystem>,
         directory: PathBuf,
-        key: [u64; 2],
+        (key, epoch_masks): ([u64; 2], EpochMasks),
         state: StoreState,
     ) -> Self {
         Self {
             files,
             directory,
             key,
+            epoch_masks,
             state: RwLock::new(state),
             open: Mutex::default(),
             counters: StoreCounters::default(),
         }
+    }
+
+    /// How the epochs in older segments read today.
+    pub(super) fn epoch_masks(&self) -> &EpochMasks {
+        &self.epoch_masks
     }
 
     /// Locks the state for reading.
@@ -175,11 +183,15 @@ impl ReadView {
             number: location.segment,
             key: self.key,
             checkpoint_end: 0,
+            epoch_mask: 0,
         };
+        let mask = self.epoch_masks.of(location.segment);
         let log_record =
             RawRecord::read(bytes, head.seed(), location.at.into()).and_then(LogRecord::read);
         let message = match log_record {
-            Ok(LogRecord::Message(message)) if message.places().any(|there| there == place) => {
+            Ok(LogRecord::Message(message))
+                if message.masked(mask).places().any(|there| there == place) =>
+            {
                 message
             }
             Ok(_) => return Err(self.damaged(location, "another record stands there")),

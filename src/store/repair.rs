@@ -15,6 +15,7 @@ use super::scan::{Scan, ScanStep};
 use super::segment;
 use super::segment_head::SegmentHead;
 use super::settings::StoreSettings;
+use crate::base::clock::random;
 
 /// What [`repair`] did.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,11 +31,19 @@ pub struct Repaired {
     /// How many messages each channel has let go: those that were cut off, as far as later files
     /// know of them, and those before.
     pub lost: Vec<(String, u64)>,
+    /// The channels that have a new epoch, since offsets that were cut off are going to be given
+    /// again: all of them, because nobody can tell what stood in the part that can't be read. Empty
+    /// where a later file knows which offsets were given.
+    pub new_epochs: Vec<String>,
 }
 
 /// Cuts a damaged file at the end of the last batch before `cut_at`, keeps what was cut off beside
 /// it, and lets go of what is missing then, so that the store can be opened again. A file that is
 /// damaged at its beginning is put aside as a whole; so is one that is missing already.
+///
+/// Where no later file knows which offsets were given, every channel begins a new epoch: whoever has
+/// seen messages that were cut off is told so when it resumes, instead of taking new messages for
+/// those.
 ///
 /// # Errors
 ///
@@ -58,13 +67,14 @@ pub(super) fn repair_on(
     };
     let held = lock(files, directory)?;
     let (cut_at, bytes, records) = cut(files, file, number, cut_at)?;
-    let lost = load_what_is_left(files, directory, number, &*held)?;
+    let (lost, new_epochs) = load_what_is_left(files, directory, number, &*held)?;
     Ok(Repaired {
         cut_at,
         kept: kept(file),
         bytes,
         records,
         lost,
+        new_epochs,
     })
 }
 
@@ -156,7 +166,7 @@ fn load_what_is_left(
     directory: &Path,
     cut: u32,
     held: &dyn StoreFile,
-) -> Result<Vec<(String, u64)>, StoreError> {
+) -> Result<(Vec<(String, u64)>, Vec<String>), StoreError> {
     let settings = StoreSettings::new(directory);
     let numbers = list(files, directory)?;
     let Some(&newest) = numbers.last() else {
@@ -181,8 +191,32 @@ fn load_what_is_left(
         Ok(StoredIdentity::Present(identity)) => identity.newest,
         _ => 0,
     };
+    let is_behind = newest <= cut || newest < noted;
+    // Never 0, which would leave the epochs as they are; an epoch has 30 bits.
+    let mask = if is_behind {
+        random() as u32 >> 2 | 1
+    } else {
+        0
+    };
+    let mut new_epochs = Vec::new();
+    if is_behind {
+        loader.state.begin_epochs(mask);
+        let channels = loader.state.channels();
+        new_epochs.extend(channels.map(|channel| channel.name.to_string()));
+        new_epochs.sort_unstable();
+    }
+    let newest = newest.max(cut).max(noted);
+    let Some(number) = newest.checked_add(1) else {
+        let source = io::ErrorKind::InvalidInput.into();
+        return Err(StoreError::io(
+            "number a file after those of",
+            directory,
+            source,
+        ));
+    };
     let head = SegmentHead {
-        number: newest.max(cut).max(noted) + 1,
+        number,
+        epoch_mask: active.head.epoch_mask ^ mask,
         ..active.head
     };
     segment::create(files, directory, head, &loader.state, &sealed)
@@ -193,7 +227,7 @@ fn load_what_is_left(
     };
     (identity.write(held))
         .map_err(|source| StoreError::io("write", &directory.join(names::LOCK), source))?;
-    Ok((lost.into_iter())
-        .map(|(channel, count)| (channel.to_string(), count))
-        .collect())
+    let lost = lost.into_iter();
+    let lost = lost.map(|(channel, count)| (channel.to_string(), count));
+    Ok((lost.collect(), new_epochs))
 }

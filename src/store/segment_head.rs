@@ -17,6 +17,10 @@ pub(super) struct SegmentHead {
     pub(super) key: [u64; 2],
     /// Where the checkpoint ends that follows the head.
     pub(super) checkpoint_end: u64,
+    /// What tells the epochs in this segment from those of the same channels in segments with
+    /// another mask: a repair draws a new one, and so begins a new epoch of every channel without
+    /// writing its messages again. 0 in a store that was never repaired.
+    pub(super) epoch_mask: u32,
 }
 
 /// Why a head can't be read.
@@ -36,7 +40,7 @@ impl SegmentHead {
         put_u64(&mut bytes, self.key[0]);
         put_u64(&mut bytes, self.key[1]);
         put_u64(&mut bytes, self.checkpoint_end);
-        put_u32(&mut bytes, 0);
+        put_u32(&mut bytes, self.epoch_mask);
         let checksum = crc32c::crc32c(&bytes);
         put_u32(&mut bytes, checksum);
         bytes.try_into().expect("the fields have this size")
@@ -61,8 +65,8 @@ impl SegmentHead {
             number: fields.u32()?,
             key: [fields.u64()?, fields.u64()?],
             checkpoint_end: fields.u64()?,
+            epoch_mask: fields.u32()?,
         };
-        let _reserved = fields.u32()?;
         if fields.u32()? != crc32c::crc32c(&bytes[..SEGMENT_HEAD_SIZE - 4]) {
             return Err("the checksum of its head is wrong");
         }

@@ -135,6 +135,16 @@ impl StoreState {
         self.serials_below
     }
 
+    /// Begins a new epoch of every channel, also of those that are made later under a name that a
+    /// channel had before.
+    pub(super) fn begin_epochs(&mut self, mask: u32) {
+        for (_, channel) in &mut self.channels {
+            channel.log.epoch = channel.log.epoch.masked(mask);
+        }
+        // The epoch of a new channel is made from this number.
+        self.forgotten = self.forgotten.saturating_add(mask.into());
+    }
+
     /// The number of channels that were forgotten.
     pub(super) fn forgotten(&self) -> u64 {
         self.forgotten

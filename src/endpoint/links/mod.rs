@@ -18,8 +18,8 @@ pub(super) use publisher::ChatPublisher;
 
 use super::frames;
 use crate::api::Posting;
-use crate::base::Fd;
 use crate::base::sync::lock;
+use crate::base::{Fd, ForeignText};
 use crate::link::wire::{self, SenderFrame, Violation};
 use crate::link::{LinkReceiver, LinkRefusal, Received, RecentRefusals, SendAttempt, Sequenced};
 use crate::server::{Frame, Handle, WorkerHandle};
@@ -118,7 +118,8 @@ impl Links {
             None => Err(Violation("only text frames are taken here".into())),
         };
         if let Err(violation) = taken {
-            tracing::warn!(%fd, message = violation.0, "a gateway broke the protocol");
+            let why = ForeignText(&violation.0);
+            tracing::warn!(%fd, %why, "a gateway broke the protocol");
             server.push(fd, &wire::err(&violation)).ok();
             server.disconnect(fd, 1002, &violation.0).ok();
         }
@@ -177,7 +178,7 @@ impl Links {
         self.replace(server, fd, &producer);
         let mark = self.publisher.mark(&producer);
         let opened = lock(link).open(Arc::clone(&producer), first, mark)?;
-        tracing::info!(%fd, name, next = opened.next, "a gateway has opened its link");
+        tracing::info!(%fd, name = %ForeignText(name), next = opened.next, "a gateway has opened its link");
         if opened.has_jumped {
             self.jump(&producer, name, mark, first);
         }
@@ -193,7 +194,7 @@ impl Links {
     fn jump(&self, producer: &Arc<str>, name: &str, mark: u64, first: u64) {
         self.count(|numbers| numbers.jumped += 1);
         tracing::warn!(
-            name,
+            name = %ForeignText(name),
             mark,
             first,
             "a gateway's messages before its first one are not here, and nowhere else"

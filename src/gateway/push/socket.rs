@@ -24,6 +24,18 @@ const WRITE_SIZE: usize = 64 * 1024;
 /// Bytes of one read: an upstream says nothing but short frames, some hundred of which fit.
 const READ_SIZE: usize = 16 * 1024;
 
+/// Largest message of an upstream, in bytes: the longest that it has to say is `open_ok` with the
+/// refusals that it remembers, some ten thousand bytes.
+const MESSAGE_SIZE_MAX: usize = 256 * 1024;
+
+/// Frames that are read in one turn, of any kind: some reads of small ones, which take well below a
+/// millisecond, after which the other upstreams and the gateway are served.
+const FRAMES_PER_TURN: u32 = 256;
+
+/// Pings whose answers may wait here while the kernel takes nothing: an upstream that reads leaves
+/// none of them, and this many answers are half a MiB at the most.
+const PINGS_WAITING_MAX: u32 = 4_096;
+
 /// Longest wait for the upstream's answer to our Close: it comes within a round trip, or not at all.
 const CLOSE_MAX: Duration = Duration::from_secs(1);
 
@@ -36,6 +48,9 @@ pub(super) enum SocketStep {
     Text(String),
     /// Nothing, until the poll says otherwise.
     Idle,
+    /// The turn of this socket is over, and there may be more to read: it has to be asked again
+    /// without waiting for the poll.
+    Yielded,
     /// The socket is over.
     Lost(LinkLoss),
 }
@@ -60,6 +75,10 @@ pub(super) struct Socket {
     is_blocked: bool,
     /// The reason why nothing can be written any more.
     failure: Option<String>,
+    /// Frames that may still be read in this turn.
+    frames_left: u32,
+    /// Pings that came since all bytes were written last.
+    pings_waiting: u32,
 }
 
 impl Socket {
@@ -76,7 +95,14 @@ impl Socket {
             stage: SocketStage::Connecting(stream, Box::new(request)),
             is_blocked: false,
             failure: None,
+            frames_left: FRAMES_PER_TURN,
+            pings_waiting: 0,
         })
+    }
+
+    /// Begins a turn, in which the socket may read some frames and no more.
+    pub(super) fn begin_turn(&mut self) {
+        self.frames_left = FRAMES_PER_TURN;
     }
 
     /// Goes on as far as the socket can, up to the next step worth telling.
@@ -104,7 +130,12 @@ impl Socket {
                         return step;
                     }
                 }
+                SocketStage::Open(socket) if self.frames_left == 0 => {
+                    self.stage = SocketStage::Open(socket);
+                    return SocketStep::Yielded;
+                }
                 SocketStage::Open(mut socket) => {
+                    self.frames_left -= 1;
                     let read = socket.read();
                     self.stage = SocketStage::Open(socket);
                     if let Some(step) = self.take_read(read) {
@@ -118,7 +149,14 @@ impl Socket {
                     // Frames come too late now; they are read, since unread ones would have the
                     // kernel reset the connection, and the Close with it.
                     match socket.read() {
-                        Ok(_) if !is_late => self.stage = SocketStage::Closing(socket, until),
+                        Ok(_) if !is_late && self.frames_left > 0 => {
+                            self.frames_left -= 1;
+                            self.stage = SocketStage::Closing(socket, until);
+                        }
+                        Ok(_) if !is_late => {
+                            self.stage = SocketStage::Closing(socket, until);
+                            return SocketStep::Yielded;
+                        }
                         Err(error) if is_blocked(&error) && !is_late => {
                             self.stage = SocketStage::Closing(socket, until);
                             return SocketStep::Idle;
@@ -153,6 +191,9 @@ impl Socket {
             self.is_blocked = false;
             let written = socket.flush();
             self.check_write(written);
+            if !self.is_blocked {
+                self.pings_waiting = 0;
+            }
         }
     }
 
@@ -211,6 +252,13 @@ impl Socket {
                 self.flush();
                 LinkLoss::Closed(frame.map_or(1005, |frame| frame.code.into()))
             }
+            Ok(Message::Ping(_)) if self.pings_waiting >= PINGS_WAITING_MAX => {
+                LinkLoss::Socket("the upstream pings, and doesn't read the answers".into())
+            }
+            Ok(Message::Ping(_)) => {
+                self.pings_waiting += 1;
+                return None;
+            }
             Ok(_) => return None,
             Err(_) if is_idle => match self.failure.take() {
                 Some(what) => LinkLoss::Socket(what),
@@ -256,4 +304,6 @@ fn config() -> WebSocketConfig {
     WebSocketConfig::default()
         .read_buffer_size(READ_SIZE)
         .write_buffer_size(WRITE_SIZE)
+        .max_message_size(Some(MESSAGE_SIZE_MAX))
+        .max_frame_size(Some(MESSAGE_SIZE_MAX))
 }

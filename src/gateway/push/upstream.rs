@@ -37,6 +37,8 @@ pub(super) struct Upstream {
     reported: LinkReport,
     messages: VecDeque<FromPush>,
     now: Tick,
+    /// Whether the socket has more to read than one turn takes.
+    has_more: bool,
 }
 
 impl Upstream {
@@ -65,12 +67,14 @@ impl Upstream {
             reported: report,
             messages: VecDeque::new(),
             now,
+            has_more: false,
         }
     }
 
     /// Does all that can be done now; reads nothing where what was read last still waits.
     pub(super) fn turn(&mut self, now: Tick, may_read: bool, resolver: &Resolver) {
         self.now = now;
+        self.has_more = false;
         if may_read {
             self.read();
         }
@@ -134,6 +138,9 @@ impl Upstream {
 
     /// The time at which [`Upstream::turn`] has something to do, if nothing else happens before.
     pub(super) fn deadline(&self) -> Tick {
+        if self.has_more {
+            return self.now;
+        }
         if self.link.is_ended() && self.socket.is_some() {
             return self.now.after(CLOSING_MS);
         }
@@ -149,12 +156,20 @@ impl Upstream {
         self.link.held()
     }
 
+    /// Reads what has come, as much as one turn takes: none waits for another.
     fn read(&mut self) {
+        if let Some(socket) = &mut self.socket {
+            socket.begin_turn();
+        }
         while let Some(socket) = &mut self.socket {
             match socket.advance() {
                 SocketStep::Connected => self.link.connected(self.now),
                 SocketStep::Text(text) => self.link.receive(self.now, &text),
                 SocketStep::Idle => return,
+                SocketStep::Yielded => {
+                    self.has_more = true;
+                    return;
+                }
                 SocketStep::Lost(why) => {
                     self.socket = None;
                     self.link.lost(self.now, why);

@@ -20,6 +20,7 @@ use super::numbers::Numbers;
 use super::outbox::{OUTBOX, Outbox, OutboxJob};
 use super::push::pipe::{Assignment, FromPush, OutboxPage, ToPush};
 use super::target::Target;
+use crate::base::ForeignText;
 use crate::base::clock::unix_ms;
 use crate::link::{LinkSettings, NumberedPosting};
 use crate::server::process::{ProcessLink, TaskError};
@@ -220,7 +221,7 @@ impl Relay {
         tracing::error!(
             upstream = url,
             n,
-            code,
+            code = %ForeignText(&code),
             "a message was refused for good; `tidings outbox dead` shows it"
         );
         let letter = DeadLetter {

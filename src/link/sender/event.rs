@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::base::ForeignText;
+
 /// Something that happened, or that the owner has to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SenderEvent {
@@ -91,12 +93,14 @@ impl fmt::Display for LinkLoss {
             Self::Closed(code) => write!(f, "the upstream closed it with {code}"),
             Self::End => f.write_str("the stream ended"),
             Self::Silent => f.write_str("nothing was heard for too long"),
-            Self::Violation(what) => write!(f, "the upstream broke the protocol: {what}"),
+            Self::Violation(what) => {
+                write!(f, "the upstream broke the protocol: {}", ForeignText(what))
+            }
             Self::Kicked(code) if code == "replaced" => f.write_str(
                 "the upstream let another link of this outbox in: is there a copy of the outbox \
                  at another gateway?",
             ),
-            Self::Kicked(code) => write!(f, "the upstream ended it: {code}"),
+            Self::Kicked(code) => write!(f, "the upstream ended it: {}", ForeignText(code)),
             Self::OldOutbox { next, newest } => write!(
                 f,
                 "the upstream asks for number {next}, but the newest here is {newest}: this outbox \

@@ -7,9 +7,9 @@ use serde_json::Value;
 
 use super::broken::Disk;
 use super::common::{NOW, epoch, heard, message, put, say, settings};
-use crate::base::Position;
+use crate::base::{Epoch, Position};
 use crate::store::dump::dump_on;
-use crate::store::repair::repair_on;
+use crate::store::repair::{Repaired, repair_on};
 use crate::store::verify::verify_on;
 use crate::store::{Appended, Journal, Record, Store, StoreError, StoreSettings, names};
 
@@ -188,6 +188,70 @@ fn a_damaged_newest_file_is_cut_and_what_is_before_stays() {
             assert!(kept.len() > 30);
         }
     }
+}
+
+fn epoch_of(disk: &Disk, channel: &str) -> Epoch {
+    let store = open(disk).unwrap();
+    store.reader().channel(channel).unwrap().epoch
+}
+
+/// Damages the newest file in its last message, and repairs it.
+fn lose_the_newest_message(disk: &Disk) -> Repaired {
+    let report = verify_on(disk, Path::new(DIRECTORY)).unwrap();
+    let newest = report.files.last().unwrap();
+    let size = disk.read(newest).len() as u64;
+    repair_on(disk, newest, size - 1).unwrap()
+}
+
+#[test]
+fn where_offsets_are_given_again_every_channel_has_a_new_epoch_and_its_messages_stay() {
+    let disk = filled();
+    let before = CHANNELS.map(|channel| heard(&*open(&disk).unwrap().reader(), channel));
+    // Once more: what is older than two repairs is still read.
+    for _ in 0..2 {
+        let old = epoch_of(&disk, "tea");
+        let repaired = lose_the_newest_message(&disk);
+        assert_eq!(repaired.new_epochs, ["cup", "pot", "tea"]);
+        assert_eq!(damage(&disk), None);
+        for (channel, before) in CHANNELS.iter().zip(&before) {
+            assert_ne!(epoch_of(&disk, channel), old);
+            let reader = open(&disk).unwrap().reader();
+            let kept = heard(&*reader, channel);
+            assert!(kept.len() > 30 && before.starts_with(&kept), "{kept:?}");
+        }
+    }
+    // New messages stand under the new epoch, also after a start and when old segments have gone.
+    let new = epoch_of(&disk, "tea");
+    let mut store = open(&disk).unwrap();
+    for number in 0..40 {
+        let message = message("tea", "id", "new");
+        let Ok(Appended::Message(position, _)) = put(&mut store, Record::Message(message)) else {
+            panic!("message {number} wasn't taken");
+        };
+        assert_eq!(position.epoch, new);
+        store.maintain(NOW + number).unwrap();
+    }
+    drop(store);
+    assert_eq!(damage(&disk), None);
+    assert_eq!(epoch_of(&disk, "tea"), new);
+}
+
+#[test]
+fn a_channel_that_was_cut_off_as_a_whole_gets_no_epoch_that_it_had() {
+    let disk = filled();
+    let before = open(&disk).unwrap().reader().forgotten();
+    lose_the_newest_message(&disk);
+    // The epoch of a new channel is made from this number.
+    assert_ne!(open(&disk).unwrap().reader().forgotten(), before);
+}
+
+#[test]
+fn where_a_later_file_knows_the_offsets_epochs_stay() {
+    let disk = filled();
+    let old = epoch_of(&disk, "tea");
+    let repaired = repair_on(&disk, &file(2), 400).unwrap();
+    assert!(repaired.new_epochs.is_empty(), "{:?}", repaired.new_epochs);
+    assert_eq!(epoch_of(&disk, "tea"), old);
 }
 
 #[test]

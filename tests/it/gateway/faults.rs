@@ -1,5 +1,13 @@
 //! One thing breaks at a time, and what was taken arrives once and in order.
 
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tungstenite::Message;
+
 use super::FLOWS_WITHIN;
 use super::machine::{Machine, message};
 use super::proxy::{Proxy, Weather};
@@ -389,4 +397,50 @@ fn a_stop_that_cant_bring_everything_away_leaves_it_on_disk() {
     world.proxy.set(Weather::Fair);
     world.machine.start_again();
     world.all_arrive();
+}
+
+/// An upstream that opens the link, says the same without end, and reads nothing; the number counts
+/// the bytes that went out. It ends when nobody takes anything from it for some seconds.
+fn chatterer(what: &'static [u8]) -> (SocketAddr, Arc<AtomicU64>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let said = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&said);
+    std::thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        let mut socket = tungstenite::accept(stream).unwrap();
+        socket.read().unwrap();
+        let open_ok = r#"{"type":"open_ok","next":1}"#;
+        socket.send(Message::text(open_ok)).unwrap();
+        let stream = socket.get_mut();
+        stream
+            .set_write_timeout(Some(Duration::from_secs(5)))
+            .unwrap();
+        let many = what.repeat((64 << 10) / what.len());
+        while stream.write_all(&many).is_ok() {
+            count.fetch_add(many.len() as u64, Ordering::Relaxed);
+        }
+    });
+    (address, said)
+}
+
+#[test]
+fn an_upstream_that_talks_without_end_delays_no_other_and_no_stop() {
+    for what in [
+        &b"\x89\x00"[..],
+        b"\x81\x04PONG",
+        b"\x81\x0f{\"type\":\"news\"}",
+    ] {
+        let (address, said) = chatterer(what);
+        let upstream = Upstream::start();
+        let more = ["--set", "gateway.drain_ms_max=200"];
+        let mut machine = Machine::start_with(&[address, upstream.address], &more);
+        machine.until_link(1, "open");
+        until("it talks", || said.load(Ordering::Relaxed) >= 256 << 10);
+        for number in 1..=20 {
+            assert_eq!(machine.say("ann", number).status, 202);
+        }
+        until_within("all arrive", FLOWS_WITHIN, || upstream.count() == 20);
+        machine.stop();
+    }
 }

@@ -67,7 +67,7 @@ pub(super) fn repair_on(
     };
     let held = lock(files, directory)?;
     let (cut_at, bytes, records) = cut(files, file, number, cut_at)?;
-    let (lost, new_epochs) = load_what_is_left(files, directory, number, &*held)?;
+    let ChangedChannels { lost, new_epochs } = load_what_is_left(files, directory, number, &*held)?;
     Ok(Repaired {
         cut_at,
         kept: kept(file),
@@ -160,13 +160,19 @@ fn copy(
     }
 }
 
+/// The channels that a repair changed, as [`Repaired`] tells them.
+struct ChangedChannels {
+    lost: Vec<(String, u64)>,
+    new_epochs: Vec<String>,
+}
+
 /// Reads what is there, lets go of what is missing, and begins a new file that says so.
 fn load_what_is_left(
     files: &dyn FileSystem,
     directory: &Path,
     cut: u32,
     held: &dyn StoreFile,
-) -> Result<(Vec<(String, u64)>, Vec<String>), StoreError> {
+) -> Result<ChangedChannels, StoreError> {
     let settings = StoreSettings::new(directory);
     let numbers = list(files, directory)?;
     let Some(&newest) = numbers.last() else {
@@ -229,5 +235,8 @@ fn load_what_is_left(
         .map_err(|source| StoreError::io("write", &directory.join(names::LOCK), source))?;
     let lost = lost.into_iter();
     let lost = lost.map(|(channel, count)| (channel.to_string(), count));
-    Ok((lost.collect(), new_epochs))
+    Ok(ChangedChannels {
+        lost: lost.collect(),
+        new_epochs,
+    })
 }

@@ -221,7 +221,7 @@ impl Relay {
         tracing::error!(
             upstream = url,
             n,
-            code = %ForeignText(&code),
+            code = %ForeignText(code),
             "a message was refused for good; `tidings outbox dead` shows it"
         );
         let letter = DeadLetter {

@@ -13,10 +13,12 @@ pub(crate) mod metrics;
 pub(crate) mod posting;
 pub(crate) mod query;
 pub(crate) mod refusal;
+mod refusal_log;
 pub(crate) mod reply;
 mod strict;
 
 pub use auth::{Authenticator, OpenAccess, Pass, TokenRefusal, bearer};
 pub use posting::{Posting, To};
 pub use refusal::{Refusal, method_not_allowed};
+pub use refusal_log::{RefusalLog, RefusalReason, Refused};
 pub use strict::DEPTH_MAX;

@@ -6,12 +6,15 @@ use percent_encoding::percent_decode_str;
 
 use super::refusal::Refusal;
 
+/// A name and its value.
+type Pair<'a> = (Cow<'a, str>, Cow<'a, str>);
+
 /// Reads the pairs of a query in their order; `+` is a space.
 ///
 /// # Errors
 ///
 /// A name or a value isn't UTF-8 once it is decoded: another name would come of it.
-pub(crate) fn pairs(query: Option<&str>) -> Result<Vec<(Cow<'_, str>, Cow<'_, str>)>, Refusal> {
+pub(crate) fn pairs(query: Option<&str>) -> Result<Vec<Pair<'_>>, Refusal> {
     let query = query.unwrap_or_default();
     // `form_urlencoded` would put U+FFFD in place of each wrong byte.
     for part in query.split(['&', '=']) {

@@ -349,6 +349,14 @@ fn audience_and_issuer_are_asked_for_where_they_are_set() {
 }
 
 #[test]
+fn an_audience_of_a_wrong_type_is_refused_even_where_none_is_asked_for() {
+    for aud in ["5", "true", "{}", r#"["chat",5]"#] {
+        let token = hs_token(&format!(r#"{{"sub":"ann","exp":1800000000,"aud":{aud}}}"#));
+        assert!(verify(&token).is_err(), "{aud}");
+    }
+}
+
+#[test]
 fn a_key_that_is_too_weak_or_of_another_kind_is_no_key() {
     let refused = |algorithm, material: &[u8]| {
         TokenKey::new("k", algorithm, material).expect_err(&String::from_utf8_lossy(material))

@@ -50,6 +50,9 @@ pub(super) trait Audience {
     /// The users that a join of `user` is answered with; `None` where there is only one.
     fn members_with(&self, user: &User) -> Option<usize>;
 
+    /// Whether a room isn't told who comes and goes once this user is in there.
+    fn is_quiet_with(&self, user: &User, users_max: usize) -> bool;
+
     /// The count of all channels of this kind.
     fn gauge(totals: &Totals) -> &Gauge;
 }
@@ -161,7 +164,11 @@ impl<K: ChannelKey, A: Audience> Channels<K, A> {
         self.ensure(scope, name, Capacity::Checked)?;
         let (key, LiveChannel { log, audience }) = self.find(name).expect("it was made sure of");
         let members = audience.members_with(user);
-        Ok(scope.begin(key.channel(), log, user, resume, members))
+        let users_max = scope.common.settings.presence_users_max;
+        let is_quiet = audience.is_quiet_with(user, users_max);
+        let (mut welcome, start) = scope.begin(key.channel(), log, user, resume, members);
+        welcome.is_quiet = is_quiet;
+        Ok((welcome, start))
     }
 
     /// Places a message in a channel and sends it; gives the channel's key, the message's position

@@ -58,6 +58,10 @@ impl Audience for UserPresence {
         self.as_slice().iter().copied()
     }
 
+    fn is_quiet_with(&self, _: &User, _: usize) -> bool {
+        false
+    }
+
     fn members_with(&self, _: &User) -> Option<usize> {
         None
     }

@@ -24,6 +24,8 @@ pub(super) struct ManyMembers {
     /// Users who have a connection here, or had one until less than `left_ms` ago.
     present: usize,
     connections: usize,
+    /// Whether the room was told that it hears no more of who comes and goes.
+    is_quiet: bool,
 }
 
 /// One user in a room.
@@ -67,7 +69,68 @@ pub(super) enum Departure {
     Leaving,
 }
 
+/// What a room is told when a user comes or goes.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum PresenceNews {
+    /// That this user did.
+    User,
+    /// That there are too many users to be told of any more.
+    Off,
+    /// That users are told of again, and which ones there are.
+    On,
+    /// Nothing: it was told that it hears no more.
+    Nothing,
+}
+
+/// The users with whom a room that became quiet is told of users again: a quarter below the bound,
+/// so that one who comes and goes doesn't turn it on and off.
+fn users_until_quiet_ends(users_max: usize) -> usize {
+    (users_max - users_max / 4).max(1)
+}
+
 impl RoomMembers {
+    /// Decides what the room is told of a user who came; rooms of more than `users_max` users
+    /// become quiet.
+    pub(super) fn news_of_arrival(&mut self, users_max: usize) -> PresenceNews {
+        let is_over = self.present() > users_max;
+        let was_quiet = match self {
+            Self::Many(many) if users_max > 0 => {
+                let was_quiet = many.is_quiet;
+                many.is_quiet |= is_over;
+                was_quiet
+            }
+            _ => false,
+        };
+        match (users_max, was_quiet, is_over) {
+            (0, ..) | (_, true, _) => PresenceNews::Nothing,
+            (_, false, true) => PresenceNews::Off,
+            (_, false, false) => PresenceNews::User,
+        }
+    }
+
+    /// Decides what the room is told of a user who has gone.
+    pub(super) fn news_of_departure(&mut self, users_max: usize) -> PresenceNews {
+        let ends = self.present() <= users_until_quiet_ends(users_max);
+        match self {
+            _ if users_max == 0 => PresenceNews::Nothing,
+            Self::Many(many) if many.is_quiet && ends => {
+                many.is_quiet = false;
+                PresenceNews::On
+            }
+            Self::Many(many) if many.is_quiet => PresenceNews::Nothing,
+            _ => PresenceNews::User,
+        }
+    }
+
+    /// The users who are present, up to `count_max` of them.
+    pub(super) fn present_users(&self, count_max: usize) -> Vec<User> {
+        let present = self.users(None).filter(|(.., present)| *present);
+        present
+            .take(count_max)
+            .map(|(user, ..)| user.clone())
+            .collect()
+    }
+
     /// Users who have a connection here, or had one until less than `left_ms` ago.
     pub(super) fn present(&self) -> usize {
         match self {
@@ -276,6 +339,14 @@ impl Audience for RoomMembers {
 
     fn members_with(&self, user: &User) -> Option<usize> {
         Some(self.present() + usize::from(!self.is_present(user)))
+    }
+
+    fn is_quiet_with(&self, user: &User, users_max: usize) -> bool {
+        let is_quiet = matches!(self, Self::Many(many) if many.is_quiet);
+        is_quiet
+            || self
+                .members_with(user)
+                .is_some_and(|users| users > users_max)
     }
 
     fn gauge(totals: &Totals) -> &Gauge {

@@ -1,6 +1,7 @@
 //! What clients are sent without having asked for it.
 
 use super::message::KeptMessage;
+use super::name::User;
 use crate::base::{MessageBody, Position};
 
 /// A message as a channel delivers it.
@@ -44,6 +45,20 @@ pub enum Notice<'a> {
         room: &'a str,
         /// The user.
         uid: &'a str,
+    },
+    /// A room has so many users that it isn't told any more who comes and goes.
+    PresenceOff {
+        /// The room.
+        room: &'a str,
+    },
+    /// A room is told again who comes and goes from now on.
+    PresenceOn {
+        /// The room.
+        room: &'a str,
+        /// The users who are there, by their uids, `list_max` at the most.
+        users: &'a [User],
+        /// Users in all.
+        users_total: usize,
     },
     /// The last connection of a user left a room, and none came back in time.
     Left {

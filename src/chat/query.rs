@@ -163,12 +163,8 @@ impl Chat {
         let Some((_, LiveChannel { audience, .. })) = shard.channels.find(room) else {
             return Ok(Who::default());
         };
-        let present = audience.users(None).filter(|(.., present)| *present);
         Ok(Who {
-            users: present
-                .take(self.common.settings.list_max)
-                .map(|(user, ..)| user.clone())
-                .collect(),
+            users: audience.present_users(self.common.settings.list_max),
             users_total: audience.present(),
             connections: audience.connections(),
         })
@@ -200,7 +196,7 @@ impl Chat {
     /// behind `after` on.
     #[must_use]
     pub fn rooms(&self, prefix: &str, after: Option<&str>, limit: usize) -> Vec<RoomView> {
-        let limit = limit.min(self.common.settings.list_max);
+        let limit = self.list_limit(limit);
         let from = match after {
             Some(after) if after >= prefix => Excluded(after),
             _ => Included(prefix),
@@ -241,7 +237,7 @@ impl Chat {
             user: user.clone(),
             connections,
         };
-        let limit = limit.min(self.common.settings.list_max);
+        let limit = self.list_limit(limit);
         Some(users.take(limit).map(view).collect())
     }
 
@@ -291,6 +287,11 @@ impl Chat {
                 rooms: own.rooms.as_slice().to_vec(),
             }),
         )
+    }
+
+    /// What a list may have at the most: one entry beyond `list_max` shows that there are more.
+    fn list_limit(&self, limit: usize) -> usize {
+        limit.min(self.common.settings.list_max.saturating_add(1))
     }
 
     fn view(&self, name: &Arc<str>, room: &LiveChannel<RoomMembers>) -> RoomView {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::call::{Call, Scope};
 use super::channels::{Audience as _, ChannelKey, Channels, LiveChannel};
-use super::members::{Arrival, Departure, RoomMembers};
+use super::members::{Arrival, Departure, PresenceNews, RoomMembers};
 use super::name::User;
 use super::notice::Notice;
 use super::resume::SubscriptionStart;
@@ -48,11 +48,17 @@ impl RoomShard {
                 self.leaving.remove(&(since, name.clone(), user.clone()));
             }
             Arrival::First => {
-                let few = room.audience.present() <= common.settings.presence_users_max;
-                if few && heard_by > 0 {
-                    let uid = user.uid();
-                    common.totals.joined.add(1);
-                    (call.sink).publish(name, &Notice::Joined { room: name, uid });
+                let users_max = common.settings.presence_users_max;
+                match room.audience.news_of_arrival(users_max) {
+                    PresenceNews::User if heard_by > 0 => {
+                        let uid = user.uid();
+                        common.totals.joined.add(1);
+                        (call.sink).publish(name, &Notice::Joined { room: name, uid });
+                    }
+                    PresenceNews::Off if heard_by > 0 => {
+                        (call.sink).publish(name, &Notice::PresenceOff { room: name });
+                    }
+                    _ => {}
                 }
             }
         }
@@ -105,13 +111,28 @@ impl RoomShard {
         }
         let (since, name, user) = self.leaving.pop_first().expect("there is a first");
         if let Some((topic, LiveChannel { audience, .. })) = self.channels.find(&name) {
-            let few = audience.present() <= common.settings.presence_users_max;
             let left = audience.end_leaving(&user, since, now);
             debug_assert!(left, "{user:?} came back, but was not taken off the list");
-            if left && few && audience.connections() > 0 {
-                let uid = user.uid();
-                common.totals.left.add(1);
-                (call.sink).publish(topic, &Notice::Left { room: topic, uid });
+            let settings = &common.settings;
+            let news = match left {
+                true => audience.news_of_departure(settings.presence_users_max),
+                false => PresenceNews::Nothing,
+            };
+            match news {
+                PresenceNews::User if audience.connections() > 0 => {
+                    let uid = user.uid();
+                    common.totals.left.add(1);
+                    (call.sink).publish(topic, &Notice::Left { room: topic, uid });
+                }
+                PresenceNews::On if audience.connections() > 0 => {
+                    let on = Notice::PresenceOn {
+                        room: topic,
+                        users: &audience.present_users(settings.list_max),
+                        users_total: audience.present(),
+                    };
+                    (call.sink).publish(topic, &on);
+                }
+                _ => {}
             }
             self.channels.schedule_removal(call.scope, &name);
         }

@@ -58,4 +58,6 @@ pub struct Welcome {
     pub recovered: bool,
     /// Users in the room, with this one; `None` for `@uid` and `*`.
     pub members: Option<usize>,
+    /// Whether the room has so many users that nobody is told who comes and goes.
+    pub is_quiet: bool,
 }

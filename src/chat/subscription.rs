@@ -40,6 +40,7 @@ impl Scope<'_> {
             position: is_kept.then(|| log.position()),
             recovered: start.recovered,
             members,
+            is_quiet: false,
         };
         match (resume, start.recovered) {
             (Resume::Now, _) => {}

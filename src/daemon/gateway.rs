@@ -110,7 +110,7 @@ struct GatewayGate {
 impl GatewayGate {
     fn judge(&self, head: &Head) -> Verdict {
         if let Some(refusal) = self.rules.refuse(head) {
-            return Verdict::Answer(refusal);
+            return Verdict::Answer(refusal.response);
         }
         if head.asks_for_websocket() {
             let message = "a gateway has no WebSocket; connect to its upstreams";

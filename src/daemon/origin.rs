@@ -9,7 +9,7 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use tidings::api::Refusal;
+use tidings::api::{Refusal, RefusalReason};
 use tidings::chat::ErrorCode;
 use tidings::server::{Head, Response};
 
@@ -31,13 +31,33 @@ pub struct SameOrigin {
     pub any_host: bool,
 }
 
+/// A request that is refused for where it comes from.
+#[derive(Debug)]
+pub struct OriginRefusal {
+    /// The reason, for the trace.
+    pub reason: RefusalReason,
+    /// The answer.
+    pub response: Response,
+}
+
+impl OriginRefusal {
+    fn new(reason: RefusalReason, message: impl Into<Cow<'static, str>>) -> Self {
+        let refusal = Refusal::new(ErrorCode::Forbidden, message);
+        Self {
+            reason,
+            response: refusal.response(),
+        }
+    }
+}
+
 impl SameOrigin {
-    /// `None` when the request may pass, otherwise the answer that refuses it.
+    /// `None` when the request may pass, otherwise the reason and the answer that refuses it.
     #[must_use]
-    pub fn refuse(&self, head: &Head) -> Option<Response> {
+    pub fn refuse(&self, head: &Head) -> Option<OriginRefusal> {
         let host = head.host().unwrap_or_default();
         if !self.any_host && !is_loopback(host) {
-            return Some(forbidden(
+            return Some(OriginRefusal::new(
+                RefusalReason::Host,
                 "Host is neither localhost nor a loopback address; \
                  name such an address, or start the server with --insecure",
             ));
@@ -45,10 +65,11 @@ impl SameOrigin {
         if !self.any_host
             && let Some(name) = proxy_field(head)
         {
-            return Some(forbidden(format!(
+            let message = format!(
                 "{name} shows a proxy, and a server without keys is for this machine only; \
                  make keys with `tidings init`, or start the server with --insecure"
-            )));
+            );
+            return Some(OriginRefusal::new(RefusalReason::Proxy, message));
         }
         let mut origins = head.fields_named("origin");
         let origin = origins.next()?;
@@ -57,7 +78,8 @@ impl SameOrigin {
         if alone && self.allows(&origin, host) {
             return None;
         }
-        Some(forbidden(foreign_origin(&origin, host)))
+        let message = foreign_origin(&origin, host);
+        Some(OriginRefusal::new(RefusalReason::Origin, message))
     }
 
     fn allows(&self, origin: &str, host: &str) -> bool {
@@ -139,10 +161,6 @@ fn is_loopback(host: &str) -> bool {
             .is_ok_and(|address| address.is_loopback())
 }
 
-fn forbidden(message: impl Into<Cow<'static, str>>) -> Response {
-    Refusal::new(ErrorCode::Forbidden, message).response()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -153,7 +171,7 @@ mod tests {
         let parsed = parse(request.as_bytes(), &mut 0, &HttpLimits::default());
         let (head, _) = parsed.expect("a valid head").expect("a whole head");
         let answer = rules.refuse(&head);
-        answer.is_some_and(|answer| answer.status() == 403)
+        answer.is_some_and(|answer| answer.response.status() == 403)
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use tidings::api::health::{self, ServerReadiness, is_health_path};
-use tidings::api::{Refusal, bearer, method_not_allowed};
+use tidings::api::{Refusal, RefusalReason, Refused, bearer, method_not_allowed};
 use tidings::chat::ErrorCode;
 use tidings::endpoint::{Endpoint, LINK_PATH};
 use tidings::server::{Handle, Head, Response, Verdict};
@@ -12,6 +12,9 @@ use super::echo::ECHO_PATH;
 use super::origin::SameOrigin;
 use crate::auth::ApiKeys;
 use crate::page;
+
+/// Where the client for JavaScript and its types are, whether or not the chat page is on.
+const CLIENT_PATHS: [&str; 2] = ["/client.js", "/client.d.ts"];
 
 /// Judges request heads.
 pub(super) struct ServeGate {
@@ -33,7 +36,8 @@ pub(super) struct ServeGate {
 impl ServeGate {
     pub(super) fn judge(&self, head: &Head) -> Verdict {
         if let Some(refusal) = self.rules.refuse(head) {
-            return Verdict::Answer(refusal);
+            self.note(refusal.reason, head);
+            return Verdict::Answer(refusal.response);
         }
         if head.asks_for_websocket() {
             return match (head.path(), self.echo_size_max) {
@@ -66,11 +70,22 @@ impl ServeGate {
                 message_size_max: self.link_size_max,
             },
             None => {
+                self.note(RefusalReason::LinkKey, head);
                 let message = "Authorization has to be Bearer and this server's uplink.key";
                 let refusal = Refusal::new(ErrorCode::Unauthorized, message);
                 Verdict::Answer(refusal.response())
             }
         }
+    }
+
+    /// Leaves the trace of a refusal.
+    fn note(&self, reason: RefusalReason, head: &Head) {
+        let refused = Refused {
+            host: head.host(),
+            origin: head.field_text("origin"),
+            ..Refused::default()
+        };
+        self.endpoint.refusals().note(reason, refused);
     }
 
     fn readiness(&self) -> ServerReadiness {
@@ -83,9 +98,9 @@ impl ServeGate {
     }
 }
 
-/// What isn't the API's: the chat page, and nothing else.
+/// What isn't the API's: the client, which is there for everybody's page, and the chat page.
 pub(super) fn beside_the_api(method: &str, path: &str, has_page: bool) -> Response {
-    let asset = page::asset(path).filter(|_| has_page);
+    let asset = page::asset(path).filter(|asset| has_page || CLIENT_PATHS.contains(&asset.path));
     match (asset, path) {
         (Some(asset), _) if matches!(method, "GET" | "HEAD") => {
             let mut response = Response::new(200).field("Content-Type", asset.content_type);
@@ -96,6 +111,10 @@ pub(super) fn beside_the_api(method: &str, path: &str, has_page: bool) -> Respon
         }
         (Some(_), _) => method_not_allowed("GET, HEAD"),
         (None, path) if is_health_path(path) => method_not_allowed("GET, HEAD"),
+        (None, "/") => not_found(
+            "the chat page is off; the setting page = \"on\" (TIDINGS_PAGE=on) turns it on; \
+             the API begins with /v1/, and WebSockets connect to /ws",
+        ),
         _ => not_found("there is nothing at this path; the API begins with /v1/"),
     }
 }

@@ -5,7 +5,7 @@
 use crate::api::json::Json;
 use crate::api::refusal::Refusal;
 use crate::base::Fd;
-use crate::chat::{Delivered, Notice, Position, Receipt, Welcome};
+use crate::chat::{Delivered, Notice, Position, Receipt, User, Welcome};
 
 /// Bytes of a message's fields beside its data, which most messages don't exceed.
 const FIELDS_BYTES: usize = 160;
@@ -33,11 +33,26 @@ pub(super) fn frame(frame: &Notice<'_>) -> String {
             .string("room", room)
             .string("uid", uid)
             .end(),
+        Notice::PresenceOff { room } => presence(room).string("state", "off").end(),
+        Notice::PresenceOn {
+            room,
+            users,
+            users_total,
+        } => presence(room)
+            .string("state", "on")
+            .strings("users", users.iter().map(User::uid))
+            .number("users_total", *users_total as u64)
+            .flag("more", users.len() < *users_total)
+            .end(),
         Notice::Left { room, uid } => Json::frame("left")
             .string("room", room)
             .string("uid", uid)
             .end(),
     }
+}
+
+fn presence(room: &str) -> Json {
+    Json::frame("presence").string("room", room)
 }
 
 fn message(posted: &Delivered<'_>) -> String {
@@ -91,6 +106,9 @@ pub(super) fn welcome(seq: Option<&str>, channels: &[Welcome]) -> String {
         channel = channel.flag("recovered", welcome.recovered);
         if let Some(members) = welcome.members {
             channel = channel.number("members", members as u64);
+        }
+        if welcome.is_quiet {
+            channel = channel.string("presence", "off");
         }
         json = json.named(&welcome.channel, &channel.end());
     }

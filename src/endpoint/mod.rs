@@ -35,6 +35,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crate::api::RefusalLog;
 use crate::api::auth::Authenticator;
 use crate::base::Fd;
 use crate::base::clock::random;
@@ -229,6 +230,12 @@ impl Endpoint {
         self.services.disk.condition() == Condition::Good
     }
 
+    /// The trace of refusals, for what is refused before it reaches the endpoint.
+    #[must_use]
+    pub fn refusals(&self) -> &RefusalLog {
+        &self.sessions.refusals
+    }
+
     /// Begins to look at what is due, once the server runs.
     fn start(self: &Arc<Self>, server: &WorkerHandle) {
         self.services.meet(server.handle());
@@ -261,9 +268,12 @@ impl Endpoint {
         if self.links.contains(frame.fd) {
             return self.links.message(server, frame);
         }
+        if self.sessions.is_kicked(frame.fd) {
+            return;
+        }
         match frame.text() {
             Some(text) => self.native.receive(server, frame.fd, text),
-            None => drop(server.disconnect(frame.fd, 1003, "only text frames are taken here")),
+            None => self.sessions.refuse_binary(server, frame.fd),
         }
     }
 
@@ -273,6 +283,7 @@ impl Endpoint {
         }
         self.sessions.closed(fd);
         self.services.chat.closed(self.services.now(), fd);
+        self.sessions.forget_kick(fd);
         // Last: until the chat has forgotten the connection, another thread may begin a replay.
         self.services.replays.forget(fd);
     }

@@ -90,7 +90,8 @@ impl World {
         let expected = expected
             .filter(|(name, _)| name.starts_with(prefix))
             .filter(|(name, _)| after.is_none_or(|after| &***name > after))
-            .take(limit.min(self.model.settings.list_max))
+            // One more shows that the list goes on.
+            .take(limit.min(self.model.settings.list_max + 1))
             .map(|(name, room)| {
                 let at = self.model.keeps(name).then(|| room.log.at());
                 (name.clone(), at, room.present(), room.connections())
@@ -115,7 +116,7 @@ impl World {
         let room = self.room();
         let after = self.random.one_in(2).then(|| self.uid());
         let limit = self.random.within(1..=6);
-        let shown = limit.min(self.model.settings.list_max);
+        let shown = limit.min(self.model.settings.list_max + 1);
         let expected = self.model.rooms.get(room).map(|room| {
             let behind = room.members.iter();
             let behind = behind.filter(|(uid, _)| after.is_none_or(|after| &***uid > after));

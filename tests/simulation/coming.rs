@@ -241,14 +241,17 @@ impl Model {
         let is_first = !member.is_present();
         member.fds.push(fd);
         member.leaving = None;
-        let (few, joined) = (
-            room.present() <= few_max,
-            Expected::Joined(name.into(), uid),
-        );
+        let is_over = few_max > 0 && room.present() > few_max;
+        let was_quiet = room.is_quiet;
+        room.is_quiet |= is_first && is_over;
         self.counted.memberships += 1;
-        if is_first && few && others > 0 {
-            self.counted.joined += 1;
-            self.tell_all(name, &joined);
+        if is_first && !was_quiet && few_max > 0 && others > 0 {
+            if is_over {
+                self.tell_all(name, &Expected::Presence(name.into(), None));
+            } else {
+                self.counted.joined += 1;
+                self.tell_all(name, &Expected::Joined(name.into(), uid));
+            }
         }
         self.subscribe(fd, name, start);
         self.own_mut(fd).rooms.push(name.into());

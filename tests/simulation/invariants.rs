@@ -54,7 +54,9 @@ impl Record {
                     *place = Place::After(*position);
                 }
                 Heard::Message(line) => self.message(&mut places, line, &inbox[..=at]),
-                Heard::Joined { room: channel, .. } | Heard::Left { room: channel, .. } => {
+                Heard::Joined { room: channel, .. }
+                | Heard::Left { room: channel, .. }
+                | Heard::Presence { room: channel, .. } => {
                     assert!(places.contains_key(&**channel), "{channel} isn't heard");
                 }
             }

@@ -41,6 +41,8 @@ pub struct Own {
 pub struct Room {
     pub log: Log,
     pub members: BTreeMap<String, Member>,
+    /// It was told that it hears no more of who comes and goes.
+    pub is_quiet: bool,
     pub touched: Touched,
 }
 
@@ -73,6 +75,7 @@ pub enum Expected {
     Gap(String, At),
     Joined(String, String),
     Left(String, String),
+    Presence(String, Option<(Vec<String>, usize)>),
     Subscribed(String),
     Unsubscribed(String),
 }
@@ -83,6 +86,7 @@ pub struct Greeting {
     pub at: Option<At>,
     pub recovered: bool,
     pub members: Option<usize>,
+    pub is_quiet: bool,
 }
 
 pub type Answer<T> = Result<T, ChatError>;
@@ -158,6 +162,7 @@ impl Model {
             let room = Room {
                 log: self.new_log()?,
                 members: BTreeMap::new(),
+                is_quiet: false,
                 touched: self.touched(),
             };
             self.rooms.insert(name.into(), room);
@@ -261,6 +266,8 @@ impl Model {
             at: keeps.then(|| log.at()),
             recovered: start.recovered && (keeps || wish == Wish::Now),
             members,
+            is_quiet: members.is_some_and(|users| users > self.settings.presence_users_max)
+                || self.rooms.get(channel).is_some_and(|room| room.is_quiet),
         };
         (greeting, start)
     }

@@ -24,6 +24,11 @@ pub enum Heard {
         room: String,
         uid: String,
     },
+    /// Users are told of no more; or again, beginning with these, of so many.
+    Presence {
+        room: String,
+        users: Option<(Vec<String>, usize)>,
+    },
     Subscribed {
         channel: String,
         /// By the call that answered it; not by the back end, which says nothing to it.
@@ -68,6 +73,21 @@ impl Heard {
                 room: text(room),
                 uid: text(uid),
             },
+            Notice::PresenceOff { room } => Self::Presence {
+                room: text(room),
+                users: None,
+            },
+            Notice::PresenceOn {
+                room,
+                users,
+                users_total,
+            } => {
+                let users = users.iter().map(|user| text(user.uid())).collect();
+                Self::Presence {
+                    room: text(room),
+                    users: Some((users, *users_total)),
+                }
+            }
             Notice::Left { room, uid } => Self::Left {
                 room: text(room),
                 uid: text(uid),

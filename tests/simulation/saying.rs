@@ -287,14 +287,28 @@ impl Model {
         }
         due.sort_unstable();
         for (name, _, uid) in due {
-            let few = self.rooms[&name].present() <= few_max;
             self.change_room(&name, |members| {
                 members.get_mut(&uid).expect("it is there").leaving = None;
             });
             let room = self.rooms.get_mut(&name).expect("it is there");
-            if few && room.connections() > 0 {
-                self.counted.left += 1;
-                self.tell_all(&name, &Expected::Left(name.clone(), uid));
+            let (was_quiet, present) = (room.is_quiet, room.present());
+            room.is_quiet &= present > (few_max - few_max / 4).max(1);
+            let news = match (was_quiet, room.is_quiet) {
+                (false, _) => Expected::Left(name.clone(), uid),
+                (true, true) => continue,
+                (true, false) => {
+                    let here = room
+                        .members
+                        .iter()
+                        .filter(|(_, member)| member.is_present());
+                    let users = here.map(|(uid, _)| uid.clone());
+                    let users = users.take(self.settings.list_max).collect();
+                    Expected::Presence(name.clone(), Some((users, present)))
+                }
+            };
+            if few_max > 0 && room.connections() > 0 {
+                self.counted.left += u64::from(!was_quiet);
+                self.tell_all(&name, &news);
             }
         }
     }

@@ -610,7 +610,10 @@ fn places_in(inbox: &[Heard]) -> BTreeMap<String, Position> {
                 let (channel, position) = (line.channel.clone(), line.position);
                 places.extend(channel.zip(position));
             }
-            Heard::Unsubscribed(_) | Heard::Joined { .. } | Heard::Left { .. } => {}
+            Heard::Unsubscribed(_)
+            | Heard::Joined { .. }
+            | Heard::Left { .. }
+            | Heard::Presence { .. } => {}
         }
     }
     places

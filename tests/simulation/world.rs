@@ -312,6 +312,7 @@ fn heard_in(heard: &Heard) -> &str {
         Heard::Gap { channel: name, .. }
         | Heard::Joined { room: name, .. }
         | Heard::Left { room: name, .. }
+        | Heard::Presence { room: name, .. }
         | Heard::Subscribed { channel: name, .. }
         | Heard::Unsubscribed(name) => name,
     }
@@ -324,6 +325,7 @@ fn expected_in(expected: &Expected) -> &str {
         Expected::Gap(name, _)
         | Expected::Joined(name, _)
         | Expected::Left(name, _)
+        | Expected::Presence(name, _)
         | Expected::Subscribed(name)
         | Expected::Unsubscribed(name) => name,
     }
@@ -337,6 +339,7 @@ fn same(epochs: &mut Epochs, expected: &Expected, actual: &Heard) -> bool {
                     greeting.channel == *welcome.channel
                         && greeting.recovered == welcome.recovered
                         && greeting.members == welcome.members
+                        && greeting.is_quiet == welcome.is_quiet
                         && epochs.are_same(greeting.at, welcome.position)
                 })
         }
@@ -351,6 +354,9 @@ fn same(epochs: &mut Epochs, expected: &Expected, actual: &Heard) -> bool {
         }
         (Expected::Joined(name, who), Heard::Joined { room, uid })
         | (Expected::Left(name, who), Heard::Left { room, uid }) => (name, who) == (room, uid),
+        (Expected::Presence(name, expected), Heard::Presence { room, users }) => {
+            (name, expected) == (room, users)
+        }
         (Expected::Subscribed(name), Heard::Subscribed { channel, .. }) => name == channel,
         (Expected::Unsubscribed(name), Heard::Unsubscribed(channel)) => name == channel,
         _ => false,

@@ -82,7 +82,7 @@ impl ChatClient {
                     other => panic!("a frame was to come, not {other:?}"),
                 },
             };
-            if frame["type"] != "joined" && frame["type"] != "left" {
+            if !matches!(frame["type"].as_str(), Some("joined" | "left" | "presence")) {
                 return Ok(frame);
             }
         }

@@ -3,21 +3,24 @@
 use super::HttpApi;
 use super::body;
 use super::call::ApiCall;
+use super::query::cut;
 use super::reply::ApiReply;
 use super::users::KICKED;
 use crate::api::json::Json;
 use crate::api::refusal::Refusal;
 use crate::base::Fd;
 use crate::chat::ChatError;
-use crate::endpoint::kick::kick;
 
 impl HttpApi {
     /// `GET /v1/connections`
     pub(super) fn connections(&self, call: &ApiCall<'_>) -> Result<ApiReply, Refusal> {
         let after = Fd(call.query.number("after")?.unwrap_or(0));
-        let fds = call.server.connections(after, call.query.list_limit()?);
+        let limit = call.query.list_limit()?;
+        let mut fds = call.server.connections(after, limit + 1);
+        let more = cut(&mut fds, limit);
         let fds = fds.iter().map(Fd::to_string);
-        Ok(Json::object().array("connections", fds).into())
+        let json = Json::object().array("connections", fds);
+        Ok(json.flag("more", more).into())
     }
 
     /// `GET /v1/connections/{fd}`
@@ -41,7 +44,7 @@ impl HttpApi {
         if !call.server.is_established(fd) {
             return Err(no_connection(fd));
         }
-        kick(call.server, fd, 4004, "kicked", KICKED);
+        (self.sessions).kick(call.server, fd, (4004, "kicked"), KICKED);
         Ok(Json::object().flag("closed", true).into())
     }
 

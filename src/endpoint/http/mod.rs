@@ -27,6 +27,7 @@ use std::sync::Arc;
 use super::links::Links;
 use super::services::Services;
 use super::sessions::Sessions;
+use crate::api::Refused;
 use crate::api::refusal::{Refusal, method_not_allowed};
 use crate::server::{Head, Request, Responder, Response, WorkerHandle};
 use call::ApiCall;
@@ -92,7 +93,13 @@ impl HttpApi {
             return Err(method_not_allowed(&resource.allow()));
         };
         if route.guard != ApiGuard::Open {
-            let key = self.sessions.authorize(head.field_text("authorization"));
+            let asked = Refused {
+                host: head.field_text("host"),
+                origin: head.field_text("origin"),
+                ..Refused::default()
+            };
+            let field = head.field_text("authorization");
+            let key = self.sessions.authorize(field, asked);
             key.map_err(|refusal| refusal.response())?;
         }
         Ok(true)
@@ -110,7 +117,13 @@ impl HttpApi {
         let key = match route.guard {
             ApiGuard::Open => None,
             ApiGuard::Key | ApiGuard::LimitedKey => {
-                self.sessions.authorize(request.header("authorization"))?
+                let asked = Refused {
+                    host: request.header("host"),
+                    origin: request.header("origin"),
+                    ..self.sessions.refused(request.fd, None)
+                };
+                let field = request.header("authorization");
+                self.sessions.authorize(field, asked)?
             }
         };
         let key = key.as_deref().unwrap_or_default();

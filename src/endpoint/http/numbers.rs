@@ -63,6 +63,7 @@ impl HttpApi {
                 stats.user_timers as u64,
             ))
             .group("chat", services.chat.stats().described())
+            .group("refusals", self.sessions.refusals.described())
             .group("limits", self.sessions.limit_metrics())
             .group("store", of_store(&services.reader.totals()))
             .group("disk", [&disk[..], &[taking]].concat())

@@ -82,6 +82,13 @@ impl<'a> Query<'a> {
     }
 }
 
+/// Cuts a list, of which one entry more than the limit was asked for; whether there is more of it.
+pub(super) fn cut<T>(list: &mut Vec<T>, limit: usize) -> bool {
+    let more = list.len() > limit;
+    list.truncate(limit);
+    more
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

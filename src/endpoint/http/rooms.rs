@@ -2,6 +2,7 @@
 
 use super::HttpApi;
 use super::call::ApiCall;
+use super::query::cut;
 use super::reply::ApiReply;
 use crate::api::json::Json;
 use crate::api::refusal::Refusal;
@@ -15,9 +16,12 @@ impl HttpApi {
         let query = &call.query;
         let prefix = query.text("prefix").unwrap_or_default();
         let chat = &self.services.chat;
-        let rooms = chat.rooms(prefix, query.text("after"), query.list_limit()?);
+        let limit = query.list_limit()?;
+        let mut rooms = chat.rooms(prefix, query.text("after"), limit + 1);
+        let more = cut(&mut rooms, limit);
         let rooms = rooms.iter().map(|room| view(room).end());
-        Ok(Json::object().array("rooms", rooms).into())
+        let json = Json::object().array("rooms", rooms);
+        Ok(json.flag("more", more).into())
     }
 
     /// `GET /v1/rooms/{room}`
@@ -33,8 +37,10 @@ impl HttpApi {
     pub(super) fn members(&self, call: &ApiCall<'_>) -> Result<ApiReply, Refusal> {
         let (room, query) = (&*call.names.room, &call.query);
         let chat = &self.services.chat;
-        let members = chat.members(room, query.text("after"), query.list_limit()?);
-        let members = members.ok_or_else(|| no_room(room))?;
+        let limit = query.list_limit()?;
+        let members = chat.members(room, query.text("after"), limit + 1);
+        let mut members = members.ok_or_else(|| no_room(room))?;
+        let more = cut(&mut members, limit);
         let member = |member: &MemberView| {
             Json::object()
                 .string("uid", member.user.uid())
@@ -43,7 +49,8 @@ impl HttpApi {
                 .end()
         };
         let members = members.iter().map(member);
-        Ok(Json::object().array("members", members).into())
+        let json = Json::object().array("members", members);
+        Ok(json.flag("more", more).into())
     }
 
     /// `PUT /v1/rooms/{room}/members/{uid}`

@@ -7,7 +7,6 @@ use super::reply::ApiReply;
 use crate::api::json::Json;
 use crate::api::refusal::Refusal;
 use crate::base::Fd;
-use crate::endpoint::kick::kick;
 
 /// Users that one question may name: each is a look into another shard.
 const USERS_MAX: usize = 100;
@@ -55,7 +54,7 @@ impl HttpApi {
         let code = code.as_deref().unwrap_or("kicked");
         let message = message.as_deref().unwrap_or(KICKED);
         for fd in &connections {
-            kick(call.server, *fd, 4004, code, message);
+            (self.sessions).kick(call.server, *fd, (4004, code), message);
         }
         let kicked = connections.len() as u64;
         Ok(Json::object().number("kicked", kicked).into())

@@ -56,9 +56,15 @@ impl NativeProtocol {
             return;
         }
         match parse::commands(text) {
-            Ok(commands) => commands
-                .into_iter()
-                .for_each(|command| self.command(server, fd, command)),
+            Ok(commands) => {
+                for command in commands {
+                    // A kick may come between two of them, also by one of them.
+                    if self.sessions.is_kicked(fd) {
+                        return;
+                    }
+                    self.command(server, fd, command);
+                }
+            }
             Err(refusal) if self.sessions.admit_command(server, fd, None) => {
                 server.push(fd, &frames::err(None, &refusal)).ok();
             }
@@ -158,8 +164,11 @@ impl NativeProtocol {
         self.sessions.as_actor(fd, |actor| {
             let who = self.services.chat.who(actor, room)?;
             let users = who.users.iter().map(|user| user.uid());
-            let json = frames::ok(seq).strings("users", users);
-            Ok(Some(json.number("connections", who.connections as u64)))
+            let json = frames::ok(seq)
+                .strings("users", users)
+                .number("users_total", who.users_total as u64)
+                .number("connections", who.connections as u64);
+            Ok(Some(json.flag("more", who.users.len() < who.users_total)))
         })
     }
 

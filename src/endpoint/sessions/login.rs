@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use super::Sessions;
 use super::deadlines::DeadlineFor;
+use crate::api::RefusalReason;
 use crate::api::auth::{TokenRefusal, bearer};
 use crate::api::query::pairs;
 use crate::api::refusal::Refusal;
 use crate::base::Fd;
 use crate::chat::{self, ChatError, ErrorCode, LoggedIn, Pattern, Rights, User};
 use crate::endpoint::frames;
-use crate::endpoint::kick::kick;
 use crate::endpoint::native::command::{LoginFields, resume_of};
 use crate::endpoint::server_sink::{Confirmation, ServerSink};
 use crate::server::{Request, WorkerHandle};
@@ -74,7 +74,7 @@ impl Sessions {
         };
         let mut sink = ServerSink::of_worker(&self.services, server, confirmation);
         let chat = &self.services.chat;
-        make_way(server, chat.login(&mut sink, self.services.now(), &login)?);
+        self.make_way(server, chat.login(&mut sink, self.services.now(), &login)?);
         match identity.expires_unix_ms {
             Some(expires) => self.deadlines.set(fd, expires, DeadlineFor::Token),
             None => self.deadlines.clear(fd),
@@ -115,7 +115,7 @@ impl Sessions {
         let mut sink = ServerSink::of_worker(&self.services, server, Confirmation::Silent);
         let chat = &self.services.chat;
         if let Some(logged_in) = chat.login_once(&mut sink, self.services.now(), &login)? {
-            make_way(server, logged_in);
+            self.make_way(server, logged_in);
             // A token that came at the same moment has an end, which stays.
             self.deadlines.clear_login(fd);
         }
@@ -135,6 +135,13 @@ impl Sessions {
             self.expect_login(fd);
         }
         Ok(user)
+    }
+
+    /// Closes the connection that had to go for a login.
+    fn make_way(&self, server: &WorkerHandle, logged_in: LoggedIn) {
+        if let Some(oldest) = logged_in.replaced {
+            self.kick(server, oldest, (4003, "replaced"), REPLACED);
+        }
     }
 
     /// Finds out who logs in, with which rights; closes a connection that shows a wrong token.
@@ -177,15 +184,24 @@ impl Sessions {
             }
             Ok(pass) => {
                 let asked = login.uid.as_deref().unwrap_or_default();
+                let refused = self.refused(fd, Some(asked));
+                self.refusals.note(RefusalReason::Uid, refused);
                 let message = format!("uid is {asked:?}, but the token is for {:?}", pass.uid);
                 Err(Refusal::new(ErrorCode::Forbidden, message))
             }
             Err(refusal) => {
-                let (code, word, message) = match refusal {
-                    TokenRefusal::Bad => (4001, "bad_token", "the token is not one of ours"),
-                    TokenRefusal::Expired => (4005, "token_expired", EXPIRED),
+                let (code, word, message, reason) = match refusal {
+                    TokenRefusal::Bad => {
+                        let message = "the token is not one of ours";
+                        (4001, "bad_token", message, RefusalReason::Token)
+                    }
+                    TokenRefusal::Expired => {
+                        (4005, "token_expired", EXPIRED, RefusalReason::TokenExpired)
+                    }
                 };
-                kick(server, fd, code, word, message);
+                let refused = self.refused(fd, login.uid.as_deref());
+                self.refusals.note(reason, refused);
+                self.kick(server, fd, (code, word), message);
                 Err(Refusal::new(ErrorCode::Unauthorized, message))
             }
         }
@@ -195,17 +211,14 @@ impl Sessions {
     pub(super) fn expire_logins(&self, server: &WorkerHandle) {
         for (fd, what) in self.deadlines.take_late(self.services.now().unix_ms) {
             match what {
-                DeadlineFor::Login => kick(server, fd, 4002, "no_login", "no login came in time"),
-                DeadlineFor::Token => kick(server, fd, 4005, "token_expired", EXPIRED),
+                DeadlineFor::Login => {
+                    let refused = self.refused(fd, None);
+                    self.refusals.note(RefusalReason::NoLogin, refused);
+                    self.kick(server, fd, (4002, "no_login"), "no login came in time");
+                }
+                DeadlineFor::Token => self.kick(server, fd, (4005, "token_expired"), EXPIRED),
             }
         }
-    }
-}
-
-/// Closes the connection that had to go for a login.
-fn make_way(server: &WorkerHandle, logged_in: LoggedIn) {
-    if let Some(oldest) = logged_in.replaced {
-        kick(server, oldest, 4003, "replaced", REPLACED);
     }
 }
 

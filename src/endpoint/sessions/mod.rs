@@ -5,11 +5,12 @@
 //!
 //! | file | methods of [`Sessions`] |
 //! |---|---|
-//! | `mod.rs` | `closed`, `tick`, `finish`, `key_of`, `authorize`, `admit_command`, `admit_request`, `charge`, `acknowledge` |
+//! | `mod.rs` | `kick`, `is_kicked`, `forget_kick`, `closed`, `tick`, `finish`, `key_of`, `authorize`, `admit_command`, `admit_request`, `charge`, `acknowledge`, `refuse_binary` |
 //! | `login.rs` | `begin`, `login`, `bind`, `unbind`, `expire_logins` |
 
 mod acks;
 mod deadlines;
+mod kicked;
 mod limits;
 mod login;
 mod rate;
@@ -21,11 +22,13 @@ use super::kick::kick;
 use super::services::Services;
 use crate::api::auth::{Authenticator, authorize};
 use crate::api::refusal::Refusal;
+use crate::api::{RefusalLog, RefusalReason, Refused};
 use crate::base::{Fd, Metric};
 use crate::chat::{Actor, Rights};
 use crate::server::WorkerHandle;
 use acks::Acks;
 use deadlines::LoginDeadlines;
+use kicked::KickedConnections;
 use limits::{LimitVerdict, RateLimits};
 
 pub use limits::LimitSettings;
@@ -33,6 +36,9 @@ pub use rate::{Bucket, Rate};
 
 /// What a client is told that goes on after many `rate_limited`.
 const FAR_OVER: &str = "far more commands came than are taken; come back slowly";
+
+/// What a client is told that sends a binary message.
+const BINARY: &str = "send text frames: a binary one is not taken here";
 
 /// The state of all connections of an endpoint that isn't the chat's.
 pub(super) struct Sessions {
@@ -42,6 +48,8 @@ pub(super) struct Sessions {
     deadlines: LoginDeadlines,
     limits: RateLimits,
     acks: Acks,
+    pub(super) refusals: Arc<RefusalLog>,
+    kicked: KickedConnections,
     /// The rights of everybody in open mode, kept once.
     open_rights: Arc<Rights>,
 }
@@ -60,8 +68,38 @@ impl Sessions {
             deadlines: LoginDeadlines::default(),
             limits: RateLimits::new(limits),
             acks: Acks::default(),
+            refusals: Arc::default(),
+            kicked: KickedConnections::default(),
             open_rights: Arc::new(Rights::Open),
         }
+    }
+
+    /// Tells a client why it is closed, and closes its connection. Nothing that comes from the
+    /// connection is taken from then on, whatever is on its way.
+    pub(super) fn kick(
+        &self,
+        server: &WorkerHandle,
+        fd: Fd,
+        (code, word): (u16, &str),
+        message: &str,
+    ) {
+        self.kicked.insert(fd);
+        // The chat forgets a connection before the kick of it is forgotten; one that it doesn't
+        // know has ended already.
+        if self.services.chat.connection(fd).is_none() {
+            self.kicked.remove(fd);
+        }
+        kick(server, fd, code, word, message);
+    }
+
+    /// Whether a connection is being closed by a kick.
+    pub(super) fn is_kicked(&self, fd: Fd) -> bool {
+        self.kicked.contains(fd)
+    }
+
+    /// Forgets the kick of a connection, which the chat has forgotten before.
+    pub(super) fn forget_kick(&self, fd: Fd) {
+        self.kicked.remove(fd);
     }
 
     /// Forgets a connection that has ended.
@@ -103,9 +141,33 @@ impl Sessions {
         }
     }
 
-    /// Finds the name of the API key that an `Authorization` field shows; `None` in open mode.
-    pub(super) fn authorize(&self, field: Option<&str>) -> Result<Option<Arc<str>>, Refusal> {
+    /// Finds the name of the API key that an `Authorization` field shows; `None` in open mode. A
+    /// refusal leaves the trace `asked`.
+    pub(super) fn authorize(
+        &self,
+        field: Option<&str>,
+        asked: Refused<'_>,
+    ) -> Result<Option<Arc<str>>, Refusal> {
         authorize(&*self.access, field)
+            .inspect_err(|_| self.refusals.note(RefusalReason::ApiKey, asked))
+    }
+
+    /// What the trace of a refusal says of a connection.
+    pub(super) fn refused<'a>(&self, fd: Fd, who: Option<&'a str>) -> Refused<'a> {
+        let info = self.services.server();
+        let info = info.and_then(|server| server.connection_info(fd));
+        Refused {
+            connection: info.map(|info| (fd.0, info.peer)),
+            who,
+            ..Refused::default()
+        }
+    }
+
+    /// Closes a connection that sent a binary message.
+    pub(super) fn refuse_binary(&self, server: &WorkerHandle, fd: Fd) {
+        let refused = self.refused(fd, None);
+        self.refusals.note(RefusalReason::Binary, refused);
+        server.disconnect(fd, 1003, BINARY).ok();
     }
 
     /// Whether a connection may give one more command now; tells the client if it may not.
@@ -114,17 +176,22 @@ impl Sessions {
             return true;
         }
         let now_ms = self.services.tick().0;
-        let verdict = match self.key_of(fd) {
-            Some(key) => match self.limits.request(now_ms, &key) {
+        let key = self.key_of(fd);
+        let verdict = match &key {
+            Some(key) => match self.limits.request(now_ms, key) {
                 Ok(()) => LimitVerdict::Within,
                 Err(refusal) => LimitVerdict::Over(refusal),
             },
             None => self.limits.command(now_ms, fd),
         };
+        if matches!(verdict, LimitVerdict::Over(_) | LimitVerdict::FarOver) {
+            let refused = self.refused(fd, key.as_deref());
+            self.refusals.note(RefusalReason::Rate, refused);
+        }
         match verdict {
             LimitVerdict::Within => return true,
             LimitVerdict::Over(refusal) => drop(server.push(fd, &frames::err(seq, &refusal))),
-            LimitVerdict::FarOver => kick(server, fd, 4009, "rate_limited", FAR_OVER),
+            LimitVerdict::FarOver => self.kick(server, fd, (4009, "rate_limited"), FAR_OVER),
             LimitVerdict::Closing => {}
         }
         false
@@ -136,7 +203,14 @@ impl Sessions {
     ///
     /// The key asks too often; the request must not be carried out.
     pub(super) fn admit_request(&self, key: &str) -> Result<(), Refusal> {
-        self.limits.request(self.services.tick().0, key)
+        let admitted = self.limits.request(self.services.tick().0, key);
+        admitted.inspect_err(|_| {
+            let refused = Refused {
+                who: Some(key),
+                ..Refused::default()
+            };
+            self.refusals.note(RefusalReason::Rate, refused);
+        })
     }
 
     /// Counts a request, which was counted as one, as `count`.

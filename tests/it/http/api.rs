@@ -301,7 +301,7 @@ fn lasting_members_join_and_leave_with_all_they_have() {
     let members = api.get("/v1/rooms/tea/members");
     assert_eq!(
         members,
-        json!({"members": [{"uid": "ann", "connections": 1, "online": true}]})
+        json!({"members": [{"uid": "ann", "connections": 1, "online": true}], "more": false})
     );
     assert_eq!(
         api.ok("DELETE", "/v1/rooms/tea/members/ann", ""),

@@ -215,3 +215,58 @@ fn an_origin_is_compared_by_what_it_means_and_a_refusal_names_the_right_one() {
     }
     server.stop();
 }
+
+#[test]
+fn the_client_is_served_with_keys_too_and_a_page_that_is_off_says_how_to_turn_it_on() {
+    let keys = Keys::make();
+    let server = Program::serve(&["--config", &keys.file()]);
+    let mut http = server.http();
+    for path in ["/client.js", "/client.d.ts"] {
+        let answer = http.get(path);
+        assert_eq!(answer.status, 200, "{path}");
+        assert!(answer.body.contains("Client"), "{path}");
+    }
+    let answer = http.get("/");
+    assert_eq!(answer.status, 404);
+    assert!(answer.body.contains("TIDINGS_PAGE=on"), "{}", answer.body);
+    assert_eq!(http.get("/page.js").status, 404);
+    server.stop();
+}
+
+#[test]
+fn every_refusal_is_counted_by_its_reason() {
+    let keys = Keys::make();
+    let server = Program::serve(&["--config", &keys.file()]);
+    let mut http = server.http();
+    let mut status = |fields: &str| {
+        let answer = http.ask_with("GET", "/v1/stats", fields, "").unwrap();
+        (answer.status, answer.body)
+    };
+    assert_eq!(status("").0, 401);
+    assert_eq!(status("Authorization: Bearer none-of-ours\r\n").0, 401);
+    assert_eq!(status("Origin: http://evil.example\r\n").0, 403);
+    let ann = keys.token("ann", "*", "1h");
+    let mut client = ChatClient::connect(&server);
+    client.err(json!({"type": "login", "uid": "bob", "token": ann}));
+    client.client.say_bytes(b"binary");
+    assert_eq!(client.hear_or_close(), Err(1003));
+    let mut client = ChatClient::connect(&server);
+    client.send(json!({"type": "login", "token": "x.y.z"}));
+    assert_eq!(client.hear()["code"], "bad_token");
+    let (_, stats) = status(&keys.field());
+    let stats: Value = serde_json::from_str(&stats).unwrap();
+    let refusals = &stats["refusals"];
+    for (reason, count) in [
+        ("api_key", 2),
+        ("origin", 1),
+        ("uid", 1),
+        ("binary", 1),
+        ("token", 1),
+        ("host", 0),
+        ("rate", 0),
+    ] {
+        assert_eq!(refusals[reason], count, "{reason}: {refusals}");
+    }
+    drop(client);
+    server.stop();
+}

@@ -170,6 +170,35 @@ fn a_kick_of_the_back_end_is_4004() {
 }
 
 #[test]
+fn nothing_of_a_connection_is_taken_once_its_kick_is_answered() {
+    let server = Program::serve(&["--workers", "1"]);
+    let mut ann = ChatClient::login(&server, "ann", &["tea"]);
+    ann.ok(say("tea", "first"));
+    let stream = ann.client.stream().try_clone().unwrap();
+    let talk = thread::spawn(move || {
+        // One masked text frame again and again, until the connection is gone.
+        let text = say("tea", "x").to_string();
+        let mut frame = vec![0x81, 0x80 | u8::try_from(text.len()).unwrap(), 0, 0, 0, 0];
+        frame.extend_from_slice(text.as_bytes());
+        let frames = frame.repeat(50);
+        while (&stream).write_all(&frames).is_ok() {}
+    });
+    let newest = || {
+        let (_, room) = ask_json(&server, "GET", "/v1/rooms/tea");
+        room["offset"].as_u64().unwrap()
+    };
+    while newest() < 100 {}
+    let (status, _) = ask_json(&server, "POST", "/v1/users/ann/kick");
+    let at_the_answer = newest();
+    assert_eq!(status, 200);
+    while ann.client.hear_text_or_close().is_ok() {}
+    drop(ann);
+    talk.join().unwrap();
+    assert_eq!(newest(), at_the_answer);
+    server.stop();
+}
+
+#[test]
 fn a_token_whose_time_is_over_is_4005_unless_it_is_renewed() {
     let keys = Keys::make();
     let file = keys.file();

@@ -3,5 +3,6 @@
 mod closes;
 mod commands;
 mod errors;
+mod presence;
 mod rights;
 mod rooms;

@@ -44,6 +44,8 @@
 #![warn(unreachable_pub, unnameable_types)]
 #![warn(clippy::unwrap_used, clippy::dbg_macro, clippy::todo)]
 #![warn(clippy::print_stdout, clippy::print_stderr)]
+// A library doesn't print: what it has to say goes through `tracing`.
+#![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
 #[cfg(feature = "chat")]
 #[doc(hidden)]

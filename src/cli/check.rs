@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use crate::config::{Loaded, SettingsFlags};
+use crate::output::{print, tell};
 
 /// Check settings without starting anything
 ///
@@ -20,21 +21,21 @@ pub(super) struct CheckArgs {
 }
 
 impl CheckArgs {
-    pub(super) fn run(self) -> ExitCode {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         match self.settings.with_file(self.file).load() {
             Ok(loaded) => {
                 for warning in &loaded.warnings {
-                    eprintln!("warning: {warning}");
+                    tell(format!("warning: {warning}"));
                 }
-                println!("{}", summary(&loaded));
-                ExitCode::SUCCESS
+                print(summary(&loaded))?;
+                Ok(ExitCode::SUCCESS)
             }
             Err(problems) => {
-                eprintln!("{problems}");
+                tell(problems.to_string());
                 let count = problems.count();
                 let things = if count == 1 { "thing is" } else { "things are" };
-                eprintln!("{count} {things} wrong");
-                ExitCode::FAILURE
+                tell(format!("{count} {things} wrong"));
+                Ok(ExitCode::FAILURE)
             }
         }
     }

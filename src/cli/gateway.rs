@@ -6,6 +6,8 @@ use anyhow::{Context, bail};
 use clap::Args;
 use tidings::server::process;
 
+use super::log::LogFlags;
+use super::start::{can_listen, start_line};
 use crate::config::GatewayFlags;
 use crate::daemon::gateway;
 
@@ -22,14 +24,18 @@ pub(super) struct GatewayArgs {
 }
 
 impl GatewayArgs {
-    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+    pub(super) fn run(self, log: &LogFlags) -> anyhow::Result<ExitCode> {
         // The push process begins here too. It gets its settings over its pipe, so that a settings
         // file that was changed meanwhile can't keep it from starting again.
         if let Some(process) = process::entered().context("can't enter the push process")? {
+            // A settings file that was broken meanwhile doesn't keep the process from starting.
+            let settings = self.flags.load().map(|loaded| loaded.settings.log);
+            log.start_with(&settings.unwrap_or_default());
             tidings::gateway::push(process).context("the push process failed")?;
             return Ok(ExitCode::SUCCESS);
         }
         let loaded = self.flags.load()?;
+        log.start_with(&loaded.settings.log);
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }
@@ -37,6 +43,9 @@ impl GatewayArgs {
             Ok(plan) => plan,
             Err(what) => bail!(what),
         };
+        let listen = loaded.settings.general.listen;
+        can_listen(listen, 9503)?;
+        start_line("gateway", listen, &loaded.settings.gateway.data);
         let outcome = gateway(loaded, plan)?;
         Ok(if outcome.is_clean() {
             ExitCode::SUCCESS

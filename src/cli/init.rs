@@ -11,6 +11,7 @@ use clap::Args;
 
 use crate::auth::fresh_secret;
 use crate::config::template;
+use crate::output::print;
 
 const TOKEN_KEY: &str = "k1";
 const API_KEY: &str = "backend";
@@ -34,14 +35,14 @@ impl InitArgs {
         );
         self.write(text.as_bytes())?;
         let file = self.file.display();
-        println!(
+        print(format!(
             "wrote {file} with a fresh key for tokens ({TOKEN_KEY}) and one for a back end ({API_KEY})
 
 next, check it, start the server with it, and make a token for a user:
   tidings check {file}
   tidings serve --config {file}
   tidings token --config {file} --uid ann --rooms '*' --ttl 1h"
-        );
+        ))?;
         Ok(ExitCode::SUCCESS)
     }
 

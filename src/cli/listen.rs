@@ -1,7 +1,6 @@
 //! `tidings listen`.
 
 use std::collections::HashMap;
-use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::client::{Client, ClientFlags};
+use crate::output::{ReaderGone, print, tell};
 
 /// Pause before the first reconnect; each further one doubles the pause.
 const PAUSE_MIN: Duration = Duration::from_millis(500);
@@ -49,17 +49,18 @@ impl ListenArgs {
             let login = json!({ "rooms": self.rooms, "resume": positions });
             let result = Client::connect(&self.client, login).and_then(|(client, ok)| {
                 (was_connected, pause) = (true, PAUSE_MIN);
-                eprintln!("connected; hearing {}", self.rooms.join(", "));
+                tell(format!("connected; listening to {}", self.rooms.join(", ")));
                 note_positions(&ok, &mut positions);
                 self.hear(client, &mut positions, &mut left)
             });
             match result {
                 Ok(()) if left == 0 => break,
+                Err(error) if error.is::<ReaderGone>() => return Err(error),
                 // A connection that never worked needs another flag, not patience.
                 Err(error) if self.once || !was_connected => return Err(error),
                 Ok(()) if self.once => break,
-                Ok(()) => eprintln!("the server closed the connection; reconnecting"),
-                Err(error) => eprintln!("{error:#}; reconnecting"),
+                Ok(()) => tell("the server closed the connection; reconnecting".into()),
+                Err(error) => tell(format!("{error:#}; reconnecting")),
             }
             std::thread::sleep(pause);
             pause = (pause * 2).min(PAUSE_MAX);
@@ -91,35 +92,24 @@ impl ListenArgs {
         Ok(())
     }
 
-    fn show(&self, frame: &Value) -> std::io::Result<()> {
-        let mut out = std::io::stdout().lock();
+    /// Prints a frame, or nothing for one that people don't care about.
+    fn show(&self, frame: &Value) -> anyhow::Result<()> {
         if self.json {
-            writeln!(out, "{frame}")?;
-            return out.flush();
+            return print(frame);
         }
         let name = |field: &str| frame[field].as_str().unwrap_or("?").to_owned();
-        match frame["type"].as_str() {
+        let line = match frame["type"].as_str() {
             Some("msg") => {
                 let text = frame["data"]["text"].as_str();
                 let text = text.map_or_else(|| frame["data"].to_string(), str::to_owned);
-                writeln!(
-                    out,
-                    "{} {}: {}",
-                    name("channel"),
-                    name("from"),
-                    plain(&text)
-                )?;
+                format!("{} {}: {}", name("channel"), name("from"), plain(&text))
             }
-            Some("joined") => writeln!(out, "{} {} is here", name("room"), name("uid"))?,
-            Some("left") => writeln!(out, "{} {} is gone", name("room"), name("uid"))?,
-            Some("gap") => writeln!(
-                out,
-                "{} some messages are not kept any more",
-                name("channel")
-            )?,
+            Some("joined") => format!("{} {} is here", name("room"), name("uid")),
+            Some("left") => format!("{} {} is gone", name("room"), name("uid")),
+            Some("gap") => format!("{} some messages are not kept any more", name("channel")),
             _ => return Ok(()),
-        }
-        out.flush()
+        };
+        print(line)
     }
 }
 

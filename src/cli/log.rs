@@ -1,40 +1,42 @@
-//! Where the log goes, and how much of it.
+//! The log: how much is logged, in which form.
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use tracing_subscriber::EnvFilter;
 
-/// How the log looks.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum LogFormat {
-    Text,
-    Json,
-}
+use crate::config::{LogFormat, LogLevel, LogSection};
+use crate::output::{LogWriter, log_panics};
 
 #[derive(Debug, Args)]
 pub(super) struct LogFlags {
-    /// Log on standard error as text for people, or as JSON, a line an event
-    #[arg(
-        long,
-        global = true,
-        value_enum,
-        default_value = "text",
-        env = "TIDINGS_LOG_FORMAT"
-    )]
-    log_format: LogFormat,
+    /// Form of the log on standard error: "text" for people, or "json", one object a line [default:
+    /// text]
+    #[arg(long, global = true, value_name = "FORMAT", env = "TIDINGS_LOG_FORMAT")]
+    log_format: Option<LogFormat>,
     /// How much to log: error, warn, info or debug; `info,tidings::net=debug` for a part of it
-    #[arg(long, global = true, default_value = "info", env = "TIDINGS_LOG_LEVEL")]
-    log_level: EnvFilter,
+    /// [default: info]
+    #[arg(long, global = true, value_name = "LEVEL", env = "TIDINGS_LOG_LEVEL")]
+    log_level: Option<LogLevel>,
 }
 
 impl LogFlags {
+    /// Starts the log of a command that has no settings of its own for it.
     pub(super) fn start(&self) {
+        self.start_with(&LogSection::default());
+    }
+
+    /// Starts the log; flags and environment win over these settings.
+    pub(super) fn start_with(&self, settings: &LogSection) {
+        let level = self.log_level.as_ref().unwrap_or(&settings.level);
         let builder = tracing_subscriber::fmt()
-            .with_writer(std::io::stderr)
-            .with_env_filter(self.log_level.clone())
+            .with_writer(|| LogWriter)
+            // They would be printed to standard error directly.
+            .log_internal_errors(false)
+            .with_env_filter(EnvFilter::new(&level.0))
             .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
-        match self.log_format {
+        match self.log_format.unwrap_or(settings.format) {
             LogFormat::Text => builder.init(),
             LogFormat::Json => builder.json().init(),
         }
+        log_panics();
     }
 }

@@ -1,6 +1,6 @@
 //! The command line: parses flags, loads settings, runs a command.
 //!
-//! Each file but [`log`] is one command.
+//! Each file but `log` and `start` is one command.
 
 mod bench;
 mod check;
@@ -11,12 +11,15 @@ mod log;
 mod outbox;
 mod send;
 mod serve;
+mod start;
 mod store;
 mod token;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use crate::output::{FlushAtEnd, ReaderGone, tell, tell_without_waiting};
 
 /// A chat and push server: HTTP and WebSocket on one port.
 ///
@@ -51,23 +54,35 @@ enum CliCommand {
 #[must_use]
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
-    cli.log.start();
+    let _flush = FlushAtEnd;
+    let tell = match &cli.command {
+        CliCommand::Serve(_) | CliCommand::Gateway(_) => tell_without_waiting,
+        _ => {
+            cli.log.start();
+            tell
+        }
+    };
     let result = match cli.command {
-        CliCommand::Serve(flags) => flags.run(),
-        CliCommand::Gateway(command) => command.run(),
+        CliCommand::Serve(command) => command.run(&cli.log),
+        CliCommand::Gateway(command) => command.run(&cli.log),
         CliCommand::Outbox(command) => command.run(),
         CliCommand::Send(flags) => flags.run(),
         CliCommand::Listen(flags) => flags.run(),
         CliCommand::Init(init) => init.run(),
-        CliCommand::Check(check) => Ok(check.run()),
+        CliCommand::Check(check) => check.run(),
         CliCommand::Token(flags) => flags.run(),
         CliCommand::Store(store) => store.run(),
         CliCommand::Bench(bench) => bench::run(bench),
     };
-    result.unwrap_or_else(|error| {
-        eprintln!("tidings: {error:#}");
-        ExitCode::FAILURE
-    })
+    match result {
+        Ok(code) => code,
+        // `head` has read enough: nothing went wrong.
+        Err(error) if error.is::<ReaderGone>() => ExitCode::SUCCESS,
+        Err(error) => {
+            tell(format!("tidings: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// The user to be where no flag says so: the account at the terminal.

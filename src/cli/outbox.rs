@@ -1,12 +1,13 @@
 //! `tidings outbox`.
 
-use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
-use tidings::gateway::{OfflineOutbox, OfflineOutboxError};
+use tidings::gateway::OfflineOutbox;
+
+use crate::output::{Printer, print};
 
 /// Inspect the outbox of a gateway
 ///
@@ -56,27 +57,23 @@ struct ListArgs {
 
 impl OutboxArgs {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let mut out = io::stdout().lock();
+        let mut out = Printer::new();
         let shown = match self.what {
             OutboxCommand::List(part) => {
                 let shelf = open(&part.folder)?;
-                shelf.waiting(part.limit, &mut |line| writeln!(out, "{line}"))
+                shelf.waiting(part.limit, &mut |line| out.line(line))
             }
             OutboxCommand::Dead(part) => {
                 let shelf = open(&part.folder)?;
-                shelf.dead(part.limit, &mut |line| writeln!(out, "{line}"))
+                shelf.dead(part.limit, &mut |line| out.line(line))
             }
             OutboxCommand::Retry { folder } => {
                 let count = open(&folder)?.retry().context("nothing was changed")?;
-                writeln!(out, "{count} messages wait again")?;
+                print(format!("{count} messages wait again"))?;
                 return Ok(ExitCode::SUCCESS);
             }
         };
-        match shown {
-            // `head` has read enough.
-            Err(OfflineOutboxError::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => {}
-            shown => shown.context("can't show it")?,
-        }
+        out.finish(shown.context("can't show the outbox"))?;
         Ok(ExitCode::SUCCESS)
     }
 }

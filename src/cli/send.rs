@@ -8,6 +8,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::client::{Client, ClientFlags};
+use crate::output::print;
 
 /// Send one message to a room, a user or everyone
 ///
@@ -52,8 +53,9 @@ impl SendArgs {
             say["id"] = json!(id);
         }
         let ok = client.ask(say)?;
-        println!("{ok}");
+        let printed = print(ok);
         client.close();
+        printed?;
         Ok(ExitCode::SUCCESS)
     }
 

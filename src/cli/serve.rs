@@ -3,8 +3,9 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use super::log::LogFlags;
+use super::start::{can_listen, start_line};
 use crate::config::SettingsFlags;
 use crate::daemon::serve;
 
@@ -20,31 +21,20 @@ pub(super) struct ServeArgs {
 }
 
 impl ServeArgs {
-    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        raise_descriptor_limit();
+    pub(super) fn run(self, log: &LogFlags) -> anyhow::Result<ExitCode> {
         let loaded = self.settings.load()?;
+        log.start_with(&loaded.settings.log);
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }
+        let general = &loaded.settings.general;
+        can_listen(general.listen, 9503)?;
+        start_line("server", general.listen, &loaded.settings.store.data);
         let outcome = serve(loaded)?;
         Ok(if outcome.is_clean() {
             ExitCode::SUCCESS
         } else {
             ExitCode::FAILURE
         })
-    }
-}
-
-/// Raises the limit of descriptors as far as the system allows, since every connection takes one.
-fn raise_descriptor_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current < limit.maximum {
-        let raised = Rlimit {
-            current: limit.maximum,
-            ..limit
-        };
-        if let Err(error) = setrlimit(Resource::Nofile, raised) {
-            tracing::warn!(%error, "the limit of descriptors stays at {:?}", limit.current);
-        }
     }
 }

@@ -1,11 +1,12 @@
 //! `tidings store`.
 
-use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use tidings::store::{dump, repair, verify};
+
+use crate::output::{Printer, print};
 
 /// Inspect and mend a data directory that no server has open
 #[derive(Debug, Args)]
@@ -51,39 +52,39 @@ impl StoreArgs {
                 if let Some(damage) = &report.damage {
                     anyhow::bail!("{damage}");
                 }
-                println!(
+                print(format!(
                     "all is right: {} messages in {} channels, in {files} {}",
                     report.messages,
                     report.channels,
                     if files == 1 { "file" } else { "files" }
-                );
+                ))?;
                 if report.torn_bytes > 0 {
-                    println!(
+                    print(format!(
                         "the last batch was not written to its end: a start cuts off {} bytes, \
                          which were never acknowledged",
                         report.torn_bytes
-                    );
+                    ))?;
                 }
             }
             StoreCommand::Dump { directory } => {
-                let mut output = BufWriter::new(io::stdout().lock());
-                dump(&directory, &mut |line| writeln!(output, "{line}"))?;
-                output.flush()?;
+                let mut out = Printer::new();
+                let dumped = dump(&directory, &mut |line| out.line(line));
+                out.finish(dumped)?;
             }
             StoreCommand::Repair { file, cut_at } => {
                 let repaired = repair(&file, cut_at)?;
-                println!(
+                print(format!(
                     "cut at byte {}; {} bytes are in {}, {} records of them can be read",
                     repaired.cut_at,
                     repaired.bytes,
                     repaired.kept.display(),
                     repaired.records
-                );
+                ))?;
                 for (channel, count) in &repaired.lost {
-                    println!("{channel:?} has let go of its {count} oldest messages");
+                    print(format!("{channel:?} has lost its {count} oldest messages"))?;
                 }
                 for channel in &repaired.new_epochs {
-                    println!("{channel:?} begins a new epoch");
+                    print(format!("{channel:?} begins a new epoch"))?;
                 }
             }
         }

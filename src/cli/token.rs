@@ -10,6 +10,7 @@ use clap::Args;
 
 use crate::auth::{Algorithm, Claims, SigningKey};
 use crate::config::{Loaded, SettingsFlags};
+use crate::output::print;
 
 /// Make a token for a user
 ///
@@ -58,7 +59,7 @@ impl TokenArgs {
             .context("can't sign with this key")?;
         let verified = tokens.verify(&token, now);
         verified.context("the server would refuse this token: is it the right private key?")?;
-        println!("{token}");
+        print(token)?;
         Ok(ExitCode::SUCCESS)
     }
 

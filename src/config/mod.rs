@@ -38,7 +38,7 @@ pub use sections::{
     WebSocketSection,
 };
 pub use template::template;
-pub use types::PageMode;
+pub use types::{LogFormat, LogLevel, PageMode};
 
 use load::Loader;
 use section::Section;

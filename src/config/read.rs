@@ -6,7 +6,6 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::problem::SettingPlace;
-use super::quote::shown;
 use super::suggest::suggest;
 use super::value::describe;
 use super::{API_KEYS, Loader, TOKEN_KEYS, is_name, join};
@@ -32,11 +31,10 @@ impl Loader {
         let (root, errors) = DeTable::parse_recoverable(text);
         for error in &errors {
             let place = error.span().map(|span| file.place(span.start));
-            let near = error.span().and_then(|span| text.get(span));
-            let near = near.filter(|near| !near.trim().is_empty());
-            let near = near.map(|near| format!(" at {}", shown(near)));
-            let what = format!("that is no TOML: {}", error.message());
-            self.problems.add(place, what + &near.unwrap_or_default());
+            let key = error.span().and_then(|span| key_of_line(text, span.start));
+            let key = key.map(|key| format!(" at {key}")).unwrap_or_default();
+            let what = format!("that is no TOML{key}: {}", error.message());
+            self.problems.add(place, what);
         }
         // The rest of a broken file would only lead to wrong complaints.
         if errors.is_empty() {
@@ -171,6 +169,15 @@ impl Loader {
             None => "; `tidings init` writes a file with all there are".into(),
         }
     }
+}
+
+/// The key of the line around a byte, if it has one. The rest of the line may be a secret, so no
+/// complaint may show it.
+fn key_of_line(text: &str, byte: usize) -> Option<&str> {
+    let begin = text.get(..byte)?.rfind('\n').map_or(0, |end| end + 1);
+    let (key, _) = text[begin..].lines().next()?.split_once('=')?;
+    let key = key.trim();
+    is_key(key).then_some(key)
 }
 
 /// Whether a text has the form of a setting's whole name.

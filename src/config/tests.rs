@@ -173,12 +173,12 @@ fn every_complaint_names_the_line_the_setting_and_the_mend() {
         ),
         (
             "[log]\nlevel = 'a=b=c'",
-            "t.toml:2: log.level is \"a=b=c\", but has to be error, warn, info, debug, \
+            "t.toml:2: log.level is \"a=b=c\", but has to be off, error, warn, info, debug or trace, \
              or parts such as info,tidings::net=debug",
         ),
         (
             "workers = 1\nworkers = 2",
-            "t.toml:2: that is no TOML: duplicate key at \"workers\"",
+            "t.toml:2: that is no TOML at workers: duplicate key",
         ),
         (
             "[outbox]\nsize_max = 4096",
@@ -416,5 +416,23 @@ fn what_a_gateway_lacks_is_named() {
     ] {
         let complaint = complaint(text);
         assert!(complaint.contains(word), "{complaint}");
+    }
+}
+
+#[test]
+fn a_complaint_about_a_broken_line_shows_its_key_and_not_its_value() {
+    for text in [
+        "[tokens.keys.k1]\nsecret = SESAME-open",
+        "[tokens.keys.k1]\nsecret = \"SESAME-open",
+        "[tokens.keys.k1]\nsecret = \"SESAME-open\" x",
+        "[tokens.keys.k1]\nsecret = 'SESAME-open",
+        "[tokens.keys.k1]\nsecret = \"SESAME\\q\"",
+    ] {
+        let said = complaint(text);
+        assert!(
+            said.starts_with("t.toml:2: that is no TOML at secret: "),
+            "{said}"
+        );
+        assert!(!said.contains("SESAME"), "{said}");
     }
 }

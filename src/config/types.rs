@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
+use std::str::FromStr;
 
 use tracing_subscriber::EnvFilter;
 
@@ -124,11 +125,38 @@ impl SettingText for Origin {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogLevel(pub String);
 
+impl LogLevel {
+    /// The levels, from none to everything.
+    const WORDS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+}
+
+impl FromStr for LogLevel {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::parse(text, &()).ok_or_else(|| format!("has to be {}", Self::allowed(&())))
+    }
+}
+
+impl FromStr for LogFormat {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::parse(text, &()).ok_or_else(|| format!("has to be {}", Self::allowed(&())))
+    }
+}
+
 impl SettingText for LogLevel {
     type Bounds = ();
 
     fn parse(text: &str, (): &()) -> Option<Self> {
-        let fits = !text.is_empty() && text.parse::<EnvFilter>().is_ok();
+        // To the filter a lone word that is no level is the name of a module, of which it then logs
+        // everything; here that would be a mistyped level.
+        let fits = |part: &str| {
+            let level = part.rsplit_once('=').map_or(part, |(_, level)| level);
+            Self::WORDS.contains(&level.to_ascii_lowercase().as_str())
+        };
+        let fits = text.split(',').all(fits) && text.parse::<EnvFilter>().is_ok();
         fits.then(|| Self(text.to_owned()))
     }
 
@@ -137,7 +165,7 @@ impl SettingText for LogLevel {
     }
 
     fn allowed((): &()) -> String {
-        "error, warn, info, debug, or parts such as info,tidings::net=debug".into()
+        "off, error, warn, info, debug or trace, or parts such as info,tidings::net=debug".into()
     }
 }
 
@@ -211,6 +239,31 @@ impl WordChoice for Algorithm {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mistyped_level_is_none() {
+        for good in [
+            "info",
+            "INFO",
+            "off",
+            "warn,tidings::net=debug",
+            "tidings=trace",
+        ] {
+            assert!(good.parse::<LogLevel>().is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "inof",
+            "verbose",
+            "info,",
+            "tidings",
+            "info,tidings=loud",
+            "3 4",
+        ] {
+            let error = bad.parse::<LogLevel>().expect_err(bad);
+            assert!(error.contains("error, warn, info, debug"), "{bad}: {error}");
+        }
+    }
 
     #[test]
     fn an_origin_has_neither_path_nor_wildcard() {

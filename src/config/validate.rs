@@ -244,6 +244,12 @@ impl Loader {
             self.problem(&format!("{table}.{key}_file"), what);
             return None;
         }
+        if key != "public_key" && is_open_to_others(&path) {
+            self.warnings.push(format!(
+                "{} has a secret in it and can be read by others: chmod 600 it",
+                path.display()
+            ));
+        }
         let line = text.strip_suffix('\n').unwrap_or(&text);
         Some(Secret::from(
             line.strip_suffix('\r').unwrap_or(line).to_owned(),

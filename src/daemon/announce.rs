@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 
 use tidings::server::WorkerHandle;
 
+use crate::output;
+
 /// Prints each address that a server listens on, and how to send to it.
 pub(super) fn addresses(server: &WorkerHandle, is_open: bool) {
     for address in server.addresses() {
@@ -14,7 +16,8 @@ pub(super) fn addresses(server: &WorkerHandle, is_open: bool) {
 
 /// Prints the line that scripts wait for.
 pub(super) fn listening(address: &SocketAddr) {
-    println!("listening on http://{address}");
+    tracing::info!(%address, "listening");
+    output::announce(format_args!("listening on http://{address}"));
 }
 
 /// Prints a command that sends a first message.
@@ -24,8 +27,8 @@ pub(super) fn sending(address: &SocketAddr, is_open: bool) {
     } else {
         "-H 'Authorization: Bearer YOUR-API-KEY' "
     };
-    println!(
+    output::announce(format_args!(
         "send: curl -H 'Content-Type: application/json' {key}http://{address}/v1/messages -d \
          '{{\"to\":{{\"room\":\"lobby\"}},\"from\":\"curl\",\"data\":{{\"text\":\"hello\"}}}}'"
-    );
+    ));
 }

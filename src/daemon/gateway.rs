@@ -8,12 +8,15 @@ use tidings::api::health::{self, ServerReadiness};
 use tidings::api::{Refusal, method_not_allowed};
 use tidings::gateway::{Gateway, GatewaySettings, PUSH_PROCESS, push, store_settings};
 use tidings::server::{Handle, Head, Response, Server, ServerOutcome, Verdict};
-use tidings::store::{Journal, StoreSettings};
+use tidings::store::StoreSettings;
 
 use super::announce;
+use super::host_metrics;
 use super::keys::Keys;
 use super::origin::SameOrigin;
+use super::storage;
 use crate::config::{GatewayPlan, Loaded};
+use crate::output;
 
 /// What a push process gets beyond its own time at a stop, before it is killed, in milliseconds.
 const STOP_GRACE_MS: u64 = 2_000;
@@ -38,7 +41,7 @@ pub fn gateway(loaded: Loaded, plan: GatewayPlan) -> anyhow::Result<ServerOutcom
         dedup_ms: own.repeat_ms,
         ..StoreSettings::new(&directory)
     };
-    let store = Journal::open(store_settings(store, own.outbox_size_max))
+    let store = storage::open_journal(store_settings(store, own.outbox_size_max))
         .context("can't open the outbox")?;
     let gateway = GatewaySettings {
         outbox_bytes_max: own.outbox_size_max,
@@ -47,6 +50,7 @@ pub fn gateway(loaded: Loaded, plan: GatewayPlan) -> anyhow::Result<ServerOutcom
         drain_ms_max: own.drain_ms_max,
         settle_ms: own.settle_ms,
         disk: settings.disk(),
+        host_metrics,
         ..GatewaySettings::new(&own.name, plan.upstreams)
     };
     let gateway = Gateway::new(gateway, Box::new(store), Box::new(Keys(access)));
@@ -157,10 +161,10 @@ fn beside_the_api(path: &str) -> Response {
 /// Says what is left, and frees the folder.
 fn farewell(gateway: Arc<Gateway>, directory: &Path) {
     for (upstream, left) in gateway.finish() {
-        println!(
+        output::announce(format_args!(
             "left for {upstream}: {left} messages, which wait in {}",
             directory.display()
-        );
+        ));
     }
     // Whoever still has it is a thread that hangs; the folder is free when this process ends.
     if let Some(gateway) = Arc::into_inner(gateway) {

@@ -9,5 +9,18 @@ mod paths;
 mod serve;
 mod storage;
 
+use tidings::base::Metric;
+
+use crate::output;
+
 pub use gateway::gateway;
 pub use serve::serve;
+
+/// The numbers of this program that its library doesn't know.
+fn host_metrics() -> Vec<Metric> {
+    vec![Metric::counter(
+        "log_dropped",
+        "Lines of the log that were dropped, since they could not be written.",
+        output::log_dropped(),
+    )]
+}

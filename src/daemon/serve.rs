@@ -8,12 +8,14 @@ use tidings::server::{Fd, Frame, Request, Responder, Server, ServerOutcome, Work
 
 use super::announce;
 use super::echo::{ECHO_PATH, ECHO_SIZE_MAX, Echoes};
+use super::host_metrics;
 use super::keys::Keys;
 use super::origin::SameOrigin;
 use super::paths::{ServeGate, beside_the_api};
 use super::storage;
 use crate::auth::ApiKeys;
 use crate::config::{Loaded, PageMode, Settings};
+use crate::output;
 
 /// What a gateway's frame has beside the data of a message, in bytes: a hundred receivers of the
 /// longest names, all of it escaped.
@@ -92,6 +94,7 @@ fn endpoint_settings(settings: &Settings) -> EndpointSettings {
         login_ms_max: settings.tokens.login_ms_max,
         limits: settings.limits(),
         sync: settings.promise().to_owned(),
+        host_metrics,
         disk: settings.disk(),
         replays: settings.replays(),
     }
@@ -147,14 +150,16 @@ fn announce(server: &WorkerHandle, echo: bool, has_page: bool, is_open: bool) {
     for address in server.addresses() {
         announce::listening(address);
         if has_page {
-            println!("chat: open http://{address}/ in two windows");
+            output::announce(format_args!("chat: open http://{address}/ in two windows"));
         }
         announce::sending(address, is_open);
         if echo {
-            println!("echo: websocat ws://{address}/echo");
+            output::announce(format_args!("echo: websocat ws://{address}/echo"));
         }
         if is_open {
-            println!("no keys are asked for; `tidings init` makes a file with some");
+            output::announce(format_args!(
+                "no keys are asked for; `tidings init` makes a file with some"
+            ));
         }
     }
 }

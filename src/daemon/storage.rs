@@ -1,11 +1,13 @@
 //! Where the messages are kept.
 
 use std::path::Path;
+use std::time::Instant;
 
 use anyhow::Context;
-use tidings::store::{Journal, MemoryStore, Store};
+use tidings::store::{Journal, MemoryStore, Store, StoreError, StoreSettings};
 
 use crate::config::Settings;
+use crate::output;
 
 /// Opens the store that the settings ask for; makes its folder at the first start, and says so.
 pub(super) fn open(settings: &Settings) -> anyhow::Result<Box<dyn Store>> {
@@ -13,15 +15,33 @@ pub(super) fn open(settings: &Settings) -> anyhow::Result<Box<dyn Store>> {
         return Ok(Box::new(MemoryStore::new(settings.store())));
     };
     let is_new = !directory.exists();
-    let journal = Journal::open(settings.store()).with_context(|| cannot_open(&directory))?;
+    let journal = open_journal(settings.store()).with_context(|| cannot_open(&directory))?;
     if is_new {
-        println!(
+        output::announce(format_args!(
             "data: made {}, where messages are stored from now on; --data none keeps them in \
              memory only",
             directory.display()
-        );
+        ));
     }
     Ok(Box::new(journal))
+}
+
+/// Opens a journal, and logs what it has restored and in what time.
+pub(super) fn open_journal(settings: StoreSettings) -> Result<Journal, StoreError> {
+    let began = Instant::now();
+    let directory = settings.directory.clone();
+    let journal = Journal::open(settings)?;
+    let totals = journal.reader().totals();
+    tracing::info!(
+        directory = %directory.display(),
+        channels = totals.channels,
+        messages = totals.messages,
+        bytes = totals.bytes,
+        torn_bytes = totals.torn_bytes,
+        ms = began.elapsed().as_millis() as u64,
+        "the data is restored"
+    );
+    Ok(journal)
 }
 
 fn cannot_open(directory: &Path) -> String {

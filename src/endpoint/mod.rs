@@ -37,9 +37,9 @@ use std::time::Duration;
 
 use crate::api::RefusalLog;
 use crate::api::auth::Authenticator;
-use crate::base::Fd;
 use crate::base::clock::random;
 use crate::base::sync::lock;
+use crate::base::{Fd, Metric};
 use crate::chat::{Chat, ChatSettings};
 use crate::server::{Builder, Frame, Head, Request, Responder, Response, WorkerHandle};
 use crate::store::{Condition, Disk, DiskSettings, Store};
@@ -87,6 +87,8 @@ pub struct EndpointSettings {
     pub limits: LimitSettings,
     /// When a message counts as stored, and what that promises; for the stats.
     pub sync: String,
+    /// Numbers of the program around the endpoint, which its stats and metrics show as well.
+    pub host_metrics: fn() -> Vec<Metric>,
     /// The queue before the disk.
     pub disk: DiskSettings,
     /// How clients catch up.
@@ -152,6 +154,7 @@ impl Endpoint {
                 Arc::clone(&sessions),
                 Arc::clone(&links),
                 settings.sync,
+                settings.host_metrics,
             ),
             services,
             sessions,

@@ -15,9 +15,11 @@ use super::relay::{Relay, RelayEvent, RelayHandle, RelaySettings};
 use super::target::Target;
 use crate::api::auth::{Authenticator, authorize};
 use crate::api::body::json_body;
+use crate::api::metrics::MetricSet;
 use crate::api::posting::{Posting, batch, posting};
 use crate::api::refusal::{Refusal, method_not_allowed};
 use crate::api::reply::{JoinedReply, ReplyShape};
+use crate::base::Metric;
 use crate::base::clock::unix_ms;
 use crate::base::sync::lock;
 use crate::link::LinkSettings;
@@ -49,6 +51,9 @@ pub struct GatewaySettings {
     pub settle_ms: u64,
     /// The queue before the disk.
     pub disk: DiskSettings,
+    /// Numbers of the program around the gateway, which its stats and metrics show as well. Default
+    /// none.
+    pub host_metrics: fn() -> Vec<Metric>,
 }
 
 impl GatewaySettings {
@@ -64,6 +69,7 @@ impl GatewaySettings {
             drain_ms_max: 8_000,
             settle_ms: 200,
             disk: DiskSettings::default(),
+            host_metrics: Vec::new,
         }
     }
 }
@@ -74,6 +80,7 @@ pub struct Gateway {
     encoder: MessageEncoder,
     access: Box<dyn Authenticator>,
     numbers: Arc<Numbers>,
+    host_metrics: fn() -> Vec<Metric>,
     relay: RelayHandle,
     /// Set once the server runs.
     server: Arc<OnceLock<Handle>>,
@@ -135,6 +142,7 @@ impl Gateway {
             encoder: MessageEncoder::new(key, settings.data_size_max),
             access,
             numbers,
+            host_metrics: settings.host_metrics,
             relay,
             server,
             threads: Mutex::new(GatewayThreads {
@@ -244,6 +252,14 @@ impl Gateway {
         self.numbers.left(self.outbox.kept().1)
     }
 
+    /// The numbers of `GET /v1/stats` and `GET /metrics`.
+    fn metric_set(&self, server: &WorkerHandle) -> MetricSet {
+        let set = (self.host_metrics)()
+            .into_iter()
+            .fold(MetricSet::default(), MetricSet::single);
+        self.numbers.add_to(set, server, &self.outbox)
+    }
+
     /// Lets go of the outbox and of its directory, once nobody answers requests any more.
     pub fn close(self) {
         let disk = lock(&self.threads).disk.take();
@@ -255,8 +271,8 @@ impl Gateway {
 
     fn respond(&self, server: &WorkerHandle, request: &Request, responder: Responder) {
         match request.path() {
-            "/v1/stats" => responder.end(self.numbers.stats(server, &self.outbox)),
-            "/metrics" => responder.end(self.numbers.metrics(server, &self.outbox)),
+            "/v1/stats" => responder.end(self.metric_set(server).stats()),
+            "/metrics" => responder.end(self.metric_set(server).exposition("tidings_gateway_")),
             path => {
                 let shape = match path {
                     "/v1/messages" => ReplyShape::Single,

@@ -10,7 +10,7 @@ use crate::base::Metric;
 use crate::base::clock::unix_ms;
 use crate::base::sync::lock;
 use crate::link::LinkState;
-use crate::server::{Response, WorkerHandle};
+use crate::server::WorkerHandle;
 use crate::store::PageRange;
 
 /// The counters of the outbox and of each upstream.
@@ -82,37 +82,31 @@ impl Numbers {
         lock(&self.upstreams)
     }
 
-    /// `GET /v1/stats`
-    pub(super) fn stats(&self, server: &WorkerHandle, outbox: &Outbox) -> Response {
-        self.metric_set(server, outbox).stats()
-    }
-
-    /// `GET /metrics`
-    pub(super) fn metrics(&self, server: &WorkerHandle, outbox: &Outbox) -> Response {
-        self.metric_set(server, outbox)
-            .exposition("tidings_gateway_")
-    }
-
-    fn metric_set(&self, server: &WorkerHandle, outbox: &Outbox) -> MetricSet {
+    /// Everything that the stats and the metrics show, beside what is in `set` already.
+    pub(super) fn add_to(
+        &self,
+        set: MetricSet,
+        server: &WorkerHandle,
+        outbox: &Outbox,
+    ) -> MetricSet {
         let stats = server.stats();
         let newest = outbox.kept().1;
         let upstreams = self.upstreams().clone();
-        MetricSet::default()
-            .single(Metric::gauge(
-                "uptime_ms",
-                "Milliseconds since the start.",
-                stats.uptime_ms,
-            ))
-            .group("outbox", self.of_outbox(outbox))
-            .group("disk", pressure_metrics(outbox.disk.pressure()))
-            .table(
-                ("upstreams", "upstream"),
-                upstreams.iter().map(|upstream| upstream.row(newest)),
-            )
-            .table(
-                ("processes", "process"),
-                stats.processes.iter().map(MetricRow::process),
-            )
+        set.single(Metric::gauge(
+            "uptime_ms",
+            "Milliseconds since the start.",
+            stats.uptime_ms,
+        ))
+        .group("outbox", self.of_outbox(outbox))
+        .group("disk", pressure_metrics(outbox.disk.pressure()))
+        .table(
+            ("upstreams", "upstream"),
+            upstreams.iter().map(|upstream| upstream.row(newest)),
+        )
+        .table(
+            ("processes", "process"),
+            stats.processes.iter().map(MetricRow::process),
+        )
     }
 
     fn of_outbox(&self, outbox: &Outbox) -> [Metric; 9] {

@@ -35,6 +35,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("architecture", &[]),
     ("auth", &[]),
     ("client", &[]),
+    ("output", &["tidings::base"]),
     ("page", &[]),
     (
         "config",
@@ -53,6 +54,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         &[
             "auth",
             "config",
+            "output",
             "page",
             "tidings::base",
             "tidings::server",
@@ -70,6 +72,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "client",
             "config",
             "daemon",
+            "output",
             "tidings::server",
             "tidings::store",
             "tidings::gateway",

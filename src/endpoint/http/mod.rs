@@ -29,6 +29,7 @@ use super::services::Services;
 use super::sessions::Sessions;
 use crate::api::Refused;
 use crate::api::refusal::{Refusal, method_not_allowed};
+use crate::base::Metric;
 use crate::server::{Head, Request, Responder, Response, WorkerHandle};
 use call::ApiCall;
 use query::Query;
@@ -42,6 +43,8 @@ pub(super) struct HttpApi {
     links: Arc<Links>,
     /// When a message counts as stored, and what that promises; for the stats.
     sync: String,
+    /// Numbers of the program around the endpoint.
+    host_metrics: fn() -> Vec<Metric>,
 }
 
 impl HttpApi {
@@ -50,12 +53,14 @@ impl HttpApi {
         sessions: Arc<Sessions>,
         links: Arc<Links>,
         sync: String,
+        host_metrics: fn() -> Vec<Metric>,
     ) -> Self {
         Self {
             services,
             sessions,
             links,
             sync,
+            host_metrics,
         }
     }
 

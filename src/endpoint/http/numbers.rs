@@ -45,7 +45,9 @@ impl HttpApi {
             facts: Vec::new(),
             metrics: vec![Metric::counter("wakes", "Wake-ups really made.", *wakes)],
         });
-        MetricSet::default()
+        (self.host_metrics)()
+            .into_iter()
+            .fold(MetricSet::default(), MetricSet::single)
             .totals(stats.totals.described())
             .single(Metric::gauge(
                 "uptime_ms",

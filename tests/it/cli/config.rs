@@ -159,6 +159,26 @@ fn a_file_with_secrets_that_others_can_read_is_warned_of() {
 }
 
 #[test]
+fn a_secret_in_a_file_of_its_own_that_others_can_read_is_warned_of() {
+    let folder = folder();
+    let (secret, public) = (folder.path().join("secret"), folder.path().join("ec.pub"));
+    let keys = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/keys");
+    fs::copy(keys.join("ec.pub"), &public).unwrap();
+    fs::write(&secret, "0123456789abcdef0123456789abcdef\n").unwrap();
+    let text = "[tokens.keys.a]\nsecret_file = 'secret'\n[tokens.keys.b]\nalgorithm = 'ES256'\n\
+                public_key_file = 'ec.pub'\n[api_keys.c]\nkey_file = 'secret'\n";
+    fs::write(folder.path().join("t.toml"), text).unwrap();
+    for (mode, warnings) in [(0o600, 0), (0o640, 2), (0o604, 2)] {
+        fs::set_permissions(&secret, fs::Permissions::from_mode(mode)).unwrap();
+        let (success, _, err) = said(&tidings(folder.path(), &["check", "t.toml"]));
+        let warning =
+            "warning: secret has a secret in it and can be read by others: chmod 600 it\n";
+        assert!(success, "{err}");
+        assert_eq!(err, warning.repeat(warnings), "{mode:o}");
+    }
+}
+
+#[test]
 fn token_prints_a_token_and_nothing_else() {
     let folder = folder();
     good(folder.path(), &["init"]);

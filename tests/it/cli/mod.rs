@@ -1,4 +1,5 @@
 //! The command line, as somebody at a terminal meets it.
 
 mod config;
+mod output;
 mod store;

@@ -81,6 +81,7 @@ impl World {
             login_ms_max: 10_000,
             limits: LimitSettings::default(),
             sync: "always".into(),
+            host_metrics: Vec::new,
             disk: DiskSettings::default(),
             replays: ReplaySettings::default(),
         };

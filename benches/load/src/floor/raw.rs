@@ -11,7 +11,7 @@
 //! It is a yardstick, not a server: it believes that all frames of a connection are equal. Only a
 //! Close as the first frame is understood, so that connecting and leaving can be measured too.
 
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
@@ -88,7 +88,11 @@ impl Raw {
                 })
             });
         }
-        println!("listening on {address} pid {}", std::process::id());
+        writeln!(
+            io::stdout().lock(),
+            "listening on {address} pid {}",
+            std::process::id()
+        )?;
         match self.seconds {
             Some(time) => stopped.recv_timeout(time).unwrap_or(Ok(())),
             None => stopped.recv().unwrap_or(Ok(())),

@@ -1,6 +1,6 @@
 //! A line on standard error now and then, so that a long run is seen to live.
 
-use std::io::{IsTerminal, stderr};
+use std::io::{self, IsTerminal, Write, stderr};
 use std::time::{Duration, Instant};
 
 /// Prints a line each second on a terminal, every five seconds elsewhere.
@@ -28,7 +28,9 @@ impl Progress {
         let now = Instant::now();
         if now >= self.due {
             self.due = now + self.every;
-            eprintln!("{:4} s  {}", (now - self.started).as_secs(), line());
+            let seconds = (now - self.started).as_secs();
+            // Progress that nobody sees is no reason to end a measurement.
+            _ = writeln!(io::stderr().lock(), "{seconds:4} s  {}", line());
         }
     }
 }

@@ -156,7 +156,8 @@ impl Report {
         match to {
             JsonTo::Nowhere => print_text(&self.table()),
             JsonTo::Stdout => {
-                eprint!("{}", self.table());
+                // The reader of the JSON may be the only one.
+                _ = write!(io::stderr().lock(), "{}", self.table());
                 print_text(&format!("{line}\n"))
             }
             JsonTo::File(path) => {
@@ -248,8 +249,14 @@ pub(crate) fn grouped(number: f64, decimals: usize) -> String {
 
 fn print_text(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
-    stdout.flush()
+    let printed = stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush());
+    match printed {
+        // `head` has read enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        printed => printed,
+    }
 }
 
 #[cfg(test)]

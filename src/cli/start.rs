@@ -1,0 +1,63 @@
+//! The start of a server: its address is free, its log says what starts, its limit of descriptors is
+//! raised.
+
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpListener};
+
+use anyhow::Context;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Descriptors below which a start warns: 1,024 is the limit that many systems give without being
+/// asked, and too few for a chat of any size.
+const DESCRIPTORS_FEW: u64 = 1_025;
+
+/// Fails when `address` is taken, so that a start in vain leaves no folder behind; `free` is a port
+/// that the error proposes.
+pub(super) fn can_listen(address: SocketAddr, free: u16) -> anyhow::Result<()> {
+    let what = || format!("can't listen on {address}");
+    match TcpListener::bind(address) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::AddrInUse => Err(error)
+            .with_context(|| {
+                let other = SocketAddr::new(address.ip(), free);
+                format!("another program has this port; --listen {other} takes another")
+            })
+            .with_context(what),
+        Err(error) => Err(error).with_context(what),
+    }
+}
+
+/// Logs what starts, and how many connections it can take.
+pub(super) fn start_line(what: &str, listen: SocketAddr, data: &str) {
+    raise_descriptor_limit();
+    let descriptors_max = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        pid = std::process::id(),
+        %listen,
+        data,
+        descriptors_max,
+        "{what} is starting"
+    );
+    if descriptors_max < DESCRIPTORS_FEW {
+        tracing::warn!(
+            descriptors_max,
+            "the limit of descriptors is low: each connection takes one; raise it with `ulimit -n` \
+             or LimitNOFILE"
+        );
+    }
+}
+
+/// Raises the limit of descriptors as far as the system allows, since every connection takes one.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current < limit.maximum {
+        let raised = Rlimit {
+            current: limit.maximum,
+            ..limit
+        };
+        if let Err(error) = setrlimit(Resource::Nofile, raised) {
+            tracing::warn!(%error, "the limit of descriptors stays at {:?}", limit.current);
+        }
+    }
+}

@@ -120,11 +120,9 @@ fn curl_is_told_in_json_what_is_not_there_and_what_may_not_be() {
 fn curl_sends_its_body_when_it_is_told_to_and_the_connection_goes_on() {
     against_both(&[], |server| {
         let health = server.url("http", "/healthz");
+        let messages = server.url("http", "/v1/messages");
         let body = format!("@{}", script("ws_client.cjs").display());
-        for extra in [
-            "Content-Type: application/json",
-            "Transfer-Encoding: chunked",
-        ] {
+        for extra in ["Content-Type: text/plain", "Transfer-Encoding: chunked"] {
             // So long that an answer that comes by curl's own patience would not be in time.
             let told = curl(&[
                 "-i",
@@ -136,7 +134,7 @@ fn curl_sends_its_body_when_it_is_told_to_and_the_connection_goes_on() {
                 "60",
                 "--data-binary",
                 &body,
-                &health,
+                &messages,
                 "--next",
                 "-s",
                 "-o/dev/null",
@@ -145,7 +143,10 @@ fn curl_sends_its_body_when_it_is_told_to_and_the_connection_goes_on() {
             ]);
             let (heads, rest) = heads_and_body(&told);
             assert_eq!(heads[0], ["HTTP/1.1 100 Continue"], "{extra}");
-            assert_eq!(heads[1][0], "HTTP/1.1 405 Method Not Allowed", "{extra}");
+            assert_eq!(
+                heads[1][0], "HTTP/1.1 415 Unsupported Media Type",
+                "{extra}"
+            );
             assert!(rest.ends_with("\n0"), "{extra}: {told}");
         }
     });
@@ -157,7 +158,7 @@ fn curl_is_spared_a_body_that_is_too_large() {
     file.write_all(&vec![b' '; (1 << 20) + 1]).unwrap();
     let body = format!("@{}", file.path().display());
     against_both(&[], |server| {
-        let health = server.url("http", "/healthz");
+        let messages = server.url("http", "/v1/messages");
         let told = curl(&[
             "-H",
             "Expect: 100-continue",
@@ -167,7 +168,7 @@ fn curl_is_spared_a_body_that_is_too_large() {
             &body,
             "-o/dev/null",
             "-w%{http_code} %{size_upload}",
-            &health,
+            &messages,
         ]);
         assert_eq!(told, "413 0");
     });
@@ -255,7 +256,7 @@ const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 #[test]
 fn pipelined_requests_are_answered_in_their_order() {
     const REQUESTS: &str = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n\
-        POST /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhello\
+        POST /v1/messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhello\
         HEAD /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n\
         GET /nowhere HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     against_both(&NO_PINGS, |server| {
@@ -267,7 +268,7 @@ fn pipelined_requests_are_answered_in_their_order() {
             .skip(1)
             .map(|answer| &answer[..3])
             .collect();
-        assert_eq!(statuses, ["200", "405", "200", "404"], "{told}");
+        assert_eq!(statuses, ["200", "415", "200", "404"], "{told}");
     });
 }
 

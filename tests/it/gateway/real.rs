@@ -126,17 +126,25 @@ fn clients_hear_what_is_posted_at_the_gateway() {
     }
 }
 
+/// Has a server take messages of 200 bytes at most, which its gateway doesn't know.
+const SMALL: [&str; 2] = ["--set", "websocket.message_size_max=200"];
+
+/// A message that a gateway takes, and such a server never.
+fn too_large(to: &str) -> String {
+    format!(r#"{{"to":{to},"data":"{}"}}"#, "x".repeat(300))
+}
+
 #[test]
 fn what_the_server_cant_take_is_a_dead_letter_and_nothing_waits_for_it() {
-    let server = Server::start();
+    let server = Server::start_with(&SMALL);
     let machine = Machine::start(&[server.address]);
     let bad = [
-        r#"{"to":{"room":"@ann"},"data":1}"#,
-        r#"{"to":{"room":""},"data":1}"#,
-        r#"{"to":{"room":"a"},"data":1,"from":""}"#,
+        too_large(r#"{"room":"tea"}"#),
+        too_large(r#"{"user":"bob"}"#),
+        too_large(r#"{"all":true}"#),
     ];
     for (number, bad) in (1..).zip(bad) {
-        assert_eq!(machine.post("/v1/messages", bad).status, 202);
+        assert_eq!(machine.post("/v1/messages", &bad).status, 202);
         assert_eq!(machine.say("ann", number).status, 202);
     }
     machine.until_settled();
@@ -146,17 +154,17 @@ fn what_the_server_cant_take_is_a_dead_letter_and_nothing_waits_for_it() {
 
 #[test]
 fn a_refusal_that_is_lost_on_its_way_is_a_dead_letter_once_the_link_is_back() {
-    let server = Server::start();
+    let server = Server::start_with(&SMALL);
     let proxy = Proxy::to(server.address);
     // Marks are written down at the stop only: a refusal may come again until then.
     let more = ["--set", "gateway.settle_ms=86400000"];
     let mut machine = Machine::start_with(&[proxy.address], &more);
     machine.until_link(0, "open");
     proxy.set(Weather::AnswersLost);
-    let bad = r#"{"to":{"room":"@ann"},"data":1}"#;
+    let bad = too_large(r#"{"room":"tea"}"#);
     for number in 1..=2 {
         assert_eq!(machine.say("ann", number).status, 202);
-        assert_eq!(machine.post("/v1/messages", bad).status, 202);
+        assert_eq!(machine.post("/v1/messages", &bad).status, 202);
     }
     until("all is settled there", || server.link_refused() == 2);
     assert_eq!(machine.stats()["upstreams"][0]["settled"], 0);

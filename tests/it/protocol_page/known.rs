@@ -44,7 +44,7 @@ fn is_listed(code: ErrorCode) {
 const READS_FRAMES: &str = r#"rename = "type""#;
 
 /// Texts before the type of a frame that is written.
-const WRITES_FRAMES: [&str; 2] = ["Json::frame(\"", "\"type\": \""];
+const WRITES_FRAMES: [&str; 3] = ["Json::frame(\"", ".string(\"type\", \"", "\"type\": \""];
 
 /// Numbers that look like close codes: the beginning of the private range, and a size.
 const OTHER_NUMBERS: [u16; 2] = [4000, 4096];

@@ -157,6 +157,7 @@ impl Lifecycle {
             pressures: pressures.into(),
             serials_from: spec.serials_from,
             limits: Arc::new(spec.settings.reactor.clone()),
+            waiting_bytes_max: spec.settings.worker_queue.bytes_high,
             gate: spec.gate,
             jobs: &inline_jobs,
         };

@@ -345,6 +345,13 @@ impl<D: Delivery> Handle<D> {
         self.shared.main.ask_to_stop();
     }
 
+    /// Stops the server in order, since something that it can't do without has ended: as by
+    /// [`Handle::stop`], but the outcome isn't clean.
+    pub fn fail(&self, reason: &str) {
+        tracing::error!(reason, "the server can't go on");
+        self.shared.main.fail();
+    }
+
     fn start_timer(&self, times: Times, after_ms: u64, callback: TimerCallback) -> TimerId {
         let timer = self.timers.add(times, callback);
         let repeats = times == Times::UntilCleared;

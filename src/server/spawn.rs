@@ -217,7 +217,7 @@ fn run<S: EventSink>(reactor: Reactor<S>, guard: ThreadGuard) -> Option<(S, Thre
         Ok(sink) => Some((sink, guard)),
         Err(error) => {
             tracing::error!(%error, "a reactor can't go on");
-            guard.shared.main.ask_to_stop();
+            guard.shared.main.fail();
             None
         }
     }
@@ -270,7 +270,7 @@ impl Drop for ThreadGuard {
         }
         if std::thread::panicking() {
             tracing::error!("a thread of the server panicked");
-            main.ask_to_stop();
+            main.fail();
         } else {
             main.wake();
         }

@@ -275,7 +275,7 @@ impl Endpoint {
             return;
         }
         match frame.text() {
-            Some(text) => self.native.receive(server, frame.fd, text),
+            Some(text) => self.native.receive(server, frame.fd, text, frame.parts),
             None => self.sessions.refuse_binary(server, frame.fd),
         }
     }

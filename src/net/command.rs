@@ -67,6 +67,8 @@ pub enum Command {
         fd: Fd,
         /// The number of waiting bytes at which the report is made.
         bytes_max: usize,
+        /// Who is told.
+        by: AwaitedBy,
     },
     /// Answers an HTTP request.
     Answer {
@@ -96,6 +98,15 @@ pub enum Command {
     PeerEnded,
     /// Cuts the open connections and ends the reactor.
     Stop,
+}
+
+/// Who waits until a peer has taken what was sent to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AwaitedBy {
+    /// The server's user, in a callback.
+    User,
+    /// The worker, with the next message of that peer.
+    Worker,
 }
 
 impl Command {

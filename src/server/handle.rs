@@ -10,8 +10,9 @@ use super::process::{ProcessLink, TaskError, TaskId};
 use super::shared::ServerShared;
 use super::stats::Stats;
 use super::timers::{TimerId, Timers, Times};
+use super::turn;
 use crate::base::Fd;
-use crate::net::command::{Command, CommandBatch};
+use crate::net::command::{AwaitedBy, Command, CommandBatch};
 use crate::net::directory::BindError;
 use crate::proto::websocket::close_code_may_be_sent;
 
@@ -112,7 +113,9 @@ impl<D: Delivery> Handle<D> {
         if !self.delivery.follows(fd) && !self.is_established(fd) {
             return Err(PushError::NotEstablished(fd));
         }
-        self.delivery.push(&self.shared, fd, message.into());
+        let message = message.into();
+        turn::note_pushed(fd, message.data.len());
+        self.delivery.push(&self.shared, fd, message);
         Ok(())
     }
 
@@ -205,6 +208,7 @@ impl<D: Delivery> Handle<D> {
         for message in first {
             frames.extend_from_slice(&encoded(*message));
         }
+        turn::note_pushed(fd, frames.len());
         let (topic, frames_first) = (topic.into(), frames.into());
         self.put(
             fd.reactor(),
@@ -243,7 +247,11 @@ impl<D: Delivery> Handle<D> {
     /// Asks for one call of [`super::Builder::on_buffer_empty`] when at most `bytes_max` bytes wait
     /// for this connection, those of earlier pushes among them.
     pub fn await_buffer(&self, fd: Fd, bytes_max: usize) {
-        self.put(fd.reactor(), Command::AwaitBuffer { fd, bytes_max });
+        self.await_room(fd, bytes_max, AwaitedBy::User);
+    }
+
+    pub(super) fn await_room(&self, fd: Fd, bytes_max: usize, by: AwaitedBy) {
+        self.put(fd.reactor(), Command::AwaitBuffer { fd, bytes_max, by });
     }
 
     /// Makes the reactors look again at the connections that they held back because a pressure of
@@ -337,6 +345,13 @@ impl<D: Delivery> Handle<D> {
         self.shared.main.ask_to_stop();
     }
 
+    /// Stops the server in order, since something that it can't do without has ended: as by
+    /// [`Handle::stop`], but the outcome isn't clean.
+    pub fn fail(&self, reason: &str) {
+        tracing::error!(reason, "the server can't go on");
+        self.shared.main.fail();
+    }
+
     fn start_timer(&self, times: Times, after_ms: u64, callback: TimerCallback) -> TimerId {
         let timer = self.timers.add(times, callback);
         let repeats = times == Times::UntilCleared;
@@ -357,6 +372,25 @@ impl<D: Delivery> Handle<D> {
 }
 
 impl WorkerHandle {
+    /// Whether a callback should stop inside the message of `fd` that it handles, since others wait
+    /// or since `fd` has enough answers to read; it does so with [`WorkerHandle::stop_at`].
+    ///
+    /// To be asked after each part of a message that holds several. Always `false` where there are
+    /// no workers.
+    #[must_use]
+    pub fn must_stop(&self, fd: Fd) -> bool {
+        turn::is_of(fd) && turn::is_over()
+    }
+
+    /// Has the message that is being handled come again, with `parts` as [`Frame::parts`], when
+    /// it is this connection's turn; its later messages stay behind it. For use after
+    /// [`WorkerHandle::must_stop`]; the callback returns then.
+    ///
+    /// [`Frame::parts`]: super::Frame::parts
+    pub fn stop_at(&self, parts: u32) {
+        turn::stop_at(parts);
+    }
+
     /// Sends the commands of this callback now, so that commands of other handles come after them.
     pub fn flush(&self) {
         self.delivery.flush(&self.shared);

@@ -57,6 +57,8 @@ pub struct ServerOutcome {
     pub threads_stuck: usize,
     /// Whether a second signal ended the server at once.
     pub is_forced: bool,
+    /// Whether it stopped since a thread of it died, or since [`Handle::fail`] said so.
+    pub has_failed: bool,
 }
 
 impl ServerOutcome {
@@ -157,6 +159,7 @@ impl Lifecycle {
             pressures: pressures.into(),
             serials_from: spec.serials_from,
             limits: Arc::new(spec.settings.reactor.clone()),
+            waiting_bytes_max: spec.settings.worker_queue.bytes_high,
             gate: spec.gate,
             jobs: &inline_jobs,
         };
@@ -334,6 +337,12 @@ impl Lifecycle {
             LifecyclePhase::Running if self.shared.main.is_asked_to_stop() => {
                 tracing::info!("draining: no new connections; requests under way are answered");
                 self.command(0, Command::Drain);
+                if reactors < self.shared.mailboxes.len() {
+                    // The one that would tell the others may be gone.
+                    for reactor in 1..self.shared.mailboxes.len() {
+                        self.command(reactor, Command::Drain);
+                    }
+                }
                 self.phase =
                     LifecyclePhase::Draining(now + Duration::from_millis(self.stop_ms_max));
             }
@@ -403,6 +412,7 @@ impl Lifecycle {
                 self.runner.stop();
             }
         }
+        self.outcome.has_failed = self.shared.main.has_failed();
         let is_running =
             self.outcome.is_forced && self.shared.main.reactors.load(Ordering::Acquire) > 0;
         for counters in &self.shared.counters {

@@ -82,6 +82,11 @@ pub struct Frame<'a> {
     pub kind: MessageKind,
     /// The message's bytes, whole and unmasked.
     pub data: &'a [u8],
+    /// Parts of the message that were handled before, where [`WorkerHandle::stop_at`] had it come
+    /// again; 0 otherwise.
+    ///
+    /// [`WorkerHandle::stop_at`]: super::Handle::stop_at
+    pub parts: u32,
 }
 
 impl<'a> Frame<'a> {

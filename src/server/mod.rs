@@ -28,6 +28,8 @@ mod spawn;
 mod spec;
 mod stats;
 mod timers;
+mod turn;
+mod turns;
 mod worker;
 
 pub use builder::{Builder, WORKERS_MAX};

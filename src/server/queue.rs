@@ -1,12 +1,14 @@
 //! The queue of a worker: the events of the reactors, and the jobs of other threads.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender};
 
 use super::process::{TaskId, TaskOutcome};
+use crate::base::sync::lock;
 use crate::base::{Fd, Pressure};
 use crate::proto::connection::{CloseReason, HttpRequest};
 use crate::proto::http::Head;
@@ -68,13 +70,49 @@ pub(super) enum WorkerEvent {
     BufferEmpty {
         fd: Fd,
     },
+    /// A connection that was to read its answers first has done so.
+    TurnComes {
+        fd: Fd,
+    },
     Farewell {
         fd: Fd,
     },
 }
 
 impl WorkerEvent {
-    fn size(&self) -> usize {
+    /// The connection that it is of.
+    pub(super) fn fd(&self) -> Fd {
+        match self {
+            Self::Opened { fd, .. }
+            | Self::Message { fd, .. }
+            | Self::Large { fd, .. }
+            | Self::Request { fd, .. }
+            | Self::Closed { fd, .. }
+            | Self::BufferEmpty { fd }
+            | Self::TurnComes { fd }
+            | Self::Farewell { fd } => *fd,
+        }
+    }
+
+    /// The same without the batch that it came in.
+    pub(super) fn owned(self, payloads: &[u8]) -> Self {
+        match self {
+            Self::Message {
+                fd,
+                kind,
+                start,
+                end,
+            } => Self::Large {
+                fd,
+                kind,
+                payload: payloads[start as usize..end as usize].to_vec(),
+            },
+            event => event,
+        }
+    }
+
+    /// Bytes that it keeps in memory.
+    pub(super) fn size(&self) -> usize {
         let payload = match self {
             Self::Large { payload, .. } => payload.len(),
             Self::Request { request, .. } => {
@@ -84,6 +122,7 @@ impl WorkerEvent {
             Self::Message { .. }
             | Self::Closed { .. }
             | Self::BufferEmpty { .. }
+            | Self::TurnComes { .. }
             | Self::Farewell { .. } => 0,
         };
         size_of::<Self>() + payload
@@ -105,6 +144,34 @@ pub(super) struct WorkerQueue {
     pub(super) pressure: Arc<Pressure>,
     /// The worker's progress with the batches of each reactor.
     pub(super) progress: Arc<[BatchProgress]>,
+    /// Whose messages wait for their turn.
+    pub(super) backlogged: Arc<Backlogged>,
+}
+
+/// The connections of a worker whose messages wait for their turn: nothing is read from them.
+#[derive(Debug, Default)]
+pub(super) struct Backlogged {
+    /// There are hardly ever any, and every read asks.
+    count: AtomicUsize,
+    fds: Mutex<HashSet<Fd, foldhash::fast::FixedState>>,
+}
+
+impl Backlogged {
+    pub(super) fn contains(&self, fd: Fd) -> bool {
+        self.count.load(SeqCst) > 0 && lock(&self.fds).contains(&fd)
+    }
+
+    pub(super) fn insert(&self, fd: Fd) {
+        let mut fds = lock(&self.fds);
+        fds.insert(fd);
+        self.count.store(fds.len(), SeqCst);
+    }
+
+    pub(super) fn remove(&self, fd: Fd) {
+        let mut fds = lock(&self.fds);
+        fds.remove(&fd);
+        self.count.store(fds.len(), SeqCst);
+    }
 }
 
 /// The number of batches of one reactor that a worker has handled.
@@ -143,11 +210,14 @@ pub(super) struct WorkerInbox {
     pub(super) receiver: Receiver<QueueItem>,
     pub(super) pressure: Arc<Pressure>,
     pub(super) progress: Arc<[BatchProgress]>,
+    /// Whose messages wait for their turn.
+    pub(super) backlogged: Arc<Backlogged>,
 }
 
 pub(super) fn worker_queue(pressure: Pressure, reactors: usize) -> (WorkerQueue, WorkerInbox) {
     let (sender, receiver) = crossbeam_channel::unbounded();
     let pressure = Arc::new(pressure);
+    let backlogged = Arc::new(Backlogged::default());
     let progress: Arc<[BatchProgress]> = std::iter::repeat_with(BatchProgress::default)
         .take(reactors)
         .collect();
@@ -156,11 +226,13 @@ pub(super) fn worker_queue(pressure: Pressure, reactors: usize) -> (WorkerQueue,
             sender,
             pressure: Arc::clone(&pressure),
             progress: Arc::clone(&progress),
+            backlogged: Arc::clone(&backlogged),
         },
         WorkerInbox {
             receiver,
             pressure,
             progress,
+            backlogged,
         },
     )
 }

@@ -74,6 +74,8 @@ impl ServerShared {
 pub(super) struct MainThread {
     pub(super) waker: Arc<Waker>,
     stop_asked: AtomicBool,
+    /// Something that the server can't do without has ended.
+    has_failed: AtomicBool,
     /// Reactors that haven't ended; `workers` counts the same of the workers.
     pub(super) reactors: AtomicUsize,
     pub(super) workers: AtomicUsize,
@@ -84,6 +86,7 @@ impl MainThread {
         Self {
             waker,
             stop_asked: AtomicBool::new(false),
+            has_failed: AtomicBool::new(false),
             reactors: AtomicUsize::new(reactors),
             workers: AtomicUsize::new(workers),
         }
@@ -92,6 +95,16 @@ impl MainThread {
     pub(super) fn ask_to_stop(&self) {
         self.stop_asked.store(true, Ordering::Release);
         self.wake();
+    }
+
+    /// Stops in order what can't go on, and remembers why it stopped.
+    pub(super) fn fail(&self) {
+        self.has_failed.store(true, Ordering::Release);
+        self.ask_to_stop();
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        self.has_failed.load(Ordering::Acquire)
     }
 
     pub(super) fn is_asked_to_stop(&self) -> bool {

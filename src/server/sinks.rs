@@ -13,7 +13,7 @@ use super::runner::Runner;
 use super::shared::ServerShared;
 use super::timers::Timers;
 use crate::base::Fd;
-use crate::net::command::CommandBatch;
+use crate::net::command::{AwaitedBy, CommandBatch};
 use crate::net::reactor::EventSink;
 use crate::proto::connection::{CloseReason, HttpRequest};
 use crate::proto::http::Head;
@@ -99,8 +99,12 @@ impl EventSink for WorkerSink {
         self.put(fd, WorkerEvent::Farewell { fd });
     }
 
-    fn buffer_empty(&mut self, fd: Fd) {
-        self.put(fd, WorkerEvent::BufferEmpty { fd });
+    fn buffer_empty(&mut self, fd: Fd, by: AwaitedBy) {
+        let event = match by {
+            AwaitedBy::User => WorkerEvent::BufferEmpty { fd },
+            AwaitedBy::Worker => WorkerEvent::TurnComes { fd },
+        };
+        self.put(fd, event);
     }
 
     fn timer(&mut self, timer: u64) {
@@ -110,7 +114,8 @@ impl EventSink for WorkerSink {
     }
 
     fn must_pause(&self, fd: Fd) -> bool {
-        self.shared.workers[self.worker_of(fd)].pressure.is_high()
+        let worker = &self.shared.workers[self.worker_of(fd)];
+        worker.pressure.is_high() || worker.backlogged.contains(fd)
     }
 
     fn batch_of(&self, fd: Fd) -> u64 {
@@ -171,6 +176,7 @@ impl EventSink for InlineSink {
             fd,
             kind,
             data: &payload,
+            parts: 0,
         });
     }
 
@@ -186,7 +192,7 @@ impl EventSink for InlineSink {
         self.runner.farewell(fd);
     }
 
-    fn buffer_empty(&mut self, fd: Fd) {
+    fn buffer_empty(&mut self, fd: Fd, _: AwaitedBy) {
         self.runner.buffer_empty(fd);
     }
 

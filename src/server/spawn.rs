@@ -20,7 +20,7 @@ use super::settings::ServerSettings;
 use super::shared::{MainThread, ServerShared};
 use super::sinks::{InlineSink, WorkerSink};
 use super::timers::Timers;
-use super::worker::work;
+use super::worker::{WorkerBounds, work};
 use crate::base::pressure::Pressure;
 use crate::net::Listener;
 use crate::net::budget::ByteBudget;
@@ -116,6 +116,8 @@ pub(super) struct Spawner<'a> {
     pub(super) pressures: Arc<[Arc<Pressure>]>,
     pub(super) serials_from: u64,
     pub(super) limits: Arc<ReactorLimits>,
+    /// Bytes of messages that wait in one worker for their connections' turns.
+    pub(super) waiting_bytes_max: usize,
     pub(super) gate: Arc<Gate>,
     pub(super) jobs: &'a Receiver<WorkerJob>,
 }
@@ -126,12 +128,18 @@ impl Spawner<'_> {
         inboxes: Vec<WorkerInbox>,
         runner: impl Fn(usize, Option<usize>) -> Runner,
     ) -> io::Result<Vec<JoinHandle<()>>> {
+        let limits = &self.limits;
+        let bounds = WorkerBounds {
+            // Twice that and one answer stay below the bound of an outbox.
+            answers_bytes_max: limits.outbox_pause_bytes / 2,
+            waiting_bytes_max: self.waiting_bytes_max,
+        };
         let mut threads = Vec::new();
         for (id, inbox) in inboxes.into_iter().enumerate() {
             let (runner, guard) = (runner(id, None), ThreadGuard::worker(self.shared));
             threads.push(spawn(format!("worker-{id}"), move || {
                 let _guard = guard;
-                work(&runner, &inbox);
+                work(&runner, &inbox, bounds);
             })?);
         }
         Ok(threads)
@@ -209,7 +217,7 @@ fn run<S: EventSink>(reactor: Reactor<S>, guard: ThreadGuard) -> Option<(S, Thre
         Ok(sink) => Some((sink, guard)),
         Err(error) => {
             tracing::error!(%error, "a reactor can't go on");
-            guard.shared.main.ask_to_stop();
+            guard.shared.main.fail();
             None
         }
     }
@@ -262,7 +270,7 @@ impl Drop for ThreadGuard {
         }
         if std::thread::panicking() {
             tracing::error!("a thread of the server panicked");
-            main.ask_to_stop();
+            main.fail();
         } else {
             main.wake();
         }

@@ -119,6 +119,10 @@ impl HttpApi {
         let Some(route) = resource.route(request.method()) else {
             return Ok(ApiReply::Response(method_not_allowed(&resource.allow())));
         };
+        if matches!(request.method(), "GET" | "HEAD") && !server.exists(request.fd) {
+            // Nobody is there to hear the answer.
+            return Ok(ApiReply::Response(Response::new(503)));
+        }
         let key = match route.guard {
             ApiGuard::Open => None,
             ApiGuard::Key | ApiGuard::LimitedKey => {

@@ -48,6 +48,16 @@ pub(in crate::endpoint) enum NativeCommand<'a> {
     Online { users: Vec<Cow<'a, str>> },
 }
 
+impl NativeCommand<'_> {
+    /// Whether the command changes nothing, so that only its answer matters.
+    pub(in crate::endpoint) fn is_question(&self) -> bool {
+        matches!(
+            self,
+            Self::History { .. } | Self::Who { .. } | Self::Online { .. }
+        )
+    }
+}
+
 /// The fields of a login.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(in crate::endpoint) struct LoginFields<'a> {

@@ -46,8 +46,8 @@ impl NativeProtocol {
         Self { services, sessions }
     }
 
-    /// Carries out a text frame.
-    pub(super) fn receive(&self, server: &WorkerHandle, fd: Fd, text: &str) {
+    /// Carries out a text frame, of which `parts` commands are carried out already.
+    pub(super) fn receive(&self, server: &WorkerHandle, fd: Fd, text: &str, parts: u32) {
         // `websocat` and other tools for lines send the end of theirs too.
         if text.trim_ascii_end() == "PING" {
             if self.sessions.admit_command(server, fd, None) {
@@ -57,12 +57,17 @@ impl NativeProtocol {
         }
         match parse::commands(text) {
             Ok(commands) => {
-                for command in commands {
+                let last = commands.len();
+                let rest = (1..).zip(commands).skip(parts as usize);
+                for (number, command) in rest {
                     // A kick may come between two of them, also by one of them.
                     if self.sessions.is_kicked(fd) {
                         return;
                     }
                     self.command(server, fd, command);
+                    if (number as usize) < last && server.must_stop(fd) {
+                        return server.stop_at(number);
+                    }
                 }
             }
             Err(refusal) if self.sessions.admit_command(server, fd, None) => {
@@ -89,6 +94,10 @@ impl NativeProtocol {
         let Caller { server, fd, seq } = caller;
         let (services, sessions) = (&self.services, &self.sessions);
         let confirmation = Confirmation::of(seq);
+        if command.is_question() && !server.is_established(fd) {
+            // Nobody is there to hear the answer.
+            return Ok(None);
+        }
         match command {
             NativeCommand::Login(login) => sessions
                 .login(server, fd, login, confirmation)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Awaited, EventSink, Reactor};
 use crate::base::Fd;
-use crate::net::command::{Command, CommandBatch};
+use crate::net::command::{AwaitedBy, Command, CommandBatch};
 use crate::net::outbox::Content;
 use crate::net::slots::ReadState;
 use crate::proto::connection::Output;
@@ -78,7 +78,7 @@ impl<S: EventSink> Reactor<S> {
                 }
             }
             Command::Disconnect { fd, code, reason } => self.disconnect(fd, code, &reason),
-            Command::AwaitBuffer { fd, bytes_max } => self.await_buffer(fd, bytes_max),
+            Command::AwaitBuffer { fd, bytes_max, by } => self.await_buffer(fd, bytes_max, by),
             Command::Answer {
                 fd,
                 serial,
@@ -194,10 +194,15 @@ impl<S: EventSink> Reactor<S> {
         self.arm(index);
     }
 
-    fn await_buffer(&mut self, fd: Fd, bytes_max: usize) {
+    fn await_buffer(&mut self, fd: Fd, bytes_max: usize, by: AwaitedBy) {
         if let Some(index) = self.slot_of(fd) {
             let id = self.slots.id_of(index);
-            self.awaited.push(Awaited { id, fd, bytes_max });
+            self.awaited.push(Awaited {
+                id,
+                fd,
+                bytes_max,
+                by,
+            });
         }
     }
 

@@ -30,7 +30,7 @@ use std::time::Instant;
 use mio::{Poll, Token};
 
 use super::budget::ByteBudget;
-use super::command::{Command, CommandBatch};
+use super::command::{AwaitedBy, Command, CommandBatch};
 use super::counters::Counters;
 use super::directory::Directory;
 use super::listener::Acceptor;
@@ -127,7 +127,7 @@ pub trait EventSink {
     /// The server stops: once all earlier events of `fd` are handled, disconnect it with 1001.
     fn farewell(&mut self, fd: Fd);
     /// A connection's outbox has become as small as [`Command::AwaitBuffer`] asked for.
-    fn buffer_empty(&mut self, fd: Fd);
+    fn buffer_empty(&mut self, fd: Fd, by: AwaitedBy);
     /// A timer of the server's user is due.
     fn timer(&mut self, timer: u64);
     /// Whether reading from `fd` should stop until the reactor is woken.
@@ -216,6 +216,7 @@ struct Awaited {
     id: SlotId,
     fd: Fd,
     bytes_max: usize,
+    by: AwaitedBy,
 }
 
 /// A timer of the server's user.

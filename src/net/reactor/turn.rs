@@ -150,16 +150,23 @@ impl<S: EventSink> Reactor<S> {
             sink,
             ..
         } = self;
-        awaited.retain(|Awaited { id, fd, bytes_max }| {
-            let Some(slot) = slots.find(*id) else {
-                return false;
-            };
-            let waits = slot.outbox.bytes() > *bytes_max;
-            if !waits {
-                sink.buffer_empty(*fd);
-            }
-            waits
-        });
+        awaited.retain(
+            |Awaited {
+                 id,
+                 fd,
+                 bytes_max,
+                 by,
+             }| {
+                let Some(slot) = slots.find(*id) else {
+                    return false;
+                };
+                let waits = slot.outbox.bytes() > *bytes_max;
+                if !waits {
+                    sink.buffer_empty(*fd, *by);
+                }
+                waits
+            },
+        );
     }
 
     pub(super) fn are_mailboxes_pressed(&self) -> bool {

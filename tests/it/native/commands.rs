@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::chat_client::{ChatClient, say};
+use crate::support::parsed;
 use crate::support::program::Program;
 
 fn texts(page: &Value) -> Vec<&str> {
@@ -18,6 +19,30 @@ fn history(channel: &str, fields: Value) -> Value {
         command[name] = value.clone();
     }
     command
+}
+
+#[test]
+fn a_frame_full_of_questions_gets_every_answer_however_large_they_are() {
+    const PAGES: u64 = 64;
+    let server = Program::serve(&[]);
+    let mut ann = ChatClient::login(&server, "ann", &["tea"]);
+    for _ in 0..64 {
+        ann.ok(say("tea", &"x".repeat(4_000)));
+    }
+    let mut bob = server.websocket("/ws?uid=bob&room=tea");
+    let page = |seq| json!({"type": "history", "seq": seq, "channel": "tea", "limit": 1_000});
+    bob.say(Value::from_iter((1..=PAGES).map(page)).to_string());
+    bob.say(json!({"type": "online", "seq": PAGES + 1, "users": ["ann"]}).to_string());
+    let mut seq = 0;
+    while seq <= PAGES {
+        let answer = parsed(&bob.hear_text());
+        if answer["type"] == "ok" && answer["seq"].is_u64() {
+            seq += 1;
+            assert_eq!(answer["seq"], seq, "in order");
+            let full = answer["messages"].as_array().map_or(0, Vec::len);
+            assert_eq!(full > 50, seq <= PAGES, "{full} messages in {seq}");
+        }
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ use crate::support::chat_client::{ChatClient, say};
 use crate::support::keys::Keys;
 use crate::support::parsed;
 use crate::support::program::Program;
+use crate::support::websocket::Heard;
 
 /// Each command is refused with this code, names `field`, and says whether to try again.
 #[track_caller]
@@ -346,16 +347,24 @@ fn conflict_is_a_second_user_on_one_connection() {
 }
 
 #[test]
-fn too_large_is_data_over_max_where_the_frame_may_be_larger() {
-    let server = Program::serve(&["--echo"]);
-    let mut ann = ChatClient::login(&server, "ann", &["tea"]);
-    let max = usize::try_from(ann.hello["max"].as_u64().unwrap()).unwrap();
-    let sized =
-        |size: usize| json!({"type": "say", "to": {"room": "tea"}, "data": "x".repeat(size - 2)});
-    refuses(&mut ann, "too_large", &[(sized(max + 1), "data")]);
-    assert_eq!(ann.ok(sized(max))["offset"], 1);
-    drop(ann);
-    server.stop();
+fn a_frame_over_max_is_closed_with_1009_also_where_another_path_takes_larger_ones() {
+    for flags in [&[][..], &["--echo"]] {
+        let server = Program::serve(flags);
+        let mut ann = ChatClient::login(&server, "ann", &["tea"]);
+        let max = usize::try_from(ann.hello["max"].as_u64().unwrap()).unwrap();
+        let empty = json!({"type": "say", "seq": 9, "to": {"room": "tea"}, "data": ""}).to_string();
+        let sized = |size: usize| {
+            let data = "x".repeat(size - empty.len());
+            json!({"type": "say", "seq": 9, "to": {"room": "tea"}, "data": data}).to_string()
+        };
+        let mut bob = server.websocket("/ws?uid=bob&room=tea");
+        bob.say(sized(max));
+        bob.say(sized(max + 1));
+        assert_eq!(bob.hear_all().1, Heard::Close(1009), "{flags:?}");
+        assert_eq!(ann.hear()["from"], "bob", "the one that isn't larger came");
+        drop((ann, bob));
+        server.stop();
+    }
 }
 
 #[test]

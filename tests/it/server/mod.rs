@@ -10,3 +10,4 @@ mod slow;
 mod slow_http;
 mod stop;
 mod tasks;
+mod turns;

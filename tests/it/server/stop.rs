@@ -285,3 +285,22 @@ fn a_worker_that_is_stuck_is_left_behind_and_counted() {
     assert_eq!((outcome.threads_stuck, outcome.connections_cut), (1, 1));
     drop(open);
 }
+
+#[test]
+fn a_server_that_cannot_go_on_stops_in_order_and_says_that_it_failed() {
+    in_every_mode(|mode| {
+        let (running, _responders) = keeping(mode, quick(|_| {}));
+        let mut client = WebSocketClient::join(running.handle());
+        client.echo("here");
+        running.handle().fail("the disk is gone");
+        assert!(running.handle().is_stopping());
+        assert_eq!(client.hear_all(), (vec![], Heard::Close(1001)));
+        let outcome = running.stop().unwrap();
+        assert!(!outcome.is_clean());
+        let expected = ServerOutcome {
+            has_failed: true,
+            ..ServerOutcome::default()
+        };
+        assert_eq!(outcome, expected, "nothing was lost besides");
+    });
+}

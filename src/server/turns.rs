@@ -1,0 +1,264 @@
+//! The connections whose messages cost a worker much, and what they still have to wait for.
+//!
+//! Most connections ask little, and are served as their events come. One whose turn was over before
+//! all of its messages were handled is *heavy* for a while: its events wait in a queue of their own,
+//! and the heavy ones take turns, one after each look at what has come from the others. A heavy
+//! connection that has enough answers to read is parked until it has read most of them.
+//!
+//! Invariant: the events of one connection are handled in the order in which they came.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use super::queue::{Backlogged, WorkerEvent};
+use crate::base::Fd;
+
+/// How long a connection stays heavy after its last turn: long enough that one that goes on asking
+/// isn't taken for light between two reads of the reactor.
+const HEAVY_FOR: Duration = Duration::from_millis(100);
+
+/// An event that waits, with its payload in memory of its own.
+#[derive(Debug)]
+pub(super) struct WaitingEvent {
+    pub(super) event: WorkerEvent,
+    /// Parts of its message that are handled.
+    pub(super) parts: u32,
+}
+
+/// A connection that asked for much.
+#[derive(Debug, Default)]
+struct HeavyConnection {
+    events: VecDeque<WaitingEvent>,
+    bytes: usize,
+    /// It has a place in the ring.
+    is_queued: bool,
+    /// Until it has read most of its answers.
+    is_parked: bool,
+    /// Its end is among the events, or nothing is waited for any more: it is never parked.
+    is_ending: bool,
+    heavy_until: Option<Instant>,
+}
+
+/// The heavy connections of one worker.
+#[derive(Debug, Default)]
+pub(super) struct Turns {
+    heavy: HashMap<Fd, HeavyConnection, foldhash::fast::FixedState>,
+    /// Whose turn comes next.
+    ring: VecDeque<Fd>,
+    /// Those without an event, in the order in which they may become light.
+    resting: VecDeque<(Instant, Fd)>,
+    /// Bytes of all events that wait.
+    bytes: usize,
+}
+
+impl Turns {
+    /// Whether events of a connection have to wait here.
+    pub(super) fn holds(&self, fd: Fd) -> bool {
+        !self.heavy.is_empty() && self.heavy.contains_key(&fd)
+    }
+
+    /// Whether somebody's turn can begin.
+    pub(super) fn has_next(&self) -> bool {
+        !self.ring.is_empty()
+    }
+
+    /// Bytes of all events that wait.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Puts an event behind those of its connection.
+    pub(super) fn put(&mut self, fd: Fd, waiting: WaitingEvent, backlogged: &Backlogged) {
+        let heavy = self.heavy.entry(fd).or_default();
+        if heavy.events.is_empty() {
+            backlogged.insert(fd);
+        }
+        let size = waiting.event.size();
+        heavy.bytes += size;
+        self.bytes += size;
+        if let WorkerEvent::Closed { .. } = waiting.event {
+            heavy.is_ending = true;
+            heavy.is_parked = false;
+        }
+        heavy.events.push_back(waiting);
+        Self::queue(&mut self.ring, fd, heavy);
+    }
+
+    /// Puts back an event that isn't handled to its end.
+    pub(super) fn put_back(&mut self, fd: Fd, waiting: WaitingEvent, backlogged: &Backlogged) {
+        let heavy = self.heavy.entry(fd).or_default();
+        if heavy.events.is_empty() {
+            backlogged.insert(fd);
+        }
+        let size = waiting.event.size();
+        heavy.bytes += size;
+        self.bytes += size;
+        heavy.events.push_front(waiting);
+    }
+
+    /// The connection whose turn it is.
+    pub(super) fn next(&mut self) -> Option<Fd> {
+        let fd = self.ring.pop_front()?;
+        if let Some(heavy) = self.heavy.get_mut(&fd) {
+            heavy.is_queued = false;
+        }
+        Some(fd)
+    }
+
+    /// The next event of a connection.
+    pub(super) fn take(&mut self, fd: Fd) -> Option<WaitingEvent> {
+        let heavy = self.heavy.get_mut(&fd)?;
+        let waiting = heavy.events.pop_front()?;
+        let size = waiting.event.size();
+        heavy.bytes -= size;
+        self.bytes -= size;
+        Some(waiting)
+    }
+
+    /// Ends a turn. With `has_pushed_much` the connection waits until it has read; whether it does.
+    pub(super) fn end(&mut self, fd: Fd, has_pushed_much: bool, backlogged: &Backlogged) -> bool {
+        let heavy = self.heavy.entry(fd).or_default();
+        if heavy.is_ending && heavy.events.is_empty() {
+            self.heavy.remove(&fd);
+            backlogged.remove(fd);
+            return false;
+        }
+        heavy.is_parked = has_pushed_much && !heavy.is_ending;
+        let is_parked = heavy.is_parked;
+        if heavy.events.is_empty() {
+            backlogged.remove(fd);
+            let until = Instant::now() + HEAVY_FOR;
+            heavy.heavy_until = Some(until);
+            self.resting.push_back((until, fd));
+        } else {
+            Self::queue(&mut self.ring, fd, heavy);
+        }
+        is_parked
+    }
+
+    /// A parked connection has read most of its answers.
+    pub(super) fn unpark(&mut self, fd: Fd) {
+        if let Some(heavy) = self.heavy.get_mut(&fd) {
+            heavy.is_parked = false;
+            Self::queue(&mut self.ring, fd, heavy);
+            if heavy.events.is_empty() {
+                let until = Instant::now() + HEAVY_FOR;
+                heavy.heavy_until = Some(until);
+                self.resting.push_back((until, fd));
+            }
+        }
+    }
+
+    /// Lets those be light again that asked for nothing for a while.
+    pub(super) fn forget_rested(&mut self) {
+        while let Some(&(until, fd)) = self.resting.front() {
+            if until > Instant::now() {
+                return;
+            }
+            self.resting.pop_front();
+            let is_light = self.heavy.get(&fd).is_some_and(|heavy| {
+                heavy.events.is_empty() && !heavy.is_parked && heavy.heavy_until == Some(until)
+            });
+            if is_light {
+                self.heavy.remove(&fd);
+            }
+        }
+    }
+
+    /// The connection for which most waits, unless it ends already.
+    pub(super) fn largest(&mut self) -> Option<Fd> {
+        let candidates = self.heavy.iter_mut().filter(|(_, heavy)| !heavy.is_ending);
+        let (fd, heavy) = candidates.max_by_key(|(_, heavy)| heavy.bytes)?;
+        heavy.is_ending = true;
+        heavy.is_parked = false;
+        Self::queue(&mut self.ring, *fd, heavy);
+        Some(*fd)
+    }
+
+    /// Waits for nobody any more: what is there is handled to its end.
+    pub(super) fn end_all(&mut self) {
+        for (fd, heavy) in &mut self.heavy {
+            heavy.is_ending = true;
+            heavy.is_parked = false;
+            Self::queue(&mut self.ring, *fd, heavy);
+        }
+    }
+
+    fn queue(ring: &mut VecDeque<Fd>, fd: Fd, heavy: &mut HeavyConnection) {
+        if !heavy.is_parked && !heavy.is_queued && !heavy.events.is_empty() {
+            heavy.is_queued = true;
+            ring.push_back(fd);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::connection::CloseReason;
+
+    fn event(fd: u64) -> WaitingEvent {
+        let event = WorkerEvent::Farewell { fd: Fd(fd) };
+        WaitingEvent { event, parts: 0 }
+    }
+
+    fn end_of(fd: u64) -> WaitingEvent {
+        let event = WorkerEvent::Closed {
+            fd: Fd(fd),
+            reason: CloseReason::Lost,
+        };
+        WaitingEvent { event, parts: 0 }
+    }
+
+    #[test]
+    fn heavy_connections_take_turns_and_keep_their_own_order() {
+        let (mut turns, backlogged) = (Turns::default(), Backlogged::default());
+        for fd in [1, 1, 2, 1, 2] {
+            turns.put(Fd(fd), event(fd), &backlogged);
+        }
+        let mut served = Vec::new();
+        while let Some(fd) = turns.next() {
+            assert!(turns.take(fd).is_some());
+            served.push(fd.0);
+            assert!(!turns.end(fd, false, &backlogged));
+        }
+        assert_eq!(served, [1, 2, 1, 2, 1]);
+        assert_eq!(turns.bytes(), 0);
+        assert!(!backlogged.contains(Fd(1)) && !backlogged.contains(Fd(2)));
+        assert!(turns.holds(Fd(1)), "for a while it stays heavy");
+    }
+
+    #[test]
+    fn a_parked_connection_has_no_turn_until_it_has_read_or_ends() {
+        let (mut turns, backlogged) = (Turns::default(), Backlogged::default());
+        for fd in [1, 2] {
+            turns.put(Fd(fd), event(fd), &backlogged);
+            turns.put(Fd(fd), event(fd), &backlogged);
+            let fd = turns.next().unwrap();
+            turns.take(fd);
+            assert!(turns.end(fd, true, &backlogged));
+        }
+        assert!(!turns.has_next() && backlogged.contains(Fd(1)));
+        turns.unpark(Fd(1));
+        assert_eq!(turns.next(), Some(Fd(1)));
+        turns.put(Fd(2), end_of(2), &backlogged);
+        assert_eq!(turns.next(), Some(Fd(2)));
+        turns.take(Fd(2));
+        assert!(!turns.end(Fd(2), true, &backlogged), "its end is near");
+        assert_eq!(turns.next(), Some(Fd(2)));
+        assert!(turns.take(Fd(2)).is_some() && turns.take(Fd(2)).is_none());
+        turns.end(Fd(2), false, &backlogged);
+        assert!(!turns.holds(Fd(2)) && !backlogged.contains(Fd(2)));
+    }
+
+    #[test]
+    fn the_largest_goes_and_then_the_next() {
+        let (mut turns, backlogged) = (Turns::default(), Backlogged::default());
+        for fd in [1, 2, 2] {
+            turns.put(Fd(fd), event(fd), &backlogged);
+        }
+        assert_eq!(turns.largest(), Some(Fd(2)));
+        assert_eq!(turns.largest(), Some(Fd(1)));
+        assert_eq!(turns.largest(), None);
+    }
+}

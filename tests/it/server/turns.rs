@@ -1,0 +1,210 @@
+//! Turns on a worker: who asks for much gets all of it, and nobody else waits for that.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+
+use tidings::server::{CloseReason, ServerSettings};
+
+use crate::support::frame::frame;
+use crate::support::server::{LocalServer, Mode, until_nothing_is_left, with_workers};
+use crate::support::wait::{next, until};
+use crate::support::websocket::{Heard, WebSocketClient};
+
+/// An answer that is much more than its question.
+const PAGE: usize = 200_000;
+
+const PAGES: usize = 64;
+
+fn patient() -> ServerSettings {
+    let mut settings = ServerSettings::default();
+    settings.reactor.stall_ms_max = 60_000;
+    settings
+}
+
+fn hear_pages(client: &mut WebSocketClient) {
+    for number in 0..PAGES {
+        let Heard::Binary(page) = client.hear() else {
+            panic!("page {number} was to come");
+        };
+        assert_eq!((page.len(), page[0]), (PAGE, number as u8));
+    }
+}
+
+/// Has the client's answers wait for a while, and gives the most bytes that did.
+fn most_waiting(server: &LocalServer, client: &mut WebSocketClient) -> usize {
+    until("it waits", || server.stats().totals.backlogged == 1);
+    let mut other = WebSocketClient::join(&server.handle);
+    let most = (0..50).map(|_| {
+        // Each shows that the workers and reactors went on in between.
+        other.echo("how are you");
+        server.stats().outbox_bytes
+    });
+    let most = most.max().unwrap();
+    hear_pages(client);
+    client.echo("and more");
+    most
+}
+
+#[test]
+fn who_asks_for_much_in_many_messages_and_reads_late_gets_all_of_it() {
+    with_workers(|mode| {
+        let builder = mode.builder().on_message(|server, frame| {
+            match frame.text() {
+                Some(_) => server.push(frame.fd, frame).ok(),
+                None => server.push(frame.fd, &vec![frame.data[0]; PAGE]).ok(),
+            };
+        });
+        let server = LocalServer::start(builder.settings(patient()));
+        let mut client = WebSocketClient::connect_narrow(server.handle.addresses()[0], "/");
+        let questions = (0..PAGES).flat_map(|number| frame(0x82, &[number as u8]));
+        let questions: Vec<u8> = questions.collect();
+        assert_eq!(client.pour(&questions), questions.len());
+        let most = most_waiting(&server, &mut client);
+        assert!(most < 1 << 20, "{most} bytes");
+        assert_eq!(server.stats().totals.slow_readers, 0);
+        drop(client);
+        until_nothing_is_left(&server.handle);
+    });
+}
+
+/// Answers a binary message, byte by byte, with a page each, and stops when it should.
+fn in_parts(mode: Mode) -> LocalServer {
+    let builder = mode.builder().on_message(|server, frame| {
+        if frame.text().is_some() {
+            server.push(frame.fd, frame).ok();
+            return;
+        }
+        for (number, part) in frame.data.iter().enumerate().skip(frame.parts as usize) {
+            server.push(frame.fd, &vec![*part; PAGE]).ok();
+            if number + 1 < frame.data.len() && server.must_stop(frame.fd) {
+                return server.stop_at(number as u32 + 1);
+            }
+        }
+    });
+    LocalServer::start(builder.settings(patient()))
+}
+
+#[test]
+fn who_asks_for_much_in_one_message_and_reads_late_gets_all_of_it_before_what_follows() {
+    with_workers(|mode| {
+        let server = in_parts(mode);
+        let mut client = WebSocketClient::connect_narrow(server.handle.addresses()[0], "/");
+        let parts: Vec<u8> = (0..PAGES as u8).collect();
+        client.say_bytes(&parts);
+        let most = most_waiting(&server, &mut client);
+        assert!(most < 1 << 20, "{most} bytes");
+        assert_eq!(server.stats().totals.slow_readers, 0);
+        drop(client);
+        until_nothing_is_left(&server.handle);
+    });
+}
+
+#[test]
+fn who_asks_for_much_and_never_reads_is_closed_for_the_stall() {
+    with_workers(|mode| {
+        let (sender, closes) = channel();
+        let mut short = patient();
+        short.reactor.stall_ms_max = 200;
+        let builder = mode
+            .builder()
+            .on_message(|server, frame| {
+                server.push(frame.fd, &vec![0; PAGE]).ok();
+            })
+            .on_close(move |_, _, reason| sender.send(reason.clone()).unwrap());
+        let server = LocalServer::start(builder.settings(short));
+        let mut client = WebSocketClient::connect_narrow(server.handle.addresses()[0], "/");
+        client.pour(&frame(0x82, b"?").repeat(1_000));
+        assert_eq!(next(&closes), CloseReason::SlowReader);
+        drop(client);
+        until_nothing_is_left(&server.handle);
+    });
+}
+
+/// A server whose handler needs a while for each message, and counts them; the text of a message is
+/// echoed.
+fn laborious(
+    handled: &Arc<AtomicUsize>,
+    closed: impl Fn(usize) + Send + Sync + 'static,
+) -> LocalServer {
+    const WORK: Duration = Duration::from_micros(500);
+    let (count, at_close) = (Arc::clone(handled), Arc::clone(handled));
+    let mode = Mode {
+        workers: 1,
+        reactors: 1,
+    };
+    let builder = mode
+        .builder()
+        .on_message(move |server, frame| {
+            if frame.text().is_none() {
+                let began = Instant::now();
+                while began.elapsed() < WORK {}
+                count.fetch_add(1, Ordering::SeqCst);
+            }
+            server.push(frame.fd, frame).ok();
+        })
+        .on_close(move |_, _, _| closed(at_close.load(Ordering::SeqCst)));
+    LocalServer::start(builder)
+}
+
+#[test]
+fn nobody_waits_until_another_has_had_everything_it_asked_for() {
+    const HOGS: usize = 10;
+    const EACH: usize = 300;
+    let handled = Arc::new(AtomicUsize::new(0));
+    let server = laborious(&handled, |_| {});
+    let mut victim = WebSocketClient::join(&server.handle);
+    victim.echo("alone");
+    let mut hogs: Vec<_> = (0..HOGS)
+        .map(|_| WebSocketClient::join(&server.handle))
+        .collect();
+    for hog in &mut hogs {
+        hog.pour(&frame(0x82, b"work").repeat(EACH));
+    }
+    until("they work", || handled.load(Ordering::SeqCst) > HOGS * 3);
+    let mut most = 0;
+    for _ in 0..20 {
+        let before = handled.load(Ordering::SeqCst);
+        victim.echo("beside them");
+        most = most.max(handled.load(Ordering::SeqCst) - before);
+    }
+    assert!(
+        handled.load(Ordering::SeqCst) < HOGS * EACH,
+        "they were done"
+    );
+    // A turn of one of them has a few messages; all that they sent had thousands.
+    assert!(most < 100, "{most} messages of others went before");
+    for hog in &mut hogs {
+        for number in 0..EACH {
+            assert_eq!(hog.hear(), Heard::Binary(b"work".into()), "{number}");
+        }
+    }
+}
+
+#[test]
+fn what_a_connection_said_before_its_end_is_handled_before_its_end() {
+    const EACH: usize = 300;
+    let handled = Arc::new(AtomicUsize::new(0));
+    let (sender, closes) = channel();
+    let server = laborious(&handled, move |count| sender.send(count).unwrap());
+    let mut client = WebSocketClient::join(&server.handle);
+    client.pour(&frame(0x82, b"work").repeat(EACH));
+    assert_eq!(client.close(1000, ""), Heard::Close(1000));
+    assert_eq!(next(&closes), EACH);
+    until_nothing_is_left(&server.handle);
+}
+
+#[test]
+fn what_waits_for_its_turn_is_handled_before_a_stop_is_over() {
+    const EACH: usize = 300;
+    let handled = Arc::new(AtomicUsize::new(0));
+    let server = laborious(&handled, |_| {});
+    let mut client = WebSocketClient::join(&server.handle);
+    client.pour(&frame(0x82, b"work").repeat(EACH));
+    until("it works", || handled.load(Ordering::SeqCst) > 3);
+    assert!(server.stop().is_clean());
+    assert_eq!(handled.load(Ordering::SeqCst), EACH);
+    let (heard, end) = client.hear_all();
+    assert_eq!((heard.len(), end), (EACH, Heard::Close(1001)));
+}

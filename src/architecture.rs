@@ -38,7 +38,7 @@
 //!
 //! | layer | what it is | what it never does |
 //! |---|---|---|
-//! | `base` | the ground floor: ids, time, pressure, the body of a message | keeps state, does input or output |
+//! | `base` | the ground floor: ids, time, pressure, the body of a message, the description of a number | keeps state, does input or output |
 //! | `proto` | HTTP/1.1, WebSocket, a connection as a state machine: bytes and time in, events and bytes out | opens a socket, reads a clock, takes a lock |
 //! | `store` | the journal on disk, its index, the disk thread | knows clients, connections, permissions |
 //! | `chat` | who is there, what was said, who may hear it: pure state, in shards | does input or output, reads a clock, looks into a message |
@@ -48,7 +48,7 @@
 //! | `link` | both ends of the protocol between two machines, as state machines: frames and time in, frames and events out | opens a socket, reads a clock, publishes |
 //! | `endpoint` | what clients speak: the native protocol, the HTTP API, links of gateways; catching up from the disk | serialises again what a client wrote |
 //! | `gateway` | HTTP on another machine: an outbox on disk, and the push process with its links | forgets a message that wasn't acknowledged |
-//! | the binary | the daemon, the command line, the load generator | uses what the library hides from a user, but for the layers above |
+//! | the binary | `config`, `auth`, `daemon`, `page`, `cli`, `client`, `output`: settings, keys, `tidings serve` and `gateway`, the chat page, the command line, the log | uses what the library hides from a user, but for the layers above |
 //!
 //! So the protocol is tested without a network, with every way to cut its input; and a reactor
 //! knows deliveries, not what they mean.

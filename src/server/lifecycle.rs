@@ -36,6 +36,11 @@ const WAKER: Token = Token(0);
 const SIGNALS: Token = Token(1);
 const PROCESSES_FIRST: usize = 2;
 
+/// Bytes of put-off events that a worker keeps at least, however low the marks of its queue are: a
+/// mark of nothing pauses all reading, but what one turn has read before must have a place. Sixteen
+/// reads of 64 KiB.
+const WAITING_BYTES_LEAST: usize = 1 << 20;
+
 /// Time that threads have to end after a cut, before they are left behind. A round number: a thread
 /// needs it only if a callback is stuck.
 const CUT_GRACE: Duration = Duration::from_secs(2);
@@ -159,7 +164,7 @@ impl Lifecycle {
             pressures: pressures.into(),
             serials_from: spec.serials_from,
             limits: Arc::new(spec.settings.reactor.clone()),
-            waiting_bytes_max: spec.settings.worker_queue.bytes_high,
+            waiting_bytes_max: (spec.settings.worker_queue.bytes_high).max(WAITING_BYTES_LEAST),
             gate: spec.gate,
             jobs: &inline_jobs,
         };

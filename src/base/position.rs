@@ -30,6 +30,7 @@ impl Epoch {
 
     /// The epoch that takes the place of this one where a mask was drawn for a new beginning: another
     /// one for each mask, and this one again with the same mask.
+    #[cfg(feature = "store")]
     #[must_use]
     pub(crate) const fn masked(self, mask: u32) -> Self {
         Self::from_bits(self.0 ^ mask)

@@ -268,6 +268,8 @@ await claim("what is written while the server is away is sent when it is back, i
   await enter(lea, { name: "lea" });
   await say(lea, "before");
   const isAllSent = async () => (await lea.locator("#log .pending, #log .failed").count()) === 0;
+  // The page draws a little later than it is written to, so that no pending bubble may be no bubble.
+  await heard(lea, "before");
   await until("nothing is pending", isAllSent);
   isAway = true;
   for (const socket of sockets) socket.close({ code: 1012 });

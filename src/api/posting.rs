@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::body::object;
-use super::field::{self, parse};
+use super::body::{object, unknown_field};
+use super::field::{self, parse, raw_fields};
 use super::refusal::Refusal;
 use crate::base::Fd;
 use crate::chat::{Keep, NewMessage, Recipient};
@@ -37,21 +37,16 @@ pub struct Posting<'a> {
     pub except: Vec<u64>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PostingFields<'a> {
-    #[serde(borrow)]
-    to: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "field::even_null")]
-    data: Option<&'a RawValue>,
-    #[serde(borrow)]
-    from: Option<&'a RawValue>,
-    #[serde(borrow)]
-    id: Option<&'a RawValue>,
-    #[serde(borrow)]
-    store: Option<&'a RawValue>,
-    #[serde(borrow)]
-    except: Option<&'a RawValue>,
+raw_fields! {
+    /// The fields of a message, unread: those of `say`, of `pub` and of a body alike.
+    PostingFields {
+        to = "to",
+        data = "data",
+        from = "from",
+        id = "id",
+        store = "store",
+        except = "except",
+    }
 }
 
 /// The receivers of a message, in the chat's terms.
@@ -103,33 +98,48 @@ impl Posting<'_> {
 /// It names the field that is wrong.
 pub(crate) fn posting(body: &str) -> Result<Posting<'_>, Refusal> {
     let fields: PostingFields<'_> = object("the message", body)?;
-    let to = fields
-        .to
-        .ok_or_else(|| field::missing("to", "an object such as {\"room\":\"lobby\"}"))?;
-    let store = field::flag("store", fields.store)?.unwrap_or(true);
-    let except: Vec<u64> = match fields.except {
-        Some(value) => field::parse("except", value, "an array of fds")?,
-        None => Vec::new(),
-    };
-    if except.len() > EXCEPT_MAX {
-        return Err(Refusal::bad_request(format!(
-            "except has {} entries, but at most {EXCEPT_MAX} are taken",
-            except.len()
-        )));
+    if let Some(name) = &fields.unknown {
+        let known = "to, data, from, id, store, except";
+        return Err(unknown_field("the message", name, known));
     }
-    if store && !except.is_empty() {
-        return Err(Refusal::bad_request(
-            "except needs \"store\":false, since a kept message without a receiver would be a hole",
-        ));
+    fields.posting(Several::Taken(RECEIVERS_MAX))
+}
+
+impl<'a> PostingFields<'a> {
+    /// Reads a message, at whatever door it came in.
+    ///
+    /// # Errors
+    ///
+    /// It names the field that is wrong.
+    pub(crate) fn posting(&self, several: Several) -> Result<Posting<'a>, Refusal> {
+        let to = field::present(self.to)
+            .ok_or_else(|| field::missing("to", "an object such as {\"room\":\"lobby\"}"))?;
+        let store = field::flag("store", self.store)?.unwrap_or(true);
+        let except: Vec<u64> = match field::present(self.except) {
+            Some(value) => field::parse("except", value, "an array of fds")?,
+            None => Vec::new(),
+        };
+        if except.len() > EXCEPT_MAX {
+            return Err(Refusal::bad_request(format!(
+                "except has {} entries, but at most {EXCEPT_MAX} are taken",
+                except.len()
+            )));
+        }
+        if store && !except.is_empty() {
+            return Err(Refusal::bad_request(
+                "except needs \"store\":false, since a kept message without a receiver would be a \
+                 hole",
+            ));
+        }
+        Ok(Posting {
+            to: receiver(to, several)?,
+            data: field::data("data", self.data)?,
+            from: field::text_or_digits("from", self.from)?,
+            id: field::text_or_digits("id", self.id)?,
+            store,
+            except,
+        })
     }
-    Ok(Posting {
-        to: receiver(to, Several::Taken(RECEIVERS_MAX))?,
-        data: field::data("data", fields.data)?,
-        from: field::text_or_digits("from", fields.from)?,
-        id: field::text_or_digits("id", fields.id)?,
-        store,
-        except,
-    })
 }
 
 #[derive(Deserialize)]

@@ -2,4 +2,5 @@
 
 mod config;
 mod output;
+mod secrets;
 mod store;

@@ -21,6 +21,8 @@ pub(super) enum ReactorRefusal {
     Http(HttpError),
     /// The peer broke the rules of WebSockets.
     Frame,
+    /// A connection or the reactor had too many topics; the connection is closed.
+    Topics,
 }
 
 impl ReactorRefusal {
@@ -35,6 +37,7 @@ impl ReactorRefusal {
                 _ => ("bad_request", &counters.requests_malformed),
             },
             Self::Frame => ("violation", &counters.violations),
+            Self::Topics => ("topics_max", &counters.subscriptions_refused),
         };
         counter.add(1);
         name

@@ -3,4 +3,5 @@
 mod config;
 mod output;
 mod secrets;
+mod start;
 mod store;

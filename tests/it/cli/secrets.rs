@@ -248,3 +248,32 @@ fn a_folder_that_others_may_read_is_warned_of_at_the_start_of_a_server_and_of_a_
         program.stop();
     }
 }
+
+#[test]
+fn a_private_key_that_others_may_read_is_warned_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/keys");
+    for file in ["ec.pem", "ec.pub"] {
+        fs::copy(keys.join(file), folder.path().join(file)).unwrap();
+    }
+    let settings = "[tokens.keys.k1]\nalgorithm = 'ES256'\npublic_key_file = 'ec.pub'\n";
+    fs::write(folder.path().join("t.toml"), settings).unwrap();
+    for (mode, is_warned) in [(0o644, true), (0o600, false)] {
+        let key = folder.path().join("ec.pem");
+        fs::set_permissions(key, fs::Permissions::from_mode(mode)).unwrap();
+        let made = Command::new(env!("CARGO_BIN_EXE_tidings"))
+            .args(["token", "--config", "t.toml", "--uid", "ann"])
+            .args(["--private-key", "ec.pem"])
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&made.stderr);
+        assert!(made.status.success(), "{said}");
+        assert_eq!(
+            said.contains("ec.pem has a private key"),
+            is_warned,
+            "{said}"
+        );
+        assert_eq!(said.contains("chmod 600"), is_warned, "{said}");
+    }
+}

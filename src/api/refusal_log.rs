@@ -13,7 +13,7 @@ use crate::base::line_budget::LineBudget;
 use crate::base::sync::lock;
 use crate::chat::ErrorCode;
 
-/// Bytes of a foreign text in a line.
+/// Bytes of a foreign text in a line: enough to recognise a name or an origin.
 const SHOWN_MAX: usize = 100;
 
 /// The reason why somebody was refused.
@@ -140,7 +140,7 @@ impl RefusalReason {
     }
 }
 
-/// What is known of somebody who was refused; never a token or a key.
+/// The facts about a client that was refused; never a token or a key.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Refused<'a> {
     /// The connection, and the address that it came from.

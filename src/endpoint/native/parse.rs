@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::command::{LoginFields, NativeCommand, ResumeFrom, SequencedCommand};
 use crate::api::body::{object, unknown_field};
 use crate::api::field::{self, missing, raw_fields};
-use crate::api::posting::{Posting, PostingFields, Several};
+use crate::api::posting::{RawPosting, Several};
 use crate::api::refusal::Refusal;
 
 /// Commands in one frame: what a client queued while it was offline, without holding up its worker.
@@ -25,7 +25,7 @@ const USERS_A_QUESTION_MAX: usize = 100;
 ///
 /// # Errors
 ///
-/// It is no JSON object or array, or holds too many commands.
+/// The frame is no JSON object or array, or holds too many commands.
 pub(super) fn commands(frame: &str) -> Result<Vec<SequencedCommand<'_>>, Refusal> {
     if frame.trim_start().starts_with('[') {
         let all: Vec<&RawValue> = serde_json::from_str(frame).map_err(|_| not_json())?;
@@ -111,7 +111,20 @@ impl<'a> CommandFields<'a> {
                     .transpose()?,
             },
             "leave" => NativeCommand::Leave { room: self.room()? },
-            "say" => NativeCommand::Say(self.say()?),
+            "say" => {
+                if let Some(name) = self.unknown_to_say() {
+                    let known = "type, seq, to, data, id, store, from";
+                    return Err(unknown_field("say", name, known));
+                }
+                let raw = RawPosting {
+                    to: self.to,
+                    data: self.data,
+                    from: self.from,
+                    id: self.id,
+                    store: self.store,
+                };
+                NativeCommand::Say(raw.read(Several::Refused)?)
+            }
             "ack" => NativeCommand::Ack {
                 channel: field::required_text("channel", self.channel)?,
                 offset: field::number("offset", self.offset)?
@@ -161,22 +174,6 @@ impl<'a> CommandFields<'a> {
             rooms: field::texts("rooms", self.rooms, ROOMS_A_LOGIN_MAX)?.unwrap_or_default(),
             resume: resumed.collect::<Result<_, Refusal>>()?,
         })
-    }
-
-    fn say(&self) -> Result<Posting<'a>, Refusal> {
-        if let Some(name) = self.unknown_to_say() {
-            let known = "type, seq, to, data, id, store, from";
-            return Err(unknown_field("say", name, known));
-        }
-        let fields = PostingFields {
-            to: self.to,
-            data: self.data,
-            from: self.from,
-            id: self.id,
-            store: self.store,
-            ..PostingFields::default()
-        };
-        fields.posting(Several::Refused)
     }
 
     /// A field that `say` doesn't have. It could say who must not get the message, or how long the
@@ -232,6 +229,7 @@ fn resume<'a>(name: &str, value: &'a RawValue) -> Result<ResumeFrom<'a>, Refusal
 mod tests {
     use super::*;
     use crate::api::posting::To;
+    use crate::chat::Keep;
 
     fn one(frame: &str) -> Result<NativeCommand<'_>, String> {
         let mut all = commands(frame).map_err(|refusal| refusal.message.into_owned())?;
@@ -307,7 +305,8 @@ mod tests {
         let Ok(NativeCommand::Say(say)) = one(&frame) else {
             panic!()
         };
-        assert_eq!((say.data, say.to, say.store), (data, To::All, false));
+        assert_eq!((say.message.data, say.to), (data, To::All));
+        assert_eq!(say.message.keep, Keep::No);
     }
 
     #[test]

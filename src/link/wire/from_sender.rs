@@ -9,7 +9,7 @@ use super::{PING, Violation};
 use crate::api::body::{object, unknown_field};
 use crate::api::field::{self, raw_fields};
 use crate::api::json::Json;
-use crate::api::posting::{Posting, PostingFields, RECEIVERS_MAX, Several};
+use crate::api::posting::{Posting, RECEIVERS_MAX, RawPosting, Several};
 use crate::api::refusal::Refusal;
 
 /// Longest name of a producer, in bytes. Gateways of ours have 32, which are 128 bits in
@@ -61,7 +61,7 @@ impl<'a> SenderFrame<'a> {
     ///
     /// # Errors
     ///
-    /// The frame is none of the protocol; the sender is told so, and its link ends.
+    /// The frame isn't one of the protocol; the sender is told so, and its link ends.
     pub fn read(text: &'a str) -> Result<Self, Violation> {
         if text == PING {
             return Ok(Self::Ping);
@@ -111,15 +111,14 @@ impl<'a> SenderFields<'a> {
         if field::present(self.id).is_none() {
             return Err(field::missing("id", "a string or a whole number"));
         }
-        let fields = PostingFields {
+        let raw = RawPosting {
             to: self.to,
             data: self.data,
             from: self.from,
             id: self.id,
             store: self.store,
-            ..PostingFields::default()
         };
-        fields.posting(Several::Taken(RECEIVERS_MAX))
+        raw.read(Several::Taken(RECEIVERS_MAX))
     }
 }
 
@@ -153,6 +152,7 @@ pub fn publish(n: u64, posting: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chat::{Keep, NewMessage};
 
     #[test]
     fn what_a_sender_writes_is_read_as_it_was_meant() {
@@ -170,13 +170,14 @@ mod tests {
         let Ok(SenderFrame::Publish { n: 7, posting }) = SenderFrame::read(&frame) else {
             panic!("{frame}")
         };
-        let posting = posting.unwrap();
-        let data = r#"{"x": 1.0,  "a":"\u00e4"}"#;
-        assert_eq!((posting.data, posting.store), (data, true));
-        assert_eq!(
-            (posting.id.unwrap(), posting.from.unwrap()),
-            ("i".into(), "ann".into())
-        );
+        let expected = NewMessage {
+            data: r#"{"x": 1.0,  "a":"\u00e4"}"#,
+            from: Some("ann".into()),
+            id: Some("i".into()),
+            keep: Keep::Yes,
+            except: Vec::new(),
+        };
+        assert_eq!(posting.unwrap().message, expected);
     }
 
     #[test]

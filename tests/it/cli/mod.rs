@@ -3,5 +3,6 @@
 mod config;
 mod output;
 mod secrets;
+mod settings_tables;
 mod start;
 mod store;

@@ -243,7 +243,7 @@ fn a_folder_that_others_may_read_is_warned_of_at_the_start_of_a_server_and_of_a_
         let mut program = Program::start(&mut command);
         let line = program
             .stderr
-            .wait_for("other accounts may get at private messages");
+            .wait_for("other accounts can get at private messages");
         assert!(line.contains("0755") && line.contains(data), "{line}");
         program.stop();
     }

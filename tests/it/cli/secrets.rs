@@ -106,6 +106,31 @@ fn a_push_process_gets_no_key_that_its_gateway_was_given() {
 }
 
 #[test]
+fn a_floor_to_compare_with_gets_no_key_of_the_environment() {
+    let server = Program::serve(&["--echo"]);
+    let mut bench = Command::new(env!("CARGO_BIN_EXE_tidings"))
+        .args(["bench", "echo", "--floor", "--seconds", "20"])
+        .args(["--url", &server.url("ws", "/echo")])
+        .env("TIDINGS_TOKEN", SECRET)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let pid = Pid::from_child(&bench);
+    until("there is a floor", || !children_of(pid).is_empty());
+    let floor = children_of(pid)[0];
+    // Before that it is a copy of what starts it.
+    until("it is what it was started as", || {
+        of_process(floor, "cmdline").contains("bench raw")
+    });
+    let environment = of_process(floor, "environ");
+    bench.kill().unwrap();
+    bench.wait().unwrap();
+    assert!(!environment.contains(SECRET), "{environment}");
+    server.stop();
+}
+
+#[test]
 fn a_token_of_the_command_line_and_one_in_an_address_are_in_nobodys_sight() {
     let keys = Keys::make();
     let server = Program::serve(&["--config", &keys.file()]);

@@ -7,8 +7,14 @@ use super::{API_KEYS, ApiKeySection, Loader, TOKEN_KEYS, TokenKeySection};
 
 const PREFIX: &str = "TIDINGS_";
 
-/// Variables that aren't settings: the name of the file, and what a server passes to its processes.
-const OTHERS: [&str; 3] = ["TIDINGS_CONFIG", "TIDINGS_PROCESS", "TIDINGS_PROCESS_PIPE"];
+/// Variables that aren't settings: the name of the file, what a server passes to its processes, and
+/// what a program passes to itself.
+const OTHERS: [&str; 4] = [
+    "TIDINGS_CONFIG",
+    "TIDINGS_PROCESS",
+    "TIDINGS_PROCESS_PIPE",
+    "TIDINGS_ARGUMENTS",
+];
 
 impl Loader {
     /// Reads the variables that are settings. An empty variable counts as absent. An unknown one is

@@ -45,7 +45,8 @@ pub struct SettingsFlags {
     /// Time a stop may take before what is left is cut, in milliseconds [default: 30000]
     #[arg(long, value_name = "MS")]
     stop_ms_max: Option<String>,
-    /// Any other setting of the file, such as http.idle_ms_max=5000; may be given several times
+    /// Any other setting of the file, such as http.idle_ms_max=5000; may be given several times.
+    /// Secrets are better in a file or the environment
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
 }
@@ -107,8 +108,8 @@ pub struct GatewayFlags {
     /// and then each gets every message
     #[arg(long, value_name = "URL")]
     upstream: Vec<String>,
-    /// Key that the servers ask for; others on this machine can see flags, but not
-    /// TIDINGS_GATEWAY_LINK_KEY or the file
+    /// Key that the servers ask for; better in TIDINGS_GATEWAY_LINK_KEY or a file, since others on
+    /// this machine can see a flag until the program runs
     #[arg(long, value_name = "KEY")]
     link_key: Option<String>,
     /// Folder of the outbox, where messages wait [default: tidings-outbox]
@@ -120,7 +121,8 @@ pub struct GatewayFlags {
     /// Serve other machines too, although no keys are asked for
     #[arg(long)]
     insecure: bool,
-    /// Any other setting of the file, such as gateway.drain_ms_max=5000; may be given several times
+    /// Any other setting of the file, such as gateway.drain_ms_max=5000; may be given several times.
+    /// Secrets are better in a file or the environment
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
 }

@@ -39,6 +39,7 @@ pub use sections::{
 };
 pub use template::template;
 pub use types::{LogFormat, LogLevel, PageMode};
+pub use validate::is_open_to_others;
 
 use load::Loader;
 use section::Section;

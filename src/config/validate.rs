@@ -287,7 +287,9 @@ impl Loader {
     }
 }
 
-fn is_open_to_others(path: &std::path::Path) -> bool {
+/// Whether other accounts of the machine are let into a file.
+#[must_use]
+pub fn is_open_to_others(path: &std::path::Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
     std::fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o077 != 0)
 }

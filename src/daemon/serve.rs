@@ -77,7 +77,7 @@ pub fn serve(loaded: Loaded) -> anyhow::Result<ServerOutcome> {
         .reactors(general.reactors)
         .workers(general.workers)
         .settings(server)
-        .gate(move |head| gate.judge(head));
+        .gate(move |head, fd| gate.judge(head, fd));
     let outcome = endpoint.attach(builder, host).run();
     // Everything that was taken is on disk now, also what nobody waits for any more.
     endpoint.finish();

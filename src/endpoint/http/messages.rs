@@ -38,6 +38,7 @@ impl HttpApi {
             let posted =
                 posting.and_then(|posting| self.post(&mut sink, call, &posting, &mut results));
             if let Err(refusal) = posted {
+                self.note_wrong(call.request, &refusal);
                 results.push(ApiResult::Ready(Err(refusal)));
             }
         }

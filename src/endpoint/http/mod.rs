@@ -28,8 +28,9 @@ use super::links::Links;
 use super::services::Services;
 use super::sessions::Sessions;
 use crate::api::Refused;
+use crate::api::auth::bearer;
 use crate::api::refusal::{Refusal, method_not_allowed};
-use crate::base::Metric;
+use crate::base::{Fd, Metric};
 use crate::server::{Head, Request, Responder, Response, WorkerHandle};
 use call::ApiCall;
 use query::Query;
@@ -78,9 +79,28 @@ impl HttpApi {
         };
         match reply {
             Ok(reply) => reply.send(&self.services, responder),
-            Err(refusal) => responder.end(refusal.response()),
+            Err(refusal) => {
+                self.note_wrong(&request, &refusal);
+                responder.end(refusal.response());
+            }
         }
         None
+    }
+
+    /// Counts and logs a request or a message that was wrong.
+    fn note_wrong(&self, request: &Request, refusal: &Refusal) {
+        let key = bearer(request.header("authorization"));
+        let key = key.and_then(|key| self.sessions.name_of_key(key));
+        let asked = self.asked(request, key.as_deref());
+        self.sessions.note_wrong(refusal.code, asked);
+    }
+
+    fn asked<'a>(&self, request: &'a Request, who: Option<&'a str>) -> Refused<'a> {
+        Refused {
+            host: request.header("host"),
+            origin: request.header("origin"),
+            ..self.sessions.refused(request.fd, who)
+        }
     }
 
     /// Judges by the head alone a request that brings a body; returns whether the path is the
@@ -89,7 +109,7 @@ impl HttpApi {
     /// # Errors
     ///
     /// The answer, which no body could change.
-    pub(super) fn admit_head(&self, head: &Head) -> Result<bool, Response> {
+    pub(super) fn admit_head(&self, head: &Head, fd: Fd) -> Result<bool, Response> {
         let resource = match ApiResource::at(head.path()) {
             Ok(None) => return Ok(false),
             Ok(Some(resource)) => resource,
@@ -99,10 +119,10 @@ impl HttpApi {
             return Err(method_not_allowed(&resource.allow()));
         };
         if route.guard != ApiGuard::Open {
-            let asked = Refused {
+            let asked = || Refused {
                 host: head.field_text("host"),
                 origin: head.field_text("origin"),
-                ..Refused::default()
+                ..self.sessions.refused(fd, None)
             };
             let field = head.field_text("authorization");
             let key = self.sessions.authorize(field, asked);
@@ -127,11 +147,7 @@ impl HttpApi {
         let key = match route.guard {
             ApiGuard::Open => None,
             ApiGuard::Key | ApiGuard::LimitedKey => {
-                let asked = Refused {
-                    host: request.header("host"),
-                    origin: request.header("origin"),
-                    ..self.sessions.refused(request.fd, None)
-                };
+                let asked = || self.asked(request, None);
                 let field = request.header("authorization");
                 self.sessions.authorize(field, asked)?
             }

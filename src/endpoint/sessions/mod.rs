@@ -24,7 +24,7 @@ use crate::api::auth::{Authenticator, authorize};
 use crate::api::refusal::Refusal;
 use crate::api::{RefusalLog, RefusalReason, Refused};
 use crate::base::{Fd, Metric};
-use crate::chat::{Actor, Rights};
+use crate::chat::{Actor, ErrorCode, Rights};
 use crate::server::WorkerHandle;
 use acks::Acks;
 use deadlines::LoginDeadlines;
@@ -142,14 +142,19 @@ impl Sessions {
     }
 
     /// Finds the name of the API key that an `Authorization` field shows; `None` in open mode. A
-    /// refusal is counted and logged with `asked`.
-    pub(super) fn authorize(
+    /// refusal is counted and logged with what `asked` gives.
+    pub(super) fn authorize<'a>(
         &self,
         field: Option<&str>,
-        asked: Refused<'_>,
+        asked: impl FnOnce() -> Refused<'a>,
     ) -> Result<Option<Arc<str>>, Refusal> {
         authorize(&*self.access, field)
-            .inspect_err(|_| self.refusals.note(RefusalReason::ApiKey, asked))
+            .inspect_err(|_| self.refusals.note(RefusalReason::ApiKey, asked()))
+    }
+
+    /// The name of an API key, where keys are asked for.
+    pub(super) fn name_of_key(&self, key: &str) -> Option<Arc<str>> {
+        self.access.api_key(key)
     }
 
     /// Describes a connection for the log of refusals.
@@ -160,6 +165,24 @@ impl Sessions {
             connection: info.map(|info| (fd.0, info.peer)),
             who,
             ..Refused::default()
+        }
+    }
+
+    /// Leaves the trace of a command that was refused, where the fault is the client's.
+    pub(super) fn note_refused(&self, fd: Fd, code: ErrorCode) {
+        if let Some(reason) = RefusalReason::of(code) {
+            let view = self.services.chat.connection(fd);
+            let user = view.and_then(|view| view.user);
+            let key = self.key_of(fd);
+            let who = user.as_ref().map(|user| user.uid()).or(key.as_deref());
+            self.refusals.note(reason, self.refused(fd, who));
+        }
+    }
+
+    /// Leaves the trace of a request that was wrong.
+    pub(super) fn note_wrong(&self, code: ErrorCode, asked: Refused<'_>) {
+        if let Some(reason @ RefusalReason::BadRequest) = RefusalReason::of(code) {
+            self.refusals.note(reason, asked);
         }
     }
 

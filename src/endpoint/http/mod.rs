@@ -13,7 +13,9 @@
 
 mod body;
 mod call;
+mod caller;
 mod connections;
+mod guard;
 mod messages;
 mod numbers;
 mod query;
@@ -34,7 +36,7 @@ use crate::server::{Head, Request, Responder, Response, WorkerHandle};
 use call::ApiCall;
 use query::Query;
 use reply::ApiReply;
-use routes::{ApiGuard, ApiResource};
+use routes::ApiResource;
 
 /// Answers back ends.
 pub(super) struct HttpApi {
@@ -97,16 +99,14 @@ impl HttpApi {
         let Some(route) = resource.route(head.method()) else {
             return Err(method_not_allowed(&resource.allow()));
         };
-        if route.guard != ApiGuard::Open {
-            let asked = Refused {
-                host: head.field_text("host"),
-                origin: head.field_text("origin"),
-                ..Refused::default()
-            };
-            let field = head.field_text("authorization");
-            let key = self.sessions.authorize(field, asked);
-            key.map_err(|refusal| refusal.response())?;
-        }
+        let asked = Refused {
+            host: head.field_text("host"),
+            origin: head.field_text("origin"),
+            ..Refused::default()
+        };
+        let field = head.field_text("authorization");
+        let caller = self.caller(route.guard, field, asked);
+        caller.map_err(|refusal| refusal.response())?;
         Ok(true)
     }
 
@@ -123,26 +123,19 @@ impl HttpApi {
             // Nobody is there to hear the answer.
             return Ok(ApiReply::Response(Response::new(503)));
         }
-        let key = match route.guard {
-            ApiGuard::Open => None,
-            ApiGuard::Key | ApiGuard::LimitedKey => {
-                let asked = Refused {
-                    host: request.header("host"),
-                    origin: request.header("origin"),
-                    ..self.sessions.refused(request.fd, None)
-                };
-                let field = request.header("authorization");
-                self.sessions.authorize(field, asked)?
-            }
+        let asked = Refused {
+            host: request.header("host"),
+            origin: request.header("origin"),
+            ..self.sessions.refused(request.fd, None)
         };
-        let key = key.as_deref().unwrap_or_default();
-        if route.guard == ApiGuard::LimitedKey {
-            self.sessions.admit_request(key)?;
+        let caller = self.caller(route.guard, request.header("authorization"), asked)?;
+        if route.guard.is_limited() {
+            self.sessions.admit_request(caller.actor())?;
         }
         let call = ApiCall {
             server,
             request,
-            key,
+            caller,
             names: resource.names,
             query: Query::of(request.query(), route.query)?,
         };

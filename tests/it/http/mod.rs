@@ -2,6 +2,8 @@
 
 #[cfg(feature = "cli")]
 mod api;
+#[cfg(feature = "cli")]
+mod by_token;
 mod properties;
 #[cfg(feature = "cli")]
 mod statuses;

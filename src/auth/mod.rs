@@ -11,7 +11,7 @@ mod tokens;
 pub use api_keys::ApiKeys;
 pub use secret::{Secret, fresh_secret};
 pub use token_key::{Algorithm, SigningKey, TokenKey};
-pub use tokens::{Claims, TokenError, TokenRules, Tokens};
+pub use tokens::{Claims, TokenError, TokenRules, Tokens, unverified};
 
 /// The keys of everybody who may connect; without any key the server is in open mode.
 #[derive(Debug, Default)]

@@ -1,7 +1,8 @@
 //! The command line: parses flags, loads settings, runs a command.
 //!
-//! Each file but `log` and `start` is one command.
+//! Each file but `account`, `log` and `start` is one command.
 
+mod account;
 mod bench;
 mod check;
 mod gateway;

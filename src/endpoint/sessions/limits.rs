@@ -21,7 +21,8 @@ const PARTS: usize = 16;
 /// How much is let through; 0 a second is no limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LimitSettings {
-    /// Commands a second of one connection without an API key; one more gets `rate_limited`.
+    /// Commands a second of one connection without an API key; one more gets `rate_limited`. As
+    /// many requests a second of one user by HTTP; one more gets 429.
     pub commands_per_s_max: u64,
     /// Commands of one connection at once.
     pub commands_burst_max: u64,

@@ -8,7 +8,7 @@ use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::auth::{Claims, Secret, SigningKey, TokenKey, Tokens, unverified};
+use crate::auth::{Claims, Secret, SigningKey, TokenKey, Tokens, redacted, unverified};
 use crate::client::{ClientError, ServerAddress};
 use crate::config::{FILE, Loaded, SettingsFlags};
 
@@ -23,10 +23,11 @@ pub(super) struct AccountFlags {
     /// User to be [default: the one of the token, or else of the account at the terminal]
     #[arg(long, env = "TIDINGS_UID")]
     uid: Option<String>,
-    /// Token of a user, as `tidings token` makes it
+    /// Token of a user, as `tidings token` makes it; better in TIDINGS_TOKEN, since others on this
+    /// machine can see a flag until the program runs
     #[arg(long, env = "TIDINGS_TOKEN", hide_env_values = true)]
     token: Option<String>,
-    /// API key of a back end, instead of a token
+    /// API key of a back end, instead of a token; better in TIDINGS_API_KEY
     #[arg(long, env = "TIDINGS_API_KEY", hide_env_values = true)]
     api_key: Option<String>,
     /// File with the settings of the server, as `tidings init` writes it: its address and its first
@@ -77,7 +78,7 @@ impl AccountFlags {
         let server = match (&self.url, &loaded) {
             (Some(url), _) => ServerAddress::parse(url)
                 .map_err(|what| anyhow!(what))
-                .with_context(|| format!("--url is {url:?}"))?,
+                .with_context(|| format!("--url is {:?}", redacted(url)))?,
             (None, Some(loaded)) if loaded.settings.general.listen.port() != 0 => {
                 ServerAddress::of_listener(loaded.settings.general.listen)
             }

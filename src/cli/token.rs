@@ -8,9 +8,9 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, anyhow, bail};
 use clap::Args;
 
-use crate::auth::{Algorithm, Claims, SigningKey};
+use crate::auth::{Algorithm, Claims, SigningKey, redacted};
 use crate::client::ServerAddress;
-use crate::config::{Loaded, SettingsFlags};
+use crate::config::{Loaded, SettingsFlags, is_open_to_others};
 use crate::output::{print, tell};
 
 /// Make a token for a user
@@ -85,7 +85,7 @@ impl TokenArgs {
                 let server = ServerAddress::parse(url).map_err(|what| anyhow!(what));
                 server
                     .map(Some)
-                    .with_context(|| format!("--url is {url:?}"))
+                    .with_context(|| format!("--url is {:?}", redacted(url)))
             }
             None => Ok((listen.port() != 0).then(|| ServerAddress::of_listener(listen))),
         }
@@ -106,6 +106,12 @@ impl TokenArgs {
             (Some(path), None) => {
                 let pem =
                     fs::read(path).with_context(|| format!("can't read {}", path.display()))?;
+                if is_open_to_others(path) {
+                    tell(format!(
+                        "warning: {} has a private key in it and can be read by others: chmod 600 it",
+                        path.display()
+                    ));
+                }
                 SigningKey::new(id, algorithm, &pem)
                     .with_context(|| format!("can't sign with {}", path.display()))
             }

@@ -43,11 +43,11 @@ impl HttpApi {
     /// # Errors
     ///
     /// The guard of the route wants what the field doesn't show.
-    pub(super) fn caller(
+    pub(super) fn caller<'a>(
         &self,
         guard: ApiGuard,
         field: Option<&str>,
-        asked: Refused<'_>,
+        asked: impl FnOnce() -> Refused<'a>,
     ) -> Result<ApiCaller, Refusal> {
         match (guard, bearer(field)) {
             (ApiGuard::Open, _) => Ok(ApiCaller::BackEnd(None)),

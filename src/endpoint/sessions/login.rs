@@ -19,10 +19,10 @@ use crate::server::{Request, WorkerHandle};
 /// Rooms that a query may join: as many as a `login` may.
 const ROOMS_A_QUERY_MAX: usize = 100;
 
-/// What the oldest connection of a user with too many is told.
+/// The reason that the oldest connection of a user with too many is told.
 const REPLACED: &str = "this user has too many connections; the oldest goes";
 
-/// Who logs in, with which rights, and the Unix millisecond at which those end, if they do.
+/// The user who logs in, the rights, and the Unix millisecond at which the rights end, if they do.
 struct LoginIdentity {
     uid: String,
     rights: Arc<Rights>,
@@ -38,9 +38,13 @@ impl Sessions {
         match key.map(|key| self.access.api_key(key)) {
             Some(Some(name)) => self.deadlines.note_key(fd, name),
             Some(None) if !self.access.is_open() => {
+                let asked = Refused {
+                    host: request.header("host"),
+                    origin: request.header("origin"),
+                    ..self.refused(fd, None)
+                };
+                self.refusals.note(RefusalReason::ApiKey, asked);
                 self.deadlines.note_unknown_key(fd);
-                self.refusals
-                    .note(RefusalReason::ApiKey, self.refused(fd, None));
                 self.expect_login(fd);
             }
             _ => self.expect_login(fd),
@@ -48,7 +52,10 @@ impl Sessions {
         let logged_in = match login_of_query(request.query()) {
             Ok(login) if login.uid.is_none() && login.token.is_none() => return,
             Ok(login) => self.login(server, fd, &login, Confirmation::With(None)),
-            Err(refusal) => Err(refusal),
+            Err(refusal) => {
+                self.note_refused(fd, refusal.code);
+                Err(refusal)
+            }
         };
         if let Err(refusal) = logged_in {
             server.push(fd, &frames::err(None, &refusal)).ok();
@@ -79,7 +86,14 @@ impl Sessions {
         };
         let mut sink = ServerSink::of_worker(&self.services, server, confirmation);
         let chat = &self.services.chat;
-        self.make_way(server, chat.login(&mut sink, self.services.now(), &login)?);
+        let logged_in = chat.login(&mut sink, self.services.now(), &login);
+        if let Err(error) = &logged_in
+            && let Some(reason) = RefusalReason::of(error.code())
+        {
+            self.refusals
+                .note(reason, self.refused(fd, Some(&identity.uid)));
+        }
+        self.make_way(server, logged_in?);
         match identity.expires_unix_ms {
             Some(expires) => self.deadlines.set(fd, expires, DeadlineFor::Token),
             None => self.deadlines.clear(fd),
@@ -173,11 +187,15 @@ impl Sessions {
             return named(Arc::clone(&self.open_rights));
         }
         let Some(token) = login.token.as_deref() else {
-            let message = match self.deadlines.has_unknown_key(fd) {
-                true => UNKNOWN_KEY,
-                false => "token is missing; `tidings token` makes one",
-            };
-            return Err(Refusal::new(ErrorCode::Unauthorized, message));
+            if self.deadlines.has_unknown_key(fd) {
+                return Err(Refusal::new(ErrorCode::Unauthorized, UNKNOWN_KEY));
+            }
+            let refused = self.refused(fd, login.uid.as_deref());
+            self.refusals.note(RefusalReason::TokenMissing, refused);
+            return Err(Refusal::new(
+                ErrorCode::Unauthorized,
+                "token is missing; `tidings token` makes one",
+            ));
         };
         match self.access.token(token, self.services.now().unix_ms) {
             Ok(pass) if login.uid.as_deref().is_none_or(|uid| uid == pass.uid) => {
@@ -210,15 +228,15 @@ impl Sessions {
     /// # Errors
     ///
     /// The token is none of ours, or its time is over.
-    pub(in crate::endpoint) fn pass_of(
+    pub(in crate::endpoint) fn pass_of<'a>(
         &self,
         token: &str,
-        asked: Refused<'_>,
+        asked: impl FnOnce() -> Refused<'a>,
     ) -> Result<Pass, Refusal> {
         let pass = self.access.token(token, self.services.now().unix_ms);
         pass.map_err(|refusal| {
             let told = TokenTold::of(refusal);
-            self.refusals.note(told.reason, asked);
+            self.refusals.note(told.reason, asked());
             Refusal::new(ErrorCode::Unauthorized, told.message)
         })
     }
@@ -238,7 +256,7 @@ impl Sessions {
     }
 }
 
-/// What a client is told whose token has ended.
+/// The reason that a client is told whose token has ended.
 const EXPIRED: &str = "the token's time is over";
 
 /// What a client is told that showed a wrong API key and no token.

@@ -3,4 +3,7 @@
 mod client;
 mod config;
 mod output;
+mod secrets;
+mod settings_tables;
+mod start;
 mod store;

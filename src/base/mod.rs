@@ -2,9 +2,10 @@
 //!
 //! Every other layer may use this one; this one uses none. Only types on which two independent
 //! layers have to agree belong here: an id, a moment, a level of pressure, what a message says, the
-//! description of a number, and the few lines that take a lock or read the wall clock. State,
-//! protocols, input and output never do.
+//! description of a number, and the few lines that take a lock, read the wall clock or find the
+//! largest holder of something. State, protocols, input and output never do.
 
+mod by_size;
 pub mod clock;
 pub mod fd;
 mod foreign;
@@ -15,6 +16,7 @@ pub mod pressure;
 pub mod sync;
 mod tick;
 
+pub use by_size::BySize;
 pub use fd::{Fd, REACTORS_MAX};
 pub use foreign::ForeignText;
 pub use message::MessageBody;

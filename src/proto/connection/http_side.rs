@@ -185,6 +185,11 @@ impl HttpSide {
         self.rest.len() + body
     }
 
+    /// Bytes of the answers that haven't left.
+    pub(super) fn waiting_bytes(&self) -> usize {
+        self.answers.bytes()
+    }
+
     /// Answers that the server keeps too much of what isn't whole.
     pub(super) fn refuse_unfinished(&mut self) {
         if matches!(self.reading, HttpStage::Head | HttpStage::Body { .. }) {

@@ -128,6 +128,37 @@ fn over_the_budget_of_the_server_a_large_http_peer_goes_and_a_small_websocket_st
 }
 
 #[test]
+fn answers_that_have_no_room_in_the_outbox_count_in_the_budget_too() {
+    with_one_reactor(|mode| {
+        const LARGE: usize = 1 << 20;
+        let builder = mode
+            .builder()
+            .on_request(|_, _, responder| responder.end(Response::text(vec![b'x'; LARGE])));
+        let tight = settings(|settings| settings.outbox_bytes_total_max = 6 * LARGE);
+        let server = LocalServer::start(builder.settings(tight));
+        let address = server.handle.addresses()[0];
+        let mut few = narrow(address);
+        few.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        until("it waits", || server.stats().totals.backlogged == 1);
+        // With sixteen under way at once, fifteen have no room.
+        let mut many = narrow(address);
+        many.write_all("GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(16).as_bytes())
+            .unwrap();
+        if mode.workers > 0 {
+            until("it is cut", || server.stats().totals.slow_http_readers == 1);
+        }
+        until("the rest is within the budget", || {
+            server.stats().outbox_bytes <= 6 * LARGE
+        });
+        let mut few = HttpClient::on(few);
+        assert_eq!(few.answer().unwrap().body.len(), LARGE);
+        few.get("/");
+        drop((few, many));
+        until_nothing_is_left(&server.handle);
+    });
+}
+
+#[test]
 fn over_the_budget_for_what_is_half_sent_the_largest_request_is_refused_and_the_others_go_on() {
     with_one_reactor(|mode| {
         let builder = mode

@@ -43,8 +43,9 @@ pub(super) struct Scheduler {
     postponed: Arc<Postponed>,
     /// Whose event was handled last in this batch: its turn goes on.
     last: Option<Fd>,
-    /// When the clock was looked at last, and whether it has moved since the batch began.
-    looked_at: Timespec,
+    /// What the clock showed at the last look in this batch.
+    looked_at: Option<Timespec>,
+    /// Whether the clock has moved between two looks in this batch.
     takes_long: bool,
     /// When the event that is handled now began, in a batch that takes long.
     began: Option<Instant>,
@@ -62,7 +63,7 @@ impl Scheduler {
             backlogged,
             postponed,
             last: None,
-            looked_at: coarse_now(),
+            looked_at: None,
             takes_long: false,
             began: None,
         }
@@ -77,18 +78,17 @@ impl Scheduler {
     pub(super) fn begin_batch(&mut self) {
         self.turns.forget_rested();
         self.last = None;
-        self.looked_at = coarse_now();
+        self.looked_at = None;
         self.takes_long = false;
     }
 
-    /// Whether the clock has moved since the last look, as it does every few milliseconds.
+    /// Looks at the clock; whether it has moved since the last look in this batch, as it does every
+    /// few milliseconds.
     pub(super) fn has_time_passed(&mut self) -> bool {
         let now = coarse_now();
-        let has_passed = now != self.looked_at;
-        if has_passed {
-            self.looked_at = now;
-            self.takes_long = true;
-        }
+        let before = self.looked_at.replace(now);
+        let has_passed = before.is_some_and(|before| before != now);
+        self.takes_long |= has_passed;
         has_passed
     }
 
@@ -105,6 +105,15 @@ impl Scheduler {
         }
         self.began = self.takes_long.then(Instant::now);
         true
+    }
+
+    /// The same for a thread that doesn't look at the clock itself: it is looked at between events,
+    /// so that the common batch of one costs no look.
+    pub(super) fn admits_now(&mut self, fd: Fd) -> bool {
+        if self.last.is_some() {
+            self.has_time_passed();
+        }
+        self.admits(fd)
     }
 
     /// Looks at what the event that was admitted has cost; `rest` is what is left of it.

@@ -217,12 +217,11 @@ impl InlineSink {
 
     fn take(&mut self, event: WorkerEvent) {
         let (fd, runner) = (event.fd(), &self.runner);
-        if !self.scheduler.admits(fd) {
+        if !self.scheduler.admits_now(fd) {
             return self.scheduler.hold(runner, event);
         }
         let rest = run(runner, event, 0, &[]);
         self.scheduler.handled(runner, fd, rest);
-        self.scheduler.has_time_passed();
     }
 }
 
@@ -238,7 +237,7 @@ impl EventSink for InlineSink {
             kind,
             payload: payload.into_owned(),
         };
-        if !self.scheduler.admits(fd) {
+        if !self.scheduler.admits_now(fd) {
             return self.scheduler.hold(runner, large(payload));
         }
         runner.message(Frame {
@@ -252,7 +251,6 @@ impl EventSink for InlineSink {
             parts,
         });
         self.scheduler.handled(runner, fd, rest);
-        self.scheduler.has_time_passed();
     }
 
     fn request(&mut self, fd: Fd, request: Box<HttpRequest>) {

@@ -86,6 +86,7 @@ impl Worker<'_> {
         } = batch;
         let (runner, scheduler) = (self.runner, &mut self.scheduler);
         scheduler.begin_batch();
+        scheduler.has_time_passed();
         for event in events {
             let fd = event.fd();
             if !scheduler.admits(fd) {

@@ -17,10 +17,10 @@ use tempfile::TempDir;
 use crate::support::api::{ask_json, number, post};
 use crate::support::chat_client::{ChatClient, say};
 use crate::support::frame::frame;
-use crate::support::number_in_env;
 use crate::support::program::Program;
 use crate::support::wait::until_none;
 use crate::support::websocket::WebSocketClient;
+use crate::support::{PATIENCE, number_in_env};
 
 /// Bytes of a body that come at once; the others follow, one a second.
 const BEGUN: usize = 400_000;
@@ -36,7 +36,7 @@ const ALLOCATOR_MAX: u64 = 64 << 20;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 
 /// A bound for a busy machine and a build without optimization; the figures that are printed say more.
-const ANSWER_MAX: Duration = Duration::from_secs(2);
+const ANSWER_MAX: Duration = Duration::from_secs(10);
 
 /// What one of a crowd does.
 #[derive(Debug, Clone, Copy)]
@@ -149,20 +149,29 @@ fn neglect(address: SocketAddr, count: u64, is_over: &AtomicBool) -> u64 {
 struct Peaks {
     memory: u64,
     outboxes: u64,
+    unfinished_refused: u64,
+    slow_readers: u64,
 }
 
 impl Peaks {
     fn look(&mut self, server: &Program) {
         self.memory = self.memory.max(server.memory());
         let (_, stats) = ask_json(server, "GET", "/v1/stats");
-        let outboxes = stats["outbox_bytes"].as_u64().unwrap();
-        self.outboxes = self.outboxes.max(outboxes);
+        let number = |path: &str| stats.pointer(path).unwrap().as_u64().unwrap();
+        self.outboxes = self.outboxes.max(number("/outbox_bytes"));
+        self.unfinished_refused = number("/totals/unfinished_refused");
+        self.slow_readers = number("/totals/slow_readers") + number("/totals/slow_http_readers");
+    }
+
+    /// Whether both budgets were full, so that somebody had to go.
+    fn is_full(&self) -> bool {
+        self.unfinished_refused > 0 && self.slow_readers > 0
     }
 }
 
 #[test]
 fn those_who_neglect_what_they_asked_for_keep_their_share_of_memory_and_nobodys_time() {
-    let count = number_in_env("TIDINGS_NEGLECT").unwrap_or(20);
+    let count = number_in_env("TIDINGS_NEGLECT").unwrap_or(8);
     let time = Duration::from_secs(number_in_env("TIDINGS_NEGLECT_SECONDS").unwrap_or(3));
     for workers in ["0", "1"] {
         run(count, time, workers);
@@ -187,7 +196,7 @@ fn run(count: u64, time: Duration, workers: &str) {
     let cuts = scope(|scope| {
         let crowds = scope.spawn(|| neglect(server.address, count, &is_over));
         let (began, mut looked) = (Instant::now(), Instant::now());
-        while began.elapsed() < time {
+        while began.elapsed() < time || !peaks.is_full() && began.elapsed() < PATIENCE {
             let asked = Instant::now();
             user.ok(say("own", "hello"));
             waits.push(asked.elapsed());
@@ -201,20 +210,24 @@ fn run(count: u64, time: Duration, workers: &str) {
     });
     waits.sort_unstable();
     let p99 = waits[waits.len() * 99 / 100];
-    let (Peaks { memory, outboxes }, worst) = (peaks, waits[waits.len() - 1]);
+    let worst = waits[waits.len() - 1];
+    let Peaks {
+        memory, outboxes, ..
+    } = peaks;
     let waiting = number(&server, "turns", "bytes_peak");
     println!(
         "{workers} workers, {count} of each: {} answers, median {:?}, p99 {p99:?}, worst {worst:?}; \
-         {cuts} cut; {} KiB before, {} KiB at most, {} KiB in outboxes, {} KiB waited for turns",
+         {cuts} cut ({} slow readers, {} half sent); {} KiB before, {} KiB at most, {} KiB in outboxes, {} KiB waited for turns",
         waits.len(),
         waits[waits.len() / 2],
+        peaks.slow_readers,
+        peaks.unfinished_refused,
         before >> 10,
         memory >> 10,
         outboxes >> 10,
         waiting >> 10,
     );
-    let unfinished_refused = number(&server, "totals", "unfinished_refused");
-    assert!(unfinished_refused > 0 && cuts > 0, "nobody had to go");
+    assert!(peaks.is_full() && cuts > 0, "nobody had to go");
     assert!(outboxes <= outbox_max + (1 << 20), "{outboxes}");
     assert!(waiting <= (16 << 20) + (1 << 20), "{waiting}");
     let memory_max = before + outbox_max + unfinished_max + QUEUES_MAX + ALLOCATOR_MAX;

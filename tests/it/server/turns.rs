@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tidings::server::{CloseReason, Fd, ServerSettings};
 
 use crate::support::frame::frame;
+use crate::support::http::HttpClient;
 use crate::support::server::{LocalServer, Mode, in_every_mode, until_nothing_is_left};
 use crate::support::wait::{next, until};
 use crate::support::websocket::{Heard, WebSocketClient};
@@ -226,6 +227,34 @@ fn what_waits_for_its_turn_is_handled_before_a_stop_is_over() {
         let (heard, end) = client.hear_all();
         assert_eq!((heard.len(), end), (EACH, Heard::Close(1001)));
     });
+}
+
+#[test]
+fn more_connections_than_are_accepted_in_a_turn_are_all_served() {
+    const CONNECTIONS: usize = 600;
+    let mode = Mode {
+        workers: 0,
+        reactors: 1,
+    };
+    let (release, released) = channel::<()>();
+    let released = std::sync::Mutex::new(released);
+    let builder = mode.builder().on_request(move |_, _, responder| {
+        // The reactor does nothing else until all have connected.
+        released.lock().unwrap().recv().ok();
+        responder.end("here");
+    });
+    let server = LocalServer::start(builder);
+    let connect = || HttpClient::connect(server.handle.addresses()[0]);
+    let mut first = connect();
+    first.send_get("/");
+    until("it waits", || server.stats().totals.requests == 1);
+    let mut others: Vec<_> = (0..CONNECTIONS).map(|_| connect()).collect();
+    others.iter_mut().for_each(|other| other.send_get("/"));
+    drop(release);
+    assert_eq!(first.answer().unwrap().body, "here");
+    for other in &mut others {
+        assert_eq!(other.answer().unwrap().body, "here");
+    }
 }
 
 #[test]

@@ -134,7 +134,9 @@ impl EventSink for WorkerSink {
     }
 
     /// The workers have schedulers of their own.
-    fn serve_waiting(&mut self) {}
+    fn serve_waiting(&mut self) -> bool {
+        false
+    }
 
     fn has_waiting(&self) -> bool {
         false
@@ -288,11 +290,12 @@ impl EventSink for InlineSink {
         true
     }
 
-    fn serve_waiting(&mut self) {
+    fn serve_waiting(&mut self) -> bool {
         self.has_served = self.scheduler.has_next();
         self.scheduler.serve_next(&self.runner);
         self.scheduler.begin_batch();
         self.jobs_left = JOBS_A_TURN_MAX;
+        self.has_served
     }
 
     fn has_waiting(&self) -> bool {

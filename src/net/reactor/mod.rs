@@ -137,8 +137,8 @@ pub trait EventSink {
     /// woken once the batch is handled.
     fn has_handled(&self, fd: Fd, batch: u64) -> bool;
     /// Without workers: gives one of the connections whose messages wait on this thread its turn,
-    /// once a turn of the reactor.
-    fn serve_waiting(&mut self);
+    /// once a turn of the reactor. Whether it did.
+    fn serve_waiting(&mut self) -> bool;
     /// Whether there is more of that, so that the reactor mustn't sleep.
     fn has_waiting(&self) -> bool;
     /// Hands on the events of this turn; without workers, also runs the jobs of other threads.

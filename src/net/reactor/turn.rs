@@ -57,10 +57,19 @@ impl<S: EventSink> Reactor<S> {
         self.release_held();
         self.read_all();
         self.enforce_unfinished();
-        self.sink.serve_waiting();
         self.sink.end_turn();
         self.apply_all();
         self.expire_all();
+        self.settle();
+        // After the others have their answers.
+        if self.sink.serve_waiting() {
+            self.settle();
+        }
+        self.publish_counters();
+    }
+
+    /// Carries out what the owner of the events wants done, and writes.
+    fn settle(&mut self) {
         loop {
             self.sink.end_turn();
             self.apply_own();
@@ -72,7 +81,6 @@ impl<S: EventSink> Reactor<S> {
                 break;
             }
         }
-        self.publish_counters();
     }
 
     fn register_listeners(&mut self) -> io::Result<()> {

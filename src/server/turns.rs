@@ -1,4 +1,4 @@
-//! The connections whose messages cost a thread much, and what they still have to wait for.
+//! The connections whose messages cost a thread much, and their events that wait.
 //!
 //! Most connections ask little, and are served as their events come. One whose turn was over before
 //! all of its messages were handled is *heavy* for a while: its events wait in a queue of their own,
@@ -14,15 +14,15 @@ use std::time::{Duration, Instant};
 use super::queue::{Backlogged, Postponed, WorkerEvent};
 use crate::base::{BySize, Fd};
 
-/// How long a connection stays heavy after its last turn: long enough that one that goes on asking
-/// isn't taken for light between two reads of the reactor.
+/// Time for which a connection stays heavy after its last turn: long enough that one which goes on
+/// asking isn't taken for light between two reads of the reactor.
 const HEAVY_FOR: Duration = Duration::from_millis(100);
 
 /// An event that waits, with its payload in memory of its own.
 #[derive(Debug)]
 pub(super) struct WaitingEvent {
     pub(super) event: WorkerEvent,
-    /// Parts of its message that are handled.
+    /// The number of handled parts of its message.
     pub(super) parts: u32,
 }
 
@@ -31,11 +31,12 @@ pub(super) struct WaitingEvent {
 struct HeavyConnection {
     events: VecDeque<WaitingEvent>,
     bytes: usize,
-    /// It has a place in the ring.
+    /// Whether the connection has a place in the ring.
     is_queued: bool,
-    /// Until it has read most of its answers.
+    /// Whether the connection waits until it has read most of its answers.
     is_parked: bool,
-    /// Its end is among the events, or nothing is waited for any more: it is never parked.
+    /// Whether the connection's end is among the events, or nothing is waited for any more: then it
+    /// is never parked.
     is_ending: bool,
     heavy_until: Option<Instant>,
 }
@@ -44,9 +45,9 @@ struct HeavyConnection {
 #[derive(Debug)]
 pub(super) struct Turns {
     heavy: HashMap<Fd, HeavyConnection, foldhash::fast::FixedState>,
-    /// Whose turn comes next.
+    /// The connections with events, in the order of their turns.
     ring: VecDeque<Fd>,
-    /// Those without an event, in the order in which they may become light.
+    /// The connections without an event, in the order in which they may become light.
     resting: VecDeque<(Instant, Fd)>,
     /// Those that have events and don't end, by the bytes of them.
     holders: BySize<Fd>,
@@ -76,7 +77,7 @@ impl Turns {
         !self.ring.is_empty()
     }
 
-    /// Bytes of the events that wait, of all connections that don't end.
+    /// Counts the bytes of the events that wait, of all connections that don't end.
     pub(super) fn bytes(&self) -> usize {
         self.holders.total()
     }
@@ -114,7 +115,7 @@ impl Turns {
         heavy
     }
 
-    /// The connection whose turn it is.
+    /// Takes the connection whose turn it is.
     pub(super) fn next(&mut self) -> Option<Fd> {
         let fd = self.ring.pop_front()?;
         if let Some(heavy) = self.heavy.get_mut(&fd) {
@@ -123,7 +124,7 @@ impl Turns {
         Some(fd)
     }
 
-    /// The next event of a connection.
+    /// Takes the next event of a connection.
     pub(super) fn take(&mut self, fd: Fd) -> Option<WaitingEvent> {
         let heavy = self.heavy.get_mut(&fd)?;
         let waiting = heavy.events.pop_front()?;
@@ -136,7 +137,8 @@ impl Turns {
         Some(waiting)
     }
 
-    /// Ends a turn. With `has_pushed_much` the connection waits until it has read; whether it does.
+    /// Ends a turn. With `has_pushed_much` the connection waits until it has read; returns whether
+    /// it waits.
     pub(super) fn end(&mut self, fd: Fd, has_pushed_much: bool) -> bool {
         let heavy = self.heavy.entry(fd).or_default();
         if heavy.is_ending && heavy.events.is_empty() {
@@ -155,7 +157,7 @@ impl Turns {
         is_parked
     }
 
-    /// A parked connection has read most of its answers.
+    /// Gives a parked connection, which has read most of its answers, a place in the ring.
     pub(super) fn unpark(&mut self, fd: Fd) {
         if let Some(heavy) = self.heavy.get_mut(&fd) {
             heavy.is_parked = false;
@@ -175,7 +177,7 @@ impl Turns {
         }
     }
 
-    /// Lets those be light again that asked for nothing for a while.
+    /// Makes those connections light again that asked for nothing for a while.
     pub(super) fn forget_rested(&mut self) {
         while let Some(&(until, fd)) = self.resting.front() {
             if until > Instant::now() {
@@ -191,7 +193,7 @@ impl Turns {
         }
     }
 
-    /// The connection for which most waits, of those that don't end; from now on it does.
+    /// Finds the connection with the most waiting bytes, of those that don't end, and ends it.
     pub(super) fn take_largest(&mut self) -> Option<Fd> {
         let fd = self.holders.take_largest()?;
         self.end_soon(fd);
@@ -199,7 +201,7 @@ impl Turns {
         Some(fd)
     }
 
-    /// Waits for nobody any more: what is there is handled to its end.
+    /// Waits for nobody any more: all waiting events are handled to their end.
     pub(super) fn end_all(&mut self) {
         let fds: Vec<Fd> = self.heavy.keys().copied().collect();
         for fd in fds {

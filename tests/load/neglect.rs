@@ -15,7 +15,7 @@ use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 
 use crate::support::api::{ask_json, number, post};
-use crate::support::chat_client::{ChatClient, say};
+use crate::support::chat_client::ChatClient;
 use crate::support::frame::frame;
 use crate::support::program::Program;
 use crate::support::wait::until_none;
@@ -191,6 +191,8 @@ fn run(count: u64, time: Duration, workers: &str) {
     let mut user = ChatClient::login(&server, "user", &["own"]);
     let before = server.memory();
 
+    // Not stored: it shows who waits for the threads, not who waits for the disk.
+    let hello = json!({"type": "say", "to": {"room": "own"}, "data": "hello", "store": false});
     let is_over = AtomicBool::new(false);
     let (mut waits, mut peaks) = (Vec::new(), Peaks::default());
     let cuts = scope(|scope| {
@@ -198,7 +200,7 @@ fn run(count: u64, time: Duration, workers: &str) {
         let (began, mut looked) = (Instant::now(), Instant::now());
         while began.elapsed() < time || !peaks.is_full() && began.elapsed() < PATIENCE {
             let asked = Instant::now();
-            user.ok(say("own", "hello"));
+            user.ok(hello.clone());
             waits.push(asked.elapsed());
             if looked.elapsed() > BETWEEN_LOOKS {
                 peaks.look(&server);
@@ -228,8 +230,11 @@ fn run(count: u64, time: Duration, workers: &str) {
         waiting >> 10,
     );
     assert!(peaks.is_full() && cuts > 0, "nobody had to go");
-    assert!(outboxes <= outbox_max + (1 << 20), "{outboxes}");
-    assert!(waiting <= (16 << 20) + (1 << 20), "{waiting}");
+    // Looked at in the middle of a turn, it may be over by what that turn has written.
+    assert!(outboxes <= outbox_max + (8 << 20), "{outboxes}");
+    // The mark, and what was read from each of them in one turn.
+    let waiting_max = (16 << 20) + 2 * count * (100 << 10);
+    assert!(waiting <= waiting_max, "{waiting}");
     let memory_max = before + outbox_max + unfinished_max + QUEUES_MAX + ALLOCATOR_MAX;
     assert!(memory <= memory_max, "{memory} of {memory_max}");
     assert!(p99 <= ANSWER_MAX, "{p99:?}");

@@ -208,7 +208,8 @@ section! {
     LimitSection {
         /// Commands a second of one connection that showed no API key, `PING` among them; one more
         /// is refused with `rate_limited`, and who goes on at more than twice as much is closed
-        /// with 4009.
+        /// with 4009. Requests by HTTP of one user with a token may come as fast; one more is
+        /// answered with 429.
         commands_per_s_max: u64 = 0, within 0..=1_000_000;
         /// Commands of one connection at once, after a pause.
         commands_burst_max: u64 = 100, within 1..=1_000_000;

@@ -12,23 +12,22 @@ use super::answer::refusal;
 use super::message::{MessageEncoder, producer};
 use super::numbers::Numbers;
 use super::outbox::{Outbox, OutboxContext, OutboxJob};
+use super::push::PUSH_PROCESS;
 use super::relay::{Relay, RelayEvent, RelayHandle, RelaySettings};
 use super::target::Target;
-use crate::api::auth::{Authenticator, authorize};
+use crate::api::auth::{Authenticator, authorize, bearer};
 use crate::api::body::json_body;
 use crate::api::metrics::MetricSet;
 use crate::api::posting::{Posting, batch, posting};
 use crate::api::refusal::{Refusal, method_not_allowed};
 use crate::api::reply::{JoinedReply, ReplyShape};
-use crate::base::Metric;
+use crate::api::{RefusalLog, RefusalReason, Refused};
 use crate::base::clock::unix_ms;
 use crate::base::sync::lock;
+use crate::base::{Fd, Metric};
 use crate::link::LinkSettings;
 use crate::server::{Builder, Handle, Head, Request, Responder, Response, WorkerHandle};
 use crate::store::{Disk, DiskSettings, Store};
-
-/// The name of the push process.
-pub const PUSH_PROCESS: &str = "push";
 
 /// Names and bounds of a gateway.
 #[derive(Debug, Clone)]
@@ -83,6 +82,7 @@ pub struct Gateway {
     encoder: MessageEncoder,
     access: Box<dyn Authenticator>,
     numbers: Arc<Numbers>,
+    refusals: RefusalLog,
     host_metrics: fn() -> Vec<Metric>,
     relay: RelayHandle,
     /// The handle, set once the server runs.
@@ -145,6 +145,7 @@ impl Gateway {
             encoder: MessageEncoder::new(key, settings.data_size_max),
             access,
             numbers,
+            refusals: RefusalLog::default(),
             host_metrics: settings.host_metrics,
             relay,
             server,
@@ -206,7 +207,8 @@ impl Gateway {
         responder: Responder,
     ) -> Option<(Request, Responder)> {
         let field = request.header("authorization");
-        match self.admit(request.method(), request.path(), field) {
+        let asked = || self.asked(request.fd, request.header("host"), request.header("origin"));
+        match self.admit(request.method(), request.path(), (field, asked)) {
             Ok(true) => self.respond(server, &request, responder),
             Ok(false) => return Some((request, responder)),
             Err(answer) => responder.end(answer),
@@ -220,15 +222,33 @@ impl Gateway {
     /// # Errors
     ///
     /// The answer, which no body could change: no key, or a method that isn't known there.
-    pub fn admit_head(&self, head: &Head) -> Result<bool, Response> {
-        self.admit(head.method(), head.path(), head.field_text("authorization"))
+    pub fn admit_head(&self, head: &Head, fd: Fd) -> Result<bool, Response> {
+        let field = head.field_text("authorization");
+        let asked = || self.asked(fd, head.host(), head.field_text("origin"));
+        self.admit(head.method(), head.path(), (field, asked))
     }
 
-    fn admit(
+    /// Leaves the trace of a request that was refused before it reached the gateway.
+    pub fn note_refused(&self, reason: RefusalReason, head: &Head, fd: Fd) {
+        let asked = self.asked(fd, head.host(), head.field_text("origin"));
+        self.refusals.note(reason, asked);
+    }
+
+    fn asked<'a>(&self, fd: Fd, host: Option<&'a str>, origin: Option<&'a str>) -> Refused<'a> {
+        let info = self.server.get().and_then(|one| one.connection_info(fd));
+        Refused {
+            connection: info.map(|info| (fd.0, info.peer)),
+            who: None,
+            host,
+            origin,
+        }
+    }
+
+    fn admit<'a>(
         &self,
         method: &str,
         path: &str,
-        authorization: Option<&str>,
+        (authorization, asked): (Option<&str>, impl FnOnce() -> Refused<'a>),
     ) -> Result<bool, Response> {
         let known = match path {
             "/v1/messages" | "/v1/messages/batch" => "POST",
@@ -238,8 +258,13 @@ impl Gateway {
         if method != known {
             return Err(method_not_allowed(known));
         }
-        authorize(&*self.access, authorization).map_err(|refusal| refusal.response())?;
-        Ok(true)
+        match authorize(&*self.access, authorization) {
+            Ok(_) => Ok(true),
+            Err(refusal) => {
+                self.refusals.note(RefusalReason::ApiKey, asked());
+                Err(refusal.response())
+            }
+        }
     }
 
     /// Stops the relay, once all that was taken is on disk and all acknowledgements are written
@@ -261,6 +286,7 @@ impl Gateway {
         let set = (self.host_metrics)()
             .into_iter()
             .fold(MetricSet::default(), MetricSet::single);
+        let set = set.group("refusals", self.refusals.described_at_gateway());
         self.numbers.add_to(set, server, &self.outbox)
     }
 
@@ -288,15 +314,33 @@ impl Gateway {
                     ReplyShape::Several => batch(body),
                 });
                 match postings {
-                    Ok(postings) => self.post(shape, postings, responder),
-                    Err(refusal) => responder.end(refusal.response()),
+                    Ok(postings) => self.post(request, shape, postings, responder),
+                    Err(refusal) => {
+                        self.note_wrong(request);
+                        responder.end(refusal.response());
+                    }
                 }
             }
         }
     }
 
+    /// Leaves the trace of a request or a message that was wrong.
+    fn note_wrong(&self, request: &Request) {
+        self.note(RefusalReason::BadRequest, request);
+    }
+
+    fn note(&self, reason: RefusalReason, request: &Request) {
+        let key = bearer(request.header("authorization"));
+        let key = key.and_then(|key| self.access.api_key(key));
+        let (host, origin) = (request.header("host"), request.header("origin"));
+        let asked = self.asked(request.fd, host, origin);
+        let who = key.as_deref();
+        self.refusals.note(reason, Refused { who, ..asked });
+    }
+
     fn post(
         &self,
+        request: &Request,
         shape: ReplyShape,
         postings: Vec<Result<Posting<'_>, Refusal>>,
         responder: Responder,
@@ -306,6 +350,7 @@ impl Gateway {
                 .counters
                 .refused
                 .fetch_add(postings.len() as u64, Relaxed);
+            self.note(RefusalReason::Outbox, request);
             return responder.end(refusal(why).response());
         }
         let ts = unix_ms();
@@ -317,7 +362,10 @@ impl Gateway {
                     let job = OutboxJob::Append { message, ts, slot };
                     self.outbox.disk.submit(job);
                 }
-                Err(refusal) => slot.fill(Err(refusal)),
+                Err(refusal) => {
+                    self.note_wrong(request);
+                    slot.fill(Err(refusal));
+                }
             }
         }
     }

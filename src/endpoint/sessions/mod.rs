@@ -5,8 +5,8 @@
 //!
 //! | file | methods of [`Sessions`] |
 //! |---|---|
-//! | `mod.rs` | `kick`, `is_kicked`, `forget_kick`, `closed`, `tick`, `finish`, `key_of`, `authorize`, `admit_command`, `admit_request`, `charge`, `acknowledge`, `refuse_binary` |
-//! | `login.rs` | `begin`, `login`, `bind`, `unbind`, `expire_logins` |
+//! | `mod.rs` | `kick`, `is_kicked`, `forget_kick`, `closed`, `tick`, `finish`, `key_of`, `is_unknown`, `authorize`, `admit_command`, `admit_request`, `charge`, `acknowledge`, `refuse_binary` |
+//! | `login.rs` | `begin`, `login`, `pass_of`, `bind`, `unbind`, `expire_logins` |
 
 mod acks;
 mod deadlines;
@@ -24,7 +24,7 @@ use crate::api::auth::{Authenticator, authorize};
 use crate::api::refusal::Refusal;
 use crate::api::{RefusalLog, RefusalReason, Refused};
 use crate::base::{Fd, Metric};
-use crate::chat::{Actor, Rights};
+use crate::chat::{Actor, ErrorCode, Rights};
 use crate::server::WorkerHandle;
 use acks::Acks;
 use deadlines::LoginDeadlines;
@@ -141,15 +141,25 @@ impl Sessions {
         }
     }
 
+    /// Whether keys are asked for, and these credentials are none of the API keys.
+    pub(super) fn is_unknown(&self, credentials: &str) -> bool {
+        !self.access.is_open() && self.access.api_key(credentials).is_none()
+    }
+
     /// Finds the name of the API key that an `Authorization` field shows; `None` in open mode. A
-    /// refusal is counted and logged with `asked`.
-    pub(super) fn authorize(
+    /// refusal is counted and logged with what `asked` gives.
+    pub(super) fn authorize<'a>(
         &self,
         field: Option<&str>,
-        asked: Refused<'_>,
+        asked: impl FnOnce() -> Refused<'a>,
     ) -> Result<Option<Arc<str>>, Refusal> {
         authorize(&*self.access, field)
-            .inspect_err(|_| self.refusals.note(RefusalReason::ApiKey, asked))
+            .inspect_err(|_| self.refusals.note(RefusalReason::ApiKey, asked()))
+    }
+
+    /// The name of an API key, where keys are asked for.
+    pub(super) fn name_of_key(&self, key: &str) -> Option<Arc<str>> {
+        self.access.api_key(key)
     }
 
     /// Describes a connection for the log of refusals.
@@ -160,6 +170,24 @@ impl Sessions {
             connection: info.map(|info| (fd.0, info.peer)),
             who,
             ..Refused::default()
+        }
+    }
+
+    /// Leaves the trace of a command that was refused, where the fault is the client's.
+    pub(super) fn note_refused(&self, fd: Fd, code: ErrorCode) {
+        if let Some(reason) = RefusalReason::of(code) {
+            let view = self.services.chat.connection(fd);
+            let user = view.and_then(|view| view.user);
+            let key = self.key_of(fd);
+            let who = user.as_ref().map(|user| user.uid()).or(key.as_deref());
+            self.refusals.note(reason, self.refused(fd, who));
+        }
+    }
+
+    /// Leaves the trace of a request that was wrong.
+    pub(super) fn note_wrong(&self, code: ErrorCode, asked: Refused<'_>) {
+        if let Some(reason @ RefusalReason::BadRequest) = RefusalReason::of(code) {
+            self.refusals.note(reason, asked);
         }
     }
 
@@ -197,16 +225,21 @@ impl Sessions {
         false
     }
 
-    /// Counts a request of an API key.
+    /// Counts a request by HTTP.
     ///
     /// # Errors
     ///
-    /// The key asks too often; the request must not be carried out.
-    pub(super) fn admit_request(&self, key: &str) -> Result<(), Refusal> {
-        let admitted = self.limits.request(self.services.tick().0, key);
+    /// The back end or the user asks too often; the request must not be carried out.
+    pub(super) fn admit_request(&self, actor: Actor<'_>) -> Result<(), Refusal> {
+        let now_ms = self.services.tick().0;
+        let (who, admitted) = match actor {
+            Actor::User(user) => (user.uid, self.limits.user_request(now_ms, user.uid)),
+            Actor::Key(key) => (key, self.limits.request(now_ms, key)),
+            Actor::Connection(_) => return Ok(()),
+        };
         admitted.inspect_err(|_| {
             let refused = Refused {
-                who: Some(key),
+                who: Some(who),
                 ..Refused::default()
             };
             self.refusals.note(RefusalReason::Rate, refused);
@@ -214,9 +247,13 @@ impl Sessions {
     }
 
     /// Counts a request, which was counted as one, as `count`.
-    pub(super) fn charge(&self, key: &str, count: usize) {
-        let more = count.saturating_sub(1);
-        self.limits.request_was(self.services.tick().0, key, more);
+    pub(super) fn charge(&self, actor: Actor<'_>, count: usize) {
+        let (now_ms, more) = (self.services.tick().0, count.saturating_sub(1));
+        match actor {
+            Actor::User(user) => self.limits.user_request_was(now_ms, user.uid, more),
+            Actor::Key(key) => self.limits.request_was(now_ms, key, more),
+            Actor::Connection(_) => {}
+        }
     }
 
     /// Notes that the user of a connection has received everything of a channel up to `offset`.

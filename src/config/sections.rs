@@ -281,7 +281,8 @@ section! {
     QueueSection {
         /// Events for one worker.
         worker_items_high: usize = 16_384, within 1..=100_000_000;
-        /// Events for one worker, in bytes.
+        /// Events for one worker, in bytes. As much may wait on each thread for the turns of
+        /// connections that ask for much; over that, those with the most are closed with 1013.
         worker_size_high: usize = 16_777_216, within 1_024..=SIZE_MAX;
         /// Batches of commands for one reactor.
         mailbox_items_high: usize = 16_384, within 1..=100_000_000;

@@ -199,6 +199,11 @@ impl HttpSide {
         self.rest.len() + body
     }
 
+    /// Bytes of the answers that haven't left.
+    pub(super) fn waiting_bytes(&self) -> usize {
+        self.answers.bytes()
+    }
+
     /// Answers a request that isn't whole with 503, since the server keeps too much of such
     /// requests.
     pub(super) fn refuse_unfinished(&mut self) {

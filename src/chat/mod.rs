@@ -294,7 +294,7 @@ mod tests {
             let before = chat.stats().channels;
             chat.expire(&mut Nowhere, late);
             let swept = before - chat.stats().channels;
-            assert!(swept as usize <= EXPIRE_STEPS_A_CALL_MAX, "{swept} at once");
+            assert!(swept <= EXPIRE_STEPS_A_CALL_MAX, "{swept} at once");
             calls += 1;
             assert!(calls < 20, "{before} are left");
         }

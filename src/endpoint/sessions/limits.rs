@@ -18,7 +18,7 @@ use crate::chat::ErrorCode;
 /// Parts of the table of connections, each with a lock: twice as many as workers usually are.
 const PARTS: usize = 16;
 
-/// How much is let through; 0 a second is no limit.
+/// The rates that one client may reach; 0 a second is no limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LimitSettings {
     /// Commands a second of one connection without an API key; one more gets `rate_limited`. As
@@ -50,7 +50,7 @@ pub(super) struct RateLimits {
     commands: Option<Rate>,
     requests: Option<Rate>,
     connections: [Mutex<HashMap<u64, BusyConnection, foldhash::fast::FixedState>>; PARTS],
-    /// By name; as many as there are keys.
+    /// The buckets of API keys, by name; as many as there are keys.
     keys: Mutex<HashMap<Box<str>, Bucket>>,
     /// By uid: those who asked by HTTP lately, with a token.
     users: Mutex<HashMap<Box<str>, Bucket>>,

@@ -289,7 +289,7 @@ struct ReactorContext {
     drain_since: Option<Tick>,
 }
 
-/// Where no head is read, none may pass.
+/// Refuses every head: where none is read, none may pass.
 fn closed_gate(_: &Head) -> Verdict {
     Verdict::Answer(Response::new(503))
 }

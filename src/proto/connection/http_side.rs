@@ -54,7 +54,7 @@ enum HttpStage {
     Upgraded(Handshake),
     /// The last answer is on its way; nothing more is read.
     Last {
-        /// What the answer refuses, until the connection's owner has taken it.
+        /// The refusal in the answer, until the connection's owner has taken it.
         refused: Option<HttpError>,
     },
 }

@@ -157,7 +157,9 @@ impl<S: EventSink> Reactor<S> {
         let mut rules = self.context.rules();
         rules.gate = &gate;
         loop {
-            rules.room = self.context.room_beside(slot.outbox.bytes());
+            if !slot.connection.is_websocket() {
+                rules.room = self.context.room_beside(slot.outbox.bytes());
+            }
             let event = slot.connection.next_event(&rules, input)?;
             match event {
                 ConnectionEvent::Message { kind, payload } => {
@@ -201,6 +203,9 @@ impl<S: EventSink> Reactor<S> {
     /// Counts what the connection keeps of a request or message that isn't whole.
     fn count_unfinished(&mut self, index: u32) {
         let slot = &mut self.slots[index];
+        if slot.unfinished == 0 && !slot.connection.is_unfinished() {
+            return;
+        }
         let bytes = slot.connection.unfinished_bytes();
         let before = std::mem::replace(&mut slot.unfinished, bytes);
         if bytes == before {

@@ -159,6 +159,17 @@ impl Connection {
         }
     }
 
+    /// Whether bytes of a request or a message that isn't whole yet may be kept: cheaper to ask than
+    /// [`Connection::unfinished_bytes`].
+    #[must_use]
+    pub fn is_unfinished(&self) -> bool {
+        match &self.state {
+            ConnectionState::Http(_) => true,
+            ConnectionState::WebSocket(side) => side.is_unfinished(),
+            ConnectionState::Closed => false,
+        }
+    }
+
     /// Counts the bytes kept of a request or a message that isn't whole yet.
     #[must_use]
     pub fn unfinished_bytes(&self) -> usize {

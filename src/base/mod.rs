@@ -2,7 +2,8 @@
 //!
 //! Every other layer may use this one; this one uses none. Only types on which two independent
 //! layers have to agree belong here: an id, a moment, a level of pressure, what a message says, the
-//! description of a number, and the few lines that take a lock or read the wall clock. State,
+//! description of a number, and the few lines that take a lock, read the wall clock or tell of a
+//! thread's death. State,
 //! protocols, input and output never do.
 
 pub mod clock;
@@ -14,6 +15,7 @@ pub mod position;
 pub mod pressure;
 pub mod sync;
 mod tick;
+pub mod vital;
 
 pub use fd::{Fd, REACTORS_MAX};
 pub use foreign::ForeignText;

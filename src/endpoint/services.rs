@@ -1,6 +1,6 @@
 //! What all threads of an endpoint share: the chat, the clock, the way to the server, the way to the disk.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::replays::Replays;
@@ -9,7 +9,7 @@ use crate::api::refusal::Refusal;
 use crate::base::Tick;
 use crate::base::clock::unix_ms;
 use crate::chat::{Chat, ErrorCode, Moment};
-use crate::server::Handle;
+use crate::server::{Handle, LateHandle};
 use crate::store::{Disk, Reader};
 
 /// The services that callbacks, the disk thread and the replay thread use.
@@ -20,8 +20,8 @@ pub(super) struct Services {
     pub(super) replays: Replays,
     data_size_max: usize,
     started: Instant,
-    /// Set once the server runs, before anybody connects.
-    server: OnceLock<Handle>,
+    /// Known once the server runs, before anybody connects.
+    server: LateHandle,
 }
 
 impl Services {
@@ -39,14 +39,18 @@ impl Services {
             replays,
             data_size_max,
             started: Instant::now(),
-            server: OnceLock::new(),
+            server: LateHandle::default(),
         }
     }
 
     /// Notes the server that runs.
     pub(super) fn meet(&self, server: Handle) {
-        // Only set here, and only once.
-        self.server.get_or_init(|| server);
+        self.server.meet(server);
+    }
+
+    /// Stops the server, since a thread has died that it can't do without.
+    pub(super) fn fail(&self, reason: &'static str) {
+        self.server.fail(reason);
     }
 
     pub(super) fn server(&self) -> Option<&Handle> {

@@ -50,8 +50,8 @@ impl DiskJob for StoreJob {
                 let (producer, number) = part.mark();
                 Record::Mark { producer, number }
             }
-            StoreTask::Purge { room, epoch } => Record::Purge {
-                channel: room,
+            StoreTask::Purge { channel, epoch } => Record::Purge {
+                channel,
                 epoch: *epoch,
             },
             StoreTask::Forget(channel) => Record::Forget { channel },
@@ -70,6 +70,7 @@ impl DiskJob for StoreJob {
                 lasting: *lasting,
             },
             StoreTask::Serials(below) => Record::Serials { below: *below },
+            StoreTask::Nothing => NOTHING,
         }
     }
 
@@ -110,9 +111,9 @@ fn apply(services: &Services, task: &StoreTask, appended: Appended) -> Result<St
         (StoreTask::Say(draft, _), Appended::Repeat(first)) => {
             Ok(Stored::Said(chat.answer_repeat(draft, first)))
         }
-        (StoreTask::Purge { room, epoch }, _) => {
-            let position = chat.purged(&mut sink, room, *epoch);
-            Ok(Stored::Purged(room.clone(), position))
+        (StoreTask::Purge { channel, epoch }, _) => {
+            let position = chat.purged(&mut sink, channel, *epoch);
+            Ok(Stored::Purged(channel.clone(), position))
         }
         (StoreTask::Member { room, uid, lasting }, _) => {
             let now = services.now();
@@ -141,7 +142,8 @@ fn apply(services: &Services, task: &StoreTask, appended: Appended) -> Result<St
             StoreTask::Say(..)
             | StoreTask::Settle(_)
             | StoreTask::Ack { .. }
-            | StoreTask::Serials(_),
+            | StoreTask::Serials(_)
+            | StoreTask::Nothing,
             _,
         ) => Ok(Stored::Silently),
     }
@@ -163,7 +165,8 @@ fn take_back_member(
 }
 
 impl ReplyTo {
-    fn tell(self, server: Option<&Handle>, stored: Result<Stored, Refusal>) {
+    /// Tells the outcome of a task.
+    pub(super) fn tell(self, server: Option<&Handle>, stored: Result<Stored, Refusal>) {
         match self {
             Self::Nobody => {}
             Self::Frame(fd, seq) => {

@@ -23,8 +23,8 @@ pub(super) enum StoreTask {
     Say(PendingMessage, Option<LinkPart>),
     /// The number of a gateway's message of which nothing is stored.
     Settle(LinkPart),
-    /// The log of a room begins anew.
-    Purge { room: Box<str>, epoch: Epoch },
+    /// The log of a room or of a private line begins anew.
+    Purge { channel: Box<str>, epoch: Epoch },
     /// A channel has neither messages nor members.
     Forget(Arc<str>),
     /// A user has received everything up to here.
@@ -39,6 +39,8 @@ pub(super) enum StoreTask {
         uid: Box<str>,
         lasting: bool,
     },
+    /// No change: whoever waits for what comes before it is told.
+    Nothing,
     /// Serial numbers of connections below this one may be handed out.
     Serials(u64),
 }
@@ -59,7 +61,7 @@ pub(super) enum ReplyTo {
 /// The outcome of a task that is durable.
 pub(super) enum Stored {
     Said(Receipt),
-    /// The log of this room begins here.
+    /// The log of this channel begins here.
     Purged(Box<str>, Position),
     /// Whether the membership is new.
     Added(bool),
@@ -85,8 +87,8 @@ impl Stored {
     pub(super) fn fields(&self, json: Json) -> Json {
         match self {
             Self::Said(receipt) => frames::said(json, receipt),
-            Self::Purged(room, position) => {
-                frames::place(json.string("channel", room), Some(*position))
+            Self::Purged(channel, position) => {
+                frames::place(json.string("channel", channel), Some(*position))
             }
             Self::Added(added) => json.flag("added", *added),
             Self::Removed(removed) => json.flag("removed", *removed),

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::Receiver;
@@ -22,8 +22,9 @@ use crate::api::reply::{JoinedReply, ReplyShape};
 use crate::base::Metric;
 use crate::base::clock::unix_ms;
 use crate::base::sync::lock;
+use crate::base::vital::spawn_vital;
 use crate::link::LinkSettings;
-use crate::server::{Builder, Handle, Head, Request, Responder, Response, WorkerHandle};
+use crate::server::{Builder, Head, LateHandle, Request, Responder, Response, WorkerHandle};
 use crate::store::{Disk, DiskSettings, Store};
 
 /// The name of the push process.
@@ -82,8 +83,8 @@ pub struct Gateway {
     numbers: Arc<Numbers>,
     host_metrics: fn() -> Vec<Metric>,
     relay: RelayHandle,
-    /// Set once the server runs.
-    server: Arc<OnceLock<Handle>>,
+    /// Known once the server runs.
+    server: Arc<LateHandle>,
     threads: Mutex<GatewayThreads>,
 }
 
@@ -106,8 +107,8 @@ impl Gateway {
         store: Box<dyn Store>,
         access: Box<dyn Authenticator>,
     ) -> io::Result<Self> {
-        let server = Arc::new(OnceLock::<Handle>::new());
-        let nudge = Arc::clone(&server);
+        let server = Arc::<LateHandle>::default();
+        let (nudge, failing) = (Arc::clone(&server), Arc::clone(&server));
         let on_low = move || {
             if let Some(server) = nudge.get() {
                 server.nudge();
@@ -136,7 +137,8 @@ impl Gateway {
             relay: relay.clone(),
             counters: Arc::clone(&numbers.counters),
         };
-        let disk = queue.start(store, context, on_low)?;
+        let on_death = move || failing.fail("the disk thread has died");
+        let disk = queue.start(store, context, on_low, on_death)?;
         Ok(Self {
             outbox: Arc::new(outbox),
             encoder: MessageEncoder::new(key, settings.data_size_max),
@@ -169,8 +171,7 @@ impl Gateway {
     ///
     /// The server has no process of that name, or the system gives no thread.
     pub fn start(&self, server: &WorkerHandle) -> io::Result<()> {
-        // Only set here, and only once.
-        self.server.get_or_init(|| server.handle());
+        self.server.meet(server.handle());
         let process = server.process(PUSH_PROCESS).cloned();
         let process = process.ok_or_else(|| io::Error::other("there is no push process"))?;
         let mut threads = lock(&self.threads);
@@ -184,8 +185,9 @@ impl Gateway {
             Arc::clone(&self.numbers),
             (self.relay.clone(), events),
         );
-        let thread = std::thread::Builder::new().name("relay".into());
-        threads.relay = Some(thread.spawn(|| relay.run())?);
+        let server = Arc::clone(&self.server);
+        let died = move || server.fail("the relay thread has died");
+        threads.relay = Some(spawn_vital("relay", || relay.run(), died)?);
         Ok(())
     }
 
@@ -245,9 +247,8 @@ impl Gateway {
         let mut threads = lock(&self.threads);
         if let Some(relay) = threads.relay.take() {
             self.relay.send(RelayEvent::Stop);
-            if relay.join().is_err() {
-                tracing::error!("the relay has panicked; messages may be sent again");
-            }
+            // If it panicked, messages may be sent again.
+            relay.join().ok();
         }
         self.numbers.left(self.outbox.kept().1)
     }
@@ -264,9 +265,8 @@ impl Gateway {
     pub fn close(self) {
         let disk = lock(&self.threads).disk.take();
         drop(self.outbox);
-        if disk.is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!("the disk thread has panicked");
-        }
+        // One that panicked has stopped the server, which said so.
+        disk.map(JoinHandle::join);
     }
 
     fn respond(&self, server: &WorkerHandle, request: &Request, responder: Responder) {

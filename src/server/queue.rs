@@ -8,6 +8,7 @@ use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender};
 
 use super::process::{TaskId, TaskOutcome};
+use super::shared::ServerShared;
 use crate::base::sync::lock;
 use crate::base::{Fd, Pressure};
 use crate::proto::connection::{CloseReason, HttpRequest};
@@ -172,6 +173,12 @@ impl Backlogged {
         fds.remove(&fd);
         self.count.store(fds.len(), SeqCst);
     }
+
+    pub(super) fn clear(&self) {
+        let mut fds = lock(&self.fds);
+        fds.clear();
+        self.count.store(0, SeqCst);
+    }
 }
 
 /// The number of batches of one reactor that a worker has handled.
@@ -212,6 +219,25 @@ pub(super) struct WorkerInbox {
     pub(super) progress: Arc<[BatchProgress]>,
     /// Whose messages wait for their turn.
     pub(super) backlogged: Arc<Backlogged>,
+}
+
+impl WorkerInbox {
+    /// Counts out what was taken: its events, its bytes, and the reactor of a batch. To be called
+    /// once the commands of these events are sent, so that a reactor finds them.
+    pub(super) fn count_out(
+        &self,
+        shared: &ServerShared,
+        (items, bytes, reactor): (usize, usize, Option<usize>),
+    ) {
+        if let Some(reactor) = reactor
+            && self.progress[reactor].step()
+        {
+            shared.mailboxes[reactor].nudge();
+        }
+        if self.pressure.take(items, bytes) {
+            shared.nudge_reactors();
+        }
+    }
 }
 
 pub(super) fn worker_queue(pressure: Pressure, reactors: usize) -> (WorkerQueue, WorkerInbox) {

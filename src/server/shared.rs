@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use crossbeam_channel::Sender;
@@ -74,8 +74,8 @@ impl ServerShared {
 pub(super) struct MainThread {
     pub(super) waker: Arc<Waker>,
     stop_asked: AtomicBool,
-    /// Something that the server can't do without has ended.
-    has_failed: AtomicBool,
+    /// What has ended that the server can't do without; the first of several.
+    failure: OnceLock<Box<str>>,
     /// Reactors that haven't ended; `workers` counts the same of the workers.
     pub(super) reactors: AtomicUsize,
     pub(super) workers: AtomicUsize,
@@ -86,7 +86,7 @@ impl MainThread {
         Self {
             waker,
             stop_asked: AtomicBool::new(false),
-            has_failed: AtomicBool::new(false),
+            failure: OnceLock::new(),
             reactors: AtomicUsize::new(reactors),
             workers: AtomicUsize::new(workers),
         }
@@ -98,13 +98,14 @@ impl MainThread {
     }
 
     /// Stops in order what can't go on, and remembers why it stopped.
-    pub(super) fn fail(&self) {
-        self.has_failed.store(true, Ordering::Release);
+    pub(super) fn fail(&self, reason: &str) {
+        tracing::error!(reason, "the server can't go on");
+        self.failure.get_or_init(|| reason.into());
         self.ask_to_stop();
     }
 
-    pub(super) fn has_failed(&self) -> bool {
-        self.has_failed.load(Ordering::Acquire)
+    pub(super) fn failure(&self) -> Option<&str> {
+        self.failure.get().map(Box::as_ref)
     }
 
     pub(super) fn is_asked_to_stop(&self) -> bool {

@@ -1,15 +1,18 @@
 //! The loop of a worker thread.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
+use super::caretaker::{part_with, take_care};
 use super::message::Frame;
-use super::queue::{EventBatch, QueueItem, WorkerEvent, WorkerInbox};
+use super::queue::{QueueItem, WorkerEvent, WorkerInbox};
 use super::runner::Runner;
 use super::turn;
 use super::turns::{Turns, WaitingEvent};
 use crate::base::Fd;
+use crate::base::vital::may_die_here;
 use crate::net::command::AwaitedBy;
 
 /// Items taken in a row while heavy connections wait for their turn.
@@ -34,24 +37,22 @@ pub(super) struct WorkerBounds {
 
 /// Runs a worker until its queue says `Stop`.
 ///
-/// The order after each item matters: the commands are flushed first, so that a reactor that is
-/// nudged for this batch finds them in its mailbox; the pressure is taken off last.
+/// A panic, which none of a callback is, ends the worker and the server. What it leaves has a
+/// caretaker until then.
 pub(super) fn work(runner: &Runner, inbox: &WorkerInbox, bounds: WorkerBounds) {
     turn::set_pushed_max(bounds.answers_bytes_max);
-    runner.start();
-    runner.flush();
     let mut worker = Worker {
         runner,
         inbox,
         bounds,
         turns: Turns::default(),
+        events: Vec::new().into_iter(),
+        taken: (0, 0, None),
     };
-    while worker.take_items() {
-        worker.serve_next();
-    }
-    worker.turns.end_all();
-    while worker.turns.has_next() {
-        worker.serve_next();
+    if catch_unwind(AssertUnwindSafe(|| worker.serve())).is_err() {
+        runner.handle.fail("a worker has died");
+        worker.leave_behind();
+        take_care(runner, inbox);
     }
     runner.stop();
     runner.flush();
@@ -62,9 +63,43 @@ struct Worker<'a> {
     inbox: &'a WorkerInbox,
     bounds: WorkerBounds,
     turns: Turns,
+    /// What is left of the batch in hand.
+    events: std::vec::IntoIter<WorkerEvent>,
+    /// The item in hand: its events, its bytes, the reactor of a batch.
+    taken: (usize, usize, Option<usize>),
 }
 
 impl Worker<'_> {
+    fn serve(&mut self) {
+        self.runner.start();
+        self.runner.flush();
+        while self.take_items() {
+            self.serve_next();
+        }
+        self.turns.end_all();
+        while self.turns.has_next() {
+            self.serve_next();
+        }
+    }
+
+    /// Ends what a worker that has died had in hand.
+    fn leave_behind(&mut self) {
+        self.turns.end_all();
+        while let Some(fd) = self.turns.next() {
+            while let Some(waiting) = self.turns.take(fd) {
+                part_with(self.runner, waiting.event);
+            }
+        }
+        for event in self.events.by_ref() {
+            part_with(self.runner, event);
+        }
+        self.inbox.backlogged.clear();
+        self.runner.flush();
+        let shared = self.runner.handle.shared();
+        self.inbox.count_out(shared, self.taken);
+        shared.nudge_reactors();
+    }
+
     /// Handles what has come, or waits for it if there is nothing else to do; `false` at the end.
     fn take_items(&mut self) -> bool {
         if !self.turns.has_next() {
@@ -84,47 +119,41 @@ impl Worker<'_> {
         true
     }
 
+    /// Handles an item. The order afterwards matters: the commands are flushed first, so that a
+    /// reactor that is nudged for this batch finds them in its mailbox; the pressure is taken off
+    /// last.
     fn take(&mut self, item: QueueItem) -> bool {
-        let (items, bytes, reactor) = match item {
+        match item {
             QueueItem::Batch { batch, bytes } => {
-                let (items, reactor) = (batch.events.len(), batch.reactor);
-                self.run_batch(batch);
-                (items, bytes, Some(reactor))
+                self.taken = (batch.events.len(), bytes, Some(batch.reactor));
+                self.events = batch.events.into_iter();
+                may_die_here();
+                self.run_batch(&batch.payloads);
             }
             QueueItem::Job(job) => {
+                self.taken = (1, 0, None);
                 self.runner.job(job);
-                (1, 0, None)
             }
             QueueItem::Stop => return false,
-        };
+        }
         self.runner.flush();
-        let shared = self.runner.handle.shared();
-        if let Some(reactor) = reactor
-            && self.inbox.progress[reactor].step()
-        {
-            shared.mailboxes[reactor].nudge();
-        }
-        if self.inbox.pressure.take(items, bytes) {
-            shared.nudge_reactors();
-        }
+        let taken = std::mem::take(&mut self.taken);
+        self.inbox.count_out(self.runner.handle.shared(), taken);
         true
     }
 
-    fn run_batch(&mut self, batch: EventBatch) {
-        let EventBatch {
-            events, payloads, ..
-        } = batch;
+    fn run_batch(&mut self, payloads: &[u8]) {
         self.turns.forget_rested();
         let mut flushed_at = coarse_now();
         let (mut takes_long, mut last) = (false, None);
-        for event in events {
+        while let Some(event) = self.events.next() {
             let fd = event.fd();
             if self.turns.holds(fd) {
-                self.hold(fd, event, &payloads);
+                self.hold(fd, event, payloads);
                 continue;
             }
             if last == Some(fd) && turn::is_over() {
-                self.hold(fd, event, &payloads);
+                self.hold(fd, event, payloads);
                 continue;
             }
             if last != Some(fd) {
@@ -132,7 +161,7 @@ impl Worker<'_> {
                 last = Some(fd);
             }
             let began = takes_long.then(Instant::now);
-            let rest = self.run(event, 0, &payloads);
+            let rest = self.run(event, 0, payloads);
             if rest.is_some()
                 || turn::has_pushed_much()
                 || began.is_some_and(|began| began.elapsed() > HEAVY_EVENT)

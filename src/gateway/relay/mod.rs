@@ -22,6 +22,7 @@ use super::push::pipe::{Assignment, FromPush, OutboxPage, ToPush};
 use super::target::Target;
 use crate::base::ForeignText;
 use crate::base::clock::unix_ms;
+use crate::base::vital::may_die_here;
 use crate::link::{LinkSettings, NumberedPosting};
 use crate::server::process::{ProcessLink, TaskError};
 use crate::store::PageRange;
@@ -137,6 +138,7 @@ impl Relay {
                 Err(RecvTimeoutError::Disconnected) => break,
             };
             while let Some(event) = next {
+                may_die_here();
                 if matches!(event, RelayEvent::Stop) {
                     return self.finish();
                 }

@@ -1,18 +1,18 @@
 //! `tidings outbox`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
-use tidings::gateway::OfflineOutbox;
+use tidings::gateway::{OfflineOutbox, OutboxView};
 
 use crate::output::{Printer, print};
 
 /// Inspect the outbox of a gateway
 ///
-/// The gateway has to be stopped: its outbox belongs to it alone while it runs. A running one shows
-/// its numbers at /v1/stats.
+/// What it shows is what is there at this moment, also while the gateway runs. Only for `retry` the
+/// gateway has to be stopped.
 #[derive(Debug, Args)]
 pub(super) struct OutboxArgs {
     #[command(subcommand)]
@@ -60,15 +60,19 @@ impl OutboxArgs {
         let mut out = Printer::new();
         let shown = match self.what {
             OutboxCommand::List(part) => {
-                let shelf = open(&part.folder)?;
-                shelf.waiting(part.limit, &mut |line| out.line(line))
+                let view = look_into(&part.folder)?;
+                view.waiting(part.limit, &mut |line| out.line(line))
             }
             OutboxCommand::Dead(part) => {
-                let shelf = open(&part.folder)?;
-                shelf.dead(part.limit, &mut |line| out.line(line))
+                let view = look_into(&part.folder)?;
+                view.dead(part.limit, &mut |line| out.line(line))
             }
             OutboxCommand::Retry { folder } => {
-                let count = open(&folder)?.retry().context("nothing was changed")?;
+                let data = existing(&folder)?;
+                let opened = OfflineOutbox::open(data);
+                let mut outbox =
+                    opened.with_context(|| format!("can't open {}", data.display()))?;
+                let count = outbox.retry().context("nothing was changed")?;
                 print(format!("{count} messages wait again"))?;
                 return Ok(ExitCode::SUCCESS);
             }
@@ -78,10 +82,14 @@ impl OutboxArgs {
     }
 }
 
-fn open(folder: &FolderFlags) -> anyhow::Result<OfflineOutbox> {
+fn look_into(folder: &FolderFlags) -> anyhow::Result<OutboxView> {
+    let data = existing(folder)?;
+    OutboxView::open(data).with_context(|| format!("can't read {}", data.display()))
+}
+
+fn existing(folder: &FolderFlags) -> anyhow::Result<&Path> {
     if !folder.data.is_dir() {
         bail!("there is no outbox in {}", folder.data.display());
     }
-    OfflineOutbox::open(&folder.data)
-        .with_context(|| format!("can't open {}", folder.data.display()))
+    Ok(&folder.data)
 }

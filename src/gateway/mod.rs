@@ -43,7 +43,7 @@ mod relay;
 mod target;
 
 pub use gateway::{Gateway, GatewaySettings, PUSH_PROCESS};
-pub use offline::{OfflineOutbox, OfflineOutboxError};
+pub use offline::{OfflineOutbox, OfflineOutboxError, OutboxView};
 pub use outbox::{DEAD, OUTBOX, store_settings};
 pub use push::push;
 pub use target::{Target, TargetError};

@@ -98,7 +98,7 @@ pub(super) struct Loader<'a> {
     pub(super) torn_bytes: u64,
     /// What the epochs in a segment are masked with, where that is another mask than that of the
     /// newest segment.
-    epoch_masks: EpochMasks,
+    pub(super) epoch_masks: EpochMasks,
 }
 
 impl<'a> Loader<'a> {
@@ -109,6 +109,7 @@ impl<'a> Loader<'a> {
         purpose: Purpose,
     ) -> Self {
         let mut state = StoreState::new(Arc::clone(&settings.retention));
+        state.bound_messages(settings.bytes_max);
         if purpose == Purpose::Repair {
             state.set_strictness(Strictness::Lenient);
         }
@@ -185,7 +186,14 @@ impl<'a> Loader<'a> {
         let path = self.directory.join(names::segment(number));
         let file = (self.files.open(&path, access))
             .map_err(|source| StoreError::io("open", &path, source))?;
-        Scan::begin(file, &path, number)
+        let scan = Scan::begin(file, &path, number)?;
+        match u32::try_from(scan.end) {
+            Ok(_) => Ok(scan),
+            Err(_) => {
+                let what = "it is larger than a file of a store can be";
+                Err(StoreError::damaged(&path, u32::MAX.into(), what))
+            }
+        }
     }
 
     /// Reads a sealed segment: all of it has to be right.

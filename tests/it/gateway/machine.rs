@@ -195,7 +195,7 @@ impl Machine {
         program.stdout.all()
     }
 
-    /// What `tidings outbox` says of the folder of a machine that was stopped.
+    /// What `tidings outbox` says of the folder.
     pub fn outbox(&self, what: &str) -> String {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tidings"));
         command

@@ -86,7 +86,7 @@ impl DiskJob for StoreJob {
                 ErrorCode::Unavailable,
                 "what comes before it was refused",
             )),
-            (Ok(appended), _) => apply(services, &self.task, appended),
+            (Ok(appended), _) => apply(services, &self, appended),
             (Err(error), _) => {
                 // The whole batch may have failed.
                 self.refused();
@@ -98,15 +98,25 @@ impl DiskJob for StoreJob {
 }
 
 /// Has the chat do what is durable now.
-fn apply(services: &Services, task: &StoreTask, appended: Appended) -> Result<Stored, Refusal> {
-    let chat = &services.chat;
+fn apply(services: &Services, job: &StoreJob, appended: Appended) -> Result<Stored, Refusal> {
+    let (chat, task) = (&services.chat, &job.task);
     let Some(mut sink) = ServerSink::anywhere(services) else {
         return Ok(Stored::Silently);
     };
     match (task, appended) {
         (StoreTask::Say(draft, _), Appended::Message(first, second)) => {
+            let first_told = match &job.reply_to {
+                ReplyTo::FrameFirst(fd, seq) => Some((*fd, &**seq)),
+                _ => None,
+            };
+            if let Some((fd, seq)) = first_told {
+                sink.answer_first(fd, seq);
+            }
             let receipt = chat.deliver_stored(&mut sink, services.tick(), draft, (first, second));
-            Ok(Stored::Said(receipt))
+            Ok(match sink.has_still_to_answer(first_told.is_some()) {
+                true => Stored::Said(receipt),
+                false => Stored::Told,
+            })
         }
         (StoreTask::Say(draft, _), Appended::Repeat(first)) => {
             Ok(Stored::Said(chat.answer_repeat(draft, first)))
@@ -169,6 +179,11 @@ impl ReplyTo {
     pub(super) fn tell(self, server: Option<&Handle>, stored: Result<Stored, Refusal>) {
         match self {
             Self::Nobody => {}
+            Self::FrameFirst(fd, seq) => {
+                if !matches!(stored, Ok(Stored::Told)) {
+                    Self::Frame(fd, Some(seq)).tell(server, stored);
+                }
+            }
             Self::Frame(fd, seq) => {
                 let text = match &stored {
                     Ok(stored) if seq.is_some() => stored.fields(frames::ok(seq.as_deref())).end(),

@@ -50,6 +50,8 @@ pub(super) enum ReplyTo {
     Nobody,
     /// A WebSocket, with the number of its command.
     Frame(Fd, Option<Box<str>>),
+    /// The same, ahead of its own copy of a private message.
+    FrameFirst(Fd, Box<str>),
     /// A request whose answer this is.
     Request(Responder),
     /// One result of a request that has several.
@@ -61,6 +63,8 @@ pub(super) enum ReplyTo {
 /// The outcome of a task that is durable.
 pub(super) enum Stored {
     Said(Receipt),
+    /// A message was said, and whoever waits has been told already.
+    Told,
     /// The log of this channel begins here.
     Purged(Box<str>, Position),
     /// Whether the membership is new.
@@ -92,7 +96,7 @@ impl Stored {
             }
             Self::Added(added) => json.flag("added", *added),
             Self::Removed(removed) => json.flag("removed", *removed),
-            Self::Silently => json,
+            Self::Told | Self::Silently => json,
         }
     }
 }

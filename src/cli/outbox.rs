@@ -1,5 +1,6 @@
 //! `tidings outbox`.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -7,7 +8,7 @@ use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use tidings::gateway::{OfflineOutbox, OutboxView};
 
-use crate::output::{Printer, print};
+use crate::output::{Printer, print, tell};
 
 /// Inspect the outbox of a gateway
 ///
@@ -57,29 +58,61 @@ struct ListArgs {
 
 impl OutboxArgs {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let mut out = Printer::new();
-        let shown = match self.what {
-            OutboxCommand::List(part) => {
-                let view = look_into(&part.folder)?;
-                view.waiting(part.limit, &mut |line| out.line(line))
-            }
-            OutboxCommand::Dead(part) => {
-                let view = look_into(&part.folder)?;
-                view.dead(part.limit, &mut |line| out.line(line))
-            }
-            OutboxCommand::Retry { folder } => {
-                let data = existing(&folder)?;
-                let opened = OfflineOutbox::open(data);
-                let mut outbox =
-                    opened.with_context(|| format!("can't open {}", data.display()))?;
-                let count = outbox.retry().context("nothing was changed")?;
-                print(format!("{count} messages wait again"))?;
-                return Ok(ExitCode::SUCCESS);
-            }
+        let (part, dead) = match self.what {
+            OutboxCommand::List(part) => (part, false),
+            OutboxCommand::Dead(part) => (part, true),
+            OutboxCommand::Retry { folder } => return retry(&folder),
         };
-        out.finish(shown.context("can't show the outbox"))?;
+        let view = look_into(&part.folder)?;
+        let mut lines = CutLines::new(part.limit);
+        // One more shows that there are more.
+        let limit = part.limit.saturating_add(1);
+        let shown = match dead {
+            true => view.dead(limit, &mut |line| lines.show(line)),
+            false => view.waiting(limit, &mut |line| lines.show(line)),
+        };
+        let more = lines.more;
+        (lines.out).finish(shown.context("can't show the outbox"))?;
+        if more {
+            tell("there are more; --limit says how many are shown".into());
+        }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// The lines of a list up to a bound, and whether it goes on behind them.
+struct CutLines {
+    out: Printer,
+    left: usize,
+    more: bool,
+}
+
+impl CutLines {
+    fn new(limit: usize) -> Self {
+        Self {
+            out: Printer::new(),
+            left: limit,
+            more: false,
+        }
+    }
+
+    fn show(&mut self, line: &str) -> io::Result<()> {
+        if self.left == 0 {
+            self.more = true;
+            return Ok(());
+        }
+        self.left -= 1;
+        self.out.line(line)
+    }
+}
+
+fn retry(folder: &FolderFlags) -> anyhow::Result<ExitCode> {
+    let data = existing(folder)?;
+    let opened = OfflineOutbox::open(data);
+    let mut outbox = opened.with_context(|| format!("can't open {}", data.display()))?;
+    let count = outbox.retry().context("nothing was changed")?;
+    print(format!("{count} messages wait again"))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn look_into(folder: &FolderFlags) -> anyhow::Result<OutboxView> {

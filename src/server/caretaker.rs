@@ -28,7 +28,7 @@ pub(super) fn take_care(runner: &Runner, inbox: &WorkerInbox) {
             QueueItem::Stop => return,
         };
         runner.flush();
-        inbox.count_out(runner.handle.shared(), taken);
+        runner.handle.shared().count_out(inbox, taken);
     }
 }
 

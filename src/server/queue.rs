@@ -8,7 +8,6 @@ use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender};
 
 use super::process::{TaskId, TaskOutcome};
-use super::shared::ServerShared;
 use crate::base::sync::lock;
 use crate::base::{Fd, Pressure};
 use crate::proto::connection::{CloseReason, HttpRequest};
@@ -219,25 +218,6 @@ pub(super) struct WorkerInbox {
     pub(super) progress: Arc<[BatchProgress]>,
     /// Whose messages wait for their turn.
     pub(super) backlogged: Arc<Backlogged>,
-}
-
-impl WorkerInbox {
-    /// Counts out what was taken: its events, its bytes, and the reactor of a batch. To be called
-    /// once the commands of these events are sent, so that a reactor finds them.
-    pub(super) fn count_out(
-        &self,
-        shared: &ServerShared,
-        (items, bytes, reactor): (usize, usize, Option<usize>),
-    ) {
-        if let Some(reactor) = reactor
-            && self.progress[reactor].step()
-        {
-            shared.mailboxes[reactor].nudge();
-        }
-        if self.pressure.take(items, bytes) {
-            shared.nudge_reactors();
-        }
-    }
 }
 
 pub(super) fn worker_queue(pressure: Pressure, reactors: usize) -> (WorkerQueue, WorkerInbox) {

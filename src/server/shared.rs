@@ -10,7 +10,7 @@ use crossbeam_channel::Sender;
 use mio::Waker;
 
 use super::process::ProcessLink;
-use super::queue::{WorkerJob, WorkerQueue};
+use super::queue::{WorkerInbox, WorkerJob, WorkerQueue};
 use crate::base::Fd;
 use crate::net::budget::ByteBudget;
 use crate::net::command::CommandBatch;
@@ -61,6 +61,23 @@ impl ServerShared {
         }
     }
 
+    /// Counts out what was taken from an inbox: its events, its bytes, and the reactor of a batch. To
+    /// be called once the commands of these events are sent, so that a reactor finds them.
+    pub(super) fn count_out(
+        &self,
+        inbox: &WorkerInbox,
+        (items, bytes, reactor): (usize, usize, Option<usize>),
+    ) {
+        if let Some(reactor) = reactor
+            && inbox.progress[reactor].step()
+        {
+            self.mailboxes[reactor].nudge();
+        }
+        if inbox.pressure.take(items, bytes) {
+            self.nudge_reactors();
+        }
+    }
+
     /// Makes every reactor look again at the connections that it held back.
     pub(super) fn nudge_reactors(&self) {
         for mailbox in &self.mailboxes {
@@ -99,8 +116,9 @@ impl MainThread {
 
     /// Stops in order what can't go on, and remembers why it stopped.
     pub(super) fn fail(&self, reason: &str) {
-        tracing::error!(reason, "the server can't go on");
+        // Whoever reads the log finds it so.
         self.failure.get_or_init(|| reason.into());
+        tracing::error!(reason, "the server can't go on");
         self.ask_to_stop();
     }
 

@@ -96,7 +96,7 @@ impl Worker<'_> {
         self.inbox.backlogged.clear();
         self.runner.flush();
         let shared = self.runner.handle.shared();
-        self.inbox.count_out(shared, self.taken);
+        shared.count_out(self.inbox, self.taken);
         shared.nudge_reactors();
     }
 
@@ -138,7 +138,7 @@ impl Worker<'_> {
         }
         self.runner.flush();
         let taken = std::mem::take(&mut self.taken);
-        self.inbox.count_out(self.runner.handle.shared(), taken);
+        self.runner.handle.shared().count_out(self.inbox, taken);
         true
     }
 

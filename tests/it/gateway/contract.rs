@@ -201,6 +201,9 @@ fn a_refused_message_is_kept_apart_and_may_be_tried_again() {
         letter["upstream"],
         format!("ws://{}/link", upstream.address)
     );
+    let cut = machine.outbox_with("dead", &["--limit", "0"]);
+    assert!(cut.stdout.is_empty(), "{cut:?}");
+    assert!(cut.stderr.starts_with(b"there are more"), "{cut:?}");
     assert_eq!(outbox("list"), "");
     assert_eq!(outbox("retry"), "1 messages wait again\n");
     assert_eq!(outbox("dead"), "");

@@ -10,6 +10,8 @@ use tungstenite::http::HeaderValue;
 use tungstenite::stream::MaybeTlsStream;
 use tungstenite::{Message, WebSocket};
 
+use crate::auth::redacted;
+
 /// Longest wait for an answer: a server that is alive needs milliseconds, and a person at a terminal
 /// gives up soon.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
@@ -23,10 +25,11 @@ pub struct ClientFlags {
     /// User to be
     #[arg(long, env = "TIDINGS_UID")]
     pub uid: Option<String>,
-    /// Token of that user, as `tidings token` makes it
+    /// Token of that user, as `tidings token` makes it; better in TIDINGS_TOKEN, since others on this
+    /// machine can see a flag until the program runs
     #[arg(long, env = "TIDINGS_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
-    /// API key of a back end, instead of a token
+    /// API key of a back end, instead of a token; better in TIDINGS_API_KEY
     #[arg(long, env = "TIDINGS_API_KEY", hide_env_values = true)]
     pub api_key: Option<String>,
 }
@@ -57,7 +60,7 @@ impl Client {
         let (socket, _) = tungstenite::connect(request).with_context(|| {
             format!(
                 "can't connect to {}; is `tidings serve` running?",
-                flags.url
+                redacted(&flags.url)
             )
         })?;
         let mut client = Self { socket, seq: 0 };

@@ -1,5 +1,7 @@
 //! The log: how much is logged, in which form.
 
+use std::ffi::OsString;
+
 use clap::Args;
 use tracing_subscriber::EnvFilter;
 
@@ -24,12 +26,23 @@ impl LogFlags {
         self.start_with(&LogSection::default());
     }
 
+    /// The flags for another process that shall log as this one does with these settings.
+    pub(super) fn arguments(&self, settings: &LogSection) -> [OsString; 4] {
+        let level = self.log_level.as_ref().unwrap_or(&settings.level);
+        let format = match self.log_format.unwrap_or(settings.format) {
+            LogFormat::Text => "text",
+            LogFormat::Json => "json",
+        };
+        let level = level.0.as_str();
+        ["--log-format", format, "--log-level", level].map(OsString::from)
+    }
+
     /// Starts the log; flags and environment win over these settings.
     pub(super) fn start_with(&self, settings: &LogSection) {
         let level = self.log_level.as_ref().unwrap_or(&settings.level);
         let builder = tracing_subscriber::fmt()
             .with_writer(|| LogWriter)
-            // They would be printed to standard error directly.
+            // Internal errors would be printed to standard error directly.
             .log_internal_errors(false)
             .with_env_filter(EnvFilter::new(&level.0))
             .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));

@@ -9,8 +9,8 @@ use anyhow::{Context, bail};
 use clap::Args;
 
 use crate::auth::{Algorithm, Claims, SigningKey};
-use crate::config::{Loaded, SettingsFlags};
-use crate::output::print;
+use crate::config::{Loaded, SettingsFlags, is_open_to_others};
+use crate::output::{print, tell};
 
 /// Make a token for a user
 ///
@@ -78,6 +78,12 @@ impl TokenArgs {
             (Some(path), None) => {
                 let pem =
                     fs::read(path).with_context(|| format!("can't read {}", path.display()))?;
+                if is_open_to_others(path) {
+                    tell(format!(
+                        "warning: {} has a private key in it and can be read by others: chmod 600 it",
+                        path.display()
+                    ));
+                }
                 SigningKey::new(id, algorithm, &pem)
                     .with_context(|| format!("can't sign with {}", path.display()))
             }

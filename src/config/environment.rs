@@ -7,8 +7,14 @@ use super::{API_KEYS, ApiKeySection, Loader, TOKEN_KEYS, TokenKeySection};
 
 const PREFIX: &str = "TIDINGS_";
 
-/// Variables that aren't settings: the name of the file, and what a server passes to its processes.
-const OTHERS: [&str; 3] = ["TIDINGS_CONFIG", "TIDINGS_PROCESS", "TIDINGS_PROCESS_PIPE"];
+/// Variables that aren't settings: the name of the file, what a server passes to its processes, and
+/// what a program passes to itself.
+const OTHERS: [&str; 4] = [
+    "TIDINGS_CONFIG",
+    "TIDINGS_PROCESS",
+    "TIDINGS_PROCESS_PIPE",
+    "TIDINGS_ARGUMENTS",
+];
 
 impl Loader {
     /// Reads the variables that are settings. An empty variable counts as absent. An unknown one is
@@ -43,13 +49,13 @@ impl Loader {
     }
 }
 
-/// The name of the variable for a setting.
+/// Returns the name of the variable for a setting.
 pub(super) fn variable_of(key: &str) -> String {
     format!("{PREFIX}{}", key.to_uppercase().replace(['.', '-'], "_"))
 }
 
-/// The setting of a named entry that stands in the environment alone; the entry gets its name in
-/// lower case.
+/// Finds the setting of a named entry that stands in the environment alone; the entry gets its name
+/// in lower case.
 fn named(variable: &str) -> Option<String> {
     named_in(variable, TOKEN_KEYS, &mut TokenKeySection::default())
         .or_else(|| named_in(variable, API_KEYS, &mut ApiKeySection::default()))

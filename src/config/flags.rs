@@ -45,13 +45,14 @@ pub struct SettingsFlags {
     /// Time a stop may take before what is left is cut, in milliseconds [default: 30000]
     #[arg(long, value_name = "MS")]
     stop_ms_max: Option<String>,
-    /// Any other setting of the file, such as http.idle_ms_max=5000; may be given several times
+    /// Any other setting of the file, such as http.idle_ms_max=5000; may be given several times.
+    /// Secrets are better in a file or the environment
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
 }
 
 impl SettingsFlags {
-    /// The same flags with another file, if there is one.
+    /// Returns the same flags with another file, if one is given.
     #[must_use]
     pub fn with_file(mut self, file: Option<PathBuf>) -> Self {
         self.config = file.or(self.config);
@@ -72,7 +73,7 @@ impl SettingsFlags {
         })
     }
 
-    /// The settings that flags give: name, value, flag.
+    /// Lists the settings that flags give: name, value, flag.
     fn settings(&self) -> Result<Vec<(String, String, String)>, Problems> {
         let mut settings = set(&self.set)?;
         let flag = |is_given: bool| is_given.then(|| "true".to_owned());
@@ -107,8 +108,8 @@ pub struct GatewayFlags {
     /// and then each gets every message
     #[arg(long, value_name = "URL")]
     upstream: Vec<String>,
-    /// Key that the servers ask for; others on this machine can see flags, but not
-    /// TIDINGS_GATEWAY_LINK_KEY or the file
+    /// Key that the servers ask for; better in TIDINGS_GATEWAY_LINK_KEY or a file, since others on
+    /// this machine can see a flag until the program runs
     #[arg(long, value_name = "KEY")]
     link_key: Option<String>,
     /// Folder of the outbox, where messages wait [default: tidings-outbox]
@@ -120,7 +121,8 @@ pub struct GatewayFlags {
     /// Serve other machines too, although no keys are asked for
     #[arg(long)]
     insecure: bool,
-    /// Any other setting of the file, such as gateway.drain_ms_max=5000; may be given several times
+    /// Any other setting of the file, such as gateway.drain_ms_max=5000; may be given several times.
+    /// Secrets are better in a file or the environment
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
 }
@@ -164,7 +166,7 @@ fn environment() -> Vec<(String, String)> {
         .collect()
 }
 
-/// The settings that `--set` gives: name, value, flag.
+/// Lists the settings that `--set` gives: name, value, flag.
 fn set(given: &[String]) -> Result<Vec<(String, String, String)>, Problems> {
     let mut problems = Problems::default();
     let mut settings = Vec::new();

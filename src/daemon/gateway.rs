@@ -1,5 +1,6 @@
-//! The gateway: HTTP in front, an outbox on disk behind it, a process that brings it away.
+//! The gateway: HTTP in front, an outbox on disk behind it, a process that delivers the outbox.
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
@@ -7,7 +8,8 @@ use anyhow::Context;
 use tidings::api::health::{self, ServerReadiness};
 use tidings::api::{Refusal, method_not_allowed};
 use tidings::gateway::{Gateway, GatewaySettings, PUSH_PROCESS, push, store_settings};
-use tidings::server::{Handle, Head, Response, Server, ServerOutcome, Verdict};
+use tidings::server::process::ProcessLaunch;
+use tidings::server::{Fd, Handle, Head, Response, Server, ServerOutcome, Verdict};
 use tidings::store::StoreSettings;
 
 use super::announce;
@@ -15,27 +17,32 @@ use super::host_metrics;
 use super::keys::Keys;
 use super::origin::SameOrigin;
 use super::storage;
-use crate::config::{GatewayPlan, Loaded};
+use crate::config::{GatewayPlan, Loaded, Settings};
 use crate::output;
 
-/// What a push process gets beyond its own time at a stop, before it is killed, in milliseconds.
+/// Time that a push process gets at a stop beyond its own, before it is killed, in milliseconds:
+/// enough to end once it has nothing left to do.
 const STOP_GRACE_MS: u64 = 2_000;
 
 /// Longest pause before a push process that keeps dying is started again, in milliseconds: messages
 /// wait meanwhile, and starting it costs little.
 const RESTART_MS_MAX: u64 = 1_000;
 
-/// Runs the gateway until it is told to stop.
+/// Runs the gateway until it is told to stop; `push_arguments` are those of its push process.
 ///
 /// # Errors
 ///
-/// It can't start: the address can't be listened on, or the outbox can't be opened.
-pub fn gateway(loaded: Loaded, plan: GatewayPlan) -> anyhow::Result<ServerOutcome> {
+/// The gateway can't start: the address can't be listened on, or the outbox can't be opened.
+pub fn gateway(
+    loaded: Loaded,
+    plan: GatewayPlan,
+    push_arguments: Vec<OsString>,
+) -> anyhow::Result<ServerOutcome> {
     let Loaded {
         settings, access, ..
     } = loaded;
     let (general, own) = (&settings.general, &settings.gateway);
-    let directory = plan.directory;
+    let directory = plan.directory.clone();
     let is_open = access.is_open();
     let store = StoreSettings {
         dedup_ms: own.repeat_ms,
@@ -43,16 +50,7 @@ pub fn gateway(loaded: Loaded, plan: GatewayPlan) -> anyhow::Result<ServerOutcom
     };
     let store = storage::open_journal(store_settings(store, own.outbox_size_max))
         .context("can't open the outbox")?;
-    let gateway = GatewaySettings {
-        outbox_bytes_max: own.outbox_size_max,
-        data_size_max: settings.websocket.message_size_max,
-        link: plan.link,
-        drain_ms_max: own.drain_ms_max,
-        settle_ms: own.settle_ms,
-        disk: settings.disk(),
-        host_metrics,
-        ..GatewaySettings::new(&own.name, plan.upstreams)
-    };
+    let gateway = gateway_settings(&settings, plan);
     let gateway = Gateway::new(gateway, Box::new(store), Box::new(Keys(access)));
     let gateway = Arc::new(gateway.context("can't start a thread")?);
     let gate = GatewayGate {
@@ -79,15 +77,19 @@ pub fn gateway(loaded: Loaded, plan: GatewayPlan) -> anyhow::Result<ServerOutcom
         // The callbacks may wait for the disk.
         .workers(general.workers.max(1))
         .settings(server)
-        .gate(move |head| judge.judge(head))
+        .gate(move |head, fd| judge.judge(head, fd))
         .process(PUSH_PROCESS, push)
+        .process_launch(ProcessLaunch {
+            arguments: Some(push_arguments),
+            variables_withheld: own_variables(),
+        })
         .on_start(move |server| {
             // Only set here, and only once.
             gate.server.get_or_init(|| server.handle());
             match start.start(server) {
                 Ok(()) => announce::addresses(server, is_open),
                 Err(error) => {
-                    tracing::error!(%error, "the outbox can't be brought away");
+                    tracing::error!(%error, "the outbox can't be delivered");
                     server.fail("the relay thread could not be started");
                 }
             }
@@ -103,17 +105,33 @@ pub fn gateway(loaded: Loaded, plan: GatewayPlan) -> anyhow::Result<ServerOutcom
     outcome
 }
 
+/// Makes the settings of the gateway.
+fn gateway_settings(settings: &Settings, plan: GatewayPlan) -> GatewaySettings {
+    let own = &settings.gateway;
+    GatewaySettings {
+        outbox_bytes_max: own.outbox_size_max,
+        data_size_max: settings.websocket.message_size_max,
+        link: plan.link,
+        drain_ms_max: own.drain_ms_max,
+        settle_ms: own.settle_ms,
+        disk: settings.disk(),
+        host_metrics,
+        ..GatewaySettings::new(&own.name, plan.upstreams)
+    }
+}
+
 /// Judges request heads, on the reactor's thread.
 struct GatewayGate {
     rules: SameOrigin,
     gateway: Arc<Gateway>,
-    /// Set once the server runs.
+    /// The handle, set once the server runs.
     server: OnceLock<Handle>,
 }
 
 impl GatewayGate {
-    fn judge(&self, head: &Head) -> Verdict {
+    fn judge(&self, head: &Head, fd: Fd) -> Verdict {
         if let Some(refusal) = self.rules.refuse(head) {
+            self.gateway.note_refused(refusal.reason, head, fd);
             return Verdict::Answer(refusal.response);
         }
         if head.asks_for_websocket() {
@@ -122,14 +140,14 @@ impl GatewayGate {
         }
         match health::answer(head, || self.readiness()) {
             Some(answer) => Verdict::Answer(answer),
-            None if head.has_body() => self.judge_before_body(head),
+            None if head.has_body() => self.judge_before_body(head, fd),
             None => Verdict::Pass,
         }
     }
 
-    /// Lets nobody send a body who shows no key, or asks for what takes none.
-    fn judge_before_body(&self, head: &Head) -> Verdict {
-        match self.gateway.admit_head(head) {
+    /// Refuses a body from a client that shows no key, or whose path and method take no body.
+    fn judge_before_body(&self, head: &Head, fd: Fd) -> Verdict {
+        match self.gateway.admit_head(head, fd) {
             Ok(true) => Verdict::Pass,
             Ok(false) => Verdict::Answer(beside_the_api(head.path())),
             Err(answer) => Verdict::Answer(answer),
@@ -150,7 +168,16 @@ impl GatewayGate {
     }
 }
 
-/// Answers what isn't the gateway's API.
+/// The variables that are for this program. Keys are among them, and the push process needs none:
+/// what it has to know comes over its pipe.
+fn own_variables() -> Vec<OsString> {
+    let names = std::env::vars_os().map(|(name, _)| name);
+    names
+        .filter(|name| name.as_encoded_bytes().starts_with(b"TIDINGS_"))
+        .collect()
+}
+
+/// Answers requests beside the gateway's API.
 fn beside_the_api(path: &str) -> Response {
     if health::is_health_path(path) {
         return method_not_allowed("GET, HEAD");
@@ -167,7 +194,8 @@ fn farewell(gateway: Arc<Gateway>, directory: &Path) {
             directory.display()
         ));
     }
-    // Whoever still has it is a thread that hangs; the folder is free when this process ends.
+    // Only a thread that hangs can still have the gateway; the folder is free when this process
+    // ends.
     if let Some(gateway) = Arc::into_inner(gateway) {
         gateway.close();
     }

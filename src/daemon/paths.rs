@@ -1,4 +1,4 @@
-//! What stands at which path, and what is decided on the reactor's thread.
+//! The paths of the daemon beside the API, and the decisions that are made on the reactor's thread.
 
 use std::sync::{Arc, OnceLock};
 
@@ -6,14 +6,15 @@ use tidings::api::health::{self, ServerReadiness, is_health_path};
 use tidings::api::{Refusal, RefusalReason, Refused, bearer, method_not_allowed};
 use tidings::chat::ErrorCode;
 use tidings::endpoint::{Endpoint, LINK_PATH};
-use tidings::server::{Handle, Head, Response, Verdict};
+use tidings::server::{Fd, Handle, Head, Response, Verdict};
 
 use super::echo::ECHO_PATH;
 use super::origin::SameOrigin;
 use crate::auth::ApiKeys;
 use crate::page;
 
-/// Where the client for JavaScript and its types are, whether or not the chat page is on.
+/// The paths of the client for JavaScript and of its types, which are served whether or not the
+/// chat page is on.
 const CLIENT_PATHS: [&str; 2] = ["/client.js", "/client.d.ts"];
 
 /// Judges request heads.
@@ -25,52 +26,52 @@ pub(super) struct ServeGate {
     pub(super) echo_size_max: Option<usize>,
     /// The largest message of a gateway, in bytes.
     pub(super) link_size_max: usize,
-    /// What gateways have to show; without a key there is no `/link`.
+    /// The key that gateways have to show; without one there is no `/link`.
     pub(super) link_keys: ApiKeys,
-    /// Says whether messages can be stored.
+    /// The endpoint, which knows whether messages can be stored.
     pub(super) endpoint: Arc<Endpoint>,
-    /// Set once the server runs.
+    /// The handle, set once the server runs.
     pub(super) server: OnceLock<Handle>,
 }
 
 impl ServeGate {
-    pub(super) fn judge(&self, head: &Head) -> Verdict {
+    pub(super) fn judge(&self, head: &Head, fd: Fd) -> Verdict {
         if let Some(refusal) = self.rules.refuse(head) {
-            self.note(refusal.reason, head);
+            self.note(refusal.reason, head, fd);
             return Verdict::Answer(refusal.response);
         }
         if head.asks_for_websocket() {
             return match (head.path(), self.echo_size_max) {
                 ("/ws" | "/", _) => Verdict::Pass,
                 (ECHO_PATH, Some(message_size_max)) => Verdict::PassWith { message_size_max },
-                (LINK_PATH, _) if !self.link_keys.is_empty() => self.judge_link(head),
+                (LINK_PATH, _) if !self.link_keys.is_empty() => self.judge_link(head, fd),
                 _ => Verdict::Answer(not_found("there is no WebSocket at this path; try /ws")),
             };
         }
         match health::answer(head, || self.readiness()) {
             Some(answer) => Verdict::Answer(answer),
-            None if head.has_body() => self.judge_before_body(head),
+            None if head.has_body() => self.judge_before_body(head, fd),
             None => Verdict::Pass,
         }
     }
 
-    /// Lets nobody send a body who shows no key, or asks for what takes none.
-    fn judge_before_body(&self, head: &Head) -> Verdict {
-        match self.endpoint.admit_head(head) {
+    /// Refuses a body from a client that shows no key, or whose path and method take no body.
+    fn judge_before_body(&self, head: &Head, fd: Fd) -> Verdict {
+        match self.endpoint.admit_head(head, fd) {
             Ok(true) => Verdict::Pass,
             Ok(false) => Verdict::Answer(beside_the_api(head.method(), head.path(), self.has_page)),
             Err(answer) => Verdict::Answer(answer),
         }
     }
 
-    fn judge_link(&self, head: &Head) -> Verdict {
+    fn judge_link(&self, head: &Head, fd: Fd) -> Verdict {
         let key = bearer(head.field_text("authorization"));
         match key.and_then(|key| self.link_keys.who(key)) {
             Some(_) => Verdict::PassWith {
                 message_size_max: self.link_size_max,
             },
             None => {
-                self.note(RefusalReason::LinkKey, head);
+                self.note(RefusalReason::LinkKey, head, fd);
                 let message = "Authorization has to be Bearer and this server's uplink.key";
                 let refusal = Refusal::new(ErrorCode::Unauthorized, message);
                 Verdict::Answer(refusal.response())
@@ -78,9 +79,11 @@ impl ServeGate {
         }
     }
 
-    /// Leaves the trace of a refusal.
-    fn note(&self, reason: RefusalReason, head: &Head) {
+    /// Counts a refusal, and logs it.
+    fn note(&self, reason: RefusalReason, head: &Head, fd: Fd) {
+        let info = self.server.get().and_then(|one| one.connection_info(fd));
         let refused = Refused {
+            connection: info.map(|info| (fd.0, info.peer)),
             host: head.host(),
             origin: head.field_text("origin"),
             ..Refused::default()
@@ -102,7 +105,8 @@ impl ServeGate {
     }
 }
 
-/// What isn't the API's: the client, which is there for everybody's page, and the chat page.
+/// Answers requests beside the API: the client, which pages of any server may load, and the chat
+/// page.
 pub(super) fn beside_the_api(method: &str, path: &str, has_page: bool) -> Response {
     let asset = page::asset(path).filter(|asset| has_page || CLIENT_PATHS.contains(&asset.path));
     match (asset, path) {

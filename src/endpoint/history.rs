@@ -30,8 +30,8 @@ pub(super) fn page(
     }
 }
 
-/// Adds a page that is on disk, up to the position that was delivered: a client that resumes behind
-/// what it has read here must not be ahead of what it hears.
+/// Adds a page that is on disk, up to the position that was delivered: otherwise a client could
+/// resume behind a message that it hasn't heard yet.
 fn from_disk(
     services: &Services,
     json: Json,
@@ -47,8 +47,7 @@ fn from_disk(
         bytes_max: services.chat.settings().page_bytes_max,
     };
     let page = services.reader.page(channel, range).map_err(|error| {
-        let error = &error as &dyn std::error::Error;
-        tracing::error!(error, "a page of history can't be read");
+        services.note_unreadable(&error);
         Refusal::new(ErrorCode::Internal, "the history can't be read")
     })?;
     let newest = match page.state {

@@ -29,11 +29,7 @@
 mod ack_tracker;
 mod answer;
 mod dead_letter;
-#[expect(
-    clippy::module_inception,
-    reason = "the noun of this file is the gateway"
-)]
-mod gateway;
+mod front;
 mod message;
 mod numbers;
 mod offline;
@@ -42,8 +38,8 @@ mod push;
 mod relay;
 mod target;
 
-pub use gateway::{Gateway, GatewaySettings, PUSH_PROCESS};
+pub use front::{Gateway, GatewaySettings};
 pub use offline::{OfflineOutbox, OfflineOutboxError, OutboxView};
 pub use outbox::{DEAD, OUTBOX, store_settings};
-pub use push::push;
+pub use push::{PUSH_PROCESS, push};
 pub use target::{Target, TargetError};

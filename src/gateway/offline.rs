@@ -11,8 +11,8 @@ use crate::store::{
     Journal, PageRange, Reader, Record, Store, StoreError, StoreSettings, StoredMessage, look,
 };
 
-/// Bytes and messages that are read at once: as many as fit the memory of any machine, so that the
-/// whole outbox need not.
+/// Bytes that are read at once: a page fits into the memory of any machine, and the whole outbox
+/// may not.
 const PAGE_BYTES_MAX: usize = 1 << 20;
 const PAGE_MESSAGES_MAX: usize = 1_000;
 
@@ -27,7 +27,7 @@ pub struct OfflineOutbox {
     view: OutboxView,
 }
 
-/// Why an outbox can't be shown, or changed.
+/// The reason why an outbox can't be shown or changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OfflineOutboxError {
@@ -35,10 +35,10 @@ pub enum OfflineOutboxError {
     #[error("the outbox can't be read or written")]
     Store(#[from] StoreError),
     /// The output can't be written.
-    #[error("can't write")]
+    #[error("can't write the output")]
     Write(#[from] io::Error),
     /// A dead letter holds no posting.
-    #[error("dead letter {0} is none")]
+    #[error("dead letter {0} holds no posting")]
     Letter(u64),
 }
 

@@ -1,4 +1,4 @@
-//! Where an upstream is, and the key that it asks for.
+//! The address of an upstream, and the key that the upstream asks for.
 
 use std::fmt;
 
@@ -15,11 +15,11 @@ pub struct Target {
     port: u16,
 }
 
-/// Why a target is none.
+/// The reason why an address and a key are no target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TargetError {
-    /// That is no address of a WebSocket.
+    /// The text is no address of a WebSocket.
     #[error("it has to be an address such as ws://10.0.0.2:9502/link")]
     Url,
     /// The key can't stand in a header.
@@ -28,7 +28,7 @@ pub enum TargetError {
 }
 
 impl Target {
-    /// An upstream at `ws://host:port/link`.
+    /// Makes a target of an address such as `ws://host:port/link`.
     ///
     /// # Errors
     ///
@@ -36,7 +36,9 @@ impl Target {
     pub fn new(url: &str, key: &str) -> Result<Self, TargetError> {
         let uri: Uri = url.parse().map_err(|_| TargetError::Url)?;
         let host = uri.host().filter(|host| !host.is_empty());
-        let is_plain = uri.scheme_str() == Some("ws") && uri.query().is_none();
+        // Nobody would look at a user or a password there, and the address stands in logs.
+        let has_user = uri.authority().is_some_and(|at| at.as_str().contains('@'));
+        let is_plain = uri.scheme_str() == Some("ws") && uri.query().is_none() && !has_user;
         let host = host.filter(|_| is_plain).ok_or(TargetError::Url)?;
         let port = uri.authority().and_then(|at| at.as_str().rsplit_once(':'));
         let has_port = port.is_some_and(|(_, port)| !port.ends_with(']'));
@@ -53,7 +55,7 @@ impl Target {
         Ok(target)
     }
 
-    /// As it was given; also the upstream's name in the outbox.
+    /// Returns the address as it was given, which is also the upstream's name in the outbox.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
@@ -67,7 +69,7 @@ impl Target {
         (&self.host, self.port)
     }
 
-    /// The head of the handshake.
+    /// Makes the head of the handshake.
     pub(super) fn request(&self) -> Result<Request, TargetError> {
         let mut request = self
             .url
@@ -111,6 +113,7 @@ mod tests {
             "ws:///link",
             "ws://a:99999/link",
             "ws://a/link?x=1",
+            "ws://ann:hunter2@a/link",
         ] {
             assert_eq!(Target::new(url, "key"), Err(TargetError::Url), "{url}");
         }

@@ -1,4 +1,4 @@
-//! Layer 2: the reactors. They own the sockets and everything that belongs to one connection.
+//! The reactors. They own the sockets and everything that belongs to one connection.
 //!
 //! A reactor is a thread with one `Poll`, and never waits anywhere but in `poll`. `reactor` holds
 //! the loop: start there. `listener` binds and accepts; `slots` holds the connections, `outbox` the
@@ -17,6 +17,7 @@ pub mod mailbox;
 
 mod outbox;
 pub mod reactor;
+mod refusals;
 mod slots;
 pub mod topics;
 pub mod wheel;

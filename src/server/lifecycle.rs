@@ -22,7 +22,7 @@ use super::delivery::{AtOnce, PerBatch};
 use super::error::ServerError;
 use super::handle::{Handle, TimerCallback};
 use super::handlers::{Handlers, call};
-use super::process::{ProcessEvent, ProcessSpec, Supervisor};
+use super::process::{ProcessEvent, ProcessLaunch, ProcessSpec, Supervisor};
 use super::queue::WorkerJob;
 use super::runner::Runner;
 use super::settings::ServerSettings;
@@ -56,7 +56,7 @@ const FORCED_GRACE: Duration = Duration::from_millis(200);
 pub struct ServerOutcome {
     /// Connections that were cut because `stop_ms_max` had passed.
     pub connections_cut: u64,
-    /// Requests without an answer.
+    /// Requests that were left without an answer.
     pub requests_unanswered: u64,
     /// Accepted tasks that didn't finish.
     pub tasks_unfinished: usize,
@@ -64,7 +64,7 @@ pub struct ServerOutcome {
     pub threads_stuck: usize,
     /// Whether a second signal ended the server at once.
     pub is_forced: bool,
-    /// Whether it stopped since a thread of it died, or since [`Handle::fail`] said so.
+    /// Whether the server stopped because one of its threads died, or because of [`Handle::fail`].
     pub has_failed: bool,
 }
 
@@ -111,9 +111,9 @@ pub(super) struct Lifecycle {
 /// The source of a stop beside [`Handle::stop`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum StopSource {
-    /// SIGTERM, SIGINT and SIGHUP.
+    /// SIGTERM, SIGINT and SIGHUP stop the server, too.
     Signals,
-    /// No other source.
+    /// Only [`Handle::stop`] stops the server.
     Handle,
 }
 
@@ -139,7 +139,8 @@ impl Lifecycle {
             StopSource::Handle => None,
         };
         let names = spec.processes.iter().map(|(name, _)| &**name);
-        let mut supervisor = supervisor(names, &spec.settings, Arc::clone(&waker))
+        let processes = (names, &spec.process_launch);
+        let mut supervisor = supervisor(processes, &spec.settings, Arc::clone(&waker))
             .map_err(system("name a process"))?;
         let (inline_sender, inline_jobs) = crossbeam_channel::unbounded();
         let threads = Threads {
@@ -176,11 +177,7 @@ impl Lifecycle {
             .map_err(system("start the processes"))?;
         main_runner.server_started();
         let threads = spawner
-            .workers(unshared.inboxes, runner)
-            .and_then(|mut threads| {
-                threads.extend(spawner.reactors(unshared.reactors, listeners, runner)?);
-                Ok(threads)
-            })
+            .start(unshared, listeners, runner)
             .map_err(system("start a thread"))?;
         let handle = Handle::new(Arc::clone(&shared), Arc::clone(&timers), AtOnce);
         let lifecycle = Self {
@@ -199,7 +196,7 @@ impl Lifecycle {
         Ok((lifecycle, handle))
     }
 
-    /// Runs until the end.
+    /// Runs the main thread until the server has ended.
     pub(super) fn run(mut self) -> ServerOutcome {
         let mut events = Events::with_capacity(64);
         while self.phase != LifecyclePhase::Done {
@@ -250,7 +247,7 @@ impl Lifecycle {
         for signal in signals.pending() {
             let name = name_of(signal);
             if matches!(signal, SIGUSR1 | SIGUSR2) {
-                tracing::info!(signal = name, "nothing is done at this signal");
+                tracing::info!(signal = name, "this signal is ignored");
                 continue;
             }
             if self.phase == LifecyclePhase::Running && !self.shared.main.is_asked_to_stop() {
@@ -294,23 +291,8 @@ impl Lifecycle {
         self.supervisor.turn(Instant::now());
         while let Some(event) = self.supervisor.next_event() {
             match event {
-                ProcessEvent::Started { process, pid } => {
-                    tracing::info!(%process, pid, "process started");
-                }
-                ProcessEvent::Died {
-                    process,
-                    status,
-                    restart_in: Some(pause),
-                } => {
-                    tracing::warn!(%process, %status, restart_in = ?pause, "process died");
-                }
-                ProcessEvent::Died {
-                    process,
-                    status,
-                    restart_in: None,
-                } => {
-                    tracing::info!(%process, %status, "process ended");
-                }
+                // The supervisor has logged them.
+                ProcessEvent::Started { .. } | ProcessEvent::Died { .. } => {}
                 ProcessEvent::Ended {
                     tasks_unfinished, ..
                 } => {
@@ -336,7 +318,7 @@ impl Lifecycle {
         }
     }
 
-    /// The latest moment at which the poll must return.
+    /// Returns the latest moment at which the poll must return.
     fn deadline(&self) -> Option<Instant> {
         let phase = match self.phase {
             LifecyclePhase::Draining(at)
@@ -477,11 +459,12 @@ fn bind(addresses: Vec<SocketAddr>) -> Result<Vec<Listener>, ServerError> {
 }
 
 fn supervisor<'a>(
-    names: impl Iterator<Item = &'a str>,
+    (names, launch): (impl Iterator<Item = &'a str>, &ProcessLaunch),
     settings: &ServerSettings,
     waker: Arc<Waker>,
 ) -> io::Result<Supervisor> {
-    let specs: Vec<_> = names.map(ProcessSpec::new).collect::<io::Result<_>>()?;
+    let specs = names.map(|name| Ok(ProcessSpec::new(name)?.with_launch(launch.clone())));
+    let specs = specs.collect::<io::Result<Vec<_>>>()?;
     // A waker that fails is logged where the server itself uses it.
     Supervisor::new(
         specs,

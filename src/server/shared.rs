@@ -26,7 +26,7 @@ pub(super) struct ServerShared {
     pub(super) counters: Vec<Arc<Counters>>,
     pub(super) budget: Arc<ByteBudget>,
     pub(super) unfinished: Arc<ByteBudget>,
-    /// Empty where the handlers run on the reactors.
+    /// The queues of the workers; none where the handlers run on the reactors.
     pub(super) workers: Vec<WorkerQueue>,
     /// Jobs that reactor 0 runs where there are no workers.
     pub(super) inline_jobs: Sender<WorkerJob>,

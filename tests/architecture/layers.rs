@@ -34,7 +34,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     // Documentation only.
     ("architecture", &[]),
     ("auth", &[]),
-    ("client", &[]),
+    ("client", &["auth"]),
     ("output", &["tidings::base"]),
     ("page", &[]),
     (
@@ -73,6 +73,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "config",
             "daemon",
             "output",
+            "tidings::base",
             "tidings::server",
             "tidings::store",
             "tidings::gateway",

@@ -1,4 +1,4 @@
-//! The HTTP API: who asks, what for, and the answer.
+//! The HTTP API: checks the key of a request, finds its handler, and answers.
 //!
 //! [`routes`] is the table of what there is; each entry names its handler, a method of [`HttpApi`].
 //! A handler reads an [`ApiCall`] and returns an [`ApiReply`]; it never sees the responder.
@@ -28,8 +28,9 @@ use super::links::Links;
 use super::services::Services;
 use super::sessions::Sessions;
 use crate::api::Refused;
+use crate::api::auth::bearer;
 use crate::api::refusal::{Refusal, method_not_allowed};
-use crate::base::Metric;
+use crate::base::{Fd, Metric};
 use crate::server::{Head, Request, Responder, Response, WorkerHandle};
 use call::ApiCall;
 use query::Query;
@@ -41,7 +42,7 @@ pub(super) struct HttpApi {
     services: Arc<Services>,
     sessions: Arc<Sessions>,
     links: Arc<Links>,
-    /// When a message counts as stored, and what that promises; for the stats.
+    /// The moment from which a message counts as stored, in words, for the stats.
     sync: String,
     /// Numbers of the program around the endpoint.
     host_metrics: fn() -> Vec<Metric>,
@@ -78,17 +79,37 @@ impl HttpApi {
         };
         match reply {
             Ok(reply) => reply.send(self, responder),
-            Err(refusal) => responder.end(refusal.response()),
+            Err(refusal) => {
+                self.note_wrong(&request, &refusal);
+                responder.end(refusal.response());
+            }
         }
         None
     }
 
-    /// Judges by the head alone a request that brings a body; whether the path is the API's.
+    /// Counts and logs a request or a message that was wrong.
+    fn note_wrong(&self, request: &Request, refusal: &Refusal) {
+        let key = bearer(request.header("authorization"));
+        let key = key.and_then(|key| self.sessions.name_of_key(key));
+        let asked = self.asked(request, key.as_deref());
+        self.sessions.note_wrong(refusal.code, asked);
+    }
+
+    fn asked<'a>(&self, request: &'a Request, who: Option<&'a str>) -> Refused<'a> {
+        Refused {
+            host: request.header("host"),
+            origin: request.header("origin"),
+            ..self.sessions.refused(request.fd, who)
+        }
+    }
+
+    /// Judges by the head alone a request that brings a body; returns whether the path is the
+    /// API's.
     ///
     /// # Errors
     ///
     /// The answer, which no body could change.
-    pub(super) fn admit_head(&self, head: &Head) -> Result<bool, Response> {
+    pub(super) fn admit_head(&self, head: &Head, fd: Fd) -> Result<bool, Response> {
         let resource = match ApiResource::at(head.path()) {
             Ok(None) => return Ok(false),
             Ok(Some(resource)) => resource,
@@ -98,10 +119,10 @@ impl HttpApi {
             return Err(method_not_allowed(&resource.allow()));
         };
         if route.guard != ApiGuard::Open {
-            let asked = Refused {
+            let asked = || Refused {
                 host: head.field_text("host"),
                 origin: head.field_text("origin"),
-                ..Refused::default()
+                ..self.sessions.refused(fd, None)
             };
             let field = head.field_text("authorization");
             let key = self.sessions.authorize(field, asked);
@@ -120,17 +141,13 @@ impl HttpApi {
             return Ok(ApiReply::Response(method_not_allowed(&resource.allow())));
         };
         if matches!(request.method(), "GET" | "HEAD") && !server.exists(request.fd) {
-            // Nobody is there to hear the answer.
+            // The client has gone, so no answer is heard.
             return Ok(ApiReply::Response(Response::new(503)));
         }
         let key = match route.guard {
             ApiGuard::Open => None,
             ApiGuard::Key | ApiGuard::LimitedKey => {
-                let asked = Refused {
-                    host: request.header("host"),
-                    origin: request.header("origin"),
-                    ..self.sessions.refused(request.fd, None)
-                };
+                let asked = || self.asked(request, None);
                 let field = request.header("authorization");
                 self.sessions.authorize(field, asked)?
             }

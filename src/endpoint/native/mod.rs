@@ -24,13 +24,13 @@ use command::{NativeCommand, SequencedCommand, resume_of};
 
 pub use parse::COMMANDS_A_FRAME_MAX;
 
-/// Carries out what clients say on their WebSockets.
+/// Carries out the commands that clients give on their WebSockets.
 pub(super) struct NativeProtocol {
     services: Arc<Services>,
     sessions: Arc<Sessions>,
 }
 
-/// Where a command came from, and the number under which it is answered.
+/// The connection that gave a command, and the number of its answer.
 #[derive(Clone, Copy)]
 struct Caller<'a> {
     server: &'a WorkerHandle,
@@ -71,6 +71,7 @@ impl NativeProtocol {
                 }
             }
             Err(refusal) if self.sessions.admit_command(server, fd, None) => {
+                self.sessions.note_refused(fd, refusal.code);
                 server.push(fd, &frames::err(None, &refusal)).ok();
             }
             Err(_) => {}
@@ -83,10 +84,17 @@ impl NativeProtocol {
             return;
         }
         let caller = Caller { server, fd, seq };
+        // A login leaves its own trace, which says more.
+        let is_login = matches!(command, Ok(NativeCommand::Login(_)));
         match command.and_then(|command| self.run(caller, &command)) {
             Ok(Some(ok)) if seq.is_some() => drop(server.push(fd, &ok.end())),
             Ok(_) => {}
-            Err(refusal) => drop(server.push(fd, &frames::err(seq, &refusal))),
+            Err(refusal) => {
+                if !is_login {
+                    self.sessions.note_refused(fd, refusal.code);
+                }
+                server.push(fd, &frames::err(seq, &refusal)).ok();
+            }
         }
     }
 
@@ -95,7 +103,7 @@ impl NativeProtocol {
         let (services, sessions) = (&self.services, &self.sessions);
         let confirmation = Confirmation::of(seq);
         if command.is_question() && !server.is_established(fd) {
-            // Nobody is there to hear the answer.
+            // The client has gone, so no answer is heard.
             return Ok(None);
         }
         match command {
@@ -149,11 +157,10 @@ impl NativeProtocol {
 
     fn say(&self, Caller { server, fd, seq }: Caller<'_>, posting: &Posting<'_>) -> Answered {
         // Frames may be larger than messages where the server also echoes.
-        self.services.check_size(posting.data)?;
+        self.services.check_size(posting.message.data)?;
         let Recipients::One(recipient) = posting.to.recipients() else {
             return Err(Refusal::bad_request("to takes one receiver on a WebSocket"));
         };
-        let message = posting.message(&[]);
         let mut sink = ServerSink::of_worker(&self.services, server, Confirmation::Silent);
         // Back ends ask and wait; what comes before the answer isn't what they wait for.
         let first = seq.filter(|_| self.sessions.key_of(fd).is_some());
@@ -162,7 +169,7 @@ impl NativeProtocol {
         }
         let (chat, now) = (&self.services.chat, self.services.now());
         let outcome = self.sessions.as_actor(fd, |actor| {
-            Ok(chat.say(&mut sink, now, actor, recipient, &message)?)
+            Ok(chat.say(&mut sink, now, actor, recipient, &posting.message)?)
         })?;
         Ok(match outcome {
             SayOutcome::Said(receipt) => sink

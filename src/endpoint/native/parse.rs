@@ -7,9 +7,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::command::{LoginFields, NativeCommand, ResumeFrom, SequencedCommand};
-use crate::api::body::object;
-use crate::api::field::{self, missing};
-use crate::api::posting::{Posting, Several, receiver};
+use crate::api::body::{object, unknown_field};
+use crate::api::field::{self, missing, raw_fields};
+use crate::api::posting::{RawPosting, Several};
 use crate::api::refusal::Refusal;
 
 /// Commands in one frame: what a client queued while it was offline, without holding up its worker.
@@ -25,7 +25,7 @@ const USERS_A_QUESTION_MAX: usize = 100;
 ///
 /// # Errors
 ///
-/// It is no JSON object or array, or holds too many commands.
+/// The frame is no JSON object or array, or holds too many commands.
 pub(super) fn commands(frame: &str) -> Result<Vec<SequencedCommand<'_>>, Refusal> {
     if frame.trim_start().starts_with('[') {
         let all: Vec<&RawValue> = serde_json::from_str(frame).map_err(|_| not_json())?;
@@ -47,45 +47,28 @@ fn not_json() -> Refusal {
     Refusal::bad_request("a frame has to be one JSON object, or an array of them")
 }
 
-/// Every field that any command has, unread.
-#[derive(Deserialize)]
-struct CommandFields<'a> {
-    #[serde(borrow, rename = "type")]
-    kind: Option<&'a RawValue>,
-    #[serde(borrow)]
-    seq: Option<&'a RawValue>,
-    #[serde(borrow)]
-    uid: Option<&'a RawValue>,
-    #[serde(borrow)]
-    token: Option<&'a RawValue>,
-    #[serde(borrow)]
-    rooms: Option<&'a RawValue>,
-    #[serde(borrow)]
-    resume: Option<&'a RawValue>,
-    #[serde(borrow)]
-    room: Option<&'a RawValue>,
-    #[serde(borrow)]
-    to: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "field::even_null")]
-    data: Option<&'a RawValue>,
-    #[serde(borrow)]
-    id: Option<&'a RawValue>,
-    #[serde(borrow)]
-    store: Option<&'a RawValue>,
-    #[serde(borrow)]
-    from: Option<&'a RawValue>,
-    #[serde(borrow)]
-    channel: Option<&'a RawValue>,
-    #[serde(borrow)]
-    offset: Option<&'a RawValue>,
-    #[serde(borrow)]
-    after: Option<&'a RawValue>,
-    #[serde(borrow)]
-    before: Option<&'a RawValue>,
-    #[serde(borrow)]
-    limit: Option<&'a RawValue>,
-    #[serde(borrow)]
-    users: Option<&'a RawValue>,
+raw_fields! {
+    /// Every field that any command has, unread; commands pass over those that they don't know.
+    CommandFields {
+        kind = "type",
+        seq = "seq",
+        uid = "uid",
+        token = "token",
+        rooms = "rooms",
+        resume = "resume",
+        room = "room",
+        to = "to",
+        data = "data",
+        id = "id",
+        store = "store",
+        from = "from",
+        channel = "channel",
+        offset = "offset",
+        after = "after",
+        before = "before",
+        limit = "limit",
+        users = "users",
+    }
 }
 
 /// The number of a command whose other fields can't be read.
@@ -123,13 +106,25 @@ impl<'a> CommandFields<'a> {
             "login" => NativeCommand::Login(self.login()?),
             "join" => NativeCommand::Join {
                 room: self.room()?,
-                resume: self
-                    .resume
+                resume: field::present(self.resume)
                     .map(|value| resume("resume", value))
                     .transpose()?,
             },
             "leave" => NativeCommand::Leave { room: self.room()? },
-            "say" => NativeCommand::Say(self.say()?),
+            "say" => {
+                if let Some(name) = self.unknown_to_say() {
+                    let known = "type, seq, to, data, id, store, from";
+                    return Err(unknown_field("say", name, known));
+                }
+                let raw = RawPosting {
+                    to: self.to,
+                    data: self.data,
+                    from: self.from,
+                    id: self.id,
+                    store: self.store,
+                };
+                NativeCommand::Say(raw.read(Several::Refused)?)
+            }
             "ack" => NativeCommand::Ack {
                 channel: field::required_text("channel", self.channel)?,
                 offset: field::number("offset", self.offset)?
@@ -159,7 +154,7 @@ impl<'a> CommandFields<'a> {
     }
 
     fn login(&self) -> Result<LoginFields<'a>, Refusal> {
-        let positions: HashMap<ChannelName<'a>, &'a RawValue> = match self.resume {
+        let positions: HashMap<ChannelName<'a>, &'a RawValue> = match field::present(self.resume) {
             Some(value) => field::object("resume", value, "an object of positions by channel")?,
             None => HashMap::new(),
         };
@@ -181,18 +176,24 @@ impl<'a> CommandFields<'a> {
         })
     }
 
-    fn say(&self) -> Result<Posting<'a>, Refusal> {
-        let to = self
-            .to
-            .ok_or_else(|| missing("to", "an object such as {\"room\":\"lobby\"}"))?;
-        Ok(Posting {
-            to: receiver(to, Several::Refused)?,
-            data: field::data("data", self.data)?,
-            id: field::text_or_digits("id", self.id)?,
-            store: field::flag("store", self.store)?.unwrap_or(true),
-            from: field::text_or_digits("from", self.from)?,
-            except: Vec::new(),
-        })
+    /// A field that `say` doesn't have. It could say who must not get the message, or how long the
+    /// message counts, so `say` doesn't pass over it.
+    fn unknown_to_say(&self) -> Option<&str> {
+        let others = [
+            ("uid", self.uid),
+            ("token", self.token),
+            ("rooms", self.rooms),
+            ("resume", self.resume),
+            ("room", self.room),
+            ("channel", self.channel),
+            ("offset", self.offset),
+            ("after", self.after),
+            ("before", self.before),
+            ("limit", self.limit),
+            ("users", self.users),
+        ];
+        let other = others.iter().find(|(_, value)| value.is_some());
+        self.unknown.as_deref().or(other.map(|(name, _)| *name))
     }
 }
 
@@ -228,6 +229,7 @@ fn resume<'a>(name: &str, value: &'a RawValue) -> Result<ResumeFrom<'a>, Refusal
 mod tests {
     use super::*;
     use crate::api::posting::To;
+    use crate::chat::Keep;
 
     fn one(frame: &str) -> Result<NativeCommand<'_>, String> {
         let mut all = commands(frame).map_err(|refusal| refusal.message.into_owned())?;
@@ -303,7 +305,8 @@ mod tests {
         let Ok(NativeCommand::Say(say)) = one(&frame) else {
             panic!()
         };
-        assert_eq!((say.data, say.to, say.store), (data, To::All, false));
+        assert_eq!((say.message.data, say.to), (data, To::All));
+        assert_eq!(say.message.keep, Keep::No);
     }
 
     #[test]
@@ -354,6 +357,27 @@ mod tests {
         ] {
             assert_eq!(one(frame), Err(message.to_owned()), "{frame}");
         }
+    }
+
+    #[test]
+    fn a_message_takes_no_field_that_it_does_not_know_and_other_commands_pass_over_it() {
+        let say = |field: &str| format!(r#"{{"type":"say","to":{{"room":"a"}},"data":1,{field}}}"#);
+        for (field, name) in [
+            (r#""except":[1]"#, "except"),
+            (r#""room":"a""#, "room"),
+            (r#""stroe":false"#, "stroe"),
+            (r#""x":1,"limit":2"#, "x"),
+            (r#""\u0078":[[[]]]"#, "x"),
+        ] {
+            let known = "type, seq, to, data, id, store, from";
+            let message = format!("say has {name:?}, but takes only {known}");
+            assert_eq!(one(&say(field)), Err(message), "{field}");
+        }
+        assert!(one(&say(r#""from":null,"id":null,"store":null"#)).is_ok());
+        let who = one(r#"{"type":"who","room":"a","x":{"y":[1e999]},"limit":1}"#);
+        assert_eq!(who, Ok(NativeCommand::Who { room: "a".into() }));
+        let login = one(r#"{"type":"login","uid":"a","resume":null,"rooms":null}"#);
+        assert!(login.is_ok(), "{login:?}");
     }
 
     #[test]

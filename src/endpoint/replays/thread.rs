@@ -54,16 +54,12 @@ fn serve(services: &Services, fd: Fd) {
     let page = match services.reader.page(&replay.channel, range) {
         Ok(page) => page,
         Err(error) => {
-            tracing::error!(
-                fd = fd.0,
-                error = &error as &dyn std::error::Error,
-                "a replay failed"
-            );
+            services.note_unreadable(&error);
             sink.close(fd, 1011, "the history can't be read");
             return;
         }
     };
-    // Where there is no such channel any more, nobody hears it either.
+    // If there is no such channel any more, nobody hears it either.
     let delivered_to = services.chat.posted(&replay.channel).unwrap_or(after);
     let (notices, missing) = notices_of(&replay, &page, delivered_to);
     replays.pages.fetch_add(1, Relaxed);

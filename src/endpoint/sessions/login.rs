@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use super::Sessions;
 use super::deadlines::DeadlineFor;
-use crate::api::RefusalReason;
 use crate::api::auth::{TokenRefusal, bearer};
 use crate::api::query::pairs;
 use crate::api::refusal::Refusal;
+use crate::api::{RefusalReason, Refused};
 use crate::base::Fd;
 use crate::chat::{self, ChatError, ErrorCode, LoggedIn, Pattern, Rights, User};
 use crate::endpoint::frames;
@@ -19,10 +19,10 @@ use crate::server::{Request, WorkerHandle};
 /// Rooms that a query may join: as many as a `login` may.
 const ROOMS_A_QUERY_MAX: usize = 100;
 
-/// What the oldest connection of a user with too many is told.
+/// The reason that the oldest connection of a user with too many is told.
 const REPLACED: &str = "this user has too many connections; the oldest goes";
 
-/// Who logs in, with which rights, and the Unix millisecond at which those end, if they do.
+/// The user who logs in, the rights, and the Unix millisecond at which the rights end, if they do.
 struct LoginIdentity {
     uid: String,
     rights: Arc<Rights>,
@@ -38,12 +38,23 @@ impl Sessions {
         if let Some(key) = key.and_then(|key| self.access.api_key(key)) {
             self.deadlines.note_key(fd, key);
         } else {
+            if key.is_some() && !self.access.is_open() {
+                let asked = Refused {
+                    host: request.header("host"),
+                    origin: request.header("origin"),
+                    ..self.refused(fd, None)
+                };
+                self.refusals.note(RefusalReason::ApiKey, asked);
+            }
             self.expect_login(fd);
         }
         let logged_in = match login_of_query(request.query()) {
             Ok(login) if login.uid.is_none() && login.token.is_none() => return,
             Ok(login) => self.login(server, fd, &login, Confirmation::With(None)),
-            Err(refusal) => Err(refusal),
+            Err(refusal) => {
+                self.note_refused(fd, refusal.code);
+                Err(refusal)
+            }
         };
         if let Err(refusal) = logged_in {
             server.push(fd, &frames::err(None, &refusal)).ok();
@@ -74,7 +85,14 @@ impl Sessions {
         };
         let mut sink = ServerSink::of_worker(&self.services, server, confirmation);
         let chat = &self.services.chat;
-        self.make_way(server, chat.login(&mut sink, self.services.now(), &login)?);
+        let logged_in = chat.login(&mut sink, self.services.now(), &login);
+        if let Err(error) = &logged_in
+            && let Some(reason) = RefusalReason::of(error.code())
+        {
+            self.refusals
+                .note(reason, self.refused(fd, Some(&identity.uid)));
+        }
+        self.make_way(server, logged_in?);
         match identity.expires_unix_ms {
             Some(expires) => self.deadlines.set(fd, expires, DeadlineFor::Token),
             None => self.deadlines.clear(fd),
@@ -168,6 +186,8 @@ impl Sessions {
             return named(Arc::clone(&self.open_rights));
         }
         let Some(token) = login.token.as_deref() else {
+            let refused = self.refused(fd, login.uid.as_deref());
+            self.refusals.note(RefusalReason::TokenMissing, refused);
             return Err(Refusal::new(
                 ErrorCode::Unauthorized,
                 "token is missing; `tidings token` makes one",
@@ -222,7 +242,7 @@ impl Sessions {
     }
 }
 
-/// What a client is told whose token has ended.
+/// The reason that a client is told whose token has ended.
 const EXPIRED: &str = "the token's time is over";
 
 /// Reads `?uid=ann&room=lobby&room=tea&token=…`; ignores other fields.

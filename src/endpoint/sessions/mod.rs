@@ -1,4 +1,4 @@
-//! Sessions: what an endpoint keeps for each connection beside the chat.
+//! Sessions: the state of each connection that an endpoint keeps beside the chat.
 //!
 //! That is the key that a connection showed, the time by which it has to log in, how much it may
 //! still ask for, and what it acknowledged. [`login`](self) has the ways to log in.
@@ -26,7 +26,7 @@ use crate::api::auth::{Authenticator, authorize};
 use crate::api::refusal::Refusal;
 use crate::api::{RefusalLog, RefusalReason, Refused};
 use crate::base::{Fd, Metric};
-use crate::chat::{Actor, Rights};
+use crate::chat::{Actor, ErrorCode, Rights};
 use crate::server::{Handle, WorkerHandle};
 use acks::Acks;
 use deadlines::LoginDeadlines;
@@ -37,10 +37,10 @@ use running::{RunningCommands, RunningGuard};
 pub use limits::LimitSettings;
 pub use rate::{Bucket, Rate};
 
-/// What a client is told that goes on after many `rate_limited`.
+/// The reason that a client is told which goes on after many `rate_limited`.
 const FAR_OVER: &str = "far more commands came than are taken; come back slowly";
 
-/// What a client is told that sends a binary message.
+/// The reason that a client is told which sends a binary message.
 const BINARY: &str = "send text frames: a binary one is not taken here";
 
 /// The state of all connections of an endpoint that isn't the chat's.
@@ -147,7 +147,7 @@ impl Sessions {
         self.acks.store(&self.services);
     }
 
-    /// The name of the API key that a connection showed, where keys are asked for.
+    /// Returns the name of the API key that a connection showed, where keys are asked for.
     pub(super) fn key_of(&self, fd: Fd) -> Option<Arc<str>> {
         match self.access.is_open() {
             true => None,
@@ -169,17 +169,22 @@ impl Sessions {
     }
 
     /// Finds the name of the API key that an `Authorization` field shows; `None` in open mode. A
-    /// refusal leaves the trace `asked`.
-    pub(super) fn authorize(
+    /// refusal is counted and logged with what `asked` gives.
+    pub(super) fn authorize<'a>(
         &self,
         field: Option<&str>,
-        asked: Refused<'_>,
+        asked: impl FnOnce() -> Refused<'a>,
     ) -> Result<Option<Arc<str>>, Refusal> {
         authorize(&*self.access, field)
-            .inspect_err(|_| self.refusals.note(RefusalReason::ApiKey, asked))
+            .inspect_err(|_| self.refusals.note(RefusalReason::ApiKey, asked()))
     }
 
-    /// What the trace of a refusal says of a connection.
+    /// The name of an API key, where keys are asked for.
+    pub(super) fn name_of_key(&self, key: &str) -> Option<Arc<str>> {
+        self.access.api_key(key)
+    }
+
+    /// Describes a connection for the log of refusals.
     pub(super) fn refused<'a>(&self, fd: Fd, who: Option<&'a str>) -> Refused<'a> {
         let info = self.services.server();
         let info = info.and_then(|server| server.connection_info(fd));
@@ -187,6 +192,24 @@ impl Sessions {
             connection: info.map(|info| (fd.0, info.peer)),
             who,
             ..Refused::default()
+        }
+    }
+
+    /// Leaves the trace of a command that was refused, where the fault is the client's.
+    pub(super) fn note_refused(&self, fd: Fd, code: ErrorCode) {
+        if let Some(reason) = RefusalReason::of(code) {
+            let view = self.services.chat.connection(fd);
+            let user = view.and_then(|view| view.user);
+            let key = self.key_of(fd);
+            let who = user.as_ref().map(|user| user.uid()).or(key.as_deref());
+            self.refusals.note(reason, self.refused(fd, who));
+        }
+    }
+
+    /// Leaves the trace of a request that was wrong.
+    pub(super) fn note_wrong(&self, code: ErrorCode, asked: Refused<'_>) {
+        if let Some(reason @ RefusalReason::BadRequest) = RefusalReason::of(code) {
+            self.refusals.note(reason, asked);
         }
     }
 

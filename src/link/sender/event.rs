@@ -1,11 +1,11 @@
-//! What a sender tells the owner of its socket.
+//! The events of a sender, for the owner of its socket.
 
-use std::fmt;
+use std::fmt::{self, Write};
 
 use crate::base::ForeignText;
 use crate::link::wire::RefusalWords;
 
-/// Something that happened, or that the owner has to do.
+/// One event: something that happened, or that the owner has to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SenderEvent {
     /// Make a socket, and say [`LinkSender::connected`] or [`LinkSender::lost`].
@@ -25,7 +25,7 @@ pub enum SenderEvent {
     },
     /// The link is dead; the next try comes after the pause.
     Lost {
-        /// The reason.
+        /// The reason of the loss.
         why: LinkLoss,
         /// The pause, in milliseconds.
         retry_ms: u64,
@@ -36,12 +36,12 @@ pub enum SenderEvent {
     Want {
         /// The number before the first of them.
         after: u64,
-        /// How many at most.
+        /// The most messages that the link takes now.
         count: usize,
     },
-    /// The receiver has acknowledged everything up to here.
+    /// The receiver has acknowledged everything up to a number.
     Acked {
-        /// The number.
+        /// The newest number that is acknowledged.
         n: u64,
     },
     /// The receiver has refused a message for good; comes before the [`SenderEvent::Acked`] that
@@ -60,6 +60,9 @@ pub enum SenderEvent {
         to: u64,
     },
 }
+
+/// Characters of the system's words for a broken connection that are shown.
+const SHOWN_MAX: usize = 200;
 
 /// The reason why a link is dead.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,7 +83,7 @@ pub enum LinkLoss {
     OldOutbox {
         /// The number that the upstream asks for.
         next: u64,
-        /// The newest number here.
+        /// The newest number of this outbox.
         newest: u64,
     },
     /// The outbox has let go of the message that the upstream needs next.
@@ -90,7 +93,13 @@ pub enum LinkLoss {
 impl fmt::Display for LinkLoss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Socket(what) => f.write_str(what),
+            // The system's words, in which a library may have put what the peer sent.
+            Self::Socket(what) => {
+                let shown = what.chars().take(SHOWN_MAX);
+                shown
+                    .flat_map(char::escape_debug)
+                    .try_for_each(|one| f.write_char(one))
+            }
             Self::Closed(code) => write!(f, "the upstream closed it with {code}"),
             Self::End => f.write_str("the stream ended"),
             Self::Silent => f.write_str("nothing was heard for too long"),
@@ -109,5 +118,20 @@ impl fmt::Display for LinkLoss {
             ),
             Self::Trimmed => f.write_str("the outbox has let go of what comes next"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_for_a_broken_connection_stay_on_their_line() {
+        let plain = "Connection refused (os error 111)";
+        assert_eq!(LinkLoss::Socket(plain.into()).to_string(), plain);
+        let forged = format!("x\n2026-01-01 ERROR\u{1b}[2J{}", "y".repeat(10_000));
+        let shown = LinkLoss::Socket(forged).to_string();
+        assert!(!shown.contains(char::is_control), "{shown}");
+        assert!(shown.len() < 250, "{shown}");
     }
 }

@@ -3,14 +3,13 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
-use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{PING, Violation};
-use crate::api::body::object;
-use crate::api::field;
+use crate::api::body::{object, unknown_field};
+use crate::api::field::{self, raw_fields};
 use crate::api::json::Json;
-use crate::api::posting::{Posting, RECEIVERS_MAX, Several, receiver};
+use crate::api::posting::{Posting, RECEIVERS_MAX, RawPosting, Several};
 use crate::api::refusal::Refusal;
 
 /// Longest name of a producer, in bytes. Gateways of ours have 32, which are 128 bits in
@@ -41,28 +40,20 @@ pub enum SenderFrame<'a> {
     },
 }
 
-#[derive(Deserialize)]
-struct SenderFields<'a> {
-    #[serde(borrow, rename = "type")]
-    kind: Option<&'a RawValue>,
-    #[serde(borrow)]
-    producer: Option<&'a RawValue>,
-    #[serde(borrow)]
-    name: Option<&'a RawValue>,
-    #[serde(borrow)]
-    first: Option<&'a RawValue>,
-    #[serde(borrow)]
-    n: Option<&'a RawValue>,
-    #[serde(borrow)]
-    to: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "field::even_null")]
-    data: Option<&'a RawValue>,
-    #[serde(borrow)]
-    id: Option<&'a RawValue>,
-    #[serde(borrow)]
-    from: Option<&'a RawValue>,
-    #[serde(borrow)]
-    store: Option<&'a RawValue>,
+raw_fields! {
+    /// The fields of both frames, unread; `open` passes over those that it doesn't know.
+    SenderFields {
+        kind = "type",
+        producer = "producer",
+        name = "name",
+        first = "first",
+        n = "n",
+        to = "to",
+        data = "data",
+        id = "id",
+        from = "from",
+        store = "store",
+    }
 }
 
 impl<'a> SenderFrame<'a> {
@@ -70,7 +61,7 @@ impl<'a> SenderFrame<'a> {
     ///
     /// # Errors
     ///
-    /// The frame is none of the protocol; the sender is told so, and its link ends.
+    /// The frame isn't one of the protocol; the sender is told so, and its link ends.
     pub fn read(text: &'a str) -> Result<Self, Violation> {
         if text == PING {
             return Ok(Self::Ping);
@@ -105,17 +96,29 @@ impl<'a> SenderFields<'a> {
     }
 
     fn posting(&self) -> Result<Posting<'a>, Refusal> {
-        let to = (self.to)
-            .ok_or_else(|| field::missing("to", "an object such as {\"room\":\"lobby\"}"))?;
-        Ok(Posting {
-            to: receiver(to, Several::Taken(RECEIVERS_MAX))?,
-            data: field::data("data", self.data)?,
-            from: field::text_or_digits("from", self.from)?,
-            // Without an id of its own, the same message would be another one when it comes again.
-            id: Some(field::required_text("id", self.id)?),
-            store: field::flag("store", self.store)?.unwrap_or(true),
-            except: Vec::new(),
-        })
+        let others = [
+            ("producer", self.producer),
+            ("name", self.name),
+            ("first", self.first),
+        ];
+        let other = others.iter().find(|(_, value)| value.is_some());
+        let unknown = self.unknown.as_deref();
+        if let Some(name) = unknown.or(other.map(|(name, _)| *name)) {
+            let known = "type, n, to, data, id, from, store";
+            return Err(unknown_field("pub", name, known));
+        }
+        // Without an id of its own, the same message would be another one when it comes again.
+        if field::present(self.id).is_none() {
+            return Err(field::missing("id", "a string or a whole number"));
+        }
+        let raw = RawPosting {
+            to: self.to,
+            data: self.data,
+            from: self.from,
+            id: self.id,
+            store: self.store,
+        };
+        raw.read(Several::Taken(RECEIVERS_MAX))
     }
 }
 
@@ -149,6 +152,7 @@ pub fn publish(n: u64, posting: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chat::{Keep, NewMessage};
 
     #[test]
     fn what_a_sender_writes_is_read_as_it_was_meant() {
@@ -166,13 +170,14 @@ mod tests {
         let Ok(SenderFrame::Publish { n: 7, posting }) = SenderFrame::read(&frame) else {
             panic!("{frame}")
         };
-        let posting = posting.unwrap();
-        let data = r#"{"x": 1.0,  "a":"\u00e4"}"#;
-        assert_eq!((posting.data, posting.store), (data, true));
-        assert_eq!(
-            (posting.id.unwrap(), posting.from.unwrap()),
-            ("i".into(), "ann".into())
-        );
+        let expected = NewMessage {
+            data: r#"{"x": 1.0,  "a":"\u00e4"}"#,
+            from: Some("ann".into()),
+            id: Some("i".into()),
+            keep: Keep::Yes,
+            except: Vec::new(),
+        };
+        assert_eq!(posting.unwrap().message, expected);
     }
 
     #[test]
@@ -182,6 +187,8 @@ mod tests {
             r#"{"type":"pub","n":7,"data":1,"id":"i"}"#,
             r#"{"type":"pub","n":7,"to":{"room":"a"},"id":"i"}"#,
             r#"{"type":"pub","n":7,"to":{"room":"a"},"data":1}"#,
+            r#"{"type":"pub","n":7,"to":{"room":"a"},"data":1,"id":"i","except":[1]}"#,
+            r#"{"type":"pub","n":7,"to":{"room":"a"},"data":1,"id":"i","first":1}"#,
         ] {
             let read = SenderFrame::read(wrong);
             let is_refused = matches!(

@@ -14,6 +14,7 @@ use crate::net::command::Command;
 use crate::net::directory::DirectoryEntry;
 use crate::net::listener::Accepted;
 use crate::net::outbox::Outbox;
+use crate::net::refusals::ReactorRefusal;
 use crate::net::slots::{ReadState, Slot, SlotPhase};
 use crate::proto::connection::Connection;
 
@@ -38,7 +39,7 @@ impl<S: EventSink> Reactor<S> {
                 // timer has to.
                 Accepted::Exhausted(error) => {
                     self.shared.counters.accept_failures.add(1);
-                    tracing::warn!(%error, "no descriptor for a new connection; one was refused");
+                    self.refusals.no_descriptor(&error);
                     if !std::mem::replace(&mut self.accepts_again, true) {
                         self.set_timer(ACCEPT_RETRY_MS, TimerPurpose::Accept);
                     }
@@ -69,7 +70,10 @@ impl<S: EventSink> Reactor<S> {
     /// Makes a connection one of this reactor's, or refuses it with 503.
     pub(super) fn adopt(&mut self, mut socket: TcpStream, peer: SocketAddr) {
         if self.slots.len() >= self.context.limits.connections_max {
-            self.shared.counters.refused.add(1);
+            let why = "there are too many connections";
+            let refusal = ReactorRefusal::Full;
+            self.refusals
+                .note(&self.shared.counters, refusal, (None, Some(peer)), &why);
             // A fresh socket's buffer takes these few bytes; if it doesn't, closing says enough.
             let _ = socket.write(OVER_CAPACITY);
             // Closing with unread input sends a reset, which can eat the answer.

@@ -135,7 +135,7 @@ impl<S: EventSink> Reactor<S> {
     }
 }
 
-/// The number of `connections` in one group, so that all get their farewell in time.
+/// Returns how many of `connections` form a group, so that all get their farewell in time.
 fn step_of(connections: usize, reactors: usize) -> usize {
     let connections = connections as u64;
     let spread_ms = (connections * reactors as u64 * 1_000 / FAREWELLS_A_SECOND).min(SPREAD_MS_MAX);

@@ -36,6 +36,7 @@ use super::directory::Directory;
 use super::listener::Acceptor;
 use super::mailbox;
 use super::outbox::Arena;
+use super::refusals::ReactorRefusals;
 use super::slots::{SlotId, Slots};
 use super::topics::{TopicBounds, Topics};
 use super::wheel::{Wheel, WheelTimer};
@@ -44,15 +45,16 @@ use crate::base::Tick;
 use crate::base::fd::FdSource;
 use crate::base::pressure::Pressure;
 use crate::proto::connection::{CloseReason, HttpRequest, Limits, Rules, Verdict};
-use crate::proto::http::Head;
+use crate::proto::http::{Head, Response};
 use crate::proto::websocket::MessageKind;
 use drain::Drain;
 use time::Clock;
 
 /// Looks at every request head on the reactor's thread, before anything is done for it.
 ///
-/// It must not block. Health checks, Origin rules and refusals belong here.
-pub type Gate = dyn Fn(&Head) -> Verdict + Send + Sync;
+/// The function is told the connection, and must not block. Health checks, Origin rules and refusals
+/// belong here.
+pub type Gate = dyn Fn(&Head, Fd) -> Verdict + Send + Sync;
 
 /// The sending side of a reactor's mailbox.
 pub type CommandSender = mailbox::MailboxSender<CommandBatch>;
@@ -60,7 +62,7 @@ pub type CommandSender = mailbox::MailboxSender<CommandBatch>;
 /// Bounds of a reactor and of what it keeps for slow peers.
 #[derive(Debug, Clone)]
 pub struct ReactorLimits {
-    /// Bounds of each connection.
+    /// Bounds and deadlines of each connection.
     pub connection: Limits,
     /// Connections a reactor owns at most; one more is answered 503. Default 1,000,000: a round
     /// number above what one process usually has descriptors for.
@@ -118,7 +120,7 @@ impl Default for ReactorLimits {
 pub trait EventSink {
     /// A WebSocket was opened.
     fn opened(&mut self, fd: Fd, head: Box<Head>);
-    /// A message arrived.
+    /// A message of a WebSocket arrived, whole and unmasked.
     fn message(&mut self, fd: Fd, kind: MessageKind, payload: Cow<'_, [u8]>);
     /// A request arrived; its answer comes back as a command.
     fn request(&mut self, fd: Fd, request: Box<HttpRequest>);
@@ -161,7 +163,7 @@ pub struct ReactorShared {
     pub pressures: Arc<[Arc<Pressure>]>,
 }
 
-/// Everything that [`Reactor::new`] needs.
+/// The parts from which [`Reactor::new`] makes a reactor.
 pub struct ReactorParts<S> {
     /// The reactor's number, counted from 0.
     pub id: usize,
@@ -237,6 +239,7 @@ pub struct Reactor<S> {
     accepts_again: bool,
     /// The reactor that got the last accepted connection; the next one follows it.
     next_peer: usize,
+    refusals: ReactorRefusals,
     context: ReactorContext,
     shared: ReactorShared,
     sink: S,
@@ -244,7 +247,7 @@ pub struct Reactor<S> {
     arena: Arena,
     topics: Topics,
     wheel: Wheel<TimerPurpose>,
-    /// No timer is due before this.
+    /// The time before which no timer is due.
     next_due: Tick,
     user_timers: HashMap<u64, UserTimer>,
     fds: FdSource,
@@ -274,19 +277,26 @@ struct ReactorContext {
     drain_since: Option<Tick>,
 }
 
+/// Where no head is read, none may pass.
+fn closed_gate(_: &Head) -> Verdict {
+    Verdict::Answer(Response::new(503))
+}
+
 impl ReactorContext {
+    /// The rules by which a connection goes, but for the gate: that one is told the connection.
     fn rules(&self) -> Rules<'_> {
         Rules {
             now: self.clock.now(),
             limits: &self.limits.connection,
-            gate: &*self.gate,
+            gate: &closed_gate,
             date: self.clock.date(),
             drain: self.drain_since,
             room: None,
         }
     }
 
-    /// Bytes that may still be queued for a peer whose outbox has this size; `None`: none.
+    /// Counts the bytes that may still be queued for a peer whose outbox has this size; `None` if
+    /// there is no room.
     fn room_beside(&self, outbox_bytes: usize) -> Option<usize> {
         self.limits.outbox_pause_bytes.checked_sub(outbox_bytes)
     }
@@ -313,6 +323,7 @@ impl<S: EventSink> Reactor<S> {
             acceptors: parts.listeners.into_iter().map(Acceptor::new).collect(),
             accepts_again: false,
             next_peer: 0,
+            refusals: ReactorRefusals::default(),
             shared: parts.shared,
             sink: parts.sink,
             slots: Slots::default(),

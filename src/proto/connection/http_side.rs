@@ -13,7 +13,7 @@ use crate::proto::websocket::handshake;
 /// milliseconds. A round number, above the round-trip time of a request that is on its way.
 const DRAIN_GRACE_MS: u64 = 1_000;
 
-/// Told to those whose request was too large a part of what the server keeps half read.
+/// The body of a 503 for a request that was too large a part of what the server keeps half read.
 const TOO_MUCH_UNFINISHED: &str = "{\"error\":{\"code\":\"unavailable\",\"message\":\"too much is half sent \
     to this server just now\"}}";
 
@@ -34,6 +34,9 @@ pub(super) struct HttpSide {
     ending: Ending,
 }
 
+/// The end of an exchange that nothing was wrong with.
+const LAST: HttpStage = HttpStage::Last { refused: None };
+
 #[derive(Debug)]
 enum HttpStage {
     /// Between requests, or inside a head (RFC 9112 §2.1).
@@ -47,23 +50,26 @@ enum HttpStage {
     },
     /// The handshake waits for the answers before it.
     Upgrading(Handshake),
-    /// The 101 went out.
+    /// The connection is a WebSocket, since the 101 went out.
     Upgraded(Handshake),
     /// The last answer is on its way; nothing more is read.
-    Last,
+    Last {
+        /// What the answer refuses, until the connection's owner has taken it.
+        refused: Option<HttpError>,
+    },
 }
 
 /// A request to become a WebSocket.
 #[derive(Debug)]
 pub(super) struct Handshake {
     pub(super) head: Box<Head>,
-    /// The largest message that it may send, in bytes.
+    /// The largest message that the WebSocket may send, in bytes.
     pub(super) message_size_max: usize,
 }
 
 #[derive(Debug, PartialEq, Eq)]
 enum Ending {
-    /// Requests may follow.
+    /// The peer may send further requests.
     Open,
     /// The peer sent its last byte; answers still go out.
     HalfClosed,
@@ -122,7 +128,7 @@ impl HttpSide {
                     None => false,
                 },
                 HttpStage::Upgraded(_) => return Some(self.upgraded()),
-                HttpStage::Last => {
+                HttpStage::Last { .. } => {
                     input.take_all();
                     true
                 }
@@ -152,7 +158,15 @@ impl HttpSide {
                 self.awaits_room || self.answers.waiting() >= limits.pipeline_requests_max
             }
             HttpStage::Upgrading(_) => true,
-            HttpStage::Body { .. } | HttpStage::Upgraded(_) | HttpStage::Last => false,
+            HttpStage::Body { .. } | HttpStage::Upgraded(_) | HttpStage::Last { .. } => false,
+        }
+    }
+
+    /// Takes what was refused for breaking HTTP or a bound; gives it once.
+    pub(super) fn take_refused(&mut self) -> Option<HttpError> {
+        match &mut self.reading {
+            HttpStage::Last { refused } => refused.take(),
+            _ => None,
         }
     }
 
@@ -161,7 +175,7 @@ impl HttpSide {
         self.awaits_room
     }
 
-    /// The number of requests that have begun and aren't answered yet.
+    /// Counts the requests that have begun and aren't answered yet.
     pub(super) fn unanswered(&self) -> usize {
         let begun = matches!(
             self.reading,
@@ -176,7 +190,7 @@ impl HttpSide {
         }
     }
 
-    /// Bytes of the request that isn't whole yet.
+    /// Counts the bytes of the request that isn't whole yet.
     pub(super) fn unfinished_bytes(&self) -> usize {
         let body = match &self.reading {
             HttpStage::Body { body, .. } => body.kept_bytes(),
@@ -185,7 +199,8 @@ impl HttpSide {
         self.rest.len() + body
     }
 
-    /// Answers that the server keeps too much of what isn't whole.
+    /// Answers a request that isn't whole with 503, since the server keeps too much of such
+    /// requests.
     pub(super) fn refuse_unfinished(&mut self) {
         if matches!(self.reading, HttpStage::Head | HttpStage::Body { .. }) {
             let response = Response::json(TOO_MUCH_UNFINISHED).with_status(503);
@@ -216,7 +231,9 @@ impl HttpSide {
                 ..
             } if self.answers.waiting() > 0 => Tick::NEVER,
             HttpStage::Body { .. } => self.since.after(limits.body_ms_max),
-            HttpStage::Upgrading(_) | HttpStage::Upgraded(_) | HttpStage::Last => Tick::NEVER,
+            HttpStage::Upgrading(_) | HttpStage::Upgraded(_) | HttpStage::Last { .. } => {
+                Tick::NEVER
+            }
         }
     }
 
@@ -242,7 +259,7 @@ impl HttpSide {
         let between = matches!(self.reading, HttpStage::Head)
             && self.rest.is_empty()
             && input.rest().is_empty();
-        let done = (matches!(self.reading, HttpStage::Last) && last)
+        let done = (matches!(self.reading, HttpStage::Last { .. }) && last)
             || (rules.drain.is_some() && last && between);
         to.keep_alive &= !done;
         if !to.keep_alive {
@@ -370,6 +387,9 @@ impl HttpSide {
 
     fn refuse(&mut self, to: AnswerTo, error: &HttpError) {
         self.answer_last(to, error.response());
+        self.reading = HttpStage::Last {
+            refused: Some(*error),
+        };
     }
 
     /// Answers and ends the connection; bytes after this request are ignored (RFC 9112 §9.6).
@@ -381,7 +401,7 @@ impl HttpSide {
 
     fn read_no_more(&mut self) {
         self.rest = BytesMut::new();
-        self.reading = HttpStage::Last;
+        self.reading = LAST;
     }
 
     fn receive_body(&mut self, rules: &Rules<'_>, input: &mut Input<'_>) -> BodyStep {
@@ -446,8 +466,7 @@ impl HttpSide {
     /// Answers the handshake; with 503 while the server is stopping, even if the handshake came
     /// earlier and had to wait: a drain lists all WebSockets once, at its start.
     fn accept(&mut self, rules: &Rules<'_>) -> Option<ConnectionEvent<'static>> {
-        let HttpStage::Upgrading(asked) = std::mem::replace(&mut self.reading, HttpStage::Last)
-        else {
+        let HttpStage::Upgrading(asked) = std::mem::replace(&mut self.reading, LAST) else {
             return None;
         };
         if rules.drain.is_some() {
@@ -472,8 +491,7 @@ impl HttpSide {
     }
 
     fn upgraded(&mut self) -> HttpStep {
-        let HttpStage::Upgraded(done) = std::mem::replace(&mut self.reading, HttpStage::Last)
-        else {
+        let HttpStage::Upgraded(done) = std::mem::replace(&mut self.reading, LAST) else {
             return HttpStep::Closed;
         };
         HttpStep::Upgraded(done, std::mem::take(&mut self.rest))
@@ -488,7 +506,8 @@ enum BodyStep {
 }
 
 impl BodyStep {
-    /// The result after kept bytes were used: new input may follow them, unless none were taken.
+    /// Makes the result after kept bytes were used: new input may follow them, unless none were
+    /// taken.
     fn after(taken: usize) -> Self {
         if taken > 0 { Self::Goes } else { Self::Waits }
     }

@@ -82,13 +82,8 @@ impl ChildProcess {
             Interest::READABLE | Interest::WRITABLE,
         )?;
 
-        let mut arguments = std::env::args_os();
-        let mut command = Command::new(&spec.program);
-        if let Some(zeroth) = arguments.next() {
-            command.arg0(zeroth);
-        }
+        let mut command = command(spec);
         command
-            .args(arguments)
             .env(NAME_VAR, &spec.name)
             .stdin(Stdio::from(OwnedFd::from(theirs)));
         command.env(
@@ -155,7 +150,7 @@ impl ChildProcess {
         }
     }
 
-    /// The exit status, once all bytes that the child ever wrote have been read.
+    /// Returns the exit status, once all bytes that the child ever wrote have been read.
     pub(super) fn death(&self) -> Option<ExitStatus> {
         self.exited.filter(|_| self.reading != PipeState::Ready)
     }
@@ -198,7 +193,7 @@ impl ChildProcess {
         Ok(())
     }
 
-    /// The moment at which the child is killed; `None` while its pipe is open.
+    /// Returns the moment at which the child is killed; `None` while its pipe is open.
     pub(super) fn kill_at(&self) -> Option<Instant> {
         self.kill_at.filter(|_| self.exited.is_none())
     }
@@ -233,6 +228,23 @@ impl Drop for ChildProcess {
             kill_and_reap(&mut self.child);
         }
     }
+}
+
+/// The program of a process, with its arguments and without the variables that are withheld.
+fn command(spec: &ProcessSpec) -> Command {
+    let mut own = std::env::args_os();
+    let mut command = Command::new(&spec.program);
+    if let Some(zeroth) = own.next() {
+        command.arg0(zeroth);
+    }
+    match &spec.launch.arguments {
+        Some(arguments) => command.args(arguments),
+        None => command.args(own),
+    };
+    for name in &spec.launch.variables_withheld {
+        command.env_remove(name);
+    }
+    command
 }
 
 fn watch_death(child: &Child, registry: &Registry, token: Token) -> io::Result<OwnedFd> {

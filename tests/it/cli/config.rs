@@ -214,7 +214,13 @@ fn token_prints_a_token_and_nothing_else() {
 fn token_signs_with_a_private_key_and_sees_when_it_is_the_wrong_one() {
     let folder = folder();
     let keys = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/keys");
-    let key = |name: &str| keys.join(name).display().to_string();
+    // In files that only their owner can read, as private keys have to be.
+    let key = |name: &str| {
+        let own = folder.path().join(name);
+        fs::copy(keys.join(name), &own).unwrap();
+        fs::set_permissions(&own, fs::Permissions::from_mode(0o600)).unwrap();
+        own.display().to_string()
+    };
     let text = format!(
         "[tokens.keys.rs]\nalgorithm = 'RS256'\npublic_key_file = '{}'\n\
          [tokens.keys.es]\nalgorithm = 'ES256'\npublic_key_file = '{}'\n",

@@ -2,4 +2,7 @@
 
 mod config;
 mod output;
+mod secrets;
+mod settings_tables;
+mod start;
 mod store;

@@ -100,7 +100,7 @@ impl LinkPublisher for Publisher {
     }
 
     fn publish(&self, sequenced: Sequenced, posting: &Posting<'_>, on_complete: OnComplete) {
-        let data = Some(posting.data.to_owned());
+        let data = Some(posting.message.data.to_owned());
         self.change(|disk| {
             disk.queue.push_back(Task {
                 sequenced,
@@ -162,7 +162,7 @@ impl World {
     fn end(self) {
         self.publisher.change(|disk| disk.is_over = true);
         until_nothing_is_left(&self.served.handle);
-        until("all links are gone", || self.links.numbers().links == 0);
+        until("all links are gone", || self.links.numbers().open == 0);
         self.served.stop();
     }
 }

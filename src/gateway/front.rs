@@ -1,4 +1,5 @@
-//! The gateway: its threads, and the callbacks of its server.
+//! The front of a gateway: it takes messages by HTTP, as the callbacks of a server, and owns the
+//! gateway's threads.
 
 use std::io;
 use std::sync::atomic::Ordering::Relaxed;
@@ -11,46 +12,47 @@ use super::answer::refusal;
 use super::message::{MessageEncoder, producer};
 use super::numbers::Numbers;
 use super::outbox::{Outbox, OutboxContext, OutboxJob};
+use super::push::PUSH_PROCESS;
 use super::relay::{Relay, RelayEvent, RelayHandle, RelaySettings};
 use super::target::Target;
-use crate::api::auth::{Authenticator, authorize};
+use crate::api::auth::{Authenticator, authorize, bearer};
 use crate::api::body::json_body;
 use crate::api::metrics::MetricSet;
 use crate::api::posting::{Posting, batch, posting};
 use crate::api::refusal::{Refusal, method_not_allowed};
 use crate::api::reply::{JoinedReply, ReplyShape};
-use crate::base::Metric;
+use crate::api::{RefusalLog, RefusalReason, Refused};
 use crate::base::clock::unix_ms;
 use crate::base::sync::lock;
 use crate::base::vital::spawn_vital;
+use crate::base::{Fd, Metric};
 use crate::link::LinkSettings;
 use crate::server::{Builder, Head, LateHandle, Request, Responder, Response, WorkerHandle};
 use crate::store::{Disk, DiskSettings, Store};
 
-/// The name of the push process.
-pub const PUSH_PROCESS: &str = "push";
-
-/// Names and bounds.
+/// Names and bounds of a gateway.
 #[derive(Debug, Clone)]
 pub struct GatewaySettings {
-    /// What this gateway calls itself to its upstreams; a label, no more.
+    /// The name by which upstreams know this gateway in their logs; a label, no more.
     pub name: String,
-    /// Where messages go; each upstream gets every one.
+    /// The upstreams, each of which gets every message.
     pub upstreams: Vec<Target>,
-    /// Bytes of the outbox; above it nothing is taken. Default 1 GiB.
+    /// Bytes of the outbox; a fuller one takes nothing. Default 1 GiB: an hour of a thousand small
+    /// messages a second.
     pub outbox_bytes_max: u64,
-    /// Largest `data` of a message, in bytes. Default 65,536.
+    /// Largest `data` of a message, in bytes. Default 65,536: the default of a server, which would
+    /// refuse a larger one.
     pub data_size_max: usize,
     /// Times and bounds of the links.
     pub link: LinkSettings,
-    /// Time that the push process has at a stop to bring away the messages that it holds, in
-    /// milliseconds; less than its server gives the process. Default 8,000.
+    /// Time that the push process has at a stop to deliver the messages that it holds, in
+    /// milliseconds. Default 8,000: less than the 10,000 that a server gives its processes.
     pub drain_ms_max: u64,
     /// Time in which acknowledgements of upstreams gather before they are written down, in
-    /// milliseconds; those that a crash takes back cost no more than a message that is sent again.
-    /// Default 200.
+    /// milliseconds. Default 200: five syncs a second, and a crash costs no more than a few
+    /// messages that are sent again.
     pub settle_ms: u64,
-    /// The queue before the disk.
+    /// Bounds of the queue before the disk.
     pub disk: DiskSettings,
     /// Numbers of the program around the gateway, which its stats and metrics show as well. Default
     /// none.
@@ -58,7 +60,7 @@ pub struct GatewaySettings {
 }
 
 impl GatewaySettings {
-    /// The defaults, with these upstreams.
+    /// Makes the default settings of a gateway with these upstreams.
     #[must_use]
     pub fn new(name: impl Into<String>, upstreams: Vec<Target>) -> Self {
         Self {
@@ -75,12 +77,13 @@ impl GatewaySettings {
     }
 }
 
-/// A gateway: it takes messages by HTTP, and has them brought to its upstreams.
+/// A gateway, which takes messages by HTTP and has them delivered to its upstreams.
 pub struct Gateway {
     outbox: Arc<Outbox>,
     encoder: MessageEncoder,
     access: Box<dyn Authenticator>,
     numbers: Arc<Numbers>,
+    refusals: RefusalLog,
     host_metrics: fn() -> Vec<Metric>,
     relay: RelayHandle,
     /// Known once the server runs.
@@ -91,13 +94,13 @@ pub struct Gateway {
 /// The threads of a gateway.
 struct GatewayThreads {
     disk: Option<JoinHandle<()>>,
-    /// What the relay's thread is made of, until that starts.
+    /// The parts of the relay's thread, until that starts.
     unstarted: Option<(RelaySettings, Receiver<RelayEvent>)>,
     relay: Option<JoinHandle<()>>,
 }
 
 impl Gateway {
-    /// A gateway with this outbox; its store was made with [`super::store_settings`].
+    /// Makes a gateway with this outbox, whose store was made with [`super::store_settings`].
     ///
     /// # Errors
     ///
@@ -144,6 +147,7 @@ impl Gateway {
             encoder: MessageEncoder::new(key, settings.data_size_max),
             access,
             numbers,
+            refusals: RefusalLog::default(),
             host_metrics: settings.host_metrics,
             relay,
             server,
@@ -155,8 +159,8 @@ impl Gateway {
         })
     }
 
-    /// Has a server read nothing while the queue before the disk is pressed, and pass on what the
-    /// push process says.
+    /// Has a server read nothing while the queue before the disk is too full, and pass on the
+    /// messages of the push process.
     #[must_use]
     pub fn attach(self: &Arc<Self>, builder: Builder) -> Builder {
         let this = Arc::clone(self);
@@ -205,7 +209,8 @@ impl Gateway {
         responder: Responder,
     ) -> Option<(Request, Responder)> {
         let field = request.header("authorization");
-        match self.admit(request.method(), request.path(), field) {
+        let asked = || self.asked(request.fd, request.header("host"), request.header("origin"));
+        match self.admit(request.method(), request.path(), (field, asked)) {
             Ok(true) => self.respond(server, &request, responder),
             Ok(false) => return Some((request, responder)),
             Err(answer) => responder.end(answer),
@@ -213,20 +218,39 @@ impl Gateway {
         None
     }
 
-    /// Judges by the head alone a request that brings a body; whether the path is one of ours.
+    /// Judges by the head alone a request that brings a body; returns whether the path is one of
+    /// ours.
     ///
     /// # Errors
     ///
     /// The answer, which no body could change: no key, or a method that isn't known there.
-    pub fn admit_head(&self, head: &Head) -> Result<bool, Response> {
-        self.admit(head.method(), head.path(), head.field_text("authorization"))
+    pub fn admit_head(&self, head: &Head, fd: Fd) -> Result<bool, Response> {
+        let field = head.field_text("authorization");
+        let asked = || self.asked(fd, head.host(), head.field_text("origin"));
+        self.admit(head.method(), head.path(), (field, asked))
     }
 
-    fn admit(
+    /// Leaves the trace of a request that was refused before it reached the gateway.
+    pub fn note_refused(&self, reason: RefusalReason, head: &Head, fd: Fd) {
+        let asked = self.asked(fd, head.host(), head.field_text("origin"));
+        self.refusals.note(reason, asked);
+    }
+
+    fn asked<'a>(&self, fd: Fd, host: Option<&'a str>, origin: Option<&'a str>) -> Refused<'a> {
+        let info = self.server.get().and_then(|one| one.connection_info(fd));
+        Refused {
+            connection: info.map(|info| (fd.0, info.peer)),
+            who: None,
+            host,
+            origin,
+        }
+    }
+
+    fn admit<'a>(
         &self,
         method: &str,
         path: &str,
-        authorization: Option<&str>,
+        (authorization, asked): (Option<&str>, impl FnOnce() -> Refused<'a>),
     ) -> Result<bool, Response> {
         let known = match path {
             "/v1/messages" | "/v1/messages/batch" => "POST",
@@ -236,12 +260,17 @@ impl Gateway {
         if method != known {
             return Err(method_not_allowed(known));
         }
-        authorize(&*self.access, authorization).map_err(|refusal| refusal.response())?;
-        Ok(true)
+        match authorize(&*self.access, authorization) {
+            Ok(_) => Ok(true),
+            Err(refusal) => {
+                self.refusals.note(RefusalReason::ApiKey, asked());
+                Err(refusal.response())
+            }
+        }
     }
 
-    /// Stops the relay, once all that was taken is on disk and all acknowledgements are written down.
-    /// Gives the number of messages that are left in the outbox for each upstream.
+    /// Stops the relay, once all that was taken is on disk and all acknowledgements are written
+    /// down. Returns the number of messages that are left in the outbox for each upstream.
     #[must_use]
     pub fn finish(&self) -> Vec<(Arc<str>, u64)> {
         let mut threads = lock(&self.threads);
@@ -253,11 +282,12 @@ impl Gateway {
         self.numbers.left(self.outbox.kept().1)
     }
 
-    /// The numbers of `GET /v1/stats` and `GET /metrics`.
+    /// Lists the numbers of `GET /v1/stats` and `GET /metrics`.
     fn metric_set(&self, server: &WorkerHandle) -> MetricSet {
         let set = (self.host_metrics)()
             .into_iter()
             .fold(MetricSet::default(), MetricSet::single);
+        let set = set.group("refusals", self.refusals.described_at_gateway());
         self.numbers.add_to(set, server, &self.outbox)
     }
 
@@ -284,15 +314,33 @@ impl Gateway {
                     ReplyShape::Several => batch(body),
                 });
                 match postings {
-                    Ok(postings) => self.post(shape, postings, responder),
-                    Err(refusal) => responder.end(refusal.response()),
+                    Ok(postings) => self.post(request, shape, postings, responder),
+                    Err(refusal) => {
+                        self.note_wrong(request);
+                        responder.end(refusal.response());
+                    }
                 }
             }
         }
     }
 
+    /// Leaves the trace of a request or a message that was wrong.
+    fn note_wrong(&self, request: &Request) {
+        self.note(RefusalReason::BadRequest, request);
+    }
+
+    fn note(&self, reason: RefusalReason, request: &Request) {
+        let key = bearer(request.header("authorization"));
+        let key = key.and_then(|key| self.access.api_key(key));
+        let (host, origin) = (request.header("host"), request.header("origin"));
+        let asked = self.asked(request.fd, host, origin);
+        let who = key.as_deref();
+        self.refusals.note(reason, Refused { who, ..asked });
+    }
+
     fn post(
         &self,
+        request: &Request,
         shape: ReplyShape,
         postings: Vec<Result<Posting<'_>, Refusal>>,
         responder: Responder,
@@ -302,6 +350,7 @@ impl Gateway {
                 .counters
                 .refused
                 .fetch_add(postings.len() as u64, Relaxed);
+            self.note(RefusalReason::Outbox, request);
             return responder.end(refusal(why).response());
         }
         let ts = unix_ms();
@@ -313,7 +362,10 @@ impl Gateway {
                     let job = OutboxJob::Append { message, ts, slot };
                     self.outbox.disk.submit(job);
                 }
-                Err(refusal) => slot.fill(Err(refusal)),
+                Err(refusal) => {
+                    self.note_wrong(request);
+                    slot.fill(Err(refusal));
+                }
             }
         }
     }

@@ -13,7 +13,7 @@ pub use api_keys::ApiKeys;
 pub use redact::{HIDDEN, redacted};
 pub use secret::{Secret, fresh_secret};
 pub use token_key::{Algorithm, SigningKey, TokenKey};
-pub use tokens::{Claims, TokenError, TokenRules, Tokens};
+pub use tokens::{Claims, TokenError, TokenRules, Tokens, unverified};
 
 /// The keys of everybody who may connect; without any key the server is in open mode.
 #[derive(Debug, Default)]

@@ -149,10 +149,12 @@ impl InboxShard {
         }
     }
 
-    /// Does up to `steps` of what is due; `true` if more may be due.
-    pub(super) fn expire(&mut self, call: &mut Call<'_>, steps: usize) -> bool {
+    /// Does up to `steps` of what is due; how many it did.
+    pub(super) fn expire(&mut self, call: &mut Call<'_>, steps: usize) -> usize {
         self.channels.recent_ids.forget_old(call.scope);
-        (0..steps).all(|_| self.channels.sweep_next(call))
+        (0..steps)
+            .take_while(|_| self.channels.sweep_next(call))
+            .count()
     }
 }
 

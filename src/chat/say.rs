@@ -120,7 +120,7 @@ impl Chat {
         message: &NewMessage<'_>,
     ) -> Result<SayOutcome, ChatError> {
         self.check(to, message)?;
-        let speaker = self.speaker(actor, to, message.from.as_deref())?;
+        let speaker = self.speaker(actor, to, message)?;
         let call = &mut self.call(sink, now.tick);
         self.say_as(call, now.unix_ms, &speaker, to, message)
     }
@@ -147,7 +147,7 @@ impl Chat {
         let mut speakers = Vec::with_capacity(to.len());
         for to in to {
             self.check(*to, message)?;
-            speakers.push(self.speaker(actor, *to, message.from.as_deref())?);
+            speakers.push(self.speaker(actor, *to, message)?);
         }
         let call = &mut self.call(sink, now.tick);
         let each = to.iter().zip(&speakers);
@@ -181,8 +181,9 @@ impl Chat {
         &self,
         actor: Actor<'a>,
         to: Recipient<'_>,
-        from: Option<&str>,
+        message: &NewMessage<'_>,
     ) -> Result<Speaker<'a>, ChatError> {
+        let from = message.from.as_deref();
         if let Some(from) = from {
             check_uid("from", from)?;
         }
@@ -192,6 +193,12 @@ impl Chat {
             Actor::Key(name) => {
                 let key = Some(name.into());
                 return Ok(Speaker { from, key });
+            }
+            Actor::User(user) => {
+                check_uid("uid", user.uid)?;
+                user.may_say(to, message)?;
+                let from = Some(User::new(user.uid));
+                return Ok(Speaker { from, key: None });
             }
         };
         let mut shard = self.connections.lock_number(fd.0);

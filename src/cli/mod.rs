@@ -1,7 +1,8 @@
 //! The command line: parses flags, loads settings, runs a command.
 //!
-//! Each file but `arguments`, `log` and `start` is one command.
+//! Each file but `account`, `arguments`, `log` and `start` is one command.
 
+mod account;
 mod arguments;
 mod bench;
 mod check;

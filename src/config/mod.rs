@@ -28,7 +28,7 @@ mod types;
 mod validate;
 mod value;
 
-pub use flags::{GatewayFlags, SettingsFlags};
+pub use flags::{FILE, GatewayFlags, SettingsFlags};
 pub use gateway::{GatewayPlan, GatewaySection, UplinkSection};
 pub use load::{Loaded, Sources};
 pub use origin::{OriginParts, host_and_port, usual_port};

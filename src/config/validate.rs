@@ -149,6 +149,7 @@ impl Loader {
                 keys.push((name, key));
             }
         }
+        self.api_key = keys.first().map(|(_, key)| key.clone());
         ApiKeys::new(keys.iter().map(|(name, key)| (name.as_str(), key)))
     }
 

@@ -24,7 +24,7 @@ pub(super) fn take_care(runner: &Runner, inbox: &WorkerInbox) {
                 }
                 (items, bytes, Some(reactor))
             }
-            QueueItem::Job(_) => (1, 0, None),
+            QueueItem::Job { bytes, .. } => (1, bytes, None),
             QueueItem::Stop => return,
         };
         runner.flush();

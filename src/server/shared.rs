@@ -10,7 +10,7 @@ use crossbeam_channel::Sender;
 use mio::Waker;
 
 use super::process::ProcessLink;
-use super::queue::{WorkerInbox, WorkerJob, WorkerQueue};
+use super::queue::{Postponed, WorkerInbox, WorkerJob, WorkerQueue};
 use crate::base::Fd;
 use crate::net::budget::ByteBudget;
 use crate::net::command::CommandBatch;
@@ -26,6 +26,8 @@ pub(super) struct ServerShared {
     pub(super) counters: Vec<Arc<Counters>>,
     pub(super) budget: Arc<ByteBudget>,
     pub(super) unfinished: Arc<ByteBudget>,
+    /// What waits for its connections' turns.
+    pub(super) postponed: Arc<Postponed>,
     /// The queues of the workers; none where the handlers run on the reactors.
     pub(super) workers: Vec<WorkerQueue>,
     /// Jobs that reactor 0 runs where there are no workers.

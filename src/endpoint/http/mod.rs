@@ -13,7 +13,9 @@
 
 mod body;
 mod call;
+mod caller;
 mod connections;
+mod guard;
 mod messages;
 mod numbers;
 mod query;
@@ -35,7 +37,7 @@ use crate::server::{Head, Request, Responder, Response, WorkerHandle};
 use call::ApiCall;
 use query::Query;
 use reply::ApiReply;
-use routes::{ApiGuard, ApiResource};
+use routes::ApiResource;
 
 /// Answers back ends.
 pub(super) struct HttpApi {
@@ -118,16 +120,14 @@ impl HttpApi {
         let Some(route) = resource.route(head.method()) else {
             return Err(method_not_allowed(&resource.allow()));
         };
-        if route.guard != ApiGuard::Open {
-            let asked = || Refused {
-                host: head.field_text("host"),
-                origin: head.field_text("origin"),
-                ..self.sessions.refused(fd, None)
-            };
-            let field = head.field_text("authorization");
-            let key = self.sessions.authorize(field, asked);
-            key.map_err(|refusal| refusal.response())?;
-        }
+        let asked = || Refused {
+            host: head.field_text("host"),
+            origin: head.field_text("origin"),
+            ..self.sessions.refused(fd, None)
+        };
+        let field = head.field_text("authorization");
+        let caller = self.caller(route.guard, field, asked);
+        caller.map_err(|refusal| refusal.response())?;
         Ok(true)
     }
 
@@ -144,22 +144,15 @@ impl HttpApi {
             // The client has gone, so no answer is heard.
             return Ok(ApiReply::Response(Response::new(503)));
         }
-        let key = match route.guard {
-            ApiGuard::Open => None,
-            ApiGuard::Key | ApiGuard::LimitedKey => {
-                let asked = || self.asked(request, None);
-                let field = request.header("authorization");
-                self.sessions.authorize(field, asked)?
-            }
-        };
-        let key = key.as_deref().unwrap_or_default();
-        if route.guard == ApiGuard::LimitedKey {
-            self.sessions.admit_request(key)?;
+        let field = request.header("authorization");
+        let caller = self.caller(route.guard, field, || self.asked(request, None))?;
+        if route.guard.is_limited() {
+            self.sessions.admit_request(caller.actor())?;
         }
         let call = ApiCall {
             server,
             request,
-            key,
+            caller,
             names: resource.names,
             query: Query::of(request.query(), route.query)?,
         };

@@ -1,4 +1,4 @@
-//! How much one client may ask for: commands of a connection, requests of an API key.
+//! How much one client may ask for: commands of a connection, requests of an API key or of a user.
 //!
 //! Without a limit nothing is kept and nothing is locked. With one, a bucket exists only for whom
 //! it isn't full: who says nothing costs nothing. Events of one connection all come to one worker,
@@ -18,10 +18,11 @@ use crate::chat::ErrorCode;
 /// Parts of the table of connections, each with a lock: twice as many as workers usually are.
 const PARTS: usize = 16;
 
-/// How much is let through; 0 a second is no limit.
+/// The rates that one client may reach; 0 a second is no limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LimitSettings {
-    /// Commands a second of one connection without an API key; one more gets `rate_limited`.
+    /// Commands a second of one connection without an API key; one more gets `rate_limited`. As
+    /// many requests a second of one user by HTTP; one more gets 429.
     pub commands_per_s_max: u64,
     /// Commands of one connection at once.
     pub commands_burst_max: u64,
@@ -49,8 +50,10 @@ pub(super) struct RateLimits {
     commands: Option<Rate>,
     requests: Option<Rate>,
     connections: [Mutex<HashMap<u64, BusyConnection, foldhash::fast::FixedState>>; PARTS],
-    /// By name; as many as there are keys.
+    /// The buckets of API keys, by name; as many as there are keys.
     keys: Mutex<HashMap<Box<str>, Bucket>>,
+    /// By uid: those who asked by HTTP lately, with a token.
+    users: Mutex<HashMap<Box<str>, Bucket>>,
     commands_refused: AtomicU64,
     requests_refused: AtomicU64,
     connections_closed: AtomicU64,
@@ -78,6 +81,7 @@ impl RateLimits {
             requests: Rate::new(requests_per_s_max, requests_burst_max),
             connections: Default::default(),
             keys: Mutex::default(),
+            users: Mutex::default(),
             commands_refused: AtomicU64::new(0),
             requests_refused: AtomicU64::new(0),
             connections_closed: AtomicU64::new(0),
@@ -120,11 +124,28 @@ impl RateLimits {
         let Some(rate) = self.requests else {
             return Ok(());
         };
-        self.of_key(key, |bucket| bucket.take(now_ms, rate))
-            .map_err(|wait_ms| {
-                self.requests_refused.fetch_add(1, Relaxed);
-                refusal("requests", wait_ms)
-            })
+        let taken = with_bucket(&self.keys, key, |bucket| bucket.take(now_ms, rate));
+        self.note_request(taken)
+    }
+
+    /// Counts a request of a user who showed a token: at the rate of a connection's commands.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorCode::RateLimited`]; the request must not be carried out.
+    pub(super) fn user_request(&self, now_ms: u64, uid: &str) -> Result<(), Refusal> {
+        let Some(rate) = self.commands else {
+            return Ok(());
+        };
+        let taken = with_bucket(&self.users, uid, |bucket| bucket.take(now_ms, rate));
+        self.note_request(taken)
+    }
+
+    fn note_request(&self, taken: Result<(), u64>) -> Result<(), Refusal> {
+        taken.map_err(|wait_ms| {
+            self.requests_refused.fetch_add(1, Relaxed);
+            refusal("requests", wait_ms)
+        })
     }
 
     /// Counts a request, which was counted as one, as `more` besides.
@@ -132,7 +153,20 @@ impl RateLimits {
         if let Some(rate) = self.requests
             && more > 0
         {
-            self.of_key(key, |bucket| bucket.owe(now_ms, rate, more as u64));
+            with_bucket(&self.keys, key, |bucket| {
+                bucket.owe(now_ms, rate, more as u64);
+            });
+        }
+    }
+
+    /// Counts a request of a user, which was counted as one, as `more` besides.
+    pub(super) fn user_request_was(&self, now_ms: u64, uid: &str, more: usize) {
+        if let Some(rate) = self.commands
+            && more > 0
+        {
+            with_bucket(&self.users, uid, |bucket| {
+                bucket.owe(now_ms, rate, more as u64);
+            });
         }
     }
 
@@ -157,6 +191,12 @@ impl RateLimits {
                 connections.shrink_to_fit();
             }
         }
+        let mut users = lock(&self.users);
+        let before = users.len();
+        users.retain(|_, bucket| !bucket.is_full(now_ms));
+        if before > 0 && users.is_empty() {
+            users.shrink_to_fit();
+        }
     }
 
     /// Describes how many were refused.
@@ -171,7 +211,7 @@ impl RateLimits {
             ),
             counter(
                 "requests_refused",
-                "Requests of API keys refused for coming too fast.",
+                "Requests by HTTP refused for coming too fast.",
                 &self.requests_refused,
             ),
             counter(
@@ -188,14 +228,18 @@ impl RateLimits {
     ) -> MutexGuard<'_, HashMap<u64, BusyConnection, foldhash::fast::FixedState>> {
         lock(&self.connections[fd.serial() as usize % PARTS])
     }
+}
 
-    fn of_key<T>(&self, key: &str, then: impl FnOnce(&mut Bucket) -> T) -> T {
-        let mut keys = lock(&self.keys);
-        if let Some(bucket) = keys.get_mut(key) {
-            return then(bucket);
-        }
-        then(keys.entry(key.into()).or_default())
+fn with_bucket<T>(
+    buckets: &Mutex<HashMap<Box<str>, Bucket>>,
+    name: &str,
+    then: impl FnOnce(&mut Bucket) -> T,
+) -> T {
+    let mut buckets = lock(buckets);
+    if let Some(bucket) = buckets.get_mut(name) {
+        return then(bucket);
     }
+    then(buckets.entry(name.into()).or_default())
 }
 
 fn refusal(what: &str, wait_ms: u64) -> Refusal {
@@ -276,5 +320,20 @@ mod tests {
         assert_eq!((refusal.status, refusal.retry_after_s), (429, 5));
         limits.request(0, "game").unwrap();
         limits.request(4_500, "shop").unwrap();
+    }
+
+    #[test]
+    fn a_user_by_http_has_the_rate_of_a_connection_and_is_forgotten_once_quiet() {
+        let limits = RateLimits::new(SETTINGS);
+        let taken = (0..9).filter(|_| limits.user_request(0, "ann").is_ok());
+        assert_eq!(taken.count(), 5);
+        limits.user_request(0, "bob").unwrap();
+        limits.user_request_was(0, "bob", 9);
+        assert_eq!(limits.user_request(0, "bob").unwrap_err().status, 429);
+        limits.request(0, "ann").expect("a key of the same name");
+        limits.expire(999);
+        assert_eq!(lock(&limits.users).len(), 1);
+        limits.expire(1_000);
+        assert_eq!(lock(&limits.users).capacity(), 0);
     }
 }

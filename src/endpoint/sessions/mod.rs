@@ -5,8 +5,8 @@
 //!
 //! | file | methods of [`Sessions`] |
 //! |---|---|
-//! | `mod.rs` | `start`, `begin_command`, `kick`, `after_commands`, `is_kicked`, `forget_kick`, `closed`, `tick`, `finish`, `key_of`, `authorize`, `admit_command`, `admit_request`, `charge`, `acknowledge`, `refuse_binary` |
-//! | `login.rs` | `begin`, `login`, `bind`, `unbind`, `expire_logins` |
+//! | `mod.rs` | `start`, `begin_command`, `kick`, `after_commands`, `is_kicked`, `forget_kick`, `closed`, `tick`, `finish`, `key_of`, `is_unknown`, `authorize`, `admit_command`, `admit_request`, `charge`, `acknowledge`, `refuse_binary` |
+//! | `login.rs` | `begin`, `login`, `pass_of`, `bind`, `unbind`, `expire_logins` |
 
 mod acks;
 mod deadlines;
@@ -168,6 +168,11 @@ impl Sessions {
         }
     }
 
+    /// Whether keys are asked for, and these credentials are none of the API keys.
+    pub(super) fn is_unknown(&self, credentials: &str) -> bool {
+        !self.access.is_open() && self.access.api_key(credentials).is_none()
+    }
+
     /// Finds the name of the API key that an `Authorization` field shows; `None` in open mode. A
     /// refusal is counted and logged with what `asked` gives.
     pub(super) fn authorize<'a>(
@@ -247,16 +252,21 @@ impl Sessions {
         false
     }
 
-    /// Counts a request of an API key.
+    /// Counts a request by HTTP.
     ///
     /// # Errors
     ///
-    /// The key asks too often; the request must not be carried out.
-    pub(super) fn admit_request(&self, key: &str) -> Result<(), Refusal> {
-        let admitted = self.limits.request(self.services.tick().0, key);
+    /// The back end or the user asks too often; the request must not be carried out.
+    pub(super) fn admit_request(&self, actor: Actor<'_>) -> Result<(), Refusal> {
+        let now_ms = self.services.tick().0;
+        let (who, admitted) = match actor {
+            Actor::User(user) => (user.uid, self.limits.user_request(now_ms, user.uid)),
+            Actor::Key(key) => (key, self.limits.request(now_ms, key)),
+            Actor::Connection(_) => return Ok(()),
+        };
         admitted.inspect_err(|_| {
             let refused = Refused {
-                who: Some(key),
+                who: Some(who),
                 ..Refused::default()
             };
             self.refusals.note(RefusalReason::Rate, refused);
@@ -264,9 +274,13 @@ impl Sessions {
     }
 
     /// Counts a request, which was counted as one, as `count`.
-    pub(super) fn charge(&self, key: &str, count: usize) {
-        let more = count.saturating_sub(1);
-        self.limits.request_was(self.services.tick().0, key, more);
+    pub(super) fn charge(&self, actor: Actor<'_>, count: usize) {
+        let (now_ms, more) = (self.services.tick().0, count.saturating_sub(1));
+        match actor {
+            Actor::User(user) => self.limits.user_request_was(now_ms, user.uid, more),
+            Actor::Key(key) => self.limits.request_was(now_ms, key, more),
+            Actor::Connection(_) => {}
+        }
     }
 
     /// Notes that the user of a connection has received everything of a channel up to `offset`.

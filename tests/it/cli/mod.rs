@@ -1,5 +1,6 @@
 //! The command line, as somebody at a terminal meets it.
 
+mod client;
 mod config;
 mod output;
 mod secrets;

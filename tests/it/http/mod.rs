@@ -3,6 +3,8 @@
 #[cfg(feature = "cli")]
 mod api;
 #[cfg(feature = "cli")]
+mod by_token;
+#[cfg(feature = "cli")]
 mod doors;
 mod properties;
 #[cfg(feature = "cli")]

@@ -7,3 +7,4 @@ mod kicks;
 mod presence;
 mod rights;
 mod rooms;
+mod turns;

@@ -3,8 +3,8 @@
 //! Every other layer may use this one; this one uses none. Only types on which two independent
 //! layers have to agree belong here: an id, a moment, a level of pressure, how many lines strangers may
 //! cause in the log, what a message says, the description of a number, and the few lines that take a
-//! lock, read the wall clock or find the largest holder of something. Protocols, input and output
-//! never do.
+//! lock, read the wall clock, tell of a thread's death or find the largest holder of something.
+//! Protocols, input and output never do.
 
 mod by_size;
 pub mod clock;
@@ -17,6 +17,7 @@ pub mod position;
 pub mod pressure;
 pub mod sync;
 mod tick;
+pub mod vital;
 
 pub use by_size::BySize;
 pub use fd::{Fd, REACTORS_MAX};

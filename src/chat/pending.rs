@@ -174,6 +174,8 @@ impl Chat {
         let placement = self.placement(pending, user.inbox(), first);
         let said = inboxes.say_reserved(call, user.uid(), &placement);
         if let Some(sender) = sender {
+            let (channel, id) = (Some(Arc::clone(user.inbox())), &pending.message.id);
+            (call.sink).said(&Receipt::new(channel, id, said.0, said.1));
             let inboxes = &mut pair.second().channels;
             let placement = self.placement(pending, sender.inbox(), second);
             inboxes.say_reserved(call, sender.uid(), &placement);

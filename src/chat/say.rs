@@ -361,12 +361,13 @@ impl Chat {
         let (position, receivers) =
             said.map_or((None, 0), |(_, position, receivers)| (position, receivers));
         inboxes.recent_ids.remember(scope, key, position);
+        let inbox = Some(Arc::clone(user.inbox()));
+        let receipt = Receipt::new(inbox, id, position, receivers);
         if let Some(sender) = sender {
+            call.sink.said(&receipt);
             let inboxes = &mut pair.second().channels;
             inboxes.say(call, sender.uid(), &placement(kind_of_sender));
         }
-        let inbox = Some(Arc::clone(user.inbox()));
-        let receipt = Receipt::new(inbox, id, position, receivers);
         Ok(SayOutcome::Said(receipt))
     }
 

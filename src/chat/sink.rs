@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::notice::Notice;
+use super::receipt::Receipt;
 use crate::base::{Fd, Position};
 
 /// Takes what the chat sends, in the order in which it is to arrive.
@@ -18,6 +19,10 @@ pub trait Sink {
 
     /// Sends to one connection; `false` when there is none of this name.
     fn push(&mut self, fd: Fd, notice: &Notice<'_>) -> bool;
+
+    /// Takes the receipt of a private message before the sender's own connections get the message.
+    /// Whoever says it has the receipt afterwards as well.
+    fn said(&mut self, _: &Receipt) {}
 
     /// Answers a login or a join of `fd`; called before everything else of these channels.
     fn welcome(&mut self, fd: Fd, channels: &[Welcome]);

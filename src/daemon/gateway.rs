@@ -87,7 +87,7 @@ pub fn gateway(
                 Ok(()) => announce::addresses(server, is_open),
                 Err(error) => {
                     tracing::error!(%error, "the outbox can't be delivered");
-                    server.stop();
+                    server.fail("the relay thread could not be started");
                 }
             }
         })
@@ -160,13 +160,14 @@ impl GatewayGate {
     }
 
     fn readiness(&self) -> ServerReadiness {
-        let is_running = self
-            .server
-            .get()
-            .is_some_and(|server| !server.is_stopping());
+        let server = self.server.get();
+        if let Some(failure) = server.and_then(Handle::failure) {
+            return ServerReadiness::Unready(failure.to_owned().into());
+        }
+        let is_running = server.is_some_and(|server| !server.is_stopping());
         match (is_running, self.gateway.is_ready()) {
             (true, true) => ServerReadiness::Ready,
-            (true, false) => ServerReadiness::Unready("full"),
+            (true, false) => ServerReadiness::Unready("full".into()),
             (false, _) => ServerReadiness::Stopping,
         }
     }

@@ -92,10 +92,14 @@ impl ServeGate {
     }
 
     fn readiness(&self) -> ServerReadiness {
-        let runs = self.server.get().is_some_and(|one| !one.is_stopping());
+        let server = self.server.get();
+        if let Some(failure) = server.and_then(Handle::failure) {
+            return ServerReadiness::Unready(failure.to_owned().into());
+        }
+        let runs = server.is_some_and(|one| !one.is_stopping());
         match (runs, self.endpoint.is_storing()) {
             (false, _) => ServerReadiness::Stopping,
-            (true, false) => ServerReadiness::Unready("store can't take messages"),
+            (true, false) => ServerReadiness::Unready("store can't take messages".into()),
             (true, true) => ServerReadiness::Ready,
         }
     }

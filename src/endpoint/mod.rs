@@ -136,7 +136,10 @@ impl Endpoint {
             replays::start(Arc::clone(&services), ready)?,
             // Each thread holds the services, which hold the way to it: only `finish` ends one.
             queue
-                .start(store, Arc::clone(&services), nudge(&services))
+                .start(store, Arc::clone(&services), nudge(&services), {
+                    let services = Arc::clone(&services);
+                    move || services.fail("the disk thread has died")
+                })
                 .inspect_err(|_| services.replays.stop())?,
         ];
         let sessions = Sessions::new(
@@ -213,9 +216,8 @@ impl Endpoint {
         self.services.disk.end();
         self.services.replays.stop();
         for thread in lock(&self.threads).drain(..) {
-            if thread.join().is_err() {
-                tracing::error!("a thread of the endpoint panicked");
-            }
+            // One that panicked has stopped the server, which said so.
+            thread.join().ok();
         }
     }
 
@@ -245,6 +247,7 @@ impl Endpoint {
     /// Begins to look at what is due, once the server runs.
     fn start(self: &Arc<Self>, server: &WorkerHandle) {
         self.services.meet(server.handle());
+        self.sessions.start(&server.handle());
         let this = Arc::clone(self);
         server.tick(EXPIRE_EVERY_MS, move |server| {
             let services = &this.services;
@@ -261,7 +264,11 @@ impl Endpoint {
         if request.path() == LINK_PATH {
             return self.links.opened(fd);
         }
+        let _running = self.sessions.begin_command(fd);
         self.services.chat.opened(fd);
+        if self.sessions.is_kicked(fd) {
+            return;
+        }
         let (node, ping_s, size_max) = &self.hello;
         let hello = frames::hello(fd, node, *ping_s, *size_max);
         server.push(fd, &hello).ok();
@@ -274,6 +281,7 @@ impl Endpoint {
         if self.links.contains(frame.fd) {
             return self.links.message(server, frame);
         }
+        let _running = self.sessions.begin_command(frame.fd);
         if self.sessions.is_kicked(frame.fd) {
             return;
         }
@@ -297,7 +305,7 @@ impl Endpoint {
     /// Says farewell to a WebSocket that is about to be closed, since the server stops. What the
     /// client said before is answered first.
     fn drained(&self, server: &WorkerHandle, fd: Fd) {
-        if !self.services.disk.wait_until_done(ANSWERS_WITHIN) {
+        if !self.services.disk.wait_until_done(ANSWERS_WITHIN) && server.failure().is_none() {
             tracing::warn!(
                 fd = fd.0,
                 "the disk is slow; a farewell doesn't wait for it"

@@ -1,7 +1,7 @@
 //! The services that all threads of an endpoint share: the chat, the clock, the way to the server,
 //! the way to the disk.
 
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use super::replays::Replays;
@@ -12,7 +12,7 @@ use crate::base::clock::unix_ms;
 use crate::base::line_budget::LineBudget;
 use crate::base::sync::lock;
 use crate::chat::{Chat, ErrorCode, Moment};
-use crate::server::Handle;
+use crate::server::{Handle, LateHandle};
 use crate::store::{Disk, Reader, StoreError};
 
 /// The services that callbacks, the disk thread and the replay thread use.
@@ -25,8 +25,8 @@ pub(super) struct Services {
     /// The lines of the log for pages that can't be read.
     unreadable: Mutex<LineBudget>,
     started: Instant,
-    /// The handle, set once the server runs, before anybody connects.
-    server: OnceLock<Handle>,
+    /// Known once the server runs, before anybody connects.
+    server: LateHandle,
 }
 
 impl Services {
@@ -45,7 +45,7 @@ impl Services {
             data_size_max,
             unreadable: Mutex::default(),
             started: Instant::now(),
-            server: OnceLock::new(),
+            server: LateHandle::default(),
         }
     }
 
@@ -60,8 +60,12 @@ impl Services {
 
     /// Notes the server that runs.
     pub(super) fn meet(&self, server: Handle) {
-        // Only set here, and only once.
-        self.server.get_or_init(|| server);
+        self.server.meet(server);
+    }
+
+    /// Stops the server, since a thread has died that it can't do without.
+    pub(super) fn fail(&self, reason: &'static str) {
+        self.server.fail(reason);
     }
 
     pub(super) fn server(&self) -> Option<&Handle> {

@@ -3,7 +3,7 @@
 
 use std::io;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::Receiver;
@@ -24,9 +24,10 @@ use crate::api::reply::{JoinedReply, ReplyShape};
 use crate::api::{RefusalLog, RefusalReason, Refused};
 use crate::base::clock::unix_ms;
 use crate::base::sync::lock;
+use crate::base::vital::spawn_vital;
 use crate::base::{Fd, Metric};
 use crate::link::LinkSettings;
-use crate::server::{Builder, Handle, Head, Request, Responder, Response, WorkerHandle};
+use crate::server::{Builder, Head, LateHandle, Request, Responder, Response, WorkerHandle};
 use crate::store::{Disk, DiskSettings, Store};
 
 /// Names and bounds of a gateway.
@@ -85,8 +86,8 @@ pub struct Gateway {
     refusals: RefusalLog,
     host_metrics: fn() -> Vec<Metric>,
     relay: RelayHandle,
-    /// The handle, set once the server runs.
-    server: Arc<OnceLock<Handle>>,
+    /// Known once the server runs.
+    server: Arc<LateHandle>,
     threads: Mutex<GatewayThreads>,
 }
 
@@ -109,8 +110,8 @@ impl Gateway {
         store: Box<dyn Store>,
         access: Box<dyn Authenticator>,
     ) -> io::Result<Self> {
-        let server = Arc::new(OnceLock::<Handle>::new());
-        let nudge = Arc::clone(&server);
+        let server = Arc::<LateHandle>::default();
+        let (nudge, failing) = (Arc::clone(&server), Arc::clone(&server));
         let on_low = move || {
             if let Some(server) = nudge.get() {
                 server.nudge();
@@ -139,7 +140,8 @@ impl Gateway {
             relay: relay.clone(),
             counters: Arc::clone(&numbers.counters),
         };
-        let disk = queue.start(store, context, on_low)?;
+        let on_death = move || failing.fail("the disk thread has died");
+        let disk = queue.start(store, context, on_low, on_death)?;
         Ok(Self {
             outbox: Arc::new(outbox),
             encoder: MessageEncoder::new(key, settings.data_size_max),
@@ -173,8 +175,7 @@ impl Gateway {
     ///
     /// The server has no process of that name, or the system gives no thread.
     pub fn start(&self, server: &WorkerHandle) -> io::Result<()> {
-        // Only set here, and only once.
-        self.server.get_or_init(|| server.handle());
+        self.server.meet(server.handle());
         let process = server.process(PUSH_PROCESS).cloned();
         let process = process.ok_or_else(|| io::Error::other("there is no push process"))?;
         let mut threads = lock(&self.threads);
@@ -188,8 +189,9 @@ impl Gateway {
             Arc::clone(&self.numbers),
             (self.relay.clone(), events),
         );
-        let thread = std::thread::Builder::new().name("relay".into());
-        threads.relay = Some(thread.spawn(|| relay.run())?);
+        let server = Arc::clone(&self.server);
+        let died = move || server.fail("the relay thread has died");
+        threads.relay = Some(spawn_vital("relay", || relay.run(), died)?);
         Ok(())
     }
 
@@ -274,9 +276,8 @@ impl Gateway {
         let mut threads = lock(&self.threads);
         if let Some(relay) = threads.relay.take() {
             self.relay.send(RelayEvent::Stop);
-            if relay.join().is_err() {
-                tracing::error!("the relay has panicked; messages may be sent again");
-            }
+            // If it panicked, messages may be sent again.
+            relay.join().ok();
         }
         self.numbers.left(self.outbox.kept().1)
     }
@@ -294,9 +295,8 @@ impl Gateway {
     pub fn close(self) {
         let disk = lock(&self.threads).disk.take();
         drop(self.outbox);
-        if disk.is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!("the disk thread has panicked");
-        }
+        // One that panicked has stopped the server, which said so.
+        disk.map(JoinHandle::join);
     }
 
     fn respond(&self, server: &WorkerHandle, request: &Request, responder: Responder) {

@@ -39,7 +39,7 @@ mod relay;
 mod target;
 
 pub use front::{Gateway, GatewaySettings};
-pub use offline::{OfflineOutbox, OfflineOutboxError};
+pub use offline::{OfflineOutbox, OfflineOutboxError, OutboxView};
 pub use outbox::{DEAD, OUTBOX, store_settings};
 pub use push::{PUSH_PROCESS, push};
 pub use target::{Target, TargetError};

@@ -153,6 +153,25 @@ impl<D: Delivery> Handle<D> {
             .is_some_and(|directory| directory.is_established(fd))
     }
 
+    /// The number of threads that run callbacks of connections: the workers, or the reactors where
+    /// there are none.
+    #[must_use]
+    pub fn callback_threads(&self) -> usize {
+        match self.shared.workers.len() {
+            0 => self.shared.mailboxes.len(),
+            workers => workers,
+        }
+    }
+
+    /// The number, from 0, of the thread that runs the callbacks of a connection.
+    #[must_use]
+    pub fn callback_thread_of(&self, fd: Fd) -> usize {
+        match self.shared.workers.len() as u64 {
+            0 => fd.reactor(),
+            workers => (fd.serial() % workers) as usize,
+        }
+    }
+
     /// Describes a connection; `None` if there is none of this name.
     #[must_use]
     pub fn connection_info(&self, fd: Fd) -> Option<ConnectionInfo> {
@@ -355,8 +374,14 @@ impl<D: Delivery> Handle<D> {
     /// Stops the server in order, since something that it can't do without has ended: like
     /// [`Handle::stop`], but the outcome isn't clean.
     pub fn fail(&self, reason: &str) {
-        tracing::error!(reason, "the server can't go on");
-        self.shared.main.fail();
+        self.shared.main.fail(reason);
+    }
+
+    /// The reason of [`Handle::fail`], or the thread of the server that has died; `None` while all
+    /// is well.
+    #[must_use]
+    pub fn failure(&self) -> Option<&str> {
+        self.shared.main.failure()
     }
 
     fn start_timer(&self, times: Times, after_ms: u64, callback: TimerCallback) -> TimerId {

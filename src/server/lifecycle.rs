@@ -7,6 +7,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
@@ -30,6 +31,7 @@ use super::spawn::{Spawner, Threads, build_shared};
 use super::spec::ServerSpec;
 use super::timers::Timers;
 use crate::base::pressure::Pressure;
+use crate::base::vital::may_die_here;
 use crate::net::command::{Command, CommandBatch};
 use crate::net::{Listener, listen};
 
@@ -196,29 +198,44 @@ impl Lifecycle {
     pub(super) fn run(mut self) -> ServerOutcome {
         let mut events = Events::with_capacity(64);
         while self.phase != LifecyclePhase::Done {
-            let timeout = self
-                .deadline()
-                .map(|at| at.saturating_duration_since(Instant::now()));
-            match self.poll.poll(&mut events, timeout) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    tracing::error!(%error, "the main thread can't wait for events");
-                    self.outcome.is_forced = true;
-                    break;
+            let turned = catch_unwind(AssertUnwindSafe(|| self.turn(&mut events)));
+            if turned.is_err() {
+                // Once more, and there is no order left in which to stop.
+                if self.shared.main.failure().is_some() {
+                    self.force();
                 }
+                self.shared.main.fail("the main thread has panicked");
             }
-            for event in &events {
-                match event.token() {
-                    WAKER => {}
-                    SIGNALS => self.look_at_signals(),
-                    _ => self.supervisor.ready(event),
-                }
-            }
-            self.drive_processes();
-            self.advance();
         }
         self.end()
+    }
+
+    fn turn(&mut self, events: &mut Events) {
+        let timeout = self
+            .deadline()
+            .map(|at| at.saturating_duration_since(Instant::now()));
+        match self.poll.poll(events, timeout) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => {
+                tracing::error!(%error, "the main thread can't wait for events");
+                self.outcome.is_forced = true;
+                self.phase = LifecyclePhase::Done;
+                return;
+            }
+        }
+        if self.phase == LifecyclePhase::Running && self.shared.main.failure().is_none() {
+            may_die_here();
+        }
+        for event in events.iter() {
+            match event.token() {
+                WAKER => {}
+                SIGNALS => self.look_at_signals(),
+                _ => self.supervisor.ready(event),
+            }
+        }
+        self.drive_processes();
+        self.advance();
     }
 
     fn look_at_signals(&mut self) {
@@ -322,8 +339,8 @@ impl Lifecycle {
             LifecyclePhase::Running if self.shared.main.is_asked_to_stop() => {
                 tracing::info!("draining: no new connections; requests under way are answered");
                 self.command(0, Command::Drain);
-                if reactors < self.shared.mailboxes.len() {
-                    // Reactor 0, which would tell the others, may be gone.
+                if self.shared.main.failure().is_some() {
+                    // The one that would tell the others may be gone, or going.
                     for reactor in 1..self.shared.mailboxes.len() {
                         self.command(reactor, Command::Drain);
                     }
@@ -397,7 +414,7 @@ impl Lifecycle {
                 self.runner.stop();
             }
         }
-        self.outcome.has_failed = self.shared.main.has_failed();
+        self.outcome.has_failed = self.shared.main.failure().is_some();
         let is_running =
             self.outcome.is_forced && self.shared.main.reactors.load(Ordering::Acquire) > 0;
         for counters in &self.shared.counters {

@@ -10,10 +10,12 @@
 //! through `handle` and `delivery`.
 
 mod builder;
+mod caretaker;
 mod delivery;
 mod error;
 mod handle;
 mod handlers;
+mod late_handle;
 mod lifecycle;
 mod message;
 pub mod process;
@@ -37,6 +39,7 @@ pub use builder::{Builder, WORKERS_MAX};
 pub use delivery::{AtOnce, Delivery, PerBatch};
 pub use error::ServerError;
 pub use handle::{ConnectionInfo, Handle, PushError, WorkerHandle};
+pub use late_handle::LateHandle;
 pub use lifecycle::ServerOutcome;
 pub use message::{Frame, Message, Request};
 pub use responder::Responder;

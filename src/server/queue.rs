@@ -172,6 +172,12 @@ impl Backlogged {
         fds.remove(&fd);
         self.count.store(fds.len(), SeqCst);
     }
+
+    pub(super) fn clear(&self) {
+        let mut fds = lock(&self.fds);
+        fds.clear();
+        self.count.store(0, SeqCst);
+    }
 }
 
 /// The events of all connections that wait for their turns: how much there is, for the statistics.

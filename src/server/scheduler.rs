@@ -179,6 +179,17 @@ impl Scheduler {
         }
     }
 
+    /// Gives away all that waits, since the thread has died; nothing waits here any more.
+    pub(super) fn give_away(&mut self, mut take: impl FnMut(WorkerEvent)) {
+        self.turns.end_all();
+        while let Some(fd) = self.turns.next() {
+            while let Some(waiting) = self.turns.take(fd) {
+                take(waiting.event);
+            }
+        }
+        self.backlogged.clear();
+    }
+
     fn end_turn(&mut self, runner: &Runner, fd: Fd, rest: Option<WaitingEvent>) {
         if let Some(rest) = rest {
             self.turns.put_back(rest);

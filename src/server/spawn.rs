@@ -237,7 +237,7 @@ fn run<S: EventSink>(reactor: Reactor<S>, guard: ThreadGuard) -> Option<(S, Thre
         Ok(sink) => Some((sink, guard)),
         Err(error) => {
             tracing::error!(%error, "a reactor can't go on");
-            guard.shared.main.fail();
+            guard.shared.main.fail("a reactor has died");
             None
         }
     }
@@ -289,8 +289,7 @@ impl Drop for ThreadGuard {
             }
         }
         if std::thread::panicking() {
-            tracing::error!("a thread of the server panicked");
-            main.fail();
+            main.fail("a thread of the server has died");
         } else {
             main.wake();
         }

@@ -1,8 +1,12 @@
 //! The loop of a worker thread.
 
-use super::queue::{EventBatch, QueueItem, WorkerInbox};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::caretaker::{part_with, take_care};
+use super::queue::{QueueItem, WorkerEvent, WorkerInbox};
 use super::runner::Runner;
 use super::scheduler::{Scheduler, run};
+use crate::base::vital::may_die_here;
 
 /// Items taken in a row while heavy connections wait for their turn: a round number, which takes
 /// well below a millisecond unless one of them is costly.
@@ -10,21 +14,22 @@ const ITEMS_A_ROUND_MAX: usize = 64;
 
 /// Runs a worker until its queue says `Stop`.
 ///
-/// The order after each item matters: the commands are flushed first, so that a reactor that is
-/// nudged for this batch finds them in its mailbox; the pressure is taken off last.
+/// A panic, which none of a callback is, ends the worker and the server. What the worker leaves
+/// behind has a caretaker until then.
 pub(super) fn work(runner: &Runner, inbox: &WorkerInbox, scheduler: Scheduler) {
     scheduler.start();
-    runner.start();
-    runner.flush();
     let mut worker = Worker {
         runner,
         inbox,
         scheduler,
+        events: Vec::new().into_iter(),
+        taken: (0, 0, None),
     };
-    while worker.take_items() {
-        worker.scheduler.serve_next(runner);
+    if catch_unwind(AssertUnwindSafe(|| worker.serve())).is_err() {
+        runner.handle.fail("a worker has died");
+        worker.leave_behind();
+        take_care(runner, inbox);
     }
-    worker.scheduler.finish(runner);
     runner.stop();
     runner.flush();
 }
@@ -33,9 +38,35 @@ struct Worker<'a> {
     runner: &'a Runner,
     inbox: &'a WorkerInbox,
     scheduler: Scheduler,
+    /// What is left of the batch in hand.
+    events: std::vec::IntoIter<WorkerEvent>,
+    /// The item in hand: its events, its bytes, the reactor of a batch.
+    taken: (usize, usize, Option<usize>),
 }
 
 impl Worker<'_> {
+    fn serve(&mut self) {
+        self.runner.start();
+        self.runner.flush();
+        while self.take_items() {
+            self.scheduler.serve_next(self.runner);
+        }
+        self.scheduler.finish(self.runner);
+    }
+
+    /// Ends what a worker that has died had in hand.
+    fn leave_behind(&mut self) {
+        let runner = self.runner;
+        self.scheduler.give_away(|event| part_with(runner, event));
+        for event in self.events.by_ref() {
+            part_with(runner, event);
+        }
+        runner.flush();
+        let shared = runner.handle.shared();
+        shared.count_out(self.inbox, self.taken);
+        shared.nudge_reactors();
+    }
+
     /// Handles the items that have come, or waits for one if there is nothing else to do; `false`
     /// at the end.
     fn take_items(&mut self) -> bool {
@@ -56,46 +87,40 @@ impl Worker<'_> {
         true
     }
 
+    /// Handles an item. The order afterwards matters: the commands are flushed first, so that a
+    /// reactor that is nudged for this batch finds them in its mailbox; the pressure is taken off
+    /// last.
     fn take(&mut self, item: QueueItem) -> bool {
-        let (items, bytes, reactor) = match item {
+        match item {
             QueueItem::Batch { batch, bytes } => {
-                let (items, reactor) = (batch.events.len(), batch.reactor);
-                self.run_batch(batch);
-                (items, bytes, Some(reactor))
+                self.taken = (batch.events.len(), bytes, Some(batch.reactor));
+                self.events = batch.events.into_iter();
+                may_die_here();
+                self.run_batch(&batch.payloads);
             }
             QueueItem::Job { job, bytes } => {
+                self.taken = (1, bytes, None);
                 self.runner.job(job);
-                (1, bytes, None)
             }
             QueueItem::Stop => return false,
-        };
+        }
         self.runner.flush();
-        let shared = self.runner.handle.shared();
-        if let Some(reactor) = reactor
-            && self.inbox.progress[reactor].step()
-        {
-            shared.mailboxes[reactor].nudge();
-        }
-        if self.inbox.pressure.take(items, bytes) {
-            shared.nudge_reactors();
-        }
+        let taken = std::mem::take(&mut self.taken);
+        self.runner.handle.shared().count_out(self.inbox, taken);
         true
     }
 
-    fn run_batch(&mut self, batch: EventBatch) {
-        let EventBatch {
-            events, payloads, ..
-        } = batch;
+    fn run_batch(&mut self, payloads: &[u8]) {
         let (runner, scheduler) = (self.runner, &mut self.scheduler);
         scheduler.begin_batch();
         scheduler.has_time_passed();
-        for event in events {
+        while let Some(event) = self.events.next() {
             let fd = event.fd();
             if !scheduler.admits(fd) {
-                scheduler.hold(runner, event.owned(&payloads));
+                scheduler.hold(runner, event.owned(payloads));
                 continue;
             }
-            let rest = run(runner, event, 0, &payloads);
+            let rest = run(runner, event, 0, payloads);
             scheduler.handled(runner, fd, rest);
             // A handler may block: the commands of the handlers before it mustn't wait for it.
             if scheduler.has_time_passed() {

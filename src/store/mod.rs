@@ -66,8 +66,9 @@ mod names;
 mod permissions;
 mod scan;
 
-// While no process has the store open.
+// While no process has the store open, but for `look`.
 mod dump;
+mod look;
 mod repair;
 mod verify;
 
@@ -85,6 +86,7 @@ pub use disk::{Condition, Disk, DiskJob, DiskQueue, DiskSettings};
 pub use dump::dump;
 pub use error::StoreError;
 pub use journal::Journal;
+pub use look::look;
 pub use memory::MemoryStore;
 pub use reader::{
     ChannelState, LogPage, PageRange, Reader, StateRecord, StoreTotals, StoredMessage,

@@ -13,6 +13,8 @@ mod chat;
 #[cfg(feature = "cli")]
 mod cli;
 mod connection;
+#[cfg(all(feature = "cli", debug_assertions))]
+mod deaths;
 #[cfg(feature = "cli")]
 mod durable;
 #[cfg(feature = "cli")]

@@ -354,6 +354,9 @@ await claim("lists that were cut say so, presence may stop, and what can't be re
   await max.getByText("1010 people here").waitFor();
   await max.getByText(/and 100\d more who aren't listed/).waitFor();
   await shot(max, "desktop-cut-list");
+  toPage({ type: "presence", room, state: "on", users: ["ann", "max", "zoe"], users_total: 12, more: true });
+  await max.getByText("12 people here").waitFor();
+  await max.getByText("and 9 more who aren't listed").waitFor();
   toPage({ type: "presence", room, state: "on", users: ["ann", "max", "zoe"] });
   await max.getByText("3 people here").waitFor();
   await say(max, "one");

@@ -6,7 +6,7 @@ use super::reply::{ApiReply, ApiResult};
 use crate::api::json::Json;
 use crate::api::posting::{self, Posting, Recipients};
 use crate::api::refusal::Refusal;
-use crate::chat::{HistoryRange, PurgeOutcome};
+use crate::chat::{HistoryRange, PurgeOutcome, check_room};
 use crate::endpoint::history::{self, HISTORY_LIMIT};
 use crate::endpoint::server_sink::{Confirmation, ServerSink};
 use crate::endpoint::store_task::{StoreTask, Stored};
@@ -93,16 +93,25 @@ impl HttpApi {
     }
 
     /// `DELETE /v1/rooms/{room}/messages`
-    pub(super) fn purge(&self, call: &ApiCall<'_>) -> Result<ApiReply, Refusal> {
-        let room = &*call.names.room;
+    pub(super) fn purge_room(&self, call: &ApiCall<'_>) -> Result<ApiReply, Refusal> {
+        check_room("room", &call.names.room)?;
+        self.purge(call, &call.names.room)
+    }
+
+    /// `DELETE /v1/users/{uid}/messages`
+    pub(super) fn purge_inbox(&self, call: &ApiCall<'_>) -> Result<ApiReply, Refusal> {
+        self.purge(call, &format!("@{}", call.names.uid))
+    }
+
+    fn purge(&self, call: &ApiCall<'_>, channel: &str) -> Result<ApiReply, Refusal> {
         let mut sink = ServerSink::of_worker(&self.services, call.server, Confirmation::Silent);
-        Ok(match self.services.chat.purge(&mut sink, room)? {
+        Ok(match self.services.chat.purge(&mut sink, channel)? {
             PurgeOutcome::Done(position) => {
-                let purged = Stored::Purged(room.into(), position);
+                let purged = Stored::Purged(channel.into(), position);
                 purged.fields(Json::object()).into()
             }
             PurgeOutcome::Stored(epoch) => ApiReply::Stored(StoreTask::Purge {
-                room: room.into(),
+                channel: channel.into(),
                 epoch,
             }),
         })

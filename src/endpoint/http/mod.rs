@@ -5,7 +5,7 @@
 //!
 //! | file | handlers |
 //! |---|---|
-//! | `messages.rs` | `post_message`, `post_batch`, `room_history`, `user_history`, `purge` |
+//! | `messages.rs` | `post_message`, `post_batch`, `room_history`, `user_history`, `purge_room`, `purge_inbox` |
 //! | `rooms.rs` | `rooms`, `room`, `members`, `add_member`, `remove_member` |
 //! | `users.rs` | `users`, `user`, `kick` |
 //! | `connections.rs` | `connections`, `connection`, `disconnect`, `bind`, `unbind` |
@@ -80,7 +80,7 @@ impl HttpApi {
             Err(refusal) => Err(refusal),
         };
         match reply {
-            Ok(reply) => reply.send(&self.services, responder),
+            Ok(reply) => reply.send(self, responder),
             Err(refusal) => {
                 self.note_wrong(&request, &refusal);
                 responder.end(refusal.response());

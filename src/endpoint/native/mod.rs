@@ -162,14 +162,24 @@ impl NativeProtocol {
             return Err(Refusal::bad_request("to takes one receiver on a WebSocket"));
         };
         let mut sink = ServerSink::of_worker(&self.services, server, Confirmation::Silent);
+        // Back ends ask and wait; what comes before the answer isn't what they wait for.
+        let first = seq.filter(|_| self.sessions.key_of(fd).is_some());
+        if let Some(seq) = first {
+            sink.answer_first(fd, seq);
+        }
         let (chat, now) = (&self.services.chat, self.services.now());
         let outcome = self.sessions.as_actor(fd, |actor| {
             Ok(chat.say(&mut sink, now, actor, recipient, &posting.message)?)
         })?;
         Ok(match outcome {
-            SayOutcome::Said(receipt) => Some(frames::said(frames::ok(seq), &receipt)),
+            SayOutcome::Said(receipt) => sink
+                .has_still_to_answer(first.is_some())
+                .then(|| frames::said(frames::ok(seq), &receipt)),
             SayOutcome::Pending(draft) => {
-                let reply_to = ReplyTo::Frame(fd, seq.map(Box::from));
+                let reply_to = match first {
+                    Some(seq) => ReplyTo::FrameFirst(fd, seq.into()),
+                    None => ReplyTo::Frame(fd, seq.map(Box::from)),
+                };
                 self.services.store(StoreTask::Say(draft, None), reply_to);
                 None
             }

@@ -5,7 +5,7 @@
 //!
 //! | file | methods of [`Sessions`] |
 //! |---|---|
-//! | `mod.rs` | `kick`, `is_kicked`, `forget_kick`, `closed`, `tick`, `finish`, `key_of`, `is_unknown`, `authorize`, `admit_command`, `admit_request`, `charge`, `acknowledge`, `refuse_binary` |
+//! | `mod.rs` | `start`, `begin_command`, `kick`, `after_commands`, `is_kicked`, `forget_kick`, `closed`, `tick`, `finish`, `key_of`, `is_unknown`, `authorize`, `admit_command`, `admit_request`, `charge`, `acknowledge`, `refuse_binary` |
 //! | `login.rs` | `begin`, `login`, `pass_of`, `bind`, `unbind`, `expire_logins` |
 
 mod acks;
@@ -14,22 +14,25 @@ mod kicked;
 mod limits;
 mod login;
 mod rate;
+mod running;
 
 use std::sync::Arc;
 
 use super::frames;
 use super::kick::kick;
 use super::services::Services;
+use super::store_task::{ReplyTo, StoreTask};
 use crate::api::auth::{Authenticator, authorize};
 use crate::api::refusal::Refusal;
 use crate::api::{RefusalLog, RefusalReason, Refused};
 use crate::base::{Fd, Metric};
 use crate::chat::{Actor, ErrorCode, Rights};
-use crate::server::WorkerHandle;
+use crate::server::{Handle, WorkerHandle};
 use acks::Acks;
 use deadlines::LoginDeadlines;
 use kicked::KickedConnections;
 use limits::{LimitVerdict, RateLimits};
+use running::{RunningCommands, RunningGuard};
 
 pub use limits::LimitSettings;
 pub use rate::{Bucket, Rate};
@@ -50,6 +53,7 @@ pub(super) struct Sessions {
     acks: Acks,
     pub(super) refusals: Arc<RefusalLog>,
     kicked: KickedConnections,
+    running: RunningCommands,
     /// The rights of everybody in open mode, kept once.
     open_rights: Arc<Rights>,
 }
@@ -70,12 +74,35 @@ impl Sessions {
             acks: Acks::default(),
             refusals: Arc::default(),
             kicked: KickedConnections::default(),
+            running: RunningCommands::default(),
             open_rights: Arc::new(Rights::Open),
         }
     }
 
+    /// Begins to note what the threads of a server carry out.
+    pub(super) fn start(&self, server: &Handle) {
+        self.running.start(server);
+    }
+
+    /// Notes that this thread carries out what a connection has sent, until the guard is dropped.
+    pub(super) fn begin_command(&self, fd: Fd) -> RunningGuard<'_> {
+        self.running.begin(self.services.server(), fd)
+    }
+
+    /// Calls `then` once everything is done, and on disk, that these connections have asked for and
+    /// that was let through: the answer to a request that takes their right to ask for more.
+    pub(super) fn after_commands(&self, fds: &[Fd], then: impl FnOnce() + Send + 'static) {
+        let services = Arc::clone(&self.services);
+        self.running.after(self.services.server(), fds, move || {
+            // Whatever becomes of what was said before, it isn't said later.
+            let call = ReplyTo::Call(Box::new(move |_| then()));
+            services.store(StoreTask::Nothing, call);
+        });
+    }
+
     /// Tells a client why it is closed, and closes its connection. Nothing that comes from the
-    /// connection is taken from then on, whatever is on its way.
+    /// connection is taken from then on, whatever is on its way; only a command that is being
+    /// carried out on another thread goes on to its end, see [`Sessions::after_commands`].
     pub(super) fn kick(
         &self,
         server: &WorkerHandle,
@@ -84,9 +111,9 @@ impl Sessions {
         message: &str,
     ) {
         self.kicked.insert(fd);
-        // The chat forgets a connection before the kick of it is forgotten; one that it doesn't
-        // know has ended already.
-        if self.services.chat.connection(fd).is_none() {
+        // The chat forgets a connection before the kick of it is forgotten; one that neither the chat
+        // nor the server knows has ended already. One that only the server knows is about to begin.
+        if self.services.chat.connection(fd).is_none() && !server.is_established(fd) {
             self.kicked.remove(fd);
         }
         kick(server, fd, code, word, message);

@@ -3,6 +3,7 @@
 use std::fmt::{self, Write};
 
 use crate::base::ForeignText;
+use crate::link::wire::RefusalWords;
 
 /// One event: something that happened, or that the owner has to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,8 +49,8 @@ pub enum SenderEvent {
     Refused {
         /// The number of the message.
         n: u64,
-        /// The reason, as a word for programs.
-        code: String,
+        /// The reason.
+        why: RefusalWords,
     },
     /// The receiver has lost its mark: it asked for numbers that it had acknowledged.
     Jumped {

@@ -1,6 +1,7 @@
 //! The loop of a reactor, and the order of the steps in one turn.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use mio::event::Event;
@@ -8,6 +9,7 @@ use mio::{Events, Interest, Token};
 
 use super::{EventSink, LISTENER_FIRST, LISTENERS_MAX, Reactor, WAKER};
 use crate::base::Tick;
+use crate::base::vital::may_die_here;
 use crate::net::slots::{ReadState, SlotId, SlotPhase};
 
 /// Events taken from the kernel a turn.
@@ -21,8 +23,24 @@ impl<S: EventSink> Reactor<S> {
     ///
     /// # Errors
     ///
-    /// The poll itself failed; without it the reactor can't go on.
+    /// The poll itself failed, without which the reactor can't go on, or the reactor panicked. Its
+    /// WebSockets have been told as far as possible.
     pub fn run(mut self) -> io::Result<S> {
+        let ran = catch_unwind(AssertUnwindSafe(|| self.take_turns()));
+        match ran.unwrap_or_else(|_| Err(io::Error::other("the reactor panicked"))) {
+            Ok(()) => Ok(self.sink),
+            Err(error) => {
+                // What a panic has left behind may make another one.
+                let parted = catch_unwind(AssertUnwindSafe(|| self.part()));
+                if parted.is_err() {
+                    tracing::error!(reactor = self.id, "its connections end without a Close");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn take_turns(&mut self) -> io::Result<()> {
         self.register_listeners()?;
         let mut events = Events::with_capacity(EVENTS_A_TURN_MAX);
         // Commands that were given before the start must not wait for the first event.
@@ -37,7 +55,7 @@ impl<S: EventSink> Reactor<S> {
             self.mailbox.woke();
             self.turn(&events);
         }
-        Ok(self.sink)
+        Ok(())
     }
 
     /// Runs one turn. The order of its steps keeps latency low and output merged:
@@ -48,6 +66,7 @@ impl<S: EventSink> Reactor<S> {
     /// - commands before timers, so that an answer that is already here counts before its deadline;
     /// - writing last, so that all output of the turn goes out in one call a connection.
     fn turn(&mut self, events: &Events) {
+        may_die_here();
         self.context.clock.update();
         self.shared.counters.turns.add(1);
         self.accept_rest();

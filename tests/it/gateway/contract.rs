@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::machine::{LINK_KEY, Machine, message};
-use super::upstream::Upstream;
+use super::upstream::{SENTENCE, Upstream};
 use crate::support::http::{Answer, HttpClient, JSON};
 use crate::support::numbers::assert_same_names;
 use crate::support::wait::{until, until_within};
@@ -200,19 +200,25 @@ fn a_refused_message_is_kept_apart_and_may_be_tried_again() {
             .metrics()
             .contains("\ntidings_gateway_outbox_dead_letters_stored_total 1\n")
     );
+    // While it runs, and afterwards.
+    let shown = machine.outbox("dead");
     machine.stop();
 
     let outbox = |what: &str| machine.outbox(what);
-    let letter: Value = serde_json::from_str(&outbox("dead")).unwrap();
+    assert_eq!(outbox("dead"), shown);
+    let letter: Value = serde_json::from_str(&shown).unwrap();
     assert_eq!(
-        (&letter["code"], &letter["n"]),
-        (&json!("bad_request"), &json!(2))
+        (&letter["code"], &letter["message"], &letter["n"]),
+        (&json!("bad_request"), &json!(SENTENCE), &json!(2))
     );
     assert_eq!(letter["posting"]["id"], "ann-2");
     assert_eq!(
         letter["upstream"],
         format!("ws://{}/link", upstream.address)
     );
+    let cut = machine.outbox_with("dead", &["--limit", "0"]);
+    assert!(cut.stdout.is_empty(), "{cut:?}");
+    assert!(cut.stderr.starts_with(b"there are more"), "{cut:?}");
     assert_eq!(outbox("list"), "");
     assert_eq!(outbox("retry"), "1 messages wait again\n");
     assert_eq!(outbox("dead"), "");

@@ -3,6 +3,7 @@
 mod closes;
 mod commands;
 mod errors;
+mod kicks;
 mod presence;
 mod rights;
 mod rooms;

@@ -84,6 +84,15 @@ impl To<'_> {
 }
 
 impl Posting<'_> {
+    /// The number of receivers, which is what the message counts as against a limit.
+    pub(crate) fn receivers(&self) -> usize {
+        match &self.to {
+            To::Rooms(rooms) => rooms.len(),
+            To::Users(users) => users.len(),
+            To::Room(_) | To::User(_) | To::Fd(_) | To::All => 1,
+        }
+    }
+
     /// Translates the message for the chat; `except` are its connections as the chat names them.
     pub(crate) fn message<'a>(&'a self, except: &'a [Fd]) -> NewMessage<'a> {
         NewMessage {

@@ -5,6 +5,7 @@
 //! description of a number, and the few lines that take a lock or read the wall clock. State,
 //! protocols, input and output never do.
 
+mod address_block;
 pub mod clock;
 pub mod fd;
 mod foreign;
@@ -15,6 +16,7 @@ pub mod pressure;
 pub mod sync;
 mod tick;
 
+pub use address_block::AddressBlock;
 pub use fd::{Fd, REACTORS_MAX};
 pub use foreign::ForeignText;
 pub use message::MessageBody;

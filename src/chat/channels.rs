@@ -99,23 +99,24 @@ impl<K: ChannelKey, A: Audience> Channels<K, A> {
     ///
     /// # Errors
     ///
-    /// [`ChatError::ChannelsFull`].
+    /// [`ChatError::ChannelsFull`] and others, as [`Common::count_channel`] has them.
     pub(super) fn ensure(
         &mut self,
         scope: Scope<'_>,
         name: &str,
-        capacity: Capacity,
+        capacity: Capacity<'_>,
     ) -> Result<(), ChatError> {
         if self.by_key.contains_key(name) {
             return Ok(());
         }
         let (common, key) = (scope.common, K::new(name));
-        common.count_channel(capacity)?;
+        common.count_channel(key.channel(), capacity)?;
         A::gauge(&common.totals).add(1);
-        let channel = LiveChannel {
+        let mut channel = LiveChannel {
             log: MessageLog::new(common.epoch_of(key.channel())),
             audience: A::nobody(scope.now),
         };
+        channel.log.has_opener = matches!(capacity, Capacity::User(_));
         self.by_key.insert(key, channel);
         Ok(())
     }
@@ -134,6 +135,16 @@ impl<K: ChannelKey, A: Audience> Channels<K, A> {
     ) -> (&K, &mut LiveChannel<A>) {
         self.ensure_reserved(scope, name);
         self.find(name).expect("it was made sure of")
+    }
+
+    /// Brings back who opened a channel.
+    pub(super) fn restore_opener(&mut self, scope: Scope<'_>, name: &str, opener: &User) {
+        if let Some((key, channel)) = self.find(name) {
+            let is_known = std::mem::replace(&mut channel.log.has_opener, true);
+            if !is_known {
+                scope.common.restore_opener(opener, key.channel());
+            }
+        }
     }
 
     /// Schedules the removal of a channel that was created and may never be used.
@@ -157,11 +168,11 @@ impl<K: ChannelKey, A: Audience> Channels<K, A> {
     pub(super) fn begin(
         &mut self,
         scope: Scope<'_>,
-        name: &str,
+        (name, capacity): (&str, Capacity<'_>),
         user: &User,
         resume: Resume,
     ) -> Result<(Welcome, SubscriptionStart), ChatError> {
-        self.ensure(scope, name, Capacity::Checked)?;
+        self.ensure(scope, name, capacity)?;
         let (key, LiveChannel { log, audience }) = self.find(name).expect("it was made sure of");
         let members = audience.members_with(user);
         let users_max = scope.common.settings.presence_users_max;
@@ -243,9 +254,10 @@ impl<K: ChannelKey, A: Audience> Channels<K, A> {
         let epoch = common.epoch_of(key.channel());
         self.purge((common, call.sink), name, epoch);
         if is_empty {
-            self.by_key.remove(name);
-            A::gauge(&common.totals).subtract(1);
-            common.totals.channels.subtract(1);
+            if let Some((key, _)) = self.by_key.remove_entry(name) {
+                A::gauge(&common.totals).subtract(1);
+                common.uncount_channel(key.channel());
+            }
         }
     }
 

@@ -49,6 +49,7 @@ mod message;
 mod moment;
 mod name;
 mod notice;
+mod openers;
 mod pattern;
 mod pending;
 mod placement;
@@ -104,6 +105,7 @@ use hasher::Hasher;
 use id_source::IdSource;
 use inboxes::InboxShard;
 use log::MessageLog;
+use openers::Openers;
 use recent_ids::RecentIds;
 use rooms::RoomShard;
 use shards::Shards;
@@ -113,6 +115,13 @@ use stored_index::NothingStored;
 /// Steps of [`Chat::expire`] after which the lock of a shard is released for a moment. A step takes
 /// about a microsecond, so a message waits a fraction of a millisecond at the most.
 const EXPIRE_STEPS_MAX: usize = 256;
+
+/// One of so many places for lines of users who never came is free again soon: a user who writes to
+/// the first such one finds room, whatever others did.
+const FREE_LINES_ONE_IN: usize = 8;
+
+/// Lines that one call of [`Chat::expire`] drops at the most: some milliseconds' work, a lock for each.
+const LINES_DROPPED_MAX: usize = 4_096;
 
 /// Everything that the server knows of its users. Shared by reference among all threads.
 pub struct Chat {
@@ -150,6 +159,7 @@ impl Chat {
             ids: IdSource::new(seed),
             hasher: Hasher::new(keys),
             stored,
+            openers: Openers::default(),
             forgets: AtomicU64::new(0),
         };
         let everyone = Everyone {
@@ -189,9 +199,25 @@ impl Chat {
         for part in 0..self.inboxes.len() {
             while (self.inboxes.lock_part(part)).expire(call, EXPIRE_STEPS_MAX) {}
         }
+        self.drop_lines_over(call);
         let mut everyone = lock(&self.everyone);
         everyone.recent_ids.forget_old(call.scope);
         everyone.log.forget_old(call.scope);
+    }
+
+    /// Drops lines of users who never came, where there is hardly room for more.
+    fn drop_lines_over(&self, call: &mut Call<'_>) {
+        let common = &self.common;
+        let max = common.settings.unclaimed_lines_max;
+        let enough = max - max / FREE_LINES_ONE_IN;
+        if common.totals.unclaimed_lines.now() <= enough {
+            return;
+        }
+        for line in common.openers.lines_over(enough, LINES_DROPPED_MAX) {
+            if let Some(uid) = line.strip_prefix('@') {
+                self.inboxes.lock(uid).drop_unclaimed(call, uid);
+            }
+        }
     }
 
     fn scope(&self, now: Tick) -> Scope<'_> {

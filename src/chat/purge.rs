@@ -38,10 +38,16 @@ impl Chat {
         purged.ok_or_else(|| ChatError::NoRoom(room.into()))
     }
 
-    /// Resets the log of a room that the disk has reset; gives where it begins.
-    pub fn purged(&self, sink: &mut dyn Sink, room: &str, epoch: Epoch) -> Position {
-        let channels = &mut self.rooms.lock(room).channels;
-        let purged = channels.purge((&self.common, sink), room, epoch);
+    /// Resets the log of a room or line that the disk has reset; gives where it begins.
+    pub fn purged(&self, sink: &mut dyn Sink, channel: &str, epoch: Epoch) -> Position {
+        let to = (&self.common, sink);
+        let purged = if let Some(uid) = channel.strip_prefix('@') {
+            let inboxes = &mut self.inboxes.lock(uid).channels;
+            inboxes.purge(to, uid, epoch)
+        } else {
+            let rooms = &mut self.rooms.lock(channel).channels;
+            rooms.purge(to, channel, epoch)
+        };
         purged.unwrap_or(Position { epoch, offset: 0 })
     }
 }

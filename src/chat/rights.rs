@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use super::common::Capacity;
+use super::name::User;
 use super::pattern::Pattern;
 use crate::base::Fd;
 
@@ -29,6 +31,14 @@ impl Rights {
         match self {
             Self::Open | Self::ApiKey { .. } => true,
             Self::Token { rooms } => rooms.iter().any(|pattern| pattern.matches(room)),
+        }
+    }
+
+    /// The bound against which channels count that a user with these rights opens.
+    pub(super) fn capacity<'a>(&self, user: &'a User) -> Capacity<'a> {
+        match self {
+            Self::Open | Self::Token { .. } => Capacity::User(user),
+            Self::ApiKey { .. } => Capacity::BackEnd,
         }
     }
 }

@@ -40,9 +40,19 @@ struct Speaker<'a> {
     from: Option<User>,
     /// The API key, where it speaks and not the connection's own user.
     key: Option<Cow<'a, str>>,
+    /// Whether an API key gives the right to it, or open mode by HTTP.
+    is_back_end: bool,
 }
 
 impl Speaker<'_> {
+    /// The bound against which channels count that the speaker opens.
+    fn capacity(&self) -> Capacity<'_> {
+        match (&self.from, self.is_back_end) {
+            (Some(from), false) => Capacity::User(from),
+            _ => Capacity::BackEnd,
+        }
+    }
+
     fn id_owner(&self) -> IdOwner<'_> {
         let from = self.from.as_ref().map(User::uid);
         match (&self.key, from) {
@@ -65,6 +75,8 @@ struct Envelope<'a> {
     to: Option<&'a User>,
     keep: Keep,
     except: &'a [Fd],
+    /// The bound against which a channel counts that it opens.
+    capacity: Capacity<'a>,
 }
 
 impl<'a> Envelope<'a> {
@@ -76,6 +88,20 @@ impl<'a> Envelope<'a> {
             ts: self.body.ts,
             data: self.body.data.into(),
         })
+    }
+
+    /// Whether a user says it, and no back end.
+    fn is_users(&self) -> bool {
+        self.capacity != Capacity::BackEnd
+    }
+
+    /// The bound against which the line of `uid` counts. A user who is here has one already, and
+    /// shall not be refused for it.
+    fn capacity_to(&self, uid: &str) -> Capacity<'a> {
+        match self.capacity {
+            Capacity::User(user) if user.uid() == uid => Capacity::Reserved,
+            capacity => capacity,
+        }
     }
 
     fn addressed(self, to: &'a User) -> Self {
@@ -189,8 +215,11 @@ impl Chat {
         let fd = match actor {
             Actor::Connection(fd) => fd,
             Actor::Key(name) => {
-                let key = Some(name.into());
-                return Ok(Speaker { from, key });
+                return Ok(Speaker {
+                    from,
+                    key: Some(name.into()),
+                    is_back_end: true,
+                });
             }
         };
         let mut shard = self.connections.lock_number(fd.0);
@@ -198,8 +227,11 @@ impl Chat {
         match (&*own.rights, to) {
             (Rights::ApiKey { name }, _) => {
                 let key = from.is_some().then(|| name.to_string().into());
-                let from = Some(from.unwrap_or_else(|| own.user.clone()));
-                return Ok(Speaker { from, key });
+                return Ok(Speaker {
+                    from: Some(from.unwrap_or_else(|| own.user.clone())),
+                    key,
+                    is_back_end: true,
+                });
             }
             _ if from.is_some() => return Err(ChatError::KeyNeeded("from")),
             (_, Recipient::Fd(_) | Recipient::All) => return Err(ChatError::KeyNeeded("to")),
@@ -208,8 +240,11 @@ impl Chat {
             }
             (Rights::Open | Rights::Token { .. }, Recipient::Room(_) | Recipient::User(_)) => {}
         }
-        let from = Some(own.user.clone());
-        Ok(Speaker { from, key: None })
+        Ok(Speaker {
+            from: Some(own.user.clone()),
+            key: None,
+            is_back_end: false,
+        })
     }
 
     fn say_as(
@@ -236,6 +271,7 @@ impl Chat {
             to: None,
             keep: message.keep,
             except: message.except,
+            capacity: speaker.capacity(),
         };
         // An id that was made here is nobody else's: there is nothing to remember.
         let key_in = |channel: &str| {
@@ -272,21 +308,23 @@ impl Chat {
         let (kind, scope, id) = (self.kind(room, envelope.keep), call.scope, envelope.body.id);
         let channels = &mut self.rooms.lock(room).channels;
         if kind == ChannelKind::Stored {
-            channels.ensure(scope, room, Capacity::Checked)?;
+            channels.ensure(scope, room, envelope.capacity)?;
             // Nobody may be in there, and the message comes only when it is stored.
             channels.schedule_removal(scope, room);
             let (name, found) = channels.find(room).expect("it was made sure of");
-            let epoch = found.log.position().epoch;
+            let (epoch, is_opened) = (found.log.position().epoch, found.log.has_opener);
             let destination = Destination::Room(Arc::clone(name));
-            let epochs = (Some(epoch), None);
-            return Ok(self.pending(destination, envelope.kept(), key, epochs));
+            let pending = self.pending(destination, envelope, key, (Some(epoch), None));
+            return Ok(SayOutcome::Pending(
+                pending.opened(is_opened && envelope.is_users()),
+            ));
         }
         if let Some(first) = channels.recent_ids.find(scope, key) {
             return Ok(SayOutcome::Said(Receipt::repeat(room.into(), id, first)));
         }
         let kept = (kind == ChannelKind::Memory).then(|| envelope.kept());
         if kept.is_some() {
-            channels.ensure(scope, room, Capacity::Checked)?;
+            channels.ensure(scope, room, envelope.capacity)?;
         }
         let placement = envelope.placement(kept.as_ref());
         let (channel, position, receivers) = match channels.say(call, room, &placement) {
@@ -324,25 +362,36 @@ impl Chat {
         }
         // Both have room for it, or neither gets it.
         if kind != ChannelKind::None {
-            (pair.first().channels).ensure(scope, uid, Capacity::Checked)?;
+            (pair.first().channels).ensure(scope, uid, envelope.capacity_to(uid))?;
         }
         if let Some(sender) = sender.filter(|_| kind_of_sender != ChannelKind::None)
-            && let Err(full) =
-                (pair.second().channels).ensure(scope, sender.uid(), Capacity::Checked)
+            && let Err(full) = (pair.second().channels).ensure(
+                scope,
+                sender.uid(),
+                envelope.capacity_to(sender.uid()),
+            )
         {
             pair.first().channels.schedule_removal(scope, uid);
             return Err(full);
         }
+        if !envelope.is_users() {
+            pair.first().claim(call, uid);
+        }
         let envelope = envelope.addressed(&user);
         if is_stored {
+            let line = pair.first().channels.find(uid);
+            let is_opened = line.is_some_and(|(_, line)| line.log.has_opener);
             let of_receiver = stored_epoch(&mut pair.first().channels, scope, uid, kind);
             let of_sender = sender.and_then(|sender| {
                 let inboxes = &mut pair.second().channels;
                 stored_epoch(inboxes, scope, sender.uid(), kind_of_sender)
             });
             let epochs = (of_receiver, of_sender);
-            let message = envelope.kept();
-            return Ok(self.pending(Destination::User(user), message, key, epochs));
+            let to = Destination::User(user.clone());
+            let pending = self.pending(to, &envelope, key, epochs);
+            return Ok(SayOutcome::Pending(
+                pending.opened(is_opened && of_receiver.is_some()),
+            ));
         }
         let is_kept = [kind, kind_of_sender].contains(&ChannelKind::Memory);
         let message = is_kept.then(|| envelope.kept());
@@ -381,7 +430,7 @@ impl Chat {
         if kind == ChannelKind::Stored {
             let destination = Destination::Everyone(Arc::clone(name));
             let epochs = (Some(everyone.log.position().epoch), None);
-            return self.pending(destination, envelope.kept(), key, epochs);
+            return SayOutcome::Pending(self.pending(destination, envelope, key, epochs));
         }
         if let Some(first) = everyone.recent_ids.find(scope, key) {
             return SayOutcome::Said(Receipt::repeat(Arc::clone(name), id, first));
@@ -399,17 +448,18 @@ impl Chat {
     fn pending(
         &self,
         destination: Destination,
-        message: Arc<KeptMessage>,
+        envelope: &Envelope<'_>,
         key: Option<IdempotencyKey>,
         epochs: (Option<Epoch>, Option<Epoch>),
-    ) -> SayOutcome {
-        SayOutcome::Pending(PendingMessage {
+    ) -> PendingMessage {
+        PendingMessage {
             destination,
-            message,
+            message: envelope.kept(),
             idempotency_key: key.map(|key| key.0),
             epochs,
             forgets: self.common.forgets.load(Relaxed),
-        })
+            is_opened: false,
+        }
     }
 
     fn logged_in(&self) -> Vec<Fd> {

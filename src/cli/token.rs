@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 
 use crate::auth::{Algorithm, Claims, SigningKey};
-use crate::config::{Loaded, SettingsFlags};
+use crate::config::{Loaded, Purpose, SettingsFlags};
 use crate::output::print;
 
 /// Make a token for a user
@@ -45,7 +45,7 @@ impl TokenArgs {
             bail!("--uid takes a name without control characters");
         }
         let settings = SettingsFlags::default().with_file(self.config.clone());
-        let loaded = settings.load()?;
+        let loaded = settings.load(Purpose::Reading)?;
         let key = self.signing_key(&loaded)?;
         let now = SystemTime::now();
         let claims = Claims {

@@ -25,6 +25,8 @@ impl Settings {
             kinds: unkept.chain(in_memory).collect(),
             kind,
             channels_max: chat.channels_max,
+            channels_per_user_max: chat.channels_per_user_max,
+            unclaimed_lines_max: chat.unclaimed_lines_max,
             channel_ttl_ms: chat.channel_idle_ms,
             kept_messages_max: chat.ring_messages_max,
             kept_ms_max: chat.ring_ms,
@@ -47,6 +49,7 @@ impl Settings {
             commands_burst_max: self.limits.commands_burst_max,
             requests_per_s_max: self.limits.requests_per_s_max,
             requests_burst_max: self.limits.requests_burst_max,
+            askers_max: self.limits.askers_max,
         }
     }
 }

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::problem::{Problems, SettingPlace};
 use super::read::is_key;
-use super::{Loaded, Sources};
+use super::{Loaded, Purpose, Sources};
 
 /// The settings file, and flags that override it.
 #[derive(Debug, Clone, Default, Args)]
@@ -63,12 +63,13 @@ impl SettingsFlags {
     /// # Errors
     ///
     /// Every error in them, each with its place and the way to mend it.
-    pub fn load(&self) -> Result<Loaded, Problems> {
+    pub fn load(&self, purpose: Purpose) -> Result<Loaded, Problems> {
         Loaded::from(&Sources {
             file: self.config.clone(),
             environment: environment(),
             flags: self.settings()?,
             listen: None,
+            purpose,
         })
     }
 
@@ -154,6 +155,7 @@ impl GatewayFlags {
             environment: environment(),
             flags: settings,
             listen: Some(Self::LISTEN),
+            purpose: Purpose::Gateway,
         })
     }
 }

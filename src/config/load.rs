@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::Settings;
 use super::problem::{Problems, SettingPlace};
+use super::purpose::Purpose;
 use crate::auth::{Access, Secret};
 
 /// The sources of settings; a later one wins over those before it.
@@ -19,6 +20,8 @@ pub struct Sources {
     pub flags: Vec<(String, String, String)>,
     /// The default of `listen`, where it isn't that of [`GeneralSection`](super::GeneralSection).
     pub listen: Option<std::net::SocketAddr>,
+    /// The command that will run with them.
+    pub purpose: Purpose,
 }
 
 /// Valid settings, and the keys that they hold.
@@ -57,8 +60,14 @@ impl Loaded {
             }
         }
         loader.take_environment(&sources.environment);
+        loader.warn_of_strangers(sources.purpose);
         for (key, value, flag) in &sources.flags {
-            loader.take_text(key, value, &SettingPlace::Flag(flag.clone()));
+            let place = SettingPlace::Flag(flag.clone());
+            loader.take_text(key, value, &place);
+            if let Some(command) = sources.purpose.stranger(key) {
+                let what = format!("{key} is a setting of `{command}`, and changes nothing here");
+                loader.problems.add(Some(place), what);
+            }
         }
         let access = loader.validate();
         let (uplink_key, link_key) = loader.link_keys();
@@ -73,6 +82,23 @@ impl Loaded {
             link_key,
             warnings: loader.warnings,
         })
+    }
+}
+
+impl Loader {
+    /// Warns of variables for settings that another command heeds. A file may serve several.
+    fn warn_of_strangers(&mut self, purpose: Purpose) {
+        let strangers = self.places.iter().filter_map(|(key, place)| match place {
+            SettingPlace::Environment(_) => Some((place, key, purpose.stranger(key)?)),
+            SettingPlace::File(..) | SettingPlace::Flag(_) => None,
+        });
+        let mut warnings: Vec<String> = strangers
+            .map(|(place, key, command)| {
+                format!("{place}: {key} is a setting of `{command}`, and changes nothing here")
+            })
+            .collect();
+        warnings.sort();
+        self.warnings.extend(warnings);
     }
 }
 

@@ -26,6 +26,7 @@ fn load(file: Option<&str>, environment: &[(&str, &str)], flags: &[(&str, &str)]
         environment: environment.iter().map(pair).collect(),
         flags: flags.iter().map(flag).collect(),
         listen: None,
+        purpose: super::Purpose::default(),
     });
     let folder = format!("{}/", folder.path().display());
     loaded.map_err(|problems| problems.to_string().replace(&folder, ""))

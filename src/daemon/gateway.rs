@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use anyhow::Context;
 use tidings::api::health::{self, ServerReadiness};
-use tidings::api::{Refusal, method_not_allowed};
+use tidings::api::{Refusal, Refused, method_not_allowed};
 use tidings::gateway::{Gateway, GatewaySettings, PUSH_PROCESS, push, store_settings};
 use tidings::server::{Handle, Head, Response, Server, ServerOutcome, Verdict};
 use tidings::store::StoreSettings;
@@ -50,6 +50,7 @@ pub fn gateway(loaded: Loaded, plan: GatewayPlan) -> anyhow::Result<ServerOutcom
         drain_ms_max: own.drain_ms_max,
         settle_ms: own.settle_ms,
         disk: settings.disk(),
+        limits: settings.limits(),
         host_metrics,
         ..GatewaySettings::new(&own.name, plan.upstreams)
     };
@@ -114,6 +115,12 @@ struct GatewayGate {
 impl GatewayGate {
     fn judge(&self, head: &Head) -> Verdict {
         if let Some(refusal) = self.rules.refuse(head) {
+            let refused = Refused {
+                host: head.host(),
+                origin: head.field_text("origin"),
+                ..Refused::default()
+            };
+            self.gateway.refusals().note(refusal.reason, refused);
             return Verdict::Answer(refusal.response);
         }
         if head.asks_for_websocket() {

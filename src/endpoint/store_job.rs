@@ -43,6 +43,7 @@ impl DiskJob for StoreJob {
                         .map(|(name, epoch)| channel(name, epoch)),
                     body: draft.message().body(),
                     idempotency_key: draft.idempotency_key(),
+                    opens: draft.is_opened(),
                     mark: part.as_ref().map(LinkPart::mark),
                 })
             }
@@ -55,6 +56,7 @@ impl DiskJob for StoreJob {
                 epoch: *epoch,
             },
             StoreTask::Forget(channel) => Record::Forget { channel },
+            StoreTask::Claim(channel) => Record::Claim { channel },
             StoreTask::Ack {
                 channel,
                 user,
@@ -141,6 +143,7 @@ fn apply(services: &Services, task: &StoreTask, appended: Appended) -> Result<St
             StoreTask::Say(..)
             | StoreTask::Settle(_)
             | StoreTask::Ack { .. }
+            | StoreTask::Claim(_)
             | StoreTask::Serials(_),
             _,
         ) => Ok(Stored::Silently),

@@ -27,6 +27,8 @@ pub(super) enum StoreTask {
     Purge { room: Box<str>, epoch: Epoch },
     /// A channel has neither messages nor members.
     Forget(Arc<str>),
+    /// The line of a user, which another user opened, is its own user's from now on.
+    Claim(Arc<str>),
     /// A user has received everything up to here.
     Ack {
         channel: Arc<str>,

@@ -1,9 +1,11 @@
 //! The gateway: its threads, and the callbacks of its server.
 
 use std::io;
+use std::net::Ipv4Addr;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use crossbeam_channel::Receiver;
 
@@ -17,17 +19,22 @@ use crate::api::auth::{Authenticator, authorize};
 use crate::api::body::json_body;
 use crate::api::metrics::MetricSet;
 use crate::api::posting::{Posting, batch, posting};
+use crate::api::rate_limits::{Asker, RateLimits};
 use crate::api::refusal::{Refusal, method_not_allowed};
 use crate::api::reply::{JoinedReply, ReplyShape};
-use crate::base::Metric;
+use crate::api::{LimitSettings, RefusalLog, RefusalReason, Refused};
 use crate::base::clock::unix_ms;
 use crate::base::sync::lock;
+use crate::base::{AddressBlock, Metric};
 use crate::link::LinkSettings;
 use crate::server::{Builder, Handle, Head, Request, Responder, Response, WorkerHandle};
 use crate::store::{Disk, DiskSettings, Store};
 
 /// The name of the push process.
 pub const PUSH_PROCESS: &str = "push";
+
+/// Milliseconds between two looks at full buckets.
+const EXPIRE_EVERY_MS: u64 = 100;
 
 /// Names and bounds.
 #[derive(Debug, Clone)]
@@ -51,6 +58,8 @@ pub struct GatewaySettings {
     pub settle_ms: u64,
     /// The queue before the disk.
     pub disk: DiskSettings,
+    /// How much one client may ask for; commands are for a server alone. Default no limit.
+    pub limits: LimitSettings,
     /// Numbers of the program around the gateway, which its stats and metrics show as well. Default
     /// none.
     pub host_metrics: fn() -> Vec<Metric>,
@@ -69,6 +78,7 @@ impl GatewaySettings {
             drain_ms_max: 8_000,
             settle_ms: 200,
             disk: DiskSettings::default(),
+            limits: LimitSettings::default(),
             host_metrics: Vec::new,
         }
     }
@@ -79,6 +89,9 @@ pub struct Gateway {
     outbox: Arc<Outbox>,
     encoder: MessageEncoder,
     access: Box<dyn Authenticator>,
+    limits: RateLimits,
+    started: Instant,
+    refusals: RefusalLog,
     numbers: Arc<Numbers>,
     host_metrics: fn() -> Vec<Metric>,
     relay: RelayHandle,
@@ -141,6 +154,9 @@ impl Gateway {
             outbox: Arc::new(outbox),
             encoder: MessageEncoder::new(key, settings.data_size_max),
             access,
+            limits: RateLimits::new(settings.limits),
+            started: Instant::now(),
+            refusals: RefusalLog::default(),
             numbers,
             host_metrics: settings.host_metrics,
             relay,
@@ -168,9 +184,15 @@ impl Gateway {
     /// # Errors
     ///
     /// The server has no process of that name, or the system gives no thread.
-    pub fn start(&self, server: &WorkerHandle) -> io::Result<()> {
+    pub fn start(self: &Arc<Self>, server: &WorkerHandle) -> io::Result<()> {
         // Only set here, and only once.
         self.server.get_or_init(|| server.handle());
+        let this = Arc::downgrade(self);
+        server.tick(EXPIRE_EVERY_MS, move |_| {
+            if let Some(this) = this.upgrade() {
+                this.limits.expire(this.now_ms());
+            }
+        });
         let process = server.process(PUSH_PROCESS).cloned();
         let process = process.ok_or_else(|| io::Error::other("there is no push process"))?;
         let mut threads = lock(&self.threads);
@@ -202,10 +224,22 @@ impl Gateway {
         request: Request,
         responder: Responder,
     ) -> Option<(Request, Responder)> {
+        let info = server.connection_info(request.fd);
+        let asked = Refused {
+            connection: info.map(|info| (request.fd.0, info.peer)),
+            host: request.header("host"),
+            origin: request.header("origin"),
+            ..Refused::default()
+        };
         let field = request.header("authorization");
-        match self.admit(request.method(), request.path(), field) {
-            Ok(true) => self.respond(server, &request, responder),
-            Ok(false) => return Some((request, responder)),
+        match self.admit(request.method(), request.path(), field, asked) {
+            Ok(Some(key)) => {
+                if !key.is_empty() {
+                    server.vouch_for(request.fd);
+                }
+                self.respond(server, &request, (key, asked), responder);
+            }
+            Ok(None) => return Some((request, responder)),
             Err(answer) => responder.end(answer),
         }
         None
@@ -217,25 +251,76 @@ impl Gateway {
     ///
     /// The answer, which no body could change: no key, or a method that isn't known there.
     pub fn admit_head(&self, head: &Head) -> Result<bool, Response> {
-        self.admit(head.method(), head.path(), head.field_text("authorization"))
+        let asked = Refused {
+            host: head.field_text("host"),
+            origin: head.field_text("origin"),
+            ..Refused::default()
+        };
+        let field = head.field_text("authorization");
+        let admitted = self.admit(head.method(), head.path(), field, asked)?;
+        Ok(admitted.is_some())
     }
 
+    /// The trace of refusals, for what is refused before it reaches the gateway.
+    #[must_use]
+    pub fn refusals(&self) -> &RefusalLog {
+        &self.refusals
+    }
+
+    /// Finds the API key of a request, which has no name where none is asked for; `None` where the
+    /// path isn't one of ours.
     fn admit(
         &self,
         method: &str,
         path: &str,
         authorization: Option<&str>,
-    ) -> Result<bool, Response> {
+        asked: Refused<'_>,
+    ) -> Result<Option<Arc<str>>, Response> {
         let known = match path {
             "/v1/messages" | "/v1/messages/batch" => "POST",
             "/v1/stats" | "/metrics" => "GET",
-            _ => return Ok(false),
+            _ => return Ok(None),
         };
         if method != known {
             return Err(method_not_allowed(known));
         }
-        authorize(&*self.access, authorization).map_err(|refusal| refusal.response())?;
-        Ok(true)
+        let key = authorize(&*self.access, authorization).map_err(|refusal| {
+            self.refusals.note(RefusalReason::ApiKey, asked);
+            refusal.response()
+        })?;
+        Ok(Some(key.unwrap_or_default()))
+    }
+
+    /// Milliseconds since the start, by which rates are measured.
+    fn now_ms(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64
+    }
+
+    /// Counts messages with the API key that brings them, or where none is asked for, with the
+    /// address.
+    ///
+    /// # Errors
+    ///
+    /// Too many came; none must be taken.
+    fn admit_messages(
+        &self,
+        (key, asked): (&str, Refused<'_>),
+        count: usize,
+    ) -> Result<(), Refusal> {
+        let now_ms = self.now_ms();
+        let nobody = Ipv4Addr::UNSPECIFIED.into();
+        let address = asked.connection.map_or(nobody, |(_, peer)| peer.ip());
+        let asker = match key {
+            "" => Asker::Address(AddressBlock::of(address)),
+            key => Asker::Key(key),
+        };
+        self.limits.request(now_ms, asker).inspect_err(|_| {
+            let who = Some(key);
+            self.refusals
+                .note(RefusalReason::Rate, Refused { who, ..asked });
+        })?;
+        (self.limits).request_was(now_ms, asker, count.saturating_sub(1));
+        Ok(())
     }
 
     /// Stops the relay, once all that was taken is on disk and all acknowledgements are written down.
@@ -257,7 +342,9 @@ impl Gateway {
         let set = (self.host_metrics)()
             .into_iter()
             .fold(MetricSet::default(), MetricSet::single);
-        self.numbers.add_to(set, server, &self.outbox)
+        let set = self.numbers.add_to(set, server, &self.outbox);
+        set.group("refusals", self.refusals.described())
+            .group("limits", self.limits.described())
     }
 
     /// Lets go of the outbox and of its directory, once nobody answers requests any more.
@@ -269,7 +356,13 @@ impl Gateway {
         }
     }
 
-    fn respond(&self, server: &WorkerHandle, request: &Request, responder: Responder) {
+    fn respond(
+        &self,
+        server: &WorkerHandle,
+        request: &Request,
+        (key, asked): (Arc<str>, Refused<'_>),
+        responder: Responder,
+    ) {
         match request.path() {
             "/v1/stats" => responder.end(self.metric_set(server).stats()),
             "/metrics" => responder.end(self.metric_set(server).exposition("tidings_gateway_")),
@@ -283,7 +376,14 @@ impl Gateway {
                     ReplyShape::Single => Ok(vec![posting(body)]),
                     ReplyShape::Several => batch(body),
                 });
-                match postings {
+                let admitted = postings.and_then(|postings| {
+                    let each = postings.iter().flatten().map(Posting::receivers);
+                    let failed = postings.iter().filter(|posting| posting.is_err());
+                    let count = each.sum::<usize>() + failed.count();
+                    self.admit_messages((&key, asked), count)?;
+                    Ok(postings)
+                });
+                match admitted {
                     Ok(postings) => self.post(shape, postings, responder),
                     Err(refusal) => responder.end(refusal.response()),
                 }

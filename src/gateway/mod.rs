@@ -42,6 +42,7 @@ mod push;
 mod relay;
 mod target;
 
+pub use crate::api::LimitSettings;
 pub use gateway::{Gateway, GatewaySettings, PUSH_PROCESS};
 pub use offline::{OfflineOutbox, OfflineOutboxError};
 pub use outbox::{DEAD, OUTBOX, store_settings};

@@ -125,6 +125,10 @@ impl PendingBatch {
                 user,
                 lasting,
             } => noted(self.member(base, room, user, lasting)?),
+            Record::Claim { channel } => {
+                let is_known = self.look_up(base, channel).change.is_some();
+                noted(is_known.then_some(LogRecord::Opener { channel, user: "" }))
+            }
             Record::Mark { producer, number } => noted(self.raise_mark(base, producer, number)?),
             Record::Serials { below } => {
                 let known = self.serials_below.unwrap_or(base.state.serials_below());
@@ -177,6 +181,7 @@ impl PendingBatch {
                     .is_some_and(|(_, change)| is_new(change)),
             );
         self.room_for_channels(base, new)?;
+        let opens = message.opens && is_new(&first) && message.body.from.is_some();
         let found = (first, second_lookup.map(|(_, change)| change));
         let first = self.place(first, message.channel);
         let second = second_lookup.map(|(second, change)| self.place(change, second));
@@ -190,6 +195,7 @@ impl PendingBatch {
             first,
             second,
             is_moved: false,
+            opens,
             body: message.body,
             idempotency_key: message.idempotency_key,
             mark: message.mark,

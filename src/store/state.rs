@@ -48,6 +48,8 @@ pub(super) struct StoredChannel {
     pub(super) name: Arc<str>,
     pub(super) log: ChannelLog,
     pub(super) acks: BTreeMap<Box<str>, u64>,
+    /// The user for whom the channel counts.
+    pub(super) opener: Option<Box<str>>,
 }
 
 /// Bytes of a channel in the index beside its name and its locations, roughly.
@@ -185,6 +187,7 @@ impl StoreState {
                 user,
                 lasting,
             } => self.member(room, user, lasting),
+            LogRecord::Opener { channel, user } => self.set_opener(channel, user),
             LogRecord::Mark { producer, number } => self.raise_mark(producer, number),
             LogRecord::Serials { below } => self.serials_below = self.serials_below.max(below),
             LogRecord::Checkpoint {
@@ -249,10 +252,19 @@ impl StoreState {
                 self.push(place, location)?;
             }
         }
+        if message.opens && !message.is_moved {
+            self.set_opener(message.first.channel, message.body.from.unwrap_or_default());
+        }
         if let Some((producer, number)) = message.mark {
             self.raise_mark(producer, number);
         }
         Ok(())
+    }
+
+    fn set_opener(&mut self, channel: &str, user: &str) {
+        if let Some(&index) = self.names.get(channel) {
+            self.channels[index].opener = (!user.is_empty()).then(|| user.into());
+        }
     }
 
     fn push(&mut self, place: LogPlace<'_>, location: Location) -> Result<(), Flaw> {
@@ -344,6 +356,7 @@ impl StoreState {
         let index = self.ensure(name, epoch);
         let channel = &mut self.channels[index];
         channel.acks.clear();
+        channel.opener = None;
         channel
             .log
             .apply_checkpoint(epoch, floor, newest, &mut self.usage);
@@ -376,6 +389,7 @@ impl StoreState {
             name: Arc::clone(&shared),
             log: ChannelLog::new(epoch, (self.retention)(name)),
             acks: BTreeMap::new(),
+            opener: None,
         });
         self.names.insert(shared, index);
         index

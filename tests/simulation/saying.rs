@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::log::{At, Log, Words};
-use super::model::{Answer, Expected, Line, Model, Room, check_name};
+use super::model::{Answer, Expected, Line, Model, Opens, Room, check_name};
 use super::repeats::Same;
 use tidings::chat::{Actor, ChatError, Keep, NewMessage, Recipient, Rights};
 use tidings::server::Fd;
@@ -22,6 +22,7 @@ pub struct Spoken {
 pub struct Author {
     from: Option<String>,
     speaker: String,
+    opens: Opens,
 }
 
 impl Model {
@@ -51,6 +52,7 @@ impl Model {
         let by_key = |key: &str, from: Option<String>| Author {
             speaker: format!("key {key} {from:?}"),
             from,
+            opens: Opens::BackEnd,
         };
         let fd = match actor {
             Actor::Key(key) => return Ok(by_key(key, from)),
@@ -72,6 +74,7 @@ impl Model {
         Ok(Author {
             from: Some(own.uid.clone()),
             speaker: format!("user {}", own.uid),
+            opens: Opens::of(&own.rights, &own.uid),
         })
     }
 
@@ -113,11 +116,16 @@ impl Model {
         for channel in [Some(&channel), second.as_ref()].into_iter().flatten() {
             if say.keep == Keep::Yes && self.keeps(channel) {
                 match channel.strip_prefix('@') {
-                    Some(uid) => self.ensure_line(uid)?,
+                    Some(uid) => self.ensure_line(uid, &author.opens)?,
                     None if channel == "*" => {}
-                    None => self.ensure_room(channel)?,
+                    None => self.ensure_room(channel, &author.opens)?,
                 }
             }
+        }
+        if author.opens == Opens::BackEnd
+            && let Some(line) = to_user.and_then(|uid| self.lines.get_mut(uid))
+        {
+            line.opener = None;
         }
         let words = self.words(author, to_user, say, id);
         let (at, receivers) = self.say_in(&channel, say, &words);

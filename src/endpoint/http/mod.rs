@@ -135,9 +135,12 @@ impl HttpApi {
                 self.sessions.authorize(field, asked)?
             }
         };
+        if key.is_some() {
+            server.vouch_for(request.fd);
+        }
         let key = key.as_deref().unwrap_or_default();
         if route.guard == ApiGuard::LimitedKey {
-            self.sessions.admit_request(key)?;
+            self.sessions.admit_request(request.fd, key)?;
         }
         let call = ApiCall {
             server,

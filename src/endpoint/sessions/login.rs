@@ -37,6 +37,7 @@ impl Sessions {
         let key = bearer(request.header("authorization"));
         if let Some(key) = key.and_then(|key| self.access.api_key(key)) {
             self.deadlines.note_key(fd, key);
+            server.vouch_for(fd);
         } else {
             self.expect_login(fd);
         }
@@ -58,7 +59,9 @@ impl Sessions {
         login: &LoginFields<'_>,
         confirmation: Confirmation<'_>,
     ) -> Result<(), Refusal> {
-        let identity = self.identify(server, fd, login)?;
+        let identity = self.identify(server, fd, login);
+        let identity = identity.inspect_err(|_| self.count_failed_login(server, fd))?;
+        self.count_login(server, fd, &identity.uid)?;
         let rooms: Vec<&str> = login.rooms.iter().map(AsRef::as_ref).collect();
         let resume: Vec<_> = login
             .resume
@@ -76,7 +79,10 @@ impl Sessions {
         let chat = &self.services.chat;
         self.make_way(server, chat.login(&mut sink, self.services.now(), &login)?);
         match identity.expires_unix_ms {
-            Some(expires) => self.deadlines.set(fd, expires, DeadlineFor::Token),
+            Some(expires) => {
+                self.deadlines.set(fd, expires, DeadlineFor::Token);
+                server.vouch_for(fd);
+            }
             None => self.deadlines.clear(fd),
         }
         Ok(())

@@ -5,34 +5,31 @@
 //!
 //! | file | methods of [`Sessions`] |
 //! |---|---|
-//! | `mod.rs` | `kick`, `is_kicked`, `forget_kick`, `closed`, `tick`, `finish`, `key_of`, `authorize`, `admit_command`, `admit_request`, `charge`, `acknowledge`, `refuse_binary` |
+//! | `mod.rs` | `kick`, `is_kicked`, `forget_kick`, `closed`, `tick`, `finish`, `key_of`, `authorize`, `admit_command`, `admit_login`, `admit_request`, `charge`, `acknowledge`, `refuse_binary` |
 //! | `login.rs` | `begin`, `login`, `bind`, `unbind`, `expire_logins` |
 
 mod acks;
 mod deadlines;
 mod kicked;
-mod limits;
 mod login;
-mod rate;
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use super::frames;
 use super::kick::kick;
 use super::services::Services;
+use crate::api::LimitSettings;
 use crate::api::auth::{Authenticator, authorize};
+use crate::api::rate_limits::{Asker, LimitVerdict, RateLimits};
 use crate::api::refusal::Refusal;
 use crate::api::{RefusalLog, RefusalReason, Refused};
-use crate::base::{Fd, Metric};
-use crate::chat::{Actor, Rights};
+use crate::base::{AddressBlock, Fd, Metric};
+use crate::chat::{Actor, ErrorCode, Rights, User};
 use crate::server::WorkerHandle;
 use acks::Acks;
 use deadlines::LoginDeadlines;
 use kicked::KickedConnections;
-use limits::{LimitVerdict, RateLimits};
-
-pub use limits::LimitSettings;
-pub use rate::{Bucket, Rate};
 
 /// What a client is told that goes on after many `rate_limited`.
 const FAR_OVER: &str = "far more commands came than are taken; come back slowly";
@@ -105,7 +102,6 @@ impl Sessions {
     /// Forgets a connection that has ended.
     pub(super) fn closed(&self, fd: Fd) {
         self.deadlines.forget(fd);
-        self.limits.forget(fd);
     }
 
     /// Does what is due: closes late connections, drops full buckets, stores acknowledgements.
@@ -175,48 +171,125 @@ impl Sessions {
         if !self.limits.are_any() {
             return true;
         }
+        if self.is_kicked(fd) {
+            return false;
+        }
         let now_ms = self.services.tick().0;
         let key = self.key_of(fd);
-        let verdict = match &key {
-            Some(key) => match self.limits.request(now_ms, key) {
+        let user = self.services.chat.user_of(fd);
+        let verdict = match (&key, &user) {
+            (Some(key), _) => match self.limits.request(now_ms, Asker::Key(key)) {
                 Ok(()) => LimitVerdict::Within,
                 Err(refusal) => LimitVerdict::Over(refusal),
             },
-            None => self.limits.command(now_ms, fd),
+            (None, Some(user)) => self.limits.command(now_ms, Asker::User(user.uid())),
+            (None, None) => self.limits.command(now_ms, self.address_of(fd)),
         };
-        if matches!(verdict, LimitVerdict::Over(_) | LimitVerdict::FarOver) {
-            let refused = self.refused(fd, key.as_deref());
-            self.refusals.note(RefusalReason::Rate, refused);
-        }
-        match verdict {
-            LimitVerdict::Within => return true,
-            LimitVerdict::Over(refusal) => drop(server.push(fd, &frames::err(seq, &refusal))),
-            LimitVerdict::FarOver => self.kick(server, fd, (4009, "rate_limited"), FAR_OVER),
-            LimitVerdict::Closing => {}
+        let who = key.as_deref().or(user.as_ref().map(User::uid));
+        match self.judged(server, fd, who, verdict) {
+            Ok(()) => return true,
+            Err(Some(refusal)) => drop(server.push(fd, &frames::err(seq, &refusal))),
+            Err(None) => {}
         }
         false
     }
 
-    /// Counts a request of an API key.
+    /// Whether a connection that hasn't logged in may give a login now. A login counts with its
+    /// user once that is known, and not with its address: many users share one behind a proxy.
+    pub(super) fn admit_login(&self, fd: Fd) -> bool {
+        self.key_of(fd).is_none() && !self.services.chat.is_logged_in(fd)
+    }
+
+    /// Counts a login on a new connection.
     ///
     /// # Errors
     ///
-    /// The key asks too often; the request must not be carried out.
-    pub(super) fn admit_request(&self, key: &str) -> Result<(), Refusal> {
-        let admitted = self.limits.request(self.services.tick().0, key);
+    /// The user logs in too often.
+    fn count_login(&self, server: &WorkerHandle, fd: Fd, uid: &str) -> Result<(), Refusal> {
+        if !self.limits.are_any() || !self.admit_login(fd) {
+            return Ok(());
+        }
+        let now_ms = self.services.tick().0;
+        let verdict = self.limits.command(now_ms, Asker::Login(uid));
+        let judged = self.judged(server, fd, Some(uid), verdict);
+        judged.map_err(|refusal| {
+            let closing = || Refusal::new(ErrorCode::RateLimited, FAR_OVER);
+            refusal.unwrap_or_else(closing)
+        })
+    }
+
+    /// Counts a login that failed with the address of its connection, and closes the connection if
+    /// far too many came from there.
+    fn count_failed_login(&self, server: &WorkerHandle, fd: Fd) {
+        if self.limits.are_any() && !self.is_kicked(fd) && self.admit_login(fd) {
+            let verdict = self
+                .limits
+                .command(self.services.tick().0, self.address_of(fd));
+            self.judged(server, fd, None, verdict).ok();
+        }
+    }
+
+    /// Leaves the trace of a command too many, and closes its connection after far too many; then
+    /// there is no refusal.
+    fn judged(
+        &self,
+        server: &WorkerHandle,
+        fd: Fd,
+        who: Option<&str>,
+        verdict: LimitVerdict,
+    ) -> Result<(), Option<Refusal>> {
+        let refusal = match verdict {
+            LimitVerdict::Within => return Ok(()),
+            LimitVerdict::Over(refusal) => Some(refusal),
+            LimitVerdict::FarOver => None,
+        };
+        self.refusals
+            .note(RefusalReason::Rate, self.refused(fd, who));
+        if refusal.is_none() {
+            self.kick(server, fd, (4009, "rate_limited"), FAR_OVER);
+        }
+        Err(refusal)
+    }
+
+    /// Whoever has shown neither a token nor a key, by the address of the connection.
+    fn address_of(&self, fd: Fd) -> Asker<'static> {
+        let peer = self.refused(fd, None).connection.map(|(_, peer)| peer.ip());
+        let nobody = Ipv4Addr::UNSPECIFIED.into();
+        Asker::Address(AddressBlock::of(peer.unwrap_or(nobody)))
+    }
+
+    /// Whose requests are counted with one by HTTP: those of the key, or where none is asked for,
+    /// of the address.
+    fn asker_of<'a>(&self, fd: Fd, key: &'a str) -> Asker<'a> {
+        match key {
+            "" => self.address_of(fd),
+            key => Asker::Key(key),
+        }
+    }
+
+    /// Counts a request by HTTP of an API key; the key has no name in open mode.
+    ///
+    /// # Errors
+    ///
+    /// Too many came; the request must not be carried out.
+    pub(super) fn admit_request(&self, fd: Fd, key: &str) -> Result<(), Refusal> {
+        if !self.limits.are_any() {
+            return Ok(());
+        }
+        let asker = self.asker_of(fd, key);
+        let admitted = self.limits.request(self.services.tick().0, asker);
         admitted.inspect_err(|_| {
-            let refused = Refused {
-                who: Some(key),
-                ..Refused::default()
-            };
-            self.refusals.note(RefusalReason::Rate, refused);
+            self.refusals
+                .note(RefusalReason::Rate, self.refused(fd, Some(key)));
         })
     }
 
     /// Counts a request, which was counted as one, as `count`.
-    pub(super) fn charge(&self, key: &str, count: usize) {
-        let more = count.saturating_sub(1);
-        self.limits.request_was(self.services.tick().0, key, more);
+    pub(super) fn charge(&self, fd: Fd, key: &str, count: usize) {
+        if self.limits.are_any() {
+            let (asker, more) = (self.asker_of(fd, key), count.saturating_sub(1));
+            self.limits.request_was(self.services.tick().0, asker, more);
+        }
     }
 
     /// Notes that the user of a connection has received everything of a channel up to `offset`.
@@ -228,7 +301,7 @@ impl Sessions {
     }
 
     /// Describes how many were refused for asking too often.
-    pub(super) fn limit_metrics(&self) -> [Metric; 3] {
+    pub(super) fn limit_metrics(&self) -> [Metric; 5] {
         self.limits.described()
     }
 }

@@ -27,6 +27,12 @@ const OVER_CAPACITY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 
     Content-Type: application/json\r\nContent-Length: 74\r\nConnection: close\r\n\r\n\
     {\"error\":{\"code\":\"unavailable\",\"message\":\"too many connections just now\"}}";
 
+/// The same to one above `connections_per_address_max`.
+const OVER_SHARE: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\n\
+    Content-Type: application/json\r\nContent-Length: 100\r\nConnection: close\r\n\r\n\
+    {\"error\":{\"code\":\"unavailable\",\"message\":\
+    \"too many connections of your address have not logged in\"}}";
+
 impl<S: EventSink> Reactor<S> {
     /// Accepts every connection that waits at one listener.
     pub(super) fn accept_all(&mut self, listener: usize) {
@@ -70,12 +76,11 @@ impl<S: EventSink> Reactor<S> {
     pub(super) fn adopt(&mut self, mut socket: TcpStream, peer: SocketAddr) {
         if self.slots.len() >= self.context.limits.connections_max {
             self.shared.counters.refused.add(1);
-            // A fresh socket's buffer takes these few bytes; if it doesn't, closing says enough.
-            let _ = socket.write(OVER_CAPACITY);
-            // Closing with unread input sends a reset, which can eat the answer.
-            let _ = socket.shutdown(Shutdown::Write);
-            let _ = socket.read(&mut self.read_buffer);
-            return;
+            return self.turn_away(socket, OVER_CAPACITY);
+        }
+        if !self.shared.strangers.admits(peer) {
+            self.shared.counters.refused_addresses.add(1);
+            return self.turn_away(socket, OVER_SHARE);
         }
         let id = self.slots.next_id();
         let interest = Interest::READABLE | Interest::WRITABLE;
@@ -111,8 +116,18 @@ impl<S: EventSink> Reactor<S> {
         });
         let entry = DirectoryEntry::new(id.index, peer, SystemTime::now());
         self.shared.directory.insert(fd, entry);
+        self.shared.strangers.insert(fd, peer);
         self.shared.counters.accepted.add(1);
         self.arm(id.index);
+    }
+
+    /// Answers a connection that isn't taken in.
+    fn turn_away(&mut self, mut socket: TcpStream, answer: &[u8]) {
+        // A fresh socket's buffer takes these few bytes; if it doesn't, closing says enough.
+        let _ = socket.write(answer);
+        // Closing with unread input sends a reset, which can eat the answer.
+        let _ = socket.shutdown(Shutdown::Write);
+        let _ = socket.read(&mut self.read_buffer);
     }
 }
 

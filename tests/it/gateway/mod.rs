@@ -4,6 +4,7 @@ mod contract;
 mod everything_breaks;
 mod faults;
 mod held;
+mod limits;
 mod machine;
 mod pressure;
 mod procfs;

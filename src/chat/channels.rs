@@ -18,7 +18,6 @@ use super::log::MessageLog;
 use super::name::User;
 use super::notice::Notice;
 use super::placement::Placement;
-use super::recent_ids::RecentIds;
 use super::resume::{Resume, SubscriptionStart};
 use super::sink::{Sink, Welcome};
 use super::stats::{Gauge, Totals};
@@ -64,11 +63,10 @@ pub(super) struct LiveChannel<A> {
     pub(super) audience: A,
 }
 
-/// The channels of one shard, by their keys, with the ids of their recent messages.
+/// The channels of one shard, by their keys.
 #[derive(Debug)]
 pub(super) struct Channels<K, A> {
     pub(super) by_key: BTreeMap<K, LiveChannel<A>>,
-    pub(super) recent_ids: RecentIds,
     expiry: ExpiryQueue<K>,
 }
 
@@ -76,7 +74,6 @@ impl<K: Ord, A> Default for Channels<K, A> {
     fn default() -> Self {
         Self {
             by_key: BTreeMap::new(),
-            recent_ids: RecentIds::default(),
             expiry: ExpiryQueue::default(),
         }
     }

@@ -153,6 +153,7 @@ impl Chat {
         keys: [u64; 2],
     ) -> Self {
         let shards = settings.shards;
+        let recent_ids = RecentIds::new(settings.dedup_entries_max);
         let common = Common {
             settings,
             totals: Totals::default(),
@@ -160,12 +161,12 @@ impl Chat {
             hasher: Hasher::new(keys),
             stored,
             openers: Openers::default(),
+            recent_ids,
             forgets: AtomicU64::new(0),
         };
         let everyone = Everyone {
             log: MessageLog::new(common.epoch_of(EVERYONE)),
             connections: 0,
-            recent_ids: RecentIds::default(),
         };
         Self {
             common,
@@ -200,8 +201,8 @@ impl Chat {
             while (self.inboxes.lock_part(part)).expire(call, EXPIRE_STEPS_MAX) {}
         }
         self.drop_lines_over(call);
+        self.common.recent_ids.forget_old(call.scope);
         let mut everyone = lock(&self.everyone);
-        everyone.recent_ids.forget_old(call.scope);
         everyone.log.forget_old(call.scope);
     }
 

@@ -98,7 +98,6 @@ impl RoomShard {
 
     /// Does up to `steps` of what is due; whether there may be more.
     pub(super) fn expire(&mut self, call: &mut Call<'_>, steps: usize) -> bool {
-        self.channels.recent_ids.forget_old(call.scope);
         (0..steps).all(|_| self.tell_who_left(call) || self.channels.sweep_next(call))
     }
 

@@ -21,7 +21,7 @@ use super::rights::{Actor, Rights};
 use super::settings::ChannelKind;
 use super::sink::Sink;
 use crate::base::sync::lock;
-use crate::base::{Epoch, Fd, MessageBody};
+use crate::base::{Epoch, Fd, MessageBody, Position};
 
 /// Bytes of an id at the most: a UUID has 36, a SHA-256 in hexadecimal has 64.
 const ID_BYTES_MAX: usize = 64;
@@ -319,7 +319,7 @@ impl Chat {
                 pending.opened(is_opened && envelope.is_users()),
             ));
         }
-        if let Some(first) = channels.recent_ids.find(scope, key) {
+        if let Some(first) = self.common.recent_ids.find(scope, key) {
             return Ok(SayOutcome::Said(Receipt::repeat(room.into(), id, first)));
         }
         let kept = (kind == ChannelKind::Memory).then(|| envelope.kept());
@@ -331,7 +331,7 @@ impl Chat {
             Some((name, position, receivers)) => (Arc::clone(name), position, receivers),
             None => (room.into(), None, 0),
         };
-        channels.recent_ids.remember(scope, key, position);
+        self.remember(scope, key, envelope, position);
         let receipt = Receipt::new(Some(channel), id, position, receivers);
         Ok(SayOutcome::Said(receipt))
     }
@@ -356,7 +356,7 @@ impl Chat {
         );
         let key = key_in(user.inbox());
         let is_stored = kind == ChannelKind::Stored || kind_of_sender == ChannelKind::Stored;
-        if !is_stored && let Some(first) = pair.first().channels.recent_ids.find(scope, key) {
+        if !is_stored && let Some(first) = self.common.recent_ids.find(scope, key) {
             let inbox = Arc::clone(user.inbox());
             return Ok(SayOutcome::Said(Receipt::repeat(inbox, id, first)));
         }
@@ -403,7 +403,7 @@ impl Chat {
         let said = inboxes.say(call, uid, &placement(kind));
         let (position, receivers) =
             said.map_or((None, 0), |(_, position, receivers)| (position, receivers));
-        inboxes.recent_ids.remember(scope, key, position);
+        self.remember(scope, key, &envelope, position);
         if let Some(sender) = sender {
             let inboxes = &mut pair.second().channels;
             inboxes.say(call, sender.uid(), &placement(kind_of_sender));
@@ -432,15 +432,27 @@ impl Chat {
             let epochs = (Some(everyone.log.position().epoch), None);
             return SayOutcome::Pending(self.pending(destination, envelope, key, epochs));
         }
-        if let Some(first) = everyone.recent_ids.find(scope, key) {
+        if let Some(first) = self.common.recent_ids.find(scope, key) {
             return SayOutcome::Said(Receipt::repeat(Arc::clone(name), id, first));
         }
         let kept = (kind == ChannelKind::Memory).then(|| envelope.kept());
         let placement = envelope.placement(kept.as_ref());
         let (position, receivers) = everyone.say(call, name, &placement, fds);
-        everyone.recent_ids.remember(scope, key, position);
+        self.remember(scope, key, envelope, position);
         let channel = Some(Arc::clone(name));
         SayOutcome::Said(Receipt::new(channel, id, position, receivers))
+    }
+
+    /// Remembers the id of a message that was said, under the lock of its channel.
+    fn remember(
+        &self,
+        scope: Scope<'_>,
+        key: Option<IdempotencyKey>,
+        envelope: &Envelope<'_>,
+        position: Option<Position>,
+    ) {
+        let from = envelope.body.from;
+        (self.common.recent_ids).remember(scope, key, from, position);
     }
 
     /// A message that is to be stored. To be called under the locks under which the epochs were

@@ -53,8 +53,8 @@ pub struct ChatSettings {
     /// Milliseconds for which a repeated id is known. Default 300,000, as long as a message is kept:
     /// a client that is back in time neither misses anything nor says anything twice.
     pub dedup_ms: u64,
-    /// Ids that are remembered in all; the oldest of a shard are forgotten early, and counted.
-    /// Default 1,000,000, of some 80 bytes each.
+    /// Ids that are remembered in all; for one more the sender with the most loses its oldest, which
+    /// is counted. Default 1,000,000, of some 200 bytes each.
     pub dedup_entries_max: usize,
     /// Connections of one user; the oldest goes. Default 20: more than one person has devices and
     /// tabs, and few enough that a client which reconnects in a loop harms nobody else.

@@ -31,6 +31,7 @@ impl Settings {
             kept_messages_max: chat.ring_messages_max,
             kept_ms_max: chat.ring_ms,
             dedup_ms: chat.repeat_ms,
+            dedup_entries_max: chat.repeat_entries_max,
             connections_per_user_max: chat.connections_per_user_max,
             rooms_per_connection_max: chat.rooms_per_connection_max,
             presence_users_max: chat.presence_users_max,

@@ -138,6 +138,10 @@ section! {
         left_ms: u64 = 3_000, within 0..=DAY_MS;
         /// Time within which a message with the same id is the same message, in milliseconds.
         repeat_ms: u64 = 300_000, within 0..=DAY_MS;
+        /// Ids that are remembered for that, in all; for one more the sender with the most loses its
+        /// oldest, so that nobody pushes out what others said. Stored channels have a table of this
+        /// size, and so have the others.
+        repeat_entries_max: usize = 1_000_000, within 1..=100_000_000;
         /// Messages on one page of history at most.
         page_messages_max: usize = 1_000, within 1..=100_000;
         /// Size at which a page of history ends, in bytes; it says `"more":true` then.

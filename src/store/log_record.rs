@@ -2,6 +2,7 @@
 
 use super::batch::WriteBatch;
 use super::bytes::{FieldReader, Flaw, put_text, put_u32, put_varint};
+use super::dedup::{Dedup, Repeatable};
 use super::raw_record::{RawRecord, kind};
 use crate::base::{Epoch, MessageBody, Position};
 
@@ -232,12 +233,14 @@ impl<'a> LogRecord<'a> {
         });
     }
 
-    /// The key that a repeat of the message has too, and the place of the message.
-    pub(super) fn repeatable(&self) -> Option<(u128, Position)> {
+    /// The message that a repeat is compared with, if it has a key.
+    pub(super) fn repeatable(&self, dedup: &Dedup) -> Option<Repeatable> {
         match self {
-            Self::Message(message) if !message.is_moved => {
-                Some((message.idempotency_key?, message.first.at))
-            }
+            Self::Message(message) if !message.is_moved => Some(Repeatable {
+                idempotency_key: message.idempotency_key?,
+                position: message.first.at,
+                sender: dedup.tag(message.body.from),
+            }),
             _ => None,
         }
     }

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use super::dedup::Dedup;
+use super::dedup_shares::SenderTag;
 use super::error::StoreError;
 use super::log_record::{LogPlace, LogRecord, PlacedMessage};
 use super::record::{Appended, Channel, MessageRecord, Record};
@@ -200,7 +201,7 @@ impl PendingBatch {
             idempotency_key: message.idempotency_key,
             mark: message.mark,
         };
-        let resolved = self.resolve(found, &placed);
+        let resolved = self.resolve(base, found, &placed);
         let appended = Appended::Message(first.at, second.map(|second| second.at));
         Ok(((appended, Some(LogRecord::Message(placed))), resolved))
     }
@@ -209,6 +210,7 @@ impl PendingBatch {
     /// and a mark has to be looked up by name anyway.
     fn resolve(
         &self,
+        base: CommittedBase<'_>,
         (first, second): (Lookup, Option<Lookup>),
         placed: &PlacedMessage<'_>,
     ) -> Option<ResolvedMessage> {
@@ -224,6 +226,10 @@ impl PendingBatch {
             second,
             ts: placed.body.ts,
             idempotency_key: placed.idempotency_key,
+            sender: match placed.idempotency_key {
+                Some(_) => base.dedup.tag(placed.body.from),
+                None => SenderTag::default(),
+            },
         })
     }
 

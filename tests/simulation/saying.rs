@@ -130,7 +130,9 @@ impl Model {
         let words = self.words(author, to_user, say, id);
         let (at, receivers) = self.say_in(&channel, say, &words);
         if let Some(same) = same {
-            self.repeats.remember(self.now, same, at, &self.settings);
+            let from = author.from.as_deref();
+            self.repeats
+                .remember(self.now, same, from, at, &self.settings);
         }
         if let Some(second) = second {
             self.say_in(&second, say, &words);

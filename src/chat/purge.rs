@@ -7,12 +7,12 @@ use super::settings::ChannelKind;
 use super::sink::Sink;
 use crate::base::{Epoch, Position};
 
-/// What becomes of a purge.
+/// The outcome of a purge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PurgeOutcome {
-    /// It is done, and the log begins here.
+    /// The purge is done, and the log begins at this position.
     Done(Position),
-    /// It is to be stored, with this epoch.
+    /// The purge has to be stored first, with this epoch.
     Stored(Epoch),
 }
 

@@ -10,7 +10,7 @@ use crate::base::Position;
 pub(super) struct ResolvedMessage {
     /// The index of the channel in the committed state, and the position in its log.
     pub(super) first: (usize, Position),
-    /// The same of its second channel.
+    /// The index and the position of the message in its second channel, if it has one.
     pub(super) second: Option<(usize, Position)>,
     pub(super) ts: u64,
     pub(super) idempotency_key: Option<u128>,
@@ -18,7 +18,7 @@ pub(super) struct ResolvedMessage {
 }
 
 impl ResolvedMessage {
-    /// The places of the message, one or two.
+    /// Lists the places of the message, one or two.
     pub(super) fn places(&self) -> impl Iterator<Item = (usize, Position)> {
         [Some(self.first), self.second].into_iter().flatten()
     }

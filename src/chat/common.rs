@@ -8,7 +8,6 @@ use super::hasher::Hasher;
 use super::id_source::IdSource;
 use super::name::User;
 use super::openers::{OpenRefusal, OpenedKind, Openers};
-use super::recent_ids::RecentIds;
 use super::settings::{ChannelKind, ChatSettings};
 use super::stats::Totals;
 use super::stored_index::StoredIndex;
@@ -22,7 +21,6 @@ pub(super) struct Common {
     pub(super) hasher: Hasher,
     pub(super) stored: Arc<dyn StoredIndex>,
     pub(super) openers: Openers,
-    pub(super) recent_ids: RecentIds,
     /// Calls of [`Chat::forget_channel`](super::Chat::forget_channel), each counted under the lock
     /// of its channel's shard: a reader under that lock sees both the count and the channel's new
     /// epoch, or neither.

@@ -126,6 +126,7 @@ const LINES_DROPPED_MAX: usize = 4_096;
 /// The state of all users, rooms and channels, which all threads share by reference.
 pub struct Chat {
     common: Common,
+    recent_ids: RecentIds,
     connections: Shards<ConnectionShard>,
     inboxes: Shards<InboxShard>,
     rooms: Shards<RoomShard>,
@@ -161,7 +162,6 @@ impl Chat {
             hasher: Hasher::new(keys),
             stored,
             openers: Openers::default(),
-            recent_ids,
             forgets: AtomicU64::new(0),
         };
         let everyone = Everyone {
@@ -170,6 +170,7 @@ impl Chat {
         };
         Self {
             common,
+            recent_ids,
             connections: Shards::new(shards, seed),
             inboxes: Shards::new(shards, seed),
             rooms: Shards::new(shards, seed),
@@ -201,7 +202,7 @@ impl Chat {
             while (self.inboxes.lock_part(part)).expire(call, EXPIRE_STEPS_MAX) {}
         }
         self.drop_lines_over(call);
-        self.common.recent_ids.forget_old(call.scope);
+        self.recent_ids.forget_old(call.scope);
         let mut everyone = lock(&self.everyone);
         everyone.log.forget_old(call.scope);
     }

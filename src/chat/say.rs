@@ -318,7 +318,7 @@ impl Chat {
                 pending.opened(is_opened && envelope.is_users()),
             ));
         }
-        if let Some(first) = self.common.recent_ids.find(scope, key) {
+        if let Some(first) = self.recent_ids.find(scope, key) {
             return Ok(SayOutcome::Said(Receipt::repeat(room.into(), id, first)));
         }
         let kept = (kind == ChannelKind::Memory).then(|| envelope.kept());
@@ -355,7 +355,7 @@ impl Chat {
         );
         let key = key_in(user.inbox());
         let is_stored = kind == ChannelKind::Stored || kind_of_sender == ChannelKind::Stored;
-        if !is_stored && let Some(first) = self.common.recent_ids.find(scope, key) {
+        if !is_stored && let Some(first) = self.recent_ids.find(scope, key) {
             let inbox = Arc::clone(user.inbox());
             return Ok(SayOutcome::Said(Receipt::repeat(inbox, id, first)));
         }
@@ -431,7 +431,7 @@ impl Chat {
             let epochs = (Some(everyone.log.position().epoch), None);
             return SayOutcome::Pending(self.pending(destination, envelope, key, epochs));
         }
-        if let Some(first) = self.common.recent_ids.find(scope, key) {
+        if let Some(first) = self.recent_ids.find(scope, key) {
             return SayOutcome::Said(Receipt::repeat(Arc::clone(name), id, first));
         }
         let kept = (kind == ChannelKind::Memory).then(|| envelope.kept());
@@ -451,7 +451,7 @@ impl Chat {
         position: Option<Position>,
     ) {
         let from = envelope.body.from;
-        (self.common.recent_ids).remember(scope, key, from, position);
+        (self.recent_ids).remember(scope, key, from, position);
     }
 
     /// Makes a message that is to be stored. To be called under the locks under which the epochs

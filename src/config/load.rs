@@ -60,7 +60,6 @@ impl Loaded {
             }
         }
         loader.take_environment(&sources.environment);
-        loader.warn_of_strangers(sources.purpose);
         for (key, value, flag) in &sources.flags {
             let place = SettingPlace::Flag(flag.clone());
             loader.take_text(key, value, &place);
@@ -82,23 +81,6 @@ impl Loaded {
             link_key,
             warnings: loader.warnings,
         })
-    }
-}
-
-impl Loader {
-    /// Warns of variables for settings that another command heeds. A file may serve several.
-    fn warn_of_strangers(&mut self, purpose: Purpose) {
-        let strangers = self.places.iter().filter_map(|(key, place)| match place {
-            SettingPlace::Environment(_) => Some((place, key, purpose.stranger(key)?)),
-            SettingPlace::File(..) | SettingPlace::Flag(_) => None,
-        });
-        let mut warnings: Vec<String> = strangers
-            .map(|(place, key, command)| {
-                format!("{place}: {key} is a setting of `{command}`, and changes nothing here")
-            })
-            .collect();
-        warnings.sort();
-        self.warnings.extend(warnings);
     }
 }
 

@@ -1,5 +1,5 @@
-//! Which settings each command heeds: one file may serve two commands, but nobody shall set by a flag
-//! what changes nothing.
+//! Which settings each command heeds: one file or environment may serve two commands, but nobody
+//! shall set by a flag what changes nothing.
 
 /// The command that settings are loaded for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

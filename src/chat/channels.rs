@@ -251,11 +251,9 @@ impl<K: ChannelKey, A: Audience> Channels<K, A> {
         debug_assert!(!is_empty || channel.log.oldest_at().is_none_or(|at| at <= now));
         let epoch = common.epoch_of(key.channel());
         self.purge((common, call.sink), name, epoch);
-        if is_empty {
-            if let Some((key, _)) = self.by_key.remove_entry(name) {
-                A::gauge(&common.totals).subtract(1);
-                common.uncount_channel(key.channel());
-            }
+        if is_empty && let Some((key, _)) = self.by_key.remove_entry(name) {
+            A::gauge(&common.totals).subtract(1);
+            common.uncount_channel(key.channel());
         }
     }
 

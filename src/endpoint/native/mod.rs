@@ -79,9 +79,10 @@ impl NativeProtocol {
 
     fn command(&self, server: &WorkerHandle, fd: Fd, command: SequencedCommand<'_>) {
         let SequencedCommand { seq, command } = command;
-        let is_login = matches!(command, Ok(NativeCommand::Login(_)));
         let sessions = &self.sessions;
-        if !(is_login && sessions.admit_login(fd)) && !sessions.admit_command(server, fd, seq) {
+        let is_first_login =
+            matches!(command, Ok(NativeCommand::Login(_))) && sessions.is_stranger(fd);
+        if !is_first_login && !sessions.admit_command(server, fd, seq) {
             return;
         }
         let caller = Caller { server, fd, seq };

@@ -5,7 +5,7 @@
 //!
 //! | file | methods of [`Sessions`] |
 //! |---|---|
-//! | `mod.rs` | `kick`, `is_kicked`, `forget_kick`, `closed`, `tick`, `finish`, `key_of`, `authorize`, `admit_command`, `admit_login`, `admit_request`, `charge`, `acknowledge`, `refuse_binary` |
+//! | `mod.rs` | `kick`, `is_kicked`, `forget_kick`, `closed`, `tick`, `finish`, `key_of`, `authorize`, `admit_command`, `is_stranger`, `admit_request`, `charge`, `acknowledge`, `refuse_binary` |
 //! | `login.rs` | `begin`, `login`, `bind`, `unbind`, `expire_logins` |
 
 mod acks;
@@ -194,9 +194,9 @@ impl Sessions {
         false
     }
 
-    /// Whether a connection that hasn't logged in may give a login now. A login counts with its
-    /// user once that is known, and not with its address: many users share one behind a proxy.
-    pub(super) fn admit_login(&self, fd: Fd) -> bool {
+    /// Whether a connection has shown neither a login nor an API key. Its login counts with its user
+    /// once that is known, and not with its address: many users share one behind a proxy.
+    pub(super) fn is_stranger(&self, fd: Fd) -> bool {
         self.key_of(fd).is_none() && !self.services.chat.is_logged_in(fd)
     }
 
@@ -206,7 +206,7 @@ impl Sessions {
     ///
     /// The user logs in too often.
     fn count_login(&self, server: &WorkerHandle, fd: Fd, uid: &str) -> Result<(), Refusal> {
-        if !self.limits.are_any() || !self.admit_login(fd) {
+        if !self.limits.are_any() || !self.is_stranger(fd) {
             return Ok(());
         }
         let now_ms = self.services.tick().0;
@@ -221,7 +221,7 @@ impl Sessions {
     /// Counts a login that failed with the address of its connection, and closes the connection if
     /// far too many came from there.
     fn count_failed_login(&self, server: &WorkerHandle, fd: Fd) {
-        if self.limits.are_any() && !self.is_kicked(fd) && self.admit_login(fd) {
+        if self.limits.are_any() && !self.is_kicked(fd) && self.is_stranger(fd) {
             let verdict = self
                 .limits
                 .command(self.services.tick().0, self.address_of(fd));

@@ -230,6 +230,35 @@ impl RateLimits {
         })
     }
 
+    /// Counts a request of a user by HTTP, who has the rate of commands.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorCode::RateLimited`]; the request must not be carried out.
+    pub(crate) fn user_request(&self, now_ms: u64, uid: &str) -> Result<(), Refusal> {
+        let Some(rate) = self.commands else {
+            return Ok(());
+        };
+        let taken = self.with_buckets(LimitKind::Commands, Asker::User(uid), |own| {
+            own.taken.take(now_ms, rate)
+        });
+        taken.map_err(|wait_ms| {
+            self.requests_refused.fetch_add(1, Relaxed);
+            refusal("requests", wait_ms)
+        })
+    }
+
+    /// Counts a request of a user, which was counted as one, as `more` besides.
+    pub(crate) fn user_request_was(&self, now_ms: u64, uid: &str, more: usize) {
+        if let Some(rate) = self.commands
+            && more > 0
+        {
+            self.with_buckets(LimitKind::Commands, Asker::User(uid), |own| {
+                own.taken.owe(now_ms, rate, more as u64);
+            });
+        }
+    }
+
     /// Counts a request, which was counted as one, as `more` besides.
     pub(crate) fn request_was(&self, now_ms: u64, asker: Asker<'_>, more: usize) {
         if let Some(rate) = self.requests
@@ -439,6 +468,19 @@ mod tests {
         assert!(metric(&limits, "askers_forgotten") >= 10_000 - 16 * 8);
         let verdict = limits.command(2, Asker::User("mallory"));
         assert!(matches!(verdict, LimitVerdict::Over(_)), "{verdict:?}");
+    }
+
+    #[test]
+    fn what_a_user_posts_by_http_counts_with_the_commands_of_that_user() {
+        let limits = RateLimits::new(SETTINGS);
+        let taken = (0..9).filter(|_| limits.user_request(0, "ann").is_ok());
+        assert_eq!(taken.count(), 5);
+        let verdict = limits.command(0, Asker::User("ann"));
+        assert!(matches!(verdict, LimitVerdict::Over(_)), "{verdict:?}");
+        limits.user_request(0, "bob").unwrap();
+        limits.user_request_was(0, "bob", 9);
+        assert_eq!(limits.user_request(0, "bob").unwrap_err().status, 429);
+        (limits.request(0, Asker::Key("ann"))).expect("a key of the same name");
     }
 
     #[test]

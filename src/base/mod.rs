@@ -1,14 +1,15 @@
 //! The ground floor: ids, time, pressure, the body of a message, and the description of a number.
 //!
 //! Every other layer may use this one; this one uses none. Only types on which two independent
-//! layers have to agree belong here: an id, a moment, a level of pressure, what a message says, the
-//! description of a number, and the few lines that take a lock or read the wall clock. State,
-//! protocols, input and output never do.
+//! layers have to agree belong here: an id, a moment, a level of pressure, how many lines strangers may
+//! cause in the log, what a message says, the description of a number, and the few lines that take a
+//! lock or read the wall clock. Protocols, input and output never do.
 
 mod address_block;
 pub mod clock;
 pub mod fd;
 mod foreign;
+pub mod line_budget;
 pub mod message;
 pub mod metric;
 pub mod position;

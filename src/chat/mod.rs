@@ -88,7 +88,7 @@ pub use query::{ConnectionView, History, HistorySource, MemberView, RoomView, Us
 pub use receipt::Receipt;
 pub use restore::Restored;
 pub use resume::Resume;
-pub use rights::{Actor, Rights};
+pub use rights::{Actor, Rights, TokenUser};
 pub use say::SayOutcome;
 pub use settings::{ChannelKind, ChatSettings};
 pub use sink::{Missing, Sink, Welcome};

@@ -59,12 +59,16 @@ impl RecentIds {
     }
 
     /// The place of the first message with this key, if it was said lately.
+    #[inline]
     pub(super) fn find(
         &self,
         scope: Scope<'_>,
         key: Option<IdempotencyKey>,
     ) -> Option<Option<Position>> {
-        let key = key?;
+        self.look_up(scope, key?)
+    }
+
+    fn look_up(&self, scope: Scope<'_>, key: IdempotencyKey) -> Option<Option<Position>> {
         let mut part = self.part(key);
         part.forget_old(scope);
         part.known.get(&key).map(|known| known.position)

@@ -146,7 +146,7 @@ impl Chat {
         message: &NewMessage<'_>,
     ) -> Result<SayOutcome, ChatError> {
         self.check(to, message)?;
-        let speaker = self.speaker(actor, to, message.from.as_deref())?;
+        let speaker = self.speaker(actor, to, message)?;
         let call = &mut self.call(sink, now.tick);
         self.say_as(call, now.unix_ms, &speaker, to, message)
     }
@@ -173,7 +173,7 @@ impl Chat {
         let mut speakers = Vec::with_capacity(to.len());
         for to in to {
             self.check(*to, message)?;
-            speakers.push(self.speaker(actor, *to, message.from.as_deref())?);
+            speakers.push(self.speaker(actor, *to, message)?);
         }
         let call = &mut self.call(sink, now.tick);
         let each = to.iter().zip(&speakers);
@@ -207,8 +207,9 @@ impl Chat {
         &self,
         actor: Actor<'a>,
         to: Recipient<'_>,
-        from: Option<&str>,
+        message: &NewMessage<'_>,
     ) -> Result<Speaker<'a>, ChatError> {
+        let from = message.from.as_deref();
         if let Some(from) = from {
             check_uid("from", from)?;
         }
@@ -220,6 +221,15 @@ impl Chat {
                     from,
                     key: Some(name.into()),
                     is_back_end: true,
+                });
+            }
+            Actor::User(user) => {
+                check_uid("uid", user.uid)?;
+                user.may_say(to, message)?;
+                return Ok(Speaker {
+                    from: Some(User::new(user.uid)),
+                    key: None,
+                    is_back_end: false,
                 });
             }
         };
@@ -375,6 +385,9 @@ impl Chat {
         }
         if !envelope.is_users() {
             pair.first().claim(call, uid);
+        } else if let Some(sender) = envelope.from {
+            // A user may come by HTTP alone.
+            pair.second().claim(call, sender.uid());
         }
         let envelope = envelope.addressed(&user);
         if is_stored {

@@ -109,7 +109,7 @@ impl DurableLog for TemporaryJournal {
             records: totals.messages,
             bytes: totals.bytes,
             syncs: totals.syncs,
-            sync_us_sum: totals.sync_us_sum,
+            sync_us_sum: totals.sync_us,
         }
     }
 }

@@ -29,7 +29,7 @@ mod types;
 mod validate;
 mod value;
 
-pub use flags::{GatewayFlags, SettingsFlags};
+pub use flags::{FILE, GatewayFlags, SettingsFlags};
 pub use gateway::{GatewayPlan, GatewaySection, UplinkSection};
 pub use load::{Loaded, Sources};
 pub use origin::{OriginParts, host_and_port, usual_port};
@@ -41,6 +41,7 @@ pub use sections::{
 };
 pub use template::template;
 pub use types::{LogFormat, LogLevel, PageMode};
+pub use validate::is_open_to_others;
 
 use load::Loader;
 use section::Section;

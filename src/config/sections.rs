@@ -221,7 +221,8 @@ section! {
         /// Commands a second of one user, on all connections that showed no API key together, `PING`
         /// among them; before the login, of one address (IPv6: one /64), where only logins that
         /// are taken count with their user. One more is refused with `rate_limited`, and who goes on
-        /// at more than twice as much is closed with 4009. Coming again gives nothing new.
+        /// at more than twice as much is closed with 4009. Coming again gives nothing new. What a
+        /// user with a token posts by HTTP counts with it; one more is answered with 429.
         commands_per_s_max: u64 = 0, within 0..=1_000_000;
         /// Commands of one user at once, after a pause.
         commands_burst_max: u64 = 100, within 1..=1_000_000;

@@ -1,13 +1,15 @@
 //! The gateway: HTTP in front, an outbox on disk behind it, a process that delivers the outbox.
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use anyhow::Context;
 use tidings::api::health::{self, ServerReadiness};
-use tidings::api::{Refusal, Refused, method_not_allowed};
+use tidings::api::{Refusal, method_not_allowed};
 use tidings::gateway::{Gateway, GatewaySettings, PUSH_PROCESS, push, store_settings};
-use tidings::server::{Handle, Head, Response, Server, ServerOutcome, Verdict};
+use tidings::server::process::ProcessLaunch;
+use tidings::server::{Fd, Handle, Head, Response, Server, ServerOutcome, Verdict};
 use tidings::store::StoreSettings;
 
 use super::announce;
@@ -26,12 +28,16 @@ const STOP_GRACE_MS: u64 = 2_000;
 /// wait meanwhile, and starting it costs little.
 const RESTART_MS_MAX: u64 = 1_000;
 
-/// Runs the gateway until it is told to stop.
+/// Runs the gateway until it is told to stop; `push_arguments` are those of its push process.
 ///
 /// # Errors
 ///
 /// The gateway can't start: the address can't be listened on, or the outbox can't be opened.
-pub fn gateway(loaded: Loaded, plan: GatewayPlan) -> anyhow::Result<ServerOutcome> {
+pub fn gateway(
+    loaded: Loaded,
+    plan: GatewayPlan,
+    push_arguments: Vec<OsString>,
+) -> anyhow::Result<ServerOutcome> {
     let Loaded {
         settings, access, ..
     } = loaded;
@@ -71,8 +77,12 @@ pub fn gateway(loaded: Loaded, plan: GatewayPlan) -> anyhow::Result<ServerOutcom
         // The callbacks may wait for the disk.
         .workers(general.workers.max(1))
         .settings(server)
-        .gate(move |head| judge.judge(head))
+        .gate(move |head, fd| judge.judge(head, fd))
         .process(PUSH_PROCESS, push)
+        .process_launch(ProcessLaunch {
+            arguments: Some(push_arguments),
+            variables_withheld: own_variables(),
+        })
         .on_start(move |server| {
             // Only set here, and only once.
             gate.server.get_or_init(|| server.handle());
@@ -120,14 +130,9 @@ struct GatewayGate {
 }
 
 impl GatewayGate {
-    fn judge(&self, head: &Head) -> Verdict {
+    fn judge(&self, head: &Head, fd: Fd) -> Verdict {
         if let Some(refusal) = self.rules.refuse(head) {
-            let refused = Refused {
-                host: head.host(),
-                origin: head.field_text("origin"),
-                ..Refused::default()
-            };
-            self.gateway.refusals().note(refusal.reason, refused);
+            self.gateway.note_refused(refusal.reason, head, fd);
             return Verdict::Answer(refusal.response);
         }
         if head.asks_for_websocket() {
@@ -136,14 +141,14 @@ impl GatewayGate {
         }
         match health::answer(head, || self.readiness()) {
             Some(answer) => Verdict::Answer(answer),
-            None if head.has_body() => self.judge_before_body(head),
+            None if head.has_body() => self.judge_before_body(head, fd),
             None => Verdict::Pass,
         }
     }
 
     /// Refuses a body from a client that shows no key, or whose path and method take no body.
-    fn judge_before_body(&self, head: &Head) -> Verdict {
-        match self.gateway.admit_head(head) {
+    fn judge_before_body(&self, head: &Head, fd: Fd) -> Verdict {
+        match self.gateway.admit_head(head, fd) {
             Ok(true) => Verdict::Pass,
             Ok(false) => Verdict::Answer(beside_the_api(head.path())),
             Err(answer) => Verdict::Answer(answer),
@@ -161,6 +166,15 @@ impl GatewayGate {
             (false, _) => ServerReadiness::Stopping,
         }
     }
+}
+
+/// The variables that are for this program. Keys are among them, and the push process needs none:
+/// what it has to know comes over its pipe.
+fn own_variables() -> Vec<OsString> {
+    let names = std::env::vars_os().map(|(name, _)| name);
+    names
+        .filter(|name| name.as_encoded_bytes().starts_with(b"TIDINGS_"))
+        .collect()
 }
 
 /// Answers requests beside the gateway's API.

@@ -225,8 +225,8 @@ impl Endpoint {
     /// # Errors
     ///
     /// The answer, which no body could change: no key, a method that isn't known there, a bad name.
-    pub fn admit_head(&self, head: &Head) -> Result<bool, Response> {
-        self.http.admit_head(head)
+    pub fn admit_head(&self, head: &Head, fd: Fd) -> Result<bool, Response> {
+        self.http.admit_head(head, fd)
     }
 
     /// Whether messages can be stored.

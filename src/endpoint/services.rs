@@ -1,7 +1,7 @@
 //! The services that all threads of an endpoint share: the chat, the clock, the way to the server,
 //! the way to the disk.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
 use super::replays::Replays;
@@ -9,9 +9,11 @@ use super::store_task::{ReplyTo, StoreJob, StoreTask};
 use crate::api::refusal::Refusal;
 use crate::base::Tick;
 use crate::base::clock::unix_ms;
+use crate::base::line_budget::LineBudget;
+use crate::base::sync::lock;
 use crate::chat::{Chat, ErrorCode, Moment};
 use crate::server::Handle;
-use crate::store::{Disk, Reader};
+use crate::store::{Disk, Reader, StoreError};
 
 /// The services that callbacks, the disk thread and the replay thread use.
 pub(super) struct Services {
@@ -20,6 +22,8 @@ pub(super) struct Services {
     pub(super) disk: Disk<StoreJob>,
     pub(super) replays: Replays,
     data_size_max: usize,
+    /// The lines of the log for pages that can't be read.
+    unreadable: Mutex<LineBudget>,
     started: Instant,
     /// The handle, set once the server runs, before anybody connects.
     server: OnceLock<Handle>,
@@ -39,8 +43,18 @@ impl Services {
             disk,
             replays,
             data_size_max,
+            unreadable: Mutex::default(),
             started: Instant::now(),
             server: OnceLock::new(),
+        }
+    }
+
+    /// Logs that a page of history can't be read, if a line is left: whoever asked for the page can ask
+    /// for it again and again.
+    pub(super) fn note_unreadable(&self, error: &StoreError) {
+        if let Some(left_out) = lock(&self.unreadable).take(Instant::now()) {
+            let error = error as &dyn std::error::Error;
+            tracing::error!(error, left_out, "a page of history can't be read");
         }
     }
 

@@ -14,9 +14,10 @@ use super::answer::refusal;
 use super::message::{MessageEncoder, producer};
 use super::numbers::Numbers;
 use super::outbox::{Outbox, OutboxContext, OutboxJob};
+use super::push::PUSH_PROCESS;
 use super::relay::{Relay, RelayEvent, RelayHandle, RelaySettings};
 use super::target::Target;
-use crate::api::auth::{Authenticator, authorize};
+use crate::api::auth::{Authenticator, authorize, bearer};
 use crate::api::body::json_body;
 use crate::api::metrics::MetricSet;
 use crate::api::posting::{Posting, batch, posting};
@@ -26,13 +27,11 @@ use crate::api::reply::{JoinedReply, ReplyShape};
 use crate::api::{LimitSettings, RefusalLog, RefusalReason, Refused};
 use crate::base::clock::unix_ms;
 use crate::base::sync::lock;
-use crate::base::{AddressBlock, Metric};
+use crate::base::{AddressBlock, Fd, Metric};
+use crate::chat::ErrorCode;
 use crate::link::LinkSettings;
 use crate::server::{Builder, Handle, Head, Request, Responder, Response, WorkerHandle};
 use crate::store::{Disk, DiskSettings, Store};
-
-/// The name of the push process.
-pub const PUSH_PROCESS: &str = "push";
 
 /// Milliseconds between two looks at full buckets.
 const EXPIRE_EVERY_MS: u64 = 100;
@@ -227,20 +226,14 @@ impl Gateway {
         request: Request,
         responder: Responder,
     ) -> Option<(Request, Responder)> {
-        let info = server.connection_info(request.fd);
-        let asked = Refused {
-            connection: info.map(|info| (request.fd.0, info.peer)),
-            host: request.header("host"),
-            origin: request.header("origin"),
-            ..Refused::default()
-        };
         let field = request.header("authorization");
-        match self.admit(request.method(), request.path(), field, asked) {
+        let asked = || self.asked(request.fd, request.header("host"), request.header("origin"));
+        match self.admit(request.method(), request.path(), (field, asked)) {
             Ok(Some(key)) => {
                 if !key.is_empty() {
                     server.vouch_for(request.fd);
                 }
-                self.respond(server, &request, (key, asked), responder);
+                self.respond(server, &request, &key, responder);
             }
             Ok(None) => return Some((request, responder)),
             Err(answer) => responder.end(answer),
@@ -254,31 +247,36 @@ impl Gateway {
     /// # Errors
     ///
     /// The answer, which no body could change: no key, or a method that isn't known there.
-    pub fn admit_head(&self, head: &Head) -> Result<bool, Response> {
-        let asked = Refused {
-            host: head.field_text("host"),
-            origin: head.field_text("origin"),
-            ..Refused::default()
-        };
+    pub fn admit_head(&self, head: &Head, fd: Fd) -> Result<bool, Response> {
         let field = head.field_text("authorization");
-        let admitted = self.admit(head.method(), head.path(), field, asked)?;
+        let asked = || self.asked(fd, head.host(), head.field_text("origin"));
+        let admitted = self.admit(head.method(), head.path(), (field, asked))?;
         Ok(admitted.is_some())
     }
 
-    /// The trace of refusals, for what is refused before it reaches the gateway.
-    #[must_use]
-    pub fn refusals(&self) -> &RefusalLog {
-        &self.refusals
+    /// Leaves the trace of a request that was refused before it reached the gateway.
+    pub fn note_refused(&self, reason: RefusalReason, head: &Head, fd: Fd) {
+        let asked = self.asked(fd, head.host(), head.field_text("origin"));
+        self.refusals.note(reason, asked);
+    }
+
+    fn asked<'a>(&self, fd: Fd, host: Option<&'a str>, origin: Option<&'a str>) -> Refused<'a> {
+        let info = self.server.get().and_then(|one| one.connection_info(fd));
+        Refused {
+            connection: info.map(|info| (fd.0, info.peer)),
+            who: None,
+            host,
+            origin,
+        }
     }
 
     /// Finds the API key of a request, which has no name where none is asked for; `None` where the
     /// path isn't one of ours.
-    fn admit(
+    fn admit<'a>(
         &self,
         method: &str,
         path: &str,
-        authorization: Option<&str>,
-        asked: Refused<'_>,
+        (authorization, asked): (Option<&str>, impl FnOnce() -> Refused<'a>),
     ) -> Result<Option<Arc<str>>, Response> {
         let known = match path {
             "/v1/messages" | "/v1/messages/batch" => "POST",
@@ -288,11 +286,13 @@ impl Gateway {
         if method != known {
             return Err(method_not_allowed(known));
         }
-        let key = authorize(&*self.access, authorization).map_err(|refusal| {
-            self.refusals.note(RefusalReason::ApiKey, asked);
-            refusal.response()
-        })?;
-        Ok(Some(key.unwrap_or_default()))
+        match authorize(&*self.access, authorization) {
+            Ok(key) => Ok(Some(key.unwrap_or_default())),
+            Err(refusal) => {
+                self.refusals.note(RefusalReason::ApiKey, asked());
+                Err(refusal.response())
+            }
+        }
     }
 
     /// Milliseconds since the start, by which rates are measured.
@@ -306,23 +306,22 @@ impl Gateway {
     /// # Errors
     ///
     /// Too many came; none must be taken.
-    fn admit_messages(
-        &self,
-        (key, asked): (&str, Refused<'_>),
-        count: usize,
-    ) -> Result<(), Refusal> {
-        let now_ms = self.now_ms();
-        let nobody = Ipv4Addr::UNSPECIFIED.into();
-        let address = asked.connection.map_or(nobody, |(_, peer)| peer.ip());
+    fn admit_messages(&self, request: &Request, key: &str, count: usize) -> Result<(), Refusal> {
+        if !self.limits.are_any() {
+            return Ok(());
+        }
         let asker = match key {
-            "" => Asker::Address(AddressBlock::of(address)),
+            "" => {
+                let nobody = Ipv4Addr::UNSPECIFIED.into();
+                let peer = self.asked(request.fd, None, None).connection;
+                let address = peer.map_or(nobody, |(_, peer)| peer.ip());
+                Asker::Address(AddressBlock::of(address))
+            }
             key => Asker::Key(key),
         };
-        self.limits.request(now_ms, asker).inspect_err(|_| {
-            let who = Some(key);
-            self.refusals
-                .note(RefusalReason::Rate, Refused { who, ..asked });
-        })?;
+        let now_ms = self.now_ms();
+        (self.limits.request(now_ms, asker))
+            .inspect_err(|_| self.note(RefusalReason::Rate, request))?;
         (self.limits).request_was(now_ms, asker, count.saturating_sub(1));
         Ok(())
     }
@@ -346,9 +345,10 @@ impl Gateway {
         let set = (self.host_metrics)()
             .into_iter()
             .fold(MetricSet::default(), MetricSet::single);
-        let set = self.numbers.add_to(set, server, &self.outbox);
-        set.group("refusals", self.refusals.described())
-            .group("limits", self.limits.described())
+        let set = set
+            .group("refusals", self.refusals.described_at_gateway())
+            .group("limits", self.limits.described());
+        self.numbers.add_to(set, server, &self.outbox)
     }
 
     /// Lets go of the outbox and of its directory, once nobody answers requests any more.
@@ -360,13 +360,7 @@ impl Gateway {
         }
     }
 
-    fn respond(
-        &self,
-        server: &WorkerHandle,
-        request: &Request,
-        (key, asked): (Arc<str>, Refused<'_>),
-        responder: Responder,
-    ) {
+    fn respond(&self, server: &WorkerHandle, request: &Request, key: &str, responder: Responder) {
         match request.path() {
             "/v1/stats" => responder.end(self.metric_set(server).stats()),
             "/metrics" => responder.end(self.metric_set(server).exposition("tidings_gateway_")),
@@ -384,19 +378,39 @@ impl Gateway {
                     let each = postings.iter().flatten().map(Posting::receivers);
                     let failed = postings.iter().filter(|posting| posting.is_err());
                     let count = each.sum::<usize>() + failed.count();
-                    self.admit_messages((&key, asked), count)?;
+                    self.admit_messages(request, key, count)?;
                     Ok(postings)
                 });
                 match admitted {
-                    Ok(postings) => self.post(shape, postings, responder),
-                    Err(refusal) => responder.end(refusal.response()),
+                    Ok(postings) => self.post(request, shape, postings, responder),
+                    Err(refusal) => {
+                        if refusal.code != ErrorCode::RateLimited {
+                            self.note_wrong(request);
+                        }
+                        responder.end(refusal.response());
+                    }
                 }
             }
         }
     }
 
+    /// Leaves the trace of a request or a message that was wrong.
+    fn note_wrong(&self, request: &Request) {
+        self.note(RefusalReason::BadRequest, request);
+    }
+
+    fn note(&self, reason: RefusalReason, request: &Request) {
+        let key = bearer(request.header("authorization"));
+        let key = key.and_then(|key| self.access.api_key(key));
+        let (host, origin) = (request.header("host"), request.header("origin"));
+        let asked = self.asked(request.fd, host, origin);
+        let who = key.as_deref();
+        self.refusals.note(reason, Refused { who, ..asked });
+    }
+
     fn post(
         &self,
+        request: &Request,
         shape: ReplyShape,
         postings: Vec<Result<Posting<'_>, Refusal>>,
         responder: Responder,
@@ -406,6 +420,7 @@ impl Gateway {
                 .counters
                 .refused
                 .fetch_add(postings.len() as u64, Relaxed);
+            self.note(RefusalReason::Outbox, request);
             return responder.end(refusal(why).response());
         }
         let ts = unix_ms();
@@ -417,7 +432,10 @@ impl Gateway {
                     let job = OutboxJob::Append { message, ts, slot };
                     self.outbox.disk.submit(job);
                 }
-                Err(refusal) => slot.fill(Err(refusal)),
+                Err(refusal) => {
+                    self.note_wrong(request);
+                    slot.fill(Err(refusal));
+                }
             }
         }
     }

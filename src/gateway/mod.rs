@@ -39,8 +39,8 @@ mod relay;
 mod target;
 
 pub use crate::api::LimitSettings;
-pub use front::{Gateway, GatewaySettings, PUSH_PROCESS};
+pub use front::{Gateway, GatewaySettings};
 pub use offline::{OfflineOutbox, OfflineOutboxError};
 pub use outbox::{DEAD, OUTBOX, store_settings};
-pub use push::push;
+pub use push::{PUSH_PROCESS, push};
 pub use target::{Target, TargetError};

@@ -101,6 +101,12 @@ counters! {
         accept_failures,
         /// HTTP requests handed to a handler, or answered without one.
         requests,
+        /// Requests refused for breaking HTTP.
+        requests_malformed,
+        /// Requests refused with a head or a body over its bound.
+        requests_oversized,
+        /// Requests refused with 408, since they did not arrive in time.
+        requests_late,
         /// Messages received.
         messages_in,
         /// Bytes received.

@@ -84,6 +84,12 @@ pub enum BindError {
 }
 
 impl Directory {
+    /// Returns the address that `fd` came from, if it is connected.
+    #[must_use]
+    pub fn peer(&self, fd: Fd) -> Option<SocketAddr> {
+        self.read().get(&fd.0).map(DirectoryEntry::peer)
+    }
+
     /// Returns a copy of the entry of `fd`, if it is connected.
     #[must_use]
     pub fn find(&self, fd: Fd) -> Option<DirectoryEntry> {

@@ -17,6 +17,7 @@ pub mod mailbox;
 
 mod outbox;
 pub mod reactor;
+mod refusals;
 mod slots;
 pub mod strangers;
 pub mod topics;

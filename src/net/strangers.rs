@@ -6,14 +6,9 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
 
 use crate::base::sync::lock;
 use crate::base::{AddressBlock, Fd};
-
-/// The least time between two lines of the log on refused connections: whoever is refused a million
-/// times fills no disk.
-const LINE_EVERY: Duration = Duration::from_secs(1);
 
 /// Counts the connections of strangers against one bound for each address.
 #[derive(Debug)]
@@ -28,8 +23,6 @@ struct StrangerTable {
     connections: HashMap<u64, AddressBlock, foldhash::fast::FixedState>,
     /// How many of them each address has.
     counts: HashMap<AddressBlock, usize, foldhash::fast::RandomState>,
-    last_line: Option<Instant>,
-    left_out: u64,
 }
 
 impl StrangerTable {
@@ -53,28 +46,14 @@ impl Strangers {
         }
     }
 
-    /// Whether one more connection may come from this address; a refusal leaves a line in the log,
-    /// one a second at the most.
+    /// Whether one more connection may come from this address.
     pub(crate) fn admits(&self, peer: SocketAddr) -> bool {
         if self.per_address_max == 0 {
             return true;
         }
-        let mut table = lock(&self.table);
+        let table = lock(&self.table);
         let count = table.counts.get(&AddressBlock::of(peer.ip())).copied();
-        if count.unwrap_or(0) < self.per_address_max {
-            return true;
-        }
-        let now = Instant::now();
-        let is_recent = |line: Instant| now.duration_since(line) < LINE_EVERY;
-        if table.last_line.is_some_and(is_recent) {
-            table.left_out += 1;
-            return false;
-        }
-        table.last_line = Some(now);
-        let left_out = std::mem::take(&mut table.left_out);
-        drop(table);
-        tracing::info!(reason = "address", %peer, left_out, "refused");
-        false
+        count.unwrap_or(0) < self.per_address_max
     }
 
     /// Counts a connection with its address.

@@ -21,7 +21,7 @@ use super::delivery::{AtOnce, PerBatch};
 use super::error::ServerError;
 use super::handle::{Handle, TimerCallback};
 use super::handlers::{Handlers, call};
-use super::process::{ProcessEvent, ProcessSpec, Supervisor};
+use super::process::{ProcessEvent, ProcessLaunch, ProcessSpec, Supervisor};
 use super::queue::WorkerJob;
 use super::runner::Runner;
 use super::settings::ServerSettings;
@@ -137,7 +137,8 @@ impl Lifecycle {
             StopSource::Handle => None,
         };
         let names = spec.processes.iter().map(|(name, _)| &**name);
-        let mut supervisor = supervisor(names, &spec.settings, Arc::clone(&waker))
+        let processes = (names, &spec.process_launch);
+        let mut supervisor = supervisor(processes, &spec.settings, Arc::clone(&waker))
             .map_err(system("name a process"))?;
         let (inline_sender, inline_jobs) = crossbeam_channel::unbounded();
         let threads = Threads {
@@ -273,23 +274,8 @@ impl Lifecycle {
         self.supervisor.turn(Instant::now());
         while let Some(event) = self.supervisor.next_event() {
             match event {
-                ProcessEvent::Started { process, pid } => {
-                    tracing::info!(%process, pid, "process started");
-                }
-                ProcessEvent::Died {
-                    process,
-                    status,
-                    restart_in: Some(pause),
-                } => {
-                    tracing::warn!(%process, %status, restart_in = ?pause, "process died");
-                }
-                ProcessEvent::Died {
-                    process,
-                    status,
-                    restart_in: None,
-                } => {
-                    tracing::info!(%process, %status, "process ended");
-                }
+                // The supervisor has logged them.
+                ProcessEvent::Started { .. } | ProcessEvent::Died { .. } => {}
                 ProcessEvent::Ended {
                     tasks_unfinished, ..
                 } => {
@@ -456,11 +442,12 @@ fn bind(addresses: Vec<SocketAddr>) -> Result<Vec<Listener>, ServerError> {
 }
 
 fn supervisor<'a>(
-    names: impl Iterator<Item = &'a str>,
+    (names, launch): (impl Iterator<Item = &'a str>, &ProcessLaunch),
     settings: &ServerSettings,
     waker: Arc<Waker>,
 ) -> io::Result<Supervisor> {
-    let specs: Vec<_> = names.map(ProcessSpec::new).collect::<io::Result<_>>()?;
+    let specs = names.map(|name| Ok(ProcessSpec::new(name)?.with_launch(launch.clone())));
+    let specs = specs.collect::<io::Result<Vec<_>>>()?;
     // A waker that fails is logged where the server itself uses it.
     Supervisor::new(
         specs,

@@ -40,7 +40,13 @@ pub(super) struct Dedup {
     gone: usize,
     forgotten: u64,
     tags: FixedState,
+    /// While no more than these are known, the senders aren't told apart.
+    untagged_max: usize,
 }
+
+/// One of so many messages may have no tag of its sender: below that nobody comes near to a share that
+/// matters, and most servers never have more than these 62,500.
+const ONE_UNTAGGED_IN: usize = 16;
 
 #[derive(Debug, Clone, Copy)]
 struct KnownMessage {
@@ -65,10 +71,11 @@ fn hash(idempotency_key: KeyHalves) -> u64 {
 }
 
 impl Dedup {
-    /// Remembers nothing yet; `seed` is random, so that nobody can choose a name that counts as
-    /// somebody else.
-    pub(super) fn new(seed: u64) -> Self {
+    /// Remembers nothing yet, and up to `max` messages; `seed` is random, so that nobody can choose a
+    /// name that counts as somebody else.
+    pub(super) fn new(seed: u64, max: usize) -> Self {
         Self {
+            untagged_max: max / ONE_UNTAGGED_IN,
             known: VecDeque::new(),
             oldest: 0,
             numbers: HashTable::new(),
@@ -80,8 +87,15 @@ impl Dedup {
     }
 
     /// The tag of a sender; messages without one count as those of one sender.
+    /// The first few messages have no tag, and count as those of one sender too: a share that is
+    /// smaller than that of anybody who is to lose something.
     pub(super) fn tag(&self, from: Option<&str>) -> SenderTag {
-        SenderTag(from.map_or(0, |from| self.tags.hash_one(from) as u32))
+        match from {
+            Some(from) if self.known.len() >= self.untagged_max => {
+                SenderTag(self.tags.hash_one(from) as u32)
+            }
+            _ => SenderTag::default(),
+        }
     }
 
     /// Finds the position of the message with this key, if that is remembered.
@@ -271,7 +285,7 @@ mod tests {
 
     #[test]
     fn a_repeat_is_known_until_its_time_is_over_or_too_many_came() {
-        let mut dedup = Dedup::new(1);
+        let mut dedup = Dedup::new(1, 0);
         dedup.remember(10, said(1, 1, 1), 2);
         dedup.remember(11, said(1, 1 << 64, 2), 2);
         assert_eq!(
@@ -289,7 +303,7 @@ mod tests {
 
     #[test]
     fn what_is_said_again_stands_where_it_was_said_last() {
-        let mut dedup = Dedup::new(1);
+        let mut dedup = Dedup::new(1, 0);
         dedup.remember(10, said(1, 7, 1), 9);
         dedup.remember(11, said(1, 7, 2), 9);
         assert_eq!((dedup.find(7), dedup.known.len()), (Some(at(2)), 1));
@@ -298,7 +312,7 @@ mod tests {
     #[test]
     fn nobody_pushes_out_what_others_said_however_much_one_says() {
         for seed in 0..4 {
-            let mut dedup = Dedup::new(seed);
+            let mut dedup = Dedup::new(seed, 0);
             for victim in 0..10 {
                 dedup.remember(10, said(victim + 2, u128::from(victim) << 32 | 1, 1), 100);
             }
@@ -322,8 +336,32 @@ mod tests {
     }
 
     #[test]
+    fn the_first_few_messages_are_not_told_apart_and_stay_all_the_same() {
+        let mut dedup = Dedup::new(1, 160);
+        let say = |dedup: &mut Dedup, from: &str, key: u128| {
+            let sender = dedup.tag(Some(from));
+            let (idempotency_key, position) = (key, at(1));
+            let message = Repeatable {
+                idempotency_key,
+                position,
+                sender,
+            };
+            dedup.remember(10, message, 160);
+        };
+        for key in 0..10 {
+            say(&mut dedup, &key.to_string(), key << 32 | 1);
+        }
+        assert_eq!(dedup.tag(Some("ann")), dedup.tag(Some("ann")));
+        assert_ne!(dedup.tag(Some("ann")), SenderTag::default());
+        for key in 0..1_000_u128 {
+            say(&mut dedup, "mallory", key << 64 | 2);
+        }
+        assert!((0..10).all(|key| dedup.find(key << 32 | 1).is_some()));
+    }
+
+    #[test]
     fn among_equals_the_oldest_goes() {
-        let mut dedup = Dedup::new(1);
+        let mut dedup = Dedup::new(1, 0);
         for sender in 0..20 {
             dedup.remember(10, said(sender, sender.into(), 1), 5);
         }
@@ -341,7 +379,7 @@ mod tests {
             (state >> 33) % below
         };
         for max in [1, 2, 3, 7, 20] {
-            let (mut dedup, mut plain) = (Dedup::new(1), Vec::<(u64, u32, u128)>::new());
+            let (mut dedup, mut plain) = (Dedup::new(1, 0), Vec::<(u64, u32, u128)>::new());
             for now in 0..3_000 {
                 let (sender, key) = (random(4) as u32, u128::from(random(40)) << 60);
                 if !plain.iter().any(|(_, _, known)| *known == key) {
@@ -373,7 +411,7 @@ mod tests {
     fn numbers_begin_anew_after_the_largest() {
         let mut dedup = Dedup {
             oldest: u32::MAX - 1,
-            ..Dedup::new(1)
+            ..Dedup::new(1, 0)
         };
         for n in 0..100 {
             dedup.remember(10, said(1, n << 60, n as u64 + 1), 5);

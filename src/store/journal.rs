@@ -239,7 +239,7 @@ impl Journal {
         let us = begun.elapsed().as_micros() as u64;
         let counters = &self.view.counters;
         counters.sync_us_last.store(us, Ordering::Relaxed);
-        StoreCounters::add(&counters.sync_us_sum, us);
+        StoreCounters::add(&counters.sync_us, us);
         StoreCounters::add(&counters.syncs, 1);
         self.active.durable = end;
         Ok(())

@@ -118,7 +118,7 @@ impl<'a> Loader<'a> {
             purpose,
             state,
             // The tags are made anew at each start, from the names in the records.
-            dedup: Dedup::new(random()),
+            dedup: Dedup::new(random(), settings.dedup_entries_max),
             clock_ms: 0,
             torn_bytes: 0,
             epoch_masks: EpochMasks::default(),

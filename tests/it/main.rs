@@ -28,5 +28,7 @@ mod native;
 mod protocol_page;
 mod server;
 #[cfg(feature = "cli")]
+mod signals;
+#[cfg(feature = "cli")]
 mod stop;
 mod websocket;

@@ -61,6 +61,24 @@ impl Model {
         let fd = match actor {
             Actor::Key(key) => return Ok(by_key(key, from)),
             Actor::Connection(fd) => fd,
+            Actor::User(user) => {
+                check_name("uid", user.uid, false)?;
+                let is_allowed =
+                    |room: &str| user.rooms.iter().any(|pattern| pattern.matches(room));
+                return match to {
+                    _ if from.is_some() => Err(ChatError::KeyNeeded("from")),
+                    _ if !say.except.is_empty() => Err(ChatError::KeyNeeded("except")),
+                    Recipient::Fd(_) | Recipient::All => Err(ChatError::KeyNeeded("to")),
+                    Recipient::Room(room) if !is_allowed(room) => {
+                        Err(ChatError::RoomNotAllowed(room.into()))
+                    }
+                    Recipient::Room(_) | Recipient::User(_) => Ok(Author {
+                        from: Some(user.uid.to_owned()),
+                        speaker: format!("user {}", user.uid),
+                        opens: Opens::User(user.uid.into()),
+                    }),
+                };
+            }
         };
         let own = self.own(fd)?;
         match (&own.rights, to) {
@@ -129,6 +147,10 @@ impl Model {
         }
         if author.opens == Opens::BackEnd
             && let Some(line) = to_user.and_then(|uid| self.lines.get_mut(uid))
+        {
+            line.opener = None;
+        } else if let Opens::User(uid) = &author.opens
+            && let Some(line) = to_user.and_then(|_| self.lines.get_mut(uid))
         {
             line.opener = None;
         }

@@ -31,13 +31,15 @@ impl HttpApi {
     /// `POST /v1/messages/batch`: each message is judged by itself.
     pub(super) fn post_batch(&self, call: &ApiCall<'_>) -> Result<ApiReply, Refusal> {
         let batch = posting::batch(call.body()?)?;
-        self.sessions.charge(call.request.fd, call.key, batch.len());
+        self.sessions
+            .charge(call.request.fd, call.actor(), batch.len());
         let mut results = Vec::with_capacity(batch.len());
         let mut sink = ServerSink::of_worker(&self.services, call.server, Confirmation::Silent);
         for posting in batch {
             let posted =
                 posting.and_then(|posting| self.post(&mut sink, call, &posting, &mut results));
             if let Err(refusal) = posted {
+                self.note_wrong(call.request, &refusal);
                 results.push(ApiResult::Ready(Err(refusal)));
             }
         }
@@ -61,7 +63,7 @@ impl HttpApi {
             }
             Recipients::Several(recipients) => {
                 self.sessions
-                    .charge(call.request.fd, call.key, recipients.len());
+                    .charge(call.request.fd, call.actor(), recipients.len());
                 let said = chat.say_to_each(sink, now, actor, &recipients, message)?;
                 results.extend(said.into_iter().map(|outcome| match outcome {
                     Ok(outcome) => outcome.into(),

@@ -100,7 +100,7 @@ impl Links {
     pub fn numbers(&self) -> LinkNumbers {
         let table = lock(&self.table);
         LinkNumbers {
-            links: table.links.len() as u64,
+            open: table.links.len() as u64,
             ..table.numbers
         }
     }

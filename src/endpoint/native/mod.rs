@@ -71,6 +71,7 @@ impl NativeProtocol {
                 }
             }
             Err(refusal) if self.sessions.admit_command(server, fd, None) => {
+                self.sessions.note_refused(fd, refusal.code);
                 server.push(fd, &frames::err(None, &refusal)).ok();
             }
             Err(_) => {}
@@ -86,10 +87,17 @@ impl NativeProtocol {
             return;
         }
         let caller = Caller { server, fd, seq };
+        // A login leaves its own trace, which says more.
+        let is_login = matches!(command, Ok(NativeCommand::Login(_)));
         match command.and_then(|command| self.run(caller, &command)) {
             Ok(Some(ok)) if seq.is_some() => drop(server.push(fd, &ok.end())),
             Ok(_) => {}
-            Err(refusal) => drop(server.push(fd, &frames::err(seq, &refusal))),
+            Err(refusal) => {
+                if !is_login {
+                    self.sessions.note_refused(fd, refusal.code);
+                }
+                server.push(fd, &frames::err(seq, &refusal)).ok();
+            }
         }
     }
 

@@ -50,11 +50,7 @@ fn serve(services: &Services, fd: Fd) {
     let page = match services.reader.page(&replay.channel, range) {
         Ok(page) => page,
         Err(error) => {
-            tracing::error!(
-                fd = fd.0,
-                error = &error as &dyn std::error::Error,
-                "a replay failed"
-            );
+            services.note_unreadable(&error);
             sink.close(fd, 1011, "the history can't be read");
             return;
         }

@@ -5,8 +5,8 @@
 //!
 //! | file | methods of [`Sessions`] |
 //! |---|---|
-//! | `mod.rs` | `kick`, `is_kicked`, `forget_kick`, `closed`, `tick`, `finish`, `key_of`, `authorize`, `admit_command`, `is_stranger`, `admit_request`, `charge`, `acknowledge`, `refuse_binary` |
-//! | `login.rs` | `begin`, `login`, `bind`, `unbind`, `expire_logins` |
+//! | `mod.rs` | `kick`, `is_kicked`, `forget_kick`, `closed`, `tick`, `finish`, `key_of`, `is_unknown`, `authorize`, `admit_command`, `is_stranger`, `admit_request`, `charge`, `acknowledge`, `refuse_binary` |
+//! | `login.rs` | `begin`, `login`, `pass_of`, `bind`, `unbind`, `expire_logins` |
 
 mod acks;
 mod deadlines;
@@ -137,15 +137,25 @@ impl Sessions {
         }
     }
 
+    /// Whether keys are asked for, and these credentials are none of the API keys.
+    pub(super) fn is_unknown(&self, credentials: &str) -> bool {
+        !self.access.is_open() && self.access.api_key(credentials).is_none()
+    }
+
     /// Finds the name of the API key that an `Authorization` field shows; `None` in open mode. A
-    /// refusal is counted and logged with `asked`.
-    pub(super) fn authorize(
+    /// refusal is counted and logged with what `asked` gives.
+    pub(super) fn authorize<'a>(
         &self,
         field: Option<&str>,
-        asked: Refused<'_>,
+        asked: impl FnOnce() -> Refused<'a>,
     ) -> Result<Option<Arc<str>>, Refusal> {
         authorize(&*self.access, field)
-            .inspect_err(|_| self.refusals.note(RefusalReason::ApiKey, asked))
+            .inspect_err(|_| self.refusals.note(RefusalReason::ApiKey, asked()))
+    }
+
+    /// The name of an API key, where keys are asked for.
+    pub(super) fn name_of_key(&self, key: &str) -> Option<Arc<str>> {
+        self.access.api_key(key)
     }
 
     /// Describes a connection for the log of refusals.
@@ -156,6 +166,24 @@ impl Sessions {
             connection: info.map(|info| (fd.0, info.peer)),
             who,
             ..Refused::default()
+        }
+    }
+
+    /// Leaves the trace of a command that was refused, where the fault is the client's.
+    pub(super) fn note_refused(&self, fd: Fd, code: ErrorCode) {
+        if let Some(reason) = RefusalReason::of(code) {
+            let view = self.services.chat.connection(fd);
+            let user = view.and_then(|view| view.user);
+            let key = self.key_of(fd);
+            let who = user.as_ref().map(|user| user.uid()).or(key.as_deref());
+            self.refusals.note(reason, self.refused(fd, who));
+        }
+    }
+
+    /// Leaves the trace of a request that was wrong.
+    pub(super) fn note_wrong(&self, code: ErrorCode, asked: Refused<'_>) {
+        if let Some(reason @ RefusalReason::BadRequest) = RefusalReason::of(code) {
+            self.refusals.note(reason, asked);
         }
     }
 
@@ -258,8 +286,8 @@ impl Sessions {
         Asker::Address(AddressBlock::of(peer.unwrap_or(nobody)))
     }
 
-    /// Whose requests are counted with one by HTTP: those of the key, or where none is asked for,
-    /// of the address.
+    /// Whose requests by HTTP are counted together: those of a key, or where none is asked for,
+    /// of an address.
     fn asker_of<'a>(&self, fd: Fd, key: &'a str) -> Asker<'a> {
         match key {
             "" => self.address_of(fd),
@@ -267,28 +295,40 @@ impl Sessions {
         }
     }
 
-    /// Counts a request by HTTP of an API key; the key has no name in open mode.
+    /// Counts a request by HTTP. One of a user counts with the commands of that user.
     ///
     /// # Errors
     ///
-    /// Too many came; the request must not be carried out.
-    pub(super) fn admit_request(&self, fd: Fd, key: &str) -> Result<(), Refusal> {
+    /// The back end or the user asks too often; the request must not be carried out.
+    pub(super) fn admit_request(&self, fd: Fd, actor: Actor<'_>) -> Result<(), Refusal> {
         if !self.limits.are_any() {
             return Ok(());
         }
-        let asker = self.asker_of(fd, key);
-        let admitted = self.limits.request(self.services.tick().0, asker);
+        let now_ms = self.services.tick().0;
+        let (who, admitted) = match actor {
+            Actor::User(user) => (user.uid, self.limits.user_request(now_ms, user.uid)),
+            Actor::Key(key) => (key, self.limits.request(now_ms, self.asker_of(fd, key))),
+            Actor::Connection(_) => return Ok(()),
+        };
         admitted.inspect_err(|_| {
             self.refusals
-                .note(RefusalReason::Rate, self.refused(fd, Some(key)));
+                .note(RefusalReason::Rate, self.refused(fd, Some(who)));
         })
     }
 
     /// Counts a request, which was counted as one, as `count`.
-    pub(super) fn charge(&self, fd: Fd, key: &str, count: usize) {
-        if self.limits.are_any() {
-            let (asker, more) = (self.asker_of(fd, key), count.saturating_sub(1));
-            self.limits.request_was(self.services.tick().0, asker, more);
+    pub(super) fn charge(&self, fd: Fd, actor: Actor<'_>, count: usize) {
+        if !self.limits.are_any() {
+            return;
+        }
+        let (now_ms, more) = (self.services.tick().0, count.saturating_sub(1));
+        match actor {
+            Actor::User(user) => self.limits.user_request_was(now_ms, user.uid, more),
+            Actor::Key(key) => {
+                let asker = self.asker_of(fd, key);
+                self.limits.request_was(now_ms, asker, more);
+            }
+            Actor::Connection(_) => {}
         }
     }
 

@@ -14,6 +14,7 @@ use crate::net::command::Command;
 use crate::net::directory::DirectoryEntry;
 use crate::net::listener::Accepted;
 use crate::net::outbox::Outbox;
+use crate::net::refusals::ReactorRefusal;
 use crate::net::slots::{ReadState, Slot, SlotPhase};
 use crate::proto::connection::Connection;
 
@@ -44,7 +45,7 @@ impl<S: EventSink> Reactor<S> {
                 // timer has to.
                 Accepted::Exhausted(error) => {
                     self.shared.counters.accept_failures.add(1);
-                    tracing::warn!(%error, "no descriptor for a new connection; one was refused");
+                    self.refusals.no_descriptor(&error);
                     if !std::mem::replace(&mut self.accepts_again, true) {
                         self.set_timer(ACCEPT_RETRY_MS, TimerPurpose::Accept);
                     }
@@ -75,11 +76,13 @@ impl<S: EventSink> Reactor<S> {
     /// Makes a connection one of this reactor's, or refuses it with 503.
     pub(super) fn adopt(&mut self, mut socket: TcpStream, peer: SocketAddr) {
         if self.slots.len() >= self.context.limits.connections_max {
-            self.shared.counters.refused.add(1);
+            let why = "there are too many connections";
+            self.note_refused(ReactorRefusal::Full, peer, why);
             return self.turn_away(socket, OVER_CAPACITY);
         }
         if !self.shared.strangers.admits(peer) {
-            self.shared.counters.refused_addresses.add(1);
+            let why = "too many connections of this address have not logged in";
+            self.note_refused(ReactorRefusal::Address, peer, why);
             return self.turn_away(socket, OVER_SHARE);
         }
         let id = self.slots.next_id();
@@ -119,6 +122,12 @@ impl<S: EventSink> Reactor<S> {
         self.shared.strangers.insert(fd, peer);
         self.shared.counters.accepted.add(1);
         self.arm(id.index);
+    }
+
+    fn note_refused(&mut self, refusal: ReactorRefusal, peer: SocketAddr, why: &str) {
+        let counters = &self.shared.counters;
+        self.refusals
+            .note(counters, refusal, (None, Some(peer)), &why);
     }
 
     /// Answers a connection that isn't taken in.

@@ -6,6 +6,7 @@ use super::{Awaited, EventSink, Reactor};
 use crate::base::Fd;
 use crate::net::command::{AwaitedBy, Command, CommandBatch};
 use crate::net::outbox::Content;
+use crate::net::refusals::ReactorRefusal;
 use crate::net::slots::ReadState;
 use crate::proto::connection::Output;
 use crate::proto::http::Response;
@@ -160,8 +161,10 @@ impl<S: EventSink> Reactor<S> {
             return;
         }
         if let Err(error) = self.topics.subscribe(index, topic) {
-            self.shared.counters.subscriptions_refused.add(1);
-            tracing::warn!(fd = fd.0, %error, "subscription refused; the connection is closed");
+            let asked = (Some(fd), self.shared.directory.peer(fd));
+            let refusal = ReactorRefusal::Topics;
+            self.refusals
+                .note(&self.shared.counters, refusal, asked, &error);
             // If it stayed open, the client would wait for messages that never come.
             self.disconnect(fd, TRY_AGAIN_LATER, "over capacity");
         }

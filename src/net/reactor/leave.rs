@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::{EventSink, Reactor};
 use crate::net::outbox::Content;
+use crate::net::refusals::ReactorRefusal;
 use crate::net::slots::{ReadState, SlotPhase};
 use crate::proto::connection::{CloseReason, ConnectionEvent};
 use crate::proto::websocket::ControlFrame;
@@ -37,7 +38,14 @@ impl<S: EventSink> Reactor<S> {
     /// Takes the connection out of the directory and the topics, and tells its owner.
     fn forget(&mut self, index: u32, reason: CloseReason) {
         let slot = &mut self.slots[index];
-        self.shared.directory.remove(slot.fd);
+        let fd = slot.fd;
+        if let CloseReason::Violation(error) = &reason {
+            let asked = (Some(fd), self.shared.directory.peer(fd));
+            let refusal = ReactorRefusal::Frame;
+            self.refusals
+                .note(&self.shared.counters, refusal, asked, error);
+        }
+        self.shared.directory.remove(fd);
         let unfinished = std::mem::take(&mut slot.unfinished);
         self.shared.unfinished.remove(unfinished);
         self.shared.counters.unfinished_bytes.sub(unfinished as u64);
@@ -57,7 +65,6 @@ impl<S: EventSink> Reactor<S> {
             match reason {
                 CloseReason::SlowReader => counters.slow_readers.add(1),
                 CloseReason::PingTimeout => counters.ping_timeouts.add(1),
-                CloseReason::Violation(_) => counters.violations.add(1),
                 _ => {}
             }
             self.sink.closed(slot.fd, reason);

@@ -36,6 +36,7 @@ use super::directory::Directory;
 use super::listener::Acceptor;
 use super::mailbox;
 use super::outbox::Arena;
+use super::refusals::ReactorRefusals;
 use super::slots::{SlotId, Slots};
 use super::strangers::Strangers;
 use super::topics::{TopicBounds, Topics};
@@ -45,15 +46,16 @@ use crate::base::Tick;
 use crate::base::fd::FdSource;
 use crate::base::pressure::Pressure;
 use crate::proto::connection::{CloseReason, HttpRequest, Limits, Rules, Verdict};
-use crate::proto::http::Head;
+use crate::proto::http::{Head, Response};
 use crate::proto::websocket::MessageKind;
 use drain::Drain;
 use time::Clock;
 
 /// Looks at every request head on the reactor's thread, before anything is done for it.
 ///
-/// The function must not block. Health checks, Origin rules and refusals belong here.
-pub type Gate = dyn Fn(&Head) -> Verdict + Send + Sync;
+/// The function is told the connection, and must not block. Health checks, Origin rules and refusals
+/// belong here.
+pub type Gate = dyn Fn(&Head, Fd) -> Verdict + Send + Sync;
 
 /// The sending side of a reactor's mailbox.
 pub type CommandSender = mailbox::MailboxSender<CommandBatch>;
@@ -240,6 +242,7 @@ pub struct Reactor<S> {
     accepts_again: bool,
     /// The reactor that got the last accepted connection; the next one follows it.
     next_peer: usize,
+    refusals: ReactorRefusals,
     context: ReactorContext,
     shared: ReactorShared,
     sink: S,
@@ -277,12 +280,18 @@ struct ReactorContext {
     drain_since: Option<Tick>,
 }
 
+/// Where no head is read, none may pass.
+fn closed_gate(_: &Head) -> Verdict {
+    Verdict::Answer(Response::new(503))
+}
+
 impl ReactorContext {
+    /// The rules by which a connection goes, but for the gate: that one is told the connection.
     fn rules(&self) -> Rules<'_> {
         Rules {
             now: self.clock.now(),
             limits: &self.limits.connection,
-            gate: &*self.gate,
+            gate: &closed_gate,
             date: self.clock.date(),
             drain: self.drain_since,
             room: None,
@@ -317,6 +326,7 @@ impl<S: EventSink> Reactor<S> {
             acceptors: parts.listeners.into_iter().map(Acceptor::new).collect(),
             accepts_again: false,
             next_peer: 0,
+            refusals: ReactorRefusals::default(),
             shared: parts.shared,
             sink: parts.sink,
             slots: Slots::default(),

@@ -6,8 +6,10 @@ use bytes::Bytes;
 
 use super::{EventSink, Reactor};
 use crate::net::outbox::Content;
+use crate::net::refusals::ReactorRefusal;
 use crate::net::slots::{ReadState, SlotId, SlotPhase};
 use crate::proto::connection::{CloseReason, ConnectionEvent, Input, Output};
+use crate::proto::http::Head;
 
 /// Bytes added to a message's payload when it is counted as not handled: the largest header that
 /// an answer of the same length may have.
@@ -136,9 +138,12 @@ impl<S: EventSink> Reactor<S> {
     }
 
     fn pump_until_closed(&mut self, index: u32, input: &mut Input<'_>) -> Option<CloseReason> {
-        let mut rules = self.context.rules();
         let counters = &self.shared.counters;
         let slot = &mut self.slots[index];
+        let fd = slot.fd;
+        let gate = |head: &Head| (self.context.gate)(head, fd);
+        let mut rules = self.context.rules();
+        rules.gate = &gate;
         loop {
             rules.room = self.context.room_beside(slot.outbox.bytes());
             let event = slot.connection.next_event(&rules, input)?;
@@ -150,6 +155,12 @@ impl<S: EventSink> Reactor<S> {
                     self.sink.message(slot.fd, kind, payload);
                 }
                 ConnectionEvent::Output(output) => {
+                    if let Some(error) = slot.connection.take_refused() {
+                        let peer = self.shared.directory.peer(fd);
+                        let refusal = ReactorRefusal::Http(error);
+                        self.refusals
+                            .note(counters, refusal, (Some(fd), peer), &error);
+                    }
                     let (bytes, content) = owned(output);
                     slot.outbox.push(&mut self.arena, bytes, content);
                     if !slot.dirty {
@@ -218,13 +229,15 @@ impl<S: EventSink> Reactor<S> {
     }
 
     fn refuse_unfinished(&mut self, index: u32) {
-        self.shared.counters.unfinished_refused.add(1);
         let slot = &mut self.slots[index];
-        tracing::debug!(
-            fd = slot.fd.0,
-            bytes = slot.unfinished,
-            "refused: too much is half sent in all"
+        let asked = (Some(slot.fd), self.shared.directory.peer(slot.fd));
+        let why = format_args!(
+            "too much is half sent in all; here {} bytes",
+            slot.unfinished
         );
+        let refusal = ReactorRefusal::Unfinished;
+        self.refusals
+            .note(&self.shared.counters, refusal, asked, &why);
         if let Some(output) = slot.connection.refuse_unfinished() {
             self.shared.directory.unestablish(slot.fd);
             let (bytes, content) = owned(output);

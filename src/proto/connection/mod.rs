@@ -16,7 +16,7 @@ pub use event::{CloseReason, ConnectionEvent, HttpRequest, Output};
 pub use limits::Limits;
 
 use crate::base::Tick;
-use crate::proto::http::{Head, Response};
+use crate::proto::http::{Head, HttpError, Response};
 use http_side::{Handshake, HttpSide, HttpStep};
 use websocket_side::WebSocketSide;
 
@@ -284,6 +284,15 @@ impl Connection {
     #[must_use]
     pub fn awaits_room(&self) -> bool {
         matches!(&self.state, ConnectionState::Http(side) if side.awaits_room())
+    }
+
+    /// Takes what the last answer refuses for breaking HTTP or a bound; gives it once, for the trace of
+    /// it.
+    pub fn take_refused(&mut self) -> Option<HttpError> {
+        match &mut self.state {
+            ConnectionState::Http(side) => side.take_refused(),
+            ConnectionState::WebSocket(_) | ConnectionState::Closed => None,
+        }
     }
 
     /// Whether bytes that are read now could only be kept; an answer, or room for one, ends this

@@ -222,7 +222,9 @@ fn an_address_has_so_many_connections_that_nobody_logged_in_on() {
     until("there is room again", || idle(&server).is_ok());
     drop((clients, http));
     let mut server = server;
-    server.stderr.wait_for("reason=\"address\"");
+    server
+        .stderr
+        .wait_for("reason=\"connections_per_address_max\"");
     server.stop();
 }
 

@@ -162,7 +162,7 @@ impl World {
     fn end(self) {
         self.publisher.change(|disk| disk.is_over = true);
         until_nothing_is_left(&self.served.handle);
-        until("all links are gone", || self.links.numbers().links == 0);
+        until("all links are gone", || self.links.numbers().open == 0);
         self.served.stop();
     }
 }

@@ -29,7 +29,7 @@ fn settings(change: impl FnOnce(&mut ServerSettings)) -> ServerSettings {
 fn generous(mode: Mode) -> Builder {
     let answer = || Response::text(vec![b'x'; ANSWER_SIZE]);
     mode.builder()
-        .gate(move |head| match head.path() {
+        .gate(move |head, _| match head.path() {
             "/gate" => Verdict::Answer(answer()),
             _ => Verdict::Pass,
         })
@@ -214,7 +214,7 @@ fn the_gate_gives_a_path_its_own_largest_message() {
         let small = settings(|settings| settings.reactor.connection.message_size_max = 1_000);
         let builder = mode
             .builder()
-            .gate(|head| match head.path() {
+            .gate(|head, _| match head.path() {
                 "/large" => Verdict::PassWith {
                     message_size_max: 2_000,
                 },

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-/// What stands in place of a secret.
+/// The text that stands in place of a secret.
 pub const HIDDEN: &str = "***";
 
 /// Fields of a query that hold secrets.

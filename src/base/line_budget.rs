@@ -9,7 +9,7 @@ const LINES_A_SECOND_MAX: u32 = 10;
 /// Counts the lines of one second.
 #[derive(Debug, Default)]
 pub struct LineBudget {
-    /// When the second began in which `written` lines were written.
+    /// The start of the second in which `written` lines were written.
     second: Option<Instant>,
     written: u32,
     left_out: u64,

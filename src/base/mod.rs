@@ -3,9 +3,11 @@
 //! Every other layer may use this one; this one uses none. Only types on which two independent
 //! layers have to agree belong here: an id, a moment, a level of pressure, how many lines strangers may
 //! cause in the log, what a message says, the description of a number, and the few lines that take a
-//! lock or read the wall clock. Protocols, input and output never do.
+//! lock, read the wall clock or find the largest holder of something. Protocols, input and output
+//! never do.
 
 mod address_block;
+mod by_size;
 pub mod clock;
 pub mod fd;
 mod foreign;
@@ -18,6 +20,7 @@ pub mod sync;
 mod tick;
 
 pub use address_block::AddressBlock;
+pub use by_size::BySize;
 pub use fd::{Fd, REACTORS_MAX};
 pub use foreign::ForeignText;
 pub use message::MessageBody;

@@ -189,9 +189,11 @@ impl InboxShard {
         }
     }
 
-    /// Does up to `steps` of what is due; `true` if more may be due.
-    pub(super) fn expire(&mut self, call: &mut Call<'_>, steps: usize) -> bool {
-        (0..steps).all(|_| self.channels.sweep_next(call))
+    /// Does up to `steps` of what is due; how many it did.
+    pub(super) fn expire(&mut self, call: &mut Call<'_>, steps: usize) -> usize {
+        (0..steps)
+            .take_while(|_| self.channels.sweep_next(call))
+            .count()
     }
 }
 

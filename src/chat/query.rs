@@ -65,7 +65,7 @@ pub struct RoomView {
 /// A member of a room, also a lasting one who is away.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemberView {
-    /// The member.
+    /// The user who is the member.
     pub user: User,
     /// Connections in this room; 0 is offline.
     pub connections: usize,

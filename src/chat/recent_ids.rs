@@ -78,11 +78,10 @@ impl RecentIds {
     pub(super) fn remember(
         &self,
         scope: Scope<'_>,
-        key: Option<IdempotencyKey>,
+        key: IdempotencyKey,
         from: Option<&str>,
         position: Option<Position>,
     ) {
-        let Some(key) = key else { return };
         let totals = &scope.common.totals;
         let mut part = self.part(key);
         if part.known.len() >= self.part_max {

@@ -456,6 +456,7 @@ impl Chat {
     }
 
     /// Remembers the id of a message that was said, under the lock of its channel.
+    #[inline]
     fn remember(
         &self,
         scope: Scope<'_>,
@@ -463,8 +464,10 @@ impl Chat {
         envelope: &Envelope<'_>,
         position: Option<Position>,
     ) {
-        let from = envelope.body.from;
-        (self.recent_ids).remember(scope, key, from, position);
+        if let Some(key) = key {
+            let from = envelope.body.from;
+            (self.recent_ids).remember(scope, key, from, position);
+        }
     }
 
     /// Makes a message that is to be stored. To be called under the locks under which the epochs

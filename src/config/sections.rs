@@ -25,7 +25,7 @@ section! {
         reactors: usize = 1, within 1..=64;
         /// Threads that run the handlers; 0 runs them on the reactors.
         workers: usize = 1, within 0..=WORKERS_MAX as u64;
-        /// What this server calls itself to its clients; empty makes a name up at each start.
+        /// Name by which clients know this server; empty makes a name up at each start.
         node: String = String::new(), within 0..=64;
         /// Pages of these origins may talk to the server, beside those of its own host.
         origins_allowed: Vec<Origin> = Vec::new();
@@ -47,21 +47,21 @@ section! {
     LogSection {
         /// "text" for people, "json" for programs: a line an event.
         format: LogFormat = LogFormat::Text;
-        /// How much: error, warn, info or debug; or for parts, such as "info,tidings::net=debug".
+        /// Level: error, warn, info or debug; or for parts, such as "info,tidings::net=debug".
         level: LogLevel = LogLevel("info".into());
     }
 }
 
 section! {
-    /// What users' tokens (JWT) have to satisfy, beside a signature by one of the keys below.
+    /// Rules that users' tokens (JWT) have to satisfy, beside a signature by one of the keys below.
     TokenSection {
         /// One of these has to stand in a token's `aud`. When empty, a token that names an audience
         /// is meant for others, and refused.
         audience: Vec<String> = Vec::new(), within 1..=1_024;
         /// One of these has to be a token's `iss`; when empty, every issuer will do.
         issuer: Vec<String> = Vec::new(), within 1..=1_024;
-        /// How far the clocks of those who make tokens and of this server may be apart, in seconds:
-        /// a token counts so much earlier and longer.
+        /// Difference that is allowed between the clocks of token makers and of this server, in
+        /// seconds: a token counts this much earlier and longer.
         leeway_s: u64 = 30, within 0..=3_600;
         /// Longest token, in bytes; a longer one is refused as a bad one, with close code 4001.
         token_size_max: usize = 8_192, within 64..=65_536;
@@ -76,7 +76,7 @@ section! {
     /// To change keys: add the new one before the old one, wait until the old tokens have expired,
     /// take the old one out.
     TokenKeySection {
-        /// What this key is for: "HS256" takes a secret, "RS256" and "ES256" take a public key.
+        /// Algorithm of the key: "HS256" takes a secret, "RS256" and "ES256" take a public key.
         algorithm: Algorithm = Algorithm::HS256;
         /// The secret (HS256), at least 32 bytes; the text is used as it stands here.
         secret: Secret = Secret::default();
@@ -191,7 +191,7 @@ section! {
 }
 
 section! {
-    /// What waits for slow readers.
+    /// Output that waits for slow readers.
     OutboxSection {
         /// Waits for one reader at most, in bytes; more closes it with 4008. A single message may
         /// exceed it.
@@ -262,15 +262,15 @@ section! {
 }
 
 section! {
-    /// What is on disk: messages, acknowledgements, lasting memberships.
+    /// The data on disk: messages, acknowledgements, lasting memberships.
     StoreSection {
         /// Folder of the data, made at the first start; "none" keeps everything in memory only.
         data: String = "./tidings-data".into(), within 1..=4_096;
-        /// When a message counts as stored, and is answered and delivered. "always": after
-        /// fdatasync; a crash of the program, the system or the power loses nothing that was
+        /// Moment from which a message counts as stored, and is answered and delivered. "always":
+        /// after fdatasync; a crash of the program, the system or the power loses nothing that was
         /// answered. "interval 100ms": after the write, and synced that often; a crash of the
-        /// system or the power may lose what came since. "os": after the write, and synced when
-        /// the system likes.
+        /// system or the power may lose what came since. "os": after the write, and synced when the
+        /// system likes.
         sync: SyncSetting = SyncSetting::default();
         /// Messages that a channel keeps at most; then the oldest go.
         messages_max: u64 = 100_000, within 1..=u64::MAX >> 1;
@@ -298,12 +298,13 @@ section! {
 }
 
 section! {
-    /// What waits between threads. Over one of these nothing is read from the connections that
-    /// would add to it, until a quarter is left; nothing is lost.
+    /// Queues between threads. Above one of these marks nothing is read from the connections that
+    /// would add to the queue, until a quarter is left; nothing is lost.
     QueueSection {
         /// Events for one worker.
         worker_items_high: usize = 16_384, within 1..=100_000_000;
-        /// Events for one worker, in bytes.
+        /// Events for one worker, in bytes. As much may wait on each thread for the turns of
+        /// connections that ask for much; over that, those with the most are closed with 1013.
         worker_size_high: usize = 16_777_216, within 1_024..=SIZE_MAX;
         /// Batches of commands for one reactor.
         mailbox_items_high: usize = 16_384, within 1..=100_000_000;
@@ -315,10 +316,10 @@ section! {
         disk_size_high: usize = 67_108_864, within 1_024..=SIZE_MAX;
         /// Records that are made durable together at most.
         disk_batch_max: usize = 8_192, within 1..=1_000_000;
-        /// How long a sync waits for the senders that were answered just now, in hundredths of the
-        /// last one's time.
+        /// Longest wait of a sync for the senders that were answered just now, in hundredths of the
+        /// last sync's time.
         disk_gather_percent: usize = 100, within 0..=1_000;
-        /// The most microseconds that it waits for them.
+        /// The most microseconds of that wait.
         disk_gather_us_max: usize = 2_000, within 0..=1_000_000;
     }
 }

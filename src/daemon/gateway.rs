@@ -9,7 +9,7 @@ use tidings::api::health::{self, ServerReadiness};
 use tidings::api::{Refusal, method_not_allowed};
 use tidings::gateway::{Gateway, GatewaySettings, PUSH_PROCESS, push, store_settings};
 use tidings::server::process::ProcessLaunch;
-use tidings::server::{Fd, Handle, Head, Response, Server, ServerOutcome, Verdict};
+use tidings::server::{Fd, Handle, Head, Response, Server, ServerOutcome, ServerSettings, Verdict};
 use tidings::store::StoreSettings;
 
 use super::announce;
@@ -65,9 +65,6 @@ pub fn gateway(
         gateway: Arc::clone(&gateway),
         server: OnceLock::new(),
     };
-    let mut server = settings.server();
-    server.process.stop_ms_max = own.drain_ms_max + STOP_GRACE_MS;
-    server.process.restart_backoff_ms_max = RESTART_MS_MAX;
     let gate = Arc::new(gate);
     let (judge, start, answer) = (gate.clone(), gateway.clone(), gateway.clone());
     let listen = general.listen;
@@ -76,7 +73,7 @@ pub fn gateway(
         .reactors(general.reactors)
         // The callbacks may wait for the disk.
         .workers(general.workers.max(1))
-        .settings(server)
+        .settings(server_settings(&settings))
         .gate(move |head, fd| judge.judge(head, fd))
         .process(PUSH_PROCESS, push)
         .process_launch(ProcessLaunch {
@@ -103,6 +100,14 @@ pub fn gateway(
     let outcome = outcome.with_context(|| format!("can't listen on {listen}"));
     farewell(gateway, &directory);
     outcome
+}
+
+/// Makes the settings of the gateway's server.
+fn server_settings(settings: &Settings) -> ServerSettings {
+    let mut server = settings.server();
+    server.process.stop_ms_max = settings.gateway.drain_ms_max + STOP_GRACE_MS;
+    server.process.restart_backoff_ms_max = RESTART_MS_MAX;
+    server
 }
 
 /// Makes the settings of the gateway.

@@ -61,8 +61,8 @@ pub use replays::ReplaySettings;
 /// The path at which gateways open their links.
 pub const LINK_PATH: &str = "/link";
 
-/// Milliseconds between two looks at what is due: presence and deadlines are late by that at most,
-/// and a look at empty queues costs a microsecond.
+/// Milliseconds between two looks at what is due: presence and deadlines are late by that at most
+/// unless thousands come due together, and a look at empty queues costs a microsecond.
 const EXPIRE_EVERY_MS: u64 = 100;
 
 /// The shortest and the longest time after which clients are told to come back from a stop, in

@@ -183,7 +183,7 @@ impl<D: Delivery> Handle<D> {
     pub fn connections(&self, after: Fd, limit: usize) -> Vec<Fd> {
         let mut fds = Vec::new();
         for directory in &self.shared.directories {
-            directory.collect_after(after, &mut fds);
+            directory.collect_after(after, limit, &mut fds);
         }
         fds.sort_unstable();
         fds.truncate(limit);
@@ -255,6 +255,12 @@ impl<D: Delivery> Handle<D> {
     /// for this connection, those of earlier pushes among them.
     pub fn await_buffer(&self, fd: Fd, bytes_max: usize) {
         self.await_room(fd, bytes_max, AwaitedBy::User);
+    }
+
+    /// Closes a WebSocket, or cuts an HTTP connection.
+    pub(super) fn give_up(&self, fd: Fd, code: u16, reason: &str) {
+        let reason = Box::from(reason);
+        self.put(fd.reactor(), Command::Disconnect { fd, code, reason });
     }
 
     pub(super) fn await_room(&self, fd: Fd, bytes_max: usize, by: AwaitedBy) {
@@ -383,8 +389,7 @@ impl WorkerHandle {
     /// Whether a callback should stop inside the message of `fd` that it handles, since others wait
     /// or since `fd` has enough answers to read; [`WorkerHandle::stop_at`] stops there.
     ///
-    /// To be asked after each part of a message that holds several. Always `false` where there are
-    /// no workers.
+    /// To be asked after each part of a message that holds several.
     #[must_use]
     pub fn must_stop(&self, fd: Fd) -> bool {
         turn::is_of(fd) && turn::is_over()

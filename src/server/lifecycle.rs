@@ -29,6 +29,7 @@ use super::shared::{MainThread, ServerShared};
 use super::spawn::{Spawner, Threads, build_shared};
 use super::spec::ServerSpec;
 use super::timers::Timers;
+use crate::base::pressure::Pressure;
 use crate::net::command::{Command, CommandBatch};
 use crate::net::{Listener, listen};
 
@@ -156,13 +157,10 @@ impl Lifecycle {
             let handle = Handle::new(Arc::clone(&shared), Arc::clone(&timers), delivery);
             Runner::new(handle, Arc::clone(&handlers), id)
         };
-        let mut pressures = spec.pressures;
-        let mailboxes = shared.mailboxes.iter();
-        pressures.extend(mailboxes.filter_map(|mailbox| mailbox.pressure()).cloned());
         let spawner = Spawner {
             shared: &shared,
             timers: &timers,
-            pressures: pressures.into(),
+            pressures: all_pressures(spec.pressures, &shared),
             serials_from: spec.serials_from,
             limits: Arc::new(spec.settings.reactor.clone()),
             waiting_bytes_max: (spec.settings.worker_queue.bytes_high).max(WAITING_BYTES_LEAST),
@@ -433,6 +431,13 @@ impl Lifecycle {
         }
         self.outcome
     }
+}
+
+/// Lists the pressures of the queues that all connections feed: the user's own, and the mailboxes'.
+fn all_pressures(own: Vec<Arc<Pressure>>, shared: &ServerShared) -> Arc<[Arc<Pressure>]> {
+    let mailboxes = shared.mailboxes.iter();
+    let of_mailboxes = mailboxes.filter_map(|mailbox| mailbox.pressure());
+    own.into_iter().chain(of_mailboxes.cloned()).collect()
 }
 
 fn bind(addresses: Vec<SocketAddr>) -> Result<Vec<Listener>, ServerError> {

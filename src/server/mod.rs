@@ -6,7 +6,7 @@
 //!
 //! A server's life goes through the files in this order: `builder` collects a `spec`, `lifecycle`
 //! starts and ends the server, `spawn` makes its threads. An event goes from a reactor into `sinks`,
-//! through `queue` to `worker`, and `runner` calls the callback of `handlers`. Commands go back
+//! through `queue` to `worker`, `scheduler` says when it is handled, and `runner` calls the callback of `handlers`. Commands go back
 //! through `handle` and `delivery`.
 
 mod builder;
@@ -21,6 +21,7 @@ mod queue;
 mod responder;
 mod runner;
 mod running;
+mod scheduler;
 mod settings;
 mod shared;
 mod sinks;

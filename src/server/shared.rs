@@ -10,7 +10,7 @@ use crossbeam_channel::Sender;
 use mio::Waker;
 
 use super::process::ProcessLink;
-use super::queue::{WorkerJob, WorkerQueue};
+use super::queue::{Postponed, WorkerJob, WorkerQueue};
 use crate::base::Fd;
 use crate::net::budget::ByteBudget;
 use crate::net::command::CommandBatch;
@@ -28,6 +28,8 @@ pub(super) struct ServerShared {
     pub(super) budget: Arc<ByteBudget>,
     pub(super) unfinished: Arc<ByteBudget>,
     pub(super) strangers: Arc<Strangers>,
+    /// What waits for its connections' turns.
+    pub(super) postponed: Arc<Postponed>,
     /// The queues of the workers; none where the handlers run on the reactors.
     pub(super) workers: Vec<WorkerQueue>,
     /// Jobs that reactor 0 runs where there are no workers.

@@ -6,7 +6,7 @@ use super::reply::ApiReply;
 use crate::api::metrics::{MetricRow, MetricSet, pressure_metrics, queue_rows, quoted};
 use crate::api::refusal::Refusal;
 use crate::base::Metric;
-use crate::server::{Response, WorkerHandle};
+use crate::server::{Response, Stats, WorkerHandle};
 use crate::store::Condition;
 
 /// The description of the API.
@@ -70,6 +70,7 @@ impl HttpApi {
             .group("disk", [&disk[..], &[taking]].concat())
             .group("replays", services.replays.stats().described())
             .group("links", self.links.numbers().described())
+            .group("turns", of_turns(&stats))
             .table(("workers", "worker"), queue_rows(&stats.workers))
             .table(("mailboxes", "mailbox"), queue_rows(&stats.mailboxes))
             .table(("reactors", "reactor"), reactors)
@@ -79,4 +80,32 @@ impl HttpApi {
             )
             .fact("sync", quoted(&self.sync))
     }
+}
+
+/// Describes what waits since its connections have asked for much.
+fn of_turns(stats: &Stats) -> [Metric; 5] {
+    let waiting = &stats.postponed;
+    [
+        Metric::gauge(
+            "events",
+            "Messages and requests that wait for their connections' turns.",
+            waiting.items as u64,
+        ),
+        Metric::gauge("bytes", "Bytes of them.", waiting.bytes as u64),
+        Metric::gauge(
+            "events_peak",
+            "The most of them that ever waited.",
+            waiting.items_peak as u64,
+        ),
+        Metric::gauge(
+            "bytes_peak",
+            "The most bytes of them that ever waited.",
+            waiting.bytes_peak as u64,
+        ),
+        Metric::counter(
+            "refused",
+            "Connections closed since most of too much of that was their own.",
+            stats.postponed_refused,
+        ),
+    ]
 }

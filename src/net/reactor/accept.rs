@@ -34,10 +34,17 @@ const OVER_SHARE: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r
     {\"error\":{\"code\":\"unavailable\",\"message\":\
     \"too many connections of your address have not logged in\"}}";
 
+/// Connections accepted at one listener in a turn: whoever connects without end leaves the others
+/// their turns. A round number; the rest stays in the kernel's queue until the next turn.
+const ACCEPTS_A_TURN_MAX: usize = 256;
+
 impl<S: EventSink> Reactor<S> {
-    /// Accepts every connection that waits at one listener.
+    /// Accepts the connections that wait at one listener, as many as one turn takes.
     pub(super) fn accept_all(&mut self, listener: usize) {
-        while let Some(acceptor) = self.acceptors.get_mut(listener) {
+        for _ in 0..ACCEPTS_A_TURN_MAX {
+            let Some(acceptor) = self.acceptors.get_mut(listener) else {
+                return;
+            };
             match acceptor.accept() {
                 Accepted::Connection(socket, peer) => self.deal(socket, peer),
                 Accepted::Lost => {}
@@ -53,6 +60,15 @@ impl<S: EventSink> Reactor<S> {
                 }
                 Accepted::None => return,
             }
+        }
+        // An edge-triggered poll doesn't tell of them again.
+        self.has_more_to_accept = true;
+    }
+
+    /// Accepts what an earlier turn left.
+    pub(super) fn accept_rest(&mut self) {
+        if std::mem::take(&mut self.has_more_to_accept) {
+            self.accept_from_all_listeners();
         }
     }
 
@@ -111,6 +127,7 @@ impl<S: EventSink> Reactor<S> {
             dirty: false,
             opened: false,
             peer_ended: false,
+            gone: false,
             asked: 0,
             asked_in: 0,
             backlogged: false,

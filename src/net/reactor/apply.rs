@@ -175,6 +175,10 @@ impl<S: EventSink> Reactor<S> {
             return;
         };
         let rules = self.context.rules();
+        if !self.slots[index].connection.is_websocket() {
+            tracing::debug!(fd = fd.0, reason, "cut");
+            return self.lose(index);
+        }
         let Some(output) = self.slots[index].connection.close(&rules, code, reason) else {
             return;
         };
@@ -200,7 +204,7 @@ impl<S: EventSink> Reactor<S> {
     fn await_buffer(&mut self, fd: Fd, bytes_max: usize, by: AwaitedBy) {
         if let Some(index) = self.slot_of(fd) {
             let id = self.slots.id_of(index);
-            self.awaited.push(Awaited {
+            self.awaited_news.push(Awaited {
                 id,
                 fd,
                 bytes_max,
@@ -216,6 +220,10 @@ impl<S: EventSink> Reactor<S> {
         self.slots[index].connection.answer(serial, response);
         self.pump(index, &mut []);
         if self.slots.contains(index) {
+            let slot = &self.slots[index];
+            if slot.budgeted > 0 || slot.connection.waiting_bytes() > 0 {
+                self.count_waiting(index);
+            }
             self.resume_reading(index);
         }
     }

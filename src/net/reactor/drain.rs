@@ -40,6 +40,9 @@ impl<S: EventSink> Reactor<S> {
         });
         self.context.drain_since = Some(self.context.clock.now());
         self.accept_from_all_listeners();
+        while self.has_more_to_accept {
+            self.accept_rest();
+        }
         self.acceptors.clear();
         if self.id == 0 {
             for peer in &self.peers[1..] {
@@ -84,8 +87,8 @@ impl<S: EventSink> Reactor<S> {
         let Some(slot) = self.slots.find(id) else {
             return;
         };
-        if slot.phase != SlotPhase::Live || !slot.connection.is_open() {
-            // The connection is leaving, and the peer's Close has to be read.
+        if slot.phase != SlotPhase::Live || !slot.connection.is_open() || slot.gone {
+            // The connection is leaving, and the peer's Close or end has to be read.
             return;
         }
         if slot.reading == ReadState::Paused {

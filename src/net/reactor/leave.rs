@@ -47,8 +47,11 @@ impl<S: EventSink> Reactor<S> {
         }
         self.shared.directory.remove(fd);
         let unfinished = std::mem::take(&mut slot.unfinished);
-        self.shared.unfinished.remove(unfinished);
-        self.shared.counters.unfinished_bytes.sub(unfinished as u64);
+        if unfinished > 0 {
+            self.shared.unfinished.remove(unfinished);
+            self.shared.counters.unfinished_bytes.sub(unfinished as u64);
+            self.unfinished_holders.set(index, 0);
+        }
         self.topics.unsubscribe_all(index);
         if slot.reading == ReadState::Paused {
             self.shared.counters.paused.sub(1);
@@ -122,14 +125,9 @@ impl<S: EventSink> Reactor<S> {
         let close = ControlFrame::close(4008, "too slow a reader");
         let close = Bytes::copy_from_slice(close.as_bytes());
         slot.outbox.push(&mut self.arena, close, Content::Own);
-        slot.outbox.settle(&mut self.arena);
-        let counted = slot.outbox.counted();
-        self.shared.budget.add(counted);
-        self.shared
-            .budget
-            .remove(std::mem::replace(&mut slot.budgeted, counted));
+        self.count_waiting(index);
         tracing::debug!(
-            fd = slot.fd.0,
+            fd = self.slots[index].fd.0,
             "closed with 4008: the peer reads too slowly"
         );
         self.leave(index, reason);
@@ -143,6 +141,12 @@ impl<S: EventSink> Reactor<S> {
         self.shared.strangers.remove(slot.fd);
         if slot.backlogged {
             self.shared.counters.backlogged.sub(1);
+        }
+        if slot.backlogged || slot.budgeted > 0 {
+            self.outbox_holders.set(index, 0);
+        }
+        if !self.awaited.is_empty() {
+            self.awaited.remove(&index);
         }
         if let Some(timer) = slot.timer {
             self.wheel.cancel(timer);

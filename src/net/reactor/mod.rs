@@ -41,10 +41,9 @@ use super::slots::{SlotId, Slots};
 use super::strangers::Strangers;
 use super::topics::{TopicBounds, Topics};
 use super::wheel::{Wheel, WheelTimer};
-use crate::base::Fd;
-use crate::base::Tick;
 use crate::base::fd::FdSource;
 use crate::base::pressure::Pressure;
+use crate::base::{BySize, Fd, Tick};
 use crate::proto::connection::{CloseReason, HttpRequest, Limits, Rules, Verdict};
 use crate::proto::http::{Head, Response};
 use crate::proto::websocket::MessageKind;
@@ -140,6 +139,11 @@ pub trait EventSink {
     /// Whether that batch is handled and its commands are in the mailbox; if not, the reactor is
     /// woken once the batch is handled.
     fn has_handled(&self, fd: Fd, batch: u64) -> bool;
+    /// Without workers: gives one of the connections whose messages wait on this thread its turn,
+    /// once a turn of the reactor. Whether it did.
+    fn serve_waiting(&mut self) -> bool;
+    /// Whether there is more of that, so that the reactor mustn't sleep.
+    fn has_waiting(&self) -> bool;
     /// Hands on the events of this turn; without workers, also runs the jobs of other threads.
     fn end_turn(&mut self);
     /// Whether [`EventSink::end_turn`] would hand anything on.
@@ -238,6 +242,8 @@ pub struct Reactor<S> {
     mailbox: mailbox::MailboxReceiver<CommandBatch>,
     peers: Vec<CommandSender>,
     acceptors: Vec<Acceptor>,
+    /// Whether connections may wait that were too many for one turn.
+    has_more_to_accept: bool,
     /// Whether a timer for another try to accept is set.
     accepts_again: bool,
     /// The reactor that got the last accepted connection; the next one follows it.
@@ -260,8 +266,14 @@ pub struct Reactor<S> {
     held: Vec<SlotId>,
     /// Connections to write to at the end of this turn.
     dirty: Vec<u32>,
-    /// Connections whose outboxes a handler waits for.
-    awaited: Vec<Awaited>,
+    /// What handlers wait for, by the slot.
+    awaited: HashMap<u32, Vec<Awaited>>,
+    /// What of that has to be looked at, since bytes have left the outbox.
+    awaited_news: Vec<Awaited>,
+    /// Connections with something in the outbox, or with answers behind it, by the bytes of both.
+    outbox_holders: BySize<u32>,
+    /// Connections with something half sent, by its bytes.
+    unfinished_holders: BySize<u32>,
     /// The members of the topic that is being published to.
     receivers: Vec<u32>,
     read_buffer: Vec<u8>,
@@ -280,7 +292,7 @@ struct ReactorContext {
     drain_since: Option<Tick>,
 }
 
-/// Where no head is read, none may pass.
+/// Refuses every head: where none is read, none may pass.
 fn closed_gate(_: &Head) -> Verdict {
     Verdict::Answer(Response::new(503))
 }
@@ -324,6 +336,7 @@ impl<S: EventSink> Reactor<S> {
             mailbox: parts.mailbox,
             peers: parts.peers,
             acceptors: parts.listeners.into_iter().map(Acceptor::new).collect(),
+            has_more_to_accept: false,
             accepts_again: false,
             next_peer: 0,
             refusals: ReactorRefusals::default(),
@@ -339,7 +352,10 @@ impl<S: EventSink> Reactor<S> {
             ready: Vec::new(),
             held: Vec::new(),
             dirty: Vec::new(),
-            awaited: Vec::new(),
+            awaited: HashMap::new(),
+            awaited_news: Vec::new(),
+            outbox_holders: BySize::default(),
+            unfinished_holders: BySize::default(),
             receivers: Vec::new(),
             read_buffer: vec![0; limits.read_bytes_max],
             drain: None,

@@ -37,6 +37,7 @@ impl<S: EventSink> Reactor<S> {
                 return;
             }
             if self.is_held(id.index) {
+                self.note_gone(id.index);
                 self.held.push(id);
                 return;
             }
@@ -51,6 +52,17 @@ impl<S: EventSink> Reactor<S> {
             }
         }
         self.read_socket(id);
+    }
+
+    /// Has others see that the peer of a held WebSocket is gone: what it asked needs no answer. What
+    /// it said is still to be read.
+    pub(super) fn note_gone(&mut self, index: u32) {
+        let slot = &mut self.slots[index];
+        let waits = slot.reading == ReadState::Queued && slot.opened;
+        if waits && slot.peer_ended && !slot.gone {
+            slot.gone = true;
+            self.shared.directory.unestablish(slot.fd);
+        }
     }
 
     /// Whether the connection mustn't be read now, since a queue that it feeds is too long; the
@@ -200,6 +212,7 @@ impl<S: EventSink> Reactor<S> {
         let own = &self.shared.counters.unfinished_bytes;
         own.add(bytes as u64);
         own.sub(before as u64);
+        self.unfinished_holders.set(index, bytes);
     }
 
     /// Refuses the largest requests and messages that are half sent, while the budget of the whole
@@ -209,20 +222,13 @@ impl<S: EventSink> Reactor<S> {
         if !unfinished.is_exceeded() {
             return;
         }
-        let own = self.shared.counters.unfinished_bytes.get() as usize;
+        let own = self.unfinished_holders.total();
         if self.peers.len() > 1 && own < unfinished.share_of(self.peers.len()) {
             // Those with the most are with another reactor.
             return;
         }
-        let mut holders: Vec<(usize, u32)> = self
-            .slots
-            .iter()
-            .filter(|(_, slot)| slot.unfinished > 0)
-            .map(|(index, slot)| (slot.unfinished, index))
-            .collect();
-        holders.sort_unstable();
         while self.shared.unfinished.is_exceeded()
-            && let Some((_, index)) = holders.pop()
+            && let Some(index) = self.unfinished_holders.take_largest()
         {
             self.refuse_unfinished(index);
         }

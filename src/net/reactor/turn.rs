@@ -6,7 +6,7 @@ use std::time::Duration;
 use mio::event::Event;
 use mio::{Events, Interest, Token};
 
-use super::{Awaited, EventSink, LISTENER_FIRST, LISTENERS_MAX, Reactor, WAKER};
+use super::{EventSink, LISTENER_FIRST, LISTENERS_MAX, Reactor, WAKER};
 use crate::base::Tick;
 use crate::net::slots::{ReadState, SlotId, SlotPhase};
 
@@ -50,6 +50,7 @@ impl<S: EventSink> Reactor<S> {
     fn turn(&mut self, events: &Events) {
         self.context.clock.update();
         self.shared.counters.turns.add(1);
+        self.accept_rest();
         for event in events {
             self.note(event);
         }
@@ -59,6 +60,16 @@ impl<S: EventSink> Reactor<S> {
         self.sink.end_turn();
         self.apply_all();
         self.expire_all();
+        self.settle();
+        // After the others have their answers.
+        if self.sink.serve_waiting() {
+            self.settle();
+        }
+        self.publish_counters();
+    }
+
+    /// Carries out what the owner of the events wants done, and writes.
+    fn settle(&mut self) {
         loop {
             self.sink.end_turn();
             self.apply_own();
@@ -70,7 +81,6 @@ impl<S: EventSink> Reactor<S> {
                 break;
             }
         }
-        self.publish_counters();
     }
 
     fn register_listeners(&mut self) -> io::Result<()> {
@@ -85,7 +95,8 @@ impl<S: EventSink> Reactor<S> {
 
     /// Returns the time for which the poll may wait; `None` for as long as it takes.
     fn timeout(&mut self) -> Option<Duration> {
-        if !self.ready.is_empty() || !self.mailbox.may_sleep() {
+        let has_more = !self.ready.is_empty() || self.has_more_to_accept;
+        if has_more || self.sink.has_waiting() || !self.mailbox.may_sleep() {
             return Some(Duration::ZERO);
         }
         self.context.clock.until(self.next_due)
@@ -134,6 +145,7 @@ impl<S: EventSink> Reactor<S> {
                 .find(id)
                 .is_some_and(|slot| slot.phase == SlotPhase::Live);
             if is_live && self.is_held(id.index) {
+                self.note_gone(id.index);
                 index += 1;
             } else {
                 self.held.swap_remove(index);
@@ -142,31 +154,28 @@ impl<S: EventSink> Reactor<S> {
         }
     }
 
+    /// Has what a handler waits for looked at, since bytes have left the outbox of that slot.
+    pub(super) fn note_awaited(&mut self, index: u32) {
+        if !self.awaited.is_empty()
+            && let Some(awaited) = self.awaited.remove(&index)
+        {
+            self.awaited_news.extend(awaited);
+        }
+    }
+
     /// Reports the outboxes that have become as small as a handler waits for.
     fn tell_awaited(&mut self) {
-        let Self {
-            awaited,
-            slots,
-            sink,
-            ..
-        } = self;
-        awaited.retain(
-            |Awaited {
-                 id,
-                 fd,
-                 bytes_max,
-                 by,
-             }| {
-                let Some(slot) = slots.find(*id) else {
-                    return false;
-                };
-                let waits = slot.outbox.bytes() > *bytes_max;
-                if !waits {
-                    sink.buffer_empty(*fd, *by);
-                }
-                waits
-            },
-        );
+        for awaited in std::mem::take(&mut self.awaited_news) {
+            let Some(slot) = self.slots.find(awaited.id) else {
+                continue;
+            };
+            if slot.outbox.bytes() <= awaited.bytes_max {
+                self.sink.buffer_empty(awaited.fd, awaited.by);
+            } else {
+                let of_slot = self.awaited.entry(awaited.id.index).or_default();
+                of_slot.push(awaited);
+            }
+        }
     }
 
     pub(super) fn are_mailboxes_pressed(&self) -> bool {

@@ -54,7 +54,7 @@ enum HttpStage {
     Upgraded(Handshake),
     /// The last answer is on its way; nothing more is read.
     Last {
-        /// What the answer refuses, until the connection's owner has taken it.
+        /// The refusal in the answer, until the connection's owner has taken it.
         refused: Option<HttpError>,
     },
 }
@@ -197,6 +197,11 @@ impl HttpSide {
             _ => 0,
         };
         self.rest.len() + body
+    }
+
+    /// Bytes of the answers that haven't left.
+    pub(super) fn waiting_bytes(&self) -> usize {
+        self.answers.bytes()
     }
 
     /// Answers a request that isn't whole with 503, since the server keeps too much of such

@@ -169,6 +169,15 @@ impl Connection {
         }
     }
 
+    /// Bytes of the bodies of answers that were filled in and haven't left.
+    #[must_use]
+    pub fn waiting_bytes(&self) -> usize {
+        match &self.state {
+            ConnectionState::Http(side) => side.waiting_bytes(),
+            ConnectionState::WebSocket(_) | ConnectionState::Closed => 0,
+        }
+    }
+
     /// Lets go of what isn't whole yet, since the server keeps too much of that: a request is
     /// answered with 503, a WebSocket is closed with 1013.
     ///

@@ -133,6 +133,21 @@ fn with_api_keys_only_who_has_one_may_post() {
     assert_eq!(machine.say("ann", 1).status, 401);
     let mut http = HttpClient::connect(machine.address());
     assert_eq!(http.ask("GET", "/metrics", "").unwrap().status, 401);
+    for (path, key, status) in [
+        ("/v1/messages", "key-of-nobody-at-all", 401),
+        ("/v1/messages/batch", "key-of-nobody-at-all", 401),
+        ("/v1/stats", key, 405),
+        ("/v1/rooms", key, 404),
+    ] {
+        let mut http = HttpClient::connect(machine.address());
+        // No byte of the body comes: the head says enough.
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {key}\r\n\
+             Content-Length: 100\r\n\r\n"
+        );
+        http.send(head).unwrap();
+        assert_eq!(http.answer().unwrap().status, status, "{path}");
+    }
     let posted = message("ann", 1);
     let fields = format!("{JSON}Authorization: Bearer {key}\r\n");
     let answer = http.ask_with("POST", "/v1/messages", &fields, &posted);

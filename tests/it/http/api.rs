@@ -682,7 +682,8 @@ fn who_shows_no_key_or_asks_for_what_takes_no_body_is_refused_before_the_body() 
         ("PUT", "/v1/messages", keys.field(), 405),
         ("POST", "/v1/rooms/%ff", keys.field(), 400),
         ("POST", "/v1/nothing", keys.field(), 404),
-        ("POST", "/", keys.field(), 404),
+        ("POST", "/", keys.field(), 405),
+        ("POST", "/nothing", keys.field(), 404),
     ] {
         let mut http = server.http();
         http.send(head_alone(method, path, &fields)).unwrap();

@@ -219,7 +219,7 @@ fn an_origin_is_compared_by_what_it_means_and_a_refusal_names_the_right_one() {
 #[test]
 fn the_client_is_served_with_keys_too_and_a_page_that_is_off_says_how_to_turn_it_on() {
     let keys = Keys::make();
-    let server = Program::serve(&["--config", &keys.file()]);
+    let server = Program::serve(&["--config", &keys.file(), "--set", "page=off"]);
     let mut http = server.http();
     for path in ["/client.js", "/client.d.ts"] {
         let answer = http.get(path);

@@ -6,3 +6,4 @@ mod errors;
 mod presence;
 mod rights;
 mod rooms;
+mod turns;

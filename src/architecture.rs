@@ -94,7 +94,7 @@
 //! | | `endpoint/native/parse.rs` | reads one command, or an array of them | `SequencedCommand` |
 //! | | `api/posting.rs` | reads the receiver and the message | `Posting` |
 //! | | `endpoint/sessions/mod.rs` | refuses a command too many; knows in whose name it is given | |
-//! | | `endpoint/sessions/limits.rs` | counts the commands of the connection | |
+//! | | `api/rate_limits.rs` | counts the commands of the user | |
 //! | | `chat/say.rs` | checks names, id and rights; copies the texts, once | `Envelope`, `KeptMessage` |
 //! | | `chat/connections.rs` | knows the user of the connection, and the user's rooms | |
 //! | | `chat/channels.rs` | makes sure of the room, under its lock; knows the epoch | |

@@ -106,6 +106,17 @@ impl To<'_> {
     }
 }
 
+impl Posting<'_> {
+    /// The number of receivers, which is what the message counts as against a limit.
+    pub(crate) fn receivers(&self) -> usize {
+        match &self.to {
+            To::Rooms(rooms) => rooms.len(),
+            To::Users(users) => users.len(),
+            To::Room(_) | To::User(_) | To::Fd(_) | To::All => 1,
+        }
+    }
+}
+
 /// Reads the body of `POST /v1/messages`.
 ///
 /// # Errors

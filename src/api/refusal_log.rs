@@ -118,12 +118,13 @@ impl RefusalReason {
     const OF_GATEWAYS: [Self; 1] = [Self::Outbox];
 
     /// The reasons that a gateway has.
-    const AT_GATEWAYS: [Self; 6] = [
+    const AT_GATEWAYS: [Self; 7] = [
         Self::Host,
         Self::Proxy,
         Self::Origin,
         Self::ApiKey,
         Self::BadRequest,
+        Self::Rate,
         Self::Outbox,
     ];
 
@@ -157,19 +158,19 @@ pub struct Refused<'a> {
 #[derive(Debug, Default)]
 pub struct RefusalLog {
     counts: [AtomicU64; RefusalReason::ALL.len()],
-    lines: Mutex<LineBudget>,
+    lines: [Mutex<LineBudget>; RefusalReason::ALL.len()],
 }
 
 impl RefusalLog {
     /// Leaves the trace of one refusal.
     pub fn note(&self, reason: RefusalReason, refused: Refused<'_>) {
-        let places = RefusalReason::ALL.iter().zip(&self.counts);
-        for ((_, name, _), count) in places.filter(|((known, ..), _)| *known == reason) {
-            count.fetch_add(1, Relaxed);
-            let left_out = lock(&self.lines).take(Instant::now());
-            if let Some(left_out) = left_out {
-                write(name, refused, left_out);
-            }
+        let mut known = RefusalReason::ALL.iter();
+        let place = known.position(|(known, ..)| *known == reason);
+        let place = place.expect("all reasons stand there");
+        self.counts[place].fetch_add(1, Relaxed);
+        if let Some(left_out) = lock(&self.lines[place]).take(Instant::now()) {
+            let (_, name, _) = RefusalReason::ALL[place];
+            write(name, refused, left_out);
         }
     }
 
@@ -214,6 +215,13 @@ fn write(reason: &str, refused: Refused<'_>, left_out: u64) {
 mod tests {
     use super::*;
 
+    /// The number of lines that were left out, if one more may be written for this reason.
+    fn next_line(log: &RefusalLog, reason: &str) -> Option<u64> {
+        let mut all = RefusalReason::ALL.iter();
+        let place = all.position(|(_, name, _)| *name == reason).unwrap();
+        lock(&log.lines[place]).take(Instant::now())
+    }
+
     #[test]
     fn every_refusal_counts_though_only_some_are_written() {
         let log = RefusalLog::default();
@@ -235,12 +243,17 @@ mod tests {
                 "origin",
                 "api_key",
                 "bad_request",
+                "rate",
                 "outbox"
             ]
         );
         assert!(
-            lock(&log.lines).take(Instant::now()).is_none(),
+            next_line(&log, "origin").is_none(),
             "100 lines were asked for"
+        );
+        assert!(
+            next_line(&log, "link_key").is_some(),
+            "one reason doesn't take the lines of another"
         );
     }
 }

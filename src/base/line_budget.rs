@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-/// Lines a second: enough to see each reason of a common mistake, and 100 KB a minute at the most.
+/// Lines a second: enough to see each reason of a common mistake, and 100 KB a minute at the most
+/// from each budget.
 const LINES_A_SECOND_MAX: u32 = 10;
 
 /// Counts the lines of one second.

@@ -6,6 +6,7 @@
 //! lock, read the wall clock, tell of a thread's death or find the largest holder of something.
 //! Protocols, input and output never do.
 
+mod address_block;
 mod by_size;
 pub mod clock;
 pub mod fd;
@@ -19,6 +20,7 @@ pub mod sync;
 mod tick;
 pub mod vital;
 
+pub use address_block::AddressBlock;
 pub use by_size::BySize;
 pub use fd::{Fd, REACTORS_MAX};
 pub use foreign::ForeignText;

@@ -49,6 +49,7 @@ mod message;
 mod moment;
 mod name;
 mod notice;
+mod openers;
 mod pattern;
 mod pending;
 mod placement;
@@ -104,6 +105,7 @@ use hasher::Hasher;
 use id_source::IdSource;
 use inboxes::InboxShard;
 use log::MessageLog;
+use openers::Openers;
 use recent_ids::RecentIds;
 use rooms::RoomShard;
 use shards::Shards;
@@ -114,6 +116,13 @@ use stored_index::NothingStored;
 /// about a microsecond, so a message waits a fraction of a millisecond at the most.
 const EXPIRE_STEPS_MAX: usize = 256;
 
+/// One of so many places for lines of users who never came is free again soon: a user who writes to
+/// the first such one finds room, whatever others did.
+const FREE_LINES_ONE_IN: usize = 8;
+
+/// Lines that one call of [`Chat::expire`] drops at the most: some milliseconds' work, a lock for each.
+const LINES_DROPPED_MAX: usize = 4_096;
+
 /// Steps of one call of [`Chat::expire`]: some milliseconds of its thread. With ten calls a second,
 /// what a crowd leaves is swept at 40,000 a second.
 const EXPIRE_STEPS_A_CALL_MAX: usize = 4_096;
@@ -121,6 +130,7 @@ const EXPIRE_STEPS_A_CALL_MAX: usize = 4_096;
 /// The state of all users, rooms and channels, which all threads share by reference.
 pub struct Chat {
     common: Common,
+    recent_ids: RecentIds,
     connections: Shards<ConnectionShard>,
     inboxes: Shards<InboxShard>,
     rooms: Shards<RoomShard>,
@@ -150,21 +160,23 @@ impl Chat {
         keys: [u64; 2],
     ) -> Self {
         let shards = settings.shards;
+        let recent_ids = RecentIds::new(settings.dedup_entries_max);
         let common = Common {
             settings,
             totals: Totals::default(),
             ids: IdSource::new(seed),
             hasher: Hasher::new(keys),
             stored,
+            openers: Openers::default(),
             forgets: AtomicU64::new(0),
         };
         let everyone = Everyone {
             log: MessageLog::new(common.epoch_of(EVERYONE)),
             connections: 0,
-            recent_ids: RecentIds::default(),
         };
         Self {
             common,
+            recent_ids,
             connections: Shards::new(shards, seed),
             inboxes: Shards::new(shards, seed),
             rooms: Shards::new(shards, seed),
@@ -191,8 +203,9 @@ impl Chat {
     /// the next.
     pub fn expire(&self, sink: &mut dyn Sink, now: Moment) {
         let call = &mut self.call(sink, now.tick);
+        self.drop_lines_over(call);
+        self.recent_ids.forget_old(call.scope);
         let mut everyone = lock(&self.everyone);
-        everyone.recent_ids.forget_old(call.scope);
         everyone.log.forget_old(call.scope);
         drop(everyone);
         let parts = self.rooms.len() + self.inboxes.len();
@@ -218,6 +231,21 @@ impl Chat {
         match part.checked_sub(self.rooms.len()) {
             None => self.rooms.lock_part(part).expire(call, steps),
             Some(part) => self.inboxes.lock_part(part).expire(call, steps),
+        }
+    }
+
+    /// Drops lines of users who never came, where there is hardly room for more.
+    fn drop_lines_over(&self, call: &mut Call<'_>) {
+        let common = &self.common;
+        let max = common.settings.unclaimed_lines_max;
+        let enough = max - max / FREE_LINES_ONE_IN;
+        if common.totals.unclaimed_lines.now() <= enough {
+            return;
+        }
+        for line in common.openers.lines_over(enough, LINES_DROPPED_MAX) {
+            if let Some(uid) = line.strip_prefix('@') {
+                self.inboxes.lock(uid).drop_unclaimed(call, uid);
+            }
         }
     }
 
@@ -259,6 +287,8 @@ mod tests {
 
         fn forget(&mut self, _: &Arc<str>) {}
 
+        fn claim(&mut self, _: &Arc<str>) {}
+        fn drop_channel(&mut self, _: &Arc<str>, _: Epoch) {}
         fn unsubscribe(&mut self, _: Fd, _: &Arc<str>) {}
     }
 

@@ -286,6 +286,13 @@ impl Chat {
         self.connections.lock_number(fd.0).login_of(fd).is_ok()
     }
 
+    /// The user of a connection; `None` before the login.
+    #[must_use]
+    pub fn user_of(&self, fd: Fd) -> Option<User> {
+        let mut shard = self.connections.lock_number(fd.0);
+        shard.login_of(fd).ok().map(|own| own.user.clone())
+    }
+
     /// Describes a connection; `None` when there is no such connection.
     #[must_use]
     pub fn connection(&self, fd: Fd) -> Option<ConnectionView> {

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use super::common::Capacity;
 use super::error::ChatError;
 use super::message::{NewMessage, Recipient};
+use super::name::User;
 use super::pattern::Pattern;
 use crate::base::Fd;
 
@@ -32,6 +34,14 @@ impl Rights {
         match self {
             Self::Open | Self::ApiKey { .. } => true,
             Self::Token { rooms } => matches_any(rooms, room),
+        }
+    }
+
+    /// The bound against which channels count that a user with these rights opens.
+    pub(super) fn capacity<'a>(&self, user: &'a User) -> Capacity<'a> {
+        match self {
+            Self::Open | Self::Token { .. } => Capacity::User(user),
+            Self::ApiKey { .. } => Capacity::BackEnd,
         }
     }
 }

@@ -98,7 +98,6 @@ impl RoomShard {
 
     /// Does up to `steps` of what is due; how many it did.
     pub(super) fn expire(&mut self, call: &mut Call<'_>, steps: usize) -> usize {
-        self.channels.recent_ids.forget_old(call.scope);
         let mut step = || self.tell_who_left(call) || self.channels.sweep_next(call);
         (0..steps).take_while(|_| step()).count()
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::notice::Notice;
 use super::receipt::Receipt;
-use crate::base::{Fd, Position};
+use crate::base::{Epoch, Fd, Position};
 
 /// Takes what the chat sends, in the order in which it is to arrive.
 ///
@@ -38,6 +38,14 @@ pub trait Sink {
     /// Tells that a stored channel has neither messages nor members: the disk may forget the
     /// channel, and [`super::Chat::forget_channel`] is called then.
     fn forget(&mut self, topic: &Arc<str>);
+
+    /// The line of a user, which another user opened, counts as its own user's from now on: the disk
+    /// notes that.
+    fn claim(&mut self, topic: &Arc<str>);
+
+    /// A stored channel goes with its messages: the disk resets it to this epoch and forgets it, and
+    /// then [`super::Chat::forget_channel`] does.
+    fn drop_channel(&mut self, topic: &Arc<str>, epoch: Epoch);
 
     /// Has a connection hear a topic no more; a replay of it ends.
     fn unsubscribe(&mut self, fd: Fd, topic: &Arc<str>);

@@ -86,6 +86,7 @@ impl DurableLog for TemporaryJournal {
                 data: &self.data,
             },
             idempotency_key: Some(u128::from(self.number) << 64 | u128::from(self.number)),
+            opens: false,
             mark: None,
         };
         self.journal.append(now_ms, &Record::Message(message))?;

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::log::LogFlags;
 use super::start::{can_listen, pass_over_user_signals, start_line};
-use crate::config::SettingsFlags;
+use crate::config::{Purpose, SettingsFlags};
 use crate::daemon::serve;
 
 /// Run the server
@@ -23,7 +23,7 @@ pub(super) struct ServeArgs {
 impl ServeArgs {
     pub(super) fn run(self, log: &LogFlags) -> anyhow::Result<ExitCode> {
         pass_over_user_signals()?;
-        let loaded = self.settings.load()?;
+        let loaded = self.settings.load(Purpose::Serve)?;
         log.start_with(&loaded.settings.log);
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");

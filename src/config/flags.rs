@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::problem::{Problems, SettingPlace};
 use super::read::is_key;
-use super::{Loaded, Sources};
+use super::{Loaded, Purpose, Sources};
 
 /// The file that `tidings init` writes unless told otherwise.
 pub const FILE: &str = "tidings.toml";
@@ -71,8 +71,8 @@ impl SettingsFlags {
     /// # Errors
     ///
     /// Every error in them, each with its place and the way to mend it.
-    pub fn load(&self) -> Result<Loaded, Problems> {
-        let mut loaded = Loaded::from(&self.sources(environment())?)?;
+    pub fn load(&self, purpose: Purpose) -> Result<Loaded, Problems> {
+        let mut loaded = Loaded::from(&self.sources(environment(), purpose)?)?;
         if self.config.is_none() && loaded.access.is_open() && Path::new(FILE).exists() {
             loaded.warnings.push(format!(
                 "{FILE} is here and isn't read: --config {FILE} starts with its keys"
@@ -81,7 +81,11 @@ impl SettingsFlags {
         Ok(loaded)
     }
 
-    fn sources(&self, environment: Vec<(String, String)>) -> Result<Sources, Problems> {
+    fn sources(
+        &self,
+        environment: Vec<(String, String)>,
+        purpose: Purpose,
+    ) -> Result<Sources, Problems> {
         Ok(Sources {
             file: self.config.clone(),
             environment,
@@ -92,6 +96,7 @@ impl SettingsFlags {
                 ("TIDINGS_PING_MS", "websocket.ping_ms"),
             ],
             listen: None,
+            purpose,
         })
     }
 
@@ -189,6 +194,7 @@ impl GatewayFlags {
                 ("TIDINGS_NAME", "gateway.name"),
             ],
             listen: Some(Self::LISTEN),
+            purpose: Purpose::Gateway,
         })
     }
 }
@@ -282,7 +288,7 @@ mod tests {
     fn the_variable_in_the_help_of_a_flag_does_what_the_flag_does() {
         let server = |arguments: &[String], environment| {
             let flags = ServerCommand::parse_from(arguments).flags;
-            let sources = flags.sources(environment).expect("flags");
+            let sources = flags.sources(environment, Purpose::Reading).expect("flags");
             Loaded::from(&sources).expect("settings").settings
         };
         let gateway = |arguments: &[String], environment| {
@@ -305,7 +311,7 @@ mod tests {
                 };
                 assert_eq!(by_flag, by_variable, "{sample:?}");
                 let nothing: fn() -> Settings = || {
-                    let sources = SettingsFlags::default().sources(Vec::new());
+                    let sources = SettingsFlags::default().sources(Vec::new(), Purpose::Reading);
                     Loaded::from(&sources.expect("flags"))
                         .expect("settings")
                         .settings

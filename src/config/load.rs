@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::Settings;
 use super::environment::FlagVariables;
 use super::problem::{Problems, SettingPlace};
+use super::purpose::Purpose;
 use crate::auth::{Access, Secret};
 
 /// The sources of settings; a later one wins over those before it.
@@ -22,6 +23,8 @@ pub struct Sources {
     pub flag_variables: FlagVariables,
     /// The default of `listen`, where it isn't that of [`GeneralSection`](super::GeneralSection).
     pub listen: Option<std::net::SocketAddr>,
+    /// The command that will run with them.
+    pub purpose: Purpose,
 }
 
 /// Valid settings, and the keys that they hold.
@@ -63,7 +66,12 @@ impl Loaded {
         }
         loader.take_environment(&sources.environment, sources.flag_variables);
         for (key, value, flag) in &sources.flags {
-            loader.take_text(key, value, &SettingPlace::Flag(flag.clone()));
+            let place = SettingPlace::Flag(flag.clone());
+            loader.take_text(key, value, &place);
+            if let Some(command) = sources.purpose.stranger(key) {
+                let what = format!("{key} is a setting of `{command}`, and changes nothing here");
+                loader.problems.add(Some(place), what);
+            }
         }
         let access = loader.validate();
         let (uplink_key, link_key) = loader.link_keys();

@@ -15,6 +15,7 @@ mod gateway;
 mod load;
 mod origin;
 mod problem;
+mod purpose;
 mod quote;
 mod read;
 mod retention;
@@ -32,6 +33,7 @@ pub use flags::{FILE, GatewayFlags, SettingsFlags};
 pub use gateway::{GatewayPlan, GatewaySection, UplinkSection};
 pub use load::{Loaded, Sources};
 pub use origin::{OriginParts, host_and_port, usual_port};
+pub use purpose::Purpose;
 pub use sections::{
     ApiKeySection, ChatSection, GeneralSection, HttpSection, LimitSection, LogSection,
     OutboxSection, QueueSection, ReactorSection, StoreSection, TokenKeySection, TokenSection,

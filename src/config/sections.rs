@@ -117,8 +117,16 @@ section! {
         /// Time after which a channel without members and messages is forgotten, in milliseconds.
         channel_idle_ms: u64 = 300_000, within 0..=365 * DAY_MS;
         /// Channels at most, rooms and users' inboxes together; one more is refused with
-        /// `unavailable`.
+        /// `unavailable`. A tenth is left to back ends, and a login never needs a free one.
         channels_max: usize = 1_000_000, within 1..=100_000_000;
+        /// Channels that one user opened and that are still there, at most: rooms, and lines of
+        /// users who never came; one more is refused with `unavailable`. Back ends have no such
+        /// share.
+        channels_per_user_max: usize = 1_000, within 1..=100_000_000;
+        /// Lines of users who never came, opened by other users, at most, apart from channels_max.
+        /// From seven eighths on the oldest ones of whoever opened the most go, with the messages in
+        /// them; their senders keep their own copies.
+        unclaimed_lines_max: usize = 100_000, within 1..=100_000_000;
         /// Rooms that one connection may be in; one more is refused with `forbidden`.
         rooms_per_connection_max: usize = 100, within 1..=1_000_000;
         /// Connections that one user may have; one more closes the oldest, with close code 4003.
@@ -130,6 +138,10 @@ section! {
         left_ms: u64 = 3_000, within 0..=DAY_MS;
         /// Time within which a message with the same id is the same message, in milliseconds.
         repeat_ms: u64 = 300_000, within 0..=DAY_MS;
+        /// Ids that are remembered for that, in all; for one more the sender with the most loses its
+        /// oldest, so that nobody pushes out what others said. Stored channels have a table of this
+        /// size, and so have the others.
+        repeat_entries_max: usize = 1_000_000, within 1..=100_000_000;
         /// Messages on one page of history at most.
         page_messages_max: usize = 1_000, within 1..=100_000;
         /// Size at which a page of history ends, in bytes; it says `"more":true` then.
@@ -206,19 +218,29 @@ section! {
     /// client takes from the others, so it depends on what clients do there: 10 a second with
     /// bursts of 100 leave room for a person, but not for a back end or a load test.
     LimitSection {
-        /// Commands a second of one connection that showed no API key, `PING` among them; one more
-        /// is refused with `rate_limited`, and who goes on at more than twice as much is closed
-        /// with 4009. Requests by HTTP of one user with a token may come as fast; one more is
-        /// answered with 429.
+        /// Commands a second of one user, on all connections that showed no API key together, `PING`
+        /// among them; before the login, of one address (IPv6: one /64), where only logins that
+        /// are taken count with their user. One more is refused with `rate_limited`, and who goes on
+        /// at more than twice as much is closed with 4009. Coming again gives nothing new. What a
+        /// user with a token posts by HTTP counts with it; one more is answered with 429.
         commands_per_s_max: u64 = 0, within 0..=1_000_000;
-        /// Commands of one connection at once, after a pause.
+        /// Commands of one user at once, after a pause.
         commands_burst_max: u64 = 100, within 1..=1_000_000;
-        /// Requests a second of one API key, by HTTP and on its WebSockets; without keys, of all
-        /// HTTP together. One more is answered with 429. Of a batch each message counts, and of a
-        /// message each receiver in `rooms` or `users`; /v1/stats and /metrics don't.
+        /// Requests a second of one API key, by HTTP and on its WebSockets; without keys, of one
+        /// address. One more is answered with 429. Of a batch each message counts, and of a message
+        /// each receiver in `rooms` or `users`; /v1/stats and /metrics don't. A gateway heeds it too.
         requests_per_s_max: u64 = 0, within 0..=1_000_000;
         /// Requests of one API key at once, after a pause.
         requests_burst_max: u64 = 1_000, within 1..=1_000_000;
+        /// Users, addresses and keys that asked lately, at most, where one of these limits is set;
+        /// for one more the one that is nearly quiet again is forgotten, and counted.
+        askers_max: usize = 1_000_000, within 16..=100_000_000;
+        /// Connections of one address (IPv6: one /64) that have shown neither a token nor a key; one
+        /// more is answered with 503. They count no more once they have logged in, or brought a request
+        /// with an API key; without keys all count. 0 is no bound, and the default: behind a proxy
+        /// everybody has the proxy's address, and on this machine everybody has a loopback address, so
+        /// only who knows that neither is the case can name a number; 100 leave room for an office.
+        connections_per_address_max: usize = 0, within 0..=1_000_000;
         /// Requests and messages of all connections that are half sent, in bytes; over it those
         /// with the most are refused, with 503 or close code 1013.
         unfinished_size_max: usize = 67_108_864, within 1_024..=SIZE_MAX;

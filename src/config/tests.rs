@@ -27,6 +27,7 @@ fn load(file: Option<&str>, environment: &[(&str, &str)], flags: &[(&str, &str)]
         flags: flags.iter().map(flag).collect(),
         flag_variables: &[],
         listen: None,
+        purpose: super::Purpose::default(),
     });
     let folder = format!("{}/", folder.path().display());
     loaded.map_err(|problems| problems.to_string().replace(&folder, ""))

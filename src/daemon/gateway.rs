@@ -120,6 +120,7 @@ fn gateway_settings(settings: &Settings, plan: GatewayPlan) -> GatewaySettings {
         drain_ms_max: own.drain_ms_max,
         settle_ms: own.settle_ms,
         disk: settings.disk(),
+        limits: settings.limits(),
         host_metrics,
         ..GatewaySettings::new(&own.name, plan.upstreams)
     }

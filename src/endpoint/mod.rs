@@ -53,10 +53,10 @@ use server_sink::{Confirmation, ServerSink};
 use services::Services;
 use sessions::Sessions;
 
+pub use crate::api::{Bucket, LimitSettings, Rate};
 pub use links::{LinkNumbers, LinkPublisher, Links, OnComplete};
 pub use native::COMMANDS_A_FRAME_MAX;
 pub use replays::ReplaySettings;
-pub use sessions::{Bucket, LimitSettings, Rate};
 
 /// The path at which gateways open their links.
 pub const LINK_PATH: &str = "/link";
@@ -262,6 +262,8 @@ impl Endpoint {
     fn opened(&self, server: &WorkerHandle, request: &Request) {
         let fd = request.fd;
         if request.path() == LINK_PATH {
+            // The gate has let it in, so it has shown its key.
+            server.vouch_for(fd);
             return self.links.opened(fd);
         }
         let _running = self.sessions.begin_command(fd);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::frames;
 use super::services::Services;
 use super::store_task::{ReplyTo, StoreTask};
-use crate::base::Fd;
+use crate::base::{Epoch, Fd};
 use crate::chat::{Missing, Notice, Receipt, Sink, Welcome};
 use crate::server::{Handle, Message, WorkerHandle};
 
@@ -129,6 +129,18 @@ impl Sink for ServerSink<'_> {
     fn forget(&mut self, topic: &Arc<str>) {
         let task = StoreTask::Forget(Arc::clone(topic));
         self.services.store(task, ReplyTo::Nobody);
+    }
+
+    fn claim(&mut self, topic: &Arc<str>) {
+        let task = StoreTask::Claim(Arc::clone(topic));
+        self.services.store(task, ReplyTo::Nobody);
+    }
+
+    fn drop_channel(&mut self, topic: &Arc<str>, epoch: Epoch) {
+        let channel = Box::from(&**topic);
+        let purge = StoreTask::Purge { channel, epoch };
+        self.services.store(purge, ReplyTo::Nobody);
+        self.forget(topic);
     }
 
     fn unsubscribe(&mut self, fd: Fd, topic: &Arc<str>) {

@@ -43,6 +43,7 @@ impl DiskJob for StoreJob {
                         .map(|(name, epoch)| channel(name, epoch)),
                     body: draft.message().body(),
                     idempotency_key: draft.idempotency_key(),
+                    opens: draft.is_opened(),
                     mark: part.as_ref().map(LinkPart::mark),
                 })
             }
@@ -55,6 +56,7 @@ impl DiskJob for StoreJob {
                 epoch: *epoch,
             },
             StoreTask::Forget(channel) => Record::Forget { channel },
+            StoreTask::Claim(channel) => Record::Claim { channel },
             StoreTask::Ack {
                 channel,
                 user,
@@ -152,6 +154,7 @@ fn apply(services: &Services, job: &StoreJob, appended: Appended) -> Result<Stor
             StoreTask::Say(..)
             | StoreTask::Settle(_)
             | StoreTask::Ack { .. }
+            | StoreTask::Claim(_)
             | StoreTask::Serials(_)
             | StoreTask::Nothing,
             _,

@@ -29,6 +29,8 @@ pub(super) enum StoreTask {
     Purge { channel: Box<str>, epoch: Epoch },
     /// A channel has neither messages nor members.
     Forget(Arc<str>),
+    /// The line of a user, which another user opened, is its own user's from now on.
+    Claim(Arc<str>),
     /// Notes that a user has received everything up to an offset.
     Ack {
         channel: Arc<str>,

@@ -2,9 +2,11 @@
 //! gateway's threads.
 
 use std::io;
+use std::net::Ipv4Addr;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use crossbeam_channel::Receiver;
 
@@ -19,16 +21,21 @@ use crate::api::auth::{Authenticator, authorize, bearer};
 use crate::api::body::json_body;
 use crate::api::metrics::MetricSet;
 use crate::api::posting::{Posting, batch, posting};
+use crate::api::rate_limits::{Asker, RateLimits};
 use crate::api::refusal::{Refusal, method_not_allowed};
 use crate::api::reply::{JoinedReply, ReplyShape};
-use crate::api::{RefusalLog, RefusalReason, Refused};
+use crate::api::{LimitSettings, RefusalLog, RefusalReason, Refused};
 use crate::base::clock::unix_ms;
 use crate::base::sync::lock;
 use crate::base::vital::spawn_vital;
-use crate::base::{Fd, Metric};
+use crate::base::{AddressBlock, Fd, Metric};
+use crate::chat::ErrorCode;
 use crate::link::LinkSettings;
 use crate::server::{Builder, Head, LateHandle, Request, Responder, Response, WorkerHandle};
 use crate::store::{Disk, DiskSettings, Store};
+
+/// Milliseconds between two looks at full buckets.
+const EXPIRE_EVERY_MS: u64 = 100;
 
 /// Names and bounds of a gateway.
 #[derive(Debug, Clone)]
@@ -54,6 +61,8 @@ pub struct GatewaySettings {
     pub settle_ms: u64,
     /// Bounds of the queue before the disk.
     pub disk: DiskSettings,
+    /// How much one client may ask for; commands are for a server alone. Default no limit.
+    pub limits: LimitSettings,
     /// Numbers of the program around the gateway, which its stats and metrics show as well. Default
     /// none.
     pub host_metrics: fn() -> Vec<Metric>,
@@ -72,6 +81,7 @@ impl GatewaySettings {
             drain_ms_max: 8_000,
             settle_ms: 200,
             disk: DiskSettings::default(),
+            limits: LimitSettings::default(),
             host_metrics: Vec::new,
         }
     }
@@ -82,8 +92,10 @@ pub struct Gateway {
     outbox: Arc<Outbox>,
     encoder: MessageEncoder,
     access: Box<dyn Authenticator>,
-    numbers: Arc<Numbers>,
+    limits: RateLimits,
+    started: Instant,
     refusals: RefusalLog,
+    numbers: Arc<Numbers>,
     host_metrics: fn() -> Vec<Metric>,
     relay: RelayHandle,
     /// Known once the server runs.
@@ -146,8 +158,10 @@ impl Gateway {
             outbox: Arc::new(outbox),
             encoder: MessageEncoder::new(key, settings.data_size_max),
             access,
-            numbers,
+            limits: RateLimits::new(settings.limits),
+            started: Instant::now(),
             refusals: RefusalLog::default(),
+            numbers,
             host_metrics: settings.host_metrics,
             relay,
             server,
@@ -174,8 +188,14 @@ impl Gateway {
     /// # Errors
     ///
     /// The server has no process of that name, or the system gives no thread.
-    pub fn start(&self, server: &WorkerHandle) -> io::Result<()> {
+    pub fn start(self: &Arc<Self>, server: &WorkerHandle) -> io::Result<()> {
         self.server.meet(server.handle());
+        let this = Arc::downgrade(self);
+        server.tick(EXPIRE_EVERY_MS, move |_| {
+            if let Some(this) = this.upgrade() {
+                this.limits.expire(this.now_ms());
+            }
+        });
         let process = server.process(PUSH_PROCESS).cloned();
         let process = process.ok_or_else(|| io::Error::other("there is no push process"))?;
         let mut threads = lock(&self.threads);
@@ -211,8 +231,13 @@ impl Gateway {
         let field = request.header("authorization");
         let asked = || self.asked(request.fd, request.header("host"), request.header("origin"));
         match self.admit(request.method(), request.path(), (field, asked)) {
-            Ok(true) => self.respond(server, &request, responder),
-            Ok(false) => return Some((request, responder)),
+            Ok(Some(key)) => {
+                if !key.is_empty() {
+                    server.vouch_for(request.fd);
+                }
+                self.respond(server, &request, &key, responder);
+            }
+            Ok(None) => return Some((request, responder)),
             Err(answer) => responder.end(answer),
         }
         None
@@ -227,7 +252,8 @@ impl Gateway {
     pub fn admit_head(&self, head: &Head, fd: Fd) -> Result<bool, Response> {
         let field = head.field_text("authorization");
         let asked = || self.asked(fd, head.host(), head.field_text("origin"));
-        self.admit(head.method(), head.path(), (field, asked))
+        let admitted = self.admit(head.method(), head.path(), (field, asked))?;
+        Ok(admitted.is_some())
     }
 
     /// Leaves the trace of a request that was refused before it reached the gateway.
@@ -246,27 +272,60 @@ impl Gateway {
         }
     }
 
+    /// Finds the API key of a request, which has no name where none is asked for; `None` where the
+    /// path isn't one of ours.
     fn admit<'a>(
         &self,
         method: &str,
         path: &str,
         (authorization, asked): (Option<&str>, impl FnOnce() -> Refused<'a>),
-    ) -> Result<bool, Response> {
+    ) -> Result<Option<Arc<str>>, Response> {
         let known = match path {
             "/v1/messages" | "/v1/messages/batch" => "POST",
             "/v1/stats" | "/metrics" => "GET",
-            _ => return Ok(false),
+            _ => return Ok(None),
         };
         if method != known {
             return Err(method_not_allowed(known));
         }
         match authorize(&*self.access, authorization) {
-            Ok(_) => Ok(true),
+            Ok(key) => Ok(Some(key.unwrap_or_default())),
             Err(refusal) => {
                 self.refusals.note(RefusalReason::ApiKey, asked());
                 Err(refusal.response())
             }
         }
+    }
+
+    /// Milliseconds since the start, by which rates are measured.
+    fn now_ms(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64
+    }
+
+    /// Counts messages with the API key that brings them, or where none is asked for, with the
+    /// address.
+    ///
+    /// # Errors
+    ///
+    /// Too many came; none must be taken.
+    fn admit_messages(&self, request: &Request, key: &str, count: usize) -> Result<(), Refusal> {
+        if !self.limits.are_any() {
+            return Ok(());
+        }
+        let asker = match key {
+            "" => {
+                let nobody = Ipv4Addr::UNSPECIFIED.into();
+                let peer = self.asked(request.fd, None, None).connection;
+                let address = peer.map_or(nobody, |(_, peer)| peer.ip());
+                Asker::Address(AddressBlock::of(address))
+            }
+            key => Asker::Key(key),
+        };
+        let now_ms = self.now_ms();
+        (self.limits.request(now_ms, asker))
+            .inspect_err(|_| self.note(RefusalReason::Rate, request))?;
+        (self.limits).request_was(now_ms, asker, count.saturating_sub(1));
+        Ok(())
     }
 
     /// Stops the relay, once all that was taken is on disk and all acknowledgements are written
@@ -287,7 +346,9 @@ impl Gateway {
         let set = (self.host_metrics)()
             .into_iter()
             .fold(MetricSet::default(), MetricSet::single);
-        let set = set.group("refusals", self.refusals.described_at_gateway());
+        let set = set
+            .group("refusals", self.refusals.described_at_gateway())
+            .group("limits", self.limits.described());
         self.numbers.add_to(set, server, &self.outbox)
     }
 
@@ -299,7 +360,7 @@ impl Gateway {
         disk.map(JoinHandle::join);
     }
 
-    fn respond(&self, server: &WorkerHandle, request: &Request, responder: Responder) {
+    fn respond(&self, server: &WorkerHandle, request: &Request, key: &str, responder: Responder) {
         match request.path() {
             "/v1/stats" => responder.end(self.metric_set(server).stats()),
             "/metrics" => responder.end(self.metric_set(server).exposition("tidings_gateway_")),
@@ -313,10 +374,19 @@ impl Gateway {
                     ReplyShape::Single => Ok(vec![posting(body)]),
                     ReplyShape::Several => batch(body),
                 });
-                match postings {
+                let admitted = postings.and_then(|postings| {
+                    let each = postings.iter().flatten().map(Posting::receivers);
+                    let failed = postings.iter().filter(|posting| posting.is_err());
+                    let count = each.sum::<usize>() + failed.count();
+                    self.admit_messages(request, key, count)?;
+                    Ok(postings)
+                });
+                match admitted {
                     Ok(postings) => self.post(request, shape, postings, responder),
                     Err(refusal) => {
-                        self.note_wrong(request);
+                        if refusal.code != ErrorCode::RateLimited {
+                            self.note_wrong(request);
+                        }
                         responder.end(refusal.response());
                     }
                 }

@@ -38,6 +38,7 @@ mod push;
 mod relay;
 mod target;
 
+pub use crate::api::LimitSettings;
 pub use front::{Gateway, GatewaySettings};
 pub use offline::{OfflineOutbox, OfflineOutboxError, OutboxView};
 pub use outbox::{DEAD, OUTBOX, store_settings};

@@ -95,6 +95,8 @@ counters! {
         accepted,
         /// Connections refused because there were `connections_max` already.
         refused,
+        /// Connections refused because their address had `connections_per_address_max` without a login.
+        refused_addresses,
         /// Accepts that failed because there was no free descriptor.
         accept_failures,
         /// HTTP requests handed to a handler, or answered without one.

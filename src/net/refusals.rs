@@ -15,6 +15,8 @@ use crate::proto::http::HttpError;
 pub(super) enum ReactorRefusal {
     /// There were `connections_max` connections.
     Full,
+    /// An address had `connections_per_address_max` connections without a login.
+    Address,
     /// Too much was half sent in all.
     Unfinished,
     /// The peer broke HTTP, or was too slow, or sent too much.
@@ -30,6 +32,7 @@ impl ReactorRefusal {
     fn count(self, counters: &Counters) -> &'static str {
         let (name, counter) = match self {
             Self::Full => ("connections_max", &counters.refused),
+            Self::Address => ("connections_per_address_max", &counters.refused_addresses),
             Self::Unfinished => ("unfinished", &counters.unfinished_refused),
             Self::Http(error) => match error.status() {
                 408 => ("timeout", &counters.requests_late),

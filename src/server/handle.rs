@@ -172,6 +172,13 @@ impl<D: Delivery> Handle<D> {
         }
     }
 
+    /// Counts a connection no more against
+    /// [`connections_per_address_max`](super::ServerSettings::connections_per_address_max), since its
+    /// peer has shown a token or a key.
+    pub fn vouch_for(&self, fd: Fd) {
+        self.shared.strangers.remove(fd);
+    }
+
     /// Describes a connection; `None` if there is none of this name.
     #[must_use]
     pub fn connection_info(&self, fd: Fd) -> Option<ConnectionInfo> {

@@ -17,6 +17,7 @@ use crate::net::command::CommandBatch;
 use crate::net::counters::Counters;
 use crate::net::directory::Directory;
 use crate::net::reactor::CommandSender;
+use crate::net::strangers::Strangers;
 
 /// The shared state of one server; every [`Handle`](super::Handle) holds a reference to it.
 #[derive(Debug)]
@@ -26,6 +27,7 @@ pub(super) struct ServerShared {
     pub(super) counters: Vec<Arc<Counters>>,
     pub(super) budget: Arc<ByteBudget>,
     pub(super) unfinished: Arc<ByteBudget>,
+    pub(super) strangers: Arc<Strangers>,
     /// What waits for its connections' turns.
     pub(super) postponed: Arc<Postponed>,
     /// The queues of the workers; none where the handlers run on the reactors.

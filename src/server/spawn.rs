@@ -30,6 +30,7 @@ use crate::net::mailbox::{MailboxReceiver, mailbox};
 use crate::net::reactor::{
     self, CommandSender, EventSink, Gate, Reactor, ReactorLimits, ReactorParts, ReactorShared,
 };
+use crate::net::strangers::Strangers;
 
 /// The parts of one reactor that no other thread uses.
 pub(super) struct UnsharedReactor {
@@ -78,6 +79,7 @@ pub(super) fn build_shared(
         counters: (0..threads.reactors).map(|_| Arc::default()).collect(),
         budget: ByteBudget::new(settings.outbox_bytes_total_max),
         unfinished: ByteBudget::new(settings.unfinished_bytes_max),
+        strangers: Arc::new(Strangers::new(settings.connections_per_address_max)),
         postponed: Arc::default(),
         workers: queues,
         inline_jobs: threads.inline_jobs,
@@ -211,6 +213,7 @@ impl Spawner<'_> {
                 counters: Arc::clone(&self.shared.counters[id]),
                 budget: Arc::clone(&self.shared.budget),
                 unfinished: Arc::clone(&self.shared.unfinished),
+                strangers: Arc::clone(&self.shared.strangers),
                 pressures: Arc::clone(&self.pressures),
             },
             sink,

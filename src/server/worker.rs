@@ -114,7 +114,7 @@ impl Worker<'_> {
         let (runner, scheduler) = (self.runner, &mut self.scheduler);
         scheduler.begin_batch();
         scheduler.has_time_passed();
-        while let Some(event) = self.events.next() {
+        for event in self.events.by_ref() {
             let fd = event.fd();
             if !scheduler.admits(fd) {
                 scheduler.hold(runner, event.owned(payloads));

@@ -119,7 +119,8 @@ impl<'a> Loader<'a> {
             directory: &settings.directory,
             purpose,
             state,
-            dedup: Dedup::default(),
+            // The tags are made anew at each start, from the names in the records.
+            dedup: Dedup::new(random(), settings.dedup_entries_max),
             clock_ms: 0,
             torn_bytes: 0,
             epoch_masks: EpochMasks::default(),
@@ -314,11 +315,10 @@ impl<'a> Loader<'a> {
             self.state
                 .apply(&log_record, location)
                 .map_err(|flaw| (here, flaw))?;
-            if let Some((idempotency_key, position)) = log_record.repeatable() {
+            if let Some(repeatable) = log_record.repeatable(&self.dedup) {
                 *repeatable_ms = Some(head.at_ms);
                 let max = self.settings.dedup_entries_max;
-                self.dedup
-                    .remember(head.at_ms, idempotency_key, position, max);
+                self.dedup.remember(head.at_ms, repeatable, max);
             }
         }
         Ok(())

@@ -30,6 +30,7 @@ mod batch;
 mod bytes;
 mod channel_log;
 mod dedup;
+mod dedup_shares;
 mod journal;
 mod location;
 mod log_record;

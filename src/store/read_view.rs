@@ -290,6 +290,11 @@ impl Reader for ReadView {
             known(StateRecord::Channel(name, *state));
         }
         for (name, _) in &channels {
+            let opener = (self.state().channel(name)).and_then(|channel| channel.opener.clone());
+            if let Some(user) = &opener {
+                let channel = name;
+                known(StateRecord::Opener { channel, user });
+            }
             let acks: Vec<_> = match self.state().channel(name) {
                 Some(channel) => channel.acks.clone().into_iter().collect(),
                 None => continue,

@@ -56,6 +56,13 @@ pub enum StateRecord<'a> {
         /// The newest offset that the reader has.
         offset: u64,
     },
+    /// A channel counts for the user who opened it.
+    Opener {
+        /// The channel.
+        channel: &'a str,
+        /// The user.
+        user: &'a str,
+    },
     /// A lasting membership.
     Member {
         /// The name of the room.

@@ -50,6 +50,8 @@ pub(super) struct StoredChannel {
     pub(super) name: Arc<str>,
     pub(super) log: ChannelLog,
     pub(super) acks: BTreeMap<Box<str>, u64>,
+    /// The user for whom the channel counts.
+    pub(super) opener: Option<Box<str>>,
 }
 
 /// The largest offset, and the largest serial number, that a record may have: a number that
@@ -208,6 +210,7 @@ impl StoreState {
                 user,
                 lasting,
             } => self.member(room, user, lasting),
+            LogRecord::Opener { channel, user } => self.set_opener(channel, user),
             LogRecord::Mark { producer, number } => {
                 self.raise_mark(producer, within(number, MARK_MAX)?);
             }
@@ -277,10 +280,19 @@ impl StoreState {
                 self.push(place, location)?;
             }
         }
+        if message.opens && !message.is_moved {
+            self.set_opener(message.first.channel, message.body.from.unwrap_or_default());
+        }
         if let Some((producer, number)) = message.mark {
             self.raise_mark(producer, within(number, MARK_MAX)?);
         }
         Ok(())
+    }
+
+    fn set_opener(&mut self, channel: &str, user: &str) {
+        if let Some(&index) = self.names.get(channel) {
+            self.channels[index].opener = (!user.is_empty()).then(|| user.into());
+        }
     }
 
     fn push(&mut self, place: LogPlace<'_>, location: Location) -> Result<(), Flaw> {
@@ -378,6 +390,7 @@ impl StoreState {
         if missing > self.missing_max {
             return Err("a channel has more messages than a store of this size can hold");
         }
+        channel.opener = None;
         channel
             .log
             .apply_checkpoint(epoch, floor, newest, &mut self.usage);
@@ -410,6 +423,7 @@ impl StoreState {
             name: Arc::clone(&shared),
             log: ChannelLog::new(epoch, (self.retention)(name)),
             acks: BTreeMap::new(),
+            opener: None,
         });
         self.names.insert(shared, index);
         index

@@ -19,6 +19,11 @@ pub(super) enum ApiCaller {
 }
 
 impl ApiCaller {
+    /// Whether the sender has shown a key or a token.
+    pub(super) fn is_known(&self) -> bool {
+        !matches!(self, Self::BackEnd(None))
+    }
+
     /// In whose name the chat acts.
     pub(super) fn actor(&self) -> Actor<'_> {
         match self {

@@ -31,7 +31,8 @@ impl HttpApi {
     /// `POST /v1/messages/batch`: each message is judged by itself.
     pub(super) fn post_batch(&self, call: &ApiCall<'_>) -> Result<ApiReply, Refusal> {
         let batch = posting::batch(call.body()?)?;
-        self.sessions.charge(call.actor(), batch.len());
+        self.sessions
+            .charge(call.request.fd, call.actor(), batch.len());
         let mut results = Vec::with_capacity(batch.len());
         let mut sink = ServerSink::of_worker(&self.services, call.server, Confirmation::Silent);
         for posting in batch {
@@ -61,7 +62,8 @@ impl HttpApi {
                 results.push(chat.say(sink, now, actor, recipient, message)?.into());
             }
             Recipients::Several(recipients) => {
-                self.sessions.charge(call.actor(), recipients.len());
+                self.sessions
+                    .charge(call.request.fd, call.actor(), recipients.len());
                 let said = chat.say_to_each(sink, now, actor, &recipients, message)?;
                 results.extend(said.into_iter().map(|outcome| match outcome {
                     Ok(outcome) => outcome.into(),

@@ -146,8 +146,11 @@ impl HttpApi {
         }
         let field = request.header("authorization");
         let caller = self.caller(route.guard, field, || self.asked(request, None))?;
+        if caller.is_known() {
+            server.vouch_for(request.fd);
+        }
         if route.guard.is_limited() {
-            self.sessions.admit_request(caller.actor())?;
+            self.sessions.admit_request(request.fd, caller.actor())?;
         }
         let call = ApiCall {
             server,

@@ -80,7 +80,10 @@ impl NativeProtocol {
 
     fn command(&self, server: &WorkerHandle, fd: Fd, command: SequencedCommand<'_>) {
         let SequencedCommand { seq, command } = command;
-        if !self.sessions.admit_command(server, fd, seq) {
+        let sessions = &self.sessions;
+        let is_first_login =
+            matches!(command, Ok(NativeCommand::Login(_))) && sessions.is_stranger(fd);
+        if !is_first_login && !sessions.admit_command(server, fd, seq) {
             return;
         }
         let caller = Caller { server, fd, seq };

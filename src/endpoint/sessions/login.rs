@@ -36,7 +36,10 @@ impl Sessions {
         let fd = request.fd;
         let key = bearer(request.header("authorization"));
         match key.map(|key| self.access.api_key(key)) {
-            Some(Some(name)) => self.deadlines.note_key(fd, name),
+            Some(Some(name)) => {
+                self.deadlines.note_key(fd, name);
+                server.vouch_for(fd);
+            }
             Some(None) if !self.access.is_open() => {
                 let asked = Refused {
                     host: request.header("host"),
@@ -70,7 +73,9 @@ impl Sessions {
         login: &LoginFields<'_>,
         confirmation: Confirmation<'_>,
     ) -> Result<(), Refusal> {
-        let identity = self.identify(server, fd, login)?;
+        let identity = self.identify(server, fd, login);
+        let identity = identity.inspect_err(|_| self.count_failed_login(server, fd))?;
+        self.count_login(server, fd, &identity.uid)?;
         let rooms: Vec<&str> = login.rooms.iter().map(AsRef::as_ref).collect();
         let resume: Vec<_> = login
             .resume
@@ -95,7 +100,10 @@ impl Sessions {
         }
         self.make_way(server, logged_in?);
         match identity.expires_unix_ms {
-            Some(expires) => self.deadlines.set(fd, expires, DeadlineFor::Token),
+            Some(expires) => {
+                self.deadlines.set(fd, expires, DeadlineFor::Token);
+                server.vouch_for(fd);
+            }
             None => self.deadlines.clear(fd),
         }
         Ok(())

@@ -5,37 +5,34 @@
 //!
 //! | file | methods of [`Sessions`] |
 //! |---|---|
-//! | `mod.rs` | `start`, `begin_command`, `kick`, `after_commands`, `is_kicked`, `forget_kick`, `closed`, `tick`, `finish`, `key_of`, `is_unknown`, `authorize`, `admit_command`, `admit_request`, `charge`, `acknowledge`, `refuse_binary` |
+//! | `mod.rs` | `start`, `begin_command`, `kick`, `after_commands`, `is_kicked`, `forget_kick`, `closed`, `tick`, `finish`, `key_of`, `is_unknown`, `authorize`, `admit_command`, `is_stranger`, `admit_request`, `charge`, `acknowledge`, `refuse_binary` |
 //! | `login.rs` | `begin`, `login`, `pass_of`, `bind`, `unbind`, `expire_logins` |
 
 mod acks;
 mod deadlines;
 mod kicked;
-mod limits;
 mod login;
-mod rate;
 mod running;
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use super::frames;
 use super::kick::kick;
 use super::services::Services;
 use super::store_task::{ReplyTo, StoreTask};
+use crate::api::LimitSettings;
 use crate::api::auth::{Authenticator, authorize};
+use crate::api::rate_limits::{Asker, LimitVerdict, RateLimits};
 use crate::api::refusal::Refusal;
 use crate::api::{RefusalLog, RefusalReason, Refused};
-use crate::base::{Fd, Metric};
-use crate::chat::{Actor, ErrorCode, Rights};
+use crate::base::{AddressBlock, Fd, Metric};
+use crate::chat::{Actor, ErrorCode, Rights, User};
 use crate::server::{Handle, WorkerHandle};
 use acks::Acks;
 use deadlines::LoginDeadlines;
 use kicked::KickedConnections;
-use limits::{LimitVerdict, RateLimits};
 use running::{RunningCommands, RunningGuard};
-
-pub use limits::LimitSettings;
-pub use rate::{Bucket, Rate};
 
 /// The reason that a client is told which goes on after many `rate_limited`.
 const FAR_OVER: &str = "far more commands came than are taken; come back slowly";
@@ -132,7 +129,6 @@ impl Sessions {
     /// Forgets a connection that has ended.
     pub(super) fn closed(&self, fd: Fd) {
         self.deadlines.forget(fd);
-        self.limits.forget(fd);
     }
 
     /// Does what is due: closes late connections, drops full buckets, stores acknowledgements.
@@ -230,55 +226,135 @@ impl Sessions {
         if !self.limits.are_any() {
             return true;
         }
+        if self.is_kicked(fd) {
+            return false;
+        }
         let now_ms = self.services.tick().0;
         let key = self.key_of(fd);
-        let verdict = match &key {
-            Some(key) => match self.limits.request(now_ms, key) {
+        let user = self.services.chat.user_of(fd);
+        let verdict = match (&key, &user) {
+            (Some(key), _) => match self.limits.request(now_ms, Asker::Key(key)) {
                 Ok(()) => LimitVerdict::Within,
                 Err(refusal) => LimitVerdict::Over(refusal),
             },
-            None => self.limits.command(now_ms, fd),
+            (None, Some(user)) => self.limits.command(now_ms, Asker::User(user.uid())),
+            (None, None) => self.limits.command(now_ms, self.address_of(fd)),
         };
-        if matches!(verdict, LimitVerdict::Over(_) | LimitVerdict::FarOver) {
-            let refused = self.refused(fd, key.as_deref());
-            self.refusals.note(RefusalReason::Rate, refused);
-        }
-        match verdict {
-            LimitVerdict::Within => return true,
-            LimitVerdict::Over(refusal) => drop(server.push(fd, &frames::err(seq, &refusal))),
-            LimitVerdict::FarOver => self.kick(server, fd, (4009, "rate_limited"), FAR_OVER),
-            LimitVerdict::Closing => {}
+        let who = key.as_deref().or(user.as_ref().map(User::uid));
+        match self.judged(server, fd, who, verdict) {
+            Ok(()) => return true,
+            Err(Some(refusal)) => drop(server.push(fd, &frames::err(seq, &refusal))),
+            Err(None) => {}
         }
         false
     }
 
-    /// Counts a request by HTTP.
+    /// Whether a connection has shown neither a login nor an API key. Its login counts with its user
+    /// once that is known, and not with its address: many users share one behind a proxy.
+    pub(super) fn is_stranger(&self, fd: Fd) -> bool {
+        self.key_of(fd).is_none() && !self.services.chat.is_logged_in(fd)
+    }
+
+    /// Counts a login on a new connection.
+    ///
+    /// # Errors
+    ///
+    /// The user logs in too often.
+    fn count_login(&self, server: &WorkerHandle, fd: Fd, uid: &str) -> Result<(), Refusal> {
+        if !self.limits.are_any() || !self.is_stranger(fd) {
+            return Ok(());
+        }
+        let now_ms = self.services.tick().0;
+        let verdict = self.limits.command(now_ms, Asker::Login(uid));
+        let judged = self.judged(server, fd, Some(uid), verdict);
+        judged.map_err(|refusal| {
+            let closing = || Refusal::new(ErrorCode::RateLimited, FAR_OVER);
+            refusal.unwrap_or_else(closing)
+        })
+    }
+
+    /// Counts a login that failed with the address of its connection, and closes the connection if
+    /// far too many came from there.
+    fn count_failed_login(&self, server: &WorkerHandle, fd: Fd) {
+        if self.limits.are_any() && !self.is_kicked(fd) && self.is_stranger(fd) {
+            let verdict = self
+                .limits
+                .command(self.services.tick().0, self.address_of(fd));
+            self.judged(server, fd, None, verdict).ok();
+        }
+    }
+
+    /// Leaves the trace of a command too many, and closes its connection after far too many; then
+    /// there is no refusal.
+    fn judged(
+        &self,
+        server: &WorkerHandle,
+        fd: Fd,
+        who: Option<&str>,
+        verdict: LimitVerdict,
+    ) -> Result<(), Option<Refusal>> {
+        let refusal = match verdict {
+            LimitVerdict::Within => return Ok(()),
+            LimitVerdict::Over(refusal) => Some(refusal),
+            LimitVerdict::FarOver => None,
+        };
+        self.refusals
+            .note(RefusalReason::Rate, self.refused(fd, who));
+        if refusal.is_none() {
+            self.kick(server, fd, (4009, "rate_limited"), FAR_OVER);
+        }
+        Err(refusal)
+    }
+
+    /// Whoever has shown neither a token nor a key, by the address of the connection.
+    fn address_of(&self, fd: Fd) -> Asker<'static> {
+        let peer = self.refused(fd, None).connection.map(|(_, peer)| peer.ip());
+        let nobody = Ipv4Addr::UNSPECIFIED.into();
+        Asker::Address(AddressBlock::of(peer.unwrap_or(nobody)))
+    }
+
+    /// Whose requests by HTTP are counted together: those of a key, or where none is asked for,
+    /// of an address.
+    fn asker_of<'a>(&self, fd: Fd, key: &'a str) -> Asker<'a> {
+        match key {
+            "" => self.address_of(fd),
+            key => Asker::Key(key),
+        }
+    }
+
+    /// Counts a request by HTTP. One of a user counts with the commands of that user.
     ///
     /// # Errors
     ///
     /// The back end or the user asks too often; the request must not be carried out.
-    pub(super) fn admit_request(&self, actor: Actor<'_>) -> Result<(), Refusal> {
+    pub(super) fn admit_request(&self, fd: Fd, actor: Actor<'_>) -> Result<(), Refusal> {
+        if !self.limits.are_any() {
+            return Ok(());
+        }
         let now_ms = self.services.tick().0;
         let (who, admitted) = match actor {
             Actor::User(user) => (user.uid, self.limits.user_request(now_ms, user.uid)),
-            Actor::Key(key) => (key, self.limits.request(now_ms, key)),
+            Actor::Key(key) => (key, self.limits.request(now_ms, self.asker_of(fd, key))),
             Actor::Connection(_) => return Ok(()),
         };
         admitted.inspect_err(|_| {
-            let refused = Refused {
-                who: Some(who),
-                ..Refused::default()
-            };
-            self.refusals.note(RefusalReason::Rate, refused);
+            self.refusals
+                .note(RefusalReason::Rate, self.refused(fd, Some(who)));
         })
     }
 
     /// Counts a request, which was counted as one, as `count`.
-    pub(super) fn charge(&self, actor: Actor<'_>, count: usize) {
+    pub(super) fn charge(&self, fd: Fd, actor: Actor<'_>, count: usize) {
+        if !self.limits.are_any() {
+            return;
+        }
         let (now_ms, more) = (self.services.tick().0, count.saturating_sub(1));
         match actor {
             Actor::User(user) => self.limits.user_request_was(now_ms, user.uid, more),
-            Actor::Key(key) => self.limits.request_was(now_ms, key, more),
+            Actor::Key(key) => {
+                let asker = self.asker_of(fd, key);
+                self.limits.request_was(now_ms, asker, more);
+            }
             Actor::Connection(_) => {}
         }
     }
@@ -292,7 +368,7 @@ impl Sessions {
     }
 
     /// Describes how many were refused for asking too often.
-    pub(super) fn limit_metrics(&self) -> [Metric; 3] {
+    pub(super) fn limit_metrics(&self) -> [Metric; 5] {
         self.limits.described()
     }
 }

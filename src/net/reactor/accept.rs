@@ -28,6 +28,12 @@ const OVER_CAPACITY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 
     Content-Type: application/json\r\nContent-Length: 74\r\nConnection: close\r\n\r\n\
     {\"error\":{\"code\":\"unavailable\",\"message\":\"too many connections just now\"}}";
 
+/// The same to one above `connections_per_address_max`.
+const OVER_SHARE: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\n\
+    Content-Type: application/json\r\nContent-Length: 100\r\nConnection: close\r\n\r\n\
+    {\"error\":{\"code\":\"unavailable\",\"message\":\
+    \"too many connections of your address have not logged in\"}}";
+
 /// Connections accepted at one listener in a turn: whoever connects without end leaves the others
 /// their turns. A round number; the rest stays in the kernel's queue until the next turn.
 const ACCEPTS_A_TURN_MAX: usize = 256;
@@ -87,15 +93,13 @@ impl<S: EventSink> Reactor<S> {
     pub(super) fn adopt(&mut self, mut socket: TcpStream, peer: SocketAddr) {
         if self.slots.len() >= self.context.limits.connections_max {
             let why = "there are too many connections";
-            let refusal = ReactorRefusal::Full;
-            self.refusals
-                .note(&self.shared.counters, refusal, (None, Some(peer)), &why);
-            // A fresh socket's buffer takes these few bytes; if it doesn't, closing says enough.
-            let _ = socket.write(OVER_CAPACITY);
-            // Closing with unread input sends a reset, which can eat the answer.
-            let _ = socket.shutdown(Shutdown::Write);
-            let _ = socket.read(&mut self.read_buffer);
-            return;
+            self.note_refused(ReactorRefusal::Full, peer, why);
+            return self.turn_away(socket, OVER_CAPACITY);
+        }
+        if !self.shared.strangers.admits(peer) {
+            let why = "too many connections of this address have not logged in";
+            self.note_refused(ReactorRefusal::Address, peer, why);
+            return self.turn_away(socket, OVER_SHARE);
         }
         let id = self.slots.next_id();
         let interest = Interest::READABLE | Interest::WRITABLE;
@@ -132,8 +136,24 @@ impl<S: EventSink> Reactor<S> {
         });
         let entry = DirectoryEntry::new(id.index, peer, SystemTime::now());
         self.shared.directory.insert(fd, entry);
+        self.shared.strangers.insert(fd, peer);
         self.shared.counters.accepted.add(1);
         self.arm(id.index);
+    }
+
+    fn note_refused(&mut self, refusal: ReactorRefusal, peer: SocketAddr, why: &str) {
+        let counters = &self.shared.counters;
+        self.refusals
+            .note(counters, refusal, (None, Some(peer)), &why);
+    }
+
+    /// Answers a connection that isn't taken in.
+    fn turn_away(&mut self, mut socket: TcpStream, answer: &[u8]) {
+        // A fresh socket's buffer takes these few bytes; if it doesn't, closing says enough.
+        let _ = socket.write(answer);
+        // Closing with unread input sends a reset, which can eat the answer.
+        let _ = socket.shutdown(Shutdown::Write);
+        let _ = socket.read(&mut self.read_buffer);
     }
 }
 

@@ -138,6 +138,7 @@ impl<S: EventSink> Reactor<S> {
         let mut slot = self.slots.remove(index);
         slot.outbox.clear(&mut self.arena);
         self.shared.budget.remove(slot.budgeted);
+        self.shared.strangers.remove(slot.fd);
         if slot.backlogged {
             self.shared.counters.backlogged.sub(1);
         }

@@ -38,6 +38,7 @@ use super::mailbox;
 use super::outbox::Arena;
 use super::refusals::ReactorRefusals;
 use super::slots::{SlotId, Slots};
+use super::strangers::Strangers;
 use super::topics::{TopicBounds, Topics};
 use super::wheel::{Wheel, WheelTimer};
 use crate::base::fd::FdSource;
@@ -162,6 +163,8 @@ pub struct ReactorShared {
     pub budget: Arc<ByteBudget>,
     /// The bytes that all connections of the server have half sent.
     pub unfinished: Arc<ByteBudget>,
+    /// The connections of peers who haven't shown who they are.
+    pub strangers: Arc<Strangers>,
     /// The pressures of all mailboxes and of other queues that all connections feed; no reactor
     /// reads while one of them is high.
     pub pressures: Arc<[Arc<Pressure>]>,

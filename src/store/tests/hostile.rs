@@ -41,6 +41,7 @@ fn said(offset: u64) -> LogRecord<'static> {
         idempotency_key: None,
         mark: None,
         is_moved: false,
+        opens: false,
     })
 }
 

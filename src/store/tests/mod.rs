@@ -6,6 +6,7 @@ mod common;
 mod damage;
 mod dice;
 mod disk;
+mod golden;
 mod hostile;
 mod model;
 mod offline;

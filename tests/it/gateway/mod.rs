@@ -4,6 +4,7 @@ mod contract;
 mod everything_breaks;
 mod faults;
 mod held;
+mod limits;
 pub mod machine;
 mod pressure;
 pub mod procfs;

@@ -173,6 +173,8 @@ pub(super) struct InlineSink {
     jobs: Option<Receiver<WorkerJob>>,
     /// How many of them may still be run in this turn of the reactor.
     jobs_left: usize,
+    /// Whether that was too few for the jobs of the last turn. Jobs that come later wake the reactor.
+    has_more_jobs: bool,
 }
 
 impl InlineSink {
@@ -190,6 +192,7 @@ impl InlineSink {
             has_served: false,
             jobs,
             jobs_left: JOBS_A_TURN_MAX,
+            has_more_jobs: false,
         }
     }
 
@@ -292,14 +295,17 @@ impl EventSink for InlineSink {
 
     fn serve_waiting(&mut self) -> bool {
         self.has_served = self.scheduler.has_next();
-        self.scheduler.serve_next(&self.runner);
+        if self.has_served {
+            self.scheduler.serve_next(&self.runner);
+        }
         self.scheduler.begin_batch();
+        self.has_more_jobs = self.jobs_left == 0;
         self.jobs_left = JOBS_A_TURN_MAX;
         self.has_served
     }
 
     fn has_waiting(&self) -> bool {
-        self.has_served || self.scheduler.has_next() || self.has_jobs()
+        self.has_served || self.has_more_jobs || self.scheduler.has_next()
     }
 
     fn end_turn(&mut self) {

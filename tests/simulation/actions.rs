@@ -241,15 +241,18 @@ impl World {
     }
 
     fn purge(&mut self) {
-        let room = self.room();
-        let expected = self.model.purge(room);
+        let channel = self.channel();
+        let expected = self.model.purge(&channel);
         let mut post = Poster::new(&self.reactors);
-        match (self.chat.purge(&mut post, room), expected) {
+        match (self.chat.purge(&mut post, &channel), expected) {
             (Ok(PurgeOutcome::Stored(_)), _) => panic!("nothing is stored here"),
             (Ok(PurgeOutcome::Done(actual)), Ok(expected)) => {
-                assert!(self.epochs.are_same(Some(expected), Some(actual)), "{room}");
+                assert!(
+                    self.epochs.are_same(Some(expected), Some(actual)),
+                    "{channel}"
+                );
             }
-            (actual, expected) => assert_eq!(actual.err(), expected.err(), "{room}"),
+            (actual, expected) => assert_eq!(actual.err(), expected.err(), "{channel}"),
         }
     }
 

@@ -259,11 +259,14 @@ impl Model {
     }
 
     pub fn purge(&mut self, name: &str) -> Answer<At> {
-        check_name("room", name, true)?;
+        match name.strip_prefix('@') {
+            Some(uid) => check_name("uid", uid, false)?,
+            None => check_name("room", name, true)?,
+        }
         if !self.keeps(name) {
             return Err(ChatError::NotKept);
-        } else if !self.rooms.contains_key(name) {
-            return Err(ChatError::NoRoom(name.into()));
+        } else if self.log_mut(name).is_none() {
+            return Err(missing(name));
         }
         let life = self.new_life();
         self.touch(name);

@@ -80,15 +80,13 @@ impl<S: EventSink> Reactor<S> {
         self.apply_all();
         self.expire_all();
         self.settle();
-        // After the others have their answers.
-        if self.sink.serve_waiting() {
-            self.settle();
-        }
         self.publish_counters();
     }
 
-    /// Carries out what the owner of the events wants done, and writes.
+    /// Carries out what the owner of the events wants done, and writes; then a heavy connection has
+    /// its turn, after the others have their answers.
     fn settle(&mut self) {
+        let mut has_served = false;
         loop {
             self.sink.end_turn();
             self.apply_own();
@@ -97,7 +95,10 @@ impl<S: EventSink> Reactor<S> {
             self.tell_awaited();
             // Writing may end connections; the owner of the events is told, and may send more.
             if self.dirty.is_empty() && !self.sink.has_pending() {
-                break;
+                if has_served || !self.sink.serve_waiting() {
+                    break;
+                }
+                has_served = true;
             }
         }
     }

@@ -153,5 +153,11 @@ numbers! {
         Counter repeats,
         /// Messages whose repeats were forgotten before their time, since there were too many.
         Counter repeats_forgotten,
+        /// Pieces of long work, such as a checkpoint, that were done between two batches.
+        Counter upkeep_pieces,
+        /// Microseconds of the longest of them.
+        Gauge upkeep_us_max,
+        /// Records of a checkpoint that one of them wrote at most.
+        Gauge upkeep_records_max,
     }
 }

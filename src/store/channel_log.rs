@@ -144,12 +144,7 @@ impl ChannelLog {
 
     /// Lets go of up to `max` of the messages in segments up to this one, and of those before them;
     /// returns their number.
-    pub(super) fn drop_through(
-        &mut self,
-        segment: u32,
-        max: usize,
-        usage: &mut LogUsage,
-    ) -> usize {
+    pub(super) fn drop_through(&mut self, segment: u32, max: usize, usage: &mut LogUsage) -> usize {
         let is_gone = |location: &Location| location.segment <= segment;
         let count = match self.has_moved {
             true => self

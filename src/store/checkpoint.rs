@@ -58,9 +58,7 @@ pub(super) fn write_piece(
     let mut left = records_max;
     while left > 0 && walk != Walk::End {
         walk = match walk {
-            Walk::Channels(index, acked) => {
-                write_channel(state, (index, acked), &mut left, batch)
-            }
+            Walk::Channels(index, acked) => write_channel(state, (index, acked), &mut left, batch),
             Walk::Members(after) => write_members(state, after, &mut left, batch),
             Walk::Marks(after) => write_marks(state, after, &mut left, batch),
             Walk::End => Walk::End,

@@ -252,6 +252,7 @@ impl Journal {
         let us = begun.elapsed().as_micros() as u64;
         let counters = &self.view.counters;
         counters.sync_us_last.store(us, Ordering::Relaxed);
+        counters.sync_times.note(us);
         StoreCounters::add(&counters.sync_us, us);
         StoreCounters::add(&counters.syncs, 1);
         self.active.durable = end;

@@ -65,6 +65,7 @@ mod maintenance;
 mod maintenance_state;
 mod piece;
 mod recover;
+mod sync_times;
 mod upkeep;
 
 // A start.

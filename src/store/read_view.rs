@@ -19,6 +19,7 @@ use super::reader::{
 };
 use super::segment_head::SegmentHead;
 use super::state::StoreState;
+use super::sync_times::SyncTimes;
 use crate::base::Position;
 use crate::base::sync;
 
@@ -50,10 +51,12 @@ pub(super) struct ReadView {
 #[derive(Debug, Default)]
 pub(super) struct StoreCounters {
     pub(super) segments: AtomicU64,
+    pub(super) segments_begun: AtomicU64,
     pub(super) bytes: AtomicU64,
     pub(super) commits: AtomicU64,
     pub(super) records: AtomicU64,
     pub(super) sync_us_last: AtomicU64,
+    pub(super) sync_times: SyncTimes,
     pub(super) sync_us: AtomicU64,
     pub(super) syncs: AtomicU64,
     pub(super) failures: AtomicU64,
@@ -366,11 +369,13 @@ impl Reader for ReadView {
             channels,
             messages,
             segments: now(&counters.segments),
+            segments_begun: now(&counters.segments_begun),
             bytes: now(&counters.bytes),
             index_bytes,
             commits: now(&counters.commits),
             records: now(&counters.records),
             sync_us_last: now(&counters.sync_us_last),
+            sync_us_p999: counters.sync_times.us_of_thousand(999),
             sync_us: now(&counters.sync_us),
             syncs: now(&counters.syncs),
             failures: now(&counters.failures),

@@ -127,6 +127,8 @@ numbers! {
         Gauge messages,
         /// Files of the journal.
         Gauge segments,
+        /// Files of the journal that were begun since the start.
+        Counter segments_begun,
         /// Bytes of the files.
         Gauge bytes,
         /// Bytes of the index in memory.
@@ -137,6 +139,8 @@ numbers! {
         Counter records,
         /// Microseconds of the last sync.
         Gauge sync_us_last,
+        /// Microseconds that 999 of 1,000 syncs since the start took at most, to within a quarter.
+        Gauge sync_us_p999,
         /// Microseconds of all syncs.
         Counter sync_us,
         /// Syncs.

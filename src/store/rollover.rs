@@ -17,6 +17,7 @@ use super::journal::{Journal, SEGMENT_SIZE_MAX};
 use super::log_record::LogRecord;
 use super::names;
 use super::next_segment::{NextSegment, Progress, Relocations, Rollover};
+use super::read_view::StoreCounters;
 use super::segment::{SealedSegment, needed};
 use super::segment_draft::{SegmentDraft, SegmentNotCreated};
 use super::segment_head::SegmentHead;
@@ -42,16 +43,21 @@ impl Journal {
         self.settings.segment_bytes_max.min(bound)
     }
 
-    /// Begins a new segment; where one piece is enough for the whole state, makes it the active one.
+    /// Begins a new segment; where a piece is enough for the whole state, makes it the active one.
     pub(super) fn begin_rollover(&mut self) -> Result<(), StoreError> {
         if self.rollover.is_none() {
             self.start_rollover()?;
-            // One for what is let go, one for the state.
+        }
+        if let Some(Rollover::LettingGo { .. }) = self.rollover {
             self.roll_piece()?;
+        }
+        if let Some(Rollover::Writing(_)) = self.rollover {
             self.roll_piece()?;
         }
         match &self.rollover {
-            Some(Rollover::Writing(next)) if next.walk == Walk::End => self.finish_rollover(),
+            Some(Rollover::Writing(next)) if next.walk == Walk::End && next.sync.is_none() => {
+                self.finish_rollover()
+            }
             _ => Ok(()),
         }
     }
@@ -234,7 +240,9 @@ impl Journal {
                 CopyError::Read(error) => error,
                 CopyError::Write(error) => failed(&next.draft, error),
             })?;
-            return Ok(Progress::More);
+            if next.tail.copied < self.active.end {
+                return Ok(Progress::More);
+            }
         }
         if next.tail_syncs < TAIL_SYNCS_MAX && self.sync_aside(next, UNSYNCED_AT_END_MAX) {
             next.tail_syncs += 1;
@@ -303,6 +311,7 @@ impl Journal {
             .filter(|number| !needed.contains_key(number))
             .collect();
         self.sealed = needed;
+        StoreCounters::add(&self.view.counters.segments_begun, 1);
         self.note_identity();
         if !self.relocations.waiting.is_empty() && gone.contains(&was) {
             // Readers find the tail in the old segment until each message is known to be in the new.

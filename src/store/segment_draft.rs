@@ -99,10 +99,7 @@ impl SegmentDraft {
     }
 
     /// Writes the head, makes all of the file durable, and gives the file its name.
-    pub(super) fn finish(
-        self,
-        files: &dyn FileSystem,
-    ) -> Result<ActiveSegment, SegmentNotCreated> {
+    pub(super) fn finish(self, files: &dyn FileSystem) -> Result<ActiveSegment, SegmentNotCreated> {
         let (head, directory) = (self.head, &*self.directory);
         let unfinished = unfinished(directory, head.number);
         let path = directory.join(names::segment(head.number));

@@ -121,24 +121,20 @@ impl ChannelLog {
         if self.retention.age_ms_max == u64::MAX {
             return 0;
         }
-        let mut gone = 0;
-        while gone < max
-            && let Some(location) = self.locations.front()
-            && (u64::from(location.ts_s) * 1000).saturating_add(self.retention.age_ms_max) <= now_ms
-        {
-            self.pop(usage);
-            gone += 1;
-        }
+        let is_old = |location: &&Location| {
+            (u64::from(location.ts_s) * 1000).saturating_add(self.retention.age_ms_max) <= now_ms
+        };
+        let gone = self.locations.iter().take(max).take_while(is_old).count();
         usage.trimmed += gone as u64;
+        self.let_go(gone, usage);
         self.shrink(usage);
         gone
     }
 
     /// Lets go of the messages up to this offset.
     pub(super) fn trim(&mut self, through: u64, usage: &mut LogUsage) {
-        while self.floor < through && !self.locations.is_empty() {
-            self.pop(usage);
-        }
+        let count = through.saturating_sub(self.floor).min(self.count());
+        self.let_go(count as usize, usage);
         self.shrink(usage);
     }
 
@@ -293,6 +289,24 @@ impl ChannelLog {
             usage.messages -= 1;
             usage.release(location);
         }
+    }
+
+    /// Lets go of the oldest messages, so many; they stand mostly in few segments, one after the
+    /// other.
+    fn let_go(&mut self, count: usize, usage: &mut LogUsage) {
+        let mut all = self.locations.drain(..count).peekable();
+        while let Some(location) = all.next() {
+            let segment = location.segment;
+            let mut bytes = u64::from(location.size);
+            while let Some(next) = all.next_if(|next| next.segment == segment) {
+                bytes += u64::from(next.size);
+            }
+            self.bytes -= bytes;
+            usage.release_bytes(segment, bytes);
+        }
+        drop(all);
+        self.floor += count as u64;
+        usage.messages -= count as u64;
     }
 
     /// Frees memory after many messages have gone.

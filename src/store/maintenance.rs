@@ -165,7 +165,9 @@ impl Journal {
         let compaction = self.maintenance.compaction.as_ref();
         let is_valid = compaction.is_some_and(|one| self.sealed.contains_key(&one.number()));
         if !is_valid {
-            self.maintenance.compaction = None;
+            // The last one who has a removed file open waits until the system has freed it.
+            let gone = self.maintenance.compaction.take();
+            self.aside.run(move || drop(gone));
             let Some(number) = self.find_nearly_dead() else {
                 return Ok(());
             };

@@ -42,28 +42,42 @@ fn make_channels(store: &mut dyn Store, count: usize) {
 
 #[test]
 fn whatever_is_stored_while_a_segment_is_made_is_there_after_a_crash_at_any_piece() {
-    for records_max in [1, 7] {
-        let disk = Disk::default();
-        let mut settings = in_pieces(records_max);
-        settings.segment_bytes_max = 6_000;
-        let mut store = open(&disk, &settings);
-        let (mut copied, mut segments) = (0, 0);
-        for round in 1..=120 {
-            fill(&mut store, round);
-            store.upkeep();
-            store.maintain(NOW).unwrap();
-            for _ in 0..4 {
-                store.upkeep();
-                segments = store.active.head.number;
-                copied += usize::from(store.active.begun_at > store.active.head.checkpoint_end);
-                let before = everything(&*store.reader());
-                let crashed = disk.copy_of_durable();
-                let again = open(&crashed, &settings);
-                assert_eq!(everything(&*again.reader()), before, "round {round}");
-            }
-        }
-        assert!(segments > 5 && copied > 5, "{segments} segments, {copied}");
+    let disk = Disk::default();
+    let mut settings = in_pieces(1);
+    settings.segment_bytes_max = 12_000;
+    let mut store = open(&disk, &settings);
+    make_channels(&mut store, 150);
+    // More than one piece for this channel alone, which changes all the time.
+    for reader in 0..60 {
+        let reader = &format!("reader-{reader}");
+        let (channel, offset) = ("room-7", 1);
+        let ack = Record::Ack {
+            channel,
+            reader,
+            offset,
+        };
+        store.append(NOW, &ack).unwrap();
     }
+    store.commit().unwrap();
+    store.upkeep();
+    let (mut copied, mut round) = (0, 0);
+    while store.active.head.number < 5 {
+        round += 1;
+        assert!(round < 300, "no segment is made");
+        if round % 8 == 0 {
+            fill(&mut store, round / 8);
+        }
+        say(&mut store, "room-7", "meanwhile");
+        say(&mut store, &format!("room-{}", round % 150), "meanwhile");
+        store.commit().unwrap();
+        store.maintain(NOW).unwrap();
+        store.upkeep();
+        copied += usize::from(store.active.begun_at > store.active.head.checkpoint_end);
+        let before = everything(&*store.reader());
+        let again = open(&disk.copy_of_durable(), &settings);
+        assert_eq!(everything(&*again.reader()), before, "round {round}");
+    }
+    assert!(copied > 5, "{copied} of {round}");
 }
 
 #[test]
@@ -85,6 +99,16 @@ fn a_repeat_of_what_was_said_while_a_segment_was_made_is_known_after_a_start() {
     }
     assert!(store.active.begun_at > store.active.head.checkpoint_end);
     while store.upkeep() == Upkeep::More {}
+    // So it is not given up while the repeats are known, or one of its messages is kept.
+    assert_eq!(store.active.repeatable_ms, Some(NOW));
+    let newest = store
+        .view
+        .state()
+        .channel("tea")
+        .unwrap()
+        .log
+        .location(said as u64);
+    assert_eq!(newest.unwrap().segment, store.active.head.number);
     drop(store);
     let mut store = open(&disk, &settings);
     for key in 1..=said {
@@ -93,6 +117,34 @@ fn a_repeat_of_what_was_said_while_a_segment_was_made_is_known_after_a_start() {
         let appended = store.append(NOW, &Record::Message(message)).unwrap();
         assert!(matches!(appended, Appended::Repeat(at) if u128::from(at.offset) == key));
     }
+}
+
+#[test]
+fn damage_to_what_was_said_while_a_segment_was_made_is_named() {
+    let disk = Disk::default();
+    let mut settings = in_pieces(1);
+    settings.segment_bytes_max = 4_000;
+    let mut store = open(&disk, &settings);
+    make_channels(&mut store, 30);
+    let first = store.active.head.number;
+    while store.active.head.number == first {
+        say(&mut store, "tea", "meanwhile");
+        store.commit().unwrap();
+        store.maintain(NOW).unwrap();
+        store.upkeep();
+    }
+    let (tail, path) = (store.active.head.checkpoint_end, store.active.path.clone());
+    assert!(tail < store.active.begun_at);
+    store.maintain(NOW).unwrap();
+    let crashed = disk.copy();
+    let mut bytes = crashed.read(&path);
+    bytes[tail as usize + 60] ^= 1;
+    crashed.put(&path, &bytes);
+    let opened = Journal::open_on(Arc::new(crashed), settings);
+    assert!(
+        matches!(opened, Err(StoreError::Damaged { .. })),
+        "{opened:?}"
+    );
 }
 
 #[test]

@@ -89,6 +89,8 @@ counters! {
         paused,
         /// Connections not read from now because their worker or a mailbox has too much waiting.
         held,
+        /// Connections whose part of a large delivery waits for a later turn of the reactor now.
+        writes_later,
     }
     Counter {
         /// Connections accepted so far.

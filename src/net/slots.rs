@@ -7,6 +7,7 @@ use mio::net::TcpStream;
 use slab::Slab;
 
 use super::outbox::Outbox;
+use super::reactor::WriteTurn;
 use super::wheel::WheelTimer;
 use crate::base::Fd;
 use crate::base::Tick;
@@ -75,8 +76,8 @@ pub(super) struct Slot {
     pub(super) cut_at: Tick,
     pub(super) phase: SlotPhase,
     pub(super) reading: ReadState,
-    /// Whether it is in the list of outboxes to write this turn.
-    pub(super) dirty: bool,
+    /// When its outbox is written; `None` if there is nothing to write.
+    pub(super) write: Option<WriteTurn>,
     /// Whether the owner of the events knows the connection as an open WebSocket.
     pub(super) opened: bool,
     /// Whether the poll announced the peer's end: then the socket is read until the end comes.
@@ -201,7 +202,7 @@ mod tests {
             cut_at: Tick::NEVER,
             phase: SlotPhase::Live,
             reading: ReadState::Drained,
-            dirty: false,
+            write: None,
             opened: false,
             peer_ended: false,
             backlogged: false,

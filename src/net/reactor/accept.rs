@@ -100,7 +100,7 @@ impl<S: EventSink> Reactor<S> {
             cut_at: Tick::NEVER,
             phase: SlotPhase::Live,
             reading: ReadState::Drained,
-            dirty: false,
+            write: None,
             opened: false,
             peer_ended: false,
             asked: 0,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::write_queue::{SMALL_DELIVERY_RECEIVERS_MAX, WriteTurn};
 use super::{Awaited, EventSink, Reactor};
 use crate::base::Fd;
 use crate::net::command::{AwaitedBy, Command, CommandBatch};
@@ -128,9 +129,13 @@ impl<S: EventSink> Reactor<S> {
         // A copy, since sending may end a member, which moves the others.
         let mut receivers = std::mem::take(&mut self.receivers);
         receivers.extend(self.topics.members(topic).iter().map(|member| member.slot));
+        let turn = match receivers.len() <= SMALL_DELIVERY_RECEIVERS_MAX {
+            true => WriteTurn::This,
+            false => WriteTurn::Later,
+        };
         for index in receivers.drain(..) {
             if self.is_open(index) {
-                self.send(index, frame.clone(), Content::Shared);
+                self.send_in(turn, index, frame.clone(), Content::Shared);
             }
         }
         self.receivers = receivers;
@@ -139,7 +144,7 @@ impl<S: EventSink> Reactor<S> {
     fn broadcast(&mut self, frame: &bytes::Bytes) {
         for index in self.slots.indices() {
             if self.is_open(index) {
-                self.send(index, frame.clone(), Content::Shared);
+                self.send_in(WriteTurn::Later, index, frame.clone(), Content::Shared);
             }
         }
     }

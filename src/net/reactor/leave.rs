@@ -4,7 +4,7 @@ use std::net::Shutdown;
 
 use bytes::Bytes;
 
-use super::{EventSink, Reactor};
+use super::{EventSink, Reactor, WriteTurn};
 use crate::net::outbox::Content;
 use crate::net::slots::{ReadState, SlotPhase};
 use crate::proto::connection::{CloseReason, ConnectionEvent};
@@ -27,10 +27,7 @@ impl<S: EventSink> Reactor<S> {
             self.remove(index);
             return;
         }
-        if !slot.dirty {
-            slot.dirty = true;
-            self.dirty.push(index);
-        }
+        self.writes.note(index, slot, WriteTurn::This);
         self.arm(index);
     }
 

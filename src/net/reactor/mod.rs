@@ -7,7 +7,7 @@
 //! 3. `read`: bytes go into a connection's state machine, and events come out of it;
 //! 4. `apply`: the commands of the other threads are carried out;
 //! 5. `time`: the clock, and the timers that are due;
-//! 6. `write`: each outbox is written once, and slow readers are closed;
+//! 6. `write`: each outbox is written once, in the order of `write_queue`; slow readers are closed;
 //! 7. `leave`: one connection ends, from its last event to its free slot;
 //! 8. `drain`: all connections end, because the server stops.
 //!
@@ -21,6 +21,7 @@ mod read;
 mod time;
 mod turn;
 mod write;
+mod write_queue;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -48,6 +49,8 @@ use crate::proto::http::Head;
 use crate::proto::websocket::MessageKind;
 use drain::Drain;
 use time::Clock;
+use write_queue::WriteQueue;
+pub(super) use write_queue::WriteTurn;
 
 /// Looks at every request head on the reactor's thread, before anything is done for it.
 ///
@@ -252,8 +255,8 @@ pub struct Reactor<S> {
     ready: Vec<SlotId>,
     /// Connections that have bytes to read, but may not be read while a queue's pressure is high.
     held: Vec<SlotId>,
-    /// Connections to write to at the end of this turn.
-    dirty: Vec<u32>,
+    /// Connections to write to.
+    writes: WriteQueue,
     /// Connections whose outboxes a handler waits for.
     awaited: Vec<Awaited>,
     /// The members of the topic that is being published to.
@@ -324,7 +327,7 @@ impl<S: EventSink> Reactor<S> {
             fds: FdSource::new(parts.id, parts.serials_from),
             ready: Vec::new(),
             held: Vec::new(),
-            dirty: Vec::new(),
+            writes: WriteQueue::default(),
             awaited: Vec::new(),
             receivers: Vec::new(),
             read_buffer: vec![0; limits.read_bytes_max],

@@ -4,7 +4,7 @@ use std::io::{self, Read};
 
 use bytes::Bytes;
 
-use super::{EventSink, Reactor};
+use super::{EventSink, Reactor, WriteTurn};
 use crate::net::outbox::Content;
 use crate::net::slots::{ReadState, SlotId, SlotPhase};
 use crate::proto::connection::{CloseReason, ConnectionEvent, Input, Output};
@@ -152,10 +152,7 @@ impl<S: EventSink> Reactor<S> {
                 ConnectionEvent::Output(output) => {
                     let (bytes, content) = owned(output);
                     slot.outbox.push(&mut self.arena, bytes, content);
-                    if !slot.dirty {
-                        slot.dirty = true;
-                        self.dirty.push(index);
-                    }
+                    self.writes.note(index, slot, WriteTurn::This);
                 }
                 ConnectionEvent::Request(request) => {
                     counters.requests.add(1);

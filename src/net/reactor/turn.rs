@@ -6,6 +6,7 @@ use std::time::Duration;
 use mio::event::Event;
 use mio::{Events, Interest, Token};
 
+use super::write_queue::{LaterShare, WriteTurn};
 use super::{Awaited, EventSink, LISTENER_FIRST, LISTENERS_MAX, Reactor, WAKER};
 use crate::base::Tick;
 use crate::net::slots::{ReadState, SlotId, SlotPhase};
@@ -46,7 +47,8 @@ impl<S: EventSink> Reactor<S> {
     /// - reading before [`EventSink::end_turn`], so that the workers get one batch a turn and start
     ///   while this thread goes on;
     /// - commands before timers, so that an answer that is already here counts before its deadline;
-    /// - writing last, so that all output of the turn goes out in one call a connection.
+    /// - writing last, so that all output of the turn goes out in one call a connection; of large
+    ///   deliveries only a share, so that nobody waits for a whole one.
     fn turn(&mut self, events: &Events) {
         self.context.clock.update();
         self.shared.counters.turns.add(1);
@@ -59,14 +61,15 @@ impl<S: EventSink> Reactor<S> {
         self.sink.end_turn();
         self.apply_all();
         self.expire_all();
+        let mut later = LaterShare::of_a_turn();
         loop {
             self.sink.end_turn();
             self.apply_own();
-            self.write_all();
+            self.write_all(&mut later);
             self.enforce_budget();
             self.tell_awaited();
             // Writing may end connections; the owner of the events is told, and may send more.
-            if self.dirty.is_empty() && !self.sink.has_pending() {
+            if !self.writes.is_due() && !self.sink.has_pending() {
                 break;
             }
         }
@@ -85,7 +88,7 @@ impl<S: EventSink> Reactor<S> {
 
     /// The time for which the poll may wait; `None` for as long as it takes.
     fn timeout(&mut self) -> Option<Duration> {
-        if !self.ready.is_empty() || !self.mailbox.may_sleep() {
+        if !self.ready.is_empty() || self.writes.has_later() || !self.mailbox.may_sleep() {
             return Some(Duration::ZERO);
         }
         self.context.clock.until(self.next_due)
@@ -110,10 +113,7 @@ impl<S: EventSink> Reactor<S> {
         };
         if event.is_writable() && slot.stalled != Tick::NEVER {
             slot.stalled = Tick::NEVER;
-            if !slot.dirty {
-                slot.dirty = true;
-                self.dirty.push(id.index);
-            }
+            self.writes.note(id.index, slot, WriteTurn::This);
         }
         if event.is_readable() || event.is_read_closed() || event.is_error() {
             slot.peer_ended |= event.is_read_closed() || event.is_error();
@@ -187,5 +187,6 @@ impl<S: EventSink> Reactor<S> {
         counters.topics.set(self.topics.len() as u64);
         counters.subscriptions.set(self.topics.memberships() as u64);
         counters.held.set(self.held.len() as u64);
+        counters.writes_later.set(self.writes.later_len() as u64);
     }
 }

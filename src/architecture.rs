@@ -1,4 +1,4 @@
-//! How the inside fits together: what runs, the way of the data, the layers, two journeys, the
+//! The inside of tidings: what runs, the way of the data, the layers, three journeys, the
 //! invariants.
 //!
 //! This page is for those who read or change tidings; a program that uses the library needs
@@ -84,14 +84,14 @@
 //! To a room, by a user. The callback of the table above is the endpoint's. The message crosses three
 //! threads; the frame is encoded once, whatever the number of members.
 //!
-//! 32 files, 18 forms.
+//! 32 files, 17 forms.
 //!
 //! | thread | file | what it does | the message is now |
 //! |---|---|---|---|
 //! | worker | `endpoint/mod.rs` | tells gateways from clients, and text from binary frames | `Frame` |
 //! | | `endpoint/native/mod.rs` | carries out each command of the frame | |
 //! | | `endpoint/native/parse.rs` | reads one command, or an array of them | `SequencedCommand` |
-//! | | `api/posting.rs` | reads the receiver; gives the chat its own words | `Posting`, `NewMessage` |
+//! | | `api/posting.rs` | reads the receiver and the message | `Posting` |
 //! | | `endpoint/sessions/mod.rs` | refuses a command too many; knows in whose name it is given | |
 //! | | `endpoint/sessions/limits.rs` | counts the commands of the connection | |
 //! | | `chat/say.rs` | checks names, id and rights; copies the texts, once | `Envelope`, `KeptMessage` |
@@ -132,7 +132,7 @@
 //!
 //! ## `POST /v1/messages`, from its bytes to its answer
 //!
-//! 30 files, 14 forms.
+//! 30 files, 13 forms.
 //!
 //! | thread | file | what it does | the message is now |
 //! |---|---|---|---|
@@ -153,7 +153,7 @@
 //! | | `endpoint/sessions/mod.rs` | finds the name of the API key, and counts the request | |
 //! | | `endpoint/http/messages.rs` | is the handler: says the message, as above from `chat/say.rs` on | |
 //! | | `api/body.rs` | wants JSON in UTF-8 | |
-//! | | `api/posting.rs` | reads the fields; gives the chat its own words | `Posting`, `NewMessage` |
+//! | | `api/posting.rs` | reads the fields | `Posting` |
 //! | | `endpoint/http/reply.rs` | gives the responder to the disk thread together with the message | `ApiReply` |
 //! | disk | `endpoint/store_job.rs` | once the message is delivered, writes the receipt as JSON | `Response` |
 //! | | `endpoint/store_task.rs` | knows the fields of each kind of outcome | |

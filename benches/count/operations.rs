@@ -265,7 +265,7 @@ fn say(rounds: u64) {
             from: None,
             id: None,
             keep: Keep::Yes,
-            except: &[],
+            except: Vec::new(),
             data: DATA,
         };
         let actor = Actor::Connection(Fd(64));

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::refusal::Refusal;
 use crate::server::Request;
 
-/// The body as text, which has to be there as JSON.
+/// Returns the body as text; the request has to say that it is JSON, and it has to be UTF-8.
 pub(crate) fn json_body(request: &Request) -> Result<&str, Refusal> {
     let kind = request.header("content-type").unwrap_or_default();
     let essence = kind.split(';').next().unwrap_or_default().trim();

@@ -14,7 +14,7 @@ use super::strict;
 
 type RawField<'a> = Option<&'a RawValue>;
 
-/// A string, if the field is there.
+/// Reads a string, if the field is there.
 pub(crate) fn text<'a>(name: &str, value: RawField<'a>) -> Result<Option<Cow<'a, str>>, Refusal> {
     present(value)
         .map(|value| parse(name, value, "a string"))
@@ -22,12 +22,12 @@ pub(crate) fn text<'a>(name: &str, value: RawField<'a>) -> Result<Option<Cow<'a,
         .map(|text| text.map(|FieldText(text)| text))
 }
 
-/// A string that has to be there.
+/// Reads a string that has to be there.
 pub(crate) fn required_text<'a>(name: &str, value: RawField<'a>) -> Result<Cow<'a, str>, Refusal> {
     text(name, value)?.ok_or_else(|| missing(name, "a string"))
 }
 
-/// A user or an id: a string, or a whole number, which is taken as its decimal digits.
+/// Reads a user or an id: a string, or a whole number, which is taken as its decimal digits.
 pub(crate) fn text_or_digits<'a>(
     name: &str,
     value: RawField<'a>,
@@ -41,7 +41,7 @@ pub(crate) fn text_or_digits<'a>(
     }
 }
 
-/// The text of a value that is a whole number.
+/// Returns the text of a value that is a whole number.
 fn digits(value: &RawValue) -> Option<&str> {
     let text = value.get();
     let unsigned = text.strip_prefix('-').unwrap_or(text);
@@ -51,21 +51,21 @@ fn digits(value: &RawValue) -> Option<&str> {
         .then_some(text)
 }
 
-/// A whole number from 0 on, if the field is there.
+/// Reads a whole number from 0 on, if the field is there.
 pub(crate) fn number(name: &str, value: RawField<'_>) -> Result<Option<u64>, Refusal> {
     present(value)
         .map(|value| parse(name, value, "a whole number"))
         .transpose()
 }
 
-/// `true` or `false`, if the field is there.
+/// Reads `true` or `false`, if the field is there.
 pub(crate) fn flag(name: &str, value: RawField<'_>) -> Result<Option<bool>, Refusal> {
     present(value)
         .map(|value| parse(name, value, "true or false"))
         .transpose()
 }
 
-/// An array of strings, if the field is there.
+/// Reads an array of strings, if the field is there.
 pub(crate) fn texts<'a>(
     name: &str,
     value: RawField<'a>,
@@ -75,7 +75,7 @@ pub(crate) fn texts<'a>(
     Ok(texts.map(|texts| texts.into_iter().map(|FieldText(text)| text).collect()))
 }
 
-/// An array of users, each a string or a whole number, if the field is there.
+/// Reads an array of users, each a string or a whole number, if the field is there.
 pub(crate) fn users<'a>(
     name: &str,
     value: RawField<'a>,
@@ -115,15 +115,15 @@ fn array<'a, T: Deserialize<'a>>(
     Ok(Some(values))
 }
 
-/// Any JSON that every strict reader can read, as it was written.
+/// Returns any JSON that every strict reader can read, as the client wrote it.
 pub(crate) fn data<'a>(name: &str, value: RawField<'a>) -> Result<&'a str, Refusal> {
     let text = value.ok_or_else(|| missing(name, "any JSON"))?.get();
     strict::check(text).map_err(|problem| Refusal::bad_request(format!("{name} {problem}")))?;
     Ok(text)
 }
 
-/// An object of a shape that serde knows; an empty array is an empty one, since PHP writes both
-/// alike.
+/// Reads an object of a shape that serde knows. An empty array counts as an empty object, since PHP
+/// writes both alike.
 pub(crate) fn object<'a, T: Deserialize<'a>>(
     name: &str,
     value: &'a RawValue,
@@ -133,7 +133,7 @@ pub(crate) fn object<'a, T: Deserialize<'a>>(
         .map_err(|_| Refusal::bad_request(format!("{name} has to be {what}")))
 }
 
-/// A value of a shape that serde knows.
+/// Reads a value of a shape that serde knows.
 pub(crate) fn parse<'a, T: Deserialize<'a>>(
     name: &str,
     value: &'a RawValue,
@@ -147,19 +147,19 @@ pub(crate) fn missing(name: &str, what: &str) -> Refusal {
     Refusal::bad_request(format!("{name} is missing; it has to be {what}"))
 }
 
-/// A field whose `null` is a value too: `Option` alone would take it for a missing one.
+/// Reads a field whose `null` is a value too: `Option` alone would take `null` for a missing field.
 pub(crate) fn even_null<'de: 'a, 'a, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<RawField<'a>, D::Error> {
     <&RawValue>::deserialize(deserializer).map(Some)
 }
 
-/// `null` is as good as nothing.
+/// Takes `null` for a missing field.
 fn present(value: RawField<'_>) -> RawField<'_> {
     value.filter(|value| value.get() != "null")
 }
 
-/// Borrowed where no escape has to be resolved; `Cow` alone would always copy.
+/// A string, borrowed where no escape has to be resolved; `Cow` alone would always copy.
 #[derive(Deserialize)]
 struct FieldText<'a>(#[serde(borrow)] Cow<'a, str>);
 

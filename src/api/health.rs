@@ -13,7 +13,7 @@ pub const READINESS_PATH: &str = "/readyz";
 /// The methods of both paths, as `Allow` lists them.
 pub const HEALTH_METHODS: &str = "GET, HEAD";
 
-/// What a server can do at this moment.
+/// The ability of a server to take requests at this moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ServerReadiness {
     /// The server takes requests.

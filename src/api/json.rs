@@ -9,17 +9,17 @@ pub(crate) struct Json {
 }
 
 impl Json {
-    /// An object whose `type` is known.
+    /// Begins an object with its `type`.
     pub(crate) fn frame(kind: &str) -> Self {
         Self::object().string("type", kind)
     }
 
-    /// An empty object.
+    /// Begins an empty object.
     pub(crate) fn object() -> Self {
         Self::of_size(160)
     }
 
-    /// An empty object, with room for as many bytes as it will have, nearly.
+    /// Begins an empty object, with room for about `size` bytes.
     pub(crate) fn of_size(size: usize) -> Self {
         let mut text = String::with_capacity(size);
         text.push('{');
@@ -35,14 +35,14 @@ impl Json {
         self.text.push_str("\":");
     }
 
-    /// A string, escaped.
+    /// Adds a string, escaped.
     pub(crate) fn string(mut self, key: &str, value: &str) -> Self {
         self.key(key);
         push_string(&mut self.text, value);
         self
     }
 
-    /// A string, or `null`.
+    /// Adds a string, or `null`.
     pub(crate) fn string_or_null(self, key: &str, value: Option<&str>) -> Self {
         match value {
             Some(value) => self.string(key, value),
@@ -50,33 +50,33 @@ impl Json {
         }
     }
 
-    /// A whole number.
+    /// Adds a whole number.
     pub(crate) fn number(mut self, key: &str, value: u64) -> Self {
         self.key(key);
         self.text.push_str(itoa::Buffer::new().format(value));
         self
     }
 
-    /// A string of what shows itself without anything that has to be escaped.
+    /// Adds a string of a value whose text needs no escapes.
     pub(crate) fn shown(mut self, key: &str, value: impl Display) -> Self {
         self.key(key);
         write!(self.text, "\"{value}\"").expect("a String takes every byte");
         self
     }
 
-    /// `true` or `false`.
+    /// Adds `true` or `false`.
     pub(crate) fn flag(self, key: &str, value: bool) -> Self {
         self.raw(key, if value { "true" } else { "false" })
     }
 
-    /// Valid JSON, as it is.
+    /// Adds valid JSON, as it is.
     pub(crate) fn raw(mut self, key: &str, json: &str) -> Self {
         self.key(key);
         self.text.push_str(json);
         self
     }
 
-    /// Valid JSON under a key that somebody else chose.
+    /// Adds valid JSON under a key that somebody else chose, which is escaped.
     pub(crate) fn named(mut self, key: &str, json: &str) -> Self {
         if !self.text.ends_with('{') {
             self.text.push(',');
@@ -87,7 +87,7 @@ impl Json {
         self
     }
 
-    /// An array of valid JSON values.
+    /// Adds an array of valid JSON values.
     pub(crate) fn array<T: AsRef<str>>(
         mut self,
         key: &str,
@@ -98,7 +98,7 @@ impl Json {
         self
     }
 
-    /// An array of strings.
+    /// Adds an array of strings.
     pub(crate) fn strings<T: AsRef<str>>(
         mut self,
         key: &str,
@@ -109,7 +109,7 @@ impl Json {
         self
     }
 
-    /// The whole text.
+    /// Returns the whole text.
     pub(crate) fn end(mut self) -> String {
         self.text.push('}');
         self.text
@@ -131,7 +131,7 @@ fn push_array<T: AsRef<str>>(
     text.push(']');
 }
 
-/// Most strings hold nothing that has to be escaped.
+/// Appends a string in quotes; most strings hold nothing that has to be escaped.
 fn push_string(text: &mut String, value: &str) {
     if value
         .bytes()

@@ -34,7 +34,7 @@ enum MetricPart {
     /// An array of objects that have the same numbers.
     Table {
         name: &'static str,
-        /// What one row is called: the label in the text, and what stands before the names there.
+        /// The name of one row: the label in the text, and the beginning of the names there.
         row: &'static str,
         rows: Vec<MetricRow>,
     },
@@ -45,7 +45,7 @@ enum MetricPart {
 /// One row of a table.
 #[derive(Debug)]
 pub(crate) struct MetricRow {
-    /// What tells the row from others; has no character that a label would have to escape.
+    /// The text that tells the row from others; has no character that a label would have to escape.
     pub(crate) label: String,
     /// Fields that are no numbers, for `/v1/stats` alone, as JSON.
     pub(crate) facts: Vec<(&'static str, String)>,

@@ -1,4 +1,5 @@
-//! What the HTTP fronts of an endpoint and of a gateway share: bodies, keys, refusals, answers, numbers.
+//! The parts that the HTTP fronts of an endpoint and of a gateway share: bodies, keys, refusals,
+//! answers, numbers.
 //!
 //! A front reads a request with [`body`](self) and [`posting`](Posting), asks an [`Authenticator`],
 //! and answers with a [`Refusal`], or with an answer that is joined from several results. Nothing here

@@ -1,4 +1,5 @@
-//! One message that is posted, to be sent: what HTTP clients, gateways and links say in the same words.
+//! A message that is to be sent, and its receivers: WebSockets, HTTP clients and gateways use the
+//! same fields.
 
 use std::borrow::Cow;
 
@@ -11,30 +12,58 @@ use super::refusal::Refusal;
 use crate::base::Fd;
 use crate::chat::{Keep, NewMessage, Recipient};
 
-/// Rooms or users that one message may name.
+/// Rooms or users that one message may name: the chat's default `receivers_max`, since each
+/// receiver costs a message of its own.
 pub(crate) const RECEIVERS_MAX: usize = 100;
 
-/// Messages in one batch.
+/// Messages in one batch: the default body of 1 MiB leaves about a KiB for each.
 pub(crate) const BATCH_MAX: usize = 1_000;
 
-/// Connections that one message may leave out.
+/// Connections that one message may leave out: as many as it may name receivers.
 const EXCEPT_MAX: usize = 100;
 
-/// One message to send.
+/// A message and its receivers, as a client, a back end or a gateway wrote them.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Posting<'a> {
     /// The receivers.
     pub to: To<'a>,
-    /// JSON, byte for byte as it was written.
-    pub data: &'a str,
-    /// The user in whose name it is sent.
-    pub from: Option<Cow<'a, str>>,
-    /// Tells a repeat from another message.
-    pub id: Option<Cow<'a, str>>,
-    /// Whether the message is kept.
-    pub store: bool,
-    /// Connections that don't get the message.
-    pub except: Vec<u64>,
+    /// The message, in the chat's terms; its data is byte for byte as it was written.
+    pub message: NewMessage<'a>,
+}
+
+/// The fields of a message that all fronts have in common, unread.
+pub(crate) struct RawPosting<'a> {
+    pub(crate) to: Option<&'a RawValue>,
+    pub(crate) data: Option<&'a RawValue>,
+    pub(crate) from: Option<&'a RawValue>,
+    pub(crate) id: Option<&'a RawValue>,
+    pub(crate) store: Option<&'a RawValue>,
+}
+
+impl<'a> RawPosting<'a> {
+    /// Reads the fields; the message leaves no connection out.
+    ///
+    /// # Errors
+    ///
+    /// The refusal names the field that is wrong.
+    pub(crate) fn read(self, several: Several) -> Result<Posting<'a>, Refusal> {
+        let to = self
+            .to
+            .ok_or_else(|| field::missing("to", "an object such as {\"room\":\"lobby\"}"))?;
+        Ok(Posting {
+            to: receiver(to, several)?,
+            message: NewMessage {
+                data: field::data("data", self.data)?,
+                from: field::text_or_digits("from", self.from)?,
+                id: field::text_or_digits("id", self.id)?,
+                keep: match field::flag("store", self.store)? {
+                    None | Some(true) => Keep::Yes,
+                    Some(false) => Keep::No,
+                },
+                except: Vec::new(),
+            },
+        })
+    }
 }
 
 #[derive(Deserialize)]
@@ -83,30 +112,21 @@ impl To<'_> {
     }
 }
 
-impl Posting<'_> {
-    /// Translates the message for the chat; `except` are its connections as the chat names them.
-    pub(crate) fn message<'a>(&'a self, except: &'a [Fd]) -> NewMessage<'a> {
-        NewMessage {
-            from: self.from.as_deref(),
-            id: self.id.as_deref(),
-            keep: if self.store { Keep::Yes } else { Keep::No },
-            except,
-            data: self.data,
-        }
-    }
-}
-
 /// Reads the body of `POST /v1/messages`.
 ///
 /// # Errors
 ///
-/// It names the field that is wrong.
+/// The refusal names the field that is wrong.
 pub(crate) fn posting(body: &str) -> Result<Posting<'_>, Refusal> {
     let fields: PostingFields<'_> = object("the message", body)?;
-    let to = fields
-        .to
-        .ok_or_else(|| field::missing("to", "an object such as {\"room\":\"lobby\"}"))?;
-    let store = field::flag("store", fields.store)?.unwrap_or(true);
+    let raw = RawPosting {
+        to: fields.to,
+        data: fields.data,
+        from: fields.from,
+        id: fields.id,
+        store: fields.store,
+    };
+    let mut posting = raw.read(Several::Taken(RECEIVERS_MAX))?;
     let except: Vec<u64> = match fields.except {
         Some(value) => field::parse("except", value, "an array of fds")?,
         None => Vec::new(),
@@ -117,19 +137,13 @@ pub(crate) fn posting(body: &str) -> Result<Posting<'_>, Refusal> {
             except.len()
         )));
     }
-    if store && !except.is_empty() {
+    if posting.message.keep == Keep::Yes && !except.is_empty() {
         return Err(Refusal::bad_request(
             "except needs \"store\":false, since a kept message without a receiver would be a hole",
         ));
     }
-    Ok(Posting {
-        to: receiver(to, Several::Taken(RECEIVERS_MAX))?,
-        data: field::data("data", fields.data)?,
-        from: field::text_or_digits("from", fields.from)?,
-        id: field::text_or_digits("id", fields.id)?,
-        store,
-        except,
-    })
+    posting.message.except = except.into_iter().map(Fd).collect();
+    Ok(posting)
 }
 
 #[derive(Deserialize)]
@@ -143,7 +157,7 @@ struct BatchFields<'a> {
 ///
 /// # Errors
 ///
-/// It is no object with an array of at most 1,000 messages.
+/// The body is no object with an array of at most 1,000 messages.
 pub(crate) fn batch(body: &str) -> Result<Vec<Result<Posting<'_>, Refusal>>, Refusal> {
     let fields: BatchFields<'_> = object("the body", body)?;
     let messages = fields
@@ -165,13 +179,13 @@ pub(crate) fn batch(body: &str) -> Result<Vec<Result<Posting<'_>, Refusal>>, Ref
 /// The receivers of a message.
 #[derive(Debug, PartialEq, Eq)]
 pub enum To<'a> {
-    /// A room.
+    /// A room, by its name.
     Room(Cow<'a, str>),
-    /// A user.
+    /// All connections of a user, by the user's id.
     User(Cow<'a, str>),
-    /// One connection.
+    /// One connection, by its number.
     Fd(u64),
-    /// Everyone.
+    /// Everyone who is logged in.
     All,
     /// Several rooms; by HTTP only.
     Rooms(Vec<Cow<'a, str>>),
@@ -182,9 +196,9 @@ pub enum To<'a> {
 /// Whether several receivers may be named at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Several {
-    /// `rooms` and `users` are taken, up to so many.
+    /// Takes `rooms` and `users` too, of at most this many entries.
     Taken(usize),
-    /// Only one receiver.
+    /// Takes one receiver only.
     Refused,
 }
 
@@ -205,7 +219,7 @@ struct ToFields<'a> {
     users: Option<&'a RawValue>,
 }
 
-pub(crate) fn receiver<'a>(value: &'a RawValue, several: Several) -> Result<To<'a>, Refusal> {
+fn receiver<'a>(value: &'a RawValue, several: Several) -> Result<To<'a>, Refusal> {
     let what = match several {
         Several::Taken(_) => "an object with one of room, user, fd, all, rooms, users",
         Several::Refused => "an object with one of room, user, fd, all",
@@ -258,10 +272,16 @@ mod tests {
         );
         let read = read.unwrap();
         assert_eq!(read.to, To::Rooms(vec!["a".into(), "b".into()]));
-        assert_eq!((read.data, read.from.as_deref()), ("[1.0]", Some("7")));
-        assert_eq!((read.store, read.except), (false, vec![9]));
+        let expected = NewMessage {
+            data: "[1.0]",
+            from: Some("7".into()),
+            id: None,
+            keep: Keep::No,
+            except: vec![Fd(9)],
+        };
+        assert_eq!(read.message, expected);
         let null = posting(r#"{"to":{"all":true},"data":null}"#).unwrap();
-        assert_eq!(null.data, "null", "null is JSON as well");
+        assert_eq!(null.message.data, "null", "null is JSON as well");
     }
 
     #[test]

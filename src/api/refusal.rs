@@ -71,7 +71,7 @@ impl Refusal {
 /// Makes the 405 of a path that takes only the methods in `allow` (RFC 9110 §10.2.1).
 #[must_use]
 pub fn method_not_allowed(allow: &str) -> Response {
-    Refusal::bad_request(format!("{allow} is answered here"))
+    Refusal::bad_request(format!("only {allow} is answered here"))
         .with_status(405)
         .response()
         .field("Allow", allow)

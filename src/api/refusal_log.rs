@@ -14,7 +14,7 @@ use crate::base::sync::lock;
 /// Lines a second: enough to see each reason of a common mistake, and 100 KB a minute at the most.
 const LINES_A_SECOND_MAX: u32 = 10;
 
-/// Bytes of a foreign text in a line.
+/// Bytes of a foreign text in a line: enough to recognise a name or an origin.
 const SHOWN_MAX: usize = 100;
 
 /// The reason why somebody was refused.
@@ -88,7 +88,7 @@ impl RefusalReason {
     ];
 }
 
-/// What is known of somebody who was refused; never a token or a key.
+/// The facts about a client that was refused; never a token or a key.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Refused<'a> {
     /// The connection, and the address that it came from.
@@ -110,14 +110,15 @@ pub struct RefusalLog {
 
 #[derive(Debug, Default)]
 struct LineBudget {
-    /// When the second began in which `written` lines were written.
+    /// The start of the second in which `written` lines were written.
     second: Option<Instant>,
     written: u32,
     left_out: u64,
 }
 
 impl LineBudget {
-    /// Whether one more line may be written, and how many were left out before it.
+    /// Counts one more line; gives the number of lines that were left out before it, or `None` if
+    /// this one is left out too.
     fn take(&mut self, now: Instant) -> Option<u64> {
         let is_over = |second: &Instant| now.duration_since(*second).as_secs() >= 1;
         if self.second.as_ref().is_none_or(is_over) {

@@ -17,10 +17,10 @@ use crate::server::{Responder, Response};
 /// Bytes that are set aside for a refusal among several results, which most of them don't exceed.
 const REFUSAL_BYTES: usize = 128;
 
-/// What became of one message: a JSON object, or why there is none.
+/// The outcome of one message: a JSON object, or the reason why there is none.
 pub(crate) type ReplyResult = Result<String, Refusal>;
 
-/// How results become an answer.
+/// The way in which results become an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ReplyShape {
     /// One message was sent: its refusal is the answer's.

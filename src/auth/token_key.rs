@@ -19,7 +19,7 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// The name that a token's `alg` has for it.
+    /// Returns the name that a token's `alg` has for the algorithm.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -48,16 +48,17 @@ impl fmt::Display for Algorithm {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyError {
-    /// RFC 7518 §3.2 asks for as many bits as the digest has.
+    /// The secret has this many bytes: fewer than the digest, as many as which RFC 7518 §3.2 asks
+    /// for.
     #[error("a secret for HS256 needs at least {SECRET_SIZE_MIN} bytes, and this one has {0}")]
     ShortSecret(usize),
-    /// Not a public key that `alg` can be verified with.
+    /// The text is no public key that `alg` can be verified with.
     #[error(
         "that is no public key for {0}: it takes a PEM block that begins with \
          -----BEGIN PUBLIC KEY-----, {kind}", kind = public_kind(*.0)
     )]
     NoPublicKey(Algorithm),
-    /// Not a private key that `alg` can be signed with.
+    /// The text is no private key that `alg` can be signed with.
     #[error(
         "that is no private key for {0}: it takes a PEM block in PKCS #8 form, {kind} \
          (openssl pkcs8 -topk8 -nocrypt turns others into it)", kind = public_kind(*.0)
@@ -112,7 +113,7 @@ impl TokenKey {
         })
     }
 
-    /// The key to sign with, for HS256, where it is the same.
+    /// Returns the key to sign with, for HS256, where the same secret signs and verifies.
     #[must_use]
     pub fn to_signing(&self) -> Option<SigningKey> {
         let secret = self.key.try_get_as_bytes().ok()?;

@@ -20,9 +20,10 @@ pub struct TokenRules {
     pub audience: Vec<String>,
     /// One of these has to be `iss`; without any, every issuer will do.
     pub issuer: Vec<String>,
-    /// How far clocks may be apart; a token counts so much earlier and longer. Default 30 s.
+    /// The difference that is allowed between two clocks: a token counts this much earlier and
+    /// longer. Default 30 s, far more than clocks that NTP keeps are apart.
     pub leeway: Duration,
-    /// Longest token, in bytes. Default 8,192.
+    /// Longest token, in bytes. Default 8,192: half of the longest head that a request may have.
     pub size_max: usize,
 }
 
@@ -52,10 +53,11 @@ pub struct Claims {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenError {
-    /// Longer than the rules allow.
+    /// The token is longer than the rules allow.
     #[error("the token is longer than {0} bytes")]
     TooLong(usize),
-    /// Not three parts of base64url with JSON inside, or an algorithm that nobody knows.
+    /// The token isn't three parts of base64url with JSON inside, or names an algorithm that isn't
+    /// known here.
     #[error("the token is no JWT signed with HS256, RS256 or ES256")]
     Malformed,
     /// The header demands an extension that isn't known here (RFC 7515 §4.1.11).
@@ -64,7 +66,7 @@ pub enum TokenError {
     /// No key has the token's `kid` and `alg`.
     #[error("no key of the settings fits the token's kid and alg")]
     UnknownKey,
-    /// Signed with another key, or changed.
+    /// The token was signed with another key, or changed since.
     #[error("the token's signature is wrong")]
     Signature,
     /// `sub`, `exp`, `nbf`, `rooms` or `aud` is missing or of the wrong type.
@@ -73,16 +75,16 @@ pub enum TokenError {
          nbf is a number, rooms a list of texts, aud a text or a list of texts"
     )]
     Claims,
-    /// Meant for another server.
+    /// The token is meant for another server.
     #[error("the token's aud is missing or not this server's")]
     Audience,
-    /// From an issuer that isn't ours.
+    /// The token's issuer isn't one of the settings'.
     #[error("the token's iss is missing or not one of the settings'")]
     Issuer,
-    /// Not valid yet.
+    /// The token isn't valid yet.
     #[error("the token isn't valid yet (nbf)")]
     NotYetValid,
-    /// Not valid any more.
+    /// The token isn't valid any more.
     #[error("the token has expired")]
     Expired,
 }
@@ -228,12 +230,12 @@ struct Payload {
     nbf: Option<f64>,
     #[serde(default)]
     rooms: Vec<String>,
-    /// Compared by the library, which passes over one of a wrong type.
+    /// The audience, which the library compares; it passes over an audience of the wrong type.
     #[serde(rename = "aud")]
     _aud: Option<AudienceClaim>,
 }
 
-/// What `aud` may be (RFC 7519 §4.1.3).
+/// The two forms of `aud` (RFC 7519 §4.1.3).
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum AudienceClaim {

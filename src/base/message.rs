@@ -1,17 +1,17 @@
-//! The body of a message: what it says, without its place in a channel.
+//! The body of a message: its content, without its place in a channel.
 
-/// What a message says, wherever it stands. The texts are borrowed on their way through the chat, to
-/// the disk and to the clients (`MessageBody<&str>`), and owned once they have been read back from
-/// the disk (`MessageBody<Box<str>>`).
+/// The content of a message, wherever the message stands. The texts are borrowed on their way
+/// through the chat, to the disk and to the clients (`MessageBody<&str>`), and owned once they have
+/// been read back from the disk (`MessageBody<Box<str>>`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MessageBody<T> {
     /// The id that the sender chose, or the chat.
     pub id: T,
-    /// The user who said it, if anybody.
+    /// The user who said the message, if any.
     pub from: Option<T>,
     /// The user who gets it, if the message is private.
     pub to: Option<T>,
-    /// When the message was said, in Unix milliseconds.
+    /// The time at which the message was said, in Unix milliseconds.
     pub ts: u64,
     /// JSON text.
     pub data: T,

@@ -28,8 +28,8 @@ impl Epoch {
         self.0
     }
 
-    /// The epoch that takes the place of this one where a mask was drawn for a new beginning: another
-    /// one for each mask, and this one again with the same mask.
+    /// Replaces the epoch by another one for each mask; the same mask twice gives the first epoch
+    /// again. Repairs draw a mask to begin all epochs anew.
     #[cfg(feature = "store")]
     #[must_use]
     pub(crate) const fn masked(self, mask: u32) -> Self {

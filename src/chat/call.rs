@@ -1,4 +1,4 @@
-//! What every step of one call of the chat needs.
+//! The parts that every step of one call of the chat needs.
 
 use super::common::Common;
 use super::sink::Sink;

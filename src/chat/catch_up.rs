@@ -10,12 +10,12 @@ use super::notice::Notice;
 use super::sink::{Missing, Sink};
 use crate::base::{Fd, Position};
 
-/// How far a connection is.
+/// The progress of a connection that catches up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CatchUp {
     /// Nothing is missing: the connection hears what is new.
     Subscribed,
-    /// More is missing, behind this.
+    /// More messages are missing, from this place on.
     Behind(Missing),
     /// The connection doesn't hear the channel any more, or began again to catch up.
     Gone,
@@ -24,13 +24,13 @@ pub enum CatchUp {
 /// A page of a channel for one connection.
 #[derive(Debug, Clone, Copy)]
 pub struct ReplayPage<'a> {
-    /// The connection.
+    /// The connection that gets the page.
     pub fd: Fd,
-    /// The channel.
+    /// The channel of the messages.
     pub channel: &'a Arc<str>,
     /// The messages of the page.
     pub notices: &'a [Notice<'a>],
-    /// What is missing once the connection has the page.
+    /// The messages that are missing once the connection has the page.
     pub missing: Missing,
 }
 

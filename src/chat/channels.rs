@@ -24,30 +24,30 @@ use super::sink::{Sink, Welcome};
 use super::stats::{Gauge, Totals};
 use crate::base::{Epoch, Fd, Position, Tick};
 
-/// What channels of one kind are found by.
+/// The key by which channels of one kind are found.
 pub(super) trait ChannelKey: Borrow<str> + Ord + Clone + fmt::Debug {
-    /// The key of a checked name.
+    /// Makes the key of a checked name.
     fn new(name: &str) -> Self;
 
     /// The name of the channel, which is also its topic.
     fn channel(&self) -> &Arc<str>;
 }
 
-/// Who hears a channel.
+/// The connections and members of a channel.
 pub(super) trait Audience {
-    /// The audience of a channel that begins now.
+    /// Makes the audience of a channel that begins now.
     fn nobody(now: Tick) -> Self;
 
     /// The time since when there are neither connections nor members; `None` when there are.
     fn empty_since(&self) -> Option<Tick>;
 
-    /// The number of connections.
+    /// Counts the connections that hear the channel.
     fn connections(&self) -> usize;
 
-    /// The connections.
+    /// Lists the connections that hear the channel.
     fn fds(&self) -> impl Iterator<Item = Fd>;
 
-    /// The users that a join of `user` is answered with; `None` where there is only one.
+    /// Counts the users of a room once `user` is in there; `None` for an inbox, which has one user.
     fn members_with(&self, user: &User) -> Option<usize>;
 
     /// Whether a room isn't told who comes and goes once this user is in there.
@@ -120,7 +120,7 @@ impl<K: ChannelKey, A: Audience> Channels<K, A> {
         Ok(())
     }
 
-    /// The same for a channel that is not to be refused.
+    /// Makes sure of a channel that must not be refused.
     pub(super) fn ensure_reserved(&mut self, scope: Scope<'_>, name: &str) {
         self.ensure(scope, name, Capacity::Reserved)
             .expect("a reserved channel asks for no bound");
@@ -203,7 +203,8 @@ impl<K: ChannelKey, A: Audience> Channels<K, A> {
         Some((key, position, receivers))
     }
 
-    /// The same in a channel that is not to be refused, and is created if need be.
+    /// Does the same as [`Channels::say`] in a channel that must not be refused, and creates it if
+    /// need be.
     pub(super) fn say_reserved(
         &mut self,
         call: &mut Call<'_>,

@@ -1,4 +1,4 @@
-//! What all shards of the chat share.
+//! The state that all shards of the chat share.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -51,8 +51,9 @@ impl Common {
         Ok(())
     }
 
-    /// The epoch of a channel that begins. A stored channel has the same epoch after a restart as
-    /// long as it has no message; one that was forgotten never gets an earlier epoch again.
+    /// Makes the epoch of a channel that begins. A stored channel has the same epoch after a
+    /// restart as long as it has no message; one that was forgotten never gets an earlier epoch
+    /// again.
     pub(super) fn epoch_of(&self, channel: &str) -> Epoch {
         match self.settings.kind_of(channel) {
             // Messages may be stored already and not delivered yet: those have an epoch.

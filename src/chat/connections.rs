@@ -1,4 +1,4 @@
-//! One shard of the connections: whose they are, and in which rooms.
+//! One shard of the connections: the user and the rooms of each.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use super::name::User;
 use super::rights::Rights;
 use crate::base::Fd;
 
-/// Connections by their numbers.
+/// The connections of one shard, by their names.
 #[derive(Debug, Default)]
 pub(super) struct ConnectionShard(HashMap<u64, ChatConnection, foldhash::fast::FixedState>);
 
@@ -18,7 +18,7 @@ pub(super) struct ChatConnection {
     pub(super) login: Option<LoginState>,
 }
 
-/// What a connection is from its login on.
+/// The user, the rights and the rooms of a connection that has logged in.
 #[derive(Debug)]
 pub(super) struct LoginState {
     pub(super) user: User,
@@ -27,7 +27,7 @@ pub(super) struct LoginState {
 }
 
 impl ConnectionShard {
-    /// Adds a connection; whether it is new.
+    /// Adds a connection; `false` if it was there already.
     pub(super) fn open(&mut self, fd: Fd) -> bool {
         self.0.insert(fd.0, ChatConnection::default()).is_none()
     }
@@ -51,7 +51,7 @@ impl ConnectionShard {
         self.find(fd)?.login.as_mut().ok_or(ChatError::NotLoggedIn)
     }
 
-    /// All that are logged in.
+    /// Lists the connections that are logged in.
     pub(super) fn logged_in(&self) -> impl Iterator<Item = Fd> {
         self.0
             .iter()
@@ -97,7 +97,7 @@ impl RoomNames {
         }
     }
 
-    /// Whether it was there.
+    /// Removes a room; `false` if the connection wasn't in there.
     pub(super) fn remove(&mut self, name: &str) -> bool {
         let before = self.as_slice().len();
         match self {

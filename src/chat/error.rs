@@ -1,10 +1,10 @@
-//! Why the chat refuses, and the codes that clients are told.
+//! The reasons why the chat refuses, and the codes that clients are told.
 
 use std::fmt;
 
 use crate::base::Fd;
 
-/// The codes that go over the wire, on WebSocket as `err`, by HTTP as `error`.
+/// The codes of refusals, which go over the wire: on WebSocket as `err`, by HTTP as `error`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorCode {
     /// The request itself is wrong.
@@ -15,24 +15,24 @@ pub enum ErrorCode {
     Forbidden,
     /// Only those who joined may do this.
     NotMember,
-    /// There is no such thing.
+    /// The room, user or connection doesn't exist.
     NotFound,
-    /// It contradicts what is already so.
+    /// The request contradicts what is already so.
     Conflict,
-    /// Over a bound of size.
+    /// The request is larger than a bound allows.
     TooLarge,
-    /// Over a bound of rate.
+    /// Requests come faster than a bound allows.
     RateLimited,
-    /// Our own bug.
+    /// The server has a bug.
     Internal,
-    /// Over a budget just now; later it may go.
+    /// A table or a budget is full; the same request may succeed later.
     Unavailable,
     /// The disk is as good as full.
     DiskFull,
 }
 
 impl ErrorCode {
-    /// The word on the wire.
+    /// Returns the word that stands for the code on the wire.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -50,7 +50,7 @@ impl ErrorCode {
         }
     }
 
-    /// The HTTP status that goes with it.
+    /// Returns the HTTP status that goes with the code.
     #[must_use]
     pub const fn status(self) -> u16 {
         match self {
@@ -77,14 +77,14 @@ impl ErrorCode {
     }
 }
 
-/// What is wrong with the name of a room, a user or a channel.
+/// The fault of a name of a room, a user or a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NameProblem {
-    /// It has no bytes.
+    /// The name has no bytes.
     Empty,
-    /// It has more than this many bytes.
+    /// The name has more than this many bytes.
     TooLong(usize),
-    /// It contains a control character.
+    /// The name contains a control character.
     Control,
     /// A room's name starts with `@` or `*`, which belong to users and to everyone.
     Reserved,
@@ -103,16 +103,16 @@ impl fmt::Display for NameProblem {
 
 /// A request that the chat refused; nothing has changed.
 ///
-/// Its text says what to mend and names the field.
+/// The text says what to mend and names the field.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChatError {
-    /// A name can't be one.
+    /// A field holds a name that can't be one.
     #[error("{field}: {problem}")]
     Name {
-        /// Where it stood.
+        /// The field that held the name.
         field: &'static str,
-        /// What is wrong with it.
+        /// The fault of the name.
         problem: NameProblem,
     },
     /// `id` has no bytes, or more than this many.
@@ -148,11 +148,11 @@ pub enum ChatError {
     /// The token's patterns don't match the room.
     #[error("room: the token's rooms don't include {0}")]
     RoomNotAllowed(Box<str>),
-    /// Only with an API key.
+    /// The field, or such a receiver, needs an API key.
     #[error("{0}: only with an API key")]
     KeyNeeded(&'static str),
-    /// The channel of another user.
-    #[error("channel: one's own, *, or a room that one joined")]
+    /// The channel is another user's.
+    #[error("channel: has to be your own, *, or a room that you joined")]
     NotYours,
     /// The connection hasn't joined this room.
     #[error("room: join {0} first")]
@@ -163,7 +163,7 @@ pub enum ChatError {
     /// There is no such room.
     #[error("room: there is no {0}")]
     NoRoom(Box<str>),
-    /// Nothing is known of this user.
+    /// The user was never here.
     #[error("user: there is no {0}")]
     NoUser(Box<str>),
     /// The connection is in this many rooms already (`rooms_per_connection_max`).
@@ -178,13 +178,13 @@ pub enum ChatError {
     /// There are this many lasting memberships already (`lasting_max`).
     #[error("there are {0} lasting memberships, the most allowed")]
     LastingFull(usize),
-    /// So many users have acknowledged in this channel (`acks_per_channel_max`).
+    /// This many users have acknowledged in the channel already (`acks_per_channel_max`).
     #[error("channel: {0} users have acknowledged here, the most allowed")]
     AcksFull(usize),
 }
 
 impl ChatError {
-    /// What the peer is told.
+    /// Returns the code that the peer is told.
     #[must_use]
     pub const fn code(&self) -> ErrorCode {
         match self {

@@ -1,4 +1,4 @@
-//! When channels are swept of what is too old, and removed.
+//! The times at which channels are swept of old messages, and removed.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -12,8 +12,8 @@ use crate::base::Tick;
 /// `channel_ttl_ms` of 0 doesn't ask the disk at every turn.
 const SWEEP_AGAIN_MS: u64 = 1_000;
 
-/// When each channel is to be swept. A channel stands in here once at the most, so a busy channel
-/// costs no more than a quiet one.
+/// The channels by the times at which they are to be swept. A channel stands in here once at the
+/// most, so a busy channel costs no more than a quiet one.
 #[derive(Debug)]
 pub(super) struct ExpiryQueue<K>(BinaryHeap<Reverse<(Tick, K)>>);
 
@@ -32,7 +32,7 @@ impl<K: Ord + Clone> ExpiryQueue<K> {
         }
     }
 
-    /// The next channel that is to be swept.
+    /// Takes the next channel whose sweep is due.
     pub(super) fn next(&mut self, now: Tick) -> Option<K> {
         if self.0.peek()?.0.0 > now {
             return None;
@@ -45,7 +45,7 @@ impl<K: Ord + Clone> ExpiryQueue<K> {
     }
 }
 
-/// What is to become of a channel that was swept.
+/// The decision about a channel that was swept.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Expiry {
     /// The channel is to be removed; it is uncounted already.

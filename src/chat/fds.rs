@@ -6,7 +6,7 @@ use crate::base::Fd;
 #[derive(Debug)]
 pub(super) enum Fds {
     One(Fd),
-    /// In the order in which they came; two or more.
+    /// Two or more connections, in the order in which they came.
     #[expect(clippy::box_collection, reason = "16 bytes for the many who have one")]
     Many(Box<Vec<Fd>>),
 }

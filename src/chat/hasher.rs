@@ -1,4 +1,4 @@
-//! Keyed hashes: what makes two messages the same, and the epochs of stored channels.
+//! Keyed hashes: the identity of a message, and the epochs of stored channels.
 
 use std::hash::Hasher as _;
 
@@ -14,7 +14,8 @@ pub(super) enum IdOwner<'a> {
     Key { key: &'a str, from: Option<&'a str> },
 }
 
-/// What makes two messages the same: channel, owner and id, as a keyed hash of 128 bits.
+/// The identity of a message: channel, owner and id, as a keyed hash of 128 bits. Two messages with
+/// the same one are the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct IdempotencyKey(pub(super) u128);
 
@@ -50,7 +51,7 @@ impl Hasher {
         IdempotencyKey(hasher.finish128().as_u128())
     }
 
-    /// The epoch of a channel that begins after `forgotten` channels were forgotten.
+    /// Makes the epoch of a channel that begins after `forgotten` channels were forgotten.
     pub(super) fn epoch(&self, channel: &str, forgotten: u64) -> Epoch {
         let mut hasher = sip::SipHasher13::new_with_keys(self.0[0], self.0[1]);
         put(&mut hasher, Some(channel));

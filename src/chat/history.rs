@@ -12,7 +12,7 @@ pub struct HistoryRange {
     pub after: Option<u64>,
     /// Offsets smaller than this; `None` ends with the newest. Alone, the newest come first.
     pub before: Option<u64>,
-    /// Messages at the most.
+    /// The most messages that the page may have.
     pub limit: usize,
 }
 

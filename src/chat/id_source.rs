@@ -1,4 +1,4 @@
-//! Where epochs and ids come from.
+//! The source of epochs and ids.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -20,7 +20,7 @@ impl IdSource {
         Epoch::from_bits((self.next() >> 34) as u32)
     }
 
-    /// An id that this source gives once; another seed's differ in 64 bits.
+    /// Makes an id that this source gives only once; those of another seed differ in 64 bits.
     pub(super) fn id(&self) -> String {
         let number = self.next();
         (0..13)

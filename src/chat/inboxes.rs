@@ -100,8 +100,8 @@ impl InboxShard {
         Ok((user, welcome, start))
     }
 
-    /// Gives a connection to a user. If the user has too many then, the oldest one is taken away,
-    /// and is the answer.
+    /// Gives a connection to a user. If the user has too many then, takes the oldest one away and
+    /// returns it.
     pub(super) fn enter(
         &mut self,
         call: &mut Call<'_>,
@@ -123,8 +123,8 @@ impl InboxShard {
         let oldest = (fds.len() > common.settings.connections_per_user_max).then(|| fds[0]);
         if let Some(oldest) = oldest {
             common.totals.replaced.add(1);
-            // It counts no more from here on; until it is closed it must not hear one message and
-            // miss the one before.
+            // The oldest connection counts no more from here on; until it is closed, it must not
+            // hear one message and miss the one before.
             call.sink.unsubscribe(oldest, user.inbox());
             self.leave(call.scope, user, oldest);
         }
@@ -149,7 +149,7 @@ impl InboxShard {
         }
     }
 
-    /// Does up to `steps` of what is due; whether there may be more.
+    /// Does up to `steps` of what is due; `true` if more may be due.
     pub(super) fn expire(&mut self, call: &mut Call<'_>, steps: usize) -> bool {
         self.channels.recent_ids.forget_old(call.scope);
         (0..steps).all(|_| self.channels.sweep_next(call))

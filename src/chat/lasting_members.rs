@@ -1,5 +1,7 @@
 //! Lasting memberships: the back end puts a user into a room, connected or not.
 
+use std::sync::Arc;
+
 use super::Chat;
 use super::call::{Call, Scope};
 use super::common::Capacity;
@@ -10,7 +12,7 @@ use super::sink::Sink;
 use crate::base::Fd;
 
 impl Chat {
-    /// Judges whether a lasting membership may begin, or end, before it is written anywhere.
+    /// Judges whether a lasting membership may begin, or end, before the change is written to disk.
     ///
     /// # Errors
     ///
@@ -18,22 +20,17 @@ impl Chat {
     pub fn check_member(&self, room: &str, uid: &str, lasting: bool) -> Result<(), ChatError> {
         check_room("room", room)?;
         check_uid("uid", uid)?;
-        let settings = &self.common.settings;
         let inboxes = self.inboxes.lock(uid);
         let own = inboxes.lasting.get(uid).map_or(&[][..], |own| own);
-        if !lasting || own.iter().any(|own| **own == *room) {
-            return Ok(());
-        }
-        if own.len() >= settings.lasting_rooms_per_user_max {
-            return Err(ChatError::RoomsOfUser(own.len()));
-        } else if self.common.totals.lasting.now() >= settings.lasting_max {
-            return Err(ChatError::LastingFull(settings.lasting_max));
+        let max = self.common.settings.lasting_max;
+        if lasting && self.is_new_member(own, room)? && self.common.totals.lasting.now() >= max {
+            return Err(ChatError::LastingFull(max));
         }
         Ok(())
     }
 
     /// Makes a user a lasting member of a room: all connections of the user join now, and later
-    /// ones at login. `false`: it was so already.
+    /// ones at login. Returns `false` if the user was a lasting member already.
     ///
     /// # Errors
     ///
@@ -55,7 +52,8 @@ impl Chat {
         Ok(added)
     }
 
-    /// Ends a lasting membership: all connections of the user leave. `false`: there was none.
+    /// Ends a lasting membership: all connections of the user leave. Returns `false` if there was
+    /// no such membership.
     ///
     /// # Errors
     ///
@@ -107,10 +105,8 @@ impl Chat {
         let inboxes = &mut *self.inboxes.lock(uid);
         let (user, fds) = (inboxes.channels.key(uid), inboxes.fds_of(uid));
         let own = inboxes.lasting.get(&user).map_or(&[][..], |own| own);
-        if own.iter().any(|own| **own == *room) {
+        if !self.is_new_member(own, room)? {
             return Ok((false, fds));
-        } else if own.len() >= settings.lasting_rooms_per_user_max {
-            return Err(ChatError::RoomsOfUser(own.len()));
         } else if !common.totals.lasting.add_below(settings.lasting_max) {
             common.totals.refused_full.add(1);
             return Err(ChatError::LastingFull(settings.lasting_max));
@@ -126,8 +122,20 @@ impl Chat {
         Ok((true, fds))
     }
 
-    /// Brings one connection into a room or out of it, as the user's lasting membership is at this
-    /// moment; another thread may have changed it again.
+    /// Whether `room` isn't among a user's `own` lasting memberships yet; fails if there is no
+    /// place for one more.
+    fn is_new_member(&self, own: &[Arc<str>], room: &str) -> Result<bool, ChatError> {
+        if own.iter().any(|own| **own == *room) {
+            Ok(false)
+        } else if own.len() >= self.common.settings.lasting_rooms_per_user_max {
+            Err(ChatError::RoomsOfUser(own.len()))
+        } else {
+            Ok(true)
+        }
+    }
+
+    /// Brings one connection into a room or out of the room, as the user's lasting memberships are
+    /// at this moment: another thread may have changed them again.
     fn follow_lasting(&self, call: &mut Call<'_>, fd: Fd, room: &str, uid: &str) {
         let mut shard = self.connections.lock_number(fd.0);
         let Ok(own) = shard.login_of(fd) else {

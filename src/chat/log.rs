@@ -1,4 +1,5 @@
-//! What one channel keeps: its newest messages, and up to where each user has acknowledged them.
+//! The log of one channel: its newest messages, and the offset up to which each user has
+//! acknowledged them.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -48,12 +49,12 @@ impl MessageLog {
         }
     }
 
-    /// The newest message.
+    /// Returns the position of the newest message.
     pub(super) fn position(&self) -> Position {
         self.at(self.kept.as_ref().map_or(0, |kept| kept.newest))
     }
 
-    /// When the oldest kept message was appended.
+    /// Returns the time at which the oldest kept message was appended.
     pub(super) fn oldest_at(&self) -> Option<Tick> {
         Some(self.kept.as_ref()?.ring.front()?.at)
     }
@@ -153,8 +154,8 @@ impl MessageLog {
         self.start_at(after, true, false)
     }
 
-    /// What a client that begins at `start` has missed, if that goes further back than the messages
-    /// in memory.
+    /// Returns the place from which a client that begins at `start` has to catch up, if that is
+    /// before the messages in memory.
     pub(super) fn missing(&self, start: SubscriptionStart) -> Option<Missing> {
         let begun_anew = start.epoch != self.epoch;
         let after = if begun_anew { 0 } else { start.after };
@@ -174,7 +175,7 @@ impl MessageLog {
         }
     }
 
-    /// What a client that begins at `start` has to get before anything new.
+    /// Lists the messages that a client which begins at `start` gets before anything new.
     pub(super) fn rest<'a>(
         &'a self,
         channel: &'a str,
@@ -236,7 +237,7 @@ impl MessageLog {
         self.kept.as_ref()?.acks.get(user).copied()
     }
 
-    /// Messages that are kept.
+    /// Counts the messages in memory.
     pub(super) fn len(&self) -> usize {
         self.kept.as_ref().map_or(0, |kept| kept.ring.len())
     }

@@ -1,4 +1,4 @@
-//! How connections come and go: login, joining, leaving, the end.
+//! The ways in which connections come and go: login, joining, leaving, the end.
 
 use std::sync::{Arc, MutexGuard};
 
@@ -21,37 +21,37 @@ use crate::base::sync::lock;
 /// The login of a connection.
 #[derive(Debug, Clone)]
 pub struct Login<'a> {
-    /// The connection.
+    /// The connection that logs in.
     pub fd: Fd,
-    /// The user it belongs to from now on.
+    /// The user to whom the connection belongs from now on.
     pub uid: &'a str,
-    /// The rights it has from now on.
+    /// The rights that the connection has from now on.
     pub rights: Arc<Rights>,
     /// Rooms to join, beside the user's lasting ones.
     pub rooms: &'a [&'a str],
-    /// From where it wants to hear each channel: a room, `@uid`, `*`. Other channels are passed
-    /// over.
+    /// The place from which the connection wants to hear each channel: a room, `@uid`, `*`. Other
+    /// channels are passed over.
     pub resume: &'a [(&'a str, Resume)],
 }
 
 /// A login that was taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LoggedIn {
-    /// The connection had been logged in as this user before; its rights are the new ones.
+    /// Whether the connection had been logged in as this user before; its rights are the new ones.
     pub renewed: bool,
     /// The user's oldest connection, which is one too many: to be closed with 4003.
     pub replaced: Option<Fd>,
 }
 
 impl Chat {
-    /// A connection begins. Until then nothing is known of it, and nothing it asks for is done.
+    /// Notes a connection that begins; whatever a connection asks for before this call is refused.
     pub fn opened(&self, fd: Fd) {
         if self.connections.lock_number(fd.0).open(fd) {
             self.common.totals.connections.add(1);
         }
     }
 
-    /// A connection has ended: it is nobody's and nowhere any more. To be called last.
+    /// Takes a connection that has ended from its user and out of its rooms. To be called last.
     pub fn closed(&self, now: Moment, fd: Fd) {
         let mut shard = self.connections.lock_number(fd.0);
         let Some(connection) = shard.close(fd) else {
@@ -63,15 +63,16 @@ impl Chat {
         }
     }
 
-    /// Binds a connection to a user: it hears `@uid` and `*` from now on, and joins rooms. Again,
-    /// it renews the rights, leaves rooms that they don't reach any more, and joins further ones.
+    /// Binds a connection to a user: the connection hears `@uid` and `*` from now on, and joins
+    /// rooms. A second login as the same user renews the rights, leaves rooms that they don't reach
+    /// any more, and joins further ones.
     ///
     /// [`Sink::welcome`] answers, with `@uid` and `*` first; then the subscriptions follow.
     ///
     /// # Errors
     ///
-    /// [`ChatError`]; nothing has changed then. [`ChatError::OtherUser`] when it belongs to
-    /// another one.
+    /// [`ChatError`]; nothing has changed then. [`ChatError::OtherUser`] when the connection
+    /// belongs to another user.
     pub fn login(
         &self,
         sink: &mut dyn Sink,
@@ -83,8 +84,8 @@ impl Chat {
         self.login_of(sink, now, login, shard.find(login.fd)?)
     }
 
-    /// Logs a connection in unless it belongs to this user already: then its rights, its rooms and
-    /// its subscriptions stay as they are, and the answer is `None`.
+    /// Logs a connection in, unless the connection belongs to this user already: then rights, rooms
+    /// and subscriptions stay as they are, and `None` is returned.
     ///
     /// # Errors
     ///
@@ -149,7 +150,7 @@ impl Chat {
         })
     }
 
-    /// Ends the binding of a connection, which stays open, and says to whom it was.
+    /// Ends the binding of a connection, which stays open, and returns its user.
     ///
     /// # Errors
     ///
@@ -169,7 +170,8 @@ impl Chat {
 
     /// Has a connection join a room; [`Sink::welcome`] answers, then the subscription follows.
     ///
-    /// A room that it is in already is answered and nothing more: it has missed nothing.
+    /// For a room that the connection is in already, only the answer is sent: the connection has
+    /// missed nothing.
     ///
     /// # Errors
     ///
@@ -344,8 +346,8 @@ impl Chat {
         }
     }
 
-    /// Plans a login, with welcomes for all channels in order, as far as there is room for them.
-    /// Of the channels that it hears since a login `before` it has missed nothing.
+    /// Plans a login, with welcomes for all channels in order, as far as there is room for them. A
+    /// connection has missed nothing of the channels that it hears since a login `before`.
     fn plan_into(
         &self,
         welcomes: &mut Vec<Welcome>,
@@ -445,13 +447,13 @@ struct LoginLocks<'a> {
     lasting: Vec<Arc<str>>,
 }
 
-/// A room to be entered, and where it begins to be heard.
+/// A room to be entered, and the place from which it is heard.
 type PlannedRoom = (Arc<str>, SubscriptionStart);
 
-/// How a login is answered, and where it begins to hear each channel.
+/// The answer to a login, and the place from which the connection hears each channel.
 struct LoginPlan {
     user: User,
-    /// Of the own inbox, and of everyone.
+    /// The starts in the user's inbox and in the channel of everyone.
     starts: [SubscriptionStart; 2],
     rooms: Vec<PlannedRoom>,
     welcomes: Vec<Welcome>,

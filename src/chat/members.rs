@@ -1,4 +1,4 @@
-//! Who is in one room.
+//! The members of one room: their connections, and whether the room is told who comes and goes.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,7 @@ pub(super) struct ManyMembers {
     /// Users who have a connection here, or had one until less than `left_ms` ago.
     present: usize,
     connections: usize,
-    /// Whether the room was told that it hears no more of who comes and goes.
+    /// Whether the room was told that it isn't told any more who comes and goes.
     is_quiet: bool,
 }
 
@@ -47,7 +47,7 @@ pub(super) enum MemberPresence {
     Here(Fds),
 }
 
-/// What a connection that enters means to the room.
+/// The effect of a connection that enters on the room.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Arrival {
     /// The user wasn't here.
@@ -58,7 +58,7 @@ pub(super) enum Arrival {
     Returned { since: Tick },
 }
 
-/// What a connection that leaves means to the room.
+/// The effect of a connection that leaves on the room.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Departure {
     /// The user has other connections here, or the connection wasn't here.
@@ -69,21 +69,21 @@ pub(super) enum Departure {
     Leaving,
 }
 
-/// What a room is told when a user comes or goes.
+/// The news that a room gets when a user comes or goes.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum PresenceNews {
-    /// That this user did.
+    /// This user came or went.
     User,
-    /// That there are too many users to be told of any more.
+    /// There are too many users now: the room isn't told of them any more.
     Off,
-    /// That users are told of again, and which ones there are.
+    /// There are few users again: the room is told of them again, and which ones are there.
     On,
-    /// Nothing: it was told that it hears no more.
+    /// Nothing: the room was told before that it isn't told any more.
     Nothing,
 }
 
-/// The users with whom a room that became quiet is told of users again: a quarter below the bound,
-/// so that one who comes and goes doesn't turn it on and off.
+/// Returns the number of users at which a quiet room is told of them again: a quarter below the
+/// bound, so that one user who comes and goes doesn't turn the news on and off.
 fn users_until_quiet_ends(users_max: usize) -> usize {
     (users_max - users_max / 4).max(1)
 }
@@ -218,7 +218,7 @@ impl RoomMembers {
         true
     }
 
-    /// Makes a user a lasting member, or no longer; whether that changed anything.
+    /// Begins or ends a lasting membership; `false` if nothing changed.
     pub(super) fn set_lasting(&mut self, user: &User, lasting: bool, now: Tick) -> bool {
         if !lasting && !matches!(self, Self::Many(_)) {
             return false;

@@ -1,33 +1,36 @@
-//! A message: as it is said, what is in it, and as it is kept.
+//! A message as it is said, its receiver, and a message as it is kept.
+
+use std::borrow::Cow;
 
 use super::name::User;
 use crate::base::{Fd, MessageBody};
 
-/// What a kept message takes beside its texts: allocations, pointers, its place in the log.
+/// Bytes that a kept message takes beside its texts: allocations, pointers, its place in the log.
 const MESSAGE_OVERHEAD_BYTES: usize = 160;
 
 /// A message to be said.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct NewMessage<'a> {
-    /// The user in whose name it is said, with an API key; a connection's own user otherwise.
-    pub from: Option<&'a str>,
-    /// The sender's id, at most 64 bytes: a second message with it is a repeat. The chat makes an
-    /// id when there is none.
-    pub id: Option<&'a str>,
-    /// Whether it is kept.
+    /// The user in whose name an API key says the message; without an API key, the connection's own
+    /// user says it.
+    pub from: Option<Cow<'a, str>>,
+    /// The sender's id, at most 64 bytes: a second message with the same id is a repeat. The chat
+    /// makes an id when there is none.
+    pub id: Option<Cow<'a, str>>,
+    /// Whether the message gets an offset and is kept.
     pub keep: Keep,
-    /// Connections that don't get it; only with [`Keep::No`].
-    pub except: &'a [Fd],
-    /// JSON text, which is never looked into.
+    /// Connections that don't get the message; only with [`Keep::No`].
+    pub except: Vec<Fd>,
+    /// JSON text, which the chat never looks into.
     pub data: &'a str,
 }
 
 /// Whether a message gets an offset and is kept, where its channel keeps anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keep {
-    /// As its channel does.
+    /// The message gets an offset and is kept where its channel keeps messages.
     Yes,
-    /// Delivered and forgotten (`"store":false`).
+    /// The message is delivered and forgotten (`"store":false`).
     No,
 }
 
@@ -47,13 +50,13 @@ pub enum Recipient<'a> {
 /// A kept message, the owned form of a [`MessageBody`]. A private one is in two channels at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeptMessage {
-    /// The id of its sender or of the chat.
+    /// The id that the sender chose, or the chat.
     pub id: Box<str>,
-    /// The user who said it, if anybody.
+    /// The user who said the message, if any.
     pub from: Option<User>,
-    /// The user who gets it, if it is private.
+    /// The user who gets the message, if it is private.
     pub to: Option<User>,
-    /// Unix milliseconds at which it was said.
+    /// The time at which the message was said, in Unix milliseconds.
     pub ts: u64,
     /// JSON text.
     pub data: Box<str>,

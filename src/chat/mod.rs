@@ -1,4 +1,4 @@
-//! Layer 4: who is there, what was said, and who may hear it, as pure state.
+//! The chat: who is there, what was said, and who may hear it, as pure state.
 //!
 //! [`Chat`] knows users, rooms, channels, presence and permissions; it is the authority, and the
 //! topics of the reactors are its index. Nothing in here does I/O, reads a clock or looks into a
@@ -114,7 +114,7 @@ use stored_index::NothingStored;
 /// about a microsecond, so a message waits a fraction of a millisecond at the most.
 const EXPIRE_STEPS_MAX: usize = 256;
 
-/// Everything that the server knows of its users. Shared by reference among all threads.
+/// The state of all users, rooms and channels, which all threads share by reference.
 pub struct Chat {
     common: Common,
     connections: Shards<ConnectionShard>,
@@ -125,17 +125,17 @@ pub struct Chat {
 }
 
 impl Chat {
-    /// An empty chat. Epochs and ids are made from `seed`: give a random one, or the same for the
-    /// same run.
+    /// Makes an empty chat, whose epochs and ids depend on `seed`: give a random one, or the same
+    /// one to repeat a run.
     #[must_use]
     pub fn new(settings: ChatSettings, seed: u64) -> Self {
         let keys = [seed, seed.rotate_left(32) ^ 0x9e37_79b9_7f4a_7c15];
         Self::with_stored_index(settings, seed, Arc::new(NothingStored), keys)
     }
 
-    /// The same for a chat with channels that are stored. `keys` are random, and the same after
-    /// each restart: hashes with them recognise repeats, and make the epochs of new channels. What
-    /// is stored already is brought in by [`Chat::restore`].
+    /// Makes a chat with channels that are stored. `keys` are random, and the same after each
+    /// restart: hashes under these keys recognise repeats and make the epochs of new channels.
+    /// [`Chat::restore`] brings in what is stored already.
     #[must_use]
     pub fn with_stored_index(
         settings: ChatSettings,
@@ -167,13 +167,13 @@ impl Chat {
         }
     }
 
-    /// The bounds.
+    /// Returns the bounds of the chat.
     #[must_use]
     pub fn settings(&self) -> &ChatSettings {
         &self.common.settings
     }
 
-    /// The numbers of this moment.
+    /// Reads the numbers of this moment.
     #[must_use]
     pub fn stats(&self) -> ChatStats {
         self.common.totals.stats()

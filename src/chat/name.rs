@@ -20,7 +20,7 @@ pub const EVERYONE: &str = "*";
 pub struct User(Arc<str>);
 
 impl User {
-    /// The user of this uid, which must have passed [`check_uid`].
+    /// Makes a user of a uid, which must have passed [`check_uid`].
     pub(super) fn new(uid: &str) -> Self {
         // One allocation, not two: there is a user for each message.
         let mut inbox = [b'@'; NAME_BYTES_MAX];
@@ -33,13 +33,13 @@ impl User {
         Self(inbox.expect("it is a text behind an @").into())
     }
 
-    /// The name that the application gave.
+    /// Returns the name that the application gave.
     #[must_use]
     pub fn uid(&self) -> &str {
         &self.0[1..]
     }
 
-    /// The name of the inbox, which is also its topic: `@` and the uid.
+    /// Returns the name of the inbox, which is also its topic: `@` and the uid.
     #[must_use]
     pub fn inbox(&self) -> &Arc<str> {
         &self.0

@@ -1,4 +1,4 @@
-//! What clients are sent without having asked for it.
+//! Notices: messages, gaps and presence, which clients get without having asked.
 
 use super::message::KeptMessage;
 use super::name::User;
@@ -7,16 +7,16 @@ use crate::base::{MessageBody, Position};
 /// A message as a channel delivers it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Delivered<'a> {
-    /// The channel; `None` for one connection.
+    /// The channel; `None` for a message to one connection.
     pub channel: Option<&'a str>,
     /// The place in the channel; `None` when the message isn't kept.
     pub position: Option<Position>,
-    /// The body.
+    /// The text, the sender and the time of the message.
     pub body: MessageBody<&'a str>,
 }
 
 impl KeptMessage {
-    /// The message as one of its channels delivers it.
+    /// Makes the form in which a channel delivers a kept message.
     #[must_use]
     pub fn delivered<'a>(&'a self, channel: &'a str, position: Position) -> Delivered<'a> {
         Delivered {
@@ -27,44 +27,44 @@ impl KeptMessage {
     }
 }
 
-/// Something that clients are sent without having asked for it.
+/// One notice, which clients get without having asked for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Notice<'a> {
-    /// A message.
+    /// A message for all who hear the channel, or for one connection.
     Message(Delivered<'a>),
     /// The channel goes on behind `position`; what was before isn't kept any more.
     Gap {
-        /// The channel.
+        /// The channel whose log began anew or has lost messages.
         channel: &'a str,
-        /// The place behind which it goes on.
+        /// The place behind which the log goes on.
         position: Position,
     },
     /// The first connection of a user came into a room.
     Joined {
-        /// The room.
+        /// The name of the room.
         room: &'a str,
-        /// The user.
+        /// The id of the user.
         uid: &'a str,
     },
     /// A room has so many users that it isn't told any more who comes and goes.
     PresenceOff {
-        /// The room.
+        /// The name of the room.
         room: &'a str,
     },
     /// A room is told again who comes and goes from now on.
     PresenceOn {
-        /// The room.
+        /// The name of the room.
         room: &'a str,
         /// The users who are there, by their uids, `list_max` at the most.
         users: &'a [User],
-        /// Users in all.
+        /// The number of users who are there, also of those that `users` leaves out.
         users_total: usize,
     },
     /// The last connection of a user left a room, and none came back in time.
     Left {
-        /// The room.
+        /// The name of the room.
         room: &'a str,
-        /// The user.
+        /// The id of the user.
         uid: &'a str,
     },
 }

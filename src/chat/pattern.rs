@@ -5,13 +5,13 @@
 pub struct Pattern(Box<str>);
 
 impl Pattern {
-    /// Any text is a pattern; there is no way to quote a `*`.
+    /// Makes a pattern of any text; there is no way to quote a `*`.
     #[must_use]
     pub fn new(text: &str) -> Self {
         Self(text.into())
     }
 
-    /// The pattern as it was written.
+    /// Returns the pattern as it was written.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

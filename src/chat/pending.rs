@@ -1,8 +1,9 @@
 //! A message for channels that are stored: let through, but said only once it is on disk.
 //!
 //! [`Chat::say`] gives a [`PendingMessage`]. When it is written, [`Chat::epochs_of`] says in which
-//! epochs new channels begin. The places that it got go to [`Chat::deliver_stored`], in the order
-//! in which they were given: then it is delivered, under the lock of its shard, and answered.
+//! epochs new channels begin. [`Chat::deliver_stored`] gets the places of the messages in the order
+//! in which the disk gave them: it delivers each message under the lock of its shard, and returns
+//! the answer.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -29,7 +30,7 @@ pub struct PendingMessage {
     pub(super) forgets: u64,
 }
 
-/// The channel that a pending message is said in.
+/// The channel in which a pending message is said.
 #[derive(Debug, Clone)]
 pub(super) enum Destination {
     Room(Arc<str>),
@@ -38,19 +39,19 @@ pub(super) enum Destination {
 }
 
 impl PendingMessage {
-    /// The message.
+    /// Returns the message.
     #[must_use]
     pub fn message(&self) -> &Arc<KeptMessage> {
         &self.message
     }
 
-    /// What a repeat of the message has in common with it; `None` when the chat made its id.
+    /// Returns the key that a repeat of the message has too; `None` when the chat made the id.
     #[must_use]
     pub fn idempotency_key(&self) -> Option<u128> {
         self.idempotency_key
     }
 
-    /// The channels that the message is to be written to: one, or two at once.
+    /// Returns the channels to which the message is to be written: one, or two at once.
     #[must_use]
     pub fn channels(&self) -> (&str, Option<&str>) {
         let sender = self.message.from.as_ref();
@@ -65,13 +66,13 @@ impl PendingMessage {
         }
     }
 
-    /// The bytes that the message keeps, nearly.
+    /// Returns about how many bytes the message keeps.
     #[must_use]
     pub fn size(&self) -> usize {
         self.message.size() + size_of::<Self>()
     }
 
-    /// The channel it is said in.
+    /// Returns the channel in which the message is said.
     pub(super) fn channel(&self) -> &Arc<str> {
         match &self.destination {
             Destination::Room(name) | Destination::Everyone(name) => name,
@@ -81,18 +82,18 @@ impl PendingMessage {
 }
 
 impl Chat {
-    /// The epochs in which the channels of [`PendingMessage::channels`] are to begin where the disk
-    /// doesn't know them. To be called by the thread that writes, once [`Chat::forget_channel`] was
-    /// called for every channel that it forgot before.
+    /// Returns the epochs in which the channels of [`PendingMessage::channels`] are to begin where
+    /// the disk doesn't know them. To be called by the thread that writes, after its calls of
+    /// [`Chat::forget_channel`] for all channels that it forgot before.
     ///
     /// A position must never mean two messages, so a channel that was forgotten must not begin
     /// again in the epoch that it had. The epochs were read under the locks of [`Chat::say`]. As
-    /// long as no channel has been forgotten since, they hold: a channel that the disk doesn't know
-    /// now wasn't known then either, and nothing was ever stored in its epoch.
+    /// long as no channel has been forgotten since, these epochs are right: a channel that the disk
+    /// doesn't know now wasn't known then either, and nothing was ever stored in its epoch.
     ///
-    /// A purge doesn't matter: the disk knows a channel that was purged, and keeps its epoch. Nor
-    /// does it matter if the channel has left memory since and come back with another epoch: the
-    /// disk's epoch counts, and a gap tells it to those who were told the other one.
+    /// A purge doesn't matter: the disk knows a channel that was purged, and keeps its epoch. A
+    /// channel that has left memory since and come back with another epoch doesn't matter either:
+    /// the disk's epoch counts, and clients that were told the other epoch get a gap.
     ///
     /// If a channel was forgotten since, which is rare and ends a batch of the disk, the chat looks
     /// up the channels as they are now, which takes the locks of their shards.
@@ -111,16 +112,16 @@ impl Chat {
         }
     }
 
-    /// The epoch of a channel that the disk doesn't know yet: what those in there were told, or,
-    /// where it isn't here either, what they will be.
+    /// Returns the epoch of a channel that the disk doesn't know yet: the one that its connections
+    /// were told, or, if the channel isn't in memory either, the one that it will begin with.
     #[must_use]
     pub fn epoch_of_new(&self, channel: &str) -> Epoch {
         let told = self.posted(channel).map(|position| position.epoch);
         told.unwrap_or_else(|| self.common.epoch_of(channel))
     }
 
-    /// Delivers a message that is stored now, at the places that it got in
-    /// [`PendingMessage::channels`]. To be called in the order in which they were stored.
+    /// Delivers a message that is stored now, at its places in [`PendingMessage::channels`]. To be
+    /// called in the order in which the messages were stored.
     pub fn deliver_stored(
         &self,
         sink: &mut dyn Sink,
@@ -180,8 +181,8 @@ impl Chat {
         said
     }
 
-    /// Where a message is placed in one of its channels: at its place on disk, or, in a channel
-    /// that isn't stored, as that one keeps messages.
+    /// Decides how a message is placed in one of its channels: at its place on disk, or, in a
+    /// channel that isn't stored, as that channel keeps messages.
     fn placement<'a>(
         &self,
         pending: &'a PendingMessage,

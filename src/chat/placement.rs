@@ -11,11 +11,11 @@ use crate::base::{Fd, MessageBody, Position};
 /// A message on its way into a channel.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Placement<'a> {
-    /// Delivered and not kept. The listed connections don't get it.
+    /// The message is delivered and not kept. The listed connections don't get it.
     Unkept(MessageBody<&'a str>, &'a [Fd]),
-    /// Appended in memory.
+    /// The message is appended to a log in memory.
     Memory(&'a Arc<KeptMessage>),
-    /// Appended at the place that it has on disk.
+    /// The message is appended at the place that it has on disk.
     Stored(Position, &'a Arc<KeptMessage>),
 }
 

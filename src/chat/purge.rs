@@ -7,12 +7,12 @@ use super::settings::ChannelKind;
 use super::sink::Sink;
 use crate::base::{Epoch, Position};
 
-/// What becomes of a purge.
+/// The outcome of a purge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PurgeOutcome {
-    /// It is done, and the log begins here.
+    /// The purge is done, and the log begins at this position.
     Done(Position),
-    /// It is to be stored, with this epoch.
+    /// The purge has to be stored first, with this epoch.
     Stored(Epoch),
 }
 
@@ -38,7 +38,8 @@ impl Chat {
         purged.ok_or_else(|| ChatError::NoRoom(room.into()))
     }
 
-    /// Resets the log of a room that the disk has reset; gives where it begins.
+    /// Resets the log of a room that the disk has reset; returns the position at which the log
+    /// begins.
     pub fn purged(&self, sink: &mut dyn Sink, room: &str, epoch: Epoch) -> Position {
         let channels = &mut self.rooms.lock(room).channels;
         let purged = channels.purge((&self.common, sink), room, epoch);

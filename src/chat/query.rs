@@ -16,64 +16,65 @@ use super::settings::ChannelKind;
 use crate::base::sync::lock;
 use crate::base::{Fd, Position};
 
-/// Where the history that was asked for is.
+/// The place of the history that was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HistorySource {
-    /// In memory: this is it.
+    /// The page was in memory.
     InMemory(History),
-    /// On disk, in this channel, which may be read up to this message. What is stored behind it has
-    /// not been delivered yet.
+    /// The page is on disk, in this channel, which may be read up to this position: messages behind
+    /// it are stored and not delivered yet.
     OnDisk(Arc<str>, Position),
 }
 
 /// A page of a channel's history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct History {
-    /// The channel.
+    /// The name of the channel.
     pub channel: Arc<str>,
-    /// What was found.
+    /// The messages that were found.
     pub page: HistoryPage,
 }
 
-/// Who is in a room.
+/// The users in a room.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Who {
-    /// By their uids, `list_max` at the most; also those who went less than `left_ms` ago.
+    /// The users in the order of their uids, `list_max` at the most; also those who left less than
+    /// `left_ms` ago.
     pub users: Vec<User>,
-    /// Users in all.
+    /// The number of users, also of those that `users` leaves out.
     pub users_total: usize,
-    /// Connections in all.
+    /// The number of connections in the room.
     pub connections: usize,
 }
 
-/// What is known of a room.
+/// A description of a room.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RoomView {
-    /// Its name.
+    /// The name of the room.
     pub name: Arc<str>,
     /// The newest message; `None` where nothing is kept.
     pub position: Option<Position>,
-    /// Users in it.
+    /// Users with a connection in the room.
     pub users: usize,
-    /// Their connections in it.
+    /// Connections in the room.
     pub connections: usize,
-    /// Messages that are kept.
+    /// Messages that are kept, in memory or on disk.
     pub messages: u64,
 }
 
 /// A member of a room, also a lasting one who is away.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemberView {
-    /// The user.
+    /// The member.
     pub user: User,
     /// Connections in this room; 0 is offline.
     pub connections: usize,
 }
 
-/// What is known of a user.
+/// A description of a user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserView {
-    /// The user.
+    /// The user's id and inbox.
     pub user: User,
     /// The connections, the oldest first; none is offline.
     pub connections: Vec<Fd>,
@@ -81,17 +82,17 @@ pub struct UserView {
     pub rooms: Vec<Arc<str>>,
 }
 
-/// What is known of a connection.
+/// A description of a connection.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ConnectionView {
-    /// Whose it is; `None` before the login.
+    /// The user of the connection; `None` before the login.
     pub user: Option<User>,
-    /// The rooms it is in.
+    /// The rooms that the connection is in.
     pub rooms: Vec<Arc<str>>,
 }
 
 impl Chat {
-    /// A part of what a channel keeps.
+    /// Finds a part of what a channel keeps, or the place on disk where it is.
     ///
     /// # Errors
     ///
@@ -123,7 +124,8 @@ impl Chat {
     }
 
     /// Records that a connection's user has everything up to `offset` of a channel; an older one
-    /// changes nothing. Where the channel is stored, gives whose acknowledgement is to be stored.
+    /// changes nothing. Where the channel is stored, returns the user whose acknowledgement is to
+    /// be stored.
     ///
     /// # Errors
     ///
@@ -145,11 +147,11 @@ impl Chat {
         acked.map(|()| (kind == ChannelKind::Stored).then_some(user))
     }
 
-    /// Who is in a room; nobody, if there is none.
+    /// Lists the users in a room; nobody if there is no such room.
     ///
     /// # Errors
     ///
-    /// [`ChatError`]: with a token, one must be in there.
+    /// [`ChatError`]: a connection with a token has to be in the room.
     pub fn who(&self, actor: Actor<'_>, room: &str) -> Result<Who, ChatError> {
         check_room("room", room)?;
         if let Actor::Connection(fd) = actor {
@@ -170,7 +172,7 @@ impl Chat {
         })
     }
 
-    /// Which of these users have a connection, in their order.
+    /// Tells of each of these users, in their order, whether the user has a connection.
     ///
     /// # Errors
     ///
@@ -192,8 +194,8 @@ impl Chat {
         uids.iter().map(online).collect()
     }
 
-    /// Up to `limit` rooms in the order of their names whose names begin with `prefix`, from
-    /// behind `after` on.
+    /// Lists up to `limit` rooms whose names begin with `prefix`, in the order of their names, from
+    /// the first behind `after`.
     #[must_use]
     pub fn rooms(&self, prefix: &str, after: Option<&str>, limit: usize) -> Vec<RoomView> {
         let limit = self.list_limit(limit);
@@ -213,7 +215,7 @@ impl Chat {
         views
     }
 
-    /// What is known of a room; `None` when there is none.
+    /// Describes a room; `None` when there is no such room.
     #[must_use]
     pub fn room(&self, name: &str) -> Option<RoomView> {
         let channels = &mut self.rooms.lock(name).channels;
@@ -221,8 +223,8 @@ impl Chat {
         Some(self.view(name, room))
     }
 
-    /// Up to `limit` members of a room in the order of their uids, from behind `after` on; `None`
-    /// when there is no such room.
+    /// Lists up to `limit` members of a room in the order of their uids, from the first behind
+    /// `after`; `None` when there is no such room.
     #[must_use]
     pub fn members(
         &self,
@@ -241,7 +243,7 @@ impl Chat {
         Some(users.take(limit).map(view).collect())
     }
 
-    /// What is known of a user; `None` when nothing is.
+    /// Describes a user; `None` when nothing is known of the user.
     #[must_use]
     pub fn user(&self, uid: &str) -> Option<UserView> {
         let mut shard = self.inboxes.lock(uid);
@@ -276,7 +278,7 @@ impl Chat {
         self.connections.lock_number(fd.0).login_of(fd).is_ok()
     }
 
-    /// What is known of a connection; `None` when there is none.
+    /// Describes a connection; `None` when there is no such connection.
     #[must_use]
     pub fn connection(&self, fd: Fd) -> Option<ConnectionView> {
         let mut shard = self.connections.lock_number(fd.0);
@@ -289,7 +291,7 @@ impl Chat {
         )
     }
 
-    /// What a list may have at the most: one entry beyond `list_max` shows that there are more.
+    /// Bounds the length of a list: one entry beyond `list_max` shows that there are more.
     fn list_limit(&self, limit: usize) -> usize {
         limit.min(self.common.settings.list_max.saturating_add(1))
     }
@@ -312,7 +314,8 @@ impl Chat {
         }
     }
 
-    /// Judges whether a channel may be read, and says by which connection's user.
+    /// Judges whether a channel may be read; returns the user of the connection that asks, if one
+    /// does.
     fn may_read(&self, actor: Actor<'_>, channel: &str) -> Result<Option<User>, ChatError> {
         match channel.strip_prefix('@') {
             Some(uid) => check_uid("channel", uid)?,

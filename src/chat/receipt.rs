@@ -1,4 +1,4 @@
-//! What the sender of a message is told.
+//! The receipt that the sender of a message gets.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ pub struct Receipt {
 }
 
 impl Receipt {
-    /// The receipt of a message that was said just now.
+    /// Makes the receipt of a message that was said just now.
     pub(super) fn new(
         channel: Option<Arc<str>>,
         id: &str,
@@ -36,7 +36,7 @@ impl Receipt {
         }
     }
 
-    /// The receipt of a message that had been said before, at `first`.
+    /// Makes the receipt of a repeat of a message that stands at `first`.
     pub(super) fn repeat(channel: Arc<str>, id: &str, first: Option<Position>) -> Self {
         Self {
             duplicate: true,

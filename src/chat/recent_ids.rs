@@ -11,12 +11,12 @@ use crate::base::{Position, Tick};
 #[derive(Debug, Default)]
 pub(super) struct RecentIds {
     first: HashMap<IdempotencyKey, Option<Position>, foldhash::fast::FixedState>,
-    /// In the order in which they came.
+    /// The keys in the order in which their messages came.
     order: VecDeque<(Tick, IdempotencyKey)>,
 }
 
 impl RecentIds {
-    /// The place of the first message with this key, if it was said lately.
+    /// Finds the place of the first message with this key, if that was said lately.
     pub(super) fn find(
         &mut self,
         scope: Scope<'_>,

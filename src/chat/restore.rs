@@ -11,7 +11,7 @@ use super::sink::Sink;
 use crate::base::sync::lock;
 use crate::base::{Position, Tick};
 
-/// One thing that the disk knows.
+/// One fact that the disk knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Restored<'a> {
     /// A channel, with its newest message.
@@ -20,24 +20,24 @@ pub enum Restored<'a> {
     Ack {
         /// The channel, which was restored before.
         channel: &'a str,
-        /// The user.
+        /// The id of the user.
         uid: &'a str,
-        /// Up to where.
+        /// The newest offset that the user has acknowledged.
         offset: u64,
     },
     /// A lasting membership.
     Member {
-        /// The room.
+        /// The name of the room.
         room: &'a str,
-        /// The user.
+        /// The id of the member.
         uid: &'a str,
     },
 }
 
 impl Chat {
-    /// Brings back one thing, before the first connection. Channels that the settings of now don't
-    /// store are passed over, and so are names that can't be any. The bounds of tables aren't
-    /// checked, since it was let in before.
+    /// Brings back one fact, before the first connection. Channels that the present settings don't
+    /// store are passed over, and so are invalid names. The bounds of tables aren't checked, since
+    /// the fact was let in before.
     pub fn restore(&self, known: Restored<'_>) {
         match known {
             Restored::Channel(channel, newest) => self.restore_channel(channel, newest),

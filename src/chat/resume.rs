@@ -1,24 +1,26 @@
-//! Where a connection begins to hear a channel.
+//! The place from which a connection hears a channel.
 
 use crate::base::{Epoch, Position};
 
-/// From where a client wants to hear a channel.
+/// The place from which a client wants to hear a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resume {
-    /// From now on.
+    /// The client wants only what is new.
     Now,
-    /// What came after this position; offset 0: all that is kept.
+    /// The client wants what came after this position; offset 0 asks for all that is kept.
     After(Position),
-    /// What came after this user's last acknowledgement; all that is kept if there is none.
+    /// The client wants what came after the user's last acknowledgement; all that is kept if there
+    /// is none.
     Acked,
 }
 
-/// Where a subscription begins, decided at the answer and kept until the subscription.
+/// The place from which a subscription begins, decided for the answer and kept until the
+/// subscription.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct SubscriptionStart {
     pub(super) recovered: bool,
     pub(super) epoch: Epoch,
     pub(super) after: u64,
-    /// Whether something before is missing that the receiver has to be told of.
+    /// Whether messages before this place are missing, which the receiver has to be told.
     pub(super) gap: bool,
 }

@@ -1,4 +1,4 @@
-//! One shard of the rooms: who enters and leaves, and who is told of it.
+//! One shard of the rooms: how connections enter and leave, and whom a room tells of that.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -80,7 +80,7 @@ impl RoomShard {
         self.channels.schedule_removal(scope, name);
     }
 
-    /// Makes a user a lasting member of a room that exists, or no longer; whether that is a change.
+    /// Begins or ends a lasting membership in a room that exists; `false` if nothing changed.
     pub(super) fn set_lasting(
         &mut self,
         scope: Scope<'_>,
@@ -96,7 +96,7 @@ impl RoomShard {
         changed
     }
 
-    /// Does up to `steps` of what is due; whether there may be more.
+    /// Does up to `steps` of what is due; `true` if more may be due.
     pub(super) fn expire(&mut self, call: &mut Call<'_>, steps: usize) -> bool {
         self.channels.recent_ids.forget_old(call.scope);
         (0..steps).all(|_| self.tell_who_left(call) || self.channels.sweep_next(call))

@@ -26,19 +26,19 @@ use crate::base::{Epoch, Fd, MessageBody};
 /// Bytes of an id at the most: a UUID has 36, a SHA-256 in hexadecimal has 64.
 const ID_BYTES_MAX: usize = 64;
 
-/// What becomes of a message that was let through.
+/// The outcome of a message that was let through.
 #[derive(Debug, Clone)]
 pub enum SayOutcome {
-    /// It is said.
+    /// The message is said.
     Said(Receipt),
-    /// It is to be stored, and said then.
+    /// The message has to be stored first; then it is said.
     Pending(PendingMessage),
 }
 
-/// Who says something, as the rights have it.
+/// The one who says something, as the rights have it.
 struct Speaker<'a> {
     from: Option<User>,
-    /// The API key, where it speaks and not the connection's own user.
+    /// The API key, if the key speaks and not the connection's own user.
     key: Option<Cow<'a, str>>,
 }
 
@@ -90,7 +90,7 @@ impl<'a> Envelope<'a> {
         }
     }
 
-    /// How the message is placed in a channel that isn't stored.
+    /// Decides how the message is placed in a channel that isn't stored.
     fn placement<'b>(&self, kept: Option<&'b Arc<KeptMessage>>) -> Placement<'b>
     where
         'a: 'b,
@@ -106,7 +106,7 @@ impl Chat {
     /// Says something to one room, user or connection, or to everyone. In a channel that is stored,
     /// gives the message that is to be stored first.
     ///
-    /// It is delivered once: a repeat is answered with the position of the first.
+    /// A repeat isn't delivered again: its receipt has the position of the first message.
     ///
     /// # Errors
     ///
@@ -120,17 +120,18 @@ impl Chat {
         message: &NewMessage<'_>,
     ) -> Result<SayOutcome, ChatError> {
         self.check(to, message)?;
-        let speaker = self.speaker(actor, to, message.from)?;
+        let speaker = self.speaker(actor, to, message.from.as_deref())?;
         let call = &mut self.call(sink, now.tick);
         self.say_as(call, now.unix_ms, &speaker, to, message)
     }
 
-    /// Says the same to several receivers, one after the other: a message for each of them. All
-    /// are checked before the first one gets it.
+    /// Says the same to several receivers, one after the other, as a message of its own for each.
+    /// All receivers are checked before the first one gets the message.
     ///
     /// # Errors
     ///
-    /// [`ChatError`] of the whole, before anybody got it; inside, of one receiver.
+    /// [`ChatError`] of the whole request, before anybody got the message; an inner [`ChatError`]
+    /// is that of one receiver.
     pub fn say_to_each(
         &self,
         sink: &mut dyn Sink,
@@ -146,7 +147,7 @@ impl Chat {
         let mut speakers = Vec::with_capacity(to.len());
         for to in to {
             self.check(*to, message)?;
-            speakers.push(self.speaker(actor, *to, message.from)?);
+            speakers.push(self.speaker(actor, *to, message.from.as_deref())?);
         }
         let call = &mut self.call(sink, now.tick);
         let each = to.iter().zip(&speakers);
@@ -161,7 +162,7 @@ impl Chat {
             Recipient::User(uid) => check_uid("to.user", uid)?,
             Recipient::Fd(_) | Recipient::All => {}
         }
-        if let Some(id) = message.id
+        if let Some(id) = &message.id
             && !(1..=ID_BYTES_MAX).contains(&id.len())
         {
             return Err(ChatError::Id(ID_BYTES_MAX));
@@ -220,9 +221,8 @@ impl Chat {
         to: Recipient<'_>,
         message: &NewMessage<'_>,
     ) -> Result<SayOutcome, ChatError> {
-        let id = message
-            .id
-            .map_or_else(|| self.common.ids.id().into(), Cow::Borrowed);
+        let own_id = message.id.as_deref();
+        let id = own_id.map_or_else(|| self.common.ids.id().into(), Cow::Borrowed);
         let from = speaker.from.as_ref();
         let envelope = Envelope {
             body: MessageBody {
@@ -235,12 +235,11 @@ impl Chat {
             from,
             to: None,
             keep: message.keep,
-            except: message.except,
+            except: &message.except,
         };
         // An id that was made here is nobody else's: there is nothing to remember.
         let key_in = |channel: &str| {
-            let id = message.id?;
-            Some((self.common.hasher).idempotency_key(channel, speaker.id_owner(), id))
+            Some((self.common.hasher).idempotency_key(channel, speaker.id_owner(), own_id?))
         };
         let outcome = match to {
             Recipient::Room(room) => self.say_in_room(call, room, &envelope, key_in(room)),
@@ -249,7 +248,7 @@ impl Chat {
             Recipient::Fd(fd) => push(call, fd, &envelope.body).map(SayOutcome::Said),
         }?;
         let SayOutcome::Said(receipt) = &outcome else {
-            // It counts once it is said.
+            // A message counts once it is said.
             return Ok(outcome);
         };
         let totals = &self.common.totals;
@@ -322,7 +321,7 @@ impl Chat {
             let inbox = Arc::clone(user.inbox());
             return Ok(SayOutcome::Said(Receipt::repeat(inbox, id, first)));
         }
-        // Both have room for it, or neither gets it.
+        // Both inboxes have room for the message, or neither gets it.
         if kind != ChannelKind::None {
             (pair.first().channels).ensure(scope, uid, Capacity::Checked)?;
         }
@@ -394,8 +393,8 @@ impl Chat {
         SayOutcome::Said(Receipt::new(channel, id, position, receivers))
     }
 
-    /// A message that is to be stored. To be called under the locks under which the epochs were
-    /// read.
+    /// Makes a message that is to be stored. To be called under the locks under which the epochs
+    /// were read.
     fn pending(
         &self,
         destination: Destination,
@@ -420,7 +419,7 @@ impl Chat {
         fds
     }
 
-    /// What a channel does with a message.
+    /// Decides what a channel does with a message.
     fn kind(&self, channel: &str, keep: Keep) -> ChannelKind {
         match keep {
             Keep::Yes => self.common.settings.kind_of(channel),
@@ -442,8 +441,8 @@ fn push(call: &mut Call<'_>, fd: Fd, body: &MessageBody<&str>) -> Result<Receipt
     }
 }
 
-/// The epoch of a channel, if it is stored. It may be new, with a message that comes only when it
-/// is stored.
+/// Returns the epoch of a channel, if the channel is stored; schedules its removal, since a new
+/// channel has no message until one is stored.
 fn stored_epoch<K: ChannelKey, A: Audience>(
     channels: &mut Channels<K, A>,
     scope: Scope<'_>,

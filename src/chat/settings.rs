@@ -2,14 +2,14 @@
 
 use super::pattern::Pattern;
 
-/// What a channel keeps.
+/// The kind of a channel: what it keeps, and where.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChannelKind {
-    /// Offsets, and messages on disk: they outlive the process.
+    /// The channel has offsets, and messages on disk: they outlive the process.
     Stored,
-    /// Offsets, and the last messages in memory; a start makes a new epoch.
+    /// The channel has offsets, and its last messages in memory; a restart makes a new epoch.
     Memory,
-    /// No offsets and no history: delivered and forgotten.
+    /// The channel has no offsets and no history: messages are delivered and forgotten.
     None,
 }
 
@@ -25,7 +25,7 @@ pub struct ChatSettings {
     /// threads of a large machine, so that two of them rarely want the same one.
     pub shards: usize,
     /// Rooms and inboxes at the most; a request that needs a new one is refused as `unavailable`.
-    /// Default 1,000,000.
+    /// Default 1,000,000: as many as connections.
     pub channels_max: usize,
     /// Milliseconds that a channel stays without messages and members. Default 600,000: a client
     /// that was offline for minutes finds the epoch that it knows.
@@ -39,7 +39,7 @@ pub struct ChatSettings {
     /// in one command.
     pub kept_channel_bytes_max: usize,
     /// Bytes that all channels keep; the oldest messages of the channel that is written to go.
-    /// Default 268,435,456.
+    /// Default 268,435,456, 256 MiB: a small part of a server's memory.
     pub kept_bytes_max: usize,
     /// Milliseconds for which a repeated id is known. Default 300,000, as long as a message is kept:
     /// a client that is back in time neither misses anything nor says anything twice.
@@ -53,11 +53,12 @@ pub struct ChatSettings {
     /// Rooms of a connection up to which it may join one more; lasting memberships don't ask, so
     /// there may be `lasting_rooms_per_user_max` on top. Default 100.
     pub rooms_per_connection_max: usize,
-    /// Lasting memberships of one user. Default 100.
+    /// Lasting memberships of one user. Default 100: each is one more room to join at every login.
     pub lasting_rooms_per_user_max: usize,
-    /// Lasting memberships in all. Default 1,000,000.
+    /// Lasting memberships in all. Default 1,000,000: as many as channels.
     pub lasting_max: usize,
-    /// Users who acknowledge in one channel. Default 100,000.
+    /// Users who acknowledge in one channel. Default 100,000: a round number, which bounds the
+    /// memory of one channel to some MB.
     pub acks_per_channel_max: usize,
     /// Users in a room up to which it is told who joins and leaves. Default 200: n users who join one
     /// after the other cost n² / 2 notices, 20,000 here.
@@ -68,12 +69,13 @@ pub struct ChatSettings {
     /// Receivers of one request, and connections in its `except`. Default 100: each receiver costs a
     /// message of its own, and one request must not occupy a worker for long.
     pub receivers_max: usize,
-    /// Messages of one page of history. Default 1,000.
+    /// Messages of one page of history. Default 1,000: the answer is made in one turn of a worker.
     pub page_messages_max: usize,
     /// Bytes after which a page of history ends, though it has one message at least. Default
     /// 262,144: a quarter of what an outbox takes.
     pub page_bytes_max: usize,
-    /// Users or rooms that one answer lists. Default 1,000.
+    /// Users or rooms that one answer lists. Default 1,000: a quarter of a MiB of JSON with the
+    /// longest names.
     pub list_max: usize,
 }
 
@@ -107,7 +109,7 @@ impl Default for ChatSettings {
 }
 
 impl ChatSettings {
-    /// What the channel of this name keeps.
+    /// Returns the kind of the channel of this name.
     #[must_use]
     pub fn kind_of(&self, channel: &str) -> ChannelKind {
         self.kinds

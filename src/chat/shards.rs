@@ -7,14 +7,14 @@ use foldhash::fast::FixedState;
 
 use crate::base::sync::lock;
 
-/// Parts that are locked each for itself; a name is always in the same one.
+/// Parts that are locked each for itself; a name always belongs to the same part.
 #[derive(Debug)]
 pub(super) struct Shards<T> {
     parts: Box<[Mutex<T>]>,
     hash: FixedState,
 }
 
-/// The parts of two names, which may be one.
+/// The parts of two names, which may be one part.
 #[derive(Debug)]
 pub(super) struct ShardPair<'a, T> {
     left: MutexGuard<'a, T>,
@@ -27,7 +27,7 @@ pub(super) struct ShardPair<'a, T> {
 #[derive(Debug)]
 pub(super) struct ShardLocks<'a, T> {
     shards: &'a Shards<T>,
-    /// By their places.
+    /// The locked parts with their places, in that order.
     guards: Vec<(usize, MutexGuard<'a, T>)>,
 }
 
@@ -76,12 +76,12 @@ impl<T> Shards<T> {
         }
     }
 
-    /// How many parts there are.
+    /// Returns the number of parts.
     pub(super) fn len(&self) -> usize {
         self.parts.len()
     }
 
-    /// One part by its place, for a loop over all of them.
+    /// Locks one part by its place, for a loop over all parts.
     pub(super) fn lock_part(&self, part: usize) -> MutexGuard<'_, T> {
         lock(&self.parts[part])
     }
@@ -92,7 +92,7 @@ impl<T> Shards<T> {
 }
 
 impl<T> ShardLocks<'_, T> {
-    /// The part of a name that was among those that were given.
+    /// Returns the part of a name that was among those that were given.
     pub(super) fn of(&mut self, name: &str) -> &mut T {
         let part = self.shards.part_of(name);
         let place = self.guards.binary_search_by_key(&part, |(part, _)| *part);
@@ -101,7 +101,7 @@ impl<T> ShardLocks<'_, T> {
 }
 
 impl<T> ShardPair<'_, T> {
-    /// The part of the first name.
+    /// Returns the part of the first name.
     pub(super) fn first(&mut self) -> &mut T {
         match &mut self.right {
             Some(right) if self.swapped => right,
@@ -109,7 +109,7 @@ impl<T> ShardPair<'_, T> {
         }
     }
 
-    /// The part of the second name, which may be the same part.
+    /// Returns the part of the second name, which may be the same part.
     pub(super) fn second(&mut self) -> &mut T {
         match &mut self.right {
             Some(right) if !self.swapped => right,

@@ -1,4 +1,4 @@
-//! Where the chat sends its notices.
+//! The sink to which the chat sends its notices.
 
 use std::sync::Arc;
 
@@ -19,37 +19,38 @@ pub trait Sink {
     /// Sends to one connection; `false` when there is none of this name.
     fn push(&mut self, fd: Fd, notice: &Notice<'_>) -> bool;
 
-    /// Answers a login or a join of `fd`: comes before everything of these channels.
+    /// Answers a login or a join of `fd`; called before everything else of these channels.
     fn welcome(&mut self, fd: Fd, channels: &[Welcome]);
 
-    /// Has a connection hear a topic, after it got `first`, as one command.
+    /// Has a connection hear a topic, after the connection got `first`, as one command.
     fn subscribe(&mut self, fd: Fd, topic: &Arc<str>, first: &[Notice<'_>]);
 
-    /// Has a connection hear a topic once it got what it missed, which is on disk: pages of it are
-    /// to be read and given to [`super::Chat::catch_up`], beginning behind `missing.after`.
+    /// Has a connection hear a topic once the connection got what it missed, which is on disk: the
+    /// implementation reads pages, beginning behind `missing.after`, and gives them to
+    /// [`super::Chat::catch_up`].
     fn replay(&mut self, fd: Fd, topic: &Arc<str>, missing: Missing);
 
-    /// A stored channel has neither messages nor members: the disk may forget it, and then
-    /// [`super::Chat::forget_channel`] does.
+    /// Tells that a stored channel has neither messages nor members: the disk may forget the
+    /// channel, and [`super::Chat::forget_channel`] is called then.
     fn forget(&mut self, topic: &Arc<str>);
 
     /// Has a connection hear a topic no more; a replay of it ends.
     fn unsubscribe(&mut self, fd: Fd, topic: &Arc<str>);
 }
 
-/// Where the messages begin that a connection missed.
+/// The place behind which a connection misses messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Missing {
-    /// The place behind which they come.
+    /// The position of the last message that the connection has.
     pub after: Position,
-    /// Whether something before is missing for good, which the receiver has to be told.
+    /// Whether messages before that are missing for good, which the receiver has to be told.
     pub gap: bool,
 }
 
 /// A channel that a connection hears from now on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Welcome {
-    /// The channel.
+    /// The name of the channel.
     pub channel: Arc<str>,
     /// The newest message at this moment, offset 0 before the first one; `None` where nothing is
     /// kept.

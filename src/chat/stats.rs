@@ -1,4 +1,4 @@
-//! What the chat counts.
+//! The counters of the chat.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
@@ -9,7 +9,7 @@ use crate::base::{Metric, MetricKind};
 pub(super) struct Gauge(AtomicUsize);
 
 impl Gauge {
-    /// The present number.
+    /// Returns the present number.
     pub(super) fn now(&self) -> usize {
         self.0.load(Relaxed)
     }
@@ -59,13 +59,13 @@ macro_rules! totals {
         pub struct ChatStats { $(#[doc = $doc] pub $name: $number,)* }
 
         impl ChatStats {
-            /// Name and value of each number.
+            /// Lists the name and the value of each number.
             #[must_use]
             pub fn named(&self) -> Vec<(&'static str, u64)> {
                 vec![$((stringify!($name), self.$name as u64),)*]
             }
 
-            /// Each number with its kind and its meaning.
+            /// Describes each number.
             #[must_use]
             pub fn described(&self) -> Vec<Metric> {
                 vec![$(Metric {

@@ -1,18 +1,18 @@
-//! What the chat has to know of the channels that are stored.
+//! The index of the channels that are stored, as the chat needs it.
 
 use crate::base::Epoch;
 
-/// The index of what is on disk. Called under the lock of a shard: an implementation neither does
-/// I/O nor waits, but for a lock that is only ever held for a moment.
+/// The index of the channels on disk. Called under the lock of a shard: an implementation does no
+/// I/O and doesn't wait, except for a lock that is only ever held for a moment.
 pub trait StoredIndex: Send + Sync {
-    /// The newest offset of a channel whose message isn't kept any more; `None` when the disk doesn't
-    /// know the channel.
+    /// Returns the newest offset of a channel whose message isn't kept any more; `None` when the
+    /// disk doesn't know the channel.
     fn floor(&self, channel: &str) -> Option<u64>;
 
-    /// The epoch of a channel; `None` when the disk doesn't know the channel.
+    /// Returns the epoch of a channel; `None` when the disk doesn't know the channel.
     fn epoch(&self, channel: &str) -> Option<Epoch>;
 
-    /// The number of channels that were forgotten so far.
+    /// Counts the channels that were forgotten so far.
     fn forgotten(&self) -> u64;
 }
 

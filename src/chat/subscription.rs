@@ -1,4 +1,4 @@
-//! How a connection begins to hear a channel: first the answer, then the subscription.
+//! The two steps in which a connection begins to hear a channel: the answer, then the subscription.
 
 use std::sync::Arc;
 
@@ -11,8 +11,8 @@ use super::sink::Welcome;
 use crate::base::Fd;
 
 impl Scope<'_> {
-    /// Decides where `user` begins to hear a channel, and how that is answered. `members` are the
-    /// users of a room.
+    /// Decides from where `user` hears a channel, and how that is answered. `members` are the users
+    /// of a room.
     pub(super) fn begin(
         self,
         channel: &Arc<str>,

@@ -1,11 +1,12 @@
-//! `tidings bench`: the load generator, and the server's own journal as what it compares a floor
-//! with.
+//! `tidings bench`: the load generator, and the server's own journal, beside which it measures a
+//! floor.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
+use tidings::base::clock::unix_ms;
 use tidings::store::{
     Channel, Epoch, Journal, MessageBody, MessageRecord, Record, Store, StoreSettings,
 };
@@ -42,7 +43,7 @@ struct TemporaryJournal {
 }
 
 impl TemporaryJournal {
-    /// Opens an empty one below `parent`, for messages of `size` bytes.
+    /// Opens an empty journal below `parent`, for messages of `size` bytes.
     fn open(parent: &Path, size: usize) -> anyhow::Result<Self> {
         // A name that no other run has.
         let directory = parent.join(format!("raw-log-journal-{}.tmp", std::process::id()));
@@ -114,12 +115,7 @@ impl DurableLog for TemporaryJournal {
 
 impl Drop for TemporaryJournal {
     fn drop(&mut self) {
-        // It lies in a directory for measuring, and the next run uses another name.
+        // The directory is for measuring, and the next run uses another name.
         _ = fs::remove_dir_all(&self.directory);
     }
-}
-
-fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.unwrap_or_default().as_millis() as u64
 }

@@ -29,7 +29,7 @@ impl LogFlags {
         let level = self.log_level.as_ref().unwrap_or(&settings.level);
         let builder = tracing_subscriber::fmt()
             .with_writer(|| LogWriter)
-            // They would be printed to standard error directly.
+            // Internal errors would be printed to standard error directly.
             .log_internal_errors(false)
             .with_env_filter(EnvFilter::new(&level.0))
             .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));

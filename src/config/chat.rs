@@ -5,7 +5,7 @@ use tidings::chat::{ChannelKind, ChatSettings, Pattern};
 use tidings::endpoint::LimitSettings;
 
 impl Settings {
-    /// Settings of the library's chat.
+    /// Makes the settings of the library's chat.
     #[must_use]
     pub fn chat(&self) -> ChatSettings {
         let chat = &self.chat;
@@ -39,7 +39,7 @@ impl Settings {
         }
     }
 
-    /// Rates that one client may reach.
+    /// Makes the limits of the rates that one client may reach.
     #[must_use]
     pub fn limits(&self) -> LimitSettings {
         LimitSettings {

@@ -43,13 +43,13 @@ impl Loader {
     }
 }
 
-/// The name of the variable for a setting.
+/// Returns the name of the variable for a setting.
 pub(super) fn variable_of(key: &str) -> String {
     format!("{PREFIX}{}", key.to_uppercase().replace(['.', '-'], "_"))
 }
 
-/// The setting of a named entry that stands in the environment alone; the entry gets its name in
-/// lower case.
+/// Finds the setting of a named entry that stands in the environment alone; the entry gets its name
+/// in lower case.
 fn named(variable: &str) -> Option<String> {
     named_in(variable, TOKEN_KEYS, &mut TokenKeySection::default())
         .or_else(|| named_in(variable, API_KEYS, &mut ApiKeySection::default()))

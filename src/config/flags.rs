@@ -51,7 +51,7 @@ pub struct SettingsFlags {
 }
 
 impl SettingsFlags {
-    /// The same flags with another file, if there is one.
+    /// Returns the same flags with another file, if one is given.
     #[must_use]
     pub fn with_file(mut self, file: Option<PathBuf>) -> Self {
         self.config = file.or(self.config);
@@ -72,7 +72,7 @@ impl SettingsFlags {
         })
     }
 
-    /// The settings that flags give: name, value, flag.
+    /// Lists the settings that flags give: name, value, flag.
     fn settings(&self) -> Result<Vec<(String, String, String)>, Problems> {
         let mut settings = set(&self.set)?;
         let flag = |is_given: bool| is_given.then(|| "true".to_owned());
@@ -164,7 +164,7 @@ fn environment() -> Vec<(String, String)> {
         .collect()
 }
 
-/// The settings that `--set` gives: name, value, flag.
+/// Lists the settings that `--set` gives: name, value, flag.
 fn set(given: &[String]) -> Result<Vec<(String, String, String)>, Problems> {
     let mut problems = Problems::default();
     let mut settings = Vec::new();

@@ -82,19 +82,20 @@ impl SettingText for UpstreamUrl {
     }
 }
 
-/// The work of `tidings gateway`: where its messages wait, and where they go.
+/// The work of `tidings gateway`: the outbox in which messages wait, and the servers that they go
+/// to.
 #[derive(Debug)]
 pub struct GatewayPlan {
     /// The servers that get every message.
     pub upstreams: Vec<Target>,
     /// The folder of the outbox.
     pub directory: PathBuf,
-    /// Settings of the links.
+    /// Times and bounds of the links.
     pub link: LinkSettings,
 }
 
 impl Loaded {
-    /// The settings that only a gateway needs.
+    /// Makes the settings that only a gateway needs.
     ///
     /// # Errors
     ///

@@ -76,7 +76,7 @@ impl Loaded {
     }
 }
 
-/// Settings while they are read: what is set so far, and what is wrong with it.
+/// Settings while they are read, and the errors that were found so far.
 #[derive(Debug, Default)]
 pub(super) struct Loader {
     pub(super) settings: Settings,

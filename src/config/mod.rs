@@ -48,9 +48,9 @@ use section::Section;
 pub struct Settings {
     /// The server as a whole; these stand at the top of the file, in no table.
     pub general: GeneralSection,
-    /// The log.
+    /// The form and the level of the log.
     pub log: LogSection,
-    /// The rules for tokens.
+    /// The claims that tokens have to make, and their bounds.
     pub tokens: TokenSection,
     /// Keys of tokens by their `kid`, in the order of the file.
     pub token_keys: Vec<(String, TokenKeySection)>,
@@ -68,13 +68,13 @@ pub struct Settings {
     pub outbox: OutboxSection,
     /// Rates that one client may reach.
     pub limits: LimitSection,
-    /// Each reactor.
+    /// Bounds of each reactor.
     pub reactor: ReactorSection,
     /// Queues between threads.
     pub queues: QueueSection,
     /// Links from gateways to this server.
     pub uplink: UplinkSection,
-    /// The gateway.
+    /// Settings of `tidings gateway` alone.
     pub gateway: GatewaySection,
 }
 
@@ -84,7 +84,7 @@ const TOKEN_KEYS: &str = "tokens.keys";
 const API_KEYS: &str = "api_keys";
 
 impl Settings {
-    /// Every section with the name of its table, which is empty for the first one.
+    /// Lists every section with the name of its table, which is empty for the first one.
     fn sections(&mut self) -> Vec<(String, &mut dyn Section)> {
         let mut sections: Vec<(String, &mut dyn Section)> = vec![
             (String::new(), &mut self.general),
@@ -113,7 +113,7 @@ impl Settings {
         sections
     }
 
-    /// The section of this name; a missing entry of `tokens.keys` or `api_keys` is created.
+    /// Finds the section of this name; creates a missing entry of `tokens.keys` or `api_keys`.
     fn section(&mut self, name: &str) -> Option<&mut dyn Section> {
         if let Some((TOKEN_KEYS, key)) = split_name(name) {
             insert(&mut self.token_keys, key);
@@ -126,7 +126,7 @@ impl Settings {
             .map(|(_, section)| section)
     }
 
-    /// The whole names of all settings.
+    /// Lists the whole names of all settings.
     fn keys(&mut self) -> Vec<String> {
         let mut keys = Vec::new();
         for (name, section) in self.sections() {

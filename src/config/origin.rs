@@ -3,7 +3,7 @@
 /// The parts of an origin (RFC 6454 §4).
 #[derive(Debug, Clone, Copy)]
 pub struct OriginParts<'a> {
-    /// `https`, or that of an app, such as `capacitor`.
+    /// The scheme: `https`, or that of an app, such as `capacitor`.
     pub scheme: &'a str,
     /// A name or an address; one of IPv6 stands in brackets.
     pub host: &'a str,
@@ -21,7 +21,7 @@ impl<'a> OriginParts<'a> {
         (begins && scheme.bytes().all(plain)).then_some(Self { scheme, host, port })
     }
 
-    /// The port that is meant; `None` for a scheme without a usual one.
+    /// Returns the port that is meant; `None` for a scheme without a usual port.
     fn port_meant(&self) -> Option<u16> {
         self.port.or_else(|| usual_port(self.scheme))
     }
@@ -35,7 +35,7 @@ impl PartialEq for OriginParts<'_> {
     }
 }
 
-/// The port that a scheme has where none is written.
+/// Returns the port that a scheme has where none is written.
 pub fn usual_port(scheme: &str) -> Option<u16> {
     let is = |name: &str| scheme.eq_ignore_ascii_case(name);
     if is("http") || is("ws") {

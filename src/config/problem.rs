@@ -28,7 +28,7 @@ impl fmt::Display for SettingPlace {
 /// One error: its place, and a text that says what is wrong and how to mend it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Problem {
-    /// The place; `None` when the error is about a value that nobody gave.
+    /// The place of the value; `None` when nobody gave the value.
     pub(super) place: Option<SettingPlace>,
     pub(super) what: String,
 }
@@ -60,7 +60,7 @@ impl Problems {
         });
     }
 
-    /// The number of errors.
+    /// Counts the errors.
     #[must_use]
     pub fn count(&self) -> usize {
         self.0.len()

@@ -10,7 +10,7 @@ use super::value::{SettingValue, describe};
 
 /// Settings that belong together, such as those of one table of the file.
 pub(super) trait Section {
-    /// The documentation of the section, line by line.
+    /// Returns the documentation of the section, line by line.
     fn about(&self) -> &'static [&'static str];
     /// Shows every setting to `visit`, in the order of the documentation.
     fn each(&mut self, visit: &mut dyn FnMut(SettingField<'_>));
@@ -30,9 +30,9 @@ pub(super) trait SettingSlot {
     fn read_toml(&mut self, value: &DeValue<'_>) -> Result<(), String>;
     /// Sets the value from the environment or a flag, or returns a complaint that begins with "is".
     fn read_text(&mut self, text: &str) -> Result<(), String>;
-    /// The value as a settings file spells it.
+    /// Writes the value as a settings file spells it.
     fn to_toml(&self) -> String;
-    /// The bounds in words, where they are worth a line in the documentation.
+    /// Describes the bounds in words, where they are worth a line in the documentation.
     fn range(&self) -> Option<String>;
 }
 

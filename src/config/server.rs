@@ -4,7 +4,7 @@ use super::Settings;
 use tidings::server::{HttpLimits, Limits, ServerSettings, Watermarks};
 
 impl Settings {
-    /// Settings of the library's server.
+    /// Makes the settings of the library's server.
     #[must_use]
     pub fn server(&self) -> ServerSettings {
         let (outbox, queues) = (&self.outbox, &self.queues);
@@ -53,8 +53,8 @@ impl Settings {
     }
 }
 
-/// Marks for a queue: high at these values, low again at a quarter of them, so that reading resumes
-/// well before the queue is empty and doesn't flicker.
+/// Makes the marks of a queue: high at these values, low again at a quarter of them, so that
+/// reading resumes well before the queue is empty and doesn't flicker.
 fn marks(items_high: usize, bytes_high: usize) -> Watermarks {
     Watermarks {
         items_high,

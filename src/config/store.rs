@@ -12,13 +12,13 @@ use tidings::store::{DiskSettings, Retention, StoreSettings, SyncPolicy};
 const IN_MEMORY: &str = "none";
 
 impl Settings {
-    /// The folder of the data; `None` keeps everything in memory only.
+    /// Returns the folder of the data; `None` keeps everything in memory only.
     #[must_use]
     pub fn data(&self) -> Option<PathBuf> {
         (self.store.data != IN_MEMORY).then(|| self.store.data.clone().into())
     }
 
-    /// Settings of the library's store.
+    /// Makes the settings of the library's store.
     #[must_use]
     pub fn store(&self) -> StoreSettings {
         let store = &self.store;
@@ -44,7 +44,8 @@ impl Settings {
         }
     }
 
-    /// The moment from which a message counts as stored, and what a client can rely on then.
+    /// Says in words from which moment a message counts as stored, and what a client can rely on
+    /// then.
     #[must_use]
     pub fn promise(&self) -> &'static str {
         match (self.data(), self.store.sync.0) {
@@ -63,7 +64,7 @@ impl Settings {
         }
     }
 
-    /// Settings of the disk thread and its queue.
+    /// Makes the settings of the disk thread and its queue.
     #[must_use]
     pub fn disk(&self) -> DiskSettings {
         let queues = &self.queues;
@@ -81,7 +82,7 @@ impl Settings {
         }
     }
 
-    /// Bounds for connections that catch up from the disk.
+    /// Makes the bounds for connections that catch up from the disk.
     #[must_use]
     pub fn replays(&self) -> ReplaySettings {
         ReplaySettings {

@@ -121,12 +121,12 @@ impl SettingText for Origin {
     }
 }
 
-/// How much is logged, as `tracing-subscriber` reads it.
+/// The level of the log, as `tracing-subscriber` reads it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogLevel(pub String);
 
 impl LogLevel {
-    /// The levels, from none to everything.
+    /// The levels, from nothing to everything.
     const WORDS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 }
 
@@ -202,9 +202,9 @@ choice!(LogFormat, PageMode, Algorithm);
 /// The form of the log's lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
-    /// Text for people.
+    /// Each line is text for people.
     Text,
-    /// A JSON object in each line.
+    /// Each line is a JSON object.
     Json,
 }
 
@@ -212,14 +212,14 @@ impl WordChoice for LogFormat {
     const ALL: &'static [(&'static str, Self)] = &[("text", Self::Text), ("json", Self::Json)];
 }
 
-/// When the chat page is served.
+/// The condition under which the chat page is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PageMode {
-    /// In open mode only.
+    /// The page is served in open mode only.
     Open,
-    /// Always.
+    /// The page is always served.
     On,
-    /// Never.
+    /// The page is never served.
     Off,
 }
 

@@ -172,8 +172,8 @@ impl Loader {
         self.strong(&format!("{table}.key"), key)
     }
 
-    /// The keys of links: the one that this server asks gateways for, and the one that this gateway
-    /// shows to its upstreams.
+    /// Prepares the keys of links: the one that this server asks gateways for, and the one that
+    /// this gateway shows to its upstreams.
     pub(super) fn link_keys(&mut self) -> (Option<Secret>, Option<Secret>) {
         let (uplink, gateway) = (self.settings.uplink.clone(), self.settings.gateway.clone());
         (
@@ -216,7 +216,7 @@ impl Loader {
         None
     }
 
-    /// The secret or key of a table, either from the settings or from a file that they name.
+    /// Finds the secret or key of a table, either in the settings or in a file that they name.
     fn material(&mut self, table: &str, given: (&str, &str, &str)) -> Option<Secret> {
         let (inline, file, key) = given;
         match (inline.is_empty(), file.is_empty()) {

@@ -17,12 +17,12 @@ pub(super) trait SettingValue: Sized {
     fn from_toml(value: &DeValue<'_>, bounds: &Self::Bounds) -> Option<Self>;
     /// Reads the value from the environment or a flag; `None` when it isn't allowed.
     fn from_text(text: &str, bounds: &Self::Bounds) -> Option<Self>;
-    /// The value as a settings file spells it.
+    /// Writes the value as a settings file spells it.
     fn to_toml(&self) -> String;
     /// The rule that a value has to meet, as the end of a sentence that begins with "has to be".
     fn allowed(bounds: &Self::Bounds) -> String;
 
-    /// The bounds in words, where they are worth a line in the documentation.
+    /// Describes the bounds in words, where they are worth a line in the documentation.
     fn range(_: &Self::Bounds) -> Option<String> {
         None
     }

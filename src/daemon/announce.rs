@@ -1,4 +1,5 @@
-//! What a daemon prints once it runs: for people, and for scripts that wait for the first line.
+//! The lines that a daemon prints once it runs: for people, and for scripts that wait for the first
+//! line.
 
 use std::net::SocketAddr;
 

@@ -6,7 +6,7 @@ use std::sync::RwLock;
 use tidings::base::sync::{read, write};
 use tidings::server::Fd;
 
-/// Where the WebSocket is.
+/// The path of the WebSocket.
 pub(super) const ECHO_PATH: &str = "/echo";
 
 /// Largest message that is echoed, in bytes: what the load generator sends at most.

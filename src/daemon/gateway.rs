@@ -1,4 +1,4 @@
-//! The gateway: HTTP in front, an outbox on disk behind it, a process that brings it away.
+//! The gateway: HTTP in front, an outbox on disk behind it, a process that delivers the outbox.
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -15,10 +15,11 @@ use super::host_metrics;
 use super::keys::Keys;
 use super::origin::SameOrigin;
 use super::storage;
-use crate::config::{GatewayPlan, Loaded};
+use crate::config::{GatewayPlan, Loaded, Settings};
 use crate::output;
 
-/// What a push process gets beyond its own time at a stop, before it is killed, in milliseconds.
+/// Time that a push process gets at a stop beyond its own, before it is killed, in milliseconds:
+/// enough to end once it has nothing left to do.
 const STOP_GRACE_MS: u64 = 2_000;
 
 /// Longest pause before a push process that keeps dying is started again, in milliseconds: messages
@@ -29,13 +30,13 @@ const RESTART_MS_MAX: u64 = 1_000;
 ///
 /// # Errors
 ///
-/// It can't start: the address can't be listened on, or the outbox can't be opened.
+/// The gateway can't start: the address can't be listened on, or the outbox can't be opened.
 pub fn gateway(loaded: Loaded, plan: GatewayPlan) -> anyhow::Result<ServerOutcome> {
     let Loaded {
         settings, access, ..
     } = loaded;
     let (general, own) = (&settings.general, &settings.gateway);
-    let directory = plan.directory;
+    let directory = plan.directory.clone();
     let is_open = access.is_open();
     let store = StoreSettings {
         dedup_ms: own.repeat_ms,
@@ -43,16 +44,7 @@ pub fn gateway(loaded: Loaded, plan: GatewayPlan) -> anyhow::Result<ServerOutcom
     };
     let store = storage::open_journal(store_settings(store, own.outbox_size_max))
         .context("can't open the outbox")?;
-    let gateway = GatewaySettings {
-        outbox_bytes_max: own.outbox_size_max,
-        data_size_max: settings.websocket.message_size_max,
-        link: plan.link,
-        drain_ms_max: own.drain_ms_max,
-        settle_ms: own.settle_ms,
-        disk: settings.disk(),
-        host_metrics,
-        ..GatewaySettings::new(&own.name, plan.upstreams)
-    };
+    let gateway = gateway_settings(&settings, plan);
     let gateway = Gateway::new(gateway, Box::new(store), Box::new(Keys(access)));
     let gateway = Arc::new(gateway.context("can't start a thread")?);
     let gate = GatewayGate {
@@ -87,7 +79,7 @@ pub fn gateway(loaded: Loaded, plan: GatewayPlan) -> anyhow::Result<ServerOutcom
             match start.start(server) {
                 Ok(()) => announce::addresses(server, is_open),
                 Err(error) => {
-                    tracing::error!(%error, "the outbox can't be brought away");
+                    tracing::error!(%error, "the outbox can't be delivered");
                     server.stop();
                 }
             }
@@ -103,11 +95,26 @@ pub fn gateway(loaded: Loaded, plan: GatewayPlan) -> anyhow::Result<ServerOutcom
     outcome
 }
 
+/// Makes the settings of the gateway.
+fn gateway_settings(settings: &Settings, plan: GatewayPlan) -> GatewaySettings {
+    let own = &settings.gateway;
+    GatewaySettings {
+        outbox_bytes_max: own.outbox_size_max,
+        data_size_max: settings.websocket.message_size_max,
+        link: plan.link,
+        drain_ms_max: own.drain_ms_max,
+        settle_ms: own.settle_ms,
+        disk: settings.disk(),
+        host_metrics,
+        ..GatewaySettings::new(&own.name, plan.upstreams)
+    }
+}
+
 /// Judges request heads, on the reactor's thread.
 struct GatewayGate {
     rules: SameOrigin,
     gateway: Arc<Gateway>,
-    /// Set once the server runs.
+    /// The handle, set once the server runs.
     server: OnceLock<Handle>,
 }
 
@@ -127,7 +134,7 @@ impl GatewayGate {
         }
     }
 
-    /// Lets nobody send a body who shows no key, or asks for what takes none.
+    /// Refuses a body from a client that shows no key, or whose path and method take no body.
     fn judge_before_body(&self, head: &Head) -> Verdict {
         match self.gateway.admit_head(head) {
             Ok(true) => Verdict::Pass,
@@ -149,7 +156,7 @@ impl GatewayGate {
     }
 }
 
-/// Answers what isn't the gateway's API.
+/// Answers requests beside the gateway's API.
 fn beside_the_api(path: &str) -> Response {
     if health::is_health_path(path) {
         return method_not_allowed("GET, HEAD");
@@ -166,7 +173,8 @@ fn farewell(gateway: Arc<Gateway>, directory: &Path) {
             directory.display()
         ));
     }
-    // Whoever still has it is a thread that hangs; the folder is free when this process ends.
+    // Only a thread that hangs can still have the gateway; the folder is free when this process
+    // ends.
     if let Some(gateway) = Arc::into_inner(gateway) {
         gateway.close();
     }

@@ -1,4 +1,4 @@
-//! Who may come in, by the keys of the settings.
+//! The check of tokens and API keys, by the keys of the settings.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

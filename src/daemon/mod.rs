@@ -1,4 +1,4 @@
-//! Layer 7: `tidings serve`, put together from the library's public face alone.
+//! `tidings serve` and `tidings gateway`, put together from the library's public face alone.
 
 mod announce;
 mod echo;
@@ -16,7 +16,7 @@ use crate::output;
 pub use gateway::gateway;
 pub use serve::serve;
 
-/// The numbers of this program that its library doesn't know.
+/// Describes the numbers of this program that its library doesn't know.
 fn host_metrics() -> Vec<Metric> {
     vec![Metric::counter(
         "log_dropped",

@@ -1,5 +1,5 @@
-//! Who may talk to a server that asks for no keys: programs on this machine, and the pages that it
-//! serves itself.
+//! The check of where requests come from, for a server that asks for no keys: only programs on this
+//! machine, and the pages that the server serves itself, may talk to it.
 //!
 //! A browser lets any web page open a WebSocket to 127.0.0.1 and post to it. Two header fields
 //! tell: `Origin` names the page's server, and `Host` shows a foreign name that was made to point
@@ -34,9 +34,9 @@ pub struct SameOrigin {
 /// A request that is refused for where it comes from.
 #[derive(Debug)]
 pub struct OriginRefusal {
-    /// The reason, for the trace.
+    /// The reason, for the log and the counters of refusals.
     pub reason: RefusalReason,
-    /// The answer.
+    /// The answer that the client gets.
     pub response: Response,
 }
 
@@ -51,7 +51,8 @@ impl OriginRefusal {
 }
 
 impl SameOrigin {
-    /// `None` when the request may pass, otherwise the reason and the answer that refuses it.
+    /// Judges a request; gives the reason and the answer if the request is refused, `None` if it
+    /// may pass.
     #[must_use]
     pub fn refuse(&self, head: &Head) -> Option<OriginRefusal> {
         let host = head.host().unwrap_or_default();
@@ -116,7 +117,7 @@ fn is_own_name(origin: &str, host: &str) -> bool {
     }
 }
 
-/// The first field of a request that a proxy added.
+/// Finds the first field of a request that a proxy added.
 fn proxy_field(head: &Head) -> Option<Cow<'_, str>> {
     let mut names = head.fields().map(|(name, _)| name);
     names
@@ -140,7 +141,7 @@ fn foreign_origin(origin: &str, host: &str) -> String {
     format!("Origin {origin:?} is another server's; {own}let it in with --allow-origin")
 }
 
-/// The beginning of a foreign text.
+/// Returns the beginning of a foreign text.
 fn cut(text: &str) -> &str {
     &text[..text.floor_char_boundary(SHOWN_MAX)]
 }

@@ -1,4 +1,4 @@
-//! What stands at which path, and what is decided on the reactor's thread.
+//! The paths of the daemon beside the API, and the decisions that are made on the reactor's thread.
 
 use std::sync::{Arc, OnceLock};
 
@@ -13,7 +13,8 @@ use super::origin::SameOrigin;
 use crate::auth::ApiKeys;
 use crate::page;
 
-/// Where the client for JavaScript and its types are, whether or not the chat page is on.
+/// The paths of the client for JavaScript and of its types, which are served whether or not the
+/// chat page is on.
 const CLIENT_PATHS: [&str; 2] = ["/client.js", "/client.d.ts"];
 
 /// Judges request heads.
@@ -25,11 +26,11 @@ pub(super) struct ServeGate {
     pub(super) echo_size_max: Option<usize>,
     /// The largest message of a gateway, in bytes.
     pub(super) link_size_max: usize,
-    /// What gateways have to show; without a key there is no `/link`.
+    /// The key that gateways have to show; without one there is no `/link`.
     pub(super) link_keys: ApiKeys,
-    /// Says whether messages can be stored.
+    /// The endpoint, which knows whether messages can be stored.
     pub(super) endpoint: Arc<Endpoint>,
-    /// Set once the server runs.
+    /// The handle, set once the server runs.
     pub(super) server: OnceLock<Handle>,
 }
 
@@ -54,7 +55,7 @@ impl ServeGate {
         }
     }
 
-    /// Lets nobody send a body who shows no key, or asks for what takes none.
+    /// Refuses a body from a client that shows no key, or whose path and method take no body.
     fn judge_before_body(&self, head: &Head) -> Verdict {
         match self.endpoint.admit_head(head) {
             Ok(true) => Verdict::Pass,
@@ -78,7 +79,7 @@ impl ServeGate {
         }
     }
 
-    /// Leaves the trace of a refusal.
+    /// Counts a refusal, and logs it.
     fn note(&self, reason: RefusalReason, head: &Head) {
         let refused = Refused {
             host: head.host(),
@@ -98,7 +99,8 @@ impl ServeGate {
     }
 }
 
-/// What isn't the API's: the client, which is there for everybody's page, and the chat page.
+/// Answers requests beside the API: the client, which pages of any server may load, and the chat
+/// page.
 pub(super) fn beside_the_api(method: &str, path: &str, has_page: bool) -> Response {
     let asset = page::asset(path).filter(|asset| has_page || CLIENT_PATHS.contains(&asset.path));
     match (asset, path) {

@@ -17,15 +17,15 @@ use crate::auth::ApiKeys;
 use crate::config::{Loaded, PageMode, Settings};
 use crate::output;
 
-/// What a gateway's frame has beside the data of a message, in bytes: a hundred receivers of the
-/// longest names, all of it escaped.
+/// Bytes of a gateway's frame beside the data of a message: a hundred receivers with the longest
+/// names, each character escaped.
 const LINK_FRAME_SIZE: usize = 256 * 1_024;
 
 /// Runs the daemon until it is told to stop.
 ///
 /// # Errors
 ///
-/// It can't start, most likely since the address can't be listened on.
+/// The daemon can't start, most likely since the address can't be listened on.
 pub fn serve(loaded: Loaded) -> anyhow::Result<ServerOutcome> {
     let Loaded {
         settings,
@@ -53,7 +53,7 @@ pub fn serve(loaded: Loaded) -> anyhow::Result<ServerOutcome> {
                 .iter()
                 .map(|one| one.0.clone())
                 .collect(),
-            // With keys, whoever comes has to show one, whatever name led here.
+            // With keys every client has to show one, whatever name led here.
             any_host: general.insecure || !is_open,
         },
         has_page: match general.page {
@@ -79,12 +79,12 @@ pub fn serve(loaded: Loaded) -> anyhow::Result<ServerOutcome> {
         .settings(server)
         .gate(move |head| gate.judge(head));
     let outcome = endpoint.attach(builder, host).run();
-    // What was taken is on disk now, also what nobody waits for any more.
+    // Everything that was taken is on disk now, also what nobody waits for any more.
     endpoint.finish();
     outcome.with_context(|| format!("can't serve on {listen}"))
 }
 
-/// The settings of the endpoint.
+/// Makes the settings of the endpoint.
 fn endpoint_settings(settings: &Settings) -> EndpointSettings {
     let connection = settings.server().reactor.connection;
     EndpointSettings {
@@ -100,7 +100,7 @@ fn endpoint_settings(settings: &Settings) -> EndpointSettings {
     }
 }
 
-/// What the daemon does beside its endpoint: the page, `/echo`, and a greeting on the terminal.
+/// The daemon's parts beside its endpoint: the page, `/echo`, and a greeting on the terminal.
 struct ServeHost {
     gate: Arc<ServeGate>,
     echoes: Echoes,
@@ -164,7 +164,7 @@ fn announce(server: &WorkerHandle, echo: bool, has_page: bool, is_open: bool) {
     }
 }
 
-/// The server's name for clients: the settings', or one of this process.
+/// Returns the server's name for clients: that of the settings, or one made for this process.
 fn node_name(node: &str) -> String {
     match node {
         "" => format!("tidings-{}", std::process::id()),

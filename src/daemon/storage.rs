@@ -1,4 +1,4 @@
-//! Where the messages are kept.
+//! The store that keeps the messages.
 
 use std::path::Path;
 use std::time::Instant;

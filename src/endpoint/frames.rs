@@ -1,4 +1,4 @@
-//! What the server says on a WebSocket: one JSON object a frame.
+//! The frames that the server sends on a WebSocket: one JSON object a frame.
 //!
 //! A message's `data` stands in the frame as it came; it is never taken apart.
 
@@ -10,7 +10,7 @@ use crate::chat::{Delivered, Notice, Position, Receipt, User, Welcome};
 /// Bytes of a message's fields beside its data, which most messages don't exceed.
 const FIELDS_BYTES: usize = 160;
 
-/// The first frame on every connection.
+/// Writes the first frame on every connection.
 pub(super) fn hello(fd: Fd, node: &str, ping_s: u64, size_max: usize) -> String {
     Json::frame("hello")
         .number("fd", fd.0)
@@ -20,7 +20,7 @@ pub(super) fn hello(fd: Fd, node: &str, ping_s: u64, size_max: usize) -> String 
         .end()
 }
 
-/// What nobody asked for: messages, gaps, presence.
+/// Writes a notice: a message, a gap, or presence.
 pub(super) fn frame(frame: &Notice<'_>) -> String {
     match frame {
         Notice::Message(posted) => message(posted),
@@ -59,12 +59,12 @@ fn message(posted: &Delivered<'_>) -> String {
     fields(of_size(posted).string("type", "msg"), posted).end()
 }
 
-/// An object with room for a message, whose data may be long.
+/// Begins an object with room for a message, whose data may be long.
 fn of_size(posted: &Delivered<'_>) -> Json {
     Json::of_size(FIELDS_BYTES + posted.body.data.len())
 }
 
-/// A message of the past, as history lists it.
+/// Writes a message of the past, as history lists it.
 pub(super) fn listed(posted: &Delivered<'_>) -> String {
     fields(of_size(posted), posted).end()
 }
@@ -83,7 +83,7 @@ fn fields(mut json: Json, posted: &Delivered<'_>) -> Json {
     json.number("ts", body.ts).raw("data", body.data)
 }
 
-/// Epoch and offset, where there are any.
+/// Adds epoch and offset, where there are any.
 pub(super) fn place(json: Json, position: Option<Position>) -> Json {
     match position {
         Some(position) => json
@@ -93,12 +93,12 @@ pub(super) fn place(json: Json, position: Option<Position>) -> Json {
     }
 }
 
-/// The beginning of every answer.
+/// Begins the answer to a command.
 pub(super) fn ok(seq: Option<&str>) -> Json {
     Json::frame("ok").raw("seq", seq.unwrap_or("null"))
 }
 
-/// The answer to a login or a join.
+/// Writes the answer to a login or a join.
 pub(super) fn welcome(seq: Option<&str>, channels: &[Welcome]) -> String {
     let mut json = Json::object();
     for welcome in channels {
@@ -115,7 +115,7 @@ pub(super) fn welcome(seq: Option<&str>, channels: &[Welcome]) -> String {
     ok(seq).raw("channels", &json.end()).end()
 }
 
-/// What became of a message, for WebSocket and HTTP.
+/// Adds the fields of a receipt, for WebSocket and HTTP.
 pub(super) fn said(json: Json, said: &Receipt) -> Json {
     let json = match &said.channel {
         Some(channel) => json.string("channel", channel),
@@ -127,7 +127,7 @@ pub(super) fn said(json: Json, said: &Receipt) -> Json {
         .number("receivers", said.receivers as u64)
 }
 
-/// Something wasn't done.
+/// Writes the refusal of a command.
 pub(super) fn err(seq: Option<&str>, refusal: &Refusal) -> String {
     Json::frame("err")
         .raw("seq", seq.unwrap_or("null"))
@@ -137,7 +137,7 @@ pub(super) fn err(seq: Option<&str>, refusal: &Refusal) -> String {
         .end()
 }
 
-/// A connection is about to be closed, and why.
+/// Writes the reason why a connection is about to be closed.
 pub(super) fn kick(code: &str, message: &str) -> String {
     Json::frame("kick")
         .string("code", code)
@@ -145,7 +145,7 @@ pub(super) fn kick(code: &str, message: &str) -> String {
         .end()
 }
 
-/// The server stops; come back after so long.
+/// Tells a client that the server stops, and after how many milliseconds to come back.
 pub(super) fn drain(after_ms: u64) -> String {
     Json::frame("drain").number("after_ms", after_ms).end()
 }

@@ -30,8 +30,8 @@ pub(super) fn page(
     }
 }
 
-/// Adds a page that is on disk, up to the position that was delivered: a client that resumes behind
-/// what it has read here must not be ahead of what it hears.
+/// Adds a page that is on disk, up to the position that was delivered: otherwise a client could
+/// resume behind a message that it hasn't heard yet.
 fn from_disk(
     services: &Services,
     json: Json,

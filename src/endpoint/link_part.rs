@@ -6,18 +6,18 @@ use std::sync::Arc;
 use crate::api::posting::RECEIVERS_MAX;
 use crate::link::Sequenced;
 
-/// A part of what a gateway brought under one number.
+/// A part of a gateway's message: one number may have several receivers, each a part.
 pub(super) struct LinkPart {
     sequenced: Sequenced,
-    /// What is settled with it.
+    /// The number, or the part of it, that is settled with this part.
     settles: Settles,
     /// The attempt was broken off before the part was due, so nothing was written.
     is_passed_over: Cell<bool>,
 }
 
 impl LinkPart {
-    /// The part for the receiver in this place, from 0, of a number of which others follow; `parts`
-    /// keeps how far they are.
+    /// Makes the part of one receiver, by its place from 0, where other parts of the number follow;
+    /// the store keeps under the name `parts` which of them are written.
     pub(super) fn before(sequenced: &Sequenced, parts: &Arc<str>, place: u64) -> Self {
         let parts = Arc::clone(parts);
         Self {
@@ -27,7 +27,7 @@ impl LinkPart {
         }
     }
 
-    /// The last one of its number, or the only one.
+    /// Makes the last part of a number, or the only one.
     pub(super) fn last(sequenced: Sequenced) -> Self {
         Self {
             sequenced,
@@ -36,8 +36,8 @@ impl LinkPart {
         }
     }
 
-    /// Whether the part may be written now: nothing before it was refused. Asked once, when it is to
-    /// be written.
+    /// Whether the part may be written now, since nothing before the part was refused. Asked once,
+    /// when the part is to be written.
     pub(super) fn may_be_written(&self) -> bool {
         self.is_passed_over.set(self.sequenced.attempt.is_broken());
         !self.is_passed_over.get()
@@ -48,12 +48,12 @@ impl LinkPart {
         self.is_passed_over.get()
     }
 
-    /// Has nothing behind the part be written.
+    /// Stops everything behind the part from being written.
     pub(super) fn break_off(&self) {
         self.sequenced.attempt.break_off();
     }
 
-    /// The producer and the number that the part settles.
+    /// Returns the producer and the number that the part settles.
     pub(super) fn mark(&self) -> (&str, u64) {
         let Sequenced { producer, n, .. } = &self.sequenced;
         match &self.settles {
@@ -63,20 +63,22 @@ impl LinkPart {
     }
 }
 
-/// The reach of a part: what is settled with it.
+/// The reach of a part.
 enum Settles {
-    /// Its number: it is the last one, or the only one.
+    /// The part settles the whole number, since it is the last part or the only one.
     Number,
-    /// Only this part, so that it isn't stored twice when the number has to come again. As a
-    /// producer of its own, whose numbers rise from part to part and from message to message.
+    /// The part settles only itself, so that it isn't stored twice when the number has to come
+    /// again. Parts count as those of a producer of their own, whose numbers rise from part to part
+    /// and from message to message.
     Part { parts: Arc<str>, place: u64 },
 }
 
-/// LinkPart numbers that each number of a message has. On disk: another one would pass over messages.
+/// Numbers of parts that each number of a message has: more than a message may have receivers. The
+/// store keeps numbers made with this one, so another one would pass over messages.
 const PARTS_MAX: u64 = 128;
 const _: () = assert!(RECEIVERS_MAX as u64 <= PARTS_MAX);
 
-/// The producer that stands for the parts of another one's messages.
+/// Returns the producer that stands for the parts of another one's messages.
 pub(super) fn parts_of(producer: &str) -> Arc<str> {
     format!("{producer}\u{1f}parts").into()
 }

@@ -1,4 +1,5 @@
-//! Layer 5: what clients speak: the native protocol on a WebSocket, the HTTP API, links of gateways.
+//! The endpoint, with which clients speak: the native protocol on a WebSocket, the HTTP API, links
+//! of gateways.
 //!
 //! An [`Endpoint`] stands between a [`crate::server::Server`] and a [`crate::chat::Chat`]. It is split
 //! by who calls:
@@ -57,7 +58,7 @@ pub use native::COMMANDS_A_FRAME_MAX;
 pub use replays::ReplaySettings;
 pub use sessions::{Bucket, LimitSettings, Rate};
 
-/// Where gateways open their links.
+/// The path at which gateways open their links.
 pub const LINK_PATH: &str = "/link";
 
 /// Milliseconds between two looks at what is due: presence and deadlines are late by that at most,
@@ -68,7 +69,7 @@ const EXPIRE_EVERY_MS: u64 = 100;
 /// milliseconds: a restart takes half a second, and the returns spread over 2.5 s.
 const COME_BACK_MS: std::ops::Range<u64> = 500..3_000;
 
-/// How long a farewell waits for the answers that come after the disk: many slow syncs.
+/// Longest wait of a farewell for the answers that come after the disk: many slow syncs.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 
 /// Bounds and names of an endpoint.
@@ -83,15 +84,15 @@ pub struct EndpointSettings {
     /// Milliseconds that a connection may stay without a login, where tokens are asked for; then
     /// it is closed with 4002. Default 10,000.
     pub login_ms_max: u64,
-    /// How much one client may ask for.
+    /// The rates that one client may reach.
     pub limits: LimitSettings,
-    /// When a message counts as stored, and what that promises; for the stats.
+    /// The moment from which a message counts as stored, in words, for the stats.
     pub sync: String,
     /// Numbers of the program around the endpoint, which its stats and metrics show as well.
     pub host_metrics: fn() -> Vec<Metric>,
     /// The queue before the disk.
     pub disk: DiskSettings,
-    /// How clients catch up.
+    /// Bounds of the replays by which clients catch up.
     pub replays: ReplaySettings,
 }
 
@@ -103,7 +104,7 @@ pub struct Endpoint {
     http: HttpApi,
     links: Arc<Links>,
     serials: Serials,
-    /// What `hello` says: node, ping and largest message.
+    /// The node, ping and largest message that `hello` says.
     hello: (String, u64, usize),
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -165,9 +166,9 @@ impl Endpoint {
         })
     }
 
-    /// Makes a server the endpoint's: reading pauses while too much waits for the disk, connections
-    /// get numbers that were never used, and all callbacks lead here. What isn't the endpoint's goes
-    /// to `host`.
+    /// Connects a server with the endpoint: reading pauses while too much waits for the disk,
+    /// connections get numbers that were never used, and all callbacks lead here. Requests and
+    /// WebSockets beside the endpoint go to `host`.
     #[must_use]
     pub fn attach(self: &Arc<Self>, builder: Builder, host: Arc<impl EndpointHost>) -> Builder {
         let both = || (Arc::clone(self), Arc::clone(&host));
@@ -218,7 +219,8 @@ impl Endpoint {
         }
     }
 
-    /// Judges by the head alone a request that brings a body; whether the path is the API's.
+    /// Judges by the head alone a request that brings a body; returns whether the path is the
+    /// API's.
     ///
     /// # Errors
     ///
@@ -233,7 +235,8 @@ impl Endpoint {
         self.services.disk.condition() == Condition::Good
     }
 
-    /// The trace of refusals, for what is refused before it reaches the endpoint.
+    /// Returns the counters and the log of refusals, for requests that are refused before they
+    /// reach the endpoint.
     #[must_use]
     pub fn refusals(&self) -> &RefusalLog {
         &self.sessions.refusals
@@ -309,7 +312,7 @@ impl Endpoint {
 
 /// The rest of a server that has an endpoint: requests and WebSockets that aren't the endpoint's.
 pub trait EndpointHost: Send + Sync + 'static {
-    /// Called once the server listens and the endpoint has begun.
+    /// Learns that the server listens and the endpoint has begun.
     fn started(&self, _: &WorkerHandle) {}
 
     /// Whether a new WebSocket is the host's own; the endpoint then hears nothing of it.

@@ -8,7 +8,9 @@ use super::store_task::{ReplyTo, StoreTask};
 use crate::base::fd::serials_by_clock;
 use crate::store::{Record, Store};
 
-/// Serials that are reserved at a time; the next ones once half of them may be handed out.
+/// Serials that are reserved at a time; the next block is reserved once half of them may be handed
+/// out. Four million last for minutes at any rate of accepting, and a restart may waste them: there
+/// are 2^47.
 const BLOCK: u64 = 1 << 22;
 
 /// The serial numbers that are reserved.
@@ -16,12 +18,13 @@ const BLOCK: u64 = 1 << 22;
 pub(super) struct Serials {
     /// The first number of this process.
     pub(super) from: u64,
-    /// Reserved up to here.
+    /// The bound below which the numbers are reserved.
     below: AtomicU64,
 }
 
 impl Serials {
-    /// Reserves the first block. Where the disk takes nothing just now, the clock alone has to do.
+    /// Reserves the first block. If the disk takes nothing at the moment, only the clock keeps the
+    /// numbers from being used again.
     pub(super) fn reserve(store: &mut dyn Store) -> Self {
         let from = store.reader().serials_below().max(serials_by_clock());
         let below = from + BLOCK;

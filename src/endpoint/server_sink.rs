@@ -10,17 +10,17 @@ use crate::base::Fd;
 use crate::chat::{Missing, Notice, Sink, Welcome};
 use crate::server::{Handle, Message, WorkerHandle};
 
-/// How a login or a join is confirmed.
+/// The way in which a login or a join is confirmed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Confirmation<'a> {
-    /// With the number of the command, or `null`.
+    /// The confirmation has the number of the command, or `null`.
     With(Option<&'a str>),
-    /// Not at all: the command had no number.
+    /// There is no confirmation, since the command had no number.
     Silent,
 }
 
 impl<'a> Confirmation<'a> {
-    /// A command without a number is answered only when it fails.
+    /// Decides by the number of a command: one without a number is answered only when it fails.
     pub(super) fn of(seq: Option<&'a str>) -> Self {
         if seq.is_some() {
             Self::With(seq)
@@ -34,13 +34,14 @@ impl<'a> Confirmation<'a> {
 /// undo the order in which the chat's locks were taken.
 pub(super) struct ServerSink<'a> {
     services: &'a Services,
-    /// Borrowed where there is one for each message: the threads would fight for its count.
+    /// The handle, borrowed where each message needs one: clones would make the threads fight for
+    /// its reference count.
     handle: Cow<'a, Handle>,
     confirmation: Confirmation<'a>,
 }
 
 impl<'a> ServerSink<'a> {
-    /// The sink of a callback.
+    /// Makes the sink of a callback.
     pub(super) fn of_worker(
         services: &'a Services,
         server: &WorkerHandle,
@@ -53,7 +54,7 @@ impl<'a> ServerSink<'a> {
         }
     }
 
-    /// The sink of any other thread; `None` before the server runs.
+    /// Makes the sink of any other thread; `None` before the server runs.
     pub(super) fn anywhere(services: &'a Services) -> Option<Self> {
         Some(Self {
             services,
@@ -86,7 +87,7 @@ impl Sink for ServerSink<'_> {
 
     fn welcome(&mut self, fd: Fd, channels: &[Welcome]) {
         if let Confirmation::With(seq) = self.confirmation {
-            // Gone meanwhile: its `on_close` will tell the chat.
+            // If the connection has gone meanwhile, its `on_close` will tell the chat.
             self.handle.push(fd, &frames::welcome(seq, channels)).ok();
         }
     }

@@ -1,4 +1,5 @@
-//! What all threads of an endpoint share: the chat, the clock, the way to the server, the way to the disk.
+//! The services that all threads of an endpoint share: the chat, the clock, the way to the server,
+//! the way to the disk.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -20,7 +21,7 @@ pub(super) struct Services {
     pub(super) replays: Replays,
     data_size_max: usize,
     started: Instant,
-    /// Set once the server runs, before anybody connects.
+    /// The handle, set once the server runs, before anybody connects.
     server: OnceLock<Handle>,
 }
 
@@ -60,7 +61,7 @@ impl Services {
         }
     }
 
-    /// The half of [`Services::now`] that stored messages need.
+    /// Reads the half of [`Services::now`] that stored messages need.
     pub(super) fn tick(&self) -> Tick {
         Tick(self.started.elapsed().as_millis() as u64)
     }

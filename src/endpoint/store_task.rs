@@ -1,4 +1,6 @@
-//! What an endpoint wants to be durable, who is told, and what came of it.
+//! The tasks that an endpoint gives to the disk thread, the receivers of their outcomes, and the
+//! outcomes. In a file of their own, since [`Services`](super::services::Services) names the jobs,
+//! and `store_job` carries them out with the services.
 
 use std::sync::Arc;
 
@@ -11,7 +13,7 @@ use crate::base::Fd;
 use crate::chat::{Epoch, PendingMessage, Position, Receipt, User};
 use crate::server::Responder;
 
-/// A task for the disk thread, and who is told when it is done.
+/// A task for the disk thread, and the receiver of its outcome.
 pub(super) struct StoreJob {
     pub(super) task: StoreTask,
     pub(super) reply_to: ReplyTo,
@@ -19,53 +21,53 @@ pub(super) struct StoreJob {
 
 /// A change that is to become durable.
 pub(super) enum StoreTask {
-    /// A message; one that a gateway brought is a part of a numbered one.
+    /// Stores a message; one that a gateway brought is a part of a numbered message.
     Say(PendingMessage, Option<LinkPart>),
-    /// The number of a gateway's message of which nothing is stored.
+    /// Settles the number of a gateway's message of which nothing is stored.
     Settle(LinkPart),
-    /// The log of a room begins anew.
+    /// Resets the log of a room, under another epoch.
     Purge { room: Box<str>, epoch: Epoch },
-    /// A channel has neither messages nor members.
+    /// Forgets a channel that has neither messages nor members.
     Forget(Arc<str>),
-    /// A user has received everything up to here.
+    /// Notes that a user has received everything up to an offset.
     Ack {
         channel: Arc<str>,
         user: User,
         offset: u64,
     },
-    /// A lasting membership begins or ends.
+    /// Begins or ends a lasting membership.
     Member {
         room: Box<str>,
         uid: Box<str>,
         lasting: bool,
     },
-    /// Serial numbers of connections below this one may be handed out.
+    /// Reserves the serial numbers of connections below this one.
     Serials(u64),
 }
 
 /// The receiver of the outcome of a task.
 pub(super) enum ReplyTo {
     Nobody,
-    /// A WebSocket, with the number of its command.
+    /// A WebSocket gets a frame with the number of its command.
     Frame(Fd, Option<Box<str>>),
-    /// A request whose answer this is.
+    /// A request is answered with the outcome.
     Request(Responder),
-    /// One result of a request that has several.
+    /// A request that has several results gets one of them.
     Slot(ReplySlot),
-    /// A function.
+    /// A function is called with the outcome, on the disk thread.
     Call(Box<dyn FnOnce(Result<Stored, Refusal>) + Send>),
 }
 
 /// The outcome of a task that is durable.
 pub(super) enum Stored {
     Said(Receipt),
-    /// The log of this room begins here.
+    /// The log of this room begins at this position.
     Purged(Box<str>, Position),
     /// Whether the membership is new.
     Added(bool),
     /// Whether there was a membership.
     Removed(bool),
-    /// Nothing that a client is told.
+    /// No client is told anything.
     Silently,
 }
 

@@ -1,4 +1,4 @@
-//! What the store has, in the chat's terms.
+//! The translation of the store's terms into the chat's.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! How far each upstream is, as a pure value: the offsets to be written down, and the messages that
-//! may go.
+//! The acknowledgements of each upstream, as a pure value: the offsets to be written down, and the
+//! messages that may go.
 //!
 //! An upstream's refusal acknowledges a message as well, but only once the dead letter is on disk:
 //! until then the upstream's offset stays before that message.
@@ -10,9 +10,9 @@ use std::sync::Arc;
 /// The acknowledgements of one upstream.
 #[derive(Debug)]
 pub(super) struct UpstreamAcks {
-    /// Its URL, which is its name as a reader of the outbox.
+    /// The upstream's URL, which is its name as a reader of the outbox.
     pub(super) name: Arc<str>,
-    /// The upstream has acknowledged everything up to here.
+    /// The offset up to which the upstream has acknowledged everything.
     acked: u64,
     /// The offset that was given to the disk.
     submitted: u64,
@@ -26,7 +26,7 @@ pub(super) struct UpstreamAcks {
 #[derive(Debug)]
 pub(super) struct AckTracker {
     upstreams: Vec<UpstreamAcks>,
-    /// The outbox was told to let go of everything up to here.
+    /// The offset up to which the outbox was told to let everything go.
     trimmed: u64,
 }
 
@@ -79,7 +79,7 @@ impl AckTracker {
         }
     }
 
-    /// The reason why `n` was refused, while its dead letter isn't on disk.
+    /// Returns the reason why `n` was refused, while its dead letter isn't on disk.
     pub(super) fn refusal(&self, upstream: usize, n: u64) -> Option<&str> {
         Some(self.upstreams.get(upstream)?.refused.get(&n)?)
     }
@@ -121,7 +121,8 @@ impl AckTracker {
 }
 
 impl UpstreamAcks {
-    /// The offset to be written down: everything up to it is acknowledged, and kept if refused.
+    /// Returns the offset to be written down: everything up to this offset is acknowledged, or is a
+    /// dead letter on disk.
     pub(super) fn ack_offset(&self) -> u64 {
         match self.refused.first_key_value() {
             Some((n, _)) => self.acked.min(n - 1),

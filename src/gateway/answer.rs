@@ -6,7 +6,8 @@ use crate::api::refusal::Refusal;
 use crate::api::reply::ReplyResult;
 use crate::chat::ErrorCode;
 
-/// The result of a message that was given to the disk; `taken` says whether the message was a repeat.
+/// Makes the result of a message that was given to the disk; `taken` says whether the message was a
+/// repeat.
 pub(super) fn result(id: &str, taken: Result<bool, OutboxRefusal>) -> ReplyResult {
     let is_repeat = taken.map_err(refusal)?;
     let queued = Json::object().string("id", id).flag("queued", true);
@@ -16,7 +17,7 @@ pub(super) fn result(id: &str, taken: Result<bool, OutboxRefusal>) -> ReplyResul
     })
 }
 
-/// The refusal that a client is told.
+/// Translates the refusal for the client.
 pub(super) fn refusal(why: OutboxRefusal) -> Refusal {
     match why {
         OutboxRefusal::Full => Refusal::new(

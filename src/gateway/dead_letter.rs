@@ -22,7 +22,7 @@ pub(super) struct DeadLetter<'a> {
 }
 
 impl DeadLetter<'_> {
-    /// The letter as one JSON object; the posting stays byte for byte.
+    /// Writes the letter as one JSON object; the posting stays byte for byte.
     pub(super) fn json(&self) -> String {
         Json::of_size(self.posting.len() + 128)
             .string("upstream", self.upstream)
@@ -33,7 +33,7 @@ impl DeadLetter<'_> {
             .end()
     }
 
-    /// What the letter has in common with an earlier one about the same refusal: a message may be
+    /// Makes the key that an earlier letter about the same refusal has too: a message may be
     /// refused again before its acknowledgement is on disk.
     pub(super) fn idempotency_key(&self, key: [u64; 2]) -> u128 {
         let mut hasher = SipHasher13::new_with_keys(key[0], key[1]);

@@ -11,9 +11,9 @@ use crate::api::json::Json;
 use crate::api::posting::{Posting, To};
 use crate::api::refusal::Refusal;
 use crate::base::clock::random;
-use crate::chat::{ErrorCode, check_room, check_uid};
+use crate::chat::{ErrorCode, Keep, check_room, check_uid};
 
-/// Longest id, in bytes: the wire contract says so to clients.
+/// Longest id, in bytes: as long as a server takes, so that no message is refused there for its id.
 const ID_SIZE_MAX: usize = 64;
 
 /// A message as the outbox keeps it.
@@ -22,7 +22,7 @@ pub(super) struct OutboxMessage {
     pub(super) id: Box<str>,
     /// The object that goes over the link; its `data` is byte for byte what was posted.
     pub(super) json: Box<str>,
-    /// What a repeat has in common with the message; `None` where we made the id, since nothing can
+    /// The key that a repeat of the message has too; `None` where we made the id, since nothing can
     /// repeat such a message.
     pub(super) idempotency_key: Option<u128>,
 }
@@ -32,7 +32,7 @@ pub(super) struct OutboxMessage {
 pub(super) struct MessageEncoder {
     /// The key of the outbox, so that repeats are known across a restart.
     key: [u64; 2],
-    /// Keyed for this process, so that no id comes twice.
+    /// The source of ids, keyed for this process, so that no id comes twice.
     ids: SipHasher13,
     made: AtomicU64,
     data_size_max: usize,
@@ -56,17 +56,18 @@ impl MessageEncoder {
     /// name is one that every server refuses: it would end among the dead letters.
     pub(super) fn encode(&self, posting: &Posting<'_>) -> Result<OutboxMessage, Refusal> {
         let to = receivers(&posting.to)?;
-        if !posting.except.is_empty() {
+        let posted = &posting.message;
+        if !posted.except.is_empty() {
             return Err(Refusal::bad_request(
                 "except names connections, which a gateway doesn't have",
             ));
         }
-        let (size, size_max) = (posting.data.len(), self.data_size_max);
+        let (size, size_max) = (posted.data.len(), self.data_size_max);
         if size > size_max {
             let message = format!("data has {size} bytes, but at most {size_max} are taken");
             return Err(Refusal::new(ErrorCode::TooLarge, message));
         }
-        let id: Cow<'_, str> = match &posting.id {
+        let id: Cow<'_, str> = match &posted.id {
             Some(id) if id.is_empty() || id.len() > ID_SIZE_MAX => {
                 let message = format!("id has to have 1 to {ID_SIZE_MAX} bytes");
                 return Err(Refusal::bad_request(message));
@@ -74,22 +75,22 @@ impl MessageEncoder {
             Some(id) => Cow::Borrowed(id),
             None => Cow::Owned(self.id()),
         };
-        let from = posting.from.as_deref();
+        let from = posted.from.as_deref();
         if let Some(from) = from {
             check_uid("from", from)?;
         }
-        let idempotency_key = posting
+        let idempotency_key = posted
             .id
             .is_some()
             .then(|| self.idempotency_key(&to, from, &id));
-        let mut json = Json::of_size(posting.data.len() + to.len() + 128)
+        let mut json = Json::of_size(posted.data.len() + to.len() + 128)
             .raw("to", &to)
-            .raw("data", posting.data)
+            .raw("data", posted.data)
             .string("id", &id);
         if let Some(from) = from {
             json = json.string("from", from);
         }
-        if !posting.store {
+        if posted.keep == Keep::No {
             json = json.flag("store", false);
         }
         Ok(OutboxMessage {
@@ -112,7 +113,8 @@ impl MessageEncoder {
     }
 }
 
-/// The name of an outbox as a producer: as old as the outbox, and as hard to guess as its key.
+/// Makes the name of an outbox as a producer: as old as the outbox, and as hard to guess as its
+/// key.
 pub(super) fn producer(key: [u64; 2]) -> String {
     let mut hasher = SipHasher13x128::new_with_keys(key[0], key[1]);
     "producer".hash(&mut hasher);
@@ -141,7 +143,7 @@ fn receivers(to: &To<'_>) -> Result<String, Refusal> {
         }
         To::Fd(_) => {
             return Err(Refusal::bad_request(
-                "to can't be a connection: only the server that has it knows its fd",
+                "to can't be a connection: only the server of a connection knows its fd",
             ));
         }
     };

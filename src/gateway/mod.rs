@@ -29,11 +29,7 @@
 mod ack_tracker;
 mod answer;
 mod dead_letter;
-#[expect(
-    clippy::module_inception,
-    reason = "the noun of this file is the gateway"
-)]
-mod gateway;
+mod front;
 mod message;
 mod numbers;
 mod offline;
@@ -42,7 +38,7 @@ mod push;
 mod relay;
 mod target;
 
-pub use gateway::{Gateway, GatewaySettings, PUSH_PROCESS};
+pub use front::{Gateway, GatewaySettings, PUSH_PROCESS};
 pub use offline::{OfflineOutbox, OfflineOutboxError};
 pub use outbox::{DEAD, OUTBOX, store_settings};
 pub use push::push;

@@ -28,7 +28,7 @@ struct UpstreamNumbers {
     acked: u64,
     /// The counters of the push process that runs now.
     report: LinkReport,
-    /// The counters of those before it, added up.
+    /// The counters of the push processes before it, added up.
     before: LinkReport,
 }
 
@@ -69,7 +69,7 @@ impl Numbers {
         }
     }
 
-    /// How many messages up to `newest` each upstream hasn't acknowledged.
+    /// Counts the messages up to `newest` that each upstream hasn't acknowledged.
     pub(super) fn left(&self, newest: u64) -> Vec<(Arc<str>, u64)> {
         self.upstreams()
             .iter()
@@ -82,7 +82,7 @@ impl Numbers {
         lock(&self.upstreams)
     }
 
-    /// Everything that the stats and the metrics show, beside what is in `set` already.
+    /// Adds everything that the stats and the metrics show, beside what is in `set` already.
     pub(super) fn add_to(
         &self,
         set: MetricSet,
@@ -153,7 +153,7 @@ impl Numbers {
     }
 }
 
-/// Age of the oldest message that is kept, from this number on.
+/// Returns the age of the oldest message that is kept, from this number on.
 fn oldest_age_ms(outbox: &Outbox, first: u64) -> u64 {
     let oldest = PageRange {
         after: Some(first - 1),

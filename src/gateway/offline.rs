@@ -7,8 +7,8 @@ use super::outbox::{DEAD, OUTBOX, message, store_settings};
 use crate::base::clock::unix_ms;
 use crate::store::{Journal, PageRange, Record, Store, StoreError, StoreSettings, StoredMessage};
 
-/// Bytes and messages that are read at once: as many as fit the memory of any machine, so that the
-/// whole outbox need not.
+/// Bytes that are read at once: a page fits into the memory of any machine, and the whole outbox
+/// may not.
 const PAGE_BYTES_MAX: usize = 1 << 20;
 const PAGE_MESSAGES_MAX: usize = 1_000;
 
@@ -18,7 +18,7 @@ pub struct OfflineOutbox {
     journal: Journal,
 }
 
-/// Why an outbox can't be shown, or changed.
+/// The reason why an outbox can't be shown or changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OfflineOutboxError {
@@ -26,10 +26,10 @@ pub enum OfflineOutboxError {
     #[error("the outbox can't be read or written")]
     Store(#[from] StoreError),
     /// The output can't be written.
-    #[error("can't write")]
+    #[error("can't write the output")]
     Write(#[from] io::Error),
     /// A dead letter holds no posting.
-    #[error("dead letter {0} is none")]
+    #[error("dead letter {0} holds no posting")]
     Letter(u64),
 }
 

@@ -1,4 +1,4 @@
-//! Where an upstream is, and the key that it asks for.
+//! The address of an upstream, and the key that the upstream asks for.
 
 use std::fmt;
 
@@ -15,11 +15,11 @@ pub struct Target {
     port: u16,
 }
 
-/// Why a target is none.
+/// The reason why an address and a key are no target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TargetError {
-    /// That is no address of a WebSocket.
+    /// The text is no address of a WebSocket.
     #[error("it has to be an address such as ws://10.0.0.2:9502/link")]
     Url,
     /// The key can't stand in a header.
@@ -28,7 +28,7 @@ pub enum TargetError {
 }
 
 impl Target {
-    /// An upstream at `ws://host:port/link`.
+    /// Makes a target of an address such as `ws://host:port/link`.
     ///
     /// # Errors
     ///
@@ -53,7 +53,7 @@ impl Target {
         Ok(target)
     }
 
-    /// As it was given; also the upstream's name in the outbox.
+    /// Returns the address as it was given, which is also the upstream's name in the outbox.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
@@ -67,7 +67,7 @@ impl Target {
         (&self.host, self.port)
     }
 
-    /// The head of the handshake.
+    /// Makes the head of the handshake.
     pub(super) fn request(&self) -> Result<Request, TargetError> {
         let mut request = self
             .url

@@ -1,5 +1,5 @@
-//! The receiving end of a link as a pure state machine: which numbers are let in, and what the
-//! sender is told.
+//! The receiving end of a link as a pure state machine: it decides which numbers are let in, and
+//! what the sender is told.
 //!
 //! Nothing here opens a socket, publishes or takes a lock. The owner reads each text as a
 //! [`SenderFrame`] and gives it to [`LinkReceiver::receive`]; a message that comes out is to be
@@ -22,11 +22,11 @@ use crate::chat::ErrorCode;
 /// to an end.
 const FIRST_MAX: u64 = u64::MAX / 2;
 
-/// Why a message of a gateway isn't taken.
+/// The reason why a message of a gateway isn't taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LinkRefusal {
-    /// For good. Its number is acknowledged by the refusal, as durably as that of a message that
-    /// was taken.
+    /// The message is refused for good. The refusal acknowledges the number, as durably as that of
+    /// a message that was taken.
     Final(ErrorCode),
     /// There is no room just now, neither for this message nor for any behind it.
     Busy {
@@ -35,7 +35,7 @@ pub enum LinkRefusal {
     },
 }
 
-/// What the owner of a link has to do about a frame.
+/// The thing that the owner of a link has to do about a frame.
 #[derive(Debug)]
 pub enum Received<'a> {
     /// Answer [`super::wire::PONG`].
@@ -51,7 +51,7 @@ pub enum Received<'a> {
     },
     /// Publish the message, and call [`LinkReceiver::complete`] with the outcome.
     Publish {
-        /// The number of the message.
+        /// The number of the message, and the attempt in which it came.
         sequenced: Sequenced,
         /// The message as it was posted.
         posting: Posting<'a>,
@@ -59,19 +59,20 @@ pub enum Received<'a> {
     /// Move the producer's mark to this number without a message, and call
     /// [`LinkReceiver::complete`] with the refusal: the message can't be read.
     Refuse {
-        /// The number of the message.
+        /// The number of the message, and the attempt in which it came.
         sequenced: Sequenced,
-        /// The reason.
+        /// The reason of the refusal.
         code: ErrorCode,
     },
     /// Say this acknowledgement again, if there is one: the number was let in before.
     Repeat {
-        /// `None` while the number is on its way, or stands behind one that there was no room for.
+        /// The acknowledgement; `None` while the number is on its way, or stands behind one that
+        /// there was no room for.
         ack: Option<String>,
     },
 }
 
-/// Where a link begins.
+/// The place from which a link begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LinkOpened {
     /// The number that is taken next.
@@ -83,7 +84,7 @@ pub struct LinkOpened {
 /// The receiving end of one link.
 #[derive(Debug, Default)]
 pub enum LinkReceiver {
-    /// Nothing came yet.
+    /// The sender hasn't opened the link yet.
     #[default]
     New,
     /// Messages may come.
@@ -92,13 +93,13 @@ pub enum LinkReceiver {
     Replaced,
 }
 
-/// What a link that was opened knows.
+/// The state of a link that was opened.
 #[derive(Debug)]
 pub struct OpenReceiver {
     producer: Arc<str>,
-    /// Everything up to here is durable, and the sender was told.
+    /// The number up to which everything is durable, as the sender was told.
     acked: u64,
-    /// Everything up to here was let in.
+    /// The number up to which everything was let in.
     admitted: u64,
     room: LinkRoom,
     attempt: SendAttempt,
@@ -107,9 +108,9 @@ pub struct OpenReceiver {
 /// Whether there is room for the next number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum LinkRoom {
-    /// As far as is known.
+    /// There is room, as far as is known.
     Free,
-    /// There was none for the next number. The sender is told once all numbers before it are
+    /// There was no room for the next number. The sender is told once all numbers before it are
     /// acknowledged: one of those may yet turn out to be the first without room.
     Refused { after_ms: u64 },
     /// The sender was told. Until the next number comes again, all that comes was on its way behind
@@ -209,7 +210,7 @@ impl LinkReceiver {
         }
     }
 
-    /// Lets a number in; `None` where it is to be dropped.
+    /// Lets a number in; `None` if the number is to be dropped.
     fn admit(&mut self, n: u64) -> Result<Option<Sequenced>, Violation> {
         match self {
             Self::Open(open) => open.admit(n),
@@ -218,7 +219,7 @@ impl LinkReceiver {
         }
     }
 
-    /// The acknowledgement that covers `n`, if there is one.
+    /// Writes the acknowledgement that covers `n`, if there is one.
     fn ack_of(&self, n: u64) -> Option<String> {
         match self {
             Self::Open(open) if n <= open.acked => Some(pub_ack(open.acked)),

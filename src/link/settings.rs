@@ -7,17 +7,18 @@ pub struct LinkSettings {
     /// silence, so two may be lost.
     pub ping_ms: u64,
     /// Silence after which a link counts as dead, also while it is being made, in milliseconds.
-    /// Default 6,000.
+    /// Default 6,000: three pings.
     pub silence_ms_max: u64,
-    /// Pause before the first try to connect again, in milliseconds; each further one is half as
-    /// long again. Default 1,000.
+    /// Pause before the first try to connect again, in milliseconds; each further pause is half as
+    /// long again. Default 1,000: a restart of the upstream takes less.
     pub retry_ms_min: u64,
-    /// Longest pause, in milliseconds. Default 10,000.
+    /// Longest pause, in milliseconds. Default 10,000: a link is back soon after a long failure,
+    /// and a hundred gateways try ten times a second together.
     pub retry_ms_max: u64,
     /// Messages on the way at most. Default 1,024: a receiver keeps as many refusals.
     pub on_way_max: usize,
-    /// Bytes that are held for an upstream at most; a page more, and one message, may exceed
-    /// the bound. Default 1 MiB.
+    /// Bytes that are held for an upstream at most; one page and one message may exceed the bound.
+    /// Default 1 MiB: a full window of 1,024 messages of a KiB each.
     pub held_bytes_max: usize,
 }
 
@@ -34,7 +35,7 @@ impl Default for LinkSettings {
     }
 }
 
-/// How far a link is, for people and metrics.
+/// The state of a link, for people and metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LinkState {
     /// There is no socket: the next try waits.
@@ -44,12 +45,12 @@ pub enum LinkState {
     Connecting = 1,
     /// `open` waits for its answer.
     Opening = 2,
-    /// Messages go.
+    /// The link is open, and messages go.
     Open = 3,
 }
 
 impl LinkState {
-    /// The state as statistics name it.
+    /// Returns the name of the state in statistics.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {

@@ -1,4 +1,5 @@
-//! What a sender holds of its outbox: a range of numbers without holes, sent ones before unsent ones.
+//! The part of its outbox that a sender holds: a range of numbers without holes, sent ones before
+//! unsent ones.
 //!
 //! Invariant: the first message is the one behind the newest that is acknowledged; `sent` counts the
 //! messages at the front that went out on the present link and weren't taken back.
@@ -8,7 +9,7 @@ use std::collections::VecDeque;
 /// A message of the outbox with its number.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NumberedPosting {
-    /// Its place in the outbox, from 1.
+    /// The message's place in the outbox, from 1.
     pub n: u64,
     /// The message as it was posted, as JSON.
     pub posting: Box<str>,
@@ -27,17 +28,17 @@ pub(super) struct SendWindow {
 }
 
 impl SendWindow {
-    /// The newest number that is acknowledged, with all before it.
+    /// Returns the newest number that is acknowledged, with all before it.
     pub(super) fn acked(&self) -> u64 {
         self.acked
     }
 
-    /// The newest number that is here, or acknowledged.
+    /// Returns the newest number that is here, or acknowledged.
     pub(super) fn newest(&self) -> u64 {
         self.acked + self.messages.len() as u64
     }
 
-    /// How many messages are on the way.
+    /// Counts the messages on the way.
     pub(super) fn on_way(&self) -> usize {
         self.sent
     }
@@ -65,7 +66,7 @@ impl SendWindow {
         is_next
     }
 
-    /// The next message to send, and whether it went out before.
+    /// Takes the next message to send, and tells whether it went out before.
     pub(super) fn next_unsent(&mut self) -> Option<(&NumberedPosting, bool)> {
         let message = self.messages.get(self.sent)?;
         self.sent += 1;
@@ -80,7 +81,7 @@ impl SendWindow {
         self.sent < self.messages.len()
     }
 
-    /// The newest number that the receiver may have seen on the present link.
+    /// Returns the newest number that the receiver may have seen on the present link.
     pub(super) fn seen(&self) -> u64 {
         self.sent_highest_here.max(self.acked)
     }

@@ -22,7 +22,7 @@ pub enum Command {
     },
     /// Sends a whole frame that is too large to be copied into a batch.
     PushLarge {
-        /// The receiver.
+        /// The receiver; a connection that is gone, or closes, gets nothing.
         fd: Fd,
         /// One encoded frame.
         frame: Bytes,
@@ -67,7 +67,7 @@ pub enum Command {
         fd: Fd,
         /// The number of waiting bytes at which the report is made.
         bytes_max: usize,
-        /// Who is told.
+        /// The one who is told.
         by: AwaitedBy,
     },
     /// Answers an HTTP request.
@@ -76,7 +76,7 @@ pub enum Command {
         fd: Fd,
         /// The serial number of the request on its connection.
         serial: u32,
-        /// The answer.
+        /// The answer, which isn't encoded yet.
         response: Box<Response>,
     },
     /// Makes the reactor the owner of a connection that another one accepted.
@@ -90,7 +90,7 @@ pub enum Command {
         /// Whether the timer goes on after its first report.
         repeats: bool,
     },
-    /// Ends a timer.
+    /// Ends a timer, by its name.
     ClearTimer(u64),
     /// Stops accepting, answers the requests under way, and closes all connections.
     Drain,
@@ -100,7 +100,7 @@ pub enum Command {
     Stop,
 }
 
-/// Who waits until a peer has taken what was sent to it.
+/// The one who waits until a peer has taken what was sent to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AwaitedBy {
     /// The server's user, in a callback.
@@ -110,7 +110,7 @@ pub enum AwaitedBy {
 }
 
 impl Command {
-    /// Bytes that it keeps in memory beside itself and the batch's frames.
+    /// Counts the bytes that the command keeps in memory beside itself and the batch's frames.
     fn payload_size(&self) -> usize {
         match self {
             Self::PushLarge { frame, .. }
@@ -154,7 +154,7 @@ impl CommandBatch {
         }
     }
 
-    /// Bytes that this batch keeps in memory, for the mailbox's pressure.
+    /// Counts the bytes that this batch keeps in memory, for the mailbox's pressure.
     #[must_use]
     pub fn size(&self) -> usize {
         let payloads: usize = self.commands.iter().map(Command::payload_size).sum();
@@ -190,7 +190,7 @@ impl Outgoing {
         }
     }
 
-    /// The connection that the last command pushed to, if it was a push.
+    /// Returns the connection that the last command pushed to, if it was a push.
     #[must_use]
     pub fn last_pushed(&self) -> Option<Fd> {
         match self.commands.last() {
@@ -205,7 +205,7 @@ impl Outgoing {
         self.commands.is_empty()
     }
 
-    /// Encoded bytes that wait in here.
+    /// Counts the encoded bytes that wait in here.
     #[must_use]
     pub fn frame_bytes(&self) -> usize {
         self.frames.len()

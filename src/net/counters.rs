@@ -24,7 +24,7 @@ impl Counter {
         self.0.store(n, Relaxed);
     }
 
-    /// The present number.
+    /// Reads the present number.
     #[must_use]
     pub fn get(&self) -> u64 {
         self.0.load(Relaxed)
@@ -49,13 +49,13 @@ macro_rules! counters {
         }
 
         impl CounterValues {
-            /// Name and value of each number.
+            /// Lists the name and the value of each number.
             #[must_use]
             pub fn named(&self) -> Vec<(&'static str, u64)> {
                 vec![$($((stringify!($name), self.$name),)*)*]
             }
 
-            /// Each number with its kind and its meaning.
+            /// Describes each number.
             #[must_use]
             pub fn described(&self) -> Vec<Metric> {
                 vec![$($(Metric {

@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV6};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::base::Fd;
+use crate::base::{Fd, sync};
 
 /// The connections of one reactor.
 ///
@@ -24,11 +24,12 @@ pub struct DirectoryEntry {
     /// The user to whom the connection is bound.
     pub user: Option<Arc<str>>,
     peer: Peer,
-    /// Nanoseconds since 1970; enough until 2554.
+    /// The time of the accept, in nanoseconds since 1970; 64 bits last until 2554.
     connected_at_ns: u64,
     /// The index of the connection's slot.
     pub(crate) slot: u32,
-    /// Whether it is a WebSocket whose handshake is done and that has neither got nor sent a Close.
+    /// Whether the connection is a WebSocket whose handshake is done and that has neither got nor
+    /// sent a Close.
     pub established: bool,
 }
 
@@ -55,7 +56,7 @@ impl DirectoryEntry {
         }
     }
 
-    /// The peer's address.
+    /// Returns the peer's address.
     #[must_use]
     pub fn peer(&self) -> SocketAddr {
         match &self.peer {
@@ -64,14 +65,14 @@ impl DirectoryEntry {
         }
     }
 
-    /// The moment at which the connection was accepted.
+    /// Returns the moment at which the connection was accepted.
     #[must_use]
     pub fn connected_at(&self) -> SystemTime {
         UNIX_EPOCH + Duration::from_nanos(self.connected_at_ns)
     }
 }
 
-/// Why a connection couldn't be bound to a user.
+/// The reason why a connection couldn't be bound to a user.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BindError {
     /// There is no open WebSocket of this name.
@@ -169,11 +170,11 @@ impl Directory {
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Entries> {
-        self.entries.read().unwrap_or_else(PoisonError::into_inner)
+        sync::read(&self.entries)
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, Entries> {
-        self.entries.write().unwrap_or_else(PoisonError::into_inner)
+        sync::write(&self.entries)
     }
 }
 

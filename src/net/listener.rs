@@ -56,7 +56,7 @@ pub(super) struct Acceptor {
 /// The result of one accept.
 #[derive(Debug)]
 pub(super) enum Accepted {
-    /// A connection.
+    /// A connection was accepted, from this address.
     Connection(TcpStream, SocketAddr),
     /// A connection failed before it was accepted; try the next one.
     Lost,

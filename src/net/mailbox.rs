@@ -35,7 +35,7 @@ const NUDGED: u8 = 2;
 pub struct WakeFlag(AtomicU8);
 
 impl WakeFlag {
-    /// A flag whose reactor is awake.
+    /// Makes the flag of a reactor that is awake.
     #[must_use]
     #[allow(clippy::new_without_default, reason = "awake is no obvious default")]
     pub fn new() -> Self {
@@ -85,7 +85,7 @@ impl WakeFlag {
     }
 }
 
-/// Makes a mailbox.
+/// Makes the two ends of a mailbox.
 ///
 /// `wake` makes the reactor's poll return, now or when it polls next. `pressure`, if there is one,
 /// counts each value until [`MailboxReceiver::settle`] takes it off.
@@ -119,7 +119,7 @@ pub fn mailbox<T>(
 struct MailboxShared {
     flag: WakeFlag,
     pressure: Option<Arc<Pressure>>,
-    /// Written by the receiver only.
+    /// Values received since the start; written by the receiver only.
     received_total: AtomicU64,
     wakes_total: AtomicU64,
     wake: Box<dyn Fn() + Send + Sync>,
@@ -152,7 +152,7 @@ impl<T> MailboxSender<T> {
     ///
     /// The receiver is gone; the value comes back.
     pub fn send(&self, value: T, bytes: usize) -> Result<(), T> {
-        // Before the push: see `marks`.
+        // Before the push, as `base::pressure` asks for.
         if let Some(pressure) = &self.shared.pressure {
             pressure.add(1, bytes);
         }
@@ -187,19 +187,19 @@ impl<T> MailboxSender<T> {
             .is_some_and(|pressure| pressure.is_high())
     }
 
-    /// The mailbox's pressure, for metrics.
+    /// Returns the mailbox's pressure, for metrics.
     #[must_use]
     pub fn pressure(&self) -> Option<&Arc<Pressure>> {
         self.shared.pressure.as_ref()
     }
 
-    /// Values that the reactor has received since the start.
+    /// Counts the values that the reactor has received since the start.
     #[must_use]
     pub fn received_total(&self) -> u64 {
         self.shared.received_total.load(Ordering::Relaxed)
     }
 
-    /// Calls of `wake` since the start.
+    /// Counts the calls of `wake` since the start.
     #[must_use]
     pub fn wakes_total(&self) -> u64 {
         self.shared.wakes_total.load(Ordering::Relaxed)
@@ -232,7 +232,7 @@ pub struct MailboxReceiver<T> {
 }
 
 impl<T> MailboxReceiver<T> {
-    /// The next value, if there is one.
+    /// Takes the next value, if there is one.
     pub fn try_recv(&mut self) -> Option<T> {
         let letter = self.queue.try_recv().ok()?;
         self.items_taken += 1;

@@ -1,4 +1,4 @@
-//! Layer 2: the reactors. They own the sockets and everything that belongs to one connection.
+//! The reactors. They own the sockets and everything that belongs to one connection.
 //!
 //! A reactor is a thread with one `Poll`, and never waits anywhere but in `poll`. `reactor` holds
 //! the loop: start there. `listener` binds and accepts; `slots` holds the connections, `outbox` the

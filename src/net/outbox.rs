@@ -43,7 +43,7 @@ struct Piece {
     bytes: Bytes,
     next: u32,
     content: Content,
-    /// Whether it is in the outbox's `counted`.
+    /// Whether the piece is in the outbox's `counted`.
     counted: bool,
 }
 
@@ -84,9 +84,9 @@ pub(crate) struct Outbox {
 /// The state of the outbox after a write attempt.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Flushed {
-    /// Nothing is left.
+    /// Nothing is left to write.
     Empty,
-    /// The socket is full.
+    /// Bytes are left, and the socket takes no more.
     Waits,
 }
 
@@ -102,13 +102,13 @@ impl Outbox {
         }
     }
 
-    /// Bytes that still have to be written to this peer.
+    /// Counts the bytes that still have to be written to this peer.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Bytes in memory: those still to be written, and those of the first piece that are written,
-    /// since a piece stays until all of it is.
+    /// Counts the bytes in memory: those still to be written, and the written ones of the first
+    /// piece, since a piece stays until all of it is written.
     pub(crate) fn kept(&self) -> usize {
         self.bytes + self.sent as usize
     }
@@ -122,7 +122,7 @@ impl Outbox {
         self.head == self.tail
     }
 
-    /// Bytes kept in memory for this peer alone, as of the last [`Outbox::settle`].
+    /// Counts the bytes kept in memory for this peer alone, as of the last [`Outbox::settle`].
     pub(crate) fn counted(&self) -> usize {
         self.counted
     }

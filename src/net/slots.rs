@@ -22,7 +22,7 @@ pub(super) struct SlotId {
 }
 
 impl SlotId {
-    /// The token under which the connection is registered with the poll.
+    /// Makes the token under which the connection is registered with the poll.
     pub(super) fn token(self) -> Token {
         Token((u64::from(self.generation) << 32 | u64::from(self.index)) as usize)
     }
@@ -35,7 +35,7 @@ impl SlotId {
     }
 }
 
-/// How far a connection is on its way out.
+/// The stage of a connection on its way out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SlotPhase {
     /// Bytes are read and handed to the state machine.
@@ -50,17 +50,17 @@ pub(super) enum SlotPhase {
 /// Whether a connection has bytes to read, and whether they may be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ReadState {
-    /// No bytes to read, as far as is known; the poll tells when that changes.
+    /// There are no bytes to read, as far as is known; the poll tells when that changes.
     Drained,
-    /// In the list of connections to read from, or held back by a queue's pressure.
+    /// The connection is in the list of those to read from, or held back by a queue's pressure.
     Queued,
-    /// Has bytes to read, but an answer or its outbox has to go out first.
+    /// The connection has bytes to read, but an answer or its outbox has to go out first.
     Paused,
-    /// Got its farewell: its earlier messages are still in its worker's queue.
+    /// The connection got its farewell; its earlier messages are still in its worker's queue.
     Stopped,
 }
 
-/// One connection.
+/// One connection and its place in the reactor's lists.
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) socket: TcpStream,
@@ -89,7 +89,7 @@ pub(super) struct Slot {
     pub(super) backlogged: bool,
     /// Bytes of this outbox that are counted in the server's budget.
     pub(super) budgeted: usize,
-    /// What its half-sent request or message holds of the budget for those.
+    /// Bytes of its half-sent request or message that are counted in the budget for those.
     pub(super) unfinished: usize,
 }
 
@@ -101,7 +101,7 @@ pub(super) struct Slots {
 }
 
 impl Slots {
-    /// The id that the next [`Slots::insert`] will give.
+    /// Returns the id that the next [`Slots::insert`] will give.
     pub(super) fn next_id(&mut self) -> SlotId {
         let index = self.slots.vacant_key();
         if index == self.generations.len() {

@@ -34,7 +34,7 @@ pub struct TopicBounds {
     pub topics_per_connection_max: usize,
 }
 
-/// Why a subscription was refused; then nothing has changed.
+/// The reason why a subscription was refused; then nothing has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SubscribeError {
     /// The reactor has this many topics already (`topics_max`).
@@ -118,7 +118,7 @@ impl Topics {
     }
 
     /// Makes the connection in `slot` a member of `name`, which begins to exist with its first
-    /// member; `false`: the connection was a member already.
+    /// member; returns `false` if the connection was a member already.
     ///
     /// # Errors
     ///
@@ -153,7 +153,8 @@ impl Topics {
         Ok(true)
     }
 
-    /// Ends the membership of the connection in `slot` in `name`; `false`: there was none.
+    /// Ends the membership of the connection in `slot` in `name`; returns `false` if there was
+    /// none.
     pub fn unsubscribe(&mut self, slot: u32, name: &str) -> bool {
         let (Some(topic), Some(own)) = (self.find(name), self.slots.get_mut(slot as usize)) else {
             return false;
@@ -188,7 +189,7 @@ impl Topics {
         own.len()
     }
 
-    /// The members of `name`, in no order; empty if there is no such topic.
+    /// Lists the members of `name`, in no order; empty if there is no such topic.
     #[must_use]
     pub fn members(&self, name: &str) -> &[TopicMember] {
         match self.find(name) {
@@ -197,14 +198,14 @@ impl Topics {
         }
     }
 
-    /// The topics that the connection in `slot` hears, in no order.
+    /// Lists the topics that the connection in `slot` hears, in no order.
     pub fn names(&self, slot: u32) -> impl Iterator<Item = &str> {
         let own = self.slots.get(slot as usize).map_or(&[][..], |own| own);
         own.iter()
             .map(|membership| &*self.topics[membership.topic as usize].name)
     }
 
-    /// Topics that have members.
+    /// Counts the topics, which all have members.
     #[must_use]
     pub fn len(&self) -> usize {
         self.topics.len()
@@ -216,7 +217,7 @@ impl Topics {
         self.topics.is_empty()
     }
 
-    /// Memberships of all connections in all topics.
+    /// Counts the memberships of all connections in all topics.
     #[must_use]
     pub fn memberships(&self) -> usize {
         self.memberships

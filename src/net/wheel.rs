@@ -21,7 +21,7 @@ use crate::base::Tick;
 /// span 16 s for 66 KiB: a ping's default deadline of 25 s is passed over once before it is due.
 const BUCKETS: u64 = 16_384;
 const WORDS: usize = BUCKETS as usize / 64;
-/// No node: the end of a list. A slab of nodes never grows to that index.
+/// The index of no node, at the end of a list. A slab of nodes never grows to that index.
 const NONE: u32 = u32::MAX;
 /// Nodes and buckets that one [`Wheel::next_deadline`] looks at before it returns a lower bound.
 /// A round number that bounds the time of one call; a lower bound only wakes the reactor early.
@@ -83,7 +83,7 @@ impl<T> Wheel<T> {
         }
     }
 
-    /// Sets a timer.
+    /// Sets a timer for a deadline.
     ///
     /// A deadline at or before the wheel's time, which is the latest `now` that
     /// [`Wheel::pop_expired`] was given, counts as one millisecond after it. So a timer that is set
@@ -162,7 +162,7 @@ impl<T> Wheel<T> {
         Some(Tick(self.cursor))
     }
 
-    /// Timers that are set.
+    /// Counts the timers that are set.
     #[must_use]
     pub fn len(&self) -> usize {
         self.nodes.len()
@@ -255,7 +255,7 @@ const fn bucket(tick: u64) -> usize {
     (tick % BUCKETS) as usize
 }
 
-/// The wheel's time is below [`Tick::NEVER`], at which no timer fires.
+/// Brings a time below [`Tick::NEVER`], at which no timer fires.
 const fn before_never(now: Tick) -> u64 {
     if now.0 == u64::MAX {
         u64::MAX - 1

@@ -117,7 +117,7 @@ impl LineQueue {
         drop((self.shared.drained).wait_timeout_while(waiting, time, is_busy));
     }
 
-    /// The number of lines dropped since the start.
+    /// Counts the lines dropped since the start.
     pub(super) fn dropped(&self) -> u64 {
         self.shared.dropped.load(Ordering::Relaxed)
     }
@@ -165,7 +165,7 @@ impl Shared {
         }
     }
 
-    /// The number of dropped lines to tell of now, if a notice is due.
+    /// Returns the number of dropped lines to tell of now, if a notice is due.
     fn untold(&self, now: Instant) -> Option<u64> {
         let mut waiting = lock(&self.waiting);
         let was_told = waiting.told_at.is_some_and(|at| now < at + NOTICE_EVERY);

@@ -30,7 +30,7 @@ const FLUSH_MAX: Duration = Duration::from_millis(500);
 static LOG: OnceLock<LineQueue> = OnceLock::new();
 static ANNOUNCEMENTS: OnceLock<LineQueue> = OnceLock::new();
 
-/// The queue of the log; the first call starts its thread.
+/// Returns the queue of the log; the first call starts its thread.
 fn log() -> &'static LineQueue {
     LOG.get_or_init(|| {
         let stderr = Descriptor(rustix::stdio::stderr());
@@ -43,7 +43,8 @@ fn log() -> &'static LineQueue {
     })
 }
 
-/// Writes a line to standard output without ever waiting; a server's way to say where it listens.
+/// Writes a line to standard output without ever waiting: for a server, which says so where it
+/// listens.
 pub fn announce(line: impl Display) {
     let queue = ANNOUNCEMENTS.get_or_init(|| {
         let stdout = Descriptor(rustix::stdio::stdout());
@@ -52,13 +53,13 @@ pub fn announce(line: impl Display) {
     queue.push(format!("{line}\n").as_bytes());
 }
 
-/// The number of lines of the log that were dropped since the start.
+/// Counts the lines of the log that were dropped since the start.
 #[must_use]
 pub fn log_dropped() -> u64 {
     LOG.get().map_or(0, LineQueue::dropped)
 }
 
-/// Writes what waits when the program ends, however it does.
+/// Writes the waiting lines when the program ends, however it ends.
 #[derive(Debug)]
 pub struct FlushAtEnd;
 
@@ -159,11 +160,11 @@ impl Printer {
         writeln!(self.stdout, "{line}").map_err(|error| self.note(error))
     }
 
-    /// Writes what is buffered.
+    /// Writes the buffered lines.
     ///
     /// # Errors
     ///
-    /// As [`Printer::line`].
+    /// The errors of [`Printer::line`].
     pub fn flush(&mut self) -> io::Result<()> {
         self.stdout.flush().map_err(|error| self.note(error))
     }

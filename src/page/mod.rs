@@ -5,11 +5,11 @@ use std::sync::LazyLock;
 /// One file of the page.
 #[derive(Debug, Clone, Copy)]
 pub struct Asset {
-    /// The path at which it is served; the page itself is at `/`.
+    /// The path at which the file is served; the page itself is at `/`.
     pub path: &'static str,
     /// The value of its `Content-Type`.
     pub content_type: &'static str,
-    /// Its bytes, UTF-8.
+    /// The text of the file.
     pub body: &'static str,
 }
 
@@ -61,7 +61,7 @@ static CLIENT_JS: LazyLock<String> = LazyLock::new(|| {
     joined
 });
 
-/// The comment that a file begins with.
+/// Returns the comment with which a file begins.
 fn head(file: &str) -> &str {
     let end = file.find("*/\n").map_or(0, |end| end + "*/\n".len());
     &file[..end]
@@ -115,7 +115,7 @@ fn script(path: &'static str, body: &'static str) -> Asset {
     }
 }
 
-/// The file that is served at a path (without its query), if there is one.
+/// Finds the file that is served at a path (without its query), if there is one.
 pub fn asset(path: &str) -> Option<&'static Asset> {
     ASSETS.iter().find(|asset| asset.path == path)
 }

@@ -1,4 +1,4 @@
-//! Layer 1: HTTP/1.1, WebSocket, and the connection as a state machine.
+//! HTTP/1.1, WebSocket, and the connection as a state machine.
 //!
 //! Bytes and time go in, events and bytes come out. Nothing in here opens a socket, reads a clock
 //! or takes a lock, so every test invents its own time and cuts its input wherever it likes. Start

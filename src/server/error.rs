@@ -1,4 +1,4 @@
-//! Why a server can't start.
+//! The errors of a server's start.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ pub enum ServerError {
     /// The text is no address, or its host name isn't known.
     #[error("{address:?} is no address to listen on")]
     Address {
-        /// The given text.
+        /// The text that was given.
         address: String,
         /// The error of the look-up.
         source: io::Error,
@@ -21,7 +21,7 @@ pub enum ServerError {
     /// The system doesn't let the server listen on the address.
     #[error("can't listen on {address}")]
     Listen {
-        /// The address.
+        /// The address, whose port may be 0.
         address: SocketAddr,
         /// The system's error.
         source: io::Error,
@@ -31,11 +31,11 @@ pub enum ServerError {
     OutOfBounds {
         /// The name of the number.
         name: &'static str,
-        /// The given number.
+        /// The number that was given.
         value: usize,
-        /// Its lower bound.
+        /// The lower bound of the number.
         min: usize,
-        /// Its upper bound.
+        /// The upper bound of the number.
         max: usize,
     },
     /// This process was started under a name that the server has no process for.

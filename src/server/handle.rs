@@ -52,7 +52,7 @@ pub enum PushError {
     /// There is no open WebSocket of this name.
     #[error("no established connection {0}")]
     NotEstablished(Fd),
-    /// This code must not be sent; 1000–1003, 1007–1014 and 3000–4999 may (RFC 6455 §7.4).
+    /// The close code must not be sent; 1000–1003, 1007–1014 and 3000–4999 may (RFC 6455 §7.4).
     #[error("close code {0} must not be sent")]
     CloseCode(u16),
 }
@@ -183,8 +183,8 @@ impl<D: Delivery> Handle<D> {
         fds
     }
 
-    /// The addresses that the server listens on, in the order of [`super::Builder::listen`], with
-    /// the ports that were chosen for port 0.
+    /// Returns the addresses that the server listens on, in the order of
+    /// [`super::Builder::listen`], with the ports that were chosen for port 0.
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.shared.addresses
@@ -306,7 +306,8 @@ impl<D: Delivery> Handle<D> {
         self.start_timer(Times::Once, ms, Arc::new(callback))
     }
 
-    /// Ends a timer; `false`: it had fired for the last time, or was cleared before.
+    /// Ends a timer; returns `false` if the timer had fired for the last time, or was cleared
+    /// before.
     pub fn clear(&self, timer: TimerId) -> bool {
         // Sent in the same way as the start of the timer, so it arrives after the start.
         let clear = Command::ClearTimer(timer.0);
@@ -328,7 +329,7 @@ impl<D: Delivery> Handle<D> {
             .task(payload)
     }
 
-    /// The link to a process of [`super::Builder::process`].
+    /// Returns the link to a process of [`super::Builder::process`].
     #[must_use]
     pub fn process(&self, name: &str) -> Option<&ProcessLink> {
         self.shared.processes.get(name)
@@ -345,7 +346,7 @@ impl<D: Delivery> Handle<D> {
         self.shared.main.ask_to_stop();
     }
 
-    /// Stops the server in order, since something that it can't do without has ended: as by
+    /// Stops the server in order, since something that it can't do without has ended: like
     /// [`Handle::stop`], but the outcome isn't clean.
     pub fn fail(&self, reason: &str) {
         tracing::error!(reason, "the server can't go on");
@@ -373,7 +374,7 @@ impl<D: Delivery> Handle<D> {
 
 impl WorkerHandle {
     /// Whether a callback should stop inside the message of `fd` that it handles, since others wait
-    /// or since `fd` has enough answers to read; it does so with [`WorkerHandle::stop_at`].
+    /// or since `fd` has enough answers to read; [`WorkerHandle::stop_at`] stops there.
     ///
     /// To be asked after each part of a message that holds several. Always `false` where there are
     /// no workers.
@@ -382,8 +383,8 @@ impl WorkerHandle {
         turn::is_of(fd) && turn::is_over()
     }
 
-    /// Has the message that is being handled come again, with `parts` as [`Frame::parts`], when
-    /// it is this connection's turn; its later messages stay behind it. For use after
+    /// Has the message that is being handled come again, with `parts` as [`Frame::parts`], at this
+    /// connection's next turn; the connection's later messages stay behind it. For use after
     /// [`WorkerHandle::must_stop`]; the callback returns then.
     ///
     /// [`Frame::parts`]: super::Frame::parts
@@ -397,7 +398,7 @@ impl WorkerHandle {
     }
 }
 
-/// The topic whose members are all connections of a user.
+/// Returns the topic whose members are all connections of a user.
 fn user_topic(user: &str) -> String {
     format!("@{user}")
 }

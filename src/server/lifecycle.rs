@@ -54,7 +54,7 @@ const FORCED_GRACE: Duration = Duration::from_millis(200);
 pub struct ServerOutcome {
     /// Connections that were cut because `stop_ms_max` had passed.
     pub connections_cut: u64,
-    /// Requests without an answer.
+    /// Requests that were left without an answer.
     pub requests_unanswered: u64,
     /// Accepted tasks that didn't finish.
     pub tasks_unfinished: usize,
@@ -62,7 +62,7 @@ pub struct ServerOutcome {
     pub threads_stuck: usize,
     /// Whether a second signal ended the server at once.
     pub is_forced: bool,
-    /// Whether it stopped since a thread of it died, or since [`Handle::fail`] said so.
+    /// Whether the server stopped because one of its threads died, or because of [`Handle::fail`].
     pub has_failed: bool,
 }
 
@@ -109,9 +109,9 @@ pub(super) struct Lifecycle {
 /// The source of a stop beside [`Handle::stop`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum StopSource {
-    /// SIGTERM, SIGINT and SIGHUP.
+    /// SIGTERM, SIGINT and SIGHUP stop the server, too.
     Signals,
-    /// No other source.
+    /// Only [`Handle::stop`] stops the server.
     Handle,
 }
 
@@ -174,11 +174,7 @@ impl Lifecycle {
             .map_err(system("start the processes"))?;
         main_runner.server_started();
         let threads = spawner
-            .workers(unshared.inboxes, runner)
-            .and_then(|mut threads| {
-                threads.extend(spawner.reactors(unshared.reactors, listeners, runner)?);
-                Ok(threads)
-            })
+            .start(unshared, listeners, runner)
             .map_err(system("start a thread"))?;
         let handle = Handle::new(Arc::clone(&shared), Arc::clone(&timers), AtOnce);
         let lifecycle = Self {
@@ -197,7 +193,7 @@ impl Lifecycle {
         Ok((lifecycle, handle))
     }
 
-    /// Runs until the end.
+    /// Runs the main thread until the server has ended.
     pub(super) fn run(mut self) -> ServerOutcome {
         let mut events = Events::with_capacity(64);
         while self.phase != LifecyclePhase::Done {
@@ -233,7 +229,7 @@ impl Lifecycle {
         for signal in signals.pending() {
             let name = name_of(signal);
             if matches!(signal, SIGUSR1 | SIGUSR2) {
-                tracing::info!(signal = name, "nothing is done at this signal");
+                tracing::info!(signal = name, "this signal is ignored");
                 continue;
             }
             if self.phase == LifecyclePhase::Running && !self.shared.main.is_asked_to_stop() {
@@ -319,7 +315,7 @@ impl Lifecycle {
         }
     }
 
-    /// The latest moment at which the poll must return.
+    /// Returns the latest moment at which the poll must return.
     fn deadline(&self) -> Option<Instant> {
         let phase = match self.phase {
             LifecyclePhase::Draining(at)
@@ -343,7 +339,7 @@ impl Lifecycle {
                 tracing::info!("draining: no new connections; requests under way are answered");
                 self.command(0, Command::Drain);
                 if reactors < self.shared.mailboxes.len() {
-                    // The one that would tell the others may be gone.
+                    // Reactor 0, which would tell the others, may be gone.
                     for reactor in 1..self.shared.mailboxes.len() {
                         self.command(reactor, Command::Drain);
                     }

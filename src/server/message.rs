@@ -8,11 +8,11 @@ use crate::proto::websocket::MessageKind;
 
 /// A message to push, which borrows its bytes.
 ///
-/// Made from `&str` and `&String` (text), `&[u8]` and `&Vec<u8>` (binary), or a [`Frame`] (of the
-/// frame's kind).
+/// A message is made from `&str` and `&String` (text), `&[u8]` and `&Vec<u8>` (binary), or a
+/// [`Frame`] (of the frame's kind).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Message<'a> {
-    /// Text or binary.
+    /// The kind of the data: text or binary.
     pub kind: MessageKind,
     /// The message's bytes; UTF-8 for text.
     pub data: &'a [u8],
@@ -78,7 +78,7 @@ impl<'a> From<Frame<'a>> for Message<'a> {
 pub struct Frame<'a> {
     /// The WebSocket that sent the message.
     pub fd: Fd,
-    /// Text or binary.
+    /// The kind of the data: text or binary.
     pub kind: MessageKind,
     /// The message's bytes, whole and unmasked.
     pub data: &'a [u8],
@@ -90,7 +90,7 @@ pub struct Frame<'a> {
 }
 
 impl<'a> Frame<'a> {
-    /// The text of a text message; `None` for a binary one.
+    /// Returns the text of a text message; `None` for a binary one.
     #[must_use]
     pub fn text(&self) -> Option<&'a str> {
         match self.kind {
@@ -114,37 +114,38 @@ impl Request {
         Self { fd, head, body }
     }
 
-    /// The method, such as `GET`.
+    /// Returns the method, such as `GET`.
     #[must_use]
     pub fn method(&self) -> &str {
         self.head.method()
     }
 
-    /// The target before the `?`, as it was sent (percent-encoded).
+    /// Returns the target before the `?`, as it was sent (percent-encoded).
     #[must_use]
     pub fn path(&self) -> &str {
         self.head.path()
     }
 
-    /// The target after the `?`, as it was sent.
+    /// Returns the target after the `?`, as it was sent.
     #[must_use]
     pub fn query(&self) -> Option<&str> {
         self.head.query()
     }
 
-    /// The value of a header field, whatever the case of its name; `None` where it is not UTF-8.
+    /// Returns the value of a header field, whatever the case of its name; `None` if the value is
+    /// not UTF-8.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.head.field_text(name)
     }
 
-    /// The body without its transfer coding; empty when there was none.
+    /// Returns the body without its transfer coding; empty when there was none.
     #[must_use]
     pub fn body(&self) -> &Bytes {
         &self.body
     }
 
-    /// The whole head.
+    /// Returns the whole head.
     #[must_use]
     pub fn head(&self) -> &Head {
         &self.head

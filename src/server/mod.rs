@@ -1,4 +1,4 @@
-//! Layer 3: the library's face, in Swoole's words.
+//! The library's face, in Swoole's words.
 //!
 //! [`Server::builder`] takes an address and callbacks; [`Builder::run`] runs the server. Callbacks
 //! get a [`WorkerHandle`] to push, publish, bind and set timers with; [`Handle`] does the same from

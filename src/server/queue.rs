@@ -32,7 +32,7 @@ impl EventBatch {
         }
     }
 
-    /// Bytes that the batch keeps in memory, for the queue's pressure.
+    /// Counts the bytes that the batch keeps in memory, for the queue's pressure.
     fn size(&self) -> usize {
         let large: usize = self.events.iter().map(WorkerEvent::size).sum();
         self.payloads.len() + large
@@ -80,7 +80,7 @@ pub(super) enum WorkerEvent {
 }
 
 impl WorkerEvent {
-    /// The connection that it is of.
+    /// Returns the connection of the event.
     pub(super) fn fd(&self) -> Fd {
         match self {
             Self::Opened { fd, .. }
@@ -94,7 +94,7 @@ impl WorkerEvent {
         }
     }
 
-    /// The same without the batch that it came in.
+    /// Makes the event independent of the batch that it came in.
     pub(super) fn owned(self, payloads: &[u8]) -> Self {
         match self {
             Self::Message {
@@ -111,7 +111,7 @@ impl WorkerEvent {
         }
     }
 
-    /// Bytes that it keeps in memory.
+    /// Counts the bytes that the event keeps in memory.
     pub(super) fn size(&self) -> usize {
         let payload = match self {
             Self::Large { payload, .. } => payload.len(),
@@ -144,14 +144,14 @@ pub(super) struct WorkerQueue {
     pub(super) pressure: Arc<Pressure>,
     /// The worker's progress with the batches of each reactor.
     pub(super) progress: Arc<[BatchProgress]>,
-    /// Whose messages wait for their turn.
+    /// The connections whose messages wait for their turn.
     pub(super) backlogged: Arc<Backlogged>,
 }
 
 /// The connections of a worker whose messages wait for their turn: nothing is read from them.
 #[derive(Debug, Default)]
 pub(super) struct Backlogged {
-    /// There are hardly ever any, and every read asks.
+    /// The number of these connections: nearly always 0, and asked for at every read.
     count: AtomicUsize,
     fds: Mutex<HashSet<Fd, foldhash::fast::FixedState>>,
 }
@@ -197,7 +197,8 @@ impl BatchProgress {
         self.handled.load(SeqCst) >= batch
     }
 
-    /// Counts one batch more; `true`: the reactor waits for it and has to be nudged.
+    /// Counts one batch more; returns `true` if the reactor waits for the batch and has to be
+    /// nudged.
     pub(super) fn step(&self) -> bool {
         self.handled.fetch_add(1, SeqCst);
         self.awaited.load(SeqCst) && self.awaited.swap(false, SeqCst)
@@ -210,7 +211,7 @@ pub(super) struct WorkerInbox {
     pub(super) receiver: Receiver<QueueItem>,
     pub(super) pressure: Arc<Pressure>,
     pub(super) progress: Arc<[BatchProgress]>,
-    /// Whose messages wait for their turn.
+    /// The connections whose messages wait for their turn.
     pub(super) backlogged: Arc<Backlogged>,
 }
 
@@ -247,7 +248,7 @@ impl WorkerQueue {
         self.put(1, 0, QueueItem::Job(job));
     }
 
-    /// Ends the worker: it takes nothing from the queue after this.
+    /// Ends the worker, which takes nothing from the queue after this.
     pub(super) fn stop(&self) {
         self.put(1, 0, QueueItem::Stop);
     }

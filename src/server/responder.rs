@@ -14,7 +14,7 @@ use crate::proto::http::Response;
 pub struct Responder {
     fd: Fd,
     serial: u32,
-    /// `None` once the answer was sent.
+    /// The state of the server; `None` once the answer was sent.
     shared: Option<Arc<ServerShared>>,
 }
 
@@ -27,7 +27,7 @@ impl Responder {
         }
     }
 
-    /// The connection that waits for the answer.
+    /// Returns the connection that waits for the answer.
     #[must_use]
     pub fn fd(&self) -> Fd {
         self.fd

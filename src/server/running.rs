@@ -13,7 +13,7 @@ pub struct RunningServer {
 }
 
 impl RunningServer {
-    /// The handle to the server, which any thread may use.
+    /// Returns the handle to the server, which any thread may use.
     #[must_use]
     pub fn handle(&self) -> &Handle {
         &self.handle

@@ -26,7 +26,7 @@ pub(super) struct ServerShared {
     pub(super) counters: Vec<Arc<Counters>>,
     pub(super) budget: Arc<ByteBudget>,
     pub(super) unfinished: Arc<ByteBudget>,
-    /// Empty where the handlers run on the reactors.
+    /// The queues of the workers; none where the handlers run on the reactors.
     pub(super) workers: Vec<WorkerQueue>,
     /// Jobs that reactor 0 runs where there are no workers.
     pub(super) inline_jobs: Sender<WorkerJob>,
@@ -74,7 +74,7 @@ impl ServerShared {
 pub(super) struct MainThread {
     pub(super) waker: Arc<Waker>,
     stop_asked: AtomicBool,
-    /// Something that the server can't do without has ended.
+    /// Whether something that the server can't do without has ended.
     has_failed: AtomicBool,
     /// Reactors that haven't ended; `workers` counts the same of the workers.
     pub(super) reactors: AtomicUsize,
@@ -97,7 +97,7 @@ impl MainThread {
         self.wake();
     }
 
-    /// Stops in order what can't go on, and remembers why it stopped.
+    /// Stops a server that can't go on, in order, and remembers that it failed.
     pub(super) fn fail(&self) {
         self.has_failed.store(true, Ordering::Release);
         self.ask_to_stop();

@@ -107,7 +107,7 @@ fn mailbox_of_a_reactor(
     Ok((sender, reactor))
 }
 
-/// Starts the threads.
+/// Starts the threads of a server.
 pub(super) struct Spawner<'a> {
     pub(super) shared: &'a Arc<ServerShared>,
     pub(super) timers: &'a Arc<Timers<TimerCallback>>,
@@ -123,7 +123,19 @@ pub(super) struct Spawner<'a> {
 }
 
 impl Spawner<'_> {
-    pub(super) fn workers(
+    /// Starts all workers and reactors.
+    pub(super) fn start(
+        &self,
+        unshared: Unshared,
+        listeners: Vec<Listener>,
+        runner: impl Fn(usize, Option<usize>) -> Runner,
+    ) -> io::Result<Vec<JoinHandle<()>>> {
+        let mut threads = self.workers(unshared.inboxes, &runner)?;
+        threads.extend(self.reactors(unshared.reactors, listeners, runner)?);
+        Ok(threads)
+    }
+
+    fn workers(
         &self,
         inboxes: Vec<WorkerInbox>,
         runner: impl Fn(usize, Option<usize>) -> Runner,
@@ -145,7 +157,7 @@ impl Spawner<'_> {
         Ok(threads)
     }
 
-    pub(super) fn reactors(
+    fn reactors(
         &self,
         unshared: Vec<UnsharedReactor>,
         listeners: Vec<Listener>,

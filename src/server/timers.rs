@@ -55,7 +55,8 @@ impl<C: Clone> Timers<C> {
         TimerId(timer)
     }
 
-    /// Removes a timer; `false`: it had fired for the last time, or was removed before.
+    /// Removes a timer; returns `false` if the timer had fired for the last time, or was removed
+    /// before.
     pub(super) fn remove(&self, timer: TimerId) -> bool {
         self.lock().remove(&timer.0).is_some()
     }
@@ -68,7 +69,7 @@ impl<C: Clone> Timers<C> {
         found.is_some_and(|timer| !std::mem::replace(&mut timer.is_queued, true))
     }
 
-    /// The callback to call now; `None` if the timer was cleared while it was in the queue.
+    /// Returns the callback to call now; `None` if the timer was cleared while it was in the queue.
     pub(super) fn due(&self, timer: u64) -> Option<C> {
         let mut callbacks = self.lock();
         let found = callbacks.get_mut(&timer)?;

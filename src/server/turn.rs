@@ -1,17 +1,20 @@
-//! The turn of one connection on a worker: what its messages have cost so far.
+//! The turn of one connection on a worker: the time and the answers that its messages have cost so
+//! far.
 //!
-//! It is kept with the thread, so that it sees every push of a callback, whichever handle it took.
+//! The turn is kept with the thread, so that every push of a callback counts, whichever handle it
+//! took.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use crate::base::Fd;
 
-/// How long one connection may keep a worker while others wait: with twenty of them in the ring,
-/// each is back within 20 ms, and whoever asks little waits for one of them at most.
+/// Time for which one connection may keep a worker while others wait: with twenty of them in the
+/// ring, each is back within 20 ms, and a connection that asks little waits for one of them at
+/// most.
 pub(super) const TURN: Duration = Duration::from_millis(1);
 
-/// No connection has this name.
+/// A name that no connection has.
 const NOBODY: Fd = Fd(u64::MAX);
 
 thread_local! {
@@ -26,19 +29,19 @@ thread_local! {
     };
 }
 
-/// What a turn has cost so far.
+/// The costs of a turn so far.
 struct TurnState {
     fd: Cell<Fd>,
     /// Bytes that its callbacks pushed to the connection itself.
     pushed: Cell<usize>,
     pushed_max: Cell<usize>,
-    /// When somebody first asked how long it takes; one message alone is never timed.
+    /// The time at which the turn's length was first asked for; one message alone is never timed.
     began: Cell<Option<Instant>>,
-    /// How many parts of the message are handled, if the rest has to wait.
+    /// The number of handled parts of the message, if the rest has to wait.
     stopped_at: Cell<Option<u32>>,
 }
 
-/// Says how many bytes a turn on this thread may push to its own connection.
+/// Sets how many bytes a turn on this thread may push to its own connection.
 pub(super) fn set_pushed_max(bytes: usize) {
     CURRENT.with(|turn| turn.pushed_max.set(bytes));
 }
@@ -52,7 +55,7 @@ pub(super) fn begin(fd: Fd) {
     });
 }
 
-/// Counts what is pushed to a connection, if it is its turn.
+/// Counts the bytes that are pushed to a connection, if this is the connection's turn.
 pub(super) fn note_pushed(fd: Fd, bytes: usize) {
     CURRENT.with(|turn| {
         if turn.fd.get() == fd {
@@ -61,12 +64,13 @@ pub(super) fn note_pushed(fd: Fd, bytes: usize) {
     });
 }
 
-/// Whether the connection got so much that the next answer has to wait until it has read.
+/// Whether the connection got so many bytes that the next answer has to wait until the peer has
+/// read.
 pub(super) fn has_pushed_much() -> bool {
     CURRENT.with(|turn| turn.pushed.get() > turn.pushed_max.get())
 }
 
-/// Whether it is the others' turn now.
+/// Whether the turn is over: the connection got enough answers, or the turn has lasted its time.
 pub(super) fn is_over() -> bool {
     has_pushed_much()
         || CURRENT.with(|turn| match turn.began.get() {
@@ -78,17 +82,17 @@ pub(super) fn is_over() -> bool {
         })
 }
 
-/// Whether it is a worker's turn of this connection, so that it can end.
+/// Whether a worker handles a message of this connection, so that a turn can end.
 pub(super) fn is_of(fd: Fd) -> bool {
     CURRENT.with(|turn| turn.fd.get() == fd)
 }
 
-/// Stops inside a message, of which so many parts are handled.
+/// Stops inside a message, of which `parts` parts are handled.
 pub(super) fn stop_at(parts: u32) {
     CURRENT.with(|turn| turn.stopped_at.set(Some(parts)));
 }
 
-/// Where the message that was just handled stopped, if it did.
+/// Returns the number of handled parts if the last message stopped.
 pub(super) fn take_stop() -> Option<u32> {
     CURRENT.with(|turn| turn.stopped_at.take())
 }

@@ -1,4 +1,4 @@
-//! The connections whose messages cost a worker much, and what they still have to wait for.
+//! The connections whose messages cost a worker much, and their events that wait.
 //!
 //! Most connections ask little, and are served as their events come. One whose turn was over before
 //! all of its messages were handled is *heavy* for a while: its events wait in a queue of their own,
@@ -13,15 +13,15 @@ use std::time::{Duration, Instant};
 use super::queue::{Backlogged, WorkerEvent};
 use crate::base::Fd;
 
-/// How long a connection stays heavy after its last turn: long enough that one that goes on asking
-/// isn't taken for light between two reads of the reactor.
+/// Time for which a connection stays heavy after its last turn: long enough that one which goes on
+/// asking isn't taken for light between two reads of the reactor.
 const HEAVY_FOR: Duration = Duration::from_millis(100);
 
 /// An event that waits, with its payload in memory of its own.
 #[derive(Debug)]
 pub(super) struct WaitingEvent {
     pub(super) event: WorkerEvent,
-    /// Parts of its message that are handled.
+    /// The number of handled parts of its message.
     pub(super) parts: u32,
 }
 
@@ -30,11 +30,12 @@ pub(super) struct WaitingEvent {
 struct HeavyConnection {
     events: VecDeque<WaitingEvent>,
     bytes: usize,
-    /// It has a place in the ring.
+    /// Whether the connection has a place in the ring.
     is_queued: bool,
-    /// Until it has read most of its answers.
+    /// Whether the connection waits until it has read most of its answers.
     is_parked: bool,
-    /// Its end is among the events, or nothing is waited for any more: it is never parked.
+    /// Whether the connection's end is among the events, or nothing is waited for any more: then it
+    /// is never parked.
     is_ending: bool,
     heavy_until: Option<Instant>,
 }
@@ -43,9 +44,9 @@ struct HeavyConnection {
 #[derive(Debug, Default)]
 pub(super) struct Turns {
     heavy: HashMap<Fd, HeavyConnection, foldhash::fast::FixedState>,
-    /// Whose turn comes next.
+    /// The connections with events, in the order of their turns.
     ring: VecDeque<Fd>,
-    /// Those without an event, in the order in which they may become light.
+    /// The connections without an event, in the order in which they may become light.
     resting: VecDeque<(Instant, Fd)>,
     /// Bytes of all events that wait.
     bytes: usize,
@@ -62,7 +63,7 @@ impl Turns {
         !self.ring.is_empty()
     }
 
-    /// Bytes of all events that wait.
+    /// Counts the bytes of all events that wait.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -96,7 +97,7 @@ impl Turns {
         heavy.events.push_front(waiting);
     }
 
-    /// The connection whose turn it is.
+    /// Takes the connection whose turn it is.
     pub(super) fn next(&mut self) -> Option<Fd> {
         let fd = self.ring.pop_front()?;
         if let Some(heavy) = self.heavy.get_mut(&fd) {
@@ -105,7 +106,7 @@ impl Turns {
         Some(fd)
     }
 
-    /// The next event of a connection.
+    /// Takes the next event of a connection.
     pub(super) fn take(&mut self, fd: Fd) -> Option<WaitingEvent> {
         let heavy = self.heavy.get_mut(&fd)?;
         let waiting = heavy.events.pop_front()?;
@@ -115,7 +116,8 @@ impl Turns {
         Some(waiting)
     }
 
-    /// Ends a turn. With `has_pushed_much` the connection waits until it has read; whether it does.
+    /// Ends a turn. With `has_pushed_much` the connection waits until it has read; returns whether
+    /// it waits.
     pub(super) fn end(&mut self, fd: Fd, has_pushed_much: bool, backlogged: &Backlogged) -> bool {
         let heavy = self.heavy.entry(fd).or_default();
         if heavy.is_ending && heavy.events.is_empty() {
@@ -136,7 +138,7 @@ impl Turns {
         is_parked
     }
 
-    /// A parked connection has read most of its answers.
+    /// Gives a parked connection, which has read most of its answers, a place in the ring.
     pub(super) fn unpark(&mut self, fd: Fd) {
         if let Some(heavy) = self.heavy.get_mut(&fd) {
             heavy.is_parked = false;
@@ -149,7 +151,7 @@ impl Turns {
         }
     }
 
-    /// Lets those be light again that asked for nothing for a while.
+    /// Makes those connections light again that asked for nothing for a while.
     pub(super) fn forget_rested(&mut self) {
         while let Some(&(until, fd)) = self.resting.front() {
             if until > Instant::now() {
@@ -165,7 +167,7 @@ impl Turns {
         }
     }
 
-    /// The connection for which most waits, unless it ends already.
+    /// Finds the connection with the most waiting bytes, unless that one ends already.
     pub(super) fn largest(&mut self) -> Option<Fd> {
         let candidates = self.heavy.iter_mut().filter(|(_, heavy)| !heavy.is_ending);
         let (fd, heavy) = candidates.max_by_key(|(_, heavy)| heavy.bytes)?;
@@ -175,7 +177,7 @@ impl Turns {
         Some(*fd)
     }
 
-    /// Waits for nobody any more: what is there is handled to its end.
+    /// Waits for nobody any more: all waiting events are handled to their end.
     pub(super) fn end_all(&mut self) {
         for (fd, heavy) in &mut self.heavy {
             heavy.is_ending = true;

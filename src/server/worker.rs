@@ -12,11 +12,12 @@ use super::turns::{Turns, WaitingEvent};
 use crate::base::Fd;
 use crate::net::command::AwaitedBy;
 
-/// Items taken in a row while heavy connections wait for their turn.
+/// Items taken in a row while heavy connections wait for their turn: a round number, which takes
+/// well below a millisecond unless one of them is costly.
 const ITEMS_A_ROUND_MAX: usize = 64;
 
-/// In a batch that takes long, an event that takes this long makes its connection a heavy one: a
-/// hundred times what a message of a chat takes, half of what a page of history does.
+/// Time that an event has to take, in a batch that takes long, to make its connection a heavy one:
+/// a hundred times that of a chat message, half that of a page of history.
 const HEAVY_EVENT: Duration = Duration::from_micros(200);
 
 /// Close code of the registry of RFC 6455 §11.7 for a server without room.
@@ -28,7 +29,8 @@ pub(super) struct WorkerBounds {
     /// Bytes of its own answers that a connection gets in a turn; the next begins when no more than
     /// that waits for it.
     pub(super) answers_bytes_max: usize,
-    /// Bytes of messages that wait for the turns of all; over it the connection with the most goes.
+    /// Bytes of messages that wait for the turns of all connections; above this number the
+    /// connection with the most is closed.
     pub(super) waiting_bytes_max: usize,
 }
 
@@ -65,7 +67,8 @@ struct Worker<'a> {
 }
 
 impl Worker<'_> {
-    /// Handles what has come, or waits for it if there is nothing else to do; `false` at the end.
+    /// Handles the items that have come, or waits for one if there is nothing else to do; `false`
+    /// at the end.
     fn take_items(&mut self) -> bool {
         if !self.turns.has_next() {
             return match self.inbox.receiver.recv() {
@@ -149,10 +152,10 @@ impl Worker<'_> {
         }
     }
 
-    /// Keeps an event until it is its connection's turn.
+    /// Keeps an event until its connection's turn.
     fn hold(&mut self, fd: Fd, event: WorkerEvent, payloads: &[u8]) {
         match event {
-            // These are no questions of the peer's.
+            // These events are no questions of the peer's.
             WorkerEvent::BufferEmpty { fd } => self.runner.buffer_empty(fd),
             WorkerEvent::TurnComes { fd } => self.turns.unpark(fd),
             event => {
@@ -199,7 +202,8 @@ impl Worker<'_> {
         }
     }
 
-    /// Handles an event of which `parts` parts are handled; what is left of it, if it stopped.
+    /// Handles an event of which `parts` parts are handled; returns the rest of the event, if it
+    /// stopped.
     fn run(&self, event: WorkerEvent, parts: u32, payloads: &[u8]) -> Option<WaitingEvent> {
         let runner = self.runner;
         match event {
@@ -235,19 +239,20 @@ impl Worker<'_> {
             WorkerEvent::Request { fd, request } => runner.request(fd, *request),
             WorkerEvent::Closed { fd, reason } => runner.closed(fd, &reason),
             WorkerEvent::BufferEmpty { fd } => runner.buffer_empty(fd),
-            // It isn't heavy any more.
+            // The connection isn't heavy any more.
             WorkerEvent::TurnComes { .. } => {}
             WorkerEvent::Farewell { fd } => runner.farewell(fd),
         }
         None
     }
 
-    /// Over the bound the connection with the most goes; what it said is still handled.
+    /// Closes the connection with the most waiting bytes while the bound is exceeded; what it said
+    /// is still handled.
     fn bound_waiting(&mut self) {
         if self.turns.bytes() > self.bounds.waiting_bytes_max
             && let Some(fd) = self.turns.largest()
         {
-            // One that is gone needs no Close.
+            // A connection that is gone needs no Close.
             let reason = "too much is waiting; come back later";
             self.runner
                 .handle

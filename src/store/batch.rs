@@ -11,15 +11,15 @@ pub(super) const BATCH_SIZE: usize = RECORD_OVERHEAD + 28;
 /// The contents of the first record of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct BatchHead {
-    /// Unix milliseconds of its newest record.
+    /// The time of the newest record, in Unix milliseconds.
     pub(super) at_ms: u64,
-    /// Up to where the segment was durable before this batch.
+    /// The end of what was durable in the segment before this batch.
     pub(super) durable: u64,
-    /// Bytes that follow.
+    /// Bytes of the batch behind this record.
     pub(super) size: u32,
-    /// Records in them.
+    /// Records in those bytes.
     pub(super) records: u32,
-    /// The checksum of their checksums.
+    /// The checksum of the checksums of those records.
     pub(super) checksum: u32,
 }
 
@@ -42,7 +42,7 @@ impl BatchHead {
 /// The records that one write brings to the disk.
 #[derive(Debug)]
 pub(super) struct WriteBatch {
-    /// Begins with room for the first record.
+    /// The encoded records, behind room for the first one.
     bytes: Vec<u8>,
     records: u32,
     at_ms: u64,
@@ -64,17 +64,17 @@ impl WriteBatch {
         self.records == 0
     }
 
-    /// The number of records in the batch.
+    /// Counts the records in the batch.
     pub(super) fn records(&self) -> u32 {
         self.records
     }
 
-    /// Bytes that the batch takes in the segment.
+    /// Counts the bytes that the batch takes in the segment.
     pub(super) fn size(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Unix milliseconds of the newest record.
+    /// Returns the time of the newest record, in Unix milliseconds.
     pub(super) fn at_ms(&self) -> u64 {
         self.at_ms
     }
@@ -131,17 +131,17 @@ impl WriteBatch {
         &self.bytes
     }
 
-    /// The records, each with its distance from the batch's beginning.
+    /// Lists the records, each with its distance from the batch's beginning.
     pub(super) fn raw_records(&self) -> impl Iterator<Item = (usize, RawRecord<'_>)> {
         raw_records(&self.bytes[BATCH_SIZE..]).map(|(at, raw)| (BATCH_SIZE + at, raw))
     }
 }
 
-/// Verifies what follows the first record of a batch, which stands at `at`.
+/// Verifies the records behind the first one of a batch, which stands at `at`.
 ///
 /// # Errors
 ///
-/// Where the flaw is, and what.
+/// The place of the flaw, and its description.
 pub(super) fn verify_batch(
     head: &BatchHead,
     body: &[u8],

@@ -1,6 +1,6 @@
 //! Numbers and texts as they are encoded in segments: little-endian, with variable lengths.
 
-/// Why bytes can't be decoded, as the end of a sentence about their file.
+/// The reason why bytes can't be decoded, as the end of a sentence about their file.
 pub(super) type Flaw = &'static str;
 
 const SHORT: Flaw = "it ends in the middle of a field";
@@ -31,7 +31,7 @@ pub(super) fn put_text(bytes: &mut Vec<u8>, text: &str) {
     bytes.extend_from_slice(text.as_bytes());
 }
 
-/// Decodes what the `put_` functions have encoded.
+/// A reader of fields that the `put_` functions have encoded.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct FieldReader<'a>(pub(super) &'a [u8]);
 

@@ -13,10 +13,11 @@ use crate::base::{Epoch, Position};
 pub(super) struct ChannelLog {
     pub(super) epoch: Epoch,
     floor: u64,
-    /// From `floor + 1` on, without holes.
+    /// The locations of the messages from `floor + 1` on, without holes.
     locations: VecDeque<Location>,
     bytes: u64,
-    /// A compaction has moved a message of the channel: the segments' numbers don't only rise.
+    /// Whether a compaction has moved a message of the channel: then the segments' numbers don't
+    /// only rise.
     has_moved: bool,
     retention: Retention,
 }
@@ -34,17 +35,17 @@ impl ChannelLog {
         }
     }
 
-    /// The offset of the newest message; 0 before the first one.
+    /// Returns the offset of the newest message; 0 before the first one.
     pub(super) fn newest(&self) -> u64 {
         self.floor + self.locations.len() as u64
     }
 
-    /// The number of kept messages.
+    /// Counts the kept messages.
     pub(super) fn count(&self) -> u64 {
         self.locations.len() as u64
     }
 
-    /// The epoch and the offsets of the log.
+    /// Returns the epoch and the offsets of the log.
     pub(super) fn state(&self) -> ChannelState {
         ChannelState {
             epoch: self.epoch,
@@ -53,13 +54,14 @@ impl ChannelLog {
         }
     }
 
-    /// The location of a message, if it is kept.
+    /// Returns the location of a message, if the message is kept.
     pub(super) fn location(&self, offset: u64) -> Option<Location> {
         let index = offset.checked_sub(self.floor + 1)?;
         self.locations.get(usize::try_from(index).ok()?).copied()
     }
 
-    /// The messages of a range with their offsets, in its order, and whether it has more.
+    /// Lists the messages of a range with their offsets, in the range's order, and tells whether
+    /// the range has more.
     pub(super) fn range(&self, range: PageRange) -> (Vec<(u64, Location)>, bool) {
         let first = range
             .after
@@ -110,7 +112,7 @@ impl ChannelLog {
         }
     }
 
-    /// Lets go of messages that are too old; returns how many.
+    /// Lets go of messages that are too old; returns their number.
     pub(super) fn expire(&mut self, now_ms: u64, usage: &mut LogUsage) -> usize {
         if self.retention.age_ms_max == u64::MAX {
             return 0;
@@ -216,7 +218,7 @@ impl ChannelLog {
         }
     }
 
-    /// The offset of a message that should be there.
+    /// Finds the offset of a message that should be there and isn't.
     pub(super) fn find_missing(&self) -> Option<u64> {
         let index = self
             .locations
@@ -225,7 +227,8 @@ impl ChannelLog {
         Some(self.floor + 1 + index as u64)
     }
 
-    /// Lets go of everything up to the newest message that is missing; returns how many.
+    /// Lets go of everything up to the newest message that is missing; returns the number of
+    /// messages.
     pub(super) fn drop_missing(&mut self, usage: &mut LogUsage) -> u64 {
         let Some(index) = self
             .locations

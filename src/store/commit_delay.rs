@@ -1,10 +1,10 @@
-//! The commit delay: whether a batch waits for more jobs, and how long.
+//! The commit delay: the time for which a batch waits for more jobs.
 //!
 //! Senders who each wait for an answer fall into two halves that take turns, and every sync carries
 //! only half of them, unless the disk rests until those who were answered just now have sent again.
-//! The delay pays as long as they need less time than a commit does; where they need more, or send
-//! at random, it only makes every message later. So a delay that was in vain isn't tried again for a
-//! while.
+//! The delay pays as long as the senders need less time than a commit does; where they need more,
+//! or send at random, the delay only makes every message later. So a delay that was in vain isn't
+//! tried again for a while.
 
 use std::time::{Duration, Instant};
 
@@ -13,10 +13,10 @@ const MISSES_MAX: u32 = 2;
 /// Batches of that while: a delay in vain costs at most 2 commits in 34.
 const REST_BATCHES: u32 = 32;
 
-/// Decides for each batch until when it waits.
+/// The decision for each batch until when it waits.
 #[derive(Debug)]
 pub(super) struct CommitDelay {
-    /// Hundredths of a commit's time.
+    /// The longest delay, in hundredths of a commit's time.
     percent: u32,
     time_max: Duration,
     /// Jobs that are expected soon: those that were answered last, and those that waited then.
@@ -41,7 +41,8 @@ impl CommitDelay {
         }
     }
 
-    /// Until when a batch of `count` jobs waits for more.
+    /// Returns the time until which a batch of `count` jobs waits for more; `None` if it doesn't
+    /// wait.
     pub(super) fn until(&self, count: usize) -> Option<Instant> {
         self.until.filter(|_| count < self.expected)
     }
@@ -61,7 +62,8 @@ impl CommitDelay {
         }
     }
 
-    /// Notes how long a commit took, and how many jobs were in it or waited at its end.
+    /// Notes the time that a commit took, and the number of jobs that were in it or waited at its
+    /// end.
     pub(super) fn committed(&mut self, took: Duration, here: usize) {
         self.commit_time = took;
         self.expected = here;

@@ -48,13 +48,13 @@ impl Compaction {
         Ok(Self { number, scan })
     }
 
-    /// The number of the segment.
+    /// Returns the number of the segment.
     pub(super) fn number(&self) -> u32 {
         self.number
     }
 
-    /// Reads a piece of the segment and puts into `batch` what is still live there; says whether
-    /// the segment has more.
+    /// Reads a piece of the segment and puts its live records into `batch`; returns whether the
+    /// segment has more.
     pub(super) fn next_piece(
         &mut self,
         view: &ReadView,
@@ -89,7 +89,7 @@ impl Compaction {
     }
 }
 
-/// The message with those of its places where it is still kept, if there are any.
+/// Reduces a message to the places at which it is still kept, if there are any.
 fn alive<'a>(
     state: &StoreState,
     segment: u32,

@@ -2,9 +2,9 @@
 //!
 //! Belongs to the thread that writes; no reader asks.
 //!
-//! The messages stand in the order in which they were written, and a table says where: an entry of
-//! the table is small, so that the table stays in the processor's caches, and it mostly suffices to
-//! tell that a key is new. A map with everything in it took three times the time.
+//! The messages stand in the order in which they were written, and a table has their places. An
+//! entry of the table is small, so that the table stays in the processor's caches, and mostly the
+//! table alone shows that a key is new. A map with everything in it took three times the time.
 
 use std::collections::VecDeque;
 
@@ -16,9 +16,9 @@ use crate::base::{Epoch, Position};
 #[derive(Debug, Default)]
 pub(super) struct Dedup {
     known: VecDeque<KnownMessage>,
-    /// The number of the oldest known one; numbers begin anew after the largest.
+    /// The number of the oldest known message; after the largest number they begin anew.
     oldest: u32,
-    /// Their numbers.
+    /// The numbers of the messages, by the hashes of their keys.
     numbers: HashTable<u32>,
     forgotten: u64,
 }
@@ -38,13 +38,13 @@ fn halves(idempotency_key: u128) -> KeyHalves {
     [(idempotency_key >> 64) as u64, idempotency_key as u64]
 }
 
-/// Half of the key is a hash: the key is a keyed hash already.
+/// Hashes a key: half of it is enough, since the key is a keyed hash already.
 fn hash(idempotency_key: KeyHalves) -> u64 {
     idempotency_key[1]
 }
 
 impl Dedup {
-    /// The position of the message with this key, if it is remembered.
+    /// Finds the position of the message with this key, if that is remembered.
     pub(super) fn find(&self, idempotency_key: u128) -> Option<Position> {
         let idempotency_key = halves(idempotency_key);
         let number = self.number(idempotency_key)?;
@@ -92,12 +92,12 @@ impl Dedup {
         }
     }
 
-    /// When the oldest message that is known was written.
+    /// Returns the time at which the oldest known message was written, in Unix milliseconds.
     pub(super) fn oldest_ms(&self) -> Option<u64> {
         self.known.front().map(|known| known.at_ms)
     }
 
-    /// How many messages were forgotten before their time.
+    /// Counts the messages that were forgotten before their time.
     pub(super) fn forgotten(&self) -> u64 {
         self.forgotten
     }
@@ -108,7 +108,7 @@ impl Dedup {
         self.numbers.find(hash(idempotency_key), is_same).copied()
     }
 
-    /// The index of the message with this number.
+    /// Returns the index of the message with this number.
     fn place(&self, number: u32) -> usize {
         number.wrapping_sub(self.oldest) as usize
     }

@@ -1,4 +1,4 @@
-//! The directory of a store: its lock, and which segments are there.
+//! The directory of a store: its lock, and the segments in it.
 
 use std::io;
 use std::path::Path;
@@ -23,7 +23,7 @@ pub(super) fn lock(
     })
 }
 
-/// The numbers of the segments that are there, in order.
+/// Lists the numbers of the segments that are there, in order.
 pub(super) fn list(files: &dyn FileSystem, directory: &Path) -> Result<Vec<u32>, StoreError> {
     let found = files.list(directory);
     let found = found.map_err(|source| StoreError::io("list", directory, source))?;
@@ -34,7 +34,8 @@ pub(super) fn list(files: &dyn FileSystem, directory: &Path) -> Result<Vec<u32>,
     Ok(numbers)
 }
 
-/// The damage of a store whose newest segment is gone: it must not pass for an older or a new store.
+/// Makes the error of a store whose newest segment is gone, which must not pass for an older or a
+/// new store.
 pub(super) fn missing_newest(
     directory: &Path,
     newest: Option<u32>,
@@ -54,7 +55,7 @@ pub(super) fn missing_newest(
     ))
 }
 
-/// The segments of a store that no process has open, and its lock, if it has one.
+/// Finds the segments of a store that no process has open, and its lock, if it has one.
 #[expect(clippy::type_complexity, reason = "two things, for two callers")]
 pub(super) fn list_offline(
     files: &dyn FileSystem,

@@ -4,12 +4,12 @@
 //! each job its outcome, in the order in which the jobs were submitted. While the disk is busy, the
 //! next batch gathers.
 //!
-//! [`Disk::submit`] never waits: the queue has no bound of its own, and [`Disk::pressure`] says when
-//! those who submit have to pause.
+//! [`Disk::submit`] never waits: the queue has no bound of its own, and [`Disk::pressure`] tells
+//! when the submitters have to pause.
 //!
-//! The thread owns what its jobs need besides themselves, their [`DiskJob::Context`]. A context may hold
-//! a clone of the [`Disk`], so that jobs can submit others; then [`Disk::end`] is what ends the
-//! thread, and whoever starts one has to call it.
+//! The thread owns what its jobs need besides themselves, their [`DiskJob::Context`]. A context may
+//! hold a clone of the [`Disk`], so that jobs can submit others; then the thread ends only by
+//! [`Disk::end`], which its owner has to call.
 
 use std::io;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -27,44 +27,50 @@ use crate::base::clock::unix_ms;
 use crate::base::pressure::{Pressure, Watermarks};
 use crate::base::sync::lock;
 
-/// How often the store is maintained: often enough that a disk with room again is used at once.
+/// Time between two rounds of maintenance: short enough that a disk which has room again is used at
+/// once.
 const MAINTAIN_EVERY: Duration = Duration::from_millis(100);
 
 /// A record for the disk thread to write, and what follows from it.
 pub trait DiskJob: Send + 'static {
-    /// What all jobs of one disk thread share; the thread owns it and lends it to each call.
+    /// The things that all jobs of one disk thread share; the thread owns them and lends them to
+    /// each call.
     type Context: Send + 'static;
 
-    /// Bytes that the job keeps while it waits, roughly.
+    /// Counts roughly the bytes that the job keeps while it waits.
     fn size(&self) -> usize;
 
-    /// The record to write; asked for once, on the disk thread, just before it is appended.
+    /// Makes the record to write; called once, on the disk thread, just before the record is
+    /// appended.
     fn record<'a>(&'a self, context: &'a Self::Context) -> Record<'a>;
 
     /// Notes that the store refused the record; called before any job behind this one is appended.
     fn refused(&self) {}
 
-    /// Tells whoever waits that the record is durable, or why it isn't. Called on the disk thread,
-    /// in the order in which the jobs were submitted; must not wait.
+    /// Passes on that the record is durable, or why it isn't. Called on the disk thread, in the
+    /// order in which the jobs were submitted; must not wait.
     fn done(self, context: &Self::Context, outcome: Result<Appended, &StoreError>);
 }
 
 /// Bounds of the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DiskSettings {
-    /// Where those who submit pause, and go on.
+    /// The levels at which submitters pause and go on. Default 65,536 records or 64 MiB, and a
+    /// quarter of that: some seconds of a slow disk.
     pub marks: Watermarks,
-    /// Jobs that one commit takes at the most.
+    /// Jobs that one commit takes at the most. Default 8,192: the first of them waits some
+    /// milliseconds for the others.
     pub batch_jobs_max: usize,
-    /// Bytes that one commit takes at the most; one job may exceed it.
+    /// Bytes that one commit takes at the most; one job may exceed the bound. Default 8 MiB, which
+    /// a disk writes in some tens of milliseconds.
     pub batch_bytes_max: usize,
-    /// How long a batch waits for those whose last job was answered just now, in hundredths of
-    /// the last commit's time; 0 doesn't wait. Without this delay, senders who each wait for an answer
-    /// fall into two halves that take turns, and every sync carries only half of them. Where they
-    /// take longer, or send at random, the delay is mostly left out.
+    /// Longest wait of a batch for senders whose last job was answered just now, in hundredths of
+    /// the last commit's time; 0 doesn't wait. Default 100. Without this delay, senders who each
+    /// wait for an answer fall into two halves that take turns, and every sync carries only half of
+    /// them. Where they take longer, or send at random, the delay is mostly left out.
     pub commit_delay_percent: u32,
-    /// Microseconds of that delay at the most: a slow disk shall not delay every message by as
-    /// much again.
+    /// Microseconds of that delay at the most. Default 2,000: a slow disk shall not delay every
+    /// message by as much again.
     pub commit_delay_us_max: u32,
 }
 
@@ -88,24 +94,24 @@ impl Default for DiskSettings {
 /// Whether the store takes records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Condition {
-    /// Yes.
+    /// The store takes records.
     Good,
-    /// Not until there is room again.
+    /// The store takes none until there is room again.
     Full,
-    /// Not until the file is reopened and verified.
+    /// The store takes none until the file is reopened and verified.
     Failed,
 }
 
 /// The way to the disk thread; cloned freely.
 #[derive(Debug)]
 pub struct Disk<J> {
-    /// `None` is the last thing that the thread receives.
+    /// The way to the thread; `None` is the last thing that it receives.
     jobs: Sender<Option<J>>,
     shared: Arc<DiskShared>,
 }
 
-/// The other end of a [`Disk`], before its thread runs. Without [`DiskQueue::start`], what is
-/// submitted waits, and is dropped together with the queue.
+/// The other end of a [`Disk`], before its thread runs. Without [`DiskQueue::start`], submitted
+/// jobs wait, and are dropped together with the queue.
 #[derive(Debug)]
 pub struct DiskQueue<J> {
     settings: DiskSettings,
@@ -113,13 +119,13 @@ pub struct DiskQueue<J> {
     shared: Arc<DiskShared>,
 }
 
-/// What the thread and those who submit share.
+/// The state that the thread and the submitters share.
 #[derive(Debug)]
 struct DiskShared {
     pressure: Arc<Pressure>,
     condition: AtomicU8,
     submitted: AtomicU64,
-    /// Jobs that were told their outcome.
+    /// Jobs whose `done` was called.
     done: Mutex<u64>,
     more_done: Condvar,
 }
@@ -134,8 +140,8 @@ impl<J> Clone for Disk<J> {
 }
 
 impl<J: DiskJob> Disk<J> {
-    /// Makes both ends of a queue. They are made apart from the thread, since the context that it
-    /// will own may need this end.
+    /// Makes both ends of a queue, apart from the thread, since the context that the thread will
+    /// own may need the first end.
     #[must_use]
     pub fn new(settings: DiskSettings) -> (Self, DiskQueue<J>) {
         let (jobs, waiting) = unbounded();
@@ -158,8 +164,8 @@ impl<J: DiskJob> Disk<J> {
     pub fn submit(&self, job: J) {
         self.shared.pressure.add(1, job.size());
         self.shared.submitted.fetch_add(1, Ordering::AcqRel);
-        // After the end, or a panic of the thread, the job is dropped, and whoever waits learns by
-        // that.
+        // After the end, or a panic of the thread, the job is dropped, and so is whatever waits for
+        // its outcome.
         self.jobs.send(Some(job)).ok();
     }
 
@@ -168,8 +174,8 @@ impl<J: DiskJob> Disk<J> {
         self.jobs.send(None).ok();
     }
 
-    /// Waits until every job is done that was submitted before, but no longer than `patience`:
-    /// `false` when one isn't in time.
+    /// Waits until every job is done that was submitted before, but no longer than `patience`;
+    /// returns `false` when one isn't done in time.
     #[must_use]
     pub fn wait_until_done(&self, patience: Duration) -> bool {
         let submitted = self.shared.submitted.load(Ordering::Acquire);
@@ -181,13 +187,13 @@ impl<J: DiskJob> Disk<J> {
         waited.is_ok_and(|(done, _)| *done >= submitted)
     }
 
-    /// How much waits, and whether those who submit should pause.
+    /// Returns the level of the queue, and whether submitters should pause.
     #[must_use]
     pub fn pressure(&self) -> &Arc<Pressure> {
         &self.shared.pressure
     }
 
-    /// Whether the store took the last records that it was given.
+    /// Returns whether the store took its last records, and if not, why.
     #[must_use]
     pub fn condition(&self) -> Condition {
         match self.shared.condition.load(Ordering::Acquire) {
@@ -202,7 +208,7 @@ impl<J: DiskJob> DiskQueue<J> {
     /// Starts the thread. The thread ends, with every job done that was submitted, at [`Disk::end`]
     /// or once all clones of the [`Disk`] are gone.
     ///
-    /// The thread calls `on_low` when those who paused may go on.
+    /// The thread calls `on_low` when paused submitters may go on.
     ///
     /// # Errors
     ///
@@ -246,7 +252,7 @@ struct DiskThread<J: DiskJob, F> {
     batch: Vec<(J, Result<Appended, StoreError>)>,
     delay: CommitDelay,
     maintained: Instant,
-    /// The last job has been received.
+    /// Whether the last job has been received.
     ends: bool,
 }
 

@@ -21,7 +21,7 @@ impl EpochMasks {
         }
     }
 
-    /// What the epochs in a segment are masked with; 0 where they are as they read today.
+    /// Returns the mask of the epochs in a segment; 0 where they are as they read today.
     pub(super) fn of(&self, segment: u32) -> u32 {
         self.0.get(&segment).copied().unwrap_or(0)
     }

@@ -1,74 +1,75 @@
-//! Why the store doesn't take a record, or can't be opened.
+//! The errors of a store: it doesn't take a record, or can't be opened.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// What is wrong with the store.
+/// The reason why a store fails.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// Less than `free_bytes_min` is free on the disk, or the disk is full. Comes back by itself.
+    /// Less than `free_bytes_min` is free on the disk, or the disk is full. The store takes records
+    /// again by itself once there is room.
     #[error("the disk has less than {free_bytes_min} bytes free")]
     DiskFull {
-        /// What has to be free.
+        /// Bytes that have to be free.
         free_bytes_min: u64,
     },
     /// The store holds as much as it may, and lets nothing go ([`super::WhenFull::Refuse`]).
     #[error("the store holds {bytes_max} bytes, which is its bound")]
     Full {
-        /// The bound.
+        /// The bound of the store's size, in bytes.
         bytes_max: u64,
     },
-    /// More channels, readers, members or producers than the settings let it have.
+    /// There are as many channels, readers, members or producers as the settings allow.
     #[error("there are {max} {what} already")]
     TooMany {
-        /// The plural noun of what there are too many of.
+        /// The things that there are too many of, as a plural noun.
         what: &'static str,
-        /// The bound.
+        /// The most that there may be.
         max: usize,
     },
     /// A write or a sync failed: nothing is taken until the file is reopened and verified.
     #[error("writing to {} failed", file.display())]
     Failed {
-        /// Which file.
+        /// The path of the file.
         file: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
     /// Bytes that were durable are not what was written.
     #[error("{} is damaged at byte {at}: {what}", file.display())]
     Damaged {
-        /// Which file.
+        /// The path of the file.
         file: PathBuf,
         /// The byte of the flaw.
         at: u64,
-        /// What is wrong, and what to do.
+        /// A description of the damage, and the way to mend it.
         what: String,
     },
     /// A file of a format that this version doesn't read.
     #[error("{} has format {found}, but this version reads {readable}", file.display())]
     Format {
-        /// Which file.
+        /// The path of the file.
         file: PathBuf,
-        /// The version in its header.
+        /// The format in the file's head.
         found: u32,
-        /// What is read here.
+        /// The format that this version reads.
         readable: u32,
     },
     /// Another process has the directory.
     #[error("{} is in use by another process", directory.display())]
     Locked {
-        /// The directory.
+        /// The path of the directory.
         directory: PathBuf,
     },
     /// The system refused something else.
     #[error("can't {what} {}", path.display())]
     Io {
-        /// The verb of what was to be done.
+        /// The step that failed, as a verb.
         what: &'static str,
-        /// The file or directory.
+        /// The path of the file or directory.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
 }

@@ -21,7 +21,7 @@ pub(super) trait FileSystem: Send + Sync + Debug {
     /// Makes a directory and those above it, durably.
     fn make_directory(&self, path: &Path) -> io::Result<()>;
 
-    /// The names of the files in a directory.
+    /// Lists the names of the files in a directory.
     fn list(&self, directory: &Path) -> io::Result<Vec<String>>;
 
     /// Locks a file for as long as the returned one lives; `WouldBlock` when another process has
@@ -41,11 +41,11 @@ pub(super) trait FileSystem: Send + Sync + Debug {
     /// Makes the files that were made, renamed and removed in a directory durable.
     fn sync_directory(&self, path: &Path) -> io::Result<()>;
 
-    /// Bytes that this process may still write.
+    /// Counts the bytes that this process may still write.
     fn free_bytes(&self, directory: &Path) -> io::Result<u64>;
 }
 
-/// What a file is opened for.
+/// The purpose for which a file is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum OpenMode {
     Read,

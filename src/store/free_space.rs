@@ -4,8 +4,8 @@ use std::path::Path;
 
 use super::files::FileSystem;
 
-/// How long an answer of the system counts: at 1 GB/s, 100 MB may be written meanwhile, less than
-/// the default reserve.
+/// Time for which an answer of the system counts, in milliseconds: at 1 GB/s, 100 MB may be written
+/// meanwhile, less than the default reserve.
 const FRESH_MS: u64 = 100;
 
 /// The last answer of the system.

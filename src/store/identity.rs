@@ -10,19 +10,19 @@ use std::io;
 const MAGIC: &[u8; 8] = b"TIDINGSI";
 const SIZE: usize = 32;
 
-/// Which store this is, and its newest segment.
+/// The key of a store, and the number of its newest segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct StoreIdentity {
     pub(super) key: [u64; 2],
     pub(super) newest: u32,
 }
 
-/// What a lock file contains.
+/// The contents of a lock file.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum StoredIdentity {
     Absent,
     Present(StoreIdentity),
-    /// Bytes that are no identity.
+    /// The file holds bytes that are no identity.
     Unreadable,
 }
 

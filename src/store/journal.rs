@@ -40,7 +40,8 @@ use super::settings::{StoreSettings, SyncPolicy, WhenFull};
 /// Records that become visible under one lock: readers wait for no more than these, well below a
 /// millisecond.
 const PUBLISHED_AT_ONCE: usize = 512;
-/// A segment doesn't grow beyond this, even if the next can't be made: a location in it has 32 bits.
+/// Bytes beyond which no segment grows, even if the next can't be made: a location in a segment has
+/// 32 bits.
 pub(super) const SEGMENT_SIZE_MAX: u64 = 3 << 30;
 
 /// A store on disk.
@@ -59,7 +60,7 @@ pub struct Journal {
     /// The newest time that a caller or a segment has named.
     pub(super) clock_ms: u64,
     pub(super) maintenance: MaintenanceState,
-    /// Also says which segment is the newest.
+    /// The lock file, which also says which segment is the newest.
     pub(super) lock: Arc<dyn StoreFile>,
 }
 
@@ -67,7 +68,7 @@ pub struct Journal {
 #[derive(Debug)]
 pub(super) enum Health {
     Good,
-    /// Not before the file was reopened and verified.
+    /// Nothing can be written before the file was reopened and verified.
     Failed {
         kind: io::ErrorKind,
         code: Option<i32>,
@@ -129,7 +130,7 @@ impl Journal {
         Ok(journal)
     }
 
-    /// Bytes of all segments.
+    /// Counts the bytes of all segments.
     pub(super) fn bytes(&self) -> u64 {
         let sealed: u64 = self.sealed.values().map(|segment| segment.size).sum();
         sealed + self.active.end
@@ -169,7 +170,7 @@ impl Journal {
         Ok(())
     }
 
-    /// The error that keeps the store from taking anything, if a write failed.
+    /// Returns the error that keeps the store from taking anything, if a write failed.
     pub(super) fn failure(&self) -> Option<StoreError> {
         let Health::Failed { kind, code } = self.health else {
             return None;
@@ -216,7 +217,7 @@ impl Journal {
         if let Err(worse) = self.active.file.set_size(self.active.end) {
             tracing::error!(
                 error = &worse as &dyn std::error::Error,
-                "half a batch can't be cut off"
+                "a batch that was written in part can't be cut off"
             );
             return self.fail(error);
         }
@@ -244,7 +245,7 @@ impl Journal {
         Ok(())
     }
 
-    /// Shows a batch to the readers that was written at `at`.
+    /// Shows a batch that was written at `at` to the readers.
     fn publish(&mut self, batch: &WriteBatch, resolved: &[Option<ResolvedMessage>], at: u64) {
         let mut resolved = resolved.iter();
         let mut raw_records = batch.raw_records().peekable();
@@ -356,8 +357,8 @@ impl Store for Journal {
 }
 
 impl Drop for Journal {
-    /// Confirms the batch that was written last, so that a start tells damage to it from a torn
-    /// tail.
+    /// Confirms the batch that was written last, so that a start tells damage to that batch from a
+    /// torn tail.
     fn drop(&mut self) {
         if matches!(self.health, Health::Good) {
             let end = self.active.end;

@@ -27,23 +27,23 @@ pub(super) struct OpenedStore {
     pub(super) dedup: Dedup,
     pub(super) sealed: SealedSegments,
     pub(super) active: ActiveSegment,
-    /// The newest time in the segments.
+    /// The newest time in the segments, in Unix milliseconds.
     pub(super) clock_ms: u64,
     /// Bytes of a torn batch that were cut off.
     pub(super) torn_bytes: u64,
     pub(super) epoch_masks: EpochMasks,
-    /// Held for as long as the store is open.
+    /// The lock, which is held for as long as the store is open.
     pub(super) lock: Arc<dyn StoreFile>,
 }
 
-/// What the segments are read for.
+/// The purpose for which the segments are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// To go on with them.
+    /// The store goes on with them.
     Serve,
-    /// To see whether they are right; nothing is changed.
+    /// They are checked, and nothing is changed.
     Verify,
-    /// To go on with what is left of them.
+    /// The store goes on with what is left of them.
     Repair,
 }
 
@@ -96,8 +96,7 @@ pub(super) struct Loader<'a> {
     dedup: Dedup,
     clock_ms: u64,
     pub(super) torn_bytes: u64,
-    /// What the epochs in a segment are masked with, where that is another mask than that of the
-    /// newest segment.
+    /// The masks of the epochs in segments that have another mask than the newest one.
     epoch_masks: EpochMasks,
 }
 
@@ -263,7 +262,7 @@ impl<'a> Loader<'a> {
         Ok(active)
     }
 
-    /// Takes off what is behind `end`, and makes the rest durable.
+    /// Cuts the file at `end`, and makes the rest durable.
     fn cut(&self, path: &Path, size: u64, end: u64) -> Result<Arc<dyn StoreFile>, StoreError> {
         if self.purpose == Purpose::Verify {
             return (self.files.open(path, OpenMode::Read))
@@ -338,7 +337,7 @@ impl<'a> Loader<'a> {
     }
 }
 
-/// The sealed segments that are needed, by the checkpoint that a segment begins with.
+/// Finds the sealed segments that are needed, in the checkpoint with which a segment begins.
 fn needed_segments(scan: &mut Scan) -> Result<Vec<NeededSegment>, StoreError> {
     let path = scan.path().to_owned();
     match scan.step()? {

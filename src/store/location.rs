@@ -6,9 +6,9 @@ pub(super) struct Location {
     /// The number of the segment, from 1.
     pub(super) segment: u32,
     pub(super) at: u32,
-    /// Bytes of the raw record.
+    /// The size of the raw record, in bytes.
     pub(super) size: u32,
-    /// Unix seconds, rounded up: a message expires up to a second late.
+    /// The time of the message in Unix seconds, rounded up: a message expires up to a second late.
     pub(super) ts_s: u32,
 }
 

@@ -1,4 +1,4 @@
-//! The records of the log: what a segment says, and how each kind is encoded.
+//! The records of the log, and the encoding of each kind in a segment.
 
 use super::batch::WriteBatch;
 use super::bytes::{FieldReader, Flaw, put_text, put_u32, put_varint};
@@ -17,14 +17,14 @@ pub(super) struct LogPlace<'a> {
 pub(super) struct PlacedMessage<'a> {
     pub(super) first: LogPlace<'a>,
     pub(super) second: Option<LogPlace<'a>>,
-    /// A compaction moved the message here: it is in its channels already.
+    /// Whether a compaction moved the message here: then it is in its channels already.
     pub(super) is_moved: bool,
     pub(super) body: MessageBody<&'a str>,
     pub(super) idempotency_key: Option<u128>,
     pub(super) mark: Option<(&'a str, u64)>,
 }
 
-/// What a checkpoint says of a sealed segment that is still needed.
+/// A sealed segment that is still needed, as a checkpoint names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct NeededSegment {
     pub(super) number: u32,
@@ -93,7 +93,7 @@ impl<'a> LogRecord<'a> {
         Ok(log_record)
     }
 
-    /// The record with other epochs, as a segment with another mask has to be read.
+    /// Returns the record with other epochs, as a segment with another mask has to be read.
     pub(super) fn masked(mut self, mask: u32) -> Self {
         match &mut self {
             Self::Message(message) => *message = message.masked(mask),
@@ -216,7 +216,7 @@ impl<'a> LogRecord<'a> {
         });
     }
 
-    /// The key that a repeat of the message has too, and the place of the message.
+    /// Returns the key that a repeat of the message has too, and the place of the message.
     pub(super) fn repeatable(&self) -> Option<(u128, Position)> {
         match self {
             Self::Message(message) if !message.is_moved => {
@@ -256,7 +256,7 @@ fn read_sealed(fields: &mut FieldReader<'_>) -> Result<Vec<NeededSegment>, Flaw>
 }
 
 impl<'a> PlacedMessage<'a> {
-    /// The places of the message, one or two.
+    /// Lists the places of the message, one or two.
     pub(super) fn places(&self) -> impl Iterator<Item = LogPlace<'a>> {
         [Some(self.first), self.second].into_iter().flatten()
     }
@@ -296,7 +296,7 @@ impl<'a> PlacedMessage<'a> {
         })
     }
 
-    /// The message with other epochs, as a segment with another mask has to be read.
+    /// Returns the message with other epochs, as a segment with another mask has to be read.
     pub(super) fn masked(self, mask: u32) -> Self {
         Self {
             first: self.first.masked(mask),

@@ -20,7 +20,7 @@ const LIVE_DIVISOR_WHEN_FULL: u64 = 2;
 const RECLAIM_EVERY_MS: u64 = 1_000;
 
 impl Journal {
-    /// Does a piece of all that is due; fails where the store can take nothing.
+    /// Does a piece of all work that is due; fails where the store can take nothing.
     pub(super) fn run_maintenance(&mut self, now_ms: u64) -> Result<(), StoreError> {
         self.expire(now_ms);
         if let Health::Failed { .. } = self.health {
@@ -106,7 +106,7 @@ impl Journal {
         }
     }
 
-    /// Bytes that a rollover would free.
+    /// Counts the bytes that a rollover would free.
     fn dead_bytes(&self) -> u64 {
         let sealed = self
             .sealed
@@ -117,7 +117,7 @@ impl Journal {
         dead.map(|(_, size)| size).sum()
     }
 
-    /// Bytes that a rollover has to free to be worth its checkpoint.
+    /// Computes how many bytes a rollover has to free to be worth its checkpoint.
     fn reclaim_bytes_min(&mut self, now_ms: u64) -> u64 {
         let (directory, least) = (&self.settings.directory, self.settings.free_bytes_min);
         let is_low = (self.free_space).is_low(&*self.files, directory, now_ms, least);
@@ -140,7 +140,8 @@ impl Journal {
         live == 0 && !self.knows_repeats_of(repeatable_ms)
     }
 
-    /// Whether a start would need a segment whose last message with an idempotency key came then.
+    /// Whether a start would need a segment for its repeats, whose last message with an idempotency
+    /// key came at this time.
     pub(super) fn knows_repeats_of(&self, repeatable_ms: Option<u64>) -> bool {
         match (repeatable_ms, self.dedup.oldest_ms()) {
             (Some(repeatable_ms), Some(oldest_ms)) => repeatable_ms >= oldest_ms,

@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 
 use super::compaction::Compaction;
 
-/// What each piece of the work has to know of the piece before.
+/// The things that each piece of the work has to know of the piece before.
 #[derive(Debug, Default)]
 pub(super) struct MaintenanceState {
     /// The channel that expires next.
     pub(super) next_channel: usize,
     pub(super) synced_ms: u64,
     pub(super) reclaimed_ms: u64,
-    /// When to try a recovery, and how long to wait after that.
+    /// The time of the next try to recover, and the pause after that.
     pub(super) retry_ms: u64,
     pub(super) pause_ms: u64,
     pub(super) compaction: Option<Compaction>,

@@ -1,5 +1,5 @@
-//! Layer 4: what outlives the process: messages, and what has to be known of channels, readers,
-//! members and producers.
+//! The store, which outlives the process: messages, and the state of channels, readers, members and
+//! producers.
 //!
 //! A [`Store`] belongs to one thread, which appends the records that wait, commits them with one
 //! write and one sync, and only then tells anybody. [`Reader`]s belong to any thread and see what is committed,
@@ -96,11 +96,11 @@ pub use verify::{VerifyReport, verify};
 
 pub use crate::base::{Epoch, MessageBody, Position};
 
-/// Takes records. Belongs to one thread.
+/// The writing side of a store, which belongs to one thread.
 pub trait Store: Send {
-    /// Takes a record into the batch that the next [`Store::commit`] writes, and says what will
-    /// become of it: the offsets that a message will have, or that it is a repeat of one that is
-    /// committed or stands in the same batch.
+    /// Takes a record into the batch that the next [`Store::commit`] writes, and returns its
+    /// outcome: the offsets that a message will have, or the place of the message that it repeats,
+    /// which is committed or stands in the same batch.
     ///
     /// `now_ms` are Unix milliseconds; repeats are known for [`StoreSettings::dedup_ms`].
     ///
@@ -118,16 +118,16 @@ pub trait Store: Send {
     /// [`Store::maintain`] has reopened and verified the file.
     fn commit(&mut self) -> Result<(), StoreError>;
 
-    /// Does what is due, a bounded piece of it: drops what retention lets go, gives disk space
-    /// back, syncs what waits for an interval, looks at the free space, recovers from a failure.
-    /// To be called some times a second between commits; cheap when nothing is due.
+    /// Does a bounded piece of the work that is due: drops what retention lets go, gives disk space
+    /// back, syncs what waits for an interval, looks at the free space, recovers from a failure. To
+    /// be called some times a second between commits; cheap when nothing is due.
     ///
     /// # Errors
     ///
-    /// [`StoreError`] that keeps the store from taking anything; it is tried again next time.
+    /// [`StoreError`] that keeps the store from taking anything; the next call tries again.
     fn maintain(&mut self, now_ms: u64) -> Result<(), StoreError>;
 
-    /// The side for other threads.
+    /// Returns the reading side, for other threads.
     fn reader(&self) -> std::sync::Arc<dyn Reader>;
 }
 

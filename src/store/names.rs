@@ -8,7 +8,7 @@ pub(super) const UNFINISHED: &str = ".tmp";
 const PREFIX: &str = "journal-";
 const SUFFIX: &str = ".log";
 
-/// The name of a segment.
+/// Makes the name of a segment's file.
 pub(super) fn segment(number: u32) -> String {
     format!("{PREFIX}{number:010}{SUFFIX}")
 }
@@ -18,7 +18,7 @@ pub(super) fn is_of_store(name: &str) -> bool {
     name == LOCK || name.starts_with(PREFIX)
 }
 
-/// The number of a segment, if this is the name of one.
+/// Returns the number of a segment, if this is the name of one.
 pub(super) fn segment_number(name: &str) -> Option<u32> {
     let digits = name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?;
     let number = digits.parse().ok()?;

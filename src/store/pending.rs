@@ -1,7 +1,7 @@
 //! The pending batch: the changes that its records will make to the committed state.
 //!
-//! It knows nothing of files. It decides what each record does, and which [`LogRecord`] is written
-//! for it; a failed commit drops the batch as a whole.
+//! A pending batch knows nothing of files: it decides what each record does, and which
+//! [`LogRecord`] is written for that record. A failed commit drops the batch as a whole.
 
 use std::collections::HashMap;
 
@@ -31,12 +31,13 @@ pub(super) struct PendingBatch {
     marks: HashMap<Box<str>, u64>,
     marks_new: usize,
     serials_below: Option<u64>,
-    /// The hasher is cheap, since the keys are keyed hashes already.
+    /// The keys of the batch's messages. The hasher is cheap, since they are keyed hashes already.
     idempotency_keys: HashMap<u128, Position, foldhash::fast::FixedState>,
     pub(super) repeats: u64,
     /// An item for each record of the batch: the short way to apply it, if there is one.
     resolved: Vec<Option<ResolvedMessage>>,
-    /// A channel is forgotten in this batch: indexes may soon be those of other channels.
+    /// Whether a channel is forgotten in this batch: then indexes may soon be those of other
+    /// channels.
     has_forgotten: bool,
 }
 
@@ -46,7 +47,7 @@ struct ChannelChange {
     epoch: Epoch,
     newest: u64,
     kept: u64,
-    /// Its acknowledgements from before this batch don't count.
+    /// Whether acknowledgements from before this batch don't count any more.
     is_reset: bool,
 }
 
@@ -65,8 +66,8 @@ pub(super) struct CommittedBase<'a> {
     pub(super) settings: &'a StoreSettings,
 }
 
-/// What becomes of a record, and what is written for it; a record that changes nothing is
-/// [`Appended::Noted`], and nothing is written.
+/// The outcome of a record, and the record that is written for it; for a record that changes
+/// nothing, the outcome is [`Appended::Noted`], and nothing is written.
 pub(super) type Decision<'a> = (Appended, Option<LogRecord<'a>>);
 
 impl PendingBatch {
@@ -95,7 +96,7 @@ impl PendingBatch {
         self.has_forgotten = false;
     }
 
-    /// An item for each record of the batch.
+    /// Returns an item for each record of the batch.
     pub(super) fn resolved(&self) -> &[Option<ResolvedMessage>] {
         &self.resolved
     }
@@ -199,8 +200,8 @@ impl PendingBatch {
         Ok(((appended, Some(LogRecord::Message(placed))), resolved))
     }
 
-    /// The short way to apply a message, if there is one: a channel that is new has no index yet,
-    /// and a mark has to be looked up by name anyway.
+    /// Finds the short way to apply a message, if there is one: a channel that is new has no index
+    /// yet, and a mark has to be looked up by name anyway.
     fn resolve(
         &self,
         (first, second): (Lookup, Option<Lookup>),

@@ -10,8 +10,8 @@ use super::names;
 /// The bits of a mode that let in the group and everybody else.
 const OTHERS: u32 = 0o077;
 
-/// Warns of a directory and of files in it that other accounts are let into, and leaves them as they
-/// are: somebody may have meant it so.
+/// Warns of a directory and of files in it that other accounts may enter or read, and leaves them
+/// as they are: somebody may have meant it so.
 pub(super) fn warn_of_wide(directory: &Path) {
     match wide_ones(directory) {
         Ok(wide) => {
@@ -20,20 +20,20 @@ pub(super) fn warn_of_wide(directory: &Path) {
                 tracing::warn!(
                     path = %path.display(),
                     mode = format_args!("{mode:04o}"),
-                    "other accounts may get at private messages; chmod go= takes that away"
+                    "other accounts can get at private messages; chmod go= forbids it"
                 );
             }
         }
         Err(error) => tracing::warn!(
             error = &error as &dyn std::error::Error,
             directory = %directory.display(),
-            "it can't be seen who may read the data"
+            "can't check which other accounts may read the data"
         ),
     }
 }
 
-/// The directory, as an empty name, and the first file in it that others are let into, each with its
-/// mode. One file stands for all: there may be thousands, and one `chmod -R` mends them.
+/// Lists the directory, as an empty name, and the first file in it that others may read, each with
+/// its mode. One file stands for all: there may be thousands, and one `chmod -R` mends them.
 fn wide_ones(directory: &Path) -> io::Result<Vec<(String, u32)>> {
     let mode_of =
         |path: &Path| Ok::<_, io::Error>(fs::metadata(path)?.permissions().mode() & 0o7777);

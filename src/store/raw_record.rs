@@ -57,13 +57,13 @@ impl<'a> RawRecord<'a> {
         })
     }
 
-    /// Bytes of the whole record.
+    /// Counts the bytes of the whole record.
     pub(super) fn size(&self) -> usize {
         RECORD_OVERHEAD + self.payload.len()
     }
 }
 
-/// The size that the record at the beginning of `bytes` claims.
+/// Returns the size that the record at the beginning of `bytes` claims.
 pub(super) fn raw_record_size(bytes: &[u8]) -> Option<usize> {
     (bytes.len() >= RECORD_OVERHEAD).then(|| RECORD_OVERHEAD + read_u32(bytes) as usize)
 }
@@ -88,7 +88,7 @@ pub(super) fn seal(raw: &mut [u8], seed: u32, at: u64) -> [u8; 4] {
     checksum
 }
 
-/// Records that were verified before, each with its distance from the beginning of `bytes`.
+/// Lists records that were verified before, each with its distance from the beginning of `bytes`.
 pub(super) fn raw_records(bytes: &[u8]) -> impl Iterator<Item = (usize, RawRecord<'_>)> {
     let mut at = 0;
     std::iter::from_fn(move || {

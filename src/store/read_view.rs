@@ -1,4 +1,4 @@
-//! The read view: what is committed, for readers on other threads.
+//! The read view: the committed state, for readers on other threads.
 
 use std::collections::HashMap;
 use std::io;
@@ -29,8 +29,8 @@ const OPEN_FILES_MAX: usize = 128;
 const GAP_MAX: u64 = 4 << 10;
 /// Bytes that are read at once, at the most; one record may be larger. A page is seldom larger.
 const READ_MAX: u64 = 256 << 10;
-/// How often a page is tried again because a segment was removed meanwhile, before that counts as
-/// damage: segments go at most once a second.
+/// Tries of a page whose segment was removed meanwhile, before that counts as damage: segments go
+/// at most once a second.
 const TRIES: usize = 8;
 
 /// The committed state, and the segments that its messages stand in.
@@ -87,7 +87,7 @@ impl ReadView {
         }
     }
 
-    /// How the epochs in older segments read today.
+    /// Returns the masks by which the epochs in older segments read as of today.
     pub(super) fn epoch_masks(&self) -> &EpochMasks {
         &self.epoch_masks
     }
@@ -222,7 +222,7 @@ struct Run {
     segment: u32,
     start: u64,
     end: u64,
-    /// Their indexes in the page.
+    /// The indexes of the records in the page.
     members: Vec<usize>,
 }
 

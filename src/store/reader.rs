@@ -3,70 +3,71 @@
 use super::error::StoreError;
 use crate::base::{Epoch, MessageBody, Position};
 
-/// Reads what is committed, from any thread. May wait for the disk: never to be called under a
-/// lock.
+/// The reading side of a store, for any thread; shows only what is committed. May wait for the
+/// disk, so it must not be called under a lock.
 pub trait Reader: Send + Sync {
-    /// What is known of a channel; `None` when the store doesn't know it.
+    /// Returns the state of a channel; `None` when the store doesn't know the channel.
     fn channel(&self, name: &str) -> Option<ChannelState>;
 
-    /// A part of a channel's log; empty when the store doesn't know the channel.
+    /// Reads a part of a channel's log; empty when the store doesn't know the channel.
     ///
     /// # Errors
     ///
     /// [`StoreError::Damaged`], [`StoreError::Io`].
     fn page(&self, channel: &str, range: PageRange) -> Result<LogPage, StoreError>;
 
-    /// Everything that is known of channels, readers and members, for a start: calls back once
-    /// for each. Order: channels, then acknowledgements, then members.
+    /// Calls `known` for each channel, then for each acknowledgement, then for each lasting
+    /// membership: for a start.
     fn each(&self, known: &mut dyn FnMut(StateRecord<'_>));
 
-    /// Up to where a reader has acknowledged a channel.
+    /// Returns the offset up to which a reader has acknowledged a channel.
     fn acked(&self, channel: &str, reader: &str) -> Option<u64>;
 
-    /// Up to where a producer's numbers are settled; 0 when nothing is known of it.
+    /// Returns the number up to which a producer's messages are settled; 0 for an unknown producer.
     fn mark(&self, producer: &str) -> u64;
 
-    /// The bound of the serial numbers that may have been handed out; 0 in a new store.
+    /// Returns the bound of the serial numbers that may have been handed out; 0 in a new store.
     fn serials_below(&self) -> u64;
 
-    /// Random, made with the store: keys of hashes that have to mean the same after a restart.
+    /// Returns the random key that was made with the store, for hashes that have to mean the same
+    /// after a restart.
     fn key(&self) -> [u64; 2];
 
-    /// How many channels were ever forgotten: with the key, what makes the epoch of a new channel
-    /// differ from that of one that had its name before.
+    /// Counts the channels that were ever forgotten. The epoch of a new channel is made from this
+    /// number and the key, so it differs from that of a channel that had the name before.
     fn forgotten(&self) -> u64;
 
-    /// The numbers of this moment.
+    /// Reads the numbers of this moment.
     fn totals(&self) -> StoreTotals;
 }
 
-/// One thing that [`Reader::each`] tells.
+/// One fact that [`Reader::each`] tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StateRecord<'a> {
-    /// A channel.
+    /// A channel, by its name, and its state.
     Channel(&'a str, ChannelState),
-    /// A reader has a channel up to an offset.
+    /// A reader has acknowledged a channel up to an offset.
     Ack {
-        /// The channel.
+        /// The name of the channel.
         channel: &'a str,
-        /// The reader.
+        /// The name of the reader.
         reader: &'a str,
         /// The newest offset that the reader has.
         offset: u64,
     },
     /// A lasting membership.
     Member {
-        /// The room.
+        /// The name of the room.
         room: &'a str,
-        /// The user.
+        /// The id of the user.
         user: &'a str,
     },
 }
 
-/// What is known of a channel.
+/// The state of a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChannelState {
-    /// The epoch of its log.
+    /// The epoch of the channel's log.
     pub epoch: Epoch,
     /// The newest offset; 0 before the first message.
     pub newest: u64,
@@ -77,11 +78,12 @@ pub struct ChannelState {
 /// A range of the messages of a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PageRange {
-    /// Greater than this; `None` begins with the oldest.
+    /// Only offsets greater than this; `None` begins with the oldest message.
     pub after: Option<u64>,
-    /// Smaller than this; `None` ends with the newest. Alone, the newest come first.
+    /// Only offsets smaller than this; `None` ends with the newest message. If only this bound is
+    /// given, the newest messages come first.
     pub before: Option<u64>,
-    /// Messages at the most.
+    /// The most messages that the page may have.
     pub limit: usize,
     /// Bytes after which the page ends, though it has one message at least.
     pub bytes_max: usize,
@@ -90,11 +92,12 @@ pub struct PageRange {
 /// A part of a channel's log.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LogPage {
-    /// What was known of the channel when the page was read; `None`: nothing.
+    /// The state of the channel when the page was read; `None` if the store didn't know the
+    /// channel.
     pub state: Option<ChannelState>,
-    /// In the order of [`PageRange`].
+    /// The messages, in the order of [`PageRange`].
     pub messages: Vec<StoredMessage>,
-    /// The range has more.
+    /// Whether the range has more messages.
     pub more: bool,
 }
 
@@ -103,7 +106,7 @@ pub struct LogPage {
 pub struct StoredMessage {
     /// The place of the message in the channel that was asked for.
     pub position: Position,
-    /// What the message says.
+    /// The text, the sender and the time of the message.
     pub body: MessageBody<Box<str>>,
 }
 
@@ -114,7 +117,7 @@ pub struct StoreTotals {
     pub channels: u64,
     /// Messages that are kept; one in two channels counts twice.
     pub messages: u64,
-    /// Segments.
+    /// Files of the journal.
     pub segments: u64,
     /// Bytes of the segments.
     pub bytes: u64,
@@ -122,13 +125,13 @@ pub struct StoreTotals {
     pub index_bytes: u64,
     /// Batches that were committed.
     pub commits: u64,
-    /// Records in them.
+    /// Records in the committed batches.
     pub records: u64,
     /// Microseconds of the last sync.
     pub sync_us_last: u64,
     /// Microseconds of all syncs.
     pub sync_us_sum: u64,
-    /// Syncs.
+    /// Syncs so far.
     pub syncs: u64,
     /// Commits that failed.
     pub failures: u64,

@@ -41,7 +41,7 @@ pub enum Record<'a> {
         room: &'a str,
         /// The id of the user.
         user: &'a str,
-        /// Whether it lasts from now on.
+        /// Whether the membership lasts from now on.
         lasting: bool,
     },
     /// Everything of a producer up to `number` is settled; an older one changes nothing.
@@ -63,7 +63,7 @@ pub enum Record<'a> {
 pub struct Channel<'a> {
     /// The name of the channel.
     pub name: &'a str,
-    /// The epoch of its log, if the store doesn't know the channel yet.
+    /// The epoch of the channel's log, if the store doesn't know the channel yet.
     pub epoch: Epoch,
 }
 
@@ -74,21 +74,21 @@ pub struct MessageRecord<'a> {
     pub channel: Channel<'a>,
     /// The channel that has the message as well: a private one is in the sender's inbox too.
     pub second: Option<Channel<'a>>,
-    /// What the message says.
+    /// The text, the sender and the time of the message.
     pub body: MessageBody<&'a str>,
     /// The key that a repeat of the message has too; `None` for a message that can't be repeated.
     pub idempotency_key: Option<u128>,
-    /// Settles this number of this producer in the same durable write.
+    /// The producer and the number that are settled in the same durable write.
     pub mark: Option<(&'a str, u64)>,
 }
 
 /// The outcome of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Appended {
-    /// The message will stand here, and here in its second channel.
+    /// The message will stand at this position, and at the other in its second channel.
     Message(Position, Option<Position>),
-    /// The same message stands here already (or will, in this batch), in its first channel. Its
-    /// mark, if it has one, is settled.
+    /// The same message stands at this position of its first channel already, or will after this
+    /// batch. Its mark, if it has one, is settled.
     Repeat(Position),
     /// The number of the message's mark is settled already: nothing is written.
     Settled,

@@ -15,8 +15,8 @@ use super::settings::SyncPolicy;
 const RECOVER_PAUSE_MS_MAX: u64 = 5_000;
 
 impl Journal {
-    /// Reopens the active segment after a failure, verifies all of it, cuts off what nobody was
-    /// told of, and rolls over to a new one.
+    /// Reopens the active segment after a failure, verifies all of it, cuts off what was never
+    /// acknowledged, and rolls over to a new segment.
     pub(super) fn recover(&mut self, now_ms: u64) -> Result<(), StoreError> {
         if now_ms < self.maintenance.retry_ms
             && let Some(failure) = self.failure()
@@ -30,7 +30,7 @@ impl Journal {
         self.roll_segment()?;
         self.health = Health::Good;
         (self.maintenance.retry_ms, self.maintenance.pause_ms) = (0, 0);
-        tracing::warn!(file = %self.active.path.display(), "goes on in a new file");
+        tracing::warn!(file = %self.active.path.display(), "the store works again, and goes on in a new file");
         Ok(())
     }
 
@@ -73,7 +73,7 @@ impl Journal {
         Ok(())
     }
 
-    /// Verifies that everything is there that anybody was told of.
+    /// Verifies that everything that was acknowledged is there.
     fn verify(&self, file: Arc<dyn StoreFile>) -> Result<(), StoreError> {
         let mut scan = Scan::begin(file, &self.active.path, self.active.head.number)?;
         scan.end_at(self.active.end);
@@ -92,7 +92,7 @@ impl Journal {
         }
     }
 
-    /// Writes once more what was never durable: the system may hold it for written already.
+    /// Writes once more what was never durable: the system may take it for written already.
     fn rewrite(&self, file: &dyn StoreFile) -> io::Result<()> {
         let mut at = self.active.durable;
         let mut bytes = vec![0; 1 << 20];

@@ -15,21 +15,22 @@ use super::scan::{Scan, ScanStep};
 use super::segment;
 use super::segment_head::SegmentHead;
 use super::settings::StoreSettings;
+use super::state::StoreState;
 use crate::base::clock::random;
 
-/// What [`repair`] did.
+/// The outcome of a [`repair`].
 #[derive(Debug, PartialEq, Eq)]
 pub struct Repaired {
-    /// Where the file was cut: between two batches.
+    /// The position at which the file was cut: between two batches.
     pub cut_at: u64,
-    /// What was cut off is here.
+    /// The file with the part that was cut off.
     pub kept: PathBuf,
-    /// Bytes of it.
+    /// Bytes of that part.
     pub bytes: u64,
-    /// Records in it that could be read.
+    /// Records in that part that could be read.
     pub records: u64,
-    /// How many messages each channel has let go: those that were cut off, as far as later files
-    /// know of them, and those before.
+    /// Each channel that has lost messages, with their number: those that were cut off, as far as
+    /// later files know of them, and those before.
     pub lost: Vec<(String, u64)>,
     /// The channels that have a new epoch, since offsets that were cut off are going to be given
     /// again: all of them, because nobody can tell what stood in the part that can't be read. Empty
@@ -84,7 +85,7 @@ fn kept(file: &Path) -> PathBuf {
     name.into()
 }
 
-/// Cuts a file; says where, and how many bytes and readable records went.
+/// Cuts a file; returns the position, and the numbers of bytes and of readable records that went.
 fn cut(
     files: &dyn FileSystem,
     path: &Path,
@@ -166,7 +167,19 @@ struct ChangedChannels {
     new_epochs: Vec<String>,
 }
 
-/// Reads what is there, lets go of what is missing, and begins a new file that says so.
+/// Begins a new epoch of every channel; returns the mask that does so, and the channels in the order
+/// of their names.
+fn begin_epochs(state: &mut StoreState) -> (u32, Vec<String>) {
+    // Never 0, which would leave the epochs as they are; an epoch has 30 bits.
+    let mask = random() as u32 >> 2 | 1;
+    state.begin_epochs(mask);
+    let channels = state.channels();
+    let mut new_epochs: Vec<String> = channels.map(|channel| channel.name.to_string()).collect();
+    new_epochs.sort_unstable();
+    (mask, new_epochs)
+}
+
+/// Reads what is left, lets go of what is missing, and begins a new file that says so.
 fn load_what_is_left(
     files: &dyn FileSystem,
     directory: &Path,
@@ -198,19 +211,10 @@ fn load_what_is_left(
         _ => 0,
     };
     let is_behind = newest <= cut || newest < noted;
-    // Never 0, which would leave the epochs as they are; an epoch has 30 bits.
-    let mask = if is_behind {
-        random() as u32 >> 2 | 1
-    } else {
-        0
+    let (mask, new_epochs) = match is_behind {
+        true => begin_epochs(&mut loader.state),
+        false => (0, Vec::new()),
     };
-    let mut new_epochs = Vec::new();
-    if is_behind {
-        loader.state.begin_epochs(mask);
-        let channels = loader.state.channels();
-        new_epochs.extend(channels.map(|channel| channel.name.to_string()));
-        new_epochs.sort_unstable();
-    }
     let newest = newest.max(cut).max(noted);
     let Some(number) = newest.checked_add(1) else {
         let source = io::ErrorKind::InvalidInput.into();

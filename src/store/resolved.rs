@@ -8,19 +8,19 @@ use crate::base::Position;
 pub(super) struct ResolvedMessage {
     /// The index of the channel in the committed state, and the position in its log.
     pub(super) first: (usize, Position),
-    /// The same of its second channel.
+    /// The index and the position of the message in its second channel, if it has one.
     pub(super) second: Option<(usize, Position)>,
     pub(super) ts: u64,
     pub(super) idempotency_key: Option<u128>,
 }
 
 impl ResolvedMessage {
-    /// The places of the message, one or two.
+    /// Lists the places of the message, one or two.
     pub(super) fn places(&self) -> impl Iterator<Item = (usize, Position)> {
         [Some(self.first), self.second].into_iter().flatten()
     }
 
-    /// The key that a repeat of the message has too, and the place of the message.
+    /// Returns the key that a repeat of the message has too, and the place of the message.
     pub(super) fn repeatable(&self) -> Option<(u128, Position)> {
         Some((self.idempotency_key?, self.first.1))
     }

@@ -9,8 +9,8 @@ use super::segment_head::SegmentHead;
 use super::settings::WhenFull;
 
 impl Journal {
-    /// Bytes after which a segment is full: an eighth of the store at the most, since room comes
-    /// back by whole segments.
+    /// Returns the number of bytes after which a segment is full: an eighth of the store at the
+    /// most, since room comes back by whole segments.
     pub(super) fn segment_bytes_max(&self) -> u64 {
         let share = self.settings.bytes_max / 8;
         let bound = share.clamp(1, SEGMENT_SIZE_MAX / 3);

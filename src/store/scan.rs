@@ -19,9 +19,9 @@ pub(super) struct Scan {
     path: PathBuf,
     pub(super) head: SegmentHead,
     seed: u32,
-    /// Where the file ends.
+    /// The size of the file.
     pub(super) end: u64,
-    /// Where the next batch begins.
+    /// The position of the next batch.
     at: u64,
     buffer: Vec<u8>,
     buffer_at: u64,
@@ -39,7 +39,7 @@ pub(super) enum ScanStep<'a> {
     },
     /// There is nothing more.
     End,
-    /// The batch that begins at `batch` is not what was written: here, for this reason.
+    /// The batch that begins at `batch` is not what was written, as the flaw at `at` shows.
     Bad { batch: u64, at: u64, flaw: Flaw },
 }
 
@@ -86,7 +86,7 @@ impl Scan {
         self.end = self.end.min(end);
     }
 
-    /// The path of the segment that is scanned.
+    /// Returns the path of the segment that is scanned.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
@@ -129,7 +129,7 @@ impl Scan {
         })
     }
 
-    /// Goes on behind a flaw, at the next batch that is right; `None`: there is none.
+    /// Goes on behind a flaw, at the next batch that is right; returns `None` if there is none.
     ///
     /// # Errors
     ///
@@ -161,7 +161,8 @@ impl Scan {
         Ok(None)
     }
 
-    /// Up to where the batches behind a flaw at `after` confirm that the segment was durable.
+    /// Finds the position up to which the batches behind a flaw at `after` confirm that the segment
+    /// was durable.
     ///
     /// # Errors
     ///
@@ -175,7 +176,7 @@ impl Scan {
         Ok(confirmed)
     }
 
-    /// `size` bytes from `at` on, or as many as there are.
+    /// Reads `size` bytes from `at` on, or as many as there are.
     fn bytes(&mut self, at: u64, size: usize) -> Result<&[u8], StoreError> {
         let size = size.min(usize::try_from(self.end - at).unwrap_or(usize::MAX));
         let buffered = self.buffer_at + self.buffer.len() as u64;

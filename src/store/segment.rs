@@ -19,13 +19,14 @@ pub(super) struct ActiveSegment {
     pub(super) seed: u32,
     pub(super) file: Arc<dyn StoreFile>,
     pub(super) path: PathBuf,
-    /// Where the next batch will stand.
+    /// The position of the next batch.
     pub(super) end: u64,
-    /// Up to where it is durable.
+    /// The position up to which the segment is durable.
     pub(super) durable: u64,
-    /// Up to where a later batch confirms that; a batch without records needs none.
+    /// The position up to which a later batch confirms that; a batch without records needs no
+    /// confirmation.
     pub(super) confirmed: u64,
-    /// When the last message with an idempotency key was written here.
+    /// The time of the last message with an idempotency key in here, in Unix milliseconds.
     pub(super) repeatable_ms: Option<u64>,
 }
 
@@ -33,18 +34,18 @@ pub(super) struct ActiveSegment {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct SealedSegment {
     pub(super) size: u64,
-    /// When the last message with an idempotency key was written here.
+    /// The time of the last message with an idempotency key in here, in Unix milliseconds.
     pub(super) repeatable_ms: Option<u64>,
 }
 
 /// The sealed segments that are still needed, by their numbers.
 pub(super) type SealedSegments = BTreeMap<u32, SealedSegment>;
 
-/// Why there is no new segment.
+/// The reason why there is no new segment.
 #[derive(Debug)]
 pub(super) struct SegmentNotCreated {
     pub(super) error: StoreError,
-    /// The file may be there under its name all the same.
+    /// Whether the file may be there under its name all the same.
     pub(super) is_named: bool,
 }
 
@@ -68,7 +69,7 @@ impl ActiveSegment {
         }
     }
 
-    /// Bytes behind the checkpoint.
+    /// Counts the bytes behind the checkpoint.
     pub(super) fn written(&self) -> u64 {
         self.end - self.head.checkpoint_end
     }

@@ -15,15 +15,14 @@ pub(super) struct SegmentHead {
     pub(super) number: u32,
     /// The key of the store.
     pub(super) key: [u64; 2],
-    /// Where the checkpoint ends that follows the head.
+    /// The end of the checkpoint that follows the head.
     pub(super) checkpoint_end: u64,
-    /// What tells the epochs in this segment from those of the same channels in segments with
-    /// another mask: a repair draws a new one, and so begins a new epoch of every channel without
-    /// writing its messages again. 0 in a store that was never repaired.
+    /// The mask of the epochs in this segment. A repair draws a new mask, and so begins a new epoch
+    /// of every channel without writing its messages again. 0 in a store that was never repaired.
     pub(super) epoch_mask: u32,
 }
 
-/// Why a head can't be read.
+/// The reason why a head can't be read.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum HeadFlaw {
     Format(u32),
@@ -76,7 +75,7 @@ impl SegmentHead {
         Ok(Ok(head))
     }
 
-    /// The seed of the checksums in this segment.
+    /// Returns the seed of the checksums in this segment.
     pub(super) fn seed(&self) -> u32 {
         let mut bytes = Vec::with_capacity(20);
         put_u64(&mut bytes, self.key[0]);

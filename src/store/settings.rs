@@ -3,29 +3,31 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// When a record counts as durable.
+/// The moment from which a record counts as durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SyncPolicy {
-    /// After `fdatasync`: a crash of the process, the system or the power loses nothing that was
-    /// acknowledged.
+    /// A record is durable after `fdatasync`: a crash of the process, the system or the power loses
+    /// nothing that was acknowledged.
     #[default]
     Always,
-    /// After the write; synced again after this many milliseconds: a crash of the process loses
-    /// nothing, one of the system or the power what came since the last sync.
+    /// A record is durable after the write, and synced after this many milliseconds: a crash of the
+    /// process loses nothing, one of the system or the power loses what came since the last sync.
     IntervalMs(u64),
-    /// After the write; the system syncs when it likes: a crash of the process loses nothing, one
-    /// of the system or the power what it had not written yet.
+    /// A record is durable after the write, and the system syncs when it likes: a crash of the
+    /// process loses nothing, one of the system or the power loses what the system had not written
+    /// yet.
     Os,
 }
 
-/// How long the messages of a channel are kept. The bound that is reached first lets the oldest go.
+/// The bounds up to which the messages of a channel are kept. The bound that is reached first lets
+/// the oldest go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
-    /// Messages at the most.
+    /// The most messages of one channel.
     pub messages_max: u64,
-    /// Milliseconds at the most, by the messages' own times.
+    /// The greatest age of a message, in milliseconds, by the messages' own times.
     pub age_ms_max: u64,
-    /// Bytes of records at the most.
+    /// The most bytes of one channel's records.
     pub bytes_max: u64,
 }
 
@@ -38,7 +40,7 @@ impl Retention {
     };
 }
 
-/// What happens when all files together reach [`StoreSettings::bytes_max`].
+/// The outcome when all files together reach [`StoreSettings::bytes_max`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum WhenFull {
     /// The oldest file goes, with the messages in it.
@@ -51,37 +53,41 @@ pub enum WhenFull {
 /// Every bound of a store, with its unit last.
 #[derive(Clone)]
 pub struct StoreSettings {
-    /// Where the files are.
+    /// The directory of the files.
     pub directory: PathBuf,
-    /// When a record counts as durable.
+    /// The moment from which a record counts as durable.
     pub sync: SyncPolicy,
-    /// How long messages are kept, by the channel's name.
+    /// The bounds for the messages of a channel, by the channel's name.
     pub retention: Arc<dyn Fn(&str) -> Retention + Send + std::marker::Sync>,
-    /// Bytes of all files at the most. Default 10 GiB.
+    /// Bytes of all files at the most. Default 10 GiB: a round number that most disks have.
     pub bytes_max: u64,
-    /// What happens when the files reach `bytes_max`.
+    /// The outcome when the files reach `bytes_max`.
     pub when_full: WhenFull,
-    /// Bytes that have to stay free on the disk; below, nothing is taken. Default 256 MiB.
+    /// Bytes that have to stay free on the disk; with fewer, nothing is taken. Default 256 MiB:
+    /// four segments, so that compaction has room.
     pub free_bytes_min: u64,
-    /// Bytes after which a new file is begun. Default 64 MiB.
+    /// Bytes after which a new file is begun. Default 64 MiB: room comes back by whole files, and
+    /// each begins with a checkpoint.
     pub segment_bytes_max: u64,
-    /// Milliseconds for which a repeat is known. Default 300,000.
+    /// Milliseconds for which a repeat is known. Default 300,000: longer than a client tries again.
     pub dedup_ms: u64,
     /// Repeats that are known at the most; the oldest are forgotten early, and counted. Default
-    /// 1,000,000.
+    /// 1,000,000: some 50 MB of memory.
     pub dedup_entries_max: usize,
-    /// Channels at the most. Default 1,000,000.
+    /// Channels at the most. Default 1,000,000: as many as the chat has.
     pub channels_max: usize,
-    /// Readers who acknowledge in one channel, at the most. Default 100,000.
+    /// Readers who acknowledge in one channel, at the most. Default 100,000: as many as the chat
+    /// allows.
     pub acks_per_channel_max: usize,
-    /// Lasting memberships at the most. Default 1,000,000.
+    /// Lasting memberships at the most. Default 1,000,000: as many as the chat has.
     pub members_max: usize,
-    /// Producers at the most. Default 10,000.
+    /// Producers at the most. Default 10,000: a gateway is one, with a second for messages with
+    /// several receivers.
     pub producers_max: usize,
 }
 
 impl StoreSettings {
-    /// The defaults, in this directory.
+    /// Makes the default settings of a store in this directory.
     #[must_use]
     pub fn new(directory: impl Into<PathBuf>) -> Self {
         Self {

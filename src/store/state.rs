@@ -1,7 +1,7 @@
 //! The committed state: every channel with the locations of its messages, and everything else.
 //!
-//! It changes by [`LogRecord`]s only, in the order in which they stand in the segments: a start
-//! makes of the segments the state that was there before, by construction.
+//! The state changes by [`LogRecord`]s only, in the order in which they stand in the segments: so a
+//! start makes of the segments the state that was there before.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use super::settings::Retention;
 use super::usage::LogUsage;
 use crate::base::{Epoch, Position};
 
-/// Everything that is committed, but for the messages themselves.
+/// The whole committed state, except for the messages themselves.
 pub(super) struct StoreState {
     names: HashMap<Arc<str>, usize>,
     channels: Slab<StoredChannel>,
@@ -29,11 +29,11 @@ pub(super) struct StoreState {
     pub(super) usage: LogUsage,
     retention: Arc<dyn Fn(&str) -> Retention + Send + Sync>,
     strictness: Strictness,
-    /// The channels that the checkpoint has named which is being read.
+    /// The channels that were named by the checkpoint that is being read.
     in_checkpoint: Option<BTreeSet<usize>>,
 }
 
-/// How strictly the records have to fit.
+/// The rule by which records have to follow from those before them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Strictness {
     /// A hole is damage.
@@ -42,7 +42,7 @@ pub(super) enum Strictness {
     Lenient,
 }
 
-/// A channel, its messages, and how far each reader has acknowledged them.
+/// A channel, its messages, and the offset up to which each reader has acknowledged them.
 #[derive(Debug)]
 pub(super) struct StoredChannel {
     pub(super) name: Arc<str>,
@@ -76,28 +76,28 @@ impl StoreState {
         self.strictness = strictness;
     }
 
-    /// The channel of this name.
+    /// Finds the channel of this name.
     pub(super) fn channel(&self, name: &str) -> Option<&StoredChannel> {
         Some(&self.channels[*self.names.get(name)?])
     }
 
-    /// A channel and its index, which stays the same until the next record is applied.
+    /// Finds a channel and its index, which stays the same until the next record is applied.
     pub(super) fn find(&self, name: &str) -> Option<(usize, &StoredChannel)> {
         let index = *self.names.get(name)?;
         Some((index, &self.channels[index]))
     }
 
-    /// All channels, in no order.
+    /// Lists all channels, in no order.
     pub(super) fn channels(&self) -> impl Iterator<Item = &StoredChannel> {
         self.channels.iter().map(|(_, channel)| channel)
     }
 
-    /// The number of channels.
+    /// Counts the channels.
     pub(super) fn channels_count(&self) -> usize {
         self.channels.len()
     }
 
-    /// Room and user of each lasting membership, in no order.
+    /// Lists room and user of each lasting membership, in no order.
     pub(super) fn members(&self) -> impl Iterator<Item = (&str, &str)> {
         let rooms = self.members.iter();
         rooms.flat_map(|(room, users)| users.iter().map(move |user| (&**room, &**user)))
@@ -108,29 +108,29 @@ impl StoreState {
         (self.members.get(room)).is_some_and(|users| users.contains(user))
     }
 
-    /// The number of lasting memberships.
+    /// Counts the lasting memberships.
     pub(super) fn members_count(&self) -> usize {
         self.members_count
     }
 
-    /// Producer and mark of each producer, in no order.
+    /// Lists each producer with its mark, in no order.
     pub(super) fn marks(&self) -> impl Iterator<Item = (&str, u64)> {
         self.marks
             .iter()
             .map(|(producer, mark)| (&**producer, *mark))
     }
 
-    /// The mark of a producer.
+    /// Returns the mark of a producer.
     pub(super) fn mark(&self, producer: &str) -> Option<u64> {
         self.marks.get(producer).copied()
     }
 
-    /// The number of producers with a mark.
+    /// Counts the producers with a mark.
     pub(super) fn marks_count(&self) -> usize {
         self.marks.len()
     }
 
-    /// The serial number below which all are reserved for connections.
+    /// Returns the serial number below which all are reserved for connections.
     pub(super) fn serials_below(&self) -> u64 {
         self.serials_below
     }
@@ -145,12 +145,12 @@ impl StoreState {
         self.forgotten = self.forgotten.saturating_add(mask.into());
     }
 
-    /// The number of channels that were forgotten.
+    /// Counts the channels that were forgotten.
     pub(super) fn forgotten(&self) -> u64 {
         self.forgotten
     }
 
-    /// Applies the record that stands at `location`, whose time is filled in here.
+    /// Applies the record that stands at `location`; fills in the location's time.
     ///
     /// # Errors
     ///
@@ -418,14 +418,14 @@ impl StoreState {
         }
     }
 
-    /// The channel and the offset of a message that should be kept, and is missing.
+    /// Finds the channel and the offset of a message that should be kept, and is missing.
     pub(super) fn find_missing(&self) -> Option<(&str, u64)> {
         self.channels()
             .find_map(|channel| Some((&*channel.name, channel.log.find_missing()?)))
     }
 
     /// Lets go of everything up to the newest message that is missing, in every channel; returns
-    /// how many each has lost.
+    /// the number that each channel has lost.
     pub(super) fn drop_missing(&mut self) -> Vec<(Arc<str>, u64)> {
         let mut lost = Vec::new();
         for (_, channel) in &mut self.channels {

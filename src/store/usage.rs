@@ -9,7 +9,7 @@ use super::location::Location;
 pub(super) struct LogUsage {
     /// Bytes of live records, by the number of their segment.
     pub(super) live: BTreeMap<u32, u64>,
-    /// Messages; one in two channels counts twice.
+    /// Messages that are kept; one in two channels counts twice.
     pub(super) messages: u64,
     /// Messages that retention let go.
     pub(super) trimmed: u64,

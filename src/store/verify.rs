@@ -11,14 +11,14 @@ use super::loader::{Loader, Purpose};
 use super::names;
 use super::settings::StoreSettings;
 
-/// What [`verify`] found.
+/// The findings of [`verify`].
 #[derive(Debug)]
 pub struct VerifyReport {
-    /// Its files, in order.
+    /// The files of the store, in order.
     pub files: Vec<PathBuf>,
-    /// Channels, if all could be read.
+    /// The number of channels, if all could be read.
     pub channels: u64,
-    /// Messages that are kept, if all could be read.
+    /// The number of kept messages, if all could be read.
     pub messages: u64,
     /// Bytes of a batch at the very end that was not written to its end, which a start cuts off.
     pub torn_bytes: u64,
@@ -30,8 +30,8 @@ pub struct VerifyReport {
 ///
 /// # Errors
 ///
-/// The directory can't be read, or somebody has it open. Damage is no error: it is what the report
-/// is for.
+/// The directory can't be read, or somebody has it open. Damage is no error: the report tells of
+/// it.
 pub fn verify(directory: &Path) -> Result<VerifyReport, StoreError> {
     verify_on(&OsFiles, directory)
 }

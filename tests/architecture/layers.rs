@@ -73,6 +73,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "config",
             "daemon",
             "output",
+            "tidings::base",
             "tidings::server",
             "tidings::store",
             "tidings::gateway",

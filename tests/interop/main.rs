@@ -6,6 +6,7 @@
 
 mod clients;
 mod conformance;
+mod connection;
 mod http_description;
 mod native_clients;
 mod raw;

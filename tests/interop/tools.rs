@@ -16,6 +16,15 @@ pub fn serve_echo(flags: &[&str]) -> Program {
     Program::serve(&[&["--echo"], flags].concat())
 }
 
+/// Runs `test` against a server with its handlers on the reactor, and against one with a worker.
+pub fn against_both(flags: &[&str], test: impl Fn(&Program)) {
+    for workers in ["0", "1"] {
+        let server = serve_echo(&[&["--workers", workers], flags].concat());
+        test(&server);
+        server.stop();
+    }
+}
+
 /// A child that is killed, and waited for, with this value.
 struct Reaped(Child);
 

@@ -374,10 +374,10 @@ impl World {
             .collect();
         let data = format!("\"{}\"", "d".repeat(self.random.below(30)));
         let say = NewMessage {
-            from,
-            id,
+            from: from.map(Into::into),
+            id: id.map(Into::into),
             keep,
-            except: &except,
+            except,
             data: &data,
         };
         say_it(self, actor, &say);
@@ -404,7 +404,7 @@ impl World {
                     receivers,
                     id,
                 } = said;
-                assert!(say.id.is_none_or(|own| *own == *id));
+                assert!(say.id.as_ref().is_none_or(|own| **own == *id));
                 let at = expected.at;
                 assert!(
                     self.epochs.are_same(at, position),

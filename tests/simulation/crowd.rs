@@ -207,13 +207,12 @@ impl<'a> Worker<'a> {
             1 => Some(&*number),
             _ => None,
         };
-        let except = [fd];
         let excepts = self.random.one_in(10);
         let say = NewMessage {
             from: None,
-            id,
+            id: id.map(Into::into),
             keep: if excepts { Keep::No } else { Keep::Yes },
-            except: if excepts { &except } else { &[] },
+            except: if excepts { vec![fd] } else { Vec::new() },
             data: &number,
         };
         let actor = match self.random.below(3) {

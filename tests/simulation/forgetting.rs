@@ -39,10 +39,10 @@ impl World {
 
     fn say(&self, to: Recipient<'_>) -> PendingMessage {
         let say = NewMessage {
-            from: Some("ann"),
+            from: Some("ann".into()),
             id: None,
             keep: Keep::Yes,
-            except: &[],
+            except: Vec::new(),
             data: "1",
         };
         let mut sink = Poster::wishing(&self.reactors, &[]);

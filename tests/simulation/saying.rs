@@ -37,17 +37,21 @@ impl Model {
             Recipient::User(uid) => check_name("to.user", uid, false)?,
             Recipient::Fd(_) | Recipient::All => {}
         }
-        if say.id.is_some_and(|id| id.is_empty() || id.len() > 64) {
+        if say
+            .id
+            .as_ref()
+            .is_some_and(|id| id.is_empty() || id.len() > 64)
+        {
             return Err(ChatError::Id(64));
         } else if say.except.len() > self.settings.receivers_max {
             return Err(ChatError::Except(self.settings.receivers_max));
         } else if say.keep == Keep::Yes && !say.except.is_empty() {
             return Err(ChatError::ExceptOfStored);
         }
-        if let Some(from) = say.from {
+        if let Some(from) = &say.from {
             check_name("from", from, false)?;
         }
-        let from = say.from.map(str::to_owned);
+        let from = say.from.as_deref().map(str::to_owned);
         let by_key = |key: &str, from: Option<String>| Author {
             speaker: format!("key {key} {from:?}"),
             from,
@@ -91,6 +95,7 @@ impl Model {
         };
         let same: Option<Same> = say
             .id
+            .as_deref()
             .map(|id| (channel.clone(), author.speaker.clone(), id.into()));
         if let Some(same) = &same
             && let Some(at) = self.repeats.find(self.now, same, &self.settings)

@@ -350,10 +350,10 @@ impl World {
         };
         let id = self.random.below(40).to_string();
         let say = NewMessage {
-            from: Some(from),
-            id: self.random.one_in(2).then_some(&*id),
+            from: Some(from.into()),
+            id: self.random.one_in(2).then(|| id.into()),
             keep: Keep::Yes,
-            except: &[],
+            except: Vec::new(),
             data: "1",
         };
         let mut door = self.door(&[]);

@@ -9,7 +9,7 @@ use crate::api::body::object;
 use crate::api::field;
 use crate::api::refusal::Refusal;
 
-/// Why a user is told to go.
+/// The reason that a kicked user is told.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Kick<'a> {
     /// A word for programs.
@@ -18,11 +18,11 @@ pub(super) struct Kick<'a> {
     pub message: Option<Cow<'a, str>>,
 }
 
-/// The user in the body of `PUT /v1/connections/{fd}/user`.
+/// Reads the user in the body of `PUT /v1/connections/{fd}/user`.
 ///
 /// # Errors
 ///
-/// There is none.
+/// The body names no user.
 pub(super) fn user(body: &str) -> Result<Cow<'_, str>, Refusal> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -34,7 +34,7 @@ pub(super) fn user(body: &str) -> Result<Cow<'_, str>, Refusal> {
     field::text_or_digits("uid", fields.uid)?.ok_or_else(|| field::missing("uid", "a string"))
 }
 
-/// Code and message in the body of `POST /v1/users/{uid}/kick`.
+/// Reads code and message in the body of `POST /v1/users/{uid}/kick`.
 ///
 /// # Errors
 ///

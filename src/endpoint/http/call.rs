@@ -27,17 +27,17 @@ pub(super) struct ApiCall<'a> {
 }
 
 impl ApiCall<'_> {
-    /// In whose name the chat acts.
+    /// Returns the API key in whose name the chat acts.
     pub(super) fn actor(&self) -> Actor<'_> {
         Actor::Key(self.key)
     }
 
-    /// The body, which has to be there as JSON.
+    /// Returns the body, which has to be there as JSON.
     pub(super) fn body(&self) -> Result<&str, Refusal> {
         json_body(self.request)
     }
 
-    /// The body, which has to be JSON if it isn't empty.
+    /// Returns the body, which has to be JSON if it isn't empty.
     pub(super) fn body_or_none(&self) -> Result<&str, Refusal> {
         json_body_or_none(self.request)
     }

@@ -6,7 +6,6 @@ use super::reply::{ApiReply, ApiResult};
 use crate::api::json::Json;
 use crate::api::posting::{self, Posting, Recipients};
 use crate::api::refusal::Refusal;
-use crate::base::Fd;
 use crate::chat::{HistoryRange, PurgeOutcome};
 use crate::endpoint::history::{self, HISTORY_LIMIT};
 use crate::endpoint::server_sink::{Confirmation, ServerSink};
@@ -53,17 +52,16 @@ impl HttpApi {
         posting: &Posting<'_>,
         results: &mut Vec<ApiResult>,
     ) -> Result<(), Refusal> {
-        self.services.check_size(posting.data)?;
-        let except: Vec<Fd> = posting.except.iter().copied().map(Fd).collect();
-        let message = posting.message(&except);
+        let message = &posting.message;
+        self.services.check_size(message.data)?;
         let (chat, now, actor) = (&self.services.chat, self.services.now(), call.actor());
         match posting.to.recipients() {
             Recipients::One(recipient) => {
-                results.push(chat.say(sink, now, actor, recipient, &message)?.into());
+                results.push(chat.say(sink, now, actor, recipient, message)?.into());
             }
             Recipients::Several(recipients) => {
                 self.sessions.charge(call.key, recipients.len());
-                let said = chat.say_to_each(sink, now, actor, &recipients, &message)?;
+                let said = chat.say_to_each(sink, now, actor, &recipients, message)?;
                 results.extend(said.into_iter().map(|outcome| match outcome {
                     Ok(outcome) => outcome.into(),
                     Err(error) => ApiResult::Ready(Err(error.into())),

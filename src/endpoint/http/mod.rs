@@ -1,4 +1,4 @@
-//! The HTTP API: who asks, what for, and the answer.
+//! The HTTP API: checks the key of a request, finds its handler, and answers.
 //!
 //! [`routes`] is the table of what there is; each entry names its handler, a method of [`HttpApi`].
 //! A handler reads an [`ApiCall`] and returns an [`ApiReply`]; it never sees the responder.
@@ -41,7 +41,7 @@ pub(super) struct HttpApi {
     services: Arc<Services>,
     sessions: Arc<Sessions>,
     links: Arc<Links>,
-    /// When a message counts as stored, and what that promises; for the stats.
+    /// The moment from which a message counts as stored, in words, for the stats.
     sync: String,
     /// Numbers of the program around the endpoint.
     host_metrics: fn() -> Vec<Metric>,
@@ -83,7 +83,8 @@ impl HttpApi {
         None
     }
 
-    /// Judges by the head alone a request that brings a body; whether the path is the API's.
+    /// Judges by the head alone a request that brings a body; returns whether the path is the
+    /// API's.
     ///
     /// # Errors
     ///
@@ -120,7 +121,7 @@ impl HttpApi {
             return Ok(ApiReply::Response(method_not_allowed(&resource.allow())));
         };
         if matches!(request.method(), "GET" | "HEAD") && !server.exists(request.fd) {
-            // Nobody is there to hear the answer.
+            // The client has gone, so no answer is heard.
             return Ok(ApiReply::Response(Response::new(503)));
         }
         let key = match route.guard {

@@ -1,4 +1,4 @@
-//! What the API says of itself: the numbers of an endpoint, and the description of the API.
+//! The numbers of an endpoint, and the description of the API.
 
 use super::HttpApi;
 use super::call::ApiCall;

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use crate::api::query::pairs;
 use crate::api::refusal::Refusal;
 
-/// Entries of a list, where the client doesn't say.
+/// Entries of a list, where the client doesn't say: a page that a person looks through.
 const LIST_LIMIT: u64 = 100;
 
 /// Entries of a list at the most: an answer of some 100 KB.
@@ -42,17 +42,17 @@ impl<'a> Query<'a> {
         Ok(Self { fields })
     }
 
-    /// The last value of a field.
+    /// Returns the last value of a field.
     pub(super) fn text(&self, name: &str) -> Option<&str> {
         self.fields.get(name)?.last().map(AsRef::as_ref)
     }
 
-    /// All values of a field, in order.
+    /// Returns all values of a field, in order.
     pub(super) fn texts(&self, name: &str) -> &[Cow<'a, str>] {
         self.fields.get(name).map_or(&[], Vec::as_slice)
     }
 
-    /// The last value of a field as a whole number.
+    /// Reads the last value of a field as a whole number.
     ///
     /// # Errors
     ///
@@ -70,7 +70,7 @@ impl<'a> Query<'a> {
         }
     }
 
-    /// The `limit` of a list.
+    /// Reads the `limit` of a list.
     pub(super) fn list_limit(&self) -> Result<usize, Refusal> {
         let limit = self.number("limit")?.unwrap_or(LIST_LIMIT);
         if !(1..=LIST_LIMIT_MAX).contains(&limit) {
@@ -82,7 +82,7 @@ impl<'a> Query<'a> {
     }
 }
 
-/// Cuts a list, of which one entry more than the limit was asked for; whether there is more of it.
+/// Cuts a list, of which one entry more than the limit was asked for; `true` if the list goes on.
 pub(super) fn cut<T>(list: &mut Vec<T>, limit: usize) -> bool {
     let more = list.len() > limit;
     list.truncate(limit);

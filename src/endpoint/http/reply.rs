@@ -1,4 +1,4 @@
-//! What a handler wants to be answered, and the one place where it is.
+//! The reply of a handler, and the one place that sends it.
 
 use std::sync::Arc;
 
@@ -11,13 +11,13 @@ use crate::server::{Responder, Response};
 
 /// The answer to a request, now or once the disk has done something.
 pub(super) enum ApiReply {
-    /// 200 with this object.
+    /// The answer is a 200 with this object.
     Json(Json),
-    /// Any other answer that is ready.
+    /// The answer is this one.
     Response(Response),
-    /// The outcome of one task is the answer.
+    /// The answer is the outcome of one task.
     Stored(StoreTask),
-    /// A result for each message; the answer goes out with the last of them.
+    /// The answer has a result for each message, and goes out with the last of them.
     Each(Vec<ApiResult>),
 }
 

@@ -1,6 +1,6 @@
 //! The table of the HTTP API: which handler answers which method at which path.
 //!
-//! 404 and 405 follow from it, and `openapi.json` is compared with it.
+//! 404 and 405 follow from the table, and a test compares `openapi.json` with it.
 
 use std::borrow::Cow;
 
@@ -11,10 +11,10 @@ use super::call::{ApiCall, PathNames};
 use super::reply::ApiReply;
 use crate::api::refusal::Refusal;
 
-/// What a caller has to show.
+/// The key that a caller has to show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ApiGuard {
-    /// Nothing: the description holds no secret, and says how to show a key.
+    /// No key: the description holds no secret, and says how to show a key.
     Open,
     /// An API key. The request isn't counted, so that a busy server can still be watched.
     Key,
@@ -28,7 +28,7 @@ pub(super) struct ApiRoute {
     path: &'static str,
     /// The path up to its first `{variable}`: most lines are passed over by one comparison with it.
     prefix: &'static str,
-    /// The fields that its query may have.
+    /// The fields that the query may have.
     pub(super) query: &'static [&'static str],
     pub(super) guard: ApiGuard,
     pub(super) handler: ApiHandler,
@@ -105,7 +105,7 @@ impl ApiRoute {
         }
     }
 
-    /// The methods that it answers, as `Allow` lists them (RFC 9110 §10.2.1).
+    /// Returns the methods that the route answers, as `Allow` lists them (RFC 9110 §10.2.1).
     fn methods(&self) -> &'static str {
         match self.method {
             "GET" => "GET, HEAD",
@@ -144,13 +144,13 @@ impl<'a> ApiResource<'a> {
         }))
     }
 
-    /// The line for a method.
+    /// Finds the line for a method.
     pub(super) fn route(&self, method: &str) -> Option<&'static ApiRoute> {
         let method = if method == "HEAD" { "GET" } else { method };
         self.routes.iter().find(|route| route.method == method)
     }
 
-    /// The methods that are answered here, as `Allow` lists them.
+    /// Returns the methods that are answered here, as `Allow` lists them.
     pub(super) fn allow(&self) -> String {
         let methods: Vec<&str> = self.routes.iter().map(ApiRoute::methods).collect();
         methods.join(", ")

@@ -11,7 +11,7 @@ use crate::base::Fd;
 /// Users that one question may name: each is a look into another shard.
 const USERS_MAX: usize = 100;
 
-/// What a connection is told that the back end closes without saying why.
+/// The reason that a connection is told if the back end closes it without giving one.
 pub(super) const KICKED: &str = "the application asks you to go";
 
 impl HttpApi {

@@ -1,8 +1,8 @@
-//! `/link`: where gateways bring the messages of their outboxes.
+//! `/link`, to which gateways bring the messages of their outboxes.
 //!
-//! [`Links`] stands between the server, whose callbacks it is told, and a [`LinkPublisher`], which
-//! has the messages published and their numbers written down. What one link may do is decided by a
-//! [`LinkReceiver`]; here stands which connections are links, and which link each producer has.
+//! [`Links`] stands between the server's callbacks and a [`LinkPublisher`], which publishes the
+//! messages and writes their numbers down. A [`LinkReceiver`] decides what one link may do;
+//! [`Links`] knows which connections are links, and which link each producer has.
 //!
 //! Locks: the lock of a link comes before that of the table.
 
@@ -24,7 +24,7 @@ use crate::link::wire::{self, SenderFrame, Violation};
 use crate::link::{LinkReceiver, LinkRefusal, Received, RecentRefusals, SendAttempt, Sequenced};
 use crate::server::{Frame, Handle, WorkerHandle};
 
-/// Called once with the outcome of a number, in the order of the numbers.
+/// A function that is called once with the outcome of a number, in the order of the numbers.
 pub type OnComplete = Box<dyn FnOnce(Result<(), LinkRefusal>) + Send>;
 
 /// Publishes the messages that gateways bring.
@@ -33,8 +33,8 @@ pub type OnComplete = Box<dyn FnOnce(Result<(), LinkRefusal>) + Send>;
 /// the producer's mark in one durable write, or does neither. The first number of an attempt that it
 /// refuses as busy breaks the attempt off, and it takes nothing more of that attempt.
 pub trait LinkPublisher: Send + Sync {
-    /// The durable mark of a producer, or 0: everything up to it is acknowledged, and
-    /// [`OnComplete`] was called for it, if that doesn't take long.
+    /// Returns the durable mark of a producer, or 0. Waits a little while for the calls of
+    /// [`OnComplete`] of all numbers up to the mark.
     fn mark(&self, producer: &str) -> u64;
 
     /// Publishes a message, and moves the mark to its number.
@@ -48,7 +48,7 @@ pub trait LinkPublisher: Send + Sync {
 pub struct Links {
     publisher: Box<dyn LinkPublisher>,
     table: Arc<Mutex<LinkTable>>,
-    /// How many links there are: a server without any looks up nothing for a message.
+    /// The number of links: a server without any looks up nothing for a message.
     count: AtomicUsize,
 }
 
@@ -72,7 +72,7 @@ impl Links {
         }
     }
 
-    /// A gateway has opened a WebSocket at `/link`, and shown the key.
+    /// Adds the link of a gateway that has opened a WebSocket at `/link` and shown the key.
     pub fn opened(&self, fd: Fd) {
         lock(&self.table).links.insert(fd, Arc::default());
         self.count.fetch_add(1, Ordering::Release);
@@ -84,7 +84,7 @@ impl Links {
         self.count.load(Ordering::Acquire) > 0 && lock(&self.table).links.contains_key(&fd)
     }
 
-    /// A link has ended; `false` when it was none.
+    /// Removes a link that has ended; `false` if the connection was no link.
     pub fn closed(&self, fd: Fd) -> bool {
         let mut table = lock(&self.table);
         let was_link = table.links.remove(&fd).is_some();
@@ -95,7 +95,7 @@ impl Links {
         was_link
     }
 
-    /// The numbers of this moment.
+    /// Reads the numbers of this moment.
     #[must_use]
     pub fn numbers(&self) -> LinkNumbers {
         let table = lock(&self.table);
@@ -197,7 +197,7 @@ impl Links {
             name = %ForeignText(name),
             mark,
             first,
-            "a gateway's messages before its first one are not here, and nowhere else"
+            "messages before the first one that this gateway still has never arrived here: they are lost"
         );
         let sequenced = Sequenced {
             producer: Arc::clone(producer),

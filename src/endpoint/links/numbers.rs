@@ -1,4 +1,4 @@
-//! What the links of gateways count.
+//! The counters of the links of gateways.
 
 use crate::base::Metric;
 
@@ -22,7 +22,7 @@ pub struct LinkNumbers {
 }
 
 impl LinkNumbers {
-    /// Each number with its kind and its meaning.
+    /// Describes each number.
     pub(in crate::endpoint) fn described(&self) -> [Metric; 7] {
         [
             Metric::gauge("open", "Links of gateways now.", self.links),

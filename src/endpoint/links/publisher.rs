@@ -46,7 +46,7 @@ impl LinkPublisher for ChatPublisher {
     fn publish(&self, sequenced: Sequenced, posting: &Posting<'_>, on_complete: OnComplete) {
         let mut said = match self.say(&sequenced, posting) {
             Ok(said) => said,
-            // Nothing behind it was given yet, and the link lets nothing in.
+            // Nothing behind this number was submitted yet, and the link lets nothing in.
             Err(busy) => return on_complete(Err(busy)),
         };
         let Some((_, last)) = said.drafts.pop() else {
@@ -91,7 +91,7 @@ impl ChatPublisher {
                 refused: Some(code),
             })
         };
-        if let Err(refusal) = self.services.check_size(posting.data) {
+        if let Err(refusal) = self.services.check_size(posting.message.data) {
             return refused(refusal.code);
         }
         // Only the server that has a connection knows its fd.
@@ -102,14 +102,13 @@ impl ChatPublisher {
             Recipients::One(recipient) => vec![recipient],
             Recipients::Several(recipients) => recipients,
         };
-        let message = posting.message(&[]);
         let sink = ServerSink::anywhere(&self.services);
         let Some(mut sink) = sink.filter(|_| !sequenced.attempt.is_broken()) else {
             return Err(busy());
         };
         let (now, actor) = (self.services.now(), Actor::Key(GATEWAY));
         let chat = &self.services.chat;
-        let each = chat.say_to_each(&mut sink, now, actor, &recipients, &message);
+        let each = chat.say_to_each(&mut sink, now, actor, &recipients, &posting.message);
         each.and_then(|each| each.into_iter().collect::<Result<Vec<_>, ChatError>>())
             .map_or_else(
                 |error| match error.code() {

@@ -1,4 +1,4 @@
-//! What a client can ask for on its WebSocket.
+//! The commands that a client can give on its WebSocket.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -12,7 +12,7 @@ use crate::chat::{self, Epoch, Position};
 pub(in crate::endpoint) struct SequencedCommand<'a> {
     /// The number as the client wrote it; without one only failures are answered.
     pub(in crate::endpoint) seq: Option<&'a str>,
-    /// The command, or why it is none.
+    /// The command, or the reason why the text is none.
     pub(in crate::endpoint) command: Result<NativeCommand<'a>, Refusal>,
 }
 
@@ -67,25 +67,25 @@ pub(in crate::endpoint) struct LoginFields<'a> {
     pub(in crate::endpoint) token: Option<Cow<'a, str>>,
     /// Rooms to join at once.
     pub(in crate::endpoint) rooms: Vec<Cow<'a, str>>,
-    /// Where to go on, by channel.
+    /// The place from which to go on, by channel.
     pub(in crate::endpoint) resume: HashMap<Cow<'a, str>, ResumeFrom<'a>>,
 }
 
-/// Where a client goes on in a channel that it heard before.
+/// The place from which a client goes on in a channel that it heard before.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::endpoint) enum ResumeFrom<'a> {
-    /// Behind a position.
+    /// The client goes on behind a position.
     After {
         /// The epoch that the offset belongs to.
         epoch: Cow<'a, str>,
         /// The last offset that the client has; 0 asks for everything that is kept.
         offset: u64,
     },
-    /// Behind the last acknowledgement of the user.
+    /// The client goes on behind the last acknowledgement of the user.
     Acked,
 }
 
-/// Translates for the chat where a client goes on; without a wish it begins now.
+/// Translates for the chat from where a client goes on; a client that names no place begins now.
 pub(in crate::endpoint) fn resume_of(resume: Option<&ResumeFrom<'_>>) -> chat::Resume {
     match resume {
         None => chat::Resume::Now,

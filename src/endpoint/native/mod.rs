@@ -24,13 +24,13 @@ use command::{NativeCommand, SequencedCommand, resume_of};
 
 pub use parse::COMMANDS_A_FRAME_MAX;
 
-/// Carries out what clients say on their WebSockets.
+/// Carries out the commands that clients give on their WebSockets.
 pub(super) struct NativeProtocol {
     services: Arc<Services>,
     sessions: Arc<Sessions>,
 }
 
-/// Where a command came from, and the number under which it is answered.
+/// The connection that gave a command, and the number of its answer.
 #[derive(Clone, Copy)]
 struct Caller<'a> {
     server: &'a WorkerHandle,
@@ -95,7 +95,7 @@ impl NativeProtocol {
         let (services, sessions) = (&self.services, &self.sessions);
         let confirmation = Confirmation::of(seq);
         if command.is_question() && !server.is_established(fd) {
-            // Nobody is there to hear the answer.
+            // The client has gone, so no answer is heard.
             return Ok(None);
         }
         match command {
@@ -149,15 +149,14 @@ impl NativeProtocol {
 
     fn say(&self, Caller { server, fd, seq }: Caller<'_>, posting: &Posting<'_>) -> Answered {
         // Frames may be larger than messages where the server also echoes.
-        self.services.check_size(posting.data)?;
+        self.services.check_size(posting.message.data)?;
         let Recipients::One(recipient) = posting.to.recipients() else {
             return Err(Refusal::bad_request("to takes one receiver on a WebSocket"));
         };
-        let message = posting.message(&[]);
         let mut sink = ServerSink::of_worker(&self.services, server, Confirmation::Silent);
         let (chat, now) = (&self.services.chat, self.services.now());
         let outcome = self.sessions.as_actor(fd, |actor| {
-            Ok(chat.say(&mut sink, now, actor, recipient, &message)?)
+            Ok(chat.say(&mut sink, now, actor, recipient, &posting.message)?)
         })?;
         Ok(match outcome {
             SayOutcome::Said(receipt) => Some(frames::said(frames::ok(seq), &receipt)),

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::command::{LoginFields, NativeCommand, ResumeFrom, SequencedCommand};
 use crate::api::body::object;
 use crate::api::field::{self, missing};
-use crate::api::posting::{Posting, Several, receiver};
+use crate::api::posting::{RawPosting, Several};
 use crate::api::refusal::Refusal;
 
 /// Commands in one frame: what a client queued while it was offline, without holding up its worker.
@@ -25,7 +25,7 @@ const USERS_A_QUESTION_MAX: usize = 100;
 ///
 /// # Errors
 ///
-/// It is no JSON object or array, or holds too many commands.
+/// The frame is no JSON object or array, or holds too many commands.
 pub(super) fn commands(frame: &str) -> Result<Vec<SequencedCommand<'_>>, Refusal> {
     if frame.trim_start().starts_with('[') {
         let all: Vec<&RawValue> = serde_json::from_str(frame).map_err(|_| not_json())?;
@@ -129,7 +129,16 @@ impl<'a> CommandFields<'a> {
                     .transpose()?,
             },
             "leave" => NativeCommand::Leave { room: self.room()? },
-            "say" => NativeCommand::Say(self.say()?),
+            "say" => {
+                let raw = RawPosting {
+                    to: self.to,
+                    data: self.data,
+                    from: self.from,
+                    id: self.id,
+                    store: self.store,
+                };
+                NativeCommand::Say(raw.read(Several::Refused)?)
+            }
             "ack" => NativeCommand::Ack {
                 channel: field::required_text("channel", self.channel)?,
                 offset: field::number("offset", self.offset)?
@@ -180,20 +189,6 @@ impl<'a> CommandFields<'a> {
             resume: resumed.collect::<Result<_, Refusal>>()?,
         })
     }
-
-    fn say(&self) -> Result<Posting<'a>, Refusal> {
-        let to = self
-            .to
-            .ok_or_else(|| missing("to", "an object such as {\"room\":\"lobby\"}"))?;
-        Ok(Posting {
-            to: receiver(to, Several::Refused)?,
-            data: field::data("data", self.data)?,
-            id: field::text_or_digits("id", self.id)?,
-            store: field::flag("store", self.store)?.unwrap_or(true),
-            from: field::text_or_digits("from", self.from)?,
-            except: Vec::new(),
-        })
-    }
 }
 
 #[derive(PartialEq, Eq, Hash, Deserialize)]
@@ -228,6 +223,7 @@ fn resume<'a>(name: &str, value: &'a RawValue) -> Result<ResumeFrom<'a>, Refusal
 mod tests {
     use super::*;
     use crate::api::posting::To;
+    use crate::chat::Keep;
 
     fn one(frame: &str) -> Result<NativeCommand<'_>, String> {
         let mut all = commands(frame).map_err(|refusal| refusal.message.into_owned())?;
@@ -303,7 +299,8 @@ mod tests {
         let Ok(NativeCommand::Say(say)) = one(&frame) else {
             panic!()
         };
-        assert_eq!((say.data, say.to, say.store), (data, To::All, false));
+        assert_eq!((say.message.data, say.to), (data, To::All));
+        assert_eq!(say.message.keep, Keep::No);
     }
 
     #[test]

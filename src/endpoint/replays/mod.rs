@@ -23,12 +23,13 @@ pub(super) use thread::start;
 /// Bounds of replays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReplaySettings {
-    /// Connections that are served at a time; the others wait. Default 256.
+    /// Connections that are served at a time; the others wait. Default 256: with a page each, they
+    /// take 64 MiB at most.
     pub active_max: usize,
     /// Replays under way or waiting, over all connections; one more closes its connection with
-    /// 1013. Default 1,000,000.
+    /// 1013. Default 1,000,000: as many as a reactor has connections.
     pub replays_max: usize,
-    /// Bytes of a page. Default 262,144.
+    /// Bytes of a page. Default 262,144: a quarter of what may wait for one connection.
     pub page_bytes_max: usize,
     /// Bytes waiting for a connection up to which it gets the next page. Default 524,288: half of
     /// what may wait.
@@ -58,7 +59,7 @@ pub(super) struct Replays {
     refused: AtomicU64,
 }
 
-/// The numbers of this moment.
+/// Counters of replays, and the number of those under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ReplayStats {
     pub(super) under_way: u64,
@@ -68,7 +69,7 @@ pub(super) struct ReplayStats {
 }
 
 impl Replays {
-    /// No replays yet. The receiver yields the connections whose next page is due.
+    /// Makes an empty table. The receiver yields the connections whose next page is due.
     pub(super) fn new(settings: ReplaySettings) -> (Self, Receiver<Option<Fd>>) {
         // Bounded by `active_max`: only connections that are served are in it.
         let (ready, receiver) = crossbeam_channel::unbounded();
@@ -83,7 +84,8 @@ impl Replays {
         (replays, receiver)
     }
 
-    /// Begins a replay; one of the same channel that is under way ends. `false`: there are too many.
+    /// Begins a replay; one of the same channel that is under way ends. Returns `false` if there
+    /// are too many replays.
     pub(super) fn begin(&self, fd: Fd, channel: &Arc<str>, missing: Missing) -> bool {
         match lock(&self.table).begin(fd, channel, missing) {
             Ok(next) => {
@@ -128,7 +130,7 @@ impl Replays {
         }
     }
 
-    /// What a connection that is served gets next, if anything.
+    /// Finds what a connection that is served gets next, if anything.
     fn current(&self, fd: Fd) -> Option<ClientReplay> {
         let current = lock(&self.table).current(fd);
         current.map_err(|next| self.serve(next)).ok()
@@ -138,7 +140,7 @@ impl Replays {
         lock(&self.table).is_current(fd, id)
     }
 
-    /// Notes how far a replay is.
+    /// Notes the progress of a replay.
     fn advance(&self, fd: Fd, id: u64, caught: CatchUp) {
         if lock(&self.table).advance(fd, id, caught) {
             self.finished.fetch_add(1, Relaxed);

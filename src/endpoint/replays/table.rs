@@ -1,7 +1,8 @@
-//! Who catches up, and whose turn it is, as pure state: no thread, no lock, no disk.
+//! The connections that catch up, and the order in which they are served, as pure state: no thread,
+//! no lock, no disk.
 //!
 //! A connection's channels take turns one after the other; of all connections at most `active_max`
-//! are served at a time. What a method returns is the connection whose next page is to be read now.
+//! are served at a time. A method returns the connection whose next page is to be read now.
 //!
 //! Invariant: `active` counts the connections that have replays and don't wait.
 
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use crate::base::Fd;
 use crate::chat::{CatchUp, Missing};
 
-/// What one connection still misses of one channel.
+/// The messages of one channel that one connection still misses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ClientReplay {
     /// Tells the replay from a later one of the same channel.
@@ -20,7 +21,7 @@ pub(super) struct ClientReplay {
     pub(super) missing: Missing,
 }
 
-/// There are as many replays as there may be.
+/// The refusal of a replay, since there are as many as there may be.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TooManyReplays;
 
@@ -29,7 +30,7 @@ pub(super) struct TooManyReplays;
 pub(super) struct ReplayTable {
     active_max: usize,
     replays_max: usize,
-    /// By connection, in the order in which they began.
+    /// The replays of each connection, in the order in which they began.
     replays: HashMap<Fd, VecDeque<ClientReplay>>,
     /// Connections that are served.
     active: usize,
@@ -53,7 +54,7 @@ impl ReplayTable {
         }
     }
 
-    /// Replays under way or waiting.
+    /// Counts the replays under way or waiting.
     pub(super) fn total(&self) -> usize {
         self.total
     }
@@ -114,7 +115,8 @@ impl ReplayTable {
         }
     }
 
-    /// Finds what a connection that is served gets next. One without anything makes room for another.
+    /// Finds what a connection that is served gets next. A connection that misses nothing any more
+    /// makes room for another.
     pub(super) fn current(&mut self, fd: Fd) -> Result<ClientReplay, Option<Fd>> {
         let Some(own) = self.replays.get(&fd) else {
             return Err(None);
@@ -134,7 +136,7 @@ impl ReplayTable {
         own.is_some_and(|own| own.iter().any(|replay| replay.id == id))
     }
 
-    /// Notes how far a replay is; `true`: it has ended.
+    /// Notes the progress of a replay; `true` if the replay has ended.
     pub(super) fn advance(&mut self, fd: Fd, id: u64, caught: CatchUp) -> bool {
         let Some(own) = self.replays.get_mut(&fd) else {
             return false;

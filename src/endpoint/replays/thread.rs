@@ -59,7 +59,7 @@ fn serve(services: &Services, fd: Fd) {
             return;
         }
     };
-    // Where there is no such channel any more, nobody hears it either.
+    // If there is no such channel any more, nobody hears it either.
     let delivered_to = services.chat.posted(&replay.channel).unwrap_or(after);
     let (notices, missing) = notices_of(&replay, &page, delivered_to);
     replays.pages.fetch_add(1, Relaxed);

@@ -9,12 +9,12 @@ use crate::chat::User;
 use crate::endpoint::services::Services;
 use crate::endpoint::store_task::{ReplyTo, StoreTask};
 
-/// Milliseconds after which they are given to the disk: with its own time they are written within
-/// a second.
+/// Milliseconds after which acknowledgements are given to the disk: with the disk's own time they
+/// are written within a second.
 const STORE_EVERY_MS: u64 = 500;
 
-/// Acknowledgements that wait, one a channel and user; more are given to the disk at once. Some
-/// 10 MB.
+/// Acknowledgements that wait, one a channel and user; more are given to the disk at once. This
+/// many take some 10 MB.
 const WAITING_MAX: usize = 100_000;
 
 /// The newest acknowledgement of each user in each channel, until it is given to the disk.

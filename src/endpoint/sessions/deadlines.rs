@@ -1,4 +1,5 @@
-//! Which connections have to log in or bring a new token, and by when; and the keys of back ends.
+//! The deadlines of connections that have to log in or bring a new token, and the keys of back
+//! ends.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
@@ -10,7 +11,7 @@ use crate::base::sync::lock;
 /// looks a second, 10,000 tokens that end together are closed within a second.
 const LATE_A_LOOK_MAX: usize = 1_000;
 
-/// What a connection has to do before its time is over.
+/// The thing that a connection has to do before its time is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum DeadlineFor {
     /// The connection hasn't logged in yet.
@@ -25,9 +26,9 @@ pub(super) struct LoginDeadlines(Mutex<DeadlineTable>);
 
 #[derive(Debug, Default)]
 struct DeadlineTable {
-    /// Names of API keys.
+    /// The name of the API key that each of these connections showed.
     keys: HashMap<Fd, Arc<str>>,
-    /// In Unix milliseconds.
+    /// The deadline of each connection, in Unix milliseconds.
     due_unix_ms: HashMap<Fd, (u64, DeadlineFor)>,
     /// The same deadlines, the next one first: a look at what is due passes over nobody else.
     in_order: BTreeSet<(u64, Fd)>,
@@ -58,7 +59,7 @@ impl DeadlineTable {
 }
 
 impl LoginDeadlines {
-    /// Notes that a connection showed an API key: it needs no login.
+    /// Notes that a connection showed an API key, so that it needs no login.
     pub(super) fn note_key(&self, fd: Fd, key: Arc<str>) {
         lock(&self.0).keys.insert(fd, key);
     }
@@ -88,7 +89,7 @@ impl LoginDeadlines {
         table.clear(fd);
     }
 
-    /// The name of the API key that a connection showed.
+    /// Returns the name of the API key that a connection showed.
     pub(super) fn key_of(&self, fd: Fd) -> Option<Arc<str>> {
         lock(&self.0).keys.get(&fd).cloned()
     }

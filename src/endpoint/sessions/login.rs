@@ -19,10 +19,10 @@ use crate::server::{Request, WorkerHandle};
 /// Rooms that a query may join: as many as a `login` may.
 const ROOMS_A_QUERY_MAX: usize = 100;
 
-/// What the oldest connection of a user with too many is told.
+/// The reason that the oldest connection of a user with too many is told.
 const REPLACED: &str = "this user has too many connections; the oldest goes";
 
-/// Who logs in, with which rights, and the Unix millisecond at which those end, if they do.
+/// The user who logs in, the rights, and the Unix millisecond at which the rights end, if they do.
 struct LoginIdentity {
     uid: String,
     rights: Arc<Rights>,
@@ -222,7 +222,7 @@ impl Sessions {
     }
 }
 
-/// What a client is told whose token has ended.
+/// The reason that a client is told whose token has ended.
 const EXPIRED: &str = "the token's time is over";
 
 /// Reads `?uid=ann&room=lobby&room=tea&token=…`; ignores other fields.

@@ -1,4 +1,4 @@
-//! Sessions: what an endpoint keeps for each connection beside the chat.
+//! Sessions: the state of each connection that an endpoint keeps beside the chat.
 //!
 //! That is the key that a connection showed, the time by which it has to log in, how much it may
 //! still ask for, and what it acknowledged. [`login`](self) has the ways to log in.
@@ -34,10 +34,10 @@ use limits::{LimitVerdict, RateLimits};
 pub use limits::LimitSettings;
 pub use rate::{Bucket, Rate};
 
-/// What a client is told that goes on after many `rate_limited`.
+/// The reason that a client is told which goes on after many `rate_limited`.
 const FAR_OVER: &str = "far more commands came than are taken; come back slowly";
 
-/// What a client is told that sends a binary message.
+/// The reason that a client is told which sends a binary message.
 const BINARY: &str = "send text frames: a binary one is not taken here";
 
 /// The state of all connections of an endpoint that isn't the chat's.
@@ -120,7 +120,7 @@ impl Sessions {
         self.acks.store(&self.services);
     }
 
-    /// The name of the API key that a connection showed, where keys are asked for.
+    /// Returns the name of the API key that a connection showed, where keys are asked for.
     pub(super) fn key_of(&self, fd: Fd) -> Option<Arc<str>> {
         match self.access.is_open() {
             true => None,
@@ -142,7 +142,7 @@ impl Sessions {
     }
 
     /// Finds the name of the API key that an `Authorization` field shows; `None` in open mode. A
-    /// refusal leaves the trace `asked`.
+    /// refusal is counted and logged with `asked`.
     pub(super) fn authorize(
         &self,
         field: Option<&str>,
@@ -152,7 +152,7 @@ impl Sessions {
             .inspect_err(|_| self.refusals.note(RefusalReason::ApiKey, asked))
     }
 
-    /// What the trace of a refusal says of a connection.
+    /// Describes a connection for the log of refusals.
     pub(super) fn refused<'a>(&self, fd: Fd, who: Option<&'a str>) -> Refused<'a> {
         let info = self.services.server();
         let info = info.and_then(|server| server.connection_info(fd));

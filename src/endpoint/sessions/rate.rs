@@ -1,27 +1,27 @@
-//! How often something may be done, as pure state.
+//! Rates and buckets of tokens, as pure state.
 
-/// A rate and how much may come at once; see [`Bucket`].
+/// A rate, and the number that may come at once; used by a [`Bucket`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
     /// Microseconds until one more may be done.
     every_us: u64,
-    /// How far ahead of the rate somebody may be, in microseconds.
+    /// Time by which somebody may be ahead of the rate, in microseconds.
     ahead_us_max: u64,
 }
 
 /// A bucket of tokens, which fills at a [`Rate`]: whoever does something takes one out.
 ///
-/// What is kept is not how full it is but the moment at which it will be full again (the generic
-/// cell rate algorithm): eight bytes, nothing to do as time goes by, and a bucket that is full is
-/// as good as none.
+/// A bucket keeps the moment at which it will be full again, not its level (the generic cell rate
+/// algorithm): it takes eight bytes, time passes without any work, and a full bucket is as good as
+/// none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Bucket {
     full_at_us: u64,
 }
 
 impl Rate {
-    /// So many a second, and so many at once after a pause; `None` where none are asked for: there
-    /// is no limit.
+    /// Makes a rate of so many a second, and so many at once after a pause; 0 a second is no limit
+    /// and gives `None`.
     #[must_use]
     pub fn new(per_s_max: u64, burst_max: u64) -> Option<Self> {
         let every_us = 1_000_000_u64.checked_div(per_s_max)?.max(1);
@@ -33,11 +33,11 @@ impl Rate {
 }
 
 impl Bucket {
-    /// Takes one out at a moment in milliseconds.
+    /// Takes one token out at a moment in milliseconds.
     ///
     /// # Errors
     ///
-    /// There is none; milliseconds until there will be.
+    /// The bucket is empty; it has a token again after this many milliseconds.
     pub fn take(&mut self, now_ms: u64, rate: Rate) -> Result<(), u64> {
         let now_us = now_ms * 1_000;
         let ahead_us = self.full_at_us.saturating_sub(now_us);
@@ -48,14 +48,14 @@ impl Bucket {
         Ok(())
     }
 
-    /// Takes `count` out, also where that many aren't in there: then nothing is for as long as it
-    /// takes. For what shows only afterwards how much it is.
+    /// Takes `count` tokens out, even if there are fewer: then the bucket stays empty until they
+    /// have come in. For requests whose cost shows only afterwards.
     pub fn owe(&mut self, now_ms: u64, rate: Rate, count: u64) {
         let from_us = self.full_at_us.max(now_ms * 1_000);
         self.full_at_us = from_us.saturating_add(rate.every_us.saturating_mul(count));
     }
 
-    /// Whether it is as good as a new one.
+    /// Whether the bucket is full, and so as good as a new one.
     #[must_use]
     pub fn is_full(&self, now_ms: u64) -> bool {
         self.full_at_us <= now_ms * 1_000

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::AtomicU64;
 
-/// How many postings were taken, and how many not.
+/// The numbers of postings that were taken, known and refused.
 #[derive(Debug, Default)]
 pub(in crate::gateway) struct OutboxCounters {
     /// Postings that were written.

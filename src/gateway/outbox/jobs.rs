@@ -1,4 +1,4 @@
-//! What the disk thread of an outbox does.
+//! The jobs of the disk thread of an outbox.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,33 +12,33 @@ use crate::gateway::message::OutboxMessage;
 use crate::gateway::relay::{RelayEvent, RelayHandle};
 use crate::store::{Appended, DiskJob, MessageRecord, Record, StoreError};
 
-/// What all jobs of an outbox share.
+/// The context that all jobs of an outbox share.
 pub(in crate::gateway) struct OutboxContext {
-    /// Told of new messages, and of whatever the disk refuses.
+    /// The relay, which learns of new messages and of everything that the disk refuses.
     pub(in crate::gateway) relay: RelayHandle,
-    /// Count the postings.
+    /// The counters of the postings.
     pub(in crate::gateway) counters: Arc<OutboxCounters>,
 }
 
-/// One thing for the disk thread to do.
+/// One job for the disk thread.
 pub(in crate::gateway) enum OutboxJob {
     /// Writes a message, and answers its posting.
     Append {
-        /// The message.
+        /// The message to write.
         message: OutboxMessage,
         /// The time of the posting, in milliseconds since 1970.
         ts: u64,
-        /// Takes the answer.
+        /// The slot that takes the result.
         slot: ReplySlot,
     },
-    /// Writes that an upstream has acknowledged everything up to here.
+    /// Writes that an upstream has acknowledged everything up to a number.
     Ack {
         /// The upstream's URL.
         upstream: Arc<str>,
         /// The newest acknowledged number.
         n: u64,
     },
-    /// Lets go of everything up to here, which all upstreams have acknowledged.
+    /// Lets go of the messages that all upstreams have acknowledged.
     Trim {
         /// The newest number that goes.
         through: u64,
@@ -51,14 +51,14 @@ pub(in crate::gateway) enum OutboxJob {
         n: u64,
         /// The id of the letter.
         id: String,
-        /// The letter.
+        /// The letter, as one JSON object.
         json: String,
         /// The time of the refusal, in milliseconds since 1970.
         ts: u64,
-        /// Tells a letter that is written again.
+        /// The key that a letter which is written again has too.
         idempotency_key: u128,
     },
-    /// Says when all that was submitted before is done.
+    /// Tells when all jobs that were submitted before are done.
     Flush(crossbeam_channel::Sender<()>),
 }
 
@@ -102,7 +102,7 @@ impl DiskJob for OutboxJob {
                 idempotency_key: Some(*idempotency_key),
                 ..message(DEAD, id, *ts, json)
             }),
-            // A record that changes nothing: the call of `done` is what is wanted.
+            // This record changes nothing; only the call of `done` is wanted.
             Self::Flush(_) => Record::Trim {
                 channel: OUTBOX,
                 through: 0,

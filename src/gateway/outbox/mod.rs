@@ -27,7 +27,7 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
-    /// Makes an outbox that takes nothing once it has as many bytes on disk.
+    /// Makes an outbox that takes nothing once it has `bytes_max` bytes on disk.
     pub(super) fn new(disk: Disk<OutboxJob>, reader: Arc<dyn Reader>, bytes_max: u64) -> Self {
         Self {
             disk,
@@ -36,25 +36,26 @@ impl Outbox {
         }
     }
 
-    /// The oldest number that is kept (or will come next), and the newest; 0 before the first.
+    /// Returns the oldest number that is kept (or will come next), and the newest; 0 before the
+    /// first.
     pub(super) fn kept(&self) -> (u64, u64) {
         let state = self.reader.channel(OUTBOX);
         state.map_or((1, 0), |state| (state.floor + 1, state.newest))
     }
 
-    /// The newest number that an upstream has acknowledged, as far as it is written down.
+    /// Returns the newest number that an upstream has acknowledged, as far as it is written down.
     pub(super) fn acked(&self, upstream: &str) -> u64 {
         let floor = self.kept().0 - 1;
         let acked = self.reader.acked(OUTBOX, upstream);
         acked.unwrap_or(0).max(floor)
     }
 
-    /// Bytes on disk.
+    /// Counts the outbox's bytes on disk.
     pub(super) fn bytes(&self) -> u64 {
         self.reader.totals().bytes
     }
 
-    /// The reason why nothing is taken now, if nothing is.
+    /// Returns the reason why nothing is taken now, if there is one.
     pub(super) fn refusal(&self) -> Option<OutboxRefusal> {
         if self.bytes() >= self.bytes_max {
             return Some(OutboxRefusal::Full);

@@ -45,7 +45,7 @@ pub fn store_settings(settings: StoreSettings, outbox_bytes_max: u64) -> StoreSe
     }
 }
 
-/// A message of one of the two channels, without anything that tells repeats.
+/// Makes a record of a message in one of the two channels, without a key that repeats have.
 pub(in crate::gateway) fn message<'a>(
     channel: &'a str,
     id: &'a str,

@@ -2,7 +2,7 @@
 
 use crate::store::StoreError;
 
-/// Why a posting isn't taken.
+/// The reason why a posting isn't taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::gateway) enum OutboxRefusal {
     /// The outbox holds as much as it may.

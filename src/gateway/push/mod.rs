@@ -86,7 +86,7 @@ impl PushProcess {
         })
     }
 
-    /// Waits, and does all that there is to do; `false` once the process may end.
+    /// Waits for events, and acts on all of them; `false` once the process may end.
     fn turn(&mut self) -> io::Result<bool> {
         let timeout = Duration::from_millis(self.deadline().since(self.now()));
         match self.poll.poll(&mut self.events, Some(timeout)) {
@@ -144,7 +144,7 @@ impl PushProcess {
                     upstream.feed(now, page.after, page.messages);
                 }
             }
-            // For an incarnation that died.
+            // The message is for an incarnation that died.
             Some(_) => {}
             None => tracing::error!("the gateway sent something that is no message"),
         }
@@ -184,7 +184,7 @@ impl PushProcess {
             tracing::info!(
                 upstream = upstream.url(),
                 held = upstream.held(),
-                "the push process leaves; what it held is in the outbox"
+                "the push process ends; the messages that it held are still in the outbox"
             );
         }
         while self.pipe.unsent_bytes() > 0 {

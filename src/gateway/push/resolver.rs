@@ -29,7 +29,7 @@ impl Resolver {
         }
     }
 
-    /// Asks for an address of a host; of several, each try takes the next one.
+    /// Asks for an address of a host; if the host has several, each try takes the next one.
     ///
     /// An IP address is answered at once. For a name a thread of its own asks the system's resolver,
     /// which blocks; an upstream has one question at a time, so there are no more threads than

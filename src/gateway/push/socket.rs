@@ -39,14 +39,14 @@ const PINGS_WAITING_MAX: u32 = 4_096;
 /// Longest wait for the upstream's answer to our Close: it comes within a round trip, or not at all.
 const CLOSE_MAX: Duration = Duration::from_secs(1);
 
-/// What has happened on the socket.
+/// One step of the socket.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum SocketStep {
     /// The handshake is done.
     Connected,
     /// A text frame came.
     Text(String),
-    /// Nothing, until the poll says otherwise.
+    /// Nothing more happens until the poll says otherwise.
     Idle,
     /// The turn of this socket is over, and there may be more to read: it has to be asked again
     /// without waiting for the poll.
@@ -55,14 +55,14 @@ pub(super) enum SocketStep {
     Lost(LinkLoss),
 }
 
-/// How far the socket is.
+/// The stage of the socket.
 #[derive(Debug)]
 enum SocketStage {
     Connecting(TcpStream, Box<Request>),
     /// The handshake is half done.
     Shaking(MidHandshake<ClientHandshake<TcpStream>>),
     Open(WebSocket<TcpStream>),
-    /// Our Close is sent; the answer may come until then.
+    /// Our Close is sent; the answer may come until this time.
     Closing(WebSocket<TcpStream>, Instant),
     Over,
 }
@@ -105,7 +105,7 @@ impl Socket {
         self.frames_left = FRAMES_PER_TURN;
     }
 
-    /// Goes on as far as the socket can, up to the next step worth telling.
+    /// Goes on as far as the socket can, up to the next step that the owner has to know.
     pub(super) fn advance(&mut self) -> SocketStep {
         loop {
             match std::mem::replace(&mut self.stage, SocketStage::Over) {
@@ -115,7 +115,8 @@ impl Socket {
                         return SocketStep::Idle;
                     }
                     Ok(true) => {
-                        // Without it the acknowledgements of small messages wait for each other.
+                        // Without this option the acknowledgements of small messages wait for each
+                        // other.
                         stream.set_nodelay(true).ok();
                         let shaken = client_with_config(*request, stream, Some(config()));
                         if let Some(step) = self.shaken(shaken) {
@@ -216,7 +217,7 @@ impl Socket {
         match written {
             Ok(()) => {}
             Err(error) if is_blocked(&error) => self.is_blocked = true,
-            // Told by the next step, after the frames that still came.
+            // The next step tells of the error, after the frames that still came.
             Err(error) => self.failure = Some(error.to_string()),
         }
     }
@@ -242,13 +243,13 @@ impl Socket {
         }
     }
 
-    /// Takes what was read; `None` where that is nothing worth telling.
+    /// Takes what was read; `None` where the owner need not know of it.
     fn take_read(&mut self, read: tungstenite::Result<Message>) -> Option<SocketStep> {
         let is_idle = matches!(&read, Err(error) if is_blocked(error));
         let lost = match read {
             Ok(Message::Text(text)) => return Some(SocketStep::Text(text.to_string())),
             Ok(Message::Close(frame)) => {
-                // The answer to it goes out before the socket is dropped.
+                // The answer to the Close goes out before the socket is dropped.
                 self.flush();
                 LinkLoss::Closed(frame.map_or(1005, |frame| frame.code.into()))
             }

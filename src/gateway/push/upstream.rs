@@ -116,7 +116,7 @@ impl Upstream {
         self.link.update_outbox(first, newest);
     }
 
-    /// Brings away only what is here already.
+    /// Delivers only what is here already.
     pub(super) fn drain(&mut self) {
         self.link.drain();
     }
@@ -136,7 +136,8 @@ impl Upstream {
         self.link.is_ended() && self.socket.is_none() && self.messages.is_empty()
     }
 
-    /// The time at which [`Upstream::turn`] has something to do, if nothing else happens before.
+    /// Returns the time at which [`Upstream::turn`] has something to do, if nothing else happens
+    /// before.
     pub(super) fn deadline(&self) -> Tick {
         if self.has_more {
             return self.now;
@@ -151,7 +152,7 @@ impl Upstream {
         self.target.url()
     }
 
-    /// Messages that are here and not acknowledged.
+    /// Counts the messages that are here and not acknowledged.
     pub(super) fn held(&self) -> usize {
         self.link.held()
     }
@@ -228,7 +229,7 @@ impl Upstream {
                         upstream = url,
                         from,
                         to,
-                        "the upstream has lost what it had; it gets what is still here"
+                        "the upstream has lost its data; it gets all messages that are still in the outbox"
                     );
                 }
             }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
-/// Something that the relay has to know.
+/// One event that the relay has to know.
 #[derive(Debug)]
 pub(in crate::gateway) enum RelayEvent {
     /// The push process sent a message.

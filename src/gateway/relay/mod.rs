@@ -1,8 +1,8 @@
 //! The relay: a thread of the gateway that gives the push process pages of the outbox, and has
 //! written down what upstreams have acknowledged.
 //!
-//! It is a thread of its own since it reads from the disk, for which neither a callback nor the disk
-//! thread may wait. All that it is told comes through a [`RelayHandle`].
+//! The relay has a thread of its own since it reads from the disk, for which neither a callback nor
+//! the disk thread may wait. All events reach the relay through a [`RelayHandle`].
 
 mod handle;
 
@@ -34,8 +34,8 @@ const PAGE_BYTES_MAX: usize = 256 * 1024;
 /// when it is busy.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// Longest wait at a stop for the disk to write what it was given; what a crash takes back is only
-/// sent again.
+/// Longest wait at a stop for the disk to write what it was given. A stop must end; messages whose
+/// acknowledgement is lost are only sent again.
 const FLUSH_MAX: Duration = Duration::from_secs(5);
 
 /// The outbox's name, its upstreams, and the times and bounds of their links.
@@ -60,7 +60,7 @@ pub(super) struct RelaySettings {
 struct WantedPage {
     /// The number before the first of them.
     after: u64,
-    /// How many at most.
+    /// The most messages that the upstream takes.
     count: usize,
 }
 
@@ -71,7 +71,7 @@ pub(super) struct Relay {
     settings: RelaySettings,
     numbers: Arc<Numbers>,
     acks: AckTracker,
-    /// What each upstream waits for.
+    /// The page that each upstream waits for.
     wanted: Vec<Option<WantedPage>>,
     /// The push process that runs, once it has said hello.
     incarnation: Option<u64>,
@@ -332,7 +332,8 @@ impl Relay {
         Ok(numbered.collect())
     }
 
-    /// Has acknowledgements written down, and then the messages let go that all have acknowledged.
+    /// Has acknowledgements written down, and then lets go of the messages that all upstreams have
+    /// acknowledged.
     fn write_acks(&mut self) {
         if self.ack_at.is_none_or(|at| Instant::now() < at) {
             return;

@@ -9,7 +9,7 @@ pub(super) struct Backoff {
     ms: u64,
     ms_min: u64,
     ms_max: u64,
-    /// State of a linear congruential generator (Knuth's MMIX); spreading needs no better one.
+    /// The state of a linear congruential generator (Knuth's MMIX); spreading needs no better one.
     random: u64,
 }
 
@@ -33,7 +33,7 @@ impl Backoff {
         self.ms = self.ms_max;
     }
 
-    /// The pause before the next try, in milliseconds.
+    /// Returns the pause before the next try, in milliseconds.
     pub(super) fn next_ms(&mut self) -> u64 {
         let ms = self.ms;
         self.ms = (ms + ms / 2).min(self.ms_max);

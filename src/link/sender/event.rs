@@ -1,10 +1,10 @@
-//! What a sender tells the owner of its socket.
+//! The events of a sender, for the owner of its socket.
 
 use std::fmt;
 
 use crate::base::ForeignText;
 
-/// Something that happened, or that the owner has to do.
+/// One event: something that happened, or that the owner has to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SenderEvent {
     /// Make a socket, and say [`LinkSender::connected`] or [`LinkSender::lost`].
@@ -24,7 +24,7 @@ pub enum SenderEvent {
     },
     /// The link is dead; the next try comes after the pause.
     Lost {
-        /// The reason.
+        /// The reason of the loss.
         why: LinkLoss,
         /// The pause, in milliseconds.
         retry_ms: u64,
@@ -35,12 +35,12 @@ pub enum SenderEvent {
     Want {
         /// The number before the first of them.
         after: u64,
-        /// How many at most.
+        /// The most messages that the link takes now.
         count: usize,
     },
-    /// The receiver has acknowledged everything up to here.
+    /// The receiver has acknowledged everything up to a number.
     Acked {
-        /// The number.
+        /// The newest number that is acknowledged.
         n: u64,
     },
     /// The receiver has refused a message for good; comes before the [`SenderEvent::Acked`] that
@@ -79,7 +79,7 @@ pub enum LinkLoss {
     OldOutbox {
         /// The number that the upstream asks for.
         next: u64,
-        /// The newest number here.
+        /// The newest number of this outbox.
         newest: u64,
     },
     /// The outbox has let go of the message that the upstream needs next.

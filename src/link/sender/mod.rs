@@ -34,29 +34,29 @@ const BUSY_MS_MAX: u64 = 60_000;
 /// The name under which messages go over the link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LinkIdentity {
-    /// Made with the outbox, whose numbers are the producer's numbers.
+    /// The producer, made with the outbox, whose numbers are the producer's numbers.
     pub producer: Arc<str>,
     /// The gateway's name, for people.
     pub name: Arc<str>,
 }
 
-/// How far a link is.
+/// The phase of a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum LinkPhase {
-    /// There is no socket until then.
+    /// There is no socket until this time.
     Waiting { until: Tick },
-    /// A socket is being made, until then at most.
+    /// A socket is being made, until this time at most.
     Connecting { until: Tick },
-    /// `open` waits to be sent, or for its answer, until then at most.
+    /// `open` waits to be sent, or for its answer, until this time at most.
     Opening { until: Tick, is_sent: bool },
     /// Messages may go.
     Open {
         heard_at: Tick,
         ping_at: Tick,
-        /// The receiver has no room until then.
+        /// The time until which the receiver has no room.
         busy_until: Tick,
     },
-    /// For good.
+    /// The link has ended for good.
     Ended,
 }
 
@@ -210,8 +210,8 @@ impl LinkSender {
         }
     }
 
-    /// The time at which [`LinkSender::expire`] or [`LinkSender::next_frame`] has something to do,
-    /// if nothing else happens before.
+    /// Returns the time at which [`LinkSender::expire`] or [`LinkSender::next_frame`] has something
+    /// to do, if nothing else happens before.
     #[must_use]
     pub fn deadline(&self) -> Tick {
         match self.phase {
@@ -232,7 +232,7 @@ impl LinkSender {
         }
     }
 
-    /// The next frame to send, if there is one now.
+    /// Takes the next frame to send, if there is one now.
     pub fn next_frame(&mut self, now: Tick) -> Option<String> {
         match &mut self.phase {
             LinkPhase::Opening { is_sent, .. } if !*is_sent => {
@@ -266,7 +266,7 @@ impl LinkSender {
         self.want()
     }
 
-    /// How far the link is.
+    /// Returns the state of the link.
     #[must_use]
     pub fn state(&self) -> LinkState {
         match self.phase {
@@ -283,13 +283,13 @@ impl LinkSender {
         self.phase == LinkPhase::Ended && self.events.is_empty()
     }
 
-    /// How many times a message went out that had gone out before.
+    /// Counts the messages that went out again, each time.
     #[must_use]
     pub fn resent(&self) -> u64 {
         self.resent
     }
 
-    /// How many messages the link holds, none of them acknowledged.
+    /// Counts the messages that the link holds, none of them acknowledged.
     #[must_use]
     pub fn held(&self) -> usize {
         self.window.len()

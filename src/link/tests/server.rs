@@ -91,7 +91,7 @@ impl Server {
                 self.open(at, sockets, first, random);
             }
             Received::Publish { sequenced, posting } => {
-                let n: u64 = posting.data.parse().unwrap();
+                let n: u64 = posting.message.data.parse().unwrap();
                 assert_eq!(n, sequenced.n);
                 // The worker finds no room, while numbers before it are still before the disk.
                 if sequenced.attempt.is_broken()

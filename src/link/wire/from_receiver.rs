@@ -21,7 +21,7 @@ pub enum ReceiverFrame {
     },
     /// Everything up to this number is durable at the receiver.
     Ack {
-        /// The number.
+        /// The newest number that is durable, with all before it.
         n: u64,
     },
     /// The message is refused for good.
@@ -69,7 +69,7 @@ impl ReceiverFrame {
     ///
     /// # Errors
     ///
-    /// The frame is none of the protocol, or it says that ours was none.
+    /// The frame isn't one of the protocol, or it says that ours wasn't.
     pub fn read(text: &str) -> Result<Self, Violation> {
         if text == PONG {
             return Ok(Self::Pong);

@@ -10,7 +10,7 @@ use super::{PING, Violation};
 use crate::api::body::object;
 use crate::api::field;
 use crate::api::json::Json;
-use crate::api::posting::{Posting, RECEIVERS_MAX, Several, receiver};
+use crate::api::posting::{Posting, RECEIVERS_MAX, RawPosting, Several};
 use crate::api::refusal::Refusal;
 
 /// Longest name of a producer, in bytes. Gateways of ours have 32, which are 128 bits in
@@ -70,7 +70,7 @@ impl<'a> SenderFrame<'a> {
     ///
     /// # Errors
     ///
-    /// The frame is none of the protocol; the sender is told so, and its link ends.
+    /// The frame isn't one of the protocol; the sender is told so, and its link ends.
     pub fn read(text: &'a str) -> Result<Self, Violation> {
         if text == PING {
             return Ok(Self::Ping);
@@ -105,17 +105,17 @@ impl<'a> SenderFields<'a> {
     }
 
     fn posting(&self) -> Result<Posting<'a>, Refusal> {
-        let to = (self.to)
-            .ok_or_else(|| field::missing("to", "an object such as {\"room\":\"lobby\"}"))?;
-        Ok(Posting {
-            to: receiver(to, Several::Taken(RECEIVERS_MAX))?,
-            data: field::data("data", self.data)?,
-            from: field::text_or_digits("from", self.from)?,
-            // Without an id of its own, the same message would be another one when it comes again.
-            id: Some(field::required_text("id", self.id)?),
-            store: field::flag("store", self.store)?.unwrap_or(true),
-            except: Vec::new(),
-        })
+        let raw = RawPosting {
+            to: self.to,
+            data: self.data,
+            from: self.from,
+            id: None,
+            store: self.store,
+        };
+        let mut posting = raw.read(Several::Taken(RECEIVERS_MAX))?;
+        // Without an id of its own, the same message would be another one when it comes again.
+        posting.message.id = Some(field::required_text("id", self.id)?);
+        Ok(posting)
     }
 }
 
@@ -149,6 +149,7 @@ pub fn publish(n: u64, posting: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chat::{Keep, NewMessage};
 
     #[test]
     fn what_a_sender_writes_is_read_as_it_was_meant() {
@@ -166,13 +167,14 @@ mod tests {
         let Ok(SenderFrame::Publish { n: 7, posting }) = SenderFrame::read(&frame) else {
             panic!("{frame}")
         };
-        let posting = posting.unwrap();
-        let data = r#"{"x": 1.0,  "a":"\u00e4"}"#;
-        assert_eq!((posting.data, posting.store), (data, true));
-        assert_eq!(
-            (posting.id.unwrap(), posting.from.unwrap()),
-            ("i".into(), "ann".into())
-        );
+        let expected = NewMessage {
+            data: r#"{"x": 1.0,  "a":"\u00e4"}"#,
+            from: Some("ann".into()),
+            id: Some("i".into()),
+            keep: Keep::Yes,
+            except: Vec::new(),
+        };
+        assert_eq!(posting.unwrap().message, expected);
     }
 
     #[test]

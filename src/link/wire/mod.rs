@@ -19,7 +19,7 @@ pub const PING: &str = "PING";
 /// The receiver's answer to [`PING`].
 pub const PONG: &str = "PONG";
 
-/// What the other end did against the protocol, in words for people.
+/// A violation of the protocol by the other end, in words for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation(pub String);
 

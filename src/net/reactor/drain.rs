@@ -17,7 +17,7 @@ const SPREAD_MS_MAX: u64 = 10_000;
 /// second, so the clients notice no steps.
 const FAREWELL_STEP_MS: u64 = 20;
 
-/// A stop under way.
+/// The state of a stop under way.
 #[derive(Debug)]
 pub(super) struct Drain {
     /// WebSockets that got no farewell yet.
@@ -119,7 +119,7 @@ impl<S: EventSink> Reactor<S> {
     }
 }
 
-/// The number of `connections` in one group, so that all get their farewell in time.
+/// Returns how many of `connections` form a group, so that all get their farewell in time.
 fn step_of(connections: usize, reactors: usize) -> usize {
     let connections = connections as u64;
     let spread_ms = (connections * reactors as u64 * 1_000 / FAREWELLS_A_SECOND).min(SPREAD_MS_MAX);

@@ -93,7 +93,7 @@ impl<S: EventSink> Reactor<S> {
         }
         if slot.phase == SlotPhase::Live {
             self.shared.counters.slow_http_readers.add(1);
-            tracing::debug!(fd = slot.fd.0, "cut: too slow a reader of answers");
+            tracing::debug!(fd = slot.fd.0, "cut: the peer reads its answers too slowly");
         }
         self.lose(index);
     }
@@ -118,7 +118,10 @@ impl<S: EventSink> Reactor<S> {
         self.shared
             .budget
             .remove(std::mem::replace(&mut slot.budgeted, counted));
-        tracing::debug!(fd = slot.fd.0, "closed with 4008: too slow a reader");
+        tracing::debug!(
+            fd = slot.fd.0,
+            "closed with 4008: the peer reads too slowly"
+        );
         self.leave(index, reason);
     }
 

@@ -54,7 +54,7 @@ pub(super) use write_queue::WriteTurn;
 
 /// Looks at every request head on the reactor's thread, before anything is done for it.
 ///
-/// It must not block. Health checks, Origin rules and refusals belong here.
+/// The function must not block. Health checks, Origin rules and refusals belong here.
 pub type Gate = dyn Fn(&Head) -> Verdict + Send + Sync;
 
 /// The sending side of a reactor's mailbox.
@@ -63,7 +63,7 @@ pub type CommandSender = mailbox::MailboxSender<CommandBatch>;
 /// Bounds of a reactor and of what it keeps for slow peers.
 #[derive(Debug, Clone)]
 pub struct ReactorLimits {
-    /// Bounds of each connection.
+    /// Bounds and deadlines of each connection.
     pub connection: Limits,
     /// Connections a reactor owns at most; one more is answered 503. Default 1,000,000: a round
     /// number above what one process usually has descriptors for.
@@ -121,7 +121,7 @@ impl Default for ReactorLimits {
 pub trait EventSink {
     /// A WebSocket was opened.
     fn opened(&mut self, fd: Fd, head: Box<Head>);
-    /// A message arrived.
+    /// A message of a WebSocket arrived, whole and unmasked.
     fn message(&mut self, fd: Fd, kind: MessageKind, payload: Cow<'_, [u8]>);
     /// A request arrived; its answer comes back as a command.
     fn request(&mut self, fd: Fd, request: Box<HttpRequest>);
@@ -164,7 +164,7 @@ pub struct ReactorShared {
     pub pressures: Arc<[Arc<Pressure>]>,
 }
 
-/// Everything that [`Reactor::new`] needs.
+/// The parts from which [`Reactor::new`] makes a reactor.
 pub struct ReactorParts<S> {
     /// The reactor's number, counted from 0.
     pub id: usize,
@@ -247,7 +247,7 @@ pub struct Reactor<S> {
     arena: Arena,
     topics: Topics,
     wheel: Wheel<TimerPurpose>,
-    /// No timer is due before this.
+    /// The time before which no timer is due.
     next_due: Tick,
     user_timers: HashMap<u64, UserTimer>,
     fds: FdSource,
@@ -289,7 +289,8 @@ impl ReactorContext {
         }
     }
 
-    /// Bytes that may still be queued for a peer whose outbox has this size; `None`: none.
+    /// Counts the bytes that may still be queued for a peer whose outbox has this size; `None` if
+    /// there is no room.
     fn room_beside(&self, outbox_bytes: usize) -> Option<usize> {
         self.limits.outbox_pause_bytes.checked_sub(outbox_bytes)
     }

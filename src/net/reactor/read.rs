@@ -188,7 +188,8 @@ impl<S: EventSink> Reactor<S> {
         own.sub(before as u64);
     }
 
-    /// Over the budget of the whole server for what is half sent, those with the most are refused.
+    /// Refuses the largest requests and messages that are half sent, while the budget of the whole
+    /// server for them is exceeded.
     pub(super) fn enforce_unfinished(&mut self) {
         let unfinished = &self.shared.unfinished;
         if !unfinished.is_exceeded() {

@@ -50,12 +50,12 @@ impl Clock {
         self.now
     }
 
-    /// The time of this turn as the `Date` field shows it.
+    /// Returns the time of this turn as the `Date` field shows it.
     pub(super) fn date(&self) -> &str {
         &self.date
     }
 
-    /// The time from now to `due`; `None` if `due` never comes.
+    /// Returns the time from now to `due`; `None` if `due` never comes.
     pub(super) fn until(&self, due: Tick) -> Option<Duration> {
         if due == Tick::NEVER {
             return None;
@@ -89,7 +89,7 @@ impl<S: EventSink> Reactor<S> {
         self.next_due = self.next_due.min(due);
     }
 
-    /// The moment at which the connection has to be looked at, if nothing happens before.
+    /// Returns the moment at which the connection has to be looked at, if nothing happens before.
     fn deadline_of(&self, index: u32) -> Tick {
         let slot = &self.slots[index];
         match slot.phase {

@@ -41,7 +41,7 @@ impl<S: EventSink> Reactor<S> {
         Ok(self.sink)
     }
 
-    /// One turn. The order of its steps keeps latency low and output merged:
+    /// Runs one turn. The order of its steps keeps latency low and output merged:
     ///
     /// - time first, since every step judges by it;
     /// - reading before [`EventSink::end_turn`], so that the workers get one batch a turn and start
@@ -86,7 +86,7 @@ impl<S: EventSink> Reactor<S> {
         Ok(())
     }
 
-    /// The time for which the poll may wait; `None` for as long as it takes.
+    /// Returns the time for which the poll may wait; `None` for as long as it takes.
     fn timeout(&mut self) -> Option<Duration> {
         if !self.ready.is_empty() || self.writes.has_later() || !self.mailbox.may_sleep() {
             return Some(Duration::ZERO);

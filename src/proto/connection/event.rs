@@ -11,13 +11,13 @@ use crate::proto::websocket::{ControlFrame, FrameError, MessageKind};
 /// One event of a connection; events come in the order in which they happened.
 #[derive(Debug)]
 pub enum ConnectionEvent<'a> {
-    /// These bytes have to be sent, after all bytes of earlier events.
+    /// The connection sends these bytes, after all bytes of earlier events.
     Output(Output),
     /// A whole request arrived; its answer goes to [`super::Connection::answer`].
     Request(Box<HttpRequest>),
     /// The connection became a WebSocket; the [`ConnectionEvent::Output`] just before was the 101.
     Opened(Box<Head>),
-    /// A whole message arrived.
+    /// A whole message arrived, unmasked and joined from its fragments.
     Message {
         /// Text (valid UTF-8) or binary.
         kind: MessageKind,
@@ -40,7 +40,7 @@ pub enum Output {
 }
 
 impl Output {
-    /// The bytes as they go to the socket.
+    /// Returns the bytes as they go to the socket.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         match self {
@@ -61,7 +61,7 @@ pub struct HttpRequest {
     pub body: Bytes,
 }
 
-/// Why a WebSocket ended.
+/// The reason why a WebSocket ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CloseReason {
@@ -85,7 +85,8 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
-    /// The close code of RFC 6455 §7.1.5: 1005 for a Close without a code, 1006 without a Close.
+    /// Returns the close code of RFC 6455 §7.1.5: 1005 for a Close without a code, 1006 without a
+    /// Close.
     #[must_use]
     pub fn code(&self) -> u16 {
         match self {

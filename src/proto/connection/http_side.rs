@@ -13,7 +13,7 @@ use crate::proto::websocket::handshake;
 /// milliseconds. A round number, above the round-trip time of a request that is on its way.
 const DRAIN_GRACE_MS: u64 = 1_000;
 
-/// Told to those whose request was too large a part of what the server keeps half read.
+/// The body of a 503 for a request that was too large a part of what the server keeps half read.
 const TOO_MUCH_UNFINISHED: &str = "{\"error\":{\"code\":\"unavailable\",\"message\":\"too much is half sent \
     to this server just now\"}}";
 
@@ -47,7 +47,7 @@ enum HttpStage {
     },
     /// The handshake waits for the answers before it.
     Upgrading(Handshake),
-    /// The 101 went out.
+    /// The connection is a WebSocket, since the 101 went out.
     Upgraded(Handshake),
     /// The last answer is on its way; nothing more is read.
     Last,
@@ -57,13 +57,13 @@ enum HttpStage {
 #[derive(Debug)]
 pub(super) struct Handshake {
     pub(super) head: Box<Head>,
-    /// The largest message that it may send, in bytes.
+    /// The largest message that the WebSocket may send, in bytes.
     pub(super) message_size_max: usize,
 }
 
 #[derive(Debug, PartialEq, Eq)]
 enum Ending {
-    /// Requests may follow.
+    /// The peer may send further requests.
     Open,
     /// The peer sent its last byte; answers still go out.
     HalfClosed,
@@ -161,7 +161,7 @@ impl HttpSide {
         self.awaits_room
     }
 
-    /// The number of requests that have begun and aren't answered yet.
+    /// Counts the requests that have begun and aren't answered yet.
     pub(super) fn unanswered(&self) -> usize {
         let begun = matches!(
             self.reading,
@@ -176,7 +176,7 @@ impl HttpSide {
         }
     }
 
-    /// Bytes of the request that isn't whole yet.
+    /// Counts the bytes of the request that isn't whole yet.
     pub(super) fn unfinished_bytes(&self) -> usize {
         let body = match &self.reading {
             HttpStage::Body { body, .. } => body.kept_bytes(),
@@ -185,7 +185,8 @@ impl HttpSide {
         self.rest.len() + body
     }
 
-    /// Answers that the server keeps too much of what isn't whole.
+    /// Answers a request that isn't whole with 503, since the server keeps too much of such
+    /// requests.
     pub(super) fn refuse_unfinished(&mut self) {
         if matches!(self.reading, HttpStage::Head | HttpStage::Body { .. }) {
             let response = Response::json(TOO_MUCH_UNFINISHED).with_status(503);
@@ -488,7 +489,8 @@ enum BodyStep {
 }
 
 impl BodyStep {
-    /// The result after kept bytes were used: new input may follow them, unless none were taken.
+    /// Makes the result after kept bytes were used: new input may follow them, unless none were
+    /// taken.
     fn after(taken: usize) -> Self {
         if taken > 0 { Self::Goes } else { Self::Waits }
     }

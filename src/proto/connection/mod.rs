@@ -23,9 +23,9 @@ use websocket_side::WebSocketSide;
 /// The facts from the reactor that a connection needs to judge its input.
 #[derive(Clone, Copy)]
 pub struct Rules<'a> {
-    /// The present moment.
+    /// The time of this turn.
     pub now: Tick,
-    /// Bounds and deadlines.
+    /// Bounds and deadlines, which all connections share.
     pub limits: &'a Limits,
     /// The function that judges every head first; must not block.
     pub gate: &'a dyn Fn(&Head) -> Verdict,
@@ -67,7 +67,7 @@ impl<'b> Input<'b> {
         Self { bytes, taken: 0 }
     }
 
-    /// The bytes that aren't used up.
+    /// Returns the bytes that aren't used up.
     fn rest(&mut self) -> &mut [u8] {
         &mut self.bytes[self.taken..]
     }
@@ -83,7 +83,7 @@ pub struct Connection {
     state: ConnectionState,
     /// The moment at which the last bytes came.
     heard: Tick,
-    /// Any number; spreads the first pings.
+    /// Any number, which spreads the first pings.
     seed: u32,
 }
 
@@ -151,7 +151,7 @@ impl Connection {
         }
     }
 
-    /// It is the server that didn't read: nothing of that time counts as the peer's delay.
+    /// Notes that the server didn't read: nothing of that time counts as the peer's delay.
     pub fn unread(&mut self, now: Tick) {
         self.heard = now;
         if let ConnectionState::Http(side) = &mut self.state {
@@ -159,7 +159,7 @@ impl Connection {
         }
     }
 
-    /// Bytes kept of a request or a message that isn't whole yet.
+    /// Counts the bytes kept of a request or a message that isn't whole yet.
     #[must_use]
     pub fn unfinished_bytes(&self) -> usize {
         match &self.state {
@@ -172,7 +172,7 @@ impl Connection {
     /// Lets go of what isn't whole yet, since the server keeps too much of that: a request is
     /// answered with 503, a WebSocket is closed with 1013.
     ///
-    /// [`Connection::next_event`] says the rest, after the frame that this may give.
+    /// [`Connection::next_event`] gives the rest, after the frame that this may return.
     pub fn refuse_unfinished(&mut self) -> Option<Output> {
         match &mut self.state {
             ConnectionState::Http(side) => {
@@ -235,8 +235,8 @@ impl Connection {
         }
     }
 
-    /// The moment at which [`Connection::expire`] is due. This moment moves later as bytes come, so
-    /// ask again when it is reached.
+    /// Returns the moment at which [`Connection::expire`] is due. The moment moves later as bytes
+    /// come, so ask again when it is reached.
     #[must_use]
     pub fn deadline(&self, rules: &Rules<'_>) -> Tick {
         match &self.state {
@@ -293,7 +293,7 @@ impl Connection {
         matches!(&self.state, ConnectionState::Http(side) if side.is_blocked(limits))
     }
 
-    /// The number of requests that have begun and aren't answered yet.
+    /// Counts the requests that have begun and aren't answered yet.
     #[must_use]
     pub fn unanswered(&self) -> usize {
         match &self.state {

@@ -21,7 +21,7 @@ pub(super) struct WebSocketSide {
     pinged: Tick,
     /// The time by which the first ping comes earlier than `ping_ms` says, in milliseconds.
     early_ms: u32,
-    /// Its largest message, in bytes.
+    /// The largest message that the peer may send, in bytes.
     message_size_max: usize,
 }
 
@@ -79,7 +79,8 @@ impl WebSocketSide {
         }
     }
 
-    /// The same for the bytes that came with the handshake; its messages are copied.
+    /// Takes the next step through the bytes that came with the handshake; messages in them are
+    /// copied.
     fn step_carry(&mut self) -> Option<ConnectionEvent<'static>> {
         let mut carry = self.carry.take()?;
         let decoded = self.decoder.decode(&mut carry, self.message_size_max);
@@ -152,7 +153,8 @@ impl WebSocketSide {
         Some(Output::Control(ControlFrame::close(code, why)))
     }
 
-    /// Lets go of the message under way, since the server has too many of them; the frame to send.
+    /// Lets go of the message under way, since the server keeps too many of them; returns the frame
+    /// to send.
     pub(super) fn refuse_unfinished(&mut self) -> Option<Output> {
         if !self.is_open() {
             return None;
@@ -164,7 +166,7 @@ impl WebSocketSide {
         Some(Output::Control(frame))
     }
 
-    /// Bytes of the message that isn't whole yet.
+    /// Counts the bytes of the message that isn't whole yet.
     pub(super) fn unfinished_bytes(&self) -> usize {
         self.decoder.buffered_bytes() + self.carry.as_ref().map_or(0, |carry| carry.len())
     }
@@ -173,7 +175,7 @@ impl WebSocketSide {
         matches!(self.phase, ClosePhase::Open)
     }
 
-    /// The reason to report if the stream ends here.
+    /// Returns the reason to report if the stream ends here.
     pub(super) fn reason_at_end(&self) -> CloseReason {
         match &self.phase {
             ClosePhase::Open => CloseReason::Lost,

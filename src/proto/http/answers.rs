@@ -49,9 +49,7 @@ impl Answers {
         serial
     }
 
-    /// Fills in an answer.
-    ///
-    /// Returns false, and changes nothing, if the request was answered already.
+    /// Fills in an answer; returns `false`, and changes nothing, if the request was answered already.
     pub fn fill(&mut self, serial: u32, response: Response) -> bool {
         let slot = match serial.wrapping_sub(self.serial) {
             0 => self.oldest.as_mut(),
@@ -88,13 +86,13 @@ impl Answers {
         oldest.is_some_and(|slot| slot.answer.is_some())
     }
 
-    /// Bytes of the bodies of answers that were filled in and haven't left.
+    /// Counts the bytes of the bodies of answers that were filled in and haven't left.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// The number of requests whose answers haven't left.
+    /// Counts the requests whose answers haven't left.
     #[must_use]
     pub fn waiting(&self) -> usize {
         usize::from(self.oldest.is_some()) + self.later.len()

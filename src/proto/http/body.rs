@@ -11,7 +11,7 @@ use super::token::is_token_byte;
 pub enum Framing {
     /// No body follows the head.
     None,
-    /// This many bytes follow.
+    /// A body of this many bytes follows.
     Length(u64),
     /// Chunks follow; an empty one is the last.
     Chunked,
@@ -41,7 +41,7 @@ pub struct BodyDecoder {
 /// The part of the body that is expected next. Its sizes are checked against the body's bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum BodyStage {
-    /// This many bytes of a body whose length was announced.
+    /// The rest of a body whose length was announced, in bytes.
     Length(usize),
     ChunkSize {
         size: usize,
@@ -97,9 +97,11 @@ impl BodyDecoder {
         })
     }
 
-    /// Takes bytes of the body; returns how many it took and whether the body is complete.
+    /// Takes bytes of the body; returns the number of bytes taken, and whether the body is
+    /// complete.
     ///
-    /// It takes all bytes unless the body ends before their end: the rest is the next request's.
+    /// The decoder takes all bytes unless the body ends before their end: the rest is the next
+    /// request's.
     ///
     /// # Errors
     ///
@@ -131,7 +133,7 @@ impl BodyDecoder {
         self.body.into()
     }
 
-    /// Bytes of memory that the body takes so far.
+    /// Counts the bytes of memory that the body takes so far.
     #[must_use]
     pub fn kept_bytes(&self) -> usize {
         self.body.capacity()

@@ -78,7 +78,7 @@ pub enum HttpError {
 }
 
 impl HttpError {
-    /// The status that the client is told.
+    /// Returns the status that the client is told.
     #[must_use]
     pub const fn status(&self) -> u16 {
         match self {
@@ -112,7 +112,8 @@ impl HttpError {
         }
     }
 
-    /// The `code` of the JSON body, which programs read: one of those that handlers use, too.
+    /// Returns the `code` of the JSON body, which programs read: one of those that handlers use,
+    /// too.
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self.status() {
@@ -121,7 +122,8 @@ impl HttpError {
         }
     }
 
-    /// The answer: the status, the fields that it demands, and `{"error":{"code","message"}}`.
+    /// Makes the answer: the status, the fields that the status demands, and
+    /// `{"error":{"code","message"}}`.
     #[must_use]
     pub fn response(&self) -> Response {
         let error = serde_json::json!({

@@ -43,25 +43,26 @@ impl Head {
         !matches!(self.framing(), Ok(Framing::None | Framing::Length(0)))
     }
 
-    /// Bytes that it owns: its text, and where its fields stand in it.
+    /// Counts the bytes that the head owns: its text, and the places of the fields in it.
     #[must_use]
     pub fn size(&self) -> usize {
         self.bytes.len() + size_of_val(&*self.fields)
     }
 
-    /// The method as it was sent; methods tell upper from lower case (RFC 9110 §9.1).
+    /// Returns the method as it was sent; methods tell upper from lower case (RFC 9110 §9.1).
     #[must_use]
     pub fn method(&self) -> &str {
         self.text(self.method)
     }
 
-    /// The whole target as it was sent, still percent-encoded; bytes beyond ASCII are UTF-8.
+    /// Returns the whole target as it was sent, still percent-encoded; bytes beyond ASCII are
+    /// UTF-8.
     #[must_use]
     pub fn target(&self) -> &str {
         self.text(self.target)
     }
 
-    /// The target's path, before `?`, still percent-encoded: starts with `/`, or is `*`.
+    /// Returns the target's path, before `?`, still percent-encoded: it starts with `/`, or is `*`.
     #[must_use]
     pub fn path(&self) -> &str {
         match self.text(self.path) {
@@ -71,19 +72,19 @@ impl Head {
         }
     }
 
-    /// The part after the target's first `?`, still percent-encoded.
+    /// Returns the part after the target's first `?`, still percent-encoded.
     #[must_use]
     pub fn query(&self) -> Option<&str> {
         self.query.map(|part| self.text(part))
     }
 
-    /// The version of the request.
+    /// Returns the version of the request.
     #[must_use]
     pub fn version(&self) -> Version {
         self.version
     }
 
-    /// The host that the request names: `host [":" port]`; `None` only in HTTP/1.0.
+    /// Returns the host that the request names: `host [":" port]`; `None` only in HTTP/1.0.
     ///
     /// An absolute target's authority outranks the Host field (RFC 9112 §3.2.2).
     #[must_use]
@@ -91,21 +92,22 @@ impl Head {
         self.host.map(|part| self.text(part))
     }
 
-    /// The first field of this name, in any case, without the spaces around it.
+    /// Finds the first field of this name, in any case; returns its value without the spaces around
+    /// it.
     ///
-    /// Bytes, since a value may hold more than ASCII (RFC 9110 §5.5).
+    /// The value is bytes, since it may hold more than ASCII (RFC 9110 §5.5).
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&[u8]> {
         self.fields_named(name).next()
     }
 
-    /// The first field of this name as text; `None` also where it isn't UTF-8.
+    /// Finds the first field of this name as text; `None` also if the value isn't UTF-8.
     #[must_use]
     pub fn field_text(&self, name: &str) -> Option<&str> {
         std::str::from_utf8(self.field(name)?).ok()
     }
 
-    /// All fields of this name, in any case, in the order of their lines.
+    /// Lists all fields of this name, in any case, in the order of their lines.
     pub fn fields_named(&self, name: &str) -> impl Iterator<Item = &[u8]> {
         self.fields
             .iter()
@@ -113,14 +115,14 @@ impl Head {
             .map(|at| self.slice(at.value))
     }
 
-    /// All fields, in the order of their lines.
+    /// Lists all fields, in the order of their lines.
     pub fn fields(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.fields
             .iter()
             .map(|at| (self.text(at.name), self.slice(at.value)))
     }
 
-    /// The framing of the body after the head (RFC 9112 §6.3).
+    /// Returns the framing of the body after the head (RFC 9112 §6.3).
     ///
     /// # Errors
     ///
@@ -189,7 +191,7 @@ impl Head {
         self.version == Version::Http11 && self.lists("upgrade", "websocket")
     }
 
-    /// The facts about this request that the encoder of its answer needs.
+    /// Returns the facts about this request that the encoder of its answer needs.
     #[must_use]
     pub fn answer_to(&self) -> AnswerTo {
         AnswerTo {

@@ -163,7 +163,7 @@ fn read<'b>(
     })
 }
 
-/// The Host field: exactly one in HTTP/1.1, at most one in HTTP/1.0, never malformed (§3.2).
+/// Finds the Host field: exactly one in HTTP/1.1, at most one in HTTP/1.0, never malformed (§3.2).
 fn host_of<'b>(
     fields: &[httparse::Header<'b>],
     version: Version,

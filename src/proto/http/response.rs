@@ -33,7 +33,8 @@ pub struct Response {
 }
 
 impl AnswerTo {
-    /// For a request that could not be read: the answer has a body, and the connection closes.
+    /// The facts for a request that could not be read: the answer has a body, and the connection
+    /// closes.
     pub const REFUSED: Self = Self {
         head_only: false,
         keep_alive: false,
@@ -120,26 +121,26 @@ impl Response {
         self
     }
 
-    /// The status.
+    /// Returns the status.
     #[must_use]
     pub fn status(&self) -> u16 {
         self.status
     }
 
-    /// The fields that were set, in their order.
+    /// Lists the fields that were set, in their order.
     pub fn fields(&self) -> impl Iterator<Item = (&str, &str)> {
         self.lines
             .split_terminator("\r\n")
             .filter_map(|line| line.split_once(": "))
     }
 
-    /// Bytes of its fields and its body.
+    /// Counts the bytes of the answer's fields and body.
     #[must_use]
     pub fn size(&self) -> usize {
         self.lines.len() + self.body.len()
     }
 
-    /// The body.
+    /// Returns the body.
     #[must_use]
     pub fn content(&self) -> &Bytes {
         &self.body
@@ -184,7 +185,7 @@ impl Response {
         out
     }
 
-    /// The Connection line; empty if the version's default says the same (RFC 9112 §9.3).
+    /// Returns the Connection line; empty if the version's default says the same (RFC 9112 §9.3).
     fn connection(&self, to: AnswerTo) -> &'static str {
         match (to.keep_alive, to.version, self.offers_upgrade) {
             (false, _, false) => "Connection: close\r\n",
@@ -209,14 +210,14 @@ impl Response {
     }
 }
 
-/// 200 with plain text.
+/// Makes a 200 with plain text.
 impl From<&str> for Response {
     fn from(text: &str) -> Self {
         Self::text(text.to_owned())
     }
 }
 
-/// 200 with plain text.
+/// Makes a 200 with plain text.
 impl From<String> for Response {
     fn from(text: String) -> Self {
         Self::text(text)
@@ -248,7 +249,7 @@ fn push_number(out: &mut Vec<u8>, number: u64) {
     write!(out, "{number}").expect("a Vec takes every byte");
 }
 
-/// The reason phrase; a status without a name of its own has an empty one (RFC 9112 §4).
+/// Returns the reason phrase; a status without a name of its own has an empty one (RFC 9112 §4).
 fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",

@@ -12,7 +12,7 @@ use super::error::HttpError;
 pub(super) struct TargetParts {
     /// `host [":" port]` of an absolute target.
     pub(super) authority: Option<Range<usize>>,
-    /// Empty where an absolute target has no path.
+    /// The path; empty where an absolute target has none.
     pub(super) path: Range<usize>,
     pub(super) query: Option<Range<usize>>,
 }
@@ -64,7 +64,8 @@ pub(super) fn is_authority(bytes: &[u8]) -> bool {
     host_is_valid && is_port(port)
 }
 
-/// The authority of `http://…` or `https://…`, the only absolute targets that make sense here.
+/// Finds the authority of `http://…` or `https://…`, the only absolute targets that make sense
+/// here.
 fn authority_of(target: &[u8]) -> Result<Range<usize>, HttpError> {
     let scheme = |prefix: &[u8]| {
         let start = target.get(..prefix.len())?;

@@ -5,6 +5,6 @@
 pub enum Version {
     /// HTTP/1.0: closes after each answer unless asked otherwise; has no chunks.
     Http10,
-    /// HTTP/1.1.
+    /// HTTP/1.1: stays open after each answer unless asked otherwise.
     Http11,
 }

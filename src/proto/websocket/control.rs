@@ -48,7 +48,7 @@ impl ControlFrame {
         Self::new(Control::Close, &[])
     }
 
-    /// The frame as it goes to the client.
+    /// Returns the frame as it goes to the client.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.size)]

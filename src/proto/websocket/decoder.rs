@@ -25,7 +25,7 @@ const COLLECTED_SIZE_MIN: usize = 512;
 pub enum Item<'a> {
     /// A message; the payload of a text is UTF-8.
     Message {
-        /// Text or binary.
+        /// The kind of the message: text or binary.
         kind: MessageKind,
         /// The unmasked bytes; borrowed if the message was one frame that came in one piece.
         payload: Cow<'a, [u8]>,
@@ -113,8 +113,8 @@ impl MessageDecoder {
 
     /// Takes bytes from the front of `input` until one item is complete or all are used up.
     ///
-    /// Returns the number of bytes taken, and the item; without an item, it took all bytes. It
-    /// unmasks the bytes in place, and the item may borrow them. `message_size_max` bounds the
+    /// Returns the number of bytes taken, and the item; without an item, all bytes were taken. The
+    /// bytes are unmasked in place, and the item may borrow them. `message_size_max` bounds the
     /// payload of a message over all its fragments, in bytes.
     ///
     /// # Errors
@@ -140,7 +140,7 @@ impl MessageDecoder {
         self.message.is_none() && matches!(self.reading, FrameStage::Header { held: 0, .. })
     }
 
-    /// Bytes of heap that the unfinished message and control frame occupy.
+    /// Counts the bytes of heap that the unfinished message and control frame occupy.
     #[must_use]
     pub fn buffered_bytes(&self) -> usize {
         self.collected.capacity()

@@ -39,7 +39,7 @@ pub enum FrameError {
 }
 
 impl FrameError {
-    /// The close code the client is told: 1002, 1007 or 1009 (RFC 6455 §7.4.1).
+    /// Returns the close code that the client is told: 1002, 1007 or 1009 (RFC 6455 §7.4.1).
     #[must_use]
     pub fn close_code(&self) -> u16 {
         let code = match self {

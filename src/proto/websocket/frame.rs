@@ -10,9 +10,9 @@ pub const HEADER_SIZE_MAX: usize = 10;
 /// The kind of a message's data (RFC 6455 §5.6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum MessageKind {
-    /// UTF-8, checked when it comes from a client.
+    /// The data is UTF-8, which is checked when it comes from a client.
     Text,
-    /// Any bytes.
+    /// The data may be any bytes.
     Binary,
 }
 
@@ -75,7 +75,8 @@ pub fn frame_boundary_at_or_after(frames: &[u8], position: usize) -> usize {
     boundary
 }
 
-/// The size of the first frame in `frames`, header and payload; `None` if its header is cut.
+/// Returns the size of the first frame in `frames`, header and payload; `None` if its header is
+/// cut.
 fn first_frame_size(frames: &[u8]) -> Option<usize> {
     let (payload_size, header_size) = match *frames.get(1)? {
         126 => (

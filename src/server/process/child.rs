@@ -42,7 +42,7 @@ pub enum Incoming {
     Message(Bytes),
     /// A task, to be answered with [`Process::finish`] or [`Process::fail`].
     Task {
-        /// Names the task in the answer.
+        /// The name of the task in the answer.
         id: TaskId,
         /// The bytes that were given to [`super::ProcessLink::task`].
         payload: Bytes,
@@ -109,7 +109,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// The name of the process, as the server calls it.
+    /// Returns the name of the process, as the server calls it.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.pipe.name
@@ -145,7 +145,7 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// As [`Process::send`].
+    /// The errors of [`Process::send`].
     pub fn finish(&mut self, task: TaskId, result: &[u8]) -> io::Result<()> {
         self.pipe.finish(task, result)?;
         self.flush()
@@ -155,7 +155,7 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// As [`Process::send`].
+    /// The errors of [`Process::send`].
     pub fn fail(&mut self, task: TaskId, reason: &str) -> io::Result<()> {
         self.pipe.fail(task, reason)?;
         self.flush()
@@ -227,7 +227,7 @@ pub struct ProcessPipe {
     /// Bytes of the outbox that are written.
     written: usize,
     frame_size_max: u32,
-    /// Set before the pipe is closed for reading because of a SIGTERM.
+    /// Whether a SIGTERM came; set before the pipe is closed for reading because of it.
     is_terminated: Arc<AtomicBool>,
     end: Option<Incoming>,
 }
@@ -252,7 +252,7 @@ impl ProcessPipe {
         })
     }
 
-    /// The name of the process, as the server calls it.
+    /// Returns the name of the process, as the server calls it.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -301,7 +301,7 @@ impl ProcessPipe {
     ///
     /// # Errors
     ///
-    /// As [`ProcessPipe::send`].
+    /// The errors of [`ProcessPipe::send`].
     pub fn finish(&mut self, task: TaskId, result: &[u8]) -> io::Result<()> {
         self.put(PipeKind::Finish, task.0, result)
     }
@@ -317,7 +317,7 @@ impl ProcessPipe {
         self.put(PipeKind::Failed, task.0, &reason.as_bytes()[..size])
     }
 
-    /// Bytes kept because the kernel didn't take them yet; the caller has to bound them.
+    /// Counts the bytes kept because the kernel didn't take them yet; the caller has to bound them.
     #[must_use]
     pub fn unsent_bytes(&self) -> usize {
         self.outbox.len() - self.written

@@ -155,7 +155,7 @@ impl ChildProcess {
         }
     }
 
-    /// The exit status, once all bytes that the child ever wrote have been read.
+    /// Returns the exit status, once all bytes that the child ever wrote have been read.
     pub(super) fn death(&self) -> Option<ExitStatus> {
         self.exited.filter(|_| self.reading != PipeState::Ready)
     }
@@ -198,7 +198,7 @@ impl ChildProcess {
         Ok(())
     }
 
-    /// The moment at which the child is killed; `None` while its pipe is open.
+    /// Returns the moment at which the child is killed; `None` while its pipe is open.
     pub(super) fn kill_at(&self) -> Option<Instant> {
         self.kill_at.filter(|_| self.exited.is_none())
     }

@@ -31,7 +31,7 @@ pub enum ProcessEvent {
     Message {
         /// Name of the process.
         process: Arc<str>,
-        /// The message.
+        /// The bytes that the process sent.
         payload: Bytes,
     },
     /// A task ended; this event comes exactly once for each accepted task, unless `Ended` counts
@@ -39,7 +39,7 @@ pub enum ProcessEvent {
     Finished {
         /// Name of the process.
         process: Arc<str>,
-        /// What [`ProcessLink::task`](super::ProcessLink::task) returned.
+        /// The id that [`ProcessLink::task`](super::ProcessLink::task) returned.
         task: TaskId,
         /// The outcome of the task.
         outcome: TaskOutcome,

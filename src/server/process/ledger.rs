@@ -31,7 +31,7 @@ pub(super) struct LedgerEntry {
 }
 
 impl LedgerEntry {
-    /// Bytes that the entry counts against `pipe_bytes_max`.
+    /// Counts the entry's bytes against `pipe_bytes_max`.
     pub(super) fn weight(&self) -> usize {
         ENTRY_SIZE + self.payload.len()
     }
@@ -44,7 +44,7 @@ impl LedgerEntry {
 /// The result of a write.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum WriteOutcome {
-    /// All entries are written.
+    /// All waiting entries are written.
     All,
     /// The pipe takes no more for now.
     Blocked,
@@ -165,7 +165,7 @@ impl Ledger {
         self.waiting.retain(|entry| entry.kind != PipeKind::Stop);
     }
 
-    /// Weight of the messages written since the last call.
+    /// Takes the weight of the messages written since the last call.
     pub(super) fn take_released(&mut self) -> usize {
         std::mem::take(&mut self.released)
     }

@@ -1,13 +1,14 @@
 //! The link to a process, for any thread: bounded, counted, and without waiting.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 
 use super::ledger::LedgerEntry;
 use super::pipe::PipeKind;
 use super::settings::ProcessSettings;
+use crate::base::sync;
 
 /// Wakes the thread that drives the supervisor.
 pub(super) type Wake = Arc<dyn Fn() + Send + Sync>;
@@ -278,9 +279,8 @@ impl TaskIntake {
         }
     }
 
-    /// Each change under the lock is whole, so a panic elsewhere leaves nothing half done.
     fn lock(&self) -> MutexGuard<'_, IntakeState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.state)
     }
 }
 

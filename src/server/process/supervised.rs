@@ -119,7 +119,7 @@ impl Supervised {
         self.write();
     }
 
-    /// The next moment at which [`Supervised::turn`] has something to do.
+    /// Returns the next moment at which [`Supervised::turn`] has something to do.
     pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
         let stop_at = match self.phase {
             StopState::Stopping { until } => Some(until),

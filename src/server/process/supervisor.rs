@@ -96,7 +96,7 @@ impl Supervisor {
         Some(ProcessLink::new(supervised.intake.clone()))
     }
 
-    /// The number of tokens that the supervisor uses from `token_base` on.
+    /// Returns the number of tokens that the supervisor uses from `token_base` on.
     #[must_use]
     pub fn token_count(&self) -> usize {
         self.supervised.len() * TOKENS_PER_PROCESS
@@ -150,8 +150,8 @@ impl Supervisor {
         }
     }
 
-    /// The latest moment at which the poll must return; `None` if there is nothing to do before
-    /// the next event or wake-up.
+    /// Returns the latest moment at which the poll must return; `None` if there is nothing to do
+    /// before the next event or wake-up.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         self.supervised
@@ -195,7 +195,7 @@ impl Supervisor {
         self.supervised.iter().all(Supervised::is_finished)
     }
 
-    /// The statistics of each process; any thread can also read them from a link.
+    /// Reads the statistics of each process; any thread can also read them from a link.
     #[must_use]
     pub fn stats(&self) -> Vec<ProcessStats> {
         self.supervised

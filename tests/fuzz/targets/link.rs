@@ -4,6 +4,7 @@
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tidings::api::{Posting, To};
+use tidings::chat::Keep;
 use tidings::link::wire::{self, ReceiverFrame, SenderFrame};
 
 /// Rooms or users that one message may name.
@@ -66,16 +67,17 @@ fn read_by_the_receiver(text: &str) {
 }
 
 fn check(text: &str, posting: &Posting<'_>) {
-    assert!(posting.id.is_some(), "a repeat would be another message");
-    assert!(posting.except.is_empty());
+    let message = &posting.message;
+    assert!(message.id.is_some(), "a repeat would be another message");
+    assert!(message.except.is_empty());
     if let To::Rooms(names) | To::Users(names) = &posting.to {
         assert!(names.len() <= RECEIVERS_MAX);
     }
     // As it was written: the very bytes of the frame.
-    let (whole, data) = (text.as_bytes().as_ptr_range(), posting.data.as_bytes());
+    let (whole, data) = (text.as_bytes().as_ptr_range(), message.data.as_bytes());
     let data = data.as_ptr_range();
     assert!(whole.start <= data.start && data.end <= whole.end);
-    is_json(posting.data);
+    is_json(message.data);
 }
 
 /// A posting as a gateway keeps it.
@@ -88,8 +90,10 @@ fn written(posting: &Posting<'_>) -> String {
         To::Rooms(rooms) => json!({ "rooms": rooms }),
         To::Users(users) => json!({ "users": users }),
     };
-    let data = RawValue::from_string(posting.data.to_owned()).expect("data is JSON");
-    let fields = json!({ "from": posting.from, "id": posting.id, "store": posting.store });
+    let message = &posting.message;
+    let data = RawValue::from_string(message.data.to_owned()).expect("data is JSON");
+    let is_kept = message.keep == Keep::Yes;
+    let fields = json!({ "from": message.from, "id": message.id, "store": is_kept });
     let fields = fields.to_string();
     format!(
         "{{\"to\":{to},\"data\":{data},{}",

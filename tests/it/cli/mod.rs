@@ -2,4 +2,5 @@
 
 mod config;
 mod output;
+mod settings_tables;
 mod store;

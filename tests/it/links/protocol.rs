@@ -100,7 +100,7 @@ impl LinkPublisher for Publisher {
     }
 
     fn publish(&self, sequenced: Sequenced, posting: &Posting<'_>, on_complete: OnComplete) {
-        let data = Some(posting.data.to_owned());
+        let data = Some(posting.message.data.to_owned());
         self.change(|disk| {
             disk.queue.push_back(Task {
                 sequenced,

@@ -5,18 +5,23 @@ use std::io::{BufRead, ErrorKind, Read, Write};
 use std::process::{Child, ChildStdin, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use crate::support::PATIENCE;
 use crate::support::alone::{again, part};
+use crate::support::api::ask_json;
 use crate::support::program::{Lines, Program};
 
 /// New connections between two looks at what came.
 const AT_ONCE: usize = 100;
+
+/// The test that is the process itself when [`again`] runs it.
+const HELD_UNTIL_KILLED: &str = "clients_are_held_and_counted_until_their_process_is_killed";
 
 /// The process, seen from the test.
 pub struct ClientProcess {
@@ -29,8 +34,7 @@ impl ClientProcess {
     /// Holds `count` WebSockets, of a user each, who are all in.
     pub fn start(server: &Program, count: u64, rooms: u64) -> Self {
         let task = format!("{} {count} {rooms}", server.address);
-        let mut child = again(super::MODULE, "hold", &task)
-            .arg("--ignored")
+        let mut child = again(module_path!(), HELD_UNTIL_KILLED, &task)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -65,14 +69,32 @@ impl Drop for ClientProcess {
     }
 }
 
+#[test]
+fn clients_are_held_and_counted_until_their_process_is_killed() {
+    if let Some(task) = part() {
+        return hold(&task);
+    }
+    let server = Program::serve(&[]);
+    let held = || ask_json(&server, "GET", "/v1/stats").1["chat"]["connections"].clone();
+    let mut clients = ClientProcess::start(&server, 3, 1);
+    assert_eq!(held(), 3);
+    let counts = clients.counts();
+    assert_eq!((&counts["hello"], &counts["ok"]), (&json!(3), &json!(3)));
+    clients.signal(Signal::KILL);
+    let killed = Instant::now();
+    while held() != 0 {
+        assert!(killed.elapsed() < PATIENCE, "they are still held");
+    }
+    server.stop();
+}
+
 /// The process itself.
-pub fn hold() {
+fn hold(task: &str) {
     // A socket takes a descriptor, and shells begin with 1,024 of them.
     let limit = getrlimit(Resource::Nofile);
     let current = limit.maximum;
     setrlimit(Resource::Nofile, Rlimit { current, ..limit }).unwrap();
     // An address, a number of clients, and how many rooms they are dealt to.
-    let task = part().expect("a test starts this");
     let task: Vec<&str> = task.split(' ').collect();
     let (count, rooms): (usize, usize) = (task[1].parse().unwrap(), task[2].parse().unwrap());
     let questions = lines_of_stdin();

@@ -17,9 +17,6 @@ use crate::support::program::Program;
 use crate::support::{PATIENCE, number_in_env};
 use client_process::ClientProcess;
 
-/// What [`again`](crate::support::alone::again) has to know to run a test of this file.
-const MODULE: &str = module_path!();
-
 /// Users who go at once, and the rooms they are dealt to: each small enough to tell who comes.
 const GOING: u64 = 1_000;
 const ROOMS: u64 = 10;
@@ -29,12 +26,6 @@ const TOLD_MAX: u64 = 200;
 
 /// What a busy machine may add to what the settings promise.
 const SLACK: Duration = Duration::from_secs(4);
-
-#[test]
-#[ignore = "the process that the other tests start"]
-fn hold() {
-    client_process::hold();
-}
 
 #[test]
 fn a_thousand_who_are_killed_have_left_in_time() {

@@ -6,6 +6,7 @@ pub(crate) mod dialect_flags;
 pub(crate) mod driver;
 pub(crate) mod echo;
 pub(crate) mod fanout;
+pub(crate) mod fanout_round;
 pub(crate) mod http;
 pub(crate) mod idle;
 pub(crate) mod in_flight;

@@ -21,7 +21,7 @@ impl PipeEncoder {
         self
     }
 
-    /// The bytes of the message.
+    /// Returns the bytes of the message.
     pub(super) fn finish(self) -> Vec<u8> {
         self.0
     }
@@ -37,7 +37,7 @@ impl<'a> PipeDecoder<'a> {
         Self(bytes)
     }
 
-    /// Whether all was read.
+    /// Whether all bytes were read.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -19,9 +19,9 @@ use codec::{PipeDecoder, PipeEncoder};
 /// A message from the gateway.
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::gateway) enum ToPush {
-    /// What the push process has to do; the answer to [`FromPush::Hello`].
+    /// The push process gets its assignment; the answer to [`FromPush::Hello`].
     Begin(Assignment),
-    /// Messages of the outbox; the answer to [`FromPush::Want`].
+    /// An upstream gets messages of the outbox; the answer to [`FromPush::Want`].
     Page(OutboxPage),
 }
 
@@ -79,18 +79,18 @@ pub(in crate::gateway) enum FromPush {
 pub(in crate::gateway) struct LinkReport {
     pub(in crate::gateway) upstream: usize,
     pub(in crate::gateway) state: LinkState,
-    /// How often the link was opened.
+    /// The number of times that the link was opened.
     pub(in crate::gateway) opened: u64,
-    /// How often it was lost, or couldn't be made.
+    /// The number of times that the link was lost, or couldn't be made.
     pub(in crate::gateway) lost: u64,
     /// Messages that went out more than once.
     pub(in crate::gateway) resent: u64,
-    /// How often the upstream had lost its mark.
+    /// The number of times that the upstream had lost its mark.
     pub(in crate::gateway) jumped: u64,
 }
 
 impl ToPush {
-    /// Writes the message.
+    /// Encodes the message for the pipe to the push process.
     pub(in crate::gateway) fn encode(&self) -> Bytes {
         let mut out = PipeEncoder::default();
         match self {
@@ -179,7 +179,7 @@ impl ToPush {
 }
 
 impl FromPush {
-    /// Writes the message.
+    /// Encodes the message for the pipe to the gateway.
     pub(in crate::gateway) fn encode(&self) -> Vec<u8> {
         let mut out = PipeEncoder::default();
         match self {

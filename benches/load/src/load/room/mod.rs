@@ -3,62 +3,30 @@
 //! Invariant: nothing is under way when the window begins and when it ends, so all CPU time
 //! within it belongs to the deliveries that are counted.
 
-use std::sync::Arc;
+mod entry;
+
 use std::time::{Duration, Instant};
 
-use crate::client::dialect::{Dialect, Transport};
+use crate::client::dialect::Dialect;
 use crate::client::load_client::{NextSocket, READ_SIZE};
 use crate::client::marker::message;
-use crate::client::opener::open_all;
-use crate::client::opening::{Handshake, OPENING_MAX, Open};
 use crate::client::publisher::Publisher;
 use crate::client::server::Server;
-use crate::client::socket::{reset_on_drop, send_frame};
-use crate::client::source_addresses::SourceAddresses;
+use crate::client::socket::reset_on_drop;
 use crate::client::subscriber::{Matcher, Subscriber};
 use crate::client::template::Blanks;
-use crate::load::delivery_audit::Faults;
-use crate::load::in_flight::{Acknowledging, FanoutTally, InFlight};
+use crate::load::fanout_round::FanoutRound;
+use crate::load::in_flight::{Acknowledging, InFlight};
 use crate::load::room_flags::{Pace, RoomFlags};
 use crate::measure::cpu::CpuTimes;
 use crate::measure::failure::{Failure, Failures};
 use crate::measure::progress::Progress;
 use crate::measure::report::grouped;
-use crate::wire::frame::TEXT;
 use crate::wire::poll::Poll;
 use crate::wire::read::ReadBuffer;
 
 /// Messages of one stream that are under way at most when a rate is kept.
 const UNDER_WAY_MAX: usize = 1024;
-
-/// What one round showed.
-#[derive(Debug, Default)]
-pub(crate) struct FanoutRound {
-    /// What was counted within the window.
-    pub(crate) tally: FanoutTally,
-    /// What went astray in the whole round.
-    pub(crate) faults: Faults,
-    /// Length of the window as it really was, in seconds.
-    pub(crate) seconds: f64,
-    /// CPU time of the server's process tree, in nanoseconds, when its pid is known.
-    pub(crate) server_ns: Option<u64>,
-    /// CPU time of this process, in nanoseconds.
-    pub(crate) generator_ns: u64,
-    /// What failed in the whole round.
-    pub(crate) failures: Failures,
-}
-
-impl FanoutRound {
-    /// A count by the length of the window.
-    pub(crate) fn a_second(&self, count: u64) -> f64 {
-        count as f64 / self.seconds.max(1e-9)
-    }
-
-    /// CPU time for one delivery, in microseconds.
-    pub(crate) fn per_delivery_us(&self, ns: u64) -> f64 {
-        ns as f64 / 1e3 / self.tally.deliveries.max(1) as f64
-    }
-}
 
 /// Runs round `number`: come, join, warm up, measure, leave.
 ///
@@ -146,121 +114,6 @@ impl<'a> Room<'a> {
         room.add_members(members)?;
         room.add_publishers(publishers, sources)?;
         Ok(room)
-    }
-
-    fn open_members(
-        &mut self,
-        sources: SourceAddresses,
-        progress: &mut Progress,
-    ) -> Result<Vec<Open>, Failure> {
-        let handshake_of = |number: usize| {
-            let blanks = blanks(number as u64, 0);
-            Arc::new(
-                self.server
-                    .handshake(&self.dialect.member_path.filled(&blanks)),
-            )
-        };
-        let count = self.members.len();
-        let opened = open_all(&self.server.target, handshake_of, sources, count, progress)?;
-        self.failures.merge(opened.failures);
-        Ok(opened.connections)
-    }
-
-    fn open_publishers(
-        &mut self,
-        sources: SourceAddresses,
-        progress: &mut Progress,
-    ) -> Result<Vec<Open>, Failure> {
-        let handshake_of = |number: usize| {
-            let blanks = self.publisher_blanks(number);
-            Arc::new(match self.dialect.publish.transport() {
-                Transport::Http => Handshake::Nothing,
-                Transport::WebSocket => {
-                    (self.server).handshake(&self.dialect.publisher_path.filled(&blanks))
-                }
-            })
-        };
-        let count = self.publishers.len();
-        let opened = open_all(&self.server.target, handshake_of, sources, count, progress)?;
-        self.failures.merge(opened.failures);
-        Ok(opened.connections)
-    }
-
-    /// Lets the members in; those that didn't come about are gone already.
-    fn add_members(&mut self, connections: Vec<Open>) -> Result<(), Failure> {
-        let matcher = matcher(self.dialect);
-        for open in connections {
-            let key = open.number;
-            let mut member = Subscriber::new(open.socket, &matcher);
-            self.poll.add(member.socket(), key)?;
-            let mut begun = member.begin(&open.rest, &matcher, |publisher, seq| {
-                self.in_flight.deliver(key, publisher, seq, 0);
-            });
-            if let (Some(join), Ok(())) = (&self.dialect.join, &begun) {
-                let text = join.filled(&blanks(key as u64, 0));
-                begun = send_frame(member.socket(), TEXT, text.as_bytes());
-            }
-            match begun {
-                Ok(()) => self.members[key] = Some(member),
-                Err(failure) => self.failures.add(&failure),
-            }
-        }
-        for key in (0..self.members.len()).filter(|&key| self.members[key].is_none()) {
-            self.in_flight.leave(key);
-        }
-        Ok(())
-    }
-
-    fn add_publishers(
-        &mut self,
-        connections: Vec<Open>,
-        sources: SourceAddresses,
-    ) -> Result<(), Failure> {
-        for open in connections {
-            let number = open.number;
-            let publish = Arc::new(self.dialect.publish.clone());
-            let (address, source) = (self.server.target.address, sources.source_of(number));
-            let mut publisher = Publisher::new(open, publish, address, source)?;
-            self.poll
-                .add(publisher.socket(), self.members.len() + number)?;
-            if let Some(join) = self.dialect.join.as_ref()
-                && self.dialect.publishers_join
-                && publisher.is_by_frames()
-            {
-                let text = join.filled(&self.publisher_blanks(number));
-                send_frame(publisher.socket(), TEXT, text.as_bytes())?;
-            }
-            publisher.flush()?;
-            self.publishers[number] = Some(publisher);
-        }
-        Ok(())
-    }
-
-    /// Waits until all members are in, and the server is done with that.
-    fn join(&mut self, progress: &mut Progress) -> Result<(), Failure> {
-        let end = Instant::now() + OPENING_MAX;
-        loop {
-            let present = self.members.iter().flatten();
-            let waiting = present.filter(|member| !member.is_in()).count();
-            if waiting == 0 || Instant::now() >= end {
-                break;
-            }
-            self.turn(Duration::from_millis(50))?;
-            progress.tick(|| format!("joining: {waiting} members wait"));
-        }
-        for key in 0..self.members.len() {
-            if self.members[key]
-                .as_ref()
-                .is_some_and(|member| !member.is_in())
-            {
-                self.bury(key, &Failure::Timeout("joining"));
-            }
-        }
-        self.listen(self.flags.settle)?;
-        match self.members.iter().any(Option::is_some) {
-            true => Ok(()),
-            false => Err(Failure::Timeout("joining: nobody came in")),
-        }
     }
 
     /// Says nothing for a time.

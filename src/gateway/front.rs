@@ -1,4 +1,5 @@
-//! The gateway: its threads, and the callbacks of its server.
+//! The front of a gateway: it takes messages by HTTP, as the callbacks of a server, and owns the
+//! gateway's threads.
 
 use std::io;
 use std::sync::atomic::Ordering::Relaxed;
@@ -29,27 +30,29 @@ use crate::store::{Disk, DiskSettings, Store};
 /// The name of the push process.
 pub const PUSH_PROCESS: &str = "push";
 
-/// Names and bounds.
+/// Names and bounds of a gateway.
 #[derive(Debug, Clone)]
 pub struct GatewaySettings {
-    /// What this gateway calls itself to its upstreams; a label, no more.
+    /// The name by which upstreams know this gateway in their logs; a label, no more.
     pub name: String,
-    /// Where messages go; each upstream gets every one.
+    /// The upstreams, each of which gets every message.
     pub upstreams: Vec<Target>,
-    /// Bytes of the outbox; above it nothing is taken. Default 1 GiB.
+    /// Bytes of the outbox; a fuller one takes nothing. Default 1 GiB: an hour of a thousand small
+    /// messages a second.
     pub outbox_bytes_max: u64,
-    /// Largest `data` of a message, in bytes. Default 65,536.
+    /// Largest `data` of a message, in bytes. Default 65,536: the default of a server, which would
+    /// refuse a larger one.
     pub data_size_max: usize,
     /// Times and bounds of the links.
     pub link: LinkSettings,
-    /// Time that the push process has at a stop to bring away the messages that it holds, in
-    /// milliseconds; less than its server gives the process. Default 8,000.
+    /// Time that the push process has at a stop to deliver the messages that it holds, in
+    /// milliseconds. Default 8,000: less than the 10,000 that a server gives its processes.
     pub drain_ms_max: u64,
     /// Time in which acknowledgements of upstreams gather before they are written down, in
-    /// milliseconds; those that a crash takes back cost no more than a message that is sent again.
-    /// Default 200.
+    /// milliseconds. Default 200: five syncs a second, and a crash costs no more than a few
+    /// messages that are sent again.
     pub settle_ms: u64,
-    /// The queue before the disk.
+    /// Bounds of the queue before the disk.
     pub disk: DiskSettings,
     /// Numbers of the program around the gateway, which its stats and metrics show as well. Default
     /// none.
@@ -57,7 +60,7 @@ pub struct GatewaySettings {
 }
 
 impl GatewaySettings {
-    /// The defaults, with these upstreams.
+    /// Makes the default settings of a gateway with these upstreams.
     #[must_use]
     pub fn new(name: impl Into<String>, upstreams: Vec<Target>) -> Self {
         Self {
@@ -74,7 +77,7 @@ impl GatewaySettings {
     }
 }
 
-/// A gateway: it takes messages by HTTP, and has them brought to its upstreams.
+/// A gateway, which takes messages by HTTP and has them delivered to its upstreams.
 pub struct Gateway {
     outbox: Arc<Outbox>,
     encoder: MessageEncoder,
@@ -82,7 +85,7 @@ pub struct Gateway {
     numbers: Arc<Numbers>,
     host_metrics: fn() -> Vec<Metric>,
     relay: RelayHandle,
-    /// Set once the server runs.
+    /// The handle, set once the server runs.
     server: Arc<OnceLock<Handle>>,
     threads: Mutex<GatewayThreads>,
 }
@@ -90,13 +93,13 @@ pub struct Gateway {
 /// The threads of a gateway.
 struct GatewayThreads {
     disk: Option<JoinHandle<()>>,
-    /// What the relay's thread is made of, until that starts.
+    /// The parts of the relay's thread, until that starts.
     unstarted: Option<(RelaySettings, Receiver<RelayEvent>)>,
     relay: Option<JoinHandle<()>>,
 }
 
 impl Gateway {
-    /// A gateway with this outbox; its store was made with [`super::store_settings`].
+    /// Makes a gateway with this outbox, whose store was made with [`super::store_settings`].
     ///
     /// # Errors
     ///
@@ -153,8 +156,8 @@ impl Gateway {
         })
     }
 
-    /// Has a server read nothing while the queue before the disk is pressed, and pass on what the
-    /// push process says.
+    /// Has a server read nothing while the queue before the disk is too full, and pass on the
+    /// messages of the push process.
     #[must_use]
     pub fn attach(self: &Arc<Self>, builder: Builder) -> Builder {
         let this = Arc::clone(self);
@@ -211,7 +214,8 @@ impl Gateway {
         None
     }
 
-    /// Judges by the head alone a request that brings a body; whether the path is one of ours.
+    /// Judges by the head alone a request that brings a body; returns whether the path is one of
+    /// ours.
     ///
     /// # Errors
     ///
@@ -238,8 +242,8 @@ impl Gateway {
         Ok(true)
     }
 
-    /// Stops the relay, once all that was taken is on disk and all acknowledgements are written down.
-    /// Gives the number of messages that are left in the outbox for each upstream.
+    /// Stops the relay, once all that was taken is on disk and all acknowledgements are written
+    /// down. Returns the number of messages that are left in the outbox for each upstream.
     #[must_use]
     pub fn finish(&self) -> Vec<(Arc<str>, u64)> {
         let mut threads = lock(&self.threads);
@@ -252,7 +256,7 @@ impl Gateway {
         self.numbers.left(self.outbox.kept().1)
     }
 
-    /// The numbers of `GET /v1/stats` and `GET /metrics`.
+    /// Lists the numbers of `GET /v1/stats` and `GET /metrics`.
     fn metric_set(&self, server: &WorkerHandle) -> MetricSet {
         let set = (self.host_metrics)()
             .into_iter()

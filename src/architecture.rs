@@ -62,7 +62,7 @@
 //!
 //! ## A message, from its socket to the callback
 //!
-//! 12 files, 6 forms.
+//! 13 files, 6 forms.
 //!
 //! | thread | file | what it does | the message is now |
 //! |---|---|---|---|
@@ -75,7 +75,8 @@
 //! | | `proto/websocket/mask.rs` | removes the mask, in place | |
 //! | | `server/sinks.rs` | chooses the worker of the connection, and copies the payload: the one copy | `WorkerEvent` |
 //! | | `server/queue.rs` | queues what one turn read for one worker, and counts the pressure | `EventBatch` |
-//! | worker | `server/worker.rs` | runs the events of a batch one after the other | `Frame`: borrowed bytes |
+//! | worker | `server/worker.rs` | takes the events of a batch one after the other | |
+//! | | `server/scheduler.rs` | keeps one whose connection asked for much until its turn comes | `Frame`: borrowed bytes |
 //! | | `server/runner.rs` | chooses the callback; closes the connection if the callback panics | |
 //! | | `server/handlers.rs` | calls it, and catches the panic | |
 //!
@@ -93,7 +94,7 @@
 //! | | `endpoint/native/parse.rs` | reads one command, or an array of them | `SequencedCommand` |
 //! | | `api/posting.rs` | reads the receiver and the message | `Posting` |
 //! | | `endpoint/sessions/mod.rs` | refuses a command too many; knows in whose name it is given | |
-//! | | `endpoint/sessions/limits.rs` | counts the commands of the connection | |
+//! | | `api/rate_limits.rs` | counts the commands of the user | |
 //! | | `chat/say.rs` | checks names, id and rights; copies the texts, once | `Envelope`, `KeptMessage` |
 //! | | `chat/connections.rs` | knows the user of the connection, and the user's rooms | |
 //! | | `chat/channels.rs` | makes sure of the room, under its lock; knows the epoch | |
@@ -132,7 +133,7 @@
 //!
 //! ## `POST /v1/messages`, from its bytes to its answer
 //!
-//! 30 files, 13 forms.
+//! 31 files, 13 forms.
 //!
 //! | thread | file | what it does | the message is now |
 //! |---|---|---|---|
@@ -144,7 +145,8 @@
 //! | | `proto/http/body.rs` | gathers the body, chunked or not | `BodyDecoder` |
 //! | | `server/sinks.rs` | chooses the worker of the connection | `WorkerEvent` |
 //! | | `server/queue.rs` | queues what one turn read for one worker | `EventBatch` |
-//! | worker | `server/worker.rs` | runs the events of a batch one after the other | |
+//! | worker | `server/worker.rs` | takes the events of a batch one after the other | |
+//! | | `server/scheduler.rs` | keeps one whose connection asked for much until its turn comes | |
 //! | | `server/runner.rs` | makes the request and the right to answer it | `Request` |
 //! | | `server/handlers.rs` | calls the endpoint; a panic becomes a 500 | |
 //! | | `endpoint/mod.rs` | asks the API first, the host of the endpoint second | |
@@ -188,7 +190,9 @@
 //!    member goes out in one call.
 //! 7. **A slow reader costs what one connection may, and nobody else's time.** Its outbox has a
 //!    bound, in bytes and in time without progress; then whole frames are dropped and Close 4008
-//!    follows. Answers to its own requests never kill a peer: its reading pauses.
+//!    follows. Answers to its own requests never kill a peer: its
+//!    next request waits until there is room. Who asks for much has turns (`server/scheduler.rs`), on
+//!    a worker and on a reactor without workers alike.
 //! 8. **Wake-ups are merged**: a mailbox wakes its reactor only when that isn't awake. The flag is
 //!    cleared before the queue is looked at; a model checker goes through all orders.
 //! 9. **Heartbeats cost nothing per message**: activity stores a tick, and the wheel looks at it

@@ -210,6 +210,7 @@ fn append_and_commit(rounds: u64) {
                 data: DATA,
             },
             idempotency_key: Some(u128::from(round)),
+            opens: false,
             mark: None,
         };
         let appended = store.append(UNIX_MS, &Record::Message(message));
@@ -238,6 +239,10 @@ impl Sink for Nowhere {
     fn replay(&mut self, _fd: Fd, _topic: &Arc<str>, _missing: Missing) {}
 
     fn forget(&mut self, _topic: &Arc<str>) {}
+
+    fn claim(&mut self, _topic: &Arc<str>) {}
+
+    fn drop_channel(&mut self, _topic: &Arc<str>, _epoch: Epoch) {}
 
     fn unsubscribe(&mut self, _fd: Fd, _topic: &Arc<str>) {}
 }

@@ -64,8 +64,7 @@ fn unreadable(what: &str, error: &serde_json::Error) -> Refusal {
     }
     let field = |before: &str, behind: &str| {
         let name = text.strip_prefix(before)?.rsplit_once(behind)?.0;
-        let end = name.floor_char_boundary(NAME_SHOWN_MAX);
-        Some(name[..end].to_owned())
+        Some(name.to_owned())
     };
     if let Some(name) = field("duplicate field `", "` at line") {
         Refusal::bad_request(format!("{what} has {name} twice"))
@@ -75,10 +74,17 @@ fn unreadable(what: &str, error: &serde_json::Error) -> Refusal {
             .map_or("", |(_, known)| known);
         let known: Vec<&str> = known.split('`').skip(1).step_by(2).collect();
         let known = known.join(", ");
-        Refusal::bad_request(format!("{what} has {name:?}, but takes only {known}"))
+        unknown_field(what, &name, &known)
     } else {
         no_object(what)
     }
+}
+
+/// Refuses a field that an object doesn't have: what is mistyped would be passed over.
+pub(crate) fn unknown_field(what: &str, name: &str, known: &str) -> Refusal {
+    let end = name.floor_char_boundary(NAME_SHOWN_MAX);
+    let name = &name[..end];
+    Refusal::bad_request(format!("{what} has {name:?}, but takes only {known}"))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::body;
@@ -147,21 +147,66 @@ pub(crate) fn missing(name: &str, what: &str) -> Refusal {
     Refusal::bad_request(format!("{name} is missing; it has to be {what}"))
 }
 
-/// Reads a field whose `null` is a value too: `Option` alone would take `null` for a missing field.
-pub(crate) fn even_null<'de: 'a, 'a, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<RawField<'a>, D::Error> {
-    <&RawValue>::deserialize(deserializer).map(Some)
-}
-
-/// Takes `null` for a missing field.
-fn present(value: RawField<'_>) -> RawField<'_> {
+/// Takes `null` for a missing field, as everywhere but in `data`.
+pub(crate) fn present(value: RawField<'_>) -> RawField<'_> {
     value.filter(|value| value.get() != "null")
 }
 
 /// A string, borrowed where no escape has to be resolved; `Cow` alone would always copy.
 #[derive(Deserialize)]
-struct FieldText<'a>(#[serde(borrow)] Cow<'a, str>);
+pub(crate) struct FieldText<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
+
+/// Declares an object by its fields, which stay unread; a `null` is kept as one. Of the fields that
+/// aren't declared the first is kept by its name, so that whoever reads the object can refuse it or
+/// pass over it.
+macro_rules! raw_fields {
+    ($(#[doc = $doc:literal])+ $name:ident { $($field:ident = $key:literal,)+ }) => {
+        $(#[doc = $doc])+
+        #[derive(Debug, Default)]
+        pub(crate) struct $name<'a> {
+            $(pub(crate) $field: Option<&'a serde_json::value::RawValue>,)+
+            pub(crate) unknown: Option<std::borrow::Cow<'a, str>>,
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name<'de> {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                struct Fields;
+
+                impl<'de> serde::de::Visitor<'de> for Fields {
+                    type Value = $name<'de>;
+
+                    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        f.write_str("an object")
+                    }
+
+                    fn visit_map<A: serde::de::MapAccess<'de>>(
+                        self,
+                        mut map: A,
+                    ) -> Result<Self::Value, A::Error> {
+                        let mut fields = $name::default();
+                        while let Some($crate::api::field::FieldText(key)) = map.next_key()? {
+                            match &*key {
+                                $($key => {
+                                    if fields.$field.replace(map.next_value()?).is_some() {
+                                        return Err(serde::de::Error::duplicate_field($key));
+                                    }
+                                })+
+                                _ => {
+                                    map.next_value::<serde::de::IgnoredAny>()?;
+                                    fields.unknown.get_or_insert(key);
+                                }
+                            }
+                        }
+                        Ok(fields)
+                    }
+                }
+
+                deserializer.deserialize_map(Fields)
+            }
+        }
+    };
+}
+pub(crate) use raw_fields;
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,8 @@
 //! The answers that say whether a server lives and is ready, made on the reactor's thread so that a
 //! stuck worker doesn't look like death.
 
+use std::borrow::Cow;
+
 use super::json::Json;
 use crate::server::{Head, Response};
 
@@ -14,12 +16,12 @@ pub const READINESS_PATH: &str = "/readyz";
 pub const HEALTH_METHODS: &str = "GET, HEAD";
 
 /// The ability of a server to take requests at this moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ServerReadiness {
     /// The server takes requests.
     Ready,
-    /// The server runs, but can't keep anything just now; the word says why.
-    Unready(&'static str),
+    /// The server can't do its work; the words say why.
+    Unready(Cow<'static, str>),
     /// The server hasn't begun yet, or is about to end.
     Stopping,
 }
@@ -28,7 +30,7 @@ impl ServerReadiness {
     fn response(self) -> Response {
         match self {
             Self::Ready => status("ready"),
-            Self::Unready(why) => status(why).with_status(503),
+            Self::Unready(why) => status(&why).with_status(503),
             Self::Stopping => status("stopping").with_status(503),
         }
     }

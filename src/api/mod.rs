@@ -13,6 +13,8 @@ pub(crate) mod json;
 pub(crate) mod metrics;
 pub(crate) mod posting;
 pub(crate) mod query;
+mod rate;
+pub(crate) mod rate_limits;
 pub(crate) mod refusal;
 mod refusal_log;
 pub(crate) mod reply;
@@ -20,6 +22,8 @@ mod strict;
 
 pub use auth::{Authenticator, OpenAccess, Pass, TokenRefusal, bearer};
 pub use posting::{Posting, To};
+pub use rate::{Bucket, Rate};
+pub use rate_limits::LimitSettings;
 pub use refusal::{Refusal, method_not_allowed};
 pub use refusal_log::{RefusalLog, RefusalReason, Refused};
 pub use strict::DEPTH_MAX;

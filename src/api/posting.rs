@@ -6,8 +6,8 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::body::object;
-use super::field::{self, parse};
+use super::body::{object, unknown_field};
+use super::field::{self, parse, raw_fields};
 use super::refusal::Refusal;
 use crate::base::Fd;
 use crate::chat::{Keep, NewMessage, Recipient};
@@ -47,8 +47,7 @@ impl<'a> RawPosting<'a> {
     ///
     /// The refusal names the field that is wrong.
     pub(crate) fn read(self, several: Several) -> Result<Posting<'a>, Refusal> {
-        let to = self
-            .to
+        let to = field::present(self.to)
             .ok_or_else(|| field::missing("to", "an object such as {\"room\":\"lobby\"}"))?;
         Ok(Posting {
             to: receiver(to, several)?,
@@ -66,21 +65,16 @@ impl<'a> RawPosting<'a> {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PostingFields<'a> {
-    #[serde(borrow)]
-    to: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "field::even_null")]
-    data: Option<&'a RawValue>,
-    #[serde(borrow)]
-    from: Option<&'a RawValue>,
-    #[serde(borrow)]
-    id: Option<&'a RawValue>,
-    #[serde(borrow)]
-    store: Option<&'a RawValue>,
-    #[serde(borrow)]
-    except: Option<&'a RawValue>,
+raw_fields! {
+    /// The fields of a message in a body, unread.
+    PostingFields {
+        to = "to",
+        data = "data",
+        from = "from",
+        id = "id",
+        store = "store",
+        except = "except",
+    }
 }
 
 /// The receivers of a message, in the chat's terms.
@@ -112,6 +106,17 @@ impl To<'_> {
     }
 }
 
+impl Posting<'_> {
+    /// The number of receivers, which is what the message counts as against a limit.
+    pub(crate) fn receivers(&self) -> usize {
+        match &self.to {
+            To::Rooms(rooms) => rooms.len(),
+            To::Users(users) => users.len(),
+            To::Room(_) | To::User(_) | To::Fd(_) | To::All => 1,
+        }
+    }
+}
+
 /// Reads the body of `POST /v1/messages`.
 ///
 /// # Errors
@@ -119,6 +124,10 @@ impl To<'_> {
 /// The refusal names the field that is wrong.
 pub(crate) fn posting(body: &str) -> Result<Posting<'_>, Refusal> {
     let fields: PostingFields<'_> = object("the message", body)?;
+    if let Some(name) = &fields.unknown {
+        let known = "to, data, from, id, store, except";
+        return Err(unknown_field("the message", name, known));
+    }
     let raw = RawPosting {
         to: fields.to,
         data: fields.data,
@@ -127,7 +136,7 @@ pub(crate) fn posting(body: &str) -> Result<Posting<'_>, Refusal> {
         store: fields.store,
     };
     let mut posting = raw.read(Several::Taken(RECEIVERS_MAX))?;
-    let except: Vec<u64> = match fields.except {
+    let except: Vec<u64> = match field::present(fields.except) {
         Some(value) => field::parse("except", value, "an array of fds")?,
         None => Vec::new(),
     };

@@ -9,10 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 use crate::base::Metric;
+use crate::base::line_budget::LineBudget;
 use crate::base::sync::lock;
-
-/// Lines a second: enough to see each reason of a common mistake, and 100 KB a minute at the most.
-const LINES_A_SECOND_MAX: u32 = 10;
+use crate::chat::ErrorCode;
 
 /// Bytes of a foreign text in a line: enough to recognise a name or an origin.
 const SHOWN_MAX: usize = 100;
@@ -30,6 +29,8 @@ pub enum RefusalReason {
     LinkKey,
     /// A back end showed no key, or an unknown one.
     ApiKey,
+    /// A login shows no token.
+    TokenMissing,
     /// A token isn't one of ours.
     Token,
     /// A token's time is over.
@@ -38,14 +39,20 @@ pub enum RefusalReason {
     Uid,
     /// No login came in time.
     NoLogin,
+    /// A command is beyond the rights of who gave it, or came before a login.
+    Rights,
+    /// A command or a request is wrong by itself.
+    BadRequest,
     /// More was asked for than the limits allow.
     Rate,
     /// A binary message came where text is spoken.
     Binary,
+    /// The outbox of a gateway takes no message now.
+    Outbox,
 }
 
 impl RefusalReason {
-    const ALL: [(Self, &'static str, &'static str); 11] = [
+    const ALL: [(Self, &'static str, &'static str); 15] = [
         (
             Self::Host,
             "host",
@@ -64,6 +71,11 @@ impl RefusalReason {
         (Self::LinkKey, "link_key", "Links without a right key."),
         (Self::ApiKey, "api_key", "Requests without a right API key."),
         (
+            Self::TokenMissing,
+            "token_missing",
+            "Logins without a token where one is asked for.",
+        ),
+        (
             Self::Token,
             "token",
             "Logins with a token that is not ours.",
@@ -79,13 +91,54 @@ impl RefusalReason {
             "no_login",
             "WebSockets without a login in time.",
         ),
+        (
+            Self::Rights,
+            "rights",
+            "Commands beyond the rights of who gave them.",
+        ),
+        (
+            Self::BadRequest,
+            "bad_request",
+            "Commands, messages and requests of the API that were wrong.",
+        ),
         (Self::Rate, "rate", "Commands and requests over a limit."),
         (
             Self::Binary,
             "binary",
             "Binary messages where text is spoken.",
         ),
+        (
+            Self::Outbox,
+            "outbox",
+            "Requests that the outbox had no room for.",
+        ),
     ];
+
+    /// The reasons that only a gateway has.
+    const OF_GATEWAYS: [Self; 1] = [Self::Outbox];
+
+    /// The reasons that a gateway has.
+    const AT_GATEWAYS: [Self; 7] = [
+        Self::Host,
+        Self::Proxy,
+        Self::Origin,
+        Self::ApiKey,
+        Self::BadRequest,
+        Self::Rate,
+        Self::Outbox,
+    ];
+
+    /// The reason behind an error that is the asker's own.
+    #[must_use]
+    pub fn of(code: ErrorCode) -> Option<Self> {
+        match code {
+            ErrorCode::BadRequest | ErrorCode::TooLarge => Some(Self::BadRequest),
+            ErrorCode::Unauthorized | ErrorCode::Forbidden | ErrorCode::NotMember => {
+                Some(Self::Rights)
+            }
+            _ => None,
+        }
+    }
 }
 
 /// The facts about a client that was refused; never a token or a key.
@@ -105,53 +158,37 @@ pub struct Refused<'a> {
 #[derive(Debug, Default)]
 pub struct RefusalLog {
     counts: [AtomicU64; RefusalReason::ALL.len()],
-    lines: Mutex<LineBudget>,
-}
-
-#[derive(Debug, Default)]
-struct LineBudget {
-    /// The start of the second in which `written` lines were written.
-    second: Option<Instant>,
-    written: u32,
-    left_out: u64,
-}
-
-impl LineBudget {
-    /// Counts one more line; gives the number of lines that were left out before it, or `None` if
-    /// this one is left out too.
-    fn take(&mut self, now: Instant) -> Option<u64> {
-        let is_over = |second: &Instant| now.duration_since(*second).as_secs() >= 1;
-        if self.second.as_ref().is_none_or(is_over) {
-            (self.second, self.written) = (Some(now), 0);
-        }
-        if self.written >= LINES_A_SECOND_MAX {
-            self.left_out += 1;
-            return None;
-        }
-        self.written += 1;
-        Some(std::mem::take(&mut self.left_out))
-    }
+    lines: [Mutex<LineBudget>; RefusalReason::ALL.len()],
 }
 
 impl RefusalLog {
     /// Leaves the trace of one refusal.
     pub fn note(&self, reason: RefusalReason, refused: Refused<'_>) {
-        let places = RefusalReason::ALL.iter().zip(&self.counts);
-        for ((_, name, _), count) in places.filter(|((known, ..), _)| *known == reason) {
-            count.fetch_add(1, Relaxed);
-            let left_out = lock(&self.lines).take(Instant::now());
-            if let Some(left_out) = left_out {
-                write(name, refused, left_out);
-            }
+        let mut known = RefusalReason::ALL.iter();
+        let place = known.position(|(known, ..)| *known == reason);
+        let place = place.expect("all reasons stand there");
+        self.counts[place].fetch_add(1, Relaxed);
+        if let Some(left_out) = lock(&self.lines[place]).take(Instant::now()) {
+            let (_, name, _) = RefusalReason::ALL[place];
+            write(name, refused, left_out);
         }
     }
 
-    /// Describes how many were refused, by reason.
-    pub(crate) fn described(&self) -> [Metric; RefusalReason::ALL.len()] {
-        std::array::from_fn(|place| {
-            let (_, name, help) = RefusalReason::ALL[place];
-            Metric::counter(name, help, self.counts[place].load(Relaxed))
-        })
+    /// Describes how many a server refused, by reason.
+    pub(crate) fn described(&self) -> Vec<Metric> {
+        self.described_where(|reason| !RefusalReason::OF_GATEWAYS.contains(&reason))
+    }
+
+    /// Describes how many a gateway refused, by reason.
+    pub(crate) fn described_at_gateway(&self) -> Vec<Metric> {
+        self.described_where(|reason| RefusalReason::AT_GATEWAYS.contains(&reason))
+    }
+
+    fn described_where(&self, is_shown: impl Fn(RefusalReason) -> bool) -> Vec<Metric> {
+        let all = RefusalReason::ALL.into_iter().zip(&self.counts);
+        all.filter(|((reason, ..), _)| is_shown(*reason))
+            .map(|((_, name, help), count)| Metric::counter(name, help, count.load(Relaxed)))
+            .collect()
     }
 }
 
@@ -176,12 +213,17 @@ fn write(reason: &str, refused: Refused<'_>, left_out: u64) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
+    /// The number of lines that were left out, if one more may be written for this reason.
+    fn next_line(log: &RefusalLog, reason: &str) -> Option<u64> {
+        let mut all = RefusalReason::ALL.iter();
+        let place = all.position(|(_, name, _)| *name == reason).unwrap();
+        lock(&log.lines[place]).take(Instant::now())
+    }
+
     #[test]
-    fn every_refusal_counts_and_so_many_lines_are_written_a_second() {
+    fn every_refusal_counts_though_only_some_are_written() {
         let log = RefusalLog::default();
         for _ in 0..100 {
             log.note(RefusalReason::Origin, Refused::default());
@@ -191,9 +233,27 @@ mod tests {
             all.iter().find(|metric| metric.name == name).unwrap().value
         };
         assert_eq!((counted("origin"), counted("token")), (100, 0));
-        let (mut budget, start) = (LineBudget::default(), Instant::now());
-        let lines = (0..100).filter(|_| budget.take(start).is_some()).count();
-        assert_eq!(lines, 10);
-        assert_eq!(budget.take(start + Duration::from_secs(1)), Some(90));
+        let at_gateway = log.described_at_gateway();
+        let names: Vec<_> = at_gateway.iter().map(|metric| metric.name).collect();
+        assert_eq!(
+            names,
+            [
+                "host",
+                "proxy",
+                "origin",
+                "api_key",
+                "bad_request",
+                "rate",
+                "outbox"
+            ]
+        );
+        assert!(
+            next_line(&log, "origin").is_none(),
+            "100 lines were asked for"
+        );
+        assert!(
+            next_line(&log, "link_key").is_some(),
+            "one reason doesn't take the lines of another"
+        );
     }
 }

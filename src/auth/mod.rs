@@ -4,14 +4,16 @@
 //! reads a file or knows the settings, and no `Debug` shows a secret.
 
 mod api_keys;
+mod redact;
 mod secret;
 mod token_key;
 mod tokens;
 
 pub use api_keys::ApiKeys;
+pub use redact::{HIDDEN, redacted};
 pub use secret::{Secret, fresh_secret};
 pub use token_key::{Algorithm, SigningKey, TokenKey};
-pub use tokens::{Claims, TokenError, TokenRules, Tokens};
+pub use tokens::{Claims, TokenError, TokenRules, Tokens, unverified};
 
 /// The keys of everybody who may connect; without any key the server is in open mode.
 #[derive(Debug, Default)]

@@ -48,8 +48,7 @@ impl fmt::Display for Algorithm {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyError {
-    /// The secret has this many bytes: fewer than the digest, as many as which RFC 7518 §3.2 asks
-    /// for.
+    /// The secret has only this many bytes; RFC 7518 §3.2 asks for as many as the digest has.
     #[error("a secret for HS256 needs at least {SECRET_SIZE_MIN} bytes, and this one has {0}")]
     ShortSecret(usize),
     /// The text is no public key that `alg` can be verified with.

@@ -58,3 +58,31 @@ impl Metric {
         }
     }
 }
+
+/// Defines a struct of numbers. The documentation of a number is its help text as well.
+#[cfg(feature = "store")]
+macro_rules! numbers {
+    ($(#[$about:meta])* $visible:vis struct $Name:ident {
+        $($(#[doc = $help:literal])+ $kind:ident $name:ident,)*
+    }) => {
+        $(#[$about])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+        $visible struct $Name { $($(#[doc = $help])+ $visible $name: u64,)* }
+
+        impl $Name {
+            /// Describes each number.
+            #[must_use]
+            $visible fn described(&self) -> Vec<$crate::base::Metric> {
+                vec![$($crate::base::Metric {
+                    name: stringify!($name),
+                    kind: $crate::base::MetricKind::$kind,
+                    help: concat!($($help),+).trim_ascii_start(),
+                    value: self.$name,
+                },)*]
+            }
+        }
+    };
+}
+
+#[cfg(feature = "store")]
+pub(crate) use numbers;

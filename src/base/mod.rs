@@ -1,20 +1,27 @@
 //! The ground floor: ids, time, pressure, the body of a message, and the description of a number.
 //!
 //! Every other layer may use this one; this one uses none. Only types on which two independent
-//! layers have to agree belong here: an id, a moment, a level of pressure, what a message says, the
-//! description of a number, and the few lines that take a lock or read the wall clock. State,
-//! protocols, input and output never do.
+//! layers have to agree belong here: an id, a moment, a level of pressure, how many lines strangers may
+//! cause in the log, what a message says, the description of a number, and the few lines that take a
+//! lock, read the wall clock, tell of a thread's death or find the largest holder of something.
+//! Protocols, input and output never do.
 
+mod address_block;
+mod by_size;
 pub mod clock;
 pub mod fd;
 mod foreign;
+pub mod line_budget;
 pub mod message;
 pub mod metric;
 pub mod position;
 pub mod pressure;
 pub mod sync;
 mod tick;
+pub mod vital;
 
+pub use address_block::AddressBlock;
+pub use by_size::BySize;
 pub use fd::{Fd, REACTORS_MAX};
 pub use foreign::ForeignText;
 pub use message::MessageBody;

@@ -18,7 +18,6 @@ use super::log::MessageLog;
 use super::name::User;
 use super::notice::Notice;
 use super::placement::Placement;
-use super::recent_ids::RecentIds;
 use super::resume::{Resume, SubscriptionStart};
 use super::sink::{Sink, Welcome};
 use super::stats::{Gauge, Totals};
@@ -64,11 +63,10 @@ pub(super) struct LiveChannel<A> {
     pub(super) audience: A,
 }
 
-/// The channels of one shard, by their keys, with the ids of their recent messages.
+/// The channels of one shard, by their keys.
 #[derive(Debug)]
 pub(super) struct Channels<K, A> {
     pub(super) by_key: BTreeMap<K, LiveChannel<A>>,
-    pub(super) recent_ids: RecentIds,
     expiry: ExpiryQueue<K>,
 }
 
@@ -76,7 +74,6 @@ impl<K: Ord, A> Default for Channels<K, A> {
     fn default() -> Self {
         Self {
             by_key: BTreeMap::new(),
-            recent_ids: RecentIds::default(),
             expiry: ExpiryQueue::default(),
         }
     }
@@ -99,23 +96,24 @@ impl<K: ChannelKey, A: Audience> Channels<K, A> {
     ///
     /// # Errors
     ///
-    /// [`ChatError::ChannelsFull`].
+    /// [`ChatError::ChannelsFull`] and others, as [`Common::count_channel`] has them.
     pub(super) fn ensure(
         &mut self,
         scope: Scope<'_>,
         name: &str,
-        capacity: Capacity,
+        capacity: Capacity<'_>,
     ) -> Result<(), ChatError> {
         if self.by_key.contains_key(name) {
             return Ok(());
         }
         let (common, key) = (scope.common, K::new(name));
-        common.count_channel(capacity)?;
+        common.count_channel(key.channel(), capacity)?;
         A::gauge(&common.totals).add(1);
-        let channel = LiveChannel {
+        let mut channel = LiveChannel {
             log: MessageLog::new(common.epoch_of(key.channel())),
             audience: A::nobody(scope.now),
         };
+        channel.log.has_opener = matches!(capacity, Capacity::User(_));
         self.by_key.insert(key, channel);
         Ok(())
     }
@@ -134,6 +132,16 @@ impl<K: ChannelKey, A: Audience> Channels<K, A> {
     ) -> (&K, &mut LiveChannel<A>) {
         self.ensure_reserved(scope, name);
         self.find(name).expect("it was made sure of")
+    }
+
+    /// Brings back who opened a channel.
+    pub(super) fn restore_opener(&mut self, scope: Scope<'_>, name: &str, opener: &User) {
+        if let Some((key, channel)) = self.find(name) {
+            let is_known = std::mem::replace(&mut channel.log.has_opener, true);
+            if !is_known {
+                scope.common.restore_opener(opener, key.channel());
+            }
+        }
     }
 
     /// Schedules the removal of a channel that was created and may never be used.
@@ -157,11 +165,11 @@ impl<K: ChannelKey, A: Audience> Channels<K, A> {
     pub(super) fn begin(
         &mut self,
         scope: Scope<'_>,
-        name: &str,
+        (name, capacity): (&str, Capacity<'_>),
         user: &User,
         resume: Resume,
     ) -> Result<(Welcome, SubscriptionStart), ChatError> {
-        self.ensure(scope, name, Capacity::Checked)?;
+        self.ensure(scope, name, capacity)?;
         let (key, LiveChannel { log, audience }) = self.find(name).expect("it was made sure of");
         let members = audience.members_with(user);
         let users_max = scope.common.settings.presence_users_max;
@@ -243,10 +251,9 @@ impl<K: ChannelKey, A: Audience> Channels<K, A> {
         debug_assert!(!is_empty || channel.log.oldest_at().is_none_or(|at| at <= now));
         let epoch = common.epoch_of(key.channel());
         self.purge((common, call.sink), name, epoch);
-        if is_empty {
-            self.by_key.remove(name);
+        if is_empty && let Some((key, _)) = self.by_key.remove_entry(name) {
             A::gauge(&common.totals).subtract(1);
-            common.totals.channels.subtract(1);
+            common.uncount_channel(key.channel());
         }
     }
 

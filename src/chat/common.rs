@@ -6,6 +6,8 @@ use std::sync::atomic::AtomicU64;
 use super::error::ChatError;
 use super::hasher::Hasher;
 use super::id_source::IdSource;
+use super::name::User;
+use super::openers::{OpenRefusal, OpenedKind, Openers};
 use super::settings::{ChannelKind, ChatSettings};
 use super::stats::Totals;
 use super::stored_index::StoredIndex;
@@ -18,19 +20,27 @@ pub(super) struct Common {
     pub(super) ids: IdSource,
     pub(super) hasher: Hasher,
     pub(super) stored: Arc<dyn StoredIndex>,
+    pub(super) openers: Openers,
     /// Calls of [`Chat::forget_channel`](super::Chat::forget_channel), each counted under the lock
     /// of its channel's shard: a reader under that lock sees both the count and the channel's new
     /// epoch, or neither.
     pub(super) forgets: AtomicU64,
 }
 
-/// Whether a new channel counts against `channels_max`.
+/// One of so many channels is kept free for back ends: users, however many they are together, can't
+/// keep them from opening rooms.
+const ONE_FOR_BACK_ENDS_IN: usize = 10;
+
+/// Against which bound a new channel counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Capacity {
-    /// The channel is refused when the table is full.
-    Checked,
-    /// The channel was let in before, or is on disk. Each thread can go over the bound by the
-    /// channels of one login at the most.
+pub(super) enum Capacity<'a> {
+    /// A back end opens the channel: it is refused when the table is full.
+    BackEnd,
+    /// A user opens the channel: it is refused when the user's share is used up too. The line of
+    /// another user, who never came, counts apart.
+    User(&'a User),
+    /// The channel was let in before, is on disk, or is the own line of a user who logs in. Each
+    /// thread can go over the bound by these.
     Reserved,
 }
 
@@ -39,16 +49,78 @@ impl Common {
     ///
     /// # Errors
     ///
-    /// [`ChatError::ChannelsFull`].
-    pub(super) fn count_channel(&self, capacity: Capacity) -> Result<(), ChatError> {
+    /// [`ChatError::ChannelsFull`], [`ChatError::ChannelsOfUser`], [`ChatError::LinesFull`].
+    pub(super) fn count_channel(
+        &self,
+        channel: &Arc<str>,
+        capacity: Capacity<'_>,
+    ) -> Result<(), ChatError> {
         let max = self.settings.channels_max;
-        if capacity == Capacity::Reserved {
-            self.totals.channels.add(1);
-        } else if !self.totals.channels.add_below(max) {
+        let max = match capacity {
+            Capacity::Reserved => {
+                self.totals.channels.add(1);
+                return Ok(());
+            }
+            Capacity::BackEnd => max,
+            Capacity::User(opener) => {
+                self.open(opener, channel)?;
+                if OpenedKind::of(channel) == OpenedKind::Line {
+                    self.totals.unclaimed_lines.add(1);
+                    return Ok(());
+                }
+                max - max / ONE_FOR_BACK_ENDS_IN
+            }
+        };
+        if !self.totals.channels.add_below(max) {
+            self.openers.remove(channel);
             self.totals.refused_full.add(1);
             return Err(ChatError::ChannelsFull(max));
         }
         Ok(())
+    }
+
+    fn open(&self, opener: &User, channel: &Arc<str>) -> Result<(), ChatError> {
+        let ChatSettings {
+            channels_per_user_max: share_max,
+            unclaimed_lines_max: lines_max,
+            ..
+        } = self.settings;
+        let opened = self.openers.open(opener, channel, share_max, lines_max);
+        opened.map_err(|refusal| match refusal {
+            OpenRefusal::Share => {
+                self.totals.refused_share.add(1);
+                ChatError::ChannelsOfUser(share_max)
+            }
+            OpenRefusal::Lines => {
+                self.totals.refused_full.add(1);
+                ChatError::LinesFull(lines_max)
+            }
+        })
+    }
+
+    /// Brings back who opened a channel that is there.
+    pub(super) fn restore_opener(&self, opener: &User, channel: &Arc<str>) {
+        self.openers.restore(opener, channel);
+        if OpenedKind::of(channel) == OpenedKind::Line {
+            self.totals.channels.subtract(1);
+            self.totals.unclaimed_lines.add(1);
+        }
+    }
+
+    /// Counts a line, which another user opened, as its own user's from now on.
+    pub(super) fn claim_line(&self, line: &str) {
+        if self.openers.remove(line).is_some() {
+            self.totals.unclaimed_lines.subtract(1);
+            self.totals.channels.add(1);
+        }
+    }
+
+    /// Counts a channel no more, which is gone.
+    pub(super) fn uncount_channel(&self, channel: &str) {
+        match self.openers.remove(channel) {
+            Some(OpenedKind::Line) => self.totals.unclaimed_lines.subtract(1),
+            Some(OpenedKind::Room) | None => self.totals.channels.subtract(1),
+        }
     }
 
     /// Makes the epoch of a channel that begins. A stored channel has the same epoch after a

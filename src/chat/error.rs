@@ -175,6 +175,12 @@ pub enum ChatError {
     /// There are this many channels already (`channels_max`).
     #[error("there are {0} channels, the most allowed; try again later")]
     ChannelsFull(usize),
+    /// The user opened this many channels that are still there (`channels_per_user_max`).
+    #[error("you opened {0} channels that are still there, the most allowed; try again later")]
+    ChannelsOfUser(usize),
+    /// There are this many lines of users who never came (`unclaimed_lines_max`).
+    #[error("there are {0} lines of users who never came, the most allowed; try again later")]
+    LinesFull(usize),
     /// There are this many lasting memberships already (`lasting_max`).
     #[error("there are {0} lasting memberships, the most allowed")]
     LastingFull(usize),
@@ -203,9 +209,11 @@ impl ChatError {
             Self::NotJoined(_) => ErrorCode::NotMember,
             Self::NoConnection(_) | Self::NoRoom(_) | Self::NoUser(_) => ErrorCode::NotFound,
             Self::RoomsOfConnection(_) | Self::RoomsOfUser(_) => ErrorCode::Forbidden,
-            Self::ChannelsFull(_) | Self::LastingFull(_) | Self::AcksFull(_) => {
-                ErrorCode::Unavailable
-            }
+            Self::ChannelsFull(_)
+            | Self::ChannelsOfUser(_)
+            | Self::LinesFull(_)
+            | Self::LastingFull(_)
+            | Self::AcksFull(_) => ErrorCode::Unavailable,
         }
     }
 }

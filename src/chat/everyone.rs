@@ -5,7 +5,6 @@ use std::sync::Arc;
 use super::call::Call;
 use super::log::MessageLog;
 use super::placement::Placement;
-use super::recent_ids::RecentIds;
 use crate::base::{Fd, Position};
 
 /// The channel of all users: its log, and the number of its connections.
@@ -13,7 +12,6 @@ use crate::base::{Fd, Position};
 pub(super) struct Everyone {
     pub(super) log: MessageLog,
     pub(super) connections: usize,
-    pub(super) recent_ids: RecentIds,
 }
 
 impl Everyone {

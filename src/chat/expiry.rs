@@ -74,17 +74,20 @@ impl Expiry {
         let gone_at = empty_since.map(|since| since.after(ttl_ms));
         let newest = log.position().offset;
         let is_due = gone_at.is_some_and(|gone_at| gone_at <= now) && log.oldest_at().is_none();
-        if is_due && newest > 0 && common.settings.kind_of(channel) == ChannelKind::Stored {
+        if is_due && common.settings.kind_of(channel) == ChannelKind::Stored {
             let again = now.after(ttl_ms.max(SWEEP_AGAIN_MS));
-            return match common.stored.floor(channel) {
-                Some(floor) if floor < newest => Self::SweepAgain(again),
-                _ => Self::Forgettable(again),
-            };
+            match common.stored.floor(channel) {
+                Some(floor) if floor < newest => return Self::SweepAgain(again),
+                // The disk knows a purged channel too, which has had no message since.
+                Some(_) => return Self::Forgettable(again),
+                None if newest > 0 => return Self::Forgettable(again),
+                None => {}
+            }
         }
         match (log.oldest_at(), gone_at) {
             (Some(oldest), _) => Self::SweepAgain(oldest.after(common.settings.kept_ms_max)),
             (None, Some(gone_at)) if gone_at <= now => {
-                common.totals.channels.subtract(1);
+                common.uncount_channel(channel);
                 Self::Gone
             }
             (None, Some(gone_at)) => Self::SweepAgain(gone_at),

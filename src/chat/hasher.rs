@@ -51,6 +51,13 @@ impl Hasher {
         IdempotencyKey(hasher.finish128().as_u128())
     }
 
+    /// Hashes the sender whose ids are counted together; those without a name are one.
+    pub(super) fn sender(&self, from: Option<&str>) -> u64 {
+        let mut hasher = sip::SipHasher13::new_with_keys(self.0[0], self.0[1]);
+        put(&mut hasher, from);
+        hasher.finish()
+    }
+
     /// Makes the epoch of a channel that begins after `forgotten` channels were forgotten.
     pub(super) fn epoch(&self, channel: &str, forgotten: u64) -> Epoch {
         let mut hasher = sip::SipHasher13::new_with_keys(self.0[0], self.0[1]);

@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use super::call::{Call, Scope};
 use super::channels::{Audience, ChannelKey, Channels, LiveChannel};
+use super::common::Capacity;
 use super::error::ChatError;
 use super::fds::Fds;
 use super::name::User;
 use super::resume::{Resume, SubscriptionStart};
+use super::settings::ChannelKind;
 use super::sink::Welcome;
 use super::stats::{Gauge, Totals};
 use crate::base::{Fd, Tick};
@@ -88,7 +90,8 @@ impl InboxShard {
         found.map_or(Vec::new(), |(_, inbox)| inbox.audience.as_slice().to_vec())
     }
 
-    /// Decides where a user begins to hear the own inbox, which exists from then on.
+    /// Decides where a user begins to hear the own inbox, which exists from then on, however many
+    /// channels there are, and counts as the user's own.
     pub(super) fn begin(
         &mut self,
         scope: Scope<'_>,
@@ -96,8 +99,45 @@ impl InboxShard {
         resume: Resume,
     ) -> Result<(User, Welcome, SubscriptionStart), ChatError> {
         let user = self.channels.key(uid);
-        let (welcome, start) = self.channels.begin(scope, uid, &user, resume)?;
+        let line = (uid, Capacity::Reserved);
+        let (welcome, start) = self.channels.begin(scope, line, &user, resume)?;
         Ok((user, welcome, start))
+    }
+
+    /// Counts a line as its own user's, who has come, or to whom a back end speaks. Until then it
+    /// counts for the one who opened it.
+    pub(super) fn claim(&mut self, call: &mut Call<'_>, uid: &str) {
+        let Some((user, inbox)) = self.channels.find(uid) else {
+            return;
+        };
+        if std::mem::take(&mut inbox.log.has_opener) {
+            let (common, line) = (call.scope.common, user.inbox());
+            common.claim_line(line);
+            if common.settings.kind_of(line) == ChannelKind::Stored {
+                call.sink.claim(line);
+            }
+        }
+    }
+
+    /// The line of a user who never came and isn't here either, which is to go to make room; whether
+    /// the disk has to let go of it first. A line that is its user's by now stays.
+    pub(super) fn drop_unclaimed(&mut self, call: &mut Call<'_>, uid: &str) {
+        let Some((user, inbox)) = self.channels.find(uid) else {
+            return;
+        };
+        let common = call.scope.common;
+        if !inbox.log.has_opener || inbox.audience.empty_since().is_none() {
+            return;
+        }
+        common.totals.unclaimed_dropped.add(1);
+        if common.settings.kind_of(user.inbox()) == ChannelKind::Stored {
+            // It counts as nobody's until it is gone.
+            inbox.log.has_opener = false;
+            common.claim_line(user.inbox());
+            let (line, epoch) = (Arc::clone(user.inbox()), common.ids.epoch());
+            return call.sink.drop_channel(&line, epoch);
+        }
+        self.channels.forget(call, uid);
     }
 
     /// Gives a connection to a user. If the user has too many then, takes the oldest one away and
@@ -149,10 +189,11 @@ impl InboxShard {
         }
     }
 
-    /// Does up to `steps` of what is due; `true` if more may be due.
-    pub(super) fn expire(&mut self, call: &mut Call<'_>, steps: usize) -> bool {
-        self.channels.recent_ids.forget_old(call.scope);
-        (0..steps).all(|_| self.channels.sweep_next(call))
+    /// Does up to `steps` of what is due; how many it did.
+    pub(super) fn expire(&mut self, call: &mut Call<'_>, steps: usize) -> usize {
+        (0..steps)
+            .take_while(|_| self.channels.sweep_next(call))
+            .count()
     }
 }
 

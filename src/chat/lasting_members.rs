@@ -112,7 +112,7 @@ impl Chat {
             return Err(ChatError::LastingFull(settings.lasting_max));
         }
         let mut rooms = self.rooms.lock(room);
-        if let Err(error) = (rooms.channels).ensure(scope, room, Capacity::Checked) {
+        if let Err(error) = (rooms.channels).ensure(scope, room, Capacity::BackEnd) {
             common.totals.lasting.subtract(1);
             return Err(error);
         }

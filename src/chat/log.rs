@@ -21,6 +21,8 @@ pub(super) struct MessageLog {
     epoch: Epoch,
     /// Whether the channel is in the queue of its shard's expiry.
     pub(super) sweep_is_scheduled: bool,
+    /// Whether the channel counts for the user who opened it.
+    pub(super) has_opener: bool,
     kept: Option<Box<NewestMessages>>,
 }
 
@@ -45,6 +47,7 @@ impl MessageLog {
         Self {
             epoch,
             sweep_is_scheduled: false,
+            has_opener: false,
             kept: None,
         }
     }

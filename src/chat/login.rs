@@ -4,6 +4,7 @@ use std::sync::{Arc, MutexGuard};
 
 use super::Chat;
 use super::call::{Call, Scope};
+use super::common::Capacity;
 use super::connections::{ChatConnection, LoginState, RoomNames};
 use super::error::ChatError;
 use super::everyone::Everyone;
@@ -122,6 +123,7 @@ impl Chat {
         let call = &mut self.call(sink, now.tick);
         let mut locks = self.lock_channels(login);
         let plan = self.plan(call.scope, &mut locks, login, before)?;
+        locks.inboxes.claim(call, login.uid);
         call.sink.welcome(fd, &plan.welcomes);
         let is_new = connection.login.is_none();
         let own = connection.login.get_or_insert_with(|| LoginState {
@@ -197,7 +199,8 @@ impl Chat {
         let resume = if is_in { Resume::Now } else { resume };
         let (call, user) = (&mut self.call(sink, now.tick), &own.user);
         let mut rooms = self.rooms.lock(room);
-        let (welcome, start) = (rooms.channels).begin(call.scope, room, user, resume)?;
+        let named = (room, own.rights.capacity(user));
+        let (welcome, start) = (rooms.channels).begin(call.scope, named, user, resume)?;
         call.sink.welcome(fd, &[welcome]);
         if !is_in {
             let name = rooms.enter(call, room, (user, fd), start);
@@ -260,7 +263,8 @@ impl Chat {
         let mut rooms = self.rooms.lock(room);
         // A room with lasting members exists, so it is not refused. If it has gone since, it has
         // no lasting members any more.
-        if let Ok((_, start)) = (rooms.channels).begin(call.scope, room, user, Resume::Now) {
+        let named = (room, Capacity::BackEnd);
+        if let Ok((_, start)) = (rooms.channels).begin(call.scope, named, user, Resume::Now) {
             let name = rooms.enter(call, room, (user, fd), start);
             own.rooms.insert(name);
         }
@@ -380,7 +384,8 @@ impl Chat {
             let is_in = joined.iter().any(|own| **own == *room);
             let resume = resume_of(is_in, &|name| name == room);
             let rooms_of_shard = &mut locks.rooms.of(room).channels;
-            let (welcome, start) = rooms_of_shard.begin(scope, room, &user, resume)?;
+            let named = (room, login.rights.capacity(&user));
+            let (welcome, start) = rooms_of_shard.begin(scope, named, &user, resume)?;
             if !is_in {
                 rooms.push((Arc::clone(&welcome.channel), start));
             }

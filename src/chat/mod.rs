@@ -49,6 +49,7 @@ mod message;
 mod moment;
 mod name;
 mod notice;
+mod openers;
 mod pattern;
 mod pending;
 mod placement;
@@ -68,7 +69,7 @@ mod stats;
 mod stored_index;
 mod subscription;
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 pub use crate::base::{Epoch, MessageBody, Position};
@@ -87,7 +88,7 @@ pub use query::{ConnectionView, History, HistorySource, MemberView, RoomView, Us
 pub use receipt::Receipt;
 pub use restore::Restored;
 pub use resume::Resume;
-pub use rights::{Actor, Rights};
+pub use rights::{Actor, Rights, TokenUser};
 pub use say::SayOutcome;
 pub use settings::{ChannelKind, ChatSettings};
 pub use sink::{Missing, Sink, Welcome};
@@ -104,6 +105,7 @@ use hasher::Hasher;
 use id_source::IdSource;
 use inboxes::InboxShard;
 use log::MessageLog;
+use openers::Openers;
 use recent_ids::RecentIds;
 use rooms::RoomShard;
 use shards::Shards;
@@ -114,14 +116,28 @@ use stored_index::NothingStored;
 /// about a microsecond, so a message waits a fraction of a millisecond at the most.
 const EXPIRE_STEPS_MAX: usize = 256;
 
+/// One of so many places for lines of users who never came is free again soon: a user who writes to
+/// the first such one finds room, whatever others did.
+const FREE_LINES_ONE_IN: usize = 8;
+
+/// Lines that one call of [`Chat::expire`] drops at the most: some milliseconds' work, a lock for each.
+const LINES_DROPPED_MAX: usize = 4_096;
+
+/// Steps of one call of [`Chat::expire`]: some milliseconds of its thread. With ten calls a second,
+/// what a crowd leaves is swept at 40,000 a second.
+const EXPIRE_STEPS_A_CALL_MAX: usize = 4_096;
+
 /// The state of all users, rooms and channels, which all threads share by reference.
 pub struct Chat {
     common: Common,
+    recent_ids: RecentIds,
     connections: Shards<ConnectionShard>,
     inboxes: Shards<InboxShard>,
     rooms: Shards<RoomShard>,
     everyone: Mutex<Everyone>,
     everyone_name: Arc<str>,
+    /// The part of the rooms and inboxes with which [`Chat::expire`] begins.
+    expires_from: AtomicUsize,
 }
 
 impl Chat {
@@ -144,26 +160,29 @@ impl Chat {
         keys: [u64; 2],
     ) -> Self {
         let shards = settings.shards;
+        let recent_ids = RecentIds::new(settings.dedup_entries_max);
         let common = Common {
             settings,
             totals: Totals::default(),
             ids: IdSource::new(seed),
             hasher: Hasher::new(keys),
             stored,
+            openers: Openers::default(),
             forgets: AtomicU64::new(0),
         };
         let everyone = Everyone {
             log: MessageLog::new(common.epoch_of(EVERYONE)),
             connections: 0,
-            recent_ids: RecentIds::default(),
         };
         Self {
             common,
+            recent_ids,
             connections: Shards::new(shards, seed),
             inboxes: Shards::new(shards, seed),
             rooms: Shards::new(shards, seed),
             everyone: Mutex::new(everyone),
             everyone_name: EVERYONE.into(),
+            expires_from: AtomicUsize::new(0),
         }
     }
 
@@ -180,18 +199,54 @@ impl Chat {
     }
 
     /// Does what is due: tells rooms who left, removes what is too old. To be called several times
-    /// a second; costs nearly nothing when nothing is due.
+    /// a second; costs nearly nothing when nothing is due. What is too much for one call is left to
+    /// the next.
     pub fn expire(&self, sink: &mut dyn Sink, now: Moment) {
         let call = &mut self.call(sink, now.tick);
-        for part in 0..self.rooms.len() {
-            while (self.rooms.lock_part(part)).expire(call, EXPIRE_STEPS_MAX) {}
-        }
-        for part in 0..self.inboxes.len() {
-            while (self.inboxes.lock_part(part)).expire(call, EXPIRE_STEPS_MAX) {}
-        }
+        self.drop_lines_over(call);
+        self.recent_ids.forget_old(call.scope);
         let mut everyone = lock(&self.everyone);
-        everyone.recent_ids.forget_old(call.scope);
         everyone.log.forget_old(call.scope);
+        drop(everyone);
+        let parts = self.rooms.len() + self.inboxes.len();
+        let (first, mut left) = (self.expires_from.load(Relaxed), EXPIRE_STEPS_A_CALL_MAX);
+        for part in (first..first + parts).map(|number| number % parts) {
+            loop {
+                let steps = left.min(EXPIRE_STEPS_MAX);
+                let done = self.expire_part(call, part, steps);
+                left -= done;
+                if left == 0 {
+                    // The others come first next time.
+                    return self.expires_from.store((part + 1) % parts, Relaxed);
+                }
+                if done < steps {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Does up to `steps` of what is due in one part of the rooms or inboxes; how many it did.
+    fn expire_part(&self, call: &mut Call<'_>, part: usize, steps: usize) -> usize {
+        match part.checked_sub(self.rooms.len()) {
+            None => self.rooms.lock_part(part).expire(call, steps),
+            Some(part) => self.inboxes.lock_part(part).expire(call, steps),
+        }
+    }
+
+    /// Drops lines of users who never came, where there is hardly room for more.
+    fn drop_lines_over(&self, call: &mut Call<'_>) {
+        let common = &self.common;
+        let max = common.settings.unclaimed_lines_max;
+        let enough = max - max / FREE_LINES_ONE_IN;
+        if common.totals.unclaimed_lines.now() <= enough {
+            return;
+        }
+        for line in common.openers.lines_over(enough, LINES_DROPPED_MAX) {
+            if let Some(uid) = line.strip_prefix('@') {
+                self.inboxes.lock(uid).drop_unclaimed(call, uid);
+            }
+        }
     }
 
     fn scope(&self, now: Tick) -> Scope<'_> {
@@ -206,5 +261,73 @@ impl Chat {
 
     fn keeps_in_memory(&self, channel: &str) -> bool {
         self.common.settings.kind_of(channel) == ChannelKind::Memory
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Fd;
+
+    /// Nobody hears it.
+    struct Nowhere;
+
+    impl Sink for Nowhere {
+        fn publish(&mut self, _: &Arc<str>, _: &Notice<'_>) {}
+
+        fn push(&mut self, _: Fd, _: &Notice<'_>) -> bool {
+            true
+        }
+
+        fn welcome(&mut self, _: Fd, _: &[Welcome]) {}
+
+        fn subscribe(&mut self, _: Fd, _: &Arc<str>, _: &[Notice<'_>]) {}
+
+        fn replay(&mut self, _: Fd, _: &Arc<str>, _: Missing) {}
+
+        fn forget(&mut self, _: &Arc<str>) {}
+
+        fn claim(&mut self, _: &Arc<str>) {}
+        fn drop_channel(&mut self, _: &Arc<str>, _: Epoch) {}
+        fn unsubscribe(&mut self, _: Fd, _: &Arc<str>) {}
+    }
+
+    #[test]
+    fn what_a_crowd_leaves_is_swept_in_bounded_steps_and_none_of_it_is_left() {
+        const ROOMS: u64 = 10_000;
+        let chat = Chat::new(ChatSettings::default(), 1);
+        let moment = |tick| Moment {
+            tick: Tick(tick),
+            unix_ms: tick,
+        };
+        for number in 0..ROOMS {
+            let message = NewMessage {
+                from: None,
+                id: None,
+                keep: Keep::Yes,
+                except: Vec::new(),
+                data: "1",
+            };
+            let room = format!("r{number}");
+            let said = chat.say(
+                &mut Nowhere,
+                moment(1),
+                Actor::Key("shop"),
+                Recipient::Room(&room),
+                &message,
+            );
+            said.unwrap();
+        }
+        let late = moment(100 * 86_400_000);
+        let mut calls = 0;
+        while chat.stats().channels > 0 {
+            let before = chat.stats().channels;
+            chat.expire(&mut Nowhere, late);
+            let swept = before - chat.stats().channels;
+            assert!(swept <= EXPIRE_STEPS_A_CALL_MAX, "{swept} at once");
+            calls += 1;
+            assert!(calls < 20, "{before} are left");
+        }
+        assert!(calls >= ROOMS as usize / EXPIRE_STEPS_A_CALL_MAX);
     }
 }

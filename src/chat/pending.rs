@@ -28,6 +28,8 @@ pub struct PendingMessage {
     pub(super) epochs: (Option<Epoch>, Option<Epoch>),
     /// `Common::forgets` at the moment in which the epochs were read.
     pub(super) forgets: u64,
+    /// Whether its first channel counts for the sender if the disk doesn't know the channel yet.
+    pub(super) is_opened: bool,
 }
 
 /// The channel in which a pending message is said.
@@ -64,6 +66,18 @@ impl PendingMessage {
                 None,
             ),
         }
+    }
+
+    /// Whether the sender opens the first of [`PendingMessage::channels`], if it is new on disk: the
+    /// channel counts for the sender after a restart, too.
+    #[must_use]
+    pub fn is_opened(&self) -> bool {
+        self.is_opened
+    }
+
+    /// Says the same of a channel that counts for the one who opened it.
+    pub(super) fn opened(self, is_opened: bool) -> Self {
+        Self { is_opened, ..self }
     }
 
     /// Returns about how many bytes the message keeps.
@@ -174,6 +188,8 @@ impl Chat {
         let placement = self.placement(pending, user.inbox(), first);
         let said = inboxes.say_reserved(call, user.uid(), &placement);
         if let Some(sender) = sender {
+            let (channel, id) = (Some(Arc::clone(user.inbox())), &pending.message.id);
+            (call.sink).said(&Receipt::new(channel, id, said.0, said.1));
             let inboxes = &mut pair.second().channels;
             let placement = self.placement(pending, sender.inbox(), second);
             inboxes.say_reserved(call, sender.uid(), &placement);

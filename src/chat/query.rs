@@ -65,7 +65,7 @@ pub struct RoomView {
 /// A member of a room, also a lasting one who is away.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemberView {
-    /// The member.
+    /// The user who is the member.
     pub user: User,
     /// Connections in this room; 0 is offline.
     pub connections: usize,
@@ -154,12 +154,16 @@ impl Chat {
     /// [`ChatError`]: a connection with a token has to be in the room.
     pub fn who(&self, actor: Actor<'_>, room: &str) -> Result<Who, ChatError> {
         check_room("room", room)?;
-        if let Actor::Connection(fd) = actor {
-            let mut shard = self.connections.lock_number(fd.0);
-            let own = shard.login_of(fd)?;
-            if matches!(*own.rights, Rights::Token { .. }) && !own.rooms.contains(room) {
-                return Err(ChatError::NotJoined(room.into()));
+        match actor {
+            Actor::Connection(fd) => {
+                let mut shard = self.connections.lock_number(fd.0);
+                let own = shard.login_of(fd)?;
+                if matches!(*own.rights, Rights::Token { .. }) && !own.rooms.contains(room) {
+                    return Err(ChatError::NotJoined(room.into()));
+                }
             }
+            Actor::Key(_) => {}
+            Actor::User(_) => return Err(ChatError::NotLoggedIn),
         }
         let mut shard = self.rooms.lock(room);
         let Some((_, LiveChannel { audience, .. })) = shard.channels.find(room) else {
@@ -178,8 +182,12 @@ impl Chat {
     ///
     /// [`ChatError`]: not logged in, a name that can't be one, more than `list_max` of them.
     pub fn online(&self, actor: Actor<'_>, uids: &[&str]) -> Result<Vec<bool>, ChatError> {
-        if let Actor::Connection(fd) = actor {
-            self.connections.lock_number(fd.0).login_of(fd)?;
+        match actor {
+            Actor::Connection(fd) => {
+                self.connections.lock_number(fd.0).login_of(fd)?;
+            }
+            Actor::Key(_) => {}
+            Actor::User(_) => return Err(ChatError::NotLoggedIn),
         }
         if uids.len() > self.common.settings.list_max {
             return Err(ChatError::Users(self.common.settings.list_max));
@@ -278,6 +286,13 @@ impl Chat {
         self.connections.lock_number(fd.0).login_of(fd).is_ok()
     }
 
+    /// The user of a connection; `None` before the login.
+    #[must_use]
+    pub fn user_of(&self, fd: Fd) -> Option<User> {
+        let mut shard = self.connections.lock_number(fd.0);
+        shard.login_of(fd).ok().map(|own| own.user.clone())
+    }
+
     /// Describes a connection; `None` when there is no such connection.
     #[must_use]
     pub fn connection(&self, fd: Fd) -> Option<ConnectionView> {
@@ -322,8 +337,10 @@ impl Chat {
             None if channel == EVERYONE => {}
             None => check_room("channel", channel)?,
         }
-        let Actor::Connection(fd) = actor else {
-            return Ok(None);
+        let fd = match actor {
+            Actor::Connection(fd) => fd,
+            Actor::Key(_) => return Ok(None),
+            Actor::User(_) => return Err(ChatError::NotLoggedIn),
         };
         let mut shard = self.connections.lock_number(fd.0);
         let own = shard.login_of(fd)?;

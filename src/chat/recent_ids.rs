@@ -1,70 +1,181 @@
 //! The ids of lately said messages, so that a repeat is known.
+//!
+//! When there are too many, the sender with the most loses its oldest: nobody pushes out what others
+//! said.
 
-use std::collections::{HashMap, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::{Mutex, MutexGuard};
 
 use super::call::Scope;
 use super::hasher::IdempotencyKey;
 use super::stats::Totals;
+use crate::base::sync::lock;
 use crate::base::{Position, Tick};
 
-/// The messages of one shard that had an id of their sender's, for `dedup_ms`.
-#[derive(Debug, Default)]
+/// Parts of the table, each with a lock: more than the threads that say something.
+const PARTS_MAX: usize = 16;
+
+/// Ids of one part at the least: with fewer, one sender's share would depend on chance.
+const PART_ENTRIES_MIN: usize = 1_024;
+
+/// The messages that had an id of their sender's, for `dedup_ms`, but for those that are stored.
+#[derive(Debug)]
 pub(super) struct RecentIds {
-    first: HashMap<IdempotencyKey, Option<Position>, foldhash::fast::FixedState>,
-    /// The keys in the order in which their messages came.
-    order: VecDeque<(Tick, IdempotencyKey)>,
+    parts: Box<[Mutex<RecentIdPart>]>,
+    part_max: usize,
+}
+
+/// The ids of one part.
+#[derive(Debug, Default)]
+struct RecentIdPart {
+    known: HashMap<IdempotencyKey, KnownId, foldhash::fast::FixedState>,
+    /// In the order in which they came. Those that went before their turn are still in here.
+    order: VecDeque<(u64, IdempotencyKey)>,
+    /// The keys of each sender, the oldest first, with their numbers.
+    by_sender: HashMap<u64, VecDeque<(u64, IdempotencyKey)>, foldhash::fast::FixedState>,
+    /// How many each sender has, and the number of its oldest.
+    by_count: BTreeSet<(usize, Reverse<u64>, u64)>,
+    /// The number of the next one.
+    next: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct KnownId {
+    number: u64,
+    at: Tick,
+    position: Option<Position>,
+    sender: u64,
 }
 
 impl RecentIds {
-    /// Finds the place of the first message with this key, if that was said lately.
+    /// Remembers up to `entries_max` ids.
+    pub(super) fn new(entries_max: usize) -> Self {
+        let parts = (entries_max / PART_ENTRIES_MIN).clamp(1, PARTS_MAX);
+        Self {
+            parts: (0..parts).map(|_| Mutex::default()).collect(),
+            part_max: entries_max / parts,
+        }
+    }
+
+    /// The place of the first message with this key, if it was said lately.
+    #[inline]
     pub(super) fn find(
-        &mut self,
+        &self,
         scope: Scope<'_>,
         key: Option<IdempotencyKey>,
     ) -> Option<Option<Position>> {
-        let key = key?;
-        self.forget_old(scope);
-        self.first.get(&key).copied()
+        self.look_up(scope, key?)
     }
 
-    /// Remembers a message that [`RecentIds::find`] didn't know.
+    fn look_up(&self, scope: Scope<'_>, key: IdempotencyKey) -> Option<Option<Position>> {
+        let mut part = self.part(key);
+        part.forget_old(scope);
+        part.known.get(&key).map(|known| known.position)
+    }
+
+    /// Remembers a message that [`RecentIds::find`] didn't know, under the lock of its channel.
     pub(super) fn remember(
-        &mut self,
+        &self,
         scope: Scope<'_>,
-        key: Option<IdempotencyKey>,
+        key: IdempotencyKey,
+        from: Option<&str>,
         position: Option<Position>,
     ) {
-        let Some(key) = key else { return };
         let totals = &scope.common.totals;
-        if totals.dedup_entries.now() >= scope.common.settings.dedup_entries_max {
+        let mut part = self.part(key);
+        if part.known.len() >= self.part_max {
             totals.dedup_forgotten.add(1);
-            if !self.forget_oldest(totals) {
+            if !part.make_room(totals) {
                 return;
             }
         }
+        let sender = scope.common.hasher.sender(from);
+        part.insert(scope.now, key, sender, position);
         totals.dedup_entries.add(1);
-        self.first.insert(key, position);
-        self.order.push_back((scope.now, key));
     }
 
     /// Forgets what is older than the time for which a repeat is known.
-    pub(super) fn forget_old(&mut self, scope: Scope<'_>) {
-        while let Some((at, _)) = self.order.front()
-            && at.after(scope.common.settings.dedup_ms) <= scope.now
-        {
-            self.forget_oldest(&scope.common.totals);
-        }
-        if self.order.is_empty() && self.order.capacity() > 0 {
-            *self = Self::default();
+    pub(super) fn forget_old(&self, scope: Scope<'_>) {
+        for part in &self.parts {
+            lock(part).forget_old(scope);
         }
     }
 
-    fn forget_oldest(&mut self, totals: &Totals) -> bool {
-        let Some((_, key)) = self.order.pop_front() else {
+    fn part(&self, key: IdempotencyKey) -> MutexGuard<'_, RecentIdPart> {
+        lock(&self.parts[(key.0 >> 64) as usize % self.parts.len()])
+    }
+}
+
+impl RecentIdPart {
+    fn insert(&mut self, at: Tick, key: IdempotencyKey, sender: u64, position: Option<Position>) {
+        let number = self.next;
+        self.next += 1;
+        let known = KnownId {
+            number,
+            at,
+            position,
+            sender,
+        };
+        self.known.insert(key, known);
+        self.order.push_back((number, key));
+        let own = self.by_sender.entry(sender).or_default();
+        own.push_back((number, key));
+        let (count, oldest) = (own.len(), Reverse(own[0].0));
+        self.by_count.remove(&(count - 1, oldest, sender));
+        self.by_count.insert((count, oldest, sender));
+    }
+
+    /// Forgets the oldest id of the sender with the most; whether there was one.
+    fn make_room(&mut self, totals: &Totals) -> bool {
+        let Some((_, _, loser)) = self.by_count.last().copied() else {
             return false;
         };
-        self.first.remove(&key);
-        totals.dedup_entries.subtract(1);
+        self.forget_oldest_of(loser, totals);
+        if self.order.len() > 2 * self.known.len() + PART_ENTRIES_MIN {
+            let known = &self.known;
+            let is_known = |(number, key): &(u64, IdempotencyKey)| {
+                known.get(key).is_some_and(|known| known.number == *number)
+            };
+            self.order.retain(is_known);
+        }
         true
+    }
+
+    fn forget_oldest_of(&mut self, sender: u64, totals: &Totals) {
+        let Some(own) = self.by_sender.get_mut(&sender) else {
+            return;
+        };
+        let before = own.len();
+        let Some((number, key)) = own.pop_front() else {
+            return;
+        };
+        self.by_count.remove(&(before, Reverse(number), sender));
+        match own.front() {
+            Some((oldest, _)) => drop(self.by_count.insert((before - 1, Reverse(*oldest), sender))),
+            None => drop(self.by_sender.remove(&sender)),
+        }
+        self.known.remove(&key);
+        totals.dedup_entries.subtract(1);
+    }
+
+    fn forget_old(&mut self, scope: Scope<'_>) {
+        while let Some((number, key)) = self.order.front() {
+            if let Some(known) = self.known.get(key).filter(|known| known.number == *number) {
+                if known.at.after(scope.common.settings.dedup_ms) > scope.now {
+                    break;
+                }
+                let sender = known.sender;
+                self.forget_oldest_of(sender, &scope.common.totals);
+            }
+            self.order.pop_front();
+        }
+        if self.order.is_empty() && self.order.capacity() > 0 {
+            let next = self.next;
+            *self = Self {
+                next,
+                ..Self::default()
+            };
+        }
     }
 }

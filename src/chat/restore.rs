@@ -25,6 +25,13 @@ pub enum Restored<'a> {
         /// The newest offset that the user has acknowledged.
         offset: u64,
     },
+    /// A channel counts for the user who opened it.
+    Opener {
+        /// The channel, which was restored before.
+        channel: &'a str,
+        /// The user.
+        uid: &'a str,
+    },
     /// A lasting membership.
     Member {
         /// The name of the room.
@@ -49,6 +56,7 @@ impl Chat {
                 let user = User::new(uid);
                 let _ = self.with_log(channel, |_, log| log.ack(&user, offset, usize::MAX));
             }
+            Restored::Opener { channel, uid } => self.restore_opener(channel, uid),
             Restored::Member { room, uid } => self.restore_member(room, uid),
         }
     }
@@ -68,6 +76,17 @@ impl Chat {
         } else if check_room("room", channel).is_ok() {
             let channels = &mut self.rooms.lock(channel).channels;
             channels.restore(scope, channel, newest);
+        }
+    }
+
+    fn restore_opener(&self, channel: &str, uid: &str) {
+        let (scope, opener) = (self.scope(Tick(0)), User::new(uid));
+        if let Some(owner) = channel.strip_prefix('@') {
+            let channels = &mut self.inboxes.lock(owner).channels;
+            channels.restore_opener(scope, owner, &opener);
+        } else {
+            let channels = &mut self.rooms.lock(channel).channels;
+            channels.restore_opener(scope, channel, &opener);
         }
     }
 

@@ -96,10 +96,10 @@ impl RoomShard {
         changed
     }
 
-    /// Does up to `steps` of what is due; `true` if more may be due.
-    pub(super) fn expire(&mut self, call: &mut Call<'_>, steps: usize) -> bool {
-        self.channels.recent_ids.forget_old(call.scope);
-        (0..steps).all(|_| self.tell_who_left(call) || self.channels.sweep_next(call))
+    /// Does up to `steps` of what is due; how many it did.
+    pub(super) fn expire(&mut self, call: &mut Call<'_>, steps: usize) -> usize {
+        let mut step = || self.tell_who_left(call) || self.channels.sweep_next(call);
+        (0..steps).take_while(|_| step()).count()
     }
 
     /// Tells a room of the next user who has left it; `false` when there is none.

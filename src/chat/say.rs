@@ -21,7 +21,7 @@ use super::rights::{Actor, Rights};
 use super::settings::ChannelKind;
 use super::sink::Sink;
 use crate::base::sync::lock;
-use crate::base::{Epoch, Fd, MessageBody};
+use crate::base::{Epoch, Fd, MessageBody, Position};
 
 /// Bytes of an id at the most: a UUID has 36, a SHA-256 in hexadecimal has 64.
 const ID_BYTES_MAX: usize = 64;
@@ -40,9 +40,19 @@ struct Speaker<'a> {
     from: Option<User>,
     /// The API key, if the key speaks and not the connection's own user.
     key: Option<Cow<'a, str>>,
+    /// Whether an API key gives the right to it, or open mode by HTTP.
+    is_back_end: bool,
 }
 
 impl Speaker<'_> {
+    /// The bound against which channels count that the speaker opens.
+    fn capacity(&self) -> Capacity<'_> {
+        match (&self.from, self.is_back_end) {
+            (Some(from), false) => Capacity::User(from),
+            _ => Capacity::BackEnd,
+        }
+    }
+
     fn id_owner(&self) -> IdOwner<'_> {
         let from = self.from.as_ref().map(User::uid);
         match (&self.key, from) {
@@ -65,6 +75,8 @@ struct Envelope<'a> {
     to: Option<&'a User>,
     keep: Keep,
     except: &'a [Fd],
+    /// The bound against which a channel counts that it opens.
+    capacity: Capacity<'a>,
 }
 
 impl<'a> Envelope<'a> {
@@ -76,6 +88,20 @@ impl<'a> Envelope<'a> {
             ts: self.body.ts,
             data: self.body.data.into(),
         })
+    }
+
+    /// Whether a user says it, and no back end.
+    fn is_users(&self) -> bool {
+        self.capacity != Capacity::BackEnd
+    }
+
+    /// The bound against which the line of `uid` counts. A user who is here has one already, and
+    /// shall not be refused for it.
+    fn capacity_to(&self, uid: &str) -> Capacity<'a> {
+        match self.capacity {
+            Capacity::User(user) if user.uid() == uid => Capacity::Reserved,
+            capacity => capacity,
+        }
     }
 
     fn addressed(self, to: &'a User) -> Self {
@@ -120,7 +146,7 @@ impl Chat {
         message: &NewMessage<'_>,
     ) -> Result<SayOutcome, ChatError> {
         self.check(to, message)?;
-        let speaker = self.speaker(actor, to, message.from.as_deref())?;
+        let speaker = self.speaker(actor, to, message)?;
         let call = &mut self.call(sink, now.tick);
         self.say_as(call, now.unix_ms, &speaker, to, message)
     }
@@ -147,7 +173,7 @@ impl Chat {
         let mut speakers = Vec::with_capacity(to.len());
         for to in to {
             self.check(*to, message)?;
-            speakers.push(self.speaker(actor, *to, message.from.as_deref())?);
+            speakers.push(self.speaker(actor, *to, message)?);
         }
         let call = &mut self.call(sink, now.tick);
         let each = to.iter().zip(&speakers);
@@ -181,8 +207,9 @@ impl Chat {
         &self,
         actor: Actor<'a>,
         to: Recipient<'_>,
-        from: Option<&str>,
+        message: &NewMessage<'_>,
     ) -> Result<Speaker<'a>, ChatError> {
+        let from = message.from.as_deref();
         if let Some(from) = from {
             check_uid("from", from)?;
         }
@@ -190,8 +217,20 @@ impl Chat {
         let fd = match actor {
             Actor::Connection(fd) => fd,
             Actor::Key(name) => {
-                let key = Some(name.into());
-                return Ok(Speaker { from, key });
+                return Ok(Speaker {
+                    from,
+                    key: Some(name.into()),
+                    is_back_end: true,
+                });
+            }
+            Actor::User(user) => {
+                check_uid("uid", user.uid)?;
+                user.may_say(to, message)?;
+                return Ok(Speaker {
+                    from: Some(User::new(user.uid)),
+                    key: None,
+                    is_back_end: false,
+                });
             }
         };
         let mut shard = self.connections.lock_number(fd.0);
@@ -199,8 +238,11 @@ impl Chat {
         match (&*own.rights, to) {
             (Rights::ApiKey { name }, _) => {
                 let key = from.is_some().then(|| name.to_string().into());
-                let from = Some(from.unwrap_or_else(|| own.user.clone()));
-                return Ok(Speaker { from, key });
+                return Ok(Speaker {
+                    from: Some(from.unwrap_or_else(|| own.user.clone())),
+                    key,
+                    is_back_end: true,
+                });
             }
             _ if from.is_some() => return Err(ChatError::KeyNeeded("from")),
             (_, Recipient::Fd(_) | Recipient::All) => return Err(ChatError::KeyNeeded("to")),
@@ -209,8 +251,11 @@ impl Chat {
             }
             (Rights::Open | Rights::Token { .. }, Recipient::Room(_) | Recipient::User(_)) => {}
         }
-        let from = Some(own.user.clone());
-        Ok(Speaker { from, key: None })
+        Ok(Speaker {
+            from: Some(own.user.clone()),
+            key: None,
+            is_back_end: false,
+        })
     }
 
     fn say_as(
@@ -236,6 +281,7 @@ impl Chat {
             to: None,
             keep: message.keep,
             except: &message.except,
+            capacity: speaker.capacity(),
         };
         // An id that was made here is nobody else's: there is nothing to remember.
         let key_in = |channel: &str| {
@@ -271,28 +317,30 @@ impl Chat {
         let (kind, scope, id) = (self.kind(room, envelope.keep), call.scope, envelope.body.id);
         let channels = &mut self.rooms.lock(room).channels;
         if kind == ChannelKind::Stored {
-            channels.ensure(scope, room, Capacity::Checked)?;
+            channels.ensure(scope, room, envelope.capacity)?;
             // Nobody may be in there, and the message comes only when it is stored.
             channels.schedule_removal(scope, room);
             let (name, found) = channels.find(room).expect("it was made sure of");
-            let epoch = found.log.position().epoch;
+            let (epoch, is_opened) = (found.log.position().epoch, found.log.has_opener);
             let destination = Destination::Room(Arc::clone(name));
-            let epochs = (Some(epoch), None);
-            return Ok(self.pending(destination, envelope.kept(), key, epochs));
+            let pending = self.pending(destination, envelope, key, (Some(epoch), None));
+            return Ok(SayOutcome::Pending(
+                pending.opened(is_opened && envelope.is_users()),
+            ));
         }
-        if let Some(first) = channels.recent_ids.find(scope, key) {
+        if let Some(first) = self.recent_ids.find(scope, key) {
             return Ok(SayOutcome::Said(Receipt::repeat(room.into(), id, first)));
         }
         let kept = (kind == ChannelKind::Memory).then(|| envelope.kept());
         if kept.is_some() {
-            channels.ensure(scope, room, Capacity::Checked)?;
+            channels.ensure(scope, room, envelope.capacity)?;
         }
         let placement = envelope.placement(kept.as_ref());
         let (channel, position, receivers) = match channels.say(call, room, &placement) {
             Some((name, position, receivers)) => (Arc::clone(name), position, receivers),
             None => (room.into(), None, 0),
         };
-        channels.recent_ids.remember(scope, key, position);
+        self.remember(scope, key, envelope, position);
         let receipt = Receipt::new(Some(channel), id, position, receivers);
         Ok(SayOutcome::Said(receipt))
     }
@@ -317,31 +365,45 @@ impl Chat {
         );
         let key = key_in(user.inbox());
         let is_stored = kind == ChannelKind::Stored || kind_of_sender == ChannelKind::Stored;
-        if !is_stored && let Some(first) = pair.first().channels.recent_ids.find(scope, key) {
+        if !is_stored && let Some(first) = self.recent_ids.find(scope, key) {
             let inbox = Arc::clone(user.inbox());
             return Ok(SayOutcome::Said(Receipt::repeat(inbox, id, first)));
         }
         // Both inboxes have room for the message, or neither gets it.
         if kind != ChannelKind::None {
-            (pair.first().channels).ensure(scope, uid, Capacity::Checked)?;
+            (pair.first().channels).ensure(scope, uid, envelope.capacity_to(uid))?;
         }
         if let Some(sender) = sender.filter(|_| kind_of_sender != ChannelKind::None)
-            && let Err(full) =
-                (pair.second().channels).ensure(scope, sender.uid(), Capacity::Checked)
+            && let Err(full) = (pair.second().channels).ensure(
+                scope,
+                sender.uid(),
+                envelope.capacity_to(sender.uid()),
+            )
         {
             pair.first().channels.schedule_removal(scope, uid);
             return Err(full);
         }
+        if !envelope.is_users() {
+            pair.first().claim(call, uid);
+        } else if let Some(sender) = envelope.from {
+            // A user may come by HTTP alone.
+            pair.second().claim(call, sender.uid());
+        }
         let envelope = envelope.addressed(&user);
         if is_stored {
+            let line = pair.first().channels.find(uid);
+            let is_opened = line.is_some_and(|(_, line)| line.log.has_opener);
             let of_receiver = stored_epoch(&mut pair.first().channels, scope, uid, kind);
             let of_sender = sender.and_then(|sender| {
                 let inboxes = &mut pair.second().channels;
                 stored_epoch(inboxes, scope, sender.uid(), kind_of_sender)
             });
             let epochs = (of_receiver, of_sender);
-            let message = envelope.kept();
-            return Ok(self.pending(Destination::User(user), message, key, epochs));
+            let to = Destination::User(user.clone());
+            let pending = self.pending(to, &envelope, key, epochs);
+            return Ok(SayOutcome::Pending(
+                pending.opened(is_opened && of_receiver.is_some()),
+            ));
         }
         let is_kept = [kind, kind_of_sender].contains(&ChannelKind::Memory);
         let message = is_kept.then(|| envelope.kept());
@@ -353,13 +415,14 @@ impl Chat {
         let said = inboxes.say(call, uid, &placement(kind));
         let (position, receivers) =
             said.map_or((None, 0), |(_, position, receivers)| (position, receivers));
-        inboxes.recent_ids.remember(scope, key, position);
+        self.remember(scope, key, &envelope, position);
+        let inbox = Some(Arc::clone(user.inbox()));
+        let receipt = Receipt::new(inbox, id, position, receivers);
         if let Some(sender) = sender {
+            call.sink.said(&receipt);
             let inboxes = &mut pair.second().channels;
             inboxes.say(call, sender.uid(), &placement(kind_of_sender));
         }
-        let inbox = Some(Arc::clone(user.inbox()));
-        let receipt = Receipt::new(inbox, id, position, receivers);
         Ok(SayOutcome::Said(receipt))
     }
 
@@ -380,17 +443,32 @@ impl Chat {
         if kind == ChannelKind::Stored {
             let destination = Destination::Everyone(Arc::clone(name));
             let epochs = (Some(everyone.log.position().epoch), None);
-            return self.pending(destination, envelope.kept(), key, epochs);
+            return SayOutcome::Pending(self.pending(destination, envelope, key, epochs));
         }
-        if let Some(first) = everyone.recent_ids.find(scope, key) {
+        if let Some(first) = self.recent_ids.find(scope, key) {
             return SayOutcome::Said(Receipt::repeat(Arc::clone(name), id, first));
         }
         let kept = (kind == ChannelKind::Memory).then(|| envelope.kept());
         let placement = envelope.placement(kept.as_ref());
         let (position, receivers) = everyone.say(call, name, &placement, fds);
-        everyone.recent_ids.remember(scope, key, position);
+        self.remember(scope, key, envelope, position);
         let channel = Some(Arc::clone(name));
         SayOutcome::Said(Receipt::new(channel, id, position, receivers))
+    }
+
+    /// Remembers the id of a message that was said, under the lock of its channel.
+    #[inline]
+    fn remember(
+        &self,
+        scope: Scope<'_>,
+        key: Option<IdempotencyKey>,
+        envelope: &Envelope<'_>,
+        position: Option<Position>,
+    ) {
+        if let Some(key) = key {
+            let from = envelope.body.from;
+            (self.recent_ids).remember(scope, key, from, position);
+        }
     }
 
     /// Makes a message that is to be stored. To be called under the locks under which the epochs
@@ -398,17 +476,18 @@ impl Chat {
     fn pending(
         &self,
         destination: Destination,
-        message: Arc<KeptMessage>,
+        envelope: &Envelope<'_>,
         key: Option<IdempotencyKey>,
         epochs: (Option<Epoch>, Option<Epoch>),
-    ) -> SayOutcome {
-        SayOutcome::Pending(PendingMessage {
+    ) -> PendingMessage {
+        PendingMessage {
             destination,
-            message,
+            message: envelope.kept(),
             idempotency_key: key.map(|key| key.0),
             epochs,
             forgets: self.common.forgets.load(Relaxed),
-        })
+            is_opened: false,
+        }
     }
 
     fn logged_in(&self) -> Vec<Fd> {

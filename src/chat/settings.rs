@@ -25,8 +25,17 @@ pub struct ChatSettings {
     /// threads of a large machine, so that two of them rarely want the same one.
     pub shards: usize,
     /// Rooms and inboxes at the most; a request that needs a new one is refused as `unavailable`.
-    /// Default 1,000,000: as many as connections.
+    /// A tenth is left to back ends; a login is never refused for its own inbox. Default 1,000,000.
     pub channels_max: usize,
+    /// Channels that one user opened and that are still there, at the most: rooms, and inboxes of
+    /// users who never came. One more is refused as `unavailable`. Back ends have no such share.
+    /// Default 1,000: more than a person ever needs, and so few that it takes a thousand users to
+    /// fill the table.
+    pub channels_per_user_max: usize,
+    /// Inboxes of users who never came, opened by other users, at the most; they count apart from
+    /// `channels_max`. From seven eighths on the oldest ones of whoever opened the most go, with what
+    /// is in them. Default 100,000.
+    pub unclaimed_lines_max: usize,
     /// Milliseconds that a channel stays without messages and members. Default 600,000: a client
     /// that was offline for minutes finds the epoch that it knows.
     pub channel_ttl_ms: u64,
@@ -44,8 +53,8 @@ pub struct ChatSettings {
     /// Milliseconds for which a repeated id is known. Default 300,000, as long as a message is kept:
     /// a client that is back in time neither misses anything nor says anything twice.
     pub dedup_ms: u64,
-    /// Ids that are remembered in all; the oldest of a shard are forgotten early, and counted.
-    /// Default 1,000,000, of some 80 bytes each.
+    /// Ids that are remembered in all; for one more the sender with the most loses its oldest, which
+    /// is counted. Default 1,000,000, of some 200 bytes each.
     pub dedup_entries_max: usize,
     /// Connections of one user; the oldest goes. Default 20: more than one person has devices and
     /// tabs, and few enough that a client which reconnects in a loop harms nobody else.
@@ -86,6 +95,8 @@ impl Default for ChatSettings {
             kind: ChannelKind::Memory,
             shards: 64,
             channels_max: 1_000_000,
+            channels_per_user_max: 1_000,
+            unclaimed_lines_max: 100_000,
             channel_ttl_ms: 600_000,
             kept_messages_max: 100,
             kept_ms_max: 300_000,

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::notice::Notice;
-use crate::base::{Fd, Position};
+use super::receipt::Receipt;
+use crate::base::{Epoch, Fd, Position};
 
 /// Takes what the chat sends, in the order in which it is to arrive.
 ///
@@ -19,6 +20,10 @@ pub trait Sink {
     /// Sends to one connection; `false` when there is none of this name.
     fn push(&mut self, fd: Fd, notice: &Notice<'_>) -> bool;
 
+    /// Takes the receipt of a private message before the sender's own connections get the message.
+    /// Whoever says it has the receipt afterwards as well.
+    fn said(&mut self, _: &Receipt) {}
+
     /// Answers a login or a join of `fd`; called before everything else of these channels.
     fn welcome(&mut self, fd: Fd, channels: &[Welcome]);
 
@@ -33,6 +38,14 @@ pub trait Sink {
     /// Tells that a stored channel has neither messages nor members: the disk may forget the
     /// channel, and [`super::Chat::forget_channel`] is called then.
     fn forget(&mut self, topic: &Arc<str>);
+
+    /// The line of a user, which another user opened, counts as its own user's from now on: the disk
+    /// notes that.
+    fn claim(&mut self, topic: &Arc<str>);
+
+    /// A stored channel goes with its messages: the disk resets it to this epoch and forgets it, and
+    /// then [`super::Chat::forget_channel`] does.
+    fn drop_channel(&mut self, topic: &Arc<str>, epoch: Epoch);
 
     /// Has a connection hear a topic no more; a replay of it ends.
     fn unsubscribe(&mut self, fd: Fd, topic: &Arc<str>);

@@ -97,8 +97,10 @@ totals! {
     rooms: Gauge -> usize,
     /// Inboxes, of users with or without a connection.
     inboxes: Gauge -> usize,
-    /// Rooms and inboxes together, against `channels_max`.
+    /// Rooms and inboxes together, against `channels_max`; inboxes of users who never came count apart.
     channels: Gauge -> usize,
+    /// Inboxes of users who never came, opened by others, against `unclaimed_lines_max`.
+    unclaimed_lines: Gauge -> usize,
     /// Connections in rooms, each once a room.
     memberships: Gauge -> usize,
     /// Lasting memberships, against `lasting_max`.
@@ -127,4 +129,8 @@ totals! {
     dedup_forgotten: Counter -> u64,
     /// Requests that were refused since a table was full.
     refused_full: Counter -> u64,
+    /// Channels that were refused since their user had opened too many.
+    refused_share: Counter -> u64,
+    /// Inboxes of users who never came that went to make room.
+    unclaimed_dropped: Counter -> u64,
 }

@@ -86,6 +86,7 @@ impl DurableLog for TemporaryJournal {
                 data: &self.data,
             },
             idempotency_key: Some(u128::from(self.number) << 64 | u128::from(self.number)),
+            opens: false,
             mark: None,
         };
         self.journal.append(now_ms, &Record::Message(message))?;
@@ -108,7 +109,7 @@ impl DurableLog for TemporaryJournal {
             records: totals.messages,
             bytes: totals.bytes,
             syncs: totals.syncs,
-            sync_us_sum: totals.sync_us_sum,
+            sync_us_sum: totals.sync_us,
         }
     }
 }

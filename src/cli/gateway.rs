@@ -7,7 +7,7 @@ use clap::Args;
 use tidings::server::process;
 
 use super::log::LogFlags;
-use super::start::{can_listen, start_line};
+use super::start::{can_listen, pass_over_user_signals, start_line};
 use crate::config::GatewayFlags;
 use crate::daemon::gateway;
 
@@ -25,12 +25,11 @@ pub(super) struct GatewayArgs {
 
 impl GatewayArgs {
     pub(super) fn run(self, log: &LogFlags) -> anyhow::Result<ExitCode> {
+        pass_over_user_signals()?;
         // The push process begins here too. It gets its settings over its pipe, so that a settings
         // file that was changed meanwhile can't keep it from starting again.
         if let Some(process) = process::entered().context("can't enter the push process")? {
-            // A settings file that was broken meanwhile doesn't keep the process from starting.
-            let settings = self.flags.load().map(|loaded| loaded.settings.log);
-            log.start_with(&settings.unwrap_or_default());
+            log.start();
             tidings::gateway::push(process).context("the push process failed")?;
             return Ok(ExitCode::SUCCESS);
         }
@@ -46,7 +45,9 @@ impl GatewayArgs {
         let listen = loaded.settings.general.listen;
         can_listen(listen, 9503)?;
         start_line("gateway", listen, &loaded.settings.gateway.data);
-        let outcome = gateway(loaded, plan)?;
+        let mut push_arguments = vec!["gateway".into()];
+        push_arguments.extend(log.arguments(&loaded.settings.log));
+        let outcome = gateway(loaded, plan, push_arguments)?;
         Ok(if outcome.is_clean() {
             ExitCode::SUCCESS
         } else {

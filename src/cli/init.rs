@@ -38,10 +38,13 @@ impl InitArgs {
         print(format!(
             "wrote {file} with a fresh key for tokens ({TOKEN_KEY}) and one for a back end ({API_KEY})
 
-next, check it, start the server with it, and make a token for a user:
-  tidings check {file}
+next, start the server with it; then, in another terminal, make a token for each user, which comes
+with a link that leads into the chat page, and send a message from the shell:
   tidings serve --config {file}
-  tidings token --config {file} --uid ann --rooms '*' --ttl 1h"
+  tidings token --config {file} --uid ann --rooms lobby
+  tidings token --config {file} --uid bob --rooms lobby
+  tidings send --config {file} --room lobby 'hello from the shell'
+  tidings listen --config {file} --room lobby"
         ))?;
         Ok(ExitCode::SUCCESS)
     }

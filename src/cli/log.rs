@@ -1,5 +1,7 @@
 //! The log: how much is logged, in which form.
 
+use std::ffi::OsString;
+
 use clap::Args;
 use tracing_subscriber::EnvFilter;
 
@@ -22,6 +24,17 @@ impl LogFlags {
     /// Starts the log of a command that has no settings of its own for it.
     pub(super) fn start(&self) {
         self.start_with(&LogSection::default());
+    }
+
+    /// The flags for another process that shall log as this one does with these settings.
+    pub(super) fn arguments(&self, settings: &LogSection) -> [OsString; 4] {
+        let level = self.log_level.as_ref().unwrap_or(&settings.level);
+        let format = match self.log_format.unwrap_or(settings.format) {
+            LogFormat::Text => "text",
+            LogFormat::Json => "json",
+        };
+        let level = level.0.as_str();
+        ["--log-format", format, "--log-level", level].map(OsString::from)
     }
 
     /// Starts the log; flags and environment win over these settings.

@@ -1,7 +1,9 @@
 //! The command line: parses flags, loads settings, runs a command.
 //!
-//! Each file but `log` and `start` is one command.
+//! Each file but `account`, `arguments`, `log` and `start` is one command.
 
+mod account;
+mod arguments;
 mod bench;
 mod check;
 mod gateway;
@@ -53,8 +55,8 @@ enum CliCommand {
 /// Runs what the command line says; its exit code is the program's.
 #[must_use]
 pub fn run() -> ExitCode {
-    let cli = Cli::parse();
     let _flush = FlushAtEnd;
+    let cli = Cli::parse_from(arguments::arguments());
     let tell = match &cli.command {
         CliCommand::Serve(_) | CliCommand::Gateway(_) => tell_without_waiting,
         _ => {

@@ -1,18 +1,19 @@
 //! `tidings outbox`.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
-use tidings::gateway::OfflineOutbox;
+use tidings::gateway::{OfflineOutbox, OutboxView};
 
-use crate::output::{Printer, print};
+use crate::output::{Printer, print, tell};
 
 /// Inspect the outbox of a gateway
 ///
-/// The gateway has to be stopped: its outbox belongs to it alone while it runs. A running one shows
-/// its numbers at /v1/stats.
+/// What it shows is what is there at this moment, also while the gateway runs. Only for `retry` the
+/// gateway has to be stopped.
 #[derive(Debug, Args)]
 pub(super) struct OutboxArgs {
     #[command(subcommand)]
@@ -57,31 +58,71 @@ struct ListArgs {
 
 impl OutboxArgs {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let mut out = Printer::new();
-        let shown = match self.what {
-            OutboxCommand::List(part) => {
-                let shelf = open(&part.folder)?;
-                shelf.waiting(part.limit, &mut |line| out.line(line))
-            }
-            OutboxCommand::Dead(part) => {
-                let shelf = open(&part.folder)?;
-                shelf.dead(part.limit, &mut |line| out.line(line))
-            }
-            OutboxCommand::Retry { folder } => {
-                let count = open(&folder)?.retry().context("nothing was changed")?;
-                print(format!("{count} messages wait again"))?;
-                return Ok(ExitCode::SUCCESS);
-            }
+        let (part, dead) = match self.what {
+            OutboxCommand::List(part) => (part, false),
+            OutboxCommand::Dead(part) => (part, true),
+            OutboxCommand::Retry { folder } => return retry(&folder),
         };
-        out.finish(shown.context("can't show the outbox"))?;
+        let view = look_into(&part.folder)?;
+        let mut lines = CutLines::new(part.limit);
+        // One more shows that there are more.
+        let limit = part.limit.saturating_add(1);
+        let shown = match dead {
+            true => view.dead(limit, &mut |line| lines.show(line)),
+            false => view.waiting(limit, &mut |line| lines.show(line)),
+        };
+        let more = lines.more;
+        (lines.out).finish(shown.context("can't show the outbox"))?;
+        if more {
+            tell("there are more; --limit says how many are shown".into());
+        }
         Ok(ExitCode::SUCCESS)
     }
 }
 
-fn open(folder: &FolderFlags) -> anyhow::Result<OfflineOutbox> {
+/// The lines of a list up to a bound, and whether it goes on behind them.
+struct CutLines {
+    out: Printer,
+    left: usize,
+    more: bool,
+}
+
+impl CutLines {
+    fn new(limit: usize) -> Self {
+        Self {
+            out: Printer::new(),
+            left: limit,
+            more: false,
+        }
+    }
+
+    fn show(&mut self, line: &str) -> io::Result<()> {
+        if self.left == 0 {
+            self.more = true;
+            return Ok(());
+        }
+        self.left -= 1;
+        self.out.line(line)
+    }
+}
+
+fn retry(folder: &FolderFlags) -> anyhow::Result<ExitCode> {
+    let data = existing(folder)?;
+    let opened = OfflineOutbox::open(data);
+    let mut outbox = opened.with_context(|| format!("can't open {}", data.display()))?;
+    let count = outbox.retry().context("nothing was changed")?;
+    print(format!("{count} messages wait again"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn look_into(folder: &FolderFlags) -> anyhow::Result<OutboxView> {
+    let data = existing(folder)?;
+    OutboxView::open(data).with_context(|| format!("can't read {}", data.display()))
+}
+
+fn existing(folder: &FolderFlags) -> anyhow::Result<&Path> {
     if !folder.data.is_dir() {
         bail!("there is no outbox in {}", folder.data.display());
     }
-    OfflineOutbox::open(&folder.data)
-        .with_context(|| format!("can't open {}", folder.data.display()))
+    Ok(&folder.data)
 }

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::log::LogFlags;
-use super::start::{can_listen, start_line};
-use crate::config::SettingsFlags;
+use super::start::{can_listen, pass_over_user_signals, start_line};
+use crate::config::{Purpose, SettingsFlags};
 use crate::daemon::serve;
 
 /// Run the server
@@ -22,7 +22,8 @@ pub(super) struct ServeArgs {
 
 impl ServeArgs {
     pub(super) fn run(self, log: &LogFlags) -> anyhow::Result<ExitCode> {
-        let loaded = self.settings.load()?;
+        pass_over_user_signals()?;
+        let loaded = self.settings.load(Purpose::Serve)?;
         log.start_with(&loaded.settings.log);
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");

@@ -3,13 +3,24 @@
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 
 use anyhow::Context;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use signal_hook::consts::{SIGUSR1, SIGUSR2};
 
 /// Descriptors below which a start warns: 1,024 is the limit that many systems give without being
 /// asked, and too few for a chat of any size.
 const DESCRIPTORS_FEW: u64 = 1_025;
+
+/// Lets SIGUSR1 and SIGUSR2 pass while the server isn't there yet that logs them: some programs take
+/// them for a reload, which must not end a start.
+pub(super) fn pass_over_user_signals() -> anyhow::Result<()> {
+    for signal in [SIGUSR1, SIGUSR2] {
+        signal_hook::flag::register(signal, Arc::default()).context("can't heed signals")?;
+    }
+    Ok(())
+}
 
 /// Fails when `address` is taken, so that a start in vain leaves no folder behind; `free` is a port
 /// that the error proposes.

@@ -5,17 +5,19 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::Args;
 
-use crate::auth::{Algorithm, Claims, SigningKey};
-use crate::config::{Loaded, SettingsFlags};
-use crate::output::print;
+use crate::auth::{Algorithm, Claims, SigningKey, redacted};
+use crate::client::ServerAddress;
+use crate::config::{Loaded, Purpose, SettingsFlags, is_open_to_others};
+use crate::output::{print, tell};
 
 /// Make a token for a user
 ///
 /// It is signed with a key of the settings: with the first secret (HS256), or with the private half
-/// of a public key, from a file. The token alone goes to standard output.
+/// of a public key, from a file. The token alone goes to standard output; standard error says for
+/// whom it is, and has a link that leads into the chat page with it, where the page is on.
 #[derive(Debug, Args)]
 pub(super) struct TokenArgs {
     /// Name of the user
@@ -37,6 +39,10 @@ pub(super) struct TokenArgs {
     /// File with the settings
     #[arg(long, value_name = "FILE", env = "TIDINGS_CONFIG")]
     config: Option<PathBuf>,
+    /// Address of the server for the link, where it isn't the one that the settings listen on, such
+    /// as https://chat.example
+    #[arg(long, env = "TIDINGS_URL")]
+    url: Option<String>,
 }
 
 impl TokenArgs {
@@ -45,8 +51,9 @@ impl TokenArgs {
             bail!("--uid takes a name without control characters");
         }
         let settings = SettingsFlags::default().with_file(self.config.clone());
-        let loaded = settings.load()?;
+        let loaded = settings.load(Purpose::Reading)?;
         let key = self.signing_key(&loaded)?;
+        let server = self.server(&loaded)?;
         let now = SystemTime::now();
         let claims = Claims {
             expires_at: now + self.ttl,
@@ -59,8 +66,29 @@ impl TokenArgs {
             .context("can't sign with this key")?;
         let verified = tokens.verify(&token, now);
         verified.context("the server would refuse this token: is it the right private key?")?;
-        print(token)?;
+        print(&token)?;
+        tell(made(&claims, self.ttl));
+        let page = server.map(|server| server.page());
+        match (loaded.settings.general.page.is_on(false), page) {
+            (true, Some(page)) => tell(format!("open: {page}#token={token}")),
+            (true, None) => tell("no link: the settings listen on a free port; --url".into()),
+            (false, _) => tell("no link: the chat page is off; page = \"on\" turns it on".into()),
+        }
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// Where users find the server; `None` for a port that nobody knows yet.
+    fn server(&self, loaded: &Loaded) -> anyhow::Result<Option<ServerAddress>> {
+        let listen = loaded.settings.general.listen;
+        match &self.url {
+            Some(url) => {
+                let server = ServerAddress::parse(url).map_err(|what| anyhow!(what));
+                server
+                    .map(Some)
+                    .with_context(|| format!("--url is {:?}", redacted(url)))
+            }
+            None => Ok((listen.port() != 0).then(|| ServerAddress::of_listener(listen))),
+        }
     }
 
     fn signing_key(&self, loaded: &Loaded) -> anyhow::Result<SigningKey> {
@@ -78,6 +106,12 @@ impl TokenArgs {
             (Some(path), None) => {
                 let pem =
                     fs::read(path).with_context(|| format!("can't read {}", path.display()))?;
+                if is_open_to_others(path) {
+                    tell(format!(
+                        "warning: {} has a private key in it and can be read by others: chmod 600 it",
+                        path.display()
+                    ));
+                }
                 SigningKey::new(id, algorithm, &pem)
                     .with_context(|| format!("can't sign with {}", path.display()))
             }
@@ -106,6 +140,19 @@ impl TokenArgs {
                 .into(),
         }
     }
+}
+
+/// Says for whom a token is, where it leads and how long it lasts.
+fn made(claims: &Claims, ttl: Duration) -> String {
+    let rooms = match &*claims.rooms {
+        [] => "no room (--rooms names some)".to_owned(),
+        rooms => rooms.join(", "),
+    };
+    let (seconds, uid) = (ttl.as_secs(), &claims.uid);
+    let units = [(86_400, "d"), (3_600, "h"), (60, "m"), (1, "s")];
+    let unit = units.into_iter().find(|(unit, _)| seconds % unit == 0);
+    let (unit, name) = unit.unwrap_or((1, "s"));
+    format!("for {uid}, in {rooms}, for {}{name}", seconds / unit)
 }
 
 /// Reads a time to live: a number and a unit; without a unit the number counts seconds.

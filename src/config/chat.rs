@@ -25,10 +25,13 @@ impl Settings {
             kinds: unkept.chain(in_memory).collect(),
             kind,
             channels_max: chat.channels_max,
+            channels_per_user_max: chat.channels_per_user_max,
+            unclaimed_lines_max: chat.unclaimed_lines_max,
             channel_ttl_ms: chat.channel_idle_ms,
             kept_messages_max: chat.ring_messages_max,
             kept_ms_max: chat.ring_ms,
             dedup_ms: chat.repeat_ms,
+            dedup_entries_max: chat.repeat_entries_max,
             connections_per_user_max: chat.connections_per_user_max,
             rooms_per_connection_max: chat.rooms_per_connection_max,
             presence_users_max: chat.presence_users_max,
@@ -47,6 +50,7 @@ impl Settings {
             commands_burst_max: self.limits.commands_burst_max,
             requests_per_s_max: self.limits.requests_per_s_max,
             requests_burst_max: self.limits.requests_burst_max,
+            askers_max: self.limits.askers_max,
         }
     }
 }

@@ -1,13 +1,16 @@
 //! Flags for settings; each wins over the environment and the file.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use super::problem::{Problems, SettingPlace};
 use super::read::is_key;
-use super::{Loaded, Sources};
+use super::{Loaded, Purpose, Sources};
+
+/// The file that `tidings init` writes unless told otherwise.
+pub const FILE: &str = "tidings.toml";
 
 /// The settings file, and flags that override it.
 #[derive(Debug, Clone, Default, Args)]
@@ -16,36 +19,41 @@ pub struct SettingsFlags {
     #[arg(long, value_name = "FILE", env = "TIDINGS_CONFIG")]
     config: Option<PathBuf>,
     /// Address to listen on, for HTTP and WebSocket; port 0 takes a free one [default:
-    /// 127.0.0.1:9502]
+    /// 127.0.0.1:9502] [env: TIDINGS_LISTEN]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
-    /// Threads that own the sockets, 1 to 64 [default: 1]
+    /// Threads that own the sockets, 1 to 64 [default: 1] [env: TIDINGS_REACTORS]
     #[arg(long, value_name = "N")]
     reactors: Option<String>,
-    /// Threads that run the handlers; 0 runs them on the reactors [default: 1]
+    /// Threads that run the handlers; 0 runs them on the reactors [default: 1] [env:
+    /// TIDINGS_WORKERS]
     #[arg(long, value_name = "N")]
     workers: Option<String>,
     /// Folder of the data, made at the first start; "none" keeps everything in memory only
-    /// [default: ./tidings-data]
+    /// [default: ./tidings-data] [env: TIDINGS_DATA]
     #[arg(long, value_name = "DIR")]
     data: Option<String>,
     /// Answer every frame at /echo with the same frame, up to 16 MiB; for benchmarks and
-    /// conformance suites
+    /// conformance suites [env: TIDINGS_ECHO]
     #[arg(long)]
     echo: bool,
-    /// Serve other machines too, although no keys are asked for
+    /// Serve other machines too, although no keys are asked for [env: TIDINGS_INSECURE]
     #[arg(long)]
     insecure: bool,
-    /// Let pages of this origin in, such as `https://example.com`; may be given several times
+    /// Let pages of this origin in, such as `https://example.com`; may be given several times [env:
+    /// TIDINGS_ALLOW_ORIGIN]
     #[arg(long, value_name = "ORIGIN")]
     allow_origin: Vec<String>,
-    /// Ping a WebSocket after so many milliseconds of silence; 0 never does [default: 25000]
+    /// Ping a WebSocket after so many milliseconds of silence; 0 never does [default: 25000] [env:
+    /// TIDINGS_PING_MS]
     #[arg(long, value_name = "MS")]
     ping_ms: Option<String>,
-    /// Time a stop may take before what is left is cut, in milliseconds [default: 30000]
+    /// Time a stop may take before what is left is cut, in milliseconds [default: 30000] [env:
+    /// TIDINGS_STOP_MS_MAX]
     #[arg(long, value_name = "MS")]
     stop_ms_max: Option<String>,
-    /// Any other setting of the file, such as http.idle_ms_max=5000; may be given several times
+    /// Any other setting of the file, such as http.idle_ms_max=5000; may be given several times.
+    /// Secrets are better in a file or the environment
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
 }
@@ -63,12 +71,32 @@ impl SettingsFlags {
     /// # Errors
     ///
     /// Every error in them, each with its place and the way to mend it.
-    pub fn load(&self) -> Result<Loaded, Problems> {
-        Loaded::from(&Sources {
+    pub fn load(&self, purpose: Purpose) -> Result<Loaded, Problems> {
+        let mut loaded = Loaded::from(&self.sources(environment(), purpose)?)?;
+        if self.config.is_none() && loaded.access.is_open() && Path::new(FILE).exists() {
+            loaded.warnings.push(format!(
+                "{FILE} is here and isn't read: --config {FILE} starts with its keys"
+            ));
+        }
+        Ok(loaded)
+    }
+
+    fn sources(
+        &self,
+        environment: Vec<(String, String)>,
+        purpose: Purpose,
+    ) -> Result<Sources, Problems> {
+        Ok(Sources {
             file: self.config.clone(),
-            environment: environment(),
+            environment,
             flags: self.settings()?,
+            flag_variables: &[
+                ("TIDINGS_DATA", "store.data"),
+                ("TIDINGS_ALLOW_ORIGIN", "origins_allowed"),
+                ("TIDINGS_PING_MS", "websocket.ping_ms"),
+            ],
             listen: None,
+            purpose,
         })
     }
 
@@ -101,26 +129,28 @@ pub struct GatewayFlags {
     #[arg(long, value_name = "FILE", env = "TIDINGS_CONFIG")]
     config: Option<PathBuf>,
     /// Address to take messages on, by HTTP; port 0 takes a free one [default: 127.0.0.1:9501]
+    /// [env: TIDINGS_LISTEN]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
     /// Server to bring messages to, such as ws://10.0.0.2:9502/link; may be given several times,
-    /// and then each gets every message
+    /// and then each gets every message [env: TIDINGS_UPSTREAM]
     #[arg(long, value_name = "URL")]
     upstream: Vec<String>,
-    /// Key that the servers ask for; others on this machine can see flags, but not
-    /// TIDINGS_GATEWAY_LINK_KEY or the file
+    /// Key that the servers ask for; better in the variable or a file, since others on this machine
+    /// can see a flag until the program runs [env: TIDINGS_LINK_KEY]
     #[arg(long, value_name = "KEY")]
     link_key: Option<String>,
-    /// Folder of the outbox, where messages wait [default: tidings-outbox]
+    /// Folder of the outbox, where messages wait [default: tidings-outbox] [env: TIDINGS_DATA]
     #[arg(long, value_name = "DIR")]
     data: Option<String>,
-    /// What this gateway calls itself to its upstreams [default: gateway]
+    /// What this gateway calls itself to its upstreams [default: gateway] [env: TIDINGS_NAME]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// Serve other machines too, although no keys are asked for
+    /// Serve other machines too, although no keys are asked for [env: TIDINGS_INSECURE]
     #[arg(long)]
     insecure: bool,
-    /// Any other setting of the file, such as gateway.drain_ms_max=5000; may be given several times
+    /// Any other setting of the file, such as gateway.drain_ms_max=5000; may be given several times.
+    /// Secrets are better in a file or the environment
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
 }
@@ -136,6 +166,10 @@ impl GatewayFlags {
     ///
     /// Every error in them, each with its place and the way to mend it.
     pub fn load(&self) -> Result<Loaded, Problems> {
+        Loaded::from(&self.sources(environment())?)
+    }
+
+    fn sources(&self, environment: Vec<(String, String)>) -> Result<Sources, Problems> {
         let mut settings = set(&self.set)?;
         let upstreams = (!self.upstream.is_empty()).then(|| self.upstream.join(","));
         let insecure = self.insecure.then(|| "true".to_owned());
@@ -149,11 +183,18 @@ impl GatewayFlags {
         ] {
             settings.extend(value.map(|value| (key.into(), value, flag.into())));
         }
-        Loaded::from(&Sources {
+        Ok(Sources {
             file: self.config.clone(),
-            environment: environment(),
+            environment,
             flags: settings,
+            flag_variables: &[
+                ("TIDINGS_UPSTREAM", "gateway.upstreams"),
+                ("TIDINGS_LINK_KEY", "gateway.link_key"),
+                ("TIDINGS_DATA", "gateway.data"),
+                ("TIDINGS_NAME", "gateway.name"),
+            ],
             listen: Some(Self::LISTEN),
+            purpose: Purpose::Gateway,
         })
     }
 }
@@ -182,5 +223,111 @@ fn set(given: &[String]) -> Result<Vec<(String, String, String)>, Problems> {
     match problems.count() {
         0 => Ok(settings),
         _ => Err(problems),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use clap::{CommandFactory, Parser};
+
+    use super::*;
+    use crate::config::Settings;
+
+    #[derive(Parser)]
+    struct ServerCommand {
+        #[command(flatten)]
+        flags: SettingsFlags,
+    }
+
+    #[derive(Parser)]
+    struct GatewayCommand {
+        #[command(flatten)]
+        flags: GatewayFlags,
+    }
+
+    /// A value for each flag, another one than its default.
+    const SAMPLES: [(&str, Option<&str>); 12] = [
+        ("listen", Some("127.0.0.1:7")),
+        ("reactors", Some("2")),
+        ("workers", Some("3")),
+        ("data", Some("d")),
+        ("echo", None),
+        ("insecure", None),
+        ("allow-origin", Some("http://a")),
+        ("ping-ms", Some("7")),
+        ("stop-ms-max", Some("8")),
+        ("upstream", Some("ws://a:1/link")),
+        ("link-key", Some("0123456789abcdef0123456789abcdef")),
+        ("name", Some("n")),
+    ];
+
+    /// The settings that a flag gives, and those that the variable in its help gives.
+    fn both_ways(
+        help: &clap::Command,
+        (flag, value): (&str, Option<&str>),
+        load: impl Fn(&[String], Vec<(String, String)>) -> Settings,
+    ) -> Option<(Settings, Settings)> {
+        let argument = help
+            .get_arguments()
+            .find(|one| one.get_long() == Some(flag))?;
+        let text = argument.get_help().expect(flag).to_string();
+        let (_, variable) = text.split_once("[env: ").expect(flag);
+        let variable = variable.trim_end_matches(']').to_owned();
+        let own = format!("TIDINGS_{}", flag.to_uppercase().replace('-', "_"));
+        assert_eq!(variable, own);
+        let mut by_flag = vec!["x".to_owned(), format!("--{flag}")];
+        by_flag.extend(value.map(str::to_owned));
+        let by_variable = vec![(variable, value.unwrap_or("true").to_owned())];
+        let none = ["x".to_owned()];
+        Some((load(&by_flag, Vec::new()), load(&none, by_variable)))
+    }
+
+    #[test]
+    fn the_variable_in_the_help_of_a_flag_does_what_the_flag_does() {
+        let server = |arguments: &[String], environment| {
+            let flags = ServerCommand::parse_from(arguments).flags;
+            let sources = flags.sources(environment, Purpose::Reading).expect("flags");
+            Loaded::from(&sources).expect("settings").settings
+        };
+        let gateway = |arguments: &[String], environment| {
+            let flags = GatewayCommand::parse_from(arguments).flags;
+            let sources = flags.sources(environment).expect("flags");
+            Loaded::from(&sources).expect("settings").settings
+        };
+        let (of_server, of_gateway) = (ServerCommand::command(), GatewayCommand::command());
+        let mut tried = BTreeSet::new();
+        for sample in SAMPLES {
+            for (place, both) in [
+                both_ways(&of_server, sample, server),
+                both_ways(&of_gateway, sample, gateway),
+            ]
+            .into_iter()
+            .enumerate()
+            {
+                let Some((by_flag, by_variable)) = both else {
+                    continue;
+                };
+                assert_eq!(by_flag, by_variable, "{sample:?}");
+                let nothing: fn() -> Settings = || {
+                    let sources = SettingsFlags::default().sources(Vec::new(), Purpose::Reading);
+                    Loaded::from(&sources.expect("flags"))
+                        .expect("settings")
+                        .settings
+                };
+                assert_ne!(by_flag, nothing(), "{sample:?}");
+                tried.insert((place, sample.0.to_owned()));
+            }
+        }
+        let commands = [of_server, of_gateway].into_iter().enumerate();
+        let all = commands.flat_map(|(place, command)| {
+            let longs = command.get_arguments().filter_map(|one| one.get_long());
+            let longs = longs.filter(|long| !["config", "set"].contains(long));
+            longs
+                .map(|long| (place, long.to_owned()))
+                .collect::<Vec<_>>()
+        });
+        assert_eq!(all.collect::<BTreeSet<_>>(), tried);
     }
 }

@@ -36,7 +36,7 @@ section! {
         link_key_file: String = String::new(), within 0..=4_096;
         /// Folder of the outbox. Each gateway has its own; a copy must not be used.
         data: String = String::from("tidings-outbox"), within 1..=4_096;
-        /// What this gateway calls itself to its upstreams; a label, no more.
+        /// Name by which upstreams know this gateway; a label, no more.
         name: String = String::from("gateway"), within 1..=64;
         /// The outbox at most, in bytes; a message more is refused with 503 until the upstreams
         /// have acknowledged some.

@@ -5,7 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::Settings;
+use super::environment::FlagVariables;
 use super::problem::{Problems, SettingPlace};
+use super::purpose::Purpose;
 use crate::auth::{Access, Secret};
 
 /// The sources of settings; a later one wins over those before it.
@@ -17,8 +19,12 @@ pub struct Sources {
     pub environment: Vec<(String, String)>,
     /// Settings from the command line: name, value, and the flag that gave it.
     pub flags: Vec<(String, String, String)>,
+    /// Variables of the environment that are called like a flag of the command.
+    pub flag_variables: FlagVariables,
     /// The default of `listen`, where it isn't that of [`GeneralSection`](super::GeneralSection).
     pub listen: Option<std::net::SocketAddr>,
+    /// The command that will run with them.
+    pub purpose: Purpose,
 }
 
 /// Valid settings, and the keys that they hold.
@@ -28,6 +34,8 @@ pub struct Loaded {
     pub settings: Settings,
     /// Token keys and API keys, ready for use.
     pub access: Access,
+    /// The first API key, for a command that asks the server as a back end does.
+    pub api_key: Option<Secret>,
     /// The key that a gateway has to show to this server.
     pub uplink_key: Option<Secret>,
     /// The key that this gateway shows to its upstreams.
@@ -56,9 +64,14 @@ impl Loaded {
                 ),
             }
         }
-        loader.take_environment(&sources.environment);
+        loader.take_environment(&sources.environment, sources.flag_variables);
         for (key, value, flag) in &sources.flags {
-            loader.take_text(key, value, &SettingPlace::Flag(flag.clone()));
+            let place = SettingPlace::Flag(flag.clone());
+            loader.take_text(key, value, &place);
+            if let Some(command) = sources.purpose.stranger(key) {
+                let what = format!("{key} is a setting of `{command}`, and changes nothing here");
+                loader.problems.add(Some(place), what);
+            }
         }
         let access = loader.validate();
         let (uplink_key, link_key) = loader.link_keys();
@@ -69,6 +82,7 @@ impl Loaded {
         Ok(Self {
             settings: loader.settings,
             access,
+            api_key: loader.api_key,
             uplink_key,
             link_key,
             warnings: loader.warnings,
@@ -85,6 +99,8 @@ pub(super) struct Loader {
     /// Sections with a setting that couldn't be read; complaints that only follow from those are left
     /// out.
     pub(super) broken: HashSet<String>,
+    /// The first API key that can be used.
+    pub(super) api_key: Option<Secret>,
     /// The folder of the settings file; file names in it are relative to that folder.
     pub(super) folder: PathBuf,
     pub(super) problems: Problems,

@@ -15,6 +15,7 @@ mod gateway;
 mod load;
 mod origin;
 mod problem;
+mod purpose;
 mod quote;
 mod read;
 mod retention;
@@ -28,10 +29,11 @@ mod types;
 mod validate;
 mod value;
 
-pub use flags::{GatewayFlags, SettingsFlags};
+pub use flags::{FILE, GatewayFlags, SettingsFlags};
 pub use gateway::{GatewayPlan, GatewaySection, UplinkSection};
 pub use load::{Loaded, Sources};
 pub use origin::{OriginParts, host_and_port, usual_port};
+pub use purpose::Purpose;
 pub use sections::{
     ApiKeySection, ChatSection, GeneralSection, HttpSection, LimitSection, LogSection,
     OutboxSection, QueueSection, ReactorSection, StoreSection, TokenKeySection, TokenSection,
@@ -39,6 +41,7 @@ pub use sections::{
 };
 pub use template::template;
 pub use types::{LogFormat, LogLevel, PageMode};
+pub use validate::is_open_to_others;
 
 use load::Loader;
 use section::Section;

@@ -1,5 +1,7 @@
 //! Texts and numbers as files and error messages spell them.
 
+use crate::auth::redacted;
+
 /// Writes a text as a basic string of TOML.
 pub(super) fn quoted(text: &str) -> String {
     let mut quoted = String::from("\"");
@@ -30,10 +32,11 @@ pub(super) fn grouped(number: u64) -> String {
     grouped
 }
 
-/// Quotes a text for an error message, and cuts a long one: the message stays on one line of a
-/// terminal, and its place in the file shows the rest.
+/// Quotes a text for an error message, without passwords in addresses, and cuts a long one: the
+/// message stays on one line of a terminal, and its place in the file shows the rest.
 pub(super) fn shown(text: &str) -> String {
     const CHARS_MAX: usize = 60;
+    let text = redacted(text);
     match text.char_indices().nth(CHARS_MAX) {
         Some((end, _)) => format!("{:?}…", &text[..end]),
         None => format!("{text:?}"),

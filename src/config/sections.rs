@@ -25,7 +25,7 @@ section! {
         reactors: usize = 1, within 1..=64;
         /// Threads that run the handlers; 0 runs them on the reactors.
         workers: usize = 1, within 0..=WORKERS_MAX as u64;
-        /// What this server calls itself to its clients; empty makes a name up at each start.
+        /// Name by which clients know this server; empty makes a name up at each start.
         node: String = String::new(), within 0..=64;
         /// Pages of these origins may talk to the server, beside those of its own host.
         origins_allowed: Vec<Origin> = Vec::new();
@@ -47,21 +47,21 @@ section! {
     LogSection {
         /// "text" for people, "json" for programs: a line an event.
         format: LogFormat = LogFormat::Text;
-        /// How much: error, warn, info or debug; or for parts, such as "info,tidings::net=debug".
+        /// Level: error, warn, info or debug; or for parts, such as "info,tidings::net=debug".
         level: LogLevel = LogLevel("info".into());
     }
 }
 
 section! {
-    /// What users' tokens (JWT) have to satisfy, beside a signature by one of the keys below.
+    /// Rules that users' tokens (JWT) have to satisfy, beside a signature by one of the keys below.
     TokenSection {
         /// One of these has to stand in a token's `aud`. When empty, a token that names an audience
         /// is meant for others, and refused.
         audience: Vec<String> = Vec::new(), within 1..=1_024;
         /// One of these has to be a token's `iss`; when empty, every issuer will do.
         issuer: Vec<String> = Vec::new(), within 1..=1_024;
-        /// How far the clocks of those who make tokens and of this server may be apart, in seconds:
-        /// a token counts so much earlier and longer.
+        /// Difference that is allowed between the clocks of token makers and of this server, in
+        /// seconds: a token counts this much earlier and longer.
         leeway_s: u64 = 30, within 0..=3_600;
         /// Longest token, in bytes; a longer one is refused as a bad one, with close code 4001.
         token_size_max: usize = 8_192, within 64..=65_536;
@@ -76,7 +76,7 @@ section! {
     /// To change keys: add the new one before the old one, wait until the old tokens have expired,
     /// take the old one out.
     TokenKeySection {
-        /// What this key is for: "HS256" takes a secret, "RS256" and "ES256" take a public key.
+        /// Algorithm of the key: "HS256" takes a secret, "RS256" and "ES256" take a public key.
         algorithm: Algorithm = Algorithm::HS256;
         /// The secret (HS256), at least 32 bytes; the text is used as it stands here.
         secret: Secret = Secret::default();
@@ -117,8 +117,16 @@ section! {
         /// Time after which a channel without members and messages is forgotten, in milliseconds.
         channel_idle_ms: u64 = 300_000, within 0..=365 * DAY_MS;
         /// Channels at most, rooms and users' inboxes together; one more is refused with
-        /// `unavailable`.
+        /// `unavailable`. A tenth is left to back ends, and a login never needs a free one.
         channels_max: usize = 1_000_000, within 1..=100_000_000;
+        /// Channels that one user opened and that are still there, at most: rooms, and lines of
+        /// users who never came; one more is refused with `unavailable`. Back ends have no such
+        /// share.
+        channels_per_user_max: usize = 1_000, within 1..=100_000_000;
+        /// Lines of users who never came, opened by other users, at most, apart from channels_max.
+        /// From seven eighths on the oldest ones of whoever opened the most go, with the messages in
+        /// them; their senders keep their own copies.
+        unclaimed_lines_max: usize = 100_000, within 1..=100_000_000;
         /// Rooms that one connection may be in; one more is refused with `forbidden`.
         rooms_per_connection_max: usize = 100, within 1..=1_000_000;
         /// Connections that one user may have; one more closes the oldest, with close code 4003.
@@ -130,6 +138,10 @@ section! {
         left_ms: u64 = 3_000, within 0..=DAY_MS;
         /// Time within which a message with the same id is the same message, in milliseconds.
         repeat_ms: u64 = 300_000, within 0..=DAY_MS;
+        /// Ids that are remembered for that, in all; for one more the sender with the most loses its
+        /// oldest, so that nobody pushes out what others said. Stored channels have a table of this
+        /// size, and so have the others.
+        repeat_entries_max: usize = 1_000_000, within 1..=100_000_000;
         /// Messages on one page of history at most.
         page_messages_max: usize = 1_000, within 1..=100_000;
         /// Size at which a page of history ends, in bytes; it says `"more":true` then.
@@ -179,7 +191,7 @@ section! {
 }
 
 section! {
-    /// What waits for slow readers.
+    /// Output that waits for slow readers.
     OutboxSection {
         /// Waits for one reader at most, in bytes; more closes it with 4008. A single message may
         /// exceed it.
@@ -206,18 +218,29 @@ section! {
     /// client takes from the others, so it depends on what clients do there: 10 a second with
     /// bursts of 100 leave room for a person, but not for a back end or a load test.
     LimitSection {
-        /// Commands a second of one connection that showed no API key, `PING` among them; one more
-        /// is refused with `rate_limited`, and who goes on at more than twice as much is closed
-        /// with 4009.
+        /// Commands a second of one user, on all connections that showed no API key together, `PING`
+        /// among them; before the login, of one address (IPv6: one /64), where only logins that
+        /// are taken count with their user. One more is refused with `rate_limited`, and who goes on
+        /// at more than twice as much is closed with 4009. Coming again gives nothing new. What a
+        /// user with a token posts by HTTP counts with it; one more is answered with 429.
         commands_per_s_max: u64 = 0, within 0..=1_000_000;
-        /// Commands of one connection at once, after a pause.
+        /// Commands of one user at once, after a pause.
         commands_burst_max: u64 = 100, within 1..=1_000_000;
-        /// Requests a second of one API key, by HTTP and on its WebSockets; without keys, of all
-        /// HTTP together. One more is answered with 429. Of a batch each message counts, and of a
-        /// message each receiver in `rooms` or `users`; /v1/stats and /metrics don't.
+        /// Requests a second of one API key, by HTTP and on its WebSockets; without keys, of one
+        /// address. One more is answered with 429. Of a batch each message counts, and of a message
+        /// each receiver in `rooms` or `users`; /v1/stats and /metrics don't. A gateway heeds it too.
         requests_per_s_max: u64 = 0, within 0..=1_000_000;
         /// Requests of one API key at once, after a pause.
         requests_burst_max: u64 = 1_000, within 1..=1_000_000;
+        /// Users, addresses and keys that asked lately, at most, where one of these limits is set;
+        /// for one more the one that is nearly quiet again is forgotten, and counted.
+        askers_max: usize = 1_000_000, within 16..=100_000_000;
+        /// Connections of one address (IPv6: one /64) that have shown neither a token nor a key; one
+        /// more is answered with 503. They count no more once they have logged in, or brought a request
+        /// with an API key; without keys all count. 0 is no bound, and the default: behind a proxy
+        /// everybody has the proxy's address, and on this machine everybody has a loopback address, so
+        /// only who knows that neither is the case can name a number; 100 leave room for an office.
+        connections_per_address_max: usize = 0, within 0..=1_000_000;
         /// Requests and messages of all connections that are half sent, in bytes; over it those
         /// with the most are refused, with 503 or close code 1013.
         unfinished_size_max: usize = 67_108_864, within 1_024..=SIZE_MAX;
@@ -239,15 +262,15 @@ section! {
 }
 
 section! {
-    /// What is on disk: messages, acknowledgements, lasting memberships.
+    /// The data on disk: messages, acknowledgements, lasting memberships.
     StoreSection {
         /// Folder of the data, made at the first start; "none" keeps everything in memory only.
         data: String = "./tidings-data".into(), within 1..=4_096;
-        /// When a message counts as stored, and is answered and delivered. "always": after
-        /// fdatasync; a crash of the program, the system or the power loses nothing that was
+        /// Moment from which a message counts as stored, and is answered and delivered. "always":
+        /// after fdatasync; a crash of the program, the system or the power loses nothing that was
         /// answered. "interval 100ms": after the write, and synced that often; a crash of the
-        /// system or the power may lose what came since. "os": after the write, and synced when
-        /// the system likes.
+        /// system or the power may lose what came since. "os": after the write, and synced when the
+        /// system likes.
         sync: SyncSetting = SyncSetting::default();
         /// Messages that a channel keeps at most; then the oldest go.
         messages_max: u64 = 100_000, within 1..=u64::MAX >> 1;
@@ -275,12 +298,13 @@ section! {
 }
 
 section! {
-    /// What waits between threads. Over one of these nothing is read from the connections that
-    /// would add to it, until a quarter is left; nothing is lost.
+    /// Queues between threads. Above one of these marks nothing is read from the connections that
+    /// would add to the queue, until a quarter is left; nothing is lost.
     QueueSection {
         /// Events for one worker.
         worker_items_high: usize = 16_384, within 1..=100_000_000;
-        /// Events for one worker, in bytes.
+        /// Events for one worker, in bytes. As much may wait on each thread for the turns of
+        /// connections that ask for much; over that, those with the most are closed with 1013.
         worker_size_high: usize = 16_777_216, within 1_024..=SIZE_MAX;
         /// Batches of commands for one reactor.
         mailbox_items_high: usize = 16_384, within 1..=100_000_000;
@@ -292,10 +316,10 @@ section! {
         disk_size_high: usize = 67_108_864, within 1_024..=SIZE_MAX;
         /// Records that are made durable together at most.
         disk_batch_max: usize = 8_192, within 1..=1_000_000;
-        /// How long a sync waits for the senders that were answered just now, in hundredths of the
-        /// last one's time.
+        /// Longest wait of a sync for the senders that were answered just now, in hundredths of the
+        /// last sync's time.
         disk_gather_percent: usize = 100, within 0..=1_000;
-        /// The most microseconds that it waits for them.
+        /// The most microseconds of that wait.
         disk_gather_us_max: usize = 2_000, within 0..=1_000_000;
     }
 }

@@ -13,6 +13,7 @@ impl Settings {
             mailbox: marks(queues.mailbox_items_high, queues.mailbox_size_high),
             outbox_bytes_total_max: outbox.total_size_max,
             unfinished_bytes_max: self.limits.unfinished_size_max,
+            connections_per_address_max: self.limits.connections_per_address_max,
             stop_ms_max: self.general.stop_ms_max,
             ..ServerSettings::default()
         };

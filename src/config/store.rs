@@ -39,7 +39,8 @@ impl Settings {
             free_bytes_min: store.disk_free_size_min,
             segment_bytes_max: store.segment_size_max,
             dedup_ms: self.chat.repeat_ms,
-            channels_max: self.chat.channels_max,
+            dedup_entries_max: self.chat.repeat_entries_max,
+            channels_max: (self.chat.channels_max).saturating_add(self.chat.unclaimed_lines_max),
             ..StoreSettings::new(self.data().unwrap_or_default())
         }
     }

@@ -1,5 +1,8 @@
 //! Suggestions for a mistyped name.
 
+/// More letters than these are no slip of the finger.
+const CHANGED_MAX: usize = 2;
+
 /// Finds the candidate that `name` abbreviates, or else the one with the fewest letters changed;
 /// `None` when every candidate is too far away.
 pub(super) fn suggest<'a>(
@@ -8,7 +11,7 @@ pub(super) fn suggest<'a>(
 ) -> Option<&'a str> {
     const SHORT_CHARS_MIN: usize = 4;
     let chars = name.chars().count();
-    let far = (chars / 3).max(1);
+    let far = (chars / 3).clamp(1, CHANGED_MAX);
     let distance = |candidate: &str| match candidate.starts_with(name) && chars >= SHORT_CHARS_MIN {
         true => 1,
         false => distance(name, candidate),
@@ -70,5 +73,8 @@ mod tests {
         assert_eq!(suggest("database", names), None);
         assert_eq!(suggest("x", names), None);
         assert_eq!(suggest("work", names), Some("workers"));
+        let variables = ["TIDINGS_PAGE", "TIDINGS_NODE"];
+        assert_eq!(suggest("TIDINGS_DATA", variables), None);
+        assert_eq!(suggest("TIDINGS_PGAE", variables), Some("TIDINGS_PAGE"));
     }
 }

@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 
 use super::section::Section;
-use super::{API_KEYS, ApiKeySection, Settings, TOKEN_KEYS, TokenKeySection, join};
+use super::{
+    API_KEYS, ApiKeySection, GeneralSection, PageMode, Settings, TOKEN_KEYS, TokenKeySection, join,
+};
 use crate::auth::Secret;
 
 const HEAD: &str = "\
@@ -23,6 +25,10 @@ pub fn template(token_key: (&str, Secret), api_key: (&str, Secret)) -> String {
         ..TokenKeySection::default()
     };
     let mut settings = Settings {
+        general: GeneralSection {
+            page: PageMode::On,
+            ..GeneralSection::default()
+        },
         token_keys: vec![(token_key.0.into(), token_settings)],
         api_keys: vec![(api_key.0.into(), ApiKeySection::from_key(api_key.1))],
         ..Settings::default()
@@ -66,9 +72,12 @@ fn write_section(text: &mut String, name: &str, section: &mut dyn Section) {
     });
 }
 
-/// The settings of a section that are no comments: those that hold a fresh key.
+/// The settings of a section that are no comments: those that hold a fresh key, and the page, which
+/// lets nobody in without one.
 fn given(section: &str) -> &'static [&'static str] {
-    if section.starts_with(&join(TOKEN_KEYS, "")) {
+    if section.is_empty() {
+        &["page"]
+    } else if section.starts_with(&join(TOKEN_KEYS, "")) {
         &["algorithm", "secret"]
     } else if section.starts_with(&join(API_KEYS, "")) {
         &["key"]

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::environment::variable_of;
-use super::{Loaded, Settings, Sources, template};
+use super::{Loaded, PageMode, Settings, Sources, template};
 use crate::auth::Secret;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
@@ -25,7 +25,9 @@ fn load(file: Option<&str>, environment: &[(&str, &str)], flags: &[(&str, &str)]
         file,
         environment: environment.iter().map(pair).collect(),
         flags: flags.iter().map(flag).collect(),
+        flag_variables: &[],
         listen: None,
+        purpose: super::Purpose::default(),
     });
     let folder = format!("{}/", folder.path().display());
     loaded.map_err(|problems| problems.to_string().replace(&folder, ""))
@@ -303,16 +305,23 @@ fn keys_are_tried_in_the_order_of_the_file_and_files_stand_beside_it() {
     assert_eq!(keys, ["z HS256", "a.b/c+d= ES256", "m HS256"]);
 }
 
-#[test]
-fn the_written_file_is_right_and_says_the_defaults() {
-    let loaded = load(Some(&template_text()), &[], &[]).unwrap();
-    let settings = loaded.settings;
-    let keys_only = Settings {
+/// Defaults but for the keys, and for the page, which is on where there are keys.
+fn defaults_beside_keys(settings: &Settings) -> Settings {
+    let mut expected = Settings {
         token_keys: settings.token_keys.clone(),
         api_keys: settings.api_keys.clone(),
         ..Settings::default()
     };
-    assert_eq!(settings, keys_only);
+    expected.general.page = PageMode::On;
+    expected
+}
+
+#[test]
+fn the_written_file_is_right_and_says_the_defaults() {
+    let loaded = load(Some(&template_text()), &[], &[]).unwrap();
+    let settings = loaded.settings;
+    let expected = defaults_beside_keys(&settings);
+    assert_eq!(settings, expected);
     assert_eq!(loaded.access.tokens.keys()[0].id(), "k1");
     assert_eq!(loaded.access.api_keys.who(SECRET), Some("backend"));
 }
@@ -344,13 +353,9 @@ fn every_setting_is_in_the_written_file_with_its_documentation() {
             assert!(text.contains(&first), "{name}.{}: {first}", field.key);
         });
     }
-    let keys_only = Settings {
-        token_keys: settings.token_keys.clone(),
-        api_keys: settings.api_keys.clone(),
-        ..Settings::default()
-    };
+    let expected = defaults_beside_keys(&settings);
     assert_eq!(
-        settings, keys_only,
+        settings, expected,
         "the values that are shown are the defaults"
     );
 }

@@ -223,6 +223,18 @@ pub enum PageMode {
     Off,
 }
 
+impl PageMode {
+    /// Whether the page is served, by a server that is in open mode or not.
+    #[must_use]
+    pub fn is_on(self, is_open: bool) -> bool {
+        match self {
+            Self::Open => is_open,
+            Self::On => true,
+            Self::Off => false,
+        }
+    }
+}
+
 impl WordChoice for PageMode {
     const ALL: &'static [(&'static str, Self)] =
         &[("open", Self::Open), ("on", Self::On), ("off", Self::Off)];

@@ -149,6 +149,7 @@ impl Loader {
                 keys.push((name, key));
             }
         }
+        self.api_key = keys.first().map(|(_, key)| key.clone());
         ApiKeys::new(keys.iter().map(|(name, key)| (name.as_str(), key)))
     }
 
@@ -287,7 +288,9 @@ impl Loader {
     }
 }
 
-fn is_open_to_others(path: &std::path::Path) -> bool {
+/// Whether other accounts of the machine are let into a file.
+#[must_use]
+pub fn is_open_to_others(path: &std::path::Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
     std::fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o077 != 0)
 }

@@ -21,6 +21,19 @@ pub(super) fn listening(address: &SocketAddr) {
     output::announce(format_args!("listening on http://{address}"));
 }
 
+/// Prints where the chat page is, and how to enter it; or how to turn it on.
+pub(super) fn page(address: &SocketAddr, has_page: bool, is_open: bool) {
+    match (has_page, is_open) {
+        (true, true) => {
+            output::announce(format_args!("chat: open http://{address}/ in two windows"));
+        }
+        (true, false) => output::announce(format_args!(
+            "chat: http://{address}/ asks for a token; `tidings token` prints a link that leads in"
+        )),
+        (false, _) => output::announce("chat: the page is off; page = \"on\" turns it on"),
+    }
+}
+
 /// Prints a command that sends a first message.
 pub(super) fn sending(address: &SocketAddr, is_open: bool) {
     let key = if is_open {

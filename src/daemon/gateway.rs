@@ -1,5 +1,6 @@
 //! The gateway: HTTP in front, an outbox on disk behind it, a process that delivers the outbox.
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
@@ -7,7 +8,8 @@ use anyhow::Context;
 use tidings::api::health::{self, ServerReadiness};
 use tidings::api::{Refusal, method_not_allowed};
 use tidings::gateway::{Gateway, GatewaySettings, PUSH_PROCESS, push, store_settings};
-use tidings::server::{Handle, Head, Response, Server, ServerOutcome, Verdict};
+use tidings::server::process::ProcessLaunch;
+use tidings::server::{Fd, Handle, Head, Response, Server, ServerOutcome, ServerSettings, Verdict};
 use tidings::store::StoreSettings;
 
 use super::announce;
@@ -26,12 +28,16 @@ const STOP_GRACE_MS: u64 = 2_000;
 /// wait meanwhile, and starting it costs little.
 const RESTART_MS_MAX: u64 = 1_000;
 
-/// Runs the gateway until it is told to stop.
+/// Runs the gateway until it is told to stop; `push_arguments` are those of its push process.
 ///
 /// # Errors
 ///
 /// The gateway can't start: the address can't be listened on, or the outbox can't be opened.
-pub fn gateway(loaded: Loaded, plan: GatewayPlan) -> anyhow::Result<ServerOutcome> {
+pub fn gateway(
+    loaded: Loaded,
+    plan: GatewayPlan,
+    push_arguments: Vec<OsString>,
+) -> anyhow::Result<ServerOutcome> {
     let Loaded {
         settings, access, ..
     } = loaded;
@@ -59,9 +65,6 @@ pub fn gateway(loaded: Loaded, plan: GatewayPlan) -> anyhow::Result<ServerOutcom
         gateway: Arc::clone(&gateway),
         server: OnceLock::new(),
     };
-    let mut server = settings.server();
-    server.process.stop_ms_max = own.drain_ms_max + STOP_GRACE_MS;
-    server.process.restart_backoff_ms_max = RESTART_MS_MAX;
     let gate = Arc::new(gate);
     let (judge, start, answer) = (gate.clone(), gateway.clone(), gateway.clone());
     let listen = general.listen;
@@ -70,9 +73,13 @@ pub fn gateway(loaded: Loaded, plan: GatewayPlan) -> anyhow::Result<ServerOutcom
         .reactors(general.reactors)
         // The callbacks may wait for the disk.
         .workers(general.workers.max(1))
-        .settings(server)
-        .gate(move |head| judge.judge(head))
+        .settings(server_settings(&settings))
+        .gate(move |head, fd| judge.judge(head, fd))
         .process(PUSH_PROCESS, push)
+        .process_launch(ProcessLaunch {
+            arguments: Some(push_arguments),
+            variables_withheld: own_variables(),
+        })
         .on_start(move |server| {
             // Only set here, and only once.
             gate.server.get_or_init(|| server.handle());
@@ -80,7 +87,7 @@ pub fn gateway(loaded: Loaded, plan: GatewayPlan) -> anyhow::Result<ServerOutcom
                 Ok(()) => announce::addresses(server, is_open),
                 Err(error) => {
                     tracing::error!(%error, "the outbox can't be delivered");
-                    server.stop();
+                    server.fail("the relay thread could not be started");
                 }
             }
         })
@@ -95,6 +102,14 @@ pub fn gateway(loaded: Loaded, plan: GatewayPlan) -> anyhow::Result<ServerOutcom
     outcome
 }
 
+/// Makes the settings of the gateway's server.
+fn server_settings(settings: &Settings) -> ServerSettings {
+    let mut server = settings.server();
+    server.process.stop_ms_max = settings.gateway.drain_ms_max + STOP_GRACE_MS;
+    server.process.restart_backoff_ms_max = RESTART_MS_MAX;
+    server
+}
+
 /// Makes the settings of the gateway.
 fn gateway_settings(settings: &Settings, plan: GatewayPlan) -> GatewaySettings {
     let own = &settings.gateway;
@@ -105,6 +120,7 @@ fn gateway_settings(settings: &Settings, plan: GatewayPlan) -> GatewaySettings {
         drain_ms_max: own.drain_ms_max,
         settle_ms: own.settle_ms,
         disk: settings.disk(),
+        limits: settings.limits(),
         host_metrics,
         ..GatewaySettings::new(&own.name, plan.upstreams)
     }
@@ -119,8 +135,9 @@ struct GatewayGate {
 }
 
 impl GatewayGate {
-    fn judge(&self, head: &Head) -> Verdict {
+    fn judge(&self, head: &Head, fd: Fd) -> Verdict {
         if let Some(refusal) = self.rules.refuse(head) {
+            self.gateway.note_refused(refusal.reason, head, fd);
             return Verdict::Answer(refusal.response);
         }
         if head.asks_for_websocket() {
@@ -129,14 +146,14 @@ impl GatewayGate {
         }
         match health::answer(head, || self.readiness()) {
             Some(answer) => Verdict::Answer(answer),
-            None if head.has_body() => self.judge_before_body(head),
+            None if head.has_body() => self.judge_before_body(head, fd),
             None => Verdict::Pass,
         }
     }
 
     /// Refuses a body from a client that shows no key, or whose path and method take no body.
-    fn judge_before_body(&self, head: &Head) -> Verdict {
-        match self.gateway.admit_head(head) {
+    fn judge_before_body(&self, head: &Head, fd: Fd) -> Verdict {
+        match self.gateway.admit_head(head, fd) {
             Ok(true) => Verdict::Pass,
             Ok(false) => Verdict::Answer(beside_the_api(head.path())),
             Err(answer) => Verdict::Answer(answer),
@@ -144,16 +161,26 @@ impl GatewayGate {
     }
 
     fn readiness(&self) -> ServerReadiness {
-        let is_running = self
-            .server
-            .get()
-            .is_some_and(|server| !server.is_stopping());
+        let server = self.server.get();
+        if let Some(failure) = server.and_then(Handle::failure) {
+            return ServerReadiness::Unready(failure.to_owned().into());
+        }
+        let is_running = server.is_some_and(|server| !server.is_stopping());
         match (is_running, self.gateway.is_ready()) {
             (true, true) => ServerReadiness::Ready,
-            (true, false) => ServerReadiness::Unready("full"),
+            (true, false) => ServerReadiness::Unready("full".into()),
             (false, _) => ServerReadiness::Stopping,
         }
     }
+}
+
+/// The variables that are for this program. Keys are among them, and the push process needs none:
+/// what it has to know comes over its pipe.
+fn own_variables() -> Vec<OsString> {
+    let names = std::env::vars_os().map(|(name, _)| name);
+    names
+        .filter(|name| name.as_encoded_bytes().starts_with(b"TIDINGS_"))
+        .collect()
 }
 
 /// Answers requests beside the gateway's API.

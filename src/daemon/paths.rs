@@ -6,7 +6,7 @@ use tidings::api::health::{self, ServerReadiness, is_health_path};
 use tidings::api::{Refusal, RefusalReason, Refused, bearer, method_not_allowed};
 use tidings::chat::ErrorCode;
 use tidings::endpoint::{Endpoint, LINK_PATH};
-use tidings::server::{Handle, Head, Response, Verdict};
+use tidings::server::{Fd, Handle, Head, Response, Verdict};
 
 use super::echo::ECHO_PATH;
 use super::origin::SameOrigin;
@@ -35,43 +35,43 @@ pub(super) struct ServeGate {
 }
 
 impl ServeGate {
-    pub(super) fn judge(&self, head: &Head) -> Verdict {
+    pub(super) fn judge(&self, head: &Head, fd: Fd) -> Verdict {
         if let Some(refusal) = self.rules.refuse(head) {
-            self.note(refusal.reason, head);
+            self.note(refusal.reason, head, fd);
             return Verdict::Answer(refusal.response);
         }
         if head.asks_for_websocket() {
             return match (head.path(), self.echo_size_max) {
                 ("/ws" | "/", _) => Verdict::Pass,
                 (ECHO_PATH, Some(message_size_max)) => Verdict::PassWith { message_size_max },
-                (LINK_PATH, _) if !self.link_keys.is_empty() => self.judge_link(head),
+                (LINK_PATH, _) if !self.link_keys.is_empty() => self.judge_link(head, fd),
                 _ => Verdict::Answer(not_found("there is no WebSocket at this path; try /ws")),
             };
         }
         match health::answer(head, || self.readiness()) {
             Some(answer) => Verdict::Answer(answer),
-            None if head.has_body() => self.judge_before_body(head),
+            None if head.has_body() => self.judge_before_body(head, fd),
             None => Verdict::Pass,
         }
     }
 
     /// Refuses a body from a client that shows no key, or whose path and method take no body.
-    fn judge_before_body(&self, head: &Head) -> Verdict {
-        match self.endpoint.admit_head(head) {
+    fn judge_before_body(&self, head: &Head, fd: Fd) -> Verdict {
+        match self.endpoint.admit_head(head, fd) {
             Ok(true) => Verdict::Pass,
             Ok(false) => Verdict::Answer(beside_the_api(head.method(), head.path(), self.has_page)),
             Err(answer) => Verdict::Answer(answer),
         }
     }
 
-    fn judge_link(&self, head: &Head) -> Verdict {
+    fn judge_link(&self, head: &Head, fd: Fd) -> Verdict {
         let key = bearer(head.field_text("authorization"));
         match key.and_then(|key| self.link_keys.who(key)) {
             Some(_) => Verdict::PassWith {
                 message_size_max: self.link_size_max,
             },
             None => {
-                self.note(RefusalReason::LinkKey, head);
+                self.note(RefusalReason::LinkKey, head, fd);
                 let message = "Authorization has to be Bearer and this server's uplink.key";
                 let refusal = Refusal::new(ErrorCode::Unauthorized, message);
                 Verdict::Answer(refusal.response())
@@ -80,8 +80,10 @@ impl ServeGate {
     }
 
     /// Counts a refusal, and logs it.
-    fn note(&self, reason: RefusalReason, head: &Head) {
+    fn note(&self, reason: RefusalReason, head: &Head, fd: Fd) {
+        let info = self.server.get().and_then(|one| one.connection_info(fd));
         let refused = Refused {
+            connection: info.map(|info| (fd.0, info.peer)),
             host: head.host(),
             origin: head.field_text("origin"),
             ..Refused::default()
@@ -90,10 +92,14 @@ impl ServeGate {
     }
 
     fn readiness(&self) -> ServerReadiness {
-        let runs = self.server.get().is_some_and(|one| !one.is_stopping());
+        let server = self.server.get();
+        if let Some(failure) = server.and_then(Handle::failure) {
+            return ServerReadiness::Unready(failure.to_owned().into());
+        }
+        let runs = server.is_some_and(|one| !one.is_stopping());
         match (runs, self.endpoint.is_storing()) {
             (false, _) => ServerReadiness::Stopping,
-            (true, false) => ServerReadiness::Unready("store can't take messages"),
+            (true, false) => ServerReadiness::Unready("store can't take messages".into()),
             (true, true) => ServerReadiness::Ready,
         }
     }

@@ -14,7 +14,7 @@ use super::origin::SameOrigin;
 use super::paths::{ServeGate, beside_the_api};
 use super::storage;
 use crate::auth::ApiKeys;
-use crate::config::{Loaded, PageMode, Settings};
+use crate::config::{Loaded, Settings};
 use crate::output;
 
 /// Bytes of a gateway's frame beside the data of a message: a hundred receivers with the longest
@@ -56,11 +56,7 @@ pub fn serve(loaded: Loaded) -> anyhow::Result<ServerOutcome> {
             // With keys every client has to show one, whatever name led here.
             any_host: general.insecure || !is_open,
         },
-        has_page: match general.page {
-            PageMode::Open => is_open,
-            PageMode::On => true,
-            PageMode::Off => false,
-        },
+        has_page: general.page.is_on(is_open),
         echo_size_max: general.echo.then_some(message_size_max.max(ECHO_SIZE_MAX)),
         link_size_max: message_size_max + LINK_FRAME_SIZE,
         link_keys: ApiKeys::new(uplink_key.iter().map(|key| ("gateways", key))),
@@ -77,7 +73,7 @@ pub fn serve(loaded: Loaded) -> anyhow::Result<ServerOutcome> {
         .reactors(general.reactors)
         .workers(general.workers)
         .settings(server)
-        .gate(move |head| gate.judge(head));
+        .gate(move |head, fd| gate.judge(head, fd));
     let outcome = endpoint.attach(builder, host).run();
     // Everything that was taken is on disk now, also what nobody waits for any more.
     endpoint.finish();
@@ -149,9 +145,7 @@ impl EndpointHost for ServeHost {
 fn announce(server: &WorkerHandle, echo: bool, has_page: bool, is_open: bool) {
     for address in server.addresses() {
         announce::listening(address);
-        if has_page {
-            output::announce(format_args!("chat: open http://{address}/ in two windows"));
-        }
+        announce::page(address, has_page, is_open);
         announce::sending(address, is_open);
         if echo {
             output::announce(format_args!("echo: websocat ws://{address}/echo"));

@@ -47,8 +47,7 @@ fn from_disk(
         bytes_max: services.chat.settings().page_bytes_max,
     };
     let page = services.reader.page(channel, range).map_err(|error| {
-        let error = &error as &dyn std::error::Error;
-        tracing::error!(error, "a page of history can't be read");
+        services.note_unreadable(&error);
         Refusal::new(ErrorCode::Internal, "the history can't be read")
     })?;
     let newest = match page.state {

@@ -58,7 +58,9 @@ impl LinkPart {
         let Sequenced { producer, n, .. } = &self.sequenced;
         match &self.settles {
             Settles::Number => (producer, *n),
-            Settles::Part { parts, place } => (parts, n.saturating_mul(PARTS_MAX) + place),
+            Settles::Part { parts, place } => {
+                (parts, n.saturating_mul(PARTS_MAX).saturating_add(*place))
+            }
         }
     }
 }

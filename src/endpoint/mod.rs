@@ -53,16 +53,16 @@ use server_sink::{Confirmation, ServerSink};
 use services::Services;
 use sessions::Sessions;
 
+pub use crate::api::{Bucket, LimitSettings, Rate};
 pub use links::{LinkNumbers, LinkPublisher, Links, OnComplete};
 pub use native::COMMANDS_A_FRAME_MAX;
 pub use replays::ReplaySettings;
-pub use sessions::{Bucket, LimitSettings, Rate};
 
 /// The path at which gateways open their links.
 pub const LINK_PATH: &str = "/link";
 
-/// Milliseconds between two looks at what is due: presence and deadlines are late by that at most,
-/// and a look at empty queues costs a microsecond.
+/// Milliseconds between two looks at what is due: presence and deadlines are late by that at most
+/// unless thousands come due together, and a look at empty queues costs a microsecond.
 const EXPIRE_EVERY_MS: u64 = 100;
 
 /// The shortest and the longest time after which clients are told to come back from a stop, in
@@ -136,7 +136,10 @@ impl Endpoint {
             replays::start(Arc::clone(&services), ready)?,
             // Each thread holds the services, which hold the way to it: only `finish` ends one.
             queue
-                .start(store, Arc::clone(&services), nudge(&services))
+                .start(store, Arc::clone(&services), nudge(&services), {
+                    let services = Arc::clone(&services);
+                    move || services.fail("the disk thread has died")
+                })
                 .inspect_err(|_| services.replays.stop())?,
         ];
         let sessions = Sessions::new(
@@ -213,9 +216,8 @@ impl Endpoint {
         self.services.disk.end();
         self.services.replays.stop();
         for thread in lock(&self.threads).drain(..) {
-            if thread.join().is_err() {
-                tracing::error!("a thread of the endpoint panicked");
-            }
+            // One that panicked has stopped the server, which said so.
+            thread.join().ok();
         }
     }
 
@@ -225,8 +227,8 @@ impl Endpoint {
     /// # Errors
     ///
     /// The answer, which no body could change: no key, a method that isn't known there, a bad name.
-    pub fn admit_head(&self, head: &Head) -> Result<bool, Response> {
-        self.http.admit_head(head)
+    pub fn admit_head(&self, head: &Head, fd: Fd) -> Result<bool, Response> {
+        self.http.admit_head(head, fd)
     }
 
     /// Whether messages can be stored.
@@ -245,6 +247,7 @@ impl Endpoint {
     /// Begins to look at what is due, once the server runs.
     fn start(self: &Arc<Self>, server: &WorkerHandle) {
         self.services.meet(server.handle());
+        self.sessions.start(&server.handle());
         let this = Arc::clone(self);
         server.tick(EXPIRE_EVERY_MS, move |server| {
             let services = &this.services;
@@ -259,9 +262,15 @@ impl Endpoint {
     fn opened(&self, server: &WorkerHandle, request: &Request) {
         let fd = request.fd;
         if request.path() == LINK_PATH {
+            // The gate has let it in, so it has shown its key.
+            server.vouch_for(fd);
             return self.links.opened(fd);
         }
+        let _running = self.sessions.begin_command(fd);
         self.services.chat.opened(fd);
+        if self.sessions.is_kicked(fd) {
+            return;
+        }
         let (node, ping_s, size_max) = &self.hello;
         let hello = frames::hello(fd, node, *ping_s, *size_max);
         server.push(fd, &hello).ok();
@@ -274,6 +283,7 @@ impl Endpoint {
         if self.links.contains(frame.fd) {
             return self.links.message(server, frame);
         }
+        let _running = self.sessions.begin_command(frame.fd);
         if self.sessions.is_kicked(frame.fd) {
             return;
         }
@@ -297,7 +307,7 @@ impl Endpoint {
     /// Says farewell to a WebSocket that is about to be closed, since the server stops. What the
     /// client said before is answered first.
     fn drained(&self, server: &WorkerHandle, fd: Fd) {
-        if !self.services.disk.wait_until_done(ANSWERS_WITHIN) {
+        if !self.services.disk.wait_until_done(ANSWERS_WITHIN) && server.failure().is_none() {
             tracing::warn!(
                 fd = fd.0,
                 "the disk is slow; a farewell doesn't wait for it"

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::frames;
 use super::services::Services;
 use super::store_task::{ReplyTo, StoreTask};
-use crate::base::Fd;
-use crate::chat::{Missing, Notice, Sink, Welcome};
+use crate::base::{Epoch, Fd};
+use crate::chat::{Missing, Notice, Receipt, Sink, Welcome};
 use crate::server::{Handle, Message, WorkerHandle};
 
 /// The way in which a login or a join is confirmed.
@@ -38,6 +38,8 @@ pub(super) struct ServerSink<'a> {
     /// its reference count.
     handle: Cow<'a, Handle>,
     confirmation: Confirmation<'a>,
+    /// Who is answered ahead of its own copy of a private message, under which number.
+    answered_first: Option<(Fd, &'a str)>,
 }
 
 impl<'a> ServerSink<'a> {
@@ -51,6 +53,7 @@ impl<'a> ServerSink<'a> {
             services,
             handle: Cow::Owned(server.handle()),
             confirmation,
+            answered_first: None,
         }
     }
 
@@ -60,7 +63,18 @@ impl<'a> ServerSink<'a> {
             services,
             handle: Cow::Borrowed(services.server()?),
             confirmation: Confirmation::Silent,
+            answered_first: None,
         })
+    }
+
+    /// Has a connection answered ahead of its own copy of a private message.
+    pub(super) fn answer_first(&mut self, fd: Fd, seq: &'a str) {
+        self.answered_first = Some((fd, seq));
+    }
+
+    /// Whether nobody was to be answered first, or wasn't.
+    pub(super) fn has_still_to_answer(&self, was_to_be_first: bool) -> bool {
+        !was_to_be_first || self.answered_first.is_some()
     }
 
     /// Has [`Replays::next_page`](super::replays::Replays::next_page) called once a connection has
@@ -83,6 +97,13 @@ impl Sink for ServerSink<'_> {
 
     fn push(&mut self, fd: Fd, frame: &Notice<'_>) -> bool {
         self.handle.push(fd, &frames::frame(frame)).is_ok()
+    }
+
+    fn said(&mut self, receipt: &Receipt) {
+        if let Some((fd, seq)) = self.answered_first.take() {
+            let text = frames::said(frames::ok(Some(seq)), receipt).end();
+            self.handle.push(fd, &text).ok();
+        }
     }
 
     fn welcome(&mut self, fd: Fd, channels: &[Welcome]) {
@@ -108,6 +129,18 @@ impl Sink for ServerSink<'_> {
     fn forget(&mut self, topic: &Arc<str>) {
         let task = StoreTask::Forget(Arc::clone(topic));
         self.services.store(task, ReplyTo::Nobody);
+    }
+
+    fn claim(&mut self, topic: &Arc<str>) {
+        let task = StoreTask::Claim(Arc::clone(topic));
+        self.services.store(task, ReplyTo::Nobody);
+    }
+
+    fn drop_channel(&mut self, topic: &Arc<str>, epoch: Epoch) {
+        let channel = Box::from(&**topic);
+        let purge = StoreTask::Purge { channel, epoch };
+        self.services.store(purge, ReplyTo::Nobody);
+        self.forget(topic);
     }
 
     fn unsubscribe(&mut self, fd: Fd, topic: &Arc<str>) {

@@ -1,7 +1,7 @@
 //! The services that all threads of an endpoint share: the chat, the clock, the way to the server,
 //! the way to the disk.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use super::replays::Replays;
@@ -9,9 +9,11 @@ use super::store_task::{ReplyTo, StoreJob, StoreTask};
 use crate::api::refusal::Refusal;
 use crate::base::Tick;
 use crate::base::clock::unix_ms;
+use crate::base::line_budget::LineBudget;
+use crate::base::sync::lock;
 use crate::chat::{Chat, ErrorCode, Moment};
-use crate::server::Handle;
-use crate::store::{Disk, Reader};
+use crate::server::{Handle, LateHandle};
+use crate::store::{Disk, Reader, StoreError};
 
 /// The services that callbacks, the disk thread and the replay thread use.
 pub(super) struct Services {
@@ -20,9 +22,11 @@ pub(super) struct Services {
     pub(super) disk: Disk<StoreJob>,
     pub(super) replays: Replays,
     data_size_max: usize,
+    /// The lines of the log for pages that can't be read.
+    unreadable: Mutex<LineBudget>,
     started: Instant,
-    /// The handle, set once the server runs, before anybody connects.
-    server: OnceLock<Handle>,
+    /// Known once the server runs, before anybody connects.
+    server: LateHandle,
 }
 
 impl Services {
@@ -39,15 +43,29 @@ impl Services {
             disk,
             replays,
             data_size_max,
+            unreadable: Mutex::default(),
             started: Instant::now(),
-            server: OnceLock::new(),
+            server: LateHandle::default(),
+        }
+    }
+
+    /// Logs that a page of history can't be read, if a line is left: whoever asked for the page can ask
+    /// for it again and again.
+    pub(super) fn note_unreadable(&self, error: &StoreError) {
+        if let Some(left_out) = lock(&self.unreadable).take(Instant::now()) {
+            let error = error as &dyn std::error::Error;
+            tracing::error!(error, left_out, "a page of history can't be read");
         }
     }
 
     /// Notes the server that runs.
     pub(super) fn meet(&self, server: Handle) {
-        // Only set here, and only once.
-        self.server.get_or_init(|| server);
+        self.server.meet(server);
+    }
+
+    /// Stops the server, since a thread has died that it can't do without.
+    pub(super) fn fail(&self, reason: &'static str) {
+        self.server.fail(reason);
     }
 
     pub(super) fn server(&self) -> Option<&Handle> {

@@ -43,6 +43,7 @@ impl DiskJob for StoreJob {
                         .map(|(name, epoch)| channel(name, epoch)),
                     body: draft.message().body(),
                     idempotency_key: draft.idempotency_key(),
+                    opens: draft.is_opened(),
                     mark: part.as_ref().map(LinkPart::mark),
                 })
             }
@@ -50,11 +51,12 @@ impl DiskJob for StoreJob {
                 let (producer, number) = part.mark();
                 Record::Mark { producer, number }
             }
-            StoreTask::Purge { room, epoch } => Record::Purge {
-                channel: room,
+            StoreTask::Purge { channel, epoch } => Record::Purge {
+                channel,
                 epoch: *epoch,
             },
             StoreTask::Forget(channel) => Record::Forget { channel },
+            StoreTask::Claim(channel) => Record::Claim { channel },
             StoreTask::Ack {
                 channel,
                 user,
@@ -70,6 +72,7 @@ impl DiskJob for StoreJob {
                 lasting: *lasting,
             },
             StoreTask::Serials(below) => Record::Serials { below: *below },
+            StoreTask::Nothing => NOTHING,
         }
     }
 
@@ -85,7 +88,7 @@ impl DiskJob for StoreJob {
                 ErrorCode::Unavailable,
                 "what comes before it was refused",
             )),
-            (Ok(appended), _) => apply(services, &self.task, appended),
+            (Ok(appended), _) => apply(services, &self, appended),
             (Err(error), _) => {
                 // The whole batch may have failed.
                 self.refused();
@@ -97,22 +100,32 @@ impl DiskJob for StoreJob {
 }
 
 /// Has the chat do what is durable now.
-fn apply(services: &Services, task: &StoreTask, appended: Appended) -> Result<Stored, Refusal> {
-    let chat = &services.chat;
+fn apply(services: &Services, job: &StoreJob, appended: Appended) -> Result<Stored, Refusal> {
+    let (chat, task) = (&services.chat, &job.task);
     let Some(mut sink) = ServerSink::anywhere(services) else {
         return Ok(Stored::Silently);
     };
     match (task, appended) {
         (StoreTask::Say(draft, _), Appended::Message(first, second)) => {
+            let first_told = match &job.reply_to {
+                ReplyTo::FrameFirst(fd, seq) => Some((*fd, &**seq)),
+                _ => None,
+            };
+            if let Some((fd, seq)) = first_told {
+                sink.answer_first(fd, seq);
+            }
             let receipt = chat.deliver_stored(&mut sink, services.tick(), draft, (first, second));
-            Ok(Stored::Said(receipt))
+            Ok(match sink.has_still_to_answer(first_told.is_some()) {
+                true => Stored::Said(receipt),
+                false => Stored::Told,
+            })
         }
         (StoreTask::Say(draft, _), Appended::Repeat(first)) => {
             Ok(Stored::Said(chat.answer_repeat(draft, first)))
         }
-        (StoreTask::Purge { room, epoch }, _) => {
-            let position = chat.purged(&mut sink, room, *epoch);
-            Ok(Stored::Purged(room.clone(), position))
+        (StoreTask::Purge { channel, epoch }, _) => {
+            let position = chat.purged(&mut sink, channel, *epoch);
+            Ok(Stored::Purged(channel.clone(), position))
         }
         (StoreTask::Member { room, uid, lasting }, _) => {
             let now = services.now();
@@ -141,7 +154,9 @@ fn apply(services: &Services, task: &StoreTask, appended: Appended) -> Result<St
             StoreTask::Say(..)
             | StoreTask::Settle(_)
             | StoreTask::Ack { .. }
-            | StoreTask::Serials(_),
+            | StoreTask::Claim(_)
+            | StoreTask::Serials(_)
+            | StoreTask::Nothing,
             _,
         ) => Ok(Stored::Silently),
     }
@@ -163,9 +178,15 @@ fn take_back_member(
 }
 
 impl ReplyTo {
-    fn tell(self, server: Option<&Handle>, stored: Result<Stored, Refusal>) {
+    /// Tells the outcome of a task.
+    pub(super) fn tell(self, server: Option<&Handle>, stored: Result<Stored, Refusal>) {
         match self {
             Self::Nobody => {}
+            Self::FrameFirst(fd, seq) => {
+                if !matches!(stored, Ok(Stored::Told)) {
+                    Self::Frame(fd, Some(seq)).tell(server, stored);
+                }
+            }
             Self::Frame(fd, seq) => {
                 let text = match &stored {
                     Ok(stored) if seq.is_some() => stored.fields(frames::ok(seq.as_deref())).end(),

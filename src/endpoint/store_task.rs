@@ -25,10 +25,12 @@ pub(super) enum StoreTask {
     Say(PendingMessage, Option<LinkPart>),
     /// Settles the number of a gateway's message of which nothing is stored.
     Settle(LinkPart),
-    /// Resets the log of a room, under another epoch.
-    Purge { room: Box<str>, epoch: Epoch },
-    /// Forgets a channel that has neither messages nor members.
+    /// The log of a room or of a private line begins anew.
+    Purge { channel: Box<str>, epoch: Epoch },
+    /// A channel has neither messages nor members.
     Forget(Arc<str>),
+    /// The line of a user, which another user opened, is its own user's from now on.
+    Claim(Arc<str>),
     /// Notes that a user has received everything up to an offset.
     Ack {
         channel: Arc<str>,
@@ -41,7 +43,9 @@ pub(super) enum StoreTask {
         uid: Box<str>,
         lasting: bool,
     },
-    /// Reserves the serial numbers of connections below this one.
+    /// No change: whoever waits for what comes before it is told.
+    Nothing,
+    /// Serial numbers of connections below this one may be handed out.
     Serials(u64),
 }
 
@@ -50,7 +54,9 @@ pub(super) enum ReplyTo {
     Nobody,
     /// A WebSocket gets a frame with the number of its command.
     Frame(Fd, Option<Box<str>>),
-    /// A request is answered with the outcome.
+    /// The same, ahead of its own copy of a private message.
+    FrameFirst(Fd, Box<str>),
+    /// A request whose answer this is.
     Request(Responder),
     /// A request that has several results gets one of them.
     Slot(ReplySlot),
@@ -61,7 +67,9 @@ pub(super) enum ReplyTo {
 /// The outcome of a task that is durable.
 pub(super) enum Stored {
     Said(Receipt),
-    /// The log of this room begins at this position.
+    /// A message was said, and whoever waits has been told already.
+    Told,
+    /// The log of this channel begins here.
     Purged(Box<str>, Position),
     /// Whether the membership is new.
     Added(bool),
@@ -87,12 +95,12 @@ impl Stored {
     pub(super) fn fields(&self, json: Json) -> Json {
         match self {
             Self::Said(receipt) => frames::said(json, receipt),
-            Self::Purged(room, position) => {
-                frames::place(json.string("channel", room), Some(*position))
+            Self::Purged(channel, position) => {
+                frames::place(json.string("channel", channel), Some(*position))
             }
             Self::Added(added) => json.flag("added", *added),
             Self::Removed(removed) => json.flag("removed", *removed),
-            Self::Silently => json,
+            Self::Told | Self::Silently => json,
         }
     }
 }

@@ -41,6 +41,7 @@ pub(super) fn restored(known: StateRecord<'_>) -> Restored<'_> {
             uid: reader,
             offset,
         },
+        StateRecord::Opener { channel, user } => Restored::Opener { channel, uid: user },
         StateRecord::Member { room, user } => Restored::Member { room, uid: user },
     }
 }

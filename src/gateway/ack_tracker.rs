@@ -7,6 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::link::wire::RefusalWords;
+
 /// The acknowledgements of one upstream.
 #[derive(Debug)]
 pub(super) struct UpstreamAcks {
@@ -17,7 +19,7 @@ pub(super) struct UpstreamAcks {
     /// The offset that was given to the disk.
     submitted: u64,
     /// Refused messages whose dead letter isn't on disk yet, with the reason.
-    refused: BTreeMap<u64, String>,
+    refused: BTreeMap<u64, RefusalWords>,
     /// Refused messages behind the offset whose dead letter is on disk.
     stored: BTreeSet<u64>,
 }
@@ -59,14 +61,14 @@ impl AckTracker {
     }
 
     /// Takes the refusal of `n`; `true` if its dead letter has to be stored.
-    pub(super) fn refuse(&mut self, upstream: usize, n: u64, code: &str) -> bool {
+    pub(super) fn refuse(&mut self, upstream: usize, n: u64, why: RefusalWords) -> bool {
         let Some(upstream) = self.upstreams.get_mut(upstream) else {
             return false;
         };
         let is_known = upstream.refused.contains_key(&n) || upstream.stored.contains(&n);
         let is_new = n > upstream.ack_offset() && !is_known;
         if is_new {
-            upstream.refused.insert(n, code.to_owned());
+            upstream.refused.insert(n, why);
         }
         is_new
     }
@@ -79,9 +81,9 @@ impl AckTracker {
         }
     }
 
-    /// Returns the reason why `n` was refused, while its dead letter isn't on disk.
-    pub(super) fn refusal(&self, upstream: usize, n: u64) -> Option<&str> {
-        Some(self.upstreams.get(upstream)?.refused.get(&n)?)
+    /// The reason why `n` was refused, while its dead letter isn't on disk.
+    pub(super) fn refusal(&self, upstream: usize, n: u64) -> Option<&RefusalWords> {
+        self.upstreams.get(upstream)?.refused.get(&n)
     }
 
     /// Takes the offsets that have to be written down, each once.
@@ -140,6 +142,13 @@ mod tests {
         AckTracker::new(names.into_iter().zip(acked.iter().copied()), floor)
     }
 
+    fn bad() -> RefusalWords {
+        RefusalWords {
+            code: "bad_request".into(),
+            message: "to: nobody".into(),
+        }
+    }
+
     fn acks(tracker: &mut AckTracker) -> Vec<(String, u64)> {
         let acks = tracker.take_acks().into_iter();
         acks.map(|(name, offset)| (name.to_string(), offset))
@@ -169,22 +178,22 @@ mod tests {
     #[test]
     fn a_refused_message_is_acknowledged_once_its_dead_letter_is_on_disk() {
         let mut tracker = tracker(&[0], 0);
-        assert!(tracker.refuse(0, 2, "bad_request"));
-        assert!(!tracker.refuse(0, 2, "bad_request"), "known already");
+        assert!(tracker.refuse(0, 2, bad()));
+        assert!(!tracker.refuse(0, 2, bad()), "known already");
         tracker.acknowledge(0, 4);
         assert_eq!(acks(&mut tracker), [("a".into(), 1)]);
-        assert_eq!(tracker.refusal(0, 2), Some("bad_request"));
+        assert_eq!(tracker.refusal(0, 2), Some(&bad()));
         tracker.dead_letter_stored(0, 2);
         assert_eq!(acks(&mut tracker), [("a".into(), 4)]);
-        assert!(!tracker.refuse(0, 2, "bad_request"), "it is acknowledged");
+        assert!(!tracker.refuse(0, 2, bad()), "it is acknowledged");
     }
 
     #[test]
     fn a_refusal_that_is_told_again_has_one_dead_letter() {
         let mut tracker = tracker(&[0], 0);
-        assert!(tracker.refuse(0, 2, "bad_request") && tracker.refuse(0, 3, "bad_request"));
+        assert!(tracker.refuse(0, 2, bad()) && tracker.refuse(0, 3, bad()));
         tracker.dead_letter_stored(0, 3);
-        assert!(!tracker.refuse(0, 3, "bad_request"), "2 is still before it");
+        assert!(!tracker.refuse(0, 3, bad()), "2 is still before it");
         tracker.acknowledge(0, 3);
         tracker.dead_letter_stored(0, 2);
         assert_eq!(acks(&mut tracker), [("a".into(), 3)]);
@@ -207,7 +216,7 @@ mod tests {
         let mut tracker = tracker(&[0], 0);
         tracker.acknowledge(9, 4);
         tracker.dead_letter_stored(9, 4);
-        assert!(!tracker.refuse(9, 4, "x"));
+        assert!(!tracker.refuse(9, 4, bad()));
         assert_eq!((acks(&mut tracker), tracker.refusal(9, 4)), (vec![], None));
     }
 }

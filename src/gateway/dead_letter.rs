@@ -5,6 +5,7 @@ use std::hash::Hash;
 use siphasher::sip128::{Hasher128, SipHasher13};
 
 use crate::api::json::Json;
+use crate::link::wire::RefusalWords;
 
 /// A refused message with the upstream's reason.
 #[derive(Debug)]
@@ -13,8 +14,8 @@ pub(super) struct DeadLetter<'a> {
     pub(super) upstream: &'a str,
     /// The number of the message in the outbox.
     pub(super) n: u64,
-    /// The reason, as a word for programs.
-    pub(super) code: &'a str,
+    /// The reason, in the upstream's words.
+    pub(super) why: &'a RefusalWords,
     /// The time of the refusal, in milliseconds since 1970.
     pub(super) ts: u64,
     /// The message as it was posted, as JSON.
@@ -27,7 +28,8 @@ impl DeadLetter<'_> {
         Json::of_size(self.posting.len() + 128)
             .string("upstream", self.upstream)
             .number("n", self.n)
-            .string("code", self.code)
+            .string("code", &self.why.code)
+            .string("message", &self.why.message)
             .number("ts", self.ts)
             .raw("posting", self.posting)
             .end()
@@ -48,21 +50,28 @@ mod tests {
 
     #[test]
     fn a_letter_holds_the_posting_byte_for_byte_and_is_known_by_upstream_and_number() {
-        let letter = |n, code| DeadLetter {
+        let [bad, other] = ["bad\"", "other"].map(|code| RefusalWords {
+            code: code.into(),
+            message: "to: nobody".into(),
+        });
+        let letter = |n, why| DeadLetter {
             upstream: "ws://a/link",
             n,
-            code,
+            why,
             ts: 5,
             posting: r#"{"data": 1.0,"id":"i"}"#,
         };
-        let json = letter(7, "bad\"").json();
+        let json = letter(7, &bad).json();
         assert_eq!(
             json,
-            r#"{"upstream":"ws://a/link","n":7,"code":"bad\"","ts":5,"posting":{"data": 1.0,"id":"i"}}"#
+            concat!(
+                r#"{"upstream":"ws://a/link","n":7,"code":"bad\"","message":"to: nobody","#,
+                r#""ts":5,"posting":{"data": 1.0,"id":"i"}}"#
+            )
         );
-        let key_of = |n, code, key| letter(n, code).idempotency_key(key);
-        assert_eq!(key_of(7, "a", [1, 2]), key_of(7, "b", [1, 2]));
-        assert_ne!(key_of(7, "a", [1, 2]), key_of(8, "a", [1, 2]));
-        assert_ne!(key_of(7, "a", [1, 2]), key_of(7, "a", [2, 2]));
+        let key_of = |n, why, key| letter(n, why).idempotency_key(key);
+        assert_eq!(key_of(7, &bad, [1, 2]), key_of(7, &other, [1, 2]));
+        assert_ne!(key_of(7, &bad, [1, 2]), key_of(8, &bad, [1, 2]));
+        assert_ne!(key_of(7, &bad, [1, 2]), key_of(7, &bad, [2, 2]));
     }
 }

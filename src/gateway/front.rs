@@ -2,9 +2,11 @@
 //! gateway's threads.
 
 use std::io;
+use std::net::Ipv4Addr;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use crossbeam_channel::Receiver;
 
@@ -12,23 +14,28 @@ use super::answer::refusal;
 use super::message::{MessageEncoder, producer};
 use super::numbers::Numbers;
 use super::outbox::{Outbox, OutboxContext, OutboxJob};
+use super::push::PUSH_PROCESS;
 use super::relay::{Relay, RelayEvent, RelayHandle, RelaySettings};
 use super::target::Target;
-use crate::api::auth::{Authenticator, authorize};
+use crate::api::auth::{Authenticator, authorize, bearer};
 use crate::api::body::json_body;
 use crate::api::metrics::MetricSet;
 use crate::api::posting::{Posting, batch, posting};
+use crate::api::rate_limits::{Asker, RateLimits};
 use crate::api::refusal::{Refusal, method_not_allowed};
 use crate::api::reply::{JoinedReply, ReplyShape};
-use crate::base::Metric;
+use crate::api::{LimitSettings, RefusalLog, RefusalReason, Refused};
 use crate::base::clock::unix_ms;
 use crate::base::sync::lock;
+use crate::base::vital::spawn_vital;
+use crate::base::{AddressBlock, Fd, Metric};
+use crate::chat::ErrorCode;
 use crate::link::LinkSettings;
-use crate::server::{Builder, Handle, Head, Request, Responder, Response, WorkerHandle};
+use crate::server::{Builder, Head, LateHandle, Request, Responder, Response, WorkerHandle};
 use crate::store::{Disk, DiskSettings, Store};
 
-/// The name of the push process.
-pub const PUSH_PROCESS: &str = "push";
+/// Milliseconds between two looks at full buckets.
+const EXPIRE_EVERY_MS: u64 = 100;
 
 /// Names and bounds of a gateway.
 #[derive(Debug, Clone)]
@@ -54,6 +61,8 @@ pub struct GatewaySettings {
     pub settle_ms: u64,
     /// Bounds of the queue before the disk.
     pub disk: DiskSettings,
+    /// How much one client may ask for; commands are for a server alone. Default no limit.
+    pub limits: LimitSettings,
     /// Numbers of the program around the gateway, which its stats and metrics show as well. Default
     /// none.
     pub host_metrics: fn() -> Vec<Metric>,
@@ -72,6 +81,7 @@ impl GatewaySettings {
             drain_ms_max: 8_000,
             settle_ms: 200,
             disk: DiskSettings::default(),
+            limits: LimitSettings::default(),
             host_metrics: Vec::new,
         }
     }
@@ -82,11 +92,14 @@ pub struct Gateway {
     outbox: Arc<Outbox>,
     encoder: MessageEncoder,
     access: Box<dyn Authenticator>,
+    limits: RateLimits,
+    started: Instant,
+    refusals: RefusalLog,
     numbers: Arc<Numbers>,
     host_metrics: fn() -> Vec<Metric>,
     relay: RelayHandle,
-    /// The handle, set once the server runs.
-    server: Arc<OnceLock<Handle>>,
+    /// Known once the server runs.
+    server: Arc<LateHandle>,
     threads: Mutex<GatewayThreads>,
 }
 
@@ -109,8 +122,8 @@ impl Gateway {
         store: Box<dyn Store>,
         access: Box<dyn Authenticator>,
     ) -> io::Result<Self> {
-        let server = Arc::new(OnceLock::<Handle>::new());
-        let nudge = Arc::clone(&server);
+        let server = Arc::<LateHandle>::default();
+        let (nudge, failing) = (Arc::clone(&server), Arc::clone(&server));
         let on_low = move || {
             if let Some(server) = nudge.get() {
                 server.nudge();
@@ -139,11 +152,15 @@ impl Gateway {
             relay: relay.clone(),
             counters: Arc::clone(&numbers.counters),
         };
-        let disk = queue.start(store, context, on_low)?;
+        let on_death = move || failing.fail("the disk thread has died");
+        let disk = queue.start(store, context, on_low, on_death)?;
         Ok(Self {
             outbox: Arc::new(outbox),
             encoder: MessageEncoder::new(key, settings.data_size_max),
             access,
+            limits: RateLimits::new(settings.limits),
+            started: Instant::now(),
+            refusals: RefusalLog::default(),
             numbers,
             host_metrics: settings.host_metrics,
             relay,
@@ -171,9 +188,14 @@ impl Gateway {
     /// # Errors
     ///
     /// The server has no process of that name, or the system gives no thread.
-    pub fn start(&self, server: &WorkerHandle) -> io::Result<()> {
-        // Only set here, and only once.
-        self.server.get_or_init(|| server.handle());
+    pub fn start(self: &Arc<Self>, server: &WorkerHandle) -> io::Result<()> {
+        self.server.meet(server.handle());
+        let this = Arc::downgrade(self);
+        server.tick(EXPIRE_EVERY_MS, move |_| {
+            if let Some(this) = this.upgrade() {
+                this.limits.expire(this.now_ms());
+            }
+        });
         let process = server.process(PUSH_PROCESS).cloned();
         let process = process.ok_or_else(|| io::Error::other("there is no push process"))?;
         let mut threads = lock(&self.threads);
@@ -187,8 +209,9 @@ impl Gateway {
             Arc::clone(&self.numbers),
             (self.relay.clone(), events),
         );
-        let thread = std::thread::Builder::new().name("relay".into());
-        threads.relay = Some(thread.spawn(|| relay.run())?);
+        let server = Arc::clone(&self.server);
+        let died = move || server.fail("the relay thread has died");
+        threads.relay = Some(spawn_vital("relay", || relay.run(), died)?);
         Ok(())
     }
 
@@ -206,9 +229,15 @@ impl Gateway {
         responder: Responder,
     ) -> Option<(Request, Responder)> {
         let field = request.header("authorization");
-        match self.admit(request.method(), request.path(), field) {
-            Ok(true) => self.respond(server, &request, responder),
-            Ok(false) => return Some((request, responder)),
+        let asked = || self.asked(request.fd, request.header("host"), request.header("origin"));
+        match self.admit(request.method(), request.path(), (field, asked)) {
+            Ok(Some(key)) => {
+                if !key.is_empty() {
+                    server.vouch_for(request.fd);
+                }
+                self.respond(server, &request, &key, responder);
+            }
+            Ok(None) => return Some((request, responder)),
             Err(answer) => responder.end(answer),
         }
         None
@@ -220,26 +249,83 @@ impl Gateway {
     /// # Errors
     ///
     /// The answer, which no body could change: no key, or a method that isn't known there.
-    pub fn admit_head(&self, head: &Head) -> Result<bool, Response> {
-        self.admit(head.method(), head.path(), head.field_text("authorization"))
+    pub fn admit_head(&self, head: &Head, fd: Fd) -> Result<bool, Response> {
+        let field = head.field_text("authorization");
+        let asked = || self.asked(fd, head.host(), head.field_text("origin"));
+        let admitted = self.admit(head.method(), head.path(), (field, asked))?;
+        Ok(admitted.is_some())
     }
 
-    fn admit(
+    /// Leaves the trace of a request that was refused before it reached the gateway.
+    pub fn note_refused(&self, reason: RefusalReason, head: &Head, fd: Fd) {
+        let asked = self.asked(fd, head.host(), head.field_text("origin"));
+        self.refusals.note(reason, asked);
+    }
+
+    fn asked<'a>(&self, fd: Fd, host: Option<&'a str>, origin: Option<&'a str>) -> Refused<'a> {
+        let info = self.server.get().and_then(|one| one.connection_info(fd));
+        Refused {
+            connection: info.map(|info| (fd.0, info.peer)),
+            who: None,
+            host,
+            origin,
+        }
+    }
+
+    /// Finds the API key of a request, which has no name where none is asked for; `None` where the
+    /// path isn't one of ours.
+    fn admit<'a>(
         &self,
         method: &str,
         path: &str,
-        authorization: Option<&str>,
-    ) -> Result<bool, Response> {
+        (authorization, asked): (Option<&str>, impl FnOnce() -> Refused<'a>),
+    ) -> Result<Option<Arc<str>>, Response> {
         let known = match path {
             "/v1/messages" | "/v1/messages/batch" => "POST",
             "/v1/stats" | "/metrics" => "GET",
-            _ => return Ok(false),
+            _ => return Ok(None),
         };
         if method != known {
             return Err(method_not_allowed(known));
         }
-        authorize(&*self.access, authorization).map_err(|refusal| refusal.response())?;
-        Ok(true)
+        match authorize(&*self.access, authorization) {
+            Ok(key) => Ok(Some(key.unwrap_or_default())),
+            Err(refusal) => {
+                self.refusals.note(RefusalReason::ApiKey, asked());
+                Err(refusal.response())
+            }
+        }
+    }
+
+    /// Milliseconds since the start, by which rates are measured.
+    fn now_ms(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64
+    }
+
+    /// Counts messages with the API key that brings them, or where none is asked for, with the
+    /// address.
+    ///
+    /// # Errors
+    ///
+    /// Too many came; none must be taken.
+    fn admit_messages(&self, request: &Request, key: &str, count: usize) -> Result<(), Refusal> {
+        if !self.limits.are_any() {
+            return Ok(());
+        }
+        let asker = match key {
+            "" => {
+                let nobody = Ipv4Addr::UNSPECIFIED.into();
+                let peer = self.asked(request.fd, None, None).connection;
+                let address = peer.map_or(nobody, |(_, peer)| peer.ip());
+                Asker::Address(AddressBlock::of(address))
+            }
+            key => Asker::Key(key),
+        };
+        let now_ms = self.now_ms();
+        (self.limits.request(now_ms, asker))
+            .inspect_err(|_| self.note(RefusalReason::Rate, request))?;
+        (self.limits).request_was(now_ms, asker, count.saturating_sub(1));
+        Ok(())
     }
 
     /// Stops the relay, once all that was taken is on disk and all acknowledgements are written
@@ -249,9 +335,8 @@ impl Gateway {
         let mut threads = lock(&self.threads);
         if let Some(relay) = threads.relay.take() {
             self.relay.send(RelayEvent::Stop);
-            if relay.join().is_err() {
-                tracing::error!("the relay has panicked; messages may be sent again");
-            }
+            // If it panicked, messages may be sent again.
+            relay.join().ok();
         }
         self.numbers.left(self.outbox.kept().1)
     }
@@ -261,6 +346,9 @@ impl Gateway {
         let set = (self.host_metrics)()
             .into_iter()
             .fold(MetricSet::default(), MetricSet::single);
+        let set = set
+            .group("refusals", self.refusals.described_at_gateway())
+            .group("limits", self.limits.described());
         self.numbers.add_to(set, server, &self.outbox)
     }
 
@@ -268,12 +356,11 @@ impl Gateway {
     pub fn close(self) {
         let disk = lock(&self.threads).disk.take();
         drop(self.outbox);
-        if disk.is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!("the disk thread has panicked");
-        }
+        // One that panicked has stopped the server, which said so.
+        disk.map(JoinHandle::join);
     }
 
-    fn respond(&self, server: &WorkerHandle, request: &Request, responder: Responder) {
+    fn respond(&self, server: &WorkerHandle, request: &Request, key: &str, responder: Responder) {
         match request.path() {
             "/v1/stats" => responder.end(self.metric_set(server).stats()),
             "/metrics" => responder.end(self.metric_set(server).exposition("tidings_gateway_")),
@@ -287,16 +374,43 @@ impl Gateway {
                     ReplyShape::Single => Ok(vec![posting(body)]),
                     ReplyShape::Several => batch(body),
                 });
-                match postings {
-                    Ok(postings) => self.post(shape, postings, responder),
-                    Err(refusal) => responder.end(refusal.response()),
+                let admitted = postings.and_then(|postings| {
+                    let each = postings.iter().flatten().map(Posting::receivers);
+                    let failed = postings.iter().filter(|posting| posting.is_err());
+                    let count = each.sum::<usize>() + failed.count();
+                    self.admit_messages(request, key, count)?;
+                    Ok(postings)
+                });
+                match admitted {
+                    Ok(postings) => self.post(request, shape, postings, responder),
+                    Err(refusal) => {
+                        if refusal.code != ErrorCode::RateLimited {
+                            self.note_wrong(request);
+                        }
+                        responder.end(refusal.response());
+                    }
                 }
             }
         }
     }
 
+    /// Leaves the trace of a request or a message that was wrong.
+    fn note_wrong(&self, request: &Request) {
+        self.note(RefusalReason::BadRequest, request);
+    }
+
+    fn note(&self, reason: RefusalReason, request: &Request) {
+        let key = bearer(request.header("authorization"));
+        let key = key.and_then(|key| self.access.api_key(key));
+        let (host, origin) = (request.header("host"), request.header("origin"));
+        let asked = self.asked(request.fd, host, origin);
+        let who = key.as_deref();
+        self.refusals.note(reason, Refused { who, ..asked });
+    }
+
     fn post(
         &self,
+        request: &Request,
         shape: ReplyShape,
         postings: Vec<Result<Posting<'_>, Refusal>>,
         responder: Responder,
@@ -306,6 +420,7 @@ impl Gateway {
                 .counters
                 .refused
                 .fetch_add(postings.len() as u64, Relaxed);
+            self.note(RefusalReason::Outbox, request);
             return responder.end(refusal(why).response());
         }
         let ts = unix_ms();
@@ -317,7 +432,10 @@ impl Gateway {
                     let job = OutboxJob::Append { message, ts, slot };
                     self.outbox.disk.submit(job);
                 }
-                Err(refusal) => slot.fill(Err(refusal)),
+                Err(refusal) => {
+                    self.note_wrong(request);
+                    slot.fill(Err(refusal));
+                }
             }
         }
     }

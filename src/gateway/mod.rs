@@ -38,8 +38,9 @@ mod push;
 mod relay;
 mod target;
 
-pub use front::{Gateway, GatewaySettings, PUSH_PROCESS};
-pub use offline::{OfflineOutbox, OfflineOutboxError};
+pub use crate::api::LimitSettings;
+pub use front::{Gateway, GatewaySettings};
+pub use offline::{OfflineOutbox, OfflineOutboxError, OutboxView};
 pub use outbox::{DEAD, OUTBOX, store_settings};
-pub use push::push;
+pub use push::{PUSH_PROCESS, push};
 pub use target::{Target, TargetError};

@@ -4,13 +4,16 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::outbox::{DEAD, OUTBOX, Outbox, OutboxCounters};
+use super::push::PUSH_PROCESS;
 use super::push::pipe::LinkReport;
+use crate::api::json::Json;
 use crate::api::metrics::{MetricRow, MetricSet, pressure_metrics, quoted};
 use crate::base::Metric;
 use crate::base::clock::unix_ms;
 use crate::base::sync::lock;
 use crate::link::LinkState;
 use crate::server::WorkerHandle;
+use crate::server::process::ProcessStats;
 use crate::store::PageRange;
 
 /// The counters of the outbox and of each upstream.
@@ -107,6 +110,7 @@ impl Numbers {
             ("processes", "process"),
             stats.processes.iter().map(MetricRow::process),
         )
+        .fact("push_process", push_process(&stats.processes))
     }
 
     fn of_outbox(&self, outbox: &Outbox) -> [Metric; 9] {
@@ -151,6 +155,17 @@ impl Numbers {
             ),
         ]
     }
+}
+
+/// The process that holds the links; `pid` is `null` while none runs. Its numbers are those of the
+/// row `push` among the processes.
+fn push_process(processes: &[ProcessStats]) -> String {
+    let push = processes
+        .iter()
+        .find(|process| &*process.name == PUSH_PROCESS);
+    let pid = push.and_then(|push| push.pid);
+    let pid = pid.map_or("null".into(), |pid| pid.to_string());
+    Json::object().raw("pid", &pid).end()
 }
 
 /// Returns the age of the oldest message that is kept, from this number on.

@@ -1,21 +1,30 @@
-//! An outbox whose gateway doesn't run, for people who look into it.
+//! An outbox for people who look into it: a view, also while its gateway runs, and one that nobody
+//! else has open, which can be changed.
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::outbox::{DEAD, OUTBOX, message, store_settings};
 use crate::base::clock::unix_ms;
-use crate::store::{Journal, PageRange, Record, Store, StoreError, StoreSettings, StoredMessage};
+use crate::store::{
+    Journal, PageRange, Reader, Record, Store, StoreError, StoreSettings, StoredMessage, look,
+};
 
 /// Bytes that are read at once: a page fits into the memory of any machine, and the whole outbox
 /// may not.
 const PAGE_BYTES_MAX: usize = 1 << 20;
 const PAGE_MESSAGES_MAX: usize = 1_000;
 
+/// What an outbox holds at this moment.
+pub struct OutboxView {
+    reader: Arc<dyn Reader>,
+}
+
 /// An open outbox, which no gateway can open meanwhile.
-#[derive(Debug)]
 pub struct OfflineOutbox {
     journal: Journal,
+    view: OutboxView,
 }
 
 /// The reason why an outbox can't be shown or changed.
@@ -36,16 +45,20 @@ pub enum OfflineOutboxError {
 /// Shows one line.
 type Show<'a> = &'a mut dyn FnMut(&str) -> io::Result<()>;
 
-impl OfflineOutbox {
-    /// Opens the outbox in a directory.
+/// No bound: what is there already fits, and a retry must not fail half-way for it.
+fn unbounded(directory: &Path) -> StoreSettings {
+    store_settings(StoreSettings::new(directory), u64::MAX >> 1)
+}
+
+impl OutboxView {
+    /// Reads the outbox in a directory, whether or not its gateway runs.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Locked`] while the gateway runs, or the store can't be read.
+    /// The store can't be read.
     pub fn open(directory: &Path) -> Result<Self, StoreError> {
-        // No bound: what is there already fits, and a retry must not fail half-way for it.
-        let settings = store_settings(StoreSettings::new(directory), u64::MAX >> 1);
-        Journal::open(settings).map(|journal| Self { journal })
+        let reader = look(&unbounded(directory))?;
+        Ok(Self { reader })
     }
 
     /// Shows the messages that wait: `{"n","ts","posting"}` a line.
@@ -62,13 +75,55 @@ impl OfflineOutbox {
         })
     }
 
-    /// Shows the dead letters: `{"upstream","n","code","ts","posting"}` a line.
+    /// Shows the dead letters: `{"upstream","n","code","message","ts","posting"}` a line.
     ///
     /// # Errors
     ///
     /// [`OfflineOutboxError`].
     pub fn dead(&self, limit: usize, show: Show<'_>) -> Result<(), OfflineOutboxError> {
         self.each(DEAD, limit, &mut |one| Ok(show(&one.body.data)?))
+    }
+
+    fn each(
+        &self,
+        channel: &str,
+        limit: usize,
+        take: &mut dyn FnMut(StoredMessage) -> Result<(), OfflineOutboxError>,
+    ) -> Result<(), OfflineOutboxError> {
+        let (mut after, mut left) = (None, limit);
+        while left > 0 {
+            let range = PageRange {
+                after,
+                before: None,
+                limit: left.min(PAGE_MESSAGES_MAX),
+                bytes_max: PAGE_BYTES_MAX,
+            };
+            let page = self.reader.page(channel, range)?;
+            left = left.saturating_sub(page.messages.len());
+            for one in page.messages {
+                after = Some(one.position.offset);
+                take(one)?;
+            }
+            if !page.more {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl OfflineOutbox {
+    /// Opens the outbox in a directory.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Locked`] while the gateway runs, or the store can't be read.
+    pub fn open(directory: &Path) -> Result<Self, StoreError> {
+        let journal = Journal::open(unbounded(directory))?;
+        let view = OutboxView {
+            reader: journal.reader(),
+        };
+        Ok(Self { journal, view })
     }
 
     /// Puts all dead letters at the end of the outbox, or none, and gives their number.
@@ -78,7 +133,7 @@ impl OfflineOutbox {
     /// [`OfflineOutboxError`].
     pub fn retry(&mut self) -> Result<usize, OfflineOutboxError> {
         let mut letters = Vec::new();
-        self.each(DEAD, usize::MAX, &mut |one| {
+        self.view.each(DEAD, usize::MAX, &mut |one| {
             letters.push(one);
             Ok(())
         })?;
@@ -103,34 +158,6 @@ impl OfflineOutbox {
         self.journal.append(now, &gone)?;
         self.journal.commit()?;
         Ok(letters.len())
-    }
-
-    fn each(
-        &self,
-        channel: &str,
-        limit: usize,
-        take: &mut dyn FnMut(StoredMessage) -> Result<(), OfflineOutboxError>,
-    ) -> Result<(), OfflineOutboxError> {
-        let reader = self.journal.reader();
-        let (mut after, mut left) = (None, limit);
-        while left > 0 {
-            let range = PageRange {
-                after,
-                before: None,
-                limit: left.min(PAGE_MESSAGES_MAX),
-                bytes_max: PAGE_BYTES_MAX,
-            };
-            let page = reader.page(channel, range)?;
-            left = left.saturating_sub(page.messages.len());
-            for one in page.messages {
-                after = Some(one.position.offset);
-                take(one)?;
-            }
-            if !page.more {
-                break;
-            }
-        }
-        Ok(())
     }
 }
 
@@ -176,12 +203,14 @@ mod tests {
             offline.journal.append(1, &record).unwrap();
         }
         offline.journal.commit().unwrap();
-        assert_eq!(lines(|show| offline.dead(2, show)), [letter(1), letter(2)]);
+        // A view needs no lock.
+        let view = OutboxView::open(folder.path()).unwrap();
+        assert_eq!(lines(|show| view.dead(2, show)), [letter(1), letter(2)]);
         assert_eq!(offline.retry().unwrap(), 3);
         drop(offline);
-        let offline = OfflineOutbox::open(folder.path()).unwrap();
-        assert_eq!(lines(|show| offline.dead(9, show)), [""; 0]);
-        let waiting = lines(|show| offline.waiting(9, show));
+        let view = OutboxView::open(folder.path()).unwrap();
+        assert_eq!(lines(|show| view.dead(9, show)), [""; 0]);
+        let waiting = lines(|show| view.waiting(9, show));
         assert_eq!(waiting.len(), 3);
         assert!(waiting[1].starts_with(r#"{"n":2,"ts":"#), "{}", waiting[1]);
         assert!(waiting[1].ends_with(r#""posting":{"data": 1.0,"id":"i2"}}"#));

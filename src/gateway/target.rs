@@ -36,7 +36,9 @@ impl Target {
     pub fn new(url: &str, key: &str) -> Result<Self, TargetError> {
         let uri: Uri = url.parse().map_err(|_| TargetError::Url)?;
         let host = uri.host().filter(|host| !host.is_empty());
-        let is_plain = uri.scheme_str() == Some("ws") && uri.query().is_none();
+        // Nobody would look at a user or a password there, and the address stands in logs.
+        let has_user = uri.authority().is_some_and(|at| at.as_str().contains('@'));
+        let is_plain = uri.scheme_str() == Some("ws") && uri.query().is_none() && !has_user;
         let host = host.filter(|_| is_plain).ok_or(TargetError::Url)?;
         let port = uri.authority().and_then(|at| at.as_str().rsplit_once(':'));
         let has_port = port.is_some_and(|(_, port)| !port.ends_with(']'));
@@ -111,6 +113,7 @@ mod tests {
             "ws:///link",
             "ws://a:99999/link",
             "ws://a/link?x=1",
+            "ws://ann:hunter2@a/link",
         ] {
             assert_eq!(Target::new(url, "key"), Err(TargetError::Url), "{url}");
         }

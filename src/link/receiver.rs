@@ -16,18 +16,18 @@ use std::sync::Arc;
 use super::sequenced::{SendAttempt, Sequenced};
 use super::wire::{SenderFrame, Violation, pub_ack, pub_busy, pub_err};
 use crate::api::Posting;
-use crate::chat::ErrorCode;
+use crate::api::refusal::Refusal;
 
-/// Largest number that a link may begin with: half of all, so that counting on from there never comes
-/// to an end.
-const FIRST_MAX: u64 = u64::MAX / 2;
+/// Largest number that a link may begin with: all programs can read it, and counting on from there,
+/// in parts too, never comes to an end.
+const FIRST_MAX: u64 = 1 << 53;
 
-/// The reason why a message of a gateway isn't taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Why a message of a gateway isn't taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LinkRefusal {
-    /// The message is refused for good. The refusal acknowledges the number, as durably as that of
-    /// a message that was taken.
-    Final(ErrorCode),
+    /// For good. Its number is acknowledged by the refusal, as durably as that of a message that
+    /// was taken.
+    Final(Refusal),
     /// There is no room just now, neither for this message nor for any behind it.
     Busy {
         /// Time after which there may be room, in milliseconds.
@@ -61,8 +61,8 @@ pub enum Received<'a> {
     Refuse {
         /// The number of the message, and the attempt in which it came.
         sequenced: Sequenced,
-        /// The reason of the refusal.
-        code: ErrorCode,
+        /// The reason.
+        refusal: Refusal,
     },
     /// Say this acknowledgement again, if there is one: the number was let in before.
     Repeat {
@@ -147,10 +147,7 @@ impl LinkReceiver {
                 };
                 Ok(match posting {
                     Ok(posting) => Received::Publish { sequenced, posting },
-                    Err(refusal) => Received::Refuse {
-                        sequenced,
-                        code: refusal.code,
-                    },
+                    Err(refusal) => Received::Refuse { sequenced, refusal },
                 })
             }
         }
@@ -264,10 +261,10 @@ impl OpenReceiver {
                 self.acked = n;
                 frames.push(pub_ack(n));
             }
-            Err(LinkRefusal::Final(code)) => {
+            Err(LinkRefusal::Final(refusal)) => {
                 debug_assert_eq!(n, self.acked + 1, "in order");
                 self.acked = n;
-                frames.push(pub_err(n, code));
+                frames.push(pub_err(n, &refusal));
             }
             Err(LinkRefusal::Busy { after_ms }) => {
                 self.admitted = n - 1;
@@ -371,9 +368,10 @@ mod tests {
         assert_eq!(dropped(&mut receiver, 5), None, "it is on its way");
         assert_eq!(dropped(&mut receiver, 3), Some(pub_ack(4)));
         assert_eq!(complete(&mut receiver, 5, Ok(())), [pub_ack(5)]);
-        let code = ErrorCode::BadRequest;
-        let refused = complete(&mut receiver, 6, Err(LinkRefusal::Final(code)));
-        assert_eq!(refused, [pub_err(6, code)]);
+        let refusal = Refusal::bad_request("to: nobody");
+        let outcome = Err(LinkRefusal::Final(refusal.clone()));
+        let refused = complete(&mut receiver, 6, outcome);
+        assert_eq!(refused, [pub_err(6, &refusal)]);
         assert_eq!(dropped(&mut receiver, 6), Some(pub_ack(6)), "both count");
     }
 
@@ -385,10 +383,8 @@ mod tests {
         assert!(
             matches!(
                 &received,
-                Ok(Received::Refuse {
-                    sequenced,
-                    code: ErrorCode::BadRequest
-                }) if sequenced.n == 1
+                Ok(Received::Refuse { sequenced, refusal })
+                    if sequenced.n == 1 && refusal.message.starts_with("to is missing")
             ),
             "{received:?}"
         );
@@ -496,12 +492,12 @@ mod tests {
 
     #[test]
     fn a_link_that_begins_where_no_counting_on_is_possible_is_a_violation() {
-        for first in [0, u64::MAX / 2 + 1, u64::MAX] {
+        for first in [0, (1 << 53) + 1, u64::MAX] {
             let mut receiver = LinkReceiver::default();
             assert!(receiver.open("p".into(), first, 0).is_err(), "{first}");
         }
         let mut receiver = LinkReceiver::default();
-        assert!(receiver.open("p".into(), u64::MAX / 2, 0).is_ok());
+        assert!(receiver.open("p".into(), 1 << 53, 0).is_ok());
     }
 
     #[test]

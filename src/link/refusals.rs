@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::chat::ErrorCode;
+use crate::api::refusal::Refusal;
 
 /// Refusals that are kept for one producer; the oldest go. As many as a gateway has on the way at
 /// most, if its settings say nothing else: what it has let go of needs no second refusal.
@@ -21,17 +21,17 @@ const PRODUCERS_MAX: usize = 1_024;
 /// The refusals of all producers.
 #[derive(Debug, Default)]
 pub struct RecentRefusals {
-    producers: HashMap<Arc<str>, BTreeMap<u64, ErrorCode>>,
+    producers: HashMap<Arc<str>, BTreeMap<u64, Refusal>>,
 }
 
 impl RecentRefusals {
     /// Keeps a number that was refused for good.
-    pub fn record(&mut self, producer: &Arc<str>, n: u64, code: ErrorCode) {
+    pub fn record(&mut self, producer: &Arc<str>, n: u64, refusal: Refusal) {
         if !self.producers.contains_key(producer) && self.producers.len() >= PRODUCERS_MAX {
             return;
         }
         let refused = self.producers.entry(Arc::clone(producer)).or_default();
-        refused.insert(n, code);
+        refused.insert(n, refusal);
         if refused.len() > REFUSED_MAX {
             refused.pop_first();
         }
@@ -39,14 +39,17 @@ impl RecentRefusals {
 
     /// Gives the refusals for the `open_ok` of a sender that has everything from `first` on and
     /// will send from `next` on. The sender knows those before `first`, so they are forgotten.
-    pub fn at_open(&mut self, producer: &str, first: u64, next: u64) -> Vec<(u64, ErrorCode)> {
+    pub fn at_open(&mut self, producer: &str, first: u64, next: u64) -> Vec<(u64, Refusal)> {
         let Some(refused) = self.producers.get_mut(producer) else {
             return Vec::new();
         };
         *refused = refused.split_off(&first);
         // A producer's first `open` after this server lost its data: these numbers come again.
         refused.split_off(&next);
-        let told = refused.iter().map(|(n, code)| (*n, *code)).collect();
+        let told = refused
+            .iter()
+            .map(|(n, refusal)| (*n, refusal.clone()))
+            .collect();
         if refused.is_empty() {
             self.producers.remove(producer);
         }
@@ -62,7 +65,7 @@ mod tests {
     fn a_refusal_is_told_until_the_gateway_has_let_the_number_go() {
         let (mut refusals, producer) = (RecentRefusals::default(), Arc::from("p"));
         for n in [4, 7, 9] {
-            refusals.record(&producer, n, ErrorCode::BadRequest);
+            refusals.record(&producer, n, Refusal::bad_request(""));
         }
         let numbers = |refusals: &mut RecentRefusals, first, next| {
             let told = refusals.at_open("p", first, next).into_iter();
@@ -80,8 +83,9 @@ mod tests {
     fn refusals_of_a_producer_and_producers_are_bounded() {
         let mut refusals = RecentRefusals::default();
         for n in 1..=5_000 {
-            refusals.record(&"p".into(), n, ErrorCode::BadRequest);
-            refusals.record(&format!("p-{n}").into(), n, ErrorCode::BadRequest);
+            for producer in ["p".into(), format!("p-{n}").into()] {
+                refusals.record(&producer, n, Refusal::bad_request(""));
+            }
         }
         let told = refusals.at_open("p", 1, 10_000);
         assert_eq!((told[0].0, told.len()), (5_000 - 1_023, 1_024));

@@ -52,7 +52,7 @@ pub enum Command {
         /// The topic's name.
         topic: Arc<str>,
     },
-    /// Starts the close handshake of a WebSocket.
+    /// Starts the close handshake of a WebSocket; an HTTP connection is cut.
     Disconnect {
         /// The WebSocket.
         fd: Fd,

@@ -97,10 +97,18 @@ counters! {
         accepted,
         /// Connections refused because there were `connections_max` already.
         refused,
+        /// Connections refused because their address had `connections_per_address_max` without a login.
+        refused_addresses,
         /// Accepts that failed because there was no free descriptor.
         accept_failures,
         /// HTTP requests handed to a handler, or answered without one.
         requests,
+        /// Requests refused for breaking HTTP.
+        requests_malformed,
+        /// Requests refused with a head or a body over its bound.
+        requests_oversized,
+        /// Requests refused with 408, since they did not arrive in time.
+        requests_late,
         /// Messages received.
         messages_in,
         /// Bytes received.

@@ -1,22 +1,31 @@
 //! The directory of connections, which any thread may read without waiting for a reactor.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV6};
+use std::ops::Bound;
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::base::{Fd, sync};
 
+/// Names that are read under one lock: some 10 microseconds' work.
+const COLLECTED_MAX: usize = 1_000;
+
 /// The connections of one reactor.
 ///
 /// Only the reactor adds and removes entries; any thread looks up and binds. The lock is held for
-/// one look-up or change, and no code waits for anything while it holds the lock.
+/// one look-up, change or step of a page, and no code waits for anything while it holds the lock.
 #[derive(Debug, Default)]
 pub struct Directory {
     entries: RwLock<Entries>,
 }
 
-type Entries = HashMap<u64, DirectoryEntry, foldhash::fast::FixedState>;
+#[derive(Debug, Default)]
+struct Entries {
+    by_fd: HashMap<u64, DirectoryEntry, foldhash::fast::FixedState>,
+    /// The same names, so that a page of them passes over nobody else.
+    in_order: BTreeSet<u64>,
+}
 
 /// One connection: its peer, its user, and whether it is an open WebSocket.
 #[derive(Debug, Clone)]
@@ -84,35 +93,50 @@ pub enum BindError {
 }
 
 impl Directory {
+    /// Returns the address that `fd` came from, if it is connected.
+    #[must_use]
+    pub fn peer(&self, fd: Fd) -> Option<SocketAddr> {
+        self.read().by_fd.get(&fd.0).map(DirectoryEntry::peer)
+    }
+
     /// Returns a copy of the entry of `fd`, if it is connected.
     #[must_use]
     pub fn find(&self, fd: Fd) -> Option<DirectoryEntry> {
-        self.read().get(&fd.0).cloned()
+        self.read().by_fd.get(&fd.0).cloned()
     }
 
     /// Whether `fd` is connected.
     #[must_use]
     pub fn exists(&self, fd: Fd) -> bool {
-        self.read().contains_key(&fd.0)
+        self.read().by_fd.contains_key(&fd.0)
     }
 
     /// Whether `fd` is an open WebSocket.
     #[must_use]
     pub fn is_established(&self, fd: Fd) -> bool {
         self.read()
+            .by_fd
             .get(&fd.0)
             .is_some_and(|entry| entry.established)
     }
 
-    /// Adds to `fds` all connections whose name is greater than `after`.
-    pub fn collect_after(&self, after: Fd, fds: &mut Vec<Fd>) {
-        fds.extend(
-            self.read()
-                .keys()
-                .copied()
-                .filter(|fd| *fd > after.0)
-                .map(Fd),
-        );
+    /// Adds to `fds` up to `limit` connections in the order of their names, from the first after
+    /// `after`. The lock is held for a few of them at a time.
+    pub fn collect_after(&self, after: Fd, limit: usize, fds: &mut Vec<Fd>) {
+        let (mut after, mut left) = (after.0, limit);
+        while left > 0 {
+            let before = fds.len();
+            let names = (Bound::Excluded(after), Bound::Unbounded);
+            let entries = self.read();
+            let step = entries.in_order.range(names).take(left.min(COLLECTED_MAX));
+            fds.extend(step.map(|fd| Fd(*fd)));
+            drop(entries);
+            match fds[before..].last() {
+                Some(last) => after = last.0,
+                None => return,
+            }
+            left -= fds.len() - before;
+        }
     }
 
     /// Binds `fd` to `user`; binding it to the same user again changes nothing.
@@ -122,7 +146,8 @@ impl Directory {
     /// [`BindError`]; then nothing has changed.
     pub fn bind(&self, fd: Fd, user: &Arc<str>) -> Result<(), BindError> {
         let mut entries = self.write();
-        let entry = entries.get_mut(&fd.0).filter(|entry| entry.established);
+        let entry = entries.by_fd.get_mut(&fd.0);
+        let entry = entry.filter(|entry| entry.established);
         let entry = entry.ok_or(BindError::NotEstablished(fd))?;
         match &entry.user {
             Some(bound) if bound != user => Err(BindError::BoundToAnother(fd)),
@@ -136,31 +161,34 @@ impl Directory {
 
     /// Ends the binding of `fd`; returns the user to whom it was bound.
     pub fn unbind(&self, fd: Fd) -> Option<Arc<str>> {
-        self.write().get_mut(&fd.0)?.user.take()
+        self.write().by_fd.get_mut(&fd.0)?.user.take()
     }
 
     pub(crate) fn insert(&self, fd: Fd, entry: DirectoryEntry) {
-        self.write().insert(fd.0, entry);
+        let mut entries = self.write();
+        entries.by_fd.insert(fd.0, entry);
+        entries.in_order.insert(fd.0);
     }
 
     pub(crate) fn establish(&self, fd: Fd) {
-        if let Some(entry) = self.write().get_mut(&fd.0) {
+        if let Some(entry) = self.write().by_fd.get_mut(&fd.0) {
             entry.established = true;
         }
     }
 
     pub(crate) fn unestablish(&self, fd: Fd) {
-        if let Some(entry) = self.write().get_mut(&fd.0) {
+        if let Some(entry) = self.write().by_fd.get_mut(&fd.0) {
             entry.established = false;
         }
     }
 
     pub(crate) fn remove(&self, fd: Fd) {
         let mut entries = self.write();
-        entries.remove(&fd.0);
+        entries.by_fd.remove(&fd.0);
+        entries.in_order.remove(&fd.0);
         // A crowd that left must not leave its table behind.
-        if entries.is_empty() {
-            entries.shrink_to_fit();
+        if entries.by_fd.is_empty() {
+            entries.by_fd.shrink_to_fit();
         }
     }
 
@@ -184,7 +212,7 @@ pub(crate) struct SlotsByFd<'a>(RwLockReadGuard<'a, Entries>);
 
 impl SlotsByFd<'_> {
     pub(crate) fn slot_of(&self, fd: Fd) -> Option<u32> {
-        self.0.get(&fd.0).map(|entry| entry.slot)
+        self.0.by_fd.get(&fd.0).map(|entry| entry.slot)
     }
 }
 
@@ -235,11 +263,25 @@ mod tests {
 
     #[test]
     fn a_page_starts_after_the_last_one() {
-        let directory = with(&[3, 1, 9, 5]);
-        let mut fds = Vec::new();
-        directory.collect_after(Fd(3), &mut fds);
-        fds.sort_unstable_by_key(|fd| fd.0);
-        assert_eq!(fds, [Fd(5), Fd(9)]);
+        let directory = with(&[3, 1, 9, 5, 7]);
+        directory.remove(Fd(7));
+        let page = |after, limit| {
+            let mut fds = vec![Fd(0)];
+            directory.collect_after(Fd(after), limit, &mut fds);
+            fds
+        };
+        assert_eq!(page(3, 9), [Fd(0), Fd(5), Fd(9)]);
+        assert_eq!(page(0, 2), [Fd(0), Fd(1), Fd(3)]);
+        assert_eq!(page(9, 2), [Fd(0)]);
+    }
+
+    #[test]
+    fn a_long_page_comes_in_steps_and_misses_nobody() {
+        let fds: Vec<u64> = (1..=3 * COLLECTED_MAX as u64 + 7).collect();
+        let (directory, mut page) = (with(&fds), Vec::new());
+        directory.collect_after(Fd(2), usize::MAX, &mut page);
+        let page: Vec<u64> = page.iter().map(|fd| fd.0).collect();
+        assert_eq!(page, fds[2..]);
     }
 
     #[test]
@@ -249,7 +291,8 @@ mod tests {
         for fd in fds {
             directory.remove(Fd(fd));
         }
-        assert_eq!(directory.read().capacity(), 0);
+        let entries = directory.read();
+        assert_eq!((entries.by_fd.capacity(), entries.in_order.len()), (0, 0));
     }
 
     #[test]

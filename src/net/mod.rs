@@ -3,7 +3,7 @@
 //! A reactor is a thread with one `Poll`, and never waits anywhere but in `poll`. `reactor` holds
 //! the loop: start there. `listener` binds and accepts; `slots` holds the connections, `outbox` the
 //! bytes that wait for each, `wheel` the timers, `topics` the delivery sets. Other threads reach a
-//! reactor through `command` and `mailbox`, and read `directory`, `counters` and `budget`.
+//! reactor through `command` and `mailbox`, and read `directory`, `counters`, `budget` and `strangers`.
 
 pub mod budget;
 pub mod command;
@@ -17,7 +17,9 @@ pub mod mailbox;
 
 mod outbox;
 pub mod reactor;
+mod refusals;
 mod slots;
+pub mod strangers;
 pub mod topics;
 pub mod wheel;
 

@@ -82,6 +82,8 @@ pub(super) struct Slot {
     pub(super) opened: bool,
     /// Whether the poll announced the peer's end: then the socket is read until the end comes.
     pub(super) peer_ended: bool,
+    /// Whether the directory says that nobody is there any more, though the end is still unread.
+    pub(super) gone: bool,
     /// Bytes of messages that may not be handled yet; `asked_in` is the batch with the last one.
     pub(super) asked: usize,
     pub(super) asked_in: u64,
@@ -205,6 +207,7 @@ mod tests {
             write: None,
             opened: false,
             peer_ended: false,
+            gone: false,
             backlogged: false,
             budgeted: 0,
             unfinished: 0,

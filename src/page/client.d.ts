@@ -103,8 +103,11 @@ export interface Events {
   /** A user came into a room, or left it; only in rooms of up to 200 users. */
   joined: { room: string; uid: string };
   left: { room: string; uid: string };
-  /** In a room this large comings and goings aren't told any more, or (with the users) again. */
-  presence: { room: string; state: "on" | "off"; users?: string[] };
+  /**
+   * In a room this large comings and goings aren't told any more, or (with the users, up to 1,000
+   * of them) again.
+   */
+  presence: { room: string; state: "on" | "off"; users?: string[]; users_total?: number; more?: boolean };
   /** A hole within one epoch. */
   gap: Hole;
   /** The channel's history began anew: another epoch. */

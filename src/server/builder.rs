@@ -11,7 +11,7 @@ use super::error::ServerError;
 use super::handle::{Handle, TASK_PROCESS, WorkerHandle};
 use super::lifecycle::{Lifecycle, ServerOutcome, StopSource};
 use super::message::{Frame, Request};
-use super::process::{self, Process, TaskId};
+use super::process::{self, Process, ProcessLaunch, TaskId};
 use super::responder::Responder;
 use super::running::RunningServer;
 use super::settings::ServerSettings;
@@ -94,9 +94,9 @@ impl Builder {
     }
 
     /// Sets the function that judges every request head on the reactor's thread, for health checks
-    /// and refusals. It must not block.
+    /// and refusals; it is told the connection as well. It must not block.
     #[must_use]
-    pub fn gate(mut self, gate: impl Fn(&Head) -> Verdict + Send + Sync + 'static) -> Self {
+    pub fn gate(mut self, gate: impl Fn(&Head, Fd) -> Verdict + Send + Sync + 'static) -> Self {
         self.spec.gate = Arc::new(gate);
         self
     }
@@ -210,6 +210,14 @@ impl Builder {
         entry: impl FnOnce(Process) -> io::Result<()> + Send + 'static,
     ) -> Self {
         self.spec.processes.push((name.to_owned(), Box::new(entry)));
+        self
+    }
+
+    /// Sets the arguments and the environment of the server's processes, which are those of this
+    /// program unless told otherwise: every account of the machine can read arguments.
+    #[must_use]
+    pub fn process_launch(mut self, launch: ProcessLaunch) -> Self {
+        self.spec.process_launch = launch;
         self
     }
 

@@ -153,6 +153,32 @@ impl<D: Delivery> Handle<D> {
             .is_some_and(|directory| directory.is_established(fd))
     }
 
+    /// The number of threads that run callbacks of connections: the workers, or the reactors where
+    /// there are none.
+    #[must_use]
+    pub fn callback_threads(&self) -> usize {
+        match self.shared.workers.len() {
+            0 => self.shared.mailboxes.len(),
+            workers => workers,
+        }
+    }
+
+    /// The number, from 0, of the thread that runs the callbacks of a connection.
+    #[must_use]
+    pub fn callback_thread_of(&self, fd: Fd) -> usize {
+        match self.shared.workers.len() as u64 {
+            0 => fd.reactor(),
+            workers => (fd.serial() % workers) as usize,
+        }
+    }
+
+    /// Counts a connection no more against
+    /// [`connections_per_address_max`](super::ServerSettings::connections_per_address_max), since its
+    /// peer has shown a token or a key.
+    pub fn vouch_for(&self, fd: Fd) {
+        self.shared.strangers.remove(fd);
+    }
+
     /// Describes a connection; `None` if there is none of this name.
     #[must_use]
     pub fn connection_info(&self, fd: Fd) -> Option<ConnectionInfo> {
@@ -176,7 +202,7 @@ impl<D: Delivery> Handle<D> {
     pub fn connections(&self, after: Fd, limit: usize) -> Vec<Fd> {
         let mut fds = Vec::new();
         for directory in &self.shared.directories {
-            directory.collect_after(after, &mut fds);
+            directory.collect_after(after, limit, &mut fds);
         }
         fds.sort_unstable();
         fds.truncate(limit);
@@ -248,6 +274,12 @@ impl<D: Delivery> Handle<D> {
     /// for this connection, those of earlier pushes among them.
     pub fn await_buffer(&self, fd: Fd, bytes_max: usize) {
         self.await_room(fd, bytes_max, AwaitedBy::User);
+    }
+
+    /// Closes a WebSocket, or cuts an HTTP connection.
+    pub(super) fn give_up(&self, fd: Fd, code: u16, reason: &str) {
+        let reason = Box::from(reason);
+        self.put(fd.reactor(), Command::Disconnect { fd, code, reason });
     }
 
     pub(super) fn await_room(&self, fd: Fd, bytes_max: usize, by: AwaitedBy) {
@@ -349,8 +381,14 @@ impl<D: Delivery> Handle<D> {
     /// Stops the server in order, since something that it can't do without has ended: like
     /// [`Handle::stop`], but the outcome isn't clean.
     pub fn fail(&self, reason: &str) {
-        tracing::error!(reason, "the server can't go on");
-        self.shared.main.fail();
+        self.shared.main.fail(reason);
+    }
+
+    /// The reason of [`Handle::fail`], or the thread of the server that has died; `None` while all
+    /// is well.
+    #[must_use]
+    pub fn failure(&self) -> Option<&str> {
+        self.shared.main.failure()
     }
 
     fn start_timer(&self, times: Times, after_ms: u64, callback: TimerCallback) -> TimerId {
@@ -376,8 +414,7 @@ impl WorkerHandle {
     /// Whether a callback should stop inside the message of `fd` that it handles, since others wait
     /// or since `fd` has enough answers to read; [`WorkerHandle::stop_at`] stops there.
     ///
-    /// To be asked after each part of a message that holds several. Always `false` where there are
-    /// no workers.
+    /// To be asked after each part of a message that holds several.
     #[must_use]
     pub fn must_stop(&self, fd: Fd) -> bool {
         turn::is_of(fd) && turn::is_over()

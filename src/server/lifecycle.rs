@@ -7,6 +7,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
@@ -21,7 +22,7 @@ use super::delivery::{AtOnce, PerBatch};
 use super::error::ServerError;
 use super::handle::{Handle, TimerCallback};
 use super::handlers::{Handlers, call};
-use super::process::{ProcessEvent, ProcessSpec, Supervisor};
+use super::process::{ProcessEvent, ProcessLaunch, ProcessSpec, Supervisor};
 use super::queue::WorkerJob;
 use super::runner::Runner;
 use super::settings::ServerSettings;
@@ -29,6 +30,8 @@ use super::shared::{MainThread, ServerShared};
 use super::spawn::{Spawner, Threads, build_shared};
 use super::spec::ServerSpec;
 use super::timers::Timers;
+use crate::base::pressure::Pressure;
+use crate::base::vital::may_die_here;
 use crate::net::command::{Command, CommandBatch};
 use crate::net::{Listener, listen};
 
@@ -137,7 +140,8 @@ impl Lifecycle {
             StopSource::Handle => None,
         };
         let names = spec.processes.iter().map(|(name, _)| &**name);
-        let mut supervisor = supervisor(names, &spec.settings, Arc::clone(&waker))
+        let processes = (names, &spec.process_launch);
+        let mut supervisor = supervisor(processes, &spec.settings, Arc::clone(&waker))
             .map_err(system("name a process"))?;
         let (inline_sender, inline_jobs) = crossbeam_channel::unbounded();
         let threads = Threads {
@@ -155,13 +159,10 @@ impl Lifecycle {
             let handle = Handle::new(Arc::clone(&shared), Arc::clone(&timers), delivery);
             Runner::new(handle, Arc::clone(&handlers), id)
         };
-        let mut pressures = spec.pressures;
-        let mailboxes = shared.mailboxes.iter();
-        pressures.extend(mailboxes.filter_map(|mailbox| mailbox.pressure()).cloned());
         let spawner = Spawner {
             shared: &shared,
             timers: &timers,
-            pressures: pressures.into(),
+            pressures: all_pressures(spec.pressures, &shared),
             serials_from: spec.serials_from,
             limits: Arc::new(spec.settings.reactor.clone()),
             waiting_bytes_max: (spec.settings.worker_queue.bytes_high).max(WAITING_BYTES_LEAST),
@@ -197,29 +198,44 @@ impl Lifecycle {
     pub(super) fn run(mut self) -> ServerOutcome {
         let mut events = Events::with_capacity(64);
         while self.phase != LifecyclePhase::Done {
-            let timeout = self
-                .deadline()
-                .map(|at| at.saturating_duration_since(Instant::now()));
-            match self.poll.poll(&mut events, timeout) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    tracing::error!(%error, "the main thread can't wait for events");
-                    self.outcome.is_forced = true;
-                    break;
+            let turned = catch_unwind(AssertUnwindSafe(|| self.turn(&mut events)));
+            if turned.is_err() {
+                // Once more, and there is no order left in which to stop.
+                if self.shared.main.failure().is_some() {
+                    self.force();
                 }
+                self.shared.main.fail("the main thread has panicked");
             }
-            for event in &events {
-                match event.token() {
-                    WAKER => {}
-                    SIGNALS => self.look_at_signals(),
-                    _ => self.supervisor.ready(event),
-                }
-            }
-            self.drive_processes();
-            self.advance();
         }
         self.end()
+    }
+
+    fn turn(&mut self, events: &mut Events) {
+        let timeout = self
+            .deadline()
+            .map(|at| at.saturating_duration_since(Instant::now()));
+        match self.poll.poll(events, timeout) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => {
+                tracing::error!(%error, "the main thread can't wait for events");
+                self.outcome.is_forced = true;
+                self.phase = LifecyclePhase::Done;
+                return;
+            }
+        }
+        if self.phase == LifecyclePhase::Running && self.shared.main.failure().is_none() {
+            may_die_here();
+        }
+        for event in events.iter() {
+            match event.token() {
+                WAKER => {}
+                SIGNALS => self.look_at_signals(),
+                _ => self.supervisor.ready(event),
+            }
+        }
+        self.drive_processes();
+        self.advance();
     }
 
     fn look_at_signals(&mut self) {
@@ -273,23 +289,8 @@ impl Lifecycle {
         self.supervisor.turn(Instant::now());
         while let Some(event) = self.supervisor.next_event() {
             match event {
-                ProcessEvent::Started { process, pid } => {
-                    tracing::info!(%process, pid, "process started");
-                }
-                ProcessEvent::Died {
-                    process,
-                    status,
-                    restart_in: Some(pause),
-                } => {
-                    tracing::warn!(%process, %status, restart_in = ?pause, "process died");
-                }
-                ProcessEvent::Died {
-                    process,
-                    status,
-                    restart_in: None,
-                } => {
-                    tracing::info!(%process, %status, "process ended");
-                }
+                // The supervisor has logged them.
+                ProcessEvent::Started { .. } | ProcessEvent::Died { .. } => {}
                 ProcessEvent::Ended {
                     tasks_unfinished, ..
                 } => {
@@ -338,8 +339,8 @@ impl Lifecycle {
             LifecyclePhase::Running if self.shared.main.is_asked_to_stop() => {
                 tracing::info!("draining: no new connections; requests under way are answered");
                 self.command(0, Command::Drain);
-                if reactors < self.shared.mailboxes.len() {
-                    // Reactor 0, which would tell the others, may be gone.
+                if self.shared.main.failure().is_some() {
+                    // The one that would tell the others may be gone, or going.
                     for reactor in 1..self.shared.mailboxes.len() {
                         self.command(reactor, Command::Drain);
                     }
@@ -413,7 +414,7 @@ impl Lifecycle {
                 self.runner.stop();
             }
         }
-        self.outcome.has_failed = self.shared.main.has_failed();
+        self.outcome.has_failed = self.shared.main.failure().is_some();
         let is_running =
             self.outcome.is_forced && self.shared.main.reactors.load(Ordering::Acquire) > 0;
         for counters in &self.shared.counters {
@@ -449,6 +450,13 @@ impl Lifecycle {
     }
 }
 
+/// Lists the pressures of the queues that all connections feed: the user's own, and the mailboxes'.
+fn all_pressures(own: Vec<Arc<Pressure>>, shared: &ServerShared) -> Arc<[Arc<Pressure>]> {
+    let mailboxes = shared.mailboxes.iter();
+    let of_mailboxes = mailboxes.filter_map(|mailbox| mailbox.pressure());
+    own.into_iter().chain(of_mailboxes.cloned()).collect()
+}
+
 fn bind(addresses: Vec<SocketAddr>) -> Result<Vec<Listener>, ServerError> {
     let listen =
         |address| listen(address).map_err(|source| ServerError::Listen { address, source });
@@ -456,11 +464,12 @@ fn bind(addresses: Vec<SocketAddr>) -> Result<Vec<Listener>, ServerError> {
 }
 
 fn supervisor<'a>(
-    names: impl Iterator<Item = &'a str>,
+    (names, launch): (impl Iterator<Item = &'a str>, &ProcessLaunch),
     settings: &ServerSettings,
     waker: Arc<Waker>,
 ) -> io::Result<Supervisor> {
-    let specs: Vec<_> = names.map(ProcessSpec::new).collect::<io::Result<_>>()?;
+    let specs = names.map(|name| Ok(ProcessSpec::new(name)?.with_launch(launch.clone())));
+    let specs = specs.collect::<io::Result<Vec<_>>>()?;
     // A waker that fails is logged where the server itself uses it.
     Supervisor::new(
         specs,

@@ -6,14 +6,16 @@
 //!
 //! A server's life goes through the files in this order: `builder` collects a `spec`, `lifecycle`
 //! starts and ends the server, `spawn` makes its threads. An event goes from a reactor into `sinks`,
-//! through `queue` to `worker`, and `runner` calls the callback of `handlers`. Commands go back
+//! through `queue` to `worker`, `scheduler` says when it is handled, and `runner` calls the callback of `handlers`. Commands go back
 //! through `handle` and `delivery`.
 
 mod builder;
+mod caretaker;
 mod delivery;
 mod error;
 mod handle;
 mod handlers;
+mod late_handle;
 mod lifecycle;
 mod message;
 pub mod process;
@@ -21,6 +23,7 @@ mod queue;
 mod responder;
 mod runner;
 mod running;
+mod scheduler;
 mod settings;
 mod shared;
 mod sinks;
@@ -36,6 +39,7 @@ pub use builder::{Builder, WORKERS_MAX};
 pub use delivery::{AtOnce, Delivery, PerBatch};
 pub use error::ServerError;
 pub use handle::{ConnectionInfo, Handle, PushError, WorkerHandle};
+pub use late_handle::LateHandle;
 pub use lifecycle::ServerOutcome;
 pub use message::{Frame, Message, Request};
 pub use responder::Responder;

@@ -1,7 +1,7 @@
 //! The queue of a worker: the events of the reactors, and the jobs of other threads.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use super::process::{TaskId, TaskOutcome};
 use crate::base::sync::lock;
-use crate::base::{Fd, Pressure};
+use crate::base::{Fd, Pressure, Watermarks};
 use crate::proto::connection::{CloseReason, HttpRequest};
 use crate::proto::http::Head;
 use crate::proto::websocket::MessageKind;
@@ -132,7 +132,7 @@ impl WorkerEvent {
 #[derive(Debug)]
 pub(super) enum QueueItem {
     Batch { batch: EventBatch, bytes: usize },
-    Job(WorkerJob),
+    Job { job: WorkerJob, bytes: usize },
     Stop,
 }
 
@@ -148,7 +148,7 @@ pub(super) struct WorkerQueue {
     pub(super) backlogged: Arc<Backlogged>,
 }
 
-/// The connections of a worker whose messages wait for their turn: nothing is read from them.
+/// The connections of a thread whose messages wait for their turn: nothing is read from them.
 #[derive(Debug, Default)]
 pub(super) struct Backlogged {
     /// The number of these connections: nearly always 0, and asked for at every read.
@@ -171,6 +171,61 @@ impl Backlogged {
         let mut fds = lock(&self.fds);
         fds.remove(&fd);
         self.count.store(fds.len(), SeqCst);
+    }
+
+    pub(super) fn clear(&self) {
+        let mut fds = lock(&self.fds);
+        fds.clear();
+        self.count.store(0, SeqCst);
+    }
+}
+
+/// The events of all connections that wait for their turns: how much there is, for the statistics.
+/// What each thread may keep of it is bounded by `TurnBounds`.
+#[derive(Debug)]
+pub(super) struct Postponed {
+    level: Pressure,
+    refused: AtomicU64,
+}
+
+impl Default for Postponed {
+    fn default() -> Self {
+        let unbounded = usize::MAX;
+        Self {
+            level: Pressure::new(Watermarks {
+                items_high: unbounded,
+                items_low: unbounded,
+                bytes_high: unbounded,
+                bytes_low: unbounded,
+            }),
+            refused: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Postponed {
+    pub(super) fn add(&self, bytes: usize) {
+        self.level.add(1, bytes);
+    }
+
+    pub(super) fn take(&self, bytes: usize) {
+        let wakes = self.level.take(1, bytes);
+        debug_assert!(!wakes, "it never is high");
+    }
+
+    /// Counts a connection that was closed since most of it was its own.
+    pub(super) fn note_refused(&self) {
+        self.refused.fetch_add(1, Relaxed);
+    }
+
+    /// The events, and their bytes.
+    pub(super) fn level(&self) -> &Pressure {
+        &self.level
+    }
+
+    /// Connections that were closed since most of it was their own.
+    pub(super) fn refused(&self) -> u64 {
+        self.refused.load(Relaxed)
     }
 }
 
@@ -245,7 +300,8 @@ impl WorkerQueue {
     }
 
     pub(super) fn submit(&self, job: WorkerJob) {
-        self.put(1, 0, QueueItem::Job(job));
+        let bytes = job.size();
+        self.put(1, bytes, QueueItem::Job { job, bytes });
     }
 
     /// Ends the worker, which takes nothing from the queue after this.
@@ -266,4 +322,129 @@ pub(super) enum WorkerJob {
     Timer(u64),
     TaskFinished { task: TaskId, outcome: TaskOutcome },
     PipeMessage { process: Arc<str>, payload: Bytes },
+}
+
+impl WorkerJob {
+    /// Bytes that it keeps in memory.
+    fn size(&self) -> usize {
+        let payload = match self {
+            Self::Timer(_) => 0,
+            Self::TaskFinished { outcome, .. } => match outcome {
+                TaskOutcome::Done(result) => result.len(),
+                TaskOutcome::Failed(reason) => reason.len(),
+            },
+            Self::PipeMessage { payload, .. } => payload.len(),
+        };
+        size_of::<Self>() + payload
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::connection::HttpRequest;
+    use crate::proto::http::{HttpLimits, parse};
+
+    fn head(fields: usize) -> Head {
+        let head = format!(
+            "GET /tea HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n",
+            "x".repeat(fields)
+        );
+        let parsed = parse(head.as_bytes(), &mut 0, &HttpLimits::default());
+        parsed.unwrap().unwrap().0
+    }
+
+    fn request(fields: usize, body: usize) -> WorkerEvent {
+        let request = Box::new(HttpRequest {
+            serial: 0,
+            head: head(fields),
+            body: Bytes::from(vec![0; body]),
+        });
+        WorkerEvent::Request { fd: Fd(1), request }
+    }
+
+    /// Bytes that an event adds to those of an empty batch.
+    fn counted(event: WorkerEvent, payloads: &[u8]) -> usize {
+        let batch = EventBatch {
+            events: vec![event],
+            payloads: payloads.to_vec(),
+            ..EventBatch::of(0)
+        };
+        batch.size() - EventBatch::of(0).size()
+    }
+
+    #[test]
+    fn an_event_counts_with_all_that_it_brings() {
+        const SIZE: usize = 5_000;
+        let (fd, kind) = (Fd(1), MessageKind::Binary);
+        let own = size_of::<WorkerEvent>();
+        let small = WorkerEvent::Message {
+            fd,
+            kind,
+            start: 0,
+            end: SIZE as u32,
+        };
+        assert_eq!(counted(small, &[0; SIZE]), own + SIZE);
+        let payload = vec![0; SIZE];
+        let large = WorkerEvent::Large { fd, kind, payload };
+        assert_eq!(counted(large, &[]), own + SIZE);
+        let plain = counted(request(0, 0), &[]);
+        assert!(plain > own + size_of::<HttpRequest>());
+        assert_eq!(counted(request(0, SIZE), &[]), plain + SIZE, "its body");
+        assert_eq!(counted(request(SIZE, 0), &[]), plain + SIZE, "its head");
+        let opened = |fields| {
+            let head = Box::new(head(fields));
+            counted(WorkerEvent::Opened { fd, head }, &[])
+        };
+        assert_eq!(opened(SIZE), opened(0) + SIZE);
+        assert_eq!(counted(WorkerEvent::BufferEmpty { fd }, &[]), own);
+    }
+
+    #[test]
+    fn a_job_counts_with_what_a_process_said() {
+        let marks = Watermarks {
+            items_high: 10,
+            items_low: 0,
+            bytes_high: 1 << 20,
+            bytes_low: 0,
+        };
+        let (queue, _inbox) = worker_queue(Pressure::new(marks), 1);
+        let counted = |job| {
+            let before = queue.pressure.bytes();
+            queue.submit(job);
+            queue.pressure.bytes() - before
+        };
+        let payload = Bytes::from_static(&[0; 5_000]);
+        let task = TaskId(1);
+        let outcome = TaskOutcome::Done(payload.clone());
+        let process = "p".into();
+        for (job, size) in [
+            (WorkerJob::Timer(1), 0),
+            (WorkerJob::TaskFinished { task, outcome }, 5_000),
+            (WorkerJob::PipeMessage { process, payload }, 5_000),
+        ] {
+            assert_eq!(counted(job), size_of::<WorkerJob>() + size);
+        }
+    }
+
+    #[test]
+    fn the_queue_counts_a_batch_until_it_is_taken() {
+        let marks = Watermarks {
+            items_high: 10,
+            items_low: 0,
+            bytes_high: 10_000,
+            bytes_low: 0,
+        };
+        let (queue, inbox) = worker_queue(Pressure::new(marks), 1);
+        queue.submit_batch(EventBatch {
+            events: vec![request(0, 20_000)],
+            ..EventBatch::of(0)
+        });
+        assert!(queue.pressure.is_high() && queue.pressure.bytes() > 20_000);
+        let Ok(QueueItem::Batch { bytes, .. }) = inbox.receiver.try_recv() else {
+            panic!("a batch was submitted");
+        };
+        assert!(inbox.pressure.take(1, bytes));
+        assert_eq!(queue.pressure.bytes(), 0);
+    }
 }

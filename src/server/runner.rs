@@ -15,7 +15,7 @@ use crate::proto::connection::{self, CloseReason};
 use crate::proto::http::{Head, Response};
 
 /// Close code of RFC 6455 §7.4.1 for a handler that failed.
-const INTERNAL_ERROR: u16 = 1011;
+pub(super) const INTERNAL_ERROR: u16 = 1011;
 
 /// Close code of RFC 6455 §7.4.1 for a server that stops.
 const GOING_AWAY: u16 = 1001;

@@ -25,6 +25,10 @@ pub struct ServerSettings {
     /// Bytes of all requests and messages that have arrived in part; above this number the largest
     /// are refused with 503 or 1013. Default 64 MiB: 64 of the largest bodies at once.
     pub unfinished_bytes_max: usize,
+    /// Connections from one address (IPv6: one /64) of peers who have shown neither a token nor a
+    /// key; one more is answered 503. 0, the default, is no bound: behind a proxy all peers have
+    /// the proxy's address.
+    pub connections_per_address_max: usize,
     /// Time that a stop may take before the remaining connections are cut, in milliseconds. Default
     /// 30,000: ten seconds of farewells, and twenty for the answers and close handshakes.
     pub stop_ms_max: u64,
@@ -40,6 +44,7 @@ impl Default for ServerSettings {
             mailbox: marks(16_384, 64 << 20),
             outbox_bytes_total_max: 1 << 30,
             unfinished_bytes_max: 64 << 20,
+            connections_per_address_max: 0,
             stop_ms_max: 30_000,
             process: ProcessSettings::default(),
         }

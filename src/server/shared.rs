@@ -2,21 +2,22 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use crossbeam_channel::Sender;
 use mio::Waker;
 
 use super::process::ProcessLink;
-use super::queue::{WorkerJob, WorkerQueue};
+use super::queue::{Postponed, WorkerInbox, WorkerJob, WorkerQueue};
 use crate::base::Fd;
 use crate::net::budget::ByteBudget;
 use crate::net::command::CommandBatch;
 use crate::net::counters::Counters;
 use crate::net::directory::Directory;
 use crate::net::reactor::CommandSender;
+use crate::net::strangers::Strangers;
 
 /// The shared state of one server; every [`Handle`](super::Handle) holds a reference to it.
 #[derive(Debug)]
@@ -26,6 +27,9 @@ pub(super) struct ServerShared {
     pub(super) counters: Vec<Arc<Counters>>,
     pub(super) budget: Arc<ByteBudget>,
     pub(super) unfinished: Arc<ByteBudget>,
+    pub(super) strangers: Arc<Strangers>,
+    /// What waits for its connections' turns.
+    pub(super) postponed: Arc<Postponed>,
     /// The queues of the workers; none where the handlers run on the reactors.
     pub(super) workers: Vec<WorkerQueue>,
     /// Jobs that reactor 0 runs where there are no workers.
@@ -61,6 +65,23 @@ impl ServerShared {
         }
     }
 
+    /// Counts out what was taken from an inbox: its events, its bytes, and the reactor of a batch. To
+    /// be called once the commands of these events are sent, so that a reactor finds them.
+    pub(super) fn count_out(
+        &self,
+        inbox: &WorkerInbox,
+        (items, bytes, reactor): (usize, usize, Option<usize>),
+    ) {
+        if let Some(reactor) = reactor
+            && inbox.progress[reactor].step()
+        {
+            self.mailboxes[reactor].nudge();
+        }
+        if inbox.pressure.take(items, bytes) {
+            self.nudge_reactors();
+        }
+    }
+
     /// Makes every reactor look again at the connections that it held back.
     pub(super) fn nudge_reactors(&self) {
         for mailbox in &self.mailboxes {
@@ -74,8 +95,8 @@ impl ServerShared {
 pub(super) struct MainThread {
     pub(super) waker: Arc<Waker>,
     stop_asked: AtomicBool,
-    /// Whether something that the server can't do without has ended.
-    has_failed: AtomicBool,
+    /// What has ended that the server can't do without; the first of several.
+    failure: OnceLock<Box<str>>,
     /// Reactors that haven't ended; `workers` counts the same of the workers.
     pub(super) reactors: AtomicUsize,
     pub(super) workers: AtomicUsize,
@@ -86,7 +107,7 @@ impl MainThread {
         Self {
             waker,
             stop_asked: AtomicBool::new(false),
-            has_failed: AtomicBool::new(false),
+            failure: OnceLock::new(),
             reactors: AtomicUsize::new(reactors),
             workers: AtomicUsize::new(workers),
         }
@@ -97,14 +118,16 @@ impl MainThread {
         self.wake();
     }
 
-    /// Stops a server that can't go on, in order, and remembers that it failed.
-    pub(super) fn fail(&self) {
-        self.has_failed.store(true, Ordering::Release);
+    /// Stops in order what can't go on, and remembers why it stopped.
+    pub(super) fn fail(&self, reason: &str) {
+        // Whoever reads the log finds it so.
+        self.failure.get_or_init(|| reason.into());
+        tracing::error!(reason, "the server can't go on");
         self.ask_to_stop();
     }
 
-    pub(super) fn has_failed(&self) -> bool {
-        self.has_failed.load(Ordering::Acquire)
+    pub(super) fn failure(&self) -> Option<&str> {
+        self.failure.get().map(Box::as_ref)
     }
 
     pub(super) fn is_asked_to_stop(&self) -> bool {

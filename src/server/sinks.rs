@@ -8,10 +8,13 @@ use crossbeam_channel::Receiver;
 
 use super::handle::TimerCallback;
 use super::message::Frame;
-use super::queue::{EventBatch, WorkerEvent, WorkerJob};
+use super::queue::{Backlogged, EventBatch, WorkerEvent, WorkerJob};
 use super::runner::Runner;
+use super::scheduler::{Scheduler, TurnBounds, run};
 use super::shared::ServerShared;
 use super::timers::Timers;
+use super::turn;
+use super::turns::WaitingEvent;
 use crate::base::Fd;
 use crate::net::command::{AwaitedBy, CommandBatch};
 use crate::net::reactor::EventSink;
@@ -22,6 +25,10 @@ use crate::proto::websocket::MessageKind;
 /// A payload of more bytes than this is handed over without a copy, if it owns its memory. A round
 /// number: a smaller payload is cheap to copy, and its allocation is freed at once by the reactor.
 const LARGE_BYTES: usize = 16 * 1024;
+
+/// Jobs of other threads that one turn of a reactor runs, so that a process that talks without end
+/// leaves the connections their turns. A round number.
+const JOBS_A_TURN_MAX: usize = 64;
 
 /// Hands events to the worker threads: all events of one connection to the same one, in order.
 pub(super) struct WorkerSink {
@@ -126,6 +133,15 @@ impl EventSink for WorkerSink {
         self.shared.workers[self.worker_of(fd)].progress[self.reactor].has_reached(batch)
     }
 
+    /// The workers have schedulers of their own.
+    fn serve_waiting(&mut self) -> bool {
+        false
+    }
+
+    fn has_waiting(&self) -> bool {
+        false
+    }
+
     fn end_turn(&mut self) {
         for (worker, batch) in self.batches.iter_mut().enumerate() {
             if !batch.events.is_empty() {
@@ -148,60 +164,125 @@ impl EventSink for WorkerSink {
 /// Runs the handlers on the reactor's thread, as Swoole's BASE mode does.
 pub(super) struct InlineSink {
     runner: Runner,
+    scheduler: Scheduler,
+    /// Whose messages wait for their turn.
+    backlogged: Arc<Backlogged>,
+    /// Whether somebody had a turn in this turn of the reactor, and may be read from again.
+    has_served: bool,
     /// Jobs of other threads; only reactor 0 takes them.
     jobs: Option<Receiver<WorkerJob>>,
+    /// How many of them may still be run in this turn of the reactor.
+    jobs_left: usize,
+    /// Whether that was too few for the jobs of the last turn. Jobs that come later wake the reactor.
+    has_more_jobs: bool,
 }
 
 impl InlineSink {
-    pub(super) fn new(runner: Runner, jobs: Option<Receiver<WorkerJob>>) -> Self {
-        Self { runner, jobs }
+    pub(super) fn new(
+        runner: Runner,
+        bounds: TurnBounds,
+        jobs: Option<Receiver<WorkerJob>>,
+    ) -> Self {
+        let backlogged = Arc::default();
+        let postponed = Arc::clone(&runner.handle.shared().postponed);
+        Self {
+            scheduler: Scheduler::new(bounds, Arc::clone(&backlogged), postponed),
+            runner,
+            backlogged,
+            has_served: false,
+            jobs,
+            jobs_left: JOBS_A_TURN_MAX,
+            has_more_jobs: false,
+        }
     }
 
     pub(super) fn takes_jobs(&self) -> bool {
         self.jobs.is_some()
     }
 
+    /// Begins, on the reactor's thread.
+    pub(super) fn start(&self) {
+        self.scheduler.start();
+        self.runner.start();
+    }
+
+    /// Handles what is left once all connections have ended.
+    pub(super) fn finish(&mut self) {
+        self.scheduler.finish(&self.runner);
+        self.runner.flush();
+    }
+
     pub(super) fn runner(&self) -> &Runner {
         &self.runner
+    }
+
+    fn has_jobs(&self) -> bool {
+        self.jobs.as_ref().is_some_and(|jobs| !jobs.is_empty())
+    }
+
+    fn take(&mut self, event: WorkerEvent) {
+        let (fd, runner) = (event.fd(), &self.runner);
+        if !self.scheduler.admits_now(fd) {
+            return self.scheduler.hold(runner, event);
+        }
+        let rest = run(runner, event, 0, &[]);
+        self.scheduler.handled(runner, fd, rest);
     }
 }
 
 impl EventSink for InlineSink {
     fn opened(&mut self, fd: Fd, head: Box<Head>) {
-        self.runner.opened(fd, *head);
+        self.take(WorkerEvent::Opened { fd, head });
     }
 
     fn message(&mut self, fd: Fd, kind: MessageKind, payload: Cow<'_, [u8]>) {
-        self.runner.message(Frame {
+        let runner = &self.runner;
+        let large = |payload: Cow<'_, [u8]>| WorkerEvent::Large {
+            fd,
+            kind,
+            payload: payload.into_owned(),
+        };
+        if !self.scheduler.admits_now(fd) {
+            return self.scheduler.hold(runner, large(payload));
+        }
+        runner.message(Frame {
             fd,
             kind,
             data: &payload,
             parts: 0,
         });
+        let rest = turn::take_stop().map(|parts| WaitingEvent {
+            event: large(payload),
+            parts,
+        });
+        self.scheduler.handled(runner, fd, rest);
     }
 
     fn request(&mut self, fd: Fd, request: Box<HttpRequest>) {
-        self.runner.request(fd, *request);
+        self.take(WorkerEvent::Request { fd, request });
     }
 
     fn closed(&mut self, fd: Fd, reason: CloseReason) {
-        self.runner.closed(fd, &reason);
+        self.take(WorkerEvent::Closed { fd, reason });
     }
 
     fn farewell(&mut self, fd: Fd) {
-        self.runner.farewell(fd);
+        self.take(WorkerEvent::Farewell { fd });
     }
 
-    fn buffer_empty(&mut self, fd: Fd, _: AwaitedBy) {
-        self.runner.buffer_empty(fd);
+    fn buffer_empty(&mut self, fd: Fd, by: AwaitedBy) {
+        match by {
+            AwaitedBy::User => self.runner.buffer_empty(fd),
+            AwaitedBy::Worker => self.scheduler.unpark(fd),
+        }
     }
 
     fn timer(&mut self, timer: u64) {
         self.runner.job(WorkerJob::Timer(timer));
     }
 
-    fn must_pause(&self, _: Fd) -> bool {
-        false
+    fn must_pause(&self, fd: Fd) -> bool {
+        self.backlogged.contains(fd)
     }
 
     fn batch_of(&self, _: Fd) -> u64 {
@@ -212,8 +293,26 @@ impl EventSink for InlineSink {
         true
     }
 
+    fn serve_waiting(&mut self) -> bool {
+        self.has_served = self.scheduler.has_next();
+        if self.has_served {
+            self.scheduler.serve_next(&self.runner);
+        }
+        self.scheduler.begin_batch();
+        self.has_more_jobs = self.jobs_left == 0;
+        self.jobs_left = JOBS_A_TURN_MAX;
+        self.has_served
+    }
+
+    fn has_waiting(&self) -> bool {
+        self.has_served || self.has_more_jobs || self.scheduler.has_next()
+    }
+
     fn end_turn(&mut self) {
-        while let Some(job) = self.jobs.as_ref().and_then(|jobs| jobs.try_recv().ok()) {
+        while self.jobs_left > 0
+            && let Some(job) = self.jobs.as_ref().and_then(|jobs| jobs.try_recv().ok())
+        {
+            self.jobs_left -= 1;
             self.runner.job(job);
         }
         let delivery = &self.runner.handle.delivery;
@@ -221,8 +320,7 @@ impl EventSink for InlineSink {
     }
 
     fn has_pending(&self) -> bool {
-        !self.runner.handle.delivery.is_empty()
-            || self.jobs.as_ref().is_some_and(|jobs| !jobs.is_empty())
+        !self.runner.handle.delivery.is_empty() || (self.jobs_left > 0 && self.has_jobs())
     }
 
     fn take_commands(&mut self) -> Option<CommandBatch> {

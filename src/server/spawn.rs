@@ -16,11 +16,12 @@ use super::handle::TimerCallback;
 use super::process::Supervisor;
 use super::queue::{WorkerInbox, WorkerJob, worker_queue};
 use super::runner::Runner;
+use super::scheduler::{Scheduler, TurnBounds};
 use super::settings::ServerSettings;
 use super::shared::{MainThread, ServerShared};
 use super::sinks::{InlineSink, WorkerSink};
 use super::timers::Timers;
-use super::worker::{WorkerBounds, work};
+use super::worker::work;
 use crate::base::pressure::Pressure;
 use crate::net::Listener;
 use crate::net::budget::ByteBudget;
@@ -29,6 +30,7 @@ use crate::net::mailbox::{MailboxReceiver, mailbox};
 use crate::net::reactor::{
     self, CommandSender, EventSink, Gate, Reactor, ReactorLimits, ReactorParts, ReactorShared,
 };
+use crate::net::strangers::Strangers;
 
 /// The parts of one reactor that no other thread uses.
 pub(super) struct UnsharedReactor {
@@ -77,6 +79,8 @@ pub(super) fn build_shared(
         counters: (0..threads.reactors).map(|_| Arc::default()).collect(),
         budget: ByteBudget::new(settings.outbox_bytes_total_max),
         unfinished: ByteBudget::new(settings.unfinished_bytes_max),
+        strangers: Arc::new(Strangers::new(settings.connections_per_address_max)),
+        postponed: Arc::default(),
         workers: queues,
         inline_jobs: threads.inline_jobs,
         processes: links.collect(),
@@ -116,7 +120,7 @@ pub(super) struct Spawner<'a> {
     pub(super) pressures: Arc<[Arc<Pressure>]>,
     pub(super) serials_from: u64,
     pub(super) limits: Arc<ReactorLimits>,
-    /// Bytes of messages that wait in one worker for their connections' turns.
+    /// Bytes of messages that wait in one thread for their connections' turns.
     pub(super) waiting_bytes_max: usize,
     pub(super) gate: Arc<Gate>,
     pub(super) jobs: &'a Receiver<WorkerJob>,
@@ -140,18 +144,15 @@ impl Spawner<'_> {
         inboxes: Vec<WorkerInbox>,
         runner: impl Fn(usize, Option<usize>) -> Runner,
     ) -> io::Result<Vec<JoinHandle<()>>> {
-        let limits = &self.limits;
-        let bounds = WorkerBounds {
-            // Twice that and one answer stay below the bound of an outbox.
-            answers_bytes_max: limits.outbox_pause_bytes / 2,
-            waiting_bytes_max: self.waiting_bytes_max,
-        };
+        let bounds = self.turn_bounds();
         let mut threads = Vec::new();
         for (id, inbox) in inboxes.into_iter().enumerate() {
             let (runner, guard) = (runner(id, None), ThreadGuard::worker(self.shared));
+            let (backlogged, postponed) = (&inbox.backlogged, &self.shared.postponed);
+            let scheduler = Scheduler::new(bounds, Arc::clone(backlogged), Arc::clone(postponed));
             threads.push(spawn(format!("worker-{id}"), move || {
                 let _guard = guard;
-                work(&runner, &inbox, bounds);
+                work(&runner, &inbox, scheduler);
             })?);
         }
         Ok(threads)
@@ -171,7 +172,7 @@ impl Spawner<'_> {
             let name = format!("reactor-{id}");
             threads.push(if self.shared.workers.is_empty() {
                 let jobs = (id == 0).then(|| self.jobs.clone());
-                let sink = InlineSink::new(runner(id, Some(id)), jobs);
+                let sink = InlineSink::new(runner(id, Some(id)), self.turn_bounds(), jobs);
                 let reactor = Reactor::new(self.parts(id, unshared, listeners, sink));
                 spawn(name, move || run_inline(reactor, guard))?
             } else {
@@ -181,6 +182,14 @@ impl Spawner<'_> {
             });
         }
         Ok(threads)
+    }
+
+    fn turn_bounds(&self) -> TurnBounds {
+        TurnBounds {
+            // Twice that and one answer stay below the bound of an outbox.
+            answers_bytes_max: self.limits.outbox_pause_bytes / 2,
+            waiting_bytes_max: self.waiting_bytes_max,
+        }
     }
 
     fn parts<S>(
@@ -204,6 +213,7 @@ impl Spawner<'_> {
                 counters: Arc::clone(&self.shared.counters[id]),
                 budget: Arc::clone(&self.shared.budget),
                 unfinished: Arc::clone(&self.shared.unfinished),
+                strangers: Arc::clone(&self.shared.strangers),
                 pressures: Arc::clone(&self.pressures),
             },
             sink,
@@ -215,12 +225,13 @@ impl Spawner<'_> {
 /// Runs a reactor and its callbacks on one thread. The reactor that takes jobs doesn't call
 /// `on_worker_stop` itself: the main thread does, after it has run the jobs that came too late.
 fn run_inline(reactor: Reactor<InlineSink>, guard: ThreadGuard) {
-    reactor.sink().runner().start();
-    if let Some((sink, _guard)) = run(reactor, guard)
-        && !sink.takes_jobs()
-    {
-        sink.runner().stop();
-        sink.runner().flush();
+    reactor.sink().start();
+    if let Some((mut sink, _guard)) = run(reactor, guard) {
+        sink.finish();
+        if !sink.takes_jobs() {
+            sink.runner().stop();
+            sink.runner().flush();
+        }
     }
 }
 
@@ -229,7 +240,7 @@ fn run<S: EventSink>(reactor: Reactor<S>, guard: ThreadGuard) -> Option<(S, Thre
         Ok(sink) => Some((sink, guard)),
         Err(error) => {
             tracing::error!(%error, "a reactor can't go on");
-            guard.shared.main.fail();
+            guard.shared.main.fail("a reactor has died");
             None
         }
     }
@@ -281,8 +292,7 @@ impl Drop for ThreadGuard {
             }
         }
         if std::thread::panicking() {
-            tracing::error!("a thread of the server panicked");
-            main.fail();
+            main.fail("a thread of the server has died");
         } else {
             main.wake();
         }

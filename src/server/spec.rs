@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::handlers::Handlers;
-use super::process::Process;
+use super::process::{Process, ProcessLaunch};
 use super::settings::ServerSettings;
 use crate::base::Pressure;
 use crate::net::reactor::Gate;
@@ -23,6 +23,7 @@ pub(super) struct ServerSpec {
     pub(super) gate: Arc<Gate>,
     pub(super) handlers: Handlers,
     pub(super) processes: Vec<(String, ProcessEntry)>,
+    pub(super) process_launch: ProcessLaunch,
     /// Pressures of the user's own queues; while one is high, no reactor reads.
     pub(super) pressures: Vec<Arc<Pressure>>,
     pub(super) serials_from: u64,
@@ -35,9 +36,10 @@ impl Default for ServerSpec {
             reactors: 1,
             workers: 1,
             settings: ServerSettings::default(),
-            gate: Arc::new(|_| Verdict::Pass),
+            gate: Arc::new(|_, _| Verdict::Pass),
             handlers: Handlers::default(),
             processes: Vec::new(),
+            process_launch: ProcessLaunch::default(),
             pressures: Vec::new(),
             serials_from: 0,
         }

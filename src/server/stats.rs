@@ -16,6 +16,10 @@ pub struct Stats {
     pub reactors: Vec<CounterValues>,
     /// The queue of each worker.
     pub workers: Vec<QueueStats>,
+    /// Events that wait for their connections' turns, on all threads that run callbacks.
+    pub postponed: QueueStats,
+    /// Connections closed since the most of `postponed` was their own, and too much of it.
+    pub postponed_refused: u64,
     /// The mailbox of each reactor.
     pub mailboxes: Vec<QueueStats>,
     /// Wake-ups of each reactor: system calls, not those that were merged into another.
@@ -79,6 +83,8 @@ impl Stats {
                 .iter()
                 .map(|queue| QueueStats::of(&queue.pressure))
                 .collect(),
+            postponed: QueueStats::of(shared.postponed.level()),
+            postponed_refused: shared.postponed.refused(),
             mailboxes: pressures.map(|pressure| QueueStats::of(pressure)).collect(),
             wakes: shared
                 .mailboxes

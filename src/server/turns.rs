@@ -1,4 +1,4 @@
-//! The connections whose messages cost a worker much, and their events that wait.
+//! The connections whose messages cost a thread much, and their events that wait.
 //!
 //! Most connections ask little, and are served as their events come. One whose turn was over before
 //! all of its messages were handled is *heavy* for a while: its events wait in a queue of their own,
@@ -8,10 +8,11 @@
 //! Invariant: the events of one connection are handled in the order in which they came.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::queue::{Backlogged, WorkerEvent};
-use crate::base::Fd;
+use super::queue::{Backlogged, Postponed, WorkerEvent};
+use crate::base::{BySize, Fd};
 
 /// Time for which a connection stays heavy after its last turn: long enough that one which goes on
 /// asking isn't taken for light between two reads of the reactor.
@@ -40,19 +41,32 @@ struct HeavyConnection {
     heavy_until: Option<Instant>,
 }
 
-/// The heavy connections of one worker.
-#[derive(Debug, Default)]
+/// The heavy connections of one thread.
+#[derive(Debug)]
 pub(super) struct Turns {
     heavy: HashMap<Fd, HeavyConnection, foldhash::fast::FixedState>,
     /// The connections with events, in the order of their turns.
     ring: VecDeque<Fd>,
     /// The connections without an event, in the order in which they may become light.
     resting: VecDeque<(Instant, Fd)>,
-    /// Bytes of all events that wait.
-    bytes: usize,
+    /// Those that have events and don't end, by the bytes of them.
+    holders: BySize<Fd>,
+    backlogged: Arc<Backlogged>,
+    postponed: Arc<Postponed>,
 }
 
 impl Turns {
+    pub(super) fn new(backlogged: Arc<Backlogged>, postponed: Arc<Postponed>) -> Self {
+        Self {
+            heavy: HashMap::default(),
+            ring: VecDeque::new(),
+            resting: VecDeque::new(),
+            holders: BySize::default(),
+            backlogged,
+            postponed,
+        }
+    }
+
     /// Whether events of a connection have to wait here.
     pub(super) fn holds(&self, fd: Fd) -> bool {
         !self.heavy.is_empty() && self.heavy.contains_key(&fd)
@@ -63,38 +77,42 @@ impl Turns {
         !self.ring.is_empty()
     }
 
-    /// Counts the bytes of all events that wait.
+    /// Counts the bytes of the events that wait, of all connections that don't end.
     pub(super) fn bytes(&self) -> usize {
-        self.bytes
+        self.holders.total()
     }
 
     /// Puts an event behind those of its connection.
-    pub(super) fn put(&mut self, fd: Fd, waiting: WaitingEvent, backlogged: &Backlogged) {
-        let heavy = self.heavy.entry(fd).or_default();
-        if heavy.events.is_empty() {
-            backlogged.insert(fd);
-        }
-        let size = waiting.event.size();
-        heavy.bytes += size;
-        self.bytes += size;
-        if let WorkerEvent::Closed { .. } = waiting.event {
-            heavy.is_ending = true;
-            heavy.is_parked = false;
-        }
+    pub(super) fn put(&mut self, waiting: WaitingEvent) {
+        let fd = waiting.event.fd();
+        let ends = matches!(waiting.event, WorkerEvent::Closed { .. });
+        let heavy = self.add(&waiting);
         heavy.events.push_back(waiting);
-        Self::queue(&mut self.ring, fd, heavy);
+        if ends {
+            self.end_soon(fd);
+        }
+        self.queue(fd);
     }
 
     /// Puts back an event that isn't handled to its end.
-    pub(super) fn put_back(&mut self, fd: Fd, waiting: WaitingEvent, backlogged: &Backlogged) {
+    pub(super) fn put_back(&mut self, waiting: WaitingEvent) {
+        let heavy = self.add(&waiting);
+        heavy.events.push_front(waiting);
+    }
+
+    /// Counts an event that is about to be put into its connection's queue.
+    fn add(&mut self, waiting: &WaitingEvent) -> &mut HeavyConnection {
+        let (fd, size) = (waiting.event.fd(), waiting.event.size());
+        self.postponed.add(size);
         let heavy = self.heavy.entry(fd).or_default();
         if heavy.events.is_empty() {
-            backlogged.insert(fd);
+            self.backlogged.insert(fd);
         }
-        let size = waiting.event.size();
         heavy.bytes += size;
-        self.bytes += size;
-        heavy.events.push_front(waiting);
+        if !heavy.is_ending {
+            self.holders.set(fd, heavy.bytes);
+        }
+        heavy
     }
 
     /// Takes the connection whose turn it is.
@@ -111,29 +129,30 @@ impl Turns {
         let heavy = self.heavy.get_mut(&fd)?;
         let waiting = heavy.events.pop_front()?;
         let size = waiting.event.size();
+        self.postponed.take(size);
         heavy.bytes -= size;
-        self.bytes -= size;
+        if !heavy.is_ending {
+            self.holders.set(fd, heavy.bytes);
+        }
         Some(waiting)
     }
 
     /// Ends a turn. With `has_pushed_much` the connection waits until it has read; returns whether
     /// it waits.
-    pub(super) fn end(&mut self, fd: Fd, has_pushed_much: bool, backlogged: &Backlogged) -> bool {
+    pub(super) fn end(&mut self, fd: Fd, has_pushed_much: bool) -> bool {
         let heavy = self.heavy.entry(fd).or_default();
         if heavy.is_ending && heavy.events.is_empty() {
             self.heavy.remove(&fd);
-            backlogged.remove(fd);
+            self.backlogged.remove(fd);
             return false;
         }
         heavy.is_parked = has_pushed_much && !heavy.is_ending;
         let is_parked = heavy.is_parked;
         if heavy.events.is_empty() {
-            backlogged.remove(fd);
-            let until = Instant::now() + HEAVY_FOR;
-            heavy.heavy_until = Some(until);
-            self.resting.push_back((until, fd));
+            self.backlogged.remove(fd);
+            self.rest(fd);
         } else {
-            Self::queue(&mut self.ring, fd, heavy);
+            self.queue(fd);
         }
         is_parked
     }
@@ -142,12 +161,19 @@ impl Turns {
     pub(super) fn unpark(&mut self, fd: Fd) {
         if let Some(heavy) = self.heavy.get_mut(&fd) {
             heavy.is_parked = false;
-            Self::queue(&mut self.ring, fd, heavy);
-            if heavy.events.is_empty() {
-                let until = Instant::now() + HEAVY_FOR;
-                heavy.heavy_until = Some(until);
-                self.resting.push_back((until, fd));
+            match heavy.events.is_empty() {
+                true => self.rest(fd),
+                false => self.queue(fd),
             }
+        }
+    }
+
+    /// Has a connection without events be light after a while.
+    fn rest(&mut self, fd: Fd) {
+        if let Some(heavy) = self.heavy.get_mut(&fd) {
+            let until = Instant::now() + HEAVY_FOR;
+            heavy.heavy_until = Some(until);
+            self.resting.push_back((until, fd));
         }
     }
 
@@ -167,29 +193,40 @@ impl Turns {
         }
     }
 
-    /// Finds the connection with the most waiting bytes, unless that one ends already.
-    pub(super) fn largest(&mut self) -> Option<Fd> {
-        let candidates = self.heavy.iter_mut().filter(|(_, heavy)| !heavy.is_ending);
-        let (fd, heavy) = candidates.max_by_key(|(_, heavy)| heavy.bytes)?;
-        heavy.is_ending = true;
-        heavy.is_parked = false;
-        Self::queue(&mut self.ring, *fd, heavy);
-        Some(*fd)
+    /// Finds the connection with the most waiting bytes, of those that don't end, and ends it.
+    pub(super) fn take_largest(&mut self) -> Option<Fd> {
+        let fd = self.holders.take_largest()?;
+        self.end_soon(fd);
+        self.queue(fd);
+        Some(fd)
     }
 
     /// Waits for nobody any more: all waiting events are handled to their end.
     pub(super) fn end_all(&mut self) {
-        for (fd, heavy) in &mut self.heavy {
-            heavy.is_ending = true;
-            heavy.is_parked = false;
-            Self::queue(&mut self.ring, *fd, heavy);
+        let fds: Vec<Fd> = self.heavy.keys().copied().collect();
+        for fd in fds {
+            self.end_soon(fd);
+            self.queue(fd);
         }
     }
 
-    fn queue(ring: &mut VecDeque<Fd>, fd: Fd, heavy: &mut HeavyConnection) {
-        if !heavy.is_parked && !heavy.is_queued && !heavy.events.is_empty() {
+    /// Lets what waits for a connection be handled whether or not it reads.
+    fn end_soon(&mut self, fd: Fd) {
+        self.holders.set(fd, 0);
+        if let Some(heavy) = self.heavy.get_mut(&fd) {
+            heavy.is_ending = true;
+            heavy.is_parked = false;
+        }
+    }
+
+    fn queue(&mut self, fd: Fd) {
+        if let Some(heavy) = self.heavy.get_mut(&fd)
+            && !heavy.is_parked
+            && !heavy.is_queued
+            && !heavy.events.is_empty()
+        {
             heavy.is_queued = true;
-            ring.push_back(fd);
+            self.ring.push_back(fd);
         }
     }
 }
@@ -204,6 +241,17 @@ mod tests {
         WaitingEvent { event, parts: 0 }
     }
 
+    fn turns() -> (Turns, Arc<Backlogged>) {
+        let backlogged = Arc::default();
+        let turns = Turns::new(Arc::clone(&backlogged), Arc::default());
+        (turns, backlogged)
+    }
+
+    fn level(turns: &Turns) -> (usize, usize) {
+        let level = turns.postponed.level();
+        (level.items(), level.bytes())
+    }
+
     fn end_of(fd: u64) -> WaitingEvent {
         let event = WorkerEvent::Closed {
             fd: Fd(fd),
@@ -214,53 +262,61 @@ mod tests {
 
     #[test]
     fn heavy_connections_take_turns_and_keep_their_own_order() {
-        let (mut turns, backlogged) = (Turns::default(), Backlogged::default());
+        let (mut turns, backlogged) = turns();
         for fd in [1, 1, 2, 1, 2] {
-            turns.put(Fd(fd), event(fd), &backlogged);
+            turns.put(event(fd));
         }
         let mut served = Vec::new();
         while let Some(fd) = turns.next() {
             assert!(turns.take(fd).is_some());
             served.push(fd.0);
-            assert!(!turns.end(fd, false, &backlogged));
+            assert!(!turns.end(fd, false));
         }
         assert_eq!(served, [1, 2, 1, 2, 1]);
-        assert_eq!(turns.bytes(), 0);
+        assert_eq!((turns.bytes(), level(&turns)), (0, (0, 0)));
         assert!(!backlogged.contains(Fd(1)) && !backlogged.contains(Fd(2)));
         assert!(turns.holds(Fd(1)), "for a while it stays heavy");
     }
 
     #[test]
     fn a_parked_connection_has_no_turn_until_it_has_read_or_ends() {
-        let (mut turns, backlogged) = (Turns::default(), Backlogged::default());
+        let (mut turns, backlogged) = turns();
         for fd in [1, 2] {
-            turns.put(Fd(fd), event(fd), &backlogged);
-            turns.put(Fd(fd), event(fd), &backlogged);
+            turns.put(event(fd));
+            turns.put(event(fd));
             let fd = turns.next().unwrap();
             turns.take(fd);
-            assert!(turns.end(fd, true, &backlogged));
+            assert!(turns.end(fd, true));
         }
         assert!(!turns.has_next() && backlogged.contains(Fd(1)));
         turns.unpark(Fd(1));
         assert_eq!(turns.next(), Some(Fd(1)));
-        turns.put(Fd(2), end_of(2), &backlogged);
+        turns.put(end_of(2));
         assert_eq!(turns.next(), Some(Fd(2)));
         turns.take(Fd(2));
-        assert!(!turns.end(Fd(2), true, &backlogged), "its end is near");
+        assert!(!turns.end(Fd(2), true), "its end is near");
         assert_eq!(turns.next(), Some(Fd(2)));
         assert!(turns.take(Fd(2)).is_some() && turns.take(Fd(2)).is_none());
-        turns.end(Fd(2), false, &backlogged);
+        turns.end(Fd(2), false);
         assert!(!turns.holds(Fd(2)) && !backlogged.contains(Fd(2)));
     }
 
     #[test]
-    fn the_largest_goes_and_then_the_next() {
-        let (mut turns, backlogged) = (Turns::default(), Backlogged::default());
+    fn over_the_bound_the_largest_goes_and_only_then_the_next() {
+        let (mut turns, _) = turns();
         for fd in [1, 2, 2] {
-            turns.put(Fd(fd), event(fd), &backlogged);
+            turns.put(event(fd));
         }
-        assert_eq!(turns.largest(), Some(Fd(2)));
-        assert_eq!(turns.largest(), Some(Fd(1)));
-        assert_eq!(turns.largest(), None);
+        let size = event(1).event.size();
+        assert_eq!(turns.bytes(), 3 * size);
+        assert_eq!(turns.take_largest(), Some(Fd(2)));
+        assert_eq!(turns.bytes(), size, "what goes is no longer in the way");
+        turns.put(event(2));
+        assert_eq!(turns.bytes(), size);
+        assert_eq!(turns.take_largest(), Some(Fd(1)));
+        assert_eq!(turns.take_largest(), None);
+        assert_eq!(level(&turns), (4, 4 * size), "all still waits");
+        turns.take(Fd(2));
+        assert_eq!((turns.bytes(), level(&turns).0), (0, 3));
     }
 }

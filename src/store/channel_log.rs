@@ -8,6 +8,10 @@ use super::settings::Retention;
 use super::usage::LogUsage;
 use crate::base::{Epoch, Position};
 
+/// Lost messages in a row for which a channel keeps places, since later files may have them: 16 MB
+/// of places. Behind more than that it begins anew.
+const LOST_MAX: u64 = 1_000_000;
+
 /// The messages that a channel keeps.
 #[derive(Debug)]
 pub(super) struct ChannelLog {
@@ -185,6 +189,12 @@ impl ChannelLog {
         }
     }
 
+    /// The offset behind which a channel keeps its messages, when a checkpoint says that it is
+    /// `floor`: retention may keep fewer by now.
+    pub(super) fn floor_for(&self, floor: u64, newest: u64) -> u64 {
+        floor.max(newest.saturating_sub(self.retention.messages_max))
+    }
+
     /// Applies what a checkpoint says of the channel; its messages may follow in segments that are
     /// read later, or are gone.
     pub(super) fn apply_checkpoint(
@@ -209,7 +219,9 @@ impl ChannelLog {
     /// Skips the messages that were lost before this position.
     pub(super) fn skip_lost(&mut self, at: Position, usage: &mut LogUsage) {
         let Position { epoch, offset } = at;
-        if self.epoch != epoch || self.newest() >= offset {
+        let lost = offset.saturating_sub(self.newest() + 1);
+        let is_too_far = lost > self.retention.messages_max.min(LOST_MAX);
+        if self.epoch != epoch || self.newest() >= offset || is_too_far {
             self.reset(epoch, usage);
             self.floor = offset.saturating_sub(1);
         }

@@ -38,6 +38,10 @@ pub(super) fn write_checkpoint(
             floor: known.floor,
             newest: known.newest,
         })?;
+        if let Some(user) = &channel.opener {
+            let channel = &channel.name;
+            writer.write(&LogRecord::Opener { channel, user })?;
+        }
         for (reader, &offset) in &channel.acks {
             writer.write(&LogRecord::Ack {
                 channel: &channel.name,

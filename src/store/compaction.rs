@@ -108,6 +108,7 @@ fn alive<'a>(
         first: places.next()?,
         second: places.next(),
         is_moved: true,
+        opens: false,
         idempotency_key: None,
         mark: None,
         ..message

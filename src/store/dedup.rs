@@ -5,29 +5,56 @@
 //! The messages stand in the order in which they were written, and a table has their places. An
 //! entry of the table is small, so that the table stays in the processor's caches, and mostly the
 //! table alone shows that a key is new. A map with everything in it took three times the time.
+//!
+//! When there are too many, the sender with the most loses its oldest: nobody pushes out what others
+//! said. The shares are counted only while there are too many ([`super::dedup_shares`]).
 
 use std::collections::VecDeque;
+use std::hash::BuildHasher as _;
 
+use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
+use super::dedup_shares::{DedupShares, SenderTag};
 use crate::base::{Epoch, Position};
 
+/// A message that can be repeated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Repeatable {
+    pub(super) idempotency_key: u128,
+    pub(super) position: Position,
+    pub(super) sender: SenderTag,
+}
+
 /// The committed messages that a repeat is compared with.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Dedup {
     known: VecDeque<KnownMessage>,
     /// The number of the oldest known message; after the largest number they begin anew.
     oldest: u32,
     /// The numbers of the messages, by the hashes of their keys.
     numbers: HashTable<u32>,
+    /// Who has which of them, while there are nearly too many.
+    shares: Option<DedupShares>,
+    /// Those in `known` that went before their turn.
+    gone: usize,
     forgotten: u64,
+    tags: FixedState,
+    /// While no more than these are known, the senders aren't told apart.
+    untagged_max: usize,
 }
+
+/// One of so many messages may have no tag of its sender: below that nobody comes near to a share that
+/// matters, and most servers never have more than these 62,500.
+const ONE_UNTAGGED_IN: usize = 16;
 
 #[derive(Debug, Clone, Copy)]
 struct KnownMessage {
     at_ms: u64,
     idempotency_key: KeyHalves,
     epoch: Epoch,
+    sender: SenderTag,
+    /// 0 once the message is forgotten.
     offset: u64,
 }
 
@@ -44,6 +71,33 @@ fn hash(idempotency_key: KeyHalves) -> u64 {
 }
 
 impl Dedup {
+    /// Remembers nothing yet, and up to `max` messages; `seed` is random, so that nobody can choose a
+    /// name that counts as somebody else.
+    pub(super) fn new(seed: u64, max: usize) -> Self {
+        Self {
+            untagged_max: max / ONE_UNTAGGED_IN,
+            known: VecDeque::new(),
+            oldest: 0,
+            numbers: HashTable::new(),
+            shares: None,
+            gone: 0,
+            forgotten: 0,
+            tags: FixedState::with_seed(seed),
+        }
+    }
+
+    /// The tag of a sender; messages without one count as those of one sender.
+    /// The first few messages have no tag, and count as those of one sender too: a share that is
+    /// smaller than that of anybody who is to lose something.
+    pub(super) fn tag(&self, from: Option<&str>) -> SenderTag {
+        match from {
+            Some(from) if self.known.len() >= self.untagged_max => {
+                SenderTag(self.tags.hash_one(from) as u32)
+            }
+            _ => SenderTag::default(),
+        }
+    }
+
     /// Finds the position of the message with this key, if that is remembered.
     pub(super) fn find(&self, idempotency_key: u128) -> Option<Position> {
         let idempotency_key = halves(idempotency_key);
@@ -52,33 +106,30 @@ impl Dedup {
         Some(Position { epoch, offset })
     }
 
-    /// Notes a message of this time; the oldest are forgotten early when there are more than
-    /// `max`.
-    pub(super) fn remember(
-        &mut self,
-        at_ms: u64,
-        idempotency_key: u128,
-        position: Position,
-        max: usize,
-    ) {
-        let idempotency_key = halves(idempotency_key);
-        let Position { epoch, offset } = position;
+    /// Notes a message of this time; where there are `max` already, one of the sender with the most
+    /// is forgotten early.
+    pub(super) fn remember(&mut self, at_ms: u64, message: Repeatable, max: usize) {
+        let idempotency_key = halves(message.idempotency_key);
+        let Position { epoch, offset } = message.position;
         if let Some(number) = self.number(idempotency_key) {
             let place = self.place(number);
             self.known[place].epoch = epoch;
             self.known[place].offset = offset;
-        } else {
-            self.insert(KnownMessage {
-                at_ms,
-                idempotency_key,
-                epoch,
-                offset,
-            });
+            return;
         }
-        while self.known.len() > max {
-            self.forget_oldest();
+        if self.count() >= max {
             self.forgotten += 1;
+            if !self.make_room() {
+                return;
+            }
         }
+        self.insert(KnownMessage {
+            at_ms,
+            idempotency_key,
+            epoch,
+            sender: message.sender,
+            offset,
+        });
     }
 
     /// Forgets what was written before this time.
@@ -89,6 +140,7 @@ impl Dedup {
         if self.known.is_empty() && self.known.capacity() > 0 {
             self.known = VecDeque::new();
             self.numbers = HashTable::new();
+            self.shares = None;
         }
     }
 
@@ -100,6 +152,11 @@ impl Dedup {
     /// Counts the messages that were forgotten before their time.
     pub(super) fn forgotten(&self) -> u64 {
         self.forgotten
+    }
+
+    /// How many messages are remembered.
+    fn count(&self) -> usize {
+        self.known.len() - self.gone
     }
 
     fn number(&self, idempotency_key: KeyHalves) -> Option<u32> {
@@ -116,22 +173,94 @@ impl Dedup {
     fn insert(&mut self, known: KnownMessage) {
         let number = self.oldest.wrapping_add(self.known.len() as u32);
         self.known.push_back(known);
+        if let Some(shares) = &mut self.shares {
+            shares.insert(known.sender, number);
+        }
         let (all, oldest) = (&self.known, self.oldest);
         let hash_of =
             |number: &u32| hash(all[number.wrapping_sub(oldest) as usize].idempotency_key);
         (self.numbers).insert_unique(hash(known.idempotency_key), number, hash_of);
     }
 
-    fn forget_oldest(&mut self) {
-        if let Some(known) = self.known.front() {
-            let oldest = self.oldest;
-            let entry = (self.numbers)
-                .find_entry(hash(known.idempotency_key), |number| *number == oldest)
-                .expect("each known one has its number in the table");
-            entry.remove();
-            self.known.pop_front();
-            self.oldest = oldest.wrapping_add(1);
+    /// Forgets the oldest message of the sender with the most; whether there was one.
+    fn make_room(&mut self) -> bool {
+        // What went before its turn takes a place until the older ones are gone.
+        if self.gone > self.count() {
+            self.compact();
         }
+        if self.shares.is_none() {
+            self.count_shares();
+        }
+        let shares = self.shares.as_mut().expect("they are counted");
+        let largest = shares.largest();
+        let Some(number) = largest.and_then(|loser| shares.take_oldest(loser)) else {
+            return false;
+        };
+        self.take_number(number);
+        let place = self.place(number);
+        self.known[place].offset = 0;
+        self.gone += 1;
+        self.drop_gone();
+        true
+    }
+
+    fn count_shares(&mut self) {
+        let mut shares = DedupShares::default();
+        let numbers = (0..self.known.len() as u32).map(|place| self.oldest.wrapping_add(place));
+        for (known, number) in self.known.iter().zip(numbers) {
+            if known.offset > 0 {
+                shares.insert(known.sender, number);
+            }
+        }
+        self.shares = Some(shares);
+    }
+
+    /// Gives up the places of those that went before their turn.
+    fn compact(&mut self) {
+        self.known.retain(|known| known.offset > 0);
+        (self.oldest, self.gone, self.shares) = (0, 0, None);
+        self.numbers.clear();
+        let all = &self.known;
+        let hash_of = |number: &u32| hash(all[*number as usize].idempotency_key);
+        for (number, known) in (0..).zip(all) {
+            (self.numbers).insert_unique(hash(known.idempotency_key), number, hash_of);
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        let Some(known) = self.known.front().copied() else {
+            return;
+        };
+        self.take_number(self.oldest);
+        if let Some(shares) = &mut self.shares {
+            shares.take_oldest(known.sender);
+            if shares.count() < shares.count_peak() / 2 {
+                self.shares = None;
+            }
+        }
+        self.drop_first();
+        self.drop_gone();
+    }
+
+    fn take_number(&mut self, number: u32) {
+        let idempotency_key = self.known[self.place(number)].idempotency_key;
+        let entry = (self.numbers)
+            .find_entry(hash(idempotency_key), |known| *known == number)
+            .expect("each known one has its number in the table");
+        entry.remove();
+    }
+
+    /// Drops those at the front that went before their turn.
+    fn drop_gone(&mut self) {
+        while self.known.front().is_some_and(|known| known.offset == 0) {
+            self.drop_first();
+            self.gone -= 1;
+        }
+    }
+
+    fn drop_first(&mut self) {
+        self.known.pop_front();
+        self.oldest = self.oldest.wrapping_add(1);
     }
 }
 
@@ -146,16 +275,24 @@ mod tests {
         }
     }
 
+    fn said(sender: u32, idempotency_key: u128, offset: u64) -> Repeatable {
+        Repeatable {
+            idempotency_key,
+            position: at(offset),
+            sender: SenderTag(sender),
+        }
+    }
+
     #[test]
     fn a_repeat_is_known_until_its_time_is_over_or_too_many_came() {
-        let mut dedup = Dedup::default();
-        dedup.remember(10, 1, at(1), 2);
-        dedup.remember(11, 1 << 64, at(2), 2);
+        let mut dedup = Dedup::new(1, 0);
+        dedup.remember(10, said(1, 1, 1), 2);
+        dedup.remember(11, said(1, 1 << 64, 2), 2);
         assert_eq!(
             (dedup.find(1), dedup.find(1 << 64)),
             (Some(at(1)), Some(at(2)))
         );
-        dedup.remember(12, 3, at(3), 2);
+        dedup.remember(12, said(1, 3, 3), 2);
         assert_eq!((dedup.find(1), dedup.forgotten()), (None, 1));
         dedup.forget_before(12);
         assert_eq!((dedup.find(1 << 64), dedup.find(3)), (None, Some(at(3))));
@@ -166,25 +303,128 @@ mod tests {
 
     #[test]
     fn what_is_said_again_stands_where_it_was_said_last() {
-        let mut dedup = Dedup::default();
-        dedup.remember(10, 7, at(1), 9);
-        dedup.remember(11, 7, at(2), 9);
+        let mut dedup = Dedup::new(1, 0);
+        dedup.remember(10, said(1, 7, 1), 9);
+        dedup.remember(11, said(1, 7, 2), 9);
         assert_eq!((dedup.find(7), dedup.known.len()), (Some(at(2)), 1));
+    }
+
+    #[test]
+    fn nobody_pushes_out_what_others_said_however_much_one_says() {
+        for seed in 0..4 {
+            let mut dedup = Dedup::new(seed, 0);
+            for victim in 0..10 {
+                dedup.remember(10, said(victim + 2, u128::from(victim) << 32 | 1, 1), 100);
+            }
+            for number in 0..100_000_u128 {
+                dedup.remember(11, said(1, number << 64 | number, 2), 100);
+                assert!(dedup.known.len() <= 300, "{}", dedup.known.len());
+            }
+            for victim in 0..10_u128 {
+                assert_eq!(dedup.find(victim << 32 | 1), Some(at(1)), "{victim}");
+            }
+            let known =
+                (0..100_000_u128).filter(|number| dedup.find(number << 64 | number).is_some());
+            assert_eq!(
+                known.collect::<Vec<_>>(),
+                (99_910..100_000).collect::<Vec<_>>()
+            );
+            assert_eq!(dedup.forgotten(), 100_000 - 90);
+            dedup.forget_before(12);
+            assert!(dedup.known.is_empty() && dedup.numbers.is_empty() && dedup.shares.is_none());
+        }
+    }
+
+    #[test]
+    fn the_first_few_messages_are_not_told_apart_and_stay_all_the_same() {
+        let mut dedup = Dedup::new(1, 160);
+        let say = |dedup: &mut Dedup, from: &str, key: u128| {
+            let sender = dedup.tag(Some(from));
+            let (idempotency_key, position) = (key, at(1));
+            let message = Repeatable {
+                idempotency_key,
+                position,
+                sender,
+            };
+            dedup.remember(10, message, 160);
+        };
+        for key in 0..10 {
+            say(&mut dedup, &key.to_string(), key << 32 | 1);
+        }
+        assert_eq!(dedup.tag(Some("ann")), dedup.tag(Some("ann")));
+        assert_ne!(dedup.tag(Some("ann")), SenderTag::default());
+        for key in 0..1_000_u128 {
+            say(&mut dedup, "mallory", key << 64 | 2);
+        }
+        assert!((0..10).all(|key| dedup.find(key << 32 | 1).is_some()));
+    }
+
+    #[test]
+    fn among_equals_the_oldest_goes() {
+        let mut dedup = Dedup::new(1, 0);
+        for sender in 0..20 {
+            dedup.remember(10, said(sender, sender.into(), 1), 5);
+        }
+        let known = (0..20).filter(|key| dedup.find(*key).is_some());
+        assert_eq!(known.collect::<Vec<_>>(), [15, 16, 17, 18, 19]);
+    }
+
+    #[test]
+    fn the_memory_does_as_a_plain_list_does() {
+        let mut state = 7_u64;
+        let mut random = |below: u64| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            (state >> 33) % below
+        };
+        for max in [1, 2, 3, 7, 20] {
+            let (mut dedup, mut plain) = (Dedup::new(1, 0), Vec::<(u64, u32, u128)>::new());
+            for now in 0..3_000 {
+                let (sender, key) = (random(4) as u32, u128::from(random(40)) << 60);
+                if !plain.iter().any(|(_, _, known)| *known == key) {
+                    if plain.len() >= max {
+                        let count =
+                            |of: u32| plain.iter().filter(|(_, from, _)| *from == of).count();
+                        let most = (0..4).map(count).max().unwrap();
+                        let loser = plain.iter().position(|(_, from, _)| count(*from) == most);
+                        plain.remove(loser.unwrap());
+                    }
+                    plain.push((now, sender, key));
+                    dedup.remember(now, said(sender, key, now + 1), max);
+                }
+                if random(10) == 0 {
+                    let before = now.saturating_sub(random(60));
+                    plain.retain(|(at, ..)| *at >= before);
+                    dedup.forget_before(before);
+                }
+                for key in 0..40 {
+                    let expected = plain.iter().find(|(_, _, known)| *known == key << 60);
+                    let expected = expected.map(|(now, ..)| at(now + 1));
+                    assert_eq!(dedup.find(key << 60), expected, "max {max}, now {now}");
+                }
+            }
+        }
     }
 
     #[test]
     fn numbers_begin_anew_after_the_largest() {
         let mut dedup = Dedup {
             oldest: u32::MAX - 1,
-            ..Dedup::default()
+            ..Dedup::new(1, 0)
         };
         for n in 0..100 {
-            dedup.remember(10, n << 60, at(n as u64 + 1), 5);
+            dedup.remember(10, said(1, n << 60, n as u64 + 1), 5);
             for known in n.saturating_sub(4)..=n {
                 assert_eq!(dedup.find(known << 60), Some(at(known as u64 + 1)));
             }
             assert_eq!(dedup.find((n + 1) << 60), None);
             assert!(n < 5 || dedup.find((n - 5) << 60).is_none());
         }
+    }
+
+    #[test]
+    fn a_known_message_takes_40_bytes() {
+        assert_eq!(size_of::<KnownMessage>(), 40);
     }
 }

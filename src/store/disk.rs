@@ -26,6 +26,7 @@ use super::record::{Appended, Record};
 use crate::base::clock::unix_ms;
 use crate::base::pressure::{Pressure, Watermarks};
 use crate::base::sync::lock;
+use crate::base::vital::{may_die_here, spawn_vital};
 
 /// Time between two rounds of maintenance: short enough that a disk which has room again is used at
 /// once.
@@ -125,9 +126,17 @@ struct DiskShared {
     pressure: Arc<Pressure>,
     condition: AtomicU8,
     submitted: AtomicU64,
-    /// Jobs whose `done` was called.
-    done: Mutex<u64>,
+    progress: Mutex<DiskProgress>,
     more_done: Condvar,
+}
+
+/// How far the thread has come.
+#[derive(Debug, Default)]
+struct DiskProgress {
+    /// Jobs that were told their outcome.
+    done: u64,
+    /// Nothing more will be done: the thread has died.
+    is_dead: bool,
 }
 
 impl<J> Clone for Disk<J> {
@@ -149,7 +158,7 @@ impl<J: DiskJob> Disk<J> {
             pressure: Arc::new(Pressure::new(settings.marks)),
             condition: AtomicU8::new(Condition::Good as u8),
             submitted: AtomicU64::new(0),
-            done: Mutex::new(0),
+            progress: Mutex::default(),
             more_done: Condvar::new(),
         });
         let queue = DiskQueue {
@@ -164,9 +173,11 @@ impl<J: DiskJob> Disk<J> {
     pub fn submit(&self, job: J) {
         self.shared.pressure.add(1, job.size());
         self.shared.submitted.fetch_add(1, Ordering::AcqRel);
-        // After the end, or a panic of the thread, the job is dropped, and so is whatever waits for
-        // its outcome.
-        self.jobs.send(Some(job)).ok();
+        if self.jobs.send(Some(job)).is_err() {
+            // After the end or the death of the thread the job is dropped, and whoever waits learns
+            // by that.
+            self.shared.forget_waiting();
+        }
     }
 
     /// Ends the thread once every job is done that was submitted before.
@@ -174,17 +185,15 @@ impl<J: DiskJob> Disk<J> {
         self.jobs.send(None).ok();
     }
 
-    /// Waits until every job is done that was submitted before, but no longer than `patience`;
-    /// returns `false` when one isn't done in time.
+    /// Waits until every job is done that was submitted before, but no longer than `patience`:
+    /// `false` when one isn't in time, or never will be since the thread has died.
     #[must_use]
     pub fn wait_until_done(&self, patience: Duration) -> bool {
         let submitted = self.shared.submitted.load(Ordering::Acquire);
-        let done = lock(&self.shared.done);
-        let waited = self
-            .shared
-            .more_done
-            .wait_timeout_while(done, patience, |done| *done < submitted);
-        waited.is_ok_and(|(done, _)| *done >= submitted)
+        let progress = lock(&self.shared.progress);
+        let waits = |progress: &mut DiskProgress| progress.done < submitted && !progress.is_dead;
+        let waited = (self.shared.more_done).wait_timeout_while(progress, patience, waits);
+        waited.is_ok_and(|(progress, _)| progress.done >= submitted)
     }
 
     /// Returns the level of the queue, and whether submitters should pause.
@@ -208,7 +217,8 @@ impl<J: DiskJob> DiskQueue<J> {
     /// Starts the thread. The thread ends, with every job done that was submitted, at [`Disk::end`]
     /// or once all clones of the [`Disk`] are gone.
     ///
-    /// The thread calls `on_low` when paused submitters may go on.
+    /// The thread calls `on_low` when those who paused may go on. If it dies, what waits is dropped,
+    /// and it calls `on_death`, last.
     ///
     /// # Errors
     ///
@@ -218,12 +228,14 @@ impl<J: DiskJob> DiskQueue<J> {
         store: Box<dyn Store>,
         context: J::Context,
         on_low: impl Fn() + Send + 'static,
+        on_death: impl FnOnce() + Send + 'static,
     ) -> io::Result<JoinHandle<()>> {
         let Self {
             settings,
             waiting,
             shared,
         } = self;
+        let died = Arc::clone(&shared);
         let thread = DiskThread {
             store,
             context,
@@ -236,9 +248,31 @@ impl<J: DiskJob> DiskQueue<J> {
             maintained: Instant::now(),
             ends: false,
         };
-        std::thread::Builder::new()
-            .name("disk".into())
-            .spawn(move || thread.run())
+        let run = move || thread.run();
+        spawn_vital("disk", run, move || {
+            died.die();
+            on_death();
+        })
+    }
+}
+
+impl DiskShared {
+    /// Notes that nothing more will be done.
+    fn die(&self) {
+        self.condition
+            .store(Condition::Failed as u8, Ordering::Release);
+        self.forget_waiting();
+        lock(&self.progress).is_dead = true;
+        self.more_done.notify_all();
+    }
+
+    /// Lets nobody pause for jobs that were dropped together with the queue.
+    fn forget_waiting(&self) {
+        // One at a time: no more is taken than was added.
+        let _progress = lock(&self.progress);
+        let (items, bytes) = (self.pressure.items(), self.pressure.bytes());
+        // Nobody who pauses has to be woken: the server ends, and says so to all.
+        _ = self.pressure.take(items, bytes);
     }
 }
 
@@ -259,6 +293,7 @@ struct DiskThread<J: DiskJob, F> {
 impl<J: DiskJob, F: Fn()> DiskThread<J, F> {
     fn run(mut self) {
         while !self.ends {
+            may_die_here();
             match self.waiting.recv_deadline(self.maintained + MAINTAIN_EVERY) {
                 Ok(Some(job)) => self.receive_batch(job),
                 Ok(None) => break,
@@ -345,7 +380,7 @@ impl<J: DiskJob, F: Fn()> DiskThread<J, F> {
             job.done(&self.context, outcome);
         }
         self.delay.answered(Instant::now());
-        *lock(&self.shared.done) += jobs;
+        lock(&self.shared.progress).done += jobs;
         self.shared.more_done.notify_all();
     }
 

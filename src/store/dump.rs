@@ -92,6 +92,7 @@ fn told(log_record: &LogRecord<'_>, at_ms: u64) -> Map<String, Value> {
             "places": message.places().map(|there| place(&there)).collect::<Vec<_>>(),
             "id": message.body.id, "from": message.body.from, "to": message.body.to,
             "ts": message.body.ts, "data": message.body.data, "mark": message.mark,
+            "opens": message.opens,
             "sameness": message.idempotency_key.map(|key| format!("{key:032x}")),
         }),
         LogRecord::Purge { channel, epoch } => {
@@ -111,6 +112,9 @@ fn told(log_record: &LogRecord<'_>, at_ms: u64) -> Map<String, Value> {
             user,
             lasting,
         } => json!({ "kind": "member", "room": room, "user": user, "lasting": lasting }),
+        LogRecord::Opener { channel, user } => {
+            json!({ "kind": "opener", "channel": channel, "user": user })
+        }
         LogRecord::Mark { producer, number } => {
             json!({ "kind": "mark", "producer": producer, "number": number })
         }

@@ -239,7 +239,7 @@ impl Journal {
         let us = begun.elapsed().as_micros() as u64;
         let counters = &self.view.counters;
         counters.sync_us_last.store(us, Ordering::Relaxed);
-        StoreCounters::add(&counters.sync_us_sum, us);
+        StoreCounters::add(&counters.sync_us, us);
         StoreCounters::add(&counters.syncs, 1);
         self.active.durable = end;
         Ok(())
@@ -259,13 +259,14 @@ impl Journal {
                     (state.apply_resolved(resolved, location)).map(|()| resolved.repeatable())
                 } else {
                     let log_record = read(raw);
-                    (state.apply(&log_record, location)).map(|()| log_record.repeatable())
+                    let applied = state.apply(&log_record, location);
+                    applied.map(|()| log_record.repeatable(&self.dedup))
                 };
                 let repeatable = repeatable.expect("the record was decided on by the same state");
-                if let Some((idempotency_key, position)) = repeatable {
+                if let Some(repeatable) = repeatable {
                     self.active.repeatable_ms = Some(batch.at_ms());
                     let max = self.settings.dedup_entries_max;
-                    (self.dedup).remember(batch.at_ms(), idempotency_key, position, max);
+                    (self.dedup).remember(batch.at_ms(), repeatable, max);
                 }
             }
         }

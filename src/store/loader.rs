@@ -96,8 +96,9 @@ pub(super) struct Loader<'a> {
     dedup: Dedup,
     clock_ms: u64,
     pub(super) torn_bytes: u64,
-    /// The masks of the epochs in segments that have another mask than the newest one.
-    epoch_masks: EpochMasks,
+    /// What the epochs in a segment are masked with, where that is another mask than that of the
+    /// newest segment.
+    pub(super) epoch_masks: EpochMasks,
 }
 
 impl<'a> Loader<'a> {
@@ -108,6 +109,7 @@ impl<'a> Loader<'a> {
         purpose: Purpose,
     ) -> Self {
         let mut state = StoreState::new(Arc::clone(&settings.retention));
+        state.bound_messages(settings.bytes_max);
         if purpose == Purpose::Repair {
             state.set_strictness(Strictness::Lenient);
         }
@@ -117,7 +119,8 @@ impl<'a> Loader<'a> {
             directory: &settings.directory,
             purpose,
             state,
-            dedup: Dedup::default(),
+            // The tags are made anew at each start, from the names in the records.
+            dedup: Dedup::new(random(), settings.dedup_entries_max),
             clock_ms: 0,
             torn_bytes: 0,
             epoch_masks: EpochMasks::default(),
@@ -184,7 +187,14 @@ impl<'a> Loader<'a> {
         let path = self.directory.join(names::segment(number));
         let file = (self.files.open(&path, access))
             .map_err(|source| StoreError::io("open", &path, source))?;
-        Scan::begin(file, &path, number)
+        let scan = Scan::begin(file, &path, number)?;
+        match u32::try_from(scan.end) {
+            Ok(_) => Ok(scan),
+            Err(_) => {
+                let what = "it is larger than a file of a store can be";
+                Err(StoreError::damaged(&path, u32::MAX.into(), what))
+            }
+        }
     }
 
     /// Reads a sealed segment: all of it has to be right.
@@ -305,11 +315,10 @@ impl<'a> Loader<'a> {
             self.state
                 .apply(&log_record, location)
                 .map_err(|flaw| (here, flaw))?;
-            if let Some((idempotency_key, position)) = log_record.repeatable() {
+            if let Some(repeatable) = log_record.repeatable(&self.dedup) {
                 *repeatable_ms = Some(head.at_ms);
                 let max = self.settings.dedup_entries_max;
-                self.dedup
-                    .remember(head.at_ms, idempotency_key, position, max);
+                self.dedup.remember(head.at_ms, repeatable, max);
             }
         }
         Ok(())

@@ -2,6 +2,7 @@
 
 use super::batch::WriteBatch;
 use super::bytes::{FieldReader, Flaw, put_text, put_u32, put_varint};
+use super::dedup::{Dedup, Repeatable};
 use super::raw_record::{RawRecord, kind};
 use crate::base::{Epoch, MessageBody, Position};
 
@@ -19,6 +20,8 @@ pub(super) struct PlacedMessage<'a> {
     pub(super) second: Option<LogPlace<'a>>,
     /// Whether a compaction moved the message here: then it is in its channels already.
     pub(super) is_moved: bool,
+    /// The first channel begins here, and counts for the sender.
+    pub(super) opens: bool,
     pub(super) body: MessageBody<&'a str>,
     pub(super) idempotency_key: Option<u128>,
     pub(super) mark: Option<(&'a str, u64)>,
@@ -56,6 +59,11 @@ pub(super) enum LogRecord<'a> {
         user: &'a str,
         lasting: bool,
     },
+    /// A channel counts for the user who opened it; an empty name is nobody.
+    Opener {
+        channel: &'a str,
+        user: &'a str,
+    },
     Mark {
         producer: &'a str,
         number: u64,
@@ -83,6 +91,7 @@ const HAS_FROM: u8 = 2;
 const HAS_TO: u8 = 4;
 const HAS_IDEMPOTENCY_KEY: u8 = 8;
 const HAS_MARK: u8 = 16;
+const OPENS: u8 = 32;
 
 impl<'a> LogRecord<'a> {
     /// Decodes a raw record.
@@ -127,6 +136,10 @@ impl<'a> LogRecord<'a> {
                 room: fields.text()?,
                 user: fields.text()?,
                 lasting: fields.u8()? != 0,
+            },
+            kind::OPENER => Self::Opener {
+                channel: fields.text()?,
+                user: fields.text()?,
             },
             kind::MARK => Self::Mark {
                 producer: fields.text()?,
@@ -183,6 +196,10 @@ impl<'a> LogRecord<'a> {
                 put_text(bytes, user);
                 bytes.push((*lasting).into());
             }
+            Self::Opener { channel, user } => {
+                put_text(bytes, channel);
+                put_text(bytes, user);
+            }
             Self::Mark { producer, number } => {
                 put_text(bytes, producer);
                 put_varint(bytes, *number);
@@ -216,12 +233,14 @@ impl<'a> LogRecord<'a> {
         });
     }
 
-    /// Returns the key that a repeat of the message has too, and the place of the message.
-    pub(super) fn repeatable(&self) -> Option<(u128, Position)> {
+    /// The message that a repeat is compared with, if it has a key.
+    pub(super) fn repeatable(&self, dedup: &Dedup) -> Option<Repeatable> {
         match self {
-            Self::Message(message) if !message.is_moved => {
-                Some((message.idempotency_key?, message.first.at))
-            }
+            Self::Message(message) if !message.is_moved => Some(Repeatable {
+                idempotency_key: message.idempotency_key?,
+                position: message.first.at,
+                sender: dedup.tag(message.body.from),
+            }),
             _ => None,
         }
     }
@@ -235,6 +254,7 @@ impl<'a> LogRecord<'a> {
             Self::Forget { .. } => kind::FORGET,
             Self::Ack { .. } => kind::ACK,
             Self::Member { .. } => kind::MEMBER,
+            Self::Opener { .. } => kind::OPENER,
             Self::Mark { .. } => kind::MARK,
             Self::Serials { .. } => kind::SERIALS,
             Self::Checkpoint { .. } => kind::CHECKPOINT,
@@ -284,6 +304,7 @@ impl<'a> PlacedMessage<'a> {
             first,
             second,
             is_moved,
+            opens: has(OPENS),
             body: MessageBody {
                 id,
                 from,
@@ -313,7 +334,8 @@ impl<'a> PlacedMessage<'a> {
                 | flag(body.from.is_some(), HAS_FROM)
                 | flag(body.to.is_some(), HAS_TO)
                 | flag(self.idempotency_key.is_some(), HAS_IDEMPOTENCY_KEY)
-                | flag(self.mark.is_some(), HAS_MARK),
+                | flag(self.mark.is_some(), HAS_MARK)
+                | flag(self.opens, OPENS),
         );
         put_varint(bytes, body.ts);
         for place in self.places() {

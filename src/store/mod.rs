@@ -30,6 +30,7 @@ mod batch;
 mod bytes;
 mod channel_log;
 mod dedup;
+mod dedup_shares;
 mod journal;
 mod location;
 mod log_record;
@@ -66,8 +67,9 @@ mod names;
 mod permissions;
 mod scan;
 
-// While no process has the store open.
+// While no process has the store open, but for `look`.
 mod dump;
+mod look;
 mod repair;
 mod verify;
 
@@ -85,6 +87,7 @@ pub use disk::{Condition, Disk, DiskJob, DiskQueue, DiskSettings};
 pub use dump::dump;
 pub use error::StoreError;
 pub use journal::Journal;
+pub use look::look;
 pub use memory::MemoryStore;
 pub use reader::{
     ChannelState, LogPage, PageRange, Reader, StateRecord, StoreTotals, StoredMessage,

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use super::dedup::Dedup;
+use super::dedup_shares::SenderTag;
 use super::error::StoreError;
 use super::log_record::{LogPlace, LogRecord, PlacedMessage};
 use super::record::{Appended, Channel, MessageRecord, Record};
@@ -126,6 +127,10 @@ impl PendingBatch {
                 user,
                 lasting,
             } => noted(self.member(base, room, user, lasting)?),
+            Record::Claim { channel } => {
+                let is_known = self.look_up(base, channel).change.is_some();
+                noted(is_known.then_some(LogRecord::Opener { channel, user: "" }))
+            }
             Record::Mark { producer, number } => noted(self.raise_mark(base, producer, number)?),
             Record::Serials { below } => {
                 let known = self.serials_below.unwrap_or(base.state.serials_below());
@@ -178,6 +183,7 @@ impl PendingBatch {
                     .is_some_and(|(_, change)| is_new(change)),
             );
         self.room_for_channels(base, new)?;
+        let opens = message.opens && is_new(&first) && message.body.from.is_some();
         let found = (first, second_lookup.map(|(_, change)| change));
         let first = self.place(first, message.channel);
         let second = second_lookup.map(|(second, change)| self.place(change, second));
@@ -191,11 +197,12 @@ impl PendingBatch {
             first,
             second,
             is_moved: false,
+            opens,
             body: message.body,
             idempotency_key: message.idempotency_key,
             mark: message.mark,
         };
-        let resolved = self.resolve(found, &placed);
+        let resolved = self.resolve(base, found, &placed);
         let appended = Appended::Message(first.at, second.map(|second| second.at));
         Ok(((appended, Some(LogRecord::Message(placed))), resolved))
     }
@@ -204,6 +211,7 @@ impl PendingBatch {
     /// yet, and a mark has to be looked up by name anyway.
     fn resolve(
         &self,
+        base: CommittedBase<'_>,
         (first, second): (Lookup, Option<Lookup>),
         placed: &PlacedMessage<'_>,
     ) -> Option<ResolvedMessage> {
@@ -219,6 +227,10 @@ impl PendingBatch {
             second,
             ts: placed.body.ts,
             idempotency_key: placed.idempotency_key,
+            sender: match placed.idempotency_key {
+                Some(_) => base.dedup.tag(placed.body.from),
+                None => SenderTag::default(),
+            },
         })
     }
 

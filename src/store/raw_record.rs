@@ -29,6 +29,7 @@ pub(super) mod kind {
     pub(in super::super) const MEMBER: u8 = 8;
     pub(in super::super) const MARK: u8 = 9;
     pub(in super::super) const SERIALS: u8 = 10;
+    pub(in super::super) const OPENER: u8 = 11;
     pub(in super::super) const CHECKPOINT: u8 = 16;
     pub(in super::super) const CHANNEL: u8 = 17;
     pub(in super::super) const CHECKPOINT_END: u8 = 18;

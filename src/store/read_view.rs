@@ -53,7 +53,7 @@ pub(super) struct StoreCounters {
     pub(super) commits: AtomicU64,
     pub(super) records: AtomicU64,
     pub(super) sync_us_last: AtomicU64,
-    pub(super) sync_us_sum: AtomicU64,
+    pub(super) sync_us: AtomicU64,
     pub(super) syncs: AtomicU64,
     pub(super) failures: AtomicU64,
     pub(super) torn_bytes: AtomicU64,
@@ -290,6 +290,11 @@ impl Reader for ReadView {
             known(StateRecord::Channel(name, *state));
         }
         for (name, _) in &channels {
+            let opener = (self.state().channel(name)).and_then(|channel| channel.opener.clone());
+            if let Some(user) = &opener {
+                let channel = name;
+                known(StateRecord::Opener { channel, user });
+            }
             let acks: Vec<_> = match self.state().channel(name) {
                 Some(channel) => channel.acks.clone().into_iter().collect(),
                 None => continue,
@@ -350,7 +355,7 @@ impl Reader for ReadView {
             commits: now(&counters.commits),
             records: now(&counters.records),
             sync_us_last: now(&counters.sync_us_last),
-            sync_us_sum: now(&counters.sync_us_sum),
+            sync_us: now(&counters.sync_us),
             syncs: now(&counters.syncs),
             failures: now(&counters.failures),
             torn_bytes: now(&counters.torn_bytes),

@@ -1,6 +1,7 @@
 //! The reading side of a store, for other threads.
 
 use super::error::StoreError;
+use crate::base::metric::numbers;
 use crate::base::{Epoch, MessageBody, Position};
 
 /// The reading side of a store, for any thread; shows only what is committed. May wait for the
@@ -54,6 +55,13 @@ pub enum StateRecord<'a> {
         reader: &'a str,
         /// The newest offset that the reader has.
         offset: u64,
+    },
+    /// A channel counts for the user who opened it.
+    Opener {
+        /// The channel.
+        channel: &'a str,
+        /// The user.
+        user: &'a str,
     },
     /// A lasting membership.
     Member {
@@ -110,39 +118,40 @@ pub struct StoredMessage {
     pub body: MessageBody<Box<str>>,
 }
 
-/// The numbers of a store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct StoreTotals {
-    /// Channels that are known.
-    pub channels: u64,
-    /// Messages that are kept; one in two channels counts twice.
-    pub messages: u64,
-    /// Files of the journal.
-    pub segments: u64,
-    /// Bytes of the segments.
-    pub bytes: u64,
-    /// Bytes of the index in memory, roughly.
-    pub index_bytes: u64,
-    /// Batches that were committed.
-    pub commits: u64,
-    /// Records in the committed batches.
-    pub records: u64,
-    /// Microseconds of the last sync.
-    pub sync_us_last: u64,
-    /// Microseconds of all syncs.
-    pub sync_us_sum: u64,
-    /// Syncs so far.
-    pub syncs: u64,
-    /// Commits that failed.
-    pub failures: u64,
-    /// Bytes of torn tails that were cut off at starts and recoveries of this process.
-    pub torn_bytes: u64,
-    /// Messages that retention let go.
-    pub trimmed: u64,
-    /// Live records that compaction moved out of nearly dead segments.
-    pub moved: u64,
-    /// Repeats that were known.
-    pub repeats: u64,
-    /// Messages whose repeats aren't known any more before their time, since there were too many.
-    pub repeats_forgotten: u64,
+numbers! {
+    /// The numbers of a store.
+    pub struct StoreTotals {
+        /// Channels on disk.
+        Gauge channels,
+        /// Messages on disk; one in two channels counts twice.
+        Gauge messages,
+        /// Files of the journal.
+        Gauge segments,
+        /// Bytes of the files.
+        Gauge bytes,
+        /// Bytes of the index in memory.
+        Gauge index_bytes,
+        /// Batches that were made durable.
+        Counter commits,
+        /// Records in them.
+        Counter records,
+        /// Microseconds of the last sync.
+        Gauge sync_us_last,
+        /// Microseconds of all syncs.
+        Counter sync_us,
+        /// Syncs.
+        Counter syncs,
+        /// Writes and syncs that failed.
+        Counter failures,
+        /// Bytes of torn tails that were cut off.
+        Counter torn_bytes,
+        /// Messages that were let go for age, number or size.
+        Counter trimmed,
+        /// Messages that were moved on out of nearly dead files.
+        Counter moved,
+        /// Repeats that were known.
+        Counter repeats,
+        /// Messages whose repeats were forgotten before their time, since there were too many.
+        Counter repeats_forgotten,
+    }
 }

@@ -44,6 +44,11 @@ pub enum Record<'a> {
         /// Whether the membership lasts from now on.
         lasting: bool,
     },
+    /// A channel counts for the user who opened it no more.
+    Claim {
+        /// The name of the channel; where it doesn't exist, nothing happens.
+        channel: &'a str,
+    },
     /// Everything of a producer up to `number` is settled; an older one changes nothing.
     Mark {
         /// The name of the producer.
@@ -78,6 +83,9 @@ pub struct MessageRecord<'a> {
     pub body: MessageBody<&'a str>,
     /// The key that a repeat of the message has too; `None` for a message that can't be repeated.
     pub idempotency_key: Option<u128>,
+    /// Whether the channel counts for the sender (`from` of the body) if it is new: who opened it
+    /// is known until [`Record::Claim`].
+    pub opens: bool,
     /// The producer and the number that are settled in the same durable write.
     pub mark: Option<(&'a str, u64)>,
 }

@@ -1,6 +1,8 @@
 //! Messages whose channels existed before their batch. They are applied by the indexes of those
 //! channels, so that nothing is decoded again out of the written bytes or looked up by name.
 
+use super::dedup::Repeatable;
+use super::dedup_shares::SenderTag;
 use crate::base::Position;
 
 /// A message with the indexes of its channels.
@@ -12,6 +14,7 @@ pub(super) struct ResolvedMessage {
     pub(super) second: Option<(usize, Position)>,
     pub(super) ts: u64,
     pub(super) idempotency_key: Option<u128>,
+    pub(super) sender: SenderTag,
 }
 
 impl ResolvedMessage {
@@ -20,8 +23,12 @@ impl ResolvedMessage {
         [Some(self.first), self.second].into_iter().flatten()
     }
 
-    /// Returns the key that a repeat of the message has too, and the place of the message.
-    pub(super) fn repeatable(&self) -> Option<(u128, Position)> {
-        Some((self.idempotency_key?, self.first.1))
+    /// The message that a repeat is compared with, if it has a key.
+    pub(super) fn repeatable(&self) -> Option<Repeatable> {
+        Some(Repeatable {
+            idempotency_key: self.idempotency_key?,
+            position: self.first.1,
+            sender: self.sender,
+        })
     }
 }

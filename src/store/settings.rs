@@ -71,8 +71,9 @@ pub struct StoreSettings {
     pub segment_bytes_max: u64,
     /// Milliseconds for which a repeat is known. Default 300,000: longer than a client tries again.
     pub dedup_ms: u64,
-    /// Repeats that are known at the most; the oldest are forgotten early, and counted. Default
-    /// 1,000,000: some 50 MB of memory.
+    /// Repeats that are known at the most; for one more the sender with the most loses its oldest,
+    /// and that is counted. Default
+    /// 1,000,000.
     pub dedup_entries_max: usize,
     /// Channels at the most. Default 1,000,000: as many as the chat has.
     pub channels_max: usize,

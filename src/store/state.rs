@@ -29,7 +29,9 @@ pub(super) struct StoreState {
     pub(super) usage: LogUsage,
     retention: Arc<dyn Fn(&str) -> Retention + Send + Sync>,
     strictness: Strictness,
-    /// The channels that were named by the checkpoint that is being read.
+    /// Messages of a channel that a checkpoint may claim without their being there yet.
+    missing_max: u64,
+    /// The channels that the checkpoint has named which is being read.
     in_checkpoint: Option<BTreeSet<usize>>,
 }
 
@@ -48,7 +50,24 @@ pub(super) struct StoredChannel {
     pub(super) name: Arc<str>,
     pub(super) log: ChannelLog,
     pub(super) acks: BTreeMap<Box<str>, u64>,
+    /// The user for whom the channel counts.
+    pub(super) opener: Option<Box<str>>,
 }
+
+/// The largest offset, and the largest serial number, that a record may have: a number that
+/// JavaScript reads without loss. A larger one was never given, and would wrap around.
+const NUMBER_MAX: u64 = 1 << 53;
+
+/// The largest mark of a producer: numbers of parts are 128 times as large as those of messages.
+const MARK_MAX: u64 = NUMBER_MAX << 8;
+
+/// Missing messages that a checkpoint may claim at least, however small the store is said to be now,
+/// and at the most, however large: 160 MB and 4 GiB of places.
+const MISSING_LEAST: u64 = 10_000_000;
+const MISSING_MOST: u64 = 1 << 28;
+
+/// Bytes of the smallest record of a message, roughly.
+const MESSAGE_SIZE_MIN: u64 = 32;
 
 /// Bytes of a channel in the index beside its name and its locations, roughly.
 const CHANNEL_SIZE: usize = size_of::<StoredChannel>() + 64;
@@ -67,6 +86,7 @@ impl StoreState {
             usage: LogUsage::default(),
             retention,
             strictness: Strictness::Strict,
+            missing_max: MISSING_MOST,
             in_checkpoint: None,
         }
     }
@@ -76,7 +96,12 @@ impl StoreState {
         self.strictness = strictness;
     }
 
-    /// Finds the channel of this name.
+    /// Bounds the messages that a checkpoint may claim by the size that the store may have.
+    pub(super) fn bound_messages(&mut self, store_bytes_max: u64) {
+        self.missing_max = (store_bytes_max / MESSAGE_SIZE_MIN).clamp(MISSING_LEAST, MISSING_MOST);
+    }
+
+    /// The channel of this name.
     pub(super) fn channel(&self, name: &str) -> Option<&StoredChannel> {
         Some(&self.channels[*self.names.get(name)?])
     }
@@ -172,26 +197,31 @@ impl StoreState {
             LogRecord::Forget { channel } => {
                 if let Some(&index) = self.names.get(channel) {
                     self.remove(index);
-                    self.forgotten += 1;
+                    self.forgotten = self.forgotten.saturating_add(1);
                 }
             }
             LogRecord::Ack {
                 channel,
                 reader,
                 offset,
-            } => self.ack(channel, reader, offset),
+            } => self.ack(channel, reader, within(offset, NUMBER_MAX)?),
             LogRecord::Member {
                 room,
                 user,
                 lasting,
             } => self.member(room, user, lasting),
-            LogRecord::Mark { producer, number } => self.raise_mark(producer, number),
-            LogRecord::Serials { below } => self.serials_below = self.serials_below.max(below),
+            LogRecord::Opener { channel, user } => self.set_opener(channel, user),
+            LogRecord::Mark { producer, number } => {
+                self.raise_mark(producer, within(number, MARK_MAX)?);
+            }
+            LogRecord::Serials { below } => {
+                self.serials_below = self.serials_below.max(within(below, NUMBER_MAX)?);
+            }
             LogRecord::Checkpoint {
                 forgotten,
                 serials_below,
                 ..
-            } => self.begin_checkpoint(forgotten, serials_below),
+            } => self.begin_checkpoint(forgotten, within(serials_below, NUMBER_MAX)?),
             LogRecord::Channel {
                 channel,
                 epoch,
@@ -243,16 +273,26 @@ impl StoreState {
     ) -> Result<(), Flaw> {
         let location = location.with_time(message.body.ts);
         for place in message.places() {
+            within(place.at.offset, NUMBER_MAX)?;
             if message.is_moved {
                 self.move_to(place, location);
             } else {
                 self.push(place, location)?;
             }
         }
+        if message.opens && !message.is_moved {
+            self.set_opener(message.first.channel, message.body.from.unwrap_or_default());
+        }
         if let Some((producer, number)) = message.mark {
-            self.raise_mark(producer, number);
+            self.raise_mark(producer, within(number, MARK_MAX)?);
         }
         Ok(())
+    }
+
+    fn set_opener(&mut self, channel: &str, user: &str) {
+        if let Some(&index) = self.names.get(channel) {
+            self.channels[index].opener = (!user.is_empty()).then(|| user.into());
+        }
     }
 
     fn push(&mut self, place: LogPlace<'_>, location: Location) -> Result<(), Flaw> {
@@ -341,9 +381,16 @@ impl StoreState {
         if floor > newest {
             return Err("a channel keeps more than it has");
         }
+        within(newest, NUMBER_MAX)?;
         let index = self.ensure(name, epoch);
         let channel = &mut self.channels[index];
         channel.acks.clear();
+        let floor = channel.log.floor_for(floor, newest);
+        let missing = newest.saturating_sub(floor.max(channel.log.newest()));
+        if missing > self.missing_max {
+            return Err("a channel has more messages than a store of this size can hold");
+        }
+        channel.opener = None;
         channel
             .log
             .apply_checkpoint(epoch, floor, newest, &mut self.usage);
@@ -376,6 +423,7 @@ impl StoreState {
             name: Arc::clone(&shared),
             log: ChannelLog::new(epoch, (self.retention)(name)),
             acks: BTreeMap::new(),
+            opener: None,
         });
         self.names.insert(shared, index);
         index
@@ -435,6 +483,14 @@ impl StoreState {
             }
         }
         lost
+    }
+}
+
+/// A number that is no larger than it can be.
+fn within(number: u64, max: u64) -> Result<u64, Flaw> {
+    match number <= max {
+        true => Ok(number),
+        false => Err("a number is larger than any that was given"),
     }
 }
 

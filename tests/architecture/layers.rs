@@ -34,7 +34,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     // Documentation only.
     ("architecture", &[]),
     ("auth", &[]),
-    ("client", &[]),
+    ("client", &["auth"]),
     ("output", &["tidings::base"]),
     ("page", &[]),
     (

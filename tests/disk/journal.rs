@@ -29,6 +29,7 @@ fn message<'a>(channel: &'a str, id: &'a str, data: &'a str) -> MessageRecord<'a
             data,
         },
         idempotency_key: None,
+        opens: false,
         mark: None,
     }
 }

@@ -5,6 +5,8 @@
 
 mod journal;
 #[cfg(feature = "cli")]
+mod log;
+#[cfg(feature = "cli")]
 mod server;
 mod small_disk;
 #[path = "../support/mod.rs"]

@@ -13,6 +13,8 @@ mod chat;
 #[cfg(feature = "cli")]
 mod cli;
 mod connection;
+#[cfg(all(feature = "cli", debug_assertions))]
+mod deaths;
 #[cfg(feature = "cli")]
 mod durable;
 #[cfg(feature = "cli")]
@@ -27,6 +29,8 @@ mod native;
 #[cfg(feature = "cli")]
 mod protocol_page;
 mod server;
+#[cfg(feature = "cli")]
+mod signals;
 #[cfg(feature = "cli")]
 mod stop;
 mod websocket;

@@ -8,6 +8,7 @@
 mod catch_up;
 mod crowd;
 mod many_channels;
+mod neglect;
 mod presence;
 #[path = "../support/mod.rs"]
 mod support;

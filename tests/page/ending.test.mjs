@@ -110,7 +110,7 @@ test("a login that is refused ends it at once, and says which part of it was wro
 });
 
 test("4002: a login that comes too late is tried again, with a fresh token", async (t) => {
-  const world = await World.start(t, { settings: KEYS, set: ["tokens.login_ms_max=1000"] });
+  const world = await World.start(t, { settings: KEYS, set: ["tokens.login_ms_max=3000"] });
   const asked = [];
   world.wire.lost.add("login");
   const ann = world.make({ getToken: async ({ refresh }) => asked.push(refresh) && token("ann") });
@@ -154,7 +154,7 @@ test("the words of a kick decide nothing", async (t) => {
 test("4005: a token that ends is replaced by a fresh one, and what is under way survives it", async (t) => {
   const world = await World.start(t, { settings: KEYS });
   const asked = [];
-  const getToken = async ({ refresh }) => token("ann", ["*"], { ttl_s: asked.push(refresh) === 1 ? 2 : 3600 });
+  const getToken = async ({ refresh }) => token("ann", ["*"], { ttl_s: asked.push(refresh) === 1 ? 4 : 3600 });
   const ann = await world.connected({ getToken });
   world.wire.unanswered.add("say");
   const waiting = state(ann, "waiting");
@@ -233,7 +233,7 @@ test("1013: a server that is full isn't asked again at once", async (t) => {
 });
 
 test("4010: a connection whose pongs get lost comes back", async (t) => {
-  const set = ["websocket.ping_ms=1000", "websocket.pong_ms_max=400"];
+  const set = ["websocket.ping_ms=2000", "websocket.pong_ms_max=1500"];
   const world = await World.start(t, { set, wire: { autoPong: false } });
   const ann = await world.connected();
   assert.equal((await state(ann, "waiting")).code, 4010);
@@ -285,7 +285,7 @@ test("with a token nobody has to say the name", async (t) => {
 test("renew hands over a token on the same connection, and a longer one keeps it", async (t) => {
   const world = await World.start(t, { settings: KEYS });
   const fresh = token("ann");
-  const ann = await world.connected({ token: token("ann", ["*"], { ttl_s: 2 }) });
+  const ann = await world.connected({ token: token("ann", ["*"], { ttl_s: 30 }) });
   await ann.renew(fresh);
   world.wire.cut();
   await world.back(ann);

@@ -13,3 +13,4 @@ fi
 node "$here/check.mjs"
 node --test --test-timeout=180000 "$here"/*.test.mjs
 node "$here/browser.mjs" "$@"
+node "$here/first_steps.mjs" "$@"

@@ -9,7 +9,7 @@ import { join, resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 
 const TARGET = process.env.CARGO_TARGET_DIR ?? fileURLToPath(new URL("../../target", import.meta.url));
-const BINARY = process.env.TIDINGS ?? `${TARGET}/debug/tidings`;
+export const BINARY = process.env.TIDINGS ?? `${TARGET}/debug/tidings`;
 const SECRET = "a-secret-of-these-tests-and-of-nothing-else";
 const API_KEY = "an-API-key-of-these-tests-alone";
 /** Settings with which tokens and API keys are asked for, and the page is there all the same. */
@@ -28,6 +28,13 @@ export function token(sub, rooms = ["*"], { ttl_s = 3600, secret = SECRET } = {}
 const running = new Set();
 process.once("SIGTERM", () => process.exit(1));
 process.on("exit", () => running.forEach((child) => child.kill("SIGKILL")));
+
+/** Sees to it that a process doesn't outlive this one. */
+export function attach(child) {
+  running.add(child);
+  child.once("exit", () => running.delete(child));
+  return child;
+}
 
 export class Server {
   #command;
@@ -69,22 +76,9 @@ export class Server {
       throw new Error(`the server ended with ${code}: ${this.#output}`);
     });
     ended.catch(() => {});
-    await Promise.race([this.#answers(), ended]);
+    attach(child);
+    await Promise.race([answers(this.origin, () => this.#output), ended]);
     this.#child = child;
-    running.add(child);
-  }
-
-  async #answers() {
-    const until = Date.now() + START_MS_MAX;
-    for (;;) {
-      try {
-        if ((await fetch(`${this.origin}/healthz`)).ok) return;
-      } catch {
-        // nothing listens yet
-      }
-      if (Date.now() > until) throw new Error(`no answer within ${START_MS_MAX} ms: ${this.#output}`);
-      await new Promise((again) => setTimeout(again, 20));
-    }
   }
 
   /** Ends the process; its folder stays for the next start. */
@@ -95,7 +89,6 @@ export class Server {
     const gone = once(child, "exit");
     child.kill(signal);
     await gone;
-    running.delete(child);
   }
 
   /** Kills the process, and starts it again after `meanwhile`. */
@@ -139,7 +132,21 @@ export class Server {
   }
 }
 
-async function freePort() {
+/** Waits until a server answers at an address; `output` gives what it has said until then. */
+export async function answers(origin, output) {
+  const until = Date.now() + START_MS_MAX;
+  for (;;) {
+    try {
+      if ((await fetch(`${origin}/healthz`)).ok) return;
+    } catch {
+      // nothing listens yet
+    }
+    if (Date.now() > until) throw new Error(`no answer within ${START_MS_MAX} ms: ${output()}`);
+    await new Promise((again) => setTimeout(again, 20));
+  }
+}
+
+export async function freePort() {
   const probe = createServer().listen(0, "127.0.0.1");
   await once(probe, "listening");
   const { port } = probe.address();

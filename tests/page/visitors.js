@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { mkdirSync } from "node:fs";
 import { createRequire } from "node:module";
-import { parseArgs } from "node:util";
+import { isDeepStrictEqual, parseArgs } from "node:util";
 
 const require = createRequire(new URL("../../.tools/page/package.json", import.meta.url));
 const { chromium } = require("playwright-core");
@@ -12,6 +12,9 @@ export const { values: given } = parseArgs({
 });
 export const DESKTOP = { width: 1280, height: 800 };
 export const PHONE = { width: 390, height: 844 };
+
+/** Nothing that is waited for takes longer, on a machine that is busy with other things. */
+const PATIENCE_MS = 30_000;
 
 const browser = await chromium.launch({
   executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
@@ -40,7 +43,7 @@ export async function join(page, name) {
 export async function visitor(name, address, { viewport = DESKTOP, colorScheme = "light", clock = false, route } = {}) {
   const context = await browser.newContext({ viewport, colorScheme, locale: "en-GB", hasTouch: viewport === PHONE });
   const page = await context.newPage();
-  page.setDefaultTimeout(10_000);
+  page.setDefaultTimeout(PATIENCE_MS);
   page.on("pageerror", (error) => complaints.push(`${name}: ${error}`));
   page.on("console", (line) => {
     // A server that is being restarted can't be reached; that is no fault of the page.
@@ -56,7 +59,7 @@ export async function visitor(name, address, { viewport = DESKTOP, colorScheme =
   return page;
 }
 
-export const connected = (page) => page.locator('#connection[data-state="online"]').waitFor({ state: "attached", timeout: 40_000 });
+export const connected = (page) => page.locator('#connection[data-state="online"]').waitFor({ state: "attached", timeout: 2 * PATIENCE_MS });
 export const bubbles = (page) => page.locator("#log .bubble").evaluateAll((all) => all.map((one) => one.firstChild.textContent));
 export const heard = (page, text) => page.locator("#log .bubble", { hasText: text }).first().waitFor();
 export const listed = (page, list, name) => page.locator(`#${list} .row`, { hasText: name }).first();
@@ -70,13 +73,37 @@ export async function shot(page, name) {
   if (given.shots) await page.screenshot({ path: `${given.shots}/${name}.png`, animations: "disabled" });
 }
 
+/** Waits until something holds. */
 export async function until(what, holds) {
-  for (let n = 0; n < 100; n++) {
-    if (await holds()) return;
-    await new Promise((again) => setTimeout(again, 100));
+  const end = Date.now() + PATIENCE_MS;
+  while (!(await holds())) {
+    if (Date.now() > end) assert.fail(`not within ${PATIENCE_MS} ms: ${what}`);
+    await new Promise((again) => setTimeout(again, 50));
   }
-  assert.fail(`not within 10 s: ${what}`);
 }
+
+/**
+ * Waits until `read` gives what is expected: a page draws with its next frame, and so later than it is
+ * written to or hears anything.
+ */
+export async function gives(what, read, expected) {
+  let last;
+  try {
+    await until(what, async () => isDeepStrictEqual((last = await read()), expected));
+  } catch {
+    assert.deepEqual(last, expected, what);
+  }
+}
+
+/** Waits until so many elements are there. */
+export const counts = (locator, expected) => gives(`${locator}`, () => locator.count(), expected);
+
+/** Waits until whatever moves has come to rest, but for what never does. */
+export const still = (page) =>
+  page.evaluate(async () => {
+    const moving = document.getAnimations().filter(({ effect }) => Number.isFinite(effect.getComputedTiming().endTime));
+    await Promise.allSettled(moving.map(({ finished }) => finished));
+  });
 
 export async function claim(name, holds) {
   try {

@@ -11,7 +11,7 @@ const require = createRequire(new URL("../../.tools/page/package.json", import.m
 export const { WebSocketServer, WebSocket } = require("ws");
 
 /** Far longer than a command takes from a client to this. */
-const COMMAND_MS_MAX = 15_000;
+const COMMAND_MS_MAX = 30_000;
 
 export class Wire extends EventEmitter {
   /** Every command that a client sent, oldest first. */

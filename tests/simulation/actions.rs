@@ -1,6 +1,6 @@
 //! Random actions of people and back ends, each applied to the chat and to the model.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use super::coming::wish_of;
 use super::model::Answer;
@@ -9,9 +9,12 @@ use super::saying::{Author, Spoken};
 use super::world::{ROOMS, UIDS, World};
 use tidings::chat::{
     Actor, ChatError, Epoch, Keep, LoggedIn, Login, NewMessage, Pattern, Position, PurgeOutcome,
-    Receipt, Recipient, Resume, Rights, SayOutcome,
+    Receipt, Recipient, Resume, Rights, SayOutcome, TokenUser,
 };
 use tidings::server::Fd;
+
+/// Where users without a connection may speak.
+static ROOMS_OF_TOKENS: LazyLock<[Pattern; 1]> = LazyLock::new(|| [Pattern::new("t*")]);
 
 impl World {
     /// One action, and everything that it should have brought about.
@@ -238,15 +241,18 @@ impl World {
     }
 
     fn purge(&mut self) {
-        let room = self.room();
-        let expected = self.model.purge(room);
+        let channel = self.channel();
+        let expected = self.model.purge(&channel);
         let mut post = Poster::new(&self.reactors);
-        match (self.chat.purge(&mut post, room), expected) {
+        match (self.chat.purge(&mut post, &channel), expected) {
             (Ok(PurgeOutcome::Stored(_)), _) => panic!("nothing is stored here"),
             (Ok(PurgeOutcome::Done(actual)), Ok(expected)) => {
-                assert!(self.epochs.are_same(Some(expected), Some(actual)), "{room}");
+                assert!(
+                    self.epochs.are_same(Some(expected), Some(actual)),
+                    "{channel}"
+                );
             }
-            (actual, expected) => assert_eq!(actual.err(), expected.err(), "{room}"),
+            (actual, expected) => assert_eq!(actual.err(), expected.err(), "{channel}"),
         }
     }
 
@@ -335,9 +341,13 @@ impl World {
     /// Makes up who says something.
     fn opening(&mut self) -> Opening {
         let fd = self.fd();
-        let actor = match self.random.below(5) {
+        let actor = match self.random.below(6) {
             0 => Actor::Key("shop"),
             1 => Actor::Key(""),
+            2 => Actor::User(TokenUser {
+                uid: self.uid(),
+                rooms: &*ROOMS_OF_TOKENS,
+            }),
             _ => Actor::Connection(fd),
         };
         let id = match self.random.below(40) {

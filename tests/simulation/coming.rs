@@ -1,7 +1,7 @@
 //! The model of connections: opening, login, rooms, closing.
 
 use super::log::{Claim, Wish};
-use super::model::{Answer, Expected, Model, Own, check_name};
+use super::model::{Answer, Expected, Model, Opens, Own, check_name};
 use tidings::chat::{ChatError, LoggedIn, Rights};
 use tidings::server::Fd;
 
@@ -73,7 +73,7 @@ impl Model {
             wish.filter(|_| !known).unwrap_or(Wish::Now)
         };
         let line = format!("@{uid}");
-        self.ensure_line(uid)?;
+        self.ensure_line(uid, &Opens::Own)?;
         let mut greetings = vec![self.greet(&line, uid, wish(&line))];
         greetings.push(self.greet("*", uid, wish("*")));
         let lasting = self.lasting.get(uid).cloned().unwrap_or_default();
@@ -86,10 +86,11 @@ impl Model {
                 .iter()
                 .any(|(greeting, _)| greeting.channel == room)
             {
-                self.ensure_room(room)?;
+                self.ensure_room(room, &Opens::of(rights, uid))?;
                 greetings.push(self.greet(room, uid, wish(room)));
             }
         }
+        self.lines.get_mut(uid).expect("it is there").opener = None;
         let told = greetings.iter().map(|(greeting, _)| greeting.clone());
         self.tell(fd, Expected::Welcome(told.collect()));
         let mut replaced = None;
@@ -139,7 +140,7 @@ impl Model {
         } else if !is_in && own.rooms.len() >= max {
             return Err(ChatError::RoomsOfConnection(max));
         }
-        self.ensure_room(room)?;
+        self.ensure_room(room, &Opens::of(&own.rights, &own.uid))?;
         let wish = if is_in { Wish::Now } else { wish };
         let (greeting, start) = self.greet(room, &own.uid, wish);
         self.tell(fd, Expected::Welcome(vec![greeting]));
@@ -170,7 +171,7 @@ impl Model {
                 self.counted.refused_full += 1;
                 return Err(ChatError::LastingFull(max));
             }
-            self.ensure_room(room)?;
+            self.ensure_room(room, &Opens::BackEnd)?;
             self.counted.lasting += 1;
             self.lasting
                 .entry(uid.into())

@@ -37,9 +37,36 @@ pub struct Own {
     pub rooms: Vec<String>,
 }
 
+/// Who opens a channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Opens {
+    BackEnd,
+    User(String),
+    /// A user's own line.
+    Own,
+}
+
+impl Opens {
+    fn user(&self) -> Option<String> {
+        match self {
+            Self::User(uid) => Some(uid.clone()),
+            Self::BackEnd | Self::Own => None,
+        }
+    }
+
+    /// By the rights of a user.
+    pub fn of(rights: &Rights, uid: &str) -> Self {
+        match rights {
+            Rights::ApiKey { .. } => Self::BackEnd,
+            Rights::Open | Rights::Token { .. } => Self::User(uid.into()),
+        }
+    }
+}
+
 #[derive(Debug)]
 pub struct Room {
     pub log: Log,
+    pub opener: Option<String>,
     pub members: BTreeMap<String, Member>,
     /// It was told that it hears no more of who comes and goes.
     pub is_quiet: bool,
@@ -56,6 +83,7 @@ pub struct Member {
 #[derive(Debug)]
 pub struct Line {
     pub log: Log,
+    pub opener: Option<String>,
     pub fds: Vec<Fd>,
     pub touched: Touched,
 }
@@ -147,20 +175,49 @@ impl Model {
         connection.as_mut().expect("it is logged in")
     }
 
+    /// Lines that count for others than their users.
+    pub fn unclaimed(&self) -> usize {
+        let lines = self.lines.values();
+        lines.filter(|line| line.opener.is_some()).count()
+    }
+
     /// Counts one more channel, if there may be one.
-    fn new_log(&mut self) -> Answer<Log> {
-        let max = self.settings.channels_max;
-        if self.rooms.len() + self.lines.len() >= max {
+    fn new_log(&mut self, opens: &Opens, is_line: bool) -> Answer<Log> {
+        let settings = &self.settings;
+        let mut max = settings.channels_max;
+        if let Opens::User(uid) = opens {
+            let share_max = settings.channels_per_user_max;
+            let rooms = self.rooms.values().map(|room| &room.opener);
+            let lines = self.lines.values().map(|line| &line.opener);
+            let own = rooms
+                .chain(lines)
+                .filter(|opener| opener.as_ref() == Some(uid));
+            if own.count() >= share_max {
+                self.counted.refused_share += 1;
+                return Err(ChatError::ChannelsOfUser(share_max));
+            }
+            if is_line {
+                if self.unclaimed() >= settings.unclaimed_lines_max {
+                    self.counted.refused_full += 1;
+                    return Err(ChatError::LinesFull(settings.unclaimed_lines_max));
+                }
+                return Ok(Log::new(self.new_life()));
+            }
+            max -= max / 10;
+        }
+        let count = self.rooms.len() + self.lines.len() - self.unclaimed();
+        if *opens != Opens::Own && count >= max {
             self.counted.refused_full += 1;
-            return Err(ChatError::ChannelsFull(max));
+            return Err(ChatError::ChannelsFull(self.settings.channels_max.min(max)));
         }
         Ok(Log::new(self.new_life()))
     }
 
-    pub fn ensure_room(&mut self, name: &str) -> Answer<()> {
+    pub fn ensure_room(&mut self, name: &str, opens: &Opens) -> Answer<()> {
         if !self.rooms.contains_key(name) {
             let room = Room {
-                log: self.new_log()?,
+                log: self.new_log(opens, false)?,
+                opener: opens.user(),
                 members: BTreeMap::new(),
                 is_quiet: false,
                 touched: self.touched(),
@@ -170,10 +227,13 @@ impl Model {
         Ok(())
     }
 
-    pub fn ensure_line(&mut self, uid: &str) -> Answer<()> {
+    pub fn ensure_line(&mut self, uid: &str, opens: &Opens) -> Answer<()> {
+        let own = Opens::User(uid.into());
+        let opens = if *opens == own { &Opens::Own } else { opens };
         if !self.lines.contains_key(uid) {
             let line = Line {
-                log: self.new_log()?,
+                log: self.new_log(opens, true)?,
+                opener: opens.user(),
                 fds: Vec::new(),
                 touched: self.touched(),
             };

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use tidings::chat::{Missing, Notice, Position, Resume, Sink, Welcome};
+use tidings::chat::{Epoch, Missing, Notice, Position, Resume, Sink, Welcome};
 use tidings::server::Fd;
 
 /// What a connection gets, or what becomes of it, in order.
@@ -241,6 +241,14 @@ impl Sink for Poster<'_> {
     }
 
     fn forget(&mut self, topic: &Arc<str>) {
+        panic!("{topic} isn't stored");
+    }
+
+    fn claim(&mut self, topic: &Arc<str>) {
+        panic!("{topic} isn't stored");
+    }
+
+    fn drop_channel(&mut self, topic: &Arc<str>, _: Epoch) {
         panic!("{topic} isn't stored");
     }
 

@@ -1,60 +1,70 @@
 //! The model of recently used message ids.
 
-use std::collections::VecDeque;
-
 use super::log::At;
 use tidings::chat::ChatSettings;
 
 /// Channel, speaker and id.
 pub type Same = (String, String, String);
 
-/// The chat has a table a shard; with one shard those are three. With more of them nobody outside
-/// can tell which one is full, so the worlds that have a small bound have one shard.
+/// The chat divides a large table into parts, and nobody outside can tell when one of them looks for
+/// what is too old; a small one is whole.
 #[derive(Debug, Default)]
 pub struct Repeats {
-    tables: [Table; 3],
+    known: Vec<KnownId>,
     pub forgotten: u64,
 }
 
-type Table = VecDeque<(u64, Same, Option<At>)>;
+#[derive(Debug)]
+struct KnownId {
+    at: u64,
+    same: Same,
+    place: Option<At>,
+    sender: Option<String>,
+}
 
 impl Repeats {
     pub fn len(&self) -> usize {
-        self.tables.iter().map(VecDeque::len).sum()
+        self.known.len()
     }
 
     pub fn find(&mut self, now: u64, same: &Same, settings: &ChatSettings) -> Option<Option<At>> {
-        let table = self.table(&same.0);
-        forget_old(table, now, settings);
-        let known = table.iter().find(|(_, known, _)| known == same);
-        known.map(|(.., at)| *at)
+        self.forget_old(now, settings);
+        let known = self.known.iter().find(|known| known.same == *same);
+        known.map(|known| known.place)
     }
 
-    pub fn remember(&mut self, now: u64, same: Same, at: Option<At>, settings: &ChatSettings) {
+    /// Of those who said the most of what is remembered, the one who said the oldest loses that.
+    pub fn remember(
+        &mut self,
+        now: u64,
+        same: Same,
+        sender: Option<&str>,
+        place: Option<At>,
+        settings: &ChatSettings,
+    ) {
         if self.len() >= settings.dedup_entries_max {
             self.forgotten += 1;
-            if self.table(&same.0).pop_front().is_none() {
-                return;
-            }
+            let count = |of: &KnownId| {
+                let its = self.known.iter().filter(|known| known.sender == of.sender);
+                its.count()
+            };
+            let most = self.known.iter().map(count).max();
+            let loser = self
+                .known
+                .iter()
+                .position(|known| Some(count(known)) == most);
+            self.known.remove(loser.expect("there is one"));
         }
-        self.table(&same.0).push_back((now, same, at));
+        self.known.push(KnownId {
+            at: now,
+            same,
+            place,
+            sender: sender.map(str::to_owned),
+        });
     }
 
     pub fn forget_old(&mut self, now: u64, settings: &ChatSettings) {
-        for table in &mut self.tables {
-            forget_old(table, now, settings);
-        }
+        self.known
+            .retain(|known| known.at + settings.dedup_ms > now);
     }
-
-    fn table(&mut self, channel: &str) -> &mut Table {
-        match channel.as_bytes()[0] {
-            b'@' => &mut self.tables[0],
-            b'*' => &mut self.tables[1],
-            _ => &mut self.tables[2],
-        }
-    }
-}
-
-fn forget_old(table: &mut Table, now: u64, settings: &ChatSettings) {
-    table.retain(|(at, ..)| at + settings.dedup_ms > now);
 }

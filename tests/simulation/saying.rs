@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::log::{At, Log, Words};
-use super::model::{Answer, Expected, Line, Model, Room, check_name};
+use super::model::{Answer, Expected, Line, Model, Opens, Room, check_name};
 use super::repeats::Same;
 use tidings::chat::{Actor, ChatError, Keep, NewMessage, Recipient, Rights};
 use tidings::server::Fd;
@@ -22,6 +22,7 @@ pub struct Spoken {
 pub struct Author {
     from: Option<String>,
     speaker: String,
+    opens: Opens,
 }
 
 impl Model {
@@ -55,10 +56,29 @@ impl Model {
         let by_key = |key: &str, from: Option<String>| Author {
             speaker: format!("key {key} {from:?}"),
             from,
+            opens: Opens::BackEnd,
         };
         let fd = match actor {
             Actor::Key(key) => return Ok(by_key(key, from)),
             Actor::Connection(fd) => fd,
+            Actor::User(user) => {
+                check_name("uid", user.uid, false)?;
+                let is_allowed =
+                    |room: &str| user.rooms.iter().any(|pattern| pattern.matches(room));
+                return match to {
+                    _ if from.is_some() => Err(ChatError::KeyNeeded("from")),
+                    _ if !say.except.is_empty() => Err(ChatError::KeyNeeded("except")),
+                    Recipient::Fd(_) | Recipient::All => Err(ChatError::KeyNeeded("to")),
+                    Recipient::Room(room) if !is_allowed(room) => {
+                        Err(ChatError::RoomNotAllowed(room.into()))
+                    }
+                    Recipient::Room(_) | Recipient::User(_) => Ok(Author {
+                        from: Some(user.uid.to_owned()),
+                        speaker: format!("user {}", user.uid),
+                        opens: Opens::User(user.uid.into()),
+                    }),
+                };
+            }
         };
         let own = self.own(fd)?;
         match (&own.rights, to) {
@@ -76,6 +96,7 @@ impl Model {
         Ok(Author {
             from: Some(own.uid.clone()),
             speaker: format!("user {}", own.uid),
+            opens: Opens::of(&own.rights, &own.uid),
         })
     }
 
@@ -118,16 +139,27 @@ impl Model {
         for channel in [Some(&channel), second.as_ref()].into_iter().flatten() {
             if say.keep == Keep::Yes && self.keeps(channel) {
                 match channel.strip_prefix('@') {
-                    Some(uid) => self.ensure_line(uid)?,
+                    Some(uid) => self.ensure_line(uid, &author.opens)?,
                     None if channel == "*" => {}
-                    None => self.ensure_room(channel)?,
+                    None => self.ensure_room(channel, &author.opens)?,
                 }
             }
+        }
+        if author.opens == Opens::BackEnd
+            && let Some(line) = to_user.and_then(|uid| self.lines.get_mut(uid))
+        {
+            line.opener = None;
+        } else if let Opens::User(uid) = &author.opens
+            && let Some(line) = to_user.and_then(|_| self.lines.get_mut(uid))
+        {
+            line.opener = None;
         }
         let words = self.words(author, to_user, say, id);
         let (at, receivers) = self.say_in(&channel, say, &words);
         if let Some(same) = same {
-            self.repeats.remember(self.now, same, at, &self.settings);
+            let from = author.from.as_deref();
+            self.repeats
+                .remember(self.now, same, from, at, &self.settings);
         }
         if let Some(second) = second {
             self.say_in(&second, say, &words);
@@ -227,11 +259,14 @@ impl Model {
     }
 
     pub fn purge(&mut self, name: &str) -> Answer<At> {
-        check_name("room", name, true)?;
+        match name.strip_prefix('@') {
+            Some(uid) => check_name("uid", uid, false)?,
+            None => check_name("room", name, true)?,
+        }
         if !self.keeps(name) {
             return Err(ChatError::NotKept);
-        } else if !self.rooms.contains_key(name) {
-            return Err(ChatError::NoRoom(name.into()));
+        } else if self.log_mut(name).is_none() {
+            return Err(missing(name));
         }
         let life = self.new_life();
         self.touch(name);

@@ -11,9 +11,9 @@ use super::random::Random;
 use super::reactors::{Heard, Poster, Reactors, Wishes};
 use tidings::base::Tick;
 use tidings::chat::{
-    Actor, CatchUp, ChannelKind, Chat, ChatSettings, Keep, Login, Missing, Moment, NewMessage,
-    Notice, Position, PurgeOutcome, Recipient, ReplayPage, Restored, Resume, Rights, SayOutcome,
-    Sink, Welcome,
+    Actor, CatchUp, ChannelKind, Chat, ChatSettings, Epoch, Keep, Login, Missing, Moment,
+    NewMessage, Notice, Position, PurgeOutcome, Recipient, ReplayPage, Restored, Resume, Rights,
+    SayOutcome, Sink, Welcome,
 };
 use tidings::server::Fd;
 
@@ -106,6 +106,14 @@ impl Sink for Endpoint<'_> {
     fn forget(&mut self, topic: &Arc<str>) {
         let task = Task::Forget(Arc::clone(topic));
         self.asked.lock().unwrap().tasks.push_back(task);
+    }
+
+    fn claim(&mut self, topic: &Arc<str>) {
+        assert!(topic.starts_with('@'), "{topic} has no user");
+    }
+
+    fn drop_channel(&mut self, topic: &Arc<str>, _: Epoch) {
+        panic!("there was room for {topic}");
     }
 
     fn unsubscribe(&mut self, fd: Fd, topic: &Arc<str>) {

@@ -161,7 +161,8 @@ impl World {
         let mut expected = model.counted;
         expected.rooms = model.rooms.len();
         expected.inboxes = model.lines.len();
-        expected.channels = expected.rooms + expected.inboxes;
+        expected.unclaimed_lines = model.unclaimed();
+        expected.channels = expected.rooms + expected.inboxes - expected.unclaimed_lines;
         // Resumes are counted when they are planned, also those of a login that then fails.
         expected.recovered = actual.recovered;
         expected.unrecovered = actual.unrecovered;
@@ -183,7 +184,8 @@ impl World {
     fn check_bounds(&self) {
         let (stats, settings) = (self.chat.stats(), self.chat.settings());
         assert!(stats.kept_bytes <= settings.kept_bytes_max);
-        assert!(stats.channels <= settings.channels_max);
+        assert!(stats.rooms <= settings.channels_max);
+        assert!(stats.unclaimed_lines <= settings.unclaimed_lines_max);
         assert!(stats.lasting <= settings.lasting_max);
         assert!(stats.dedup_entries <= settings.dedup_entries_max);
         let rooms_max = settings.rooms_per_connection_max + settings.lasting_rooms_per_user_max;
@@ -255,6 +257,9 @@ fn settings(random: &mut Random) -> ChatSettings {
         kind: ChannelKind::Memory,
         shards,
         channels_max: random.pick(&[3, 6, 12, 100]),
+        channels_per_user_max: random.pick(&[1, 2, 4, 100]),
+        // So few that none of them is dropped to make room for others.
+        unclaimed_lines_max: random.pick(&[1, 2, 4, 7]),
         channel_ttl_ms: random.pick(&[0, 100, 2_000, 20_000]),
         kept_messages_max: random.within(1..=6),
         kept_ms_max: if short_of_bytes {

@@ -105,6 +105,8 @@ pub fn until_nothing_is_left(handle: &Handle) {
             ("paused", totals.paused as usize),
             ("held", totals.held as usize),
             ("outbox bytes", stats.outbox_bytes),
+            ("postponed events", stats.postponed.items),
+            ("postponed bytes", stats.postponed.bytes),
             ("user timers", stats.user_timers),
             (
                 "connections",

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::caller::ApiCaller;
 use super::query::Query;
 use crate::api::body::{json_body, json_body_or_none};
 use crate::api::refusal::Refusal;
@@ -20,8 +21,7 @@ pub(super) struct PathNames<'a> {
 pub(super) struct ApiCall<'a> {
     pub(super) server: &'a WorkerHandle,
     pub(super) request: &'a Request,
-    /// The name of the API key; empty in open mode.
-    pub(super) key: &'a str,
+    pub(super) caller: ApiCaller,
     pub(super) names: PathNames<'a>,
     pub(super) query: Query<'a>,
 }
@@ -29,7 +29,7 @@ pub(super) struct ApiCall<'a> {
 impl ApiCall<'_> {
     /// Returns the API key in whose name the chat acts.
     pub(super) fn actor(&self) -> Actor<'_> {
-        Actor::Key(self.key)
+        self.caller.actor()
     }
 
     /// Returns the body, which has to be there as JSON.

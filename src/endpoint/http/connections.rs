@@ -45,7 +45,8 @@ impl HttpApi {
             return Err(no_connection(fd));
         }
         (self.sessions).kick(call.server, fd, (4004, "kicked"), KICKED);
-        Ok(Json::object().flag("closed", true).into())
+        let json = Json::object().flag("closed", true);
+        Ok(ApiReply::After(vec![fd], json))
     }
 
     /// `PUT /v1/connections/{fd}/user`
@@ -65,7 +66,8 @@ impl HttpApi {
             error => error.into(),
         })?;
         let json = Json::object().number("fd", fd.0);
-        Ok(json.string("uid", user.uid()).into())
+        let json = json.string("uid", user.uid());
+        Ok(ApiReply::After(vec![fd], json))
     }
 }
 

@@ -6,7 +6,7 @@ use super::reply::{ApiReply, ApiResult};
 use crate::api::json::Json;
 use crate::api::posting::{self, Posting, Recipients};
 use crate::api::refusal::Refusal;
-use crate::chat::{HistoryRange, PurgeOutcome};
+use crate::chat::{HistoryRange, PurgeOutcome, check_room};
 use crate::endpoint::history::{self, HISTORY_LIMIT};
 use crate::endpoint::server_sink::{Confirmation, ServerSink};
 use crate::endpoint::store_task::{StoreTask, Stored};
@@ -31,13 +31,15 @@ impl HttpApi {
     /// `POST /v1/messages/batch`: each message is judged by itself.
     pub(super) fn post_batch(&self, call: &ApiCall<'_>) -> Result<ApiReply, Refusal> {
         let batch = posting::batch(call.body()?)?;
-        self.sessions.charge(call.key, batch.len());
+        self.sessions
+            .charge(call.request.fd, call.actor(), batch.len());
         let mut results = Vec::with_capacity(batch.len());
         let mut sink = ServerSink::of_worker(&self.services, call.server, Confirmation::Silent);
         for posting in batch {
             let posted =
                 posting.and_then(|posting| self.post(&mut sink, call, &posting, &mut results));
             if let Err(refusal) = posted {
+                self.note_wrong(call.request, &refusal);
                 results.push(ApiResult::Ready(Err(refusal)));
             }
         }
@@ -60,7 +62,8 @@ impl HttpApi {
                 results.push(chat.say(sink, now, actor, recipient, message)?.into());
             }
             Recipients::Several(recipients) => {
-                self.sessions.charge(call.key, recipients.len());
+                self.sessions
+                    .charge(call.request.fd, call.actor(), recipients.len());
                 let said = chat.say_to_each(sink, now, actor, &recipients, message)?;
                 results.extend(said.into_iter().map(|outcome| match outcome {
                     Ok(outcome) => outcome.into(),
@@ -92,16 +95,25 @@ impl HttpApi {
     }
 
     /// `DELETE /v1/rooms/{room}/messages`
-    pub(super) fn purge(&self, call: &ApiCall<'_>) -> Result<ApiReply, Refusal> {
-        let room = &*call.names.room;
+    pub(super) fn purge_room(&self, call: &ApiCall<'_>) -> Result<ApiReply, Refusal> {
+        check_room("room", &call.names.room)?;
+        self.purge(call, &call.names.room)
+    }
+
+    /// `DELETE /v1/users/{uid}/messages`
+    pub(super) fn purge_inbox(&self, call: &ApiCall<'_>) -> Result<ApiReply, Refusal> {
+        self.purge(call, &format!("@{}", call.names.uid))
+    }
+
+    fn purge(&self, call: &ApiCall<'_>, channel: &str) -> Result<ApiReply, Refusal> {
         let mut sink = ServerSink::of_worker(&self.services, call.server, Confirmation::Silent);
-        Ok(match self.services.chat.purge(&mut sink, room)? {
+        Ok(match self.services.chat.purge(&mut sink, channel)? {
             PurgeOutcome::Done(position) => {
-                let purged = Stored::Purged(room.into(), position);
+                let purged = Stored::Purged(channel.into(), position);
                 purged.fields(Json::object()).into()
             }
             PurgeOutcome::Stored(epoch) => ApiReply::Stored(StoreTask::Purge {
-                room: room.into(),
+                channel: channel.into(),
                 epoch,
             }),
         })

@@ -5,7 +5,7 @@
 //!
 //! | file | handlers |
 //! |---|---|
-//! | `messages.rs` | `post_message`, `post_batch`, `room_history`, `user_history`, `purge` |
+//! | `messages.rs` | `post_message`, `post_batch`, `room_history`, `user_history`, `purge_room`, `purge_inbox` |
 //! | `rooms.rs` | `rooms`, `room`, `members`, `add_member`, `remove_member` |
 //! | `users.rs` | `users`, `user`, `kick` |
 //! | `connections.rs` | `connections`, `connection`, `disconnect`, `bind`, `unbind` |
@@ -13,7 +13,9 @@
 
 mod body;
 mod call;
+mod caller;
 mod connections;
+mod guard;
 mod messages;
 mod numbers;
 mod query;
@@ -28,13 +30,14 @@ use super::links::Links;
 use super::services::Services;
 use super::sessions::Sessions;
 use crate::api::Refused;
+use crate::api::auth::bearer;
 use crate::api::refusal::{Refusal, method_not_allowed};
-use crate::base::Metric;
+use crate::base::{Fd, Metric};
 use crate::server::{Head, Request, Responder, Response, WorkerHandle};
 use call::ApiCall;
 use query::Query;
 use reply::ApiReply;
-use routes::{ApiGuard, ApiResource};
+use routes::ApiResource;
 
 /// Answers back ends.
 pub(super) struct HttpApi {
@@ -77,10 +80,29 @@ impl HttpApi {
             Err(refusal) => Err(refusal),
         };
         match reply {
-            Ok(reply) => reply.send(&self.services, responder),
-            Err(refusal) => responder.end(refusal.response()),
+            Ok(reply) => reply.send(self, responder),
+            Err(refusal) => {
+                self.note_wrong(&request, &refusal);
+                responder.end(refusal.response());
+            }
         }
         None
+    }
+
+    /// Counts and logs a request or a message that was wrong.
+    fn note_wrong(&self, request: &Request, refusal: &Refusal) {
+        let key = bearer(request.header("authorization"));
+        let key = key.and_then(|key| self.sessions.name_of_key(key));
+        let asked = self.asked(request, key.as_deref());
+        self.sessions.note_wrong(refusal.code, asked);
+    }
+
+    fn asked<'a>(&self, request: &'a Request, who: Option<&'a str>) -> Refused<'a> {
+        Refused {
+            host: request.header("host"),
+            origin: request.header("origin"),
+            ..self.sessions.refused(request.fd, who)
+        }
     }
 
     /// Judges by the head alone a request that brings a body; returns whether the path is the
@@ -89,7 +111,7 @@ impl HttpApi {
     /// # Errors
     ///
     /// The answer, which no body could change.
-    pub(super) fn admit_head(&self, head: &Head) -> Result<bool, Response> {
+    pub(super) fn admit_head(&self, head: &Head, fd: Fd) -> Result<bool, Response> {
         let resource = match ApiResource::at(head.path()) {
             Ok(None) => return Ok(false),
             Ok(Some(resource)) => resource,
@@ -98,16 +120,14 @@ impl HttpApi {
         let Some(route) = resource.route(head.method()) else {
             return Err(method_not_allowed(&resource.allow()));
         };
-        if route.guard != ApiGuard::Open {
-            let asked = Refused {
-                host: head.field_text("host"),
-                origin: head.field_text("origin"),
-                ..Refused::default()
-            };
-            let field = head.field_text("authorization");
-            let key = self.sessions.authorize(field, asked);
-            key.map_err(|refusal| refusal.response())?;
-        }
+        let asked = || Refused {
+            host: head.field_text("host"),
+            origin: head.field_text("origin"),
+            ..self.sessions.refused(fd, None)
+        };
+        let field = head.field_text("authorization");
+        let caller = self.caller(route.guard, field, asked);
+        caller.map_err(|refusal| refusal.response())?;
         Ok(true)
     }
 
@@ -124,26 +144,18 @@ impl HttpApi {
             // The client has gone, so no answer is heard.
             return Ok(ApiReply::Response(Response::new(503)));
         }
-        let key = match route.guard {
-            ApiGuard::Open => None,
-            ApiGuard::Key | ApiGuard::LimitedKey => {
-                let asked = Refused {
-                    host: request.header("host"),
-                    origin: request.header("origin"),
-                    ..self.sessions.refused(request.fd, None)
-                };
-                let field = request.header("authorization");
-                self.sessions.authorize(field, asked)?
-            }
-        };
-        let key = key.as_deref().unwrap_or_default();
-        if route.guard == ApiGuard::LimitedKey {
-            self.sessions.admit_request(key)?;
+        let field = request.header("authorization");
+        let caller = self.caller(route.guard, field, || self.asked(request, None))?;
+        if caller.is_known() {
+            server.vouch_for(request.fd);
+        }
+        if route.guard.is_limited() {
+            self.sessions.admit_request(request.fd, caller.actor())?;
         }
         let call = ApiCall {
             server,
             request,
-            key,
+            caller,
             names: resource.names,
             query: Query::of(request.query(), route.query)?,
         };

@@ -6,9 +6,8 @@ use super::reply::ApiReply;
 use crate::api::metrics::{MetricRow, MetricSet, pressure_metrics, queue_rows, quoted};
 use crate::api::refusal::Refusal;
 use crate::base::Metric;
-use crate::endpoint::replays::ReplayStats;
-use crate::server::{Response, WorkerHandle};
-use crate::store::{Condition, StoreTotals};
+use crate::server::{Response, Stats, WorkerHandle};
+use crate::store::Condition;
 
 /// The description of the API.
 pub(super) const OPENAPI: &str = include_str!("openapi.json");
@@ -67,10 +66,11 @@ impl HttpApi {
             .group("chat", services.chat.stats().described())
             .group("refusals", self.sessions.refusals.described())
             .group("limits", self.sessions.limit_metrics())
-            .group("store", of_store(&services.reader.totals()))
+            .group("store", services.reader.totals().described())
             .group("disk", [&disk[..], &[taking]].concat())
-            .group("replays", of_replays(&services.replays.stats()))
+            .group("replays", services.replays.stats().described())
             .group("links", self.links.numbers().described())
+            .group("turns", of_turns(&stats))
             .table(("workers", "worker"), queue_rows(&stats.workers))
             .table(("mailboxes", "mailbox"), queue_rows(&stats.mailboxes))
             .table(("reactors", "reactor"), reactors)
@@ -82,65 +82,30 @@ impl HttpApi {
     }
 }
 
-/// Describes what is on disk, and what writing it took.
-fn of_store(totals: &StoreTotals) -> [Metric; 15] {
-    [
-        Metric::gauge("channels", "Channels on disk.", totals.channels),
-        Metric::gauge(
-            "messages",
-            "Messages on disk; one in two channels counts twice.",
-            totals.messages,
-        ),
-        Metric::gauge("segments", "Files of the journal.", totals.segments),
-        Metric::gauge("bytes", "Bytes of the files.", totals.bytes),
-        Metric::gauge(
-            "index_bytes",
-            "Bytes of the index in memory.",
-            totals.index_bytes,
-        ),
-        Metric::counter("commits", "Batches that were made durable.", totals.commits),
-        Metric::counter("records", "Records in them.", totals.records),
-        Metric::gauge(
-            "sync_us_last",
-            "Microseconds of the last sync.",
-            totals.sync_us_last,
-        ),
-        Metric::counter("sync_us", "Microseconds of all syncs.", totals.sync_us_sum),
-        Metric::counter("syncs", "Syncs.", totals.syncs),
-        Metric::counter("failures", "Writes and syncs that failed.", totals.failures),
-        Metric::counter(
-            "torn_bytes",
-            "Bytes of torn tails that were cut off.",
-            totals.torn_bytes,
-        ),
-        Metric::counter(
-            "trimmed",
-            "Messages that were let go for age, number or size.",
-            totals.trimmed,
-        ),
-        Metric::counter(
-            "moved",
-            "Messages that were moved on out of nearly dead files.",
-            totals.moved,
-        ),
-        Metric::counter("repeats", "Repeats that were known.", totals.repeats),
-    ]
-}
-
-/// Describes the connections that catch up from the disk.
-fn of_replays(stats: &ReplayStats) -> [Metric; 4] {
+/// Describes what waits since its connections have asked for much.
+fn of_turns(stats: &Stats) -> [Metric; 5] {
+    let waiting = &stats.postponed;
     [
         Metric::gauge(
-            "under_way",
-            "Channels of connections that catch up.",
-            stats.under_way,
+            "events",
+            "Messages and requests that wait for their connections' turns.",
+            waiting.items as u64,
         ),
-        Metric::counter("pages", "Pages that were read for them.", stats.pages),
-        Metric::counter("finished", "Those that ended.", stats.finished),
+        Metric::gauge("bytes", "Bytes of them.", waiting.bytes as u64),
+        Metric::gauge(
+            "events_peak",
+            "The most of them that ever waited.",
+            waiting.items_peak as u64,
+        ),
+        Metric::gauge(
+            "bytes_peak",
+            "The most bytes of them that ever waited.",
+            waiting.bytes_peak as u64,
+        ),
         Metric::counter(
             "refused",
-            "Those that were refused since there were too many.",
-            stats.refused,
+            "Connections closed since most of too much of that was their own.",
+            stats.postponed_refused,
         ),
     ]
 }

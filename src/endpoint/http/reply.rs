@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
+use super::HttpApi;
 use crate::api::json::Json;
+use crate::api::refusal::Refusal;
 use crate::api::reply::{JoinedReply, ReplyResult, ReplyShape};
+use crate::base::Fd;
 use crate::chat::{Receipt, SayOutcome};
 use crate::endpoint::services::Services;
 use crate::endpoint::store_task::{ReplyTo, StoreTask, Stored};
@@ -19,6 +22,11 @@ pub(super) enum ApiReply {
     Stored(StoreTask),
     /// The answer has a result for each message, and goes out with the last of them.
     Each(Vec<ApiResult>),
+    /// The outcome of a task that takes a right from a user, once nothing more is done of what the
+    /// user's connections asked for before.
+    StoredAfter(StoreTask, Box<str>),
+    /// 200 with this object, once nothing more is done of what these connections asked for.
+    After(Vec<Fd>, Json),
 }
 
 /// One of several results.
@@ -31,12 +39,27 @@ pub(super) enum ApiResult {
 
 impl ApiReply {
     /// Answers the request, or has the disk thread do it.
-    pub(super) fn send(self, services: &Arc<Services>, responder: Responder) {
+    pub(super) fn send(self, api: &HttpApi, responder: Responder) {
+        let services = &api.services;
         match self {
             Self::Json(json) => responder.end(Response::json(json.end())),
             Self::Response(response) => responder.end(response),
             Self::Stored(task) => services.store(task, ReplyTo::Request(responder)),
             Self::Each(results) => send_each(results, services, responder),
+            Self::StoredAfter(task, uid) => {
+                let (services, sessions) = (Arc::clone(services), Arc::clone(&api.sessions));
+                let call = move |stored: Result<Stored, Refusal>| {
+                    let user = services.chat.user(&uid);
+                    let fds = user.map(|user| user.connections).unwrap_or_default();
+                    let answer = ReplyTo::Request(responder);
+                    sessions.after_commands(&fds, move || answer.tell(None, stored));
+                };
+                api.services.store(task, ReplyTo::Call(Box::new(call)));
+            }
+            Self::After(fds, json) => {
+                let answer = move || responder.end(Response::json(json.end()));
+                api.sessions.after_commands(&fds, answer);
+            }
         }
     }
 }

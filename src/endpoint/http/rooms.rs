@@ -66,11 +66,15 @@ impl HttpApi {
     fn set_member(&self, call: &ApiCall<'_>, lasting: bool) -> Result<ApiReply, Refusal> {
         let (room, uid) = (&*call.names.room, &*call.names.uid);
         self.services.chat.check_member(room, uid, lasting)?;
-        Ok(ApiReply::Stored(StoreTask::Member {
+        let task = StoreTask::Member {
             room: room.into(),
             uid: uid.into(),
             lasting,
-        }))
+        };
+        Ok(match lasting {
+            true => ApiReply::Stored(task),
+            false => ApiReply::StoredAfter(task, uid.into()),
+        })
     }
 }
 

@@ -8,19 +8,9 @@ use percent_encoding::percent_decode_str;
 
 use super::HttpApi;
 use super::call::{ApiCall, PathNames};
+use super::guard::ApiGuard;
 use super::reply::ApiReply;
 use crate::api::refusal::Refusal;
-
-/// The key that a caller has to show.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ApiGuard {
-    /// No key: the description holds no secret, and says how to show a key.
-    Open,
-    /// An API key. The request isn't counted, so that a busy server can still be watched.
-    Key,
-    /// An API key, which may not ask too often.
-    LimitedKey,
-}
 
 /// One line of the table.
 pub(super) struct ApiRoute {
@@ -42,18 +32,19 @@ const HISTORY: &[&str] = &["after", "before", "limit"];
 /// Lines of one path stand together; `GET` answers `HEAD` too.
 #[rustfmt::skip]
 const ROUTES: &[ApiRoute] = &[
-    route("POST", "/v1/messages", &[], HttpApi::post_message),
-    route("POST", "/v1/messages/batch", &[], HttpApi::post_batch),
+    route("POST", "/v1/messages", &[], HttpApi::post_message).guarded(ApiGuard::KeyOrToken),
+    route("POST", "/v1/messages/batch", &[], HttpApi::post_batch).guarded(ApiGuard::KeyOrToken),
     route("GET", "/v1/rooms", &["prefix", "limit", "after"], HttpApi::rooms),
     route("GET", "/v1/rooms/{room}", &[], HttpApi::room),
     route("GET", "/v1/rooms/{room}/members", LIST, HttpApi::members),
     route("PUT", "/v1/rooms/{room}/members/{uid}", &[], HttpApi::add_member),
     route("DELETE", "/v1/rooms/{room}/members/{uid}", &[], HttpApi::remove_member),
     route("GET", "/v1/rooms/{room}/messages", HISTORY, HttpApi::room_history),
-    route("DELETE", "/v1/rooms/{room}/messages", &[], HttpApi::purge),
+    route("DELETE", "/v1/rooms/{room}/messages", &[], HttpApi::purge_room),
     route("GET", "/v1/users", &["uid"], HttpApi::users),
     route("GET", "/v1/users/{uid}", &[], HttpApi::user),
     route("GET", "/v1/users/{uid}/messages", HISTORY, HttpApi::user_history),
+    route("DELETE", "/v1/users/{uid}/messages", &[], HttpApi::purge_inbox),
     route("POST", "/v1/users/{uid}/kick", &[], HttpApi::kick),
     route("GET", "/v1/connections", LIST, HttpApi::connections),
     route("GET", "/v1/connections/{fd}", &[], HttpApi::connection),

@@ -57,6 +57,7 @@ impl HttpApi {
             (self.sessions).kick(call.server, *fd, (4004, code), message);
         }
         let kicked = connections.len() as u64;
-        Ok(Json::object().number("kicked", kicked).into())
+        let json = Json::object().number("kicked", kicked);
+        Ok(ApiReply::After(connections, json))
     }
 }

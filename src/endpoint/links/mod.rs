@@ -100,7 +100,7 @@ impl Links {
     pub fn numbers(&self) -> LinkNumbers {
         let table = lock(&self.table);
         LinkNumbers {
-            links: table.links.len() as u64,
+            open: table.links.len() as u64,
             ..table.numbers
         }
     }
@@ -147,11 +147,11 @@ impl Links {
                 let on_complete = self.on_complete(server, fd, link, &sequenced);
                 self.publisher.publish(sequenced, &posting, on_complete);
             }
-            Received::Refuse { sequenced, code } => {
+            Received::Refuse { sequenced, refusal } => {
                 self.count(|numbers| numbers.given += 1);
                 let on_complete = self.on_complete(server, fd, link, &sequenced);
                 let refused = Box::new(move |skipped: Result<(), LinkRefusal>| {
-                    on_complete(skipped.and(Err(LinkRefusal::Final(code))));
+                    on_complete(skipped.and(Err(LinkRefusal::Final(refusal))));
                 });
                 self.publisher.skip(sequenced, refused);
             }
@@ -221,12 +221,12 @@ impl Links {
         Box::new(move |outcome| {
             // Held until the answers are given away, so that they go out in their order.
             let mut link = lock(&link);
-            let answers = link.complete(&sequenced, outcome);
-            if let Err(LinkRefusal::Final(code)) = outcome {
+            let answers = link.complete(&sequenced, outcome.clone());
+            if let Err(LinkRefusal::Final(refusal)) = &outcome {
                 // Also of a link that is gone: the producer's next one has to be told.
                 lock(&table)
                     .refusals
-                    .record(&sequenced.producer, sequenced.n, code);
+                    .record(&sequenced.producer, sequenced.n, refusal.clone());
             }
             match outcome {
                 _ if answers.is_empty() => {}

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{LinkPublisher, OnComplete};
 use crate::api::posting::{Posting, Recipients, To};
 use crate::api::refusal::Refusal;
-use crate::chat::{Actor, ChatError, ErrorCode, PendingMessage, SayOutcome};
+use crate::chat::{Actor, ChatError, PendingMessage, SayOutcome};
 use crate::endpoint::link_part::{LinkPart, parts_of};
 use crate::endpoint::server_sink::ServerSink;
 use crate::endpoint::services::Services;
@@ -34,7 +34,7 @@ struct LinkSaid {
     /// The messages to be stored, each with the place of its receiver.
     drafts: Vec<(u64, PendingMessage)>,
     /// The reason why no receiver gets the message, if none does.
-    refused: Option<ErrorCode>,
+    refused: Option<Refusal>,
 }
 
 impl LinkPublisher for ChatPublisher {
@@ -53,7 +53,7 @@ impl LinkPublisher for ChatPublisher {
             let refused = said.refused;
             let on_complete = move |skipped: Result<(), LinkRefusal>| {
                 on_complete(
-                    skipped.and(refused.map_or(Ok(()), |code| Err(LinkRefusal::Final(code)))),
+                    skipped.and(refused.map_or(Ok(()), |refusal| Err(LinkRefusal::Final(refusal)))),
                 );
             };
             return self.skip(sequenced, Box::new(on_complete));
@@ -85,18 +85,19 @@ impl ChatPublisher {
     }
 
     fn say(&self, sequenced: &Sequenced, posting: &Posting<'_>) -> Result<LinkSaid, LinkRefusal> {
-        let refused = |code| {
+        let refused = |refusal| {
             Ok(LinkSaid {
                 drafts: Vec::new(),
-                refused: Some(code),
+                refused: Some(refusal),
             })
         };
         if let Err(refusal) = self.services.check_size(posting.message.data) {
-            return refused(refusal.code);
+            return refused(refusal);
         }
         // Only the server that has a connection knows its fd.
         if let To::Fd(_) = posting.to {
-            return refused(ErrorCode::BadRequest);
+            let message = "to: a connection is known only to its own server";
+            return refused(Refusal::bad_request(message));
         }
         let recipients = match posting.to.recipients() {
             Recipients::One(recipient) => vec![recipient],
@@ -111,9 +112,9 @@ impl ChatPublisher {
         let each = chat.say_to_each(&mut sink, now, actor, &recipients, &posting.message);
         each.and_then(|each| each.into_iter().collect::<Result<Vec<_>, ChatError>>())
             .map_or_else(
-                |error| match error.code() {
-                    code if code.may_retry() => Err(busy()),
-                    code => refused(code),
+                |error| match error.code().may_retry() {
+                    true => Err(busy()),
+                    false => refused(error.into()),
                 },
                 |each| {
                     let drafts = (0..).zip(each).filter_map(|(place, saying)| match saying {
@@ -140,7 +141,7 @@ fn answer(on_complete: OnComplete) -> ReplyTo {
                 .map(drop)
                 .map_err(|refusal: Refusal| match refusal.code.may_retry() {
                     true => busy(),
-                    false => LinkRefusal::Final(refusal.code),
+                    false => LinkRefusal::Final(refusal),
                 }),
         );
     }))

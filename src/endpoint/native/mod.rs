@@ -71,6 +71,7 @@ impl NativeProtocol {
                 }
             }
             Err(refusal) if self.sessions.admit_command(server, fd, None) => {
+                self.sessions.note_refused(fd, refusal.code);
                 server.push(fd, &frames::err(None, &refusal)).ok();
             }
             Err(_) => {}
@@ -79,14 +80,24 @@ impl NativeProtocol {
 
     fn command(&self, server: &WorkerHandle, fd: Fd, command: SequencedCommand<'_>) {
         let SequencedCommand { seq, command } = command;
-        if !self.sessions.admit_command(server, fd, seq) {
+        let sessions = &self.sessions;
+        let is_first_login =
+            matches!(command, Ok(NativeCommand::Login(_))) && sessions.is_stranger(fd);
+        if !is_first_login && !sessions.admit_command(server, fd, seq) {
             return;
         }
         let caller = Caller { server, fd, seq };
+        // A login leaves its own trace, which says more.
+        let is_login = matches!(command, Ok(NativeCommand::Login(_)));
         match command.and_then(|command| self.run(caller, &command)) {
             Ok(Some(ok)) if seq.is_some() => drop(server.push(fd, &ok.end())),
             Ok(_) => {}
-            Err(refusal) => drop(server.push(fd, &frames::err(seq, &refusal))),
+            Err(refusal) => {
+                if !is_login {
+                    self.sessions.note_refused(fd, refusal.code);
+                }
+                server.push(fd, &frames::err(seq, &refusal)).ok();
+            }
         }
     }
 
@@ -154,14 +165,24 @@ impl NativeProtocol {
             return Err(Refusal::bad_request("to takes one receiver on a WebSocket"));
         };
         let mut sink = ServerSink::of_worker(&self.services, server, Confirmation::Silent);
+        // Back ends ask and wait; what comes before the answer isn't what they wait for.
+        let first = seq.filter(|_| self.sessions.key_of(fd).is_some());
+        if let Some(seq) = first {
+            sink.answer_first(fd, seq);
+        }
         let (chat, now) = (&self.services.chat, self.services.now());
         let outcome = self.sessions.as_actor(fd, |actor| {
             Ok(chat.say(&mut sink, now, actor, recipient, &posting.message)?)
         })?;
         Ok(match outcome {
-            SayOutcome::Said(receipt) => Some(frames::said(frames::ok(seq), &receipt)),
+            SayOutcome::Said(receipt) => sink
+                .has_still_to_answer(first.is_some())
+                .then(|| frames::said(frames::ok(seq), &receipt)),
             SayOutcome::Pending(draft) => {
-                let reply_to = ReplyTo::Frame(fd, seq.map(Box::from));
+                let reply_to = match first {
+                    Some(seq) => ReplyTo::FrameFirst(fd, seq.into()),
+                    None => ReplyTo::Frame(fd, seq.map(Box::from)),
+                };
                 self.services.store(StoreTask::Say(draft, None), reply_to);
                 None
             }

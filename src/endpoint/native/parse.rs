@@ -7,8 +7,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::command::{LoginFields, NativeCommand, ResumeFrom, SequencedCommand};
-use crate::api::body::object;
-use crate::api::field::{self, missing};
+use crate::api::body::{object, unknown_field};
+use crate::api::field::{self, missing, raw_fields};
 use crate::api::posting::{RawPosting, Several};
 use crate::api::refusal::Refusal;
 
@@ -47,45 +47,28 @@ fn not_json() -> Refusal {
     Refusal::bad_request("a frame has to be one JSON object, or an array of them")
 }
 
-/// Every field that any command has, unread.
-#[derive(Deserialize)]
-struct CommandFields<'a> {
-    #[serde(borrow, rename = "type")]
-    kind: Option<&'a RawValue>,
-    #[serde(borrow)]
-    seq: Option<&'a RawValue>,
-    #[serde(borrow)]
-    uid: Option<&'a RawValue>,
-    #[serde(borrow)]
-    token: Option<&'a RawValue>,
-    #[serde(borrow)]
-    rooms: Option<&'a RawValue>,
-    #[serde(borrow)]
-    resume: Option<&'a RawValue>,
-    #[serde(borrow)]
-    room: Option<&'a RawValue>,
-    #[serde(borrow)]
-    to: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "field::even_null")]
-    data: Option<&'a RawValue>,
-    #[serde(borrow)]
-    id: Option<&'a RawValue>,
-    #[serde(borrow)]
-    store: Option<&'a RawValue>,
-    #[serde(borrow)]
-    from: Option<&'a RawValue>,
-    #[serde(borrow)]
-    channel: Option<&'a RawValue>,
-    #[serde(borrow)]
-    offset: Option<&'a RawValue>,
-    #[serde(borrow)]
-    after: Option<&'a RawValue>,
-    #[serde(borrow)]
-    before: Option<&'a RawValue>,
-    #[serde(borrow)]
-    limit: Option<&'a RawValue>,
-    #[serde(borrow)]
-    users: Option<&'a RawValue>,
+raw_fields! {
+    /// Every field that any command has, unread; commands pass over those that they don't know.
+    CommandFields {
+        kind = "type",
+        seq = "seq",
+        uid = "uid",
+        token = "token",
+        rooms = "rooms",
+        resume = "resume",
+        room = "room",
+        to = "to",
+        data = "data",
+        id = "id",
+        store = "store",
+        from = "from",
+        channel = "channel",
+        offset = "offset",
+        after = "after",
+        before = "before",
+        limit = "limit",
+        users = "users",
+    }
 }
 
 /// The number of a command whose other fields can't be read.
@@ -123,13 +106,16 @@ impl<'a> CommandFields<'a> {
             "login" => NativeCommand::Login(self.login()?),
             "join" => NativeCommand::Join {
                 room: self.room()?,
-                resume: self
-                    .resume
+                resume: field::present(self.resume)
                     .map(|value| resume("resume", value))
                     .transpose()?,
             },
             "leave" => NativeCommand::Leave { room: self.room()? },
             "say" => {
+                if let Some(name) = self.unknown_to_say() {
+                    let known = "type, seq, to, data, id, store, from";
+                    return Err(unknown_field("say", name, known));
+                }
                 let raw = RawPosting {
                     to: self.to,
                     data: self.data,
@@ -168,7 +154,7 @@ impl<'a> CommandFields<'a> {
     }
 
     fn login(&self) -> Result<LoginFields<'a>, Refusal> {
-        let positions: HashMap<ChannelName<'a>, &'a RawValue> = match self.resume {
+        let positions: HashMap<ChannelName<'a>, &'a RawValue> = match field::present(self.resume) {
             Some(value) => field::object("resume", value, "an object of positions by channel")?,
             None => HashMap::new(),
         };
@@ -188,6 +174,26 @@ impl<'a> CommandFields<'a> {
             rooms: field::texts("rooms", self.rooms, ROOMS_A_LOGIN_MAX)?.unwrap_or_default(),
             resume: resumed.collect::<Result<_, Refusal>>()?,
         })
+    }
+
+    /// A field that `say` doesn't have. It could say who must not get the message, or how long the
+    /// message counts, so `say` doesn't pass over it.
+    fn unknown_to_say(&self) -> Option<&str> {
+        let others = [
+            ("uid", self.uid),
+            ("token", self.token),
+            ("rooms", self.rooms),
+            ("resume", self.resume),
+            ("room", self.room),
+            ("channel", self.channel),
+            ("offset", self.offset),
+            ("after", self.after),
+            ("before", self.before),
+            ("limit", self.limit),
+            ("users", self.users),
+        ];
+        let other = others.iter().find(|(_, value)| value.is_some());
+        self.unknown.as_deref().or(other.map(|(name, _)| *name))
     }
 }
 
@@ -351,6 +357,27 @@ mod tests {
         ] {
             assert_eq!(one(frame), Err(message.to_owned()), "{frame}");
         }
+    }
+
+    #[test]
+    fn a_message_takes_no_field_that_it_does_not_know_and_other_commands_pass_over_it() {
+        let say = |field: &str| format!(r#"{{"type":"say","to":{{"room":"a"}},"data":1,{field}}}"#);
+        for (field, name) in [
+            (r#""except":[1]"#, "except"),
+            (r#""room":"a""#, "room"),
+            (r#""stroe":false"#, "stroe"),
+            (r#""x":1,"limit":2"#, "x"),
+            (r#""\u0078":[[[]]]"#, "x"),
+        ] {
+            let known = "type, seq, to, data, id, store, from";
+            let message = format!("say has {name:?}, but takes only {known}");
+            assert_eq!(one(&say(field)), Err(message), "{field}");
+        }
+        assert!(one(&say(r#""from":null,"id":null,"store":null"#)).is_ok());
+        let who = one(r#"{"type":"who","room":"a","x":{"y":[1e999]},"limit":1}"#);
+        assert_eq!(who, Ok(NativeCommand::Who { room: "a".into() }));
+        let login = one(r#"{"type":"login","uid":"a","resume":null,"rooms":null}"#);
+        assert!(login.is_ok(), "{login:?}");
     }
 
     #[test]

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex};
 use crossbeam_channel::{Receiver, Sender};
 
 use crate::base::Fd;
+use crate::base::metric::numbers;
 use crate::base::sync::lock;
 use crate::chat::{CatchUp, Missing};
 use table::{ClientReplay, ReplayTable};
@@ -59,13 +60,18 @@ pub(super) struct Replays {
     refused: AtomicU64,
 }
 
-/// Counters of replays, and the number of those under way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct ReplayStats {
-    pub(super) under_way: u64,
-    pub(super) pages: u64,
-    pub(super) finished: u64,
-    pub(super) refused: u64,
+numbers! {
+    /// Counters of replays, and the number of those under way.
+    pub(super) struct ReplayStats {
+        /// Channels of connections that catch up.
+        Gauge under_way,
+        /// Pages that were read for them.
+        Counter pages,
+        /// Those that ended.
+        Counter finished,
+        /// Those that were refused since there were too many.
+        Counter refused,
+    }
 }
 
 impl Replays {

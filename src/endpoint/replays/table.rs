@@ -6,7 +6,7 @@
 //!
 //! Invariant: `active` counts the connections that have replays and don't wait.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use crate::base::Fd;
@@ -25,17 +25,25 @@ pub(super) struct ClientReplay {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TooManyReplays;
 
+/// The replays of one connection, in the order in which they began.
+#[derive(Debug)]
+struct OwnReplays {
+    replays: VecDeque<ClientReplay>,
+    /// Its place among those that wait; `None`: it is served.
+    place: Option<u64>,
+}
+
 /// All replays under way or waiting.
 #[derive(Debug)]
 pub(super) struct ReplayTable {
     active_max: usize,
     replays_max: usize,
-    /// The replays of each connection, in the order in which they began.
-    replays: HashMap<Fd, VecDeque<ClientReplay>>,
+    /// The replays of each connection.
+    replays: HashMap<Fd, OwnReplays>,
     /// Connections that are served.
     active: usize,
-    /// Connections that wait to be served.
-    waiting: VecDeque<Fd>,
+    /// Connections that wait to be served, by their places: one that ends passes over no other.
+    waiting: BTreeMap<u64, Fd>,
     /// Replays of all connections.
     total: usize,
     last_id: u64,
@@ -48,7 +56,7 @@ impl ReplayTable {
             replays_max,
             replays: HashMap::new(),
             active: 0,
-            waiting: VecDeque::new(),
+            waiting: BTreeMap::new(),
             total: 0,
             last_id: 0,
         }
@@ -76,25 +84,30 @@ impl ReplayTable {
             channel: Arc::clone(channel),
             missing,
         };
-        if let Some(own) = self.replays.get_mut(&fd) {
+        if let Some(OwnReplays { replays: own, .. }) = self.replays.get_mut(&fd) {
             let before = own.len();
             own.retain(|other| other.channel != *channel);
             self.total -= before - own.len();
             own.push_back(replay);
             return Ok(None);
         }
-        self.replays.insert(fd, VecDeque::from([replay]));
-        if self.active < self.active_max {
+        let is_served = self.active < self.active_max;
+        let own = OwnReplays {
+            replays: VecDeque::from([replay]),
+            place: (!is_served).then_some(self.last_id),
+        };
+        self.replays.insert(fd, own);
+        if is_served {
             self.active += 1;
             return Ok(Some(fd));
         }
-        self.waiting.push_back(fd);
+        self.waiting.insert(self.last_id, fd);
         Ok(None)
     }
 
     /// Ends the replay of a channel, if there is one.
     pub(super) fn end(&mut self, fd: Fd, channel: &str) {
-        if let Some(own) = self.replays.get_mut(&fd) {
+        if let Some(OwnReplays { replays: own, .. }) = self.replays.get_mut(&fd) {
             let before = own.len();
             // An empty list stays until its connection's turn comes, which finds nothing to do.
             own.retain(|replay| *replay.channel != *channel);
@@ -105,10 +118,10 @@ impl ReplayTable {
     /// Forgets a connection that has ended.
     pub(super) fn forget(&mut self, fd: Fd) -> Option<Fd> {
         let own = self.replays.remove(&fd)?;
-        self.total -= own.len();
-        match self.waiting.iter().position(|waiting| *waiting == fd) {
+        self.total -= own.replays.len();
+        match own.place {
             Some(place) => {
-                self.waiting.remove(place);
+                self.waiting.remove(&place);
                 None
             }
             None => self.serve_next(),
@@ -121,7 +134,7 @@ impl ReplayTable {
         let Some(own) = self.replays.get(&fd) else {
             return Err(None);
         };
-        match own.front() {
+        match own.replays.front() {
             Some(replay) => Ok(replay.clone()),
             None => {
                 self.replays.remove(&fd);
@@ -133,12 +146,12 @@ impl ReplayTable {
     /// Whether a replay is still under way.
     pub(super) fn is_current(&self, fd: Fd, id: u64) -> bool {
         let own = self.replays.get(&fd);
-        own.is_some_and(|own| own.iter().any(|replay| replay.id == id))
+        own.is_some_and(|own| own.replays.iter().any(|replay| replay.id == id))
     }
 
     /// Notes the progress of a replay; `true` if the replay has ended.
     pub(super) fn advance(&mut self, fd: Fd, id: u64, caught: CatchUp) -> bool {
-        let Some(own) = self.replays.get_mut(&fd) else {
+        let Some(OwnReplays { replays: own, .. }) = self.replays.get_mut(&fd) else {
             return false;
         };
         let Some(place) = own.iter().position(|replay| replay.id == id) else {
@@ -158,11 +171,14 @@ impl ReplayTable {
     }
 
     fn serve_next(&mut self) -> Option<Fd> {
-        let next = self.waiting.pop_front();
-        if next.is_none() {
+        let Some((_, next)) = self.waiting.pop_first() else {
             self.active -= 1;
+            return None;
+        };
+        if let Some(own) = self.replays.get_mut(&next) {
+            own.place = None;
         }
-        next
+        Some(next)
     }
 }
 
@@ -215,6 +231,20 @@ mod tests {
         assert_eq!((table.total(), table.active), (0, 0));
         assert_eq!(table.forget(B), None, "nothing is left to forget");
         assert_eq!(table.current(B), Err(None));
+    }
+
+    #[test]
+    fn those_that_wait_are_served_in_their_order_whoever_of_them_ends() {
+        let mut table = ReplayTable::new(1, 10);
+        let fds: Vec<Fd> = (1..=6).map(Fd).collect();
+        for fd in &fds {
+            begin(&mut table, *fd, "tea").unwrap();
+        }
+        assert_eq!(table.forget(fds[2]), None);
+        assert_eq!(table.forget(fds[4]), None);
+        let served = [0, 1, 3, 5].map(|place| table.forget(fds[place]));
+        assert_eq!(served, [Some(fds[1]), Some(fds[3]), Some(fds[5]), None]);
+        assert!(table.waiting.is_empty() && table.active == 0);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crossbeam_channel::Receiver;
 
 use super::page::notices_of;
 use crate::base::Fd;
+use crate::base::vital::{may_die_here, spawn_vital};
 use crate::chat::ReplayPage;
 use crate::endpoint::server_sink::ServerSink;
 use crate::endpoint::services::Services;
@@ -22,13 +23,16 @@ pub(in crate::endpoint) fn start(
     services: Arc<Services>,
     ready: Receiver<Option<Fd>>,
 ) -> io::Result<JoinHandle<()>> {
-    std::thread::Builder::new()
-        .name("replay".into())
-        .spawn(move || {
-            while let Ok(Some(fd)) = ready.recv() {
-                serve(&services, fd);
-            }
-        })
+    let theirs = Arc::clone(&services);
+    let run = move || {
+        while let Ok(Some(fd)) = ready.recv() {
+            may_die_here();
+            serve(&theirs, fd);
+        }
+    };
+    spawn_vital("replay", run, move || {
+        services.fail("the replay thread has died");
+    })
 }
 
 /// Gives one connection its next page.
@@ -50,11 +54,7 @@ fn serve(services: &Services, fd: Fd) {
     let page = match services.reader.page(&replay.channel, range) {
         Ok(page) => page,
         Err(error) => {
-            tracing::error!(
-                fd = fd.0,
-                error = &error as &dyn std::error::Error,
-                "a replay failed"
-            );
+            services.note_unreadable(&error);
             sink.close(fd, 1011, "the history can't be read");
             return;
         }

@@ -13,18 +13,62 @@ use crate::endpoint::store_task::{ReplyTo, StoreTask};
 /// are written within a second.
 const STORE_EVERY_MS: u64 = 500;
 
-/// Acknowledgements that wait, one a channel and user; more are given to the disk at once. This
-/// many take some 10 MB.
+/// Acknowledgements that wait, one a channel and user; with more, each new one has one given to the
+/// disk at once. This many take some 10 MB.
 const WAITING_MAX: usize = 100_000;
+
+/// Acknowledgements that a look gives to the disk: some milliseconds' work of a worker, without the
+/// lock. With ten looks a second, 100,000 a second are given.
+const GIVEN_MAX: usize = 10_000;
 
 /// The newest acknowledgement of each user in each channel, until it is given to the disk.
 #[derive(Debug, Default)]
-pub(super) struct Acks(Mutex<PendingAcks>);
+pub(super) struct Acks(Mutex<PendingAcks<(Arc<str>, User)>>);
 
-#[derive(Debug, Default)]
-struct PendingAcks {
-    offsets: BTreeMap<(Arc<str>, User), u64>,
-    stored: Option<Tick>,
+#[derive(Debug)]
+struct PendingAcks<K> {
+    offsets: BTreeMap<K, u64>,
+    /// Those that are due, and given away step by step.
+    due: BTreeMap<K, u64>,
+    collected: Option<Tick>,
+}
+
+impl<K> Default for PendingAcks<K> {
+    fn default() -> Self {
+        Self {
+            offsets: BTreeMap::new(),
+            due: BTreeMap::new(),
+            collected: None,
+        }
+    }
+}
+
+impl<K: Ord + Clone> PendingAcks<K> {
+    /// Makes what has come so far due, if it is time and nothing is due.
+    fn collect(&mut self, now: Tick) {
+        let is_time = |since: Tick| since.after(STORE_EVERY_MS) <= now;
+        if self.due.is_empty() && self.collected.is_none_or(is_time) {
+            self.collected = Some(now);
+            self.due = std::mem::take(&mut self.offsets);
+        }
+    }
+
+    /// Takes up to `count` of those that are due.
+    fn take_due(&mut self, count: usize) -> BTreeMap<K, u64> {
+        let rest = self.due.keys().nth(count).cloned();
+        let rest = rest.map_or_else(BTreeMap::new, |first| self.due.split_off(&first));
+        std::mem::replace(&mut self.due, rest)
+    }
+
+    /// Takes one of all that wait.
+    fn take_one(&mut self) -> BTreeMap<K, u64> {
+        let one = self.due.pop_first().or_else(|| self.offsets.pop_first());
+        one.into_iter().collect()
+    }
+
+    fn len(&self) -> usize {
+        self.offsets.len() + self.due.len()
+    }
 }
 
 impl Acks {
@@ -33,37 +77,69 @@ impl Acks {
         let mut waiting = lock(&self.0);
         let known = waiting.offsets.entry((channel.into(), user)).or_default();
         *known = offset.max(*known);
-        if waiting.offsets.len() >= WAITING_MAX {
-            store(services, &mut waiting);
-        }
+        let one = (waiting.len() > WAITING_MAX).then(|| waiting.take_one());
+        drop(waiting);
+        give(services, one.unwrap_or_default());
     }
 
-    /// Gives the pending acknowledgements to the disk if it is time.
+    /// Gives some of the pending acknowledgements to the disk if it is time.
     pub(super) fn store_if_due(&self, services: &Services) {
-        let now = services.now().tick;
         let mut waiting = lock(&self.0);
-        if waiting
-            .stored
-            .is_none_or(|stored| stored.after(STORE_EVERY_MS) <= now)
-        {
-            waiting.stored = Some(now);
-            store(services, &mut waiting);
-        }
+        waiting.collect(services.now().tick);
+        let due = waiting.take_due(GIVEN_MAX);
+        drop(waiting);
+        give(services, due);
     }
 
     /// Gives the pending acknowledgements to the disk.
     pub(super) fn store(&self, services: &Services) {
-        store(services, &mut lock(&self.0));
+        let waiting = std::mem::take(&mut *lock(&self.0));
+        give(services, waiting.due);
+        give(services, waiting.offsets);
     }
 }
 
-fn store(services: &Services, waiting: &mut PendingAcks) {
-    for ((channel, user), offset) in std::mem::take(&mut waiting.offsets) {
+/// Gives acknowledgements to the disk, which keeps the highest of each channel and user.
+fn give(services: &Services, acks: BTreeMap<(Arc<str>, User), u64>) {
+    for ((channel, user), offset) in acks {
         let task = StoreTask::Ack {
             channel,
             user,
             offset,
         };
         services.store(task, ReplyTo::Nobody);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_due_is_given_in_steps_each_once_and_what_comes_meanwhile_waits() {
+        let mut acks = PendingAcks {
+            offsets: (0..25).map(|key| (key, 1)).collect(),
+            ..PendingAcks::default()
+        };
+        acks.collect(Tick(1_000));
+        acks.offsets.insert(0, 2);
+        acks.collect(Tick(2_000));
+        let steps: Vec<usize> = (0..4).map(|_| acks.take_due(10).len()).collect();
+        assert_eq!((steps, acks.len()), (vec![10, 10, 5, 0], 1));
+        acks.collect(Tick(1_400));
+        assert_eq!(acks.take_due(10).len(), 0, "not before half a second");
+        acks.collect(Tick(1_500));
+        assert_eq!(acks.take_due(10).len(), 1);
+    }
+
+    #[test]
+    fn over_the_bound_one_is_given_for_each_that_comes() {
+        let mut acks = PendingAcks {
+            offsets: [(0, 1), (1, 1)].into(),
+            due: [(7, 1)].into(),
+            collected: None,
+        };
+        let taken: Vec<usize> = (0..4).map(|_| acks.take_one().len()).collect();
+        assert_eq!((taken, acks.len()), (vec![1, 1, 1, 0], 0));
     }
 }

@@ -26,8 +26,9 @@ pub(super) struct LoginDeadlines(Mutex<DeadlineTable>);
 
 #[derive(Debug, Default)]
 struct DeadlineTable {
-    /// The name of the API key that each of these connections showed.
-    keys: HashMap<Fd, Arc<str>>,
+    /// The name of the API key that each of these connections showed; `None` for a key that nobody
+    /// knows.
+    keys: HashMap<Fd, Option<Arc<str>>>,
     /// The deadline of each connection, in Unix milliseconds.
     due_unix_ms: HashMap<Fd, (u64, DeadlineFor)>,
     /// The same deadlines, the next one first: a look at what is due passes over nobody else.
@@ -61,7 +62,17 @@ impl DeadlineTable {
 impl LoginDeadlines {
     /// Notes that a connection showed an API key, so that it needs no login.
     pub(super) fn note_key(&self, fd: Fd, key: Arc<str>) {
-        lock(&self.0).keys.insert(fd, key);
+        lock(&self.0).keys.insert(fd, Some(key));
+    }
+
+    /// Notes that a connection showed an API key that nobody knows.
+    pub(super) fn note_unknown_key(&self, fd: Fd) {
+        lock(&self.0).keys.insert(fd, None);
+    }
+
+    /// Whether a connection showed an API key that nobody knows.
+    pub(super) fn has_unknown_key(&self, fd: Fd) -> bool {
+        lock(&self.0).keys.get(&fd).is_some_and(Option::is_none)
     }
 
     /// Sets or moves the deadline of a connection.
@@ -91,7 +102,7 @@ impl LoginDeadlines {
 
     /// Returns the name of the API key that a connection showed.
     pub(super) fn key_of(&self, fd: Fd) -> Option<Arc<str>> {
-        lock(&self.0).keys.get(&fd).cloned()
+        lock(&self.0).keys.get(&fd).cloned().flatten()
     }
 
     /// Takes out the connections whose time is over, [`LATE_A_LOOK_MAX`] of them at the most: the
@@ -141,8 +152,17 @@ mod tests {
     fn a_key_is_known_until_its_connection_ends() {
         let deadlines = LoginDeadlines::default();
         deadlines.note_key(Fd(1), "shop".into());
+        deadlines.note_unknown_key(Fd(2));
         assert_eq!(deadlines.key_of(Fd(1)).as_deref(), Some("shop"));
-        deadlines.forget(Fd(1));
-        assert_eq!(deadlines.key_of(Fd(1)), None);
+        assert_eq!(deadlines.key_of(Fd(2)), None);
+        assert_eq!(
+            [1, 2].map(|fd| deadlines.has_unknown_key(Fd(fd))),
+            [false, true]
+        );
+        for fd in [Fd(1), Fd(2)] {
+            deadlines.forget(fd);
+            assert_eq!(deadlines.key_of(fd), None);
+            assert!(!deadlines.has_unknown_key(fd));
+        }
     }
 }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use super::Sessions;
 use super::deadlines::DeadlineFor;
-use crate::api::RefusalReason;
-use crate::api::auth::{TokenRefusal, bearer};
+use crate::api::auth::{Pass, TokenRefusal, bearer};
 use crate::api::query::pairs;
 use crate::api::refusal::Refusal;
+use crate::api::{RefusalReason, Refused};
 use crate::base::Fd;
 use crate::chat::{self, ChatError, ErrorCode, LoggedIn, Pattern, Rights, User};
 use crate::endpoint::frames;
@@ -35,15 +35,30 @@ impl Sessions {
     pub(in crate::endpoint) fn begin(&self, server: &WorkerHandle, request: &Request) {
         let fd = request.fd;
         let key = bearer(request.header("authorization"));
-        if let Some(key) = key.and_then(|key| self.access.api_key(key)) {
-            self.deadlines.note_key(fd, key);
-        } else {
-            self.expect_login(fd);
+        match key.map(|key| self.access.api_key(key)) {
+            Some(Some(name)) => {
+                self.deadlines.note_key(fd, name);
+                server.vouch_for(fd);
+            }
+            Some(None) if !self.access.is_open() => {
+                let asked = Refused {
+                    host: request.header("host"),
+                    origin: request.header("origin"),
+                    ..self.refused(fd, None)
+                };
+                self.refusals.note(RefusalReason::ApiKey, asked);
+                self.deadlines.note_unknown_key(fd);
+                self.expect_login(fd);
+            }
+            _ => self.expect_login(fd),
         }
         let logged_in = match login_of_query(request.query()) {
             Ok(login) if login.uid.is_none() && login.token.is_none() => return,
             Ok(login) => self.login(server, fd, &login, Confirmation::With(None)),
-            Err(refusal) => Err(refusal),
+            Err(refusal) => {
+                self.note_refused(fd, refusal.code);
+                Err(refusal)
+            }
         };
         if let Err(refusal) = logged_in {
             server.push(fd, &frames::err(None, &refusal)).ok();
@@ -58,7 +73,9 @@ impl Sessions {
         login: &LoginFields<'_>,
         confirmation: Confirmation<'_>,
     ) -> Result<(), Refusal> {
-        let identity = self.identify(server, fd, login)?;
+        let identity = self.identify(server, fd, login);
+        let identity = identity.inspect_err(|_| self.count_failed_login(server, fd))?;
+        self.count_login(server, fd, &identity.uid)?;
         let rooms: Vec<&str> = login.rooms.iter().map(AsRef::as_ref).collect();
         let resume: Vec<_> = login
             .resume
@@ -74,9 +91,19 @@ impl Sessions {
         };
         let mut sink = ServerSink::of_worker(&self.services, server, confirmation);
         let chat = &self.services.chat;
-        self.make_way(server, chat.login(&mut sink, self.services.now(), &login)?);
+        let logged_in = chat.login(&mut sink, self.services.now(), &login);
+        if let Err(error) = &logged_in
+            && let Some(reason) = RefusalReason::of(error.code())
+        {
+            self.refusals
+                .note(reason, self.refused(fd, Some(&identity.uid)));
+        }
+        self.make_way(server, logged_in?);
         match identity.expires_unix_ms {
-            Some(expires) => self.deadlines.set(fd, expires, DeadlineFor::Token),
+            Some(expires) => {
+                self.deadlines.set(fd, expires, DeadlineFor::Token);
+                server.vouch_for(fd);
+            }
             None => self.deadlines.clear(fd),
         }
         Ok(())
@@ -168,6 +195,11 @@ impl Sessions {
             return named(Arc::clone(&self.open_rights));
         }
         let Some(token) = login.token.as_deref() else {
+            if self.deadlines.has_unknown_key(fd) {
+                return Err(Refusal::new(ErrorCode::Unauthorized, UNKNOWN_KEY));
+            }
+            let refused = self.refused(fd, login.uid.as_deref());
+            self.refusals.note(RefusalReason::TokenMissing, refused);
             return Err(Refusal::new(
                 ErrorCode::Unauthorized,
                 "token is missing; `tidings token` makes one",
@@ -190,21 +222,31 @@ impl Sessions {
                 Err(Refusal::new(ErrorCode::Forbidden, message))
             }
             Err(refusal) => {
-                let (code, word, message, reason) = match refusal {
-                    TokenRefusal::Bad => {
-                        let message = "the token is not one of ours";
-                        (4001, "bad_token", message, RefusalReason::Token)
-                    }
-                    TokenRefusal::Expired => {
-                        (4005, "token_expired", EXPIRED, RefusalReason::TokenExpired)
-                    }
-                };
+                let told = TokenTold::of(refusal);
                 let refused = self.refused(fd, login.uid.as_deref());
-                self.refusals.note(reason, refused);
-                self.kick(server, fd, (code, word), message);
-                Err(Refusal::new(ErrorCode::Unauthorized, message))
+                self.refusals.note(told.reason, refused);
+                self.kick(server, fd, told.close, told.message);
+                Err(Refusal::new(ErrorCode::Unauthorized, told.message))
             }
         }
+    }
+
+    /// Checks the token of a request by HTTP. A refusal leaves the trace `asked`.
+    ///
+    /// # Errors
+    ///
+    /// The token is none of ours, or its time is over.
+    pub(in crate::endpoint) fn pass_of<'a>(
+        &self,
+        token: &str,
+        asked: impl FnOnce() -> Refused<'a>,
+    ) -> Result<Pass, Refusal> {
+        let pass = self.access.token(token, self.services.now().unix_ms);
+        pass.map_err(|refusal| {
+            let told = TokenTold::of(refusal);
+            self.refusals.note(told.reason, asked());
+            Refusal::new(ErrorCode::Unauthorized, told.message)
+        })
     }
 
     /// Closes the connections that neither logged in nor renewed their token in time.
@@ -224,6 +266,34 @@ impl Sessions {
 
 /// The reason that a client is told whose token has ended.
 const EXPIRED: &str = "the token's time is over";
+
+/// What a client is told that showed a wrong API key and no token.
+const UNKNOWN_KEY: &str = "Authorization holds no API key of ours, and token is missing";
+
+/// What is told of a token that is refused.
+struct TokenTold {
+    /// Close code and word, where a WebSocket showed the token.
+    close: (u16, &'static str),
+    message: &'static str,
+    reason: RefusalReason,
+}
+
+impl TokenTold {
+    fn of(refusal: TokenRefusal) -> Self {
+        match refusal {
+            TokenRefusal::Bad => Self {
+                close: (4001, "bad_token"),
+                message: "the token is not one of ours",
+                reason: RefusalReason::Token,
+            },
+            TokenRefusal::Expired => Self {
+                close: (4005, "token_expired"),
+                message: EXPIRED,
+                reason: RefusalReason::TokenExpired,
+            },
+        }
+    }
+}
 
 /// Reads `?uid=ann&room=lobby&room=tea&token=…`; ignores other fields.
 fn login_of_query(query: Option<&str>) -> Result<LoginFields<'_>, Refusal> {

@@ -5,34 +5,34 @@
 //!
 //! | file | methods of [`Sessions`] |
 //! |---|---|
-//! | `mod.rs` | `kick`, `is_kicked`, `forget_kick`, `closed`, `tick`, `finish`, `key_of`, `authorize`, `admit_command`, `admit_request`, `charge`, `acknowledge`, `refuse_binary` |
-//! | `login.rs` | `begin`, `login`, `bind`, `unbind`, `expire_logins` |
+//! | `mod.rs` | `start`, `begin_command`, `kick`, `after_commands`, `is_kicked`, `forget_kick`, `closed`, `tick`, `finish`, `key_of`, `is_unknown`, `authorize`, `admit_command`, `is_stranger`, `admit_request`, `charge`, `acknowledge`, `refuse_binary` |
+//! | `login.rs` | `begin`, `login`, `pass_of`, `bind`, `unbind`, `expire_logins` |
 
 mod acks;
 mod deadlines;
 mod kicked;
-mod limits;
 mod login;
-mod rate;
+mod running;
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use super::frames;
 use super::kick::kick;
 use super::services::Services;
+use super::store_task::{ReplyTo, StoreTask};
+use crate::api::LimitSettings;
 use crate::api::auth::{Authenticator, authorize};
+use crate::api::rate_limits::{Asker, LimitVerdict, RateLimits};
 use crate::api::refusal::Refusal;
 use crate::api::{RefusalLog, RefusalReason, Refused};
-use crate::base::{Fd, Metric};
-use crate::chat::{Actor, Rights};
-use crate::server::WorkerHandle;
+use crate::base::{AddressBlock, Fd, Metric};
+use crate::chat::{Actor, ErrorCode, Rights, User};
+use crate::server::{Handle, WorkerHandle};
 use acks::Acks;
 use deadlines::LoginDeadlines;
 use kicked::KickedConnections;
-use limits::{LimitVerdict, RateLimits};
-
-pub use limits::LimitSettings;
-pub use rate::{Bucket, Rate};
+use running::{RunningCommands, RunningGuard};
 
 /// The reason that a client is told which goes on after many `rate_limited`.
 const FAR_OVER: &str = "far more commands came than are taken; come back slowly";
@@ -50,6 +50,7 @@ pub(super) struct Sessions {
     acks: Acks,
     pub(super) refusals: Arc<RefusalLog>,
     kicked: KickedConnections,
+    running: RunningCommands,
     /// The rights of everybody in open mode, kept once.
     open_rights: Arc<Rights>,
 }
@@ -70,12 +71,35 @@ impl Sessions {
             acks: Acks::default(),
             refusals: Arc::default(),
             kicked: KickedConnections::default(),
+            running: RunningCommands::default(),
             open_rights: Arc::new(Rights::Open),
         }
     }
 
+    /// Begins to note what the threads of a server carry out.
+    pub(super) fn start(&self, server: &Handle) {
+        self.running.start(server);
+    }
+
+    /// Notes that this thread carries out what a connection has sent, until the guard is dropped.
+    pub(super) fn begin_command(&self, fd: Fd) -> RunningGuard<'_> {
+        self.running.begin(self.services.server(), fd)
+    }
+
+    /// Calls `then` once everything is done, and on disk, that these connections have asked for and
+    /// that was let through: the answer to a request that takes their right to ask for more.
+    pub(super) fn after_commands(&self, fds: &[Fd], then: impl FnOnce() + Send + 'static) {
+        let services = Arc::clone(&self.services);
+        self.running.after(self.services.server(), fds, move || {
+            // Whatever becomes of what was said before, it isn't said later.
+            let call = ReplyTo::Call(Box::new(move |_| then()));
+            services.store(StoreTask::Nothing, call);
+        });
+    }
+
     /// Tells a client why it is closed, and closes its connection. Nothing that comes from the
-    /// connection is taken from then on, whatever is on its way.
+    /// connection is taken from then on, whatever is on its way; only a command that is being
+    /// carried out on another thread goes on to its end, see [`Sessions::after_commands`].
     pub(super) fn kick(
         &self,
         server: &WorkerHandle,
@@ -84,9 +108,9 @@ impl Sessions {
         message: &str,
     ) {
         self.kicked.insert(fd);
-        // The chat forgets a connection before the kick of it is forgotten; one that it doesn't
-        // know has ended already.
-        if self.services.chat.connection(fd).is_none() {
+        // The chat forgets a connection before the kick of it is forgotten; one that neither the chat
+        // nor the server knows has ended already. One that only the server knows is about to begin.
+        if self.services.chat.connection(fd).is_none() && !server.is_established(fd) {
             self.kicked.remove(fd);
         }
         kick(server, fd, code, word, message);
@@ -105,7 +129,6 @@ impl Sessions {
     /// Forgets a connection that has ended.
     pub(super) fn closed(&self, fd: Fd) {
         self.deadlines.forget(fd);
-        self.limits.forget(fd);
     }
 
     /// Does what is due: closes late connections, drops full buckets, stores acknowledgements.
@@ -141,15 +164,25 @@ impl Sessions {
         }
     }
 
+    /// Whether keys are asked for, and these credentials are none of the API keys.
+    pub(super) fn is_unknown(&self, credentials: &str) -> bool {
+        !self.access.is_open() && self.access.api_key(credentials).is_none()
+    }
+
     /// Finds the name of the API key that an `Authorization` field shows; `None` in open mode. A
-    /// refusal is counted and logged with `asked`.
-    pub(super) fn authorize(
+    /// refusal is counted and logged with what `asked` gives.
+    pub(super) fn authorize<'a>(
         &self,
         field: Option<&str>,
-        asked: Refused<'_>,
+        asked: impl FnOnce() -> Refused<'a>,
     ) -> Result<Option<Arc<str>>, Refusal> {
         authorize(&*self.access, field)
-            .inspect_err(|_| self.refusals.note(RefusalReason::ApiKey, asked))
+            .inspect_err(|_| self.refusals.note(RefusalReason::ApiKey, asked()))
+    }
+
+    /// The name of an API key, where keys are asked for.
+    pub(super) fn name_of_key(&self, key: &str) -> Option<Arc<str>> {
+        self.access.api_key(key)
     }
 
     /// Describes a connection for the log of refusals.
@@ -160,6 +193,24 @@ impl Sessions {
             connection: info.map(|info| (fd.0, info.peer)),
             who,
             ..Refused::default()
+        }
+    }
+
+    /// Leaves the trace of a command that was refused, where the fault is the client's.
+    pub(super) fn note_refused(&self, fd: Fd, code: ErrorCode) {
+        if let Some(reason) = RefusalReason::of(code) {
+            let view = self.services.chat.connection(fd);
+            let user = view.and_then(|view| view.user);
+            let key = self.key_of(fd);
+            let who = user.as_ref().map(|user| user.uid()).or(key.as_deref());
+            self.refusals.note(reason, self.refused(fd, who));
+        }
+    }
+
+    /// Leaves the trace of a request that was wrong.
+    pub(super) fn note_wrong(&self, code: ErrorCode, asked: Refused<'_>) {
+        if let Some(reason @ RefusalReason::BadRequest) = RefusalReason::of(code) {
+            self.refusals.note(reason, asked);
         }
     }
 
@@ -175,48 +226,137 @@ impl Sessions {
         if !self.limits.are_any() {
             return true;
         }
+        if self.is_kicked(fd) {
+            return false;
+        }
         let now_ms = self.services.tick().0;
         let key = self.key_of(fd);
-        let verdict = match &key {
-            Some(key) => match self.limits.request(now_ms, key) {
+        let user = self.services.chat.user_of(fd);
+        let verdict = match (&key, &user) {
+            (Some(key), _) => match self.limits.request(now_ms, Asker::Key(key)) {
                 Ok(()) => LimitVerdict::Within,
                 Err(refusal) => LimitVerdict::Over(refusal),
             },
-            None => self.limits.command(now_ms, fd),
+            (None, Some(user)) => self.limits.command(now_ms, Asker::User(user.uid())),
+            (None, None) => self.limits.command(now_ms, self.address_of(fd)),
         };
-        if matches!(verdict, LimitVerdict::Over(_) | LimitVerdict::FarOver) {
-            let refused = self.refused(fd, key.as_deref());
-            self.refusals.note(RefusalReason::Rate, refused);
-        }
-        match verdict {
-            LimitVerdict::Within => return true,
-            LimitVerdict::Over(refusal) => drop(server.push(fd, &frames::err(seq, &refusal))),
-            LimitVerdict::FarOver => self.kick(server, fd, (4009, "rate_limited"), FAR_OVER),
-            LimitVerdict::Closing => {}
+        let who = key.as_deref().or(user.as_ref().map(User::uid));
+        match self.judged(server, fd, who, verdict) {
+            Ok(()) => return true,
+            Err(Some(refusal)) => drop(server.push(fd, &frames::err(seq, &refusal))),
+            Err(None) => {}
         }
         false
     }
 
-    /// Counts a request of an API key.
+    /// Whether a connection has shown neither a login nor an API key. Its login counts with its user
+    /// once that is known, and not with its address: many users share one behind a proxy.
+    pub(super) fn is_stranger(&self, fd: Fd) -> bool {
+        self.key_of(fd).is_none() && !self.services.chat.is_logged_in(fd)
+    }
+
+    /// Counts a login on a new connection.
     ///
     /// # Errors
     ///
-    /// The key asks too often; the request must not be carried out.
-    pub(super) fn admit_request(&self, key: &str) -> Result<(), Refusal> {
-        let admitted = self.limits.request(self.services.tick().0, key);
+    /// The user logs in too often.
+    fn count_login(&self, server: &WorkerHandle, fd: Fd, uid: &str) -> Result<(), Refusal> {
+        if !self.limits.are_any() || !self.is_stranger(fd) {
+            return Ok(());
+        }
+        let now_ms = self.services.tick().0;
+        let verdict = self.limits.command(now_ms, Asker::Login(uid));
+        let judged = self.judged(server, fd, Some(uid), verdict);
+        judged.map_err(|refusal| {
+            let closing = || Refusal::new(ErrorCode::RateLimited, FAR_OVER);
+            refusal.unwrap_or_else(closing)
+        })
+    }
+
+    /// Counts a login that failed with the address of its connection, and closes the connection if
+    /// far too many came from there.
+    fn count_failed_login(&self, server: &WorkerHandle, fd: Fd) {
+        if self.limits.are_any() && !self.is_kicked(fd) && self.is_stranger(fd) {
+            let verdict = self
+                .limits
+                .command(self.services.tick().0, self.address_of(fd));
+            self.judged(server, fd, None, verdict).ok();
+        }
+    }
+
+    /// Leaves the trace of a command too many, and closes its connection after far too many; then
+    /// there is no refusal.
+    fn judged(
+        &self,
+        server: &WorkerHandle,
+        fd: Fd,
+        who: Option<&str>,
+        verdict: LimitVerdict,
+    ) -> Result<(), Option<Refusal>> {
+        let refusal = match verdict {
+            LimitVerdict::Within => return Ok(()),
+            LimitVerdict::Over(refusal) => Some(refusal),
+            LimitVerdict::FarOver => None,
+        };
+        self.refusals
+            .note(RefusalReason::Rate, self.refused(fd, who));
+        if refusal.is_none() {
+            self.kick(server, fd, (4009, "rate_limited"), FAR_OVER);
+        }
+        Err(refusal)
+    }
+
+    /// Whoever has shown neither a token nor a key, by the address of the connection.
+    fn address_of(&self, fd: Fd) -> Asker<'static> {
+        let peer = self.refused(fd, None).connection.map(|(_, peer)| peer.ip());
+        let nobody = Ipv4Addr::UNSPECIFIED.into();
+        Asker::Address(AddressBlock::of(peer.unwrap_or(nobody)))
+    }
+
+    /// Whose requests by HTTP are counted together: those of a key, or where none is asked for,
+    /// of an address.
+    fn asker_of<'a>(&self, fd: Fd, key: &'a str) -> Asker<'a> {
+        match key {
+            "" => self.address_of(fd),
+            key => Asker::Key(key),
+        }
+    }
+
+    /// Counts a request by HTTP. One of a user counts with the commands of that user.
+    ///
+    /// # Errors
+    ///
+    /// The back end or the user asks too often; the request must not be carried out.
+    pub(super) fn admit_request(&self, fd: Fd, actor: Actor<'_>) -> Result<(), Refusal> {
+        if !self.limits.are_any() {
+            return Ok(());
+        }
+        let now_ms = self.services.tick().0;
+        let (who, admitted) = match actor {
+            Actor::User(user) => (user.uid, self.limits.user_request(now_ms, user.uid)),
+            Actor::Key(key) => (key, self.limits.request(now_ms, self.asker_of(fd, key))),
+            Actor::Connection(_) => return Ok(()),
+        };
         admitted.inspect_err(|_| {
-            let refused = Refused {
-                who: Some(key),
-                ..Refused::default()
-            };
-            self.refusals.note(RefusalReason::Rate, refused);
+            self.refusals
+                .note(RefusalReason::Rate, self.refused(fd, Some(who)));
         })
     }
 
     /// Counts a request, which was counted as one, as `count`.
-    pub(super) fn charge(&self, key: &str, count: usize) {
-        let more = count.saturating_sub(1);
-        self.limits.request_was(self.services.tick().0, key, more);
+    pub(super) fn charge(&self, fd: Fd, actor: Actor<'_>, count: usize) {
+        if !self.limits.are_any() {
+            return;
+        }
+        let (now_ms, more) = (self.services.tick().0, count.saturating_sub(1));
+        match actor {
+            Actor::User(user) => self.limits.user_request_was(now_ms, user.uid, more),
+            Actor::Key(key) => {
+                let asker = self.asker_of(fd, key);
+                self.limits.request_was(now_ms, asker, more);
+            }
+            Actor::Connection(_) => {}
+        }
     }
 
     /// Notes that the user of a connection has received everything of a channel up to `offset`.
@@ -228,7 +368,7 @@ impl Sessions {
     }
 
     /// Describes how many were refused for asking too often.
-    pub(super) fn limit_metrics(&self) -> [Metric; 3] {
+    pub(super) fn limit_metrics(&self) -> [Metric; 5] {
         self.limits.described()
     }
 }

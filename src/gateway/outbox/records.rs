@@ -66,6 +66,7 @@ pub(in crate::gateway) fn message<'a>(
             data,
         },
         idempotency_key: None,
+        opens: false,
         mark: None,
     }
 }

@@ -29,6 +29,9 @@ use pipe::{Assignment, FromPush, ToPush};
 use resolver::Resolver;
 use upstream::Upstream;
 
+/// The name of the push process.
+pub const PUSH_PROCESS: &str = "push";
+
 const PIPE: Token = Token(0);
 const RESOLVER: Token = Token(1);
 const UPSTREAMS_FIRST: usize = 2;

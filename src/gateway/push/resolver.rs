@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::panic::catch_unwind;
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
@@ -43,7 +44,11 @@ impl Resolver {
         let (sender, waker) = (self.sender.clone(), Arc::clone(&self.waker));
         let host = host.to_owned();
         let look_up = move || {
-            sender.send((upstream, resolve(&host, port, tries))).ok();
+            // An upstream that waits for its answer never asks again.
+            let resolved = catch_unwind(|| resolve(&host, port, tries));
+            let resolved =
+                resolved.unwrap_or_else(|_| Err(io::Error::other("the resolver panicked")));
+            sender.send((upstream, resolved)).ok();
             waker.wake().ok();
         };
         let thread = std::thread::Builder::new().name("resolver".into());

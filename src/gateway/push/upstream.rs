@@ -218,9 +218,9 @@ impl Upstream {
                 SenderEvent::Acked { n } => {
                     self.messages.push_back(FromPush::Acked { upstream, n });
                 }
-                SenderEvent::Refused { n, code } => {
+                SenderEvent::Refused { n, why } => {
                     self.messages
-                        .push_back(FromPush::Refused { upstream, n, code });
+                        .push_back(FromPush::Refused { upstream, n, why });
                 }
                 SenderEvent::Jumped { from, to } => {
                     self.report.jumped += 1;

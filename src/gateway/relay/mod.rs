@@ -22,6 +22,7 @@ use super::push::pipe::{Assignment, FromPush, OutboxPage, ToPush};
 use super::target::Target;
 use crate::base::ForeignText;
 use crate::base::clock::unix_ms;
+use crate::base::vital::may_die_here;
 use crate::link::{LinkSettings, NumberedPosting};
 use crate::server::process::{ProcessLink, TaskError};
 use crate::store::PageRange;
@@ -137,6 +138,7 @@ impl Relay {
                 Err(RecvTimeoutError::Disconnected) => break,
             };
             while let Some(event) = next {
+                may_die_here();
                 if matches!(event, RelayEvent::Stop) {
                     return self.finish();
                 }
@@ -195,8 +197,8 @@ impl Relay {
                 self.numbers.acked(upstream, n);
                 self.write_acks_soon();
             }
-            FromPush::Refused { upstream, n, code } => {
-                if self.acks.refuse(upstream, n, &code) {
+            FromPush::Refused { upstream, n, why } => {
+                if self.acks.refuse(upstream, n, why) {
                     self.store_dead_letter(upstream, n);
                 }
             }
@@ -206,7 +208,7 @@ impl Relay {
 
     /// Has a message that was refused for good written among the dead letters.
     fn store_dead_letter(&mut self, upstream: usize, n: u64) {
-        let Some(code) = self.acks.refusal(upstream, n) else {
+        let Some(why) = self.acks.refusal(upstream, n) else {
             return;
         };
         let url = self.settings.targets[upstream].url();
@@ -221,13 +223,14 @@ impl Relay {
         tracing::error!(
             upstream = url,
             n,
-            code = %ForeignText(code),
+            code = %ForeignText(&why.code),
+            message = %ForeignText(&why.message),
             "a message was refused for good; `tidings outbox dead` shows it"
         );
         let letter = DeadLetter {
             upstream: url,
             n,
-            code,
+            why,
             ts: unix_ms(),
             posting: &message.posting,
         };

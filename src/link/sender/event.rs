@@ -1,8 +1,9 @@
 //! The events of a sender, for the owner of its socket.
 
-use std::fmt;
+use std::fmt::{self, Write};
 
 use crate::base::ForeignText;
+use crate::link::wire::RefusalWords;
 
 /// One event: something that happened, or that the owner has to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,8 +49,8 @@ pub enum SenderEvent {
     Refused {
         /// The number of the message.
         n: u64,
-        /// The reason, as a word for programs.
-        code: String,
+        /// The reason.
+        why: RefusalWords,
     },
     /// The receiver has lost its mark: it asked for numbers that it had acknowledged.
     Jumped {
@@ -59,6 +60,9 @@ pub enum SenderEvent {
         to: u64,
     },
 }
+
+/// Characters of the system's words for a broken connection that are shown.
+const SHOWN_MAX: usize = 200;
 
 /// The reason why a link is dead.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,7 +93,13 @@ pub enum LinkLoss {
 impl fmt::Display for LinkLoss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Socket(what) => f.write_str(what),
+            // The system's words, in which a library may have put what the peer sent.
+            Self::Socket(what) => {
+                let shown = what.chars().take(SHOWN_MAX);
+                shown
+                    .flat_map(char::escape_debug)
+                    .try_for_each(|one| f.write_char(one))
+            }
             Self::Closed(code) => write!(f, "the upstream closed it with {code}"),
             Self::End => f.write_str("the stream ended"),
             Self::Silent => f.write_str("nothing was heard for too long"),
@@ -108,5 +118,20 @@ impl fmt::Display for LinkLoss {
             ),
             Self::Trimmed => f.write_str("the outbox has let go of what comes next"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_for_a_broken_connection_stay_on_their_line() {
+        let plain = "Connection refused (os error 111)";
+        assert_eq!(LinkLoss::Socket(plain.into()).to_string(), plain);
+        let forged = format!("x\n2026-01-01 ERROR\u{1b}[2J{}", "y".repeat(10_000));
+        let shown = LinkLoss::Socket(forged).to_string();
+        assert!(!shown.contains(char::is_control), "{shown}");
+        assert!(shown.len() < 250, "{shown}");
     }
 }

@@ -16,14 +16,14 @@
 mod backoff;
 mod event;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 pub use event::{LinkLoss, SenderEvent};
 
 use super::settings::{LinkSettings, LinkState};
 use super::window::{NumberedPosting, SendWindow};
-use super::wire::{self, ReceiverFrame, Violation};
+use super::wire::{self, ReceiverFrame, RefusalWords, Violation};
 use crate::base::Tick;
 use backoff::Backoff;
 
@@ -74,7 +74,7 @@ pub struct LinkSender {
     /// The number behind which messages were asked for, until they come.
     wanted_after: Option<u64>,
     /// Numbers that the receiver refused before all of those in front were acknowledged.
-    refused: BTreeMap<u64, String>,
+    refused: BTreeSet<u64>,
     events: VecDeque<SenderEvent>,
     /// Whether the receiver has said a mark, so that the window doesn't merely begin somewhere.
     has_opened: bool,
@@ -106,7 +106,7 @@ impl LinkSender {
             first,
             newest,
             wanted_after: None,
-            refused: BTreeMap::new(),
+            refused: BTreeSet::new(),
             events: VecDeque::new(),
             has_opened: false,
             acked_told: 0,
@@ -322,7 +322,12 @@ impl LinkSender {
         }
     }
 
-    fn open(&mut self, now: Tick, next: u64, refused: Vec<(u64, String)>) -> Result<(), LinkLoss> {
+    fn open(
+        &mut self,
+        now: Tick,
+        next: u64,
+        refused: Vec<(u64, RefusalWords)>,
+    ) -> Result<(), LinkLoss> {
         if next > self.newest + 1 {
             let newest = self.newest;
             return Err(LinkLoss::OldOutbox { next, newest });
@@ -335,9 +340,9 @@ impl LinkSender {
         let next = next.max(self.first);
         // Before the acknowledgement that covers them.
         let still_here = self.first..next;
-        for (n, code) in refused {
+        for (n, why) in refused {
             if still_here.contains(&n) {
-                self.events.push_back(SenderEvent::Refused { n, code });
+                self.events.push_back(SenderEvent::Refused { n, why });
             }
         }
         self.window.restart_behind(next - 1);
@@ -365,7 +370,7 @@ impl LinkSender {
             ReceiverFrame::Ack { n } if n > seen => return wrong("pub_ack", n),
             ReceiverFrame::Refused { n, .. } if n > seen => return wrong("pub_err", n),
             ReceiverFrame::Ack { n } => self.acknowledge(n),
-            ReceiverFrame::Refused { n, code } => self.refuse(n, code),
+            ReceiverFrame::Refused { n, why } => self.refuse(n, why),
             ReceiverFrame::Busy { after_ms } => {
                 self.window.rewind();
                 self.refused.clear();
@@ -383,13 +388,9 @@ impl LinkSender {
     }
 
     /// Takes the refusal of `n`, which is acknowledged once everything before it is.
-    fn refuse(&mut self, n: u64, code: String) {
-        if n > self.window.acked() && !self.refused.contains_key(&n) {
-            self.events.push_back(SenderEvent::Refused {
-                n,
-                code: code.clone(),
-            });
-            self.refused.insert(n, code);
+    fn refuse(&mut self, n: u64, why: RefusalWords) {
+        if n > self.window.acked() && self.refused.insert(n) {
+            self.events.push_back(SenderEvent::Refused { n, why });
         }
         self.acknowledge(self.window.acked());
     }
@@ -397,7 +398,7 @@ impl LinkSender {
     /// Takes everything up to `n` as acknowledged, and refused numbers right behind it too.
     fn acknowledge(&mut self, n: u64) {
         let mut n = n.max(self.window.acked());
-        while self.refused.contains_key(&(n + 1)) {
+        while self.refused.contains(&(n + 1)) {
             n += 1;
         }
         self.refused = self.refused.split_off(&(n + 1));

@@ -305,11 +305,17 @@ fn a_refused_number_is_acknowledged_once_everything_before_it_is() {
     sent(&mut link, Tick(0));
     events(&mut link);
     for _ in 0..2 {
-        link.receive(Tick(1), r#"{"type":"pub_err","n":3,"code":"bad_request"}"#);
+        link.receive(
+            Tick(1),
+            r#"{"type":"pub_err","n":3,"code":"bad_request","message":"to: nobody"}"#,
+        );
     }
     let refused = SenderEvent::Refused {
         n: 3,
-        code: "bad_request".into(),
+        why: RefusalWords {
+            code: "bad_request".into(),
+            message: "to: nobody".into(),
+        },
     };
     assert_eq!(
         events(&mut link),

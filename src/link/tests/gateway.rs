@@ -113,9 +113,9 @@ impl Gateway {
                     assert!(n <= server.mark, "{n} isn't on disk");
                     outbox.acked = outbox.acked.max(n);
                 }
-                SenderEvent::Refused { n, code } => {
+                SenderEvent::Refused { n, why } => {
                     assert!(n <= server.mark, "{n} isn't on disk");
-                    outbox.dead.insert(n, code);
+                    outbox.dead.insert(n, why.code);
                 }
                 SenderEvent::Lost { why, .. } => match why {
                     LinkLoss::Violation(_) | LinkLoss::OldOutbox { .. } => panic!("{why}"),

@@ -6,6 +6,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use super::random::Random;
 use super::socket::Socket;
 use super::{Kind, PRODUCER, kind};
+use crate::api::refusal::Refusal;
 use crate::chat::ErrorCode;
 use crate::link::wire::{self, SenderFrame};
 use crate::link::{LinkReceiver, LinkRefusal, Received, RecentRefusals, Sequenced};
@@ -19,7 +20,7 @@ struct Job {
     socket: usize,
     sequenced: Sequenced,
     /// Why the message is refused for good, if it is: then only its number is written.
-    refused: Option<ErrorCode>,
+    refused: Option<Refusal>,
 }
 
 #[derive(Debug, Default)]
@@ -100,19 +101,20 @@ impl Server {
                     let busy = Err(LinkRefusal::Busy { after_ms: BUSY_MS });
                     return self.complete(at, &sequenced, busy, sockets);
                 }
-                let refused = (kind(n) == Kind::Rejected).then_some(ErrorCode::TooLarge);
+                let refused = (kind(n) == Kind::Rejected)
+                    .then(|| Refusal::new(ErrorCode::TooLarge, "too large"));
                 self.jobs.push_back(Job {
                     socket: at,
                     sequenced,
                     refused,
                 });
             }
-            Received::Refuse { sequenced, code } => {
+            Received::Refuse { sequenced, refusal } => {
                 assert_eq!(kind(sequenced.n), Kind::Unreadable);
                 self.jobs.push_back(Job {
                     socket: at,
                     sequenced,
-                    refused: Some(code),
+                    refused: Some(refusal),
                 });
             }
             Received::Repeat { ack } => {
@@ -183,7 +185,7 @@ impl Server {
                 }
             }
             job.refused
-                .map_or(Ok(()), |code| Err(LinkRefusal::Final(code)))
+                .map_or(Ok(()), |refusal| Err(LinkRefusal::Final(refusal)))
         };
         self.complete(job.socket, &job.sequenced, outcome, sockets);
     }
@@ -195,8 +197,9 @@ impl Server {
         outcome: Result<(), LinkRefusal>,
         sockets: &mut [Socket],
     ) {
-        if let Err(LinkRefusal::Final(code)) = outcome {
-            self.refusals.record(&sequenced.producer, sequenced.n, code);
+        if let Err(LinkRefusal::Final(refusal)) = &outcome {
+            self.refusals
+                .record(&sequenced.producer, sequenced.n, refusal.clone());
         }
         self.busy += u64::from(matches!(outcome, Err(LinkRefusal::Busy { .. })));
         if let Some(link) = self.links.get_mut(&at) {

@@ -4,7 +4,27 @@ use serde::Deserialize;
 
 use super::{PONG, Violation};
 use crate::api::json::Json;
+use crate::api::refusal::Refusal;
 use crate::chat::ErrorCode;
+
+/// Bytes of an upstream's sentence that are kept: more than any of a server's own.
+const MESSAGE_SIZE_MAX: usize = 1_000;
+
+/// Why a message was refused for good, in the receiver's words.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RefusalWords {
+    /// A word for programs.
+    pub code: String,
+    /// A sentence for people; empty where an older receiver says none.
+    pub message: String,
+}
+
+impl RefusalWords {
+    fn new(code: String, mut message: String) -> Self {
+        message.truncate(message.floor_char_boundary(MESSAGE_SIZE_MAX));
+        Self { code, message }
+    }
+}
 
 /// A frame of a receiver.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,7 +37,7 @@ pub enum ReceiverFrame {
         next: u64,
         /// Numbers that the receiver refused for good, of those that the sender still has, each
         /// with the reason: their `pub_err` may have been lost with an earlier link.
-        refused: Vec<(u64, String)>,
+        refused: Vec<(u64, RefusalWords)>,
     },
     /// Everything up to this number is durable at the receiver.
     Ack {
@@ -28,8 +48,8 @@ pub enum ReceiverFrame {
     Refused {
         /// The number of the message.
         n: u64,
-        /// The reason, as a word for programs.
-        code: String,
+        /// The reason.
+        why: RefusalWords,
     },
     /// The receiver took nothing more of what is on the way.
     Busy {
@@ -62,6 +82,8 @@ struct ReceiverFields {
 struct RefusedNumber {
     n: u64,
     code: String,
+    #[serde(default)]
+    message: String,
 }
 
 impl ReceiverFrame {
@@ -89,7 +111,7 @@ impl ReceiverFields {
             "open_ok" => ReceiverFrame::OpenOk {
                 next: (self.next.filter(|next| *next > 0)).ok_or_else(|| missing("next"))?,
                 refused: (self.refused.into_iter())
-                    .map(|one| (one.n, one.code))
+                    .map(|one| (one.n, RefusalWords::new(one.code, one.message)))
                     .collect(),
             },
             "pub_ack" => ReceiverFrame::Ack {
@@ -97,7 +119,7 @@ impl ReceiverFields {
             },
             "pub_err" => ReceiverFrame::Refused {
                 n: self.n.ok_or_else(|| missing("n"))?,
-                code,
+                why: RefusalWords::new(code, self.message.unwrap_or_default()),
             },
             "pub_busy" => ReceiverFrame::Busy {
                 after_ms: self.after_ms.ok_or_else(|| missing("after_ms"))?,
@@ -114,14 +136,14 @@ impl ReceiverFields {
 
 /// Writes `open_ok`; `refused` is left out where it is empty.
 #[must_use]
-pub fn open_ok(next: u64, refused: &[(u64, ErrorCode)]) -> String {
+pub fn open_ok(next: u64, refused: &[(u64, Refusal)]) -> String {
     let json = Json::frame("open_ok").number("next", next);
     if refused.is_empty() {
         return json.end();
     }
-    let refused = refused.iter().map(|(n, code)| {
+    let refused = refused.iter().map(|(n, refusal)| {
         let one = Json::object().number("n", *n);
-        one.string("code", code.name()).end()
+        with_reason(one, refusal).end()
     });
     json.array("refused", refused).end()
 }
@@ -134,11 +156,13 @@ pub fn pub_ack(n: u64) -> String {
 
 /// Writes `pub_err`: the message `n` is refused for good.
 #[must_use]
-pub fn pub_err(n: u64, code: ErrorCode) -> String {
-    Json::frame("pub_err")
-        .number("n", n)
-        .string("code", code.name())
-        .end()
+pub fn pub_err(n: u64, refusal: &Refusal) -> String {
+    with_reason(Json::frame("pub_err").number("n", n), refusal).end()
+}
+
+fn with_reason(json: Json, refusal: &Refusal) -> Json {
+    json.string("code", refusal.code.name())
+        .string("message", &refusal.message)
 }
 
 /// Writes `pub_busy`: there may be room after this time.
@@ -164,7 +188,11 @@ mod tests {
 
     #[test]
     fn what_a_receiver_writes_is_read_as_it_was_meant() {
-        let refused = [(7, ErrorCode::BadRequest)];
+        let refused = [(7, Refusal::bad_request("to: nobody"))];
+        let words = |code: &str, message: &str| RefusalWords {
+            code: code.into(),
+            message: message.into(),
+        };
         for (text, expected) in [
             (PONG.to_owned(), ReceiverFrame::Pong),
             (
@@ -178,15 +206,15 @@ mod tests {
                 open_ok(9, &refused),
                 ReceiverFrame::OpenOk {
                     next: 9,
-                    refused: vec![(7, "bad_request".into())],
+                    refused: vec![(7, words("bad_request", "to: nobody"))],
                 },
             ),
             (pub_ack(7), ReceiverFrame::Ack { n: 7 }),
             (
-                pub_err(7, ErrorCode::TooLarge),
+                pub_err(7, &Refusal::new(ErrorCode::TooLarge, "too long")),
                 ReceiverFrame::Refused {
                     n: 7,
-                    code: "too_large".into(),
+                    why: words("too_large", "too long"),
                 },
             ),
             (pub_busy(500), ReceiverFrame::Busy { after_ms: 500 }),
@@ -212,6 +240,18 @@ mod tests {
         ] {
             assert_eq!(ReceiverFrame::read(text), Ok(expected), "{text}");
         }
+    }
+
+    #[test]
+    fn a_sentence_of_an_older_receiver_is_missing_and_a_long_one_is_cut() {
+        let read = |text: &str| match ReceiverFrame::read(text) {
+            Ok(ReceiverFrame::Refused { why, .. }) => why.message,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(read(r#"{"type":"pub_err","n":3,"code":"x"}"#), "");
+        let long = "ü".repeat(MESSAGE_SIZE_MAX);
+        let text = format!(r#"{{"type":"pub_err","n":3,"code":"x","message":"{long}"}}"#);
+        assert_eq!(read(&text), "ü".repeat(MESSAGE_SIZE_MAX / 2));
     }
 
     #[test]

@@ -3,12 +3,11 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
-use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{PING, Violation};
-use crate::api::body::object;
-use crate::api::field;
+use crate::api::body::{object, unknown_field};
+use crate::api::field::{self, raw_fields};
 use crate::api::json::Json;
 use crate::api::posting::{Posting, RECEIVERS_MAX, RawPosting, Several};
 use crate::api::refusal::Refusal;
@@ -41,28 +40,20 @@ pub enum SenderFrame<'a> {
     },
 }
 
-#[derive(Deserialize)]
-struct SenderFields<'a> {
-    #[serde(borrow, rename = "type")]
-    kind: Option<&'a RawValue>,
-    #[serde(borrow)]
-    producer: Option<&'a RawValue>,
-    #[serde(borrow)]
-    name: Option<&'a RawValue>,
-    #[serde(borrow)]
-    first: Option<&'a RawValue>,
-    #[serde(borrow)]
-    n: Option<&'a RawValue>,
-    #[serde(borrow)]
-    to: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "field::even_null")]
-    data: Option<&'a RawValue>,
-    #[serde(borrow)]
-    id: Option<&'a RawValue>,
-    #[serde(borrow)]
-    from: Option<&'a RawValue>,
-    #[serde(borrow)]
-    store: Option<&'a RawValue>,
+raw_fields! {
+    /// The fields of both frames, unread; `open` passes over those that it doesn't know.
+    SenderFields {
+        kind = "type",
+        producer = "producer",
+        name = "name",
+        first = "first",
+        n = "n",
+        to = "to",
+        data = "data",
+        id = "id",
+        from = "from",
+        store = "store",
+    }
 }
 
 impl<'a> SenderFrame<'a> {
@@ -105,17 +96,29 @@ impl<'a> SenderFields<'a> {
     }
 
     fn posting(&self) -> Result<Posting<'a>, Refusal> {
+        let others = [
+            ("producer", self.producer),
+            ("name", self.name),
+            ("first", self.first),
+        ];
+        let other = others.iter().find(|(_, value)| value.is_some());
+        let unknown = self.unknown.as_deref();
+        if let Some(name) = unknown.or(other.map(|(name, _)| *name)) {
+            let known = "type, n, to, data, id, from, store";
+            return Err(unknown_field("pub", name, known));
+        }
+        // Without an id of its own, the same message would be another one when it comes again.
+        if field::present(self.id).is_none() {
+            return Err(field::missing("id", "a string or a whole number"));
+        }
         let raw = RawPosting {
             to: self.to,
             data: self.data,
             from: self.from,
-            id: None,
+            id: self.id,
             store: self.store,
         };
-        let mut posting = raw.read(Several::Taken(RECEIVERS_MAX))?;
-        // Without an id of its own, the same message would be another one when it comes again.
-        posting.message.id = Some(field::required_text("id", self.id)?);
-        Ok(posting)
+        raw.read(Several::Taken(RECEIVERS_MAX))
     }
 }
 
@@ -184,6 +187,8 @@ mod tests {
             r#"{"type":"pub","n":7,"data":1,"id":"i"}"#,
             r#"{"type":"pub","n":7,"to":{"room":"a"},"id":"i"}"#,
             r#"{"type":"pub","n":7,"to":{"room":"a"},"data":1}"#,
+            r#"{"type":"pub","n":7,"to":{"room":"a"},"data":1,"id":"i","except":[1]}"#,
+            r#"{"type":"pub","n":7,"to":{"room":"a"},"data":1,"id":"i","first":1}"#,
         ] {
             let read = SenderFrame::read(wrong);
             let is_refused = matches!(

@@ -10,7 +10,7 @@ mod from_sender;
 
 use std::fmt;
 
-pub use from_receiver::{ReceiverFrame, err, open_ok, pub_ack, pub_busy, pub_err};
+pub use from_receiver::{ReceiverFrame, RefusalWords, err, open_ok, pub_ack, pub_busy, pub_err};
 pub use from_sender::{SenderFrame, open, publish};
 
 /// The sender's sign of life.

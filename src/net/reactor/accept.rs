@@ -14,6 +14,7 @@ use crate::net::command::Command;
 use crate::net::directory::DirectoryEntry;
 use crate::net::listener::Accepted;
 use crate::net::outbox::Outbox;
+use crate::net::refusals::ReactorRefusal;
 use crate::net::slots::{ReadState, Slot, SlotPhase};
 use crate::proto::connection::Connection;
 
@@ -27,10 +28,23 @@ const OVER_CAPACITY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 
     Content-Type: application/json\r\nContent-Length: 74\r\nConnection: close\r\n\r\n\
     {\"error\":{\"code\":\"unavailable\",\"message\":\"too many connections just now\"}}";
 
+/// The same to one above `connections_per_address_max`.
+const OVER_SHARE: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\n\
+    Content-Type: application/json\r\nContent-Length: 100\r\nConnection: close\r\n\r\n\
+    {\"error\":{\"code\":\"unavailable\",\"message\":\
+    \"too many connections of your address have not logged in\"}}";
+
+/// Connections accepted at one listener in a turn: whoever connects without end leaves the others
+/// their turns. A round number; the rest stays in the kernel's queue until the next turn.
+const ACCEPTS_A_TURN_MAX: usize = 256;
+
 impl<S: EventSink> Reactor<S> {
-    /// Accepts every connection that waits at one listener.
+    /// Accepts the connections that wait at one listener, as many as one turn takes.
     pub(super) fn accept_all(&mut self, listener: usize) {
-        while let Some(acceptor) = self.acceptors.get_mut(listener) {
+        for _ in 0..ACCEPTS_A_TURN_MAX {
+            let Some(acceptor) = self.acceptors.get_mut(listener) else {
+                return;
+            };
             match acceptor.accept() {
                 Accepted::Connection(socket, peer) => self.deal(socket, peer),
                 Accepted::Lost => {}
@@ -38,7 +52,7 @@ impl<S: EventSink> Reactor<S> {
                 // timer has to.
                 Accepted::Exhausted(error) => {
                     self.shared.counters.accept_failures.add(1);
-                    tracing::warn!(%error, "no descriptor for a new connection; one was refused");
+                    self.refusals.no_descriptor(&error);
                     if !std::mem::replace(&mut self.accepts_again, true) {
                         self.set_timer(ACCEPT_RETRY_MS, TimerPurpose::Accept);
                     }
@@ -46,6 +60,15 @@ impl<S: EventSink> Reactor<S> {
                 }
                 Accepted::None => return,
             }
+        }
+        // An edge-triggered poll doesn't tell of them again.
+        self.has_more_to_accept = true;
+    }
+
+    /// Accepts what an earlier turn left.
+    pub(super) fn accept_rest(&mut self) {
+        if std::mem::take(&mut self.has_more_to_accept) {
+            self.accept_from_all_listeners();
         }
     }
 
@@ -69,13 +92,14 @@ impl<S: EventSink> Reactor<S> {
     /// Makes a connection one of this reactor's, or refuses it with 503.
     pub(super) fn adopt(&mut self, mut socket: TcpStream, peer: SocketAddr) {
         if self.slots.len() >= self.context.limits.connections_max {
-            self.shared.counters.refused.add(1);
-            // A fresh socket's buffer takes these few bytes; if it doesn't, closing says enough.
-            let _ = socket.write(OVER_CAPACITY);
-            // Closing with unread input sends a reset, which can eat the answer.
-            let _ = socket.shutdown(Shutdown::Write);
-            let _ = socket.read(&mut self.read_buffer);
-            return;
+            let why = "there are too many connections";
+            self.note_refused(ReactorRefusal::Full, peer, why);
+            return self.turn_away(socket, OVER_CAPACITY);
+        }
+        if !self.shared.strangers.admits(peer) {
+            let why = "too many connections of this address have not logged in";
+            self.note_refused(ReactorRefusal::Address, peer, why);
+            return self.turn_away(socket, OVER_SHARE);
         }
         let id = self.slots.next_id();
         let interest = Interest::READABLE | Interest::WRITABLE;
@@ -103,6 +127,7 @@ impl<S: EventSink> Reactor<S> {
             write: None,
             opened: false,
             peer_ended: false,
+            gone: false,
             asked: 0,
             asked_in: 0,
             backlogged: false,
@@ -111,8 +136,24 @@ impl<S: EventSink> Reactor<S> {
         });
         let entry = DirectoryEntry::new(id.index, peer, SystemTime::now());
         self.shared.directory.insert(fd, entry);
+        self.shared.strangers.insert(fd, peer);
         self.shared.counters.accepted.add(1);
         self.arm(id.index);
+    }
+
+    fn note_refused(&mut self, refusal: ReactorRefusal, peer: SocketAddr, why: &str) {
+        let counters = &self.shared.counters;
+        self.refusals
+            .note(counters, refusal, (None, Some(peer)), &why);
+    }
+
+    /// Answers a connection that isn't taken in.
+    fn turn_away(&mut self, mut socket: TcpStream, answer: &[u8]) {
+        // A fresh socket's buffer takes these few bytes; if it doesn't, closing says enough.
+        let _ = socket.write(answer);
+        // Closing with unread input sends a reset, which can eat the answer.
+        let _ = socket.shutdown(Shutdown::Write);
+        let _ = socket.read(&mut self.read_buffer);
     }
 }
 

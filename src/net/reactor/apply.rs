@@ -7,6 +7,7 @@ use super::{Awaited, EventSink, Reactor};
 use crate::base::Fd;
 use crate::net::command::{AwaitedBy, Command, CommandBatch};
 use crate::net::outbox::Content;
+use crate::net::refusals::ReactorRefusal;
 use crate::net::slots::ReadState;
 use crate::proto::connection::Output;
 use crate::proto::http::Response;
@@ -165,8 +166,10 @@ impl<S: EventSink> Reactor<S> {
             return;
         }
         if let Err(error) = self.topics.subscribe(index, topic) {
-            self.shared.counters.subscriptions_refused.add(1);
-            tracing::warn!(fd = fd.0, %error, "subscription refused; the connection is closed");
+            let asked = (Some(fd), self.shared.directory.peer(fd));
+            let refusal = ReactorRefusal::Topics;
+            self.refusals
+                .note(&self.shared.counters, refusal, asked, &error);
             // If it stayed open, the client would wait for messages that never come.
             self.disconnect(fd, TRY_AGAIN_LATER, "over capacity");
         }
@@ -177,6 +180,10 @@ impl<S: EventSink> Reactor<S> {
             return;
         };
         let rules = self.context.rules();
+        if !self.slots[index].connection.is_websocket() {
+            tracing::debug!(fd = fd.0, reason, "cut");
+            return self.lose(index);
+        }
         let Some(output) = self.slots[index].connection.close(&rules, code, reason) else {
             return;
         };
@@ -202,7 +209,7 @@ impl<S: EventSink> Reactor<S> {
     fn await_buffer(&mut self, fd: Fd, bytes_max: usize, by: AwaitedBy) {
         if let Some(index) = self.slot_of(fd) {
             let id = self.slots.id_of(index);
-            self.awaited.push(Awaited {
+            self.awaited_news.push(Awaited {
                 id,
                 fd,
                 bytes_max,
@@ -218,6 +225,10 @@ impl<S: EventSink> Reactor<S> {
         self.slots[index].connection.answer(serial, response);
         self.pump(index, &mut []);
         if self.slots.contains(index) {
+            let slot = &self.slots[index];
+            if slot.budgeted > 0 || slot.connection.waiting_bytes() > 0 {
+                self.count_waiting(index);
+            }
             self.resume_reading(index);
         }
     }

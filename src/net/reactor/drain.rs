@@ -17,7 +17,10 @@ const SPREAD_MS_MAX: u64 = 10_000;
 /// second, so the clients notice no steps.
 const FAREWELL_STEP_MS: u64 = 20;
 
-/// The state of a stop under way.
+/// Close code of RFC 6455 §7.4.1 for a server that failed.
+const INTERNAL_ERROR: u16 = 1011;
+
+/// A stop under way.
 #[derive(Debug)]
 pub(super) struct Drain {
     /// WebSockets that got no farewell yet.
@@ -40,6 +43,9 @@ impl<S: EventSink> Reactor<S> {
         });
         self.context.drain_since = Some(self.context.clock.now());
         self.accept_from_all_listeners();
+        while self.has_more_to_accept {
+            self.accept_rest();
+        }
         self.acceptors.clear();
         if self.id == 0 {
             for peer in &self.peers[1..] {
@@ -84,8 +90,8 @@ impl<S: EventSink> Reactor<S> {
         let Some(slot) = self.slots.find(id) else {
             return;
         };
-        if slot.phase != SlotPhase::Live || !slot.connection.is_open() {
-            // The connection is leaving, and the peer's Close has to be read.
+        if slot.phase != SlotPhase::Live || !slot.connection.is_open() || slot.gone {
+            // The connection is leaving, and the peer's Close or end has to be read.
             return;
         }
         if slot.reading == ReadState::Paused {
@@ -93,6 +99,19 @@ impl<S: EventSink> Reactor<S> {
         }
         slot.reading = ReadState::Stopped;
         self.sink.farewell(slot.fd);
+    }
+
+    /// Closes all WebSockets at once, with what can be written without waiting, since the reactor
+    /// can't go on.
+    pub(super) fn part(&mut self) {
+        for index in self.slots.indices() {
+            let fd = self.slots[index].fd;
+            if self.slots[index].connection.is_open() {
+                self.disconnect(fd, INTERNAL_ERROR, "the server failed");
+            }
+        }
+        self.write_all();
+        self.stop();
     }
 
     /// Cuts all connections that are left.

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::{EventSink, Reactor, WriteTurn};
 use crate::net::outbox::Content;
+use crate::net::refusals::ReactorRefusal;
 use crate::net::slots::{ReadState, SlotPhase};
 use crate::proto::connection::{CloseReason, ConnectionEvent};
 use crate::proto::websocket::ControlFrame;
@@ -34,10 +35,20 @@ impl<S: EventSink> Reactor<S> {
     /// Takes the connection out of the directory and the topics, and tells its owner.
     fn forget(&mut self, index: u32, reason: CloseReason) {
         let slot = &mut self.slots[index];
-        self.shared.directory.remove(slot.fd);
+        let fd = slot.fd;
+        if let CloseReason::Violation(error) = &reason {
+            let asked = (Some(fd), self.shared.directory.peer(fd));
+            let refusal = ReactorRefusal::Frame;
+            self.refusals
+                .note(&self.shared.counters, refusal, asked, error);
+        }
+        self.shared.directory.remove(fd);
         let unfinished = std::mem::take(&mut slot.unfinished);
-        self.shared.unfinished.remove(unfinished);
-        self.shared.counters.unfinished_bytes.sub(unfinished as u64);
+        if unfinished > 0 {
+            self.shared.unfinished.remove(unfinished);
+            self.shared.counters.unfinished_bytes.sub(unfinished as u64);
+            self.unfinished_holders.set(index, 0);
+        }
         self.topics.unsubscribe_all(index);
         if slot.reading == ReadState::Paused {
             self.shared.counters.paused.sub(1);
@@ -54,7 +65,6 @@ impl<S: EventSink> Reactor<S> {
             match reason {
                 CloseReason::SlowReader => counters.slow_readers.add(1),
                 CloseReason::PingTimeout => counters.ping_timeouts.add(1),
-                CloseReason::Violation(_) => counters.violations.add(1),
                 _ => {}
             }
             self.sink.closed(slot.fd, reason);
@@ -112,14 +122,9 @@ impl<S: EventSink> Reactor<S> {
         let close = ControlFrame::close(4008, "too slow a reader");
         let close = Bytes::copy_from_slice(close.as_bytes());
         slot.outbox.push(&mut self.arena, close, Content::Own);
-        slot.outbox.settle(&mut self.arena);
-        let counted = slot.outbox.counted();
-        self.shared.budget.add(counted);
-        self.shared
-            .budget
-            .remove(std::mem::replace(&mut slot.budgeted, counted));
+        self.count_waiting(index);
         tracing::debug!(
-            fd = slot.fd.0,
+            fd = self.slots[index].fd.0,
             "closed with 4008: the peer reads too slowly"
         );
         self.leave(index, reason);
@@ -130,8 +135,15 @@ impl<S: EventSink> Reactor<S> {
         let mut slot = self.slots.remove(index);
         slot.outbox.clear(&mut self.arena);
         self.shared.budget.remove(slot.budgeted);
+        self.shared.strangers.remove(slot.fd);
         if slot.backlogged {
             self.shared.counters.backlogged.sub(1);
+        }
+        if slot.backlogged || slot.budgeted > 0 {
+            self.outbox_holders.set(index, 0);
+        }
+        if !self.awaited.is_empty() {
+            self.awaited.remove(&index);
         }
         if let Some(timer) = slot.timer {
             self.wheel.cancel(timer);

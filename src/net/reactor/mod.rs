@@ -37,15 +37,16 @@ use super::directory::Directory;
 use super::listener::Acceptor;
 use super::mailbox;
 use super::outbox::Arena;
+use super::refusals::ReactorRefusals;
 use super::slots::{SlotId, Slots};
+use super::strangers::Strangers;
 use super::topics::{TopicBounds, Topics};
 use super::wheel::{Wheel, WheelTimer};
-use crate::base::Fd;
-use crate::base::Tick;
 use crate::base::fd::FdSource;
 use crate::base::pressure::Pressure;
+use crate::base::{BySize, Fd, Tick};
 use crate::proto::connection::{CloseReason, HttpRequest, Limits, Rules, Verdict};
-use crate::proto::http::Head;
+use crate::proto::http::{Head, Response};
 use crate::proto::websocket::MessageKind;
 use drain::Drain;
 use time::Clock;
@@ -54,8 +55,9 @@ pub(super) use write_queue::WriteTurn;
 
 /// Looks at every request head on the reactor's thread, before anything is done for it.
 ///
-/// The function must not block. Health checks, Origin rules and refusals belong here.
-pub type Gate = dyn Fn(&Head) -> Verdict + Send + Sync;
+/// The function is told the connection, and must not block. Health checks, Origin rules and refusals
+/// belong here.
+pub type Gate = dyn Fn(&Head, Fd) -> Verdict + Send + Sync;
 
 /// The sending side of a reactor's mailbox.
 pub type CommandSender = mailbox::MailboxSender<CommandBatch>;
@@ -140,6 +142,11 @@ pub trait EventSink {
     /// Whether that batch is handled and its commands are in the mailbox; if not, the reactor is
     /// woken once the batch is handled.
     fn has_handled(&self, fd: Fd, batch: u64) -> bool;
+    /// Without workers: gives one of the connections whose messages wait on this thread its turn,
+    /// once a turn of the reactor. Whether it did.
+    fn serve_waiting(&mut self) -> bool;
+    /// Whether there is more of that, so that the reactor mustn't sleep.
+    fn has_waiting(&self) -> bool;
     /// Hands on the events of this turn; without workers, also runs the jobs of other threads.
     fn end_turn(&mut self);
     /// Whether [`EventSink::end_turn`] would hand anything on.
@@ -159,6 +166,8 @@ pub struct ReactorShared {
     pub budget: Arc<ByteBudget>,
     /// The bytes that all connections of the server have half sent.
     pub unfinished: Arc<ByteBudget>,
+    /// The connections of peers who haven't shown who they are.
+    pub strangers: Arc<Strangers>,
     /// The pressures of all mailboxes and of other queues that all connections feed; no reactor
     /// reads while one of them is high.
     pub pressures: Arc<[Arc<Pressure>]>,
@@ -236,10 +245,13 @@ pub struct Reactor<S> {
     mailbox: mailbox::MailboxReceiver<CommandBatch>,
     peers: Vec<CommandSender>,
     acceptors: Vec<Acceptor>,
+    /// Whether connections may wait that were too many for one turn.
+    has_more_to_accept: bool,
     /// Whether a timer for another try to accept is set.
     accepts_again: bool,
     /// The reactor that got the last accepted connection; the next one follows it.
     next_peer: usize,
+    refusals: ReactorRefusals,
     context: ReactorContext,
     shared: ReactorShared,
     sink: S,
@@ -257,8 +269,14 @@ pub struct Reactor<S> {
     held: Vec<SlotId>,
     /// Connections to write to.
     writes: WriteQueue,
-    /// Connections whose outboxes a handler waits for.
-    awaited: Vec<Awaited>,
+    /// What handlers wait for, by the slot.
+    awaited: HashMap<u32, Vec<Awaited>>,
+    /// What of that has to be looked at, since bytes have left the outbox.
+    awaited_news: Vec<Awaited>,
+    /// Connections with something in the outbox, or with answers behind it, by the bytes of both.
+    outbox_holders: BySize<u32>,
+    /// Connections with something half sent, by its bytes.
+    unfinished_holders: BySize<u32>,
     /// The members of the topic that is being published to.
     receivers: Vec<u32>,
     read_buffer: Vec<u8>,
@@ -277,12 +295,18 @@ struct ReactorContext {
     drain_since: Option<Tick>,
 }
 
+/// Refuses every head: where none is read, none may pass.
+fn closed_gate(_: &Head) -> Verdict {
+    Verdict::Answer(Response::new(503))
+}
+
 impl ReactorContext {
+    /// The rules by which a connection goes, but for the gate: that one is told the connection.
     fn rules(&self) -> Rules<'_> {
         Rules {
             now: self.clock.now(),
             limits: &self.limits.connection,
-            gate: &*self.gate,
+            gate: &closed_gate,
             date: self.clock.date(),
             drain: self.drain_since,
             room: None,
@@ -315,8 +339,10 @@ impl<S: EventSink> Reactor<S> {
             mailbox: parts.mailbox,
             peers: parts.peers,
             acceptors: parts.listeners.into_iter().map(Acceptor::new).collect(),
+            has_more_to_accept: false,
             accepts_again: false,
             next_peer: 0,
+            refusals: ReactorRefusals::default(),
             shared: parts.shared,
             sink: parts.sink,
             slots: Slots::default(),
@@ -329,7 +355,10 @@ impl<S: EventSink> Reactor<S> {
             ready: Vec::new(),
             held: Vec::new(),
             writes: WriteQueue::default(),
-            awaited: Vec::new(),
+            awaited: HashMap::new(),
+            awaited_news: Vec::new(),
+            outbox_holders: BySize::default(),
+            unfinished_holders: BySize::default(),
             receivers: Vec::new(),
             read_buffer: vec![0; limits.read_bytes_max],
             drain: None,

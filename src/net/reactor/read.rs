@@ -6,8 +6,10 @@ use bytes::Bytes;
 
 use super::{EventSink, Reactor, WriteTurn};
 use crate::net::outbox::Content;
+use crate::net::refusals::ReactorRefusal;
 use crate::net::slots::{ReadState, SlotId, SlotPhase};
 use crate::proto::connection::{CloseReason, ConnectionEvent, Input, Output};
+use crate::proto::http::Head;
 
 /// Bytes added to a message's payload when it is counted as not handled: the largest header that
 /// an answer of the same length may have.
@@ -35,6 +37,7 @@ impl<S: EventSink> Reactor<S> {
                 return;
             }
             if self.is_held(id.index) {
+                self.note_gone(id.index);
                 self.held.push(id);
                 return;
             }
@@ -49,6 +52,17 @@ impl<S: EventSink> Reactor<S> {
             }
         }
         self.read_socket(id);
+    }
+
+    /// Has others see that the peer of a held WebSocket is gone: what it asked needs no answer. What
+    /// it said is still to be read.
+    pub(super) fn note_gone(&mut self, index: u32) {
+        let slot = &mut self.slots[index];
+        let waits = slot.reading == ReadState::Queued && slot.opened;
+        if waits && slot.peer_ended && !slot.gone {
+            slot.gone = true;
+            self.shared.directory.unestablish(slot.fd);
+        }
     }
 
     /// Whether the connection mustn't be read now, since a queue that it feeds is too long; the
@@ -136,11 +150,16 @@ impl<S: EventSink> Reactor<S> {
     }
 
     fn pump_until_closed(&mut self, index: u32, input: &mut Input<'_>) -> Option<CloseReason> {
-        let mut rules = self.context.rules();
         let counters = &self.shared.counters;
         let slot = &mut self.slots[index];
+        let fd = slot.fd;
+        let gate = |head: &Head| (self.context.gate)(head, fd);
+        let mut rules = self.context.rules();
+        rules.gate = &gate;
         loop {
-            rules.room = self.context.room_beside(slot.outbox.bytes());
+            if !slot.connection.is_websocket() {
+                rules.room = self.context.room_beside(slot.outbox.bytes());
+            }
             let event = slot.connection.next_event(&rules, input)?;
             match event {
                 ConnectionEvent::Message { kind, payload } => {
@@ -150,6 +169,12 @@ impl<S: EventSink> Reactor<S> {
                     self.sink.message(slot.fd, kind, payload);
                 }
                 ConnectionEvent::Output(output) => {
+                    if let Some(error) = slot.connection.take_refused() {
+                        let peer = self.shared.directory.peer(fd);
+                        let refusal = ReactorRefusal::Http(error);
+                        self.refusals
+                            .note(counters, refusal, (Some(fd), peer), &error);
+                    }
                     let (bytes, content) = owned(output);
                     slot.outbox.push(&mut self.arena, bytes, content);
                     self.writes.note(index, slot, WriteTurn::This);
@@ -175,6 +200,9 @@ impl<S: EventSink> Reactor<S> {
     /// Counts what the connection keeps of a request or message that isn't whole.
     fn count_unfinished(&mut self, index: u32) {
         let slot = &mut self.slots[index];
+        if slot.unfinished == 0 && !slot.connection.is_unfinished() {
+            return;
+        }
         let bytes = slot.connection.unfinished_bytes();
         let before = std::mem::replace(&mut slot.unfinished, bytes);
         if bytes == before {
@@ -186,6 +214,7 @@ impl<S: EventSink> Reactor<S> {
         let own = &self.shared.counters.unfinished_bytes;
         own.add(bytes as u64);
         own.sub(before as u64);
+        self.unfinished_holders.set(index, bytes);
     }
 
     /// Refuses the largest requests and messages that are half sent, while the budget of the whole
@@ -195,33 +224,28 @@ impl<S: EventSink> Reactor<S> {
         if !unfinished.is_exceeded() {
             return;
         }
-        let own = self.shared.counters.unfinished_bytes.get() as usize;
+        let own = self.unfinished_holders.total();
         if self.peers.len() > 1 && own < unfinished.share_of(self.peers.len()) {
             // Those with the most are with another reactor.
             return;
         }
-        let mut holders: Vec<(usize, u32)> = self
-            .slots
-            .iter()
-            .filter(|(_, slot)| slot.unfinished > 0)
-            .map(|(index, slot)| (slot.unfinished, index))
-            .collect();
-        holders.sort_unstable();
         while self.shared.unfinished.is_exceeded()
-            && let Some((_, index)) = holders.pop()
+            && let Some(index) = self.unfinished_holders.take_largest()
         {
             self.refuse_unfinished(index);
         }
     }
 
     fn refuse_unfinished(&mut self, index: u32) {
-        self.shared.counters.unfinished_refused.add(1);
         let slot = &mut self.slots[index];
-        tracing::debug!(
-            fd = slot.fd.0,
-            bytes = slot.unfinished,
-            "refused: too much is half sent in all"
+        let asked = (Some(slot.fd), self.shared.directory.peer(slot.fd));
+        let why = format_args!(
+            "too much is half sent in all; here {} bytes",
+            slot.unfinished
         );
+        let refusal = ReactorRefusal::Unfinished;
+        self.refusals
+            .note(&self.shared.counters, refusal, asked, &why);
         if let Some(output) = slot.connection.refuse_unfinished() {
             self.shared.directory.unestablish(slot.fd);
             let (bytes, content) = owned(output);

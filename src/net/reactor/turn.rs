@@ -1,14 +1,16 @@
 //! The loop of a reactor, and the order of the steps in one turn.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use mio::event::Event;
 use mio::{Events, Interest, Token};
 
 use super::write_queue::{LaterShare, WriteTurn};
-use super::{Awaited, EventSink, LISTENER_FIRST, LISTENERS_MAX, Reactor, WAKER};
+use super::{EventSink, LISTENER_FIRST, LISTENERS_MAX, Reactor, WAKER};
 use crate::base::Tick;
+use crate::base::vital::may_die_here;
 use crate::net::slots::{ReadState, SlotId, SlotPhase};
 
 /// Events taken from the kernel a turn.
@@ -22,8 +24,24 @@ impl<S: EventSink> Reactor<S> {
     ///
     /// # Errors
     ///
-    /// The poll itself failed; without it the reactor can't go on.
+    /// The poll itself failed, without which the reactor can't go on, or the reactor panicked. Its
+    /// WebSockets have been told as far as possible.
     pub fn run(mut self) -> io::Result<S> {
+        let ran = catch_unwind(AssertUnwindSafe(|| self.take_turns()));
+        match ran.unwrap_or_else(|_| Err(io::Error::other("the reactor panicked"))) {
+            Ok(()) => Ok(self.sink),
+            Err(error) => {
+                // What a panic has left behind may make another one.
+                let parted = catch_unwind(AssertUnwindSafe(|| self.part()));
+                if parted.is_err() {
+                    tracing::error!(reactor = self.id, "its connections end without a Close");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn take_turns(&mut self) -> io::Result<()> {
         self.register_listeners()?;
         let mut events = Events::with_capacity(EVENTS_A_TURN_MAX);
         // Commands that were given before the start must not wait for the first event.
@@ -38,7 +56,7 @@ impl<S: EventSink> Reactor<S> {
             self.mailbox.woke();
             self.turn(&events);
         }
-        Ok(self.sink)
+        Ok(())
     }
 
     /// Runs one turn. The order of its steps keeps latency low and output merged:
@@ -50,8 +68,10 @@ impl<S: EventSink> Reactor<S> {
     /// - writing last, so that all output of the turn goes out in one call a connection; of large
     ///   deliveries only a share, so that nobody waits for a whole one.
     fn turn(&mut self, events: &Events) {
+        may_die_here();
         self.context.clock.update();
         self.shared.counters.turns.add(1);
+        self.accept_rest();
         for event in events {
             self.note(event);
         }
@@ -61,7 +81,15 @@ impl<S: EventSink> Reactor<S> {
         self.sink.end_turn();
         self.apply_all();
         self.expire_all();
+        self.settle();
+        self.publish_counters();
+    }
+
+    /// Carries out what the owner of the events wants done, and writes; then a heavy connection has
+    /// its turn, after the others have their answers.
+    fn settle(&mut self) {
         let mut later = LaterShare::of_a_turn();
+        let mut has_served = false;
         loop {
             self.sink.end_turn();
             self.apply_own();
@@ -70,10 +98,12 @@ impl<S: EventSink> Reactor<S> {
             self.tell_awaited();
             // Writing may end connections; the owner of the events is told, and may send more.
             if !self.writes.is_due() && !self.sink.has_pending() {
-                break;
+                if has_served || !self.sink.serve_waiting() {
+                    break;
+                }
+                has_served = true;
             }
         }
-        self.publish_counters();
     }
 
     fn register_listeners(&mut self) -> io::Result<()> {
@@ -88,7 +118,8 @@ impl<S: EventSink> Reactor<S> {
 
     /// Returns the time for which the poll may wait; `None` for as long as it takes.
     fn timeout(&mut self) -> Option<Duration> {
-        if !self.ready.is_empty() || self.writes.has_later() || !self.mailbox.may_sleep() {
+        let has_more = !self.ready.is_empty() || self.has_more_to_accept || self.writes.has_later();
+        if has_more || self.sink.has_waiting() || !self.mailbox.may_sleep() {
             return Some(Duration::ZERO);
         }
         self.context.clock.until(self.next_due)
@@ -134,6 +165,7 @@ impl<S: EventSink> Reactor<S> {
                 .find(id)
                 .is_some_and(|slot| slot.phase == SlotPhase::Live);
             if is_live && self.is_held(id.index) {
+                self.note_gone(id.index);
                 index += 1;
             } else {
                 self.held.swap_remove(index);
@@ -142,31 +174,28 @@ impl<S: EventSink> Reactor<S> {
         }
     }
 
+    /// Has what a handler waits for looked at, since bytes have left the outbox of that slot.
+    pub(super) fn note_awaited(&mut self, index: u32) {
+        if !self.awaited.is_empty()
+            && let Some(awaited) = self.awaited.remove(&index)
+        {
+            self.awaited_news.extend(awaited);
+        }
+    }
+
     /// Reports the outboxes that have become as small as a handler waits for.
     fn tell_awaited(&mut self) {
-        let Self {
-            awaited,
-            slots,
-            sink,
-            ..
-        } = self;
-        awaited.retain(
-            |Awaited {
-                 id,
-                 fd,
-                 bytes_max,
-                 by,
-             }| {
-                let Some(slot) = slots.find(*id) else {
-                    return false;
-                };
-                let waits = slot.outbox.bytes() > *bytes_max;
-                if !waits {
-                    sink.buffer_empty(*fd, *by);
-                }
-                waits
-            },
-        );
+        for awaited in std::mem::take(&mut self.awaited_news) {
+            let Some(slot) = self.slots.find(awaited.id) else {
+                continue;
+            };
+            if slot.outbox.bytes() <= awaited.bytes_max {
+                self.sink.buffer_empty(awaited.fd, awaited.by);
+            } else {
+                let of_slot = self.awaited.entry(awaited.id.index).or_default();
+                of_slot.push(awaited);
+            }
+        }
     }
 
     pub(super) fn are_mailboxes_pressed(&self) -> bool {

@@ -90,14 +90,16 @@ impl<S: EventSink> Reactor<S> {
     /// Acts on an outbox that is empty now.
     fn written(&mut self, index: u32) {
         let slot = &mut self.slots[index];
-        self.shared
-            .budget
-            .remove(std::mem::take(&mut slot.budgeted));
+        let is_counted = slot.backlogged || slot.budgeted > 0;
         if slot.backlogged {
             slot.backlogged = false;
             self.shared.counters.backlogged.sub(1);
         }
-        match slot.phase {
+        if is_counted {
+            self.count_waiting(index);
+        }
+        self.note_awaited(index);
+        match self.slots[index].phase {
             SlotPhase::Live => self.resume_reading(index),
             SlotPhase::Flushing => self.shut(index),
             SlotPhase::Lingering => {}
@@ -111,17 +113,13 @@ impl<S: EventSink> Reactor<S> {
         if slot.stalled == Tick::NEVER || slot.outbox.bytes() < before {
             slot.stalled = now;
         }
-        slot.outbox.settle(&mut self.arena);
-        let counted = slot.outbox.counted();
-        self.shared.budget.add(counted);
-        self.shared
-            .budget
-            .remove(std::mem::replace(&mut slot.budgeted, counted));
         if !slot.backlogged {
             slot.backlogged = true;
             self.shared.counters.backlogged.add(1);
         }
-        let limits = &self.context.limits;
+        self.count_waiting(index);
+        self.note_awaited(index);
+        let (slot, limits) = (&self.slots[index], &self.context.limits);
         let over = slot.outbox.bytes() > limits.outbox_bytes_max && !slot.outbox.is_one_piece();
         if over && slot.connection.is_websocket() {
             self.evict(index);
@@ -156,29 +154,40 @@ impl<S: EventSink> Reactor<S> {
         }
     }
 
-    /// Gives up the connections with the largest outboxes, WebSocket or HTTP, while the budget of
-    /// the whole server is exceeded.
+    /// Counts what waits for a peer: in its outbox once the socket didn't take all of it, and the
+    /// answers that have no room there.
+    pub(super) fn count_waiting(&mut self, index: u32) {
+        let slot = &mut self.slots[index];
+        let answers = slot.connection.waiting_bytes();
+        let (mut counted, mut kept) = (answers, answers);
+        if slot.backlogged {
+            slot.outbox.settle(&mut self.arena);
+            counted += slot.outbox.counted();
+            kept += slot.outbox.kept();
+        }
+        let before = std::mem::replace(&mut slot.budgeted, counted);
+        self.shared.budget.add(counted);
+        self.shared.budget.remove(before);
+        self.outbox_holders.set(index, kept);
+    }
+
+    /// Gives up the connections for which most waits, WebSocket or HTTP, while the budget of the
+    /// whole server is exceeded.
     pub(super) fn enforce_budget(&mut self) {
-        let budget = &self.shared.budget;
-        if !budget.is_exceeded() || self.shared.counters.backlogged.get() == 0 {
+        let (budget, holders) = (&self.shared.budget, &self.outbox_holders);
+        if !budget.is_exceeded() {
             return;
         }
-        let kept: usize = self.slots.iter().map(|(_, slot)| slot.outbox.kept()).sum();
-        if self.peers.len() > 1 && kept < budget.share_of(self.peers.len()) {
+        if self.peers.len() > 1 && holders.total() < budget.share_of(self.peers.len()) {
             // The largest holders belong to another reactor.
             return;
         }
-        let mut holders: Vec<(usize, u32)> = self
-            .slots
-            .iter()
-            .filter(|(_, slot)| slot.backlogged)
-            .map(|(index, slot)| (slot.outbox.kept(), index))
-            .collect();
-        holders.sort_unstable();
         while self.shared.budget.is_exceeded()
-            && let Some((_, index)) = holders.pop()
+            && let Some(index) = self.outbox_holders.take_largest()
         {
             self.give_up(index);
+            // One that gets a Close is counted again when that is written: the next has its turn.
+            self.outbox_holders.set(index, 0);
         }
     }
 }

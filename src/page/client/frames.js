@@ -26,7 +26,7 @@ const FIELDS = new Map([
   ["kick", { code: optional(isText), message: optional(isText) }],
   ["joined", { room: isName, uid: isText }],
   ["left", { room: isName, uid: isText }],
-  ["presence", { room: isName, state: (value) => value === "on" || value === "off", users: optional(isTexts) }],
+  ["presence", { room: isName, state: (value) => value === "on" || value === "off", users: optional(isTexts), users_total: optional(isCount) }],
 ]);
 
 /** What the answers to questions have to hold: each names the field at fault, or nothing. */

@@ -70,9 +70,9 @@ export class Chat {
     client.on("gap", ({ channel }) => this.#divide(channel, "Some messages are no longer kept"));
     client.on("joined", ({ room, uid }) => this.#comeOrGo(room, uid, "joined"));
     client.on("left", ({ room, uid }) => this.#comeOrGo(room, uid, "left"));
-    client.on("presence", ({ room, state, users }) => {
+    client.on("presence", ({ room, state, users, users_total: total }) => {
       const conversation = this.conversations.get(room);
-      if (state === "on" && users) conversation?.sees(users, users.length);
+      if (state === "on" && users) conversation?.sees(users, total ?? users.length);
       else if (conversation === this.active) this.#lookWhoIsHere();
       this.changed();
     });

@@ -34,6 +34,9 @@ pub(super) struct HttpSide {
     ending: Ending,
 }
 
+/// The end of an exchange that nothing was wrong with.
+const LAST: HttpStage = HttpStage::Last { refused: None };
+
 #[derive(Debug)]
 enum HttpStage {
     /// Between requests, or inside a head (RFC 9112 §2.1).
@@ -50,7 +53,10 @@ enum HttpStage {
     /// The connection is a WebSocket, since the 101 went out.
     Upgraded(Handshake),
     /// The last answer is on its way; nothing more is read.
-    Last,
+    Last {
+        /// The refusal in the answer, until the connection's owner has taken it.
+        refused: Option<HttpError>,
+    },
 }
 
 /// A request to become a WebSocket.
@@ -122,7 +128,7 @@ impl HttpSide {
                     None => false,
                 },
                 HttpStage::Upgraded(_) => return Some(self.upgraded()),
-                HttpStage::Last => {
+                HttpStage::Last { .. } => {
                     input.take_all();
                     true
                 }
@@ -152,7 +158,15 @@ impl HttpSide {
                 self.awaits_room || self.answers.waiting() >= limits.pipeline_requests_max
             }
             HttpStage::Upgrading(_) => true,
-            HttpStage::Body { .. } | HttpStage::Upgraded(_) | HttpStage::Last => false,
+            HttpStage::Body { .. } | HttpStage::Upgraded(_) | HttpStage::Last { .. } => false,
+        }
+    }
+
+    /// Takes what was refused for breaking HTTP or a bound; gives it once.
+    pub(super) fn take_refused(&mut self) -> Option<HttpError> {
+        match &mut self.reading {
+            HttpStage::Last { refused } => refused.take(),
+            _ => None,
         }
     }
 
@@ -183,6 +197,11 @@ impl HttpSide {
             _ => 0,
         };
         self.rest.len() + body
+    }
+
+    /// Bytes of the answers that haven't left.
+    pub(super) fn waiting_bytes(&self) -> usize {
+        self.answers.bytes()
     }
 
     /// Answers a request that isn't whole with 503, since the server keeps too much of such
@@ -217,7 +236,9 @@ impl HttpSide {
                 ..
             } if self.answers.waiting() > 0 => Tick::NEVER,
             HttpStage::Body { .. } => self.since.after(limits.body_ms_max),
-            HttpStage::Upgrading(_) | HttpStage::Upgraded(_) | HttpStage::Last => Tick::NEVER,
+            HttpStage::Upgrading(_) | HttpStage::Upgraded(_) | HttpStage::Last { .. } => {
+                Tick::NEVER
+            }
         }
     }
 
@@ -243,7 +264,7 @@ impl HttpSide {
         let between = matches!(self.reading, HttpStage::Head)
             && self.rest.is_empty()
             && input.rest().is_empty();
-        let done = (matches!(self.reading, HttpStage::Last) && last)
+        let done = (matches!(self.reading, HttpStage::Last { .. }) && last)
             || (rules.drain.is_some() && last && between);
         to.keep_alive &= !done;
         if !to.keep_alive {
@@ -371,6 +392,9 @@ impl HttpSide {
 
     fn refuse(&mut self, to: AnswerTo, error: &HttpError) {
         self.answer_last(to, error.response());
+        self.reading = HttpStage::Last {
+            refused: Some(*error),
+        };
     }
 
     /// Answers and ends the connection; bytes after this request are ignored (RFC 9112 §9.6).
@@ -382,7 +406,7 @@ impl HttpSide {
 
     fn read_no_more(&mut self) {
         self.rest = BytesMut::new();
-        self.reading = HttpStage::Last;
+        self.reading = LAST;
     }
 
     fn receive_body(&mut self, rules: &Rules<'_>, input: &mut Input<'_>) -> BodyStep {
@@ -447,8 +471,7 @@ impl HttpSide {
     /// Answers the handshake; with 503 while the server is stopping, even if the handshake came
     /// earlier and had to wait: a drain lists all WebSockets once, at its start.
     fn accept(&mut self, rules: &Rules<'_>) -> Option<ConnectionEvent<'static>> {
-        let HttpStage::Upgrading(asked) = std::mem::replace(&mut self.reading, HttpStage::Last)
-        else {
+        let HttpStage::Upgrading(asked) = std::mem::replace(&mut self.reading, LAST) else {
             return None;
         };
         if rules.drain.is_some() {
@@ -473,8 +496,7 @@ impl HttpSide {
     }
 
     fn upgraded(&mut self) -> HttpStep {
-        let HttpStage::Upgraded(done) = std::mem::replace(&mut self.reading, HttpStage::Last)
-        else {
+        let HttpStage::Upgraded(done) = std::mem::replace(&mut self.reading, LAST) else {
             return HttpStep::Closed;
         };
         HttpStep::Upgraded(done, std::mem::take(&mut self.rest))

@@ -16,7 +16,7 @@ pub use event::{CloseReason, ConnectionEvent, HttpRequest, Output};
 pub use limits::Limits;
 
 use crate::base::Tick;
-use crate::proto::http::{Head, Response};
+use crate::proto::http::{Head, HttpError, Response};
 use http_side::{Handshake, HttpSide, HttpStep};
 use websocket_side::WebSocketSide;
 
@@ -159,6 +159,17 @@ impl Connection {
         }
     }
 
+    /// Whether bytes of a request or a message that isn't whole yet may be kept: cheaper to ask than
+    /// [`Connection::unfinished_bytes`].
+    #[must_use]
+    pub fn is_unfinished(&self) -> bool {
+        match &self.state {
+            ConnectionState::Http(_) => true,
+            ConnectionState::WebSocket(side) => side.is_unfinished(),
+            ConnectionState::Closed => false,
+        }
+    }
+
     /// Counts the bytes kept of a request or a message that isn't whole yet.
     #[must_use]
     pub fn unfinished_bytes(&self) -> usize {
@@ -166,6 +177,15 @@ impl Connection {
             ConnectionState::Http(side) => side.unfinished_bytes(),
             ConnectionState::WebSocket(side) => side.unfinished_bytes(),
             ConnectionState::Closed => 0,
+        }
+    }
+
+    /// Bytes of the bodies of answers that were filled in and haven't left.
+    #[must_use]
+    pub fn waiting_bytes(&self) -> usize {
+        match &self.state {
+            ConnectionState::Http(side) => side.waiting_bytes(),
+            ConnectionState::WebSocket(_) | ConnectionState::Closed => 0,
         }
     }
 
@@ -284,6 +304,15 @@ impl Connection {
     #[must_use]
     pub fn awaits_room(&self) -> bool {
         matches!(&self.state, ConnectionState::Http(side) if side.awaits_room())
+    }
+
+    /// Takes what the last answer refuses for breaking HTTP or a bound; gives it once, for the trace of
+    /// it.
+    pub fn take_refused(&mut self) -> Option<HttpError> {
+        match &mut self.state {
+            ConnectionState::Http(side) => side.take_refused(),
+            ConnectionState::WebSocket(_) | ConnectionState::Closed => None,
+        }
     }
 
     /// Whether bytes that are read now could only be kept; an answer, or room for one, ends this

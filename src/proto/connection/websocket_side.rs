@@ -166,6 +166,10 @@ impl WebSocketSide {
         Some(Output::Control(frame))
     }
 
+    pub(super) fn is_unfinished(&self) -> bool {
+        self.decoder.buffered_bytes() > 0 || self.carry.is_some()
+    }
+
     /// Counts the bytes of the message that isn't whole yet.
     pub(super) fn unfinished_bytes(&self) -> usize {
         self.decoder.buffered_bytes() + self.carry.as_ref().map_or(0, |carry| carry.len())

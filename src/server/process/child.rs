@@ -25,6 +25,7 @@ use signal_hook::low_level::emulate_default_handler;
 
 use super::link::TaskId;
 use super::pipe::{PipeDecoder, PipeError, PipeFrame, PipeKind, header};
+use crate::base::vital::spawn_vital;
 
 /// The environment variable with the name of the process.
 pub(super) const NAME_VAR: &str = "TIDINGS_PROCESS";
@@ -399,9 +400,8 @@ fn heed_signals(stream: Weak<UnixStream>, is_terminated: Arc<AtomicBool>) -> io:
             }
         }
     };
-    std::thread::Builder::new()
-        .name("signals".into())
-        .spawn(heed)?;
+    // Without it no SIGTERM would end this process, which another one replaces.
+    spawn_vital("signals", heed, || std::process::exit(1))?;
     Ok(())
 }
 

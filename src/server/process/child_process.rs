@@ -82,13 +82,8 @@ impl ChildProcess {
             Interest::READABLE | Interest::WRITABLE,
         )?;
 
-        let mut arguments = std::env::args_os();
-        let mut command = Command::new(&spec.program);
-        if let Some(zeroth) = arguments.next() {
-            command.arg0(zeroth);
-        }
+        let mut command = command(spec);
         command
-            .args(arguments)
             .env(NAME_VAR, &spec.name)
             .stdin(Stdio::from(OwnedFd::from(theirs)));
         command.env(
@@ -233,6 +228,23 @@ impl Drop for ChildProcess {
             kill_and_reap(&mut self.child);
         }
     }
+}
+
+/// The program of a process, with its arguments and without the variables that are withheld.
+fn command(spec: &ProcessSpec) -> Command {
+    let mut own = std::env::args_os();
+    let mut command = Command::new(&spec.program);
+    if let Some(zeroth) = own.next() {
+        command.arg0(zeroth);
+    }
+    match &spec.launch.arguments {
+        Some(arguments) => command.args(arguments),
+        None => command.args(own),
+    };
+    for name in &spec.launch.variables_withheld {
+        command.env_remove(name);
+    }
+    command
 }
 
 fn watch_death(child: &Child, registry: &Registry, token: Token) -> io::Result<OwnedFd> {

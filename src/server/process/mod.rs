@@ -32,5 +32,5 @@ mod supervisor;
 pub use child::{Incoming, Process, ProcessPipe, entered};
 pub use event::{ProcessEvent, TaskOutcome};
 pub use link::{ProcessLink, ProcessStats, TaskError, TaskId};
-pub use settings::{ProcessSettings, ProcessSpec};
+pub use settings::{ProcessLaunch, ProcessSettings, ProcessSpec};
 pub use supervisor::Supervisor;

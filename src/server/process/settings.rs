@@ -1,5 +1,6 @@
 //! The specification of a process, and the bounds and times of all of them.
 
+use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,6 +12,17 @@ pub struct ProcessSpec {
     pub(super) name: String,
     /// The program that is executed; a test may name one that can't be.
     pub(super) program: PathBuf,
+    pub(super) launch: ProcessLaunch,
+}
+
+/// The arguments and the environment of a process, as far as they aren't those of this program.
+#[derive(Debug, Clone, Default)]
+pub struct ProcessLaunch {
+    /// Arguments behind the program's name; `None` repeats those of this program, with whatever
+    /// secrets are among them.
+    pub arguments: Option<Vec<OsString>>,
+    /// Variables that the process doesn't get, such as those with secrets that it doesn't need.
+    pub variables_withheld: Vec<OsString>,
 }
 
 impl ProcessSpec {
@@ -32,7 +44,14 @@ impl ProcessSpec {
         Ok(Self {
             name,
             program: PathBuf::from("/proc/self/exe"),
+            launch: ProcessLaunch::default(),
         })
+    }
+
+    /// Starts the process with other arguments or variables than this program has.
+    #[must_use]
+    pub fn with_launch(self, launch: ProcessLaunch) -> Self {
+        Self { launch, ..self }
     }
 }
 

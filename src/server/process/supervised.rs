@@ -240,7 +240,7 @@ impl Supervised {
             }
             Err(error) => {
                 let pause = self.wait(now);
-                error!(process = %self.intake.name, %error, ?pause, "process can't be started");
+                error!(process = %self.intake.name, %error, restart_in = ?pause, "process can't be started");
             }
         }
     }
@@ -327,7 +327,9 @@ impl Supervised {
         };
         let restart_in = (!is_over).then(|| self.wait(now));
         match restart_in {
-            Some(pause) => warn!(process = %self.intake.name, %status, ?pause, "process died"),
+            Some(restart_in) => {
+                warn!(process = %self.intake.name, %status, ?restart_in, "process died");
+            }
             None => info!(process = %self.intake.name, %status, "process ended"),
         }
         let process = self.name();

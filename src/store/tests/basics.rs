@@ -112,6 +112,24 @@ fn a_repeat_is_known_in_its_batch_and_after_it_until_its_time_is_over() {
 }
 
 #[test]
+fn a_repeat_of_a_message_that_had_to_be_forgotten_early_is_a_new_one_and_that_is_counted() {
+    both(
+        |settings| settings.dedup_entries_max = 2,
+        |store| {
+            for key in 1..=3 {
+                put(store, same(key, message("tea", "a", "1"))).unwrap();
+            }
+            let described = store.reader().totals().described();
+            let forgotten = described.iter().find(|n| n.name == "repeats_forgotten");
+            assert_eq!(forgotten.map(|number| number.value), Some(1));
+            let mut again = |key| put(store, same(key, message("tea", "a", "1"))).unwrap();
+            assert_eq!(again(3), Appended::Repeat(at(7, 3)));
+            assert_eq!(again(1), Appended::Message(at(7, 4), None));
+        },
+    );
+}
+
+#[test]
 fn a_mark_settles_with_its_message_with_a_repeat_and_alone() {
     both(
         |_| {},

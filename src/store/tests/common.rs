@@ -39,6 +39,7 @@ pub(super) fn message<'a>(channel: &'a str, id: &'a str, data: &'a str) -> Messa
             data,
         },
         idempotency_key: None,
+        opens: false,
         mark: None,
     }
 }

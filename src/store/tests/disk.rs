@@ -126,7 +126,7 @@ impl Bench {
         };
         let relieve = move || _ = relieve.send(());
         let (disk, queue) = Disk::new(disk_settings);
-        let thread = queue.start(Box::new(store), tell, relieve).unwrap();
+        let thread = queue.start(Box::new(store), tell, relieve, || {}).unwrap();
         Self {
             disk: Some(disk),
             thread: Some(thread),
@@ -440,7 +440,7 @@ fn a_context_that_holds_the_disk_serves_its_jobs_and_goes_with_the_thread() {
     let context = Arc::new((disk.clone(), tell));
     let kept = Arc::downgrade(&context);
     let store = MemoryStore::new(settings(Path::new("/store")));
-    let thread = queue.start(Box::new(store), context, || {}).unwrap();
+    let thread = queue.start(Box::new(store), context, || {}, || {}).unwrap();
     disk.submit(Chained(2));
     for left in [2, 1, 0] {
         assert_eq!(told.recv_timeout(PATIENCE), Ok(left));

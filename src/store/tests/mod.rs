@@ -6,6 +6,8 @@ mod common;
 mod damage;
 mod dice;
 mod disk;
+mod golden;
+mod hostile;
 mod model;
 mod offline;
 mod property;

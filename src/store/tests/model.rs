@@ -150,6 +150,7 @@ impl Step {
                     data,
                 },
                 idempotency_key,
+                opens: false,
                 mark: mark.map(|number| ("gate", number)),
             }),
             Self::Purge(channel, epoch) => Record::Purge { channel, epoch },
@@ -320,6 +321,7 @@ impl Model {
                 let log = seen.channels.get_mut(channel).unwrap();
                 log.acks.insert(user.into(), offset);
             }
+            StateRecord::Opener { channel, .. } => panic!("nobody opened {channel}"),
             StateRecord::Member { room, user } => {
                 seen.members.insert((room.into(), user.into()));
             }

@@ -320,3 +320,42 @@ fn two_damaged_files_are_repaired_one_after_the_other() {
         40
     );
 }
+
+#[test]
+fn a_repair_counts_what_it_cut_off_and_what_of_it_can_be_read() {
+    let disk = Disk::default();
+    let settings = settings(Path::new(DIRECTORY));
+    let mut store = Journal::open_on(Arc::new(disk.clone()), settings).unwrap();
+    let mut batches = |disk: &Disk, sizes: &[usize]| {
+        for size in sizes {
+            for _ in 0..*size {
+                say(&mut store, "tea", "one");
+                say(&mut store, "cup", "one");
+            }
+            store.commit().unwrap();
+        }
+        disk.read(&file(1)).len() as u64
+    };
+    let end = batches(&disk, &[1]);
+    let middle = batches(&disk, &[3]);
+    let size = batches(&disk, &[2, 1]);
+    drop(store);
+    for (is_flipped, records) in [(false, 12), (true, 6)] {
+        let disk = disk.copy();
+        if is_flipped {
+            flip(&disk, &file(1), middle - 1);
+        }
+        let whole = disk.read(&file(1));
+        let repaired = repair_on(&disk, &file(1), end + 1).unwrap();
+        assert_eq!(
+            (repaired.cut_at, repaired.bytes, repaired.records),
+            (end, whole.len() as u64 - end, records)
+        );
+        assert!(whole.len() as u64 >= size);
+        assert_eq!(disk.read(&repaired.kept), whole[end as usize..]);
+        assert_eq!(repaired.lost, [], "no later file knows of them");
+        assert_eq!(repaired.new_epochs, ["cup", "tea"]);
+        let store = open(&disk).unwrap();
+        assert_eq!(heard(&*store.reader(), "tea"), ["one"]);
+    }
+}

@@ -32,6 +32,7 @@ fn everything(reader: &dyn Reader) -> String {
 
 fn fill(store: &mut dyn Store, round: u64) {
     let number = round.to_string();
+    let (line, before) = (format!("@{round}"), format!("@{}", round - 1));
     let private = MessageRecord {
         second: Some(Channel {
             name: "@ann",
@@ -48,6 +49,17 @@ fn fill(store: &mut dyn Store, round: u64) {
     let records = [
         Record::Message(private),
         Record::Message(message("tea", "id", &number)),
+        Record::Message(MessageRecord {
+            opens: true,
+            ..message(&line, "id", &number)
+        }),
+        Record::Claim {
+            channel: if round.is_multiple_of(3) {
+                &before
+            } else {
+                "nowhere"
+            },
+        },
         Record::Ack {
             channel: "tea",
             reader: "bob",
@@ -108,6 +120,46 @@ fn all_is_there_again_after_a_start_also_over_many_files() {
             before = everything(&*store.reader());
         }
     }
+}
+
+/// Who opened which channel.
+fn openers(reader: &dyn Reader) -> Vec<(String, String)> {
+    let mut openers = Vec::new();
+    reader.each(&mut |known| {
+        if let StateRecord::Opener { channel, user } = known {
+            openers.push((channel.to_owned(), user.to_owned()));
+        }
+    });
+    openers.sort_unstable();
+    openers
+}
+
+#[test]
+fn a_channel_counts_for_the_one_who_opened_it_until_it_is_claimed_also_after_a_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let settings = settings(directory.path());
+    let opening = |channel, from| {
+        let mut record = message(channel, "id", "1");
+        record.body.from = Some(from);
+        record.opens = true;
+        Record::Message(record)
+    };
+    let mut store = Journal::open(settings.clone()).unwrap();
+    for (channel, from) in [("@x", "ann"), ("@y", "ann"), ("tea", "bob"), ("@x", "bob")] {
+        put(&mut store, opening(channel, from)).unwrap();
+    }
+    say(&mut store, "@z", "not opened by anybody");
+    put(&mut store, opening("@z", "bob")).unwrap();
+    let pair = |channel: &str, user: &str| (channel.to_owned(), user.to_owned());
+    let opened = [pair("@x", "ann"), pair("@y", "ann"), pair("tea", "bob")];
+    assert_eq!(openers(&*store.reader()), opened);
+    drop(store);
+    let mut store = Journal::open(settings.clone()).unwrap();
+    assert_eq!(openers(&*store.reader()), opened);
+    put(&mut store, Record::Claim { channel: "@x" }).unwrap();
+    drop(store);
+    let store = Journal::open(settings).unwrap();
+    assert_eq!(openers(&*store.reader()), opened[1..]);
 }
 
 #[test]

@@ -132,8 +132,8 @@ fn who_goes_on_far_over_the_limit_is_closed_with_4009() {
 fn pings_and_nonsense_count_as_commands_too() {
     let flags = ["--set", SLOW, "--set", "limits.commands_burst_max=3"];
     let server = Program::serve(&flags);
-    for noise in ["PING", "{"] {
-        let mut client = come(&server, "ann");
+    for (uid, noise) in [("ann", "PING"), ("bob", "{")] {
+        let mut client = come(&server, uid);
         for _ in 0..7 {
             client.socket.write(Message::text(noise)).unwrap();
         }
@@ -150,6 +150,74 @@ fn pings_and_nonsense_count_as_commands_too() {
         }
         assert_eq!(parsed(&client.hear_text())["type"], "kick");
         assert_eq!(client.hear_text_or_close(), Err(4009));
+    }
+}
+
+#[test]
+fn a_user_who_comes_again_finds_the_same_bucket_on_every_connection() {
+    let flags = ["--set", SLOW, "--set", "limits.commands_burst_max=8"];
+    let server = Program::serve(&flags);
+    let mut taken = 0;
+    for _ in 0..4 {
+        let mut ann = come(&server, "ann");
+        ann.say(says(3));
+        for _ in 0..3 {
+            taken += u32::from(answer(&mut ann)["type"] == "ok");
+        }
+        drop(ann);
+    }
+    assert!((8..=9).contains(&taken), "{taken} of 12 were taken");
+    let mut bob = come(&server, "bob");
+    bob.say(says(1));
+    assert_eq!(answer(&mut bob)["type"], "ok", "others aren't touched");
+}
+
+#[test]
+fn before_a_login_an_address_has_one_bucket_and_logins_that_are_taken_need_none() {
+    let flags = ["--set", SLOW, "--set", "limits.commands_burst_max=5"];
+    let server = Program::serve(&flags);
+    let mut answered = 0;
+    for _ in 0..4 {
+        let mut nobody = server.websocket("/ws");
+        assert_eq!(parsed(&nobody.hear_text())["type"], "hello");
+        for _ in 0..2 {
+            nobody.say(r#"{"type":"join","seq":1,"room":"tea"}"#);
+            answered += u32::from(parsed(&nobody.hear_text())["code"] == "unauthorized");
+        }
+        drop(nobody);
+    }
+    assert!((5..=6).contains(&answered), "{answered} of 8 were answered");
+    // All who come through one proxy have its address.
+    for number in 0..20 {
+        let mut client = server.websocket("/ws");
+        assert_eq!(parsed(&client.hear_text())["type"], "hello");
+        client.say(format!(
+            r#"{{"type":"login","seq":1,"uid":"user-{number}"}}"#
+        ));
+        assert_eq!(parsed(&client.hear_text())["type"], "ok");
+    }
+}
+
+#[test]
+fn one_users_logins_are_counted_and_so_are_those_that_fail() {
+    let flags = ["--set", SLOW, "--set", "limits.commands_burst_max=3"];
+    let server = Program::serve(&flags);
+    for (login, taken) in [
+        (r#"{"type":"login","seq":1,"uid":"ann"}"#, "ok"),
+        (r#"{"type":"login","seq":1}"#, "err"),
+    ] {
+        let mut kinds = Vec::new();
+        for _ in 0..12 {
+            let mut client = server.websocket("/ws");
+            assert_eq!(parsed(&client.hear_text())["type"], "hello");
+            client.say(login);
+            kinds.push(parsed(&client.hear_text()));
+        }
+        let passed = kinds
+            .iter()
+            .filter(|answer| answer["type"] == taken && answer["code"] != "rate_limited");
+        assert!((3..=7).contains(&passed.count()), "{kinds:?}");
+        assert_eq!(kinds[11]["type"], "kick", "{kinds:?}");
     }
 }
 

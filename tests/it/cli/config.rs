@@ -178,24 +178,23 @@ fn a_secret_in_a_file_of_its_own_that_others_can_read_is_warned_of() {
     }
 }
 
+/// The token that `tidings token` prints, and what the command says beside it.
+#[track_caller]
+fn token(folder: &Path, arguments: &[&str]) -> (String, String) {
+    let (success, out, err) = said(&tidings(folder, &[&["token"], arguments].concat()));
+    assert!(success, "{arguments:?}: {err}");
+    (out, err)
+}
+
 #[test]
-fn token_prints_a_token_and_nothing_else() {
+fn token_prints_a_token_alone_and_says_beside_it_what_it_is_and_where_it_leads() {
     let folder = folder();
     good(folder.path(), &["init"]);
-    let token = good(
-        folder.path(),
-        &[
-            "token",
-            "--config",
-            "tidings.toml",
-            "--uid",
-            "ann",
-            "--rooms",
-            "team-*",
-            "--ttl",
-            "1h",
-        ],
-    );
+    let ann = ["--config", "tidings.toml", "--uid", "ann"];
+    let rooms = ["--rooms", "team-*", "--ttl", "1h"];
+    let (token, beside) = token(folder.path(), &[&ann[..], &rooms].concat());
+    let link = format!("open: http://127.0.0.1:9502/#token={token}");
+    assert_eq!(beside, format!("for ann, in team-*, for 1h\n{link}"));
     let parts: Vec<&str> = token.trim_end().split('.').collect();
     assert_eq!((parts.len(), token.lines().count()), (3, 1), "{token}");
     // {"typ":"JWT","alg":"HS256","kid":"k1"}
@@ -214,7 +213,13 @@ fn token_prints_a_token_and_nothing_else() {
 fn token_signs_with_a_private_key_and_sees_when_it_is_the_wrong_one() {
     let folder = folder();
     let keys = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/keys");
-    let key = |name: &str| keys.join(name).display().to_string();
+    // In files that only their owner can read, as private keys have to be.
+    let key = |name: &str| {
+        let own = folder.path().join(name);
+        fs::copy(keys.join(name), &own).unwrap();
+        fs::set_permissions(&own, fs::Permissions::from_mode(0o600)).unwrap();
+        own.display().to_string()
+    };
     let text = format!(
         "[tokens.keys.rs]\nalgorithm = 'RS256'\npublic_key_file = '{}'\n\
          [tokens.keys.es]\nalgorithm = 'ES256'\npublic_key_file = '{}'\n",
@@ -227,15 +232,18 @@ fn token_signs_with_a_private_key_and_sees_when_it_is_the_wrong_one() {
     fn with<'a>(token: &[&'a str], more: &[&'a str]) -> Vec<&'a str> {
         [token, more].concat()
     }
-    let signed = good(
-        folder.path(),
-        &with(&token, &["--kid", "rs", "--private-key", &rsa]),
-    );
-    assert!(signed.len() > 400, "{signed}");
-    good(
-        folder.path(),
-        &with(&token, &["--kid", "es", "--private-key", &ec]),
-    );
+    for (more, size_min) in [
+        (["--kid", "rs", "--private-key", &rsa], 400),
+        (["--kid", "es", "--private-key", &ec], 150),
+    ] {
+        let (success, signed, err) = said(&tidings(folder.path(), &with(&token, &more)));
+        assert!(success && signed.len() > size_min, "{signed}{err}");
+        let no_room = "for ann, in no room (--rooms names some), for 1h\n";
+        assert_eq!(
+            err,
+            format!("{no_room}no link: the chat page is off; page = \"on\" turns it on\n")
+        );
+    }
     for (more, expected) in [
         (
             vec![],
@@ -266,4 +274,87 @@ fn token_signs_with_a_private_key_and_sees_when_it_is_the_wrong_one() {
         none.contains("the settings have no key for tokens: `tidings init`"),
         "{none}"
     );
+}
+
+#[test]
+fn the_link_of_a_token_leads_where_the_server_is() {
+    let folder = folder();
+    good(folder.path(), &["init"]);
+    let ann = ["--config", "tidings.toml", "--uid", "ann", "--rooms", "a,b"];
+    let link = |more: &[&str], environment: &[(&str, &str)]| {
+        let arguments = [&["token"], &ann[..], more].concat();
+        let (success, token, err) = said(&tidings_with(folder.path(), &arguments, environment));
+        assert!(success, "{err}");
+        let link = err.lines().nth(1).expect("a second line").to_owned();
+        link.replace(token.trim_end(), "TOKEN")
+    };
+    for (more, environment, expected) in [
+        (
+            &[][..],
+            &[("TIDINGS_LISTEN", "0.0.0.0:80")][..],
+            "open: http://127.0.0.1/#token=TOKEN",
+        ),
+        (
+            &["--url", "https://chat.example"],
+            &[],
+            "open: https://chat.example/#token=TOKEN",
+        ),
+        (
+            &[],
+            &[("TIDINGS_URL", "wss://a/b/ws")],
+            "open: https://a/b/#token=TOKEN",
+        ),
+        (
+            &[],
+            &[("TIDINGS_LISTEN", "[::]:0")],
+            "no link: the settings listen on a free port; --url",
+        ),
+        (
+            &[],
+            &[("TIDINGS_PAGE", "off")],
+            "no link: the chat page is off; page = \"on\" turns it on",
+        ),
+    ] {
+        assert_eq!(link(more, environment), expected);
+    }
+}
+
+#[test]
+fn a_variable_may_be_called_like_its_flag_and_those_of_clients_are_known() {
+    let folder = folder();
+    let environment = [
+        ("TIDINGS_LISTEN", "127.0.0.1:2"),
+        ("TIDINGS_PING_MS", "x"),
+        ("TIDINGS_DATA", "none"),
+        ("TIDINGS_ALLOW_ORIGIN", "http://a"),
+        ("TIDINGS_URL", "ws://a/ws"),
+        ("TIDINGS_UID", "ann"),
+        ("TIDINGS_TOKEN", "a.b.c"),
+        ("TIDINGS_API_KEY", "k"),
+        ("TIDINGS_DATE", "1"),
+    ];
+    let (success, _, err) = said(&tidings_with(folder.path(), &["check"], &environment));
+    assert!(!success);
+    assert_eq!(
+        err,
+        "TIDINGS_PING_MS in the environment: websocket.ping_ms is \"x\", \
+         but has to be a whole number between 0 and 86_400_000\n1 thing is wrong\n"
+    );
+    let mut right = environment;
+    right[1].1 = "7";
+    let (success, _, err) = said(&tidings_with(folder.path(), &["check"], &right));
+    let warned =
+        "warning: TIDINGS_DATE in the environment is no setting; did you mean TIDINGS_DATA?\n";
+    assert_eq!((success, &*err), (true, warned));
+}
+
+#[test]
+fn a_file_that_lies_there_unread_is_warned_of() {
+    let folder = folder();
+    good(folder.path(), &["init"]);
+    let (success, out, err) = said(&tidings(folder.path(), &["check"]));
+    assert!(success && out.contains("open mode"), "{out}");
+    let warned = "warning: tidings.toml is here and isn't read: --config tidings.toml starts with its keys\n";
+    assert_eq!(err, warned);
+    good(folder.path(), &["check", "tidings.toml"]);
 }

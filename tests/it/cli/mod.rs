@@ -1,6 +1,9 @@
 //! The command line, as somebody at a terminal meets it.
 
+mod client;
 mod config;
 mod output;
+mod secrets;
 mod settings_tables;
+mod start;
 mod store;

@@ -208,7 +208,7 @@ fn a_gateway_starts_its_push_process_again_although_its_log_is_closed() {
         &data,
     ];
     let server = Server::start(&upstream, closed(), closed());
-    let push = |server: &Server| server.stats()["processes"][0]["pid"].as_i64();
+    let push = |server: &Server| server.stats()["push_process"]["pid"].as_i64();
     until("there is a push process", || push(&server).is_some());
     let first = push(&server).expect("it was there");
     let pid = Pid::from_raw(first as i32).expect("a pid");
@@ -216,7 +216,9 @@ fn a_gateway_starts_its_push_process_again_although_its_log_is_closed() {
     until("there is another one", || {
         push(&server).is_some_and(|pid| pid != first)
     });
-    assert!(server.stats()["log_dropped"].as_u64() > Some(0));
+    let stats = server.stats();
+    assert_eq!(stats["processes"][0]["pid"], stats["push_process"]["pid"]);
+    assert!(stats["log_dropped"].as_u64() > Some(0));
     assert_eq!(server.stop(), Some(0));
 }
 
@@ -248,6 +250,15 @@ fn folder_with_data() -> tempfile::TempDir {
     assert_eq!(answer.status, 200, "{}", answer.body);
     drop(http);
     assert_eq!(server.stop(), Some(0));
+    let outbox = folder.path().join("tidings-outbox").display().to_string();
+    let gateway = ["gateway", "--upstream", "ws://127.0.0.1:9/link", "--data"];
+    let gateway = [&gateway[..], &[&outbox]].concat();
+    let gateway = Server::start(&gateway, Stdio::null(), Stdio::null());
+    let mut http = HttpClient::connect(gateway.address);
+    let answer = http.ask_with_json("POST", "/v1/messages", body);
+    assert_eq!(answer.expect("an answer").status, 202);
+    drop(http);
+    assert_eq!(gateway.stop(), Some(0));
     folder
 }
 
@@ -264,6 +275,9 @@ fn a_command_whose_reader_has_gone_ends_quietly() {
         &["init", "--file", "other.toml"],
         &["store", "dump", "data"],
         &["store", "verify", "data"],
+        &["outbox", "list"],
+        &["outbox", "dead"],
+        &["outbox", "retry"],
         &send,
         &token,
     ] {
@@ -303,7 +317,11 @@ fn listen_ends_at_the_first_message_that_nobody_reads() {
 #[test]
 fn a_command_that_cant_write_its_output_says_so() {
     let folder = folder_with_data();
-    for arguments in [&["check", "tidings.toml"][..], &["store", "dump", "data"]] {
+    for arguments in [
+        &["check", "tidings.toml"][..],
+        &["store", "dump", "data"],
+        &["outbox", "list"],
+    ] {
         let ended = run(folder.path(), arguments, full());
         let said = String::from_utf8_lossy(&ended.stderr);
         assert_eq!(ended.status.code(), Some(1), "{arguments:?}: {said}");

@@ -46,6 +46,7 @@ fn filled(directory: &Path) -> PathBuf {
                 data: &data,
             },
             idempotency_key: None,
+            opens: false,
             mark: None,
         };
         let record = Record::Message(message);

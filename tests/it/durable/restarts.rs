@@ -148,6 +148,26 @@ fn an_empty_room_has_the_same_epoch_after_a_restart_and_a_purged_one_another() {
 }
 
 #[test]
+fn a_purged_private_line_is_purged_after_a_kill_too() {
+    let data = TempDir::new().unwrap();
+    let server = serve(data.path(), &[]);
+    post(
+        &server,
+        &json!({"to": {"user": "bob"}, "from": "ann", "data": "psst"}),
+    );
+    let path = "/v1/users/bob/messages";
+    let (status, purged) = server.http().json("DELETE", path, &Value::Null);
+    assert_eq!((status, &purged["offset"]), (200, &json!(0)));
+    server.kill();
+
+    let server = serve(data.path(), &[]);
+    let bob = get(&server, path);
+    assert_eq!((&bob["epoch"], data_of(&bob)), (&purged["epoch"], vec![]));
+    assert_eq!(data_of(&get(&server, "/v1/users/ann/messages")), ["psst"]);
+    server.stop();
+}
+
+#[test]
 fn a_private_message_is_in_both_lines_or_in_none_also_after_a_kill() {
     let data = TempDir::new().unwrap();
     let server = serve(data.path(), &[]);

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::machine::{LINK_KEY, Machine, message};
-use super::upstream::Upstream;
+use super::upstream::{SENTENCE, Upstream};
 use crate::support::http::{Answer, HttpClient, JSON};
 use crate::support::numbers::assert_same_names;
 use crate::support::wait::{until, until_within};
@@ -133,6 +133,21 @@ fn with_api_keys_only_who_has_one_may_post() {
     assert_eq!(machine.say("ann", 1).status, 401);
     let mut http = HttpClient::connect(machine.address());
     assert_eq!(http.ask("GET", "/metrics", "").unwrap().status, 401);
+    for (path, key, status) in [
+        ("/v1/messages", "key-of-nobody-at-all", 401),
+        ("/v1/messages/batch", "key-of-nobody-at-all", 401),
+        ("/v1/stats", key, 405),
+        ("/v1/rooms", key, 404),
+    ] {
+        let mut http = HttpClient::connect(machine.address());
+        // No byte of the body comes: the head says enough.
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {key}\r\n\
+             Content-Length: 100\r\n\r\n"
+        );
+        http.send(head).unwrap();
+        assert_eq!(http.answer().unwrap().status, status, "{path}");
+    }
     let posted = message("ann", 1);
     let fields = format!("{JSON}Authorization: Bearer {key}\r\n");
     let answer = http.ask_with("POST", "/v1/messages", &fields, &posted);
@@ -185,19 +200,25 @@ fn a_refused_message_is_kept_apart_and_may_be_tried_again() {
             .metrics()
             .contains("\ntidings_gateway_outbox_dead_letters_stored_total 1\n")
     );
+    // While it runs, and afterwards.
+    let shown = machine.outbox("dead");
     machine.stop();
 
     let outbox = |what: &str| machine.outbox(what);
-    let letter: Value = serde_json::from_str(&outbox("dead")).unwrap();
+    assert_eq!(outbox("dead"), shown);
+    let letter: Value = serde_json::from_str(&shown).unwrap();
     assert_eq!(
-        (&letter["code"], &letter["n"]),
-        (&json!("bad_request"), &json!(2))
+        (&letter["code"], &letter["message"], &letter["n"]),
+        (&json!("bad_request"), &json!(SENTENCE), &json!(2))
     );
     assert_eq!(letter["posting"]["id"], "ann-2");
     assert_eq!(
         letter["upstream"],
         format!("ws://{}/link", upstream.address)
     );
+    let cut = machine.outbox_with("dead", &["--limit", "0"]);
+    assert!(cut.stdout.is_empty(), "{cut:?}");
+    assert!(cut.stderr.starts_with(b"there are more"), "{cut:?}");
     assert_eq!(outbox("list"), "");
     assert_eq!(outbox("retry"), "1 messages wait again\n");
     assert_eq!(outbox("dead"), "");

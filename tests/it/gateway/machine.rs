@@ -1,7 +1,7 @@
 //! The gateway as a process under test, with a folder for its outbox.
 
 use std::net::SocketAddr;
-use std::process::Command;
+use std::process::{Command, Output};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -195,15 +195,24 @@ impl Machine {
         program.stdout.all()
     }
 
-    /// What `tidings outbox` says of the folder of a machine that was stopped.
+    /// What `tidings outbox` says of the folder.
     pub fn outbox(&self, what: &str) -> String {
+        let output = self.outbox_with(what, &[]);
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(!told.contains("there are more"), "{told}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// The same with more flags, and all that it says.
+    pub fn outbox_with(&self, what: &str, more: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tidings"));
         command
             .args(["outbox", what, "--data"])
-            .arg(self.folder.path());
+            .arg(self.folder.path())
+            .args(more);
         let output = command.output().unwrap();
         assert!(output.status.success(), "{output:?}");
-        String::from_utf8(output.stdout).unwrap()
+        output
     }
 
     pub fn post(&self, path: &str, body: &str) -> Answer {

@@ -13,6 +13,9 @@ use tungstenite::{Message, WebSocket};
 
 use super::machine::LINK_KEY;
 
+/// What it says when it refuses a message.
+pub const SENTENCE: &str = "to: nobody of this name";
+
 /// What outlives a crash of the upstream, and what it is told to do.
 #[derive(Default)]
 pub struct State {
@@ -206,7 +209,7 @@ impl Link {
             let is_refused =
                 state.refused.is_some() && frame["id"].as_str() == state.refused.as_deref();
             if is_refused {
-                answer = json!({ "type": "pub_err", "n": n, "code": "bad_request" });
+                answer = json!({ "type": "pub_err", "n": n, "code": "bad_request", "message": SENTENCE });
             } else {
                 state.log.push(frame.take());
             }

@@ -350,6 +350,48 @@ fn a_purge_begins_a_new_epoch_and_says_so() {
 }
 
 #[test]
+fn a_purge_of_a_private_line_leaves_the_others_theirs() {
+    let mut api = Api::start();
+    let (mut ann, _) = api.login("ann", &[]);
+    let (mut bob, _) = api.login("bob", &[]);
+    let note = json!({"to": {"user": "bob"}, "from": "ann", "data": "lunch?"});
+    let before = api.post(&note);
+    assert_eq!(before["channel"], "@bob");
+    heard(&mut bob, "msg");
+    let purged = api.ok("DELETE", "/v1/users/bob/messages", "");
+    assert_eq!(
+        (&purged["channel"], &purged["offset"]),
+        (&json!("@bob"), &json!(0))
+    );
+    assert_ne!(purged["epoch"], before["epoch"]);
+    let gap = heard(&mut bob, "gap");
+    assert_eq!(
+        (&gap["channel"], &gap["epoch"], &gap["offset"]),
+        (&json!("@bob"), &purged["epoch"], &json!(0))
+    );
+    let kept = |api: &mut Api, uid: &str| {
+        let history = api.get(&format!("/v1/users/{uid}/messages"));
+        history["messages"].as_array().unwrap().len()
+    };
+    assert_eq!((kept(&mut api, "bob"), kept(&mut api, "ann")), (0, 1));
+    heard(&mut ann, "msg");
+    let again = api.post(&json!({"to": {"user": "bob"}, "data": 2}));
+    assert_eq!(
+        (&again["epoch"], &again["offset"]),
+        (&purged["epoch"], &json!(1))
+    );
+    api.refused("DELETE", "/v1/users/nobody/messages", "", 404, "not_found");
+    // A line is no room.
+    api.refused(
+        "DELETE",
+        "/v1/rooms/%40bob/messages",
+        "",
+        400,
+        "bad_request",
+    );
+}
+
+#[test]
 fn history_comes_in_pages() {
     let mut api = Api::start();
     for data in 1..=5 {
@@ -682,7 +724,8 @@ fn who_shows_no_key_or_asks_for_what_takes_no_body_is_refused_before_the_body() 
         ("PUT", "/v1/messages", keys.field(), 405),
         ("POST", "/v1/rooms/%ff", keys.field(), 400),
         ("POST", "/v1/nothing", keys.field(), 404),
-        ("POST", "/", keys.field(), 404),
+        ("POST", "/", keys.field(), 405),
+        ("POST", "/nothing", keys.field(), 404),
     ] {
         let mut http = server.http();
         http.send(head_alone(method, path, &fields)).unwrap();

@@ -2,7 +2,13 @@
 
 #[cfg(feature = "cli")]
 mod api;
+#[cfg(feature = "cli")]
+mod by_token;
+#[cfg(feature = "cli")]
+mod doors;
 mod properties;
+#[cfg(feature = "cli")]
+mod refusals;
 #[cfg(feature = "cli")]
 mod statuses;
 #[cfg(feature = "cli")]

@@ -202,7 +202,7 @@ fn every_described_status_of_every_operation_can_be_provoked() {
     let server = Program::serve(&["--config", &keys.file(), "--workers", "1"]);
     let world = World { server, keys };
     let operations = operations(&world.server);
-    assert_eq!(operations.len(), 37);
+    assert_eq!(operations.len(), 38);
     let mut count = 0;
     for operation in &operations {
         for status in &operation.statuses {

@@ -162,7 +162,7 @@ impl World {
     fn end(self) {
         self.publisher.change(|disk| disk.is_over = true);
         until_nothing_is_left(&self.served.handle);
-        until("all links are gone", || self.links.numbers().links == 0);
+        until("all links are gone", || self.links.numbers().open == 0);
         self.served.stop();
     }
 }
@@ -242,7 +242,8 @@ fn a_message_that_is_none_settles_its_number() {
         gateway.say(r#"{"type":"pub","n":1,"to":{"fdd":1},"data":1,"id":"x"}"#);
         publish(&mut gateway, [2]);
         let code = ErrorCode::BadRequest.name();
-        let refused = json!({"type": "pub_err", "n": 1, "code": code});
+        let message = "to has to be an object with one of room, user, fd, all, rooms, users";
+        let refused = json!({"type": "pub_err", "n": 1, "code": code, "message": message});
         assert_eq!([(); 2].map(|()| hear(&mut gateway)), [refused, ack(2)]);
         drop(gateway);
         assert_eq!(world.open("p", 1).1, 3);

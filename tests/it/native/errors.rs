@@ -369,22 +369,27 @@ fn a_frame_over_max_is_closed_with_1009_also_where_another_path_takes_larger_one
 
 #[test]
 fn unavailable_is_one_channel_too_many_and_may_be_tried_again() {
-    let server = Program::serve(&["--set", "chat.channels_max=2"]);
+    let flags = ["chat.channels_max=2", "chat.unclaimed_lines_max=1"];
+    let flags = flags.iter().flat_map(|flag| ["--set", flag]);
+    let server = Program::serve(&flags.collect::<Vec<_>>());
     // The own line, and a room.
     let mut ann = ChatClient::login(&server, "ann", &["tea"]);
-    let to = json!({"user": "bob"});
+    ann.ok(json!({"type": "say", "to": {"user": "nobody"}, "data": 1}));
+    let to = json!({"user": "nobody too"});
     refuses(
         &mut ann,
         "unavailable",
         &[
             (json!({"type": "join", "room": "lobby"}), "2 channels"),
             (say("lobby", "x"), "2 channels"),
-            (json!({"type": "say", "to": to, "data": 1}), "2 channels"),
+            (json!({"type": "say", "to": to, "data": 1}), "1 lines"),
         ],
     );
+    // A login needs no free channel, unless it is to open a room.
     let mut bob = ChatClient::connect(&server);
-    let login = json!({"type": "login", "uid": "bob"});
+    let login = json!({"type": "login", "uid": "bob", "rooms": ["lobby"]});
     refuses(&mut bob, "unavailable", &[(login, "2 channels")]);
+    bob.ok(json!({"type": "login", "uid": "bob", "rooms": ["tea"]}));
     assert_eq!(
         ann.ok(say("tea", "x"))["offset"],
         1,

@@ -3,6 +3,8 @@
 mod closes;
 mod commands;
 mod errors;
+mod kicks;
 mod presence;
 mod rights;
 mod rooms;
+mod turns;

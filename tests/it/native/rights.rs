@@ -109,6 +109,28 @@ fn a_back_end_that_logged_in_speaks_as_its_user() {
 }
 
 #[test]
+fn a_back_end_is_answered_ahead_of_its_own_copy_of_a_private_message() {
+    let (keys, data) = (Keys::make(), tempfile::tempdir().unwrap());
+    let stored = ["--data", data.path().to_str().unwrap()];
+    for more in [&[][..], &stored] {
+        let file = keys.file();
+        let server = Program::serve(&[&["--config", &file], more].concat());
+        let mut shop = with_key(&server, &keys);
+        shop.ok(json!({"type": "login", "uid": "shop"}));
+        // What comes before the answer is passed over.
+        shop.ok(json!({"type": "say", "to": {"user": "bob"}, "data": "hello"}));
+        assert_eq!(shop.next()["data"], "hello", "{more:?}");
+        // One without a number has no answer, and a refusal is one.
+        shop.client
+            .say(r#"{"type":"say","to":{"user":"bob"},"data":"once more"}"#);
+        assert_eq!(shop.next()["data"], "once more", "{more:?}");
+        shop.err(json!({"type": "say", "to": {"user": ""}, "data": 1}));
+        drop(shop);
+        server.stop();
+    }
+}
+
+#[test]
 fn a_uid_that_is_not_the_tokens_is_refused_with_both_names() {
     let keys = Keys::make();
     let server = Program::serve(&["--config", &keys.file()]);

@@ -41,7 +41,7 @@ fn is_listed(code: ErrorCode) {
 }
 
 /// Mark of a file that reads frames; no other file has this text.
-const READS_FRAMES: &str = r#"rename = "type""#;
+const READS_FRAMES: &str = r#" = "type""#;
 
 /// Texts before the type of a frame that is written.
 const WRITES_FRAMES: [&str; 3] = ["Json::frame(\"", ".string(\"type\", \"", "\"type\": \""];

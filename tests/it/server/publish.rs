@@ -84,7 +84,7 @@ fn publishes_that_one_turn_carries_out_are_one_write_a_member() {
         let (open, is_open) = channel();
         let is_open = Mutex::new(is_open);
         // The gate is run by the reactor, so that what comes meanwhile waits for its next turn.
-        let builder = room(mode).gate(move |head| {
+        let builder = room(mode).gate(move |head, _| {
             if head.path() == "/wait" {
                 reached.send(()).unwrap();
                 is_open.lock().unwrap().recv_timeout(PATIENCE).unwrap();

@@ -304,3 +304,66 @@ fn a_server_that_cannot_go_on_stops_in_order_and_says_that_it_failed() {
         assert_eq!(outcome, expected, "nothing was lost besides");
     });
 }
+
+/// Panics once more when it is thrown away, where nobody catches it.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            panic!("thrown away");
+        }
+    }
+}
+
+#[test]
+fn a_worker_that_dies_leaves_nobody_waiting() {
+    with_workers(|mode| {
+        let (open, is_open): (Sender<()>, _) = channel();
+        let is_open = Mutex::new(is_open);
+        let builder = mode
+            .builder()
+            .settings(quick(|_| {}))
+            .on_message(move |_, frame| {
+                if frame.text() == Some("die") {
+                    is_open.lock().unwrap().recv_timeout(PATIENCE).unwrap();
+                    std::panic::panic_any(Bomb);
+                }
+            })
+            .on_request(|_, _, responder| responder.end("alive"));
+        let running = builder.start().unwrap();
+        let handle = running.handle().clone();
+        let mut clients: Vec<_> = (0..4).map(|_| WebSocketClient::join(&handle)).collect();
+        let mut asking: Vec<_> = (0..4)
+            .map(|_| HttpClient::connect(handle.addresses()[0]))
+            .collect();
+        clients[0].say("die");
+        // Behind it in the queue, some of them.
+        for http in &mut asking {
+            http.send_get("/");
+        }
+        until("all is read", || {
+            let totals = handle.stats().totals;
+            (totals.messages_in, totals.requests) == (1, 4)
+        });
+        open.send(()).unwrap();
+        for http in &mut asking {
+            let status = http.answer().expect("an answer comes").status;
+            assert!(status == 200 || status == 500, "{status}");
+        }
+        for client in &mut clients {
+            let (_, end) = client.hear_all();
+            assert!(
+                matches!(end, Heard::Close(1001 | 1011)),
+                "{end:?}, not cut off"
+            );
+        }
+        drop((clients, asking));
+        let outcome = running.stop().unwrap();
+        let expected = ServerOutcome {
+            has_failed: true,
+            ..ServerOutcome::default()
+        };
+        assert_eq!(outcome, expected, "nothing was lost besides");
+    });
+}

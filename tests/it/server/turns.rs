@@ -1,14 +1,15 @@
-//! Turns on a worker: who asks for much gets all of it, and nobody else waits for that.
+//! Turns on a worker, or on a reactor without workers: who asks for much gets all of it, and nobody else waits for that.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use tidings::server::{CloseReason, ServerSettings};
+use tidings::server::{CloseReason, Fd, ServerSettings};
 
 use crate::support::frame::frame;
-use crate::support::server::{LocalServer, Mode, until_nothing_is_left, with_workers};
+use crate::support::http::HttpClient;
+use crate::support::server::{LocalServer, Mode, in_every_mode, until_nothing_is_left};
 use crate::support::wait::{next, until};
 use crate::support::websocket::{Heard, WebSocketClient};
 
@@ -49,7 +50,7 @@ fn most_waiting(server: &LocalServer, client: &mut WebSocketClient) -> usize {
 
 #[test]
 fn who_asks_for_much_in_many_messages_and_reads_late_gets_all_of_it() {
-    with_workers(|mode| {
+    in_every_mode(|mode| {
         let builder = mode.builder().on_message(|server, frame| {
             match frame.text() {
                 Some(_) => server.push(frame.fd, frame).ok(),
@@ -88,7 +89,7 @@ fn in_parts(mode: Mode) -> LocalServer {
 
 #[test]
 fn who_asks_for_much_in_one_message_and_reads_late_gets_all_of_it_before_what_follows() {
-    with_workers(|mode| {
+    in_every_mode(|mode| {
         let server = in_parts(mode);
         let mut client = WebSocketClient::connect_narrow(server.handle.addresses()[0], "/");
         let parts: Vec<u8> = (0..PAGES as u8).collect();
@@ -103,7 +104,7 @@ fn who_asks_for_much_in_one_message_and_reads_late_gets_all_of_it_before_what_fo
 
 #[test]
 fn who_asks_for_much_and_never_reads_is_closed_for_the_stall() {
-    with_workers(|mode| {
+    in_every_mode(|mode| {
         let (sender, closes) = channel();
         let mut short = patient();
         short.reactor.stall_ms_max = 200;
@@ -122,18 +123,26 @@ fn who_asks_for_much_and_never_reads_is_closed_for_the_stall() {
     });
 }
 
+/// One thread for the callbacks: a worker, or the reactor.
+fn on_one_thread(test: impl Fn(Mode)) {
+    for workers in [0, 1] {
+        println!("with {workers} workers");
+        test(Mode {
+            workers,
+            reactors: 1,
+        });
+    }
+}
+
 /// A server whose handler needs a while for each message, and counts them; the text of a message is
 /// echoed.
 fn laborious(
+    mode: Mode,
     handled: &Arc<AtomicUsize>,
     closed: impl Fn(usize) + Send + Sync + 'static,
 ) -> LocalServer {
     const WORK: Duration = Duration::from_micros(500);
     let (count, at_close) = (Arc::clone(handled), Arc::clone(handled));
-    let mode = Mode {
-        workers: 1,
-        reactors: 1,
-    };
     let builder = mode
         .builder()
         .on_message(move |server, frame| {
@@ -145,66 +154,181 @@ fn laborious(
             server.push(frame.fd, frame).ok();
         })
         .on_close(move |_, _, _| closed(at_close.load(Ordering::SeqCst)));
-    LocalServer::start(builder)
+    // One that isn't heard yet doesn't answer pings either.
+    let mut settings = patient();
+    settings.reactor.connection.ping_ms = 0;
+    LocalServer::start(builder.settings(settings))
 }
 
 #[test]
 fn nobody_waits_until_another_has_had_everything_it_asked_for() {
     const HOGS: usize = 10;
     const EACH: usize = 300;
-    let handled = Arc::new(AtomicUsize::new(0));
-    let server = laborious(&handled, |_| {});
-    let mut victim = WebSocketClient::join(&server.handle);
-    victim.echo("alone");
-    let mut hogs: Vec<_> = (0..HOGS)
-        .map(|_| WebSocketClient::join(&server.handle))
-        .collect();
-    for hog in &mut hogs {
-        hog.pour(&frame(0x82, b"work").repeat(EACH));
-    }
-    until("they work", || handled.load(Ordering::SeqCst) > HOGS * 3);
-    let mut most = 0;
-    for _ in 0..20 {
-        let before = handled.load(Ordering::SeqCst);
-        victim.echo("beside them");
-        most = most.max(handled.load(Ordering::SeqCst) - before);
-    }
-    assert!(
-        handled.load(Ordering::SeqCst) < HOGS * EACH,
-        "they were done"
-    );
-    // A turn of one of them has a few messages; all that they sent had thousands.
-    assert!(most < 100, "{most} messages of others went before");
-    for hog in &mut hogs {
-        for number in 0..EACH {
-            assert_eq!(hog.hear(), Heard::Binary(b"work".into()), "{number}");
+    on_one_thread(|mode| {
+        let handled = Arc::new(AtomicUsize::new(0));
+        let server = laborious(mode, &handled, |_| {});
+        let mut victim = WebSocketClient::join(&server.handle);
+        victim.echo("alone");
+        let mut hogs: Vec<_> = (0..HOGS)
+            .map(|_| WebSocketClient::join(&server.handle))
+            .collect();
+        for hog in &mut hogs {
+            hog.pour(&frame(0x82, b"work").repeat(EACH));
         }
-    }
+        until("they work", || handled.load(Ordering::SeqCst) > HOGS * 3);
+        let mut most = 0;
+        for _ in 0..20 {
+            let before = handled.load(Ordering::SeqCst);
+            victim.echo("beside them");
+            most = most.max(handled.load(Ordering::SeqCst) - before);
+        }
+        assert!(
+            handled.load(Ordering::SeqCst) < HOGS * EACH,
+            "they were done"
+        );
+        // A turn of one of them has a few messages; all that they sent had thousands.
+        assert!(most < 100, "{most} messages of others went before");
+        let waiting = server.stats().postponed;
+        assert!(waiting.items > HOGS && waiting.bytes > waiting.items * 4);
+        for hog in &mut hogs {
+            for number in 0..EACH {
+                assert_eq!(hog.hear(), Heard::Binary(b"work".into()), "{number}");
+            }
+        }
+        let none = server.stats().postponed;
+        assert_eq!((none.items, none.bytes), (0, 0));
+        assert!(none.items_peak >= waiting.items && none.bytes_peak >= waiting.bytes);
+    });
 }
 
 #[test]
 fn what_a_connection_said_before_its_end_is_handled_before_its_end() {
     const EACH: usize = 300;
-    let handled = Arc::new(AtomicUsize::new(0));
-    let (sender, closes) = channel();
-    let server = laborious(&handled, move |count| sender.send(count).unwrap());
-    let mut client = WebSocketClient::join(&server.handle);
-    client.pour(&frame(0x82, b"work").repeat(EACH));
-    assert_eq!(client.close(1000, ""), Heard::Close(1000));
-    assert_eq!(next(&closes), EACH);
-    until_nothing_is_left(&server.handle);
+    on_one_thread(|mode| {
+        let handled = Arc::new(AtomicUsize::new(0));
+        let (sender, closes) = channel();
+        let server = laborious(mode, &handled, move |count| sender.send(count).unwrap());
+        let mut client = WebSocketClient::join(&server.handle);
+        client.pour(&frame(0x82, b"work").repeat(EACH));
+        assert_eq!(client.close(1000, ""), Heard::Close(1000));
+        assert_eq!(next(&closes), EACH);
+        until_nothing_is_left(&server.handle);
+    });
 }
 
 #[test]
 fn what_waits_for_its_turn_is_handled_before_a_stop_is_over() {
     const EACH: usize = 300;
-    let handled = Arc::new(AtomicUsize::new(0));
-    let server = laborious(&handled, |_| {});
-    let mut client = WebSocketClient::join(&server.handle);
-    client.pour(&frame(0x82, b"work").repeat(EACH));
-    until("it works", || handled.load(Ordering::SeqCst) > 3);
-    assert!(server.stop().is_clean());
-    assert_eq!(handled.load(Ordering::SeqCst), EACH);
-    let (heard, end) = client.hear_all();
-    assert_eq!((heard.len(), end), (EACH, Heard::Close(1001)));
+    on_one_thread(|mode| {
+        let handled = Arc::new(AtomicUsize::new(0));
+        let server = laborious(mode, &handled, |_| {});
+        let mut client = WebSocketClient::join(&server.handle);
+        client.pour(&frame(0x82, b"work").repeat(EACH));
+        until("it works", || handled.load(Ordering::SeqCst) > 3);
+        assert!(server.stop().is_clean());
+        assert_eq!(handled.load(Ordering::SeqCst), EACH);
+        let (heard, end) = client.hear_all();
+        assert_eq!((heard.len(), end), (EACH, Heard::Close(1001)));
+    });
+}
+
+#[test]
+fn what_waits_for_its_turn_is_handled_also_where_a_stop_cuts_its_connection() {
+    const EACH: usize = 50;
+    on_one_thread(|mode| {
+        let handled = Arc::new(AtomicUsize::new(0));
+        let (sender, closes) = channel();
+        let (count, at_close) = (Arc::clone(&handled), Arc::clone(&handled));
+        let mut settings = patient();
+        settings.stop_ms_max = 300;
+        let builder = mode
+            .builder()
+            .on_message(move |server, frame| {
+                count.fetch_add(1, Ordering::SeqCst);
+                server.push(frame.fd, &vec![0; PAGE]).ok();
+            })
+            .on_close(move |_, _, _| sender.send(at_close.load(Ordering::SeqCst)).unwrap());
+        let server = LocalServer::start(builder.settings(settings));
+        let mut client = WebSocketClient::connect_narrow(server.handle.addresses()[0], "/");
+        client.pour(&frame(0x82, b"page").repeat(EACH));
+        until("it waits", || server.stats().postponed.items > EACH / 4);
+        assert_eq!(server.stop().connections_cut, 1);
+        assert_eq!(next(&closes), EACH);
+        drop(client);
+    });
+}
+
+#[test]
+fn more_connections_than_are_accepted_in_a_turn_are_all_accepted() {
+    const CONNECTIONS: usize = 600;
+    let mode = Mode {
+        workers: 0,
+        reactors: 1,
+    };
+    let (release, released) = channel::<()>();
+    let released = std::sync::Mutex::new(released);
+    let builder = mode.builder().on_request(move |_, _, responder| {
+        // The reactor does nothing else until all have connected.
+        released.lock().unwrap().recv().ok();
+        responder.end("here");
+    });
+    // None of their deadlines wakes the reactor while the test runs.
+    let mut settings = patient();
+    settings.reactor.connection.head_ms_max = 120_000;
+    let server = LocalServer::start(builder.settings(settings));
+    let connect = || HttpClient::connect(server.handle.addresses()[0]);
+    let mut first = connect();
+    first.send_get("/");
+    until("it waits", || server.stats().totals.requests == 1);
+    let others: Vec<_> = (0..CONNECTIONS).map(|_| connect()).collect();
+    drop(release);
+    assert_eq!(first.answer().unwrap().body, "here");
+    until("all are accepted", || {
+        server.stats().totals.accepted == 1 + CONNECTIONS as u64
+    });
+    drop((first, others));
+    until_nothing_is_left(&server.handle);
+}
+
+#[test]
+fn over_the_bound_of_what_waits_those_with_the_most_go_and_the_others_go_on() {
+    /// Each sends some 60 KiB and more that wait, of the 1 MiB that may at the least.
+    const LARGE: usize = 40;
+    const SMALL: usize = 100;
+    on_one_thread(|mode| {
+        let (sender, closes) = channel();
+        let mut settings = patient();
+        settings.worker_queue.bytes_high = 0;
+        let builder = mode
+            .builder()
+            .on_message(|server, frame| {
+                server.push(frame.fd, &vec![frame.data[0]; PAGE]).ok();
+            })
+            .on_close(move |_, fd, reason| sender.send((fd, reason.clone())).unwrap());
+        let server = LocalServer::start(builder.settings(settings));
+        let connect = || WebSocketClient::connect_narrow(server.handle.addresses()[0], "/");
+        let mut small = connect();
+        small.pour(&frame(0x82, b"a").repeat(SMALL));
+        until("it waits", || server.stats().postponed.items > SMALL / 2);
+        let small_fd = server.handle.connections(Fd(0), 1)[0];
+        let large: Vec<_> = (0..LARGE)
+            .map(|_| {
+                let mut client = connect();
+                client.pour(&frame(0x82, &[0; 5_000]).repeat(60));
+                client
+            })
+            .collect();
+        until("too much waits", || server.stats().postponed_refused > 0);
+        for _ in 0..SMALL {
+            assert!(small.hear() == Heard::Binary(vec![b'a'; PAGE]));
+        }
+        drop(large);
+        for _ in 0..LARGE {
+            assert_ne!(next(&closes).0, small_fd);
+        }
+        let refused = server.stats().postponed_refused as usize;
+        assert!(refused < LARGE, "what goes makes room for the others");
+        drop(small);
+        until_nothing_is_left(&server.handle);
+    });
 }

@@ -24,6 +24,8 @@ impl FloorProcess {
         let mut child = Command::new("/proc/self/exe")
             .args(["bench", "raw", "--listen", "127.0.0.1:0"])
             .args(flags)
+            // A floor needs nothing of it, and keys may be in it.
+            .env_clear()
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;

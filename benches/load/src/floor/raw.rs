@@ -88,11 +88,12 @@ impl Raw {
                 })
             });
         }
-        writeln!(
+        // Nobody may want to know.
+        _ = writeln!(
             io::stdout().lock(),
             "listening on {address} pid {}",
             std::process::id()
-        )?;
+        );
         match self.seconds {
             Some(time) => stopped.recv_timeout(time).unwrap_or(Ok(())),
             None => stopped.recv().unwrap_or(Ok(())),

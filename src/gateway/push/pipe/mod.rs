@@ -13,6 +13,7 @@ mod codec;
 use bytes::Bytes;
 
 use crate::gateway::target::Target;
+use crate::link::wire::RefusalWords;
 use crate::link::{LinkSettings, LinkState, NumberedPosting};
 use codec::{PipeDecoder, PipeEncoder};
 
@@ -68,7 +69,7 @@ pub(in crate::gateway) enum FromPush {
     Refused {
         upstream: usize,
         n: u64,
-        code: String,
+        why: RefusalWords,
     },
     /// The state of a link has changed.
     Report(LinkReport),
@@ -194,9 +195,12 @@ impl FromPush {
                 .number(*after)
                 .number(*count as u64),
             Self::Acked { upstream, n } => out.byte(3).number(*upstream as u64).number(*n),
-            Self::Refused { upstream, n, code } => {
-                out.byte(4).number(*upstream as u64).number(*n).text(code)
-            }
+            Self::Refused { upstream, n, why } => out
+                .byte(4)
+                .number(*upstream as u64)
+                .number(*n)
+                .text(&why.code)
+                .text(&why.message),
             Self::Report(report) => out
                 .byte(5)
                 .number(report.upstream as u64)
@@ -228,7 +232,10 @@ impl FromPush {
             4 => Self::Refused {
                 upstream: from.size()?,
                 n: from.number()?,
-                code: from.text()?.to_owned(),
+                why: RefusalWords {
+                    code: from.text()?.to_owned(),
+                    message: from.text()?.to_owned(),
+                },
             },
             5 => Self::Report(LinkReport {
                 upstream: from.size()?,
@@ -296,7 +303,10 @@ mod tests {
             FromPush::Refused {
                 upstream: 0,
                 n: 9,
-                code: "bad_request".into(),
+                why: RefusalWords {
+                    code: "bad_request".into(),
+                    message: "to: nobody".into(),
+                },
             },
             FromPush::Report(LinkReport {
                 upstream: 1,

@@ -55,10 +55,10 @@ impl Bucket {
         self.full_at_us = from_us.saturating_add(rate.every_us.saturating_mul(count));
     }
 
-    /// Whether the bucket is full, and so as good as a new one.
+    /// The moment at which it is as good as a new one, in milliseconds.
     #[must_use]
-    pub fn is_full(&self, now_ms: u64) -> bool {
-        self.full_at_us <= now_ms * 1_000
+    pub fn full_at_ms(&self) -> u64 {
+        self.full_at_us.div_ceil(1_000)
     }
 }
 
@@ -80,7 +80,7 @@ mod tests {
         assert_eq!(bucket.take(7_099, rate), Err(1));
         assert_eq!(taken(&mut bucket, 7_100, rate), 1);
         assert_eq!(taken(&mut bucket, 7_350, rate), 2);
-        assert!(!bucket.is_full(7_799) && bucket.is_full(7_800));
+        assert_eq!(bucket.full_at_ms(), 7_800);
         assert_eq!(taken(&mut bucket, 99_000, rate), 5, "it fills no higher");
     }
 

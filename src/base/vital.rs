@@ -1,0 +1,67 @@
+//! Threads that a process can't do without: whoever waits for one learns that it has died.
+//!
+//! A build with debug assertions has a way to make each of them die ([`may_die_here`]), for the
+//! tests; a build for users hasn't.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::thread::{Builder, JoinHandle};
+
+/// The variable with the path of a file that names threads, one a line, which shall die.
+#[cfg(debug_assertions)]
+const FAULTS_VAR: &str = "FAULTS_OF_TIDINGS";
+
+/// Starts a thread that calls `died` if `run` panics, after everything that `run` owned is gone.
+///
+/// # Errors
+///
+/// The system gives no thread.
+pub fn spawn_vital(
+    name: &str,
+    run: impl FnOnce() + Send + 'static,
+    died: impl FnOnce() + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
+    Builder::new().name(name.to_owned()).spawn(move || {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(run)) {
+            died();
+            resume_unwind(panic);
+        }
+    })
+}
+
+/// Panics if a test says that the present thread dies; never does in a build for users.
+pub fn may_die_here() {
+    #[cfg(debug_assertions)]
+    {
+        use std::path::PathBuf;
+        use std::sync::OnceLock;
+
+        static FAULTS: OnceLock<Option<PathBuf>> = OnceLock::new();
+        let Some(path) = FAULTS.get_or_init(|| std::env::var_os(FAULTS_VAR).map(PathBuf::from))
+        else {
+            return;
+        };
+        let names = std::fs::read_to_string(path).unwrap_or_default();
+        let thread = std::thread::current();
+        let dies = names.lines().any(|name| thread.name() == Some(name));
+        assert!(!dies, "a test said that this thread dies");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    #[test]
+    fn a_death_is_told_once_and_an_end_is_not() {
+        for dies in [true, false] {
+            let (tell, told) = channel();
+            let run = move || assert!(!dies, "as the test wants");
+            let thread = spawn_vital("test", run, move || tell.send(()).unwrap()).unwrap();
+            assert_eq!(thread.join().is_err(), dies);
+            assert_eq!(told.iter().count(), usize::from(dies));
+        }
+    }
+}

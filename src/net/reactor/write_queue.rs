@@ -51,6 +51,14 @@ impl LaterShare {
         }
     }
 
+    /// All that waits, since no later turn comes.
+    pub(super) const fn of_all() -> Self {
+        Self {
+            writes: usize::MAX,
+            bytes: usize::MAX,
+        }
+    }
+
     /// Takes one write of so many bytes out of the share; the last one may exceed the share.
     pub(super) fn take(&mut self, bytes: usize) {
         self.writes -= 1;

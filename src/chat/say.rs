@@ -10,6 +10,7 @@ use super::channels::{Audience, ChannelKey, Channels};
 use super::common::Capacity;
 use super::error::ChatError;
 use super::hasher::{IdOwner, IdempotencyKey};
+use super::inboxes::InboxShard;
 use super::message::{Keep, KeptMessage, NewMessage, Recipient};
 use super::moment::Moment;
 use super::name::{EVERYONE, User, check_room, check_uid};
@@ -19,6 +20,7 @@ use super::placement::Placement;
 use super::receipt::Receipt;
 use super::rights::{Actor, Rights};
 use super::settings::ChannelKind;
+use super::shards::ShardPair;
 use super::sink::Sink;
 use crate::base::sync::lock;
 use crate::base::{Epoch, Fd, MessageBody, Position};
@@ -369,20 +371,9 @@ impl Chat {
             let inbox = Arc::clone(user.inbox());
             return Ok(SayOutcome::Said(Receipt::repeat(inbox, id, first)));
         }
-        // Both inboxes have room for the message, or neither gets it.
-        if kind != ChannelKind::None {
-            (pair.first().channels).ensure(scope, uid, envelope.capacity_to(uid))?;
-        }
-        if let Some(sender) = sender.filter(|_| kind_of_sender != ChannelKind::None)
-            && let Err(full) = (pair.second().channels).ensure(
-                scope,
-                sender.uid(),
-                envelope.capacity_to(sender.uid()),
-            )
-        {
-            pair.first().channels.schedule_removal(scope, uid);
-            return Err(full);
-        }
+        let with_room = (kind != ChannelKind::None).then_some(uid);
+        let of_sender = sender.filter(|_| kind_of_sender != ChannelKind::None);
+        make_room(call.scope, &mut pair, with_room, of_sender, &envelope)?;
         if !envelope.is_users() {
             pair.first().claim(call, uid);
         } else if let Some(sender) = envelope.from {
@@ -522,6 +513,30 @@ fn push(call: &mut Call<'_>, fd: Fd, body: &MessageBody<&str>) -> Result<Receipt
 
 /// Returns the epoch of a channel, if the channel is stored; schedules its removal, since a new
 /// channel has no message until one is stored.
+/// Makes sure that the inboxes of a private message exist; both have room for it, or neither gets it.
+fn make_room(
+    scope: Scope<'_>,
+    pair: &mut ShardPair<'_, InboxShard>,
+    uid: Option<&str>,
+    sender: Option<&User>,
+    envelope: &Envelope<'_>,
+) -> Result<(), ChatError> {
+    if let Some(uid) = uid {
+        (pair.first().channels).ensure(scope, uid, envelope.capacity_to(uid))?;
+    }
+    let Some(sender) = sender.map(User::uid) else {
+        return Ok(());
+    };
+    let of_sender = &mut pair.second().channels;
+    let opened = of_sender.ensure(scope, sender, envelope.capacity_to(sender));
+    if opened.is_err()
+        && let Some(uid) = uid
+    {
+        pair.first().channels.schedule_removal(scope, uid);
+    }
+    opened
+}
+
 fn stored_epoch<K: ChannelKey, A: Audience>(
     channels: &mut Channels<K, A>,
     scope: Scope<'_>,

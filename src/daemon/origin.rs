@@ -119,16 +119,15 @@ fn is_own_name(origin: &str, host: &str) -> bool {
 
 /// Finds the first field of a request that a proxy added.
 fn proxy_field(head: &Head) -> Option<Cow<'_, str>> {
-    let mut names = head.fields().map(|(name, _)| name);
-    names
-        .find(|name| {
-            let forwarded = name.as_bytes().get(.."x-forwarded-".len());
-            PROXY_FIELDS
-                .iter()
-                .any(|field| field.eq_ignore_ascii_case(name))
-                || forwarded.is_some_and(|start| start.eq_ignore_ascii_case(b"x-forwarded-"))
-        })
-        .map(|name| cut(name).into())
+    let mut names = head.field_names();
+    let name = names.find(|name| is_of_a_proxy(name))?;
+    Some(cut(std::str::from_utf8(name).unwrap_or_default()).into())
+}
+
+fn is_of_a_proxy(name: &[u8]) -> bool {
+    let forwarded = name.get(.."x-forwarded-".len());
+    forwarded.is_some_and(|start| start.eq_ignore_ascii_case(b"x-forwarded-"))
+        || (PROXY_FIELDS.iter()).any(|field| name.eq_ignore_ascii_case(field.as_bytes()))
 }
 
 /// Says which Origin would be right.

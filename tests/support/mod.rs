@@ -12,6 +12,8 @@ pub mod frame;
 pub mod http;
 #[cfg(feature = "cli")]
 pub mod keys;
+#[cfg(feature = "chat")]
+pub mod nothing_else;
 pub mod numbers;
 pub mod program;
 pub mod random;

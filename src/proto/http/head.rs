@@ -36,11 +36,18 @@ pub(super) struct FieldAt {
     pub(super) value: Span,
 }
 
+impl Span {
+    fn size(self) -> usize {
+        (self.end - self.start) as usize
+    }
+}
+
 impl Head {
     /// Whether the head announces a body that isn't empty.
     #[must_use]
     pub fn has_body(&self) -> bool {
-        !matches!(self.framing(), Ok(Framing::None | Framing::Length(0)))
+        let mut lengths = self.fields_named("content-length");
+        lengths.any(|length| length != b"0") || self.field("transfer-encoding").is_some()
     }
 
     /// Counts the bytes that the head owns: its text, and the places of the fields in it.
@@ -111,8 +118,15 @@ impl Head {
     pub fn fields_named(&self, name: &str) -> impl Iterator<Item = &[u8]> {
         self.fields
             .iter()
+            // The length decides about most of them, before anything is compared.
+            .filter(move |at| at.name.size() == name.len())
             .filter(move |at| self.slice(at.name).eq_ignore_ascii_case(name.as_bytes()))
             .map(|at| self.slice(at.value))
+    }
+
+    /// Lists the names of all fields, in the order of their lines, as the client wrote them.
+    pub fn field_names(&self) -> impl Iterator<Item = &[u8]> {
+        self.fields.iter().map(|at| self.slice(at.name))
     }
 
     /// Lists all fields, in the order of their lines.

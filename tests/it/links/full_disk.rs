@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 use tidings::api::OpenAccess;
 use tidings::chat::{ChannelKind, ChatSettings};
-use tidings::endpoint::{Endpoint, EndpointHost, EndpointSettings, LimitSettings, ReplaySettings};
-use tidings::server::{Request, Responder, Response};
+use tidings::endpoint::{Endpoint, EndpointSettings, LimitSettings, ReplaySettings};
 use tidings::store::{
     Appended, DiskSettings, MemoryStore, PageRange, Reader, Record, Store, StoreError,
     StoreSettings,
 };
 
+use crate::support::nothing_else::NothingElse;
 use crate::support::server::{LocalServer, Mode, with_workers};
 use crate::support::websocket::WebSocketClient;
 
@@ -43,15 +43,6 @@ impl Store for Picky {
 
     fn reader(&self) -> Arc<dyn Reader> {
         self.store.reader()
-    }
-}
-
-/// A server that is its endpoint's alone.
-struct NothingElse;
-
-impl EndpointHost for NothingElse {
-    fn answer(&self, _: Request, responder: Responder) {
-        responder.end(Response::new(404));
     }
 }
 

@@ -7,14 +7,15 @@ use std::sync::{Arc, Condvar, Mutex};
 use serde_json::{Value, json};
 use tidings::api::{Authenticator, Pass, TokenRefusal};
 use tidings::chat::{ChannelKind, ChatSettings};
-use tidings::endpoint::{Endpoint, EndpointHost, EndpointSettings, LimitSettings, ReplaySettings};
-use tidings::server::{Fd, Request, Responder, Response};
+use tidings::endpoint::{Endpoint, EndpointSettings, LimitSettings, ReplaySettings};
+use tidings::server::Fd;
 use tidings::store::{
     Appended, DiskSettings, MemoryStore, Reader, Record, Store, StoreError, StoreSettings,
 };
 
 use crate::support::chat_client::{ChatClient, say};
 use crate::support::http::{HttpClient, request_with};
+use crate::support::nothing_else::NothingElse;
 use crate::support::server::{LocalServer, Mode};
 use crate::support::wait::{next, until};
 use crate::support::websocket::WebSocketClient;
@@ -103,14 +104,6 @@ impl Store for Held {
 
     fn reader(&self) -> Arc<dyn Reader> {
         self.store.reader()
-    }
-}
-
-struct NothingElse;
-
-impl EndpointHost for NothingElse {
-    fn answer(&self, _: Request, responder: Responder) {
-        responder.end(Response::new(404));
     }
 }
 

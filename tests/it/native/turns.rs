@@ -8,8 +8,7 @@ use std::thread;
 use serde_json::{Value, json};
 use tidings::api::OpenAccess;
 use tidings::chat::{ChannelKind, ChatSettings};
-use tidings::endpoint::{Endpoint, EndpointHost, EndpointSettings, LimitSettings, ReplaySettings};
-use tidings::server::{Request, Responder, Response};
+use tidings::endpoint::{Endpoint, EndpointSettings, LimitSettings, ReplaySettings};
 use tidings::store::{
     Appended, ChannelState, DiskSettings, LogPage, MemoryStore, PageRange, Reader, Record,
     StateRecord, Store, StoreError, StoreSettings, StoreTotals,
@@ -17,6 +16,7 @@ use tidings::store::{
 
 use crate::support::frame::frame;
 use crate::support::http::HttpClient;
+use crate::support::nothing_else::NothingElse;
 use crate::support::parsed;
 use crate::support::server::{LocalServer, Mode, in_every_mode};
 use crate::support::wait::until;
@@ -93,15 +93,6 @@ impl Reader for CountingReader {
 
     fn totals(&self) -> StoreTotals {
         self.reader.totals()
-    }
-}
-
-/// A server that is its endpoint's alone.
-struct NothingElse;
-
-impl EndpointHost for NothingElse {
-    fn answer(&self, _: Request, responder: Responder) {
-        responder.end(Response::new(404));
     }
 }
 

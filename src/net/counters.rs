@@ -89,7 +89,7 @@ counters! {
         paused,
         /// Connections not read from now because their worker or a mailbox has too much waiting.
         held,
-        /// Connections whose part of a large delivery waits for a later turn of the reactor now.
+        /// Connections listed now for a large delivery that is written in shares.
         writes_later,
     }
     Counter {

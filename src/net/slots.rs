@@ -78,6 +78,8 @@ pub(super) struct Slot {
     pub(super) reading: ReadState,
     /// When its outbox is written; `None` if there is nothing to write.
     pub(super) write: Option<WriteTurn>,
+    /// Whether it stands in the list of those that are written in later turns.
+    pub(super) in_later: bool,
     /// Whether the owner of the events knows the connection as an open WebSocket.
     pub(super) opened: bool,
     /// Whether the poll announced the peer's end: then the socket is read until the end comes.
@@ -205,6 +207,7 @@ mod tests {
             phase: SlotPhase::Live,
             reading: ReadState::Drained,
             write: None,
+            in_later: false,
             opened: false,
             peer_ended: false,
             gone: false,

@@ -125,6 +125,7 @@ impl<S: EventSink> Reactor<S> {
             phase: SlotPhase::Live,
             reading: ReadState::Drained,
             write: None,
+            in_later: false,
             opened: false,
             peer_ended: false,
             gone: false,

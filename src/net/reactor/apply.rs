@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::write_queue::{SMALL_DELIVERY_RECEIVERS_MAX, WriteTurn};
 use super::{Awaited, EventSink, Reactor};
 use crate::base::Fd;
 use crate::net::command::{AwaitedBy, Command, CommandBatch};
@@ -130,10 +129,7 @@ impl<S: EventSink> Reactor<S> {
         // A copy, since sending may end a member, which moves the others.
         let mut receivers = std::mem::take(&mut self.receivers);
         receivers.extend(self.topics.members(topic).iter().map(|member| member.slot));
-        let turn = match receivers.len() <= SMALL_DELIVERY_RECEIVERS_MAX {
-            true => WriteTurn::This,
-            false => WriteTurn::Later,
-        };
+        let turn = self.writes.turn_of(receivers.len());
         for index in receivers.drain(..) {
             if self.is_open(index) {
                 self.send_in(turn, index, frame.clone(), Content::Shared);
@@ -143,9 +139,10 @@ impl<S: EventSink> Reactor<S> {
     }
 
     fn broadcast(&mut self, frame: &bytes::Bytes) {
+        let turn = self.writes.turn_of(self.slots.len());
         for index in self.slots.indices() {
             if self.is_open(index) {
-                self.send_in(WriteTurn::Later, index, frame.clone(), Content::Shared);
+                self.send_in(turn, index, frame.clone(), Content::Shared);
             }
         }
     }

@@ -47,15 +47,21 @@ impl<S: EventSink> Reactor<S> {
         // Commands that were given before the start must not wait for the first event.
         self.turn(&events);
         while !self.is_done() {
-            let timeout = self.timeout();
-            match self.poll.poll(&mut events, timeout) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error),
-            }
-            self.mailbox.woke();
-            self.turn(&events);
+            self.next_turn(&mut events)?;
         }
+        Ok(())
+    }
+
+    /// Waits until there is something to do, and runs one turn.
+    pub(super) fn next_turn(&mut self, events: &mut Events) -> io::Result<()> {
+        let timeout = self.timeout();
+        match self.poll.poll(events, timeout) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        self.mailbox.woke();
+        self.turn(events);
         Ok(())
     }
 
@@ -71,6 +77,7 @@ impl<S: EventSink> Reactor<S> {
         may_die_here();
         self.context.clock.update();
         self.shared.counters.turns.add(1);
+        self.writes.begin_turn();
         self.accept_rest();
         for event in events {
             self.note(event);
@@ -81,14 +88,14 @@ impl<S: EventSink> Reactor<S> {
         self.sink.end_turn();
         self.apply_all();
         self.expire_all();
-        self.settle();
+        self.settle(self.writes_later_max(events.is_empty()));
         self.publish_counters();
     }
 
     /// Carries out what the owner of the events wants done, and writes; then a heavy connection has
     /// its turn, after the others have their answers.
-    fn settle(&mut self) {
-        let mut later = LaterShare::of_a_turn();
+    fn settle(&mut self, writes_later_max: usize) {
+        let mut later = LaterShare::of_a_turn(writes_later_max);
         let mut has_served = false;
         loop {
             self.sink.end_turn();
@@ -106,6 +113,13 @@ impl<S: EventSink> Reactor<S> {
         }
     }
 
+    /// Writes of large deliveries in this turn: half as many if other connections are at work, since
+    /// one of them may wait for the next turn.
+    fn writes_later_max(&self, is_quiet: bool) -> usize {
+        let max = self.context.limits.turn_writes_max;
+        if is_quiet { max } else { max.div_ceil(2) }
+    }
+
     fn register_listeners(&mut self) -> io::Result<()> {
         for (number, acceptor) in self.acceptors.iter_mut().enumerate() {
             let token = Token(LISTENER_FIRST - number);
@@ -117,7 +131,7 @@ impl<S: EventSink> Reactor<S> {
     }
 
     /// Returns the time for which the poll may wait; `None` for as long as it takes.
-    fn timeout(&mut self) -> Option<Duration> {
+    pub(super) fn timeout(&mut self) -> Option<Duration> {
         let has_more = !self.ready.is_empty() || self.has_more_to_accept || self.writes.has_later();
         if has_more || self.sink.has_waiting() || !self.mailbox.may_sleep() {
             return Some(Duration::ZERO);

@@ -21,9 +21,12 @@ impl<S: EventSink> Reactor<S> {
     pub(super) fn send_in(&mut self, turn: WriteTurn, index: u32, bytes: Bytes, content: Content) {
         let slot = &mut self.slots[index];
         self.shared.counters.deliveries.add(1);
+        // A single large frame for many doesn't fill their outboxes.
+        let may_fill = turn == WriteTurn::This || !slot.outbox.is_empty();
         slot.outbox.push(&mut self.arena, bytes, content);
         self.writes.note(index, slot, turn);
-        if slot.outbox.bytes() >= self.context.limits.flush_bytes && slot.stalled == Tick::NEVER {
+        let is_full = may_fill && slot.outbox.bytes() >= self.context.limits.flush_bytes;
+        if is_full && slot.stalled == Tick::NEVER {
             // The connection stays in its list: more may be added by the end of the turn.
             self.write(index);
         }
@@ -38,28 +41,26 @@ impl<S: EventSink> Reactor<S> {
             self.write_if(index, WriteTurn::This);
         }
         self.writes.end_this();
-        while !share.is_used_up()
-            && let Some(index) = self.writes.next_later()
-        {
-            if let Some(bytes) = self.write_if(index, WriteTurn::Later) {
-                share.take(bytes);
+        while let Some(index) = self.writes.next_later(share) {
+            if self.slots.contains(index) {
+                self.slots[index].in_later = false;
+            }
+            if self.write_if(index, WriteTurn::Later) {
+                share.take();
             }
         }
         self.arena.trim();
     }
 
-    /// Writes an outbox that waits for such a turn; returns the bytes that it held. The slot may be
-    /// free, or written meanwhile, or belong to a new connection; if the new one waits too, writing
-    /// is right.
-    fn write_if(&mut self, index: u32, turn: WriteTurn) -> Option<usize> {
+    /// Writes an outbox that waits for such a turn; returns whether it did. The slot may be free, or
+    /// written meanwhile, or belong to a new connection; if the new one waits too, writing is right.
+    fn write_if(&mut self, index: u32, turn: WriteTurn) -> bool {
         if !self.slots.contains(index) || self.slots[index].write != Some(turn) {
-            return None;
+            return false;
         }
-        let slot = &mut self.slots[index];
-        slot.write = None;
-        let bytes = slot.outbox.bytes();
+        self.slots[index].write = None;
         self.write(index);
-        Some(bytes)
+        true
     }
 
     /// Writes as much as the socket takes, and acts on the rest.

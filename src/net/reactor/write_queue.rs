@@ -1,6 +1,7 @@
 //! The connections that have to be written to, in two lists: what is small goes out first.
 
 use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 use crate::net::slots::Slot;
 
@@ -17,67 +18,118 @@ pub(in crate::net) enum WriteTurn {
 /// about 0.3 ms, which small talk may wait.
 pub(super) const SMALL_DELIVERY_RECEIVERS_MAX: usize = 64;
 
-/// Writes of large deliveries a turn, for the same reason; the rest goes on after the next look at
-/// the sockets, which costs one system call more for each 64 writes.
-const LATER_WRITES_A_TURN_MAX: usize = SMALL_DELIVERY_RECEIVERS_MAX;
+/// Receivers of all small deliveries of a turn; those of further ones are written like those of a
+/// large one. Their writes take about a millisecond.
+const SMALL_RECEIVERS_A_TURN_MAX: usize = 256;
 
-/// Bytes of large deliveries written a turn: 64 writes of 4 KiB. The kernel copies so many in about
-/// 0.1 ms, so that large messages don't make long turns.
-const LATER_BYTES_A_TURN_MAX: usize = 256 * 1024;
+/// Messages given to outboxes that wait for a later turn, for each write that the share of this turn
+/// grows by. So about as many messages gather for a member at most, whoever publishes without
+/// waiting: memory for them is bounded, and the writes take about as long as the giving.
+const GATHERED_A_WRITE: usize = 128;
+
+/// Time that each write of a share may take on average, in microseconds: what one to a socket of this
+/// machine takes. A share whose writes take longer ends before it is used up.
+const WRITE_US: u64 = 5;
+
+/// Writes between two looks at the clock: a look costs a hundredth of a write.
+const WRITES_A_LOOK: usize = 8;
 
 /// The slots whose outboxes have to be written.
 ///
 /// A slot may stand in the lists after it was written, or freed, or taken by another connection:
-/// the slot itself knows whether it waits, and for which turn.
+/// the slot itself knows whether it waits, and for which turn. A connection stands once in each list
+/// at most.
 #[derive(Debug, Default)]
 pub(super) struct WriteQueue {
     this: Vec<u32>,
     later: VecDeque<u32>,
+    /// Receivers of small deliveries in this turn.
+    small_receivers: usize,
+    /// Messages given to outboxes that wait for a later turn, as far as no share has grown by them.
+    gathered: usize,
 }
 
 /// What may still be written of large deliveries in this turn.
 #[derive(Debug)]
 pub(super) struct LaterShare {
+    /// Writes for messages that were given to outboxes in this turn, however long they take.
+    owed: usize,
+    /// Further writes, until the time is up.
     writes: usize,
-    bytes: usize,
+    time: Duration,
+    /// When the first write began.
+    began: Option<Instant>,
 }
 
 impl LaterShare {
-    /// The share of one turn.
-    pub(super) const fn of_a_turn() -> Self {
+    /// The share of one turn: so many writes, and no more than the time that they usually take.
+    pub(super) fn of_a_turn(writes: usize) -> Self {
         Self {
-            writes: LATER_WRITES_A_TURN_MAX,
-            bytes: LATER_BYTES_A_TURN_MAX,
+            owed: 0,
+            writes,
+            time: Duration::from_micros(WRITE_US * writes as u64),
+            began: None,
         }
     }
 
     /// All that waits, since no later turn comes.
     pub(super) const fn of_all() -> Self {
         Self {
+            owed: 0,
             writes: usize::MAX,
-            bytes: usize::MAX,
+            time: Duration::MAX,
+            began: None,
         }
     }
 
-    /// Takes one write of so many bytes out of the share; the last one may exceed the share.
-    pub(super) fn take(&mut self, bytes: usize) {
-        self.writes -= 1;
-        self.bytes = self.bytes.saturating_sub(bytes);
+    fn is_used_up(&self) -> bool {
+        self.owed == 0 && self.writes == 0
     }
 
-    pub(super) fn is_used_up(&self) -> bool {
-        self.writes == 0 || self.bytes == 0
+    /// Takes one write that was made out of the share.
+    pub(super) fn take(&mut self) {
+        if self.owed > 0 {
+            self.owed -= 1;
+            return;
+        }
+        self.writes -= 1;
+        if self.writes.is_multiple_of(WRITES_A_LOOK)
+            && self.began.is_some_and(|began| began.elapsed() >= self.time)
+        {
+            self.writes = 0;
+        }
     }
 }
 
 impl WriteQueue {
+    /// Begins a turn.
+    pub(super) fn begin_turn(&mut self) {
+        self.small_receivers = 0;
+    }
+
+    /// When the outboxes of so many receivers of one frame are written.
+    pub(super) fn turn_of(&mut self, receivers: usize) -> WriteTurn {
+        let small_receivers = self.small_receivers + receivers;
+        if receivers > SMALL_DELIVERY_RECEIVERS_MAX || small_receivers > SMALL_RECEIVERS_A_TURN_MAX
+        {
+            self.gathered += receivers;
+            return WriteTurn::Later;
+        }
+        self.small_receivers = small_receivers;
+        WriteTurn::This
+    }
+
     /// Notes that the outbox of `slot`, which is the slot `index`, has to be written. An outbox
     /// that waits for a later turn is written in this one if something small joins it.
     pub(super) fn note(&mut self, index: u32, slot: &mut Slot, turn: WriteTurn) {
         match (slot.write, turn) {
             (Some(WriteTurn::This), _) | (Some(WriteTurn::Later), WriteTurn::Later) => return,
             (_, WriteTurn::This) => self.this.push(index),
-            (None, WriteTurn::Later) => self.later.push_back(index),
+            (None, WriteTurn::Later) => {
+                if !std::mem::replace(&mut slot.in_later, true) {
+                    self.later.push_back(index);
+                }
+            }
         }
         slot.write = Some(turn);
     }
@@ -92,9 +144,16 @@ impl WriteQueue {
         self.this.clear();
     }
 
-    /// Takes the slot that has waited longest for a large delivery.
-    pub(super) fn next_later(&mut self) -> Option<u32> {
-        self.later.pop_front()
+    /// Takes the slot that has waited longest for a large delivery, if `share` has room for it.
+    pub(super) fn next_later(&mut self, share: &mut LaterShare) -> Option<u32> {
+        share.owed += self.gathered / GATHERED_A_WRITE;
+        self.gathered %= GATHERED_A_WRITE;
+        if share.is_used_up() {
+            return None;
+        }
+        let next = self.later.pop_front()?;
+        share.began.get_or_insert_with(Instant::now);
+        Some(next)
     }
 
     /// Whether something has to be written in this turn.
@@ -107,7 +166,7 @@ impl WriteQueue {
         !self.later.is_empty()
     }
 
-    /// Slots that wait for a later turn; some may have been written already.
+    /// Slots in the list for later turns.
     pub(super) fn later_len(&self) -> usize {
         self.later.len()
     }

@@ -80,6 +80,8 @@ pub(super) struct Slot {
     pub(super) write: Option<WriteTurn>,
     /// Whether it stands in the list of those that are written in later turns.
     pub(super) in_later: bool,
+    /// Whether no request has come from it yet.
+    pub(super) is_new: bool,
     /// Whether the owner of the events knows the connection as an open WebSocket.
     pub(super) opened: bool,
     /// Whether the poll announced the peer's end: then the socket is read until the end comes.
@@ -208,6 +210,7 @@ mod tests {
             reading: ReadState::Drained,
             write: None,
             in_later: false,
+            is_new: true,
             opened: false,
             peer_ended: false,
             gone: false,

@@ -35,8 +35,9 @@ const OVER_SHARE: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r
     \"too many connections of your address have not logged in\"}}";
 
 /// Connections accepted at one listener in a turn: whoever connects without end leaves the others
-/// their turns. A round number; the rest stays in the kernel's queue until the next turn.
-const ACCEPTS_A_TURN_MAX: usize = 256;
+/// their turns. A round number, which takes about a millisecond; the rest stays in the kernel's queue
+/// until the next turn.
+const ACCEPTS_A_TURN_MAX: usize = 64;
 
 impl<S: EventSink> Reactor<S> {
     /// Accepts the connections that wait at one listener, as many as one turn takes.
@@ -126,6 +127,7 @@ impl<S: EventSink> Reactor<S> {
             reading: ReadState::Drained,
             write: None,
             in_later: false,
+            is_new: true,
             opened: false,
             peer_ended: false,
             gone: false,

@@ -56,7 +56,7 @@ impl<S: EventSink> Reactor<S> {
         if matches!(slot.reading, ReadState::Paused | ReadState::Stopped) {
             // From here on, bytes that are read are thrown away.
             slot.reading = ReadState::Queued;
-            self.ready.push(self.slots.id_of(index));
+            self.queue_read(self.slots.id_of(index));
         }
         let slot = &mut self.slots[index];
         if std::mem::take(&mut slot.opened) {

@@ -13,11 +13,14 @@ use crate::base::Tick;
 use crate::base::vital::may_die_here;
 use crate::net::slots::{ReadState, SlotId, SlotPhase};
 
-/// Events taken from the kernel a turn.
-///
-/// A round number: further events stay in the kernel until the next poll, so that the length of a
-/// turn and the event buffer (12 KiB) don't grow with the number of connections.
-const EVENTS_A_TURN_MAX: usize = 1_024;
+/// Events taken from the kernel by one poll: a round number, so that the event buffer (12 KiB) doesn't
+/// grow with the number of connections.
+const EVENTS_A_POLL_MAX: usize = 1_024;
+
+/// Polls of one turn, while each gives as many events as it may: somebody's message may stand behind
+/// the ends of thousands, and to note so many takes half a millisecond. Further events stay in the
+/// kernel until the next turn.
+const POLLS_A_TURN_MAX: usize = 8;
 
 impl<S: EventSink> Reactor<S> {
     /// Runs until a drain is complete or a stop comes; returns the owner of the events.
@@ -43,9 +46,9 @@ impl<S: EventSink> Reactor<S> {
 
     fn take_turns(&mut self) -> io::Result<()> {
         self.register_listeners()?;
-        let mut events = Events::with_capacity(EVENTS_A_TURN_MAX);
+        let mut events = Events::with_capacity(EVENTS_A_POLL_MAX);
         // Commands that were given before the start must not wait for the first event.
-        self.turn(&events);
+        self.turn(&mut events)?;
         while !self.is_done() {
             self.next_turn(&mut events)?;
         }
@@ -61,8 +64,7 @@ impl<S: EventSink> Reactor<S> {
             Err(error) => return Err(error),
         }
         self.mailbox.woke();
-        self.turn(events);
-        Ok(())
+        self.turn(events)
     }
 
     /// Runs one turn. The order of its steps keeps latency low and output merged:
@@ -73,23 +75,23 @@ impl<S: EventSink> Reactor<S> {
     /// - commands before timers, so that an answer that is already here counts before its deadline;
     /// - writing last, so that all output of the turn goes out in one call a connection; of large
     ///   deliveries only a share, so that nobody waits for a whole one.
-    fn turn(&mut self, events: &Events) {
+    fn turn(&mut self, events: &mut Events) -> io::Result<()> {
         may_die_here();
         self.context.clock.update();
         self.shared.counters.turns.add(1);
         self.writes.begin_turn();
         self.accept_rest();
-        for event in events {
-            self.note(event);
-        }
+        let is_quiet = events.is_empty();
+        self.note_all(events)?;
         self.release_held();
         self.read_all();
         self.enforce_unfinished();
         self.sink.end_turn();
         self.apply_all();
         self.expire_all();
-        self.settle(self.writes_later_max(events.is_empty()));
+        self.settle(self.writes_later_max(is_quiet));
         self.publish_counters();
+        Ok(())
     }
 
     /// Carries out what the owner of the events wants done, and writes; then a heavy connection has
@@ -132,11 +134,33 @@ impl<S: EventSink> Reactor<S> {
 
     /// Returns the time for which the poll may wait; `None` for as long as it takes.
     pub(super) fn timeout(&mut self) -> Option<Duration> {
-        let has_more = !self.ready.is_empty() || self.has_more_to_accept || self.writes.has_later();
+        let has_more = !(self.ready.is_empty() && self.coming_and_going.is_empty())
+            || self.has_more_to_accept
+            || self.writes.has_later();
         if has_more || self.sink.has_waiting() || !self.mailbox.may_sleep() {
             return Some(Duration::ZERO);
         }
         self.context.clock.until(self.next_due)
+    }
+
+    /// Notes these events and, where there may be more in the kernel, those.
+    fn note_all(&mut self, events: &mut Events) -> io::Result<()> {
+        for polls in 1.. {
+            let mut count = 0;
+            for event in events.iter() {
+                self.note(event);
+                count += 1;
+            }
+            if count < EVENTS_A_POLL_MAX || polls == POLLS_A_TURN_MAX {
+                break;
+            }
+            match self.poll.poll(events, Some(Duration::ZERO)) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// Notes what an event makes possible: listeners are accepted from at once, connections are
@@ -164,7 +188,7 @@ impl<S: EventSink> Reactor<S> {
             slot.peer_ended |= event.is_read_closed() || event.is_error();
             if matches!(slot.reading, ReadState::Drained) {
                 slot.reading = ReadState::Queued;
-                self.ready.push(id);
+                self.queue_read(id);
             }
         }
     }
@@ -183,7 +207,7 @@ impl<S: EventSink> Reactor<S> {
                 index += 1;
             } else {
                 self.held.swap_remove(index);
-                self.ready.push(id);
+                self.queue_read(id);
             }
         }
     }

@@ -45,22 +45,25 @@ impl<S: EventSink> Reactor<S> {
             if self.slots.contains(index) {
                 self.slots[index].in_later = false;
             }
-            if self.write_if(index, WriteTurn::Later) {
-                share.take();
+            if let Some(bytes) = self.write_if(index, WriteTurn::Later) {
+                share.take(bytes);
             }
         }
         self.arena.trim();
     }
 
-    /// Writes an outbox that waits for such a turn; returns whether it did. The slot may be free, or
-    /// written meanwhile, or belong to a new connection; if the new one waits too, writing is right.
-    fn write_if(&mut self, index: u32, turn: WriteTurn) -> bool {
+    /// Writes an outbox that waits for such a turn; returns the bytes that it held. The slot may be
+    /// free, or written meanwhile, or belong to a new connection; if the new one waits too, writing
+    /// is right.
+    fn write_if(&mut self, index: u32, turn: WriteTurn) -> Option<usize> {
         if !self.slots.contains(index) || self.slots[index].write != Some(turn) {
-            return false;
+            return None;
         }
-        self.slots[index].write = None;
+        let slot = &mut self.slots[index];
+        slot.write = None;
+        let bytes = slot.outbox.bytes();
         self.write(index);
-        true
+        Some(bytes)
     }
 
     /// Writes as much as the socket takes, and acts on the rest.
@@ -151,7 +154,7 @@ impl<S: EventSink> Reactor<S> {
         {
             slot.reading = ReadState::Queued;
             self.shared.counters.paused.sub(1);
-            self.ready.push(self.slots.id_of(index));
+            self.queue_read(self.slots.id_of(index));
         }
     }
 

@@ -2,7 +2,7 @@
 //! its connections say.
 
 use std::borrow::Cow;
-use std::io::{BufReader, ErrorKind, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -36,6 +36,8 @@ pub(super) struct EchoSink {
     /// Messages that came.
     pub(super) heard: usize,
     pub(super) farewells: Vec<Fd>,
+    /// Timers that were reported.
+    pub(super) timers: usize,
 }
 
 impl EventSink for EchoSink {
@@ -61,7 +63,9 @@ impl EventSink for EchoSink {
 
     fn buffer_empty(&mut self, _: Fd, _: AwaitedBy) {}
 
-    fn timer(&mut self, _: u64) {}
+    fn timer(&mut self, _: u64) {
+        self.timers += 1;
+    }
 
     fn must_pause(&self, _: Fd) -> bool {
         false
@@ -149,37 +153,37 @@ impl Bench {
         }
     }
 
+    /// Gives the reactor a connection that asks for a WebSocket.
+    pub(super) fn connect(&self) -> TcpStream {
+        let mut socket = TcpStream::connect(self.listener.local_addr().unwrap()).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        let request = "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\n\
+            Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+            Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+        socket.write_all(request.as_bytes()).unwrap();
+        let (served, _) = self.listener.accept().unwrap();
+        served.set_nonblocking(true).unwrap();
+        self.command(Command::Adopt(mio::net::TcpStream::from_std(served)));
+        socket
+    }
+
     /// Opens WebSockets.
     pub(super) fn open(&mut self, count: usize) -> Vec<Peer> {
-        let address = self.listener.local_addr().unwrap();
-        let before = self.reactor.sink.opened.len();
-        let mut sockets = Vec::new();
+        let mut peers = Vec::new();
         for _ in 0..count {
-            let mut socket = TcpStream::connect(address).unwrap();
-            socket.set_read_timeout(Some(PATIENCE)).unwrap();
-            let request = "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\n\
-                Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-                Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-            socket.write_all(request.as_bytes()).unwrap();
-            let (served, _) = self.listener.accept().unwrap();
-            served.set_nonblocking(true).unwrap();
-            self.command(Command::Adopt(mio::net::TcpStream::from_std(served)));
+            let before = self.reactor.sink.opened.len();
+            let mut socket = BufReader::new(self.connect());
             // One after the other, so that the callbacks tell whose `Fd` it is.
-            self.turn_until(|bench| bench.reactor.sink.opened.len() > before + sockets.len());
-            let mut head = Vec::new();
-            while !head.ends_with(b"\r\n\r\n") {
-                let mut byte = [0];
-                socket.read_exact(&mut byte).unwrap();
-                head.push(byte[0]);
+            self.turn_until(|bench| bench.reactor.sink.opened.len() > before);
+            let mut line = String::new();
+            while line != "\r\n" {
+                line.clear();
+                socket.read_line(&mut line).unwrap();
             }
-            sockets.push(socket);
+            let fd = self.reactor.sink.opened[before];
+            peers.push(Peer { fd, socket });
         }
-        let fds = self.reactor.sink.opened[before..].iter();
-        let peer = |(socket, fd): (TcpStream, &Fd)| Peer {
-            fd: *fd,
-            socket: BufReader::new(socket),
-        };
-        sockets.into_iter().zip(fds).map(peer).collect()
+        peers
     }
 
     /// Opens WebSockets that hear a topic.

@@ -60,6 +60,17 @@ pub(super) enum ReadState {
     Stopped,
 }
 
+/// What is known of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum KnownAs {
+    /// No request has come yet, or the end was told.
+    Nothing,
+    /// A peer that made a request, which was handed on or answered.
+    Http,
+    /// A WebSocket that the owner of the events knows as open.
+    WebSocket,
+}
+
 /// One connection and its place in the reactor's lists.
 #[derive(Debug)]
 pub(super) struct Slot {
@@ -80,10 +91,7 @@ pub(super) struct Slot {
     pub(super) write: Option<WriteTurn>,
     /// Whether it stands in the list of those that are written in later turns.
     pub(super) in_later: bool,
-    /// Whether no request has come from it yet.
-    pub(super) is_new: bool,
-    /// Whether the owner of the events knows the connection as an open WebSocket.
-    pub(super) opened: bool,
+    pub(super) known_as: KnownAs,
     /// Whether the poll announced the peer's end: then the socket is read until the end comes.
     pub(super) peer_ended: bool,
     /// Whether the directory says that nobody is there any more, though the end is still unread.
@@ -210,8 +218,7 @@ mod tests {
             reading: ReadState::Drained,
             write: None,
             in_later: false,
-            is_new: true,
-            opened: false,
+            known_as: KnownAs::Nothing,
             peer_ended: false,
             gone: false,
             backlogged: false,

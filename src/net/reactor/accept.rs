@@ -15,7 +15,7 @@ use crate::net::directory::DirectoryEntry;
 use crate::net::listener::Accepted;
 use crate::net::outbox::Outbox;
 use crate::net::refusals::ReactorRefusal;
-use crate::net::slots::{ReadState, Slot, SlotPhase};
+use crate::net::slots::{KnownAs, ReadState, Slot, SlotPhase};
 use crate::proto::connection::Connection;
 
 /// Time until accepting is tried again after descriptors ran out, in milliseconds.
@@ -127,8 +127,7 @@ impl<S: EventSink> Reactor<S> {
             reading: ReadState::Drained,
             write: None,
             in_later: false,
-            is_new: true,
-            opened: false,
+            known_as: KnownAs::Nothing,
             peer_ended: false,
             gone: false,
             asked: 0,

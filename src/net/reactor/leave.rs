@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{EventSink, Reactor, WriteTurn};
 use crate::net::outbox::Content;
 use crate::net::refusals::ReactorRefusal;
-use crate::net::slots::{ReadState, SlotPhase};
+use crate::net::slots::{KnownAs, ReadState, SlotPhase};
 use crate::proto::connection::{CloseReason, ConnectionEvent};
 use crate::proto::websocket::ControlFrame;
 
@@ -59,7 +59,8 @@ impl<S: EventSink> Reactor<S> {
             self.queue_read(self.slots.id_of(index));
         }
         let slot = &mut self.slots[index];
-        if std::mem::take(&mut slot.opened) {
+        let known_as = std::mem::replace(&mut slot.known_as, KnownAs::Nothing);
+        if known_as == KnownAs::WebSocket {
             let counters = &self.shared.counters;
             counters.websockets.sub(1);
             match reason {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{EventSink, Reactor, WriteTurn};
 use crate::net::outbox::Content;
 use crate::net::refusals::ReactorRefusal;
-use crate::net::slots::{ReadState, SlotId, SlotPhase};
+use crate::net::slots::{KnownAs, ReadState, SlotId, SlotPhase};
 use crate::proto::connection::{CloseReason, ConnectionEvent, Input, Output};
 use crate::proto::http::Head;
 
@@ -30,7 +30,7 @@ impl<S: EventSink> Reactor<S> {
         let comes_or_goes = self
             .slots
             .find(id)
-            .is_some_and(|slot| slot.is_new || slot.peer_ended || slot.phase != SlotPhase::Live);
+            .is_some_and(|slot| slot.known_as == KnownAs::Nothing || slot.peer_ended);
         match comes_or_goes {
             true => self.coming_and_going.push_back(id),
             false => self.ready.push_back(id),
@@ -83,7 +83,7 @@ impl<S: EventSink> Reactor<S> {
     /// it said is still to be read.
     pub(super) fn note_gone(&mut self, index: u32) {
         let slot = &mut self.slots[index];
-        let waits = slot.reading == ReadState::Queued && slot.opened;
+        let waits = slot.reading == ReadState::Queued && slot.known_as == KnownAs::WebSocket;
         if waits && slot.peer_ended && !slot.gone {
             slot.gone = true;
             self.shared.directory.unestablish(slot.fd);
@@ -201,17 +201,20 @@ impl<S: EventSink> Reactor<S> {
                         self.refusals
                             .note(counters, refusal, (Some(fd), peer), &error);
                     }
+                    if slot.known_as == KnownAs::Nothing {
+                        slot.known_as = KnownAs::Http;
+                    }
                     let (bytes, content) = owned(output);
                     slot.outbox.push(&mut self.arena, bytes, content);
                     self.writes.note(index, slot, WriteTurn::This);
                 }
                 ConnectionEvent::Request(request) => {
                     counters.requests.add(1);
-                    slot.is_new = false;
+                    slot.known_as = KnownAs::Http;
                     self.sink.request(slot.fd, request);
                 }
                 ConnectionEvent::Opened(head) => {
-                    (slot.opened, slot.is_new) = (true, false);
+                    slot.known_as = KnownAs::WebSocket;
                     counters.websockets.add(1);
                     self.shared.directory.establish(slot.fd);
                     self.sink.opened(slot.fd, head);

@@ -22,9 +22,9 @@ pub(super) const SMALL_DELIVERY_RECEIVERS_MAX: usize = 64;
 const SMALL_RECEIVERS_A_TURN_MAX: usize = 256;
 
 /// Messages given to outboxes that wait for a later turn, for each write that the share of this turn
-/// grows by. So about as many messages gather for a member at most, whoever publishes without
+/// grows by. So about as many messages wait for a member at most, whoever publishes without
 /// waiting: memory for them is bounded, and the writes take about as long as the giving.
-const GATHERED_A_WRITE: usize = 128;
+const GIVEN_A_WRITE: usize = 128;
 
 /// Bytes of a share for each of its writes, on average: a share of larger ones has fewer writes. The
 /// kernel copies so many in about 2 µs, half of what a write takes without them.
@@ -42,7 +42,7 @@ pub(super) struct WriteQueue {
     /// Receivers of small deliveries in this turn.
     small_receivers: usize,
     /// Messages given to outboxes that wait for a later turn, as far as no share has grown by them.
-    gathered: usize,
+    given: usize,
 }
 
 /// What may still be written of large deliveries in this turn.
@@ -99,7 +99,7 @@ impl WriteQueue {
         let small_receivers = self.small_receivers + receivers;
         if receivers > SMALL_DELIVERY_RECEIVERS_MAX || small_receivers > SMALL_RECEIVERS_A_TURN_MAX
         {
-            self.gathered += receivers;
+            self.given += receivers;
             return WriteTurn::Later;
         }
         self.small_receivers = small_receivers;
@@ -133,8 +133,8 @@ impl WriteQueue {
 
     /// Takes the slot that has waited longest for a large delivery, if `share` has room for it.
     pub(super) fn next_later(&mut self, share: &mut LaterShare) -> Option<u32> {
-        share.owed += self.gathered / GATHERED_A_WRITE;
-        self.gathered %= GATHERED_A_WRITE;
+        share.owed += self.given / GIVEN_A_WRITE;
+        self.given %= GIVEN_A_WRITE;
         if share.is_used_up() {
             return None;
         }

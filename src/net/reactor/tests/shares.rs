@@ -144,21 +144,21 @@ fn small_rooms_are_written_at_once_again_in_the_next_turn() {
 }
 
 #[test]
-fn what_is_published_without_waiting_is_written_faster_so_that_little_gathers() {
+fn what_is_published_without_waiting_is_written_faster_so_that_little_waits() {
     let mut bench = Bench::new();
     let mut members = bench.open_members("tea", MANY);
-    let mut gathered_max = 0;
+    let mut waiting_max = 0;
     for _ in 0..30 {
         for _ in 0..32 {
             bench.publish("tea", "more");
         }
         bench.turn();
         let pieces = bench.reactor.arena.len();
-        gathered_max = gathered_max.max(pieces / MANY);
+        waiting_max = waiting_max.max(pieces / MANY);
     }
     assert!(
-        gathered_max <= 200,
-        "{gathered_max} messages wait for each member"
+        waiting_max <= 200,
+        "{waiting_max} messages wait for each member"
     );
     expect_all(&mut bench, &mut members, &["more"; 30 * 32]);
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Awaited, EventSink, Reactor};
+use super::{Awaited, EventSink, OwnCommands, Reactor, send_all};
 use crate::base::Fd;
 use crate::net::command::{AwaitedBy, Command, CommandBatch};
 use crate::net::outbox::Content;
@@ -23,7 +23,9 @@ const TRY_AGAIN_LATER: u16 = 1013;
 impl<S: EventSink> Reactor<S> {
     /// Carries out the commands in the mailbox, at most `BATCHES_A_TURN_MAX` batches.
     pub(super) fn apply_all(&mut self) {
-        self.apply_own();
+        if S::OWN_COMMANDS == OwnCommands::First {
+            self.apply_own();
+        }
         for _ in 0..BATCHES_A_TURN_MAX {
             let Some(batch) = self.mailbox.try_recv() else {
                 break;
@@ -35,12 +37,18 @@ impl<S: EventSink> Reactor<S> {
                 peer.nudge();
             }
         }
+        self.apply_own();
     }
 
-    /// Carries out the commands that handlers on this thread gave.
+    /// Carries out the commands that handlers on this thread gave; where they mustn't overtake what
+    /// is left in the mailbox, puts them behind it.
     pub(super) fn apply_own(&mut self) {
         while let Some(batch) = self.sink.take_commands() {
-            self.apply(batch);
+            if S::OWN_COMMANDS == OwnCommands::First || self.mailbox.is_empty() {
+                self.apply(batch);
+            } else {
+                send_all(&self.peers[self.id], batch);
+            }
         }
     }
 

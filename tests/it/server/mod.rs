@@ -5,6 +5,7 @@ mod deadlines;
 mod descriptors;
 mod events;
 mod handle;
+mod light;
 mod publish;
 mod slow;
 mod slow_http;

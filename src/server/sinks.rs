@@ -192,13 +192,12 @@ impl EventSink for WorkerSink {
 
     fn end_turn(&mut self) {
         if let Some(light) = &self.light {
-            light.send(
-                match self.batches.iter().all(|batch| batch.events.is_empty()) {
-                    true => Mailboxes::Others,
-                    // A worker may answer before this reactor comes to its own commands.
-                    false => Mailboxes::All,
-                },
-            );
+            let goes_nothing = self.batches.iter().all(|batch| batch.events.is_empty());
+            light.send(match goes_nothing {
+                true => Mailboxes::Others,
+                // A worker may answer before this reactor comes to its own commands.
+                false => Mailboxes::All,
+            });
         }
         for (worker, batch) in self.batches.iter_mut().enumerate() {
             if !batch.events.is_empty() {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use tidings::server::{Builder, Fd, ServerSettings, WorkerHandle};
 
@@ -76,9 +77,15 @@ impl Places {
     }
 }
 
-/// Takes some time, as a command does that looks at much.
-fn work(rounds: usize) {
-    std::hint::black_box((0..rounds * 1_000).fold(0_usize, |sum, one| sum ^ one));
+/// Takes some time, as a command does that looks at much; with some numbers so long that what comes
+/// behind it waits for its turn.
+fn work(number: usize) {
+    let long = match number % 25 {
+        0 => Duration::from_millis(6),
+        rest => Duration::from_micros(rest as u64),
+    };
+    let began = Instant::now();
+    while began.elapsed() < long {}
 }
 
 /// Sends `text` to `fd` in one of the ways that there are.
@@ -94,6 +101,18 @@ fn answer(server: &WorkerHandle, fd: Fd, text: &str, way: usize) {
     }
 }
 
+/// Bytes that a reactor writes at once, in the middle of its commands.
+const NOISE: usize = 70_000;
+
+fn hear_through_noise(client: &mut WebSocketClient) -> String {
+    loop {
+        match client.hear() {
+            Heard::Text(text) => return text,
+            heard => assert!(matches!(heard, Heard::Binary(_)), "{heard:?}"),
+        }
+    }
+}
+
 #[test]
 fn answers_to_light_and_heavy_messages_come_in_the_order_of_their_questions() {
     const CLIENTS: u64 = 6;
@@ -105,6 +124,7 @@ fn answers_to_light_and_heavy_messages_come_in_the_order_of_their_questions() {
             .on_open(|server, request| {
                 // Its publishes go to nobody else.
                 server.subscribe(request.fd, format!("only {}", request.fd.0));
+                server.subscribe(request.fd, "noise");
                 server.push(request.fd, "open").unwrap();
             })
             .on_message(move |server, frame| {
@@ -113,7 +133,7 @@ fn answers_to_light_and_heavy_messages_come_in_the_order_of_their_questions() {
                 let is_light = text.starts_with(LIGHT);
                 seen.note(is_light);
                 if !is_light {
-                    work(number % 50);
+                    work(number);
                 }
                 answer(server, frame.fd, text, number);
             });
@@ -123,7 +143,7 @@ fn answers_to_light_and_heavy_messages_come_in_the_order_of_their_questions() {
             thread::spawn(move || {
                 let mut random = Random::new(seed);
                 let mut client = WebSocketClient::connect(address, "/");
-                assert_eq!(client.hear_text(), "open");
+                assert_eq!(hear_through_noise(&mut client), "open");
                 let mut sent = 0;
                 while sent < MESSAGES {
                     let texts: Vec<String> = (0..random.within(1..=12))
@@ -139,12 +159,21 @@ fn answers_to_light_and_heavy_messages_come_in_the_order_of_their_questions() {
                         .collect();
                     assert_eq!(client.pour(&frames), frames.len());
                     for text in texts {
-                        assert_eq!(client.hear_text(), text, "seed {seed}");
+                        assert_eq!(hear_through_noise(&mut client), text, "seed {seed}");
                     }
                 }
             })
         });
-        for talk in talks.collect::<Vec<_>>() {
+        let talks: Vec<_> = talks.collect();
+        // Commands that take the reactors long, so that workers answer while they are at it.
+        let mut listener = WebSocketClient::connect(address, "/");
+        assert_eq!(hear_through_noise(&mut listener), "open");
+        until("all have talked", || {
+            server.handle.publish("noise", &vec![0; NOISE]);
+            listener.hear() == Heard::Binary(vec![0; NOISE])
+                && talks.iter().all(|talk| talk.is_finished())
+        });
+        for talk in talks {
             talk.join().unwrap();
         }
         places.were_all_used();
@@ -154,7 +183,7 @@ fn answers_to_light_and_heavy_messages_come_in_the_order_of_their_questions() {
 #[test]
 fn light_and_heavy_requests_of_a_pipeline_are_handled_in_order() {
     const CLIENTS: u64 = 6;
-    const REQUESTS: usize = 300;
+    const REQUESTS: usize = 1_000;
     with_workers(|mode| {
         let places = Arc::new(Places::default());
         let seen = Arc::clone(&places);
@@ -164,7 +193,7 @@ fn light_and_heavy_requests_of_a_pipeline_are_handled_in_order() {
             let number: usize = number.parse().unwrap();
             seen.note(kind == LIGHT);
             if kind != LIGHT {
-                work(number % 50);
+                work(number);
             }
             let before = newest.lock().unwrap().insert(request.fd, number);
             assert_eq!(before.unwrap_or(0) + 1, number, "out of order");
@@ -179,7 +208,8 @@ fn light_and_heavy_requests_of_a_pipeline_are_handled_in_order() {
                 let mut sent = 0;
                 while sent < REQUESTS {
                     let first = sent + 1;
-                    sent += random.within(1..=12);
+                    // More than may wait for their answers.
+                    sent += random.within(1..=100);
                     let paths: Vec<String> = (first..=sent)
                         .map(|number| {
                             let kind = random.pick(&[LIGHT, LIGHT, "heavy"]);

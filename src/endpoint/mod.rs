@@ -32,6 +32,7 @@ mod store_task;
 mod stored;
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -42,7 +43,9 @@ use crate::base::clock::random;
 use crate::base::sync::lock;
 use crate::base::{Fd, Metric};
 use crate::chat::{Chat, ChatSettings};
-use crate::server::{Builder, Frame, Head, Request, Responder, Response, WorkerHandle};
+use crate::server::{
+    Builder, Frame, Head, MessageKind, Request, Responder, Response, WorkerHandle,
+};
 use crate::store::{Condition, Disk, DiskSettings, Store};
 use http::HttpApi;
 use links::ChatPublisher;
@@ -64,6 +67,10 @@ pub const LINK_PATH: &str = "/link";
 /// Milliseconds between two looks at what is due: presence and deadlines are late by that at most
 /// unless thousands come due together, and a look at empty queues costs a microsecond.
 const EXPIRE_EVERY_MS: u64 = 100;
+
+/// Milliseconds until the next part of what was too much for one: a part takes about a millisecond of a
+/// thread on which others wait, so nine tenths of its time are theirs.
+const EXPIRE_AGAIN_MS: u64 = 10;
 
 /// The shortest and the longest time after which clients are told to come back from a stop, in
 /// milliseconds: a restart takes half a second, and the returns spread over 2.5 s.
@@ -104,6 +111,8 @@ pub struct Endpoint {
     http: HttpApi,
     links: Arc<Links>,
     serials: Serials,
+    /// Whether the next part of what is due comes soon.
+    expires_again: AtomicBool,
     /// The node, ping and largest message that `hello` says.
     hello: (String, u64, usize),
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -164,19 +173,20 @@ impl Endpoint {
             sessions,
             links,
             serials,
+            expires_again: AtomicBool::new(false),
             hello: (settings.node, settings.ping_s, size_max),
             threads: Mutex::new(threads),
         })
     }
 
     /// Connects a server with the endpoint: reading pauses while too much waits for the disk,
-    /// connections get numbers that were never used, and all callbacks lead here. Requests and
-    /// WebSockets beside the endpoint go to `host`.
+    /// connections get numbers that were never used, and all callbacks lead here; what is light may
+    /// be handled on a reactor. Requests and WebSockets beside the endpoint go to `host`.
     #[must_use]
     pub fn attach(self: &Arc<Self>, builder: Builder, host: Arc<impl EndpointHost>) -> Builder {
         let both = || (Arc::clone(self), Arc::clone(&host));
-        let (start, open, message, close, drain, request) =
-            (both(), both(), both(), both(), both(), both());
+        let (start, open, message, light, close, drain, request) =
+            (both(), both(), both(), both(), both(), both(), both());
         let endpoint = Arc::clone(self);
         builder
             .pressure(Arc::clone(self.services.disk.pressure()))
@@ -193,6 +203,13 @@ impl Endpoint {
                 true => message.1.receive(server, frame),
                 false => message.0.receive(server, frame),
             })
+            .light(
+                move |frame| match light.1.is_own(frame.fd) {
+                    true => light.1.is_light(frame),
+                    false => frame.kind == MessageKind::Text && native::is_light(frame.data),
+                },
+                |_, _, _| false,
+            )
             .on_close(move |_, fd, _| match close.1.is_own(fd) {
                 true => close.1.closed(fd),
                 false => close.0.closed(fd),
@@ -250,12 +267,25 @@ impl Endpoint {
         self.sessions.start(&server.handle());
         let this = Arc::clone(self);
         server.tick(EXPIRE_EVERY_MS, move |server| {
-            let services = &this.services;
-            let mut sink = ServerSink::of_worker(services, server, Confirmation::Silent);
-            services.chat.expire(&mut sink, services.now());
-            this.sessions.tick(server);
-            this.serials.renew(services, server.stats().totals.accepted);
+            this.do_what_is_due(server);
+            this.serials
+                .renew(&this.services, server.stats().totals.accepted);
         });
+    }
+
+    /// Does a part of what is due, and the next part soon.
+    fn do_what_is_due(self: &Arc<Self>, server: &WorkerHandle) {
+        let services = &self.services;
+        let mut sink = ServerSink::of_worker(services, server, Confirmation::Silent);
+        let mut has_more = services.chat.expire(&mut sink, services.now());
+        has_more |= self.sessions.tick(server);
+        if has_more && !self.expires_again.swap(true, Relaxed) {
+            let this = Arc::clone(self);
+            server.after(EXPIRE_AGAIN_MS, move |server| {
+                this.expires_again.store(false, Relaxed);
+                this.do_what_is_due(server);
+            });
+        }
     }
 
     /// Greets a WebSocket that is open, and logs it in if its query says so.
@@ -266,7 +296,7 @@ impl Endpoint {
             server.vouch_for(fd);
             return self.links.opened(fd);
         }
-        let _running = self.sessions.begin_command(fd);
+        let _running = self.sessions.begin_command(server, fd);
         self.services.chat.opened(fd);
         if self.sessions.is_kicked(fd) {
             return;
@@ -283,7 +313,7 @@ impl Endpoint {
         if self.links.contains(frame.fd) {
             return self.links.message(server, frame);
         }
-        let _running = self.sessions.begin_command(frame.fd);
+        let _running = self.sessions.begin_command(server, frame.fd);
         if self.sessions.is_kicked(frame.fd) {
             return;
         }
@@ -332,6 +362,12 @@ pub trait EndpointHost: Send + Sync + 'static {
 
     /// Whether an open WebSocket is the host's own.
     fn is_own(&self, _: Fd) -> bool {
+        false
+    }
+
+    /// Whether a message of one of its own WebSockets may be received on a reactor's thread: what is
+    /// done with it waits for nothing, and costs little.
+    fn is_light(&self, _: Frame<'_>) -> bool {
         false
     }
 

@@ -6,7 +6,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use super::broken::Disk;
+use super::broken::{Disk, Fault};
 use super::common::{NOW, epoch, heard, message, put, say, settings};
 use super::restart::{everything, fill};
 use crate::store::files::{FileSystem, OpenMode, StoreFile};
@@ -119,6 +119,48 @@ fn a_repeat_of_what_was_said_while_a_segment_was_made_is_known_after_a_start() {
         assert!(
             matches!(appended, Appended::Repeat(at) if at.offset == key),
             "{key}"
+        );
+    }
+}
+
+#[test]
+fn an_operation_that_fails_while_a_segment_is_begun_loses_nothing_of_what_comes_then() {
+    for nth in 0..16 {
+        let disk = Disk::default();
+        let mut settings = in_pieces(1);
+        settings.segment_bytes_max = 4_000;
+        let mut store = open(&disk, &settings);
+        make_channels(&mut store, 40);
+        let mut kept = Vec::new();
+        while store.active.written() < 3_000 {
+            say(&mut store, "tea", "before");
+            store.commit().unwrap();
+            store.upkeep();
+            kept.push("before".to_owned());
+        }
+        disk.fail(nth, 1, Fault::Forgets);
+        let mut now = NOW;
+        _ = store.maintain(now);
+        for number in 0..30 {
+            let data = number.to_string();
+            let message = message("tea", "id", &data);
+            let taken = store.append(now, &Record::Message(message)).is_ok();
+            if store.commit().is_ok() && taken {
+                kept.push(data);
+            }
+            store.upkeep();
+        }
+        disk.heal();
+        while let Err(error) = store.maintain(now) {
+            now += 1_000;
+            assert!(now < NOW + 20_000, "{nth}: {error}");
+        }
+        assert_eq!(heard(&*store.reader(), "tea"), kept, "{nth}");
+        drop(store);
+        assert_eq!(
+            heard(&*open(&disk, &settings).reader(), "tea"),
+            kept,
+            "{nth}"
         );
     }
 }

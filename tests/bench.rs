@@ -5,6 +5,8 @@
 mod chat;
 #[path = "bench/fanout.rs"]
 mod fanout;
+#[path = "bench/versus.rs"]
+mod versus;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -340,6 +342,27 @@ fn http_counts_answers_by_status_and_follows_an_announced_end() {
         json["requests_per_second"].as_f64().unwrap() > 0.0,
         "{json}"
     );
+}
+
+#[test]
+fn the_floor_of_http_answers_every_request() {
+    let raw = Raw::start_with(&["--http"]);
+    let url = raw.url.replace("ws://", "http://");
+    for more in [
+        &["--in-flight", "1"][..],
+        &["--in-flight", "8", "--method", "POST", "--body", "four"],
+    ] {
+        let pid = raw.pid();
+        let ask = ["http", "--url", &url, "--connections", "4", "--pid", &pid];
+        let (output, json) = bench(&[&ask[..], &SHORT, more].concat());
+        assert!(output.status.success(), "{json}");
+        let statuses = json["statuses"].as_object().unwrap();
+        assert!(
+            statuses.len() == 1 && statuses.contains_key("200"),
+            "{json}"
+        );
+        assert!(json["cpu_us_per_request"].as_f64().unwrap() > 0.0, "{json}");
+    }
 }
 
 #[test]

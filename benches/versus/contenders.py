@@ -360,6 +360,13 @@ def ask_by_tcp(port, question, awaited):
     return told
 
 
+# Whose programs aren't here, since what could not be tried isn't.
+WITHOUT_PROGRAM = (
+    "Swoole and GatewayWorker (in no package of Debian, npm or PyPI, so a program for them could not "
+    "be tried, and isn't here)"
+)
+
+
 def all_of(program):
     """Everybody, the floor first and this server next."""
     uwebsockets = [MODULES / "uWebSockets.js", MODULES / "@trufflesuite" / "uws-js-unofficial"]

@@ -4,6 +4,7 @@ import datetime
 import statistics
 
 import machine
+from contenders import WITHOUT_PROGRAM
 
 # Who is never ahead, since nobody could be.
 FLOOR = "floor"
@@ -64,8 +65,8 @@ def markdown(run, took_s):
         }
         parts.append(table_of(table, scenarios, cells, labels))
         parts += sentences(scenarios, cells, labels)
-    if run.missing:
-        parts.append(f"Not there, and so not measured: {'; '.join(run.missing)}.")
+    missing = "; ".join([*run.missing, WITHOUT_PROGRAM])
+    parts.append(f"Not there, and so not measured: {missing}.")
     return "\n\n".join(parts) + "\n"
 
 

@@ -58,7 +58,7 @@ class Table:
     scenarios: list
 
 
-WARM_UP = ["--warm-up", "0.3"]
+WARM_UP = ["--warm-up", "0.2"]
 
 
 def of_echo(name, in_flight):
@@ -68,7 +68,7 @@ def of_echo(name, in_flight):
 
 def of_room(name, kind, members, publishers):
     way = "HTTP" if kind == "room-by-http" else "WebSocket"
-    flags = ["--members", str(members), "--publishers", str(publishers), "--settle", "0.2"]
+    flags = ["--members", str(members), "--publishers", str(publishers), "--settle", "0.1"]
     return Scenario(name, kind, f"{members:,}; {publishers} by {way}", flags + WARM_UP)
 
 

@@ -15,6 +15,9 @@ START_S_MAX = 20
 STOP_S_MAX = 5
 PR_SET_PDEATHSIG = 1
 LIBC = ctypes.CDLL(None)
+# What ends a run; it waits while a child is being made, which would else be nobody's.
+ENDINGS = {signal.SIGINT, signal.SIGTERM}
+CHILDREN = []
 
 
 class Failed(Exception):
@@ -33,30 +36,60 @@ def _on_cores(cores):
 
     def prepare():
         os.sched_setaffinity(0, cores)
+        # Even a run that is killed leaves nobody behind.
         LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDINGS)
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
     return prepare
 
 
+def _spawn(command, cores, **more):
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDINGS)
+    try:
+        child = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            # A Ctrl-C is for the run alone, which then ends them in order.
+            start_new_session=True,
+            preexec_fn=_on_cores(cores),
+            **more,
+        )
+        CHILDREN.append(child)
+        return child
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDINGS)
+
+
+def _end(child):
+    """Ends a child and what it started: asks first."""
+    for kind in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(child.pid, kind)
+        except ProcessLookupError:
+            pass
+        try:
+            child.wait(STOP_S_MAX)
+            break
+        except subprocess.TimeoutExpired:
+            continue
+
+
+def end_all():
+    """Ends whoever still runs."""
+    for child in CHILDREN:
+        if child.poll() is None:
+            _end(child)
+
+
 class Server:
     """A running server; `port` is the one that it was given, or said that it listens on."""
 
-    def __init__(self, command, cores, folder, port=None, environment=None):
+    def __init__(self, command, cores, folder, port=None):
         self.out = Path(folder) / "out.txt"
         with open(self.out, "wb") as out:
-            self.process = subprocess.Popen(
-                command,
-                cwd=folder,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-                env={**os.environ, **(environment or {})},
-                # A Ctrl-C is for the run alone, which then ends them in order.
-                start_new_session=True,
-                preexec_fn=_on_cores(cores),
-            )
+            self.process = _spawn(command, cores, cwd=folder, stdout=out, stderr=out)
         self.pid = self.process.pid
         try:
             self.port = self._wait(port)
@@ -83,37 +116,20 @@ class Server:
         raise Failed(f"doesn't listen after {START_S_MAX} s: {said.strip()[-300:]}")
 
     def stop(self):
-        for kind in (signal.SIGTERM, signal.SIGKILL):
-            try:
-                os.killpg(self.pid, kind)
-            except ProcessLookupError:
-                pass
-            try:
-                self.process.wait(STOP_S_MAX)
-                break
-            except subprocess.TimeoutExpired:
-                continue
+        _end(self.process)
 
 
 def generate(command, cores, seconds_max):
     """Runs the load generator to its end; gives what it found."""
-    child = subprocess.Popen(
-        [*command, "--json", "-"],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        preexec_fn=_on_cores(cores),
-    )
+    command = [*command, "--json", "-"]
+    child = _spawn(command, cores, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         out, told = child.communicate(timeout=seconds_max)
     except subprocess.TimeoutExpired:
         raise Failed(f"the generator took more than {seconds_max} s: {command}") from None
     finally:
         if child.poll() is None:
-            child.kill()
-            child.wait()
+            _end(child)
     try:
         return json.loads(out)
     except ValueError:

@@ -5,8 +5,6 @@
 mod chat;
 #[path = "bench/fanout.rs"]
 mod fanout;
-#[path = "bench/versus.rs"]
-mod versus;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};

@@ -1,5 +1,8 @@
 //! `benches/versus/run` and `growth`, which measure this server beside others, and the tables in
 //! README.md that come from them. Who else is installed doesn't matter here.
+//!
+//! A program of its own, since it loads both cores, and others' tests have deadlines.
+#![cfg(feature = "cli")]
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -127,6 +130,16 @@ fn growth_is_told_beside_the_floors_own() {
     }
 }
 
+/// Servers and generators below a process: their numbers. What else is there, such as a shell that
+/// looks for python, comes and goes.
+fn tidings_below(of: u32) -> BTreeSet<u32> {
+    let is_tidings = |pid: &u32| {
+        let program = fs::read_link(format!("/proc/{pid}/exe"));
+        program.is_ok_and(|path| path == Path::new(env!("CARGO_BIN_EXE_tidings")))
+    };
+    descendants(of).into_iter().filter(is_tidings).collect()
+}
+
 /// The processes below this one: their numbers.
 fn descendants(of: u32) -> BTreeSet<u32> {
     let mut all = BTreeSet::new();
@@ -162,7 +175,7 @@ fn whoever_stops_it_leaves_no_server_and_no_folder_behind() {
         // Both servers and the generator.
         let mut below = BTreeSet::new();
         while below.len() < 3 {
-            below = descendants(run.id());
+            below = tidings_below(run.id());
             assert!(since.elapsed() < PATIENCE, "only {below:?} came about");
             std::thread::yield_now();
         }

@@ -1,15 +1,18 @@
 //! `tidings gateway`.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use tidings::server::process;
+use tidings::server::{ServerOutcome, process};
 
 use super::log::LogFlags;
-use super::start::{can_listen, pass_over_user_signals, start_line};
+use super::start::{DetachFlag, can_listen, pass_over_user_signals, start_line};
 use crate::config::GatewayFlags;
 use crate::daemon::gateway;
+use crate::output::follow_log_file;
+use crate::service::StartReport;
 
 /// Take messages by HTTP, and deliver them to servers on other machines
 ///
@@ -20,21 +23,31 @@ use crate::daemon::gateway;
 #[derive(Debug, Args)]
 pub(super) struct GatewayArgs {
     #[command(flatten)]
+    detach: DetachFlag,
+    #[command(flatten)]
     flags: GatewayFlags,
 }
 
 impl GatewayArgs {
-    pub(super) fn run(self, log: &LogFlags) -> anyhow::Result<ExitCode> {
+    pub(super) fn run(self, log: &LogFlags, arguments: &[OsString]) -> anyhow::Result<ExitCode> {
         pass_over_user_signals()?;
         // The push process begins here too. It gets its settings over its pipe, so that a settings
         // file that was changed meanwhile can't keep it from starting again.
         if let Some(process) = process::entered().context("can't enter the push process")? {
+            if let Some(path) = self.flags.log_file() {
+                follow_log_file(path.to_owned());
+            }
             log.start();
             tidings::gateway::push(process).context("the push process failed")?;
             return Ok(ExitCode::SUCCESS);
         }
+        let detach = self.detach;
+        detach.run(arguments, |report| self.serve(log, report))
+    }
+
+    fn serve(self, log: &LogFlags, report: StartReport) -> anyhow::Result<ServerOutcome> {
         let loaded = self.flags.load()?;
-        log.start_with(&loaded.settings.log);
+        log.start_with(&loaded.settings.log)?;
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }
@@ -47,11 +60,6 @@ impl GatewayArgs {
         start_line("gateway", listen, &loaded.settings.gateway.data);
         let mut push_arguments = vec!["gateway".into()];
         push_arguments.extend(log.arguments(&loaded.settings.log));
-        let outcome = gateway(loaded, plan, push_arguments)?;
-        Ok(if outcome.is_clean() {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::FAILURE
-        })
+        gateway(loaded, plan, push_arguments, report)
     }
 }

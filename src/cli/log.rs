@@ -2,11 +2,12 @@
 
 use std::ffi::OsString;
 
+use anyhow::Context;
 use clap::Args;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{LogFormat, LogLevel, LogSection};
-use crate::output::{LogWriter, log_panics};
+use crate::output::{LogWriter, OpenLogFile, log_panics};
 
 #[derive(Debug, Args)]
 pub(super) struct LogFlags {
@@ -23,22 +24,42 @@ pub(super) struct LogFlags {
 impl LogFlags {
     /// Starts the log of a command that has no settings of its own for it.
     pub(super) fn start(&self) {
-        self.start_with(&LogSection::default());
+        self.start_writing(&LogSection::default());
     }
 
     /// The flags for another process that shall log as this one does with these settings.
-    pub(super) fn arguments(&self, settings: &LogSection) -> [OsString; 4] {
+    pub(super) fn arguments(&self, settings: &LogSection) -> Vec<OsString> {
         let level = self.log_level.as_ref().unwrap_or(&settings.level);
         let format = match self.log_format.unwrap_or(settings.format) {
             LogFormat::Text => "text",
             LogFormat::Json => "json",
         };
         let level = level.0.as_str();
-        ["--log-format", format, "--log-level", level].map(OsString::from)
+        let flags = ["--log-format", format, "--log-level", level].map(OsString::from);
+        let file = settings.path().map(|path| path.as_os_str().to_owned());
+        let file = file
+            .into_iter()
+            .flat_map(|path| ["--log-file".into(), path]);
+        flags.into_iter().chain(file).collect()
+    }
+
+    /// Starts the log in the file that the settings name.
+    ///
+    /// # Errors
+    ///
+    /// The file can't be opened.
+    pub(super) fn start_with(&self, settings: &LogSection) -> anyhow::Result<()> {
+        if let Some(path) = settings.path() {
+            OpenLogFile::open(path)
+                .and_then(OpenLogFile::take_over)
+                .with_context(|| format!("can't open the log file {}", path.display()))?;
+        }
+        self.start_writing(settings);
+        Ok(())
     }
 
     /// Starts the log; flags and environment win over these settings.
-    pub(super) fn start_with(&self, settings: &LogSection) {
+    fn start_writing(&self, settings: &LogSection) {
         let level = self.log_level.as_ref().unwrap_or(&settings.level);
         let builder = tracing_subscriber::fmt()
             .with_writer(|| LogWriter)

@@ -1,17 +1,57 @@
 //! The start of a server: its address is free, its log says what starts, its limit of descriptors is
 //! raised.
 
+use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
+use clap::Args;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGUSR1, SIGUSR2};
+use tidings::server::ServerOutcome;
+
+use crate::service::{StartReport, detached, start_in_background};
 
 /// Descriptors below which a start warns: 1,024 is the limit that many systems give without being
 /// asked, and too few for a chat of any size.
 const DESCRIPTORS_FEW: u64 = 1_025;
+
+#[derive(Debug, Clone, Copy, Args)]
+pub(super) struct DetachFlag {
+    /// Start in the background: print the number of the process and return once it is ready, or say
+    /// why it isn't. Its log goes to the log file, or nowhere
+    #[arg(short, long)]
+    detach: bool,
+}
+
+impl DetachFlag {
+    /// Runs a server in this process, or starts one with the same arguments in the background.
+    pub(super) fn run(
+        self,
+        arguments: &[OsString],
+        server: impl FnOnce(StartReport) -> anyhow::Result<ServerOutcome>,
+    ) -> anyhow::Result<ExitCode> {
+        let report = match self.detach {
+            false => StartReport::default(),
+            true => match detached().context("can't leave the terminal")? {
+                Some(report) => report,
+                None => return start_in_background(arguments),
+            },
+        };
+        let ended = server(report.clone());
+        match &ended {
+            Ok(_) => report.failed("the server was stopped before it was ready"),
+            Err(error) => report.failed(&format!("{error:#}")),
+        }
+        Ok(match ended?.is_clean() {
+            true => ExitCode::SUCCESS,
+            false => ExitCode::FAILURE,
+        })
+    }
+}
 
 /// Lets SIGUSR1 and SIGUSR2 pass while the server isn't there yet that logs them: some programs take
 /// them for a reload, which must not end a start.

@@ -9,6 +9,7 @@
 //! [`server`], [`chat`], [`store`] and [`gateway`] turn the settings into the library's.
 
 mod chat;
+mod control;
 mod environment;
 mod flags;
 mod gateway;
@@ -29,6 +30,7 @@ mod types;
 mod validate;
 mod value;
 
+pub use control::ControlFlags;
 pub use flags::{FILE, GatewayFlags, SettingsFlags};
 pub use gateway::{GatewayPlan, GatewaySection, UplinkSection};
 pub use load::{Loaded, Sources};

@@ -2,6 +2,7 @@
 //! is hit.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 
 use super::retention::{RetentionRule, SyncSetting};
 use super::section::section;
@@ -37,18 +38,43 @@ section! {
         /// Answers every frame at `/echo` with the same frame, up to 16 MiB; for benchmarks and
         /// conformance suites.
         echo: bool = false;
+        /// Path of the control socket, by which `tidings status`, `stop` and the like ask the server.
+        /// Empty: `control.sock` in the folder of the data. "none": no socket.
+        control: String = String::new(), within 0..=4_096;
+        /// File with the number of the process, for scripts; written once the server listens, and
+        /// removed at its end. Empty: none.
+        pid_file: String = String::new(), within 0..=4_096;
         /// Time that a stop may take, in milliseconds; then what is left is cut.
         stop_ms_max: u64 = 30_000, within 0..=DAY_MS;
     }
 }
 
+impl GeneralSection {
+    /// The file with the number of the process, if there shall be one.
+    #[must_use]
+    pub fn pid_path(&self) -> Option<&Path> {
+        (!self.pid_file.is_empty()).then(|| Path::new(&self.pid_file))
+    }
+}
+
 section! {
-    /// The log, on standard error. It never has messages, tokens or keys in it.
+    /// The log. It never has messages, tokens or keys in it.
     LogSection {
         /// "text" for people, "json" for programs: a line an event.
         format: LogFormat = LogFormat::Text;
         /// Level: error, warn, info or debug; or for parts, such as "info,tidings::net=debug".
         level: LogLevel = LogLevel("info".into());
+        /// File that the log is appended to; SIGHUP and SIGUSR1 open it anew, so that it can be moved
+        /// away. Empty: standard error.
+        file: String = String::new(), within 0..=4_096;
+    }
+}
+
+impl LogSection {
+    /// The file of the log; `None` where the log is standard error.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        (!self.file.is_empty()).then(|| Path::new(&self.file))
     }
 }
 

@@ -15,10 +15,12 @@ use tidings::store::StoreSettings;
 use super::announce;
 use super::host_metrics;
 use super::keys::Keys;
+use super::life::DaemonLife;
 use super::origin::SameOrigin;
 use super::storage;
-use crate::config::{GatewayPlan, Loaded, Settings};
+use crate::config::{GatewayPlan, Loaded, Purpose, Settings};
 use crate::output;
+use crate::service::StartReport;
 
 /// Time that a push process gets at a stop beyond its own, before it is killed, in milliseconds:
 /// enough to end once it has nothing left to do.
@@ -37,7 +39,9 @@ pub fn gateway(
     loaded: Loaded,
     plan: GatewayPlan,
     push_arguments: Vec<OsString>,
+    report: StartReport,
 ) -> anyhow::Result<ServerOutcome> {
+    let life = DaemonLife::new(Purpose::Gateway, &loaded, report);
     let Loaded {
         settings, access, ..
     } = loaded;
@@ -66,7 +70,9 @@ pub fn gateway(
         server: OnceLock::new(),
     };
     let gate = Arc::new(gate);
+    let ready = Arc::clone(&gate);
     let (judge, start, answer) = (gate.clone(), gateway.clone(), gateway.clone());
+    let begun = Arc::clone(&life);
     let listen = general.listen;
     let builder = Server::builder()
         .listen(listen.to_string())
@@ -84,7 +90,8 @@ pub fn gateway(
             // Only set here, and only once.
             gate.server.get_or_init(|| server.handle());
             match start.start(server) {
-                Ok(()) => announce::addresses(server, is_open),
+                Ok(()) if begun.started(server) => announce::addresses(server, is_open),
+                Ok(()) => {}
                 Err(error) => {
                     tracing::error!(%error, "the outbox can't be delivered");
                     server.fail("the relay thread could not be started");
@@ -96,10 +103,12 @@ pub fn gateway(
                 responder.end(beside_the_api(request.path()));
             }
         });
-    let outcome = gateway.attach(builder).run();
+    let outcome = life
+        .attach(gateway.attach(builder), move || ready.readiness())
+        .run();
     let outcome = outcome.with_context(|| format!("can't listen on {listen}"));
     farewell(gateway, &directory);
-    outcome
+    life.ended(outcome)
 }
 
 /// Makes the settings of the gateway's server.

@@ -4,9 +4,11 @@ mod announce;
 mod echo;
 mod gateway;
 mod keys;
+mod life;
 mod origin;
 mod paths;
 mod serve;
+mod standing;
 mod storage;
 
 use tidings::base::Metric;

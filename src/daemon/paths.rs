@@ -91,7 +91,8 @@ impl ServeGate {
         self.endpoint.refusals().note(reason, refused);
     }
 
-    fn readiness(&self) -> ServerReadiness {
+    /// Whether the server takes requests.
+    pub(super) fn readiness(&self) -> ServerReadiness {
         let server = self.server.get();
         if let Some(failure) = server.and_then(Handle::failure) {
             return ServerReadiness::Unready(failure.to_owned().into());

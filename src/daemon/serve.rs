@@ -10,12 +10,14 @@ use super::announce;
 use super::echo::{ECHO_PATH, ECHO_SIZE_MAX, Echoes};
 use super::host_metrics;
 use super::keys::Keys;
+use super::life::DaemonLife;
 use super::origin::SameOrigin;
 use super::paths::{ServeGate, beside_the_api};
 use super::storage;
 use crate::auth::ApiKeys;
-use crate::config::{Loaded, Settings};
+use crate::config::{Loaded, Purpose, Settings};
 use crate::output;
+use crate::service::StartReport;
 
 /// Bytes of a gateway's frame beside the data of a message: a hundred receivers with the longest
 /// names, each character escaped.
@@ -26,7 +28,8 @@ const LINK_FRAME_SIZE: usize = 256 * 1_024;
 /// # Errors
 ///
 /// The daemon can't start, most likely since the address can't be listened on.
-pub fn serve(loaded: Loaded) -> anyhow::Result<ServerOutcome> {
+pub fn serve(loaded: Loaded, report: StartReport) -> anyhow::Result<ServerOutcome> {
+    let life = DaemonLife::new(Purpose::Serve, &loaded, report);
     let Loaded {
         settings,
         access,
@@ -63,10 +66,12 @@ pub fn serve(loaded: Loaded) -> anyhow::Result<ServerOutcome> {
         endpoint: Arc::clone(&endpoint),
         server: OnceLock::new(),
     });
+    let ready = Arc::clone(&gate);
     let host = Arc::new(ServeHost {
         gate: Arc::clone(&gate),
         echoes: Echoes::default(),
         is_open,
+        life: Arc::clone(&life),
     });
     let builder = Server::builder()
         .listen(listen.to_string())
@@ -74,10 +79,11 @@ pub fn serve(loaded: Loaded) -> anyhow::Result<ServerOutcome> {
         .workers(general.workers)
         .settings(server)
         .gate(move |head, fd| gate.judge(head, fd));
-    let outcome = endpoint.attach(builder, host).run();
+    let builder = life.attach(endpoint.attach(builder, host), move || ready.readiness());
+    let outcome = builder.run();
     // Everything that was taken is on disk now, also what nobody waits for any more.
     endpoint.finish();
-    outcome.with_context(|| format!("can't serve on {listen}"))
+    life.ended(outcome.with_context(|| format!("can't serve on {listen}")))
 }
 
 /// Makes the settings of the endpoint.
@@ -101,12 +107,16 @@ struct ServeHost {
     gate: Arc<ServeGate>,
     echoes: Echoes,
     is_open: bool,
+    life: Arc<DaemonLife>,
 }
 
 impl EndpointHost for ServeHost {
     fn started(&self, server: &WorkerHandle) {
         // Only set here, and only once.
         self.gate.server.get_or_init(|| server.handle());
+        if !self.life.started(server) {
+            return;
+        }
         announce(
             server,
             self.gate.echo_size_max.is_some(),

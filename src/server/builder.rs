@@ -15,6 +15,7 @@ use super::process::{self, Process, ProcessLaunch, TaskId};
 use super::responder::Responder;
 use super::running::RunningServer;
 use super::settings::ServerSettings;
+use super::signal::ServerSignal;
 use super::spec::ServerSpec;
 use crate::base::pressure::Pressure;
 use crate::base::{Fd, REACTORS_MAX};
@@ -105,6 +106,24 @@ impl Builder {
     #[must_use]
     pub fn on_start(mut self, callback: impl Fn(&WorkerHandle) + Send + Sync + 'static) -> Self {
         self.spec.handlers.on_start = Some(Box::new(callback));
+        self
+    }
+
+    /// Sets the callback for SIGHUP, SIGUSR1 and SIGUSR2; called on the main thread, so it must not
+    /// wait. None of the three stops the server then, and once a stop is under way they mean nothing.
+    #[must_use]
+    pub fn on_signal(
+        mut self,
+        callback: impl Fn(&WorkerHandle, ServerSignal) + Send + Sync + 'static,
+    ) -> Self {
+        self.spec.handlers.on_signal = Some(Box::new(callback));
+        self
+    }
+
+    /// Sets the callback for a stop that begins, whatever it comes from; called on the main thread.
+    #[must_use]
+    pub fn on_stopping(mut self, callback: impl Fn(&WorkerHandle) + Send + Sync + 'static) -> Self {
+        self.spec.handlers.on_stopping = Some(Box::new(callback));
         self
     }
 
@@ -271,7 +290,8 @@ impl Builder {
 
     /// Runs the server on this thread until SIGTERM, SIGINT, SIGHUP or [`Handle::stop`] ends it.
     ///
-    /// SIGUSR1 and SIGUSR2 are logged and change nothing; SIGHUP is left to a process that was
+    /// SIGUSR1 and SIGUSR2 are logged and change nothing; [`Builder::on_signal`] gives these and SIGHUP
+    /// another meaning. SIGHUP is left to a process that was
     /// started with it ignored, as by `nohup`.
     ///
     /// Call it on the main thread: the processes die with the thread that runs this. In one of the

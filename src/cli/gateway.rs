@@ -8,11 +8,11 @@ use clap::Args;
 use tidings::server::{ServerOutcome, process};
 
 use super::log::LogFlags;
-use super::start::{DetachFlag, can_listen, pass_over_user_signals, start_line};
+use super::start::{DetachFlag, pass_over_user_signals, start_line, will_listen};
 use crate::config::GatewayFlags;
 use crate::daemon::gateway;
 use crate::output::follow_log_file;
-use crate::service::StartReport;
+use crate::service::ServiceStart;
 
 /// Take messages by HTTP, and deliver them to servers on other machines
 ///
@@ -42,11 +42,11 @@ impl GatewayArgs {
             return Ok(ExitCode::SUCCESS);
         }
         let detach = self.detach;
-        detach.run(arguments, |report| self.serve(log, report))
+        detach.run(arguments, |start| self.serve(log, start))
     }
 
-    fn serve(self, log: &LogFlags, report: StartReport) -> anyhow::Result<ServerOutcome> {
-        let loaded = self.flags.load()?;
+    fn serve(self, log: &LogFlags, start: ServiceStart) -> anyhow::Result<ServerOutcome> {
+        let mut loaded = self.flags.load()?;
         log.start_with(&loaded.settings.log)?;
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
@@ -55,11 +55,10 @@ impl GatewayArgs {
             Ok(plan) => plan,
             Err(what) => bail!(what),
         };
-        let listen = loaded.settings.general.listen;
-        can_listen(listen, 9503)?;
+        let listen = will_listen(&mut loaded, &start.sockets)?;
         start_line("gateway", listen, &loaded.settings.gateway.data);
         let mut push_arguments = vec!["gateway".into()];
         push_arguments.extend(log.arguments(&loaded.settings.log));
-        gateway(loaded, plan, push_arguments, report)
+        gateway(loaded, plan, push_arguments, start)
     }
 }

@@ -7,10 +7,10 @@ use clap::Args;
 use tidings::server::ServerOutcome;
 
 use super::log::LogFlags;
-use super::start::{DetachFlag, can_listen, pass_over_user_signals, start_line};
+use super::start::{DetachFlag, pass_over_user_signals, start_line, will_listen};
 use crate::config::{Purpose, SettingsFlags};
 use crate::daemon::serve;
-use crate::service::StartReport;
+use crate::service::ServiceStart;
 
 /// Run the server
 ///
@@ -28,19 +28,18 @@ pub(super) struct ServeArgs {
 impl ServeArgs {
     pub(super) fn run(self, log: &LogFlags, arguments: &[OsString]) -> anyhow::Result<ExitCode> {
         let detach = self.detach;
-        detach.run(arguments, |report| self.serve(log, report))
+        detach.run(arguments, |start| self.serve(log, start))
     }
 
-    fn serve(self, log: &LogFlags, report: StartReport) -> anyhow::Result<ServerOutcome> {
+    fn serve(self, log: &LogFlags, start: ServiceStart) -> anyhow::Result<ServerOutcome> {
         pass_over_user_signals()?;
-        let loaded = self.settings.load(Purpose::Serve)?;
+        let mut loaded = self.settings.load(Purpose::Serve)?;
         log.start_with(&loaded.settings.log)?;
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }
-        let general = &loaded.settings.general;
-        can_listen(general.listen, 9503)?;
-        start_line("server", general.listen, &loaded.settings.store.data);
-        serve(loaded, report)
+        let listen = will_listen(&mut loaded, &start.sockets)?;
+        start_line("server", listen, &loaded.settings.store.data);
+        serve(loaded, start)
     }
 }

@@ -7,13 +7,16 @@ use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Args;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGUSR1, SIGUSR2};
 use tidings::server::ServerOutcome;
 
-use crate::service::{StartReport, detached, start_in_background};
+use crate::config::Loaded;
+use crate::service::{
+    ServiceStart, StartReport, are_sockets_given, detached, given_sockets, start_in_background,
+};
 
 /// Descriptors below which a start warns: 1,024 is the limit that many systems give without being
 /// asked, and too few for a chat of any size.
@@ -32,16 +35,23 @@ impl DetachFlag {
     pub(super) fn run(
         self,
         arguments: &[OsString],
-        server: impl FnOnce(StartReport) -> anyhow::Result<ServerOutcome>,
+        server: impl FnOnce(ServiceStart) -> anyhow::Result<ServerOutcome>,
     ) -> anyhow::Result<ExitCode> {
         let report = match self.detach {
             false => StartReport::default(),
             true => match detached().context("can't leave the terminal")? {
                 Some(report) => report,
+                None if are_sockets_given() => bail!(
+                    "a server in the background can't take the sockets that LISTEN_FDS tells of: \
+                     leave -d out, and let the service manager keep it in the background"
+                ),
                 None => return start_in_background(arguments),
             },
         };
-        let ended = server(report.clone());
+        let ended = given_sockets().and_then(|sockets| {
+            let report = report.clone();
+            server(ServiceStart { report, sockets })
+        });
         match &ended {
             Ok(_) => report.failed("the server was stopped before it was ready"),
             Err(error) => report.failed(&format!("{error:#}")),
@@ -62,9 +72,29 @@ pub(super) fn pass_over_user_signals() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Returns the address that the server will listen on: that of the sockets that it was started with, or
+/// else that of the settings, which has to be free.
+pub(super) fn will_listen(
+    loaded: &mut Loaded,
+    sockets: &[TcpListener],
+) -> anyhow::Result<SocketAddr> {
+    for socket in sockets.iter().rev() {
+        let address = socket.local_addr();
+        loaded.settings.general.listen = address.context("can't ask a socket for its address")?;
+        if let Some(what) = loaded.settings.exposure(&loaded.access) {
+            bail!(what);
+        }
+    }
+    let listen = loaded.settings.general.listen;
+    if sockets.is_empty() {
+        can_listen(listen, 9503)?;
+    }
+    Ok(listen)
+}
+
 /// Fails when `address` is taken, so that a start in vain leaves no folder behind; `free` is a port
 /// that the error proposes.
-pub(super) fn can_listen(address: SocketAddr, free: u16) -> anyhow::Result<()> {
+fn can_listen(address: SocketAddr, free: u16) -> anyhow::Result<()> {
     let what = || format!("can't listen on {address}");
     match TcpListener::bind(address) {
         Ok(_) => Ok(()),

@@ -15,12 +15,12 @@ use tidings::store::StoreSettings;
 use super::announce;
 use super::host_metrics;
 use super::keys::Keys;
-use super::life::DaemonLife;
+use super::life::{DaemonLife, listening};
 use super::origin::SameOrigin;
 use super::storage;
 use crate::config::{GatewayPlan, Loaded, Purpose, Settings};
 use crate::output;
-use crate::service::StartReport;
+use crate::service::ServiceStart;
 
 /// Time that a push process gets at a stop beyond its own, before it is killed, in milliseconds:
 /// enough to end once it has nothing left to do.
@@ -39,9 +39,9 @@ pub fn gateway(
     loaded: Loaded,
     plan: GatewayPlan,
     push_arguments: Vec<OsString>,
-    report: StartReport,
+    start: ServiceStart,
 ) -> anyhow::Result<ServerOutcome> {
-    let life = DaemonLife::new(Purpose::Gateway, &loaded, report);
+    let life = DaemonLife::new(Purpose::Gateway, &loaded, start.report);
     let Loaded {
         settings, access, ..
     } = loaded;
@@ -71,11 +71,10 @@ pub fn gateway(
     };
     let gate = Arc::new(gate);
     let ready = Arc::clone(&gate);
-    let (judge, start, answer) = (gate.clone(), gateway.clone(), gateway.clone());
+    let (judge, opened, answer) = (gate.clone(), gateway.clone(), gateway.clone());
     let begun = Arc::clone(&life);
     let listen = general.listen;
-    let builder = Server::builder()
-        .listen(listen.to_string())
+    let builder = listening(Server::builder(), listen, start.sockets)
         .reactors(general.reactors)
         // The callbacks may wait for the disk.
         .workers(general.workers.max(1))
@@ -89,7 +88,7 @@ pub fn gateway(
         .on_start(move |server| {
             // Only set here, and only once.
             gate.server.get_or_init(|| server.handle());
-            match start.start(server) {
+            match opened.start(server) {
                 Ok(()) if begun.started(server) => announce::addresses(server, is_open),
                 Ok(()) => {}
                 Err(error) => {
@@ -183,12 +182,25 @@ impl GatewayGate {
     }
 }
 
+/// The variables that are for this program, beside those of its own: what its service manager says.
+const OF_THE_MANAGER: [&str; 6] = [
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+    "LISTEN_PID",
+    "LISTEN_FDS",
+    "LISTEN_FDNAMES",
+];
+
 /// The variables that are for this program. Keys are among them, and the push process needs none:
 /// what it has to know comes over its pipe.
 fn own_variables() -> Vec<OsString> {
     let names = std::env::vars_os().map(|(name, _)| name);
     names
-        .filter(|name| name.as_encoded_bytes().starts_with(b"TIDINGS_"))
+        .filter(|name| {
+            name.as_encoded_bytes().starts_with(b"TIDINGS_")
+                || OF_THE_MANAGER.iter().any(|known| name == known)
+        })
         .collect()
 }
 

@@ -4,6 +4,7 @@
 //! What may have to wait runs on a thread of its own, one errand after the other: never on the main
 //! thread, which has to see the next signal.
 
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
@@ -17,7 +18,7 @@ use super::standing::Standing;
 use crate::config::{Loaded, Purpose};
 use crate::control::{ControlServer, ControlSocket};
 use crate::output::OpenLogFile;
-use crate::service::{PidFile, StartReport, has_terminal};
+use crate::service::{PidFile, ServiceManager, StartReport, has_terminal};
 
 /// Time at the end for clients of the control socket to get their answers.
 const ANSWERS_MAX: Duration = Duration::from_millis(500);
@@ -26,6 +27,8 @@ const ANSWERS_MAX: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(super) struct DaemonLife {
     report: StartReport,
+    /// The service manager, if one wants to be told.
+    manager: Option<ServiceManager>,
     pid_path: Option<PathBuf>,
     pid_file: Mutex<Option<PidFile>>,
     control_path: Option<PathBuf>,
@@ -52,6 +55,7 @@ impl DaemonLife {
         let settings = &loaded.settings;
         Arc::new(Self {
             report,
+            manager: ServiceManager::of_environment(),
             pid_path: settings.general.pid_path().map(Into::into),
             pid_file: Mutex::default(),
             control_path: settings.control_path(purpose),
@@ -73,7 +77,14 @@ impl DaemonLife {
     ) -> Builder {
         let life = Arc::clone(self);
         self.standing.set_readiness(readiness);
-        builder.on_signal(move |server, signal| life.signalled(server, signal))
+        let manager = self.manager.clone();
+        builder
+            .on_signal(move |server, signal| life.signalled(server, signal))
+            .on_stopping(move |_| {
+                if let Some(manager) = &manager {
+                    manager.stopping();
+                }
+            })
     }
 
     /// Begins, now that the server's address and its data are its own; `false` if that failed, and the
@@ -85,10 +96,23 @@ impl DaemonLife {
             *lock(&self.failure) = Some(error);
             return false;
         }
-        let report = self.report.clone();
+        let life = Arc::clone(self);
         // A timer fires once reactors and workers run: then the server is ready.
-        server.after(0, move |_| report.ready());
+        server.after(0, move |server| life.ready(server));
         true
+    }
+
+    fn ready(&self, server: &WorkerHandle) {
+        self.report.ready();
+        let Some(manager) = &self.manager else {
+            return;
+        };
+        manager.ready(&serving(server));
+        if let Some(every) = manager.watchdog_every() {
+            let manager = manager.clone();
+            // As a timer of the server, so that it stops when reactors or workers are stuck.
+            server.tick(every.as_millis() as u64, move |_| manager.alive());
+        }
     }
 
     fn begin(self: &Arc<Self>) -> anyhow::Result<()> {
@@ -179,4 +203,22 @@ impl DaemonLife {
             }
         }
     }
+}
+
+/// Has a server listen on the sockets that the program was started with, or else on an address.
+pub(super) fn listening(
+    builder: Builder,
+    listen: SocketAddr,
+    sockets: Vec<TcpListener>,
+) -> Builder {
+    match sockets.is_empty() {
+        true => builder.listen(listen.to_string()),
+        false => sockets.into_iter().fold(builder, Builder::listener),
+    }
+}
+
+/// The words for a server that serves.
+fn serving(server: &WorkerHandle) -> String {
+    let addresses = server.addresses().iter().map(ToString::to_string);
+    format!("serving on {}", addresses.collect::<Vec<_>>().join(", "))
 }

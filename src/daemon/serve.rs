@@ -10,14 +10,14 @@ use super::announce;
 use super::echo::{ECHO_PATH, ECHO_SIZE_MAX, Echoes};
 use super::host_metrics;
 use super::keys::Keys;
-use super::life::DaemonLife;
+use super::life::{DaemonLife, listening};
 use super::origin::SameOrigin;
 use super::paths::{ServeGate, beside_the_api};
 use super::storage;
 use crate::auth::ApiKeys;
 use crate::config::{Loaded, Purpose, Settings};
 use crate::output;
-use crate::service::StartReport;
+use crate::service::ServiceStart;
 
 /// Bytes of a gateway's frame beside the data of a message: a hundred receivers with the longest
 /// names, each character escaped.
@@ -28,8 +28,8 @@ const LINK_FRAME_SIZE: usize = 256 * 1_024;
 /// # Errors
 ///
 /// The daemon can't start, most likely since the address can't be listened on.
-pub fn serve(loaded: Loaded, report: StartReport) -> anyhow::Result<ServerOutcome> {
-    let life = DaemonLife::new(Purpose::Serve, &loaded, report);
+pub fn serve(loaded: Loaded, start: ServiceStart) -> anyhow::Result<ServerOutcome> {
+    let life = DaemonLife::new(Purpose::Serve, &loaded, start.report);
     let Loaded {
         settings,
         access,
@@ -73,8 +73,7 @@ pub fn serve(loaded: Loaded, report: StartReport) -> anyhow::Result<ServerOutcom
         is_open,
         life: Arc::clone(&life),
     });
-    let builder = Server::builder()
-        .listen(listen.to_string())
+    let builder = listening(Server::builder(), listen, start.sockets)
         .reactors(general.reactors)
         .workers(general.workers)
         .settings(server)

@@ -1,7 +1,7 @@
 //! The builder, which puts a server together.
 
 use std::io;
-use std::net::ToSocketAddrs;
+use std::net::{TcpListener, ToSocketAddrs};
 use std::process::exit;
 use std::sync::Arc;
 
@@ -69,6 +69,14 @@ impl Builder {
                     .get_or_insert(ServerError::Address { address, source });
             }
         }
+        self
+    }
+
+    /// Takes connections from a socket that listens already, such as one that the program was started
+    /// with; beside those of [`Builder::listen`], in whose list of addresses it comes last.
+    #[must_use]
+    pub fn listener(mut self, socket: TcpListener) -> Self {
+        self.spec.sockets.push(socket);
         self
     }
 
@@ -345,15 +353,11 @@ impl Builder {
         if let Some(error) = self.error.take() {
             return Err(error);
         }
-        if self.spec.addresses.is_empty() {
+        let listeners = self.spec.addresses.len() + self.spec.sockets.len();
+        if listeners == 0 {
             return Err(ServerError::NoAddress);
         }
-        within(
-            "listening addresses",
-            self.spec.addresses.len(),
-            1,
-            LISTENERS_MAX,
-        )?;
+        within("listening addresses", listeners, 1, LISTENERS_MAX)?;
         within("reactors", self.spec.reactors, 1, REACTORS_MAX)?;
         within("workers", self.spec.workers, 0, WORKERS_MAX)?;
         Lifecycle::start(self.spec, stop_source)

@@ -131,7 +131,11 @@ impl Lifecycle {
         stop_source: StopSource,
     ) -> Result<(Self, Handle), ServerError> {
         let system = ServerError::system;
-        let listeners = bind(spec.addresses)?;
+        let mut listeners = bind(spec.addresses)?;
+        for socket in spec.sockets {
+            let listener = Listener::of(socket);
+            listeners.push(listener.map_err(system("take over a socket"))?);
+        }
         let poll = Poll::new().map_err(system("make a poll"))?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER).map_err(system("make a waker"))?);
         // Before the server can be seen from outside: the program that waits for it may send a

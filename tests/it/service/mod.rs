@@ -4,6 +4,7 @@
 mod background;
 mod control;
 mod log_file;
+pub mod manager;
 pub mod terminal;
 
 use std::path::Path;

@@ -8,9 +8,11 @@ use clap::Args;
 use tidings::server::{ServerOutcome, process};
 
 use super::log::LogFlags;
-use super::start::{DetachFlag, pass_over_user_signals, start_line, will_listen};
-use crate::config::GatewayFlags;
-use crate::daemon::gateway;
+use super::start::{
+    DetachFlag, addresses_of, can_listen, pass_over_user_signals, start_line, will_listen,
+};
+use crate::config::{GatewayFlags, Loaded};
+use crate::daemon::{SettingsRenewal, gateway};
 use crate::output::follow_log_file;
 use crate::service::ServiceStart;
 
@@ -46,8 +48,19 @@ impl GatewayArgs {
     }
 
     fn serve(self, log: &LogFlags, start: ServiceStart) -> anyhow::Result<ServerOutcome> {
-        let mut loaded = self.flags.load()?;
-        log.start_with(&loaded.settings.log)?;
+        let addresses = addresses_of(&start.sockets)?;
+        let (flags, log_flags) = (self.flags, log.clone());
+        let read = move || {
+            let mut loaded = flags.load()?;
+            log_flags.take_over(&mut loaded.settings.log);
+            will_listen(&mut loaded, &addresses)?;
+            Ok(loaded)
+        };
+        let loaded: Loaded = read()?;
+        let renewal = SettingsRenewal {
+            set_log_level: log.start_with(&loaded.settings.log)?,
+            read: Box::new(read),
+        };
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }
@@ -55,10 +68,13 @@ impl GatewayArgs {
             Ok(plan) => plan,
             Err(what) => bail!(what),
         };
-        let listen = will_listen(&mut loaded, &start.sockets)?;
+        let listen = loaded.settings.general.listen;
+        if start.sockets.is_empty() {
+            can_listen(listen, 9503)?;
+        }
         start_line("gateway", listen, &loaded.settings.gateway.data);
         let mut push_arguments = vec!["gateway".into()];
         push_arguments.extend(log.arguments(&loaded.settings.log));
-        gateway(loaded, plan, push_arguments, start)
+        gateway(loaded, plan, push_arguments, renewal, start)
     }
 }

@@ -12,6 +12,7 @@ mod init;
 mod listen;
 mod log;
 mod outbox;
+mod reload;
 mod send;
 mod serve;
 mod start;
@@ -48,6 +49,7 @@ enum CliCommand {
     Serve(serve::ServeArgs),
     Gateway(gateway::GatewayArgs),
     Status(status::StatusArgs),
+    Reload(reload::ReloadArgs),
     Stop(stop::StopArgs),
     Outbox(outbox::OutboxArgs),
     Send(send::SendArgs),
@@ -77,6 +79,7 @@ pub fn run() -> ExitCode {
         CliCommand::Serve(command) => command.run(&cli.log, &arguments),
         CliCommand::Gateway(command) => command.run(&cli.log, &arguments),
         CliCommand::Status(command) => command.run(),
+        CliCommand::Reload(command) => command.run(),
         CliCommand::Stop(command) => command.run(),
         CliCommand::Outbox(command) => command.run(),
         CliCommand::Send(flags) => flags.run(),

@@ -72,29 +72,27 @@ pub(super) fn pass_over_user_signals() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Returns the address that the server will listen on: that of the sockets that it was started with, or
-/// else that of the settings, which has to be free.
-pub(super) fn will_listen(
-    loaded: &mut Loaded,
-    sockets: &[TcpListener],
-) -> anyhow::Result<SocketAddr> {
-    for socket in sockets.iter().rev() {
-        let address = socket.local_addr();
-        loaded.settings.general.listen = address.context("can't ask a socket for its address")?;
+/// Returns the addresses of the sockets that the server was started with.
+pub(super) fn addresses_of(sockets: &[TcpListener]) -> anyhow::Result<Vec<SocketAddr>> {
+    let addresses = sockets.iter().map(TcpListener::local_addr);
+    let addresses: Result<_, _> = addresses.collect();
+    addresses.context("can't ask a socket for its address")
+}
+
+/// Puts the addresses of the sockets that the server was started with into the place of the setting.
+pub(super) fn will_listen(loaded: &mut Loaded, addresses: &[SocketAddr]) -> anyhow::Result<()> {
+    for address in addresses.iter().rev() {
+        loaded.settings.general.listen = *address;
         if let Some(what) = loaded.settings.exposure(&loaded.access) {
             bail!(what);
         }
     }
-    let listen = loaded.settings.general.listen;
-    if sockets.is_empty() {
-        can_listen(listen, 9503)?;
-    }
-    Ok(listen)
+    Ok(())
 }
 
 /// Fails when `address` is taken, so that a start in vain leaves no folder behind; `free` is a port
 /// that the error proposes.
-fn can_listen(address: SocketAddr, free: u16) -> anyhow::Result<()> {
+pub(super) fn can_listen(address: SocketAddr, free: u16) -> anyhow::Result<()> {
     let what = || format!("can't listen on {address}");
     match TcpListener::bind(address) {
         Ok(_) => Ok(()),

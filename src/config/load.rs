@@ -44,6 +44,8 @@ pub struct Loaded {
     pub warnings: Vec<String>,
     /// The file that they were read from.
     pub file: Option<PathBuf>,
+    /// The place of each setting that a source has given, by the setting's whole name.
+    pub(super) places: HashMap<String, SettingPlace>,
 }
 
 impl Loaded {
@@ -70,6 +72,7 @@ impl Loaded {
             link_key,
             warnings: loader.warnings,
             file: sources.file.clone(),
+            places: loader.places,
         })
     }
 }

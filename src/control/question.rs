@@ -7,6 +7,10 @@ use serde_json::{Value, json};
 pub enum Question {
     /// How the server is.
     Status,
+    /// To read the settings anew, and to put them into force.
+    Reload,
+    /// To read the settings anew, and to say what would change.
+    CheckReload,
     /// To stop in order; answered at the end.
     Stop,
     /// To stop at once.
@@ -17,6 +21,8 @@ impl Question {
     pub(super) fn to_json(self) -> Value {
         match self {
             Self::Status => json!({"command": "status"}),
+            Self::Reload => json!({"command": "reload"}),
+            Self::CheckReload => json!({"command": "reload", "check": true}),
             Self::Stop => json!({"command": "stop"}),
             Self::StopNow => json!({"command": "stop", "now": true}),
         }
@@ -29,9 +35,11 @@ impl Question {
         let is = |flag: &str| asked[flag] == true;
         match asked["command"].as_str() {
             Some("status") => Ok(Self::Status),
+            Some("reload") if is("check") => Ok(Self::CheckReload),
+            Some("reload") => Ok(Self::Reload),
             Some("stop") if is("now") => Ok(Self::StopNow),
             Some("stop") => Ok(Self::Stop),
-            _ => Err("there is no such command; there are status and stop".to_owned()),
+            _ => Err("there is no such command; there are status, reload and stop".to_owned()),
         }
     }
 }
@@ -42,7 +50,13 @@ mod tests {
 
     #[test]
     fn each_question_is_read_as_it_was_written() {
-        for question in [Question::Status, Question::Stop, Question::StopNow] {
+        for question in [
+            Question::Status,
+            Question::Reload,
+            Question::CheckReload,
+            Question::Stop,
+            Question::StopNow,
+        ] {
             let line = question.to_json().to_string();
             assert_eq!(Question::from_line(line.as_bytes()), Ok(question), "{line}");
         }

@@ -170,7 +170,12 @@ fn lock_folder_of(path: &Path) -> io::Result<File> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Barrier;
+
     use super::*;
+
+    /// Servers that begin at once.
+    const STARTS: usize = 8;
 
     #[test]
     fn what_is_no_socket_stays() {
@@ -201,12 +206,15 @@ mod tests {
     fn of_many_that_begin_at_once_at_a_stale_socket_exactly_one_has_it() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("control.sock");
-        for _ in 0..20 {
+        for _ in 0..200 {
             drop(UnixListener::bind(&path).expect("a stale one"));
+            let together = Barrier::new(STARTS);
+            let start = || {
+                together.wait();
+                ControlSocket::bind(&path)
+            };
             let all: Vec<_> = std::thread::scope(|scope| {
-                let starts: Vec<_> = (0..8)
-                    .map(|_| scope.spawn(|| ControlSocket::bind(&path)))
-                    .collect();
+                let starts: Vec<_> = (0..STARTS).map(|_| scope.spawn(start)).collect();
                 let ended = starts.into_iter().map(|one| one.join().expect("no panic"));
                 ended.collect()
             });

@@ -14,9 +14,10 @@ use tidings::store::StoreSettings;
 
 use super::announce;
 use super::host_metrics;
+use super::in_force::{Current, InForce};
 use super::keys::Keys;
 use super::life::{DaemonLife, listening};
-use super::origin::SameOrigin;
+use super::reload::SettingsRenewal;
 use super::storage;
 use crate::config::{GatewayPlan, Loaded, Purpose, Settings};
 use crate::output;
@@ -39,6 +40,7 @@ pub fn gateway(
     loaded: Loaded,
     plan: GatewayPlan,
     push_arguments: Vec<OsString>,
+    renewal: SettingsRenewal,
     start: ServiceStart,
 ) -> anyhow::Result<ServerOutcome> {
     let life = DaemonLife::new(Purpose::Gateway, &loaded, start.report);
@@ -48,6 +50,8 @@ pub fn gateway(
     let (general, own) = (&settings.general, &settings.gateway);
     let directory = plan.directory.clone();
     let is_open = access.is_open();
+    let in_force = InForce::new(&settings, access).shared();
+    life.reload_with(renewal, settings.clone(), Arc::clone(&in_force));
     let store = StoreSettings {
         dedup_ms: own.repeat_ms,
         ..StoreSettings::new(&directory)
@@ -55,17 +59,14 @@ pub fn gateway(
     let store = storage::open_journal(store_settings(store, own.outbox_size_max))
         .context("can't open the outbox")?;
     let gateway = gateway_settings(&settings, plan);
-    let gateway = Gateway::new(gateway, Box::new(store), Box::new(Keys(access)));
+    let gateway = Gateway::new(
+        gateway,
+        Box::new(store),
+        Box::new(Keys(Arc::clone(&in_force))),
+    );
     let gateway = Arc::new(gateway.context("can't start a thread")?);
     let gate = GatewayGate {
-        rules: SameOrigin {
-            origins_allowed: general
-                .origins_allowed
-                .iter()
-                .map(|one| one.0.clone())
-                .collect(),
-            any_host: general.insecure || !is_open,
-        },
+        in_force,
         gateway: Arc::clone(&gateway),
         server: OnceLock::new(),
     };
@@ -136,7 +137,7 @@ fn gateway_settings(settings: &Settings, plan: GatewayPlan) -> GatewaySettings {
 
 /// Judges request heads, on the reactor's thread.
 struct GatewayGate {
-    rules: SameOrigin,
+    in_force: Current,
     gateway: Arc<Gateway>,
     /// The handle, set once the server runs.
     server: OnceLock<Handle>,
@@ -144,7 +145,7 @@ struct GatewayGate {
 
 impl GatewayGate {
     fn judge(&self, head: &Head, fd: Fd) -> Verdict {
-        if let Some(refusal) = self.rules.refuse(head) {
+        if let Some(refusal) = self.in_force.load().rules.refuse(head) {
             self.gateway.note_refused(refusal.reason, head, fd);
             return Verdict::Answer(refusal.response);
         }

@@ -14,8 +14,10 @@ use tidings::api::health::ServerReadiness;
 use tidings::base::sync::lock;
 use tidings::server::{Builder, ServerOutcome, ServerSignal, WorkerHandle};
 
-use super::standing::Standing;
-use crate::config::{Loaded, Purpose};
+use super::in_force::Current;
+use super::reload::{ReloadScope, Reloading, SettingsRenewal};
+use super::standing::{Standing, serving};
+use crate::config::{Loaded, Purpose, Settings};
 use crate::control::{ControlServer, ControlSocket};
 use crate::output::OpenLogFile;
 use crate::service::{PidFile, ServiceManager, StartReport, has_terminal};
@@ -47,26 +49,39 @@ pub(super) struct DaemonLife {
 /// One errand of each kind may wait while another is done.
 #[derive(Debug, Default)]
 struct PendingErrands {
+    reload: bool,
     reopen_log: bool,
 }
 
 impl DaemonLife {
     pub(super) fn new(purpose: Purpose, loaded: &Loaded, report: StartReport) -> Arc<Self> {
         let settings = &loaded.settings;
+        let manager = ServiceManager::of_environment();
         Arc::new(Self {
             report,
-            manager: ServiceManager::of_environment(),
+            manager: manager.clone(),
             pid_path: settings.general.pid_path().map(Into::into),
             pid_file: Mutex::default(),
             control_path: settings.control_path(purpose),
             control: Mutex::default(),
-            standing: Arc::new(Standing::new(purpose, loaded.file.clone())),
+            standing: Arc::new(Standing::new(purpose, loaded.file.clone(), manager)),
             log_file: settings.log.path().map(Into::into),
             had_terminal: has_terminal(),
             failure: Mutex::default(),
             errands: Mutex::default(),
             asked: Condvar::new(),
         })
+    }
+
+    /// Learns how to read the settings again; `running` are in force.
+    pub(super) fn reload_with(
+        &self,
+        renewal: SettingsRenewal,
+        running: Settings,
+        current: Current,
+    ) {
+        self.standing
+            .reload_with(Reloading::new(renewal, running, current));
     }
 
     /// Has a server tell its signals; `readiness` says whether it takes requests.
@@ -107,7 +122,7 @@ impl DaemonLife {
         let Some(manager) = &self.manager else {
             return;
         };
-        manager.ready(&serving(server));
+        manager.ready(&serving(&server.handle()));
         if let Some(every) = manager.watchdog_every() {
             let manager = manager.clone();
             // As a timer of the server, so that it stops when reactors or workers are stuck.
@@ -157,7 +172,10 @@ impl DaemonLife {
                 tracing::info!("SIGHUP: the terminal is gone, stopping gracefully");
                 server.stop();
             }
-            ServerSignal::Hangup => self.renew_log("SIGHUP"),
+            ServerSignal::Hangup => {
+                tracing::info!("SIGHUP: the settings are read anew");
+                self.ask(|pending| pending.reload = true);
+            }
             ServerSignal::User1 => self.renew_log("SIGUSR1"),
             ServerSignal::User2 => tracing::info!(signal = "SIGUSR2", "this signal is ignored"),
         }
@@ -178,7 +196,7 @@ impl DaemonLife {
     fn run_errands(&self) {
         loop {
             let mut pending = lock(&self.errands);
-            while !pending.reopen_log {
+            while !(pending.reload || pending.reopen_log) {
                 pending = match self.asked.wait(pending) {
                     Ok(pending) => pending,
                     Err(poisoned) => poisoned.into_inner(),
@@ -186,7 +204,9 @@ impl DaemonLife {
             }
             let errands = std::mem::take(&mut *pending);
             drop(pending);
-            if errands.reopen_log {
+            if errands.reload {
+                self.standing.reload(ReloadScope::Swap);
+            } else if errands.reopen_log {
                 self.reopen_log();
             }
         }
@@ -215,10 +235,4 @@ pub(super) fn listening(
         true => builder.listen(listen.to_string()),
         false => sockets.into_iter().fold(builder, Builder::listener),
     }
-}
-
-/// The words for a server that serves.
-fn serving(server: &WorkerHandle) -> String {
-    let addresses = server.addresses().iter().map(ToString::to_string);
-    format!("serving on {}", addresses.collect::<Vec<_>>().join(", "))
 }

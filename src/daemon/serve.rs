@@ -7,12 +7,13 @@ use tidings::endpoint::{Endpoint, EndpointHost, EndpointSettings};
 use tidings::server::{Fd, Frame, Request, Responder, Server, ServerOutcome, WorkerHandle};
 
 use super::announce;
-use super::echo::{ECHO_PATH, ECHO_SIZE_MAX, Echoes};
+use super::echo::{ECHO_PATH, Echoes};
 use super::host_metrics;
+use super::in_force::{Current, InForce};
 use super::keys::Keys;
 use super::life::{DaemonLife, listening};
-use super::origin::SameOrigin;
 use super::paths::{ServeGate, beside_the_api};
+use super::reload::SettingsRenewal;
 use super::storage;
 use crate::auth::ApiKeys;
 use crate::config::{Loaded, Purpose, Settings};
@@ -28,8 +29,13 @@ const LINK_FRAME_SIZE: usize = 256 * 1_024;
 /// # Errors
 ///
 /// The daemon can't start, most likely since the address can't be listened on.
-pub fn serve(loaded: Loaded, start: ServiceStart) -> anyhow::Result<ServerOutcome> {
+pub fn serve(
+    loaded: Loaded,
+    renewal: SettingsRenewal,
+    start: ServiceStart,
+) -> anyhow::Result<ServerOutcome> {
     let life = DaemonLife::new(Purpose::Serve, &loaded, start.report);
+    let running = loaded.settings.clone();
     let Loaded {
         settings,
         access,
@@ -38,10 +44,12 @@ pub fn serve(loaded: Loaded, start: ServiceStart) -> anyhow::Result<ServerOutcom
     } = loaded;
     let store = storage::open(&settings)?;
     let is_open = access.is_open();
+    let in_force = InForce::new(&settings, access).shared();
+    life.reload_with(renewal, running, Arc::clone(&in_force));
     let endpoint = Endpoint::new(
         endpoint_settings(&settings),
         settings.chat(),
-        Box::new(Keys(access)),
+        Box::new(Keys(Arc::clone(&in_force))),
         store,
     );
     let endpoint = Arc::new(endpoint.context("can't start a thread")?);
@@ -50,17 +58,7 @@ pub fn serve(loaded: Loaded, start: ServiceStart) -> anyhow::Result<ServerOutcom
     let server = settings.server();
     let message_size_max = server.reactor.connection.message_size_max;
     let gate = Arc::new(ServeGate {
-        rules: SameOrigin {
-            origins_allowed: general
-                .origins_allowed
-                .iter()
-                .map(|one| one.0.clone())
-                .collect(),
-            // With keys every client has to show one, whatever name led here.
-            any_host: general.insecure || !is_open,
-        },
-        has_page: general.page.is_on(is_open),
-        echo_size_max: general.echo.then_some(message_size_max.max(ECHO_SIZE_MAX)),
+        in_force: Arc::clone(&in_force),
         link_size_max: message_size_max + LINK_FRAME_SIZE,
         link_keys: ApiKeys::new(uplink_key.iter().map(|key| ("gateways", key))),
         endpoint: Arc::clone(&endpoint),
@@ -69,6 +67,7 @@ pub fn serve(loaded: Loaded, start: ServiceStart) -> anyhow::Result<ServerOutcom
     let ready = Arc::clone(&gate);
     let host = Arc::new(ServeHost {
         gate: Arc::clone(&gate),
+        in_force,
         echoes: Echoes::default(),
         is_open,
         life: Arc::clone(&life),
@@ -104,6 +103,7 @@ fn endpoint_settings(settings: &Settings) -> EndpointSettings {
 /// The daemon's parts beside its endpoint: the page, `/echo`, and a greeting on the terminal.
 struct ServeHost {
     gate: Arc<ServeGate>,
+    in_force: Current,
     echoes: Echoes,
     is_open: bool,
     life: Arc<DaemonLife>,
@@ -116,10 +116,11 @@ impl EndpointHost for ServeHost {
         if !self.life.started(server) {
             return;
         }
+        let in_force = self.in_force.load();
         announce(
             server,
-            self.gate.echo_size_max.is_some(),
-            self.gate.has_page,
+            in_force.echo_size_max.is_some(),
+            in_force.has_page,
             self.is_open,
         );
     }
@@ -146,7 +147,8 @@ impl EndpointHost for ServeHost {
 
     fn answer(&self, request: Request, responder: Responder) {
         let (method, path) = (request.method(), request.path());
-        responder.end(beside_the_api(method, path, self.gate.has_page));
+        let has_page = self.in_force.load().has_page;
+        responder.end(beside_the_api(method, path, has_page));
     }
 }
 

@@ -10,8 +10,10 @@ use tidings::base::clock::unix_ms;
 use tidings::base::sync::lock;
 use tidings::server::{Handle, ServerOutcome};
 
+use super::reload::{ReloadScope, Reloading};
 use crate::config::Purpose;
 use crate::control::Question;
+use crate::service::ServiceManager;
 
 type Readiness = Box<dyn Fn() -> ServerReadiness + Send + Sync>;
 
@@ -22,7 +24,10 @@ pub(super) struct Standing {
     config: Option<PathBuf>,
     started_unix_ms: u64,
     server: OnceLock<Handle>,
+    reloading: OnceLock<Reloading>,
     readiness: OnceLock<Readiness>,
+    /// The service manager, if one wants to be told.
+    manager: Option<ServiceManager>,
     /// How it ended, once it has.
     end: Mutex<Option<Value>>,
     /// Notified when it has ended.
@@ -36,7 +41,11 @@ impl fmt::Debug for Standing {
 }
 
 impl Standing {
-    pub(super) fn new(purpose: Purpose, config: Option<PathBuf>) -> Self {
+    pub(super) fn new(
+        purpose: Purpose,
+        config: Option<PathBuf>,
+        manager: Option<ServiceManager>,
+    ) -> Self {
         Self {
             kind: match purpose {
                 Purpose::Gateway => "gateway",
@@ -45,7 +54,9 @@ impl Standing {
             config: config.map(|path| std::path::absolute(&path).unwrap_or(path)),
             started_unix_ms: unix_ms(),
             server: OnceLock::new(),
+            reloading: OnceLock::new(),
             readiness: OnceLock::new(),
+            manager,
             end: Mutex::default(),
             ended: Condvar::new(),
         }
@@ -57,6 +68,33 @@ impl Standing {
     ) {
         // Only set here, and only once.
         _ = self.readiness.set(Box::new(readiness));
+    }
+
+    /// Learns how to read the settings again.
+    pub(super) fn reload_with(&self, reloading: Reloading) {
+        // Only set here, and only once.
+        _ = self.reloading.set(reloading);
+    }
+
+    /// Reads the settings anew.
+    pub(super) fn reload(&self, scope: ReloadScope) -> Value {
+        let (Some(reloading), Some(server)) = (self.reloading.get(), self.server.get()) else {
+            return json!({"ok": false, "error": "it is just starting"});
+        };
+        let manager = self.manager.as_ref().filter(|_| scope == ReloadScope::Swap);
+        if let Some(manager) = manager {
+            manager.reloading();
+        }
+        let answer = reloading.reload(scope);
+        if let Some(manager) = manager {
+            // Also after a failure: a manager waits for it, and the old settings are in force.
+            let serving = serving(server);
+            manager.ready(&match answer["error"].as_str() {
+                None => serving,
+                Some(error) => format!("{serving}; the last reload was refused: {error}"),
+            });
+        }
+        answer
     }
 
     /// Learns the server, once it listens.
@@ -80,6 +118,8 @@ impl Standing {
         };
         match question {
             Question::Status => self.status(server),
+            Question::Reload => self.reload(ReloadScope::Swap),
+            Question::CheckReload => self.reload(ReloadScope::Check),
             Question::Stop => {
                 tracing::info!("asked to stop by the control socket: stopping gracefully");
                 server.stop();
@@ -101,6 +141,8 @@ impl Standing {
             ServerReadiness::Stopping => ("stopping", None),
         };
         let addresses = server.addresses().iter().map(ToString::to_string);
+        let reloading = self.reloading.get().map(Reloading::described);
+        let (settings, last_reload) = reloading.unwrap_or_default();
         json!({
             "kind": self.kind,
             "pid": std::process::id(),
@@ -111,6 +153,8 @@ impl Standing {
             "uptime_ms": server.stats().uptime_ms,
             "listen": addresses.collect::<Vec<_>>(),
             "config": self.config,
+            "settings": settings,
+            "last_reload": last_reload,
             "connections": server.stats().totals.slots,
         })
     }
@@ -127,6 +171,12 @@ impl Standing {
             };
         }
     }
+}
+
+/// The words for a server that serves.
+pub(super) fn serving(server: &Handle) -> String {
+    let addresses = server.addresses().iter().map(ToString::to_string);
+    format!("serving on {}", addresses.collect::<Vec<_>>().join(", "))
 }
 
 fn outcome_json(outcome: &ServerOutcome) -> Value {

@@ -10,6 +10,8 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::time::{ClockId, clock_gettime};
+
 /// Longest wait for a manager whose queue is full.
 const SEND_MAX: Duration = Duration::from_secs(1);
 
@@ -41,6 +43,13 @@ impl ServiceManager {
     /// Tells that the program serves.
     pub fn ready(&self, status: &str) {
         self.tell(&["READY=1", &status_line(status)]);
+    }
+
+    /// Tells that the settings are read anew; [`ServiceManager::ready`] has to follow.
+    pub fn reloading(&self) {
+        let now = clock_gettime(ClockId::Monotonic);
+        let usec = now.tv_sec * 1_000_000 + now.tv_nsec / 1_000;
+        self.tell(&["RELOADING=1", &format!("MONOTONIC_USEC={usec}")]);
     }
 
     /// Tells that a stop has begun.

@@ -5,6 +5,7 @@ mod background;
 mod control;
 mod log_file;
 pub mod manager;
+mod reload;
 pub mod terminal;
 
 use std::path::Path;

@@ -4,6 +4,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
+use super::gather::GatherRule;
 use super::retention::{RetentionRule, SyncSetting};
 use super::section::section;
 use super::types::{LogFormat, LogLevel, Origin, PageMode, Pem};
@@ -135,6 +136,17 @@ section! {
         /// Channels that keep their newest messages in memory only, until a restart: patterns of
         /// their names. All that are in neither list are stored on disk, if there is a data folder.
         in_memory: Vec<String> = Vec::new(), within 1..=255, by restart;
+        /// Channels whose deliveries wait for more, so that a member gets all of it in one write:
+        /// patterns of their names with the longest wait, such as "live-* delay=20ms"; the first one
+        /// that matches counts. Other channels never wait.
+        gather: Vec<GatherRule> = Vec::new(), by restart;
+        /// Messages of one channel that wait so on a reactor; as many go out at once.
+        gather_messages_max: usize = 1_000, within 1..=1_000_000, by restart;
+        /// The same in bytes.
+        gather_size_max: usize = 65_536, within 1..=SIZE_MAX, by restart;
+        /// Bytes of all channels that wait so on a reactor; over that, the channel that is published
+        /// to goes out at once.
+        gather_total_size_max: usize = 16_777_216, within 1..=SIZE_MAX, by restart;
         /// Messages that a channel keeps; older ones are gone, and a resume that needs them is told
         /// so (`"recovered":false`).
         ring_messages_max: usize = 100, within 1..=1_000_000, by restart;
@@ -280,6 +292,8 @@ section! {
         connections_max: usize = 1_000_000, within 1..=100_000_000, by restart;
         /// Bytes read from one connection before the others have their turn.
         read_size_max: usize = 65_536, within 1_024..=1 << 24, by restart;
+        /// Writes of large deliveries before the others have their turn; half as many while others talk.
+        turn_writes_max: usize = 48, within 1..=1_000_000, by restart;
         /// Topics (rooms and users with a connection here) at most; one more is refused.
         topics_max: usize = 1_000_000, within 1..=100_000_000, by restart;
         /// Topics of one connection at most: its rooms, its user and `*`; one more is refused.

@@ -1,7 +1,7 @@
 //! The library's server settings, made from ours.
 
 use super::Settings;
-use tidings::server::{HttpLimits, Limits, ServerSettings, Watermarks};
+use tidings::server::{GatherBounds, HttpLimits, Limits, ServerSettings, Watermarks};
 
 impl Settings {
     /// Makes the settings of the library's server.
@@ -21,6 +21,7 @@ impl Settings {
         reactor.connection = self.connection();
         reactor.connections_max = self.reactor.connections_max;
         reactor.read_bytes_max = self.reactor.read_size_max;
+        reactor.turn_writes_max = self.reactor.turn_writes_max;
         reactor.outbox_bytes_max = outbox.size_max;
         reactor.outbox_pause_bytes = outbox.pause_size;
         reactor.stall_ms_max = outbox.stall_ms_max;
@@ -28,6 +29,11 @@ impl Settings {
         reactor.flush_bytes = outbox.flush_size;
         reactor.topics.topics_max = self.reactor.topics_max;
         reactor.topics.topics_per_connection_max = self.reactor.topics_per_connection_max;
+        reactor.gather = GatherBounds {
+            messages_max: self.chat.gather_messages_max,
+            bytes_max: self.chat.gather_size_max,
+            bytes_total_max: self.chat.gather_total_size_max,
+        };
         server
     }
 

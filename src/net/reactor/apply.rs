@@ -17,24 +17,39 @@ use crate::proto::http::Response;
 /// otherwise keep the reactor in one turn for ever.
 const BATCHES_A_TURN_MAX: usize = 4_096;
 
+/// Commands carried out and messages given to outboxes in one turn; the rest of the mailbox waits for the
+/// next one. They take about a millisecond, or as much longer as the last batch is longer.
+const COMMANDS_A_TURN_MAX: u64 = 8_192;
+
 /// The close code "try again later" of the registry that RFC 6455 §11.7 founded.
 const TRY_AGAIN_LATER: u16 = 1013;
 
 impl<S: EventSink> Reactor<S> {
-    /// Carries out the commands in the mailbox, at most `BATCHES_A_TURN_MAX` batches.
+    /// Carries out the commands in the mailbox, at most `BATCHES_A_TURN_MAX` batches, and those with
+    /// no more than `COMMANDS_A_TURN_MAX` commands, if there are several.
     pub(super) fn apply_all(&mut self) {
         self.apply_own();
+        let before = self.commands_done();
         for _ in 0..BATCHES_A_TURN_MAX {
             let Some(batch) = self.mailbox.try_recv() else {
                 break;
             };
             self.apply(batch);
+            if self.commands_done() - before >= COMMANDS_A_TURN_MAX {
+                break;
+            }
         }
         if self.mailbox.settle() {
             for peer in &self.peers {
                 peer.nudge();
             }
         }
+    }
+
+    /// Counts what was carried out so far, each receiver of a publish once.
+    fn commands_done(&self) -> u64 {
+        let counters = &self.shared.counters;
+        counters.commands.get() + counters.deliveries.get()
     }
 
     /// Carries out the commands that handlers on this thread gave.
@@ -64,7 +79,15 @@ impl<S: EventSink> Reactor<S> {
 
     fn apply_one(&mut self, command: Command) {
         match command {
-            Command::Publish { topic, frame } => self.publish(&topic, &frame),
+            Command::Publish { topic, frame } => {
+                self.deliver_gathered_of(&topic);
+                self.publish(&topic, &frame);
+            }
+            Command::Gather {
+                topic,
+                frame,
+                delay_ms,
+            } => self.gather(&topic, frame, delay_ms),
             Command::Broadcast(frame) => self.broadcast(&frame),
             Command::Subscribe {
                 fd,
@@ -73,11 +96,7 @@ impl<S: EventSink> Reactor<S> {
             } => {
                 self.subscribe(fd, &topic, frames_first);
             }
-            Command::Unsubscribe { fd, topic } => {
-                if let Some(index) = self.slot_of(fd) {
-                    self.topics.unsubscribe(index, &topic);
-                }
-            }
+            Command::Unsubscribe { fd, topic } => self.unsubscribe(fd, &topic),
             Command::Disconnect { fd, code, reason } => self.disconnect(fd, code, &reason),
             Command::AwaitBuffer { fd, bytes_max, by } => self.await_buffer(fd, bytes_max, by),
             Command::Answer {
@@ -112,7 +131,7 @@ impl<S: EventSink> Reactor<S> {
     }
 
     /// Whether there is a WebSocket in this slot that takes messages.
-    fn is_open(&self, index: u32) -> bool {
+    pub(super) fn is_open(&self, index: u32) -> bool {
         self.slots.contains(index) && self.slots[index].connection.is_open()
     }
 
@@ -125,22 +144,24 @@ impl<S: EventSink> Reactor<S> {
         }
     }
 
-    fn publish(&mut self, topic: &str, frame: &bytes::Bytes) {
+    pub(super) fn publish(&mut self, topic: &str, frame: &bytes::Bytes) {
         // A copy, since sending may end a member, which moves the others.
         let mut receivers = std::mem::take(&mut self.receivers);
         receivers.extend(self.topics.members(topic).iter().map(|member| member.slot));
+        let turn = self.writes.turn_of(receivers.len());
         for index in receivers.drain(..) {
             if self.is_open(index) {
-                self.send(index, frame.clone(), Content::Shared);
+                self.send_in(turn, index, frame.clone(), Content::Shared);
             }
         }
         self.receivers = receivers;
     }
 
     fn broadcast(&mut self, frame: &bytes::Bytes) {
+        let turn = self.writes.turn_of(self.slots.len());
         for index in self.slots.indices() {
             if self.is_open(index) {
-                self.send(index, frame.clone(), Content::Shared);
+                self.send_in(turn, index, frame.clone(), Content::Shared);
             }
         }
     }
@@ -152,7 +173,9 @@ impl<S: EventSink> Reactor<S> {
         if !self.is_open(index) {
             return;
         }
-        if !frames_first.is_empty() {
+        // A member that subscribes once more has still to get what waits, ahead of `frames_first`.
+        self.hand_out(index, topic);
+        if !frames_first.is_empty() && self.is_open(index) {
             self.send(index, frames_first, Content::Whole);
         }
         // Sending may have ended the connection; its slot must not join a topic on behalf of the
@@ -160,13 +183,25 @@ impl<S: EventSink> Reactor<S> {
         if !self.is_open(index) {
             return;
         }
-        if let Err(error) = self.topics.subscribe(index, topic) {
-            let asked = (Some(fd), self.shared.directory.peer(fd));
-            let refusal = ReactorRefusal::Topics;
-            self.refusals
-                .note(&self.shared.counters, refusal, asked, &error);
-            // If it stayed open, the client would wait for messages that never come.
-            self.disconnect(fd, TRY_AGAIN_LATER, "over capacity");
+        match self.topics.subscribe(index, topic) {
+            Ok(true) => self.skip_gathered(index, topic),
+            Ok(false) => {}
+            Err(error) => {
+                let asked = (Some(fd), self.shared.directory.peer(fd));
+                let refusal = ReactorRefusal::Topics;
+                self.refusals
+                    .note(&self.shared.counters, refusal, asked, &error);
+                // If it stayed open, the client would wait for messages that never come.
+                self.disconnect(fd, TRY_AGAIN_LATER, "over capacity");
+            }
+        }
+    }
+
+    fn unsubscribe(&mut self, fd: Fd, topic: &str) {
+        if let Some(index) = self.slot_of(fd) {
+            // What was said before it left is still for it.
+            self.hand_out(index, topic);
+            self.topics.unsubscribe(index, topic);
         }
     }
 
@@ -174,11 +209,15 @@ impl<S: EventSink> Reactor<S> {
         let Some(index) = self.slot_of(fd) else {
             return;
         };
-        let rules = self.context.rules();
         if !self.slots[index].connection.is_websocket() {
             tracing::debug!(fd = fd.0, reason, "cut");
             return self.lose(index);
         }
+        self.hand_out_all(index);
+        if !self.slots.contains(index) {
+            return;
+        }
+        let rules = self.context.rules();
         let Some(output) = self.slots[index].connection.close(&rules, code, reason) else {
             return;
         };
@@ -187,7 +226,9 @@ impl<S: EventSink> Reactor<S> {
         };
         self.shared.directory.unestablish(fd);
         let frame = bytes::Bytes::copy_from_slice(frame.as_bytes());
-        self.send(index, frame, Content::Own);
+        // A back end may send thousands away at once.
+        let turn = self.writes.turn_of(1);
+        self.send_in(turn, index, frame, Content::Own);
         if !self.slots.contains(index) {
             // The socket had failed, and the write has shown it only now.
             return;
@@ -196,7 +237,7 @@ impl<S: EventSink> Reactor<S> {
         let slot = &mut self.slots[index];
         if slot.reading == ReadState::Stopped {
             slot.reading = ReadState::Queued;
-            self.ready.push(self.slots.id_of(index));
+            self.queue_read(self.slots.id_of(index));
         }
         self.arm(index);
     }

@@ -13,6 +13,9 @@ use super::socket::connect_to;
 /// Bytes of an answer's line at most: far more than a server says.
 const ANSWER_SIZE_MAX: u64 = 1 << 20;
 
+/// Longest wait for the end of a process that has nothing left to do.
+const END_MAX: Duration = Duration::from_secs(10);
+
 /// The reason why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
@@ -91,9 +94,21 @@ impl ControlClient {
         loop {
             let line = self.line()?;
             if line.get("ok").is_some() {
+                if question.is_stop() {
+                    self.wait_for_end();
+                }
                 return Ok(line);
             }
             progress(&line);
+        }
+    }
+
+    /// Waits until the process at the other end has gone, which it is about to.
+    fn wait_for_end(&mut self) {
+        let stream = self.stream.get_ref();
+        if stream.set_read_timeout(Some(END_MAX)).is_ok() {
+            // Whatever comes of it: the server has said how it ended.
+            _ = self.stream.read(&mut [0]);
         }
     }
 

@@ -18,6 +18,11 @@ pub enum Question {
 }
 
 impl Question {
+    /// Whether the server ends with its answer.
+    pub(super) fn is_stop(self) -> bool {
+        matches!(self, Self::Stop | Self::StopNow)
+    }
+
     pub(super) fn to_json(self) -> Value {
         match self {
             Self::Status => json!({"command": "status"}),

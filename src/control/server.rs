@@ -159,6 +159,10 @@ fn serve(stream: UnixStream, answer: &Answer) {
                 last["ok"] = true.into();
             }
             reply.line(&last);
+            if question.is_stop() {
+                // The end of the connection is the end of the process.
+                std::mem::forget(reply);
+            }
         }
         Err(error) => refuse(stream, &error),
     }

@@ -11,20 +11,22 @@ use rustix::process::{Pid, Signal, getsid, kill_process};
 use super::{Stranger, said, tidings};
 use crate::gateway::procfs::{children_of, open_in};
 use crate::support::http::HttpClient;
+use crate::support::parsed;
 use crate::support::wait::until;
 
 const SECRET: &str = "a-secret-0123456789-of-this-test";
 
 const SERVE: [&str; 4] = ["serve", "-d", "--listen", "127.0.0.1:0"];
 
-/// The address that a log says the server listens on.
+/// The address that a server says it listens on.
 #[track_caller]
-fn address_in(log: &Path) -> SocketAddr {
-    let log = fs::read_to_string(log).expect("a log");
-    let line = log.lines().find(|line| line.contains("listening address="));
-    let line = line.unwrap_or_else(|| panic!("it doesn't listen: {log}"));
-    let (_, address) = line.split_once("address=").expect("an address");
-    address.trim().parse().expect("an address")
+fn address_of(folder: &Path, more: &[&str]) -> SocketAddr {
+    let status = ["status", "--json", "--data", "data"];
+    let (code, out, err) = said(&mut tidings(folder, &[&status, more].concat()));
+    assert_eq!(code, 0, "{err}");
+    let address = parsed(&out)["listen"][0].take();
+    let address = address.as_str().expect("an address");
+    address.parse().expect("an address")
 }
 
 #[test]
@@ -39,14 +41,14 @@ fn a_server_in_the_background_answers_once_its_start_has_returned() {
         "--link-key",
         SECRET,
     ];
-    for arguments in [&SERVE[..], &gateway] {
+    for (arguments, ask) in [(&SERVE[..], &[][..]), (&gateway, &["--gateway"])] {
         let folder = tempfile::tempdir().unwrap();
         let files = ["--pid-file", "pid", "--log-file", "log", "--data", "data"];
         let start = &mut tidings(folder.path(), &[arguments, &files].concat());
         let (code, out, err) = said(start);
         assert_eq!((code, &*err), (0, ""), "{out}");
         let server = Stranger::of(&out);
-        let mut http = HttpClient::connect(address_in(&folder.path().join("log")));
+        let mut http = HttpClient::connect(address_of(folder.path(), ask));
         assert_eq!(http.get("/readyz").status, 200);
         drop(http);
         let pid = fs::read_to_string(folder.path().join("pid")).unwrap();

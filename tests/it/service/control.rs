@@ -121,11 +121,12 @@ fn a_stop_is_over_when_the_command_says_so_and_not_before() {
         status(folder.path(), &[])["connections"] == 1
     });
     let mut stop = tidings(folder.path(), &["stop"]);
-    let stop = stop.stdout(Stdio::piped()).spawn().unwrap();
+    let mut stop = stop.stdout(Stdio::piped()).spawn().unwrap();
     server.stderr.wait_for("draining");
     let (code, out, _) = said(&mut tidings(folder.path(), &["status"]));
     assert_eq!(code, 3, "{out}");
     assert!(out.contains("is stopping"), "{out}");
+    assert_eq!(stop.try_wait().unwrap(), None, "it waits");
     http.send("Host: 127.0.0.1\r\n\r\n").unwrap();
     assert_eq!(http.answer().unwrap().status, 200);
     drop(http);
@@ -135,6 +136,21 @@ fn a_stop_is_over_when_the_command_says_so_and_not_before() {
     assert_eq!(server.exit_code(), 0);
     let socket = folder.path().join("tidings-data/control.sock");
     assert!(!socket.exists());
+}
+
+#[test]
+fn a_stop_that_runs_out_of_time_tells_what_was_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = serve(folder.path(), &["--set", "stop_ms_max=100"]);
+    let mut http = server.http();
+    assert_eq!(http.get("/healthz").status, 200);
+    http.send("GET /healthz HTTP/1.1\r\n").unwrap();
+    let (code, out, err) = said(&mut tidings(folder.path(), &["stop"]));
+    assert_eq!((code, &*out), (1, ""), "{err}");
+    assert!(err.contains("not clean: connections_cut 1"), "{err}");
+    // Its data is free at once.
+    serve(folder.path(), &[]).stop();
+    assert_eq!(server.exit_code(), 1);
 }
 
 #[test]

@@ -12,9 +12,12 @@ use hashbrown::HashTable;
 /// Tables: with a million channels each has 4,000, which move in a fraction of a millisecond.
 const TABLES: usize = 256;
 
+/// A channel: its name, and its index.
+type NamedChannel = (Arc<str>, usize);
+
 /// The index of each channel.
 pub(super) struct ChannelNames {
-    tables: Box<[HashTable<(Arc<str>, usize)>]>,
+    tables: Box<[HashTable<NamedChannel>]>,
     hasher: RandomState,
 }
 
@@ -37,7 +40,7 @@ impl ChannelNames {
     /// Adds a channel that isn't there.
     pub(super) fn insert(&mut self, name: Arc<str>, index: usize) {
         let hash = self.hasher.hash_one(&*name);
-        let hash_of = |(known, _): &(Arc<str>, usize)| self.hasher.hash_one(&**known);
+        let hash_of = |(known, _): &NamedChannel| self.hasher.hash_one(&**known);
         self.tables[table_of(hash)].insert_unique(hash, (name, index), hash_of);
     }
 

@@ -82,7 +82,7 @@ pub use moment::Moment;
 pub use name::{EVERYONE, NAME_BYTES_MAX, User, check_room, check_uid};
 pub use notice::{Delivered, Notice};
 pub use pattern::Pattern;
-pub use pending::PendingMessage;
+pub use pending::{PendingMessage, StoredDelivery};
 pub use purge::PurgeOutcome;
 pub use query::{ConnectionView, History, HistorySource, MemberView, RoomView, UserView, Who};
 pub use receipt::Receipt;

@@ -15,6 +15,7 @@
 //!
 //! `services` is what they share. The `data` of a message passes as it came.
 
+mod answers;
 mod frames;
 mod history;
 mod http;
@@ -44,6 +45,7 @@ use crate::base::{Fd, Metric};
 use crate::chat::{Chat, ChatSettings};
 use crate::server::{Builder, Frame, Head, Request, Responder, Response, WorkerHandle};
 use crate::store::{Condition, Disk, DiskSettings, Store};
+use answers::DiskContext;
 use http::HttpApi;
 use links::ChatPublisher;
 use native::NativeProtocol;
@@ -136,10 +138,15 @@ impl Endpoint {
             replays::start(Arc::clone(&services), ready)?,
             // Each thread holds the services, which hold the way to it: only `finish` ends one.
             queue
-                .start(store, Arc::clone(&services), nudge(&services), {
-                    let services = Arc::clone(&services);
-                    move || services.fail("the disk thread has died")
-                })
+                .start(
+                    store,
+                    DiskContext::new(Arc::clone(&services)),
+                    nudge(&services),
+                    {
+                        let services = Arc::clone(&services);
+                        move || services.fail("the disk thread has died")
+                    },
+                )
                 .inspect_err(|_| services.replays.stop())?,
         ];
         let sessions = Sessions::new(

@@ -19,7 +19,9 @@ use crate::base::{Epoch, Position};
 
 /// The whole committed state, except for the messages themselves.
 pub(super) struct StoreState {
-    names: HashMap<Arc<str>, usize>,
+    /// The hasher is cheap, since each message asks; its seed is random, so that nobody can look for
+    /// names with one hash.
+    names: HashMap<Arc<str>, usize, foldhash::quality::RandomState>,
     channels: Slab<StoredChannel>,
     members: HashMap<Box<str>, BTreeSet<Box<str>>>,
     members_count: usize,
@@ -76,7 +78,7 @@ impl StoreState {
     /// Makes an empty state; `retention` says what each channel keeps.
     pub(super) fn new(retention: Arc<dyn Fn(&str) -> Retention + Send + Sync>) -> Self {
         Self {
-            names: HashMap::new(),
+            names: HashMap::default(),
             channels: Slab::new(),
             members: HashMap::new(),
             members_count: 0,

@@ -21,6 +21,9 @@ pub struct ChatSettings {
     pub kinds: Vec<(Pattern, ChannelKind)>,
     /// The kind of channels that no pattern matches. Default: memory.
     pub kind: ChannelKind,
+    /// Channels whose deliveries wait for more, and for how many milliseconds at the most: the first
+    /// pattern that matches a name counts. Default: none.
+    pub gather: Vec<(Pattern, u16)>,
     /// Shards that rooms, users and connections are each divided into. Default 64: several times the
     /// threads of a large machine, so that two of them rarely want the same one.
     pub shards: usize,
@@ -93,6 +96,7 @@ impl Default for ChatSettings {
         Self {
             kinds: Vec::new(),
             kind: ChannelKind::Memory,
+            gather: Vec::new(),
             shards: 64,
             channels_max: 1_000_000,
             channels_per_user_max: 1_000,
@@ -127,5 +131,14 @@ impl ChatSettings {
             .iter()
             .find(|(pattern, _)| pattern.matches(channel))
             .map_or(self.kind, |(_, kind)| *kind)
+    }
+
+    /// Returns the milliseconds for which deliveries of the channel of this name wait for more;
+    /// `None` for a channel that never waits.
+    #[must_use]
+    pub fn gather_ms_of(&self, channel: &str) -> Option<u16> {
+        let mut rules = self.gather.iter();
+        let found = rules.find(|(pattern, _)| pattern.matches(channel));
+        found.map(|(_, delay_ms)| *delay_ms)
     }
 }

@@ -1,6 +1,7 @@
 //! The library's chat settings, made from ours.
 
 use super::Settings;
+use super::gather::GatherRule;
 use tidings::chat::{ChannelKind, ChatSettings, Pattern};
 use tidings::endpoint::LimitSettings;
 
@@ -24,6 +25,7 @@ impl Settings {
         ChatSettings {
             kinds: unkept.chain(in_memory).collect(),
             kind,
+            gather: chat.gather.iter().map(GatherRule::gather).collect(),
             channels_max: chat.channels_max,
             channels_per_user_max: chat.channels_per_user_max,
             unclaimed_lines_max: chat.unclaimed_lines_max,

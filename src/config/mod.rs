@@ -8,10 +8,12 @@
 //! set values; [`validate`] checks what single values can't show and prepares the keys; then
 //! [`server`], [`chat`], [`store`] and [`gateway`] turn the settings into the library's.
 
+mod channel_rule;
 mod chat;
 mod environment;
 mod flags;
 mod gateway;
+mod gather;
 mod load;
 mod origin;
 mod problem;

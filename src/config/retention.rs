@@ -1,5 +1,6 @@
 //! Types of setting for the store: when a message counts as stored, and how long it is kept.
 
+use super::channel_rule::{NUMBERS, SIZES, TIMES, channel_rule};
 use super::types::SettingText;
 use tidings::chat::Pattern;
 use tidings::store::{Retention, SyncPolicy};
@@ -65,28 +66,11 @@ impl SettingText for RetentionRule {
     type Bounds = ();
 
     fn parse(text: &str, (): &()) -> Option<Self> {
-        // Names may have spaces and signs in them, so bounds are taken off the end.
-        let (mut pattern, mut bounds) = (text.trim(), [None; 3]);
-        while let Some((before, last)) = pattern.rsplit_once(' ') {
-            let Some((name, value)) = last.split_once('=') else {
-                break;
-            };
-            let (place, value) = match name {
-                "messages" => (0, number(value, &[("", 1)])),
-                "age" => (1, number(value, AGES)),
-                "bytes" => (2, number(value, SIZES)),
-                _ => break,
-            };
-            if bounds[place].replace(value?).is_some() {
-                return None;
-            }
-            pattern = before.trim_end();
-        }
-        let [messages_max, age_ms_max, bytes_max] = bounds;
-        let has_bound = bounds.iter().any(Option::is_some);
-        (has_bound && (1..=255).contains(&pattern.len())).then(|| Self {
+        let names = [("messages", NUMBERS), ("age", TIMES), ("bytes", SIZES)];
+        let (pattern, [messages_max, age_ms_max, bytes_max]) = channel_rule(text, names)?;
+        Some(Self {
             text: text.to_owned(),
-            pattern: Pattern::new(pattern),
+            pattern,
             messages_max,
             age_ms_max,
             bytes_max,
@@ -100,32 +84,6 @@ impl SettingText for RetentionRule {
     fn allowed((): &()) -> String {
         "a pattern and bounds, such as \"team-* messages=1000 age=7d bytes=64MiB\"".into()
     }
-}
-
-/// Units of time, in milliseconds.
-const AGES: &[(&str, u64)] = &[
-    ("ms", 1),
-    ("s", 1_000),
-    ("m", 60_000),
-    ("h", 3_600_000),
-    ("d", 86_400_000),
-];
-
-/// Units of size, in bytes.
-const SIZES: &[(&str, u64)] = &[
-    ("KiB", 1 << 10),
-    ("MiB", 1 << 20),
-    ("GiB", 1 << 30),
-    ("", 1),
-];
-
-/// Reads a whole number above 0 with one of these units.
-fn number(text: &str, units: &[(&str, u64)]) -> Option<u64> {
-    let digits = text.find(|digit: char| !digit.is_ascii_digit());
-    let (number, unit) = text.split_at(digits.unwrap_or(text.len()));
-    let (_, size) = units.iter().find(|(name, _)| *name == unit)?;
-    let number: u64 = number.parse().ok()?;
-    number.checked_mul(*size).filter(|number| *number > 0)
 }
 
 #[cfg(test)]

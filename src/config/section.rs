@@ -6,7 +6,7 @@
 use toml::de::DeValue;
 
 use super::quote::shown;
-use super::value::{SettingValue, describe};
+use super::value::SettingValue;
 
 /// Settings that belong together, such as those of one table of the file.
 pub(super) trait Section {
@@ -45,12 +45,13 @@ pub(super) struct Bounded<'a, V: SettingValue> {
 impl<V: SettingValue> SettingSlot for Bounded<'_, V> {
     fn read_toml(&mut self, value: &DeValue<'_>) -> Result<(), String> {
         let read = V::from_toml(value, &self.bounds);
-        self.take(read, || describe(value, V::is_public()))
+        let given = |bounds: &V::Bounds| V::describe_wrong(value, bounds);
+        self.take(read, given)
     }
 
     fn read_text(&mut self, text: &str) -> Result<(), String> {
         let read = V::from_text(text, &self.bounds);
-        self.take(read, || match V::is_public() {
+        self.take(read, |_| match V::is_public() {
             true => shown(text),
             false => "something else".into(),
         })
@@ -66,9 +67,14 @@ impl<V: SettingValue> SettingSlot for Bounded<'_, V> {
 }
 
 impl<V: SettingValue> Bounded<'_, V> {
-    fn take(&mut self, read: Option<V>, given: impl Fn() -> String) -> Result<(), String> {
+    fn take(
+        &mut self,
+        read: Option<V>,
+        given: impl Fn(&V::Bounds) -> String,
+    ) -> Result<(), String> {
+        let bounds = &self.bounds;
         *self.value = read
-            .ok_or_else(|| format!("is {}, but has to be {}", given(), V::allowed(&self.bounds)))?;
+            .ok_or_else(|| format!("is {}, but has to be {}", given(bounds), V::allowed(bounds)))?;
         Ok(())
     }
 }

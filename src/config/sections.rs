@@ -3,6 +3,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
+use super::gather::GatherRule;
 use super::retention::{RetentionRule, SyncSetting};
 use super::section::section;
 use super::types::{LogFormat, LogLevel, Origin, PageMode, Pem};
@@ -109,6 +110,17 @@ section! {
         /// Channels that keep their newest messages in memory only, until a restart: patterns of
         /// their names. All that are in neither list are stored on disk, if there is a data folder.
         in_memory: Vec<String> = Vec::new(), within 1..=255;
+        /// Channels whose deliveries wait for more, so that a member gets all of it in one write:
+        /// patterns of their names with the longest wait, such as "live-* delay=20ms"; the first one
+        /// that matches counts. Other channels never wait.
+        gather: Vec<GatherRule> = Vec::new();
+        /// Messages of one channel that wait so on a reactor; as many go out at once.
+        gather_messages_max: usize = 1_000, within 1..=1_000_000;
+        /// The same in bytes.
+        gather_size_max: usize = 65_536, within 1..=SIZE_MAX;
+        /// Bytes of all channels that wait so on a reactor; over that, the channel that is published
+        /// to goes out at once.
+        gather_total_size_max: usize = 16_777_216, within 1..=SIZE_MAX;
         /// Messages that a channel keeps; older ones are gone, and a resume that needs them is told
         /// so (`"recovered":false`).
         ring_messages_max: usize = 100, within 1..=1_000_000;

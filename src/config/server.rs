@@ -1,7 +1,7 @@
 //! The library's server settings, made from ours.
 
 use super::Settings;
-use tidings::server::{HttpLimits, Limits, ServerSettings, Watermarks};
+use tidings::server::{GatherBounds, HttpLimits, Limits, ServerSettings, Watermarks};
 
 impl Settings {
     /// Makes the settings of the library's server.
@@ -28,6 +28,11 @@ impl Settings {
         reactor.flush_bytes = outbox.flush_size;
         reactor.topics.topics_max = self.reactor.topics_max;
         reactor.topics.topics_per_connection_max = self.reactor.topics_per_connection_max;
+        reactor.gather = GatherBounds {
+            messages_max: self.chat.gather_messages_max,
+            bytes_max: self.chat.gather_size_max,
+            bytes_total_max: self.chat.gather_total_size_max,
+        };
         server
     }
 

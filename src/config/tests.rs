@@ -166,7 +166,7 @@ fn every_complaint_names_the_line_the_setting_and_the_mend() {
         ),
         (
             "origins_allowed = ['*']",
-            "t.toml:1: origins_allowed is a list, but has to be a list, \
+            "t.toml:1: origins_allowed is a list with \"*\", but has to be a list, \
              each of it an origin without a path, such as https://app.example",
         ),
         (
@@ -440,4 +440,30 @@ fn a_complaint_about_a_broken_line_shows_its_key_and_not_its_value() {
         );
         assert!(!said.contains("SESAME"), "{said}");
     }
+}
+
+#[test]
+fn a_channel_that_gathers_needs_a_pattern_and_a_delay() {
+    let good = "[chat]\ngather = [\"live-* delay=20ms\", \"* delay=1s\"]";
+    let chat = load(Some(good), &[], &[]).unwrap().settings.chat();
+    let delays = ["live-1", "@ann", "*"].map(|name| chat.gather_ms_of(name));
+    assert_eq!(delays, [Some(20), Some(1_000), Some(1_000)]);
+    assert_eq!(Settings::default().chat().gather_ms_of("live-1"), None);
+    for bad in [
+        "live-*",
+        "live-* delay=20",
+        "live-* delay=1m",
+        "live-* wait=20ms",
+    ] {
+        let said = complaint(&format!("[chat]\ngather = [\"{bad}\"]"));
+        assert_eq!(
+            said,
+            format!(
+                "t.toml:2: chat.gather is a list with \"{bad}\", but has to be a list, each of it \
+                 a pattern and a delay of 1 to 10000 ms, such as \"live-* delay=20ms\""
+            )
+        );
+    }
+    let said = complaint("[chat]\ngather_size_max = 2_000_000\ngather_total_size_max = 1_000");
+    assert!(said.contains("chat.gather_total_size_max's sake"), "{said}");
 }

@@ -71,6 +71,12 @@ impl Loader {
                 "outbox.total_size_max",
             ),
             (
+                "chat.gather_size_max",
+                chat.gather_size_max,
+                chat.gather_total_size_max,
+                "chat.gather_total_size_max",
+            ),
+            (
                 "chat.rooms_per_connection_max",
                 rooms.0,
                 rooms.1,

@@ -31,6 +31,11 @@ pub(super) trait SettingValue: Sized {
     fn is_public() -> bool {
         true
     }
+
+    /// Describes a value of a file that isn't allowed.
+    fn describe_wrong(value: &DeValue<'_>, _: &Self::Bounds) -> String {
+        describe(value, Self::is_public())
+    }
 }
 
 impl<T: SettingText> SettingValue for T {
@@ -157,6 +162,20 @@ impl<T: SettingText> SettingValue for Vec<T> {
 
     fn allowed(bounds: &T::Bounds) -> String {
         format!("a list, each of it {}", T::allowed(bounds))
+    }
+
+    /// Names the first item that is no such text.
+    fn describe_wrong(value: &DeValue<'_>, bounds: &T::Bounds) -> String {
+        let items = value.as_array().into_iter().flat_map(|items| items.iter());
+        let is_wrong = |item: &&DeValue<'_>| {
+            let text = item.as_str();
+            text.is_none_or(|text| T::parse(text, bounds).is_none())
+        };
+        let wrong = items.map(|item| item.get_ref()).find(is_wrong);
+        wrong.map_or_else(
+            || describe(value, T::IS_PUBLIC),
+            |item| format!("a list with {}", describe(item, T::IS_PUBLIC)),
+        )
     }
 }
 

@@ -91,8 +91,11 @@ impl<'a> ServerSink<'a> {
 
 impl Sink for ServerSink<'_> {
     fn publish(&mut self, topic: &Arc<str>, frame: &Notice<'_>) {
-        self.handle
-            .publish(Arc::clone(topic), &frames::frame(frame));
+        let (handle, text) = (&self.handle, frames::frame(frame));
+        match self.services.chat.settings().gather_ms_of(topic) {
+            None => handle.publish(Arc::clone(topic), &text),
+            Some(delay_ms) => handle.publish_gathered(Arc::clone(topic), &text, delay_ms),
+        }
     }
 
     fn push(&mut self, fd: Fd, frame: &Notice<'_>) -> bool {

@@ -34,6 +34,15 @@ pub enum Command {
         /// One encoded frame, shared by all receivers.
         frame: Bytes,
     },
+    /// Sends one frame to all members of a topic, together with what follows within the delay.
+    Gather {
+        /// The topic's name.
+        topic: Arc<str>,
+        /// One encoded frame.
+        frame: Bytes,
+        /// Milliseconds for which the first frame of several waits at the most.
+        delay_ms: u16,
+    },
     /// Sends one frame to every WebSocket.
     Broadcast(Bytes),
     /// Makes a connection a member of a topic.
@@ -115,6 +124,7 @@ impl Command {
         match self {
             Self::PushLarge { frame, .. }
             | Self::Publish { frame, .. }
+            | Self::Gather { frame, .. }
             | Self::Broadcast(frame)
             | Self::Subscribe {
                 frames_first: frame,

@@ -81,6 +81,10 @@ counters! {
         topics,
         /// Memberships of connections in topics now.
         subscriptions,
+        /// Messages that wait now for more of their topic.
+        gathered_waiting,
+        /// Bytes of messages that wait now for more of their topic.
+        gathered_bytes,
         /// Connections whose outbox holds something now.
         backlogged,
         /// Bytes kept now of requests and messages that are half sent.
@@ -114,6 +118,10 @@ counters! {
         /// Runs of frames put into an outbox: one a connection for pushes in a row, one a member for a
         /// publish.
         deliveries,
+        /// Deliveries of messages that had waited for more of their topic, one a topic and reactor.
+        gathered,
+        /// Those of them that went out early, since as much waited as may.
+        gathered_full,
         /// Bytes sent.
         bytes_out,
         /// Pushes for a connection that was gone or closing.

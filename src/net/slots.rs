@@ -14,7 +14,7 @@ use crate::proto::connection::Connection;
 
 /// The name of a slot and of its present connection: it finds nothing once that connection is
 /// gone, even if the slot has a new one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct SlotId {
     pub(super) index: u32,
     generation: u32,

@@ -262,6 +262,29 @@ impl<D: Delivery> Handle<D> {
         }
     }
 
+    /// Sends a message to all members of a topic, together with what follows within `delay_ms`, so
+    /// that a member gets all of it in one write. The order within the topic stays; a member that
+    /// leaves the topic, or is disconnected, gets what waits for it at once, and so do all when
+    /// [`GatherBounds`](super::GatherBounds) are reached.
+    pub fn publish_gathered<'a>(
+        &self,
+        topic: impl Into<Arc<str>>,
+        message: impl Into<Message<'a>>,
+        delay_ms: u16,
+    ) {
+        let topic: Arc<str> = topic.into();
+        let frame = self.shared.budget.shared(encoded(message.into()));
+        for reactor in 0..self.shared.mailboxes.len() {
+            let (topic, frame) = (Arc::clone(&topic), frame.clone());
+            let gather = Command::Gather {
+                topic,
+                frame,
+                delay_ms,
+            };
+            self.put(reactor, gather);
+        }
+    }
+
     /// Sends a message to every WebSocket: encoded once, one command a reactor.
     pub fn broadcast<'a>(&self, message: impl Into<Message<'a>>) {
         let frame = self.shared.budget.shared(encoded(message.into()));

@@ -51,6 +51,7 @@ pub use timers::TimerId;
 pub use crate::base::Fd;
 pub use crate::base::pressure::{Pressure, Watermarks};
 pub use crate::net::directory::BindError;
+pub use crate::net::gathering::GatherBounds;
 pub use crate::net::reactor::ReactorLimits;
 pub use crate::proto::connection::{CloseReason, Limits, Verdict};
 pub use crate::proto::http::{Head, HttpLimits, Response};

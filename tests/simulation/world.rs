@@ -254,6 +254,7 @@ fn settings(random: &mut Random) -> ChatSettings {
     let short_of_bytes = random.one_in(3);
     ChatSettings {
         kinds,
+        gather: Vec::new(),
         kind: ChannelKind::Memory,
         shards,
         channels_max: random.pick(&[3, 6, 12, 100]),

@@ -64,7 +64,15 @@ impl<S: EventSink> Reactor<S> {
 
     fn apply_one(&mut self, command: Command) {
         match command {
-            Command::Publish { topic, frame } => self.publish(&topic, &frame),
+            Command::Publish { topic, frame } => {
+                self.deliver_gathered_of(&topic);
+                self.publish(&topic, &frame);
+            }
+            Command::Gather {
+                topic,
+                frame,
+                delay_ms,
+            } => self.gather(&topic, frame, delay_ms),
             Command::Broadcast(frame) => self.broadcast(&frame),
             Command::Subscribe {
                 fd,
@@ -73,11 +81,7 @@ impl<S: EventSink> Reactor<S> {
             } => {
                 self.subscribe(fd, &topic, frames_first);
             }
-            Command::Unsubscribe { fd, topic } => {
-                if let Some(index) = self.slot_of(fd) {
-                    self.topics.unsubscribe(index, &topic);
-                }
-            }
+            Command::Unsubscribe { fd, topic } => self.unsubscribe(fd, &topic),
             Command::Disconnect { fd, code, reason } => self.disconnect(fd, code, &reason),
             Command::AwaitBuffer { fd, bytes_max, by } => self.await_buffer(fd, bytes_max, by),
             Command::Answer {
@@ -112,7 +116,7 @@ impl<S: EventSink> Reactor<S> {
     }
 
     /// Whether there is a WebSocket in this slot that takes messages.
-    fn is_open(&self, index: u32) -> bool {
+    pub(super) fn is_open(&self, index: u32) -> bool {
         self.slots.contains(index) && self.slots[index].connection.is_open()
     }
 
@@ -125,7 +129,7 @@ impl<S: EventSink> Reactor<S> {
         }
     }
 
-    fn publish(&mut self, topic: &str, frame: &bytes::Bytes) {
+    pub(super) fn publish(&mut self, topic: &str, frame: &bytes::Bytes) {
         // A copy, since sending may end a member, which moves the others.
         let mut receivers = std::mem::take(&mut self.receivers);
         receivers.extend(self.topics.members(topic).iter().map(|member| member.slot));
@@ -152,7 +156,9 @@ impl<S: EventSink> Reactor<S> {
         if !self.is_open(index) {
             return;
         }
-        if !frames_first.is_empty() {
+        // A member that subscribes once more has still to get what waits, ahead of `frames_first`.
+        self.hand_out(index, topic);
+        if !frames_first.is_empty() && self.is_open(index) {
             self.send(index, frames_first, Content::Whole);
         }
         // Sending may have ended the connection; its slot must not join a topic on behalf of the
@@ -160,13 +166,25 @@ impl<S: EventSink> Reactor<S> {
         if !self.is_open(index) {
             return;
         }
-        if let Err(error) = self.topics.subscribe(index, topic) {
-            let asked = (Some(fd), self.shared.directory.peer(fd));
-            let refusal = ReactorRefusal::Topics;
-            self.refusals
-                .note(&self.shared.counters, refusal, asked, &error);
-            // If it stayed open, the client would wait for messages that never come.
-            self.disconnect(fd, TRY_AGAIN_LATER, "over capacity");
+        match self.topics.subscribe(index, topic) {
+            Ok(true) => self.skip_gathered(index, topic),
+            Ok(false) => {}
+            Err(error) => {
+                let asked = (Some(fd), self.shared.directory.peer(fd));
+                let refusal = ReactorRefusal::Topics;
+                self.refusals
+                    .note(&self.shared.counters, refusal, asked, &error);
+                // If it stayed open, the client would wait for messages that never come.
+                self.disconnect(fd, TRY_AGAIN_LATER, "over capacity");
+            }
+        }
+    }
+
+    fn unsubscribe(&mut self, fd: Fd, topic: &str) {
+        if let Some(index) = self.slot_of(fd) {
+            // What was said before it left is still for it.
+            self.hand_out(index, topic);
+            self.topics.unsubscribe(index, topic);
         }
     }
 
@@ -174,11 +192,15 @@ impl<S: EventSink> Reactor<S> {
         let Some(index) = self.slot_of(fd) else {
             return;
         };
-        let rules = self.context.rules();
         if !self.slots[index].connection.is_websocket() {
             tracing::debug!(fd = fd.0, reason, "cut");
             return self.lose(index);
         }
+        self.hand_out_all(index);
+        if !self.slots.contains(index) {
+            return;
+        }
+        let rules = self.context.rules();
         let Some(output) = self.slots[index].connection.close(&rules, code, reason) else {
             return;
         };

@@ -6,7 +6,8 @@
 //! 2. `accept`: new connections are accepted and dealt out to the reactors;
 //! 3. `read`: bytes go into a connection's state machine, and events come out of it;
 //! 4. `apply`: the commands of the other threads are carried out;
-//! 5. `time`: the clock, and the timers that are due;
+//! 5. `gather`: deliveries wait for more of their topic; `time`: the clock, and the timers that are
+//!    due;
 //! 6. `write`: each outbox is written once, and slow readers are closed;
 //! 7. `leave`: one connection ends, from its last event to its free slot;
 //! 8. `drain`: all connections end, because the server stops.
@@ -16,6 +17,7 @@
 mod accept;
 mod apply;
 mod drain;
+mod gather;
 mod leave;
 mod read;
 mod time;
@@ -33,6 +35,7 @@ use super::budget::ByteBudget;
 use super::command::{AwaitedBy, Command, CommandBatch};
 use super::counters::Counters;
 use super::directory::Directory;
+use super::gathering::{GatherBounds, Gathering, GatheringId};
 use super::listener::Acceptor;
 use super::mailbox;
 use super::outbox::Arena;
@@ -94,6 +97,9 @@ pub struct ReactorLimits {
     /// counted. Default 1,000,000, one for each connection, and 1,000, which bounds the search
     /// through one connection's topics.
     pub topics: TopicBounds,
+    /// Deliveries that wait for more of their topic; what reaches a bound goes out at once, and is
+    /// counted.
+    pub gather: GatherBounds,
 }
 
 impl Default for ReactorLimits {
@@ -111,6 +117,7 @@ impl Default for ReactorLimits {
                 topics_max: 1_000_000,
                 topics_per_connection_max: 1_000,
             },
+            gather: GatherBounds::default(),
         }
     }
 }
@@ -217,6 +224,8 @@ enum TimerPurpose {
     Accept,
     /// The next group of farewells of a drain.
     Farewells,
+    /// Deliveries of one topic that have waited for more.
+    Gathered(GatheringId),
 }
 
 /// A connection whose outbox a handler waits for.
@@ -255,6 +264,7 @@ pub struct Reactor<S> {
     slots: Slots,
     arena: Arena,
     topics: Topics,
+    gathering: Gathering,
     wheel: Wheel<TimerPurpose>,
     /// The time before which no timer is due.
     next_due: Tick,
@@ -345,6 +355,7 @@ impl<S: EventSink> Reactor<S> {
             slots: Slots::default(),
             arena: Arena::default(),
             topics: Topics::new(limits.topics),
+            gathering: Gathering::new(limits.gather),
             wheel: Wheel::new(clock.now()),
             next_due: Tick::NEVER,
             user_timers: HashMap::new(),

@@ -134,6 +134,7 @@ impl<S: EventSink> Reactor<S> {
                     self.accept_from_all_listeners();
                 }
                 TimerPurpose::Farewells => self.say_farewells(),
+                TimerPurpose::Gathered(id) => self.deliver_gathered(id),
             }
         }
         self.next_due = self.wheel.next_deadline().unwrap_or(Tick::NEVER);

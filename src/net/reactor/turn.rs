@@ -215,6 +215,10 @@ impl<S: EventSink> Reactor<S> {
         counters.timers.set(self.wheel.len() as u64);
         counters.topics.set(self.topics.len() as u64);
         counters.subscriptions.set(self.topics.memberships() as u64);
+        counters
+            .gathered_waiting
+            .set(self.gathering.messages() as u64);
+        counters.gathered_bytes.set(self.gathering.bytes() as u64);
         counters.held.set(self.held.len() as u64);
     }
 }

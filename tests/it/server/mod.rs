@@ -4,6 +4,7 @@ mod buffer;
 mod deadlines;
 mod descriptors;
 mod events;
+mod gather;
 mod handle;
 mod publish;
 mod slow;

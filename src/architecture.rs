@@ -58,7 +58,7 @@
 //! Each table lists the files of `src` in the order in which a message comes through them, what each
 //! does, and the form that the message takes there; a row without a form passes the message on as it
 //! is. A file that comes a second time is counted once. Left out are plain conversions, locks,
-//! counters, and the writer of JSON. `tests/architecture` checks the files, the forms and the counts.
+//! counters, and the reader and the writer of JSON. `tests/architecture` checks the files, the forms and the counts.
 //!
 //! ## A message, from its socket to the callback
 //!
@@ -85,7 +85,7 @@
 //! To a room, by a user. The callback of the table above is the endpoint's. The message crosses three
 //! threads; the frame is encoded once, whatever the number of members.
 //!
-//! 32 files, 17 forms.
+//! 33 files, 17 forms.
 //!
 //! | thread | file | what it does | the message is now |
 //! |---|---|---|---|
@@ -100,7 +100,8 @@
 //! | | `chat/channels.rs` | makes sure of the room, under its lock; knows the epoch | |
 //! | | `chat/pending.rs` | holds the message until it is on disk | `PendingMessage` |
 //! | | `endpoint/services.rs` | adds who is to be answered, gives it to the disk thread | |
-//! | | `store/disk.rs` | queues it, and counts the pressure | |
+//! | | `store/disk.rs` | counts the pressure | |
+//! | | `store/job_queue.rs` | queues it; wakes the disk thread if that sleeps | |
 //! | disk | `store/disk.rs` | takes all that waits | |
 //! | | `endpoint/store_job.rs` | makes the record, which borrows the kept message | `StoreJob`, `MessageRecord` |
 //! | | `store/journal.rs` | refuses it where the disk is full or has failed | |
@@ -128,8 +129,8 @@
 //! | | `net/outbox.rs` | holds a reference to the frame until the socket has taken it | `Piece` |
 //!
 //! The answer: `chat/pending.rs` gives a `Receipt`, `endpoint/store_task.rs` and `endpoint/frames.rs`
-//! write it as the sender's `ok`, and a push takes it through the same mailboxes, behind the message
-//! itself. Without a `seq` there is no `ok`.
+//! write it as the sender's `ok`, `endpoint/answers.rs` gathers those of one batch, and a push takes
+//! them through the same mailboxes, behind the messages themselves. Without a `seq` there is no `ok`.
 //!
 //! ## `POST /v1/messages`, from its bytes to its answer
 //!
@@ -158,9 +159,9 @@
 //! | | `api/posting.rs` | reads the fields | `Posting` |
 //! | | `endpoint/http/reply.rs` | gives the responder to the disk thread together with the message | `ApiReply` |
 //! | disk | `endpoint/store_job.rs` | once the message is delivered, writes the receipt as JSON | `Response` |
-//! | | `endpoint/store_task.rs` | knows the fields of each kind of outcome | |
 //! | | `endpoint/frames.rs` | writes the fields of a receipt | |
-//! | | `server/responder.rs` | sends the answer to the reactor of the connection | |
+//! | | `endpoint/answers.rs` | gathers the answers of one batch of the disk | |
+//! | | `server/responder.rs` | makes the command for the reactor of the connection | |
 //! | | `server/shared.rs` | finds the reactor's mailbox | |
 //! | | `net/mailbox.rs` | queues the command; wakes the reactor if it sleeps | |
 //! | reactor | `net/reactor/apply.rs` | carries the command out | `Command` |

@@ -33,7 +33,7 @@ impl Json {
     }
 
     // Inlined, as those that call it: each key is a constant there, and copied as one.
-    #[inline]
+    #[inline(always)]
     fn key(&mut self, key: &str) {
         let before = match self.text.as_bytes().last() {
             Some(b'{' | b'[') => "\"",

@@ -516,8 +516,6 @@ fn push(
     }
 }
 
-/// Returns the epoch of a channel, if the channel is stored; schedules its removal, since a new
-/// channel has no message until one is stored.
 /// Makes sure that the inboxes of a private message exist; both have room for it, or neither gets it.
 fn make_room(
     scope: Scope<'_>,
@@ -542,6 +540,8 @@ fn make_room(
     opened
 }
 
+/// Returns the epoch of a channel, if the channel is stored; schedules its removal, since a new
+/// channel has no message until one is stored.
 fn stored_epoch<K: ChannelKey, A: Audience>(
     channels: &mut Channels<K, A>,
     scope: Scope<'_>,

@@ -179,3 +179,15 @@ impl Stored {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_of_a_command_is_kept_as_it_was_written() {
+        for seq in ["0", "7", "18446744073709551616", "99999999999999999999"] {
+            assert_eq!(&*SeqDigits::of(seq), seq);
+        }
+    }
+}

@@ -266,6 +266,8 @@ section! {
         connections_max: usize = 1_000_000, within 1..=100_000_000;
         /// Bytes read from one connection before the others have their turn.
         read_size_max: usize = 65_536, within 1_024..=1 << 24;
+        /// Writes of large deliveries before the others have their turn; half as many while others talk.
+        turn_writes_max: usize = 48, within 1..=1_000_000;
         /// Topics (rooms and users with a connection here) at most; one more is refused.
         topics_max: usize = 1_000_000, within 1..=100_000_000;
         /// Topics of one connection at most: its rooms, its user and `*`; one more is refused.

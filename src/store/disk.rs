@@ -2,7 +2,8 @@
 //!
 //! The thread receives the jobs that wait, appends the record of each, commits once, and then tells
 //! each job its outcome, in the order in which the jobs were submitted. While the disk is busy, the
-//! next batch gathers.
+//! next batch gathers. Behind each batch it does one piece of the store's long work, and further ones
+//! while nobody waits.
 //!
 //! [`Disk::submit`] never waits: the queue has no bound of its own, and [`Disk::pressure`] tells
 //! when the submitters have to pause.
@@ -23,6 +24,7 @@ use super::commit_delay::CommitDelay;
 use super::disk_job::{DiskJob, JobOutcomes};
 use super::error::StoreError;
 use super::job_queue::{JobPutter, JobTaker, Taken, job_queue};
+use super::piece::Upkeep;
 use super::record::{Appended, Record};
 use crate::base::clock::unix_ms;
 use crate::base::pressure::{Pressure, Watermarks};
@@ -32,6 +34,9 @@ use crate::base::vital::{may_die_here, spawn_vital};
 /// Time between two rounds of maintenance: short enough that a disk which has room again is used at
 /// once.
 const MAINTAIN_EVERY: Duration = Duration::from_millis(100);
+
+/// Time between two looks whether a sync aside is over: it takes about as long.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// Bounds of the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -226,6 +231,7 @@ impl<J: DiskJob> DiskQueue<J> {
             appended: Vec::new(),
             delay: CommitDelay::new(settings.commit_delay_percent, settings.commit_delay_us_max),
             maintained: Instant::now(),
+            upkeep: Upkeep::Nothing,
         };
         let run = move || thread.run();
         spawn_vital("disk", run, move || {
@@ -269,6 +275,7 @@ struct DiskThread<J: DiskJob, F> {
     appended: Vec<Result<Appended, StoreError>>,
     delay: CommitDelay,
     maintained: Instant,
+    upkeep: Upkeep,
 }
 
 impl<J: DiskJob, F: Fn()> DiskThread<J, F> {
@@ -276,7 +283,7 @@ impl<J: DiskJob, F: Fn()> DiskThread<J, F> {
         loop {
             may_die_here();
             if self.next.is_empty() {
-                let until = self.maintained + MAINTAIN_EVERY;
+                let until = self.next_look();
                 if self.waiting.take(&mut self.next, until) == Taken::End {
                     break;
                 }
@@ -288,6 +295,17 @@ impl<J: DiskJob, F: Fn()> DiskThread<J, F> {
             if self.maintained.elapsed() >= MAINTAIN_EVERY {
                 self.maintain();
             }
+            self.upkeep = self.store.upkeep();
+        }
+    }
+
+    /// Returns the time at which the thread goes on, if no job comes before.
+    fn next_look(&self) -> Instant {
+        let maintenance = self.maintained + MAINTAIN_EVERY;
+        match self.upkeep {
+            Upkeep::Nothing => maintenance,
+            Upkeep::More => self.maintained,
+            Upkeep::Waits => maintenance.min(Instant::now() + LOOK_AGAIN),
         }
     }
 

@@ -114,7 +114,7 @@ impl<J> JobTaker<J> {
     pub(super) fn take(&self, jobs: &mut VecDeque<J>, until: Instant) -> Taken {
         for _ in 0..YIELDS {
             match self.take_now(jobs) {
-                Taken::Nothing => thread::yield_now(),
+                Taken::Nothing if Instant::now() < until => thread::yield_now(),
                 taken => return taken,
             }
         }

@@ -253,7 +253,9 @@ impl ReplyTo {
                     Ok(_) => return,
                     Err(refusal) => frames::err(seq.as_deref(), refusal),
                 };
-                context.map(|context| context.push(fd, &text));
+                if let Some(context) = context {
+                    context.push(fd, &text);
+                }
             }
             Self::Request(responder) => {
                 let response = match &stored {

@@ -42,7 +42,6 @@ pub struct JobOutcomes<'a> {
 
 impl<'a> JobOutcomes<'a> {
     /// Returns the outcome of the first record, which is that of most jobs.
-    #[must_use]
     pub fn first(self) -> Result<Appended, &'a StoreError> {
         self.of(&self.appended[0])
     }

@@ -19,10 +19,8 @@ use super::snapshot::Snapshot;
 use super::usage::LogUsage;
 use crate::base::{Epoch, Position};
 
-/// The whole committed state, except for the messages themselves.
+/// The whole committed state, except for the messages. Hashes of names depend on a random seed.
 pub(super) struct StoreState {
-    /// The hasher is cheap, since each message asks; its seed is random, so that nobody can look for
-    /// names with one hash.
     names: HashMap<Arc<str>, usize, foldhash::quality::RandomState>,
     channels: Slab<StoredChannel>,
     members: BTreeMap<Box<str>, BTreeSet<Box<str>>>,

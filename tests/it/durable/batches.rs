@@ -82,7 +82,7 @@ fn each_result_of_a_large_batch_stands_in_its_place_and_the_messages_outlive_a_k
     }
     let heard = ann.hear_offsets("tea", 1..=stored["tea"].len() as u64);
     assert!(
-        heard.iter().eq(&stored["tea"]),
+        heard.iter().eq(stored["tea"].iter().copied()),
         "in the order of the offsets"
     );
     drop(ann);

@@ -82,3 +82,10 @@ impl DiskContext {
         }
     }
 }
+
+/// Also where the thread dies: what was answered isn't lost with it.
+impl Drop for DiskContext {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}

@@ -92,7 +92,7 @@
 //! threads, and comes back to the first; the frame is encoded once, whatever the number of members.
 //! A `say` in memory stays on the first, and is sent by `chat/say.rs` itself.
 //!
-//! 33 files, 17 forms.
+//! 34 files, 17 forms.
 //!
 //! | thread | file | what it does | the message is now |
 //! |---|---|---|---|

@@ -209,7 +209,7 @@ impl Head {
     #[must_use]
     pub fn answer_to(&self) -> AnswerTo {
         AnswerTo {
-            head_only: self.method() == "HEAD",
+            head_only: self.slice(self.method) == b"HEAD",
             keep_alive: self.keep_alive(),
             version: self.version,
         }

@@ -160,40 +160,40 @@ impl Response {
             &[]
         };
         let (mut status, mut length) = ([0; DIGITS_MAX], [0; DIGITS_MAX]);
-        let length_line: [&str; 3] = match self.status {
+        let length_line: [&[u8]; 3] = match self.status {
             // RFC 9110 §8.6 forbids a length in 204; that of a 304 would be the one of the 200.
-            204 | 304 => ["", "", ""],
+            204 | 304 => [b"", b"", b""],
             // §15.3.6: a 205 has no content, and says so.
-            205 => ["Content-Length: ", "0", "\r\n"],
+            205 => [b"Content-Length: ", b"0", b"\r\n"],
             _ => [
-                "Content-Length: ",
+                b"Content-Length: ",
                 decimal(&mut length, self.body.len() as u64),
-                "\r\n",
+                b"\r\n",
             ],
         };
         let [length_name, length, length_end] = length_line;
-        let parts = [
-            "HTTP/1.1 ",
+        let parts: [&[u8]; 14] = [
+            b"HTTP/1.1 ",
             decimal(&mut status, u64::from(self.status)),
-            " ",
-            reason(self.status),
-            "\r\nDate: ",
-            date,
-            "\r\n",
-            &self.lines,
+            b" ",
+            reason(self.status).as_bytes(),
+            b"\r\nDate: ",
+            date.as_bytes(),
+            b"\r\n",
+            self.lines.as_bytes(),
             length_name,
             length,
             length_end,
-            self.connection(to),
-            "\r\n",
+            self.connection(to).as_bytes(),
+            b"\r\n",
+            body,
         ];
         // To the byte: what is left over would have to be kept beside the bytes, on the heap too.
         let size: usize = parts.iter().map(|part| part.len()).sum();
-        let mut out = Vec::with_capacity(size + body.len());
+        let mut out = Vec::with_capacity(size);
         for part in parts {
-            out.extend_from_slice(part.as_bytes());
+            out.extend_from_slice(part);
         }
-        out.extend_from_slice(body);
         out
     }
 
@@ -255,7 +255,7 @@ fn is_encoders_own(name: &str) -> bool {
 /// Digits of the largest number.
 const DIGITS_MAX: usize = 20;
 
-fn decimal(digits: &mut [u8; DIGITS_MAX], mut number: u64) -> &str {
+fn decimal(digits: &mut [u8; DIGITS_MAX], mut number: u64) -> &[u8] {
     let mut start = DIGITS_MAX;
     loop {
         start -= 1;
@@ -265,7 +265,7 @@ fn decimal(digits: &mut [u8; DIGITS_MAX], mut number: u64) -> &str {
             break;
         }
     }
-    std::str::from_utf8(&digits[start..]).expect("digits are ASCII")
+    &digits[start..]
 }
 
 /// Returns the reason phrase; a status without a name of its own has an empty one (RFC 9112 §4).

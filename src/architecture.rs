@@ -31,7 +31,8 @@
 //! ```
 //!
 //! A reactor's turn: poll, read each ready connection once, hand the events on, carry out the
-//! commands, do what is due, write each outbox once, poll again.
+//! commands, do what is due, write each outbox once, poll again. What more than 64 connections hear is
+//! written in shares of 24 or 48, one a turn: an answer to somebody else goes out between two of them.
 //!
 //! # Layers
 //!
@@ -49,7 +50,7 @@
 //! | `link` | both ends of the protocol between two machines, as state machines: frames and time in, frames and events out | opens a socket, reads a clock, publishes |
 //! | `endpoint` | what clients speak: the native protocol, the HTTP API, links of gateways; catching up from the disk | serialises again what a client wrote |
 //! | `gateway` | HTTP on another machine: an outbox on disk, and the push process with its links | forgets a message that wasn't acknowledged |
-//! | the binary | `config`, `auth`, `daemon`, `page`, `cli`, `client`, `output`: settings, keys, `tidings serve` and `gateway`, the chat page, the command line, the log | uses what the library hides from a user, but for the layers above |
+//! | the binary | `config`, `auth`, `control`, `daemon`, `service`, `page`, `cli`, `client`, `output`: settings, keys, `tidings serve` and `gateway`, their control socket, their place in the system, the chat page, the command line, the log | uses what the library hides from a user, but for the layers above |
 //!
 //! So the protocol is tested without a network, with every way to cut its input; and a reactor
 //! knows deliveries, not what they mean.
@@ -199,7 +200,9 @@
 //! 5. **A publish is encoded once, and costs a command a reactor, not one a member.** Server frames
 //!    carry no mask, so the bytes are equal for all, and all outboxes share them.
 //! 6. **Output is written once a turn**, after the commands of that turn: what many said to one
-//!    member goes out in one call.
+//!    member goes out in one call. A turn writes all answers, but only a share of a large delivery,
+//!    so that a turn stays short; what comes meanwhile for a member that waits joins the one call. An
+//!    answer to such a member takes along what waits before it, so each connection's order stays.
 //! 7. **A slow reader costs what one connection may, and nobody else's time.** Its outbox has a
 //!    bound, in bytes and in time without progress; then whole frames are dropped and Close 4008
 //!    follows. Answers to its own requests never kill a peer: its

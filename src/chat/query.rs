@@ -211,15 +211,22 @@ impl Chat {
             Some(after) if after >= prefix => Excluded(after),
             _ => Included(prefix),
         };
-        let mut views = Vec::new();
+        let mut views: Vec<RoomView> = Vec::new();
         for part in 0..self.rooms.len() {
+            // Once there are enough, only what comes before the last of them is wanted.
+            let end = (limit.checked_sub(1))
+                .and_then(|last| views.get(last))
+                .map(|view| Arc::clone(&view.name));
             let shard = self.rooms.lock_part(part);
             let behind = shard.channels.by_key.range::<str, _>((from, Unbounded));
-            let found = behind.take_while(|(name, _)| name.starts_with(prefix));
+            let found = behind.take_while(|(name, _)| {
+                name.starts_with(prefix) && end.as_ref().is_none_or(|end| **name < *end)
+            });
             views.extend(found.take(limit).map(|(name, room)| self.view(name, room)));
+            drop(shard);
+            views.sort_by(|a, b| a.name.cmp(&b.name));
+            views.truncate(limit);
         }
-        views.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        views.truncate(limit);
         views
     }
 

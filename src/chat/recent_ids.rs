@@ -19,6 +19,10 @@ const PARTS_MAX: usize = 16;
 /// Ids of one part at the least: with fewer, one sender's share would depend on chance.
 const PART_ENTRIES_MIN: usize = 1_024;
 
+/// Old ids that a message with an id forgets at the most: more than come with it, so that they get
+/// fewer, and few enough that it isn't kept waiting.
+const FORGOTTEN_A_LOOK_MAX: usize = 16;
+
 /// The messages that had an id of their sender's, for `dedup_ms`, but for those that are stored.
 #[derive(Debug)]
 pub(super) struct RecentIds {
@@ -70,8 +74,14 @@ impl RecentIds {
 
     fn look_up(&self, scope: Scope<'_>, key: IdempotencyKey) -> Option<Option<Position>> {
         let mut part = self.part(key);
-        part.forget_old(scope);
-        part.known.get(&key).map(|known| known.position)
+        part.forget_old(scope, FORGOTTEN_A_LOOK_MAX);
+        let known = *part.known.get(&key)?;
+        if known.is_old(scope) {
+            // What came before it is still to be forgotten as well.
+            part.forget_old(scope, usize::MAX);
+            return None;
+        }
+        Some(known.position)
     }
 
     /// Remembers a message that [`RecentIds::find`] didn't know, under the lock of its channel.
@@ -95,11 +105,14 @@ impl RecentIds {
         totals.dedup_entries.add(1);
     }
 
-    /// Forgets what is older than the time for which a repeat is known.
-    pub(super) fn forget_old(&self, scope: Scope<'_>) {
+    /// Forgets up to `count_max` of what is older than the time for which a repeat is known; returns
+    /// how many of it.
+    pub(super) fn forget_old(&self, scope: Scope<'_>, count_max: usize) -> usize {
+        let mut left = count_max;
         for part in &self.parts {
-            lock(part).forget_old(scope);
+            left -= lock(part).forget_old(scope, left);
         }
+        count_max - left
     }
 
     fn part(&self, key: IdempotencyKey) -> MutexGuard<'_, RecentIdPart> {
@@ -159,16 +172,20 @@ impl RecentIdPart {
         totals.dedup_entries.subtract(1);
     }
 
-    fn forget_old(&mut self, scope: Scope<'_>) {
-        while let Some((number, key)) = self.order.front() {
+    fn forget_old(&mut self, scope: Scope<'_>, count_max: usize) -> usize {
+        let mut count = 0;
+        while count < count_max
+            && let Some((number, key)) = self.order.front()
+        {
             if let Some(known) = self.known.get(key).filter(|known| known.number == *number) {
-                if known.at.after(scope.common.settings.dedup_ms) > scope.now {
+                if !known.is_old(scope) {
                     break;
                 }
                 let sender = known.sender;
                 self.forget_oldest_of(sender, &scope.common.totals);
             }
             self.order.pop_front();
+            count += 1;
         }
         if self.order.is_empty() && self.order.capacity() > 0 {
             let next = self.next;
@@ -177,5 +194,13 @@ impl RecentIdPart {
                 ..Self::default()
             };
         }
+        count
+    }
+}
+
+impl KnownId {
+    /// Whether a repeat isn't known any more.
+    fn is_old(&self, scope: Scope<'_>) -> bool {
+        self.at.after(scope.common.settings.dedup_ms) <= scope.now
     }
 }

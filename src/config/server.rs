@@ -21,6 +21,7 @@ impl Settings {
         reactor.connection = self.connection();
         reactor.connections_max = self.reactor.connections_max;
         reactor.read_bytes_max = self.reactor.read_size_max;
+        reactor.turn_writes_max = self.reactor.turn_writes_max;
         reactor.outbox_bytes_max = outbox.size_max;
         reactor.outbox_pause_bytes = outbox.pause_size;
         reactor.stall_ms_max = outbox.stall_ms_max;

@@ -93,6 +93,8 @@ counters! {
         paused,
         /// Connections not read from now because their worker or a mailbox has too much waiting.
         held,
+        /// Connections listed now for a large delivery that is written in shares.
+        writes_later,
     }
     Counter {
         /// Connections accepted so far.

@@ -58,6 +58,12 @@ impl Arena {
         self.pieces[key as usize].next
     }
 
+    /// Counts the pieces of all outboxes.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.pieces.len()
+    }
+
     /// Gives memory back after a crowd was served: more than 4,096 pieces, a round number.
     pub(crate) fn trim(&mut self) {
         if self.pieces.is_empty() && self.pieces.capacity() > 4_096 {

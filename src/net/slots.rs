@@ -7,6 +7,7 @@ use mio::net::TcpStream;
 use slab::Slab;
 
 use super::outbox::Outbox;
+use super::reactor::WriteTurn;
 use super::wheel::WheelTimer;
 use crate::base::Fd;
 use crate::base::Tick;
@@ -66,6 +67,17 @@ pub(super) enum ReadState {
     Stopped,
 }
 
+/// What is known of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum KnownAs {
+    /// No request has come yet, or the end was told.
+    Nothing,
+    /// A peer that made a request, which was handed on or answered.
+    Http,
+    /// A WebSocket that the owner of the events knows as open.
+    WebSocket,
+}
+
 /// One connection and its place in the reactor's lists.
 #[derive(Debug)]
 pub(super) struct Slot {
@@ -82,10 +94,11 @@ pub(super) struct Slot {
     pub(super) cut_at: Tick,
     pub(super) phase: SlotPhase,
     pub(super) reading: ReadState,
-    /// Whether the connection is in the list of outboxes to write this turn.
-    pub(super) dirty: bool,
-    /// Whether the owner of the events knows the connection as an open WebSocket.
-    pub(super) opened: bool,
+    /// When its outbox is written; `None` if there is nothing to write.
+    pub(super) write: Option<WriteTurn>,
+    /// Whether it stands in the list of those that are written in later turns.
+    pub(super) in_later: bool,
+    pub(super) known_as: KnownAs,
     /// Whether the poll announced the peer's end: then the socket is read until the end comes.
     pub(super) peer_ended: bool,
     /// Whether the directory says that nobody is there any more, though the end is still unread.
@@ -211,8 +224,9 @@ mod tests {
             cut_at: Tick::NEVER,
             phase: SlotPhase::Live,
             reading: ReadState::Drained,
-            dirty: false,
-            opened: false,
+            write: None,
+            in_later: false,
+            known_as: KnownAs::Nothing,
             peer_ended: false,
             gone: false,
             backlogged: false,

@@ -190,7 +190,7 @@ impl<'a> Worker<'a> {
             35 => drop(chat.logout(post, now, self.anyones())),
             36 => drop(chat.ack(fd, room, self.random.below(20) as u64)),
             37 => self.come_back(fd),
-            _ => chat.expire(post, now),
+            _ => drop(chat.expire(post, now)),
         }
     }
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::Sessions;
-use super::deadlines::DeadlineFor;
+use super::deadlines::{DeadlineFor, LATE_A_LOOK_MAX};
 use crate::api::auth::{Pass, TokenRefusal, bearer};
 use crate::api::query::pairs;
 use crate::api::refusal::Refusal;
@@ -249,9 +249,12 @@ impl Sessions {
         })
     }
 
-    /// Closes the connections that neither logged in nor renewed their token in time.
-    pub(super) fn expire_logins(&self, server: &WorkerHandle) {
-        for (fd, what) in self.deadlines.take_late(self.services.now().unix_ms) {
+    /// Closes connections that neither logged in nor renewed their token in time; whether there may be
+    /// more of them.
+    pub(super) fn expire_logins(&self, server: &WorkerHandle) -> bool {
+        let late = self.deadlines.take_late(self.services.now().unix_ms);
+        let has_more = late.len() == LATE_A_LOOK_MAX;
+        for (fd, what) in late {
             match what {
                 DeadlineFor::Login => {
                     let refused = self.refused(fd, None);
@@ -261,6 +264,7 @@ impl Sessions {
                 DeadlineFor::Token => self.kick(server, fd, (4005, "token_expired"), EXPIRED),
             }
         }
+        has_more
     }
 }
 

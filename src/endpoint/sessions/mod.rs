@@ -131,11 +131,12 @@ impl Sessions {
         self.deadlines.forget(fd);
     }
 
-    /// Does what is due: closes late connections, drops full buckets, stores acknowledgements.
-    pub(super) fn tick(&self, server: &WorkerHandle) {
-        self.expire_logins(server);
+    /// Does what is due: closes late connections, drops full buckets, stores acknowledgements; whether
+    /// there is more of it.
+    pub(super) fn tick(&self, server: &WorkerHandle) -> bool {
+        let has_more_late = self.expire_logins(server);
         self.limits.expire(self.services.tick().0);
-        self.acks.store_if_due(&self.services);
+        self.acks.store_if_due(&self.services) || has_more_late
     }
 
     /// Gives the disk what was acknowledged and isn't stored yet; to be called before the disk ends.

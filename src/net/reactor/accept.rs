@@ -15,7 +15,7 @@ use crate::net::directory::DirectoryEntry;
 use crate::net::listener::Accepted;
 use crate::net::outbox::Outbox;
 use crate::net::refusals::ReactorRefusal;
-use crate::net::slots::{ReadState, Slot, SlotPhase};
+use crate::net::slots::{KnownAs, ReadState, Slot, SlotPhase};
 use crate::proto::connection::Connection;
 
 /// Time until accepting is tried again after descriptors ran out, in milliseconds.
@@ -35,8 +35,9 @@ const OVER_SHARE: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r
     \"too many connections of your address have not logged in\"}}";
 
 /// Connections accepted at one listener in a turn: whoever connects without end leaves the others
-/// their turns. A round number; the rest stays in the kernel's queue until the next turn.
-const ACCEPTS_A_TURN_MAX: usize = 256;
+/// their turns. A round number, which takes about a millisecond; the rest stays in the kernel's queue
+/// until the next turn.
+const ACCEPTS_A_TURN_MAX: usize = 64;
 
 impl<S: EventSink> Reactor<S> {
     /// Accepts the connections that wait at one listener, as many as one turn takes.
@@ -124,8 +125,9 @@ impl<S: EventSink> Reactor<S> {
             cut_at: Tick::NEVER,
             phase: SlotPhase::Live,
             reading: ReadState::Drained,
-            dirty: false,
-            opened: false,
+            write: None,
+            in_later: false,
+            known_as: KnownAs::Nothing,
             peer_ended: false,
             gone: false,
             asked: 0,

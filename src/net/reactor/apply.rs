@@ -17,20 +17,29 @@ use crate::proto::http::Response;
 /// otherwise keep the reactor in one turn for ever.
 const BATCHES_A_TURN_MAX: usize = 4_096;
 
+/// Commands carried out and messages given to outboxes in one turn; the rest of the mailbox waits for the
+/// next one. They take about a millisecond, or as much longer as the last batch is longer.
+const COMMANDS_A_TURN_MAX: u64 = 8_192;
+
 /// The close code "try again later" of the registry that RFC 6455 §11.7 founded.
 const TRY_AGAIN_LATER: u16 = 1013;
 
 impl<S: EventSink> Reactor<S> {
-    /// Carries out the commands in the mailbox, at most `BATCHES_A_TURN_MAX` batches.
+    /// Carries out the commands in the mailbox, at most `BATCHES_A_TURN_MAX` batches, and those with
+    /// no more than `COMMANDS_A_TURN_MAX` commands, if there are several.
     pub(super) fn apply_all(&mut self) {
         if S::OWN_COMMANDS == OwnCommands::First {
             self.apply_own();
         }
+        let before = self.commands_done();
         for _ in 0..BATCHES_A_TURN_MAX {
             let Some(batch) = self.mailbox.try_recv() else {
                 break;
             };
             drop(self.apply(batch));
+            if self.commands_done() - before >= COMMANDS_A_TURN_MAX {
+                break;
+            }
         }
         if self.mailbox.settle() {
             for peer in &self.peers {
@@ -40,6 +49,12 @@ impl<S: EventSink> Reactor<S> {
         if S::OWN_COMMANDS == OwnCommands::Behind {
             self.apply_own();
         }
+    }
+
+    /// Counts what was carried out so far, each receiver of a publish once.
+    fn commands_done(&self) -> u64 {
+        let counters = &self.shared.counters;
+        counters.commands.get() + counters.deliveries.get()
     }
 
     /// Carries out the commands that handlers on this thread gave; where they mustn't overtake what
@@ -146,18 +161,20 @@ impl<S: EventSink> Reactor<S> {
         // A copy, since sending may end a member, which moves the others.
         let mut receivers = std::mem::take(&mut self.receivers);
         receivers.extend(self.topics.members(topic).iter().map(|member| member.slot));
+        let turn = self.writes.turn_of(receivers.len());
         for index in receivers.drain(..) {
             if self.is_open(index) {
-                self.send(index, frame.clone(), Content::Shared);
+                self.send_in(turn, index, frame.clone(), Content::Shared);
             }
         }
         self.receivers = receivers;
     }
 
     fn broadcast(&mut self, frame: &bytes::Bytes) {
+        let turn = self.writes.turn_of(self.slots.len());
         for index in self.slots.indices() {
             if self.is_open(index) {
-                self.send(index, frame.clone(), Content::Shared);
+                self.send_in(turn, index, frame.clone(), Content::Shared);
             }
         }
     }
@@ -222,7 +239,9 @@ impl<S: EventSink> Reactor<S> {
         };
         self.shared.directory.unestablish(fd);
         let frame = bytes::Bytes::copy_from_slice(frame.as_bytes());
-        self.send(index, frame, Content::Own);
+        // A back end may send thousands away at once.
+        let turn = self.writes.turn_of(1);
+        self.send_in(turn, index, frame, Content::Own);
         if !self.slots.contains(index) {
             // The socket had failed, and the write has shown it only now.
             return;
@@ -231,7 +250,7 @@ impl<S: EventSink> Reactor<S> {
         let slot = &mut self.slots[index];
         if slot.reading == ReadState::Stopped {
             slot.reading = ReadState::Queued;
-            self.ready.push(self.slots.id_of(index));
+            self.queue_read(self.slots.id_of(index));
         }
         self.arm(index);
     }

@@ -1,5 +1,6 @@
 //! The end of all connections: a drain answers and closes them gracefully, a stop cuts them.
 
+use super::write_queue::LaterShare;
 use super::{EventSink, Reactor, TimerPurpose, send};
 use crate::net::command::Command;
 use crate::net::slots::{ReadState, SlotId, SlotPhase};
@@ -110,12 +111,12 @@ impl<S: EventSink> Reactor<S> {
                 self.disconnect(fd, INTERNAL_ERROR, "the server failed");
             }
         }
-        self.write_all();
         self.stop();
     }
 
-    /// Cuts all connections that are left.
+    /// Cuts all connections that are left, once the large deliveries that were begun are written.
     pub(super) fn stop(&mut self) {
+        self.write_all(&mut LaterShare::of_all());
         self.stopped = true;
         for index in self.slots.indices() {
             let slot = &mut self.slots[index];

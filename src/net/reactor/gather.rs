@@ -46,10 +46,11 @@ impl<S: EventSink> Reactor<S> {
         let mut receivers = std::mem::take(&mut self.receivers);
         let members = self.topics.members(&topic);
         receivers.extend(members.iter().map(|member| member.slot));
+        let turn = self.writes.turn_of(receivers.len());
         for index in receivers.drain(..) {
             let start = starts.of(self.slots.id_of(index));
             if self.is_open(index) && start < frames.len() {
-                self.send(index, frames.slice(start..), Content::Shared);
+                self.send_in(turn, index, frames.slice(start..), Content::Shared);
             }
         }
         self.receivers = receivers;

@@ -4,10 +4,10 @@ use std::net::Shutdown;
 
 use bytes::Bytes;
 
-use super::{EventSink, Reactor};
+use super::{EventSink, Reactor, WriteTurn};
 use crate::net::outbox::Content;
 use crate::net::refusals::ReactorRefusal;
-use crate::net::slots::{ReadState, SlotPhase};
+use crate::net::slots::{KnownAs, ReadState, SlotPhase};
 use crate::proto::connection::{CloseReason, ConnectionEvent};
 use crate::proto::websocket::ControlFrame;
 
@@ -28,10 +28,7 @@ impl<S: EventSink> Reactor<S> {
             self.remove(index);
             return;
         }
-        if !slot.dirty {
-            slot.dirty = true;
-            self.dirty.push(index);
-        }
+        self.writes.note(index, slot, WriteTurn::This);
         self.arm(index);
     }
 
@@ -59,10 +56,11 @@ impl<S: EventSink> Reactor<S> {
         if matches!(slot.reading, ReadState::Paused | ReadState::Stopped) {
             // From here on, bytes that are read are thrown away.
             slot.reading = ReadState::Queued;
-            self.ready.push(self.slots.id_of(index));
+            self.queue_read(self.slots.id_of(index));
         }
         let slot = &mut self.slots[index];
-        if std::mem::take(&mut slot.opened) {
+        let known_as = std::mem::replace(&mut slot.known_as, KnownAs::Nothing);
+        if known_as == KnownAs::WebSocket {
             let counters = &self.shared.counters;
             counters.websockets.sub(1);
             match reason {

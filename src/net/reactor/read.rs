@@ -4,10 +4,10 @@ use std::io::{self, Read};
 
 use bytes::Bytes;
 
-use super::{EventSink, HANDLED, Reactor};
+use super::{EventSink, HANDLED, Reactor, WriteTurn};
 use crate::net::outbox::Content;
 use crate::net::refusals::ReactorRefusal;
-use crate::net::slots::{ReadState, SlotId, SlotPhase};
+use crate::net::slots::{KnownAs, ReadState, SlotId, SlotPhase};
 use crate::proto::connection::{CloseReason, ConnectionEvent, Input, Output};
 use crate::proto::http::Head;
 
@@ -15,16 +15,41 @@ use crate::proto::http::Head;
 /// an answer of the same length may have.
 const MESSAGE_OVERHEAD: usize = 10;
 
+/// Connections that come or go, and are read from in one turn. A handshake takes about 40 µs and an
+/// end about half of that, so a crowd of either keeps the others waiting for a millisecond.
+const COMING_AND_GOING_A_TURN_MAX: usize = 32;
+
+/// Other connections that are read from in one turn: a round number. Where so many talk at once, nobody
+/// has the right to be first.
+const READS_A_TURN_MAX: usize = 1_024;
+
 impl<S: EventSink> Reactor<S> {
-    /// Reads once from every connection that has bytes to read.
-    pub(super) fn read_all(&mut self) {
-        let mut ready = std::mem::take(&mut self.ready);
-        for id in ready.drain(..) {
-            self.read(id);
+    /// Puts a connection into the list of those to read from; one that comes or goes into a list of
+    /// its own, since a crowd of them would keep the others waiting.
+    pub(super) fn queue_read(&mut self, id: SlotId) {
+        let comes_or_goes = self
+            .slots
+            .find(id)
+            .is_some_and(|slot| slot.known_as == KnownAs::Nothing || slot.peer_ended);
+        match comes_or_goes {
+            true => self.coming_and_going.push_back(id),
+            false => self.ready.push_back(id),
         }
-        // Connections that go on next turn were put into a new list; keep it if there are any.
-        if self.ready.is_empty() {
-            self.ready = ready;
+    }
+
+    /// Reads once from each connection that has bytes to read, and from some of those that come or go.
+    pub(super) fn read_all(&mut self) {
+        // Connections that go on next turn stand behind these.
+        for _ in 0..self.ready.len().min(READS_A_TURN_MAX) {
+            if let Some(id) = self.ready.pop_front() {
+                self.read(id);
+            }
+        }
+        let count = self.coming_and_going.len();
+        for _ in 0..count.min(COMING_AND_GOING_A_TURN_MAX) {
+            if let Some(id) = self.coming_and_going.pop_front() {
+                self.read(id);
+            }
         }
     }
 
@@ -58,7 +83,7 @@ impl<S: EventSink> Reactor<S> {
     /// it said is still to be read.
     pub(super) fn note_gone(&mut self, index: u32) {
         let slot = &mut self.slots[index];
-        let waits = slot.reading == ReadState::Queued && slot.opened;
+        let waits = slot.reading == ReadState::Queued && slot.known_as == KnownAs::WebSocket;
         if waits && slot.peer_ended && !slot.gone {
             slot.gone = true;
             self.shared.directory.unestablish(slot.fd);
@@ -100,10 +125,11 @@ impl<S: EventSink> Reactor<S> {
                 // nothing, unless the end is known to stand behind it.
                 if size == buffer.len() || slot.peer_ended {
                     slot.reading = ReadState::Queued;
-                    self.ready.push(id);
+                    self.queue_read(id);
                 } else {
                     slot.reading = ReadState::Drained;
                 }
+                let slot = &mut self.slots[id.index];
                 if slot.phase == SlotPhase::Live {
                     slot.connection.heard(self.context.clock.now());
                     self.pump(id.index, &mut buffer[..size]);
@@ -112,7 +138,7 @@ impl<S: EventSink> Reactor<S> {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 slot.reading = ReadState::Drained;
             }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.ready.push(id),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.queue_read(id),
             Err(_) => self.lose(id.index),
         }
         self.read_buffer = buffer;
@@ -177,19 +203,20 @@ impl<S: EventSink> Reactor<S> {
                         self.refusals
                             .note(counters, refusal, (Some(fd), peer), &error);
                     }
+                    if slot.known_as == KnownAs::Nothing {
+                        slot.known_as = KnownAs::Http;
+                    }
                     let (bytes, content) = owned(output);
                     slot.outbox.push(&mut self.arena, bytes, content);
-                    if !slot.dirty {
-                        slot.dirty = true;
-                        self.dirty.push(index);
-                    }
+                    self.writes.note(index, slot, WriteTurn::This);
                 }
                 ConnectionEvent::Request(request) => {
                     counters.requests.add(1);
+                    slot.known_as = KnownAs::Http;
                     slot.handed_in = self.sink.request(fd, request, slot.handed_in);
                 }
                 ConnectionEvent::Opened(head) => {
-                    slot.opened = true;
+                    slot.known_as = KnownAs::WebSocket;
                     counters.websockets.add(1);
                     self.shared.directory.establish(fd);
                     slot.handed_in = self.sink.opened(fd, head);

@@ -20,6 +20,9 @@ const DEADLINE_STEP_MS: u64 = 64;
 /// by what the turn has taken: to read the clock again costs more than that is worth.
 const FAR_MS: u64 = 200;
 
+/// Timers run in one turn: as many pings, or ends of connections, take about half a millisecond.
+const TIMERS_A_TURN_MAX: usize = 128;
+
 /// Reads the time once a turn.
 #[derive(Debug)]
 pub(super) struct Clock {
@@ -127,13 +130,16 @@ impl<S: EventSink> Reactor<S> {
         self.wheel.insert(at, due)
     }
 
-    /// Runs all timers that are due.
+    /// Runs the timers that are due, at most [`TIMERS_A_TURN_MAX`]: the others are due in the next turn.
     pub(super) fn expire_all(&mut self) {
         let now = self.context.clock.now();
         if now < self.next_due {
             return;
         }
-        while let Some(due) = self.wheel.pop_expired(now) {
+        for _ in 0..TIMERS_A_TURN_MAX {
+            let Some(due) = self.wheel.pop_expired(now) else {
+                break;
+            };
             match due {
                 TimerPurpose::Connection(id) => self.expire(id),
                 TimerPurpose::User(timer) => self.expire_user(timer),

@@ -7,16 +7,20 @@ use std::time::Duration;
 use mio::event::Event;
 use mio::{Events, Interest, Token};
 
+use super::write_queue::{LaterShare, WriteTurn};
 use super::{EventSink, LISTENER_FIRST, LISTENERS_MAX, Reactor, WAKER};
 use crate::base::Tick;
 use crate::base::vital::may_die_here;
 use crate::net::slots::{ReadState, SlotId, SlotPhase};
 
-/// Events taken from the kernel a turn.
-///
-/// A round number: further events stay in the kernel until the next poll, so that the length of a
-/// turn and the event buffer (12 KiB) don't grow with the number of connections.
-const EVENTS_A_TURN_MAX: usize = 1_024;
+/// Events taken from the kernel by one poll: a round number, so that the event buffer (12 KiB) doesn't
+/// grow with the number of connections.
+const EVENTS_A_POLL_MAX: usize = 1_024;
+
+/// Polls of one turn, while each gives as many events as it may: somebody's message may stand behind
+/// the ends of thousands, and to note so many takes half a millisecond. Further events stay in the
+/// kernel until the next turn.
+const POLLS_A_TURN_MAX: usize = 8;
 
 impl<S: EventSink> Reactor<S> {
     /// Runs until a drain is complete or a stop comes; returns the owner of the events.
@@ -42,20 +46,25 @@ impl<S: EventSink> Reactor<S> {
 
     fn take_turns(&mut self) -> io::Result<()> {
         self.register_listeners()?;
-        let mut events = Events::with_capacity(EVENTS_A_TURN_MAX);
+        let mut events = Events::with_capacity(EVENTS_A_POLL_MAX);
         // Commands that were given before the start must not wait for the first event.
-        self.turn(&events);
+        self.turn(&mut events)?;
         while !self.is_done() {
-            let timeout = self.timeout();
-            match self.poll.poll(&mut events, timeout) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error),
-            }
-            self.mailbox.woke();
-            self.turn(&events);
+            self.next_turn(&mut events)?;
         }
         Ok(())
+    }
+
+    /// Waits until there is something to do, and runs one turn.
+    pub(super) fn next_turn(&mut self, events: &mut Events) -> io::Result<()> {
+        let timeout = self.timeout();
+        match self.poll.poll(events, timeout) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        self.mailbox.woke();
+        self.turn(events)
     }
 
     /// Runs one turn. The order of its steps keeps latency low and output merged:
@@ -64,43 +73,53 @@ impl<S: EventSink> Reactor<S> {
     /// - reading before [`EventSink::end_turn`], so that the workers get one batch a turn and start
     ///   while this thread goes on;
     /// - commands before timers, so that an answer that is already here counts before its deadline;
-    /// - writing last, so that all output of the turn goes out in one call a connection.
-    fn turn(&mut self, events: &Events) {
+    /// - writing last, so that all output of the turn goes out in one call a connection; of large
+    ///   deliveries only a share, so that nobody waits for a whole one.
+    fn turn(&mut self, events: &mut Events) -> io::Result<()> {
         may_die_here();
         self.context.clock.update();
         self.shared.counters.turns.add(1);
+        self.writes.begin_turn();
         self.accept_rest();
-        for event in events {
-            self.note(event);
-        }
+        let is_quiet = events.is_empty();
+        self.note_all(events)?;
         self.release_held();
         self.read_all();
         self.enforce_unfinished();
         self.sink.end_turn();
         self.apply_all();
         self.expire_all();
-        self.settle();
+        self.settle(self.writes_later_max(is_quiet));
         self.publish_counters();
+        Ok(())
     }
 
     /// Carries out what the owner of the events wants done, and writes; then a heavy connection has
     /// its turn, after the others have their answers.
-    fn settle(&mut self) {
+    fn settle(&mut self, writes_later_max: usize) {
+        let mut later = LaterShare::of_a_turn(writes_later_max);
         let mut has_served = false;
         loop {
             self.sink.end_turn();
             self.apply_own();
-            self.write_all();
+            self.write_all(&mut later);
             self.enforce_budget();
             self.tell_awaited();
             // Writing may end connections; the owner of the events is told, and may send more.
-            if self.dirty.is_empty() && !self.sink.has_pending() {
+            if !self.writes.is_due() && !self.sink.has_pending() {
                 if has_served || !self.sink.serve_waiting() {
                     break;
                 }
                 has_served = true;
             }
         }
+    }
+
+    /// Writes of large deliveries in this turn: half as many if other connections are at work, since
+    /// one of them may wait for the next turn.
+    fn writes_later_max(&self, is_quiet: bool) -> usize {
+        let max = self.context.limits.turn_writes_max;
+        if is_quiet { max } else { max.div_ceil(2) }
     }
 
     fn register_listeners(&mut self) -> io::Result<()> {
@@ -114,12 +133,34 @@ impl<S: EventSink> Reactor<S> {
     }
 
     /// Returns the time for which the poll may wait; `None` for as long as it takes.
-    fn timeout(&mut self) -> Option<Duration> {
-        let has_more = !self.ready.is_empty() || self.has_more_to_accept;
+    pub(super) fn timeout(&mut self) -> Option<Duration> {
+        let has_more = !(self.ready.is_empty() && self.coming_and_going.is_empty())
+            || self.has_more_to_accept
+            || self.writes.has_later();
         if has_more || self.sink.has_waiting() || !self.mailbox.may_sleep() {
             return Some(Duration::ZERO);
         }
         self.context.clock.until(self.next_due)
+    }
+
+    /// Notes these events and, where there may be more in the kernel, those.
+    fn note_all(&mut self, events: &mut Events) -> io::Result<()> {
+        for polls in 1.. {
+            let mut count = 0;
+            for event in events.iter() {
+                self.note(event);
+                count += 1;
+            }
+            if count < EVENTS_A_POLL_MAX || polls == POLLS_A_TURN_MAX {
+                break;
+            }
+            match self.poll.poll(events, Some(Duration::ZERO)) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// Notes what an event makes possible: listeners are accepted from at once, connections are
@@ -141,16 +182,13 @@ impl<S: EventSink> Reactor<S> {
         };
         if event.is_writable() && slot.stalled != Tick::NEVER {
             slot.stalled = Tick::NEVER;
-            if !slot.dirty {
-                slot.dirty = true;
-                self.dirty.push(id.index);
-            }
+            self.writes.note(id.index, slot, WriteTurn::This);
         }
         if event.is_readable() || event.is_read_closed() || event.is_error() {
             slot.peer_ended |= event.is_read_closed() || event.is_error();
             if matches!(slot.reading, ReadState::Drained) {
                 slot.reading = ReadState::Queued;
-                self.ready.push(id);
+                self.queue_read(id);
             }
         }
     }
@@ -169,7 +207,7 @@ impl<S: EventSink> Reactor<S> {
                 index += 1;
             } else {
                 self.held.swap_remove(index);
-                self.ready.push(id);
+                self.queue_read(id);
             }
         }
     }
@@ -220,5 +258,6 @@ impl<S: EventSink> Reactor<S> {
             .set(self.gathering.messages() as u64);
         counters.gathered_bytes.set(self.gathering.bytes() as u64);
         counters.held.set(self.held.len() as u64);
+        counters.writes_later.set(self.writes.later_len() as u64);
     }
 }

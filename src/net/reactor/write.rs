@@ -1,9 +1,11 @@
-//! Writing: once a turn, each outbox goes to its socket; peers that read too slowly are closed.
+//! Writing: once a turn, each outbox goes to its socket, those of large deliveries in shares; peers
+//! that read too slowly are closed.
 
 use std::io::{self, IoSlice, Write};
 
 use bytes::Bytes;
 
+use super::write_queue::{LaterShare, WriteTurn};
 use super::{EventSink, Reactor};
 use crate::base::Tick;
 use crate::net::outbox::{Content, Flushed};
@@ -12,34 +14,56 @@ use crate::net::slots::{ReadState, SlotPhase};
 impl<S: EventSink> Reactor<S> {
     /// Puts bytes into an outbox that will be written at the end of the turn.
     pub(super) fn send(&mut self, index: u32, bytes: Bytes, content: Content) {
+        self.send_in(WriteTurn::This, index, bytes, content);
+    }
+
+    /// Puts bytes into an outbox that will be written in this turn, or when its place comes.
+    pub(super) fn send_in(&mut self, turn: WriteTurn, index: u32, bytes: Bytes, content: Content) {
         let slot = &mut self.slots[index];
         self.shared.counters.deliveries.add(1);
+        // A single large frame for many doesn't fill their outboxes.
+        let may_fill = turn == WriteTurn::This || !slot.outbox.is_empty();
         slot.outbox.push(&mut self.arena, bytes, content);
-        if !slot.dirty {
-            slot.dirty = true;
-            self.dirty.push(index);
-        }
-        if slot.outbox.bytes() >= self.context.limits.flush_bytes && slot.stalled == Tick::NEVER {
-            // The connection stays in the dirty list: more may be added by the end of the turn.
+        self.writes.note(index, slot, turn);
+        let is_full = may_fill && slot.outbox.bytes() >= self.context.limits.flush_bytes;
+        if is_full && slot.stalled == Tick::NEVER {
+            // The connection stays in its list: more may be added by the end of the turn.
             self.write(index);
         }
     }
 
-    /// Writes every outbox that got bytes in this turn.
-    pub(super) fn write_all(&mut self) {
+    /// Writes every outbox that is due in this turn, and `share` of the large deliveries.
+    pub(super) fn write_all(&mut self, share: &mut LaterShare) {
         let mut next = 0;
         // The list may grow meanwhile: a connection that ends may get a last frame.
-        while let Some(&index) = self.dirty.get(next) {
+        while let Some(index) = self.writes.this_at(next) {
             next += 1;
-            // The slot may be free, or belong to a new connection; if the new one is dirty too,
-            // writing is right.
-            if self.slots.contains(index) && self.slots[index].dirty {
-                self.slots[index].dirty = false;
-                self.write(index);
+            self.write_if(index, WriteTurn::This);
+        }
+        self.writes.end_this();
+        while let Some(index) = self.writes.next_later(share) {
+            if self.slots.contains(index) {
+                self.slots[index].in_later = false;
+            }
+            if let Some(bytes) = self.write_if(index, WriteTurn::Later) {
+                share.take(bytes);
             }
         }
-        self.dirty.clear();
         self.arena.trim();
+    }
+
+    /// Writes an outbox that waits for such a turn; returns the bytes that it held. The slot may be
+    /// free, or written meanwhile, or belong to a new connection; if the new one waits too, writing
+    /// is right.
+    fn write_if(&mut self, index: u32, turn: WriteTurn) -> Option<usize> {
+        if !self.slots.contains(index) || self.slots[index].write != Some(turn) {
+            return None;
+        }
+        let slot = &mut self.slots[index];
+        slot.write = None;
+        let bytes = slot.outbox.bytes();
+        self.write(index);
+        Some(bytes)
     }
 
     /// Writes as much as the socket takes, and acts on the rest.
@@ -130,7 +154,7 @@ impl<S: EventSink> Reactor<S> {
         {
             slot.reading = ReadState::Queued;
             self.shared.counters.paused.sub(1);
-            self.ready.push(self.slots.id_of(index));
+            self.queue_read(self.slots.id_of(index));
         }
     }
 

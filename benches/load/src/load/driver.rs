@@ -128,12 +128,7 @@ pub(crate) fn drive<C: LoadClient>(
 ) -> Result<(Measured, Vec<C>), Failure> {
     let threads = usize::from(load.threads);
     let mut shares: Vec<Vec<C>> = (0..threads).map(|_| Vec::new()).collect();
-    let state = DriverState {
-        epoch: Instant::now(),
-        phase: AtomicU8::new(WARMING),
-        answers: (0..threads).map(|_| AtomicU64::new(0)).collect(),
-        alive: AtomicUsize::new(clients.len()),
-    };
+    let state = DriverState::new(threads, clients.len());
     for (index, client) in clients.drain(..).enumerate() {
         shares[index % threads].push(client);
     }
@@ -159,7 +154,39 @@ pub(crate) fn drive<C: LoadClient>(
     })
 }
 
+/// Keeps connections busy on a thread of their own while something else runs on this one, which says
+/// when the measured window begins and ends.
+///
+/// # Errors
+///
+/// The epoll of that thread failed.
+pub(crate) fn drive_beside<C: LoadClient, R>(
+    clients: Vec<C>,
+    run: impl FnOnce(&dyn Fn(bool)) -> R,
+) -> Result<(R, Latency, Failures), Failure> {
+    let state = DriverState::new(1, clients.len());
+    thread::scope(|scope| {
+        let worker = scope.spawn(|| work(clients, &state, 0));
+        let outcome = run(&|is_measured| {
+            let phase = if is_measured { MEASURING } else { WARMING };
+            state.phase.store(phase, Ordering::Relaxed);
+        });
+        state.phase.store(DONE, Ordering::Relaxed);
+        let (_, latency, failures) = worker.join().expect("a worker does not panic")?;
+        Ok((outcome, latency, failures))
+    })
+}
+
 impl DriverState {
+    fn new(threads: usize, connections: usize) -> Self {
+        Self {
+            epoch: Instant::now(),
+            phase: AtomicU8::new(WARMING),
+            answers: (0..threads).map(|_| AtomicU64::new(0)).collect(),
+            alive: AtomicUsize::new(connections),
+        }
+    }
+
     fn measure(
         &self,
         load: &LoadFlags,

@@ -44,7 +44,11 @@ impl Fanout {
         let room = &self.room;
         let server = self.server.server(Scheme::WebSocket)?;
         let (dialect, raw) = (room.dialect(&server)?, Dialect::raw());
-        reserve_descriptors(room.members + room.streams(dialect.publish.transport()))?;
+        reserve_descriptors(
+            usize::from(room.talkers.beside)
+                + room.members
+                + room.streams(dialect.publish.transport()),
+        )?;
         let start = || FloorProcess::start(&["--fanout"]);
         let floor = self.floor.then(start).transpose()?;
         let mut progress = Progress::new();
@@ -53,11 +57,15 @@ impl Fanout {
             floor.as_ref(),
             &server,
             |server, side, round| {
-                let dialect = match side {
-                    Side::Floor => &raw,
-                    Side::Server => &dialect,
+                let (dialect, talkers) = match side {
+                    // The floor echoes nothing.
+                    Side::Floor => (&raw, (Vec::new(), Failures::default())),
+                    Side::Server => (&dialect, room.talkers.open(server, &mut progress)?),
                 };
-                measure(room, server, dialect, round, &mut progress)
+                let (talkers, failed) = talkers;
+                let mut round = measure(room, server, dialect, round, talkers, &mut progress)?;
+                round.failures.merge(failed);
+                Ok(round)
             },
         )?;
         let mut failures = Failures::default();
@@ -180,15 +188,19 @@ fn rows(rounds: &[FanoutRound]) -> Vec<Row> {
     .map(|(key, label, unit, by_round)| Row::new(key, label, unit, &by_round))
     .collect();
     let (mut each, mut last, mut acks) = <(Latency, Latency, Latency)>::default();
-    for FanoutRound { tally, .. } in rounds {
+    let mut beside = Latency::default();
+    for round in rounds {
+        let tally = &round.tally;
         each.merge(&tally.each);
         last.merge(&tally.last);
         acks.merge(&tally.acks);
+        beside.merge(&round.beside);
     }
     for (prefix, name, latency) in [
         ("", "each member, ", &each),
         ("last_", "last member, ", &last),
         ("ack_", "acknowledged, ", &acks),
+        ("beside_", "small talk beside, ", &beside),
     ] {
         if latency.count() > 0 {
             rows.extend(Row::quantiles(prefix, name, latency));

@@ -3,6 +3,7 @@
 use crate::load::delivery_audit::Faults;
 use crate::load::in_flight::FanoutTally;
 use crate::measure::failure::Failures;
+use crate::measure::latency::Latency;
 
 /// What one round showed.
 #[derive(Debug, Default)]
@@ -17,6 +18,8 @@ pub(crate) struct FanoutRound {
     pub(crate) server_ns: Option<u64>,
     /// CPU time of this process, in nanoseconds.
     pub(crate) generator_ns: u64,
+    /// Latencies of the small talk beside the room, within the window.
+    pub(crate) beside: Latency,
     /// What failed in the whole round.
     pub(crate) failures: Failures,
 }

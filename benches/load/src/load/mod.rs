@@ -13,3 +13,4 @@ pub(crate) mod in_flight;
 pub(crate) mod publish;
 pub(crate) mod room;
 pub(crate) mod room_flags;
+mod talkers;

@@ -8,6 +8,7 @@ use crate::client::dialect::{Dialect, Transport};
 use crate::client::server::Server;
 use crate::flags::{connections, rate, seconds};
 use crate::load::dialect_flags::{PublishFlags, SubscribeFlags, size};
+use crate::load::talkers::TalkerFlags;
 
 /// How fast is published.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -42,6 +43,8 @@ pub(crate) struct RoomFlags {
     publish: PublishFlags,
     #[command(flatten)]
     subscribe: SubscribeFlags,
+    #[command(flatten)]
+    pub(crate) talkers: TalkerFlags,
     /// Measured time of each round, in seconds.
     #[arg(long, default_value = "5", value_parser = seconds)]
     pub(crate) seconds: Duration,
@@ -72,7 +75,7 @@ impl RoomFlags {
     pub(crate) fn streams(&self, transport: Transport) -> usize {
         let publishers = usize::from(self.publishers);
         match transport {
-            Transport::WebSocket => publishers,
+            Transport::WebSocket | Transport::Tcp => publishers,
             Transport::Http => publishers * usize::from(self.in_flight),
         }
     }

@@ -8,6 +8,7 @@ mod entry;
 use std::time::{Duration, Instant};
 
 use crate::client::dialect::Dialect;
+use crate::client::echo::EchoClient;
 use crate::client::load_client::{NextSocket, READ_SIZE};
 use crate::client::marker::message;
 use crate::client::publisher::Publisher;
@@ -15,6 +16,7 @@ use crate::client::server::Server;
 use crate::client::socket::reset_on_drop;
 use crate::client::subscriber::{Matcher, Subscriber};
 use crate::client::template::Blanks;
+use crate::load::driver::drive_beside;
 use crate::load::fanout_round::FanoutRound;
 use crate::load::in_flight::{Acknowledging, InFlight};
 use crate::load::room_flags::{Pace, RoomFlags};
@@ -28,7 +30,7 @@ use crate::wire::read::ReadBuffer;
 /// Messages of one stream that are under way at most when a rate is kept.
 const UNDER_WAY_MAX: usize = 1024;
 
-/// Runs round `number`: come, join, warm up, measure, leave.
+/// Runs round `number`: come, join, warm up, measure, leave; `talkers` talk meanwhile.
 ///
 /// # Errors
 ///
@@ -38,24 +40,31 @@ pub(crate) fn measure(
     server: &Server,
     dialect: &Dialect,
     number: usize,
+    talkers: Vec<EchoClient>,
     progress: &mut Progress,
 ) -> Result<FanoutRound, Failure> {
     let mut room = Room::open(flags, server, dialect, number, progress)?;
     room.join(progress)?;
-    room.run(flags.warm_up, "warm-up", progress)?;
-    let (cpu, begin) = (CpuTimes::sample(server.pid)?, Instant::now());
-    room.in_flight.measuring = true;
-    room.run(flags.seconds, "measured", progress)?;
-    room.in_flight.measuring = false;
-    let (cpu_end, seconds) = (CpuTimes::sample(server.pid)?, begin.elapsed().as_secs_f64());
+    let (window, beside, failures) =
+        drive_beside(talkers, |measure| room.run_window(measure, progress))?;
+    let window = window?;
     room.listen(flags.settle)?; // to what may come once more
     let mut round = room.end()?;
-    round.seconds = seconds;
-    round.server_ns = cpu_end.server_since(&cpu);
-    round.generator_ns = cpu_end.generator_since(&cpu);
+    round.failures.merge(failures);
+    round.beside = beside;
+    round.seconds = window.seconds;
+    round.server_ns = window.server_ns;
+    round.generator_ns = window.generator_ns;
     // All leave at once: the server is done with that before the next round begins.
     std::thread::sleep(flags.settle);
     Ok(round)
+}
+
+/// The measured window: its length, and the CPU time within it.
+struct Window {
+    seconds: f64,
+    server_ns: Option<u64>,
+    generator_ns: u64,
 }
 
 struct Room<'a> {
@@ -114,6 +123,28 @@ impl<'a> Room<'a> {
         room.add_members(members)?;
         room.add_publishers(publishers, sources)?;
         Ok(room)
+    }
+
+    /// Warms up and measures; `measure` is told when the window begins and ends.
+    fn run_window(
+        &mut self,
+        measure: &dyn Fn(bool),
+        progress: &mut Progress,
+    ) -> Result<Window, Failure> {
+        let (flags, pid) = (self.flags, self.server.pid);
+        self.run(flags.warm_up, "warm-up", progress)?;
+        let (cpu, begin) = (CpuTimes::sample(pid)?, Instant::now());
+        measure(true);
+        self.in_flight.measuring = true;
+        self.run(flags.seconds, "measured", progress)?;
+        self.in_flight.measuring = false;
+        measure(false);
+        let cpu_end = CpuTimes::sample(pid)?;
+        Ok(Window {
+            seconds: begin.elapsed().as_secs_f64(),
+            server_ns: cpu_end.server_since(&cpu),
+            generator_ns: cpu_end.generator_since(&cpu),
+        })
     }
 
     /// Says nothing for a time.

@@ -1,0 +1,311 @@
+//! A reactor whose turns the test takes one by one, with sockets of this machine; it sends back what
+//! its connections say.
+
+use std::borrow::Cow;
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use mio::{Events, Poll, Waker};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use super::super::{
+    BatchNumber, EventSink, HANDLED, OwnCommands, Reactor, ReactorLimits, ReactorParts,
+    ReactorShared, WAKER, WriteTurn, send,
+};
+use crate::base::Fd;
+use crate::net::budget::ByteBudget;
+use crate::net::command::{AwaitedBy, Command, CommandBatch, Outgoing};
+use crate::net::mailbox::mailbox;
+use crate::net::reactor::CommandSender;
+use crate::net::strangers::Strangers;
+use crate::proto::connection::{CloseReason, HttpRequest, Verdict};
+use crate::proto::http::Head;
+use crate::proto::websocket::{MessageKind, encode_message};
+
+/// How long a test waits for anything.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Sends back what connections say, on the reactor's thread.
+#[derive(Default)]
+pub(super) struct EchoSink {
+    outgoing: Outgoing,
+    pub(super) opened: Vec<Fd>,
+    pub(super) closed: Vec<Fd>,
+    /// Messages that came.
+    pub(super) heard: usize,
+    pub(super) farewells: Vec<Fd>,
+    /// Timers that were reported.
+    pub(super) timers: usize,
+}
+
+impl EventSink for EchoSink {
+    fn opened(&mut self, fd: Fd, _: Box<Head>) -> BatchNumber {
+        self.opened.push(fd);
+        HANDLED
+    }
+
+    fn message(
+        &mut self,
+        fd: Fd,
+        kind: MessageKind,
+        payload: Cow<'_, [u8]>,
+        _: BatchNumber,
+    ) -> BatchNumber {
+        self.heard += 1;
+        self.outgoing
+            .push(fd, |frames| encode_message(frames, kind, &payload));
+        HANDLED
+    }
+
+    fn request(&mut self, _: Fd, _: Box<HttpRequest>, _: BatchNumber) -> BatchNumber {
+        HANDLED
+    }
+
+    fn closed(&mut self, fd: Fd, _: CloseReason) {
+        self.closed.push(fd);
+    }
+
+    fn farewell(&mut self, fd: Fd) {
+        self.farewells.push(fd);
+    }
+
+    fn buffer_empty(&mut self, _: Fd, _: AwaitedBy) {}
+
+    fn timer(&mut self, _: u64) {
+        self.timers += 1;
+    }
+
+    fn must_pause(&self, _: Fd) -> bool {
+        false
+    }
+
+    fn has_handled(&self, _: Fd, _: BatchNumber) -> bool {
+        true
+    }
+
+    fn serve_waiting(&mut self) -> bool {
+        false
+    }
+
+    fn has_waiting(&self) -> bool {
+        false
+    }
+
+    fn end_turn(&mut self) {}
+
+    fn has_pending(&self) -> bool {
+        !self.outgoing.is_empty()
+    }
+
+    fn take_commands(&mut self) -> Option<CommandBatch> {
+        (!self.outgoing.is_empty()).then(|| self.outgoing.take())
+    }
+
+    const OWN_COMMANDS: OwnCommands = OwnCommands::First;
+}
+
+/// A client's end of a connection.
+pub(super) struct Peer {
+    pub(super) fd: Fd,
+    socket: BufReader<TcpStream>,
+}
+
+/// A reactor on the test's thread.
+pub(super) struct Bench {
+    pub(super) reactor: Reactor<EchoSink>,
+    mailbox: CommandSender,
+    listener: TcpListener,
+    events: Events,
+}
+
+impl Bench {
+    pub(super) fn new() -> Self {
+        let descriptors = getrlimit(Resource::Nofile);
+        let raised = Rlimit {
+            current: descriptors.maximum.map(|maximum| maximum.min(20_000)),
+            ..descriptors
+        };
+        setrlimit(Resource::Nofile, raised).unwrap();
+        let mut limits = ReactorLimits::default();
+        limits.connection.ping_ms = 0;
+        let poll = Poll::new().unwrap();
+        let waker = Waker::new(poll.registry(), WAKER).unwrap();
+        let (sender, receiver) = mailbox(None, move || waker.wake().unwrap());
+        let reactor = Reactor::new(ReactorParts {
+            id: 0,
+            poll,
+            mailbox: receiver,
+            peers: vec![sender.clone()],
+            listeners: Vec::new(),
+            limits: Arc::new(limits),
+            gate: Arc::new(|_: &Head, _| Verdict::Pass),
+            started: Instant::now(),
+            shared: ReactorShared {
+                directory: Arc::default(),
+                counters: Arc::default(),
+                budget: ByteBudget::new(1 << 30),
+                unfinished: ByteBudget::new(1 << 30),
+                strangers: Arc::new(Strangers::new(0)),
+                pressures: Arc::new([]),
+            },
+            sink: EchoSink::default(),
+            serials_from: 1,
+        });
+        Self {
+            reactor,
+            mailbox: sender,
+            listener: TcpListener::bind("127.0.0.1:0").unwrap(),
+            events: Events::with_capacity(1_024),
+        }
+    }
+
+    /// Gives the reactor a connection that asks for a WebSocket.
+    pub(super) fn connect(&self) -> TcpStream {
+        let mut socket = TcpStream::connect(self.listener.local_addr().unwrap()).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        let request = "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\n\
+            Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+            Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+        socket.write_all(request.as_bytes()).unwrap();
+        let (served, _) = self.listener.accept().unwrap();
+        served.set_nonblocking(true).unwrap();
+        self.command(Command::Adopt(mio::net::TcpStream::from_std(served)));
+        socket
+    }
+
+    /// Opens WebSockets.
+    pub(super) fn open(&mut self, count: usize) -> Vec<Peer> {
+        let mut peers = Vec::new();
+        for _ in 0..count {
+            let before = self.reactor.sink.opened.len();
+            let mut socket = BufReader::new(self.connect());
+            // One after the other, so that the callbacks tell whose `Fd` it is.
+            self.turn_until(|bench| bench.reactor.sink.opened.len() > before);
+            let mut line = String::new();
+            while line != "\r\n" {
+                line.clear();
+                socket.read_line(&mut line).unwrap();
+            }
+            let fd = self.reactor.sink.opened[before];
+            peers.push(Peer { fd, socket });
+        }
+        peers
+    }
+
+    /// Opens WebSockets that hear a topic.
+    pub(super) fn open_members(&mut self, topic: &str, count: usize) -> Vec<Peer> {
+        let peers = self.open(count);
+        for peer in &peers {
+            self.command(Command::Subscribe {
+                fd: peer.fd,
+                topic: topic.into(),
+                frames_first: Bytes::new(),
+            });
+        }
+        self.turn_until(|bench| bench.reactor.topics.members(topic).len() == count);
+        peers
+    }
+
+    pub(super) fn command(&self, command: Command) {
+        send(&self.mailbox, command);
+    }
+
+    pub(super) fn publish(&self, topic: &str, text: &str) {
+        self.command(Command::Publish {
+            topic: topic.into(),
+            frame: frame(text),
+        });
+    }
+
+    pub(super) fn push(&self, fd: Fd, text: &str) {
+        self.command(Command::PushLarge {
+            fd,
+            frame: frame(text),
+        });
+    }
+
+    /// Takes one turn; returns how many writes it made.
+    pub(super) fn turn(&mut self) -> u64 {
+        let before = self.reactor.shared.counters.writes.get();
+        self.reactor.next_turn(&mut self.events).unwrap();
+        self.reactor.shared.counters.writes.get() - before
+    }
+
+    pub(super) fn turn_until(&mut self, is_so: impl Fn(&Self) -> bool) {
+        let late = Instant::now() + PATIENCE;
+        while !is_so(self) {
+            assert!(Instant::now() < late);
+            self.turn();
+        }
+    }
+
+    /// Takes turns until nothing waits to be written; returns how many writes they made.
+    pub(super) fn write_rest(&mut self) -> u64 {
+        let mut writes = 0;
+        while self.reactor.writes.has_later() {
+            let timeout = self.reactor.timeout();
+            assert_eq!(timeout, Some(Duration::ZERO), "asleep with writes to make");
+            writes += self.turn();
+        }
+        writes
+    }
+
+    /// The slot of this peer's connection.
+    pub(super) fn slot_of(&self, peer: &Peer) -> u32 {
+        let slot = self.reactor.shared.directory.slots().slot_of(peer.fd);
+        slot.expect("it is open")
+    }
+
+    /// Whether something for this peer waits for a later turn.
+    pub(super) fn waits(&self, peer: &Peer) -> bool {
+        self.reactor.slots[self.slot_of(peer)].write == Some(WriteTurn::Later)
+    }
+}
+
+impl Peer {
+    pub(super) fn say(&mut self, text: &str) {
+        let mut bytes = vec![0x81, 0x80 | text.len() as u8, 0, 0, 0, 0];
+        bytes.extend_from_slice(text.as_bytes());
+        self.socket.get_mut().write_all(&bytes).unwrap();
+    }
+
+    /// Reads one message.
+    pub(super) fn hear(&mut self) -> String {
+        let mut head = [0; 2];
+        self.socket.read_exact(&mut head).unwrap();
+        assert_eq!(head[0], 0x81, "a short text");
+        let mut payload = vec![0; usize::from(head[1])];
+        self.socket.read_exact(&mut payload).unwrap();
+        String::from_utf8(payload).unwrap()
+    }
+
+    /// Reads the code of a Close.
+    pub(super) fn hear_close(&mut self) -> u16 {
+        let mut head = [0; 4];
+        self.socket.read_exact(&mut head).unwrap();
+        assert_eq!(head[0], 0x88);
+        u16::from_be_bytes([head[2], head[3]])
+    }
+
+    /// Whether there is nothing to read.
+    pub(super) fn hears_nothing(&mut self) -> bool {
+        self.socket.get_mut().set_nonblocking(true).unwrap();
+        let read = self.socket.read(&mut [0; 64]);
+        self.socket.get_mut().set_nonblocking(false).unwrap();
+        read.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+    }
+
+    /// Reads to the end.
+    pub(super) fn hear_end(&mut self) {
+        assert_eq!(self.socket.read(&mut [0; 64]).unwrap(), 0);
+    }
+}
+
+pub(super) fn frame(text: &str) -> Bytes {
+    let mut frame = BytesMut::new();
+    encode_message(&mut frame, MessageKind::Text, text.as_bytes());
+    frame.freeze()
+}

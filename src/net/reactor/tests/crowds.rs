@@ -1,0 +1,101 @@
+//! A turn does little for a crowd that comes, goes, or is sent away, so that others are heard.
+
+use super::bench::Bench;
+use crate::net::command::Command;
+
+/// Connections that come or go and are read from in one turn.
+const COMING_AND_GOING: usize = 32;
+
+#[test]
+fn a_message_is_answered_before_a_crowd_has_gone() {
+    let mut bench = Bench::new();
+    let crowd = bench.open(1_200);
+    let mut talker = bench.open(1).remove(0);
+    drop(crowd);
+    talker.say("hello");
+    bench.turn_until(|bench| bench.reactor.sink().heard == 1);
+    assert_eq!(talker.hear(), "hello");
+    let gone = bench.reactor.sink().closed.len();
+    assert!(gone <= 2 * COMING_AND_GOING, "{gone} went first");
+    while bench.reactor.sink().closed.len() < 1_200 {
+        let before = bench.reactor.sink().closed.len();
+        bench.turn();
+        assert!(bench.reactor.sink().closed.len() - before <= COMING_AND_GOING);
+    }
+}
+
+#[test]
+fn a_message_is_answered_before_a_crowd_has_come() {
+    let mut bench = Bench::new();
+    let mut talker = bench.open(1).remove(0);
+    let crowd: Vec<_> = (0..300).map(|_| bench.connect()).collect();
+    while bench.reactor.sink().opened.len() <= crowd.len() {
+        let before = bench.reactor.sink().opened.len();
+        bench.turn();
+        assert!(bench.reactor.sink().opened.len() - before <= COMING_AND_GOING);
+        if bench.reactor.sink().heard == 0 {
+            talker.say("hello");
+            bench.turn_until(|bench| bench.reactor.sink().heard == 1);
+            assert_eq!(talker.hear(), "hello");
+            assert!(bench.reactor.sink().opened.len() < 100);
+        }
+    }
+}
+
+#[test]
+fn a_crowd_that_is_sent_away_is_written_to_in_shares() {
+    let mut bench = Bench::new();
+    let mut crowd = bench.open(600);
+    for peer in &crowd {
+        bench.command(Command::Disconnect {
+            fd: peer.fd,
+            code: 1001,
+            reason: "bye".into(),
+        });
+    }
+    let writes = bench.turn();
+    assert!((256..=256 + 48 + 5).contains(&writes), "{writes} writes");
+    bench.write_rest();
+    crowd
+        .iter_mut()
+        .for_each(|peer| assert_eq!(peer.hear_close(), 1001));
+}
+
+#[test]
+fn timers_that_are_due_together_run_in_turns_and_each_once() {
+    let mut bench = Bench::new();
+    for timer in 0..1_000 {
+        bench.command(Command::StartTimer {
+            timer,
+            after_ms: 1,
+            repeats: false,
+        });
+    }
+    while bench.reactor.sink().timers < 1_000 {
+        let before = bench.reactor.sink().timers;
+        bench.turn();
+        assert!(bench.reactor.sink().timers - before <= 128);
+    }
+    assert_eq!(bench.reactor.timeout(), None, "none is left");
+}
+
+#[test]
+fn publishes_that_come_together_are_given_to_the_outboxes_in_turns_and_in_order() {
+    let mut bench = Bench::new();
+    let mut members = bench.open_members("tea", 500);
+    for number in 0..100 {
+        bench.publish("tea", &format!("{number}"));
+    }
+    let given = |bench: &Bench| bench.reactor.shared.counters.deliveries.get();
+    let before = given(&bench);
+    bench.turn();
+    let first = given(&bench) - before;
+    assert!((8_192 - 500..=8_192 + 500).contains(&first), "{first}");
+    bench.turn_until(|bench| given(bench) - before == 100 * 500);
+    bench.write_rest();
+    for member in &mut members {
+        for number in 0..100 {
+            assert_eq!(member.hear(), format!("{number}"));
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! Turns of a reactor, one by one.
+
+mod bench;
+mod crowds;
+mod shares;

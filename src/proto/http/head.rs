@@ -27,14 +27,15 @@ pub struct Head {
 pub(super) enum HeadBytes {
     Text(Box<str>),
     /// The value of some field is no UTF-8.
-    Mixed(Box<[u8]>),
+    #[expect(clippy::box_collection, reason = "16 bytes for the many that are text")]
+    Mixed(Box<Vec<u8>>),
 }
 
 impl HeadBytes {
     pub(super) fn new(head: &[u8]) -> Self {
         match std::str::from_utf8(head) {
             Ok(text) => Self::Text(text.into()),
-            Err(_) => Self::Mixed(head.into()),
+            Err(_) => Self::Mixed(Box::new(head.to_vec())),
         }
     }
 

@@ -172,6 +172,8 @@ pub trait EventSink {
     fn has_pending(&self) -> bool;
     /// Takes the commands that handlers on this thread gave for this very reactor.
     fn take_commands(&mut self) -> Option<CommandBatch>;
+    /// Takes back the emptied list of such a batch, for the next one.
+    fn reuse(&mut self, _: Vec<Command>) {}
     /// The order of those commands and of what stands in the mailbox.
     const OWN_COMMANDS: OwnCommands;
 }

@@ -2,6 +2,7 @@
 //! its connections say.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
@@ -36,6 +37,10 @@ pub(super) struct EchoSink {
     /// Messages that came.
     pub(super) heard: usize,
     pub(super) farewells: Vec<Fd>,
+    /// Whether nothing may be read.
+    pub(super) is_full: bool,
+    /// How often that was asked.
+    pub(super) looks: Cell<usize>,
     /// Timers that were reported.
     pub(super) timers: usize,
 }
@@ -68,7 +73,8 @@ impl EventSink for EchoSink {
     }
 
     fn must_pause(&self, _: Fd) -> bool {
-        false
+        self.looks.set(self.looks.get() + 1);
+        self.is_full
     }
 
     fn batch_of(&self, _: Fd) -> u64 {
@@ -202,6 +208,11 @@ impl Bench {
 
     pub(super) fn command(&self, command: Command) {
         send(&self.mailbox, command);
+    }
+
+    /// Makes the reactor take one turn more.
+    pub(super) fn nudge(&self) {
+        self.mailbox.nudge();
     }
 
     pub(super) fn publish(&self, topic: &str, text: &str) {

@@ -1,0 +1,38 @@
+//! Small talk beside a room, as `tidings bench fanout --beside` measures it.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::support::parsed;
+use crate::support::program::Program;
+
+/// The report of a short run against a room of 100.
+fn report(server: &Program, flags: &[&str]) -> Value {
+    let output = Command::new(env!("CARGO_BIN_EXE_tidings"))
+        .args(["bench", "fanout", "--members", "100", "--json", "-"])
+        .args(["--seconds", "0.3", "--warm-up", "0.1", "--settle", "0.05"])
+        .args(["--url", &server.url("ws", "/ws")])
+        .args(flags)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    parsed(std::str::from_utf8(&output.stdout).unwrap())
+}
+
+#[test]
+fn a_report_says_how_long_small_talk_waits_beside_the_room() {
+    let server = Program::serve(&["--echo"]);
+    let json = report(&server, &["--beside", "2"]);
+    for key in [
+        "beside_latency_p50_us",
+        "beside_latency_p99_us",
+        "deliveries",
+    ] {
+        assert!(json[key].as_f64() > Some(0.0), "{key} in {json}");
+    }
+    assert_eq!((&json["lost"], &json["misordered"]), (&0.into(), &0.into()));
+    let alone = report(&server, &[]);
+    assert_eq!(alone["beside_latency_p50_us"], Value::Null, "{alone}");
+    server.stop();
+}

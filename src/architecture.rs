@@ -11,7 +11,7 @@
 //! one process
 //!  ├ main thread: signals, the processes, the stop
 //!  ├ reactors: own the sockets; reactor 0 also listens, deals connections out, and keeps the timers
-//!  ├ workers: run the callbacks, and may block; with none, the reactors run them
+//!  ├ workers: run the callbacks, and may block; light ones, and all if there is none, run on reactors
 //!  ├ disk thread: writes the records that wait, syncs once, then delivers and answers
 //!  ├ replay thread: reads pages of history for clients that return
 //!  └ processes: the same binary again, each at the other end of a socket pair
@@ -23,6 +23,7 @@
 //!
 //! ```text
 //! bytes ▶ socket ▶ Connection ▶ events ▶ worker's queue ▶ callback
+//!                                    └─ a light one ────────┤
 //!                                                           │ commands, a batch a reactor
 //! bytes ◀ socket ◀ outbox ◀───────── Command ◀── mailbox ◀──┘
 //!                             callback ▶ ProcessLink ▶ main thread ▶ pipe ▶ process
@@ -64,7 +65,10 @@
 //!
 //! ## A message, from its socket to the callback
 //!
-//! 13 files, 6 forms.
+//! A light message, such as a `say`, goes no further than `server/light.rs`, which has its callback run
+//! on the spot, unless something of its connection is still with the worker.
+//!
+//! 14 files, 6 forms.
 //!
 //! | thread | file | what it does | the message is now |
 //! |---|---|---|---|
@@ -75,6 +79,7 @@
 //! | | `proto/websocket/decoder.rs` | joins fragments, checks UTF-8 | `Item` |
 //! | | `proto/websocket/header.rs` | reads the head of each frame | |
 //! | | `proto/websocket/mask.rs` | removes the mask, in place | |
+//! | | `server/light.rs` | keeps it on this thread if it is light, and the turn isn't long yet | |
 //! | | `server/sinks.rs` | chooses the worker of the connection, and copies the payload: the one copy | `WorkerEvent` |
 //! | | `server/queue.rs` | queues what one turn read for one worker, and counts the pressure | `EventBatch` |
 //! | worker | `server/worker.rs` | takes the events of a batch one after the other | |
@@ -84,14 +89,16 @@
 //!
 //! ## A stored `say`, from its frame to the outboxes
 //!
-//! To a room, by a user. The callback of the table above is the endpoint's. The message crosses three
-//! threads; the frame is encoded once, whatever the number of members.
+//! To a room, by a user. The callback of the table above is the endpoint's. The message crosses two
+//! threads, and comes back to the first; the frame is encoded once, whatever the number of members.
+//! A `say` in memory stays on the first, and is sent by `chat/say.rs` itself.
 //!
-//! 32 files, 17 forms.
+//! 33 files, 17 forms.
 //!
 //! | thread | file | what it does | the message is now |
 //! |---|---|---|---|
-//! | worker | `endpoint/mod.rs` | tells gateways from clients, and text from binary frames | `Frame` |
+//! | reactor | `endpoint/native/light.rs` | sees that it is a `say`, and so light | |
+//! | | `endpoint/mod.rs` | tells gateways from clients, and text from binary frames | `Frame` |
 //! | | `endpoint/native/mod.rs` | carries out each command of the frame | |
 //! | | `endpoint/native/parse.rs` | reads one command, or an array of them | `SequencedCommand` |
 //! | | `api/posting.rs` | reads the receiver and the message | `Posting` |
@@ -180,8 +187,12 @@
 //!    from the connections that feed it, and go on writing, closing and timing; below the low one
 //!    its consumer wakes them. So nothing deadlocks, nothing is dropped in silence, and memory is
 //!    bounded by the marks plus one turn's reading.
-//! 2. **Events of one connection go to one worker, in order; `on_close` comes exactly once, last.**
-//!    A turn reads a bounded number of bytes from each connection, so that nobody starves others.
+//! 2. **Events of one connection are handled in order; `on_close` comes exactly once, last.** They go
+//!    to one worker; a light one is handled on the reactor only while nothing of its connection is
+//!    there, and what its callback sends stands before what the worker sends later. A light callback
+//!    waits for nothing but locks that are held for a moment, and a turn of the reactor runs them for a
+//!    millisecond at most. A turn reads a bounded number of bytes from each connection, so that nobody
+//!    starves others.
 //! 3. **An [`Fd`](crate::server::Fd) is never used again.** Slots are, but each has a generation: a late
 //!    command or a stale event finds nobody, never a stranger.
 //! 4. **An idle connection owns no buffer.** A reactor has one read buffer; only the rest of an
@@ -211,7 +222,7 @@
 //! 13. **What a connection is, is plain data**: no closure, no thread handle, no borrowed pointer.
 //!     It shall outlive the process image one day.
 //! 14. **What is sent in a channel is posted under the lock of its shard, in the order of the
-//!     offsets.** In memory a worker gives the offset there; a stored one comes from the disk
+//!     offsets.** In memory whoever says it gives the offset there; a stored one comes from the disk
 //!     thread, after the sync. Nobody sees an offset that a crash could take back.
 //! 15. **Catching up ends under that lock**: what is missing is read from the disk page by page,
 //!     and the last of it and the subscription are one command. So there is no hole, no repeat, and

@@ -100,6 +100,7 @@ impl DurableLog for TemporaryJournal {
             self.maintained = Instant::now();
             self.journal.maintain(now_ms)?;
         }
+        self.journal.upkeep();
         Ok(())
     }
 

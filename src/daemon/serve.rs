@@ -21,6 +21,9 @@ use crate::output;
 /// names, each character escaped.
 const LINK_FRAME_SIZE: usize = 256 * 1_024;
 
+/// Bytes of a message that is echoed on the reactor's thread at the most: copied in a µs or two.
+const LIGHT_ECHO_BYTES_MAX: usize = 16 * 1_024;
+
 /// Runs the daemon until it is told to stop.
 ///
 /// # Errors
@@ -125,6 +128,10 @@ impl EndpointHost for ServeHost {
 
     fn is_own(&self, fd: Fd) -> bool {
         self.echoes.contains(fd)
+    }
+
+    fn is_light(&self, frame: Frame<'_>) -> bool {
+        frame.data.len() <= LIGHT_ECHO_BYTES_MAX
     }
 
     fn receive(&self, server: &WorkerHandle, frame: Frame<'_>) {

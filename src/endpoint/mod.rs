@@ -43,7 +43,9 @@ use crate::base::clock::random;
 use crate::base::sync::lock;
 use crate::base::{Fd, Metric};
 use crate::chat::{Chat, ChatSettings};
-use crate::server::{Builder, Frame, Head, Request, Responder, Response, WorkerHandle};
+use crate::server::{
+    Builder, Frame, Head, MessageKind, Request, Responder, Response, WorkerHandle,
+};
 use crate::store::{Condition, Disk, DiskSettings, Store};
 use http::HttpApi;
 use links::ChatPublisher;
@@ -178,13 +180,13 @@ impl Endpoint {
     }
 
     /// Connects a server with the endpoint: reading pauses while too much waits for the disk,
-    /// connections get numbers that were never used, and all callbacks lead here. Requests and
-    /// WebSockets beside the endpoint go to `host`.
+    /// connections get numbers that were never used, and all callbacks lead here; what is light may
+    /// be handled on a reactor. Requests and WebSockets beside the endpoint go to `host`.
     #[must_use]
     pub fn attach(self: &Arc<Self>, builder: Builder, host: Arc<impl EndpointHost>) -> Builder {
         let both = || (Arc::clone(self), Arc::clone(&host));
-        let (start, open, message, close, drain, request) =
-            (both(), both(), both(), both(), both(), both());
+        let (start, open, message, light, close, drain, request) =
+            (both(), both(), both(), both(), both(), both(), both());
         let endpoint = Arc::clone(self);
         builder
             .pressure(Arc::clone(self.services.disk.pressure()))
@@ -201,6 +203,13 @@ impl Endpoint {
                 true => message.1.receive(server, frame),
                 false => message.0.receive(server, frame),
             })
+            .light(
+                move |frame| match light.1.is_own(frame.fd) {
+                    true => light.1.is_light(frame),
+                    false => frame.kind == MessageKind::Text && native::is_light(frame.data),
+                },
+                |_, _, _| false,
+            )
             .on_close(move |_, fd, _| match close.1.is_own(fd) {
                 true => close.1.closed(fd),
                 false => close.0.closed(fd),
@@ -287,7 +296,7 @@ impl Endpoint {
             server.vouch_for(fd);
             return self.links.opened(fd);
         }
-        let _running = self.sessions.begin_command(fd);
+        let _running = self.sessions.begin_command(server, fd);
         self.services.chat.opened(fd);
         if self.sessions.is_kicked(fd) {
             return;
@@ -304,7 +313,7 @@ impl Endpoint {
         if self.links.contains(frame.fd) {
             return self.links.message(server, frame);
         }
-        let _running = self.sessions.begin_command(frame.fd);
+        let _running = self.sessions.begin_command(server, frame.fd);
         if self.sessions.is_kicked(frame.fd) {
             return;
         }
@@ -353,6 +362,12 @@ pub trait EndpointHost: Send + Sync + 'static {
 
     /// Whether an open WebSocket is the host's own.
     fn is_own(&self, _: Fd) -> bool {
+        false
+    }
+
+    /// Whether a message of one of its own WebSockets may be received on a reactor's thread: what is
+    /// done with it waits for nothing, and costs little.
+    fn is_light(&self, _: Frame<'_>) -> bool {
         false
     }
 

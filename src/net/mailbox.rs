@@ -240,6 +240,12 @@ impl<T> MailboxReceiver<T> {
         Some(letter.value)
     }
 
+    /// Whether no value waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
     /// Takes the values received since the last call off the pressure; `true`: the producers must
     /// be woken. The reactor calls this once a turn, when it has carried the values out.
     #[must_use = "paused producers read again only when they are woken"]

@@ -13,6 +13,13 @@ use crate::base::Fd;
 use crate::base::Tick;
 use crate::proto::connection::Connection;
 
+/// The number of the batch in which an event is handed to another thread; [`HANDLED`] for one that
+/// stays on the reactor's.
+pub type BatchNumber = u64;
+
+/// No other thread has the event.
+pub const HANDLED: BatchNumber = 0;
+
 /// The name of a slot and of its present connection: it finds nothing once that connection is
 /// gone, even if the slot has a new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -96,9 +103,10 @@ pub(super) struct Slot {
     pub(super) peer_ended: bool,
     /// Whether the directory says that nobody is there any more, though the end is still unread.
     pub(super) gone: bool,
-    /// Bytes of messages that may not be handled yet; `asked_in` is the batch with the last one.
+    /// Bytes of messages that may not be handled yet.
     pub(super) asked: usize,
-    pub(super) asked_in: u64,
+    /// The batch in which the last event was handed on.
+    pub(super) handed_in: BatchNumber,
     /// Whether the connection is counted among those whose outbox holds something.
     pub(super) backlogged: bool,
     /// Bytes of this outbox that are counted in the server's budget.
@@ -225,7 +233,7 @@ mod tests {
             budgeted: 0,
             unfinished: 0,
             asked: 0,
-            asked_in: 0,
+            handed_in: HANDLED,
         }
     }
 

@@ -183,6 +183,21 @@ impl Builder {
         self
     }
 
+    /// Says which messages and requests are light: their callback never blocks on more than a short
+    /// lock and costs little, so it may run on the reactor's thread, before the way to a worker
+    /// would have paid. The order of the events of a connection stays.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn light(
+        mut self,
+        is_light_message: impl Fn(Frame<'_>) -> bool + Send + Sync + 'static,
+        is_light_request: impl Fn(Fd, &Head, &Bytes) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.spec.handlers.is_light_message = Some(Box::new(is_light_message));
+        self.spec.handlers.is_light_request = Some(Box::new(is_light_request));
+        self
+    }
+
     /// Adds the pressure of a queue of yours that the callbacks fill: while it is high, no
     /// connection is read. Once [`Pressure::take`] returns `true`, call [`Handle::nudge`].
     #[must_use]

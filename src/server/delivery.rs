@@ -8,6 +8,7 @@ use super::message::Message;
 use super::shared::ServerShared;
 use crate::base::Fd;
 use crate::net::command::{Command, CommandBatch, Outgoing};
+use crate::net::reactor::OwnCommands;
 use crate::proto::websocket::{encode_message, header_size};
 
 /// A frame of more bytes than this travels in memory of its own instead of being copied into a
@@ -60,19 +61,26 @@ impl Deliver for AtOnce {
     }
 }
 
+/// The reactor on whose thread callbacks run.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct OwnReactor {
+    pub(super) id: usize,
+    /// When their commands for this reactor are carried out.
+    pub(super) commands: OwnCommands,
+}
+
 /// Collects commands, one batch a reactor, until a batch of events is handled: for callbacks.
 #[derive(Debug)]
 pub struct PerBatch {
     outgoing: RefCell<Vec<Outgoing>>,
-    /// The reactor on whose thread the callbacks run, if they do.
-    own: Option<usize>,
+    own: Option<OwnReactor>,
     /// Full batches for the own reactor. They don't go into its mailbox, where commands given
     /// later, which are taken from here, would overtake them.
     own_full: RefCell<VecDeque<CommandBatch>>,
 }
 
 impl PerBatch {
-    pub(super) fn new(reactors: usize, own: Option<usize>) -> Self {
+    pub(super) fn new(reactors: usize, own: Option<OwnReactor>) -> Self {
         Self {
             own,
             own_full: RefCell::default(),
@@ -83,7 +91,7 @@ impl PerBatch {
     /// Takes the next batch of commands for the own reactor.
     pub(super) fn take_own(&self) -> Option<CommandBatch> {
         let full = self.own_full.borrow_mut().pop_front();
-        full.or_else(|| self.take(self.own?))
+        full.or_else(|| self.take(self.own?.id))
     }
 
     fn take(&self, reactor: usize) -> Option<CommandBatch> {
@@ -95,10 +103,28 @@ impl PerBatch {
         self.own_full.borrow().is_empty() && self.outgoing.borrow().iter().all(Outgoing::is_empty)
     }
 
-    /// Sends all commands that aren't for the own reactor.
+    /// The number of the reactor on whose thread the callbacks run, if they do.
+    pub(super) fn own(&self) -> Option<usize> {
+        self.own.map(|own| own.id)
+    }
+
+    /// Sends all commands that don't come first anyway, so that what is sent later comes after them.
     pub(super) fn flush(&self, shared: &ServerShared) {
+        self.send_to_others(shared);
+        if let Some(own) = self.own
+            && own.commands == OwnCommands::Behind
+        {
+            while let Some(batch) = self.take_own() {
+                shared.send(own.id, batch);
+            }
+        }
+    }
+
+    /// Sends all commands that aren't for the own reactor.
+    pub(super) fn send_to_others(&self, shared: &ServerShared) {
+        let own = self.own();
         for (reactor, outgoing) in self.outgoing.borrow_mut().iter_mut().enumerate() {
-            if !outgoing.is_empty() && Some(reactor) != self.own {
+            if !outgoing.is_empty() && Some(reactor) != own {
                 shared.send(reactor, outgoing.take());
             }
         }
@@ -125,7 +151,7 @@ impl Deliver for PerBatch {
             });
         }
         if outgoing.frame_bytes() > BATCH_BYTES_MAX {
-            if self.own == Some(fd.reactor()) {
+            if self.own() == Some(fd.reactor()) {
                 self.own_full.borrow_mut().push_back(outgoing.take());
             } else {
                 shared.send(fd.reactor(), outgoing.take());

@@ -153,22 +153,19 @@ impl<D: Delivery> Handle<D> {
             .is_some_and(|directory| directory.is_established(fd))
     }
 
-    /// The number of threads that run callbacks of connections: the workers, or the reactors where
-    /// there are none.
+    /// The number of threads that may run callbacks of connections.
     #[must_use]
     pub fn callback_threads(&self) -> usize {
-        match self.shared.workers.len() {
-            0 => self.shared.mailboxes.len(),
-            workers => workers,
-        }
+        self.shared.mailboxes.len() + self.shared.workers.len()
     }
 
-    /// The number, from 0, of the thread that runs the callbacks of a connection.
+    /// The number, from 0, of the thread that runs the callbacks of a connection: a worker, or its
+    /// reactor where there are none. Light ones run on the reactor, whose number is its own.
     #[must_use]
     pub fn callback_thread_of(&self, fd: Fd) -> usize {
         match self.shared.workers.len() as u64 {
             0 => fd.reactor(),
-            workers => (fd.serial() % workers) as usize,
+            workers => self.shared.mailboxes.len() + (fd.serial() % workers) as usize,
         }
     }
 
@@ -434,6 +431,14 @@ impl<D: Delivery> Handle<D> {
 }
 
 impl WorkerHandle {
+    /// The number of the thread that runs this callback of a connection, as
+    /// [`Handle::callback_thread_of`] counts.
+    #[must_use]
+    pub fn thread_of_callback(&self, fd: Fd) -> usize {
+        let own = self.delivery.own();
+        own.unwrap_or_else(|| self.callback_thread_of(fd))
+    }
+
     /// Whether a callback should stop inside the message of `fd` that it handles, since others wait
     /// or since `fd` has enough answers to read; [`WorkerHandle::stop_at`] stops there.
     ///

@@ -10,6 +10,7 @@ use super::process::{TaskId, TaskOutcome};
 use super::responder::Responder;
 use crate::base::Fd;
 use crate::proto::connection::CloseReason;
+use crate::proto::http::Head;
 
 /// A callback with its arguments behind the handle.
 pub(super) type Callback<F> = Option<Box<F>>;
@@ -26,6 +27,10 @@ pub(super) struct Handlers {
     pub(super) on_open: Callback<dyn Fn(&WorkerHandle, &Request) + Send + Sync>,
     pub(super) on_message: Callback<dyn Fn(&WorkerHandle, Frame<'_>) + Send + Sync>,
     pub(super) on_request: Callback<dyn Fn(&WorkerHandle, Request, Responder) + Send + Sync>,
+    /// Whether a message may be handled on its reactor's thread; `is_light_request` says the same of a
+    /// request.
+    pub(super) is_light_message: Callback<dyn Fn(Frame<'_>) -> bool + Send + Sync>,
+    pub(super) is_light_request: Callback<dyn Fn(Fd, &Head, &Bytes) -> bool + Send + Sync>,
     pub(super) on_close: Callback<dyn Fn(&WorkerHandle, Fd, &CloseReason) + Send + Sync>,
     pub(super) on_drain: Callback<dyn Fn(&WorkerHandle, Fd) + Send + Sync>,
     pub(super) on_buffer_empty: Callback<dyn Fn(&WorkerHandle, Fd) + Send + Sync>,
@@ -33,6 +38,13 @@ pub(super) struct Handlers {
     pub(super) on_pipe_message: Callback<dyn Fn(&WorkerHandle, &str, Bytes) + Send + Sync>,
     pub(super) on_worker_stop: Callback<dyn Fn(&WorkerHandle, usize) + Send + Sync>,
     pub(super) on_shutdown: Callback<dyn Fn() + Send + Sync>,
+}
+
+impl Handlers {
+    /// Whether some events may be handled on the reactors although there are workers.
+    pub(super) fn are_some_light(&self) -> bool {
+        self.is_light_message.is_some() || self.is_light_request.is_some()
+    }
 }
 
 /// Whether a callback returned or panicked.

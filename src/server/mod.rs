@@ -6,8 +6,8 @@
 //!
 //! A server's life goes through the files in this order: `builder` collects a `spec`, `lifecycle`
 //! starts and ends the server, `spawn` makes its threads. An event goes from a reactor into `sinks`,
-//! through `queue` to `worker`, `scheduler` says when it is handled, and `runner` calls the callback of `handlers`. Commands go back
-//! through `handle` and `delivery`.
+//! through `queue` to `worker`, `scheduler` says when it is handled, and `runner` calls the callback
+//! of `handlers`; `light` ones stay on the reactor. Commands go back through `handle` and `delivery`.
 
 mod builder;
 mod caretaker;
@@ -17,6 +17,7 @@ mod handle;
 mod handlers;
 mod late_handle;
 mod lifecycle;
+mod light;
 mod message;
 pub mod process;
 mod queue;

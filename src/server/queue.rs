@@ -242,6 +242,11 @@ pub(super) struct BatchProgress {
 }
 
 impl BatchProgress {
+    /// Whether `batch` is handled.
+    pub(super) fn is_past(&self, batch: u64) -> bool {
+        self.handled.load(SeqCst) >= batch
+    }
+
     /// Whether `batch` is handled; if not, the next [`BatchProgress::step`] returns `true`.
     pub(super) fn has_reached(&self, batch: u64) -> bool {
         if self.handled.load(SeqCst) >= batch {

@@ -35,6 +35,11 @@ impl Runner {
         }
     }
 
+    /// Whether some events may be handled on the reactors although there are workers.
+    pub(super) fn knows_light_events(&self) -> bool {
+        self.handlers.are_some_light()
+    }
+
     /// Tells the user, on the main thread, that the server listens.
     pub(super) fn server_started(&self) {
         if let Some(on_start) = &self.handlers.on_start {
@@ -81,6 +86,36 @@ impl Runner {
             on_message(&self.handle, frame)
         });
         self.disconnect_after(called, frame.fd);
+    }
+
+    /// Handles a message if it is light; `false` if nothing was done.
+    pub(super) fn light_message(&self, frame: Frame<'_>) -> bool {
+        let handlers = &self.handlers;
+        let (Some(is_light), Some(on_message)) = (&handlers.is_light_message, &handlers.on_message)
+        else {
+            return false;
+        };
+        let mut has_begun = false;
+        let called = call("on_message", Some(frame.fd), || {
+            has_begun = is_light(frame);
+            if has_begun {
+                on_message(&self.handle, frame);
+            }
+        });
+        self.disconnect_after(called, frame.fd);
+        has_begun || called == Called::Panicked
+    }
+
+    /// Whether a request is light.
+    pub(super) fn is_light_request(&self, fd: Fd, request: &connection::HttpRequest) -> bool {
+        let Some(is_light) = &self.handlers.is_light_request else {
+            return false;
+        };
+        let mut answer = false;
+        call("is_light_request", Some(fd), || {
+            answer = is_light(fd, &request.head, &request.body);
+        });
+        answer
     }
 
     pub(super) fn request(&self, fd: Fd, request: connection::HttpRequest) {

@@ -1,5 +1,5 @@
-//! The two receivers of a reactor's events: [`WorkerSink`] hands them to the workers,
-//! [`InlineSink`] calls the callbacks on the reactor's own thread.
+//! The two receivers of a reactor's events: [`WorkerSink`] hands them to the workers, but for light
+//! ones, and [`InlineSink`] calls the callbacks on the reactor's own thread.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crossbeam_channel::Receiver;
 
 use super::handle::TimerCallback;
+use super::light::{LightEvents, Mailboxes};
 use super::message::Frame;
 use super::queue::{Backlogged, EventBatch, WorkerEvent, WorkerJob};
 use super::runner::Runner;
@@ -17,7 +18,7 @@ use super::turn;
 use super::turns::WaitingEvent;
 use crate::base::Fd;
 use crate::net::command::{AwaitedBy, CommandBatch};
-use crate::net::reactor::EventSink;
+use crate::net::reactor::{BatchNumber, EventSink, HANDLED, OwnCommands};
 use crate::proto::connection::{CloseReason, HttpRequest};
 use crate::proto::http::Head;
 use crate::proto::websocket::MessageKind;
@@ -30,7 +31,8 @@ const LARGE_BYTES: usize = 16 * 1024;
 /// leaves the connections their turns. A round number.
 const JOBS_A_TURN_MAX: usize = 64;
 
-/// Hands events to the worker threads: all events of one connection to the same one, in order.
+/// Hands events to the worker threads: all events of one connection to the same one, in order. Light
+/// ones are handled at once, while nothing of their connection is with its worker.
 pub(super) struct WorkerSink {
     shared: Arc<ServerShared>,
     timers: Arc<Timers<TimerCallback>>,
@@ -39,6 +41,7 @@ pub(super) struct WorkerSink {
     submitted: Vec<u64>,
     /// The events of this turn, by worker.
     batches: Vec<EventBatch>,
+    light: Option<LightEvents>,
 }
 
 impl WorkerSink {
@@ -46,6 +49,7 @@ impl WorkerSink {
         shared: Arc<ServerShared>,
         timers: Arc<Timers<TimerCallback>>,
         reactor: usize,
+        light: Option<LightEvents>,
     ) -> Self {
         let workers = shared.workers.len();
         let batch = || EventBatch::of(reactor);
@@ -55,6 +59,14 @@ impl WorkerSink {
             reactor,
             submitted: vec![0; workers],
             batches: std::iter::repeat_with(batch).take(workers).collect(),
+            light,
+        }
+    }
+
+    /// Begins, on the reactor's thread.
+    pub(super) fn start(&self) {
+        if let Some(light) = &self.light {
+            light.start();
         }
     }
 
@@ -62,18 +74,48 @@ impl WorkerSink {
         (fd.serial() % self.batches.len() as u64) as usize
     }
 
-    fn put(&mut self, fd: Fd, event: WorkerEvent) {
+    fn put(&mut self, fd: Fd, event: WorkerEvent) -> BatchNumber {
         let worker = self.worker_of(fd);
         self.batches[worker].events.push(event);
+        self.submitted[worker] + 1
+    }
+
+    /// Handles light events, if nothing of the connection is with its worker: `last` is the batch of
+    /// its last event.
+    fn light_for(&mut self, fd: Fd, last: BatchNumber) -> Option<&mut LightEvents> {
+        let light = self.light.as_mut()?;
+        if last == HANDLED {
+            return Some(light);
+        }
+        let worker = &self.shared.workers[(fd.serial() % self.batches.len() as u64) as usize];
+        // In this order: a worker notes that an event waits for its turn before its batch is done.
+        let is_done = worker.progress[self.reactor].is_past(last);
+        (is_done && !worker.backlogged.contains(fd)).then_some(light)
     }
 }
 
 impl EventSink for WorkerSink {
-    fn opened(&mut self, fd: Fd, head: Box<Head>) {
-        self.put(fd, WorkerEvent::Opened { fd, head });
+    fn opened(&mut self, fd: Fd, head: Box<Head>) -> BatchNumber {
+        self.put(fd, WorkerEvent::Opened { fd, head })
     }
 
-    fn message(&mut self, fd: Fd, kind: MessageKind, payload: Cow<'_, [u8]>) {
+    fn message(
+        &mut self,
+        fd: Fd,
+        kind: MessageKind,
+        payload: Cow<'_, [u8]>,
+        last: BatchNumber,
+    ) -> BatchNumber {
+        if let Some(light) = self.light_for(fd, last)
+            && light.message(Frame {
+                fd,
+                kind,
+                data: &payload,
+                parts: 0,
+            })
+        {
+            return HANDLED;
+        }
         let worker = self.worker_of(fd);
         let batch = &mut self.batches[worker];
         batch.events.push(match payload {
@@ -92,10 +134,17 @@ impl EventSink for WorkerSink {
                 }
             }
         });
+        self.submitted[worker] + 1
     }
 
-    fn request(&mut self, fd: Fd, request: Box<HttpRequest>) {
-        self.put(fd, WorkerEvent::Request { fd, request });
+    fn request(&mut self, fd: Fd, mut request: Box<HttpRequest>, last: BatchNumber) -> BatchNumber {
+        if let Some(light) = self.light_for(fd, last) {
+            match light.request(fd, request) {
+                Ok(()) => return HANDLED,
+                Err(heavy) => request = heavy,
+            }
+        }
+        self.put(fd, WorkerEvent::Request { fd, request })
     }
 
     fn closed(&mut self, fd: Fd, reason: CloseReason) {
@@ -125,16 +174,15 @@ impl EventSink for WorkerSink {
         worker.pressure.is_high() || worker.backlogged.contains(fd)
     }
 
-    fn batch_of(&self, fd: Fd) -> u64 {
-        self.submitted[self.worker_of(fd)] + 1
-    }
-
-    fn has_handled(&self, fd: Fd, batch: u64) -> bool {
+    fn has_handled(&self, fd: Fd, batch: BatchNumber) -> bool {
         self.shared.workers[self.worker_of(fd)].progress[self.reactor].has_reached(batch)
     }
 
     /// The workers have schedulers of their own.
     fn serve_waiting(&mut self) -> bool {
+        if let Some(light) = &mut self.light {
+            light.begin_turn();
+        }
         false
     }
 
@@ -143,6 +191,14 @@ impl EventSink for WorkerSink {
     }
 
     fn end_turn(&mut self) {
+        if let Some(light) = &self.light {
+            let goes_nothing = self.batches.iter().all(|batch| batch.events.is_empty());
+            light.send(match goes_nothing {
+                true => Mailboxes::Others,
+                // A worker may answer before this reactor comes to its own commands.
+                false => Mailboxes::All,
+            });
+        }
         for (worker, batch) in self.batches.iter_mut().enumerate() {
             if !batch.events.is_empty() {
                 let batch = std::mem::replace(batch, EventBatch::of(self.reactor));
@@ -154,11 +210,14 @@ impl EventSink for WorkerSink {
 
     fn has_pending(&self) -> bool {
         self.batches.iter().any(|batch| !batch.events.is_empty())
+            || self.light.as_ref().is_some_and(LightEvents::has_commands)
     }
 
     fn take_commands(&mut self) -> Option<CommandBatch> {
-        None
+        self.light.as_ref()?.take_commands()
     }
+
+    const OWN_COMMANDS: OwnCommands = OwnCommands::Behind;
 }
 
 /// Runs the handlers on the reactor's thread, as Swoole's BASE mode does.
@@ -231,11 +290,18 @@ impl InlineSink {
 }
 
 impl EventSink for InlineSink {
-    fn opened(&mut self, fd: Fd, head: Box<Head>) {
+    fn opened(&mut self, fd: Fd, head: Box<Head>) -> BatchNumber {
         self.take(WorkerEvent::Opened { fd, head });
+        HANDLED
     }
 
-    fn message(&mut self, fd: Fd, kind: MessageKind, payload: Cow<'_, [u8]>) {
+    fn message(
+        &mut self,
+        fd: Fd,
+        kind: MessageKind,
+        payload: Cow<'_, [u8]>,
+        _: BatchNumber,
+    ) -> BatchNumber {
         let runner = &self.runner;
         let large = |payload: Cow<'_, [u8]>| WorkerEvent::Large {
             fd,
@@ -243,7 +309,8 @@ impl EventSink for InlineSink {
             payload: payload.into_owned(),
         };
         if !self.scheduler.admits_now(fd) {
-            return self.scheduler.hold(runner, large(payload));
+            self.scheduler.hold(runner, large(payload));
+            return HANDLED;
         }
         runner.message(Frame {
             fd,
@@ -256,10 +323,12 @@ impl EventSink for InlineSink {
             parts,
         });
         self.scheduler.handled(runner, fd, rest);
+        HANDLED
     }
 
-    fn request(&mut self, fd: Fd, request: Box<HttpRequest>) {
+    fn request(&mut self, fd: Fd, request: Box<HttpRequest>, _: BatchNumber) -> BatchNumber {
         self.take(WorkerEvent::Request { fd, request });
+        HANDLED
     }
 
     fn closed(&mut self, fd: Fd, reason: CloseReason) {
@@ -285,11 +354,7 @@ impl EventSink for InlineSink {
         self.backlogged.contains(fd)
     }
 
-    fn batch_of(&self, _: Fd) -> u64 {
-        0
-    }
-
-    fn has_handled(&self, _: Fd, _: u64) -> bool {
+    fn has_handled(&self, _: Fd, _: BatchNumber) -> bool {
         true
     }
 
@@ -326,4 +391,6 @@ impl EventSink for InlineSink {
     fn take_commands(&mut self) -> Option<CommandBatch> {
         self.runner.handle.delivery.take_own()
     }
+
+    const OWN_COMMANDS: OwnCommands = OwnCommands::First;
 }

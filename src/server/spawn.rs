@@ -11,8 +11,10 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Sender};
 use mio::{Poll, Waker};
 
+use super::delivery::OwnReactor;
 use super::error::ServerError;
 use super::handle::TimerCallback;
+use super::light::LightEvents;
 use super::process::Supervisor;
 use super::queue::{WorkerInbox, WorkerJob, worker_queue};
 use super::runner::Runner;
@@ -132,7 +134,7 @@ impl Spawner<'_> {
         &self,
         unshared: Unshared,
         listeners: Vec<Listener>,
-        runner: impl Fn(usize, Option<usize>) -> Runner,
+        runner: impl Fn(usize, Option<OwnReactor>) -> Runner,
     ) -> io::Result<Vec<JoinHandle<()>>> {
         let mut threads = self.workers(unshared.inboxes, &runner)?;
         threads.extend(self.reactors(unshared.reactors, listeners, runner)?);
@@ -142,7 +144,7 @@ impl Spawner<'_> {
     fn workers(
         &self,
         inboxes: Vec<WorkerInbox>,
-        runner: impl Fn(usize, Option<usize>) -> Runner,
+        runner: impl Fn(usize, Option<OwnReactor>) -> Runner,
     ) -> io::Result<Vec<JoinHandle<()>>> {
         let bounds = self.turn_bounds();
         let mut threads = Vec::new();
@@ -162,7 +164,7 @@ impl Spawner<'_> {
         &self,
         unshared: Vec<UnsharedReactor>,
         listeners: Vec<Listener>,
-        runner: impl Fn(usize, Option<usize>) -> Runner,
+        runner: impl Fn(usize, Option<OwnReactor>) -> Runner,
     ) -> io::Result<Vec<JoinHandle<()>>> {
         let mut listeners = Some(listeners);
         let mut threads = Vec::new();
@@ -170,15 +172,25 @@ impl Spawner<'_> {
             let listeners = listeners.take().unwrap_or_default();
             let guard = ThreadGuard::reactor(self.shared, id);
             let name = format!("reactor-{id}");
+            let runner = |commands| runner(id, Some(OwnReactor { id, commands }));
             threads.push(if self.shared.workers.is_empty() {
                 let jobs = (id == 0).then(|| self.jobs.clone());
-                let sink = InlineSink::new(runner(id, Some(id)), self.turn_bounds(), jobs);
+                let runner = runner(InlineSink::OWN_COMMANDS);
+                let sink = InlineSink::new(runner, self.turn_bounds(), jobs);
                 let reactor = Reactor::new(self.parts(id, unshared, listeners, sink));
                 spawn(name, move || run_inline(reactor, guard))?
             } else {
-                let sink = WorkerSink::new(Arc::clone(self.shared), Arc::clone(self.timers), id);
+                let runner = runner(WorkerSink::OWN_COMMANDS);
+                let light = runner
+                    .knows_light_events()
+                    .then(|| LightEvents::new(runner, self.turn_bounds().answers_bytes_max));
+                let (shared, timers) = (Arc::clone(self.shared), Arc::clone(self.timers));
+                let sink = WorkerSink::new(shared, timers, id, light);
                 let reactor = Reactor::new(self.parts(id, unshared, listeners, sink));
-                spawn(name, move || drop(run(reactor, guard)))?
+                spawn(name, move || {
+                    reactor.sink().start();
+                    drop(run(reactor, guard));
+                })?
             });
         }
         Ok(threads)

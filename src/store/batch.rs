@@ -94,6 +94,11 @@ impl WriteBatch {
         self.at_ms = self.at_ms.max(at_ms);
     }
 
+    /// Sets the time of the newest record.
+    pub(super) fn set_time(&mut self, at_ms: u64) {
+        self.at_ms = at_ms;
+    }
+
     /// Adds a record, whose payload `fill` writes.
     pub(super) fn push(&mut self, kind: u8, fill: impl FnOnce(&mut Vec<u8>)) {
         let start = self.bytes.len();
@@ -104,6 +109,17 @@ impl WriteBatch {
         let size = u32::try_from(size).expect("a record is smaller than 4 GiB");
         self.bytes[start..start + 4].copy_from_slice(&size.to_le_bytes());
         self.records += 1;
+    }
+
+    /// Adds a record that was encoded before.
+    pub(super) fn push_raw(&mut self, raw: RawRecord<'_>) {
+        self.push(raw.kind, |bytes| bytes.extend_from_slice(raw.payload));
+    }
+
+    /// Adds the records of another batch.
+    pub(super) fn append(&mut self, other: &Self) {
+        self.bytes.extend_from_slice(&other.bytes[BATCH_SIZE..]);
+        self.records += other.records;
     }
 
     /// Fills in all checksums for a batch that will stand at `at` of a segment that is durable up

@@ -116,33 +116,31 @@ impl ChannelLog {
         }
     }
 
-    /// Lets go of messages that are too old; returns their number.
-    pub(super) fn expire(&mut self, now_ms: u64, usage: &mut LogUsage) -> usize {
+    /// Lets go of up to `max` messages that are too old; returns their number.
+    pub(super) fn expire(&mut self, now_ms: u64, max: usize, usage: &mut LogUsage) -> usize {
         if self.retention.age_ms_max == u64::MAX {
             return 0;
         }
-        let mut gone = 0;
-        while let Some(location) = self.locations.front()
-            && (u64::from(location.ts_s) * 1000).saturating_add(self.retention.age_ms_max) <= now_ms
-        {
-            self.pop(usage);
-            gone += 1;
-        }
+        let is_old = |location: &&Location| {
+            (u64::from(location.ts_s) * 1000).saturating_add(self.retention.age_ms_max) <= now_ms
+        };
+        let gone = self.locations.iter().take(max).take_while(is_old).count();
         usage.trimmed += gone as u64;
+        self.let_go(gone, usage);
         self.shrink(usage);
         gone
     }
 
     /// Lets go of the messages up to this offset.
     pub(super) fn trim(&mut self, through: u64, usage: &mut LogUsage) {
-        while self.floor < through && !self.locations.is_empty() {
-            self.pop(usage);
-        }
+        let count = through.saturating_sub(self.floor).min(self.count());
+        self.let_go(count as usize, usage);
         self.shrink(usage);
     }
 
-    /// Lets go of the messages in segments up to this one, and of those before them.
-    pub(super) fn drop_through(&mut self, segment: u32, usage: &mut LogUsage) {
+    /// Lets go of up to `max` of the messages in segments up to this one, and of those before them;
+    /// returns their number.
+    pub(super) fn drop_through(&mut self, segment: u32, max: usize, usage: &mut LogUsage) -> usize {
         let is_gone = |location: &Location| location.segment <= segment;
         let count = match self.has_moved {
             true => self
@@ -153,11 +151,14 @@ impl ChannelLog {
             false => self
                 .locations
                 .iter()
+                .take(max)
                 .take_while(|location| is_gone(location))
                 .count(),
         };
+        let count = count.min(max);
         usage.trimmed += count as u64;
         self.trim(self.floor + count as u64, usage);
+        count
     }
 
     /// Empties the log and begins a new one under this epoch.
@@ -186,6 +187,26 @@ impl ChannelLog {
             usage.take(location);
             *there = location;
             self.has_moved = true;
+        }
+    }
+
+    /// Notes that a message stands in another segment, if it stands in `from`, at `from_at` or
+    /// behind. The order of the messages on disk stays as it is.
+    pub(super) fn relocate(
+        &mut self,
+        offset: u64,
+        (from, from_at): (u32, u64),
+        (to, to_at): (u32, u64),
+        usage: &mut LogUsage,
+    ) {
+        let index = offset.checked_sub(self.floor + 1);
+        let Some(there) = index.and_then(|index| self.locations.get_mut(index as usize)) else {
+            return;
+        };
+        if there.segment == from && u64::from(there.at) >= from_at {
+            usage.release(*there);
+            *there = there.moved_to(to, to_at);
+            usage.take(*there);
         }
     }
 
@@ -268,6 +289,24 @@ impl ChannelLog {
             usage.messages -= 1;
             usage.release(location);
         }
+    }
+
+    /// Lets go of the oldest messages, so many; they stand mostly in few segments, one after the
+    /// other.
+    fn let_go(&mut self, count: usize, usage: &mut LogUsage) {
+        let mut all = self.locations.drain(..count).peekable();
+        while let Some(location) = all.next() {
+            let segment = location.segment;
+            let mut bytes = u64::from(location.size);
+            while let Some(next) = all.next_if(|next| next.segment == segment) {
+                bytes += u64::from(next.size);
+            }
+            self.bytes -= bytes;
+            usage.release_bytes(segment, bytes);
+        }
+        drop(all);
+        self.floor += count as u64;
+        usage.messages -= count as u64;
     }
 
     /// Frees memory after many messages have gone.

@@ -13,15 +13,20 @@ use super::read_view::ReadView;
 use super::scan::{Scan, ScanStep};
 use super::state::StoreState;
 
-/// Bytes that one piece reads, and one batch more: some milliseconds of the disk thread.
-const READ_MAX: u64 = 2 << 20;
-/// Bytes that one piece moves, and one record more: the commit behind it waits for their write.
-const MOVED_MAX: usize = 256 << 10;
+/// Bytes that one piece reads, and one batch more: a fraction of a millisecond.
+const READ_MAX: u64 = 128 << 10;
+/// Bytes that are moved at once, and those of one piece more: the commit behind them waits for their
+/// write.
+pub(super) const MOVED_MAX: usize = 64 << 10;
 
 /// A segment that is being compacted.
 pub(super) struct Compaction {
     number: u32,
     scan: Scan,
+    /// The live records that were found, and aren't moved yet.
+    pub(super) found: WriteBatch,
+    /// Bytes that were read by the last piece.
+    pub(super) read: u64,
 }
 
 impl std::fmt::Debug for Compaction {
@@ -45,7 +50,12 @@ impl Compaction {
             .map_err(|source| StoreError::io("open", &path, source))?;
         let mut scan = Scan::begin(file, &path, number)?;
         scan.end_at(size);
-        Ok(Self { number, scan })
+        Ok(Self {
+            number,
+            scan,
+            found: WriteBatch::default(),
+            read: 0,
+        })
     }
 
     /// Returns the number of the segment.
@@ -53,14 +63,10 @@ impl Compaction {
         self.number
     }
 
-    /// Reads a piece of the segment and puts its live records into `batch`; returns whether the
-    /// segment has more.
-    pub(super) fn next_piece(
-        &mut self,
-        view: &ReadView,
-        batch: &mut WriteBatch,
-    ) -> Result<bool, StoreError> {
-        let mut read = 0;
+    /// Reads a piece of the segment, and gathers its live records; returns whether the segment has
+    /// more.
+    pub(super) fn next_piece(&mut self, view: &ReadView) -> Result<bool, StoreError> {
+        self.read = 0;
         let mask = view.epoch_masks().of(self.number);
         loop {
             let state = view.state();
@@ -72,17 +78,17 @@ impl Compaction {
                             && let Some(message) =
                                 alive(&state, self.number, here, message.masked(mask))
                         {
-                            LogRecord::Message(message).write(batch);
+                            LogRecord::Message(message).write(&mut self.found);
                         }
                     }
-                    read += u64::from(head.size);
+                    self.read += u64::from(head.size);
                 }
                 ScanStep::End => return Ok(false),
                 ScanStep::Bad { at, flaw, .. } => {
                     return Err(StoreError::damaged(self.scan.path(), at, flaw));
                 }
             }
-            if read >= READ_MAX || batch.size() >= MOVED_MAX {
+            if self.read >= READ_MAX {
                 return Ok(true);
             }
         }

@@ -2,7 +2,8 @@
 //!
 //! The thread receives the jobs that wait, appends the record of each, commits once, and then tells
 //! each job its outcome, in the order in which the jobs were submitted. While the disk is busy, the
-//! next batch gathers.
+//! next batch gathers. Behind each batch it does one piece of the store's long work, and further ones
+//! while nobody waits.
 //!
 //! [`Disk::submit`] never waits: the queue has no bound of its own, and [`Disk::pressure`] tells
 //! when the submitters have to pause.
@@ -22,6 +23,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use super::Store;
 use super::commit_delay::CommitDelay;
 use super::error::StoreError;
+use super::piece::Upkeep;
 use super::record::{Appended, Record};
 use crate::base::clock::unix_ms;
 use crate::base::pressure::{Pressure, Watermarks};
@@ -31,6 +33,9 @@ use crate::base::vital::{may_die_here, spawn_vital};
 /// Time between two rounds of maintenance: short enough that a disk which has room again is used at
 /// once.
 const MAINTAIN_EVERY: Duration = Duration::from_millis(100);
+
+/// Time between two looks whether a sync aside is over: it takes about as long.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// A record for the disk thread to write, and what follows from it.
 pub trait DiskJob: Send + 'static {
@@ -246,6 +251,7 @@ impl<J: DiskJob> DiskQueue<J> {
             batch: Vec::new(),
             delay: CommitDelay::new(settings.commit_delay_percent, settings.commit_delay_us_max),
             maintained: Instant::now(),
+            upkeep: Upkeep::Nothing,
             ends: false,
         };
         let run = move || thread.run();
@@ -286,6 +292,7 @@ struct DiskThread<J: DiskJob, F> {
     batch: Vec<(J, Result<Appended, StoreError>)>,
     delay: CommitDelay,
     maintained: Instant,
+    upkeep: Upkeep,
     /// Whether the last job has been received.
     ends: bool,
 }
@@ -294,7 +301,7 @@ impl<J: DiskJob, F: Fn()> DiskThread<J, F> {
     fn run(mut self) {
         while !self.ends {
             may_die_here();
-            match self.waiting.recv_deadline(self.maintained + MAINTAIN_EVERY) {
+            match self.waiting.recv_deadline(self.next_look()) {
                 Ok(Some(job)) => self.receive_batch(job),
                 Ok(None) => break,
                 Err(RecvTimeoutError::Timeout) => {}
@@ -306,6 +313,17 @@ impl<J: DiskJob, F: Fn()> DiskThread<J, F> {
             if self.maintained.elapsed() >= MAINTAIN_EVERY {
                 self.maintain();
             }
+            self.upkeep = self.store.upkeep();
+        }
+    }
+
+    /// Returns the time at which the thread goes on, if no job comes before.
+    fn next_look(&self) -> Instant {
+        let maintenance = self.maintained + MAINTAIN_EVERY;
+        match self.upkeep {
+            Upkeep::Nothing => maintenance,
+            Upkeep::More => self.maintained,
+            Upkeep::Waits => maintenance.min(Instant::now() + LOOK_AGAIN),
         }
     }
 

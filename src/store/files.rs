@@ -43,6 +43,11 @@ pub(super) trait FileSystem: Send + Sync + Debug {
 
     /// Counts the bytes that this process may still write.
     fn free_bytes(&self, directory: &Path) -> io::Result<u64>;
+
+    /// Whether syncs and removals take so long that a thread of their own is worth it.
+    fn is_slow(&self) -> bool {
+        false
+    }
 }
 
 /// The purpose for which a file is opened.
@@ -176,6 +181,10 @@ impl FileSystem for OsFiles {
     fn free_bytes(&self, directory: &Path) -> io::Result<u64> {
         let stat = rustix::fs::statvfs(directory)?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
+    fn is_slow(&self) -> bool {
+        true
     }
 }
 

@@ -10,7 +10,8 @@
 //! (`resolved`).
 //!
 //! The methods of [`Journal`] stand in `journal.rs` (append, commit), `rollover.rs` (the next
-//! segment), `maintenance.rs` (what is due between commits) and `recover.rs` (after a failure).
+//! segment), `maintenance.rs` (what is due), `upkeep.rs` (the long work, in pieces between commits)
+//! and `recover.rs` (after a failure).
 
 use std::io;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::Store;
+use super::aside::Aside;
 use super::batch::WriteBatch;
 use super::dedup::Dedup;
 use super::error::StoreError;
@@ -27,8 +29,10 @@ use super::loader::{OpenedStore, open_store};
 use super::location::Location;
 use super::log_record::LogRecord;
 use super::maintenance_state::MaintenanceState;
+use super::next_segment::{Relocations, Rollover};
 use super::pending::{CommittedBase, PendingBatch};
 use super::permissions::warn_of_wide;
+use super::piece::Upkeep;
 use super::raw_record::RawRecord;
 use super::read_view::{ReadView, StoreCounters};
 use super::reader::Reader;
@@ -40,6 +44,9 @@ use super::settings::{StoreSettings, SyncPolicy, WhenFull};
 /// Records that become visible under one lock: readers wait for no more than these, well below a
 /// millisecond.
 const PUBLISHED_AT_ONCE: usize = 512;
+/// Times its bound that a segment grows while the next one is made, at the most. A checkpoint of a
+/// million channels is ready long before, unless nobody calls [`Store::upkeep`].
+const OVERFULL_SEGMENTS: u64 = 4;
 /// Bytes beyond which no segment grows, even if the next can't be made: a location in a segment has
 /// 32 bits.
 pub(super) const SEGMENT_SIZE_MAX: u64 = 3 << 30;
@@ -60,6 +67,9 @@ pub struct Journal {
     /// The newest time that a caller or a segment has named.
     pub(super) clock_ms: u64,
     pub(super) maintenance: MaintenanceState,
+    pub(super) rollover: Option<Rollover>,
+    pub(super) relocations: Relocations,
+    pub(super) aside: Aside,
     /// The lock file, which also says which segment is the newest.
     pub(super) lock: Arc<dyn StoreFile>,
 }
@@ -112,6 +122,7 @@ impl Journal {
         );
         StoreCounters::add(&view.counters.torn_bytes, torn_bytes);
         let journal = Self {
+            aside: Aside::new(files.is_slow()),
             files,
             settings,
             view: Arc::new(view),
@@ -124,6 +135,8 @@ impl Journal {
             free_space: FreeSpace::default(),
             clock_ms,
             maintenance: MaintenanceState::default(),
+            rollover: None,
+            relocations: Relocations::default(),
             lock,
         };
         journal.count_files();
@@ -239,6 +252,7 @@ impl Journal {
         let us = begun.elapsed().as_micros() as u64;
         let counters = &self.view.counters;
         counters.sync_us_last.store(us, Ordering::Relaxed);
+        counters.sync_times.note(us);
         StoreCounters::add(&counters.sync_us, us);
         StoreCounters::add(&counters.syncs, 1);
         self.active.durable = end;
@@ -278,6 +292,25 @@ impl Journal {
         self.count_files();
     }
 
+    /// Begins a new segment where the active one is full. One that is far too large goes on only
+    /// once the next one is there, or if none can be made.
+    fn roll_when_full(&mut self) -> Result<(), StoreError> {
+        let (written, bytes_max) = (self.active.written(), self.segment_bytes_max());
+        let rolled = if written >= OVERFULL_SEGMENTS * bytes_max {
+            self.finish_rollover()
+        } else if written >= bytes_max && self.rollover.is_none() {
+            self.begin_rollover()
+        } else {
+            Ok(())
+        };
+        match rolled {
+            Err(error) if self.failure().is_some() || self.active.end > SEGMENT_SIZE_MAX => {
+                Err(error)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Writes a batch and shows it to the readers. `resolved` has an item for each of its records,
     /// or for none.
     pub(super) fn write_and_publish(
@@ -289,14 +322,7 @@ impl Journal {
             return Err(failure);
         }
         batch.note_time(self.clock_ms);
-        if self.active.written() >= self.segment_bytes_max() {
-            // Where no segment can be made, the active one goes on.
-            if let Err(error) = self.roll_segment()
-                && (self.failure().is_some() || self.active.end > SEGMENT_SIZE_MAX)
-            {
-                return Err(error);
-            }
-        }
+        self.roll_when_full()?;
         self.write(batch)?;
         let at = self.active.end - batch.size() as u64;
         self.publish(batch, resolved, at);
@@ -337,7 +363,11 @@ impl Store for Journal {
         };
         let counters = &self.view.counters;
         match &committed {
-            Ok(()) => StoreCounters::add(&counters.repeats, pending.repeats),
+            Ok(()) => {
+                StoreCounters::add(&counters.repeats, pending.repeats);
+                self.maintenance.committed.records += batch.records() as usize;
+                self.maintenance.committed.bytes += batch.size() as u64;
+            }
             Err(_) => StoreCounters::add(&counters.failures, 1),
         }
         batch.clear();
@@ -352,6 +382,10 @@ impl Store for Journal {
         self.run_maintenance(now_ms)
     }
 
+    fn upkeep(&mut self) -> Upkeep {
+        self.run_piece()
+    }
+
     fn reader(&self) -> Arc<dyn Reader> {
         Arc::clone(&self.view) as Arc<dyn Reader>
     }
@@ -361,6 +395,7 @@ impl Drop for Journal {
     /// Confirms the batch that was written last, so that a start tells damage to that batch from a
     /// torn tail.
     fn drop(&mut self) {
+        self.abort_rollover();
         if matches!(self.health, Health::Good) {
             let end = self.active.end;
             if self.sync_to(end).is_ok()

@@ -15,7 +15,8 @@ use super::log_record::{LogRecord, NeededSegment};
 use super::names;
 use super::raw_record::raw_records;
 use super::scan::{Scan, ScanStep};
-use super::segment::{self, ActiveSegment, SealedSegment, SealedSegments};
+use super::segment::{ActiveSegment, SealedSegment, SealedSegments};
+use super::segment_draft;
 use super::segment_head::SegmentHead;
 use super::settings::StoreSettings;
 use super::state::{StoreState, Strictness};
@@ -135,14 +136,9 @@ impl<'a> Loader<'a> {
             checkpoint_end: 0,
             epoch_mask: 0,
         };
-        segment::create(
-            self.files,
-            self.directory,
-            head,
-            &self.state,
-            &SealedSegments::new(),
-        )
-        .map_err(|not_created| not_created.error)
+        let sealed = SealedSegments::new();
+        segment_draft::create(self.files, self.directory, head, &self.state, &sealed)
+            .map_err(|not_created| not_created.error)
     }
 
     /// Reads all segments.
@@ -268,6 +264,7 @@ impl<'a> Loader<'a> {
         let file = self.cut(&path, scan.end, end)?;
         let mut active = ActiveSegment::new(scan.head, file, path, end);
         active.confirmed = confirmed.max(scan.head.checkpoint_end);
+        active.begun_at = scan.head.checkpoint_end;
         active.repeatable_ms = repeatable_ms;
         Ok(active)
     }

@@ -1,5 +1,7 @@
 //! The location of a message: the segment, and the place in it.
 
+use crate::base::Position;
+
 /// The place of a record in the segments; 16 bytes, since each message that is kept has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Location {
@@ -37,6 +39,16 @@ impl Location {
         Self { ts_s, ..self }
     }
 
+    /// Returns the location of the same record in another segment.
+    pub(super) fn moved_to(self, segment: u32, at: u64) -> Self {
+        let at = u32::try_from(at).expect("segments are smaller than 4 GiB");
+        Self {
+            segment,
+            at,
+            ..self
+        }
+    }
+
     /// Whether this is [`Location::MISSING`].
     pub(super) fn is_missing(self) -> bool {
         self.segment == 0
@@ -46,4 +58,14 @@ impl Location {
     pub(super) fn is_at(self, segment: u32, at: u64) -> bool {
         self.segment == segment && u64::from(self.at) == at
     }
+}
+
+/// A message that stands in the next segment as well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Relocation {
+    /// The index of its channel.
+    pub(super) channel: usize,
+    pub(super) position: Position,
+    /// The place of the record in the next segment.
+    pub(super) at: u64,
 }

@@ -1,16 +1,19 @@
 //! Maintenance between commits: a bounded piece of each due work at a time.
 
 use super::batch::WriteBatch;
-use super::compaction::Compaction;
+use super::compaction::{Compaction, MOVED_MAX};
 use super::error::StoreError;
 use super::journal::{Health, Journal};
 use super::read_view::StoreCounters;
 use super::settings::{SyncPolicy, WhenFull};
 
-/// Channels that expire under one lock: readers and commits wait for no more than these.
-const CHANNELS_AT_ONCE: usize = 1024;
-/// Locks of that kind in one call: about 16,000 channels, so that a million take some seconds.
-const EXPIRE_ROUNDS_MAX: usize = 16;
+/// Channels that expire in one piece.
+const EXPIRED_AT_ONCE: usize = 1_024;
+/// Pieces of that kind for each call: about 16,000 channels, so that a million take some
+/// seconds.
+const EXPIRE_PIECES_MAX: usize = 16;
+/// Bytes that a compaction reads for each call: some tens of megabytes a second.
+const COMPACTION_BYTES_MAX: u64 = 2 << 20;
 /// A segment is nearly dead when less than an eighth of it is live: its compaction writes one byte
 /// to free seven or more.
 const LIVE_DIVISOR: u64 = 8;
@@ -22,7 +25,10 @@ const RECLAIM_EVERY_MS: u64 = 1_000;
 impl Journal {
     /// Does a piece of all work that is due; fails where the store can take nothing.
     pub(super) fn run_maintenance(&mut self, now_ms: u64) -> Result<(), StoreError> {
-        self.expire(now_ms);
+        let known_from = self.clock_ms.saturating_sub(self.settings.dedup_ms);
+        self.dedup.forget_before(known_from);
+        (self.maintenance.expires_ms, self.maintenance.expire_pieces) = (now_ms, EXPIRE_PIECES_MAX);
+        self.expire_piece();
         if let Health::Failed { .. } = self.health {
             self.recover(now_ms)?;
         }
@@ -45,18 +51,19 @@ impl Journal {
         Ok(())
     }
 
-    /// Lets go of repeats and messages that are too old.
-    fn expire(&mut self, now_ms: u64) {
-        let known_from = self.clock_ms.saturating_sub(self.settings.dedup_ms);
-        self.dedup.forget_before(known_from);
-        for _ in 0..EXPIRE_ROUNDS_MAX {
-            let next_channel = self.maintenance.next_channel;
-            let next = (self.view.state_mut()).expire(now_ms, next_channel, CHANNELS_AT_ONCE);
-            self.maintenance.next_channel = next.unwrap_or(0);
-            if next.is_none() {
-                break;
-            }
+    /// Lets go of messages that are too old in some channels; whether there may be more of them.
+    pub(super) fn expire_piece(&mut self) -> bool {
+        if self.maintenance.expire_pieces == 0 {
+            return false;
         }
+        self.maintenance.expire_pieces -= 1;
+        let (now_ms, from) = (self.maintenance.expires_ms, self.maintenance.next_channel);
+        let next = (self.view.state_mut()).expire(now_ms, from, EXPIRED_AT_ONCE);
+        self.maintenance.next_channel = next.unwrap_or(0);
+        if next.is_none() {
+            self.maintenance.expire_pieces = 0;
+        }
+        true
     }
 
     fn sync_when_due(&mut self, now_ms: u64) -> Result<(), StoreError> {
@@ -87,9 +94,12 @@ impl Journal {
         Ok(())
     }
 
-    /// Rolls over to a new segment where the active one is nearly full, or where that would free
-    /// enough of the others.
+    /// Begins a new segment where the active one is nearly full, or where that would free enough of
+    /// the others.
     fn reclaim(&mut self, now_ms: u64) -> Result<(), StoreError> {
+        if self.rollover.is_some() || !self.relocations.are_done() {
+            return Ok(());
+        }
         let written = self.active.written();
         let is_nearly_full = written > 0 && written >= self.segment_bytes_max() / 4 * 3;
         let is_due = now_ms >= self.maintenance.reclaimed_ms + RECLAIM_EVERY_MS;
@@ -98,7 +108,7 @@ impl Journal {
             return Ok(());
         }
         self.maintenance.reclaimed_ms = now_ms;
-        let begun = self.roll_segment();
+        let begun = self.begin_rollover();
         match self.failure() {
             Some(failure) => Err(failure),
             // The active segment goes on; the next time may be better.
@@ -151,24 +161,34 @@ impl Journal {
 
     /// Compacts a piece of the oldest segment that is nearly dead.
     fn compact(&mut self) -> Result<(), StoreError> {
-        let mut compaction = match self.maintenance.compaction.take() {
-            Some(compaction) if self.sealed.contains_key(&compaction.number()) => compaction,
-            _ => match self.find_nearly_dead() {
-                Some(number) => {
-                    let size = self.sealed[&number].size;
-                    Compaction::begin(&*self.files, &self.settings.directory, number, size)?
-                }
-                None => return Ok(()),
-            },
-        };
-        let number = compaction.number();
-        self.compact_piece(&mut compaction)
-            .map(|has_more| self.maintenance.compaction = has_more.then_some(compaction))
-            .inspect_err(|error| {
-                if let StoreError::Damaged { .. } = error {
-                    self.maintenance.damaged.insert(number);
-                }
-            })
+        self.maintenance.compaction_bytes = COMPACTION_BYTES_MAX;
+        let compaction = self.maintenance.compaction.as_ref();
+        let is_valid = compaction.is_some_and(|one| self.sealed.contains_key(&one.number()));
+        if !is_valid {
+            // The last one who has a removed file open waits until the system has freed it.
+            let gone = self.maintenance.compaction.take();
+            self.aside.run(move || drop(gone));
+            let Some(number) = self.find_nearly_dead() else {
+                return Ok(());
+            };
+            let size = self.sealed[&number].size;
+            let directory = &self.settings.directory;
+            let compaction = Compaction::begin(&*self.files, directory, number, size)?;
+            self.maintenance.compaction = Some(compaction);
+        }
+        self.compact_piece()
+    }
+
+    /// Goes on with a compaction; whether a piece was done.
+    pub(super) fn compact_on(&mut self) -> bool {
+        let is_due = self.maintenance.compaction.is_some() && self.maintenance.compaction_bytes > 0;
+        if is_due && let Err(error) = self.compact_piece() {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "a segment can't be compacted"
+            );
+        }
+        is_due
     }
 
     fn find_nearly_dead(&self) -> Option<u32> {
@@ -191,13 +211,25 @@ impl Journal {
         Some(number)
     }
 
-    fn compact_piece(&mut self, compaction: &mut Compaction) -> Result<bool, StoreError> {
-        let mut batch = WriteBatch::default();
-        let has_more = compaction.next_piece(&self.view, &mut batch)?;
-        if !batch.is_empty() {
-            self.write_and_publish(&mut batch, &[])?;
-            StoreCounters::add(&self.view.counters.moved, batch.records().into());
+    fn compact_piece(&mut self) -> Result<(), StoreError> {
+        let Some(mut compaction) = self.maintenance.compaction.take() else {
+            return Ok(());
+        };
+        let has_more = compaction.next_piece(&self.view).inspect_err(|error| {
+            if let StoreError::Damaged { .. } = error {
+                self.maintenance.damaged.insert(compaction.number());
+            }
+        })?;
+        let left = self.maintenance.compaction_bytes;
+        self.maintenance.compaction_bytes = left.saturating_sub(compaction.read);
+        let mut found = std::mem::take(&mut compaction.found);
+        if !found.is_empty() && (!has_more || found.size() >= MOVED_MAX) {
+            self.write_and_publish(&mut found, &[])?;
+            StoreCounters::add(&self.view.counters.moved, found.records().into());
+            found.clear();
         }
-        Ok(has_more)
+        compaction.found = found;
+        self.maintenance.compaction = has_more.then_some(compaction);
+        Ok(())
     }
 }

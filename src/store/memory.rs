@@ -11,6 +11,7 @@ use super::Store;
 use super::error::StoreError;
 use super::files::{FileSystem, OpenMode, StoreFile};
 use super::journal::Journal;
+use super::piece::Upkeep;
 use super::reader::Reader;
 use super::record::{Appended, Record};
 use super::settings::{StoreSettings, SyncPolicy};
@@ -52,6 +53,10 @@ impl Store for MemoryStore {
 
     fn maintain(&mut self, now_ms: u64) -> Result<(), StoreError> {
         self.0.maintain(now_ms)
+    }
+
+    fn upkeep(&mut self) -> Upkeep {
+        self.0.upkeep()
     }
 
     fn reader(&self) -> Arc<dyn Reader> {

@@ -11,9 +11,11 @@
 //!   `raw_record` are its form on disk, `batch` is written by `journal`, and `state`, `channel_log`,
 //!   `location` and `usage` change by it; `resolved` is the shorter way for most messages, `dedup`
 //!   knows the repeats;
-//! - segments: `segment`, `segment_head`, `checkpoint`, `rollover`;
+//! - segments: `segment`, `segment_head`, `segment_draft`; the next one: `rollover`,
+//!   `next_segment`, `snapshot`, `checkpoint`, `tail`;
 //! - the read path: `read_view`, `reader`;
-//! - between commits: `maintenance`, `compaction`, `recover`, `free_space`;
+//! - between commits: `upkeep`, `piece`, `maintenance`, `compaction`, `recover`,
+//!   `free_space`, `aside`;
 //! - opening: `loader`, `directory`, `identity`, `scan`, `names`;
 //! - for a store that no process has open: `verify`, `dump`, `repair`;
 //! - the thread: `disk`, `commit_delay`.
@@ -43,20 +45,28 @@ mod usage;
 
 // Segments.
 mod checkpoint;
+mod next_segment;
 mod rollover;
 mod segment;
+mod segment_draft;
 mod segment_head;
+mod snapshot;
+mod tail;
 
 // The read path.
 mod read_view;
 mod reader;
 
 // Between commits.
+mod aside;
 mod compaction;
 mod free_space;
 mod maintenance;
 mod maintenance_state;
+mod piece;
 mod recover;
+mod sync_times;
+mod upkeep;
 
 // A start.
 mod directory;
@@ -89,6 +99,7 @@ pub use error::StoreError;
 pub use journal::Journal;
 pub use look::look;
 pub use memory::MemoryStore;
+pub use piece::Upkeep;
 pub use reader::{
     ChannelState, LogPage, PageRange, Reader, StateRecord, StoreTotals, StoredMessage,
 };
@@ -129,6 +140,12 @@ pub trait Store: Send {
     ///
     /// [`StoreError`] that keeps the store from taking anything; the next call tries again.
     fn maintain(&mut self, now_ms: u64) -> Result<(), StoreError>;
+
+    /// Does one piece of the long work that [`Store::maintain`] has begun. To be called after each
+    /// commit, and again as long as there is more and no record waits.
+    fn upkeep(&mut self) -> Upkeep {
+        Upkeep::Nothing
+    }
 
     /// Returns the reading side, for other threads.
     fn reader(&self) -> std::sync::Arc<dyn Reader>;

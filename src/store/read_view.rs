@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 
 use super::epoch_masks::EpochMasks;
 use super::error::StoreError;
@@ -18,6 +19,7 @@ use super::reader::{
 };
 use super::segment_head::SegmentHead;
 use super::state::StoreState;
+use super::sync_times::SyncTimes;
 use crate::base::Position;
 use crate::base::sync;
 
@@ -49,10 +51,12 @@ pub(super) struct ReadView {
 #[derive(Debug, Default)]
 pub(super) struct StoreCounters {
     pub(super) segments: AtomicU64,
+    pub(super) segments_begun: AtomicU64,
     pub(super) bytes: AtomicU64,
     pub(super) commits: AtomicU64,
     pub(super) records: AtomicU64,
     pub(super) sync_us_last: AtomicU64,
+    pub(super) sync_times: SyncTimes,
     pub(super) sync_us: AtomicU64,
     pub(super) syncs: AtomicU64,
     pub(super) failures: AtomicU64,
@@ -60,12 +64,27 @@ pub(super) struct StoreCounters {
     pub(super) moved: AtomicU64,
     pub(super) repeats: AtomicU64,
     pub(super) repeats_forgotten: AtomicU64,
+    pub(super) upkeep_pieces: AtomicU64,
+    pub(super) upkeep_us_max: AtomicU64,
+    pub(super) upkeep_records_max: AtomicU64,
 }
 
 impl StoreCounters {
     /// Adds `count` to one of the counters.
     pub(super) fn add(counter: &AtomicU64, count: u64) {
         counter.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Notes the time of a piece of upkeep.
+    pub(super) fn note_upkeep(&self, took: Duration) {
+        Self::add(&self.upkeep_pieces, 1);
+        let us = took.as_micros() as u64;
+        self.upkeep_us_max.fetch_max(us, Ordering::Relaxed);
+    }
+
+    /// Notes the records of a piece of a checkpoint.
+    pub(super) fn note_piece(&self, records: u32) {
+        (self.upkeep_records_max).fetch_max(records.into(), Ordering::Relaxed);
     }
 }
 
@@ -350,11 +369,13 @@ impl Reader for ReadView {
             channels,
             messages,
             segments: now(&counters.segments),
+            segments_begun: now(&counters.segments_begun),
             bytes: now(&counters.bytes),
             index_bytes,
             commits: now(&counters.commits),
             records: now(&counters.records),
             sync_us_last: now(&counters.sync_us_last),
+            sync_us_p999: counters.sync_times.us_of_thousand(999),
             sync_us: now(&counters.sync_us),
             syncs: now(&counters.syncs),
             failures: now(&counters.failures),
@@ -363,6 +384,9 @@ impl Reader for ReadView {
             moved: now(&counters.moved),
             repeats: now(&counters.repeats),
             repeats_forgotten: now(&counters.repeats_forgotten),
+            upkeep_pieces: now(&counters.upkeep_pieces),
+            upkeep_us_max: now(&counters.upkeep_us_max),
+            upkeep_records_max: now(&counters.upkeep_records_max),
         }
     }
 }

@@ -127,6 +127,8 @@ numbers! {
         Gauge messages,
         /// Files of the journal.
         Gauge segments,
+        /// Files of the journal that were begun since the start.
+        Counter segments_begun,
         /// Bytes of the files.
         Gauge bytes,
         /// Bytes of the index in memory.
@@ -137,6 +139,8 @@ numbers! {
         Counter records,
         /// Microseconds of the last sync.
         Gauge sync_us_last,
+        /// Microseconds that 999 of 1,000 syncs since the start took at most, to within a quarter.
+        Gauge sync_us_p999,
         /// Microseconds of all syncs.
         Counter sync_us,
         /// Syncs.
@@ -153,5 +157,11 @@ numbers! {
         Counter repeats,
         /// Messages whose repeats were forgotten before their time, since there were too many.
         Counter repeats_forgotten,
+        /// Pieces of long work, such as a checkpoint, that were done between two batches.
+        Counter upkeep_pieces,
+        /// Microseconds of the longest of them.
+        Gauge upkeep_us_max,
+        /// Records of a checkpoint that one of them wrote at most.
+        Gauge upkeep_records_max,
     }
 }

@@ -26,8 +26,9 @@ impl Journal {
         let maintenance = &mut self.maintenance;
         maintenance.pause_ms = (maintenance.pause_ms * 2).clamp(100, RECOVER_PAUSE_MS_MAX);
         maintenance.retry_ms = now_ms + maintenance.pause_ms;
+        self.abort_rollover();
         self.reopen()?;
-        self.roll_segment()?;
+        self.finish_rollover()?;
         self.health = Health::Good;
         (self.maintenance.retry_ms, self.maintenance.pause_ms) = (0, 0);
         tracing::warn!(file = %self.active.path.display(), "the store works again, and goes on in a new file");

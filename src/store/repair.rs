@@ -12,7 +12,8 @@ use super::identity::{StoreIdentity, StoredIdentity};
 use super::loader::{Loader, Purpose};
 use super::names;
 use super::scan::{Scan, ScanStep};
-use super::segment;
+use super::segment::SealedSegment;
+use super::segment_draft;
 use super::segment_head::SegmentHead;
 use super::settings::StoreSettings;
 use super::state::StoreState;
@@ -201,7 +202,7 @@ fn load_what_is_left(
     let lost = loader.state.drop_missing();
     sealed.insert(
         newest,
-        segment::SealedSegment {
+        SealedSegment {
             size: active.end,
             repeatable_ms: active.repeatable_ms,
         },
@@ -229,7 +230,7 @@ fn load_what_is_left(
         epoch_mask: active.head.epoch_mask ^ mask,
         ..active.head
     };
-    segment::create(files, directory, head, &loader.state, &sealed)
+    segment_draft::create(files, directory, head, &loader.state, &sealed)
         .map_err(|not_created| not_created.error)?;
     let identity = StoreIdentity {
         key: head.key,

@@ -86,6 +86,11 @@ impl Scan {
         self.end = self.end.min(end);
     }
 
+    /// Goes on at this position, where a batch begins.
+    pub(super) fn skip_to(&mut self, at: u64) {
+        self.at = at;
+    }
+
     /// Returns the path of the segment that is scanned.
     pub(super) fn path(&self) -> &Path {
         &self.path

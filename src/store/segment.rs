@@ -1,16 +1,12 @@
 //! Segments, the files of the journal: one is active and grows, the others are sealed.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::checkpoint::write_checkpoint;
-use super::error::StoreError;
-use super::files::{FileSystem, OpenMode, StoreFile};
+use super::files::StoreFile;
 use super::log_record::NeededSegment;
-use super::names;
 use super::segment_head::SegmentHead;
-use super::state::StoreState;
 
 /// The segment that is written to.
 #[derive(Debug)]
@@ -26,6 +22,9 @@ pub(super) struct ActiveSegment {
     /// The position up to which a later batch confirms that; a batch without records needs no
     /// confirmation.
     pub(super) confirmed: u64,
+    /// The end of what was here before the segment became the active one: the checkpoint, and
+    /// records that came meanwhile.
+    pub(super) begun_at: u64,
     /// The time of the last message with an idempotency key in here, in Unix milliseconds.
     pub(super) repeatable_ms: Option<u64>,
 }
@@ -40,14 +39,6 @@ pub(super) struct SealedSegment {
 
 /// The sealed segments that are still needed, by their numbers.
 pub(super) type SealedSegments = BTreeMap<u32, SealedSegment>;
-
-/// The reason why there is no new segment.
-#[derive(Debug)]
-pub(super) struct SegmentNotCreated {
-    pub(super) error: StoreError,
-    /// Whether the file may be there under its name all the same.
-    pub(super) is_named: bool,
-}
 
 impl ActiveSegment {
     /// Takes over an open segment that ends at `end`.
@@ -65,58 +56,24 @@ impl ActiveSegment {
             end,
             durable: end,
             confirmed: end,
+            begun_at: end,
             repeatable_ms: None,
         }
     }
 
-    /// Counts the bytes behind the checkpoint.
+    /// Counts the bytes behind those that the segment began with.
     pub(super) fn written(&self) -> u64 {
-        self.end - self.head.checkpoint_end
+        self.end - self.begun_at
     }
 }
 
-/// Makes a segment that begins with a checkpoint of everything but the messages, so that older
-/// segments are needed for their messages only. The file gets its name when all of it is durable.
-pub(super) fn create(
-    files: &dyn FileSystem,
-    directory: &Path,
-    mut head: SegmentHead,
-    state: &StoreState,
-    sealed: &SealedSegments,
-) -> Result<ActiveSegment, SegmentNotCreated> {
-    let path = directory.join(names::segment(head.number));
-    let unfinished = directory.join(names::segment(head.number) + names::UNFINISHED);
-    let written = files.create(&unfinished).and_then(|file| {
-        let needed = (sealed.iter()).map(|(&number, segment)| NeededSegment {
+/// Lists segments as a checkpoint names them.
+pub(super) fn needed(sealed: &SealedSegments) -> Vec<NeededSegment> {
+    let segments = sealed.iter();
+    segments
+        .map(|(&number, segment)| NeededSegment {
             number,
             size: segment.size,
-        });
-        write_checkpoint(&*file, &mut head, state, needed)?;
-        Ok(file)
-    });
-    let renamed = written.and_then(|file| {
-        files.rename(&unfinished, &path)?;
-        Ok(file)
-    });
-    let not_created = |source, is_named| SegmentNotCreated {
-        error: StoreError::Failed {
-            file: path.clone(),
-            source,
-        },
-        is_named,
-    };
-    let file = match renamed {
-        Ok(file) => file,
-        Err(error) => {
-            // Best effort: a start removes it as well.
-            _ = files.remove(&unfinished);
-            // A rename that failed may have happened, on some file systems.
-            let is_named = files.open(&path, OpenMode::Read).is_ok();
-            return Err(not_created(error, is_named));
-        }
-    };
-    if let Err(error) = files.sync_directory(directory) {
-        return Err(not_created(error, true));
-    }
-    Ok(ActiveSegment::new(head, file, path, head.checkpoint_end))
+        })
+        .collect()
 }

@@ -69,6 +69,9 @@ pub struct StoreSettings {
     /// Bytes after which a new file is begun. Default 64 MiB: room comes back by whole files, and
     /// each begins with a checkpoint.
     pub segment_bytes_max: u64,
+    /// Records that a piece of long work writes between two batches, and channels that it visits;
+    /// after a batch eight more for each record of it. Default 1,024: a fraction of a millisecond.
+    pub upkeep_records_max: usize,
     /// Milliseconds for which a repeat is known. Default 300,000: longer than a client tries again.
     pub dedup_ms: u64,
     /// Repeats that are known at the most; for one more the sender with the most loses its oldest,
@@ -99,6 +102,7 @@ impl StoreSettings {
             when_full: WhenFull::default(),
             free_bytes_min: 256 << 20,
             segment_bytes_max: 64 << 20,
+            upkeep_records_max: 1_024,
             dedup_ms: 300_000,
             dedup_entries_max: 1_000_000,
             channels_max: 1_000_000,

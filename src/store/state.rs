@@ -4,16 +4,18 @@
 //! start makes of the segments the state that was there before.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use slab::Slab;
 
 use super::bytes::Flaw;
 use super::channel_log::ChannelLog;
-use super::location::Location;
+use super::location::{Location, Relocation};
 use super::log_record::{LogPlace, LogRecord, PlacedMessage};
 use super::resolved::ResolvedMessage;
 use super::settings::Retention;
+use super::snapshot::Snapshot;
 use super::usage::LogUsage;
 use crate::base::{Epoch, Position};
 
@@ -21,9 +23,9 @@ use crate::base::{Epoch, Position};
 pub(super) struct StoreState {
     names: HashMap<Arc<str>, usize>,
     channels: Slab<StoredChannel>,
-    members: HashMap<Box<str>, BTreeSet<Box<str>>>,
+    members: BTreeMap<Box<str>, BTreeSet<Box<str>>>,
     members_count: usize,
-    marks: HashMap<Box<str>, u64>,
+    marks: BTreeMap<Box<str>, u64>,
     serials_below: u64,
     forgotten: u64,
     pub(super) usage: LogUsage,
@@ -33,6 +35,8 @@ pub(super) struct StoreState {
     missing_max: u64,
     /// The channels that the checkpoint has named which is being read.
     in_checkpoint: Option<BTreeSet<usize>>,
+    /// The snapshot that is being written.
+    pub(super) snapshot: Option<Snapshot>,
 }
 
 /// The rule by which records have to follow from those before them.
@@ -54,6 +58,19 @@ pub(super) struct StoredChannel {
     pub(super) opener: Option<Box<str>>,
 }
 
+impl StoredChannel {
+    /// Makes the record by which a checkpoint names the channel.
+    pub(super) fn record(&self) -> LogRecord<'_> {
+        let known = self.log.state();
+        LogRecord::Channel {
+            channel: &self.name,
+            epoch: known.epoch,
+            floor: known.floor,
+            newest: known.newest,
+        }
+    }
+}
+
 /// The largest offset, and the largest serial number, that a record may have: a number that
 /// JavaScript reads without loss. A larger one was never given, and would wrap around.
 const NUMBER_MAX: u64 = 1 << 53;
@@ -69,6 +86,9 @@ const MISSING_MOST: u64 = 1 << 28;
 /// Bytes of the smallest record of a message, roughly.
 const MESSAGE_SIZE_MIN: u64 = 32;
 
+/// Messages that a piece of work lets go of for each channel that it may visit: they cost as much.
+const MESSAGES_A_CHANNEL: usize = 16;
+
 /// Bytes of a channel in the index beside its name and its locations, roughly.
 const CHANNEL_SIZE: usize = size_of::<StoredChannel>() + 64;
 
@@ -78,9 +98,9 @@ impl StoreState {
         Self {
             names: HashMap::new(),
             channels: Slab::new(),
-            members: HashMap::new(),
+            members: BTreeMap::new(),
             members_count: 0,
-            marks: HashMap::new(),
+            marks: BTreeMap::new(),
             serials_below: 0,
             forgotten: 0,
             usage: LogUsage::default(),
@@ -88,6 +108,7 @@ impl StoreState {
             strictness: Strictness::Strict,
             missing_max: MISSING_MOST,
             in_checkpoint: None,
+            snapshot: None,
         }
     }
 
@@ -112,6 +133,16 @@ impl StoreState {
         Some((index, &self.channels[index]))
     }
 
+    /// Returns the channel of this index, if there is one.
+    pub(super) fn channel_at(&self, index: usize) -> Option<&StoredChannel> {
+        self.channels.get(index)
+    }
+
+    /// Returns the index behind that of every channel.
+    pub(super) fn channels_end(&self) -> usize {
+        self.channels.capacity()
+    }
+
     /// Lists all channels, in no order.
     pub(super) fn channels(&self) -> impl Iterator<Item = &StoredChannel> {
         self.channels.iter().map(|(_, channel)| channel)
@@ -122,10 +153,24 @@ impl StoreState {
         self.channels.len()
     }
 
-    /// Lists room and user of each lasting membership, in no order.
+    /// Lists room and user of each lasting membership, in their order.
     pub(super) fn members(&self) -> impl Iterator<Item = (&str, &str)> {
-        let rooms = self.members.iter();
-        rooms.flat_map(|(room, users)| users.iter().map(move |user| (&**room, &**user)))
+        members_of(self.members.range::<str, _>(..))
+    }
+
+    /// Lists the memberships behind this one.
+    pub(super) fn members_after(
+        &self,
+        room: &str,
+        user: &str,
+    ) -> impl Iterator<Item = (&str, &str)> {
+        let behind = (Bound::Excluded(user), Bound::Unbounded);
+        let here = self.members.get_key_value(room).into_iter();
+        let here = here.flat_map(move |(room, users)| {
+            (users.range::<str, _>(behind)).map(move |user| (&**room, &**user))
+        });
+        let rooms = (Bound::Excluded(room), Bound::Unbounded);
+        here.chain(members_of(self.members.range::<str, _>(rooms)))
     }
 
     /// Whether `user` is a lasting member of `room`.
@@ -138,11 +183,11 @@ impl StoreState {
         self.members_count
     }
 
-    /// Lists each producer with its mark, in no order.
-    pub(super) fn marks(&self) -> impl Iterator<Item = (&str, u64)> {
-        self.marks
-            .iter()
-            .map(|(producer, mark)| (&**producer, *mark))
+    /// Lists the producers behind this one with their marks, or all of them.
+    pub(super) fn marks_after(&self, producer: Option<&str>) -> impl Iterator<Item = (&str, u64)> {
+        let begin = producer.map_or(Bound::Unbounded, Bound::Excluded);
+        let marks = self.marks.range::<str, _>((begin, Bound::Unbounded));
+        marks.map(|(producer, mark)| (&**producer, *mark))
     }
 
     /// Returns the mark of a producer.
@@ -305,6 +350,7 @@ impl StoreState {
     }
 
     fn push_at(&mut self, index: usize, at: Position, location: Location) -> Result<(), Flaw> {
+        self.note_change(index);
         let log = &mut self.channels[index].log;
         if log.epoch != at.epoch || log.newest() + 1 != at.offset {
             return Err("a message doesn't follow the one before it in its channel");
@@ -322,11 +368,31 @@ impl StoreState {
         }
     }
 
+    /// Notes that a message was copied to the segment `to`, if it stands in the tail `from` still.
+    pub(super) fn relocate(&mut self, moved: &Relocation, from: (u32, u64), to: u32) {
+        let Position { epoch, offset } = moved.position;
+        if let Some(channel) = self.channels.get_mut(moved.channel)
+            && channel.log.epoch == epoch
+        {
+            (channel.log).relocate(offset, from, (to, moved.at), &mut self.usage);
+        }
+    }
+
     fn purge(&mut self, name: &str, epoch: Epoch) {
         let index = self.ensure(name, epoch);
+        self.note_change(index);
         let channel = &mut self.channels[index];
         channel.log.reset(epoch, &mut self.usage);
         channel.acks.clear();
+    }
+
+    /// Writes a channel to the snapshot as it is before its first change.
+    fn note_change(&mut self, index: usize) {
+        if let Some(snapshot) = &mut self.snapshot
+            && snapshot.is_first_change(index)
+        {
+            (self.channels[index].record()).write(&mut snapshot.images);
+        }
     }
 
     fn ack(&mut self, channel: &str, reader: &str, offset: u64) {
@@ -426,10 +492,14 @@ impl StoreState {
             opener: None,
         });
         self.names.insert(shared, index);
+        if let Some(snapshot) = &mut self.snapshot {
+            snapshot.note_new(index);
+        }
         index
     }
 
     fn remove(&mut self, index: usize) {
+        self.note_change(index);
         let mut channel = self.channels.remove(index);
         self.names.remove(&channel.name);
         channel.log.clear(&mut self.usage);
@@ -437,7 +507,7 @@ impl StoreState {
     }
 
     /// Lets go of messages that are too old, in up to `channels_max` channels from the index `from`
-    /// on, and of about 16 times as many messages; returns the index to go on at, or `None` after
+    /// on, and of up to 16 times as many messages; returns the index to go on at, or `None` after
     /// the last channel.
     pub(super) fn expire(
         &mut self,
@@ -445,25 +515,45 @@ impl StoreState {
         from: usize,
         channels_max: usize,
     ) -> Option<usize> {
-        let (mut visited, mut gone) = (0, 0);
+        self.let_go(from, channels_max, |log, usage, max| {
+            log.expire(now_ms, max, usage)
+        })
+    }
+
+    /// Lets go of messages in segments up to this one, with the bounds of [`StoreState::expire`].
+    pub(super) fn drop_through(
+        &mut self,
+        segment: u32,
+        from: usize,
+        channels_max: usize,
+    ) -> Option<usize> {
+        self.let_go(from, channels_max, |log, usage, max| {
+            log.drop_through(segment, max, usage)
+        })
+    }
+
+    fn let_go(
+        &mut self,
+        from: usize,
+        channels_max: usize,
+        mut let_go: impl FnMut(&mut ChannelLog, &mut LogUsage, usize) -> usize,
+    ) -> Option<usize> {
+        let (mut visited, mut left) = (0, channels_max * MESSAGES_A_CHANNEL);
         // A slab's iterator can't begin in the middle, so the indexes are tried one by one.
         for index in from..self.channels.capacity() {
-            if visited == channels_max || gone >= channels_max * 16 {
+            if visited == channels_max {
                 return Some(index);
             }
             visited += 1;
             if let Some(channel) = self.channels.get_mut(index) {
-                gone += channel.log.expire(now_ms, &mut self.usage);
+                left -= let_go(&mut channel.log, &mut self.usage, left);
+                if left == 0 {
+                    // The channel may have more.
+                    return Some(index);
+                }
             }
         }
         None
-    }
-
-    /// Lets go of all messages in segments up to this one.
-    pub(super) fn drop_through(&mut self, segment: u32) {
-        for (_, channel) in &mut self.channels {
-            channel.log.drop_through(segment, &mut self.usage);
-        }
     }
 
     /// Finds the channel and the offset of a message that should be kept, and is missing.
@@ -484,6 +574,13 @@ impl StoreState {
         }
         lost
     }
+}
+
+/// Lists the memberships in these rooms.
+fn members_of<'a>(
+    rooms: impl Iterator<Item = (&'a Box<str>, &'a BTreeSet<Box<str>>)>,
+) -> impl Iterator<Item = (&'a str, &'a str)> {
+    rooms.flat_map(|(room, users)| users.iter().map(move |user| (&**room, &**user)))
 }
 
 /// A number that is no larger than it can be.

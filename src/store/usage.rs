@@ -27,8 +27,13 @@ impl LogUsage {
 
     /// Takes a record that isn't live any more off the count.
     pub(super) fn release(&mut self, location: Location) {
-        if let Some(live) = self.live.get_mut(&location.segment) {
-            *live -= u64::from(location.size);
+        self.release_bytes(location.segment, location.size.into());
+    }
+
+    /// Takes the bytes of records in one segment off the count.
+    pub(super) fn release_bytes(&mut self, segment: u32, bytes: u64) {
+        if let Some(live) = self.live.get_mut(&segment) {
+            *live -= bytes;
         }
     }
 }

@@ -9,6 +9,7 @@ mod catch_up;
 mod crowd;
 mod many_channels;
 mod neglect;
+mod pauses;
 mod presence;
 #[path = "../support/mod.rs"]
 mod support;

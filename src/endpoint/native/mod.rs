@@ -4,6 +4,7 @@
 //! writes the answers. A command without a `seq` is answered only when it fails.
 
 pub(super) mod command;
+mod light;
 mod parse;
 
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use crate::chat::{HistoryRange, SayOutcome};
 use crate::server::WorkerHandle;
 use command::{NativeCommand, SequencedCommand, resume_of};
 
+pub(super) use light::is_light;
 pub use parse::COMMANDS_A_FRAME_MAX;
 
 /// Carries out the commands that clients give on their WebSockets.

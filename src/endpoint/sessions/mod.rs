@@ -82,8 +82,8 @@ impl Sessions {
     }
 
     /// Notes that this thread carries out what a connection has sent, until the guard is dropped.
-    pub(super) fn begin_command(&self, fd: Fd) -> RunningGuard<'_> {
-        self.running.begin(self.services.server(), fd)
+    pub(super) fn begin_command(&self, server: &WorkerHandle, fd: Fd) -> RunningGuard<'_> {
+        self.running.begin(server, fd)
     }
 
     /// Calls `then` once everything is done, and on disk, that these connections have asked for and

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use crate::base::Fd;
 use crate::base::sync::lock;
-use crate::server::Handle;
+use crate::server::{Handle, WorkerHandle};
 
 /// No connection has this name.
 const NOBODY: u64 = 0;
@@ -49,8 +49,8 @@ impl RunningCommands {
     }
 
     /// Notes that this thread carries out what a connection has sent, until the guard is dropped.
-    pub(super) fn begin(&self, server: Option<&Handle>, fd: Fd) -> RunningGuard<'_> {
-        let running = self.of(server, fd);
+    pub(super) fn begin(&self, server: &WorkerHandle, fd: Fd) -> RunningGuard<'_> {
+        let running = self.of(server.thread_of_callback(fd));
         if let Some(running) = running {
             running.0.store(fd.0, SeqCst);
         }
@@ -63,8 +63,9 @@ impl RunningCommands {
 
     /// Whether a command of a connection is being carried out.
     pub(super) fn contains(&self, server: Option<&Handle>, fd: Fd) -> bool {
-        self.of(server, fd)
-            .is_some_and(|running| running.0.load(SeqCst) == fd.0)
+        let threads = server.map(|server| [fd.reactor(), server.callback_thread_of(fd)]);
+        let mut running = threads.into_iter().flatten().filter_map(|at| self.of(at));
+        running.any(|running| running.0.load(SeqCst) == fd.0)
     }
 
     /// Calls `then` after the commands of these connections that are being carried out now.
@@ -87,8 +88,8 @@ impl RunningCommands {
         }
     }
 
-    fn of(&self, server: Option<&Handle>, fd: Fd) -> Option<&Running> {
-        self.threads.get()?.get(server?.callback_thread_of(fd))
+    fn of(&self, thread: usize) -> Option<&Running> {
+        self.threads.get()?.get(thread)
     }
 
     fn ended(&self, fd: Fd) {

@@ -8,7 +8,7 @@ use mio::Interest;
 use mio::net::TcpStream;
 
 use super::send;
-use super::{EventSink, Reactor, TimerPurpose};
+use super::{EventSink, HANDLED, Reactor, TimerPurpose};
 use crate::base::Tick;
 use crate::net::command::Command;
 use crate::net::directory::DirectoryEntry;
@@ -131,7 +131,7 @@ impl<S: EventSink> Reactor<S> {
             peer_ended: false,
             gone: false,
             asked: 0,
-            asked_in: 0,
+            handed_in: HANDLED,
             backlogged: false,
             budgeted: 0,
             unfinished: 0,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Awaited, EventSink, Reactor};
+use super::{Awaited, EventSink, OwnCommands, Reactor, send_all};
 use crate::base::Fd;
 use crate::net::command::{AwaitedBy, Command, CommandBatch};
 use crate::net::outbox::Content;
@@ -28,7 +28,9 @@ impl<S: EventSink> Reactor<S> {
     /// Carries out the commands in the mailbox, at most `BATCHES_A_TURN_MAX` batches, and those with
     /// no more than `COMMANDS_A_TURN_MAX` commands, if there are several.
     pub(super) fn apply_all(&mut self) {
-        self.apply_own();
+        if S::OWN_COMMANDS == OwnCommands::First {
+            self.apply_own();
+        }
         let before = self.commands_done();
         for _ in 0..BATCHES_A_TURN_MAX {
             let Some(batch) = self.mailbox.try_recv() else {
@@ -44,6 +46,7 @@ impl<S: EventSink> Reactor<S> {
                 peer.nudge();
             }
         }
+        self.apply_own();
     }
 
     /// Counts what was carried out so far, each receiver of a publish once.
@@ -52,10 +55,15 @@ impl<S: EventSink> Reactor<S> {
         counters.commands.get() + counters.deliveries.get()
     }
 
-    /// Carries out the commands that handlers on this thread gave.
+    /// Carries out the commands that handlers on this thread gave; where they mustn't overtake what
+    /// is left in the mailbox, puts them behind it.
     pub(super) fn apply_own(&mut self) {
         while let Some(batch) = self.sink.take_commands() {
-            self.apply(batch);
+            if S::OWN_COMMANDS == OwnCommands::First || self.mailbox.is_empty() {
+                self.apply(batch);
+            } else {
+                send_all(&self.peers[self.id], batch);
+            }
         }
     }
 

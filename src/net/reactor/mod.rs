@@ -43,6 +43,7 @@ use super::listener::Acceptor;
 use super::mailbox;
 use super::outbox::Arena;
 use super::refusals::ReactorRefusals;
+pub use super::slots::{BatchNumber, HANDLED};
 use super::slots::{SlotId, Slots};
 use super::strangers::Strangers;
 use super::topics::{TopicBounds, Topics};
@@ -136,11 +137,17 @@ impl Default for ReactorLimits {
 /// thread. Comments call it the owner of the events.
 pub trait EventSink {
     /// A WebSocket was opened.
-    fn opened(&mut self, fd: Fd, head: Box<Head>);
-    /// A message of a WebSocket arrived, whole and unmasked.
-    fn message(&mut self, fd: Fd, kind: MessageKind, payload: Cow<'_, [u8]>);
-    /// A request arrived; its answer comes back as a command.
-    fn request(&mut self, fd: Fd, request: Box<HttpRequest>);
+    fn opened(&mut self, fd: Fd, head: Box<Head>) -> BatchNumber;
+    /// A message of a WebSocket arrived, whole and unmasked. `last` is what the event before it gave.
+    fn message(
+        &mut self,
+        fd: Fd,
+        kind: MessageKind,
+        payload: Cow<'_, [u8]>,
+        last: BatchNumber,
+    ) -> BatchNumber;
+    /// A request arrived; its answer comes back as a command. `last` is what the event before it gave.
+    fn request(&mut self, fd: Fd, request: Box<HttpRequest>, last: BatchNumber) -> BatchNumber;
     /// An opened WebSocket ended; nothing more comes from it.
     fn closed(&mut self, fd: Fd, reason: CloseReason);
     /// The server stops: once all earlier events of `fd` are handled, disconnect it with 1001.
@@ -151,11 +158,9 @@ pub trait EventSink {
     fn timer(&mut self, timer: u64);
     /// Whether reading from `fd` should stop until the reactor is woken.
     fn must_pause(&self, fd: Fd) -> bool;
-    /// The number of the batch in which this turn's events of `fd` are handed on.
-    fn batch_of(&self, fd: Fd) -> u64;
-    /// Whether that batch is handled and its commands are in the mailbox; if not, the reactor is
+    /// Whether a batch is handled and its commands are in the mailbox; if not, the reactor is
     /// woken once the batch is handled.
-    fn has_handled(&self, fd: Fd, batch: u64) -> bool;
+    fn has_handled(&self, fd: Fd, batch: BatchNumber) -> bool;
     /// Without workers: gives one of the connections whose messages wait on this thread its turn,
     /// once a turn of the reactor. Whether it did.
     fn serve_waiting(&mut self) -> bool;
@@ -167,6 +172,18 @@ pub trait EventSink {
     fn has_pending(&self) -> bool;
     /// Takes the commands that handlers on this thread gave for this very reactor.
     fn take_commands(&mut self) -> Option<CommandBatch>;
+    /// The order of those commands and of what stands in the mailbox.
+    const OWN_COMMANDS: OwnCommands;
+}
+
+/// When the commands of handlers on a reactor's own thread are carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OwnCommands {
+    /// Before what stands in the mailbox: no other thread handles events of these connections.
+    First,
+    /// Behind what stood in the mailbox when the handlers ran: workers, too, answer these
+    /// connections.
+    Behind,
 }
 
 /// State that a reactor shares with other threads.
@@ -407,7 +424,11 @@ impl<S: EventSink> Reactor<S> {
 /// Sends one command. A mailbox without a receiver belongs to a reactor that has ended and has no
 /// connections left, so the command is dropped.
 fn send(mailbox: &CommandSender, command: Command) {
-    let batch = CommandBatch::of(command);
+    send_all(mailbox, CommandBatch::of(command));
+}
+
+/// Sends a batch in the same way.
+fn send_all(mailbox: &CommandSender, batch: CommandBatch) {
     let bytes = batch.size();
     drop(mailbox.send(batch, bytes));
 }

@@ -4,7 +4,7 @@ use std::io::{self, Read};
 
 use bytes::Bytes;
 
-use super::{EventSink, Reactor, WriteTurn};
+use super::{EventSink, HANDLED, Reactor, WriteTurn};
 use crate::net::outbox::Content;
 use crate::net::refusals::ReactorRefusal;
 use crate::net::slots::{KnownAs, ReadState, SlotId, SlotPhase};
@@ -106,7 +106,7 @@ impl<S: EventSink> Reactor<S> {
         if slot.asked + slot.outbox.bytes() <= self.context.limits.outbox_pause_bytes {
             return false;
         }
-        if slot.asked > 0 && !self.sink.has_handled(slot.fd, slot.asked_in) {
+        if slot.asked > 0 && !self.sink.has_handled(slot.fd, slot.handed_in) {
             return true;
         }
         slot.asked = 0;
@@ -190,9 +190,11 @@ impl<S: EventSink> Reactor<S> {
             match event {
                 ConnectionEvent::Message { kind, payload } => {
                     counters.messages_in.add(1);
-                    slot.asked += payload.len() + MESSAGE_OVERHEAD;
-                    slot.asked_in = self.sink.batch_of(slot.fd);
-                    self.sink.message(slot.fd, kind, payload);
+                    let size = payload.len() + MESSAGE_OVERHEAD;
+                    slot.handed_in = self.sink.message(fd, kind, payload, slot.handed_in);
+                    if slot.handed_in != HANDLED {
+                        slot.asked += size;
+                    }
                 }
                 ConnectionEvent::Output(output) => {
                     if let Some(error) = slot.connection.take_refused() {
@@ -211,13 +213,13 @@ impl<S: EventSink> Reactor<S> {
                 ConnectionEvent::Request(request) => {
                     counters.requests.add(1);
                     slot.known_as = KnownAs::Http;
-                    self.sink.request(slot.fd, request);
+                    slot.handed_in = self.sink.request(fd, request, slot.handed_in);
                 }
                 ConnectionEvent::Opened(head) => {
                     slot.known_as = KnownAs::WebSocket;
                     counters.websockets.add(1);
-                    self.shared.directory.establish(slot.fd);
-                    self.sink.opened(slot.fd, head);
+                    self.shared.directory.establish(fd);
+                    slot.handed_in = self.sink.opened(fd, head);
                 }
                 ConnectionEvent::Ignored => {}
                 ConnectionEvent::Closed(reason) => return Some(reason),

@@ -10,6 +10,7 @@ mod golden;
 mod hostile;
 mod model;
 mod offline;
+mod pauses;
 mod property;
 mod restart;
 mod trouble;

@@ -9,7 +9,7 @@ use crate::store::{
 };
 
 /// All that a reader can be asked.
-fn everything(reader: &dyn Reader) -> String {
+pub(super) fn everything(reader: &dyn Reader) -> String {
     let mut told = Vec::new();
     reader.each(&mut |known| {
         told.push(format!("{known:?}"));
@@ -30,7 +30,8 @@ fn everything(reader: &dyn Reader) -> String {
     )
 }
 
-fn fill(store: &mut dyn Store, round: u64) {
+/// Records of each kind, in channels that last and in a new one.
+pub(super) fn fill(store: &mut dyn Store, round: u64) {
     let number = round.to_string();
     let (line, before) = (format!("@{round}"), format!("@{}", round - 1));
     let private = MessageRecord {

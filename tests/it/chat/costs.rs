@@ -115,6 +115,52 @@ fn a_post_is_one_command_a_reactor_and_its_answer() {
     }
 }
 
+/// How often a reactor was woken.
+fn wakes(http: &mut HttpClient) -> u64 {
+    let stats = stats(http);
+    let reactors = stats["reactors"].as_array().unwrap();
+    reactors
+        .iter()
+        .map(|row| row["wakes"].as_u64().unwrap())
+        .sum()
+}
+
+#[test]
+fn what_looks_into_memory_alone_is_answered_without_waking_anybody() {
+    const TIMES: u64 = 300;
+    let server = Program::serve(&["--echo", "--workers", "1", "--ping-ms", "0"]);
+    let mut http = server.http();
+    let mut members = members(&server, 2);
+    let member = &mut members[0];
+    let mut echo = server.websocket("/echo");
+    let mut count = |what: &str, ask: &mut dyn FnMut(u64)| {
+        let before = wakes(&mut http);
+        (0..TIMES).for_each(ask);
+        let woken = wakes(&mut http) - before;
+        assert!(woken < TIMES / 10, "{woken} wakes for {TIMES} times {what}");
+    };
+    count("echo", &mut |_| echo.echo("how are you"));
+    count("PING", &mut |_| {
+        member.say("PING");
+        while member.hear_text() != "PONG" {}
+    });
+    let mut answered = |seq: u64, command: &Value| {
+        member.say(command.to_string());
+        while parsed(&member.hear_text())["seq"] != seq {}
+    };
+    count("say", &mut |seq| {
+        let to = json!({"room": "tea"});
+        answered(
+            seq,
+            &json!({"type": "say", "seq": seq, "to": to, "data": seq}),
+        );
+    });
+    count("ack", &mut |seq| {
+        let ack = json!({"type": "ack", "seq": seq, "channel": "tea", "offset": seq});
+        answered(seq, &ack);
+    });
+}
+
 #[test]
 fn a_message_is_encoded_once_for_the_members_of_all_reactors() {
     const MEMBERS: usize = 20;

@@ -6,6 +6,7 @@ mod descriptors;
 mod events;
 mod gather;
 mod handle;
+mod light;
 mod publish;
 mod slow;
 mod slow_http;

@@ -13,7 +13,8 @@ use mio::{Events, Poll, Waker};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::super::{
-    EventSink, Reactor, ReactorLimits, ReactorParts, ReactorShared, WAKER, WriteTurn, send,
+    BatchNumber, EventSink, HANDLED, OwnCommands, Reactor, ReactorLimits, ReactorParts,
+    ReactorShared, WAKER, WriteTurn, send,
 };
 use crate::base::Fd;
 use crate::net::budget::ByteBudget;
@@ -46,17 +47,27 @@ pub(super) struct EchoSink {
 }
 
 impl EventSink for EchoSink {
-    fn opened(&mut self, fd: Fd, _: Box<Head>) {
+    fn opened(&mut self, fd: Fd, _: Box<Head>) -> BatchNumber {
         self.opened.push(fd);
+        HANDLED
     }
 
-    fn message(&mut self, fd: Fd, kind: MessageKind, payload: Cow<'_, [u8]>) {
+    fn message(
+        &mut self,
+        fd: Fd,
+        kind: MessageKind,
+        payload: Cow<'_, [u8]>,
+        _: BatchNumber,
+    ) -> BatchNumber {
         self.heard += 1;
         self.outgoing
             .push(fd, |frames| encode_message(frames, kind, &payload));
+        HANDLED
     }
 
-    fn request(&mut self, _: Fd, _: Box<HttpRequest>) {}
+    fn request(&mut self, _: Fd, _: Box<HttpRequest>, _: BatchNumber) -> BatchNumber {
+        HANDLED
+    }
 
     fn closed(&mut self, fd: Fd, _: CloseReason) {
         self.closed.push(fd);
@@ -77,11 +88,7 @@ impl EventSink for EchoSink {
         self.is_full
     }
 
-    fn batch_of(&self, _: Fd) -> u64 {
-        0
-    }
-
-    fn has_handled(&self, _: Fd, _: u64) -> bool {
+    fn has_handled(&self, _: Fd, _: BatchNumber) -> bool {
         true
     }
 
@@ -102,6 +109,8 @@ impl EventSink for EchoSink {
     fn take_commands(&mut self) -> Option<CommandBatch> {
         (!self.outgoing.is_empty()).then(|| self.outgoing.take())
     }
+
+    const OWN_COMMANDS: OwnCommands = OwnCommands::First;
 }
 
 /// A client's end of a connection.

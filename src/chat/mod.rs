@@ -309,7 +309,7 @@ mod tests {
             let id = format!("m{number}");
             let message = NewMessage {
                 from: None,
-                id: Some(&id),
+                id: Some(id.as_str().into()),
                 keep: Keep::No,
                 except: Vec::new(),
                 data: "1",

@@ -51,7 +51,7 @@
 //! | `link` | both ends of the protocol between two machines, as state machines: frames and time in, frames and events out | opens a socket, reads a clock, publishes |
 //! | `endpoint` | what clients speak: the native protocol, the HTTP API, links of gateways; catching up from the disk | serialises again what a client wrote |
 //! | `gateway` | HTTP on another machine: an outbox on disk, and the push process with its links | forgets a message that wasn't acknowledged |
-//! | the binary | `config`, `auth`, `daemon`, `page`, `cli`, `client`, `output`: settings, keys, `tidings serve` and `gateway`, the chat page, the command line, the log | uses what the library hides from a user, but for the layers above |
+//! | the binary | `config`, `auth`, `control`, `daemon`, `service`, `page`, `cli`, `client`, `output`: settings, keys, `tidings serve` and `gateway`, their control socket, their place in the system, the chat page, the command line, the log | uses what the library hides from a user, but for the layers above |
 //!
 //! So the protocol is tested without a network, with every way to cut its input; and a reactor
 //! knows deliveries, not what they mean.

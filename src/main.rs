@@ -9,9 +9,11 @@ mod auth;
 mod cli;
 mod client;
 mod config;
+mod control;
 mod daemon;
 mod output;
 mod page;
+mod service;
 
 use std::process::ExitCode;
 

@@ -23,7 +23,7 @@ impl ApiKeys {
     pub fn new<'a>(keys: impl IntoIterator<Item = (&'a str, &'a Secret)>) -> Self {
         let keys = keys
             .into_iter()
-            .map(|(name, key)| (name.to_owned(), digest_of(key.reveal())))
+            .map(|(name, key)| (name.to_owned(), digest_of(key.reveal().as_bytes())))
             .collect();
         Self { keys }
     }
@@ -31,7 +31,7 @@ impl ApiKeys {
     /// The name of the back end that holds this key.
     #[must_use]
     pub fn who(&self, key: &str) -> Option<&str> {
-        let given = digest_of(key);
+        let given = digest_of(key.as_bytes());
         let mut who = None;
         for (name, digest) in &self.keys {
             let same = verify_slices_are_equal(digest, &given).is_ok();
@@ -44,6 +44,13 @@ impl ApiKeys {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
+    }
+
+    /// The names whose key isn't in `others`, under the same name.
+    #[must_use]
+    pub fn missing_in(&self, others: &Self) -> Vec<String> {
+        let missing = self.keys.iter().filter(|key| !others.keys.contains(key));
+        missing.map(|(name, _)| name.clone()).collect()
     }
 
     /// The names, in the order of the settings.
@@ -60,9 +67,9 @@ impl std::fmt::Debug for ApiKeys {
     }
 }
 
-fn digest_of(key: &str) -> [u8; SHA256_OUTPUT_LEN] {
+pub(super) fn digest_of(key: &[u8]) -> [u8; SHA256_OUTPUT_LEN] {
     let mut bytes = [0; SHA256_OUTPUT_LEN];
-    bytes.copy_from_slice(digest(&SHA256, key.as_bytes()).as_ref());
+    bytes.copy_from_slice(digest(&SHA256, key).as_ref());
     bytes
 }
 

@@ -3,9 +3,12 @@
 use std::fmt;
 use std::ops::RangeInclusive;
 
+use aws_lc_rs::digest::SHA256_OUTPUT_LEN;
 use aws_lc_rs::rsa::PublicKey;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ParsedPublicKey};
 use jsonwebtoken::{DecodingKey, EncodingKey};
+
+use super::api_keys::digest_of;
 
 /// A signature algorithm (RFC 7518 §3.1); a token with any other is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,6 +89,8 @@ pub struct TokenKey {
     pub(super) id: String,
     pub(super) algorithm: Algorithm,
     pub(super) key: DecodingKey,
+    /// The digest of the material, by which the key is known again.
+    fingerprint: [u8; SHA256_OUTPUT_LEN],
 }
 
 impl TokenKey {
@@ -109,7 +114,15 @@ impl TokenKey {
             id: id.into(),
             algorithm,
             key,
+            fingerprint: digest_of(material),
         })
+    }
+
+    /// Whether this is the other key, under the same name.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        (&self.id, self.algorithm, self.fingerprint)
+            == (&other.id, other.algorithm, other.fingerprint)
     }
 
     /// Returns the key to sign with, for HS256, where the same secret signs and verifies.

@@ -134,6 +134,14 @@ impl Tokens {
         &self.keys
     }
 
+    /// The names of keys that aren't in `others`, under the same name.
+    #[must_use]
+    pub fn missing_in(&self, others: &Self) -> Vec<String> {
+        let is_there = |key: &TokenKey| others.keys.iter().any(|other| other.is_same(key));
+        let missing = self.keys.iter().filter(|key| !is_there(key));
+        missing.map(|key| key.id.clone()).collect()
+    }
+
     /// Verifies a token.
     ///
     /// # Errors

@@ -1,15 +1,20 @@
 //! `tidings gateway`.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use tidings::server::process;
+use tidings::server::{ServerOutcome, process};
 
 use super::log::LogFlags;
-use super::start::{can_listen, pass_over_user_signals, start_line};
-use crate::config::GatewayFlags;
-use crate::daemon::gateway;
+use super::start::{
+    DetachFlag, addresses_of, can_listen, pass_over_user_signals, start_line, will_listen,
+};
+use crate::config::{GatewayFlags, Loaded};
+use crate::daemon::{SettingsRenewal, gateway};
+use crate::output::follow_log_file;
+use crate::service::ServiceStart;
 
 /// Take messages by HTTP, and deliver them to servers on other machines
 ///
@@ -20,21 +25,42 @@ use crate::daemon::gateway;
 #[derive(Debug, Args)]
 pub(super) struct GatewayArgs {
     #[command(flatten)]
+    detach: DetachFlag,
+    #[command(flatten)]
     flags: GatewayFlags,
 }
 
 impl GatewayArgs {
-    pub(super) fn run(self, log: &LogFlags) -> anyhow::Result<ExitCode> {
+    pub(super) fn run(self, log: &LogFlags, arguments: &[OsString]) -> anyhow::Result<ExitCode> {
         pass_over_user_signals()?;
         // The push process begins here too. It gets its settings over its pipe, so that a settings
         // file that was changed meanwhile can't keep it from starting again.
         if let Some(process) = process::entered().context("can't enter the push process")? {
+            if let Some(path) = self.flags.log_file() {
+                follow_log_file(path.to_owned());
+            }
             log.start();
             tidings::gateway::push(process).context("the push process failed")?;
             return Ok(ExitCode::SUCCESS);
         }
-        let loaded = self.flags.load()?;
-        log.start_with(&loaded.settings.log);
+        let detach = self.detach;
+        detach.run(arguments, |start| self.serve(log, start))
+    }
+
+    fn serve(self, log: &LogFlags, start: ServiceStart) -> anyhow::Result<ServerOutcome> {
+        let addresses = addresses_of(&start.sockets)?;
+        let (flags, log_flags) = (self.flags, log.clone());
+        let read = move || {
+            let mut loaded = flags.load()?;
+            log_flags.take_over(&mut loaded.settings.log);
+            will_listen(&mut loaded, &addresses)?;
+            Ok(loaded)
+        };
+        let loaded: Loaded = read()?;
+        let renewal = SettingsRenewal {
+            set_log_level: log.start_with(&loaded.settings.log)?,
+            read: Box::new(read),
+        };
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }
@@ -43,15 +69,12 @@ impl GatewayArgs {
             Err(what) => bail!(what),
         };
         let listen = loaded.settings.general.listen;
-        can_listen(listen, 9503)?;
+        if start.sockets.is_empty() {
+            can_listen(listen, 9503)?;
+        }
         start_line("gateway", listen, &loaded.settings.gateway.data);
         let mut push_arguments = vec!["gateway".into()];
         push_arguments.extend(log.arguments(&loaded.settings.log));
-        let outcome = gateway(loaded, plan, push_arguments)?;
-        Ok(if outcome.is_clean() {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::FAILURE
-        })
+        gateway(loaded, plan, push_arguments, renewal, start)
     }
 }

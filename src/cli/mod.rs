@@ -1,9 +1,10 @@
 //! The command line: parses flags, loads settings, runs a command.
 //!
-//! Each file but `account`, `arguments`, `log` and `start` is one command.
+//! Each file but `account`, `arguments`, `asking`, `log` and `start` is one command.
 
 mod account;
 mod arguments;
+mod asking;
 mod bench;
 mod check;
 mod gateway;
@@ -11,9 +12,12 @@ mod init;
 mod listen;
 mod log;
 mod outbox;
+mod reload;
 mod send;
 mod serve;
 mod start;
+mod status;
+mod stop;
 mod store;
 mod token;
 
@@ -37,10 +41,16 @@ struct Cli {
     command: CliCommand,
 }
 
+/// The exit code of a command that asks a server where none runs.
+const NOT_RUNNING: u8 = 3;
+
 #[derive(Debug, Subcommand)]
 enum CliCommand {
     Serve(serve::ServeArgs),
     Gateway(gateway::GatewayArgs),
+    Status(status::StatusArgs),
+    Reload(reload::ReloadArgs),
+    Stop(stop::StopArgs),
     Outbox(outbox::OutboxArgs),
     Send(send::SendArgs),
     Listen(listen::ListenArgs),
@@ -56,7 +66,8 @@ enum CliCommand {
 #[must_use]
 pub fn run() -> ExitCode {
     let _flush = FlushAtEnd;
-    let cli = Cli::parse_from(arguments::arguments());
+    let arguments = arguments::arguments();
+    let cli = Cli::parse_from(&arguments);
     let tell = match &cli.command {
         CliCommand::Serve(_) | CliCommand::Gateway(_) => tell_without_waiting,
         _ => {
@@ -65,8 +76,11 @@ pub fn run() -> ExitCode {
         }
     };
     let result = match cli.command {
-        CliCommand::Serve(command) => command.run(&cli.log),
-        CliCommand::Gateway(command) => command.run(&cli.log),
+        CliCommand::Serve(command) => command.run(&cli.log, &arguments),
+        CliCommand::Gateway(command) => command.run(&cli.log, &arguments),
+        CliCommand::Status(command) => command.run(),
+        CliCommand::Reload(command) => command.run(),
+        CliCommand::Stop(command) => command.run(),
         CliCommand::Outbox(command) => command.run(),
         CliCommand::Send(flags) => flags.run(),
         CliCommand::Listen(flags) => flags.run(),

@@ -1,23 +1,91 @@
 //! The start of a server: its address is free, its log says what starts, its limit of descriptors is
 //! raised.
 
+use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
+use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
+use clap::Args;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGUSR1, SIGUSR2};
+use tidings::server::ServerOutcome;
+
+use crate::config::Loaded;
+use crate::service::{
+    ServiceStart, StartReport, are_sockets_given, detached, given_sockets, start_in_background,
+};
 
 /// Descriptors below which a start warns: 1,024 is the limit that many systems give without being
 /// asked, and too few for a chat of any size.
 const DESCRIPTORS_FEW: u64 = 1_025;
+
+#[derive(Debug, Clone, Copy, Args)]
+pub(super) struct DetachFlag {
+    /// Start in the background: print the number of the process and return once it is ready, or say
+    /// why it isn't. Its log goes to the log file, or nowhere
+    #[arg(short, long)]
+    detach: bool,
+}
+
+impl DetachFlag {
+    /// Runs a server in this process, or starts one with the same arguments in the background.
+    pub(super) fn run(
+        self,
+        arguments: &[OsString],
+        server: impl FnOnce(ServiceStart) -> anyhow::Result<ServerOutcome>,
+    ) -> anyhow::Result<ExitCode> {
+        let report = match self.detach {
+            false => StartReport::default(),
+            true => match detached().context("can't leave the terminal")? {
+                Some(report) => report,
+                None if are_sockets_given() => bail!(
+                    "a server in the background can't take the sockets that LISTEN_FDS tells of: \
+                     leave -d out, and let the service manager keep it in the background"
+                ),
+                None => return start_in_background(arguments),
+            },
+        };
+        let ended = given_sockets().and_then(|sockets| {
+            let report = report.clone();
+            server(ServiceStart { report, sockets })
+        });
+        match &ended {
+            Ok(_) => report.failed("the server was stopped before it was ready"),
+            Err(error) => report.failed(&format!("{error:#}")),
+        }
+        Ok(match ended?.is_clean() {
+            true => ExitCode::SUCCESS,
+            false => ExitCode::FAILURE,
+        })
+    }
+}
 
 /// Lets SIGUSR1 and SIGUSR2 pass while the server isn't there yet that logs them: some programs take
 /// them for a reload, which must not end a start.
 pub(super) fn pass_over_user_signals() -> anyhow::Result<()> {
     for signal in [SIGUSR1, SIGUSR2] {
         signal_hook::flag::register(signal, Arc::default()).context("can't heed signals")?;
+    }
+    Ok(())
+}
+
+/// Returns the addresses of the sockets that the server was started with.
+pub(super) fn addresses_of(sockets: &[TcpListener]) -> anyhow::Result<Vec<SocketAddr>> {
+    let addresses = sockets.iter().map(TcpListener::local_addr);
+    let addresses: Result<_, _> = addresses.collect();
+    addresses.context("can't ask a socket for its address")
+}
+
+/// Puts the addresses of the sockets that the server was started with into the place of the setting.
+pub(super) fn will_listen(loaded: &mut Loaded, addresses: &[SocketAddr]) -> anyhow::Result<()> {
+    for address in addresses.iter().rev() {
+        loaded.settings.general.listen = *address;
+        if let Some(what) = loaded.settings.exposure(&loaded.access) {
+            bail!(what);
+        }
     }
     Ok(())
 }

@@ -52,6 +52,13 @@ pub struct SettingsFlags {
     /// TIDINGS_STOP_MS_MAX]
     #[arg(long, value_name = "MS")]
     stop_ms_max: Option<String>,
+    /// File with the number of the process, for scripts [env: TIDINGS_PID_FILE]
+    #[arg(long, value_name = "FILE")]
+    pid_file: Option<String>,
+    /// File for the log instead of standard error; SIGHUP and SIGUSR1 open it anew [env:
+    /// TIDINGS_LOG_FILE]
+    #[arg(long, value_name = "FILE")]
+    log_file: Option<String>,
     /// Any other setting of the file, such as http.idle_ms_max=5000; may be given several times.
     /// Secrets are better in a file or the environment
     #[arg(long, value_name = "KEY=VALUE")]
@@ -115,6 +122,8 @@ impl SettingsFlags {
             ("origins_allowed", origins, "--allow-origin"),
             ("websocket.ping_ms", self.ping_ms.clone(), "--ping-ms"),
             ("stop_ms_max", self.stop_ms_max.clone(), "--stop-ms-max"),
+            ("pid_file", self.pid_file.clone(), "--pid-file"),
+            ("log.file", self.log_file.clone(), "--log-file"),
         ] {
             settings.extend(value.map(|value| (key.into(), value, flag.into())));
         }
@@ -149,6 +158,13 @@ pub struct GatewayFlags {
     /// Serve other machines too, although no keys are asked for [env: TIDINGS_INSECURE]
     #[arg(long)]
     insecure: bool,
+    /// File with the number of the process, for scripts [env: TIDINGS_PID_FILE]
+    #[arg(long, value_name = "FILE")]
+    pid_file: Option<String>,
+    /// File for the log instead of standard error; SIGHUP and SIGUSR1 open it anew [env:
+    /// TIDINGS_LOG_FILE]
+    #[arg(long, value_name = "FILE")]
+    log_file: Option<String>,
     /// Any other setting of the file, such as gateway.drain_ms_max=5000; may be given several times.
     /// Secrets are better in a file or the environment
     #[arg(long, value_name = "KEY=VALUE")]
@@ -159,6 +175,12 @@ impl GatewayFlags {
     /// The default address of a gateway: beside the default port of a server, so that both can run on
     /// one machine.
     const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9501);
+
+    /// The log file that these flags name.
+    #[must_use]
+    pub fn log_file(&self) -> Option<&Path> {
+        self.log_file.as_deref().map(Path::new)
+    }
 
     /// Loads the settings from the file, this process's environment and these flags.
     ///
@@ -180,6 +202,8 @@ impl GatewayFlags {
             ("gateway.data", self.data.clone(), "--data"),
             ("gateway.name", self.name.clone(), "--name"),
             ("insecure", insecure, "--insecure"),
+            ("pid_file", self.pid_file.clone(), "--pid-file"),
+            ("log.file", self.log_file.clone(), "--log-file"),
         ] {
             settings.extend(value.map(|value| (key.into(), value, flag.into())));
         }
@@ -199,14 +223,14 @@ impl GatewayFlags {
     }
 }
 
-fn environment() -> Vec<(String, String)> {
+pub(super) fn environment() -> Vec<(String, String)> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect()
 }
 
 /// Lists the settings that `--set` gives: name, value, flag.
-fn set(given: &[String]) -> Result<Vec<(String, String, String)>, Problems> {
+pub(super) fn set(given: &[String]) -> Result<Vec<(String, String, String)>, Problems> {
     let mut problems = Problems::default();
     let mut settings = Vec::new();
     for given in given {
@@ -248,7 +272,7 @@ mod tests {
     }
 
     /// A value for each flag, another one than its default.
-    const SAMPLES: [(&str, Option<&str>); 12] = [
+    const SAMPLES: [(&str, Option<&str>); 14] = [
         ("listen", Some("127.0.0.1:7")),
         ("reactors", Some("2")),
         ("workers", Some("3")),
@@ -261,6 +285,8 @@ mod tests {
         ("upstream", Some("ws://a:1/link")),
         ("link-key", Some("0123456789abcdef0123456789abcdef")),
         ("name", Some("n")),
+        ("pid-file", Some("p")),
+        ("log-file", Some("l")),
     ];
 
     /// The settings that a flag gives, and those that the variable in its help gives.

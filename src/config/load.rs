@@ -42,6 +42,10 @@ pub struct Loaded {
     pub link_key: Option<Secret>,
     /// Warnings for the log, each one line: settings that are allowed but hardly meant.
     pub warnings: Vec<String>,
+    /// The file that they were read from.
+    pub file: Option<PathBuf>,
+    /// The place of each setting that a source has given, by the setting's whole name.
+    pub(super) places: HashMap<String, SettingPlace>,
 }
 
 impl Loaded {
@@ -52,28 +56,9 @@ impl Loaded {
     /// Every error in them, each with its place and the way to mend it.
     pub fn from(sources: &Sources) -> Result<Self, Problems> {
         let mut loader = Loader::default();
-        let listen = &mut loader.settings.general.listen;
-        *listen = sources.listen.unwrap_or(*listen);
-        if let Some(path) = &sources.file {
-            loader.folder = path.parent().map(Path::to_path_buf).unwrap_or_default();
-            match fs::read_to_string(path) {
-                Ok(text) => loader.take_file(path, &text),
-                Err(error) => loader.problems.add(
-                    Some(SettingPlace::File(path.clone(), 0)),
-                    format!("can't read the settings: {error}"),
-                ),
-            }
-        }
-        loader.take_environment(&sources.environment, sources.flag_variables);
-        for (key, value, flag) in &sources.flags {
-            let place = SettingPlace::Flag(flag.clone());
-            loader.take_text(key, value, &place);
-            if let Some(command) = sources.purpose.stranger(key) {
-                let what = format!("{key} is a setting of `{command}`, and changes nothing here");
-                loader.problems.add(Some(place), what);
-            }
-        }
+        loader.read(sources);
         let access = loader.validate();
+        loader.validate_control(sources.purpose);
         let (uplink_key, link_key) = loader.link_keys();
         if loader.problems.count() > 0 {
             loader.problems.sort();
@@ -86,6 +71,8 @@ impl Loaded {
             uplink_key,
             link_key,
             warnings: loader.warnings,
+            file: sources.file.clone(),
+            places: loader.places,
         })
     }
 }
@@ -105,4 +92,33 @@ pub(super) struct Loader {
     pub(super) folder: PathBuf,
     pub(super) problems: Problems,
     pub(super) warnings: Vec<String>,
+    /// Whether the rest of a broken file is read, too.
+    pub(super) is_lenient: bool,
+}
+
+impl Loader {
+    /// Reads every source in its order.
+    pub(super) fn read(&mut self, sources: &Sources) {
+        let listen = &mut self.settings.general.listen;
+        *listen = sources.listen.unwrap_or(*listen);
+        if let Some(path) = &sources.file {
+            self.folder = path.parent().map(Path::to_path_buf).unwrap_or_default();
+            match fs::read_to_string(path) {
+                Ok(text) => self.take_file(path, &text),
+                Err(error) => self.problems.add(
+                    Some(SettingPlace::File(path.clone(), 0)),
+                    format!("can't read the settings: {error}"),
+                ),
+            }
+        }
+        self.take_environment(&sources.environment, sources.flag_variables);
+        for (key, value, flag) in &sources.flags {
+            let place = SettingPlace::Flag(flag.clone());
+            self.take_text(key, value, &place);
+            if let Some(command) = sources.purpose.stranger(key) {
+                let what = format!("{key} is a setting of `{command}`, and changes nothing here");
+                self.problems.add(Some(place), what);
+            }
+        }
+    }
 }

@@ -10,6 +10,8 @@
 
 mod channel_rule;
 mod chat;
+mod control;
+mod difference;
 mod environment;
 mod flags;
 mod gateway;
@@ -31,6 +33,8 @@ mod types;
 mod validate;
 mod value;
 
+pub use control::ControlFlags;
+pub use difference::SettingChange;
 pub use flags::{FILE, GatewayFlags, SettingsFlags};
 pub use gateway::{GatewayPlan, GatewaySection, UplinkSection};
 pub use load::{Loaded, Sources};
@@ -44,6 +48,8 @@ pub use sections::{
 pub use template::template;
 pub use types::{LogFormat, LogLevel, PageMode};
 pub use validate::is_open_to_others;
+
+pub use section::InForceBy;
 
 use load::Loader;
 use section::Section;

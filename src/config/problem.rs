@@ -60,6 +60,12 @@ impl Problems {
         });
     }
 
+    /// Leaves out what stands in a line of a file.
+    pub(super) fn retain_all_but_lines(&mut self) {
+        let is_line = |place: &Option<SettingPlace>| matches!(place, Some(SettingPlace::File(_, line)) if *line > 0);
+        self.0.retain(|problem| !is_line(&problem.place));
+    }
+
     /// Counts the errors.
     #[must_use]
     pub fn count(&self) -> usize {

@@ -37,7 +37,7 @@ impl Loader {
             self.problems.add(place, what);
         }
         // The rest of a broken file would only lead to wrong complaints.
-        if errors.is_empty() {
+        if errors.is_empty() || self.is_lenient {
             self.take_table(&file, "", root.get_ref());
         }
     }

@@ -1,7 +1,7 @@
 //! A section: settings that belong together, each with its documentation, default and bounds.
 //!
-//! From one list `section!` makes the struct, its defaults, what reads and checks a file, and what
-//! `tidings init` writes: so no setting can be missing in one of them.
+//! From one list `section!` makes the struct, its defaults, what reads and checks a file, what a reload
+//! may change, and what `tidings init` writes: so no setting can be missing in one of them.
 
 use toml::de::DeValue;
 
@@ -21,7 +21,17 @@ pub(super) struct SettingField<'a> {
     pub(super) key: &'static str,
     /// The documentation of the setting, line by line.
     pub(super) docs: &'static [&'static str],
+    pub(super) by: InForceBy,
     pub(super) slot: &'a mut dyn SettingSlot,
+}
+
+/// What puts a changed setting into force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InForceBy {
+    /// A reload: whoever is connected stays so.
+    Reload,
+    /// A new start.
+    Restart,
 }
 
 /// The place of a setting's value, whatever kind of value that is.
@@ -32,6 +42,8 @@ pub(super) trait SettingSlot {
     fn read_text(&mut self, text: &str) -> Result<(), String>;
     /// Writes the value as a settings file spells it.
     fn to_toml(&self) -> String;
+    /// Whether the value may be shown.
+    fn is_public(&self) -> bool;
     /// Describes the bounds in words, where they are worth a line in the documentation.
     fn range(&self) -> Option<String>;
 }
@@ -61,6 +73,10 @@ impl<V: SettingValue> SettingSlot for Bounded<'_, V> {
         self.value.to_toml()
     }
 
+    fn is_public(&self) -> bool {
+        V::is_public()
+    }
+
     fn range(&self) -> Option<String> {
         V::range(&self.bounds)
     }
@@ -86,7 +102,7 @@ macro_rules! section {
         $name:ident {
             $(
                 $(#[doc = $doc:literal])+
-                $key:ident: $kind:ty = $default:expr $(, within $bounds:expr)?;
+                $key:ident: $kind:ty = $default:expr $(, within $bounds:expr)?, by $by:ident;
             )+
         }
     ) => {
@@ -115,6 +131,7 @@ macro_rules! section {
                 $(visit($crate::config::section::SettingField {
                     key: stringify!($key),
                     docs: &[$($doc),+],
+                    by: $crate::config::section::section!(@by $by),
                     slot: &mut $crate::config::section::Bounded {
                         value: &mut self.$key,
                         bounds: $crate::config::section::section!(@bounds $($bounds)?),
@@ -123,6 +140,8 @@ macro_rules! section {
             }
         }
     };
+    (@by reload) => { $crate::config::section::InForceBy::Reload };
+    (@by restart) => { $crate::config::section::InForceBy::Restart };
     (@bounds) => { () };
     (@bounds $bounds:expr) => { $bounds };
 }

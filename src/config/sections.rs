@@ -2,6 +2,7 @@
 //! is hit.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 
 use super::gather::GatherRule;
 use super::retention::{RetentionRule, SyncSetting};
@@ -21,35 +22,60 @@ section! {
     GeneralSection {
         /// Address to listen on, for HTTP and WebSocket; port 0 takes a free one. On any other than
         /// a loopback address the server starts only with keys, or with `insecure`.
-        listen: SocketAddr = SocketAddr::from((Ipv4Addr::LOCALHOST, 9502));
+        listen: SocketAddr = SocketAddr::from((Ipv4Addr::LOCALHOST, 9502)), by restart;
         /// Threads that own the sockets. More than there are cores don't help.
-        reactors: usize = 1, within 1..=64;
+        reactors: usize = 1, within 1..=64, by restart;
         /// Threads that run the handlers; 0 runs them on the reactors.
-        workers: usize = 1, within 0..=WORKERS_MAX as u64;
+        workers: usize = 1, within 0..=WORKERS_MAX as u64, by restart;
         /// Name by which clients know this server; empty makes a name up at each start.
-        node: String = String::new(), within 0..=64;
+        node: String = String::new(), within 0..=64, by restart;
         /// Pages of these origins may talk to the server, beside those of its own host.
-        origins_allowed: Vec<Origin> = Vec::new();
+        origins_allowed: Vec<Origin> = Vec::new(), by reload;
         /// Whether the chat page is at `/`: "open" in open mode only, "on" always, "off" never.
-        page: PageMode = PageMode::Open;
+        page: PageMode = PageMode::Open, by reload;
         /// Serves other machines too, although no keys are asked for: everybody is whoever they
         /// say.
-        insecure: bool = false;
+        insecure: bool = false, by reload;
         /// Answers every frame at `/echo` with the same frame, up to 16 MiB; for benchmarks and
         /// conformance suites.
-        echo: bool = false;
+        echo: bool = false, by reload;
+        /// Path of the control socket, by which `tidings status`, `stop` and the like ask the server.
+        /// Empty: `control.sock` in the folder of the data. "none": no socket.
+        control: String = String::new(), within 0..=4_096, by restart;
+        /// File with the number of the process, for scripts; written once the server listens, and
+        /// removed at its end. Empty: none.
+        pid_file: String = String::new(), within 0..=4_096, by restart;
         /// Time that a stop may take, in milliseconds; then what is left is cut.
-        stop_ms_max: u64 = 30_000, within 0..=DAY_MS;
+        stop_ms_max: u64 = 30_000, within 0..=DAY_MS, by restart;
+    }
+}
+
+impl GeneralSection {
+    /// The file with the number of the process, if there shall be one.
+    #[must_use]
+    pub fn pid_path(&self) -> Option<&Path> {
+        (!self.pid_file.is_empty()).then(|| Path::new(&self.pid_file))
     }
 }
 
 section! {
-    /// The log, on standard error. It never has messages, tokens or keys in it.
+    /// The log. It never has messages, tokens or keys in it.
     LogSection {
         /// "text" for people, "json" for programs: a line an event.
-        format: LogFormat = LogFormat::Text;
+        format: LogFormat = LogFormat::Text, by restart;
         /// Level: error, warn, info or debug; or for parts, such as "info,tidings::net=debug".
-        level: LogLevel = LogLevel("info".into());
+        level: LogLevel = LogLevel("info".into()), by reload;
+        /// File that the log is appended to; SIGHUP and SIGUSR1 open it anew, so that it can be moved
+        /// away. Empty: standard error.
+        file: String = String::new(), within 0..=4_096, by restart;
+    }
+}
+
+impl LogSection {
+    /// The file of the log; `None` where the log is standard error.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        (!self.file.is_empty()).then(|| Path::new(&self.file))
     }
 }
 
@@ -58,16 +84,16 @@ section! {
     TokenSection {
         /// One of these has to stand in a token's `aud`. When empty, a token that names an audience
         /// is meant for others, and refused.
-        audience: Vec<String> = Vec::new(), within 1..=1_024;
+        audience: Vec<String> = Vec::new(), within 1..=1_024, by reload;
         /// One of these has to be a token's `iss`; when empty, every issuer will do.
-        issuer: Vec<String> = Vec::new(), within 1..=1_024;
+        issuer: Vec<String> = Vec::new(), within 1..=1_024, by reload;
         /// Difference that is allowed between the clocks of token makers and of this server, in
         /// seconds: a token counts this much earlier and longer.
-        leeway_s: u64 = 30, within 0..=3_600;
+        leeway_s: u64 = 30, within 0..=3_600, by reload;
         /// Longest token, in bytes; a longer one is refused as a bad one, with close code 4001.
-        token_size_max: usize = 8_192, within 64..=65_536;
+        token_size_max: usize = 8_192, within 64..=65_536, by reload;
         /// Time for a new connection to log in, in milliseconds; then close code 4002.
-        login_ms_max: u64 = 10_000, within 100..=DAY_MS;
+        login_ms_max: u64 = 10_000, within 100..=DAY_MS, by restart;
     }
 }
 
@@ -78,15 +104,15 @@ section! {
     /// take the old one out.
     TokenKeySection {
         /// Algorithm of the key: "HS256" takes a secret, "RS256" and "ES256" take a public key.
-        algorithm: Algorithm = Algorithm::HS256;
+        algorithm: Algorithm = Algorithm::HS256, by reload;
         /// The secret (HS256), at least 32 bytes; the text is used as it stands here.
-        secret: Secret = Secret::default();
+        secret: Secret = Secret::default(), by reload;
         /// A file with the secret instead; one line break at its end doesn't count.
-        secret_file: String = String::new(), within 0..=4_096;
+        secret_file: String = String::new(), within 0..=4_096, by reload;
         /// The public key as a PEM block (RS256: RSA of at least 2,048 bits; ES256: P-256).
-        public_key: Pem = Pem::default();
+        public_key: Pem = Pem::default(), by reload;
         /// A file with the PEM block instead. Names of files are relative to this file's folder.
-        public_key_file: String = String::new(), within 0..=4_096;
+        public_key_file: String = String::new(), within 0..=4_096, by reload;
     }
 }
 
@@ -95,9 +121,9 @@ section! {
     /// It says `Authorization: Bearer KEY`.
     ApiKeySection {
         /// The key, at least 20 visible characters.
-        key: Secret = Secret::default();
+        key: Secret = Secret::default(), by reload;
         /// A file with the key instead; one line break at its end doesn't count.
-        key_file: String = String::new(), within 0..=4_096;
+        key_file: String = String::new(), within 0..=4_096, by reload;
     }
 }
 
@@ -106,58 +132,58 @@ section! {
     ChatSection {
         /// Channels without offsets and history: patterns of their names, where `*` stands for any
         /// characters.
-        unkept: Vec<String> = Vec::new(), within 1..=255;
+        unkept: Vec<String> = Vec::new(), within 1..=255, by restart;
         /// Channels that keep their newest messages in memory only, until a restart: patterns of
         /// their names. All that are in neither list are stored on disk, if there is a data folder.
-        in_memory: Vec<String> = Vec::new(), within 1..=255;
+        in_memory: Vec<String> = Vec::new(), within 1..=255, by restart;
         /// Channels whose deliveries wait for more, so that a member gets all of it in one write:
         /// patterns of their names with the longest wait, such as "live-* delay=20ms"; the first one
         /// that matches counts. Other channels never wait.
-        gather: Vec<GatherRule> = Vec::new();
+        gather: Vec<GatherRule> = Vec::new(), by restart;
         /// Messages of one channel that wait so on a reactor; as many go out at once.
-        gather_messages_max: usize = 1_000, within 1..=1_000_000;
+        gather_messages_max: usize = 1_000, within 1..=1_000_000, by restart;
         /// The same in bytes.
-        gather_size_max: usize = 65_536, within 1..=SIZE_MAX;
+        gather_size_max: usize = 65_536, within 1..=SIZE_MAX, by restart;
         /// Bytes of all channels that wait so on a reactor; over that, the channel that is published
         /// to goes out at once.
-        gather_total_size_max: usize = 16_777_216, within 1..=SIZE_MAX;
+        gather_total_size_max: usize = 16_777_216, within 1..=SIZE_MAX, by restart;
         /// Messages that a channel keeps; older ones are gone, and a resume that needs them is told
         /// so (`"recovered":false`).
-        ring_messages_max: usize = 100, within 1..=1_000_000;
+        ring_messages_max: usize = 100, within 1..=1_000_000, by restart;
         /// Age up to which a channel keeps its messages, in milliseconds.
-        ring_ms: u64 = 300_000, within 1_000..=365 * DAY_MS;
+        ring_ms: u64 = 300_000, within 1_000..=365 * DAY_MS, by restart;
         /// Time after which a channel without members and messages is forgotten, in milliseconds.
-        channel_idle_ms: u64 = 300_000, within 0..=365 * DAY_MS;
+        channel_idle_ms: u64 = 300_000, within 0..=365 * DAY_MS, by restart;
         /// Channels at most, rooms and users' inboxes together; one more is refused with
         /// `unavailable`. A tenth is left to back ends, and a login never needs a free one.
-        channels_max: usize = 1_000_000, within 1..=100_000_000;
+        channels_max: usize = 1_000_000, within 1..=100_000_000, by restart;
         /// Channels that one user opened and that are still there, at most: rooms, and lines of
         /// users who never came; one more is refused with `unavailable`. Back ends have no such
         /// share.
-        channels_per_user_max: usize = 1_000, within 1..=100_000_000;
+        channels_per_user_max: usize = 1_000, within 1..=100_000_000, by restart;
         /// Lines of users who never came, opened by other users, at most, apart from channels_max.
         /// From seven eighths on the oldest ones of whoever opened the most go, with the messages in
         /// them; their senders keep their own copies.
-        unclaimed_lines_max: usize = 100_000, within 1..=100_000_000;
+        unclaimed_lines_max: usize = 100_000, within 1..=100_000_000, by restart;
         /// Rooms that one connection may be in; one more is refused with `forbidden`.
-        rooms_per_connection_max: usize = 100, within 1..=1_000_000;
+        rooms_per_connection_max: usize = 100, within 1..=1_000_000, by restart;
         /// Connections that one user may have; one more closes the oldest, with close code 4003.
-        connections_per_user_max: usize = 20, within 1..=1_000_000;
+        connections_per_user_max: usize = 20, within 1..=1_000_000, by restart;
         /// Users of a room up to which `joined` and `left` are told there.
-        presence_users_max: usize = 200, within 0..=1_000_000;
+        presence_users_max: usize = 200, within 0..=1_000_000, by restart;
         /// Time after the last connection of a user left a room until `left` is told, in
         /// milliseconds; a reconnect within it isn't told at all.
-        left_ms: u64 = 3_000, within 0..=DAY_MS;
+        left_ms: u64 = 3_000, within 0..=DAY_MS, by restart;
         /// Time within which a message with the same id is the same message, in milliseconds.
-        repeat_ms: u64 = 300_000, within 0..=DAY_MS;
+        repeat_ms: u64 = 300_000, within 0..=DAY_MS, by restart;
         /// Ids that are remembered for that, in all; for one more the sender with the most loses its
         /// oldest, so that nobody pushes out what others said. Stored channels have a table of this
         /// size, and so have the others.
-        repeat_entries_max: usize = 1_000_000, within 1..=100_000_000;
+        repeat_entries_max: usize = 1_000_000, within 1..=100_000_000, by restart;
         /// Messages on one page of history at most.
-        page_messages_max: usize = 1_000, within 1..=100_000;
+        page_messages_max: usize = 1_000, within 1..=100_000, by restart;
         /// Size at which a page of history ends, in bytes; it says `"more":true` then.
-        page_size_max: usize = 262_144, within 4_096..=SIZE_MAX;
+        page_size_max: usize = 262_144, within 4_096..=SIZE_MAX, by restart;
     }
 }
 
@@ -165,13 +191,13 @@ section! {
     /// WebSocket connections.
     WebSocketSection {
         /// Largest message, in bytes; a longer one closes the connection with 1009.
-        message_size_max: usize = 65_536, within 125..=SIZE_MAX;
+        message_size_max: usize = 65_536, within 125..=SIZE_MAX, by restart;
         /// Silence after which a connection is pinged, in milliseconds; 0 turns heartbeats off.
-        ping_ms: u64 = 25_000, within 0..=DAY_MS;
+        ping_ms: u64 = 25_000, within 0..=DAY_MS, by restart;
         /// Time for any sign of life after a ping, in milliseconds; then close code 4010.
-        pong_ms_max: u64 = 8_000, within 1..=DAY_MS;
+        pong_ms_max: u64 = 8_000, within 1..=DAY_MS, by restart;
         /// Time for the answer to our Close frame, in milliseconds; then the socket is cut.
-        close_ms_max: u64 = 5_000, within 1..=DAY_MS;
+        close_ms_max: u64 = 5_000, within 1..=DAY_MS, by restart;
     }
 }
 
@@ -180,25 +206,25 @@ section! {
     HttpSection {
         /// Time from a head's first byte to its end, in milliseconds; then 408. A fresh connection
         /// that sends nothing for as long is closed.
-        head_ms_max: u64 = 10_000, within 1..=DAY_MS;
+        head_ms_max: u64 = 10_000, within 1..=DAY_MS, by restart;
         /// Time from the end of a head to the end of its body, in milliseconds; then 408.
-        body_ms_max: u64 = 30_000, within 1..=DAY_MS;
+        body_ms_max: u64 = 30_000, within 1..=DAY_MS, by restart;
         /// Silence between two requests of a connection, in milliseconds; then it is closed.
-        idle_ms_max: u64 = 60_000, within 1..=DAY_MS;
+        idle_ms_max: u64 = 60_000, within 1..=DAY_MS, by restart;
         /// Longest target, in bytes; a longer one is answered with 414.
-        target_size_max: usize = 8_192, within 16..=1 << 20;
+        target_size_max: usize = 8_192, within 16..=1 << 20, by restart;
         /// Longest head, in bytes; a longer one is answered with 431.
-        head_size_max: usize = 16_384, within 256..=1 << 20;
+        head_size_max: usize = 16_384, within 256..=1 << 20, by restart;
         /// Lines in a head at most; more are answered with 431.
-        head_fields_max: usize = 100, within 8..=10_000;
+        head_fields_max: usize = 100, within 8..=10_000, by restart;
         /// Longest body, in bytes; a longer one is answered with 413.
-        body_size_max: usize = 1_048_576, within 64..=SIZE_MAX;
+        body_size_max: usize = 1_048_576, within 64..=SIZE_MAX, by restart;
         /// Chunk extensions of one body, in bytes; more are answered with 413.
-        chunk_extensions_size_max: usize = 16_384, within 0..=1 << 20;
+        chunk_extensions_size_max: usize = 16_384, within 0..=1 << 20, by restart;
         /// Longest trailer section, in bytes; a longer one is answered with 431.
-        trailers_size_max: usize = 8_192, within 0..=1 << 20;
+        trailers_size_max: usize = 8_192, within 0..=1 << 20, by restart;
         /// Requests of one connection that may wait for their answers; further ones stay unread.
-        pipeline_requests_max: usize = 16, within 1..=10_000;
+        pipeline_requests_max: usize = 16, within 1..=10_000, by restart;
     }
 }
 
@@ -207,20 +233,20 @@ section! {
     OutboxSection {
         /// Waits for one reader at most, in bytes; more closes it with 4008. A single message may
         /// exceed it.
-        size_max: usize = 1_048_576, within 1_024..=SIZE_MAX;
+        size_max: usize = 1_048_576, within 1_024..=SIZE_MAX, by restart;
         /// Waits for one reader until nothing more is read from it, in bytes.
-        pause_size: usize = 262_144, within 1..=SIZE_MAX;
+        pause_size: usize = 262_144, within 1..=SIZE_MAX, by restart;
         /// Waits for one reader until it is written without waiting for the turn's end, in bytes.
-        flush_size: usize = 65_536, within 1..=SIZE_MAX;
+        flush_size: usize = 65_536, within 1..=SIZE_MAX, by restart;
         /// Time that a reader may take nothing although something waits, in milliseconds; then
         /// close code 4008.
-        stall_ms_max: u64 = 10_000, within 1..=DAY_MS;
+        stall_ms_max: u64 = 10_000, within 1..=DAY_MS, by restart;
         /// Time after our last byte until the socket of a peer that doesn't close is cut, in
         /// milliseconds.
-        linger_ms_max: u64 = 5_000, within 1..=DAY_MS;
+        linger_ms_max: u64 = 5_000, within 1..=DAY_MS, by restart;
         /// Waits for all readers together at most, in bytes; over it the slowest are closed with
         /// 4008.
-        total_size_max: usize = 1_073_741_824, within 1_024..=SIZE_MAX;
+        total_size_max: usize = 1_073_741_824, within 1_024..=SIZE_MAX, by restart;
     }
 }
 
@@ -235,27 +261,27 @@ section! {
         /// are taken count with their user. One more is refused with `rate_limited`, and who goes on
         /// at more than twice as much is closed with 4009. Coming again gives nothing new. What a
         /// user with a token posts by HTTP counts with it; one more is answered with 429.
-        commands_per_s_max: u64 = 0, within 0..=1_000_000;
+        commands_per_s_max: u64 = 0, within 0..=1_000_000, by restart;
         /// Commands of one user at once, after a pause.
-        commands_burst_max: u64 = 100, within 1..=1_000_000;
+        commands_burst_max: u64 = 100, within 1..=1_000_000, by restart;
         /// Requests a second of one API key, by HTTP and on its WebSockets; without keys, of one
         /// address. One more is answered with 429. Of a batch each message counts, and of a message
         /// each receiver in `rooms` or `users`; /v1/stats and /metrics don't. A gateway heeds it too.
-        requests_per_s_max: u64 = 0, within 0..=1_000_000;
+        requests_per_s_max: u64 = 0, within 0..=1_000_000, by restart;
         /// Requests of one API key at once, after a pause.
-        requests_burst_max: u64 = 1_000, within 1..=1_000_000;
+        requests_burst_max: u64 = 1_000, within 1..=1_000_000, by restart;
         /// Users, addresses and keys that asked lately, at most, where one of these limits is set;
         /// for one more the one that is nearly quiet again is forgotten, and counted.
-        askers_max: usize = 1_000_000, within 16..=100_000_000;
+        askers_max: usize = 1_000_000, within 16..=100_000_000, by restart;
         /// Connections of one address (IPv6: one /64) that have shown neither a token nor a key; one
         /// more is answered with 503. They count no more once they have logged in, or brought a request
         /// with an API key; without keys all count. 0 is no bound, and the default: behind a proxy
         /// everybody has the proxy's address, and on this machine everybody has a loopback address, so
         /// only who knows that neither is the case can name a number; 100 leave room for an office.
-        connections_per_address_max: usize = 0, within 0..=1_000_000;
+        connections_per_address_max: usize = 0, within 0..=1_000_000, by restart;
         /// Requests and messages of all connections that are half sent, in bytes; over it those
         /// with the most are refused, with 503 or close code 1013.
-        unfinished_size_max: usize = 67_108_864, within 1_024..=SIZE_MAX;
+        unfinished_size_max: usize = 67_108_864, within 1_024..=SIZE_MAX, by restart;
     }
 }
 
@@ -263,15 +289,15 @@ section! {
     /// The threads that own the sockets, each of them.
     ReactorSection {
         /// Connections at most; one more is answered with 503.
-        connections_max: usize = 1_000_000, within 1..=100_000_000;
+        connections_max: usize = 1_000_000, within 1..=100_000_000, by restart;
         /// Bytes read from one connection before the others have their turn.
-        read_size_max: usize = 65_536, within 1_024..=1 << 24;
+        read_size_max: usize = 65_536, within 1_024..=1 << 24, by restart;
         /// Writes of large deliveries before the others have their turn; half as many while others talk.
-        turn_writes_max: usize = 48, within 1..=1_000_000;
+        turn_writes_max: usize = 48, within 1..=1_000_000, by restart;
         /// Topics (rooms and users with a connection here) at most; one more is refused.
-        topics_max: usize = 1_000_000, within 1..=100_000_000;
+        topics_max: usize = 1_000_000, within 1..=100_000_000, by restart;
         /// Topics of one connection at most: its rooms, its user and `*`; one more is refused.
-        topics_per_connection_max: usize = 1_000, within 3..=1_000_100;
+        topics_per_connection_max: usize = 1_000, within 3..=1_000_100, by restart;
     }
 }
 
@@ -279,35 +305,35 @@ section! {
     /// The data on disk: messages, acknowledgements, lasting memberships.
     StoreSection {
         /// Folder of the data, made at the first start; "none" keeps everything in memory only.
-        data: String = "./tidings-data".into(), within 1..=4_096;
+        data: String = "./tidings-data".into(), within 1..=4_096, by restart;
         /// Moment from which a message counts as stored, and is answered and delivered. "always":
         /// after fdatasync; a crash of the program, the system or the power loses nothing that was
         /// answered. "interval 100ms": after the write, and synced that often; a crash of the
         /// system or the power may lose what came since. "os": after the write, and synced when the
         /// system likes.
-        sync: SyncSetting = SyncSetting::default();
+        sync: SyncSetting = SyncSetting::default(), by restart;
         /// Messages that a channel keeps at most; then the oldest go.
-        messages_max: u64 = 100_000, within 1..=u64::MAX >> 1;
+        messages_max: u64 = 100_000, within 1..=u64::MAX >> 1, by restart;
         /// Age up to which a channel keeps its messages, in milliseconds.
-        age_ms_max: u64 = 30 * DAY_MS, within 1_000..=36_500 * DAY_MS;
+        age_ms_max: u64 = 30 * DAY_MS, within 1_000..=36_500 * DAY_MS, by restart;
         /// Bytes that a channel keeps at most; then the oldest messages go.
-        channel_size_max: u64 = 1 << 30, within 1_024..=SIZE_MAX;
+        channel_size_max: u64 = 1 << 30, within 1_024..=SIZE_MAX, by restart;
         /// Other bounds for channels by patterns of their names, such as
         /// "team-* messages=1000 age=7d bytes=64MiB"; the first one that matches counts, and what
         /// it doesn't say is as above.
-        keep: Vec<RetentionRule> = Vec::new();
+        keep: Vec<RetentionRule> = Vec::new(), by restart;
         /// Bytes of all files at most; then the oldest file goes, with the messages in it.
-        total_size_max: u64 = 10 << 30, within 1 << 20..=SIZE_MAX << 10;
+        total_size_max: u64 = 10 << 30, within 1 << 20..=SIZE_MAX << 10, by restart;
         /// Bytes that have to stay free on the disk; below, messages that are to be stored are
         /// refused with `disk_full`, and everything else goes on.
-        disk_free_size_min: u64 = 256 << 20, within 0..=SIZE_MAX;
+        disk_free_size_min: u64 = 256 << 20, within 0..=SIZE_MAX, by restart;
         /// Bytes after which a new file is begun.
-        segment_size_max: u64 = 64 << 20, within 65_536..=1 << 31;
+        segment_size_max: u64 = 64 << 20, within 65_536..=1 << 31, by restart;
         /// Connections that catch up from the disk at a time; others wait for their turn.
-        replays_active_max: usize = 256, within 1..=1_000_000;
+        replays_active_max: usize = 256, within 1..=1_000_000, by restart;
         /// Channels that catch up or wait for it, over all connections; one more closes its
         /// connection with 1013.
-        replays_max: usize = 1_000_000, within 1..=100_000_000;
+        replays_max: usize = 1_000_000, within 1..=100_000_000, by restart;
     }
 }
 
@@ -316,24 +342,24 @@ section! {
     /// would add to the queue, until a quarter is left; nothing is lost.
     QueueSection {
         /// Events for one worker.
-        worker_items_high: usize = 16_384, within 1..=100_000_000;
+        worker_items_high: usize = 16_384, within 1..=100_000_000, by restart;
         /// Events for one worker, in bytes. As much may wait on each thread for the turns of
         /// connections that ask for much; over that, those with the most are closed with 1013.
-        worker_size_high: usize = 16_777_216, within 1_024..=SIZE_MAX;
+        worker_size_high: usize = 16_777_216, within 1_024..=SIZE_MAX, by restart;
         /// Batches of commands for one reactor.
-        mailbox_items_high: usize = 16_384, within 1..=100_000_000;
+        mailbox_items_high: usize = 16_384, within 1..=100_000_000, by restart;
         /// Commands for one reactor, in bytes.
-        mailbox_size_high: usize = 67_108_864, within 1_024..=SIZE_MAX;
+        mailbox_size_high: usize = 67_108_864, within 1_024..=SIZE_MAX, by restart;
         /// Messages and other records for the disk.
-        disk_items_high: usize = 65_536, within 1..=100_000_000;
+        disk_items_high: usize = 65_536, within 1..=100_000_000, by restart;
         /// The same in bytes.
-        disk_size_high: usize = 67_108_864, within 1_024..=SIZE_MAX;
+        disk_size_high: usize = 67_108_864, within 1_024..=SIZE_MAX, by restart;
         /// Records that are made durable together at most.
-        disk_batch_max: usize = 8_192, within 1..=1_000_000;
+        disk_batch_max: usize = 8_192, within 1..=1_000_000, by restart;
         /// Longest wait of a sync for the senders that were answered just now, in hundredths of the
         /// last sync's time.
-        disk_gather_percent: usize = 100, within 0..=1_000;
+        disk_gather_percent: usize = 100, within 0..=1_000, by restart;
         /// The most microseconds of that wait.
-        disk_gather_us_max: usize = 2_000, within 0..=1_000_000;
+        disk_gather_us_max: usize = 2_000, within 0..=1_000_000, by restart;
     }
 }

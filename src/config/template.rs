@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::section::Section;
+use super::section::{InForceBy, Section};
 use super::{
     API_KEYS, ApiKeySection, GeneralSection, PageMode, Settings, TOKEN_KEYS, TokenKeySection, join,
 };
@@ -66,10 +66,19 @@ fn write_section(text: &mut String, name: &str, section: &mut dyn Section) {
         if let Some(range) = field.slot.range() {
             comment(text, &format!(" Allowed: {range}."));
         }
+        comment(text, in_force(field.by));
         let mark = if given.contains(&field.key) { "" } else { "#" };
         let value = field.slot.to_toml();
         line(text, format_args!("{mark}{} = {value}", field.key));
     });
+}
+
+/// The line that says what puts a setting into force.
+fn in_force(by: InForceBy) -> &'static str {
+    match by {
+        InForceBy::Reload => " A change is in force after `tidings reload`.",
+        InForceBy::Restart => " A change is in force after a restart.",
+    }
 }
 
 /// The settings of a section that are no comments: those that hold a fresh key, and the page, which

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::environment::variable_of;
+use super::section::InForceBy;
 use super::{Loaded, PageMode, Settings, Sources, template};
 use crate::auth::Secret;
 
@@ -440,6 +441,56 @@ fn a_complaint_about_a_broken_line_shows_its_key_and_not_its_value() {
         );
         assert!(!said.contains("SESAME"), "{said}");
     }
+}
+
+/// What differs from the settings of one file to those of another, each with what puts it into force.
+fn changes(from: &str, to: &str) -> Vec<(InForceBy, String)> {
+    let from = load(Some(from), &[], &[]).unwrap().settings;
+    let changes = from.changes_to(&load(Some(to), &[], &[]).unwrap());
+    changes.into_iter().map(|one| (one.by, one.what)).collect()
+}
+
+#[test]
+fn a_difference_names_what_changed_and_shows_no_secret() {
+    use InForceBy::{Reload, Restart};
+    assert_eq!(changes("workers = 2", "workers = 2\n[log]"), []);
+    assert_eq!(
+        changes("workers = 2", "workers = 3\n[log]\nlevel = \"debug\""),
+        [
+            (Reload, "log.level: \"info\" → \"debug\"".to_owned()),
+            (Restart, "workers: 2 → 3".to_owned())
+        ]
+    );
+    let keys = |names: [&str; 2]| {
+        let entry = |name| format!("[api_keys.{name}]\nkey = \"{name}-{SECRET}\"\n");
+        names.map(entry).concat()
+    };
+    assert_eq!(
+        changes(&keys(["a", "b"]), &keys(["b", "c"])),
+        [
+            (Reload, "api_keys.a: withdrawn".to_owned()),
+            (Reload, "api_keys.c: added".to_owned())
+        ]
+    );
+    let order = "tokens.keys, api_keys: another order".to_owned();
+    assert_eq!(
+        changes(&keys(["a", "b"]), &keys(["b", "a"])),
+        [(Reload, order)]
+    );
+    let other = keys(["a", "b"]).replace("a-0", "a-9");
+    let expected = "api_keys.a.key: another value".to_owned();
+    assert_eq!(changes(&keys(["a", "b"]), &other), [(Reload, expected)]);
+}
+
+#[test]
+fn a_change_that_takes_a_restart_is_refused_with_its_line() {
+    let next = load(Some("\n\nworkers = 3"), &[], &[]).unwrap();
+    let change = Settings::default().changes_to(&next).remove(0);
+    let refusal = change.refusal();
+    assert!(
+        refusal.ends_with("t.toml:3: workers: 1 → 3, which takes a restart"),
+        "{refusal}"
+    );
 }
 
 #[test]

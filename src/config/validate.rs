@@ -46,7 +46,7 @@ impl Loader {
         access
     }
 
-    fn problem(&mut self, key: &str, what: impl Into<String>) {
+    pub(super) fn problem(&mut self, key: &str, what: impl Into<String>) {
         let table = key.rsplit_once('.').map_or("", |(table, _)| table);
         let place = self.places.get(key).or_else(|| self.places.get(table));
         self.problems.add(place.cloned(), what);

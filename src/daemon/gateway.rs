@@ -14,11 +14,14 @@ use tidings::store::StoreSettings;
 
 use super::announce;
 use super::host_metrics;
+use super::in_force::{Current, InForce};
 use super::keys::Keys;
-use super::origin::SameOrigin;
+use super::life::{DaemonLife, listening};
+use super::reload::SettingsRenewal;
 use super::storage;
-use crate::config::{GatewayPlan, Loaded, Settings};
+use crate::config::{GatewayPlan, Loaded, Purpose, Settings};
 use crate::output;
+use crate::service::ServiceStart;
 
 /// Time that a push process gets at a stop beyond its own, before it is killed, in milliseconds:
 /// enough to end once it has nothing left to do.
@@ -37,13 +40,18 @@ pub fn gateway(
     loaded: Loaded,
     plan: GatewayPlan,
     push_arguments: Vec<OsString>,
+    renewal: SettingsRenewal,
+    start: ServiceStart,
 ) -> anyhow::Result<ServerOutcome> {
+    let life = DaemonLife::new(Purpose::Gateway, &loaded, start.report);
     let Loaded {
         settings, access, ..
     } = loaded;
     let (general, own) = (&settings.general, &settings.gateway);
     let directory = plan.directory.clone();
     let is_open = access.is_open();
+    let in_force = InForce::new(&settings, access).shared();
+    life.reload_with(renewal, settings.clone(), Arc::clone(&in_force));
     let store = StoreSettings {
         dedup_ms: own.repeat_ms,
         ..StoreSettings::new(&directory)
@@ -51,25 +59,23 @@ pub fn gateway(
     let store = storage::open_journal(store_settings(store, own.outbox_size_max))
         .context("can't open the outbox")?;
     let gateway = gateway_settings(&settings, plan);
-    let gateway = Gateway::new(gateway, Box::new(store), Box::new(Keys(access)));
+    let gateway = Gateway::new(
+        gateway,
+        Box::new(store),
+        Box::new(Keys(Arc::clone(&in_force))),
+    );
     let gateway = Arc::new(gateway.context("can't start a thread")?);
     let gate = GatewayGate {
-        rules: SameOrigin {
-            origins_allowed: general
-                .origins_allowed
-                .iter()
-                .map(|one| one.0.clone())
-                .collect(),
-            any_host: general.insecure || !is_open,
-        },
+        in_force,
         gateway: Arc::clone(&gateway),
         server: OnceLock::new(),
     };
     let gate = Arc::new(gate);
-    let (judge, start, answer) = (gate.clone(), gateway.clone(), gateway.clone());
+    let ready = Arc::clone(&gate);
+    let (judge, opened, answer) = (gate.clone(), gateway.clone(), gateway.clone());
+    let begun = Arc::clone(&life);
     let listen = general.listen;
-    let builder = Server::builder()
-        .listen(listen.to_string())
+    let builder = listening(Server::builder(), listen, start.sockets)
         .reactors(general.reactors)
         // The callbacks may wait for the disk.
         .workers(general.workers.max(1))
@@ -83,8 +89,9 @@ pub fn gateway(
         .on_start(move |server| {
             // Only set here, and only once.
             gate.server.get_or_init(|| server.handle());
-            match start.start(server) {
-                Ok(()) => announce::addresses(server, is_open),
+            match opened.start(server) {
+                Ok(()) if begun.started(server) => announce::addresses(server, is_open),
+                Ok(()) => {}
                 Err(error) => {
                     tracing::error!(%error, "the outbox can't be delivered");
                     server.fail("the relay thread could not be started");
@@ -96,10 +103,12 @@ pub fn gateway(
                 responder.end(beside_the_api(request.path()));
             }
         });
-    let outcome = gateway.attach(builder).run();
+    let outcome = life
+        .attach(gateway.attach(builder), move || ready.readiness())
+        .run();
     let outcome = outcome.with_context(|| format!("can't listen on {listen}"));
     farewell(gateway, &directory);
-    outcome
+    life.ended(outcome)
 }
 
 /// Makes the settings of the gateway's server.
@@ -128,7 +137,7 @@ fn gateway_settings(settings: &Settings, plan: GatewayPlan) -> GatewaySettings {
 
 /// Judges request heads, on the reactor's thread.
 struct GatewayGate {
-    rules: SameOrigin,
+    in_force: Current,
     gateway: Arc<Gateway>,
     /// The handle, set once the server runs.
     server: OnceLock<Handle>,
@@ -136,7 +145,7 @@ struct GatewayGate {
 
 impl GatewayGate {
     fn judge(&self, head: &Head, fd: Fd) -> Verdict {
-        if let Some(refusal) = self.rules.refuse(head) {
+        if let Some(refusal) = self.in_force.load().rules.refuse(head) {
             self.gateway.note_refused(refusal.reason, head, fd);
             return Verdict::Answer(refusal.response);
         }
@@ -174,12 +183,25 @@ impl GatewayGate {
     }
 }
 
+/// The variables that are for this program, beside those of its own: what its service manager says.
+const OF_THE_MANAGER: [&str; 6] = [
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+    "LISTEN_PID",
+    "LISTEN_FDS",
+    "LISTEN_FDNAMES",
+];
+
 /// The variables that are for this program. Keys are among them, and the push process needs none:
 /// what it has to know comes over its pipe.
 fn own_variables() -> Vec<OsString> {
     let names = std::env::vars_os().map(|(name, _)| name);
     names
-        .filter(|name| name.as_encoded_bytes().starts_with(b"TIDINGS_"))
+        .filter(|name| {
+            name.as_encoded_bytes().starts_with(b"TIDINGS_")
+                || OF_THE_MANAGER.iter().any(|known| name == known)
+        })
         .collect()
 }
 

@@ -5,27 +5,27 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tidings::api::{Authenticator, Pass, TokenRefusal};
 
-use crate::auth::{Access, TokenError};
+use super::in_force::Current;
+use crate::auth::TokenError;
 
-/// Checks tokens and API keys for the library; without any of them everybody may come in.
+/// Checks tokens and API keys for the library, by those that are in force; without any of them
+/// everybody may come in.
 #[derive(Debug)]
-pub(super) struct Keys(pub(super) Access);
+pub(super) struct Keys(pub(super) Current);
 
 impl Authenticator for Keys {
     fn is_open(&self) -> bool {
-        self.0.is_open()
+        self.0.load().access.is_open()
     }
 
     fn token(&self, token: &str, now_unix_ms: u64) -> Result<Pass, TokenRefusal> {
         let now = UNIX_EPOCH + Duration::from_millis(now_unix_ms);
-        let claims = self
-            .0
-            .tokens
-            .verify(token, now)
-            .map_err(|error| match error {
-                TokenError::Expired => TokenRefusal::Expired,
-                _ => TokenRefusal::Bad,
-            })?;
+        let in_force = self.0.load();
+        let verified = in_force.access.tokens.verify(token, now);
+        let claims = verified.map_err(|error| match error {
+            TokenError::Expired => TokenRefusal::Expired,
+            _ => TokenRefusal::Bad,
+        })?;
         Ok(Pass {
             uid: claims.uid,
             rooms: claims.rooms,
@@ -34,7 +34,7 @@ impl Authenticator for Keys {
     }
 
     fn api_key(&self, key: &str) -> Option<Arc<str>> {
-        self.0.api_keys.who(key).map(Arc::from)
+        self.0.load().access.api_keys.who(key).map(Arc::from)
     }
 }
 

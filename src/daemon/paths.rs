@@ -9,7 +9,7 @@ use tidings::endpoint::{Endpoint, LINK_PATH};
 use tidings::server::{Fd, Handle, Head, Response, Verdict};
 
 use super::echo::ECHO_PATH;
-use super::origin::SameOrigin;
+use super::in_force::Current;
 use crate::auth::ApiKeys;
 use crate::page;
 
@@ -19,11 +19,7 @@ const CLIENT_PATHS: [&str; 2] = ["/client.js", "/client.d.ts"];
 
 /// Judges request heads.
 pub(super) struct ServeGate {
-    pub(super) rules: SameOrigin,
-    /// Whether the chat page is served.
-    pub(super) has_page: bool,
-    /// The largest message that `/echo` takes, in bytes, if it is there.
-    pub(super) echo_size_max: Option<usize>,
+    pub(super) in_force: Current,
     /// The largest message of a gateway, in bytes.
     pub(super) link_size_max: usize,
     /// The key that gateways have to show; without one there is no `/link`.
@@ -36,12 +32,13 @@ pub(super) struct ServeGate {
 
 impl ServeGate {
     pub(super) fn judge(&self, head: &Head, fd: Fd) -> Verdict {
-        if let Some(refusal) = self.rules.refuse(head) {
+        let in_force = self.in_force.load();
+        if let Some(refusal) = in_force.rules.refuse(head) {
             self.note(refusal.reason, head, fd);
             return Verdict::Answer(refusal.response);
         }
         if head.asks_for_websocket() {
-            return match (head.path(), self.echo_size_max) {
+            return match (head.path(), in_force.echo_size_max) {
                 ("/ws" | "/", _) => Verdict::Pass,
                 (ECHO_PATH, Some(message_size_max)) => Verdict::PassWith { message_size_max },
                 (LINK_PATH, _) if !self.link_keys.is_empty() => self.judge_link(head, fd),
@@ -50,16 +47,16 @@ impl ServeGate {
         }
         match health::answer(head, || self.readiness()) {
             Some(answer) => Verdict::Answer(answer),
-            None if head.has_body() => self.judge_before_body(head, fd),
+            None if head.has_body() => self.judge_before_body(head, fd, in_force.has_page),
             None => Verdict::Pass,
         }
     }
 
     /// Refuses a body from a client that shows no key, or whose path and method take no body.
-    fn judge_before_body(&self, head: &Head, fd: Fd) -> Verdict {
+    fn judge_before_body(&self, head: &Head, fd: Fd, has_page: bool) -> Verdict {
         match self.endpoint.admit_head(head, fd) {
             Ok(true) => Verdict::Pass,
-            Ok(false) => Verdict::Answer(beside_the_api(head.method(), head.path(), self.has_page)),
+            Ok(false) => Verdict::Answer(beside_the_api(head.method(), head.path(), has_page)),
             Err(answer) => Verdict::Answer(answer),
         }
     }
@@ -91,7 +88,8 @@ impl ServeGate {
         self.endpoint.refusals().note(reason, refused);
     }
 
-    fn readiness(&self) -> ServerReadiness {
+    /// Whether the server takes requests.
+    pub(super) fn readiness(&self) -> ServerReadiness {
         let server = self.server.get();
         if let Some(failure) = server.and_then(Handle::failure) {
             return ServerReadiness::Unready(failure.to_owned().into());

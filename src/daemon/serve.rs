@@ -7,15 +7,18 @@ use tidings::endpoint::{Endpoint, EndpointHost, EndpointSettings};
 use tidings::server::{Fd, Frame, Request, Responder, Server, ServerOutcome, WorkerHandle};
 
 use super::announce;
-use super::echo::{ECHO_PATH, ECHO_SIZE_MAX, Echoes};
+use super::echo::{ECHO_PATH, Echoes};
 use super::host_metrics;
+use super::in_force::{Current, InForce};
 use super::keys::Keys;
-use super::origin::SameOrigin;
+use super::life::{DaemonLife, listening};
 use super::paths::{ServeGate, beside_the_api};
+use super::reload::SettingsRenewal;
 use super::storage;
 use crate::auth::ApiKeys;
-use crate::config::{Loaded, Settings};
+use crate::config::{Loaded, Purpose, Settings};
 use crate::output;
+use crate::service::ServiceStart;
 
 /// Bytes of a gateway's frame beside the data of a message: a hundred receivers with the longest
 /// names, each character escaped.
@@ -29,7 +32,13 @@ const LIGHT_ECHO_BYTES_MAX: usize = 16 * 1_024;
 /// # Errors
 ///
 /// The daemon can't start, most likely since the address can't be listened on.
-pub fn serve(loaded: Loaded) -> anyhow::Result<ServerOutcome> {
+pub fn serve(
+    loaded: Loaded,
+    renewal: SettingsRenewal,
+    start: ServiceStart,
+) -> anyhow::Result<ServerOutcome> {
+    let life = DaemonLife::new(Purpose::Serve, &loaded, start.report);
+    let running = loaded.settings.clone();
     let Loaded {
         settings,
         access,
@@ -38,10 +47,12 @@ pub fn serve(loaded: Loaded) -> anyhow::Result<ServerOutcome> {
     } = loaded;
     let store = storage::open(&settings)?;
     let is_open = access.is_open();
+    let in_force = InForce::new(&settings, access).shared();
+    life.reload_with(renewal, running, Arc::clone(&in_force));
     let endpoint = Endpoint::new(
         endpoint_settings(&settings),
         settings.chat(),
-        Box::new(Keys(access)),
+        Box::new(Keys(Arc::clone(&in_force))),
         store,
     );
     let endpoint = Arc::new(endpoint.context("can't start a thread")?);
@@ -50,37 +61,30 @@ pub fn serve(loaded: Loaded) -> anyhow::Result<ServerOutcome> {
     let server = settings.server();
     let message_size_max = server.reactor.connection.message_size_max;
     let gate = Arc::new(ServeGate {
-        rules: SameOrigin {
-            origins_allowed: general
-                .origins_allowed
-                .iter()
-                .map(|one| one.0.clone())
-                .collect(),
-            // With keys every client has to show one, whatever name led here.
-            any_host: general.insecure || !is_open,
-        },
-        has_page: general.page.is_on(is_open),
-        echo_size_max: general.echo.then_some(message_size_max.max(ECHO_SIZE_MAX)),
+        in_force: Arc::clone(&in_force),
         link_size_max: message_size_max + LINK_FRAME_SIZE,
         link_keys: ApiKeys::new(uplink_key.iter().map(|key| ("gateways", key))),
         endpoint: Arc::clone(&endpoint),
         server: OnceLock::new(),
     });
+    let ready = Arc::clone(&gate);
     let host = Arc::new(ServeHost {
         gate: Arc::clone(&gate),
+        in_force,
         echoes: Echoes::default(),
         is_open,
+        life: Arc::clone(&life),
     });
-    let builder = Server::builder()
-        .listen(listen.to_string())
+    let builder = listening(Server::builder(), listen, start.sockets)
         .reactors(general.reactors)
         .workers(general.workers)
         .settings(server)
         .gate(move |head, fd| gate.judge(head, fd));
-    let outcome = endpoint.attach(builder, host).run();
+    let builder = life.attach(endpoint.attach(builder, host), move || ready.readiness());
+    let outcome = builder.run();
     // Everything that was taken is on disk now, also what nobody waits for any more.
     endpoint.finish();
-    outcome.with_context(|| format!("can't serve on {listen}"))
+    life.ended(outcome.with_context(|| format!("can't serve on {listen}")))
 }
 
 /// Makes the settings of the endpoint.
@@ -102,18 +106,24 @@ fn endpoint_settings(settings: &Settings) -> EndpointSettings {
 /// The daemon's parts beside its endpoint: the page, `/echo`, and a greeting on the terminal.
 struct ServeHost {
     gate: Arc<ServeGate>,
+    in_force: Current,
     echoes: Echoes,
     is_open: bool,
+    life: Arc<DaemonLife>,
 }
 
 impl EndpointHost for ServeHost {
     fn started(&self, server: &WorkerHandle) {
         // Only set here, and only once.
         self.gate.server.get_or_init(|| server.handle());
+        if !self.life.started(server) {
+            return;
+        }
+        let in_force = self.in_force.load();
         announce(
             server,
-            self.gate.echo_size_max.is_some(),
-            self.gate.has_page,
+            in_force.echo_size_max.is_some(),
+            in_force.has_page,
             self.is_open,
         );
     }
@@ -144,7 +154,8 @@ impl EndpointHost for ServeHost {
 
     fn answer(&self, request: Request, responder: Responder) {
         let (method, path) = (request.method(), request.path());
-        responder.end(beside_the_api(method, path, self.gate.has_page));
+        let has_page = self.in_force.load().has_page;
+        responder.end(beside_the_api(method, path, has_page));
     }
 }
 

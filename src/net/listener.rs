@@ -5,7 +5,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener as StdTcpListener};
 
 use mio::net::{TcpListener, TcpStream};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 /// Connections that may wait in the kernel until they are accepted.
 ///
@@ -40,6 +40,20 @@ pub fn listen(address: SocketAddr) -> io::Result<Listener> {
     let socket = StdTcpListener::from(socket);
     let address = socket.local_addr()?;
     Ok(Listener { socket, address })
+}
+
+impl Listener {
+    /// Takes over a socket that listens already; the length of its queue stays what it is.
+    ///
+    /// # Errors
+    ///
+    /// The system's error.
+    pub fn of(socket: StdTcpListener) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        SockRef::from(&socket).set_tcp_nodelay(true)?;
+        let address = socket.local_addr()?;
+        Ok(Self { socket, address })
+    }
 }
 
 /// A listening socket, with a descriptor in reserve.

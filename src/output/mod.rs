@@ -5,16 +5,20 @@
 //! quietly when the reader has gone.
 
 mod lines;
+mod log_file;
 
 use std::fmt::Display;
 use std::io::{self, BufWriter, StdoutLock, Write};
 use std::os::fd::BorrowedFd;
+use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 
 use lines::LineQueue;
+use log_file::FollowedFile;
+pub use log_file::OpenLogFile;
 
 /// Bytes of the log that may wait at most: some thousand lines, about what a busy server logs while
 /// the reader of its log is started again.
@@ -28,19 +32,31 @@ const ANNOUNCEMENTS_BYTES_MAX: usize = 64 << 10;
 const FLUSH_MAX: Duration = Duration::from_millis(500);
 
 static LOG: OnceLock<LineQueue> = OnceLock::new();
+/// The log file that this process has to follow by itself.
+static FOLLOWED: OnceLock<PathBuf> = OnceLock::new();
 static ANNOUNCEMENTS: OnceLock<LineQueue> = OnceLock::new();
 
 /// Returns the queue of the log; the first call starts its thread.
 fn log() -> &'static LineQueue {
     LOG.get_or_init(|| {
-        let stderr = Descriptor(rustix::stdio::stderr());
-        LineQueue::new("log", LOG_BYTES_MAX, stderr, |count| {
+        let stream = LogStream {
+            stderr: Descriptor(rustix::stdio::stderr()),
+            followed: FOLLOWED.get().cloned().map(FollowedFile::new),
+        };
+        LineQueue::new("log", LOG_BYTES_MAX, stream, |count| {
             tracing::warn!(
                 lines = count,
                 "lines of the log were dropped, since they could not be written"
             );
         })
     })
+}
+
+/// Has the log opened anew whenever this file, which is its standard error, was moved away: for a
+/// process that is told so by nobody. To be called before the first line.
+pub fn follow_log_file(path: PathBuf) {
+    // Only set here, and only once.
+    _ = FOLLOWED.set(path);
 }
 
 /// Writes a line to standard output without ever waiting: for a server, which says so where it
@@ -122,6 +138,25 @@ impl Write for Descriptor {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Standard error as the log's.
+struct LogStream {
+    stderr: Descriptor,
+    followed: Option<FollowedFile>,
+}
+
+impl Write for LogStream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let Some(file) = &mut self.followed {
+            file.look();
+        }
+        self.stderr.write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -1,7 +1,7 @@
 //! The builder, which puts a server together.
 
 use std::io;
-use std::net::ToSocketAddrs;
+use std::net::{TcpListener, ToSocketAddrs};
 use std::process::exit;
 use std::sync::Arc;
 
@@ -15,6 +15,7 @@ use super::process::{self, Process, ProcessLaunch, TaskId};
 use super::responder::Responder;
 use super::running::RunningServer;
 use super::settings::ServerSettings;
+use super::signal::ServerSignal;
 use super::spec::ServerSpec;
 use crate::base::pressure::Pressure;
 use crate::base::{Fd, REACTORS_MAX};
@@ -71,6 +72,14 @@ impl Builder {
         self
     }
 
+    /// Takes connections from a socket that listens already, such as one that the program was started
+    /// with; beside those of [`Builder::listen`], in whose list of addresses it comes last.
+    #[must_use]
+    pub fn listener(mut self, socket: TcpListener) -> Self {
+        self.spec.sockets.push(socket);
+        self
+    }
+
     /// Sets the number of threads that own the sockets: 1 to 64. Default 1.
     #[must_use]
     pub fn reactors(mut self, reactors: usize) -> Self {
@@ -105,6 +114,24 @@ impl Builder {
     #[must_use]
     pub fn on_start(mut self, callback: impl Fn(&WorkerHandle) + Send + Sync + 'static) -> Self {
         self.spec.handlers.on_start = Some(Box::new(callback));
+        self
+    }
+
+    /// Sets the callback for SIGHUP, SIGUSR1 and SIGUSR2; called on the main thread, so it must not
+    /// wait. None of the three stops the server then, and once a stop is under way they mean nothing.
+    #[must_use]
+    pub fn on_signal(
+        mut self,
+        callback: impl Fn(&WorkerHandle, ServerSignal) + Send + Sync + 'static,
+    ) -> Self {
+        self.spec.handlers.on_signal = Some(Box::new(callback));
+        self
+    }
+
+    /// Sets the callback for a stop that begins, whatever it comes from; called on the main thread.
+    #[must_use]
+    pub fn on_stopping(mut self, callback: impl Fn(&WorkerHandle) + Send + Sync + 'static) -> Self {
+        self.spec.handlers.on_stopping = Some(Box::new(callback));
         self
     }
 
@@ -286,7 +313,8 @@ impl Builder {
 
     /// Runs the server on this thread until SIGTERM, SIGINT, SIGHUP or [`Handle::stop`] ends it.
     ///
-    /// SIGUSR1 and SIGUSR2 are logged and change nothing; SIGHUP is left to a process that was
+    /// SIGUSR1 and SIGUSR2 are logged and change nothing; [`Builder::on_signal`] gives these and SIGHUP
+    /// another meaning. SIGHUP is left to a process that was
     /// started with it ignored, as by `nohup`.
     ///
     /// Call it on the main thread: the processes die with the thread that runs this. In one of the
@@ -340,15 +368,11 @@ impl Builder {
         if let Some(error) = self.error.take() {
             return Err(error);
         }
-        if self.spec.addresses.is_empty() {
+        let listeners = self.spec.addresses.len() + self.spec.sockets.len();
+        if listeners == 0 {
             return Err(ServerError::NoAddress);
         }
-        within(
-            "listening addresses",
-            self.spec.addresses.len(),
-            1,
-            LISTENERS_MAX,
-        )?;
+        within("listening addresses", listeners, 1, LISTENERS_MAX)?;
         within("reactors", self.spec.reactors, 1, REACTORS_MAX)?;
         within("workers", self.spec.workers, 0, WORKERS_MAX)?;
         Lifecycle::start(self.spec, stop_source)

@@ -398,6 +398,12 @@ impl<D: Delivery> Handle<D> {
         self.shared.main.ask_to_stop();
     }
 
+    /// Stops the server at once, as a second signal does: connections are cut, and what isn't finished
+    /// is counted.
+    pub fn stop_now(&self) {
+        self.shared.main.ask_to_force();
+    }
+
     /// Stops the server in order, since something that it can't do without has ended: like
     /// [`Handle::stop`], but the outcome isn't clean.
     pub fn fail(&self, reason: &str) {

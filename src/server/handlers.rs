@@ -8,6 +8,7 @@ use super::handle::WorkerHandle;
 use super::message::{Frame, Request};
 use super::process::{TaskId, TaskOutcome};
 use super::responder::Responder;
+use super::signal::ServerSignal;
 use crate::base::Fd;
 use crate::proto::connection::CloseReason;
 use crate::proto::http::Head;
@@ -23,6 +24,8 @@ pub(super) type Callback<F> = Option<Box<F>>;
 )]
 pub(super) struct Handlers {
     pub(super) on_start: Callback<dyn Fn(&WorkerHandle) + Send + Sync>,
+    pub(super) on_signal: Callback<dyn Fn(&WorkerHandle, ServerSignal) + Send + Sync>,
+    pub(super) on_stopping: Callback<dyn Fn(&WorkerHandle) + Send + Sync>,
     pub(super) on_worker_start: Callback<dyn Fn(&WorkerHandle, usize) + Send + Sync>,
     pub(super) on_open: Callback<dyn Fn(&WorkerHandle, &Request) + Send + Sync>,
     pub(super) on_message: Callback<dyn Fn(&WorkerHandle, Frame<'_>) + Send + Sync>,

@@ -27,6 +27,7 @@ use super::queue::WorkerJob;
 use super::runner::Runner;
 use super::settings::ServerSettings;
 use super::shared::{MainThread, ServerShared};
+use super::signal::{ServerSignal, name_of};
 use super::spawn::{Spawner, Threads, build_shared};
 use super::spec::ServerSpec;
 use super::timers::Timers;
@@ -130,7 +131,11 @@ impl Lifecycle {
         stop_source: StopSource,
     ) -> Result<(Self, Handle), ServerError> {
         let system = ServerError::system;
-        let listeners = bind(spec.addresses)?;
+        let mut listeners = bind(spec.addresses)?;
+        for socket in spec.sockets {
+            let listener = Listener::of(socket);
+            listeners.push(listener.map_err(system("take over a socket"))?);
+        }
         let poll = Poll::new().map_err(system("make a poll"))?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER).map_err(system("make a waker"))?);
         // Before the server can be seen from outside: the program that waits for it may send a
@@ -227,6 +232,10 @@ impl Lifecycle {
         if self.phase == LifecyclePhase::Running && self.shared.main.failure().is_none() {
             may_die_here();
         }
+        if self.shared.main.takes_force() {
+            tracing::warn!("stopping immediately");
+            self.force();
+        }
         for event in events.iter() {
             match event.token() {
                 WAKER => {}
@@ -244,11 +253,18 @@ impl Lifecycle {
         };
         for signal in signals.pending() {
             let name = name_of(signal);
+            let is_stopping = self.shared.main.is_asked_to_stop();
+            if let Some(signal) = ServerSignal::of(signal)
+                && !is_stopping
+                && self.runner.signalled(signal)
+            {
+                continue;
+            }
             if matches!(signal, SIGUSR1 | SIGUSR2) {
                 tracing::info!(signal = name, "this signal is ignored");
                 continue;
             }
-            if self.phase == LifecyclePhase::Running && !self.shared.main.is_asked_to_stop() {
+            if self.phase == LifecyclePhase::Running && !is_stopping {
                 tracing::info!(
                     signal = name,
                     "stopping gracefully; send the signal again to stop immediately"
@@ -338,6 +354,7 @@ impl Lifecycle {
         match self.phase {
             LifecyclePhase::Running if self.shared.main.is_asked_to_stop() => {
                 tracing::info!("draining: no new connections; requests under way are answered");
+                self.runner.server_stops();
                 self.command(0, Command::Drain);
                 if self.shared.main.failure().is_some() {
                     // The one that would tell the others may be gone, or going.
@@ -487,16 +504,6 @@ fn watch(poll: &Poll) -> io::Result<Signals> {
     poll.registry()
         .register(&mut signals, SIGNALS, Interest::READABLE)?;
     Ok(signals)
-}
-
-fn name_of(signal: i32) -> &'static str {
-    match signal {
-        SIGTERM => "SIGTERM",
-        SIGINT => "SIGINT",
-        SIGHUP => "SIGHUP",
-        SIGUSR1 => "SIGUSR1",
-        _ => "SIGUSR2",
-    }
 }
 
 /// Whether whoever started this process wants it to outlive the terminal, as `nohup` does.

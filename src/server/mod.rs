@@ -27,6 +27,7 @@ mod running;
 mod scheduler;
 mod settings;
 mod shared;
+mod signal;
 mod sinks;
 mod spawn;
 mod spec;
@@ -46,6 +47,7 @@ pub use message::{Frame, Message, Request};
 pub use responder::Responder;
 pub use running::RunningServer;
 pub use settings::ServerSettings;
+pub use signal::ServerSignal;
 pub use stats::{QueueStats, Stats};
 pub use timers::TimerId;
 

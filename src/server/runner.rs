@@ -10,6 +10,7 @@ use super::handlers::{Called, Handlers, call};
 use super::message::{Frame, Request};
 use super::queue::WorkerJob;
 use super::responder::Responder;
+use super::signal::ServerSignal;
 use crate::base::Fd;
 use crate::proto::connection::{self, CloseReason};
 use crate::proto::http::{Head, Response};
@@ -44,6 +45,24 @@ impl Runner {
     pub(super) fn server_started(&self) {
         if let Some(on_start) = &self.handlers.on_start {
             call("on_start", None, || on_start(&self.handle));
+            self.flush();
+        }
+    }
+
+    /// Tells the user of a signal, on the main thread; `false` where the user has no callback for it.
+    pub(super) fn signalled(&self, signal: ServerSignal) -> bool {
+        let Some(on_signal) = &self.handlers.on_signal else {
+            return false;
+        };
+        call("on_signal", None, || on_signal(&self.handle, signal));
+        self.flush();
+        true
+    }
+
+    /// Tells the user, on the main thread, that a stop has begun.
+    pub(super) fn server_stops(&self) {
+        if let Some(on_stopping) = &self.handlers.on_stopping {
+            call("on_stopping", None, || on_stopping(&self.handle));
             self.flush();
         }
     }

@@ -95,6 +95,8 @@ impl ServerShared {
 pub(super) struct MainThread {
     pub(super) waker: Arc<Waker>,
     stop_asked: AtomicBool,
+    /// Whether the stop shall end at once, as at a second signal; false again once that is begun.
+    force_asked: AtomicBool,
     /// What has ended that the server can't do without; the first of several.
     failure: OnceLock<Box<str>>,
     /// Reactors that haven't ended; `workers` counts the same of the workers.
@@ -107,6 +109,7 @@ impl MainThread {
         Self {
             waker,
             stop_asked: AtomicBool::new(false),
+            force_asked: AtomicBool::new(false),
             failure: OnceLock::new(),
             reactors: AtomicUsize::new(reactors),
             workers: AtomicUsize::new(workers),
@@ -116,6 +119,17 @@ impl MainThread {
     pub(super) fn ask_to_stop(&self) {
         self.stop_asked.store(true, Ordering::Release);
         self.wake();
+    }
+
+    /// Ends at once what [`Self::ask_to_stop`] would end in order.
+    pub(super) fn ask_to_force(&self) {
+        self.stop_asked.store(true, Ordering::Release);
+        self.force_asked.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    pub(super) fn takes_force(&self) -> bool {
+        self.force_asked.swap(false, Ordering::AcqRel)
     }
 
     /// Stops in order what can't go on, and remembers why it stopped.

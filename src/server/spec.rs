@@ -1,7 +1,7 @@
 //! The specification of a server, which the builder collects and the lifecycle starts.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use super::handlers::Handlers;
@@ -17,6 +17,8 @@ pub(super) type ProcessEntry = Box<dyn FnOnce(Process) -> io::Result<()> + Send>
 /// A server before its start.
 pub(super) struct ServerSpec {
     pub(super) addresses: Vec<SocketAddr>,
+    /// Sockets that listen already.
+    pub(super) sockets: Vec<TcpListener>,
     pub(super) reactors: usize,
     pub(super) workers: usize,
     pub(super) settings: ServerSettings,
@@ -33,6 +35,7 @@ impl Default for ServerSpec {
     fn default() -> Self {
         Self {
             addresses: Vec::new(),
+            sockets: Vec::new(),
             reactors: 1,
             workers: 1,
             settings: ServerSettings::default(),

@@ -36,7 +36,9 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("auth", &[]),
     ("client", &["auth"]),
     ("output", &["tidings::base"]),
+    ("control", &["tidings::base"]),
     ("page", &[]),
+    ("service", &["output", "tidings::base"]),
     (
         "config",
         &[
@@ -54,8 +56,10 @@ const LAYERS: &[(&str, &[&str])] = &[
         &[
             "auth",
             "config",
+            "control",
             "output",
             "page",
+            "service",
             "tidings::base",
             "tidings::server",
             "tidings::chat",
@@ -71,8 +75,10 @@ const LAYERS: &[(&str, &[&str])] = &[
             "auth",
             "client",
             "config",
+            "control",
             "daemon",
             "output",
+            "service",
             "tidings::base",
             "tidings::server",
             "tidings::store",
@@ -81,7 +87,9 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     (
         "main",
-        &["auth", "cli", "client", "config", "daemon", "page"],
+        &[
+            "auth", "cli", "client", "config", "control", "daemon", "page", "service",
+        ],
     ),
 ];
 

@@ -30,6 +30,8 @@ mod native;
 mod protocol_page;
 mod server;
 #[cfg(feature = "cli")]
+mod service;
+#[cfg(feature = "cli")]
 mod signals;
 #[cfg(feature = "cli")]
 mod stop;

@@ -10,23 +10,31 @@ use rustix::fs::{CWD, Mode, mkfifoat};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::gateway::procfs::children_of;
+use crate::service::terminal::at_a_terminal;
 use crate::support::http::HttpClient;
 use crate::support::program::{Lines, Program};
 use crate::support::wait::until;
 
+const GATEWAY: [&str; 5] = [
+    "gateway",
+    "--listen",
+    "127.0.0.1:0",
+    "--upstream",
+    "ws://127.0.0.1:9/link",
+];
+
 /// A gateway in a group of its own, as a shell starts one.
 fn gateway(data: &std::path::Path) -> Program {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidings"));
-    command
-        .args(["gateway", "--listen", "127.0.0.1:0"])
-        .args(["--upstream", "ws://127.0.0.1:9/link", "--data"])
-        .arg(data)
-        .env(
-            "TIDINGS_GATEWAY_LINK_KEY",
-            "0123456789abcdef0123456789abcdef",
-        )
-        .process_group(0);
-    Program::start(&mut command)
+    start(command.args(GATEWAY).process_group(0), data)
+}
+
+fn start(command: &mut Command, data: &std::path::Path) -> Program {
+    command.arg("--data").arg(data).env(
+        "TIDINGS_GATEWAY_LINK_KEY",
+        "0123456789abcdef0123456789abcdef",
+    );
+    Program::start(command)
 }
 
 /// The push process, once it is past its start.
@@ -72,14 +80,15 @@ fn a_gateway_logs_and_ignores_signals_that_mean_nothing_to_it() {
 #[test]
 fn a_terminal_that_is_gone_stops_a_gateway_and_its_process_in_order() {
     let folder = tempfile::tempdir().unwrap();
-    let mut gateway = gateway(folder.path());
+    let (mut command, terminal) = at_a_terminal(&GATEWAY);
+    let mut gateway = start(&mut command, folder.path());
     push_of(&mut gateway);
     let mut http = HttpClient::connect(gateway.address);
     let body = r#"{"to":{"room":"tea"},"data":1}"#;
     let answer = http.ask_with_json("POST", "/v1/messages", body).unwrap();
     assert_eq!(answer.status, 202);
     drop(http);
-    kill_process_group(gateway.pid(), Signal::HUP).unwrap();
+    drop(terminal);
     assert_eq!(gateway.exit_code(), 0);
     let log = gateway.stderr.all();
     assert!(log.contains("SIGHUP"), "{log}");

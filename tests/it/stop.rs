@@ -13,6 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tidings::server::{Builder, Responder, RunningServer, Server, ServerOutcome, ServerSettings};
 
+use crate::service::terminal::at_a_terminal;
 use crate::support::PATIENCE;
 use crate::support::http::{HttpClient, request};
 use crate::support::program::{Program, ends_within};
@@ -309,14 +310,35 @@ fn a_signal_right_after_the_first_sign_of_life_stops_in_order() {
 }
 
 #[test]
-fn a_hangup_stops_in_order_and_every_websocket_is_told() {
-    let mut server = Program::serve(&["--echo"]);
+fn a_terminal_that_is_closed_stops_in_order_and_every_websocket_is_told() {
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--data", "none"];
+    let (mut command, terminal) = at_a_terminal(&serve);
+    let mut server = Program::start(command.arg("--echo"));
     let mut client = server.websocket("/echo");
     client.echo("here");
-    server.signal(Signal::HUP);
+    drop(terminal);
     assert_eq!(client.hear_text_or_close(), Err(1001));
     assert_eq!(server.exit_code(), 0);
-    assert!(server.stderr.all().contains("SIGHUP"));
+    assert!(server.stderr.all().contains("SIGHUP: the terminal is gone"));
+}
+
+#[test]
+fn a_hangup_stops_nothing_while_the_terminal_is_there_or_where_there_is_none() {
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--data", "none"];
+    let (mut with, _terminal) = at_a_terminal(&serve);
+    let mut without = Command::new("setsid");
+    without.arg(env!("CARGO_BIN_EXE_tidings")).args(serve);
+    for command in [&mut with, &mut without] {
+        let mut server = Program::start(command.arg("--echo"));
+        let mut client = server.websocket("/echo");
+        server.signal(Signal::HUP);
+        server.signal(Signal::USR2);
+        // The one that came later was seen.
+        server.stderr.wait_for("SIGUSR2");
+        client.echo("still here");
+        drop(client);
+        server.stop();
+    }
 }
 
 #[test]

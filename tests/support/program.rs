@@ -214,6 +214,12 @@ impl Lines {
         }
     }
 
+    /// Whether a line with `text` in it has come.
+    pub fn has(&mut self, text: &str) -> bool {
+        self.seen.extend(self.receiver.try_iter());
+        self.seen.iter().any(|line| line.contains(text))
+    }
+
     /// Everything, once the process has ended.
     pub fn all(&mut self) -> String {
         let until = Instant::now() + PATIENCE;

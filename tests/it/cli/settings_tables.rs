@@ -1,7 +1,7 @@
 //! The tables of settings in the README: each name in them is there, with the default that stands
 //! beside it, and no bound of a server is left out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 use tidings::server::ServerSettings;
@@ -48,6 +48,32 @@ fn keys(file: &str) -> Numbers {
         }
     }
     numbers
+}
+
+/// The settings that a reload puts into force by the file that `tidings init` writes; those of a named
+/// entry by the name of their table.
+fn in_force_after_a_reload(file: &str) -> BTreeSet<String> {
+    let (mut section, mut is_reload) = ("", false);
+    let mut settings = BTreeSet::new();
+    for line in file.lines() {
+        match line.trim_start_matches('#') {
+            " A change is in force after `tidings reload`." => is_reload = true,
+            " A change is in force after a restart." => is_reload = false,
+            _ => {}
+        }
+        if let Some(name) = line.strip_prefix('[') {
+            section = name.trim_end_matches(']');
+        } else if let Some((key, _)) = line.trim_start_matches('#').split_once(" = ")
+            && !key.contains(' ')
+            && is_reload
+        {
+            let named = ["tokens.keys", "api_keys"];
+            let table = named.into_iter().find(|table| section.starts_with(table));
+            let name = format!("{section}.{key}");
+            settings.insert(table.unwrap_or(name.trim_start_matches('.')).to_owned());
+        }
+    }
+    settings
 }
 
 /// The bounds of a store that have no key.
@@ -176,8 +202,8 @@ fn the_readme_has_every_setting_of_a_server_with_its_default() {
     assert!(missing.is_empty(), "the README leaves out {missing:?}");
 }
 
-#[test]
-fn the_readme_gives_keys_of_the_program_the_defaults_that_init_writes() {
+/// The file that `tidings init` writes.
+fn file_of_init() -> String {
     let folder = tempfile::tempdir().unwrap();
     let status = Command::new(env!("CARGO_BIN_EXE_tidings"))
         .current_dir(folder.path())
@@ -187,7 +213,24 @@ fn the_readme_gives_keys_of_the_program_the_defaults_that_init_writes() {
         .expect("tidings runs")
         .status;
     assert!(status.success());
-    let file = std::fs::read_to_string(folder.path().join("tidings.toml")).unwrap();
+    std::fs::read_to_string(folder.path().join("tidings.toml")).unwrap()
+}
+
+#[test]
+fn the_readme_names_each_setting_that_a_reload_puts_into_force_and_no_other() {
+    let readme = include_str!("../../../README.md");
+    let (_, table) = readme
+        .split_once("\n| in force after a reload | |\n")
+        .expect("the table");
+    let lines = table.lines().skip(1);
+    let rows = lines.map_while(|line| line.strip_prefix("| ")).map(row);
+    let named: BTreeSet<String> = rows.flat_map(|row| row.names).collect();
+    assert_eq!(named, in_force_after_a_reload(&file_of_init()));
+}
+
+#[test]
+fn the_readme_gives_keys_of_the_program_the_defaults_that_init_writes() {
+    let file = file_of_init();
     let mut numbers = keys(&file);
     numbers.extend(of_store());
     let rows = table("key");

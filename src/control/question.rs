@@ -1,0 +1,72 @@
+//! What can be asked through the control socket, and how it stands in its line.
+
+use serde_json::{Value, json};
+
+/// A question to a running server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Question {
+    /// How the server is.
+    Status,
+    /// To read the settings anew, and to put them into force.
+    Reload,
+    /// To read the settings anew, and to say what would change.
+    CheckReload,
+    /// To stop in order; answered at the end.
+    Stop,
+    /// To stop at once.
+    StopNow,
+}
+
+impl Question {
+    /// Whether the server ends with its answer.
+    pub(super) fn is_stop(self) -> bool {
+        matches!(self, Self::Stop | Self::StopNow)
+    }
+
+    pub(super) fn to_json(self) -> Value {
+        match self {
+            Self::Status => json!({"command": "status"}),
+            Self::Reload => json!({"command": "reload"}),
+            Self::CheckReload => json!({"command": "reload", "check": true}),
+            Self::Stop => json!({"command": "stop"}),
+            Self::StopNow => json!({"command": "stop", "now": true}),
+        }
+    }
+
+    /// Reads a question; an unknown one says what there is.
+    pub(super) fn from_line(line: &[u8]) -> Result<Self, String> {
+        let asked: Value = serde_json::from_slice(line)
+            .map_err(|error| format!("that is no line of JSON: {error}"))?;
+        let is = |flag: &str| asked[flag] == true;
+        match asked["command"].as_str() {
+            Some("status") => Ok(Self::Status),
+            Some("reload") if is("check") => Ok(Self::CheckReload),
+            Some("reload") => Ok(Self::Reload),
+            Some("stop") if is("now") => Ok(Self::StopNow),
+            Some("stop") => Ok(Self::Stop),
+            _ => Err("there is no such command; there are status, reload and stop".to_owned()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_question_is_read_as_it_was_written() {
+        for question in [
+            Question::Status,
+            Question::Reload,
+            Question::CheckReload,
+            Question::Stop,
+            Question::StopNow,
+        ] {
+            let line = question.to_json().to_string();
+            assert_eq!(Question::from_line(line.as_bytes()), Ok(question), "{line}");
+        }
+        for bad in ["", "status", "{}", r#"{"command":"upgrade"}"#, "[]"] {
+            assert!(Question::from_line(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+}

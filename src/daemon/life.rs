@@ -1,0 +1,238 @@
+//! The life of a daemon beside what it serves: its start is reported, its PID file and its control
+//! socket come and go, its signals are heeded.
+//!
+//! What may have to wait runs on a thread of its own, one errand after the other: never on the main
+//! thread, which has to see the next signal.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use anyhow::Context;
+use tidings::api::health::ServerReadiness;
+use tidings::base::sync::lock;
+use tidings::server::{Builder, ServerOutcome, ServerSignal, WorkerHandle};
+
+use super::in_force::Current;
+use super::reload::{ReloadScope, Reloading, SettingsRenewal};
+use super::standing::{Standing, serving};
+use crate::config::{Loaded, Purpose, Settings};
+use crate::control::{ControlServer, ControlSocket};
+use crate::output::OpenLogFile;
+use crate::service::{PidFile, ServiceManager, StartReport, has_terminal};
+
+/// Time at the end for clients of the control socket to get their answers.
+const ANSWERS_MAX: Duration = Duration::from_millis(500);
+
+/// What a daemon owns beside its server.
+#[derive(Debug)]
+pub(super) struct DaemonLife {
+    report: StartReport,
+    /// The service manager, if one wants to be told.
+    manager: Option<ServiceManager>,
+    pid_path: Option<PathBuf>,
+    pid_file: Mutex<Option<PidFile>>,
+    control_path: Option<PathBuf>,
+    control: Mutex<Option<ControlServer>>,
+    standing: Arc<Standing>,
+    log_file: Option<PathBuf>,
+    /// Whether a terminal can take this daemon with it.
+    had_terminal: bool,
+    /// The reason for which the daemon could not begin.
+    failure: Mutex<Option<anyhow::Error>>,
+    errands: Mutex<PendingErrands>,
+    /// Notified when an errand is pending.
+    asked: Condvar,
+}
+
+/// One errand of each kind may wait while another is done.
+#[derive(Debug, Default)]
+struct PendingErrands {
+    reload: bool,
+    reopen_log: bool,
+}
+
+impl DaemonLife {
+    pub(super) fn new(purpose: Purpose, loaded: &Loaded, report: StartReport) -> Arc<Self> {
+        let settings = &loaded.settings;
+        let manager = ServiceManager::of_environment();
+        Arc::new(Self {
+            report,
+            manager: manager.clone(),
+            pid_path: settings.general.pid_path().map(Into::into),
+            pid_file: Mutex::default(),
+            control_path: settings.control_path(purpose),
+            control: Mutex::default(),
+            standing: Arc::new(Standing::new(purpose, loaded.file.clone(), manager)),
+            log_file: settings.log.path().map(Into::into),
+            had_terminal: has_terminal(),
+            failure: Mutex::default(),
+            errands: Mutex::default(),
+            asked: Condvar::new(),
+        })
+    }
+
+    /// Learns how to read the settings again; `running` are in force.
+    pub(super) fn reload_with(
+        &self,
+        renewal: SettingsRenewal,
+        running: Settings,
+        current: Current,
+    ) {
+        self.standing
+            .reload_with(Reloading::new(renewal, running, current));
+    }
+
+    /// Has a server tell its signals; `readiness` says whether it takes requests.
+    pub(super) fn attach(
+        self: &Arc<Self>,
+        builder: Builder,
+        readiness: impl Fn() -> ServerReadiness + Send + Sync + 'static,
+    ) -> Builder {
+        let life = Arc::clone(self);
+        self.standing.set_readiness(readiness);
+        let manager = self.manager.clone();
+        builder
+            .on_signal(move |server, signal| life.signalled(server, signal))
+            .on_stopping(move |_| {
+                if let Some(manager) = &manager {
+                    manager.stopping();
+                }
+            })
+    }
+
+    /// Begins, now that the server's address and its data are its own; `false` if that failed, and the
+    /// server stops.
+    pub(super) fn started(self: &Arc<Self>, server: &WorkerHandle) -> bool {
+        self.standing.meet(server.handle());
+        if let Err(error) = self.begin() {
+            server.fail("the daemon could not begin");
+            *lock(&self.failure) = Some(error);
+            return false;
+        }
+        let life = Arc::clone(self);
+        // A timer fires once reactors and workers run: then the server is ready.
+        server.after(0, move |server| life.ready(server));
+        true
+    }
+
+    fn ready(&self, server: &WorkerHandle) {
+        self.report.ready();
+        let Some(manager) = &self.manager else {
+            return;
+        };
+        manager.ready(&serving(&server.handle()));
+        if let Some(every) = manager.watchdog_every() {
+            let manager = manager.clone();
+            // As a timer of the server, so that it stops when reactors or workers are stuck.
+            server.tick(every.as_millis() as u64, move |_| manager.alive());
+        }
+    }
+
+    fn begin(self: &Arc<Self>) -> anyhow::Result<()> {
+        if let Some(path) = &self.control_path {
+            let socket = ControlSocket::bind(path)?;
+            let standing = Arc::clone(&self.standing);
+            let answers = move |question, _: &mut _| standing.answer(question);
+            let control = ControlServer::start(socket, answers);
+            *lock(&self.control) = Some(control.context("can't start a thread")?);
+        }
+        if let Some(path) = &self.pid_path {
+            let written = PidFile::write(path);
+            let what = || format!("can't write the PID file {}", path.display());
+            *lock(&self.pid_file) = Some(written.with_context(what)?);
+        }
+        let life = Arc::clone(self);
+        let thread = std::thread::Builder::new().name("errands".into());
+        let started = thread.spawn(move || life.run_errands());
+        started.context("can't start a thread")?;
+        Ok(())
+    }
+
+    /// Ends, and gives the outcome of the daemon.
+    pub(super) fn ended(
+        &self,
+        outcome: anyhow::Result<ServerOutcome>,
+    ) -> anyhow::Result<ServerOutcome> {
+        drop(lock(&self.pid_file).take());
+        self.standing.end(&outcome);
+        if let Some(control) = lock(&self.control).take() {
+            control.finish(ANSWERS_MAX);
+        }
+        match lock(&self.failure).take() {
+            Some(error) => Err(error),
+            None => outcome,
+        }
+    }
+
+    fn signalled(&self, server: &WorkerHandle, signal: ServerSignal) {
+        match signal {
+            ServerSignal::Hangup if self.had_terminal && !has_terminal() => {
+                tracing::info!("SIGHUP: the terminal is gone, stopping gracefully");
+                server.stop();
+            }
+            ServerSignal::Hangup => {
+                tracing::info!("SIGHUP: the settings are read anew");
+                self.ask(|pending| pending.reload = true);
+            }
+            ServerSignal::User1 => self.renew_log("SIGUSR1"),
+            ServerSignal::User2 => tracing::info!(signal = "SIGUSR2", "this signal is ignored"),
+        }
+    }
+
+    fn renew_log(&self, signal: &str) {
+        match self.log_file {
+            Some(_) => self.ask(|pending| pending.reopen_log = true),
+            None => tracing::info!(signal, "there is no log file to open anew"),
+        }
+    }
+
+    fn ask(&self, note: impl FnOnce(&mut PendingErrands)) {
+        note(&mut lock(&self.errands));
+        self.asked.notify_one();
+    }
+
+    fn run_errands(&self) {
+        loop {
+            let mut pending = lock(&self.errands);
+            while !(pending.reload || pending.reopen_log) {
+                pending = match self.asked.wait(pending) {
+                    Ok(pending) => pending,
+                    Err(poisoned) => poisoned.into_inner(),
+                };
+            }
+            let errands = std::mem::take(&mut *pending);
+            drop(pending);
+            if errands.reload {
+                self.standing.reload(ReloadScope::Swap);
+            } else if errands.reopen_log {
+                self.reopen_log();
+            }
+        }
+    }
+
+    fn reopen_log(&self) {
+        let Some(path) = &self.log_file else {
+            return;
+        };
+        match OpenLogFile::open(path).and_then(OpenLogFile::take_over) {
+            Ok(()) => tracing::info!(path = %path.display(), "the log file was opened anew"),
+            Err(error) => {
+                tracing::error!(path = %path.display(), %error, "can't open the log file anew");
+            }
+        }
+    }
+}
+
+/// Has a server listen on the sockets that the program was started with, or else on an address.
+pub(super) fn listening(
+    builder: Builder,
+    listen: SocketAddr,
+    sockets: Vec<TcpListener>,
+) -> Builder {
+    match sockets.is_empty() {
+        true => builder.listen(listen.to_string()),
+        false => sockets.into_iter().fold(builder, Builder::listener),
+    }
+}

@@ -1,0 +1,179 @@
+//! A reload: the settings are read anew, and put into force as a whole or not at all.
+//!
+//! Three steps. What can be wrong is found in the first two, which change nothing: the settings are read
+//! as at a start, compared with those in force, and what they need is built. The third step can't fail.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use anyhow::Context;
+use serde_json::{Value, json};
+use tidings::base::clock::unix_ms;
+use tidings::base::sync::lock;
+
+use super::in_force::{Current, InForce};
+use crate::auth::Access;
+use crate::config::{InForceBy, Loaded, LogLevel, SettingChange, Settings};
+use crate::output::OpenLogFile;
+
+/// The number of the settings in force. There is one daemon in a process.
+static GENERATION: AtomicU64 = AtomicU64::new(1);
+
+/// The ways to read settings again, and to change what isn't the daemon's.
+pub struct SettingsRenewal {
+    /// Reads the settings from the sources of the start.
+    pub read: Box<dyn Fn() -> anyhow::Result<Loaded> + Send + Sync>,
+    /// Changes the level of the log.
+    pub set_log_level: Box<dyn Fn(&LogLevel) + Send + Sync>,
+}
+
+/// The settings of a daemon that runs.
+pub(super) struct Reloading {
+    renewal: SettingsRenewal,
+    /// The settings in force; locked for as long as a reload takes, so that there is one at a time.
+    running: Mutex<Settings>,
+    current: Current,
+    /// When and how the last reload ended, for `tidings status`.
+    last: Mutex<Value>,
+    in_force_since_unix_ms: AtomicU64,
+}
+
+/// What a reload changes.
+pub(super) struct Reloaded {
+    changes: Vec<SettingChange>,
+    warnings: Vec<String>,
+}
+
+/// Whether a reload puts anything into force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ReloadScope {
+    /// It only says what it would change.
+    Check,
+    /// It changes the settings in force.
+    Swap,
+}
+
+/// Returns the number of the settings in force.
+pub(super) fn generation() -> u64 {
+    GENERATION.load(Ordering::Acquire)
+}
+
+impl Reloading {
+    pub(super) fn new(renewal: SettingsRenewal, running: Settings, current: Current) -> Self {
+        Self {
+            renewal,
+            running: Mutex::new(running),
+            current,
+            last: Mutex::new(Value::Null),
+            in_force_since_unix_ms: AtomicU64::new(unix_ms()),
+        }
+    }
+
+    /// Reads the settings anew, and answers what came of it.
+    pub(super) fn reload(&self, scope: ReloadScope) -> Value {
+        let reloaded = self.try_reload(scope);
+        let mut answer = match &reloaded {
+            Ok(Reloaded { changes, warnings }) => {
+                let changes: Vec<&str> = changes.iter().map(|change| &*change.what).collect();
+                json!({"ok": true, "changes": changes, "warnings": warnings})
+            }
+            Err(error) => json!({"ok": false, "error": format!("{error:#}")}),
+        };
+        answer["generation"] = generation().into();
+        if scope == ReloadScope::Swap {
+            self.log(&answer);
+            let error = &answer["error"];
+            *lock(&self.last) = json!({"unix_ms": unix_ms(), "ok": answer["ok"], "error": error});
+        }
+        answer
+    }
+
+    /// Describes the settings in force and the last reload.
+    pub(super) fn described(&self) -> (Value, Value) {
+        let since = self.in_force_since_unix_ms.load(Ordering::Acquire);
+        let settings = json!({"generation": generation(), "since_unix_ms": since});
+        (settings, lock(&self.last).clone())
+    }
+
+    fn try_reload(&self, scope: ReloadScope) -> anyhow::Result<Reloaded> {
+        let mut running = lock(&self.running);
+        let next = (self.renewal.read)()?;
+        let changes = running.changes_to(&next);
+        self.refuse(&changes, &next.access)?;
+        let log_file = next.settings.log.path().map(|path| {
+            let opened = OpenLogFile::open(path);
+            opened.with_context(|| format!("can't open the log file {}", path.display()))
+        });
+        let log_file = log_file.transpose()?;
+        let Loaded {
+            settings,
+            access,
+            warnings,
+            ..
+        } = next;
+        let in_force = InForce::new(&settings, access);
+        if scope == ReloadScope::Check {
+            return Ok(Reloaded { changes, warnings });
+        }
+        if let Some(file) = log_file
+            && let Err(error) = file.take_over()
+        {
+            tracing::error!(%error, "the log goes on in the old file");
+        }
+        (self.renewal.set_log_level)(&settings.log.level);
+        self.current.store(Arc::new(in_force));
+        *running = settings;
+        GENERATION.fetch_add(1, Ordering::AcqRel);
+        self.in_force_since_unix_ms
+            .store(unix_ms(), Ordering::Release);
+        Ok(Reloaded { changes, warnings })
+    }
+
+    /// Refuses changes that whoever is connected would not notice.
+    fn refuse(&self, changes: &[SettingChange], next: &Access) -> anyhow::Result<()> {
+        let current = self.current.load();
+        let mut refusals: Vec<String> = changes
+            .iter()
+            .filter(|change| change.by == InForceBy::Restart)
+            .map(SettingChange::refusal)
+            .collect();
+        if current.access.is_open() != next.is_open() {
+            refusals.push(
+                "from open mode to keys, and back, takes a restart: connections that were let in \
+                 without a key would stay"
+                    .to_owned(),
+            );
+        }
+        let withdrawn = current.access.withdrawn_in(next);
+        if !withdrawn.is_empty() {
+            refusals.push(format!(
+                "to withdraw {} takes a restart: connections that it let in would stay",
+                withdrawn.join(", ")
+            ));
+        }
+        match refusals.is_empty() {
+            true => Ok(()),
+            false => Err(anyhow::anyhow!(refusals.join("\n"))),
+        }
+    }
+
+    fn log(&self, answer: &Value) {
+        let list = |name: &str| {
+            let items = answer[name].as_array().into_iter().flatten();
+            items.filter_map(Value::as_str).collect::<Vec<_>>()
+        };
+        for warning in list("warnings") {
+            tracing::warn!("{warning}");
+        }
+        let generation = generation();
+        match answer["error"].as_str() {
+            Some(error) => {
+                tracing::error!(generation, "the settings stay what they are: {error}");
+            }
+            None => {
+                let changes = list("changes").join("; ");
+                tracing::info!(generation, changes, "the settings were read anew");
+            }
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! How a daemon is: its answers to those who ask on its control socket.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Condvar, Mutex, OnceLock};
+
+use serde_json::{Value, json};
+use tidings::api::health::ServerReadiness;
+use tidings::base::clock::unix_ms;
+use tidings::base::sync::lock;
+use tidings::server::{Handle, ServerOutcome};
+
+use super::reload::{ReloadScope, Reloading};
+use crate::config::Purpose;
+use crate::control::Question;
+use crate::service::ServiceManager;
+
+type Readiness = Box<dyn Fn() -> ServerReadiness + Send + Sync>;
+
+/// What a daemon knows of itself.
+pub(super) struct Standing {
+    /// "server" or "gateway".
+    kind: &'static str,
+    config: Option<PathBuf>,
+    started_unix_ms: u64,
+    server: OnceLock<Handle>,
+    reloading: OnceLock<Reloading>,
+    readiness: OnceLock<Readiness>,
+    /// The service manager, if one wants to be told.
+    manager: Option<ServiceManager>,
+    /// How it ended, once it has.
+    end: Mutex<Option<Value>>,
+    /// Notified when it has ended.
+    ended: Condvar,
+}
+
+impl fmt::Debug for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Standing").finish_non_exhaustive()
+    }
+}
+
+impl Standing {
+    pub(super) fn new(
+        purpose: Purpose,
+        config: Option<PathBuf>,
+        manager: Option<ServiceManager>,
+    ) -> Self {
+        Self {
+            kind: match purpose {
+                Purpose::Gateway => "gateway",
+                Purpose::Serve | Purpose::Reading => "server",
+            },
+            config: config.map(|path| std::path::absolute(&path).unwrap_or(path)),
+            started_unix_ms: unix_ms(),
+            server: OnceLock::new(),
+            reloading: OnceLock::new(),
+            readiness: OnceLock::new(),
+            manager,
+            end: Mutex::default(),
+            ended: Condvar::new(),
+        }
+    }
+
+    pub(super) fn set_readiness(
+        &self,
+        readiness: impl Fn() -> ServerReadiness + Send + Sync + 'static,
+    ) {
+        // Only set here, and only once.
+        _ = self.readiness.set(Box::new(readiness));
+    }
+
+    /// Learns how to read the settings again.
+    pub(super) fn reload_with(&self, reloading: Reloading) {
+        // Only set here, and only once.
+        _ = self.reloading.set(reloading);
+    }
+
+    /// Reads the settings anew.
+    pub(super) fn reload(&self, scope: ReloadScope) -> Value {
+        let (Some(reloading), Some(server)) = (self.reloading.get(), self.server.get()) else {
+            return json!({"ok": false, "error": "it is just starting"});
+        };
+        let manager = self.manager.as_ref().filter(|_| scope == ReloadScope::Swap);
+        if let Some(manager) = manager {
+            manager.reloading();
+        }
+        let answer = reloading.reload(scope);
+        if let Some(manager) = manager {
+            // Also after a failure: a manager waits for it, and the old settings are in force.
+            let serving = serving(server);
+            manager.ready(&match answer["error"].as_str() {
+                None => serving,
+                Some(error) => format!("{serving}; the last reload was refused: {error}"),
+            });
+        }
+        answer
+    }
+
+    /// Learns the server, once it listens.
+    pub(super) fn meet(&self, server: Handle) {
+        self.server.get_or_init(|| server);
+    }
+
+    /// Notes how the daemon ended.
+    pub(super) fn end(&self, outcome: &anyhow::Result<ServerOutcome>) {
+        *lock(&self.end) = Some(match outcome {
+            Ok(outcome) => outcome_json(outcome),
+            Err(error) => json!({"ok": false, "error": format!("{error:#}")}),
+        });
+        self.ended.notify_all();
+    }
+
+    /// Answers a question; that to stop once the daemon has ended.
+    pub(super) fn answer(&self, question: Question) -> Value {
+        let Some(server) = self.server.get() else {
+            return json!({"ok": false, "error": "it is just starting"});
+        };
+        match question {
+            Question::Status => self.status(server),
+            Question::Reload => self.reload(ReloadScope::Swap),
+            Question::CheckReload => self.reload(ReloadScope::Check),
+            Question::Stop => {
+                tracing::info!("asked to stop by the control socket: stopping gracefully");
+                server.stop();
+                self.wait_for_end()
+            }
+            Question::StopNow => {
+                tracing::warn!("asked to stop at once by the control socket");
+                server.stop_now();
+                self.wait_for_end()
+            }
+        }
+    }
+
+    fn status(&self, server: &Handle) -> Value {
+        let readiness = self.readiness.get().map(|readiness| readiness());
+        let (state, reason) = match readiness.unwrap_or(ServerReadiness::Stopping) {
+            ServerReadiness::Ready => ("ready", None),
+            ServerReadiness::Unready(reason) => ("unready", Some(reason)),
+            ServerReadiness::Stopping => ("stopping", None),
+        };
+        let addresses = server.addresses().iter().map(ToString::to_string);
+        let reloading = self.reloading.get().map(Reloading::described);
+        let (settings, last_reload) = reloading.unwrap_or_default();
+        json!({
+            "kind": self.kind,
+            "pid": std::process::id(),
+            "version": env!("CARGO_PKG_VERSION"),
+            "state": state,
+            "reason": reason,
+            "started_unix_ms": self.started_unix_ms,
+            "uptime_ms": server.stats().uptime_ms,
+            "listen": addresses.collect::<Vec<_>>(),
+            "config": self.config,
+            "settings": settings,
+            "last_reload": last_reload,
+            "connections": server.stats().totals.slots,
+        })
+    }
+
+    fn wait_for_end(&self) -> Value {
+        let mut end = lock(&self.end);
+        loop {
+            if let Some(end) = &*end {
+                return end.clone();
+            }
+            end = match self.ended.wait(end) {
+                Ok(end) => end,
+                Err(poisoned) => poisoned.into_inner(),
+            };
+        }
+    }
+}
+
+/// The words for a server that serves.
+pub(super) fn serving(server: &Handle) -> String {
+    let addresses = server.addresses().iter().map(ToString::to_string);
+    format!("serving on {}", addresses.collect::<Vec<_>>().join(", "))
+}
+
+fn outcome_json(outcome: &ServerOutcome) -> Value {
+    let ServerOutcome {
+        connections_cut,
+        requests_unanswered,
+        tasks_unfinished,
+        threads_stuck,
+        is_forced,
+        has_failed,
+    } = *outcome;
+    json!({
+        "ok": outcome.is_clean(),
+        "connections_cut": connections_cut,
+        "requests_unanswered": requests_unanswered,
+        "tasks_unfinished": tasks_unfinished,
+        "threads_stuck": threads_stuck,
+        "is_forced": is_forced,
+        "has_failed": has_failed,
+    })
+}

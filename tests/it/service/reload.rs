@@ -1,0 +1,435 @@
+//! A reload: the settings of a changed file are in force as a whole once the command returns, or not at
+//! all; nobody who is connected notices.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::manager::Manager;
+use super::{said, tidings};
+use crate::support::chat_client::{ChatClient, say};
+use crate::support::http::HttpClient;
+use crate::support::program::Program;
+use crate::support::wait::until;
+
+const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+const OTHER_SECRET: &str = "fedcba9876543210fedcba9876543210";
+
+/// Writes a file that its owner alone may read.
+fn write_secret(path: &Path, text: &str) {
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+/// A server with a file of settings that the test changes.
+struct Served {
+    folder: TempDir,
+    server: Program,
+}
+
+impl Served {
+    fn with(text: &str) -> Self {
+        Self::started(text, |_| {})
+    }
+
+    fn started(text: &str, more: impl FnOnce(&mut std::process::Command)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        write_secret(&folder.path().join("t.toml"), text);
+        let serve = ["serve", "--listen", "127.0.0.1:0", "--config", "t.toml"];
+        let mut command = tidings(folder.path(), &serve);
+        more(&mut command);
+        let server = Program::start(&mut command);
+        Self { folder, server }
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn write(&self, text: &str) {
+        write_secret(&self.path().join("t.toml"), text);
+    }
+
+    fn command(&self, arguments: &[&str]) -> (i32, String, String) {
+        said(&mut tidings(
+            self.path(),
+            &[arguments, &["--config", "t.toml"]].concat(),
+        ))
+    }
+
+    /// Has a file put into force, and gives what the command printed.
+    #[track_caller]
+    fn reload(&self, text: &str) -> String {
+        self.write(text);
+        let (code, out, err) = self.command(&["reload"]);
+        assert_eq!((code, &*err), (0, ""), "{out}");
+        out
+    }
+
+    /// Has a file refused, and gives the reason.
+    #[track_caller]
+    fn refused(&self, text: &str) -> String {
+        self.write(text);
+        let (code, out, err) = self.command(&["reload"]);
+        assert_eq!((code, &*out), (1, ""), "{err}");
+        err
+    }
+
+    #[track_caller]
+    fn status(&self) -> Value {
+        let (code, out, err) = self.command(&["status", "--json"]);
+        assert_eq!(code, 0, "{err}");
+        serde_json::from_str(&out).unwrap()
+    }
+
+    /// The status of a request with this field in its head.
+    fn get(&self, path: &str, field: &str) -> u16 {
+        let answer = self.server.http().ask_with("GET", path, field, "");
+        answer.unwrap().status
+    }
+
+    fn bearer(&self, credentials: &str) -> u16 {
+        self.get(
+            "/v1/stats",
+            &format!("Authorization: Bearer {credentials}\r\n"),
+        )
+    }
+
+    fn token(&self, more: &[&str]) -> String {
+        let token = ["token", "--uid", "ann", "--rooms", "tea"];
+        let (code, out, err) = self.command(&[&token, more].concat());
+        assert_eq!(code, 0, "{err}");
+        out.trim().to_owned()
+    }
+
+    /// Whether a token lets a user in.
+    fn lets_in(&self, token: &str) -> bool {
+        let mut client = self.server.websocket("/ws");
+        client.hear_text();
+        client.say(json!({"type": "login", "seq": 1, "token": token}).to_string());
+        let heard = client.hear_text_or_close();
+        heard.is_ok_and(|text| text.contains("\"ok\""))
+    }
+}
+
+/// A file with keys, and more settings at its top.
+fn with_keys(top: &str, more: &str) -> String {
+    format!(
+        "{top}\n[store]\ndata = \"d\"\n[api_keys.shop]\nkey = \"{SECRET}-shop\"\n\
+         [tokens.keys.k1]\nsecret = \"{SECRET}\"\n{more}"
+    )
+}
+
+#[test]
+fn what_a_reload_puts_into_force_is_in_force_once_the_command_returns() {
+    let open = |top: &str| format!("{top}\n[store]\ndata = \"d\"\n");
+    let served = Served::with(&open(""));
+    let mut client = ChatClient::login(&served.server, "ann", &["tea"]);
+    let evil = "Origin: https://app.example\r\n";
+    assert_eq!(served.get("/v1/stats", evil), 403);
+    let out = served.reload(&open("origins_allowed = [\"https://app.example\"]"));
+    assert_eq!(
+        out,
+        "origins_allowed: [] → [\"https://app.example\"]\n\
+         in force: generation 2 of the settings\n"
+    );
+    assert_eq!(served.get("/v1/stats", evil), 200);
+    assert_eq!(served.get("/", ""), 200);
+    served.reload(&open("page = \"off\""));
+    assert_eq!(served.get("/v1/stats", evil), 403);
+    assert_eq!(served.get("/", ""), 404);
+    served.reload(&open("echo = true"));
+    served.server.websocket("/echo").echo("it is there");
+    let host = "Host: chat.example\r\n";
+    let from_elsewhere = |served: &Served| {
+        let mut http = served.server.http();
+        http.send(format!("GET /v1/stats HTTP/1.1\r\n{host}\r\n"))
+            .unwrap();
+        http.answer().unwrap().status
+    };
+    assert_eq!(from_elsewhere(&served), 403);
+    served.reload(&open("insecure = true"));
+    assert_eq!(from_elsewhere(&served), 200);
+    let stats = served
+        .server
+        .http()
+        .ask("GET", "/v1/stats", "")
+        .unwrap()
+        .body;
+    let stats: Value = serde_json::from_str(&stats).unwrap();
+    assert_eq!(stats["settings_generation"], 5);
+    let status = served.status();
+    assert_eq!(status["settings"]["generation"], 5);
+    assert_eq!(status["last_reload"]["ok"], true);
+    client.ok(say("tea", "still here"));
+    drop(client);
+    served.server.stop();
+}
+
+#[test]
+fn new_keys_and_rules_for_tokens_count_from_the_reload_on() {
+    let served = Served::with(&with_keys("", ""));
+    let old = served.token(&[]);
+    assert!(served.lets_in(&old));
+    let mut client = ChatClient::on(served.server.websocket("/ws"));
+    client.ok(json!({"type": "login", "token": old, "rooms": ["tea"]}));
+    assert_eq!(served.bearer(&format!("{OTHER_SECRET}-ops")), 401);
+    let more = format!(
+        "[api_keys.ops]\nkey = \"{OTHER_SECRET}-ops\"\n[tokens.keys.k2]\nsecret_file = \"k2\"\n"
+    );
+    write_secret(&served.path().join("k2"), OTHER_SECRET);
+    let file = with_keys("", &more);
+    served.write(&file);
+    let new = served.token(&["--kid", "k2"]);
+    assert!(!served.lets_in(&new), "before the reload");
+    let out = served.reload(&file);
+    assert!(
+        out.starts_with("api_keys.ops: added\ntokens.keys.k2: added\n"),
+        "{out}"
+    );
+    assert!(served.lets_in(&new) && served.lets_in(&old));
+    assert_eq!(served.bearer(&format!("{OTHER_SECRET}-ops")), 200);
+    assert_eq!(served.bearer(&format!("{SECRET}-shop")), 200);
+    let rules = with_keys("", &more).replace(
+        "[tokens.keys.k1]",
+        "[tokens]\naudience = [\"us\"]\n[tokens.keys.k1]",
+    );
+    served.reload(&rules);
+    assert!(!served.lets_in(&old), "it names no audience");
+    assert!(served.lets_in(&served.token(&[])));
+    client.ok(say("tea", "still here"));
+    drop(client);
+    served.server.stop();
+}
+
+#[test]
+fn the_level_of_the_log_changes_with_a_reload() {
+    let level = |level: &str| format!("[log]\nlevel = \"{level}\"\n[store]\ndata = \"d\"\n");
+    let mut served = Served::with(&level("error"));
+    let refuse = |served: &Served| served.get("/v1/stats", "Origin: https://evil.example\r\n");
+    assert_eq!(refuse(&served), 403);
+    served.reload(&level("info"));
+    let line = served.server.stderr.wait_for("");
+    assert!(line.contains("the settings were read anew"), "{line}");
+    // Until another line may be written.
+    until("a refusal is logged", || {
+        refuse(&served);
+        served.server.stderr.has("refused")
+    });
+    served.server.stop();
+}
+
+/// A file that changes nothing, and a part of the reason.
+fn wrong_files(folder: &Path) -> Vec<(String, &'static str)> {
+    let key_file = folder.join("gone");
+    let keys = |top: &str| with_keys(top, "");
+    vec![
+        (keys("workers = "), "t.toml:1: that is no TOML"),
+        (keys("\nworkers = \"many\""), "t.toml:2: workers is"),
+        (keys("wrkers = 2"), "did you mean workers?"),
+        (
+            keys("\n\nworkers = 3"),
+            "t.toml:3: workers: 1 → 3, which takes a restart",
+        ),
+        (
+            keys("page = \"on\"\nnode = \"n\""),
+            "t.toml:2: node: \"\" → \"n\", which takes a restart",
+        ),
+        (
+            "[store]\ndata = \"d\"\n".to_owned(),
+            "from open mode to keys, and back, takes a restart",
+        ),
+        (
+            keys("").replace(&format!("{SECRET}-shop"), &format!("{OTHER_SECRET}-shop")),
+            "to withdraw API key shop takes a restart",
+        ),
+        (
+            keys("").replace("tokens.keys.k1", "tokens.keys.k3"),
+            "to withdraw token key k1 takes a restart",
+        ),
+        (
+            with_keys("", &format!("[api_keys.ops]\nkey_file = {key_file:?}\n")),
+            "api_keys.ops.key_file: can't read",
+        ),
+        (
+            with_keys(
+                "",
+                "[tokens.keys.k2]\nalgorithm = \"ES256\"\npublic_key = \"-----BEGIN X\"\n",
+            ),
+            "tokens.keys.k2",
+        ),
+        (
+            with_keys("", "[api_keys.ops]\nkey = \"short\"\n"),
+            "needs at least 20",
+        ),
+    ]
+}
+
+#[test]
+fn a_file_that_is_wrong_or_takes_a_restart_changes_nothing() {
+    let served = Served::with(&with_keys("", ""));
+    let token = served.token(&[]);
+    let before = served.status();
+    for (file, reason) in wrong_files(served.path()) {
+        let err = served.refused(&file);
+        assert!(err.contains(reason), "{reason}: {err}");
+        let after = served.status();
+        assert_eq!(after["last_reload"]["ok"], false);
+        let told = after["last_reload"]["error"].as_str().unwrap();
+        assert!(told.contains(reason), "{reason}: {told}");
+        for field in ["settings", "pid", "listen", "state", "connections"] {
+            assert_eq!(after[field], before[field], "{reason}");
+        }
+        assert_eq!(served.get("/", ""), 404, "the page is off");
+        assert_eq!(served.bearer(&format!("{SECRET}-shop")), 200);
+        served.write(&with_keys("", ""));
+        assert!(served.lets_in(&token), "{reason}");
+    }
+    let gone = fs::remove_file(served.path().join("t.toml"));
+    gone.unwrap();
+    let reload = &mut tidings(served.path(), &["reload", "--data", "d"]);
+    let (code, _, err) = said(reload);
+    assert_eq!(code, 1);
+    assert!(err.contains("t.toml: can't read the settings"), "{err}");
+    served.server.stop();
+}
+
+#[test]
+fn a_log_folder_that_is_gone_refuses_the_whole_reload() {
+    let folder = tempfile::tempdir().unwrap();
+    let logs: PathBuf = folder.path().join("logs");
+    fs::create_dir(&logs).unwrap();
+    let file = |page: &str| {
+        format!(
+            "page = \"{page}\"\n[store]\ndata = \"d\"\n[log]\nfile = {:?}\n",
+            logs.join("log")
+        )
+    };
+    let served = Served::with(&file("open"));
+    let moved = folder.path().join("moved");
+    fs::rename(&logs, &moved).unwrap();
+    let err = served.refused(&file("off"));
+    assert!(err.contains("can't open the log file"), "{err}");
+    assert_eq!(served.get("/", ""), 200);
+    fs::rename(&moved, &logs).unwrap();
+    fs::rename(logs.join("log"), logs.join("log.1")).unwrap();
+    served.reload(&file("off"));
+    assert_eq!(served.get("/", ""), 404);
+    let log = fs::read_to_string(logs.join("log")).unwrap();
+    assert!(log.contains("the settings were read anew"), "{log}");
+    served.server.stop();
+}
+
+#[test]
+fn a_check_says_what_would_change_and_changes_nothing() {
+    let served = Served::with("[store]\ndata = \"d\"\n");
+    served.write("page = \"off\"\n[store]\ndata = \"d\"\n");
+    let (code, out, err) = served.command(&["reload", "--check"]);
+    assert_eq!((code, &*err), (0, ""));
+    assert!(out.starts_with("page: \"open\" → \"off\"\n"), "{out}");
+    assert_eq!(served.get("/", ""), 200);
+    assert_eq!(served.status()["settings"]["generation"], 1);
+    assert_eq!(served.status()["last_reload"], Value::Null);
+    served.write("workers = 4\n[store]\ndata = \"d\"\n");
+    let (code, _, err) = served.command(&["reload", "--check"]);
+    assert_eq!(code, 1);
+    assert!(err.contains("workers: 1 → 4"), "{err}");
+    served.server.stop();
+}
+
+#[test]
+fn sighup_is_a_reload_and_a_manager_is_told_of_both_its_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut manager = Manager::within(folder.path());
+    let name = manager.name.clone();
+    let mut served = Served::started("[store]\ndata = \"d\"\n", |command| {
+        command.env("NOTIFY_SOCKET", name);
+    });
+    manager.wait_for("READY=1");
+    let serving = format!("STATUS=serving on {}", served.server.address);
+    served.write("page = \"off\"\n[store]\ndata = \"d\"\n");
+    served.server.signal(Signal::HUP);
+    let began = manager.wait_for("RELOADING=1");
+    let (name, usec) = began[1].split_once('=').unwrap();
+    assert_eq!(name, "MONOTONIC_USEC");
+    assert!(usec.parse::<u64>().unwrap() > 0);
+    assert_eq!(manager.wait_for("READY=1")[1], serving);
+    assert_eq!(served.get("/", ""), 404);
+    served.write("workers = 4\n[store]\ndata = \"d\"\n");
+    served.server.signal(Signal::HUP);
+    manager.wait_for("RELOADING=1");
+    let status = &manager.wait_for("READY=1")[1];
+    assert!(status.starts_with(&serving), "{status}");
+    assert!(status.contains("the last reload was refused"), "{status}");
+    served
+        .server
+        .stderr
+        .wait_for("the settings stay what they are");
+    assert_eq!(served.status()["settings"]["generation"], 2);
+    served.server.stop();
+}
+
+#[test]
+fn a_gateway_takes_new_api_keys_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = |more: &str| {
+        format!(
+            "[api_keys.shop]\nkey = \"{SECRET}-shop\"\n{more}[gateway]\nlink_key = \"{SECRET}\"\n"
+        )
+    };
+    fs::write(folder.path().join("t.toml"), keys("")).unwrap();
+    let gateway = ["gateway", "--listen", "127.0.0.1:0", "--config", "t.toml"];
+    let gateway = [&gateway[..], &["--upstream", "ws://127.0.0.1:9/link"]].concat();
+    let gateway = Program::start(&mut tidings(folder.path(), &gateway));
+    let ops = format!("Authorization: Bearer {OTHER_SECRET}-ops\r\n");
+    let mut http = HttpClient::connect(gateway.address);
+    assert_eq!(
+        http.ask_with("GET", "/v1/stats", &ops, "").unwrap().status,
+        401
+    );
+    let more = format!("[api_keys.ops]\nkey = \"{OTHER_SECRET}-ops\"\n");
+    fs::write(folder.path().join("t.toml"), keys(&more)).unwrap();
+    let reload = ["reload", "--gateway", "--config", "t.toml"];
+    let (code, out, err) = said(&mut tidings(folder.path(), &reload));
+    assert_eq!(code, 0, "{err}");
+    assert!(out.starts_with("api_keys.ops: added\n"), "{out}");
+    let answer = http.ask_with("GET", "/v1/stats", &ops, "").unwrap();
+    assert_eq!(answer.status, 200);
+    let stats: Value = serde_json::from_str(&answer.body).unwrap();
+    assert_eq!(stats["settings_generation"], 2);
+    drop(http);
+    gateway.stop();
+}
+
+#[test]
+fn a_busy_room_notices_nothing_of_a_hundred_reloads() {
+    const MESSAGES: u64 = 1_000;
+    let served = Served::with("[store]\ndata = \"d\"\n");
+    let mut members: Vec<_> = (0..10)
+        .map(|number| ChatClient::login(&served.server, &format!("u{number}"), &["tea"]))
+        .collect();
+    let mut sender = ChatClient::login(&served.server, "sender", &["tea"]);
+    std::thread::scope(|scope| {
+        let saying = scope.spawn(|| {
+            for number in 0..MESSAGES {
+                sender.ok(say("tea", &number.to_string()));
+            }
+        });
+        for number in 0..100 {
+            let page = ["on", "off"][number % 2];
+            served.reload(&format!("page = \"{page}\"\n[store]\ndata = \"d\"\n"));
+        }
+        saying.join().unwrap();
+    });
+    for member in &mut members {
+        member.hear_offsets("tea", 1..=MESSAGES);
+    }
+    assert_eq!(served.status()["settings"]["generation"], 101);
+    drop((members, sender));
+    served.server.stop();
+}

@@ -330,6 +330,12 @@ mod tests {
         say(late, 999);
         say(late, 0);
         assert_eq!((chat.stats().duplicates, chat.stats().messages), (2, 1_002));
+        let now = Moment {
+            tick: Tick(late),
+            unix_ms: late,
+        };
+        while chat.expire(&mut Nowhere, now) {}
+        assert_eq!(chat.stats().dedup_entries, 2, "each old one went once");
     }
 
     #[test]

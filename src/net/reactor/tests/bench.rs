@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::cell::Cell;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -17,6 +17,7 @@ use super::super::{
     ReactorShared, WAKER, WriteTurn, send,
 };
 use crate::base::Fd;
+use crate::base::sync::lock;
 use crate::net::budget::ByteBudget;
 use crate::net::command::{AwaitedBy, Command, CommandBatch, Outgoing};
 use crate::net::mailbox::mailbox;
@@ -25,6 +26,9 @@ use crate::net::strangers::Strangers;
 use crate::proto::connection::{CloseReason, HttpRequest, Verdict};
 use crate::proto::http::Head;
 use crate::proto::websocket::{MessageKind, encode_message};
+
+/// The reactors of these tests run one after the other: together they would need too many descriptors.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// How long a test waits for anything.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -125,10 +129,12 @@ pub(super) struct Bench {
     mailbox: CommandSender,
     listener: TcpListener,
     events: Events,
+    _alone: MutexGuard<'static, ()>,
 }
 
 impl Bench {
     pub(super) fn new() -> Self {
+        let alone = lock(&ONE_AT_A_TIME);
         let descriptors = getrlimit(Resource::Nofile);
         let raised = Rlimit {
             current: descriptors.maximum.map(|maximum| maximum.min(20_000)),
@@ -165,6 +171,7 @@ impl Bench {
             mailbox: sender,
             listener: TcpListener::bind("127.0.0.1:0").unwrap(),
             events: Events::with_capacity(1_024),
+            _alone: alone,
         }
     }
 

@@ -111,6 +111,28 @@ fn a_broadcast_is_written_in_shares_as_well() {
 }
 
 #[test]
+fn what_gathered_for_a_large_room_is_written_in_shares_as_well() {
+    let mut bench = Bench::new();
+    let mut members = bench.open_members("tea", 300);
+    bench.command(Command::Gather {
+        topic: "tea".into(),
+        frame: frame("one"),
+        delay_ms: 60_000,
+    });
+    bench.turn();
+    let mut new = bench.open(1).remove(0);
+    bench.command(Command::Subscribe {
+        fd: new.fd,
+        topic: "tea".into(),
+        frames_first: frame("welcome"),
+    });
+    bench.publish("tea", "two");
+    assert!(bench.turn() <= 1 + 48 + 600 / 128);
+    expect_all(&mut bench, &mut members, &["one", "two"]);
+    assert_eq!((new.hear(), new.hear()), ("welcome".into(), "two".into()));
+}
+
+#[test]
 fn many_small_rooms_together_are_written_in_shares_too() {
     let mut bench = Bench::new();
     let mut rooms: Vec<Vec<Peer>> = (0..40)

@@ -162,21 +162,21 @@ impl<S: EventSink> Reactor<S> {
         let mut receivers = std::mem::take(&mut self.receivers);
         receivers.extend(self.topics.members(topic).iter().map(|member| member.slot));
         let turn = self.writes.turn_of(receivers.len());
+        let mut delivered = 0;
         for index in receivers.drain(..) {
-            if self.is_open(index) {
-                self.send_in(turn, index, frame.clone(), Content::Shared);
-            }
+            delivered += u64::from(self.deliver(turn, index, frame));
         }
+        self.shared.counters.deliveries.add(delivered);
         self.receivers = receivers;
     }
 
     fn broadcast(&mut self, frame: &bytes::Bytes) {
         let turn = self.writes.turn_of(self.slots.len());
+        let mut delivered = 0;
         for index in self.slots.indices() {
-            if self.is_open(index) {
-                self.send_in(turn, index, frame.clone(), Content::Shared);
-            }
+            delivered += u64::from(self.deliver(turn, index, frame));
         }
+        self.shared.counters.deliveries.add(delivered);
     }
 
     fn subscribe(&mut self, fd: Fd, topic: &Arc<str>, frames_first: bytes::Bytes) {

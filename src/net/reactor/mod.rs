@@ -306,6 +306,8 @@ pub struct Reactor<S> {
     coming_and_going: VecDeque<SlotId>,
     /// Connections that have bytes to read, but may not be read while a queue's pressure is high.
     held: Vec<SlotId>,
+    /// Turns since these were looked at.
+    held_turns: usize,
     /// Connections to write to.
     writes: WriteQueue,
     /// What handlers wait for, by the slot.
@@ -395,6 +397,7 @@ impl<S: EventSink> Reactor<S> {
             ready: VecDeque::new(),
             coming_and_going: VecDeque::new(),
             held: Vec::new(),
+            held_turns: 0,
             writes: WriteQueue::default(),
             awaited: HashMap::new(),
             awaited_news: Vec::new(),

@@ -62,8 +62,8 @@ fn serve(data: &Path, settings: &[&str]) -> Program {
     let mut command = Command::new(binary);
     command.args(["serve", "--listen", "127.0.0.1:0"]);
     command.arg("--data").arg(data);
-    // The talker and those who log in need some beside the many.
-    command.args(["--set", "chat.channels_max=1100000"]);
+    // The talker and those who log in need some beside the many, of which a tenth is kept free.
+    command.args(["--set", "chat.channels_max=1300000"]);
     for setting in settings {
         command.args(["--set", setting]);
     }

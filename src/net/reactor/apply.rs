@@ -91,11 +91,7 @@ impl<S: EventSink> Reactor<S> {
                 self.deliver_gathered_of(&topic);
                 self.publish(&topic, &frame);
             }
-            Command::Gather {
-                topic,
-                frame,
-                delay_ms,
-            } => self.gather(&topic, frame, delay_ms),
+            Command::Deliver { topic, frames, way } => self.deliver(&topic, frames, way),
             Command::Broadcast(frame) => self.broadcast(&frame),
             Command::Subscribe {
                 fd,
@@ -183,6 +179,7 @@ impl<S: EventSink> Reactor<S> {
         }
         // A member that subscribes once more has still to get what waits, ahead of `frames_first`.
         self.hand_out(index, topic);
+        self.keep_latest(index, topic);
         if !frames_first.is_empty() && self.is_open(index) {
             self.send(index, frames_first, Content::Whole);
         }
@@ -209,6 +206,7 @@ impl<S: EventSink> Reactor<S> {
         if let Some(index) = self.slot_of(fd) {
             // What was said before it left is still for it.
             self.hand_out(index, topic);
+            self.keep_latest(index, topic);
             self.topics.unsubscribe(index, topic);
         }
     }

@@ -2,5 +2,6 @@
 
 mod costs;
 mod gather;
+mod latest;
 mod limits;
 mod shares;

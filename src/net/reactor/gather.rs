@@ -22,7 +22,7 @@ enum SlowFrames {
 
 impl<S: EventSink> Reactor<S> {
     /// Sends a frame to the members of a topic.
-    pub(super) fn deliver(&mut self, topic: &Arc<str>, frames: Bytes, way: DeliveryWay) {
+    pub(super) fn publish_in(&mut self, way: DeliveryWay, topic: &Arc<str>, frames: Bytes) {
         let (frame, instead) = match way.slow {
             SlowWay::Waits => (frames, None),
             SlowWay::Latest { start } => (frames.slice(start as usize..), Some(frames)),

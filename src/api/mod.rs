@@ -20,7 +20,7 @@ mod refusal_log;
 pub(crate) mod reply;
 mod strict;
 
-pub use auth::{Authenticator, OpenAccess, Pass, TokenRefusal, bearer};
+pub use auth::{Authenticator, OpenAccess, Pass, TokenRefusal, WithdrawnKeys, bearer};
 pub use posting::{Posting, To};
 pub use rate::{Bucket, Rate};
 pub use rate_limits::LimitSettings;

@@ -51,7 +51,9 @@ pub fn gateway(
     let directory = plan.directory.clone();
     let is_open = access.is_open();
     let in_force = InForce::new(&settings, access).shared();
-    life.reload_with(renewal, settings.clone(), Arc::clone(&in_force));
+    // Each request shows its key anew.
+    let withdraw = |_: &_, replace: &mut dyn FnMut()| replace();
+    life.reload_with(renewal, settings.clone(), Arc::clone(&in_force), withdraw);
     let store = StoreSettings {
         dedup_ms: own.repeat_ms,
         ..StoreSettings::new(&directory)

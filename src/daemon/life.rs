@@ -10,6 +10,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use anyhow::Context;
+use tidings::api::WithdrawnKeys;
 use tidings::api::health::ServerReadiness;
 use tidings::base::sync::lock;
 use tidings::server::{Builder, ServerOutcome, ServerSignal, WorkerHandle};
@@ -79,9 +80,11 @@ impl DaemonLife {
         renewal: SettingsRenewal,
         running: Settings,
         current: Current,
+        withdraw: impl Fn(&WithdrawnKeys, &mut dyn FnMut()) + Send + Sync + 'static,
     ) {
-        self.standing
-            .reload_with(Reloading::new(renewal, running, current));
+        let withdraw = Box::new(withdraw);
+        let reloading = Reloading::new(renewal, running, current, withdraw);
+        self.standing.reload_with(reloading);
     }
 
     /// Has a server tell its signals; `readiness` says whether it takes requests.

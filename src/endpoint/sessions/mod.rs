@@ -6,7 +6,7 @@
 //! | file | methods of [`Sessions`] |
 //! |---|---|
 //! | `mod.rs` | `start`, `begin_command`, `kick`, `after_commands`, `is_kicked`, `forget_kick`, `closed`, `tick`, `finish`, `key_of`, `is_unknown`, `authorize`, `admit_command`, `is_stranger`, `admit_request`, `charge`, `acknowledge`, `refuse_binary` |
-//! | `login.rs` | `begin`, `login`, `pass_of`, `bind`, `unbind`, `expire_logins` |
+//! | `login.rs` | `begin`, `login`, `pass_of`, `bind`, `unbind`, `withdraw`, `close_withdrawn`, `expire_logins` |
 
 mod acks;
 mod deadlines;
@@ -135,6 +135,7 @@ impl Sessions {
     /// there is more of it.
     pub(super) fn tick(&self, server: &WorkerHandle) -> bool {
         let has_more_late = self.expire_logins(server);
+        self.close_withdrawn(server);
         self.limits.expire(self.services.tick().0);
         self.acks.store_if_due(&self.services) || has_more_late
     }

@@ -343,6 +343,27 @@ fn http_counts_answers_by_status_and_follows_an_announced_end() {
 }
 
 #[test]
+fn the_floor_of_http_answers_every_request() {
+    let raw = Raw::start_with(&["--http"]);
+    let url = raw.url.replace("ws://", "http://");
+    for more in [
+        &["--in-flight", "1"][..],
+        &["--in-flight", "8", "--method", "POST", "--body", "four"],
+    ] {
+        let pid = raw.pid();
+        let ask = ["http", "--url", &url, "--connections", "4", "--pid", &pid];
+        let (output, json) = bench(&[&ask[..], &SHORT, more].concat());
+        assert!(output.status.success(), "{json}");
+        let statuses = json["statuses"].as_object().unwrap();
+        assert!(
+            statuses.len() == 1 && statuses.contains_key("200"),
+            "{json}"
+        );
+        assert!(json["cpu_us_per_request"].as_f64().unwrap() > 0.0, "{json}");
+    }
+}
+
+#[test]
 fn refusals_say_what_to_do() {
     let closed = TcpListener::bind("127.0.0.1:0")
         .unwrap()

@@ -75,8 +75,8 @@ pub const OPERATIONS: &[Operation] = &[
     },
 ];
 
-const DATA: &str = "\"Are you coming to tea at five?\"";
-const UNIX_MS: u64 = 1_700_000_000_000;
+pub const DATA: &str = "\"Are you coming to tea at five?\"";
+pub const UNIX_MS: u64 = 1_700_000_000_000;
 
 /// A masked text frame of a client, with `DATA`.
 fn client_frame() -> Vec<u8> {
@@ -195,32 +195,36 @@ fn publish(rounds: u64) {
 fn append_and_commit(rounds: u64) {
     let mut store = MemoryStore::new(StoreSettings::new("store"));
     for round in 0..rounds {
-        let id = round.to_string();
-        let message = MessageRecord {
-            channel: Channel {
-                name: "tea",
-                epoch: Epoch::from_bits(7),
-            },
-            second: None,
-            body: MessageBody {
-                id: &*id,
-                from: Some("ann"),
-                to: None,
-                ts: UNIX_MS,
-                data: DATA,
-            },
-            idempotency_key: Some(u128::from(round)),
-            opens: false,
-            mark: None,
-        };
-        let appended = store.append(UNIX_MS, &Record::Message(message));
+        let appended = store.append(UNIX_MS, &record("tea", &round.to_string(), round));
         black_box(appended.expect("there is room"));
         store.commit().expect("memory takes it");
     }
 }
 
+/// A message for a channel, whose id was made of this number.
+pub fn record<'a>(name: &'a str, id: &'a str, number: u64) -> Record<'a> {
+    Record::Message(MessageRecord {
+        channel: Channel {
+            name,
+            epoch: Epoch::from_bits(7),
+        },
+        second: None,
+        body: MessageBody {
+            id,
+            from: Some("ann"),
+            to: None,
+            ts: UNIX_MS,
+            data: DATA,
+        },
+        idempotency_key: Some(u128::from(number)),
+        opens: false,
+        mark: None,
+    })
+}
+
 /// Takes what the chat sends, and lets it go.
-struct Nowhere;
+#[derive(Debug)]
+pub struct Nowhere;
 
 impl Sink for Nowhere {
     fn publish(&mut self, topic: &Arc<str>, frame: &Notice<'_>) {

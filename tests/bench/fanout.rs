@@ -1,9 +1,12 @@
 //! `bench fanout` and `bench publish`, against the floor and against chats that can be trusted or not.
 
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+
 use serde_json::Value;
 
 use super::chat::{Manner, chat};
-use super::{Raw, SHORT, bench, complaint};
+use super::{Raw, SHORT, bench, complaint, server};
 
 const QUICK: [&str; 6] = ["--members", "20", "--settle", "0.05", "--patience", "0.2"];
 const WORDS: [&str; 8] = [
@@ -173,6 +176,55 @@ fn what_is_refused_is_counted_by_code() {
         assert_positive(&json, &["acks"]);
         assert_positive(&json["refused_by_code"], &[code]);
     }
+}
+
+/// Takes lines: `HELLO` first, then messages, every fifth of which is refused.
+fn takes_lines(socket: TcpStream) {
+    let mut lines = BufReader::new(&socket).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "HELLO 0");
+    for (number, line) in (1..).zip(lines) {
+        let Ok(line) = line else { return };
+        assert!(line.starts_with(&format!("PUT {number} {{")), "{line}");
+        let answer = match number % 5 {
+            0 => "-ERR full\r\n",
+            _ => "+OK\r\n",
+        };
+        if (&socket).write_all(answer.as_bytes()).is_err() {
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_server_that_speaks_neither_websocket_nor_http_is_published_to_by_bytes() {
+    let url = server("ws", takes_lines);
+    let publish = [
+        "publish",
+        "--url",
+        &url,
+        "--connections",
+        "1",
+        "--in-flight",
+        "7",
+    ];
+    let bytes = [
+        "--first-bytes",
+        "HELLO {publisher}\r\n",
+        "--publish-bytes",
+        "PUT {seq} {data}\r\n",
+        "--ack-bytes",
+        "+OK",
+        "--refusal-bytes=-ERR",
+    ];
+    let (output, json) = bench(&[&publish[..], &SHORT, &bytes].concat());
+    assert!(!output.status.success(), "{json}");
+    assert_positive(&json, &["acks", "latency_p50_us"]);
+    assert_positive(&json["refused_by_code"], &["refused"]);
+    // Of the warm-up as well, which counts no acknowledgements.
+    let refused = json["refused_by_code"]["refused"].as_u64().unwrap();
+    assert!(refused * 4 + 4 >= json["acks"].as_u64().unwrap(), "{json}");
+    let said = complaint(&[&publish[..], &["--publish-bytes", "{data}"]].concat());
+    assert!(said.contains("--ack-bytes"), "{said}");
 }
 
 #[test]

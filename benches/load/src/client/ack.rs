@@ -27,6 +27,16 @@ pub(crate) enum Outcome {
     Refused(String),
 }
 
+impl Outcome {
+    /// A message that was taken, and nothing more to say.
+    pub(crate) fn accepted() -> Self {
+        Self::Taken {
+            refused: Vec::new(),
+            duplicates: 0,
+        }
+    }
+}
+
 impl Answer {
     /// Reads what an HTTP answer says of the message or batch.
     pub(crate) fn of_http(status: u16, body: &[u8]) -> Self {
@@ -80,10 +90,7 @@ impl AckPattern {
             Self::Nothing => None,
             Self::Marker(before) => Some(Answer {
                 seq: Some(behind(before.as_bytes())?),
-                outcome: Outcome::Taken {
-                    refused: Vec::new(),
-                    duplicates: 0,
-                },
+                outcome: Outcome::accepted(),
             }),
             Self::Tidings => {
                 let is = |kind: &str| memmem::find(payload, kind.as_bytes()).is_some();

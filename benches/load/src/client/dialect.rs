@@ -4,19 +4,22 @@ use clap::ValueEnum;
 use memchr::memmem::Finder;
 
 use crate::client::ack::AckPattern;
+use crate::client::byte_acks::AckTexts;
 use crate::client::marker::{MARKER, Marker, message};
 use crate::client::server::Server;
 use crate::client::template::{Blanks, Template};
 use crate::wire::frame::{MASK, TEXT, client_frame};
 
-/// How messages are published: each as a frame on a connection of its own, or as a request on a kept
-/// connection.
+/// How messages are published: each as a frame on a connection of its own, as a request on a kept
+/// connection, or as bytes on one that speaks neither.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 // The variants bear no doc comments, since those would become part of the program's help.
 pub(crate) enum Transport {
     #[value(name = "websocket")]
     WebSocket,
     Http,
+    #[value(skip)]
+    Tcp,
 }
 
 impl Transport {
@@ -25,6 +28,7 @@ impl Transport {
         match self {
             Self::WebSocket => "websocket",
             Self::Http => "http",
+            Self::Tcp => "tcp",
         }
     }
 }
@@ -45,6 +49,15 @@ pub(crate) enum PublishTemplate {
         head: Template,
         /// The body.
         body: Template,
+    },
+    /// As bytes of another protocol over TCP.
+    Bytes {
+        /// What a connection says first.
+        first: Template,
+        /// The message.
+        bytes: Template,
+        /// What answers it.
+        acks: AckTexts,
     },
 }
 
@@ -113,7 +126,10 @@ impl Dialect {
                 frame: Template::new(&format!(r#"{{"type":"say","seq":{{seq}},{}"#, &body[1..])),
                 acks: AckPattern::Tidings,
             },
-            Transport::Http => PublishTemplate::request("POST", message.endpoint, server, &body),
+            // Nothing else is published to a tidings: bytes come with a template of their own.
+            Transport::Http | Transport::Tcp => {
+                PublishTemplate::request("POST", message.endpoint, server, &body)
+            }
         };
         Self {
             member_path: Template::new(&member_path),
@@ -229,14 +245,15 @@ impl PublishTemplate {
         match self {
             Self::Frame { .. } => Transport::WebSocket,
             Self::Request { .. } => Transport::Http,
+            Self::Bytes { .. } => Transport::Tcp,
         }
     }
 
-    /// Frames that acknowledge; HTTP has none, it answers by itself.
+    /// Frames that acknowledge; only WebSocket has them.
     pub(crate) fn acks(&self) -> &AckPattern {
         match self {
             Self::Frame { acks, .. } => acks,
-            Self::Request { .. } => &AckPattern::Nothing,
+            Self::Request { .. } | Self::Bytes { .. } => &AckPattern::Nothing,
         }
     }
 
@@ -269,6 +286,7 @@ impl PublishTemplate {
                 );
                 out.extend_from_slice(content);
             }
+            Self::Bytes { .. } => out.extend_from_slice(content),
         }
     }
 
@@ -277,6 +295,7 @@ impl PublishTemplate {
         match self {
             Self::Frame { frame, .. } => frame,
             Self::Request { body, .. } => body,
+            Self::Bytes { bytes, .. } => bytes,
         }
     }
 }

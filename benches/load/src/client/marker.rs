@@ -55,6 +55,21 @@ impl Marker {
         places.find_map(|place| self.read(&payload[place + self.before.needle().len()..]))
     }
 
+    /// Calls `found` with the numbers of each message in a payload, which may be several where a
+    /// server joins what it has; whether there was one.
+    pub(crate) fn find_each(&self, payload: &[u8], mut found: impl FnMut(u64, u64)) -> bool {
+        let mut any = false;
+        for place in self.before.find_iter(payload) {
+            if let Some((publisher, seq)) =
+                self.read(&payload[place + self.before.needle().len()..])
+            {
+                found(publisher, seq);
+                any = true;
+            }
+        }
+        any
+    }
+
     fn read(&self, bytes: &[u8]) -> Option<(u64, u64)> {
         let Some(between) = &self.between else {
             return Some((0, number(bytes)?.0));
@@ -104,6 +119,20 @@ mod tests {
         }
         assert_eq!(marker.find(br#"{"type":"hello","t":1}"#), None);
         assert_eq!(marker.find(br#""t":1,"n":99999999999999999999999"#), None);
+    }
+
+    #[test]
+    fn all_messages_that_share_a_frame_are_found() {
+        let marker = Marker::new(MARKER).unwrap();
+        let mut text = b"MSG room 1 48\r\n".to_vec();
+        for (publisher, seq) in [(0, 7), (3, 8)] {
+            message(publisher, seq, SIZE_MIN, &mut text);
+            text.extend_from_slice(b"\r\nMSG room 1 48\r\n");
+        }
+        let mut all = Vec::new();
+        assert!(marker.find_each(&text, |publisher, seq| all.push((publisher, seq))));
+        assert_eq!(all, [(0, 7), (3, 8)]);
+        assert!(!marker.find_each(b"PING", |_, _| panic!("nothing is in there")));
     }
 
     #[test]

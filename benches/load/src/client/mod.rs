@@ -2,6 +2,7 @@
 
 pub(crate) mod ack;
 pub(crate) mod acked_publisher;
+pub(crate) mod byte_acks;
 pub(crate) mod dialect;
 pub(crate) mod echo;
 pub(crate) mod http;

@@ -1,4 +1,5 @@
-//! One connection that publishes, by WebSocket or by HTTP: messages out, acknowledgements in.
+//! One connection that publishes, by WebSocket, by HTTP or by bytes over TCP: messages out,
+//! acknowledgements in.
 
 use std::io::{ErrorKind, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -6,10 +7,12 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::client::ack::Answer;
+use crate::client::byte_acks::AckCounter;
 use crate::client::dialect::PublishTemplate;
 use crate::client::load_client::NextSocket;
 use crate::client::opening::Open;
 use crate::client::socket::connect;
+use crate::client::template::Blanks;
 use crate::measure::failure::Failure;
 use crate::wire::frame::{MASK, PONG, client_frame};
 use crate::wire::frame_scanner::{FrameScanner, Scanned};
@@ -24,6 +27,7 @@ enum Protocol {
         address: SocketAddr,
         source: Option<SocketAddr>,
     },
+    Tcp(AckCounter),
 }
 
 /// One connection that publishes.
@@ -48,8 +52,19 @@ impl Publisher {
         address: SocketAddr,
         source: Option<SocketAddr>,
     ) -> Result<Self, Failure> {
-        let protocol = match *publish {
+        let mut out = Vec::new();
+        let protocol = match &*publish {
             PublishTemplate::Frame { .. } => Protocol::WebSocket(FrameScanner::default()),
+            PublishTemplate::Bytes { first, acks, .. } => {
+                let number = open.number as u64;
+                let blanks = Blanks {
+                    member: number,
+                    publisher: number,
+                    ..Blanks::default()
+                };
+                first.fill(&blanks, &mut out);
+                Protocol::Tcp(AckCounter::new(acks.clone()))
+            }
             PublishTemplate::Request { .. } => Protocol::Http {
                 parser: ResponseParser::with_bodies(),
                 address,
@@ -60,7 +75,7 @@ impl Publisher {
             socket: open.socket,
             publish,
             protocol,
-            out: Vec::new(),
+            out,
             written: 0,
         };
         let (publish, out) = (&publisher.publish, &mut publisher.out);
@@ -76,7 +91,7 @@ impl Publisher {
 
     /// Whether several messages may wait for their answers without being pipelined requests.
     pub(crate) fn is_by_frames(&self) -> bool {
-        matches!(self.protocol, Protocol::WebSocket(_))
+        !matches!(self.protocol, Protocol::Http { .. })
     }
 
     /// What to append messages to; they go out with [`Self::flush`].
@@ -172,6 +187,10 @@ impl Protocol {
                 })?;
                 Ok(ControlFlow::Continue(()))
             }
+            Self::Tcp(counter) => {
+                counter.receive(bytes, answered);
+                Ok(ControlFlow::Continue(()))
+            }
             Self::Http { parser, .. } => {
                 parser.receive(bytes, |status, body| {
                     answered(Answer::of_http(status, body))
@@ -187,7 +206,7 @@ impl Protocol {
     /// Takes the end of the stream, which may complete an answer.
     fn end<F: FnMut(Answer)>(&mut self, answered: &mut F) -> Result<(), Failure> {
         match self {
-            Self::WebSocket(_) => Err(Failure::Ended),
+            Self::WebSocket(_) | Self::Tcp(_) => Err(Failure::Ended),
             Self::Http { parser, .. } => {
                 if let Some(status) = parser.end()? {
                     answered(Answer::of_http(status, b""));

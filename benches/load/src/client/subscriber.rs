@@ -114,9 +114,7 @@ impl SubscriberFrames {
         self.scanner.receive(bytes, |scanned| {
             match scanned {
                 Scanned::Message(payload) => {
-                    if let Some((publisher, seq)) = matcher.marker.find(payload) {
-                        deliver(publisher, seq);
-                    } else if !*is_in {
+                    if !matcher.marker.find_each(payload, &mut deliver) && !*is_in {
                         let joined = matcher.joined;
                         *is_in = joined.is_some_and(|text| text.find(payload).is_some());
                     }

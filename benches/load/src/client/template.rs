@@ -9,7 +9,7 @@ pub(crate) struct Blanks<'a> {
     pub(crate) member: u64,
     /// `{publisher}`: the number of the ordered stream that a message belongs to.
     pub(crate) publisher: u64,
-    /// `{seq}`: the message's place in that stream, from 1.
+    /// `{seq}`: the message's place in that stream, from 1; `{seq%N}`: the rest of its division by N.
     pub(crate) seq: u64,
     /// `{round}`: the number of the round, from 0; with it an id is used only once.
     pub(crate) round: u64,
@@ -28,9 +28,12 @@ enum Blank {
     Member,
     Publisher,
     Seq,
+    SeqModulo(u64),
     Round,
     Data,
 }
+
+const MODULO: &str = "{seq%";
 
 const BLANKS: [(&str, Blank); 5] = [
     ("{member}", Blank::Member),
@@ -50,16 +53,10 @@ impl Template {
     /// Finds the blanks of a text.
     pub(crate) fn new(text: &str) -> Self {
         let (mut parts, mut rest) = (Vec::new(), text);
-        let next = |rest: &str| {
-            let places = BLANKS
-                .iter()
-                .filter_map(|&(name, blank)| Some((rest.find(name)?, name, blank)));
-            places.min_by_key(|&(place, ..)| place)
-        };
-        while let Some((place, name, blank)) = next(rest) {
+        while let Some((place, size, blank)) = next_blank(rest) {
             parts.push(Part::Text(rest[..place].into()));
             parts.push(Part::Blank(blank));
-            rest = &rest[place + name.len()..];
+            rest = &rest[place + size..];
         }
         parts.push(Part::Text(rest.into()));
         Self { parts }
@@ -80,6 +77,7 @@ impl Template {
                 Part::Blank(Blank::Member) => blanks.member,
                 Part::Blank(Blank::Publisher) => blanks.publisher,
                 Part::Blank(Blank::Seq) => blanks.seq,
+                Part::Blank(Blank::SeqModulo(modulus)) => blanks.seq % modulus,
                 Part::Blank(Blank::Round) => blanks.round,
             };
             write!(to, "{number}").expect("a Vec takes every byte");
@@ -94,9 +92,39 @@ impl Template {
     }
 }
 
+/// The first blank of a text: where it begins, how long its name is, which it is.
+fn next_blank(text: &str) -> Option<(usize, usize, Blank)> {
+    let named = BLANKS
+        .iter()
+        .filter_map(|&(name, blank)| Some((text.find(name)?, name.len(), blank)));
+    let modulo = text.match_indices(MODULO).find_map(|(place, _)| {
+        let (digits, _) = text[place + MODULO.len()..].split_once('}')?;
+        let modulus = digits.parse().ok().filter(|&modulus| modulus > 0)?;
+        let size = MODULO.len() + digits.len() + 1;
+        Some((place, size, Blank::SeqModulo(modulus)))
+    });
+    named.chain(modulo).min_by_key(|&(place, ..)| place)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_rest_of_a_division_is_a_blank_too() {
+        let template = Template::new("r{seq%4}-{seq%0}-{seq%x}-{seq}");
+        for (seq, text) in [
+            (3, "r3-{seq%0}-{seq%x}-3"),
+            (4, "r0-{seq%0}-{seq%x}-4"),
+            (9, "r1-{seq%0}-{seq%x}-9"),
+        ] {
+            let blanks = Blanks {
+                seq,
+                ..Blanks::default()
+            };
+            assert_eq!(template.filled(&blanks), text);
+        }
+    }
 
     #[test]
     fn blanks_are_filled_and_other_braces_stay() {

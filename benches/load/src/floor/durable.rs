@@ -1,5 +1,6 @@
 //! The floor of a message that is answered once it is on disk: HTTP requests are appended to a file
-//! as they are, all that came in one batch of events with one sync, and then answered.
+//! as they are, all that came in one batch of events with one sync, and then answered. Without a
+//! file it is the floor of any HTTP request.
 //!
 //! The first request of a connection tells the size of all that follow, so that they are counted by
 //! bytes.
@@ -33,7 +34,8 @@ pub(crate) struct DurableHandler {
     batch: Vec<u8>,
     /// Who waits for it, and how many answers each is owed.
     owed: Vec<(usize, usize)>,
-    log: LogFile,
+    /// `None` for requests that are answered as they come.
+    log: Option<LogFile>,
 }
 
 #[derive(Debug)]
@@ -54,18 +56,18 @@ struct RequestCounter {
 }
 
 impl DurableHandler {
-    /// Begins with nobody, and with a file in `directory`.
+    /// Begins with nobody, and with a file in `directory`, where there is one.
     ///
     /// # Errors
     ///
     /// No file can be made there.
-    pub(crate) fn new(directory: &Path) -> io::Result<Self> {
+    pub(crate) fn new(directory: Option<&Path>) -> io::Result<Self> {
         Ok(Self {
             connections: Slab::new(),
             buffer: ReadBuffer::new(READ_SIZE),
             batch: Vec::new(),
             owed: Vec::new(),
-            log: LogFile::new(directory)?,
+            log: directory.map(LogFile::new).transpose()?,
         })
     }
 }
@@ -100,10 +102,10 @@ impl Handler for DurableHandler {
 
     /// Makes durable what was read, and answers it.
     fn end_batch(&mut self) -> io::Result<()> {
-        if !self.batch.is_empty() {
-            self.log.append(&self.batch)?;
-            self.batch.clear();
+        if let Some(log) = self.log.as_mut().filter(|_| !self.batch.is_empty()) {
+            log.append(&self.batch)?;
         }
+        self.batch.clear();
         for (key, count) in self.owed.drain(..) {
             let connection = self.connections.get_mut(key).filter(|_| count > 0);
             if connection.is_some_and(|connection| connection.answer(count).is_err()) {

@@ -5,6 +5,9 @@
 //! that they are counted by bytes and unmasked, and nothing else. All frames that are read in one
 //! batch of events are merged into one write a member: less than that no server can do.
 //!
+//! As a floor of many small rooms, it writes to a few members in turn instead, and back to the
+//! publisher as if that were an acknowledgement ([`Audience::InTurn`]).
+//!
 //! Invariant: a member's bytes wait in its `pending` as soon as its socket was full once, so none
 //! is lost or overtaken.
 
@@ -25,6 +28,15 @@ const HELD_SIZE_MAX: usize = 2 << 20;
 
 /// Bytes that wait for a member, at most; a member that reads so slowly is cut, as a server would.
 const PENDING_SIZE_MAX: usize = 64 << 20;
+
+/// Whom the frames of one batch of events are written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Audience {
+    /// All members.
+    All,
+    /// So many members in turn, and the publisher.
+    InTurn(usize),
+}
 
 #[derive(Debug)]
 enum FanoutStage {
@@ -67,15 +79,55 @@ pub(crate) struct FanoutHandler {
     buffer: ReadBuffer,
     /// Frames that were read and not yet written to the members.
     merged: Vec<u8>,
+    audience: Audience,
+    /// Whose turn is next, in [`Audience::InTurn`].
+    next: usize,
+    /// The last one to publish.
+    publisher: usize,
 }
 
 impl FanoutHandler {
     /// Begins with nobody.
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(audience: Audience) -> Self {
         Self {
             connections: Slab::new(),
             buffer: ReadBuffer::new(READ_SIZE),
             merged: Vec::new(),
+            audience,
+            next: 0,
+            publisher: 0,
+        }
+    }
+
+    fn write_to_all(&mut self) {
+        let merged = &self.merged;
+        self.connections
+            .retain(|_, connection| match connection.receiver.stage {
+                FanoutStage::Subscriber => connection.send(merged).is_ok(),
+                FanoutStage::Handshake | FanoutStage::Publisher(_) => true,
+            });
+    }
+
+    fn write_in_turn(&mut self, count: usize) {
+        self.write_to(self.publisher);
+        let keys = self.connections.capacity();
+        let (mut written, mut looked) = (0, 0);
+        while written < count && looked < keys {
+            let key = self.next % keys;
+            (self.next, looked) = (key + 1, looked + 1);
+            let connection = self.connections.get(key);
+            let stage = connection.map(|connection| &connection.receiver.stage);
+            if let Some(FanoutStage::Subscriber) = stage {
+                self.write_to(key);
+                written += 1;
+            }
+        }
+    }
+
+    fn write_to(&mut self, key: usize) {
+        let connection = self.connections.get_mut(key);
+        if connection.is_some_and(|connection| connection.send(&self.merged).is_err()) {
+            self.connections.remove(key);
         }
     }
 }
@@ -101,23 +153,25 @@ impl Handler for FanoutHandler {
             return;
         };
         self.buffer.hung_up = hung_up;
+        let before = self.merged.len();
         let received = connection.receive(&mut self.buffer, &mut self.merged);
+        if self.merged.len() > before {
+            self.publisher = key;
+        }
         if !matches!(received, Ok(Liveness::Open)) {
             self.connections.remove(key);
         }
     }
 
-    /// Writes what was read to all members.
+    /// Writes what was read.
     fn end_batch(&mut self) -> io::Result<()> {
         if self.merged.is_empty() {
             return Ok(());
         }
-        let merged = &self.merged;
-        self.connections
-            .retain(|_, connection| match connection.receiver.stage {
-                FanoutStage::Subscriber => connection.send(merged).is_ok(),
-                FanoutStage::Handshake | FanoutStage::Publisher(_) => true,
-            });
+        match self.audience {
+            Audience::All => self.write_to_all(),
+            Audience::InTurn(count) => self.write_in_turn(count),
+        }
         self.merged.clear();
         Ok(())
     }
@@ -244,9 +298,9 @@ mod tests {
     }
 
     impl Scene {
-        fn new() -> Self {
+        fn new(audience: Audience) -> Self {
             Self {
-                handler: FanoutHandler::new(),
+                handler: FanoutHandler::new(audience),
                 listener: TcpListener::bind("127.0.0.1:0").unwrap(),
             }
         }
@@ -275,7 +329,7 @@ mod tests {
 
     #[test]
     fn all_others_get_every_frame_however_it_is_cut() {
-        let mut scene = Scene::new();
+        let mut scene = Scene::new(Audience::All);
         let (mut member, _) = scene.client();
         let (mut publisher, key) = scene.client();
         let frames = [b"one", b"two"].map(|word| client_frame(TEXT, word, [1, 2, 3, 4]));
@@ -296,8 +350,35 @@ mod tests {
     }
 
     #[test]
+    fn members_are_written_to_in_turn_and_the_publisher_each_time() {
+        let mut scene = Scene::new(Audience::InTurn(2));
+        let mut members: Vec<TcpStream> = (0..3).map(|_| scene.client().0).collect();
+        let (mut publisher, key) = scene.client();
+        for word in [b"one", b"two", b"six"] {
+            let frame = client_frame(TEXT, word, [1, 2, 3, 4]);
+            publisher.write_all(&frame).unwrap();
+            scene.handler.ready(key, false);
+            scene.handler.end_batch().unwrap();
+        }
+        drop(scene);
+        let heard = |socket: &mut TcpStream| {
+            let mut all = Vec::new();
+            socket.read_to_end(&mut all).unwrap();
+            all
+        };
+        let words = |words: &[&[u8]]| -> Vec<u8> {
+            let frames = words.iter().map(|word| server_frame(TEXT, word));
+            frames.flatten().collect()
+        };
+        assert_eq!(heard(&mut publisher), words(&[b"one", b"two", b"six"]));
+        assert_eq!(heard(&mut members[0]), words(&[b"one", b"two"]));
+        assert_eq!(heard(&mut members[1]), words(&[b"one", b"six"]));
+        assert_eq!(heard(&mut members[2]), words(&[b"two", b"six"]));
+    }
+
+    #[test]
     fn a_close_before_any_message_is_answered() {
-        let mut scene = Scene::new();
+        let mut scene = Scene::new(Audience::All);
         let (mut client, key) = scene.client();
         client
             .write_all(&client_frame(CLOSE, &[3, 232], [0; 4]))

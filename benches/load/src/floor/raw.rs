@@ -5,8 +5,8 @@
 //! many prepared answers go out. One read, one write, no copy: what an echo server costs more than
 //! this is its own.
 //!
-//! As a fan-out ([`FanoutHandler`]), it writes the frames to all others instead. With a directory
-//! ([`DurableHandler`]), it answers HTTP requests once they are on disk.
+//! As a fan-out ([`FanoutHandler`]), it writes the frames to all others instead. It also answers HTTP
+//! requests ([`DurableHandler`]): as they come, or with a directory once they are on disk.
 //!
 //! It is a yardstick, not a server: it believes that all frames of a connection are equal. Only a
 //! Close as the first frame is understood, so that connecting and leaving can be measured too.
@@ -26,7 +26,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::flags::seconds;
 use crate::floor::durable::DurableHandler;
 use crate::floor::echo::EchoHandler;
-use crate::floor::fanout::FanoutHandler;
+use crate::floor::fanout::{Audience, FanoutHandler};
 use crate::floor::handler::Handler;
 use crate::wire::poll::Poll;
 
@@ -49,8 +49,14 @@ pub(crate) struct Raw {
     /// Writes what one connection sends to all others, instead of back.
     #[arg(long, conflicts_with = "threads")]
     fanout: bool,
-    /// Answers HTTP requests instead, once they are in a file in this directory, synced.
-    #[arg(long, value_name = "DIR", conflicts_with = "fanout")]
+    /// The same for many small rooms: writes to N of the others in turn, and back.
+    #[arg(long, value_name = "N", conflicts_with_all = ["threads", "fanout"])]
+    in_turn: Option<usize>,
+    /// Answers HTTP requests instead, which are all as long as a connection's first one.
+    #[arg(long, conflicts_with_all = ["fanout", "in_turn"])]
+    http: bool,
+    /// The same, but once they are in a file in this directory, synced.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["fanout", "in_turn"])]
     data: Option<PathBuf>,
     /// Stops after this time, in seconds [default: at SIGTERM, or when a piped input ends].
     #[arg(long, value_parser = seconds)]
@@ -77,14 +83,20 @@ impl Raw {
         watch_signals(stop.clone())?;
         watch_stdin(stop.clone());
         for listener in listeners {
-            let (stop, fanout, data) = (stop.clone(), self.fanout, self.data.clone());
+            let (stop, data) = (stop.clone(), self.data.clone());
+            let (audience, http) = (self.audience(), self.http);
             thread::spawn(move || {
                 stop.send(match data {
-                    Some(directory) => DurableHandler::new(&directory)
+                    Some(directory) => DurableHandler::new(Some(&directory))
                         .map_err(|error| unwritable(&directory, &error))
                         .and_then(|handler| serve(listener, handler)),
-                    None if fanout => serve(listener, FanoutHandler::new()),
-                    None => serve(listener, EchoHandler::new()),
+                    None if http => {
+                        DurableHandler::new(None).and_then(|handler| serve(listener, handler))
+                    }
+                    None => match audience {
+                        Some(audience) => serve(listener, FanoutHandler::new(audience)),
+                        None => serve(listener, EchoHandler::new()),
+                    },
                 })
             });
         }
@@ -98,6 +110,14 @@ impl Raw {
             Some(time) => stopped.recv_timeout(time).unwrap_or(Ok(())),
             None => stopped.recv().unwrap_or(Ok(())),
         }
+    }
+}
+
+impl Raw {
+    /// Whom frames are written to; `None` for an echo.
+    fn audience(&self) -> Option<Audience> {
+        let in_turn = self.in_turn.map(Audience::InTurn);
+        in_turn.or(self.fanout.then_some(Audience::All))
     }
 }
 

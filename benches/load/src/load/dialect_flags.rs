@@ -6,6 +6,7 @@ use clap::Args;
 use memchr::memmem::Finder;
 
 use crate::client::ack::AckPattern;
+use crate::client::byte_acks::AckTexts;
 use crate::client::dialect::{BATCH, Dialect, PublishTemplate, SINGLE, TidingsMessage, Transport};
 use crate::client::marker::{MARKER, Marker, SIZE_MIN};
 use crate::client::server::Server;
@@ -26,8 +27,9 @@ pub(crate) struct PublishFlags {
     /// The same as `--store true`.
     #[arg(long, conflicts_with = "store")]
     stored: bool,
-    /// Another server's frame to publish with: {data} is the message (JSON), {seq} its number,
-    /// {publisher} its stream's, {round} the round's, {member} the connection's, also in the URL.
+    /// Another server's frame to publish with: {data} is the message (JSON), {seq} its number
+    /// ({seq%10}: the rest of a division by 10), {publisher} its stream's, {round} the round's,
+    /// {member} the connection's, also in the URL.
     #[arg(long, value_name = "TEXT", conflicts_with_all = ["by", "publish_request"])]
     publish_frame: Option<String>,
     /// Another server's request to publish with, `POST /path body`, with the same placeholders.
@@ -37,6 +39,56 @@ pub(crate) struct PublishFlags {
     /// [default: frames of a template are not acknowledged].
     #[arg(long, value_name = "TEXT", requires = "publish_frame")]
     ack_marker: Option<String>,
+}
+
+/// How messages are sent to a server that speaks neither WebSocket nor HTTP.
+#[derive(Debug, Args)]
+pub(crate) struct ByteFlags {
+    /// Another server's bytes to publish with, over TCP alone, with the same placeholders; of the
+    /// URL only the address counts.
+    #[arg(long, value_name = "TEXT", requires = "ack_bytes",
+          conflicts_with_all = ["by", "publish_frame", "publish_request", "batch"])]
+    publish_bytes: Option<String>,
+    /// What such a connection says first.
+    #[arg(
+        long,
+        value_name = "TEXT",
+        requires = "publish_bytes",
+        default_value = ""
+    )]
+    first_bytes: String,
+    /// Text that each acknowledgement of such a server has once.
+    #[arg(long, value_name = "TEXT", requires = "publish_bytes")]
+    ack_bytes: Option<String>,
+    /// Text that each refusal of such a server has once [default: it has none].
+    #[arg(long, value_name = "TEXT", requires = "publish_bytes")]
+    refusal_bytes: Option<String>,
+}
+
+impl ByteFlags {
+    /// The template, where there is one.
+    ///
+    /// # Errors
+    ///
+    /// A text to look for is empty.
+    pub(crate) fn template(&self) -> anyhow::Result<Option<PublishTemplate>> {
+        let (Some(bytes), Some(taken)) = (&self.publish_bytes, &self.ack_bytes) else {
+            return Ok(None);
+        };
+        let refused = self.refusal_bytes.as_ref();
+        anyhow::ensure!(
+            !taken.is_empty() && refused.is_none_or(|text| !text.is_empty()),
+            "--ack-bytes and --refusal-bytes need a text"
+        );
+        Ok(Some(PublishTemplate::Bytes {
+            first: Template::new(&self.first_bytes),
+            bytes: Template::new(bytes),
+            acks: AckTexts {
+                taken: taken.clone().into(),
+                refused: refused.map(|text| text.clone().into()),
+            },
+        }))
+    }
 }
 
 /// How members join and recognize messages.

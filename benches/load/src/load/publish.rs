@@ -16,7 +16,7 @@ use crate::client::server::Server;
 use crate::client::target::Scheme;
 use crate::client::template::Blanks;
 use crate::flags::{IN_FLIGHT_BYTES_MAX, LoadFlags, ServerFlags};
-use crate::load::dialect_flags::{PublishFlags, size};
+use crate::load::dialect_flags::{ByteFlags, PublishFlags, size};
 use crate::load::driver::{AnswerNames, drive};
 use crate::measure::failure::{Failure, Failures, reserve_descriptors};
 use crate::measure::progress::Progress;
@@ -41,6 +41,8 @@ pub(crate) struct Publish {
     size: usize,
     #[command(flatten)]
     publish: PublishFlags,
+    #[command(flatten)]
+    bytes: ByteFlags,
 }
 
 impl Publish {
@@ -99,9 +101,13 @@ impl Publish {
             bytes <= IN_FLIGHT_BYTES_MAX,
             "--in-flight times --batch times --size is over {IN_FLIGHT_BYTES_MAX} bytes a connection"
         );
-        let dialect = match self.batch {
-            Some(_) => self.publish.batches(server),
-            None => self.publish.dialect(server)?,
+        let dialect = match (self.bytes.template()?, self.batch) {
+            (Some(publish), _) => Dialect {
+                publish,
+                ..Dialect::raw()
+            },
+            (None, Some(_)) => self.publish.batches(server),
+            (None, None) => self.publish.dialect(server)?,
         };
         anyhow::ensure!(
             dialect.publish.is_answered(),
@@ -124,7 +130,7 @@ impl Publish {
                 ..Blanks::default()
             };
             Arc::new(match dialect.publish.transport() {
-                Transport::Http => Handshake::Nothing,
+                Transport::Http | Transport::Tcp => Handshake::Nothing,
                 Transport::WebSocket => server.handshake(&dialect.publisher_path.filled(&blanks)),
             })
         };

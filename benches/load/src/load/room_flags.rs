@@ -75,7 +75,7 @@ impl RoomFlags {
     pub(crate) fn streams(&self, transport: Transport) -> usize {
         let publishers = usize::from(self.publishers);
         match transport {
-            Transport::WebSocket => publishers,
+            Transport::WebSocket | Transport::Tcp => publishers,
             Transport::Http => publishers * usize::from(self.in_flight),
         }
     }

@@ -42,7 +42,7 @@ impl Room<'_> {
         let handshake_of = |number: usize| {
             let blanks = self.publisher_blanks(number);
             Arc::new(match self.dialect.publish.transport() {
-                Transport::Http => Handshake::Nothing,
+                Transport::Http | Transport::Tcp => Handshake::Nothing,
                 Transport::WebSocket => {
                     (self.server).handshake(&self.dialect.publisher_path.filled(&blanks))
                 }

@@ -80,10 +80,9 @@ impl DaemonLife {
         renewal: SettingsRenewal,
         running: Settings,
         current: Current,
-        withdraw: impl Fn(&WithdrawnKeys, &mut dyn FnMut()) + Send + Sync + 'static,
+        swap: impl Fn(&Settings, &WithdrawnKeys, &mut dyn FnMut()) + Send + Sync + 'static,
     ) {
-        let withdraw = Box::new(withdraw);
-        let reloading = Reloading::new(renewal, running, current, withdraw);
+        let reloading = Reloading::new(renewal, running, current, Box::new(swap));
         self.standing.reload_with(reloading);
     }
 

@@ -28,9 +28,9 @@ pub struct SettingsRenewal {
     pub set_log_level: Box<dyn Fn(&LogLevel) + Send + Sync>,
 }
 
-/// Has the settings in force replaced by the function that it is given, and then closes the connections
-/// of these keys.
-pub(super) type Withdraw = dyn Fn(&WithdrawnKeys, &mut dyn FnMut()) + Send + Sync;
+/// Puts the next settings into force where the daemon's server has them. Those in [`InForce`] are replaced
+/// by the function, before the connections of the keys are closed.
+pub(super) type Swap = dyn Fn(&Settings, &WithdrawnKeys, &mut dyn FnMut()) + Send + Sync;
 
 /// The settings of a daemon that runs.
 pub(super) struct Reloading {
@@ -38,7 +38,7 @@ pub(super) struct Reloading {
     /// The settings in force; locked for as long as a reload takes, so that there is one at a time.
     running: Mutex<Settings>,
     current: Current,
-    withdraw: Box<Withdraw>,
+    swap: Box<Swap>,
     /// When and how the last reload ended, for `tidings status`.
     last: Mutex<Value>,
     in_force_since_unix_ms: AtomicU64,
@@ -77,10 +77,10 @@ impl Reloading {
         renewal: SettingsRenewal,
         running: Settings,
         current: Current,
-        withdraw: Box<Withdraw>,
+        swap: Box<Swap>,
     ) -> Self {
         Self {
-            withdraw,
+            swap,
             renewal,
             running: Mutex::new(running),
             current,
@@ -143,7 +143,7 @@ impl Reloading {
         (self.renewal.set_log_level)(&settings.log.level);
         let withdrawn = withdrawn(&self.current.load().access, &in_force.access);
         let mut in_force = Some(Arc::new(in_force));
-        (self.withdraw)(&withdrawn, &mut || {
+        (self.swap)(&settings, &withdrawn, &mut || {
             if let Some(in_force) = in_force.take() {
                 self.current.store(in_force);
                 GENERATION.fetch_add(1, Ordering::AcqRel);

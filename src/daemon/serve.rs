@@ -55,10 +55,12 @@ pub fn serve(
         store,
     );
     let endpoint = Arc::new(endpoint.context("can't start a thread")?);
-    let keys = Arc::clone(&endpoint);
-    let withdraw =
-        move |withdrawn: &_, replace: &mut dyn FnMut()| keys.withdraw(withdrawn, replace);
-    life.reload_with(renewal, running, Arc::clone(&in_force), withdraw);
+    let reloaded = Arc::clone(&endpoint);
+    let swap = move |next: &Settings, withdrawn: &_, replace: &mut dyn FnMut()| {
+        reloaded.set_limits(next.limits(), next.tokens.login_ms_max);
+        reloaded.withdraw(withdrawn, replace);
+    };
+    life.reload_with(renewal, running, Arc::clone(&in_force), swap);
     let general = &settings.general;
     let listen = general.listen;
     let server = settings.server();

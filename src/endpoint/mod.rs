@@ -248,6 +248,11 @@ impl Endpoint {
         self.http.admit_head(head, fd)
     }
 
+    /// Changes the rates that one client may reach, and the time for a login of a new connection.
+    pub fn set_limits(&self, limits: LimitSettings, login_ms_max: u64) {
+        self.sessions.set_limits(limits, login_ms_max);
+    }
+
     /// Has keys replaced by `replace`, and closes the connections that were let in by those that are
     /// withdrawn, 500 a second: with 4001 where an API key did so, with 4005 where a token did.
     pub fn withdraw(&self, keys: &WithdrawnKeys, replace: impl FnOnce()) {

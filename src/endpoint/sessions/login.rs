@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::Sessions;
 use super::deadlines::{DeadlineFor, KeyKind, LATE_A_LOOK_MAX};
@@ -150,7 +151,7 @@ impl Sessions {
     /// Sets the time by which a connection has to log in, where keys are asked for.
     fn expect_login(&self, fd: Fd) {
         if !self.access.is_open() {
-            let due = self.services.now().unix_ms + self.login_ms_max;
+            let due = self.services.now().unix_ms + self.login_ms_max.load(Relaxed);
             self.deadlines.set(fd, due, DeadlineFor::Login);
         }
     }

@@ -272,6 +272,41 @@ fn a_key_that_is_withdrawn_takes_its_connections_with_it_and_no_others() {
 }
 
 #[test]
+fn rates_and_the_time_for_a_login_change_with_a_reload() {
+    let file = |limits: &str| with_keys("", &format!("{limits}\n"));
+    let served = Served::with(&file(""));
+    let shop = || served.bearer(&format!("{SECRET}-shop"));
+    assert_eq!([shop(), shop(), shop()], [200; 3]);
+    let token = served.token(&[]);
+    let mut client = ChatClient::on(served.server.websocket("/ws"));
+    client.ok(json!({"type": "login", "token": token, "rooms": ["tea"]}));
+    let limits = "[limits]\nrequests_per_s_max = 1\nrequests_burst_max = 2\n\
+                  commands_per_s_max = 1\ncommands_burst_max = 1\n";
+    served.reload(&file(limits));
+    until("a request is one too many", || shop() == 429);
+    until("a command is one too many", || {
+        client.ask(say("tea", "again"))["code"] == "rate_limited"
+    });
+    served.reload(&file(""));
+    assert_eq!(shop(), 200);
+    client.ok(say("tea", "three"));
+    let soon = file("").replace(
+        "[tokens.keys.k1]",
+        "[tokens]\nlogin_ms_max = 100\n[tokens.keys.k1]",
+    );
+    served.reload(&soon);
+    let mut late = served.server.websocket("/ws");
+    let closed = loop {
+        if let Err(code) = late.hear_text_or_close() {
+            break code;
+        }
+    };
+    assert_eq!(closed, 4002);
+    drop((client, late));
+    served.server.stop();
+}
+
+#[test]
 fn the_level_of_the_log_changes_with_a_reload() {
     let level = |level: &str| format!("[log]\nlevel = \"{level}\"\n[store]\ndata = \"d\"\n");
     let mut served = Served::with(&level("error"));

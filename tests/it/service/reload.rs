@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use super::manager::Manager;
 use super::{said, tidings};
 use crate::support::chat_client::{ChatClient, say};
-use crate::support::http::HttpClient;
+use crate::support::http::{HttpClient, JSON};
 use crate::support::program::Program;
 use crate::support::wait::until;
 use crate::support::websocket::WebSocketClient;
@@ -275,7 +275,13 @@ fn a_key_that_is_withdrawn_takes_its_connections_with_it_and_no_others() {
 fn rates_and_the_time_for_a_login_change_with_a_reload() {
     let file = |limits: &str| with_keys("", &format!("{limits}\n"));
     let served = Served::with(&file(""));
-    let shop = || served.bearer(&format!("{SECRET}-shop"));
+    let shop = || {
+        let fields = format!("Authorization: Bearer {SECRET}-shop\r\n{JSON}");
+        let body = r#"{"to":{"room":"other"},"data":1}"#;
+        let mut http = served.server.http();
+        let answer = http.ask_with("POST", "/v1/messages", &fields, body);
+        answer.unwrap().status
+    };
     assert_eq!([shop(), shop(), shop()], [200; 3]);
     let token = served.token(&[]);
     let mut client = ChatClient::on(served.server.websocket("/ws"));

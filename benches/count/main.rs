@@ -1,8 +1,8 @@
-//! Instructions an operation, counted by callgrind and compared with what is kept:
+//! Instructions and allocations an operation, counted by callgrind and compared with what is kept:
 //! `cargo bench --profile count --no-default-features --features chat --bench count`.
 //!
 //! Time tells little on a machine that others use too; instructions are the same in every run, to a
-//! part in a thousand. Each operation is one line in `baselines.txt`. This program starts itself
+//! part in a thousand. Each operation has two lines in `baselines.txt`. This program starts itself
 //! under `valgrind --tool=callgrind` twice an operation, with few rounds and with many; their
 //! difference is what the rounds cost, without the start and the preparation.
 //!
@@ -17,7 +17,7 @@
 mod crowded;
 mod operations;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::env;
 use std::fmt::Write;
 use std::fs;
@@ -78,7 +78,7 @@ fn run(name: &str, rounds: &str) -> Result<(), String> {
 
 fn renew() -> Result<(), String> {
     let mut text = format!(
-        "# Instructions an operation, for this compiler; see benches/count/main.rs. To renew:\n# {USAGE}\n\
+        "# Instructions and allocations an operation, for this compiler; see benches/count/main.rs. To renew:\n# {USAGE}\n\
          rustc {}\n",
         compiler()?
     );
@@ -117,11 +117,11 @@ fn compare() -> Result<(), String> {
         let baseline =
             baseline.map_or_else(|| "-".into(), |baseline: f64| format!("{baseline:.1}"));
         let shown = verdict.as_deref().unwrap_or("");
-        println!("{name:<24} {count:>10.1}, baseline {baseline:>10}  {shown}");
+        println!("{name:<36} {count:>10.1}, baseline {baseline:>10}  {shown}");
         wrong += usize::from(verdict.is_some());
     }
     for name in baselines.keys() {
-        println!("{name:<24} has a baseline, and is not counted any more");
+        println!("{name:<36} has a baseline, and is not counted any more");
         wrong += 1;
     }
     let grown = compare_sizes()?;
@@ -142,7 +142,7 @@ fn compare() -> Result<(), String> {
 fn compare_sizes() -> Result<Vec<&'static str>, String> {
     let mut grown = Vec::new();
     for (little, much) in CROWDED {
-        let ((_, few), (_, many)) = in_parallel(|| count(little), || count(much))?;
+        let ([(_, few), _], [(_, many), _]) = in_parallel(|| count(little), || count(much))?;
         let percent = (many - few) * 100.0 / few;
         println!(
             "{:<24} {many:>10.1}, {} {few:.1}: {percent:+.1} %",
@@ -157,15 +157,23 @@ fn compare_sizes() -> Result<Vec<&'static str>, String> {
 
 /// What is wrong with a count, if anything is.
 fn judge(baseline: f64, count: f64) -> Option<String> {
+    if baseline == 0.0 {
+        // One in twenty rounds is growth of a table.
+        return (count >= 0.05).then(|| format!("+{count:.1}"));
+    }
     let percent = (count - baseline) * 100.0 / baseline;
     (percent.abs() > TOLERANCE_PERCENT).then(|| format!("{percent:+.1} %"))
 }
 
-/// Instructions of each operation, by its name; two at a time, since valgrind uses one processor.
+/// Instructions and allocations of each operation, by their names; two at a time, since valgrind
+/// uses one processor.
 fn count_all() -> Result<Vec<(String, f64)>, String> {
     let half = OPERATIONS.len() / 2;
     let (first, second) = OPERATIONS.split_at(half);
-    let count = |part: &[Operation]| part.iter().map(count).collect::<Result<Vec<_>, _>>();
+    let count = |part: &[Operation]| {
+        let counts = part.iter().map(count).collect::<Result<Vec<_>, _>>();
+        counts.map(|counts| counts.concat())
+    };
     let (first, second) = in_parallel(|| count(first), || count(second))?;
     Ok([first, second].concat())
 }
@@ -181,15 +189,22 @@ fn in_parallel<T: Send>(
     })
 }
 
-fn count(operation: &Operation) -> Result<(String, f64), String> {
+fn count(operation: &Operation) -> Result<[(String, f64); 2], String> {
     let name = operation.name;
-    let few = instructions(name, FEW)?;
-    let many = instructions(name, MANY)?;
-    Ok((name.into(), (many - few) as f64 / (MANY - FEW) as f64))
+    let (few, few_allocations) = whole_run(name, FEW)?;
+    let (many, many_allocations) = whole_run(name, MANY)?;
+    let a_round = |few: u64, many: u64| (many - few) as f64 / (MANY - FEW) as f64;
+    Ok([
+        (name.into(), a_round(few, many)),
+        (
+            format!("{name}-allocations"),
+            a_round(few_allocations, many_allocations),
+        ),
+    ])
 }
 
-/// Instructions of a whole run.
-fn instructions(name: &str, rounds: u64) -> Result<u64, String> {
+/// Instructions and allocations of a whole run.
+fn whole_run(name: &str, rounds: u64) -> Result<(u64, u64), String> {
     let this = env::current_exe().map_err(|error| error.to_string())?;
     let out = env::temp_dir().join(format!("callgrind.{}.{name}", std::process::id()));
     let mut valgrind = Command::new("valgrind");
@@ -209,12 +224,43 @@ fn instructions(name: &str, rounds: u64) -> Result<u64, String> {
         let line = written
             .lines()
             .find_map(|line| line.strip_prefix("totals: "));
-        line.and_then(|total| total.trim().parse().ok())
+        let total = line.and_then(|total| total.trim().parse().ok());
+        total.map(|total: u64| (total, allocations(&written)))
     });
     total.ok_or_else(|| {
         let told = String::from_utf8_lossy(&ran.stderr);
         format!("callgrind counted nothing of {name}: {told}")
     })
+}
+
+/// Calls of the functions that give memory, in what callgrind has written: a name stands only where
+/// it comes first, a number everywhere.
+fn allocations(written: &str) -> u64 {
+    let (mut names, mut called, mut calls) = (HashMap::new(), "", 0);
+    for line in written.lines() {
+        if let Some((kind, function)) = line.split_once("fn=") {
+            let (number, name) = function.split_once(' ').unwrap_or((function, ""));
+            if !name.is_empty() {
+                names.insert(number, name);
+            }
+            if kind == "c" {
+                called = names.get(number).copied().unwrap_or("");
+            }
+        } else if let Some(rest) = line.strip_prefix("calls=")
+            && [
+                "malloc",
+                "calloc",
+                "realloc",
+                "posix_memalign",
+                "aligned_alloc",
+            ]
+            .contains(&called)
+        {
+            let count = rest.split(' ').next().unwrap_or("");
+            calls += count.parse::<u64>().unwrap_or(0);
+        }
+    }
+    calls
 }
 
 /// `1.95.0 (59807616e 2026-04-14)`.

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tidings::base::{Epoch, Fd, Tick};
 use tidings::chat::{
-    Actor, Chat, ChatSettings, Keep, Login, Missing, Moment, NewMessage, Notice, Recipient, Rights,
-    Sink, Welcome,
+    Actor, ChannelKind, Chat, ChatSettings, Keep, Login, Missing, Moment, NewMessage, Notice,
+    PendingMessage, Recipient, Rights, SayOutcome, Sink, Welcome,
 };
 use tidings::net::mailbox::mailbox;
 use tidings::net::topics::{TopicBounds, Topics};
@@ -19,7 +19,7 @@ use tidings::proto::http::{AnswerTo, HttpLimits, Response, Version, parse};
 use tidings::proto::websocket::handshake::accept;
 use tidings::proto::websocket::{MessageDecoder, MessageKind, encode_message, unmask};
 use tidings::store::{
-    Channel, MemoryStore, MessageBody, MessageRecord, Record, Store, StoreSettings,
+    Appended, Channel, MemoryStore, MessageBody, MessageRecord, Record, Store, StoreSettings,
 };
 
 /// Something that is counted.
@@ -72,6 +72,14 @@ pub const OPERATIONS: &[Operation] = &[
     Operation {
         name: "chat-say-in-a-room-of-2",
         run: say,
+    },
+    Operation {
+        name: "stored-say",
+        run: |rounds| say_stored(rounds, 1),
+    },
+    Operation {
+        name: "stored-say-100-a-commit",
+        run: |rounds| say_stored(rounds, 100),
     },
 ];
 
@@ -287,4 +295,66 @@ fn say(rounds: u64) {
         );
         black_box(said.expect("a member may"));
     }
+}
+
+/// A message of a back end from the chat to the store and back, `a_commit` of them with each commit.
+/// A round is one message.
+fn say_stored(rounds: u64, a_commit: u64) {
+    let settings = ChatSettings {
+        kind: ChannelKind::Stored,
+        ..ChatSettings::default()
+    };
+    let chat = Chat::new(settings, 1);
+    let mut store = MemoryStore::new(StoreSettings::new("store"));
+    let mut pending = Vec::new();
+    for round in 1..=rounds {
+        let say = NewMessage {
+            from: None,
+            id: None,
+            keep: Keep::Yes,
+            except: Vec::new(),
+            data: DATA,
+        };
+        let now = Moment {
+            tick: Tick(round),
+            unix_ms: UNIX_MS,
+        };
+        let (actor, to) = (Actor::Key("shop"), Recipient::Room("tea"));
+        match chat.say(&mut Nowhere, now, actor, to, &say) {
+            Ok(SayOutcome::Pending(message)) => pending.push(message),
+            said => panic!("the room is stored: {said:?}"),
+        }
+        if round % a_commit == 0 || round == rounds {
+            commit(&chat, &mut store, &mut pending, Tick(round));
+        }
+    }
+}
+
+/// Does what the disk thread does with what waits.
+fn commit(chat: &Chat, store: &mut MemoryStore, pending: &mut Vec<PendingMessage>, now: Tick) {
+    let places = pending.iter().map(|message| {
+        let (name, _) = message.channels();
+        let (epoch, _) = chat.epochs_of(message);
+        let record = Record::Message(MessageRecord {
+            channel: Channel { name, epoch },
+            second: None,
+            body: message.message().body(),
+            idempotency_key: message.idempotency_key(),
+            opens: message.is_opened(),
+            mark: None,
+        });
+        match store.append(UNIX_MS, &record) {
+            Ok(Appended::Message(first, second)) => (first, second),
+            appended => panic!("there is room: {appended:?}"),
+        }
+    });
+    let places: Vec<_> = places.collect();
+    store.commit().expect("memory takes it");
+    let mut sink = Nowhere;
+    let mut delivery = chat.delivery(&mut sink, now);
+    for (message, places) in pending.iter().zip(places) {
+        black_box(delivery.deliver(message, places));
+    }
+    drop(delivery);
+    pending.clear();
 }

@@ -1,25 +1,24 @@
 //! Reading the fields of a JSON object one by one, so that an error can name the field.
 //!
-//! Values stay text ([`RawValue`]) until they are asked for; what a client nests inside its `data`
+//! Values stay text ([`RawJson`]) until they are asked for; what a client nests inside its `data`
 //! is never built as a tree.
 
 use std::borrow::Cow;
 
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use super::body;
+use super::raw_json::RawJson;
 use super::refusal::Refusal;
 use super::strict;
 
-type RawField<'a> = Option<&'a RawValue>;
+type RawField<'a> = Option<RawJson<'a>>;
 
 /// Reads a string, if the field is there.
 pub(crate) fn text<'a>(name: &str, value: RawField<'a>) -> Result<Option<Cow<'a, str>>, Refusal> {
     present(value)
-        .map(|value| parse(name, value, "a string"))
+        .map(|value| string(name, value, "a string"))
         .transpose()
-        .map(|text| text.map(|FieldText(text)| text))
 }
 
 /// Reads a string that has to be there.
@@ -37,12 +36,20 @@ pub(crate) fn text_or_digits<'a>(
     };
     match digits(value) {
         Some(digits) => Ok(Some(Cow::Borrowed(digits))),
-        None => parse(name, value, "a string or a whole number").map(|FieldText(text)| Some(text)),
+        None => string(name, value, "a string or a whole number").map(Some),
+    }
+}
+
+/// Reads a string, which needs nothing but its quotes taken off where it has no escape.
+fn string<'a>(name: &str, value: RawJson<'a>, what: &str) -> Result<Cow<'a, str>, Refusal> {
+    match value.plain_string() {
+        Some(text) => Ok(Cow::Borrowed(text)),
+        None => parse(name, value, what).map(|FieldText(text)| text),
     }
 }
 
 /// Returns the text of a value that is a whole number.
-fn digits(value: &RawValue) -> Option<&str> {
+fn digits(value: RawJson<'_>) -> Option<&str> {
     let text = value.get();
     let unsigned = text.strip_prefix('-').unwrap_or(text);
     unsigned
@@ -61,7 +68,11 @@ pub(crate) fn number(name: &str, value: RawField<'_>) -> Result<Option<u64>, Ref
 /// Reads `true` or `false`, if the field is there.
 pub(crate) fn flag(name: &str, value: RawField<'_>) -> Result<Option<bool>, Refusal> {
     present(value)
-        .map(|value| parse(name, value, "true or false"))
+        .map(|value| match value.get() {
+            "true" => Ok(true),
+            "false" => Ok(false),
+            _ => Err(wrong(name, "true or false")),
+        })
         .transpose()
 }
 
@@ -82,12 +93,12 @@ pub(crate) fn users<'a>(
     count_max: usize,
 ) -> Result<Option<Vec<Cow<'a, str>>>, Refusal> {
     let what = "an array of strings or whole numbers";
-    let Some(values) = array::<&'a RawValue>(name, value, what, count_max)? else {
+    let Some(values) = array::<RawJson<'a>>(name, value, what, count_max)? else {
         return Ok(None);
     };
-    let user = |value: &'a RawValue| match digits(value) {
+    let user = |value: RawJson<'a>| match digits(value) {
         Some(digits) => Ok(Cow::Borrowed(digits)),
-        None => parse(name, value, what).map(|FieldText(text)| text),
+        None => string(name, value, what),
     };
     values
         .into_iter()
@@ -117,30 +128,35 @@ fn array<'a, T: Deserialize<'a>>(
 
 /// Returns any JSON that every strict reader can read, as the client wrote it.
 pub(crate) fn data<'a>(name: &str, value: RawField<'a>) -> Result<&'a str, Refusal> {
-    let text = value.ok_or_else(|| missing(name, "any JSON"))?.get();
-    strict::check(text).map_err(|problem| Refusal::bad_request(format!("{name} {problem}")))?;
-    Ok(text)
+    let value = value.ok_or_else(|| missing(name, "any JSON"))?;
+    if !value.is_plain() {
+        let problem = |problem| Refusal::bad_request(format!("{name} {problem}"));
+        strict::check(value.get()).map_err(problem)?;
+    }
+    Ok(value.get())
 }
 
 /// Reads an object of a shape that serde knows. An empty array counts as an empty object, since PHP
 /// writes both alike.
 pub(crate) fn object<'a, T: Deserialize<'a>>(
     name: &str,
-    value: &'a RawValue,
+    value: RawJson<'a>,
     what: &str,
 ) -> Result<T, Refusal> {
-    body::object(name, value.get())
-        .map_err(|_| Refusal::bad_request(format!("{name} has to be {what}")))
+    body::object(name, value.get()).map_err(|_| wrong(name, what))
 }
 
 /// Reads a value of a shape that serde knows.
 pub(crate) fn parse<'a, T: Deserialize<'a>>(
     name: &str,
-    value: &'a RawValue,
+    value: RawJson<'a>,
     what: &str,
 ) -> Result<T, Refusal> {
-    serde_json::from_str(value.get())
-        .map_err(|_| Refusal::bad_request(format!("{name} has to be {what}")))
+    serde_json::from_str(value.get()).map_err(|_| wrong(name, what))
+}
+
+fn wrong(name: &str, what: &str) -> Refusal {
+    Refusal::bad_request(format!("{name} has to be {what}"))
 }
 
 pub(crate) fn missing(name: &str, what: &str) -> Refusal {
@@ -164,8 +180,39 @@ macro_rules! raw_fields {
         $(#[doc = $doc])+
         #[derive(Debug, Default)]
         pub(crate) struct $name<'a> {
-            $(pub(crate) $field: Option<&'a serde_json::value::RawValue>,)+
+            $(pub(crate) $field: Option<$crate::api::raw_json::RawJson<'a>>,)+
             pub(crate) unknown: Option<std::borrow::Cow<'a, str>>,
+        }
+
+        impl<'a> $name<'a> {
+            /// Reads the fields of an object at the scanner's place; `None` where serde has to do it.
+            pub(crate) fn scan(scanner: &mut $crate::api::scan::Scanner<'a>) -> Option<Self> {
+                let mut fields = Self::default();
+                scanner.object(|scanner, key| {
+                    let value = scanner.value()?;
+                    match key {
+                        $($key => fields.$field.replace(value).is_none().then_some(()),)+
+                        _ => {
+                            fields.unknown.get_or_insert(key.into());
+                            Some(())
+                        }
+                    }
+                })?;
+                Some(fields)
+            }
+
+            /// Reads an object; `what` is its name in a refusal.
+            ///
+            /// # Errors
+            ///
+            /// The text is no JSON, or no object, or has a field twice.
+            pub(crate) fn read(what: &str, text: &'a str) -> Result<Self, $crate::api::Refusal> {
+                let mut scanner = $crate::api::scan::Scanner::new(text);
+                match Self::scan(&mut scanner).filter(|_| scanner.is_done()) {
+                    Some(fields) => Ok(fields),
+                    None => $crate::api::body::object(what, text),
+                }
+            }
         }
 
         impl<'de> serde::Deserialize<'de> for $name<'de> {
@@ -214,10 +261,10 @@ mod tests {
 
     #[test]
     fn an_error_names_the_field_and_what_it_has_to_be() {
-        let raw: Box<RawValue> = RawValue::from_string("[1]".into()).unwrap();
-        let refusal = required_text("room", Some(&raw)).unwrap_err();
+        let raw = RawJson::new("[1]", true);
+        let refusal = required_text("room", Some(raw)).unwrap_err();
         assert_eq!(refusal.message, "room has to be a string");
-        let refusal = number("limit", Some(&raw)).unwrap_err();
+        let refusal = number("limit", Some(raw)).unwrap_err();
         assert_eq!(refusal.message, "limit has to be a whole number");
         let refusal = required_text("room", None).unwrap_err();
         assert_eq!(refusal.message, "room is missing; it has to be a string");
@@ -226,16 +273,17 @@ mod tests {
     #[test]
     fn a_user_may_be_a_number() {
         for (json, uid) in [("17", "17"), (r#""ann""#, "ann"), (r#""\u00e4""#, "ä")] {
-            let raw: Box<RawValue> = RawValue::from_string(json.into()).unwrap();
-            let read = text_or_digits("uid", Some(&raw)).unwrap();
-            assert_eq!(read.as_deref(), Some(uid));
+            for is_plain in [false, !json.contains('\\')] {
+                let read = text_or_digits("uid", Some(RawJson::new(json, is_plain))).unwrap();
+                assert_eq!(read.as_deref(), Some(uid));
+            }
         }
         for json in ["1.5", "true", "1e3", "{}"] {
-            let raw: Box<RawValue> = RawValue::from_string(json.into()).unwrap();
-            assert!(text_or_digits("uid", Some(&raw)).is_err(), "{json}");
+            let raw = RawJson::new(json, true);
+            assert!(text_or_digits("uid", Some(raw)).is_err(), "{json}");
         }
-        let raw: Box<RawValue> = RawValue::from_string(r#"[17,"ann"]"#.into()).unwrap();
-        let read = users("users", Some(&raw), 2).unwrap().unwrap();
+        let raw = RawJson::new(r#"[17,"ann"]"#, true);
+        let read = users("users", Some(raw), 2).unwrap().unwrap();
         assert_eq!(read, ["17", "ann"]);
     }
 }

@@ -1,6 +1,6 @@
 //! Writing JSON into one buffer, without a tree in between.
 
-use std::fmt::{Display, Write};
+use super::scan::plain_size;
 
 /// An object or array in the making; commas come by themselves.
 #[derive(Debug)]
@@ -26,16 +26,26 @@ impl Json {
         Self { text }
     }
 
+    /// Begins an empty object behind what stands in a text already.
+    pub(crate) fn behind(mut text: String) -> Self {
+        text.push('{');
+        Self { text }
+    }
+
+    // Inlined, as those that call it: each key is a constant there, and copied as one.
+    #[inline(always)]
     fn key(&mut self, key: &str) {
-        if !matches!(self.text.as_bytes().last(), Some(b'{' | b'[')) {
-            self.text.push(',');
-        }
-        self.text.push('"');
+        let before = match self.text.as_bytes().last() {
+            Some(b'{' | b'[') => "\"",
+            _ => ",\"",
+        };
+        self.text.push_str(before);
         self.text.push_str(key);
         self.text.push_str("\":");
     }
 
     /// Adds a string, escaped.
+    #[inline]
     pub(crate) fn string(mut self, key: &str, value: &str) -> Self {
         self.key(key);
         push_string(&mut self.text, value);
@@ -51,25 +61,31 @@ impl Json {
     }
 
     /// Adds a whole number.
+    #[inline]
     pub(crate) fn number(mut self, key: &str, value: u64) -> Self {
         self.key(key);
         self.text.push_str(itoa::Buffer::new().format(value));
         self
     }
 
-    /// Adds a string of a value whose text needs no escapes.
-    pub(crate) fn shown(mut self, key: &str, value: impl Display) -> Self {
+    /// Adds a string that needs no escapes.
+    #[inline]
+    pub(crate) fn plain(mut self, key: &str, value: &str) -> Self {
         self.key(key);
-        write!(self.text, "\"{value}\"").expect("a String takes every byte");
+        self.text.push('"');
+        self.text.push_str(value);
+        self.text.push('"');
         self
     }
 
     /// Adds `true` or `false`.
+    #[inline]
     pub(crate) fn flag(self, key: &str, value: bool) -> Self {
         self.raw(key, if value { "true" } else { "false" })
     }
 
     /// Adds valid JSON, as it is.
+    #[inline]
     pub(crate) fn raw(mut self, key: &str, json: &str) -> Self {
         self.key(key);
         self.text.push_str(json);
@@ -133,10 +149,7 @@ fn push_array<T: AsRef<str>>(
 
 /// Appends a string in quotes; most strings hold nothing that has to be escaped.
 fn push_string(text: &mut String, value: &str) {
-    if value
-        .bytes()
-        .all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\')
-    {
+    if plain_size(value.as_bytes()) == value.len() {
         text.push('"');
         text.push_str(value);
         text.push('"');
@@ -155,7 +168,7 @@ mod tests {
             .string("s", "a\"b\\c\nd\u{1}ä")
             .string_or_null("n", None)
             .number("u", u64::MAX)
-            .shown("d", 0.5)
+            .plain("d", "0.5")
             .flag("f", false)
             .raw("r", "[1, 2]")
             .array("a", ["{}", "1"])

@@ -15,9 +15,11 @@ pub(crate) mod posting;
 pub(crate) mod query;
 mod rate;
 pub(crate) mod rate_limits;
+pub(crate) mod raw_json;
 pub(crate) mod refusal;
 mod refusal_log;
 pub(crate) mod reply;
+pub(crate) mod scan;
 mod strict;
 
 pub use auth::{Authenticator, OpenAccess, Pass, TokenRefusal, WithdrawnKeys, bearer};

@@ -4,11 +4,12 @@
 use std::borrow::Cow;
 
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use super::body::{object, unknown_field};
 use super::field::{self, parse, raw_fields};
+use super::raw_json::RawJson;
 use super::refusal::Refusal;
+use super::scan::Scanner;
 use crate::base::Fd;
 use crate::chat::{Keep, NewMessage, Recipient};
 
@@ -18,6 +19,9 @@ pub(crate) const RECEIVERS_MAX: usize = 100;
 
 /// Messages in one batch: the default body of 1 MiB leaves about a KiB for each.
 pub(crate) const BATCH_MAX: usize = 1_000;
+
+/// Bytes of a message in a batch, by which the place for all of them is guessed: few are smaller.
+const SIZE_GUESSED: usize = 64;
 
 /// Connections that one message may leave out: as many as it may name receivers.
 const EXCEPT_MAX: usize = 100;
@@ -33,11 +37,11 @@ pub struct Posting<'a> {
 
 /// The fields of a message that all fronts have in common, unread.
 pub(crate) struct RawPosting<'a> {
-    pub(crate) to: Option<&'a RawValue>,
-    pub(crate) data: Option<&'a RawValue>,
-    pub(crate) from: Option<&'a RawValue>,
-    pub(crate) id: Option<&'a RawValue>,
-    pub(crate) store: Option<&'a RawValue>,
+    pub(crate) to: Option<RawJson<'a>>,
+    pub(crate) data: Option<RawJson<'a>>,
+    pub(crate) from: Option<RawJson<'a>>,
+    pub(crate) id: Option<RawJson<'a>>,
+    pub(crate) store: Option<RawJson<'a>>,
 }
 
 impl<'a> RawPosting<'a> {
@@ -123,43 +127,49 @@ impl Posting<'_> {
 ///
 /// The refusal names the field that is wrong.
 pub(crate) fn posting(body: &str) -> Result<Posting<'_>, Refusal> {
-    let fields: PostingFields<'_> = object("the message", body)?;
-    if let Some(name) = &fields.unknown {
-        let known = "to, data, from, id, store, except";
-        return Err(unknown_field("the message", name, known));
+    PostingFields::read("the message", body)?.posting()
+}
+
+impl<'a> PostingFields<'a> {
+    fn posting(self) -> Result<Posting<'a>, Refusal> {
+        let fields = self;
+        if let Some(name) = &fields.unknown {
+            let known = "to, data, from, id, store, except";
+            return Err(unknown_field("the message", name, known));
+        }
+        let raw = RawPosting {
+            to: fields.to,
+            data: fields.data,
+            from: fields.from,
+            id: fields.id,
+            store: fields.store,
+        };
+        let mut posting = raw.read(Several::Taken(RECEIVERS_MAX))?;
+        let except: Vec<u64> = match field::present(fields.except) {
+            Some(value) => field::parse("except", value, "an array of fds")?,
+            None => Vec::new(),
+        };
+        if except.len() > EXCEPT_MAX {
+            return Err(Refusal::bad_request(format!(
+                "except has {} entries, but at most {EXCEPT_MAX} are taken",
+                except.len()
+            )));
+        }
+        if posting.message.keep == Keep::Yes && !except.is_empty() {
+            return Err(Refusal::bad_request(
+                "except needs \"store\":false, since a kept message without a receiver would be a hole",
+            ));
+        }
+        posting.message.except = except.into_iter().map(Fd).collect();
+        Ok(posting)
     }
-    let raw = RawPosting {
-        to: fields.to,
-        data: fields.data,
-        from: fields.from,
-        id: fields.id,
-        store: fields.store,
-    };
-    let mut posting = raw.read(Several::Taken(RECEIVERS_MAX))?;
-    let except: Vec<u64> = match field::present(fields.except) {
-        Some(value) => field::parse("except", value, "an array of fds")?,
-        None => Vec::new(),
-    };
-    if except.len() > EXCEPT_MAX {
-        return Err(Refusal::bad_request(format!(
-            "except has {} entries, but at most {EXCEPT_MAX} are taken",
-            except.len()
-        )));
-    }
-    if posting.message.keep == Keep::Yes && !except.is_empty() {
-        return Err(Refusal::bad_request(
-            "except needs \"store\":false, since a kept message without a receiver would be a hole",
-        ));
-    }
-    posting.message.except = except.into_iter().map(Fd).collect();
-    Ok(posting)
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct BatchFields<'a> {
     #[serde(borrow)]
-    messages: Option<&'a RawValue>,
+    messages: Option<RawJson<'a>>,
 }
 
 /// Reads the body of `POST /v1/messages/batch`; each message by itself.
@@ -168,11 +178,15 @@ struct BatchFields<'a> {
 ///
 /// The body is no object with an array of at most 1,000 messages.
 pub(crate) fn batch(body: &str) -> Result<Vec<Result<Posting<'_>, Refusal>>, Refusal> {
+    if let Some(messages) = scan_batch(body) {
+        let messages = messages.into_iter();
+        return Ok(messages.map(PostingFields::posting).collect());
+    }
     let fields: BatchFields<'_> = object("the body", body)?;
     let messages = fields
         .messages
         .ok_or_else(|| field::missing("messages", "an array of messages"))?;
-    let messages: Vec<&RawValue> = parse("messages", messages, "an array of messages")?;
+    let messages: Vec<RawJson<'_>> = parse("messages", messages, "an array of messages")?;
     if messages.len() > BATCH_MAX {
         return Err(Refusal::bad_request(format!(
             "messages has {} entries, but at most {BATCH_MAX} are taken",
@@ -183,6 +197,22 @@ pub(crate) fn batch(body: &str) -> Result<Vec<Result<Posting<'_>, Refusal>>, Ref
         .into_iter()
         .map(|message| posting(message.get()))
         .collect())
+}
+
+/// Reads the fields of all messages of a batch in one go; `None` where serde has to do it.
+fn scan_batch(body: &str) -> Option<Vec<PostingFields<'_>>> {
+    let mut scanner = Scanner::new(body);
+    let mut messages = None;
+    scanner.object(|scanner, key| {
+        (key == "messages" && messages.is_none()).then_some(())?;
+        let all = messages.insert(Vec::with_capacity(BATCH_MAX.min(body.len() / SIZE_GUESSED)));
+        scanner.array(|scanner| {
+            (all.len() < BATCH_MAX).then_some(())?;
+            all.push(PostingFields::scan(scanner)?);
+            Some(())
+        })
+    })?;
+    messages.filter(|_| scanner.is_done())
 }
 
 /// The receivers of a message.
@@ -211,40 +241,41 @@ pub(crate) enum Several {
     Refused,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ToFields<'a> {
-    #[serde(borrow)]
-    room: Option<&'a RawValue>,
-    #[serde(borrow)]
-    user: Option<&'a RawValue>,
-    #[serde(borrow)]
-    fd: Option<&'a RawValue>,
-    #[serde(borrow)]
-    all: Option<&'a RawValue>,
-    #[serde(borrow)]
-    rooms: Option<&'a RawValue>,
-    #[serde(borrow)]
-    users: Option<&'a RawValue>,
+raw_fields! {
+    /// The fields of a receiver, unread.
+    ToFields {
+        room = "room",
+        user = "user",
+        fd = "fd",
+        all = "all",
+        rooms = "rooms",
+        users = "users",
+    }
 }
 
-fn receiver<'a>(value: &'a RawValue, several: Several) -> Result<To<'a>, Refusal> {
+fn receiver<'a>(value: RawJson<'a>, several: Several) -> Result<To<'a>, Refusal> {
     let what = match several {
         Several::Taken(_) => "an object with one of room, user, fd, all, rooms, users",
         Several::Refused => "an object with one of room, user, fd, all",
     };
     let wrong = || Refusal::bad_request(format!("to has to be {what}"));
-    let to: ToFields<'a> = field::object("to", value, what)?;
-    let count = [to.room, to.user, to.fd, to.all, to.rooms, to.users]
-        .iter()
-        .flatten()
+    let to = ToFields::read("to", value.get()).map_err(|_| wrong())?;
+    let all = [to.room, to.user, to.fd, to.all, to.rooms, to.users];
+    let count = (all.iter())
+        .filter(|value| field::present(**value).is_some())
         .count();
-    if count != 1 {
+    if count != 1 || to.unknown.is_some() {
         return Err(wrong());
     }
     let count_max = match several {
         Several::Taken(count_max) => count_max,
-        Several::Refused if to.rooms.or(to.users).is_some() => return Err(wrong()),
+        Several::Refused
+            if field::present(to.rooms)
+                .or(field::present(to.users))
+                .is_some() =>
+        {
+            return Err(wrong());
+        }
         Several::Refused => 1,
     };
     if let Some(room) = field::text("to.room", to.room)? {
@@ -255,10 +286,10 @@ fn receiver<'a>(value: &'a RawValue, several: Several) -> Result<To<'a>, Refusal
         Ok(To::Fd(fd))
     } else if field::flag("to.all", to.all)? == Some(true) {
         Ok(To::All)
-    } else if to.rooms.is_some() {
+    } else if field::present(to.rooms).is_some() {
         let rooms = field::texts("to.rooms", to.rooms, count_max)?;
         rooms.map(To::Rooms).ok_or_else(wrong)
-    } else if to.users.is_some() {
+    } else if field::present(to.users).is_some() {
         let users = field::users("to.users", to.users, count_max)?;
         users.map(To::Users).ok_or_else(wrong)
     } else {

@@ -14,7 +14,7 @@ use memchr::memchr2;
 pub const DEPTH_MAX: usize = 64;
 
 /// Digits that every number may have: the largest double has 309 before its point.
-const DIGITS_ALWAYS_TAKEN: usize = 300;
+pub(super) const DIGITS_ALWAYS_TAKEN: usize = 300;
 
 /// The reason why a strict reader can't read a value; places are bytes from the value's first one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! Positions in a channel's log.
 
 use std::fmt;
+use std::ops::Deref;
 
 /// 32 characters without look-alikes, in the order of their value.
 pub(crate) const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
@@ -36,6 +37,13 @@ impl Epoch {
         Self::from_bits(self.0 ^ mask)
     }
 
+    /// Returns the text of the epoch, which needs no memory.
+    pub(crate) fn text(self) -> EpochText {
+        EpochText(std::array::from_fn(|at| {
+            DIGITS[(self.0 >> (5 * (EPOCH_DIGITS - 1 - at)) & 31) as usize]
+        }))
+    }
+
     /// Reads the text of an epoch; any other text gives [`Epoch::NONE`].
     #[must_use]
     pub fn of(text: &str) -> Self {
@@ -49,12 +57,21 @@ impl Epoch {
     }
 }
 
+/// The text of an epoch.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct EpochText([u8; EPOCH_DIGITS]);
+
+impl Deref for EpochText {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("the digits are ASCII")
+    }
+}
+
 impl fmt::Display for Epoch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text: [u8; EPOCH_DIGITS] = std::array::from_fn(|at| {
-            DIGITS[(self.0 >> (5 * (EPOCH_DIGITS - 1 - at)) & 31) as usize]
-        });
-        f.write_str(std::str::from_utf8(&text).expect("the digits are ASCII"))
+        f.write_str(&self.text())
     }
 }
 

@@ -103,9 +103,18 @@ impl<K: ChannelKey, A: Audience> Channels<K, A> {
         name: &str,
         capacity: Capacity<'_>,
     ) -> Result<(), ChatError> {
-        if self.by_key.contains_key(name) {
-            return Ok(());
+        match self.by_key.contains_key(name) {
+            true => Ok(()),
+            false => self.create(scope, name, capacity),
         }
+    }
+
+    fn create(
+        &mut self,
+        scope: Scope<'_>,
+        name: &str,
+        capacity: Capacity<'_>,
+    ) -> Result<(), ChatError> {
         let (common, key) = (scope.common, K::new(name));
         common.count_channel(key.channel(), capacity)?;
         A::gauge(&common.totals).add(1);
@@ -146,12 +155,33 @@ impl<K: ChannelKey, A: Audience> Channels<K, A> {
 
     /// Schedules the removal of a channel that was created and may never be used.
     pub(super) fn schedule_removal(&mut self, scope: Scope<'_>, name: &str) {
-        if let Some((key, channel)) = find(&mut self.by_key, name)
-            && channel.audience.empty_since().is_some()
-        {
+        _ = self.find_unused(scope, name);
+    }
+
+    /// Finds a channel that was created and may never be used, and schedules its removal.
+    fn find_unused(&mut self, scope: Scope<'_>, name: &str) -> Option<(&K, &mut LiveChannel<A>)> {
+        let (key, channel) = find(&mut self.by_key, name)?;
+        if channel.audience.empty_since().is_some() {
             let gone_at = scope.now.after(scope.common.settings.channel_ttl_ms);
             self.expiry.schedule(gone_at, key, &mut channel.log);
         }
+        Some((key, channel))
+    }
+
+    /// Makes sure of a channel whose message comes only once it is stored.
+    ///
+    /// # Errors
+    ///
+    /// As [`Channels::ensure`].
+    pub(super) fn ensure_for_later(
+        &mut self,
+        scope: Scope<'_>,
+        name: &str,
+        capacity: Capacity<'_>,
+    ) -> Result<(&K, &mut LiveChannel<A>), ChatError> {
+        self.ensure(scope, name, capacity)?;
+        // Nobody may be in there.
+        Ok(self.find_unused(scope, name).expect("it was made sure of"))
     }
 
     /// Brings back a channel that is on disk, to go on behind `newest`.
@@ -219,6 +249,9 @@ impl<K: ChannelKey, A: Audience> Channels<K, A> {
         name: &str,
         placement: &Placement<'_>,
     ) -> (Option<Position>, usize) {
+        if let Some((_, position, receivers)) = self.say(call, name, placement) {
+            return (position, receivers);
+        }
         self.ensure_reserved(call.scope, name);
         let said = self.say(call, name, placement);
         let (_, position, receivers) = said.expect("it was made sure of");

@@ -1,9 +1,25 @@
 //! The source of epochs and ids.
 
+use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::base::Epoch;
 use crate::base::position::DIGITS;
+
+/// Characters of an id; each stands for 5 of its 64 bits.
+const ID_DIGITS: usize = 13;
+
+/// An id that a source made.
+#[derive(Debug)]
+pub(super) struct MadeId([u8; ID_DIGITS]);
+
+impl Deref for MadeId {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("the digits are ASCII")
+    }
+}
 
 /// Makes epochs and ids; from one seed always the same ones.
 #[derive(Debug)]
@@ -21,12 +37,11 @@ impl IdSource {
     }
 
     /// Makes an id that this source gives only once; those of another seed differ in 64 bits.
-    pub(super) fn id(&self) -> String {
+    pub(super) fn id(&self) -> MadeId {
         let number = self.next();
-        (0..13)
-            .rev()
-            .map(|at| DIGITS[(number >> (5 * at) & 31) as usize] as char)
-            .collect()
+        MadeId(std::array::from_fn(|at| {
+            DIGITS[(number >> (5 * (ID_DIGITS - 1 - at)) & 31) as usize]
+        }))
     }
 
     /// SplitMix64: a bijection of a counter, so nothing comes twice.
@@ -46,7 +61,8 @@ mod tests {
     #[test]
     fn ids_dont_repeat() {
         let source = IdSource::new(1);
-        let ids: std::collections::HashSet<_> = (0..10_000).map(|_| source.id()).collect();
+        let ids: std::collections::HashSet<_> =
+            (0..10_000).map(|_| source.id().to_string()).collect();
         assert_eq!(ids.len(), 10_000);
     }
 }

@@ -50,34 +50,59 @@ pub enum Recipient<'a> {
 /// A kept message, the owned form of a [`MessageBody`]. A private one is in two channels at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeptMessage {
-    /// The id that the sender chose, or the chat.
-    pub id: Box<str>,
+    /// Id and data in one allocation, since both come and go together.
+    text: Box<str>,
+    id_size: usize,
     /// The user who said the message, if any.
     pub from: Option<User>,
     /// The user who gets the message, if it is private.
     pub to: Option<User>,
     /// The time at which the message was said, in Unix milliseconds.
     pub ts: u64,
-    /// JSON text.
-    pub data: Box<str>,
 }
 
 impl KeptMessage {
+    /// Copies the texts of a message of these users.
+    pub(super) fn new(body: &MessageBody<&str>, from: Option<User>, to: Option<User>) -> Self {
+        let mut text = String::with_capacity(body.id.len() + body.data.len());
+        text.push_str(body.id);
+        text.push_str(body.data);
+        Self {
+            text: text.into(),
+            id_size: body.id.len(),
+            from,
+            to,
+            ts: body.ts,
+        }
+    }
+
+    /// The id that the sender chose, or the chat.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.text[..self.id_size]
+    }
+
+    /// JSON text.
+    #[must_use]
+    pub fn data(&self) -> &str {
+        &self.text[self.id_size..]
+    }
+
     /// The bytes that the message takes in memory, nearly.
     #[must_use]
     pub fn size(&self) -> usize {
-        MESSAGE_OVERHEAD_BYTES + self.id.len() + self.data.len()
+        MESSAGE_OVERHEAD_BYTES + self.text.len()
     }
 
     /// The body of the message.
     #[must_use]
     pub fn body(&self) -> MessageBody<&str> {
         MessageBody {
-            id: &self.id,
+            id: self.id(),
             from: self.from.as_ref().map(User::uid),
             to: self.to.as_ref().map(User::uid),
             ts: self.ts,
-            data: &self.data,
+            data: self.data(),
         }
     }
 }

@@ -5,8 +5,8 @@
 //! in which the disk gave them: it delivers each message under the lock of its shard, and returns
 //! the answer.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, MutexGuard};
 
 use super::Chat;
 use super::call::Call;
@@ -14,6 +14,7 @@ use super::message::KeptMessage;
 use super::name::User;
 use super::placement::Placement;
 use super::receipt::Receipt;
+use super::rooms::RoomShard;
 use super::sink::Sink;
 use crate::base::sync::lock;
 use crate::base::{Epoch, Position, Tick};
@@ -136,65 +137,30 @@ impl Chat {
 
     /// Delivers a message that is stored now, at its places in [`PendingMessage::channels`]. To be
     /// called in the order in which the messages were stored.
-    pub fn deliver_stored(
+    pub fn deliver_stored<'a>(
         &self,
         sink: &mut dyn Sink,
         now: Tick,
-        pending: &PendingMessage,
+        pending: &'a PendingMessage,
         places: (Position, Option<Position>),
-    ) -> Receipt {
-        let call = &mut self.call(sink, now);
-        let (first, second) = match pending.epochs.0 {
-            Some(_) => (Some(places.0), places.1),
-            None => (None, Some(places.0)),
-        };
-        let (position, receivers) = match &pending.destination {
-            Destination::Room(name) => {
-                let channels = &mut self.rooms.lock(name).channels;
-                // The room may have left memory meanwhile; a stored message brings it back.
-                channels.say_reserved(call, name, &self.placement(pending, name, first))
-            }
-            Destination::User(user) => self.deliver_to_user(call, pending, user, (first, second)),
-            Destination::Everyone(name) => {
-                let placement = self.placement(pending, name, first);
-                lock(&self.everyone).say(call, name, &placement, Vec::new())
-            }
-        };
-        let totals = &self.common.totals;
-        totals.messages.add(1);
-        totals.deliveries.add(receivers as u64);
-        let channel = Some(Arc::clone(pending.channel()));
-        Receipt::new(channel, &pending.message.id, position, receivers)
+    ) -> Receipt<'a> {
+        self.delivery(sink, now).deliver(pending, places)
+    }
+
+    /// Begins to deliver messages that are stored now.
+    pub fn delivery<'a>(&'a self, sink: &'a mut dyn Sink, now: Tick) -> StoredDelivery<'a> {
+        StoredDelivery {
+            chat: self,
+            call: self.call(sink, now),
+            rooms: None,
+        }
     }
 
     /// Answers a message that is on disk already, at `first`: nobody gets it again.
-    pub fn answer_repeat(&self, pending: &PendingMessage, first: Position) -> Receipt {
+    pub fn answer_repeat<'a>(&self, pending: &'a PendingMessage, first: Position) -> Receipt<'a> {
         self.common.totals.duplicates.add(1);
         let channel = Arc::clone(pending.channel());
-        Receipt::repeat(channel, &pending.message.id, Some(first))
-    }
-
-    fn deliver_to_user(
-        &self,
-        call: &mut Call<'_>,
-        pending: &PendingMessage,
-        user: &User,
-        (first, second): (Option<Position>, Option<Position>),
-    ) -> (Option<Position>, usize) {
-        let sender = pending.message.from.as_ref();
-        let sender = sender.filter(|sender| *sender != user);
-        let mut pair = (self.inboxes).lock_two(user.uid(), sender.unwrap_or(user).uid());
-        let inboxes = &mut pair.first().channels;
-        let placement = self.placement(pending, user.inbox(), first);
-        let said = inboxes.say_reserved(call, user.uid(), &placement);
-        if let Some(sender) = sender {
-            let (channel, id) = (Some(Arc::clone(user.inbox())), &pending.message.id);
-            (call.sink).said(&Receipt::new(channel, id, said.0, said.1));
-            let inboxes = &mut pair.second().channels;
-            let placement = self.placement(pending, sender.inbox(), second);
-            inboxes.say_reserved(call, sender.uid(), &placement);
-        }
-        said
+        Receipt::repeat(channel, pending.message.id(), Some(first))
     }
 
     /// Decides how a message is placed in one of its channels: at its place on disk, or, in a
@@ -211,5 +177,87 @@ impl Chat {
             None if self.keeps_in_memory(channel) => Placement::Memory(message),
             None => Placement::Unkept(message.body(), &[]),
         }
+    }
+}
+
+/// Delivers messages that were stored together.
+///
+/// What several messages in a row say in the rooms of one shard is said under one lock; so whoever
+/// holds a delivery doesn't wait for anything.
+pub struct StoredDelivery<'a> {
+    chat: &'a Chat,
+    call: Call<'a>,
+    /// The shard of the last message's room, with its place.
+    rooms: Option<(usize, MutexGuard<'a, RoomShard>)>,
+}
+
+impl StoredDelivery<'_> {
+    /// Delivers a message, at its places in [`PendingMessage::channels`]. To be called in the order
+    /// in which the messages were stored.
+    pub fn deliver<'b>(
+        &mut self,
+        pending: &'b PendingMessage,
+        places: (Position, Option<Position>),
+    ) -> Receipt<'b> {
+        let (first, second) = match pending.epochs.0 {
+            Some(_) => (Some(places.0), places.1),
+            None => (None, Some(places.0)),
+        };
+        let (position, receivers) = match &pending.destination {
+            Destination::Room(name) => self.deliver_to_room(pending, name, first),
+            Destination::User(user) => self.deliver_to_user(pending, user, (first, second)),
+            Destination::Everyone(name) => {
+                self.rooms = None;
+                let placement = self.chat.placement(pending, name, first);
+                lock(&self.chat.everyone).say(&mut self.call, name, &placement, Vec::new())
+            }
+        };
+        let totals = &self.chat.common.totals;
+        totals.messages.add(1);
+        totals.deliveries.add(receivers as u64);
+        let channel = Some(Arc::clone(pending.channel()));
+        Receipt::new(channel, pending.message.id(), position, receivers)
+    }
+
+    fn deliver_to_room(
+        &mut self,
+        pending: &PendingMessage,
+        name: &Arc<str>,
+        place: Option<Position>,
+    ) -> (Option<Position>, usize) {
+        let rooms = &self.chat.rooms;
+        let part = rooms.part_of(name);
+        if self.rooms.as_ref().is_none_or(|(held, _)| *held != part) {
+            // One at a time, or two threads could wait for each other.
+            self.rooms = None;
+        }
+        let (_, shard) = (self.rooms).get_or_insert_with(|| (part, rooms.lock_part(part)));
+        let placement = self.chat.placement(pending, name, place);
+        // The room may have left memory meanwhile; a stored message brings it back.
+        (shard.channels).say_reserved(&mut self.call, name, &placement)
+    }
+
+    fn deliver_to_user(
+        &mut self,
+        pending: &PendingMessage,
+        user: &User,
+        (first, second): (Option<Position>, Option<Position>),
+    ) -> (Option<Position>, usize) {
+        let sender = pending.message.from.as_ref();
+        let sender = sender.filter(|sender| *sender != user);
+        self.rooms = None;
+        let (chat, call) = (self.chat, &mut self.call);
+        let mut pair = (chat.inboxes).lock_two(user.uid(), sender.unwrap_or(user).uid());
+        let inboxes = &mut pair.first().channels;
+        let placement = chat.placement(pending, user.inbox(), first);
+        let said = inboxes.say_reserved(call, user.uid(), &placement);
+        if let Some(sender) = sender {
+            let (channel, id) = (Some(Arc::clone(user.inbox())), pending.message.id());
+            (call.sink).said(&Receipt::new(channel, id, said.0, said.1));
+            let inboxes = &mut pair.second().channels;
+            let placement = chat.placement(pending, sender.inbox(), second);
+            inboxes.say_reserved(call, sender.uid(), &placement);
+        }
+        said
     }
 }

@@ -32,7 +32,7 @@ const ID_BYTES_MAX: usize = 64;
 #[derive(Debug, Clone)]
 pub enum SayOutcome {
     /// The message is said.
-    Said(Receipt),
+    Said(Receipt<'static>),
     /// The message has to be stored first; then it is said.
     Pending(PendingMessage),
 }
@@ -83,13 +83,8 @@ struct Envelope<'a> {
 
 impl<'a> Envelope<'a> {
     fn kept(&self) -> Arc<KeptMessage> {
-        Arc::new(KeptMessage {
-            id: self.body.id.into(),
-            from: self.from.cloned(),
-            to: self.to.cloned(),
-            ts: self.body.ts,
-            data: self.body.data.into(),
-        })
+        let (from, to) = (self.from.cloned(), self.to.cloned());
+        Arc::new(KeptMessage::new(&self.body, from, to))
     }
 
     /// Whether a user says it, and no back end.
@@ -269,11 +264,12 @@ impl Chat {
         message: &NewMessage<'_>,
     ) -> Result<SayOutcome, ChatError> {
         let own_id = message.id.as_deref();
-        let id = own_id.map_or_else(|| self.common.ids.id().into(), Cow::Borrowed);
+        let made_id = own_id.is_none().then(|| self.common.ids.id());
+        let id = own_id.or(made_id.as_deref()).unwrap_or_default();
         let from = speaker.from.as_ref();
         let envelope = Envelope {
             body: MessageBody {
-                id: &id,
+                id,
                 from: from.map(User::uid),
                 to: None,
                 ts,
@@ -319,10 +315,7 @@ impl Chat {
         let (kind, scope, id) = (self.kind(room, envelope.keep), call.scope, envelope.body.id);
         let channels = &mut self.rooms.lock(room).channels;
         if kind == ChannelKind::Stored {
-            channels.ensure(scope, room, envelope.capacity)?;
-            // Nobody may be in there, and the message comes only when it is stored.
-            channels.schedule_removal(scope, room);
-            let (name, found) = channels.find(room).expect("it was made sure of");
+            let (name, found) = channels.ensure_for_later(scope, room, envelope.capacity)?;
             let (epoch, is_opened) = (found.log.position().epoch, found.log.has_opener);
             let destination = Destination::Room(Arc::clone(name));
             let pending = self.pending(destination, envelope, key, (Some(epoch), None));
@@ -331,7 +324,11 @@ impl Chat {
             ));
         }
         if let Some(first) = self.recent_ids.find(scope, key) {
-            return Ok(SayOutcome::Said(Receipt::repeat(room.into(), id, first)));
+            return Ok(SayOutcome::Said(Receipt::repeat(
+                room.into(),
+                id.to_owned(),
+                first,
+            )));
         }
         let kept = (kind == ChannelKind::Memory).then(|| envelope.kept());
         if kept.is_some() {
@@ -343,7 +340,7 @@ impl Chat {
             None => (room.into(), None, 0),
         };
         self.remember(scope, key, envelope, position);
-        let receipt = Receipt::new(Some(channel), id, position, receivers);
+        let receipt = Receipt::new(Some(channel), id.to_owned(), position, receivers);
         Ok(SayOutcome::Said(receipt))
     }
 
@@ -369,7 +366,11 @@ impl Chat {
         let is_stored = kind == ChannelKind::Stored || kind_of_sender == ChannelKind::Stored;
         if !is_stored && let Some(first) = self.recent_ids.find(scope, key) {
             let inbox = Arc::clone(user.inbox());
-            return Ok(SayOutcome::Said(Receipt::repeat(inbox, id, first)));
+            return Ok(SayOutcome::Said(Receipt::repeat(
+                inbox,
+                id.to_owned(),
+                first,
+            )));
         }
         let with_room = (kind != ChannelKind::None).then_some(uid);
         let of_sender = sender.filter(|_| kind_of_sender != ChannelKind::None);
@@ -408,7 +409,7 @@ impl Chat {
             said.map_or((None, 0), |(_, position, receivers)| (position, receivers));
         self.remember(scope, key, &envelope, position);
         let inbox = Some(Arc::clone(user.inbox()));
-        let receipt = Receipt::new(inbox, id, position, receivers);
+        let receipt = Receipt::new(inbox, id.to_owned(), position, receivers);
         if let Some(sender) = sender {
             call.sink.said(&receipt);
             let inboxes = &mut pair.second().channels;
@@ -437,14 +438,14 @@ impl Chat {
             return SayOutcome::Pending(self.pending(destination, envelope, key, epochs));
         }
         if let Some(first) = self.recent_ids.find(scope, key) {
-            return SayOutcome::Said(Receipt::repeat(Arc::clone(name), id, first));
+            return SayOutcome::Said(Receipt::repeat(Arc::clone(name), id.to_owned(), first));
         }
         let kept = (kind == ChannelKind::Memory).then(|| envelope.kept());
         let placement = envelope.placement(kept.as_ref());
         let (position, receivers) = everyone.say(call, name, &placement, fds);
         self.remember(scope, key, envelope, position);
         let channel = Some(Arc::clone(name));
-        SayOutcome::Said(Receipt::new(channel, id, position, receivers))
+        SayOutcome::Said(Receipt::new(channel, id.to_owned(), position, receivers))
     }
 
     /// Remembers the id of a message that was said, under the lock of its channel.
@@ -499,20 +500,22 @@ impl Chat {
 }
 
 /// Sends a message to one connection.
-fn push(call: &mut Call<'_>, fd: Fd, body: &MessageBody<&str>) -> Result<Receipt, ChatError> {
+fn push(
+    call: &mut Call<'_>,
+    fd: Fd,
+    body: &MessageBody<&str>,
+) -> Result<Receipt<'static>, ChatError> {
     let notice = Notice::Message(Delivered {
         channel: None,
         position: None,
         body: *body,
     });
     match call.sink.push(fd, &notice) {
-        true => Ok(Receipt::new(None, body.id, None, 1)),
+        true => Ok(Receipt::new(None, body.id.to_owned(), None, 1)),
         false => Err(ChatError::NoConnection(fd)),
     }
 }
 
-/// Returns the epoch of a channel, if the channel is stored; schedules its removal, since a new
-/// channel has no message until one is stored.
 /// Makes sure that the inboxes of a private message exist; both have room for it, or neither gets it.
 fn make_room(
     scope: Scope<'_>,
@@ -537,6 +540,8 @@ fn make_room(
     opened
 }
 
+/// Returns the epoch of a channel, if the channel is stored; schedules its removal, since a new
+/// channel has no message until one is stored.
 fn stored_epoch<K: ChannelKey, A: Audience>(
     channels: &mut Channels<K, A>,
     scope: Scope<'_>,

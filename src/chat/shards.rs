@@ -86,7 +86,8 @@ impl<T> Shards<T> {
         lock(&self.parts[part])
     }
 
-    fn part_of(&self, name: &str) -> usize {
+    /// Returns the place of a name's part.
+    pub(super) fn part_of(&self, name: &str) -> usize {
         self.hash.hash_one(name) as usize % self.parts.len()
     }
 }

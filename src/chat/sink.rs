@@ -22,7 +22,7 @@ pub trait Sink {
 
     /// Takes the receipt of a private message before the sender's own connections get the message.
     /// Whoever says it has the receipt afterwards as well.
-    fn said(&mut self, _: &Receipt) {}
+    fn said(&mut self, _: &Receipt<'_>) {}
 
     /// Answers a login or a join of `fd`; called before everything else of these channels.
     fn welcome(&mut self, fd: Fd, channels: &[Welcome]);

@@ -76,7 +76,7 @@ impl Settings {
                 bytes_high: queues.disk_size_high,
                 bytes_low: queues.disk_size_high / 4,
             },
-            batch_jobs_max: queues.disk_batch_max,
+            batch_records_max: queues.disk_batch_max,
             commit_delay_percent: queues.disk_gather_percent as u32,
             commit_delay_us_max: queues.disk_gather_us_max as u32,
             ..DiskSettings::default()

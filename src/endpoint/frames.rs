@@ -87,7 +87,7 @@ fn fields(mut json: Json, posted: &Delivered<'_>) -> Json {
 pub(super) fn place(json: Json, position: Option<Position>) -> Json {
     match position {
         Some(position) => json
-            .shown("epoch", position.epoch)
+            .plain("epoch", &position.epoch.text())
             .number("offset", position.offset),
         None => json,
     }
@@ -116,7 +116,7 @@ pub(super) fn welcome(seq: Option<&str>, channels: &[Welcome]) -> String {
 }
 
 /// Adds the fields of a receipt, for WebSocket and HTTP.
-pub(super) fn said(json: Json, said: &Receipt) -> Json {
+pub(super) fn said(json: Json, said: &Receipt<'_>) -> Json {
     let json = match &said.channel {
         Some(channel) => json.string("channel", channel),
         None => json,

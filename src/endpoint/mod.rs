@@ -15,6 +15,7 @@
 //!
 //! `services` is what they share. The `data` of a message passes as it came.
 
+mod answers;
 mod frames;
 mod history;
 mod http;
@@ -47,6 +48,7 @@ use crate::server::{
     Builder, Frame, Head, MessageKind, Request, Responder, Response, WorkerHandle,
 };
 use crate::store::{Condition, Disk, DiskSettings, Store};
+use answers::DiskContext;
 use http::HttpApi;
 use links::ChatPublisher;
 use native::NativeProtocol;
@@ -145,10 +147,15 @@ impl Endpoint {
             replays::start(Arc::clone(&services), ready)?,
             // Each thread holds the services, which hold the way to it: only `finish` ends one.
             queue
-                .start(store, Arc::clone(&services), nudge(&services), {
-                    let services = Arc::clone(&services);
-                    move || services.fail("the disk thread has died")
-                })
+                .start(
+                    store,
+                    DiskContext::new(Arc::clone(&services)),
+                    nudge(&services),
+                    {
+                        let services = Arc::clone(&services);
+                        move || services.fail("the disk thread has died")
+                    },
+                )
                 .inspect_err(|_| services.replays.stop())?,
         ];
         let sessions = Sessions::new(
@@ -187,7 +194,7 @@ impl Endpoint {
         let both = || (Arc::clone(self), Arc::clone(&host));
         let (start, open, message, light, close, drain, request) =
             (both(), both(), both(), both(), both(), both(), both());
-        let endpoint = Arc::clone(self);
+        let (endpoint, light_requests) = (Arc::clone(self), Arc::clone(self));
         builder
             .pressure(Arc::clone(self.services.disk.pressure()))
             .serials_from(self.serials.from)
@@ -208,7 +215,7 @@ impl Endpoint {
                     true => light.1.is_light(frame),
                     false => frame.kind == MessageKind::Text && native::is_light(frame.data),
                 },
-                |_, _, _| false,
+                move |head, body| light_requests.http.is_light(head, body),
             )
             .on_close(move |_, fd, _| match close.1.is_own(fd) {
                 true => close.1.closed(fd),

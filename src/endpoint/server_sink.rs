@@ -102,7 +102,7 @@ impl Sink for ServerSink<'_> {
         self.handle.push(fd, &frames::frame(frame)).is_ok()
     }
 
-    fn said(&mut self, receipt: &Receipt) {
+    fn said(&mut self, receipt: &Receipt<'_>) {
         if let Some((fd, seq)) = self.answered_first.take() {
             let text = frames::said(frames::ok(Some(seq)), receipt).end();
             self.handle.push(fd, &text).ok();

@@ -1,52 +1,50 @@
 //! The disk thread's side of a task: its record, and what follows once that is durable.
 
-use std::sync::Arc;
-
+use super::answers::DiskContext;
 use super::frames;
 use super::link_part::LinkPart;
 use super::server_sink::ServerSink;
 use super::services::Services;
-use super::store_task::{ReplyTo, StoreJob, StoreTask, Stored};
+use super::store_task::{MessageGroup, ReplyTo, StoreJob, StoreTask, Stored};
 use crate::api::json::Json;
 use crate::api::refusal::Refusal;
-use crate::chat::{ChatError, ErrorCode};
-use crate::server::{Handle, Response};
-use crate::store::{Appended, Channel, DiskJob, MessageRecord, Record, StoreError};
+use crate::chat::{ChatError, ErrorCode, PendingMessage, Receipt};
+use crate::server::Response;
+use crate::store::{Appended, Channel, DiskJob, JobOutcomes, MessageRecord, Record, StoreError};
 
 /// A record that changes nothing.
 const NOTHING: Record<'static> = Record::Serials { below: 0 };
 
+/// Bytes that are set aside for the result of a message, which most of them don't exceed.
+const RESULT_BYTES: usize = 128;
+
 impl DiskJob for StoreJob {
-    type Context = Arc<Services>;
+    type Context = DiskContext;
 
     fn size(&self) -> usize {
         let task = match &self.task {
             StoreTask::Say(draft, _) => draft.size(),
+            StoreTask::SayEach(group) => group.size(),
             _ => 0,
         };
         size_of::<Self>() + task
     }
 
-    fn record<'a>(&'a self, services: &'a Arc<Services>) -> Record<'a> {
+    fn records(&self) -> usize {
+        match &self.task {
+            StoreTask::SayEach(group) => group.drafts.len(),
+            _ => 1,
+        }
+    }
+
+    fn record<'a>(&'a self, place: usize, context: &'a DiskContext) -> Record<'a> {
+        let services = &context.services;
         if self.link_part().is_some_and(|part| !part.may_be_written()) {
             return NOTHING;
         }
         match &self.task {
-            StoreTask::Say(draft, part) => {
-                let (first, second) = draft.channels();
-                let epochs = services.chat.epochs_of(draft);
-                let channel = |name, epoch| Channel { name, epoch };
-                Record::Message(MessageRecord {
-                    channel: channel(first, epochs.0),
-                    second: second
-                        .zip(epochs.1)
-                        .map(|(name, epoch)| channel(name, epoch)),
-                    body: draft.message().body(),
-                    idempotency_key: draft.idempotency_key(),
-                    opens: draft.is_opened(),
-                    mark: part.as_ref().map(LinkPart::mark),
-                })
-            }
+            StoreTask::Say(draft, part) => record_of(services, draft, part.as_ref()),
+            StoreTask::SayEach(group) => record_of(services, &group.drafts[place], None),
             StoreTask::Settle(part) => {
                 let (producer, number) = part.mark();
                 Record::Mark { producer, number }
@@ -82,8 +80,16 @@ impl DiskJob for StoreJob {
         }
     }
 
-    fn done(self, services: &Arc<Services>, outcome: Result<Appended, &StoreError>) {
-        let stored = match (outcome, self.link_part()) {
+    fn done(self, context: &DiskContext, outcomes: JobOutcomes<'_>) {
+        let services = &context.services;
+        if let ReplyTo::FrameFirst(..) = self.reply_to {
+            // This answer doesn't wait for others, and shall not overtake earlier ones.
+            context.flush();
+        }
+        let stored = match (outcomes.first(), self.link_part()) {
+            _ if let StoreTask::SayEach(group) = &self.task => {
+                Ok(say_each(services, group, outcomes))
+            }
             (Ok(_), Some(part)) if part.was_passed_over() => Err(Refusal::new(
                 ErrorCode::Unavailable,
                 "what comes before it was refused",
@@ -95,8 +101,61 @@ impl DiskJob for StoreJob {
                 Err(error.into())
             }
         };
-        self.reply_to.tell(services.server(), stored);
+        self.reply_to.tell(Some(context), stored);
     }
+
+    fn all_done(context: &DiskContext) {
+        context.flush();
+    }
+}
+
+fn record_of<'a>(
+    services: &Services,
+    draft: &'a PendingMessage,
+    part: Option<&'a LinkPart>,
+) -> Record<'a> {
+    let (first, second) = draft.channels();
+    let epochs = services.chat.epochs_of(draft);
+    let channel = |name, epoch| Channel { name, epoch };
+    Record::Message(MessageRecord {
+        channel: channel(first, epochs.0),
+        second: second
+            .zip(epochs.1)
+            .map(|(name, epoch)| channel(name, epoch)),
+        body: draft.message().body(),
+        idempotency_key: draft.idempotency_key(),
+        opens: draft.is_opened(),
+        mark: part.map(LinkPart::mark),
+    })
+}
+
+/// Has the chat deliver what is durable of a group, and writes the result of each message.
+fn say_each(services: &Services, group: &MessageGroup, outcomes: JobOutcomes<'_>) -> Stored {
+    let Some(mut sink) = ServerSink::anywhere(services) else {
+        return Stored::Silently;
+    };
+    let mut delivery = services.chat.delivery(&mut sink, services.tick());
+    let mut results = String::with_capacity(group.drafts.len() * RESULT_BYTES);
+    for (draft, outcome) in group.drafts.iter().zip(outcomes.iter()) {
+        if !results.is_empty() {
+            results.push(',');
+        }
+        let receipt = match outcome {
+            Ok(Appended::Message(first, second)) => delivery.deliver(draft, (first, second)),
+            Ok(Appended::Repeat(first)) => services.chat.answer_repeat(draft, first),
+            // Neither comes of a message without a mark.
+            Ok(Appended::Settled | Appended::Noted) => {
+                results = Json::behind(results).end();
+                continue;
+            }
+            Err(error) => {
+                results.push_str(&Refusal::from(error).json().end());
+                continue;
+            }
+        };
+        results = frames::said(Json::behind(results), &receipt).end();
+    }
+    Stored::SaidEach(results)
 }
 
 /// Has the chat do what is durable now.
@@ -116,12 +175,12 @@ fn apply(services: &Services, job: &StoreJob, appended: Appended) -> Result<Stor
             }
             let receipt = chat.deliver_stored(&mut sink, services.tick(), draft, (first, second));
             Ok(match sink.has_still_to_answer(first_told.is_some()) {
-                true => Stored::Said(receipt),
+                true => Stored::Said(receipt.into_owned()),
                 false => Stored::Told,
             })
         }
         (StoreTask::Say(draft, _), Appended::Repeat(first)) => {
-            Ok(Stored::Said(chat.answer_repeat(draft, first)))
+            Ok(Stored::Said(chat.answer_repeat(draft, first).into_owned()))
         }
         (StoreTask::Purge { channel, epoch }, _) => {
             let position = chat.purged(&mut sink, channel, *epoch);
@@ -152,6 +211,7 @@ fn apply(services: &Services, job: &StoreJob, appended: Appended) -> Result<Stor
         }
         (
             StoreTask::Say(..)
+            | StoreTask::SayEach(_)
             | StoreTask::Settle(_)
             | StoreTask::Ack { .. }
             | StoreTask::Claim(_)
@@ -178,13 +238,13 @@ fn take_back_member(
 }
 
 impl ReplyTo {
-    /// Tells the outcome of a task.
-    pub(super) fn tell(self, server: Option<&Handle>, stored: Result<Stored, Refusal>) {
+    /// Tells the outcome of a task, together with others of its batch on the disk thread.
+    pub(super) fn tell(self, context: Option<&DiskContext>, stored: Result<Stored, Refusal>) {
         match self {
             Self::Nobody => {}
             Self::FrameFirst(fd, seq) => {
                 if !matches!(stored, Ok(Stored::Told)) {
-                    Self::Frame(fd, Some(seq)).tell(server, stored);
+                    Self::Frame(fd, Some(seq)).tell(context, stored);
                 }
             }
             Self::Frame(fd, seq) => {
@@ -193,23 +253,37 @@ impl ReplyTo {
                     Ok(_) => return,
                     Err(refusal) => frames::err(seq.as_deref(), refusal),
                 };
-                // A client that is gone waits for nothing.
-                server.map(|server| server.push(fd, &text));
-            }
-            Self::Request(responder) => responder.end(match &stored {
-                Ok(said @ Stored::Said(_)) => {
-                    let result = said.fields(Json::object()).end();
-                    Response::json(Json::object().array("results", [result]).end())
+                if let Some(context) = context {
+                    context.push(fd, &text);
                 }
-                Ok(stored) => Response::json(stored.fields(Json::object()).end()),
-                Err(refusal) => refusal.response(),
-            }),
-            Self::Slot(slot) => {
-                slot.fill(stored.map(|stored| stored.fields(Json::object()).end()));
             }
+            Self::Request(responder) => {
+                let response = match &stored {
+                    Ok(Stored::Said(receipt)) => Response::json(only_result(receipt)),
+                    Ok(stored) => Response::json(stored.fields(Json::object()).end()),
+                    Err(refusal) => refusal.response(),
+                };
+                match context {
+                    Some(context) => context.end(responder, response),
+                    None => responder.end(response),
+                }
+            }
+            Self::Slot(slot) => slot.fill(stored.map(|stored| match stored {
+                Stored::SaidEach(results) => results,
+                stored => stored.fields(Json::object()).end(),
+            })),
             Self::Call(call) => call(stored),
         }
     }
+}
+
+/// Writes the answer to a request with one message.
+fn only_result(receipt: &Receipt<'_>) -> String {
+    let mut text = String::with_capacity(2 * RESULT_BYTES);
+    text.push_str("{\"results\":[");
+    let mut text = frames::said(Json::behind(text), receipt).end();
+    text.push_str("]}");
+    text
 }
 
 impl From<&StoreError> for Refusal {

@@ -2,6 +2,7 @@
 //! outcomes. In a file of their own, since [`Services`](super::services::Services) names the jobs,
 //! and `store_job` carries them out with the services.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use super::frames;
@@ -23,6 +24,8 @@ pub(super) struct StoreJob {
 pub(super) enum StoreTask {
     /// Stores a message; one that a gateway brought is a part of a numbered message.
     Say(PendingMessage, Option<LinkPart>),
+    /// Stores several messages of one request.
+    SayEach(MessageGroup),
     /// Settles the number of a gateway's message of which nothing is stored.
     Settle(LinkPart),
     /// The log of a room or of a private line begins anew.
@@ -49,16 +52,86 @@ pub(super) enum StoreTask {
     Serials(u64),
 }
 
+/// Messages of one group at the most: the lock of a room's shard may be held for so many, some tens
+/// of microseconds.
+const GROUP_MESSAGES_MAX: usize = 128;
+
+/// Bytes of one group at the most, but for a message that is larger alone: a commit takes whole
+/// groups, and shall not become much larger by the last one.
+const GROUP_BYTES_MAX: usize = 256 << 10;
+
+/// Messages of one request that are stored together.
+pub(super) struct MessageGroup {
+    pub(super) drafts: Vec<PendingMessage>,
+    size: usize,
+}
+
+impl MessageGroup {
+    /// Makes a group of one message, behind which `more` may come.
+    pub(super) fn of(draft: PendingMessage, more: usize) -> Self {
+        let size = draft.size();
+        let mut drafts = Vec::with_capacity((more + 1).min(GROUP_MESSAGES_MAX));
+        drafts.push(draft);
+        Self { drafts, size }
+    }
+
+    /// Adds a message, or gives it back where the group is full.
+    pub(super) fn add(&mut self, draft: PendingMessage) -> Result<(), PendingMessage> {
+        let size = self.size + draft.size();
+        if self.drafts.len() == GROUP_MESSAGES_MAX || size > GROUP_BYTES_MAX {
+            return Err(draft);
+        }
+        self.size = size;
+        self.drafts.push(draft);
+        Ok(())
+    }
+
+    /// Counts roughly the bytes that the messages keep.
+    pub(super) fn size(&self) -> usize {
+        self.size
+    }
+}
+
+/// Digits of the number of a command at the most.
+pub(super) const SEQ_DIGITS_MAX: usize = 20;
+
+/// The number of a command as the client wrote it, which needs no memory of its own.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SeqDigits {
+    digits: [u8; SEQ_DIGITS_MAX],
+    size: u8,
+}
+
+impl SeqDigits {
+    /// Copies a number of at most [`SEQ_DIGITS_MAX`] digits; a longer one is cut.
+    pub(super) fn of(seq: &str) -> Self {
+        let size = seq.len().min(SEQ_DIGITS_MAX);
+        let mut digits = [0; SEQ_DIGITS_MAX];
+        digits[..size].copy_from_slice(&seq.as_bytes()[..size]);
+        let size = size as u8;
+        Self { digits, size }
+    }
+}
+
+impl Deref for SeqDigits {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        let digits = std::str::from_utf8(&self.digits[..usize::from(self.size)]);
+        digits.expect("the digits are ASCII")
+    }
+}
+
 /// The receiver of the outcome of a task.
 pub(super) enum ReplyTo {
     Nobody,
     /// A WebSocket gets a frame with the number of its command.
-    Frame(Fd, Option<Box<str>>),
+    Frame(Fd, Option<SeqDigits>),
     /// The same, ahead of its own copy of a private message.
-    FrameFirst(Fd, Box<str>),
+    FrameFirst(Fd, SeqDigits),
     /// A request whose answer this is.
     Request(Responder),
-    /// A request that has several results gets one of them.
+    /// A request that has several results gets those of a group.
     Slot(ReplySlot),
     /// A function is called with the outcome, on the disk thread.
     Call(Box<dyn FnOnce(Result<Stored, Refusal>) + Send>),
@@ -66,7 +139,9 @@ pub(super) enum ReplyTo {
 
 /// The outcome of a task that is durable.
 pub(super) enum Stored {
-    Said(Receipt),
+    Said(Receipt<'static>),
+    /// Each message of a group was said or refused: their results as JSON, with commas between.
+    SaidEach(String),
     /// A message was said, and whoever waits has been told already.
     Told,
     /// The log of this channel begins here.
@@ -100,7 +175,19 @@ impl Stored {
             }
             Self::Added(added) => json.flag("added", *added),
             Self::Removed(removed) => json.flag("removed", *removed),
-            Self::Told | Self::Silently => json,
+            Self::SaidEach(_) | Self::Told | Self::Silently => json,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_of_a_command_is_kept_as_it_was_written() {
+        for seq in ["0", "7", "18446744073709551616", "99999999999999999999"] {
+            assert_eq!(&*SeqDigits::of(seq), seq);
         }
     }
 }

@@ -431,8 +431,18 @@ impl<D: Delivery> Handle<D> {
         timer
     }
 
-    fn put(&self, reactor: usize, command: Command) {
+    pub(super) fn put(&self, reactor: usize, command: Command) {
         self.delivery.put(&self.shared, reactor, command);
+    }
+}
+
+impl Handle {
+    /// Returns a handle whose commands travel together, at each [`WorkerHandle::flush`].
+    #[must_use]
+    pub fn gathering(&self) -> WorkerHandle {
+        let (shared, timers) = (Arc::clone(&self.shared), Arc::clone(&self.timers));
+        let delivery = PerBatch::new(shared.mailboxes.len(), None);
+        Handle::new(shared, timers, delivery)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::handle::WorkerHandle;
 use super::shared::ServerShared;
 use crate::base::Fd;
 use crate::net::command::{Command, CommandBatch};
@@ -38,17 +39,26 @@ impl Responder {
         self.send(response.into());
     }
 
+    /// Sends the answer together with the other commands of a handle.
+    pub fn end_with(mut self, server: &WorkerHandle, response: impl Into<Response>) {
+        if let Some((_, answer)) = self.answer(response.into()) {
+            server.put(self.fd.reactor(), answer);
+        }
+    }
+
     fn send(&mut self, response: Response) {
-        let Some(shared) = self.shared.take() else {
-            return;
-        };
-        let (fd, serial, response) = (self.fd, self.serial, Box::new(response));
+        if let Some((shared, answer)) = self.answer(response) {
+            shared.send(self.fd.reactor(), CommandBatch::of(answer));
+        }
+    }
+
+    fn answer(&mut self, response: Response) -> Option<(Arc<ServerShared>, Command)> {
         let answer = Command::Answer {
-            fd,
-            serial,
-            response,
+            fd: self.fd,
+            serial: self.serial,
+            response: Box::new(response),
         };
-        shared.send(fd.reactor(), CommandBatch::of(answer));
+        Some((self.shared.take()?, answer))
     }
 }
 

@@ -12,17 +12,18 @@
 //! hold a clone of the [`Disk`], so that jobs can submit others; then the thread ends only by
 //! [`Disk::end`], which its owner has to call.
 
+use std::collections::VecDeque;
 use std::io;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
-
 use super::Store;
 use super::commit_delay::CommitDelay;
+use super::disk_job::{DiskJob, JobOutcomes};
 use super::error::StoreError;
+use super::job_queue::{JobPutter, JobTaker, Taken, job_queue};
 use super::piece::Upkeep;
 use super::record::{Appended, Record};
 use crate::base::clock::unix_ms;
@@ -37,36 +38,15 @@ const MAINTAIN_EVERY: Duration = Duration::from_millis(100);
 /// Time between two looks whether a sync aside is over: it takes about as long.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
-/// A record for the disk thread to write, and what follows from it.
-pub trait DiskJob: Send + 'static {
-    /// The things that all jobs of one disk thread share; the thread owns them and lends them to
-    /// each call.
-    type Context: Send + 'static;
-
-    /// Counts roughly the bytes that the job keeps while it waits.
-    fn size(&self) -> usize;
-
-    /// Makes the record to write; called once, on the disk thread, just before the record is
-    /// appended.
-    fn record<'a>(&'a self, context: &'a Self::Context) -> Record<'a>;
-
-    /// Notes that the store refused the record; called before any job behind this one is appended.
-    fn refused(&self) {}
-
-    /// Passes on that the record is durable, or why it isn't. Called on the disk thread, in the
-    /// order in which the jobs were submitted; must not wait.
-    fn done(self, context: &Self::Context, outcome: Result<Appended, &StoreError>);
-}
-
 /// Bounds of the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DiskSettings {
     /// The levels at which submitters pause and go on. Default 65,536 records or 64 MiB, and a
     /// quarter of that: some seconds of a slow disk.
     pub marks: Watermarks,
-    /// Jobs that one commit takes at the most. Default 8,192: the first of them waits some
-    /// milliseconds for the others.
-    pub batch_jobs_max: usize,
+    /// Records that one commit takes at the most; one job may exceed the bound. Default 8,192: the
+    /// first of them waits some milliseconds for the others.
+    pub batch_records_max: usize,
     /// Bytes that one commit takes at the most; one job may exceed the bound. Default 8 MiB, which
     /// a disk writes in some tens of milliseconds.
     pub batch_bytes_max: usize,
@@ -89,7 +69,7 @@ impl Default for DiskSettings {
                 bytes_high: 64 << 20,
                 bytes_low: 16 << 20,
             },
-            batch_jobs_max: 8_192,
+            batch_records_max: 8_192,
             batch_bytes_max: 8 << 20,
             commit_delay_percent: 100,
             commit_delay_us_max: 2_000,
@@ -111,8 +91,7 @@ pub enum Condition {
 /// The way to the disk thread; cloned freely.
 #[derive(Debug)]
 pub struct Disk<J> {
-    /// The way to the thread; `None` is the last thing that it receives.
-    jobs: Sender<Option<J>>,
+    jobs: Arc<JobPutter<J>>,
     shared: Arc<DiskShared>,
 }
 
@@ -121,7 +100,7 @@ pub struct Disk<J> {
 #[derive(Debug)]
 pub struct DiskQueue<J> {
     settings: DiskSettings,
-    waiting: Receiver<Option<J>>,
+    waiting: JobTaker<J>,
     shared: Arc<DiskShared>,
 }
 
@@ -130,7 +109,6 @@ pub struct DiskQueue<J> {
 struct DiskShared {
     pressure: Arc<Pressure>,
     condition: AtomicU8,
-    submitted: AtomicU64,
     progress: Mutex<DiskProgress>,
     more_done: Condvar,
 }
@@ -147,7 +125,7 @@ struct DiskProgress {
 impl<J> Clone for Disk<J> {
     fn clone(&self) -> Self {
         Self {
-            jobs: self.jobs.clone(),
+            jobs: Arc::clone(&self.jobs),
             shared: Arc::clone(&self.shared),
         }
     }
@@ -158,11 +136,10 @@ impl<J: DiskJob> Disk<J> {
     /// own may need the first end.
     #[must_use]
     pub fn new(settings: DiskSettings) -> (Self, DiskQueue<J>) {
-        let (jobs, waiting) = unbounded();
+        let (jobs, waiting) = job_queue();
         let shared = Arc::new(DiskShared {
             pressure: Arc::new(Pressure::new(settings.marks)),
             condition: AtomicU8::new(Condition::Good as u8),
-            submitted: AtomicU64::new(0),
             progress: Mutex::default(),
             more_done: Condvar::new(),
         });
@@ -171,30 +148,31 @@ impl<J: DiskJob> Disk<J> {
             waiting,
             shared: Arc::clone(&shared),
         };
+        let jobs = Arc::new(jobs);
         (Self { jobs, shared }, queue)
     }
 
     /// Submits a job to the disk thread. Jobs that one thread submits stay in their order.
     pub fn submit(&self, job: J) {
-        self.shared.pressure.add(1, job.size());
-        self.shared.submitted.fetch_add(1, Ordering::AcqRel);
-        if self.jobs.send(Some(job)).is_err() {
+        self.shared.pressure.add(job.records(), job.size());
+        if let Err(job) = self.jobs.put(job) {
             // After the end or the death of the thread the job is dropped, and whoever waits learns
             // by that.
             self.shared.forget_waiting();
+            drop(job);
         }
     }
 
     /// Ends the thread once every job is done that was submitted before.
     pub fn end(&self) {
-        self.jobs.send(None).ok();
+        self.jobs.close();
     }
 
     /// Waits until every job is done that was submitted before, but no longer than `patience`:
     /// `false` when one isn't in time, or never will be since the thread has died.
     #[must_use]
     pub fn wait_until_done(&self, patience: Duration) -> bool {
-        let submitted = self.shared.submitted.load(Ordering::Acquire);
+        let submitted = self.jobs.count();
         let progress = lock(&self.shared.progress);
         let waits = |progress: &mut DiskProgress| progress.done < submitted && !progress.is_dead;
         let waited = (self.shared.more_done).wait_timeout_while(progress, patience, waits);
@@ -246,13 +224,14 @@ impl<J: DiskJob> DiskQueue<J> {
             context,
             settings,
             waiting,
+            next: VecDeque::new(),
             shared,
             on_low,
             batch: Vec::new(),
+            appended: Vec::new(),
             delay: CommitDelay::new(settings.commit_delay_percent, settings.commit_delay_us_max),
             maintained: Instant::now(),
             upkeep: Upkeep::Nothing,
-            ends: false,
         };
         let run = move || thread.run();
         spawn_vital("disk", run, move || {
@@ -286,28 +265,31 @@ struct DiskThread<J: DiskJob, F> {
     store: Box<dyn Store>,
     context: J::Context,
     settings: DiskSettings,
-    waiting: Receiver<Option<J>>,
+    waiting: JobTaker<J>,
+    /// What was taken from the queue and is in no batch yet.
+    next: VecDeque<J>,
     shared: Arc<DiskShared>,
     on_low: F,
-    batch: Vec<(J, Result<Appended, StoreError>)>,
+    batch: Vec<J>,
+    /// What the store said of each record of the batch.
+    appended: Vec<Result<Appended, StoreError>>,
     delay: CommitDelay,
     maintained: Instant,
     upkeep: Upkeep,
-    /// Whether the last job has been received.
-    ends: bool,
 }
 
 impl<J: DiskJob, F: Fn()> DiskThread<J, F> {
     fn run(mut self) {
-        while !self.ends {
+        loop {
             may_die_here();
-            match self.waiting.recv_deadline(self.next_look()) {
-                Ok(Some(job)) => self.receive_batch(job),
-                Ok(None) => break,
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
+            if self.next.is_empty() {
+                let until = self.next_look();
+                if self.waiting.take(&mut self.next, until) == Taken::End {
+                    break;
+                }
             }
-            if !self.batch.is_empty() {
+            if !self.next.is_empty() {
+                self.receive_batch();
                 self.commit();
             }
             if self.maintained.elapsed() >= MAINTAIN_EVERY {
@@ -327,59 +309,58 @@ impl<J: DiskJob, F: Fn()> DiskThread<J, F> {
         }
     }
 
-    /// Appends the record of a job and of those behind it.
-    fn receive_batch(&mut self, first: J) {
+    /// Appends the records of the next jobs.
+    fn receive_batch(&mut self) {
         let now_ms = unix_ms();
         let mut bytes = 0;
-        let mut next = Some(first);
-        while let Some(job) = next {
+        while let Some(job) = self.next_job() {
             bytes += job.size();
-            let record = job.record(&self.context);
-            // The record of a job behind a `Forget` may depend on its channel being gone, as the
-            // epoch of a new one does: so the batch ends here.
-            let is_last = matches!(record, Record::Forget { .. });
-            let appended = self.store.append(now_ms, &record);
-            if appended.is_err() {
-                job.refused();
-            }
-            self.batch.push((job, appended));
+            let is_last = self.append(now_ms, &job);
+            self.batch.push(job);
             if is_last
-                || self.batch.len() >= self.settings.batch_jobs_max
+                || self.appended.len() >= self.settings.batch_records_max
                 || bytes >= self.settings.batch_bytes_max
             {
                 break;
             }
-            next = match self
-                .waiting
-                .try_recv()
-                .ok()
-                .or_else(|| self.wait_for_more())
-            {
-                Some(Some(job)) => Some(job),
-                Some(None) => {
-                    self.ends = true;
-                    None
-                }
-                None => None,
-            };
         }
         self.delay.gathered(self.batch.len());
-        if self.shared.pressure.take(self.batch.len(), bytes) {
+        if self.shared.pressure.take(self.appended.len(), bytes) {
             (self.on_low)();
         }
     }
 
-    /// Waits for a job that is expected soon.
-    fn wait_for_more(&self) -> Option<Option<J>> {
-        let until = self.delay.until(self.batch.len())?;
-        self.waiting.recv_deadline(until).ok()
+    /// Takes the next job, and waits for one that is expected soon.
+    fn next_job(&mut self) -> Option<J> {
+        if self.next.is_empty() && self.waiting.take_now(&mut self.next) == Taken::Nothing {
+            let until = self.delay.until(self.batch.len())?;
+            self.waiting.take(&mut self.next, until);
+        }
+        self.next.pop_front()
+    }
+
+    /// Appends the records of a job; whether the batch has to end with it. The record of a job
+    /// behind a `Forget` may depend on its channel being gone, as the epoch of a new one does.
+    fn append(&mut self, now_ms: u64, job: &J) -> bool {
+        let mut forgets = false;
+        for place in 0..job.records() {
+            let record = job.record(place, &self.context);
+            debug_assert!(!forgets, "a job that forgets something does nothing else");
+            forgets = matches!(record, Record::Forget { .. });
+            let appended = self.store.append(now_ms, &record);
+            if appended.is_err() {
+                job.refused();
+            }
+            self.appended.push(appended);
+        }
+        forgets
     }
 
     /// Commits the batch, and tells each job its outcome.
     fn commit(&mut self) {
         let begun = Instant::now();
         let committed = self.store.commit();
-        let here = self.batch.len() + self.waiting.len();
+        let here = self.batch.len() + self.next.len() + self.waiting.len();
         self.delay.committed(begun.elapsed(), here);
         if let Err(error) = &committed {
             tracing::error!(
@@ -387,16 +368,21 @@ impl<J: DiskJob, F: Fn()> DiskThread<J, F> {
                 "a batch could not be stored"
             );
         }
-        let refused = self.batch.iter().find_map(|(_, one)| one.as_ref().err());
+        let refused = self.appended.iter().find_map(|one| one.as_ref().err());
         self.note_condition(committed.as_ref().err().or(refused));
         let jobs = self.batch.len() as u64;
-        for (job, appended) in self.batch.drain(..) {
-            let outcome = match (&appended, &committed) {
-                (Ok(appended), Ok(())) => Ok(*appended),
-                (Err(error), _) | (Ok(_), Err(error)) => Err(error),
+        let mut rest = &*self.appended;
+        for job in self.batch.drain(..) {
+            let (appended, others) = rest.split_at(job.records());
+            rest = others;
+            let outcomes = JobOutcomes {
+                appended,
+                committed: &committed,
             };
-            job.done(&self.context, outcome);
+            job.done(&self.context, outcomes);
         }
+        J::all_done(&self.context);
+        self.appended.clear();
         self.delay.answered(Instant::now());
         lock(&self.shared.progress).done += jobs;
         self.shared.more_done.notify_all();

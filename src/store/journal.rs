@@ -175,8 +175,10 @@ impl Journal {
             return Err(StoreError::DiskFull { free_bytes_min });
         }
         let bytes_max = self.settings.bytes_max;
+        // The counter is as new as the last write, and needs no look at every segment.
+        let bytes = self.view.counters.bytes.load(Ordering::Relaxed);
         if self.settings.when_full == WhenFull::Refuse
-            && self.bytes() + self.batch.size() as u64 >= bytes_max
+            && bytes + self.batch.size() as u64 >= bytes_max
         {
             return Err(StoreError::Full { bytes_max });
         }
@@ -336,9 +338,11 @@ fn read(raw: RawRecord<'_>) -> LogRecord<'_> {
 
 impl Store for Journal {
     fn append(&mut self, now_ms: u64, record: &Record<'_>) -> Result<Appended, StoreError> {
-        self.clock_ms = self.clock_ms.max(now_ms);
-        self.dedup
-            .forget_before(self.clock_ms.saturating_sub(self.settings.dedup_ms));
+        if now_ms > self.clock_ms {
+            self.clock_ms = now_ms;
+            self.dedup
+                .forget_before(now_ms.saturating_sub(self.settings.dedup_ms));
+        }
         self.check(now_ms, record)?;
         let state = self.view.state();
         let base = CommittedBase {

@@ -86,6 +86,8 @@ mod verify;
 // The thread.
 mod commit_delay;
 mod disk;
+mod disk_job;
+mod job_queue;
 
 // What all of it stands on.
 mod error;
@@ -93,7 +95,8 @@ mod files;
 mod memory;
 mod settings;
 
-pub use disk::{Condition, Disk, DiskJob, DiskQueue, DiskSettings};
+pub use disk::{Condition, Disk, DiskQueue, DiskSettings};
+pub use disk_job::{DiskJob, JobOutcomes};
 pub use dump::dump;
 pub use error::StoreError;
 pub use journal::Journal;

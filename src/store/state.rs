@@ -19,9 +19,9 @@ use super::snapshot::Snapshot;
 use super::usage::LogUsage;
 use crate::base::{Epoch, Position};
 
-/// The whole committed state, except for the messages themselves.
+/// The whole committed state, except for the messages. Hashes of names depend on a random seed.
 pub(super) struct StoreState {
-    names: HashMap<Arc<str>, usize>,
+    names: HashMap<Arc<str>, usize, foldhash::quality::RandomState>,
     channels: Slab<StoredChannel>,
     members: BTreeMap<Box<str>, BTreeSet<Box<str>>>,
     members_count: usize,
@@ -96,7 +96,7 @@ impl StoreState {
     /// Makes an empty state; `retention` says what each channel keeps.
     pub(super) fn new(retention: Arc<dyn Fn(&str) -> Retention + Send + Sync>) -> Self {
         Self {
-            names: HashMap::new(),
+            names: HashMap::default(),
             channels: Slab::new(),
             members: BTreeMap::new(),
             members_count: 0,

@@ -398,7 +398,7 @@ impl World {
         author: &Author,
         to: Recipient<'_>,
         say: &NewMessage<'_>,
-        actual: Result<Receipt, ChatError>,
+        actual: Result<Receipt<'_>, ChatError>,
     ) {
         let id = actual.as_ref().map_or("", |said| &*said.id).to_owned();
         if say.id.is_none() && actual.is_ok() {
@@ -472,7 +472,7 @@ impl Target {
 }
 
 /// What was said at once: no channel is stored here.
-fn said(saying: SayOutcome) -> Receipt {
+fn said(saying: SayOutcome) -> Receipt<'static> {
     match saying {
         SayOutcome::Said(said) => said,
         SayOutcome::Pending(draft) => panic!("nothing is stored here: {draft:?}"),

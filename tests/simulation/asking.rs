@@ -52,7 +52,13 @@ impl World {
         let messages: Vec<_> = actual
             .messages
             .iter()
-            .map(|(offset, message)| (*offset, message.id.to_string(), message.data.to_string()))
+            .map(|(offset, message)| {
+                (
+                    *offset,
+                    message.id().to_string(),
+                    message.data().to_string(),
+                )
+            })
             .collect();
         let page: Vec<_> = page
             .into_iter()

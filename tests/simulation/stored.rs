@@ -577,7 +577,7 @@ impl World {
                 continue;
             };
             if place.offset > log.floor {
-                let there = log.at(place.offset).map(|message| &*message.id);
+                let there = log.at(place.offset).map(|message| message.id());
                 assert_eq!(there, Some(&**id), "{channel} {place:?}");
             }
         }

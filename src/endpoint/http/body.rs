@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use crate::api::body::object;
 use crate::api::field;
+use crate::api::raw_json::RawJson;
 use crate::api::refusal::Refusal;
 
 /// The reason that a kicked user is told.
@@ -28,7 +28,7 @@ pub(super) fn user(body: &str) -> Result<Cow<'_, str>, Refusal> {
     #[serde(deny_unknown_fields)]
     struct UserFields<'a> {
         #[serde(borrow)]
-        uid: Option<&'a RawValue>,
+        uid: Option<RawJson<'a>>,
     }
     let fields: UserFields<'_> = object("the body", body)?;
     field::text_or_digits("uid", fields.uid)?.ok_or_else(|| field::missing("uid", "a string"))
@@ -44,9 +44,9 @@ pub(super) fn kick(body: &str) -> Result<Kick<'_>, Refusal> {
     #[serde(deny_unknown_fields)]
     struct KickFields<'a> {
         #[serde(borrow)]
-        code: Option<&'a RawValue>,
+        code: Option<RawJson<'a>>,
         #[serde(borrow)]
-        message: Option<&'a RawValue>,
+        message: Option<RawJson<'a>>,
     }
     if body.trim().is_empty() {
         return Ok(Kick::default());

@@ -6,7 +6,7 @@ use super::reply::{ApiReply, ApiResult};
 use crate::api::json::Json;
 use crate::api::posting::{self, Posting, Recipients};
 use crate::api::refusal::Refusal;
-use crate::chat::{HistoryRange, PurgeOutcome, check_room};
+use crate::chat::{HistoryRange, Moment, PurgeOutcome, check_room};
 use crate::endpoint::history::{self, HISTORY_LIMIT};
 use crate::endpoint::server_sink::{Confirmation, ServerSink};
 use crate::endpoint::store_task::{StoreTask, Stored};
@@ -17,13 +17,14 @@ impl HttpApi {
         let posting = posting::posting(call.body()?)?;
         let mut results = Vec::new();
         let mut sink = ServerSink::of_worker(&self.services, call.server, Confirmation::Silent);
-        self.post(&mut sink, call, &posting, &mut results)?;
+        let now = self.services.now();
+        self.post(&mut sink, (call, now), &posting, &mut results)?;
         // The refusal of a single message is the answer's.
         if let Recipients::One(_) = posting.to.recipients()
-            && let Some(ApiResult::Stored(task)) =
+            && let Some(ApiResult::Stored(draft)) =
                 results.pop_if(|result| matches!(result, ApiResult::Stored(_)))
         {
-            return Ok(ApiReply::Stored(task));
+            return Ok(ApiReply::Stored(StoreTask::Say(draft, None)));
         }
         Ok(ApiReply::Each(results))
     }
@@ -35,9 +36,10 @@ impl HttpApi {
             .charge(call.request.fd, call.actor(), batch.len());
         let mut results = Vec::with_capacity(batch.len());
         let mut sink = ServerSink::of_worker(&self.services, call.server, Confirmation::Silent);
+        let now = self.services.now();
         for posting in batch {
-            let posted =
-                posting.and_then(|posting| self.post(&mut sink, call, &posting, &mut results));
+            let posted = posting
+                .and_then(|posting| self.post(&mut sink, (call, now), &posting, &mut results));
             if let Err(refusal) = posted {
                 self.note_wrong(call.request, &refusal);
                 results.push(ApiResult::Ready(Err(refusal)));
@@ -50,13 +52,13 @@ impl HttpApi {
     fn post(
         &self,
         sink: &mut ServerSink<'_>,
-        call: &ApiCall<'_>,
+        (call, now): (&ApiCall<'_>, Moment),
         posting: &Posting<'_>,
         results: &mut Vec<ApiResult>,
     ) -> Result<(), Refusal> {
         let message = &posting.message;
         self.services.check_size(message.data)?;
-        let (chat, now, actor) = (&self.services.chat, self.services.now(), call.actor());
+        let (chat, actor) = (&self.services.chat, call.actor());
         match posting.to.recipients() {
             Recipients::One(recipient) => {
                 results.push(chat.say(sink, now, actor, recipient, message)?.into());

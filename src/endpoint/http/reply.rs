@@ -7,9 +7,10 @@ use crate::api::json::Json;
 use crate::api::refusal::Refusal;
 use crate::api::reply::{JoinedReply, ReplyResult, ReplyShape};
 use crate::base::Fd;
-use crate::chat::{Receipt, SayOutcome};
+use crate::chat::{PendingMessage, Receipt, SayOutcome};
+use crate::endpoint::frames;
 use crate::endpoint::services::Services;
-use crate::endpoint::store_task::{ReplyTo, StoreTask, Stored};
+use crate::endpoint::store_task::{MessageGroup, ReplyTo, StoreTask, Stored};
 use crate::server::{Responder, Response};
 
 /// The answer to a request, now or once the disk has done something.
@@ -33,8 +34,8 @@ pub(super) enum ApiReply {
 pub(super) enum ApiResult {
     /// The result is known.
     Ready(ReplyResult),
-    /// The result is the outcome of this task.
-    Stored(StoreTask),
+    /// The result comes once this message is stored.
+    Stored(PendingMessage),
 }
 
 impl ApiReply {
@@ -65,18 +66,29 @@ impl ApiReply {
 }
 
 fn send_each(results: Vec<ApiResult>, services: &Arc<Services>, responder: Responder) {
-    let mut tasks = Vec::new();
-    let results = results.into_iter().map(|result| match result {
-        ApiResult::Ready(result) => Some(result),
-        ApiResult::Stored(task) => {
-            tasks.push(task);
-            None
+    // Messages in a row are stored together, and their results fill one place.
+    let (mut known, mut groups) = (Vec::new(), Vec::<MessageGroup>::new());
+    let mut results = results.into_iter();
+    while let Some(result) = results.next() {
+        let mut draft = match result {
+            ApiResult::Ready(result) => {
+                known.push(Some(result));
+                continue;
+            }
+            ApiResult::Stored(draft) => draft,
+        };
+        if let (Some(None), Some(group)) = (known.last(), groups.last_mut()) {
+            match group.add(draft) {
+                Ok(()) => continue,
+                Err(full) => draft = full,
+            }
         }
-    });
-    let results = results.collect();
-    let slots = JoinedReply::start(responder, (ReplyShape::Several, 200), results);
-    for (slot, task) in slots.into_iter().zip(tasks) {
-        services.store(task, ReplyTo::Slot(slot));
+        known.push(None);
+        groups.push(MessageGroup::of(draft, results.len()));
+    }
+    let slots = JoinedReply::start(responder, (ReplyShape::Several, 200), known);
+    for (slot, group) in slots.into_iter().zip(groups) {
+        services.store(StoreTask::SayEach(group), ReplyTo::Slot(slot));
     }
 }
 
@@ -89,12 +101,12 @@ impl From<Json> for ApiReply {
 impl From<SayOutcome> for ApiResult {
     fn from(outcome: SayOutcome) -> Self {
         match outcome {
-            SayOutcome::Said(receipt) => Self::Ready(Ok(said(receipt))),
-            SayOutcome::Pending(draft) => Self::Stored(StoreTask::Say(draft, None)),
+            SayOutcome::Said(receipt) => Self::Ready(Ok(said(&receipt))),
+            SayOutcome::Pending(draft) => Self::Stored(draft),
         }
     }
 }
 
-fn said(receipt: Receipt) -> String {
-    Stored::Said(receipt).fields(Json::object()).end()
+fn said(receipt: &Receipt<'_>) -> String {
+    frames::said(Json::object(), receipt).end()
 }

@@ -14,7 +14,7 @@ use super::history::{self, HISTORY_LIMIT};
 use super::server_sink::{Confirmation, ServerSink};
 use super::services::Services;
 use super::sessions::Sessions;
-use super::store_task::{ReplyTo, StoreTask};
+use super::store_task::{ReplyTo, SeqDigits, StoreTask};
 use crate::api::json::Json;
 use crate::api::posting::{Posting, Recipients};
 use crate::api::refusal::Refusal;
@@ -182,8 +182,8 @@ impl NativeProtocol {
                 .then(|| frames::said(frames::ok(seq), &receipt)),
             SayOutcome::Pending(draft) => {
                 let reply_to = match first {
-                    Some(seq) => ReplyTo::FrameFirst(fd, seq.into()),
-                    None => ReplyTo::Frame(fd, seq.map(Box::from)),
+                    Some(seq) => ReplyTo::FrameFirst(fd, SeqDigits::of(seq)),
+                    None => ReplyTo::Frame(fd, seq.map(SeqDigits::of)),
                 };
                 self.services.store(StoreTask::Say(draft, None), reply_to);
                 None

@@ -4,13 +4,14 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use super::command::{LoginFields, NativeCommand, ResumeFrom, SequencedCommand};
 use crate::api::body::{object, unknown_field};
 use crate::api::field::{self, missing, raw_fields};
 use crate::api::posting::{RawPosting, Several};
+use crate::api::raw_json::RawJson;
 use crate::api::refusal::Refusal;
+use crate::endpoint::store_task::SEQ_DIGITS_MAX;
 
 /// Commands in one frame: what a client queued while it was offline, without holding up its worker.
 pub const COMMANDS_A_FRAME_MAX: usize = 64;
@@ -28,7 +29,7 @@ const USERS_A_QUESTION_MAX: usize = 100;
 /// The frame is no JSON object or array, or holds too many commands.
 pub(super) fn commands(frame: &str) -> Result<Vec<SequencedCommand<'_>>, Refusal> {
     if frame.trim_start().starts_with('[') {
-        let all: Vec<&RawValue> = serde_json::from_str(frame).map_err(|_| not_json())?;
+        let all: Vec<RawJson<'_>> = serde_json::from_str(frame).map_err(|_| not_json())?;
         if all.len() > COMMANDS_A_FRAME_MAX {
             return Err(Refusal::bad_request(format!(
                 "{} commands in one frame, but at most {COMMANDS_A_FRAME_MAX} are taken",
@@ -75,20 +76,22 @@ raw_fields! {
 #[derive(Deserialize)]
 struct SeqField<'a> {
     #[serde(borrow)]
-    seq: Option<&'a RawValue>,
+    seq: Option<RawJson<'a>>,
 }
 
 /// Reads one command; the number is read wherever it can be, so that the refusal carries it.
 fn command(text: &str) -> SequencedCommand<'_> {
-    let (raw_seq, command) = match object::<CommandFields<'_>>("a command", text) {
+    let (raw_seq, command) = match CommandFields::read("a command", text) {
         Ok(fields) => (fields.seq, fields.command()),
         Err(refusal) => {
             let fields = object::<SeqField<'_>>("a command", text);
             (fields.ok().and_then(|fields| fields.seq), Err(refusal))
         }
     };
-    match raw_seq.map(RawValue::get).filter(|seq| *seq != "null") {
-        Some(seq) if seq.len() > 20 || !seq.bytes().all(|byte| byte.is_ascii_digit()) => {
+    match raw_seq.map(RawJson::get).filter(|seq| *seq != "null") {
+        Some(seq)
+            if seq.len() > SEQ_DIGITS_MAX || !seq.bytes().all(|byte| byte.is_ascii_digit()) =>
+        {
             let message = "seq has to be a whole number from 0 on";
             SequencedCommand {
                 seq: None,
@@ -154,7 +157,7 @@ impl<'a> CommandFields<'a> {
     }
 
     fn login(&self) -> Result<LoginFields<'a>, Refusal> {
-        let positions: HashMap<ChannelName<'a>, &'a RawValue> = match field::present(self.resume) {
+        let positions: HashMap<ChannelName<'a>, RawJson<'a>> = match field::present(self.resume) {
             Some(value) => field::object("resume", value, "an object of positions by channel")?,
             None => HashMap::new(),
         };
@@ -203,12 +206,12 @@ struct ChannelName<'a>(#[serde(borrow)] Cow<'a, str>);
 #[derive(Deserialize)]
 struct PositionFields<'a> {
     #[serde(borrow)]
-    epoch: Option<&'a RawValue>,
+    epoch: Option<RawJson<'a>>,
     #[serde(borrow)]
-    offset: Option<&'a RawValue>,
+    offset: Option<RawJson<'a>>,
 }
 
-fn resume<'a>(name: &str, value: &'a RawValue) -> Result<ResumeFrom<'a>, Refusal> {
+fn resume<'a>(name: &str, value: RawJson<'a>) -> Result<ResumeFrom<'a>, Refusal> {
     if value.get() == r#""acked""# {
         return Ok(ResumeFrom::Acked);
     }

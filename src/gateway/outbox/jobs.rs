@@ -10,7 +10,7 @@ use crate::api::reply::ReplySlot;
 use crate::gateway::answer;
 use crate::gateway::message::OutboxMessage;
 use crate::gateway::relay::{RelayEvent, RelayHandle};
-use crate::store::{Appended, DiskJob, MessageRecord, Record, StoreError};
+use crate::store::{Appended, DiskJob, JobOutcomes, MessageRecord, Record};
 
 /// The context that all jobs of an outbox share.
 pub(in crate::gateway) struct OutboxContext {
@@ -73,7 +73,7 @@ impl DiskJob for OutboxJob {
         }
     }
 
-    fn record<'a>(&'a self, _context: &'a OutboxContext) -> Record<'a> {
+    fn record<'a>(&'a self, _place: usize, _context: &'a OutboxContext) -> Record<'a> {
         match self {
             Self::Append {
                 message: posted,
@@ -110,7 +110,8 @@ impl DiskJob for OutboxJob {
         }
     }
 
-    fn done(self, context: &OutboxContext, outcome: Result<Appended, &StoreError>) {
+    fn done(self, context: &OutboxContext, outcomes: JobOutcomes<'_>) {
+        let outcome = outcomes.first();
         let OutboxContext { relay, counters } = context;
         match self {
             Self::Append { message, slot, .. } => {

@@ -3,13 +3,12 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
-use serde_json::value::RawValue;
-
 use super::{PING, Violation};
-use crate::api::body::{object, unknown_field};
+use crate::api::body::unknown_field;
 use crate::api::field::{self, raw_fields};
 use crate::api::json::Json;
 use crate::api::posting::{Posting, RECEIVERS_MAX, RawPosting, Several};
+use crate::api::raw_json::RawJson;
 use crate::api::refusal::Refusal;
 
 /// Longest name of a producer, in bytes. Gateways of ours have 32, which are 128 bits in
@@ -66,7 +65,7 @@ impl<'a> SenderFrame<'a> {
         if text == PING {
             return Ok(Self::Ping);
         }
-        object::<SenderFields<'a>>("a frame", text)
+        SenderFields::read("a frame", text)
             .and_then(|fields| fields.frame())
             .map_err(|refusal| Violation(refusal.message.into_owned()))
     }
@@ -122,7 +121,7 @@ impl<'a> SenderFields<'a> {
     }
 }
 
-fn from_one(name: &str, value: Option<&RawValue>) -> Result<u64, Refusal> {
+fn from_one(name: &str, value: Option<RawJson<'_>>) -> Result<u64, Refusal> {
     let number = field::number(name, value)?.filter(|number| *number > 0);
     number.ok_or_else(|| field::missing(name, "a whole number from 1 on"))
 }

@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 use super::broken::{self, Fault};
 use super::common::{message, settings};
 use crate::base::pressure::Watermarks;
-use crate::store::disk::{Condition, Disk, DiskJob, DiskSettings};
+use crate::store::disk::{Condition, Disk, DiskSettings};
 use crate::store::{
-    Appended, Journal, MemoryStore, Reader, Record, Store, StoreError, StoreSettings,
+    Appended, DiskJob, JobOutcomes, Journal, MemoryStore, Reader, Record, Store, StoreError,
+    StoreSettings,
 };
 
 /// Nothing that a test waits for takes longer.
@@ -74,9 +75,10 @@ impl Store for Slow {
     }
 }
 
-/// Says one thing in one channel, and tells the test what became of it.
+/// Says one thing in one channel so many times, and tells the test what became of it.
 struct Say {
     number: usize,
+    times: usize,
     channel: &'static str,
     data: String,
 }
@@ -91,13 +93,20 @@ impl DiskJob for Say {
         100
     }
 
-    fn record<'a>(&'a self, _teller: &'a Teller) -> Record<'a> {
+    fn records(&self) -> usize {
+        self.times
+    }
+
+    fn record<'a>(&'a self, _place: usize, _teller: &'a Teller) -> Record<'a> {
         Record::Message(message(self.channel, "id", &self.data))
     }
 
-    fn done(self, teller: &Teller, outcome: Result<Appended, &StoreError>) {
-        let outcome = outcome.map_err(|error| error.to_string());
-        teller.send((self.number, outcome)).unwrap();
+    fn done(self, teller: &Teller, outcomes: JobOutcomes<'_>) {
+        assert_eq!(outcomes.iter().count(), self.times);
+        for outcome in outcomes.iter() {
+            let outcome = outcome.map_err(|error| error.to_string());
+            teller.send((self.number, outcome)).unwrap();
+        }
     }
 }
 
@@ -152,7 +161,17 @@ impl Bench {
     fn submit_to(&self, channel: &'static str, number: usize) {
         self.disk().submit(Say {
             number,
+            times: 1,
             channel,
+            data: number.to_string(),
+        });
+    }
+
+    fn submit_times(&self, number: usize, times: usize) {
+        self.disk().submit(Say {
+            number,
+            times,
+            channel: "tea",
             data: number.to_string(),
         });
     }
@@ -282,10 +301,45 @@ fn a_refused_job_refuses_no_other() {
 }
 
 #[test]
+fn the_records_of_one_job_are_in_one_batch_and_each_is_told() {
+    let limits = DiskSettings {
+        batch_records_max: 2,
+        ..no_delay()
+    };
+    let bench = Bench::new(limits, settings(Path::new("/store")));
+    bench.submit(0);
+    assert_eq!(bench.commit_begins(), 1);
+    bench.submit_times(1, 3);
+    bench.submit(2);
+    assert_eq!(bench.disk().pressure().items(), 4);
+    bench.next.send(Next::Works).unwrap();
+    assert_eq!(bench.commit_begins(), 3, "a job isn't cut");
+    bench.next.send(Next::Works).unwrap();
+    assert_eq!(bench.commit_begins(), 1);
+    bench.next.send(Next::Fails).unwrap();
+    let told: Vec<_> = (0..5).map(|_| bench.told()).collect();
+    let offsets = told.iter().map(|(number, outcome)| match outcome {
+        Ok(Appended::Message(position, None)) => (*number, Some(position.offset)),
+        _ => (*number, None),
+    });
+    assert_eq!(
+        offsets.collect::<Vec<_>>(),
+        [
+            (0, Some(1)),
+            (1, Some(2)),
+            (1, Some(3)),
+            (1, Some(4)),
+            (2, None)
+        ]
+    );
+    assert_eq!(bench.disk().pressure().items(), 0);
+}
+
+#[test]
 fn a_batch_is_bounded_by_jobs_and_by_bytes() {
-    for (batch_jobs_max, batch_bytes_max) in [(10, usize::MAX), (usize::MAX, 1_000)] {
+    for (batch_records_max, batch_bytes_max) in [(10, usize::MAX), (usize::MAX, 1_000)] {
         let settings_of_disk = DiskSettings {
-            batch_jobs_max,
+            batch_records_max,
             batch_bytes_max,
             ..no_delay()
         };
@@ -419,13 +473,13 @@ impl DiskJob for Chained {
         1
     }
 
-    fn record<'a>(&'a self, _context: &'a Self::Context) -> Record<'a> {
+    fn record<'a>(&'a self, _place: usize, _context: &'a Self::Context) -> Record<'a> {
         Record::Serials { below: 1 }
     }
 
-    fn done(self, context: &Self::Context, outcome: Result<Appended, &StoreError>) {
+    fn done(self, context: &Self::Context, outcomes: JobOutcomes<'_>) {
         let (disk, told) = &**context;
-        assert!(outcome.is_ok());
+        assert!(outcomes.first().is_ok());
         told.send(self.0).unwrap();
         if self.0 > 0 {
             disk.submit(Self(self.0 - 1));

@@ -11,8 +11,8 @@ use super::common::{NOW, epoch, heard, message, put, say, settings};
 use super::restart::{everything, fill};
 use crate::store::files::{FileSystem, OpenMode, StoreFile};
 use crate::store::{
-    Appended, DiskJob, DiskSettings, Journal, MemoryStore, Reader, Record, Retention, Store,
-    StoreError, StoreSettings, Upkeep,
+    Appended, DiskJob, DiskSettings, JobOutcomes, Journal, MemoryStore, Reader, Record, Retention,
+    Store, StoreError, StoreSettings, Upkeep,
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -490,12 +490,12 @@ impl DiskJob for Say {
         1
     }
 
-    fn record<'a>(&'a self, (): &'a ()) -> Record<'a> {
+    fn record<'a>(&'a self, _place: usize, (): &'a ()) -> Record<'a> {
         Record::Message(message("tea", "id", "one of many"))
     }
 
-    fn done(self, (): &(), outcome: Result<Appended, &StoreError>) {
-        outcome.unwrap();
+    fn done(self, (): &(), outcomes: JobOutcomes<'_>) {
+        outcomes.first().unwrap();
     }
 }
 
@@ -509,7 +509,7 @@ fn between_two_batches_there_is_one_piece_and_the_rest_comes_when_nobody_waits()
         calls: tell,
     };
     let disk_settings = DiskSettings {
-        batch_jobs_max: 1,
+        batch_records_max: 1,
         commit_delay_percent: 0,
         ..DiskSettings::default()
     };

@@ -1,3 +1,4 @@
 //! What outlives the process.
 
+mod batches;
 mod restarts;

@@ -147,6 +147,9 @@ section! {
         /// Bytes of all channels that wait so on a reactor; over that, the channel that is published
         /// to goes out at once.
         gather_total_size_max: usize = 16_777_216, within 1..=SIZE_MAX, by restart;
+        /// Channels of which a slow reader gets only the newest message: patterns of their names. Where
+        /// the channel has offsets, a `gap` tells it what was left out.
+        latest: Vec<String> = Vec::new(), within 1..=255, by restart;
         /// Messages that a channel keeps; older ones are gone, and a resume that needs them is told
         /// so (`"recovered":false`).
         ring_messages_max: usize = 100, within 1..=1_000_000, by restart;
@@ -232,7 +235,7 @@ section! {
     /// Output that waits for slow readers.
     OutboxSection {
         /// Waits for one reader at most, in bytes; more closes it with 4008. A single message may
-        /// exceed it.
+        /// exceed it, and messages of `chat.latest` don't count.
         size_max: usize = 1_048_576, within 1_024..=SIZE_MAX, by restart;
         /// Waits for one reader until nothing more is read from it, in bytes.
         pause_size: usize = 262_144, within 1..=SIZE_MAX, by restart;

@@ -15,6 +15,9 @@ pub const READINESS_PATH: &str = "/readyz";
 /// The methods of both paths, as `Allow` lists them.
 pub const HEALTH_METHODS: &str = "GET, HEAD";
 
+/// What every look at [`LIVENESS_PATH`] finds.
+const ALIVE: &str = "{\"status\":\"ok\"}";
+
 /// The ability of a server to take requests at this moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ServerReadiness {
@@ -39,7 +42,7 @@ impl ServerReadiness {
 /// Answers `GET` and `HEAD` of the two paths; `None` for every other request.
 pub fn answer(head: &Head, readiness: impl FnOnce() -> ServerReadiness) -> Option<Response> {
     match (head.method(), head.path()) {
-        ("GET" | "HEAD", LIVENESS_PATH) => Some(status("ok")),
+        ("GET" | "HEAD", LIVENESS_PATH) => Some(Response::json(ALIVE)),
         ("GET" | "HEAD", READINESS_PATH) => Some(readiness().response()),
         _ => None,
     }

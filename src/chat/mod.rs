@@ -303,6 +303,42 @@ mod tests {
     }
 
     #[test]
+    fn an_old_id_is_unknown_however_many_old_ones_are_still_to_be_forgotten() {
+        let chat = Chat::new(ChatSettings::default(), 1);
+        let say = |at, number: u64| {
+            let id = format!("m{number}");
+            let message = NewMessage {
+                from: None,
+                id: Some(id.as_str().into()),
+                keep: Keep::No,
+                except: Vec::new(),
+                data: "1",
+            };
+            let now = Moment {
+                tick: Tick(at),
+                unix_ms: at,
+            };
+            let (shop, room) = (Actor::Key("shop"), Recipient::Room("tea"));
+            chat.say(&mut Nowhere, now, shop, room, &message).unwrap();
+        };
+        (0..1_000).for_each(|number| say(1, number));
+        say(2, 999);
+        assert_eq!(chat.stats().duplicates, 1, "it is known");
+        let late = 2 + chat.settings().dedup_ms;
+        say(late, 999);
+        assert_eq!((chat.stats().duplicates, chat.stats().messages), (1, 1_001));
+        say(late, 999);
+        say(late, 0);
+        assert_eq!((chat.stats().duplicates, chat.stats().messages), (2, 1_002));
+        let now = Moment {
+            tick: Tick(late),
+            unix_ms: late,
+        };
+        while chat.expire(&mut Nowhere, now) {}
+        assert_eq!(chat.stats().dedup_entries, 2, "each old one went once");
+    }
+
+    #[test]
     fn what_a_crowd_leaves_is_swept_in_bounded_steps_and_none_of_it_is_left() {
         const ROOMS: u64 = 10_000;
         let chat = Chat::new(ChatSettings::default(), 1);

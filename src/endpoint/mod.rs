@@ -194,7 +194,7 @@ impl Endpoint {
         let both = || (Arc::clone(self), Arc::clone(&host));
         let (start, open, message, light, close, drain, request) =
             (both(), both(), both(), both(), both(), both(), both());
-        let endpoint = Arc::clone(self);
+        let (endpoint, light_requests) = (Arc::clone(self), Arc::clone(self));
         builder
             .pressure(Arc::clone(self.services.disk.pressure()))
             .serials_from(self.serials.from)
@@ -215,7 +215,7 @@ impl Endpoint {
                     true => light.1.is_light(frame),
                     false => frame.kind == MessageKind::Text && native::is_light(frame.data),
                 },
-                |_, _, _| false,
+                move |head, body| light_requests.http.is_light(head, body),
             )
             .on_close(move |_, fd, _| match close.1.is_own(fd) {
                 true => close.1.closed(fd),

@@ -172,6 +172,9 @@ impl CommandBatch {
     }
 }
 
+/// Commands for which an emptied list has room that is kept: a round number, 4 KiB for a reactor.
+const REUSED_COMMANDS_MAX: usize = 64;
+
 /// Collects commands for one reactor until they are sent as one batch.
 #[derive(Debug, Default)]
 pub struct Outgoing {
@@ -219,6 +222,13 @@ impl Outgoing {
     #[must_use]
     pub fn frame_bytes(&self) -> usize {
         self.frames.len()
+    }
+
+    /// Takes an emptied list, so that the next commands need no new one.
+    pub fn reuse(&mut self, commands: Vec<Command>) {
+        if self.commands.capacity() == 0 && commands.capacity() <= REUSED_COMMANDS_MAX {
+            self.commands = commands;
+        }
     }
 
     /// Takes all commands out as one batch.

@@ -162,6 +162,10 @@ impl Slots {
         self.slots.get_mut(id.index as usize)
     }
 
+    pub(super) fn get_mut(&mut self, index: u32) -> Option<&mut Slot> {
+        self.slots.get_mut(index as usize)
+    }
+
     pub(super) fn contains(&self, index: u32) -> bool {
         self.slots.contains(index as usize)
     }

@@ -218,7 +218,7 @@ impl Builder {
     pub fn light(
         mut self,
         is_light_message: impl Fn(Frame<'_>) -> bool + Send + Sync + 'static,
-        is_light_request: impl Fn(Fd, &Head, &Bytes) -> bool + Send + Sync + 'static,
+        is_light_request: impl Fn(&Head, &[u8]) -> bool + Send + Sync + 'static,
     ) -> Self {
         self.spec.handlers.is_light_message = Some(Box::new(is_light_message));
         self.spec.handlers.is_light_request = Some(Box::new(is_light_request));

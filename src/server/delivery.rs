@@ -94,6 +94,13 @@ impl PerBatch {
         full.or_else(|| self.take(self.own?.id))
     }
 
+    /// Takes back the emptied list of a batch for the own reactor.
+    pub(super) fn reuse(&self, commands: Vec<Command>) {
+        if let Some(own) = self.own {
+            self.outgoing.borrow_mut()[own.id].reuse(commands);
+        }
+    }
+
     fn take(&self, reactor: usize) -> Option<CommandBatch> {
         let outgoing = &mut self.outgoing.borrow_mut()[reactor];
         (!outgoing.is_empty()).then(|| outgoing.take())

@@ -33,7 +33,7 @@ pub(super) struct Handlers {
     /// Whether a message may be handled on its reactor's thread; `is_light_request` says the same of a
     /// request.
     pub(super) is_light_message: Callback<dyn Fn(Frame<'_>) -> bool + Send + Sync>,
-    pub(super) is_light_request: Callback<dyn Fn(Fd, &Head, &Bytes) -> bool + Send + Sync>,
+    pub(super) is_light_request: Callback<dyn Fn(&Head, &[u8]) -> bool + Send + Sync>,
     pub(super) on_close: Callback<dyn Fn(&WorkerHandle, Fd, &CloseReason) + Send + Sync>,
     pub(super) on_drain: Callback<dyn Fn(&WorkerHandle, Fd) + Send + Sync>,
     pub(super) on_buffer_empty: Callback<dyn Fn(&WorkerHandle, Fd) + Send + Sync>,

@@ -14,7 +14,7 @@ use super::message::Frame;
 use super::runner::Runner;
 use super::turn;
 use crate::base::Fd;
-use crate::net::command::CommandBatch;
+use crate::net::command::{Command, CommandBatch};
 use crate::proto::connection::HttpRequest;
 
 /// Events between two looks at the clock, which costs a tenth of an echo. A round number: that many
@@ -127,5 +127,10 @@ impl LightEvents {
     /// Takes the next batch of commands for the own reactor.
     pub(super) fn take_commands(&self) -> Option<CommandBatch> {
         self.runner.handle.delivery.take_own()
+    }
+
+    /// Takes back the emptied list of such a batch.
+    pub(super) fn reuse(&self, commands: Vec<Command>) {
+        self.runner.handle.delivery.reuse(commands);
     }
 }

@@ -132,7 +132,7 @@ impl Runner {
         };
         let mut answer = false;
         call("is_light_request", Some(fd), || {
-            answer = is_light(fd, &request.head, &request.body);
+            answer = is_light(&request.head, &request.body);
         });
         answer
     }

@@ -17,7 +17,7 @@ use super::timers::Timers;
 use super::turn;
 use super::turns::WaitingEvent;
 use crate::base::Fd;
-use crate::net::command::{AwaitedBy, CommandBatch};
+use crate::net::command::{AwaitedBy, Command, CommandBatch};
 use crate::net::reactor::{BatchNumber, EventSink, HANDLED, OwnCommands};
 use crate::proto::connection::{CloseReason, HttpRequest};
 use crate::proto::http::Head;
@@ -217,6 +217,12 @@ impl EventSink for WorkerSink {
         self.light.as_ref()?.take_commands()
     }
 
+    fn reuse(&mut self, commands: Vec<Command>) {
+        if let Some(light) = &self.light {
+            light.reuse(commands);
+        }
+    }
+
     const OWN_COMMANDS: OwnCommands = OwnCommands::Behind;
 }
 
@@ -390,6 +396,10 @@ impl EventSink for InlineSink {
 
     fn take_commands(&mut self) -> Option<CommandBatch> {
         self.runner.handle.delivery.take_own()
+    }
+
+    fn reuse(&mut self, commands: Vec<Command>) {
+        self.runner.handle.delivery.reuse(commands);
     }
 
     const OWN_COMMANDS: OwnCommands = OwnCommands::First;

@@ -71,7 +71,7 @@ impl HttpApi {
 
 /// Whether credentials have the form of a token, three parts with dots between; an API key may have
 /// it as well.
-fn is_token(credentials: &str) -> bool {
+pub(super) fn is_token(credentials: &str) -> bool {
     credentials.split('.').count() == 3
 }
 

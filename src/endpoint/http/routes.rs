@@ -21,6 +21,8 @@ pub(super) struct ApiRoute {
     /// The fields that the query may have.
     pub(super) query: &'static [&'static str],
     pub(super) guard: ApiGuard,
+    /// Whether the handler waits for nothing but locks that are held for a moment.
+    pub(super) is_light: bool,
     pub(super) handler: ApiHandler,
 }
 
@@ -32,7 +34,7 @@ const HISTORY: &[&str] = &["after", "before", "limit"];
 /// Lines of one path stand together; `GET` answers `HEAD` too.
 #[rustfmt::skip]
 const ROUTES: &[ApiRoute] = &[
-    route("POST", "/v1/messages", &[], HttpApi::post_message).guarded(ApiGuard::KeyOrToken),
+    route("POST", "/v1/messages", &[], HttpApi::post_message).guarded(ApiGuard::KeyOrToken).light(),
     route("POST", "/v1/messages/batch", &[], HttpApi::post_batch).guarded(ApiGuard::KeyOrToken),
     route("GET", "/v1/rooms", &["prefix", "limit", "after"], HttpApi::rooms),
     route("GET", "/v1/rooms/{room}", &[], HttpApi::room),
@@ -68,6 +70,7 @@ const fn route(
         prefix: prefix(path),
         query,
         guard: ApiGuard::LimitedKey,
+        is_light: false,
         handler,
     }
 }
@@ -83,6 +86,13 @@ const fn prefix(path: &str) -> &str {
 impl ApiRoute {
     const fn guarded(self, guard: ApiGuard) -> Self {
         Self { guard, ..self }
+    }
+
+    const fn light(self) -> Self {
+        Self {
+            is_light: true,
+            ..self
+        }
     }
 
     const fn has_variables(&self) -> bool {

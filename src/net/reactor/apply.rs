@@ -36,7 +36,7 @@ impl<S: EventSink> Reactor<S> {
             let Some(batch) = self.mailbox.try_recv() else {
                 break;
             };
-            self.apply(batch);
+            drop(self.apply(batch));
             if self.commands_done() - before >= COMMANDS_A_TURN_MAX {
                 break;
             }
@@ -46,7 +46,9 @@ impl<S: EventSink> Reactor<S> {
                 peer.nudge();
             }
         }
-        self.apply_own();
+        if S::OWN_COMMANDS == OwnCommands::Behind {
+            self.apply_own();
+        }
     }
 
     /// Counts what was carried out so far, each receiver of a publish once.
@@ -60,20 +62,22 @@ impl<S: EventSink> Reactor<S> {
     pub(super) fn apply_own(&mut self) {
         while let Some(batch) = self.sink.take_commands() {
             if S::OWN_COMMANDS == OwnCommands::First || self.mailbox.is_empty() {
-                self.apply(batch);
+                let emptied = self.apply(batch);
+                self.sink.reuse(emptied);
             } else {
                 send_all(&self.peers[self.id], batch);
             }
         }
     }
 
-    fn apply(&mut self, batch: CommandBatch) {
-        let frames = batch.frames;
-        self.shared
-            .counters
-            .commands
-            .add(batch.commands.len() as u64);
-        for command in batch.commands {
+    /// Carries out a batch; gives back its list, emptied.
+    fn apply(&mut self, batch: CommandBatch) -> Vec<Command> {
+        let CommandBatch {
+            mut commands,
+            frames,
+        } = batch;
+        self.shared.counters.commands.add(commands.len() as u64);
+        for command in commands.drain(..) {
             match command {
                 Command::Push { fd, start, end } => {
                     let frames = frames.slice(start as usize..end as usize);
@@ -83,6 +87,7 @@ impl<S: EventSink> Reactor<S> {
                 other => self.apply_one(other),
             }
         }
+        commands
     }
 
     fn apply_one(&mut self, command: Command) {
@@ -157,21 +162,21 @@ impl<S: EventSink> Reactor<S> {
         let mut receivers = std::mem::take(&mut self.receivers);
         receivers.extend(self.topics.members(topic).iter().map(|member| member.slot));
         let turn = self.writes.turn_of(receivers.len());
+        let mut delivered = 0;
         for index in receivers.drain(..) {
-            if self.is_open(index) {
-                self.send_in(turn, index, frame.clone(), Content::Shared);
-            }
+            delivered += u64::from(self.deliver(turn, index, frame));
         }
+        self.shared.counters.deliveries.add(delivered);
         self.receivers = receivers;
     }
 
     fn broadcast(&mut self, frame: &bytes::Bytes) {
         let turn = self.writes.turn_of(self.slots.len());
+        let mut delivered = 0;
         for index in self.slots.indices() {
-            if self.is_open(index) {
-                self.send_in(turn, index, frame.clone(), Content::Shared);
-            }
+            delivered += u64::from(self.deliver(turn, index, frame));
         }
+        self.shared.counters.deliveries.add(delivered);
     }
 
     fn subscribe(&mut self, fd: Fd, topic: &Arc<str>, frames_first: bytes::Bytes) {

@@ -172,6 +172,8 @@ pub trait EventSink {
     fn has_pending(&self) -> bool;
     /// Takes the commands that handlers on this thread gave for this very reactor.
     fn take_commands(&mut self) -> Option<CommandBatch>;
+    /// Takes back the emptied list of such a batch, for the next one.
+    fn reuse(&mut self, _: Vec<Command>) {}
     /// The order of those commands and of what stands in the mailbox.
     const OWN_COMMANDS: OwnCommands;
 }
@@ -304,6 +306,8 @@ pub struct Reactor<S> {
     coming_and_going: VecDeque<SlotId>,
     /// Connections that have bytes to read, but may not be read while a queue's pressure is high.
     held: Vec<SlotId>,
+    /// Turns since these were looked at.
+    held_turns: usize,
     /// Connections to write to.
     writes: WriteQueue,
     /// What handlers wait for, by the slot.
@@ -393,6 +397,7 @@ impl<S: EventSink> Reactor<S> {
             ready: VecDeque::new(),
             coming_and_going: VecDeque::new(),
             held: Vec::new(),
+            held_turns: 0,
             writes: WriteQueue::default(),
             awaited: HashMap::new(),
             awaited_news: Vec::new(),

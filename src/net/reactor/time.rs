@@ -16,6 +16,10 @@ const FIRST_TICK: u64 = 86_400_000;
 /// of two, and a delay of up to 64 ms is little beside deadlines of seconds.
 const DEADLINE_STEP_MS: u64 = 64;
 
+/// A moment farther away than this, in milliseconds, is waited for from the time of the turn on, so late
+/// by what the turn has taken: to read the clock again costs more than that is worth.
+const FAR_MS: u64 = 200;
+
 /// Timers run in one turn: as many pings, or ends of connections, take about half a millisecond.
 const TIMERS_A_TURN_MAX: usize = 128;
 
@@ -62,6 +66,10 @@ impl Clock {
     pub(super) fn until(&self, due: Tick) -> Option<Duration> {
         if due == Tick::NEVER {
             return None;
+        }
+        let from_now_ms = due.0.saturating_sub(self.now.0);
+        if from_now_ms > FAR_MS {
+            return Some(Duration::from_millis(from_now_ms));
         }
         let due = Duration::from_millis(due.0.saturating_sub(FIRST_TICK));
         Some(due.saturating_sub(self.started.elapsed()))

@@ -22,6 +22,10 @@ const EVENTS_A_POLL_MAX: usize = 1_024;
 /// kernel until the next turn.
 const POLLS_A_TURN_MAX: usize = 8;
 
+/// Held connections that are looked at in one turn, on average: all are looked at every so many turns,
+/// so that turns stay short however many are held.
+const HELD_LOOKS_A_TURN: usize = 256;
+
 impl<S: EventSink> Reactor<S> {
     /// Runs until a drain is complete or a stop comes; returns the owner of the events.
     ///
@@ -64,7 +68,34 @@ impl<S: EventSink> Reactor<S> {
             Err(error) => return Err(error),
         }
         self.mailbox.woke();
+        if events.is_empty() && self.has_only_writes() {
+            self.write_share();
+            return Ok(());
+        }
         self.turn(events)
+    }
+
+    /// Whether there is nothing to do but to go on with large deliveries, as far as can be told without
+    /// a look at the clock.
+    fn has_only_writes(&self) -> bool {
+        self.writes.has_later()
+            && self.ready.is_empty()
+            && self.coming_and_going.is_empty()
+            && self.held.is_empty()
+            && !self.has_more_to_accept
+            && self.mailbox.is_empty()
+            && !self.sink.has_pending()
+            && !self.sink.has_waiting()
+    }
+
+    /// Goes on with large deliveries: a turn between two of which nobody wanted anything.
+    fn write_share(&mut self) {
+        self.context.clock.update();
+        self.shared.counters.turns.add(1);
+        self.writes.begin_turn();
+        self.expire_all();
+        self.settle(self.writes_later_max(true));
+        self.publish_counters();
     }
 
     /// Runs one turn. The order of its steps keeps latency low and output merged:
@@ -137,7 +168,15 @@ impl<S: EventSink> Reactor<S> {
         let has_more = !(self.ready.is_empty() && self.coming_and_going.is_empty())
             || self.has_more_to_accept
             || self.writes.has_later();
-        if has_more || self.sink.has_waiting() || !self.mailbox.may_sleep() {
+        if has_more || self.sink.has_waiting() {
+            return Some(Duration::ZERO);
+        }
+        if self.held_turns > 0 && !self.held.is_empty() {
+            // Whoever wakes the reactor expects that the held ones are looked at before it sleeps.
+            self.held_turns = self.held.len();
+            return Some(Duration::ZERO);
+        }
+        if !self.mailbox.may_sleep() {
             return Some(Duration::ZERO);
         }
         self.context.clock.until(self.next_due)
@@ -193,8 +232,13 @@ impl<S: EventSink> Reactor<S> {
         }
     }
 
-    /// Queues the held connections that may be read again.
+    /// Queues the held connections that may be read again, if it is time to look at them.
     fn release_held(&mut self) {
+        self.held_turns += 1;
+        if self.held_turns.saturating_mul(HELD_LOOKS_A_TURN) < self.held.len() {
+            return;
+        }
+        self.held_turns = 0;
         let mut index = 0;
         while index < self.held.len() {
             let id = self.held[index];

@@ -5,7 +5,7 @@ use std::io::{self, IoSlice, Write};
 
 use bytes::Bytes;
 
-use super::write_queue::{LaterShare, WriteTurn};
+use super::write_queue::{LaterShare, Noted, WriteTurn};
 use super::{EventSink, Reactor};
 use crate::base::Tick;
 use crate::net::outbox::{Content, Flushed};
@@ -19,14 +19,35 @@ impl<S: EventSink> Reactor<S> {
 
     /// Puts bytes into an outbox that will be written in this turn, or when its place comes.
     pub(super) fn send_in(&mut self, turn: WriteTurn, index: u32, bytes: Bytes, content: Content) {
-        let slot = &mut self.slots[index];
         self.shared.counters.deliveries.add(1);
-        // A single large frame for many doesn't fill their outboxes.
-        let may_fill = turn == WriteTurn::This || !slot.outbox.is_empty();
+        let slot = &mut self.slots[index];
         slot.outbox.push(&mut self.arena, bytes, content);
-        self.writes.note(index, slot, turn);
-        let is_full = may_fill && slot.outbox.bytes() >= self.context.limits.flush_bytes;
-        if is_full && slot.stalled == Tick::NEVER {
+        if self.writes.note(index, slot, turn) == Noted::Again {
+            self.flush_if_full(index);
+        }
+    }
+
+    /// Puts a frame for many into the outbox of one of them, if that is an open WebSocket; returns
+    /// whether it is.
+    pub(super) fn deliver(&mut self, turn: WriteTurn, index: u32, frame: &Bytes) -> bool {
+        let Some(slot) = self.slots.get_mut(index) else {
+            return false;
+        };
+        if !slot.connection.is_open() {
+            return false;
+        }
+        slot.outbox
+            .push(&mut self.arena, frame.clone(), Content::Shared);
+        if self.writes.note(index, slot, turn) == Noted::Again {
+            self.flush_if_full(index);
+        }
+        true
+    }
+
+    /// Writes an outbox that has much, before its place in the list comes.
+    fn flush_if_full(&mut self, index: u32) {
+        let slot = &self.slots[index];
+        if slot.outbox.bytes() >= self.context.limits.flush_bytes && slot.stalled == Tick::NEVER {
             // The connection stays in its list: more may be added by the end of the turn.
             self.write(index);
         }
@@ -38,32 +59,28 @@ impl<S: EventSink> Reactor<S> {
         // The list may grow meanwhile: a connection that ends may get a last frame.
         while let Some(index) = self.writes.this_at(next) {
             next += 1;
-            self.write_if(index, WriteTurn::This);
+            // The slot may be free, or written meanwhile, or belong to a new connection; if the new
+            // one waits too, writing is right.
+            if let Some(slot) = self.slots.get_mut(index)
+                && slot.write == Some(WriteTurn::This)
+            {
+                slot.write = None;
+                self.write(index);
+            }
         }
         self.writes.end_this();
         while let Some(index) = self.writes.next_later(share) {
-            if self.slots.contains(index) {
-                self.slots[index].in_later = false;
-            }
-            if let Some(bytes) = self.write_if(index, WriteTurn::Later) {
-                share.take(bytes);
+            let Some(slot) = self.slots.get_mut(index) else {
+                continue;
+            };
+            slot.in_later = false;
+            if slot.write == Some(WriteTurn::Later) {
+                slot.write = None;
+                share.take(slot.outbox.bytes());
+                self.write(index);
             }
         }
         self.arena.trim();
-    }
-
-    /// Writes an outbox that waits for such a turn; returns the bytes that it held. The slot may be
-    /// free, or written meanwhile, or belong to a new connection; if the new one waits too, writing
-    /// is right.
-    fn write_if(&mut self, index: u32, turn: WriteTurn) -> Option<usize> {
-        if !self.slots.contains(index) || self.slots[index].write != Some(turn) {
-            return None;
-        }
-        let slot = &mut self.slots[index];
-        slot.write = None;
-        let bytes = slot.outbox.bytes();
-        self.write(index);
-        Some(bytes)
     }
 
     /// Writes as much as the socket takes, and acts on the rest.

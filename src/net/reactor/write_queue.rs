@@ -13,6 +13,15 @@ pub(in crate::net) enum WriteTurn {
     Later,
 }
 
+/// What a note changed.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Noted {
+    /// The slot stands in a list where it didn't stand before.
+    First,
+    /// Nothing: more waits in the outbox already.
+    Again,
+}
+
 /// A frame for more receivers than this is a large delivery. A round number: so many writes take
 /// about 0.3 ms, which small talk may wait.
 pub(super) const SMALL_DELIVERY_RECEIVERS_MAX: usize = 64;
@@ -108,9 +117,11 @@ impl WriteQueue {
 
     /// Notes that the outbox of `slot`, which is the slot `index`, has to be written. An outbox
     /// that waits for a later turn is written in this one if something small joins it.
-    pub(super) fn note(&mut self, index: u32, slot: &mut Slot, turn: WriteTurn) {
+    pub(super) fn note(&mut self, index: u32, slot: &mut Slot, turn: WriteTurn) -> Noted {
         match (slot.write, turn) {
-            (Some(WriteTurn::This), _) | (Some(WriteTurn::Later), WriteTurn::Later) => return,
+            (Some(WriteTurn::This), _) | (Some(WriteTurn::Later), WriteTurn::Later) => {
+                return Noted::Again;
+            }
             (_, WriteTurn::This) => self.this.push(index),
             (None, WriteTurn::Later) => {
                 if !std::mem::replace(&mut slot.in_later, true) {
@@ -119,6 +130,7 @@ impl WriteQueue {
             }
         }
         slot.write = Some(turn);
+        Noted::First
     }
 
     /// The slot at `place` of the list for this turn, which may grow meanwhile.

@@ -12,7 +12,7 @@ use super::version::Version;
 /// Only [`parse`](super::parse()) makes one, and has checked its syntax, its target and its host.
 #[derive(Clone)]
 pub struct Head {
-    pub(super) bytes: Box<[u8]>,
+    pub(super) bytes: HeadBytes,
     pub(super) fields: Box<[FieldAt]>,
     pub(super) method: Span,
     pub(super) target: Span,
@@ -20,6 +20,40 @@ pub struct Head {
     pub(super) query: Option<Span>,
     pub(super) host: Option<Span>,
     pub(super) version: Version,
+}
+
+/// The bytes of a head. Nearly all are UTF-8, which is looked at once then and not for each part.
+#[derive(Clone)]
+pub(super) enum HeadBytes {
+    Text(Box<str>),
+    /// The value of some field is no UTF-8.
+    #[expect(clippy::box_collection, reason = "16 bytes for the many that are text")]
+    Mixed(Box<Vec<u8>>),
+}
+
+impl HeadBytes {
+    pub(super) fn new(head: &[u8]) -> Self {
+        match std::str::from_utf8(head) {
+            Ok(text) => Self::Text(text.into()),
+            Err(_) => Self::Mixed(Box::new(head.to_vec())),
+        }
+    }
+
+    fn all(&self) -> &[u8] {
+        match self {
+            Self::Text(text) => text.as_bytes(),
+            Self::Mixed(bytes) => bytes,
+        }
+    }
+
+    /// Returns a part as text; `None` if it isn't UTF-8.
+    fn text(&self, Span { start, end }: Span) -> Option<&str> {
+        let range = start as usize..end as usize;
+        match self {
+            Self::Text(text) => text.get(range),
+            Self::Mixed(bytes) => std::str::from_utf8(&bytes[range]).ok(),
+        }
+    }
 }
 
 /// A range in the bytes of a head; four bytes are enough for each end.
@@ -53,7 +87,7 @@ impl Head {
     /// Counts the bytes that the head owns: its text, and the places of the fields in it.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.bytes.len() + size_of_val(&*self.fields)
+        self.bytes.all().len() + size_of_val(&*self.fields)
     }
 
     /// Returns the method as it was sent; methods tell upper from lower case (RFC 9110 §9.1).
@@ -111,17 +145,20 @@ impl Head {
     /// Finds the first field of this name as text; `None` also if the value isn't UTF-8.
     #[must_use]
     pub fn field_text(&self, name: &str) -> Option<&str> {
-        std::str::from_utf8(self.field(name)?).ok()
+        self.bytes.text(self.fields_at(name).next()?.value)
     }
 
     /// Lists all fields of this name, in any case, in the order of their lines.
     pub fn fields_named(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+        self.fields_at(name).map(|at| self.slice(at.value))
+    }
+
+    fn fields_at(&self, name: &str) -> impl Iterator<Item = &FieldAt> {
         self.fields
             .iter()
             // The length decides about most of them, before anything is compared.
             .filter(move |at| at.name.size() == name.len())
             .filter(move |at| self.slice(at.name).eq_ignore_ascii_case(name.as_bytes()))
-            .map(|at| self.slice(at.value))
     }
 
     /// Lists the names of all fields, in the order of their lines, as the client wrote them.
@@ -209,7 +246,7 @@ impl Head {
     #[must_use]
     pub fn answer_to(&self) -> AnswerTo {
         AnswerTo {
-            head_only: self.method() == "HEAD",
+            head_only: self.slice(self.method) == b"HEAD",
             keep_alive: self.keep_alive(),
             version: self.version,
         }
@@ -224,11 +261,12 @@ impl Head {
     }
 
     fn slice(&self, part: Span) -> &[u8] {
-        &self.bytes[part.start as usize..part.end as usize]
+        &self.bytes.all()[part.start as usize..part.end as usize]
     }
 
     fn text(&self, part: Span) -> &str {
-        std::str::from_utf8(self.slice(part)).expect("parse lets only UTF-8 into these parts")
+        let text = self.bytes.text(part);
+        text.expect("parse lets only UTF-8 into these parts")
     }
 }
 

@@ -14,7 +14,7 @@ use std::ops::Range;
 use memchr::{memchr_iter, memchr3};
 
 use super::error::HttpError;
-use super::head::{FieldAt, Head, Span};
+use super::head::{FieldAt, Head, HeadBytes, Span};
 use super::limits::HttpLimits;
 use super::target::{self, is_authority};
 use super::token::is_token_byte;
@@ -159,7 +159,7 @@ fn read<'b>(
             None => host.map(|host| part_of(head, host)),
         },
         version,
-        bytes: head.into(),
+        bytes: HeadBytes::new(head),
     })
 }
 

@@ -1,6 +1,6 @@
 //! An answer to a request, as data and as bytes on the wire.
 
-use std::io::Write;
+use std::borrow::Cow;
 
 use bytes::Bytes;
 
@@ -26,7 +26,7 @@ pub struct AnswerTo {
 pub struct Response {
     status: u16,
     /// Field lines as they go onto the wire, each with its CRLF.
-    lines: String,
+    lines: Cow<'static, str>,
     /// Whether there is an Upgrade field, which Connection must list (RFC 9110 §7.8).
     offers_upgrade: bool,
     body: Bytes,
@@ -57,7 +57,7 @@ impl Response {
     pub fn new(status: u16) -> Self {
         Self {
             status: final_status(status),
-            lines: String::new(),
+            lines: Cow::Borrowed(""),
             offers_upgrade: false,
             body: Bytes::new(),
         }
@@ -66,17 +66,21 @@ impl Response {
     /// Makes a 200 with plain text.
     #[must_use]
     pub fn text(text: impl Into<Bytes>) -> Self {
-        Self::new(200)
-            .field("Content-Type", "text/plain; charset=utf-8")
-            .body(text)
+        Self::of_type("Content-Type: text/plain; charset=utf-8\r\n").body(text)
     }
 
     /// Makes a 200 with a JSON document, already encoded.
     #[must_use]
     pub fn json(document: impl Into<Bytes>) -> Self {
-        Self::new(200)
-            .field("Content-Type", "application/json")
-            .body(document)
+        Self::of_type("Content-Type: application/json\r\n").body(document)
+    }
+
+    /// Makes an empty 200 with one whole field line.
+    fn of_type(line: &'static str) -> Self {
+        Self {
+            lines: Cow::Borrowed(line),
+            ..Self::new(200)
+        }
     }
 
     /// Sets another status, as in [`Response::new`].
@@ -100,17 +104,17 @@ impl Response {
             self.remove(name);
         }
         self.offers_upgrade |= name.eq_ignore_ascii_case("upgrade");
-        self.lines.push_str(name);
-        self.lines.push_str(": ");
         let value = value.trim_matches(|c: char| c == ' ' || c.is_ascii_control());
-        self.lines.extend(value.chars().map(|c| {
-            if c.is_ascii_control() && c != '\t' {
-                ' '
-            } else {
-                c
-            }
-        }));
-        self.lines.push_str("\r\n");
+        let breaks_out = |c: char| c.is_ascii_control() && c != '\t';
+        let lines = self.lines.to_mut();
+        for part in [name, ": "] {
+            lines.push_str(part);
+        }
+        match value.contains(breaks_out) {
+            true => lines.extend(value.chars().map(|c| if breaks_out(c) { ' ' } else { c })),
+            false => lines.push_str(value),
+        }
+        lines.push_str("\r\n");
         self
     }
 
@@ -155,33 +159,41 @@ impl Response {
         } else {
             &[]
         };
-        let mut out = Vec::with_capacity(160 + self.lines.len() + body.len());
-        out.extend_from_slice(b"HTTP/1.1 ");
-        push_number(&mut out, u64::from(self.status));
-        push(
-            &mut out,
-            &[
-                " ",
-                reason(self.status),
-                "\r\nDate: ",
-                date,
-                "\r\n",
-                &self.lines,
-            ],
-        );
-        match self.status {
+        let (mut status, mut length) = ([0; DIGITS_MAX], [0; DIGITS_MAX]);
+        let length_line: [&[u8]; 3] = match self.status {
             // RFC 9110 §8.6 forbids a length in 204; that of a 304 would be the one of the 200.
-            204 | 304 => {}
+            204 | 304 => [b"", b"", b""],
             // §15.3.6: a 205 has no content, and says so.
-            205 => push(&mut out, &["Content-Length: 0\r\n"]),
-            _ => {
-                out.extend_from_slice(b"Content-Length: ");
-                push_number(&mut out, self.body.len() as u64);
-                out.extend_from_slice(b"\r\n");
-            }
+            205 => [b"Content-Length: ", b"0", b"\r\n"],
+            _ => [
+                b"Content-Length: ",
+                decimal(&mut length, self.body.len() as u64),
+                b"\r\n",
+            ],
+        };
+        let [length_name, length, length_end] = length_line;
+        let parts: [&[u8]; 14] = [
+            b"HTTP/1.1 ",
+            decimal(&mut status, u64::from(self.status)),
+            b" ",
+            reason(self.status).as_bytes(),
+            b"\r\nDate: ",
+            date.as_bytes(),
+            b"\r\n",
+            self.lines.as_bytes(),
+            length_name,
+            length,
+            length_end,
+            self.connection(to).as_bytes(),
+            b"\r\n",
+            body,
+        ];
+        // To the byte: what is left over would have to be kept beside the bytes, on the heap too.
+        let size: usize = parts.iter().map(|part| part.len()).sum();
+        let mut out = Vec::with_capacity(size);
+        for part in parts {
+            out.extend_from_slice(part);
         }
-        push(&mut out, &[self.connection(to), "\r\n"]);
-        out.extend_from_slice(body);
         out
     }
 
@@ -206,7 +218,8 @@ impl Response {
             .lines
             .split_inclusive("\r\n")
             .filter(is_other)
-            .collect();
+            .collect::<String>()
+            .into();
     }
 }
 
@@ -239,14 +252,20 @@ fn is_encoders_own(name: &str) -> bool {
         .any(|own| name.eq_ignore_ascii_case(own))
 }
 
-fn push(out: &mut Vec<u8>, parts: &[&str]) {
-    for part in parts {
-        out.extend_from_slice(part.as_bytes());
-    }
-}
+/// Digits of the largest number.
+const DIGITS_MAX: usize = 20;
 
-fn push_number(out: &mut Vec<u8>, number: u64) {
-    write!(out, "{number}").expect("a Vec takes every byte");
+fn decimal(digits: &mut [u8; DIGITS_MAX], mut number: u64) -> &[u8] {
+    let mut start = DIGITS_MAX;
+    loop {
+        start -= 1;
+        digits[start] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    &digits[start..]
 }
 
 /// Returns the reason phrase; a status without a name of its own has an empty one (RFC 9112 §4).

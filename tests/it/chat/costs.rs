@@ -155,6 +155,12 @@ fn what_looks_into_memory_alone_is_answered_without_waking_anybody() {
             &json!({"type": "say", "seq": seq, "to": to, "data": seq}),
         );
     });
+    let mut poster = server.http();
+    count("POST", &mut |number| post(&mut poster, &number.into()));
+    let mut answered = |seq: u64, command: &Value| {
+        member.say(command.to_string());
+        while parsed(&member.hear_text())["seq"] != seq {}
+    };
     count("ack", &mut |seq| {
         let ack = json!({"type": "ack", "seq": seq, "channel": "tea", "offset": seq});
         answered(seq, &ack);

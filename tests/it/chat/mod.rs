@@ -1,5 +1,6 @@
 //! What the chat costs, and how much of it one client may have.
 
+mod beside;
 mod costs;
 mod gather;
 mod limits;

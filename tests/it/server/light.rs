@@ -23,7 +23,7 @@ const LIGHT: &str = "light";
 fn with_light_ones(mode: Mode) -> Builder {
     mode.builder().light(
         |frame| frame.data.starts_with(LIGHT.as_bytes()),
-        |_, head, _| head.path()[1..].starts_with(LIGHT),
+        |head, _| head.path()[1..].starts_with(LIGHT),
     )
 }
 
@@ -241,7 +241,7 @@ fn a_panic_in_a_light_handler_closes_that_one_with_1011_and_no_other() {
             assert_ne!(frame.text(), Some("panic of the judge"), "told to");
             true
         };
-        let builder = mode.builder().light(judge, |_, head, _| {
+        let builder = mode.builder().light(judge, |head, _| {
             assert_ne!(head.path(), "/judge", "told to");
             true
         });

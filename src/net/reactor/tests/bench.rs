@@ -2,9 +2,10 @@
 //! its connections say.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -16,6 +17,7 @@ use super::super::{
     ReactorShared, WAKER, WriteTurn, send,
 };
 use crate::base::Fd;
+use crate::base::sync::lock;
 use crate::net::budget::ByteBudget;
 use crate::net::command::{AwaitedBy, Command, CommandBatch, Outgoing};
 use crate::net::mailbox::mailbox;
@@ -24,6 +26,9 @@ use crate::net::strangers::Strangers;
 use crate::proto::connection::{CloseReason, HttpRequest, Verdict};
 use crate::proto::http::Head;
 use crate::proto::websocket::{MessageKind, encode_message};
+
+/// The reactors of these tests run one after the other: together they would need too many descriptors.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// How long a test waits for anything.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -37,6 +42,10 @@ pub(super) struct EchoSink {
     /// Messages that came.
     pub(super) heard: usize,
     pub(super) farewells: Vec<Fd>,
+    /// Whether nothing may be read.
+    pub(super) is_full: bool,
+    /// How often that was asked.
+    pub(super) looks: Cell<usize>,
     /// Timers that were reported.
     pub(super) timers: usize,
 }
@@ -79,7 +88,8 @@ impl EventSink for EchoSink {
     }
 
     fn must_pause(&self, _: Fd) -> bool {
-        false
+        self.looks.set(self.looks.get() + 1);
+        self.is_full
     }
 
     fn has_handled(&self, _: Fd, _: BatchNumber) -> bool {
@@ -119,10 +129,12 @@ pub(super) struct Bench {
     mailbox: CommandSender,
     listener: TcpListener,
     events: Events,
+    _alone: MutexGuard<'static, ()>,
 }
 
 impl Bench {
     pub(super) fn new() -> Self {
+        let alone = lock(&ONE_AT_A_TIME);
         let descriptors = getrlimit(Resource::Nofile);
         let raised = Rlimit {
             current: descriptors.maximum.map(|maximum| maximum.min(20_000)),
@@ -159,6 +171,7 @@ impl Bench {
             mailbox: sender,
             listener: TcpListener::bind("127.0.0.1:0").unwrap(),
             events: Events::with_capacity(1_024),
+            _alone: alone,
         }
     }
 
@@ -211,6 +224,11 @@ impl Bench {
 
     pub(super) fn command(&self, command: Command) {
         send(&self.mailbox, command);
+    }
+
+    /// Makes the reactor take one turn more.
+    pub(super) fn nudge(&self) {
+        self.mailbox.nudge();
     }
 
     pub(super) fn publish(&self, topic: &str, text: &str) {

@@ -8,8 +8,10 @@ const COMING_AND_GOING: usize = 32;
 
 #[test]
 fn a_message_is_answered_before_a_crowd_has_gone() {
+    /// The kernel tells of so many in three parts.
+    const CROWD: usize = 2_100;
     let mut bench = Bench::new();
-    let crowd = bench.open(1_200);
+    let crowd = bench.open(CROWD);
     let mut talker = bench.open(1).remove(0);
     drop(crowd);
     talker.say("hello");
@@ -17,7 +19,7 @@ fn a_message_is_answered_before_a_crowd_has_gone() {
     assert_eq!(talker.hear(), "hello");
     let gone = bench.reactor.sink().closed.len();
     assert!(gone <= 2 * COMING_AND_GOING, "{gone} went first");
-    while bench.reactor.sink().closed.len() < 1_200 {
+    while bench.reactor.sink().closed.len() < CROWD {
         let before = bench.reactor.sink().closed.len();
         bench.turn();
         assert!(bench.reactor.sink().closed.len() - before <= COMING_AND_GOING);
@@ -97,5 +99,46 @@ fn publishes_that_come_together_are_given_to_the_outboxes_in_turns_and_in_order(
         for number in 0..100 {
             assert_eq!(member.hear(), format!("{number}"));
         }
+    }
+}
+
+#[test]
+fn held_connections_are_looked_at_now_and_then_and_always_before_the_reactor_sleeps() {
+    const HELD: usize = 1_000;
+    let mut bench = Bench::new();
+    let _members = bench.open_members("tea", 600);
+    let mut crowd = bench.open(HELD);
+    bench.reactor.sink.is_full = true;
+    for peer in &mut crowd {
+        peer.say("hello");
+    }
+    bench.turn_until(|bench| bench.reactor.held.len() == HELD);
+    bench.publish("tea", "more");
+    bench.turn();
+    bench.reactor.sink.looks.set(0);
+    let mut turns = 0;
+    while bench.reactor.writes.has_later() {
+        bench.turn();
+        turns += 1;
+    }
+    let looks = bench.reactor.sink.looks.get();
+    assert!(
+        turns >= 8 && looks <= (turns / 4 + 1) * HELD,
+        "{looks} in {turns} turns"
+    );
+    while bench.reactor.timeout().is_some() {
+        bench.turn();
+    }
+    bench.reactor.sink.is_full = false;
+    bench.nudge();
+    while bench.reactor.sink().heard < HELD {
+        assert!(
+            bench.reactor.timeout().is_some(),
+            "asleep with messages to read"
+        );
+        bench.turn();
+    }
+    for peer in &mut crowd {
+        assert_eq!(peer.hear(), "hello");
     }
 }

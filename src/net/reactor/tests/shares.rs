@@ -106,8 +106,30 @@ fn a_broadcast_is_written_in_shares_as_well() {
     let mut bench = Bench::new();
     let mut peers = bench.open(300);
     bench.command(Command::Broadcast(frame("all")));
-    assert!(bench.turn() <= 64 + 300 / 128);
+    assert!(bench.turn() <= 48 + 300 / 128);
     expect_all(&mut bench, &mut peers, &["all"]);
+}
+
+#[test]
+fn what_gathered_for_a_large_room_is_written_in_shares_as_well() {
+    let mut bench = Bench::new();
+    let mut members = bench.open_members("tea", 300);
+    bench.command(Command::Gather {
+        topic: "tea".into(),
+        frame: frame("one"),
+        delay_ms: 60_000,
+    });
+    bench.turn();
+    let mut new = bench.open(1).remove(0);
+    bench.command(Command::Subscribe {
+        fd: new.fd,
+        topic: "tea".into(),
+        frames_first: frame("welcome"),
+    });
+    bench.publish("tea", "two");
+    assert!(bench.turn() <= 1 + 48 + 600 / 128);
+    expect_all(&mut bench, &mut members, &["one", "two"]);
+    assert_eq!((new.hear(), new.hear()), ("welcome".into(), "two".into()));
 }
 
 #[test]
@@ -169,7 +191,8 @@ fn a_large_frame_is_written_in_shares_and_a_second_one_at_once() {
     let _members = bench.open_members("tea", 300);
     let large = "x".repeat(70_000);
     bench.publish("tea", &large);
-    assert!(bench.turn() <= 64 + 300 / 128);
+    let writes = bench.turn();
+    assert!(writes <= 3 + 300 / 128, "{writes} writes of 70,000 bytes");
     bench.publish("tea", &large);
     let waiting = bench.reactor.writes.later_len() as u64;
     assert!(

@@ -8,7 +8,7 @@ use super::batch::WriteBatch;
 use super::files::StoreFile;
 use super::log_record::LogRecord;
 use super::segment_head::{SEGMENT_HEAD_SIZE, SegmentHead};
-use super::snapshot::{Seen, Walk};
+use super::snapshot::Walk;
 use super::state::StoreState;
 
 /// Writes batches behind the head of a new segment, one after the other.
@@ -79,12 +79,12 @@ fn write_channel(
     }
     *left -= 1;
     let next = Walk::Channels(index + 1, None);
-    let seen = (state.snapshot.as_ref()).and_then(|snapshot| snapshot.seen(index));
-    let Some(channel) = (state.channel_at(index)).filter(|_| seen != Some(Seen::New)) else {
+    let Some(channel) = state.channel_at(index) else {
         return next;
     };
     if acked.is_none() {
-        if seen.is_none() {
+        let snapshot = state.snapshot.as_ref();
+        if !snapshot.is_some_and(|snapshot| snapshot.has_written(index)) {
             channel.record().write(batch);
         }
         if let Some(user) = &channel.opener {

@@ -32,10 +32,13 @@ pub(super) struct Dedup {
     known: VecDeque<KnownMessage>,
     /// The number of the oldest known message; after the largest number they begin anew.
     oldest: u32,
-    /// The numbers of the messages, by the hashes of their keys.
-    numbers: HashTable<u32>,
+    /// The numbers of the messages, by the hashes of their keys. A table that grows takes all of its
+    /// numbers to a new place, so there are many tables, each with a small part of them.
+    numbers: Box<[HashTable<u32>]>,
     /// Who has which of them, while there are nearly too many.
     shares: Option<DedupShares>,
+    /// The number of the first message that isn't counted in the shares.
+    uncounted: u32,
     /// Those in `known` that went before their turn.
     gone: usize,
     forgotten: u64,
@@ -47,6 +50,13 @@ pub(super) struct Dedup {
 /// One of so many messages may have no tag of its sender: below that nobody comes near to a share that
 /// matters, and most servers never have more than these 62,500.
 const ONE_UNTAGGED_IN: usize = 16;
+
+/// Tables of numbers: with a million messages each has 4,000, which move in a fraction of a millisecond.
+const TABLES: usize = 256;
+
+/// When all but one of so many places are taken, the shares are counted, with each message so many
+/// more: they are complete just when they are needed, and no message waits for all of them.
+const COUNTED_AT_ONCE: usize = 16;
 
 #[derive(Debug, Clone, Copy)]
 struct KnownMessage {
@@ -65,6 +75,11 @@ fn halves(idempotency_key: u128) -> KeyHalves {
     [(idempotency_key >> 64) as u64, idempotency_key as u64]
 }
 
+/// Finds the table of a key, by the half that isn't its hash.
+fn table_of(idempotency_key: KeyHalves) -> usize {
+    idempotency_key[0] as usize % TABLES
+}
+
 /// Hashes a key: half of it is enough, since the key is a keyed hash already.
 fn hash(idempotency_key: KeyHalves) -> u64 {
     idempotency_key[1]
@@ -78,8 +93,9 @@ impl Dedup {
             untagged_max: max / ONE_UNTAGGED_IN,
             known: VecDeque::new(),
             oldest: 0,
-            numbers: HashTable::new(),
+            numbers: tables(),
             shares: None,
+            uncounted: 0,
             gone: 0,
             forgotten: 0,
             tags: FixedState::with_seed(seed),
@@ -117,6 +133,9 @@ impl Dedup {
             self.known[place].offset = offset;
             return;
         }
+        if self.shares.is_some() || self.count() >= max - max / COUNTED_AT_ONCE {
+            self.count_shares(COUNTED_AT_ONCE + 1);
+        }
         if self.count() >= max {
             self.forgotten += 1;
             if !self.make_room() {
@@ -139,7 +158,7 @@ impl Dedup {
         }
         if self.known.is_empty() && self.known.capacity() > 0 {
             self.known = VecDeque::new();
-            self.numbers = HashTable::new();
+            self.numbers = tables();
             self.shares = None;
         }
     }
@@ -162,7 +181,8 @@ impl Dedup {
     fn number(&self, idempotency_key: KeyHalves) -> Option<u32> {
         let is_same =
             |number: &u32| self.known[self.place(*number)].idempotency_key == idempotency_key;
-        self.numbers.find(hash(idempotency_key), is_same).copied()
+        let table = &self.numbers[table_of(idempotency_key)];
+        table.find(hash(idempotency_key), is_same).copied()
     }
 
     /// Returns the index of the message with this number.
@@ -173,13 +193,11 @@ impl Dedup {
     fn insert(&mut self, known: KnownMessage) {
         let number = self.oldest.wrapping_add(self.known.len() as u32);
         self.known.push_back(known);
-        if let Some(shares) = &mut self.shares {
-            shares.insert(known.sender, number);
-        }
         let (all, oldest) = (&self.known, self.oldest);
         let hash_of =
             |number: &u32| hash(all[number.wrapping_sub(oldest) as usize].idempotency_key);
-        (self.numbers).insert_unique(hash(known.idempotency_key), number, hash_of);
+        let key = known.idempotency_key;
+        self.numbers[table_of(key)].insert_unique(hash(key), number, hash_of);
     }
 
     /// Forgets the oldest message of the sender with the most; whether there was one.
@@ -188,9 +206,7 @@ impl Dedup {
         if self.gone > self.count() {
             self.compact();
         }
-        if self.shares.is_none() {
-            self.count_shares();
-        }
+        self.count_shares(usize::MAX);
         let shares = self.shares.as_mut().expect("they are counted");
         let largest = shares.largest();
         let Some(number) = largest.and_then(|loser| shares.take_oldest(loser)) else {
@@ -204,26 +220,31 @@ impl Dedup {
         true
     }
 
-    fn count_shares(&mut self) {
-        let mut shares = DedupShares::default();
-        let numbers = (0..self.known.len() as u32).map(|place| self.oldest.wrapping_add(place));
-        for (known, number) in self.known.iter().zip(numbers) {
-            if known.offset > 0 {
-                shares.insert(known.sender, number);
-            }
+    /// Counts the shares of up to `max` messages that aren't counted yet, the oldest first.
+    fn count_shares(&mut self, max: usize) {
+        if self.shares.is_none() {
+            self.uncounted = self.oldest;
         }
-        self.shares = Some(shares);
+        let shares = self.shares.get_or_insert_default();
+        let begin = self.uncounted.wrapping_sub(self.oldest) as usize;
+        for known in self.known.range(begin..).take(max) {
+            if known.offset > 0 {
+                shares.insert(known.sender, self.uncounted);
+            }
+            self.uncounted = self.uncounted.wrapping_add(1);
+        }
     }
 
     /// Gives up the places of those that went before their turn.
     fn compact(&mut self) {
         self.known.retain(|known| known.offset > 0);
         (self.oldest, self.gone, self.shares) = (0, 0, None);
-        self.numbers.clear();
+        self.numbers.iter_mut().for_each(HashTable::clear);
         let all = &self.known;
         let hash_of = |number: &u32| hash(all[*number as usize].idempotency_key);
         for (number, known) in (0..).zip(all) {
-            (self.numbers).insert_unique(hash(known.idempotency_key), number, hash_of);
+            let key = known.idempotency_key;
+            self.numbers[table_of(key)].insert_unique(hash(key), number, hash_of);
         }
     }
 
@@ -233,7 +254,11 @@ impl Dedup {
         };
         self.take_number(self.oldest);
         if let Some(shares) = &mut self.shares {
-            shares.take_oldest(known.sender);
+            if self.uncounted == self.oldest {
+                self.uncounted = self.oldest.wrapping_add(1);
+            } else {
+                shares.take_oldest(known.sender);
+            }
             if shares.count() < shares.count_peak() / 2 {
                 self.shares = None;
             }
@@ -244,7 +269,7 @@ impl Dedup {
 
     fn take_number(&mut self, number: u32) {
         let idempotency_key = self.known[self.place(number)].idempotency_key;
-        let entry = (self.numbers)
+        let entry = self.numbers[table_of(idempotency_key)]
             .find_entry(hash(idempotency_key), |known| *known == number)
             .expect("each known one has its number in the table");
         entry.remove();
@@ -262,6 +287,10 @@ impl Dedup {
         self.known.pop_front();
         self.oldest = self.oldest.wrapping_add(1);
     }
+}
+
+fn tables() -> Box<[HashTable<u32>]> {
+    (0..TABLES).map(|_| HashTable::new()).collect()
 }
 
 #[cfg(test)]
@@ -331,7 +360,8 @@ mod tests {
             );
             assert_eq!(dedup.forgotten(), 100_000 - 90);
             dedup.forget_before(12);
-            assert!(dedup.known.is_empty() && dedup.numbers.is_empty() && dedup.shares.is_none());
+            let numbers = dedup.numbers.iter().map(HashTable::len).sum::<usize>();
+            assert!(dedup.known.is_empty() && numbers == 0 && dedup.shares.is_none());
         }
     }
 
@@ -405,6 +435,35 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn the_shares_are_complete_when_they_are_needed_and_no_message_waited_for_them() {
+        const MAX: usize = 16_000;
+        let mut dedup = Dedup::new(1, 0);
+        let counted = |dedup: &Dedup| dedup.shares.as_ref().map_or(0, DedupShares::count);
+        let (mut before, mut most) = (0, 0);
+        for number in 0..MAX as u64 {
+            dedup.remember(number, said(number as u32, number.into(), number + 1), MAX);
+            most = most.max(counted(&dedup) - before);
+            before = counted(&dedup);
+        }
+        assert_eq!(most, COUNTED_AT_ONCE + 1);
+        // The newest one is counted with the next.
+        assert_eq!(before, MAX - 1);
+        dedup.remember(0, said(0, 1 << 64, 1), MAX);
+        assert_eq!((dedup.count(), counted(&dedup)), (MAX, MAX - 1));
+    }
+
+    #[test]
+    fn no_table_has_much_more_than_its_part_so_none_is_long_in_growing() {
+        let mut dedup = Dedup::new(1, 0);
+        for number in 0..100_000_u64 {
+            let key = u128::from(number.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(32));
+            dedup.remember(number, said(1, key << 64 | key, number + 1), 1_000_000);
+        }
+        let largest = dedup.numbers.iter().map(HashTable::len).max();
+        assert!(largest < Some(2 * 100_000 / TABLES), "{largest:?}");
     }
 
     #[test]

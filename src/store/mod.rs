@@ -9,7 +9,7 @@
 //!
 //! - the write path: `record` comes in, `pending` decides what it does, `log_record` and
 //!   `raw_record` are its form on disk, `batch` is written by `journal`, and `state`, `channel_log`,
-//!   `location` and `usage` change by it; `resolved` is the shorter way for most messages, `dedup`
+//!   `channel_names`, `location` and `usage` change by it; `resolved` is the shorter way for most messages, `dedup`
 //!   knows the repeats;
 //! - segments: `segment`, `segment_head`, `segment_draft`; the next one: `rollover`,
 //!   `next_segment`, `snapshot`, `checkpoint`, `tail`;
@@ -31,6 +31,7 @@
 mod batch;
 mod bytes;
 mod channel_log;
+mod channel_names;
 mod dedup;
 mod dedup_shares;
 mod journal;

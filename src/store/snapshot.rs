@@ -5,7 +5,7 @@
 //! newer: the records that changed them are read behind the snapshot, and lead to the same state
 //! from there.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 
 use super::batch::WriteBatch;
 
@@ -15,40 +15,21 @@ pub(super) struct Snapshot {
     /// The index of the first channel that isn't written yet.
     pub(super) next_channel: usize,
     /// Channels from there on that have changed since the moment.
-    seen: HashMap<usize, Seen, foldhash::fast::FixedState>,
-    /// The records of those that were there at the moment, to be written before anything else.
+    changed: HashSet<usize, foldhash::fast::FixedState>,
+    /// Their records, to be written before anything else.
     pub(super) images: WriteBatch,
 }
 
-/// What a snapshot knows of a channel that has changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Seen {
-    /// Its epoch and its offsets are among the images.
-    Written,
-    /// It was made after the moment.
-    New,
-}
-
 impl Snapshot {
-    /// Whether a channel is about to change that has to be written first; asked once, and noted.
+    /// Whether a channel is about to change that has to be written first; asked once, and noted. One
+    /// that was made just now is written without messages.
     pub(super) fn is_first_change(&mut self, channel: usize) -> bool {
-        if channel < self.next_channel || self.seen.contains_key(&channel) {
-            return false;
-        }
-        self.seen.insert(channel, Seen::Written);
-        true
+        channel >= self.next_channel && self.changed.insert(channel)
     }
 
-    /// Notes a channel that is made now.
-    pub(super) fn note_new(&mut self, channel: usize) {
-        if channel >= self.next_channel {
-            self.seen.insert(channel, Seen::New);
-        }
-    }
-
-    /// Returns what is known of a channel that has changed.
-    pub(super) fn seen(&self, channel: usize) -> Option<Seen> {
-        self.seen.get(&channel).copied()
+    /// Whether the record of a channel was written before its turn.
+    pub(super) fn has_written(&self, channel: usize) -> bool {
+        self.changed.contains(&channel)
     }
 }
 

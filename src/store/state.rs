@@ -3,7 +3,7 @@
 //! The state changes by [`LogRecord`]s only, in the order in which they stand in the segments: so a
 //! start makes of the segments the state that was there before.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use slab::Slab;
 
 use super::bytes::Flaw;
 use super::channel_log::ChannelLog;
+use super::channel_names::ChannelNames;
 use super::location::{Location, Relocation};
 use super::log_record::{LogPlace, LogRecord, PlacedMessage};
 use super::resolved::ResolvedMessage;
@@ -19,9 +20,9 @@ use super::snapshot::Snapshot;
 use super::usage::LogUsage;
 use crate::base::{Epoch, Position};
 
-/// The whole committed state, except for the messages. Hashes of names depend on a random seed.
+/// The whole committed state, except for the messages themselves.
 pub(super) struct StoreState {
-    names: HashMap<Arc<str>, usize, foldhash::quality::RandomState>,
+    names: ChannelNames,
     channels: Slab<StoredChannel>,
     members: BTreeMap<Box<str>, BTreeSet<Box<str>>>,
     members_count: usize,
@@ -96,7 +97,7 @@ impl StoreState {
     /// Makes an empty state; `retention` says what each channel keeps.
     pub(super) fn new(retention: Arc<dyn Fn(&str) -> Retention + Send + Sync>) -> Self {
         Self {
-            names: HashMap::default(),
+            names: ChannelNames::new(),
             channels: Slab::new(),
             members: BTreeMap::new(),
             members_count: 0,
@@ -124,12 +125,12 @@ impl StoreState {
 
     /// The channel of this name.
     pub(super) fn channel(&self, name: &str) -> Option<&StoredChannel> {
-        Some(&self.channels[*self.names.get(name)?])
+        Some(&self.channels[self.names.find(name)?])
     }
 
     /// Finds a channel and its index, which stays the same until the next record is applied.
     pub(super) fn find(&self, name: &str) -> Option<(usize, &StoredChannel)> {
-        let index = *self.names.get(name)?;
+        let index = self.names.find(name)?;
         Some((index, &self.channels[index]))
     }
 
@@ -234,13 +235,13 @@ impl StoreState {
             LogRecord::Message(ref message) => self.apply_message(message, location)?,
             LogRecord::Purge { channel, epoch } => self.purge(channel, epoch),
             LogRecord::Trim { channel, through } => {
-                if let Some(&index) = self.names.get(channel) {
+                if let Some(index) = self.names.find(channel) {
                     let log = &mut self.channels[index].log;
                     log.trim(through, &mut self.usage);
                 }
             }
             LogRecord::Forget { channel } => {
-                if let Some(&index) = self.names.get(channel) {
+                if let Some(index) = self.names.find(channel) {
                     self.remove(index);
                     self.forgotten = self.forgotten.saturating_add(1);
                 }
@@ -335,7 +336,7 @@ impl StoreState {
     }
 
     fn set_opener(&mut self, channel: &str, user: &str) {
-        if let Some(&index) = self.names.get(channel) {
+        if let Some(index) = self.names.find(channel) {
             self.channels[index].opener = (!user.is_empty()).then(|| user.into());
         }
     }
@@ -360,7 +361,7 @@ impl StoreState {
     }
 
     fn move_to(&mut self, place: LogPlace<'_>, location: Location) {
-        if let Some(&index) = self.names.get(place.channel) {
+        if let Some(index) = self.names.find(place.channel) {
             let log = &mut self.channels[index].log;
             if log.epoch == place.at.epoch {
                 log.replace(place.at.offset, location, &mut self.usage);
@@ -396,7 +397,7 @@ impl StoreState {
     }
 
     fn ack(&mut self, channel: &str, reader: &str, offset: u64) {
-        if let Some(&index) = self.names.get(channel) {
+        if let Some(index) = self.names.find(channel) {
             let acks = &mut self.channels[index].acks;
             match acks.get_mut(reader) {
                 Some(acked) => *acked = offset.max(*acked),
@@ -480,7 +481,7 @@ impl StoreState {
     }
 
     fn ensure(&mut self, name: &str, epoch: Epoch) -> usize {
-        if let Some(&index) = self.names.get(name) {
+        if let Some(index) = self.names.find(name) {
             return index;
         }
         let shared: Arc<str> = name.into();
@@ -492,9 +493,6 @@ impl StoreState {
             opener: None,
         });
         self.names.insert(shared, index);
-        if let Some(snapshot) = &mut self.snapshot {
-            snapshot.note_new(index);
-        }
         index
     }
 

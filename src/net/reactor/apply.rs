@@ -96,7 +96,7 @@ impl<S: EventSink> Reactor<S> {
                 self.deliver_gathered_of(&topic);
                 self.publish(&topic, &frame);
             }
-            Command::Deliver { topic, frames, way } => self.publish_in(way, &topic, frames),
+            Command::Deliver { topic, frames, way } => self.deliver(&topic, frames, way),
             Command::Broadcast(frame) => self.broadcast(&frame),
             Command::Subscribe {
                 fd,
@@ -160,7 +160,7 @@ impl<S: EventSink> Reactor<S> {
         let turn = self.writes.turn_of(receivers.len());
         let mut delivered = 0;
         for index in receivers.drain(..) {
-            delivered += u64::from(self.deliver(turn, index, frame));
+            delivered += u64::from(self.deliver_to(turn, index, frame));
         }
         self.shared.counters.deliveries.add(delivered);
         self.receivers = receivers;
@@ -170,7 +170,7 @@ impl<S: EventSink> Reactor<S> {
         let turn = self.writes.turn_of(self.slots.len());
         let mut delivered = 0;
         for index in self.slots.indices() {
-            delivered += u64::from(self.deliver(turn, index, frame));
+            delivered += u64::from(self.deliver_to(turn, index, frame));
         }
         self.shared.counters.deliveries.add(delivered);
     }

@@ -22,7 +22,7 @@ enum SlowFrames {
 
 impl<S: EventSink> Reactor<S> {
     /// Sends a frame to the members of a topic.
-    pub(super) fn publish_in(&mut self, way: DeliveryWay, topic: &Arc<str>, frames: Bytes) {
+    pub(super) fn deliver(&mut self, topic: &Arc<str>, frames: Bytes, way: DeliveryWay) {
         let (frame, instead) = match way.slow {
             SlowWay::Waits => (frames, None),
             SlowWay::Latest { start } => (frames.slice(start as usize..), Some(frames)),

@@ -41,7 +41,7 @@ impl<S: EventSink> Reactor<S> {
 
     /// Puts a frame for many into the outbox of one of them, if that is an open WebSocket; returns
     /// whether it is.
-    pub(super) fn deliver(&mut self, turn: WriteTurn, index: u32, frame: &Bytes) -> bool {
+    pub(super) fn deliver_to(&mut self, turn: WriteTurn, index: u32, frame: &Bytes) -> bool {
         let Some(slot) = self.slots.get_mut(index) else {
             return false;
         };

@@ -1,5 +1,6 @@
 //! Tests of what a store promises, for both of them, and of what a broken disk does to the journal.
 
+mod aside;
 mod basics;
 mod broken;
 mod common;
@@ -8,6 +9,7 @@ mod dice;
 mod disk;
 mod golden;
 mod hostile;
+mod meanwhile;
 mod model;
 mod offline;
 mod pauses;

@@ -215,9 +215,10 @@ fn oldest_files_go(data: &Path, size: &Size) {
 /// Most of what was said is purged: segments that hold a little else are compacted, those that hold
 /// nothing else are removed.
 fn compaction_and_trims(data: &Path, size: &Size) {
-    let server = serve(data, &["store.segment_size_max=4194304"]);
-    let mut http = server.http();
     let bytes = size.megabytes << 20;
+    let segment = format!("store.segment_size_max={}", (bytes / 16).max(65_536));
+    let server = serve(data, &[&segment]);
+    let mut http = server.http();
     fill(&mut http, bytes / 2 / 1_100, 1_000, |n| {
         let room = if n % 20 == 0 { "kept" } else { "gone" };
         room.into()

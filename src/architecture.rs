@@ -208,7 +208,8 @@
 //! 7. **A slow reader costs what one connection may, and nobody else's time.** Its outbox has a
 //!    bound, in bytes and in time without progress; then whole frames are dropped and Close 4008
 //!    follows. Answers to its own requests never kill a peer: its
-//!    next request waits until there is room. Who asks for much has turns (`server/scheduler.rs`), on
+//!    next request waits until there is room. Of channels in which only the newest message counts
+//!    (`net/outbox/latest.rs`) one message waits at the most. Who asks for much has turns (`server/scheduler.rs`), on
 //!    a worker and on a reactor without workers alike.
 //! 8. **Wake-ups are merged**: a mailbox wakes its reactor only when that isn't awake. The flag is
 //!    cleared before the queue is looked at; a model checker goes through all orders.

@@ -68,7 +68,14 @@ fn figure(cell: &str) -> f64 {
 #[test]
 fn this_server_and_its_floor_are_measured_in_turns() {
     let folder = TempDir::new().unwrap();
-    let json = folder.path().join("rounds.json");
+    let (json, page) = (
+        folder.path().join("rounds.json"),
+        folder.path().join("page.md"),
+    );
+    let page_with = |text: &str| {
+        format!("before\n<!-- versus: begin -->\n{text}\n<!-- versus: end -->\nbehind\n")
+    };
+    fs::write(&page, page_with("an older table")).unwrap();
     let text = printed(
         script("run")
             .args([
@@ -77,6 +84,8 @@ fn this_server_and_its_floor_are_measured_in_turns() {
             ])
             .args(["--rounds", "2", "--seconds", "0.2", "--json"])
             .arg(&json)
+            .arg("--write")
+            .arg(&page)
             .arg("--folder")
             .arg(folder.path()),
     );
@@ -104,7 +113,13 @@ fn this_server_and_its_floor_are_measured_in_turns() {
         assert!(round["foreign_percent"].as_f64().unwrap() >= 0.0, "{round}");
     }
     let left: Vec<_> = fs::read_dir(folder.path()).unwrap().collect();
-    assert_eq!(left.len(), 1, "only the rounds are left: {left:?}");
+    assert_eq!(
+        left.len(),
+        2,
+        "only the rounds and the page are left: {left:?}"
+    );
+    let written = fs::read_to_string(&page).unwrap();
+    assert_eq!(written, page_with(text.trim()));
 }
 
 #[test]

@@ -116,6 +116,16 @@ class Tidings:
         return Server(command, cores, folder)
 
 
+class TwoReactors(Tidings):
+    """The same with a second reactor on the same core, for what waits for its turn."""
+
+    def __init__(self, program):
+        super().__init__(program, 1, 2)
+        self.key = "tidings-2-reactors"
+        self.label = "**tidings**, one worker, two reactors"
+        self.loads = {"beside": self.loads["beside"]}
+
+
 class Floor:
     """A bare epoll loop that makes the system calls of the work and does nothing else."""
 
@@ -374,6 +384,7 @@ def all_of(program):
         Floor(program),
         Tidings(program, 0),
         Tidings(program, 1),
+        TwoReactors(program),
         OfNode("uwebsockets", "uWebSockets.js", uwebsockets),
         Bun(),
         OfNode("ws", "`ws`", [MODULES / "ws"]),

@@ -8,7 +8,7 @@ from contenders import WITHOUT_PROGRAM
 
 # Who is never ahead, since nobody could be.
 FLOOR = "floor"
-OURS = ("tidings-1", "tidings-0")
+OURS = ("tidings-1", "tidings-0", "tidings-2-reactors")
 
 
 class Cell:
@@ -25,6 +25,9 @@ class Cell:
 
     def median(self):
         return statistics.median(self.figures)
+
+    def is_ahead_of(self, other):
+        return bool(other and self.figures and other.figures) and self.median() < other.median()
 
     def shown(self):
         if not self.figures:
@@ -107,22 +110,24 @@ def markdown_table(head, rows):
 
 
 def sentences(scenarios, cells, labels):
-    """Who is ahead of both of ours, and what went wrong."""
+    """Who is ahead of the default settings, what no worker would change, and what went wrong."""
+    others = [key for key in labels if key not in (FLOOR, *OURS)]
     ahead = []
     for scenario in scenarios:
-        ours = [cells[scenario.name, key] for key in OURS if (scenario.name, key) in cells]
-        ours = min((cell for cell in ours if cell.figures), key=Cell.median, default=None)
-        for (name, key), cell in cells.items():
-            if ours and cell.figures and name == scenario.name and key not in (FLOOR, *OURS):
-                if cell.median() < ours.median():
-                    far = max(cell.figures) < min(ours.figures)
-                    words = "" if far else ", within the range of the rounds"
-                    figures = f"{short(cell.median())} beside {short(ours.median())}{words}"
-                    ahead.append(f"{labels[key]} at “{scenario.title}” ({figures})")
+        default, alone = (cells.get((scenario.name, key)) for key in OURS[:2])
+        for key in others:
+            cell = cells.get((scenario.name, key))
+            if cell and cell.is_ahead_of(default):
+                figures = f"{short(cell.median())} beside {short(default.median())}"
+                if min(default.figures) <= max(cell.figures):
+                    figures += ", within the range of the rounds"
+                if alone and alone.figures:
+                    figures += f"; {short(alone.median())} without a worker"
+                ahead.append(f"{labels[key]} at “{scenario.title}” ({figures})")
     if ahead:
-        yield f"Ahead of tidings: {'; '.join(ahead)}."
-    elif any(key not in (FLOOR, *OURS) for _, key in cells):
-        yield "Nobody is ahead of tidings here."
+        yield f"Ahead of tidings with its one worker: {', '.join(ahead)}."
+    elif any((scenario.name, key) in cells for scenario in scenarios for key in others):
+        yield "Nobody is ahead of tidings with its one worker here."
     wrong = [
         f"{labels[key]} at “{cell.scenario.title}”: {'; '.join(cell.faults)}"
         for (_, key), cell in cells.items()

@@ -118,7 +118,6 @@ TABLES = [
         "beside a room of so many members that is published to without pause",
         [
             beside("beside-1000-1", 1000, 1),
-            beside("beside-1000-8", 1000, 8),
             beside("beside-10000-1", 10000, 1),
         ],
     ),

@@ -14,6 +14,17 @@ pub struct Pass {
     pub rooms: Vec<String>,
     /// The moment at which the token ends, in Unix milliseconds.
     pub expires_unix_ms: u64,
+    /// The number of the key that signed the token: another one for each other key.
+    pub key: u64,
+}
+
+/// Keys that are no longer valid.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WithdrawnKeys {
+    /// The names of API keys.
+    pub api_keys: Vec<String>,
+    /// The numbers of keys of tokens, as [`Pass::key`] has them.
+    pub token_keys: Vec<u64>,
 }
 
 /// The reason why a token was refused.
@@ -39,6 +50,11 @@ pub trait Authenticator: Send + Sync {
 
     /// Finds the name of an API key; `None` when the key is unknown.
     fn api_key(&self, key: &str) -> Option<Arc<str>>;
+
+    /// The number of times that the keys were changed.
+    fn changes(&self) -> u64 {
+        0
+    }
 }
 
 /// Lets everybody in under any name: for trials on one's own machine.

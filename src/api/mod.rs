@@ -22,7 +22,7 @@ pub(crate) mod reply;
 pub(crate) mod scan;
 mod strict;
 
-pub use auth::{Authenticator, OpenAccess, Pass, TokenRefusal, bearer};
+pub use auth::{Authenticator, OpenAccess, Pass, TokenRefusal, WithdrawnKeys, bearer};
 pub use posting::{Posting, To};
 pub use rate::{Bucket, Rate};
 pub use rate_limits::LimitSettings;

@@ -1,5 +1,7 @@
 //! Rates and buckets of tokens, as pure state.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
 /// A rate, and the number that may come at once; used by a [`Bucket`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
@@ -28,6 +30,41 @@ impl Rate {
         Some(Self {
             every_us,
             ahead_us_max: every_us.saturating_mul(burst_max.max(1) - 1),
+        })
+    }
+}
+
+/// A rate that may change while it is in use, or none.
+#[derive(Debug)]
+pub(crate) struct ChangingRate {
+    /// 0 for none.
+    every_us: AtomicU64,
+    ahead_us_max: AtomicU64,
+}
+
+impl ChangingRate {
+    pub(crate) fn new(rate: Option<Rate>) -> Self {
+        let own = Self {
+            every_us: AtomicU64::new(0),
+            ahead_us_max: AtomicU64::new(0),
+        };
+        own.set(rate);
+        own
+    }
+
+    /// Changes the rate. A taker at the same moment may see one half of the change, once.
+    pub(crate) fn set(&self, rate: Option<Rate>) {
+        let ahead_us_max = rate.map_or(0, |rate| rate.ahead_us_max);
+        self.ahead_us_max.store(ahead_us_max, Relaxed);
+        let every_us = rate.map_or(0, |rate| rate.every_us);
+        self.every_us.store(every_us, Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> Option<Rate> {
+        let every_us = self.every_us.load(Relaxed);
+        (every_us > 0).then(|| Rate {
+            every_us,
+            ahead_us_max: self.ahead_us_max.load(Relaxed),
         })
     }
 }

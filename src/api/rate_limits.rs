@@ -12,7 +12,7 @@ use std::sync::{Mutex, MutexGuard};
 
 use foldhash::fast::RandomState;
 
-use super::rate::{Bucket, Rate};
+use super::rate::{Bucket, ChangingRate, Rate};
 use super::refusal::Refusal;
 use crate::base::sync::lock;
 use crate::base::{AddressBlock, Metric};
@@ -88,9 +88,9 @@ pub(crate) enum LimitVerdict {
 /// The buckets of those who asked for something lately.
 #[derive(Debug)]
 pub(crate) struct RateLimits {
-    commands: Option<Rate>,
-    requests: Option<Rate>,
-    askers_max: usize,
+    commands: ChangingRate,
+    requests: ChangingRate,
+    askers_max: AtomicUsize,
     /// Random, so that nobody can choose a name that shares another one's bucket.
     hash: RandomState,
     parts: [Mutex<BusyAskers>; PARTS],
@@ -176,9 +176,9 @@ impl RateLimits {
             askers_max,
         } = settings;
         Self {
-            commands: Rate::new(commands_per_s_max, commands_burst_max),
-            requests: Rate::new(requests_per_s_max, requests_burst_max),
-            askers_max,
+            commands: ChangingRate::new(Rate::new(commands_per_s_max, commands_burst_max)),
+            requests: ChangingRate::new(Rate::new(requests_per_s_max, requests_burst_max)),
+            askers_max: AtomicUsize::new(askers_max),
             hash: RandomState::default(),
             parts: Default::default(),
             count: AtomicUsize::new(0),
@@ -189,14 +189,30 @@ impl RateLimits {
         }
     }
 
+    /// Changes the limits; who has used up the old ones waits as long as before.
+    pub(crate) fn set(&self, settings: LimitSettings) {
+        let LimitSettings {
+            commands_per_s_max,
+            commands_burst_max,
+            requests_per_s_max,
+            requests_burst_max,
+            askers_max,
+        } = settings;
+        let commands = Rate::new(commands_per_s_max, commands_burst_max);
+        self.commands.set(commands);
+        let requests = Rate::new(requests_per_s_max, requests_burst_max);
+        self.requests.set(requests);
+        self.askers_max.store(askers_max, Relaxed);
+    }
+
     /// Whether any limit is set.
     pub(crate) fn are_any(&self) -> bool {
-        self.commands.is_some() || self.requests.is_some()
+        self.commands.get().is_some() || self.requests.get().is_some()
     }
 
     /// Counts a command.
     pub(crate) fn command(&self, now_ms: u64, asker: Asker<'_>) -> LimitVerdict {
-        let Some(rate) = self.commands else {
+        let Some(rate) = self.commands.get() else {
             return LimitVerdict::Within;
         };
         self.with_buckets(LimitKind::Commands, asker, |own| {
@@ -218,7 +234,7 @@ impl RateLimits {
     ///
     /// [`ErrorCode::RateLimited`]; the request must not be carried out.
     pub(crate) fn request(&self, now_ms: u64, asker: Asker<'_>) -> Result<(), Refusal> {
-        let Some(rate) = self.requests else {
+        let Some(rate) = self.requests.get() else {
             return Ok(());
         };
         let taken = self.with_buckets(LimitKind::Requests, asker, |own| {
@@ -236,7 +252,7 @@ impl RateLimits {
     ///
     /// [`ErrorCode::RateLimited`]; the request must not be carried out.
     pub(crate) fn user_request(&self, now_ms: u64, uid: &str) -> Result<(), Refusal> {
-        let Some(rate) = self.commands else {
+        let Some(rate) = self.commands.get() else {
             return Ok(());
         };
         let taken = self.with_buckets(LimitKind::Commands, Asker::User(uid), |own| {
@@ -250,7 +266,7 @@ impl RateLimits {
 
     /// Counts a request of a user, which was counted as one, as `more` besides.
     pub(crate) fn user_request_was(&self, now_ms: u64, uid: &str, more: usize) {
-        if let Some(rate) = self.commands
+        if let Some(rate) = self.commands.get()
             && more > 0
         {
             self.with_buckets(LimitKind::Commands, Asker::User(uid), |own| {
@@ -261,7 +277,7 @@ impl RateLimits {
 
     /// Counts a request, which was counted as one, as `more` besides.
     pub(crate) fn request_was(&self, now_ms: u64, asker: Asker<'_>, more: usize) {
-        if let Some(rate) = self.requests
+        if let Some(rate) = self.requests.get()
             && more > 0
         {
             self.with_buckets(LimitKind::Requests, asker, |own| {
@@ -331,7 +347,7 @@ impl RateLimits {
         if let Some(own) = askers.buckets.get_mut(&asker) {
             return then(own);
         }
-        let part_max = self.askers_max.div_ceil(PARTS).max(1);
+        let part_max = self.askers_max.load(Relaxed).div_ceil(PARTS).max(1);
         if askers.buckets.len() >= part_max && askers.forget_next() {
             self.forgotten.fetch_add(1, Relaxed);
             self.count.fetch_sub(1, Relaxed);

@@ -32,18 +32,5 @@ impl Access {
     }
 }
 
-impl Access {
-    /// Lists the keys that aren't among those of `next`: who came in with one of them has to go.
-    #[must_use]
-    pub fn withdrawn_in(&self, next: &Self) -> Vec<String> {
-        let tokens = self.tokens.missing_in(&next.tokens).into_iter();
-        let keys = self.api_keys.missing_in(&next.api_keys).into_iter();
-        let tokens = tokens.map(|name| format!("token key {name}"));
-        tokens
-            .chain(keys.map(|name| format!("API key {name}")))
-            .collect()
-    }
-}
-
 #[cfg(test)]
 mod tests;

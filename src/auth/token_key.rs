@@ -3,7 +3,6 @@
 use std::fmt;
 use std::ops::RangeInclusive;
 
-use aws_lc_rs::digest::SHA256_OUTPUT_LEN;
 use aws_lc_rs::rsa::PublicKey;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ParsedPublicKey};
 use jsonwebtoken::{DecodingKey, EncodingKey};
@@ -89,8 +88,8 @@ pub struct TokenKey {
     pub(super) id: String,
     pub(super) algorithm: Algorithm,
     pub(super) key: DecodingKey,
-    /// The digest of the material, by which the key is known again.
-    fingerprint: [u8; SHA256_OUTPUT_LEN],
+    /// Taken from a digest of name and material, so that the key is known again after a reload.
+    number: u64,
 }
 
 impl TokenKey {
@@ -110,19 +109,20 @@ impl TokenKey {
                 public_key(algorithm, material).ok_or(KeyError::NoPublicKey(algorithm))?
             }
         };
+        let id = id.into();
+        let number = number_of(&id, algorithm, material);
         Ok(Self {
-            id: id.into(),
+            id,
             algorithm,
             key,
-            fingerprint: digest_of(material),
+            number,
         })
     }
 
-    /// Whether this is the other key, under the same name.
+    /// The number of this key under its name; another key, or another name, has another one.
     #[must_use]
-    pub fn is_same(&self, other: &Self) -> bool {
-        (&self.id, self.algorithm, self.fingerprint)
-            == (&other.id, other.algorithm, other.fingerprint)
+    pub fn number(&self) -> u64 {
+        self.number
     }
 
     /// Returns the key to sign with, for HS256, where the same secret signs and verifies.
@@ -147,6 +147,14 @@ impl TokenKey {
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
+}
+
+fn number_of(id: &str, algorithm: Algorithm, material: &[u8]) -> u64 {
+    let parts = [id.as_bytes(), algorithm.name().as_bytes(), material];
+    let digest = digest_of(&parts.join(&0));
+    let mut first = [0; 8];
+    first.copy_from_slice(&digest[..8]);
+    u64::from_le_bytes(first)
 }
 
 impl fmt::Debug for TokenKey {

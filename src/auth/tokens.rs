@@ -134,12 +134,12 @@ impl Tokens {
         &self.keys
     }
 
-    /// The names of keys that aren't in `others`, under the same name.
+    /// The numbers of keys that aren't in `others`, under the same name.
     #[must_use]
-    pub fn missing_in(&self, others: &Self) -> Vec<String> {
-        let is_there = |key: &TokenKey| others.keys.iter().any(|other| other.is_same(key));
-        let missing = self.keys.iter().filter(|key| !is_there(key));
-        missing.map(|key| key.id.clone()).collect()
+    pub fn missing_in(&self, others: &Self) -> Vec<u64> {
+        let is_there = |number| others.keys.iter().any(|other| other.number() == number);
+        let numbers = self.keys.iter().map(TokenKey::number);
+        numbers.filter(|number| !is_there(*number)).collect()
     }
 
     /// Verifies a token.
@@ -149,6 +149,19 @@ impl Tokens {
     /// The token is forged, meant for others, out of its time, or no token at all. Claims are only read
     /// once the signature is right.
     pub fn verify(&self, token: &str, now: SystemTime) -> Result<Claims, TokenError> {
+        self.verify_by(token, now).map(|(claims, _)| claims)
+    }
+
+    /// Verifies a token, and tells which key has signed it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Tokens::verify`].
+    pub fn verify_by(
+        &self,
+        token: &str,
+        now: SystemTime,
+    ) -> Result<(Claims, &TokenKey), TokenError> {
         if token.len() > self.rules.size_max {
             return Err(TokenError::TooLong(self.rules.size_max));
         }
@@ -158,12 +171,13 @@ impl Tokens {
         }
         let mut outcome = Err(TokenError::UnknownKey);
         for key in self.keys.iter().filter(|key| fits(key, &header)) {
-            outcome = self.decode(token, key);
+            outcome = self.decode(token, key).map(|payload| (payload, key));
             if !matches!(outcome, Err(TokenError::Signature)) {
                 break;
             }
         }
-        outcome?.judge(now, self.rules.leeway)
+        let (payload, key) = outcome?;
+        Ok((payload.judge(now, self.rules.leeway)?, key))
     }
 
     /// Signs a token with these claims, and with the first audience and issuer of the rules.

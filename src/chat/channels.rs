@@ -237,7 +237,8 @@ impl<K: ChannelKey, A: Audience> Channels<K, A> {
             let old_at = (call.scope.now).after(call.scope.common.settings.kept_ms_max);
             self.expiry.schedule(old_at, key, log);
         }
-        let receivers = placement.deliver(call, topic, position, connections, audience.fds());
+        let positions = (position, log.position());
+        let receivers = placement.deliver(call, topic, positions, connections, audience.fds());
         Some((key, position, receivers))
     }
 

@@ -26,7 +26,8 @@ impl Everyone {
     ) -> (Option<Position>, usize) {
         let position = placement.append_to(&mut self.log, call.scope);
         let fds = fds.into_iter();
-        let receivers = placement.deliver(call, name, position, self.connections, fds);
+        let positions = (position, self.log.position());
+        let receivers = placement.deliver(call, name, positions, self.connections, fds);
         (position, receivers)
     }
 }

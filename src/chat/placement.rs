@@ -32,13 +32,13 @@ impl Placement<'_> {
         }
     }
 
-    /// Sends the message to the `subscribed` connections of a channel, of which `fds` are asked
-    /// for only if some are left out; gives the number of receivers.
+    /// Sends the message to the `subscribed` connections of a channel whose log ends at `newest`; `fds`
+    /// are asked for only if some are left out. Gives the number of receivers.
     pub(super) fn deliver(
         &self,
         call: &mut Call<'_>,
         channel: &Arc<str>,
-        position: Option<Position>,
+        (position, newest): (Option<Position>, Position),
         subscribed: usize,
         fds: impl Iterator<Item = Fd>,
     ) -> usize {
@@ -46,17 +46,18 @@ impl Placement<'_> {
             Self::Unkept(body, except) => (body, except),
             Self::Memory(message) | Self::Stored(_, message) => (message.body(), &[][..]),
         };
-        let notice = Notice::Message(Delivered {
+        let message = Delivered {
             channel: Some(channel),
             position,
             body,
-        });
+        };
         if except.is_empty() {
             if subscribed > 0 {
-                call.sink.publish(channel, &notice);
+                call.sink.publish_message(channel, message, newest);
             }
             return subscribed;
         }
+        let notice = Notice::Message(message);
         fds.filter(|fd| !except.contains(fd) && call.sink.push(*fd, &notice))
             .count()
     }

@@ -24,6 +24,8 @@ pub struct ChatSettings {
     /// Channels whose deliveries wait for more, and for how many milliseconds at the most: the first
     /// pattern that matches a name counts. Default: none.
     pub gather: Vec<(Pattern, u16)>,
+    /// Channels of which a slow reader gets only the newest message. Default: none.
+    pub latest: Vec<Pattern>,
     /// Shards that rooms, users and connections are each divided into. Default 64: several times the
     /// threads of a large machine, so that two of them rarely want the same one.
     pub shards: usize,
@@ -97,6 +99,7 @@ impl Default for ChatSettings {
             kinds: Vec::new(),
             kind: ChannelKind::Memory,
             gather: Vec::new(),
+            latest: Vec::new(),
             shards: 64,
             channels_max: 1_000_000,
             channels_per_user_max: 1_000,
@@ -140,5 +143,11 @@ impl ChatSettings {
         let mut rules = self.gather.iter();
         let found = rules.find(|(pattern, _)| pattern.matches(channel));
         found.map(|(_, delay_ms)| *delay_ms)
+    }
+
+    /// Whether a slow reader of the channel of this name gets only the newest message.
+    #[must_use]
+    pub fn is_latest(&self, channel: &str) -> bool {
+        self.latest.iter().any(|pattern| pattern.matches(channel))
     }
 }

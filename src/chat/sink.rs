@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::notice::Notice;
+use super::notice::{Delivered, Notice};
 use super::receipt::Receipt;
 use crate::base::{Epoch, Fd, Position};
 
@@ -16,6 +16,12 @@ use crate::base::{Epoch, Fd, Position};
 pub trait Sink {
     /// Sends to all that hear a topic.
     fn publish(&mut self, topic: &Arc<str>, notice: &Notice<'_>);
+
+    /// Sends a message to all that hear its channel, with the newest position of the channel's log:
+    /// that of the message itself where it has one.
+    fn publish_message(&mut self, topic: &Arc<str>, message: Delivered<'_>, _newest: Position) {
+        self.publish(topic, &Notice::Message(message));
+    }
 
     /// Sends to one connection; `false` when there is none of this name.
     fn push(&mut self, fd: Fd, notice: &Notice<'_>) -> bool;

@@ -149,7 +149,7 @@ impl ListenArgs {
             }
             Some("joined") => format!("{} {} is here", name("room"), name("uid")),
             Some("left") => format!("{} {} is gone", name("room"), name("uid")),
-            Some("gap") => format!("{} some messages are not kept any more", name("channel")),
+            Some("gap") => format!("{} some messages are missing", name("channel")),
             _ => return Ok(()),
         };
         print(line)

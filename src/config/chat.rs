@@ -26,6 +26,7 @@ impl Settings {
             kinds: unkept.chain(in_memory).collect(),
             kind,
             gather: chat.gather.iter().map(GatherRule::gather).collect(),
+            latest: chat.latest.iter().map(|one| Pattern::new(one)).collect(),
             channels_max: chat.channels_max,
             channels_per_user_max: chat.channels_per_user_max,
             unclaimed_lines_max: chat.unclaimed_lines_max,

@@ -93,7 +93,7 @@ section! {
         /// Longest token, in bytes; a longer one is refused as a bad one, with close code 4001.
         token_size_max: usize = 8_192, within 64..=65_536, by reload;
         /// Time for a new connection to log in, in milliseconds; then close code 4002.
-        login_ms_max: u64 = 10_000, within 100..=DAY_MS, by restart;
+        login_ms_max: u64 = 10_000, within 100..=DAY_MS, by reload;
     }
 }
 
@@ -147,6 +147,9 @@ section! {
         /// Bytes of all channels that wait so on a reactor; over that, the channel that is published
         /// to goes out at once.
         gather_total_size_max: usize = 16_777_216, within 1..=SIZE_MAX, by restart;
+        /// Channels of which a slow reader gets only the newest message: patterns of their names. Where
+        /// the channel has offsets, a `gap` tells it what was left out.
+        latest: Vec<String> = Vec::new(), within 1..=255, by restart;
         /// Messages that a channel keeps; older ones are gone, and a resume that needs them is told
         /// so (`"recovered":false`).
         ring_messages_max: usize = 100, within 1..=1_000_000, by restart;
@@ -232,7 +235,7 @@ section! {
     /// Output that waits for slow readers.
     OutboxSection {
         /// Waits for one reader at most, in bytes; more closes it with 4008. A single message may
-        /// exceed it.
+        /// exceed it, and messages of `chat.latest` don't count.
         size_max: usize = 1_048_576, within 1_024..=SIZE_MAX, by restart;
         /// Waits for one reader until nothing more is read from it, in bytes.
         pause_size: usize = 262_144, within 1..=SIZE_MAX, by restart;
@@ -261,18 +264,18 @@ section! {
         /// are taken count with their user. One more is refused with `rate_limited`, and who goes on
         /// at more than twice as much is closed with 4009. Coming again gives nothing new. What a
         /// user with a token posts by HTTP counts with it; one more is answered with 429.
-        commands_per_s_max: u64 = 0, within 0..=1_000_000, by restart;
+        commands_per_s_max: u64 = 0, within 0..=1_000_000, by reload;
         /// Commands of one user at once, after a pause.
-        commands_burst_max: u64 = 100, within 1..=1_000_000, by restart;
+        commands_burst_max: u64 = 100, within 1..=1_000_000, by reload;
         /// Requests a second of one API key, by HTTP and on its WebSockets; without keys, of one
         /// address. One more is answered with 429. Of a batch each message counts, and of a message
         /// each receiver in `rooms` or `users`; /v1/stats and /metrics don't. A gateway heeds it too.
-        requests_per_s_max: u64 = 0, within 0..=1_000_000, by restart;
+        requests_per_s_max: u64 = 0, within 0..=1_000_000, by reload;
         /// Requests of one API key at once, after a pause.
-        requests_burst_max: u64 = 1_000, within 1..=1_000_000, by restart;
+        requests_burst_max: u64 = 1_000, within 1..=1_000_000, by reload;
         /// Users, addresses and keys that asked lately, at most, where one of these limits is set;
         /// for one more the one that is nearly quiet again is forgotten, and counted.
-        askers_max: usize = 1_000_000, within 16..=100_000_000, by restart;
+        askers_max: usize = 1_000_000, within 16..=100_000_000, by reload;
         /// Connections of one address (IPv6: one /64) that have shown neither a token nor a key; one
         /// more is answered with 503. They count no more once they have logged in, or brought a request
         /// with an API key; without keys all count. 0 is no bound, and the default: behind a proxy

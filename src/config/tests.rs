@@ -518,3 +518,20 @@ fn a_channel_that_gathers_needs_a_pattern_and_a_delay() {
     let said = complaint("[chat]\ngather_size_max = 2_000_000\ngather_total_size_max = 1_000");
     assert!(said.contains("chat.gather_total_size_max's sake"), "{said}");
 }
+
+#[test]
+fn channels_of_which_the_newest_counts_are_patterns() {
+    let good = "[chat]\nlatest = [\"price-*\", \"@*\"]";
+    let chat = load(Some(good), &[], &[]).unwrap().settings.chat();
+    let names = ["price-1", "@ann", "tea", "*"];
+    assert_eq!(
+        names.map(|name| chat.is_latest(name)),
+        [true, true, false, false]
+    );
+    let said = complaint("[chat]\nlatest = [\"price-*\", \"\"]");
+    assert_eq!(
+        said,
+        "t.toml:2: chat.latest is a list with \"\", but has to be a list, each of it a text of \
+         1 to 255 bytes without control characters"
+    );
+}

@@ -51,7 +51,6 @@ pub fn gateway(
     let directory = plan.directory.clone();
     let is_open = access.is_open();
     let in_force = InForce::new(&settings, access).shared();
-    life.reload_with(renewal, settings.clone(), Arc::clone(&in_force));
     let store = StoreSettings {
         dedup_ms: own.repeat_ms,
         ..StoreSettings::new(&directory)
@@ -65,6 +64,13 @@ pub fn gateway(
         Box::new(Keys(Arc::clone(&in_force))),
     );
     let gateway = Arc::new(gateway.context("can't start a thread")?);
+    let reloaded = Arc::clone(&gateway);
+    let swap = move |next: &Settings, _: &_, replace: &mut dyn FnMut()| {
+        reloaded.set_limits(next.limits());
+        // Each request shows its key anew.
+        replace();
+    };
+    life.reload_with(renewal, settings.clone(), Arc::clone(&in_force), swap);
     let gate = GatewayGate {
         in_force,
         gateway: Arc::clone(&gateway),

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tidings::api::{Authenticator, Pass, TokenRefusal};
 
 use super::in_force::Current;
+use super::reload::generation;
 use crate::auth::TokenError;
 
 /// Checks tokens and API keys for the library, by those that are in force; without any of them
@@ -21,8 +22,8 @@ impl Authenticator for Keys {
     fn token(&self, token: &str, now_unix_ms: u64) -> Result<Pass, TokenRefusal> {
         let now = UNIX_EPOCH + Duration::from_millis(now_unix_ms);
         let in_force = self.0.load();
-        let verified = in_force.access.tokens.verify(token, now);
-        let claims = verified.map_err(|error| match error {
+        let verified = in_force.access.tokens.verify_by(token, now);
+        let (claims, key) = verified.map_err(|error| match error {
             TokenError::Expired => TokenRefusal::Expired,
             _ => TokenRefusal::Bad,
         })?;
@@ -30,11 +31,16 @@ impl Authenticator for Keys {
             uid: claims.uid,
             rooms: claims.rooms,
             expires_unix_ms: unix_ms(claims.expires_at),
+            key: key.number(),
         })
     }
 
     fn api_key(&self, key: &str) -> Option<Arc<str>> {
         self.0.load().access.api_keys.who(key).map(Arc::from)
+    }
+
+    fn changes(&self) -> u64 {
+        generation()
     }
 }
 

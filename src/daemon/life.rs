@@ -10,6 +10,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use anyhow::Context;
+use tidings::api::WithdrawnKeys;
 use tidings::api::health::ServerReadiness;
 use tidings::base::sync::lock;
 use tidings::server::{Builder, ServerOutcome, ServerSignal, WorkerHandle};
@@ -79,9 +80,10 @@ impl DaemonLife {
         renewal: SettingsRenewal,
         running: Settings,
         current: Current,
+        swap: impl Fn(&Settings, &WithdrawnKeys, &mut dyn FnMut()) + Send + Sync + 'static,
     ) {
-        self.standing
-            .reload_with(Reloading::new(renewal, running, current));
+        let reloading = Reloading::new(renewal, running, current, Box::new(swap));
+        self.standing.reload_with(reloading);
     }
 
     /// Has a server tell its signals; `readiness` says whether it takes requests.

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::Context;
 use serde_json::{Value, json};
+use tidings::api::WithdrawnKeys;
 use tidings::base::clock::unix_ms;
 use tidings::base::sync::lock;
 
@@ -27,12 +28,17 @@ pub struct SettingsRenewal {
     pub set_log_level: Box<dyn Fn(&LogLevel) + Send + Sync>,
 }
 
+/// Puts the next settings into force where the daemon's server has them. Those in [`InForce`] are replaced
+/// by the function, before the connections of the keys are closed.
+pub(super) type Swap = dyn Fn(&Settings, &WithdrawnKeys, &mut dyn FnMut()) + Send + Sync;
+
 /// The settings of a daemon that runs.
 pub(super) struct Reloading {
     renewal: SettingsRenewal,
     /// The settings in force; locked for as long as a reload takes, so that there is one at a time.
     running: Mutex<Settings>,
     current: Current,
+    swap: Box<Swap>,
     /// When and how the last reload ended, for `tidings status`.
     last: Mutex<Value>,
     in_force_since_unix_ms: AtomicU64,
@@ -53,14 +59,28 @@ pub(super) enum ReloadScope {
     Swap,
 }
 
+/// Lists the keys that were in force and won't be.
+fn withdrawn(current: &Access, next: &Access) -> WithdrawnKeys {
+    WithdrawnKeys {
+        api_keys: current.api_keys.missing_in(&next.api_keys),
+        token_keys: current.tokens.missing_in(&next.tokens),
+    }
+}
+
 /// Returns the number of the settings in force.
 pub(super) fn generation() -> u64 {
     GENERATION.load(Ordering::Acquire)
 }
 
 impl Reloading {
-    pub(super) fn new(renewal: SettingsRenewal, running: Settings, current: Current) -> Self {
+    pub(super) fn new(
+        renewal: SettingsRenewal,
+        running: Settings,
+        current: Current,
+        swap: Box<Swap>,
+    ) -> Self {
         Self {
+            swap,
             renewal,
             running: Mutex::new(running),
             current,
@@ -121,9 +141,15 @@ impl Reloading {
             tracing::error!(%error, "the log goes on in the old file");
         }
         (self.renewal.set_log_level)(&settings.log.level);
-        self.current.store(Arc::new(in_force));
+        let withdrawn = withdrawn(&self.current.load().access, &in_force.access);
+        let mut in_force = Some(Arc::new(in_force));
+        (self.swap)(&settings, &withdrawn, &mut || {
+            if let Some(in_force) = in_force.take() {
+                self.current.store(in_force);
+                GENERATION.fetch_add(1, Ordering::AcqRel);
+            }
+        });
         *running = settings;
-        GENERATION.fetch_add(1, Ordering::AcqRel);
         self.in_force_since_unix_ms
             .store(unix_ms(), Ordering::Release);
         Ok(Reloaded { changes, warnings })
@@ -143,13 +169,6 @@ impl Reloading {
                  without a key would stay"
                     .to_owned(),
             );
-        }
-        let withdrawn = current.access.withdrawn_in(next);
-        if !withdrawn.is_empty() {
-            refusals.push(format!(
-                "to withdraw {} takes a restart: connections that it let in would stay",
-                withdrawn.join(", ")
-            ));
         }
         match refusals.is_empty() {
             true => Ok(()),

@@ -48,7 +48,6 @@ pub fn serve(
     let store = storage::open(&settings)?;
     let is_open = access.is_open();
     let in_force = InForce::new(&settings, access).shared();
-    life.reload_with(renewal, running, Arc::clone(&in_force));
     let endpoint = Endpoint::new(
         endpoint_settings(&settings),
         settings.chat(),
@@ -56,6 +55,12 @@ pub fn serve(
         store,
     );
     let endpoint = Arc::new(endpoint.context("can't start a thread")?);
+    let reloaded = Arc::clone(&endpoint);
+    let swap = move |next: &Settings, withdrawn: &_, replace: &mut dyn FnMut()| {
+        reloaded.set_limits(next.limits(), next.tokens.login_ms_max);
+        reloaded.withdraw(withdrawn, replace);
+    };
+    life.reload_with(renewal, running, Arc::clone(&in_force), swap);
     let general = &settings.general;
     let listen = general.listen;
     let server = settings.server();

@@ -39,7 +39,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::api::RefusalLog;
-use crate::api::auth::Authenticator;
+use crate::api::auth::{Authenticator, WithdrawnKeys};
 use crate::base::clock::random;
 use crate::base::sync::lock;
 use crate::base::{Fd, Metric};
@@ -253,6 +253,17 @@ impl Endpoint {
     /// The answer, which no body could change: no key, a method that isn't known there, a bad name.
     pub fn admit_head(&self, head: &Head, fd: Fd) -> Result<bool, Response> {
         self.http.admit_head(head, fd)
+    }
+
+    /// Changes the rates that one client may reach, and the time for a login of a new connection.
+    pub fn set_limits(&self, limits: LimitSettings, login_ms_max: u64) {
+        self.sessions.set_limits(limits, login_ms_max);
+    }
+
+    /// Has keys replaced by `replace`, and closes the connections that were let in by those that are
+    /// withdrawn, 500 a second: with 4001 where an API key did so, with 4005 where a token did.
+    pub fn withdraw(&self, keys: &WithdrawnKeys, replace: impl FnOnce()) {
+        self.sessions.withdraw(keys, replace);
     }
 
     /// Whether messages can be stored.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::frames;
 use super::services::Services;
 use super::store_task::{ReplyTo, StoreTask};
-use crate::base::{Epoch, Fd};
-use crate::chat::{Missing, Notice, Receipt, Sink, Welcome};
+use crate::base::{Epoch, Fd, Position};
+use crate::chat::{ChannelKind, Delivered, Missing, Notice, Receipt, Sink, Welcome};
 use crate::server::{Handle, Message, WorkerHandle};
 
 /// The way in which a login or a join is confirmed.
@@ -83,6 +83,19 @@ impl<'a> ServerSink<'a> {
         self.handle.await_buffer(fd, bytes_max);
     }
 
+    /// Sends a message of a channel of which a slow reader gets only the newest, behind a gap up to
+    /// this position.
+    fn publish_latest(&self, topic: &Arc<str>, text: &str, behind: Option<Position>) {
+        let gap = behind.map(|position| {
+            let channel = topic;
+            frames::frame(&Notice::Gap { channel, position })
+        });
+        let delay_ms = self.services.chat.settings().gather_ms_of(topic);
+        let gap = gap.as_ref().map(Message::from);
+        let handle = &self.handle;
+        handle.publish_latest(Arc::clone(topic), text, gap, delay_ms.unwrap_or(0));
+    }
+
     /// Closes a connection.
     pub(super) fn close(&self, fd: Fd, code: u16, reason: &str) {
         self.handle.disconnect(fd, code, reason).ok();
@@ -91,11 +104,35 @@ impl<'a> ServerSink<'a> {
 
 impl Sink for ServerSink<'_> {
     fn publish(&mut self, topic: &Arc<str>, frame: &Notice<'_>) {
+        let settings = self.services.chat.settings();
         let (handle, text) = (&self.handle, frames::frame(frame));
-        match self.services.chat.settings().gather_ms_of(topic) {
+        if settings.is_latest(topic) {
+            return match frame {
+                // A gap says what all messages before it said.
+                Notice::Gap { .. } => self.publish_latest(topic, &text, None),
+                _ => handle.publish_fence(Arc::clone(topic), &text),
+            };
+        }
+        match settings.gather_ms_of(topic) {
             None => handle.publish(Arc::clone(topic), &text),
             Some(delay_ms) => handle.publish_gathered(Arc::clone(topic), &text, delay_ms),
         }
+    }
+
+    fn publish_message(&mut self, topic: &Arc<str>, message: Delivered<'_>, newest: Position) {
+        let (settings, position) = (self.services.chat.settings(), message.position);
+        let frame = Notice::Message(message);
+        if !settings.is_latest(topic) {
+            return self.publish(topic, &frame);
+        }
+        let before = |position: Position| Position {
+            offset: position.offset - 1,
+            ..position
+        };
+        let has_offsets = || settings.kind_of(topic) != ChannelKind::None;
+        let behind = position.map(before);
+        let behind = behind.or_else(|| has_offsets().then_some(newest));
+        self.publish_latest(topic, &frames::frame(&frame), behind);
     }
 
     fn push(&mut self, fd: Fd, frame: &Notice<'_>) -> bool {

@@ -112,6 +112,11 @@ struct GatewayThreads {
 }
 
 impl Gateway {
+    /// Changes the rates that one client may reach.
+    pub fn set_limits(&self, limits: LimitSettings) {
+        self.limits.set(limits);
+    }
+
     /// Makes a gateway with this outbox, whose store was made with [`super::store_settings`].
     ///
     /// # Errors

@@ -34,14 +34,14 @@ pub enum Command {
         /// One encoded frame, shared by all receivers.
         frame: Bytes,
     },
-    /// Sends one frame to all members of a topic, together with what follows within the delay.
-    Gather {
+    /// Sends one frame to all members of a topic, in a way of its own.
+    Deliver {
         /// The topic's name.
         topic: Arc<str>,
-        /// One encoded frame.
-        frame: Bytes,
-        /// Milliseconds for which the first frame of several waits at the most.
-        delay_ms: u16,
+        /// The encoded frame, behind those that are told instead of older ones, if any.
+        frames: Bytes,
+        /// The way.
+        way: DeliveryWay,
     },
     /// Sends one frame to every WebSocket.
     Broadcast(Bytes),
@@ -109,6 +109,30 @@ pub enum Command {
     Stop,
 }
 
+/// The way of a frame to the members of its topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeliveryWay {
+    /// Milliseconds for which the frame waits for more at the most; 0 if it doesn't.
+    pub delay_ms: u16,
+    /// What becomes of the frame where a reader is slow.
+    pub slow: SlowWay,
+}
+
+/// What becomes of a frame that waits for a slow reader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SlowWay {
+    /// The frame waits.
+    Waits,
+    /// The next such frame of the topic takes its place, with the frames before it, which end where
+    /// the frame itself starts.
+    Latest {
+        /// Index of the frame's first byte.
+        start: u32,
+    },
+    /// The frame waits, and so do those before it: no later one takes their place.
+    Fence,
+}
+
 /// The one who waits until a peer has taken what was sent to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AwaitedBy {
@@ -124,7 +148,7 @@ impl Command {
         match self {
             Self::PushLarge { frame, .. }
             | Self::Publish { frame, .. }
-            | Self::Gather { frame, .. }
+            | Self::Deliver { frames: frame, .. }
             | Self::Broadcast(frame)
             | Self::Subscribe {
                 frames_first: frame,

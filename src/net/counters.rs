@@ -124,6 +124,8 @@ counters! {
         gathered,
         /// Those of them that went out early, since as much waited as may.
         gathered_full,
+        /// Messages that a newer one of their topic has replaced, since their reader is slow.
+        latest_replaced,
         /// Bytes sent.
         bytes_out,
         /// Pushes for a connection that was gone or closing.

@@ -62,6 +62,8 @@ pub(super) struct GatheredFrames {
     pub(super) topic: Arc<str>,
     pub(super) frames: WaitingFrames,
     pub(super) timer: Option<WheelTimer>,
+    /// What a slow reader gets in the place of what waits of the topic; `None` where all waits.
+    pub(super) instead: Option<Bytes>,
     pub(super) starts: GatheredStarts,
     messages: usize,
 }
@@ -100,11 +102,6 @@ impl GatheredStarts {
     /// The first byte that a connection has still to get.
     pub(super) fn of(&self, id: SlotId) -> usize {
         self.0.get(&id).copied().unwrap_or(0)
-    }
-
-    /// Whether all members get the same.
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
     }
 }
 
@@ -148,8 +145,19 @@ impl Gathering {
         self.ids.get(topic).copied().map(GatheringId)
     }
 
-    /// Adds a frame to what waits for the members of a topic.
-    pub(super) fn add(&mut self, topic: &Arc<str>, frame: Bytes) -> Gathered {
+    /// Whether frames of a topic wait that go another way, so that these have to be taken first.
+    pub(super) fn is_other_than(&self, topic: &str, is_latest: bool) -> bool {
+        let entry = self.find(topic).map(|id| &self.entries[id.0 as usize]);
+        entry.is_some_and(|entry| entry.instead.is_some() != is_latest)
+    }
+
+    /// Adds a frame to what waits for the members of a topic, of which a slow reader gets `instead`.
+    pub(super) fn add(
+        &mut self,
+        topic: &Arc<str>,
+        frame: Bytes,
+        instead: Option<Bytes>,
+    ) -> Gathered {
         self.bytes += frame.len();
         self.messages += 1;
         let (id, is_first) = match self.find(topic) {
@@ -157,9 +165,10 @@ impl Gathering {
                 let entry = &mut self.entries[id.0 as usize];
                 entry.frames.push(&frame);
                 entry.messages += 1;
+                entry.instead = instead;
                 (id, false)
             }
-            None => (self.begin(topic, frame), true),
+            None => (self.begin(topic, frame, instead), true),
         };
         let (bounds, entry) = (&self.bounds, &self.entries[id.0 as usize]);
         let is_full = entry.messages >= bounds.messages_max
@@ -172,11 +181,12 @@ impl Gathering {
         }
     }
 
-    fn begin(&mut self, topic: &Arc<str>, frame: Bytes) -> GatheringId {
+    fn begin(&mut self, topic: &Arc<str>, frame: Bytes, instead: Option<Bytes>) -> GatheringId {
         let id = self.entries.insert(GatheredFrames {
             topic: Arc::clone(topic),
             frames: WaitingFrames::One(frame),
             timer: None,
+            instead,
             starts: GatheredStarts::default(),
             messages: 1,
         }) as u32;

@@ -3,12 +3,16 @@
 //! The pieces of all connections of a reactor stand in one arena, so that an idle connection owns
 //! no memory and a busy one allocates none. A piece is a run of whole frames.
 
+mod latest;
+
 use std::io::{self, IoSlice};
 
 use bytes::{Bytes, BytesMut};
 use slab::Slab;
 
 use crate::proto::websocket::frame_boundary_at_or_after;
+pub(super) use latest::LatestPiece;
+use latest::LatestPieces;
 
 const NONE: u32 = u32::MAX;
 
@@ -34,8 +38,21 @@ pub(crate) enum Content {
     Whole,
     /// A frame for many receivers, counted once for all of them by the budget.
     Shared,
+    /// The same of a topic of which a slow reader gets only the newest message; such a piece is
+    /// marked with [`Outbox::push_latest`].
+    Latest,
     /// Bytes of HTTP; never divided.
     Http,
+}
+
+/// What is to be done when a piece is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mark {
+    Plain,
+    /// The piece is in the outbox's `counted`.
+    Counted,
+    /// The piece is known to the arena's `latest`.
+    Latest,
 }
 
 #[derive(Debug)]
@@ -43,14 +60,14 @@ struct Piece {
     bytes: Bytes,
     next: u32,
     content: Content,
-    /// Whether the piece is in the outbox's `counted`.
-    counted: bool,
+    mark: Mark,
 }
 
 /// The pieces of all outboxes of one reactor.
 #[derive(Debug, Default)]
 pub(crate) struct Arena {
     pieces: Slab<Piece>,
+    latest: LatestPieces,
 }
 
 impl Arena {
@@ -68,6 +85,7 @@ impl Arena {
     pub(crate) fn trim(&mut self) {
         if self.pieces.is_empty() && self.pieces.capacity() > 4_096 {
             self.pieces = Slab::new();
+            self.latest.trim();
         }
     }
 }
@@ -142,7 +160,7 @@ impl Outbox {
             bytes,
             next: NONE,
             content,
-            counted: false,
+            mark: Mark::Plain,
         };
         let key = arena.pieces.insert(piece) as u32;
         if self.tail == NONE {
@@ -211,8 +229,10 @@ impl Outbox {
 
     fn pop(&mut self, arena: &mut Arena) {
         let piece = arena.pieces.remove(self.head as usize);
-        if piece.counted {
-            self.counted -= piece.bytes.len();
+        match piece.mark {
+            Mark::Plain => {}
+            Mark::Counted => self.counted -= piece.bytes.len(),
+            Mark::Latest => arena.latest.remove(self.head),
         }
         if self.settled == self.head {
             self.settled = NONE;
@@ -226,7 +246,8 @@ impl Outbox {
 
     /// Copies the pieces that came since the last call out of their batches, so that a few bytes
     /// don't keep a whole batch in memory, and counts them. Called after a write attempt that left
-    /// bytes: most pieces are written at once and need no copy.
+    /// bytes: most pieces are written at once and need no copy. Of topics of which a slow reader gets
+    /// only the newest message, the older one is replaced.
     pub(crate) fn settle(&mut self, arena: &mut Arena) {
         while let Some(key) = self.first_unsettled(arena) {
             let piece = &arena.pieces[key as usize];
@@ -235,6 +256,7 @@ impl Outbox {
                 Content::Http | Content::Whole => self.count(arena, key),
                 Content::Shared if begun || piece.bytes.len() > COPIED_BYTES_MAX => key,
                 Content::Shared | Content::Own => self.copy_run(arena, key),
+                Content::Latest => self.settle_latest(arena, key),
             };
         }
     }
@@ -249,7 +271,7 @@ impl Outbox {
 
     fn count(&mut self, arena: &mut Arena, key: u32) -> u32 {
         let piece = &mut arena.pieces[key as usize];
-        piece.counted = true;
+        piece.mark = Mark::Counted;
         self.counted += piece.bytes.len();
         key
     }
@@ -266,7 +288,7 @@ impl Outbox {
             let copied = match piece.content {
                 Content::Own => true,
                 Content::Shared => piece.bytes.len() <= COPIED_BYTES_MAX,
-                Content::Http | Content::Whole => false,
+                Content::Http | Content::Whole | Content::Latest => false,
             };
             if !copied {
                 break;
@@ -281,7 +303,7 @@ impl Outbox {
             bytes: run.freeze(),
             next,
             content: Content::Own,
-            counted: false,
+            mark: Mark::Plain,
         };
         self.count(arena, joined)
     }

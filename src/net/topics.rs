@@ -198,6 +198,12 @@ impl Topics {
         }
     }
 
+    /// The number of a topic, which it has as long as it has members.
+    #[must_use]
+    pub fn id(&self, name: &str) -> Option<u32> {
+        self.find(name)
+    }
+
     /// Lists the topics that the connection in `slot` hears, in no order.
     pub fn names(&self, slot: u32) -> impl Iterator<Item = &str> {
         let own = self.slots.get(slot as usize).map_or(&[][..], |own| own);

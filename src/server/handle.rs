@@ -12,7 +12,7 @@ use super::stats::Stats;
 use super::timers::{TimerId, Timers, Times};
 use super::turn;
 use crate::base::Fd;
-use crate::net::command::{AwaitedBy, Command, CommandBatch};
+use crate::net::command::{AwaitedBy, Command, CommandBatch, DeliveryWay, SlowWay};
 use crate::net::directory::BindError;
 use crate::proto::websocket::close_code_may_be_sent;
 
@@ -269,17 +269,38 @@ impl<D: Delivery> Handle<D> {
         message: impl Into<Message<'a>>,
         delay_ms: u16,
     ) {
-        let topic: Arc<str> = topic.into();
-        let frame = self.shared.budget.shared(encoded(message.into()));
-        for reactor in 0..self.shared.mailboxes.len() {
-            let (topic, frame) = (Arc::clone(&topic), frame.clone());
-            let gather = Command::Gather {
-                topic,
-                frame,
-                delay_ms,
-            };
-            self.put(reactor, gather);
-        }
+        let slow = SlowWay::Waits;
+        let frame = encoded(message.into());
+        self.deliver(topic.into(), frame, DeliveryWay { delay_ms, slow });
+    }
+
+    /// Sends a message to all members of a topic. Where it waits for a slow reader, the next one of
+    /// this kind takes its place, together with its own `gap`, which nobody else gets; so these
+    /// messages never make a reader one that is closed for too many bytes. With `delay_ms` above 0 it
+    /// waits for more, as in [`Handle::publish_gathered`].
+    ///
+    /// A topic with such messages should have no others but those of [`Handle::publish_fence`]: a
+    /// newer message may pass them.
+    pub fn publish_latest<'a>(
+        &self,
+        topic: impl Into<Arc<str>>,
+        message: impl Into<Message<'a>>,
+        gap: Option<Message<'_>>,
+        delay_ms: u16,
+    ) {
+        let mut frames = gap.map(encoded).unwrap_or_default();
+        let start = frames.len() as u32;
+        frames.extend_from_slice(&encoded(message.into()));
+        let slow = SlowWay::Latest { start };
+        self.deliver(topic.into(), frames, DeliveryWay { delay_ms, slow });
+    }
+
+    /// Sends a message to all members of a topic of [`Handle::publish_latest`] that keeps its place
+    /// among the others: what waits for a slow reader then is replaced no more.
+    pub fn publish_fence<'a>(&self, topic: impl Into<Arc<str>>, message: impl Into<Message<'a>>) {
+        let (delay_ms, slow) = (0, SlowWay::Fence);
+        let frame = encoded(message.into());
+        self.deliver(topic.into(), frame, DeliveryWay { delay_ms, slow });
     }
 
     /// Sends a message to every WebSocket: encoded once, one command a reactor.
@@ -429,6 +450,14 @@ impl<D: Delivery> Handle<D> {
         // must come after this one.
         self.shared.send(0, CommandBatch::of(start));
         timer
+    }
+
+    fn deliver(&self, topic: Arc<str>, frames: Vec<u8>, way: DeliveryWay) {
+        let frames = self.shared.budget.shared(frames);
+        for reactor in 0..self.shared.mailboxes.len() {
+            let (topic, frames) = (Arc::clone(&topic), frames.clone());
+            self.put(reactor, Command::Deliver { topic, frames, way });
+        }
     }
 
     pub(super) fn put(&self, reactor: usize, command: Command) {

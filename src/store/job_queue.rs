@@ -207,8 +207,12 @@ mod tests {
                 thread::yield_now();
             }
         }
-        drop(putter);
         let begun = Instant::now();
+        while !lock(&putter.0.waiting).is_awaited {
+            assert!(begun.elapsed() < patience, "it never sleeps");
+            thread::yield_now();
+        }
+        drop(putter);
         assert_eq!(thread.join().unwrap(), (0..1_000).collect::<Vec<_>>());
         assert!(
             begun.elapsed() < patience,

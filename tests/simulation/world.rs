@@ -255,6 +255,7 @@ fn settings(random: &mut Random) -> ChatSettings {
     ChatSettings {
         kinds,
         gather: Vec::new(),
+        latest: Vec::new(),
         kind: ChannelKind::Memory,
         shards,
         channels_max: random.pick(&[3, 6, 12, 100]),

@@ -103,6 +103,8 @@ pub fn until_nothing_is_left(handle: &Handle) {
             ("subscriptions", totals.subscriptions as usize),
             ("backlogged", totals.backlogged as usize),
             ("paused", totals.paused as usize),
+            ("gathered", totals.gathered_waiting as usize),
+            ("gathered bytes", totals.gathered_bytes as usize),
             ("held", totals.held as usize),
             ("outbox bytes", stats.outbox_bytes),
             ("postponed events", stats.postponed.items),

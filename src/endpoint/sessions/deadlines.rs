@@ -1,9 +1,10 @@
 //! The deadlines of connections that have to log in or bring a new token, and the keys of back
 //! ends.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex};
 
+use crate::api::auth::WithdrawnKeys;
 use crate::base::Fd;
 use crate::base::sync::lock;
 
@@ -11,12 +12,26 @@ use crate::base::sync::lock;
 /// hundred looks a second, 10,000 tokens that end together are closed within a second.
 pub(super) const LATE_A_LOOK_MAX: usize = 100;
 
+/// Connections that are closed in a second since their key was withdrawn: as many as a stop closes, so
+/// that they don't come back all at once.
+const WITHDRAWN_A_SECOND: u64 = 500;
+
+/// Connections of those that are closed together, in a fraction of a second.
+const WITHDRAWN_A_LOOK: usize = 50;
+
 /// The thing that a connection has to do before its time is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum DeadlineFor {
     /// The connection hasn't logged in yet.
     Login,
-    /// The token of its login ends.
+    /// The token of its login ends; with the number of the token's key.
+    Token(u64),
+}
+
+/// The kind of key that let a connection in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum KeyKind {
+    Api,
     Token,
 }
 
@@ -33,9 +48,29 @@ struct DeadlineTable {
     due_unix_ms: HashMap<Fd, (u64, DeadlineFor)>,
     /// The same deadlines, the next one first: a look at what is due passes over nobody else.
     in_order: BTreeSet<(u64, Fd)>,
+    /// Connections whose key was withdrawn, which are closed a few at a time. Each is in `keys` or in
+    /// `due_unix_ms` as well, unless it has ended.
+    withdrawn: VecDeque<(Fd, KeyKind)>,
+    /// The numbers of the withdrawn keys of tokens: a connection that has logged in anew since is none
+    /// of theirs.
+    withdrawn_token_keys: HashSet<u64>,
+    /// The moment of the next look at them, in Unix milliseconds.
+    next_look_unix_ms: u64,
 }
 
 impl DeadlineTable {
+    /// Whether a connection is still there by a key that was withdrawn.
+    fn is_withdrawn(&self, fd: Fd, kind: KeyKind) -> bool {
+        match kind {
+            // A connection shows its key once.
+            KeyKind::Api => self.keys.contains_key(&fd),
+            KeyKind::Token => matches!(
+                self.due_unix_ms.get(&fd),
+                Some((_, DeadlineFor::Token(key))) if self.withdrawn_token_keys.contains(key)
+            ),
+        }
+    }
+
     fn set(&mut self, fd: Fd, unix_ms: u64, what: DeadlineFor) {
         self.clear(fd);
         self.due_unix_ms.insert(fd, (unix_ms, what));
@@ -93,6 +128,63 @@ impl LoginDeadlines {
         }
     }
 
+    /// Notes the connections that were let in by these keys, and has the keys replaced: whoever is
+    /// entered later was let in by the new ones, or is looked at once more.
+    pub(super) fn withdraw(&self, keys: &WithdrawnKeys, replace: impl FnOnce()) {
+        let mut table = lock(&self.0);
+        let named = |name: &Option<Arc<str>>| {
+            let name = name.as_deref();
+            name.is_some_and(|name| keys.api_keys.iter().any(|key| key == name))
+        };
+        let of_api = table.keys.iter().filter(|(_, name)| named(name));
+        let of_api = of_api.map(|(fd, _)| (*fd, KeyKind::Api));
+        let of_tokens = table
+            .due_unix_ms
+            .iter()
+            .filter(|(_, (_, what))| match what {
+                DeadlineFor::Token(key) => keys.token_keys.contains(key),
+                DeadlineFor::Login => false,
+            });
+        let of_tokens = of_tokens.map(|(fd, _)| (*fd, KeyKind::Token));
+        let withdrawn: Vec<(Fd, KeyKind)> = of_api.chain(of_tokens).collect();
+        table.withdrawn.extend(withdrawn);
+        table.withdrawn_token_keys.extend(&keys.token_keys);
+        replace();
+    }
+
+    /// Notes a connection that was let in by a key while that was withdrawn.
+    pub(super) fn note_withdrawn(&self, fd: Fd, kind: KeyKind) {
+        let mut table = lock(&self.0);
+        if let Some((_, DeadlineFor::Token(key))) = table.due_unix_ms.get(&fd).copied() {
+            table.withdrawn_token_keys.insert(key);
+        }
+        table.withdrawn.push_back((fd, kind));
+    }
+
+    /// Takes out connections whose key was withdrawn, [`WITHDRAWN_A_SECOND`] at the most.
+    pub(super) fn take_withdrawn(&self, now_unix_ms: u64) -> Vec<(Fd, KeyKind)> {
+        let mut table = lock(&self.0);
+        if now_unix_ms < table.next_look_unix_ms {
+            return Vec::new();
+        }
+        let mut taken = Vec::new();
+        while taken.len() < WITHDRAWN_A_LOOK
+            && let Some((fd, kind)) = table.withdrawn.pop_front()
+        {
+            if table.is_withdrawn(fd, kind) {
+                taken.push((fd, kind));
+            }
+        }
+        if table.withdrawn.is_empty() {
+            table.withdrawn_token_keys.clear();
+        }
+        if taken.len() == WITHDRAWN_A_LOOK {
+            table.next_look_unix_ms =
+                now_unix_ms + WITHDRAWN_A_LOOK as u64 * 1_000 / WITHDRAWN_A_SECOND;
+        }
+        taken
+    }
+
     /// Forgets a connection.
     pub(super) fn forget(&self, fd: Fd) {
         let mut table = lock(&self.0);
@@ -125,14 +217,14 @@ mod tests {
         deadlines.set(Fd(1), 100, DeadlineFor::Login);
         deadlines.set(Fd(2), 100, DeadlineFor::Login);
         deadlines.set(Fd(3), 100, DeadlineFor::Login);
-        deadlines.set(Fd(2), 200, DeadlineFor::Token);
+        deadlines.set(Fd(2), 200, DeadlineFor::Token(1));
         deadlines.clear(Fd(3));
         deadlines.set(Fd(4), 100, DeadlineFor::Login);
         deadlines.clear_login(Fd(4));
         deadlines.clear_login(Fd(2));
         assert_eq!(deadlines.take_late(99), []);
         assert_eq!(deadlines.take_late(100), [(Fd(1), DeadlineFor::Login)]);
-        assert_eq!(deadlines.take_late(200), [(Fd(2), DeadlineFor::Token)]);
+        assert_eq!(deadlines.take_late(200), [(Fd(2), DeadlineFor::Token(1))]);
         assert_eq!(deadlines.take_late(u64::MAX), []);
     }
 
@@ -146,6 +238,37 @@ mod tests {
         assert_eq!(turns, [100, 100, 50, 0]);
         let table = lock(&deadlines.0);
         assert!(table.in_order.is_empty() && table.due_unix_ms.is_empty());
+    }
+
+    #[test]
+    fn those_of_a_withdrawn_key_go_at_500_a_second_and_nobody_else() {
+        let deadlines = LoginDeadlines::default();
+        for fd in 0..120 {
+            deadlines.set(Fd(fd), u64::MAX, DeadlineFor::Token(fd % 2));
+        }
+        deadlines.note_key(Fd(200), "shop".into());
+        deadlines.note_key(Fd(201), "ops".into());
+        let withdrawn = WithdrawnKeys {
+            api_keys: vec!["shop".into()],
+            token_keys: vec![1],
+        };
+        let mut replaced = false;
+        deadlines.withdraw(&withdrawn, || replaced = true);
+        assert!(replaced);
+        // One has logged in anew, one has ended, one came by the old key at the same moment.
+        deadlines.set(Fd(1), u64::MAX, DeadlineFor::Token(2));
+        deadlines.forget(Fd(3));
+        deadlines.set(Fd(300), u64::MAX, DeadlineFor::Token(1));
+        deadlines.note_withdrawn(Fd(300), KeyKind::Token);
+        let mut taken = deadlines.take_withdrawn(1_000);
+        assert_eq!(taken.len(), 50);
+        assert_eq!(deadlines.take_withdrawn(1_099), []);
+        taken.extend(deadlines.take_withdrawn(1_100));
+        taken.sort_by_key(|(fd, _)| *fd);
+        let odd = (5..120).step_by(2).map(|fd| (Fd(fd), KeyKind::Token));
+        let more = [(Fd(200), KeyKind::Api), (Fd(300), KeyKind::Token)];
+        assert_eq!(taken, odd.chain(more).collect::<Vec<_>>());
+        assert_eq!(deadlines.take_withdrawn(u64::MAX), []);
     }
 
     #[test]

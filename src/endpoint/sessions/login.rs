@@ -2,10 +2,11 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::Sessions;
-use super::deadlines::{DeadlineFor, LATE_A_LOOK_MAX};
-use crate::api::auth::{Pass, TokenRefusal, bearer};
+use super::deadlines::{DeadlineFor, KeyKind, LATE_A_LOOK_MAX};
+use crate::api::auth::{Pass, TokenRefusal, WithdrawnKeys, bearer};
 use crate::api::query::pairs;
 use crate::api::refusal::Refusal;
 use crate::api::{RefusalReason, Refused};
@@ -27,6 +28,8 @@ struct LoginIdentity {
     uid: String,
     rights: Arc<Rights>,
     expires_unix_ms: Option<u64>,
+    /// The number of the token's key.
+    key: u64,
 }
 
 impl Sessions {
@@ -34,11 +37,14 @@ impl Sessions {
     /// query of its handshake says so.
     pub(in crate::endpoint) fn begin(&self, server: &WorkerHandle, request: &Request) {
         let fd = request.fd;
+        let changes = self.access.changes();
         let key = bearer(request.header("authorization"));
         match key.map(|key| self.access.api_key(key)) {
             Some(Some(name)) => {
                 self.deadlines.note_key(fd, name);
                 server.vouch_for(fd);
+                let is_valid = || key.is_some_and(|key| self.access.api_key(key).is_some());
+                self.look_once_more(fd, KeyKind::Api, changes, is_valid);
             }
             Some(None) if !self.access.is_open() => {
                 let asked = Refused {
@@ -73,9 +79,11 @@ impl Sessions {
         login: &LoginFields<'_>,
         confirmation: Confirmation<'_>,
     ) -> Result<(), Refusal> {
+        let changes = self.access.changes();
         let identity = self.identify(server, fd, login);
         let identity = identity.inspect_err(|_| self.count_failed_login(server, fd))?;
         self.count_login(server, fd, &identity.uid)?;
+        let token = login.token.as_deref();
         let rooms: Vec<&str> = login.rooms.iter().map(AsRef::as_ref).collect();
         let resume: Vec<_> = login
             .resume
@@ -101,18 +109,49 @@ impl Sessions {
         self.make_way(server, logged_in?);
         match identity.expires_unix_ms {
             Some(expires) => {
-                self.deadlines.set(fd, expires, DeadlineFor::Token);
+                self.deadlines
+                    .set(fd, expires, DeadlineFor::Token(identity.key));
                 server.vouch_for(fd);
+                let is_valid = || {
+                    let now_unix_ms = self.services.now().unix_ms;
+                    token.is_some_and(|token| self.access.token(token, now_unix_ms).is_ok())
+                };
+                self.look_once_more(fd, KeyKind::Token, changes, is_valid);
             }
             None => self.deadlines.clear(fd),
         }
         Ok(())
     }
 
+    /// Looks at the key of a connection that is entered now once more, if keys were changed after
+    /// `changes` was read: their sweep may not have found it.
+    fn look_once_more(&self, fd: Fd, kind: KeyKind, changes: u64, is_valid: impl FnOnce() -> bool) {
+        if self.access.changes() != changes && !is_valid() {
+            self.deadlines.note_withdrawn(fd, kind);
+        }
+    }
+
+    /// Has keys replaced. The connections that were let in by those that are withdrawn are closed
+    /// afterwards, 500 a second: with 4001 where an API key did so, which has no successor; with 4005
+    /// where a token did, so that a client comes back with a new one.
+    pub(in crate::endpoint) fn withdraw(&self, keys: &WithdrawnKeys, replace: impl FnOnce()) {
+        self.deadlines.withdraw(keys, replace);
+    }
+
+    /// Closes some connections whose key was withdrawn.
+    pub(super) fn close_withdrawn(&self, server: &WorkerHandle) {
+        for (fd, kind) in self.deadlines.take_withdrawn(self.services.now().unix_ms) {
+            match kind {
+                KeyKind::Api => self.kick(server, fd, (4001, "bad_token"), KEY_WITHDRAWN),
+                KeyKind::Token => self.kick(server, fd, (4005, "token_expired"), KEY_WITHDRAWN),
+            }
+        }
+    }
+
     /// Sets the time by which a connection has to log in, where keys are asked for.
     fn expect_login(&self, fd: Fd) {
         if !self.access.is_open() {
-            let due = self.services.now().unix_ms + self.login_ms_max;
+            let due = self.services.now().unix_ms + self.login_ms_max.load(Relaxed);
             self.deadlines.set(fd, due, DeadlineFor::Login);
         }
     }
@@ -183,6 +222,7 @@ impl Sessions {
                 uid: uid.to_owned(),
                 rights,
                 expires_unix_ms: None,
+                key: 0,
             }),
             None => Err(Refusal::bad_request(
                 "uid is missing; it has to be a string",
@@ -212,6 +252,7 @@ impl Sessions {
                     uid: pass.uid,
                     rights: Arc::new(Rights::Token { rooms }),
                     expires_unix_ms: Some(pass.expires_unix_ms),
+                    key: pass.key,
                 })
             }
             Ok(pass) => {
@@ -261,7 +302,7 @@ impl Sessions {
                     self.refusals.note(RefusalReason::NoLogin, refused);
                     self.kick(server, fd, (4002, "no_login"), "no login came in time");
                 }
-                DeadlineFor::Token => self.kick(server, fd, (4005, "token_expired"), EXPIRED),
+                DeadlineFor::Token(_) => self.kick(server, fd, (4005, "token_expired"), EXPIRED),
             }
         }
         has_more
@@ -270,6 +311,9 @@ impl Sessions {
 
 /// The reason that a client is told whose token has ended.
 const EXPIRED: &str = "the token's time is over";
+
+/// The reason that a client is told whose key isn't valid any more.
+const KEY_WITHDRAWN: &str = "the key was withdrawn";
 
 /// What a client is told that showed a wrong API key and no token.
 const UNKNOWN_KEY: &str = "Authorization holds no API key of ours, and token is missing";

@@ -5,8 +5,8 @@
 //!
 //! | file | methods of [`Sessions`] |
 //! |---|---|
-//! | `mod.rs` | `start`, `begin_command`, `kick`, `after_commands`, `is_kicked`, `forget_kick`, `closed`, `tick`, `finish`, `key_of`, `is_unknown`, `authorize`, `admit_command`, `is_stranger`, `admit_request`, `charge`, `acknowledge`, `refuse_binary` |
-//! | `login.rs` | `begin`, `login`, `pass_of`, `bind`, `unbind`, `expire_logins` |
+//! | `mod.rs` | `set_limits`, `start`, `begin_command`, `kick`, `after_commands`, `is_kicked`, `forget_kick`, `closed`, `tick`, `finish`, `key_of`, `is_unknown`, `authorize`, `admit_command`, `is_stranger`, `admit_request`, `charge`, `acknowledge`, `refuse_binary` |
+//! | `login.rs` | `begin`, `login`, `pass_of`, `bind`, `unbind`, `withdraw`, `close_withdrawn`, `expire_logins` |
 
 mod acks;
 mod deadlines;
@@ -16,6 +16,7 @@ mod running;
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::frames;
 use super::kick::kick;
@@ -44,7 +45,7 @@ const BINARY: &str = "send text frames: a binary one is not taken here";
 pub(super) struct Sessions {
     services: Arc<Services>,
     access: Box<dyn Authenticator>,
-    login_ms_max: u64,
+    login_ms_max: AtomicU64,
     deadlines: LoginDeadlines,
     limits: RateLimits,
     acks: Acks,
@@ -65,7 +66,7 @@ impl Sessions {
         Self {
             services,
             access,
-            login_ms_max,
+            login_ms_max: AtomicU64::new(login_ms_max),
             deadlines: LoginDeadlines::default(),
             limits: RateLimits::new(limits),
             acks: Acks::default(),
@@ -74,6 +75,12 @@ impl Sessions {
             running: RunningCommands::default(),
             open_rights: Arc::new(Rights::Open),
         }
+    }
+
+    /// Changes the rates that one client may reach, and the time for a login of a new connection.
+    pub(super) fn set_limits(&self, limits: LimitSettings, login_ms_max: u64) {
+        self.limits.set(limits);
+        self.login_ms_max.store(login_ms_max, Relaxed);
     }
 
     /// Begins to note what the threads of a server carry out.
@@ -135,6 +142,7 @@ impl Sessions {
     /// there is more of it.
     pub(super) fn tick(&self, server: &WorkerHandle) -> bool {
         let has_more_late = self.expire_logins(server);
+        self.close_withdrawn(server);
         self.limits.expire(self.services.tick().0);
         self.acks.store_if_due(&self.services) || has_more_late
     }

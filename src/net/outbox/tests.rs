@@ -113,9 +113,13 @@ impl Outbox {
         while key != NONE {
             let piece = &arena.pieces[key as usize];
             assert!(!piece.bytes.is_empty());
-            assert!(!(piece.counted && settled && self.settled != NONE));
+            assert!(!(piece.mark == Mark::Counted && settled && self.settled != NONE));
             bytes += piece.bytes.len();
-            counted += if piece.counted { piece.bytes.len() } else { 0 };
+            counted += if piece.mark == Mark::Counted {
+                piece.bytes.len()
+            } else {
+                0
+            };
             settled |= key == self.settled;
             (last, key) = (key, piece.next);
         }

@@ -96,11 +96,7 @@ impl<S: EventSink> Reactor<S> {
                 self.deliver_gathered_of(&topic);
                 self.publish(&topic, &frame);
             }
-            Command::Gather {
-                topic,
-                frame,
-                delay_ms,
-            } => self.gather(&topic, frame, delay_ms),
+            Command::Deliver { topic, frames, way } => self.deliver(&topic, frames, way),
             Command::Broadcast(frame) => self.broadcast(&frame),
             Command::Subscribe {
                 fd,
@@ -164,7 +160,7 @@ impl<S: EventSink> Reactor<S> {
         let turn = self.writes.turn_of(receivers.len());
         let mut delivered = 0;
         for index in receivers.drain(..) {
-            delivered += u64::from(self.deliver(turn, index, frame));
+            delivered += u64::from(self.deliver_to(turn, index, frame));
         }
         self.shared.counters.deliveries.add(delivered);
         self.receivers = receivers;
@@ -174,7 +170,7 @@ impl<S: EventSink> Reactor<S> {
         let turn = self.writes.turn_of(self.slots.len());
         let mut delivered = 0;
         for index in self.slots.indices() {
-            delivered += u64::from(self.deliver(turn, index, frame));
+            delivered += u64::from(self.deliver_to(turn, index, frame));
         }
         self.shared.counters.deliveries.add(delivered);
     }
@@ -188,6 +184,7 @@ impl<S: EventSink> Reactor<S> {
         }
         // A member that subscribes once more has still to get what waits, ahead of `frames_first`.
         self.hand_out(index, topic);
+        self.keep_latest(index, topic);
         if !frames_first.is_empty() && self.is_open(index) {
             self.send(index, frames_first, Content::Whole);
         }
@@ -214,6 +211,7 @@ impl<S: EventSink> Reactor<S> {
         if let Some(index) = self.slot_of(fd) {
             // What was said before it left is still for it.
             self.hand_out(index, topic);
+            self.keep_latest(index, topic);
             self.topics.unsubscribe(index, topic);
         }
     }

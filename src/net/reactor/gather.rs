@@ -1,20 +1,59 @@
-//! Deliveries that wait for more of their topic, and what makes them go out early.
+//! Deliveries to a topic in a way of their own: those that wait for more of their topic, and what makes
+//! them go out early; those of which a slow reader gets only the newest.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::{EventSink, Reactor, TimerPurpose};
-use crate::net::gathering::{Gathered, GatheringId, WaitingFrames};
-use crate::net::outbox::Content;
+use crate::net::command::{DeliveryWay, SlowWay};
+use crate::net::gathering::{Gathered, GatheredStarts, GatheringId, WaitingFrames};
+use crate::net::outbox::{Content, LatestPiece};
+
+/// The frames that a slow reader gets, beside those that everybody gets.
+enum SlowFrames {
+    /// Everything waits for it.
+    All,
+    /// These are in the place of what waits of the topic.
+    Latest(Bytes),
+    /// Everything waits, also what came before.
+    Fence,
+}
 
 impl<S: EventSink> Reactor<S> {
+    /// Sends a frame to the members of a topic.
+    pub(super) fn deliver(&mut self, topic: &Arc<str>, frames: Bytes, way: DeliveryWay) {
+        let (frame, instead) = match way.slow {
+            SlowWay::Waits => (frames, None),
+            SlowWay::Latest { start } => (frames.slice(start as usize..), Some(frames)),
+            SlowWay::Fence => {
+                self.deliver_gathered_of(topic);
+                let starts = GatheredStarts::default();
+                return self.publish_to_slow(topic, &frames, &starts, &SlowFrames::Fence);
+            }
+        };
+        if way.delay_ms > 0 {
+            return self.gather(topic, frame, instead, way.delay_ms);
+        }
+        self.deliver_gathered_of(topic);
+        match instead {
+            None => self.publish(topic, &frame),
+            Some(instead) => {
+                let (starts, slow) = (GatheredStarts::default(), SlowFrames::Latest(instead));
+                self.publish_to_slow(topic, &frame, &starts, &slow);
+            }
+        }
+    }
+
     /// Has a frame wait up to `delay_ms` for more of its topic.
-    pub(super) fn gather(&mut self, topic: &Arc<str>, frame: Bytes, delay_ms: u16) {
+    fn gather(&mut self, topic: &Arc<str>, frame: Bytes, instead: Option<Bytes>, delay_ms: u16) {
         if self.topics.members(topic).is_empty() {
             return;
         }
-        match self.gathering.add(topic, frame) {
+        if self.gathering.is_other_than(topic, instead.is_some()) {
+            self.deliver_gathered_of(topic);
+        }
+        match self.gathering.add(topic, frame, instead) {
             Gathered::First(id) => {
                 let timer = self.set_timer(delay_ms.into(), TimerPurpose::Gathered(id));
                 self.gathering.set_timer(id, timer);
@@ -38,20 +77,46 @@ impl<S: EventSink> Reactor<S> {
             WaitingFrames::One(frame) => frame,
             WaitingFrames::Joined(frames) => self.shared.budget.shared(frames),
         };
-        let (topic, starts) = (gathered.topic, gathered.starts);
-        if starts.is_empty() {
-            self.publish(&topic, &frames);
+        let slow = gathered.instead.map_or(SlowFrames::All, SlowFrames::Latest);
+        self.publish_to_slow(&gathered.topic, &frames, &gathered.starts, &slow);
+    }
+
+    /// Sends each member of a topic the frames from its start on.
+    fn publish_to_slow(
+        &mut self,
+        topic: &str,
+        frames: &Bytes,
+        starts: &GatheredStarts,
+        slow: &SlowFrames,
+    ) {
+        let Some(number) = self.topics.id(topic) else {
             return;
-        }
+        };
         let mut receivers = std::mem::take(&mut self.receivers);
-        let members = self.topics.members(&topic);
-        receivers.extend(members.iter().map(|member| member.slot));
+        receivers.extend(self.topics.members(topic).iter().map(|member| member.slot));
         let turn = self.writes.turn_of(receivers.len());
         for index in receivers.drain(..) {
             let start = starts.of(self.slots.id_of(index));
-            if self.is_open(index) && start < frames.len() {
-                self.send_in(turn, index, frames.slice(start..), Content::Shared);
+            if !self.is_open(index) || start >= frames.len() {
+                continue;
             }
+            let frames = frames.slice(start..);
+            let latest = |instead| LatestPiece {
+                slot: index,
+                topic: number,
+                instead,
+            };
+            let latest = match slow {
+                SlowFrames::All => {
+                    self.send_in(turn, index, frames, Content::Shared);
+                    continue;
+                }
+                SlowFrames::Latest(instead) => latest(Some(instead.clone())),
+                SlowFrames::Fence => latest(None),
+            };
+            self.send_by(turn, index, |outbox, arena| {
+                outbox.push_latest(arena, frames, latest);
+            });
         }
         self.receivers = receivers;
     }
@@ -100,6 +165,16 @@ impl<S: EventSink> Reactor<S> {
     pub(super) fn skip_gathered(&mut self, index: u32, topic: &str) {
         if let Some(id) = self.gathering.find(topic) {
             self.gathering.skip(id, self.slots.id_of(index));
+        }
+    }
+
+    /// Has what waits of a topic for a slow reader come as it is: its membership begins anew, or ends.
+    pub(super) fn keep_latest(&mut self, index: u32, topic: &str) {
+        if self.arena.has_latest()
+            && self.slots.contains(index)
+            && let Some(topic) = self.topics.id(topic)
+        {
+            self.slots[index].outbox.keep(&mut self.arena, topic);
         }
     }
 }

@@ -6,8 +6,8 @@
 //! 2. `accept`: new connections are accepted and dealt out to the reactors;
 //! 3. `read`: bytes go into a connection's state machine, and events come out of it;
 //! 4. `apply`: the commands of the other threads are carried out;
-//! 5. `gather`: deliveries wait for more of their topic; `time`: the clock, and the timers that are
-//!    due;
+//! 5. `gather`: deliveries to a topic in a way of their own; `time`: the clock, and the timers that
+//!    are due;
 //! 6. `write`: each outbox is written once, in the order of `write_queue`; slow readers are closed;
 //! 7. `leave`: one connection ends, from its last event to its free slot;
 //! 8. `drain`: all connections end, because the server stops.
@@ -80,8 +80,8 @@ pub struct ReactorLimits {
     /// default size, so that one fast sender doesn't hold up the others.
     pub read_bytes_max: usize,
     /// Bytes that may wait for one peer; above this number the WebSocket is closed with 4008. One
-    /// message may exceed it when nothing else waited. Default 1 MiB: sixteen messages of the
-    /// largest default size.
+    /// message may exceed it when nothing else waited, and messages that the next one of their topic
+    /// replaces don't count. Default 1 MiB: sixteen messages of the largest default size.
     pub outbox_bytes_max: usize,
     /// Bytes waiting for a peer above which the reactor stops reading from this peer; its messages
     /// that aren't handled yet count too. Default 256 KiB.

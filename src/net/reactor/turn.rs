@@ -301,6 +301,7 @@ impl<S: EventSink> Reactor<S> {
             .gathered_waiting
             .set(self.gathering.messages() as u64);
         counters.gathered_bytes.set(self.gathering.bytes() as u64);
+        counters.latest_replaced.set(self.arena.replaced());
         counters.held.set(self.held.len() as u64);
         counters.writes_later.set(self.writes.later_len() as u64);
     }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::write_queue::{LaterShare, Noted, WriteTurn};
 use super::{EventSink, Reactor};
 use crate::base::Tick;
-use crate::net::outbox::{Content, Flushed};
+use crate::net::outbox::{Arena, Content, Flushed, Outbox};
 use crate::net::slots::{ReadState, SlotPhase};
 
 impl<S: EventSink> Reactor<S> {
@@ -19,9 +19,21 @@ impl<S: EventSink> Reactor<S> {
 
     /// Puts bytes into an outbox that will be written in this turn, or when its place comes.
     pub(super) fn send_in(&mut self, turn: WriteTurn, index: u32, bytes: Bytes, content: Content) {
+        self.send_by(turn, index, |outbox, arena| {
+            outbox.push(arena, bytes, content);
+        });
+    }
+
+    /// Puts something into an outbox as `push` does.
+    pub(super) fn send_by(
+        &mut self,
+        turn: WriteTurn,
+        index: u32,
+        push: impl FnOnce(&mut Outbox, &mut Arena),
+    ) {
         self.shared.counters.deliveries.add(1);
         let slot = &mut self.slots[index];
-        slot.outbox.push(&mut self.arena, bytes, content);
+        push(&mut slot.outbox, &mut self.arena);
         if self.writes.note(index, slot, turn) == Noted::Again {
             self.flush_if_full(index);
         }
@@ -29,7 +41,7 @@ impl<S: EventSink> Reactor<S> {
 
     /// Puts a frame for many into the outbox of one of them, if that is an open WebSocket; returns
     /// whether it is.
-    pub(super) fn deliver(&mut self, turn: WriteTurn, index: u32, frame: &Bytes) -> bool {
+    pub(super) fn deliver_to(&mut self, turn: WriteTurn, index: u32, frame: &Bytes) -> bool {
         let Some(slot) = self.slots.get_mut(index) else {
             return false;
         };
@@ -141,7 +153,7 @@ impl<S: EventSink> Reactor<S> {
         self.count_waiting(index);
         self.note_awaited(index);
         let (slot, limits) = (&self.slots[index], &self.context.limits);
-        let over = slot.outbox.bytes() > limits.outbox_bytes_max && !slot.outbox.is_one_piece();
+        let over = (slot.outbox).is_over(&self.arena, limits.outbox_bytes_max);
         if over && slot.connection.is_websocket() {
             self.evict(index);
             return;

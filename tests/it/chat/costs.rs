@@ -115,32 +115,43 @@ fn a_post_is_one_command_a_reactor_and_its_answer() {
     }
 }
 
-/// How often a reactor was woken.
-fn wakes(http: &mut HttpClient) -> u64 {
+/// How often a reactor was woken, has read from a socket, and has written to one.
+fn calls(http: &mut HttpClient) -> [u64; 3] {
     let stats = stats(http);
     let reactors = stats["reactors"].as_array().unwrap();
-    reactors
-        .iter()
-        .map(|row| row["wakes"].as_u64().unwrap())
-        .sum()
+    let wakes = reactors.iter().map(|row| row["wakes"].as_u64().unwrap());
+    let [reads, writes] = ["reads", "writes"].map(|name| stats["totals"][name].as_u64().unwrap());
+    [wakes.sum(), reads, writes]
 }
 
 #[test]
-fn what_looks_into_memory_alone_is_answered_without_waking_anybody() {
+fn what_looks_into_memory_alone_wakes_nobody_and_is_one_read_and_a_write_a_hearer() {
     const TIMES: u64 = 300;
     let server = Program::serve(&["--echo", "--workers", "1", "--ping-ms", "0"]);
     let mut http = server.http();
     let mut members = members(&server, 2);
     let member = &mut members[0];
     let mut echo = server.websocket("/echo");
-    let mut count = |what: &str, ask: &mut dyn FnMut(u64)| {
-        let before = wakes(&mut http);
+    let mut count = |what: &str, hearers: u64, ask: &mut dyn FnMut(u64)| {
+        let before = calls(&mut http);
         (0..TIMES).for_each(ask);
-        let woken = wakes(&mut http) - before;
-        assert!(woken < TIMES / 10, "{woken} wakes for {TIMES} times {what}");
+        let after = calls(&mut http);
+        let expected = [0, TIMES, TIMES * hearers];
+        for (place, name) in ["wakes", "reads", "writes"].iter().enumerate() {
+            let (grown, expected) = (after[place] - before[place], expected[place]);
+            // The first may go to a worker, which has just been done with the opening.
+            let most = expected + TIMES / 10;
+            assert!(grown <= most, "{grown} {name} for {TIMES} times {what}");
+        }
     };
-    count("echo", &mut |_| echo.echo("how are you"));
-    count("PING", &mut |_| {
+    count("echo", 1, &mut |_| echo.echo("how are you"));
+    let (mut prober, mut poster) = (server.http(), server.http());
+    count("GET /healthz", 1, &mut |_| {
+        assert_eq!(prober.get("/healthz").status, 200);
+    });
+    // Two members and the one who asks.
+    count("POST", 3, &mut |number| post(&mut poster, &number.into()));
+    count("PING", 1, &mut |_| {
         member.say("PING");
         while member.hear_text() != "PONG" {}
     });
@@ -148,20 +159,12 @@ fn what_looks_into_memory_alone_is_answered_without_waking_anybody() {
         member.say(command.to_string());
         while parsed(&member.hear_text())["seq"] != seq {}
     };
-    count("say", &mut |seq| {
-        let to = json!({"room": "tea"});
-        answered(
-            seq,
-            &json!({"type": "say", "seq": seq, "to": to, "data": seq}),
-        );
+    // The answer goes out with the one's own copy.
+    count("say", 2, &mut |seq| {
+        let say = json!({"type": "say", "seq": seq, "to": {"room": "tea"}, "data": seq});
+        answered(seq, &say);
     });
-    let mut poster = server.http();
-    count("POST", &mut |number| post(&mut poster, &number.into()));
-    let mut answered = |seq: u64, command: &Value| {
-        member.say(command.to_string());
-        while parsed(&member.hear_text())["seq"] != seq {}
-    };
-    count("ack", &mut |seq| {
+    count("ack", 1, &mut |seq| {
         let ack = json!({"type": "ack", "seq": seq, "channel": "tea", "offset": seq});
         answered(seq, &ack);
     });

@@ -3,5 +3,6 @@
 mod beside;
 mod costs;
 mod gather;
+mod latest;
 mod limits;
 mod shares;

@@ -90,7 +90,9 @@ impl Traces {
             // At once, also where another thread's child has a copy of the descriptor.
             lock.is_err() || flock(&file, FlockOperation::Unlock).is_err()
         };
-        let paths = files_in(&self.folder).filter(is_locked);
+        // The control socket is no file that could be opened.
+        let is_file = |path: &PathBuf| fs::symlink_metadata(path).unwrap().is_file();
+        let paths = files_in(&self.folder).filter(|path| is_file(path) && is_locked(path));
         paths.map(|path| path.display().to_string()).collect()
     }
 

@@ -55,6 +55,7 @@ impl Authenticator for Slow {
             uid: "ann".into(),
             rooms: vec!["*".into()],
             expires_unix_ms: now_unix_ms + 3_600_000,
+            key: 1,
         })
     }
 

@@ -6,6 +6,7 @@ mod descriptors;
 mod events;
 mod gather;
 mod handle;
+mod latest;
 mod light;
 mod publish;
 mod slow;

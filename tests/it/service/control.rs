@@ -3,16 +3,19 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use rustix::process::{Signal, geteuid};
+use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
+use rustix::process::{Pid, Signal, geteuid};
 use serde_json::Value;
 
 use super::{said, tidings};
-use crate::support::program::Program;
+use crate::support::program::{Program, ends_within};
 use crate::support::wait::until;
 
 const SERVE: [&str; 3] = ["serve", "--listen", "127.0.0.1:0"];
@@ -151,6 +154,33 @@ fn a_stop_that_runs_out_of_time_tells_what_was_lost() {
     // Its data is free at once.
     serve(folder.path(), &[]).stop();
     assert_eq!(server.exit_code(), 1);
+}
+
+/// A pipe in which there is no room.
+fn full_pipe() -> (OwnedFd, OwnedFd) {
+    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+    let size = fcntl_setpipe_size(&writer, 4_096).unwrap();
+    rustix::io::write(&writer, &vec![b'x'; size]).unwrap();
+    (reader, writer)
+}
+
+#[test]
+fn a_stop_returns_when_the_process_has_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    // It ends late, since its log can't be written.
+    let (_reader, full) = full_pipe();
+    let mut command = tidings(folder.path(), &SERVE);
+    command.stdout(Stdio::null()).stderr(full);
+    let mut server = command.spawn().unwrap();
+    drop(command);
+    until("it serves", || {
+        said(&mut tidings(folder.path(), &["status"])).0 == 0
+    });
+    let (code, out, _) = said(&mut tidings(folder.path(), &["stop"]));
+    assert_eq!((code, &*out), (0, "stopped\n"));
+    let is_gone = ends_within(Pid::from_child(&server), Duration::from_millis(50));
+    assert!(is_gone, "it was said to have stopped");
+    assert_eq!(server.wait().unwrap().code(), Some(0));
 }
 
 #[test]
@@ -319,7 +349,9 @@ fn what_is_no_question_is_refused_and_a_silent_client_holds_up_nobody() {
         .map(|_| connect(folder.path()))
         .collect();
     assert_eq!(status(folder.path(), &[])["ok"], true);
-    let more: Vec<UnixStream> = (0..3).map(|_| connect(folder.path())).collect();
+    // Silent ones are sent away after a while, so that there are many more than have room.
+    let more = (0..3 * CLIENTS_MAX).map(|_| connect(folder.path()));
+    let more: Vec<UnixStream> = more.collect();
     let refused = answer(more.last().expect("there are some"));
     assert_eq!(refused["error"], "too many clients ask at once");
     drop((silent, more));

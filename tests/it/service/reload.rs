@@ -12,9 +12,10 @@ use tempfile::TempDir;
 use super::manager::Manager;
 use super::{said, tidings};
 use crate::support::chat_client::{ChatClient, say};
-use crate::support::http::HttpClient;
+use crate::support::http::{HttpClient, JSON};
 use crate::support::program::Program;
 use crate::support::wait::until;
+use crate::support::websocket::WebSocketClient;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
@@ -207,6 +208,110 @@ fn new_keys_and_rules_for_tokens_count_from_the_reload_on() {
     served.server.stop();
 }
 
+/// A WebSocket of a back end that shows this key.
+fn back_end(served: &Served, key: &str) -> WebSocketClient {
+    let bearer = format!("Bearer {key}");
+    let mut client = served
+        .server
+        .websocket_with("/ws", &[("Authorization", &bearer)]);
+    client.hear_text();
+    client
+}
+
+#[test]
+fn a_key_that_is_withdrawn_takes_its_connections_with_it_and_no_others() {
+    let ops = format!("[api_keys.ops]\nkey = \"{OTHER_SECRET}-ops\"\n");
+    let k2 = format!("[tokens.keys.k2]\nsecret = \"{OTHER_SECRET}\"\n");
+    let served = Served::with(&with_keys("", &format!("{ops}{k2}")));
+    let (by_k1, by_k2) = (
+        served.token(&["--kid", "k1"]),
+        served.token(&["--kid", "k2"]),
+    );
+    let user = |token: &str| {
+        let mut client = ChatClient::on(served.server.websocket("/ws"));
+        client.ok(json!({"type": "login", "token": token, "rooms": ["tea"]}));
+        client
+    };
+    let (mut of_k1, mut of_k2, mut renewed) = (user(&by_k1), user(&by_k2), user(&by_k1));
+    let mut of_shop = back_end(&served, &format!("{SECRET}-shop"));
+    let mut of_ops = back_end(&served, &format!("{OTHER_SECRET}-ops"));
+    // One that has logged in anew is the other key's.
+    renewed.ok(json!({"type": "login", "token": by_k2, "rooms": ["tea"]}));
+    let without_k1 = with_keys("", &ops).replace("tokens.keys.k1", "tokens.keys.k2");
+    let without_k1 = without_k1.replace(&format!("\"{SECRET}\""), &format!("\"{OTHER_SECRET}\""));
+    // The key of the same name is another one.
+    let changed = without_k1.replace(&format!("{SECRET}-shop"), &format!("{SECRET}-shop-new"));
+    let out = served.reload(&changed);
+    assert!(
+        out.starts_with("api_keys.shop.key: another value\ntokens.keys.k1: withdrawn\n"),
+        "{out}"
+    );
+    let closed = |client: &mut WebSocketClient| loop {
+        match client.hear_text_or_close() {
+            Ok(text) if text.contains("\"kick\"") => {
+                assert!(text.contains("the key was withdrawn"), "{text}");
+            }
+            Ok(_) => {}
+            Err(code) => return code,
+        }
+    };
+    assert_eq!(closed(&mut of_shop), 4001);
+    assert_eq!(closed(&mut of_k1.client), 4005);
+    assert!(!served.lets_in(&by_k1) && served.lets_in(&by_k2));
+    assert_eq!(served.bearer(&format!("{SECRET}-shop")), 401);
+    assert_eq!(served.bearer(&format!("{SECRET}-shop-new")), 200);
+    for client in [&mut of_k2, &mut renewed] {
+        client.ok(say("tea", "still here"));
+    }
+    let hello = json!({"type": "say", "seq": 1, "to": {"room": "tea"}, "from": "ops", "data": 1});
+    of_ops.say(hello.to_string());
+    assert!(of_ops.hear_text().contains("\"ok\""));
+    let of_new = back_end(&served, &format!("{SECRET}-shop-new"));
+    drop((of_k1, of_k2, renewed, of_shop, of_ops, of_new));
+    served.server.stop();
+}
+
+#[test]
+fn rates_and_the_time_for_a_login_change_with_a_reload() {
+    let file = |limits: &str| with_keys("", &format!("{limits}\n"));
+    let served = Served::with(&file(""));
+    let shop = || {
+        let fields = format!("Authorization: Bearer {SECRET}-shop\r\n{JSON}");
+        let body = r#"{"to":{"room":"other"},"data":1}"#;
+        let mut http = served.server.http();
+        let answer = http.ask_with("POST", "/v1/messages", &fields, body);
+        answer.unwrap().status
+    };
+    assert_eq!([shop(), shop(), shop()], [200; 3]);
+    let token = served.token(&[]);
+    let mut client = ChatClient::on(served.server.websocket("/ws"));
+    client.ok(json!({"type": "login", "token": token, "rooms": ["tea"]}));
+    let limits = "[limits]\nrequests_per_s_max = 1\nrequests_burst_max = 2\n\
+                  commands_per_s_max = 1\ncommands_burst_max = 1\n";
+    served.reload(&file(limits));
+    until("a request is one too many", || shop() == 429);
+    until("a command is one too many", || {
+        client.ask(say("tea", "again"))["code"] == "rate_limited"
+    });
+    served.reload(&file(""));
+    assert_eq!(shop(), 200);
+    client.ok(say("tea", "three"));
+    let soon = file("").replace(
+        "[tokens.keys.k1]",
+        "[tokens]\nlogin_ms_max = 100\n[tokens.keys.k1]",
+    );
+    served.reload(&soon);
+    let mut late = served.server.websocket("/ws");
+    let closed = loop {
+        if let Err(code) = late.hear_text_or_close() {
+            break code;
+        }
+    };
+    assert_eq!(closed, 4002);
+    drop((client, late));
+    served.server.stop();
+}
+
 #[test]
 fn the_level_of_the_log_changes_with_a_reload() {
     let level = |level: &str| format!("[log]\nlevel = \"{level}\"\n[store]\ndata = \"d\"\n");
@@ -243,14 +348,6 @@ fn wrong_files(folder: &Path) -> Vec<(String, &'static str)> {
         (
             "[store]\ndata = \"d\"\n".to_owned(),
             "from open mode to keys, and back, takes a restart",
-        ),
-        (
-            keys("").replace(&format!("{SECRET}-shop"), &format!("{OTHER_SECRET}-shop")),
-            "to withdraw API key shop takes a restart",
-        ),
-        (
-            keys("").replace("tokens.keys.k1", "tokens.keys.k3"),
-            "to withdraw token key k1 takes a restart",
         ),
         (
             with_keys("", &format!("[api_keys.ops]\nkey_file = {key_file:?}\n")),

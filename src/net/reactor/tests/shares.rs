@@ -2,7 +2,7 @@
 //! end.
 
 use super::bench::{Bench, Peer, frame};
-use crate::net::command::Command;
+use crate::net::command::{Command, DeliveryWay, SlowWay};
 
 /// A room that takes many turns.
 const MANY: usize = 1_000;
@@ -114,10 +114,13 @@ fn a_broadcast_is_written_in_shares_as_well() {
 fn what_gathered_for_a_large_room_is_written_in_shares_as_well() {
     let mut bench = Bench::new();
     let mut members = bench.open_members("tea", 300);
-    bench.command(Command::Gather {
+    bench.command(Command::Deliver {
         topic: "tea".into(),
-        frame: frame("one"),
-        delay_ms: 60_000,
+        frames: frame("one"),
+        way: DeliveryWay {
+            delay_ms: 60_000,
+            slow: SlowWay::Waits,
+        },
     });
     bench.turn();
     let mut new = bench.open(1).remove(0);

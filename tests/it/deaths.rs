@@ -101,8 +101,9 @@ fn stir(server: &Program, clients: &mut [ChatClient]) {
     server.signal(Signal::USR1);
     clients[0].send(json!({"type": "join", "room": "tea", "resume": {"offset": 0}}));
     for client in clients {
-        // One of them may be gone already.
-        client.client.try_say("PING").ok();
+        // For a worker, not for a reactor alone. One of them may be gone already.
+        let who = json!({"type": "who", "room": "coffee"});
+        client.client.try_say(who.to_string()).ok();
     }
 }
 

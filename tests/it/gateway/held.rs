@@ -30,7 +30,12 @@ pub fn held_by(pid: Pid) -> Held {
         };
     }
     let threads = fs::read_dir(format!("/proc/{}/task", pid.as_raw_pid()));
-    held.insert("threads".into(), threads.into_iter().flatten().count());
+    let threads = threads.into_iter().flatten().flatten();
+    // The helper of the disk begins with the first file that it has to sync.
+    let is_counted = |thread: &fs::DirEntry| {
+        fs::read_to_string(thread.path().join("comm")).is_ok_and(|name| name != "disk-aside\n")
+    };
+    held.insert("threads".into(), threads.filter(is_counted).count());
     held.insert("children".into(), children_of(pid).len());
     held
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -96,13 +97,18 @@ impl Traces {
         paths.map(|path| path.display().to_string()).collect()
     }
 
-    /// What is no file of the journal.
+    /// What is neither a file of the journal nor the control socket, which whoever is killed leaves there:
+    /// the next start takes its place.
     fn strangers(&self) -> Vec<String> {
         let is_stranger = |path: &PathBuf| {
             let own = path.file_name().unwrap().to_str().unwrap();
             let is_journal = own.starts_with("journal-") && own.ends_with(".log");
-            let is_file = fs::symlink_metadata(path).unwrap().is_file();
-            !(is_file && (is_journal || own == "lock"))
+            let kind = fs::symlink_metadata(path).unwrap().file_type();
+            let is_known = match own {
+                "control.sock" => kind.is_socket(),
+                _ => kind.is_file() && (is_journal || own == "lock"),
+            };
+            !is_known
         };
         let paths = files_in(&self.folder).filter(is_stranger);
         paths.map(|path| path.display().to_string()).collect()

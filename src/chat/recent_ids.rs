@@ -75,13 +75,12 @@ impl RecentIds {
     fn look_up(&self, scope: Scope<'_>, key: IdempotencyKey) -> Option<Option<Position>> {
         let mut part = self.part(key);
         part.forget_old(scope, FORGOTTEN_A_LOOK_MAX);
-        let known = *part.known.get(&key)?;
-        if known.is_old(scope) {
-            // What came before it is still to be forgotten as well.
+        if part.known.get(&key)?.is_old(scope) {
+            // What came before it is still to be forgotten as well. It stays known behind a younger one,
+            // as clocks of several threads may give it: each id is in the order once.
             part.forget_old(scope, usize::MAX);
-            return None;
         }
-        Some(known.position)
+        part.known.get(&key).map(|known| known.position)
     }
 
     /// Remembers a message that [`RecentIds::find`] didn't know, under the lock of its channel.

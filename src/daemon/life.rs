@@ -206,9 +206,10 @@ impl DaemonLife {
             }
             let errands = std::mem::take(&mut *pending);
             drop(pending);
-            if errands.reload {
-                self.standing.reload(ReloadScope::Swap);
-            } else if errands.reopen_log {
+            // A reload opens the log anew; a refused one must not keep the file that was moved away.
+            let is_reloaded =
+                errands.reload && self.standing.reload(ReloadScope::Swap)["ok"] == true;
+            if !is_reloaded && self.log_file.is_some() {
                 self.reopen_log();
             }
         }

@@ -34,9 +34,26 @@ fn told_in(folder: &Path) -> usize {
     told.sum()
 }
 
+/// A folder of logs, which are shown where a test fails.
+struct ShownLogs<'a>(&'a Path);
+
+impl Drop for ShownLogs<'_> {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        for file in fs::read_dir(self.0).into_iter().flatten().flatten() {
+            let text = fs::read_to_string(file.path()).unwrap_or_default();
+            let lines = text.lines().filter(|line| !line.contains("\"refused\""));
+            lines.for_each(|line| eprintln!("{}: {line}", file.path().display()));
+        }
+    }
+}
+
 #[test]
 fn no_line_is_lost_when_the_log_file_is_moved_away() {
     let folder = tempfile::tempdir().unwrap();
+    let _shown = ShownLogs(folder.path());
     let (log, data) = (folder.path().join("log"), tempfile::tempdir().unwrap());
     let log_file = log.to_str().unwrap();
     let mut server = Program::start(&mut tidings(

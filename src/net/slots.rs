@@ -7,11 +7,19 @@ use mio::net::TcpStream;
 use slab::Slab;
 
 use super::outbox::Outbox;
-use super::reactor::WriteTurn;
 use super::wheel::WheelTimer;
 use crate::base::Fd;
 use crate::base::Tick;
 use crate::proto::connection::Connection;
+
+/// When an outbox is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum WriteTurn {
+    /// At the end of this turn: answers, pushes, and what few hear.
+    This,
+    /// When its place in the list comes: one frame for many.
+    Later,
+}
 
 /// The number of the batch in which an event is handed to another thread; [`HANDLED`] for one that
 /// stays on the reactor's.

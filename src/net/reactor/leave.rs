@@ -4,10 +4,10 @@ use std::net::Shutdown;
 
 use bytes::Bytes;
 
-use super::{EventSink, Reactor, WriteTurn};
+use super::{EventSink, Reactor};
 use crate::net::outbox::Content;
 use crate::net::refusals::ReactorRefusal;
-use crate::net::slots::{KnownAs, ReadState, SlotPhase};
+use crate::net::slots::{KnownAs, ReadState, SlotPhase, WriteTurn};
 use crate::proto::connection::{CloseReason, ConnectionEvent};
 use crate::proto::websocket::ControlFrame;
 

@@ -57,7 +57,6 @@ use crate::proto::websocket::MessageKind;
 use drain::Drain;
 use time::Clock;
 use write_queue::WriteQueue;
-pub(super) use write_queue::WriteTurn;
 
 /// Looks at every request head on the reactor's thread, before anything is done for it.
 ///

@@ -4,10 +4,10 @@ use std::io::{self, Read};
 
 use bytes::Bytes;
 
-use super::{EventSink, HANDLED, Reactor, WriteTurn};
+use super::{EventSink, HANDLED, Reactor};
 use crate::net::outbox::Content;
 use crate::net::refusals::ReactorRefusal;
-use crate::net::slots::{KnownAs, ReadState, SlotId, SlotPhase};
+use crate::net::slots::{KnownAs, ReadState, SlotId, SlotPhase, WriteTurn};
 use crate::proto::connection::{CloseReason, ConnectionEvent, Input, Output};
 use crate::proto::http::Head;
 

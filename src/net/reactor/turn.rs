@@ -7,11 +7,11 @@ use std::time::Duration;
 use mio::event::Event;
 use mio::{Events, Interest, Token};
 
-use super::write_queue::{LaterShare, WriteTurn};
+use super::write_queue::LaterShare;
 use super::{EventSink, LISTENER_FIRST, LISTENERS_MAX, Reactor, WAKER};
 use crate::base::Tick;
 use crate::base::vital::may_die_here;
-use crate::net::slots::{ReadState, SlotId, SlotPhase};
+use crate::net::slots::{ReadState, SlotId, SlotPhase, WriteTurn};
 
 /// Events taken from the kernel by one poll: a round number, so that the event buffer (12 KiB) doesn't
 /// grow with the number of connections.

@@ -5,11 +5,11 @@ use std::io::{self, IoSlice, Write};
 
 use bytes::Bytes;
 
-use super::write_queue::{LaterShare, Noted, WriteTurn};
+use super::write_queue::{LaterShare, Noted};
 use super::{EventSink, Reactor};
 use crate::base::Tick;
 use crate::net::outbox::{Arena, Content, Flushed, Outbox};
-use crate::net::slots::{ReadState, SlotPhase};
+use crate::net::slots::{ReadState, SlotPhase, WriteTurn};
 
 impl<S: EventSink> Reactor<S> {
     /// Puts bytes into an outbox that will be written at the end of the turn.

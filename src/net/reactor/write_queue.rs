@@ -2,16 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::net::slots::Slot;
-
-/// When an outbox is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::net) enum WriteTurn {
-    /// At the end of this turn: answers, pushes, and what few hear.
-    This,
-    /// When its place in the list comes: one frame for many.
-    Later,
-}
+use crate::net::slots::{Slot, WriteTurn};
 
 /// What a note changed.
 #[derive(Debug, PartialEq, Eq)]

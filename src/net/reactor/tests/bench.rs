@@ -14,7 +14,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::super::{
     BatchNumber, EventSink, HANDLED, OwnCommands, Reactor, ReactorLimits, ReactorParts,
-    ReactorShared, WAKER, WriteTurn, send,
+    ReactorShared, WAKER, send,
 };
 use crate::base::Fd;
 use crate::base::sync::lock;
@@ -22,6 +22,7 @@ use crate::net::budget::ByteBudget;
 use crate::net::command::{AwaitedBy, Command, CommandBatch, Outgoing};
 use crate::net::mailbox::mailbox;
 use crate::net::reactor::CommandSender;
+use crate::net::slots::WriteTurn;
 use crate::net::strangers::Strangers;
 use crate::proto::connection::{CloseReason, HttpRequest, Verdict};
 use crate::proto::http::Head;

@@ -44,6 +44,16 @@ pub struct LimitSettings {
     pub askers_max: usize,
 }
 
+impl LimitSettings {
+    fn commands(self) -> Option<Rate> {
+        Rate::new(self.commands_per_s_max, self.commands_burst_max)
+    }
+
+    fn requests(self) -> Option<Rate> {
+        Rate::new(self.requests_per_s_max, self.requests_burst_max)
+    }
+}
+
 impl Default for LimitSettings {
     fn default() -> Self {
         Self {
@@ -168,17 +178,10 @@ enum Looked {
 
 impl RateLimits {
     pub(crate) fn new(settings: LimitSettings) -> Self {
-        let LimitSettings {
-            commands_per_s_max,
-            commands_burst_max,
-            requests_per_s_max,
-            requests_burst_max,
-            askers_max,
-        } = settings;
         Self {
-            commands: ChangingRate::new(Rate::new(commands_per_s_max, commands_burst_max)),
-            requests: ChangingRate::new(Rate::new(requests_per_s_max, requests_burst_max)),
-            askers_max: AtomicUsize::new(askers_max),
+            commands: ChangingRate::new(settings.commands()),
+            requests: ChangingRate::new(settings.requests()),
+            askers_max: AtomicUsize::new(settings.askers_max),
             hash: RandomState::default(),
             parts: Default::default(),
             count: AtomicUsize::new(0),
@@ -191,18 +194,9 @@ impl RateLimits {
 
     /// Changes the limits; who has used up the old ones waits as long as before.
     pub(crate) fn set(&self, settings: LimitSettings) {
-        let LimitSettings {
-            commands_per_s_max,
-            commands_burst_max,
-            requests_per_s_max,
-            requests_burst_max,
-            askers_max,
-        } = settings;
-        let commands = Rate::new(commands_per_s_max, commands_burst_max);
-        self.commands.set(commands);
-        let requests = Rate::new(requests_per_s_max, requests_burst_max);
-        self.requests.set(requests);
-        self.askers_max.store(askers_max, Relaxed);
+        self.commands.set(settings.commands());
+        self.requests.set(settings.requests());
+        self.askers_max.store(settings.askers_max, Relaxed);
     }
 
     /// Whether any limit is set.

@@ -8,11 +8,9 @@ use clap::Args;
 use tidings::server::{ServerOutcome, process};
 
 use super::log::LogFlags;
-use super::start::{
-    DetachFlag, addresses_of, can_listen, pass_over_user_signals, start_line, will_listen,
-};
-use crate::config::{GatewayFlags, Loaded};
-use crate::daemon::{SettingsRenewal, gateway};
+use super::start::{DetachFlag, can_listen, pass_over_user_signals, settings_of, start_line};
+use crate::config::GatewayFlags;
+use crate::daemon::gateway;
 use crate::output::follow_log_file;
 use crate::service::ServiceStart;
 
@@ -48,22 +46,9 @@ impl GatewayArgs {
     }
 
     fn serve(self, log: &LogFlags, start: ServiceStart) -> anyhow::Result<ServerOutcome> {
-        let addresses = addresses_of(&start.sockets)?;
-        let (flags, log_flags) = (self.flags, log.clone());
-        let read = move || {
-            let mut loaded = flags.load()?;
-            log_flags.take_over(&mut loaded.settings.log);
-            will_listen(&mut loaded, &addresses)?;
-            Ok(loaded)
-        };
-        let loaded: Loaded = read()?;
-        let renewal = SettingsRenewal {
-            set_log_level: log.start_with(&loaded.settings.log)?,
-            read: Box::new(read),
-        };
-        for warning in &loaded.warnings {
-            tracing::warn!("{warning}");
-        }
+        let flags = self.flags;
+        let load = move || Ok(flags.load()?);
+        let (loaded, renewal) = settings_of(log, &start.sockets, load)?;
         let plan = match loaded.gateway() {
             Ok(plan) => plan,
             Err(what) => bail!(what),

@@ -7,11 +7,9 @@ use clap::Args;
 use tidings::server::ServerOutcome;
 
 use super::log::LogFlags;
-use super::start::{
-    DetachFlag, addresses_of, can_listen, pass_over_user_signals, start_line, will_listen,
-};
-use crate::config::{Loaded, Purpose, SettingsFlags};
-use crate::daemon::{SettingsRenewal, serve};
+use super::start::{DetachFlag, can_listen, pass_over_user_signals, settings_of, start_line};
+use crate::config::{Purpose, SettingsFlags};
+use crate::daemon::serve;
 use crate::service::ServiceStart;
 
 /// Run the server
@@ -35,22 +33,9 @@ impl ServeArgs {
 
     fn serve(self, log: &LogFlags, start: ServiceStart) -> anyhow::Result<ServerOutcome> {
         pass_over_user_signals()?;
-        let addresses = addresses_of(&start.sockets)?;
-        let (flags, log_flags) = (self.settings, log.clone());
-        let read = move || {
-            let mut loaded = flags.load(Purpose::Serve)?;
-            log_flags.take_over(&mut loaded.settings.log);
-            will_listen(&mut loaded, &addresses)?;
-            Ok(loaded)
-        };
-        let loaded: Loaded = read()?;
-        let renewal = SettingsRenewal {
-            set_log_level: log.start_with(&loaded.settings.log)?,
-            read: Box::new(read),
-        };
-        for warning in &loaded.warnings {
-            tracing::warn!("{warning}");
-        }
+        let flags = self.settings;
+        let load = move || Ok(flags.load(Purpose::Serve)?);
+        let (loaded, renewal) = settings_of(log, &start.sockets, load)?;
         let listen = loaded.settings.general.listen;
         if start.sockets.is_empty() {
             can_listen(listen, 9503)?;

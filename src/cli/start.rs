@@ -13,7 +13,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGUSR1, SIGUSR2};
 use tidings::server::ServerOutcome;
 
+use super::log::LogFlags;
 use crate::config::Loaded;
+use crate::daemon::SettingsRenewal;
 use crate::service::{
     ServiceStart, StartReport, are_sockets_given, detached, given_sockets, start_in_background,
 };
@@ -72,15 +74,39 @@ pub(super) fn pass_over_user_signals() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Reads the settings with `load`, starts the log, and returns the way to read them again.
+pub(super) fn settings_of(
+    log: &LogFlags,
+    sockets: &[TcpListener],
+    load: impl Fn() -> anyhow::Result<Loaded> + Send + Sync + 'static,
+) -> anyhow::Result<(Loaded, SettingsRenewal)> {
+    let (addresses, log_flags) = (addresses_of(sockets)?, log.clone());
+    let read = move || {
+        let mut loaded = load()?;
+        log_flags.take_over(&mut loaded.settings.log);
+        will_listen(&mut loaded, &addresses)?;
+        Ok(loaded)
+    };
+    let loaded: Loaded = read()?;
+    let renewal = SettingsRenewal {
+        set_log_level: log.start_with(&loaded.settings.log)?,
+        read: Box::new(read),
+    };
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok((loaded, renewal))
+}
+
 /// Returns the addresses of the sockets that the server was started with.
-pub(super) fn addresses_of(sockets: &[TcpListener]) -> anyhow::Result<Vec<SocketAddr>> {
+fn addresses_of(sockets: &[TcpListener]) -> anyhow::Result<Vec<SocketAddr>> {
     let addresses = sockets.iter().map(TcpListener::local_addr);
     let addresses: Result<_, _> = addresses.collect();
     addresses.context("can't ask a socket for its address")
 }
 
 /// Puts the addresses of the sockets that the server was started with into the place of the setting.
-pub(super) fn will_listen(loaded: &mut Loaded, addresses: &[SocketAddr]) -> anyhow::Result<()> {
+fn will_listen(loaded: &mut Loaded, addresses: &[SocketAddr]) -> anyhow::Result<()> {
     for address in addresses.iter().rev() {
         loaded.settings.general.listen = *address;
         if let Some(what) = loaded.settings.exposure(&loaded.access) {

@@ -22,6 +22,12 @@ fn expect_all(bench: &mut Bench, members: &mut [Peer], texts: &[&str]) {
     }
 }
 
+/// Takes out the last of those that wait for a later turn.
+fn last_waiting(bench: &Bench, members: &mut Vec<Peer>) -> Peer {
+    let place = members.iter().rposition(|member| bench.waits(member));
+    members.swap_remove(place.expect("somebody waits"))
+}
+
 #[test]
 fn small_talk_is_answered_in_the_turn_that_hears_it_between_few_writes_of_a_room() {
     let mut bench = Bench::new();
@@ -67,9 +73,7 @@ fn an_answer_overtakes_nothing_of_its_own_connection() {
     let mut members = bench.open_members("tea", MANY);
     bench.publish("tea", "one");
     bench.turn();
-    let waits = |member: &Peer| bench.waits(member);
-    let place = members.iter().rposition(waits).unwrap();
-    let mut member = members.swap_remove(place);
+    let mut member = last_waiting(&bench, &mut members);
     bench.push(member.fd, "two");
     bench.publish("tea", "three");
     bench.turn();
@@ -210,11 +214,7 @@ fn a_member_that_leaves_half_way_hears_what_was_said_before() {
     let mut members = bench.open_members("tea", MANY);
     bench.publish("tea", "one");
     bench.turn();
-    let place = members
-        .iter()
-        .rposition(|member| bench.waits(member))
-        .unwrap();
-    let mut left = members.swap_remove(place);
+    let mut left = last_waiting(&bench, &mut members);
     bench.command(Command::Unsubscribe {
         fd: left.fd,
         topic: "tea".into(),
@@ -238,11 +238,7 @@ fn a_slot_that_is_used_again_half_way_has_nothing_of_the_connection_before() {
     let mut members = bench.open_members("tea", MANY);
     bench.publish("tea", "one");
     bench.turn();
-    let place = members
-        .iter()
-        .rposition(|member| bench.waits(member))
-        .unwrap();
-    let gone = members.swap_remove(place);
+    let gone = last_waiting(&bench, &mut members);
     let index = bench.slot_of(&gone);
     drop(gone);
     bench.turn_until(|bench| bench.reactor.sink().closed.len() == 1);

@@ -1,7 +1,7 @@
 //! The services that all threads of an endpoint share: the chat, the clock, the way to the server,
 //! the way to the disk.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
 use super::replays::Replays;
@@ -24,7 +24,9 @@ pub(super) struct Services {
     data_size_max: usize,
     /// The lines of the log for pages that can't be read.
     unreadable: Mutex<LineBudget>,
-    started: Instant,
+    /// The clock goes on from here once the endpoint begins.
+    clock_from: Tick,
+    begun: OnceLock<Instant>,
     /// Known once the server runs, before anybody connects.
     server: LateHandle,
 }
@@ -35,7 +37,7 @@ impl Services {
         reader: Arc<dyn Reader>,
         disk: Disk<StoreJob>,
         replays: Replays,
-        data_size_max: usize,
+        (data_size_max, clock_from): (usize, Tick),
     ) -> Self {
         Self {
             chat,
@@ -44,7 +46,8 @@ impl Services {
             replays,
             data_size_max,
             unreadable: Mutex::default(),
-            started: Instant::now(),
+            clock_from,
+            begun: OnceLock::new(),
             server: LateHandle::default(),
         }
     }
@@ -81,7 +84,18 @@ impl Services {
 
     /// Reads the half of [`Services::now`] that stored messages need.
     pub(super) fn tick(&self) -> Tick {
-        Tick(self.started.elapsed().as_millis() as u64)
+        let ms = |begun: &Instant| begun.elapsed().as_millis() as u64;
+        self.clock_from.after(self.begun.get().map_or(0, ms))
+    }
+
+    /// Has the clock go on, and the threads of the endpoint begin.
+    pub(super) fn begin(&self) {
+        self.begun.get_or_init(Instant::now);
+    }
+
+    /// Waits until the endpoint begins.
+    pub(super) fn wait_for_begin(&self) {
+        self.begun.wait();
     }
 
     /// Has the disk thread carry out a task, and tell the outcome to `reply_to`.

@@ -280,6 +280,7 @@ struct DiskThread<J: DiskJob, F> {
 
 impl<J: DiskJob, F: Fn()> DiskThread<J, F> {
     fn run(mut self) {
+        J::begins(&self.context);
         loop {
             may_die_here();
             if self.next.is_empty() {

@@ -23,6 +23,8 @@ mod numbered;
 mod recent_ids;
 mod sources;
 mod taken;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::sync::Arc;

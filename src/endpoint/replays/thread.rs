@@ -25,6 +25,7 @@ pub(in crate::endpoint) fn start(
 ) -> io::Result<JoinHandle<()>> {
     let theirs = Arc::clone(&services);
     let run = move || {
+        theirs.wait_for_begin();
         while let Ok(Some(fd)) = ready.recv() {
             may_die_here();
             serve(&theirs, fd);

@@ -27,7 +27,6 @@ const FORGOTTEN_A_LOOK_MAX: usize = 16;
 #[derive(Debug)]
 pub(super) struct RecentIds {
     parts: Box<[Mutex<RecentIdPart>]>,
-    part_max: usize,
 }
 
 /// The ids of one part.
@@ -53,12 +52,11 @@ struct KnownId {
 }
 
 impl RecentIds {
-    /// Remembers up to `entries_max` ids.
+    /// Makes a table for about `entries_max` ids, which is the present bound.
     pub(super) fn new(entries_max: usize) -> Self {
         let parts = (entries_max / PART_ENTRIES_MIN).clamp(1, PARTS_MAX);
         Self {
             parts: (0..parts).map(|_| Mutex::default()).collect(),
-            part_max: entries_max / parts,
         }
     }
 
@@ -92,8 +90,13 @@ impl RecentIds {
         position: Option<Position>,
     ) {
         let totals = &scope.common.totals;
+        let part_max = scope.common.settings.dedup_entries_max() / self.parts.len();
         let mut part = self.part(key);
-        if part.known.len() >= self.part_max {
+        // More than one where the bound has become lower.
+        for _ in 0..FORGOTTEN_A_LOOK_MAX {
+            if part.known.len() < part_max {
+                break;
+            }
             totals.dedup_forgotten.add(1);
             if !part.make_room(totals) {
                 return;
@@ -200,6 +203,6 @@ impl RecentIdPart {
 impl KnownId {
     /// Whether a repeat isn't known any more.
     fn is_old(&self, scope: Scope<'_>) -> bool {
-        self.at.after(scope.common.settings.dedup_ms) <= scope.now
+        self.at.after(scope.common.settings.dedup_ms()) <= scope.now
     }
 }

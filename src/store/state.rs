@@ -513,8 +513,8 @@ impl StoreState {
         from: usize,
         channels_max: usize,
     ) -> Option<usize> {
-        self.let_go(from, channels_max, |log, usage, max| {
-            log.expire(now_ms, max, usage)
+        self.let_go(from, channels_max, |channel, usage, max| {
+            channel.log.expire(now_ms, max, usage)
         })
     }
 
@@ -525,8 +525,25 @@ impl StoreState {
         from: usize,
         channels_max: usize,
     ) -> Option<usize> {
-        self.let_go(from, channels_max, |log, usage, max| {
-            log.drop_through(segment, max, usage)
+        self.let_go(from, channels_max, |channel, usage, max| {
+            channel.log.drop_through(segment, max, usage)
+        })
+    }
+
+    /// Changes what new channels keep; those that are there have to be looked at by
+    /// [`StoreState::retain`].
+    pub(super) fn set_retention(
+        &mut self,
+        retention: Arc<dyn Fn(&str) -> Retention + Send + Sync>,
+    ) {
+        self.retention = retention;
+    }
+
+    /// Has channels keep what the present retention says, with the bounds of [`StoreState::expire`].
+    pub(super) fn retain(&mut self, from: usize, channels_max: usize) -> Option<usize> {
+        let retention = Arc::clone(&self.retention);
+        self.let_go(from, channels_max, |channel, usage, max| {
+            channel.log.retain(retention(&channel.name), max, usage)
         })
     }
 
@@ -534,7 +551,7 @@ impl StoreState {
         &mut self,
         from: usize,
         channels_max: usize,
-        mut let_go: impl FnMut(&mut ChannelLog, &mut LogUsage, usize) -> usize,
+        mut let_go: impl FnMut(&mut StoredChannel, &mut LogUsage, usize) -> usize,
     ) -> Option<usize> {
         let (mut visited, mut left) = (0, channels_max * MESSAGES_A_CHANNEL);
         // A slab's iterator can't begin in the middle, so the indexes are tried one by one.
@@ -544,7 +561,7 @@ impl StoreState {
             }
             visited += 1;
             if let Some(channel) = self.channels.get_mut(index) {
-                left -= let_go(&mut channel.log, &mut self.usage, left);
+                left -= let_go(channel, &mut self.usage, left);
                 if left == 0 {
                     // The channel may have more.
                     return Some(index);

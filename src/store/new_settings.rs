@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::journal::Journal;
 use super::maintenance::EXPIRED_AT_ONCE;
 use super::settings::{StoreSettings, SyncPolicy};
+use super::state::StoreState;
 
 impl Journal {
     /// Goes by other settings from now on.
@@ -18,7 +19,7 @@ impl Journal {
         self.dedup.set_max(self.settings.dedup_entries_max);
         if has_other_retention {
             let retention = Arc::clone(&self.settings.retention);
-            self.view.state_mut().set_retention(retention);
+            self.view.state_mut().retention = retention;
             self.maintenance.retains_from = Some(0);
             self.maintenance.retain_pieces = 1;
             self.retain_piece();
@@ -49,5 +50,15 @@ impl Journal {
         let next = self.view.state_mut().retain(from, EXPIRED_AT_ONCE);
         self.maintenance.retains_from = next;
         true
+    }
+}
+
+impl StoreState {
+    /// Has channels keep what the present retention says, with the bounds of [`StoreState::expire`].
+    fn retain(&mut self, from: usize, channels_max: usize) -> Option<usize> {
+        let retention = Arc::clone(&self.retention);
+        self.let_go(from, channels_max, |channel, usage, max| {
+            channel.log.retain(retention(&channel.name), max, usage)
+        })
     }
 }

@@ -30,7 +30,7 @@ pub(super) struct StoreState {
     serials_below: u64,
     forgotten: u64,
     pub(super) usage: LogUsage,
-    retention: Arc<dyn Fn(&str) -> Retention + Send + Sync>,
+    pub(super) retention: Arc<dyn Fn(&str) -> Retention + Send + Sync>,
     strictness: Strictness,
     /// Messages of a channel that a checkpoint may claim without their being there yet.
     missing_max: u64,
@@ -530,24 +530,8 @@ impl StoreState {
         })
     }
 
-    /// Changes what new channels keep; those that are there have to be looked at by
-    /// [`StoreState::retain`].
-    pub(super) fn set_retention(
-        &mut self,
-        retention: Arc<dyn Fn(&str) -> Retention + Send + Sync>,
-    ) {
-        self.retention = retention;
-    }
-
-    /// Has channels keep what the present retention says, with the bounds of [`StoreState::expire`].
-    pub(super) fn retain(&mut self, from: usize, channels_max: usize) -> Option<usize> {
-        let retention = Arc::clone(&self.retention);
-        self.let_go(from, channels_max, |channel, usage, max| {
-            channel.log.retain(retention(&channel.name), max, usage)
-        })
-    }
-
-    fn let_go(
+    /// Has some channels let go of messages; returns the one with which it goes on.
+    pub(super) fn let_go(
         &mut self,
         from: usize,
         channels_max: usize,

@@ -70,6 +70,18 @@ macro_rules! live_settings {
                 keeps_less
             }
 
+            /// Returns the settings of this moment.
+            #[must_use]
+            pub fn present(&self) -> ChatSettings {
+                let ways = self.ways.load();
+                ChatSettings {
+                    gather: ways.gather.clone(),
+                    latest: ways.latest.clone(),
+                    $($field: self.$field(),)+
+                    ..self.first.clone()
+                }
+            }
+
             $(
                 #[doc = concat!("The present [`ChatSettings::", stringify!($field), "`].")]
                 #[must_use]

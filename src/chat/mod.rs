@@ -15,6 +15,7 @@
 //! - `query`: history, ack, who, online, rooms, room, members, user, connection;
 //! - `purge`: purge, purged;
 //! - `restore`: restore, forget_channel;
+//! - `handover`: hand_over, take_over;
 //! - here: new, with_stored_index, settings, stats, expire.
 //!
 //! Invariants:
@@ -37,6 +38,7 @@ mod error;
 mod everyone;
 mod expiry;
 mod fds;
+mod handover;
 mod hasher;
 mod history;
 mod id_source;
@@ -76,6 +78,7 @@ use std::sync::{Arc, Mutex};
 pub use crate::base::{Epoch, MessageBody, Position};
 pub use catch_up::{CatchUp, ReplayPage};
 pub use error::{ChatError, ErrorCode, NameProblem};
+pub use handover::CHAT_FORMAT;
 pub use history::{HistoryPage, HistoryRange};
 pub use live_settings::{ChannelWay, LiveChatSettings};
 pub use login::{LoggedIn, Login};
@@ -203,6 +206,7 @@ impl Chat {
     /// Whatever is asked for from now on is judged by them; what is kept goes as they say at the next
     /// calls of [`Chat::expire`].
     pub fn set_settings(&self, settings: &ChatSettings) {
+        self.recent_ids.set_max(settings.dedup_entries_max);
         if !self.common.settings.set(settings) {
             return;
         }

@@ -51,7 +51,7 @@ impl Told {
             });
         };
         write(RecordKind::Sources, &|record| {
-            for field in [1, 2, 3, 4, 0, self.next_opened, 16] {
+            for field in [1, 2, 3, 4, 0, self.next_opened, 16, 9, 9, 9, 999, 999] {
                 record.u64(field);
             }
         });

@@ -60,11 +60,8 @@ impl ReplayTable {
 
     /// Serves as many as may be served, and lists those that are ready for their next page.
     pub(in crate::endpoint) fn resume(&mut self) -> Vec<Fd> {
-        while self.active < self.active_max && !self.waiting.is_empty() {
-            self.active += 1;
-            if let Some(fd) = self.serve_next() {
-                self.note_ready(fd);
-            }
+        for fd in self.set_bounds(self.active_max, self.replays_max) {
+            self.note_ready(fd);
         }
         let ready = self.replays.iter().filter(|(_, own)| own.is_ready);
         let mut ready: Vec<Fd> = ready.map(|(fd, _)| *fd).collect();
@@ -163,7 +160,7 @@ mod tests {
         let mut fewer = next_image(&table, 1);
         assert_eq!(fewer.resume(), [1, 2].map(Fd));
         assert_eq!(fewer.begin(Fd(9), &"tea".into(), missing(1)), Ok(None));
-        let served = [1, 2].map(|fd| fewer.forget(Fd(fd)));
-        assert_eq!(served, [3, 4].map(|fd| Some(Fd(fd))));
+        let served = [1, 2, 3].map(|fd| fewer.forget(Fd(fd)));
+        assert_eq!(served, [None, Some(Fd(3)), Some(Fd(4))]);
     }
 }

@@ -84,6 +84,7 @@ impl<K: Borrow<str> + Ord + Clone, V> ChannelTable<K, V> {
 
     /// Adds a channel that isn't there; returns its place.
     pub(super) fn insert(&mut self, key: K, channel: V) -> usize {
+        debug_assert!(self.place_of(key.borrow()).is_none(), "there is one");
         if let Some(names) = &mut self.names {
             names.insert(key.clone());
         }
@@ -128,6 +129,13 @@ impl<K: Borrow<str> + Ord + Clone, V> ChannelTable<K, V> {
             let (key, channel) = &self.channels[self.place_of(name.borrow())?];
             Some((key, channel))
         })
+    }
+
+    /// Lists all channels in the order of their names, also where [`ChannelTable::listed`] lists none.
+    pub(super) fn in_order(&self) -> impl Iterator<Item = (&K, &V)> {
+        let mut channels: Vec<&(K, V)> = self.channels.iter().map(|(_, named)| named).collect();
+        channels.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        channels.into_iter().map(|(key, channel)| (key, channel))
     }
 
     /// Moves the few channels that are left together.
@@ -195,6 +203,11 @@ mod tests {
                             prop_assert_eq!(&**table.at(place).0, &*name);
                         }
                         model.insert(name, value);
+                    }
+                    2 if value % 8 == 0 => {
+                        let all = table.in_order().map(|(key, value)| (&**key, *value));
+                        let known = model.iter().map(|(name, value)| (name.as_str(), *value));
+                        prop_assert!(all.eq(known));
                     }
                     2 => {
                         let removed = table.remove(&name);

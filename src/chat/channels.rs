@@ -5,8 +5,11 @@
 //! [`InboxShard`](super::inboxes::InboxShard) say how connections enter and leave.
 
 use std::borrow::Borrow;
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+
+use foldhash::fast::RandomState;
 
 use super::call::{Call, Scope};
 use super::channel_table::{ChannelTable, Listing};
@@ -185,6 +188,38 @@ impl<K: ChannelKey, A: Audience> Channels<K, A> {
     ) -> Result<(&K, &mut LiveChannel<A>), ChatError> {
         let place = self.ensure(scope, name, capacity)?;
         Ok(self.schedule_removal_at(scope, place))
+    }
+
+    /// Brings back a channel as it was, to be swept at this time; `false` if there is one of this name.
+    pub(super) fn bring_back(
+        &mut self,
+        key: K,
+        mut channel: LiveChannel<A>,
+        sweep_at: Option<Tick>,
+    ) -> bool {
+        if self.by_name.place_of(key.borrow()).is_some() {
+            return false;
+        }
+        if let Some(at) = sweep_at {
+            self.expiry.schedule(at, &key, &mut channel.log);
+        }
+        self.by_name.insert(key, channel);
+        true
+    }
+
+    /// Lists the channels in the order of their names, with the time at which each is swept.
+    pub(super) fn in_order(&self) -> Vec<(&K, &LiveChannel<A>, Option<Tick>)> {
+        let mut sweeps: HashMap<&str, Tick, RandomState> = HashMap::default();
+        for (at, key) in self.expiry.iter() {
+            let known = sweeps.entry(key.borrow()).or_insert(at);
+            *known = at.min(*known);
+        }
+        let channels = self.by_name.in_order().map(|(key, channel)| {
+            let is_swept = channel.log.sweep_is_scheduled;
+            let sweep_at = sweeps.get(key.borrow()).copied().filter(|_| is_swept);
+            (key, channel, sweep_at)
+        });
+        channels.collect()
     }
 
     /// Brings back a channel that is on disk, to go on behind `newest`.

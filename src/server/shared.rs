@@ -11,6 +11,7 @@ use mio::Waker;
 
 use super::process::ProcessLink;
 use super::queue::{Postponed, WorkerInbox, WorkerJob, WorkerQueue};
+use super::renewal::{Renewal, RenewalDesk};
 use crate::base::Fd;
 use crate::net::budget::ByteBudget;
 use crate::net::command::CommandBatch;
@@ -102,6 +103,8 @@ pub(super) struct MainThread {
     /// Reactors that haven't ended; `workers` counts the same of the workers.
     pub(super) reactors: AtomicUsize,
     pub(super) workers: AtomicUsize,
+    /// The renewals that were asked for.
+    pub(super) renewals: RenewalDesk,
 }
 
 impl MainThread {
@@ -113,7 +116,15 @@ impl MainThread {
             failure: OnceLock::new(),
             reactors: AtomicUsize::new(reactors),
             workers: AtomicUsize::new(workers),
+            renewals: RenewalDesk::default(),
         }
+    }
+
+    /// Asks for a renewal of the workers and the processes.
+    pub(super) fn ask_to_renew(&self) -> Renewal {
+        let renewal = self.renewals.ask();
+        self.wake();
+        renewal
     }
 
     pub(super) fn ask_to_stop(&self) {

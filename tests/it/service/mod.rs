@@ -2,10 +2,12 @@
 //! at the other end of its control socket, and under a service manager.
 
 mod background;
+mod container;
 mod control;
 mod log_file;
 pub mod manager;
 mod reload;
+mod renewal;
 pub mod terminal;
 
 use std::path::Path;

@@ -266,6 +266,7 @@ fn a_thread_that_is_stuck_keeps_its_callbacks_is_named_and_is_renewed_the_next_t
         for client in &mut clients {
             assert_eq!(answer(client), 3);
         }
+        drop(clients);
         assert!(server.stop().is_clean());
     });
 }
@@ -315,6 +316,7 @@ fn a_function_that_fails_panics_or_takes_too_long_leaves_everything_as_it_is() {
         assert_eq!(stops.load(SeqCst), 0);
         assert_eq!(renew(&server.handle), all_of(mode));
         assert!(ask().starts_with("5 "));
+        drop(client);
         assert!(server.stop().is_clean());
     });
 }
@@ -468,6 +470,7 @@ fn old_callbacks_are_dropped_with_what_they_have() {
             old = next(&receiver);
         }
         client.echo("there");
+        drop(client);
     });
 }
 
@@ -504,6 +507,7 @@ fn a_message_that_is_handled_in_parts_goes_on_where_it_stopped() {
             Some(2),
             "the new callback ended it"
         );
+        drop(client);
     });
 }
 
@@ -601,5 +605,6 @@ fn a_worker_that_is_stuck_in_its_stop_is_named_and_followed_all_the_same() {
     assert_eq!(client.hear_text(), "2");
     assert_eq!(renew(&server.handle), all_of(mode));
     assert_eq!(answer(&mut client), 3);
+    drop(client);
     assert!(server.stop().is_clean());
 }

@@ -32,6 +32,9 @@ pub struct ServerSettings {
     /// Time that a stop may take before the remaining connections are cut, in milliseconds. Default
     /// 30,000: ten seconds of farewells, and twenty for the answers and close handshakes.
     pub stop_ms_max: u64,
+    /// Time in which a worker has to come to its renewal, in milliseconds; one that is stuck in a callback
+    /// for longer keeps its old callbacks. Default 30,000: as long as a stop would wait for it.
+    pub renew_ms_max: u64,
     /// Bounds and times of the processes.
     pub process: ProcessSettings,
 }
@@ -54,6 +57,7 @@ impl Default for ServerSettings {
             unfinished_bytes_max: 64 << 20,
             connections_per_address_max: 0,
             stop_ms_max: 30_000,
+            renew_ms_max: 30_000,
             process: ProcessSettings::default(),
         }
     }

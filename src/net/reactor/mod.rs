@@ -173,6 +173,8 @@ pub trait EventSink {
     fn end_turn(&mut self);
     /// Whether [`EventSink::end_turn`] would hand anything on.
     fn has_pending(&self) -> bool;
+    /// Takes the orders that came with [`Command::Renew`], between two events.
+    fn renew(&mut self) {}
     /// Takes the commands that handlers on this thread gave for this very reactor.
     fn take_commands(&mut self) -> Option<CommandBatch>;
     /// Takes back the emptied list of such a batch, for the next one.

@@ -9,6 +9,7 @@ mod handle;
 mod latest;
 mod light;
 mod publish;
+mod renewal;
 mod slow;
 mod slow_http;
 mod stop;

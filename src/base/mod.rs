@@ -3,7 +3,8 @@
 //! Every other layer may use this one; this one uses none. Only types on which two independent
 //! layers have to agree belong here: an id, a moment, a level of pressure, how many lines strangers may
 //! cause in the log, what a message says, the description of a number, and the few lines that take a
-//! lock, read the wall clock, tell of a thread's death or find the largest holder of something.
+//! lock, read a clock, tell of a thread's death, have a thread rest or find the largest holder of
+//! something.
 //! Protocols, input and output never do.
 
 mod address_block;
@@ -16,8 +17,10 @@ pub mod message;
 pub mod metric;
 pub mod position;
 pub mod pressure;
+pub mod rest;
 pub mod sync;
 mod tick;
+mod tick_clock;
 pub mod vital;
 
 pub use address_block::AddressBlock;
@@ -29,3 +32,4 @@ pub use metric::{Metric, MetricKind};
 pub use position::{Epoch, Position};
 pub use pressure::{Pressure, Watermarks};
 pub use tick::Tick;
+pub use tick_clock::TickClock;

@@ -7,10 +7,10 @@ use std::time::Instant;
 use super::replays::Replays;
 use super::store_task::{ReplyTo, StoreJob, StoreTask};
 use crate::api::refusal::Refusal;
-use crate::base::Tick;
 use crate::base::clock::unix_ms;
 use crate::base::line_budget::LineBudget;
 use crate::base::sync::lock;
+use crate::base::{Tick, TickClock};
 use crate::chat::{Chat, ErrorCode, Moment};
 use crate::server::{Handle, LateHandle};
 use crate::store::{Disk, Reader, StoreError};
@@ -24,7 +24,7 @@ pub(super) struct Services {
     data_size_max: usize,
     /// The lines of the log for pages that can't be read.
     unreadable: Mutex<LineBudget>,
-    started: Instant,
+    pub(super) clock: TickClock,
     /// Known once the server runs, before anybody connects.
     server: LateHandle,
 }
@@ -44,7 +44,7 @@ impl Services {
             replays,
             data_size_max,
             unreadable: Mutex::default(),
-            started: Instant::now(),
+            clock: TickClock::default(),
             server: LateHandle::default(),
         }
     }
@@ -81,7 +81,7 @@ impl Services {
 
     /// Reads the half of [`Services::now`] that stored messages need.
     pub(super) fn tick(&self) -> Tick {
-        Tick(self.started.elapsed().as_millis() as u64)
+        self.clock.now()
     }
 
     /// Has the disk thread carry out a task, and tell the outcome to `reply_to`.

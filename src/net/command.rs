@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use mio::net::TcpStream;
 
+use super::freeze::FreezeOrder;
 use crate::base::Fd;
 use crate::proto::http::Response;
 
@@ -107,6 +108,13 @@ pub enum Command {
     PeerEnded,
     /// Cuts the open connections and ends the reactor.
     Stop,
+    /// Brings the reactor a step nearer to a stand, or lets it go on.
+    Freeze {
+        /// The number of the freeze.
+        number: u64,
+        /// The step.
+        order: FreezeOrder,
+    },
 }
 
 /// The way of a frame to the members of its topic.
@@ -164,7 +172,8 @@ impl Command {
             | Self::ClearTimer(_)
             | Self::Drain
             | Self::PeerEnded
-            | Self::Stop => 0,
+            | Self::Stop
+            | Self::Freeze { .. } => 0,
         }
     }
 }

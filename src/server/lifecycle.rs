@@ -20,6 +20,7 @@ use signal_hook_mio::v1_0::Signals;
 
 use super::delivery::{AtOnce, PerBatch};
 use super::error::ServerError;
+use super::freeze::FreezeDriver;
 use super::handle::{Handle, TimerCallback};
 use super::handlers::{Handlers, call};
 use super::process::{ProcessEvent, ProcessLaunch, ProcessSpec, Supervisor};
@@ -32,6 +33,7 @@ use super::spawn::{Spawner, Threads, build_shared};
 use super::spec::ServerSpec;
 use super::timers::Timers;
 use crate::base::pressure::Pressure;
+use crate::base::rest::{take_no_part, take_part};
 use crate::base::vital::may_die_here;
 use crate::net::command::{Command, CommandBatch};
 use crate::net::{Listener, listen};
@@ -106,6 +108,7 @@ pub(super) struct Lifecycle {
     inline_jobs: Receiver<WorkerJob>,
     threads: Vec<JoinHandle<()>>,
     stop_ms_max: u64,
+    freezes: FreezeDriver,
     phase: LifecyclePhase,
     outcome: ServerOutcome,
 }
@@ -152,6 +155,7 @@ impl Lifecycle {
         let threads = Threads {
             reactors: spec.reactors,
             workers: spec.workers,
+            parts: spec.parts.len(),
             main: MainThread::new(waker, spec.reactors, spec.workers),
             inline_jobs: inline_sender,
             addresses: listeners.iter().map(|listener| listener.address).collect(),
@@ -193,6 +197,7 @@ impl Lifecycle {
             inline_jobs,
             threads,
             stop_ms_max: spec.settings.stop_ms_max,
+            freezes: FreezeDriver::new(spec.parts, spec.settings.freeze_ms_max),
             phase: LifecyclePhase::Running,
             outcome: ServerOutcome::default(),
         };
@@ -201,6 +206,7 @@ impl Lifecycle {
 
     /// Runs the main thread until the server has ended.
     pub(super) fn run(mut self) -> ServerOutcome {
+        take_part();
         let mut events = Events::with_capacity(64);
         while self.phase != LifecyclePhase::Done {
             let turned = catch_unwind(AssertUnwindSafe(|| self.turn(&mut events)));
@@ -212,7 +218,9 @@ impl Lifecycle {
                 self.shared.main.fail("the main thread has panicked");
             }
         }
-        self.end()
+        let outcome = self.end();
+        take_no_part();
+        outcome
     }
 
     fn turn(&mut self, events: &mut Events) {
@@ -251,37 +259,46 @@ impl Lifecycle {
         let Some(signals) = &mut self.signals else {
             return;
         };
-        for signal in signals.pending() {
-            let name = name_of(signal);
-            let is_stopping = self.shared.main.is_asked_to_stop();
-            if let Some(signal) = ServerSignal::of(signal)
-                && !is_stopping
-                && self.runner.signalled(signal)
-            {
-                continue;
+        let pending: Vec<i32> = signals.pending().collect();
+        for signal in pending {
+            match (self.freezes.is_busy(), signal) {
+                (false, _) | (true, SIGTERM | SIGINT) => self.heed(signal),
+                (true, _) => self.freezes.keep_signal(signal),
             }
-            if matches!(signal, SIGUSR1 | SIGUSR2) {
-                tracing::info!(signal = name, "this signal is ignored");
-                continue;
-            }
-            if self.phase == LifecyclePhase::Running && !is_stopping {
-                tracing::info!(
-                    signal = name,
-                    "stopping gracefully; send the signal again to stop immediately"
-                );
-                self.shared.main.ask_to_stop();
-            } else if signal == SIGHUP {
-                // The shell and the terminal that closes may both send one.
-                tracing::info!(signal = name, "stopping already");
-            } else {
-                tracing::warn!(signal = name, "stopping immediately");
-                self.force();
-            }
+        }
+    }
+
+    fn heed(&mut self, signal: i32) {
+        let name = name_of(signal);
+        let is_stopping = self.shared.main.is_asked_to_stop();
+        if let Some(signal) = ServerSignal::of(signal)
+            && !is_stopping
+            && self.runner.signalled(signal)
+        {
+            return;
+        }
+        if matches!(signal, SIGUSR1 | SIGUSR2) {
+            tracing::info!(signal = name, "this signal is ignored");
+            return;
+        }
+        if self.phase == LifecyclePhase::Running && !is_stopping {
+            tracing::info!(
+                signal = name,
+                "stopping gracefully; send the signal again to stop immediately"
+            );
+            self.shared.main.ask_to_stop();
+        } else if signal == SIGHUP {
+            // The shell and the terminal that closes may both send one.
+            tracing::info!(signal = name, "stopping already");
+        } else {
+            tracing::warn!(signal = name, "stopping immediately");
+            self.force();
         }
     }
 
     /// Ends at once: cuts the reactors' connections, and waits for nothing else.
     fn force(&mut self) {
+        self.freezes.stop(&self.shared, &mut self.supervisor);
         let has_reactors = matches!(
             self.phase,
             LifecyclePhase::Running | LifecyclePhase::Draining(_) | LifecyclePhase::Cutting(_)
@@ -340,7 +357,7 @@ impl Lifecycle {
             | LifecyclePhase::Joining(at) => Some(at),
             LifecyclePhase::Running | LifecyclePhase::Finishing | LifecyclePhase::Done => None,
         };
-        [phase, self.supervisor.deadline()]
+        [phase, self.supervisor.deadline(), self.freezes.deadline()]
             .into_iter()
             .flatten()
             .min()
@@ -348,6 +365,15 @@ impl Lifecycle {
 
     /// Goes on to the next phase if the present one is over.
     fn advance(&mut self) {
+        if self.phase == LifecyclePhase::Running {
+            self.freezes.turn(&self.shared, &mut self.supervisor);
+            if self.freezes.is_busy() {
+                return;
+            }
+            for signal in self.freezes.take_signals() {
+                self.heed(signal);
+            }
+        }
         let now = Instant::now();
         let reactors = self.shared.main.reactors.load(Ordering::Acquire);
         let workers = self.shared.main.workers.load(Ordering::Acquire);
@@ -417,6 +443,7 @@ impl Lifecycle {
     }
 
     fn end(mut self) -> ServerOutcome {
+        self.shared.main.close_freezes();
         if self.outcome.is_forced {
             self.outcome.tasks_unfinished += self.supervisor.kill();
         } else if self.outcome.threads_stuck == 0 {

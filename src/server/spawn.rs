@@ -13,6 +13,7 @@ use mio::{Poll, Waker};
 
 use super::delivery::OwnReactor;
 use super::error::ServerError;
+use super::freeze::{FreezeBoard, FrozenReactor};
 use super::handle::TimerCallback;
 use super::light::LightEvents;
 use super::process::Supervisor;
@@ -25,12 +26,14 @@ use super::sinks::{InlineSink, WorkerSink};
 use super::timers::Timers;
 use super::worker::work;
 use crate::base::pressure::Pressure;
+use crate::base::rest::take_part;
 use crate::net::Listener;
 use crate::net::budget::ByteBudget;
 use crate::net::command::{Command, CommandBatch};
 use crate::net::mailbox::{MailboxReceiver, mailbox};
 use crate::net::reactor::{
     self, CommandSender, EventSink, Gate, Reactor, ReactorLimits, ReactorParts, ReactorShared,
+    RunEnd,
 };
 use crate::net::strangers::Strangers;
 
@@ -50,6 +53,8 @@ pub(super) struct Unshared {
 pub(super) struct Threads {
     pub(super) reactors: usize,
     pub(super) workers: usize,
+    /// Parts beside the server that rest in a freeze.
+    pub(super) parts: usize,
     pub(super) main: MainThread,
     pub(super) inline_jobs: Sender<WorkerJob>,
     pub(super) addresses: Vec<SocketAddr>,
@@ -75,7 +80,9 @@ pub(super) fn build_shared(
         let link = supervisor.link(&stats.name)?;
         Some((stats.name, link))
     });
+    let main = Arc::clone(&threads.main.waker);
     let shared = Arc::new(ServerShared {
+        freeze: FreezeBoard::new(threads.reactors, threads.workers, threads.parts, main),
         mailboxes,
         directories: (0..threads.reactors).map(|_| Arc::default()).collect(),
         counters: (0..threads.reactors).map(|_| Arc::default()).collect(),
@@ -154,6 +161,7 @@ impl Spawner<'_> {
             let scheduler = Scheduler::new(bounds, Arc::clone(backlogged), Arc::clone(postponed));
             threads.push(spawn(format!("worker-{id}"), move || {
                 let _guard = guard;
+                take_part();
                 work(&runner, &inbox, scheduler);
             })?);
         }
@@ -178,7 +186,7 @@ impl Spawner<'_> {
                 let runner = runner(InlineSink::OWN_COMMANDS);
                 let sink = InlineSink::new(runner, self.turn_bounds(), jobs);
                 let reactor = Reactor::new(self.parts(id, unshared, listeners, sink));
-                spawn(name, move || run_inline(reactor, guard))?
+                spawn(name, move || run_inline(reactor, id, guard))?
             } else {
                 let runner = runner(WorkerSink::OWN_COMMANDS);
                 let light = runner
@@ -189,7 +197,7 @@ impl Spawner<'_> {
                 let reactor = Reactor::new(self.parts(id, unshared, listeners, sink));
                 spawn(name, move || {
                     reactor.sink().start();
-                    drop(run(reactor, guard));
+                    drop(run(reactor, id, guard));
                 })?
             });
         }
@@ -236,9 +244,9 @@ impl Spawner<'_> {
 
 /// Runs a reactor and its callbacks on one thread. The reactor that takes jobs doesn't call
 /// `on_worker_stop` itself: the main thread does, after it has run the jobs that came too late.
-fn run_inline(reactor: Reactor<InlineSink>, guard: ThreadGuard) {
+fn run_inline(reactor: Reactor<InlineSink>, id: usize, guard: ThreadGuard) {
     reactor.sink().start();
-    if let Some((mut sink, _guard)) = run(reactor, guard) {
+    if let Some((mut sink, _guard)) = run(reactor, id, guard) {
         sink.finish();
         if !sink.takes_jobs() {
             sink.runner().stop();
@@ -247,13 +255,27 @@ fn run_inline(reactor: Reactor<InlineSink>, guard: ThreadGuard) {
     }
 }
 
-fn run<S: EventSink>(reactor: Reactor<S>, guard: ThreadGuard) -> Option<(S, ThreadGuard)> {
-    match reactor.run() {
-        Ok(sink) => Some((sink, guard)),
-        Err(error) => {
-            tracing::error!(%error, "a reactor can't go on");
-            guard.shared.main.fail("a reactor has died");
-            None
+fn run<S: EventSink>(
+    mut reactor: Reactor<S>,
+    id: usize,
+    guard: ThreadGuard,
+) -> Option<(S, ThreadGuard)> {
+    take_part();
+    loop {
+        match reactor.run() {
+            Ok(RunEnd::Done) => return Some((reactor.into_sink(), guard)),
+            Ok(RunEnd::Frozen { number }) => {
+                let frozen = FrozenReactor {
+                    sockets: reactor.sockets(),
+                    listeners: reactor.listeners(),
+                };
+                guard.shared.freeze.rest_reactor(id, number, frozen);
+            }
+            Err(error) => {
+                tracing::error!(%error, "a reactor can't go on");
+                guard.shared.main.fail("a reactor has died");
+                return None;
+            }
         }
     }
 }

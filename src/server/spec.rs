@@ -4,6 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
+use super::freeze::Freezes;
 use super::handlers::Handlers;
 use super::process::{Process, ProcessLaunch};
 use super::settings::ServerSettings;
@@ -29,6 +30,8 @@ pub(super) struct ServerSpec {
     /// Pressures of the user's own queues; while one is high, no reactor reads.
     pub(super) pressures: Vec<Arc<Pressure>>,
     pub(super) serials_from: u64,
+    /// The parts of the program that rest in a freeze, in the order in which they do.
+    pub(super) parts: Vec<Arc<dyn Freezes>>,
 }
 
 impl Default for ServerSpec {
@@ -45,6 +48,7 @@ impl Default for ServerSpec {
             process_launch: ProcessLaunch::default(),
             pressures: Vec::new(),
             serials_from: 0,
+            parts: Vec::new(),
         }
     }
 }

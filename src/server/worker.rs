@@ -102,12 +102,24 @@ impl Worker<'_> {
                 self.taken = (1, bytes, None);
                 self.runner.job(job);
             }
+            QueueItem::Rest { number } => {
+                self.rest(number);
+                return true;
+            }
             QueueItem::Stop => return false,
         }
         self.runner.flush();
         let taken = std::mem::take(&mut self.taken);
         self.runner.handle.shared().count_out(self.inbox, taken);
         true
+    }
+
+    /// Rests with all commands sent. The events that wait for their connections' turns go on waiting.
+    fn rest(&self, number: u64) {
+        let shared = self.runner.handle.shared();
+        self.runner.flush();
+        shared.count_out(self.inbox, (1, 0, None));
+        shared.freeze.rest_worker(self.runner.id(), number);
     }
 
     fn run_batch(&mut self, payloads: &[u8]) {

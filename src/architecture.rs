@@ -42,6 +42,7 @@
 //! | layer | what it is | what it never does |
 //! |---|---|---|
 //! | `base` | the ground floor: ids, time, pressure, the body of a message, the description of a number | keeps state, does input or output |
+//! | `handover` | the bytes in which one image of the program tells the next what it knew: sections, records, fields | knows what a field means |
 //! | `proto` | HTTP/1.1, WebSocket, a connection as a state machine: bytes and time in, events and bytes out | opens a socket, reads a clock, takes a lock |
 //! | `store` | the journal on disk, its index, the disk thread | knows clients, connections, permissions |
 //! | `chat` | who is there, what was said, who may hear it: pure state, in shards | does input or output, reads a clock, looks into a message |

@@ -33,7 +33,7 @@
 //!
 //! | feature | what it adds | default |
 //! |---|---|---|
-//! | none | the server of this page: 53 crates, this one included | |
+//! | none | the server of this page: 56 crates, this one included | |
 //! | `store` | the journal on disk | with `chat` |
 //! | `chat` | users, rooms, channels, presence, and what clients speak; no public face yet | yes |
 //! | `cli` | the `tidings` binary: daemon, gateway, command line, load generator | yes |
@@ -62,6 +62,8 @@ pub mod endpoint;
 #[cfg(feature = "chat")]
 #[doc(hidden)]
 pub mod gateway;
+#[doc(hidden)]
+pub mod handover;
 #[cfg(feature = "chat")]
 #[doc(hidden)]
 pub mod link;

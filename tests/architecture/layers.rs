@@ -10,16 +10,17 @@ use super::source::sources;
 /// The binary's modules stand behind the library: `tidings::` is what they see of it.
 const LAYERS: &[(&str, &[&str])] = &[
     ("base", &[]),
-    ("proto", &["base"]),
-    ("store", &["base"]),
-    ("chat", &["base"]),
-    ("net", &["base", "proto"]),
-    ("server", &["base", "proto", "net"]),
+    ("handover", &["base"]),
+    ("proto", &["base", "handover"]),
+    ("store", &["base", "handover"]),
+    ("chat", &["base", "handover"]),
+    ("net", &["base", "handover", "proto"]),
+    ("server", &["base", "handover", "proto", "net"]),
     ("api", &["base", "server", "chat"]),
     ("link", &["base", "chat", "api"]),
     (
         "endpoint",
-        &["base", "server", "chat", "store", "api", "link"],
+        &["base", "handover", "server", "chat", "store", "api", "link"],
     ),
     (
         "gateway",
@@ -28,7 +29,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "lib",
         &[
-            "base", "proto", "net", "server", "chat", "store", "api", "link", "endpoint", "gateway",
+            "base", "handover", "proto", "net", "server", "chat", "store", "api", "link",
+            "endpoint", "gateway",
         ],
     ),
     // Documentation only.
@@ -61,6 +63,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "page",
             "service",
             "tidings::base",
+            "tidings::handover",
             "tidings::server",
             "tidings::chat",
             "tidings::store",

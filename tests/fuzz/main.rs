@@ -111,3 +111,8 @@ fn a_frame_of_a_link_is_understood_by_both_ends() {
 fn nothing_is_told_of_a_journal_that_is_not_there() {
     run(TARGETS[5]);
 }
+
+#[test]
+fn a_handover_is_read_to_its_end_or_refused() {
+    run(TARGETS[6]);
+}

@@ -21,6 +21,7 @@ mod durable;
 mod examples;
 #[cfg(feature = "cli")]
 mod gateway;
+mod handover;
 mod http;
 #[cfg(feature = "chat")]
 mod links;

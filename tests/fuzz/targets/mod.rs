@@ -4,6 +4,7 @@
 //! target needs a line in [`TARGETS`], a file in `fuzz_targets/`, and a folder in `corpus/`.
 
 mod body;
+mod handover;
 mod handshake;
 mod head;
 mod journal;
@@ -11,6 +12,7 @@ mod link;
 mod websocket;
 
 pub use body::body;
+pub use handover::handover;
 pub use handshake::handshake;
 pub use head::head;
 pub use journal::journal;
@@ -22,13 +24,14 @@ pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
 #[allow(dead_code, reason = "a fuzzer calls one by its name")]
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 7] = [
     ("head", head),
     ("body", body),
     ("handshake", handshake),
     ("websocket", websocket),
     ("link", link),
     ("journal", journal),
+    ("handover", handover),
 ];
 
 /// The most places at which a long input is cut; a short one is cut everywhere.

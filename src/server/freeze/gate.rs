@@ -109,7 +109,9 @@ mod tests {
         assert!(told.try_recv().is_err());
         gate.open();
         assert_eq!(told.recv_timeout(PATIENCE), Ok(false));
-        threads.map(|thread| thread.join().unwrap());
+        for thread in threads {
+            thread.join().unwrap();
+        }
     }
 
     #[test]

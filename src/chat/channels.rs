@@ -5,10 +5,12 @@
 //! [`InboxShard`](super::inboxes::InboxShard) say how connections enter and leave.
 
 use std::borrow::Borrow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::ops::Bound::{Included, Unbounded};
 use std::sync::Arc;
+
+use foldhash::fast::RandomState;
 
 use super::call::{Call, Scope};
 use super::common::{Capacity, Common};
@@ -182,6 +184,34 @@ impl<K: ChannelKey, A: Audience> Channels<K, A> {
         self.ensure(scope, name, capacity)?;
         // Nobody may be in there.
         Ok(self.find_unused(scope, name).expect("it was made sure of"))
+    }
+
+    /// Brings back a channel as it was, to be swept at this time; `false` if there is one of this name.
+    pub(super) fn bring_back(
+        &mut self,
+        key: K,
+        mut channel: LiveChannel<A>,
+        sweep_at: Option<Tick>,
+    ) -> bool {
+        if let Some(at) = sweep_at {
+            self.expiry.schedule(at, &key, &mut channel.log);
+        }
+        self.by_key.insert(key, channel).is_none()
+    }
+
+    /// Lists the channels in the order of their names, with the time at which each is swept.
+    pub(super) fn in_order(&self) -> Vec<(&K, &LiveChannel<A>, Option<Tick>)> {
+        let mut sweeps: HashMap<&str, Tick, RandomState> = HashMap::default();
+        for (at, key) in self.expiry.iter() {
+            let known = sweeps.entry(key.borrow()).or_insert(at);
+            *known = at.min(*known);
+        }
+        let channels = self.by_key.iter().map(|(key, channel)| {
+            let is_swept = channel.log.sweep_is_scheduled;
+            let sweep_at = sweeps.get(key.borrow()).copied().filter(|_| is_swept);
+            (key, channel, sweep_at)
+        });
+        channels.collect()
     }
 
     /// Brings back a channel that is on disk, to go on behind `newest`.

@@ -107,6 +107,14 @@ impl Common {
         }
     }
 
+    /// Counts a channel that was let in before, and who opened it is known.
+    pub(super) fn count_again(&self, channel: &str, has_opener: bool) {
+        match (has_opener, OpenedKind::of(channel)) {
+            (true, OpenedKind::Line) => self.totals.unclaimed_lines.add(1),
+            _ => self.totals.channels.add(1),
+        }
+    }
+
     /// Counts a line, which another user opened, as its own user's from now on.
     pub(super) fn claim_line(&self, line: &str) {
         if self.openers.remove(line).is_some() {

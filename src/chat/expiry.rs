@@ -32,6 +32,11 @@ impl<K: Ord + Clone> ExpiryQueue<K> {
         }
     }
 
+    /// Lists the sweeps, in no order; a channel that began anew may stand here twice.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Tick, &K)> {
+        self.0.iter().map(|Reverse((at, key))| (*at, key))
+    }
+
     /// Takes the next channel whose sweep is due.
     pub(super) fn next(&mut self, now: Tick) -> Option<K> {
         if self.0.peek()?.0.0 > now {

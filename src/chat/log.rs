@@ -15,6 +15,17 @@ use super::sink::Missing;
 use super::stats::Totals;
 use crate::base::{Epoch, Position, Tick};
 
+/// The content of a log that has begun, in which `M` stands for a message and `U` for a user.
+#[derive(Debug)]
+pub(super) struct KeptLog<M, U> {
+    /// The offset of the newest message.
+    pub(super) newest: u64,
+    /// The messages in memory, up to the newest, and when each was appended.
+    pub(super) ring: Vec<(Tick, M)>,
+    /// The offset up to which each user has acknowledged.
+    pub(super) acks: Vec<(U, u64)>,
+}
+
 /// The log of one channel; 16 bytes as long as nothing was said.
 #[derive(Debug)]
 pub(super) struct MessageLog {
@@ -50,6 +61,45 @@ impl MessageLog {
             has_opener: false,
             kept: None,
         }
+    }
+
+    /// Makes a log as it was, which isn't scheduled and has no opener yet; `None` if more messages are
+    /// kept than there were, or the newest has no number behind it.
+    pub(super) fn as_it_was(
+        epoch: Epoch,
+        kept: Option<KeptLog<Arc<KeptMessage>, User>>,
+        totals: &Totals,
+    ) -> Option<Self> {
+        let mut log = Self::new(epoch);
+        if let Some(KeptLog { newest, ring, acks }) = kept {
+            if ring.len() as u64 > newest || newest == u64::MAX {
+                return None;
+            }
+            let timed = ring.into_iter();
+            let ring: VecDeque<_> = timed
+                .map(|(at, message)| TimedMessage { at, message })
+                .collect();
+            let bytes = ring.iter().map(|entry| entry.message.size()).sum();
+            totals.kept_bytes.add(bytes);
+            log.kept = Some(Box::new(NewestMessages {
+                newest,
+                ring,
+                bytes,
+                acks: acks.into_iter().collect(),
+            }));
+        }
+        Some(log)
+    }
+
+    /// The content of the log; `None` if it hasn't begun.
+    pub(super) fn kept(&self) -> Option<KeptLog<&Arc<KeptMessage>, &User>> {
+        let kept = self.kept.as_ref()?;
+        let (ring, acks) = (kept.ring.iter(), kept.acks.iter());
+        Some(KeptLog {
+            newest: kept.newest,
+            ring: ring.map(|entry| (entry.at, &entry.message)).collect(),
+            acks: acks.map(|(user, offset)| (user, *offset)).collect(),
+        })
     }
 
     /// Returns the position of the newest message.

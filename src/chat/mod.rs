@@ -15,6 +15,7 @@
 //! - `query`: history, ack, who, online, rooms, room, members, user, connection;
 //! - `purge`: purge, purged;
 //! - `restore`: restore, forget_channel;
+//! - `handover`: hand_over, take_over;
 //! - here: new, with_stored_index, settings, stats, expire.
 //!
 //! Invariants:
@@ -37,6 +38,7 @@ mod error;
 mod everyone;
 mod expiry;
 mod fds;
+mod handover;
 mod hasher;
 mod history;
 mod id_source;
@@ -75,6 +77,7 @@ use std::sync::{Arc, Mutex};
 pub use crate::base::{Epoch, MessageBody, Position};
 pub use catch_up::{CatchUp, ReplayPage};
 pub use error::{ChatError, ErrorCode, NameProblem};
+pub use handover::CHAT_FORMAT;
 pub use history::{HistoryPage, HistoryRange};
 pub use login::{LoggedIn, Login};
 pub use message::{Keep, KeptMessage, NewMessage, Recipient};

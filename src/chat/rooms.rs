@@ -31,6 +31,22 @@ impl ChannelKey for Arc<str> {
 }
 
 impl RoomShard {
+    /// Brings back a room as it was; `false` if there is one of this name.
+    pub(super) fn bring_back(
+        &mut self,
+        name: Arc<str>,
+        room: LiveChannel<RoomMembers>,
+        sweep_at: Option<Tick>,
+    ) -> bool {
+        for member in room.audience.iter() {
+            if let Some(since) = member.leaving_since {
+                self.leaving
+                    .insert((since, Arc::clone(&name), member.user.clone()));
+            }
+        }
+        self.channels.bring_back(name, room, sweep_at)
+    }
+
     /// Has a connection enter a room and get what it missed since `start`.
     pub(super) fn enter(
         &mut self,

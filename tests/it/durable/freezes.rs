@@ -3,8 +3,8 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread::{self, JoinHandle};
 
 use serde_json::{Value, json};
@@ -138,7 +138,9 @@ fn listen(mut client: ChatClient, ok: &Value) -> JoinHandle<HashMap<&'static str
             assert_follows(&frame, room, position);
             ended += usize::from(frame["data"] == "end");
         }
-        positions.map(|(room, position)| (room, position.offset)).into()
+        positions
+            .map(|(room, position)| (room, position.offset))
+            .into()
     })
 }
 

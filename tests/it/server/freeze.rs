@@ -33,9 +33,11 @@ fn freeze(
 }
 
 fn settings(change: impl FnOnce(&mut ServerSettings)) -> ServerSettings {
-    let mut settings = ServerSettings::default();
-    // On a machine that is busy with other tests.
-    settings.freeze_ms_max = 20_000;
+    let mut settings = ServerSettings {
+        // On a machine that is busy with other tests.
+        freeze_ms_max: 20_000,
+        ..ServerSettings::default()
+    };
     change(&mut settings);
     settings
 }

@@ -155,6 +155,11 @@ impl<K: ChannelKey, A: Audience> Channels<K, A> {
         }
     }
 
+    /// Has all channels swept soon that have anything which could become too old.
+    pub(super) fn sweep_all(&mut self) {
+        self.expiry.hasten();
+    }
+
     /// Schedules the removal of a channel that was created and may never be used.
     pub(super) fn schedule_removal(&mut self, scope: Scope<'_>, name: &str) {
         _ = self.find_unused(scope, name);
@@ -164,7 +169,7 @@ impl<K: ChannelKey, A: Audience> Channels<K, A> {
     fn find_unused(&mut self, scope: Scope<'_>, name: &str) -> Option<(&K, &mut LiveChannel<A>)> {
         let (key, channel) = find(&mut self.by_key, name)?;
         if channel.audience.empty_since().is_some() {
-            let gone_at = scope.now.after(scope.common.settings.channel_ttl_ms);
+            let gone_at = scope.now.after(scope.common.settings.channel_ttl_ms());
             self.expiry.schedule(gone_at, key, &mut channel.log);
         }
         Some((key, channel))
@@ -232,7 +237,7 @@ impl<K: ChannelKey, A: Audience> Channels<K, A> {
         self.ensure(scope, name, capacity)?;
         let (key, LiveChannel { log, audience }) = self.find(name).expect("it was made sure of");
         let members = audience.members_with(user);
-        let users_max = scope.common.settings.presence_users_max;
+        let users_max = scope.common.settings.presence_users_max();
         let is_quiet = audience.is_quiet_with(user, users_max);
         let (mut welcome, start) = scope.begin(key.channel(), log, user, resume, members);
         welcome.is_quiet = is_quiet;
@@ -264,7 +269,7 @@ impl<K: ChannelKey, A: Audience> Channels<K, A> {
         }
         let position = placement.append_to(log, call.scope);
         if position.is_some() {
-            let old_at = (call.scope.now).after(call.scope.common.settings.kept_ms_max);
+            let old_at = (call.scope.now).after(call.scope.common.settings.kept_ms_max());
             self.expiry.schedule(old_at, key, log);
         }
         let positions = (position, log.position());

@@ -163,7 +163,7 @@ impl Chat {
         to: &[Recipient<'_>],
         message: &NewMessage<'_>,
     ) -> Result<Vec<Result<SayOutcome, ChatError>>, ChatError> {
-        let max = self.common.settings.receivers_max;
+        let max = self.common.settings.receivers_max();
         if to.is_empty() || to.len() > max {
             return Err(ChatError::Receivers(max));
         }
@@ -190,7 +190,7 @@ impl Chat {
         {
             return Err(ChatError::Id(ID_BYTES_MAX));
         }
-        let except_max = self.common.settings.receivers_max;
+        let except_max = self.common.settings.receivers_max();
         if message.except.len() > except_max {
             return Err(ChatError::Except(except_max));
         } else if message.keep == Keep::Yes && !message.except.is_empty() {

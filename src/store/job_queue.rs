@@ -33,6 +33,8 @@ struct WaitingJobs<J> {
     is_awaited: bool,
     /// The freeze for which the thread that takes rests once nothing waits.
     rest: Option<u64>,
+    /// Whether the thread that takes is to look at something else.
+    is_stirred: bool,
     /// Whether the queue takes nothing more.
     is_closed: bool,
 }
@@ -69,6 +71,7 @@ pub(super) fn job_queue<J>() -> (JobPutter<J>, JobTaker<J>) {
             put: 0,
             is_awaited: false,
             rest: None,
+            is_stirred: false,
             is_closed: false,
         }),
         more: Condvar::new(),
@@ -91,6 +94,17 @@ impl<J> JobPutter<J> {
             self.0.more.notify_one();
         }
         Ok(())
+    }
+
+    /// Has the thread that takes go on, though there may be no job for it.
+    pub(super) fn stir(&self) {
+        let mut waiting = lock(&self.0.waiting);
+        waiting.is_stirred = true;
+        let wakes = std::mem::take(&mut waiting.is_awaited);
+        drop(waiting);
+        if wakes {
+            self.0.more.notify_one();
+        }
     }
 
     /// Closes the queue: what waits is still taken.
@@ -129,7 +143,7 @@ impl<J> JobTaker<J> {
         waiting.give(jobs)
     }
 
-    /// Does the same, but waits for a job until some time.
+    /// Does the same, but waits for a job until some time, or until it is stirred.
     pub(super) fn take(&self, jobs: &mut VecDeque<J>, until: Instant) -> Taken {
         for _ in 0..YIELDS {
             match self.take_now(jobs) {
@@ -141,7 +155,8 @@ impl<J> JobTaker<J> {
         loop {
             let taken = waiting.give(jobs);
             let left = until.saturating_duration_since(Instant::now());
-            if taken != Taken::Nothing || left.is_zero() {
+            let is_stirred = std::mem::take(&mut waiting.is_stirred);
+            if taken != Taken::Nothing || left.is_zero() || is_stirred {
                 waiting.is_awaited = false;
                 return taken;
             }
@@ -261,6 +276,30 @@ mod tests {
         putter.order_rest(8);
         assert_eq!(thread.join().unwrap(), Taken::Rest { number: 8 });
         assert!(Instant::now() < late, "it slept until its time was over");
+    }
+
+    #[test]
+    fn who_sleeps_is_woken_without_a_job_once_for_each_stir() {
+        let (putter, taker) = job_queue::<u8>();
+        let patience = Duration::from_secs(20);
+        let mut jobs = VecDeque::new();
+        putter.stir();
+        let begun = Instant::now();
+        assert_eq!(taker.take(&mut jobs, begun + patience), Taken::Nothing);
+        assert_eq!(taker.take(&mut jobs, Instant::now()), Taken::Nothing);
+        let thread = thread::spawn(move || {
+            let mut jobs = VecDeque::new();
+            taker.take(&mut jobs, Instant::now() + patience)
+        });
+        while !lock(&putter.0.waiting).is_awaited {
+            thread::yield_now();
+        }
+        putter.stir();
+        assert_eq!(thread.join().unwrap(), Taken::Nothing);
+        assert!(
+            begun.elapsed() < patience,
+            "it slept until its time was over"
+        );
     }
 
     #[test]

@@ -8,7 +8,7 @@ mod page;
 mod table;
 mod thread;
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::{Receiver, Sender};
@@ -63,10 +63,12 @@ enum ReplayTurn {
 /// Replays under way, shared by the callbacks and the thread that reads.
 #[derive(Debug)]
 pub(super) struct Replays {
-    settings: ReplaySettings,
     /// What the thread does next.
     ready: Sender<ReplayTurn>,
     rest: RestPoint,
+    /// The present [`ReplaySettings::page_bytes_max`] and [`ReplaySettings::outbox_bytes_low`].
+    page_bytes_max: AtomicUsize,
+    outbox_bytes_low: AtomicUsize,
     table: Mutex<ReplayTable>,
     pages: AtomicU64,
     finished: AtomicU64,
@@ -97,7 +99,8 @@ impl Replays {
         // Bounded by `active_max`: only connections that are served are in it.
         let (ready, receiver) = crossbeam_channel::unbounded();
         let replays = Self {
-            settings,
+            page_bytes_max: AtomicUsize::new(settings.page_bytes_max),
+            outbox_bytes_low: AtomicUsize::new(settings.outbox_bytes_low),
             ready,
             rest: RestPoint::default(),
             table: Mutex::new(ReplayTable::new(settings.active_max, settings.replays_max)),
@@ -106,6 +109,18 @@ impl Replays {
             refused: AtomicU64::new(0),
         };
         (replays, ReplayTurns(receiver))
+    }
+
+    /// Changes the bounds, for the pages from now on.
+    pub(super) fn set_settings(&self, settings: ReplaySettings) {
+        (self.page_bytes_max).store(settings.page_bytes_max, Relaxed);
+        (self.outbox_bytes_low).store(settings.outbox_bytes_low, Relaxed);
+        let mut table = lock(&self.table);
+        let served = table.set_bounds(settings.active_max, settings.replays_max);
+        drop(table);
+        for fd in served {
+            self.serve(Some(fd));
+        }
     }
 
     /// Begins a replay; one of the same channel that is under way ends. Returns `false` if there

@@ -13,6 +13,8 @@
 //! 8. `drain`: all connections end, because the server stops;
 //! 9. `freeze`: the turns of a reactor that comes to a stand, from which it goes on.
 //!
+//! `rearm` puts other bounds and times into force.
+//!
 //! This file holds the reactor's fields and what it is made of.
 
 mod accept;
@@ -22,6 +24,7 @@ mod freeze;
 mod gather;
 mod leave;
 mod read;
+mod rearm;
 #[cfg(test)]
 mod tests;
 mod time;
@@ -59,6 +62,7 @@ use crate::proto::http::{Head, Response};
 use crate::proto::websocket::MessageKind;
 use drain::Drain;
 use freeze::ReactorFreeze;
+use rearm::Rearming;
 use time::Clock;
 use write_queue::WriteQueue;
 
@@ -345,6 +349,8 @@ pub struct Reactor<S> {
     read_buffer: Vec<u8>,
     drain: Option<Drain>,
     freeze: Option<Box<ReactorFreeze>>,
+    /// Set while connections are being armed for new bounds and times.
+    rearming: Option<Rearming>,
     /// Reactors that must end before this one.
     peers_left: usize,
     stopped: bool,
@@ -430,6 +436,7 @@ impl<S: EventSink> Reactor<S> {
             read_buffer: vec![0; limits.read_bytes_max],
             drain: None,
             freeze: None,
+            rearming: None,
             peers_left,
             stopped: false,
             context: ReactorContext {

@@ -91,6 +91,7 @@ impl<S: EventSink> Reactor<S> {
             && self.coming_and_going.is_empty()
             && self.held.is_empty()
             && !self.has_more_to_accept
+            && self.rearming.is_none()
             && self.mailbox.is_empty()
             && !self.sink.has_pending()
             && !self.sink.has_waiting()
@@ -140,6 +141,7 @@ impl<S: EventSink> Reactor<S> {
         if self.is_hushed() {
             self.settle_hushed();
         } else {
+            self.rearm_some();
             self.expire_all();
             self.settle(self.writes_later_max(is_quiet));
         }
@@ -192,6 +194,7 @@ impl<S: EventSink> Reactor<S> {
         }
         let has_more = !(self.ready.is_empty() && self.coming_and_going.is_empty())
             || self.has_more_to_accept
+            || self.rearming.is_some()
             || self.writes.has_later();
         if has_more || self.sink.has_waiting() {
             return Some(Duration::ZERO);

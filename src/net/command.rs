@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use mio::net::TcpStream;
 
+use super::freeze::FreezeOrder;
 use super::reactor::ReactorLimits;
 use crate::base::{Fd, RolloutPart};
 use crate::proto::http::Response;
@@ -112,6 +113,13 @@ pub enum Command {
     PeerEnded,
     /// Cuts the open connections and ends the reactor.
     Stop,
+    /// Brings the reactor a step nearer to a stand, or lets it go on.
+    Freeze {
+        /// The number of the freeze.
+        number: u64,
+        /// The step.
+        order: FreezeOrder,
+    },
 }
 
 /// Other bounds and times for a reactor.
@@ -180,7 +188,8 @@ impl Command {
             | Self::Renew
             | Self::Drain
             | Self::PeerEnded
-            | Self::Stop => 0,
+            | Self::Stop
+            | Self::Freeze { .. } => 0,
         }
     }
 }

@@ -131,6 +131,7 @@ impl<S: EventSink> Reactor<S> {
             Command::Drain => self.drain(),
             Command::PeerEnded => self.peers_left = self.peers_left.saturating_sub(1),
             Command::Stop => self.stop(),
+            Command::Freeze { number, order } => self.freeze(number, order),
             Command::Push { .. } | Command::PushLarge { .. } => {
                 unreachable!("pushes are carried out with their batch's frames")
             }
@@ -271,6 +272,9 @@ impl<S: EventSink> Reactor<S> {
         let Some(index) = self.slot_of(fd) else {
             return;
         };
+        if self.is_hushed() {
+            return self.answer_hushed(index, serial, response);
+        }
         self.slots[index].connection.answer(serial, response);
         self.pump(index, &mut []);
         if self.slots.contains(index) {

@@ -251,7 +251,14 @@ impl Supervised {
         self.intake.name.clone()
     }
 
-    fn take_accepted(&mut self) {
+    /// Looks whether the process has died; what it wrote is still read.
+    pub(super) fn look_at_death(&mut self) {
+        if let ProcessState::Running(child_process) = &mut self.state {
+            child_process.reap();
+        }
+    }
+
+    pub(super) fn take_accepted(&mut self) {
         self.intake.take(&mut self.taken);
         for entry in self.taken.drain(..) {
             self.ledger.accept(entry);

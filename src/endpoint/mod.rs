@@ -25,6 +25,7 @@ mod link_part;
 mod links;
 mod native;
 mod replays;
+mod rest;
 mod serials;
 mod server_sink;
 mod services;
@@ -38,8 +39,6 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
-
-use crossbeam_channel::Receiver;
 
 use crate::api::RefusalLog;
 use crate::api::auth::{Authenticator, WithdrawnKeys};
@@ -55,7 +54,8 @@ use answers::DiskContext;
 use http::HttpApi;
 use links::ChatPublisher;
 use native::NativeProtocol;
-use replays::Replays;
+use replays::{ReplayTurns, Replays};
+use rest::{DiskRest, ReplayRest};
 use serials::Serials;
 use server_sink::{Confirmation, ServerSink};
 use services::{EndpointWords, Services};
@@ -170,6 +170,11 @@ impl Endpoint {
         let (endpoint, light_requests) = (Arc::clone(self), Arc::clone(self));
         builder
             .pressure(Arc::clone(self.services.disk.pressure()))
+            .freezes_with(Arc::new(ReplayRest(Arc::clone(&self.services))))
+            .freezes_with(Arc::new(DiskRest {
+                services: Arc::clone(&self.services),
+                sessions: Arc::clone(&self.sessions),
+            }))
             .serials_from(self.serials.from)
             .on_start(move |server| {
                 start.0.start(server);
@@ -362,7 +367,7 @@ struct ParkedEndpoint {
     endpoint: Endpoint,
     store: Box<dyn Store>,
     queue: DiskQueue<StoreJob>,
-    ready: Receiver<Option<Fd>>,
+    ready: ReplayTurns,
 }
 
 impl ParkedEndpoint {

@@ -10,10 +10,10 @@ use arc_swap::ArcSwap;
 use super::replays::Replays;
 use super::store_task::{ReplyTo, StoreJob, StoreTask};
 use crate::api::refusal::Refusal;
-use crate::base::Tick;
 use crate::base::clock::unix_ms;
 use crate::base::line_budget::LineBudget;
 use crate::base::sync::lock;
+use crate::base::{Tick, TickClock};
 use crate::chat::{Chat, ErrorCode, Moment};
 use crate::server::{Handle, LateHandle};
 use crate::store::{Disk, Reader, StoreError};
@@ -42,9 +42,9 @@ pub(super) struct Services {
     pub(super) words: ArcSwap<EndpointWords>,
     /// The lines of the log for pages that can't be read.
     unreadable: Mutex<LineBudget>,
-    /// The clock goes on from here once the endpoint begins.
-    clock_from: Tick,
-    begun: OnceLock<Instant>,
+    /// Stands until the endpoint begins.
+    pub(super) clock: TickClock,
+    begun: OnceLock<()>,
     /// Known once the server runs, before anybody connects.
     server: LateHandle,
 }
@@ -65,7 +65,7 @@ impl Services {
             data_size_max: AtomicUsize::new(words.message_size_max),
             words: ArcSwap::from_pointee(words),
             unreadable: Mutex::default(),
-            clock_from,
+            clock: TickClock::standing_at(clock_from),
             begun: OnceLock::new(),
             server: LateHandle::default(),
         }
@@ -109,13 +109,13 @@ impl Services {
 
     /// Reads the half of [`Services::now`] that stored messages need.
     pub(super) fn tick(&self) -> Tick {
-        let ms = |begun: &Instant| begun.elapsed().as_millis() as u64;
-        self.clock_from.after(self.begun.get().map_or(0, ms))
+        self.clock.now()
     }
 
     /// Has the clock go on, and the threads of the endpoint begin.
     pub(super) fn begin(&self) {
-        self.begun.get_or_init(Instant::now);
+        self.clock.go_on();
+        self.begun.get_or_init(|| ());
     }
 
     /// Waits until the endpoint begins.

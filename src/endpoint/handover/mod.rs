@@ -23,9 +23,9 @@ use crate::base::Tick;
 use crate::chat::{CHAT_FORMAT, ChannelKind, Chat, ChatSettings, Restored};
 use crate::endpoint::sessions::TakenSessions;
 use crate::handover::{
-    Handover, HandoverError, HandoverWriter, RecordReader, Section, SectionFormat,
+    Handover, HandoverError, HandoverWriter, RecordReader, Section, SectionFormat, SectionWriter,
 };
-use crate::store::{Reader, Store};
+use crate::store::{Reader, STORE_FORMAT, Store};
 use kind::EndpointRecord;
 
 /// The section of the endpoint.
@@ -48,7 +48,8 @@ pub enum TakeOverError {
 }
 
 impl Endpoint {
-    /// Writes down the chat and the endpoint, while all stands still.
+    /// Writes down the chat and the endpoint, while all stands still; and the store, where that ends with
+    /// the program.
     pub fn hand_over(&self, handover: &mut HandoverWriter) {
         self.services
             .chat
@@ -62,6 +63,16 @@ impl Endpoint {
         self.sessions.hand_over(section);
         self.services.replays.hand_over(section);
         self.links.hand_over(section);
+        let mut store = SectionWriter::new();
+        self.services.reader.hand_over(&mut store);
+        if store.size() > 0 {
+            let SectionFormat {
+                name,
+                version,
+                oldest_reader,
+            } = STORE_FORMAT;
+            handover.insert(name, version, oldest_reader, store);
+        }
     }
 
     /// Makes the endpoint that was written down, on the store that it had, under settings that may be

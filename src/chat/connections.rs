@@ -32,6 +32,18 @@ impl ConnectionShard {
         self.0.insert(fd.0, ChatConnection::default()).is_none()
     }
 
+    /// Adds a connection as it was; `false` if there is one of this name already.
+    pub(super) fn enter(&mut self, fd: Fd, connection: ChatConnection) -> bool {
+        self.0.insert(fd.0, connection).is_none()
+    }
+
+    /// Lists the connections, in the order of their names.
+    pub(super) fn in_order(&self) -> Vec<(Fd, &ChatConnection)> {
+        let mut connections: Vec<_> = self.0.iter().map(|(fd, own)| (Fd(*fd), own)).collect();
+        connections.sort_unstable_by_key(|(fd, _)| *fd);
+        connections
+    }
+
     /// Removes a connection; `None` if there is none of this name.
     pub(super) fn close(&mut self, fd: Fd) -> Option<ChatConnection> {
         let connection = self.0.remove(&fd.0);

@@ -12,6 +12,15 @@ pub(super) enum Fds {
 }
 
 impl Fds {
+    /// Makes the connections of this list, which are different ones; `None` if it is empty.
+    pub(super) fn of(fds: Vec<Fd>) -> Option<Self> {
+        match *fds {
+            [] => None,
+            [only] => Some(Self::One(only)),
+            _ => Some(Self::Many(Box::new(fds))),
+        }
+    }
+
     /// The connections in the order in which they came.
     pub(super) fn as_slice(&self) -> &[Fd] {
         match self {

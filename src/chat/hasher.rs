@@ -30,6 +30,11 @@ impl Hasher {
         Self(keys)
     }
 
+    /// Returns the secret keys.
+    pub(super) fn keys(&self) -> [u64; 2] {
+        self.0
+    }
+
     /// Hashes a message's channel, owner and id; two messages with equal ones are the same message.
     pub(super) fn idempotency_key(
         &self,

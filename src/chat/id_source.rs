@@ -31,6 +31,11 @@ impl IdSource {
         Self(AtomicU64::new(seed))
     }
 
+    /// Returns the seed of a source that goes on where this one is.
+    pub(super) fn rest(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
     /// Makes the next epoch.
     pub(super) fn epoch(&self) -> Epoch {
         Epoch::from_bits((self.next() >> 34) as u32)

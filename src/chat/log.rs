@@ -15,6 +15,17 @@ use super::sink::Missing;
 use super::stats::Totals;
 use crate::base::{Epoch, Position, Tick};
 
+/// The content of a log that has begun, in which `M` stands for a message and `U` for a user.
+#[derive(Debug)]
+pub(super) struct KeptLog<M, U> {
+    /// The offset of the newest message.
+    pub(super) newest: u64,
+    /// The messages in memory, up to the newest, and when each was appended.
+    pub(super) ring: Vec<(Tick, M)>,
+    /// The offset up to which each user has acknowledged.
+    pub(super) acks: Vec<(U, u64)>,
+}
+
 /// The log of one channel; 16 bytes as long as nothing was said.
 #[derive(Debug)]
 pub(super) struct MessageLog {
@@ -52,6 +63,45 @@ impl MessageLog {
         }
     }
 
+    /// Makes a log as it was, which isn't scheduled and has no opener yet; `None` if more messages are
+    /// kept than there were, or the newest has no number behind it.
+    pub(super) fn as_it_was(
+        epoch: Epoch,
+        kept: Option<KeptLog<Arc<KeptMessage>, User>>,
+        totals: &Totals,
+    ) -> Option<Self> {
+        let mut log = Self::new(epoch);
+        if let Some(KeptLog { newest, ring, acks }) = kept {
+            if ring.len() as u64 > newest || newest == u64::MAX {
+                return None;
+            }
+            let timed = ring.into_iter();
+            let ring: VecDeque<_> = timed
+                .map(|(at, message)| TimedMessage { at, message })
+                .collect();
+            let bytes = ring.iter().map(|entry| entry.message.size()).sum();
+            totals.kept_bytes.add(bytes);
+            log.kept = Some(Box::new(NewestMessages {
+                newest,
+                ring,
+                bytes,
+                acks: acks.into_iter().collect(),
+            }));
+        }
+        Some(log)
+    }
+
+    /// The content of the log; `None` if it hasn't begun.
+    pub(super) fn kept(&self) -> Option<KeptLog<&Arc<KeptMessage>, &User>> {
+        let kept = self.kept.as_ref()?;
+        let (ring, acks) = (kept.ring.iter(), kept.acks.iter());
+        Some(KeptLog {
+            newest: kept.newest,
+            ring: ring.map(|entry| (entry.at, &entry.message)).collect(),
+            acks: acks.map(|(user, offset)| (user, *offset)).collect(),
+        })
+    }
+
     /// Returns the position of the newest message.
     pub(super) fn position(&self) -> Position {
         self.at(self.kept.as_ref().map_or(0, |kept| kept.newest))
@@ -64,7 +114,7 @@ impl MessageLog {
 
     /// Adds a message and gives its position; the oldest go where a bound asks for it.
     pub(super) fn append(&mut self, scope: Scope<'_>, message: Arc<KeptMessage>) -> Position {
-        let (settings, totals) = (&scope.common.settings, &scope.common.totals);
+        let totals = &scope.common.totals;
         let kept = self.kept.get_or_insert_default();
         kept.newest += 1;
         let size = message.size();
@@ -74,14 +124,23 @@ impl MessageLog {
             at: scope.now,
             message,
         });
-        while kept.ring.len() > settings.kept_messages_max
-            || kept.bytes > settings.kept_channel_bytes_max
-            || (totals.kept_bytes.now() > settings.kept_bytes_max && !kept.ring.is_empty())
+        self.forget_excess(scope);
+        self.forget_old(scope);
+        self.position()
+    }
+
+    /// Drops the oldest messages until no bound is exceeded.
+    pub(super) fn forget_excess(&mut self, scope: Scope<'_>) {
+        let (settings, totals) = (&scope.common.settings, &scope.common.totals);
+        let Some(kept) = &mut self.kept else {
+            return;
+        };
+        while kept.ring.len() > settings.kept_messages_max()
+            || kept.bytes > settings.kept_channel_bytes_max()
+            || (totals.kept_bytes.now() > settings.kept_bytes_max() && !kept.ring.is_empty())
         {
             kept.drop_oldest(totals);
         }
-        self.forget_old(scope);
-        self.position()
     }
 
     /// Adds a message that is stored at `position`; only the newest ones are kept in memory, too.
@@ -117,7 +176,7 @@ impl MessageLog {
 
     /// Drops what is too old.
     pub(super) fn forget_old(&mut self, scope: Scope<'_>) {
-        let kept_ms_max = scope.common.settings.kept_ms_max;
+        let kept_ms_max = scope.common.settings.kept_ms_max();
         while self
             .oldest_at()
             .is_some_and(|at| at.after(kept_ms_max) <= scope.now)

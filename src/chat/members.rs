@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::channel_table::Listing;
 use super::channels::Audience;
 use super::fds::Fds;
 use super::name::User;
@@ -34,6 +35,16 @@ pub(super) struct RoomMember {
     pub(super) presence: MemberPresence,
     /// Whether the user stays a member without any connection.
     pub(super) lasting: bool,
+}
+
+/// A user in a room, as others see it.
+#[derive(Debug)]
+pub(super) struct RoomMemberView<'a> {
+    pub(super) user: &'a User,
+    pub(super) lasting: bool,
+    /// The time at which the last connection left, while nobody was told.
+    pub(super) leaving_since: Option<Tick>,
+    pub(super) fds: &'a [Fd],
 }
 
 /// Whether a member has connections in the room.
@@ -89,6 +100,73 @@ fn users_until_quiet_ends(users_max: usize) -> usize {
 }
 
 impl RoomMembers {
+    /// Makes the members of a room as they were; `None` if one of them isn't any in truth, or is twice
+    /// in the list.
+    pub(super) fn as_they_were(
+        members: Vec<(User, RoomMember)>,
+        is_quiet: bool,
+        empty_since: Tick,
+    ) -> Option<Self> {
+        if let [(user, member)] = &*members
+            && let MemberPresence::Here(Fds::One(fd)) = member.presence
+            && !member.lasting
+            && !is_quiet
+        {
+            return Some(Self::One(user.clone(), fd));
+        }
+        if members.is_empty() {
+            return Some(Self::Nobody { since: empty_since });
+        }
+        let count = members.len();
+        let mut many = ManyMembers {
+            is_quiet,
+            ..ManyMembers::default()
+        };
+        for (_, member) in &members {
+            match &member.presence {
+                MemberPresence::Away if !member.lasting => return None,
+                MemberPresence::Away => continue,
+                MemberPresence::Leaving { .. } => {}
+                MemberPresence::Here(fds) => many.connections += fds.as_slice().len(),
+            }
+            many.present += 1;
+        }
+        many.users = members.into_iter().collect();
+        (many.users.len() == count).then(|| Self::Many(Box::new(many)))
+    }
+
+    /// Lists the members in the order of their uids, as they are.
+    pub(super) fn iter(&self) -> impl Iterator<Item = RoomMemberView<'_>> {
+        let one = match self {
+            Self::One(user, fd) => Some(RoomMemberView {
+                user,
+                lasting: false,
+                leaving_since: None,
+                fds: std::slice::from_ref(fd),
+            }),
+            _ => None,
+        };
+        let many = self.many_members(None).map(|(user, member)| {
+            let (leaving_since, fds) = match &member.presence {
+                MemberPresence::Away => (None, &[][..]),
+                MemberPresence::Leaving { since } => (Some(*since), &[][..]),
+                MemberPresence::Here(fds) => (None, fds.as_slice()),
+            };
+            RoomMemberView {
+                user,
+                lasting: member.lasting,
+                leaving_since,
+                fds,
+            }
+        });
+        one.into_iter().chain(many)
+    }
+
+    /// Whether the room was told that it isn't told any more who comes and goes.
+    pub(super) fn is_quiet(&self) -> bool {
+        matches!(self, Self::Many(many) if many.is_quiet)
+    }
+
     /// Decides what the room is told of a user who came; rooms of more than `users_max` users
     /// become quiet.
     pub(super) fn news_of_arrival(&mut self, users_max: usize) -> PresenceNews {
@@ -303,6 +381,8 @@ impl RoomMembers {
 }
 
 impl Audience for RoomMembers {
+    const LISTING: Listing = Listing::InOrder;
+
     fn nobody(now: Tick) -> Self {
         Self::Nobody { since: now }
     }
@@ -342,8 +422,7 @@ impl Audience for RoomMembers {
     }
 
     fn is_quiet_with(&self, user: &User, users_max: usize) -> bool {
-        let is_quiet = matches!(self, Self::Many(many) if many.is_quiet);
-        is_quiet
+        self.is_quiet()
             || self
                 .members_with(user)
                 .is_some_and(|users| users > users_max)

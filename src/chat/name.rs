@@ -33,6 +33,11 @@ impl User {
         Self(inbox.expect("it is a text behind an @").into())
     }
 
+    /// Makes a user of the name of the inbox; `None` if that doesn't begin with `@`.
+    pub(super) fn of_inbox(inbox: Arc<str>) -> Option<Self> {
+        inbox.starts_with('@').then_some(Self(inbox))
+    }
+
     /// Returns the name that the application gave.
     #[must_use]
     pub fn uid(&self) -> &str {

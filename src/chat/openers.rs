@@ -91,6 +91,34 @@ impl Openers {
         Ok(())
     }
 
+    /// Who opened a channel, and the number that it got then.
+    pub(super) fn opener_of(&self, channel: &str) -> Option<(User, u64)> {
+        let table = lock(&self.0);
+        let OpenedChannel { opener, number } = table.opened.get(channel)?;
+        Some((opener.clone(), *number))
+    }
+
+    /// The number of the next channel.
+    pub(super) fn next_number(&self) -> u64 {
+        lock(&self.0).next
+    }
+
+    /// Brings back all that was opened, with the numbers it had, and goes on behind `next`; `false` if
+    /// two have one number, or one has a number that is still to come.
+    pub(super) fn take_over(&self, mut opened: Vec<(u64, User, Arc<str>)>, next: u64) -> bool {
+        opened.sort_unstable_by_key(|(number, ..)| *number);
+        let mut table = lock(&self.0);
+        for (number, opener, channel) in opened {
+            if number < table.next || number >= next {
+                return false;
+            }
+            table.next = number;
+            table.insert(&opener, &channel);
+        }
+        table.next = next;
+        true
+    }
+
     /// Brings back what the disk knows, whatever the bounds are.
     pub(super) fn restore(&self, opener: &User, channel: &Arc<str>) {
         let mut table = lock(&self.0);

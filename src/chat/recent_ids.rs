@@ -5,6 +5,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard};
 
 use super::call::Scope;
@@ -27,7 +28,7 @@ const FORGOTTEN_A_LOOK_MAX: usize = 16;
 #[derive(Debug)]
 pub(super) struct RecentIds {
     parts: Box<[Mutex<RecentIdPart>]>,
-    part_max: usize,
+    part_max: AtomicUsize,
 }
 
 /// The ids of one part.
@@ -47,9 +48,18 @@ struct RecentIdPart {
 #[derive(Debug, Clone, Copy)]
 struct KnownId {
     number: u64,
-    at: Tick,
-    position: Option<Position>,
-    sender: u64,
+    id: RecentId,
+}
+
+/// A message that is known by its id.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RecentId {
+    /// The time at which it was said.
+    pub(super) at: Tick,
+    /// Its place, if it was kept.
+    pub(super) position: Option<Position>,
+    /// The hash of its sender.
+    pub(super) sender: u64,
 }
 
 impl RecentIds {
@@ -58,8 +68,13 @@ impl RecentIds {
         let parts = (entries_max / PART_ENTRIES_MIN).clamp(1, PARTS_MAX);
         Self {
             parts: (0..parts).map(|_| Mutex::default()).collect(),
-            part_max: entries_max / parts,
+            part_max: AtomicUsize::new(entries_max / parts),
         }
+    }
+
+    /// Changes the bound; what is over it goes with the next ids that come.
+    pub(super) fn set_max(&self, entries_max: usize) {
+        self.part_max.store(entries_max / self.parts.len(), Relaxed);
     }
 
     /// The place of the first message with this key, if it was said lately.
@@ -75,12 +90,12 @@ impl RecentIds {
     fn look_up(&self, scope: Scope<'_>, key: IdempotencyKey) -> Option<Option<Position>> {
         let mut part = self.part(key);
         part.forget_old(scope, FORGOTTEN_A_LOOK_MAX);
-        if part.known.get(&key)?.is_old(scope) {
+        if part.known.get(&key)?.id.is_old(scope) {
             // What came before it is still to be forgotten as well. It stays known behind a younger one,
             // as clocks of several threads may give it: each id is in the order once.
             part.forget_old(scope, usize::MAX);
         }
-        part.known.get(&key).map(|known| known.position)
+        part.known.get(&key).map(|known| known.id.position)
     }
 
     /// Remembers a message that [`RecentIds::find`] didn't know, under the lock of its channel.
@@ -91,17 +106,47 @@ impl RecentIds {
         from: Option<&str>,
         position: Option<Position>,
     ) {
-        let totals = &scope.common.totals;
+        let id = RecentId {
+            at: scope.now,
+            position,
+            sender: scope.common.hasher.sender(from),
+        };
+        self.insert(&scope.common.totals, key, id);
+    }
+
+    /// Remembers an id that isn't known; another is forgotten for it if there is no room.
+    pub(super) fn insert(&self, totals: &Totals, key: IdempotencyKey, id: RecentId) {
+        let part_max = self.part_max.load(Relaxed);
         let mut part = self.part(key);
-        if part.known.len() >= self.part_max {
+        // More than one where the bound has become lower.
+        for _ in 0..FORGOTTEN_A_LOOK_MAX {
+            if part.known.len() < part_max {
+                break;
+            }
             totals.dedup_forgotten.add(1);
             if !part.make_room(totals) {
                 return;
             }
         }
-        let sender = scope.common.hasher.sender(from);
-        part.insert(scope.now, key, sender, position);
+        part.insert(key, id);
         totals.dedup_entries.add(1);
+    }
+
+    /// Counts the parts, each of which keeps an order of its own.
+    pub(super) fn parts(&self) -> usize {
+        self.parts.len()
+    }
+
+    /// Lists what is known, part by part, in the order in which it came.
+    pub(super) fn each(&self, mut take: impl FnMut(IdempotencyKey, RecentId)) {
+        for part in &self.parts {
+            let part = lock(part);
+            let mut known: Vec<_> = part.known.iter().collect();
+            known.sort_unstable_by_key(|(_, known)| known.number);
+            for (key, known) in known {
+                take(*key, known.id);
+            }
+        }
     }
 
     /// Forgets up to `count_max` of what is older than the time for which a repeat is known; returns
@@ -120,16 +165,11 @@ impl RecentIds {
 }
 
 impl RecentIdPart {
-    fn insert(&mut self, at: Tick, key: IdempotencyKey, sender: u64, position: Option<Position>) {
+    fn insert(&mut self, key: IdempotencyKey, id: RecentId) {
         let number = self.next;
         self.next += 1;
-        let known = KnownId {
-            number,
-            at,
-            position,
-            sender,
-        };
-        self.known.insert(key, known);
+        let sender = id.sender;
+        self.known.insert(key, KnownId { number, id });
         self.order.push_back((number, key));
         let own = self.by_sender.entry(sender).or_default();
         own.push_back((number, key));
@@ -177,10 +217,10 @@ impl RecentIdPart {
             && let Some((number, key)) = self.order.front()
         {
             if let Some(known) = self.known.get(key).filter(|known| known.number == *number) {
-                if !known.is_old(scope) {
+                if !known.id.is_old(scope) {
                     break;
                 }
-                let sender = known.sender;
+                let sender = known.id.sender;
                 self.forget_oldest_of(sender, &scope.common.totals);
             }
             self.order.pop_front();
@@ -197,9 +237,9 @@ impl RecentIdPart {
     }
 }
 
-impl KnownId {
+impl RecentId {
     /// Whether a repeat isn't known any more.
     fn is_old(&self, scope: Scope<'_>) -> bool {
-        self.at.after(scope.common.settings.dedup_ms) <= scope.now
+        self.at.after(scope.common.settings.dedup_ms()) <= scope.now
     }
 }

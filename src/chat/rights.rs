@@ -10,7 +10,7 @@ use super::pattern::Pattern;
 use crate::base::Fd;
 
 /// The rights of a connection from its login on; connections with the same rights share them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Rights {
     /// Open mode: the connection may join any room, under any uid.
     Open,

@@ -12,6 +12,7 @@ use crate::base::sync::lock;
 pub(super) struct Shards<T> {
     parts: Box<[Mutex<T>]>,
     hash: FixedState,
+    seed: u64,
 }
 
 /// The parts of two names, which may be one part.
@@ -37,11 +38,17 @@ impl<T: Default> Shards<T> {
         Self {
             parts: (0..count.max(1)).map(|_| Mutex::default()).collect(),
             hash: FixedState::with_seed(seed),
+            seed,
         }
     }
 }
 
 impl<T> Shards<T> {
+    /// Returns the seed that decides which names share a part.
+    pub(super) fn seed(&self) -> u64 {
+        self.seed
+    }
+
     /// Locks the part of a name.
     pub(super) fn lock(&self, name: &str) -> MutexGuard<'_, T> {
         lock(&self.parts[self.part_of(name)])

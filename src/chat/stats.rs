@@ -43,8 +43,27 @@ impl Counter {
         self.0.fetch_add(by, Relaxed);
     }
 
-    fn now(&self) -> u64 {
+    /// Returns the present number.
+    pub(super) fn now(&self) -> u64 {
         self.0.load(Relaxed)
+    }
+}
+
+/// A number of the chat, of either kind.
+trait Number {
+    /// The number if it only grows.
+    fn counter(&self) -> Option<&Counter>;
+}
+
+impl Number for Gauge {
+    fn counter(&self) -> Option<&Counter> {
+        None
+    }
+}
+
+impl Number for Counter {
+    fn counter(&self) -> Option<&Counter> {
+        Some(self)
     }
 }
 
@@ -78,6 +97,13 @@ macro_rules! totals {
         }
 
         impl Totals {
+            /// Lists the numbers that only grow, with their names.
+            pub(super) fn counters(&self) -> impl Iterator<Item = (&'static str, &Counter)> {
+                let all = [$((stringify!($name), self.$name.counter()),)*];
+                all.into_iter()
+                    .filter_map(|(name, counter)| Some((name, counter?)))
+            }
+
             /// Reads all numbers, one after the other.
             pub(super) fn stats(&self) -> ChatStats {
                 ChatStats { $($name: self.$name.now(),)* }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use mio::net::TcpStream;
 
-use crate::base::Fd;
+use super::reactor::ReactorLimits;
+use crate::base::{Fd, RolloutPart};
 use crate::proto::http::Response;
 
 /// One command for a reactor, as plain owned data.
@@ -88,6 +89,8 @@ pub enum Command {
         /// The answer, which isn't encoded yet.
         response: Box<Response>,
     },
+    /// Puts other bounds and times into force.
+    Settings(Box<ReactorOrder>),
     /// Makes the reactor the owner of a connection that another one accepted.
     Adopt(TcpStream),
     /// Starts a timer, which is reported once `after_ms` have passed.
@@ -107,6 +110,15 @@ pub enum Command {
     PeerEnded,
     /// Cuts the open connections and ends the reactor.
     Stop,
+}
+
+/// Other bounds and times for a reactor.
+#[derive(Debug)]
+pub struct ReactorOrder {
+    /// The bounds and times.
+    pub limits: Arc<ReactorLimits>,
+    /// Dropped once every connection goes by them.
+    pub part: RolloutPart,
 }
 
 /// The way of a frame to the members of its topic.
@@ -159,6 +171,7 @@ impl Command {
             Self::Push { .. }
             | Self::Unsubscribe { .. }
             | Self::AwaitBuffer { .. }
+            | Self::Settings(_)
             | Self::Adopt(_)
             | Self::StartTimer { .. }
             | Self::ClearTimer(_)

@@ -126,6 +126,11 @@ impl Gathering {
         }
     }
 
+    /// Changes the bounds, for what is gathered from now on.
+    pub(super) fn set_bounds(&mut self, bounds: GatherBounds) {
+        self.bounds = bounds;
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }

@@ -7,11 +7,12 @@ use std::time::SystemTime;
 use super::delivery::{AtOnce, Delivery, PerBatch, encoded};
 use super::message::Message;
 use super::process::{ProcessLink, TaskError, TaskId};
+use super::settings::ServerSettings;
 use super::shared::ServerShared;
 use super::stats::Stats;
 use super::timers::{TimerId, Timers, Times};
 use super::turn;
-use crate::base::Fd;
+use crate::base::{Fd, Rollout};
 use crate::net::command::{AwaitedBy, Command, CommandBatch, DeliveryWay, SlowWay};
 use crate::net::directory::BindError;
 use crate::proto::websocket::close_code_may_be_sent;
@@ -406,6 +407,15 @@ impl<D: Delivery> Handle<D> {
     #[must_use]
     pub fn process(&self, name: &str) -> Option<&ProcessLink> {
         self.shared.processes.get(name)
+    }
+
+    /// Puts other bounds and times into force while the server runs: nobody is disconnected, and every
+    /// connection goes by them from its next frame or deadline on. The marks of queues and the settings
+    /// of processes stay what they were at the start.
+    ///
+    /// Each reactor has a part in `rollout`, until all its connections go by them.
+    pub fn set_settings(&self, settings: &ServerSettings, rollout: &Rollout) {
+        self.shared.set_settings(settings, rollout);
     }
 
     /// Whether a stop is under way.

@@ -27,7 +27,7 @@ use super::queue::WorkerJob;
 use super::runner::Runner;
 use super::settings::ServerSettings;
 use super::shared::{MainThread, ServerShared};
-use super::signal::{ServerSignal, name_of};
+use super::signal::{ServerSignal, is_hangup_ignored, name_of};
 use super::spawn::{Spawner, Threads, build_shared};
 use super::spec::ServerSpec;
 use super::timers::Timers;
@@ -105,7 +105,6 @@ pub(super) struct Lifecycle {
     runner: Runner,
     inline_jobs: Receiver<WorkerJob>,
     threads: Vec<JoinHandle<()>>,
-    stop_ms_max: u64,
     phase: LifecyclePhase,
     outcome: ServerOutcome,
 }
@@ -152,7 +151,11 @@ impl Lifecycle {
         let threads = Threads {
             reactors: spec.reactors,
             workers: spec.workers,
-            main: MainThread::new(waker, spec.reactors, spec.workers),
+            main: MainThread::new(
+                waker,
+                (spec.reactors, spec.workers),
+                spec.settings.stop_ms_max,
+            ),
             inline_jobs: inline_sender,
             addresses: listeners.iter().map(|listener| listener.address).collect(),
         };
@@ -192,7 +195,6 @@ impl Lifecycle {
             runner: main_runner,
             inline_jobs,
             threads,
-            stop_ms_max: spec.settings.stop_ms_max,
             phase: LifecyclePhase::Running,
             outcome: ServerOutcome::default(),
         };
@@ -362,8 +364,8 @@ impl Lifecycle {
                         self.command(reactor, Command::Drain);
                     }
                 }
-                self.phase =
-                    LifecyclePhase::Draining(now + Duration::from_millis(self.stop_ms_max));
+                let stop_max = Duration::from_millis(self.shared.main.stop_ms_max());
+                self.phase = LifecyclePhase::Draining(now + stop_max);
             }
             LifecyclePhase::Cutting(at)
                 if self.outcome.is_forced && (reactors == 0 || at <= now) =>
@@ -504,14 +506,4 @@ fn watch(poll: &Poll) -> io::Result<Signals> {
     poll.registry()
         .register(&mut signals, SIGNALS, Interest::READABLE)?;
     Ok(signals)
-}
-
-/// Whether whoever started this process wants it to outlive the terminal, as `nohup` does.
-///
-/// Where `/proc` can't be read the answer is no.
-fn is_hangup_ignored() -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    mask.is_some_and(|mask| mask >> (SIGHUP - 1) & 1 == 1)
 }

@@ -47,12 +47,12 @@ pub use message::{Frame, Message, Request};
 pub use responder::Responder;
 pub use running::RunningServer;
 pub use settings::ServerSettings;
-pub use signal::ServerSignal;
+pub use signal::{ServerSignal, is_hangup_ignored};
 pub use stats::{QueueStats, Stats};
 pub use timers::TimerId;
 
-pub use crate::base::Fd;
 pub use crate::base::pressure::{Pressure, Watermarks};
+pub use crate::base::{Fd, Rollout};
 pub use crate::net::directory::BindError;
 pub use crate::net::gathering::GatherBounds;
 pub use crate::net::reactor::ReactorLimits;

@@ -36,6 +36,14 @@ pub struct ServerSettings {
     pub process: ProcessSettings,
 }
 
+impl ServerSettings {
+    /// Bytes of its own answers that a connection gets in a turn of a thread that runs callbacks: twice
+    /// that and one answer stay below the bound of an outbox.
+    pub(super) fn answers_bytes_max(&self) -> usize {
+        self.reactor.outbox_pause_bytes / 2
+    }
+}
+
 impl Default for ServerSettings {
     fn default() -> Self {
         Self {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -11,9 +11,10 @@ use mio::Waker;
 
 use super::process::ProcessLink;
 use super::queue::{Postponed, WorkerInbox, WorkerJob, WorkerQueue};
-use crate::base::Fd;
+use super::settings::ServerSettings;
+use crate::base::{Fd, Rollout};
 use crate::net::budget::ByteBudget;
-use crate::net::command::CommandBatch;
+use crate::net::command::{Command, CommandBatch, ReactorOrder};
 use crate::net::counters::Counters;
 use crate::net::directory::Directory;
 use crate::net::reactor::CommandSender;
@@ -28,6 +29,8 @@ pub(super) struct ServerShared {
     pub(super) budget: Arc<ByteBudget>,
     pub(super) unfinished: Arc<ByteBudget>,
     pub(super) strangers: Arc<Strangers>,
+    /// Bytes of its own answers that a connection gets in a turn.
+    pub(super) answers_bytes_max: Arc<AtomicUsize>,
     /// What waits for its connections' turns.
     pub(super) postponed: Arc<Postponed>,
     /// The queues of the workers; none where the handlers run on the reactors.
@@ -47,6 +50,28 @@ impl ServerShared {
         if let Some(mailbox) = self.mailboxes.get(reactor) {
             let bytes = batch.size();
             drop(mailbox.send(batch, bytes));
+        }
+    }
+
+    /// Puts other bounds and times into force; the part of each reactor ends once its connections go
+    /// by them.
+    pub(super) fn set_settings(&self, settings: &ServerSettings, rollout: &Rollout) {
+        self.budget.set_max(settings.outbox_bytes_total_max);
+        self.unfinished.set_max(settings.unfinished_bytes_max);
+        self.strangers.set_max(settings.connections_per_address_max);
+        self.main.set_stop_ms_max(settings.stop_ms_max);
+        let answers_bytes_max = settings.answers_bytes_max();
+        (self.answers_bytes_max).store(answers_bytes_max, Ordering::Relaxed);
+        let limits = Arc::new(settings.reactor.clone());
+        for reactor in 0..self.mailboxes.len() {
+            let order = ReactorOrder {
+                limits: Arc::clone(&limits),
+                part: rollout.part(format!("reactor-{reactor}")),
+            };
+            self.send(
+                reactor,
+                CommandBatch::of(Command::Settings(Box::new(order))),
+            );
         }
     }
 
@@ -99,21 +124,37 @@ pub(super) struct MainThread {
     force_asked: AtomicBool,
     /// What has ended that the server can't do without; the first of several.
     failure: OnceLock<Box<str>>,
+    /// Time that a stop may take until the connections that are left are cut.
+    stop_ms_max: AtomicU64,
     /// Reactors that haven't ended; `workers` counts the same of the workers.
     pub(super) reactors: AtomicUsize,
     pub(super) workers: AtomicUsize,
 }
 
 impl MainThread {
-    pub(super) fn new(waker: Arc<Waker>, reactors: usize, workers: usize) -> Self {
+    pub(super) fn new(
+        waker: Arc<Waker>,
+        (reactors, workers): (usize, usize),
+        stop_ms_max: u64,
+    ) -> Self {
         Self {
             waker,
             stop_asked: AtomicBool::new(false),
             force_asked: AtomicBool::new(false),
             failure: OnceLock::new(),
+            stop_ms_max: AtomicU64::new(stop_ms_max),
             reactors: AtomicUsize::new(reactors),
             workers: AtomicUsize::new(workers),
         }
+    }
+
+    /// Changes the time of a stop that begins from now on.
+    fn set_stop_ms_max(&self, stop_ms_max: u64) {
+        self.stop_ms_max.store(stop_ms_max, Ordering::Relaxed);
+    }
+
+    pub(super) fn stop_ms_max(&self) -> u64 {
+        self.stop_ms_max.load(Ordering::Relaxed)
     }
 
     pub(super) fn ask_to_stop(&self) {

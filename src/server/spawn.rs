@@ -4,7 +4,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -82,6 +82,7 @@ pub(super) fn build_shared(
         budget: ByteBudget::new(settings.outbox_bytes_total_max),
         unfinished: ByteBudget::new(settings.unfinished_bytes_max),
         strangers: Arc::new(Strangers::new(settings.connections_per_address_max)),
+        answers_bytes_max: Arc::new(AtomicUsize::new(settings.answers_bytes_max())),
         postponed: Arc::default(),
         workers: queues,
         inline_jobs: threads.inline_jobs,
@@ -151,6 +152,7 @@ impl Spawner<'_> {
         for (id, inbox) in inboxes.into_iter().enumerate() {
             let (runner, guard) = (runner(id, None), ThreadGuard::worker(self.shared));
             let (backlogged, postponed) = (&inbox.backlogged, &self.shared.postponed);
+            let bounds = bounds.clone();
             let scheduler = Scheduler::new(bounds, Arc::clone(backlogged), Arc::clone(postponed));
             threads.push(spawn(format!("worker-{id}"), move || {
                 let _guard = guard;
@@ -183,7 +185,7 @@ impl Spawner<'_> {
                 let runner = runner(WorkerSink::OWN_COMMANDS);
                 let light = runner
                     .knows_light_events()
-                    .then(|| LightEvents::new(runner, self.turn_bounds().answers_bytes_max));
+                    .then(|| LightEvents::new(runner, Arc::clone(&self.shared.answers_bytes_max)));
                 let (shared, timers) = (Arc::clone(self.shared), Arc::clone(self.timers));
                 let sink = WorkerSink::new(shared, timers, id, light);
                 let reactor = Reactor::new(self.parts(id, unshared, listeners, sink));
@@ -198,8 +200,7 @@ impl Spawner<'_> {
 
     fn turn_bounds(&self) -> TurnBounds {
         TurnBounds {
-            // Twice that and one answer stay below the bound of an outbox.
-            answers_bytes_max: self.limits.outbox_pause_bytes / 2,
+            answers_bytes_max: Arc::clone(&self.shared.answers_bytes_max),
             waiting_bytes_max: self.waiting_bytes_max,
         }
     }

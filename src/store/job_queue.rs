@@ -31,6 +31,8 @@ struct WaitingJobs<J> {
     put: u64,
     /// Whether the thread that takes sleeps.
     is_awaited: bool,
+    /// Whether the thread that takes is to look at something else.
+    is_stirred: bool,
     /// Whether the queue takes nothing more.
     is_closed: bool,
 }
@@ -61,6 +63,7 @@ pub(super) fn job_queue<J>() -> (JobPutter<J>, JobTaker<J>) {
             jobs: VecDeque::new(),
             put: 0,
             is_awaited: false,
+            is_stirred: false,
             is_closed: false,
         }),
         more: Condvar::new(),
@@ -83,6 +86,17 @@ impl<J> JobPutter<J> {
             self.0.more.notify_one();
         }
         Ok(())
+    }
+
+    /// Has the thread that takes go on, though there may be no job for it.
+    pub(super) fn stir(&self) {
+        let mut waiting = lock(&self.0.waiting);
+        waiting.is_stirred = true;
+        let wakes = std::mem::take(&mut waiting.is_awaited);
+        drop(waiting);
+        if wakes {
+            self.0.more.notify_one();
+        }
     }
 
     /// Closes the queue: what waits is still taken.
@@ -110,7 +124,7 @@ impl<J> JobTaker<J> {
         waiting.give(jobs)
     }
 
-    /// Does the same, but waits for a job until some time.
+    /// Does the same, but waits for a job until some time, or until it is stirred.
     pub(super) fn take(&self, jobs: &mut VecDeque<J>, until: Instant) -> Taken {
         for _ in 0..YIELDS {
             match self.take_now(jobs) {
@@ -122,7 +136,8 @@ impl<J> JobTaker<J> {
         loop {
             let taken = waiting.give(jobs);
             let left = until.saturating_duration_since(Instant::now());
-            if taken != Taken::Nothing || left.is_zero() {
+            let is_stirred = std::mem::take(&mut waiting.is_stirred);
+            if taken != Taken::Nothing || left.is_zero() || is_stirred {
                 waiting.is_awaited = false;
                 return taken;
             }
@@ -214,6 +229,30 @@ mod tests {
         }
         drop(putter);
         assert_eq!(thread.join().unwrap(), (0..1_000).collect::<Vec<_>>());
+        assert!(
+            begun.elapsed() < patience,
+            "it slept until its time was over"
+        );
+    }
+
+    #[test]
+    fn who_sleeps_is_woken_without_a_job_once_for_each_stir() {
+        let (putter, taker) = job_queue::<u8>();
+        let patience = Duration::from_secs(20);
+        let mut jobs = VecDeque::new();
+        putter.stir();
+        let begun = Instant::now();
+        assert_eq!(taker.take(&mut jobs, begun + patience), Taken::Nothing);
+        assert_eq!(taker.take(&mut jobs, Instant::now()), Taken::Nothing);
+        let thread = thread::spawn(move || {
+            let mut jobs = VecDeque::new();
+            taker.take(&mut jobs, Instant::now() + patience)
+        });
+        while !lock(&putter.0.waiting).is_awaited {
+            thread::yield_now();
+        }
+        putter.stir();
+        assert_eq!(thread.join().unwrap(), Taken::Nothing);
         assert!(
             begun.elapsed() < patience,
             "it slept until its time was over"

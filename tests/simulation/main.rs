@@ -11,6 +11,7 @@ mod coming;
 mod crowd;
 mod disk;
 mod forgetting;
+mod handover;
 mod invariants;
 mod log;
 mod model;

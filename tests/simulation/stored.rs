@@ -539,6 +539,12 @@ impl World {
         self.chat.expire(&mut door, self.moment());
     }
 
+    /// The next image takes over, once nothing is on its way to the disk.
+    pub fn hand_over(&mut self) {
+        self.settle_all();
+        self.chat = super::handover::next_image(&self.chat, Arc::clone(&self.disk) as _);
+    }
+
     /// Only the disk is left.
     fn crash(&mut self) {
         for fd in self.people.keys().copied().collect::<Vec<_>>() {

@@ -8,7 +8,7 @@ mod page;
 mod table;
 mod thread;
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::{Receiver, Sender};
@@ -51,7 +51,9 @@ impl Default for ReplaySettings {
 /// Replays under way, shared by the callbacks and the thread that reads.
 #[derive(Debug)]
 pub(super) struct Replays {
-    settings: ReplaySettings,
+    /// The present [`ReplaySettings::page_bytes_max`] and [`ReplaySettings::outbox_bytes_low`].
+    page_bytes_max: AtomicUsize,
+    outbox_bytes_low: AtomicUsize,
     /// Connections whose next page is to be read; `None` ends the thread.
     ready: Sender<Option<Fd>>,
     table: Mutex<ReplayTable>,
@@ -80,7 +82,8 @@ impl Replays {
         // Bounded by `active_max`: only connections that are served are in it.
         let (ready, receiver) = crossbeam_channel::unbounded();
         let replays = Self {
-            settings,
+            page_bytes_max: AtomicUsize::new(settings.page_bytes_max),
+            outbox_bytes_low: AtomicUsize::new(settings.outbox_bytes_low),
             ready,
             table: Mutex::new(ReplayTable::new(settings.active_max, settings.replays_max)),
             pages: AtomicU64::new(0),
@@ -88,6 +91,18 @@ impl Replays {
             refused: AtomicU64::new(0),
         };
         (replays, receiver)
+    }
+
+    /// Changes the bounds, for the pages from now on.
+    pub(super) fn set_settings(&self, settings: ReplaySettings) {
+        (self.page_bytes_max).store(settings.page_bytes_max, Relaxed);
+        (self.outbox_bytes_low).store(settings.outbox_bytes_low, Relaxed);
+        let mut table = lock(&self.table);
+        let served = table.set_bounds(settings.active_max, settings.replays_max);
+        drop(table);
+        for fd in served {
+            self.serve(Some(fd));
+        }
     }
 
     /// Begins a replay; one of the same channel that is under way ends. Returns `false` if there

@@ -49,7 +49,7 @@ fn serve(services: &Services, fd: Fd) {
         after: Some(after.offset),
         before: None,
         limit: PAGE_MESSAGES_MAX,
-        bytes_max: replays.settings.page_bytes_max,
+        bytes_max: replays.page_bytes_max.load(Relaxed),
     };
     let page = match services.reader.page(&replay.channel, range) {
         Ok(page) => page,
@@ -73,5 +73,5 @@ fn serve(services: &Services, fd: Fd) {
     let chat = &services.chat;
     let caught = chat.catch_up(&mut sink, services.now(), page, is_current);
     replays.advance(fd, replay.id, caught);
-    sink.await_buffer(fd, replays.settings.outbox_bytes_low);
+    sink.await_buffer(fd, replays.outbox_bytes_low.load(Relaxed));
 }

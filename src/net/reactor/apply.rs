@@ -113,6 +113,7 @@ impl<S: EventSink> Reactor<S> {
                 serial,
                 response,
             } => self.answer(fd, serial, *response),
+            Command::Settings(order) => self.take_settings(*order),
             Command::Adopt(socket) => match socket.peer_addr() {
                 Ok(peer) => self.adopt(socket, peer),
                 // The peer closed the connection before this reactor took it over.

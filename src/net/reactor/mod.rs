@@ -12,6 +12,8 @@
 //! 7. `leave`: one connection ends, from its last event to its free slot;
 //! 8. `drain`: all connections end, because the server stops.
 //!
+//! `rearm` puts other bounds and times into force.
+//!
 //! This file holds the reactor's fields and what it is made of.
 
 mod accept;
@@ -20,6 +22,7 @@ mod drain;
 mod gather;
 mod leave;
 mod read;
+mod rearm;
 #[cfg(test)]
 mod tests;
 mod time;
@@ -55,6 +58,7 @@ use crate::proto::connection::{CloseReason, HttpRequest, Limits, Rules, Verdict}
 use crate::proto::http::{Head, Response};
 use crate::proto::websocket::MessageKind;
 use drain::Drain;
+use rearm::Rearming;
 use time::Clock;
 use write_queue::WriteQueue;
 
@@ -321,6 +325,8 @@ pub struct Reactor<S> {
     receivers: Vec<u32>,
     read_buffer: Vec<u8>,
     drain: Option<Drain>,
+    /// Set while connections are being armed for new bounds and times.
+    rearming: Option<Rearming>,
     /// Reactors that must end before this one.
     peers_left: usize,
     stopped: bool,
@@ -405,6 +411,7 @@ impl<S: EventSink> Reactor<S> {
             receivers: Vec::new(),
             read_buffer: vec![0; limits.read_bytes_max],
             drain: None,
+            rearming: None,
             peers_left,
             stopped: false,
             context: ReactorContext {

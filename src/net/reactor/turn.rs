@@ -83,6 +83,7 @@ impl<S: EventSink> Reactor<S> {
             && self.coming_and_going.is_empty()
             && self.held.is_empty()
             && !self.has_more_to_accept
+            && self.rearming.is_none()
             && self.mailbox.is_empty()
             && !self.sink.has_pending()
             && !self.sink.has_waiting()
@@ -119,6 +120,7 @@ impl<S: EventSink> Reactor<S> {
         self.enforce_unfinished();
         self.sink.end_turn();
         self.apply_all();
+        self.rearm_some();
         self.expire_all();
         self.settle(self.writes_later_max(is_quiet));
         self.publish_counters();
@@ -167,6 +169,7 @@ impl<S: EventSink> Reactor<S> {
     pub(super) fn timeout(&mut self) -> Option<Duration> {
         let has_more = !(self.ready.is_empty() && self.coming_and_going.is_empty())
             || self.has_more_to_accept
+            || self.rearming.is_some()
             || self.writes.has_later();
         if has_more || self.sink.has_waiting() {
             return Some(Duration::ZERO);
@@ -257,6 +260,7 @@ impl<S: EventSink> Reactor<S> {
     }
 
     /// Has what a handler waits for looked at, since bytes have left the outbox of that slot.
+    #[inline]
     pub(super) fn note_awaited(&mut self, index: u32) {
         if !self.awaited.is_empty()
             && let Some(awaited) = self.awaited.remove(&index)

@@ -65,8 +65,8 @@ enum HttpStage {
 #[derive(Debug)]
 pub(super) struct Handshake {
     pub(super) head: Box<Head>,
-    /// The largest message that the WebSocket may send, in bytes.
-    pub(super) message_size_max: usize,
+    /// The largest message of the path, in bytes, if it has one of its own.
+    pub(super) own_size_max: Option<usize>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -352,15 +352,15 @@ impl HttpSide {
             Ok(framing) => framing,
             Err(error) => return self.refuse(to, &error),
         };
-        let message_size_max = match (rules.gate)(&head) {
+        let own_size_max = match (rules.gate)(&head) {
             Verdict::Answer(response) => return self.answer_at_once(to, response, framing),
-            Verdict::Pass => rules.limits.message_size_max,
-            Verdict::PassWith { message_size_max } => message_size_max,
+            Verdict::Pass => None,
+            Verdict::PassWith { message_size_max } => Some(message_size_max),
         };
         if head.asks_for_websocket() {
             self.reading = HttpStage::Upgrading(Handshake {
                 head: Box::new(head),
-                message_size_max,
+                own_size_max,
             });
             return;
         }

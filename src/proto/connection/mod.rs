@@ -126,11 +126,8 @@ impl Connection {
             match side.step(rules, input)? {
                 HttpStep::Event(event) => return Some(event),
                 HttpStep::Upgraded(handshake, carry) => {
-                    let Handshake {
-                        head,
-                        message_size_max,
-                    } = handshake;
-                    let side = WebSocketSide::new(rules, self.seed, carry, message_size_max);
+                    let Handshake { head, own_size_max } = handshake;
+                    let side = WebSocketSide::new(rules, self.seed, carry, own_size_max);
                     self.state = ConnectionState::WebSocket(side);
                     return Some(ConnectionEvent::Opened(head));
                 }
@@ -157,6 +154,21 @@ impl Connection {
         self.heard = now;
         if let ConnectionState::Http(side) = &mut self.state {
             side.unread(now);
+        }
+    }
+
+    /// Goes by other limits than before, those of `rules`, from the next frame or deadline on.
+    ///
+    /// Where WebSockets are pinged at other times, the time until the next ping begins anew, and the
+    /// pings of all are spread again.
+    pub fn follow(&mut self, rules: &Rules<'_>, has_other_pings: bool) {
+        let ConnectionState::WebSocket(side) = &mut self.state else {
+            return;
+        };
+        side.follow(rules);
+        if has_other_pings && side.is_open() {
+            self.heard = rules.now;
+            side.spread_pings(rules, self.seed);
         }
     }
 

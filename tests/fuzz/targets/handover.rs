@@ -127,7 +127,8 @@ fn mend_table(table: &[u8], mut sections: &[u8]) -> Vec<u8> {
 fn mend_line(line: &[u8], sections: &mut &[u8]) -> Option<Vec<u8>> {
     let mut rest = line;
     take_sized(&mut rest)?;
-    (take_number(&mut rest)?, take_number(&mut rest)?);
+    take_number(&mut rest)?;
+    take_number(&mut rest)?;
     let size = usize::try_from(take_number(&mut rest)?).ok()?;
     let (section, behind) = sections.split_at_checked(size)?;
     *sections = behind;

@@ -2,10 +2,12 @@
 //! at the other end of its control socket, and under a service manager.
 
 mod background;
+mod by_reload;
 mod control;
 mod log_file;
 pub mod manager;
 mod reload;
+mod served;
 pub mod terminal;
 
 use std::path::Path;

@@ -9,8 +9,9 @@ pub mod budget;
 pub mod command;
 pub mod counters;
 pub mod directory;
-
+pub mod frame_table;
 pub mod gathering;
+mod handed_slot;
 mod listener;
 #[cfg(loom)]
 mod loom_queue;

@@ -10,16 +10,19 @@
 //!    are due;
 //! 6. `write`: each outbox is written once, in the order of `write_queue`; slow readers are closed;
 //! 7. `leave`: one connection ends, from its last event to its free slot;
-//! 8. `drain`: all connections end, because the server stops.
+//! 8. `drain`: all connections end, because the server stops;
+//! 9. `handover` and `adopt`: another image of the program goes on with all of them.
 //!
 //! `rearm` puts other bounds and times into force.
 //!
 //! This file holds the reactor's fields and what it is made of.
 
 mod accept;
+mod adopt;
 mod apply;
 mod drain;
 mod gather;
+mod handover;
 mod leave;
 mod read;
 mod rearm;
@@ -57,7 +60,9 @@ use crate::base::{BySize, Fd, Tick};
 use crate::proto::connection::{CloseReason, HttpRequest, Limits, Rules, Verdict};
 use crate::proto::http::{Head, Response};
 use crate::proto::websocket::MessageKind;
+use adopt::Adoption;
 use drain::Drain;
+pub use handover::{REACTOR, ReactorHandover};
 use rearm::Rearming;
 use time::Clock;
 use write_queue::WriteQueue;
@@ -327,6 +332,8 @@ pub struct Reactor<S> {
     drain: Option<Drain>,
     /// Set while connections are being armed for new bounds and times.
     rearming: Option<Rearming>,
+    /// How far it has gone on with what another image handed over.
+    adoption: Adoption,
     /// Reactors that must end before this one.
     peers_left: usize,
     stopped: bool,
@@ -412,6 +419,7 @@ impl<S: EventSink> Reactor<S> {
             read_buffer: vec![0; limits.read_bytes_max],
             drain: None,
             rearming: None,
+            adoption: Adoption::Done,
             peers_left,
             stopped: false,
             context: ReactorContext {

@@ -25,6 +25,7 @@ impl Connection {
             ConnectionState::WebSocket(side) => {
                 record.u64(WEBSOCKET.into());
                 record.tick(*heard);
+                record.u64((*seed).into());
                 side.hand_over(record);
             }
         });
@@ -52,6 +53,7 @@ impl Connection {
             }
             WEBSOCKET => {
                 connection.heard = record.tick()?;
+                connection.seed = record.u32()?;
                 let side = WebSocketSide::take_over(&mut record)?;
                 connection.state = ConnectionState::WebSocket(side);
             }

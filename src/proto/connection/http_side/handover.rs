@@ -116,18 +116,15 @@ impl HttpStage {
 
 impl Handshake {
     fn hand_over(&self, record: &mut RecordWriter<'_>) {
-        let Self {
-            head,
-            message_size_max,
-        } = self;
+        let Self { head, own_size_max } = self;
         head.hand_over(record);
-        record.size(*message_size_max);
+        record.optional(*own_size_max, |record, size_max| record.size(size_max));
     }
 
     fn take_over(record: &mut RecordReader<'_>) -> Result<Self, HandoverError> {
         Ok(Self {
             head: Box::new(Head::take_over(record)?),
-            message_size_max: record.size()?,
+            own_size_max: record.optional(RecordReader::size)?,
         })
     }
 }

@@ -20,8 +20,10 @@ impl WebSocketSide {
             pinged,
             early_ms,
             message_size_max,
+            has_own_size,
         } = self;
         record.size(*message_size_max);
+        record.flag(*has_own_size);
         decoder.hand_over(record);
         match phase {
             ClosePhase::Open => record.u64(OPEN.into()),
@@ -43,7 +45,7 @@ impl WebSocketSide {
     pub(in crate::proto) fn take_over(
         record: &mut RecordReader<'_>,
     ) -> Result<Self, HandoverError> {
-        let message_size_max = record.size()?;
+        let (message_size_max, has_own_size) = (record.size()?, record.flag()?);
         let decoder = MessageDecoder::take_over(record, message_size_max)?;
         let phase = match record.u8()? {
             OPEN => ClosePhase::Open,
@@ -62,6 +64,7 @@ impl WebSocketSide {
             pinged: record.tick()?,
             early_ms: record.u32()?,
             message_size_max,
+            has_own_size,
         })
     }
 }

@@ -9,13 +9,17 @@
 //!
 //! ```text
 //! one process
-//!  ├ main thread: signals, the processes, the stop
+//!  ├ main thread: signals, the processes, renewals, the stop
 //!  ├ reactors: own the sockets; reactor 0 also listens, deals connections out, and keeps the timers
 //!  ├ workers: run the callbacks, and may block; light ones, and all if there is none, run on reactors
 //!  ├ disk thread: writes the records that wait, syncs once, then delivers and answers
 //!  ├ replay thread: reads pages of history for clients that return
 //!  └ processes: the same binary again, each at the other end of a socket pair
 //! ```
+//!
+//! A renewal replaces the workers' threads one after another, and then each process. The queue of a worker
+//! goes from its old thread to the next one, and so does what waits for a turn; a process gets what the one
+//! before it had not finished.
 //!
 //! # The way of the data
 //!

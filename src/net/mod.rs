@@ -10,6 +10,7 @@ pub mod command;
 pub mod counters;
 pub mod directory;
 pub mod frame_table;
+pub mod freeze;
 pub mod gathering;
 mod handed_slot;
 mod listener;

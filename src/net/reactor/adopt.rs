@@ -169,6 +169,9 @@ impl<S: EventSink> Reactor<S> {
 
     /// Goes on with the connections of another image, before the poll of each turn.
     pub(super) fn adopt_more(&mut self) {
+        if self.is_hushed() {
+            return;
+        }
         match &mut self.adoption {
             Adoption::Done => {}
             Adoption::Registering(waiting) => {

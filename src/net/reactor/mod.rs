@@ -11,7 +11,8 @@
 //! 6. `write`: each outbox is written once, in the order of `write_queue`; slow readers are closed;
 //! 7. `leave`: one connection ends, from its last event to its free slot;
 //! 8. `drain`: all connections end, because the server stops;
-//! 9. `handover` and `adopt`: another image of the program goes on with all of them.
+//! 9. `freeze`: the turns of a reactor that comes to a stand, from which it goes on;
+//! 10. `handover` and `adopt`: another image of the program goes on from there.
 //!
 //! `rearm` puts other bounds and times into force.
 //!
@@ -21,6 +22,7 @@ mod accept;
 mod adopt;
 mod apply;
 mod drain;
+mod freeze;
 mod gather;
 mod handover;
 mod leave;
@@ -44,6 +46,7 @@ use super::budget::ByteBudget;
 use super::command::{AwaitedBy, Command, CommandBatch};
 use super::counters::Counters;
 use super::directory::Directory;
+use super::freeze::FreezeProgress;
 use super::gathering::{GatherBounds, Gathering, GatheringId};
 use super::listener::Acceptor;
 use super::mailbox;
@@ -62,6 +65,7 @@ use crate::proto::http::{Head, Response};
 use crate::proto::websocket::MessageKind;
 use adopt::Adoption;
 use drain::Drain;
+use freeze::ReactorFreeze;
 pub use handover::{REACTOR, ReactorHandover};
 use rearm::Rearming;
 use time::Clock;
@@ -178,8 +182,17 @@ pub trait EventSink {
     fn end_turn(&mut self);
     /// Whether [`EventSink::end_turn`] would hand anything on.
     fn has_pending(&self) -> bool;
+    /// Takes the orders that came with [`Command::Renew`], between two events.
+    fn renew(&mut self) {}
     /// Takes the commands that handlers on this thread gave for this very reactor.
     fn take_commands(&mut self) -> Option<CommandBatch>;
+    /// Without workers, in a freeze: runs jobs of other threads, the last callbacks until the thaw;
+    /// whether none is left.
+    fn rest(&mut self) -> bool {
+        true
+    }
+    /// Learns how far the freeze of this number has come here.
+    fn frozen(&mut self, _number: u64, _: FreezeProgress) {}
     /// Takes back the emptied list of such a batch, for the next one.
     fn reuse(&mut self, _: Vec<Command>) {}
     /// The order of those commands and of what stands in the mailbox.
@@ -194,6 +207,18 @@ pub enum OwnCommands {
     /// Behind what stood in the mailbox when the handlers ran: workers, too, answer these
     /// connections.
     Behind,
+}
+
+/// Why [`Reactor::run`] has returned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunEnd {
+    /// The reactor has no connection any more.
+    Done,
+    /// The reactor stands still; run again, it goes on.
+    Frozen {
+        /// The number of the freeze.
+        number: u64,
+    },
 }
 
 /// State that a reactor shares with other threads.
@@ -330,6 +355,7 @@ pub struct Reactor<S> {
     receivers: Vec<u32>,
     read_buffer: Vec<u8>,
     drain: Option<Drain>,
+    freeze: Option<Box<ReactorFreeze>>,
     /// Set while connections are being armed for new bounds and times.
     rearming: Option<Rearming>,
     /// How far it has gone on with what another image handed over.
@@ -418,6 +444,7 @@ impl<S: EventSink> Reactor<S> {
             receivers: Vec::new(),
             read_buffer: vec![0; limits.read_bytes_max],
             drain: None,
+            freeze: None,
             rearming: None,
             adoption: Adoption::Done,
             peers_left,
@@ -434,6 +461,11 @@ impl<S: EventSink> Reactor<S> {
     /// The receiver of the events.
     pub fn sink(&self) -> &S {
         &self.sink
+    }
+
+    /// Takes the receiver of the events out of a reactor that has no connection any more.
+    pub fn into_sink(self) -> S {
+        self.sink
     }
 }
 

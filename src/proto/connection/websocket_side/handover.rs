@@ -70,7 +70,8 @@ impl WebSocketSide {
 }
 
 impl CloseReason {
-    fn hand_over(&self, record: &mut RecordWriter<'_>) {
+    /// Writes the reason down.
+    pub fn hand_over(&self, record: &mut RecordWriter<'_>) {
         match self {
             Self::Peer { code, reason } => {
                 record.u64(0);
@@ -91,7 +92,12 @@ impl CloseReason {
         }
     }
 
-    fn take_over(record: &mut RecordReader<'_>) -> Result<Self, HandoverError> {
+    /// Reads a reason.
+    ///
+    /// # Errors
+    ///
+    /// There is no such reason.
+    pub fn take_over(record: &mut RecordReader<'_>) -> Result<Self, HandoverError> {
         Ok(match record.u8()? {
             0 => Self::Peer {
                 code: record.optional(RecordReader::u16)?,

@@ -15,13 +15,17 @@ const UNBOUNDED: HttpLimits = HttpLimits {
 };
 
 impl Head {
-    pub(in crate::proto) fn hand_over(&self, record: &mut RecordWriter<'_>) {
+    /// Writes the head down.
+    pub fn hand_over(&self, record: &mut RecordWriter<'_>) {
         record.bytes(self.bytes.all());
     }
 
-    pub(in crate::proto) fn take_over(
-        record: &mut RecordReader<'_>,
-    ) -> Result<Self, HandoverError> {
+    /// Reads a head.
+    ///
+    /// # Errors
+    ///
+    /// The bytes are no whole head.
+    pub fn take_over(record: &mut RecordReader<'_>) -> Result<Self, HandoverError> {
         let bytes = record.bytes()?;
         match parse(bytes, &mut 0, &UNBOUNDED) {
             Ok(Some((head, size))) if size == bytes.len() => Ok(head),

@@ -15,7 +15,9 @@ use tidings::server::{
 
 use crate::support::http::HttpClient;
 use crate::support::random::Random;
-use crate::support::server::{LocalServer, Mode, in_every_mode, until_nothing_is_left};
+use crate::support::server::{
+    LocalServer, Mode, in_every_mode, until_nothing_is_left, with_workers,
+};
 use crate::support::wait::{PATIENCE, next, until};
 use crate::support::websocket::{Heard, WebSocketClient};
 
@@ -190,6 +192,35 @@ fn renewals_under_load_lose_nothing_and_keep_the_order() {
         until("all are gone", || closed.load(SeqCst) == CLIENTS as usize);
         until_nothing_is_left(&server.handle);
         assert!(server.stop().is_clean());
+    });
+}
+
+#[test]
+fn light_events_have_the_new_callbacks_too() {
+    with_workers(|mode| {
+        let builder = mode.builder().light(|_| true, |_, _| false);
+        let made = AtomicUsize::new(0);
+        let server = LocalServer::start(builder.handlers(move |set| {
+            let number = made.fetch_add(1, SeqCst) + 1;
+            set.on_message(move |server, frame| {
+                let thread = thread::current();
+                let answer = format!("{number} {}", thread.name().unwrap());
+                server.push(frame.fd, answer.as_str()).unwrap();
+            });
+            Ok(())
+        }));
+        let mut clients = [(); 4].map(|()| WebSocketClient::join(&server.handle));
+        for number in 1..=3 {
+            for client in &mut clients {
+                until("the worker is done with it", || {
+                    client.say("which?");
+                    let answer = client.hear_text();
+                    assert!(answer.starts_with(&format!("{number} ")), "{answer}");
+                    answer.contains("reactor")
+                });
+            }
+            assert_eq!(renew(&server.handle), all_of(mode));
+        }
     });
 }
 

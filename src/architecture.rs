@@ -98,7 +98,7 @@
 //! threads, and comes back to the first; the frame is encoded once, whatever the number of members.
 //! A `say` in memory stays on the first, and is sent by `chat/say.rs` itself.
 //!
-//! 34 files, 17 forms.
+//! 35 files, 17 forms.
 //!
 //! | thread | file | what it does | the message is now |
 //! |---|---|---|---|
@@ -112,6 +112,7 @@
 //! | | `chat/say.rs` | checks names, id and rights; copies the texts, once | `Envelope`, `KeptMessage` |
 //! | | `chat/connections.rs` | knows the user of the connection, and the user's rooms | |
 //! | | `chat/channels.rs` | makes sure of the room, under its lock; knows the epoch | |
+//! | | `chat/channel_table.rs` | finds it by its name | |
 //! | | `chat/pending.rs` | holds the message until it is on disk | `PendingMessage` |
 //! | | `endpoint/services.rs` | adds who is to be answered, gives it to the disk thread | |
 //! | | `store/disk.rs` | counts the pressure | |

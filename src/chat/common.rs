@@ -6,16 +6,17 @@ use std::sync::atomic::AtomicU64;
 use super::error::ChatError;
 use super::hasher::Hasher;
 use super::id_source::IdSource;
+use super::live_settings::LiveChatSettings;
 use super::name::User;
 use super::openers::{OpenRefusal, OpenedKind, Openers};
-use super::settings::{ChannelKind, ChatSettings};
+use super::settings::ChannelKind;
 use super::stats::Totals;
 use super::stored_index::StoredIndex;
 use crate::base::Epoch;
 
 /// The state that all shards of the chat share.
 pub(super) struct Common {
-    pub(super) settings: ChatSettings,
+    pub(super) settings: LiveChatSettings,
     pub(super) totals: Totals,
     pub(super) ids: IdSource,
     pub(super) hasher: Hasher,
@@ -55,7 +56,7 @@ impl Common {
         channel: &Arc<str>,
         capacity: Capacity<'_>,
     ) -> Result<(), ChatError> {
-        let max = self.settings.channels_max;
+        let max = self.settings.channels_max();
         let max = match capacity {
             Capacity::Reserved => {
                 self.totals.channels.add(1);
@@ -80,11 +81,8 @@ impl Common {
     }
 
     fn open(&self, opener: &User, channel: &Arc<str>) -> Result<(), ChatError> {
-        let ChatSettings {
-            channels_per_user_max: share_max,
-            unclaimed_lines_max: lines_max,
-            ..
-        } = self.settings;
+        let share_max = self.settings.channels_per_user_max();
+        let lines_max = self.settings.unclaimed_lines_max();
         let opened = self.openers.open(opener, channel, share_max, lines_max);
         opened.map_err(|refusal| match refusal {
             OpenRefusal::Share => {

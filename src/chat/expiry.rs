@@ -32,6 +32,13 @@ impl<K: Ord + Clone> ExpiryQueue<K> {
         }
     }
 
+    /// Has all channels swept that would be later.
+    pub(super) fn hasten(&mut self) {
+        let entries = std::mem::take(&mut self.0).into_iter();
+        let at_once = entries.map(|Reverse((_, key))| Reverse((Tick(0), key)));
+        self.0 = at_once.collect();
+    }
+
     /// Lists the sweeps, in no order; a channel that began anew may stand here twice.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Tick, &K)> {
         self.0.iter().map(|Reverse((at, key))| (*at, key))
@@ -73,9 +80,10 @@ impl Expiry {
         empty_since: Option<Tick>,
     ) -> Self {
         log.sweep_is_scheduled = false;
+        log.forget_excess(scope);
         log.forget_old(scope);
         let (common, now) = (scope.common, scope.now);
-        let ttl_ms = common.settings.channel_ttl_ms;
+        let ttl_ms = common.settings.channel_ttl_ms();
         let gone_at = empty_since.map(|since| since.after(ttl_ms));
         let newest = log.position().offset;
         let is_due = gone_at.is_some_and(|gone_at| gone_at <= now) && log.oldest_at().is_none();
@@ -90,7 +98,7 @@ impl Expiry {
             }
         }
         match (log.oldest_at(), gone_at) {
-            (Some(oldest), _) => Self::SweepAgain(oldest.after(common.settings.kept_ms_max)),
+            (Some(oldest), _) => Self::SweepAgain(oldest.after(common.settings.kept_ms_max())),
             (None, Some(gone_at)) if gone_at <= now => {
                 common.uncount_channel(channel);
                 Self::Gone

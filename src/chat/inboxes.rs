@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::call::{Call, Scope};
+use super::channel_table::Listing;
 use super::channels::{Audience, ChannelKey, Channels, LiveChannel};
 use super::common::Capacity;
 use super::error::ChatError;
@@ -41,6 +42,8 @@ impl UserPresence {
 }
 
 impl Audience for UserPresence {
+    const LISTING: Listing = Listing::Never;
+
     fn nobody(now: Tick) -> Self {
         Self::Away { since: now }
     }
@@ -160,7 +163,7 @@ impl InboxShard {
         }
         call.subscribe(fd, user.inbox(), log, start);
         let fds = audience.as_slice();
-        let oldest = (fds.len() > common.settings.connections_per_user_max).then(|| fds[0]);
+        let oldest = (fds.len() > common.settings.connections_per_user_max()).then(|| fds[0]);
         if let Some(oldest) = oldest {
             common.totals.replaced.add(1);
             // The oldest connection counts no more from here on; until it is closed, it must not
@@ -187,6 +190,11 @@ impl InboxShard {
             },
             away => inbox.audience = away,
         }
+    }
+
+    /// Has all inboxes swept soon that have anything which could become too old.
+    pub(super) fn sweep_all(&mut self) {
+        self.channels.sweep_all();
     }
 
     /// Does up to `steps` of what is due; how many it did.

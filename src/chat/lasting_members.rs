@@ -22,7 +22,7 @@ impl Chat {
         check_uid("uid", uid)?;
         let inboxes = self.inboxes.lock(uid);
         let own = inboxes.lasting.get(uid).map_or(&[][..], |own| own);
-        let max = self.common.settings.lasting_max;
+        let max = self.common.settings.lasting_max();
         if lasting && self.is_new_member(own, room)? && self.common.totals.lasting.now() >= max {
             return Err(ChatError::LastingFull(max));
         }
@@ -107,9 +107,9 @@ impl Chat {
         let own = inboxes.lasting.get(&user).map_or(&[][..], |own| own);
         if !self.is_new_member(own, room)? {
             return Ok((false, fds));
-        } else if !common.totals.lasting.add_below(settings.lasting_max) {
+        } else if !common.totals.lasting.add_below(settings.lasting_max()) {
             common.totals.refused_full.add(1);
-            return Err(ChatError::LastingFull(settings.lasting_max));
+            return Err(ChatError::LastingFull(settings.lasting_max()));
         }
         let mut rooms = self.rooms.lock(room);
         if let Err(error) = (rooms.channels).ensure(scope, room, Capacity::BackEnd) {
@@ -127,7 +127,7 @@ impl Chat {
     fn is_new_member(&self, own: &[Arc<str>], room: &str) -> Result<bool, ChatError> {
         if own.iter().any(|own| **own == *room) {
             Ok(false)
-        } else if own.len() >= self.common.settings.lasting_rooms_per_user_max {
+        } else if own.len() >= self.common.settings.lasting_rooms_per_user_max() {
             Err(ChatError::RoomsOfUser(own.len()))
         } else {
             Ok(true)

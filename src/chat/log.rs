@@ -114,7 +114,7 @@ impl MessageLog {
 
     /// Adds a message and gives its position; the oldest go where a bound asks for it.
     pub(super) fn append(&mut self, scope: Scope<'_>, message: Arc<KeptMessage>) -> Position {
-        let (settings, totals) = (&scope.common.settings, &scope.common.totals);
+        let totals = &scope.common.totals;
         let kept = self.kept.get_or_insert_default();
         kept.newest += 1;
         let size = message.size();
@@ -124,14 +124,23 @@ impl MessageLog {
             at: scope.now,
             message,
         });
-        while kept.ring.len() > settings.kept_messages_max
-            || kept.bytes > settings.kept_channel_bytes_max
-            || (totals.kept_bytes.now() > settings.kept_bytes_max && !kept.ring.is_empty())
+        self.forget_excess(scope);
+        self.forget_old(scope);
+        self.position()
+    }
+
+    /// Drops the oldest messages until no bound is exceeded.
+    pub(super) fn forget_excess(&mut self, scope: Scope<'_>) {
+        let (settings, totals) = (&scope.common.settings, &scope.common.totals);
+        let Some(kept) = &mut self.kept else {
+            return;
+        };
+        while kept.ring.len() > settings.kept_messages_max()
+            || kept.bytes > settings.kept_channel_bytes_max()
+            || (totals.kept_bytes.now() > settings.kept_bytes_max() && !kept.ring.is_empty())
         {
             kept.drop_oldest(totals);
         }
-        self.forget_old(scope);
-        self.position()
     }
 
     /// Adds a message that is stored at `position`; only the newest ones are kept in memory, too.
@@ -167,7 +176,7 @@ impl MessageLog {
 
     /// Drops what is too old.
     pub(super) fn forget_old(&mut self, scope: Scope<'_>) {
-        let kept_ms_max = scope.common.settings.kept_ms_max;
+        let kept_ms_max = scope.common.settings.kept_ms_max();
         while self
             .oldest_at()
             .is_some_and(|at| at.after(kept_ms_max) <= scope.now)

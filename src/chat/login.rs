@@ -189,7 +189,7 @@ impl Chat {
         check_room("room", room)?;
         let mut shard = self.connections.lock_number(fd.0);
         let own = shard.login_of(fd)?;
-        let max = self.common.settings.rooms_per_connection_max;
+        let max = self.common.settings.rooms_per_connection_max();
         let is_in = own.rooms.contains(room);
         if !is_in && !own.rights.may_join(room) {
             return Err(ChatError::RoomNotAllowed(room.into()));
@@ -272,7 +272,7 @@ impl Chat {
 
     fn check_login(&self, login: &Login<'_>) -> Result<(), ChatError> {
         check_uid("uid", login.uid)?;
-        let max = self.common.settings.rooms_per_connection_max;
+        let max = self.common.settings.rooms_per_connection_max();
         if login.rooms.len() > max {
             return Err(ChatError::RoomsOfConnection(max));
         }
@@ -290,7 +290,7 @@ impl Chat {
         if own.user.uid() != login.uid {
             return Err(ChatError::OtherUser);
         }
-        let max = self.common.settings.rooms_per_connection_max;
+        let max = self.common.settings.rooms_per_connection_max();
         let asked = login.rooms.iter().enumerate();
         let further = asked.filter(|(place, room)| {
             !own.rooms.contains(room) && !login.rooms[..*place].contains(room)

@@ -31,6 +31,7 @@
 
 mod call;
 mod catch_up;
+mod channel_table;
 mod channels;
 mod common;
 mod connections;
@@ -44,6 +45,7 @@ mod history;
 mod id_source;
 mod inboxes;
 mod lasting_members;
+mod live_settings;
 mod log;
 mod login;
 mod members;
@@ -79,6 +81,7 @@ pub use catch_up::{CatchUp, ReplayPage};
 pub use error::{ChatError, ErrorCode, NameProblem};
 pub use handover::CHAT_FORMAT;
 pub use history::{HistoryPage, HistoryRange};
+pub use live_settings::{ChannelWay, LiveChatSettings};
 pub use login::{LoggedIn, Login};
 pub use message::{Keep, KeptMessage, NewMessage, Recipient};
 pub use moment::Moment;
@@ -169,7 +172,7 @@ impl Chat {
         let shards = settings.shards;
         let recent_ids = RecentIds::new(settings.dedup_entries_max);
         let common = Common {
-            settings,
+            settings: LiveChatSettings::new(&settings),
             totals: Totals::default(),
             ids: IdSource::new(seed),
             hasher: Hasher::new(keys),
@@ -195,8 +198,25 @@ impl Chat {
 
     /// Returns the bounds of the chat.
     #[must_use]
-    pub fn settings(&self) -> &ChatSettings {
+    pub fn settings(&self) -> &LiveChatSettings {
         &self.common.settings
+    }
+
+    /// Changes the bounds of the chat, but not the kinds of its channels and the number of its shards.
+    ///
+    /// Whatever is asked for from now on is judged by them; what is kept goes as they say at the next
+    /// calls of [`Chat::expire`].
+    pub fn set_settings(&self, settings: &ChatSettings) {
+        self.recent_ids.set_max(settings.dedup_entries_max);
+        if !self.common.settings.set(settings) {
+            return;
+        }
+        for part in 0..self.rooms.len() {
+            self.rooms.lock_part(part).sweep_all();
+        }
+        for part in 0..self.inboxes.len() {
+            self.inboxes.lock_part(part).sweep_all();
+        }
     }
 
     /// Reads the numbers of this moment.
@@ -215,6 +235,7 @@ impl Chat {
         let mut has_more = self.drop_lines_over(call) == LINES_DROPPED_MAX;
         has_more |= self.recent_ids.forget_old(call.scope, IDS_FORGOTTEN_MAX) == IDS_FORGOTTEN_MAX;
         let mut everyone = lock(&self.everyone);
+        everyone.log.forget_excess(call.scope);
         everyone.log.forget_old(call.scope);
         drop(everyone);
         let parts = self.rooms.len() + self.inboxes.len();
@@ -248,7 +269,7 @@ impl Chat {
     /// Drops lines of users who never came, where there is hardly room for more; returns how many.
     fn drop_lines_over(&self, call: &mut Call<'_>) -> usize {
         let common = &self.common;
-        let max = common.settings.unclaimed_lines_max;
+        let max = common.settings.unclaimed_lines_max();
         let enough = max - max / FREE_LINES_ONE_IN;
         if common.totals.unclaimed_lines.now() <= enough {
             return 0;
@@ -327,7 +348,7 @@ mod tests {
         (0..1_000).for_each(|number| say(1, number));
         say(2, 999);
         assert_eq!(chat.stats().duplicates, 1, "it is known");
-        let late = 2 + chat.settings().dedup_ms;
+        let late = 2 + chat.settings().dedup_ms();
         say(late, 999);
         assert_eq!((chat.stats().duplicates, chat.stats().messages), (1, 1_001));
         say(late, 999);

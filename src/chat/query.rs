@@ -1,6 +1,6 @@
 //! Queries: history, presence, lists; and acknowledgements.
 
-use std::ops::Bound::{Excluded, Included, Unbounded};
+use std::ops::Bound::{Excluded, Included};
 use std::sync::Arc;
 
 use super::Chat;
@@ -105,8 +105,8 @@ impl Chat {
         range: HistoryRange,
     ) -> Result<HistorySource, ChatError> {
         let settings = &self.common.settings;
-        if !(1..=settings.page_messages_max).contains(&range.limit) {
-            return Err(ChatError::Limit(settings.page_messages_max));
+        if !(1..=settings.page_messages_max()).contains(&range.limit) {
+            return Err(ChatError::Limit(settings.page_messages_max()));
         }
         self.may_read(actor, channel)?;
         let kind = settings.kind_of(channel);
@@ -116,7 +116,7 @@ impl Chat {
                 return Ok(HistorySource::OnDisk(Arc::clone(name), log.position()));
             }
             log.forget_old(self.scope(now.tick));
-            let mut page = log.page(range, settings.page_bytes_max);
+            let mut page = log.page(range, settings.page_bytes_max());
             page.position = page.position.filter(|_| is_kept);
             let channel = Arc::clone(name);
             Ok(HistorySource::InMemory(History { channel, page }))
@@ -139,7 +139,7 @@ impl Chat {
         }
         let user = user.ok_or(ChatError::NotLoggedIn)?;
         let acked = self.with_log(channel, |_, log| {
-            log.ack(&user, offset, settings.acks_per_channel_max)
+            log.ack(&user, offset, settings.acks_per_channel_max())
         });
         if matches!(acked, Err(ChatError::AcksFull(_))) {
             self.common.totals.refused_full.add(1);
@@ -170,7 +170,7 @@ impl Chat {
             return Ok(Who::default());
         };
         Ok(Who {
-            users: audience.present_users(self.common.settings.list_max),
+            users: audience.present_users(self.common.settings.list_max()),
             users_total: audience.present(),
             connections: audience.connections(),
         })
@@ -189,8 +189,8 @@ impl Chat {
             Actor::Key(_) => {}
             Actor::User(_) => return Err(ChatError::NotLoggedIn),
         }
-        if uids.len() > self.common.settings.list_max {
-            return Err(ChatError::Users(self.common.settings.list_max));
+        if uids.len() > self.common.settings.list_max() {
+            return Err(ChatError::Users(self.common.settings.list_max()));
         }
         let online = |uid: &&str| {
             check_uid("users", uid)?;
@@ -218,7 +218,7 @@ impl Chat {
                 .and_then(|last| views.get(last))
                 .map(|view| Arc::clone(&view.name));
             let shard = self.rooms.lock_part(part);
-            let behind = shard.channels.by_key.range::<str, _>((from, Unbounded));
+            let behind = shard.channels.by_name.listed(from);
             let found = behind.take_while(|(name, _)| {
                 name.starts_with(prefix) && end.as_ref().is_none_or(|end| **name < *end)
             });
@@ -315,7 +315,7 @@ impl Chat {
 
     /// Bounds the length of a list: one entry beyond `list_max` shows that there are more.
     fn list_limit(&self, limit: usize) -> usize {
-        limit.min(self.common.settings.list_max.saturating_add(1))
+        limit.min(self.common.settings.list_max().saturating_add(1))
     }
 
     fn view(&self, name: &Arc<str>, room: &LiveChannel<RoomMembers>) -> RoomView {

@@ -5,6 +5,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard};
 
 use super::call::Scope;
@@ -27,7 +28,7 @@ const FORGOTTEN_A_LOOK_MAX: usize = 16;
 #[derive(Debug)]
 pub(super) struct RecentIds {
     parts: Box<[Mutex<RecentIdPart>]>,
-    part_max: usize,
+    part_max: AtomicUsize,
 }
 
 /// The ids of one part.
@@ -67,8 +68,13 @@ impl RecentIds {
         let parts = (entries_max / PART_ENTRIES_MIN).clamp(1, PARTS_MAX);
         Self {
             parts: (0..parts).map(|_| Mutex::default()).collect(),
-            part_max: entries_max / parts,
+            part_max: AtomicUsize::new(entries_max / parts),
         }
+    }
+
+    /// Changes the bound; what is over it goes with the next ids that come.
+    pub(super) fn set_max(&self, entries_max: usize) {
+        self.part_max.store(entries_max / self.parts.len(), Relaxed);
     }
 
     /// The place of the first message with this key, if it was said lately.
@@ -110,8 +116,13 @@ impl RecentIds {
 
     /// Remembers an id that isn't known; another is forgotten for it if there is no room.
     pub(super) fn insert(&self, totals: &Totals, key: IdempotencyKey, id: RecentId) {
+        let part_max = self.part_max.load(Relaxed);
         let mut part = self.part(key);
-        if part.known.len() >= self.part_max {
+        // More than one where the bound has become lower.
+        for _ in 0..FORGOTTEN_A_LOOK_MAX {
+            if part.known.len() < part_max {
+                break;
+            }
             totals.dedup_forgotten.add(1);
             if !part.make_room(totals) {
                 return;
@@ -229,6 +240,6 @@ impl RecentIdPart {
 impl RecentId {
     /// Whether a repeat isn't known any more.
     fn is_old(&self, scope: Scope<'_>) -> bool {
-        self.at.after(scope.common.settings.dedup_ms) <= scope.now
+        self.at.after(scope.common.settings.dedup_ms()) <= scope.now
     }
 }

@@ -64,7 +64,7 @@ impl RoomShard {
                 self.leaving.remove(&(since, name.clone(), user.clone()));
             }
             Arrival::First => {
-                let users_max = common.settings.presence_users_max;
+                let users_max = common.settings.presence_users_max();
                 match room.audience.news_of_arrival(users_max) {
                     PresenceNews::User if heard_by > 0 => {
                         let uid = user.uid();
@@ -112,6 +112,11 @@ impl RoomShard {
         changed
     }
 
+    /// Has all rooms swept soon that have anything which could become too old.
+    pub(super) fn sweep_all(&mut self) {
+        self.channels.sweep_all();
+    }
+
     /// Does up to `steps` of what is due; how many it did.
     pub(super) fn expire(&mut self, call: &mut Call<'_>, steps: usize) -> usize {
         let mut step = || self.tell_who_left(call) || self.channels.sweep_next(call);
@@ -121,7 +126,7 @@ impl RoomShard {
     /// Tells a room of the next user who has left it; `false` when there is none.
     fn tell_who_left(&mut self, call: &mut Call<'_>) -> bool {
         let Scope { common, now } = call.scope;
-        let due = |(since, ..): &&(Tick, _, _)| since.after(common.settings.left_ms) <= now;
+        let due = |(since, ..): &&(Tick, _, _)| since.after(common.settings.left_ms()) <= now;
         if self.leaving.first().filter(due).is_none() {
             return false;
         }
@@ -131,7 +136,7 @@ impl RoomShard {
             debug_assert!(left, "{user:?} came back, but was not taken off the list");
             let settings = &common.settings;
             let news = match left {
-                true => audience.news_of_departure(settings.presence_users_max),
+                true => audience.news_of_departure(settings.presence_users_max()),
                 false => PresenceNews::Nothing,
             };
             match news {
@@ -143,7 +148,7 @@ impl RoomShard {
                 PresenceNews::On if audience.connections() > 0 => {
                     let on = Notice::PresenceOn {
                         room: topic,
-                        users: &audience.present_users(settings.list_max),
+                        users: &audience.present_users(settings.list_max()),
                         users_total: audience.present(),
                     };
                     (call.sink).publish(topic, &on);

@@ -163,7 +163,7 @@ impl Chat {
         to: &[Recipient<'_>],
         message: &NewMessage<'_>,
     ) -> Result<Vec<Result<SayOutcome, ChatError>>, ChatError> {
-        let max = self.common.settings.receivers_max;
+        let max = self.common.settings.receivers_max();
         if to.is_empty() || to.len() > max {
             return Err(ChatError::Receivers(max));
         }
@@ -190,7 +190,7 @@ impl Chat {
         {
             return Err(ChatError::Id(ID_BYTES_MAX));
         }
-        let except_max = self.common.settings.receivers_max;
+        let except_max = self.common.settings.receivers_max();
         if message.except.len() > except_max {
             return Err(ChatError::Except(except_max));
         } else if message.keep == Keep::Yes && !message.except.is_empty() {
@@ -331,12 +331,16 @@ impl Chat {
             )));
         }
         let kept = (kind == ChannelKind::Memory).then(|| envelope.kept());
-        if kept.is_some() {
-            channels.ensure(scope, room, envelope.capacity)?;
-        }
+        let place = match kept {
+            Some(_) => Some(channels.ensure(scope, room, envelope.capacity)?),
+            None => channels.by_name.place_of(room),
+        };
         let placement = envelope.placement(kept.as_ref());
-        let (channel, position, receivers) = match channels.say(call, room, &placement) {
-            Some((name, position, receivers)) => (Arc::clone(name), position, receivers),
+        let (channel, position, receivers) = match place {
+            Some(place) => {
+                let (name, position, receivers) = channels.say_at(call, place, &placement);
+                (Arc::clone(name), position, receivers)
+            }
             None => (room.into(), None, 0),
         };
         self.remember(scope, key, envelope, position);
@@ -537,7 +541,7 @@ fn make_room(
     {
         pair.first().channels.schedule_removal(scope, uid);
     }
-    opened
+    opened.map(drop)
 }
 
 /// Returns the epoch of a channel, if the channel is stored; schedules its removal, since a new

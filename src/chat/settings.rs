@@ -130,24 +130,8 @@ impl ChatSettings {
     /// Returns the kind of the channel of this name.
     #[must_use]
     pub fn kind_of(&self, channel: &str) -> ChannelKind {
-        self.kinds
-            .iter()
-            .find(|(pattern, _)| pattern.matches(channel))
-            .map_or(self.kind, |(_, kind)| *kind)
-    }
-
-    /// Returns the milliseconds for which deliveries of the channel of this name wait for more;
-    /// `None` for a channel that never waits.
-    #[must_use]
-    pub fn gather_ms_of(&self, channel: &str) -> Option<u16> {
-        let mut rules = self.gather.iter();
-        let found = rules.find(|(pattern, _)| pattern.matches(channel));
-        found.map(|(_, delay_ms)| *delay_ms)
-    }
-
-    /// Whether a slow reader of the channel of this name gets only the newest message.
-    #[must_use]
-    pub fn is_latest(&self, channel: &str) -> bool {
-        self.latest.iter().any(|pattern| pattern.matches(channel))
+        let mut kinds = self.kinds.iter();
+        let found = kinds.find(|(pattern, _)| pattern.matches(channel));
+        found.map_or(self.kind, |(_, kind)| *kind)
     }
 }

@@ -8,7 +8,7 @@ use clap::Args;
 use tidings::server::{ServerOutcome, process};
 
 use super::log::LogFlags;
-use super::start::{DetachFlag, can_listen, pass_over_user_signals, settings_of, start_line};
+use super::start::{DetachFlag, can_listen, heed_signals, settings_of, start_line};
 use crate::config::GatewayFlags;
 use crate::daemon::gateway;
 use crate::output::follow_log_file;
@@ -30,7 +30,7 @@ pub(super) struct GatewayArgs {
 
 impl GatewayArgs {
     pub(super) fn run(self, log: &LogFlags, arguments: &[OsString]) -> anyhow::Result<ExitCode> {
-        pass_over_user_signals()?;
+        let hung_up = heed_signals()?;
         // The push process begins here too. It gets its settings over its pipe, so that a settings
         // file that was changed meanwhile can't keep it from starting again.
         if let Some(process) = process::entered().context("can't enter the push process")? {
@@ -42,7 +42,7 @@ impl GatewayArgs {
             return Ok(ExitCode::SUCCESS);
         }
         let detach = self.detach;
-        detach.run(arguments, |start| self.serve(log, start))
+        detach.run(arguments, hung_up, |start| self.serve(log, start))
     }
 
     fn serve(self, log: &LogFlags, start: ServiceStart) -> anyhow::Result<ServerOutcome> {

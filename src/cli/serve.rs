@@ -7,7 +7,7 @@ use clap::Args;
 use tidings::server::ServerOutcome;
 
 use super::log::LogFlags;
-use super::start::{DetachFlag, can_listen, pass_over_user_signals, settings_of, start_line};
+use super::start::{DetachFlag, can_listen, heed_signals, settings_of, start_line};
 use crate::config::{Purpose, SettingsFlags};
 use crate::daemon::serve;
 use crate::service::ServiceStart;
@@ -27,12 +27,12 @@ pub(super) struct ServeArgs {
 
 impl ServeArgs {
     pub(super) fn run(self, log: &LogFlags, arguments: &[OsString]) -> anyhow::Result<ExitCode> {
+        let hung_up = heed_signals()?;
         let detach = self.detach;
-        detach.run(arguments, |start| self.serve(log, start))
+        detach.run(arguments, hung_up, |start| self.serve(log, start))
     }
 
     fn serve(self, log: &LogFlags, start: ServiceStart) -> anyhow::Result<ServerOutcome> {
-        pass_over_user_signals()?;
         let flags = self.settings;
         let load = move || Ok(flags.load(Purpose::Serve)?);
         let (loaded, renewal) = settings_of(log, &start.sockets, load)?;

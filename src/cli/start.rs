@@ -6,12 +6,13 @@ use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, bail};
 use clap::Args;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use signal_hook::consts::{SIGUSR1, SIGUSR2};
-use tidings::server::ServerOutcome;
+use signal_hook::consts::{SIGHUP, SIGUSR1, SIGUSR2};
+use tidings::server::{ServerOutcome, is_hangup_ignored};
 
 use super::log::LogFlags;
 use crate::config::Loaded;
@@ -37,6 +38,7 @@ impl DetachFlag {
     pub(super) fn run(
         self,
         arguments: &[OsString],
+        hung_up: Arc<AtomicBool>,
         server: impl FnOnce(ServiceStart) -> anyhow::Result<ServerOutcome>,
     ) -> anyhow::Result<ExitCode> {
         let report = match self.detach {
@@ -52,7 +54,11 @@ impl DetachFlag {
         };
         let ended = given_sockets().and_then(|sockets| {
             let report = report.clone();
-            server(ServiceStart { report, sockets })
+            server(ServiceStart {
+                report,
+                sockets,
+                hung_up,
+            })
         });
         match &ended {
             Ok(_) => report.failed("the server was stopped before it was ready"),
@@ -65,13 +71,20 @@ impl DetachFlag {
     }
 }
 
-/// Lets SIGUSR1 and SIGUSR2 pass while the server isn't there yet that logs them: some programs take
-/// them for a reload, which must not end a start.
-pub(super) fn pass_over_user_signals() -> anyhow::Result<()> {
-    for signal in [SIGUSR1, SIGUSR2] {
-        signal_hook::flag::register(signal, Arc::default()).context("can't heed signals")?;
+/// Keeps signals that are for a server from ending its start: SIGUSR1 and SIGUSR2 pass, and SIGHUP is
+/// heeded once the server is there, which the result tells it.
+pub(super) fn heed_signals() -> anyhow::Result<Arc<AtomicBool>> {
+    let hung_up = Arc::default();
+    let heed = |signal, flag| {
+        let heeded = signal_hook::flag::register(signal, flag);
+        heeded.context("can't heed signals").map(drop)
+    };
+    heed(SIGUSR1, Arc::default())?;
+    heed(SIGUSR2, Arc::default())?;
+    if !is_hangup_ignored() {
+        heed(SIGHUP, Arc::clone(&hung_up))?;
     }
-    Ok(())
+    Ok(hung_up)
 }
 
 /// Reads the settings with `load`, starts the log, and returns the way to read them again.

@@ -32,11 +32,12 @@ impl SettingChange {
     #[must_use]
     pub fn refusal(&self) -> String {
         let place = self.place.as_ref().map(|place| format!("{place}: "));
-        format!(
-            "{}{}, which takes a restart",
-            place.unwrap_or_default(),
-            self.what
-        )
+        let takes = match self.by {
+            InForceBy::Upgrade => "`tidings upgrade`, or a restart",
+            InForceBy::Reload | InForceBy::Restart => "a restart",
+        };
+        let place = place.unwrap_or_default();
+        format!("{place}{}, which takes {takes}", self.what)
     }
 }
 
@@ -79,6 +80,25 @@ impl Settings {
             });
         }
         changes
+    }
+
+    /// Whether the server has to be told of other settings.
+    #[must_use]
+    pub fn differs_for_server(&self, next: &Self) -> bool {
+        let stop_ms_max = |one: &Self| one.general.stop_ms_max;
+        self.websocket != next.websocket
+            || self.http != next.http
+            || self.outbox != next.outbox
+            || self.limits != next.limits
+            || self.reactor != next.reactor
+            || self.chat != next.chat
+            || stop_ms_max(self) != stop_ms_max(next)
+    }
+
+    /// Whether the disk thread has to be told of other settings.
+    #[must_use]
+    pub fn differs_for_store(&self, next: &Self) -> bool {
+        self.store != next.store || self.queues != next.queues || self.chat != next.chat
     }
 
     fn states(&self) -> BTreeMap<String, SettingState> {

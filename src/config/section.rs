@@ -28,8 +28,10 @@ pub(super) struct SettingField<'a> {
 /// What puts a changed setting into force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InForceBy {
-    /// A reload: whoever is connected stays so.
+    /// A reload: nothing stops, and nobody is disconnected.
     Reload,
+    /// A new image of the program, which takes the connections over.
+    Upgrade,
     /// A new start.
     Restart,
 }
@@ -141,6 +143,7 @@ macro_rules! section {
         }
     };
     (@by reload) => { $crate::config::section::InForceBy::Reload };
+    (@by upgrade) => { $crate::config::section::InForceBy::Upgrade };
     (@by restart) => { $crate::config::section::InForceBy::Restart };
     (@bounds) => { () };
     (@bounds $bounds:expr) => { $bounds };

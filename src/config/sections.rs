@@ -22,13 +22,13 @@ section! {
     GeneralSection {
         /// Address to listen on, for HTTP and WebSocket; port 0 takes a free one. On any other than
         /// a loopback address the server starts only with keys, or with `insecure`.
-        listen: SocketAddr = SocketAddr::from((Ipv4Addr::LOCALHOST, 9502)), by restart;
+        listen: SocketAddr = SocketAddr::from((Ipv4Addr::LOCALHOST, 9502)), by upgrade;
         /// Threads that own the sockets. More than there are cores don't help.
         reactors: usize = 1, within 1..=64, by restart;
         /// Threads that run the handlers; 0 runs them on the reactors.
-        workers: usize = 1, within 0..=WORKERS_MAX as u64, by restart;
+        workers: usize = 1, within 0..=WORKERS_MAX as u64, by upgrade;
         /// Name by which clients know this server; empty makes a name up at each start.
-        node: String = String::new(), within 0..=64, by restart;
+        node: String = String::new(), within 0..=64, by upgrade;
         /// Pages of these origins may talk to the server, beside those of its own host.
         origins_allowed: Vec<Origin> = Vec::new(), by reload;
         /// Whether the chat page is at `/`: "open" in open mode only, "on" always, "off" never.
@@ -41,15 +41,18 @@ section! {
         echo: bool = false, by reload;
         /// Path of the control socket, by which `tidings status`, `stop` and the like ask the server.
         /// Empty: `control.sock` in the folder of the data. "none": no socket.
-        control: String = String::new(), within 0..=4_096, by restart;
+        control: String = String::new(), within 0..=4_096, by upgrade;
         /// File with the number of the process, for scripts; written once the server listens, and
         /// removed at its end. Empty: none.
-        pid_file: String = String::new(), within 0..=4_096, by restart;
+        pid_file: String = String::new(), within 0..=4_096, by upgrade;
         /// Time that a stop may take, in milliseconds; then what is left is cut.
-        stop_ms_max: u64 = 30_000, within 0..=DAY_MS, by restart;
+        stop_ms_max: u64 = 30_000, within 0..=DAY_MS, by reload;
         /// Time in which a worker has to come to its renewal, in milliseconds; one that is stuck for
         /// longer stays as it is.
-        renew_ms_max: u64 = 30_000, within 1..=DAY_MS, by restart;
+        renew_ms_max: u64 = 30_000, within 1..=DAY_MS, by upgrade;
+        /// Time in which all has to come to a stand for an upgrade, in milliseconds; then the server
+        /// goes on as it is.
+        freeze_ms_max: u64 = 2_000, within 10..=DAY_MS, by upgrade;
     }
 }
 
@@ -65,12 +68,12 @@ section! {
     /// The log. It never has messages, tokens or keys in it.
     LogSection {
         /// "text" for people, "json" for programs: a line an event.
-        format: LogFormat = LogFormat::Text, by restart;
+        format: LogFormat = LogFormat::Text, by upgrade;
         /// Level: error, warn, info or debug; or for parts, such as "info,tidings::net=debug".
         level: LogLevel = LogLevel("info".into()), by reload;
         /// File that the log is appended to; SIGHUP and SIGUSR1 open it anew, so that it can be moved
         /// away. Empty: standard error.
-        file: String = String::new(), within 0..=4_096, by restart;
+        file: String = String::new(), within 0..=4_096, by upgrade;
     }
 }
 
@@ -142,54 +145,54 @@ section! {
         /// Channels whose deliveries wait for more, so that a member gets all of it in one write:
         /// patterns of their names with the longest wait, such as "live-* delay=20ms"; the first one
         /// that matches counts. Other channels never wait.
-        gather: Vec<GatherRule> = Vec::new(), by restart;
+        gather: Vec<GatherRule> = Vec::new(), by reload;
         /// Messages of one channel that wait so on a reactor; as many go out at once.
-        gather_messages_max: usize = 1_000, within 1..=1_000_000, by restart;
+        gather_messages_max: usize = 1_000, within 1..=1_000_000, by reload;
         /// The same in bytes.
-        gather_size_max: usize = 65_536, within 1..=SIZE_MAX, by restart;
+        gather_size_max: usize = 65_536, within 1..=SIZE_MAX, by reload;
         /// Bytes of all channels that wait so on a reactor; over that, the channel that is published
         /// to goes out at once.
-        gather_total_size_max: usize = 16_777_216, within 1..=SIZE_MAX, by restart;
+        gather_total_size_max: usize = 16_777_216, within 1..=SIZE_MAX, by reload;
         /// Channels of which a slow reader gets only the newest message: patterns of their names. Where
         /// the channel has offsets, a `gap` tells it what was left out.
-        latest: Vec<String> = Vec::new(), within 1..=255, by restart;
+        latest: Vec<String> = Vec::new(), within 1..=255, by reload;
         /// Messages that a channel keeps; older ones are gone, and a resume that needs them is told
         /// so (`"recovered":false`).
-        ring_messages_max: usize = 100, within 1..=1_000_000, by restart;
+        ring_messages_max: usize = 100, within 1..=1_000_000, by reload;
         /// Age up to which a channel keeps its messages, in milliseconds.
-        ring_ms: u64 = 300_000, within 1_000..=365 * DAY_MS, by restart;
+        ring_ms: u64 = 300_000, within 1_000..=365 * DAY_MS, by reload;
         /// Time after which a channel without members and messages is forgotten, in milliseconds.
-        channel_idle_ms: u64 = 300_000, within 0..=365 * DAY_MS, by restart;
+        channel_idle_ms: u64 = 300_000, within 0..=365 * DAY_MS, by reload;
         /// Channels at most, rooms and users' inboxes together; one more is refused with
         /// `unavailable`. A tenth is left to back ends, and a login never needs a free one.
-        channels_max: usize = 1_000_000, within 1..=100_000_000, by restart;
+        channels_max: usize = 1_000_000, within 1..=100_000_000, by reload;
         /// Channels that one user opened and that are still there, at most: rooms, and lines of
         /// users who never came; one more is refused with `unavailable`. Back ends have no such
         /// share.
-        channels_per_user_max: usize = 1_000, within 1..=100_000_000, by restart;
+        channels_per_user_max: usize = 1_000, within 1..=100_000_000, by reload;
         /// Lines of users who never came, opened by other users, at most, apart from channels_max.
         /// From seven eighths on the oldest ones of whoever opened the most go, with the messages in
         /// them; their senders keep their own copies.
-        unclaimed_lines_max: usize = 100_000, within 1..=100_000_000, by restart;
+        unclaimed_lines_max: usize = 100_000, within 1..=100_000_000, by reload;
         /// Rooms that one connection may be in; one more is refused with `forbidden`.
-        rooms_per_connection_max: usize = 100, within 1..=1_000_000, by restart;
+        rooms_per_connection_max: usize = 100, within 1..=1_000_000, by reload;
         /// Connections that one user may have; one more closes the oldest, with close code 4003.
-        connections_per_user_max: usize = 20, within 1..=1_000_000, by restart;
+        connections_per_user_max: usize = 20, within 1..=1_000_000, by reload;
         /// Users of a room up to which `joined` and `left` are told there.
-        presence_users_max: usize = 200, within 0..=1_000_000, by restart;
+        presence_users_max: usize = 200, within 0..=1_000_000, by reload;
         /// Time after the last connection of a user left a room until `left` is told, in
         /// milliseconds; a reconnect within it isn't told at all.
-        left_ms: u64 = 3_000, within 0..=DAY_MS, by restart;
+        left_ms: u64 = 3_000, within 0..=DAY_MS, by reload;
         /// Time within which a message with the same id is the same message, in milliseconds.
-        repeat_ms: u64 = 300_000, within 0..=DAY_MS, by restart;
+        repeat_ms: u64 = 300_000, within 0..=DAY_MS, by reload;
         /// Ids that are remembered for that, in all; for one more the sender with the most loses its
         /// oldest, so that nobody pushes out what others said. Stored channels have a table of this
         /// size, and so have the others.
-        repeat_entries_max: usize = 1_000_000, within 1..=100_000_000, by restart;
+        repeat_entries_max: usize = 1_000_000, within 1..=100_000_000, by reload;
         /// Messages on one page of history at most.
-        page_messages_max: usize = 1_000, within 1..=100_000, by restart;
+        page_messages_max: usize = 1_000, within 1..=100_000, by reload;
         /// Size at which a page of history ends, in bytes; it says `"more":true` then.
-        page_size_max: usize = 262_144, within 4_096..=SIZE_MAX, by restart;
+        page_size_max: usize = 262_144, within 4_096..=SIZE_MAX, by reload;
     }
 }
 
@@ -197,13 +200,13 @@ section! {
     /// WebSocket connections.
     WebSocketSection {
         /// Largest message, in bytes; a longer one closes the connection with 1009.
-        message_size_max: usize = 65_536, within 125..=SIZE_MAX, by restart;
+        message_size_max: usize = 65_536, within 125..=SIZE_MAX, by reload;
         /// Silence after which a connection is pinged, in milliseconds; 0 turns heartbeats off.
-        ping_ms: u64 = 25_000, within 0..=DAY_MS, by restart;
+        ping_ms: u64 = 25_000, within 0..=DAY_MS, by reload;
         /// Time for any sign of life after a ping, in milliseconds; then close code 4010.
-        pong_ms_max: u64 = 8_000, within 1..=DAY_MS, by restart;
+        pong_ms_max: u64 = 8_000, within 1..=DAY_MS, by reload;
         /// Time for the answer to our Close frame, in milliseconds; then the socket is cut.
-        close_ms_max: u64 = 5_000, within 1..=DAY_MS, by restart;
+        close_ms_max: u64 = 5_000, within 1..=DAY_MS, by reload;
     }
 }
 
@@ -212,25 +215,25 @@ section! {
     HttpSection {
         /// Time from a head's first byte to its end, in milliseconds; then 408. A fresh connection
         /// that sends nothing for as long is closed.
-        head_ms_max: u64 = 10_000, within 1..=DAY_MS, by restart;
+        head_ms_max: u64 = 10_000, within 1..=DAY_MS, by reload;
         /// Time from the end of a head to the end of its body, in milliseconds; then 408.
-        body_ms_max: u64 = 30_000, within 1..=DAY_MS, by restart;
+        body_ms_max: u64 = 30_000, within 1..=DAY_MS, by reload;
         /// Silence between two requests of a connection, in milliseconds; then it is closed.
-        idle_ms_max: u64 = 60_000, within 1..=DAY_MS, by restart;
+        idle_ms_max: u64 = 60_000, within 1..=DAY_MS, by reload;
         /// Longest target, in bytes; a longer one is answered with 414.
-        target_size_max: usize = 8_192, within 16..=1 << 20, by restart;
+        target_size_max: usize = 8_192, within 16..=1 << 20, by reload;
         /// Longest head, in bytes; a longer one is answered with 431.
-        head_size_max: usize = 16_384, within 256..=1 << 20, by restart;
+        head_size_max: usize = 16_384, within 256..=1 << 20, by reload;
         /// Lines in a head at most; more are answered with 431.
-        head_fields_max: usize = 100, within 8..=10_000, by restart;
+        head_fields_max: usize = 100, within 8..=10_000, by reload;
         /// Longest body, in bytes; a longer one is answered with 413.
-        body_size_max: usize = 1_048_576, within 64..=SIZE_MAX, by restart;
+        body_size_max: usize = 1_048_576, within 64..=SIZE_MAX, by reload;
         /// Chunk extensions of one body, in bytes; more are answered with 413.
-        chunk_extensions_size_max: usize = 16_384, within 0..=1 << 20, by restart;
+        chunk_extensions_size_max: usize = 16_384, within 0..=1 << 20, by reload;
         /// Longest trailer section, in bytes; a longer one is answered with 431.
-        trailers_size_max: usize = 8_192, within 0..=1 << 20, by restart;
+        trailers_size_max: usize = 8_192, within 0..=1 << 20, by reload;
         /// Requests of one connection that may wait for their answers; further ones stay unread.
-        pipeline_requests_max: usize = 16, within 1..=10_000, by restart;
+        pipeline_requests_max: usize = 16, within 1..=10_000, by reload;
     }
 }
 
@@ -239,20 +242,20 @@ section! {
     OutboxSection {
         /// Waits for one reader at most, in bytes; more closes it with 4008. A single message may
         /// exceed it, and messages of `chat.latest` don't count.
-        size_max: usize = 1_048_576, within 1_024..=SIZE_MAX, by restart;
+        size_max: usize = 1_048_576, within 1_024..=SIZE_MAX, by reload;
         /// Waits for one reader until nothing more is read from it, in bytes.
-        pause_size: usize = 262_144, within 1..=SIZE_MAX, by restart;
+        pause_size: usize = 262_144, within 1..=SIZE_MAX, by reload;
         /// Waits for one reader until it is written without waiting for the turn's end, in bytes.
-        flush_size: usize = 65_536, within 1..=SIZE_MAX, by restart;
+        flush_size: usize = 65_536, within 1..=SIZE_MAX, by reload;
         /// Time that a reader may take nothing although something waits, in milliseconds; then
         /// close code 4008.
-        stall_ms_max: u64 = 10_000, within 1..=DAY_MS, by restart;
+        stall_ms_max: u64 = 10_000, within 1..=DAY_MS, by reload;
         /// Time after our last byte until the socket of a peer that doesn't close is cut, in
         /// milliseconds.
-        linger_ms_max: u64 = 5_000, within 1..=DAY_MS, by restart;
+        linger_ms_max: u64 = 5_000, within 1..=DAY_MS, by reload;
         /// Waits for all readers together at most, in bytes; over it the slowest are closed with
         /// 4008.
-        total_size_max: usize = 1_073_741_824, within 1_024..=SIZE_MAX, by restart;
+        total_size_max: usize = 1_073_741_824, within 1_024..=SIZE_MAX, by reload;
     }
 }
 
@@ -284,10 +287,10 @@ section! {
         /// with an API key; without keys all count. 0 is no bound, and the default: behind a proxy
         /// everybody has the proxy's address, and on this machine everybody has a loopback address, so
         /// only who knows that neither is the case can name a number; 100 leave room for an office.
-        connections_per_address_max: usize = 0, within 0..=1_000_000, by restart;
+        connections_per_address_max: usize = 0, within 0..=1_000_000, by reload;
         /// Requests and messages of all connections that are half sent, in bytes; over it those
         /// with the most are refused, with 503 or close code 1013.
-        unfinished_size_max: usize = 67_108_864, within 1_024..=SIZE_MAX, by restart;
+        unfinished_size_max: usize = 67_108_864, within 1_024..=SIZE_MAX, by reload;
     }
 }
 
@@ -295,15 +298,15 @@ section! {
     /// The threads that own the sockets, each of them.
     ReactorSection {
         /// Connections at most; one more is answered with 503.
-        connections_max: usize = 1_000_000, within 1..=100_000_000, by restart;
+        connections_max: usize = 1_000_000, within 1..=100_000_000, by reload;
         /// Bytes read from one connection before the others have their turn.
-        read_size_max: usize = 65_536, within 1_024..=1 << 24, by restart;
+        read_size_max: usize = 65_536, within 1_024..=1 << 24, by reload;
         /// Writes of large deliveries before the others have their turn; half as many while others talk.
-        turn_writes_max: usize = 48, within 1..=1_000_000, by restart;
+        turn_writes_max: usize = 48, within 1..=1_000_000, by reload;
         /// Topics (rooms and users with a connection here) at most; one more is refused.
-        topics_max: usize = 1_000_000, within 1..=100_000_000, by restart;
+        topics_max: usize = 1_000_000, within 1..=100_000_000, by reload;
         /// Topics of one connection at most: its rooms, its user and `*`; one more is refused.
-        topics_per_connection_max: usize = 1_000, within 3..=1_000_100, by restart;
+        topics_per_connection_max: usize = 1_000, within 3..=1_000_100, by reload;
     }
 }
 
@@ -317,29 +320,29 @@ section! {
         /// answered. "interval 100ms": after the write, and synced that often; a crash of the
         /// system or the power may lose what came since. "os": after the write, and synced when the
         /// system likes.
-        sync: SyncSetting = SyncSetting::default(), by restart;
+        sync: SyncSetting = SyncSetting::default(), by reload;
         /// Messages that a channel keeps at most; then the oldest go.
-        messages_max: u64 = 100_000, within 1..=u64::MAX >> 1, by restart;
+        messages_max: u64 = 100_000, within 1..=u64::MAX >> 1, by reload;
         /// Age up to which a channel keeps its messages, in milliseconds.
-        age_ms_max: u64 = 30 * DAY_MS, within 1_000..=36_500 * DAY_MS, by restart;
+        age_ms_max: u64 = 30 * DAY_MS, within 1_000..=36_500 * DAY_MS, by reload;
         /// Bytes that a channel keeps at most; then the oldest messages go.
-        channel_size_max: u64 = 1 << 30, within 1_024..=SIZE_MAX, by restart;
+        channel_size_max: u64 = 1 << 30, within 1_024..=SIZE_MAX, by reload;
         /// Other bounds for channels by patterns of their names, such as
         /// "team-* messages=1000 age=7d bytes=64MiB"; the first one that matches counts, and what
         /// it doesn't say is as above.
-        keep: Vec<RetentionRule> = Vec::new(), by restart;
+        keep: Vec<RetentionRule> = Vec::new(), by reload;
         /// Bytes of all files at most; then the oldest file goes, with the messages in it.
-        total_size_max: u64 = 10 << 30, within 1 << 20..=SIZE_MAX << 10, by restart;
+        total_size_max: u64 = 10 << 30, within 1 << 20..=SIZE_MAX << 10, by reload;
         /// Bytes that have to stay free on the disk; below, messages that are to be stored are
         /// refused with `disk_full`, and everything else goes on.
-        disk_free_size_min: u64 = 256 << 20, within 0..=SIZE_MAX, by restart;
+        disk_free_size_min: u64 = 256 << 20, within 0..=SIZE_MAX, by reload;
         /// Bytes after which a new file is begun.
-        segment_size_max: u64 = 64 << 20, within 65_536..=1 << 31, by restart;
+        segment_size_max: u64 = 64 << 20, within 65_536..=1 << 31, by reload;
         /// Connections that catch up from the disk at a time; others wait for their turn.
-        replays_active_max: usize = 256, within 1..=1_000_000, by restart;
+        replays_active_max: usize = 256, within 1..=1_000_000, by reload;
         /// Channels that catch up or wait for it, over all connections; one more closes its
         /// connection with 1013.
-        replays_max: usize = 1_000_000, within 1..=100_000_000, by restart;
+        replays_max: usize = 1_000_000, within 1..=100_000_000, by reload;
     }
 }
 
@@ -348,24 +351,24 @@ section! {
     /// would add to the queue, until a quarter is left; nothing is lost.
     QueueSection {
         /// Events for one worker.
-        worker_items_high: usize = 16_384, within 1..=100_000_000, by restart;
+        worker_items_high: usize = 16_384, within 1..=100_000_000, by upgrade;
         /// Events for one worker, in bytes. As much may wait on each thread for the turns of
         /// connections that ask for much; over that, those with the most are closed with 1013.
-        worker_size_high: usize = 16_777_216, within 1_024..=SIZE_MAX, by restart;
+        worker_size_high: usize = 16_777_216, within 1_024..=SIZE_MAX, by upgrade;
         /// Batches of commands for one reactor.
-        mailbox_items_high: usize = 16_384, within 1..=100_000_000, by restart;
+        mailbox_items_high: usize = 16_384, within 1..=100_000_000, by upgrade;
         /// Commands for one reactor, in bytes.
-        mailbox_size_high: usize = 67_108_864, within 1_024..=SIZE_MAX, by restart;
+        mailbox_size_high: usize = 67_108_864, within 1_024..=SIZE_MAX, by upgrade;
         /// Messages and other records for the disk.
-        disk_items_high: usize = 65_536, within 1..=100_000_000, by restart;
+        disk_items_high: usize = 65_536, within 1..=100_000_000, by upgrade;
         /// The same in bytes.
-        disk_size_high: usize = 67_108_864, within 1_024..=SIZE_MAX, by restart;
+        disk_size_high: usize = 67_108_864, within 1_024..=SIZE_MAX, by upgrade;
         /// Records that are made durable together at most.
-        disk_batch_max: usize = 8_192, within 1..=1_000_000, by restart;
+        disk_batch_max: usize = 8_192, within 1..=1_000_000, by reload;
         /// Longest wait of a sync for the senders that were answered just now, in hundredths of the
         /// last sync's time.
-        disk_gather_percent: usize = 100, within 0..=1_000, by restart;
+        disk_gather_percent: usize = 100, within 0..=1_000, by reload;
         /// The most microseconds of that wait.
-        disk_gather_us_max: usize = 2_000, within 0..=1_000_000, by restart;
+        disk_gather_us_max: usize = 2_000, within 0..=1_000_000, by reload;
     }
 }

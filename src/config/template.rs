@@ -77,6 +77,7 @@ fn write_section(text: &mut String, name: &str, section: &mut dyn Section) {
 fn in_force(by: InForceBy) -> &'static str {
     match by {
         InForceBy::Reload => " A change is in force after `tidings reload`.",
+        InForceBy::Upgrade => " A change is in force after `tidings upgrade`, or a restart.",
         InForceBy::Restart => " A change is in force after a restart.",
     }
 }

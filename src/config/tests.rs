@@ -7,6 +7,7 @@ use super::environment::variable_of;
 use super::section::InForceBy;
 use super::{Loaded, PageMode, Settings, Sources, template};
 use crate::auth::Secret;
+use tidings::chat::Chat;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
@@ -452,13 +453,13 @@ fn changes(from: &str, to: &str) -> Vec<(InForceBy, String)> {
 
 #[test]
 fn a_difference_names_what_changed_and_shows_no_secret() {
-    use InForceBy::{Reload, Restart};
+    use InForceBy::{Reload, Upgrade};
     assert_eq!(changes("workers = 2", "workers = 2\n[log]"), []);
     assert_eq!(
         changes("workers = 2", "workers = 3\n[log]\nlevel = \"debug\""),
         [
             (Reload, "log.level: \"info\" → \"debug\"".to_owned()),
-            (Restart, "workers: 2 → 3".to_owned())
+            (Upgrade, "workers: 2 → 3".to_owned())
         ]
     );
     let keys = |names: [&str; 2]| {
@@ -483,23 +484,29 @@ fn a_difference_names_what_changed_and_shows_no_secret() {
 }
 
 #[test]
-fn a_change_that_takes_a_restart_is_refused_with_its_line() {
-    let next = load(Some("\n\nworkers = 3"), &[], &[]).unwrap();
-    let change = Settings::default().changes_to(&next).remove(0);
-    let refusal = change.refusal();
-    assert!(
-        refusal.ends_with("t.toml:3: workers: 1 → 3, which takes a restart"),
-        "{refusal}"
-    );
+fn a_change_that_takes_more_than_a_reload_is_refused_with_its_line_and_what_it_takes() {
+    for (setting, what) in [
+        (
+            "workers = 3",
+            "workers: 1 → 3, which takes `tidings upgrade`, or a restart",
+        ),
+        ("reactors = 3", "reactors: 1 → 3, which takes a restart"),
+    ] {
+        let next = load(Some(&format!("\n\n{setting}")), &[], &[]).unwrap();
+        let refusal = Settings::default().changes_to(&next).remove(0).refusal();
+        assert!(refusal.ends_with(&format!("t.toml:3: {what}")), "{refusal}");
+    }
 }
 
 #[test]
 fn a_channel_that_gathers_needs_a_pattern_and_a_delay() {
     let good = "[chat]\ngather = [\"live-* delay=20ms\", \"* delay=1s\"]";
     let chat = load(Some(good), &[], &[]).unwrap().settings.chat();
-    let delays = ["live-1", "@ann", "*"].map(|name| chat.gather_ms_of(name));
+    let chat = Chat::new(chat, 1);
+    let delays = ["live-1", "@ann", "*"].map(|name| chat.settings().way_of(name).gather_ms);
     assert_eq!(delays, [Some(20), Some(1_000), Some(1_000)]);
-    assert_eq!(Settings::default().chat().gather_ms_of("live-1"), None);
+    let chat = Chat::new(Settings::default().chat(), 1);
+    assert_eq!(chat.settings().way_of("live-1").gather_ms, None);
     for bad in [
         "live-*",
         "live-* delay=20",
@@ -522,10 +529,10 @@ fn a_channel_that_gathers_needs_a_pattern_and_a_delay() {
 #[test]
 fn channels_of_which_the_newest_counts_are_patterns() {
     let good = "[chat]\nlatest = [\"price-*\", \"@*\"]";
-    let chat = load(Some(good), &[], &[]).unwrap().settings.chat();
+    let chat = Chat::new(load(Some(good), &[], &[]).unwrap().settings.chat(), 1);
     let names = ["price-1", "@ann", "tea", "*"];
     assert_eq!(
-        names.map(|name| chat.is_latest(name)),
+        names.map(|name| chat.settings().way_of(name).is_latest),
         [true, true, false, false]
     );
     let said = complaint("[chat]\nlatest = [\"price-*\", \"\"]");

@@ -17,7 +17,7 @@ use super::host_metrics;
 use super::in_force::{Current, InForce};
 use super::keys::Keys;
 use super::life::{DaemonLife, listening};
-use super::reload::SettingsRenewal;
+use super::reload::{SettingsRenewal, Succession, Swap};
 use super::storage;
 use crate::config::{GatewayPlan, Loaded, Purpose, Settings};
 use crate::output;
@@ -43,7 +43,7 @@ pub fn gateway(
     renewal: SettingsRenewal,
     start: ServiceStart,
 ) -> anyhow::Result<ServerOutcome> {
-    let life = DaemonLife::new(Purpose::Gateway, &loaded, start.report);
+    let life = DaemonLife::new(Purpose::Gateway, &loaded, &start);
     let Loaded {
         settings, access, ..
     } = loaded;
@@ -64,20 +64,16 @@ pub fn gateway(
         Box::new(Keys(Arc::clone(&in_force))),
     );
     let gateway = Arc::new(gateway.context("can't start a thread")?);
-    let reloaded = Arc::clone(&gateway);
-    let swap = move |next: &Settings, _: &_, replace: &mut dyn FnMut()| {
-        reloaded.set_limits(next.limits());
-        // Each request shows its key anew.
-        replace();
-    };
-    life.reload_with(renewal, settings.clone(), Arc::clone(&in_force), swap);
     let gate = GatewayGate {
-        in_force,
+        in_force: Arc::clone(&in_force),
         gateway: Arc::clone(&gateway),
         server: OnceLock::new(),
     };
     let gate = Arc::new(gate);
     let ready = Arc::clone(&gate);
+    let reloaded = Arc::clone(&gate);
+    let prepare = move |succession: Succession<'_>| Ok(reloaded.prepare(&succession));
+    life.reload_with(renewal, settings.clone(), in_force, prepare);
     let (judge, opened, answer) = (gate.clone(), gateway.clone(), gateway.clone());
     let begun = Arc::clone(&life);
     let listen = general.listen;
@@ -150,6 +146,22 @@ struct GatewayGate {
 }
 
 impl GatewayGate {
+    /// Prepares other settings for the server and the gateway: for each of its parts those that differ.
+    fn prepare(&self, succession: &Succession<'_>) -> Box<Swap> {
+        let (running, next) = (succession.running, &succession.next.settings);
+        let server = (running.differs_for_server(next)).then(|| server_settings(next));
+        let limits = next.limits();
+        let (gateway, handle) = (Arc::clone(&self.gateway), self.server.get().cloned());
+        Box::new(move |_, rollout, replace| {
+            gateway.set_limits(limits);
+            if let (Some(server), Some(handle)) = (server, handle) {
+                handle.set_settings(&server, rollout);
+            }
+            // Each request shows its key anew.
+            replace();
+        })
+    }
+
     fn judge(&self, head: &Head, fd: Fd) -> Verdict {
         if let Some(refusal) = self.in_force.load().rules.refuse(head) {
             self.gateway.note_refused(refusal.reason, head, fd);

@@ -6,22 +6,22 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use anyhow::Context;
-use tidings::api::WithdrawnKeys;
 use tidings::api::health::ServerReadiness;
 use tidings::base::sync::lock;
 use tidings::server::{Builder, ServerOutcome, ServerSignal, WorkerHandle};
 
 use super::in_force::Current;
-use super::reload::{ReloadScope, Reloading, SettingsRenewal};
+use super::reload::{ReloadScope, Reloading, SettingsRenewal, Succession, Swap};
 use super::standing::{Standing, serving};
 use crate::config::{Loaded, Purpose, Settings};
 use crate::control::{ControlServer, ControlSocket};
 use crate::output::OpenLogFile;
-use crate::service::{PidFile, ServiceManager, StartReport, has_terminal};
+use crate::service::{PidFile, ServiceManager, ServiceStart, StartReport, has_terminal};
 
 /// Time at the end for clients of the control socket to get their answers.
 const ANSWERS_MAX: Duration = Duration::from_millis(500);
@@ -30,6 +30,8 @@ const ANSWERS_MAX: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(super) struct DaemonLife {
     report: StartReport,
+    /// Whether SIGHUP came during the start, which is heeded at its end.
+    hung_up: Arc<AtomicBool>,
     /// The service manager, if one wants to be told.
     manager: Option<ServiceManager>,
     pid_path: Option<PathBuf>,
@@ -55,11 +57,12 @@ struct PendingErrands {
 }
 
 impl DaemonLife {
-    pub(super) fn new(purpose: Purpose, loaded: &Loaded, report: StartReport) -> Arc<Self> {
+    pub(super) fn new(purpose: Purpose, loaded: &Loaded, start: &ServiceStart) -> Arc<Self> {
         let settings = &loaded.settings;
         let manager = ServiceManager::of_environment();
         Arc::new(Self {
-            report,
+            report: start.report.clone(),
+            hung_up: Arc::clone(&start.hung_up),
             manager: manager.clone(),
             pid_path: settings.general.pid_path().map(Into::into),
             pid_file: Mutex::default(),
@@ -80,9 +83,9 @@ impl DaemonLife {
         renewal: SettingsRenewal,
         running: Settings,
         current: Current,
-        swap: impl Fn(&Settings, &WithdrawnKeys, &mut dyn FnMut()) + Send + Sync + 'static,
+        prepare: impl Fn(Succession<'_>) -> anyhow::Result<Box<Swap>> + Send + Sync + 'static,
     ) {
-        let reloading = Reloading::new(renewal, running, current, Box::new(swap));
+        let reloading = Reloading::new(renewal, running, current, Box::new(prepare));
         self.standing.reload_with(reloading);
     }
 
@@ -121,14 +124,16 @@ impl DaemonLife {
 
     fn ready(&self, server: &WorkerHandle) {
         self.report.ready();
-        let Some(manager) = &self.manager else {
-            return;
-        };
-        manager.ready(&serving(&server.handle()));
-        if let Some(every) = manager.watchdog_every() {
-            let manager = manager.clone();
-            // As a timer of the server, so that it stops when reactors or workers are stuck.
-            server.tick(every.as_millis() as u64, move |_| manager.alive());
+        if let Some(manager) = &self.manager {
+            manager.ready(&serving(&server.handle()));
+            if let Some(every) = manager.watchdog_every() {
+                let manager = manager.clone();
+                // As a timer of the server, so that it stops when reactors or workers are stuck.
+                server.tick(every.as_millis() as u64, move |_| manager.alive());
+            }
+        }
+        if self.hung_up.load(Ordering::Acquire) {
+            self.signalled(server, ServerSignal::Hangup);
         }
     }
 

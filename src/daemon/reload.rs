@@ -5,10 +5,12 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use anyhow::Context;
 use serde_json::{Value, json};
 use tidings::api::WithdrawnKeys;
+use tidings::base::Rollout;
 use tidings::base::clock::unix_ms;
 use tidings::base::sync::lock;
 
@@ -28,9 +30,22 @@ pub struct SettingsRenewal {
     pub set_log_level: Box<dyn Fn(&LogLevel) + Send + Sync>,
 }
 
-/// Puts the next settings into force where the daemon's server has them. Those in [`InForce`] are replaced
-/// by the function, before the connections of the keys are closed.
-pub(super) type Swap = dyn Fn(&Settings, &WithdrawnKeys, &mut dyn FnMut()) + Send + Sync;
+/// Time for the owners of settings to take new ones, before a reload names those that are silent: a turn
+/// of a reactor or a batch of the disk takes some milliseconds.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
+
+/// The settings that follow those that are in force.
+pub(super) struct Succession<'a> {
+    pub(super) running: &'a Settings,
+    pub(super) next: &'a Loaded,
+}
+
+/// Puts settings into force that were prepared, where the daemon's parts have them: it can't fail. Those in
+/// [`InForce`] are replaced by the function, before the connections of the keys are closed.
+pub(super) type Swap = dyn FnOnce(&WithdrawnKeys, &Rollout, &mut dyn FnMut());
+
+/// Prepares settings for the daemon's parts.
+pub(super) type Prepare = dyn Fn(Succession<'_>) -> anyhow::Result<Box<Swap>> + Send + Sync;
 
 /// The settings of a daemon that runs.
 pub(super) struct Reloading {
@@ -38,7 +53,7 @@ pub(super) struct Reloading {
     /// The settings in force; locked for as long as a reload takes, so that there is one at a time.
     running: Mutex<Settings>,
     current: Current,
-    swap: Box<Swap>,
+    prepare: Box<Prepare>,
     /// When and how the last reload ended, for `tidings status`.
     last: Mutex<Value>,
     in_force_since_unix_ms: AtomicU64,
@@ -48,6 +63,8 @@ pub(super) struct Reloading {
 pub(super) struct Reloaded {
     changes: Vec<SettingChange>,
     warnings: Vec<String>,
+    /// The owners of settings that haven't taken theirs yet.
+    silent: Vec<Arc<str>>,
 }
 
 /// Whether a reload puts anything into force.
@@ -57,6 +74,26 @@ pub(super) enum ReloadScope {
     Check,
     /// It changes the settings in force.
     Swap,
+}
+
+impl Reloaded {
+    fn answer(&self) -> Value {
+        let changes: Vec<&str> = self.changes.iter().map(|change| &*change.what).collect();
+        let mut answer = json!({
+            "ok": self.silent.is_empty(),
+            "changes": changes,
+            "warnings": self.warnings,
+        });
+        if !self.silent.is_empty() {
+            let silent = self.silent.join(", ");
+            let error = format!(
+                "{silent} didn't take the new settings within {} s, and takes them when it comes to it",
+                SILENCE_MAX.as_secs()
+            );
+            answer["error"] = error.into();
+        }
+        answer
+    }
 }
 
 /// Lists the keys that were in force and won't be.
@@ -77,10 +114,10 @@ impl Reloading {
         renewal: SettingsRenewal,
         running: Settings,
         current: Current,
-        swap: Box<Swap>,
+        prepare: Box<Prepare>,
     ) -> Self {
         Self {
-            swap,
+            prepare,
             renewal,
             running: Mutex::new(running),
             current,
@@ -93,10 +130,7 @@ impl Reloading {
     pub(super) fn reload(&self, scope: ReloadScope) -> Value {
         let reloaded = self.try_reload(scope);
         let mut answer = match &reloaded {
-            Ok(Reloaded { changes, warnings }) => {
-                let changes: Vec<&str> = changes.iter().map(|change| &*change.what).collect();
-                json!({"ok": true, "changes": changes, "warnings": warnings})
-            }
+            Ok(reloaded) => reloaded.answer(),
             Err(error) => json!({"ok": false, "error": format!("{error:#}")}),
         };
         answer["generation"] = generation().into();
@@ -125,6 +159,12 @@ impl Reloading {
             opened.with_context(|| format!("can't open the log file {}", path.display()))
         });
         let log_file = log_file.transpose()?;
+        let running_now = &*running;
+        let succession = Succession {
+            running: running_now,
+            next: &next,
+        };
+        let swap = (self.prepare)(succession)?;
         let Loaded {
             settings,
             access,
@@ -132,8 +172,13 @@ impl Reloading {
             ..
         } = next;
         let in_force = InForce::new(&settings, access);
+        let mut reloaded = Reloaded {
+            changes,
+            warnings,
+            silent: Vec::new(),
+        };
         if scope == ReloadScope::Check {
-            return Ok(Reloaded { changes, warnings });
+            return Ok(reloaded);
         }
         if let Some(file) = log_file
             && let Err(error) = file.take_over()
@@ -143,7 +188,8 @@ impl Reloading {
         (self.renewal.set_log_level)(&settings.log.level);
         let withdrawn = withdrawn(&self.current.load().access, &in_force.access);
         let mut in_force = Some(Arc::new(in_force));
-        (self.swap)(&settings, &withdrawn, &mut || {
+        let rollout = Rollout::default();
+        swap(&withdrawn, &rollout, &mut || {
             if let Some(in_force) = in_force.take() {
                 self.current.store(in_force);
                 GENERATION.fetch_add(1, Ordering::AcqRel);
@@ -152,15 +198,16 @@ impl Reloading {
         *running = settings;
         self.in_force_since_unix_ms
             .store(unix_ms(), Ordering::Release);
-        Ok(Reloaded { changes, warnings })
+        reloaded.silent = rollout.wait(SILENCE_MAX);
+        Ok(reloaded)
     }
 
-    /// Refuses changes that whoever is connected would not notice.
+    /// Refuses changes that take more than a reload.
     fn refuse(&self, changes: &[SettingChange], next: &Access) -> anyhow::Result<()> {
         let current = self.current.load();
         let mut refusals: Vec<String> = changes
             .iter()
-            .filter(|change| change.by == InForceBy::Restart)
+            .filter(|change| change.by != InForceBy::Reload)
             .map(SettingChange::refusal)
             .collect();
         if current.access.is_open() != next.is_open() {
@@ -186,6 +233,9 @@ impl Reloading {
         }
         let generation = generation();
         match answer["error"].as_str() {
+            Some(error) if answer["changes"].is_array() => {
+                tracing::error!(generation, "the settings were read anew, but {error}");
+            }
             Some(error) => {
                 tracing::error!(generation, "the settings stay what they are: {error}");
             }

@@ -13,7 +13,7 @@ use super::in_force::{Current, InForce};
 use super::keys::Keys;
 use super::life::{DaemonLife, listening};
 use super::paths::{ServeGate, beside_the_api};
-use super::reload::SettingsRenewal;
+use super::reload::{SettingsRenewal, Succession, Swap};
 use super::storage;
 use crate::auth::ApiKeys;
 use crate::config::{Loaded, Purpose, Settings};
@@ -37,7 +37,7 @@ pub fn serve(
     renewal: SettingsRenewal,
     start: ServiceStart,
 ) -> anyhow::Result<ServerOutcome> {
-    let life = DaemonLife::new(Purpose::Serve, &loaded, start.report);
+    let life = DaemonLife::new(Purpose::Serve, &loaded, &start);
     let running = loaded.settings.clone();
     let Loaded {
         settings,
@@ -55,12 +55,6 @@ pub fn serve(
         store,
     );
     let endpoint = Arc::new(endpoint.context("can't start a thread")?);
-    let reloaded = Arc::clone(&endpoint);
-    let swap = move |next: &Settings, withdrawn: &_, replace: &mut dyn FnMut()| {
-        reloaded.set_limits(next.limits(), next.tokens.login_ms_max);
-        reloaded.withdraw(withdrawn, replace);
-    };
-    life.reload_with(renewal, running, Arc::clone(&in_force), swap);
     let general = &settings.general;
     let listen = general.listen;
     let server = settings.server();
@@ -73,6 +67,9 @@ pub fn serve(
         server: OnceLock::new(),
     });
     let ready = Arc::clone(&gate);
+    let reloaded = Arc::clone(&gate);
+    let prepare = move |succession: Succession<'_>| Ok(reloaded.prepare(&succession));
+    life.reload_with(renewal, running, Arc::clone(&in_force), prepare);
     let host = Arc::new(ServeHost {
         gate: Arc::clone(&gate),
         in_force,
@@ -90,6 +87,27 @@ pub fn serve(
     // Everything that was taken is on disk now, also what nobody waits for any more.
     endpoint.finish();
     life.ended(outcome.with_context(|| format!("can't serve on {listen}")))
+}
+
+impl ServeGate {
+    /// Prepares other settings for the server and the endpoint: for each of its parts those that differ.
+    fn prepare(&self, succession: &Succession<'_>) -> Box<Swap> {
+        let (running, next) = (succession.running, &succession.next.settings);
+        let server = running.differs_for_server(next).then(|| next.server());
+        let store = (running.differs_for_store(next)).then(|| (next.disk(), next.store()));
+        let (settings, chat) = (endpoint_settings(next), next.chat());
+        let (endpoint, handle) = (Arc::clone(&self.endpoint), self.server.get().cloned());
+        Box::new(move |withdrawn, rollout, replace| {
+            endpoint.set_settings(&settings, &chat);
+            if let (Some(server), Some(handle)) = (server, handle) {
+                handle.set_settings(&server, rollout);
+            }
+            if let Some((disk, store)) = store {
+                endpoint.set_store_settings(disk, store, rollout);
+            }
+            endpoint.withdraw(withdrawn, replace);
+        })
+    }
 }
 
 /// Makes the settings of the endpoint.

@@ -91,7 +91,7 @@ impl Standing {
             let serving = serving(server);
             manager.ready(&match answer["error"].as_str() {
                 None => serving,
-                Some(error) => format!("{serving}; the last reload was refused: {error}"),
+                Some(error) => format!("{serving}; the last reload: {error}"),
             });
         }
         answer

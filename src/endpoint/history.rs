@@ -44,7 +44,7 @@ fn from_disk(
         after: range.after.or((!is_backwards).then_some(0)),
         before: Some(range.before.map_or(end, |before| before.min(end))),
         limit: range.limit,
-        bytes_max: services.chat.settings().page_bytes_max,
+        bytes_max: services.chat.settings().page_bytes_max(),
     };
     let page = services.reader.page(channel, range).map_err(|error| {
         services.note_unreadable(&error);

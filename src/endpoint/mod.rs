@@ -24,6 +24,7 @@ mod link_part;
 mod links;
 mod native;
 mod replays;
+mod rest;
 mod serials;
 mod server_sink;
 mod services;
@@ -42,20 +43,21 @@ use crate::api::RefusalLog;
 use crate::api::auth::{Authenticator, WithdrawnKeys};
 use crate::base::clock::random;
 use crate::base::sync::lock;
-use crate::base::{Fd, Metric};
+use crate::base::{Fd, Metric, Rollout};
 use crate::chat::{Chat, ChatSettings};
 use crate::server::{
     Builder, Frame, Head, MessageKind, Request, Responder, Response, WorkerHandle,
 };
-use crate::store::{Condition, Disk, DiskSettings, Store};
+use crate::store::{Condition, Disk, DiskSettings, Store, StoreSettings};
 use answers::DiskContext;
 use http::HttpApi;
 use links::ChatPublisher;
 use native::NativeProtocol;
 use replays::Replays;
+use rest::{DiskRest, ReplayRest};
 use serials::Serials;
 use server_sink::{Confirmation, ServerSink};
-use services::Services;
+use services::{EndpointWords, Services};
 use sessions::Sessions;
 
 pub use crate::api::{Bucket, LimitSettings, Rate};
@@ -105,6 +107,17 @@ pub struct EndpointSettings {
     pub replays: ReplaySettings,
 }
 
+impl EndpointSettings {
+    fn words(&self) -> EndpointWords {
+        EndpointWords {
+            node: self.node.clone(),
+            ping_s: self.ping_s,
+            message_size_max: self.message_size_max,
+            sync: self.sync.clone(),
+        }
+    }
+}
+
 /// A chat with everything that clients need to reach it; [`Endpoint::attach`] gives it a server.
 pub struct Endpoint {
     services: Arc<Services>,
@@ -115,8 +128,6 @@ pub struct Endpoint {
     serials: Serials,
     /// Whether the next part of what is due comes soon.
     expires_again: AtomicBool,
-    /// The node, ping and largest message that `hello` says.
-    hello: (String, u64, usize),
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -141,8 +152,8 @@ impl Endpoint {
         reader.each(&mut |known| chat.restore(stored::restored(known)));
         let (disk, queue) = Disk::new(settings.disk);
         let (replays, ready) = Replays::new(settings.replays);
-        let size_max = settings.message_size_max;
-        let services = Arc::new(Services::new(chat, reader, disk, replays, size_max));
+        let words = settings.words();
+        let services = Arc::new(Services::new(chat, reader, disk, replays, words));
         let threads = vec![
             replays::start(Arc::clone(&services), ready)?,
             // Each thread holds the services, which hold the way to it: only `finish` ends one.
@@ -173,7 +184,6 @@ impl Endpoint {
                 Arc::clone(&services),
                 Arc::clone(&sessions),
                 Arc::clone(&links),
-                settings.sync,
                 settings.host_metrics,
             ),
             services,
@@ -181,7 +191,6 @@ impl Endpoint {
             links,
             serials,
             expires_again: AtomicBool::new(false),
-            hello: (settings.node, settings.ping_s, size_max),
             threads: Mutex::new(threads),
         })
     }
@@ -197,6 +206,11 @@ impl Endpoint {
         let (endpoint, light_requests) = (Arc::clone(self), Arc::clone(self));
         builder
             .pressure(Arc::clone(self.services.disk.pressure()))
+            .freezes_with(Arc::new(ReplayRest(Arc::clone(&self.services))))
+            .freezes_with(Arc::new(DiskRest {
+                services: Arc::clone(&self.services),
+                sessions: Arc::clone(&self.sessions),
+            }))
             .serials_from(self.serials.from)
             .on_start(move |server| {
                 start.0.start(server);
@@ -255,9 +269,21 @@ impl Endpoint {
         self.http.admit_head(head, fd)
     }
 
-    /// Changes the rates that one client may reach, and the time for a login of a new connection.
-    pub fn set_limits(&self, limits: LimitSettings, login_ms_max: u64) {
-        self.sessions.set_limits(limits, login_ms_max);
+    /// Puts other bounds into force while the endpoint runs: those of `settings`, but for the marks of
+    /// the disk's queue, and those of the chat, but for the kinds of its channels.
+    pub fn set_settings(&self, settings: &EndpointSettings, chat: &ChatSettings) {
+        self.sessions
+            .set_limits(settings.limits, settings.login_ms_max);
+        self.services.replays.set_settings(settings.replays);
+        self.services.set_words(settings.words());
+        self.services.chat.set_settings(chat);
+    }
+
+    /// Puts other settings of the store into force; the disk thread has a part in `rollout` until it
+    /// has taken them.
+    pub fn set_store_settings(&self, disk: DiskSettings, store: StoreSettings, rollout: &Rollout) {
+        let part = rollout.part("disk");
+        self.services.disk.set_settings(disk, store, part);
     }
 
     /// Has keys replaced by `replace`, and closes the connections that were let in by those that are
@@ -319,8 +345,10 @@ impl Endpoint {
         if self.sessions.is_kicked(fd) {
             return;
         }
-        let (node, ping_s, size_max) = &self.hello;
-        let hello = frames::hello(fd, node, *ping_s, *size_max);
+        let hello = {
+            let words = self.services.words.load();
+            frames::hello(fd, &words.node, words.ping_s, words.message_size_max)
+        };
         server.push(fd, &hello).ok();
         // A login by query answers at once, and `hello` comes first.
         server.flush();

@@ -85,15 +85,29 @@ impl<'a> ServerSink<'a> {
 
     /// Sends a message of a channel of which a slow reader gets only the newest, behind a gap up to
     /// this position.
-    fn publish_latest(&self, topic: &Arc<str>, text: &str, behind: Option<Position>) {
+    fn publish_latest(
+        &self,
+        topic: &Arc<str>,
+        text: &str,
+        behind: Option<Position>,
+        delay_ms: Option<u16>,
+    ) {
         let gap = behind.map(|position| {
             let channel = topic;
             frames::frame(&Notice::Gap { channel, position })
         });
-        let delay_ms = self.services.chat.settings().gather_ms_of(topic);
         let gap = gap.as_ref().map(Message::from);
         let handle = &self.handle;
         handle.publish_latest(Arc::clone(topic), text, gap, delay_ms.unwrap_or(0));
+    }
+
+    /// Sends what every reader of a channel gets, however slow it is.
+    fn publish_whole(&self, topic: &Arc<str>, frame: &Notice<'_>, gather_ms: Option<u16>) {
+        let (handle, text) = (&self.handle, frames::frame(frame));
+        match gather_ms {
+            None => handle.publish(Arc::clone(topic), &text),
+            Some(delay_ms) => handle.publish_gathered(Arc::clone(topic), &text, delay_ms),
+        }
     }
 
     /// Closes a connection.
@@ -104,26 +118,24 @@ impl<'a> ServerSink<'a> {
 
 impl Sink for ServerSink<'_> {
     fn publish(&mut self, topic: &Arc<str>, frame: &Notice<'_>) {
-        let settings = self.services.chat.settings();
-        let (handle, text) = (&self.handle, frames::frame(frame));
-        if settings.is_latest(topic) {
-            return match frame {
-                // A gap says what all messages before it said.
-                Notice::Gap { .. } => self.publish_latest(topic, &text, None),
-                _ => handle.publish_fence(Arc::clone(topic), &text),
-            };
+        let way = self.services.chat.settings().way_of(topic);
+        if !way.is_latest {
+            return self.publish_whole(topic, frame, way.gather_ms);
         }
-        match settings.gather_ms_of(topic) {
-            None => handle.publish(Arc::clone(topic), &text),
-            Some(delay_ms) => handle.publish_gathered(Arc::clone(topic), &text, delay_ms),
+        let text = frames::frame(frame);
+        match frame {
+            // A gap says what all messages before it said.
+            Notice::Gap { .. } => self.publish_latest(topic, &text, None, way.gather_ms),
+            _ => self.handle.publish_fence(Arc::clone(topic), &text),
         }
     }
 
     fn publish_message(&mut self, topic: &Arc<str>, message: Delivered<'_>, newest: Position) {
         let (settings, position) = (self.services.chat.settings(), message.position);
+        let way = settings.way_of(topic);
         let frame = Notice::Message(message);
-        if !settings.is_latest(topic) {
-            return self.publish(topic, &frame);
+        if !way.is_latest {
+            return self.publish_whole(topic, &frame, way.gather_ms);
         }
         let before = |position: Position| Position {
             offset: position.offset - 1,
@@ -132,7 +144,7 @@ impl Sink for ServerSink<'_> {
         let has_offsets = || settings.kind_of(topic) != ChannelKind::None;
         let behind = position.map(before);
         let behind = behind.or_else(|| has_offsets().then_some(newest));
-        self.publish_latest(topic, &frames::frame(&frame), behind);
+        self.publish_latest(topic, &frames::frame(&frame), behind, way.gather_ms);
     }
 
     fn push(&mut self, fd: Fd, frame: &Notice<'_>) -> bool {

@@ -1,19 +1,35 @@
 //! The services that all threads of an endpoint share: the chat, the clock, the way to the server,
 //! the way to the disk.
 
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
+
+use arc_swap::ArcSwap;
 
 use super::replays::Replays;
 use super::store_task::{ReplyTo, StoreJob, StoreTask};
 use crate::api::refusal::Refusal;
-use crate::base::Tick;
 use crate::base::clock::unix_ms;
 use crate::base::line_budget::LineBudget;
 use crate::base::sync::lock;
+use crate::base::{Tick, TickClock};
 use crate::chat::{Chat, ErrorCode, Moment};
 use crate::server::{Handle, LateHandle};
 use crate::store::{Disk, Reader, StoreError};
+
+/// What clients and back ends are told of an endpoint.
+#[derive(Debug)]
+pub(super) struct EndpointWords {
+    /// The server's name.
+    pub(super) node: String,
+    /// Seconds of silence until the server pings.
+    pub(super) ping_s: u64,
+    /// The largest message, in bytes.
+    pub(super) message_size_max: usize,
+    /// The moment from which a message counts as stored.
+    pub(super) sync: String,
+}
 
 /// The services that callbacks, the disk thread and the replay thread use.
 pub(super) struct Services {
@@ -21,10 +37,12 @@ pub(super) struct Services {
     pub(super) reader: Arc<dyn Reader>,
     pub(super) disk: Disk<StoreJob>,
     pub(super) replays: Replays,
-    data_size_max: usize,
+    data_size_max: AtomicUsize,
+    /// What is told of the endpoint.
+    pub(super) words: ArcSwap<EndpointWords>,
     /// The lines of the log for pages that can't be read.
     unreadable: Mutex<LineBudget>,
-    started: Instant,
+    pub(super) clock: TickClock,
     /// Known once the server runs, before anybody connects.
     server: LateHandle,
 }
@@ -35,16 +53,17 @@ impl Services {
         reader: Arc<dyn Reader>,
         disk: Disk<StoreJob>,
         replays: Replays,
-        data_size_max: usize,
+        words: EndpointWords,
     ) -> Self {
         Self {
             chat,
             reader,
             disk,
             replays,
-            data_size_max,
+            data_size_max: AtomicUsize::new(words.message_size_max),
+            words: ArcSwap::from_pointee(words),
             unreadable: Mutex::default(),
-            started: Instant::now(),
+            clock: TickClock::default(),
             server: LateHandle::default(),
         }
     }
@@ -56,6 +75,12 @@ impl Services {
             let error = error as &dyn std::error::Error;
             tracing::error!(error, left_out, "a page of history can't be read");
         }
+    }
+
+    /// Changes what is told of the endpoint, and the size of messages with it.
+    pub(super) fn set_words(&self, words: EndpointWords) {
+        self.data_size_max.store(words.message_size_max, Relaxed);
+        self.words.store(Arc::new(words));
     }
 
     /// Notes the server that runs.
@@ -81,7 +106,7 @@ impl Services {
 
     /// Reads the half of [`Services::now`] that stored messages need.
     pub(super) fn tick(&self) -> Tick {
-        Tick(self.started.elapsed().as_millis() as u64)
+        self.clock.now()
     }
 
     /// Has the disk thread carry out a task, and tell the outcome to `reply_to`.
@@ -95,7 +120,7 @@ impl Services {
     ///
     /// The data is larger than messages may be.
     pub(super) fn check_size(&self, data: &str) -> Result<(), Refusal> {
-        let (size, size_max) = (data.len(), self.data_size_max);
+        let (size, size_max) = (data.len(), self.data_size_max.load(Relaxed));
         if size > size_max {
             let message = format!("data has {size} bytes, but at most {size_max} are taken");
             return Err(Refusal::new(ErrorCode::TooLarge, message));

@@ -13,7 +13,7 @@ use bytes::Bytes;
 #[derive(Debug)]
 pub struct ByteBudget {
     bytes: AtomicUsize,
-    bytes_max: usize,
+    bytes_max: AtomicUsize,
 }
 
 impl ByteBudget {
@@ -22,8 +22,13 @@ impl ByteBudget {
     pub fn new(bytes_max: usize) -> Arc<Self> {
         Arc::new(Self {
             bytes: AtomicUsize::new(0),
-            bytes_max,
+            bytes_max: AtomicUsize::new(bytes_max),
         })
+    }
+
+    /// Changes the bound; those who are over it now go as if they had come to be so.
+    pub fn set_max(&self, bytes_max: usize) {
+        self.bytes_max.store(bytes_max, Relaxed);
     }
 
     /// Bytes that are kept now.
@@ -35,7 +40,7 @@ impl ByteBudget {
     /// Whether more than `bytes_max` bytes are kept, so that the largest holders have to go.
     #[must_use]
     pub fn is_exceeded(&self) -> bool {
-        self.bytes() > self.bytes_max
+        self.bytes() > self.bytes_max.load(Relaxed)
     }
 
     /// One reactor's share of the budget, in bytes: a reactor below its share needn't look for
@@ -44,7 +49,7 @@ impl ByteBudget {
     /// When the budget is exceeded, at least one reactor is above its share.
     #[must_use]
     pub fn share_of(&self, reactors: usize) -> usize {
-        self.bytes_max / reactors.max(1)
+        self.bytes_max.load(Relaxed) / reactors.max(1)
     }
 
     pub(crate) fn add(&self, bytes: usize) {

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use mio::net::TcpStream;
 
-use crate::base::Fd;
+use super::freeze::FreezeOrder;
+use super::reactor::ReactorLimits;
+use crate::base::{Fd, RolloutPart};
 use crate::proto::http::Response;
 
 /// One command for a reactor, as plain owned data.
@@ -88,6 +90,8 @@ pub enum Command {
         /// The answer, which isn't encoded yet.
         response: Box<Response>,
     },
+    /// Puts other bounds and times into force.
+    Settings(Box<ReactorOrder>),
     /// Makes the reactor the owner of a connection that another one accepted.
     Adopt(TcpStream),
     /// Starts a timer, which is reported once `after_ms` have passed.
@@ -109,6 +113,22 @@ pub enum Command {
     PeerEnded,
     /// Cuts the open connections and ends the reactor.
     Stop,
+    /// Brings the reactor a step nearer to a stand, or lets it go on.
+    Freeze {
+        /// The number of the freeze.
+        number: u64,
+        /// The step.
+        order: FreezeOrder,
+    },
+}
+
+/// Other bounds and times for a reactor.
+#[derive(Debug)]
+pub struct ReactorOrder {
+    /// The bounds and times.
+    pub limits: Arc<ReactorLimits>,
+    /// Dropped once every connection goes by them.
+    pub part: RolloutPart,
 }
 
 /// The way of a frame to the members of its topic.
@@ -161,13 +181,15 @@ impl Command {
             Self::Push { .. }
             | Self::Unsubscribe { .. }
             | Self::AwaitBuffer { .. }
+            | Self::Settings(_)
             | Self::Adopt(_)
             | Self::StartTimer { .. }
             | Self::ClearTimer(_)
             | Self::Renew
             | Self::Drain
             | Self::PeerEnded
-            | Self::Stop => 0,
+            | Self::Stop
+            | Self::Freeze { .. } => 0,
         }
     }
 }

@@ -126,6 +126,11 @@ impl Gathering {
         }
     }
 
+    /// Changes the bounds, for what is gathered from now on.
+    pub(super) fn set_bounds(&mut self, bounds: GatherBounds) {
+        self.bounds = bounds;
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
@@ -143,6 +148,12 @@ impl Gathering {
     /// Whether something waits for the members of a topic.
     pub(super) fn find(&self, topic: &str) -> Option<GatheringId> {
         self.ids.get(topic).copied().map(GatheringId)
+    }
+
+    /// Lists all that waits.
+    pub(super) fn all(&self) -> Vec<GatheringId> {
+        let ids = self.entries.iter().map(|(id, _)| GatheringId(id as u32));
+        ids.collect()
     }
 
     /// Whether frames of a topic wait that go another way, so that these have to be taken first.

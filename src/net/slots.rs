@@ -185,6 +185,11 @@ impl Slots {
         }
     }
 
+    /// The index behind those of all slots.
+    pub(super) fn end(&self) -> u32 {
+        self.generations.len() as u32
+    }
+
     pub(super) fn len(&self) -> usize {
         self.slots.len()
     }

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use crate::base::sync::lock;
 use crate::base::{AddressBlock, Fd};
@@ -14,7 +15,7 @@ use crate::base::{AddressBlock, Fd};
 #[derive(Debug)]
 pub struct Strangers {
     /// 0 is no bound.
-    per_address_max: usize,
+    per_address_max: AtomicUsize,
     table: Mutex<StrangerTable>,
 }
 
@@ -41,25 +42,43 @@ impl Strangers {
     #[must_use]
     pub fn new(per_address_max: usize) -> Self {
         Self {
-            per_address_max,
+            per_address_max: AtomicUsize::new(per_address_max),
             table: Mutex::default(),
         }
     }
 
+    /// Changes the bound. Connections that came while there was none don't count.
+    pub fn set_max(&self, per_address_max: usize) {
+        let mut table = lock(&self.table);
+        self.per_address_max.store(per_address_max, Relaxed);
+        if per_address_max == 0 {
+            *table = StrangerTable::default();
+        }
+    }
+
+    fn has_bound(&self) -> bool {
+        self.per_address_max.load(Relaxed) > 0
+    }
+
     /// Whether one more connection may come from this address.
     pub(crate) fn admits(&self, peer: SocketAddr) -> bool {
-        if self.per_address_max == 0 {
+        let per_address_max = self.per_address_max.load(Relaxed);
+        if per_address_max == 0 {
             return true;
         }
         let table = lock(&self.table);
         let count = table.counts.get(&AddressBlock::of(peer.ip())).copied();
-        count.unwrap_or(0) < self.per_address_max
+        count.unwrap_or(0) < per_address_max
     }
 
     /// Counts a connection with its address.
     pub(crate) fn insert(&self, fd: Fd, peer: SocketAddr) {
-        if self.per_address_max > 0 {
+        if self.has_bound() {
             let (mut table, block) = (lock(&self.table), AddressBlock::of(peer.ip()));
+            // Looked at once more under the lock: the bound may be gone, and the table with it.
+            if !self.has_bound() {
+                return;
+            }
             table.connections.insert(fd.0, block);
             *table.counts.entry(block).or_default() += 1;
         }
@@ -67,7 +86,7 @@ impl Strangers {
 
     /// Counts a connection no more: it is gone, or its peer has shown a token or a key.
     pub fn remove(&self, fd: Fd) {
-        if self.per_address_max > 0 {
+        if self.has_bound() {
             let mut table = lock(&self.table);
             if let Some(block) = table.connections.remove(&fd.0) {
                 table.forget(block);
@@ -99,6 +118,25 @@ mod tests {
         assert!(strangers.admits(peer("192.0.2.1")));
         strangers.insert(Fd(3), peer("192.0.2.1"));
         assert!(!strangers.admits(peer("192.0.2.1")));
+    }
+
+    #[test]
+    fn another_bound_counts_those_that_came_under_one() {
+        let strangers = Strangers::new(0);
+        strangers.insert(Fd(1), peer("192.0.2.1"));
+        strangers.set_max(1);
+        assert!(strangers.admits(peer("192.0.2.1")));
+        strangers.insert(Fd(2), peer("192.0.2.1"));
+        assert!(!strangers.admits(peer("192.0.2.1")));
+        strangers.remove(Fd(1));
+        assert!(!strangers.admits(peer("192.0.2.1")), "it never counted");
+        strangers.set_max(2);
+        assert!(strangers.admits(peer("192.0.2.1")));
+        strangers.set_max(0);
+        assert!(lock(&strangers.table).connections.is_empty());
+        strangers.set_max(1);
+        strangers.remove(Fd(2));
+        assert!(strangers.admits(peer("192.0.2.1")));
     }
 
     #[test]

@@ -117,6 +117,11 @@ impl Topics {
         }
     }
 
+    /// Changes the bounds, for subscriptions from now on.
+    pub fn set_bounds(&mut self, bounds: TopicBounds) {
+        self.bounds = bounds;
+    }
+
     /// Makes the connection in `slot` a member of `name`, which begins to exist with its first
     /// member; returns `false` if the connection was a member already.
     ///

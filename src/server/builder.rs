@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::error::ServerError;
+use super::freeze::Freezes;
 use super::handle::{Handle, TASK_PROCESS, WorkerHandle};
 use super::handler_set::{BoxError, HandlerSet};
 use super::lifecycle::{Lifecycle, ServerOutcome, StopSource};
@@ -273,6 +274,15 @@ impl Builder {
     #[must_use]
     pub fn serials_from(mut self, serials_from: u64) -> Self {
         self.spec.serials_from = serials_from;
+        self
+    }
+
+    /// Has a part of the program that works for the server rest in a freeze, after the parts that were
+    /// told before.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn freezes_with(mut self, part: Arc<dyn Freezes>) -> Self {
+        self.spec.parts.push(part);
         self
     }
 

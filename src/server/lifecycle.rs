@@ -19,6 +19,7 @@ use signal_hook_mio::v1_0::Signals;
 
 use super::delivery::AtOnce;
 use super::error::ServerError;
+use super::freeze::FreezeDriver;
 use super::handle::{Handle, TimerCallback};
 use super::handler_set::HandlersSource;
 use super::orphans::{is_first_process, reap_orphans};
@@ -28,12 +29,13 @@ use super::renewing::{RenewedParts, Renewing};
 use super::runner::{Runner, RunnerMaker};
 use super::settings::ServerSettings;
 use super::shared::{MainThread, ServerShared};
-use super::signal::{ServerSignal, name_of};
+use super::signal::{ServerSignal, is_hangup_ignored, name_of};
 use super::spawn::{Spawner, Threads, build_shared};
 use super::spec::ServerSpec;
 use super::threads::ServerThreads;
 use super::timers::Timers;
 use crate::base::pressure::Pressure;
+use crate::base::rest::{take_no_part, take_part};
 use crate::base::vital::may_die_here;
 use crate::net::command::{Command, CommandBatch};
 use crate::net::{Listener, listen};
@@ -107,7 +109,7 @@ pub(super) struct Lifecycle {
     inline_jobs: Receiver<WorkerJob>,
     threads: ServerThreads,
     renewing: Renewing,
-    stop_ms_max: u64,
+    freezes: FreezeDriver,
     phase: LifecyclePhase,
     outcome: ServerOutcome,
 }
@@ -159,7 +161,12 @@ impl Lifecycle {
         let threads = Threads {
             reactors: spec.reactors,
             workers: spec.workers,
-            main: MainThread::new(waker, spec.reactors, spec.workers),
+            parts: spec.parts.len(),
+            main: MainThread::new(
+                waker,
+                (spec.reactors, spec.workers),
+                spec.settings.stop_ms_max,
+            ),
             inline_jobs: inline_sender,
             addresses: listeners.iter().map(|listener| listener.address).collect(),
         };
@@ -196,7 +203,7 @@ impl Lifecycle {
             runner: main_runner,
             inline_jobs,
             threads,
-            stop_ms_max: spec.settings.stop_ms_max,
+            freezes: FreezeDriver::new(spec.parts, spec.settings.freeze_ms_max),
             phase: LifecyclePhase::Running,
             outcome: ServerOutcome::default(),
         };
@@ -205,6 +212,7 @@ impl Lifecycle {
 
     /// Runs the main thread until the server has ended.
     pub(super) fn run(mut self) -> ServerOutcome {
+        take_part();
         let mut events = Events::with_capacity(64);
         if self.signals.is_some() && is_first_process() {
             // Those that have died before somebody watched for that.
@@ -220,7 +228,9 @@ impl Lifecycle {
                 self.shared.main.fail("the main thread has panicked");
             }
         }
-        self.end()
+        let outcome = self.end();
+        take_no_part();
+        outcome
     }
 
     fn turn(&mut self, events: &mut Events) {
@@ -258,7 +268,10 @@ impl Lifecycle {
 
     /// Goes on with a renewal, or begins the next one, while nothing else is under way.
     fn renew(&mut self) {
-        if self.phase == LifecyclePhase::Running && !self.shared.main.is_asked_to_stop() {
+        let is_running =
+            self.phase == LifecyclePhase::Running && !self.shared.main.is_asked_to_stop();
+        // One of the two at a time.
+        if is_running && !self.freezes.is_busy() {
             let (renewing, parts) = self.renewed_parts();
             renewing.advance(Instant::now(), parts);
         }
@@ -283,42 +296,11 @@ impl Lifecycle {
         let Some(signals) = &mut self.signals else {
             return;
         };
-        // Collected, since what follows needs the rest of the server.
-        let pending: Vec<_> = signals.pending().collect();
+        let pending: Vec<i32> = signals.pending().collect();
         for signal in pending {
-            if signal == SIGCHLD {
-                self.reap_orphans();
-                continue;
-            }
-            let name = name_of(signal);
-            let is_stopping = self.shared.main.is_asked_to_stop();
-            if let Some(signal) = ServerSignal::of(signal)
-                && !is_stopping
-                && self.runner.signalled(signal)
-            {
-                continue;
-            }
-            if signal == SIGUSR1 && !is_stopping {
-                // How it ends is logged.
-                drop(self.shared.main.ask_to_renew());
-                continue;
-            }
-            if matches!(signal, SIGUSR1 | SIGUSR2) {
-                tracing::info!(signal = name, "this signal is ignored");
-                continue;
-            }
-            if self.phase == LifecyclePhase::Running && !is_stopping {
-                tracing::info!(
-                    signal = name,
-                    "stopping gracefully; send the signal again to stop immediately"
-                );
-                self.shared.main.ask_to_stop();
-            } else if signal == SIGHUP {
-                // The shell and the terminal that closes may both send one.
-                tracing::info!(signal = name, "stopping already");
-            } else {
-                tracing::warn!(signal = name, "stopping immediately");
-                self.force();
+            match (self.freezes.is_busy(), signal) {
+                (false, _) | (true, SIGTERM | SIGINT) => self.heed(signal),
+                (true, _) => self.freezes.keep_signal(signal),
             }
         }
     }
@@ -327,8 +309,45 @@ impl Lifecycle {
         reap_orphans(|pid, status| self.supervisor.reaped(pid, status));
     }
 
+    fn heed(&mut self, signal: i32) {
+        if signal == SIGCHLD {
+            return self.reap_orphans();
+        }
+        let name = name_of(signal);
+        let is_stopping = self.shared.main.is_asked_to_stop();
+        if let Some(signal) = ServerSignal::of(signal)
+            && !is_stopping
+            && self.runner.signalled(signal)
+        {
+            return;
+        }
+        if signal == SIGUSR1 && !is_stopping {
+            // How it ends is logged.
+            drop(self.shared.main.ask_to_renew());
+            return;
+        }
+        if matches!(signal, SIGUSR1 | SIGUSR2) {
+            tracing::info!(signal = name, "this signal is ignored");
+            return;
+        }
+        if self.phase == LifecyclePhase::Running && !is_stopping {
+            tracing::info!(
+                signal = name,
+                "stopping gracefully; send the signal again to stop immediately"
+            );
+            self.shared.main.ask_to_stop();
+        } else if signal == SIGHUP {
+            // The shell and the terminal that closes may both send one.
+            tracing::info!(signal = name, "stopping already");
+        } else {
+            tracing::warn!(signal = name, "stopping immediately");
+            self.force();
+        }
+    }
+
     /// Ends at once: cuts the reactors' connections, and waits for nothing else.
     fn force(&mut self) {
+        self.freezes.stop(&self.shared, &mut self.supervisor);
         let has_reactors = matches!(
             self.phase,
             LifecyclePhase::Running | LifecyclePhase::Draining(_) | LifecyclePhase::Cutting(_)
@@ -387,14 +406,31 @@ impl Lifecycle {
             | LifecyclePhase::Joining(at) => Some(at),
             LifecyclePhase::Running | LifecyclePhase::Finishing | LifecyclePhase::Done => None,
         };
-        [phase, self.supervisor.deadline(), self.renewing.deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        let renewing = self.renewing.deadline();
+        [
+            phase,
+            self.supervisor.deadline(),
+            renewing,
+            self.freezes.deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// Goes on to the next phase if the present one is over.
     fn advance(&mut self) {
+        if self.phase == LifecyclePhase::Running {
+            if self.renewing.is_idle() {
+                self.freezes.turn(&self.shared, &mut self.supervisor);
+            }
+            if self.freezes.is_busy() {
+                return;
+            }
+            for signal in self.freezes.take_signals() {
+                self.heed(signal);
+            }
+        }
         let now = Instant::now();
         let reactors = self.shared.main.reactors.load(Ordering::Acquire);
         let workers = self.shared.main.workers.load(Ordering::Acquire);
@@ -410,8 +446,8 @@ impl Lifecycle {
                         self.command(reactor, Command::Drain);
                     }
                 }
-                self.phase =
-                    LifecyclePhase::Draining(now + Duration::from_millis(self.stop_ms_max));
+                let stop_max = Duration::from_millis(self.shared.main.stop_ms_max());
+                self.phase = LifecyclePhase::Draining(now + stop_max);
             }
             LifecyclePhase::Cutting(at)
                 if self.outcome.is_forced && (reactors == 0 || at <= now) =>
@@ -466,6 +502,7 @@ impl Lifecycle {
 
     fn end(mut self) -> ServerOutcome {
         self.stop_renewing();
+        self.shared.main.close_freezes();
         if self.outcome.is_forced {
             self.outcome.tasks_unfinished += self.supervisor.kill();
         } else if self.outcome.threads_stuck == 0 {
@@ -550,14 +587,4 @@ fn watch(poll: &Poll) -> io::Result<Signals> {
     poll.registry()
         .register(&mut signals, SIGNALS, Interest::READABLE)?;
     Ok(signals)
-}
-
-/// Whether whoever started this process wants it to outlive the terminal, as `nohup` does.
-///
-/// Where `/proc` can't be read the answer is no.
-fn is_hangup_ignored() -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    mask.is_some_and(|mask| mask >> (SIGHUP - 1) & 1 == 1)
 }

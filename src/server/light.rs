@@ -8,6 +8,8 @@
 //!
 //! Invariant: an event is offered here only if all earlier ones of its connection are handled.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Instant;
 
 use super::message::Frame;
@@ -35,7 +37,7 @@ pub(super) struct LightEvents {
     runner: Runner,
     /// Bytes of its own answers that a connection gets in a turn; its other events go to its worker,
     /// whose scheduler lets it read first.
-    answers_bytes_max: usize,
+    answers_bytes_max: Arc<AtomicUsize>,
     /// Whose event was the last in this turn of the reactor.
     last: Option<Fd>,
     /// Events of this turn.
@@ -48,7 +50,11 @@ pub(super) struct LightEvents {
 }
 
 impl LightEvents {
-    pub(super) fn new(runner: Runner, answers_bytes_max: usize, orders: ReactorOrders) -> Self {
+    pub(super) fn new(
+        runner: Runner,
+        answers_bytes_max: Arc<AtomicUsize>,
+        orders: ReactorOrders,
+    ) -> Self {
         Self {
             runner,
             orders,
@@ -62,12 +68,13 @@ impl LightEvents {
 
     /// Begins, on the reactor's thread.
     pub(super) fn start(&self) {
-        turn::set_pushed_max(self.answers_bytes_max);
+        turn::set_pushed_max(self.answers_bytes_max.load(Relaxed));
     }
 
     /// Begins a turn of the reactor.
     pub(super) fn begin_turn(&mut self) {
         if self.events > 0 {
+            self.start();
             self.last = None;
             self.events = 0;
             self.began = None;

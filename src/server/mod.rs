@@ -8,11 +8,13 @@
 //! starts and ends the server, `spawn` makes its threads. An event goes from a reactor into `sinks`,
 //! through `queue` to `worker`, `scheduler` says when it is handled, and `runner` calls the callback
 //! of `handlers`; `light` ones stay on the reactor. Commands go back through `handle` and `delivery`.
+//! `freeze` brings all of it to a stand, and lets it go on.
 
 mod builder;
 mod caretaker;
 mod delivery;
 mod error;
+mod freeze;
 mod handle;
 mod handler_set;
 mod handlers;
@@ -48,6 +50,11 @@ mod worker;
 pub use builder::{Builder, WORKERS_MAX};
 pub use delivery::{AtOnce, Delivery, PerBatch};
 pub use error::ServerError;
+#[doc(hidden)]
+pub use freeze::{
+    FreezeErrand, FreezeError, FreezeHolder, FreezeStep, FreezeTimes, Freezes, FrozenReactor,
+    FrozenServer,
+};
 pub use handle::{ConnectionInfo, Handle, PushError, WorkerHandle};
 pub use handler_set::{BoxError, HandlerSet};
 pub use late_handle::LateHandle;
@@ -57,12 +64,12 @@ pub use renewal::{Renewal, RenewalError, RenewalOutcome};
 pub use responder::Responder;
 pub use running::RunningServer;
 pub use settings::ServerSettings;
-pub use signal::ServerSignal;
+pub use signal::{ServerSignal, is_hangup_ignored};
 pub use stats::{QueueStats, Stats};
 pub use timers::TimerId;
 
-pub use crate::base::Fd;
 pub use crate::base::pressure::{Pressure, Watermarks};
+pub use crate::base::{Fd, Rollout};
 pub use crate::net::directory::BindError;
 pub use crate::net::gathering::GatherBounds;
 pub use crate::net::reactor::ReactorLimits;

@@ -141,6 +141,10 @@ pub(super) enum QueueItem {
     },
     /// The worker has an order with this number.
     Retire(u64),
+    /// The worker rests for the freeze of this number.
+    Rest {
+        number: u64,
+    },
     Stop,
 }
 
@@ -315,6 +319,11 @@ impl WorkerQueue {
     pub(super) fn submit(&self, job: WorkerJob) {
         let bytes = job.size();
         self.put(1, bytes, QueueItem::Job { job, bytes });
+    }
+
+    /// Has the worker rest once it has handled what is in the queue.
+    pub(super) fn rest(&self, number: u64) {
+        self.put(1, 0, QueueItem::Rest { number });
     }
 
     /// Ends the worker, which takes nothing from the queue after this.

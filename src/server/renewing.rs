@@ -79,6 +79,11 @@ impl Renewing {
         }
     }
 
+    /// Whether no renewal is under way.
+    pub(super) fn is_idle(&self) -> bool {
+        self.under_way.is_none()
+    }
+
     /// Returns the latest moment at which [`Renewing::advance`] has something to do.
     pub(super) fn deadline(&self) -> Option<Instant> {
         match &self.under_way.as_ref()?.stage {

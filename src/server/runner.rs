@@ -64,6 +64,11 @@ impl Runner {
         self.handlers = handlers;
     }
 
+    /// The number of the thread among those of its kind.
+    pub(super) fn id(&self) -> usize {
+        self.id
+    }
+
     /// Whether some events may be handled on the reactors although there are workers.
     pub(super) fn knows_light_events(&self) -> bool {
         self.handlers.are_some_light()

@@ -6,6 +6,7 @@
 //! [`Scheduler::hold`] keeps it. [`Scheduler::serve_next`] gives one heavy connection its turn.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, Timespec, clock_gettime};
@@ -30,11 +31,11 @@ const EVENTS_A_LOOK: u32 = 4;
 const TRY_AGAIN_LATER: u16 = 1013;
 
 /// Bounds of what a thread keeps for the connections that ask for much.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct TurnBounds {
     /// Bytes of its own answers that a connection gets in a turn; the next begins when no more than
     /// that waits for it.
-    pub(super) answers_bytes_max: usize,
+    pub(super) answers_bytes_max: Arc<AtomicUsize>,
     /// Bytes of messages that wait for the turns of all; over it the connection with the most goes.
     pub(super) waiting_bytes_max: usize,
 }
@@ -78,11 +79,12 @@ impl Scheduler {
 
     /// Makes the present thread this scheduler's.
     pub(super) fn start(&self) {
-        turn::set_pushed_max(self.bounds.answers_bytes_max);
+        turn::set_pushed_max(self.bounds.answers_bytes_max.load(Relaxed));
     }
 
     /// Begins a batch of events.
     pub(super) fn begin_batch(&mut self) {
+        self.start();
         self.turns.forget_rested();
         self.last = None;
         self.looked_at = None;
@@ -206,7 +208,7 @@ impl Scheduler {
             self.turns.put_back(rest);
         }
         if self.turns.end(fd, turn::has_pushed_much()) {
-            let bytes_max = self.bounds.answers_bytes_max;
+            let bytes_max = self.bounds.answers_bytes_max.load(Relaxed);
             runner.handle.await_room(fd, bytes_max, AwaitedBy::Worker);
         }
     }

@@ -35,8 +35,19 @@ pub struct ServerSettings {
     /// Time in which a worker has to come to its renewal, in milliseconds; one that is stuck in a callback
     /// for longer keeps its old callbacks. Default 30,000: as long as a stop would wait for it.
     pub renew_ms_max: u64,
+    /// Time in which all has to come to a stand in a freeze, in milliseconds; then it is taken back.
+    /// Default 2,000: a round number that clients hardly notice, far above what a callback may take.
+    pub freeze_ms_max: u64,
     /// Bounds and times of the processes.
     pub process: ProcessSettings,
+}
+
+impl ServerSettings {
+    /// Bytes of its own answers that a connection gets in a turn of a thread that runs callbacks: twice
+    /// that and one answer stay below the bound of an outbox.
+    pub(super) fn answers_bytes_max(&self) -> usize {
+        self.reactor.outbox_pause_bytes / 2
+    }
 }
 
 impl Default for ServerSettings {
@@ -50,6 +61,7 @@ impl Default for ServerSettings {
             connections_per_address_max: 0,
             stop_ms_max: 30_000,
             renew_ms_max: 30_000,
+            freeze_ms_max: 2_000,
             process: ProcessSettings::default(),
         }
     }

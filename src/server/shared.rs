@@ -2,19 +2,22 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
 use crossbeam_channel::Sender;
 use mio::Waker;
 
+use super::freeze::{FreezeBoard, FreezeErrand, FreezeError};
 use super::process::ProcessLink;
 use super::queue::{Postponed, WorkerInbox, WorkerJob, WorkerQueue};
 use super::renewal::{Renewal, RenewalDesk};
-use crate::base::Fd;
+use super::settings::ServerSettings;
+use crate::base::sync::lock;
+use crate::base::{Fd, Rollout};
 use crate::net::budget::ByteBudget;
-use crate::net::command::CommandBatch;
+use crate::net::command::{Command, CommandBatch, ReactorOrder};
 use crate::net::counters::Counters;
 use crate::net::directory::Directory;
 use crate::net::reactor::CommandSender;
@@ -29,6 +32,8 @@ pub(super) struct ServerShared {
     pub(super) budget: Arc<ByteBudget>,
     pub(super) unfinished: Arc<ByteBudget>,
     pub(super) strangers: Arc<Strangers>,
+    /// Bytes of its own answers that a connection gets in a turn.
+    pub(super) answers_bytes_max: Arc<AtomicUsize>,
     /// What waits for its connections' turns.
     pub(super) postponed: Arc<Postponed>,
     /// The queues of the workers; none where the handlers run on the reactors.
@@ -37,6 +42,7 @@ pub(super) struct ServerShared {
     pub(super) inline_jobs: Sender<WorkerJob>,
     pub(super) processes: HashMap<Arc<str>, ProcessLink>,
     pub(super) main: MainThread,
+    pub(super) freeze: FreezeBoard,
     pub(super) started: Instant,
     /// The addresses that the server listens on, with the ports that were chosen for port 0.
     pub(super) addresses: Vec<SocketAddr>,
@@ -48,6 +54,28 @@ impl ServerShared {
         if let Some(mailbox) = self.mailboxes.get(reactor) {
             let bytes = batch.size();
             drop(mailbox.send(batch, bytes));
+        }
+    }
+
+    /// Puts other bounds and times into force; the part of each reactor ends once its connections go
+    /// by them.
+    pub(super) fn set_settings(&self, settings: &ServerSettings, rollout: &Rollout) {
+        self.budget.set_max(settings.outbox_bytes_total_max);
+        self.unfinished.set_max(settings.unfinished_bytes_max);
+        self.strangers.set_max(settings.connections_per_address_max);
+        self.main.set_stop_ms_max(settings.stop_ms_max);
+        let answers_bytes_max = settings.answers_bytes_max();
+        (self.answers_bytes_max).store(answers_bytes_max, Ordering::Relaxed);
+        let limits = Arc::new(settings.reactor.clone());
+        for reactor in 0..self.mailboxes.len() {
+            let order = ReactorOrder {
+                limits: Arc::clone(&limits),
+                part: rollout.part(format!("reactor-{reactor}")),
+            };
+            self.send(
+                reactor,
+                CommandBatch::of(Command::Settings(Box::new(order))),
+            );
         }
     }
 
@@ -91,6 +119,16 @@ impl ServerShared {
     }
 }
 
+/// Where an errand waits that needs a freeze.
+#[derive(Debug, Default)]
+enum FreezeDesk {
+    #[default]
+    Free,
+    Waiting(FreezeErrand),
+    /// The server has ended.
+    Closed,
+}
+
 /// The way from the other threads to the main one.
 #[derive(Debug)]
 pub(super) struct MainThread {
@@ -100,6 +138,9 @@ pub(super) struct MainThread {
     force_asked: AtomicBool,
     /// What has ended that the server can't do without; the first of several.
     failure: OnceLock<Box<str>>,
+    freeze: Mutex<FreezeDesk>,
+    /// Time that a stop may take until the connections that are left are cut.
+    stop_ms_max: AtomicU64,
     /// Reactors that haven't ended; `workers` counts the same of the workers.
     pub(super) reactors: AtomicUsize,
     pub(super) workers: AtomicUsize,
@@ -108,16 +149,31 @@ pub(super) struct MainThread {
 }
 
 impl MainThread {
-    pub(super) fn new(waker: Arc<Waker>, reactors: usize, workers: usize) -> Self {
+    pub(super) fn new(
+        waker: Arc<Waker>,
+        (reactors, workers): (usize, usize),
+        stop_ms_max: u64,
+    ) -> Self {
         Self {
             waker,
             stop_asked: AtomicBool::new(false),
             force_asked: AtomicBool::new(false),
             failure: OnceLock::new(),
+            freeze: Mutex::default(),
+            stop_ms_max: AtomicU64::new(stop_ms_max),
             reactors: AtomicUsize::new(reactors),
             workers: AtomicUsize::new(workers),
             renewals: RenewalDesk::default(),
         }
+    }
+
+    /// Changes the time of a stop that begins from now on.
+    fn set_stop_ms_max(&self, stop_ms_max: u64) {
+        self.stop_ms_max.store(stop_ms_max, Ordering::Relaxed);
+    }
+
+    pub(super) fn stop_ms_max(&self) -> u64 {
+        self.stop_ms_max.load(Ordering::Relaxed)
     }
 
     /// Asks for a renewal of the workers and the processes.
@@ -137,6 +193,45 @@ impl MainThread {
         self.stop_asked.store(true, Ordering::Release);
         self.force_asked.store(true, Ordering::Release);
         self.wake();
+    }
+
+    /// Has all brought to a stand for an errand.
+    pub(super) fn ask_to_freeze(&self, errand: FreezeErrand) {
+        let refused = {
+            let mut desk = lock(&self.freeze);
+            match *desk {
+                FreezeDesk::Free => {
+                    *desk = FreezeDesk::Waiting(errand);
+                    None
+                }
+                FreezeDesk::Waiting(_) => Some((errand, FreezeError::Busy)),
+                FreezeDesk::Closed => Some((errand, FreezeError::Stops)),
+            }
+        };
+        match refused {
+            Some((errand, error)) => errand.refuse(error),
+            None => self.wake(),
+        }
+    }
+
+    /// Takes the errand that waits.
+    pub(super) fn takes_freeze(&self) -> Option<FreezeErrand> {
+        let mut desk = lock(&self.freeze);
+        match std::mem::take(&mut *desk) {
+            FreezeDesk::Waiting(errand) => Some(errand),
+            other => {
+                *desk = other;
+                None
+            }
+        }
+    }
+
+    /// Takes no errand any more.
+    pub(super) fn close_freezes(&self) {
+        let waiting = std::mem::replace(&mut *lock(&self.freeze), FreezeDesk::Closed);
+        if let FreezeDesk::Waiting(errand) = waiting {
+            errand.refuse(FreezeError::Stops);
+        }
     }
 
     pub(super) fn takes_force(&self) -> bool {

@@ -25,6 +25,18 @@ impl ServerSignal {
     }
 }
 
+/// Whether whoever started this process wants it to outlive the terminal, as `nohup` does: then SIGHUP
+/// isn't heeded. To be asked before anything heeds that signal.
+///
+/// Where `/proc` can't be read the answer is no.
+#[must_use]
+pub fn is_hangup_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (SIGHUP - 1) & 1 == 1)
+}
+
 pub(super) fn name_of(signal: i32) -> &'static str {
     match signal {
         SIGTERM => "SIGTERM",

@@ -19,6 +19,7 @@ use super::turn;
 use super::turns::WaitingEvent;
 use crate::base::Fd;
 use crate::net::command::{AwaitedBy, Command, CommandBatch};
+use crate::net::freeze::FreezeProgress;
 use crate::net::reactor::{BatchNumber, EventSink, HANDLED, OwnCommands};
 use crate::proto::connection::{CloseReason, HttpRequest};
 use crate::proto::http::Head;
@@ -224,6 +225,10 @@ impl EventSink for WorkerSink {
         self.light.as_ref()?.take_commands()
     }
 
+    fn frozen(&mut self, number: u64, progress: FreezeProgress) {
+        self.shared.freeze.note(self.reactor, number, progress);
+    }
+
     fn reuse(&mut self, commands: Vec<Command>) {
         if let Some(light) = &self.light {
             light.reuse(commands);
@@ -418,6 +423,18 @@ impl EventSink for InlineSink {
 
     fn take_commands(&mut self) -> Option<CommandBatch> {
         self.runner.handle.delivery.take_own()
+    }
+
+    /// The events that wait for their connections' turns go on waiting.
+    fn rest(&mut self) -> bool {
+        self.jobs_left = JOBS_A_TURN_MAX;
+        self.end_turn();
+        !self.has_jobs()
+    }
+
+    fn frozen(&mut self, number: u64, progress: FreezeProgress) {
+        let shared = self.runner.handle.shared();
+        shared.freeze.note(self.runner.id(), number, progress);
     }
 
     fn reuse(&mut self, commands: Vec<Command>) {

@@ -4,6 +4,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender};
@@ -11,6 +12,7 @@ use mio::{Poll, Waker};
 
 use super::delivery::OwnReactor;
 use super::error::ServerError;
+use super::freeze::{FreezeBoard, FrozenReactor};
 use super::handlers::Handlers;
 use super::light::LightEvents;
 use super::process::Supervisor;
@@ -25,12 +27,14 @@ use super::thread_guard::ThreadGuard;
 use super::threads::{CallbackThread, ReactorThread, ServerThreads, WorkerThread, spawn};
 use super::worker::work;
 use crate::base::pressure::Pressure;
+use crate::base::rest::take_part;
 use crate::net::Listener;
 use crate::net::budget::ByteBudget;
 use crate::net::command::CommandBatch;
 use crate::net::mailbox::{MailboxReceiver, mailbox};
 use crate::net::reactor::{
     self, CommandSender, EventSink, Gate, Reactor, ReactorLimits, ReactorParts, ReactorShared,
+    RunEnd,
 };
 use crate::net::strangers::Strangers;
 
@@ -50,6 +54,8 @@ pub(super) struct Unshared {
 pub(super) struct Threads {
     pub(super) reactors: usize,
     pub(super) workers: usize,
+    /// Parts beside the server that rest in a freeze.
+    pub(super) parts: usize,
     pub(super) main: MainThread,
     pub(super) inline_jobs: Sender<WorkerJob>,
     pub(super) addresses: Vec<SocketAddr>,
@@ -75,13 +81,16 @@ pub(super) fn build_shared(
         let link = supervisor.link(&stats.name)?;
         Some((stats.name, link))
     });
+    let main = Arc::clone(&threads.main.waker);
     let shared = Arc::new(ServerShared {
+        freeze: FreezeBoard::new(threads.reactors, threads.workers, threads.parts, main),
         mailboxes,
         directories: (0..threads.reactors).map(|_| Arc::default()).collect(),
         counters: (0..threads.reactors).map(|_| Arc::default()).collect(),
         budget: ByteBudget::new(settings.outbox_bytes_total_max),
         unfinished: ByteBudget::new(settings.unfinished_bytes_max),
         strangers: Arc::new(Strangers::new(settings.connections_per_address_max)),
+        answers_bytes_max: Arc::new(AtomicUsize::new(settings.answers_bytes_max())),
         postponed: Arc::default(),
         workers: queues,
         inline_jobs: threads.inline_jobs,
@@ -156,7 +165,11 @@ impl Spawner<'_> {
             let (backlogged, postponed) = (&inbox.backlogged, &shared.postponed);
             let (orders, received) = crossbeam_channel::unbounded();
             let parts = WorkerParts {
-                scheduler: Scheduler::new(bounds, Arc::clone(backlogged), Arc::clone(postponed)),
+                scheduler: Scheduler::new(
+                    bounds.clone(),
+                    Arc::clone(backlogged),
+                    Arc::clone(postponed),
+                ),
                 inbox,
                 orders: received,
                 guard: ThreadGuard::worker(shared),
@@ -206,7 +219,7 @@ impl Spawner<'_> {
         let guard = ThreadGuard::reactor(&self.maker.shared, id);
         let name = CallbackThread::Reactor(id).name();
         Ok(ReactorThread {
-            thread: spawn(name, move || run_inline(reactor, guard))?,
+            thread: spawn(name, move || run_inline(reactor, id, guard))?,
             orders: Some(orders),
         })
     }
@@ -223,7 +236,7 @@ impl Spawner<'_> {
         let runner = (self.maker).make(id, Some(OwnReactor { id, commands }), handlers);
         let has_light = runner.knows_light_events();
         let (orders, received) = crossbeam_channel::unbounded();
-        let answers_bytes_max = self.turn_bounds().answers_bytes_max;
+        let answers_bytes_max = Arc::clone(&self.maker.shared.answers_bytes_max);
         let light = has_light.then(|| LightEvents::new(runner, answers_bytes_max, received));
         let shared = Arc::clone(&self.maker.shared);
         let guard = ThreadGuard::reactor(&shared, id);
@@ -231,7 +244,7 @@ impl Spawner<'_> {
         let reactor = Reactor::new(self.parts(id, unshared, listeners, sink));
         let thread = spawn(CallbackThread::Reactor(id).name(), move || {
             reactor.sink().start();
-            drop(run(reactor, guard));
+            drop(run(reactor, id, guard));
         })?;
         let orders = has_light.then_some(orders);
         Ok(ReactorThread { thread, orders })
@@ -239,8 +252,7 @@ impl Spawner<'_> {
 
     fn turn_bounds(&self) -> TurnBounds {
         TurnBounds {
-            // Twice that and one answer stay below the bound of an outbox.
-            answers_bytes_max: self.limits.outbox_pause_bytes / 2,
+            answers_bytes_max: Arc::clone(&self.maker.shared.answers_bytes_max),
             waiting_bytes_max: self.waiting_bytes_max,
         }
     }
@@ -278,9 +290,9 @@ impl Spawner<'_> {
 
 /// Runs a reactor and its callbacks on one thread. The reactor that takes jobs doesn't call
 /// `on_worker_stop` itself: the main thread does, after it has run the jobs that came too late.
-fn run_inline(reactor: Reactor<InlineSink>, guard: ThreadGuard) {
+fn run_inline(reactor: Reactor<InlineSink>, id: usize, guard: ThreadGuard) {
     reactor.sink().start();
-    if let Some((mut sink, _guard)) = run(reactor, guard) {
+    if let Some((mut sink, _guard)) = run(reactor, id, guard) {
         sink.finish();
         if !sink.takes_jobs() {
             sink.runner().stop();
@@ -289,13 +301,27 @@ fn run_inline(reactor: Reactor<InlineSink>, guard: ThreadGuard) {
     }
 }
 
-fn run<S: EventSink>(reactor: Reactor<S>, guard: ThreadGuard) -> Option<(S, ThreadGuard)> {
-    match reactor.run() {
-        Ok(sink) => Some((sink, guard)),
-        Err(error) => {
-            tracing::error!(%error, "a reactor can't go on");
-            guard.shared.main.fail("a reactor has died");
-            None
+fn run<S: EventSink>(
+    mut reactor: Reactor<S>,
+    id: usize,
+    guard: ThreadGuard,
+) -> Option<(S, ThreadGuard)> {
+    take_part();
+    loop {
+        match reactor.run() {
+            Ok(RunEnd::Done) => return Some((reactor.into_sink(), guard)),
+            Ok(RunEnd::Frozen { number }) => {
+                let frozen = FrozenReactor {
+                    sockets: reactor.sockets(),
+                    listeners: reactor.listeners(),
+                };
+                guard.shared.freeze.rest_reactor(id, number, frozen);
+            }
+            Err(error) => {
+                tracing::error!(%error, "a reactor can't go on");
+                guard.shared.main.fail("a reactor has died");
+                return None;
+            }
         }
     }
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
+use super::freeze::Freezes;
 use super::handler_set::HandlersFactory;
 use super::handlers::Handlers;
 use super::process::{Process, ProcessLaunch};
@@ -32,6 +33,8 @@ pub(super) struct ServerSpec {
     /// Pressures of the user's own queues; while one is high, no reactor reads.
     pub(super) pressures: Vec<Arc<Pressure>>,
     pub(super) serials_from: u64,
+    /// The parts of the program that rest in a freeze, in the order in which they do.
+    pub(super) parts: Vec<Arc<dyn Freezes>>,
 }
 
 impl Default for ServerSpec {
@@ -49,6 +52,7 @@ impl Default for ServerSpec {
             process_launch: ProcessLaunch::default(),
             pressures: Vec::new(),
             serials_from: 0,
+            parts: Vec::new(),
         }
     }
 }

@@ -11,6 +11,7 @@ use super::queue::{QueueItem, WorkerEvent, WorkerInbox};
 use super::runner::Runner;
 use super::scheduler::{Scheduler, run};
 use super::succession::{Succession, WorkerOrder, WorkerParts};
+use crate::base::rest::take_part;
 use crate::base::vital::may_die_here;
 
 /// Items taken in a row while heavy connections wait for their turn: a round number, which takes
@@ -32,6 +33,7 @@ pub(super) fn work(runner: &Runner, parts: WorkerParts, begun: impl FnOnce()) {
         orders,
         guard,
     } = parts;
+    take_part();
     scheduler.start();
     let mut worker = Worker {
         runner,
@@ -140,6 +142,10 @@ impl Worker<'_> {
                 self.taken = (1, 0, None);
                 succession = self.succession(number);
             }
+            QueueItem::Rest { number } => {
+                self.rest(number);
+                return ControlFlow::Continue(());
+            }
             QueueItem::Stop => return ControlFlow::Break(None),
         }
         self.runner.flush();
@@ -155,6 +161,14 @@ impl Worker<'_> {
     fn succession(&self, number: u64) -> Option<Succession> {
         let order = (self.orders.try_iter()).find(|order| order.number() == number)?;
         order.take()
+    }
+
+    /// Rests with all commands sent. The events that wait for their connections' turns go on waiting.
+    fn rest(&self, number: u64) {
+        let shared = self.runner.handle.shared();
+        self.runner.flush();
+        shared.count_out(self.inbox, (1, 0, None));
+        shared.freeze.rest_worker(self.runner.id(), number);
     }
 
     fn run_batch(&mut self, payloads: &[u8]) {

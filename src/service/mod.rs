@@ -2,6 +2,8 @@
 //! a PID file, and at the terminal that it may have.
 
 use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 mod activation;
 mod background;
@@ -22,4 +24,6 @@ pub struct ServiceStart {
     pub report: StartReport,
     /// Sockets that listen already, in place of the address of the settings.
     pub sockets: Vec<TcpListener>,
+    /// Whether SIGHUP has come.
+    pub hung_up: Arc<AtomicBool>,
 }

@@ -131,6 +131,34 @@ impl ChannelLog {
         gone
     }
 
+    /// Keeps as much as another retention says, but lets go of up to `max` messages at a time; returns
+    /// their number. Those that are too old go when [`ChannelLog::expire`] looks.
+    pub(super) fn retain(
+        &mut self,
+        retention: Retention,
+        max: usize,
+        usage: &mut LogUsage,
+    ) -> usize {
+        self.retention = retention;
+        let (mut count, mut bytes) = (self.count(), self.bytes);
+        let is_excess = |location: &&Location| {
+            let excess = count > retention.messages_max || bytes > retention.bytes_max;
+            count -= u64::from(excess);
+            bytes -= if excess { u64::from(location.size) } else { 0 };
+            excess
+        };
+        let gone = self
+            .locations
+            .iter()
+            .take(max)
+            .take_while(is_excess)
+            .count();
+        usage.trimmed += gone as u64;
+        self.let_go(gone, usage);
+        self.shrink(usage);
+        gone
+    }
+
     /// Lets go of the messages up to this offset.
     pub(super) fn trim(&mut self, through: u64, usage: &mut LogUsage) {
         let count = through.saturating_sub(self.floor).min(self.count());

@@ -41,6 +41,12 @@ impl CommitDelay {
         }
     }
 
+    /// Changes the bounds of the delay, for the next batch.
+    pub(super) fn set_max(&mut self, percent: u32, us_max: u32) {
+        self.percent = percent;
+        self.time_max = Duration::from_micros(us_max.into());
+    }
+
     /// Returns the time until which a batch of `count` jobs waits for more; `None` if it doesn't
     /// wait.
     pub(super) fn until(&self, count: usize) -> Option<Instant> {

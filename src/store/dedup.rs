@@ -102,6 +102,11 @@ impl Dedup {
         }
     }
 
+    /// Notes how many messages may be remembered from now on; those beyond grow old.
+    pub(super) fn set_max(&mut self, max: usize) {
+        self.untagged_max = max / ONE_UNTAGGED_IN;
+    }
+
     /// The tag of a sender; messages without one count as those of one sender.
     /// The first few messages have no tag, and count as those of one sender too: a share that is
     /// smaller than that of anybody who is to lose something.

@@ -14,7 +14,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -26,8 +26,11 @@ use super::error::StoreError;
 use super::job_queue::{JobPutter, JobTaker, Taken, job_queue};
 use super::piece::Upkeep;
 use super::record::{Appended, Record};
+use super::settings::StoreSettings;
+use crate::base::RolloutPart;
 use crate::base::clock::unix_ms;
 use crate::base::pressure::{Pressure, Watermarks};
+use crate::base::rest::{RestOrder, RestPoint};
 use crate::base::sync::lock;
 use crate::base::vital::{may_die_here, spawn_vital};
 
@@ -111,6 +114,19 @@ struct DiskShared {
     condition: AtomicU8,
     progress: Mutex<DiskProgress>,
     more_done: Condvar,
+    rest: RestPoint,
+    /// Other settings that the thread hasn't taken yet.
+    order: Mutex<Option<DiskOrder>>,
+    has_order: AtomicBool,
+}
+
+/// Other settings for the thread and its store.
+#[derive(Debug)]
+struct DiskOrder {
+    settings: DiskSettings,
+    store: StoreSettings,
+    /// Dropped once they are in force.
+    _part: RolloutPart,
 }
 
 /// How far the thread has come.
@@ -142,6 +158,9 @@ impl<J: DiskJob> Disk<J> {
             condition: AtomicU8::new(Condition::Good as u8),
             progress: Mutex::default(),
             more_done: Condvar::new(),
+            rest: RestPoint::default(),
+            order: Mutex::default(),
+            has_order: AtomicBool::new(false),
         });
         let queue = DiskQueue {
             settings,
@@ -163,9 +182,40 @@ impl<J: DiskJob> Disk<J> {
         }
     }
 
+    /// Puts other settings into force, before the next batch; the marks of the queue stay. `part` is the
+    /// thread's, which drops it then. Settings that it hasn't taken by then are forgotten.
+    pub fn set_settings(&self, settings: DiskSettings, store: StoreSettings, part: RolloutPart) {
+        let order = DiskOrder {
+            settings,
+            store,
+            _part: part,
+        };
+        if lock(&self.shared.progress).is_dead {
+            return;
+        }
+        let earlier = lock(&self.shared.order).replace(order);
+        self.shared.has_order.store(true, Ordering::Release);
+        self.jobs.stir();
+        drop(earlier);
+    }
+
     /// Ends the thread once every job is done that was submitted before.
     pub fn end(&self) {
         self.jobs.close();
+    }
+
+    /// Has the thread rest once every job is done that was submitted, those among them that others
+    /// submitted when they were done; nothing is under way then.
+    pub fn rest(&self, order: RestOrder) {
+        let number = order.number();
+        self.shared.rest.order(order);
+        self.jobs.order_rest(number);
+    }
+
+    /// Has the thread go on, or not rest at all.
+    pub fn thaw(&self) {
+        self.jobs.thaw();
+        self.shared.rest.thaw();
     }
 
     /// Waits until every job is done that was submitted before, but no longer than `patience`:
@@ -248,7 +298,14 @@ impl DiskShared {
             .store(Condition::Failed as u8, Ordering::Release);
         self.forget_waiting();
         lock(&self.progress).is_dead = true;
+        self.forget_order();
         self.more_done.notify_all();
+    }
+
+    /// Lets nobody wait for settings that are never taken.
+    fn forget_order(&self) {
+        let order = lock(&self.order).take();
+        drop(order);
     }
 
     /// Lets nobody pause for jobs that were dropped together with the queue.
@@ -282,10 +339,18 @@ impl<J: DiskJob, F: Fn()> DiskThread<J, F> {
     fn run(mut self) {
         loop {
             may_die_here();
+            if self.shared.has_order.load(Ordering::Relaxed) {
+                self.take_order();
+            }
             if self.next.is_empty() {
                 let until = self.next_look();
-                if self.waiting.take(&mut self.next, until) == Taken::End {
-                    break;
+                match self.waiting.take(&mut self.next, until) {
+                    Taken::End => break,
+                    Taken::Rest { number } => {
+                        self.rest(number);
+                        continue;
+                    }
+                    Taken::Jobs | Taken::Nothing => {}
                 }
             }
             if !self.next.is_empty() {
@@ -297,6 +362,27 @@ impl<J: DiskJob, F: Fn()> DiskThread<J, F> {
             }
             self.upkeep = self.store.upkeep();
         }
+        self.shared.forget_order();
+    }
+
+    fn take_order(&mut self) {
+        self.shared.has_order.store(false, Ordering::Relaxed);
+        let Some(order) = lock(&self.shared.order).take() else {
+            return;
+        };
+        let DiskSettings {
+            commit_delay_percent,
+            commit_delay_us_max,
+            ..
+        } = order.settings;
+        self.settings = order.settings;
+        (self.delay).set_max(commit_delay_percent, commit_delay_us_max);
+        self.store.set_settings(order.store);
+    }
+
+    /// Rests with nothing under way.
+    fn rest(&mut self, number: u64) {
+        self.shared.rest.rest(number);
     }
 
     /// Returns the time at which the thread goes on, if no job comes before.

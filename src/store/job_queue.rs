@@ -31,6 +31,10 @@ struct WaitingJobs<J> {
     put: u64,
     /// Whether the thread that takes sleeps.
     is_awaited: bool,
+    /// The freeze for which the thread that takes rests once nothing waits.
+    rest: Option<u64>,
+    /// Whether the thread that takes is to look at something else.
+    is_stirred: bool,
     /// Whether the queue takes nothing more.
     is_closed: bool,
 }
@@ -50,6 +54,11 @@ pub(super) enum Taken {
     Jobs,
     /// Nothing came in time.
     Nothing,
+    /// Nothing waits, and the thread that takes rests.
+    Rest {
+        /// The number of the freeze.
+        number: u64,
+    },
     /// Nothing will come any more.
     End,
 }
@@ -61,6 +70,8 @@ pub(super) fn job_queue<J>() -> (JobPutter<J>, JobTaker<J>) {
             jobs: VecDeque::new(),
             put: 0,
             is_awaited: false,
+            rest: None,
+            is_stirred: false,
             is_closed: false,
         }),
         more: Condvar::new(),
@@ -85,10 +96,32 @@ impl<J> JobPutter<J> {
         Ok(())
     }
 
+    /// Has the thread that takes go on, though there may be no job for it.
+    pub(super) fn stir(&self) {
+        let mut waiting = lock(&self.0.waiting);
+        waiting.is_stirred = true;
+        let wakes = std::mem::take(&mut waiting.is_awaited);
+        drop(waiting);
+        if wakes {
+            self.0.more.notify_one();
+        }
+    }
+
     /// Closes the queue: what waits is still taken.
     pub(super) fn close(&self) {
         lock(&self.0.waiting).is_closed = true;
         self.0.more.notify_one();
+    }
+
+    /// Has the thread that takes rest once nothing waits.
+    pub(super) fn order_rest(&self, number: u64) {
+        lock(&self.0.waiting).rest = Some(number);
+        self.0.more.notify_one();
+    }
+
+    /// Takes that back.
+    pub(super) fn thaw(&self) {
+        lock(&self.0.waiting).rest = None;
     }
 
     /// Counts the jobs that were put into the queue since it was made.
@@ -110,7 +143,7 @@ impl<J> JobTaker<J> {
         waiting.give(jobs)
     }
 
-    /// Does the same, but waits for a job until some time.
+    /// Does the same, but waits for a job until some time, or until it is stirred.
     pub(super) fn take(&self, jobs: &mut VecDeque<J>, until: Instant) -> Taken {
         for _ in 0..YIELDS {
             match self.take_now(jobs) {
@@ -122,7 +155,8 @@ impl<J> JobTaker<J> {
         loop {
             let taken = waiting.give(jobs);
             let left = until.saturating_duration_since(Instant::now());
-            if taken != Taken::Nothing || left.is_zero() {
+            let is_stirred = std::mem::take(&mut waiting.is_stirred);
+            if taken != Taken::Nothing || left.is_zero() || is_stirred {
                 waiting.is_awaited = false;
                 return taken;
             }
@@ -155,9 +189,10 @@ impl<J> WaitingJobs<J> {
     fn give(&mut self, jobs: &mut VecDeque<J>) -> Taken {
         debug_assert!(jobs.is_empty(), "the jobs taken before come first");
         if self.jobs.is_empty() {
-            return match self.is_closed {
-                true => Taken::End,
-                false => Taken::Nothing,
+            return match (self.is_closed, self.rest) {
+                (true, _) => Taken::End,
+                (false, Some(number)) => Taken::Rest { number },
+                (false, None) => Taken::Nothing,
             };
         }
         jobs.shrink_to(CAPACITY_KEPT);
@@ -214,6 +249,53 @@ mod tests {
         }
         drop(putter);
         assert_eq!(thread.join().unwrap(), (0..1_000).collect::<Vec<_>>());
+        assert!(
+            begun.elapsed() < patience,
+            "it slept until its time was over"
+        );
+    }
+
+    #[test]
+    fn who_takes_rests_once_nothing_waits_and_is_woken_for_it() {
+        let (putter, taker) = job_queue();
+        let mut jobs = VecDeque::new();
+        putter.put(1).unwrap();
+        putter.order_rest(7);
+        assert_eq!(taker.take_now(&mut jobs), Taken::Jobs);
+        jobs.clear();
+        let rest = Taken::Rest { number: 7 };
+        assert_eq!(taker.take(&mut jobs, Instant::now()), rest);
+        putter.thaw();
+        assert_eq!(taker.take_now(&mut jobs), Taken::Nothing);
+        let late = Instant::now() + Duration::from_secs(20);
+        let thread = thread::spawn(move || taker.take(&mut jobs, late));
+        while !lock(&putter.0.waiting).is_awaited {
+            assert!(Instant::now() < late, "it never sleeps");
+            thread::yield_now();
+        }
+        putter.order_rest(8);
+        assert_eq!(thread.join().unwrap(), Taken::Rest { number: 8 });
+        assert!(Instant::now() < late, "it slept until its time was over");
+    }
+
+    #[test]
+    fn who_sleeps_is_woken_without_a_job_once_for_each_stir() {
+        let (putter, taker) = job_queue::<u8>();
+        let patience = Duration::from_secs(20);
+        let mut jobs = VecDeque::new();
+        putter.stir();
+        let begun = Instant::now();
+        assert_eq!(taker.take(&mut jobs, begun + patience), Taken::Nothing);
+        assert_eq!(taker.take(&mut jobs, Instant::now()), Taken::Nothing);
+        let thread = thread::spawn(move || {
+            let mut jobs = VecDeque::new();
+            taker.take(&mut jobs, Instant::now() + patience)
+        });
+        while !lock(&putter.0.waiting).is_awaited {
+            thread::yield_now();
+        }
+        putter.stir();
+        assert_eq!(thread.join().unwrap(), Taken::Nothing);
         assert!(
             begun.elapsed() < patience,
             "it slept until its time was over"

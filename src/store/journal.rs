@@ -390,6 +390,10 @@ impl Store for Journal {
         self.run_piece()
     }
 
+    fn set_settings(&mut self, settings: StoreSettings) {
+        self.take_settings(settings);
+    }
+
     fn reader(&self) -> Arc<dyn Reader> {
         Arc::clone(&self.view) as Arc<dyn Reader>
     }

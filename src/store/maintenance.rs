@@ -8,7 +8,7 @@ use super::read_view::StoreCounters;
 use super::settings::{SyncPolicy, WhenFull};
 
 /// Channels that expire in one piece.
-const EXPIRED_AT_ONCE: usize = 1_024;
+pub(super) const EXPIRED_AT_ONCE: usize = 1_024;
 /// Pieces of that kind for each call: about 16,000 channels, so that a million take some
 /// seconds.
 const EXPIRE_PIECES_MAX: usize = 16;
@@ -29,6 +29,7 @@ impl Journal {
         self.dedup.forget_before(known_from);
         (self.maintenance.expires_ms, self.maintenance.expire_pieces) = (now_ms, EXPIRE_PIECES_MAX);
         self.expire_piece();
+        self.maintenance.retain_pieces = EXPIRE_PIECES_MAX;
         if let Health::Failed { .. } = self.health {
             self.recover(now_ms)?;
         }
@@ -103,7 +104,8 @@ impl Journal {
         let written = self.active.written();
         let is_nearly_full = written > 0 && written >= self.segment_bytes_max() / 4 * 3;
         let is_due = now_ms >= self.maintenance.reclaimed_ms + RECLAIM_EVERY_MS;
-        let is_worth = is_due && self.dead_bytes() >= self.reclaim_bytes_min(now_ms);
+        let is_worth =
+            is_due && (self.is_over() || self.dead_bytes() >= self.reclaim_bytes_min(now_ms));
         if !is_nearly_full && !is_worth {
             return Ok(());
         }
@@ -114,6 +116,13 @@ impl Journal {
             // The active segment goes on; the next time may be better.
             None => begun.or(Ok(())),
         }
+    }
+
+    /// Whether the files are larger than they may be by now, and a rollover can change that.
+    fn is_over(&self) -> bool {
+        self.settings.when_full == WhenFull::DropOldest
+            && self.bytes() > self.settings.bytes_max
+            && !(self.sealed.is_empty() && self.active.written() == 0)
     }
 
     /// Counts the bytes that a rollover would free.

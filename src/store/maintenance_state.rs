@@ -12,6 +12,9 @@ pub(super) struct MaintenanceState {
     pub(super) next_channel: usize,
     pub(super) expires_ms: u64,
     pub(super) expire_pieces: usize,
+    /// The channel that goes by another retention next, if there is one, and the pieces that are left.
+    pub(super) retains_from: Option<usize>,
+    pub(super) retain_pieces: usize,
     pub(super) committed: Committed,
     pub(super) synced_ms: u64,
     pub(super) reclaimed_ms: u64,

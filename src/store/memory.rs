@@ -32,13 +32,18 @@ impl MemoryStore {
     /// Never: files in memory can be made.
     #[must_use]
     pub fn new(settings: StoreSettings) -> Self {
-        let settings = StoreSettings {
-            segment_bytes_max: settings.segment_bytes_max.min(SEGMENT_BYTES_MAX),
-            sync: SyncPolicy::Os,
-            ..settings
-        };
+        let settings = in_memory(settings);
         let files = Arc::new(MemoryFiles::default());
         Self(Journal::open_on(files, settings).expect("nothing can be wrong with it"))
+    }
+}
+
+/// Memory has nothing to sync, and comes back by whole segments.
+fn in_memory(settings: StoreSettings) -> StoreSettings {
+    StoreSettings {
+        segment_bytes_max: settings.segment_bytes_max.min(SEGMENT_BYTES_MAX),
+        sync: SyncPolicy::Os,
+        ..settings
     }
 }
 
@@ -57,6 +62,10 @@ impl Store for MemoryStore {
 
     fn upkeep(&mut self) -> Upkeep {
         self.0.upkeep()
+    }
+
+    fn set_settings(&mut self, settings: StoreSettings) {
+        self.0.set_settings(in_memory(settings));
     }
 
     fn reader(&self) -> Arc<dyn Reader> {

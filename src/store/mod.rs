@@ -46,6 +46,7 @@ mod usage;
 
 // Segments.
 mod checkpoint;
+mod new_settings;
 mod next_segment;
 mod rollover;
 mod segment;
@@ -150,6 +151,10 @@ pub trait Store: Send {
     fn upkeep(&mut self) -> Upkeep {
         Upkeep::Nothing
     }
+
+    /// Goes by other settings from now on; the directory and [`StoreSettings::when_full`] stay. Channels
+    /// that are there already are looked at by [`Store::maintain`], some at each call.
+    fn set_settings(&mut self, settings: StoreSettings);
 
     /// Returns the reading side, for other threads.
     fn reader(&self) -> std::sync::Arc<dyn Reader>;

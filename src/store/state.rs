@@ -30,7 +30,7 @@ pub(super) struct StoreState {
     serials_below: u64,
     forgotten: u64,
     pub(super) usage: LogUsage,
-    retention: Arc<dyn Fn(&str) -> Retention + Send + Sync>,
+    pub(super) retention: Arc<dyn Fn(&str) -> Retention + Send + Sync>,
     strictness: Strictness,
     /// Messages of a channel that a checkpoint may claim without their being there yet.
     missing_max: u64,
@@ -513,8 +513,8 @@ impl StoreState {
         from: usize,
         channels_max: usize,
     ) -> Option<usize> {
-        self.let_go(from, channels_max, |log, usage, max| {
-            log.expire(now_ms, max, usage)
+        self.let_go(from, channels_max, |channel, usage, max| {
+            channel.log.expire(now_ms, max, usage)
         })
     }
 
@@ -525,16 +525,17 @@ impl StoreState {
         from: usize,
         channels_max: usize,
     ) -> Option<usize> {
-        self.let_go(from, channels_max, |log, usage, max| {
-            log.drop_through(segment, max, usage)
+        self.let_go(from, channels_max, |channel, usage, max| {
+            channel.log.drop_through(segment, max, usage)
         })
     }
 
-    fn let_go(
+    /// Has some channels let go of messages; returns the one with which it goes on.
+    pub(super) fn let_go(
         &mut self,
         from: usize,
         channels_max: usize,
-        mut let_go: impl FnMut(&mut ChannelLog, &mut LogUsage, usize) -> usize,
+        mut let_go: impl FnMut(&mut StoredChannel, &mut LogUsage, usize) -> usize,
     ) -> Option<usize> {
         let (mut visited, mut left) = (0, channels_max * MESSAGES_A_CHANNEL);
         // A slab's iterator can't begin in the middle, so the indexes are tried one by one.
@@ -544,7 +545,7 @@ impl StoreState {
             }
             visited += 1;
             if let Some(channel) = self.channels.get_mut(index) {
-                left -= let_go(&mut channel.log, &mut self.usage, left);
+                left -= let_go(channel, &mut self.usage, left);
                 if left == 0 {
                     // The channel may have more.
                     return Some(index);

@@ -57,7 +57,8 @@ impl Journal {
             }
         }
         let records = self.piece().records;
-        if self.relocate(records) || self.expire_piece() || self.compact_on() {
+        if self.relocate(records) || self.expire_piece() || self.retain_piece() || self.compact_on()
+        {
             return Upkeep::More;
         }
         idle

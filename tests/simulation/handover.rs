@@ -36,7 +36,7 @@ pub fn take_over(
 /// The chat as the next image has it.
 pub fn next_image(chat: &Chat, stored: Arc<dyn StoredIndex>) -> Chat {
     let section = handed_over(chat);
-    let next = take_over(&section, chat.settings().clone(), stored).expect("it is whole");
+    let next = take_over(&section, chat.settings().present(), stored).expect("it is whole");
     assert_eq!(handed_over(&next), section, "the next image knows the same");
     assert_eq!(next.stats(), chat.stats());
     next

@@ -183,12 +183,12 @@ impl World {
 
     fn check_bounds(&self) {
         let (stats, settings) = (self.chat.stats(), self.chat.settings());
-        assert!(stats.kept_bytes <= settings.kept_bytes_max);
-        assert!(stats.rooms <= settings.channels_max);
-        assert!(stats.unclaimed_lines <= settings.unclaimed_lines_max);
-        assert!(stats.lasting <= settings.lasting_max);
-        assert!(stats.dedup_entries <= settings.dedup_entries_max);
-        let rooms_max = settings.rooms_per_connection_max + settings.lasting_rooms_per_user_max;
+        assert!(stats.kept_bytes <= settings.kept_bytes_max());
+        assert!(stats.rooms <= settings.channels_max());
+        assert!(stats.unclaimed_lines <= settings.unclaimed_lines_max());
+        assert!(stats.lasting <= settings.lasting_max());
+        assert!(stats.dedup_entries <= settings.dedup_entries_max());
+        let rooms_max = settings.rooms_per_connection_max() + settings.lasting_rooms_per_user_max();
         for fd in self.model.connections.keys() {
             let rooms = self.chat.connection(*fd).expect("it is open").rooms;
             assert!(rooms.len() <= rooms_max, "{fd} is in {rooms:?}");

@@ -49,8 +49,6 @@ pub(super) struct HttpApi {
     services: Arc<Services>,
     sessions: Arc<Sessions>,
     links: Arc<Links>,
-    /// The moment from which a message counts as stored, in words, for the stats.
-    sync: String,
     /// Numbers of the program around the endpoint.
     host_metrics: fn() -> Vec<Metric>,
 }
@@ -60,14 +58,12 @@ impl HttpApi {
         services: Arc<Services>,
         sessions: Arc<Sessions>,
         links: Arc<Links>,
-        sync: String,
         host_metrics: fn() -> Vec<Metric>,
     ) -> Self {
         Self {
             services,
             sessions,
             links,
-            sync,
             host_metrics,
         }
     }

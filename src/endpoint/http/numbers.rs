@@ -78,7 +78,7 @@ impl HttpApi {
                 ("processes", "process"),
                 stats.processes.iter().map(MetricRow::process),
             )
-            .fact("sync", quoted(&self.sync))
+            .fact("sync", quoted(&services.words.load().sync))
     }
 }
 

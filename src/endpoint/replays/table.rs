@@ -62,6 +62,17 @@ impl ReplayTable {
         }
     }
 
+    /// Changes the bounds; returns the connections that may be served now, since there is more room.
+    pub(super) fn set_bounds(&mut self, active_max: usize, replays_max: usize) -> Vec<Fd> {
+        (self.active_max, self.replays_max) = (active_max, replays_max);
+        let mut served = Vec::new();
+        while self.active < self.active_max && !self.waiting.is_empty() {
+            self.active += 1;
+            served.extend(self.serve_next());
+        }
+        served
+    }
+
     /// Counts the replays under way or waiting.
     pub(super) fn total(&self) -> usize {
         self.total
@@ -170,8 +181,11 @@ impl ReplayTable {
         }
     }
 
+    /// Gives the place of one that was served to the next; none where there are more than may be.
     fn serve_next(&mut self) -> Option<Fd> {
-        let Some((_, next)) = self.waiting.pop_first() else {
+        let has_place = self.active <= self.active_max;
+        let next = has_place.then(|| self.waiting.pop_first()).flatten();
+        let Some((_, next)) = next else {
             self.active -= 1;
             return None;
         };

@@ -171,6 +171,7 @@ impl Relay {
                 self.unstored.push((upstream, n));
                 self.retry_soon();
             }
+            RelayEvent::Rest { number } => self.rest(number),
             RelayEvent::Stop => {}
         }
     }
@@ -364,6 +365,13 @@ impl Relay {
     fn retry_soon(&mut self) {
         let soon = Instant::now() + RETRY;
         self.retry_at.get_or_insert(soon);
+    }
+
+    /// Rests with all acknowledgements given to the disk.
+    fn rest(&mut self, number: u64) {
+        self.ack_at = Some(Instant::now());
+        self.write_acks();
+        self.handle.rest_here(number);
     }
 
     fn finish(mut self) {

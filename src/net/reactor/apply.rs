@@ -113,6 +113,7 @@ impl<S: EventSink> Reactor<S> {
                 serial,
                 response,
             } => self.answer(fd, serial, *response),
+            Command::Settings(order) => self.take_settings(*order),
             Command::Adopt(socket) => match socket.peer_addr() {
                 Ok(peer) => self.adopt(socket, peer),
                 // The peer closed the connection before this reactor took it over.
@@ -130,6 +131,7 @@ impl<S: EventSink> Reactor<S> {
             Command::Drain => self.drain(),
             Command::PeerEnded => self.peers_left = self.peers_left.saturating_sub(1),
             Command::Stop => self.stop(),
+            Command::Freeze { number, order } => self.freeze(number, order),
             Command::Push { .. } | Command::PushLarge { .. } => {
                 unreachable!("pushes are carried out with their batch's frames")
             }
@@ -270,6 +272,9 @@ impl<S: EventSink> Reactor<S> {
         let Some(index) = self.slot_of(fd) else {
             return;
         };
+        if self.is_hushed() {
+            return self.answer_hushed(index, serial, response);
+        }
         self.slots[index].connection.answer(serial, response);
         self.pump(index, &mut []);
         if self.slots.contains(index) {

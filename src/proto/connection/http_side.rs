@@ -63,8 +63,8 @@ enum HttpStage {
 #[derive(Debug)]
 pub(super) struct Handshake {
     pub(super) head: Box<Head>,
-    /// The largest message that the WebSocket may send, in bytes.
-    pub(super) message_size_max: usize,
+    /// The largest message of the path, in bytes, if it has one of its own.
+    pub(super) own_size_max: Option<usize>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -139,6 +139,17 @@ impl HttpSide {
         }
     }
 
+    /// Gives the next answer out if it may leave, and does nothing else.
+    pub(super) fn next_output(&mut self, rules: &Rules<'_>) -> Option<Output> {
+        if self.ending == Ending::Done {
+            return None;
+        }
+        match self.next_answer(rules, &mut Input::new(&mut [])) {
+            Some(HttpStep::Event(ConnectionEvent::Output(output))) => Some(output),
+            _ => None,
+        }
+    }
+
     /// Takes the answer to request `serial`; [`HttpSide::step`] returns it when it may leave.
     pub(super) fn answer(&mut self, serial: u32, response: Response) {
         self.answers.fill(serial, response);
@@ -173,6 +184,15 @@ impl HttpSide {
     /// Whether the next answer waits until the peer has taken earlier bytes.
     pub(super) fn awaits_room(&self) -> bool {
         self.awaits_room
+    }
+
+    /// Counts the requests that were given out and aren't answered yet.
+    pub(super) fn open_requests(&self) -> usize {
+        self.answers.open()
+    }
+
+    pub(super) fn since(&self) -> Tick {
+        self.since
     }
 
     /// Counts the requests that have begun and aren't answered yet.
@@ -350,15 +370,15 @@ impl HttpSide {
             Ok(framing) => framing,
             Err(error) => return self.refuse(to, &error),
         };
-        let message_size_max = match (rules.gate)(&head) {
+        let own_size_max = match (rules.gate)(&head) {
             Verdict::Answer(response) => return self.answer_at_once(to, response, framing),
-            Verdict::Pass => rules.limits.message_size_max,
-            Verdict::PassWith { message_size_max } => message_size_max,
+            Verdict::Pass => None,
+            Verdict::PassWith { message_size_max } => Some(message_size_max),
         };
         if head.asks_for_websocket() {
             self.reading = HttpStage::Upgrading(Handshake {
                 head: Box::new(head),
-                message_size_max,
+                own_size_max,
             });
             return;
         }

@@ -125,11 +125,8 @@ impl Connection {
             match side.step(rules, input)? {
                 HttpStep::Event(event) => return Some(event),
                 HttpStep::Upgraded(handshake, carry) => {
-                    let Handshake {
-                        head,
-                        message_size_max,
-                    } = handshake;
-                    let side = WebSocketSide::new(rules, self.seed, carry, message_size_max);
+                    let Handshake { head, own_size_max } = handshake;
+                    let side = WebSocketSide::new(rules, self.seed, carry, own_size_max);
                     self.state = ConnectionState::WebSocket(side);
                     return Some(ConnectionEvent::Opened(head));
                 }
@@ -156,6 +153,21 @@ impl Connection {
         self.heard = now;
         if let ConnectionState::Http(side) = &mut self.state {
             side.unread(now);
+        }
+    }
+
+    /// Goes by other limits than before, those of `rules`, from the next frame or deadline on.
+    ///
+    /// Where WebSockets are pinged at other times, the time until the next ping begins anew, and the
+    /// pings of all are spread again.
+    pub fn follow(&mut self, rules: &Rules<'_>, has_other_pings: bool) {
+        let ConnectionState::WebSocket(side) = &mut self.state else {
+            return;
+        };
+        side.follow(rules);
+        if has_other_pings && side.is_open() {
+            self.heard = rules.now;
+            side.spread_pings(rules, self.seed);
         }
     }
 
@@ -221,6 +233,16 @@ impl Connection {
         match &mut self.state {
             ConnectionState::WebSocket(side) => side.close(rules, code, reason),
             ConnectionState::Http(_) | ConnectionState::Closed => None,
+        }
+    }
+
+    /// Gives the next answer out if it may leave, and does nothing else: what the peer has sent behind
+    /// its request stays unread. For a time in which no other event may come up;
+    /// [`Connection::next_event`] goes on afterwards.
+    pub fn next_output(&mut self, rules: &Rules<'_>) -> Option<Output> {
+        match &mut self.state {
+            ConnectionState::Http(side) => side.next_output(rules),
+            ConnectionState::WebSocket(_) | ConnectionState::Closed => None,
         }
     }
 
@@ -320,6 +342,24 @@ impl Connection {
     #[must_use]
     pub fn is_blocked(&self, limits: &Limits) -> bool {
         matches!(&self.state, ConnectionState::Http(side) if side.is_blocked(limits))
+    }
+
+    /// Counts the requests that were given out and aren't answered yet.
+    #[must_use]
+    pub fn open_requests(&self) -> usize {
+        match &self.state {
+            ConnectionState::Http(side) => side.open_requests(),
+            ConnectionState::WebSocket(_) | ConnectionState::Closed => 0,
+        }
+    }
+
+    /// The moment since which the peer isn't waited for, such as the end of its request.
+    #[must_use]
+    pub fn at_work_since(&self) -> Option<Tick> {
+        match &self.state {
+            ConnectionState::Http(side) => Some(side.since()),
+            ConnectionState::WebSocket(_) | ConnectionState::Closed => None,
+        }
     }
 
     /// Counts the requests that have begun and aren't answered yet.

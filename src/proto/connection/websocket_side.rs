@@ -23,6 +23,8 @@ pub(super) struct WebSocketSide {
     early_ms: u32,
     /// The largest message that the peer may send, in bytes.
     message_size_max: usize,
+    /// Whether that is the path's, and not the one of all.
+    has_own_size: bool,
 }
 
 #[derive(Debug)]
@@ -42,18 +44,33 @@ impl WebSocketSide {
         rules: &Rules<'_>,
         seed: u32,
         carry: BytesMut,
-        message_size_max: usize,
+        own_size_max: Option<usize>,
     ) -> Self {
-        // Connections that were opened together mustn't be pinged together, also where each of
-        // them said something since.
-        let early_ms = u64::from(seed) % rules.limits.ping_ms.max(1);
-        Self {
+        let mut side = Self {
             decoder: MessageDecoder::new(),
             phase: ClosePhase::Open,
             carry: (!carry.is_empty()).then(|| Box::new(carry)),
             pinged: Tick::NEVER,
-            early_ms: u32::try_from(early_ms).expect("not above the seed"),
-            message_size_max,
+            early_ms: 0,
+            message_size_max: own_size_max.unwrap_or(rules.limits.message_size_max),
+            has_own_size: own_size_max.is_some(),
+        };
+        side.spread_pings(rules, seed);
+        side
+    }
+
+    /// Chooses when the first ping comes: connections that were opened together mustn't be pinged
+    /// together, also where each of them said something since.
+    pub(super) fn spread_pings(&mut self, rules: &Rules<'_>, seed: u32) {
+        let early_ms = u64::from(seed) % rules.limits.ping_ms.max(1);
+        self.pinged = Tick::NEVER;
+        self.early_ms = u32::try_from(early_ms).expect("not above the seed");
+    }
+
+    /// Takes the largest message of other limits, unless the path has one of its own.
+    pub(super) fn follow(&mut self, rules: &Rules<'_>) {
+        if !self.has_own_size {
+            self.message_size_max = rules.limits.message_size_max;
         }
     }
 
@@ -249,7 +266,7 @@ mod tests {
         let frames = b"\x81\x81\0\0\0\0a\x01\x81\0\0\0\0b\x89\x80\0\0\0\0\x80\x81\0\0\0\0c";
         for cut in 0..=frames.len() {
             let (carry, rest) = frames.split_at(cut);
-            let mut side = WebSocketSide::new(&rules, 0, BytesMut::from(carry), 9);
+            let mut side = WebSocketSide::new(&rules, 0, BytesMut::from(carry), Some(9));
             let (mut rest, mut events) = (rest.to_vec(), 0);
             let mut input = Input::new(&mut rest);
             while side.step(&mut input).is_some() {

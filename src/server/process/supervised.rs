@@ -253,6 +253,13 @@ impl Supervised {
         self.intake.name.clone()
     }
 
+    /// Looks whether the process has died; what it wrote is still read.
+    pub(super) fn look_at_death(&mut self) {
+        if let ProcessState::Running(child_process) = &mut self.state {
+            child_process.reap();
+        }
+    }
+
     pub(super) fn take_accepted(&mut self) {
         self.intake.take(&mut self.taken);
         for entry in self.taken.drain(..) {

@@ -41,6 +41,8 @@ pub struct Supervisor {
     now: Instant,
     scratch: Vec<u8>,
     renewal: ProcessRenewal,
+    /// Whether nothing is read, written, started, killed or reaped.
+    stands_still: bool,
 }
 
 /// The renewal of the processes, one after another.
@@ -100,6 +102,7 @@ impl Supervisor {
             now,
             scratch: vec![0; READ_SIZE],
             renewal: ProcessRenewal::default(),
+            stands_still: false,
         })
     }
 
@@ -176,7 +179,43 @@ impl Supervisor {
             } else {
                 Readiness::Death
             };
-            supervised.ready(source, event);
+            match (source, self.stands_still) {
+                // Looked at when all goes on.
+                (Readiness::Death, true) => {}
+                _ => supervised.ready(source, event),
+            }
+        }
+    }
+
+    /// Does nothing any more until [`Supervisor::go_on`]: all stays where it is, in the pipes, in the
+    /// ledgers and in the kernel.
+    pub fn stand_still(&mut self) {
+        self.stands_still = true;
+    }
+
+    /// Has those wait who give tasks or messages to a process.
+    pub fn hold_intakes(&self) {
+        self.supervised.iter().for_each(|one| one.intake.hold());
+    }
+
+    /// Lets them go on.
+    pub fn open_intakes(&self) {
+        self.supervised.iter().for_each(|one| one.intake.let_go());
+    }
+
+    /// Takes what was accepted into the ledgers, also while all stands still.
+    pub fn take_accepted(&mut self) {
+        self.supervised
+            .iter_mut()
+            .for_each(Supervised::take_accepted);
+    }
+
+    /// Goes on after [`Supervisor::stand_still`], in the next turn.
+    pub fn go_on(&mut self) {
+        if std::mem::take(&mut self.stands_still) {
+            self.supervised
+                .iter_mut()
+                .for_each(Supervised::look_at_death);
         }
     }
 
@@ -187,6 +226,9 @@ impl Supervisor {
 
     /// Starts and kills the processes that are due, and writes the accepted tasks and messages.
     pub fn turn(&mut self, now: Instant) {
+        if self.stands_still {
+            return;
+        }
         self.now = now;
         let Some(base) = &self.base else {
             return;
@@ -252,6 +294,9 @@ impl Supervisor {
     /// before the next event or wake-up.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
+        if self.stands_still {
+            return None;
+        }
         self.supervised
             .iter()
             .filter_map(|supervised| supervised.deadline(self.now))
@@ -260,6 +305,9 @@ impl Supervisor {
 
     /// Returns the next event; the events of each process come in their order.
     pub fn next_event(&mut self) -> Option<ProcessEvent> {
+        if self.stands_still {
+            return None;
+        }
         self.supervised
             .iter_mut()
             .find_map(|supervised| supervised.next_event(self.now, &mut self.scratch))

@@ -239,6 +239,10 @@ impl Store for Working {
         Upkeep::More
     }
 
+    fn set_settings(&mut self, settings: StoreSettings) {
+        self.store.set_settings(settings);
+    }
+
     fn reader(&self) -> Arc<dyn Reader> {
         self.store.reader()
     }

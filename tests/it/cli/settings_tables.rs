@@ -1,7 +1,7 @@
 //! The tables of settings in the README: each name in them is there, with the default that stands
 //! beside it, and no bound of a server is left out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::process::Command;
 
 use tidings::server::ServerSettings;
@@ -50,30 +50,41 @@ fn keys(file: &str) -> Numbers {
     numbers
 }
 
-/// The settings that a reload puts into force by the file that `tidings init` writes; those of a named
-/// entry by the name of their table.
-fn in_force_after_a_reload(file: &str) -> BTreeSet<String> {
-    let (mut section, mut is_reload) = ("", false);
-    let mut settings = BTreeSet::new();
+/// The settings by what puts them into force in the words of the README, by the file that `tidings init`
+/// writes; those of a named entry by the name of their table.
+fn in_force_after(file: &str) -> BTreeMap<String, String> {
+    let (mut section, mut by) = ("", "");
+    let mut settings = BTreeMap::new();
     for line in file.lines() {
-        match line.trim_start_matches('#') {
-            " A change is in force after `tidings reload`." => is_reload = true,
-            " A change is in force after a restart." => is_reload = false,
-            _ => {}
+        let text = line.trim_start_matches('#');
+        if let Some(after) = text.strip_prefix(" A change is in force after ") {
+            by = after.trim_end_matches('.');
         }
         if let Some(name) = line.strip_prefix('[') {
             section = name.trim_end_matches(']');
-        } else if let Some((key, _)) = line.trim_start_matches('#').split_once(" = ")
+        } else if let Some((key, _)) = text.split_once(" = ")
             && !key.contains(' ')
-            && is_reload
         {
             let named = ["tokens.keys", "api_keys"];
             let table = named.into_iter().find(|table| section.starts_with(table));
             let name = format!("{section}.{key}");
-            settings.insert(table.unwrap_or(name.trim_start_matches('.')).to_owned());
+            let name = table.unwrap_or(name.trim_start_matches('.'));
+            settings.insert(name.to_owned(), by.to_owned());
         }
     }
     settings
+}
+
+/// The rows of the table of the README with this head: the settings that each names, and its last cell.
+fn rows_of(head: &str) -> Vec<(Row, &'static str)> {
+    let readme = include_str!("../../../README.md");
+    let (_, table) = readme
+        .split_once(&format!("\n{head}\n"))
+        .expect("the table");
+    let lines = table.lines().skip(1);
+    let rows = lines.map_while(|line| line.strip_prefix("| "));
+    let last = |line: &'static str| line.trim_end_matches(" |").rsplit(" | ").next().unwrap();
+    rows.map(|line| (row(line), last(line))).collect()
 }
 
 /// The bounds of a store that have no key.
@@ -217,15 +228,30 @@ fn file_of_init() -> String {
 }
 
 #[test]
-fn the_readme_names_each_setting_that_a_reload_puts_into_force_and_no_other() {
-    let readme = include_str!("../../../README.md");
-    let (_, table) = readme
-        .split_once("\n| in force after a reload | |\n")
-        .expect("the table");
-    let lines = table.lines().skip(1);
-    let rows = lines.map_while(|line| line.strip_prefix("| ")).map(row);
-    let named: BTreeSet<String> = rows.flat_map(|row| row.names).collect();
-    assert_eq!(named, in_force_after_a_reload(&file_of_init()));
+fn the_readme_says_of_each_setting_what_puts_it_into_force() {
+    let settings = in_force_after(&file_of_init());
+    let mut named = BTreeMap::new();
+    for (Row { names, .. }, by) in rows_of("| takes more than a reload | |") {
+        named.extend(names.into_iter().map(|name| (name, by.to_owned())));
+    }
+    let reload = "`tidings reload`".to_owned();
+    for (Row { names, .. }, _) in rows_of("| in force after a reload | |") {
+        for name in names {
+            let Some(table) = name.strip_suffix('*') else {
+                named.insert(name, reload.clone());
+                continue;
+            };
+            let all = settings.iter().filter(|(name, by)| {
+                name.strip_prefix(table)
+                    .is_some_and(|key| !key.contains('.'))
+                    && **by == reload
+            });
+            let all: Vec<_> = all.map(|(name, by)| (name.clone(), by.clone())).collect();
+            assert!(!all.is_empty(), "nothing in {name}");
+            named.extend(all);
+        }
+    }
+    assert_eq!(named, settings);
 }
 
 #[test]

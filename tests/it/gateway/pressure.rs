@@ -39,6 +39,10 @@ impl Store for Halting {
         self.store.maintain(now_ms)
     }
 
+    fn set_settings(&mut self, settings: StoreSettings) {
+        self.store.set_settings(settings);
+    }
+
     fn reader(&self) -> Arc<dyn Reader> {
         self.store.reader()
     }

@@ -103,6 +103,10 @@ impl Store for Held {
         self.store.maintain(now_ms)
     }
 
+    fn set_settings(&mut self, settings: StoreSettings) {
+        self.store.set_settings(settings);
+    }
+
     fn reader(&self) -> Arc<dyn Reader> {
         self.store.reader()
     }

@@ -52,6 +52,10 @@ impl Store for Counting {
         self.store.maintain(now_ms)
     }
 
+    fn set_settings(&mut self, settings: StoreSettings) {
+        self.store.set_settings(settings);
+    }
+
     fn reader(&self) -> Arc<dyn Reader> {
         Arc::clone(&self.reader) as Arc<dyn Reader>
     }

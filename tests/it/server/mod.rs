@@ -4,6 +4,7 @@ mod buffer;
 mod deadlines;
 mod descriptors;
 mod events;
+mod freeze;
 mod gather;
 mod handle;
 mod latest;

@@ -114,9 +114,9 @@ fn is_light(text: &str) -> bool {
     text.len().is_multiple_of(3)
 }
 
-/// A client that says numbers all the time, and hears each of them once, in order, with the number of
-/// the renewal before it, which never falls.
-fn talk(server: &Handle, is_over: &AtomicBool, seed: u64) -> (u64, usize) {
+/// A client that says numbers all the time until it is over, and hears each of them once, in order,
+/// with the number of the renewal before it, which never falls. Returns the last of these.
+fn talk(server: &Handle, (heard_of_all, is_over): (&AtomicUsize, &AtomicBool), seed: u64) -> usize {
     let mut random = Random::new(seed);
     let mut client = WebSocketClient::join(server);
     let (mut said, mut heard, mut last) = (0_u64, 0_u64, 0);
@@ -138,10 +138,14 @@ fn talk(server: &Handle, is_over: &AtomicBool, seed: u64) -> (u64, usize) {
                 last = renewal;
             }
             heard += 1;
+            heard_of_all.fetch_add(1, SeqCst);
         }
     }
+    client.say("end!");
+    let end = client.hear_text();
     client.leave();
-    (heard, last)
+    let renewal = end.strip_suffix(" end!").expect("the end");
+    renewal.parse().expect("a number")
 }
 
 #[test]
@@ -170,24 +174,21 @@ fn renewals_under_load_lose_nothing_and_keep_the_order() {
                 Ok(())
             });
         let server = LocalServer::start(builder);
-        let is_over = AtomicBool::new(false);
+        let (heard, is_over) = (AtomicUsize::new(0), AtomicBool::new(false));
         let rounds = rounds();
         thread::scope(|scope| {
-            let talks: Vec<_> = (0..CLIENTS)
-                .map(|seed| {
-                    let (handle, is_over) = (&server.handle, &is_over);
-                    scope.spawn(move || talk(handle, is_over, seed))
-                })
-                .collect();
-            until("all are there", || opened.load(SeqCst) == CLIENTS as usize);
+            let (handle, heard, is_over) = (&server.handle, &heard, &is_over);
+            let talk = |seed| scope.spawn(move || talk(handle, (heard, is_over), seed));
+            let talks: Vec<_> = (0..CLIENTS).map(talk).collect();
             for _ in 0..rounds {
+                let before = heard.load(SeqCst);
+                until("they talk", || heard.load(SeqCst) > before + 500);
                 assert_eq!(renew(&server.handle), all_of(mode));
             }
             is_over.store(true, SeqCst);
-            let talks = talks.into_iter().map(|talk| talk.join().unwrap());
-            let (heard, last): (Vec<_>, Vec<_>) = talks.unzip();
-            assert!(heard.iter().all(|heard| *heard > 0), "{heard:?}");
-            assert!(last.iter().max() >= Some(&rounds), "{last:?} of {rounds}");
+            for talk in talks {
+                assert_eq!(talk.join().expect("it heard everything"), rounds + 1);
+            }
         });
         until("all are gone", || closed.load(SeqCst) == CLIENTS as usize);
         until_nothing_is_left(&server.handle);

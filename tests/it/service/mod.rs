@@ -2,12 +2,14 @@
 //! at the other end of its control socket, and under a service manager.
 
 mod background;
+mod by_reload;
 mod container;
 mod control;
 mod log_file;
 pub mod manager;
 mod reload;
 mod renewal;
+mod served;
 pub mod terminal;
 
 use std::path::Path;

@@ -2,129 +2,19 @@
 //! all; nobody who is connected notices.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 use super::manager::Manager;
+use super::served::{OTHER_SECRET, SECRET, Served, with_keys, write_secret};
 use super::{said, tidings};
 use crate::support::chat_client::{ChatClient, say};
 use crate::support::http::{HttpClient, JSON};
 use crate::support::program::Program;
 use crate::support::wait::until;
 use crate::support::websocket::WebSocketClient;
-
-const SECRET: &str = "0123456789abcdef0123456789abcdef";
-
-const OTHER_SECRET: &str = "fedcba9876543210fedcba9876543210";
-
-/// Writes a file that its owner alone may read.
-fn write_secret(path: &Path, text: &str) {
-    fs::write(path, text).unwrap();
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
-}
-
-/// A server with a file of settings that the test changes.
-struct Served {
-    folder: TempDir,
-    server: Program,
-}
-
-impl Served {
-    fn with(text: &str) -> Self {
-        Self::started(text, |_| {})
-    }
-
-    fn started(text: &str, more: impl FnOnce(&mut std::process::Command)) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        write_secret(&folder.path().join("t.toml"), text);
-        let serve = ["serve", "--listen", "127.0.0.1:0", "--config", "t.toml"];
-        let mut command = tidings(folder.path(), &serve);
-        more(&mut command);
-        let server = Program::start(&mut command);
-        Self { folder, server }
-    }
-
-    fn path(&self) -> &Path {
-        self.folder.path()
-    }
-
-    fn write(&self, text: &str) {
-        write_secret(&self.path().join("t.toml"), text);
-    }
-
-    fn command(&self, arguments: &[&str]) -> (i32, String, String) {
-        said(&mut tidings(
-            self.path(),
-            &[arguments, &["--config", "t.toml"]].concat(),
-        ))
-    }
-
-    /// Has a file put into force, and gives what the command printed.
-    #[track_caller]
-    fn reload(&self, text: &str) -> String {
-        self.write(text);
-        let (code, out, err) = self.command(&["reload"]);
-        assert_eq!((code, &*err), (0, ""), "{out}");
-        out
-    }
-
-    /// Has a file refused, and gives the reason.
-    #[track_caller]
-    fn refused(&self, text: &str) -> String {
-        self.write(text);
-        let (code, out, err) = self.command(&["reload"]);
-        assert_eq!((code, &*out), (1, ""), "{err}");
-        err
-    }
-
-    #[track_caller]
-    fn status(&self) -> Value {
-        let (code, out, err) = self.command(&["status", "--json"]);
-        assert_eq!(code, 0, "{err}");
-        serde_json::from_str(&out).unwrap()
-    }
-
-    /// The status of a request with this field in its head.
-    fn get(&self, path: &str, field: &str) -> u16 {
-        let answer = self.server.http().ask_with("GET", path, field, "");
-        answer.unwrap().status
-    }
-
-    fn bearer(&self, credentials: &str) -> u16 {
-        self.get(
-            "/v1/stats",
-            &format!("Authorization: Bearer {credentials}\r\n"),
-        )
-    }
-
-    fn token(&self, more: &[&str]) -> String {
-        let token = ["token", "--uid", "ann", "--rooms", "tea"];
-        let (code, out, err) = self.command(&[&token, more].concat());
-        assert_eq!(code, 0, "{err}");
-        out.trim().to_owned()
-    }
-
-    /// Whether a token lets a user in.
-    fn lets_in(&self, token: &str) -> bool {
-        let mut client = self.server.websocket("/ws");
-        client.hear_text();
-        client.say(json!({"type": "login", "seq": 1, "token": token}).to_string());
-        let heard = client.hear_text_or_close();
-        heard.is_ok_and(|text| text.contains("\"ok\""))
-    }
-}
-
-/// A file with keys, and more settings at its top.
-fn with_keys(top: &str, more: &str) -> String {
-    format!(
-        "{top}\n[store]\ndata = \"d\"\n[api_keys.shop]\nkey = \"{SECRET}-shop\"\n\
-         [tokens.keys.k1]\nsecret = \"{SECRET}\"\n{more}"
-    )
-}
 
 #[test]
 fn what_a_reload_puts_into_force_is_in_force_once_the_command_returns() {
@@ -339,11 +229,11 @@ fn wrong_files(folder: &Path) -> Vec<(String, &'static str)> {
         (keys("wrkers = 2"), "did you mean workers?"),
         (
             keys("\n\nworkers = 3"),
-            "t.toml:3: workers: 1 → 3, which takes a restart",
+            "t.toml:3: workers: 1 → 3, which takes `tidings upgrade`",
         ),
         (
             keys("page = \"on\"\nnode = \"n\""),
-            "t.toml:2: node: \"\" → \"n\", which takes a restart",
+            "t.toml:2: node: \"\" → \"n\", which takes `tidings upgrade`",
         ),
         (
             "[store]\ndata = \"d\"\n".to_owned(),
@@ -462,7 +352,7 @@ fn sighup_is_a_reload_and_a_manager_is_told_of_both_its_ends() {
     manager.wait_for("RELOADING=1");
     let status = &manager.wait_for("READY=1")[1];
     assert!(status.starts_with(&serving), "{status}");
-    assert!(status.contains("the last reload was refused"), "{status}");
+    assert!(status.contains("the last reload: "), "{status}");
     served
         .server
         .stderr

@@ -148,49 +148,87 @@ fn talk(server: &Handle, (heard_of_all, is_over): (&AtomicUsize, &AtomicBool), s
     renewal.parse().expect("a number")
 }
 
+/// Callbacks that answer with the number of the renewal and what was said, and count those who come, go
+/// and are stuck; one in ten renewals fails, and who says `stick` waits at the door.
+fn under_load(builder: Builder, door: &Arc<Door>, counts: &Arc<[AtomicUsize; 3]>) -> Builder {
+    let (made, door, counts) = (AtomicUsize::new(0), Arc::clone(door), Arc::clone(counts));
+    builder.handlers(move |set| {
+        let number = made.fetch_add(1, SeqCst) + 1;
+        let (door, opened, closed) = (Arc::clone(&door), Arc::clone(&counts), Arc::clone(&counts));
+        let stuck = Arc::clone(&counts);
+        set.on_open(move |_, _| add(&opened[0]))
+            .on_close(move |_, _, _| add(&closed[1]))
+            .on_message(move |server, frame| {
+                let said = std::str::from_utf8(frame.data).unwrap();
+                if said == "stick" {
+                    add(&stuck[2]);
+                    door.wait();
+                }
+                let answer = format!("{number} {said}");
+                server.push(frame.fd, answer.as_str()).unwrap();
+            });
+        match fails(number) {
+            true => Err("one in ten".into()),
+            false => Ok(()),
+        }
+    })
+}
+
+fn fails(number: usize) -> bool {
+    number % 10 == 5
+}
+
 #[test]
 fn renewals_under_load_lose_nothing_and_keep_the_order() {
     const CLIENTS: u64 = 8;
     in_every_mode(|mode| {
-        let made = AtomicUsize::new(0);
-        let (opened, closed) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-        let counts = (Arc::clone(&opened), Arc::clone(&closed));
-        let builder = mode
-            .builder()
-            .light(
-                |frame| str::from_utf8(frame.data).is_ok_and(is_light),
-                |_, _| false,
-            )
-            .handlers(move |set| {
-                let number = made.fetch_add(1, SeqCst) + 1;
-                let (opened, closed) = (Arc::clone(&counts.0), Arc::clone(&counts.1));
-                set.on_open(move |_, _| add(&opened))
-                    .on_close(move |_, _, _| add(&closed))
-                    .on_message(move |server, frame| {
-                        let said = std::str::from_utf8(frame.data).unwrap();
-                        let answer = format!("{number} {said}");
-                        server.push(frame.fd, answer.as_str()).unwrap();
-                    });
-                Ok(())
-            });
-        let server = LocalServer::start(builder);
+        let (door, counts) = (
+            Arc::new(Door::default()),
+            Arc::<[AtomicUsize; 3]>::default(),
+        );
+        let builder = mode.builder().settings(renewal_ms(1_000)).light(
+            |frame| str::from_utf8(frame.data).is_ok_and(is_light),
+            |_, _| false,
+        );
+        let server = LocalServer::start(under_load(builder, &door, &counts));
         let (heard, is_over) = (AtomicUsize::new(0), AtomicBool::new(false));
-        let rounds = rounds();
+        let last = rounds() + 1;
+        let mut sticks = WebSocketClient::join(&server.handle);
         thread::scope(|scope| {
             let (handle, heard, is_over) = (&server.handle, &heard, &is_over);
             let talk = |seed| scope.spawn(move || talk(handle, (heard, is_over), seed));
             let talks: Vec<_> = (0..CLIENTS).map(talk).collect();
-            for _ in 0..rounds {
+            for number in 2..=last {
                 let before = heard.load(SeqCst);
                 until("they talk", || heard.load(SeqCst) > before + 500);
-                assert_eq!(renew(&server.handle), all_of(mode));
+                if number == 4 {
+                    sticks.say("stick");
+                    until("it is stuck", || counts[2].load(SeqCst) == 1);
+                }
+                let end = end_of(&handle.reload());
+                match number {
+                    4 => {
+                        let outcome = end.expect("the others are renewed");
+                        assert_eq!(outcome.threads_stuck.len(), 1, "{outcome}");
+                        assert_eq!(outcome.workers_renewed, threads(mode) - 1);
+                        door.open();
+                        assert_eq!(sticks.hear_text(), "3 stick");
+                    }
+                    number if fails(number) => {
+                        assert_eq!(end, Err(RenewalError::Handlers("one in ten".into())));
+                    }
+                    _ => assert_eq!(end, Ok(all_of(mode))),
+                }
             }
             is_over.store(true, SeqCst);
             for talk in talks {
-                assert_eq!(talk.join().expect("it heard everything"), rounds + 1);
+                assert_eq!(talk.join().expect("it heard everything"), last);
             }
         });
-        until("all are gone", || closed.load(SeqCst) == CLIENTS as usize);
+        sticks.leave();
+        let all = CLIENTS as usize + 1;
+        until("all are gone", || counts[1].load(SeqCst) == all);
+        assert_eq!(counts[0].load(SeqCst), all);
         until_nothing_is_left(&server.handle);
         assert!(server.stop().is_clean());
     });

@@ -711,3 +711,45 @@ fn a_second_freeze_is_refused_and_one_of_a_server_that_has_ended_too() {
         assert_eq!(handle.freeze_trial(|_| {}), Err(FreezeError::Stops));
     });
 }
+
+/// A message of `milliseconds number`, which takes its time; some of them wait for their turn.
+fn slowly(mode: Mode) -> Builder {
+    mode.builder().on_message(|server, frame| {
+        let text = frame.text().unwrap();
+        let ms = text.split(' ').next().unwrap().parse().unwrap();
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_millis(ms) {
+            thread::yield_now();
+        }
+        server.push(frame.fd, frame).unwrap();
+    })
+}
+
+#[test]
+fn messages_that_wait_for_their_turn_keep_it_and_nobody_waits_for_them() {
+    const MESSAGES: usize = 200;
+    const FREEZES: usize = 10;
+    in_every_mode(|mode| {
+        let server = LocalServer::start(slowly(mode).settings(settings(|_| {})));
+        let mut client = WebSocketClient::join(&server.handle);
+        for number in 0..MESSAGES {
+            client.say(format!("4 {number}"));
+        }
+        let handle = server.handle.clone();
+        until("some wait", || handle.stats().postponed.items > 20);
+        for _ in 0..FREEZES {
+            let (handle, (tell, told)) = (server.handle.clone(), channel());
+            let outcome = freeze(
+                &server.handle,
+                |_| {},
+                move |_| tell.send(handle.stats().postponed.items).unwrap(),
+            );
+            next(&outcome).unwrap();
+            assert!(next(&told) > 0, "they were handled first");
+        }
+        for number in 0..MESSAGES {
+            assert_eq!(client.hear_text(), format!("4 {number}"));
+        }
+        until("none waits", || server.stats().postponed.items == 0);
+    });
+}

@@ -105,6 +105,8 @@ pub enum Command {
     },
     /// Ends a timer, by its name.
     ClearTimer(u64),
+    /// Has the owner of the events look at its orders.
+    Renew,
     /// Stops accepting, answers the requests under way, and closes all connections.
     Drain,
     /// Tells reactor 0 that another reactor has ended.
@@ -183,6 +185,7 @@ impl Command {
             | Self::Adopt(_)
             | Self::StartTimer { .. }
             | Self::ClearTimer(_)
+            | Self::Renew
             | Self::Drain
             | Self::PeerEnded
             | Self::Stop

@@ -8,6 +8,7 @@ use super::delivery::{AtOnce, Delivery, PerBatch, encoded};
 use super::freeze::{CallPass, FreezeErrand, FreezeError, FreezeStep, FreezeTimes};
 use super::message::Message;
 use super::process::{ProcessLink, TaskError, TaskId};
+use super::renewal::Renewal;
 use super::settings::ServerSettings;
 use super::shared::ServerShared;
 use super::stats::Stats;
@@ -434,6 +435,15 @@ impl<D: Delivery> Handle<D> {
     #[must_use]
     pub fn is_stopping(&self) -> bool {
         self.shared.main.is_asked_to_stop()
+    }
+
+    /// Asks for a renewal, as SIGUSR1 does: the callbacks of [`super::Builder::handlers`] are made anew,
+    /// the threads of the workers are replaced one after another, and then the processes. Nothing that
+    /// waits is lost, and no connection notices.
+    ///
+    /// While a renewal is under way, all who ask get the next one.
+    pub fn reload(&self) -> Renewal {
+        self.shared.main.ask_to_renew()
     }
 
     /// Asks the server to stop gracefully, as SIGTERM does.

@@ -139,6 +139,8 @@ pub(super) enum QueueItem {
         job: WorkerJob,
         bytes: usize,
     },
+    /// The worker has an order with this number.
+    Retire(u64),
     /// The worker rests for the freeze of this number.
     Rest {
         number: u64,
@@ -327,6 +329,11 @@ impl WorkerQueue {
     /// Ends the worker, which takes nothing from the queue after this.
     pub(super) fn stop(&self) {
         self.put(1, 0, QueueItem::Stop);
+    }
+
+    /// Has the worker look at its order with this number, once it has come so far.
+    pub(super) fn retire(&self, order: u64) {
+        self.put(1, 0, QueueItem::Retire(order));
     }
 
     fn put(&self, items: usize, bytes: usize, item: QueueItem) {

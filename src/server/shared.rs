@@ -12,6 +12,7 @@ use mio::Waker;
 use super::freeze::{FreezeBoard, FreezeErrand, FreezeError};
 use super::process::ProcessLink;
 use super::queue::{Postponed, WorkerInbox, WorkerJob, WorkerQueue};
+use super::renewal::{Renewal, RenewalDesk};
 use super::settings::ServerSettings;
 use crate::base::sync::lock;
 use crate::base::{Fd, Rollout};
@@ -143,6 +144,8 @@ pub(super) struct MainThread {
     /// Reactors that haven't ended; `workers` counts the same of the workers.
     pub(super) reactors: AtomicUsize,
     pub(super) workers: AtomicUsize,
+    /// The renewals that were asked for.
+    pub(super) renewals: RenewalDesk,
 }
 
 impl MainThread {
@@ -160,6 +163,7 @@ impl MainThread {
             stop_ms_max: AtomicU64::new(stop_ms_max),
             reactors: AtomicUsize::new(reactors),
             workers: AtomicUsize::new(workers),
+            renewals: RenewalDesk::default(),
         }
     }
 
@@ -170,6 +174,13 @@ impl MainThread {
 
     pub(super) fn stop_ms_max(&self) -> u64 {
         self.stop_ms_max.load(Ordering::Relaxed)
+    }
+
+    /// Asks for a renewal of the workers and the processes.
+    pub(super) fn ask_to_renew(&self) -> Renewal {
+        let renewal = self.renewals.ask();
+        self.wake();
+        renewal
     }
 
     pub(super) fn ask_to_stop(&self) {

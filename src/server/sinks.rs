@@ -9,6 +9,7 @@ use crossbeam_channel::Receiver;
 use super::handle::TimerCallback;
 use super::light::{LightEvents, Mailboxes};
 use super::message::Frame;
+use super::order::ReactorOrders;
 use super::queue::{Backlogged, EventBatch, WorkerEvent, WorkerJob};
 use super::runner::Runner;
 use super::scheduler::{Scheduler, TurnBounds, run};
@@ -214,6 +215,12 @@ impl EventSink for WorkerSink {
             || self.light.as_ref().is_some_and(LightEvents::has_commands)
     }
 
+    fn renew(&mut self) {
+        if let Some(light) = &mut self.light {
+            light.renew();
+        }
+    }
+
     fn take_commands(&mut self) -> Option<CommandBatch> {
         self.light.as_ref()?.take_commands()
     }
@@ -245,6 +252,7 @@ pub(super) struct InlineSink {
     jobs_left: usize,
     /// Whether that was too few for the jobs of the last turn. Jobs that come later wake the reactor.
     has_more_jobs: bool,
+    orders: ReactorOrders,
 }
 
 impl InlineSink {
@@ -252,6 +260,7 @@ impl InlineSink {
         runner: Runner,
         bounds: TurnBounds,
         jobs: Option<Receiver<WorkerJob>>,
+        orders: ReactorOrders,
     ) -> Self {
         let backlogged = Arc::default();
         let postponed = Arc::clone(&runner.handle.shared().postponed);
@@ -263,6 +272,7 @@ impl InlineSink {
             jobs,
             jobs_left: JOBS_A_TURN_MAX,
             has_more_jobs: false,
+            orders,
         }
     }
 
@@ -397,6 +407,18 @@ impl EventSink for InlineSink {
 
     fn has_pending(&self) -> bool {
         !self.runner.handle.delivery.is_empty() || (self.jobs_left > 0 && self.has_jobs())
+    }
+
+    fn renew(&mut self) {
+        for order in self.orders.try_iter() {
+            if let Some(handlers) = order.take() {
+                self.runner.stop();
+                self.runner.renew(handlers);
+                self.runner.start();
+                order.finish();
+                self.runner.handle.shared().main.wake();
+            }
+        }
     }
 
     fn take_commands(&mut self) -> Option<CommandBatch> {

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use super::freeze::Freezes;
+use super::handler_set::HandlersFactory;
 use super::handlers::Handlers;
 use super::process::{Process, ProcessLaunch};
 use super::settings::ServerSettings;
@@ -25,6 +26,8 @@ pub(super) struct ServerSpec {
     pub(super) settings: ServerSettings,
     pub(super) gate: Arc<Gate>,
     pub(super) handlers: Handlers,
+    /// Makes the callbacks that a renewal of the workers makes anew.
+    pub(super) factory: Option<HandlersFactory>,
     pub(super) processes: Vec<(String, ProcessEntry)>,
     pub(super) process_launch: ProcessLaunch,
     /// Pressures of the user's own queues; while one is high, no reactor reads.
@@ -44,6 +47,7 @@ impl Default for ServerSpec {
             settings: ServerSettings::default(),
             gate: Arc::new(|_, _| Verdict::Pass),
             handlers: Handlers::default(),
+            factory: None,
             processes: Vec::new(),
             process_launch: ProcessLaunch::default(),
             pressures: Vec::new(),

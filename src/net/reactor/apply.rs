@@ -127,6 +127,7 @@ impl<S: EventSink> Reactor<S> {
                 self.start_user_timer(timer, after_ms, repeats);
             }
             Command::ClearTimer(timer) => self.clear_user_timer(timer),
+            Command::Renew => self.sink.renew(),
             Command::Drain => self.drain(),
             Command::PeerEnded => self.peers_left = self.peers_left.saturating_sub(1),
             Command::Stop => self.stop(),

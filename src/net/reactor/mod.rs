@@ -177,6 +177,8 @@ pub trait EventSink {
     fn end_turn(&mut self);
     /// Whether [`EventSink::end_turn`] would hand anything on.
     fn has_pending(&self) -> bool;
+    /// Takes the orders that came with [`Command::Renew`], between two events.
+    fn renew(&mut self) {}
     /// Takes the commands that handlers on this thread gave for this very reactor.
     fn take_commands(&mut self) -> Option<CommandBatch>;
     /// Without workers, in a freeze: runs jobs of other threads, the last callbacks until the thaw;

@@ -289,6 +289,7 @@ impl<S: EventSink> Reactor<S> {
     }
 
     /// Has what a handler waits for looked at, since bytes have left the outbox of that slot.
+    #[inline]
     pub(super) fn note_awaited(&mut self, index: u32) {
         if !self.awaited.is_empty()
             && let Some(awaited) = self.awaited.remove(&index)

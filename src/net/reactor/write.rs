@@ -81,6 +81,7 @@ impl<S: EventSink> Reactor<S> {
             }
         }
         self.writes.end_this();
+        self.writes.grow(share);
         while let Some(index) = self.writes.next_later(share) {
             let Some(slot) = self.slots.get_mut(index) else {
                 continue;

@@ -10,6 +10,7 @@ mod pressure;
 pub mod procfs;
 mod proxy;
 mod real;
+mod renewal;
 mod sender;
 mod server;
 mod traces;

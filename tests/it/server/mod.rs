@@ -11,6 +11,7 @@ mod handle;
 mod latest;
 mod light;
 mod publish;
+mod renewal;
 mod slow;
 mod slow_http;
 mod stop;

@@ -125,9 +125,10 @@ impl<K: Borrow<str> + Ord + Clone, V> ChannelTable<K, V> {
     pub(super) fn listed(&self, from: Bound<&str>) -> impl Iterator<Item = (&K, &V)> {
         let names = self.names.iter();
         let names = names.flat_map(move |names| names.range::<str, _>((from, Bound::Unbounded)));
-        names.filter_map(|name| {
-            let (key, channel) = &self.channels[self.place_of(name.borrow())?];
-            Some((key, channel))
+        names.map(|name| {
+            let place = self.place_of(name.borrow());
+            let (key, channel) = &self.channels[place.expect("a channel's name goes with it")];
+            (key, channel)
         })
     }
 

@@ -762,6 +762,23 @@ fn a_stop_takes_a_freeze_back_at_each_of_its_steps() {
 }
 
 #[test]
+fn what_panics_in_a_freeze_leaves_nobody_standing() {
+    in_every_mode(|mode| {
+        let server = LocalServer::start(mode.builder().settings(settings(|_| {})));
+        let mut client = WebSocketClient::join(&server.handle);
+        let outcome = freeze(&server.handle, |_| {}, |_| panic!("as the test wants"));
+        assert_eq!(next(&outcome), Err(FreezeError::Panicked));
+        assert_eq!(server.handle.failure(), None, "all goes on");
+        let panics = |step| assert_ne!(step, FreezeStep::Still, "as the test wants");
+        let outcome = freeze(&server.handle, panics, |_| {});
+        assert_eq!(next(&outcome), Err(FreezeError::Stops));
+        assert_eq!(client.hear_all().1, Heard::Close(1_001));
+        drop(client);
+        assert!(server.stop().has_failed);
+    });
+}
+
+#[test]
 fn a_second_freeze_is_refused_and_one_of_a_server_that_has_ended_too() {
     with_workers(|mode| {
         let server = LocalServer::start(mode.builder().settings(settings(|_| {})));

@@ -10,6 +10,7 @@ mod pressure;
 pub mod procfs;
 mod proxy;
 mod real;
+mod reload;
 mod sender;
 mod server;
 mod traces;

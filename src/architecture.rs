@@ -9,13 +9,17 @@
 //!
 //! ```text
 //! one process
-//!  ├ main thread: signals, the processes, the stop
+//!  ├ main thread: signals, the processes, renewals, the stop
 //!  ├ reactors: own the sockets; reactor 0 also listens, deals connections out, and keeps the timers
 //!  ├ workers: run the callbacks, and may block; light ones, and all if there is none, run on reactors
 //!  ├ disk thread: writes the records that wait, syncs once, then delivers and answers
 //!  ├ replay thread: reads pages of history for clients that return
 //!  └ processes: the same binary again, each at the other end of a socket pair
 //! ```
+//!
+//! A renewal replaces the workers' threads one after another, and then each process. The queue of a worker
+//! goes from its old thread to the next one, and so does what waits for a turn; a process gets what the one
+//! before it had not finished.
 //!
 //! # The way of the data
 //!
@@ -94,7 +98,7 @@
 //! threads, and comes back to the first; the frame is encoded once, whatever the number of members.
 //! A `say` in memory stays on the first, and is sent by `chat/say.rs` itself.
 //!
-//! 34 files, 17 forms.
+//! 35 files, 17 forms.
 //!
 //! | thread | file | what it does | the message is now |
 //! |---|---|---|---|
@@ -108,6 +112,7 @@
 //! | | `chat/say.rs` | checks names, id and rights; copies the texts, once | `Envelope`, `KeptMessage` |
 //! | | `chat/connections.rs` | knows the user of the connection, and the user's rooms | |
 //! | | `chat/channels.rs` | makes sure of the room, under its lock; knows the epoch | |
+//! | | `chat/channel_table.rs` | finds it by its name | |
 //! | | `chat/pending.rs` | holds the message until it is on disk | `PendingMessage` |
 //! | | `endpoint/services.rs` | adds who is to be answered, gives it to the disk thread | |
 //! | | `store/disk.rs` | counts the pressure | |

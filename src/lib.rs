@@ -38,7 +38,7 @@
 //! | `chat` | users, rooms, channels, presence, and what clients speak; no public face yet | yes |
 //! | `cli` | the `tidings` binary: daemon, gateway, command line, load generator | yes |
 //!
-//! A program that uses the library alone says `default-features = false`. Linux 5.3 or newer.
+//! A program that uses the library alone says `default-features = false`. Linux 5.4 or newer.
 
 // Here and not in Cargo.toml, since the tests, the benches and the examples may do otherwise.
 #![warn(unreachable_pub, unnameable_types)]

@@ -196,6 +196,23 @@ const TESTS: &[(&str, fn())] = &[
     ("what_the_process_starts_itself_is_not_taken_for_it", nested),
     ("dropping_the_supervisor_leaves_nothing_behind", dropped),
     ("two_processes_have_each_their_own_tasks", two),
+    (
+        "renewed_again_and_again_each_task_runs_once_and_in_order",
+        renewals,
+    ),
+    (
+        "one_that_makes_no_room_for_its_successor_is_killed_and_its_tasks_run_again",
+        renewal_deadline,
+    ),
+    (
+        "one_that_waits_for_its_restart_is_started_at_once_when_it_is_renewed",
+        renewed_while_waiting,
+    ),
+    (
+        "a_stop_during_a_renewal_runs_whatever_was_accepted",
+        renewal_stopped,
+    ),
+    ("processes_are_renewed_one_after_another", two_renewed),
 ];
 
 fn kills() {
@@ -691,6 +708,150 @@ fn two() {
     }
     assert_eq!(outcomes["echo"], done("panic"));
     assert!(matches!(outcomes["panic"], TaskOutcome::Failed(_)));
+}
+
+fn renewals() {
+    let (dir, path) = temp_file();
+    let mut rig = Rig::start("log", ProcessSettings::default());
+    let mut pids = vec![rig.started()];
+    let mut accepted = Vec::new();
+    let mut finished = Vec::new();
+    for round in 0..20 {
+        for _ in 0..100 * (round % 3) + 1 {
+            accepted.push(rig.link.task(path.clone()).unwrap());
+        }
+        if round % 2 == 0 {
+            rig.turn(Instant::now());
+        }
+        rig.supervisor.renew(Instant::now());
+        while pids.len() < round + 2 {
+            accepted.push(rig.link.task(path.clone()).unwrap());
+            match rig.next() {
+                ProcessEvent::Finished { task, .. } => finished.push(task),
+                ProcessEvent::Started { pid, .. } => pids.push(pid),
+                ProcessEvent::Died {
+                    status, restart_in, ..
+                } => assert_eq!((status.code(), restart_in), (Some(0), Some(Duration::ZERO))),
+                event => panic!("{event:?}"),
+            }
+        }
+        assert!(!rig.supervisor.is_renewing());
+        assert_eq!(rig.supervisor.take_renewed(), (1, vec![]));
+    }
+    while finished.len() < accepted.len() {
+        finished.push(rig.finished().0);
+    }
+    assert_eq!(finished, accepted);
+    rig.stop_and_finish();
+
+    let log = std::fs::read_to_string(path).unwrap();
+    let began = log.lines().filter_map(|line| line.strip_prefix("began "));
+    let began: Vec<(u64, u32)> = began
+        .map(|line| {
+            let (id, pid) = line.split_once(' ').unwrap();
+            (id.parse().unwrap(), pid.parse().unwrap())
+        })
+        .collect();
+    let ids: Vec<_> = began.iter().map(|(id, _)| TaskId(*id)).collect();
+    assert_eq!(ids, accepted, "each once, in order");
+    let mut ran = began.into_iter().map(|(_, pid)| pid).collect::<Vec<_>>();
+    ran.dedup();
+    let ran_in_order = pids.iter().filter(|pid| ran.contains(pid));
+    assert!(ran_in_order.eq(&ran), "{ran:?} of {pids:?}");
+    assert!(ran.len() > 10, "{ran:?}");
+    drop(dir);
+}
+
+fn renewal_deadline() {
+    let (dir, path) = temp_fifo();
+    let settings = ProcessSettings {
+        stop_ms_max: 200,
+        ..ProcessSettings::default()
+    };
+    let mut rig = Rig::start("fifo", settings);
+    rig.started();
+    let slow = rig.link.task(path.clone()).unwrap();
+    rig.turn(Instant::now());
+    // Opens once the task runs.
+    let gate = OpenOptions::new().write(true).open(&path).unwrap();
+    let told = Instant::now();
+    rig.supervisor.renew(told);
+    let quick = rig.link.task("/dev/null").unwrap();
+    assert_eq!(rig.died().signal(), Some(9));
+    assert!(told.elapsed() >= Duration::from_millis(200));
+    drop(gate);
+    rig.started();
+    assert_eq!(rig.supervisor.take_renewed(), (1, vec![]));
+    drop(OpenOptions::new().write(true).open(&path).unwrap());
+    assert_eq!([rig.finished().0, rig.finished().0], [slow, quick]);
+    rig.stop_and_finish();
+    drop(dir);
+}
+
+fn renewed_while_waiting() {
+    let settings = ProcessSettings {
+        restart_backoff_ms_min: 600_000,
+        restart_backoff_ms_max: 600_000,
+        ..ProcessSettings::default()
+    };
+    let mut rig = Rig::start("echo", settings);
+    signal(rig.started(), Signal::KILL);
+    rig.died();
+    rig.supervisor.renew(Instant::now());
+    rig.started();
+    rig.link.task("x").unwrap();
+    rig.finished();
+    rig.stop_and_finish();
+}
+
+fn renewal_stopped() {
+    let mut rig = Rig::start("echo", ProcessSettings::default());
+    signal(rig.started(), Signal::STOP);
+    let mut accepted: Vec<_> = (0..1_000).map(|_| rig.link.task("x").unwrap()).collect();
+    rig.turn(Instant::now());
+    rig.supervisor.renew(Instant::now());
+    // For the next one.
+    accepted.extend((0..1_000).map(|_| rig.link.task("x").unwrap()));
+    rig.turn(Instant::now());
+    rig.supervisor.stop(Instant::now());
+    signal(rig.link.stats().pid.unwrap(), Signal::CONT);
+    let mut finished = Vec::new();
+    let mut ends = 0;
+    loop {
+        match rig.next() {
+            ProcessEvent::Finished { task, .. } => finished.push(task),
+            ProcessEvent::Died { status, .. } => {
+                assert_eq!(status.code(), Some(0));
+                ends += 1;
+            }
+            ProcessEvent::Started { .. } => {}
+            ProcessEvent::Ended {
+                tasks_unfinished, ..
+            } => break assert_eq!(tasks_unfinished, 0),
+            event => panic!("{event:?}"),
+        }
+    }
+    assert_eq!((finished, ends), (accepted, 2));
+}
+
+fn two_renewed() {
+    let mut rig = Rig::start_all(&["echo", "panic"], ProcessSettings::default());
+    let before = [rig.started(), rig.started()];
+    rig.supervisor.renew(Instant::now());
+    let mut names = Vec::new();
+    while rig.supervisor.is_renewing() || names.len() < 4 {
+        match rig.next() {
+            ProcessEvent::Died { process, .. } => names.push(format!("{process} ended")),
+            ProcessEvent::Started { process, pid } => {
+                assert!(!before.contains(&pid));
+                names.push(format!("{process} started"));
+            }
+            event => panic!("{event:?}"),
+        }
+    }
+    let in_order = ["echo ended", "echo started", "panic ended", "panic started"];
+    assert_eq!(names, in_order);
+    assert_eq!(rig.supervisor.take_renewed(), (2, vec![]));
 }
 
 // What the tests stand on.

@@ -15,6 +15,9 @@ use crate::operations::{DATA, Nowhere, Operation, UNIX_MS, record};
 /// Rooms that a user may join with one login.
 const ROOMS_OF_A_PAIR: usize = 100;
 const ROOMS: (usize, usize) = (10, 10_000);
+/// Messages that a room keeps. All have so many before anything is counted: what a full history takes
+/// of the allocator is the same in a thousand rooms as in one.
+const KEPT: usize = 2;
 const STORED: (u64, u64) = (1, 100_000);
 /// Channels that the stored messages are spread over, so that none has its bound.
 const CHANNELS: u64 = 10;
@@ -52,7 +55,11 @@ fn moment(tick: u64) -> Moment {
 
 /// A message in each of so many rooms of two in turn.
 fn say(rounds: u64, count: usize) {
-    let chat = Chat::new(ChatSettings::default(), 1);
+    let settings = ChatSettings {
+        kept_messages_max: KEPT,
+        ..ChatSettings::default()
+    };
+    let chat = Chat::new(settings, 1);
     let rooms: Vec<String> = (0..count).map(|room| format!("room-{room:05}")).collect();
     for (pair, rooms) in rooms.chunks(ROOMS_OF_A_PAIR).enumerate() {
         let names: Vec<&str> = rooms.iter().map(String::as_str).collect();
@@ -82,9 +89,10 @@ fn say(rounds: u64, count: usize) {
         let said = chat.say(&mut Nowhere, moment(0), actor, to, &say);
         black_box(said.expect("a member may"));
     };
-    // The first message of a room makes its history, which is the room's price and no message's.
-    (0..count).for_each(say);
-    (0..rounds as usize)
+    // The first messages of a room make its history, which is the room's price and no message's. One more
+    // has the oldest dropped.
+    let before = count * (KEPT + 1);
+    (0..before + rounds as usize)
         .map(|round| round % count)
         .for_each(say);
 }

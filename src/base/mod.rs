@@ -3,8 +3,8 @@
 //! Every other layer may use this one; this one uses none. Only types on which two independent
 //! layers have to agree belong here: an id, a moment, a level of pressure, how many lines strangers may
 //! cause in the log, what a message says, the description of a number, and the few lines that take a
-//! lock, read the wall clock, tell of a thread's death, find the largest holder of something or wait until
-//! several owners have taken something new.
+//! lock, read a clock, tell of a thread's death, have a thread rest, find the largest holder of something
+//! or wait until several owners have taken something new.
 //! Protocols, input and output never do.
 
 mod address_block;
@@ -17,9 +17,11 @@ pub mod message;
 pub mod metric;
 pub mod position;
 pub mod pressure;
+pub mod rest;
 mod rollout;
 pub mod sync;
 mod tick;
+mod tick_clock;
 pub mod vital;
 
 pub use address_block::AddressBlock;
@@ -32,3 +34,4 @@ pub use position::{Epoch, Position};
 pub use pressure::{Pressure, Watermarks};
 pub use rollout::{Rollout, RolloutPart};
 pub use tick::Tick;
+pub use tick_clock::TickClock;

@@ -7,11 +7,14 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::thread::{Builder, JoinHandle};
 
+use super::rest::take_part;
+
 /// The variable with the path of a file that names threads, one a line, which shall die.
 #[cfg(debug_assertions)]
 const FAULTS_VAR: &str = "FAULTS_OF_TIDINGS";
 
-/// Starts a thread that calls `died` if `run` panics, after everything that `run` owned is gone.
+/// Starts a thread that calls `died` if `run` panics, after everything that `run` owned is gone. It
+/// rests in a freeze.
 ///
 /// # Errors
 ///
@@ -22,6 +25,7 @@ pub fn spawn_vital(
     died: impl FnOnce() + Send + 'static,
 ) -> io::Result<JoinHandle<()>> {
     Builder::new().name(name.to_owned()).spawn(move || {
+        take_part();
         if let Err(panic) = catch_unwind(AssertUnwindSafe(run)) {
             died();
             resume_unwind(panic);

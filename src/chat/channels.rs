@@ -5,14 +5,14 @@
 //! [`InboxShard`](super::inboxes::InboxShard) say how connections enter and leave.
 
 use std::borrow::Borrow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fmt;
-use std::ops::Bound::{Included, Unbounded};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
 use super::call::{Call, Scope};
+use super::channel_table::{ChannelTable, Listing};
 use super::common::{Capacity, Common};
 use super::error::ChatError;
 use super::expiry::{Expiry, ExpiryQueue};
@@ -36,6 +36,9 @@ pub(super) trait ChannelKey: Borrow<str> + Ord + Clone + fmt::Debug {
 
 /// The connections and members of a channel.
 pub(super) trait Audience {
+    /// Whether channels of this kind are listed.
+    const LISTING: Listing;
+
     /// Makes the audience of a channel that begins now.
     fn nobody(now: Tick) -> Self;
 
@@ -65,17 +68,17 @@ pub(super) struct LiveChannel<A> {
     pub(super) audience: A,
 }
 
-/// The channels of one shard, by their keys.
+/// The channels of one shard.
 #[derive(Debug)]
 pub(super) struct Channels<K, A> {
-    pub(super) by_key: BTreeMap<K, LiveChannel<A>>,
+    pub(super) by_name: ChannelTable<K, LiveChannel<A>>,
     expiry: ExpiryQueue<K>,
 }
 
-impl<K: Ord, A> Default for Channels<K, A> {
+impl<K: ChannelKey, A: Audience> Default for Channels<K, A> {
     fn default() -> Self {
         Self {
-            by_key: BTreeMap::new(),
+            by_name: ChannelTable::new(A::LISTING),
             expiry: ExpiryQueue::default(),
         }
     }
@@ -84,7 +87,7 @@ impl<K: Ord, A> Default for Channels<K, A> {
 impl<K: ChannelKey, A: Audience> Channels<K, A> {
     /// Finds the channel of this name, with its key.
     pub(super) fn find(&mut self, name: &str) -> Option<(&K, &mut LiveChannel<A>)> {
-        find(&mut self.by_key, name)
+        self.by_name.find(name)
     }
 
     /// The shared key of a name, whether or not there is such a channel.
@@ -93,8 +96,9 @@ impl<K: ChannelKey, A: Audience> Channels<K, A> {
             .map_or_else(|| K::new(name), |(key, _)| key.clone())
     }
 
-    /// Makes sure that there is a channel, whose name is checked. A new one has to get a connection
-    /// or a message, or needs [`Channels::schedule_removal`]: otherwise nothing ever removes it.
+    /// Makes sure that there is a channel, whose name is checked; returns its place. A new one has to
+    /// get a connection or a message, or needs [`Channels::schedule_removal`]: otherwise nothing ever
+    /// removes it.
     ///
     /// # Errors
     ///
@@ -104,10 +108,10 @@ impl<K: ChannelKey, A: Audience> Channels<K, A> {
         scope: Scope<'_>,
         name: &str,
         capacity: Capacity<'_>,
-    ) -> Result<(), ChatError> {
-        match self.by_key.contains_key(name) {
-            true => Ok(()),
-            false => self.create(scope, name, capacity),
+    ) -> Result<usize, ChatError> {
+        match self.by_name.place_of(name) {
+            Some(place) => Ok(place),
+            None => self.create(scope, name, capacity),
         }
     }
 
@@ -116,7 +120,7 @@ impl<K: ChannelKey, A: Audience> Channels<K, A> {
         scope: Scope<'_>,
         name: &str,
         capacity: Capacity<'_>,
-    ) -> Result<(), ChatError> {
+    ) -> Result<usize, ChatError> {
         let (common, key) = (scope.common, K::new(name));
         common.count_channel(key.channel(), capacity)?;
         A::gauge(&common.totals).add(1);
@@ -125,14 +129,13 @@ impl<K: ChannelKey, A: Audience> Channels<K, A> {
             audience: A::nobody(scope.now),
         };
         channel.log.has_opener = matches!(capacity, Capacity::User(_));
-        self.by_key.insert(key, channel);
-        Ok(())
+        Ok(self.by_name.insert(key, channel))
     }
 
     /// Makes sure of a channel that must not be refused.
-    pub(super) fn ensure_reserved(&mut self, scope: Scope<'_>, name: &str) {
+    fn ensure_reserved(&mut self, scope: Scope<'_>, name: &str) -> usize {
         self.ensure(scope, name, Capacity::Reserved)
-            .expect("a reserved channel asks for no bound");
+            .expect("a reserved channel asks for no bound")
     }
 
     /// Finds a channel that is not to be refused, or creates it.
@@ -141,8 +144,8 @@ impl<K: ChannelKey, A: Audience> Channels<K, A> {
         scope: Scope<'_>,
         name: &str,
     ) -> (&K, &mut LiveChannel<A>) {
-        self.ensure_reserved(scope, name);
-        self.find(name).expect("it was made sure of")
+        let place = self.ensure_reserved(scope, name);
+        self.by_name.at(place)
     }
 
     /// Brings back who opened a channel.
@@ -162,17 +165,19 @@ impl<K: ChannelKey, A: Audience> Channels<K, A> {
 
     /// Schedules the removal of a channel that was created and may never be used.
     pub(super) fn schedule_removal(&mut self, scope: Scope<'_>, name: &str) {
-        _ = self.find_unused(scope, name);
+        if let Some(place) = self.by_name.place_of(name) {
+            self.schedule_removal_at(scope, place);
+        }
     }
 
-    /// Finds a channel that was created and may never be used, and schedules its removal.
-    fn find_unused(&mut self, scope: Scope<'_>, name: &str) -> Option<(&K, &mut LiveChannel<A>)> {
-        let (key, channel) = find(&mut self.by_key, name)?;
+    /// Schedules the removal of the channel at this place, if nobody is in there.
+    fn schedule_removal_at(&mut self, scope: Scope<'_>, place: usize) -> (&K, &mut LiveChannel<A>) {
+        let (key, channel) = self.by_name.at(place);
         if channel.audience.empty_since().is_some() {
             let gone_at = scope.now.after(scope.common.settings.channel_ttl_ms());
             self.expiry.schedule(gone_at, key, &mut channel.log);
         }
-        Some((key, channel))
+        (key, channel)
     }
 
     /// Makes sure of a channel whose message comes only once it is stored.
@@ -186,9 +191,8 @@ impl<K: ChannelKey, A: Audience> Channels<K, A> {
         name: &str,
         capacity: Capacity<'_>,
     ) -> Result<(&K, &mut LiveChannel<A>), ChatError> {
-        self.ensure(scope, name, capacity)?;
-        // Nobody may be in there.
-        Ok(self.find_unused(scope, name).expect("it was made sure of"))
+        let place = self.ensure(scope, name, capacity)?;
+        Ok(self.schedule_removal_at(scope, place))
     }
 
     /// Brings back a channel as it was, to be swept at this time; `false` if there is one of this name.
@@ -198,10 +202,14 @@ impl<K: ChannelKey, A: Audience> Channels<K, A> {
         mut channel: LiveChannel<A>,
         sweep_at: Option<Tick>,
     ) -> bool {
+        if self.by_name.place_of(key.borrow()).is_some() {
+            return false;
+        }
         if let Some(at) = sweep_at {
             self.expiry.schedule(at, &key, &mut channel.log);
         }
-        self.by_key.insert(key, channel).is_none()
+        self.by_name.insert(key, channel);
+        true
     }
 
     /// Lists the channels in the order of their names, with the time at which each is swept.
@@ -211,7 +219,7 @@ impl<K: ChannelKey, A: Audience> Channels<K, A> {
             let known = sweeps.entry(key.borrow()).or_insert(at);
             *known = at.min(*known);
         }
-        let channels = self.by_key.iter().map(|(key, channel)| {
+        let channels = self.by_name.in_order().map(|(key, channel)| {
             let is_swept = channel.log.sweep_is_scheduled;
             let sweep_at = sweeps.get(key.borrow()).copied().filter(|_| is_swept);
             (key, channel, sweep_at)
@@ -221,9 +229,10 @@ impl<K: ChannelKey, A: Audience> Channels<K, A> {
 
     /// Brings back a channel that is on disk, to go on behind `newest`.
     pub(super) fn restore(&mut self, scope: Scope<'_>, name: &str, newest: Position) {
-        let (_, channel) = self.find_or_create(scope, name);
+        let place = self.ensure_reserved(scope, name);
+        let (_, channel) = self.by_name.at(place);
         channel.log.restore(newest, &scope.common.totals);
-        self.schedule_removal(scope, name);
+        self.schedule_removal_at(scope, place);
     }
 
     /// Decides where `user` begins to hear a channel, which exists from then on.
@@ -234,8 +243,8 @@ impl<K: ChannelKey, A: Audience> Channels<K, A> {
         user: &User,
         resume: Resume,
     ) -> Result<(Welcome, SubscriptionStart), ChatError> {
-        self.ensure(scope, name, capacity)?;
-        let (key, LiveChannel { log, audience }) = self.find(name).expect("it was made sure of");
+        let place = self.ensure(scope, name, capacity)?;
+        let (key, LiveChannel { log, audience }) = self.by_name.at(place);
         let members = audience.members_with(user);
         let users_max = scope.common.settings.presence_users_max();
         let is_quiet = audience.is_quiet_with(user, users_max);
@@ -252,7 +261,18 @@ impl<K: ChannelKey, A: Audience> Channels<K, A> {
         name: &str,
         placement: &Placement<'_>,
     ) -> Option<(&K, Option<Position>, usize)> {
-        let (key, channel) = find(&mut self.by_key, name)?;
+        let place = self.by_name.place_of(name)?;
+        Some(self.say_at(call, place, placement))
+    }
+
+    /// Does the same as [`Channels::say`] in the channel at this place.
+    pub(super) fn say_at(
+        &mut self,
+        call: &mut Call<'_>,
+        place: usize,
+        placement: &Placement<'_>,
+    ) -> (&K, Option<Position>, usize) {
+        let (key, channel) = self.by_name.at(place);
         let (topic, LiveChannel { log, audience }) = (key.channel(), channel);
         let connections = audience.connections();
         if let Placement::Stored(Position { epoch, offset }, _) = *placement
@@ -274,7 +294,7 @@ impl<K: ChannelKey, A: Audience> Channels<K, A> {
         }
         let positions = (position, log.position());
         let receivers = placement.deliver(call, topic, positions, connections, audience.fds());
-        Some((key, position, receivers))
+        (key, position, receivers)
     }
 
     /// Does the same as [`Channels::say`] in a channel that must not be refused, and creates it if
@@ -285,12 +305,8 @@ impl<K: ChannelKey, A: Audience> Channels<K, A> {
         name: &str,
         placement: &Placement<'_>,
     ) -> (Option<Position>, usize) {
-        if let Some((_, position, receivers)) = self.say(call, name, placement) {
-            return (position, receivers);
-        }
-        self.ensure_reserved(call.scope, name);
-        let said = self.say(call, name, placement);
-        let (_, position, receivers) = said.expect("it was made sure of");
+        let place = self.ensure_reserved(call.scope, name);
+        let (_, position, receivers) = self.say_at(call, place, placement);
         (position, receivers)
     }
 
@@ -320,7 +336,7 @@ impl<K: ChannelKey, A: Audience> Channels<K, A> {
         debug_assert!(!is_empty || channel.log.oldest_at().is_none_or(|at| at <= now));
         let epoch = common.epoch_of(key.channel());
         self.purge((common, call.sink), name, epoch);
-        if is_empty && let Some((key, _)) = self.by_key.remove_entry(name) {
+        if is_empty && let Some(key) = self.by_name.remove(name) {
             A::gauge(&common.totals).subtract(1);
             common.uncount_channel(key.channel());
         }
@@ -332,7 +348,7 @@ impl<K: ChannelKey, A: Audience> Channels<K, A> {
         let Some(key) = self.expiry.next(scope.now) else {
             return false;
         };
-        if let Some(LiveChannel { log, audience }) = self.by_key.get_mut::<K>(&key) {
+        if let Some((_, LiveChannel { log, audience })) = self.by_name.find(key.borrow()) {
             match Expiry::sweep(scope, key.channel(), log, audience.empty_since()) {
                 Expiry::Stays => {}
                 Expiry::SweepAgain(at) => self.expiry.schedule(at, &key, log),
@@ -341,21 +357,11 @@ impl<K: ChannelKey, A: Audience> Channels<K, A> {
                     self.expiry.schedule(at, &key, log);
                 }
                 Expiry::Gone => {
-                    self.by_key.remove::<K>(&key);
+                    self.by_name.remove(key.borrow());
                     A::gauge(&scope.common.totals).subtract(1);
                 }
             }
         }
         true
     }
-}
-
-fn find<'a, K: ChannelKey, A>(
-    by_key: &'a mut BTreeMap<K, LiveChannel<A>>,
-    name: &str,
-) -> Option<(&'a K, &'a mut LiveChannel<A>)> {
-    by_key
-        .range_mut::<str, _>((Included(name), Unbounded))
-        .next()
-        .filter(|(key, _)| <K as Borrow<str>>::borrow(key) == name)
 }

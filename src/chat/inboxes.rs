@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::call::{Call, Scope};
+use super::channel_table::Listing;
 use super::channels::{Audience, ChannelKey, Channels, LiveChannel};
 use super::common::Capacity;
 use super::error::ChatError;
@@ -41,6 +42,8 @@ impl UserPresence {
 }
 
 impl Audience for UserPresence {
+    const LISTING: Listing = Listing::Never;
+
     fn nobody(now: Tick) -> Self {
         Self::Away { since: now }
     }

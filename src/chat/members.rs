@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::channel_table::Listing;
 use super::channels::Audience;
 use super::fds::Fds;
 use super::name::User;
@@ -380,6 +381,8 @@ impl RoomMembers {
 }
 
 impl Audience for RoomMembers {
+    const LISTING: Listing = Listing::InOrder;
+
     fn nobody(now: Tick) -> Self {
         Self::Nobody { since: now }
     }

@@ -31,6 +31,7 @@
 
 mod call;
 mod catch_up;
+mod channel_table;
 mod channels;
 mod common;
 mod connections;

@@ -1,6 +1,6 @@
 //! Queries: history, presence, lists; and acknowledgements.
 
-use std::ops::Bound::{Excluded, Included, Unbounded};
+use std::ops::Bound::{Excluded, Included};
 use std::sync::Arc;
 
 use super::Chat;
@@ -218,7 +218,7 @@ impl Chat {
                 .and_then(|last| views.get(last))
                 .map(|view| Arc::clone(&view.name));
             let shard = self.rooms.lock_part(part);
-            let behind = shard.channels.by_key.range::<str, _>((from, Unbounded));
+            let behind = shard.channels.by_name.listed(from);
             let found = behind.take_while(|(name, _)| {
                 name.starts_with(prefix) && end.as_ref().is_none_or(|end| **name < *end)
             });

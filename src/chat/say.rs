@@ -331,12 +331,16 @@ impl Chat {
             )));
         }
         let kept = (kind == ChannelKind::Memory).then(|| envelope.kept());
-        if kept.is_some() {
-            channels.ensure(scope, room, envelope.capacity)?;
-        }
+        let place = match kept {
+            Some(_) => Some(channels.ensure(scope, room, envelope.capacity)?),
+            None => channels.by_name.place_of(room),
+        };
         let placement = envelope.placement(kept.as_ref());
-        let (channel, position, receivers) = match channels.say(call, room, &placement) {
-            Some((name, position, receivers)) => (Arc::clone(name), position, receivers),
+        let (channel, position, receivers) = match place {
+            Some(place) => {
+                let (name, position, receivers) = channels.say_at(call, place, &placement);
+                (Arc::clone(name), position, receivers)
+            }
             None => (room.into(), None, 0),
         };
         self.remember(scope, key, envelope, position);
@@ -537,7 +541,7 @@ fn make_room(
     {
         pair.first().channels.schedule_removal(scope, uid);
     }
-    opened
+    opened.map(drop)
 }
 
 /// Returns the epoch of a channel, if the channel is stored; schedules its removal, since a new

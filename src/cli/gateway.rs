@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::Args;
 use tidings::gateway::push_with;
-use tidings::server::{ServerOutcome, process};
+use tidings::server::{ServerOutcome, is_hangup_ignored, process};
 
 use super::log::LogFlags;
 use super::start::{DetachFlag, can_listen, settings_of, start_line};
@@ -31,7 +31,7 @@ pub(super) struct GatewayArgs {
 
 impl GatewayArgs {
     pub(super) fn run(self, log: &LogFlags, arguments: &[OsString]) -> anyhow::Result<ExitCode> {
-        let signals = EarlySignals::heed().context("can't heed signals")?;
+        let signals = EarlySignals::heed(!is_hangup_ignored()).context("can't heed signals")?;
         // The push process begins here too. It gets its settings over its pipe, so that a settings
         // file that was changed meanwhile can't keep it from starting again.
         if let Some(process) = process::entered().context("can't enter the push process")? {

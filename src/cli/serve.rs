@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
-use tidings::server::ServerOutcome;
+use tidings::server::{ServerOutcome, is_hangup_ignored};
 
 use super::log::LogFlags;
 use super::start::{DetachFlag, can_listen, settings_of, start_line};
@@ -28,7 +28,7 @@ pub(super) struct ServeArgs {
 
 impl ServeArgs {
     pub(super) fn run(self, log: &LogFlags, arguments: &[OsString]) -> anyhow::Result<ExitCode> {
-        let signals = EarlySignals::heed().context("can't heed signals")?;
+        let signals = EarlySignals::heed(!is_hangup_ignored()).context("can't heed signals")?;
         let detach = self.detach;
         detach.run(arguments, signals, |start| self.serve(log, start))
     }

@@ -47,6 +47,12 @@ section! {
         pid_file: String = String::new(), within 0..=4_096, by upgrade;
         /// Time that a stop may take, in milliseconds; then what is left is cut.
         stop_ms_max: u64 = 30_000, within 0..=DAY_MS, by reload;
+        /// Time in which a worker has to come to its renewal, in milliseconds; one that is stuck for
+        /// longer stays as it is.
+        renew_ms_max: u64 = 30_000, within 1..=DAY_MS, by upgrade;
+        /// Time in which all has to come to a stand for an upgrade, in milliseconds; then the server
+        /// goes on as it is.
+        freeze_ms_max: u64 = 2_000, within 10..=DAY_MS, by upgrade;
     }
 }
 

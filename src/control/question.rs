@@ -11,6 +11,8 @@ pub enum Question {
     Reload,
     /// To read the settings anew, and to say what would change.
     CheckReload,
+    /// To renew the workers and the processes; answered once they are.
+    Renew,
     /// To stop in order; answered at the end.
     Stop,
     /// To stop at once.
@@ -28,6 +30,7 @@ impl Question {
             Self::Status => json!({"command": "status"}),
             Self::Reload => json!({"command": "reload"}),
             Self::CheckReload => json!({"command": "reload", "check": true}),
+            Self::Renew => json!({"command": "reload", "workers": true}),
             Self::Stop => json!({"command": "stop"}),
             Self::StopNow => json!({"command": "stop", "now": true}),
         }
@@ -40,6 +43,10 @@ impl Question {
         let is = |flag: &str| asked[flag] == true;
         match asked["command"].as_str() {
             Some("status") => Ok(Self::Status),
+            Some("reload") if is("check") && is("workers") => {
+                Err("what a renewal of the workers would do can't be checked".to_owned())
+            }
+            Some("reload") if is("workers") => Ok(Self::Renew),
             Some("reload") if is("check") => Ok(Self::CheckReload),
             Some("reload") => Ok(Self::Reload),
             Some("stop") if is("now") => Ok(Self::StopNow),
@@ -59,13 +66,15 @@ mod tests {
             Question::Status,
             Question::Reload,
             Question::CheckReload,
+            Question::Renew,
             Question::Stop,
             Question::StopNow,
         ] {
             let line = question.to_json().to_string();
             assert_eq!(Question::from_line(line.as_bytes()), Ok(question), "{line}");
         }
-        for bad in ["", "status", "{}", r#"{"command":"upgrade"}"#, "[]"] {
+        let both = r#"{"command":"reload","workers":true,"check":true}"#;
+        for bad in ["", "status", "{}", r#"{"command":"upgrade"}"#, "[]", both] {
             assert!(Question::from_line(bad.as_bytes()).is_err(), "{bad}");
         }
     }

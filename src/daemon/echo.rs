@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 use std::sync::RwLock;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 
 use tidings::base::sync::{read, write};
 use tidings::server::Fd;
@@ -13,19 +15,29 @@ pub(super) const ECHO_PATH: &str = "/echo";
 pub(super) const ECHO_SIZE_MAX: usize = 16 << 20;
 
 /// The connections that opened `/echo`.
+///
+/// Each message of any connection asks, so that nobody takes the lock while there are none.
 #[derive(Debug, Default)]
-pub(super) struct Echoes(RwLock<HashSet<Fd, foldhash::fast::RandomState>>);
+pub(super) struct Echoes {
+    fds: RwLock<HashSet<Fd, foldhash::fast::RandomState>>,
+    /// As many as there are: written under the lock, and before the messages of the connection come.
+    count: AtomicUsize,
+}
 
 impl Echoes {
     pub(super) fn contains(&self, fd: Fd) -> bool {
-        read(&self.0).contains(&fd)
+        self.count.load(Relaxed) > 0 && read(&self.fds).contains(&fd)
     }
 
     pub(super) fn insert(&self, fd: Fd) {
-        write(&self.0).insert(fd);
+        let mut fds = write(&self.fds);
+        fds.insert(fd);
+        self.count.store(fds.len(), Relaxed);
     }
 
     pub(super) fn remove(&self, fd: Fd) {
-        write(&self.0).remove(&fd);
+        let mut fds = write(&self.fds);
+        fds.remove(&fd);
+        self.count.store(fds.len(), Relaxed);
     }
 }

@@ -193,15 +193,13 @@ impl DaemonLife {
                 tracing::info!("SIGHUP: the settings are read anew");
                 self.ask(|pending| pending.reload = true);
             }
-            ServerSignal::User1 => self.renew_log("SIGUSR1"),
+            ServerSignal::User1 => {
+                tracing::info!("SIGUSR1: the workers and the processes are renewed");
+                // How it ends is logged.
+                drop(server.reload());
+                self.ask(|pending| pending.reopen_log = true);
+            }
             ServerSignal::User2 => tracing::info!(signal = "SIGUSR2", "this signal is ignored"),
-        }
-    }
-
-    fn renew_log(&self, signal: &str) {
-        match self.log_file {
-            Some(_) => self.ask(|pending| pending.reopen_log = true),
-            None => tracing::info!(signal, "there is no log file to open anew"),
         }
     }
 

@@ -147,9 +147,11 @@ fn cut(text: &str) -> &str {
 
 /// Whether the name in a `Host` field, with or without a port, can only mean this machine.
 fn is_loopback(host: &str) -> bool {
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        _ => host,
+    let digits = host.bytes().rev().take_while(u8::is_ascii_digit).count();
+    let name = match &host[..host.len() - digits] {
+        // Nearly every request names it so.
+        "127.0.0.1:" => return true,
+        name => name.strip_suffix(':').unwrap_or(host),
     };
     let literal = name
         .strip_prefix('[')

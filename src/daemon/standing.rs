@@ -120,6 +120,7 @@ impl Standing {
             Question::Status => self.status(server),
             Question::Reload => self.reload(ReloadScope::Swap),
             Question::CheckReload => self.reload(ReloadScope::Check),
+            Question::Renew => renew(server),
             Question::Stop => {
                 tracing::info!("asked to stop by the control socket: stopping gracefully");
                 server.stop();
@@ -170,6 +171,21 @@ impl Standing {
                 Err(poisoned) => poisoned.into_inner(),
             };
         }
+    }
+}
+
+/// Renews the workers and the processes, and answers what came of it.
+fn renew(server: &Handle) -> Value {
+    match server.reload().wait() {
+        Ok(outcome) => json!({
+            "ok": outcome.is_complete(),
+            "error": (!outcome.is_complete()).then(|| outcome.to_string()),
+            "workers": outcome.workers_renewed,
+            "processes": outcome.processes_renewed,
+            "threads_stuck": outcome.threads_stuck,
+            "processes_failed": outcome.processes_failed,
+        }),
+        Err(error) => json!({"ok": false, "error": error.to_string()}),
     }
 }
 

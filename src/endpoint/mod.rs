@@ -24,6 +24,7 @@ mod link_part;
 mod links;
 mod native;
 mod replays;
+mod rest;
 mod serials;
 mod server_sink;
 mod services;
@@ -53,6 +54,7 @@ use http::HttpApi;
 use links::ChatPublisher;
 use native::NativeProtocol;
 use replays::Replays;
+use rest::{DiskRest, ReplayRest};
 use serials::Serials;
 use server_sink::{Confirmation, ServerSink};
 use services::{EndpointWords, Services};
@@ -204,6 +206,11 @@ impl Endpoint {
         let (endpoint, light_requests) = (Arc::clone(self), Arc::clone(self));
         builder
             .pressure(Arc::clone(self.services.disk.pressure()))
+            .freezes_with(Arc::new(ReplayRest(Arc::clone(&self.services))))
+            .freezes_with(Arc::new(DiskRest {
+                services: Arc::clone(&self.services),
+                sessions: Arc::clone(&self.sessions),
+            }))
             .serials_from(self.serials.from)
             .on_start(move |server| {
                 start.0.start(server);

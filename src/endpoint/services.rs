@@ -10,10 +10,10 @@ use arc_swap::ArcSwap;
 use super::replays::Replays;
 use super::store_task::{ReplyTo, StoreJob, StoreTask};
 use crate::api::refusal::Refusal;
-use crate::base::Tick;
 use crate::base::clock::unix_ms;
 use crate::base::line_budget::LineBudget;
 use crate::base::sync::lock;
+use crate::base::{Tick, TickClock};
 use crate::chat::{Chat, ErrorCode, Moment};
 use crate::server::{Handle, LateHandle};
 use crate::store::{Disk, Reader, StoreError};
@@ -42,7 +42,7 @@ pub(super) struct Services {
     pub(super) words: ArcSwap<EndpointWords>,
     /// The lines of the log for pages that can't be read.
     unreadable: Mutex<LineBudget>,
-    started: Instant,
+    pub(super) clock: TickClock,
     /// Known once the server runs, before anybody connects.
     server: LateHandle,
 }
@@ -63,7 +63,7 @@ impl Services {
             data_size_max: AtomicUsize::new(words.message_size_max),
             words: ArcSwap::from_pointee(words),
             unreadable: Mutex::default(),
-            started: Instant::now(),
+            clock: TickClock::default(),
             server: LateHandle::default(),
         }
     }
@@ -106,7 +106,7 @@ impl Services {
 
     /// Reads the half of [`Services::now`] that stored messages need.
     pub(super) fn tick(&self) -> Tick {
-        Tick(self.started.elapsed().as_millis() as u64)
+        self.clock.now()
     }
 
     /// Has the disk thread carry out a task, and tell the outcome to `reply_to`.

@@ -16,6 +16,7 @@ use super::numbers::Numbers;
 use super::outbox::{Outbox, OutboxContext, OutboxJob};
 use super::push::PUSH_PROCESS;
 use super::relay::{Relay, RelayEvent, RelayHandle, RelayOrder, RelaySettings};
+use super::rest::{OutboxRest, RelayRest};
 use super::target::Target;
 use crate::api::auth::{Authenticator, authorize, bearer};
 use crate::api::body::json_body;
@@ -209,6 +210,8 @@ impl Gateway {
         let this = Arc::clone(self);
         builder
             .pressure(Arc::clone(self.outbox.disk.pressure()))
+            .freezes_with(Arc::new(RelayRest(self.relay.clone())))
+            .freezes_with(Arc::new(OutboxRest(Arc::clone(&self.outbox))))
             .on_pipe_message(move |_, _, message| this.relay.send(RelayEvent::PushMessage(message)))
     }
 

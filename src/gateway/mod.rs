@@ -36,6 +36,7 @@ mod offline;
 mod outbox;
 mod push;
 mod relay;
+mod rest;
 mod target;
 
 pub use crate::api::LimitSettings;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use mio::net::TcpStream;
 
+use super::freeze::FreezeOrder;
 use super::reactor::ReactorLimits;
 use crate::base::{Fd, RolloutPart};
 use crate::proto::http::Response;
@@ -104,12 +105,21 @@ pub enum Command {
     },
     /// Ends a timer, by its name.
     ClearTimer(u64),
+    /// Has the owner of the events look at its orders.
+    Renew,
     /// Stops accepting, answers the requests under way, and closes all connections.
     Drain,
     /// Tells reactor 0 that another reactor has ended.
     PeerEnded,
     /// Cuts the open connections and ends the reactor.
     Stop,
+    /// Brings the reactor a step nearer to a stand, or lets it go on.
+    Freeze {
+        /// The number of the freeze.
+        number: u64,
+        /// The step.
+        order: FreezeOrder,
+    },
 }
 
 /// Other bounds and times for a reactor.
@@ -175,9 +185,11 @@ impl Command {
             | Self::Adopt(_)
             | Self::StartTimer { .. }
             | Self::ClearTimer(_)
+            | Self::Renew
             | Self::Drain
             | Self::PeerEnded
-            | Self::Stop => 0,
+            | Self::Stop
+            | Self::Freeze { .. } => 0,
         }
     }
 }

@@ -150,6 +150,12 @@ impl Gathering {
         self.ids.get(topic).copied().map(GatheringId)
     }
 
+    /// Lists all that waits.
+    pub(super) fn all(&self) -> Vec<GatheringId> {
+        let ids = self.entries.iter().map(|(id, _)| GatheringId(id as u32));
+        ids.collect()
+    }
+
     /// Whether frames of a topic wait that go another way, so that these have to be taken first.
     pub(super) fn is_other_than(&self, topic: &str, is_latest: bool) -> bool {
         let entry = self.find(topic).map(|id| &self.entries[id.0 as usize]);

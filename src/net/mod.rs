@@ -9,6 +9,7 @@ pub mod budget;
 pub mod command;
 pub mod counters;
 pub mod directory;
+pub mod freeze;
 
 pub mod gathering;
 mod listener;

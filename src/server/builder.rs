@@ -8,7 +8,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::error::ServerError;
+use super::freeze::Freezes;
 use super::handle::{Handle, TASK_PROCESS, WorkerHandle};
+use super::handler_set::{BoxError, HandlerSet};
 use super::lifecycle::{Lifecycle, ServerOutcome, StopSource};
 use super::message::{Frame, Request};
 use super::process::{self, Process, ProcessLaunch, TaskId};
@@ -113,7 +115,7 @@ impl Builder {
     /// Sets the callback for a server that listens; called on the main thread, before all others.
     #[must_use]
     pub fn on_start(mut self, callback: impl Fn(&WorkerHandle) + Send + Sync + 'static) -> Self {
-        self.spec.handlers.on_start = Some(Box::new(callback));
+        self.spec.handlers.on_start = Some(Arc::new(callback));
         self
     }
 
@@ -124,24 +126,58 @@ impl Builder {
         mut self,
         callback: impl Fn(&WorkerHandle, ServerSignal) + Send + Sync + 'static,
     ) -> Self {
-        self.spec.handlers.on_signal = Some(Box::new(callback));
+        self.spec.handlers.on_signal = Some(Arc::new(callback));
         self
     }
 
     /// Sets the callback for a stop that begins, whatever it comes from; called on the main thread.
     #[must_use]
     pub fn on_stopping(mut self, callback: impl Fn(&WorkerHandle) + Send + Sync + 'static) -> Self {
-        self.spec.handlers.on_stopping = Some(Box::new(callback));
+        self.spec.handlers.on_stopping = Some(Arc::new(callback));
         self
     }
 
-    /// Sets the callback for a worker that begins; called on its thread with its number.
+    /// Sets the function that makes the callbacks of the workers: it is called at the start, on the thread
+    /// that runs the server, and at each renewal ([`Handle::reload`], SIGUSR1), on one of its own. What it
+    /// sets takes the place of callbacks that are set here; those that it doesn't set stay.
+    ///
+    /// An error or a panic at a renewal leaves everything as it is; at the start it is the server's error.
+    ///
+    /// ```no_run
+    /// use tidings::server::{BoxError, Server};
+    ///
+    /// # fn main() -> Result<(), tidings::server::ServerError> {
+    /// Server::builder()
+    ///     .listen("127.0.0.1:9502")
+    ///     .handlers(|set| {
+    ///         // Read again at each renewal.
+    ///         let greeting = std::fs::read_to_string("greeting.txt")?;
+    ///         set.on_open(move |server, request| {
+    ///             server.push(request.fd, greeting.as_str()).ok();
+    ///         });
+    ///         Ok(())
+    ///     })
+    ///     .run()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn handlers(
+        mut self,
+        factory: impl Fn(&mut HandlerSet) -> Result<(), BoxError> + Send + Sync + 'static,
+    ) -> Self {
+        self.spec.factory = Some(Box::new(factory));
+        self
+    }
+
+    /// Sets the callback for a worker that begins; called on its thread with its number, also after a
+    /// renewal. Timers that it sets belong to this worker: they end with it, and so at its renewal.
     #[must_use]
     pub fn on_worker_start(
         mut self,
         callback: impl Fn(&WorkerHandle, usize) + Send + Sync + 'static,
     ) -> Self {
-        self.spec.handlers.on_worker_start = Some(Box::new(callback));
+        self.spec.handlers.on_worker_start = Some(Arc::new(callback));
         self
     }
 
@@ -151,7 +187,7 @@ impl Builder {
         mut self,
         callback: impl Fn(&WorkerHandle, &Request) + Send + Sync + 'static,
     ) -> Self {
-        self.spec.handlers.on_open = Some(Box::new(callback));
+        self.spec.handlers.on_open = Some(Arc::new(callback));
         self
     }
 
@@ -162,7 +198,7 @@ impl Builder {
         mut self,
         callback: impl Fn(&WorkerHandle, Frame<'_>) + Send + Sync + 'static,
     ) -> Self {
-        self.spec.handlers.on_message = Some(Box::new(callback));
+        self.spec.handlers.on_message = Some(Arc::new(callback));
         self
     }
 
@@ -174,7 +210,7 @@ impl Builder {
         mut self,
         callback: impl Fn(&WorkerHandle, Request, Responder) + Send + Sync + 'static,
     ) -> Self {
-        self.spec.handlers.on_request = Some(Box::new(callback));
+        self.spec.handlers.on_request = Some(Arc::new(callback));
         self
     }
 
@@ -185,7 +221,7 @@ impl Builder {
         mut self,
         callback: impl Fn(&WorkerHandle, Fd, &CloseReason) + Send + Sync + 'static,
     ) -> Self {
-        self.spec.handlers.on_close = Some(Box::new(callback));
+        self.spec.handlers.on_close = Some(Arc::new(callback));
         self
     }
 
@@ -196,7 +232,7 @@ impl Builder {
         mut self,
         callback: impl Fn(&WorkerHandle, Fd) + Send + Sync + 'static,
     ) -> Self {
-        self.spec.handlers.on_drain = Some(Box::new(callback));
+        self.spec.handlers.on_drain = Some(Arc::new(callback));
         self
     }
 
@@ -206,7 +242,7 @@ impl Builder {
         mut self,
         callback: impl Fn(&WorkerHandle, Fd) + Send + Sync + 'static,
     ) -> Self {
-        self.spec.handlers.on_buffer_empty = Some(Box::new(callback));
+        self.spec.handlers.on_buffer_empty = Some(Arc::new(callback));
         self
     }
 
@@ -220,8 +256,8 @@ impl Builder {
         is_light_message: impl Fn(Frame<'_>) -> bool + Send + Sync + 'static,
         is_light_request: impl Fn(&Head, &[u8]) -> bool + Send + Sync + 'static,
     ) -> Self {
-        self.spec.handlers.is_light_message = Some(Box::new(is_light_message));
-        self.spec.handlers.is_light_request = Some(Box::new(is_light_request));
+        self.spec.handlers.is_light_message = Some(Arc::new(is_light_message));
+        self.spec.handlers.is_light_request = Some(Arc::new(is_light_request));
         self
     }
 
@@ -238,6 +274,15 @@ impl Builder {
     #[must_use]
     pub fn serials_from(mut self, serials_from: u64) -> Self {
         self.spec.serials_from = serials_from;
+        self
+    }
+
+    /// Has a part of the program that works for the server rest in a freeze, after the parts that were
+    /// told before.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn freezes_with(mut self, part: Arc<dyn Freezes>) -> Self {
+        self.spec.parts.push(part);
         self
     }
 
@@ -269,7 +314,7 @@ impl Builder {
         mut self,
         callback: impl Fn(&WorkerHandle, &str, Bytes) + Send + Sync + 'static,
     ) -> Self {
-        self.spec.handlers.on_pipe_message = Some(Box::new(callback));
+        self.spec.handlers.on_pipe_message = Some(Arc::new(callback));
         self
     }
 
@@ -286,12 +331,12 @@ impl Builder {
         mut self,
         callback: impl Fn(&WorkerHandle, TaskId, process::TaskOutcome) + Send + Sync + 'static,
     ) -> Self {
-        self.spec.handlers.on_finish = Some(Box::new(callback));
+        self.spec.handlers.on_finish = Some(Arc::new(callback));
         self
     }
 
     /// Sets the callback for a worker that ends; called on its thread with its number, after its
-    /// other callbacks.
+    /// other callbacks. A renewal ends each worker, and another thread with the same number goes on.
     ///
     /// Where there are no workers, the call with number 0 is made on the main thread, after it has
     /// run the last jobs of the processes.
@@ -300,21 +345,21 @@ impl Builder {
         mut self,
         callback: impl Fn(&WorkerHandle, usize) + Send + Sync + 'static,
     ) -> Self {
-        self.spec.handlers.on_worker_stop = Some(Box::new(callback));
+        self.spec.handlers.on_worker_stop = Some(Arc::new(callback));
         self
     }
 
     /// Sets the callback that is called last, on the main thread, when all threads have ended.
     #[must_use]
     pub fn on_shutdown(mut self, callback: impl Fn() + Send + Sync + 'static) -> Self {
-        self.spec.handlers.on_shutdown = Some(Box::new(callback));
+        self.spec.handlers.on_shutdown = Some(Arc::new(callback));
         self
     }
 
     /// Runs the server on this thread until SIGTERM, SIGINT, SIGHUP or [`Handle::stop`] ends it.
     ///
-    /// SIGUSR1 and SIGUSR2 are logged and change nothing; [`Builder::on_signal`] gives these and SIGHUP
-    /// another meaning. SIGHUP is left to a process that was
+    /// SIGUSR1 renews workers and processes, as [`Handle::reload`] does; SIGUSR2 is logged and changes
+    /// nothing. [`Builder::on_signal`] gives these and SIGHUP another meaning. SIGHUP is left to a process that was
     /// started with it ignored, as by `nohup`.
     ///
     /// Call it on the main thread: the processes die with the thread that runs this. In one of the

@@ -25,6 +25,7 @@ pub(super) fn take_care(runner: &Runner, inbox: &WorkerInbox) {
                 (items, bytes, Some(reactor))
             }
             QueueItem::Job { bytes, .. } => (1, bytes, None),
+            QueueItem::Rest { .. } | QueueItem::Retire(_) => (1, 0, None),
             QueueItem::Stop => return,
         };
         runner.flush();

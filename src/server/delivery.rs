@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 
+use super::freeze::CallPass;
 use super::message::Message;
 use super::shared::ServerShared;
 use crate::base::Fd;
@@ -41,6 +42,9 @@ pub(super) trait Deliver {
 
     /// Whether the last command was a push to `fd` too, so that `fd` needn't be looked up again.
     fn follows(&self, fd: Fd) -> bool;
+
+    /// Begins a call that changes something; waits while the server stands still.
+    fn enter<'a>(&self, shared: &'a ServerShared) -> Option<CallPass<'a>>;
 }
 
 /// Sends each command when it is given: for threads of your own.
@@ -58,6 +62,10 @@ impl Deliver for AtOnce {
 
     fn follows(&self, _: Fd) -> bool {
         false
+    }
+
+    fn enter<'a>(&self, shared: &'a ServerShared) -> Option<CallPass<'a>> {
+        shared.freeze.gate.enter()
     }
 }
 
@@ -169,6 +177,11 @@ impl Deliver for PerBatch {
     fn follows(&self, fd: Fd) -> bool {
         let outgoing = self.outgoing.borrow();
         outgoing.get(fd.reactor()).and_then(Outgoing::last_pushed) == Some(fd)
+    }
+
+    /// Its commands travel later.
+    fn enter<'a>(&self, _: &'a ServerShared) -> Option<CallPass<'a>> {
+        None
     }
 }
 

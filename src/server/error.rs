@@ -3,6 +3,8 @@
 use std::io;
 use std::net::SocketAddr;
 
+use super::handler_set::BoxError;
+
 /// The reason why a server can't start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -41,6 +43,9 @@ pub enum ServerError {
     /// This process was started under a name that the server has no process for.
     #[error("there is no process {0:?} in this server")]
     UnknownProcess(String),
+    /// The function of [`Builder::handlers`](super::Builder::handlers) failed.
+    #[error("the callbacks can't be made")]
+    Handlers(#[source] BoxError),
     /// The system refused something else that the start needs.
     #[error("can't {what}")]
     System {

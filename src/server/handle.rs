@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::delivery::{AtOnce, Delivery, PerBatch, encoded};
+use super::freeze::{CallPass, FreezeErrand, FreezeError, FreezeStep, FreezeTimes};
 use super::message::Message;
 use super::process::{ProcessLink, TaskError, TaskId};
+use super::renewal::Renewal;
 use super::settings::ServerSettings;
 use super::shared::ServerShared;
 use super::stats::Stats;
@@ -111,6 +113,7 @@ impl<D: Delivery> Handle<D> {
     /// [`PushError::NotEstablished`]. `Ok` is no promise that the message arrives: the peer may go
     /// at any time.
     pub fn push<'a>(&self, fd: Fd, message: impl Into<Message<'a>>) -> Result<(), PushError> {
+        let _pass = self.enter();
         if !self.delivery.follows(fd) && !self.is_established(fd) {
             return Err(PushError::NotEstablished(fd));
         }
@@ -127,6 +130,7 @@ impl<D: Delivery> Handle<D> {
     ///
     /// [`PushError`]; then nothing happens.
     pub fn disconnect(&self, fd: Fd, code: u16, reason: &str) -> Result<(), PushError> {
+        let _pass = self.enter();
         if !close_code_may_be_sent(code) {
             return Err(PushError::CloseCode(code));
         }
@@ -228,6 +232,7 @@ impl<D: Delivery> Handle<D> {
     /// Sends `first` to a WebSocket and then makes it a member of a topic, with no message of the
     /// topic before or between.
     pub fn subscribe_after(&self, fd: Fd, topic: impl Into<Arc<str>>, first: &[Message<'_>]) {
+        let _pass = self.enter();
         let mut frames = Vec::new();
         for message in first {
             frames.extend_from_slice(&encoded(*message));
@@ -246,12 +251,14 @@ impl<D: Delivery> Handle<D> {
 
     /// Ends the membership of a WebSocket in a topic.
     pub fn unsubscribe(&self, fd: Fd, topic: impl Into<Arc<str>>) {
+        let _pass = self.enter();
         let topic = topic.into();
         self.put(fd.reactor(), Command::Unsubscribe { fd, topic });
     }
 
     /// Sends a message to all members of a topic: encoded once, one command a reactor.
     pub fn publish<'a>(&self, topic: impl Into<Arc<str>>, message: impl Into<Message<'a>>) {
+        let _pass = self.enter();
         let topic: Arc<str> = topic.into();
         let frame = self.shared.budget.shared(encoded(message.into()));
         for reactor in 0..self.shared.mailboxes.len() {
@@ -306,6 +313,7 @@ impl<D: Delivery> Handle<D> {
 
     /// Sends a message to every WebSocket: encoded once, one command a reactor.
     pub fn broadcast<'a>(&self, message: impl Into<Message<'a>>) {
+        let _pass = self.enter();
         let frame = self.shared.budget.shared(encoded(message.into()));
         for reactor in 0..self.shared.mailboxes.len() {
             self.put(reactor, Command::Broadcast(frame.clone()));
@@ -320,11 +328,13 @@ impl<D: Delivery> Handle<D> {
 
     /// Closes a WebSocket, or cuts an HTTP connection.
     pub(super) fn give_up(&self, fd: Fd, code: u16, reason: &str) {
+        let _pass = self.enter();
         let reason = Box::from(reason);
         self.put(fd.reactor(), Command::Disconnect { fd, code, reason });
     }
 
     pub(super) fn await_room(&self, fd: Fd, bytes_max: usize, by: AwaitedBy) {
+        let _pass = self.enter();
         self.put(fd.reactor(), Command::AwaitBuffer { fd, bytes_max, by });
     }
 
@@ -341,6 +351,7 @@ impl<D: Delivery> Handle<D> {
     ///
     /// [`BindError`]; then nothing has changed.
     pub fn bind(&self, fd: Fd, user: &str) -> Result<(), BindError> {
+        let _pass = self.enter();
         let directory = self
             .shared
             .directory_of(fd)
@@ -352,6 +363,7 @@ impl<D: Delivery> Handle<D> {
 
     /// Ends the binding of a WebSocket; returns the user to whom it was bound.
     pub fn unbind(&self, fd: Fd) -> Option<Arc<str>> {
+        let _pass = self.enter();
         let user = self.shared.directory_of(fd)?.unbind(fd)?;
         self.unsubscribe(fd, user_topic(&user));
         Some(user)
@@ -383,6 +395,7 @@ impl<D: Delivery> Handle<D> {
     /// Ends a timer; returns `false` if the timer had fired for the last time, or was cleared
     /// before.
     pub fn clear(&self, timer: TimerId) -> bool {
+        let _pass = self.enter();
         // Sent in the same way as the start of the timer, so it arrives after the start.
         let clear = Command::ClearTimer(timer.0);
         self.shared.send(0, CommandBatch::of(clear));
@@ -424,6 +437,15 @@ impl<D: Delivery> Handle<D> {
         self.shared.main.is_asked_to_stop()
     }
 
+    /// Asks for a renewal, as SIGUSR1 does: the callbacks of [`super::Builder::handlers`] are made anew,
+    /// the threads of the workers are replaced one after another, and then the processes. Nothing that
+    /// waits is lost, and no connection notices.
+    ///
+    /// While a renewal is under way, all who ask get the next one.
+    pub fn reload(&self) -> Renewal {
+        self.shared.main.ask_to_renew()
+    }
+
     /// Asks the server to stop gracefully, as SIGTERM does.
     pub fn stop(&self) {
         self.shared.main.ask_to_stop();
@@ -449,6 +471,7 @@ impl<D: Delivery> Handle<D> {
     }
 
     fn start_timer(&self, times: Times, after_ms: u64, callback: TimerCallback) -> TimerId {
+        let _pass = self.enter();
         let timer = self.timers.add(times, callback);
         let repeats = times == Times::UntilCleared;
         let start = Command::StartTimer {
@@ -463,11 +486,18 @@ impl<D: Delivery> Handle<D> {
     }
 
     fn deliver(&self, topic: Arc<str>, frames: Vec<u8>, way: DeliveryWay) {
+        let _pass = self.enter();
         let frames = self.shared.budget.shared(frames);
         for reactor in 0..self.shared.mailboxes.len() {
             let (topic, frames) = (Arc::clone(&topic), frames.clone());
             self.put(reactor, Command::Deliver { topic, frames, way });
         }
+    }
+
+    /// Begins a call that changes something; a call of a foreign thread waits while the server stands
+    /// still.
+    fn enter(&self) -> Option<CallPass<'_>> {
+        self.delivery.enter(&self.shared)
     }
 
     pub(super) fn put(&self, reactor: usize, command: Command) {
@@ -476,6 +506,29 @@ impl<D: Delivery> Handle<D> {
 }
 
 impl Handle {
+    /// Brings the whole server to a stand for an errand, and then has it go on.
+    #[doc(hidden)]
+    pub fn freeze(&self, errand: FreezeErrand) {
+        self.shared.main.ask_to_freeze(errand);
+    }
+
+    /// Brings the whole server to a stand, and has it go on at once; `at_step` is called on the main
+    /// thread before each step.
+    ///
+    /// # Errors
+    ///
+    /// [`FreezeError`]: it was taken back, and all goes on as before.
+    #[doc(hidden)]
+    pub fn freeze_trial(
+        &self,
+        at_step: impl FnMut(FreezeStep) + Send + 'static,
+    ) -> Result<FreezeTimes, FreezeError> {
+        let (tell, told) = crossbeam_channel::bounded(1);
+        let ended = move |outcome| drop(tell.send(outcome));
+        self.freeze(FreezeErrand::new(|_| {}, ended).at_each_step(at_step));
+        told.recv().unwrap_or(Err(FreezeError::Stops))
+    }
+
     /// Returns a handle whose commands travel together, at each [`WorkerHandle::flush`].
     #[must_use]
     pub fn gathering(&self) -> WorkerHandle {
@@ -514,6 +567,8 @@ impl WorkerHandle {
 
     /// Sends the commands of this callback now, so that commands of other handles come after them.
     pub fn flush(&self) {
+        // A thread of its own may gather commands as well.
+        let _pass = self.shared.freeze.gate.enter();
         self.delivery.flush(&self.shared);
     }
 }

@@ -1,6 +1,8 @@
 //! The callbacks of a server, and the call that survives their panics.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -14,10 +16,10 @@ use crate::proto::connection::CloseReason;
 use crate::proto::http::Head;
 
 /// A callback with its arguments behind the handle.
-pub(super) type Callback<F> = Option<Box<F>>;
+pub(super) type Callback<F> = Option<Arc<F>>;
 
 /// The callbacks that the server's user has set; events without a callback are skipped.
-#[derive(Default)]
+#[derive(Default, Clone)]
 #[allow(
     clippy::type_complexity,
     reason = "each is the signature that its builder method shows"
@@ -62,11 +64,7 @@ pub(super) fn call(name: &'static str, fd: Option<Fd>, callback: impl FnOnce()) 
     match catch_unwind(AssertUnwindSafe(callback)) {
         Ok(()) => Called::Returned,
         Err(panic) => {
-            let what = panic
-                .downcast_ref::<&str>()
-                .copied()
-                .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-                .unwrap_or("no message");
+            let what = panic_message(&*panic);
             tracing::error!(
                 callback = name,
                 fd = fd.map(|fd| fd.0),
@@ -76,4 +74,11 @@ pub(super) fn call(name: &'static str, fd: Option<Fd>, callback: impl FnOnce()) 
             Called::Panicked
         }
     }
+}
+
+/// Returns what a panic said.
+pub(super) fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
 }

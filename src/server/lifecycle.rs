@@ -10,28 +10,32 @@ use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 use mio::{Events, Interest, Poll, Token, Waker};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook_mio::v1_0::Signals;
 
-use super::delivery::{AtOnce, PerBatch};
+use super::delivery::AtOnce;
 use super::error::ServerError;
+use super::freeze::FreezeDriver;
 use super::handle::{Handle, TimerCallback};
-use super::handlers::{Handlers, call};
+use super::handler_set::HandlersSource;
+use super::orphans::{is_first_process, reap_orphans};
 use super::process::{ProcessEvent, ProcessLaunch, ProcessSpec, Supervisor};
 use super::queue::WorkerJob;
-use super::runner::Runner;
+use super::renewing::{RenewedParts, Renewing};
+use super::runner::{Runner, RunnerMaker};
 use super::settings::ServerSettings;
 use super::shared::{MainThread, ServerShared};
 use super::signal::{ServerSignal, is_hangup_ignored, name_of};
 use super::spawn::{Spawner, Threads, build_shared};
 use super::spec::ServerSpec;
+use super::threads::ServerThreads;
 use super::timers::Timers;
 use crate::base::pressure::Pressure;
+use crate::base::rest::{take_no_part, take_part};
 use crate::base::vital::may_die_here;
 use crate::net::command::{Command, CommandBatch};
 use crate::net::{Listener, listen};
@@ -100,11 +104,12 @@ pub(super) struct Lifecycle {
     signals: Option<Signals>,
     supervisor: Supervisor,
     shared: Arc<ServerShared>,
-    handlers: Arc<Handlers>,
     /// Runs `on_start`, and without workers the jobs of the processes once the reactors have ended.
     runner: Runner,
     inline_jobs: Receiver<WorkerJob>,
-    threads: Vec<JoinHandle<()>>,
+    threads: ServerThreads,
+    renewing: Renewing,
+    freezes: FreezeDriver,
     phase: LifecyclePhase,
     outcome: ServerOutcome,
 }
@@ -130,6 +135,11 @@ impl Lifecycle {
         stop_source: StopSource,
     ) -> Result<(Self, Handle), ServerError> {
         let system = ServerError::system;
+        let source = HandlersSource {
+            kept: spec.handlers,
+            factory: spec.factory,
+        };
+        let handlers = source.make().map_err(ServerError::Handlers)?;
         let mut listeners = bind(spec.addresses)?;
         for socket in spec.sockets {
             let listener = Listener::of(socket);
@@ -151,6 +161,7 @@ impl Lifecycle {
         let threads = Threads {
             reactors: spec.reactors,
             workers: spec.workers,
+            parts: spec.parts.len(),
             main: MainThread::new(
                 waker,
                 (spec.reactors, spec.workers),
@@ -161,15 +172,13 @@ impl Lifecycle {
         };
         let (shared, unshared) = build_shared(threads, &spec.settings, &supervisor)?;
         let timers: Arc<Timers<TimerCallback>> = Arc::default();
-        let handlers = Arc::new(spec.handlers);
-        let runner = |id, own| {
-            let delivery = PerBatch::new(spec.reactors, own);
-            let handle = Handle::new(Arc::clone(&shared), Arc::clone(&timers), delivery);
-            Runner::new(handle, Arc::clone(&handlers), id)
+        let maker = RunnerMaker {
+            shared: Arc::clone(&shared),
+            timers: Arc::clone(&timers),
         };
+        let main_runner = maker.make(0, None, &handlers);
         let spawner = Spawner {
-            shared: &shared,
-            timers: &timers,
+            maker,
             pressures: all_pressures(spec.pressures, &shared),
             serials_from: spec.serials_from,
             limits: Arc::new(spec.settings.reactor.clone()),
@@ -177,13 +186,12 @@ impl Lifecycle {
             gate: spec.gate,
             jobs: &inline_jobs,
         };
-        let main_runner = runner(0, None);
         supervisor
             .start(poll.registry(), PROCESSES_FIRST)
             .map_err(system("start the processes"))?;
         main_runner.server_started();
         let threads = spawner
-            .start(unshared, listeners, runner)
+            .start(unshared, listeners, &handlers)
             .map_err(system("start a thread"))?;
         let handle = Handle::new(Arc::clone(&shared), Arc::clone(&timers), AtOnce);
         let lifecycle = Self {
@@ -191,10 +199,11 @@ impl Lifecycle {
             signals,
             supervisor,
             shared,
-            handlers,
+            renewing: Renewing::new(Arc::new(source), spec.settings.renew_ms_max),
             runner: main_runner,
             inline_jobs,
             threads,
+            freezes: FreezeDriver::new(spec.parts, spec.settings.freeze_ms_max),
             phase: LifecyclePhase::Running,
             outcome: ServerOutcome::default(),
         };
@@ -203,7 +212,12 @@ impl Lifecycle {
 
     /// Runs the main thread until the server has ended.
     pub(super) fn run(mut self) -> ServerOutcome {
+        take_part();
         let mut events = Events::with_capacity(64);
+        if self.signals.is_some() && is_first_process() {
+            // Those that have died before somebody watched for that.
+            self.reap_orphans();
+        }
         while self.phase != LifecyclePhase::Done {
             let turned = catch_unwind(AssertUnwindSafe(|| self.turn(&mut events)));
             if turned.is_err() {
@@ -214,7 +228,9 @@ impl Lifecycle {
                 self.shared.main.fail("the main thread has panicked");
             }
         }
-        self.end()
+        let outcome = self.end();
+        take_no_part();
+        outcome
     }
 
     fn turn(&mut self, events: &mut Events) {
@@ -246,44 +262,92 @@ impl Lifecycle {
             }
         }
         self.drive_processes();
+        self.renew();
         self.advance();
+    }
+
+    /// Goes on with a renewal, or begins the next one, while nothing else is under way.
+    fn renew(&mut self) {
+        let is_running =
+            self.phase == LifecyclePhase::Running && !self.shared.main.is_asked_to_stop();
+        // One of the two at a time.
+        if is_running && !self.freezes.is_busy() {
+            let (renewing, parts) = self.renewed_parts();
+            renewing.advance(Instant::now(), parts);
+        }
+    }
+
+    fn renewed_parts(&mut self) -> (&mut Renewing, RenewedParts<'_>) {
+        let parts = RenewedParts {
+            shared: &self.shared,
+            threads: &mut self.threads,
+            supervisor: &mut self.supervisor,
+            runner: &mut self.runner,
+        };
+        (&mut self.renewing, parts)
+    }
+
+    fn stop_renewing(&mut self) {
+        let (renewing, parts) = self.renewed_parts();
+        renewing.stop(parts);
     }
 
     fn look_at_signals(&mut self) {
         let Some(signals) = &mut self.signals else {
             return;
         };
-        for signal in signals.pending() {
-            let name = name_of(signal);
-            let is_stopping = self.shared.main.is_asked_to_stop();
-            if let Some(signal) = ServerSignal::of(signal)
-                && !is_stopping
-                && self.runner.signalled(signal)
-            {
-                continue;
+        let pending: Vec<i32> = signals.pending().collect();
+        for signal in pending {
+            match (self.freezes.is_busy(), signal) {
+                (false, _) | (true, SIGTERM | SIGINT) => self.heed(signal),
+                (true, _) => self.freezes.keep_signal(signal),
             }
-            if matches!(signal, SIGUSR1 | SIGUSR2) {
-                tracing::info!(signal = name, "this signal is ignored");
-                continue;
-            }
-            if self.phase == LifecyclePhase::Running && !is_stopping {
-                tracing::info!(
-                    signal = name,
-                    "stopping gracefully; send the signal again to stop immediately"
-                );
-                self.shared.main.ask_to_stop();
-            } else if signal == SIGHUP {
-                // The shell and the terminal that closes may both send one.
-                tracing::info!(signal = name, "stopping already");
-            } else {
-                tracing::warn!(signal = name, "stopping immediately");
-                self.force();
-            }
+        }
+    }
+
+    fn reap_orphans(&mut self) {
+        reap_orphans(|pid, status| self.supervisor.reaped(pid, status));
+    }
+
+    fn heed(&mut self, signal: i32) {
+        if signal == SIGCHLD {
+            return self.reap_orphans();
+        }
+        let name = name_of(signal);
+        let is_stopping = self.shared.main.is_asked_to_stop();
+        if let Some(signal) = ServerSignal::of(signal)
+            && !is_stopping
+            && self.runner.signalled(signal)
+        {
+            return;
+        }
+        if signal == SIGUSR1 && !is_stopping {
+            // How it ends is logged.
+            drop(self.shared.main.ask_to_renew());
+            return;
+        }
+        if matches!(signal, SIGUSR1 | SIGUSR2) {
+            tracing::info!(signal = name, "this signal is ignored");
+            return;
+        }
+        if self.phase == LifecyclePhase::Running && !is_stopping {
+            tracing::info!(
+                signal = name,
+                "stopping gracefully; send the signal again to stop immediately"
+            );
+            self.shared.main.ask_to_stop();
+        } else if signal == SIGHUP {
+            // The shell and the terminal that closes may both send one.
+            tracing::info!(signal = name, "stopping already");
+        } else {
+            tracing::warn!(signal = name, "stopping immediately");
+            self.force();
         }
     }
 
     /// Ends at once: cuts the reactors' connections, and waits for nothing else.
     fn force(&mut self) {
+        self.freezes.stop(&self.shared, &mut self.supervisor);
         let has_reactors = matches!(
             self.phase,
             LifecyclePhase::Running | LifecyclePhase::Draining(_) | LifecyclePhase::Cutting(_)
@@ -342,19 +406,37 @@ impl Lifecycle {
             | LifecyclePhase::Joining(at) => Some(at),
             LifecyclePhase::Running | LifecyclePhase::Finishing | LifecyclePhase::Done => None,
         };
-        [phase, self.supervisor.deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        let renewing = self.renewing.deadline();
+        [
+            phase,
+            self.supervisor.deadline(),
+            renewing,
+            self.freezes.deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// Goes on to the next phase if the present one is over.
     fn advance(&mut self) {
+        if self.phase == LifecyclePhase::Running {
+            if self.renewing.is_idle() {
+                self.freezes.turn(&self.shared, &mut self.supervisor);
+            }
+            if self.freezes.is_busy() {
+                return;
+            }
+            for signal in self.freezes.take_signals() {
+                self.heed(signal);
+            }
+        }
         let now = Instant::now();
         let reactors = self.shared.main.reactors.load(Ordering::Acquire);
         let workers = self.shared.main.workers.load(Ordering::Acquire);
         match self.phase {
             LifecyclePhase::Running if self.shared.main.is_asked_to_stop() => {
+                self.stop_renewing();
                 tracing::info!("draining: no new connections; requests under way are answered");
                 self.runner.server_stops();
                 self.command(0, Command::Drain);
@@ -419,15 +501,13 @@ impl Lifecycle {
     }
 
     fn end(mut self) -> ServerOutcome {
+        self.stop_renewing();
+        self.shared.main.close_freezes();
         if self.outcome.is_forced {
             self.outcome.tasks_unfinished += self.supervisor.kill();
         } else if self.outcome.threads_stuck == 0 {
-            for thread in self.threads.drain(..) {
-                // A panic outside a callback; the thread's guard has counted it out.
-                if thread.join().is_err() {
-                    self.outcome.threads_stuck += 1;
-                }
-            }
+            // A panic outside a callback; the thread's guard has counted it out.
+            self.outcome.threads_stuck += self.threads.join();
             if self.shared.workers.is_empty() {
                 // In place of reactor 0, whose last jobs this thread has run.
                 self.runner.stop();
@@ -444,9 +524,7 @@ impl Lifecycle {
                 self.outcome.connections_cut += counters.slots.get();
             }
         }
-        if let Some(on_shutdown) = &self.handlers.on_shutdown {
-            call("on_shutdown", None, on_shutdown);
-        }
+        self.runner.server_stopped();
         let ServerOutcome {
             connections_cut,
             requests_unanswered,
@@ -501,6 +579,9 @@ fn watch(poll: &Poll) -> io::Result<Signals> {
     let mut heeded = vec![SIGTERM, SIGINT, SIGUSR1, SIGUSR2];
     if !is_hangup_ignored() {
         heeded.push(SIGHUP);
+    }
+    if is_first_process() {
+        heeded.push(SIGCHLD);
     }
     let mut signals = Signals::new(heeded)?;
     poll.registry()

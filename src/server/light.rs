@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Instant;
 
 use super::message::Frame;
+use super::order::ReactorOrders;
 use super::runner::Runner;
 use super::turn;
 use crate::base::Fd;
@@ -45,12 +46,18 @@ pub(super) struct LightEvents {
     began: Option<Instant>,
     /// Whether the turn has lasted so long that the rest goes to the workers.
     is_over: bool,
+    orders: ReactorOrders,
 }
 
 impl LightEvents {
-    pub(super) fn new(runner: Runner, answers_bytes_max: Arc<AtomicUsize>) -> Self {
+    pub(super) fn new(
+        runner: Runner,
+        answers_bytes_max: Arc<AtomicUsize>,
+        orders: ReactorOrders,
+    ) -> Self {
         Self {
             runner,
+            orders,
             answers_bytes_max,
             last: None,
             events: 0,
@@ -95,6 +102,17 @@ impl LightEvents {
         }
         self.runner.request(fd, *request);
         Ok(())
+    }
+
+    /// Takes the callbacks that it has been ordered to call from now on.
+    pub(super) fn renew(&mut self) {
+        for order in self.orders.try_iter() {
+            if let Some(handlers) = order.take() {
+                self.runner.renew(handlers);
+                order.finish();
+                self.runner.handle.shared().main.wake();
+            }
+        }
     }
 
     fn admits(&mut self, fd: Fd) -> bool {

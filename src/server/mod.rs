@@ -8,19 +8,26 @@
 //! starts and ends the server, `spawn` makes its threads. An event goes from a reactor into `sinks`,
 //! through `queue` to `worker`, `scheduler` says when it is handled, and `runner` calls the callback
 //! of `handlers`; `light` ones stay on the reactor. Commands go back through `handle` and `delivery`.
+//! `freeze` brings all of it to a stand, and lets it go on.
 
 mod builder;
 mod caretaker;
 mod delivery;
 mod error;
+mod freeze;
 mod handle;
+mod handler_set;
 mod handlers;
 mod late_handle;
 mod lifecycle;
 mod light;
 mod message;
+mod order;
+mod orphans;
 pub mod process;
 mod queue;
+mod renewal;
+mod renewing;
 mod responder;
 mod runner;
 mod running;
@@ -32,6 +39,9 @@ mod sinks;
 mod spawn;
 mod spec;
 mod stats;
+mod succession;
+mod thread_guard;
+mod threads;
 mod timers;
 mod turn;
 mod turns;
@@ -40,10 +50,17 @@ mod worker;
 pub use builder::{Builder, WORKERS_MAX};
 pub use delivery::{AtOnce, Delivery, PerBatch};
 pub use error::ServerError;
+#[doc(hidden)]
+pub use freeze::{
+    FreezeErrand, FreezeError, FreezeHolder, FreezeStep, FreezeTimes, Freezes, FrozenReactor,
+    FrozenServer,
+};
 pub use handle::{ConnectionInfo, Handle, PushError, WorkerHandle};
+pub use handler_set::{BoxError, HandlerSet};
 pub use late_handle::LateHandle;
 pub use lifecycle::ServerOutcome;
 pub use message::{Frame, Message, Request};
+pub use renewal::{Renewal, RenewalError, RenewalOutcome};
 pub use responder::Responder;
 pub use running::RunningServer;
 pub use settings::ServerSettings;

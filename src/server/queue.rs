@@ -131,8 +131,20 @@ impl WorkerEvent {
 
 #[derive(Debug)]
 pub(super) enum QueueItem {
-    Batch { batch: EventBatch, bytes: usize },
-    Job { job: WorkerJob, bytes: usize },
+    Batch {
+        batch: EventBatch,
+        bytes: usize,
+    },
+    Job {
+        job: WorkerJob,
+        bytes: usize,
+    },
+    /// The worker has an order with this number.
+    Retire(u64),
+    /// The worker rests for the freeze of this number.
+    Rest {
+        number: u64,
+    },
     Stop,
 }
 
@@ -309,9 +321,19 @@ impl WorkerQueue {
         self.put(1, bytes, QueueItem::Job { job, bytes });
     }
 
+    /// Has the worker rest once it has handled what is in the queue.
+    pub(super) fn rest(&self, number: u64) {
+        self.put(1, 0, QueueItem::Rest { number });
+    }
+
     /// Ends the worker, which takes nothing from the queue after this.
     pub(super) fn stop(&self) {
         self.put(1, 0, QueueItem::Stop);
+    }
+
+    /// Has the worker look at its order with this number, once it has come so far.
+    pub(super) fn retire(&self, order: u64) {
+        self.put(1, 0, QueueItem::Retire(order));
     }
 
     fn put(&self, items: usize, bytes: usize, item: QueueItem) {

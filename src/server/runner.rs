@@ -1,16 +1,20 @@
 //! The runner, which calls the callbacks of one worker: on the worker's thread, or on a reactor's
 //! if there are no workers.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::handle::WorkerHandle;
+use super::delivery::{OwnReactor, PerBatch};
+use super::handle::{Handle, TimerCallback, WorkerHandle};
 use super::handlers::{Called, Handlers, call};
 use super::message::{Frame, Request};
 use super::queue::WorkerJob;
 use super::responder::Responder;
+use super::shared::ServerShared;
 use super::signal::ServerSignal;
+use super::timers::{self, TimerId, Timers};
 use crate::base::Fd;
 use crate::proto::connection::{self, CloseReason};
 use crate::proto::http::{Head, Response};
@@ -21,19 +25,48 @@ pub(super) const INTERNAL_ERROR: u16 = 1011;
 /// Close code of RFC 6455 §7.4.1 for a server that stops.
 const GOING_AWAY: u16 = 1001;
 
+/// Makes the runners of a server.
+pub(super) struct RunnerMaker {
+    pub(super) shared: Arc<ServerShared>,
+    pub(super) timers: Arc<Timers<TimerCallback>>,
+}
+
+impl RunnerMaker {
+    /// Makes the runner of a worker, or of a reactor whose thread is given.
+    pub(super) fn make(
+        &self,
+        id: usize,
+        own: Option<OwnReactor>,
+        handlers: &Arc<Handlers>,
+    ) -> Runner {
+        let delivery = PerBatch::new(self.shared.mailboxes.len(), own);
+        let (shared, timers) = (Arc::clone(&self.shared), Arc::clone(&self.timers));
+        Runner {
+            handle: Handle::new(shared, timers, delivery),
+            handlers: Arc::clone(handlers),
+            id,
+            timers: RefCell::default(),
+        }
+    }
+}
+
 pub(super) struct Runner {
     pub(super) handle: WorkerHandle,
     handlers: Arc<Handlers>,
     id: usize,
+    /// The timers that `on_worker_start` has set, which end with this worker.
+    timers: RefCell<Vec<TimerId>>,
 }
 
 impl Runner {
-    pub(super) fn new(handle: WorkerHandle, handlers: Arc<Handlers>, id: usize) -> Self {
-        Self {
-            handle,
-            handlers,
-            id,
-        }
+    /// Has other callbacks from now on.
+    pub(super) fn renew(&mut self, handlers: Arc<Handlers>) {
+        self.handlers = handlers;
+    }
+
+    /// The number of the thread among those of its kind.
+    pub(super) fn id(&self) -> usize {
+        self.id
     }
 
     /// Whether some events may be handled on the reactors although there are workers.
@@ -69,9 +102,12 @@ impl Runner {
 
     pub(super) fn start(&self) {
         if let Some(on_worker_start) = &self.handlers.on_worker_start {
-            call("on_worker_start", None, || {
-                on_worker_start(&self.handle, self.id)
+            let timers = timers::collect(|| {
+                call("on_worker_start", None, || {
+                    on_worker_start(&self.handle, self.id)
+                });
             });
+            self.timers.replace(timers);
         }
     }
 
@@ -80,6 +116,16 @@ impl Runner {
             call("on_worker_stop", None, || {
                 on_worker_stop(&self.handle, self.id)
             });
+        }
+        for timer in self.timers.take() {
+            self.handle.clear(timer);
+        }
+    }
+
+    /// Tells the user that everything has ended.
+    pub(super) fn server_stopped(&self) {
+        if let Some(on_shutdown) = &self.handlers.on_shutdown {
+            call("on_shutdown", None, || on_shutdown());
         }
     }
 

@@ -32,6 +32,12 @@ pub struct ServerSettings {
     /// Time that a stop may take before the remaining connections are cut, in milliseconds. Default
     /// 30,000: ten seconds of farewells, and twenty for the answers and close handshakes.
     pub stop_ms_max: u64,
+    /// Time in which a worker has to come to its renewal, in milliseconds; one that is stuck in a callback
+    /// for longer keeps its old callbacks. Default 30,000: as long as a stop would wait for it.
+    pub renew_ms_max: u64,
+    /// Time in which all has to come to a stand in a freeze, in milliseconds; then it is taken back.
+    /// Default 2,000: a round number that clients hardly notice, far above what a callback may take.
+    pub freeze_ms_max: u64,
     /// Bounds and times of the processes.
     pub process: ProcessSettings,
 }
@@ -54,6 +60,8 @@ impl Default for ServerSettings {
             unfinished_bytes_max: 64 << 20,
             connections_per_address_max: 0,
             stop_ms_max: 30_000,
+            renew_ms_max: 30_000,
+            freeze_ms_max: 2_000,
             process: ProcessSettings::default(),
         }
     }

@@ -3,15 +3,18 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
 use crossbeam_channel::Sender;
 use mio::Waker;
 
+use super::freeze::{FreezeBoard, FreezeErrand, FreezeError};
 use super::process::ProcessLink;
 use super::queue::{Postponed, WorkerInbox, WorkerJob, WorkerQueue};
+use super::renewal::{Renewal, RenewalDesk};
 use super::settings::ServerSettings;
+use crate::base::sync::lock;
 use crate::base::{Fd, Rollout};
 use crate::net::budget::ByteBudget;
 use crate::net::command::{Command, CommandBatch, ReactorOrder};
@@ -39,6 +42,7 @@ pub(super) struct ServerShared {
     pub(super) inline_jobs: Sender<WorkerJob>,
     pub(super) processes: HashMap<Arc<str>, ProcessLink>,
     pub(super) main: MainThread,
+    pub(super) freeze: FreezeBoard,
     pub(super) started: Instant,
     /// The addresses that the server listens on, with the ports that were chosen for port 0.
     pub(super) addresses: Vec<SocketAddr>,
@@ -115,6 +119,16 @@ impl ServerShared {
     }
 }
 
+/// Where an errand waits that needs a freeze.
+#[derive(Debug, Default)]
+enum FreezeDesk {
+    #[default]
+    Free,
+    Waiting(FreezeErrand),
+    /// The server has ended.
+    Closed,
+}
+
 /// The way from the other threads to the main one.
 #[derive(Debug)]
 pub(super) struct MainThread {
@@ -124,11 +138,14 @@ pub(super) struct MainThread {
     force_asked: AtomicBool,
     /// What has ended that the server can't do without; the first of several.
     failure: OnceLock<Box<str>>,
+    freeze: Mutex<FreezeDesk>,
     /// Time that a stop may take until the connections that are left are cut.
     stop_ms_max: AtomicU64,
     /// Reactors that haven't ended; `workers` counts the same of the workers.
     pub(super) reactors: AtomicUsize,
     pub(super) workers: AtomicUsize,
+    /// The renewals that were asked for.
+    pub(super) renewals: RenewalDesk,
 }
 
 impl MainThread {
@@ -142,9 +159,11 @@ impl MainThread {
             stop_asked: AtomicBool::new(false),
             force_asked: AtomicBool::new(false),
             failure: OnceLock::new(),
+            freeze: Mutex::default(),
             stop_ms_max: AtomicU64::new(stop_ms_max),
             reactors: AtomicUsize::new(reactors),
             workers: AtomicUsize::new(workers),
+            renewals: RenewalDesk::default(),
         }
     }
 
@@ -157,6 +176,13 @@ impl MainThread {
         self.stop_ms_max.load(Ordering::Relaxed)
     }
 
+    /// Asks for a renewal of the workers and the processes.
+    pub(super) fn ask_to_renew(&self) -> Renewal {
+        let renewal = self.renewals.ask();
+        self.wake();
+        renewal
+    }
+
     pub(super) fn ask_to_stop(&self) {
         self.stop_asked.store(true, Ordering::Release);
         self.wake();
@@ -167,6 +193,45 @@ impl MainThread {
         self.stop_asked.store(true, Ordering::Release);
         self.force_asked.store(true, Ordering::Release);
         self.wake();
+    }
+
+    /// Has all brought to a stand for an errand.
+    pub(super) fn ask_to_freeze(&self, errand: FreezeErrand) {
+        let refused = {
+            let mut desk = lock(&self.freeze);
+            match *desk {
+                FreezeDesk::Free => {
+                    *desk = FreezeDesk::Waiting(errand);
+                    None
+                }
+                FreezeDesk::Waiting(_) => Some((errand, FreezeError::Busy)),
+                FreezeDesk::Closed => Some((errand, FreezeError::Stops)),
+            }
+        };
+        match refused {
+            Some((errand, error)) => errand.refuse(error),
+            None => self.wake(),
+        }
+    }
+
+    /// Takes the errand that waits.
+    pub(super) fn takes_freeze(&self) -> Option<FreezeErrand> {
+        let mut desk = lock(&self.freeze);
+        match std::mem::take(&mut *desk) {
+            FreezeDesk::Waiting(errand) => Some(errand),
+            other => {
+                *desk = other;
+                None
+            }
+        }
+    }
+
+    /// Takes no errand any more.
+    pub(super) fn close_freezes(&self) {
+        let waiting = std::mem::replace(&mut *lock(&self.freeze), FreezeDesk::Closed);
+        if let FreezeDesk::Waiting(errand) = waiting {
+            errand.refuse(FreezeError::Stops);
+        }
     }
 
     pub(super) fn takes_force(&self) -> bool {

@@ -9,6 +9,7 @@ use crossbeam_channel::Receiver;
 use super::handle::TimerCallback;
 use super::light::{LightEvents, Mailboxes};
 use super::message::Frame;
+use super::order::ReactorOrders;
 use super::queue::{Backlogged, EventBatch, WorkerEvent, WorkerJob};
 use super::runner::Runner;
 use super::scheduler::{Scheduler, TurnBounds, run};
@@ -18,6 +19,7 @@ use super::turn;
 use super::turns::WaitingEvent;
 use crate::base::Fd;
 use crate::net::command::{AwaitedBy, Command, CommandBatch};
+use crate::net::freeze::FreezeProgress;
 use crate::net::reactor::{BatchNumber, EventSink, HANDLED, OwnCommands};
 use crate::proto::connection::{CloseReason, HttpRequest};
 use crate::proto::http::Head;
@@ -213,8 +215,18 @@ impl EventSink for WorkerSink {
             || self.light.as_ref().is_some_and(LightEvents::has_commands)
     }
 
+    fn renew(&mut self) {
+        if let Some(light) = &mut self.light {
+            light.renew();
+        }
+    }
+
     fn take_commands(&mut self) -> Option<CommandBatch> {
         self.light.as_ref()?.take_commands()
+    }
+
+    fn frozen(&mut self, number: u64, progress: FreezeProgress) {
+        self.shared.freeze.note(self.reactor, number, progress);
     }
 
     fn reuse(&mut self, commands: Vec<Command>) {
@@ -240,6 +252,7 @@ pub(super) struct InlineSink {
     jobs_left: usize,
     /// Whether that was too few for the jobs of the last turn. Jobs that come later wake the reactor.
     has_more_jobs: bool,
+    orders: ReactorOrders,
 }
 
 impl InlineSink {
@@ -247,6 +260,7 @@ impl InlineSink {
         runner: Runner,
         bounds: TurnBounds,
         jobs: Option<Receiver<WorkerJob>>,
+        orders: ReactorOrders,
     ) -> Self {
         let backlogged = Arc::default();
         let postponed = Arc::clone(&runner.handle.shared().postponed);
@@ -258,6 +272,7 @@ impl InlineSink {
             jobs,
             jobs_left: JOBS_A_TURN_MAX,
             has_more_jobs: false,
+            orders,
         }
     }
 
@@ -394,8 +409,32 @@ impl EventSink for InlineSink {
         !self.runner.handle.delivery.is_empty() || (self.jobs_left > 0 && self.has_jobs())
     }
 
+    fn renew(&mut self) {
+        for order in self.orders.try_iter() {
+            if let Some(handlers) = order.take() {
+                self.runner.stop();
+                self.runner.renew(handlers);
+                self.runner.start();
+                order.finish();
+                self.runner.handle.shared().main.wake();
+            }
+        }
+    }
+
     fn take_commands(&mut self) -> Option<CommandBatch> {
         self.runner.handle.delivery.take_own()
+    }
+
+    /// The events that wait for their connections' turns go on waiting.
+    fn rest(&mut self) -> bool {
+        self.jobs_left = JOBS_A_TURN_MAX;
+        self.end_turn();
+        !self.has_jobs()
+    }
+
+    fn frozen(&mut self, number: u64, progress: FreezeProgress) {
+        let shared = self.runner.handle.shared();
+        shared.freeze.note(self.runner.id(), number, progress);
     }
 
     fn reuse(&mut self, commands: Vec<Command>) {

@@ -4,8 +4,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread::JoinHandle;
+use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender};
@@ -13,24 +12,29 @@ use mio::{Poll, Waker};
 
 use super::delivery::OwnReactor;
 use super::error::ServerError;
-use super::handle::TimerCallback;
+use super::freeze::{FreezeBoard, FrozenReactor};
+use super::handlers::Handlers;
 use super::light::LightEvents;
 use super::process::Supervisor;
 use super::queue::{WorkerInbox, WorkerJob, worker_queue};
-use super::runner::Runner;
+use super::runner::RunnerMaker;
 use super::scheduler::{Scheduler, TurnBounds};
 use super::settings::ServerSettings;
 use super::shared::{MainThread, ServerShared};
 use super::sinks::{InlineSink, WorkerSink};
-use super::timers::Timers;
+use super::succession::WorkerParts;
+use super::thread_guard::ThreadGuard;
+use super::threads::{CallbackThread, ReactorThread, ServerThreads, WorkerThread, spawn};
 use super::worker::work;
 use crate::base::pressure::Pressure;
+use crate::base::rest::take_part;
 use crate::net::Listener;
 use crate::net::budget::ByteBudget;
-use crate::net::command::{Command, CommandBatch};
+use crate::net::command::CommandBatch;
 use crate::net::mailbox::{MailboxReceiver, mailbox};
 use crate::net::reactor::{
     self, CommandSender, EventSink, Gate, Reactor, ReactorLimits, ReactorParts, ReactorShared,
+    RunEnd,
 };
 use crate::net::strangers::Strangers;
 
@@ -50,6 +54,8 @@ pub(super) struct Unshared {
 pub(super) struct Threads {
     pub(super) reactors: usize,
     pub(super) workers: usize,
+    /// Parts beside the server that rest in a freeze.
+    pub(super) parts: usize,
     pub(super) main: MainThread,
     pub(super) inline_jobs: Sender<WorkerJob>,
     pub(super) addresses: Vec<SocketAddr>,
@@ -75,7 +81,9 @@ pub(super) fn build_shared(
         let link = supervisor.link(&stats.name)?;
         Some((stats.name, link))
     });
+    let main = Arc::clone(&threads.main.waker);
     let shared = Arc::new(ServerShared {
+        freeze: FreezeBoard::new(threads.reactors, threads.workers, threads.parts, main),
         mailboxes,
         directories: (0..threads.reactors).map(|_| Arc::default()).collect(),
         counters: (0..threads.reactors).map(|_| Arc::default()).collect(),
@@ -116,8 +124,7 @@ fn mailbox_of_a_reactor(
 
 /// Starts the threads of a server.
 pub(super) struct Spawner<'a> {
-    pub(super) shared: &'a Arc<ServerShared>,
-    pub(super) timers: &'a Arc<Timers<TimerCallback>>,
+    pub(super) maker: RunnerMaker,
     /// Pressures of the queues that all connections feed: the mailboxes, and those of the server's
     /// user.
     pub(super) pressures: Arc<[Arc<Pressure>]>,
@@ -132,32 +139,47 @@ pub(super) struct Spawner<'a> {
 impl Spawner<'_> {
     /// Starts all workers and reactors.
     pub(super) fn start(
-        &self,
+        self,
         unshared: Unshared,
         listeners: Vec<Listener>,
-        runner: impl Fn(usize, Option<OwnReactor>) -> Runner,
-    ) -> io::Result<Vec<JoinHandle<()>>> {
-        let mut threads = self.workers(unshared.inboxes, &runner)?;
-        threads.extend(self.reactors(unshared.reactors, listeners, runner)?);
-        Ok(threads)
+        handlers: &Arc<Handlers>,
+    ) -> io::Result<ServerThreads> {
+        let workers = self.workers(unshared.inboxes, handlers)?;
+        let reactors = self.reactors(unshared.reactors, listeners, handlers)?;
+        Ok(ServerThreads {
+            maker: self.maker,
+            workers,
+            reactors,
+        })
     }
 
     fn workers(
         &self,
         inboxes: Vec<WorkerInbox>,
-        runner: impl Fn(usize, Option<OwnReactor>) -> Runner,
-    ) -> io::Result<Vec<JoinHandle<()>>> {
-        let bounds = self.turn_bounds();
+        handlers: &Arc<Handlers>,
+    ) -> io::Result<Vec<WorkerThread>> {
+        let (bounds, shared) = (self.turn_bounds(), &self.maker.shared);
         let mut threads = Vec::new();
         for (id, inbox) in inboxes.into_iter().enumerate() {
-            let (runner, guard) = (runner(id, None), ThreadGuard::worker(self.shared));
-            let (backlogged, postponed) = (&inbox.backlogged, &self.shared.postponed);
-            let bounds = bounds.clone();
-            let scheduler = Scheduler::new(bounds, Arc::clone(backlogged), Arc::clone(postponed));
-            threads.push(spawn(format!("worker-{id}"), move || {
-                let _guard = guard;
-                work(&runner, &inbox, scheduler);
-            })?);
+            let runner = self.maker.make(id, None, handlers);
+            let (backlogged, postponed) = (&inbox.backlogged, &shared.postponed);
+            let (orders, received) = crossbeam_channel::unbounded();
+            let parts = WorkerParts {
+                scheduler: Scheduler::new(
+                    bounds.clone(),
+                    Arc::clone(backlogged),
+                    Arc::clone(postponed),
+                ),
+                inbox,
+                orders: received,
+                guard: ThreadGuard::worker(shared),
+            };
+            let name = CallbackThread::Worker(id).name();
+            let thread = spawn(name, move || work(&runner, parts, || {}))?;
+            threads.push(WorkerThread {
+                thread: Some(thread),
+                orders,
+            });
         }
         Ok(threads)
     }
@@ -166,41 +188,71 @@ impl Spawner<'_> {
         &self,
         unshared: Vec<UnsharedReactor>,
         listeners: Vec<Listener>,
-        runner: impl Fn(usize, Option<OwnReactor>) -> Runner,
-    ) -> io::Result<Vec<JoinHandle<()>>> {
+        handlers: &Arc<Handlers>,
+    ) -> io::Result<Vec<ReactorThread>> {
         let mut listeners = Some(listeners);
         let mut threads = Vec::new();
         for (id, unshared) in unshared.into_iter().enumerate() {
             let listeners = listeners.take().unwrap_or_default();
-            let guard = ThreadGuard::reactor(self.shared, id);
-            let name = format!("reactor-{id}");
-            let runner = |commands| runner(id, Some(OwnReactor { id, commands }));
-            threads.push(if self.shared.workers.is_empty() {
-                let jobs = (id == 0).then(|| self.jobs.clone());
-                let runner = runner(InlineSink::OWN_COMMANDS);
-                let sink = InlineSink::new(runner, self.turn_bounds(), jobs);
-                let reactor = Reactor::new(self.parts(id, unshared, listeners, sink));
-                spawn(name, move || run_inline(reactor, guard))?
-            } else {
-                let runner = runner(WorkerSink::OWN_COMMANDS);
-                let light = runner
-                    .knows_light_events()
-                    .then(|| LightEvents::new(runner, Arc::clone(&self.shared.answers_bytes_max)));
-                let (shared, timers) = (Arc::clone(self.shared), Arc::clone(self.timers));
-                let sink = WorkerSink::new(shared, timers, id, light);
-                let reactor = Reactor::new(self.parts(id, unshared, listeners, sink));
-                spawn(name, move || {
-                    reactor.sink().start();
-                    drop(run(reactor, guard));
-                })?
-            });
+            threads.push(match self.maker.shared.workers.is_empty() {
+                true => self.inline_reactor(id, unshared, listeners, handlers),
+                false => self.reactor(id, unshared, listeners, handlers),
+            }?);
         }
         Ok(threads)
     }
 
+    /// Starts a reactor that runs all callbacks of its connections.
+    fn inline_reactor(
+        &self,
+        id: usize,
+        unshared: UnsharedReactor,
+        listeners: Vec<Listener>,
+        handlers: &Arc<Handlers>,
+    ) -> io::Result<ReactorThread> {
+        let commands = InlineSink::OWN_COMMANDS;
+        let runner = (self.maker).make(id, Some(OwnReactor { id, commands }), handlers);
+        let jobs = (id == 0).then(|| self.jobs.clone());
+        let (orders, received) = crossbeam_channel::unbounded();
+        let sink = InlineSink::new(runner, self.turn_bounds(), jobs, received);
+        let reactor = Reactor::new(self.parts(id, unshared, listeners, sink));
+        let guard = ThreadGuard::reactor(&self.maker.shared, id);
+        let name = CallbackThread::Reactor(id).name();
+        Ok(ReactorThread {
+            thread: spawn(name, move || run_inline(reactor, id, guard))?,
+            orders: Some(orders),
+        })
+    }
+
+    /// Starts a reactor that leaves callbacks to the workers, but for those of light events.
+    fn reactor(
+        &self,
+        id: usize,
+        unshared: UnsharedReactor,
+        listeners: Vec<Listener>,
+        handlers: &Arc<Handlers>,
+    ) -> io::Result<ReactorThread> {
+        let commands = WorkerSink::OWN_COMMANDS;
+        let runner = (self.maker).make(id, Some(OwnReactor { id, commands }), handlers);
+        let has_light = runner.knows_light_events();
+        let (orders, received) = crossbeam_channel::unbounded();
+        let answers_bytes_max = Arc::clone(&self.maker.shared.answers_bytes_max);
+        let light = has_light.then(|| LightEvents::new(runner, answers_bytes_max, received));
+        let shared = Arc::clone(&self.maker.shared);
+        let guard = ThreadGuard::reactor(&shared, id);
+        let sink = WorkerSink::new(shared, Arc::clone(&self.maker.timers), id, light);
+        let reactor = Reactor::new(self.parts(id, unshared, listeners, sink));
+        let thread = spawn(CallbackThread::Reactor(id).name(), move || {
+            reactor.sink().start();
+            drop(run(reactor, id, guard));
+        })?;
+        let orders = has_light.then_some(orders);
+        Ok(ReactorThread { thread, orders })
+    }
+
     fn turn_bounds(&self) -> TurnBounds {
         TurnBounds {
-            answers_bytes_max: Arc::clone(&self.shared.answers_bytes_max),
+            answers_bytes_max: Arc::clone(&self.maker.shared.answers_bytes_max),
             waiting_bytes_max: self.waiting_bytes_max,
         }
     }
@@ -212,21 +264,22 @@ impl Spawner<'_> {
         listeners: Vec<Listener>,
         sink: S,
     ) -> ReactorParts<S> {
+        let shared = &self.maker.shared;
         ReactorParts {
             id,
             poll: unshared.poll,
             mailbox: unshared.mailbox,
-            peers: self.shared.mailboxes.clone(),
+            peers: shared.mailboxes.clone(),
             listeners,
             limits: Arc::clone(&self.limits),
             gate: Arc::clone(&self.gate),
-            started: self.shared.started,
+            started: shared.started,
             shared: ReactorShared {
-                directory: Arc::clone(&self.shared.directories[id]),
-                counters: Arc::clone(&self.shared.counters[id]),
-                budget: Arc::clone(&self.shared.budget),
-                unfinished: Arc::clone(&self.shared.unfinished),
-                strangers: Arc::clone(&self.shared.strangers),
+                directory: Arc::clone(&shared.directories[id]),
+                counters: Arc::clone(&shared.counters[id]),
+                budget: Arc::clone(&shared.budget),
+                unfinished: Arc::clone(&shared.unfinished),
+                strangers: Arc::clone(&shared.strangers),
                 pressures: Arc::clone(&self.pressures),
             },
             sink,
@@ -237,9 +290,9 @@ impl Spawner<'_> {
 
 /// Runs a reactor and its callbacks on one thread. The reactor that takes jobs doesn't call
 /// `on_worker_stop` itself: the main thread does, after it has run the jobs that came too late.
-fn run_inline(reactor: Reactor<InlineSink>, guard: ThreadGuard) {
+fn run_inline(reactor: Reactor<InlineSink>, id: usize, guard: ThreadGuard) {
     reactor.sink().start();
-    if let Some((mut sink, _guard)) = run(reactor, guard) {
+    if let Some((mut sink, _guard)) = run(reactor, id, guard) {
         sink.finish();
         if !sink.takes_jobs() {
             sink.runner().stop();
@@ -248,66 +301,27 @@ fn run_inline(reactor: Reactor<InlineSink>, guard: ThreadGuard) {
     }
 }
 
-fn run<S: EventSink>(reactor: Reactor<S>, guard: ThreadGuard) -> Option<(S, ThreadGuard)> {
-    match reactor.run() {
-        Ok(sink) => Some((sink, guard)),
-        Err(error) => {
-            tracing::error!(%error, "a reactor can't go on");
-            guard.shared.main.fail("a reactor has died");
-            None
-        }
-    }
-}
-
-fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
-    std::thread::Builder::new().name(name).spawn(run)
-}
-
-/// Counts a thread out when it ends, even by a panic.
-struct ThreadGuard {
-    shared: Arc<ServerShared>,
-    kind: ThreadKind,
-}
-
-enum ThreadKind {
-    Reactor(usize),
-    Worker,
-}
-
-impl ThreadGuard {
-    fn reactor(shared: &Arc<ServerShared>, id: usize) -> Self {
-        Self {
-            shared: Arc::clone(shared),
-            kind: ThreadKind::Reactor(id),
-        }
-    }
-
-    fn worker(shared: &Arc<ServerShared>) -> Self {
-        Self {
-            shared: Arc::clone(shared),
-            kind: ThreadKind::Worker,
-        }
-    }
-}
-
-impl Drop for ThreadGuard {
-    fn drop(&mut self) {
-        let main = &self.shared.main;
-        match self.kind {
-            ThreadKind::Reactor(id) => {
-                main.reactors.fetch_sub(1, Ordering::AcqRel);
-                if id != 0 {
-                    self.shared.send(0, CommandBatch::of(Command::PeerEnded));
-                }
+fn run<S: EventSink>(
+    mut reactor: Reactor<S>,
+    id: usize,
+    guard: ThreadGuard,
+) -> Option<(S, ThreadGuard)> {
+    take_part();
+    loop {
+        match reactor.run() {
+            Ok(RunEnd::Done) => return Some((reactor.into_sink(), guard)),
+            Ok(RunEnd::Frozen { number }) => {
+                let frozen = FrozenReactor {
+                    sockets: reactor.sockets(),
+                    listeners: reactor.listeners(),
+                };
+                guard.shared.freeze.rest_reactor(id, number, frozen);
             }
-            ThreadKind::Worker => {
-                main.workers.fetch_sub(1, Ordering::AcqRel);
+            Err(error) => {
+                tracing::error!(%error, "a reactor can't go on");
+                guard.shared.main.fail("a reactor has died");
+                return None;
             }
-        }
-        if std::thread::panicking() {
-            main.fail("a thread of the server has died");
-        } else {
-            main.wake();
         }
     }
 }

@@ -4,6 +4,8 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
+use super::freeze::Freezes;
+use super::handler_set::HandlersFactory;
 use super::handlers::Handlers;
 use super::process::{Process, ProcessLaunch};
 use super::settings::ServerSettings;
@@ -24,11 +26,15 @@ pub(super) struct ServerSpec {
     pub(super) settings: ServerSettings,
     pub(super) gate: Arc<Gate>,
     pub(super) handlers: Handlers,
+    /// Makes the callbacks that a renewal of the workers makes anew.
+    pub(super) factory: Option<HandlersFactory>,
     pub(super) processes: Vec<(String, ProcessEntry)>,
     pub(super) process_launch: ProcessLaunch,
     /// Pressures of the user's own queues; while one is high, no reactor reads.
     pub(super) pressures: Vec<Arc<Pressure>>,
     pub(super) serials_from: u64,
+    /// The parts of the program that rest in a freeze, in the order in which they do.
+    pub(super) parts: Vec<Arc<dyn Freezes>>,
 }
 
 impl Default for ServerSpec {
@@ -41,10 +47,12 @@ impl Default for ServerSpec {
             settings: ServerSettings::default(),
             gate: Arc::new(|_, _| Verdict::Pass),
             handlers: Handlers::default(),
+            factory: None,
             processes: Vec::new(),
             process_launch: ProcessLaunch::default(),
             pressures: Vec::new(),
             serials_from: 0,
+            parts: Vec::new(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The callbacks of the user's timers; reactor 0 keeps their deadlines.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -10,6 +11,18 @@ use crate::base::sync;
 /// The name of a timer, for [`super::Handle::clear`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TimerId(pub u64);
+
+thread_local! {
+    /// The timers that are set on this thread, while somebody collects them.
+    static COLLECTED: RefCell<Option<Vec<TimerId>>> = const { RefCell::new(None) };
+}
+
+/// Calls `set`, and returns the timers that it sets on this thread, with any handle.
+pub(super) fn collect(set: impl FnOnce()) -> Vec<TimerId> {
+    COLLECTED.set(Some(Vec::new()));
+    set();
+    COLLECTED.take().unwrap_or_default()
+}
 
 /// The number of times that a timer fires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +65,11 @@ impl<C: Clone> Timers<C> {
                 is_queued,
             },
         );
+        COLLECTED.with_borrow_mut(|collected| {
+            if let Some(collected) = collected {
+                collected.push(TimerId(timer));
+            }
+        });
         TimerId(timer)
     }
 
@@ -100,6 +118,17 @@ impl<C> fmt::Debug for Timers<C> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn timers_are_collected_only_while_somebody_does() {
+        let timers = Timers::default();
+        timers.add(Times::Once, "before");
+        let mut set = Vec::new();
+        let collected = collect(|| set.extend([1, 2].map(|_| timers.add(Times::Once, "callback"))));
+        timers.add(Times::Once, "after");
+        assert_eq!((collected, timers.len()), (set, 4));
+        assert_eq!(collect(|| {}), []);
+    }
 
     #[test]
     fn a_tick_that_still_waits_for_its_worker_is_not_queued_again() {

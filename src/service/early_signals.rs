@@ -1,15 +1,13 @@
 //! Signals that come while a server starts, and nobody is there yet whom they are for.
 
 use std::io;
-use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use signal_hook::SigId;
 use signal_hook::consts::{SIGHUP, SIGUSR1, SIGUSR2};
 use signal_hook::low_level::unregister;
 use tidings::base::sync::lock;
-use tidings::server::is_hangup_ignored;
 
 /// Keeps signals that are for a server from ending its start: SIGUSR1 and SIGUSR2 pass, since there is
 /// nothing yet to renew, and SIGHUP is noted.
@@ -21,17 +19,17 @@ pub struct EarlySignals {
 }
 
 impl EarlySignals {
-    /// Begins to heed signals.
+    /// Begins to heed signals; SIGHUP only if `has_hangup`, since somebody may want it ignored.
     ///
     /// # Errors
     ///
     /// The system refuses it.
-    pub fn heed() -> io::Result<Self> {
+    pub fn heed(has_hangup: bool) -> io::Result<Self> {
         let this = Self::default();
         for signal in [SIGUSR1, SIGUSR2] {
             signal_hook::flag::register(signal, Arc::default())?;
         }
-        if !is_hangup_ignored() {
+        if has_hangup {
             let flag = Arc::clone(&this.has_hung_up);
             *lock(&this.noting) = Some(signal_hook::flag::register(SIGHUP, flag)?);
         }

@@ -30,6 +30,7 @@ use super::settings::StoreSettings;
 use crate::base::RolloutPart;
 use crate::base::clock::unix_ms;
 use crate::base::pressure::{Pressure, Watermarks};
+use crate::base::rest::{RestOrder, RestPoint};
 use crate::base::sync::lock;
 use crate::base::vital::{may_die_here, spawn_vital};
 
@@ -113,6 +114,7 @@ struct DiskShared {
     condition: AtomicU8,
     progress: Mutex<DiskProgress>,
     more_done: Condvar,
+    rest: RestPoint,
     /// Other settings that the thread hasn't taken yet.
     order: Mutex<Option<DiskOrder>>,
     has_order: AtomicBool,
@@ -156,6 +158,7 @@ impl<J: DiskJob> Disk<J> {
             condition: AtomicU8::new(Condition::Good as u8),
             progress: Mutex::default(),
             more_done: Condvar::new(),
+            rest: RestPoint::default(),
             order: Mutex::default(),
             has_order: AtomicBool::new(false),
         });
@@ -199,6 +202,20 @@ impl<J: DiskJob> Disk<J> {
     /// Ends the thread once every job is done that was submitted before.
     pub fn end(&self) {
         self.jobs.close();
+    }
+
+    /// Has the thread rest once every job is done that was submitted, those among them that others
+    /// submitted when they were done; nothing is under way then.
+    pub fn rest(&self, order: RestOrder) {
+        let number = order.number();
+        self.shared.rest.order(order);
+        self.jobs.order_rest(number);
+    }
+
+    /// Has the thread go on, or not rest at all.
+    pub fn thaw(&self) {
+        self.jobs.thaw();
+        self.shared.rest.thaw();
     }
 
     /// Waits until every job is done that was submitted before, but no longer than `patience`:
@@ -327,8 +344,13 @@ impl<J: DiskJob, F: Fn()> DiskThread<J, F> {
             }
             if self.next.is_empty() {
                 let until = self.next_look();
-                if self.waiting.take(&mut self.next, until) == Taken::End {
-                    break;
+                match self.waiting.take(&mut self.next, until) {
+                    Taken::End => break,
+                    Taken::Rest { number } => {
+                        self.rest(number);
+                        continue;
+                    }
+                    Taken::Jobs | Taken::Nothing => {}
                 }
             }
             if !self.next.is_empty() {
@@ -356,6 +378,11 @@ impl<J: DiskJob, F: Fn()> DiskThread<J, F> {
         self.settings = order.settings;
         (self.delay).set_max(commit_delay_percent, commit_delay_us_max);
         self.store.set_settings(order.store);
+    }
+
+    /// Rests with nothing under way.
+    fn rest(&mut self, number: u64) {
+        self.shared.rest.rest(number);
     }
 
     /// Returns the time at which the thread goes on, if no job comes before.

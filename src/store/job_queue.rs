@@ -31,6 +31,8 @@ struct WaitingJobs<J> {
     put: u64,
     /// Whether the thread that takes sleeps.
     is_awaited: bool,
+    /// The freeze for which the thread that takes rests once nothing waits.
+    rest: Option<u64>,
     /// Whether the thread that takes is to look at something else.
     is_stirred: bool,
     /// Whether the queue takes nothing more.
@@ -52,6 +54,11 @@ pub(super) enum Taken {
     Jobs,
     /// Nothing came in time.
     Nothing,
+    /// Nothing waits, and the thread that takes rests.
+    Rest {
+        /// The number of the freeze.
+        number: u64,
+    },
     /// Nothing will come any more.
     End,
 }
@@ -63,6 +70,7 @@ pub(super) fn job_queue<J>() -> (JobPutter<J>, JobTaker<J>) {
             jobs: VecDeque::new(),
             put: 0,
             is_awaited: false,
+            rest: None,
             is_stirred: false,
             is_closed: false,
         }),
@@ -103,6 +111,17 @@ impl<J> JobPutter<J> {
     pub(super) fn close(&self) {
         lock(&self.0.waiting).is_closed = true;
         self.0.more.notify_one();
+    }
+
+    /// Has the thread that takes rest once nothing waits.
+    pub(super) fn order_rest(&self, number: u64) {
+        lock(&self.0.waiting).rest = Some(number);
+        self.0.more.notify_one();
+    }
+
+    /// Takes that back.
+    pub(super) fn thaw(&self) {
+        lock(&self.0.waiting).rest = None;
     }
 
     /// Counts the jobs that were put into the queue since it was made.
@@ -170,9 +189,10 @@ impl<J> WaitingJobs<J> {
     fn give(&mut self, jobs: &mut VecDeque<J>) -> Taken {
         debug_assert!(jobs.is_empty(), "the jobs taken before come first");
         if self.jobs.is_empty() {
-            return match self.is_closed {
-                true => Taken::End,
-                false => Taken::Nothing,
+            return match (self.is_closed, self.rest) {
+                (true, _) => Taken::End,
+                (false, Some(number)) => Taken::Rest { number },
+                (false, None) => Taken::Nothing,
             };
         }
         jobs.shrink_to(CAPACITY_KEPT);
@@ -233,6 +253,29 @@ mod tests {
             begun.elapsed() < patience,
             "it slept until its time was over"
         );
+    }
+
+    #[test]
+    fn who_takes_rests_once_nothing_waits_and_is_woken_for_it() {
+        let (putter, taker) = job_queue();
+        let mut jobs = VecDeque::new();
+        putter.put(1).unwrap();
+        putter.order_rest(7);
+        assert_eq!(taker.take_now(&mut jobs), Taken::Jobs);
+        jobs.clear();
+        let rest = Taken::Rest { number: 7 };
+        assert_eq!(taker.take(&mut jobs, Instant::now()), rest);
+        putter.thaw();
+        assert_eq!(taker.take_now(&mut jobs), Taken::Nothing);
+        let late = Instant::now() + Duration::from_secs(20);
+        let thread = thread::spawn(move || taker.take(&mut jobs, late));
+        while !lock(&putter.0.waiting).is_awaited {
+            assert!(Instant::now() < late, "it never sleeps");
+            thread::yield_now();
+        }
+        putter.order_rest(8);
+        assert_eq!(thread.join().unwrap(), Taken::Rest { number: 8 });
+        assert!(Instant::now() < late, "it slept until its time was over");
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use crate::base::Fd;
 use crate::base::metric::numbers;
+use crate::base::rest::{RestOrder, RestPoint};
 use crate::base::sync::lock;
 use crate::chat::{CatchUp, Missing};
 use table::{ClientReplay, ReplayTable};
@@ -48,19 +49,35 @@ impl Default for ReplaySettings {
     }
 }
 
+/// What the thread that reads does next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ReplayTurn {
+    /// It reads the next page of a connection.
+    Page(Fd),
+    /// It looks whether it is to rest.
+    Look,
+    /// It ends.
+    End,
+}
+
 /// Replays under way, shared by the callbacks and the thread that reads.
 #[derive(Debug)]
 pub(super) struct Replays {
+    /// What the thread does next.
+    ready: Sender<ReplayTurn>,
+    rest: RestPoint,
     /// The present [`ReplaySettings::page_bytes_max`] and [`ReplaySettings::outbox_bytes_low`].
     page_bytes_max: AtomicUsize,
     outbox_bytes_low: AtomicUsize,
-    /// Connections whose next page is to be read; `None` ends the thread.
-    ready: Sender<Option<Fd>>,
     table: Mutex<ReplayTable>,
     pages: AtomicU64,
     finished: AtomicU64,
     refused: AtomicU64,
 }
+
+/// What the thread that reads has to do, in order.
+#[derive(Debug)]
+pub(super) struct ReplayTurns(Receiver<ReplayTurn>);
 
 numbers! {
     /// Counters of replays, and the number of those under way.
@@ -77,20 +94,21 @@ numbers! {
 }
 
 impl Replays {
-    /// Makes an empty table. The receiver yields the connections whose next page is due.
-    pub(super) fn new(settings: ReplaySettings) -> (Self, Receiver<Option<Fd>>) {
+    /// Makes an empty table, and the receiving end for the thread.
+    pub(super) fn new(settings: ReplaySettings) -> (Self, ReplayTurns) {
         // Bounded by `active_max`: only connections that are served are in it.
         let (ready, receiver) = crossbeam_channel::unbounded();
         let replays = Self {
             page_bytes_max: AtomicUsize::new(settings.page_bytes_max),
             outbox_bytes_low: AtomicUsize::new(settings.outbox_bytes_low),
             ready,
+            rest: RestPoint::default(),
             table: Mutex::new(ReplayTable::new(settings.active_max, settings.replays_max)),
             pages: AtomicU64::new(0),
             finished: AtomicU64::new(0),
             refused: AtomicU64::new(0),
         };
-        (replays, receiver)
+        (replays, ReplayTurns(receiver))
     }
 
     /// Changes the bounds, for the pages from now on.
@@ -134,12 +152,23 @@ impl Replays {
     /// Notes that the outbox of a connection has room again.
     pub(super) fn next_page(&self, fd: Fd) {
         // The thread ends after all connections.
-        self.ready.send(Some(fd)).ok();
+        self.ready.send(ReplayTurn::Page(fd)).ok();
+    }
+
+    /// Has the thread rest behind the page that it reads.
+    pub(super) fn rest(&self, order: RestOrder) {
+        self.rest.order(order);
+        self.ready.send(ReplayTurn::Look).ok();
+    }
+
+    /// Has the thread go on.
+    pub(super) fn thaw(&self) {
+        self.rest.thaw();
     }
 
     /// Ends the thread.
     pub(super) fn stop(&self) {
-        self.ready.send(None).ok();
+        self.ready.send(ReplayTurn::End).ok();
     }
 
     pub(super) fn stats(&self) -> ReplayStats {

@@ -5,9 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
 
-use crossbeam_channel::Receiver;
-
 use super::page::notices_of;
+use super::{ReplayTurn, ReplayTurns};
 use crate::base::Fd;
 use crate::base::vital::{may_die_here, spawn_vital};
 use crate::chat::ReplayPage;
@@ -21,13 +20,23 @@ const PAGE_MESSAGES_MAX: usize = 1_000;
 /// Starts the thread that reads the pages.
 pub(in crate::endpoint) fn start(
     services: Arc<Services>,
-    ready: Receiver<Option<Fd>>,
+    turns: ReplayTurns,
 ) -> io::Result<JoinHandle<()>> {
     let theirs = Arc::clone(&services);
     let run = move || {
-        while let Ok(Some(fd)) = ready.recv() {
-            may_die_here();
-            serve(&theirs, fd);
+        let rest = &theirs.replays.rest;
+        loop {
+            if let Some(number) = rest.ordered() {
+                rest.rest(number);
+            }
+            match turns.0.recv() {
+                Ok(ReplayTurn::Page(fd)) => {
+                    may_die_here();
+                    serve(&theirs, fd);
+                }
+                Ok(ReplayTurn::Look) => {}
+                Ok(ReplayTurn::End) | Err(_) => break,
+            }
         }
     };
     spawn_vital("replay", run, move || {

@@ -147,7 +147,8 @@ impl Sessions {
         self.acks.store_if_due(&self.services) || has_more_late
     }
 
-    /// Gives the disk what was acknowledged and isn't stored yet; to be called before the disk ends.
+    /// Gives the disk what was acknowledged and isn't stored yet; to be called before the disk ends, or
+    /// rests.
     pub(super) fn finish(&self) {
         self.acks.store(&self.services);
     }

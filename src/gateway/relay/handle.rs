@@ -8,6 +8,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::settings::RelaySettings;
 use crate::base::RolloutPart;
+use crate::base::rest::{RestOrder, RestPoint};
 
 /// Other settings for the relay and the push process.
 #[derive(Debug)]
@@ -42,6 +43,8 @@ pub(in crate::gateway) enum RelayEvent {
     },
     /// Other settings are to be in force.
     Settings(Box<RelayOrder>),
+    /// The relay rests for the freeze of this number.
+    Rest { number: u64 },
     /// The gateway stops.
     Stop,
 }
@@ -53,19 +56,41 @@ pub(in crate::gateway) struct RelayHandle {
     /// Whether the relay is going to look at the outbox anyway: one event is enough for all
     /// messages of a batch.
     has_grown: Arc<AtomicBool>,
+    rest: Arc<RestPoint>,
 }
 
 impl RelayHandle {
     /// Makes a handle, and the queue that the relay reads.
     pub(in crate::gateway) fn new() -> (Self, Receiver<RelayEvent>) {
         let (sender, events) = unbounded();
-        let has_grown = Arc::default();
-        (Self { sender, has_grown }, events)
+        let handle = Self {
+            sender,
+            has_grown: Arc::default(),
+            rest: Arc::default(),
+        };
+        (handle, events)
     }
 
     /// Queues an event; after the relay's end nobody needs to know it.
     pub(in crate::gateway) fn send(&self, event: RelayEvent) {
         self.sender.send(event).ok();
+    }
+
+    /// Has the relay rest behind what it was told so far.
+    pub(in crate::gateway) fn rest(&self, order: RestOrder) {
+        let number = order.number();
+        self.rest.order(order);
+        self.send(RelayEvent::Rest { number });
+    }
+
+    /// Has the relay go on.
+    pub(in crate::gateway) fn thaw(&self) {
+        self.rest.thaw();
+    }
+
+    /// Rests on the relay's thread, if the order of this number is still in force.
+    pub(super) fn rest_here(&self, number: u64) {
+        self.rest.rest(number);
     }
 
     /// Says that the outbox has more messages.

@@ -153,6 +153,7 @@ impl Relay {
                 self.retry_soon();
             }
             RelayEvent::Settings(order) => self.take_settings(*order),
+            RelayEvent::Rest { number } => self.rest(number),
             RelayEvent::Stop => {}
         }
     }
@@ -368,6 +369,13 @@ impl Relay {
     fn retry_soon(&mut self) {
         let soon = Instant::now() + RETRY;
         self.retry_at.get_or_insert(soon);
+    }
+
+    /// Rests with all acknowledgements given to the disk.
+    fn rest(&mut self, number: u64) {
+        self.ack_at = Some(Instant::now());
+        self.write_acks();
+        self.handle.rest_here(number);
     }
 
     /// Has everything written down, and waits until it is.

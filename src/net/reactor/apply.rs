@@ -127,9 +127,11 @@ impl<S: EventSink> Reactor<S> {
                 self.start_user_timer(timer, after_ms, repeats);
             }
             Command::ClearTimer(timer) => self.clear_user_timer(timer),
+            Command::Renew => self.sink.renew(),
             Command::Drain => self.drain(),
             Command::PeerEnded => self.peers_left = self.peers_left.saturating_sub(1),
             Command::Stop => self.stop(),
+            Command::Freeze { number, order } => self.freeze(number, order),
             Command::Push { .. } | Command::PushLarge { .. } => {
                 unreachable!("pushes are carried out with their batch's frames")
             }
@@ -270,6 +272,9 @@ impl<S: EventSink> Reactor<S> {
         let Some(index) = self.slot_of(fd) else {
             return;
         };
+        if self.is_hushed() {
+            return self.answer_hushed(index, serial, response);
+        }
         self.slots[index].connection.answer(serial, response);
         self.pump(index, &mut []);
         if self.slots.contains(index) {

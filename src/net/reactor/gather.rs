@@ -130,6 +130,13 @@ impl<S: EventSink> Reactor<S> {
         }
     }
 
+    /// Sends everything that waits for more.
+    pub(super) fn deliver_all_gathered(&mut self) {
+        for id in self.gathering.all() {
+            self.deliver_gathered(id);
+        }
+    }
+
     /// Sends one member of a topic what waits for it, ahead of the other members: its membership
     /// begins anew, or ends. Sending may end the connection.
     pub(super) fn hand_out(&mut self, index: u32, topic: &str) {

@@ -10,7 +10,8 @@
 //!    are due;
 //! 6. `write`: each outbox is written once, in the order of `write_queue`; slow readers are closed;
 //! 7. `leave`: one connection ends, from its last event to its free slot;
-//! 8. `drain`: all connections end, because the server stops.
+//! 8. `drain`: all connections end, because the server stops;
+//! 9. `freeze`: the turns of a reactor that comes to a stand, from which it goes on.
 //!
 //! `rearm` puts other bounds and times into force.
 //!
@@ -19,6 +20,7 @@
 mod accept;
 mod apply;
 mod drain;
+mod freeze;
 mod gather;
 mod leave;
 mod read;
@@ -41,6 +43,7 @@ use super::budget::ByteBudget;
 use super::command::{AwaitedBy, Command, CommandBatch};
 use super::counters::Counters;
 use super::directory::Directory;
+use super::freeze::FreezeProgress;
 use super::gathering::{GatherBounds, Gathering, GatheringId};
 use super::listener::Acceptor;
 use super::mailbox;
@@ -58,6 +61,7 @@ use crate::proto::connection::{CloseReason, HttpRequest, Limits, Rules, Verdict}
 use crate::proto::http::{Head, Response};
 use crate::proto::websocket::MessageKind;
 use drain::Drain;
+use freeze::ReactorFreeze;
 use rearm::Rearming;
 use time::Clock;
 use write_queue::WriteQueue;
@@ -173,8 +177,17 @@ pub trait EventSink {
     fn end_turn(&mut self);
     /// Whether [`EventSink::end_turn`] would hand anything on.
     fn has_pending(&self) -> bool;
+    /// Takes the orders that came with [`Command::Renew`], between two events.
+    fn renew(&mut self) {}
     /// Takes the commands that handlers on this thread gave for this very reactor.
     fn take_commands(&mut self) -> Option<CommandBatch>;
+    /// Without workers, in a freeze: runs jobs of other threads, the last callbacks until the thaw;
+    /// whether none is left.
+    fn rest(&mut self) -> bool {
+        true
+    }
+    /// Learns how far the freeze of this number has come here.
+    fn frozen(&mut self, _number: u64, _: FreezeProgress) {}
     /// Takes back the emptied list of such a batch, for the next one.
     fn reuse(&mut self, _: Vec<Command>) {}
     /// The order of those commands and of what stands in the mailbox.
@@ -189,6 +202,18 @@ pub enum OwnCommands {
     /// Behind what stood in the mailbox when the handlers ran: workers, too, answer these
     /// connections.
     Behind,
+}
+
+/// Why [`Reactor::run`] has returned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunEnd {
+    /// The reactor has no connection any more.
+    Done,
+    /// The reactor stands still; run again, it goes on.
+    Frozen {
+        /// The number of the freeze.
+        number: u64,
+    },
 }
 
 /// State that a reactor shares with other threads.
@@ -325,6 +350,7 @@ pub struct Reactor<S> {
     receivers: Vec<u32>,
     read_buffer: Vec<u8>,
     drain: Option<Drain>,
+    freeze: Option<Box<ReactorFreeze>>,
     /// Set while connections are being armed for new bounds and times.
     rearming: Option<Rearming>,
     /// Reactors that must end before this one.
@@ -411,6 +437,7 @@ impl<S: EventSink> Reactor<S> {
             receivers: Vec::new(),
             read_buffer: vec![0; limits.read_bytes_max],
             drain: None,
+            freeze: None,
             rearming: None,
             peers_left,
             stopped: false,
@@ -426,6 +453,11 @@ impl<S: EventSink> Reactor<S> {
     /// The receiver of the events.
     pub fn sink(&self) -> &S {
         &self.sink
+    }
+
+    /// Takes the receiver of the events out of a reactor that has no connection any more.
+    pub fn into_sink(self) -> S {
+        self.sink
     }
 }
 

@@ -30,12 +30,15 @@ pub(super) struct Clock {
     now: Tick,
     date: String,
     date_second: u64,
+    /// Since when the clock stands.
+    stopped: Option<Instant>,
 }
 
 impl Clock {
     pub(super) fn new(started: Instant) -> Self {
         let mut clock = Self {
             started,
+            stopped: None,
             now: Tick(FIRST_TICK),
             date: String::new(),
             date_second: 0,
@@ -55,6 +58,19 @@ impl Clock {
 
     pub(super) fn now(&self) -> Tick {
         self.now
+    }
+
+    /// Has the clock stand, until it is told to go on.
+    pub(super) fn stop(&mut self) {
+        self.stopped.get_or_insert_with(Instant::now);
+    }
+
+    /// Has the clock go on without the time for which it stood.
+    pub(super) fn go_on(&mut self) {
+        if let Some(since) = self.stopped.take() {
+            self.started += since.elapsed();
+            self.update();
+        }
     }
 
     /// Returns the time of this turn as the `Date` field shows it.

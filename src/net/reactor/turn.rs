@@ -8,7 +8,7 @@ use mio::event::Event;
 use mio::{Events, Interest, Token};
 
 use super::write_queue::LaterShare;
-use super::{EventSink, LISTENER_FIRST, LISTENERS_MAX, Reactor, WAKER};
+use super::{EventSink, LISTENER_FIRST, LISTENERS_MAX, Reactor, RunEnd, WAKER};
 use crate::base::Tick;
 use crate::base::vital::may_die_here;
 use crate::net::slots::{ReadState, SlotId, SlotPhase, WriteTurn};
@@ -27,16 +27,17 @@ const POLLS_A_TURN_MAX: usize = 8;
 const HELD_LOOKS_A_TURN: usize = 256;
 
 impl<S: EventSink> Reactor<S> {
-    /// Runs until a drain is complete or a stop comes; returns the owner of the events.
+    /// Runs until a drain is complete, a stop comes, or the reactor stands still in a freeze; then it
+    /// may be run again.
     ///
     /// # Errors
     ///
     /// The poll itself failed, without which the reactor can't go on, or the reactor panicked. Its
     /// WebSockets have been told as far as possible.
-    pub fn run(mut self) -> io::Result<S> {
+    pub fn run(&mut self) -> io::Result<RunEnd> {
         let ran = catch_unwind(AssertUnwindSafe(|| self.take_turns()));
         match ran.unwrap_or_else(|_| Err(io::Error::other("the reactor panicked"))) {
-            Ok(()) => Ok(self.sink),
+            Ok(end) => Ok(end),
             Err(error) => {
                 // What a panic has left behind may make another one.
                 let parted = catch_unwind(AssertUnwindSafe(|| self.part()));
@@ -48,15 +49,22 @@ impl<S: EventSink> Reactor<S> {
         }
     }
 
-    fn take_turns(&mut self) -> io::Result<()> {
-        self.register_listeners()?;
+    fn take_turns(&mut self) -> io::Result<RunEnd> {
         let mut events = Events::with_capacity(EVENTS_A_POLL_MAX);
-        // Commands that were given before the start must not wait for the first event.
-        self.turn(&mut events)?;
+        if self.is_hushed() {
+            self.leave_stand();
+        } else {
+            self.register_listeners()?;
+            // Commands that were given before the start must not wait for the first event.
+            self.turn(&mut events)?;
+        }
         while !self.is_done() {
+            if let Some(number) = self.stands_still() {
+                return Ok(RunEnd::Frozen { number });
+            }
             self.next_turn(&mut events)?;
         }
-        Ok(())
+        Ok(RunEnd::Done)
     }
 
     /// Waits until there is something to do, and runs one turn.
@@ -87,6 +95,7 @@ impl<S: EventSink> Reactor<S> {
             && self.mailbox.is_empty()
             && !self.sink.has_pending()
             && !self.sink.has_waiting()
+            && !self.is_hushed()
     }
 
     /// Goes on with large deliveries: a turn between two of which nobody wanted anything.
@@ -109,6 +118,9 @@ impl<S: EventSink> Reactor<S> {
     ///   deliveries only a share, so that nobody waits for a whole one.
     fn turn(&mut self, events: &mut Events) -> io::Result<()> {
         may_die_here();
+        if self.is_hushed() {
+            return self.hushed_turn(events);
+        }
         self.context.clock.update();
         self.shared.counters.turns.add(1);
         self.writes.begin_turn();
@@ -120,11 +132,20 @@ impl<S: EventSink> Reactor<S> {
         self.enforce_unfinished();
         self.sink.end_turn();
         self.apply_all();
-        self.rearm_some();
-        self.expire_all();
-        self.settle(self.writes_later_max(is_quiet));
-        self.publish_counters();
+        self.end_turn(is_quiet);
         Ok(())
+    }
+
+    /// Does what is due, and writes.
+    pub(super) fn end_turn(&mut self, is_quiet: bool) {
+        if self.is_hushed() {
+            self.settle_hushed();
+        } else {
+            self.rearm_some();
+            self.expire_all();
+            self.settle(self.writes_later_max(is_quiet));
+        }
+        self.publish_counters();
     }
 
     /// Carries out what the owner of the events wants done, and writes; then a heavy connection has
@@ -150,7 +171,7 @@ impl<S: EventSink> Reactor<S> {
 
     /// Writes of large deliveries in this turn: half as many if other connections are at work, since
     /// one of them may wait for the next turn.
-    fn writes_later_max(&self, is_quiet: bool) -> usize {
+    pub(super) fn writes_later_max(&self, is_quiet: bool) -> usize {
         let max = self.context.limits.turn_writes_max;
         if is_quiet { max } else { max.div_ceil(2) }
     }
@@ -167,6 +188,10 @@ impl<S: EventSink> Reactor<S> {
 
     /// Returns the time for which the poll may wait; `None` for as long as it takes.
     pub(super) fn timeout(&mut self) -> Option<Duration> {
+        if self.is_hushed() {
+            let has_more = self.has_more_while_hushed() || !self.mailbox.may_sleep();
+            return has_more.then_some(Duration::ZERO);
+        }
         let has_more = !(self.ready.is_empty() && self.coming_and_going.is_empty())
             || self.has_more_to_accept
             || self.rearming.is_some()
@@ -186,7 +211,7 @@ impl<S: EventSink> Reactor<S> {
     }
 
     /// Notes these events and, where there may be more in the kernel, those.
-    fn note_all(&mut self, events: &mut Events) -> io::Result<()> {
+    pub(super) fn note_all(&mut self, events: &mut Events) -> io::Result<()> {
         for polls in 1.. {
             let mut count = 0;
             for event in events.iter() {
@@ -210,6 +235,10 @@ impl<S: EventSink> Reactor<S> {
     fn note(&mut self, event: &Event) {
         match event.token() {
             WAKER => {}
+            // An edge-triggered poll doesn't tell of them again.
+            Token(token) if token > LISTENER_FIRST - LISTENERS_MAX && self.is_hushed() => {
+                self.has_more_to_accept = true;
+            }
             Token(token) if token > LISTENER_FIRST - LISTENERS_MAX => {
                 self.accept_all(LISTENER_FIRST - token);
             }
@@ -260,6 +289,7 @@ impl<S: EventSink> Reactor<S> {
     }
 
     /// Has what a handler waits for looked at, since bytes have left the outbox of that slot.
+    #[inline]
     pub(super) fn note_awaited(&mut self, index: u32) {
         if !self.awaited.is_empty()
             && let Some(awaited) = self.awaited.remove(&index)

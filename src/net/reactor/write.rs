@@ -81,6 +81,7 @@ impl<S: EventSink> Reactor<S> {
             }
         }
         self.writes.end_this();
+        self.writes.grow(share);
         while let Some(index) = self.writes.next_later(share) {
             let Some(slot) = self.slots.get_mut(index) else {
                 continue;
@@ -116,6 +117,7 @@ impl<S: EventSink> Reactor<S> {
         match flushed {
             Ok(Flushed::Empty) => self.written(index),
             Ok(Flushed::Waits) => self.waits(index, before),
+            Err(_) if self.is_hushed() => self.put_off(index),
             Err(_) => self.lose(index),
         }
     }
@@ -155,8 +157,10 @@ impl<S: EventSink> Reactor<S> {
         let (slot, limits) = (&self.slots[index], &self.context.limits);
         let over = (slot.outbox).is_over(&self.arena, limits.outbox_bytes_max);
         if over && slot.connection.is_websocket() {
-            self.evict(index);
-            return;
+            if !self.is_hushed() {
+                return self.evict(index);
+            }
+            self.put_off(index);
         }
         self.resume_reading(index);
         if self.slots.contains(index) {
@@ -170,6 +174,9 @@ impl<S: EventSink> Reactor<S> {
         let slot = &self.slots[index];
         let resumes_at = self.context.limits.outbox_pause_bytes / 2;
         if slot.connection.awaits_room() && slot.outbox.bytes() <= resumes_at {
+            if self.is_hushed() {
+                return self.put_off(index);
+            }
             self.pump(index, &mut []);
             if !self.slots.contains(index) {
                 return;

@@ -134,10 +134,14 @@ impl WriteQueue {
         self.this.clear();
     }
 
-    /// Takes the slot that has waited longest for a large delivery, if `share` has room for it.
-    pub(super) fn next_later(&mut self, share: &mut LaterShare) -> Option<u32> {
+    /// Lets `share` grow by what was given to outboxes since the last call.
+    pub(super) fn grow(&mut self, share: &mut LaterShare) {
         share.owed += self.given / GIVEN_A_WRITE;
         self.given %= GIVEN_A_WRITE;
+    }
+
+    /// Takes the slot that has waited longest for a large delivery, if `share` has room for it.
+    pub(super) fn next_later(&mut self, share: &LaterShare) -> Option<u32> {
         if share.is_used_up() {
             return None;
         }

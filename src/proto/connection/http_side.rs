@@ -139,6 +139,17 @@ impl HttpSide {
         }
     }
 
+    /// Gives the next answer out if it may leave, and does nothing else.
+    pub(super) fn next_output(&mut self, rules: &Rules<'_>) -> Option<Output> {
+        if self.ending == Ending::Done {
+            return None;
+        }
+        match self.next_answer(rules, &mut Input::new(&mut [])) {
+            Some(HttpStep::Event(ConnectionEvent::Output(output))) => Some(output),
+            _ => None,
+        }
+    }
+
     /// Takes the answer to request `serial`; [`HttpSide::step`] returns it when it may leave.
     pub(super) fn answer(&mut self, serial: u32, response: Response) {
         self.answers.fill(serial, response);
@@ -173,6 +184,15 @@ impl HttpSide {
     /// Whether the next answer waits until the peer has taken earlier bytes.
     pub(super) fn awaits_room(&self) -> bool {
         self.awaits_room
+    }
+
+    /// Counts the requests that were given out and aren't answered yet.
+    pub(super) fn open_requests(&self) -> usize {
+        self.answers.open()
+    }
+
+    pub(super) fn since(&self) -> Tick {
+        self.since
     }
 
     /// Counts the requests that have begun and aren't answered yet.

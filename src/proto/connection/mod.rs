@@ -236,6 +236,16 @@ impl Connection {
         }
     }
 
+    /// Gives the next answer out if it may leave, and does nothing else: what the peer has sent behind
+    /// its request stays unread. For a time in which no other event may come up;
+    /// [`Connection::next_event`] goes on afterwards.
+    pub fn next_output(&mut self, rules: &Rules<'_>) -> Option<Output> {
+        match &mut self.state {
+            ConnectionState::Http(side) => side.next_output(rules),
+            ConnectionState::WebSocket(_) | ConnectionState::Closed => None,
+        }
+    }
+
     /// Notes that the peer sent its last byte. A WebSocket ends with it; HTTP still answers.
     pub fn half_close(&mut self) -> Option<ConnectionEvent<'static>> {
         match &mut self.state {
@@ -332,6 +342,24 @@ impl Connection {
     #[must_use]
     pub fn is_blocked(&self, limits: &Limits) -> bool {
         matches!(&self.state, ConnectionState::Http(side) if side.is_blocked(limits))
+    }
+
+    /// Counts the requests that were given out and aren't answered yet.
+    #[must_use]
+    pub fn open_requests(&self) -> usize {
+        match &self.state {
+            ConnectionState::Http(side) => side.open_requests(),
+            ConnectionState::WebSocket(_) | ConnectionState::Closed => 0,
+        }
+    }
+
+    /// The moment since which the peer isn't waited for, such as the end of its request.
+    #[must_use]
+    pub fn at_work_since(&self) -> Option<Tick> {
+        match &self.state {
+            ConnectionState::Http(side) => Some(side.since()),
+            ConnectionState::WebSocket(_) | ConnectionState::Closed => None,
+        }
     }
 
     /// Counts the requests that have begun and aren't answered yet.

@@ -92,6 +92,13 @@ impl Answers {
         self.bytes
     }
 
+    /// Counts the requests whose answers aren't filled in.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        let slots = self.oldest.iter().chain(&self.later);
+        slots.filter(|slot| slot.answer.is_none()).count()
+    }
+
     /// Counts the requests whose answers haven't left.
     #[must_use]
     pub fn waiting(&self) -> usize {

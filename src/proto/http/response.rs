@@ -172,22 +172,27 @@ impl Response {
             ],
         };
         let [length_name, length, length_end] = length_line;
-        let parts: [&[u8]; 14] = [
+        // By far the most answers are a 200, whose first line needs no parts.
+        let (first, before_date): (usize, &[u8]) = match self.status {
+            200 => (4, b"HTTP/1.1 200 OK\r\nDate: "),
+            _ => (0, b"\r\nDate: "),
+        };
+        let parts: [&[u8]; 13] = [
             b"HTTP/1.1 ",
             decimal(&mut status, u64::from(self.status)),
             b" ",
             reason(self.status).as_bytes(),
-            b"\r\nDate: ",
+            before_date,
             date.as_bytes(),
             b"\r\n",
             self.lines.as_bytes(),
             length_name,
             length,
             length_end,
-            self.connection(to).as_bytes(),
-            b"\r\n",
+            self.last_lines(to).as_bytes(),
             body,
         ];
+        let parts = &parts[first..];
         // To the byte: what is left over would have to be kept beside the bytes, on the heap too.
         let size: usize = parts.iter().map(|part| part.len()).sum();
         let mut out = Vec::with_capacity(size);
@@ -197,15 +202,16 @@ impl Response {
         out
     }
 
-    /// Returns the Connection line; empty if the version's default says the same (RFC 9112 §9.3).
-    fn connection(&self, to: AnswerTo) -> &'static str {
+    /// Returns the blank line, behind a Connection line unless the version's default says the same
+    /// (RFC 9112 §9.3).
+    fn last_lines(&self, to: AnswerTo) -> &'static str {
         match (to.keep_alive, to.version, self.offers_upgrade) {
-            (false, _, false) => "Connection: close\r\n",
-            (false, _, true) => "Connection: close, upgrade\r\n",
-            (true, Version::Http11, false) => "",
-            (true, Version::Http11, true) => "Connection: upgrade\r\n",
-            (true, Version::Http10, false) => "Connection: keep-alive\r\n",
-            (true, Version::Http10, true) => "Connection: keep-alive, upgrade\r\n",
+            (false, _, false) => "Connection: close\r\n\r\n",
+            (false, _, true) => "Connection: close, upgrade\r\n\r\n",
+            (true, Version::Http11, false) => "\r\n",
+            (true, Version::Http11, true) => "Connection: upgrade\r\n\r\n",
+            (true, Version::Http10, false) => "Connection: keep-alive\r\n\r\n",
+            (true, Version::Http10, true) => "Connection: keep-alive, upgrade\r\n\r\n",
         }
     }
 

@@ -109,14 +109,25 @@ fn is_name(bytes: &[u8]) -> bool {
             [b'%', high, low, rest @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
                 rest
             }
-            [byte, rest @ ..] if is_name_byte(*byte) => rest,
+            [byte, rest @ ..] if NAME_BYTES[usize::from(*byte)] => rest,
             _ => return false,
         };
     }
 }
 
+/// The answers of [`is_name_byte`]: each request has a host.
+const NAME_BYTES: [bool; 256] = {
+    let mut known = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        known[byte] = is_name_byte(byte as u8);
+        byte += 1;
+    }
+    known
+};
+
 /// Whether the byte is one of `unreserved` and `sub-delims` of RFC 3986 §2.
-fn is_name_byte(byte: u8) -> bool {
+const fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(byte, b'-' | b'.' | b'_' | b'~')
         || matches!(

@@ -3,18 +3,18 @@
 //! No method waits. Dropping a [`ChildProcess`] kills and reaps the child.
 
 use std::io::{self, Read};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::Instant;
 
 use mio::event::Event;
 use mio::net::UnixStream;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::child::{NAME_VAR, PIPE_VAR};
+use super::child_handle::ChildHandle;
 use super::ledger::{Ledger, WriteOutcome};
 use super::pipe::{PipeDecoder, PipeError, PipeFrame};
 use super::settings::{ProcessSettings, ProcessSpec};
@@ -49,15 +49,12 @@ enum Writing {
 /// One life of a process.
 #[derive(Debug)]
 pub(super) struct ChildProcess {
-    child: Child,
-    /// Readable when the child has died; held for as long as it is registered.
-    _pidfd: OwnedFd,
+    child: ChildHandle,
     pipe: UnixStream,
     decoder: PipeDecoder,
     started: Instant,
     reading: PipeState,
     writing: Writing,
-    exited: Option<ExitStatus>,
     /// The moment at which a child that closed its pipe is killed.
     kill_at: Option<Instant>,
     /// Whether this life has finished a task.
@@ -90,31 +87,26 @@ impl ChildProcess {
             PIPE_VAR,
             format!("{} {}", std::process::id(), settings.frame_size_max),
         );
-        let mut child = command.spawn()?;
-
-        let pidfd = match watch_death(&child, registry, tokens.death) {
-            Ok(pidfd) => pidfd,
-            Err(error) => {
-                kill_and_reap(&mut child);
-                return Err(error);
-            }
-        };
+        let child = ChildHandle::of(command.spawn()?)?;
+        registry.register(
+            &mut SourceFd(&child.pidfd()),
+            tokens.death,
+            Interest::READABLE,
+        )?;
         Ok(Self {
             child,
-            _pidfd: pidfd,
             pipe,
             decoder: PipeDecoder::new(settings.frame_size_max),
             started: now,
             reading: PipeState::Ready,
             writing: Writing::Ready,
-            exited: None,
             kill_at: None,
             has_finished: false,
         })
     }
 
     pub(super) fn pid(&self) -> u32 {
-        self.child.id()
+        self.child.pid()
     }
 
     pub(super) fn started(&self) -> Instant {
@@ -138,21 +130,29 @@ impl ChildProcess {
 
     /// Checks whether the child has died, and reaps it.
     pub(super) fn reap(&mut self) {
-        if self.exited.is_some() {
-            return;
+        if self.child.reap() {
+            self.read_rest();
         }
-        if let Ok(Some(status)) = self.child.try_wait() {
-            self.exited = Some(status);
-            // The child may have written its last bytes after the last read.
-            if self.reading == PipeState::Drained {
-                self.reading = PipeState::Ready;
-            }
+    }
+
+    /// Learns that the child has died and was reaped.
+    pub(super) fn reaped(&mut self, status: ExitStatus) {
+        self.child.reaped(status);
+        self.read_rest();
+    }
+
+    /// Has the pipe read once more: the child may have written its last bytes after the last read.
+    fn read_rest(&mut self) {
+        if self.reading == PipeState::Drained {
+            self.reading = PipeState::Ready;
         }
     }
 
     /// Returns the exit status, once all bytes that the child ever wrote have been read.
     pub(super) fn death(&self) -> Option<ExitStatus> {
-        self.exited.filter(|_| self.reading != PipeState::Ready)
+        self.child
+            .exited()
+            .filter(|_| self.reading != PipeState::Ready)
     }
 
     pub(super) fn is_readable(&self) -> bool {
@@ -183,7 +183,7 @@ impl ChildProcess {
 
     /// Writes the entries that wait in `ledger`, as far as the pipe takes them.
     pub(super) fn write(&mut self, ledger: &mut Ledger) -> io::Result<()> {
-        if self.writing == Writing::Ready && self.exited.is_none() {
+        if self.writing == Writing::Ready && self.child.exited().is_none() {
             self.writing = match ledger.write(&mut self.pipe)? {
                 WriteOutcome::All => Writing::Ready,
                 WriteOutcome::Blocked => Writing::Blocked,
@@ -195,12 +195,12 @@ impl ChildProcess {
 
     /// Returns the moment at which the child is killed; `None` while its pipe is open.
     pub(super) fn kill_at(&self) -> Option<Instant> {
-        self.kill_at.filter(|_| self.exited.is_none())
+        self.kill_at.filter(|_| self.child.exited().is_none())
     }
 
     /// Kills a child that closed its pipe and goes on running: no task can reach it any more.
     pub(super) fn expire(&mut self, now: Instant, settings: &ProcessSettings) {
-        if self.reading == PipeState::Ended && self.exited.is_none() {
+        if self.reading == PipeState::Ended && self.child.exited().is_none() {
             let kill_at = *self.kill_at.get_or_insert(now + settings.stop_max());
             if kill_at <= now {
                 self.kill();
@@ -210,8 +210,7 @@ impl ChildProcess {
 
     /// Sends SIGKILL; the death is noticed later, like any other.
     pub(super) fn kill(&mut self) {
-        // The only error is that the child has died already.
-        let _ = self.child.kill();
+        self.child.kill();
     }
 
     /// Stops using the pipe and kills the child.
@@ -219,14 +218,6 @@ impl ChildProcess {
         self.reading = PipeState::Ended;
         self.writing = Writing::Ended;
         self.kill();
-    }
-}
-
-impl Drop for ChildProcess {
-    fn drop(&mut self) {
-        if self.exited.is_none() {
-            kill_and_reap(&mut self.child);
-        }
     }
 }
 
@@ -245,18 +236,4 @@ fn command(spec: &ProcessSpec) -> Command {
         command.env_remove(name);
     }
     command
-}
-
-fn watch_death(child: &Child, registry: &Registry, token: Token) -> io::Result<OwnedFd> {
-    // The child isn't reaped yet, so its PID can't belong to another process.
-    let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::NONBLOCK)?;
-    registry.register(&mut SourceFd(&pidfd.as_raw_fd()), token, Interest::READABLE)?;
-    Ok(pidfd)
-}
-
-fn kill_and_reap(child: &mut Child) {
-    if child.kill().is_ok() {
-        // After SIGKILL this waits only as long as the kernel needs to end the process.
-        let _ = child.wait();
-    }
 }

@@ -36,6 +36,15 @@ impl LedgerEntry {
         ENTRY_SIZE + self.payload.len()
     }
 
+    /// The end of a process.
+    pub(super) fn stop() -> Self {
+        Self {
+            kind: PipeKind::Stop,
+            id: 0,
+            payload: Bytes::new(),
+        }
+    }
+
     fn frame_size(&self) -> usize {
         HEADER_SIZE + self.payload.len()
     }
@@ -63,6 +72,8 @@ pub(super) struct Ledger {
     given: BTreeMap<u64, Bytes>,
     /// Weight of the messages written since the last [`Ledger::take_released`].
     released: usize,
+    /// Whether a Stop is written, behind which this process gets nothing.
+    is_stop_written: bool,
 }
 
 impl Ledger {
@@ -70,13 +81,22 @@ impl Ledger {
         self.waiting.push_back(entry);
     }
 
-    /// Writes the waiting entries, many frames at once, until all are written or the pipe is full.
+    /// Puts a Stop before all entries of which no byte is written: those are for the next process.
+    pub(super) fn stop_here(&mut self) {
+        if self.has_stop() {
+            return;
+        }
+        let begun = usize::from(self.head_written > 0);
+        self.waiting.insert(begun, LedgerEntry::stop());
+    }
+
+    /// Writes the waiting entries up to a Stop, many frames at once, until all are written or the pipe is full.
     ///
     /// # Errors
     ///
     /// The pipe failed in another way than being full, interrupted or closed.
     pub(super) fn write(&mut self, pipe: &mut impl Write) -> io::Result<WriteOutcome> {
-        while !self.waiting.is_empty() {
+        while self.is_waiting() {
             match self.write_once(pipe) {
                 Ok(0) => return Ok(WriteOutcome::Closed),
                 Ok(size) => self.advance(size),
@@ -94,14 +114,15 @@ impl Ledger {
     }
 
     fn write_once(&self, pipe: &mut impl Write) -> io::Result<usize> {
-        let mut size = 0;
+        let (mut size, mut is_behind_stop) = (0, false);
         let batch = self
             .waiting
             .iter()
             .take(WRITE_FRAMES_MAX)
             .take_while(|entry| {
-                let fits = size < WRITE_BYTES_MAX;
+                let fits = size < WRITE_BYTES_MAX && !is_behind_stop;
                 size += entry.frame_size();
+                is_behind_stop = entry.kind == PipeKind::Stop;
                 fits
             });
         let batch: Vec<_> = batch
@@ -135,7 +156,8 @@ impl Ledger {
                     self.given.insert(entry.id, entry.payload);
                 }
                 PipeKind::Message => self.released += entry.weight(),
-                PipeKind::Stop | PipeKind::Finish | PipeKind::Failed => {}
+                PipeKind::Stop => self.is_stop_written = true,
+                PipeKind::Finish | PipeKind::Failed => {}
             }
         }
         debug_assert!(
@@ -154,6 +176,7 @@ impl Ledger {
     /// Starts over for a new process: all unfinished tasks wait again, before the other entries.
     pub(super) fn give_again(&mut self) {
         self.head_written = 0;
+        self.is_stop_written = false;
         for (id, payload) in std::mem::take(&mut self.given).into_iter().rev() {
             self.waiting.push_front(LedgerEntry {
                 kind: PipeKind::Task,
@@ -170,9 +193,17 @@ impl Ledger {
         std::mem::take(&mut self.released)
     }
 
-    /// Whether an entry waits to be written.
+    /// Whether an entry waits to be written to this process.
     pub(super) fn is_waiting(&self) -> bool {
-        !self.waiting.is_empty()
+        !self.waiting.is_empty() && !self.is_stop_written
+    }
+
+    fn has_stop(&self) -> bool {
+        self.is_stop_written
+            || self
+                .waiting
+                .iter()
+                .any(|entry| entry.kind == PipeKind::Stop)
     }
 
     /// Whether no task is unfinished and no entry waits, except for a Stop.
@@ -292,6 +323,36 @@ mod tests {
     }
 
     #[test]
+    fn one_that_is_renewed_at_any_byte_gets_whole_frames_and_the_next_one_the_rest() {
+        for cut in 0..=ALL_BYTES {
+            let (mut ledger, mut pipe) = (ledger(), pipe(cut));
+            let _ = ledger.write(&mut pipe).unwrap();
+            ledger.stop_here();
+            ledger.accept(LedgerEntry {
+                kind: PipeKind::Message,
+                id: 0,
+                payload: Bytes::from("late"),
+            });
+            pipe.room = usize::MAX;
+            assert_eq!(ledger.write(&mut pipe).unwrap(), WriteOutcome::All);
+            ledger.stop_here();
+            assert!(!ledger.is_waiting(), "nothing follows a Stop");
+            let mut given = frames(&pipe.bytes);
+            assert_eq!(given.pop(), Some((PipeKind::Stop, 0)), "cut at {cut}");
+            // It finishes all tasks that it was given, and ends.
+            for (_, id) in given.iter().filter(|(kind, _)| *kind == PipeKind::Task) {
+                assert!(ledger.finish(*id).is_some());
+            }
+            ledger.give_again();
+            let mut next = self::pipe(usize::MAX);
+            assert_eq!(ledger.write(&mut next).unwrap(), WriteOutcome::All);
+            given.extend(frames(&next.bytes));
+            let all: Vec<_> = ALL.into_iter().chain([(PipeKind::Message, 0)]).collect();
+            assert_eq!(given, all, "cut at {cut}");
+        }
+    }
+
+    #[test]
     fn a_finished_task_is_not_given_again() {
         let mut ledger = ledger();
         ledger.write(&mut pipe(usize::MAX)).unwrap();
@@ -314,11 +375,7 @@ mod tests {
     #[test]
     fn it_is_settled_once_every_task_is_finished() {
         let mut ledger = ledger();
-        ledger.accept(LedgerEntry {
-            kind: PipeKind::Stop,
-            id: 0,
-            payload: Bytes::new(),
-        });
+        ledger.accept(LedgerEntry::stop());
         ledger.write(&mut pipe(ALL_BYTES)).unwrap();
         for id in 1..=3 {
             assert!(!ledger.is_settled());

@@ -1,7 +1,7 @@
 //! The link to a process, for any thread: bounded, counted, and without waiting.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
@@ -150,6 +150,7 @@ pub(super) struct TaskIntake {
     settings: ProcessSettings,
     wake: Wake,
     state: Mutex<IntakeState>,
+    let_go: Condvar,
 }
 
 struct IntakeState {
@@ -159,6 +160,8 @@ struct IntakeState {
     bytes: usize,
     next_id: u64,
     open: bool,
+    /// Whether those who give something have to wait.
+    is_held: bool,
     pid: Option<u32>,
     starts: u64,
     tasks_finished: u64,
@@ -172,6 +175,7 @@ impl TaskIntake {
             bytes: 0,
             next_id: 1,
             open: true,
+            is_held: false,
             pid: None,
             starts: 0,
             tasks_finished: 0,
@@ -181,6 +185,7 @@ impl TaskIntake {
             settings,
             wake,
             state: Mutex::new(state),
+            let_go: Condvar::new(),
         }
     }
 
@@ -193,6 +198,11 @@ impl TaskIntake {
             });
         }
         let mut state = self.lock();
+        while state.is_held {
+            let waited = self.let_go.wait(state);
+            // Nobody panics under this lock.
+            state = waited.unwrap_or_else(PoisonError::into_inner);
+        }
         if !state.open {
             return Err(TaskError::Stopping);
         }
@@ -233,6 +243,17 @@ impl TaskIntake {
     pub(crate) fn take(&self, queue: &mut Vec<LedgerEntry>) {
         debug_assert!(queue.is_empty(), "what was taken before is in the ledger");
         std::mem::swap(&mut self.lock().queue, queue);
+    }
+
+    /// Has those wait who give something, rather than that it is accepted and lost.
+    pub(crate) fn hold(&self) {
+        self.lock().is_held = true;
+    }
+
+    /// Lets them go on.
+    pub(crate) fn let_go(&self) {
+        self.lock().is_held = false;
+        self.let_go.notify_all();
     }
 
     /// Refuses further tasks and messages.

@@ -17,9 +17,10 @@
 //!
 //! The process dies with the *thread* that started it (`PR_SET_PDEATHSIG` counts threads, not
 //! processes), so only a thread that lives as long as the server may drive the supervisor: the main
-//! thread. Needs Linux 5.3 (`pidfd_open`).
+//! thread. Needs Linux 5.4 (`waitid` with `P_PIDFD`).
 
 mod child;
+mod child_handle;
 mod child_process;
 mod event;
 mod ledger;

@@ -11,7 +11,6 @@ use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use mio::Registry;
 use mio::event::Event;
 use tracing::{debug, error, info, warn};
@@ -49,6 +48,9 @@ enum ProcessState {
 enum StopState {
     /// A process that dies is started again.
     Serving,
+    /// The process ends once it has finished what it was given, and the next one is started at once;
+    /// it is killed at `until`, unless it was killed already.
+    Renewing { until: Option<Instant> },
     /// The process ends once all tasks are finished; it is killed at `until`.
     Stopping { until: Instant },
     /// The process was killed and isn't started again.
@@ -104,12 +106,25 @@ impl Supervised {
         }
     }
 
+    /// Takes the status of a child that was reaped by its PID; `false` if it isn't this process.
+    pub(super) fn reaped(&mut self, pid: u32, status: ExitStatus) -> bool {
+        match &mut self.state {
+            ProcessState::Running(child_process) if child_process.pid() == pid => {
+                child_process.reaped(status);
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Takes the accepted entries, starts or kills the process if that is due, and writes.
     pub(super) fn turn(&mut self, now: Instant, registry: &Registry, tokens: ProcessTokens) {
         self.readable_bytes = TURN_BYTES_MAX;
         self.take_accepted();
-        if matches!(self.phase, StopState::Stopping { until } if until <= now) {
-            self.kill();
+        match self.phase {
+            StopState::Stopping { until } if until <= now => self.kill(),
+            StopState::Renewing { until: Some(until) } if until <= now => self.kill_predecessor(),
+            _ => {}
         }
         match &mut self.state {
             ProcessState::Waiting { until } if *until <= now => self.start(now, registry, tokens),
@@ -123,6 +138,7 @@ impl Supervised {
     pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
         let stop_at = match self.phase {
             StopState::Stopping { until } => Some(until),
+            StopState::Renewing { until } => until,
             StopState::Serving | StopState::Killed => None,
         };
         let own = match &self.state {
@@ -170,9 +186,35 @@ impl Supervised {
         }
     }
 
+    /// Has the process finish what it was given and end, and the next one go on with the rest.
+    pub(super) fn renew(&mut self, now: Instant) {
+        if self.phase != StopState::Serving {
+            return;
+        }
+        self.phase = StopState::Renewing {
+            until: Some(now + self.settings.stop_max()),
+        };
+        match &mut self.state {
+            ProcessState::Running(_) => self.ledger.stop_here(),
+            ProcessState::Waiting { until } => *until = now,
+            ProcessState::Ended => {}
+        }
+        self.write();
+    }
+
+    /// Whether the next process hasn't been started yet.
+    pub(super) fn is_renewing(&self) -> bool {
+        matches!(self.phase, StopState::Renewing { .. })
+    }
+
+    /// Whether a process runs.
+    pub(super) fn is_running(&self) -> bool {
+        matches!(self.state, ProcessState::Running(_))
+    }
+
     /// Refuses further tasks and messages; the process ends once it has finished its tasks.
     pub(super) fn stop(&mut self, now: Instant) {
-        if self.phase != StopState::Serving {
+        if matches!(self.phase, StopState::Stopping { .. } | StopState::Killed) {
             return;
         }
         self.phase = StopState::Stopping {
@@ -209,7 +251,14 @@ impl Supervised {
         self.intake.name.clone()
     }
 
-    fn take_accepted(&mut self) {
+    /// Looks whether the process has died; what it wrote is still read.
+    pub(super) fn look_at_death(&mut self) {
+        if let ProcessState::Running(child_process) = &mut self.state {
+            child_process.reap();
+        }
+    }
+
+    pub(super) fn take_accepted(&mut self) {
         self.intake.take(&mut self.taken);
         for entry in self.taken.drain(..) {
             self.ledger.accept(entry);
@@ -217,11 +266,16 @@ impl Supervised {
     }
 
     fn accept_stop(&mut self) {
-        self.ledger.accept(LedgerEntry {
-            kind: PipeKind::Stop,
-            id: 0,
-            payload: Bytes::new(),
-        });
+        self.ledger.accept(LedgerEntry::stop());
+    }
+
+    /// Kills a process that doesn't make room for the next one.
+    fn kill_predecessor(&mut self) {
+        if let ProcessState::Running(child_process) = &mut self.state {
+            warn!(process = %self.intake.name, "killed, since it has not ended in time for its successor");
+            child_process.kill();
+        }
+        self.phase = StopState::Renewing { until: None };
     }
 
     fn start(&mut self, now: Instant, registry: &Registry, tokens: ProcessTokens) {
@@ -231,8 +285,10 @@ impl Supervised {
                 info!(process = %self.intake.name, pid, "process started");
                 self.intake.started(pid);
                 self.state = ProcessState::Running(Box::new(child_process));
-                if self.phase != StopState::Serving {
-                    self.accept_stop();
+                match self.phase {
+                    StopState::Serving => {}
+                    StopState::Renewing { .. } => self.phase = StopState::Serving,
+                    StopState::Stopping { .. } | StopState::Killed => self.accept_stop(),
                 }
                 let process = self.name();
                 self.events
@@ -240,6 +296,9 @@ impl Supervised {
             }
             Err(error) => {
                 let pause = self.wait(now);
+                if self.is_renewing() {
+                    self.phase = StopState::Serving;
+                }
                 error!(process = %self.intake.name, %error, restart_in = ?pause, "process can't be started");
             }
         }
@@ -254,6 +313,12 @@ impl Supervised {
             .min(self.settings.restart_backoff_ms_max);
         self.state = ProcessState::Waiting { until: now + pause };
         pause
+    }
+
+    /// Has the next start come in the next turn; returns the delay.
+    fn start_at_once(&mut self, now: Instant) -> Duration {
+        self.state = ProcessState::Waiting { until: now };
+        Duration::ZERO
     }
 
     fn write(&mut self) {
@@ -321,12 +386,18 @@ impl Supervised {
             self.backoff_ms = self.settings.restart_backoff_ms_min;
         }
         let is_over = match self.phase {
-            StopState::Serving => false,
+            StopState::Serving | StopState::Renewing { .. } => false,
             StopState::Stopping { .. } => self.ledger.is_settled(),
             StopState::Killed => true,
         };
-        let restart_in = (!is_over).then(|| self.wait(now));
+        let restart_in = (!is_over).then(|| match self.is_renewing() {
+            true => self.start_at_once(now),
+            false => self.wait(now),
+        });
         match restart_in {
+            Some(_) if self.is_renewing() => {
+                info!(process = %self.intake.name, %status, "process ended for its successor");
+            }
             Some(restart_in) => {
                 warn!(process = %self.intake.name, %status, ?restart_in, "process died");
             }

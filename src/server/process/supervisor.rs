@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::io;
+use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -36,6 +37,20 @@ pub struct Supervisor {
     /// The time of the last turn.
     now: Instant,
     scratch: Vec<u8>,
+    renewal: ProcessRenewal,
+    /// Whether nothing is read, written, started, killed or reaped.
+    stands_still: bool,
+}
+
+/// The renewal of the processes, one after another.
+#[derive(Debug, Default)]
+struct ProcessRenewal {
+    /// The one that is renewed now; those behind it follow.
+    present: Option<usize>,
+    /// The number of those that have a successor.
+    renewed: usize,
+    /// The names of those whose successor could not be started.
+    failed: Vec<String>,
 }
 
 /// The poll's registry and the first token of the processes.
@@ -83,6 +98,8 @@ impl Supervisor {
             base: None,
             now,
             scratch: vec![0; READ_SIZE],
+            renewal: ProcessRenewal::default(),
+            stands_still: false,
         })
     }
 
@@ -130,12 +147,56 @@ impl Supervisor {
             } else {
                 Readiness::Death
             };
-            supervised.ready(source, event);
+            match (source, self.stands_still) {
+                // Looked at when all goes on.
+                (Readiness::Death, true) => {}
+                _ => supervised.ready(source, event),
+            }
         }
+    }
+
+    /// Does nothing any more until [`Supervisor::go_on`]: all stays where it is, in the pipes, in the
+    /// ledgers and in the kernel.
+    pub fn stand_still(&mut self) {
+        self.stands_still = true;
+    }
+
+    /// Has those wait who give tasks or messages to a process.
+    pub fn hold_intakes(&self) {
+        self.supervised.iter().for_each(|one| one.intake.hold());
+    }
+
+    /// Lets them go on.
+    pub fn open_intakes(&self) {
+        self.supervised.iter().for_each(|one| one.intake.let_go());
+    }
+
+    /// Takes what was accepted into the ledgers, also while all stands still.
+    pub fn take_accepted(&mut self) {
+        self.supervised
+            .iter_mut()
+            .for_each(Supervised::take_accepted);
+    }
+
+    /// Goes on after [`Supervisor::stand_still`], in the next turn.
+    pub fn go_on(&mut self) {
+        if std::mem::take(&mut self.stands_still) {
+            self.supervised
+                .iter_mut()
+                .for_each(Supervised::look_at_death);
+        }
+    }
+
+    /// Takes the status of a child that was reaped by its PID; `false` if it is none of these processes.
+    pub fn reaped(&mut self, pid: u32, status: ExitStatus) -> bool {
+        (self.supervised.iter_mut()).any(|supervised| supervised.reaped(pid, status))
     }
 
     /// Starts and kills the processes that are due, and writes the accepted tasks and messages.
     pub fn turn(&mut self, now: Instant) {
+        if self.stands_still {
+            return;
+        }
         self.now = now;
         let Some(base) = &self.base else {
             return;
@@ -148,12 +209,66 @@ impl Supervisor {
             };
             supervised.turn(now, &base.registry, tokens);
         }
+        self.go_on_renewing();
+    }
+
+    /// Replaces each process, one after another: it finishes what it was given and ends, and the next one
+    /// is started at once, which goes on with what waits and with what was left unfinished.
+    ///
+    /// A process that hasn't ended `stop_ms_max` later is killed.
+    pub fn renew(&mut self, now: Instant) {
+        if self.is_renewing() || self.supervised.is_empty() {
+            return;
+        }
+        self.now = now;
+        self.renewal = ProcessRenewal {
+            present: Some(0),
+            ..ProcessRenewal::default()
+        };
+        self.supervised[0].renew(now);
+        self.go_on_renewing();
+    }
+
+    /// Whether a process waits for its successor.
+    #[must_use]
+    pub fn is_renewing(&self) -> bool {
+        self.renewal.present.is_some()
+    }
+
+    /// Takes the outcome of the last renewal: the number of processes that have a successor, and the
+    /// names of those whose successor could not be started.
+    pub fn take_renewed(&mut self) -> (usize, Vec<String>) {
+        let ProcessRenewal {
+            renewed, failed, ..
+        } = std::mem::take(&mut self.renewal);
+        (renewed, failed)
+    }
+
+    fn go_on_renewing(&mut self) {
+        while let Some(present) = self.renewal.present
+            && !self.supervised[present].is_renewing()
+        {
+            match self.supervised[present].is_running() {
+                true => self.renewal.renewed += 1,
+                false => {
+                    let name = self.supervised[present].intake.name.to_string();
+                    self.renewal.failed.push(name);
+                }
+            }
+            self.renewal.present = Some(present + 1).filter(|next| *next < self.supervised.len());
+            if let Some(next) = self.renewal.present {
+                self.supervised[next].renew(self.now);
+            }
+        }
     }
 
     /// Returns the latest moment at which the poll must return; `None` if there is nothing to do
     /// before the next event or wake-up.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
+        if self.stands_still {
+            return None;
+        }
         self.supervised
             .iter()
             .filter_map(|supervised| supervised.deadline(self.now))
@@ -162,6 +277,9 @@ impl Supervisor {
 
     /// Returns the next event; the events of each process come in their order.
     pub fn next_event(&mut self) -> Option<ProcessEvent> {
+        if self.stands_still {
+            return None;
+        }
         self.supervised
             .iter_mut()
             .find_map(|supervised| supervised.next_event(self.now, &mut self.scratch))
@@ -245,6 +363,22 @@ mod tests {
         };
         assert_eq!(supervisor.next_event(), Some(ended));
         assert!(supervisor.is_finished());
+    }
+
+    #[test]
+    fn a_successor_that_cannot_be_started_is_named() {
+        let poll = mio::Poll::new().unwrap();
+        let mut spec = ProcessSpec::new("absent").unwrap();
+        spec.program = PathBuf::from("/dev/null/absent");
+        let settings = ProcessSettings::default();
+        let mut supervisor = Supervisor::new(vec![spec], settings, Arc::new(|| {})).unwrap();
+        supervisor.start(poll.registry(), 7).unwrap();
+        supervisor.renew(supervisor.now);
+        assert!(supervisor.is_renewing());
+        supervisor.turn(supervisor.now);
+        assert!(!supervisor.is_renewing());
+        assert_eq!(supervisor.take_renewed(), (0, vec!["absent".to_owned()]));
+        assert!(supervisor.deadline().is_some(), "it is tried again later");
     }
 
     #[test]

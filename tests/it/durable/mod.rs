@@ -1,4 +1,5 @@
 //! What outlives the process.
 
 mod batches;
+mod freezes;
 mod restarts;

@@ -3,10 +3,12 @@
 
 mod background;
 mod by_reload;
+mod container;
 mod control;
 mod log_file;
 pub mod manager;
 mod reload;
+mod renewal;
 mod served;
 pub mod terminal;
 

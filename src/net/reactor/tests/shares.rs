@@ -185,8 +185,9 @@ fn what_is_published_without_waiting_is_written_faster_so_that_little_waits() {
         let pieces = bench.reactor.arena.len();
         waiting_max = waiting_max.max(pieces / MANY);
     }
+    // About 33; nearly 90 in shares that don't grow.
     assert!(
-        waiting_max <= 200,
+        waiting_max <= 60,
         "{waiting_max} messages wait for each member"
     );
     expect_all(&mut bench, &mut members, &["more"; 30 * 32]);

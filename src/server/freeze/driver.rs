@@ -1,0 +1,91 @@
+//! The driver of freezes, one after the other, on the main thread.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::course::{Freeze, FreezingServer};
+use super::errand::FreezeError;
+use super::part::Freezes;
+use crate::server::process::Supervisor;
+use crate::server::shared::ServerShared;
+
+/// Begins freezes, and goes on with the one that is under way.
+pub(in crate::server) struct FreezeDriver {
+    parts: Vec<Arc<dyn Freezes>>,
+    ms_max: u64,
+    under_way: Option<Freeze>,
+    /// Freezes so far.
+    count: u64,
+    /// Signals that came meanwhile.
+    signals: Vec<i32>,
+}
+
+impl FreezeDriver {
+    /// Makes the driver of a server with these parts; a freeze may take so many milliseconds.
+    pub(in crate::server) fn new(parts: Vec<Arc<dyn Freezes>>, ms_max: u64) -> Self {
+        Self {
+            parts,
+            ms_max,
+            under_way: None,
+            count: 0,
+            signals: Vec::new(),
+        }
+    }
+
+    /// Whether a freeze is under way.
+    pub(in crate::server) fn is_busy(&self) -> bool {
+        self.under_way.is_some()
+    }
+
+    /// The moment at which the driver has to look.
+    pub(in crate::server) fn deadline(&self) -> Option<Instant> {
+        self.under_way.as_ref().map(Freeze::deadline)
+    }
+
+    /// Begins the freeze that is asked for, and goes on with the one that is under way.
+    pub(in crate::server) fn turn(&mut self, shared: &ServerShared, supervisor: &mut Supervisor) {
+        let parts = &self.parts;
+        let mut server = FreezingServer {
+            shared,
+            supervisor,
+            parts,
+        };
+        if let Some(errand) = shared.main.takes_freeze() {
+            if self.under_way.is_some() {
+                errand.refuse(FreezeError::Busy);
+            } else if shared.main.is_asked_to_stop() {
+                errand.refuse(FreezeError::Stops);
+            } else {
+                self.count += 1;
+                let freeze = Freeze::begin(self.count, errand, self.ms_max, &mut server);
+                self.under_way = Some(freeze);
+            }
+        }
+        let under_way = self.under_way.take();
+        self.under_way = under_way.and_then(|freeze| freeze.advance(&mut server));
+    }
+
+    /// Takes the freeze back that is under way, since the server stops.
+    pub(in crate::server) fn stop(&mut self, shared: &ServerShared, supervisor: &mut Supervisor) {
+        if let Some(freeze) = self.under_way.take() {
+            freeze.take_back(&mut FreezingServer {
+                shared,
+                supervisor,
+                parts: &self.parts,
+            });
+        }
+    }
+
+    /// Keeps a signal until all goes on.
+    pub(in crate::server) fn keep_signal(&mut self, signal: i32) {
+        self.signals.push(signal);
+    }
+
+    /// Takes the signals that were kept, once all goes on.
+    pub(in crate::server) fn take_signals(&mut self) -> Vec<i32> {
+        match self.is_busy() {
+            true => Vec::new(),
+            false => std::mem::take(&mut self.signals),
+        }
+    }
+}

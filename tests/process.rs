@@ -18,11 +18,14 @@ use mio::{Events, Poll, Token, Waker};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::{
-    Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open, pidfd_send_signal,
+    Pid, PidfdFlags, PidfdGetfdFlags, Signal, getpid, kill_process, kill_process_group,
+    pidfd_getfd, pidfd_open, pidfd_send_signal,
 };
+use tidings::handover::{Section, SectionWriter};
+use tidings::server::Server;
 use tidings::server::process::{
-    Incoming, Process, ProcessEvent, ProcessLink, ProcessSettings, ProcessSpec, Supervisor,
-    TaskError, TaskId, TaskOutcome, entered,
+    Incoming, Process, ProcessEvent, ProcessLink, ProcessSettings, ProcessSpec, ProcessesHandover,
+    Supervisor, TaskError, TaskId, TaskOutcome, entered,
 };
 
 /// Makes the test binary play another part: the server of a test that kills the server.
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
     }
     match std::env::var(PART_VAR).as_deref() {
         Ok("stranger") => println!("not entered"),
+        Ok("first") => run_first_process(),
         Ok(name) => run_server(name),
         Err(_) => return run_tests(),
     }
@@ -127,6 +131,24 @@ fn as_path(bytes: &[u8]) -> &Path {
     Path::new(std::str::from_utf8(bytes).unwrap())
 }
 
+/// A server that is the first process of its namespace, and whose worker starts programs of its own
+/// while orphans end.
+fn run_first_process() {
+    assert_eq!(std::process::id(), 1);
+    let server = Server::builder().listen("127.0.0.1:0");
+    let start = |script: &str| Command::new("/bin/sh").args(["-c", script]).status();
+    let builder = server.on_worker_start(move |server, _| {
+        for number in 0..50 {
+            // The inner one is left by its parent, and ends at once.
+            let status = start(&format!("(:&); exit {number}")).unwrap();
+            assert_eq!(status.code(), Some(number));
+        }
+        println!("knows the ends of its own");
+        server.stop();
+    });
+    assert!(builder.run().unwrap().is_clean());
+}
+
 /// A server of its own: tells the PID of its process, runs each line of its input as a task, and
 /// stops at the end of it.
 fn run_server(name: &str) {
@@ -213,6 +235,18 @@ const TESTS: &[(&str, fn())] = &[
         renewal_stopped,
     ),
     ("processes_are_renewed_one_after_another", two_renewed),
+    (
+        "handed_over_at_any_moment_each_task_runs_once_and_in_order",
+        handed_over,
+    ),
+    (
+        "one_that_dies_while_it_is_handed_over_is_buried_and_its_tasks_run_again",
+        dead_when_handed_over,
+    ),
+    (
+        "the_first_process_of_a_container_leaves_what_its_threads_start_to_them",
+        first_process,
+    ),
 ];
 
 fn kills() {
@@ -854,6 +888,105 @@ fn two_renewed() {
     assert_eq!(rig.supervisor.take_renewed(), (2, vec![]));
 }
 
+fn handed_over() {
+    let (dir, path) = temp_file();
+    let mut rig = Rig::start_all(&["log", "echo"], ProcessSettings::default());
+    let pids = [rig.started(), rig.started()];
+    let (mut accepted, mut finished) = (Vec::new(), Vec::new());
+    let (mut said, mut heard) = (0, 0);
+    for round in 0..40 {
+        for _ in 0..round % 7 * 50 {
+            accepted.push(rig.link.task(path.clone()).unwrap());
+        }
+        // More than the pipe takes at once.
+        for _ in 0..round % 5 {
+            let echo = rig.supervisor.link("echo").unwrap();
+            if echo.send(vec![said; 100_000 + round]).is_ok() {
+                said += 1;
+            }
+        }
+        for _ in 0..round % 3 {
+            rig.turn(Instant::now());
+        }
+        for _ in 0..round {
+            match rig.supervisor.next_event() {
+                Some(ProcessEvent::Finished { task, .. }) => finished.push(task),
+                Some(ProcessEvent::Message { payload, .. }) => {
+                    assert!(payload.iter().all(|byte| *byte == heard), "{heard}");
+                    heard += 1;
+                }
+                Some(event) => panic!("{event:?}"),
+                None => break,
+            }
+        }
+        rig = rig.hand_over();
+    }
+    while finished.len() < accepted.len() || heard < said {
+        match rig.next() {
+            ProcessEvent::Finished { task, .. } => finished.push(task),
+            ProcessEvent::Message { .. } => heard += 1,
+            event => panic!("{event:?}"),
+        }
+    }
+    assert!(said > 20, "{said}");
+    assert_eq!(finished, accepted);
+    let stats = rig.supervisor.stats();
+    for (stats, pid) in stats.iter().zip(pids) {
+        let counts = (stats.restarts, stats.tasks_unfinished, stats.bytes_queued);
+        assert_eq!((stats.pid, counts), (Some(pid), (0, 0, 0)));
+    }
+    let log = std::fs::read_to_string(path).unwrap();
+    let began = log.lines().filter_map(|line| line.strip_prefix("began "));
+    let began = began.map(|line| TaskId(line.split(' ').next().unwrap().parse().unwrap()));
+    assert!(began.eq(accepted), "each once, in order");
+    // Behind a renewal it is as if nothing had been.
+    rig.supervisor.renew(Instant::now());
+    while rig.supervisor.is_renewing() {
+        rig.turn(rig.patience);
+        while rig.supervisor.next_event().is_some() {}
+    }
+    assert_eq!(rig.supervisor.take_renewed(), (2, vec![]));
+    drop(dir);
+}
+
+fn dead_when_handed_over() {
+    for is_reaped in [false, true] {
+        let mut rig = Rig::start("echo", ProcessSettings::default());
+        let pid = rig.started();
+        signal(pid, Signal::STOP);
+        let tasks = [(); 300].map(|()| rig.link.task("x").unwrap());
+        rig.turn(Instant::now());
+        let pidfd = pidfd_open(as_pid(pid), PidfdFlags::empty()).unwrap();
+        signal(pid, Signal::KILL);
+        poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], None).unwrap();
+        if is_reaped {
+            rig.turn(Instant::now());
+        }
+        let mut rig = rig.hand_over();
+        assert_eq!(rig.died().signal(), Some(9));
+        assert_ne!(rig.started(), pid);
+        assert_eq!(tasks.map(|_| rig.finished().0), tasks);
+        rig.stop_and_finish();
+    }
+}
+
+fn first_process() {
+    let mut command = Command::new("unshare");
+    if !rustix::process::geteuid().is_root() {
+        command.args(["--user", "--map-root-user"]);
+    }
+    let own = std::env::current_exe().unwrap();
+    let ran = command
+        .args(["--pid", "--fork", "--mount-proc"])
+        .arg(own)
+        .env(PART_VAR, "first")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&ran.stdout);
+    assert_eq!(said, "knows the ends of its own\n", "{ran:?}");
+    assert!(ran.status.success(), "{ran:?}");
+}
+
 // What the tests stand on.
 
 /// A supervisor and the loop of a server's main thread.
@@ -861,6 +994,7 @@ struct Rig {
     poll: Poll,
     events: Events,
     supervisor: Supervisor,
+    settings: ProcessSettings,
     link: ProcessLink,
     patience: Instant,
 }
@@ -871,6 +1005,12 @@ impl Rig {
     }
 
     fn start_all(names: &[&str], settings: ProcessSettings) -> Self {
+        let mut rig = Self::before_start(names, settings);
+        rig.supervisor.start(rig.poll.registry(), 1).unwrap();
+        rig
+    }
+
+    fn before_start(names: &[&str], settings: ProcessSettings) -> Self {
         let poll = Poll::new().unwrap();
         let waker = Waker::new(poll.registry(), Token(0)).unwrap();
         let wake = Arc::new(move || waker.wake().unwrap());
@@ -878,17 +1018,40 @@ impl Rig {
             .iter()
             .map(|name| ProcessSpec::new(*name).unwrap())
             .collect();
-        let mut supervisor = Supervisor::new(specs, settings, wake).unwrap();
+        let supervisor = Supervisor::new(specs, settings, wake).unwrap();
         let link = supervisor.link(names[0]).unwrap();
-        supervisor.start(poll.registry(), 1).unwrap();
         let patience = Instant::now() + Duration::from_secs(PATIENCE_S);
         Self {
             poll,
             events: Events::with_capacity(16),
             supervisor,
+            settings,
             link,
             patience,
         }
+    }
+
+    /// Does what an image of the program and the next one do; the first one ends without any of its
+    /// destructors.
+    fn hand_over(mut self) -> Self {
+        let mut section = SectionWriter::new();
+        self.supervisor.hand_over(Instant::now(), &mut section);
+        let names: Vec<_> = self
+            .supervisor
+            .stats()
+            .iter()
+            .map(|one| one.name.clone())
+            .collect();
+        let names: Vec<&str> = names.iter().map(|name| &**name).collect();
+        let section = Section::of("processes", 1, section.as_bytes());
+        let handover = ProcessesHandover::read(&section, &names, &self.settings).unwrap();
+        let own = pidfd_open(getpid(), PidfdFlags::empty()).unwrap();
+        let own = |number| pidfd_getfd(&own, number, PidfdGetfdFlags::empty()).unwrap();
+        let mut next = Self::before_start(&names, self.settings);
+        next.supervisor.adopt(handover, own, Instant::now());
+        next.supervisor.start(next.poll.registry(), 1).unwrap();
+        std::mem::forget(self.supervisor);
+        next
     }
 
     /// Waits for anything until `limit`, and does what a main loop does.

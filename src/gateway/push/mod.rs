@@ -25,7 +25,7 @@ use crate::base::Tick;
 use crate::base::clock::random;
 use crate::link::LinkIdentity;
 use crate::server::process::{Incoming, Process, ProcessPipe};
-use pipe::{Assignment, FromPush, ToPush};
+use pipe::{Assignment, FromPush, PUSH_VERSION, ToPush};
 use resolver::Resolver;
 use upstream::{Upstream, UpstreamPlan};
 
@@ -59,6 +59,7 @@ pub fn push_with(process: Process, set_log_level: impl Fn(&str) + 'static) -> io
     let mut push = PushProcess::new(process.into_pipe(), Box::new(set_log_level))?;
     let hello = FromPush::Hello {
         incarnation: push.incarnation,
+        version: PUSH_VERSION,
     };
     push.pipe.send(&hello.encode())?;
     while push.turn()? {}

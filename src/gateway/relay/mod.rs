@@ -21,7 +21,7 @@ use super::ack_tracker::AckTracker;
 use super::dead_letter::DeadLetter;
 use super::numbers::Numbers;
 use super::outbox::{OUTBOX, Outbox, OutboxJob};
-use super::push::pipe::{Assignment, FromPush, OutboxPage, ToPush};
+use super::push::pipe::{Assignment, FromPush, OutboxPage, PUSH_VERSION, ToPush};
 use crate::base::clock::unix_ms;
 use crate::base::vital::may_die_here;
 use crate::base::{ForeignText, RolloutPart};
@@ -160,12 +160,18 @@ impl Relay {
 
     fn receive_from_push(&mut self, message: FromPush) {
         match message {
-            FromPush::Hello { incarnation } => {
-                self.incarnation = Some(incarnation);
-                self.must_begin = true;
+            FromPush::Hello {
+                incarnation,
+                version,
+            } => {
+                let is_ours = version == PUSH_VERSION;
+                self.incarnation = is_ours.then_some(incarnation);
+                self.must_begin = is_ours;
                 self.seats.begin_anew();
                 self.numbers.begun();
             }
+            // From a process that another program has started; its upstreams may have other numbers.
+            _ if self.incarnation.is_none() => {}
             FromPush::Want {
                 upstream,
                 after,

@@ -24,13 +24,13 @@ use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
 use super::link::TaskId;
-use super::pipe::{PipeDecoder, PipeError, PipeFrame, PipeKind, header};
+use super::pipe::{PIPE_VERSION, PipeDecoder, PipeError, PipeFrame, PipeKind, header};
 use crate::base::vital::spawn_vital;
 
 /// The environment variable with the name of the process.
 pub(super) const NAME_VAR: &str = "TIDINGS_PROCESS";
 
-/// The environment variable with the PID of the server and `frame_size_max`.
+/// The environment variable with the PID of the server, `frame_size_max` and the version of the pipe.
 pub(super) const PIPE_VAR: &str = "TIDINGS_PROCESS_PIPE";
 
 /// Bytes of one read: a round number, so that many small frames come with one call.
@@ -64,15 +64,26 @@ pub enum Incoming {
 ///
 /// # Errors
 ///
-/// `NotConnected`: the server died meanwhile; end at once. Any other: a system call failed.
+/// `NotConnected`: the server died meanwhile; end at once. `InvalidData`: the server is of another version.
+/// Any other: a system call failed.
 pub fn entered() -> io::Result<Option<Process>> {
-    let Some((name, parent, frame_size_max)) = invitation() else {
+    let Some(Invitation {
+        name,
+        parent,
+        frame_size_max,
+        pipe_version,
+    }) = invitation()
+    else {
         return Ok(None);
     };
     let stdin = rustix::stdio::stdin();
     // Programs that this process starts inherit the variables, but not the pipe.
     if !rustix::net::sockopt::socket_peercred(stdin).is_ok_and(|peer| peer.pid == parent) {
         return Ok(None);
+    }
+    if pipe_version != PIPE_VERSION {
+        let other = format!("the server's pipe has version {pipe_version}, not {PIPE_VERSION}");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, other));
     }
     let pipe = rustix::io::fcntl_dupfd_cloexec(stdin, 3)?;
     rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
@@ -91,16 +102,25 @@ pub fn entered() -> io::Result<Option<Process>> {
     ProcessPipe::new(name, pipe, frame_size_max).map(|pipe| Some(Process { pipe }))
 }
 
-/// Reads the name, the PID of the server and `frame_size_max` from the environment.
-fn invitation() -> Option<(String, Pid, u32)> {
+/// What the server says in the environment.
+struct Invitation {
+    name: String,
+    /// The server.
+    parent: Pid,
+    frame_size_max: u32,
+    pipe_version: u16,
+}
+
+fn invitation() -> Option<Invitation> {
     let name = std::env::var(NAME_VAR).ok()?;
     let pipe = std::env::var(PIPE_VAR).ok()?;
-    let (parent, frame_size_max) = pipe.split_once(' ')?;
-    Some((
+    let mut numbers = pipe.split(' ');
+    Some(Invitation {
         name,
-        Pid::from_raw(parent.parse().ok()?)?,
-        frame_size_max.parse().ok()?,
-    ))
+        parent: Pid::from_raw(numbers.next()?.parse().ok()?)?,
+        frame_size_max: numbers.next()?.parse().ok()?,
+        pipe_version: numbers.next()?.parse().ok()?,
+    })
 }
 
 /// One of the server's processes, as its own program uses it; its methods wait.

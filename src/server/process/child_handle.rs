@@ -46,8 +46,17 @@ impl ChildHandle {
         }
     }
 
+    /// Goes on with a child whose PID and pidfd another program image had.
+    pub(super) fn adopt(pid: Pid, pidfd: OwnedFd, exited: Option<ExitStatus>) -> Self {
+        Self { pid, pidfd, exited }
+    }
+
     pub(super) fn pid(&self) -> u32 {
         self.pid.as_raw_nonzero().get().unsigned_abs()
+    }
+
+    pub(super) fn raw_pid(&self) -> Pid {
+        self.pid
     }
 
     pub(super) fn pidfd(&self) -> RawFd {
@@ -75,6 +84,15 @@ impl ChildHandle {
     /// Takes the status of a child that was reaped by its PID.
     pub(super) fn reaped(&mut self, status: ExitStatus) {
         self.exited.get_or_insert(status);
+    }
+
+    /// Takes it apart into the numbers that a handover has; nobody reaps the child then.
+    #[cfg(test)]
+    pub(super) fn numbers(mut self) -> (Pid, OwnedFd) {
+        // Nothing to do where it is dropped.
+        self.exited = Some(ExitStatus::default());
+        let pidfd = self.pidfd.try_clone().expect("a descriptor");
+        (self.pid, pidfd)
     }
 
     fn reap_with(&mut self, options: WaitIdOptions) -> bool {

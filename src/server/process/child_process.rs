@@ -2,7 +2,9 @@
 //!
 //! No method waits. Dropping a [`ChildProcess`] kills and reaps the child.
 
-use std::io::{self, Read};
+mod handover;
+
+use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitStatus, Stdio};
@@ -16,7 +18,7 @@ use mio::{Interest, Registry, Token};
 use super::child::{NAME_VAR, PIPE_VAR};
 use super::child_handle::ChildHandle;
 use super::ledger::{Ledger, WriteOutcome};
-use super::pipe::{PipeDecoder, PipeError, PipeFrame};
+use super::pipe::{PIPE_VERSION, PipeDecoder, PipeError, PipeFrame};
 use super::settings::{ProcessSettings, ProcessSpec};
 
 /// The two sources of a process in the poll of the driving thread.
@@ -51,6 +53,10 @@ enum Writing {
 pub(super) struct ChildProcess {
     child: ChildHandle,
     pipe: UnixStream,
+    /// The version of the frames on the pipe.
+    pipe_version: u16,
+    /// What is still to be written to a child whose frames are those of another program.
+    farewell: Option<Vec<u8>>,
     decoder: PipeDecoder,
     started: Instant,
     reading: PipeState,
@@ -73,29 +79,24 @@ impl ChildProcess {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let mut pipe = UnixStream::from_std(ours);
-        registry.register(
-            &mut pipe,
-            tokens.pipe,
-            Interest::READABLE | Interest::WRITABLE,
-        )?;
+        register_pipe(&mut pipe, registry, tokens)?;
 
         let mut command = command(spec);
         command
             .env(NAME_VAR, &spec.name)
             .stdin(Stdio::from(OwnedFd::from(theirs)));
+        let (server, frame_size_max) = (std::process::id(), settings.frame_size_max);
         command.env(
             PIPE_VAR,
-            format!("{} {}", std::process::id(), settings.frame_size_max),
+            format!("{server} {frame_size_max} {PIPE_VERSION}"),
         );
         let child = ChildHandle::of(command.spawn()?)?;
-        registry.register(
-            &mut SourceFd(&child.pidfd()),
-            tokens.death,
-            Interest::READABLE,
-        )?;
+        register_death(&child, registry, tokens)?;
         Ok(Self {
             child,
             pipe,
+            pipe_version: PIPE_VERSION,
+            farewell: None,
             decoder: PipeDecoder::new(settings.frame_size_max),
             started: now,
             reading: PipeState::Ready,
@@ -164,7 +165,9 @@ impl ChildProcess {
         match self.pipe.read(scratch) {
             Ok(0) => self.reading = PipeState::Ended,
             Ok(size) => {
-                self.decoder.receive(&scratch[..size]);
+                if self.farewell.is_none() {
+                    self.decoder.receive(&scratch[..size]);
+                }
                 return size;
             }
             Err(error) => match error.kind() {
@@ -181,10 +184,22 @@ impl ChildProcess {
         self.decoder.next_frame()
     }
 
+    /// Whether something is to be written, if `ledger` is that of the process.
+    pub(super) fn has_to_write(&self, ledger: &Ledger) -> bool {
+        match &self.farewell {
+            Some(farewell) => !farewell.is_empty(),
+            None => ledger.is_waiting(),
+        }
+    }
+
     /// Writes the entries that wait in `ledger`, as far as the pipe takes them.
     pub(super) fn write(&mut self, ledger: &mut Ledger) -> io::Result<()> {
         if self.writing == Writing::Ready && self.child.exited().is_none() {
-            self.writing = match ledger.write(&mut self.pipe)? {
+            let outcome = match &mut self.farewell {
+                Some(farewell) => write_all(&mut self.pipe, farewell)?,
+                None => ledger.write(&mut self.pipe)?,
+            };
+            self.writing = match outcome {
                 WriteOutcome::All => Writing::Ready,
                 WriteOutcome::Blocked => Writing::Blocked,
                 WriteOutcome::Closed => Writing::Ended,
@@ -219,6 +234,40 @@ impl ChildProcess {
         self.writing = Writing::Ended;
         self.kill();
     }
+}
+
+/// Writes bytes as far as the pipe takes them, and leaves the rest.
+fn write_all(pipe: &mut impl Write, bytes: &mut Vec<u8>) -> io::Result<WriteOutcome> {
+    while !bytes.is_empty() {
+        match pipe.write(bytes) {
+            Ok(0) => return Ok(WriteOutcome::Closed),
+            Ok(size) => drop(bytes.drain(..size)),
+            Err(error) => {
+                if let Some(outcome) = WriteOutcome::of(error)? {
+                    return Ok(outcome);
+                }
+            }
+        }
+    }
+    Ok(WriteOutcome::All)
+}
+
+fn register_pipe(
+    pipe: &mut UnixStream,
+    registry: &Registry,
+    tokens: ProcessTokens,
+) -> io::Result<()> {
+    let both = Interest::READABLE | Interest::WRITABLE;
+    registry.register(pipe, tokens.pipe, both)
+}
+
+fn register_death(
+    child: &ChildHandle,
+    registry: &Registry,
+    tokens: ProcessTokens,
+) -> io::Result<()> {
+    let pidfd = child.pidfd();
+    registry.register(&mut SourceFd(&pidfd), tokens.death, Interest::READABLE)
 }
 
 /// The program of a process, with its arguments and without the variables that are withheld.

@@ -5,6 +5,8 @@
 //!
 //! Invariant: `given` holds tasks only, all of them accepted before every entry of `waiting`.
 
+mod handover;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, IoSlice, Write};
 
@@ -61,6 +63,22 @@ pub(super) enum WriteOutcome {
     Closed,
 }
 
+impl WriteOutcome {
+    /// Tells what an error means; `None` if it is to be tried again.
+    ///
+    /// # Errors
+    ///
+    /// The pipe failed in another way than being full, interrupted or closed.
+    pub(super) fn of(error: io::Error) -> io::Result<Option<Self>> {
+        match error.kind() {
+            io::ErrorKind::WouldBlock => Ok(Some(Self::Blocked)),
+            io::ErrorKind::Interrupted => Ok(None),
+            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => Ok(Some(Self::Closed)),
+            _ => Err(error),
+        }
+    }
+}
+
 /// The accepted tasks and messages of one process, which outlive each of its lives.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
@@ -100,14 +118,11 @@ impl Ledger {
             match self.write_once(pipe) {
                 Ok(0) => return Ok(WriteOutcome::Closed),
                 Ok(size) => self.advance(size),
-                Err(error) => match error.kind() {
-                    io::ErrorKind::WouldBlock => return Ok(WriteOutcome::Blocked),
-                    io::ErrorKind::Interrupted => {}
-                    io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {
-                        return Ok(WriteOutcome::Closed);
+                Err(error) => {
+                    if let Some(outcome) = WriteOutcome::of(error)? {
+                        return Ok(outcome);
                     }
-                    _ => return Err(error),
-                },
+                }
             }
         }
         Ok(WriteOutcome::All)
@@ -222,9 +237,9 @@ mod tests {
     use super::*;
 
     /// Takes up to `room` bytes, then blocks.
-    struct Pipe {
-        bytes: Vec<u8>,
-        room: usize,
+    pub(super) struct Pipe {
+        pub(super) bytes: Vec<u8>,
+        pub(super) room: usize,
     }
 
     impl Write for Pipe {
@@ -252,14 +267,14 @@ mod tests {
         }
     }
 
-    fn pipe(room: usize) -> Pipe {
+    pub(super) fn pipe(room: usize) -> Pipe {
         Pipe {
             bytes: Vec::new(),
             room,
         }
     }
 
-    fn ledger() -> Ledger {
+    pub(super) fn ledger() -> Ledger {
         let mut ledger = Ledger::default();
         for (kind, id, payload) in [
             (PipeKind::Task, 1, "one"),
@@ -276,7 +291,7 @@ mod tests {
         ledger
     }
 
-    fn frames(bytes: &[u8]) -> Vec<(PipeKind, u64)> {
+    pub(super) fn frames(bytes: &[u8]) -> Vec<(PipeKind, u64)> {
         let mut decoder = PipeDecoder::new(100);
         decoder.receive(bytes);
         std::iter::from_fn(|| decoder.next_frame().unwrap())
@@ -290,7 +305,7 @@ mod tests {
         (PipeKind::Task, 2),
         (PipeKind::Task, 3),
     ];
-    const ALL_BYTES: usize = 4 * HEADER_SIZE + 9;
+    pub(super) const ALL_BYTES: usize = 4 * HEADER_SIZE + 9;
 
     #[test]
     fn a_write_cut_at_any_byte_goes_on_where_it_stopped() {

@@ -5,6 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
+use super::handover::TaskCounts;
 use super::ledger::LedgerEntry;
 use super::pipe::PipeKind;
 use super::settings::ProcessSettings;
@@ -281,6 +282,31 @@ impl TaskIntake {
         let mut state = self.lock();
         state.pid = Some(pid);
         state.starts += 1;
+    }
+
+    /// Counts what a handover has to have beside the ledger.
+    pub(super) fn counts(&self) -> TaskCounts {
+        let state = self.lock();
+        TaskCounts {
+            next_id: state.next_id,
+            starts: state.starts,
+            tasks_finished: state.tasks_finished,
+        }
+    }
+
+    /// Goes on from what was handed over; nothing has been accepted yet.
+    pub(super) fn take_over(
+        &self,
+        counts: TaskCounts,
+        (tasks, bytes): (usize, usize),
+        pid: Option<u32>,
+    ) {
+        let mut state = self.lock();
+        debug_assert!(state.queue.is_empty(), "the gate is closed");
+        state.next_id = counts.next_id;
+        state.starts = counts.starts;
+        state.tasks_finished = counts.tasks_finished;
+        (state.tasks, state.bytes, state.pid) = (tasks, bytes, pid);
     }
 
     /// Notes that the process has died.

@@ -23,6 +23,7 @@ mod child;
 mod child_handle;
 mod child_process;
 mod event;
+mod handover;
 mod ledger;
 mod link;
 mod pipe;
@@ -32,6 +33,7 @@ mod supervisor;
 
 pub use child::{Incoming, Process, ProcessPipe, entered};
 pub use event::{ProcessEvent, TaskOutcome};
+pub use handover::{PROCESSES_FORMAT, ProcessesHandover};
 pub use link::{ProcessLink, ProcessStats, TaskError, TaskId};
 pub use settings::{ProcessLaunch, ProcessSettings, ProcessSpec};
 pub use supervisor::Supervisor;

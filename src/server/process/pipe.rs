@@ -11,6 +11,10 @@ use std::fmt;
 
 use bytes::Bytes;
 
+/// The version of these frames, and of what [`PIPE_VAR`](super::child::PIPE_VAR) says. A program that a
+/// newer one has taken the place of may have started a process whose frames are others.
+pub(super) const PIPE_VERSION: u16 = 1;
+
 /// Bytes before each payload: length, kind, id.
 pub(super) const HEADER_SIZE: usize = 13;
 
@@ -33,7 +37,7 @@ pub(super) enum PipeKind {
 }
 
 impl PipeKind {
-    fn from_byte(byte: u8) -> Option<Self> {
+    pub(super) fn from_byte(byte: u8) -> Option<Self> {
         match byte {
             1 => Some(Self::Message),
             2 => Some(Self::Task),
@@ -125,6 +129,11 @@ impl PipeDecoder {
             self.bytes.shrink_to(KEPT_BYTES_MAX);
         }
         self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Returns the bytes that aren't returned as frames yet.
+    pub(super) fn rest(&self) -> &[u8] {
+        &self.bytes[self.taken..]
     }
 
     /// Returns the next whole frame; take all before the next [`PipeDecoder::receive`].

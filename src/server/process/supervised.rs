@@ -6,6 +6,8 @@
 //! Invariant: an accepted task is in the ledger until it is finished, however often the process
 //! dies; and [`ProcessEvent::Ended`] is the last event and comes exactly once.
 
+mod handover;
+
 use std::collections::VecDeque;
 use std::process::ExitStatus;
 use std::sync::Arc;
@@ -325,7 +327,7 @@ impl Supervised {
         let ProcessState::Running(child_process) = &mut self.state else {
             return;
         };
-        if self.ledger.is_waiting()
+        if child_process.has_to_write(&self.ledger)
             && let Err(error) = child_process.write(&mut self.ledger)
         {
             error!(process = %self.intake.name, %error, "pipe failed");

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::io;
+use std::os::fd::{OwnedFd, RawFd};
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,9 +13,11 @@ use mio::{Registry, Token};
 
 use super::child_process::ProcessTokens;
 use super::event::ProcessEvent;
+use super::handover::ProcessesHandover;
 use super::link::{ProcessLink, ProcessStats, Wake};
 use super::settings::{ProcessSettings, ProcessSpec};
 use super::supervised::{Readiness, Supervised};
+use crate::handover::SectionWriter;
 
 /// Bytes of one read: a round number, so that many small frames come with one call.
 const READ_SIZE: usize = 64 * 1024;
@@ -129,8 +132,37 @@ impl Supervisor {
             registry: registry.try_clone()?,
             token: token_base,
         });
+        for (index, supervised) in self.supervised.iter_mut().enumerate() {
+            supervised.register(registry, tokens_of(token_base, index));
+        }
         self.turn(Instant::now());
         Ok(())
+    }
+
+    /// Writes down what each process is at. To be called once nothing is read, written, started, killed or
+    /// reaped any more.
+    pub fn hand_over(&mut self, now: Instant, section: &mut SectionWriter) {
+        for supervised in &mut self.supervised {
+            supervised.take_accepted();
+            supervised.hand_over(now, section);
+        }
+    }
+
+    /// Goes on with processes that were handed over, before [`Supervisor::start`], which starts those that
+    /// weren't. `own` makes an owner of a descriptor's number, and is called once for each.
+    pub fn adopt(
+        &mut self,
+        handover: ProcessesHandover,
+        mut own: impl FnMut(RawFd) -> OwnedFd,
+        now: Instant,
+    ) {
+        for process in handover.processes {
+            let mut all = self.supervised.iter_mut();
+            // Checked when it was read.
+            if let Some(supervised) = all.find(|one| *one.intake.name == *process.name) {
+                supervised.adopt(process, &mut own, now);
+            }
+        }
     }
 
     /// Takes an event of the poll; an event with another source's token is ignored.
@@ -202,11 +234,7 @@ impl Supervisor {
             return;
         };
         for (index, supervised) in self.supervised.iter_mut().enumerate() {
-            let first = base.token + index * TOKENS_PER_PROCESS;
-            let tokens = ProcessTokens {
-                pipe: Token(first),
-                death: Token(first + 1),
-            };
+            let tokens = tokens_of(base.token, index);
             supervised.turn(now, &base.registry, tokens);
         }
         self.go_on_renewing();
@@ -320,6 +348,14 @@ impl Supervisor {
             .iter()
             .map(|supervised| supervised.intake.stats())
             .collect()
+    }
+}
+
+fn tokens_of(first: usize, index: usize) -> ProcessTokens {
+    let first = first + index * TOKENS_PER_PROCESS;
+    ProcessTokens {
+        pipe: Token(first),
+        death: Token(first + 1),
     }
 }
 

@@ -15,7 +15,9 @@ use tidings::server::{
 
 use crate::support::http::HttpClient;
 use crate::support::random::Random;
-use crate::support::server::{LocalServer, Mode, in_every_mode, until_nothing_is_left};
+use crate::support::server::{
+    LocalServer, Mode, in_every_mode, until_nothing_is_left, with_workers,
+};
 use crate::support::wait::{PATIENCE, next, until};
 use crate::support::websocket::{Heard, WebSocketClient};
 
@@ -112,9 +114,9 @@ fn is_light(text: &str) -> bool {
     text.len().is_multiple_of(3)
 }
 
-/// A client that says numbers all the time, and hears each of them once, in order, with the number of
-/// the renewal before it, which never falls.
-fn talk(server: &Handle, is_over: &AtomicBool, seed: u64) -> (u64, usize) {
+/// A client that says numbers all the time until it is over, and hears each of them once, in order,
+/// with the number of the renewal before it, which never falls. Returns the last of these.
+fn talk(server: &Handle, (heard_of_all, is_over): (&AtomicUsize, &AtomicBool), seed: u64) -> usize {
     let mut random = Random::new(seed);
     let mut client = WebSocketClient::join(server);
     let (mut said, mut heard, mut last) = (0_u64, 0_u64, 0);
@@ -136,60 +138,128 @@ fn talk(server: &Handle, is_over: &AtomicBool, seed: u64) -> (u64, usize) {
                 last = renewal;
             }
             heard += 1;
+            heard_of_all.fetch_add(1, SeqCst);
         }
     }
+    client.say("end!");
+    let end = client.hear_text();
     client.leave();
-    (heard, last)
+    let renewal = end.strip_suffix(" end!").expect("the end");
+    renewal.parse().expect("a number")
+}
+
+/// Callbacks that answer with the number of the renewal and what was said, and count those who come, go
+/// and are stuck; one in ten renewals fails, and who says `stick` waits at the door.
+fn under_load(builder: Builder, door: &Arc<Door>, counts: &Arc<[AtomicUsize; 3]>) -> Builder {
+    let (made, door, counts) = (AtomicUsize::new(0), Arc::clone(door), Arc::clone(counts));
+    builder.handlers(move |set| {
+        let number = made.fetch_add(1, SeqCst) + 1;
+        let (door, opened, closed) = (Arc::clone(&door), Arc::clone(&counts), Arc::clone(&counts));
+        let stuck = Arc::clone(&counts);
+        set.on_open(move |_, _| add(&opened[0]))
+            .on_close(move |_, _, _| add(&closed[1]))
+            .on_message(move |server, frame| {
+                let said = std::str::from_utf8(frame.data).unwrap();
+                if said == "stick" {
+                    add(&stuck[2]);
+                    door.wait();
+                }
+                let answer = format!("{number} {said}");
+                server.push(frame.fd, answer.as_str()).unwrap();
+            });
+        match fails(number) {
+            true => Err("one in ten".into()),
+            false => Ok(()),
+        }
+    })
+}
+
+fn fails(number: usize) -> bool {
+    number % 10 == 5
 }
 
 #[test]
 fn renewals_under_load_lose_nothing_and_keep_the_order() {
     const CLIENTS: u64 = 8;
     in_every_mode(|mode| {
-        let made = AtomicUsize::new(0);
-        let (opened, closed) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-        let counts = (Arc::clone(&opened), Arc::clone(&closed));
-        let builder = mode
-            .builder()
-            .light(
-                |frame| str::from_utf8(frame.data).is_ok_and(is_light),
-                |_, _| false,
-            )
-            .handlers(move |set| {
-                let number = made.fetch_add(1, SeqCst) + 1;
-                let (opened, closed) = (Arc::clone(&counts.0), Arc::clone(&counts.1));
-                set.on_open(move |_, _| add(&opened))
-                    .on_close(move |_, _, _| add(&closed))
-                    .on_message(move |server, frame| {
-                        let said = std::str::from_utf8(frame.data).unwrap();
-                        let answer = format!("{number} {said}");
-                        server.push(frame.fd, answer.as_str()).unwrap();
-                    });
-                Ok(())
-            });
-        let server = LocalServer::start(builder);
-        let is_over = AtomicBool::new(false);
-        let rounds = rounds();
+        let (door, counts) = (
+            Arc::new(Door::default()),
+            Arc::<[AtomicUsize; 3]>::default(),
+        );
+        let builder = mode.builder().settings(renewal_ms(1_000)).light(
+            |frame| str::from_utf8(frame.data).is_ok_and(is_light),
+            |_, _| false,
+        );
+        let server = LocalServer::start(under_load(builder, &door, &counts));
+        let (heard, is_over) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let last = rounds() + 1;
+        let mut sticks = WebSocketClient::join(&server.handle);
         thread::scope(|scope| {
-            let talks: Vec<_> = (0..CLIENTS)
-                .map(|seed| {
-                    let (handle, is_over) = (&server.handle, &is_over);
-                    scope.spawn(move || talk(handle, is_over, seed))
-                })
-                .collect();
-            until("all are there", || opened.load(SeqCst) == CLIENTS as usize);
-            for _ in 0..rounds {
-                assert_eq!(renew(&server.handle), all_of(mode));
+            let (handle, heard, is_over) = (&server.handle, &heard, &is_over);
+            let talk = |seed| scope.spawn(move || talk(handle, (heard, is_over), seed));
+            let talks: Vec<_> = (0..CLIENTS).map(talk).collect();
+            for number in 2..=last {
+                let before = heard.load(SeqCst);
+                until("they talk", || heard.load(SeqCst) > before + 500);
+                if number == 4 {
+                    sticks.say("stick");
+                    until("it is stuck", || counts[2].load(SeqCst) == 1);
+                }
+                let end = end_of(&handle.reload());
+                match number {
+                    4 => {
+                        let outcome = end.expect("the others are renewed");
+                        assert_eq!(outcome.threads_stuck.len(), 1, "{outcome}");
+                        assert_eq!(outcome.workers_renewed, threads(mode) - 1);
+                        door.open();
+                        assert_eq!(sticks.hear_text(), "3 stick");
+                    }
+                    number if fails(number) => {
+                        assert_eq!(end, Err(RenewalError::Handlers("one in ten".into())));
+                    }
+                    _ => assert_eq!(end, Ok(all_of(mode))),
+                }
             }
             is_over.store(true, SeqCst);
-            let talks = talks.into_iter().map(|talk| talk.join().unwrap());
-            let (heard, last): (Vec<_>, Vec<_>) = talks.unzip();
-            assert!(heard.iter().all(|heard| *heard > 0), "{heard:?}");
-            assert!(last.iter().max() >= Some(&rounds), "{last:?} of {rounds}");
+            for talk in talks {
+                assert_eq!(talk.join().expect("it heard everything"), last);
+            }
         });
-        until("all are gone", || closed.load(SeqCst) == CLIENTS as usize);
+        sticks.leave();
+        let all = CLIENTS as usize + 1;
+        until("all are gone", || counts[1].load(SeqCst) == all);
+        assert_eq!(counts[0].load(SeqCst), all);
         until_nothing_is_left(&server.handle);
         assert!(server.stop().is_clean());
+    });
+}
+
+#[test]
+fn light_events_have_the_new_callbacks_too() {
+    with_workers(|mode| {
+        let builder = mode.builder().light(|_| true, |_, _| false);
+        let made = AtomicUsize::new(0);
+        let server = LocalServer::start(builder.handlers(move |set| {
+            let number = made.fetch_add(1, SeqCst) + 1;
+            set.on_message(move |server, frame| {
+                let thread = thread::current();
+                let answer = format!("{number} {}", thread.name().unwrap());
+                server.push(frame.fd, answer.as_str()).unwrap();
+            });
+            Ok(())
+        }));
+        let mut clients = [(); 4].map(|()| WebSocketClient::join(&server.handle));
+        for number in 1..=3 {
+            for client in &mut clients {
+                until("the worker is done with it", || {
+                    client.say("which?");
+                    let answer = client.hear_text();
+                    assert!(answer.starts_with(&format!("{number} ")), "{answer}");
+                    answer.contains("reactor")
+                });
+            }
+            assert_eq!(renew(&server.handle), all_of(mode));
+        }
     });
 }
 

@@ -1,8 +1,9 @@
 //! The messages between the gateway and its push process.
 //!
 //! The push process asks for pages of the outbox and says what upstreams have acknowledged; the
-//! gateway gives pages. Both are the same program, so the format has no version: a byte for the kind,
-//! then the fields in a fixed order, as `codec` writes them.
+//! gateway gives pages. A message is a byte for the kind, then the fields in a fixed order, as `codec`
+//! writes them. Both are the same program, unless another one has taken the place of the gateway's: the
+//! first message names the version, and to a process of another version nothing is given.
 //!
 //! The pipe outlives the process: a message that one has not read is given to the next one. So each
 //! message names the *incarnation* for which it is meant, a random number that the push process
@@ -17,6 +18,9 @@ use crate::gateway::target::Target;
 use crate::link::wire::RefusalWords;
 use crate::link::{LinkSettings, LinkState, NumberedPosting};
 use codec::{PipeDecoder, PipeEncoder};
+
+/// The version of these messages; that of [`FromPush::Hello`] is read whatever follows it.
+pub(in crate::gateway) const PUSH_VERSION: u64 = 1;
 
 /// A message from the gateway.
 #[derive(Debug, Clone, PartialEq)]
@@ -62,7 +66,7 @@ pub(in crate::gateway) struct OutboxPage {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::gateway) enum FromPush {
     /// The process starts, and nothing that an earlier one said counts any more.
-    Hello { incarnation: u64 },
+    Hello { incarnation: u64, version: u64 },
     /// Messages behind `after` are wanted for an upstream, as soon as there are any.
     Want {
         upstream: usize,
@@ -197,7 +201,10 @@ impl FromPush {
     pub(in crate::gateway) fn encode(&self) -> Vec<u8> {
         let mut out = PipeEncoder::default();
         match self {
-            Self::Hello { incarnation } => out.byte(1).number(*incarnation),
+            Self::Hello {
+                incarnation,
+                version,
+            } => out.byte(1).number(*incarnation).number(*version),
             Self::Want {
                 upstream,
                 after,
@@ -231,9 +238,14 @@ impl FromPush {
     pub(in crate::gateway) fn decode(bytes: &[u8]) -> Option<Self> {
         let mut from = PipeDecoder::new(bytes);
         let this = match from.byte()? {
-            1 => Self::Hello {
-                incarnation: from.number()?,
-            },
+            1 => {
+                let (incarnation, version) = (from.number()?, from.number()?);
+                let is_ours = version == PUSH_VERSION;
+                return (from.is_empty() || !is_ours).then_some(Self::Hello {
+                    incarnation,
+                    version,
+                });
+            }
             2 => Self::Want {
                 upstream: from.size()?,
                 after: from.number()?,
@@ -315,6 +327,7 @@ mod tests {
         [
             FromPush::Hello {
                 incarnation: u64::MAX,
+                version: PUSH_VERSION,
             },
             FromPush::Want {
                 upstream: 1,
@@ -340,6 +353,18 @@ mod tests {
             }),
             FromPush::Begun { number: 2 },
         ]
+    }
+
+    #[test]
+    fn the_first_message_of_another_version_is_read_whatever_follows() {
+        let hello = |version| FromPush::Hello {
+            incarnation: 7,
+            version,
+        };
+        for (version, is_read) in [(PUSH_VERSION, false), (PUSH_VERSION + 1, true)] {
+            let bytes = [&hello(version).encode()[..], b"more"].concat();
+            assert_eq!(FromPush::decode(&bytes), is_read.then(|| hello(version)));
+        }
     }
 
     #[test]

@@ -238,8 +238,8 @@ mod tests {
     #[test]
     fn other_upstreams_keep_what_is_known_of_those_that_stay_whatever_their_place() {
         let mut tracker = tracker(&[0, 0], 0);
-        tracker.acknowledge(1, 5);
         assert!(tracker.refuse(1, 3, bad()));
+        tracker.acknowledge(1, 5);
         let (b, c): (Arc<str>, Arc<str>) = ("b".into(), "c".into());
         tracker.set_upstreams(vec![(2, (c, 4)), (1, (b, 0))]);
         tracker.acknowledge(0, 9);

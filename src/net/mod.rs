@@ -9,9 +9,10 @@ pub mod budget;
 pub mod command;
 pub mod counters;
 pub mod directory;
+pub mod frame_table;
 pub mod freeze;
-
 pub mod gathering;
+mod handed_slot;
 mod listener;
 #[cfg(loom)]
 mod loom_queue;

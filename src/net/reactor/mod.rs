@@ -11,17 +11,20 @@
 //! 6. `write`: each outbox is written once, in the order of `write_queue`; slow readers are closed;
 //! 7. `leave`: one connection ends, from its last event to its free slot;
 //! 8. `drain`: all connections end, because the server stops;
-//! 9. `freeze`: the turns of a reactor that comes to a stand, from which it goes on.
+//! 9. `freeze`: the turns of a reactor that comes to a stand, from which it goes on;
+//! 10. `handover` and `adopt`: another image of the program goes on from there.
 //!
 //! `rearm` puts other bounds and times into force.
 //!
 //! This file holds the reactor's fields and what it is made of.
 
 mod accept;
+mod adopt;
 mod apply;
 mod drain;
 mod freeze;
 mod gather;
+mod handover;
 mod leave;
 mod read;
 mod rearm;
@@ -60,8 +63,10 @@ use crate::base::{BySize, Fd, Tick};
 use crate::proto::connection::{CloseReason, HttpRequest, Limits, Rules, Verdict};
 use crate::proto::http::{Head, Response};
 use crate::proto::websocket::MessageKind;
+use adopt::Adoption;
 use drain::Drain;
 use freeze::ReactorFreeze;
+pub use handover::{REACTOR, ReactorHandover};
 use rearm::Rearming;
 use time::Clock;
 use write_queue::WriteQueue;
@@ -353,6 +358,8 @@ pub struct Reactor<S> {
     freeze: Option<Box<ReactorFreeze>>,
     /// Set while connections are being armed for new bounds and times.
     rearming: Option<Rearming>,
+    /// How far it has gone on with what another image handed over.
+    adoption: Adoption,
     /// Reactors that must end before this one.
     peers_left: usize,
     stopped: bool,
@@ -439,6 +446,7 @@ impl<S: EventSink> Reactor<S> {
             drain: None,
             freeze: None,
             rearming: None,
+            adoption: Adoption::Done,
             peers_left,
             stopped: false,
             context: ReactorContext {

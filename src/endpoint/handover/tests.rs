@@ -103,6 +103,7 @@ fn an_endpoint_knows_the_same_in_the_next_image() {
     assert_eq!(next.services.replays.stats().under_way, 2);
     assert!(next.links.contains(Fd(9)) && !next.links.contains(Fd(8)));
     assert_eq!(next.serials.from, endpoint.serials.from);
+    assert!(next.sessions.is_kicked(Fd(3)) && !next.sessions.is_kicked(Fd(2)));
     let refused = next.sessions.limit_metrics();
     assert_eq!(refused, endpoint.sessions.limit_metrics());
     let commits = |endpoint: &Endpoint| endpoint.services.reader.totals().commits;

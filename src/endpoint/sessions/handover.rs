@@ -98,6 +98,7 @@ impl Sessions {
         let withdrawn = WithdrawnKeys {
             api_keys: vec!["shop".into()],
             token_keys: vec![1],
+            link_key: false,
         };
         self.withdraw(&withdrawn, || {});
         self.kicked.insert(Fd(3));

@@ -22,7 +22,7 @@ use crate::proto::http::Response;
 /// Bytes of an idle connection in the section of a reactor: half of what a whole handover may take.
 const IDLE_BYTES_MAX: usize = 110;
 
-fn subscribe(bench: &Bench, fd: Fd, topic: &str) {
+pub(super) fn subscribe(bench: &Bench, fd: Fd, topic: &str) {
     bench.command(Command::Subscribe {
         fd,
         topic: topic.into(),
@@ -50,7 +50,7 @@ fn expect_echo(bench: &mut Bench, peer: &mut Peer, text: &str) {
     assert_eq!(peer.hear(), text);
 }
 
-fn adopted(bench: &mut Bench) {
+pub(super) fn adopted(bench: &mut Bench) {
     while bench.reactor.is_adopting() {
         bench.nudge();
         bench.turn();
@@ -184,7 +184,7 @@ fn half_a_frame_and_half_a_request_go_on() {
 }
 
 /// Sends the bytes of requests, and takes turns until the reactor has read them.
-fn request(bench: &mut Bench, socket: &mut std::net::TcpStream, bytes: &[u8]) {
+pub(super) fn request(bench: &mut Bench, socket: &mut std::net::TcpStream, bytes: &[u8]) {
     let before = bench.reactor.shared.counters.bytes_in.get();
     socket.write_all(bytes).unwrap();
     let read = before + bytes.len() as u64;

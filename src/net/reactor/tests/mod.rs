@@ -2,6 +2,7 @@
 
 mod bench;
 mod crowds;
+mod golden;
 mod handed_outboxes;
 mod handover;
 mod images;

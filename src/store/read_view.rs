@@ -22,6 +22,7 @@ use super::state::StoreState;
 use super::sync_times::SyncTimes;
 use crate::base::Position;
 use crate::base::sync;
+use crate::handover::SectionWriter;
 
 /// Segments that are held open for readers, at the most: a small part of a process's usual 1,024
 /// descriptors.
@@ -349,6 +350,10 @@ impl Reader for ReadView {
 
     fn forgotten(&self) -> u64 {
         self.state().forgotten()
+    }
+
+    fn hand_over(&self, section: &mut SectionWriter) {
+        self.files.hand_over(section);
     }
 
     fn totals(&self) -> StoreTotals {

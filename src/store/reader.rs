@@ -3,6 +3,7 @@
 use super::error::StoreError;
 use crate::base::metric::numbers;
 use crate::base::{Epoch, MessageBody, Position};
+use crate::handover::SectionWriter;
 
 /// The reading side of a store, for any thread; shows only what is committed. May wait for the
 /// disk, so it must not be called under a lock.
@@ -37,6 +38,10 @@ pub trait Reader: Send + Sync {
     /// Counts the channels that were ever forgotten. The epoch of a new channel is made from this
     /// number and the key, so it differs from that of a channel that had the name before.
     fn forgotten(&self) -> u64;
+
+    /// Writes the whole store down, where it ends with the program; nothing where it is on disk. Nobody may
+    /// write to it meanwhile.
+    fn hand_over(&self, _section: &mut SectionWriter) {}
 
     /// Reads the numbers of this moment.
     fn totals(&self) -> StoreTotals;

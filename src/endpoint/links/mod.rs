@@ -6,6 +6,7 @@
 //!
 //! Locks: the lock of a link comes before that of the table.
 
+mod handover;
 mod numbers;
 mod publisher;
 

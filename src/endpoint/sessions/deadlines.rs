@@ -1,6 +1,10 @@
 //! The deadlines of connections that have to log in or bring a new token, and the keys of back
 //! ends.
 
+mod handover;
+
+pub(super) use handover::TakenDeadlines;
+
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex};
 

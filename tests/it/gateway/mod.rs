@@ -3,6 +3,7 @@
 mod contract;
 mod everything_breaks;
 mod faults;
+mod freezes;
 mod held;
 mod limits;
 pub mod machine;

@@ -9,12 +9,13 @@ use socket2::SockRef;
 
 use super::super::adopt::Adoption;
 use super::super::time::Clock;
-use super::super::{ReactorHandover, ReactorLimits};
-use super::bench::{Bench, Peer};
+use super::super::{Reactor, ReactorHandover, ReactorLimits};
+use super::bench::{Bench, Peer, frame};
 use crate::base::{Fd, Tick};
 use crate::net::budget::ByteBudget;
 use crate::net::command::Command;
 use crate::net::frame_table::HandedFrames;
+use crate::net::outbox::Content;
 use crate::net::slots::{ReadState, SlotPhase};
 use crate::proto::connection::CloseReason;
 use crate::proto::http::Response;
@@ -191,7 +192,7 @@ pub(super) fn request(bench: &mut Bench, socket: &mut std::net::TcpStream, bytes
     bench.turn_until(|bench| bench.reactor.shared.counters.bytes_in.get() == read);
 }
 
-fn answer(bench: &Bench, request: usize, body: &'static str) {
+pub(super) fn answer(bench: &Bench, request: usize, body: &'static str) {
     let (fd, asked) = &bench.reactor.sink().requests[request];
     bench.command(Command::Answer {
         fd: *fd,
@@ -342,6 +343,7 @@ fn nobody_is_cut_off_for_an_answer_that_is_still_unread() {
     let mut limits = ReactorLimits::default();
     limits.connection.ping_ms = 300_000;
     limits.connection.pong_ms_max = 1_000_000;
+    limits.stall_ms_max = 10_000_000;
     let mut bench = Bench::with(limits, 0);
     let mut peers = bench.open(MANY);
     let later = |bench: &mut Bench, ms| {
@@ -357,6 +359,16 @@ fn nobody_is_cut_off_for_an_answer_that_is_still_unread() {
             .unwrap();
     }
     later(&mut bench, 1_100_000);
+    // Something waits for each, so that each is looked at before its socket is.
+    let now = bench.reactor.context.clock.now();
+    for peer in &peers {
+        let slot = bench.slot_of(peer);
+        let Reactor { slots, arena, .. } = &mut bench.reactor;
+        slots[slot].stalled = now;
+        slots[slot]
+            .outbox
+            .push(arena, frame("waits"), Content::Whole);
+    }
     bench.hand_over();
     bench.turn_until(|bench| !bench.reactor.sink().closed.is_empty());
     adopted(&mut bench);

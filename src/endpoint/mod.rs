@@ -182,7 +182,10 @@ impl Endpoint {
             })
             .on_open(move |server, request| match open.1.takes(request) {
                 true => {}
-                false => open.0.opened(server, request),
+                false => {
+                    let admits_link = || open.1.admits_link(request);
+                    open.0.opened(server, request, admits_link);
+                }
             })
             .on_message(move |server, frame| match message.1.is_own(frame.fd) {
                 true => message.1.receive(server, frame),
@@ -252,9 +255,15 @@ impl Endpoint {
     }
 
     /// Has keys replaced by `replace`, and closes the connections that were let in by those that are
-    /// withdrawn, 500 a second: with 4001 where an API key did so, with 4005 where a token did.
+    /// withdrawn, 500 a second: with 4001 where an API key did so, with 4005 where a token did. Links of
+    /// gateways are closed at once, with 4001.
     pub fn withdraw(&self, keys: &WithdrawnKeys, replace: impl FnOnce()) {
         self.sessions.withdraw(keys, replace);
+        if keys.link_key
+            && let Some(server) = self.services.server()
+        {
+            self.links.close_all(server);
+        }
     }
 
     /// Whether messages can be stored.
@@ -299,12 +308,17 @@ impl Endpoint {
     }
 
     /// Greets a WebSocket that is open, and logs it in if its query says so.
-    fn opened(&self, server: &WorkerHandle, request: &Request) {
+    fn opened(&self, server: &WorkerHandle, request: &Request, admits_link: impl FnOnce() -> bool) {
         let fd = request.fd;
         if request.path() == LINK_PATH {
             // The gate has let it in, so it has shown its key.
             server.vouch_for(fd);
-            return self.links.opened(fd);
+            self.links.opened(fd);
+            // Now that it is entered: the key may have been withdrawn meanwhile, and all links closed.
+            if !admits_link() {
+                self.links.close(&server.handle(), fd);
+            }
+            return;
         }
         let _running = self.sessions.begin_command(server, fd);
         self.services.chat.opened(fd);
@@ -453,6 +467,11 @@ pub trait EndpointHost: Send + Sync + 'static {
     /// Whether a new WebSocket is the host's own; the endpoint then hears nothing of it.
     fn takes(&self, _: &Request) -> bool {
         false
+    }
+
+    /// Whether a gateway that has opened this WebSocket at `/link` has shown the present key.
+    fn admits_link(&self, _: &Request) -> bool {
+        true
     }
 
     /// Whether an open WebSocket is the host's own.

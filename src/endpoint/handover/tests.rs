@@ -103,6 +103,10 @@ fn an_endpoint_knows_the_same_in_the_next_image() {
     assert_eq!(next.services.replays.stats().under_way, 2);
     assert!(next.links.contains(Fd(9)) && !next.links.contains(Fd(8)));
     assert_eq!(next.serials.from, endpoint.serials.from);
+    let refused = next.sessions.limit_metrics();
+    assert_eq!(refused, endpoint.sessions.limit_metrics());
+    let commits = |endpoint: &Endpoint| endpoint.services.reader.totals().commits;
+    assert!(commits(&next) > 0 && commits(&next) == commits(&endpoint));
     assert!(next.links.closed(Fd(7)) && next.links.closed(Fd(9)));
     assert_eq!(next.links.numbers().open, 0);
     next.finish();

@@ -96,6 +96,21 @@ impl Links {
         was_link
     }
 
+    /// Closes all links, since their key was withdrawn.
+    pub(in crate::endpoint) fn close_all(&self, server: &Handle) {
+        let links: Vec<Fd> = lock(&self.table).links.keys().copied().collect();
+        for fd in links {
+            self.close(server, fd);
+        }
+    }
+
+    /// Closes a link, since its key was withdrawn. The gateway comes again with another one, and loses
+    /// nothing.
+    pub(in crate::endpoint) fn close(&self, server: &Handle, fd: Fd) {
+        tracing::info!(%fd, "a link is closed, since its key was withdrawn");
+        server.disconnect(fd, 4001, "the key was withdrawn").ok();
+    }
+
     /// Reads the numbers of this moment.
     #[must_use]
     pub fn numbers(&self) -> LinkNumbers {

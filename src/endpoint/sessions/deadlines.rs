@@ -255,6 +255,7 @@ mod tests {
         let withdrawn = WithdrawnKeys {
             api_keys: vec!["shop".into()],
             token_keys: vec![1],
+            link_key: false,
         };
         let mut replaced = false;
         deadlines.withdraw(&withdrawn, || replaced = true);

@@ -11,6 +11,7 @@ mod pressure;
 pub mod procfs;
 mod proxy;
 mod real;
+mod reload;
 mod renewal;
 mod sender;
 mod server;

@@ -73,6 +73,7 @@ impl LoginDeadlines {
         WithdrawnKeys {
             api_keys,
             token_keys,
+            link_key: false,
         }
     }
 }
@@ -202,6 +203,7 @@ mod tests {
         let withdrawn = WithdrawnKeys {
             api_keys: vec!["shop".into()],
             token_keys: vec![1],
+            link_key: false,
         };
         deadlines.withdraw(&withdrawn, || {});
         let mut taken = deadlines.take_withdrawn(1_000);

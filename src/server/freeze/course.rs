@@ -191,6 +191,8 @@ impl Freeze {
         server.parts.iter().rev().for_each(|part| part.thaw());
         board.thaw_workers();
         server.supervisor.go_on();
+        // What it passed over has woken this thread already.
+        server.shared.main.wake();
         self.order(server, FreezeOrder::Thaw);
     }
 

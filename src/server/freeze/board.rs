@@ -103,6 +103,11 @@ impl FreezeBoard {
         Arc::clone(&lock(&self.frames))
     }
 
+    /// Lets go of the frames: outboxes alone keep them from now on.
+    pub(super) fn forget_frames(&self) {
+        *lock(&self.frames) = Arc::default();
+    }
+
     /// Puts the orders in force at which the reactors rest.
     pub(super) fn order_reactors(&self, number: u64) {
         *lock(&self.frames) = Arc::default();

@@ -186,6 +186,7 @@ impl Freeze {
     fn thaw(&self, server: &mut FreezingServer<'_>) {
         let board = &server.shared.freeze;
         board.thaw_reactors();
+        board.forget_frames();
         server.supervisor.open_intakes();
         board.gate.open();
         server.parts.iter().rev().for_each(|part| part.thaw());

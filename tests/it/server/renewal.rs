@@ -230,6 +230,15 @@ fn renewals_under_load_lose_nothing_and_keep_the_order() {
         until("all are gone", || counts[1].load(SeqCst) == all);
         assert_eq!(counts[0].load(SeqCst), all);
         until_nothing_is_left(&server.handle);
+        let left = || {
+            server
+                .stats()
+                .workers
+                .iter()
+                .map(|queue| queue.items)
+                .sum::<usize>()
+        };
+        until("the orders are counted out", || left() == 0);
         assert!(server.stop().is_clean());
     });
 }

@@ -236,4 +236,8 @@
 //! 15. **Catching up ends under that lock**: what is missing is read from the disk page by page,
 //!     and the last of it and the subscription are one command. So there is no hole, no repeat, and
 //!     no queue that grows with the speed of the room.
-//! 16. **`unsafe` is denied.**
+//! 16. **A server that stands still has nothing under way** (`server/freeze`). From the hush to the
+//!     thaw a reactor tells its owner nothing; what was handed on is answered, what was given to a queue
+//!     is done; what stays waits as plain data: in the kernel, in connections and outboxes, for a
+//!     turn. No deadline counts the time, and a freeze that somebody holds is taken back.
+//! 17. **`unsafe` is denied.**

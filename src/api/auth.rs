@@ -25,6 +25,8 @@ pub struct WithdrawnKeys {
     pub api_keys: Vec<String>,
     /// The numbers of keys of tokens, as [`Pass::key`] has them.
     pub token_keys: Vec<u64>,
+    /// Whether the key of gateways' links is among them.
+    pub link_key: bool,
 }
 
 /// The reason why a token was refused.

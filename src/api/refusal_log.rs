@@ -174,6 +174,22 @@ impl RefusalLog {
         }
     }
 
+    /// Lists how many were refused, by the names of the reasons.
+    pub(crate) fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let names = RefusalReason::ALL.iter().map(|(_, name, _)| *name);
+        names
+            .zip(&self.counts)
+            .map(|(name, count)| (name, count.load(Relaxed)))
+    }
+
+    /// Counts on from a number of an earlier image; a reason that there isn't any more is passed over.
+    pub(crate) fn count_on(&self, name: &str, from: u64) {
+        let mut reasons = RefusalReason::ALL.iter().zip(&self.counts);
+        if let Some((_, count)) = reasons.find(|((_, known, _), _)| *known == name) {
+            count.fetch_add(from, Relaxed);
+        }
+    }
+
     /// Describes how many a server refused, by reason.
     pub(crate) fn described(&self) -> Vec<Metric> {
         self.described_where(|reason| !RefusalReason::OF_GATEWAYS.contains(&reason))

@@ -63,6 +63,11 @@ impl FdSource {
         }
     }
 
+    /// The serial number that was handed out last.
+    pub(crate) fn last_serial(&self) -> u64 {
+        self.next_serial
+    }
+
     pub(crate) fn next(&mut self) -> Fd {
         self.next_serial += 1;
         Fd(self.next_serial << REACTOR_BITS | self.reactor as u64)

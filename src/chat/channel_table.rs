@@ -25,6 +25,10 @@ pub(super) enum Listing {
 /// When so many places have one channel, they are given back: the removals before have paid for it.
 const PLACES_A_CHANNEL_MAX: usize = 8;
 
+/// A full row of places grows by one in so many, and by so many at least.
+const PLACES_ADDED_IN: usize = 4;
+const PLACES_ADDED_MIN: usize = 4;
+
 /// Channels by their names.
 #[derive(Debug)]
 pub(super) struct ChannelTable<K, V> {
@@ -93,6 +97,12 @@ impl<K: Borrow<str> + Ord + Clone, V> ChannelTable<K, V> {
 
     fn put(&mut self, key: K, channel: V) -> usize {
         let half = self.half_hash(key.borrow());
+        let count = self.channels.len();
+        if count == self.channels.capacity() {
+            // Less than by itself: there are many shards, and half of each may be empty otherwise.
+            self.channels
+                .reserve_exact((count / PLACES_ADDED_IN).max(PLACES_ADDED_MIN));
+        }
         let place = self.channels.insert((key, channel));
         let named = NamedPlace {
             half,
@@ -184,6 +194,19 @@ mod tests {
             assert_eq!(found.map(|(_, channel)| *channel), Some(number));
         }
         assert_eq!(table.listed(Bound::Unbounded).count(), 0, "never listed");
+    }
+
+    #[test]
+    fn few_places_are_empty_however_many_channels_there_are() {
+        let mut table = Table::new(Listing::Never);
+        for number in 1..5_000 {
+            table.insert(format!("room-{number}").into(), number as u32);
+            let capacity = table.channels.capacity();
+            assert!(
+                capacity <= number + number / 4 + 8,
+                "{capacity} for {number}"
+            );
+        }
     }
 
     proptest! {

@@ -32,6 +32,26 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
+    const ALL: [Self; 11] = [
+        Self::BadRequest,
+        Self::Unauthorized,
+        Self::Forbidden,
+        Self::NotMember,
+        Self::NotFound,
+        Self::Conflict,
+        Self::TooLarge,
+        Self::RateLimited,
+        Self::Internal,
+        Self::Unavailable,
+        Self::DiskFull,
+    ];
+
+    /// Finds the code for which this word stands.
+    #[must_use]
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|code| code.name() == name)
+    }
+
     /// Returns the word that stands for the code on the wire.
     #[must_use]
     pub const fn name(self) -> &'static str {

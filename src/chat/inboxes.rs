@@ -101,7 +101,9 @@ impl InboxShard {
         uid: &str,
         resume: Resume,
     ) -> Result<(User, Welcome, SubscriptionStart), ChatError> {
-        let user = self.channels.key(uid);
+        // The inbox comes first: its key is the name that all share.
+        let (user, _) = self.channels.find_or_create(scope, uid);
+        let user = user.clone();
         let line = (uid, Capacity::Reserved);
         let (welcome, start) = self.channels.begin(scope, line, &user, resume)?;
         Ok((user, welcome, start))

@@ -363,6 +363,28 @@ mod tests {
     }
 
     #[test]
+    fn the_name_of_a_user_who_logs_in_is_in_memory_once() {
+        let chat = Chat::new(ChatSettings::default(), 1);
+        chat.opened(Fd(64));
+        let login = Login {
+            fd: Fd(64),
+            uid: "ann",
+            rights: Arc::new(Rights::Open),
+            rooms: &[],
+            resume: &[],
+        };
+        let now = Moment {
+            tick: Tick(1),
+            unix_ms: 1,
+        };
+        chat.login(&mut Nowhere, now, &login).unwrap();
+        let of_login = chat.user_of(Fd(64)).unwrap();
+        let mut shard = chat.inboxes.lock("ann");
+        let (of_inbox, _) = shard.channels.find("ann").unwrap();
+        assert!(Arc::ptr_eq(of_login.inbox(), of_inbox.inbox()));
+    }
+
+    #[test]
     fn what_a_crowd_leaves_is_swept_in_bounded_steps_and_none_of_it_is_left() {
         const ROOMS: u64 = 10_000;
         let chat = Chat::new(ChatSettings::default(), 1);

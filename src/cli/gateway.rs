@@ -5,14 +5,15 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use tidings::server::{ServerOutcome, process};
+use tidings::gateway::push_with;
+use tidings::server::{ServerOutcome, is_hangup_ignored, process};
 
 use super::log::LogFlags;
-use super::start::{DetachFlag, can_listen, heed_signals, settings_of, start_line};
-use crate::config::GatewayFlags;
+use super::start::{DetachFlag, can_listen, settings_of, start_line};
+use crate::config::{GatewayFlags, LogLevel};
 use crate::daemon::gateway;
 use crate::output::follow_log_file;
-use crate::service::ServiceStart;
+use crate::service::{EarlySignals, ServiceStart};
 
 /// Take messages by HTTP, and deliver them to servers on other machines
 ///
@@ -30,19 +31,20 @@ pub(super) struct GatewayArgs {
 
 impl GatewayArgs {
     pub(super) fn run(self, log: &LogFlags, arguments: &[OsString]) -> anyhow::Result<ExitCode> {
-        let hung_up = heed_signals()?;
+        let signals = EarlySignals::heed(!is_hangup_ignored()).context("can't heed signals")?;
         // The push process begins here too. It gets its settings over its pipe, so that a settings
         // file that was changed meanwhile can't keep it from starting again.
         if let Some(process) = process::entered().context("can't enter the push process")? {
             if let Some(path) = self.flags.log_file() {
                 follow_log_file(path.to_owned());
             }
-            log.start();
-            tidings::gateway::push(process).context("the push process failed")?;
+            let set_level = log.start();
+            let push = push_with(process, move |level| set_level(&LogLevel(level.to_owned())));
+            push.context("the push process failed")?;
             return Ok(ExitCode::SUCCESS);
         }
         let detach = self.detach;
-        detach.run(arguments, hung_up, |start| self.serve(log, start))
+        detach.run(arguments, signals, |start| self.serve(log, start))
     }
 
     fn serve(self, log: &LogFlags, start: ServiceStart) -> anyhow::Result<ServerOutcome> {

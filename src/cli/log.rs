@@ -26,9 +26,8 @@ pub(super) struct LogFlags {
 
 impl LogFlags {
     /// Starts the log of a command that has no settings of its own for it.
-    pub(super) fn start(&self) {
-        // Nothing ever changes its level.
-        drop(self.start_writing(&LogSection::default()));
+    pub(super) fn start(&self) -> LevelSetter {
+        self.start_writing(&LogSection::default())
     }
 
     /// The flags for another process that shall log as this one does with these settings.

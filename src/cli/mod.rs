@@ -71,7 +71,8 @@ pub fn run() -> ExitCode {
     let tell = match &cli.command {
         CliCommand::Serve(_) | CliCommand::Gateway(_) => tell_without_waiting,
         _ => {
-            cli.log.start();
+            // Nothing ever changes its level.
+            drop(cli.log.start());
             tell
         }
     };

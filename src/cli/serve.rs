@@ -3,14 +3,15 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::Args;
-use tidings::server::ServerOutcome;
+use tidings::server::{ServerOutcome, is_hangup_ignored};
 
 use super::log::LogFlags;
-use super::start::{DetachFlag, can_listen, heed_signals, settings_of, start_line};
+use super::start::{DetachFlag, can_listen, settings_of, start_line};
 use crate::config::{Purpose, SettingsFlags};
 use crate::daemon::serve;
-use crate::service::ServiceStart;
+use crate::service::{EarlySignals, ServiceStart};
 
 /// Run the server
 ///
@@ -27,9 +28,9 @@ pub(super) struct ServeArgs {
 
 impl ServeArgs {
     pub(super) fn run(self, log: &LogFlags, arguments: &[OsString]) -> anyhow::Result<ExitCode> {
-        let hung_up = heed_signals()?;
+        let signals = EarlySignals::heed(!is_hangup_ignored()).context("can't heed signals")?;
         let detach = self.detach;
-        detach.run(arguments, hung_up, |start| self.serve(log, start))
+        detach.run(arguments, signals, |start| self.serve(log, start))
     }
 
     fn serve(self, log: &LogFlags, start: ServiceStart) -> anyhow::Result<ServerOutcome> {

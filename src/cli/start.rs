@@ -5,20 +5,18 @@ use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, bail};
 use clap::Args;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use signal_hook::consts::{SIGHUP, SIGUSR1, SIGUSR2};
-use tidings::server::{ServerOutcome, is_hangup_ignored};
+use tidings::server::ServerOutcome;
 
 use super::log::LogFlags;
 use crate::config::Loaded;
 use crate::daemon::SettingsRenewal;
 use crate::service::{
-    ServiceStart, StartReport, are_sockets_given, detached, given_sockets, start_in_background,
+    EarlySignals, ServiceStart, StartReport, are_sockets_given, detached, given_sockets,
+    start_in_background,
 };
 
 /// Descriptors below which a start warns: 1,024 is the limit that many systems give without being
@@ -38,7 +36,7 @@ impl DetachFlag {
     pub(super) fn run(
         self,
         arguments: &[OsString],
-        hung_up: Arc<AtomicBool>,
+        signals: EarlySignals,
         server: impl FnOnce(ServiceStart) -> anyhow::Result<ServerOutcome>,
     ) -> anyhow::Result<ExitCode> {
         let report = match self.detach {
@@ -57,7 +55,7 @@ impl DetachFlag {
             server(ServiceStart {
                 report,
                 sockets,
-                hung_up,
+                signals,
             })
         });
         match &ended {
@@ -69,22 +67,6 @@ impl DetachFlag {
             false => ExitCode::FAILURE,
         })
     }
-}
-
-/// Keeps signals that are for a server from ending its start: SIGUSR1 and SIGUSR2 pass, and SIGHUP is
-/// heeded once the server is there, which the result tells it.
-pub(super) fn heed_signals() -> anyhow::Result<Arc<AtomicBool>> {
-    let hung_up = Arc::default();
-    let heed = |signal, flag| {
-        let heeded = signal_hook::flag::register(signal, flag);
-        heeded.context("can't heed signals").map(drop)
-    };
-    heed(SIGUSR1, Arc::default())?;
-    heed(SIGUSR2, Arc::default())?;
-    if !is_hangup_ignored() {
-        heed(SIGHUP, Arc::clone(&hung_up))?;
-    }
-    Ok(hung_up)
 }
 
 /// Reads the settings with `load`, starts the log, and returns the way to read them again.

@@ -17,9 +17,9 @@ section! {
     /// `Authorization: Bearer KEY`. Whoever has this key may send as anybody.
     UplinkSection {
         /// The key; without one there is no `/link`.
-        key: Secret = Secret::default(), by restart;
+        key: Secret = Secret::default(), by reload;
         /// A file with the key instead; one line break at its end doesn't count.
-        key_file: String = String::new(), within 0..=4_096, by restart;
+        key_file: String = String::new(), within 0..=4_096, by reload;
     }
 }
 
@@ -29,36 +29,36 @@ section! {
     /// listens on port 9501 if nothing else is said.
     GatewaySection {
         /// Servers to bring messages to, such as "ws://10.0.0.2:9502/link"; each gets every one.
-        upstreams: Vec<UpstreamUrl> = Vec::new(), by restart;
+        upstreams: Vec<UpstreamUrl> = Vec::new(), by reload;
         /// The key that they ask for, as it stands in their `uplink.key`.
-        link_key: Secret = Secret::default(), by restart;
+        link_key: Secret = Secret::default(), by reload;
         /// A file with the key instead; one line break at its end doesn't count.
-        link_key_file: String = String::new(), within 0..=4_096, by restart;
+        link_key_file: String = String::new(), within 0..=4_096, by reload;
         /// Folder of the outbox. Each gateway has its own; a copy must not be used.
         data: String = String::from("tidings-outbox"), within 1..=4_096, by restart;
         /// Name by which upstreams know this gateway; a label, no more.
-        name: String = String::from("gateway"), within 1..=64, by restart;
+        name: String = String::from("gateway"), within 1..=64, by reload;
         /// The outbox at most, in bytes; a message more is refused with 503 until the upstreams
         /// have acknowledged some.
-        outbox_size_max: u64 = 1_073_741_824, within 1 << 20..=1 << 40, by restart;
+        outbox_size_max: u64 = 1_073_741_824, within 1 << 20..=1 << 40, by reload;
         /// Time within which a message with the same id is the same message, in milliseconds.
-        repeat_ms: u64 = 300_000, within 0..=DAY_MS, by restart;
+        repeat_ms: u64 = 300_000, within 0..=DAY_MS, by reload;
         /// Time between two signs of life on a link, in milliseconds.
-        ping_ms: u64 = 2_000, within 50..=DAY_MS, by restart;
+        ping_ms: u64 = 2_000, within 50..=DAY_MS, by reload;
         /// Silence after which a link is made anew, in milliseconds.
-        silence_ms_max: u64 = 6_000, within 100..=DAY_MS, by restart;
+        silence_ms_max: u64 = 6_000, within 100..=DAY_MS, by reload;
         /// Pause before the first try to make a link again, in milliseconds; each further one is
         /// half as long again.
-        retry_ms_min: u64 = 1_000, within 10..=DAY_MS, by restart;
+        retry_ms_min: u64 = 1_000, within 10..=DAY_MS, by reload;
         /// Longest pause before a try, in milliseconds.
-        retry_ms_max: u64 = 10_000, within 10..=DAY_MS, by restart;
+        retry_ms_max: u64 = 10_000, within 10..=DAY_MS, by reload;
         /// Messages on the way to an upstream at most.
-        on_way_max: usize = 1_024, within 1..=65_536, by restart;
+        on_way_max: usize = 1_024, within 1..=65_536, by reload;
         /// Time for what is on the way at a stop, in milliseconds; the rest stays in the outbox.
-        drain_ms_max: u64 = 8_000, within 0..=DAY_MS, by restart;
+        drain_ms_max: u64 = 8_000, within 0..=DAY_MS, by upgrade;
         /// Time for which acknowledgements of upstreams are collected before they are written to disk,
         /// in milliseconds; a message whose acknowledgement a crash loses is only sent again.
-        settle_ms: u64 = 200, within 0..=DAY_MS, by restart;
+        settle_ms: u64 = 200, within 0..=DAY_MS, by reload;
     }
 }
 

@@ -43,20 +43,16 @@ pub fn gateway(
     renewal: SettingsRenewal,
     start: ServiceStart,
 ) -> anyhow::Result<ServerOutcome> {
-    let life = DaemonLife::new(Purpose::Gateway, &loaded, &start);
+    let life = DaemonLife::new(Purpose::Gateway, &loaded, (start.report, start.signals));
     let Loaded {
         settings, access, ..
     } = loaded;
-    let (general, own) = (&settings.general, &settings.gateway);
+    let general = &settings.general;
     let directory = plan.directory.clone();
     let is_open = access.is_open();
-    let in_force = InForce::new(&settings, access).shared();
-    let store = StoreSettings {
-        dedup_ms: own.repeat_ms,
-        ..StoreSettings::new(&directory)
-    };
-    let store = storage::open_journal(store_settings(store, own.outbox_size_max))
-        .context("can't open the outbox")?;
+    let in_force = InForce::new(&settings, access, None).shared();
+    let store = outbox_settings(&settings, &directory);
+    let store = storage::open_journal(store).context("can't open the outbox")?;
     let gateway = gateway_settings(&settings, plan);
     let gateway = Gateway::new(
         gateway,
@@ -72,7 +68,7 @@ pub fn gateway(
     let gate = Arc::new(gate);
     let ready = Arc::clone(&gate);
     let reloaded = Arc::clone(&gate);
-    let prepare = move |succession: Succession<'_>| Ok(reloaded.prepare(&succession));
+    let prepare = move |succession: Succession<'_>| reloaded.prepare(&succession);
     life.reload_with(renewal, settings.clone(), in_force, prepare);
     let (judge, opened, answer) = (gate.clone(), gateway.clone(), gateway.clone());
     let begun = Arc::clone(&life);
@@ -113,6 +109,16 @@ pub fn gateway(
     life.ended(outcome)
 }
 
+/// Makes the settings of the outbox in its folder.
+fn outbox_settings(settings: &Settings, directory: &Path) -> StoreSettings {
+    let own = &settings.gateway;
+    let store = StoreSettings {
+        dedup_ms: own.repeat_ms,
+        ..StoreSettings::new(directory)
+    };
+    store_settings(store, own.outbox_size_max)
+}
+
 /// Makes the settings of the gateway's server.
 fn server_settings(settings: &Settings) -> ServerSettings {
     let mut server = settings.server();
@@ -130,6 +136,7 @@ fn gateway_settings(settings: &Settings, plan: GatewayPlan) -> GatewaySettings {
         link: plan.link,
         drain_ms_max: own.drain_ms_max,
         settle_ms: own.settle_ms,
+        push_log_level: settings.log.level.0.clone(),
         disk: settings.disk(),
         limits: settings.limits(),
         host_metrics,
@@ -147,19 +154,25 @@ struct GatewayGate {
 
 impl GatewayGate {
     /// Prepares other settings for the server and the gateway: for each of its parts those that differ.
-    fn prepare(&self, succession: &Succession<'_>) -> Box<Swap> {
+    ///
+    /// # Errors
+    ///
+    /// A gateway can't go by them: there is no key or no upstream.
+    fn prepare(&self, succession: &Succession<'_>) -> anyhow::Result<Box<Swap>> {
         let (running, next) = (succession.running, &succession.next.settings);
         let server = (running.differs_for_server(next)).then(|| server_settings(next));
-        let limits = next.limits();
+        let plan = succession.next.gateway().map_err(anyhow::Error::msg)?;
+        let store = outbox_settings(next, &plan.directory);
+        let settings = gateway_settings(next, plan);
         let (gateway, handle) = (Arc::clone(&self.gateway), self.server.get().cloned());
-        Box::new(move |_, rollout, replace| {
-            gateway.set_limits(limits);
+        Ok(Box::new(move |_, rollout, replace| {
+            gateway.set_settings(settings, store, rollout);
             if let (Some(server), Some(handle)) = (server, handle) {
                 handle.set_settings(&server, rollout);
             }
             // Each request shows its key anew.
             replace();
-        })
+        }))
     }
 
     fn judge(&self, head: &Head, fd: Fd) -> Verdict {

@@ -21,7 +21,7 @@ use super::standing::{Standing, serving};
 use crate::config::{Loaded, Purpose, Settings};
 use crate::control::{ControlServer, ControlSocket};
 use crate::output::OpenLogFile;
-use crate::service::{PidFile, ServiceManager, ServiceStart, StartReport, has_terminal};
+use crate::service::{EarlySignals, PidFile, ServiceManager, StartReport, has_terminal};
 
 /// Time at the end for clients of the control socket to get their answers.
 const ANSWERS_MAX: Duration = Duration::from_millis(500);
@@ -30,8 +30,10 @@ const ANSWERS_MAX: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(super) struct DaemonLife {
     report: StartReport,
-    /// Whether SIGHUP came during the start, which is heeded at its end.
-    hung_up: Arc<AtomicBool>,
+    /// Signals that came during the start.
+    signals: EarlySignals,
+    /// Whether SIGHUP was among them, which is heeded once the server is ready.
+    has_hung_up: AtomicBool,
     /// The service manager, if one wants to be told.
     manager: Option<ServiceManager>,
     pid_path: Option<PathBuf>,
@@ -57,12 +59,17 @@ struct PendingErrands {
 }
 
 impl DaemonLife {
-    pub(super) fn new(purpose: Purpose, loaded: &Loaded, start: &ServiceStart) -> Arc<Self> {
+    pub(super) fn new(
+        purpose: Purpose,
+        loaded: &Loaded,
+        (report, signals): (StartReport, EarlySignals),
+    ) -> Arc<Self> {
         let settings = &loaded.settings;
         let manager = ServiceManager::of_environment();
         Arc::new(Self {
-            report: start.report.clone(),
-            hung_up: Arc::clone(&start.hung_up),
+            report,
+            signals,
+            has_hung_up: AtomicBool::new(false),
             manager: manager.clone(),
             pid_path: settings.general.pid_path().map(Into::into),
             pid_file: Mutex::default(),
@@ -111,6 +118,9 @@ impl DaemonLife {
     /// server stops.
     pub(super) fn started(self: &Arc<Self>, server: &WorkerHandle) -> bool {
         self.standing.meet(server.handle());
+        // The server heeds them from here on.
+        let has_hung_up = self.signals.take_hangup();
+        self.has_hung_up.store(has_hung_up, Ordering::Release);
         if let Err(error) = self.begin() {
             server.fail("the daemon could not begin");
             *lock(&self.failure) = Some(error);
@@ -132,7 +142,7 @@ impl DaemonLife {
                 server.tick(every.as_millis() as u64, move |_| manager.alive());
             }
         }
-        if self.hung_up.load(Ordering::Acquire) {
+        if self.has_hung_up.load(Ordering::Acquire) {
             self.signalled(server, ServerSignal::Hangup);
         }
     }

@@ -3,14 +3,13 @@
 use std::sync::{Arc, OnceLock};
 
 use tidings::api::health::{self, ServerReadiness, is_health_path};
-use tidings::api::{Refusal, RefusalReason, Refused, bearer, method_not_allowed};
+use tidings::api::{Refusal, RefusalReason, Refused, method_not_allowed};
 use tidings::chat::ErrorCode;
 use tidings::endpoint::{Endpoint, LINK_PATH};
 use tidings::server::{Fd, Handle, Head, Response, Verdict};
 
 use super::echo::ECHO_PATH;
-use super::in_force::Current;
-use crate::auth::ApiKeys;
+use super::in_force::{Current, InForce};
 use crate::page;
 
 /// The paths of the client for JavaScript and of its types, which are served whether or not the
@@ -20,10 +19,6 @@ const CLIENT_PATHS: [&str; 2] = ["/client.js", "/client.d.ts"];
 /// Judges request heads.
 pub(super) struct ServeGate {
     pub(super) in_force: Current,
-    /// The largest message of a gateway, in bytes.
-    pub(super) link_size_max: usize,
-    /// The key that gateways have to show; without one there is no `/link`.
-    pub(super) link_keys: ApiKeys,
     /// The endpoint, which knows whether messages can be stored.
     pub(super) endpoint: Arc<Endpoint>,
     /// The handle, set once the server runs.
@@ -41,7 +36,9 @@ impl ServeGate {
             return match (head.path(), in_force.echo_size_max) {
                 ("/ws" | "/", _) => Verdict::Pass,
                 (ECHO_PATH, Some(message_size_max)) => Verdict::PassWith { message_size_max },
-                (LINK_PATH, _) if !self.link_keys.is_empty() => self.judge_link(head, fd),
+                (LINK_PATH, _) if !in_force.link_keys.is_empty() => {
+                    self.judge_link(&in_force, head, fd)
+                }
                 _ => Verdict::Answer(not_found("there is no WebSocket at this path; try /ws")),
             };
         }
@@ -61,13 +58,12 @@ impl ServeGate {
         }
     }
 
-    fn judge_link(&self, head: &Head, fd: Fd) -> Verdict {
-        let key = bearer(head.field_text("authorization"));
-        match key.and_then(|key| self.link_keys.who(key)) {
-            Some(_) => Verdict::PassWith {
-                message_size_max: self.link_size_max,
+    fn judge_link(&self, in_force: &InForce, head: &Head, fd: Fd) -> Verdict {
+        match in_force.admits_link(head.field_text("authorization")) {
+            true => Verdict::PassWith {
+                message_size_max: in_force.link_size_max,
             },
-            None => {
+            false => {
                 self.note(RefusalReason::LinkKey, head, fd);
                 let message = "Authorization has to be Bearer and this server's uplink.key";
                 let refusal = Refusal::new(ErrorCode::Unauthorized, message);

@@ -97,10 +97,12 @@ impl Reloaded {
 }
 
 /// Lists the keys that were in force and won't be.
-fn withdrawn(current: &Access, next: &Access) -> WithdrawnKeys {
+fn withdrawn(current: &InForce, next: &InForce) -> WithdrawnKeys {
+    let (access, next_access) = (&current.access, &next.access);
     WithdrawnKeys {
-        api_keys: current.api_keys.missing_in(&next.api_keys),
-        token_keys: current.tokens.missing_in(&next.tokens),
+        api_keys: access.api_keys.missing_in(&next_access.api_keys),
+        token_keys: access.tokens.missing_in(&next_access.tokens),
+        link_key: !(current.link_keys.missing_in(&next.link_keys)).is_empty(),
     }
 }
 
@@ -169,9 +171,10 @@ impl Reloading {
             settings,
             access,
             warnings,
+            uplink_key,
             ..
         } = next;
-        let in_force = InForce::new(&settings, access);
+        let in_force = InForce::new(&settings, access, uplink_key.as_ref());
         let mut reloaded = Reloaded {
             changes,
             warnings,
@@ -186,7 +189,7 @@ impl Reloading {
             tracing::error!(%error, "the log goes on in the old file");
         }
         (self.renewal.set_log_level)(&settings.log.level);
-        let withdrawn = withdrawn(&self.current.load().access, &in_force.access);
+        let withdrawn = withdrawn(&self.current.load(), &in_force);
         let mut in_force = Some(Arc::new(in_force));
         let rollout = Rollout::default();
         swap(&withdrawn, &rollout, &mut || {

@@ -15,14 +15,9 @@ use super::life::{DaemonLife, listening};
 use super::paths::{ServeGate, beside_the_api};
 use super::reload::{SettingsRenewal, Succession, Swap};
 use super::storage;
-use crate::auth::ApiKeys;
 use crate::config::{Loaded, Purpose, Settings};
 use crate::output;
 use crate::service::ServiceStart;
-
-/// Bytes of a gateway's frame beside the data of a message: a hundred receivers with the longest
-/// names, each character escaped.
-const LINK_FRAME_SIZE: usize = 256 * 1_024;
 
 /// Bytes of a message that is echoed on the reactor's thread at the most: copied in a µs or two.
 const LIGHT_ECHO_BYTES_MAX: usize = 16 * 1_024;
@@ -37,7 +32,7 @@ pub fn serve(
     renewal: SettingsRenewal,
     start: ServiceStart,
 ) -> anyhow::Result<ServerOutcome> {
-    let life = DaemonLife::new(Purpose::Serve, &loaded, &start);
+    let life = DaemonLife::new(Purpose::Serve, &loaded, (start.report, start.signals));
     let running = loaded.settings.clone();
     let Loaded {
         settings,
@@ -47,7 +42,7 @@ pub fn serve(
     } = loaded;
     let store = storage::open(&settings)?;
     let is_open = access.is_open();
-    let in_force = InForce::new(&settings, access).shared();
+    let in_force = InForce::new(&settings, access, uplink_key.as_ref()).shared();
     let endpoint = Endpoint::new(
         endpoint_settings(&settings),
         settings.chat(),
@@ -58,11 +53,8 @@ pub fn serve(
     let general = &settings.general;
     let listen = general.listen;
     let server = settings.server();
-    let message_size_max = server.reactor.connection.message_size_max;
     let gate = Arc::new(ServeGate {
         in_force: Arc::clone(&in_force),
-        link_size_max: message_size_max + LINK_FRAME_SIZE,
-        link_keys: ApiKeys::new(uplink_key.iter().map(|key| ("gateways", key))),
         endpoint: Arc::clone(&endpoint),
         server: OnceLock::new(),
     });
@@ -157,6 +149,11 @@ impl EndpointHost for ServeHost {
             self.echoes.insert(request.fd);
         }
         is_echo
+    }
+
+    fn admits_link(&self, request: &Request) -> bool {
+        let in_force = self.in_force.load();
+        in_force.admits_link(request.header("authorization"))
     }
 
     fn is_own(&self, fd: Fd) -> bool {

@@ -17,6 +17,7 @@
 
 mod answers;
 mod frames;
+mod handover;
 mod history;
 mod http;
 mod kick;
@@ -43,24 +44,26 @@ use crate::api::RefusalLog;
 use crate::api::auth::{Authenticator, WithdrawnKeys};
 use crate::base::clock::random;
 use crate::base::sync::lock;
-use crate::base::{Fd, Metric, Rollout};
+use crate::base::{Fd, Metric, Rollout, Tick};
 use crate::chat::{Chat, ChatSettings};
 use crate::server::{
     Builder, Frame, Head, MessageKind, Request, Responder, Response, WorkerHandle,
 };
-use crate::store::{Condition, Disk, DiskSettings, Store, StoreSettings};
+use crate::store::{Condition, Disk, DiskQueue, DiskSettings, Store, StoreSettings};
 use answers::DiskContext;
 use http::HttpApi;
 use links::ChatPublisher;
 use native::NativeProtocol;
-use replays::Replays;
+use replays::{ReplayTurns, Replays};
 use rest::{DiskRest, ReplayRest};
 use serials::Serials;
 use server_sink::{Confirmation, ServerSink};
 use services::{EndpointWords, Services};
 use sessions::Sessions;
+use store_task::StoreJob;
 
 pub use crate::api::{Bucket, LimitSettings, Rate};
+pub use handover::{ENDPOINT_FORMAT, TakeOverError};
 pub use links::{LinkNumbers, LinkPublisher, Links, OnComplete};
 pub use native::COMMANDS_A_FRAME_MAX;
 pub use replays::ReplaySettings;
@@ -150,49 +153,10 @@ impl Endpoint {
         // Random, since epochs must differ from those before a restart.
         let chat = Chat::with_stored_index(chat, random(), index, reader.key());
         reader.each(&mut |known| chat.restore(stored::restored(known)));
-        let (disk, queue) = Disk::new(settings.disk);
-        let (replays, ready) = Replays::new(settings.replays);
-        let words = settings.words();
-        let services = Arc::new(Services::new(chat, reader, disk, replays, words));
-        let threads = vec![
-            replays::start(Arc::clone(&services), ready)?,
-            // Each thread holds the services, which hold the way to it: only `finish` ends one.
-            queue
-                .start(
-                    store,
-                    DiskContext::new(Arc::clone(&services)),
-                    nudge(&services),
-                    {
-                        let services = Arc::clone(&services);
-                        move || services.fail("the disk thread has died")
-                    },
-                )
-                .inspect_err(|_| services.replays.stop())?,
-        ];
-        let sessions = Sessions::new(
-            Arc::clone(&services),
-            access,
-            settings.login_ms_max,
-            settings.limits,
-        );
-        let sessions = Arc::new(sessions);
-        let publisher = ChatPublisher::new(Arc::clone(&services));
-        let links = Arc::new(Links::new(Box::new(publisher)));
-        Ok(Self {
-            native: NativeProtocol::new(Arc::clone(&services), Arc::clone(&sessions)),
-            http: HttpApi::new(
-                Arc::clone(&services),
-                Arc::clone(&sessions),
-                Arc::clone(&links),
-                settings.host_metrics,
-            ),
-            services,
-            sessions,
-            links,
-            serials,
-            expires_again: AtomicBool::new(false),
-            threads: Mutex::new(threads),
-        })
+        let parked = ParkedEndpoint::new(settings, access, store, chat, (serials, Tick(0)));
+        let endpoint = parked.start_threads()?;
+        endpoint.services.begin();
+        Ok(endpoint)
     }
 
     /// Connects a server with the endpoint: reading pauses while too much waits for the disk,
@@ -218,7 +182,10 @@ impl Endpoint {
             })
             .on_open(move |server, request| match open.1.takes(request) {
                 true => {}
-                false => open.0.opened(server, request),
+                false => {
+                    let admits_link = || open.1.admits_link(request);
+                    open.0.opened(server, request, admits_link);
+                }
             })
             .on_message(move |server, frame| match message.1.is_own(frame.fd) {
                 true => message.1.receive(server, frame),
@@ -250,6 +217,7 @@ impl Endpoint {
 
     /// Ends the threads once everything is on disk that was taken; to be called last.
     pub fn finish(&self) {
+        self.services.begin();
         self.sessions.finish();
         self.services.disk.end();
         self.services.replays.stop();
@@ -287,9 +255,15 @@ impl Endpoint {
     }
 
     /// Has keys replaced by `replace`, and closes the connections that were let in by those that are
-    /// withdrawn, 500 a second: with 4001 where an API key did so, with 4005 where a token did.
+    /// withdrawn, 500 a second: with 4001 where an API key did so, with 4005 where a token did. Links of
+    /// gateways are closed at once, with 4001.
     pub fn withdraw(&self, keys: &WithdrawnKeys, replace: impl FnOnce()) {
         self.sessions.withdraw(keys, replace);
+        if keys.link_key
+            && let Some(server) = self.services.server()
+        {
+            self.links.close_all(server);
+        }
     }
 
     /// Whether messages can be stored.
@@ -309,6 +283,7 @@ impl Endpoint {
     fn start(self: &Arc<Self>, server: &WorkerHandle) {
         self.services.meet(server.handle());
         self.sessions.start(&server.handle());
+        self.services.begin();
         let this = Arc::clone(self);
         server.tick(EXPIRE_EVERY_MS, move |server| {
             this.do_what_is_due(server);
@@ -333,12 +308,17 @@ impl Endpoint {
     }
 
     /// Greets a WebSocket that is open, and logs it in if its query says so.
-    fn opened(&self, server: &WorkerHandle, request: &Request) {
+    fn opened(&self, server: &WorkerHandle, request: &Request, admits_link: impl FnOnce() -> bool) {
         let fd = request.fd;
         if request.path() == LINK_PATH {
             // The gate has let it in, so it has shown its key.
             server.vouch_for(fd);
-            return self.links.opened(fd);
+            self.links.opened(fd);
+            // Now that it is entered: the key may have been withdrawn meanwhile, and all links closed.
+            if !admits_link() {
+                self.links.close(&server.handle(), fd);
+            }
+            return;
         }
         let _running = self.sessions.begin_command(server, fd);
         self.services.chat.opened(fd);
@@ -396,6 +376,89 @@ impl Endpoint {
     }
 }
 
+/// An endpoint whose threads don't run yet, and what they will own.
+struct ParkedEndpoint {
+    endpoint: Endpoint,
+    store: Box<dyn Store>,
+    queue: DiskQueue<StoreJob>,
+    ready: ReplayTurns,
+}
+
+impl ParkedEndpoint {
+    /// Makes an endpoint of a chat; its clock will go on from this tick.
+    fn new(
+        settings: EndpointSettings,
+        access: Box<dyn Authenticator>,
+        store: Box<dyn Store>,
+        chat: Chat,
+        (serials, clock_from): (Serials, Tick),
+    ) -> Self {
+        let (disk, queue) = Disk::new(settings.disk);
+        let (replays, ready) = Replays::new(settings.replays);
+        let told = (settings.words(), clock_from);
+        let services = Services::new(chat, store.reader(), disk, replays, told);
+        let services = Arc::new(services);
+        let sessions = Sessions::new(
+            Arc::clone(&services),
+            access,
+            settings.login_ms_max,
+            settings.limits,
+        );
+        let sessions = Arc::new(sessions);
+        let publisher = ChatPublisher::new(Arc::clone(&services));
+        let links = Arc::new(Links::new(Box::new(publisher)));
+        let endpoint = Endpoint {
+            native: NativeProtocol::new(Arc::clone(&services), Arc::clone(&sessions)),
+            http: HttpApi::new(
+                Arc::clone(&services),
+                Arc::clone(&sessions),
+                Arc::clone(&links),
+                settings.host_metrics,
+            ),
+            services,
+            sessions,
+            links,
+            serials,
+            expires_again: AtomicBool::new(false),
+            threads: Mutex::default(),
+        };
+        Self {
+            endpoint,
+            store,
+            queue,
+            ready,
+        }
+    }
+
+    /// Starts the threads, which wait until the endpoint begins.
+    fn start_threads(self) -> io::Result<Endpoint> {
+        let Self {
+            endpoint,
+            store,
+            queue,
+            ready,
+        } = self;
+        let services = &endpoint.services;
+        // Each thread holds the services, which hold the way to it: only `finish` ends one.
+        let replays = replays::start(Arc::clone(services), ready)?;
+        let disk = queue.start(
+            store,
+            DiskContext::new(Arc::clone(services)),
+            nudge(services),
+            {
+                let services = Arc::clone(services);
+                move || services.fail("the disk thread has died")
+            },
+        );
+        let disk = disk.inspect_err(|_| {
+            services.replays.stop();
+            services.begin();
+        })?;
+        lock(&endpoint.threads).extend([replays, disk]);
+        Ok(endpoint)
+    }
+}
+
 /// The rest of a server that has an endpoint: requests and WebSockets that aren't the endpoint's.
 pub trait EndpointHost: Send + Sync + 'static {
     /// Learns that the server listens and the endpoint has begun.
@@ -404,6 +467,11 @@ pub trait EndpointHost: Send + Sync + 'static {
     /// Whether a new WebSocket is the host's own; the endpoint then hears nothing of it.
     fn takes(&self, _: &Request) -> bool {
         false
+    }
+
+    /// Whether a gateway that has opened this WebSocket at `/link` has shown the present key.
+    fn admits_link(&self, _: &Request) -> bool {
+        true
     }
 
     /// Whether an open WebSocket is the host's own.

@@ -39,6 +39,19 @@ impl Serials {
         }
     }
 
+    /// Goes on with numbers that an earlier image of the program reserved.
+    pub(super) fn take_over(from: u64, below: u64) -> Self {
+        Self {
+            from,
+            below: AtomicU64::new(below),
+        }
+    }
+
+    /// The bound below which the numbers are reserved.
+    pub(super) fn below(&self) -> u64 {
+        self.below.load(Relaxed)
+    }
+
     /// Reserves more when so many connections have been accepted that they may run short.
     pub(super) fn renew(&self, services: &Services, accepted: u64) {
         let below = self.below.load(Relaxed);

@@ -2,7 +2,7 @@
 //! the way to the disk.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
@@ -42,7 +42,9 @@ pub(super) struct Services {
     pub(super) words: ArcSwap<EndpointWords>,
     /// The lines of the log for pages that can't be read.
     unreadable: Mutex<LineBudget>,
+    /// Stands until the endpoint begins.
     pub(super) clock: TickClock,
+    begun: OnceLock<()>,
     /// Known once the server runs, before anybody connects.
     server: LateHandle,
 }
@@ -53,7 +55,7 @@ impl Services {
         reader: Arc<dyn Reader>,
         disk: Disk<StoreJob>,
         replays: Replays,
-        words: EndpointWords,
+        (words, clock_from): (EndpointWords, Tick),
     ) -> Self {
         Self {
             chat,
@@ -63,7 +65,8 @@ impl Services {
             data_size_max: AtomicUsize::new(words.message_size_max),
             words: ArcSwap::from_pointee(words),
             unreadable: Mutex::default(),
-            clock: TickClock::default(),
+            clock: TickClock::standing_at(clock_from),
+            begun: OnceLock::new(),
             server: LateHandle::default(),
         }
     }
@@ -107,6 +110,17 @@ impl Services {
     /// Reads the half of [`Services::now`] that stored messages need.
     pub(super) fn tick(&self) -> Tick {
         self.clock.now()
+    }
+
+    /// Has the clock go on, and the threads of the endpoint begin.
+    pub(super) fn begin(&self) {
+        self.clock.go_on();
+        self.begun.get_or_init(|| ());
+    }
+
+    /// Waits until the endpoint begins.
+    pub(super) fn wait_for_begin(&self) {
+        self.begun.wait();
     }
 
     /// Has the disk thread carry out a task, and tell the outcome to `reply_to`.

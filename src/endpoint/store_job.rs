@@ -104,6 +104,10 @@ impl DiskJob for StoreJob {
         self.reply_to.tell(Some(context), stored);
     }
 
+    fn begins(context: &DiskContext) {
+        context.services.wait_for_begin();
+    }
+
     fn all_done(context: &DiskContext) {
         context.flush();
     }

@@ -12,6 +12,8 @@ use crate::link::wire::RefusalWords;
 /// The acknowledgements of one upstream.
 #[derive(Debug)]
 pub(super) struct UpstreamAcks {
+    /// The number that no other upstream of this outbox gets before the next start.
+    number: usize,
     /// The upstream's URL, which is its name as a reader of the outbox.
     pub(super) name: Arc<str>,
     /// The offset up to which the upstream has acknowledged everything.
@@ -33,20 +35,29 @@ pub(super) struct AckTracker {
 }
 
 impl AckTracker {
-    /// Starts from the offsets that these upstreams have acknowledged; everything up to `floor` is
-    /// gone.
+    /// Starts from the offsets that these upstreams have acknowledged, whose numbers count from 0;
+    /// everything up to `floor` is gone.
     pub(super) fn new(upstreams: impl IntoIterator<Item = (Arc<str>, u64)>, floor: u64) -> Self {
-        let upstreams = upstreams.into_iter().map(|(name, acked)| UpstreamAcks {
-            name,
-            acked,
-            submitted: acked,
-            refused: BTreeMap::new(),
-            stored: BTreeSet::new(),
-        });
+        let upstreams = upstreams.into_iter().enumerate();
         Self {
-            upstreams: upstreams.collect(),
+            upstreams: upstreams.map(UpstreamAcks::new).collect(),
             trimmed: floor,
         }
+    }
+
+    /// Goes on with these upstreams, by their numbers. Those that stay keep what is known of them; those
+    /// that have come begin with the offset that they have acknowledged.
+    pub(super) fn set_upstreams(&mut self, upstreams: Vec<(usize, (Arc<str>, u64))>) {
+        let mut before = std::mem::take(&mut self.upstreams);
+        let kept = |(number, upstream)| match before.iter().position(|one| one.number == number) {
+            Some(at) => before.swap_remove(at),
+            None => UpstreamAcks::new((number, upstream)),
+        };
+        self.upstreams = upstreams.into_iter().map(kept).collect();
+    }
+
+    fn upstream(&mut self, number: usize) -> Option<&mut UpstreamAcks> {
+        self.upstreams.iter_mut().find(|one| one.number == number)
     }
 
     pub(super) fn upstreams(&self) -> &[UpstreamAcks] {
@@ -55,14 +66,14 @@ impl AckTracker {
 
     /// Takes the acknowledgement of everything up to `n`.
     pub(super) fn acknowledge(&mut self, upstream: usize, n: u64) {
-        if let Some(upstream) = self.upstreams.get_mut(upstream) {
+        if let Some(upstream) = self.upstream(upstream) {
             upstream.acked = upstream.acked.max(n);
         }
     }
 
     /// Takes the refusal of `n`; `true` if its dead letter has to be stored.
     pub(super) fn refuse(&mut self, upstream: usize, n: u64, why: RefusalWords) -> bool {
-        let Some(upstream) = self.upstreams.get_mut(upstream) else {
+        let Some(upstream) = self.upstream(upstream) else {
             return false;
         };
         let is_known = upstream.refused.contains_key(&n) || upstream.stored.contains(&n);
@@ -75,7 +86,7 @@ impl AckTracker {
 
     /// Takes notice that the dead letter of `n` is on disk.
     pub(super) fn dead_letter_stored(&mut self, upstream: usize, n: u64) {
-        if let Some(upstream) = self.upstreams.get_mut(upstream) {
+        if let Some(upstream) = self.upstream(upstream) {
             upstream.refused.remove(&n);
             upstream.stored.insert(n);
         }
@@ -83,7 +94,9 @@ impl AckTracker {
 
     /// The reason why `n` was refused, while its dead letter isn't on disk.
     pub(super) fn refusal(&self, upstream: usize, n: u64) -> Option<&RefusalWords> {
-        self.upstreams.get(upstream)?.refused.get(&n)
+        let mut upstreams = self.upstreams.iter();
+        let upstream = upstreams.find(|one| one.number == upstream)?;
+        upstream.refused.get(&n)
     }
 
     /// Takes the offsets that have to be written down, each once.
@@ -123,6 +136,17 @@ impl AckTracker {
 }
 
 impl UpstreamAcks {
+    fn new((number, (name, acked)): (usize, (Arc<str>, u64))) -> Self {
+        Self {
+            number,
+            name,
+            acked,
+            submitted: acked,
+            refused: BTreeMap::new(),
+            stored: BTreeSet::new(),
+        }
+    }
+
     /// Returns the offset to be written down: everything up to this offset is acknowledged, or is a
     /// dead letter on disk.
     pub(super) fn ack_offset(&self) -> u64 {
@@ -209,6 +233,21 @@ mod tests {
         tracker.resubmit(0);
         assert_eq!(acks(&mut tracker), [("a".into(), 4)]);
         assert_eq!(tracker.take_trim(), Some(4));
+    }
+
+    #[test]
+    fn other_upstreams_keep_what_is_known_of_those_that_stay_whatever_their_place() {
+        let mut tracker = tracker(&[0, 0], 0);
+        assert!(tracker.refuse(1, 3, bad()));
+        tracker.acknowledge(1, 5);
+        let (b, c): (Arc<str>, Arc<str>) = ("b".into(), "c".into());
+        tracker.set_upstreams(vec![(2, (c, 4)), (1, (b, 0))]);
+        tracker.acknowledge(0, 9);
+        assert_eq!(tracker.refusal(1, 3), Some(&bad()));
+        assert_eq!(acks(&mut tracker), [("b".into(), 2)], "a is gone");
+        tracker.dead_letter_stored(1, 3);
+        assert_eq!(acks(&mut tracker), [("b".into(), 5)]);
+        assert_eq!(tracker.take_trim(), Some(4), "c has no more");
     }
 
     #[test]

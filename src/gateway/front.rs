@@ -15,7 +15,7 @@ use super::message::{MessageEncoder, producer};
 use super::numbers::Numbers;
 use super::outbox::{Outbox, OutboxContext, OutboxJob};
 use super::push::PUSH_PROCESS;
-use super::relay::{Relay, RelayEvent, RelayHandle, RelaySettings};
+use super::relay::{Relay, RelayEvent, RelayHandle, RelayOrder, RelaySettings};
 use super::rest::{OutboxRest, RelayRest};
 use super::target::Target;
 use crate::api::auth::{Authenticator, authorize, bearer};
@@ -29,11 +29,11 @@ use crate::api::{LimitSettings, RefusalLog, RefusalReason, Refused};
 use crate::base::clock::unix_ms;
 use crate::base::sync::lock;
 use crate::base::vital::spawn_vital;
-use crate::base::{AddressBlock, Fd, Metric};
+use crate::base::{AddressBlock, Fd, Metric, Rollout};
 use crate::chat::ErrorCode;
 use crate::link::LinkSettings;
 use crate::server::{Builder, Head, LateHandle, Request, Responder, Response, WorkerHandle};
-use crate::store::{Disk, DiskSettings, Store};
+use crate::store::{Disk, DiskSettings, Store, StoreSettings};
 
 /// Milliseconds between two looks at full buckets.
 const EXPIRE_EVERY_MS: u64 = 100;
@@ -60,6 +60,9 @@ pub struct GatewaySettings {
     /// milliseconds. Default 200: five syncs a second, and a crash costs no more than a few
     /// messages that are sent again.
     pub settle_ms: u64,
+    /// Level of the log of the push process, in words that the program around the gateway knows:
+    /// [`push_with`](super::push_with) hands them out. Default empty: it stays what it is.
+    pub push_log_level: String,
     /// Bounds of the queue before the disk.
     pub disk: DiskSettings,
     /// How much one client may ask for; commands are for a server alone. Default no limit.
@@ -81,10 +84,23 @@ impl GatewaySettings {
             link: LinkSettings::default(),
             drain_ms_max: 8_000,
             settle_ms: 200,
+            push_log_level: String::new(),
             disk: DiskSettings::default(),
             limits: LimitSettings::default(),
             host_metrics: Vec::new,
         }
+    }
+}
+
+fn relay_settings(settings: GatewaySettings, key: [u64; 2]) -> RelaySettings {
+    RelaySettings {
+        producer: producer(key),
+        name: settings.name,
+        link: settings.link,
+        log_level: settings.push_log_level,
+        drain_ms_max: settings.drain_ms_max,
+        ack_delay_ms: settings.settle_ms,
+        targets: settings.upstreams,
     }
 }
 
@@ -113,9 +129,22 @@ struct GatewayThreads {
 }
 
 impl Gateway {
-    /// Changes the rates that one client may reach.
-    pub fn set_limits(&self, limits: LimitSettings) {
-        self.limits.set(limits);
+    /// Puts other settings into force while the gateway runs, and others of its store, which were made
+    /// with [`super::store_settings`]. An upstream whose address, key and settings are equal keeps its link;
+    /// one that comes gets what is in the outbox; one that leaves keeps nothing back any more.
+    ///
+    /// The disk thread and the push process have a part in `rollout` until they have taken theirs.
+    pub fn set_settings(&self, settings: GatewaySettings, store: StoreSettings, rollout: &Rollout) {
+        self.limits.set(settings.limits);
+        self.encoder.set_data_size_max(settings.data_size_max);
+        self.outbox.set_max(settings.outbox_bytes_max);
+        let part = rollout.part("disk");
+        self.outbox.disk.set_settings(settings.disk, store, part);
+        let order = RelayOrder {
+            settings: relay_settings(settings, self.outbox.reader.key()),
+            part: rollout.part("push process"),
+        };
+        self.relay.send(RelayEvent::Settings(Box::new(order)));
     }
 
     /// Makes a gateway with this outbox, whose store was made with [`super::store_settings`].
@@ -144,14 +173,9 @@ impl Gateway {
             (url, acked)
         });
         let numbers = Arc::new(Numbers::of(upstreams));
-        let relay_settings = RelaySettings {
-            producer: producer(key),
-            name: settings.name,
-            link: settings.link,
-            drain_ms_max: settings.drain_ms_max,
-            ack_delay_ms: settings.settle_ms,
-            targets: settings.upstreams,
-        };
+        let (data_size_max, limits) = (settings.data_size_max, settings.limits);
+        let host_metrics = settings.host_metrics;
+        let relay_settings = relay_settings(settings, key);
         let (relay, events) = RelayHandle::new();
         // The thread ends once the outbox is gone, whose way to it is the only one.
         let context = OutboxContext {
@@ -162,13 +186,13 @@ impl Gateway {
         let disk = queue.start(store, context, on_low, on_death)?;
         Ok(Self {
             outbox: Arc::new(outbox),
-            encoder: MessageEncoder::new(key, settings.data_size_max),
+            encoder: MessageEncoder::new(key, data_size_max),
             access,
-            limits: RateLimits::new(settings.limits),
+            limits: RateLimits::new(limits),
             started: Instant::now(),
             refusals: RefusalLog::default(),
             numbers,
-            host_metrics: settings.host_metrics,
+            host_metrics,
             relay,
             server,
             threads: Mutex::new(GatewayThreads {

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::hash::{Hash, Hasher};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use siphasher::sip::SipHasher13;
 use siphasher::sip128::{Hasher128, SipHasher13 as SipHasher13x128};
@@ -35,7 +35,7 @@ pub(super) struct MessageEncoder {
     /// The source of ids, keyed for this process, so that no id comes twice.
     ids: SipHasher13,
     made: AtomicU64,
-    data_size_max: usize,
+    data_size_max: AtomicUsize,
 }
 
 impl MessageEncoder {
@@ -44,8 +44,13 @@ impl MessageEncoder {
             key,
             ids: SipHasher13::new_with_keys(random(), random()),
             made: AtomicU64::new(0),
-            data_size_max,
+            data_size_max: AtomicUsize::new(data_size_max),
         }
+    }
+
+    /// Changes the bound of a message's data.
+    pub(super) fn set_data_size_max(&self, data_size_max: usize) {
+        self.data_size_max.store(data_size_max, Ordering::Relaxed);
     }
 
     /// Encodes a posting.
@@ -62,7 +67,10 @@ impl MessageEncoder {
                 "except names connections, which a gateway doesn't have",
             ));
         }
-        let (size, size_max) = (posted.data.len(), self.data_size_max);
+        let (size, size_max) = (
+            posted.data.len(),
+            self.data_size_max.load(Ordering::Relaxed),
+        );
         if size > size_max {
             let message = format!("data has {size} bytes, but at most {size_max} are taken");
             return Err(Refusal::new(ErrorCode::TooLarge, message));

@@ -43,5 +43,5 @@ pub use crate::api::LimitSettings;
 pub use front::{Gateway, GatewaySettings};
 pub use offline::{OfflineOutbox, OfflineOutboxError, OutboxView};
 pub use outbox::{DEAD, OUTBOX, store_settings};
-pub use push::{PUSH_PROCESS, push};
+pub use push::{PUSH_PROCESS, push, push_with};
 pub use target::{Target, TargetError};

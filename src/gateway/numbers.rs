@@ -26,6 +26,8 @@ pub(super) struct Numbers {
 /// The numbers of one upstream.
 #[derive(Debug, Clone)]
 struct UpstreamNumbers {
+    /// Its number, as in the reports.
+    number: usize,
     url: Arc<str>,
     /// The newest number that the upstream has acknowledged.
     acked: u64,
@@ -36,18 +38,24 @@ struct UpstreamNumbers {
 }
 
 impl Numbers {
-    /// Counters for these upstreams, starting from the offsets they have acknowledged.
+    /// Counters for these upstreams, whose numbers count from 0, starting from the offsets they have
+    /// acknowledged.
     pub(super) fn of(upstreams: impl IntoIterator<Item = (Arc<str>, u64)>) -> Self {
-        let upstreams = upstreams.into_iter().map(|(url, acked)| UpstreamNumbers {
-            url,
-            acked,
-            report: LinkReport::default(),
-            before: LinkReport::default(),
-        });
+        let upstreams = upstreams.into_iter().enumerate();
         Self {
-            upstreams: Mutex::new(upstreams.collect()),
+            upstreams: Mutex::new(upstreams.map(UpstreamNumbers::new).collect()),
             ..Self::default()
         }
+    }
+
+    /// Goes on with these upstreams, by their numbers; those that stay go on counting.
+    pub(super) fn set_upstreams(&self, next: Vec<(usize, (Arc<str>, u64))>) {
+        let mut upstreams = self.upstreams();
+        let kept = |(number, upstream)| {
+            let before = upstreams.iter().find(|one| one.number == number);
+            before.map_or_else(|| UpstreamNumbers::new((number, upstream)), Clone::clone)
+        };
+        *upstreams = next.into_iter().map(kept).collect();
     }
 
     /// Begins to count for a new push process.
@@ -60,14 +68,16 @@ impl Numbers {
 
     /// Takes the counters of a link.
     pub(super) fn reported(&self, report: LinkReport) {
-        if let Some(upstream) = self.upstreams().get_mut(report.upstream) {
+        let mut upstreams = self.upstreams();
+        if let Some(upstream) = of_number(&mut upstreams, report.upstream) {
             upstream.report = report;
         }
     }
 
     /// Takes the acknowledgement of everything up to `n`.
     pub(super) fn acked(&self, upstream: usize, n: u64) {
-        if let Some(upstream) = self.upstreams().get_mut(upstream) {
+        let mut upstreams = self.upstreams();
+        if let Some(upstream) = of_number(&mut upstreams, upstream) {
             upstream.acked = upstream.acked.max(n);
         }
     }
@@ -186,7 +196,21 @@ fn dead_letters(outbox: &Outbox) -> u64 {
     dead.map_or(0, |dead| dead.newest - dead.floor)
 }
 
+fn of_number(upstreams: &mut [UpstreamNumbers], number: usize) -> Option<&mut UpstreamNumbers> {
+    upstreams.iter_mut().find(|one| one.number == number)
+}
+
 impl UpstreamNumbers {
+    fn new((number, (url, acked)): (usize, (Arc<str>, u64))) -> Self {
+        Self {
+            number,
+            url,
+            acked,
+            report: LinkReport::default(),
+            before: LinkReport::default(),
+        }
+    }
+
     fn total(&self) -> LinkReport {
         let (now, before) = (&self.report, &self.before);
         LinkReport {

@@ -33,6 +33,12 @@ impl<'a> RecordReader<'a> {
         self.bytes.is_empty()
     }
 
+    /// All that hasn't been read yet.
+    #[must_use]
+    pub fn rest(&self) -> &'a [u8] {
+        self.bytes
+    }
+
     /// Reads a field that older programs didn't write: `default` where the record ends before it.
     ///
     /// # Errors

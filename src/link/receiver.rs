@@ -10,6 +10,8 @@
 //! - Numbers are let in one behind the other: a hole is the sender's mistake, never a loss.
 //! - `pub_ack` is said of nothing that isn't durable, nor of anything before which something isn't.
 
+mod handover;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 

@@ -5,6 +5,8 @@
 //! unnoticed where the link breaks before its `pub_err` arrives *and* the server dies before the
 //! gateway is back.
 
+mod handover;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 

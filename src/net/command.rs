@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use mio::net::TcpStream;
 
 use super::freeze::FreezeOrder;
-use super::reactor::ReactorLimits;
+use super::limits::ReactorLimits;
 use crate::base::{Fd, RolloutPart};
 use crate::proto::http::Response;
 

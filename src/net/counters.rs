@@ -46,6 +46,14 @@ macro_rules! counters {
             pub fn add_to(&self, values: &mut CounterValues) {
                 $($(values.$name += self.$name.get();)*)*
             }
+
+            /// Goes on with a number of an earlier image; gauges are of what is there now, and a number
+            /// that isn't known any more is dropped.
+            pub(crate) fn restore(&self, name: &str, value: u64) {
+                $($(if name == stringify!($name) && MetricKind::$kind == MetricKind::Counter {
+                    self.$name.set(value);
+                })*)*
+            }
         }
 
         impl CounterValues {

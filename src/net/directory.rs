@@ -1,5 +1,7 @@
 //! The directory of connections, which any thread may read without waiting for a reactor.
 
+mod handover;
+
 use std::collections::{BTreeSet, HashMap};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV6};
 use std::ops::Bound;
@@ -7,6 +9,7 @@ use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::base::{Fd, sync};
+pub(super) use handover::HandedUsers;
 
 /// Names that are read under one lock: some 10 microseconds' work.
 const COLLECTED_MAX: usize = 1_000;

@@ -6,6 +6,8 @@
 //!
 //! Invariant: no entry is empty, and `bytes` and `frames` are those of all entries.
 
+mod handover;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -14,6 +16,7 @@ use slab::Slab;
 
 use super::slots::SlotId;
 use super::wheel::WheelTimer;
+pub(super) use handover::HandedGathering;
 
 /// Bounds of what waits for more in one reactor; what reaches one goes out at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,15 +3,18 @@
 //! A reactor is a thread with one `Poll`, and never waits anywhere but in `poll`. `reactor` holds
 //! the loop: start there. `listener` binds and accepts; `slots` holds the connections, `outbox` the
 //! bytes that wait for each, `wheel` the timers, `topics` the delivery sets, `gathering`
-//! the deliveries that wait for more. Other threads reach a reactor through `command` and `mailbox`, and read `directory`, `counters`, `budget` and `strangers`.
+//! the deliveries that wait for more. Other threads reach a reactor through `command` and `mailbox`, and read `directory`,
+//! `counters`, `budget` and `strangers`.
 
 pub mod budget;
 pub mod command;
 pub mod counters;
 pub mod directory;
+pub mod frame_table;
 pub mod freeze;
-
 pub mod gathering;
+mod handed_slot;
+pub mod limits;
 mod listener;
 #[cfg(loom)]
 mod loom_queue;

@@ -3,6 +3,7 @@
 //! The pieces of all connections of a reactor stand in one arena, so that an idle connection owns
 //! no memory and a busy one allocates none. A piece is a run of whole frames.
 
+mod handover;
 mod latest;
 
 use std::io::{self, IoSlice};
@@ -11,6 +12,7 @@ use bytes::{Bytes, BytesMut};
 use slab::Slab;
 
 use crate::proto::websocket::frame_boundary_at_or_after;
+pub(super) use handover::HandedOutbox;
 pub(super) use latest::LatestPiece;
 use latest::LatestPieces;
 

@@ -84,6 +84,11 @@ impl Strangers {
         }
     }
 
+    /// Whether the connection is counted.
+    pub(crate) fn counts(&self, fd: Fd) -> bool {
+        lock(&self.table).connections.contains_key(&fd.0)
+    }
+
     /// Counts a connection no more: it is gone, or its peer has shown a token or a key.
     pub fn remove(&self, fd: Fd) {
         if self.has_bound() {

@@ -16,12 +16,16 @@
 //! Invariant: `topics[t].members[p] == (s, i)` exactly if `slots[s][i] == (t, p)`; a topic without
 //! members doesn't exist.
 
+mod handover;
+
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use hashbrown::HashTable;
 use slab::Slab;
+
+pub(super) use handover::TopicNumbers;
 
 /// Bounds of the topics of one reactor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -123,6 +123,13 @@ impl<T> Wheel<T> {
         (node.serial == id.serial).then(|| self.remove(id.index))
     }
 
+    /// The moment at which a timer fires; `None` if it has fired or was cancelled.
+    #[must_use]
+    pub fn due(&self, id: WheelTimer) -> Option<Tick> {
+        let node = self.nodes.get(id.index as usize)?;
+        (node.serial == id.serial).then_some(Tick(node.due))
+    }
+
     /// Takes out one timer whose deadline is at or before `now`; call it until it gives `None`.
     ///
     /// Timers come in the order of their deadlines, unless time jumped further than 16,384 ms: then

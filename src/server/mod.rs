@@ -72,7 +72,7 @@ pub use crate::base::pressure::{Pressure, Watermarks};
 pub use crate::base::{Fd, Rollout};
 pub use crate::net::directory::BindError;
 pub use crate::net::gathering::GatherBounds;
-pub use crate::net::reactor::ReactorLimits;
+pub use crate::net::limits::ReactorLimits;
 pub use crate::proto::connection::{CloseReason, Limits, Verdict};
 pub use crate::proto::http::{Head, HttpLimits, Response};
 pub use crate::proto::websocket::MessageKind;

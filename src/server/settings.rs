@@ -2,7 +2,7 @@
 
 use super::process::ProcessSettings;
 use crate::base::pressure::Watermarks;
-use crate::net::reactor::ReactorLimits;
+use crate::net::limits::ReactorLimits;
 
 /// Bounds and times of a whole server; every one has a default.
 #[derive(Debug, Clone)]

@@ -31,10 +31,10 @@ use crate::base::rest::take_part;
 use crate::net::Listener;
 use crate::net::budget::ByteBudget;
 use crate::net::command::CommandBatch;
+use crate::net::limits::ReactorLimits;
 use crate::net::mailbox::{MailboxReceiver, mailbox};
 use crate::net::reactor::{
-    self, CommandSender, EventSink, Gate, Reactor, ReactorLimits, ReactorParts, ReactorShared,
-    RunEnd,
+    self, CommandSender, EventSink, Gate, Reactor, ReactorParts, ReactorShared, RunEnd,
 };
 use crate::net::strangers::Strangers;
 

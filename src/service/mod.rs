@@ -2,17 +2,17 @@
 //! a PID file, and at the terminal that it may have.
 
 use std::net::TcpListener;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 mod activation;
 mod background;
+mod early_signals;
 mod manager;
 mod pid_file;
 mod terminal;
 
 pub use activation::{are_sockets_given, given_sockets};
 pub use background::{StartReport, detached, start_in_background};
+pub use early_signals::EarlySignals;
 pub use manager::ServiceManager;
 pub use pid_file::PidFile;
 pub use terminal::has_terminal;
@@ -24,6 +24,6 @@ pub struct ServiceStart {
     pub report: StartReport,
     /// Sockets that listen already, in place of the address of the settings.
     pub sockets: Vec<TcpListener>,
-    /// Whether SIGHUP has come.
-    pub hung_up: Arc<AtomicBool>,
+    /// The signals that have come so far.
+    pub signals: EarlySignals,
 }

@@ -49,6 +49,15 @@ impl Aside {
         }
     }
 
+    /// Waits until all work that was given is done.
+    pub(super) fn wait(&mut self) {
+        if self.thread.is_some() {
+            let (tell, told) = bounded(1);
+            self.run(move || _ = tell.send(()));
+            _ = told.recv();
+        }
+    }
+
     /// Makes what was written to a file durable; the outcome comes through the channel.
     pub(super) fn sync(&mut self, file: Arc<dyn StoreFile>) -> Receiver<io::Result<()>> {
         let (tell, told) = bounded(1);

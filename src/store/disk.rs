@@ -337,6 +337,7 @@ struct DiskThread<J: DiskJob, F> {
 
 impl<J: DiskJob, F: Fn()> DiskThread<J, F> {
     fn run(mut self) {
+        J::begins(&self.context);
         loop {
             may_die_here();
             if self.shared.has_order.load(Ordering::Relaxed) {
@@ -382,6 +383,7 @@ impl<J: DiskJob, F: Fn()> DiskThread<J, F> {
 
     /// Rests with nothing under way.
     fn rest(&mut self, number: u64) {
+        self.store.rest();
         self.shared.rest.rest(number);
     }
 

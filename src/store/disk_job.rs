@@ -9,6 +9,9 @@ pub trait DiskJob: Send + 'static {
     /// each call.
     type Context: Send + 'static;
 
+    /// Waits until the thread may begin; called once, before anything else.
+    fn begins(_context: &Self::Context) {}
+
     /// Counts roughly the bytes that the job keeps while it waits.
     fn size(&self) -> usize;
 

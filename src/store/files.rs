@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use rustix::fs::{Advice, FlockOperation};
 
+use crate::handover::SectionWriter;
+
 /// Mode of the directories that are made: the messages in them are private, and the umask of whoever
 /// starts the program is not asked.
 const DIRECTORY_MODE: u32 = 0o700;
@@ -43,6 +45,9 @@ pub(super) trait FileSystem: Send + Sync + Debug {
 
     /// Counts the bytes that this process may still write.
     fn free_bytes(&self, directory: &Path) -> io::Result<u64>;
+
+    /// Writes down the files, where they end with the program.
+    fn hand_over(&self, _section: &mut SectionWriter) {}
 
     /// Whether syncs and removals take so long that a thread of their own is worth it.
     fn is_slow(&self) -> bool {

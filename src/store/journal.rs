@@ -390,6 +390,10 @@ impl Store for Journal {
         self.run_piece()
     }
 
+    fn rest(&mut self) {
+        self.come_to_rest();
+    }
+
     fn set_settings(&mut self, settings: StoreSettings) {
         self.take_settings(settings);
     }

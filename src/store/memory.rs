@@ -2,6 +2,8 @@
 //!
 //! The store is the journal on files in memory, so both behave alike.
 
+mod handover;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,6 +18,9 @@ use super::reader::Reader;
 use super::record::{Appended, Record};
 use super::settings::{StoreSettings, SyncPolicy};
 use crate::base::sync;
+use crate::handover::SectionWriter;
+
+pub use handover::STORE_FORMAT;
 
 /// Bytes of a segment: memory comes back by whole segments, so these are smaller than on disk.
 const SEGMENT_BYTES_MAX: u64 = 4 << 20;
@@ -32,9 +37,11 @@ impl MemoryStore {
     /// Never: files in memory can be made.
     #[must_use]
     pub fn new(settings: StoreSettings) -> Self {
-        let settings = in_memory(settings);
-        let files = Arc::new(MemoryFiles::default());
-        Self(Journal::open_on(files, settings).expect("nothing can be wrong with it"))
+        Self::open(MemoryFiles::default(), settings).expect("nothing can be wrong with it")
+    }
+
+    fn open(files: MemoryFiles, settings: StoreSettings) -> Result<Self, StoreError> {
+        Journal::open_on(Arc::new(files), in_memory(settings)).map(Self)
     }
 }
 
@@ -139,6 +146,10 @@ impl FileSystem for MemoryFiles {
 
     fn free_bytes(&self, _directory: &Path) -> io::Result<u64> {
         Ok(u64::MAX)
+    }
+
+    fn hand_over(&self, section: &mut SectionWriter) {
+        self.write(section);
     }
 }
 

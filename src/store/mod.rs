@@ -14,7 +14,7 @@
 //! - segments: `segment`, `segment_head`, `segment_draft`; the next one: `rollover`,
 //!   `next_segment`, `snapshot`, `checkpoint`, `tail`;
 //! - the read path: `read_view`, `reader`;
-//! - between commits: `upkeep`, `piece`, `maintenance`, `compaction`, `recover`,
+//! - between commits: `upkeep`, `piece`, `maintenance`, `compaction`, `recover`, `rest`,
 //!   `free_space`, `aside`;
 //! - opening: `loader`, `directory`, `identity`, `scan`, `names`;
 //! - for a store that no process has open: `verify`, `dump`, `repair`;
@@ -41,6 +41,7 @@ mod pending;
 mod raw_record;
 mod record;
 mod resolved;
+mod rest;
 mod state;
 mod usage;
 
@@ -103,7 +104,7 @@ pub use dump::dump;
 pub use error::StoreError;
 pub use journal::Journal;
 pub use look::look;
-pub use memory::MemoryStore;
+pub use memory::{MemoryStore, STORE_FORMAT};
 pub use piece::Upkeep;
 pub use reader::{
     ChannelState, LogPage, PageRange, Reader, StateRecord, StoreTotals, StoredMessage,
@@ -155,6 +156,10 @@ pub trait Store: Send {
     /// Goes by other settings from now on; the directory and [`StoreSettings::when_full`] stay. Channels
     /// that are there already are looked at by [`Store::maintain`], some at each call.
     fn set_settings(&mut self, settings: StoreSettings);
+
+    /// Confirms what was written: the program may be replaced before anything else happens, without a
+    /// drop. Called between a commit and the next record.
+    fn rest(&mut self) {}
 
     /// Returns the reading side, for other threads.
     fn reader(&self) -> std::sync::Arc<dyn Reader>;

@@ -22,6 +22,7 @@ use super::state::StoreState;
 use super::sync_times::SyncTimes;
 use crate::base::Position;
 use crate::base::sync;
+use crate::handover::SectionWriter;
 
 /// Segments that are held open for readers, at the most: a small part of a process's usual 1,024
 /// descriptors.
@@ -349,6 +350,28 @@ impl Reader for ReadView {
 
     fn forgotten(&self) -> u64 {
         self.state().forgotten()
+    }
+
+    fn hand_over(&self, section: &mut SectionWriter) {
+        self.files.hand_over(section);
+    }
+
+    fn count_on(&self, name: &str, from: u64) {
+        let counters = &self.counters;
+        let count = match name {
+            "segments_begun" => &counters.segments_begun,
+            "commits" => &counters.commits,
+            "records" => &counters.records,
+            "sync_us" => &counters.sync_us,
+            "syncs" => &counters.syncs,
+            "failures" => &counters.failures,
+            "torn_bytes" => &counters.torn_bytes,
+            "moved" => &counters.moved,
+            "repeats" => &counters.repeats,
+            "upkeep_pieces" => &counters.upkeep_pieces,
+            _ => return,
+        };
+        StoreCounters::add(count, from);
     }
 
     fn totals(&self) -> StoreTotals {

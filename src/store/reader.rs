@@ -3,6 +3,7 @@
 use super::error::StoreError;
 use crate::base::metric::numbers;
 use crate::base::{Epoch, MessageBody, Position};
+use crate::handover::SectionWriter;
 
 /// The reading side of a store, for any thread; shows only what is committed. May wait for the
 /// disk, so it must not be called under a lock.
@@ -37,6 +38,14 @@ pub trait Reader: Send + Sync {
     /// Counts the channels that were ever forgotten. The epoch of a new channel is made from this
     /// number and the key, so it differs from that of a channel that had the name before.
     fn forgotten(&self) -> u64;
+
+    /// Writes the whole store down, where it ends with the program; nothing where it is on disk. Nobody may
+    /// write to it meanwhile.
+    fn hand_over(&self, _section: &mut SectionWriter) {}
+
+    /// Counts on from a number of an earlier image, as [`StoreTotals`] names it. What is counted from the
+    /// files themselves begins anew, and so does what isn't there any more.
+    fn count_on(&self, _name: &str, _from: u64) {}
 
     /// Reads the numbers of this moment.
     fn totals(&self) -> StoreTotals;

@@ -17,7 +17,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("net", &["base", "handover", "proto"]),
     ("server", &["base", "handover", "proto", "net"]),
     ("api", &["base", "server", "chat"]),
-    ("link", &["base", "chat", "api"]),
+    ("link", &["base", "handover", "chat", "api"]),
     (
         "endpoint",
         &["base", "handover", "server", "chat", "store", "api", "link"],

@@ -29,12 +29,18 @@ pub struct Program {
 impl Program {
     /// Starts it and waits until it says where it listens.
     pub fn start(command: &mut Command) -> Self {
+        Self::start_telling(command, |_| {})
+    }
+
+    /// The same, and tells the number of the process as soon as there is one.
+    pub fn start_telling(command: &mut Command, tell: impl FnOnce(Pid)) -> Self {
         let mut child = command
             .env("NO_COLOR", "1")
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        tell(Pid::from_child(&child));
         let mut stdout = Lines::of(child.stdout.take().unwrap());
         let stderr = Lines::of(child.stderr.take().unwrap());
         let line = stdout.wait_for("listening on ");

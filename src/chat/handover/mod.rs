@@ -8,9 +8,9 @@
 //! Left out is what follows from the rest, such as the gauges. Nobody may call the chat meanwhile, and
 //! no message may be on its way to the disk.
 //!
-//! Settings may be others than before. What is over a bound that has become smaller stays until it goes
-//! in its own time, as after a reload: messages with the next one of their channel, the others at
-//! their end. Only remembered ids over their bound go at once, those of whoever has the most.
+//! Settings may be others than before. They come into force as by a reload, once everything is there:
+//! what is over a bound that has become smaller goes in its own time. Of remembered ids as many as
+//! there are too many are forgotten at once, of whoever has the most.
 //!
 //! Invariant: what is taken over agrees with itself, or is refused: whoever is in a room has it in the
 //! own list, and the other way round.
@@ -23,6 +23,8 @@ mod numbered;
 mod recent_ids;
 mod sources;
 mod taken;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::sync::Arc;
@@ -81,10 +83,12 @@ impl Chat {
         let mut records = section.records();
         let mut first = records.needed()?;
         let sources = sources::Sources::read(&mut first)?;
-        let mut taken = TakenChat::new(sources.begin(settings, stored));
+        let mut taken = TakenChat::new(sources.begin(settings.clone(), stored));
         for record in records {
             taken.take(&mut record?)?;
         }
-        taken.finish(&first, &sources)
+        let chat = taken.finish(&first, &sources)?;
+        chat.set_settings(&settings);
+        Ok(chat)
     }
 }

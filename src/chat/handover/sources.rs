@@ -25,6 +25,12 @@ pub(super) struct Sources {
     pub(super) next_opened: u64,
     /// The parts of the table of remembered ids.
     pub(super) recent_id_parts: usize,
+    /// What was kept, and for how long: times are planned by that.
+    channel_ttl_ms: u64,
+    kept_ms_max: u64,
+    kept_messages_max: usize,
+    kept_channel_bytes_max: usize,
+    kept_bytes_max: usize,
 }
 
 /// Writes the first record, and one for each number that only grows.
@@ -39,6 +45,11 @@ pub(super) fn write(writer: &mut ChatWriter<'_>, chat: &Chat) {
         record.size(chat.expires_from.load(Relaxed));
         record.u64(common.openers.next_number());
         record.size(chat.recent_ids.parts());
+        record.u64(common.settings.channel_ttl_ms());
+        record.u64(common.settings.kept_ms_max());
+        record.size(common.settings.kept_messages_max());
+        record.size(common.settings.kept_channel_bytes_max());
+        record.size(common.settings.kept_bytes_max());
     });
     for (name, counter) in common.totals.counters() {
         writer.record(RecordKind::Counter, |record| {
@@ -73,12 +84,26 @@ impl Sources {
             expires_from: record.size()?,
             next_opened: record.u64()?,
             recent_id_parts: record.size()?,
+            channel_ttl_ms: record.u64()?,
+            kept_ms_max: record.u64()?,
+            kept_messages_max: record.size()?,
+            kept_channel_bytes_max: record.size()?,
+            kept_bytes_max: record.size()?,
         })
     }
 
-    /// Makes an empty chat with these sources.
+    /// Makes an empty chat with these sources, which keeps what it kept before; the settings are put into
+    /// force once everything is there.
     pub(super) fn begin(&self, settings: ChatSettings, stored: Arc<dyn StoredIndex>) -> Chat {
         let keys = self.hash_keys;
+        let settings = ChatSettings {
+            channel_ttl_ms: self.channel_ttl_ms,
+            kept_ms_max: self.kept_ms_max,
+            kept_messages_max: self.kept_messages_max,
+            kept_channel_bytes_max: self.kept_channel_bytes_max,
+            kept_bytes_max: self.kept_bytes_max,
+            ..settings
+        };
         let mut chat = Chat::with_stored_index(settings, self.shards_seed, stored, keys);
         chat.common.ids = IdSource::new(self.ids);
         let parts = chat.rooms.len() + chat.inboxes.len();

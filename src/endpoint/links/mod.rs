@@ -6,6 +6,7 @@
 //!
 //! Locks: the lock of a link comes before that of the table.
 
+mod handover;
 mod numbers;
 mod publisher;
 
@@ -93,6 +94,21 @@ impl Links {
             table.producers.retain(|_, link| *link != fd);
         }
         was_link
+    }
+
+    /// Closes all links, since their key was withdrawn.
+    pub(in crate::endpoint) fn close_all(&self, server: &Handle) {
+        let links: Vec<Fd> = lock(&self.table).links.keys().copied().collect();
+        for fd in links {
+            self.close(server, fd);
+        }
+    }
+
+    /// Closes a link, since its key was withdrawn. The gateway comes again with another one, and loses
+    /// nothing.
+    pub(in crate::endpoint) fn close(&self, server: &Handle, fd: Fd) {
+        tracing::info!(%fd, "a link is closed, since its key was withdrawn");
+        server.disconnect(fd, 4001, "the key was withdrawn").ok();
     }
 
     /// Reads the numbers of this moment.

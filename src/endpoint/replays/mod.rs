@@ -4,6 +4,7 @@
 //! reader keeps nobody waiting and no memory. [`table`] knows whose turn it is, [`page`] makes
 //! notices of what was read, [`thread`] reads.
 
+mod handover;
 mod page;
 mod table;
 mod thread;
@@ -126,7 +127,8 @@ impl Replays {
     /// Begins a replay; one of the same channel that is under way ends. Returns `false` if there
     /// are too many replays.
     pub(super) fn begin(&self, fd: Fd, channel: &Arc<str>, missing: Missing) -> bool {
-        match lock(&self.table).begin(fd, channel, missing) {
+        let begun = lock(&self.table).begin(fd, channel, missing);
+        match begun {
             Ok(next) => {
                 self.serve(next);
                 true
@@ -151,6 +153,7 @@ impl Replays {
 
     /// Notes that the outbox of a connection has room again.
     pub(super) fn next_page(&self, fd: Fd) {
+        lock(&self.table).note_ready(fd);
         // The thread ends after all connections.
         self.ready.send(ReplayTurn::Page(fd)).ok();
     }

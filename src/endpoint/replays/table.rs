@@ -6,6 +6,8 @@
 //!
 //! Invariant: `active` counts the connections that have replays and don't wait.
 
+mod handover;
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -31,6 +33,8 @@ struct OwnReplays {
     replays: VecDeque<ClientReplay>,
     /// Its place among those that wait; `None`: it is served.
     place: Option<u64>,
+    /// Whether its next page is to be read; otherwise it is awaited that its outbox has room.
+    is_ready: bool,
 }
 
 /// All replays under way or waiting.
@@ -106,6 +110,7 @@ impl ReplayTable {
         let own = OwnReplays {
             replays: VecDeque::from([replay]),
             place: (!is_served).then_some(self.last_id),
+            is_ready: false,
         };
         self.replays.insert(fd, own);
         if is_served {
@@ -142,15 +147,23 @@ impl ReplayTable {
     /// Finds what a connection that is served gets next. A connection that misses nothing any more
     /// makes room for another.
     pub(super) fn current(&mut self, fd: Fd) -> Result<ClientReplay, Option<Fd>> {
-        let Some(own) = self.replays.get(&fd) else {
+        let Some(own) = self.replays.get_mut(&fd) else {
             return Err(None);
         };
+        own.is_ready = false;
         match own.replays.front() {
             Some(replay) => Ok(replay.clone()),
             None => {
                 self.replays.remove(&fd);
                 Err(self.serve_next())
             }
+        }
+    }
+
+    /// Notes that the next page of a connection is to be read, if the connection catches up.
+    pub(super) fn note_ready(&mut self, fd: Fd) {
+        if let Some(own) = self.replays.get_mut(&fd) {
+            own.is_ready = true;
         }
     }
 

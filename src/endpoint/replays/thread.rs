@@ -24,6 +24,7 @@ pub(in crate::endpoint) fn start(
 ) -> io::Result<JoinHandle<()>> {
     let theirs = Arc::clone(&services);
     let run = move || {
+        theirs.wait_for_begin();
         let rest = &theirs.replays.rest;
         loop {
             if let Some(number) = rest.ordered() {

@@ -93,6 +93,11 @@ impl Acks {
         has_more
     }
 
+    /// Whether none waits to be given to the disk.
+    pub(super) fn are_given(&self) -> bool {
+        lock(&self.0).len() == 0
+    }
+
     /// Gives the pending acknowledgements to the disk.
     pub(super) fn store(&self, services: &Services) {
         let waiting = std::mem::take(&mut *lock(&self.0));

@@ -1,6 +1,10 @@
 //! The deadlines of connections that have to log in or bring a new token, and the keys of back
 //! ends.
 
+mod handover;
+
+pub(super) use handover::TakenDeadlines;
+
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex};
 
@@ -251,6 +255,7 @@ mod tests {
         let withdrawn = WithdrawnKeys {
             api_keys: vec!["shop".into()],
             token_keys: vec![1],
+            link_key: false,
         };
         let mut replaced = false;
         deadlines.withdraw(&withdrawn, || replaced = true);

@@ -22,6 +22,13 @@ impl KickedConnections {
         self.count.store(fds.len(), SeqCst);
     }
 
+    /// Lists them, in the order of their names.
+    pub(super) fn all(&self) -> Vec<Fd> {
+        let mut fds: Vec<Fd> = lock(&self.fds).iter().copied().collect();
+        fds.sort_unstable();
+        fds
+    }
+
     pub(super) fn remove(&self, fd: Fd) {
         if self.count.load(SeqCst) == 0 {
             return;

@@ -10,6 +10,7 @@
 
 mod acks;
 mod deadlines;
+mod handover;
 mod kicked;
 mod login;
 mod running;
@@ -30,6 +31,8 @@ use crate::api::{RefusalLog, RefusalReason, Refused};
 use crate::base::{AddressBlock, Fd, Metric};
 use crate::chat::{Actor, ErrorCode, Rights, User};
 use crate::server::{Handle, WorkerHandle};
+pub(super) use handover::TakenSessions;
+
 use acks::Acks;
 use deadlines::LoginDeadlines;
 use kicked::KickedConnections;

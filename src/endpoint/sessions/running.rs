@@ -61,6 +61,13 @@ impl RunningCommands {
         }
     }
 
+    /// Whether no command is being carried out, and nothing waits for one.
+    pub(super) fn are_none(&self) -> bool {
+        let mut threads = self.threads.get().into_iter().flatten();
+        let is_idle = threads.all(|running| running.0.load(SeqCst) == NOBODY);
+        is_idle && lock(&self.waiting).is_empty()
+    }
+
     /// Whether a command of a connection is being carried out.
     pub(super) fn contains(&self, server: Option<&Handle>, fd: Fd) -> bool {
         let threads = server.map(|server| [fd.reactor(), server.callback_thread_of(fd)]);

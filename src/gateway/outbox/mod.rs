@@ -10,6 +10,7 @@ mod records;
 mod refusal;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 pub(super) use counters::OutboxCounters;
 pub(super) use jobs::{OutboxContext, OutboxJob};
@@ -23,7 +24,7 @@ use crate::store::{Condition, Disk, Reader};
 pub(super) struct Outbox {
     pub(super) disk: Disk<OutboxJob>,
     pub(super) reader: Arc<dyn Reader>,
-    bytes_max: u64,
+    bytes_max: AtomicU64,
 }
 
 impl Outbox {
@@ -32,8 +33,13 @@ impl Outbox {
         Self {
             disk,
             reader,
-            bytes_max,
+            bytes_max: AtomicU64::new(bytes_max),
         }
+    }
+
+    /// Changes the bound.
+    pub(super) fn set_max(&self, bytes_max: u64) {
+        self.bytes_max.store(bytes_max, Relaxed);
     }
 
     /// Returns the oldest number that is kept (or will come next), and the newest; 0 before the
@@ -57,7 +63,7 @@ impl Outbox {
 
     /// Returns the reason why nothing is taken now, if there is one.
     pub(super) fn refusal(&self) -> Option<OutboxRefusal> {
-        if self.bytes() >= self.bytes_max {
+        if self.bytes() >= self.bytes_max.load(Relaxed) {
             return Some(OutboxRefusal::Full);
         }
         match self.disk.condition() {

@@ -27,14 +27,13 @@ use crate::link::LinkIdentity;
 use crate::server::process::{Incoming, Process, ProcessPipe};
 use pipe::{Assignment, FromPush, PUSH_VERSION, ToPush};
 use resolver::Resolver;
-use upstream::Upstream;
+use upstream::{Upstream, UpstreamPlan};
 
 /// The name of the push process.
 pub const PUSH_PROCESS: &str = "push";
 
 const PIPE: Token = Token(0);
 const RESOLVER: Token = Token(1);
-const UPSTREAMS_FIRST: usize = 2;
 
 /// Bytes that may wait for the gateway; above that nothing is read from the upstreams. As much as
 /// thousands of acknowledgements, so only a gateway that hangs is behind it.
@@ -47,7 +46,17 @@ const UNSENT_BYTES_MAX: usize = 256 * 1024;
 ///
 /// The pipe to the gateway failed.
 pub fn push(process: Process) -> io::Result<()> {
-    let mut push = PushProcess::new(process.into_pipe())?;
+    push_with(process, |_| {})
+}
+
+/// Does the same, and tells `set_log_level` which level the log is to have from then on, as
+/// [`GatewaySettings::push_log_level`](super::GatewaySettings::push_log_level) says it.
+///
+/// # Errors
+///
+/// The pipe to the gateway failed.
+pub fn push_with(process: Process, set_log_level: impl Fn(&str) + 'static) -> io::Result<()> {
+    let mut push = PushProcess::new(process.into_pipe(), Box::new(set_log_level))?;
     let hello = FromPush::Hello {
         incarnation: push.incarnation,
         version: PUSH_VERSION,
@@ -63,6 +72,11 @@ struct PushProcess {
     events: Events,
     resolver: Resolver,
     upstreams: Vec<Upstream>,
+    /// Upstreams that have left the settings, or whose link is made anew, until their links are over.
+    leaving: Vec<Upstream>,
+    /// The place of the next link, for its socket and its questions to the resolver.
+    next_place: usize,
+    set_log_level: Box<dyn Fn(&str)>,
     incarnation: u64,
     started: Instant,
     drain_ms_max: u64,
@@ -71,7 +85,7 @@ struct PushProcess {
 }
 
 impl PushProcess {
-    fn new(pipe: ProcessPipe) -> io::Result<Self> {
+    fn new(pipe: ProcessPipe, set_log_level: Box<dyn Fn(&str)>) -> io::Result<Self> {
         let poll = Poll::new()?;
         let fd = pipe.as_fd().as_raw_fd();
         let both = Interest::READABLE | Interest::WRITABLE;
@@ -83,6 +97,9 @@ impl PushProcess {
             poll,
             events: Events::with_capacity(64),
             upstreams: Vec::new(),
+            leaving: Vec::new(),
+            next_place: 0,
+            set_log_level,
             incarnation: random(),
             started: Instant::now(),
             drain_ms_max: 0,
@@ -100,7 +117,7 @@ impl PushProcess {
         }
         while let Some(incoming) = self.next_incoming()? {
             match incoming {
-                Incoming::Message(message) => self.receive(&message),
+                Incoming::Message(message) => self.receive(&message)?,
                 // Nobody gives this process tasks.
                 Incoming::Task { .. } => {}
                 Incoming::Stop => self.stop(),
@@ -113,18 +130,21 @@ impl PushProcess {
             self.upstreams.iter_mut().for_each(Upstream::end);
         }
         for (answered, address) in self.resolver.answers() {
-            if let Some(upstream) = self.upstreams.get_mut(answered) {
+            let mut all = self.upstreams.iter_mut().chain(&mut self.leaving);
+            if let Some(upstream) = all.find(|one| one.place() == answered) {
                 upstream.resolved(now, address, self.poll.registry());
             }
         }
         let may_read = self.pipe.unsent_bytes() < UNSENT_BYTES_MAX;
-        for upstream in &mut self.upstreams {
+        for upstream in self.upstreams.iter_mut().chain(&mut self.leaving) {
             upstream.turn(now, may_read, &self.resolver);
             while let Some(message) = upstream.next_message() {
                 self.pipe.send(&message.encode())?;
             }
         }
-        Ok(self.stop_at.is_none() || !self.upstreams.iter().all(Upstream::is_over))
+        self.leaving.retain(|upstream| !upstream.is_over());
+        let is_over = self.upstreams.iter().all(Upstream::is_over) && self.leaving.is_empty();
+        Ok(self.stop_at.is_none() || !is_over)
     }
 
     /// Takes the next message of the gateway; a Stop, which comes again and again, only once.
@@ -134,17 +154,22 @@ impl PushProcess {
         Ok(incoming.filter(|_| !is_known))
     }
 
-    fn receive(&mut self, message: &[u8]) {
+    fn receive(&mut self, message: &[u8]) -> io::Result<()> {
         let now = self.now();
         match ToPush::decode(message) {
             Some(ToPush::Begin(assignment)) if assignment.incarnation == self.incarnation => {
-                self.begin(now, assignment)
+                let begun = FromPush::Begun {
+                    number: assignment.number,
+                };
+                self.begin(now, assignment);
+                self.pipe.send(&begun.encode())?;
             }
             Some(ToPush::Page(page)) if page.incarnation == self.incarnation => {
                 for upstream in &mut self.upstreams {
                     upstream.update_outbox(page.kept);
                 }
-                if let Some(upstream) = self.upstreams.get_mut(page.upstream) {
+                let mut upstreams = self.upstreams.iter_mut();
+                if let Some(upstream) = upstreams.find(|one| one.number() == page.upstream) {
                     upstream.feed(now, page.after, page.messages);
                 }
             }
@@ -152,28 +177,54 @@ impl PushProcess {
             Some(_) => {}
             None => tracing::error!("the gateway sent something that is no message"),
         }
+        Ok(())
     }
 
+    /// Takes an assignment. An upstream of the one before whose address, key and settings are equal stays
+    /// as it is, link and all.
     fn begin(&mut self, now: Tick, assignment: Assignment) {
+        if !assignment.log_level.is_empty() {
+            (self.set_log_level)(&assignment.log_level);
+        }
         let identity = LinkIdentity {
             producer: assignment.producer.into(),
             name: assignment.name.into(),
         };
         self.drain_ms_max = assignment.drain_ms_max;
-        let targets = assignment.targets.into_iter().enumerate();
-        let upstreams = targets.map(|(index, target)| {
-            let token = Token(UPSTREAMS_FIRST + index);
-            let identity = identity.clone();
-            Upstream::new(
-                now,
-                (index, token),
+        let mut before = std::mem::take(&mut self.upstreams);
+        for (number, target) in assignment.targets {
+            let goes_by = UpstreamPlan {
+                number,
                 target,
-                identity,
-                assignment.settings,
-                assignment.kept,
-            )
-        });
-        self.upstreams = upstreams.collect();
+                identity: identity.clone(),
+                settings: assignment.settings,
+            };
+            let stays = before.iter().position(|one| *one.plan() == goes_by);
+            self.upstreams.push(match stays {
+                Some(at) => before.swap_remove(at),
+                None => {
+                    let place = self.next_place;
+                    self.next_place += 1;
+                    let same = before.iter().find(|one| one.number() == number);
+                    let counted = same.map(Upstream::counted).unwrap_or_default();
+                    Upstream::new(now, place, goes_by, (assignment.kept, counted))
+                }
+            });
+        }
+        for mut upstream in before {
+            tracing::info!(
+                upstream = upstream.url(),
+                "the link ends, by other settings"
+            );
+            upstream.leave();
+            self.leaving.push(upstream);
+        }
+        for upstream in &mut self.upstreams {
+            upstream.update_outbox(assignment.kept);
+            if self.stop_at.is_some() {
+                upstream.drain();
+            }
+        }
     }
 
     fn stop(&mut self) {
@@ -199,7 +250,8 @@ impl PushProcess {
     }
 
     fn deadline(&self) -> Tick {
-        let upstreams = self.upstreams.iter().map(Upstream::deadline);
+        let all = self.upstreams.iter().chain(&self.leaving);
+        let upstreams = all.map(Upstream::deadline);
         // A minute instead of never: a poll counts in whole milliseconds of an `i32`.
         let latest = self.now().after(60_000);
         upstreams.chain(self.stop_at).fold(latest, Tick::min)

@@ -36,6 +36,9 @@ const FRAMES_PER_TURN: u32 = 256;
 /// none of them, and this many answers are half a MiB at the most.
 const PINGS_WAITING_MAX: u32 = 4_096;
 
+/// The token of every socket, behind those of the pipe and the resolver: the poll only has to wake.
+const UPSTREAM: Token = Token(2);
+
 /// Longest wait for the upstream's answer to our Close: it comes within a round trip, or not at all.
 const CLOSE_MAX: Duration = Duration::from_secs(1);
 
@@ -87,10 +90,13 @@ impl Socket {
         address: SocketAddr,
         request: Request,
         registry: &Registry,
-        token: Token,
     ) -> io::Result<Self> {
         let mut stream = TcpStream::connect(address)?;
-        registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
+        registry.register(
+            &mut stream,
+            UPSTREAM,
+            Interest::READABLE | Interest::WRITABLE,
+        )?;
         Ok(Self {
             stage: SocketStage::Connecting(stream, Box::new(request)),
             is_blocked: false,

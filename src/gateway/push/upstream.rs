@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 
-use mio::{Registry, Token};
+use mio::Registry;
 
 use super::pipe::{FromPush, LinkReport};
 use super::resolver::Resolver;
@@ -20,19 +20,33 @@ use crate::link::{
 /// poll wakes for the answer, but not for the end of the wait.
 const CLOSING_MS: u64 = 100;
 
+/// What a link is made of.
+#[derive(Debug, PartialEq)]
+pub(super) struct UpstreamPlan {
+    /// The number of the upstream, in the messages of the pipe.
+    pub(super) number: usize,
+    pub(super) target: Target,
+    pub(super) identity: LinkIdentity,
+    pub(super) settings: LinkSettings,
+}
+
 /// The link to one upstream.
 #[derive(Debug)]
 pub(super) struct Upstream {
-    index: usize,
-    token: Token,
-    target: Target,
+    /// The number of the link, which no other one of this process has.
+    place: usize,
+    plan: UpstreamPlan,
     link: LinkSender,
     socket: Option<Socket>,
     /// Whether the host's name is being resolved.
     is_resolving: bool,
     /// Whether the link waits for the address; otherwise it gave up meanwhile.
     is_awaited: bool,
+    /// Whether another link has taken its place, or none.
+    is_leaving: bool,
     tries: u64,
+    /// Messages that links before it had sent more than once.
+    resent_before: u64,
     report: LinkReport,
     reported: LinkReport,
     messages: VecDeque<FromPush>,
@@ -42,33 +56,60 @@ pub(super) struct Upstream {
 }
 
 impl Upstream {
+    /// Makes a link by a plan. `kept` are the oldest and the newest number of the outbox; the counters go
+    /// on behind those of the link before it.
     pub(super) fn new(
         now: Tick,
-        (index, token): (usize, Token),
-        target: Target,
-        identity: LinkIdentity,
-        settings: LinkSettings,
-        kept: (u64, u64),
+        place: usize,
+        plan: UpstreamPlan,
+        (kept, counted): ((u64, u64), LinkReport),
     ) -> Self {
         let report = LinkReport {
-            upstream: index,
-            ..LinkReport::default()
+            upstream: plan.number,
+            state: LinkState::default(),
+            ..counted
         };
+        let identity = plan.identity.clone();
         Self {
-            index,
-            token,
-            target,
-            link: LinkSender::new(now, identity, settings, random(), kept),
+            place,
+            link: LinkSender::new(now, identity, plan.settings, random(), kept),
+            plan,
             socket: None,
             is_resolving: false,
             is_awaited: false,
+            is_leaving: false,
             tries: 0,
+            resent_before: counted.resent,
             report,
             reported: report,
             messages: VecDeque::new(),
             now,
             has_more: false,
         }
+    }
+
+    pub(super) fn place(&self) -> usize {
+        self.place
+    }
+
+    pub(super) fn number(&self) -> usize {
+        self.plan.number
+    }
+
+    pub(super) fn plan(&self) -> &UpstreamPlan {
+        &self.plan
+    }
+
+    /// What was counted so far, for the link that follows this one.
+    pub(super) fn counted(&self) -> LinkReport {
+        self.report
+    }
+
+    /// Ends the link, since the settings don't have it any more. What it has heard is still told, but it
+    /// asks for nothing, and the state of its socket is nobody's.
+    pub(super) fn leave(&mut self) {
+        self.is_leaving = true;
+        self.link.end();
     }
 
     /// Does all that can be done now; reads nothing where what was read last still waits.
@@ -97,9 +138,8 @@ impl Upstream {
         if !std::mem::take(&mut self.is_awaited) {
             return;
         }
-        let request = self.target.request().map_err(io::Error::other);
-        let socket =
-            address.and_then(|address| Socket::connect(address, request?, registry, self.token));
+        let request = self.plan.target.request().map_err(io::Error::other);
+        let socket = address.and_then(|address| Socket::connect(address, request?, registry));
         match socket {
             Ok(socket) => self.socket = Some(socket),
             Err(error) => self.link.lost(now, LinkLoss::Socket(error.to_string())),
@@ -149,7 +189,7 @@ impl Upstream {
     }
 
     pub(super) fn url(&self) -> &str {
-        self.target.url()
+        self.plan.target.url()
     }
 
     /// Counts the messages that are here and not acknowledged.
@@ -194,7 +234,7 @@ impl Upstream {
 
     fn do_events(&mut self, resolver: &Resolver) {
         while let Some(event) = self.link.next_event() {
-            let upstream = self.index;
+            let upstream = self.plan.number;
             match event {
                 SenderEvent::Connect => self.connect(resolver),
                 SenderEvent::Cut => {
@@ -206,10 +246,11 @@ impl Upstream {
                     None => self.is_awaited = false,
                 },
                 SenderEvent::Opened { next } => {
-                    tracing::info!(upstream = self.target.url(), next, "the link is open");
+                    tracing::info!(upstream = self.plan.target.url(), next, "the link is open");
                     self.report.opened += 1;
                 }
                 SenderEvent::Lost { why, retry_ms } => self.lost(&why, retry_ms),
+                SenderEvent::Want { .. } if self.is_leaving => {}
                 SenderEvent::Want { after, count } => self.messages.push_back(FromPush::Want {
                     upstream,
                     after,
@@ -224,7 +265,7 @@ impl Upstream {
                 }
                 SenderEvent::Jumped { from, to } => {
                     self.report.jumped += 1;
-                    let url = self.target.url();
+                    let url = self.plan.target.url();
                     tracing::error!(
                         upstream = url,
                         from,
@@ -241,14 +282,14 @@ impl Upstream {
         self.tries += 1;
         // An answer to the try before this one will do.
         if !std::mem::replace(&mut self.is_resolving, true) {
-            resolver.ask(self.index, self.target.host(), self.tries);
+            resolver.ask(self.place, self.plan.target.host(), self.tries);
         }
     }
 
     fn lost(&mut self, why: &LinkLoss, retry_ms: u64) {
         self.is_awaited = false;
         self.report.lost += 1;
-        let url = self.target.url();
+        let url = self.plan.target.url();
         match why {
             LinkLoss::Violation(_) | LinkLoss::Kicked(_) | LinkLoss::OldOutbox { .. } => {
                 tracing::error!(upstream = url, %why, retry_ms, "the link is dead");
@@ -263,8 +304,8 @@ impl Upstream {
 
     fn send_report(&mut self) {
         self.report.state = self.link.state();
-        self.report.resent = self.link.resent();
-        if self.report != self.reported {
+        self.report.resent = self.resent_before + self.link.resent();
+        if self.report != self.reported && !self.is_leaving {
             self.reported = self.report;
             self.messages.push_back(FromPush::Report(self.report));
         }

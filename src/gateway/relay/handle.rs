@@ -6,7 +6,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
+use super::settings::RelaySettings;
+use crate::base::RolloutPart;
 use crate::base::rest::{RestOrder, RestPoint};
+
+/// Other settings for the relay and the push process.
+#[derive(Debug)]
+pub(in crate::gateway) struct RelayOrder {
+    pub(in crate::gateway) settings: RelaySettings,
+    /// Dropped once the push process goes by them.
+    pub(in crate::gateway) part: RolloutPart,
+}
 
 /// One event that the relay has to know.
 #[derive(Debug)]
@@ -31,6 +41,8 @@ pub(in crate::gateway) enum RelayEvent {
         /// The number of the message.
         n: u64,
     },
+    /// Other settings are to be in force.
+    Settings(Box<RelayOrder>),
     /// The relay rests for the freeze of this number.
     Rest { number: u64 },
     /// The gateway stops.

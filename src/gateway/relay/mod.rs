@@ -5,6 +5,8 @@
 //! the disk thread may wait. All events reach the relay through a [`RelayHandle`].
 
 mod handle;
+mod seat;
+mod settings;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,20 +14,21 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
-pub(super) use handle::{RelayEvent, RelayHandle};
+pub(super) use handle::{RelayEvent, RelayHandle, RelayOrder};
+pub(super) use settings::RelaySettings;
 
 use super::ack_tracker::AckTracker;
 use super::dead_letter::DeadLetter;
 use super::numbers::Numbers;
 use super::outbox::{OUTBOX, Outbox, OutboxJob};
 use super::push::pipe::{Assignment, FromPush, OutboxPage, PUSH_VERSION, ToPush};
-use super::target::Target;
-use crate::base::ForeignText;
 use crate::base::clock::unix_ms;
 use crate::base::vital::may_die_here;
-use crate::link::{LinkSettings, NumberedPosting};
+use crate::base::{ForeignText, RolloutPart};
+use crate::link::NumberedPosting;
 use crate::server::process::{ProcessLink, TaskError};
 use crate::store::PageRange;
+use seat::{RelaySeats, WantedPage};
 
 /// Bytes of a page; one message may exceed the bound. A quarter of what the push process holds for
 /// an upstream by default, so that pages overlap with the sending of the ones before.
@@ -35,35 +38,9 @@ const PAGE_BYTES_MAX: usize = 256 * 1024;
 /// when it is busy.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// Longest wait at a stop for the disk to write what it was given. A stop must end; messages whose
-/// acknowledgement is lost are only sent again.
+/// Longest wait at a stop or a reload for the disk to write what it was given. Both must end; messages
+/// whose acknowledgement is lost are only sent again.
 const FLUSH_MAX: Duration = Duration::from_secs(5);
-
-/// The outbox's name, its upstreams, and the times and bounds of their links.
-#[derive(Debug, Clone)]
-pub(super) struct RelaySettings {
-    /// The producer whose numbers the outbox has.
-    pub(super) producer: String,
-    /// The gateway's name, for people.
-    pub(super) name: String,
-    /// Times and bounds of the links.
-    pub(super) link: LinkSettings,
-    /// Longest time that the push process may take at a stop, in milliseconds.
-    pub(super) drain_ms_max: u64,
-    /// Time in which acknowledgements gather before they are written down, in milliseconds.
-    pub(super) ack_delay_ms: u64,
-    /// The upstreams; each gets every message.
-    pub(super) targets: Vec<Target>,
-}
-
-/// The messages that an upstream waits for.
-#[derive(Debug, Clone, Copy)]
-struct WantedPage {
-    /// The number before the first of them.
-    after: u64,
-    /// The most messages that the upstream takes.
-    count: usize,
-}
 
 /// The relay, as the state of its thread.
 pub(super) struct Relay {
@@ -72,12 +49,15 @@ pub(super) struct Relay {
     settings: RelaySettings,
     numbers: Arc<Numbers>,
     acks: AckTracker,
-    /// The page that each upstream waits for.
-    wanted: Vec<Option<WantedPage>>,
+    seats: RelaySeats,
     /// The push process that runs, once it has said hello.
     incarnation: Option<u64>,
     /// Whether the push process has still to be told its upstreams.
     must_begin: bool,
+    /// The number of the present assignment of the push process.
+    assignment: u64,
+    /// Dropped once the push process goes by the present assignment.
+    part: Option<RolloutPart>,
     handle: RelayHandle,
     events: Receiver<RelayEvent>,
     /// The time at which acknowledgements are written down.
@@ -97,14 +77,13 @@ impl Relay {
         numbers: Arc<Numbers>,
         (handle, events): (RelayHandle, Receiver<RelayEvent>),
     ) -> Self {
-        let upstreams = settings.targets.iter().map(|target| {
-            let name: Arc<str> = target.url().into();
-            let acked = outbox.acked(&name);
-            (name, acked)
-        });
+        let mut seats = RelaySeats::default();
+        seats.set(&settings.targets, true);
+        let upstreams = seats.acknowledged(&outbox).into_iter();
+        let upstreams = upstreams.map(|(_, upstream)| upstream);
         let acks = AckTracker::new(upstreams, outbox.kept().0 - 1);
         Self {
-            wanted: vec![None; settings.targets.len()],
+            seats,
             acks,
             outbox,
             process,
@@ -112,6 +91,8 @@ impl Relay {
             numbers,
             incarnation: None,
             must_begin: false,
+            assignment: 0,
+            part: None,
             handle,
             events,
             // At once: upstreams that left the settings may have kept messages back until now.
@@ -171,6 +152,7 @@ impl Relay {
                 self.unstored.push((upstream, n));
                 self.retry_soon();
             }
+            RelayEvent::Settings(order) => self.take_settings(*order),
             RelayEvent::Rest { number } => self.rest(number),
             RelayEvent::Stop => {}
         }
@@ -185,7 +167,7 @@ impl Relay {
                 let is_ours = version == PUSH_VERSION;
                 self.incarnation = is_ours.then_some(incarnation);
                 self.must_begin = is_ours;
-                self.wanted.fill(None);
+                self.seats.begin_anew();
                 self.numbers.begun();
             }
             // From a process that another program has started; its upstreams may have other numbers.
@@ -195,8 +177,8 @@ impl Relay {
                 after,
                 count,
             } => {
-                if let Some(wanted) = self.wanted.get_mut(upstream) {
-                    *wanted = Some(WantedPage { after, count });
+                if let Some(seat) = self.seats.find(upstream) {
+                    seat.wanted = Some(WantedPage { after, count });
                 }
             }
             FromPush::Acked { upstream, n } => {
@@ -210,6 +192,8 @@ impl Relay {
                 }
             }
             FromPush::Report(report) => self.numbers.reported(report),
+            FromPush::Begun { number } if number == self.assignment => self.part = None,
+            FromPush::Begun { .. } => {}
         }
     }
 
@@ -218,7 +202,9 @@ impl Relay {
         let Some(why) = self.acks.refusal(upstream, n) else {
             return;
         };
-        let url = self.settings.targets[upstream].url();
+        let Some(url) = self.seats.url_of(upstream) else {
+            return;
+        };
         let Ok(page) = self.read(n - 1, 1) else {
             self.unstored.push((upstream, n));
             return self.retry_soon();
@@ -270,10 +256,10 @@ impl Relay {
         if self.must_begin && !self.begin(incarnation) {
             return;
         }
-        for upstream in 0..self.wanted.len() {
-            let Some(WantedPage { after, count }) = self.wanted[upstream] else {
-                continue;
-            };
+        let wanted: Vec<(usize, WantedPage)> = (self.seats.iter_mut())
+            .filter_map(|seat| Some((seat.number, seat.wanted?)))
+            .collect();
+        for (upstream, WantedPage { after, count }) in wanted {
             let kept = self.outbox.kept();
             if kept.1 <= after {
                 continue;
@@ -289,21 +275,45 @@ impl Relay {
                 kept,
                 messages,
             });
-            if self.send(&page) {
-                self.wanted[upstream] = None;
+            if self.send(&page)
+                && let Some(seat) = self.seats.find(upstream)
+            {
+                seat.wanted = None;
             }
         }
+    }
+
+    /// Goes on by other settings. What was acknowledged so far is written down first, since an upstream
+    /// that leaves may come back; and what was to go has gone, so that one that comes learns the oldest
+    /// number that stays.
+    fn take_settings(&mut self, order: RelayOrder) {
+        let RelayOrder { settings, part } = order;
+        self.flush();
+        let keeps_links =
+            settings.link == self.settings.link && settings.name == self.settings.name;
+        self.seats.set(&settings.targets, keeps_links);
+        self.settings = settings;
+        let upstreams = self.seats.acknowledged(&self.outbox);
+        self.acks.set_upstreams(upstreams.clone());
+        self.numbers.set_upstreams(upstreams);
+        // Those that have left keep nothing back any more.
+        self.ack_at = Some(Instant::now());
+        self.assignment += 1;
+        self.must_begin = self.incarnation.is_some();
+        self.part = Some(part);
     }
 
     fn begin(&mut self, incarnation: u64) -> bool {
         let settings = self.settings.clone();
         let begin = ToPush::Begin(Assignment {
             incarnation,
+            number: self.assignment,
+            log_level: settings.log_level,
             producer: settings.producer,
             name: settings.name,
             settings: settings.link,
             drain_ms_max: settings.drain_ms_max,
-            targets: settings.targets,
+            targets: self.seats.targets(),
             kept: self.outbox.kept(),
         });
         let is_sent = self.send(&begin);
@@ -374,7 +384,8 @@ impl Relay {
         self.handle.rest_here(number);
     }
 
-    fn finish(mut self) {
+    /// Has everything written down, and waits until it is.
+    fn flush(&mut self) {
         self.ack_at = Some(Instant::now());
         self.write_acks();
         let (sender, flushed) = crossbeam_channel::bounded(1);
@@ -382,6 +393,10 @@ impl Relay {
         if flushed.recv_timeout(FLUSH_MAX).is_err() {
             tracing::error!("the disk took too long; messages may be sent again");
         }
+    }
+
+    fn finish(mut self) {
+        self.flush();
         for upstream in self.acks.upstreams() {
             tracing::debug!(upstream = %upstream.name, offset = upstream.ack_offset(), "acknowledged");
         }

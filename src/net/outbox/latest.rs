@@ -30,11 +30,11 @@ pub(crate) struct LatestPiece {
 #[derive(Debug, Default)]
 pub(super) struct LatestPieces {
     /// By the key of the piece.
-    known: Vec<Option<LatestPiece>>,
+    pub(super) known: Vec<Option<LatestPiece>>,
     count: usize,
     /// The pieces that the next message of their topic replaces, by slot and topic.
-    waiting: HashMap<(u32, u32), u32>,
-    replaced: u64,
+    pub(super) waiting: HashMap<(u32, u32), u32>,
+    pub(super) replaced: u64,
 }
 
 impl LatestPieces {

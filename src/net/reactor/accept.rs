@@ -84,14 +84,14 @@ impl<S: EventSink> Reactor<S> {
     fn deal(&mut self, socket: TcpStream, peer: SocketAddr) {
         self.next_peer = (self.next_peer + 1) % self.peers.len();
         if self.next_peer == self.id || self.drain.is_some() {
-            self.adopt(socket, peer);
+            self.take_in(socket, peer);
         } else {
             send(&self.peers[self.next_peer], Command::Adopt(socket));
         }
     }
 
     /// Makes a connection one of this reactor's, or refuses it with 503.
-    pub(super) fn adopt(&mut self, mut socket: TcpStream, peer: SocketAddr) {
+    pub(super) fn take_in(&mut self, mut socket: TcpStream, peer: SocketAddr) {
         if self.slots.len() >= self.context.limits.connections_max {
             let why = "there are too many connections";
             self.note_refused(ReactorRefusal::Full, peer, why);

@@ -115,7 +115,7 @@ impl<S: EventSink> Reactor<S> {
             } => self.answer(fd, serial, *response),
             Command::Settings(order) => self.take_settings(*order),
             Command::Adopt(socket) => match socket.peer_addr() {
-                Ok(peer) => self.adopt(socket, peer),
+                Ok(peer) => self.take_in(socket, peer),
                 // The peer closed the connection before this reactor took it over.
                 Err(_) => drop(socket),
             },

@@ -11,17 +11,20 @@
 //! 6. `write`: each outbox is written once, in the order of `write_queue`; slow readers are closed;
 //! 7. `leave`: one connection ends, from its last event to its free slot;
 //! 8. `drain`: all connections end, because the server stops;
-//! 9. `freeze`: the turns of a reactor that comes to a stand, from which it goes on.
+//! 9. `freeze`: the turns of a reactor that comes to a stand, from which it goes on;
+//! 10. `handover` and `adopt`: another image of the program goes on from there.
 //!
 //! `rearm` puts other bounds and times into force.
 //!
 //! This file holds the reactor's fields and what it is made of.
 
 mod accept;
+mod adopt;
 mod apply;
 mod drain;
 mod freeze;
 mod gather;
+mod handover;
 mod leave;
 mod read;
 mod rearm;
@@ -44,7 +47,8 @@ use super::command::{AwaitedBy, Command, CommandBatch};
 use super::counters::Counters;
 use super::directory::Directory;
 use super::freeze::FreezeProgress;
-use super::gathering::{GatherBounds, Gathering, GatheringId};
+use super::gathering::{Gathering, GatheringId};
+use super::limits::ReactorLimits;
 use super::listener::Acceptor;
 use super::mailbox;
 use super::outbox::Arena;
@@ -52,16 +56,18 @@ use super::refusals::ReactorRefusals;
 pub use super::slots::{BatchNumber, HANDLED};
 use super::slots::{SlotId, Slots};
 use super::strangers::Strangers;
-use super::topics::{TopicBounds, Topics};
+use super::topics::Topics;
 use super::wheel::{Wheel, WheelTimer};
 use crate::base::fd::FdSource;
 use crate::base::pressure::Pressure;
 use crate::base::{BySize, Fd, Tick};
-use crate::proto::connection::{CloseReason, HttpRequest, Limits, Rules, Verdict};
+use crate::proto::connection::{CloseReason, HttpRequest, Rules, Verdict};
 use crate::proto::http::{Head, Response};
 use crate::proto::websocket::MessageKind;
+use adopt::Adoption;
 use drain::Drain;
 use freeze::ReactorFreeze;
+pub use handover::{REACTOR, ReactorHandover};
 use rearm::Rearming;
 use time::Clock;
 use write_queue::WriteQueue;
@@ -74,71 +80,6 @@ pub type Gate = dyn Fn(&Head, Fd) -> Verdict + Send + Sync;
 
 /// The sending side of a reactor's mailbox.
 pub type CommandSender = mailbox::MailboxSender<CommandBatch>;
-
-/// Bounds of a reactor and of what it keeps for slow peers.
-#[derive(Debug, Clone)]
-pub struct ReactorLimits {
-    /// Bounds and deadlines of each connection.
-    pub connection: Limits,
-    /// Connections a reactor owns at most; one more is answered 503. Default 1,000,000: a round
-    /// number above what one process usually has descriptors for.
-    pub connections_max: usize,
-    /// Bytes read from one connection a turn. Default 65,536: about one message of the largest
-    /// default size, so that one fast sender doesn't hold up the others.
-    pub read_bytes_max: usize,
-    /// Bytes that may wait for one peer; above this number the WebSocket is closed with 4008. One
-    /// message may exceed it when nothing else waited, and messages that the next one of their topic
-    /// replaces don't count. Default 1 MiB: sixteen messages of the largest default size.
-    pub outbox_bytes_max: usize,
-    /// Bytes waiting for a peer above which the reactor stops reading from this peer; its messages
-    /// that aren't handled yet count too. Default 256 KiB.
-    ///
-    /// Below a third of `outbox_bytes_max`, so that a peer isn't closed because its own messages
-    /// are answered in their own length.
-    pub outbox_pause_bytes: usize,
-    /// Time for which a peer may read nothing although bytes wait for it, in milliseconds; then
-    /// the WebSocket is closed with 4008. Default 10,000: a round number that forgives a short
-    /// loss of the network.
-    pub stall_ms_max: u64,
-    /// Time for which a leaving peer may take its last bytes and close, in milliseconds; then the
-    /// socket is closed. Default 5,000, as long as it may take to answer our Close frame.
-    pub linger_ms_max: u64,
-    /// Bytes waiting for one peer at which they are written before the turn's end. Default 64 KiB:
-    /// much for one system call, and little beside `outbox_bytes_max`.
-    pub flush_bytes: usize,
-    /// Writes of large deliveries a turn, where no connection has anything else for the reactor;
-    /// otherwise half as many. The rest goes on after the next look at the sockets. Default 48:
-    /// others wait about 0.1 ms for half of that, and a look costs a hundredth of the writes.
-    pub turn_writes_max: usize,
-    /// Topics of a reactor and of one connection; a subscription above either bound is refused and
-    /// counted. Default 1,000,000, one for each connection, and 1,000, which bounds the search
-    /// through one connection's topics.
-    pub topics: TopicBounds,
-    /// Deliveries that wait for more of their topic; what reaches a bound goes out at once, and is
-    /// counted.
-    pub gather: GatherBounds,
-}
-
-impl Default for ReactorLimits {
-    fn default() -> Self {
-        Self {
-            connection: Limits::default(),
-            connections_max: 1_000_000,
-            read_bytes_max: 64 * 1024,
-            outbox_bytes_max: 1024 * 1024,
-            outbox_pause_bytes: 256 * 1024,
-            stall_ms_max: 10_000,
-            linger_ms_max: 5_000,
-            flush_bytes: 64 * 1024,
-            turn_writes_max: 48,
-            topics: TopicBounds {
-                topics_max: 1_000_000,
-                topics_per_connection_max: 1_000,
-            },
-            gather: GatherBounds::default(),
-        }
-    }
-}
 
 /// The receiver of the events of a reactor's connections: the workers, or a handler on this
 /// thread. Comments call it the owner of the events.
@@ -353,6 +294,8 @@ pub struct Reactor<S> {
     freeze: Option<Box<ReactorFreeze>>,
     /// Set while connections are being armed for new bounds and times.
     rearming: Option<Rearming>,
+    /// How far it has gone on with what another image handed over.
+    adoption: Adoption,
     /// Reactors that must end before this one.
     peers_left: usize,
     stopped: bool,
@@ -439,6 +382,7 @@ impl<S: EventSink> Reactor<S> {
             drain: None,
             freeze: None,
             rearming: None,
+            adoption: Adoption::Done,
             peers_left,
             stopped: false,
             context: ReactorContext {

@@ -230,7 +230,7 @@ impl<S: EventSink> Reactor<S> {
 
 impl<S: EventSink> Reactor<S> {
     /// Counts what the connection keeps of a request or message that isn't whole.
-    fn count_unfinished(&mut self, index: u32) {
+    pub(super) fn count_unfinished(&mut self, index: u32) {
         let slot = &mut self.slots[index];
         if slot.unfinished == 0 && !slot.connection.is_unfinished() {
             return;

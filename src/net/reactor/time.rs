@@ -27,6 +27,8 @@ const TIMERS_A_TURN_MAX: usize = 128;
 #[derive(Debug)]
 pub(super) struct Clock {
     started: Instant,
+    /// The tick of that moment.
+    first: Tick,
     now: Tick,
     date: String,
     date_second: u64,
@@ -36,10 +38,20 @@ pub(super) struct Clock {
 
 impl Clock {
     pub(super) fn new(started: Instant) -> Self {
+        Self::from(started, Tick(FIRST_TICK))
+    }
+
+    /// Makes a clock that shows this tick now: it goes on from where another one stood.
+    pub(super) fn at(tick: Tick) -> Self {
+        Self::from(Instant::now(), tick)
+    }
+
+    fn from(started: Instant, first: Tick) -> Self {
         let mut clock = Self {
             started,
+            first,
+            now: first,
             stopped: None,
-            now: Tick(FIRST_TICK),
             date: String::new(),
             date_second: 0,
         };
@@ -48,7 +60,7 @@ impl Clock {
     }
 
     pub(super) fn update(&mut self) {
-        self.now = Tick(FIRST_TICK + self.started.elapsed().as_millis() as u64);
+        self.now = self.first.after(self.started.elapsed().as_millis() as u64);
         let second = self.now.0 / 1_000;
         if second != self.date_second {
             self.date_second = second;
@@ -87,7 +99,7 @@ impl Clock {
         if from_now_ms > FAR_MS {
             return Some(Duration::from_millis(from_now_ms));
         }
-        let due = Duration::from_millis(due.0.saturating_sub(FIRST_TICK));
+        let due = Duration::from_millis(due.since(self.first));
         Some(due.saturating_sub(self.started.elapsed()))
     }
 }
@@ -98,6 +110,9 @@ impl<S: EventSink> Reactor<S> {
     /// A deadline moves later with every byte. The timer isn't moved along: when it fires, the
     /// deadline is computed again, so that activity costs nothing here.
     pub(super) fn arm(&mut self, index: u32) {
+        if !self.watches_all() {
+            return;
+        }
         let deadline = self.deadline_of(index);
         let slot = &mut self.slots[index];
         if deadline == Tick::NEVER || deadline >= slot.armed {

@@ -69,6 +69,7 @@ impl<S: EventSink> Reactor<S> {
 
     /// Waits until there is something to do, and runs one turn.
     pub(super) fn next_turn(&mut self, events: &mut Events) -> io::Result<()> {
+        self.adopt_more();
         let timeout = self.timeout();
         match self.poll.poll(events, timeout) {
             Ok(()) => {}
@@ -87,6 +88,7 @@ impl<S: EventSink> Reactor<S> {
     /// a look at the clock.
     fn has_only_writes(&self) -> bool {
         self.writes.has_later()
+            && !self.is_adopting()
             && self.ready.is_empty()
             && self.coming_and_going.is_empty()
             && self.held.is_empty()
@@ -195,7 +197,8 @@ impl<S: EventSink> Reactor<S> {
         let has_more = !(self.ready.is_empty() && self.coming_and_going.is_empty())
             || self.has_more_to_accept
             || self.rearming.is_some()
-            || self.writes.has_later();
+            || self.writes.has_later()
+            || self.is_adopting();
         if has_more || self.sink.has_waiting() {
             return Some(Duration::ZERO);
         }
@@ -324,7 +327,7 @@ impl<S: EventSink> Reactor<S> {
         self.stopped || (self.drain.is_some() && self.slots.is_empty() && self.peers_left == 0)
     }
 
-    fn publish_counters(&mut self) {
+    pub(super) fn publish_counters(&mut self) {
         let counters = &self.shared.counters;
         counters.slots.set(self.slots.len() as u64);
         counters.timers.set(self.wheel.len() as u64);

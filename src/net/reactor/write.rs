@@ -198,10 +198,18 @@ impl<S: EventSink> Reactor<S> {
     /// answers that have no room there.
     pub(super) fn count_waiting(&mut self, index: u32) {
         let slot = &mut self.slots[index];
+        if slot.backlogged {
+            slot.outbox.settle(&mut self.arena);
+        }
+        self.count_what_waits(index);
+    }
+
+    /// The same where what the outbox counts is known.
+    pub(super) fn count_what_waits(&mut self, index: u32) {
+        let slot = &mut self.slots[index];
         let answers = slot.connection.waiting_bytes();
         let (mut counted, mut kept) = (answers, answers);
         if slot.backlogged {
-            slot.outbox.settle(&mut self.arena);
             counted += slot.outbox.counted();
             kept += slot.outbox.kept();
         }

@@ -1,5 +1,7 @@
 //! The connection while it speaks HTTP/1.1: requests in, answers out in the same order.
 
+mod handover;
+
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::{ConnectionEvent, HttpRequest, Input, Limits, Output, Rules, Verdict};

@@ -8,6 +8,7 @@
 //! Invariant: [`ConnectionEvent::Closed`] is the last event, and it comes exactly once.
 
 mod event;
+mod handover;
 mod http_side;
 mod limits;
 mod websocket_side;
@@ -319,6 +320,12 @@ impl Connection {
     #[must_use]
     pub fn is_websocket(&self) -> bool {
         matches!(self.state, ConnectionState::WebSocket(_))
+    }
+
+    /// Whether the last event was told.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        matches!(self.state, ConnectionState::Closed)
     }
 
     /// Whether answers or requests wait until the peer has taken earlier bytes; then

@@ -1,5 +1,7 @@
 //! The connection after the handshake: messages, heartbeat, close handshake.
 
+mod handover;
+
 use std::borrow::Cow;
 
 use bytes::{Buf, BytesMut};

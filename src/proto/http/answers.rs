@@ -4,6 +4,8 @@
 //! thread, and leaves when all answers before it have left. It is encoded only then: until then
 //! nobody knows whether the connection closes after it.
 
+mod handover;
+
 use std::collections::VecDeque;
 
 use super::response::{AnswerTo, Response};

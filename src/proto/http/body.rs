@@ -1,5 +1,7 @@
 //! The body of one request, collected from any fragmentation of its bytes.
 
+mod handover;
+
 use bytes::Bytes;
 
 use super::error::HttpError;

@@ -1,5 +1,7 @@
 //! The head of a request: method, target and fields, and the framing of the body after it.
 
+mod handover;
+
 use std::fmt;
 
 use super::body::Framing;

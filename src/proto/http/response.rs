@@ -1,5 +1,7 @@
 //! An answer to a request, as data and as bytes on the wire.
 
+mod handover;
+
 use std::borrow::Cow;
 
 use bytes::Bytes;

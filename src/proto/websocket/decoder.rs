@@ -6,6 +6,8 @@
 //!
 //! Invariant: between two messages a decoder owns no heap.
 
+mod handover;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::mem;

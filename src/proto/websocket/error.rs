@@ -4,6 +4,8 @@ use std::fmt;
 
 use tungstenite::protocol::frame::coding::CloseCode;
 
+use crate::handover::{HandoverError, RecordReader, RecordWriter};
+
 /// A rule of RFC 6455 that the client's frames broke; never our own bug.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -48,6 +50,53 @@ impl FrameError {
             _ => CloseCode::Protocol,
         };
         code.into()
+    }
+}
+
+impl FrameError {
+    pub(in crate::proto) fn hand_over(self, record: &mut RecordWriter<'_>) {
+        let (rule, number) = match self {
+            Self::ReservedBits => (0, 0),
+            Self::UnknownOpcode(opcode) => (1, opcode.into()),
+            Self::FragmentedControl => (2, 0),
+            Self::ControlTooLong => (3, 0),
+            Self::Unmasked => (4, 0),
+            Self::LengthNotMinimal => (5, 0),
+            Self::LengthTopBit => (6, 0),
+            Self::ContinuationWithoutStart => (7, 0),
+            Self::StartWithinMessage => (8, 0),
+            Self::CloseTooShort => (9, 0),
+            Self::CloseCode(code) => (10, code.into()),
+            Self::CloseReasonNotUtf8 => (11, 0),
+            Self::TextNotUtf8 => (12, 0),
+            Self::MessageTooLarge(size_max) => (13, size_max),
+        };
+        record.u64(rule);
+        record.size(number);
+    }
+
+    pub(in crate::proto) fn take_over(
+        record: &mut RecordReader<'_>,
+    ) -> Result<Self, HandoverError> {
+        let (rule, number) = (record.u8()?, record.size()?);
+        let unknown = || record.refuse("a frame broke an unknown rule");
+        Ok(match rule {
+            0 => Self::ReservedBits,
+            1 => Self::UnknownOpcode(number.try_into().map_err(|_| unknown())?),
+            2 => Self::FragmentedControl,
+            3 => Self::ControlTooLong,
+            4 => Self::Unmasked,
+            5 => Self::LengthNotMinimal,
+            6 => Self::LengthTopBit,
+            7 => Self::ContinuationWithoutStart,
+            8 => Self::StartWithinMessage,
+            9 => Self::CloseTooShort,
+            10 => Self::CloseCode(number.try_into().map_err(|_| unknown())?),
+            11 => Self::CloseReasonNotUtf8,
+            12 => Self::TextNotUtf8,
+            13 => Self::MessageTooLarge(number),
+            _ => return Err(unknown()),
+        })
     }
 }
 

@@ -30,14 +30,6 @@ pub(in crate::server) struct FreezingServer<'a> {
     pub(in crate::server) parts: &'a [Arc<dyn Freezes>],
 }
 
-/// How far a freeze has come.
-enum FreezeState {
-    /// It waits for somebody.
-    Waits,
-    /// It has ended, and all goes on.
-    Ended(Result<FreezeTimes, FreezeError>),
-}
-
 impl Freeze {
     /// Begins a freeze, which may take so many milliseconds.
     pub(in crate::server) fn begin(
@@ -65,15 +57,9 @@ impl Freeze {
         self.began + Duration::from_millis(self.ms_max)
     }
 
-    /// Goes as far as the freeze comes now; `None` once it has ended and its errand is told so.
-    pub(in crate::server) fn advance(mut self, server: &mut FreezingServer<'_>) -> Option<Self> {
-        match self.go_on(server) {
-            FreezeState::Waits => Some(self),
-            FreezeState::Ended(outcome) => {
-                (self.errand.ended)(outcome);
-                None
-            }
-        }
+    /// Tells how the freeze has ended.
+    pub(in crate::server) fn end(self, outcome: Result<FreezeTimes, FreezeError>) {
+        (self.errand.ended)(outcome);
     }
 
     /// Takes the freeze back, since the server stops.
@@ -82,26 +68,30 @@ impl Freeze {
         (self.errand.ended)(Err(FreezeError::Stops));
     }
 
-    fn go_on(&mut self, server: &mut FreezingServer<'_>) -> FreezeState {
+    /// Goes as far as the freeze comes now; all goes on again once there is an outcome.
+    pub(in crate::server) fn go_on(
+        &mut self,
+        server: &mut FreezingServer<'_>,
+    ) -> Option<Result<FreezeTimes, FreezeError>> {
         loop {
             if server.shared.main.is_asked_to_stop() {
                 self.thaw(server);
-                return FreezeState::Ended(Err(FreezeError::Stops));
+                return Some(Err(FreezeError::Stops));
             }
             if let Some(holder) = self.holder(server) {
                 if Instant::now() < self.deadline() {
-                    return FreezeState::Waits;
+                    return None;
                 }
                 self.thaw(server);
                 let ms = self.ms_max;
-                return FreezeState::Ended(Err(FreezeError::Late { ms, holder }));
+                return Some(Err(FreezeError::Late { ms, holder }));
             }
             self.times
                 .steps
                 .push((self.step, self.step_began.elapsed()));
             match self.next_step(server) {
                 Some(step) => self.enter(step, server),
-                None => return FreezeState::Ended(self.stand(server)),
+                None => return Some(self.stand(server)),
             }
         }
     }

@@ -61,8 +61,13 @@ impl FreezeDriver {
                 self.under_way = Some(freeze);
             }
         }
-        let under_way = self.under_way.take();
-        self.under_way = under_way.and_then(|freeze| freeze.advance(&mut server));
+        // It stays here until it has ended: where something panics in between, a stop takes it back.
+        let outcome = (self.under_way.as_mut()).and_then(|freeze| freeze.go_on(&mut server));
+        if let Some(outcome) = outcome
+            && let Some(freeze) = self.under_way.take()
+        {
+            freeze.end(outcome);
+        }
     }
 
     /// Takes the freeze back that is under way, since the server stops.

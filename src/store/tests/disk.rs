@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::broken::{self, Fault};
 use super::common::{message, settings};
 use crate::base::pressure::Watermarks;
+use crate::base::rest::RestOrder;
 use crate::store::disk::{Condition, Disk, DiskSettings};
 use crate::store::{
     Appended, DiskJob, JobOutcomes, Journal, MemoryStore, Reader, Record, Store, StoreError,
@@ -247,6 +248,49 @@ fn what_waits_for_the_disk_is_one_commit_and_told_in_its_order() {
         };
         assert_eq!(position.offset, number as u64 + 1);
     }
+}
+
+#[test]
+fn the_thread_rests_with_all_told_that_was_given_also_meanwhile_and_then_goes_on() {
+    let bench = Bench::plain();
+    bench.submit(0);
+    bench.commit_begins();
+    let (tell, arrived) = channel();
+    let order = RestOrder::new(7, move || tell.send(()).unwrap());
+    bench.disk().rest(order);
+    // As the answer to the first one may give it more.
+    bench.submit(1);
+    bench.next.send(Next::Works).unwrap();
+    assert_eq!((bench.commit_begins(), bench.told().0), (1, 0));
+    assert!(arrived.try_recv().is_err(), "there is something to write");
+    bench.next.send(Next::Works).unwrap();
+    assert_eq!(bench.told().0, 1);
+    arrived.recv_timeout(PATIENCE).unwrap();
+    while bench.calls.try_recv().is_ok() {}
+    bench.submit(2);
+    bench.next.send(Next::Works).unwrap();
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_millis(150) {
+        std::thread::yield_now();
+    }
+    assert!(bench.calls.try_recv().is_err(), "nothing is done at rest");
+    bench.disk().thaw();
+    assert_eq!((bench.commit_begins(), bench.told().0), (1, 2));
+}
+
+#[test]
+fn an_order_that_is_taken_back_keeps_nobody() {
+    let bench = Bench::plain();
+    bench.submit(0);
+    bench.commit_begins();
+    let order = RestOrder::new(7, || panic!("it never rests"));
+    bench.disk().rest(order);
+    bench.disk().thaw();
+    bench.next.send(Next::Works).unwrap();
+    assert_eq!(bench.told().0, 0);
+    bench.submit(1);
+    bench.next.send(Next::Works).unwrap();
+    assert_eq!((bench.commit_begins(), bench.told().0), (1, 1));
 }
 
 #[test]

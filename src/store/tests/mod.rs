@@ -14,5 +14,6 @@ mod model;
 mod offline;
 mod pauses;
 mod property;
+mod rest;
 mod restart;
 mod trouble;

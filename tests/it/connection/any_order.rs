@@ -3,13 +3,13 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
-use tidings::proto::connection::CloseReason;
-use tidings::proto::http::Response;
+use tidings::proto::connection::{CloseReason, Verdict};
+use tidings::proto::http::{Head, Response};
 
 use super::peer::*;
 
 #[derive(Debug, Clone)]
-enum Step {
+pub enum Step {
     Receive(usize),
     Answer(Index),
     Wait(u64),
@@ -20,7 +20,7 @@ enum Step {
     Drain,
 }
 
-fn step() -> impl Strategy<Value = Step> {
+pub fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => (0..200_usize).prop_map(Step::Receive),
         6 => any::<Index>().prop_map(Step::Answer),
@@ -65,7 +65,7 @@ fn websocket_part() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-fn stream() -> impl Strategy<Value = Vec<u8>> {
+pub fn stream() -> impl Strategy<Value = Vec<u8>> {
     let http = vec(http_part(), 0..8);
     let upgrade = prop_oneof![2 => Just(UPGRADE.as_bytes().to_vec()), 1 => Just(Vec::new())];
     let frames = vec(websocket_part(), 0..8);
@@ -73,7 +73,7 @@ fn stream() -> impl Strategy<Value = Vec<u8>> {
         .prop_map(|(http, upgrade, frames)| [http.concat(), upgrade, frames.concat()].concat())
 }
 
-fn config() -> ProptestConfig {
+pub fn config() -> ProptestConfig {
     ProptestConfig {
         failure_persistence: None,
         cases: 1_000,
@@ -115,6 +115,49 @@ fn check(seen: &[Seen]) {
     assert!(answered.is_sorted(), "answers leave in order");
 }
 
+/// Refuses one path.
+pub fn gate(head: &Head) -> Verdict {
+    match head.path() {
+        "/no" => Verdict::Answer(Response::new(403)),
+        _ => Verdict::Pass,
+    }
+}
+
+/// Takes one step; `rest` is what the peer has still to send, `ended` whether it has sent its last byte.
+pub fn take(step: &Step, peer: &mut Peer, rest: &mut &[u8], ended: &mut bool) {
+    match step {
+        // As the reactor does: nothing is read while that would only pile it up.
+        Step::Receive(_) if *ended || peer.connection.is_blocked(&peer.limits) => {}
+        Step::Receive(size) => {
+            let (part, behind) = rest.split_at((*size).min(rest.len()));
+            *rest = behind;
+            peer.receive(part);
+        }
+        Step::Answer(which) if !peer.serials.is_empty() => {
+            let which = which.index(peer.serials.len());
+            peer.answer(which, which.to_string().into());
+        }
+        Step::Answer(_) => {}
+        Step::Wait(ms) => {
+            peer.wait(*ms);
+            peer.expire();
+        }
+        Step::WaitForDeadline => {
+            if let Some(ms) = peer.waits_ms() {
+                peer.wait(ms);
+                peer.expire();
+            }
+        }
+        Step::Close(code) => peer.close(*code),
+        Step::HalfClose => {
+            *ended = true;
+            peer.half_close();
+        }
+        Step::Abort => peer.abort(CloseReason::Lost),
+        Step::Drain => drop(peer.drain.get_or_insert(peer.now)),
+    }
+}
+
 proptest! {
     #![proptest_config(config())]
 
@@ -127,43 +170,10 @@ proptest! {
     ) {
         let mut peer = Peer::with_seed(seed);
         peer.limits.pipeline_requests_max = pipeline_requests_max;
-        peer.gate = |head| match head.path() {
-            "/no" => tidings::proto::connection::Verdict::Answer(Response::new(403)),
-            _ => tidings::proto::connection::Verdict::Pass,
-        };
+        peer.gate = gate;
         let (mut rest, mut all, mut ended) = (&stream[..], Vec::new(), false);
         for step in steps {
-            match step {
-                // As the reactor does: nothing is read while that would only pile it up.
-                Step::Receive(_) if ended || peer.connection.is_blocked(&peer.limits) => {}
-                Step::Receive(size) => {
-                    let (part, behind) = rest.split_at(size.min(rest.len()));
-                    rest = behind;
-                    peer.receive(part);
-                }
-                Step::Answer(which) if !peer.serials.is_empty() => {
-                    let which = which.index(peer.serials.len());
-                    peer.answer(which, which.to_string().into());
-                }
-                Step::Answer(_) => {}
-                Step::Wait(ms) => {
-                    peer.wait(ms);
-                    peer.expire();
-                }
-                Step::WaitForDeadline => {
-                    if let Some(ms) = peer.waits_ms() {
-                        peer.wait(ms);
-                        peer.expire();
-                    }
-                }
-                Step::Close(code) => peer.close(code),
-                Step::HalfClose => {
-                    ended = true;
-                    peer.half_close();
-                }
-                Step::Abort => peer.abort(CloseReason::Lost),
-                Step::Drain => drop(peer.drain.get_or_insert(peer.now)),
-            }
+            take(&step, &mut peer, &mut rest, &mut ended);
             all.extend(peer.seen());
             let unanswered = peer.connection.unanswered();
             prop_assert!(unanswered <= pipeline_requests_max + 2, "{unanswered}");

@@ -14,16 +14,32 @@ fn all_in(parts: &[&[u8]], prepare: fn(&mut Peer)) -> Vec<Seen> {
     peer.seen()
 }
 
-/// Every cut in two, every byte alone, and threes, give what the whole gives: `expected`.
+/// The same, where another image goes on between two parts.
+fn all_in_images(parts: &[&[u8]], prepare: fn(&mut Peer)) -> Vec<Seen> {
+    let mut peer = Peer::new();
+    prepare(&mut peer);
+    for part in parts {
+        peer.receive(part);
+        peer.hand_over();
+    }
+    peer.seen()
+}
+
+/// Every cut in two, every byte alone, and threes, give what the whole gives, `expected`; also if another
+/// image goes on at each cut.
 fn every_fragmentation_gives(stream: &[u8], prepare: fn(&mut Peer), expected: &[Seen]) {
     assert_eq!(all_in(&[stream], prepare), expected, "in one piece");
     for cut in 0..=stream.len() {
         let (a, b) = stream.split_at(cut);
         assert_eq!(all_in(&[a, b], prepare), expected, "cut at {cut}");
+        let handed_over = all_in_images(&[a, b], prepare);
+        assert_eq!(handed_over, expected, "handed over at {cut}");
     }
     for size in [1, 2, 3, 7] {
         let parts: Vec<&[u8]> = stream.chunks(size).collect();
         assert_eq!(all_in(&parts, prepare), expected, "pieces of {size}");
+        let handed_over = all_in_images(&parts, prepare);
+        assert_eq!(handed_over, expected, "pieces of {size}, handed over");
     }
 }
 

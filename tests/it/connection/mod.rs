@@ -4,6 +4,7 @@
 mod any_order;
 mod deadlines;
 mod fragments;
+mod handover;
 mod http;
 mod peer;
 mod websocket;

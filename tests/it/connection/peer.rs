@@ -1,6 +1,7 @@
 //! A peer without a socket: what it sends, and what a connection makes of it.
 
 use tidings::base::Tick;
+use tidings::handover::{HandoverError, Section, SectionWriter};
 use tidings::proto::connection::{
     CloseReason, Connection, ConnectionEvent, Input, Limits, Output, Rules, Verdict,
 };
@@ -85,6 +86,29 @@ impl Peer {
         peer.receive(UPGRADE);
         assert_eq!(peer.seen(), [Seen::Switching, Seen::Opened("/ws".into())]);
         peer
+    }
+
+    /// What another image gets to know of the connection.
+    pub fn written(&self) -> SectionWriter {
+        let mut section = SectionWriter::new();
+        section.record(|record| self.connection.hand_over(record));
+        section
+    }
+
+    /// Goes on with what another image makes of the connection.
+    pub fn hand_over(&mut self) {
+        let written = self.written();
+        self.take_over(&written).expect("a connection that was");
+        assert_eq!(self.written(), written, "it is the same");
+    }
+
+    /// Goes on with the connection that was written down.
+    pub fn take_over(&mut self, written: &SectionWriter) -> Result<(), HandoverError> {
+        let mut record = Section::of("connection", 1, written.as_bytes())
+            .records()
+            .needed()?;
+        self.connection = Connection::take_over(&mut record)?;
+        Ok(())
     }
 
     /// What happened since the last call.
@@ -217,7 +241,7 @@ fn saw(event: ConnectionEvent<'_>, serials: &mut Vec<u32>) -> Option<Seen> {
         ConnectionEvent::Output(Output::Control(frame)) => control(frame.as_bytes()),
         ConnectionEvent::Request(request) => {
             serials.push(request.serial);
-            let body = String::from_utf8(request.body.to_vec()).unwrap();
+            let body = String::from_utf8_lossy(&request.body).into_owned();
             Seen::Request(request.head.target().into(), body)
         }
         ConnectionEvent::Opened(head) => Seen::Opened(head.target().into()),
@@ -231,7 +255,7 @@ fn saw(event: ConnectionEvent<'_>, serials: &mut Vec<u32>) -> Option<Seen> {
 }
 
 fn answer(bytes: &[u8]) -> Seen {
-    let text = std::str::from_utf8(bytes).unwrap();
+    let text = String::from_utf8_lossy(bytes);
     let status = text["HTTP/1.1 ".len()..][..3].parse().unwrap();
     let (head, body) = text.split_once("\r\n\r\n").unwrap();
     let goes = if head.contains("\r\nConnection: close") {

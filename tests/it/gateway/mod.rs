@@ -3,6 +3,7 @@
 mod contract;
 mod everything_breaks;
 mod faults;
+mod freezes;
 mod held;
 mod limits;
 pub mod machine;
@@ -10,6 +11,7 @@ mod pressure;
 pub mod procfs;
 mod proxy;
 mod real;
+mod reload;
 mod renewal;
 mod sender;
 mod server;

@@ -572,10 +572,7 @@ fn calls_of_foreign_threads_and_new_connections_wait_for_the_thaw() {
                     calls.note("called");
                 });
                 let comer = thread::spawn(move || WebSocketClient::connect(address, "/"));
-                let began = Instant::now();
-                while began.elapsed() < Duration::from_millis(50) {
-                    thread::yield_now();
-                }
+                stand();
                 tell.send((told.all(), caller, comer)).unwrap();
             },
         );
@@ -586,6 +583,80 @@ fn calls_of_foreign_threads_and_new_connections_wait_for_the_thaw() {
         assert_eq!(client.hear_text(), "from outside");
         comer.join().unwrap().leave();
         until("it is opened", || seen.all().len() == 3);
+    });
+}
+
+/// Waits a moment in which something that shall not happen could.
+fn stand() {
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_millis(50) {
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn from_the_hush_on_nothing_comes_in_and_no_timer_fires_until_the_thaw() {
+    in_every_mode(|mode| {
+        let told = Told::default();
+        let (messages, timers) = (told.clone(), told.clone());
+        let builder = mode.builder().on_message(move |server, frame| {
+            messages.note(frame.text().unwrap());
+            server.push(frame.fd, frame).unwrap();
+        });
+        let server = LocalServer::start(builder.settings(settings(|_| {})));
+        let address = server.handle.addresses()[0];
+        let mut client = WebSocketClient::join(&server.handle);
+        client.echo("before");
+        let (handle, (tell, outside)) = (server.handle.clone(), channel());
+        let mut client = Some(client);
+        let comes = move |step| match step {
+            FreezeStep::Settle => {
+                let mut client = client.take().unwrap();
+                client.say("hushed");
+                let comer = thread::spawn(move || WebSocketClient::connect(address, "/"));
+                tell.send((client, comer)).unwrap();
+                let timers = timers.clone();
+                handle.after(1, move |_| timers.note("timer"));
+                stand();
+            }
+            FreezeStep::Still => stand(),
+            _ => {}
+        };
+        let (handle, seen, during) = (server.handle.clone(), told.clone(), channel());
+        let outcome = freeze(&server.handle, comes, move |_| {
+            let totals = handle.stats().totals;
+            during.0.send((seen.all(), totals.accepted)).unwrap();
+        });
+        next(&outcome).unwrap();
+        assert_eq!(next(&during.1), (vec!["before".to_owned()], 1));
+        let (mut client, comer) = next(&outside);
+        assert_eq!(client.hear_text(), "hushed");
+        comer.join().unwrap().leave();
+        until("all is told", || told.all().len() == 3);
+    });
+}
+
+#[test]
+fn nothing_is_written_while_all_stands_still() {
+    in_every_mode(|mode| {
+        let server = LocalServer::start(mode.builder().settings(settings(|_| {})));
+        let client = WebSocketClient::join(&server.handle);
+        until("it is there", || server.stats().totals.websockets == 1);
+        let fd = server.handle.connections(Fd(0), 1)[0];
+        let (handle, (tell, told)) = (server.handle.clone(), channel());
+        let mut client = Some(client);
+        let outcome = freeze(
+            &server.handle,
+            |_| {},
+            move |_| {
+                handle.push(fd, "meanwhile").unwrap();
+                let mut client = client.take().unwrap();
+                assert_eq!(client.hear_within(Duration::from_millis(50)), None);
+                tell.send(client).unwrap();
+            },
+        );
+        next(&outcome).unwrap();
+        assert_eq!(next(&told).hear_text(), "meanwhile");
     });
 }
 
@@ -691,6 +762,23 @@ fn a_stop_takes_a_freeze_back_at_each_of_its_steps() {
 }
 
 #[test]
+fn what_panics_in_a_freeze_leaves_nobody_standing() {
+    in_every_mode(|mode| {
+        let server = LocalServer::start(mode.builder().settings(settings(|_| {})));
+        let mut client = WebSocketClient::join(&server.handle);
+        let outcome = freeze(&server.handle, |_| {}, |_| panic!("as the test wants"));
+        assert_eq!(next(&outcome), Err(FreezeError::Panicked));
+        assert_eq!(server.handle.failure(), None, "all goes on");
+        let panics = |step| assert_ne!(step, FreezeStep::Still, "as the test wants");
+        let outcome = freeze(&server.handle, panics, |_| {});
+        assert_eq!(next(&outcome), Err(FreezeError::Stops));
+        assert_eq!(client.hear_all().1, Heard::Close(1_001));
+        drop(client);
+        assert!(server.stop().has_failed);
+    });
+}
+
+#[test]
 fn a_second_freeze_is_refused_and_one_of_a_server_that_has_ended_too() {
     with_workers(|mode| {
         let server = LocalServer::start(mode.builder().settings(settings(|_| {})));
@@ -709,5 +797,62 @@ fn a_second_freeze_is_refused_and_one_of_a_server_that_has_ended_too() {
         let handle = server.handle.clone();
         server.stop();
         assert_eq!(handle.freeze_trial(|_| {}), Err(FreezeError::Stops));
+    });
+}
+
+/// A message of `milliseconds number`, which takes its time; some of them wait for their turn.
+fn slowly(mode: Mode, calls: &Arc<AtomicUsize>) -> Builder {
+    let calls = Arc::clone(calls);
+    mode.builder().on_message(move |server, frame| {
+        calls.fetch_add(1, SeqCst);
+        let text = frame.text().unwrap();
+        let ms = text.split(' ').next().unwrap().parse().unwrap();
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_millis(ms) {
+            thread::yield_now();
+        }
+        server.push(frame.fd, frame).unwrap();
+    })
+}
+
+#[test]
+fn messages_that_wait_for_their_turn_keep_it_and_nobody_waits_for_them() {
+    const MESSAGES: usize = 200;
+    const FREEZES: usize = 10;
+    in_every_mode(|mode| {
+        let calls = Arc::default();
+        let server = LocalServer::start(slowly(mode, &calls).settings(settings(|_| {})));
+        let mut client = WebSocketClient::join(&server.handle);
+        for number in 0..MESSAGES {
+            client.say(format!("4 {number}"));
+        }
+        let handle = server.handle.clone();
+        until("some wait", || handle.stats().postponed.items > 20);
+        for _ in 0..FREEZES {
+            let (handle, (tell, told)) = (server.handle.clone(), channel());
+            let (resting, calls) = (Arc::new(AtomicUsize::new(0)), Arc::clone(&calls));
+            let (rests, at_rest) = (Arc::clone(&resting), Arc::clone(&calls));
+            let outcome = freeze(
+                &server.handle,
+                move |step| {
+                    if step == FreezeStep::Still {
+                        rests.store(at_rest.load(SeqCst), SeqCst);
+                    }
+                },
+                move |_| {
+                    stand();
+                    let run = calls.load(SeqCst) - resting.load(SeqCst);
+                    tell.send((handle.stats().postponed.items, run)).unwrap();
+                },
+            );
+            next(&outcome).unwrap();
+            let (postponed, run) = next(&told);
+            assert!(postponed > 0, "they were handled first");
+            assert_eq!(run, 0, "a callback ran at rest");
+        }
+        for number in 0..MESSAGES {
+            assert_eq!(client.hear_text(), format!("4 {number}"));
+        }
+        until("none waits", || server.stats().postponed.items == 0);
     });
 }

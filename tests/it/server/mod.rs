@@ -5,6 +5,7 @@ mod deadlines;
 mod descriptors;
 mod events;
 mod freeze;
+mod freeze_alone;
 mod gather;
 mod handle;
 mod latest;

@@ -7,6 +7,7 @@ use super::served::{SECRET, Served};
 use super::{said, tidings};
 use crate::support::chat_client::{ChatClient, say};
 use crate::support::http::{HttpClient, JSON, request_with};
+use crate::support::program::Program;
 use crate::support::wait::until;
 use crate::support::websocket::{Heard, WebSocketClient};
 
@@ -442,4 +443,46 @@ fn every_number_of_class_reload_is_taken_one_by_one_and_all_at_once() {
     assert!(!out.contains(SECRET));
     drop(client);
     served.server.stop();
+}
+
+#[test]
+fn another_key_of_links_counts_from_the_reload_on_and_what_was_taken_is_delivered() {
+    let uplink = |key: &str| format!("[store]\ndata = \"d\"\n[uplink]\nkey = \"{key}\"\n");
+    let (old, new) = (format!("{SECRET}-old"), format!("{SECRET}-new"));
+    let server = Served::with(&uplink(&old));
+    let mut ann = ChatClient::login(&server.server, "ann", &["tea"]);
+    let of_gateway = |key: &str| {
+        format!(
+            "[gateway]\nupstreams = [\"ws://{}/link\"]\nretry_ms_min = 10\nretry_ms_max = 50\n\
+             link_key = \"{key}\"\n",
+            server.server.address
+        )
+    };
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("t.toml"), of_gateway(&old)).unwrap();
+    let arguments = ["gateway", "--listen", "127.0.0.1:0", "--config", "t.toml"];
+    let gateway = Program::start(&mut tidings(folder.path(), &arguments));
+    let mut http = gateway.http();
+    let mut post = |number: u64| {
+        let body = json!({"to": {"room": "tea"}, "data": number}).to_string();
+        let answer = http.ask_with_json("POST", "/v1/messages", &body);
+        assert_eq!(answer.unwrap().status, 202);
+    };
+    post(1);
+    ann.hear_offsets("tea", 1..=1);
+    let closed = |stats: &Value| stats["upstreams"][0]["lost"].as_u64().unwrap();
+    let link = || serde_json::from_str::<Value>(&gateway.http().get("/v1/stats").body).unwrap();
+    assert_eq!(closed(&link()), 0);
+    server.reload(&uplink(&new));
+    until("the link of the old key is closed", || closed(&link()) > 0);
+    post(2);
+    std::fs::write(folder.path().join("t.toml"), of_gateway(&new)).unwrap();
+    let reload = ["reload", "--gateway", "--config", "t.toml"];
+    let (code, _, err) = said(&mut tidings(folder.path(), &reload));
+    assert_eq!(code, 0, "{err}");
+    ann.hear_offsets("tea", 2..=2);
+    is_undisturbed(&mut ann);
+    drop((http, ann));
+    gateway.stop();
+    server.server.stop();
 }

@@ -307,8 +307,11 @@ fn a_log_folder_that_is_gone_refuses_the_whole_reload() {
     fs::rename(logs.join("log"), logs.join("log.1")).unwrap();
     served.reload(&file("off"));
     assert_eq!(served.get("/", ""), 404);
-    let log = fs::read_to_string(logs.join("log")).unwrap();
-    assert!(log.contains("the settings were read anew"), "{log}");
+    // Lines of the log are written by a thread of their own.
+    until("the new file has the line", || {
+        let log = fs::read_to_string(logs.join("log")).unwrap();
+        log.contains("the settings were read anew")
+    });
     served.server.stop();
 }
 
@@ -359,6 +362,48 @@ fn sighup_is_a_reload_and_a_manager_is_told_of_both_its_ends() {
         .wait_for("the settings stay what they are");
     assert_eq!(served.status()["settings"]["generation"], 2);
     served.server.stop();
+}
+
+#[test]
+fn sighup_during_a_start_doesnt_end_it_and_is_heeded_once_the_server_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("k1");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &pipe,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+        0,
+    )
+    .unwrap();
+    let keys = "[tokens.keys.k1]\nsecret_file = \"k1\"\n[store]\ndata = \"d\"\n\
+                [gateway]\nupstreams = [\"ws://127.0.0.1:9/link\"]\nlink_key = ";
+    let text = format!("{keys}\"{SECRET}\"\n");
+    write_secret(&folder.path().join("t.toml"), &text);
+    for kind in ["serve", "gateway"] {
+        let arguments = [kind, "--listen", "127.0.0.1:0", "--config", "t.toml"];
+        let mut command = tidings(folder.path(), &arguments);
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let signalling = std::thread::spawn({
+            let pipe = pipe.clone();
+            move || {
+                // It is there to be signalled once it has opened the pipe, which is in the middle of
+                // its start.
+                let mut writer = fs::OpenOptions::new().write(true).open(&pipe).unwrap();
+                let pid = receiver.recv().unwrap();
+                for signal in [Signal::HUP, Signal::USR1, Signal::USR2] {
+                    rustix::process::kill_process(pid, signal).unwrap();
+                }
+                std::io::Write::write_all(&mut writer, SECRET.as_bytes()).unwrap();
+            }
+        });
+        let mut program = Program::start_telling(&mut command, |pid| sender.send(pid).unwrap());
+        signalling.join().unwrap();
+        // The settings are read once more.
+        fs::write(&pipe, SECRET).unwrap();
+        program.stderr.wait_for("the settings were read anew");
+        program.stop();
+    }
 }
 
 #[test]

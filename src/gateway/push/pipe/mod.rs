@@ -7,7 +7,8 @@
 //!
 //! The pipe outlives the process: a message that one has not read is given to the next one. So each
 //! message names the *incarnation* for which it is meant, a random number that the push process
-//! makes when it starts.
+//! makes when it starts. An upstream has a number that no other one gets while the gateway runs, so that
+//! what was said under an earlier assignment is true under the next one, or of nobody there.
 
 mod codec;
 
@@ -24,7 +25,7 @@ pub(in crate::gateway) const PUSH_VERSION: u64 = 1;
 /// A message from the gateway.
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::gateway) enum ToPush {
-    /// The push process gets its assignment; the answer to [`FromPush::Hello`].
+    /// The push process gets its assignment: the answer to [`FromPush::Hello`], or another one.
     Begin(Assignment),
     /// An upstream gets messages of the outbox; the answer to [`FromPush::Want`].
     Page(OutboxPage),
@@ -34,12 +35,17 @@ pub(in crate::gateway) enum ToPush {
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::gateway) struct Assignment {
     pub(in crate::gateway) incarnation: u64,
+    /// The number of the assignment, for [`FromPush::Begun`].
+    pub(in crate::gateway) number: u64,
+    /// The level of the log, in the words of the program; empty leaves it.
+    pub(in crate::gateway) log_level: String,
     pub(in crate::gateway) producer: String,
     pub(in crate::gateway) name: String,
     pub(in crate::gateway) settings: LinkSettings,
     /// Longest time that a stop may take, in milliseconds.
     pub(in crate::gateway) drain_ms_max: u64,
-    pub(in crate::gateway) targets: Vec<Target>,
+    /// The upstreams with their numbers.
+    pub(in crate::gateway) targets: Vec<(usize, Target)>,
     /// The outbox's oldest and newest number.
     pub(in crate::gateway) kept: (u64, u64),
 }
@@ -77,6 +83,8 @@ pub(in crate::gateway) enum FromPush {
     },
     /// The state of a link has changed.
     Report(LinkReport),
+    /// The assignment of this number is in force.
+    Begun { number: u64 },
 }
 
 /// The state of a link, and what it has counted in this incarnation.
@@ -103,6 +111,8 @@ impl ToPush {
                 let settings = &begin.settings;
                 out.byte(1)
                     .number(begin.incarnation)
+                    .number(begin.number)
+                    .text(&begin.log_level)
                     .text(&begin.producer)
                     .text(&begin.name)
                     .number(settings.ping_ms)
@@ -115,8 +125,8 @@ impl ToPush {
                     .number(begin.kept.0)
                     .number(begin.kept.1)
                     .number(begin.targets.len() as u64);
-                for target in &begin.targets {
-                    out.text(target.url()).text(target.key());
+                for (number, target) in &begin.targets {
+                    (out.number(*number as u64).text(target.url())).text(target.key());
                 }
             }
             Self::Page(page) => {
@@ -140,7 +150,8 @@ impl ToPush {
         let mut from = PipeDecoder::new(bytes);
         let this = match from.byte()? {
             1 => {
-                let (incarnation, producer, name) = (from.number()?, from.text()?, from.text()?);
+                let (incarnation, number) = (from.number()?, from.number()?);
+                let (log_level, producer, name) = (from.text()?, from.text()?, from.text()?);
                 let settings = LinkSettings {
                     ping_ms: from.number()?,
                     silence_ms_max: from.number()?,
@@ -152,11 +163,13 @@ impl ToPush {
                 let drain_ms_max = from.number()?;
                 let kept = (from.number()?, from.number()?);
                 let targets = from.each(|from| {
-                    let (url, key) = (from.text()?, from.text()?);
-                    Target::new(url, key).ok()
+                    let (number, url, key) = (from.size()?, from.text()?, from.text()?);
+                    Some((number, Target::new(url, key).ok()?))
                 })?;
                 Self::Begin(Assignment {
                     incarnation,
+                    number,
+                    log_level: log_level.to_owned(),
                     producer: producer.to_owned(),
                     name: name.to_owned(),
                     settings,
@@ -216,6 +229,7 @@ impl FromPush {
                 .number(report.lost)
                 .number(report.resent)
                 .number(report.jumped),
+            Self::Begun { number } => out.byte(6).number(*number),
         };
         out.finish()
     }
@@ -257,6 +271,9 @@ impl FromPush {
                 resent: from.number()?,
                 jumped: from.number()?,
             }),
+            6 => Self::Begun {
+                number: from.number()?,
+            },
             _ => return None,
         };
         from.is_empty().then_some(this)
@@ -278,11 +295,16 @@ mod tests {
         let target = |url| Target::new(url, "k").unwrap();
         ToPush::Begin(Assignment {
             incarnation: 7,
+            number: 2,
+            log_level: "info".into(),
             producer: "p".into(),
             name: "gw-ü".into(),
             settings: LinkSettings::default(),
             drain_ms_max: 8_000,
-            targets: vec![target("ws://127.0.0.1:1/link"), target("ws://b/link")],
+            targets: vec![
+                (3, target("ws://127.0.0.1:1/link")),
+                (0, target("ws://b/link")),
+            ],
             kept: (3, u64::MAX),
         })
     }
@@ -301,7 +323,7 @@ mod tests {
         })
     }
 
-    fn answers() -> [FromPush; 5] {
+    fn answers() -> [FromPush; 6] {
         [
             FromPush::Hello {
                 incarnation: u64::MAX,
@@ -329,6 +351,7 @@ mod tests {
                 resent: 3,
                 jumped: 4,
             }),
+            FromPush::Begun { number: 2 },
         ]
     }
 

@@ -49,6 +49,12 @@ pub(super) struct EchoSink {
     pub(super) looks: Cell<usize>,
     /// Timers that were reported.
     pub(super) timers: usize,
+    /// Outboxes that became as small as somebody waits for.
+    pub(super) emptied: Vec<(Fd, AwaitedBy)>,
+    /// Requests that came.
+    pub(super) requests: Vec<(Fd, Box<HttpRequest>)>,
+    /// Why connections were closed.
+    pub(super) reasons: Vec<CloseReason>,
 }
 
 impl EventSink for EchoSink {
@@ -70,19 +76,23 @@ impl EventSink for EchoSink {
         HANDLED
     }
 
-    fn request(&mut self, _: Fd, _: Box<HttpRequest>, _: BatchNumber) -> BatchNumber {
+    fn request(&mut self, fd: Fd, request: Box<HttpRequest>, _: BatchNumber) -> BatchNumber {
+        self.requests.push((fd, request));
         HANDLED
     }
 
-    fn closed(&mut self, fd: Fd, _: CloseReason) {
+    fn closed(&mut self, fd: Fd, reason: CloseReason) {
         self.closed.push(fd);
+        self.reasons.push(reason);
     }
 
     fn farewell(&mut self, fd: Fd) {
         self.farewells.push(fd);
     }
 
-    fn buffer_empty(&mut self, _: Fd, _: AwaitedBy) {}
+    fn buffer_empty(&mut self, fd: Fd, by: AwaitedBy) {
+        self.emptied.push((fd, by));
+    }
 
     fn timer(&mut self, _: u64) {
         self.timers += 1;
@@ -121,20 +131,61 @@ impl EventSink for EchoSink {
 /// A client's end of a connection.
 pub(super) struct Peer {
     pub(super) fd: Fd,
-    socket: BufReader<TcpStream>,
+    pub(super) socket: BufReader<TcpStream>,
 }
 
 /// A reactor on the test's thread.
 pub(super) struct Bench {
     pub(super) reactor: Reactor<EchoSink>,
-    mailbox: CommandSender,
+    pub(super) mailbox: CommandSender,
+    pub(super) limits: Arc<ReactorLimits>,
+    pub(super) strangers_max: usize,
     listener: TcpListener,
     events: Events,
     _alone: MutexGuard<'static, ()>,
 }
 
+/// The bytes that all outboxes of a bench may hold.
+const BUDGET_BYTES_MAX: usize = 1 << 30;
+
+/// A reactor's parts, and the other end of its mailbox.
+pub(super) fn parts(
+    limits: &Arc<ReactorLimits>,
+    strangers_max: usize,
+) -> (ReactorParts<EchoSink>, CommandSender) {
+    let poll = Poll::new().unwrap();
+    let waker = Waker::new(poll.registry(), WAKER).unwrap();
+    let (sender, receiver) = mailbox(None, move || waker.wake().unwrap());
+    let parts = ReactorParts {
+        id: 0,
+        poll,
+        mailbox: receiver,
+        peers: vec![sender.clone()],
+        listeners: Vec::new(),
+        limits: Arc::clone(limits),
+        gate: Arc::new(|_: &Head, _| Verdict::Pass),
+        started: Instant::now(),
+        shared: ReactorShared {
+            directory: Arc::default(),
+            counters: Arc::default(),
+            budget: ByteBudget::new(BUDGET_BYTES_MAX),
+            unfinished: ByteBudget::new(BUDGET_BYTES_MAX),
+            strangers: Arc::new(Strangers::new(strangers_max)),
+            pressures: Arc::new([]),
+        },
+        sink: EchoSink::default(),
+        serials_from: 1,
+    };
+    (parts, sender)
+}
+
 impl Bench {
     pub(super) fn new() -> Self {
+        Self::with(ReactorLimits::default(), 0)
+    }
+
+    /// A reactor without heartbeats unless `limits` have some.
+    pub(super) fn with(mut limits: ReactorLimits, strangers_max: usize) -> Self {
         let alone = lock(&ONE_AT_A_TIME);
         let descriptors = getrlimit(Resource::Nofile);
         let raised = Rlimit {
@@ -142,34 +193,16 @@ impl Bench {
             ..descriptors
         };
         setrlimit(Resource::Nofile, raised).unwrap();
-        let mut limits = ReactorLimits::default();
-        limits.connection.ping_ms = 0;
-        let poll = Poll::new().unwrap();
-        let waker = Waker::new(poll.registry(), WAKER).unwrap();
-        let (sender, receiver) = mailbox(None, move || waker.wake().unwrap());
-        let reactor = Reactor::new(ReactorParts {
-            id: 0,
-            poll,
-            mailbox: receiver,
-            peers: vec![sender.clone()],
-            listeners: Vec::new(),
-            limits: Arc::new(limits),
-            gate: Arc::new(|_: &Head, _| Verdict::Pass),
-            started: Instant::now(),
-            shared: ReactorShared {
-                directory: Arc::default(),
-                counters: Arc::default(),
-                budget: ByteBudget::new(1 << 30),
-                unfinished: ByteBudget::new(1 << 30),
-                strangers: Arc::new(Strangers::new(0)),
-                pressures: Arc::new([]),
-            },
-            sink: EchoSink::default(),
-            serials_from: 1,
-        });
+        if limits.connection.ping_ms == ReactorLimits::default().connection.ping_ms {
+            limits.connection.ping_ms = 0;
+        }
+        let limits = Arc::new(limits);
+        let (parts, mailbox) = parts(&limits, strangers_max);
         Self {
-            reactor,
-            mailbox: sender,
+            reactor: Reactor::new(parts),
+            mailbox,
+            limits,
+            strangers_max,
             listener: TcpListener::bind("127.0.0.1:0").unwrap(),
             events: Events::with_capacity(1_024),
             _alone: alone,
@@ -178,12 +211,25 @@ impl Bench {
 
     /// Gives the reactor a connection that asks for a WebSocket.
     pub(super) fn connect(&self) -> TcpStream {
-        let mut socket = TcpStream::connect(self.listener.local_addr().unwrap()).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut socket = self.accept();
         let request = "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\n\
             Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
         socket.write_all(request.as_bytes()).unwrap();
+        socket
+    }
+
+    /// Gives the reactor a connection that says nothing yet.
+    pub(super) fn connect_http(&mut self) -> TcpStream {
+        let socket = self.accept();
+        let before = self.reactor.slots.len();
+        self.turn_until(|bench| bench.reactor.slots.len() > before);
+        socket
+    }
+
+    fn accept(&self) -> TcpStream {
+        let socket = TcpStream::connect(self.listener.local_addr().unwrap()).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
         let (served, _) = self.listener.accept().unwrap();
         served.set_nonblocking(true).unwrap();
         self.command(Command::Adopt(mio::net::TcpStream::from_std(served)));

@@ -2,4 +2,7 @@
 
 mod bench;
 mod crowds;
+mod handed_outboxes;
+mod handover;
+mod images;
 mod shares;

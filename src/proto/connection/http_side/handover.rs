@@ -1,0 +1,130 @@
+//! A connection that speaks HTTP, in a handover.
+
+use bytes::BytesMut;
+
+use super::{Ending, Handshake, HttpSide, HttpStage, LAST};
+use crate::handover::{HandoverError, RecordReader, RecordWriter};
+use crate::proto::http::{Answers, BodyDecoder, Head};
+
+/// The stages.
+const HEAD: u8 = 0;
+const BODY: u8 = 1;
+const UPGRADING: u8 = 2;
+const UPGRADED: u8 = 3;
+const LAST_ANSWER: u8 = 4;
+
+impl HttpSide {
+    pub(in crate::proto) fn hand_over(&self, record: &mut RecordWriter<'_>) {
+        let Self {
+            reading,
+            rest,
+            searched,
+            answers,
+            since,
+            served_any,
+            awaits_room,
+            ending,
+        } = self;
+        reading.hand_over(record);
+        record.bytes(rest);
+        // Behind a refusal the count is that of bytes which have gone.
+        record.size((*searched).min(rest.len()));
+        answers.hand_over(record);
+        record.tick(*since);
+        record.flag(*served_any);
+        record.flag(*awaits_room);
+        record.u64(match ending {
+            Ending::Open => 0,
+            Ending::HalfClosed => 1,
+            Ending::Done => 2,
+        });
+    }
+
+    pub(in crate::proto) fn take_over(
+        record: &mut RecordReader<'_>,
+    ) -> Result<Self, HandoverError> {
+        let reading = HttpStage::take_over(record)?;
+        let rest = match record.bytes()? {
+            // An idle connection owns no buffer.
+            [] => BytesMut::new(),
+            rest => BytesMut::from(rest),
+        };
+        let searched = record.size()?;
+        if searched > rest.len() {
+            return Err(record.refuse("more of a head was searched than has come"));
+        }
+        Ok(Self {
+            reading,
+            rest,
+            searched,
+            answers: Answers::take_over(record)?,
+            since: record.tick()?,
+            served_any: record.flag()?,
+            awaits_room: record.flag()?,
+            ending: match record.u8()? {
+                0 => Ending::Open,
+                1 => Ending::HalfClosed,
+                2 => Ending::Done,
+                _ => return Err(record.refuse("an exchange ends in an unknown way")),
+            },
+        })
+    }
+}
+
+impl HttpStage {
+    fn hand_over(&self, record: &mut RecordWriter<'_>) {
+        match self {
+            Self::Head => record.u64(HEAD.into()),
+            Self::Body {
+                head,
+                body,
+                owes_continue,
+            } => {
+                record.u64(BODY.into());
+                head.hand_over(record);
+                body.hand_over(record);
+                record.flag(*owes_continue);
+            }
+            Self::Upgrading(handshake) => {
+                record.u64(UPGRADING.into());
+                handshake.hand_over(record);
+            }
+            Self::Upgraded(handshake) => {
+                record.u64(UPGRADED.into());
+                handshake.hand_over(record);
+            }
+            // A refusal is taken, for the log, in the turn in which it is made.
+            Self::Last { refused: _ } => record.u64(LAST_ANSWER.into()),
+        }
+    }
+
+    fn take_over(record: &mut RecordReader<'_>) -> Result<Self, HandoverError> {
+        Ok(match record.u8()? {
+            HEAD => Self::Head,
+            BODY => Self::Body {
+                head: Head::take_over(record)?,
+                body: BodyDecoder::take_over(record)?,
+                owes_continue: record.flag()?,
+            },
+            UPGRADING => Self::Upgrading(Handshake::take_over(record)?),
+            UPGRADED => Self::Upgraded(Handshake::take_over(record)?),
+            LAST_ANSWER => LAST,
+            _ => return Err(record.refuse("a request is in an unknown stage")),
+        })
+    }
+}
+
+impl Handshake {
+    fn hand_over(&self, record: &mut RecordWriter<'_>) {
+        let Self { head, own_size_max } = self;
+        head.hand_over(record);
+        record.optional(*own_size_max, |record, size_max| record.size(size_max));
+    }
+
+    fn take_over(record: &mut RecordReader<'_>) -> Result<Self, HandoverError> {
+        Ok(Self {
+            head: Box::new(Head::take_over(record)?),
+            own_size_max: record.optional(RecordReader::size)?,
+        })
+    }
+}

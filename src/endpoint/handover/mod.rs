@@ -35,6 +35,9 @@ pub const ENDPOINT_FORMAT: SectionFormat = SectionFormat {
     oldest_reader: 1,
 };
 
+/// Counters of the store that belong to what is read from the files, and begin anew with it.
+const COUNTED_ANEW: [&str; 2] = ["trimmed", "repeats_forgotten"];
+
 /// The reason why an endpoint isn't taken over.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -64,7 +67,7 @@ impl Endpoint {
         self.services.replays.hand_over(section);
         self.links.hand_over(section);
         for metric in self.services.reader.totals().described() {
-            if metric.kind == MetricKind::Counter {
+            if metric.kind == MetricKind::Counter && !COUNTED_ANEW.contains(&metric.name) {
                 EndpointRecord::count(section, "store", metric.name, metric.value);
             }
         }

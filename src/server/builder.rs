@@ -378,6 +378,9 @@ impl Builder {
     /// nothing. [`Builder::on_signal`] gives these and SIGHUP another meaning. SIGHUP is left to a process that was
     /// started with it ignored, as by `nohup`.
     ///
+    /// As the first process of a container it reaps orphans, which the kernel makes children of the main
+    /// thread: start programs of your own on other threads then, such as the workers.
+    ///
     /// Call it on the main thread: the processes die with the thread that runs this. In one of the
     /// server's processes it runs that process instead, and doesn't return.
     ///

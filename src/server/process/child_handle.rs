@@ -159,8 +159,8 @@ mod tests {
         assert_eq!(status_of(start("exit 0")).code(), Some(0));
         assert_eq!(status_of(start("exit 200")).code(), Some(200));
         assert_eq!(status_of(start("kill -TERM $$")).signal(), Some(15));
-        let quit = status_of(start("ulimit -c 0; kill -QUIT $$"));
-        assert_eq!((quit.signal(), quit.code()), (Some(3), None));
+        let aborted = status_of(start("ulimit -c 0; kill -ABRT $$"));
+        assert_eq!((aborted.signal(), aborted.code()), (Some(6), None));
     }
 
     #[test]

@@ -355,11 +355,14 @@ mod tests {
         );
     }
 
-    /// Starts a child that is no process of ours: it says something, and writes down what it is told.
+    /// Starts a child that is no process of ours: it says what would be a result if anybody listened, and
+    /// writes down what it is told.
     fn stranger(told: &std::path::Path) -> (ChildHandle, UnixStream) {
         let (ours, theirs) = UnixStream::pair().expect("a pipe");
         ours.set_nonblocking(true).expect("it doesn't wait");
-        let script = format!("echo no frame >&0; exec cat > {}", told.display());
+        // In the frames of this program: the result of task 1.
+        let result = r"\0\0\0\0\3\1\0\0\0\0\0\0\0";
+        let script = format!("printf '{result}' >&0; exec cat > {}", told.display());
         let child = Command::new("/bin/sh")
             .args(["-c", &script])
             .stdin(Stdio::from(OwnedFd::from(theirs)))

@@ -10,6 +10,10 @@
 //! effect that mustn't happen twice has to be made idempotent. A **message** is dropped once the
 //! kernel has all its bytes: the bytes that a dying process had not read are lost.
 //!
+//! A **renewal** replaces a process in order: it finishes the frame under way and what it was given, and ends;
+//! what waits goes to the next one, which is started at once. A **handover** is what the next image of the
+//! program needs to go on with the same children.
+//!
 //! A task goes through the files in this order: `link` (accepted, on any thread), `supervisor` and
 //! `supervised` (the main thread, one place for each process), `ledger` (kept until it is
 //! finished), `child_process` (one life of the process) and `pipe` (frames) to `child`, the other

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::thread::{self, ThreadId};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tidings::server::{
     Builder, Fd, Handle, Renewal, RenewalError, RenewalOutcome, ServerError, ServerSettings,
@@ -186,7 +186,7 @@ fn renewals_under_load_lose_nothing_and_keep_the_order() {
             Arc::new(Door::default()),
             Arc::<[AtomicUsize; 3]>::default(),
         );
-        let builder = mode.builder().settings(renewal_ms(1_000)).light(
+        let builder = mode.builder().settings(renewal_ms(2_000)).light(
             |frame| str::from_utf8(frame.data).is_ok_and(is_light),
             |_, _| false,
         );
@@ -230,6 +230,15 @@ fn renewals_under_load_lose_nothing_and_keep_the_order() {
         until("all are gone", || counts[1].load(SeqCst) == all);
         assert_eq!(counts[0].load(SeqCst), all);
         until_nothing_is_left(&server.handle);
+        let left = || {
+            server
+                .stats()
+                .workers
+                .iter()
+                .map(|queue| queue.items)
+                .sum::<usize>()
+        };
+        until("the orders are counted out", || left() == 0);
         assert!(server.stop().is_clean());
     });
 }
@@ -305,7 +314,7 @@ fn sticking(builder: Builder, door: &Arc<Door>, stuck: Sender<String>) -> Builde
 fn a_thread_that_is_stuck_keeps_its_callbacks_is_named_and_is_renewed_the_next_time() {
     in_every_mode(|mode| {
         let (door, (sender, stuck)) = (Arc::new(Door::default()), channel());
-        let builder = mode.builder().settings(renewal_ms(300));
+        let builder = mode.builder().settings(renewal_ms(1_500));
         let server = LocalServer::start(sticking(builder, &door, sender));
         let mut clients = [(); 8].map(|()| WebSocketClient::join(&server.handle));
         for client in &mut clients {
@@ -349,7 +358,7 @@ fn a_function_that_fails_panics_or_takes_too_long_leaves_everything_as_it_is() {
         let (at_the_door, stopped) = (Arc::clone(&door), Arc::clone(&stops));
         let builder = mode
             .builder()
-            .settings(renewal_ms(300))
+            .settings(renewal_ms(1_500))
             .on_worker_stop(move |_, _| add(&stopped))
             .handlers(move |set| {
                 let number = made.fetch_add(1, SeqCst) + 1;
@@ -380,7 +389,7 @@ fn a_function_that_fails_panics_or_takes_too_long_leaves_everything_as_it_is() {
             assert_eq!(ask(), before);
         }
         let slow = end_of(&server.handle.reload());
-        assert_eq!(slow, Err(RenewalError::Slow(300)));
+        assert_eq!(slow, Err(RenewalError::Slow(1_500)));
         door.open();
         assert_eq!(ask(), before);
         assert_eq!(stops.load(SeqCst), 0);
@@ -410,14 +419,15 @@ thread_local! {
     static KEPT: RefCell<Option<Kept>> = const { RefCell::new(None) };
 }
 
-/// Reports its end.
+/// Reports its end, which takes its time.
 struct Kept(Sender<(usize, &'static str, ThreadId)>, usize);
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        self.0
-            .send((self.1, "dropped", thread::current().id()))
-            .ok();
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_millis(20) {}
+        let thread = thread::current().id();
+        self.0.send((self.1, "dropped", thread)).ok();
     }
 }
 
@@ -663,7 +673,7 @@ fn a_worker_that_is_stuck_in_its_stop_is_named_and_followed_all_the_same() {
     let at_the_door = Arc::clone(&door);
     let builder = mode
         .builder()
-        .settings(renewal_ms(200))
+        .settings(renewal_ms(1_000))
         .on_worker_stop(move |_, _| at_the_door.wait());
     let server = LocalServer::start(numbered(builder));
     let mut client = WebSocketClient::join(&server.handle);

@@ -17,5 +17,7 @@ pub fn rehearse(handover: &Handover<'_>, in_force: &Loaded, next: &Loaded) -> an
     handover.check(KNOWN)?;
     refuse_changes(in_force, next)?;
     rehearse_reactors(handover)?;
-    rehearse_endpoint(handover, &next.settings)
+    // Under other bounds the same is written down as something else.
+    let compares = in_force.settings.changes_to(next).is_empty();
+    rehearse_endpoint(handover, &next.settings, compares)
 }

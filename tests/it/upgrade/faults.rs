@@ -4,6 +4,7 @@ use std::fs;
 
 use super::Upgradable;
 use crate::support::api::post;
+use crate::support::chat_client::ChatClient;
 use rustix::process::Signal;
 use serde_json::json;
 use std::os::unix::process::ExitStatusExt;
@@ -85,10 +86,16 @@ fn settings_that_cant_be_carried_are_refused_by_name_and_others_are_in_force_aft
     write("[limits]\ncommands_per_s_max = 7\n");
     server.is_upgraded(&config);
     assert_eq!(server.status()["settings"]["generation"], 2);
+    // Bounds of the chat become a part of what is handed over.
+    let ann = ChatClient::login(&server.program, "ann", &["tea"]);
+    write("[chat]\nring_messages_max = 5\nring_ms = 1000\n");
+    server.is_upgraded(&config);
+    assert_eq!(server.status()["settings"]["generation"], 3);
+    drop(ann);
     // The way back has the settings that were in force.
     write("[limits]\ncommands_per_s_max = 8\n");
     server.let_fail("thaw.chat");
     server.is_refused(&config, "a test said");
-    assert_eq!(server.status()["settings"]["generation"], 2);
+    assert_eq!(server.status()["settings"]["generation"], 3);
     server.program.stop();
 }

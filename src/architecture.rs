@@ -229,7 +229,7 @@
 //! 12. **Every bound has its unit in its name, and an outcome with a name.** A peer's input is
 //!     never a reason to panic, and a callback's panic ends that one connection.
 //! 13. **What a connection is, is plain data**: no closure, no thread handle, no borrowed pointer.
-//!     It shall outlive the process image one day.
+//!     It outlives the image of the program (`server/upgrade`).
 //! 14. **What is sent in a channel is posted under the lock of its shard, in the order of the
 //!     offsets.** In memory whoever says it gives the offset there; a stored one comes from the disk
 //!     thread, after the sync. Nobody sees an offset that a crash could take back.
@@ -240,4 +240,9 @@
 //!     thaw a reactor tells its owner nothing; what was handed on is answered, what was given to a queue
 //!     is done; what stays waits as plain data: in the kernel, in connections and outboxes, for a
 //!     turn. No deadline counts the time, and a freeze that somebody holds is taken back.
-//! 17. **`unsafe` is denied.**
+//! 17. **Until an upgrade is committed, the image before is whole and one `execve` away.** What was handed
+//!     over has no owner until then: whatever fails, no connection is closed by it.
+//! 18. **`unsafe` is denied, but for one file.** `server/upgrade/kernel.rs` has what an upgrade asks of
+//!     the kernel and no safe function gives: an owner for a descriptor of which only the number is
+//!     known, the execution of another program in place of this one, and a mask of signals. Each has its
+//!     reason beside it.

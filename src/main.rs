@@ -14,6 +14,7 @@ mod daemon;
 mod output;
 mod page;
 mod service;
+mod version;
 
 use std::process::ExitCode;
 

@@ -329,6 +329,19 @@ impl RateLimits {
         ]
     }
 
+    /// Counts on from a number of an earlier image, as [`RateLimits::described`] names it; one that isn't
+    /// there any more is passed over.
+    pub(crate) fn count_on(&self, name: &str, from: u64) {
+        let count = match name {
+            "commands_refused" => &self.commands_refused,
+            "requests_refused" => &self.requests_refused,
+            "connections_closed" => &self.connections_closed,
+            "askers_forgotten" => &self.forgotten,
+            _ => return,
+        };
+        count.fetch_add(from, Relaxed);
+    }
+
     /// The buckets of an asker for commands or for requests: an address may ask for both.
     fn with_buckets<T>(
         &self,

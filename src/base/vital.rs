@@ -1,7 +1,7 @@
 //! Threads that a process can't do without: whoever waits for one learns that it has died.
 //!
-//! A build with debug assertions has a way to make each of them die ([`may_die_here`]), for the
-//! tests; a build for users hasn't.
+//! A build with debug assertions has a way to make each of them die ([`may_die_here`]), and other
+//! points of the program fail ([`is_told_to_fail`]), for the tests; a build for users hasn't.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -9,7 +9,8 @@ use std::thread::{Builder, JoinHandle};
 
 use super::rest::take_part;
 
-/// The variable with the path of a file that names threads, one a line, which shall die.
+/// The variable with the path of a file that names threads which shall die, and points of the program
+/// that shall fail, one a line.
 #[cfg(debug_assertions)]
 const FAULTS_VAR: &str = "FAULTS_OF_TIDINGS";
 
@@ -37,19 +38,36 @@ pub fn spawn_vital(
 pub fn may_die_here() {
     #[cfg(debug_assertions)]
     {
-        use std::path::PathBuf;
-        use std::sync::OnceLock;
-
-        static FAULTS: OnceLock<Option<PathBuf>> = OnceLock::new();
-        let Some(path) = FAULTS.get_or_init(|| std::env::var_os(FAULTS_VAR).map(PathBuf::from))
-        else {
-            return;
-        };
-        let names = std::fs::read_to_string(path).unwrap_or_default();
         let thread = std::thread::current();
-        let dies = names.lines().any(|name| thread.name() == Some(name));
+        let dies = thread.name().is_some_and(is_named_by_a_test);
         assert!(!dies, "a test said that this thread dies");
     }
+}
+
+/// Whether a test says that this point of the program fails; never does in a build for users.
+#[must_use]
+pub fn is_told_to_fail(point: &str) -> bool {
+    #[cfg(debug_assertions)]
+    return is_named_by_a_test(point);
+    #[cfg(not(debug_assertions))]
+    {
+        _ = point;
+        false
+    }
+}
+
+#[cfg(debug_assertions)]
+fn is_named_by_a_test(name: &str) -> bool {
+    use std::path::PathBuf;
+    use std::sync::OnceLock;
+
+    static FAULTS: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let path = FAULTS.get_or_init(|| std::env::var_os(FAULTS_VAR).map(PathBuf::from));
+    let Some(path) = path else {
+        return false;
+    };
+    let names = std::fs::read_to_string(path).unwrap_or_default();
+    names.lines().any(|line| line == name)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::auth::{Claims, Secret, SigningKey, TokenKey, Tokens, redacted, unverified};
 use crate::client::{ClientError, ServerAddress};
-use crate::config::{FILE, Loaded, Purpose, SettingsFlags};
+use crate::config::{FILE, Loaded, Purpose, SettingFiles, SettingsFlags};
 
 /// The room of a client that names none: the one that the chat page begins with.
 const LOBBY: &str = "lobby";
@@ -72,7 +72,7 @@ impl AccountFlags {
             false => Some(
                 SettingsFlags::default()
                     .with_file(self.config.clone())
-                    .load(Purpose::Reading)?,
+                    .load(Purpose::Reading, &SettingFiles::OnDisk)?,
             ),
         };
         let server = match (&self.url, &loaded) {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::config::{Loaded, Purpose, SettingsFlags};
+use crate::config::{Loaded, Purpose, SettingFiles, SettingsFlags};
 use crate::output::{print, tell};
 
 /// Check settings without starting anything
@@ -22,7 +22,8 @@ pub(super) struct CheckArgs {
 
 impl CheckArgs {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        match self.settings.with_file(self.file).load(Purpose::Reading) {
+        let settings = self.settings.with_file(self.file);
+        match settings.load(Purpose::Reading, &SettingFiles::OnDisk) {
             Ok(loaded) => {
                 for warning in &loaded.warnings {
                     tell(format!("warning: {warning}"));

@@ -9,8 +9,8 @@ use tidings::gateway::push_with;
 use tidings::server::{ServerOutcome, is_hangup_ignored, process};
 
 use super::log::LogFlags;
-use super::start::{DetachFlag, can_listen, settings_of, start_line};
-use crate::config::{GatewayFlags, LogLevel};
+use super::start::{DetachFlag, addresses_of, can_listen, settings_of, start_line};
+use crate::config::{GatewayFlags, LogLevel, SettingFiles};
 use crate::daemon::gateway;
 use crate::output::follow_log_file;
 use crate::service::{EarlySignals, ServiceStart};
@@ -49,8 +49,13 @@ impl GatewayArgs {
 
     fn serve(self, log: &LogFlags, start: ServiceStart) -> anyhow::Result<ServerOutcome> {
         let flags = self.flags;
-        let load = move || Ok(flags.load()?);
-        let (loaded, renewal) = settings_of(log, &start.sockets, load)?;
+        let load = move |files: &SettingFiles| Ok(flags.load(files)?);
+        let (loaded, renewal) = settings_of(
+            log,
+            &addresses_of(&start.sockets)?,
+            &SettingFiles::OnDisk,
+            load,
+        )?;
         let plan = match loaded.gateway() {
             Ok(plan) => plan,
             Err(what) => bail!(what),

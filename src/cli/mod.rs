@@ -1,6 +1,6 @@
 //! The command line: parses flags, loads settings, runs a command.
 //!
-//! Each file but `account`, `arguments`, `asking`, `log` and `start` is one command.
+//! Each file but `account`, `arguments`, `asking`, `log`, `start` and `thaw` is one command.
 
 mod account;
 mod arguments;
@@ -12,6 +12,7 @@ mod init;
 mod listen;
 mod log;
 mod outbox;
+mod rehearse;
 mod reload;
 mod send;
 mod serve;
@@ -19,13 +20,19 @@ mod start;
 mod status;
 mod stop;
 mod store;
+mod thaw;
 mod token;
+mod upgrade;
 
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
+use tidings::server::upgrade::entered;
 
+use crate::daemon::REHEARSE;
 use crate::output::{FlushAtEnd, ReaderGone, tell, tell_without_waiting};
+use crate::version::version;
 
 /// A chat and push server: HTTP and WebSocket on one port.
 ///
@@ -33,7 +40,7 @@ use crate::output::{FlushAtEnd, ReaderGone, tell, tell_without_waiting};
 /// the line for curl that it prints posts a message to both. What is said is kept in
 /// ./tidings-data, and there after a restart.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100)]
+#[command(version = version(), max_term_width = 100)]
 struct Cli {
     #[command(flatten)]
     log: log::LogFlags,
@@ -50,6 +57,9 @@ enum CliCommand {
     Gateway(gateway::GatewayArgs),
     Status(status::StatusArgs),
     Reload(reload::ReloadArgs),
+    Upgrade(upgrade::UpgradeArgs),
+    #[command(hide = true, name = REHEARSE)]
+    Rehearse(rehearse::RehearseArgs),
     Stop(stop::StopArgs),
     Outbox(outbox::OutboxArgs),
     Send(send::SendArgs),
@@ -66,6 +76,18 @@ enum CliCommand {
 #[must_use]
 pub fn run() -> ExitCode {
     let _flush = FlushAtEnd;
+    match entered() {
+        Ok(None) => command(),
+        Ok(Some(entered)) => told(thaw::thaw(entered), tell_without_waiting),
+        Err(error) => told(
+            Err(error).context("what was handed over can't be read"),
+            tell_without_waiting,
+        ),
+    }
+}
+
+/// Runs the command of the arguments.
+fn command() -> ExitCode {
     let arguments = arguments::arguments();
     let cli = Cli::parse_from(&arguments);
     let tell = match &cli.command {
@@ -81,6 +103,8 @@ pub fn run() -> ExitCode {
         CliCommand::Gateway(command) => command.run(&cli.log, &arguments),
         CliCommand::Status(command) => command.run(),
         CliCommand::Reload(command) => command.run(),
+        CliCommand::Upgrade(command) => command.run(),
+        CliCommand::Rehearse(command) => command.run(),
         CliCommand::Stop(command) => command.run(),
         CliCommand::Outbox(command) => command.run(),
         CliCommand::Send(flags) => flags.run(),
@@ -91,6 +115,11 @@ pub fn run() -> ExitCode {
         CliCommand::Store(store) => store.run(),
         CliCommand::Bench(bench) => bench::run(bench),
     };
+    told(result, tell)
+}
+
+/// Tells what went wrong, and gives the exit code.
+fn told(result: anyhow::Result<ExitCode>, tell: impl Fn(String)) -> ExitCode {
     match result {
         Ok(code) => code,
         // `head` has read enough: nothing went wrong.

@@ -12,12 +12,13 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tidings::server::ServerOutcome;
 
 use super::log::LogFlags;
-use crate::config::Loaded;
+use crate::config::{Loaded, SettingFiles};
 use crate::daemon::SettingsRenewal;
 use crate::service::{
     EarlySignals, ServiceStart, StartReport, are_sockets_given, detached, given_sockets,
     start_in_background,
 };
+use crate::version::version;
 
 /// Descriptors below which a start warns: 1,024 is the limit that many systems give without being
 /// asked, and too few for a chat of any size.
@@ -62,27 +63,28 @@ impl DetachFlag {
             Ok(_) => report.failed("the server was stopped before it was ready"),
             Err(error) => report.failed(&format!("{error:#}")),
         }
-        Ok(match ended?.is_clean() {
-            true => ExitCode::SUCCESS,
-            false => ExitCode::FAILURE,
-        })
+        exit_code(ended?)
     }
+}
+
+/// The exit code of a server that has ended.
+pub(super) fn exit_code(ended: ServerOutcome) -> anyhow::Result<ExitCode> {
+    Ok(match ended.is_clean() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    })
 }
 
 /// Reads the settings with `load`, starts the log, and returns the way to read them again.
 pub(super) fn settings_of(
     log: &LogFlags,
-    sockets: &[TcpListener],
-    load: impl Fn() -> anyhow::Result<Loaded> + Send + Sync + 'static,
+    given: &[SocketAddr],
+    files: &SettingFiles,
+    load: impl Fn(&SettingFiles) -> anyhow::Result<Loaded> + Send + Sync + 'static,
 ) -> anyhow::Result<(Loaded, SettingsRenewal)> {
-    let (addresses, log_flags) = (addresses_of(sockets)?, log.clone());
-    let read = move || {
-        let mut loaded = load()?;
-        log_flags.take_over(&mut loaded.settings.log);
-        will_listen(&mut loaded, &addresses)?;
-        Ok(loaded)
-    };
-    let loaded: Loaded = read()?;
+    let (given, log_flags) = (given.to_vec(), log.clone());
+    let read = move |files: &SettingFiles| completed(load(files)?, &log_flags, &given);
+    let loaded = read(files)?;
     let renewal = SettingsRenewal {
         set_log_level: log.start_with(&loaded.settings.log)?,
         read: Box::new(read),
@@ -93,8 +95,20 @@ pub(super) fn settings_of(
     Ok((loaded, renewal))
 }
 
+/// Has the flags of the log, and the addresses of the sockets that the server was started with, win over
+/// settings.
+pub(super) fn completed(
+    mut loaded: Loaded,
+    log: &LogFlags,
+    given: &[SocketAddr],
+) -> anyhow::Result<Loaded> {
+    log.take_over(&mut loaded.settings.log);
+    will_listen(&mut loaded, given)?;
+    Ok(loaded)
+}
+
 /// Returns the addresses of the sockets that the server was started with.
-fn addresses_of(sockets: &[TcpListener]) -> anyhow::Result<Vec<SocketAddr>> {
+pub(super) fn addresses_of(sockets: &[TcpListener]) -> anyhow::Result<Vec<SocketAddr>> {
     let addresses = sockets.iter().map(TcpListener::local_addr);
     let addresses: Result<_, _> = addresses.collect();
     addresses.context("can't ask a socket for its address")
@@ -132,7 +146,7 @@ pub(super) fn start_line(what: &str, listen: SocketAddr, data: &str) {
     raise_descriptor_limit();
     let descriptors_max = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     tracing::info!(
-        version = env!("CARGO_PKG_VERSION"),
+        version = version(),
         pid = std::process::id(),
         %listen,
         data,

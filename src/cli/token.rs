@@ -10,7 +10,7 @@ use clap::Args;
 
 use crate::auth::{Algorithm, Claims, SigningKey, redacted};
 use crate::client::ServerAddress;
-use crate::config::{Loaded, Purpose, SettingsFlags, is_open_to_others};
+use crate::config::{Loaded, Purpose, SettingFiles, SettingsFlags, is_open_to_others};
 use crate::output::{print, tell};
 
 /// Make a token for a user
@@ -51,7 +51,7 @@ impl TokenArgs {
             bail!("--uid takes a name without control characters");
         }
         let settings = SettingsFlags::default().with_file(self.config.clone());
-        let loaded = settings.load(Purpose::Reading)?;
+        let loaded = settings.load(Purpose::Reading, &SettingFiles::OnDisk)?;
         let key = self.signing_key(&loaded)?;
         let server = self.server(&loaded)?;
         let now = SystemTime::now();

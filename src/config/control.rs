@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::files::SettingFiles;
 use super::flags::{environment, set};
 use super::problem::Problems;
 use super::{Loader, Purpose, Settings, Sources};
@@ -111,6 +112,7 @@ impl ControlFlags {
             },
             listen: None,
             purpose: Purpose::Reading,
+            files: SettingFiles::OnDisk,
         });
         loader.problems.retain_all_but_lines();
         match loader.problems.count() {

@@ -10,12 +10,13 @@ const PREFIX: &str = "TIDINGS_";
 
 /// Variables that aren't settings: the name of the file, what a server passes to its processes, and
 /// what a program passes to itself; and what the clients of the command line read.
-const OTHERS: [&str; 9] = [
+const OTHERS: [&str; 10] = [
     "TIDINGS_CONFIG",
     "TIDINGS_PROCESS",
     "TIDINGS_PROCESS_PIPE",
     "TIDINGS_ARGUMENTS",
     "TIDINGS_DETACHED",
+    "TIDINGS_UPGRADE",
     "TIDINGS_URL",
     "TIDINGS_UID",
     "TIDINGS_TOKEN",

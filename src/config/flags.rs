@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::problem::{Problems, SettingPlace};
 use super::read::is_key;
-use super::{Loaded, Purpose, Sources};
+use super::{Loaded, Purpose, SettingFiles, Sources};
 
 /// The file that `tidings init` writes unless told otherwise.
 pub const FILE: &str = "tidings.toml";
@@ -73,13 +73,16 @@ impl SettingsFlags {
         self
     }
 
-    /// Loads the settings from the file, this process's environment and these flags.
+    /// Loads the settings from these files, this process's environment and these flags.
     ///
     /// # Errors
     ///
     /// Every error in them, each with its place and the way to mend it.
-    pub fn load(&self, purpose: Purpose) -> Result<Loaded, Problems> {
-        let mut loaded = Loaded::from(&self.sources(environment(), purpose)?)?;
+    pub fn load(&self, purpose: Purpose, files: &SettingFiles) -> Result<Loaded, Problems> {
+        let mut loaded = Loaded::from(&Sources {
+            files: files.clone(),
+            ..self.sources(environment(), purpose)?
+        })?;
         if self.config.is_none() && loaded.access.is_open() && Path::new(FILE).exists() {
             loaded.warnings.push(format!(
                 "{FILE} is here and isn't read: --config {FILE} starts with its keys"
@@ -104,6 +107,7 @@ impl SettingsFlags {
             ],
             listen: None,
             purpose,
+            files: SettingFiles::OnDisk,
         })
     }
 
@@ -182,13 +186,16 @@ impl GatewayFlags {
         self.log_file.as_deref().map(Path::new)
     }
 
-    /// Loads the settings from the file, this process's environment and these flags.
+    /// Loads the settings from these files, this process's environment and these flags.
     ///
     /// # Errors
     ///
     /// Every error in them, each with its place and the way to mend it.
-    pub fn load(&self) -> Result<Loaded, Problems> {
-        Loaded::from(&self.sources(environment())?)
+    pub fn load(&self, files: &SettingFiles) -> Result<Loaded, Problems> {
+        Loaded::from(&Sources {
+            files: files.clone(),
+            ..self.sources(environment())?
+        })
     }
 
     fn sources(&self, environment: Vec<(String, String)>) -> Result<Sources, Problems> {
@@ -219,6 +226,7 @@ impl GatewayFlags {
             ],
             listen: Some(Self::LISTEN),
             purpose: Purpose::Gateway,
+            files: SettingFiles::OnDisk,
         })
     }
 }

@@ -1,11 +1,12 @@
 //! Loading settings: every source in its order, then the check of the whole.
 
 use std::collections::{HashMap, HashSet};
-use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::Settings;
 use super::environment::FlagVariables;
+use super::files::{FileTexts, SettingFiles};
 use super::problem::{Problems, SettingPlace};
 use super::purpose::Purpose;
 use crate::auth::{Access, Secret};
@@ -25,6 +26,8 @@ pub struct Sources {
     pub listen: Option<std::net::SocketAddr>,
     /// The command that will run with them.
     pub purpose: Purpose,
+    /// Where files are read.
+    pub files: SettingFiles,
 }
 
 /// Valid settings, and the keys that they hold.
@@ -44,6 +47,8 @@ pub struct Loaded {
     pub warnings: Vec<String>,
     /// The file that they were read from.
     pub file: Option<PathBuf>,
+    /// The texts of all files that they were read from.
+    pub texts: FileTexts,
     /// The place of each setting that a source has given, by the setting's whole name.
     pub(super) places: HashMap<String, SettingPlace>,
 }
@@ -55,7 +60,10 @@ impl Loaded {
     ///
     /// Every error in them, each with its place and the way to mend it.
     pub fn from(sources: &Sources) -> Result<Self, Problems> {
-        let mut loader = Loader::default();
+        let mut loader = Loader {
+            files: sources.files.clone(),
+            ..Loader::default()
+        };
         loader.read(sources);
         let access = loader.validate();
         loader.validate_control(sources.purpose);
@@ -72,6 +80,7 @@ impl Loaded {
             link_key,
             warnings: loader.warnings,
             file: sources.file.clone(),
+            texts: loader.texts,
             places: loader.places,
         })
     }
@@ -90,6 +99,9 @@ pub(super) struct Loader {
     pub(super) api_key: Option<Secret>,
     /// The folder of the settings file; file names in it are relative to that folder.
     pub(super) folder: PathBuf,
+    /// Where files are read, and what was found in them.
+    pub(super) files: SettingFiles,
+    pub(super) texts: FileTexts,
     pub(super) problems: Problems,
     pub(super) warnings: Vec<String>,
     /// Whether the rest of a broken file is read, too.
@@ -97,13 +109,18 @@ pub(super) struct Loader {
 }
 
 impl Loader {
+    /// Reads a file, or the first bytes of it.
+    pub(super) fn read_file(&mut self, path: &Path, size_max: u64) -> io::Result<String> {
+        self.files.read(path, size_max, &mut self.texts)
+    }
+
     /// Reads every source in its order.
     pub(super) fn read(&mut self, sources: &Sources) {
         let listen = &mut self.settings.general.listen;
         *listen = sources.listen.unwrap_or(*listen);
         if let Some(path) = &sources.file {
             self.folder = path.parent().map(Path::to_path_buf).unwrap_or_default();
-            match fs::read_to_string(path) {
+            match self.read_file(path, u64::MAX) {
                 Ok(text) => self.take_file(path, &text),
                 Err(error) => self.problems.add(
                     Some(SettingPlace::File(path.clone(), 0)),

@@ -13,6 +13,7 @@ mod chat;
 mod control;
 mod difference;
 mod environment;
+mod files;
 mod flags;
 mod gateway;
 mod gather;
@@ -35,6 +36,7 @@ mod value;
 
 pub use control::ControlFlags;
 pub use difference::SettingChange;
+pub use files::{FileTexts, SettingFiles};
 pub use flags::{FILE, GatewayFlags, SettingsFlags};
 pub use gateway::{GatewayPlan, GatewaySection, UplinkSection};
 pub use load::{Loaded, Sources};

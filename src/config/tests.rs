@@ -30,6 +30,7 @@ fn load(file: Option<&str>, environment: &[(&str, &str)], flags: &[(&str, &str)]
         flag_variables: &[],
         listen: None,
         purpose: super::Purpose::default(),
+        files: super::SettingFiles::OnDisk,
     });
     let folder = format!("{}/", folder.path().display());
     loaded.map_err(|problems| problems.to_string().replace(&folder, ""))

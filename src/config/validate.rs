@@ -1,9 +1,6 @@
 //! Validating settings as a whole: whether they fit together, whether keys can be used, and who can
 //! connect.
 
-use std::fs::File;
-use std::io::Read;
-
 use super::problem::SettingPlace;
 use super::{API_KEYS, ApiKeySection, Loader, Settings, TOKEN_KEYS, TokenKeySection};
 use crate::auth::{Access, Algorithm, ApiKeys, Secret, TokenKey, TokenRules, Tokens};
@@ -243,14 +240,14 @@ impl Loader {
 
     fn read_key_file(&mut self, table: &str, file: &str, key: &str) -> Option<Secret> {
         let path = self.folder.join(file);
-        let mut text = String::new();
-        let read = File::open(&path)
-            .and_then(|file| file.take(KEY_FILE_SIZE_MAX).read_to_string(&mut text));
-        if let Err(error) = read {
-            let what = format!("{table}.{key}_file: can't read {}: {error}", path.display());
-            self.problem(&format!("{table}.{key}_file"), what);
-            return None;
-        }
+        let text = match self.read_file(&path, KEY_FILE_SIZE_MAX) {
+            Ok(text) => text,
+            Err(error) => {
+                let what = format!("{table}.{key}_file: can't read {}: {error}", path.display());
+                self.problem(&format!("{table}.{key}_file"), what);
+                return None;
+            }
+        };
         if key != "public_key" && is_open_to_others(&path) {
             self.warnings.push(format!(
                 "{} has a secret in it and can be read by others: chmod 600 it",

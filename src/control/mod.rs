@@ -5,11 +5,13 @@
 //! root and the server's own user are answered.
 
 mod client;
+mod clients;
 mod question;
 mod server;
 mod socket;
 
 pub use client::{ControlClient, ControlError};
+pub use clients::ControlPeer;
 pub use question::Question;
-pub use server::ControlServer;
-pub use socket::ControlSocket;
+pub use server::{ControlServer, Reply, answer_peer};
+pub use socket::{ControlSocket, SocketPlace};

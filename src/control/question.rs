@@ -1,9 +1,11 @@
 //! What can be asked through the control socket, and how it stands in its line.
 
+use std::path::PathBuf;
+
 use serde_json::{Value, json};
 
 /// A question to a running server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Question {
     /// How the server is.
     Status,
@@ -13,6 +15,13 @@ pub enum Question {
     CheckReload,
     /// To renew the workers and the processes; answered once they are.
     Renew,
+    /// To replace the program, or only to try whether that would work.
+    Upgrade {
+        /// The file of the next image, if another one than that of the start.
+        binary: Option<PathBuf>,
+        /// Whether it is only tried.
+        is_check: bool,
+    },
     /// To stop in order; answered at the end.
     Stop,
     /// To stop at once.
@@ -21,16 +30,19 @@ pub enum Question {
 
 impl Question {
     /// Whether the server ends with its answer.
-    pub(super) fn is_stop(self) -> bool {
+    pub(super) fn is_stop(&self) -> bool {
         matches!(self, Self::Stop | Self::StopNow)
     }
 
-    pub(super) fn to_json(self) -> Value {
+    pub(super) fn to_json(&self) -> Value {
         match self {
             Self::Status => json!({"command": "status"}),
             Self::Reload => json!({"command": "reload"}),
             Self::CheckReload => json!({"command": "reload", "check": true}),
             Self::Renew => json!({"command": "reload", "workers": true}),
+            Self::Upgrade { binary, is_check } => {
+                json!({"command": "upgrade", "binary": binary, "check": is_check})
+            }
             Self::Stop => json!({"command": "stop"}),
             Self::StopNow => json!({"command": "stop", "now": true}),
         }
@@ -49,9 +61,15 @@ impl Question {
             Some("reload") if is("workers") => Ok(Self::Renew),
             Some("reload") if is("check") => Ok(Self::CheckReload),
             Some("reload") => Ok(Self::Reload),
+            Some("upgrade") => Ok(Self::Upgrade {
+                binary: asked["binary"].as_str().map(PathBuf::from),
+                is_check: is("check"),
+            }),
             Some("stop") if is("now") => Ok(Self::StopNow),
             Some("stop") => Ok(Self::Stop),
-            _ => Err("there is no such command; there are status, reload and stop".to_owned()),
+            _ => Err(
+                "there is no such command; there are status, reload, upgrade and stop".to_owned(),
+            ),
         }
     }
 }
@@ -67,6 +85,14 @@ mod tests {
             Question::Reload,
             Question::CheckReload,
             Question::Renew,
+            Question::Upgrade {
+                binary: None,
+                is_check: true,
+            },
+            Question::Upgrade {
+                binary: Some("/a/b \"c\"".into()),
+                is_check: false,
+            },
             Question::Stop,
             Question::StopNow,
         ] {
@@ -74,7 +100,7 @@ mod tests {
             assert_eq!(Question::from_line(line.as_bytes()), Ok(question), "{line}");
         }
         let both = r#"{"command":"reload","workers":true,"check":true}"#;
-        for bad in ["", "status", "{}", r#"{"command":"upgrade"}"#, "[]", both] {
+        for bad in ["", "status", "{}", r#"{"command":"upgrad"}"#, "[]", both] {
             assert!(Question::from_line(bad.as_bytes()).is_err(), "{bad}");
         }
     }

@@ -4,23 +4,26 @@
 //! each has its answer.
 
 use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt::socket_peercred;
 use rustix::process::geteuid;
 use serde_json::{Value, json};
 use tidings::base::sync::lock;
 
+use super::clients::{Clients, HeldClients};
 use super::question::Question;
 use super::socket::ControlSocket;
 
 /// Clients at a time: people and scripts of one machine. One more is told so.
 const CLIENTS_MAX: usize = 16;
 
-/// Bytes of a line: the longest question has a hundred.
-const LINE_SIZE_MAX: usize = 4_096;
+/// Bytes of a line: the longest question has a path, of 4,096 at most, and its escapes.
+const LINE_SIZE_MAX: usize = 16_384;
 
 /// Time for a client to ask, and to take a line of the answer, in milliseconds: it is on this machine.
 const CLIENT_MS_MAX: u64 = 5_000;
@@ -39,44 +42,70 @@ pub struct ControlServer {
     clients: Arc<Clients>,
 }
 
-/// The clients that are there.
-#[derive(Debug, Default)]
-struct Clients {
-    count: Mutex<usize>,
-    /// Notified when one has gone.
-    gone: Condvar,
-}
-
 /// The lines of an answer that come before its last one.
 #[derive(Debug)]
-pub struct Reply(UnixStream);
+pub struct Reply {
+    stream: UnixStream,
+    client: Option<(Arc<Clients>, u64)>,
+}
 
 impl Reply {
     /// Sends a line; a client that has gone gets no more of them.
     pub fn line(&mut self, line: &Value) {
+        let clients = self.client.as_ref().map(|(clients, _)| Arc::clone(clients));
+        let _step = clients.as_ref().map(|clients| clients.step());
         // The end of its answer is refused in the same way, and nobody misses it.
         _ = self.send(line);
     }
 
+    /// Has the next image answer this client with the outcome of an upgrade; until `false` is said.
+    pub fn awaits_upgrade(&self, awaits_upgrade: bool) {
+        if let Some((clients, number)) = &self.client {
+            clients.note(*number, |peer| peer.awaits_upgrade = awaits_upgrade);
+        }
+    }
+
+    /// Sends the last line: the next image has nothing more to say to this client.
+    fn last_line(&mut self, line: &Value) {
+        let client = self.client.take();
+        let _step = client.as_ref().map(|(clients, _)| clients.step());
+        _ = self.send(line);
+        if let Some((clients, number)) = &client {
+            clients.remove(*number);
+        }
+    }
+
     fn send(&mut self, line: &Value) -> io::Result<()> {
-        self.0.write_all(format!("{line}\n").as_bytes())
+        self.stream.write_all(format!("{line}\n").as_bytes())
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        if let Some((clients, number)) = self.client.take() {
+            clients.remove(number);
+        }
     }
 }
 
 impl ControlServer {
-    /// Starts to answer. `answer` gives the last line of each answer, without its `"ok"` where all is
-    /// well.
+    /// Starts to answer, also clients that have asked a part of a question, or a whole one. `answer` gives
+    /// the last line of each answer, without its `"ok"` where all is well.
     ///
     /// # Errors
     ///
     /// The system gives no thread.
     pub fn start(
         socket: ControlSocket,
+        asked: Vec<(UnixStream, Vec<u8>)>,
         answer: impl Fn(Question, &mut Reply) -> Value + Send + Sync + 'static,
     ) -> io::Result<Self> {
         let socket = Arc::new(socket);
         let clients = Arc::new(Clients::default());
         let answer: Arc<Answer> = Arc::new(answer);
+        for (stream, asked) in asked {
+            serve_on_a_thread(&clients, &answer, stream, asked);
+        }
         let theirs = (Arc::clone(&socket), Arc::clone(&clients));
         let thread = std::thread::Builder::new().name("control".into());
         thread.spawn(move || accept_all(&theirs.0, &theirs.1, &answer))?;
@@ -86,85 +115,105 @@ impl ControlServer {
         })
     }
 
+    /// Returns the socket, until the server ends.
+    #[must_use]
+    pub fn socket(&self) -> Option<Arc<ControlSocket>> {
+        lock(&self.socket).clone()
+    }
+
+    /// Has all clients wait, with nothing half said; `None` if one of them takes longer than `time`.
+    #[must_use]
+    pub fn hold(&self, time: Duration) -> Option<HeldClients<'_>> {
+        self.clients.hold(time)
+    }
+
     /// Waits until the clients that are there have their answers, but no longer than `time`; there
     /// are no new ones.
     pub fn finish(&self, time: Duration) {
         if let Some(socket) = lock(&self.socket).take() {
             socket.remove();
         }
-        let count = lock(&self.clients.count);
-        // A lock that is poisoned, or clients that are left: the process ends all the same.
-        drop(
-            self.clients
-                .gone
-                .wait_timeout_while(count, time, |count| *count > 0),
-        );
+        self.clients.wait_until_none(time);
+    }
+}
+
+/// Sends the last line of an answer to a client that an image before this one had.
+pub fn answer_peer(mut stream: &UnixStream, line: &Value) {
+    let time = Some(Duration::from_millis(CLIENT_MS_MAX));
+    if stream.set_write_timeout(time).is_ok() {
+        _ = stream.write_all(format!("{line}\n").as_bytes());
     }
 }
 
 fn accept_all(socket: &ControlSocket, clients: &Arc<Clients>, answer: &Arc<Answer>) {
     loop {
-        let Ok((stream, _)) = socket.listener.accept() else {
-            std::thread::sleep(REFUSED_PAUSE);
-            continue;
-        };
-        let mut count = lock(&clients.count);
-        if *count >= CLIENTS_MAX {
-            drop(count);
-            refuse(stream, "too many clients ask at once");
+        if poll(&mut [PollFd::new(&socket.listener, PollFlags::IN)], None).is_err() {
             continue;
         }
-        *count += 1;
-        drop(count);
-        let guard = ClientGuard(Arc::clone(clients));
-        let answer = Arc::clone(answer);
-        let thread = std::thread::Builder::new().name("control-client".into());
-        // A client that gets no thread sees the end of its connection.
-        _ = thread.spawn(move || {
-            let _guard = guard;
-            serve(stream, &*answer);
-        });
+        let step = clients.step();
+        // Not waited for: it may have gone, or been taken over meanwhile.
+        let accepted = socket.accept();
+        match accepted {
+            Ok(stream) => serve_on_a_thread(clients, answer, stream, Vec::new()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => {
+                drop(step);
+                std::thread::sleep(REFUSED_PAUSE);
+            }
+        }
     }
 }
 
-/// Counts its client out, however that one ends.
-struct ClientGuard(Arc<Clients>);
-
-impl Drop for ClientGuard {
-    fn drop(&mut self) {
-        *lock(&self.0.count) -= 1;
-        self.0.gone.notify_all();
-    }
+/// Serves a client that has asked this much.
+fn serve_on_a_thread(
+    clients: &Arc<Clients>,
+    answer: &Arc<Answer>,
+    stream: UnixStream,
+    asked: Vec<u8>,
+) {
+    let Some(number) = clients.add(stream.as_raw_fd(), CLIENTS_MAX) else {
+        return refuse(stream, "too many clients ask at once");
+    };
+    clients.note(number, |peer| peer.asked = asked);
+    let reply = Reply {
+        stream,
+        client: Some((Arc::clone(clients), number)),
+    };
+    let answer = Arc::clone(answer);
+    let thread = std::thread::Builder::new().name("control-client".into());
+    // A client that gets no thread sees the end of its connection.
+    _ = thread.spawn(move || serve(reply, &*answer));
 }
 
-fn serve(stream: UnixStream, answer: &Answer) {
+fn serve(mut reply: Reply, answer: &Answer) {
     let time = Some(Duration::from_millis(CLIENT_MS_MAX));
-    if !is_allowed(&stream) {
-        return refuse(stream, "only root and the server's own user are answered");
+    if reply.stream.set_write_timeout(time).is_err() {
+        return;
     }
-    let question = match read_line(&stream) {
+    let refused = |error: &str| json!({"ok": false, "error": error});
+    if !is_allowed(&reply.stream) {
+        return reply.last_line(&refused("only root and the server's own user are answered"));
+    }
+    let question = match read_line(&reply) {
         Ok(Some(line)) => Question::from_line(&line),
         Ok(None) => Err(format!("a question has at most {LINE_SIZE_MAX} bytes")),
         // It has gone, or took too long.
         Err(_) => return,
     };
-    if stream.set_write_timeout(time).is_err() {
-        return;
-    }
     match question {
         Ok(question) => {
-            let mut reply = Reply(stream);
+            let is_stop = question.is_stop();
             let mut last = answer(question, &mut reply);
             if last.get("ok").is_none() {
                 last["ok"] = true.into();
             }
-            reply.line(&last);
-            if question.is_stop() {
+            reply.last_line(&last);
+            if is_stop {
                 // The end of the connection is the end of the process.
                 std::mem::forget(reply);
             }
         }
-        Err(error) => refuse(stream, &error),
+        Err(error) => reply.last_line(&refused(&error)),
     }
 }
 
@@ -175,30 +224,24 @@ fn is_allowed(stream: &UnixStream) -> bool {
     socket_peercred(stream).is_ok_and(|peer| peer.uid.is_root() || peer.uid == geteuid())
 }
 
-fn refuse(stream: UnixStream, error: &str) {
-    let mut reply = Reply(stream);
+fn refuse(mut stream: UnixStream, error: &str) {
     let time = Some(Duration::from_millis(CLIENT_MS_MAX));
-    if reply.0.set_write_timeout(time).is_ok() {
-        reply.line(&json!({"ok": false, "error": error}));
+    if stream.set_write_timeout(time).is_ok() {
+        let line = json!({"ok": false, "error": error});
+        _ = stream.write_all(format!("{line}\n").as_bytes());
     }
 }
 
-/// Reads a line; `None` for one that is too long.
-fn read_line(mut stream: &UnixStream) -> io::Result<Option<Vec<u8>>> {
+/// Reads a line, noting what has come; `None` for one that is too long.
+fn read_line(reply: &Reply) -> io::Result<Option<Vec<u8>>> {
+    let gone = io::ErrorKind::UnexpectedEof;
+    let (clients, number) = reply.client.as_ref().ok_or(gone)?;
+    let mut stream = &reply.stream;
     let until = Instant::now() + Duration::from_millis(CLIENT_MS_MAX);
     let mut line = Vec::new();
-    let mut buffer = [0; LINE_SIZE_MAX];
+    clients.note(*number, |peer| line = peer.asked.clone());
+    let mut buffer = [0; 4_096];
     loop {
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        stream.set_read_timeout(Some(left))?;
-        let read = stream.read(&mut buffer)?;
-        if read == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        line.extend_from_slice(&buffer[..read]);
         if let Some(end) = line.iter().position(|byte| *byte == b'\n') {
             line.truncate(end);
             return Ok((end <= LINE_SIZE_MAX).then_some(line));
@@ -206,5 +249,21 @@ fn read_line(mut stream: &UnixStream) -> io::Result<Option<Vec<u8>>> {
         if line.len() > LINE_SIZE_MAX {
             return Ok(None);
         }
+        let left = until.saturating_duration_since(Instant::now());
+        let left = Timespec::try_from(left).map_err(io::Error::other)?;
+        match poll(&mut [PollFd::new(stream, PollFlags::IN)], Some(&left)) {
+            Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
+            Ok(_) => {}
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(error) => return Err(error.into()),
+        }
+        let _step = clients.step();
+        // There is something to read, or the end.
+        let read = stream.read(&mut buffer)?;
+        if read == 0 {
+            return Err(gone.into());
+        }
+        line.extend_from_slice(&buffer[..read]);
+        clients.note(*number, |peer| peer.asked.clone_from(&line));
     }
 }

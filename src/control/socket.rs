@@ -5,7 +5,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -52,12 +52,18 @@ pub struct ControlSocket {
     file: Mutex<Option<SocketFile>>,
 }
 
-#[derive(Debug)]
-struct SocketFile {
-    path: PathBuf,
+/// The file of a socket, and what it is known by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SocketPlace {
+    /// The path.
+    pub path: PathBuf,
     /// Device and inode, by which the file is known again.
-    identity: (u64, u64),
+    pub identity: (u64, u64),
 }
+
+/// A file that is removed when this is dropped.
+#[derive(Debug)]
+struct SocketFile(SocketPlace);
 
 impl ControlSocket {
     /// Makes the socket. To be called once the server's data and addresses are its own.
@@ -73,13 +79,37 @@ impl ControlSocket {
         let _lock = lock_folder_of(path).map_err(system)?;
         remove_stale(path)?;
         let listener = listen_at(path).map_err(|error| system(error.into()))?;
+        listener.set_nonblocking(true).map_err(system)?;
         let made = fs::symlink_metadata(path).map_err(system)?;
         let identity = (made.dev(), made.ino());
         let path = path.to_owned();
-        Ok(Self {
+        Ok(Self::of(listener, SocketPlace { path, identity }))
+    }
+
+    /// Takes over a socket that an image of this process before this one has made.
+    #[must_use]
+    pub fn taken_over(listener: OwnedFd, place: SocketPlace) -> Self {
+        Self::of(listener.into(), place)
+    }
+
+    fn of(listener: UnixListener, place: SocketPlace) -> Self {
+        Self {
             listener,
-            file: Mutex::new(Some(SocketFile { path, identity })),
-        })
+            file: Mutex::new(Some(SocketFile(place))),
+        }
+    }
+
+    /// Returns the descriptor, which stays the socket's, and the file, unless that is removed.
+    #[must_use]
+    pub fn to_hand_over(&self) -> Option<(RawFd, SocketPlace)> {
+        let file = lock(&self.file);
+        let SocketFile(place) = file.as_ref()?;
+        Some((self.listener.as_raw_fd(), place.clone()))
+    }
+
+    /// Takes a connection, without waiting for one.
+    pub(super) fn accept(&self) -> io::Result<UnixStream> {
+        self.listener.accept().map(|(stream, _)| stream)
     }
 
     /// Removes the file; whoever is connected stays so.
@@ -90,13 +120,14 @@ impl ControlSocket {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        let Ok(_lock) = lock_folder_of(&self.path) else {
+        let SocketPlace { path, identity } = &self.0;
+        let Ok(_lock) = lock_folder_of(path) else {
             return;
         };
         // Another server may have its own there, after somebody removed ours.
-        let there = fs::symlink_metadata(&self.path).map(|file| (file.dev(), file.ino()));
-        if there.is_ok_and(|there| there == self.identity) {
-            _ = fs::remove_file(&self.path);
+        let there = fs::symlink_metadata(path).map(|file| (file.dev(), file.ino()));
+        if there.is_ok_and(|there| there == *identity) {
+            _ = fs::remove_file(path);
         }
     }
 }

@@ -25,6 +25,22 @@ pub(super) struct Echoes {
 }
 
 impl Echoes {
+    /// Makes the list of connections that an image of the program before this one had.
+    pub(super) fn of(fds: Vec<u64>) -> Self {
+        let fds: HashSet<Fd, _> = fds.into_iter().map(Fd).collect();
+        Self {
+            count: AtomicUsize::new(fds.len()),
+            fds: RwLock::new(fds),
+        }
+    }
+
+    /// Lists the connections.
+    pub(super) fn list(&self) -> Vec<u64> {
+        let mut fds: Vec<u64> = read(&self.fds).iter().map(|fd| fd.0).collect();
+        fds.sort_unstable();
+        fds
+    }
+
     pub(super) fn contains(&self, fd: Fd) -> bool {
         self.count.load(Relaxed) > 0 && read(&self.fds).contains(&fd)
     }

@@ -43,9 +43,13 @@ pub fn gateway(
     renewal: SettingsRenewal,
     start: ServiceStart,
 ) -> anyhow::Result<ServerOutcome> {
-    let life = DaemonLife::new(Purpose::Gateway, &loaded, (start.report, start.signals));
+    let started = (start.report, start.signals);
+    let life = DaemonLife::new(Purpose::Gateway, &loaded, started, None);
     let Loaded {
-        settings, access, ..
+        settings,
+        access,
+        texts,
+        ..
     } = loaded;
     let general = &settings.general;
     let directory = plan.directory.clone();
@@ -69,7 +73,8 @@ pub fn gateway(
     let ready = Arc::clone(&gate);
     let reloaded = Arc::clone(&gate);
     let prepare = move |succession: Succession<'_>| reloaded.prepare(&succession);
-    life.reload_with(renewal, settings.clone(), in_force, prepare);
+    let running = (settings.clone(), texts);
+    life.reload_with(renewal, running, in_force, prepare);
     let (judge, opened, answer) = (gate.clone(), gateway.clone(), gateway.clone());
     let begun = Arc::clone(&life);
     let listen = general.listen;

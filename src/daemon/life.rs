@@ -4,7 +4,9 @@
 //! What may have to wait runs on a thread of its own, one errand after the other: never on the main
 //! thread, which has to see the next signal.
 
+use std::ffi::OsString;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -12,16 +14,22 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tidings::api::health::ServerReadiness;
+use tidings::base::clock::unix_ms;
 use tidings::base::sync::lock;
-use tidings::server::{Builder, ServerOutcome, ServerSignal, WorkerHandle};
+use tidings::handover::HandoverWriter;
+use tidings::server::{Builder, FrozenServer, ServerOutcome, ServerSignal, WorkerHandle};
 
 use super::in_force::Current;
 use super::reload::{ReloadScope, Reloading, SettingsRenewal, Succession, Swap};
 use super::standing::{Standing, serving};
-use crate::config::{Loaded, Purpose, Settings};
-use crate::control::{ControlServer, ControlSocket};
+use super::upgrade::{DaemonState, HandOver, ThawedDaemon, UpgradeOrder, Upgrading};
+use crate::config::{FileTexts, Loaded, Purpose, Settings};
+use crate::control::{ControlServer, ControlSocket, Reply};
 use crate::output::OpenLogFile;
 use crate::service::{EarlySignals, PidFile, ServiceManager, StartReport, has_terminal};
+
+/// Time for a client of the control socket to take a line, before an upgrade is refused because of it.
+const CLIENT_STEP_MAX: Duration = Duration::from_millis(200);
 
 /// Time at the end for clients of the control socket to get their answers.
 const ANSWERS_MAX: Duration = Duration::from_millis(500);
@@ -42,6 +50,8 @@ pub(super) struct DaemonLife {
     control: Mutex<Option<ControlServer>>,
     standing: Arc<Standing>,
     log_file: Option<PathBuf>,
+    /// What an image of the program before this one has handed over, until it is taken over.
+    thawed: Mutex<Option<ThawedDaemon>>,
     /// Whether a terminal can take this daemon with it.
     had_terminal: bool,
     /// The reason for which the daemon could not begin.
@@ -56,6 +66,14 @@ pub(super) struct DaemonLife {
 struct PendingErrands {
     reload: bool,
     reopen_log: bool,
+    upgrade: bool,
+}
+
+impl PendingErrands {
+    /// Whether the log file is opened anew, which each of them does.
+    fn has_log(&self) -> bool {
+        self.reload || self.reopen_log
+    }
 }
 
 impl DaemonLife {
@@ -63,23 +81,39 @@ impl DaemonLife {
         purpose: Purpose,
         loaded: &Loaded,
         (report, signals): (StartReport, EarlySignals),
+        thawed: Option<ThawedDaemon>,
     ) -> Arc<Self> {
-        let settings = &loaded.settings;
         let manager = ServiceManager::of_environment();
+        let before = thawed.as_ref().map(|thawed| &thawed.state);
+        let (reload, reopen_log) = before.map_or((false, false), |state| state.pending);
+        let started_unix_ms = before.map_or_else(unix_ms, |state| state.started_unix_ms);
+        let had_terminal = before.map_or_else(has_terminal, |state| state.had_terminal);
+        let standing = Standing::new(
+            purpose,
+            loaded.file.clone(),
+            manager.clone(),
+            started_unix_ms,
+        );
+        let settings = &loaded.settings;
         Arc::new(Self {
             report,
             signals,
             has_hung_up: AtomicBool::new(false),
-            manager: manager.clone(),
+            manager,
             pid_path: settings.general.pid_path().map(Into::into),
             pid_file: Mutex::default(),
             control_path: settings.control_path(purpose),
             control: Mutex::default(),
-            standing: Arc::new(Standing::new(purpose, loaded.file.clone(), manager)),
+            standing: Arc::new(standing),
             log_file: settings.log.path().map(Into::into),
-            had_terminal: has_terminal(),
+            had_terminal,
             failure: Mutex::default(),
-            errands: Mutex::default(),
+            errands: Mutex::new(PendingErrands {
+                reload,
+                reopen_log,
+                upgrade: false,
+            }),
+            thawed: Mutex::new(thawed),
             asked: Condvar::new(),
         })
     }
@@ -88,12 +122,63 @@ impl DaemonLife {
     pub(super) fn reload_with(
         &self,
         renewal: SettingsRenewal,
-        running: Settings,
+        running: (Settings, FileTexts),
         current: Current,
         prepare: impl Fn(Succession<'_>) -> anyhow::Result<Box<Swap>> + Send + Sync + 'static,
     ) {
         let reloading = Reloading::new(renewal, running, current, Box::new(prepare));
+        if let Some(thawed) = &*lock(&self.thawed) {
+            reloading.take_over(&thawed.state);
+        }
         self.standing.reload_with(reloading);
+    }
+
+    /// Learns how to replace the program that was started with these arguments, by what `collect` adds to
+    /// a handover.
+    pub(super) fn upgrade_with(
+        self: &Arc<Self>,
+        arguments: &[OsString],
+        collect: impl Fn(&FrozenServer<'_>, &mut HandoverWriter, &mut DaemonState) -> Result<(), String>
+        + Send
+        + Sync
+        + 'static,
+    ) {
+        let life = Arc::downgrade(self);
+        let collect = move |frozen: &FrozenServer<'_>,
+                            mut writer: HandoverWriter,
+                            mut state: DaemonState,
+                            hand_over: &mut HandOver<'_>| {
+            let life = life.upgrade().ok_or("the server has ended")?;
+            collect(frozen, &mut writer, &mut state)?;
+            life.hand_over(writer, state, hand_over)
+        };
+        let thawed = lock(&self.thawed);
+        let before = thawed.as_ref().map(|thawed| &thawed.state);
+        let upgrading = Upgrading::new(arguments.to_vec(), before, Arc::new(collect));
+        self.standing.upgrade_with(upgrading);
+    }
+
+    /// Adds what is the daemon's own, and has it handed over while nobody changes it.
+    fn hand_over(
+        &self,
+        writer: HandoverWriter,
+        mut state: DaemonState,
+        hand_over: &mut HandOver<'_>,
+    ) -> Result<(), String> {
+        let errands = lock(&self.errands);
+        state.pending = (errands.reload, errands.reopen_log);
+        state.had_terminal = self.had_terminal;
+        let control = lock(&self.control);
+        let Some(control) = &*control else {
+            hand_over(writer, state);
+            return Ok(());
+        };
+        let held = control.hold(CLIENT_STEP_MAX);
+        let held = held.ok_or("a client of the control socket doesn't read its answer")?;
+        state.control = control.socket().and_then(|socket| socket.to_hand_over());
+        state.peers = held.peers();
+        hand_over(writer, state);
+        Ok(())
     }
 
     /// Has a server tell its signals; `readiness` says whether it takes requests.
@@ -121,7 +206,13 @@ impl DaemonLife {
         // The server heeds them from here on.
         let has_hung_up = self.signals.take_hangup();
         self.has_hung_up.store(has_hung_up, Ordering::Release);
-        if let Err(error) = self.begin() {
+        let thawed = lock(&self.thawed).take();
+        let began = match thawed {
+            Some(thawed) => self.take_over(&thawed),
+            None => self.begin(),
+        };
+        let began = began.and_then(|()| self.start_errands());
+        if let Err(error) = began {
             server.fail("the daemon could not begin");
             *lock(&self.failure) = Some(error);
             return false;
@@ -149,17 +240,45 @@ impl DaemonLife {
 
     fn begin(self: &Arc<Self>) -> anyhow::Result<()> {
         if let Some(path) = &self.control_path {
-            let socket = ControlSocket::bind(path)?;
-            let standing = Arc::clone(&self.standing);
-            let answers = move |question, _: &mut _| standing.answer(question);
-            let control = ControlServer::start(socket, answers);
-            *lock(&self.control) = Some(control.context("can't start a thread")?);
+            self.answer_at(ControlSocket::bind(path)?, Vec::new())?;
         }
         if let Some(path) = &self.pid_path {
             let written = PidFile::write(path);
             let what = || format!("can't write the PID file {}", path.display());
             *lock(&self.pid_file) = Some(written.with_context(what)?);
         }
+        Ok(())
+    }
+
+    /// Goes on with what an image of the program before this one has handed over.
+    fn take_over(self: &Arc<Self>, thawed: &ThawedDaemon) -> anyhow::Result<()> {
+        let outcome = thawed.outcome();
+        self.standing.upgraded(&outcome);
+        if let Some(control) = thawed.control(&outcome) {
+            self.answer_at(control.socket, control.asked)?;
+        }
+        if let Some(manager) = &self.manager {
+            manager.relax();
+        }
+        let pid_file = self.pid_path.as_deref().map(PidFile::taken_over);
+        *lock(&self.pid_file) = pid_file;
+        Ok(())
+    }
+
+    /// Starts to answer at a control socket, also clients that have asked already.
+    fn answer_at(
+        &self,
+        socket: ControlSocket,
+        asked: Vec<(UnixStream, Vec<u8>)>,
+    ) -> anyhow::Result<()> {
+        let standing = Arc::clone(&self.standing);
+        let answers = move |question, reply: &mut Reply| standing.answer(question, reply);
+        let control = ControlServer::start(socket, asked, answers);
+        *lock(&self.control) = Some(control.context("can't start a thread")?);
+        Ok(())
+    }
+
+    fn start_errands(self: &Arc<Self>) -> anyhow::Result<()> {
         let life = Arc::clone(self);
         let thread = std::thread::Builder::new().name("errands".into());
         let started = thread.spawn(move || life.run_errands());
@@ -199,7 +318,10 @@ impl DaemonLife {
                 drop(server.reload());
                 self.ask(|pending| pending.reopen_log = true);
             }
-            ServerSignal::User2 => tracing::info!(signal = "SIGUSR2", "this signal is ignored"),
+            ServerSignal::User2 => {
+                tracing::info!("SIGUSR2: the program is replaced");
+                self.ask(|pending| pending.upgrade = true);
+            }
         }
     }
 
@@ -211,7 +333,7 @@ impl DaemonLife {
     fn run_errands(&self) {
         loop {
             let mut pending = lock(&self.errands);
-            while !(pending.reload || pending.reopen_log) {
+            while !(pending.reload || pending.reopen_log || pending.upgrade) {
                 pending = match self.asked.wait(pending) {
                     Ok(pending) => pending,
                     Err(poisoned) => poisoned.into_inner(),
@@ -222,8 +344,12 @@ impl DaemonLife {
             // A reload opens the log anew; a refused one must not keep the file that was moved away.
             let is_reloaded =
                 errands.reload && self.standing.reload(ReloadScope::Swap)["ok"] == true;
-            if !is_reloaded && self.log_file.is_some() {
+            if !is_reloaded && errands.has_log() && self.log_file.is_some() {
                 self.reopen_log();
+            }
+            if errands.upgrade {
+                // It says in the log how it went.
+                self.standing.upgrade(&UpgradeOrder::default(), |_| {});
             }
         }
     }

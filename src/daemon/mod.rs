@@ -8,18 +8,22 @@ mod keys;
 mod life;
 mod origin;
 mod paths;
+mod rehearse;
 mod reload;
 mod serve;
 mod standing;
 mod storage;
+mod upgrade;
 
 use tidings::base::Metric;
 
 use crate::output;
 
 pub use gateway::gateway;
+pub use rehearse::rehearse;
 pub use reload::SettingsRenewal;
 pub use serve::serve;
+pub use upgrade::{COMMAND as REHEARSE, DaemonState, KNOWN, Thaw, refuse_changes};
 
 /// Describes the numbers of this program that its library doesn't know.
 fn host_metrics() -> Vec<Metric> {

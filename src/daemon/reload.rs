@@ -15,17 +15,23 @@ use tidings::base::clock::unix_ms;
 use tidings::base::sync::lock;
 
 use super::in_force::{Current, InForce};
+use super::upgrade::DaemonState;
 use crate::auth::Access;
-use crate::config::{InForceBy, Loaded, LogLevel, SettingChange, Settings};
+use crate::config::{
+    FileTexts, InForceBy, Loaded, LogLevel, SettingChange, SettingFiles, Settings,
+};
 use crate::output::OpenLogFile;
 
 /// The number of the settings in force. There is one daemon in a process.
 static GENERATION: AtomicU64 = AtomicU64::new(1);
 
+/// Reads settings from files.
+pub type SettingsReader = dyn Fn(&SettingFiles) -> anyhow::Result<Loaded> + Send + Sync;
+
 /// The ways to read settings again, and to change what isn't the daemon's.
 pub struct SettingsRenewal {
-    /// Reads the settings from the sources of the start.
-    pub read: Box<dyn Fn() -> anyhow::Result<Loaded> + Send + Sync>,
+    /// Reads the settings from the sources of the start, and from these files.
+    pub read: Box<SettingsReader>,
     /// Changes the level of the log.
     pub set_log_level: Box<dyn Fn(&LogLevel) + Send + Sync>,
 }
@@ -52,6 +58,8 @@ pub(super) struct Reloading {
     renewal: SettingsRenewal,
     /// The settings in force; locked for as long as a reload takes, so that there is one at a time.
     running: Mutex<Settings>,
+    /// The texts that they were read from.
+    texts: Mutex<FileTexts>,
     current: Current,
     prepare: Box<Prepare>,
     /// When and how the last reload ended, for `tidings status`.
@@ -97,7 +105,7 @@ impl Reloaded {
 }
 
 /// Lists the keys that were in force and won't be.
-fn withdrawn(current: &InForce, next: &InForce) -> WithdrawnKeys {
+pub(super) fn withdrawn_keys(current: &InForce, next: &InForce) -> WithdrawnKeys {
     let (access, next_access) = (&current.access, &next.access);
     WithdrawnKeys {
         api_keys: access.api_keys.missing_in(&next_access.api_keys),
@@ -114,14 +122,15 @@ pub(super) fn generation() -> u64 {
 impl Reloading {
     pub(super) fn new(
         renewal: SettingsRenewal,
-        running: Settings,
+        running: (Settings, FileTexts),
         current: Current,
         prepare: Box<Prepare>,
     ) -> Self {
         Self {
             prepare,
             renewal,
-            running: Mutex::new(running),
+            running: Mutex::new(running.0),
+            texts: Mutex::new(running.1),
             current,
             last: Mutex::new(Value::Null),
             in_force_since_unix_ms: AtomicU64::new(unix_ms()),
@@ -144,6 +153,29 @@ impl Reloading {
         answer
     }
 
+    /// Goes on with the number of the settings that an image of the program before this one had in force;
+    /// a change that came with this one is one more.
+    pub(super) fn take_over(&self, state: &DaemonState) {
+        let is_changed = *lock(&self.texts) != state.texts;
+        GENERATION.store(state.generation + u64::from(is_changed), Ordering::Release);
+        if !is_changed {
+            let since = state.in_force_since_unix_ms;
+            self.in_force_since_unix_ms.store(since, Ordering::Release);
+        }
+    }
+
+    /// Has nothing reloaded while `work` runs, which is told what the next image has to know.
+    pub(super) fn meanwhile<T>(&self, work: impl FnOnce(DaemonState) -> T) -> T {
+        let _running = lock(&self.running);
+        let state = DaemonState {
+            texts: lock(&self.texts).clone(),
+            generation: generation(),
+            in_force_since_unix_ms: self.in_force_since_unix_ms.load(Ordering::Acquire),
+            ..DaemonState::default()
+        };
+        work(state)
+    }
+
     /// Describes the settings in force and the last reload.
     pub(super) fn described(&self) -> (Value, Value) {
         let since = self.in_force_since_unix_ms.load(Ordering::Acquire);
@@ -153,7 +185,7 @@ impl Reloading {
 
     fn try_reload(&self, scope: ReloadScope) -> anyhow::Result<Reloaded> {
         let mut running = lock(&self.running);
-        let next = (self.renewal.read)()?;
+        let next = (self.renewal.read)(&SettingFiles::OnDisk)?;
         let changes = running.changes_to(&next);
         self.refuse(&changes, &next.access)?;
         let log_file = next.settings.log.path().map(|path| {
@@ -171,6 +203,7 @@ impl Reloading {
             settings,
             access,
             warnings,
+            texts,
             uplink_key,
             ..
         } = next;
@@ -189,7 +222,7 @@ impl Reloading {
             tracing::error!(%error, "the log goes on in the old file");
         }
         (self.renewal.set_log_level)(&settings.log.level);
-        let withdrawn = withdrawn(&self.current.load(), &in_force);
+        let withdrawn = withdrawn_keys(&self.current.load(), &in_force);
         let mut in_force = Some(Arc::new(in_force));
         let rollout = Rollout::default();
         swap(&withdrawn, &rollout, &mut || {
@@ -199,6 +232,7 @@ impl Reloading {
             }
         });
         *running = settings;
+        *lock(&self.texts) = texts;
         self.in_force_since_unix_ms
             .store(unix_ms(), Ordering::Release);
         reloaded.silent = rollout.wait(SILENCE_MAX);

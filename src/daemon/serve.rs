@@ -1,9 +1,14 @@
 //! The daemon: the chat on one port, and who may come in.
 
+use std::ffi::OsString;
+use std::os::fd::AsRawFd;
 use std::sync::{Arc, OnceLock};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
+use tidings::api::WithdrawnKeys;
+use tidings::base::vital::is_told_to_fail;
 use tidings::endpoint::{Endpoint, EndpointHost, EndpointSettings};
+use tidings::handover::{Handover, HandoverWriter};
 use tidings::server::{Fd, Frame, Request, Responder, Server, ServerOutcome, WorkerHandle};
 
 use super::announce;
@@ -13,8 +18,10 @@ use super::in_force::{Current, InForce};
 use super::keys::Keys;
 use super::life::{DaemonLife, listening};
 use super::paths::{ServeGate, beside_the_api};
-use super::reload::{SettingsRenewal, Succession, Swap};
+use super::reload::{SettingsRenewal, Succession, Swap, withdrawn_keys};
 use super::storage;
+use super::upgrade::{Thaw, same_sections};
+use crate::auth::Access;
 use crate::config::{Loaded, Purpose, Settings};
 use crate::output;
 use crate::service::ServiceStart;
@@ -31,25 +38,52 @@ pub fn serve(
     loaded: Loaded,
     renewal: SettingsRenewal,
     start: ServiceStart,
+    arguments: &[OsString],
+    mut thaw: Option<Thaw>,
 ) -> anyhow::Result<ServerOutcome> {
-    let life = DaemonLife::new(Purpose::Serve, &loaded, (start.report, start.signals));
-    let running = loaded.settings.clone();
+    let (thawed, lock) = match &thaw {
+        Some(thaw) => (Some(thaw.daemon()?), thaw.lock()?),
+        None => (None, None),
+    };
+    let thaws_next = thaw
+        .as_ref()
+        .is_some_and(|thaw| thaw.relay.entered().back().is_none());
+    let echoes = thaw.as_ref().map(|thaw| thaw.state.echoes.clone());
+    let given = match &thaw {
+        Some(thaw) => thaw.state.given.clone(),
+        None => start.addresses()?,
+    };
+    let started = (start.report, start.signals);
+    let life = DaemonLife::new(Purpose::Serve, &loaded, started, thawed);
+    let running = (loaded.settings.clone(), loaded.texts.clone());
     let Loaded {
         settings,
         access,
         uplink_key,
         ..
     } = loaded;
-    let store = storage::open(&settings)?;
+    let (store, lock) = match &thaw {
+        Some(thaw) => storage::take_over(&settings, lock, &thaw.relay.entered().handover()?)?,
+        None => storage::open(&settings, lock)?,
+    };
     let is_open = access.is_open();
     let in_force = InForce::new(&settings, access, uplink_key.as_ref()).shared();
-    let endpoint = Endpoint::new(
-        endpoint_settings(&settings),
-        settings.chat(),
-        Box::new(Keys(Arc::clone(&in_force))),
-        store,
-    );
-    let endpoint = Arc::new(endpoint.context("can't start a thread")?);
+    let (own, chat) = (endpoint_settings(&settings), settings.chat());
+    let keys = Box::new(Keys(Arc::clone(&in_force)));
+    let endpoint = match &thaw {
+        None => Endpoint::new(own, chat, keys, store).context("can't start a thread")?,
+        Some(thaw) => {
+            let handover = thaw.relay.entered().handover()?;
+            Endpoint::take_over(own, chat, keys, store, &handover)?
+        }
+    };
+    let endpoint = Arc::new(endpoint);
+    let withdrawn = thaw.as_mut().and_then(|thaw| thaw.before.take());
+    let withdrawn = withdrawn.map(|before| {
+        let uplink_key = before.uplink_key.as_ref();
+        let before = InForce::new(&before.settings, before.access, uplink_key);
+        withdrawn_keys(&before, &in_force.load())
+    });
     let general = &settings.general;
     let listen = general.listen;
     let server = settings.server();
@@ -65,16 +99,33 @@ pub fn serve(
     let host = Arc::new(ServeHost {
         gate: Arc::clone(&gate),
         in_force,
-        echoes: Echoes::default(),
+        echoes: Echoes::of(echoes.unwrap_or_default()),
         is_open,
+        withdrawn,
+        endpoint: Arc::clone(&endpoint),
         life: Arc::clone(&life),
     });
-    let builder = listening(Server::builder(), listen, start.sockets)
+    let (hosted, handed) = (Arc::clone(&host), Arc::clone(&endpoint));
+    life.upgrade_with(arguments, move |_, writer, state| {
+        handed.hand_over(writer);
+        state.lock = lock.as_ref().map(AsRawFd::as_raw_fd);
+        state.given = given.clone();
+        state.echoes = hosted.echoes.list();
+        Ok(())
+    });
+    let builder = match thaw {
+        Some(thaw) => Server::builder().thaw(thaw.relay),
+        None => listening(Server::builder(), listen, start.sockets),
+    };
+    let builder = builder
         .reactors(general.reactors)
         .workers(general.workers)
         .settings(server)
         .gate(move |head, fd| gate.judge(head, fd));
     let builder = life.attach(endpoint.attach(builder, host), move || ready.readiness());
+    if thaws_next && is_told_to_fail("thaw.chat") {
+        bail!("a test said that the chat can't be thawed");
+    }
     let outcome = builder.run();
     // Everything that was taken is on disk now, also what nobody waits for any more.
     endpoint.finish();
@@ -102,6 +153,22 @@ impl ServeGate {
     }
 }
 
+/// Takes over the endpoint of a trial handover, which leads nowhere, and compares it with what was handed
+/// over.
+pub(super) fn rehearse_endpoint(
+    handover: &Handover<'_>,
+    settings: &Settings,
+) -> anyhow::Result<()> {
+    let in_force = InForce::new(settings, Access::default(), None).shared();
+    let keys = Box::new(Keys(in_force));
+    let store = Box::new(storage::in_memory(settings, handover)?);
+    let own = endpoint_settings(settings);
+    let endpoint = Endpoint::take_over(own, settings.chat(), keys, store, handover)?;
+    let mut again = HandoverWriter::new();
+    endpoint.hand_over(&mut again);
+    same_sections(handover, again)
+}
+
 /// Makes the settings of the endpoint.
 fn endpoint_settings(settings: &Settings) -> EndpointSettings {
     let connection = settings.server().reactor.connection;
@@ -124,6 +191,10 @@ struct ServeHost {
     in_force: Current,
     echoes: Echoes,
     is_open: bool,
+    /// The keys that were in force in the image of the program before this one, if there was one, and
+    /// aren't any more.
+    withdrawn: Option<WithdrawnKeys>,
+    endpoint: Arc<Endpoint>,
     life: Arc<DaemonLife>,
 }
 
@@ -133,6 +204,10 @@ impl EndpointHost for ServeHost {
         self.gate.server.get_or_init(|| server.handle());
         if !self.life.started(server) {
             return;
+        }
+        if let Some(withdrawn) = &self.withdrawn {
+            // The image before has said where the server is.
+            return self.endpoint.withdraw(withdrawn, || {});
         }
         let in_force = self.in_force.load();
         announce(

@@ -3,17 +3,23 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Condvar, Mutex, OnceLock};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tidings::api::health::ServerReadiness;
-use tidings::base::clock::unix_ms;
 use tidings::base::sync::lock;
 use tidings::server::{Handle, ServerOutcome};
 
 use super::reload::{ReloadScope, Reloading};
+use super::upgrade::{DaemonState, UpgradeOrder, Upgrading};
 use crate::config::Purpose;
-use crate::control::Question;
+use crate::control::{Question, Reply};
 use crate::service::ServiceManager;
+use crate::version::version;
+
+/// The time without a sign of life that a service manager has to bear during an upgrade: two rehearsals,
+/// and what comes after.
+const WATCHDOG_STRETCHED: Duration = Duration::from_secs(90);
 
 type Readiness = Box<dyn Fn() -> ServerReadiness + Send + Sync>;
 
@@ -25,6 +31,7 @@ pub(super) struct Standing {
     started_unix_ms: u64,
     server: OnceLock<Handle>,
     reloading: OnceLock<Reloading>,
+    upgrading: OnceLock<Upgrading>,
     readiness: OnceLock<Readiness>,
     /// The service manager, if one wants to be told.
     manager: Option<ServiceManager>,
@@ -45,6 +52,7 @@ impl Standing {
         purpose: Purpose,
         config: Option<PathBuf>,
         manager: Option<ServiceManager>,
+        started_unix_ms: u64,
     ) -> Self {
         Self {
             kind: match purpose {
@@ -52,9 +60,10 @@ impl Standing {
                 Purpose::Serve | Purpose::Reading => "server",
             },
             config: config.map(|path| std::path::absolute(&path).unwrap_or(path)),
-            started_unix_ms: unix_ms(),
+            started_unix_ms,
             server: OnceLock::new(),
             reloading: OnceLock::new(),
+            upgrading: OnceLock::new(),
             readiness: OnceLock::new(),
             manager,
             end: Mutex::default(),
@@ -74,6 +83,51 @@ impl Standing {
     pub(super) fn reload_with(&self, reloading: Reloading) {
         // Only set here, and only once.
         _ = self.reloading.set(reloading);
+    }
+
+    /// Learns how to replace the program.
+    pub(super) fn upgrade_with(&self, upgrading: Upgrading) {
+        // Only set here, and only once.
+        _ = self.upgrading.set(upgrading);
+    }
+
+    /// Notes how the upgrade ended that began with the image before.
+    pub(super) fn upgraded(&self, outcome: &Value) {
+        if let Some(upgrading) = self.upgrading.get() {
+            upgrading.ended(outcome.clone());
+        }
+    }
+
+    /// Replaces the program; it answers if the program stays.
+    pub(super) fn upgrade(&self, order: &UpgradeOrder, progress: impl FnMut(&str)) -> Value {
+        let refused = |error: &str| json!({"ok": false, "error": error});
+        let (Some(reloading), Some(server)) = (self.reloading.get(), self.server.get()) else {
+            return refused("it is just starting");
+        };
+        let Some(upgrading) = self.upgrading.get() else {
+            return refused(
+                "a gateway can't be upgraded in place: restart it, which loses nothing that it took",
+            );
+        };
+        let manager = self.manager.as_ref().filter(|_| !order.is_check);
+        if let Some(manager) = manager {
+            manager.reloading();
+            manager.stretch(WATCHDOG_STRETCHED);
+        }
+        let answer = reloading.meanwhile(|state| {
+            let state = DaemonState {
+                started_unix_ms: self.started_unix_ms,
+                ..state
+            };
+            upgrading.upgrade(server, state, order, progress)
+        });
+        if let Some(manager) = manager {
+            manager.relax();
+            let error = answer["error"].as_str().unwrap_or_default();
+            let serving = serving(server);
+            manager.ready(&format!("{serving}; the last upgrade was refused: {error}"));
+        }
+        answer
     }
 
     /// Reads the settings anew.
@@ -112,7 +166,7 @@ impl Standing {
     }
 
     /// Answers a question; that to stop once the daemon has ended.
-    pub(super) fn answer(&self, question: Question) -> Value {
+    pub(super) fn answer(&self, question: Question, reply: &mut Reply) -> Value {
         let Some(server) = self.server.get() else {
             return json!({"ok": false, "error": "it is just starting"});
         };
@@ -121,6 +175,16 @@ impl Standing {
             Question::Reload => self.reload(ReloadScope::Swap),
             Question::CheckReload => self.reload(ReloadScope::Check),
             Question::Renew => renew(server),
+            Question::Upgrade { binary, is_check } => {
+                let order = UpgradeOrder { binary, is_check };
+                // From its first line on this client's upgrade is the one that takes place.
+                let answer = self.upgrade(&order, |text| {
+                    reply.awaits_upgrade(!is_check);
+                    reply.line(&json!({"progress": text}));
+                });
+                reply.awaits_upgrade(false);
+                answer
+            }
             Question::Stop => {
                 tracing::info!("asked to stop by the control socket: stopping gracefully");
                 server.stop();
@@ -147,7 +211,7 @@ impl Standing {
         json!({
             "kind": self.kind,
             "pid": std::process::id(),
-            "version": env!("CARGO_PKG_VERSION"),
+            "version": version(),
             "state": state,
             "reason": reason,
             "started_unix_ms": self.started_unix_ms,
@@ -156,6 +220,7 @@ impl Standing {
             "config": self.config,
             "settings": settings,
             "last_reload": last_reload,
+            "last_upgrade": self.upgrading.get().map(Upgrading::last),
             "connections": server.stats().totals.slots,
         })
     }

@@ -1,21 +1,56 @@
 //! The store that keeps the messages.
 
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Instant;
 
 use anyhow::Context;
-use tidings::store::{Journal, MemoryStore, Store, StoreError, StoreSettings};
+use tidings::handover::Handover;
+use tidings::server::upgrade::kernel::heeding_signals;
+use tidings::store::{Journal, MemoryStore, STORE_FORMAT, Store, StoreError, StoreSettings};
 
 use crate::config::Settings;
 use crate::output;
 
-/// Opens the store that the settings ask for; makes its folder at the first start, and says so.
-pub(super) fn open(settings: &Settings) -> anyhow::Result<Box<dyn Store>> {
+/// A store, and a second descriptor of its lock.
+pub(super) type OpenStore = (Box<dyn Store>, Option<OwnedFd>);
+
+/// Goes on with the store of an image of the program before this one, whose lock this process has.
+pub(super) fn take_over(
+    settings: &Settings,
+    lock: Option<OwnedFd>,
+    handover: &Handover<'_>,
+) -> anyhow::Result<OpenStore> {
+    match settings.data() {
+        None => Ok((Box::new(in_memory(settings, handover)?), None)),
+        Some(_) => open(settings, lock),
+    }
+}
+
+/// Makes the store in memory that was handed over, or an empty one where there was none.
+pub(super) fn in_memory(
+    settings: &Settings,
+    handover: &Handover<'_>,
+) -> anyhow::Result<MemoryStore> {
+    Ok(match handover.section(STORE_FORMAT.name) {
+        Some(section) => MemoryStore::take_over(&section, settings.store())?,
+        None => MemoryStore::new(settings.store()),
+    })
+}
+
+/// Opens the store that the settings ask for, whose lock this process may have already; makes its folder
+/// at the first start, and says so.
+pub(super) fn open(settings: &Settings, lock: Option<OwnedFd>) -> anyhow::Result<OpenStore> {
     let Some(directory) = settings.data() else {
-        return Ok(Box::new(MemoryStore::new(settings.store())));
+        return Ok((Box::new(MemoryStore::new(settings.store())), None));
     };
     let is_new = !directory.exists();
-    let journal = open_journal(settings.store()).with_context(|| cannot_open(&directory))?;
+    let journal = restored(settings.store(), |settings| match lock {
+        Some(lock) => Journal::open_with_lock(settings, lock),
+        // To read large files takes long, and a start that does so can be ended.
+        None => heeding_signals(|| Journal::open(settings)),
+    });
+    let journal = journal.with_context(|| cannot_open(&directory))?;
     if is_new {
         output::announce(format_args!(
             "data: made {}, where messages are stored from now on; --data none keeps them in \
@@ -23,14 +58,22 @@ pub(super) fn open(settings: &Settings) -> anyhow::Result<Box<dyn Store>> {
             directory.display()
         ));
     }
-    Ok(Box::new(journal))
+    let lock = journal.second_lock();
+    Ok((Box::new(journal), lock))
 }
 
 /// Opens a journal, and logs what it has restored and in what time.
 pub(super) fn open_journal(settings: StoreSettings) -> Result<Journal, StoreError> {
+    restored(settings, Journal::open)
+}
+
+fn restored(
+    settings: StoreSettings,
+    open: impl FnOnce(StoreSettings) -> Result<Journal, StoreError>,
+) -> Result<Journal, StoreError> {
     let began = Instant::now();
     let directory = settings.directory.clone();
-    let journal = Journal::open(settings)?;
+    let journal = open(settings)?;
     let totals = journal.reader().totals();
     tracing::info!(
         directory = %directory.display(),

@@ -75,15 +75,20 @@ pub fn log_dropped() -> u64 {
     LOG.get().map_or(0, LineQueue::dropped)
 }
 
+/// Writes the waiting lines, for `time` at most: what waits longer ends with this image of the program.
+pub fn flush(time: Duration) {
+    for queue in [LOG.get(), ANNOUNCEMENTS.get()].into_iter().flatten() {
+        queue.flush(time);
+    }
+}
+
 /// Writes the waiting lines when the program ends, however it ends.
 #[derive(Debug)]
 pub struct FlushAtEnd;
 
 impl Drop for FlushAtEnd {
     fn drop(&mut self) {
-        for queue in [LOG.get(), ANNOUNCEMENTS.get()].into_iter().flatten() {
-            queue.flush(FLUSH_MAX);
-        }
+        flush(FLUSH_MAX);
     }
 }
 

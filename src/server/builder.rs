@@ -11,14 +11,16 @@ use super::error::ServerError;
 use super::freeze::Freezes;
 use super::handle::{Handle, TASK_PROCESS, WorkerHandle};
 use super::handler_set::{BoxError, HandlerSet};
-use super::lifecycle::{Lifecycle, ServerOutcome, StopSource};
+use super::lifecycle::{Lifecycle, StopSource};
 use super::message::{Frame, Request};
+use super::outcome::ServerOutcome;
 use super::process::{self, Process, ProcessLaunch, TaskId};
 use super::responder::Responder;
 use super::running::RunningServer;
 use super::settings::ServerSettings;
 use super::signal::ServerSignal;
 use super::spec::ServerSpec;
+use super::upgrade::ThawRelay;
 use crate::base::pressure::Pressure;
 use crate::base::{Fd, REACTORS_MAX};
 use crate::net::reactor::LISTENERS_MAX;
@@ -47,6 +49,8 @@ pub struct Builder {
     spec: ServerSpec,
     /// The first error of a builder method, which the start returns.
     error: Option<ServerError>,
+    /// The way to the main thread, where another one prepares the server.
+    thaw: Option<ThawRelay>,
 }
 
 impl Builder {
@@ -54,6 +58,7 @@ impl Builder {
         Self {
             spec: ServerSpec::default(),
             error: None,
+            thaw: None,
         }
     }
 
@@ -79,6 +84,17 @@ impl Builder {
     #[must_use]
     pub fn listener(mut self, socket: TcpListener) -> Self {
         self.spec.sockets.push(socket);
+        self
+    }
+
+    /// Goes on with what an image of the program before this one has handed over, in place of what
+    /// [`Builder::listen`] says. [`Builder::run`] is called on the thread that thaws then, and runs the
+    /// server on the main one.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn thaw(mut self, relay: ThawRelay) -> Self {
+        self.spec.entered = Some(Arc::clone(relay.entered()));
+        self.thaw = Some(relay);
         self
     }
 
@@ -369,9 +385,15 @@ impl Builder {
     ///
     /// [`ServerError`]: the server can't start. Connections or tasks that a stop had to cut are no
     /// error; the outcome counts them.
-    pub fn run(self) -> Result<ServerOutcome, ServerError> {
+    pub fn run(mut self) -> Result<ServerOutcome, ServerError> {
+        let relay = self.thaw.take();
         let (lifecycle, _) = self.prepare(StopSource::Signals)?;
-        Ok(lifecycle.run())
+        match relay {
+            None => Ok(lifecycle.run()),
+            Some(relay) => relay
+                .run(move || lifecycle.run())
+                .ok_or(ServerError::TooLate),
+        }
     }
 
     /// Runs the server on a thread of its own, which leaves signals alone: for tests, and for
@@ -414,10 +436,12 @@ impl Builder {
             return Err(error);
         }
         let listeners = self.spec.addresses.len() + self.spec.sockets.len();
-        if listeners == 0 {
-            return Err(ServerError::NoAddress);
+        if self.spec.entered.is_none() {
+            if listeners == 0 {
+                return Err(ServerError::NoAddress);
+            }
+            within("listening addresses", listeners, 1, LISTENERS_MAX)?;
         }
-        within("listening addresses", listeners, 1, LISTENERS_MAX)?;
         within("reactors", self.spec.reactors, 1, REACTORS_MAX)?;
         within("workers", self.spec.workers, 0, WORKERS_MAX)?;
         Lifecycle::start(self.spec, stop_source)

@@ -43,6 +43,10 @@ pub enum ServerError {
     /// This process was started under a name that the server has no process for.
     #[error("there is no process {0:?} in this server")]
     UnknownProcess(String),
+    /// The server was ready too late: the image of the program before this one goes on.
+    #[doc(hidden)]
+    #[error("the server was ready too late")]
+    TooLate,
     /// The function of [`Builder::handlers`](super::Builder::handlers) failed.
     #[error("the callbacks can't be made")]
     Handlers(#[source] BoxError),

@@ -6,7 +6,6 @@
 //! needs the later ones: an answer may need a task, and the task's outcome needs a worker.
 
 use std::io;
-use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 use mio::{Events, Interest, Poll, Token, Waker};
+use rustix::process::{getpid, kill_process};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook_mio::v1_0::Signals;
 
@@ -23,22 +23,24 @@ use super::freeze::FreezeDriver;
 use super::handle::{Handle, TimerCallback};
 use super::handler_set::HandlersSource;
 use super::orphans::{is_first_process, reap_orphans};
-use super::process::{ProcessEvent, ProcessLaunch, ProcessSpec, Supervisor};
+use super::outcome::ServerOutcome;
+use super::process::{ProcessEvent, Supervisor};
 use super::queue::WorkerJob;
 use super::renewing::{RenewedParts, Renewing};
 use super::runner::{Runner, RunnerMaker};
-use super::settings::ServerSettings;
 use super::shared::{MainThread, ServerShared};
 use super::signal::{ServerSignal, is_hangup_ignored, name_of};
 use super::spawn::{Spawner, Threads, build_shared};
 use super::spec::ServerSpec;
+use super::start_parts::{all_pressures, bind, supervisor};
 use super::threads::ServerThreads;
 use super::timers::Timers;
-use crate::base::pressure::Pressure;
+use super::upgrade::kernel::{heed_signals, heeding_signals, hold_signals, holds_signals};
+use super::upgrade::{Entered, StartGate, adopt_server, duplicated, reactors};
 use crate::base::rest::{take_no_part, take_part};
 use crate::base::vital::may_die_here;
+use crate::net::Listener;
 use crate::net::command::{Command, CommandBatch};
-use crate::net::{Listener, listen};
 
 const WAKER: Token = Token(0);
 const SIGNALS: Token = Token(1);
@@ -56,32 +58,6 @@ const CUT_GRACE: Duration = Duration::from_secs(2);
 /// Time that the reactors get at a second signal to see what has reached them already, such as the
 /// end of a connection, and to count what they cut: a turn takes far less, unless a callback is stuck.
 const FORCED_GRACE: Duration = Duration::from_millis(200);
-
-/// The way in which a server ended.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct ServerOutcome {
-    /// Connections that were cut because `stop_ms_max` had passed.
-    pub connections_cut: u64,
-    /// Requests that were left without an answer.
-    pub requests_unanswered: u64,
-    /// Accepted tasks that didn't finish.
-    pub tasks_unfinished: usize,
-    /// Threads that were stuck in a callback.
-    pub threads_stuck: usize,
-    /// Whether a second signal ended the server at once.
-    pub is_forced: bool,
-    /// Whether the server stopped because one of its threads died, or because of [`Handle::fail`].
-    pub has_failed: bool,
-}
-
-impl ServerOutcome {
-    /// Whether nothing was lost, however the stop came about.
-    #[must_use]
-    pub fn is_clean(&self) -> bool {
-        let is_forced = false;
-        Self { is_forced, ..*self } == Self::default()
-    }
-}
 
 /// The steps of a server's end, in their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,6 +86,8 @@ pub(super) struct Lifecycle {
     threads: ServerThreads,
     renewing: Renewing,
     freezes: FreezeDriver,
+    /// What was handed over, and the gate at which the threads wait, until the commit.
+    thaw: Option<(Arc<Entered>, Arc<StartGate>)>,
     phase: LifecyclePhase,
     outcome: ServerOutcome,
 }
@@ -141,7 +119,13 @@ impl Lifecycle {
         };
         let handlers = source.make().map_err(ServerError::Handlers)?;
         let mut listeners = bind(spec.addresses)?;
-        for socket in spec.sockets {
+        let taken_over = spec.entered.as_deref().map(duplicated).transpose();
+        let taken_over = taken_over.map_err(system("take over a socket"))?;
+        for socket in spec
+            .sockets
+            .into_iter()
+            .chain(taken_over.into_iter().flatten())
+        {
             let listener = Listener::of(socket);
             listeners.push(listener.map_err(system("take over a socket"))?);
         }
@@ -170,7 +154,11 @@ impl Lifecycle {
             inline_jobs: inline_sender,
             addresses: listeners.iter().map(|listener| listener.address).collect(),
         };
-        let (shared, unshared) = build_shared(threads, &spec.settings, &supervisor)?;
+        let (shared, mut unshared) = build_shared(threads, &spec.settings, &supervisor)?;
+        if let Some(entered) = &spec.entered {
+            let handed = reactors(entered, spec.reactors, &shared.budget);
+            unshared.hand(handed.map_err(system("take over the connections"))?);
+        }
         let timers: Arc<Timers<TimerCallback>> = Arc::default();
         let maker = RunnerMaker {
             shared: Arc::clone(&shared),
@@ -185,11 +173,16 @@ impl Lifecycle {
             waiting_bytes_max: (spec.settings.worker_queue.bytes_high).max(WAITING_BYTES_LEAST),
             gate: spec.gate,
             jobs: &inline_jobs,
+            start_gate: Arc::default(),
+            entered: spec.entered.clone(),
         };
-        supervisor
-            .start(poll.registry(), PROCESSES_FIRST)
-            .map_err(system("start the processes"))?;
-        main_runner.server_started();
+        let start_gate = Arc::clone(&spawner.start_gate);
+        if spec.entered.is_none() {
+            heeding_signals(|| supervisor.start(poll.registry(), PROCESSES_FIRST))
+                .map_err(system("start the processes"))?;
+            main_runner.server_started();
+            start_gate.open();
+        }
         let threads = spawner
             .start(unshared, listeners, &handlers)
             .map_err(system("start a thread"))?;
@@ -203,6 +196,7 @@ impl Lifecycle {
             runner: main_runner,
             inline_jobs,
             threads,
+            thaw: spec.entered.map(|entered| (entered, start_gate)),
             freezes: FreezeDriver::new(spec.parts, spec.settings.freeze_ms_max),
             phase: LifecyclePhase::Running,
             outcome: ServerOutcome::default(),
@@ -213,6 +207,10 @@ impl Lifecycle {
     /// Runs the main thread until the server has ended.
     pub(super) fn run(mut self) -> ServerOutcome {
         take_part();
+        self.commit();
+        if holds_signals() {
+            heed_signals();
+        }
         let mut events = Events::with_capacity(64);
         if self.signals.is_some() && is_first_process() {
             // Those that have died before somebody watched for that.
@@ -231,6 +229,44 @@ impl Lifecycle {
         let outcome = self.end();
         take_no_part();
         outcome
+    }
+
+    /// Goes on with a freeze; while all stands still, no signal comes.
+    fn freeze(&mut self) {
+        let (signals, mut is_held) = (&mut self.signals, false);
+        let mut hold = || match signals {
+            Some(signals) if holds_signals() => {
+                hold_signals();
+                is_held = true;
+                signals.pending().collect()
+            }
+            _ => Vec::new(),
+        };
+        (self.freezes).turn(&self.shared, &mut self.supervisor, &mut hold);
+        if is_held {
+            heed_signals();
+        }
+    }
+
+    /// Makes what was handed over this image's own. From here on nothing goes back.
+    fn commit(&mut self) {
+        let Some((entered, start_gate)) = self.thaw.take() else {
+            return;
+        };
+        entered.commit();
+        let signals = adopt_server(&entered);
+        let registry = self.poll.registry();
+        if let Err(error) = heeding_signals(|| self.supervisor.start(registry, PROCESSES_FIRST)) {
+            tracing::error!(%error, "can't start the processes");
+            self.shared.main.fail("the processes can't be started");
+        }
+        start_gate.let_adopt(self.shared.mailboxes.len());
+        self.runner.server_started();
+        start_gate.open();
+        for signal in signals {
+            // As it came to the image before.
+            _ = kill_process(getpid(), signal);
+        }
     }
 
     fn turn(&mut self, events: &mut Events) {
@@ -422,7 +458,7 @@ impl Lifecycle {
     fn advance(&mut self) {
         if self.phase == LifecyclePhase::Running {
             if self.renewing.is_idle() {
-                self.freezes.turn(&self.shared, &mut self.supervisor);
+                self.freeze();
             }
             if self.freezes.is_busy() {
                 return;
@@ -545,34 +581,6 @@ impl Lifecycle {
         }
         self.outcome
     }
-}
-
-/// Lists the pressures of the queues that all connections feed: the user's own, and the mailboxes'.
-fn all_pressures(own: Vec<Arc<Pressure>>, shared: &ServerShared) -> Arc<[Arc<Pressure>]> {
-    let mailboxes = shared.mailboxes.iter();
-    let of_mailboxes = mailboxes.filter_map(|mailbox| mailbox.pressure());
-    own.into_iter().chain(of_mailboxes.cloned()).collect()
-}
-
-fn bind(addresses: Vec<SocketAddr>) -> Result<Vec<Listener>, ServerError> {
-    let listen =
-        |address| listen(address).map_err(|source| ServerError::Listen { address, source });
-    addresses.into_iter().map(listen).collect()
-}
-
-fn supervisor<'a>(
-    (names, launch): (impl Iterator<Item = &'a str>, &ProcessLaunch),
-    settings: &ServerSettings,
-    waker: Arc<Waker>,
-) -> io::Result<Supervisor> {
-    let specs = names.map(|name| Ok(ProcessSpec::new(name)?.with_launch(launch.clone())));
-    let specs = specs.collect::<io::Result<Vec<_>>>()?;
-    // A waker that fails is logged where the server itself uses it.
-    Supervisor::new(
-        specs,
-        settings.process,
-        Arc::new(move || drop(waker.wake())),
-    )
 }
 
 fn watch(poll: &Poll) -> io::Result<Signals> {

@@ -24,6 +24,7 @@ mod light;
 mod message;
 mod order;
 mod orphans;
+mod outcome;
 pub mod process;
 mod queue;
 mod renewal;
@@ -38,6 +39,7 @@ mod signal;
 mod sinks;
 mod spawn;
 mod spec;
+mod start_parts;
 mod stats;
 mod succession;
 mod thread_guard;
@@ -45,6 +47,8 @@ mod threads;
 mod timers;
 mod turn;
 mod turns;
+#[doc(hidden)]
+pub mod upgrade;
 mod worker;
 
 pub use builder::{Builder, WORKERS_MAX};
@@ -58,8 +62,8 @@ pub use freeze::{
 pub use handle::{ConnectionInfo, Handle, PushError, WorkerHandle};
 pub use handler_set::{BoxError, HandlerSet};
 pub use late_handle::LateHandle;
-pub use lifecycle::ServerOutcome;
 pub use message::{Frame, Message, Request};
+pub use outcome::ServerOutcome;
 pub use renewal::{Renewal, RenewalError, RenewalOutcome};
 pub use responder::Responder;
 pub use running::RunningServer;

@@ -3,7 +3,7 @@
 use std::thread::JoinHandle;
 
 use super::handle::Handle;
-use super::lifecycle::ServerOutcome;
+use super::outcome::ServerOutcome;
 
 /// A server that [`super::Builder::start`] has started on a thread of its own.
 #[derive(Debug)]

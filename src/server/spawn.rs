@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender};
@@ -25,16 +26,19 @@ use super::sinks::{InlineSink, WorkerSink};
 use super::succession::WorkerParts;
 use super::thread_guard::ThreadGuard;
 use super::threads::{CallbackThread, ReactorThread, ServerThreads, WorkerThread, spawn};
+use super::upgrade::{Entered, StartGate};
 use super::worker::work;
 use crate::base::pressure::Pressure;
 use crate::base::rest::take_part;
+use crate::handover::SectionWriter;
 use crate::net::Listener;
 use crate::net::budget::ByteBudget;
 use crate::net::command::CommandBatch;
 use crate::net::limits::ReactorLimits;
 use crate::net::mailbox::{MailboxReceiver, mailbox};
 use crate::net::reactor::{
-    self, CommandSender, EventSink, Gate, Reactor, ReactorParts, ReactorShared, RunEnd,
+    self, CommandSender, EventSink, Gate, Reactor, ReactorHandover, ReactorParts, ReactorShared,
+    RunEnd,
 };
 use crate::net::strangers::Strangers;
 
@@ -42,6 +46,19 @@ use crate::net::strangers::Strangers;
 pub(super) struct UnsharedReactor {
     poll: Poll,
     mailbox: MailboxReceiver<CommandBatch>,
+    /// What it goes on with of an image of the program before this one.
+    handed: Option<ReactorHandover>,
+}
+
+impl Unshared {
+    /// Has the reactors go on with those of an image of the program before this one.
+    pub(super) fn hand(&mut self, handed: Vec<ReactorHandover>) {
+        for handover in handed {
+            if let Some(reactor) = self.reactors.get_mut(handover.id()) {
+                reactor.handed = Some(handover);
+            }
+        }
+    }
 }
 
 /// The parts that each thread takes for itself.
@@ -118,6 +135,7 @@ fn mailbox_of_a_reactor(
     let reactor = UnsharedReactor {
         poll,
         mailbox: receiver,
+        handed: None,
     };
     Ok((sender, reactor))
 }
@@ -134,6 +152,10 @@ pub(super) struct Spawner<'a> {
     pub(super) waiting_bytes_max: usize,
     pub(super) gate: Arc<Gate>,
     pub(super) jobs: &'a Receiver<WorkerJob>,
+    /// The gate at which the threads wait.
+    pub(super) start_gate: Arc<StartGate>,
+    /// What an image of the program before this one has handed over.
+    pub(super) entered: Option<Arc<Entered>>,
 }
 
 impl Spawner<'_> {
@@ -175,7 +197,7 @@ impl Spawner<'_> {
                 guard: ThreadGuard::worker(shared),
             };
             let name = CallbackThread::Worker(id).name();
-            let thread = spawn(name, move || work(&runner, parts, || {}))?;
+            let thread = self.spawn(name, move || work(&runner, parts, || {}))?;
             threads.push(WorkerThread {
                 thread: Some(thread),
                 orders,
@@ -202,6 +224,19 @@ impl Spawner<'_> {
         Ok(threads)
     }
 
+    /// Starts a thread, which waits at the gate.
+    fn spawn(
+        &self,
+        name: String,
+        run: impl FnOnce() + Send + 'static,
+    ) -> io::Result<JoinHandle<()>> {
+        let gate = Arc::clone(&self.start_gate);
+        spawn(name, move || {
+            gate.pass();
+            run();
+        })
+    }
+
     /// Starts a reactor that runs all callbacks of its connections.
     fn inline_reactor(
         &self,
@@ -215,11 +250,11 @@ impl Spawner<'_> {
         let jobs = (id == 0).then(|| self.jobs.clone());
         let (orders, received) = crossbeam_channel::unbounded();
         let sink = InlineSink::new(runner, self.turn_bounds(), jobs, received);
-        let reactor = Reactor::new(self.parts(id, unshared, listeners, sink));
+        let make = self.maker_of(id, unshared, listeners, sink);
         let guard = ThreadGuard::reactor(&self.maker.shared, id);
         let name = CallbackThread::Reactor(id).name();
         Ok(ReactorThread {
-            thread: spawn(name, move || run_inline(reactor, id, guard))?,
+            thread: spawn(name, move || run_inline(make(), id, guard))?,
             orders: Some(orders),
         })
     }
@@ -241,13 +276,40 @@ impl Spawner<'_> {
         let shared = Arc::clone(&self.maker.shared);
         let guard = ThreadGuard::reactor(&shared, id);
         let sink = WorkerSink::new(shared, Arc::clone(&self.maker.timers), id, light);
-        let reactor = Reactor::new(self.parts(id, unshared, listeners, sink));
+        let make = self.maker_of(id, unshared, listeners, sink);
         let thread = spawn(CallbackThread::Reactor(id).name(), move || {
+            let reactor = make();
             reactor.sink().start();
             drop(run(reactor, id, guard));
         })?;
         let orders = has_light.then_some(orders);
         Ok(ReactorThread { thread, orders })
+    }
+
+    /// Returns the function that makes a reactor on its own thread, once it may go on.
+    fn maker_of<S: EventSink + Send + 'static>(
+        &self,
+        id: usize,
+        mut unshared: UnsharedReactor,
+        listeners: Vec<Listener>,
+        sink: S,
+    ) -> impl FnOnce() -> Reactor<S> + Send + 'static {
+        let handed = unshared.handed.take().zip(self.entered.clone());
+        let parts = self.parts(id, unshared, listeners, sink);
+        let gate = Arc::clone(&self.start_gate);
+        move || {
+            let reactor = match handed {
+                None => Reactor::new(parts),
+                Some((handover, entered)) => gate.adopt(|| {
+                    Reactor::adopt(parts, handover, |number| {
+                        let socket = entered.adopt(number);
+                        socket.expect("it was checked before the commit")
+                    })
+                }),
+            };
+            gate.pass();
+            reactor
+        }
     }
 
     fn turn_bounds(&self) -> TurnBounds {
@@ -311,7 +373,12 @@ fn run<S: EventSink>(
         match reactor.run() {
             Ok(RunEnd::Done) => return Some((reactor.into_sink(), guard)),
             Ok(RunEnd::Frozen { number }) => {
+                let mut section = SectionWriter::new();
+                reactor.hand_over(&guard.shared.freeze.frames(), &mut section);
                 let frozen = FrozenReactor {
+                    section,
+                    tick: reactor.tick(),
+                    last_serial: reactor.last_serial(),
                     sockets: reactor.sockets(),
                     listeners: reactor.listeners(),
                 };

@@ -9,6 +9,7 @@ use super::handler_set::HandlersFactory;
 use super::handlers::Handlers;
 use super::process::{Process, ProcessLaunch};
 use super::settings::ServerSettings;
+use super::upgrade::Entered;
 use crate::base::Pressure;
 use crate::net::reactor::Gate;
 use crate::proto::connection::Verdict;
@@ -33,6 +34,8 @@ pub(super) struct ServerSpec {
     /// Pressures of the user's own queues; while one is high, no reactor reads.
     pub(super) pressures: Vec<Arc<Pressure>>,
     pub(super) serials_from: u64,
+    /// What an image of the program before this one has handed over.
+    pub(super) entered: Option<Arc<Entered>>,
     /// The parts of the program that rest in a freeze, in the order in which they do.
     pub(super) parts: Vec<Arc<dyn Freezes>>,
 }
@@ -52,6 +55,7 @@ impl Default for ServerSpec {
             process_launch: ProcessLaunch::default(),
             pressures: Vec::new(),
             serials_from: 0,
+            entered: None,
             parts: Vec::new(),
         }
     }

@@ -10,6 +10,7 @@ use super::handlers::Handlers;
 use super::order::ReactorOrder;
 use super::runner::{Runner, RunnerMaker};
 use super::succession::{HandedOver, Succession, WorkerOrder};
+use super::upgrade::kernel::hold_as_others_do;
 use super::worker::work;
 use crate::net::command::{Command, CommandBatch};
 
@@ -179,5 +180,9 @@ pub(super) fn spawn(
     name: String,
     run: impl FnOnce() + Send + 'static,
 ) -> io::Result<JoinHandle<()>> {
+    let run = move || {
+        hold_as_others_do();
+        run();
+    };
     std::thread::Builder::new().name(name).spawn(run)
 }

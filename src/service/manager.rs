@@ -52,6 +52,24 @@ impl ServiceManager {
         self.tell(&["RELOADING=1", &format!("MONOTONIC_USEC={usec}")]);
     }
 
+    /// Tells that nothing will be heard of the program for `time`, which is longer than usual, if signs of
+    /// life are waited for.
+    pub fn stretch(&self, time: Duration) {
+        if self.watchdog.is_some_and(|usual| usual < time) {
+            self.tell(&[&format!("WATCHDOG_USEC={}", time.as_micros())]);
+        }
+    }
+
+    /// Tells that signs of life come as usual again.
+    pub fn relax(&self) {
+        if let Some(usual) = self.watchdog {
+            self.tell(&[
+                "WATCHDOG=1",
+                &format!("WATCHDOG_USEC={}", usual.as_micros()),
+            ]);
+        }
+    }
+
     /// Tells that a stop has begun.
     pub fn stopping(&self) {
         self.tell(&["STOPPING=1", &status_line("stopping")]);

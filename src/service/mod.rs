@@ -1,6 +1,7 @@
 //! The program as a service of the system: started in the background or by a service manager, named by
 //! a PID file, and at the terminal that it may have.
 
+use std::io;
 use std::net::TcpListener;
 
 mod activation;
@@ -26,4 +27,16 @@ pub struct ServiceStart {
     pub sockets: Vec<TcpListener>,
     /// The signals that have come so far.
     pub signals: EarlySignals,
+}
+
+impl ServiceStart {
+    /// Lists the addresses of the sockets.
+    ///
+    /// # Errors
+    ///
+    /// The system's error.
+    pub fn addresses(&self) -> io::Result<Vec<String>> {
+        let addresses = self.sockets.iter().map(TcpListener::local_addr);
+        addresses.map(|address| Ok(address?.to_string())).collect()
+    }
 }

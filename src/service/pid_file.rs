@@ -31,6 +31,12 @@ impl PidFile {
         }
         written.map(|()| Self(path.to_owned()))
     }
+
+    /// Takes over the file that an image of this process before this one has written.
+    #[must_use]
+    pub fn taken_over(path: &Path) -> Self {
+        Self(path.to_owned())
+    }
 }
 
 impl Drop for PidFile {

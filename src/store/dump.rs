@@ -24,7 +24,7 @@ pub fn dump(
     directory: &Path,
     tell: &mut dyn FnMut(&str) -> io::Result<()>,
 ) -> Result<(), StoreError> {
-    dump_on(&OsFiles, directory, tell)
+    dump_on(&OsFiles::default(), directory, tell)
 }
 
 /// Does the same as [`dump`] on any file system.

@@ -3,7 +3,8 @@
 use std::fmt::Debug;
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -79,6 +80,11 @@ pub(super) trait StoreFile: Send + Sync + Debug {
 
     /// Tells the system that a part will be read soon.
     fn will_read(&self, at: u64, size: u64);
+
+    /// Makes a second descriptor of the file, if the file has one: a lock lives as long as one of them.
+    fn second_descriptor(&self) -> Option<OwnedFd> {
+        None
+    }
 }
 
 impl dyn StoreFile + '_ {
@@ -114,8 +120,19 @@ impl dyn StoreFile + '_ {
 }
 
 /// The file system of the operating system.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct OsFiles;
+#[derive(Debug, Clone, Default)]
+pub(super) struct OsFiles {
+    /// A lock that this process holds already, from an image of the program before this one.
+    kept_lock: Option<Arc<fs::File>>,
+}
+
+impl OsFiles {
+    /// Makes the file system for a process that holds the lock already.
+    pub(super) fn with_lock(lock: OwnedFd) -> Self {
+        let kept_lock = Some(Arc::new(fs::File::from(lock)));
+        Self { kept_lock }
+    }
+}
 
 impl FileSystem for OsFiles {
     fn make_directory(&self, path: &Path) -> io::Result<()> {
@@ -141,6 +158,15 @@ impl FileSystem for OsFiles {
     }
 
     fn lock(&self, path: &Path) -> io::Result<Arc<dyn StoreFile>> {
+        if let Some(kept) = &self.kept_lock {
+            let (kept_file, file) = (kept.metadata()?, fs::metadata(path)?);
+            return match (kept_file.dev(), kept_file.ino()) == (file.dev(), file.ino()) {
+                true => Ok(Arc::clone(kept) as Arc<dyn StoreFile>),
+                false => Err(io::Error::other(
+                    "the lock that was kept is of another folder",
+                )),
+            };
+        }
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -218,5 +244,9 @@ impl StoreFile for fs::File {
         let size = std::num::NonZeroU64::new(size);
         // A hint: whoever reads gets it anyway, only later.
         _ = rustix::fs::fadvise(self, at, size, Advice::WillNeed);
+    }
+
+    fn second_descriptor(&self) -> Option<OwnedFd> {
+        self.try_clone().ok().map(OwnedFd::from)
     }
 }

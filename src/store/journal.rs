@@ -14,6 +14,7 @@
 //! and `recover.rs` (after a failure).
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -93,9 +94,28 @@ impl Journal {
     /// [`StoreError::Locked`], [`StoreError::Damaged`], [`StoreError::Format`],
     /// [`StoreError::Io`].
     pub fn open(settings: StoreSettings) -> Result<Self, StoreError> {
-        let journal = Self::open_on(Arc::new(OsFiles), settings)?;
+        Self::open_by(OsFiles::default(), settings)
+    }
+
+    /// Does the same as [`Journal::open`] in a process that holds the lock of the directory already.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Journal::open`]; also that the lock is of another directory.
+    pub fn open_with_lock(settings: StoreSettings, lock: OwnedFd) -> Result<Self, StoreError> {
+        Self::open_by(OsFiles::with_lock(lock), settings)
+    }
+
+    fn open_by(files: OsFiles, settings: StoreSettings) -> Result<Self, StoreError> {
+        let journal = Self::open_on(Arc::new(files), settings)?;
         warn_of_wide(&journal.settings.directory);
         Ok(journal)
+    }
+
+    /// Returns a descriptor that holds the lock as well, for a process whose program is replaced.
+    #[must_use]
+    pub fn second_lock(&self) -> Option<OwnedFd> {
+        self.lock.second_descriptor()
     }
 
     /// Does the same as [`Journal::open`] on any file system.

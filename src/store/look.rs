@@ -22,7 +22,7 @@ const TRIES_MAX: usize = 5;
 ///
 /// The files can't be read, or one is damaged.
 pub fn look(settings: &StoreSettings) -> Result<Arc<dyn Reader>, StoreError> {
-    let files: Arc<dyn FileSystem> = Arc::new(OsFiles);
+    let files: Arc<dyn FileSystem> = Arc::new(OsFiles::default());
     let mut tries = 1;
     loop {
         match look_once(&files, settings) {

@@ -356,6 +356,24 @@ impl Reader for ReadView {
         self.files.hand_over(section);
     }
 
+    fn count_on(&self, name: &str, from: u64) {
+        let counters = &self.counters;
+        let count = match name {
+            "segments_begun" => &counters.segments_begun,
+            "commits" => &counters.commits,
+            "records" => &counters.records,
+            "sync_us" => &counters.sync_us,
+            "syncs" => &counters.syncs,
+            "failures" => &counters.failures,
+            "torn_bytes" => &counters.torn_bytes,
+            "moved" => &counters.moved,
+            "repeats" => &counters.repeats,
+            "upkeep_pieces" => &counters.upkeep_pieces,
+            _ => return,
+        };
+        StoreCounters::add(count, from);
+    }
+
     fn totals(&self) -> StoreTotals {
         let (channels, messages, index_bytes, trimmed) = {
             let state = self.state();

@@ -43,6 +43,10 @@ pub trait Reader: Send + Sync {
     /// write to it meanwhile.
     fn hand_over(&self, _section: &mut SectionWriter) {}
 
+    /// Counts on from a number of an earlier image, as [`StoreTotals`] names it. What is counted from the
+    /// files themselves begins anew, and so does what isn't there any more.
+    fn count_on(&self, _name: &str, _from: u64) {}
+
     /// Reads the numbers of this moment.
     fn totals(&self) -> StoreTotals;
 }

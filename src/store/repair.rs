@@ -52,7 +52,7 @@ pub struct Repaired {
 /// Something can't be read or written, somebody has the store open, or another file is damaged as
 /// well: repair that one next.
 pub fn repair(file: &Path, cut_at: u64) -> Result<Repaired, StoreError> {
-    repair_on(&OsFiles, file, cut_at)
+    repair_on(&OsFiles::default(), file, cut_at)
 }
 
 /// Does the same as [`repair`] on any file system.

@@ -33,7 +33,7 @@ pub struct VerifyReport {
 /// The directory can't be read, or somebody has it open. Damage is no error: the report tells of
 /// it.
 pub fn verify(directory: &Path) -> Result<VerifyReport, StoreError> {
-    verify_on(&OsFiles, directory)
+    verify_on(&OsFiles::default(), directory)
 }
 
 /// Does the same as [`verify`] on any file system.

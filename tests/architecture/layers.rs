@@ -40,6 +40,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("output", &["tidings::base"]),
     ("control", &["tidings::base"]),
     ("page", &[]),
+    ("version", &[]),
     ("service", &["output", "tidings::base"]),
     (
         "config",
@@ -62,6 +63,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "output",
             "page",
             "service",
+            "version",
             "tidings::base",
             "tidings::handover",
             "tidings::server",
@@ -82,7 +84,9 @@ const LAYERS: &[(&str, &[&str])] = &[
             "daemon",
             "output",
             "service",
+            "version",
             "tidings::base",
+            "tidings::handover",
             "tidings::server",
             "tidings::store",
             "tidings::gateway",
@@ -91,7 +95,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "main",
         &[
-            "auth", "cli", "client", "config", "control", "daemon", "page", "service",
+            "auth", "cli", "client", "config", "control", "daemon", "page", "service", "version",
         ],
     ),
 ];

@@ -36,4 +36,6 @@ mod service;
 mod signals;
 #[cfg(feature = "cli")]
 mod stop;
+#[cfg(all(feature = "cli", debug_assertions))]
+mod upgrade;
 mod websocket;

@@ -302,6 +302,37 @@ fn a_sweep_that_was_broken_off_goes_on_where_it_was() {
 }
 
 #[test]
+fn ids_are_forgotten_in_their_time_also_in_a_table_of_another_size() {
+    let (chat, reactors) = (Chat::new(ChatSettings::default(), 1), Reactors::new(1));
+    let at = |tick| Moment {
+        tick: Tick(tick),
+        unix_ms: 0,
+    };
+    for number in 0..200 {
+        let message = NewMessage {
+            from: None,
+            id: Some(format!("m{number}").into()),
+            keep: Keep::No,
+            except: Vec::new(),
+            data: "1",
+        };
+        let (shop, tea) = (Actor::Key("shop"), Recipient::Room("tea"));
+        let mut sink = Poster::new(&reactors);
+        chat.say(&mut sink, at(number), shop, tea, &message)
+            .unwrap();
+    }
+    let small = ChatSettings {
+        dedup_entries_max: 1_500,
+        ..ChatSettings::default()
+    };
+    let next = take_over(&handed_over(&chat), small, nothing_stored()).unwrap();
+    assert_eq!(next.stats().dedup_entries, 200);
+    let half = at(99 + next.settings().dedup_ms());
+    while next.expire(&mut Poster::new(&reactors), half) {}
+    assert_eq!(next.stats().dedup_entries, 100);
+}
+
+#[test]
 fn bounds_that_are_smaller_in_the_next_image_refuse_what_is_new_and_nothing_is_left_in_the_end() {
     let small = || ChatSettings {
         kind: ChannelKind::Memory,

@@ -58,18 +58,20 @@ impl EndpointRecord {
         });
     }
 
-    /// Writes a number that only grows, by the names of its owner and of its own.
+    /// Writes a number that only grows, by the names of its owner and of its own; 0 needs no record.
     pub(in crate::endpoint) fn count(
         section: &mut SectionWriter,
         of: &str,
         name: &str,
         count: u64,
     ) {
-        Self::Counter.write(section, |record| {
-            record.text(of);
-            record.text(name);
-            record.u64(count);
-        });
+        if count > 0 {
+            Self::Counter.write(section, |record| {
+                record.text(of);
+                record.text(name);
+                record.u64(count);
+            });
+        }
     }
 
     pub(in crate::endpoint) fn read(record: &mut RecordReader<'_>) -> Result<Self, HandoverError> {

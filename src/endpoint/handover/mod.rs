@@ -19,7 +19,7 @@ use std::sync::Arc;
 use super::stored::{ReaderIndex, restored};
 use super::{Endpoint, EndpointSettings, ParkedEndpoint, Serials};
 use crate::api::auth::{Authenticator, WithdrawnKeys};
-use crate::base::Tick;
+use crate::base::{MetricKind, Tick};
 use crate::chat::{CHAT_FORMAT, ChannelKind, Chat, ChatSettings, Restored};
 use crate::endpoint::sessions::TakenSessions;
 use crate::handover::{
@@ -34,6 +34,9 @@ pub const ENDPOINT_FORMAT: SectionFormat = SectionFormat {
     version: 1,
     oldest_reader: 1,
 };
+
+/// Counters of the store that belong to what is read from the files, and begin anew with it.
+const COUNTED_ANEW: [&str; 2] = ["trimmed", "repeats_forgotten"];
 
 /// The reason why an endpoint isn't taken over.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +66,11 @@ impl Endpoint {
         self.sessions.hand_over(section);
         self.services.replays.hand_over(section);
         self.links.hand_over(section);
+        for metric in self.services.reader.totals().described() {
+            if metric.kind == MetricKind::Counter && !COUNTED_ANEW.contains(&metric.name) {
+                EndpointRecord::count(section, "store", metric.name, metric.value);
+            }
+        }
         let mut store = SectionWriter::new();
         self.services.reader.hand_over(&mut store);
         if store.size() > 0 {
@@ -153,8 +161,9 @@ impl Endpoint {
         let (of, name, count) = (record.text()?, record.text()?, record.u64()?);
         match of {
             "links" => self.links.count_on(name, count),
-            "refusals" => self.sessions.refusals.count_on(name, count),
+            "limits" | "refusals" => self.sessions.count_on(of, name, count),
             "replays" => self.services.replays.count_on(name, count),
+            "store" => self.services.reader.count_on(name, count),
             _ => {}
         }
         Ok(())

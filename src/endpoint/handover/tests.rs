@@ -103,9 +103,48 @@ fn an_endpoint_knows_the_same_in_the_next_image() {
     assert_eq!(next.services.replays.stats().under_way, 2);
     assert!(next.links.contains(Fd(9)) && !next.links.contains(Fd(8)));
     assert_eq!(next.serials.from, endpoint.serials.from);
+    assert!(next.sessions.is_kicked(Fd(3)) && !next.sessions.is_kicked(Fd(2)));
+    let refused = next.sessions.limit_metrics();
+    assert_eq!(refused, endpoint.sessions.limit_metrics());
+    let commits = |endpoint: &Endpoint| endpoint.services.reader.totals().commits;
+    assert!(commits(&next) > 0 && commits(&next) == commits(&endpoint));
     assert!(next.links.closed(Fd(7)) && next.links.closed(Fd(9)));
     assert_eq!(next.links.numbers().open, 0);
     next.finish();
+}
+
+#[test]
+fn those_that_are_ready_get_their_next_page_once_the_next_image_begins() {
+    let endpoint = started(memory());
+    endpoint.finish();
+    use_it(&endpoint);
+    let next = take_over(&handed_over(&endpoint), memory()).unwrap();
+    assert_eq!(ready(&next), [Fd(1)], "the other waits for its place");
+    next.services.begin();
+    // The thread has taken the connection; without a server it gets no page.
+    let began = std::time::Instant::now();
+    while !ready(&next).is_empty() {
+        assert!(began.elapsed() < PATIENCE);
+        std::thread::yield_now();
+    }
+    next.finish();
+}
+
+/// The connections whose next page is to be read.
+fn ready(endpoint: &Endpoint) -> Vec<Fd> {
+    let mut section = SectionWriter::new();
+    endpoint.services.replays.hand_over(&mut section);
+    let section = Section::of(ENDPOINT_FORMAT.name, 1, section.as_bytes());
+    let ready = section.records().filter_map(|record| {
+        let mut record = record.unwrap();
+        if EndpointRecord::read(&mut record).unwrap() != EndpointRecord::Replays {
+            return None;
+        }
+        let fd = Fd(record.u64().unwrap());
+        record.optional(RecordReader::u64).unwrap();
+        record.flag().unwrap().then_some(fd)
+    });
+    ready.collect()
 }
 
 /// All sections but for the moment.

@@ -6,7 +6,7 @@
 use super::Sessions;
 use super::deadlines::TakenDeadlines;
 use crate::api::auth::WithdrawnKeys;
-use crate::base::Fd;
+use crate::base::{Fd, MetricKind};
 use crate::endpoint::handover::kind::EndpointRecord;
 use crate::handover::{HandoverError, RecordReader, SectionWriter};
 
@@ -28,6 +28,19 @@ impl Sessions {
         }
         for (name, count) in self.refusals.counts() {
             EndpointRecord::count(section, "refusals", name, count);
+        }
+        for metric in self.limits.described() {
+            if metric.kind == MetricKind::Counter {
+                EndpointRecord::count(section, "limits", metric.name, metric.value);
+            }
+        }
+    }
+
+    /// Counts on from a number of an earlier image, of refusals or of the limits.
+    pub(in crate::endpoint) fn count_on(&self, of: &str, name: &str, from: u64) {
+        match of {
+            "refusals" => self.refusals.count_on(name, from),
+            _ => self.limits.count_on(name, from),
         }
     }
 
@@ -90,5 +103,6 @@ impl Sessions {
         self.withdraw(&withdrawn, || {});
         self.kicked.insert(Fd(3));
         self.refusals.count_on("origin", 5);
+        self.limits.count_on("requests_refused", 6);
     }
 }

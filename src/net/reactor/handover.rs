@@ -80,6 +80,16 @@ impl<S: EventSink> Reactor<S> {
         }
     }
 
+    /// The moment at which the clock stands.
+    pub fn tick(&self) -> Tick {
+        self.context.clock.now()
+    }
+
+    /// The serial number of the last connection that was accepted.
+    pub fn last_serial(&self) -> u64 {
+        self.fds.last_serial()
+    }
+
     fn place_of(&self, places: &Places, id: SlotId) -> Option<u32> {
         let place = places.0.get(id.index as usize).copied().flatten();
         place.filter(|_| self.slots.id_of(id.index) == id)

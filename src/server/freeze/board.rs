@@ -9,6 +9,7 @@ use super::frozen::FrozenReactor;
 use super::gate::CallGate;
 use crate::base::rest::{RestOrder, RestPoint};
 use crate::base::sync::lock;
+use crate::net::frame_table::FrameTable;
 use crate::net::freeze::{FreezeProgress, UnansweredRequest};
 
 /// What the threads of a server tell its main thread of a freeze.
@@ -17,6 +18,8 @@ pub(in crate::server) struct FreezeBoard {
     notes: Arc<BoardNotes>,
     reactors: Vec<RestPoint>,
     workers: Vec<RestPoint>,
+    /// The frames that the reactors share, of the present freeze.
+    frames: Mutex<Arc<FrameTable>>,
     /// Where the calls of foreign threads wait.
     pub(in crate::server) gate: CallGate,
 }
@@ -65,6 +68,7 @@ impl FreezeBoard {
             }),
             reactors: points(reactors).collect(),
             workers: points(workers).collect(),
+            frames: Mutex::default(),
             gate: CallGate::default(),
         }
     }
@@ -94,8 +98,14 @@ impl FreezeBoard {
         self.workers[id].rest(number);
     }
 
+    /// The frames that the reactors share which stand still.
+    pub(in crate::server) fn frames(&self) -> Arc<FrameTable> {
+        Arc::clone(&lock(&self.frames))
+    }
+
     /// Puts the orders in force at which the reactors rest.
     pub(super) fn order_reactors(&self, number: u64) {
+        *lock(&self.frames) = Arc::default();
         for (id, point) in self.reactors.iter().enumerate() {
             let notes = Arc::clone(&self.notes);
             let arrived = move || notes.note(|one| one.reactors[id].still = number);

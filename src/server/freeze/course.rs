@@ -28,6 +28,10 @@ pub(in crate::server) struct FreezingServer<'a> {
     pub(in crate::server) shared: &'a ServerShared,
     pub(in crate::server) supervisor: &'a mut Supervisor,
     pub(in crate::server) parts: &'a [Arc<dyn Freezes>],
+    /// Signals that came meanwhile.
+    pub(in crate::server) signals: &'a mut Vec<i32>,
+    /// Holds all signals back that would come now, and gives those that have come.
+    pub(in crate::server) hold_signals: &'a mut dyn FnMut() -> Vec<i32>,
 }
 
 impl Freeze {
@@ -159,9 +163,14 @@ impl Freeze {
     /// Does the errand while all stands still, and then has all go on.
     fn stand(&mut self, server: &mut FreezingServer<'_>) -> Result<FreezeTimes, FreezeError> {
         server.supervisor.take_accepted();
+        server.signals.extend((server.hold_signals)());
         let mut frozen = FrozenServer {
             number: self.number,
+            began: self.began,
+            signals: server.signals.clone(),
             reactors: server.shared.freeze.take_frozen(),
+            frames: server.shared.freeze.frames(),
+            postponed: server.shared.postponed.events(),
             supervisor: server.supervisor,
         };
         let while_still = std::mem::replace(&mut self.errand.while_still, Box::new(|_| {}));

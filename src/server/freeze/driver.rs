@@ -43,12 +43,20 @@ impl FreezeDriver {
     }
 
     /// Begins the freeze that is asked for, and goes on with the one that is under way.
-    pub(in crate::server) fn turn(&mut self, shared: &ServerShared, supervisor: &mut Supervisor) {
+    /// `hold_signals` holds all signals back that would come, and gives those that have come.
+    pub(in crate::server) fn turn(
+        &mut self,
+        shared: &ServerShared,
+        supervisor: &mut Supervisor,
+        hold_signals: &mut dyn FnMut() -> Vec<i32>,
+    ) {
         let parts = &self.parts;
         let mut server = FreezingServer {
             shared,
             supervisor,
             parts,
+            signals: &mut self.signals,
+            hold_signals,
         };
         if let Some(errand) = shared.main.takes_freeze() {
             if self.under_way.is_some() {
@@ -77,6 +85,8 @@ impl FreezeDriver {
                 shared,
                 supervisor,
                 parts: &self.parts,
+                signals: &mut self.signals,
+                hold_signals: &mut Vec::new,
             });
         }
     }

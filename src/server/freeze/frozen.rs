@@ -1,12 +1,23 @@
 //! The server while all of it stands still.
 
 use std::os::fd::RawFd;
+use std::sync::Arc;
+use std::time::Instant;
 
+use crate::base::Tick;
+use crate::handover::SectionWriter;
+use crate::net::frame_table::FrameTable;
 use crate::server::process::Supervisor;
 
 /// One reactor that stands still.
 #[derive(Debug, Default)]
 pub struct FrozenReactor {
+    /// What it hands over to that of another image.
+    pub section: SectionWriter,
+    /// The moment at which its clock stands.
+    pub tick: Tick,
+    /// The serial number of the last connection that it has accepted.
+    pub last_serial: u64,
     /// The sockets of its connections.
     pub sockets: Vec<RawFd>,
     /// Its listening sockets; only reactor 0 has some.
@@ -18,8 +29,16 @@ pub struct FrozenReactor {
 pub struct FrozenServer<'a> {
     /// The number of the freeze.
     pub number: u64,
+    /// The moment from which nothing was read.
+    pub began: Instant,
+    /// The signals that wait until all goes on.
+    pub signals: Vec<i32>,
     /// The reactors, by their numbers.
     pub reactors: Vec<FrozenReactor>,
+    /// The frames that they share.
+    pub frames: Arc<FrameTable>,
+    /// Events that wait for the turns of their connections.
+    pub postponed: usize,
     /// The processes, whose pipes stand at any byte.
     pub supervisor: &'a mut Supervisor,
 }

@@ -17,7 +17,7 @@ fn kinds_written_again(file: &[u8]) -> BTreeSet<u8> {
     let path = directory.path().join("segment");
     std::fs::write(&path, file).unwrap();
     let number = u32::from_le_bytes(file[12..16].try_into().unwrap());
-    let opened = OsFiles.open(&path, OpenMode::Read).unwrap();
+    let opened = OsFiles::default().open(&path, OpenMode::Read).unwrap();
     let mut scan = Scan::begin(opened, &path, number).unwrap();
     let mut kinds = BTreeSet::new();
     loop {

@@ -3,14 +3,17 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use super::broken::Disk;
 use super::common::{NOW, at, heard, message, say, settings};
 use super::dice::Dice;
+use crate::base::rest::RestOrder;
 use crate::handover::{HandoverError, Section, SectionWriter};
 use crate::store::{
-    Appended, Journal, MemoryStore, MessageRecord, Reader, Record, STORE_FORMAT, StateRecord,
-    Store, StoreError, StoreSettings, SyncPolicy, names,
+    self, Appended, DiskJob, DiskSettings, JobOutcomes, Journal, MemoryStore, MessageRecord,
+    Reader, Record, STORE_FORMAT, StateRecord, Store, StoreError, StoreSettings, SyncPolicy, names,
 };
 
 const DIRECTORY: &str = "/store";
@@ -148,6 +151,46 @@ fn the_last_batch_of_a_journal_at_rest_is_durable_and_vouched_for() {
         matches!(refused, Err(StoreError::Damaged { .. })),
         "{refused:?}"
     );
+}
+
+/// Says something in a channel.
+struct Say;
+
+impl DiskJob for Say {
+    type Context = ();
+
+    fn size(&self) -> usize {
+        1
+    }
+
+    fn record<'a>(&'a self, _place: usize, (): &'a ()) -> Record<'a> {
+        Record::Message(message("tea", "id", "1"))
+    }
+
+    fn done(self, (): &(), outcomes: JobOutcomes<'_>) {
+        outcomes.first().unwrap();
+    }
+}
+
+#[test]
+fn a_disk_thread_that_rests_has_made_everything_durable() {
+    let files = Disk::default();
+    let never_synced = StoreSettings {
+        sync: SyncPolicy::Os,
+        ..settings(Path::new(DIRECTORY))
+    };
+    let store = Box::new(open(&files, never_synced.clone()).unwrap());
+    let (disk, queue) = store::Disk::new(DiskSettings::default());
+    let thread = queue.start(store, (), || {}, || {}).unwrap();
+    disk.submit(Say);
+    let (arrive, arrived) = channel();
+    disk.rest(RestOrder::new(1, move || arrive.send(()).unwrap()));
+    arrived.recv_timeout(Duration::from_secs(30)).unwrap();
+    let opened = open(&files.copy_of_durable(), never_synced).unwrap();
+    assert_eq!(heard(&*opened.reader(), "tea"), ["1"]);
+    disk.thaw();
+    disk.end();
+    thread.join().unwrap();
 }
 
 #[test]

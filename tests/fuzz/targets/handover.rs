@@ -5,6 +5,9 @@
 //! mended, so that what stands behind them is tried too; else it is read as it is.
 
 use tidings::handover::{Handover, HandoverError, HandoverWriter, RecordReader, RecordWriter};
+use tidings::net::budget::ByteBudget;
+use tidings::net::frame_table::HandedFrames;
+use tidings::net::reactor::ReactorHandover;
 
 /// Bytes in front of the table, and where its size stands.
 const PREFIX_SIZE: usize = 16;
@@ -25,6 +28,7 @@ pub fn handover(data: &[u8]) {
     let Ok(handover) = Handover::read(&bytes) else {
         return;
     };
+    read_reactors(&handover);
     let mut writer = HandoverWriter::new();
     for section in handover.sections() {
         let copy = writer.section(section.name(), section.version(), 1);
@@ -41,6 +45,22 @@ pub fn handover(data: &[u8]) {
     assert_eq!(again.head(), handover.head());
     assert_eq!(again.sections().len(), handover.sections().len());
     assert!(size <= bytes.len(), "{size} of {}", bytes.len());
+}
+
+/// Reads reactors with their frames: whatever stands there, connections or a refusal come out.
+fn read_reactors(handover: &Handover<'_>) {
+    let budget = ByteBudget::new(0);
+    let frames = handover.needed("frames");
+    let Ok(frames) = frames.and_then(|frames| HandedFrames::read(frames, &budget)) else {
+        return;
+    };
+    for section in handover.sections() {
+        if let Ok(reactor) = ReactorHandover::read(section, &frames) {
+            assert!(reactor.sockets().len() <= section.as_bytes().len());
+        }
+    }
+    drop(frames);
+    assert_eq!(budget.bytes(), 0, "no frame is kept");
 }
 
 /// Reads the fields of a record as numbers, as texts, and so on; nothing panics.

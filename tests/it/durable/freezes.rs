@@ -3,8 +3,8 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
 use serde_json::{Value, json};
@@ -12,8 +12,10 @@ use tempfile::TempDir;
 use tidings::api::OpenAccess;
 use tidings::chat::{ChannelKind, ChatSettings, Pattern};
 use tidings::endpoint::{Endpoint, EndpointSettings, LimitSettings, ReplaySettings};
-use tidings::server::ServerSettings;
-use tidings::store::{DiskSettings, Journal, StoreSettings};
+use tidings::server::{FreezeError, FreezeHolder, ServerSettings};
+use tidings::store::{
+    Appended, DiskSettings, Journal, Reader, Record, Store, StoreError, StoreSettings,
+};
 
 use crate::support::chat_client::{ChatClient, Position, assert_follows};
 use crate::support::http::HttpClient;
@@ -34,8 +36,41 @@ struct World {
     _folder: TempDir,
 }
 
+/// A disk that syncs while the test lets it.
+struct Slow {
+    journal: Journal,
+    may_sync: Arc<Mutex<()>>,
+}
+
+impl Store for Slow {
+    fn append(&mut self, now_ms: u64, record: &Record<'_>) -> Result<Appended, StoreError> {
+        self.journal.append(now_ms, record)
+    }
+
+    fn commit(&mut self) -> Result<(), StoreError> {
+        drop(self.may_sync.lock().unwrap());
+        self.journal.commit()
+    }
+
+    fn maintain(&mut self, now_ms: u64) -> Result<(), StoreError> {
+        self.journal.maintain(now_ms)
+    }
+
+    fn set_settings(&mut self, settings: StoreSettings) {
+        self.journal.set_settings(settings);
+    }
+
+    fn reader(&self) -> Arc<dyn Reader> {
+        self.journal.reader()
+    }
+}
+
 impl World {
     fn start(mode: Mode) -> Self {
+        Self::with(mode, 20_000, |journal| Box::new(journal))
+    }
+
+    fn with(mode: Mode, freeze_ms_max: u64, store: impl FnOnce(Journal) -> Box<dyn Store>) -> Self {
         let folder = TempDir::new().unwrap();
         let settings = EndpointSettings {
             node: "test".into(),
@@ -59,10 +94,10 @@ impl World {
             ..ChatSettings::default()
         };
         let journal = Journal::open(StoreSettings::new(folder.path())).unwrap();
-        let endpoint = Endpoint::new(settings, chat, Box::new(OpenAccess), Box::new(journal));
+        let endpoint = Endpoint::new(settings, chat, Box::new(OpenAccess), store(journal));
         let endpoint = Arc::new(endpoint.unwrap());
         let server = ServerSettings {
-            freeze_ms_max: 20_000,
+            freeze_ms_max,
             ..ServerSettings::default()
         };
         let builder = endpoint.attach(mode.builder(), Arc::new(NothingElse));
@@ -240,5 +275,39 @@ fn freezes_under_load_of_every_kind_lose_and_double_nothing() {
     for (workers, reactors) in [(1, 1), (2, 2), (0, 2)] {
         eprintln!("{workers} workers, {reactors} reactors");
         freezes_under_load(Mode { workers, reactors });
+    }
+}
+
+#[test]
+fn a_disk_that_takes_too_long_is_named_and_what_it_was_given_is_still_answered() {
+    for (workers, reactors) in [(1, 1), (0, 2)] {
+        let may_sync = Arc::new(Mutex::new(()));
+        let theirs = Arc::clone(&may_sync);
+        let world = World::with(Mode { workers, reactors }, 200, |journal| {
+            Box::new(Slow {
+                journal,
+                may_sync: theirs,
+            })
+        });
+        let (mut client, _) = login(world.address(), "ann", &["stored"], json!({}));
+        let holds = may_sync.lock().unwrap();
+        client.send(json!({"type": "say", "to": {"room": "stored"}, "data": 1}));
+        let handle = &world.served.handle;
+        until("it was read", || handle.stats().totals.messages_in == 2);
+        let error = handle.freeze_trial(|_| {}).unwrap_err();
+        let FreezeError::Late { holder, .. } = &error else {
+            panic!("{error}");
+        };
+        assert_eq!(*holder, FreezeHolder::Part("the disk"));
+        drop(holds);
+        let frame = client.hear();
+        assert_eq!(frame["data"], 1, "{frame}");
+        assert_eq!(client.hear()["type"], "ok");
+        until("it has time for one", || {
+            handle.freeze_trial(|_| {}).is_ok()
+        });
+        client.client.leave();
+        assert!(world.served.stop().is_clean());
+        world.endpoint.finish();
     }
 }

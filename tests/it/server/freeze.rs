@@ -830,21 +830,25 @@ fn messages_that_wait_for_their_turn_keep_it_and_nobody_waits_for_them() {
         until("some wait", || handle.stats().postponed.items > 20);
         for _ in 0..FREEZES {
             let (handle, (tell, told)) = (server.handle.clone(), channel());
-            let calls = Arc::clone(&calls);
+            let (resting, calls) = (Arc::new(AtomicUsize::new(0)), Arc::clone(&calls));
+            let (rests, at_rest) = (Arc::clone(&resting), Arc::clone(&calls));
             let outcome = freeze(
                 &server.handle,
-                |_| {},
+                move |step| {
+                    if step == FreezeStep::Still {
+                        rests.store(at_rest.load(SeqCst), SeqCst);
+                    }
+                },
                 move |_| {
-                    let before = calls.load(SeqCst);
                     stand();
-                    let run = calls.load(SeqCst) - before;
+                    let run = calls.load(SeqCst) - resting.load(SeqCst);
                     tell.send((handle.stats().postponed.items, run)).unwrap();
                 },
             );
             next(&outcome).unwrap();
             let (postponed, run) = next(&told);
             assert!(postponed > 0, "they were handled first");
-            assert_eq!(run, 0, "a callback ran while all stood still");
+            assert_eq!(run, 0, "a callback ran at rest");
         }
         for number in 0..MESSAGES {
             assert_eq!(client.hear_text(), format!("4 {number}"));

@@ -11,9 +11,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, getpid, kill_process};
-use tidings::server::process::TaskOutcome;
+use tidings::base::rest::RestOrder;
+use tidings::server::process::{ProcessStats, TaskOutcome};
 use tidings::server::{
-    Builder, FreezeErrand, FreezeError, FreezeTimes, FrozenServer, Handle, ServerSettings,
+    Builder, FreezeErrand, FreezeError, FreezeStep, FreezeTimes, Freezes, FrozenServer, Handle,
+    ServerSettings,
 };
 
 use crate::support::alone::{part, passes_alone};
@@ -41,6 +43,24 @@ fn patient() -> ServerSettings {
     }
 }
 
+/// A part that takes its time to rest.
+struct SlowPart;
+
+impl Freezes for SlowPart {
+    fn name(&self) -> &'static str {
+        "a part that takes its time"
+    }
+
+    fn rest(&self, order: RestOrder) {
+        thread::spawn(move || {
+            stand();
+            order.arrive();
+        });
+    }
+
+    fn thaw(&self) {}
+}
+
 /// How often each task was finished.
 type Finished = Arc<Mutex<BTreeMap<u64, usize>>>;
 
@@ -49,6 +69,7 @@ fn with_tasks(mode: Mode, finished: &Finished) -> Builder {
     let finished = Arc::clone(finished);
     mode.builder()
         .settings(patient())
+        .freezes_with(Arc::new(SlowPart))
         .on_task(|task| task.to_vec())
         .on_finish(move |_, task, outcome| {
             assert!(matches!(outcome, TaskOutcome::Done(_)), "{outcome:?}");
@@ -58,12 +79,17 @@ fn with_tasks(mode: Mode, finished: &Finished) -> Builder {
 
 fn freeze(
     handle: &Handle,
+    at_step: impl FnMut(FreezeStep) + Send + 'static,
     while_still: impl FnOnce(&mut FrozenServer<'_>) + Send + 'static,
 ) -> Result<FreezeTimes, FreezeError> {
     let (tell, told) = channel();
     let ended = move |outcome| tell.send(outcome).unwrap();
-    handle.freeze(FreezeErrand::new(while_still, ended));
+    handle.freeze(FreezeErrand::new(while_still, ended).at_each_step(at_step));
     next(&told)
+}
+
+fn pid_of(process: &ProcessStats) -> Pid {
+    Pid::from_raw(process.pid.unwrap() as i32).unwrap()
 }
 
 /// Waits a moment in which something that shall not happen could.
@@ -97,18 +123,26 @@ fn tasks_are_finished_once_through_freezes_and_nobody_touches_their_process_mean
             let (handle, (tell, told)) = (server.handle.clone(), channel());
             let kills = number % 5 == 4;
             killed += u64::from(kills);
-            freeze(&server.handle, move |frozen| {
-                let before = frozen.supervisor.stats()[0].clone();
-                let pid = Pid::from_raw(before.pid.unwrap() as i32).unwrap();
-                if kills {
-                    kill_process(pid, Signal::KILL).unwrap();
+            let (looks, (tell_process, at_rest_told)) = (server.handle.clone(), channel());
+            let at_rest = move |step| {
+                if step == FreezeStep::Part(0) {
+                    let process = looks.stats().processes.remove(0);
+                    if kills {
+                        // The main thread hears of it while it waits for the part.
+                        kill_process(pid_of(&process), Signal::KILL).unwrap();
+                    }
+                    tell_process.send(process).unwrap();
                 }
+            };
+            freeze(&server.handle, at_rest, move |frozen| {
+                let before = next(&at_rest_told);
                 let giver = thread::spawn(move || handle.task("late").unwrap());
                 stand();
                 assert!(!giver.is_finished(), "what is given waits for the thaw");
                 let after = frozen.supervisor.stats()[0].clone();
                 assert_eq!(after, before, "nothing is read, started or reaped");
-                let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
+                let pid = before.pid.unwrap();
+                let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
                 assert_eq!(stat.unwrap().contains(") Z "), kills);
                 tell.send(giver).unwrap();
             })
@@ -195,7 +229,7 @@ fn a_signal_that_ends_nothing_is_told_after_the_thaw() {
             move |outcome| tell.send(outcome).unwrap(),
         );
         handle.freeze(errand.at_each_step(|step| {
-            if step == tidings::server::FreezeStep::Settle {
+            if step == FreezeStep::Settle {
                 kill_process(getpid(), Signal::USR1).unwrap();
             }
         }));

@@ -329,7 +329,7 @@ fn what_is_no_question_is_refused_and_a_silent_client_holds_up_nobody() {
     let folder = tempfile::tempdir().unwrap();
     let server = serve(folder.path(), &[]);
     for (line, reason) in [
-        ("x".repeat(5_000), "at most 4096 bytes"),
+        ("x".repeat(17_000), "at most 16384 bytes"),
         ("status\n".into(), "that is no line of JSON"),
         (
             "{\"command\":\"dance\"}\n".into(),

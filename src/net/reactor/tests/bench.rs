@@ -228,12 +228,18 @@ impl Bench {
     }
 
     fn accept(&self) -> TcpStream {
+        let (socket, served) = self.pair();
+        self.command(Command::Adopt(mio::net::TcpStream::from_std(served)));
+        socket
+    }
+
+    /// A client's socket, and its other end.
+    pub(super) fn pair(&self) -> (TcpStream, TcpStream) {
         let socket = TcpStream::connect(self.listener.local_addr().unwrap()).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         let (served, _) = self.listener.accept().unwrap();
         served.set_nonblocking(true).unwrap();
-        self.command(Command::Adopt(mio::net::TcpStream::from_std(served)));
-        socket
+        (socket, served)
     }
 
     /// Opens WebSockets.

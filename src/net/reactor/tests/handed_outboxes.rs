@@ -47,7 +47,7 @@ fn limits() -> ReactorLimits {
 }
 
 /// Has the sockets of all connections take little.
-fn narrow(bench: &Bench) {
+pub(super) fn narrow(bench: &Bench) {
     for (_, slot) in bench.reactor.slots.iter() {
         SockRef::from(&slot.socket)
             .set_send_buffer_size(16_384)
@@ -124,7 +124,7 @@ fn read_until(bench: &mut Bench, socket: &mut TcpStream, end: &[u8], goes: Goes)
     heard
 }
 
-fn texts(mut bytes: &[u8]) -> Vec<String> {
+pub(super) fn texts(mut bytes: &[u8]) -> Vec<String> {
     let mut texts = Vec::new();
     while let [0x81, short, rest @ ..] = bytes {
         let (size, rest) = match short {

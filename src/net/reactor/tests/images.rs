@@ -47,24 +47,30 @@ impl Bench {
     /// Goes on with another reactor, which has nothing but the sockets and what this one has written.
     pub(super) fn hand_over(&mut self) {
         let written = self.written();
-        let (mut parts, mailbox) = parts(&self.limits, self.strangers_max);
-        let frames = HandedFrames::read(written.frames(), &parts.shared.budget).unwrap();
-        let handover = ReactorHandover::read(written.section(), &frames).unwrap();
-        drop(frames);
-        let mut sockets = self.take_sockets();
+        let sockets = self.take_sockets();
         let sink = std::mem::take(&mut self.reactor.sink);
-        assert!(
-            handover
-                .sockets()
-                .all(|socket| sockets.contains_key(&socket))
-        );
-        parts.sink = sink;
-        self.reactor = Reactor::adopt(parts, handover, |socket| sockets.remove(&socket).unwrap());
-        self.mailbox = mailbox;
-        assert!(sockets.is_empty(), "each has an owner");
+        self.adopt(written.section(), written.frames(), |_, _| sockets);
+        self.reactor.sink = sink;
         let again = self.written();
         assert_eq!(again.connections(), written.connections());
         assert_eq!(again.frames.size(), written.frames.size());
+    }
+
+    /// Goes on with a reactor that was written down, on the sockets that are given for those numbers.
+    pub(super) fn adopt(
+        &mut self,
+        reactor: Section<'_>,
+        frames: Section<'_>,
+        sockets: impl FnOnce(Vec<RawFd>, &Self) -> HashMap<RawFd, OwnedFd>,
+    ) {
+        let (parts, mailbox) = parts(&self.limits, self.strangers_max);
+        let frames = HandedFrames::read(frames, &parts.shared.budget).unwrap();
+        let handover = ReactorHandover::read(reactor, &frames).unwrap();
+        drop(frames);
+        let mut sockets = sockets(handover.sockets().collect(), self);
+        self.reactor = Reactor::adopt(parts, handover, |socket| sockets.remove(&socket).unwrap());
+        self.mailbox = mailbox;
+        assert!(sockets.is_empty(), "each has an owner");
     }
 
     /// Takes the sockets away from the reactor, by their numbers.

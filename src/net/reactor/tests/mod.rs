@@ -2,6 +2,9 @@
 
 mod bench;
 mod crowds;
+mod frozen;
+mod golden;
+mod handed_anytime;
 mod handed_outboxes;
 mod handover;
 mod images;

@@ -1,0 +1,50 @@
+//! The sections of a handover: those that this program knows, and whether they are the same in its words.
+
+use anyhow::bail;
+use tidings::chat::CHAT_FORMAT;
+use tidings::endpoint::ENDPOINT_FORMAT;
+use tidings::handover::{Handover, HandoverWriter, SectionFormat};
+use tidings::server::upgrade::{DESCRIPTORS, FRAMES, REACTOR, SERVER};
+
+use tidings::store::STORE_FORMAT;
+
+use super::state::DAEMON;
+
+/// Every section that this program knows.
+pub const KNOWN: &[SectionFormat] = &[
+    DAEMON,
+    DESCRIPTORS,
+    SERVER,
+    REACTOR,
+    FRAMES,
+    CHAT_FORMAT,
+    ENDPOINT_FORMAT,
+    STORE_FORMAT,
+];
+
+/// Compares what was written anew with what was handed over, as far as both are of one version.
+///
+/// # Errors
+///
+/// A section differs: which.
+pub(in crate::daemon) fn same_sections(
+    handover: &Handover<'_>,
+    again: HandoverWriter,
+) -> anyhow::Result<()> {
+    let bytes = again.finish(handover.head());
+    for section in Handover::read(&bytes)?.sections() {
+        // A store on disk is rehearsed as one in memory.
+        let Some(before) = handover.section(section.name()) else {
+            continue;
+        };
+        if before.version() == section.version() && before.as_bytes() != section.as_bytes() {
+            bail!(
+                "section {} of the handover would become another one, of {} bytes instead of {}",
+                section.name(),
+                section.as_bytes().len(),
+                before.as_bytes().len()
+            );
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,47 @@
+//! The parts of a server that are made before its threads.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use mio::Waker;
+
+use super::error::ServerError;
+use super::process::{ProcessLaunch, ProcessSpec, Supervisor};
+use super::settings::ServerSettings;
+use super::shared::ServerShared;
+use crate::base::pressure::Pressure;
+use crate::net::{Listener, listen};
+
+/// Lists the pressures of the queues that all connections feed: the user's own, and the mailboxes'.
+pub(super) fn all_pressures(
+    own: Vec<Arc<Pressure>>,
+    shared: &ServerShared,
+) -> Arc<[Arc<Pressure>]> {
+    let mailboxes = shared.mailboxes.iter();
+    let of_mailboxes = mailboxes.filter_map(|mailbox| mailbox.pressure());
+    own.into_iter().chain(of_mailboxes.cloned()).collect()
+}
+
+/// Binds the addresses, and listens on them.
+pub(super) fn bind(addresses: Vec<SocketAddr>) -> Result<Vec<Listener>, ServerError> {
+    let listen =
+        |address| listen(address).map_err(|source| ServerError::Listen { address, source });
+    addresses.into_iter().map(listen).collect()
+}
+
+/// Makes the supervisor of the processes of these names.
+pub(super) fn supervisor<'a>(
+    (names, launch): (impl Iterator<Item = &'a str>, &ProcessLaunch),
+    settings: &ServerSettings,
+    waker: Arc<Waker>,
+) -> io::Result<Supervisor> {
+    let specs = names.map(|name| Ok(ProcessSpec::new(name)?.with_launch(launch.clone())));
+    let specs = specs.collect::<io::Result<Vec<_>>>()?;
+    // A waker that fails is logged where the server itself uses it.
+    Supervisor::new(
+        specs,
+        settings.process,
+        Arc::new(move || drop(waker.wake())),
+    )
+}

@@ -1,0 +1,73 @@
+//! What a server that stands still hands over of itself.
+
+use std::os::fd::RawFd;
+use std::time::Duration;
+
+use super::kernel::DescriptorKind;
+use super::server_state::{SERVER, ServerState};
+use crate::base::Tick;
+use crate::handover::{HandoverHead, HandoverWriter};
+use crate::net::frame_table::FRAMES;
+use crate::net::reactor::REACTOR;
+use crate::server::freeze::FrozenServer;
+
+/// A server, as it stands in a handover.
+#[derive(Debug)]
+pub struct ServerHandover {
+    /// The head of the handover, but for the version of the program.
+    pub head: HandoverHead,
+    /// The descriptors that are carried.
+    pub descriptors: Vec<(RawFd, DescriptorKind)>,
+    /// The connections that are carried.
+    pub connections: u64,
+    /// The time for which nothing was read by now.
+    pub hushed: Duration,
+}
+
+impl FrozenServer<'_> {
+    /// Writes down what is the server's.
+    ///
+    /// # Errors
+    ///
+    /// There is something that can't be carried.
+    pub fn hand_over(&mut self, writer: &mut HandoverWriter) -> Result<ServerHandover, String> {
+        if self.postponed > 0 {
+            return Err(format!(
+                "{} messages wait for the turns of their connections",
+                self.postponed
+            ));
+        }
+        let mut head = HandoverHead {
+            program: String::new(),
+            pid: std::process::id(),
+            tick: Tick(0),
+            serials_from: 0,
+        };
+        let (mut listeners, mut sockets) = (Vec::new(), Vec::new());
+        for (id, reactor) in self.reactors.iter_mut().enumerate() {
+            let section = std::mem::take(&mut reactor.section);
+            let name = format!("{}.{id}", REACTOR.name);
+            writer.insert(&name, REACTOR.version, REACTOR.oldest_reader, section);
+            head.tick = head.tick.max(reactor.tick);
+            head.serials_from = head.serials_from.max(reactor.last_serial);
+            listeners.append(&mut reactor.listeners);
+            sockets.append(&mut reactor.sockets);
+        }
+        self.frames.hand_over(writer.section_of(FRAMES));
+        let state = ServerState {
+            listeners: listeners.clone(),
+            signals: self.signals.clone(),
+        };
+        state.write(writer.section_of(SERVER));
+        let connections = sockets.len() as u64;
+        let descriptors = listeners.into_iter().chain(sockets);
+        Ok(ServerHandover {
+            head,
+            descriptors: descriptors
+                .map(|number| (number, DescriptorKind::Socket))
+                .collect(),
+            connections,
+            hushed: self.began.elapsed(),
+        })
+    }
+}

@@ -1,0 +1,29 @@
+//! The upgrade in place: one image of the program executes the next, in the same process, and hands it
+//! everything by a file in memory.
+//!
+//! `kernel` is what the system does, `entered` how the next image begins and how it goes back,
+//! `descriptors` the list of all that is carried. What a part of the server hands over stands beside
+//! that part; the file in memory is a [`Handover`](crate::handover::Handover).
+//!
+//! Invariant: until the commit the image before is one `execve` away, with all that it had.
+
+mod descriptors;
+mod entered;
+mod frozen;
+pub mod kernel;
+mod reactors;
+mod replacement;
+mod server_state;
+mod start_gate;
+
+pub use crate::net::frame_table::FRAMES;
+pub use crate::net::reactor::REACTOR;
+pub use descriptors::DESCRIPTORS;
+pub use entered::{Entered, ThawRelay, UPGRADE_VAR, entered};
+pub use frozen::ServerHandover;
+pub(super) use reactors::reactors;
+pub use reactors::rehearse_reactors;
+pub use replacement::{Images, execute_next, name_descriptors};
+pub use server_state::SERVER;
+pub(super) use server_state::{adopt_server, duplicated};
+pub(super) use start_gate::StartGate;

@@ -1,0 +1,66 @@
+//! The execution of the next image, with a handover.
+
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+
+use super::descriptors;
+use super::entered::{environment, own_arguments, said};
+use super::kernel::{DescriptorKind, Execution, Inheritance, sealed_memory, set_inheritance};
+use crate::base::vital::is_told_to_fail;
+use crate::handover::{HandoverHead, HandoverWriter};
+
+/// The files of an upgrade: both can be executed by their descriptors.
+#[derive(Debug, Clone, Copy)]
+pub struct Images {
+    /// The next image.
+    pub next: RawFd,
+    /// The image that runs.
+    pub own: RawFd,
+}
+
+/// Names the descriptors that are carried, in the handover itself.
+pub fn name_descriptors(writer: &mut HandoverWriter, kept: &[(RawFd, DescriptorKind)]) {
+    descriptors::write(kept, writer.section_of(descriptors::DESCRIPTORS));
+}
+
+/// Executes the next image with a handover that names these descriptors, and returns only if that
+/// fails; then nothing has changed. To be called on the main thread, while everything stands still.
+/// `last` is called just before.
+///
+/// # Errors
+///
+/// The system gives no memory, or refuses the image.
+pub fn execute_next(
+    writer: HandoverWriter,
+    head: &HandoverHead,
+    kept: &[(RawFd, DescriptorKind)],
+    images: Images,
+    last: impl FnOnce(),
+) -> io::Error {
+    let memory = match sealed_memory(&writer.finish(head)) {
+        Ok(memory) => memory,
+        Err(error) => return error,
+    };
+    // Before this image gives up anything, so that whoever looks at its memory finds one handover.
+    let said = said(memory.as_raw_fd(), images.own, None);
+    let execution = Execution::new(images.next, own_arguments(), environment(&said));
+    let all = kept.iter().map(|(number, _)| *number);
+    let all: Vec<RawFd> = all.chain([memory.as_raw_fd(), images.own]).collect();
+    last();
+    let error = match set_all(&all, Inheritance::Kept) {
+        Ok(()) if is_told_to_fail("exec") => io::Error::other("a test said that it fails"),
+        Ok(()) => execution.execute(),
+        Err(error) => error,
+    };
+    // Those that can't be found are nobody's to inherit.
+    _ = set_all(&all, Inheritance::Closed);
+    error
+}
+
+fn set_all(numbers: &[RawFd], inheritance: Inheritance) -> io::Result<()> {
+    // Each has its turn, also behind one that fails.
+    let set = numbers
+        .iter()
+        .map(|number| set_inheritance(*number, inheritance));
+    set.fold(Ok(()), Result::and)
+}

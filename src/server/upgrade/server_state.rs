@@ -1,0 +1,75 @@
+//! The listening sockets of a server in a handover, and the signals that it hasn't heeded yet.
+
+use std::io;
+use std::net::TcpListener;
+use std::os::fd::RawFd;
+
+use rustix::process::Signal;
+
+use super::entered::Entered;
+use super::kernel::DescriptorKind;
+use crate::handover::{Handover, HandoverError, SectionFormat, SectionWriter};
+
+/// The section of the server.
+pub const SERVER: SectionFormat = SectionFormat {
+    name: "server",
+    version: 1,
+    oldest_reader: 1,
+};
+
+/// What the main thread of a server hands over.
+#[derive(Debug)]
+pub(super) struct ServerState {
+    pub(super) listeners: Vec<RawFd>,
+    pub(super) signals: Vec<i32>,
+}
+
+impl ServerState {
+    pub(super) fn write(&self, section: &mut SectionWriter) {
+        section.record(|record| {
+            record.list(self.listeners.iter(), |record, number| {
+                record.u64(u64::from(number.unsigned_abs()));
+            });
+            record.list(self.signals.iter(), |record, signal| {
+                record.u64(u64::from(signal.unsigned_abs()));
+            });
+        });
+    }
+
+    fn read(handover: &Handover<'_>) -> Result<Self, HandoverError> {
+        let section = handover.needed(SERVER.name)?;
+        section.check(SERVER.version)?;
+        let record = &mut section.records().needed()?;
+        let listeners = record.list(|record| {
+            let number = record.u32()?;
+            RawFd::try_from(number).map_err(|_| record.refuse("no descriptor has that number"))
+        });
+        let listeners = listeners?;
+        let signals = record.list(|record| Ok(i32::from(record.u8()?)))?;
+        Ok(Self { listeners, signals })
+    }
+}
+
+/// Makes a second descriptor of each listening socket: one that is closed before the commit takes no
+/// listener away.
+pub(in crate::server) fn duplicated(entered: &Entered) -> io::Result<Vec<TcpListener>> {
+    let state = ServerState::read(&entered.handover()?).map_err(io::Error::other)?;
+    let numbers = state.listeners.into_iter();
+    let listeners = numbers.map(|number| entered.duplicate(number, DescriptorKind::Socket));
+    listeners.map(|listener| Ok(listener?.into())).collect()
+}
+
+/// Closes the first descriptors of the listening sockets, after the commit, and gives the signals that
+/// wait.
+pub(in crate::server) fn adopt_server(entered: &Entered) -> Vec<Signal> {
+    // The same was read before the commit.
+    let state = entered.handover().ok();
+    let Some(state) = state.and_then(|handover| ServerState::read(&handover).ok()) else {
+        return Vec::new();
+    };
+    for number in state.listeners {
+        drop(entered.adopt(number));
+    }
+    let signals = state.signals.into_iter();
+    signals.filter_map(Signal::from_named_raw).collect()
+}

@@ -1,0 +1,171 @@
+//! Every connection lives through an upgrade, whatever it is in the middle of.
+
+use std::net::TcpStream;
+
+use serde_json::json;
+
+use super::Upgradable;
+use crate::support::api::{number, post};
+use crate::support::chat_client::{ChatClient, Position, assert_follows, say};
+use crate::support::http::{HttpClient, json_request};
+use crate::support::websocket::{Heard, WebSocketClient};
+
+/// The bytes of a masked text frame of a client, whose mask is nothing.
+fn frame(first: u8, text: &str) -> Vec<u8> {
+    let mut bytes = vec![first, 0x80 | u8::try_from(text.len()).unwrap(), 0, 0, 0, 0];
+    bytes.extend_from_slice(text.as_bytes());
+    bytes
+}
+
+#[test]
+fn clients_keep_their_names_rooms_and_places_and_nothing_is_lost_or_doubled() {
+    let server = Upgradable::serve(&[]);
+    let mut clients: Vec<_> = (0..20)
+        .map(|n| ChatClient::login(&server.program, &format!("u{n}"), &["tea", "coffee"]))
+        .collect();
+    let mut http = server.program.http();
+    let before = post(&mut http, "tea", 3, &json!("before"));
+    let fds: Vec<u64> = clients.iter().map(ChatClient::fd).collect();
+    for round in 0..super::rounds(3) {
+        let out = server.is_upgraded(&[]);
+        assert!(
+            out.contains("21 connections carried"),
+            "round {round}: {out}"
+        );
+        assert_eq!(number(&server.program, "totals", "websockets"), 20);
+    }
+    for client in &mut clients {
+        client.hear_offsets("tea", 1..=3);
+    }
+    let mut place = before;
+    for (n, fd) in fds.iter().enumerate() {
+        let said = clients[n].ok_keeping(say("tea", "after"));
+        assert_eq!(Position::of(&said).epoch, place.epoch, "{said}");
+        let mut next = place.clone();
+        for client in &mut clients {
+            next = place.clone();
+            assert_follows(&client.hear(), "tea", &mut next);
+        }
+        place = next;
+        let found = http.json("GET", &format!("/v1/users/u{n}"), &json!(null)).1;
+        assert!(found.to_string().contains(&fd.to_string()), "{found}");
+    }
+    // One that comes now is a new name, and the old ones hear of it.
+    let late = ChatClient::login(&server.program, "late", &["tea"]);
+    assert!(
+        fds.iter().all(|fd| *fd < late.fd()),
+        "{fds:?}: {}",
+        late.fd()
+    );
+    server.program.stop();
+}
+
+#[test]
+fn what_was_half_sent_is_finished_in_the_next_image() {
+    let server = Upgradable::serve(&["--echo"]);
+    let address = server.program.address;
+    let send = |bytes: &[u8]| {
+        let mut http = HttpClient::connect(address);
+        http.send(bytes).unwrap();
+        http
+    };
+    let request = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n";
+    let post = json_request(
+        "POST",
+        "/v1/messages",
+        &json!({"to": {"room": "tea"}, "data": 1}).to_string(),
+    );
+    let cuts = [1, 10, request.len() - 1];
+    let mut heads: Vec<_> = cuts.iter().map(|cut| send(&request[..*cut])).collect();
+    let post_cuts = [post.len() - 20, post.len() - 1];
+    let mut bodies: Vec<_> = post_cuts
+        .iter()
+        .map(|cut| send(&post.as_bytes()[..*cut]))
+        .collect();
+    let whole = frame(0x81, "a whole frame");
+    let echo = || WebSocketClient::connect(address, "/echo");
+    let mut frames: Vec<_> = (1..whole.len()).map(|_| echo()).collect();
+    for (cut, client) in (1..whole.len()).zip(&mut frames) {
+        std::io::Write::write_all(client.stream(), &whole[..cut]).unwrap();
+    }
+    let mut fragmented = echo();
+    std::io::Write::write_all(fragmented.stream(), &frame(0x01, "one, ")).unwrap();
+    let mut kept = HttpClient::connect(address);
+    assert_eq!(kept.get("/healthz").status, 200);
+
+    server.is_upgraded(&[]);
+
+    for (cut, http) in cuts.iter().zip(&mut heads) {
+        http.send(&request[*cut..]).unwrap();
+        assert_eq!(http.answer().unwrap().status, 200, "cut at {cut}");
+    }
+    for (cut, http) in post_cuts.iter().zip(&mut bodies) {
+        http.send(&post.as_bytes()[*cut..]).unwrap();
+        assert_eq!(http.answer().unwrap().status, 200, "cut at {cut}");
+    }
+    for (cut, client) in (1..whole.len()).zip(&mut frames) {
+        std::io::Write::write_all(client.stream(), &whole[cut..]).unwrap();
+        assert_eq!(client.hear_text(), "a whole frame", "cut at {cut}");
+    }
+    std::io::Write::write_all(fragmented.stream(), &frame(0x80, "and two")).unwrap();
+    assert_eq!(fragmented.hear_text(), "one, and two");
+    assert_eq!(kept.get("/healthz").status, 200);
+    server.program.stop();
+}
+
+#[test]
+fn what_a_slow_reader_has_still_to_get_comes_in_the_next_image() {
+    let server = Upgradable::serve(&["--set", "outbox.size_max=16777216"]);
+    let mut slow = ChatClient::on(WebSocketClient::connect_narrow(
+        server.program.address,
+        "/ws",
+    ));
+    slow.ok(json!({"type": "login", "uid": "slow", "rooms": ["tea"]}));
+    let mut http = server.program.http();
+    for _ in 0..10 {
+        post(&mut http, "tea", 100, &json!("x".repeat(1_000)));
+    }
+    server.is_upgraded(&[]);
+    slow.hear_offsets("tea", 1..=1_000);
+    slow.ok(say("tea", "I am here"));
+    server.program.stop();
+}
+
+#[test]
+fn whoever_leaves_while_nothing_is_read_has_left_afterwards() {
+    let server = Upgradable::serve(&["--set", "chat.left_ms=0"]);
+    let mut stays = ChatClient::login(&server.program, "stays", &["tea"]);
+    for round in 0..super::rounds(3) {
+        let mut leaves = ChatClient::login(&server.program, "leaves", &["tea"]);
+        let resets = ChatClient::login(&server.program, "resets", &["tea"]);
+        let folder = server.folder.path();
+        std::thread::scope(|scope| {
+            let upgrade = scope.spawn(move || super::upgrade_in(folder, &[]));
+            resets.client.reset();
+            leaves.client.shut();
+            assert_eq!(upgrade.join().unwrap().0, 0, "round {round}");
+        });
+        assert!(matches!(
+            leaves.client.hear_all().1,
+            Heard::Close(_) | Heard::Cut
+        ));
+        let who = json!({"type": "who", "room": "tea"});
+        crate::support::wait::until("both are gone", || {
+            let who = stays.ok(who.clone()).to_string();
+            !who.contains("leaves") && !who.contains("resets")
+        });
+    }
+    server.program.stop();
+}
+
+#[test]
+fn a_stop_after_an_upgrade_sends_everybody_away_in_order() {
+    let server = Upgradable::serve(&[]);
+    let mut client = ChatClient::login(&server.program, "ann", &["tea"]);
+    let idle = TcpStream::connect(server.program.address).unwrap();
+    server.is_upgraded(&[]);
+    server.program.stop();
+    let (_, end) = client.client.hear_all();
+    assert_eq!(end, Heard::Close(1001));
+    drop(idle);
+}

@@ -1,0 +1,102 @@
+//! The upgrade in place: the program is replaced under a server that runs, in the same process, and
+//! whatever fails leaves the server as it was.
+
+mod carried;
+mod faults;
+mod images;
+mod load;
+mod moments;
+mod same;
+mod service;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::service::{said, tidings};
+use crate::support::program::Program;
+
+/// A server with its data in a folder, whose points can be told to fail.
+pub struct Upgradable {
+    pub folder: tempfile::TempDir,
+    pub program: Program,
+}
+
+impl Upgradable {
+    pub fn serve(more: &[&str]) -> Self {
+        Self::start(Path::new(env!("CARGO_BIN_EXE_tidings")), more, |_| {})
+    }
+
+    /// One of this file, with more said of how it is started.
+    pub fn start(binary: &Path, more: &[&str], with: impl FnOnce(&mut Command)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = Command::new(binary);
+        command.current_dir(folder.path()).env_clear();
+        command
+            .args(["serve", "--listen", "127.0.0.1:0"])
+            .args(more);
+        command.env("FAULTS_OF_TIDINGS", folder.path().join("faults"));
+        with(&mut command);
+        let program = Program::start(&mut command);
+        Self { folder, program }
+    }
+
+    /// Has this point fail from now on, or none.
+    pub fn let_fail(&self, point: &str) {
+        fs::write(self.folder.path().join("faults"), point).unwrap();
+    }
+
+    /// `tidings upgrade` with more arguments: exit code, standard output and standard error.
+    pub fn upgrade(&self, more: &[&str]) -> (i32, String, String) {
+        upgrade_in(self.folder.path(), more)
+    }
+
+    /// An upgrade that has to go well.
+    #[track_caller]
+    pub fn is_upgraded(&self, more: &[&str]) -> String {
+        let (code, out, err) = self.upgrade(more);
+        assert_eq!(code, 0, "{err}");
+        out
+    }
+
+    /// An upgrade that has to be refused for this reason.
+    #[track_caller]
+    pub fn is_refused(&self, more: &[&str], reason: &str) {
+        let (code, out, err) = self.upgrade(more);
+        assert_eq!((code, &*out), (1, ""), "{err}");
+        assert!(err.contains(reason), "{reason}: {err}");
+    }
+
+    #[track_caller]
+    pub fn status(&self) -> Value {
+        let (code, out, err) = said(&mut tidings(self.folder.path(), &["status", "--json"]));
+        assert_eq!((code, &*err), (0, ""), "{out}");
+        serde_json::from_str(&out).expect("a line of JSON")
+    }
+
+    /// The file that the server runs.
+    pub fn image(&self) -> PathBuf {
+        let pid = self.program.pid().as_raw_nonzero();
+        fs::read_link(format!("/proc/{pid}/exe")).unwrap()
+    }
+
+    /// The server answers, and so does its control socket.
+    #[track_caller]
+    pub fn serves(&self) {
+        assert_eq!(self.program.http().get("/readyz").status, 200);
+        assert_eq!(self.status()["pid"], self.program.pid().as_raw_pid());
+    }
+}
+
+/// `tidings upgrade` of the server in this folder: exit code, standard output and standard error.
+pub fn upgrade_in(folder: &Path, more: &[&str]) -> (i32, String, String) {
+    said(&mut tidings(folder, &[&["upgrade"], more].concat()))
+}
+
+/// How many rounds of something are run: few, or as many as the variable says.
+pub fn rounds(few: usize) -> usize {
+    let rounds = std::env::var("TIDINGS_UPGRADE_ROUNDS").ok();
+    rounds.map_or(few, |rounds| rounds.parse().expect("a number"))
+}

@@ -1,5 +1,6 @@
 //! The library's face: a server that a program builds, in every mode of its threads.
 
+mod bounds;
 mod buffer;
 mod deadlines;
 mod descriptors;

@@ -1,15 +1,21 @@
 //! What each group of settings does once a reload has put it into force: to whoever is connected already,
 //! and nobody else is disturbed.
 
+use std::time::Instant;
+
 use serde_json::{Value, json};
 
 use super::served::{SECRET, Served};
 use super::{said, tidings};
+use crate::support::PATIENCE;
 use crate::support::chat_client::{ChatClient, say};
 use crate::support::http::{HttpClient, JSON, request_with};
 use crate::support::program::Program;
 use crate::support::wait::until;
 use crate::support::websocket::{Heard, WebSocketClient};
+
+/// Times of connections that are far away, so that only a reload brings them near.
+const FAR: &str = "[http]\nhead_ms_max = 3_600_000\nidle_ms_max = 3_600_000\n";
 
 /// A file without keys, with these tables.
 fn open(tables: &str) -> String {
@@ -77,11 +83,11 @@ fn the_size_of_messages_at_echo_stays_the_one_of_that_path() {
 
 #[test]
 fn a_silent_websocket_is_pinged_and_given_up_by_the_new_times() {
-    let served = Served::with(&open(""));
+    let served = Served::with(&open(FAR));
     let mut first = ChatClient::login(&served.server, "ann", &["tea"]);
     let mut silent = served.server.websocket("/ws");
     silent.hear_text();
-    served.reload(&open("[websocket]\nping_ms = 200"));
+    served.reload(&open(&format!("{FAR}[websocket]\nping_ms = 200")));
     for _ in 0..3 {
         assert_eq!(first.client.hear_any(), Heard::Ping);
     }
@@ -98,14 +104,14 @@ fn a_silent_websocket_is_pinged_and_given_up_by_the_new_times() {
 
 #[test]
 fn an_http_connection_goes_by_the_new_bounds_and_times() {
-    let served = Served::with(&open(""));
+    let served = Served::with(&open(FAR));
     let mut kept = served.server.http();
     assert_eq!(kept.get("/v1/stats").status, 200);
     let (mut idle, mut half) = (served.server.http(), served.server.http());
     assert_eq!(idle.get("/v1/stats").status, 200);
     half.send("GET /v1/stats HTTP/1.1\r\nHost").unwrap();
     let bounds = "target_size_max = 100\nhead_fields_max = 8\nbody_size_max = 100";
-    served.reload(&open(&format!("[http]\n{bounds}")));
+    served.reload(&open(&format!("{FAR}{bounds}")));
     let long = format!("/v1/stats?{}", "x".repeat(200));
     assert_eq!(served.server.http().get(&long).status, 414);
     let body = json!({"to": {"room": "tea"}, "data": "x".repeat(200)}).to_string();
@@ -230,13 +236,15 @@ fn half_sent_requests_go_when_all_together_may_keep_less() {
 
 #[test]
 fn a_stop_takes_as_long_as_the_new_setting_says() {
-    let served = Served::with(&open("stop_ms_max = 3_600_000"));
+    let served = Served::with(&open("stop_ms_max = 60_000"));
     let mut half = served.server.http();
     half.send("GET /v1/stats HTTP/1.1\r\nHost").unwrap();
     until("it is there", || served.status()["connections"] == 1);
     served.reload(&open("stop_ms_max = 0\n[http]\nhead_ms_max = 3_600_000"));
+    let began = Instant::now();
     let (code, out, err) = served.command(&["stop"]);
     assert_eq!(code, 1, "{out}{err}");
+    assert!(began.elapsed() < PATIENCE, "not by the old time");
     assert!(err.contains("connections_cut 1"), "{out}{err}");
 }
 

@@ -36,7 +36,7 @@ use super::start_parts::{all_pressures, bind, supervisor};
 use super::threads::ServerThreads;
 use super::timers::Timers;
 use super::upgrade::kernel::{heed_signals, heeding_signals, hold_signals, holds_signals};
-use super::upgrade::{Entered, StartGate, adopt_server, duplicated, reactors};
+use super::upgrade::{Entered, StartGate, adopt_server, duplicated, reactors, waiting};
 use crate::base::rest::{take_no_part, take_part};
 use crate::base::vital::may_die_here;
 use crate::net::Listener;
@@ -158,6 +158,7 @@ impl Lifecycle {
         if let Some(entered) = &spec.entered {
             let handed = reactors(entered, spec.reactors, &shared.budget);
             unshared.hand(handed.map_err(system("take over the connections"))?);
+            unshared.waiting = waiting(entered).map_err(system("take over what waits"))?;
         }
         let timers: Arc<Timers<TimerCallback>> = Arc::default();
         let maker = RunnerMaker {

@@ -225,11 +225,6 @@ impl Postponed {
         debug_assert!(!wakes, "it never is high");
     }
 
-    /// Counts the events that wait.
-    pub(super) fn events(&self) -> usize {
-        self.level.items()
-    }
-
     /// Counts a connection that was closed since most of it was its own.
     pub(super) fn note_refused(&self) {
         self.refused.fetch_add(1, Relaxed);

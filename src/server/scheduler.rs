@@ -17,6 +17,7 @@ use super::runner::Runner;
 use super::turn;
 use super::turns::{Turns, WaitingEvent};
 use crate::base::Fd;
+use crate::handover::SectionWriter;
 use crate::net::command::AwaitedBy;
 
 /// In a batch that takes long, an event that takes this long makes its connection a heavy one: a
@@ -190,6 +191,16 @@ impl Scheduler {
         while self.has_next() {
             self.serve_next(runner);
         }
+    }
+
+    /// Writes down the events that wait for their connections' turns.
+    pub(super) fn hand_over(&self, section: &mut SectionWriter) {
+        self.turns.hand_over(section);
+    }
+
+    /// Takes over events that waited for their connections' turns on a thread of another image.
+    pub(super) fn take_over(&mut self, events: impl IntoIterator<Item = WaitingEvent>) {
+        events.into_iter().for_each(|event| self.turns.put(event));
     }
 
     /// Gives away all that waits, since the thread has died; nothing waits here any more.

@@ -18,6 +18,7 @@ use super::timers::Timers;
 use super::turn;
 use super::turns::WaitingEvent;
 use crate::base::Fd;
+use crate::handover::SectionWriter;
 use crate::net::command::{AwaitedBy, Command, CommandBatch};
 use crate::net::freeze::FreezeProgress;
 use crate::net::reactor::{BatchNumber, EventSink, HANDLED, OwnCommands};
@@ -276,6 +277,11 @@ impl InlineSink {
         }
     }
 
+    /// Takes over events that waited for their connections' turns on a thread of another image.
+    pub(super) fn take_over(&mut self, events: impl IntoIterator<Item = WaitingEvent>) {
+        self.scheduler.take_over(events);
+    }
+
     pub(super) fn takes_jobs(&self) -> bool {
         self.jobs.is_some()
     }
@@ -430,6 +436,10 @@ impl EventSink for InlineSink {
         self.jobs_left = JOBS_A_TURN_MAX;
         self.end_turn();
         !self.has_jobs()
+    }
+
+    fn hand_over(&self, section: &mut SectionWriter) {
+        self.scheduler.hand_over(section);
     }
 
     fn frozen(&mut self, number: u64, progress: FreezeProgress) {

@@ -26,6 +26,7 @@ use super::sinks::{InlineSink, WorkerSink};
 use super::succession::WorkerParts;
 use super::thread_guard::ThreadGuard;
 use super::threads::{CallbackThread, ReactorThread, ServerThreads, WorkerThread, spawn};
+use super::turns::WaitingEvent;
 use super::upgrade::{Entered, StartGate};
 use super::worker::work;
 use crate::base::pressure::Pressure;
@@ -48,6 +49,8 @@ pub(super) struct UnsharedReactor {
     mailbox: MailboxReceiver<CommandBatch>,
     /// What it goes on with of an image of the program before this one.
     handed: Option<ReactorHandover>,
+    /// Without workers: the events that waited there for their connections' turns.
+    waiting: Vec<WaitingEvent>,
 }
 
 impl Unshared {
@@ -65,6 +68,8 @@ impl Unshared {
 pub(super) struct Unshared {
     pub(super) reactors: Vec<UnsharedReactor>,
     pub(super) inboxes: Vec<WorkerInbox>,
+    /// The events that waited for their connections' turns in an image of the program before this one.
+    pub(super) waiting: Vec<WaitingEvent>,
 }
 
 /// The numbers of threads to start, and the way to the main one.
@@ -116,7 +121,15 @@ pub(super) fn build_shared(
         started: Instant::now(),
         addresses: threads.addresses,
     });
-    Ok((shared, Unshared { reactors, inboxes }))
+    let waiting = Vec::new();
+    Ok((
+        shared,
+        Unshared {
+            reactors,
+            inboxes,
+            waiting,
+        },
+    ))
 }
 
 fn mailbox_of_a_reactor(
@@ -136,6 +149,7 @@ fn mailbox_of_a_reactor(
         poll,
         mailbox: receiver,
         handed: None,
+        waiting: Vec::new(),
     };
     Ok((sender, reactor))
 }
@@ -166,8 +180,19 @@ impl Spawner<'_> {
         listeners: Vec<Listener>,
         handlers: &Arc<Handlers>,
     ) -> io::Result<ServerThreads> {
-        let workers = self.workers(unshared.inboxes, handlers)?;
-        let reactors = self.reactors(unshared.reactors, listeners, handlers)?;
+        let Unshared {
+            mut reactors,
+            inboxes,
+            mut waiting,
+        } = unshared;
+        if inboxes.is_empty() {
+            for (id, reactor) in reactors.iter_mut().enumerate() {
+                let own = waiting.extract_if(.., |one| one.event.fd().reactor() == id);
+                reactor.waiting = own.collect();
+            }
+        }
+        let workers = self.workers(inboxes, waiting, handlers)?;
+        let reactors = self.reactors(reactors, listeners, handlers)?;
         Ok(ServerThreads {
             maker: self.maker,
             workers,
@@ -178,20 +203,25 @@ impl Spawner<'_> {
     fn workers(
         &self,
         inboxes: Vec<WorkerInbox>,
+        mut waiting: Vec<WaitingEvent>,
         handlers: &Arc<Handlers>,
     ) -> io::Result<Vec<WorkerThread>> {
         let (bounds, shared) = (self.turn_bounds(), &self.maker.shared);
         let mut threads = Vec::new();
+        let workers = inboxes.len() as u64;
         for (id, inbox) in inboxes.into_iter().enumerate() {
             let runner = self.maker.make(id, None, handlers);
             let (backlogged, postponed) = (&inbox.backlogged, &shared.postponed);
             let (orders, received) = crossbeam_channel::unbounded();
+            let mut scheduler = Scheduler::new(
+                bounds.clone(),
+                Arc::clone(backlogged),
+                Arc::clone(postponed),
+            );
+            let is_own = |one: &mut WaitingEvent| one.event.fd().serial() % workers == id as u64;
+            scheduler.take_over(waiting.extract_if(.., is_own));
             let parts = WorkerParts {
-                scheduler: Scheduler::new(
-                    bounds.clone(),
-                    Arc::clone(backlogged),
-                    Arc::clone(postponed),
-                ),
+                scheduler,
                 inbox,
                 orders: received,
                 guard: ThreadGuard::worker(shared),
@@ -241,7 +271,7 @@ impl Spawner<'_> {
     fn inline_reactor(
         &self,
         id: usize,
-        unshared: UnsharedReactor,
+        mut unshared: UnsharedReactor,
         listeners: Vec<Listener>,
         handlers: &Arc<Handlers>,
     ) -> io::Result<ReactorThread> {
@@ -249,7 +279,8 @@ impl Spawner<'_> {
         let runner = (self.maker).make(id, Some(OwnReactor { id, commands }), handlers);
         let jobs = (id == 0).then(|| self.jobs.clone());
         let (orders, received) = crossbeam_channel::unbounded();
-        let sink = InlineSink::new(runner, self.turn_bounds(), jobs, received);
+        let mut sink = InlineSink::new(runner, self.turn_bounds(), jobs, received);
+        sink.take_over(std::mem::take(&mut unshared.waiting));
         let make = self.maker_of(id, unshared, listeners, sink);
         let guard = ThreadGuard::reactor(&self.maker.shared, id);
         let name = CallbackThread::Reactor(id).name();
@@ -373,14 +404,16 @@ fn run<S: EventSink>(
         match reactor.run() {
             Ok(RunEnd::Done) => return Some((reactor.into_sink(), guard)),
             Ok(RunEnd::Frozen { number }) => {
-                let mut section = SectionWriter::new();
+                let [mut section, mut waiting] = [SectionWriter::new(), SectionWriter::new()];
                 reactor.hand_over(&guard.shared.freeze.frames(), &mut section);
+                reactor.sink().hand_over(&mut waiting);
                 let frozen = FrozenReactor {
                     section,
                     tick: reactor.tick(),
                     last_serial: reactor.last_serial(),
                     sockets: reactor.sockets(),
                     listeners: reactor.listeners(),
+                    waiting,
                 };
                 guard.shared.freeze.rest_reactor(id, number, frozen);
             }

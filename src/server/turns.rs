@@ -7,12 +7,16 @@
 //!
 //! Invariant: the events of one connection are handled in the order in which they came.
 
+mod handover;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::queue::{Backlogged, Postponed, WorkerEvent};
 use crate::base::{BySize, Fd};
+pub use handover::WAITING;
+pub(super) use handover::waiting_events;
 
 /// Time for which a connection stays heavy after its last turn: long enough that one which goes on
 /// asking isn't taken for light between two reads of the reactor.

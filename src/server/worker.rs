@@ -13,6 +13,7 @@ use super::scheduler::{Scheduler, run};
 use super::succession::{Succession, WorkerOrder, WorkerParts};
 use crate::base::rest::take_part;
 use crate::base::vital::may_die_here;
+use crate::handover::SectionWriter;
 
 /// Items taken in a row while heavy connections wait for their turn: a round number, which takes
 /// well below a millisecond unless one of them is costly.
@@ -168,7 +169,9 @@ impl Worker<'_> {
         let shared = self.runner.handle.shared();
         self.runner.flush();
         shared.count_out(self.inbox, (1, 0, None));
-        shared.freeze.rest_worker(self.runner.id(), number);
+        let mut waiting = SectionWriter::new();
+        self.scheduler.hand_over(&mut waiting);
+        shared.freeze.rest_worker(self.runner.id(), number, waiting);
     }
 
     fn run_batch(&mut self, payloads: &[u8]) {

@@ -4,7 +4,7 @@ use anyhow::bail;
 use tidings::chat::CHAT_FORMAT;
 use tidings::endpoint::ENDPOINT_FORMAT;
 use tidings::handover::{Handover, HandoverWriter, SectionFormat};
-use tidings::server::upgrade::{DESCRIPTORS, FRAMES, REACTOR, SERVER};
+use tidings::server::upgrade::{DESCRIPTORS, FRAMES, REACTOR, SERVER, WAITING};
 
 use tidings::store::STORE_FORMAT;
 
@@ -17,6 +17,7 @@ pub const KNOWN: &[SectionFormat] = &[
     SERVER,
     REACTOR,
     FRAMES,
+    WAITING,
     CHAT_FORMAT,
     ENDPOINT_FORMAT,
     STORE_FORMAT,

@@ -61,6 +61,7 @@ use super::wheel::{Wheel, WheelTimer};
 use crate::base::fd::FdSource;
 use crate::base::pressure::Pressure;
 use crate::base::{BySize, Fd, Tick};
+use crate::handover::SectionWriter;
 use crate::proto::connection::{CloseReason, HttpRequest, Rules, Verdict};
 use crate::proto::http::{Head, Response};
 use crate::proto::websocket::MessageKind;
@@ -127,6 +128,9 @@ pub trait EventSink {
     fn rest(&mut self) -> bool {
         true
     }
+    /// Without workers, while all stands still: writes down the events that wait for their connections'
+    /// turns.
+    fn hand_over(&self, _: &mut SectionWriter) {}
     /// Learns how far the freeze of this number has come here.
     fn frozen(&mut self, _number: u64, _: FreezeProgress) {}
     /// Takes back the emptied list of such a batch, for the next one.

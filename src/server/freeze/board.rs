@@ -9,6 +9,7 @@ use super::frozen::FrozenReactor;
 use super::gate::CallGate;
 use crate::base::rest::{RestOrder, RestPoint};
 use crate::base::sync::lock;
+use crate::handover::SectionWriter;
 use crate::net::frame_table::FrameTable;
 use crate::net::freeze::{FreezeProgress, UnansweredRequest};
 
@@ -34,8 +35,14 @@ struct BoardNotes {
 #[derive(Debug, Default)]
 struct Standings {
     reactors: Vec<ReactorStanding>,
-    workers: Vec<u64>,
+    workers: Vec<WorkerStanding>,
     parts: Vec<u64>,
+}
+
+#[derive(Debug, Default)]
+struct WorkerStanding {
+    rests: u64,
+    waiting: SectionWriter,
 }
 
 #[derive(Debug, Default)]
@@ -58,7 +65,7 @@ impl FreezeBoard {
         let points = |count| std::iter::repeat_with(RestPoint::default).take(count);
         let standings = Standings {
             reactors: (0..reactors).map(|_| ReactorStanding::default()).collect(),
-            workers: vec![0; workers],
+            workers: (0..workers).map(|_| WorkerStanding::default()).collect(),
             parts: vec![0; parts],
         };
         Self {
@@ -93,8 +100,10 @@ impl FreezeBoard {
         self.reactors[id].rest(number);
     }
 
-    /// Has a worker rest that has come to the order in its queue.
-    pub(in crate::server) fn rest_worker(&self, id: usize, number: u64) {
+    /// Has a worker rest that has come to the order in its queue; the events in `waiting` wait there for
+    /// their connections' turns.
+    pub(in crate::server) fn rest_worker(&self, id: usize, number: u64, waiting: SectionWriter) {
+        lock(&self.notes.standings).workers[id].waiting = waiting;
         self.workers[id].rest(number);
     }
 
@@ -122,7 +131,7 @@ impl FreezeBoard {
     pub(super) fn order_workers(&self, number: u64) {
         for (id, point) in self.workers.iter().enumerate() {
             let notes = Arc::clone(&self.notes);
-            let arrived = move || notes.note(|one| one.workers[id] = number);
+            let arrived = move || notes.note(|one| one.workers[id].rests = number);
             point.order(RestOrder::new(number, arrived));
         }
     }
@@ -160,7 +169,7 @@ impl FreezeBoard {
             return self.first_reactor(|standing| standing.rests != number);
         }
         let workers = &lock(&self.notes.standings).workers;
-        let running = workers.iter().position(|rests| *rests != number);
+        let running = workers.iter().position(|one| one.rests != number);
         running.map(FreezeHolder::Worker)
     }
 
@@ -179,6 +188,15 @@ impl FreezeBoard {
         let standings = &mut lock(&self.notes.standings).reactors;
         let frozen = standings.iter_mut();
         frozen.map(|one| std::mem::take(&mut one.frozen)).collect()
+    }
+
+    /// Takes what the workers have noted that rest.
+    pub(super) fn take_waiting(&self) -> Vec<SectionWriter> {
+        let standings = &mut lock(&self.notes.standings).workers;
+        let waiting = standings.iter_mut();
+        waiting
+            .map(|one| std::mem::take(&mut one.waiting))
+            .collect()
     }
 
     fn first_reactor(&self, is_it: impl Fn(&ReactorStanding) -> bool) -> Option<FreezeHolder> {

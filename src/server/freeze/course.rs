@@ -170,7 +170,7 @@ impl Freeze {
             signals: server.signals.clone(),
             reactors: server.shared.freeze.take_frozen(),
             frames: server.shared.freeze.frames(),
-            postponed: server.shared.postponed.events(),
+            waiting: server.shared.freeze.take_waiting(),
             supervisor: server.supervisor,
         };
         let while_still = std::mem::replace(&mut self.errand.while_still, Box::new(|_| {}));

@@ -22,6 +22,8 @@ pub struct FrozenReactor {
     pub sockets: Vec<RawFd>,
     /// Its listening sockets; only reactor 0 has some.
     pub listeners: Vec<RawFd>,
+    /// Without workers: the events that wait there for their connections' turns, as a section.
+    pub waiting: SectionWriter,
 }
 
 /// A server that stands still, for a function that looks at it on the main thread.
@@ -37,8 +39,8 @@ pub struct FrozenServer<'a> {
     pub reactors: Vec<FrozenReactor>,
     /// The frames that they share.
     pub frames: Arc<FrameTable>,
-    /// Events that wait for the turns of their connections.
-    pub postponed: usize,
+    /// The events that wait on each worker for their connections' turns, as sections.
+    pub waiting: Vec<SectionWriter>,
     /// The processes, whose pipes stand at any byte.
     pub supervisor: &'a mut Supervisor,
 }

@@ -10,6 +10,7 @@ use crate::handover::{HandoverHead, HandoverWriter};
 use crate::net::frame_table::FRAMES;
 use crate::net::reactor::REACTOR;
 use crate::server::freeze::FrozenServer;
+use crate::server::turns::WAITING;
 
 /// A server, as it stands in a handover.
 #[derive(Debug)]
@@ -31,12 +32,6 @@ impl FrozenServer<'_> {
     ///
     /// There is something that can't be carried.
     pub fn hand_over(&mut self, writer: &mut HandoverWriter) -> Result<ServerHandover, String> {
-        if self.postponed > 0 {
-            return Err(format!(
-                "{} messages wait for the turns of their connections",
-                self.postponed
-            ));
-        }
         let mut head = HandoverHead {
             program: String::new(),
             pid: std::process::id(),
@@ -48,12 +43,17 @@ impl FrozenServer<'_> {
             let section = std::mem::take(&mut reactor.section);
             let name = format!("{}.{id}", REACTOR.name);
             writer.insert(&name, REACTOR.version, REACTOR.oldest_reader, section);
+            self.waiting.push(std::mem::take(&mut reactor.waiting));
             head.tick = head.tick.max(reactor.tick);
             head.serials_from = head.serials_from.max(reactor.last_serial);
             listeners.append(&mut reactor.listeners);
             sockets.append(&mut reactor.sockets);
         }
         self.frames.hand_over(writer.section_of(FRAMES));
+        for (thread, section) in self.waiting.drain(..).enumerate() {
+            let name = format!("{}.{thread}", WAITING.name);
+            writer.insert(&name, WAITING.version, WAITING.oldest_reader, section);
+        }
         let state = ServerState {
             listeners: listeners.clone(),
             signals: self.signals.clone(),

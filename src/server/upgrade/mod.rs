@@ -18,11 +18,12 @@ mod start_gate;
 
 pub use crate::net::frame_table::FRAMES;
 pub use crate::net::reactor::REACTOR;
+pub use crate::server::turns::WAITING;
 pub use descriptors::DESCRIPTORS;
 pub use entered::{Entered, ThawRelay, UPGRADE_VAR, entered};
 pub use frozen::ServerHandover;
-pub(super) use reactors::reactors;
 pub use reactors::rehearse_reactors;
+pub(super) use reactors::{reactors, waiting};
 pub use replacement::{Images, execute_next, name_descriptors};
 pub use server_state::SERVER;
 pub(super) use server_state::{adopt_server, duplicated};

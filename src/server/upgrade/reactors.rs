@@ -1,4 +1,5 @@
-//! The reactors of a handover, read and checked before the commit.
+//! The reactors of a handover, and the events that wait for their connections' turns, read and checked
+//! before the commit.
 
 use std::io;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use crate::handover::{Handover, HandoverError};
 use crate::net::budget::ByteBudget;
 use crate::net::frame_table::{FRAMES, HandedFrames};
 use crate::net::reactor::{REACTOR, ReactorHandover};
+use crate::server::turns::{WAITING, WaitingEvent, waiting_events};
 
 /// Reads all reactors, whose frames are counted in this budget.
 ///
@@ -40,7 +42,25 @@ pub(in crate::server) fn reactors(
 ///
 /// The handover can't be read.
 pub fn rehearse_reactors(handover: &Handover<'_>) -> Result<(), HandoverError> {
-    read(handover, &ByteBudget::new(usize::MAX)).map(drop)
+    read(handover, &ByteBudget::new(usize::MAX))?;
+    read_waiting(handover).map(drop)
+}
+
+/// Reads the events that wait for their connections' turns, in their order.
+///
+/// # Errors
+///
+/// The handover can't be read.
+pub(in crate::server) fn waiting(entered: &Entered) -> io::Result<Vec<WaitingEvent>> {
+    read_waiting(&entered.handover()?).map_err(io::Error::other)
+}
+
+fn read_waiting(handover: &Handover<'_>) -> Result<Vec<WaitingEvent>, HandoverError> {
+    let sections = handover.sections().filter(|one| one.kind() == WAITING.name);
+    let each = sections
+        .map(waiting_events)
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(each.into_iter().flatten().collect())
 }
 
 fn read(

@@ -48,6 +48,9 @@ fn after_2000_connections_came_and_went_nothing_of_them_is_left() {
     }
     for (workers, reactors) in [(0, 1), (1, 2), (2, 1)] {
         let server = LocalServer::start(serving(Mode { workers, reactors }));
+        // The thread that listens has its own descriptors by then.
+        Connection::open(&server, 0).end();
+        until_nothing_is_left(&server.handle);
         let before = open_descriptors();
         for _ in 0..20 {
             let connections: Vec<_> = (0..100)
@@ -59,7 +62,7 @@ fn after_2000_connections_came_and_went_nothing_of_them_is_left() {
         }
         until_nothing_is_left(&server.handle);
         until("descriptors are back", || open_descriptors() <= before);
-        assert_eq!(server.stats().totals.accepted, 2_000);
+        assert_eq!(server.stats().totals.accepted, 2_001);
     }
 }
 

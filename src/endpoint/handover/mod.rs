@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use super::stored::{ReaderIndex, restored};
 use super::{Endpoint, EndpointSettings, ParkedEndpoint, Serials};
-use crate::api::auth::{Authenticator, WithdrawnKeys};
+use crate::api::auth::Authenticator;
 use crate::base::{MetricKind, Tick};
 use crate::chat::{CHAT_FORMAT, ChannelKind, Chat, ChatSettings, Restored};
 use crate::endpoint::sessions::TakenSessions;
@@ -123,16 +123,6 @@ impl Endpoint {
         parked.endpoint.sessions.take_over(sessions);
         parked.endpoint.services.replays.resume();
         parked.start_threads().map_err(TakeOverError::Thread)
-    }
-
-    /// Closes, 500 a second, the connections that were let in by keys which the settings don't have any
-    /// more; returns those keys.
-    pub fn withdraw_unknown(
-        &self,
-        is_api_key: impl Fn(&str) -> bool,
-        is_token_key: impl Fn(u64) -> bool,
-    ) -> WithdrawnKeys {
-        self.sessions.withdraw_unknown(is_api_key, is_token_key)
     }
 
     fn take(

@@ -5,7 +5,6 @@
 
 use super::Sessions;
 use super::deadlines::TakenDeadlines;
-use crate::api::auth::WithdrawnKeys;
 use crate::base::{Fd, MetricKind};
 use crate::endpoint::handover::kind::EndpointRecord;
 use crate::handover::{HandoverError, RecordReader, SectionWriter};
@@ -51,17 +50,6 @@ impl Sessions {
             self.kicked.insert(fd);
         }
     }
-
-    /// Closes the connections that were let in by keys which aren't any more, 500 a second.
-    pub(in crate::endpoint) fn withdraw_unknown(
-        &self,
-        is_api_key: impl Fn(&str) -> bool,
-        is_token_key: impl Fn(u64) -> bool,
-    ) -> WithdrawnKeys {
-        let unknown = self.deadlines.unknown_keys(is_api_key, is_token_key);
-        self.deadlines.withdraw(&unknown, || {});
-        unknown
-    }
 }
 
 impl TakenSessions {
@@ -86,6 +74,7 @@ impl Sessions {
     /// Has something of everything that is handed over.
     pub(in crate::endpoint) fn use_everything(&self) {
         use super::deadlines::DeadlineFor;
+        use crate::api::auth::WithdrawnKeys;
 
         self.deadlines
             .set(Fd(1), 1_700_000_000_000, DeadlineFor::Login);

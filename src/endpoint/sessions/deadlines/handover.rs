@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::{DeadlineFor, DeadlineTable, KeyKind, LoginDeadlines};
-use crate::api::auth::WithdrawnKeys;
 use crate::base::Fd;
 use crate::base::sync::lock;
 use crate::endpoint::handover::kind::EndpointRecord;
@@ -48,33 +47,6 @@ impl LoginDeadlines {
     /// Puts what was read in place.
     pub(in crate::endpoint) fn take_over(&self, taken: TakenDeadlines) {
         *lock(&self.0) = taken.table;
-    }
-
-    /// The keys that connections showed, or logged in with, and that are none any more.
-    pub(in crate::endpoint) fn unknown_keys(
-        &self,
-        is_api_key: impl Fn(&str) -> bool,
-        is_token_key: impl Fn(u64) -> bool,
-    ) -> WithdrawnKeys {
-        let table = lock(&self.0);
-        let api_keys = table.keys.values().flatten();
-        let api_keys = api_keys.filter(|name| !is_api_key(name));
-        let mut api_keys: Vec<String> = api_keys.map(|name| (**name).to_owned()).collect();
-        let token_keys = table.due_unix_ms.values();
-        let token_keys = token_keys.filter_map(|(_, what)| match what {
-            DeadlineFor::Token(key) => Some(*key),
-            DeadlineFor::Login => None,
-        });
-        let mut token_keys: Vec<u64> = token_keys.filter(|key| !is_token_key(*key)).collect();
-        api_keys.sort_unstable();
-        api_keys.dedup();
-        token_keys.sort_unstable();
-        token_keys.dedup();
-        WithdrawnKeys {
-            api_keys,
-            token_keys,
-            link_key: false,
-        }
     }
 }
 
@@ -151,6 +123,7 @@ impl TakenDeadlines {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::auth::WithdrawnKeys;
     use crate::handover::Section;
 
     fn handed_over(deadlines: &LoginDeadlines) -> SectionWriter {
@@ -220,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_the_next_image_does_not_have_are_found() {
+    fn keys_that_the_next_image_does_not_have_take_their_connections_with_them() {
         let deadlines = LoginDeadlines::default();
         deadlines.set(Fd(1), 100, DeadlineFor::Token(1));
         deadlines.set(Fd(2), 100, DeadlineFor::Token(2));
@@ -229,8 +202,19 @@ mod tests {
         deadlines.note_key(Fd(5), "shop".into());
         deadlines.note_key(Fd(6), "ops".into());
         deadlines.note_unknown_key(Fd(7));
-        let unknown = next_image(&deadlines).unknown_keys(|name| name == "ops", |key| key == 1);
-        assert_eq!(unknown.api_keys, ["shop"]);
-        assert_eq!(unknown.token_keys, [2]);
+        let next = next_image(&deadlines);
+        let withdrawn = WithdrawnKeys {
+            api_keys: vec!["shop".to_owned()],
+            token_keys: vec![2],
+            link_key: false,
+        };
+        next.withdraw(&withdrawn, || {});
+        let mut taken = next.take_withdrawn(1_000);
+        taken.sort_by_key(|(fd, _)| *fd);
+        let token = KeyKind::Token;
+        assert_eq!(
+            taken,
+            [(Fd(2), token), (Fd(3), token), (Fd(5), KeyKind::Api)]
+        );
     }
 }

@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::{Events, Poll, Token, Waker};
 use rustix::process::{getpid, kill_process};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook_mio::v1_0::Signals;
@@ -29,16 +29,14 @@ use super::queue::WorkerJob;
 use super::renewing::{RenewedParts, Renewing};
 use super::runner::{Runner, RunnerMaker};
 use super::shared::{MainThread, ServerShared};
-use super::signal::{ServerSignal, is_hangup_ignored, name_of};
+use super::signal::{ServerSignal, name_of, watch};
 use super::spawn::{Spawner, Threads, build_shared};
 use super::spec::ServerSpec;
 use super::start_parts::{all_pressures, listeners, supervisor};
 use super::threads::ServerThreads;
 use super::timers::Timers;
 use super::upgrade::kernel::{heed_signals, heeding_signals, hold_signals, holds_signals};
-use super::upgrade::{
-    Entered, StartGate, ThawedProgram, adopt_server, duplicated, reactors, waiting,
-};
+use super::upgrade::{Entered, StartGate, ThawedProgram, adopt_server, reactors, waiting};
 use super::upgrading::{Upgrading, go_on};
 use crate::base::rest::{take_no_part, take_part};
 use crate::base::vital::may_die_here;
@@ -114,30 +112,25 @@ impl Lifecycle {
     ///
     /// [`ServerError`]: the system refused an address or a resource; then nothing runs.
     pub(super) fn start(
-        spec: ServerSpec,
+        mut spec: ServerSpec,
         stop_source: StopSource,
     ) -> Result<(Self, Handle), ServerError> {
         let system = ServerError::system;
-        let is_on_main =
-            spec.entered.is_some() || (stop_source == StopSource::Signals && is_main_thread());
-        let elsewhere = "Builder::run wasn't called on the main thread";
-        let refusal = (spec.refuses_upgrades()).or((!is_on_main).then_some(elsewhere));
-        let upgrading = Upgrading::new(spec.upgradable, refusal, spec.thawed.as_ref());
+        let upgrading = Upgrading::of(&mut spec, stop_source == StopSource::Signals);
         let source = HandlersSource {
             kept: spec.handlers,
             factory: spec.factory,
         };
         let handlers = source.make().map_err(ServerError::Handlers)?;
-        let taken_over = spec.entered.as_deref().map(duplicated).transpose();
-        let taken_over = taken_over.map_err(system("take over a socket"))?;
-        let taken_over = taken_over.unwrap_or_default();
-        let listeners = listeners(spec.addresses, spec.sockets, taken_over)?;
+        let listeners = listeners(spec.addresses, spec.sockets, spec.entered.as_deref())?;
         let poll = Poll::new().map_err(system("make a poll"))?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER).map_err(system("make a waker"))?);
         // Before the server can be seen from outside: the program that waits for it may send a
         // signal next.
         let signals = match stop_source {
-            StopSource::Signals => Some(watch(&poll).map_err(system("watch for signals"))?),
+            StopSource::Signals => {
+                Some(watch(&poll, SIGNALS).map_err(system("watch for signals"))?)
+            }
             StopSource::Handle => None,
         };
         let names = spec.processes.iter().map(|(name, _)| &**name);
@@ -267,9 +260,7 @@ impl Lifecycle {
             self.shared.main.fail("the processes can't be started");
         }
         start_gate.let_adopt(self.shared.mailboxes.len());
-        if let Some(thawed) = self.thawed.take() {
-            go_on(&self.shared, &thawed);
-        }
+        go_on(&self.shared, self.thawed.take());
         self.runner.server_started();
         start_gate.open();
         for signal in signals {
@@ -382,8 +373,7 @@ impl Lifecycle {
             return;
         }
         if signal == SIGUSR2 && !is_stopping {
-            self.shared.main.ask_to_upgrade();
-            return;
+            return self.shared.main.ask_to_upgrade();
         }
         if matches!(signal, SIGUSR1 | SIGUSR2) {
             tracing::info!(signal = name, "this signal is ignored");
@@ -604,22 +594,4 @@ impl Lifecycle {
         }
         self.outcome
     }
-}
-
-fn is_main_thread() -> bool {
-    rustix::thread::gettid() == getpid()
-}
-
-fn watch(poll: &Poll) -> io::Result<Signals> {
-    let mut heeded = vec![SIGTERM, SIGINT, SIGUSR1, SIGUSR2];
-    if !is_hangup_ignored() {
-        heeded.push(SIGHUP);
-    }
-    if is_first_process() {
-        heeded.push(SIGCHLD);
-    }
-    let mut signals = Signals::new(heeded)?;
-    poll.registry()
-        .register(&mut signals, SIGNALS, Interest::READABLE)?;
-    Ok(signals)
 }

@@ -16,6 +16,7 @@ use super::process::{self, Process};
 use super::running::RunningServer;
 use super::upgrade::kernel::{heed_signals, hold_signals};
 use super::upgrade::{Entered, ThawRelay, chain, entered, is_rehearsal, rehearse, report};
+use super::upgrading::{NOT_ON_MAIN, is_main_thread};
 use crate::base::REACTORS_MAX;
 use crate::net::reactor::LISTENERS_MAX;
 
@@ -111,6 +112,9 @@ impl Builder {
         }
         if let Some(reason) = self.spec.refuses_upgrades() {
             return Err(reason.into());
+        }
+        if !is_main_thread() {
+            return Err(NOT_ON_MAIN.into());
         }
         rehearse(&self.spec.upgradable, self.spec.reactors)
     }

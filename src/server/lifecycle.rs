@@ -145,7 +145,7 @@ impl Lifecycle {
             main: MainThread::new(
                 waker,
                 (spec.reactors, spec.workers),
-                spec.settings.stop_ms_max,
+                &spec.settings,
             ),
             inline_jobs: inline_sender,
             addresses: listeners.iter().map(|listener| listener.address).collect(),
@@ -194,7 +194,7 @@ impl Lifecycle {
             inline_jobs,
             threads,
             thaw: spec.entered.map(|entered| (entered, start_gate)),
-            freezes: FreezeDriver::new(spec.parts, spec.settings.freeze_ms_max),
+            freezes: FreezeDriver::new(spec.parts),
             upgrading,
             thawed: spec.thawed,
             phase: LifecyclePhase::Running,
@@ -495,7 +495,7 @@ impl Lifecycle {
                         self.command(reactor, Command::Drain);
                     }
                 }
-                let stop_max = Duration::from_millis(self.shared.main.stop_ms_max());
+                let stop_max = Duration::from_millis(self.shared.main.times.stop_ms_max());
                 self.phase = LifecyclePhase::Draining(now + stop_max);
             }
             LifecyclePhase::Cutting(at)

@@ -3,17 +3,19 @@
 use std::io;
 use std::net::TcpListener;
 use std::os::fd::RawFd;
+use std::time::Duration;
 
 use rustix::process::Signal;
 
 use super::entered::Entered;
 use super::kernel::DescriptorKind;
-use crate::handover::{Handover, HandoverError, SectionFormat, SectionWriter};
+use crate::handover::{Handover, HandoverError, RecordReader, SectionFormat, SectionWriter};
+use crate::server::settings::THAW_MS_MAX;
 
 /// The section of the server.
 pub const SERVER: SectionFormat = SectionFormat {
     name: "server",
-    version: 1,
+    version: 2,
     oldest_reader: 1,
 };
 
@@ -22,6 +24,8 @@ pub const SERVER: SectionFormat = SectionFormat {
 pub(super) struct ServerState {
     pub(super) listeners: Vec<RawFd>,
     pub(super) signals: Vec<i32>,
+    /// Time in which the next image has to go on, in milliseconds.
+    pub(super) thaw_ms_max: u64,
 }
 
 impl ServerState {
@@ -33,6 +37,7 @@ impl ServerState {
             record.list(self.signals.iter(), |record, signal| {
                 record.u64(u64::from(signal.unsigned_abs()));
             });
+            record.u64(self.thaw_ms_max);
         });
     }
 
@@ -46,8 +51,20 @@ impl ServerState {
         });
         let listeners = listeners?;
         let signals = record.list(|record| Ok(i32::from(record.u8()?)))?;
-        Ok(Self { listeners, signals })
+        Ok(Self {
+            listeners,
+            signals,
+            // Since version 2.
+            thaw_ms_max: record.or(THAW_MS_MAX, RecordReader::u64)?,
+        })
     }
+}
+
+/// The time in which the image that was handed this has to go on.
+pub(super) fn thaw_max(handover: &Handover<'_>) -> Duration {
+    // One that can't be read is refused in that time.
+    let state = ServerState::read(handover);
+    Duration::from_millis(state.map_or(THAW_MS_MAX, |state| state.thaw_ms_max))
 }
 
 /// Makes a second descriptor of each listening socket: one that is closed before the commit takes no

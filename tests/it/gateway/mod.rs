@@ -20,5 +20,5 @@ mod upstream;
 
 use std::time::Duration;
 
-/// A link that is back has to bring what waits within this time.
-const FLOWS_WITHIN: Duration = Duration::from_secs(5);
+/// A link that is back has to bring what waits within this time, also on a busy machine.
+const FLOWS_WITHIN: Duration = Duration::from_secs(15);

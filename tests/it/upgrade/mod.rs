@@ -36,6 +36,8 @@ impl Upgradable {
         command.current_dir(folder.path()).env_clear();
         command
             .args(["serve", "--listen", "127.0.0.1:0"])
+            // On a machine that is busy with other tests.
+            .args(["--set", "freeze_ms_max=20000"])
             .args(more);
         command.env("FAULTS_OF_TIDINGS", folder.path().join("faults"));
         with(&mut command);

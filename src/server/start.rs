@@ -118,23 +118,21 @@ impl Builder {
     /// Goes on with what the image of the program before this one has handed over, or executes that one
     /// again.
     fn go_on(self, entered: Entered) -> Result<ServerOutcome, ServerError> {
-        let work = move |relay| self.thawed(relay).map_err(|error| chain(&error));
+        let work = move |relay| self.thawed(relay).map_err(|error| chain(&*error));
         let thawed = Arc::new(entered).thaw(work);
         thawed.map_err(ServerError::Upgrade)
     }
 
-    fn thawed(mut self, relay: ThawRelay) -> Result<ServerOutcome, ServerError> {
+    fn thawed(mut self, relay: ThawRelay) -> Result<ServerOutcome, BoxError> {
         if let Some(error) = self.error.take() {
-            return Err(error);
+            return Err(error.into());
         }
         if let Some(reason) = self.spec.refuses_upgrades() {
-            return Err(ServerError::Upgrade(reason.to_owned()));
+            return Err(reason.into());
         }
-        let thawed = (self.spec.upgradable).take_over(relay.entered());
-        let thawed = thawed.map_err(|error| ServerError::Upgrade(chain(&*error)))?;
-        self.spec.thawed = Some(thawed);
+        self.spec.thawed = Some(self.spec.upgradable.take_over(relay.entered())?);
         self.spec.entered = Some(Arc::clone(relay.entered()));
-        self.run_on_main(relay)
+        Ok(self.run_on_main(relay)?)
     }
 
     /// Prepares the server on this thread, and runs it on the main one.

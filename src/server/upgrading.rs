@@ -139,7 +139,8 @@ fn upgrade(server: &Handle, program: Arc<UpgradableProgram>, next: PathBuf) -> S
 
 fn refuse(shared: &ServerShared, reason: String) {
     let outcome = UpgradeOutcome::Refused { reason };
+    // Whoever reads the log finds it so.
+    shared.main.upgrades.end(outcome.clone());
     tracing::error!("{outcome}");
-    shared.main.upgrades.end(outcome);
     shared.main.wake();
 }

@@ -36,8 +36,8 @@ use super::start_parts::{all_pressures, listeners, supervisor};
 use super::threads::ServerThreads;
 use super::timers::Timers;
 use super::upgrade::kernel::{heed_signals, heeding_signals, hold_signals, holds_signals};
-use super::upgrade::{Entered, StartGate, ThawedProgram, adopt_server, reactors, waiting};
-use super::upgrading::{Upgrading, go_on};
+use super::upgrade::{CommittedParts, ThawedProgram, ThawedServer, reactors, waiting};
+use super::upgrading::Upgrading;
 use crate::base::rest::{take_no_part, take_part};
 use crate::base::vital::may_die_here;
 use crate::net::command::{Command, CommandBatch};
@@ -89,8 +89,8 @@ pub(super) struct Lifecycle {
     upgrading: Upgrading,
     /// What was handed over of the program, until the commit.
     thawed: Option<ThawedProgram>,
-    /// What was handed over, and the gate at which the threads wait, until the commit.
-    thaw: Option<(Arc<Entered>, Arc<StartGate>)>,
+    /// What was handed over, until the commit.
+    thaw: Option<ThawedServer>,
     phase: LifecyclePhase,
     outcome: ServerOutcome,
 }
@@ -174,7 +174,12 @@ impl Lifecycle {
             entered: spec.entered.clone(),
         };
         let start_gate = Arc::clone(&spawner.start_gate);
-        if spec.entered.is_none() {
+        let thaw = spec.entered.map(|entered| {
+            let processes = (&supervisor, &spec.settings.process);
+            ThawedServer::new(entered, Arc::clone(&start_gate), processes)
+        });
+        let thaw = (thaw.transpose()).map_err(system("take over the processes"))?;
+        if thaw.is_none() {
             heeding_signals(|| supervisor.start(poll.registry(), PROCESSES_FIRST))
                 .map_err(system("start the processes"))?;
             main_runner.server_started();
@@ -193,7 +198,7 @@ impl Lifecycle {
             runner: main_runner,
             inline_jobs,
             threads,
-            thaw: spec.entered.map(|entered| (entered, start_gate)),
+            thaw,
             freezes: FreezeDriver::new(spec.parts),
             upgrading,
             thawed: spec.thawed,
@@ -249,20 +254,16 @@ impl Lifecycle {
 
     /// Makes what was handed over this image's own. From here on nothing goes back.
     fn commit(&mut self) {
-        let Some((entered, start_gate)) = self.thaw.take() else {
+        let Some(thaw) = self.thaw.take() else {
             return;
         };
-        entered.commit();
-        let signals = adopt_server(&entered);
-        let registry = self.poll.registry();
-        if let Err(error) = heeding_signals(|| self.supervisor.start(registry, PROCESSES_FIRST)) {
-            tracing::error!(%error, "can't start the processes");
-            self.shared.main.fail("the processes can't be started");
-        }
-        start_gate.let_adopt(self.shared.mailboxes.len());
-        go_on(&self.shared, self.thawed.take());
-        self.runner.server_started();
-        start_gate.open();
+        let signals = thaw.commit(CommittedParts {
+            shared: &self.shared,
+            runner: &self.runner,
+            program: self.thawed.take(),
+            supervisor: &mut self.supervisor,
+            registry: (self.poll.registry(), PROCESSES_FIRST),
+        });
         for signal in signals {
             // As it came to the image before.
             _ = kill_process(getpid(), signal);

@@ -43,6 +43,8 @@ impl Builder {
         if let Some(relay) = self.thaw.take() {
             return self.run_on_main(relay);
         }
+        // Whose signals are its own.
+        self.enter_process()?;
         if is_rehearsal() {
             let (began, version) = (Instant::now(), self.version().unwrap_or_default());
             report(&version, began, self.rehearse());
@@ -112,7 +114,10 @@ impl Builder {
         if !is_main_thread() {
             return Err(NOT_ON_MAIN.into());
         }
-        rehearse(&self.spec.upgradable, self.spec.reactors)
+        let names = self.spec.processes.iter().map(|(name, _)| &**name);
+        let names: Vec<&str> = names.collect();
+        let processes = (&*names, &self.spec.settings.process);
+        rehearse(&self.spec.upgradable, self.spec.reactors, processes)
     }
 
     /// Goes on with what the image of the program before this one has handed over, or executes that one
@@ -146,9 +151,7 @@ impl Builder {
     /// Checks the specification, binds the addresses, starts processes and threads. In a process of
     /// the server it runs that process and doesn't return.
     fn prepare(mut self, stop_source: StopSource) -> Result<(Lifecycle, Handle), ServerError> {
-        if let Some(process) = process::entered().map_err(ServerError::system("enter a process"))? {
-            self.enter(process)?;
-        }
+        self.enter_process()?;
         if let Some(error) = self.error.take() {
             return Err(error);
         }
@@ -162,6 +165,14 @@ impl Builder {
         within("reactors", self.spec.reactors, 1, REACTORS_MAX)?;
         within("workers", self.spec.workers, 0, WORKERS_MAX)?;
         Lifecycle::start(self.spec, stop_source)
+    }
+
+    /// Runs the process and doesn't return, if this is one of the server's.
+    fn enter_process(&mut self) -> Result<(), ServerError> {
+        match process::entered().map_err(ServerError::system("enter a process"))? {
+            Some(process) => self.enter(process),
+            None => Ok(()),
+        }
     }
 
     fn enter(&mut self, process: Process) -> Result<(), ServerError> {

@@ -108,6 +108,12 @@ impl Upgradable {
         answer.body
     }
 
+    /// Waits until a rehearsal has the trial handover, and waits as it was told.
+    fn rehearses(&self) {
+        let waits = self.folder.path().join("waits");
+        support::wait::until("a rehearsal waits", || waits.exists());
+    }
+
     /// An upgrade that goes well.
     #[track_caller]
     fn is_upgraded(&mut self) {
@@ -159,6 +165,7 @@ fn carries() {
         assert_eq!(http.get("/count").body, number.to_string());
         assert_eq!(http.get("/user").body, "sent");
         assert_eq!(client.hear_text(), "for ann");
+        assert_eq!(http.get("/task").body, "load");
     }
     assert!(server.get("/last").contains(" connections, a pause of "));
     drop((client, http));
@@ -218,8 +225,7 @@ fn versions() {
     server.say("version", "2");
     server.say("rehearsal waits", "");
     server.program.signal(Signal::USR2);
-    server.program.stderr.wait_for("rehearsing");
-    until_written(&mut server);
+    server.rehearses();
     server.say("version", "1");
     server.unsay("rehearsal waits");
     let line = server.program.stderr.wait_for("the program stays");
@@ -228,17 +234,6 @@ fn versions() {
     server.counts(&mut client, 2);
     drop(client);
     server.program.stop();
-}
-
-/// Waits until the trial handover is written, which the rehearsal has then.
-fn until_written(server: &mut Upgradable) {
-    let pid = server.program.pid().as_raw_nonzero();
-    let children = format!("/proc/{pid}/task");
-    support::wait::until("a rehearsal runs", || {
-        let threads = fs::read_dir(&children).unwrap().flatten();
-        let texts = threads.map(|one| fs::read_to_string(one.path().join("children")));
-        texts.flatten().any(|text| !text.trim().is_empty())
-    });
 }
 
 fn forgotten() {
@@ -311,8 +306,7 @@ fn errands() {
     server.say("rehearsal waits", "");
     server.say("rehearsal refuses", "");
     server.program.signal(Signal::USR2);
-    server.program.stderr.wait_for("rehearsing");
-    until_written(&mut server);
+    server.rehearses();
     // Both are remembered, and nothing of them is done while the upgrade is under way.
     for _ in 0..2 {
         server.program.signal(Signal::USR2);

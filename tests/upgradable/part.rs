@@ -1,10 +1,12 @@
 //! The program under test: it counts what it is asked, and does what the files in its folder say.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tidings::server::process::{TaskId, TaskOutcome};
 use tidings::server::{
     BoxError, Builder, Request, Responder, Response, RunningServer, Server, ServerSettings,
     ThawSections, WorkerHandle,
@@ -19,6 +21,8 @@ struct Part {
     count: AtomicU64,
     /// Answers that nobody gives yet.
     held: Mutex<Vec<Responder>>,
+    /// Requests whose task isn't done.
+    tasks: Mutex<HashMap<TaskId, Responder>>,
     /// Another server in this program.
     second: Mutex<Option<RunningServer>>,
 }
@@ -31,6 +35,7 @@ pub fn run(part: &str, folder: PathBuf) {
         folder,
         count: AtomicU64::new(0),
         held: Mutex::default(),
+        tasks: Mutex::default(),
         second: Mutex::default(),
     });
     let builder = own.builder();
@@ -47,7 +52,7 @@ pub fn run(part: &str, folder: PathBuf) {
 
 impl Part {
     fn builder(self: &Arc<Self>) -> Builder {
-        let (asked, heard) = (Arc::clone(self), Arc::clone(self));
+        let [asked, heard, finished] = [(); 3].map(|()| Arc::clone(self));
         let builder = Server::builder().listen("127.0.0.1:0").workers(2);
         builder
             .settings(ServerSettings {
@@ -61,6 +66,16 @@ impl Part {
                 server
                     .push(frame.fd, &*format!("{} {count}", frame.fd))
                     .unwrap();
+            })
+            .on_task(|text| text.iter().rev().copied().collect())
+            .on_finish(move |_, task, outcome| {
+                let responder = finished.tasks.lock().unwrap().remove(&task).unwrap();
+                match outcome {
+                    TaskOutcome::Done(text) => {
+                        responder.end(String::from_utf8_lossy(&text).into_owned())
+                    }
+                    other => responder.end(format!("{other:?}")),
+                }
             })
             .on_request(move |server, request, responder| asked.answer(server, &request, responder))
     }
@@ -93,6 +108,9 @@ impl Part {
         let upgrade = std::env::var("TIDINGS_UPGRADE").unwrap_or_default();
         // On the way back the reason stands behind three numbers.
         let is_next = !is_rehearsal && upgrade.split(' ').count() == 3;
+        if is_rehearsal && self.says("rehearsal waits") {
+            std::fs::write(self.folder.join("waits"), "")?;
+        }
         while is_rehearsal && self.says("rehearsal waits") {
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -140,6 +158,11 @@ impl Part {
                     let ended = renewal.wait_for(RENEWAL_MAX);
                     responder.end(format!("{:?}", ended.map(|ended| ended.is_ok())));
                 });
+                return;
+            }
+            "/task" => {
+                let mut tasks = self.tasks.lock().unwrap();
+                tasks.insert(server.task(&b"daol"[..]).unwrap(), responder);
                 return;
             }
             "/user" => {

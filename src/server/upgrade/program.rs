@@ -11,7 +11,7 @@ use super::program_state::{PROGRAM, ProgramState};
 use super::reactors::rehearse_reactors;
 use super::sections::{FreezeSections, SECTIONS, ThawSections};
 use super::stages::{Collected, HandOver};
-use super::{DESCRIPTORS, FRAMES, REACTOR, SERVER, UpgradeOutcome, WAITING};
+use super::{DESCRIPTORS, FRAMES, PROCESSES, REACTOR, SERVER, UpgradeOutcome, WAITING};
 use crate::handover::{Handover, HandoverHead, HandoverWriter, SectionFormat};
 use crate::server::freeze::FrozenServer;
 use crate::server::handler_set::BoxError;
@@ -26,6 +26,7 @@ const KNOWN: &[SectionFormat] = &[
     REACTOR,
     FRAMES,
     WAITING,
+    PROCESSES,
 ];
 
 /// The function of [`Builder::on_freeze`](crate::server::Builder::on_freeze).

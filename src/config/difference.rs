@@ -87,7 +87,11 @@ impl Settings {
     pub fn differs_for_server(&self, next: &Self) -> bool {
         let times = |one: &Self| {
             let general = &one.general;
-            let upgrade = (general.freeze_ms_max, general.pause_ms_max, general.thaw_ms_max);
+            let upgrade = (
+                general.freeze_ms_max,
+                general.pause_ms_max,
+                general.thaw_ms_max,
+            );
             (general.stop_ms_max, upgrade)
         };
         self.websocket != next.websocket

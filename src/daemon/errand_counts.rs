@@ -17,7 +17,10 @@ static ENDED: [AtomicU64; 6] = [const { AtomicU64::new(0) }; 6];
 
 /// Names and descriptions, in the same order.
 const METRICS: [(&str, &str); 6] = [
-    ("reloads", "Settings that were read anew and put into force."),
+    (
+        "reloads",
+        "Settings that were read anew and put into force.",
+    ),
     (
         "reloads_refused",
         "Settings that were read anew and refused, or that not every thread took in time.",
@@ -30,7 +33,10 @@ const METRICS: [(&str, &str); 6] = [
         "renewals_incomplete",
         "Renewals that left something as it was.",
     ),
-    ("upgrades", "Upgrades in place after which the next program went on."),
+    (
+        "upgrades",
+        "Upgrades in place after which the next program went on.",
+    ),
     (
         "upgrades_refused",
         "Upgrades in place that were refused or taken back.",

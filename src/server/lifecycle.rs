@@ -142,11 +142,7 @@ impl Lifecycle {
             reactors: spec.reactors,
             workers: spec.workers,
             parts: spec.parts.len(),
-            main: MainThread::new(
-                waker,
-                (spec.reactors, spec.workers),
-                &spec.settings,
-            ),
+            main: MainThread::new(waker, (spec.reactors, spec.workers), &spec.settings),
             inline_jobs: inline_sender,
             addresses: listeners.iter().map(|listener| listener.address).collect(),
         };

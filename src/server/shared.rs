@@ -10,10 +10,10 @@ use crossbeam_channel::Sender;
 use mio::Waker;
 
 use super::freeze::{FreezeBoard, FreezeErrand, FreezeError};
+use super::main_times::MainTimes;
 use super::process::ProcessLink;
 use super::queue::{Postponed, WorkerInbox, WorkerJob, WorkerQueue};
 use super::renewal::{Renewal, RenewalDesk};
-use super::main_times::MainTimes;
 use super::settings::ServerSettings;
 use super::upgrade::UpgradeDesk;
 use crate::base::sync::lock;

@@ -16,8 +16,8 @@ use tidings::server::upgrade::{
 use tidings::server::{FrozenServer, Handle};
 
 use super::COMMAND;
-use crate::daemon::errand_counts::{self, Errand};
 use super::state::{DAEMON, DaemonState};
+use crate::daemon::errand_counts::{self, Errand};
 use crate::output;
 use crate::version::version;
 

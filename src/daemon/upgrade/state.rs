@@ -106,7 +106,9 @@ impl DaemonState {
             record.flag(self.pending.1);
             record.list(self.given.iter(), |record, address| record.text(address));
             record.list(self.echoes.iter(), |record, fd| record.u64(*fd));
-            record.list(self.errand_counts.iter(), |record, count| record.u64(*count));
+            record.list(self.errand_counts.iter(), |record, count| {
+                record.u64(*count)
+            });
         });
     }
 

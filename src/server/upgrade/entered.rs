@@ -15,9 +15,9 @@ use std::time::Duration;
 
 use super::descriptors::named_in;
 use super::kernel::{self, DescriptorKind, Execution, InheritedDescriptors};
+use super::server_state::thaw_max;
 use crate::base::sync::lock;
 use crate::base::vital::is_told_to_fail;
-use super::server_state::thaw_max;
 use crate::handover::Handover;
 use crate::server::settings::THAW_MS_MAX;
 
@@ -229,9 +229,15 @@ impl Entered {
     }
 
     fn thaw_max(&self) -> Duration {
+        if self.back.is_some() {
+            // There is nobody else to go on: longer is better than never.
+            return Duration::MAX;
+        }
         // One that is damaged is refused by `work`.
         let handover = Handover::read(&self.bytes).ok();
-        handover.map_or(Duration::from_millis(THAW_MS_MAX), |handover| thaw_max(&handover))
+        handover.map_or(Duration::from_millis(THAW_MS_MAX), |handover| {
+            thaw_max(&handover)
+        })
     }
 
     fn inherited(&self) -> MutexGuard<'_, Option<InheritedDescriptors>> {

@@ -1,14 +1,8 @@
 //! The listening sockets of a server in a handover, and the signals that it hasn't heeded yet.
 
-use std::io;
-use std::net::TcpListener;
 use std::os::fd::RawFd;
 use std::time::Duration;
 
-use rustix::process::Signal;
-
-use super::entered::Entered;
-use super::kernel::DescriptorKind;
 use crate::handover::{Handover, HandoverError, RecordReader, SectionFormat, SectionWriter};
 use crate::server::settings::THAW_MS_MAX;
 
@@ -41,7 +35,7 @@ impl ServerState {
         });
     }
 
-    fn read(handover: &Handover<'_>) -> Result<Self, HandoverError> {
+    pub(super) fn read(handover: &Handover<'_>) -> Result<Self, HandoverError> {
         let section = handover.needed(SERVER.name)?;
         section.check(SERVER.version)?;
         let record = &mut section.records().needed()?;
@@ -65,28 +59,4 @@ pub(super) fn thaw_max(handover: &Handover<'_>) -> Duration {
     // One that can't be read is refused in that time.
     let state = ServerState::read(handover);
     Duration::from_millis(state.map_or(THAW_MS_MAX, |state| state.thaw_ms_max))
-}
-
-/// Makes a second descriptor of each listening socket: one that is closed before the commit takes no
-/// listener away.
-pub(in crate::server) fn duplicated(entered: &Entered) -> io::Result<Vec<TcpListener>> {
-    let state = ServerState::read(&entered.handover()?).map_err(io::Error::other)?;
-    let numbers = state.listeners.into_iter();
-    let listeners = numbers.map(|number| entered.duplicate(number, DescriptorKind::Socket));
-    listeners.map(|listener| Ok(listener?.into())).collect()
-}
-
-/// Closes the first descriptors of the listening sockets, after the commit, and gives the signals that
-/// wait.
-pub(in crate::server) fn adopt_server(entered: &Entered) -> Vec<Signal> {
-    // The same was read before the commit.
-    let state = entered.handover().ok();
-    let Some(state) = state.and_then(|handover| ServerState::read(&handover).ok()) else {
-        return Vec::new();
-    };
-    for number in state.listeners {
-        drop(entered.adopt(number));
-    }
-    let signals = state.signals.into_iter();
-    signals.filter_map(Signal::from_named_raw).collect()
 }

@@ -133,7 +133,7 @@ fn a_reload_is_obeyed_or_refused(service: &Service, booted: &Booted, pid: &str) 
 
 /// A client of a server, or a connection of a gateway, that lives through the upgrades.
 enum Carried {
-    Chat(ChatClient),
+    Chat(Box<ChatClient>),
     Http(HttpClient),
 }
 
@@ -144,7 +144,7 @@ impl Carried {
         }
         let mut client = ChatClient::on(WebSocketClient::connect(address, "/ws"));
         client.ok(json!({"type": "login", "uid": "ann", "rooms": ["tea"]}));
-        Self::Chat(client)
+        Self::Chat(client.into())
     }
 
     #[track_caller]

@@ -120,6 +120,16 @@ impl Ledger {
     }
 }
 
+/// Ends everything when it is dropped, so that nobody goes on for ever once somebody has found a fault.
+pub struct Ending<'a>(pub &'a Board);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.end();
+        self.0.finish();
+    }
+}
+
 /// What all threads of the test look at.
 #[derive(Default)]
 pub struct Board {

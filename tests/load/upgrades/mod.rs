@@ -24,7 +24,7 @@ use crate::support::api::ask_json;
 use crate::support::http::HttpClient;
 use crate::support::number_in_env;
 use crate::support::program::Program;
-use ledger::{Board, Ledger, Placed, ROOMS, Said};
+use ledger::{Board, Ending, Ledger, Placed, ROOMS, Said};
 use listeners::Listeners;
 use talkers::{ask, by_gateway, by_http, by_websocket};
 use visitors::{Slow, Visits, come_and_go};
@@ -163,6 +163,7 @@ fn change_under_load(pair: &Pair, board: &Board, change: &Change, seed: u64) -> 
     let (server, gateway) = (pair.server.address, pair.gateway.address);
     let mut told = Told::default();
     thread::scope(|scope| {
+        let _ending = Ending(board);
         let talkers: Vec<_> = (0..TALKERS * 4)
             .map(|talker| {
                 let room = (talker / TALKERS % 2) as usize;
@@ -203,7 +204,6 @@ fn change_under_load(pair: &Pair, board: &Board, change: &Change, seed: u64) -> 
         told.asked = asked.join().unwrap();
         told.visits = visits.into_iter().map(|one| one.join().unwrap()).collect();
         board.wait_for_all();
-        board.finish();
         println!(
             "{}: {}; longest silence of any listener meanwhile: {}; before: {}; bytes that waited in \
              outboxes: {} to {}",

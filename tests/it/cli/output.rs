@@ -311,6 +311,7 @@ fn listen_ends_at_the_first_message_that_nobody_reads() {
     assert!(ended, "it listens on");
     assert_eq!(listen.wait().expect("it was started here").code(), Some(0));
     assert_eq!(said.all().lines().count(), 1);
+    drop(http);
     assert_eq!(server.stop(), Some(0));
 }
 

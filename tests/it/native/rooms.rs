@@ -293,6 +293,7 @@ fn a_stop_says_when_to_come_back() {
         "{drain}"
     );
     assert!(matches!(ann.client.hear_text_or_close(), Err(1001)));
+    drop(ann);
     assert_eq!(server.exit_code(), 0);
 }
 

@@ -120,6 +120,7 @@ fn an_http_connection_goes_by_the_new_bounds_and_times() {
     served.reload(&open("[http]\nhead_ms_max = 200\nidle_ms_max = 200"));
     assert_eq!(half.answer().unwrap().status, 408);
     assert!(idle.is_at_end(), "it was idle for too long");
+    drop((kept, idle, half));
     served.server.stop();
 }
 
@@ -138,6 +139,7 @@ fn requests_that_wait_behind_others_go_on_when_more_may_be_pipelined() {
     for _ in 0..5 {
         assert_eq!(client.answer().unwrap().status, 200);
     }
+    drop(client);
     served.server.stop();
 }
 
@@ -231,6 +233,7 @@ fn half_sent_requests_go_when_all_together_may_keep_less() {
     served.reload(&open("[limits]\nunfinished_size_max = 1_024"));
     half.send("x").unwrap();
     assert_eq!(half.answer().unwrap().status, 503);
+    drop(half);
     served.server.stop();
 }
 

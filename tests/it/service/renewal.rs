@@ -59,6 +59,7 @@ fn the_workers_of_a_server_are_renewed_and_its_clients_stay() {
     while answer(&mut client)["type"] != "ok" {}
     let (code, _, err) = renew(folder.path(), &["--check"]);
     assert_eq!(code, 2, "{err}");
+    drop(client);
     server.stop();
 }
 

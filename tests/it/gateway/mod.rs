@@ -1,7 +1,7 @@
 //! Two machines: a gateway, its push process, and upstreams behind a network that breaks.
 
 mod contract;
-mod everything_breaks;
+pub mod everything_breaks;
 mod faults;
 mod freezes;
 mod held;
@@ -14,7 +14,7 @@ mod real;
 mod reload;
 mod renewal;
 mod sender;
-mod server;
+pub mod server;
 mod traces;
 mod upstream;
 

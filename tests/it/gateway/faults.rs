@@ -283,7 +283,8 @@ fn a_full_outbox_refuses_and_takes_again_once_it_is_brought_away() {
 
 #[test]
 fn a_stop_brings_away_what_is_on_its_way() {
-    let mut world = World::new();
+    // So that the link outlives the silence.
+    let mut world = World::with(&["--set", "gateway.silence_ms_max=20000"]);
     world.proxy.set(Weather::AnswersHeld);
     world.say(20);
     until("all are on their way", || world.upstream.count() == 20);

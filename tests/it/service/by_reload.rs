@@ -155,8 +155,10 @@ fn flood(served: &Served, room: &str) {
 
 #[test]
 fn a_slow_reader_is_closed_by_the_new_bound_and_by_the_new_time() {
-    let roomy = "[outbox]\nsize_max = 100_000_000\nstall_ms_max = 3_600_000";
-    let served = Served::with(&open(roomy));
+    // Who reads nothing answers no ping, either.
+    let file = |outbox: &str| open(&format!("[websocket]\nping_ms = 0\n[outbox]\n{outbox}"));
+    let roomy = "size_max = 100_000_000\nstall_ms_max = 3_600_000";
+    let served = Served::with(&file(roomy));
     let mut quick = ChatClient::login(&served.server, "ann", &["tea"]);
     let slow = |uid: &str, room: &str| {
         let mut client = WebSocketClient::connect_narrow(served.server.address, "/ws");
@@ -170,9 +172,7 @@ fn a_slow_reader_is_closed_by_the_new_bound_and_by_the_new_time() {
     flood(&served, "much");
     flood(&served, "long");
     assert_eq!(total(&served, "slow_readers"), 0);
-    served.reload(&open(
-        "[outbox]\nsize_max = 1_000_000\nstall_ms_max = 3_600_000",
-    ));
+    served.reload(&file("size_max = 1_000_000\nstall_ms_max = 3_600_000"));
     let body = json!({"to": {"room": "much"}, "data": 1}).to_string();
     let answer = served
         .server
@@ -182,9 +182,7 @@ fn a_slow_reader_is_closed_by_the_new_bound_and_by_the_new_time() {
     until("one is over the bound", || {
         total(&served, "slow_readers") == 1
     });
-    served.reload(&open(
-        "[outbox]\nsize_max = 100_000_000\nstall_ms_max = 100",
-    ));
+    served.reload(&file("size_max = 100_000_000\nstall_ms_max = 100"));
     until("the other has stalled for too long", || {
         total(&served, "slow_readers") == 2
     });

@@ -4,6 +4,7 @@
 mod carried;
 mod faults;
 mod gateway;
+mod golden;
 mod images;
 mod links;
 mod moments;

@@ -5,9 +5,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Write};
-use std::os::fd::IntoRawFd;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
@@ -15,13 +13,9 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{PidfdFlags, Signal, pidfd_open};
 use tidings::base::vital::is_told_to_fail;
-use tidings::handover::HandoverWriter;
 use tidings::server::process::{Incoming, Process};
-use tidings::server::upgrade::kernel::hold_signals;
-use tidings::server::upgrade::{
-    Images, ThawRelay, UPGRADE_VAR, entered, execute_next, name_descriptors,
-};
-use tidings::server::{FreezeErrand, FrozenServer, Handle, Server, ServerOutcome};
+use tidings::server::upgrade::{REHEARSE_VAR, UPGRADE_VAR};
+use tidings::server::{BoxError, Handle, Server};
 
 use super::{PART_VAR, PATIENCE_S, as_path, as_pid, signal, temp_fifo};
 
@@ -99,56 +93,51 @@ fn byte_at(at: usize) -> u8 {
 
 /// Runs the program: from its start, or from where the image before it was.
 pub fn run_program() -> ExitCode {
-    hold_signals();
-    let ended = match entered().unwrap() {
-        None => serve(None),
-        Some(entered) => Arc::new(entered).thaw(Duration::from_secs(PATIENCE_S), |relay| {
-            if is_told_to_fail("hang") {
-                println!("image hangs");
-            }
-            while is_told_to_fail("hang") {
-                thread::yield_now();
-            }
-            serve(Some(relay))
-        }),
-    };
-    ended.unwrap();
-    ExitCode::SUCCESS
-}
-
-fn serve(relay: Option<ThawRelay>) -> Result<ServerOutcome, String> {
-    let image = match &relay {
-        None => "first",
-        Some(relay) if relay.entered().back().is_some() => "back",
-        Some(_) => "next",
-    };
-    if image == "next" && is_told_to_fail("thaw") {
-        return Err("a test said that it fails".to_owned());
-    }
-    let builder = match relay {
-        None => Server::builder().listen("127.0.0.1:0"),
-        Some(relay) => Server::builder().thaw(relay),
-    };
     let in_process = |_| unreachable!("main looks for its processes itself");
-    builder
+    let ended = Server::builder()
+        .listen("127.0.0.1:0")
+        .upgradable("0")
+        .on_thaw(|_| thaw())
         .on_task(|_| unreachable!("as above"))
         .process("halves", in_process)
         .process("slow", in_process)
-        .on_start(move |server| {
-            println!("image {image}");
+        .on_start(|server| {
             let handle = server.handle();
-            thread::spawn(move || {
-                io::stdin()
-                    .lines()
-                    .for_each(|line| obey(&handle, &line.unwrap()))
-            });
+            let image = match handle.last_upgrade() {
+                None => "first",
+                Some(last) if last.is_upgraded() => "next",
+                Some(_) => "back",
+            };
+            println!("image {image}");
+            let obey = move |line: io::Result<String>| obey(&handle, &line.unwrap());
+            thread::spawn(|| io::stdin().lines().for_each(obey));
         })
         .on_pipe_message(|_, process, message| {
             println!("{process} said {}", String::from_utf8_lossy(&message));
         })
         .on_finish(|_, task, outcome| println!("task {} {outcome:?}", task.0))
-        .run()
-        .map_err(|error| error.to_string())
+        .run();
+    ended.unwrap();
+    ExitCode::SUCCESS
+}
+
+/// Fails or hangs as the test says, in the next image alone.
+fn thaw() -> Result<(), BoxError> {
+    let upgrade = std::env::var(UPGRADE_VAR).unwrap_or_default();
+    // On the way back the reason stands behind three numbers.
+    if std::env::var_os(REHEARSE_VAR).is_some() || upgrade.split(' ').count() != 3 {
+        return Ok(());
+    }
+    if is_told_to_fail("hang") {
+        println!("image hangs");
+    }
+    while is_told_to_fail("hang") {
+        thread::yield_now();
+    }
+    match is_told_to_fail("thaw") {
+        true => Err("a test said that it fails".into()),
+        false => Ok(()),
+    }
 }
 
 fn obey(handle: &Handle, line: &str) {
@@ -163,25 +152,10 @@ fn obey(handle: &Handle, line: &str) {
             "{of} has pid {}",
             handle.process(of).unwrap().stats().pid.unwrap()
         ),
-        "upgrade" => upgrade(handle),
+        "upgrade" => handle.upgrade(),
         _ => unreachable!("{line}"),
     }
     println!("done {line}");
-}
-
-/// Executes the same file again.
-fn upgrade(handle: &Handle) {
-    let own = File::open("/proc/self/exe").unwrap().into_raw_fd();
-    let images = Images { next: own, own };
-    let while_still = move |frozen: &mut FrozenServer<'_>| {
-        let mut writer = HandoverWriter::new();
-        let handover = frozen.hand_over(&mut writer).unwrap();
-        let kept = &handover.descriptors;
-        name_descriptors(&mut writer, kept);
-        let error = execute_next(writer, &handover.head, kept, images, || {});
-        println!("not executed: {error}");
-    };
-    handle.freeze(FreezeErrand::new(while_still, |_| {}));
 }
 
 // The tests.

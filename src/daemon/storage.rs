@@ -7,7 +7,9 @@ use std::time::Instant;
 use anyhow::Context;
 use tidings::handover::Handover;
 use tidings::server::upgrade::kernel::heeding_signals;
-use tidings::store::{Journal, MemoryStore, STORE_FORMAT, Store, StoreError, StoreSettings};
+use tidings::store::{
+    JOURNAL_FORMAT, Journal, MemoryStore, STORE_FORMAT, Store, StoreError, StoreSettings,
+};
 
 use crate::config::Settings;
 use crate::output;
@@ -23,32 +25,49 @@ pub(super) fn take_over(
 ) -> anyhow::Result<OpenStore> {
     match settings.data() {
         None => Ok((Box::new(in_memory(settings, handover)?), None)),
-        Some(_) => open(settings, lock),
+        Some(directory) => {
+            let Some(lock) = lock else {
+                return open(settings);
+            };
+            let section = handover.section(JOURNAL_FORMAT.name);
+            let resumed = restored(settings.store(), |settings| {
+                Journal::resume(settings, lock, section.as_ref())
+            });
+            with_lock(resumed.with_context(|| cannot_open(&directory))?)
+        }
     }
 }
 
-/// Makes the store in memory that was handed over, or an empty one where there was none.
-pub(super) fn in_memory(
+/// Makes the store that was handed over, as far as that can be tried without its files: one in memory.
+/// `compares` whether its index would be written down as the same.
+pub(super) fn rehearsed(
     settings: &Settings,
     handover: &Handover<'_>,
+    compares: bool,
 ) -> anyhow::Result<MemoryStore> {
+    Ok(match handover.section(JOURNAL_FORMAT.name) {
+        Some(section) => Journal::rehearse(&section, settings.store(), compares)?,
+        None => in_memory(settings, handover)?,
+    })
+}
+
+/// Makes the store in memory that was handed over, or an empty one where there was none.
+fn in_memory(settings: &Settings, handover: &Handover<'_>) -> anyhow::Result<MemoryStore> {
     Ok(match handover.section(STORE_FORMAT.name) {
         Some(section) => MemoryStore::take_over(&section, settings.store())?,
         None => MemoryStore::new(settings.store()),
     })
 }
 
-/// Opens the store that the settings ask for, whose lock this process may have already; makes its folder
-/// at the first start, and says so.
-pub(super) fn open(settings: &Settings, lock: Option<OwnedFd>) -> anyhow::Result<OpenStore> {
+/// Opens the store that the settings ask for; makes its folder at the first start, and says so.
+pub(super) fn open(settings: &Settings) -> anyhow::Result<OpenStore> {
     let Some(directory) = settings.data() else {
         return Ok((Box::new(MemoryStore::new(settings.store())), None));
     };
     let is_new = !directory.exists();
-    let journal = restored(settings.store(), |settings| match lock {
-        Some(lock) => Journal::open_with_lock(settings, lock),
+    let journal = restored(settings.store(), |settings| {
         // To read large files takes long, and a start that does so can be ended.
-        None => heeding_signals(|| Journal::open(settings)),
+        heeding_signals(|| Journal::open(settings)).map(was_read)
     });
     let journal = journal.with_context(|| cannot_open(&directory))?;
     if is_new {
@@ -58,22 +77,31 @@ pub(super) fn open(settings: &Settings, lock: Option<OwnedFd>) -> anyhow::Result
             directory.display()
         ));
     }
+    with_lock(journal)
+}
+
+fn with_lock(journal: Journal) -> anyhow::Result<OpenStore> {
     let lock = journal.second_lock();
     Ok((Box::new(journal), lock))
 }
 
+/// Says of a journal that its files were read.
+fn was_read(journal: Journal) -> (Journal, bool) {
+    (journal, false)
+}
+
 /// Opens a journal, and logs what it has restored and in what time.
 pub(super) fn open_journal(settings: StoreSettings) -> Result<Journal, StoreError> {
-    restored(settings, Journal::open)
+    restored(settings, |settings| Journal::open(settings).map(was_read))
 }
 
 fn restored(
     settings: StoreSettings,
-    open: impl FnOnce(StoreSettings) -> Result<Journal, StoreError>,
+    open: impl FnOnce(StoreSettings) -> Result<(Journal, bool), StoreError>,
 ) -> Result<Journal, StoreError> {
     let began = Instant::now();
     let directory = settings.directory.clone();
-    let journal = open(settings)?;
+    let (journal, is_resumed) = open(settings)?;
     let totals = journal.reader().totals();
     tracing::info!(
         directory = %directory.display(),
@@ -81,6 +109,7 @@ fn restored(
         messages = totals.messages,
         bytes = totals.bytes,
         torn_bytes = totals.torn_bytes,
+        files_read = !is_resumed,
         ms = began.elapsed().as_millis() as u64,
         "the data is restored"
     );

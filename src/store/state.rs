@@ -3,6 +3,8 @@
 //! The state changes by [`LogRecord`]s only, in the order in which they stand in the segments: so a
 //! start makes of the segments the state that was there before.
 
+mod handover;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;

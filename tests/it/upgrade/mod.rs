@@ -8,6 +8,7 @@ mod load;
 mod moments;
 mod same;
 mod service;
+mod stored;
 
 use std::fs;
 use std::path::{Path, PathBuf};

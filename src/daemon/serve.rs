@@ -64,7 +64,7 @@ pub fn serve(
     } = loaded;
     let (store, lock) = match &thaw {
         Some(thaw) => storage::take_over(&settings, lock, &thaw.relay.entered().handover()?)?,
-        None => storage::open(&settings)?,
+        None => storage::open(&settings, None)?,
     };
     let is_open = access.is_open();
     let in_force = InForce::new(&settings, access, uplink_key.as_ref()).shared();

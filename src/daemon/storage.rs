@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::Context;
-use tidings::handover::Handover;
+use tidings::handover::{Handover, Section};
 use tidings::server::upgrade::kernel::heeding_signals;
 use tidings::store::{
     JOURNAL_FORMAT, Journal, MemoryStore, STORE_FORMAT, Store, StoreError, StoreSettings,
@@ -17,24 +17,25 @@ use crate::output;
 /// A store, and a second descriptor of its lock.
 pub(super) type OpenStore = (Box<dyn Store>, Option<OwnedFd>);
 
+/// What an image of the program has of the journal of the one before it.
+#[derive(Debug)]
+pub(super) struct KeptJournal<'a> {
+    /// The lock.
+    pub(super) lock: OwnedFd,
+    /// What was written down of it; without that its files are read.
+    pub(super) section: Option<Section<'a>>,
+}
+
 /// Goes on with the store of an image of the program before this one, whose lock this process has.
 pub(super) fn take_over(
     settings: &Settings,
     lock: Option<OwnedFd>,
     handover: &Handover<'_>,
 ) -> anyhow::Result<OpenStore> {
+    let section = handover.section(JOURNAL_FORMAT.name);
     match settings.data() {
         None => Ok((Box::new(in_memory(settings, handover)?), None)),
-        Some(directory) => {
-            let Some(lock) = lock else {
-                return open(settings);
-            };
-            let section = handover.section(JOURNAL_FORMAT.name);
-            let resumed = restored(settings.store(), |settings| {
-                Journal::resume(settings, lock, section.as_ref())
-            });
-            with_lock(resumed.with_context(|| cannot_open(&directory))?)
-        }
+        Some(_) => open(settings, lock.map(|lock| KeptJournal { lock, section })),
     }
 }
 
@@ -59,17 +60,18 @@ fn in_memory(settings: &Settings, handover: &Handover<'_>) -> anyhow::Result<Mem
     })
 }
 
-/// Opens the store that the settings ask for; makes its folder at the first start, and says so.
-pub(super) fn open(settings: &Settings) -> anyhow::Result<OpenStore> {
+/// Opens the store that the settings ask for, or goes on with what was `kept` of it; makes its folder at
+/// the first start, and says so.
+pub(super) fn open(
+    settings: &Settings,
+    kept: Option<KeptJournal<'_>>,
+) -> anyhow::Result<OpenStore> {
     let Some(directory) = settings.data() else {
         return Ok((Box::new(MemoryStore::new(settings.store())), None));
     };
     let is_new = !directory.exists();
-    let journal = restored(settings.store(), |settings| {
-        // To read large files takes long, and a start that does so can be ended.
-        heeding_signals(|| Journal::open(settings)).map(was_read)
-    });
-    let journal = journal.with_context(|| cannot_open(&directory))?;
+    let (journal, lock) =
+        open_journal(settings.store(), kept).with_context(|| cannot_open(&directory))?;
     if is_new {
         output::announce(format_args!(
             "data: made {}, where messages are stored from now on; --data none keeps them in \
@@ -77,31 +79,22 @@ pub(super) fn open(settings: &Settings) -> anyhow::Result<OpenStore> {
             directory.display()
         ));
     }
-    with_lock(journal)
-}
-
-fn with_lock(journal: Journal) -> anyhow::Result<OpenStore> {
-    let lock = journal.second_lock();
     Ok((Box::new(journal), lock))
 }
 
-/// Says of a journal that its files were read.
-fn was_read(journal: Journal) -> (Journal, bool) {
-    (journal, false)
-}
-
-/// Opens a journal, and logs what it has restored and in what time.
-pub(super) fn open_journal(settings: StoreSettings) -> Result<Journal, StoreError> {
-    restored(settings, |settings| Journal::open(settings).map(was_read))
-}
-
-fn restored(
+/// Opens a journal, or goes on with what was `kept` of it, and logs what it has restored and in what time;
+/// gives a second descriptor of the lock, too.
+pub(super) fn open_journal(
     settings: StoreSettings,
-    open: impl FnOnce(StoreSettings) -> Result<(Journal, bool), StoreError>,
-) -> Result<Journal, StoreError> {
+    kept: Option<KeptJournal<'_>>,
+) -> Result<(Journal, Option<OwnedFd>), StoreError> {
     let began = Instant::now();
     let directory = settings.directory.clone();
-    let (journal, is_resumed) = open(settings)?;
+    let (journal, is_resumed) = match kept {
+        Some(kept) => Journal::resume(settings, kept.lock, kept.section.as_ref())?,
+        // To read large files takes long, and a start that does so can be ended.
+        None => (heeding_signals(|| Journal::open(settings))?, false),
+    };
     let totals = journal.reader().totals();
     tracing::info!(
         directory = %directory.display(),
@@ -113,7 +106,8 @@ fn restored(
         ms = began.elapsed().as_millis() as u64,
         "the data is restored"
     );
-    Ok(journal)
+    let lock = journal.second_lock();
+    Ok((journal, lock))
 }
 
 fn cannot_open(directory: &Path) -> String {

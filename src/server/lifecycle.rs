@@ -36,7 +36,7 @@ use super::start_parts::{all_pressures, bind, supervisor};
 use super::threads::ServerThreads;
 use super::timers::Timers;
 use super::upgrade::kernel::{heed_signals, heeding_signals, hold_signals, holds_signals};
-use super::upgrade::{Entered, StartGate, adopt_server, duplicated, reactors, waiting};
+use super::upgrade::{CommittedParts, ThawedServer, duplicated, reactors, waiting};
 use crate::base::rest::{take_no_part, take_part};
 use crate::base::vital::may_die_here;
 use crate::net::Listener;
@@ -86,8 +86,8 @@ pub(super) struct Lifecycle {
     threads: ServerThreads,
     renewing: Renewing,
     freezes: FreezeDriver,
-    /// What was handed over, and the gate at which the threads wait, until the commit.
-    thaw: Option<(Arc<Entered>, Arc<StartGate>)>,
+    /// What was handed over, until the commit.
+    thaw: Option<ThawedServer>,
     phase: LifecyclePhase,
     outcome: ServerOutcome,
 }
@@ -178,7 +178,12 @@ impl Lifecycle {
             entered: spec.entered.clone(),
         };
         let start_gate = Arc::clone(&spawner.start_gate);
-        if spec.entered.is_none() {
+        let thaw = spec.entered.map(|entered| {
+            let processes = (&supervisor, &spec.settings.process);
+            ThawedServer::new(entered, Arc::clone(&start_gate), processes)
+        });
+        let thaw = (thaw.transpose()).map_err(system("take over the processes"))?;
+        if thaw.is_none() {
             heeding_signals(|| supervisor.start(poll.registry(), PROCESSES_FIRST))
                 .map_err(system("start the processes"))?;
             main_runner.server_started();
@@ -197,7 +202,7 @@ impl Lifecycle {
             runner: main_runner,
             inline_jobs,
             threads,
-            thaw: spec.entered.map(|entered| (entered, start_gate)),
+            thaw,
             freezes: FreezeDriver::new(spec.parts, spec.settings.freeze_ms_max),
             phase: LifecyclePhase::Running,
             outcome: ServerOutcome::default(),
@@ -251,19 +256,15 @@ impl Lifecycle {
 
     /// Makes what was handed over this image's own. From here on nothing goes back.
     fn commit(&mut self) {
-        let Some((entered, start_gate)) = self.thaw.take() else {
+        let Some(thaw) = self.thaw.take() else {
             return;
         };
-        entered.commit();
-        let signals = adopt_server(&entered);
-        let registry = self.poll.registry();
-        if let Err(error) = heeding_signals(|| self.supervisor.start(registry, PROCESSES_FIRST)) {
-            tracing::error!(%error, "can't start the processes");
-            self.shared.main.fail("the processes can't be started");
-        }
-        start_gate.let_adopt(self.shared.mailboxes.len());
-        self.runner.server_started();
-        start_gate.open();
+        let signals = thaw.commit(CommittedParts {
+            shared: &self.shared,
+            runner: &self.runner,
+            supervisor: &mut self.supervisor,
+            registry: (self.poll.registry(), PROCESSES_FIRST),
+        });
         for signal in signals {
             // As it came to the image before.
             _ = kill_process(getpid(), signal);

@@ -10,6 +10,7 @@ use super::error::ServerError;
 use super::process::{ProcessLaunch, ProcessSpec, Supervisor};
 use super::settings::ServerSettings;
 use super::shared::ServerShared;
+use super::upgrade::UPGRADE_VAR;
 use crate::base::pressure::Pressure;
 use crate::net::{Listener, listen};
 
@@ -36,6 +37,9 @@ pub(super) fn supervisor<'a>(
     settings: &ServerSettings,
     waker: Arc<Waker>,
 ) -> io::Result<Supervisor> {
+    let mut launch = launch.clone();
+    // A process is no image of its server.
+    launch.variables_withheld.push(UPGRADE_VAR.into());
     let specs = names.map(|name| Ok(ProcessSpec::new(name)?.with_launch(launch.clone())));
     let specs = specs.collect::<io::Result<Vec<_>>>()?;
     // A waker that fails is logged where the server itself uses it.

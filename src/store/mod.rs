@@ -17,7 +17,7 @@
 //! - between commits: `upkeep`, `piece`, `maintenance`, `compaction`, `recover`, `rest`,
 //!   `free_space`, `aside`;
 //! - opening: `loader`, `directory`, `identity`, `scan`, `names`; in the next image of the program
-//!   `journal_handover`, `resume`;
+//!   `journal_handover`, `resume`, `leftovers`;
 //! - for a store that no process has open: `verify`, `dump`, `repair`;
 //! - the thread: `disk`, `commit_delay`.
 //!
@@ -77,6 +77,7 @@ mod upkeep;
 mod directory;
 mod epoch_masks;
 mod identity;
+mod leftovers;
 mod loader;
 mod names;
 mod permissions;

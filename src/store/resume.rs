@@ -6,7 +6,6 @@
 //! done then.
 
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::StoreError;
@@ -16,6 +15,7 @@ use super::files::{FileSystem, OpenMode, OsFiles, StoreFile};
 use super::free_space::FreeSpace;
 use super::journal::{Health, Journal};
 use super::journal_handover::TakenJournal;
+use super::leftovers::Leftovers;
 use super::loader::{Purpose, open_store, remove_unfinished};
 use super::maintenance_state::MaintenanceState;
 use super::memory::MemoryStore;
@@ -26,17 +26,6 @@ use super::segment::ActiveSegment;
 use super::segment_head::{SEGMENT_HEAD_SIZE, SegmentHead};
 use super::settings::StoreSettings;
 use crate::handover::{HandoverError, Section};
-
-/// What is still to be done to the files of a store that was opened without changing them.
-#[derive(Debug, Default)]
-pub(super) struct Leftovers {
-    /// Whether the active segment was read: it may not be durable yet.
-    pub(super) is_unsynced: bool,
-    /// Whether it ends with a batch that was not written to its end.
-    pub(super) is_torn: bool,
-    /// Segments that nobody needs.
-    pub(super) unneeded: Vec<PathBuf>,
-}
 
 /// The reason why a journal isn't taken for what was written down.
 #[derive(Debug, thiserror::Error)]

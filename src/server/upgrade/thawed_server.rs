@@ -12,11 +12,13 @@ use rustix::process::Signal;
 use super::entered::Entered;
 use super::kernel::heeding_signals;
 use super::processes::processes;
+use super::program::ThawedProgram;
 use super::server_state::adopt_server;
 use super::start_gate::StartGate;
 use crate::server::process::{ProcessSettings, ProcessesHandover, Supervisor};
 use crate::server::runner::Runner;
 use crate::server::shared::ServerShared;
+use crate::server::upgrading::go_on;
 
 /// What goes on at the commit.
 pub(in crate::server) struct ThawedServer {
@@ -30,6 +32,8 @@ pub(in crate::server) struct ThawedServer {
 pub(in crate::server) struct CommittedParts<'a> {
     pub(in crate::server) shared: &'a ServerShared,
     pub(in crate::server) runner: &'a Runner,
+    /// What was handed over of the program, if that is one of the library.
+    pub(in crate::server) program: Option<ThawedProgram>,
     pub(in crate::server) supervisor: &'a mut Supervisor,
     /// The registry that reports on the processes, and the first of their tokens.
     pub(in crate::server) registry: (&'a Registry, usize),
@@ -60,6 +64,7 @@ impl ThawedServer {
         let CommittedParts {
             shared,
             runner,
+            program,
             supervisor,
             registry: (registry, token_base),
         } = parts;
@@ -73,6 +78,7 @@ impl ThawedServer {
             supervisor.adopt(processes, own, Instant::now());
         }
         self.entered.close_on_execution();
+        go_on(shared, program);
         runner.server_started();
         self.start_gate.open();
         if let Err(error) = heeding_signals(|| supervisor.start(registry, token_base)) {

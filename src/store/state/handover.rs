@@ -82,8 +82,9 @@ impl StoreState {
             let room: Box<str> = record.text()?.into();
             let users = record.list(|record| Ok((Box::from(record.text()?), ())))?;
             let users: BTreeSet<Box<str>> = ascending(record, users)?.into_keys().collect();
-            let is_behind = |(last, _): (&Box<str>, _)| *last < room;
-            if users.is_empty() || !state.members.last_key_value().is_none_or(is_behind) {
+            let last = state.members.last_key_value();
+            let is_in_place = last.is_none_or(|(last, _)| *last < room);
+            if users.is_empty() || !is_in_place {
                 return Err(record.refuse("it has no members, or stands in a wrong place"));
             }
             state.members_count += users.len();

@@ -2,11 +2,11 @@
 //! whatever fails leaves the server as it was.
 
 mod carried;
+mod errands;
 mod faults;
 mod gateway;
 mod images;
 mod links;
-mod load;
 mod moments;
 mod processes;
 mod same;

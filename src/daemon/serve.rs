@@ -64,7 +64,7 @@ pub fn serve(
     } = loaded;
     let (store, lock) = match &thaw {
         Some(thaw) => storage::take_over(&settings, lock, &thaw.relay.entered().handover()?)?,
-        None => storage::open(&settings, lock)?,
+        None => storage::open(&settings, None)?,
     };
     let is_open = access.is_open();
     let in_force = InForce::new(&settings, access, uplink_key.as_ref()).shared();
@@ -162,7 +162,7 @@ pub(super) fn rehearse_endpoint(
 ) -> anyhow::Result<()> {
     let in_force = InForce::new(settings, Access::default(), None).shared();
     let keys = Box::new(Keys(in_force));
-    let store = Box::new(storage::in_memory(settings, handover)?);
+    let store = Box::new(storage::rehearsed(settings, handover, compares)?);
     let own = endpoint_settings(settings);
     let endpoint = Endpoint::take_over(own, settings.chat(), keys, store, handover)?;
     if !compares {

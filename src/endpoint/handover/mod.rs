@@ -25,7 +25,7 @@ use crate::endpoint::sessions::TakenSessions;
 use crate::handover::{
     Handover, HandoverError, HandoverWriter, RecordReader, Section, SectionFormat, SectionWriter,
 };
-use crate::store::{Reader, STORE_FORMAT, Store};
+use crate::store::{JOURNAL_FORMAT, Reader, STORE_FORMAT, Store};
 use kind::EndpointRecord;
 
 /// The section of the endpoint.
@@ -80,6 +80,14 @@ impl Endpoint {
                 oldest_reader,
             } = STORE_FORMAT;
             handover.insert(name, version, oldest_reader, store);
+        }
+        if let Some(journal) = self.services.disk.take_handed_over() {
+            let SectionFormat {
+                name,
+                version,
+                oldest_reader,
+            } = JOURNAL_FORMAT;
+            handover.insert(name, version, oldest_reader, journal);
         }
     }
 

@@ -12,6 +12,7 @@ mod moments;
 mod processes;
 mod same;
 mod service;
+mod stored;
 
 use std::fs;
 use std::path::{Path, PathBuf};

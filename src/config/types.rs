@@ -197,7 +197,7 @@ macro_rules! choice {
         }
     )*};
 }
-choice!(LogFormat, PageMode, Algorithm);
+choice!(LogFormat, PageMode, Algorithm, super::BindingPlace);
 
 /// The form of the log's lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -48,7 +48,7 @@ pub(super) fn session(body: &str) -> Result<&str, Refusal> {
     let value: RawJson<'_> = serde_json::from_str(text)
         .map_err(|error| Refusal::bad_request(format!("the body is no JSON: {error}")))?;
     match value.get().starts_with('{') {
-        true => Ok(value.get()),
+        true => field::data("the body", Some(value)),
         false => Err(Refusal::bad_request("the body has to be a JSON object")),
     }
 }

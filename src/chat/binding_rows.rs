@@ -84,9 +84,8 @@ impl Chat {
                 let shard = self.rooms.lock_part(part);
                 let members = shard.channels.by_name.in_order().flat_map(|(name, room)| {
                     let users = room.audience.users(None);
-                    users.filter_map(|(user, connections, _)| {
-                        (connections > 0).then(|| (Arc::clone(name), user.clone(), connections))
-                    })
+                    let here = users.filter(|(_, connections, _)| *connections > 0);
+                    here.map(|(user, connections, _)| (Arc::clone(name), user.clone(), connections))
                 });
                 members.collect::<Vec<_>>()
             };

@@ -36,6 +36,9 @@ pub trait Engine {
     /// Forgets everything at once.
     fn empty(&mut self);
 
+    /// Has the server's last sign of life be six seconds older, by the engine's own clock.
+    fn age(&mut self);
+
     /// What the examples in Rust and PHP are told.
     fn arguments(&self) -> Vec<String>;
 

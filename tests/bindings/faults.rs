@@ -10,11 +10,11 @@ use rustix::process::Signal;
 
 use super::engine::{Engine, PASSWORD, is_there, serve, tidings, with_each};
 use super::redis_server::RedisServer;
-use super::support::api::{ask_json, number};
+use super::support::api::ask_json;
 use super::support::chat_client::ChatClient;
 use super::support::program::Program;
 use super::support::wait::until;
-use super::truth::until_true;
+use super::truth::{number, until_true};
 
 fn people(server: &Program, name: &str, count: usize) -> Vec<ChatClient> {
     let rooms = ["tea", "coffee"];
@@ -30,15 +30,14 @@ fn a_store_that_was_killed_has_what_is_so_once_it_is_back() {
         let mut early = people(&server, "early", 20);
         until_true(engine, &server, &BTreeSet::new());
         engine.kill();
-        until("it is noticed", || {
-            number(&server, "bindings", "connected") == 0
-        });
+        until("it is noticed", || number(&server, "connected") == 0);
         early.drain(..10).for_each(|client| client.client.leave());
-        let _late = people(&server, "late", 20);
+        let late = people(&server, "late", 20);
         engine.start();
         let took = until_true(engine, &server, &BTreeSet::new());
         eprintln!("true {took:?} after the store was back");
         assert_eq!(engine.leftovers(), 0);
+        drop((early, late));
         server.stop();
     });
 }
@@ -47,12 +46,13 @@ fn a_store_that_was_killed_has_what_is_so_once_it_is_back() {
 fn a_store_that_has_lost_everything_is_filled_anew() {
     with_each(|engine| {
         let server = serve(engine, &[]);
-        let _people = people(&server, "u", 20);
+        let people = people(&server, "u", 20);
         until_true(engine, &server, &BTreeSet::new());
         let before = engine.table().standing.unwrap().generation;
         engine.empty();
         until_true(engine, &server, &BTreeSet::new());
         assert_eq!(engine.table().standing.unwrap().generation, before);
+        drop(people);
         server.stop();
     });
 }
@@ -71,18 +71,13 @@ fn a_store_that_hangs_delays_nobody_and_a_full_queue_costs_no_row() {
         for number in 0..60 {
             people.push(ChatClient::login(&server, &format!("v{number}"), &["tea"]));
         }
-        until("there are too many", || {
-            number(&server, "bindings", "overflows") > 0
-        });
-        assert_eq!(
-            number(&server, "bindings", "changes"),
-            0,
-            "a full queue keeps nothing"
-        );
+        until("there are too many", || number(&server, "overflows") > 0);
+        assert_eq!(number(&server, "changes"), 0, "a full queue keeps nothing");
         people.truncate(30);
         engine.signal(Signal::CONT);
         until_true(engine, &server, &BTreeSet::new());
-        assert_eq!(number(&server, "bindings", "failures"), 0);
+        assert_eq!(number(&server, "failures"), 0);
+        drop(people);
         server.stop();
     });
 }
@@ -94,12 +89,11 @@ fn a_store_that_hangs_for_too_long_is_connected_to_anew() {
         let mut people = people(&server, "u", 5);
         until_true(engine, &server, &BTreeSet::new());
         engine.signal(Signal::STOP);
-        until("it is noticed", || {
-            number(&server, "bindings", "failures") > 1
-        });
+        until("it is noticed", || number(&server, "failures") > 1);
         people.truncate(2);
         engine.signal(Signal::CONT);
         until_true(engine, &server, &BTreeSet::new());
+        drop(people);
         server.stop();
     });
 }
@@ -111,7 +105,7 @@ fn a_full_redis_still_takes_who_is_where() {
     }
     let mut engine = RedisServer::new();
     let server = serve(&engine, &[]);
-    let _before = people(&server, "u", 5);
+    let before = people(&server, "u", 5);
     until_true(&mut engine, &server, &BTreeSet::new());
     let mut redis = engine.connection();
     let mut full = redis::cmd("CONFIG");
@@ -122,9 +116,10 @@ fn a_full_redis_still_takes_who_is_where() {
         .unwrap();
     let refused = redis::cmd("SET").arg("a").arg("b").exec(&mut redis);
     assert_eq!(refused.unwrap_err().code(), Some("OOM"));
-    let _after = people(&server, "v", 20);
+    let after = people(&server, "v", 20);
     until_true(&mut engine, &server, &BTreeSet::new());
-    assert_eq!(number(&server, "bindings", "failures"), 0);
+    assert_eq!(number(&server, "failures"), 0);
+    drop((before, after));
     server.stop();
 }
 
@@ -167,9 +162,10 @@ fn a_wrong_password_is_said_and_never_shown() {
         let line = server.stderr.wait_for("the bindings can't be written");
         let said = |text: &str| text.contains("password") || text.contains("Access denied");
         assert!(said(&told) && said(&line), "{told}{line}");
-        let _ann = ChatClient::login(&server, "ann", &["tea"]);
+        let ann = ChatClient::login(&server, "ann", &["tea"]);
         let (_, stats) = ask_json(&server, "GET", "/v1/stats");
         assert_eq!(stats["bindings"]["connected"], false, "{stats}");
+        drop(ann);
         server.signal(Signal::TERM);
         assert_eq!(server.exit_code(), 0);
         let all = format!("{told}{stats}{}", server.stderr.all());
@@ -177,6 +173,47 @@ fn a_wrong_password_is_said_and_never_shown() {
             assert!(!all.contains(secret), "{all}");
         }
     });
+}
+
+#[test]
+fn a_user_of_redis_needs_no_more_rights_than_the_docs_say() {
+    if !is_there("redis-server") {
+        return;
+    }
+    let mut engine = RedisServer::new();
+    let docs = include_str!("../../docs/bindings.md");
+    let (_, rights) = docs.split_once("An ACL for the server: `").unwrap();
+    let (rights, _) = rights.split_once('`').unwrap();
+    let mut user = redis::cmd("ACL");
+    user.arg("SETUSER")
+        .arg("app")
+        .arg("on")
+        .arg(format!(">{PASSWORD}"));
+    rights.split_whitespace().for_each(|one| _ = user.arg(one));
+    user.exec(&mut engine.connection()).unwrap();
+    let address = format!(
+        "bindings.redis=redis+unix://app@{}",
+        engine.path("redis.sock")
+    );
+    let server = serve(&engine, &[&address]);
+    let mut clients = people(&server, "u", 5);
+    for (method, member) in [("PUT", "u1"), ("PUT", "u2"), ("DELETE", "u2")] {
+        let path = format!("/v1/rooms/tea/members/{member}");
+        assert_eq!(ask_json(&server, method, &path).0, 200);
+    }
+    let members = BTreeSet::from([("tea".to_owned(), "u1".to_owned())]);
+    until_true(&mut engine, &server, &members);
+    clients.truncate(2);
+    until_true(&mut engine, &server, &members);
+    server.kill();
+    let server = serve(&engine, &[&address]);
+    let members_stay = until_true(&mut engine, &server, &BTreeSet::new());
+    assert_eq!(
+        (number(&server, "failures"), engine.leftovers()),
+        (0, 0),
+        "{members_stay:?}"
+    );
+    server.stop();
 }
 
 /// Answers each command of one client like a Redis of this version.

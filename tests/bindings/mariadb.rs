@@ -193,6 +193,11 @@ impl Engine for MariaDb {
         }
     }
 
+    fn age(&mut self) {
+        let aged = "UPDATE tidings_nodes SET beat_at = beat_at - INTERVAL 6 SECOND";
+        self.connection().query_drop(aged).unwrap();
+    }
+
     fn arguments(&self) -> Vec<String> {
         vec!["mysql".into(), self.path("mariadb.sock"), PASSWORD.into()]
     }

@@ -46,5 +46,6 @@ fn session_data_is_what_was_put_last_until_the_connection_has_no_user() {
         200,
         "there is room again"
     );
+    drop((ann, bob, nobody));
     server.stop();
 }

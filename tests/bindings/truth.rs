@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::engine::Engine;
 use super::support::PATIENCE;
+use super::support::api::ask_json;
 use super::support::http::HttpClient;
 use super::support::program::Program;
 use super::table::Table;
@@ -55,6 +56,15 @@ fn ask(http: &mut HttpClient, path: &str) -> Value {
     let (status, answer) = http.json("GET", path, &Value::Null);
     assert_eq!(status, 200, "{path}: {answer}");
     answer
+}
+
+/// A number of the bindings in `/v1/stats`; yes is 1.
+#[track_caller]
+pub fn number(server: &Program, name: &str) -> u64 {
+    let (_, stats) = ask_json(server, "GET", "/v1/stats");
+    let number = &stats["bindings"][name];
+    let number = number.as_u64().or(number.as_bool().map(u64::from));
+    number.unwrap_or_else(|| panic!("{name}: {stats}"))
 }
 
 /// Waits until what stands in the store is what the server says; gives how long that took.

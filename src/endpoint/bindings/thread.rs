@@ -72,6 +72,17 @@ enum ConnectionEnd {
     Displaced,
 }
 
+/// Whose the server's name is in the store.
+#[derive(Debug, PartialEq, Eq)]
+enum NameState {
+    /// The server's own generation stands under it.
+    Own,
+    /// No generation does, or a dead one.
+    Free,
+    /// The endpoint ends before that is known.
+    Ended,
+}
+
 impl BindingWriter {
     fn run(&mut self) {
         loop {
@@ -109,30 +120,40 @@ impl BindingWriter {
     /// At a start whatever stood under the name is over. Later it is only taken over where its counter
     /// stands still: two servers of one name would take turns for ever.
     fn stand(&mut self, store: &mut dyn Bindings) -> Result<bool, BindingError> {
-        let mut seen = None;
-        while self.is_known {
-            match store.beat(&self.feed.node)? {
-                GenerationState::Own => return Ok(true),
-                GenerationState::None => break,
-                GenerationState::Other { generation, beat } => {
-                    let now = Instant::now();
-                    let (state, since) = *seen.get_or_insert(((generation, beat), now));
-                    if state != (generation, beat) {
-                        self.note_displaced(generation);
-                        seen = Some(((generation, beat), now));
-                    } else if now.duration_since(since) >= LEASE {
-                        break;
-                    }
-                }
-            }
-            self.feed.is_connected.store(true, Relaxed);
-            if !self.feed.queue.pause_until(Instant::now() + RETRY_AFTER) {
-                return Ok(false);
+        if self.is_known {
+            match self.await_name(store)? {
+                NameState::Own => return Ok(true),
+                NameState::Free => {}
+                NameState::Ended => return Ok(false),
             }
         }
         store.register(&self.feed.node)?;
         self.is_known = true;
         Ok(true)
+    }
+
+    /// Waits until the server's name is its own, or nobody's.
+    fn await_name(&self, store: &mut dyn Bindings) -> Result<NameState, BindingError> {
+        let mut seen = None;
+        loop {
+            let (generation, beat) = match store.beat(&self.feed.node)? {
+                GenerationState::Own => return Ok(NameState::Own),
+                GenerationState::None => return Ok(NameState::Free),
+                GenerationState::Other { generation, beat } => (generation, beat),
+            };
+            let now = Instant::now();
+            let (state, since) = *seen.get_or_insert(((generation, beat), now));
+            if state != (generation, beat) {
+                self.note_displaced(generation);
+                seen = Some(((generation, beat), now));
+            } else if now.duration_since(since) >= LEASE {
+                return Ok(NameState::Free);
+            }
+            self.feed.is_connected.store(true, Relaxed);
+            if !self.feed.queue.pause_until(now + RETRY_AFTER) {
+                return Ok(NameState::Ended);
+            }
+        }
     }
 
     /// Compares all rows, then writes those that change.

@@ -188,9 +188,7 @@ impl World {
         assert!(stats.unclaimed_lines <= settings.unclaimed_lines_max());
         assert!(stats.lasting <= settings.lasting_max());
         assert!(stats.dedup_entries <= settings.dedup_entries_max());
-        let rooms_max = settings.rooms_per_connection_max() + settings.session_bytes_max: 100,
-        sessions_bytes_max: 1_000,
-        lasting_rooms_per_user_max();
+        let rooms_max = settings.rooms_per_connection_max() + settings.lasting_rooms_per_user_max();
         for fd in self.model.connections.keys() {
             let rooms = self.chat.connection(*fd).expect("it is open").rooms;
             assert!(rooms.len() <= rooms_max, "{fd} is in {rooms:?}");
@@ -285,6 +283,8 @@ fn settings(random: &mut Random) -> ChatSettings {
         },
         connections_per_user_max: random.within(1..=4),
         rooms_per_connection_max: random.within(1..=4),
+        session_bytes_max: 100,
+        sessions_bytes_max: 1_000,
         lasting_rooms_per_user_max: random.within(1..=3),
         lasting_max: random.within(1..=6),
         acks_per_channel_max: random.within(1..=3),

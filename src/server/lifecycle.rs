@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::{Events, Poll, Token, Waker};
 use rustix::process::{getpid, kill_process};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook_mio::v1_0::Signals;
@@ -29,17 +29,17 @@ use super::queue::WorkerJob;
 use super::renewing::{RenewedParts, Renewing};
 use super::runner::{Runner, RunnerMaker};
 use super::shared::{MainThread, ServerShared};
-use super::signal::{ServerSignal, is_hangup_ignored, name_of};
+use super::signal::{ServerSignal, name_of, watch};
 use super::spawn::{Spawner, Threads, build_shared};
 use super::spec::ServerSpec;
-use super::start_parts::{all_pressures, bind, supervisor};
+use super::start_parts::{all_pressures, listeners, supervisor};
 use super::threads::ServerThreads;
 use super::timers::Timers;
 use super::upgrade::kernel::{heed_signals, heeding_signals, hold_signals, holds_signals};
-use super::upgrade::{Entered, StartGate, adopt_server, duplicated, reactors, waiting};
+use super::upgrade::{CommittedParts, ThawedProgram, ThawedServer, reactors, waiting};
+use super::upgrading::Upgrading;
 use crate::base::rest::{take_no_part, take_part};
 use crate::base::vital::may_die_here;
-use crate::net::Listener;
 use crate::net::command::{Command, CommandBatch};
 
 const WAKER: Token = Token(0);
@@ -86,8 +86,11 @@ pub(super) struct Lifecycle {
     threads: ServerThreads,
     renewing: Renewing,
     freezes: FreezeDriver,
-    /// What was handed over, and the gate at which the threads wait, until the commit.
-    thaw: Option<(Arc<Entered>, Arc<StartGate>)>,
+    upgrading: Upgrading,
+    /// What was handed over of the program, until the commit.
+    thawed: Option<ThawedProgram>,
+    /// What was handed over, until the commit.
+    thaw: Option<ThawedServer>,
     phase: LifecyclePhase,
     outcome: ServerOutcome,
 }
@@ -109,32 +112,25 @@ impl Lifecycle {
     ///
     /// [`ServerError`]: the system refused an address or a resource; then nothing runs.
     pub(super) fn start(
-        spec: ServerSpec,
+        mut spec: ServerSpec,
         stop_source: StopSource,
     ) -> Result<(Self, Handle), ServerError> {
         let system = ServerError::system;
+        let upgrading = Upgrading::of(&mut spec, stop_source == StopSource::Signals);
         let source = HandlersSource {
             kept: spec.handlers,
             factory: spec.factory,
         };
         let handlers = source.make().map_err(ServerError::Handlers)?;
-        let mut listeners = bind(spec.addresses)?;
-        let taken_over = spec.entered.as_deref().map(duplicated).transpose();
-        let taken_over = taken_over.map_err(system("take over a socket"))?;
-        for socket in spec
-            .sockets
-            .into_iter()
-            .chain(taken_over.into_iter().flatten())
-        {
-            let listener = Listener::of(socket);
-            listeners.push(listener.map_err(system("take over a socket"))?);
-        }
+        let listeners = listeners(spec.addresses, spec.sockets, spec.entered.as_deref())?;
         let poll = Poll::new().map_err(system("make a poll"))?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER).map_err(system("make a waker"))?);
         // Before the server can be seen from outside: the program that waits for it may send a
         // signal next.
         let signals = match stop_source {
-            StopSource::Signals => Some(watch(&poll).map_err(system("watch for signals"))?),
+            StopSource::Signals => {
+                Some(watch(&poll, SIGNALS).map_err(system("watch for signals"))?)
+            }
             StopSource::Handle => None,
         };
         let names = spec.processes.iter().map(|(name, _)| &**name);
@@ -178,7 +174,12 @@ impl Lifecycle {
             entered: spec.entered.clone(),
         };
         let start_gate = Arc::clone(&spawner.start_gate);
-        if spec.entered.is_none() {
+        let thaw = spec.entered.map(|entered| {
+            let processes = (&supervisor, &spec.settings.process);
+            ThawedServer::new(entered, Arc::clone(&start_gate), processes)
+        });
+        let thaw = (thaw.transpose()).map_err(system("take over the processes"))?;
+        if thaw.is_none() {
             heeding_signals(|| supervisor.start(poll.registry(), PROCESSES_FIRST))
                 .map_err(system("start the processes"))?;
             main_runner.server_started();
@@ -197,8 +198,10 @@ impl Lifecycle {
             runner: main_runner,
             inline_jobs,
             threads,
-            thaw: spec.entered.map(|entered| (entered, start_gate)),
+            thaw,
             freezes: FreezeDriver::new(spec.parts, spec.settings.freeze_ms_max),
+            upgrading,
+            thawed: spec.thawed,
             phase: LifecyclePhase::Running,
             outcome: ServerOutcome::default(),
         };
@@ -251,19 +254,16 @@ impl Lifecycle {
 
     /// Makes what was handed over this image's own. From here on nothing goes back.
     fn commit(&mut self) {
-        let Some((entered, start_gate)) = self.thaw.take() else {
+        let Some(thaw) = self.thaw.take() else {
             return;
         };
-        entered.commit();
-        let signals = adopt_server(&entered);
-        let registry = self.poll.registry();
-        if let Err(error) = heeding_signals(|| self.supervisor.start(registry, PROCESSES_FIRST)) {
-            tracing::error!(%error, "can't start the processes");
-            self.shared.main.fail("the processes can't be started");
-        }
-        start_gate.let_adopt(self.shared.mailboxes.len());
-        self.runner.server_started();
-        start_gate.open();
+        let signals = thaw.commit(CommittedParts {
+            shared: &self.shared,
+            runner: &self.runner,
+            program: self.thawed.take(),
+            supervisor: &mut self.supervisor,
+            registry: (self.poll.registry(), PROCESSES_FIRST),
+        });
         for signal in signals {
             // As it came to the image before.
             _ = kill_process(getpid(), signal);
@@ -300,6 +300,7 @@ impl Lifecycle {
         }
         self.drive_processes();
         self.renew();
+        self.upgrade();
         self.advance();
     }
 
@@ -307,10 +308,19 @@ impl Lifecycle {
     fn renew(&mut self) {
         let is_running =
             self.phase == LifecyclePhase::Running && !self.shared.main.is_asked_to_stop();
-        // One of the two at a time.
-        if is_running && !self.freezes.is_busy() {
+        // One of them at a time.
+        if is_running && !self.freezes.is_busy() && !self.shared.main.upgrades.is_busy() {
             let (renewing, parts) = self.renewed_parts();
             renewing.advance(Instant::now(), parts);
+        }
+    }
+
+    /// Begins the upgrade that was asked for, while nothing else is under way.
+    fn upgrade(&mut self) {
+        let is_running =
+            self.phase == LifecyclePhase::Running && !self.shared.main.is_asked_to_stop();
+        if is_running && !self.freezes.is_busy() && self.renewing.is_idle() {
+            self.upgrading.advance(&self.runner.handle.handle());
         }
     }
 
@@ -362,6 +372,9 @@ impl Lifecycle {
             // How it ends is logged.
             drop(self.shared.main.ask_to_renew());
             return;
+        }
+        if signal == SIGUSR2 && !is_stopping {
+            return self.shared.main.ask_to_upgrade();
         }
         if matches!(signal, SIGUSR1 | SIGUSR2) {
             tracing::info!(signal = name, "this signal is ignored");
@@ -582,18 +595,4 @@ impl Lifecycle {
         }
         self.outcome
     }
-}
-
-fn watch(poll: &Poll) -> io::Result<Signals> {
-    let mut heeded = vec![SIGTERM, SIGINT, SIGUSR1, SIGUSR2];
-    if !is_hangup_ignored() {
-        heeded.push(SIGHUP);
-    }
-    if is_first_process() {
-        heeded.push(SIGCHLD);
-    }
-    let mut signals = Signals::new(heeded)?;
-    poll.registry()
-        .register(&mut signals, SIGNALS, Interest::READABLE)?;
-    Ok(signals)
 }

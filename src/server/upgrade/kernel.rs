@@ -106,6 +106,14 @@ impl InheritedDescriptors {
         _ = rustix::io::fcntl_setfd(&owned, FdFlags::CLOEXEC);
         Some(owned)
     }
+
+    /// Has no program that this one starts find those without an owner.
+    pub fn close_on_execution(&self) {
+        for number in self.left.keys() {
+            // A flag of an open descriptor can always be set.
+            _ = set_inheritance(*number, Inheritance::Closed);
+        }
+    }
 }
 
 /// Borrows a descriptor by its number, for one call.
@@ -118,7 +126,12 @@ fn borrow<T>(number: RawFd, call: impl FnOnce(BorrowedFd<'_>) -> T) -> io::Resul
     Ok(call(unsafe { BorrowedFd::borrow_raw(number) }))
 }
 
-fn kind_of(number: RawFd) -> io::Result<DescriptorKind> {
+/// Says what a descriptor leads to.
+///
+/// # Errors
+///
+/// There is no such descriptor.
+pub fn kind_of(number: RawFd) -> io::Result<DescriptorKind> {
     let found = borrow(number, |descriptor| rustix::fs::fstat(descriptor))??;
     Ok(match FileType::from_raw_mode(found.st_mode) {
         FileType::Socket => DescriptorKind::Socket,

@@ -59,14 +59,14 @@ impl fmt::Debug for EngineSettings {
 pub fn store(settings: EngineSettings) -> Result<Arc<dyn BindingStore>, String> {
     match settings.engine {
         #[cfg(feature = "cluster")]
-        StoreEngine::Redis => Ok(Arc::new(redis::RedisStore::new(settings))),
+        StoreEngine::Redis => Ok(Arc::new(redis::RedisStore(settings))),
         #[cfg(not(feature = "cluster"))]
         StoreEngine::Redis => {
             Err("this program was built without Redis (feature `cluster`)".into())
         }
         #[cfg(feature = "mysql")]
         #[cfg(feature = "mysql")]
-        StoreEngine::MySql => Ok(Arc::new(mysql::MySqlStore::new(settings))),
+        StoreEngine::MySql => Ok(Arc::new(mysql::MySqlStore(settings))),
         #[cfg(not(feature = "mysql"))]
         StoreEngine::MySql => Err("this program was built without MySQL (feature `mysql`)".into()),
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::section::section;
-use super::types::WordChoice;
+use super::types::BindingPlace;
 use super::{Loader, Settings};
 use tidings::cluster::{EngineSettings, StoreEngine};
 
@@ -34,25 +34,6 @@ section! {
         /// Session data of all connections, in bytes; more is refused with 503.
         sessions_size_max: usize = 67_108_864, within 2..=1 << 40, by reload;
     }
-}
-
-/// Where bindings are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BindingPlace {
-    /// In the process.
-    Memory,
-    /// In Redis, too.
-    Redis,
-    /// In MySQL, too.
-    MySql,
-}
-
-impl WordChoice for BindingPlace {
-    const ALL: &'static [(&'static str, Self)] = &[
-        ("memory", Self::Memory),
-        ("redis", Self::Redis),
-        ("mysql", Self::MySql),
-    ];
 }
 
 impl Settings {

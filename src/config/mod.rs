@@ -35,7 +35,7 @@ mod types;
 mod validate;
 mod value;
 
-pub use bindings::{BindingPlace, BindingSection};
+pub use bindings::BindingSection;
 pub use control::ControlFlags;
 pub use difference::SettingChange;
 pub use files::{FileTexts, SettingFiles};

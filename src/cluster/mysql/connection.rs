@@ -3,9 +3,7 @@
 use mysql::prelude::{FromRow, Queryable as _};
 use mysql::{Conn, Error, OptsBuilder};
 
-use super::bindings::MySqlBindings;
-use super::statements::MySqlTables;
-use crate::chat::{BindingError, BindingStore, Bindings};
+use crate::chat::BindingError;
 use crate::cluster::{EnginePlace, EngineSettings};
 
 /// The oldest versions that the tests know.
@@ -16,31 +14,13 @@ const MYSQL_MIN: (u32, u32) = (8, 0);
 const REFUSALS: [u16; 8] = [1044, 1045, 1049, 1054, 1130, 1142, 1143, 1698];
 
 /// A table that isn't there.
-pub(super) const NO_TABLE: u16 = 1146;
-
-/// The way to a MySQL.
-pub(in crate::cluster) struct MySqlStore(EngineSettings);
+const NO_TABLE: u16 = 1146;
 
 /// An open connection.
 pub(super) struct MySqlConnection(Conn);
 
-impl MySqlStore {
-    pub(in crate::cluster) fn new(settings: EngineSettings) -> Self {
-        Self(settings)
-    }
-}
-
-impl BindingStore for MySqlStore {
-    fn open(&self) -> Result<Box<dyn Bindings>, BindingError> {
-        let mut connection = MySqlConnection::open(&self.0)?;
-        connection.check()?;
-        let tables = MySqlTables(self.0.prefix.clone());
-        Ok(Box::new(MySqlBindings::new(connection, tables)))
-    }
-}
-
 impl MySqlConnection {
-    fn open(settings: &EngineSettings) -> Result<Self, BindingError> {
+    pub(super) fn open(settings: &EngineSettings) -> Result<Self, BindingError> {
         let (address, limit) = (&settings.address, Some(settings.answer_max));
         let options = OptsBuilder::new()
             .user(Some(&address.user))
@@ -61,7 +41,7 @@ impl MySqlConnection {
     }
 
     /// Refuses a server that is too old, or that takes no writes.
-    fn check(&mut self) -> Result<(), BindingError> {
+    pub(super) fn check(&mut self) -> Result<(), BindingError> {
         let found: Vec<(String, bool)> = self.ask("SELECT VERSION(), @@GLOBAL.read_only")?;
         let (version, is_read_only) = found.into_iter().next().unwrap_or_default();
         let is_mariadb = version.contains("MariaDB");

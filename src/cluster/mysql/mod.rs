@@ -3,5 +3,6 @@
 mod bindings;
 mod connection;
 mod statements;
+mod store;
 
-pub(super) use connection::MySqlStore;
+pub(super) use store::MySqlStore;

@@ -5,16 +5,11 @@ use redis::{
     IntoConnectionInfo as _, ProtocolVersion, RedisConnectionInfo, RedisError, Value,
 };
 
-use super::bindings::RedisBindings;
-use super::keys::RedisKeys;
-use crate::chat::{BindingError, BindingStore, Bindings};
+use crate::chat::BindingError;
 use crate::cluster::{EnginePlace, EngineSettings};
 
 /// The oldest Redis that knows scripts which are refused as a whole, or run whole, when it is full.
 const VERSION_MIN: (u32, u32) = (7, 0);
-
-/// The way to a Redis.
-pub(in crate::cluster) struct RedisStore(EngineSettings);
 
 /// An open connection.
 pub(super) struct RedisConnection(Connection);
@@ -22,23 +17,8 @@ pub(super) struct RedisConnection(Connection);
 /// A script, and the digest under which Redis has it once it was loaded.
 pub(super) struct LoadedScript(String);
 
-impl RedisStore {
-    pub(in crate::cluster) fn new(settings: EngineSettings) -> Self {
-        Self(settings)
-    }
-}
-
-impl BindingStore for RedisStore {
-    fn open(&self) -> Result<Box<dyn Bindings>, BindingError> {
-        let mut connection = RedisConnection::open(&self.0)?;
-        connection.check()?;
-        let keys = RedisKeys(self.0.prefix.clone());
-        Ok(Box::new(RedisBindings::new(connection, keys)?))
-    }
-}
-
 impl RedisConnection {
-    fn open(settings: &EngineSettings) -> Result<Self, BindingError> {
+    pub(super) fn open(settings: &EngineSettings) -> Result<Self, BindingError> {
         let address = &settings.address;
         let place = match &address.place {
             EnginePlace::Tcp(host, port) => ConnectionAddr::Tcp(host.clone(), *port),
@@ -65,7 +45,7 @@ impl RedisConnection {
     }
 
     /// Refuses a Redis that couldn't keep what is written.
-    fn check(&mut self) -> Result<(), BindingError> {
+    pub(super) fn check(&mut self) -> Result<(), BindingError> {
         let info: String = self.ask(redis::cmd("INFO"))?;
         let fact = |name: &str| {
             let mut lines = info.lines();

@@ -3,5 +3,6 @@
 mod bindings;
 mod connection;
 mod keys;
+mod store;
 
-pub(super) use connection::RedisStore;
+pub(super) use store::RedisStore;

@@ -6,7 +6,6 @@ mod faults;
 mod gateway;
 mod images;
 mod links;
-mod load;
 mod moments;
 mod processes;
 mod same;

@@ -37,8 +37,13 @@ impl HttpApi {
             let json = Json::object().number("fd", fd.0);
             Some(json.raw("session", &session).end())
         });
+        let sessions: Vec<String> = sessions.collect();
         let json = self.view_user(&call.names.uid);
-        Ok(json.array("sessions", sessions).into())
+        Ok(match sessions.is_empty() {
+            true => json,
+            false => json.array("sessions", sessions),
+        }
+        .into())
     }
 
     fn view_user(&self, uid: &str) -> Json {

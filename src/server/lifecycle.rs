@@ -38,7 +38,7 @@ use super::timers::Timers;
 use super::upgrade::kernel::{heed_signals, heeding_signals, hold_signals, holds_signals};
 use super::upgrade::{Entered, StartGate, adopt_server, duplicated, reactors, waiting};
 use crate::base::rest::{take_no_part, take_part};
-use crate::base::vital::may_die_here;
+use crate::base::vital::{may_die_here, wait_while_told};
 use crate::net::Listener;
 use crate::net::command::{Command, CommandBatch};
 
@@ -255,6 +255,7 @@ impl Lifecycle {
             return;
         };
         entered.commit();
+        wait_while_told("commit.wait");
         let signals = adopt_server(&entered);
         let registry = self.poll.registry();
         if let Err(error) = heeding_signals(|| self.supervisor.start(registry, PROCESSES_FIRST)) {

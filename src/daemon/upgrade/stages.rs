@@ -13,6 +13,7 @@ use anyhow::{Context, anyhow, bail};
 use serde_json::{Value, json};
 use tidings::base::clock::unix_ms;
 use tidings::base::sync::lock;
+use tidings::base::vital::wait_while_told;
 use tidings::handover::{HandoverHead, HandoverWriter};
 use tidings::server::upgrade::kernel::{DescriptorKind, sealed_memory};
 use tidings::server::upgrade::{Images, execute_next, name_descriptors};
@@ -155,6 +156,7 @@ impl Upgrading {
         if order.is_check {
             return Ok(rehearsed);
         }
+        wait_while_told("rehearsed");
         rehearsed.next.is_unchanged()?;
         progress(&format!("upgrading to {}", rehearsed.version));
         tracing::info!(from = version(), to = rehearsed.version, "upgrading");

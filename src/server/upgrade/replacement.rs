@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use super::descriptors;
 use super::entered::{environment, own_arguments, said};
 use super::kernel::{DescriptorKind, Execution, Inheritance, sealed_memory, set_inheritance};
-use crate::base::vital::is_told_to_fail;
+use crate::base::vital::{is_told_to_fail, wait_while_told};
 use crate::handover::{HandoverHead, HandoverWriter};
 
 /// The files of an upgrade: both can be executed by their descriptors.
@@ -47,6 +47,7 @@ pub fn execute_next(
     let all = kept.iter().map(|(number, _)| *number);
     let all: Vec<RawFd> = all.chain([memory.as_raw_fd(), images.own]).collect();
     last();
+    wait_while_told("exec.wait");
     let error = match set_all(&all, Inheritance::Kept) {
         Ok(()) if is_told_to_fail("exec") => io::Error::other("a test said that it fails"),
         Ok(()) => execution.execute(),

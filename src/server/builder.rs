@@ -2,28 +2,23 @@
 
 use std::io;
 use std::net::{TcpListener, ToSocketAddrs};
-use std::process::exit;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::error::ServerError;
 use super::freeze::Freezes;
-use super::handle::{Handle, TASK_PROCESS, WorkerHandle};
+use super::handle::{TASK_PROCESS, WorkerHandle};
 use super::handler_set::{BoxError, HandlerSet};
-use super::lifecycle::{Lifecycle, StopSource};
 use super::message::{Frame, Request};
-use super::outcome::ServerOutcome;
 use super::process::{self, Process, ProcessLaunch, TaskId};
 use super::responder::Responder;
-use super::running::RunningServer;
 use super::settings::ServerSettings;
 use super::signal::ServerSignal;
 use super::spec::ServerSpec;
-use super::upgrade::ThawRelay;
+use super::upgrade::{FreezeSections, ThawRelay, ThawSections};
+use crate::base::Fd;
 use crate::base::pressure::Pressure;
-use crate::base::{Fd, REACTORS_MAX};
-use crate::net::reactor::LISTENERS_MAX;
 use crate::proto::connection::{CloseReason, Verdict};
 use crate::proto::http::Head;
 
@@ -46,11 +41,11 @@ pub const WORKERS_MAX: usize = 1_024;
 /// # }
 /// ```
 pub struct Builder {
-    spec: ServerSpec,
+    pub(super) spec: ServerSpec,
     /// The first error of a builder method, which the start returns.
-    error: Option<ServerError>,
+    pub(super) error: Option<ServerError>,
     /// The way to the main thread, where another one prepares the server.
-    thaw: Option<ThawRelay>,
+    pub(super) thaw: Option<ThawRelay>,
 }
 
 impl Builder {
@@ -154,7 +149,7 @@ impl Builder {
     }
 
     /// Sets the function that makes the callbacks of the workers: it is called at the start, on the thread
-    /// that runs the server, and at each renewal ([`Handle::reload`], SIGUSR1), on one of its own. What it
+    /// that runs the server, and at each renewal ([`Handle::reload`](super::Handle::reload), SIGUSR1), on one of its own. What it
     /// sets takes the place of callbacks that are set here; those that it doesn't set stay.
     ///
     /// An error or a panic at a renewal leaves everything as it is; at the start it is the server's error.
@@ -252,7 +247,8 @@ impl Builder {
         self
     }
 
-    /// Sets the callback for an outbox that has become as small as [`Handle::await_buffer`] asked.
+    /// Sets the callback for an outbox that has become as small as
+    /// [`Handle::await_buffer`](super::Handle::await_buffer) asked.
     #[must_use]
     pub fn on_buffer_empty(
         mut self,
@@ -278,7 +274,8 @@ impl Builder {
     }
 
     /// Adds the pressure of a queue of yours that the callbacks fill: while it is high, no
-    /// connection is read. Once [`Pressure::take`] returns `true`, call [`Handle::nudge`].
+    /// connection is read. Once [`Pressure::take`] returns `true`, call
+    /// [`Handle::nudge`](super::Handle::nudge).
     #[must_use]
     pub fn pressure(mut self, pressure: Arc<Pressure>) -> Self {
         self.spec.pressures.push(pressure);
@@ -334,7 +331,8 @@ impl Builder {
         self
     }
 
-    /// Sets the function that runs tasks, in a process of its own named `task`. [`Handle::task`]
+    /// Sets the function that runs tasks, in a process of its own named `task`.
+    /// [`Handle::task`](super::Handle::task)
     /// gives it tasks; its results go to [`Builder::on_finish`].
     #[must_use]
     pub fn on_task(self, handler: impl FnMut(&[u8]) -> Vec<u8> + Send + 'static) -> Self {
@@ -365,119 +363,104 @@ impl Builder {
         self
     }
 
+    /// Lets the program be replaced under its connections, by SIGUSR2 and [`Handle::upgrade`]: the file that
+    /// it was started from is executed anew, in the same process, with the same arguments, and goes on with
+    /// every open connection, its `fd`, its topics and its user. `version` is the program's own, for people.
+    ///
+    /// What the callbacks know besides is written down by [`Builder::on_freeze`] and read again by
+    /// [`Builder::on_thaw`]; a program that sets neither is one whose callbacks know nothing of a
+    /// connection. Timers and threads end with the old image: [`Builder::on_start`] and
+    /// [`Builder::on_worker_start`] are called anew, and make them again, and so is the function of
+    /// [`Builder::handlers`]; `on_open` isn't called again.
+    ///
+    /// First the new file is executed as another process, with `TIDINGS_REHEARSE` in its environment. There
+    /// `main` runs up to [`Builder::run`], which takes over a trial handover, reports and ends the process
+    /// instead of serving; `main` shall leave standard input alone until then. The same is tried with
+    /// the file that runs, since that is the way back. Then everything stands still, for some tens of
+    /// milliseconds at 10,000 connections, and the new image goes on, or within
+    /// [`thaw_ms_max`](super::ServerSettings::thaw_ms_max) the old one again, with everything
+    /// that it had. `main` runs up to [`Builder::run`] in that time, too: what it does there is done
+    /// once an image and once a rehearsal, and shall be quick.
+    ///
+    /// Refused in the log, with nothing changed: a file that can't take over; a second server in the
+    /// program; [`Builder::run`] on another thread than the main one; sockets of [`Builder::listener`];
+    /// another number of reactors; a request whose [`Responder`] isn't answered within
+    /// [`freeze_ms_max`](super::ServerSettings::freeze_ms_max), or a callback that doesn't return in
+    /// that time.
+    ///
+    /// A thread of yours that starts a program in the moment before the execution may let it inherit
+    /// the sockets; and one that was started before [`Builder::run`] may take a signal that comes in that
+    /// moment, which is lost then.
+    ///
+    /// ```no_run
+    /// use std::sync::Arc;
+    /// use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+    /// use tidings::server::Server;
+    ///
+    /// # fn main() -> Result<(), tidings::server::ServerError> {
+    /// let count = Arc::new(AtomicU64::new(0));
+    /// let (counted, written, read) = (Arc::clone(&count), Arc::clone(&count), count);
+    /// Server::builder()
+    ///     .listen("127.0.0.1:9502")
+    ///     .on_message(move |server, frame| {
+    ///         let count = counted.fetch_add(1, Relaxed) + 1;
+    ///         server.push(frame.fd, &*count.to_string()).ok();
+    ///     })
+    ///     .upgradable(env!("CARGO_PKG_VERSION"))
+    ///     .on_freeze(move |out| out.write("count", 1, written.load(Relaxed).to_le_bytes()))
+    ///     .on_thaw(move |sections| {
+    ///         let count = sections.read("count", 1)?.bytes.try_into()?;
+    ///         read.store(u64::from_le_bytes(count), Relaxed);
+    ///         Ok(())
+    ///     })
+    ///     .run()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// [`Handle::upgrade`]: super::Handle::upgrade
+    #[must_use]
+    pub fn upgradable(mut self, version: impl Into<String>) -> Self {
+        self.spec.upgradable.version = Some(version.into());
+        self
+    }
+
+    /// Sets the function that writes down what the callbacks know, for those of the next image. It is called
+    /// on the main thread while everything stands still: no callback runs, no connection is read, and
+    /// nothing changes meanwhile but by threads of your own.
+    ///
+    /// It is called for the trial as well, after which this image goes on: it may only look. What is
+    /// sent by a handle there is dropped, and logged. The time it takes is a part of the pause. Where it
+    /// panics the upgrade is refused.
+    #[must_use]
+    pub fn on_freeze(
+        mut self,
+        function: impl Fn(&mut FreezeSections) + Send + Sync + 'static,
+    ) -> Self {
+        self.spec.upgradable.on_freeze = Some(Box::new(function));
+        self
+    }
+
+    /// Sets the function that reads what the function of [`Builder::on_freeze`] has written in the image
+    /// before. It is called on a thread of its own, before any other callback and before any thread of the
+    /// server runs, and again by the rehearsal, in a process that ends afterwards: it must neither
+    /// wait nor write, nor do anything that another process notices.
+    ///
+    /// An error or a panic has the image before go on, with all that it had. So does a section that
+    /// isn't read ([`ThawSections`]).
+    #[must_use]
+    pub fn on_thaw(
+        mut self,
+        function: impl Fn(&ThawSections<'_>) -> Result<(), BoxError> + Send + Sync + 'static,
+    ) -> Self {
+        self.spec.upgradable.on_thaw = Some(Box::new(function));
+        self
+    }
+
     /// Sets the callback that is called last, on the main thread, when all threads have ended.
     #[must_use]
     pub fn on_shutdown(mut self, callback: impl Fn() + Send + Sync + 'static) -> Self {
         self.spec.handlers.on_shutdown = Some(Arc::new(callback));
         self
     }
-
-    /// Runs the server on this thread until SIGTERM, SIGINT, SIGHUP or [`Handle::stop`] ends it.
-    ///
-    /// SIGUSR1 renews workers and processes, as [`Handle::reload`] does; SIGUSR2 is logged and changes
-    /// nothing. [`Builder::on_signal`] gives these and SIGHUP another meaning. SIGHUP is left to a process that was
-    /// started with it ignored, as by `nohup`.
-    ///
-    /// As the first process of a container it reaps orphans, which the kernel makes children of the main
-    /// thread: start programs of your own on other threads then, such as the workers.
-    ///
-    /// Call it on the main thread: the processes die with the thread that runs this. In one of the
-    /// server's processes it runs that process instead, and doesn't return.
-    ///
-    /// # Errors
-    ///
-    /// [`ServerError`]: the server can't start. Connections or tasks that a stop had to cut are no
-    /// error; the outcome counts them.
-    pub fn run(mut self) -> Result<ServerOutcome, ServerError> {
-        let relay = self.thaw.take();
-        let (lifecycle, _) = self.prepare(StopSource::Signals)?;
-        match relay {
-            None => Ok(lifecycle.run()),
-            Some(relay) => relay
-                .run(move || lifecycle.run())
-                .ok_or(ServerError::TooLate),
-        }
-    }
-
-    /// Runs the server on a thread of its own, which leaves signals alone: for tests, and for
-    /// programs that have a main loop already.
-    ///
-    /// # Errors
-    ///
-    /// [`ServerError`]: the server can't start.
-    pub fn start(self) -> Result<RunningServer, ServerError> {
-        // Prepared on the thread that runs the server, since the processes die with that thread.
-        let (sender, receiver) = crossbeam_channel::bounded(1);
-        let main = move || match self.prepare(StopSource::Handle) {
-            Ok((lifecycle, handle)) => {
-                drop(sender.send(Ok(handle)));
-                Some(lifecycle.run())
-            }
-            Err(error) => {
-                drop(sender.send(Err(error)));
-                None
-            }
-        };
-        let thread = std::thread::Builder::new()
-            .name("main".into())
-            .spawn(main)
-            .map_err(ServerError::system("start a thread"))?;
-        let handle = receiver.recv().map_err(|_| ServerError::System {
-            what: "start",
-            source: io::Error::other("the main thread panicked"),
-        })??;
-        Ok(RunningServer { handle, thread })
-    }
-
-    /// Checks the specification, binds the addresses, starts processes and threads. In a process of
-    /// the server it runs that process and doesn't return.
-    fn prepare(mut self, stop_source: StopSource) -> Result<(Lifecycle, Handle), ServerError> {
-        if let Some(process) = process::entered().map_err(ServerError::system("enter a process"))? {
-            self.enter(process)?;
-        }
-        if let Some(error) = self.error.take() {
-            return Err(error);
-        }
-        let listeners = self.spec.addresses.len() + self.spec.sockets.len();
-        if self.spec.entered.is_none() {
-            if listeners == 0 {
-                return Err(ServerError::NoAddress);
-            }
-            within("listening addresses", listeners, 1, LISTENERS_MAX)?;
-        }
-        within("reactors", self.spec.reactors, 1, REACTORS_MAX)?;
-        within("workers", self.spec.workers, 0, WORKERS_MAX)?;
-        Lifecycle::start(self.spec, stop_source)
-    }
-
-    fn enter(&mut self, process: Process) -> Result<(), ServerError> {
-        let entry = self
-            .spec
-            .processes
-            .iter()
-            .position(|(name, _)| name == process.name());
-        let Some(entry) = entry else {
-            return Err(ServerError::UnknownProcess(process.name().to_owned()));
-        };
-        let (name, entry) = self.spec.processes.swap_remove(entry);
-        match entry(process) {
-            Ok(()) => exit(0),
-            Err(error) => {
-                tracing::error!(process = name, %error, "a process failed");
-                exit(1)
-            }
-        }
-    }
-}
-
-fn within(name: &'static str, value: usize, min: usize, max: usize) -> Result<(), ServerError> {
-    if (min..=max).contains(&value) {
-        return Ok(());
-    }
-    Err(ServerError::OutOfBounds {
-        name,
-        value,
-        min,
-        max,
-    })
 }

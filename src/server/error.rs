@@ -47,6 +47,9 @@ pub enum ServerError {
     #[doc(hidden)]
     #[error("the server was ready too late")]
     TooLate,
+    /// The program was executed in place of an image that ran before, and can go neither on nor back.
+    #[error("the upgrade failed: {0}")]
+    Upgrade(String),
     /// The function of [`Builder::handlers`](super::Builder::handlers) failed.
     #[error("the callbacks can't be made")]
     Handlers(#[source] BoxError),

@@ -14,6 +14,7 @@ use super::shared::ServerShared;
 use super::stats::Stats;
 use super::timers::{TimerId, Timers, Times};
 use super::turn;
+use super::upgrade::UpgradeOutcome;
 use crate::base::{Fd, Rollout};
 use crate::net::command::{AwaitedBy, Command, CommandBatch, DeliveryWay, SlowWay};
 use crate::net::directory::BindError;
@@ -444,6 +445,21 @@ impl<D: Delivery> Handle<D> {
     /// While a renewal is under way, all who ask get the next one.
     pub fn reload(&self) -> Renewal {
         self.shared.main.ask_to_renew()
+    }
+
+    /// Asks for an upgrade, as SIGUSR2 does: the file that the program was started from is executed in its
+    /// place and goes on with all connections; see [`Builder::upgradable`](super::Builder::upgradable).
+    ///
+    /// While one is under way, all who ask get the next one. Where the upgrade succeeds there is nobody left
+    /// to be told; [`Handle::last_upgrade`] tells the next image, and this one where it stays.
+    pub fn upgrade(&self) {
+        self.shared.main.ask_to_upgrade();
+    }
+
+    /// The end of the last upgrade, in `on_start` already; `None` if there was none.
+    #[must_use]
+    pub fn last_upgrade(&self) -> Option<UpgradeOutcome> {
+        self.shared.main.upgrades.last()
     }
 
     /// Asks the server to stop gracefully, as SIGTERM does.

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Receiver;
 use mio::{Events, Interest, Poll, Token, Waker};
 use rustix::process::{getpid, kill_process};
-use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGXFSZ};
 use signal_hook_mio::v1_0::Signals;
 
 use super::delivery::AtOnce;
@@ -32,14 +32,16 @@ use super::shared::{MainThread, ServerShared};
 use super::signal::{ServerSignal, is_hangup_ignored, name_of};
 use super::spawn::{Spawner, Threads, build_shared};
 use super::spec::ServerSpec;
-use super::start_parts::{all_pressures, bind, supervisor};
+use super::start_parts::{all_pressures, listeners, supervisor};
 use super::threads::ServerThreads;
 use super::timers::Timers;
 use super::upgrade::kernel::{heed_signals, heeding_signals, hold_signals, holds_signals};
-use super::upgrade::{Entered, StartGate, adopt_server, duplicated, reactors, waiting};
+use super::upgrade::{
+    Entered, StartGate, ThawedProgram, adopt_server, duplicated, reactors, waiting,
+};
+use super::upgrading::{Upgrading, go_on};
 use crate::base::rest::{take_no_part, take_part};
 use crate::base::vital::{may_die_here, wait_while_told};
-use crate::net::Listener;
 use crate::net::command::{Command, CommandBatch};
 
 const WAKER: Token = Token(0);
@@ -86,6 +88,9 @@ pub(super) struct Lifecycle {
     threads: ServerThreads,
     renewing: Renewing,
     freezes: FreezeDriver,
+    upgrading: Upgrading,
+    /// What was handed over of the program, until the commit.
+    thawed: Option<ThawedProgram>,
     /// What was handed over, and the gate at which the threads wait, until the commit.
     thaw: Option<(Arc<Entered>, Arc<StartGate>)>,
     phase: LifecyclePhase,
@@ -113,22 +118,20 @@ impl Lifecycle {
         stop_source: StopSource,
     ) -> Result<(Self, Handle), ServerError> {
         let system = ServerError::system;
+        let is_on_main =
+            spec.entered.is_some() || (stop_source == StopSource::Signals && is_main_thread());
+        let elsewhere = "Builder::run wasn't called on the main thread";
+        let refusal = (spec.refuses_upgrades()).or((!is_on_main).then_some(elsewhere));
+        let upgrading = Upgrading::new(spec.upgradable, refusal, spec.thawed.as_ref());
         let source = HandlersSource {
             kept: spec.handlers,
             factory: spec.factory,
         };
         let handlers = source.make().map_err(ServerError::Handlers)?;
-        let mut listeners = bind(spec.addresses)?;
         let taken_over = spec.entered.as_deref().map(duplicated).transpose();
         let taken_over = taken_over.map_err(system("take over a socket"))?;
-        for socket in spec
-            .sockets
-            .into_iter()
-            .chain(taken_over.into_iter().flatten())
-        {
-            let listener = Listener::of(socket);
-            listeners.push(listener.map_err(system("take over a socket"))?);
-        }
+        let taken_over = taken_over.unwrap_or_default();
+        let listeners = listeners(spec.addresses, spec.sockets, taken_over)?;
         let poll = Poll::new().map_err(system("make a poll"))?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER).map_err(system("make a waker"))?);
         // Before the server can be seen from outside: the program that waits for it may send a
@@ -199,6 +202,8 @@ impl Lifecycle {
             threads,
             thaw: spec.entered.map(|entered| (entered, start_gate)),
             freezes: FreezeDriver::new(spec.parts, spec.settings.freeze_ms_max),
+            upgrading,
+            thawed: spec.thawed,
             phase: LifecyclePhase::Running,
             outcome: ServerOutcome::default(),
         };
@@ -239,7 +244,7 @@ impl Lifecycle {
             Some(signals) if holds_signals() => {
                 hold_signals();
                 is_held = true;
-                signals.pending().collect()
+                pending(signals)
             }
             _ => Vec::new(),
         };
@@ -263,6 +268,9 @@ impl Lifecycle {
             self.shared.main.fail("the processes can't be started");
         }
         start_gate.let_adopt(self.shared.mailboxes.len());
+        if let Some(thawed) = self.thawed.take() {
+            go_on(&self.shared, &thawed);
+        }
         self.runner.server_started();
         start_gate.open();
         for signal in signals {
@@ -301,6 +309,7 @@ impl Lifecycle {
         }
         self.drive_processes();
         self.renew();
+        self.upgrade();
         self.advance();
     }
 
@@ -308,10 +317,19 @@ impl Lifecycle {
     fn renew(&mut self) {
         let is_running =
             self.phase == LifecyclePhase::Running && !self.shared.main.is_asked_to_stop();
-        // One of the two at a time.
-        if is_running && !self.freezes.is_busy() {
+        // One of them at a time.
+        if is_running && !self.freezes.is_busy() && !self.shared.main.upgrades.is_busy() {
             let (renewing, parts) = self.renewed_parts();
             renewing.advance(Instant::now(), parts);
+        }
+    }
+
+    /// Begins the upgrade that was asked for, while nothing else is under way.
+    fn upgrade(&mut self) {
+        let is_running =
+            self.phase == LifecyclePhase::Running && !self.shared.main.is_asked_to_stop();
+        if is_running && !self.freezes.is_busy() && self.renewing.is_idle() {
+            self.upgrading.advance(&self.runner.handle.handle());
         }
     }
 
@@ -334,8 +352,7 @@ impl Lifecycle {
         let Some(signals) = &mut self.signals else {
             return;
         };
-        let pending: Vec<i32> = signals.pending().collect();
-        for signal in pending {
+        for signal in pending(signals) {
             match (self.freezes.is_busy(), signal) {
                 (false, _) | (true, SIGTERM | SIGINT) => self.heed(signal),
                 (true, _) => self.freezes.keep_signal(signal),
@@ -362,6 +379,10 @@ impl Lifecycle {
         if signal == SIGUSR1 && !is_stopping {
             // How it ends is logged.
             drop(self.shared.main.ask_to_renew());
+            return;
+        }
+        if signal == SIGUSR2 && !is_stopping {
+            self.shared.main.ask_to_upgrade();
             return;
         }
         if matches!(signal, SIGUSR1 | SIGUSR2) {
@@ -585,8 +606,19 @@ impl Lifecycle {
     }
 }
 
+fn is_main_thread() -> bool {
+    rustix::thread::gettid() == getpid()
+}
+
+/// Takes the signals that came, but for those of writes.
+fn pending(signals: &mut Signals) -> Vec<i32> {
+    let pending = signals.pending();
+    pending.filter(|signal| *signal != SIGXFSZ).collect()
+}
+
 fn watch(poll: &Poll) -> io::Result<Signals> {
-    let mut heeded = vec![SIGTERM, SIGINT, SIGUSR1, SIGUSR2];
+    // That a file can't grow any more is an error of the write, and no end of the program.
+    let mut heeded = vec![SIGTERM, SIGINT, SIGUSR1, SIGUSR2, SIGXFSZ];
     if !is_hangup_ignored() {
         heeded.push(SIGHUP);
     }

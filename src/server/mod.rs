@@ -4,11 +4,12 @@
 //! get a [`WorkerHandle`] to push, publish, bind and set timers with; [`Handle`] does the same from
 //! any thread. Events of one connection come in order on one worker, and its `on_close` comes last.
 //!
-//! A server's life goes through the files in this order: `builder` collects a `spec`, `lifecycle`
-//! starts and ends the server, `spawn` makes its threads. An event goes from a reactor into `sinks`,
+//! A server's life goes through the files in this order: `builder` collects a `spec`, `start`
+//! finds out what this process is for, `lifecycle` starts and ends the server, `spawn` makes its threads. An event goes from a reactor into `sinks`,
 //! through `queue` to `worker`, `scheduler` says when it is handled, and `runner` calls the callback
 //! of `handlers`; `light` ones stay on the reactor. Commands go back through `handle` and `delivery`.
-//! `freeze` brings all of it to a stand, and lets it go on.
+//! `freeze` brings all of it to a stand, and lets it go on; `upgrade` has another image of the program go on
+//! instead.
 
 mod builder;
 mod caretaker;
@@ -39,6 +40,7 @@ mod signal;
 mod sinks;
 mod spawn;
 mod spec;
+mod start;
 mod start_parts;
 mod stats;
 mod succession;
@@ -49,6 +51,7 @@ mod turn;
 mod turns;
 #[doc(hidden)]
 pub mod upgrade;
+mod upgrading;
 mod worker;
 
 pub use builder::{Builder, WORKERS_MAX};
@@ -71,6 +74,7 @@ pub use settings::ServerSettings;
 pub use signal::{ServerSignal, is_hangup_ignored};
 pub use stats::{QueueStats, Stats};
 pub use timers::TimerId;
+pub use upgrade::{FreezeSections, SectionError, ThawSections, ThawedSection, UpgradeOutcome};
 
 pub use crate::base::pressure::{Pressure, Watermarks};
 pub use crate::base::{Fd, Rollout};

@@ -149,6 +149,11 @@ impl RenewalDesk {
         state.next.get_or_insert_with(Renewal::new).clone()
     }
 
+    /// Whether somebody has asked for one that hasn't begun.
+    pub(super) fn is_asked(&self) -> bool {
+        lock(&self.0).next.is_some()
+    }
+
     /// Takes the next renewal, if somebody has asked for one.
     pub(super) fn take(&self) -> Option<Renewal> {
         lock(&self.0).next.take()

@@ -14,6 +14,7 @@ use super::process::ProcessLink;
 use super::queue::{Postponed, WorkerInbox, WorkerJob, WorkerQueue};
 use super::renewal::{Renewal, RenewalDesk};
 use super::settings::ServerSettings;
+use super::upgrade::UpgradeDesk;
 use crate::base::sync::lock;
 use crate::base::{Fd, Rollout};
 use crate::net::budget::ByteBudget;
@@ -51,6 +52,9 @@ pub(super) struct ServerShared {
 impl ServerShared {
     /// Sends commands to a reactor. One that has ended has no connections, so they are dropped.
     pub(super) fn send(&self, reactor: usize, batch: CommandBatch) {
+        if self.freeze.is_muted() {
+            return tracing::warn!("what on_freeze sends is dropped: nothing can be sent any more");
+        }
         if let Some(mailbox) = self.mailboxes.get(reactor) {
             let bytes = batch.size();
             drop(mailbox.send(batch, bytes));
@@ -146,6 +150,8 @@ pub(super) struct MainThread {
     pub(super) workers: AtomicUsize,
     /// The renewals that were asked for.
     pub(super) renewals: RenewalDesk,
+    /// The upgrades that were asked for.
+    pub(super) upgrades: UpgradeDesk,
 }
 
 impl MainThread {
@@ -164,6 +170,7 @@ impl MainThread {
             reactors: AtomicUsize::new(reactors),
             workers: AtomicUsize::new(workers),
             renewals: RenewalDesk::default(),
+            upgrades: UpgradeDesk::default(),
         }
     }
 
@@ -181,6 +188,12 @@ impl MainThread {
         let renewal = self.renewals.ask();
         self.wake();
         renewal
+    }
+
+    /// Asks for an upgrade of the program.
+    pub(super) fn ask_to_upgrade(&self) {
+        self.upgrades.ask();
+        self.wake();
     }
 
     pub(super) fn ask_to_stop(&self) {

@@ -9,7 +9,7 @@ use super::handler_set::HandlersFactory;
 use super::handlers::Handlers;
 use super::process::{Process, ProcessLaunch};
 use super::settings::ServerSettings;
-use super::upgrade::Entered;
+use super::upgrade::{Entered, ThawedProgram, UpgradableProgram};
 use crate::base::Pressure;
 use crate::net::reactor::Gate;
 use crate::proto::connection::Verdict;
@@ -36,8 +36,30 @@ pub(super) struct ServerSpec {
     pub(super) serials_from: u64,
     /// What an image of the program before this one has handed over.
     pub(super) entered: Option<Arc<Entered>>,
+    /// What was handed over of the program itself.
+    pub(super) thawed: Option<ThawedProgram>,
+    /// How the program can be upgraded.
+    pub(super) upgradable: UpgradableProgram,
     /// The parts of the program that rest in a freeze, in the order in which they do.
     pub(super) parts: Vec<Arc<dyn Freezes>>,
+}
+
+impl ServerSpec {
+    /// The reason for which the program can't be upgraded.
+    pub(super) fn refuses_upgrades(&self) -> Option<&'static str> {
+        if self.upgradable.version.is_none() {
+            return Some(
+                "Builder::upgradable wasn't called, so that it would forget what its callbacks know",
+            );
+        }
+        if !self.sockets.is_empty() {
+            return Some("it has a socket of Builder::listener, which can't be carried");
+        }
+        if !self.processes.is_empty() {
+            return Some("it has processes, which can't be carried yet");
+        }
+        None
+    }
 }
 
 impl Default for ServerSpec {
@@ -56,6 +78,8 @@ impl Default for ServerSpec {
             pressures: Vec::new(),
             serials_from: 0,
             entered: None,
+            thawed: None,
+            upgradable: UpgradableProgram::default(),
             parts: Vec::new(),
         }
     }

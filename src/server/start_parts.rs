@@ -1,7 +1,7 @@
 //! The parts of a server that are made before its threads.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use mio::Waker;
@@ -23,11 +23,59 @@ pub(super) fn all_pressures(
     own.into_iter().chain(of_mailboxes.cloned()).collect()
 }
 
-/// Binds the addresses, and listens on them.
-pub(super) fn bind(addresses: Vec<SocketAddr>) -> Result<Vec<Listener>, ServerError> {
-    let listen =
-        |address| listen(address).map_err(|source| ServerError::Listen { address, source });
-    addresses.into_iter().map(listen).collect()
+/// Makes the listeners of a server: of its addresses, on which it listens anew but for those of the image
+/// before, and of sockets that listen already.
+///
+/// Sockets of the image before whose address isn't wanted any more are closed; a server without addresses of
+/// its own keeps them all.
+pub(super) fn listeners(
+    addresses: Vec<SocketAddr>,
+    given: Vec<TcpListener>,
+    taken_over: Vec<TcpListener>,
+) -> Result<Vec<Listener>, ServerError> {
+    let keeps_all = addresses.is_empty();
+    let of = |socket| Listener::of(socket).map_err(ServerError::system("take over a socket"));
+    let taken_over = taken_over.into_iter().map(of);
+    let mut taken_over = taken_over.collect::<Result<Vec<_>, _>>()?;
+    let places = places(&addresses, &taken_over);
+    let mut before: Vec<_> = taken_over.drain(..).map(Some).collect();
+    let mut all = Vec::new();
+    for (address, place) in addresses.into_iter().zip(places) {
+        let kept = place.and_then(|place| before[place].take());
+        let listened = kept.map_or_else(|| listen(address), Ok);
+        all.push(listened.map_err(|source| ServerError::Listen { address, source })?);
+    }
+    for socket in given {
+        all.push(of(socket)?);
+    }
+    for listener in before.into_iter().flatten() {
+        match keeps_all {
+            true => all.push(listener),
+            false => tracing::info!(address = %listener.address, "not listened on any more"),
+        }
+    }
+    Ok(all)
+}
+
+/// Finds for each address the listener of the image before; port 0 takes any port of its host that no
+/// other address names.
+fn places(addresses: &[SocketAddr], listeners: &[Listener]) -> Vec<Option<usize>> {
+    let mut places = vec![None; addresses.len()];
+    for takes_any_port in [false, true] {
+        for (own, address) in addresses.iter().enumerate() {
+            if (address.port() == 0) != takes_any_port {
+                continue;
+            }
+            let fits = |listener: &Listener| match takes_any_port {
+                true => listener.address.ip() == address.ip(),
+                false => listener.address == *address,
+            };
+            let mut found = listeners.iter().enumerate();
+            let found = found.find(|(at, one)| !places.contains(&Some(*at)) && fits(one));
+            places[own] = found.map(|(at, _)| at);
+        }
+    }
+    places
 }
 
 /// Makes the supervisor of the processes of these names.
@@ -44,4 +92,45 @@ pub(super) fn supervisor<'a>(
         settings.process,
         Arc::new(move || drop(waker.wake())),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn local(port: u16) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], port))
+    }
+
+    #[test]
+    fn an_address_of_the_image_before_is_not_listened_on_twice() {
+        let before = [(); 3].map(|()| TcpListener::bind(local(0)).unwrap());
+        let [first, second, third] = before.each_ref().map(|one| one.local_addr().unwrap());
+        let wanted = vec![local(0), third, local(0), local(0)];
+        let all = listeners(wanted, Vec::new(), before.into()).unwrap();
+        let [any, own, more, new] = &all[..] else {
+            panic!("{all:?}");
+        };
+        assert_eq!(
+            [any.address, own.address, more.address],
+            [first, third, second]
+        );
+        assert!(![first, second, third].contains(&new.address));
+    }
+
+    #[test]
+    fn an_address_that_is_wanted_no_more_is_closed_and_all_stay_where_none_is_named() {
+        let before = || [(); 2].map(|()| TcpListener::bind(local(0)).unwrap());
+        let sockets = before();
+        let [first, second] = sockets.each_ref().map(|one| one.local_addr().unwrap());
+        let all = listeners(vec![second], Vec::new(), sockets.into()).unwrap();
+        assert_eq!(
+            all.iter().map(|one| one.address).collect::<Vec<_>>(),
+            [second]
+        );
+        let refused = std::net::TcpStream::connect(first).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+        let all = listeners(Vec::new(), Vec::new(), before().into()).unwrap();
+        assert_eq!(all.len(), 2);
+    }
 }

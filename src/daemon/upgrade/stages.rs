@@ -1,36 +1,27 @@
-//! The stages of an upgrade: choose, rehearse, freeze, execute. Up to the execution each failure leaves
-//! the server as it was, and says why.
+//! The upgrades of a daemon: what it hands over, and how the last one ended.
 
 use std::ffi::OsString;
 use std::fmt;
-use std::os::fd::{OwnedFd, RawFd};
 use std::path::PathBuf;
-use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail};
 use serde_json::{Value, json};
 use tidings::base::clock::unix_ms;
 use tidings::base::sync::lock;
-use tidings::base::vital::wait_while_told;
 use tidings::handover::{HandoverHead, HandoverWriter};
-use tidings::server::upgrade::kernel::{DescriptorKind, sealed_memory};
-use tidings::server::upgrade::{Images, execute_next, name_descriptors};
-use tidings::server::{FreezeErrand, FreezeTimes, FrozenServer, Handle};
+use tidings::server::upgrade::{
+    Collected, HandOver as HandOverServer, RehearsalCall, UpgradeCourse, now_us, started_by,
+};
+use tidings::server::{FrozenServer, Handle};
 
-use super::images::{Image, started_by};
-use super::pause::now_us;
-use super::rehearsal::{Rehearsed, memory_for, rehearse};
+use super::COMMAND;
 use super::state::{DAEMON, DaemonState};
 use crate::output;
 use crate::version::version;
 
 /// Time for the last lines of the log of this image.
 const LOG_MAX: Duration = Duration::from_millis(50);
-
-/// The longest stand that is foreseen and dared.
-const STAND_MAX: Duration = Duration::from_secs(2);
 
 /// What is done with a handover once it is collected, on the main thread.
 pub(in crate::daemon) type HandOver<'a> = dyn FnMut(HandoverWriter, DaemonState) + 'a;
@@ -58,21 +49,6 @@ pub(in crate::daemon) struct UpgradeOrder {
     pub(in crate::daemon) binary: Option<PathBuf>,
     /// Whether the program stays, whatever the rehearsal says.
     pub(in crate::daemon) is_check: bool,
-}
-
-/// A rehearsed upgrade.
-struct RehearsedUpgrade {
-    next: Image,
-    own: Image,
-    version: String,
-    handover_bytes: usize,
-}
-
-/// A handover that is complete but for its end.
-struct Collected {
-    writer: HandoverWriter,
-    head: HandoverHead,
-    kept: Vec<(RawFd, DescriptorKind)>,
 }
 
 impl fmt::Debug for Upgrading {
@@ -125,7 +101,21 @@ impl Upgrading {
             started_by: self.started_by.clone(),
             ..state
         };
-        match self.try_upgrade(server, state, order, &mut progress) {
+        let collect = Arc::clone(&self.collect);
+        let next = order.binary.as_ref().unwrap_or(&self.started_by);
+        let mut course = UpgradeCourse {
+            server,
+            next: next.clone(),
+            is_check: order.is_check,
+            version: from,
+            call: RehearsalCall::Command(COMMAND),
+            collect: Arc::new(move |frozen, hand_over| {
+                hand_over_daemon(&*collect, frozen, state.clone(), hand_over)
+            }),
+            at_last: || output::flush(LOG_MAX),
+            progress: &mut progress,
+        };
+        match course.run() {
             Ok(rehearsed) => json!({
                 "ok": true,
                 "from": from,
@@ -133,7 +123,7 @@ impl Upgrading {
                 "handover_bytes": rehearsed.handover_bytes,
             }),
             Err(error) => {
-                let error = format!("{error:#}");
+                let error = format!("{:#}", anyhow::Error::from(error));
                 if order.is_check {
                     tracing::info!(version = from, "an upgrade would be refused: {error}");
                 } else {
@@ -144,111 +134,15 @@ impl Upgrading {
             }
         }
     }
-
-    fn try_upgrade(
-        &self,
-        server: &Handle,
-        state: DaemonState,
-        order: &UpgradeOrder,
-        progress: &mut dyn FnMut(&str),
-    ) -> anyhow::Result<RehearsedUpgrade> {
-        let rehearsed = self.rehearse(server, state.clone(), order, progress)?;
-        if order.is_check {
-            return Ok(rehearsed);
-        }
-        wait_while_told("rehearsed");
-        rehearsed.next.is_unchanged()?;
-        progress(&format!("upgrading to {}", rehearsed.version));
-        tracing::info!(from = version(), to = rehearsed.version, "upgrading");
-        let images = Images {
-            next: rehearsed.next.number(),
-            own: rehearsed.own.number(),
-        };
-        let refused = self.freeze(server, state, move |collected| {
-            let Collected { writer, head, kept } = collected;
-            execute_next(writer, &head, &kept, images, || output::flush(LOG_MAX))
-        });
-        Err(anyhow!(refused?.0)).context("the system refuses to execute the next image")
-    }
-
-    /// Has both images take over a trial handover.
-    fn rehearse(
-        &self,
-        server: &Handle,
-        state: DaemonState,
-        order: &UpgradeOrder,
-        progress: &mut dyn FnMut(&str),
-    ) -> anyhow::Result<RehearsedUpgrade> {
-        let path = order.binary.as_deref().unwrap_or(&self.started_by);
-        let next = Image::open(path)?;
-        let own = Image::own()?;
-        progress(&format!("rehearsing {}", path.display()));
-        let (trial, size) = self.trial(server, state)?;
-        let what = || format!("{} can't take over", path.display());
-        let report = rehearse(&next, Rehearsed::Next, &trial).with_context(what)?;
-        tracing::info!(
-            version = report.version,
-            ms = report.took.as_millis() as u64,
-            bytes = size,
-            "the next image has rehearsed the upgrade"
-        );
-        rehearse(&own, Rehearsed::Own, &trial).context("there would be no way back")?;
-        Ok(RehearsedUpgrade {
-            next,
-            own,
-            version: report.version,
-            handover_bytes: size,
-        })
-    }
-
-    /// Makes a handover of the server as it is now, which goes on at once.
-    fn trial(&self, server: &Handle, state: DaemonState) -> anyhow::Result<(OwnedFd, usize)> {
-        memory_for(0)?;
-        let (bytes, times) = self.freeze(server, state, |collected| {
-            collected.writer.finish(&collected.head)
-        })?;
-        memory_for(bytes.len())?;
-        if times.stood > STAND_MAX {
-            bail!(
-                "everything would stand still for longer than {} ms: it did so for {} in a trial",
-                STAND_MAX.as_millis(),
-                times.stood.as_millis()
-            );
-        }
-        let memory = sealed_memory(&bytes).context("no memory for a trial")?;
-        Ok((memory, bytes.len()))
-    }
-
-    /// Has everything stand still, and calls `work` on the main thread with all that is handed over.
-    fn freeze<T: Send + 'static>(
-        &self,
-        server: &Handle,
-        state: DaemonState,
-        work: impl FnOnce(Collected) -> T + Send + 'static,
-    ) -> anyhow::Result<(T, FreezeTimes)> {
-        let collect = Arc::clone(&self.collect);
-        let (worker, worked) = channel();
-        let (teller, told) = channel();
-        let while_still = move |frozen: &mut FrozenServer<'_>| {
-            // Whoever waits for it is there until then.
-            _ = worker.send(collected_for(&*collect, frozen, state, work));
-        };
-        let ended = move |outcome| _ = teller.send(outcome);
-        server.freeze(FreezeErrand::new(while_still, ended));
-        let times = told.recv().context("the server is stopping")?;
-        let times = times.context("the server could not be brought to a stand")?;
-        let worked = worked.recv().context("the server is stopping")?;
-        Ok((worked.map_err(|reason| anyhow!(reason))?, times))
-    }
 }
 
-/// Collects the handover of a server that stands still, and calls `work` with it.
-fn collected_for<T>(
+/// Collects the handover of a daemon that stands still.
+fn hand_over_daemon(
     collect: &Collect,
     frozen: &mut FrozenServer<'_>,
     state: DaemonState,
-    work: impl FnOnce(Collected) -> T,
-) -> Result<T, String> {
+    hand_over: &mut HandOverServer<'_>,
+) -> Result<(), String> {
     let mut writer = HandoverWriter::new();
     let server = frozen.hand_over(&mut writer)?;
     let state = DaemonState {
@@ -256,19 +150,15 @@ fn collected_for<T>(
         connections: server.connections,
         ..state
     };
-    let (mut work, mut worked) = (Some(work), None);
-    let mut hand_over = |mut writer: HandoverWriter, state: DaemonState| {
+    let mut with_daemon = |mut writer: HandoverWriter, state: DaemonState| {
         state.write(writer.section_of(DAEMON));
         let mut kept = server.descriptors.clone();
         kept.extend(state.descriptors());
-        name_descriptors(&mut writer, &kept);
         let head = HandoverHead {
             program: version().to_owned(),
             ..server.head.clone()
         };
-        let collected = Collected { writer, head, kept };
-        worked = work.take().map(|work| work(collected));
+        hand_over(Collected { writer, head, kept });
     };
-    collect(frozen, writer, state, &mut hand_over)?;
-    worked.ok_or_else(|| "nothing was handed over".to_owned())
+    collect(frozen, writer, state, &mut with_daemon)
 }

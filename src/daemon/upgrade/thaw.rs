@@ -6,9 +6,8 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tidings::server::upgrade::kernel::DescriptorKind;
-use tidings::server::upgrade::{Entered, ThawRelay};
+use tidings::server::upgrade::{Entered, ThawRelay, since};
 
-use super::pause::since;
 use super::state::DaemonState;
 use crate::config::Loaded;
 use crate::control::{ControlSocket, answer_peer};

@@ -1,5 +1,6 @@
 //! The board of a freeze: where each thread notes how far it is, and where it rests.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use mio::Waker;
@@ -23,6 +24,8 @@ pub(in crate::server) struct FreezeBoard {
     frames: Mutex<Arc<FrameTable>>,
     /// Where the calls of foreign threads wait.
     pub(in crate::server) gate: CallGate,
+    /// Whether commands are dropped: nobody gives any but a function that only may look.
+    is_muted: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -77,7 +80,22 @@ impl FreezeBoard {
             workers: points(workers).collect(),
             frames: Mutex::default(),
             gate: CallGate::default(),
+            is_muted: AtomicBool::new(false),
         }
+    }
+
+    /// Calls a function that may only look, while all stands still: the commands that it gives are dropped.
+    pub(in crate::server) fn mute<T>(&self, look: impl FnOnce() -> T) -> T {
+        // This thread alone runs, and it has both of them done.
+        self.is_muted.store(true, Ordering::Relaxed);
+        let looked = look();
+        self.is_muted.store(false, Ordering::Relaxed);
+        looked
+    }
+
+    /// Whether commands are dropped.
+    pub(in crate::server) fn is_muted(&self) -> bool {
+        self.is_muted.load(Ordering::Relaxed)
     }
 
     /// Notes how far a reactor is.

@@ -11,15 +11,15 @@ use crate::handover::{HandoverHead, HandoverWriter};
 
 /// The files of an upgrade: both can be executed by their descriptors.
 #[derive(Debug, Clone, Copy)]
-pub struct Images {
+pub(super) struct Images {
     /// The next image.
-    pub next: RawFd,
+    pub(super) next: RawFd,
     /// The image that runs.
-    pub own: RawFd,
+    pub(super) own: RawFd,
 }
 
 /// Names the descriptors that are carried, in the handover itself.
-pub fn name_descriptors(writer: &mut HandoverWriter, kept: &[(RawFd, DescriptorKind)]) {
+pub(super) fn name_descriptors(writer: &mut HandoverWriter, kept: &[(RawFd, DescriptorKind)]) {
     descriptors::write(kept, writer.section_of(descriptors::DESCRIPTORS));
 }
 
@@ -30,7 +30,7 @@ pub fn name_descriptors(writer: &mut HandoverWriter, kept: &[(RawFd, DescriptorK
 /// # Errors
 ///
 /// The system gives no memory, or refuses the image.
-pub fn execute_next(
+pub(super) fn execute_next(
     writer: HandoverWriter,
     head: &HandoverHead,
     kept: &[(RawFd, DescriptorKind)],

@@ -2,6 +2,8 @@
 //! whatever fails leaves the server as it was.
 
 mod carried;
+mod cuts;
+mod during;
 mod faults;
 mod images;
 mod limits;

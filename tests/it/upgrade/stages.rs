@@ -130,7 +130,7 @@ fn nobody_is_pinged_out_or_late_for_the_time_of_the_stand() {
         assert_eq!(pings.client.hear_within(Duration::from_millis(1_600)), None);
     });
     assert_eq!(code, 0, "{err}");
-    slow.send("Host: a\r\n\r\n").unwrap();
+    slow.send("Host: 127.0.0.1\r\n\r\n").unwrap();
     assert_eq!(slow.answer().unwrap().status, 200);
     pings.ok(say("tea", "I am here"));
     server.program.stop();

@@ -6,12 +6,14 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 
 /// The monotonic clock, in microseconds.
-pub(crate) fn now_us() -> u64 {
+#[must_use]
+pub fn now_us() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);
     now.tv_sec.unsigned_abs() * 1_000_000 + now.tv_nsec.unsigned_abs() / 1_000
 }
 
 /// The time since such a moment.
-pub(crate) fn since(moment_us: u64) -> Duration {
+#[must_use]
+pub fn since(moment_us: u64) -> Duration {
     Duration::from_micros(now_us().saturating_sub(moment_us))
 }

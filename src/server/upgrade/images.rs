@@ -8,8 +8,9 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
 use rustix::fs::{FileType, Mode, OFlags};
+
+use super::error::UpgradeError;
 
 /// The file that runs, whatever its name is by now.
 const OWN: &str = "/proc/self/exe";
@@ -32,35 +33,38 @@ struct ImageStamp {
 
 impl Image {
     /// Opens the file that runs.
-    pub(super) fn own() -> anyhow::Result<Self> {
+    pub(super) fn own() -> Result<Self, UpgradeError> {
         Self::open(Path::new(OWN))
     }
 
     /// Opens a file. No right to read it is asked for.
-    pub(super) fn open(path: &Path) -> anyhow::Result<Self> {
-        let what = || format!("can't open {}", path.display());
+    pub(super) fn open(path: &Path) -> Result<Self, UpgradeError> {
+        let failed = |source| UpgradeError::Open {
+            path: path.to_owned(),
+            source,
+        };
         let flags = OFlags::PATH | OFlags::CLOEXEC;
-        let file = rustix::fs::open(path, flags, Mode::empty()).with_context(what)?;
-        let found = rustix::fs::fstat(&file).with_context(what)?;
+        let file = rustix::fs::open(path, flags, Mode::empty());
+        let file = file.map_err(|error| failed(error.into()))?;
+        let found = rustix::fs::fstat(&file).map_err(|error| failed(error.into()))?;
         if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
-            bail!("{} is no file", path.display());
+            return Err(UpgradeError::NoFile(path.to_owned()));
         }
         if found.st_mode & 0o111 == 0 {
-            bail!("{} can't be executed", path.display());
+            return Err(UpgradeError::NotExecutable(path.to_owned()));
         }
         Ok(Self {
             path: path.to_owned(),
-            stamp: stamp(&file).with_context(what)?,
+            stamp: stamp(&file).map_err(failed)?,
             file,
         })
     }
 
     /// Fails if the file was written over since it was opened.
-    pub(super) fn is_unchanged(&self) -> anyhow::Result<()> {
-        let what = || format!("can't look at {}", self.path.display());
-        match stamp(&self.file).with_context(what)? == self.stamp {
+    pub(super) fn is_unchanged(&self) -> Result<(), UpgradeError> {
+        match stamp(&self.file).is_ok_and(|stamp| stamp == self.stamp) {
             true => Ok(()),
-            false => bail!("{} was changed after it was rehearsed", self.path.display()),
+            false => Err(UpgradeError::Changed(self.path.clone())),
         }
     }
 
@@ -86,7 +90,8 @@ fn stamp(file: &OwnedFd) -> io::Result<ImageStamp> {
 /// Returns the path that this program was started by, so that a link is followed anew at an upgrade; for
 /// one that was found by its name alone, the path of its file. To be asked at the start, since the file
 /// may have another name later.
-pub(super) fn started_by() -> PathBuf {
+#[must_use]
+pub fn started_by() -> PathBuf {
     let zeroth = std::env::args_os().next().map(PathBuf::from);
     let named = zeroth.filter(|path| path.as_os_str().as_encoded_bytes().contains(&b'/'));
     let named = named.and_then(|path| std::path::absolute(path).ok());
@@ -106,10 +111,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("program");
         let missing = Image::open(&path).unwrap_err();
-        assert!(
-            format!("{missing:#}").contains("No such file"),
-            "{missing:#}"
-        );
+        let source = std::error::Error::source(&missing).unwrap().to_string();
+        assert!(source.contains("No such file"), "{missing}: {source}");
         fs::write(&path, "x").unwrap();
         let refused = Image::open(&path).unwrap_err().to_string();
         assert!(refused.contains("can't be executed"), "{refused}");

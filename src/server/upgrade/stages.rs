@@ -1,0 +1,186 @@
+//! The stages of an upgrade: choose, rehearse, freeze, execute. Up to the execution each failure leaves
+//! the server as it was, and says why.
+
+use std::fmt;
+use std::os::fd::{OwnedFd, RawFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+
+use super::error::UpgradeError;
+use super::images::Image;
+use super::kernel::{DescriptorKind, sealed_memory};
+use super::memory::memory_for;
+use super::rehearsal::{RehearsalCall, Rehearsed, rehearse};
+use super::replacement::{Images, execute_next, name_descriptors};
+use crate::base::vital::wait_while_told;
+use crate::handover::{HandoverHead, HandoverWriter};
+use crate::server::freeze::{FreezeErrand, FreezeTimes, FrozenServer};
+use crate::server::handle::Handle;
+
+/// The longest stand that is foreseen and dared, in milliseconds.
+const STAND_MS_MAX: u64 = 2_000;
+
+/// A handover that is complete but for the list of its descriptors.
+#[derive(Debug)]
+pub struct Collected {
+    /// The sections.
+    pub writer: HandoverWriter,
+    /// What it says about this image.
+    pub head: HandoverHead,
+    /// The descriptors that are carried.
+    pub kept: Vec<(RawFd, DescriptorKind)>,
+}
+
+/// What is done with a handover once it is collected, on the main thread.
+pub type HandOver<'a> = dyn FnMut(Collected) + 'a;
+
+/// Collects the handover of a server that stands still, and has it handed over. While that is done nothing
+/// of it changes.
+pub type Collect =
+    dyn Fn(&mut FrozenServer<'_>, &mut HandOver<'_>) -> Result<(), String> + Send + Sync;
+
+/// An upgrade.
+pub struct UpgradeCourse<'a> {
+    /// The server whose program is replaced.
+    pub server: &'a Handle,
+    /// The file of the next image.
+    pub next: PathBuf,
+    /// Whether the program stays, whatever the rehearsal says.
+    pub is_check: bool,
+    /// The version of this program.
+    pub version: &'a str,
+    /// The way in which a program is told to rehearse.
+    pub call: RehearsalCall,
+    /// Collects what is handed over.
+    pub collect: Arc<Collect>,
+    /// Called just before the next image is executed.
+    pub at_last: fn(),
+    /// Called with what is done next, for people.
+    pub progress: &'a mut dyn FnMut(&str),
+}
+
+/// A rehearsed upgrade.
+#[derive(Debug)]
+pub struct RehearsedUpgrade {
+    next: Image,
+    own: Image,
+    /// The version of the next image.
+    pub version: String,
+    /// Bytes of the trial handover.
+    pub handover_bytes: usize,
+}
+
+impl fmt::Debug for UpgradeCourse<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UpgradeCourse")
+            .field("next", &self.next)
+            .field("is_check", &self.is_check)
+            .finish_non_exhaustive()
+    }
+}
+
+impl UpgradeCourse<'_> {
+    /// Replaces the program; it returns if the program stays. Not to be called on a thread of the server.
+    ///
+    /// # Errors
+    ///
+    /// The reason for which it stays; [`UpgradeCourse::is_check`] is none.
+    pub fn run(&mut self) -> Result<RehearsedUpgrade, UpgradeError> {
+        let rehearsed = self.rehearse()?;
+        if self.is_check {
+            return Ok(rehearsed);
+        }
+        wait_while_told("rehearsed");
+        rehearsed.next.is_unchanged()?;
+        (self.progress)(&format!("upgrading to {}", rehearsed.version));
+        tracing::info!(from = self.version, to = rehearsed.version, "upgrading");
+        let images = Images {
+            next: rehearsed.next.number(),
+            own: rehearsed.own.number(),
+        };
+        let at_last = self.at_last;
+        let refused = self.freeze(move |collected| {
+            let Collected { writer, head, kept } = collected;
+            execute_next(writer, &head, &kept, images, at_last)
+        });
+        Err(UpgradeError::Execution(refused?.0))
+    }
+
+    /// Has both images take over a trial handover.
+    fn rehearse(&mut self) -> Result<RehearsedUpgrade, UpgradeError> {
+        let path = &self.next;
+        let next = Image::open(path)?;
+        let own = Image::own()?;
+        (self.progress)(&format!("rehearsing {}", path.display()));
+        let (trial, size) = self.trial()?;
+        let report = rehearse(&next, (self.call, Rehearsed::Next), &trial);
+        let report = report.map_err(|source| UpgradeError::Rehearsal {
+            path: path.clone(),
+            source,
+        })?;
+        tracing::info!(
+            version = report.version,
+            ms = report.took.as_millis() as u64,
+            bytes = size,
+            "the next image has rehearsed the upgrade"
+        );
+        rehearse(&own, (self.call, Rehearsed::Own), &trial).map_err(UpgradeError::WayBack)?;
+        Ok(RehearsedUpgrade {
+            next,
+            own,
+            version: report.version,
+            handover_bytes: size,
+        })
+    }
+
+    /// Makes a handover of the server as it is now, which goes on at once.
+    fn trial(&self) -> Result<(OwnedFd, usize), UpgradeError> {
+        memory_for(0)?;
+        let (bytes, times) = self.freeze(|collected| collected.writer.finish(&collected.head))?;
+        memory_for(bytes.len())?;
+        if times.stood.as_millis() > STAND_MS_MAX.into() {
+            return Err(UpgradeError::Pause {
+                ms: times.stood.as_millis(),
+                ms_max: STAND_MS_MAX,
+            });
+        }
+        let memory = sealed_memory(&bytes);
+        let memory = memory.map_err(UpgradeError::system("no memory for a trial"))?;
+        Ok((memory, bytes.len()))
+    }
+
+    /// Has everything stand still, and calls `work` on the main thread with all that is handed over.
+    fn freeze<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(Collected) -> T + Send + 'static,
+    ) -> Result<(T, FreezeTimes), UpgradeError> {
+        let collect = Arc::clone(&self.collect);
+        let (worker, worked) = channel();
+        let (teller, told) = channel();
+        let while_still = move |frozen: &mut FrozenServer<'_>| {
+            // Whoever waits for it is there until then.
+            _ = worker.send(collected_for(&*collect, frozen, work));
+        };
+        let ended = move |outcome| _ = teller.send(outcome);
+        (self.server).freeze(FreezeErrand::new(while_still, ended));
+        let times = told.recv().map_err(|_| UpgradeError::Stopping)??;
+        let worked = worked.recv().map_err(|_| UpgradeError::Stopping)?;
+        Ok((worked.map_err(UpgradeError::NotCarried)?, times))
+    }
+}
+
+/// Collects the handover of a server that stands still, and calls `work` with it.
+fn collected_for<T>(
+    collect: &Collect,
+    frozen: &mut FrozenServer<'_>,
+    work: impl FnOnce(Collected) -> T,
+) -> Result<T, String> {
+    let (mut work, mut worked) = (Some(work), None);
+    let mut hand_over = |mut collected: Collected| {
+        name_descriptors(&mut collected.writer, &collected.kept);
+        worked = work.take().map(|work| work(collected));
+    };
+    collect(frozen, &mut hand_over)?;
+    worked.ok_or_else(|| "nothing was handed over".to_owned())
+}

@@ -9,7 +9,7 @@
 //!
 //! ```text
 //! one process
-//!  ├ main thread: signals, the processes, renewals, the stop
+//!  ├ main thread: signals, the processes, renewals, upgrades, the stop
 //!  ├ reactors: own the sockets; reactor 0 also listens, deals connections out, and keeps the timers
 //!  ├ workers: run the callbacks, and may block; light ones, and all if there is none, run on reactors
 //!  ├ disk thread: writes the records that wait, syncs once, then delivers and answers
@@ -20,6 +20,11 @@
 //! A renewal replaces the workers' threads one after another, and then each process. The queue of a worker
 //! goes from its old thread to the next one, and so does what waits for a turn; a process gets what the one
 //! before it had not finished.
+//!
+//! An upgrade executes another image of the program in the same process: everything comes to a stand
+//! (`server/freeze`), is written down in sections (`handover`), and goes on in the next image, or in this one
+//! if that fails (`server/upgrade`). What isn't the server's is added by its user: the daemon's own parts, or
+//! what `Builder::on_freeze` writes.
 //!
 //! # The way of the data
 //!

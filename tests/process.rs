@@ -333,17 +333,21 @@ fn back_within_a_second() {
     for _ in 0..4 {
         rig.link.task("before").unwrap();
         rig.finished();
-        let killed = Instant::now();
         signal(pid, Signal::KILL);
         rig.link.task("after").unwrap();
-        assert_eq!(rig.died().signal(), Some(9));
+        match rig.next() {
+            ProcessEvent::Died {
+                status, restart_in, ..
+            } => {
+                assert_eq!(status.signal(), Some(9));
+                // The rest is what the machine takes to start a process.
+                let pause = restart_in.expect("it comes again");
+                assert!(pause < Duration::from_millis(500), "{pause:?}");
+            }
+            event => panic!("{event:?}"),
+        }
         pid = rig.started();
         rig.finished();
-        assert!(
-            killed.elapsed() < Duration::from_secs(1),
-            "back after {:?}",
-            killed.elapsed()
-        );
     }
     rig.stop_and_finish();
 }
@@ -619,7 +623,7 @@ fn deaf() {
         let turned = Instant::now();
         rig.turn(turned);
         // One that waited for the pipe would wait for ever.
-        assert!(turned.elapsed() < Duration::from_secs(1));
+        assert!(turned.elapsed() < Duration::from_secs(PATIENCE_S));
     }
     assert_eq!(accepted, (4 << 20) / 1_064);
     assert!(rig.link.stats().bytes_queued <= 4 << 20);

@@ -11,9 +11,9 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 use serde_json::json;
 use tidings::handover::Handover;
 
-use super::serve::given;
+use super::start::given;
 use super::{Cli, CliCommand};
-use crate::config::SettingFiles;
+use crate::config::{Purpose, SettingFiles};
 use crate::daemon::DaemonState;
 use crate::output::print;
 use crate::version::version;
@@ -64,14 +64,21 @@ impl RehearseArgs {
             false => SettingFiles::OnDisk,
         };
         let cli = Cli::try_parse_from(&state.arguments)?;
-        let CliCommand::Serve(serve) = cli.command else {
-            bail!("only `tidings serve` can be upgraded in place");
-        };
         let given = given(&state)?;
-        let in_force = serve.settings(&cli.log, &given, &in_force);
-        let in_force = in_force.context("the settings in force can't be read by this program")?;
-        let next = serve.settings(&cli.log, &given, &next)?;
-        crate::daemon::rehearse(&handover, &in_force, &next)
+        let settings = |files: &SettingFiles| match &cli.command {
+            CliCommand::Serve(serve) => {
+                Ok((Purpose::Serve, serve.settings(&cli.log, &given, files)?))
+            }
+            CliCommand::Gateway(gateway) => {
+                Ok((Purpose::Gateway, gateway.settings(&cli.log, &given, files)?))
+            }
+            _ => bail!("only `tidings serve` and `tidings gateway` can be upgraded in place"),
+        };
+        let in_force = settings(&in_force);
+        let (purpose, in_force) =
+            in_force.context("the settings in force can't be read by this program")?;
+        let (_, next) = settings(&next)?;
+        crate::daemon::rehearse(&handover, purpose, &in_force, &next)
     }
 }
 

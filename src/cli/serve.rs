@@ -12,7 +12,7 @@ use tidings::server::{ServerOutcome, is_hangup_ignored};
 
 use super::log::LogFlags;
 use super::start::{
-    DetachFlag, addresses_of, can_listen, completed, exit_code, settings_of, start_line,
+    DetachFlag, addresses_of, can_listen, completed, exit_code, given, settings_of, start_line,
 };
 use crate::config::{Loaded, Purpose, SettingFiles, SettingsFlags};
 use crate::daemon::{DaemonState, Thaw, refuse_changes, serve};
@@ -102,11 +102,4 @@ impl ServeArgs {
         start_line("server", listen, &loaded.settings.store.data);
         serve(loaded, renewal, start, arguments, None)
     }
-}
-
-/// The addresses of the sockets that the server was started with.
-pub(super) fn given(state: &DaemonState) -> anyhow::Result<Vec<SocketAddr>> {
-    let given = state.given.iter().map(|address| address.parse());
-    let given: Result<_, _> = given.collect();
-    given.context("an address that was handed over is none")
 }

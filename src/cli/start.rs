@@ -13,7 +13,7 @@ use tidings::server::ServerOutcome;
 
 use super::log::LogFlags;
 use crate::config::{Loaded, SettingFiles};
-use crate::daemon::SettingsRenewal;
+use crate::daemon::{DaemonState, SettingsRenewal};
 use crate::service::{
     EarlySignals, ServiceStart, StartReport, are_sockets_given, detached, given_sockets,
     start_in_background,
@@ -112,6 +112,13 @@ pub(super) fn addresses_of(sockets: &[TcpListener]) -> anyhow::Result<Vec<Socket
     let addresses = sockets.iter().map(TcpListener::local_addr);
     let addresses: Result<_, _> = addresses.collect();
     addresses.context("can't ask a socket for its address")
+}
+
+/// Returns the addresses of the sockets that a server was started with, as it has handed them over.
+pub(super) fn given(state: &DaemonState) -> anyhow::Result<Vec<SocketAddr>> {
+    let given = state.given.iter().map(|address| address.parse());
+    let given: Result<_, _> = given.collect();
+    given.context("an address that was handed over is none")
 }
 
 /// Puts the addresses of the sockets that the server was started with into the place of the setting.

@@ -36,7 +36,8 @@ fn thawed(relay: ThawRelay) -> anyhow::Result<ExitCode> {
     let cli = Cli::try_parse_from(&state.arguments)?;
     match cli.command {
         CliCommand::Serve(command) => command.thaw(&cli.log, relay, state),
-        _ => bail!("only `tidings serve` can be upgraded in place"),
+        CliCommand::Gateway(command) => command.thaw(&cli.log, relay, state),
+        _ => bail!("only `tidings serve` and `tidings gateway` can be upgraded in place"),
     }
 }
 

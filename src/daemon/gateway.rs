@@ -1,16 +1,22 @@
 //! The gateway: HTTP in front, an outbox on disk behind it, a process that delivers the outbox.
 
 use std::ffi::OsString;
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use tidings::api::health::{self, ServerReadiness};
 use tidings::api::{Refusal, method_not_allowed};
+use tidings::base::vital::is_told_to_fail;
 use tidings::gateway::{Gateway, GatewaySettings, PUSH_PROCESS, push, store_settings};
+use tidings::handover::{Handover, HandoverWriter};
 use tidings::server::process::ProcessLaunch;
-use tidings::server::{Fd, Handle, Head, Response, Server, ServerOutcome, ServerSettings, Verdict};
-use tidings::store::StoreSettings;
+use tidings::server::upgrade::rehearse_processes;
+use tidings::server::{
+    Fd, Handle, Head, Response, Server, ServerOutcome, ServerSettings, Verdict, WorkerHandle,
+};
+use tidings::store::{MemoryStore, StoreSettings};
 
 use super::announce;
 use super::host_metrics;
@@ -19,6 +25,8 @@ use super::keys::Keys;
 use super::life::{DaemonLife, listening};
 use super::reload::{SettingsRenewal, Succession, Swap};
 use super::storage;
+use super::upgrade::{Thaw, same_sections};
+use crate::auth::Access;
 use crate::config::{GatewayPlan, Loaded, Purpose, Settings};
 use crate::output;
 use crate::service::ServiceStart;
@@ -31,20 +39,30 @@ const STOP_GRACE_MS: u64 = 2_000;
 /// wait meanwhile, and starting it costs little.
 const RESTART_MS_MAX: u64 = 1_000;
 
-/// Runs the gateway until it is told to stop; `push_arguments` are those of its push process.
+/// Runs the gateway until it is told to stop, with its own arguments and those of its push process.
 ///
 /// # Errors
 ///
 /// The gateway can't start: the address can't be listened on, or the outbox can't be opened.
 pub fn gateway(
     loaded: Loaded,
-    plan: GatewayPlan,
-    push_arguments: Vec<OsString>,
+    (arguments, push_arguments): (&[OsString], Vec<OsString>),
     renewal: SettingsRenewal,
     start: ServiceStart,
+    thaw: Option<Thaw>,
 ) -> anyhow::Result<ServerOutcome> {
+    let plan = loaded.gateway().map_err(anyhow::Error::msg)?;
+    let (thawed, lock) = match &thaw {
+        Some(thaw) => (Some(thaw.daemon()?), thaw.lock()?),
+        None => (None, None),
+    };
+    let thaws_next = (thaw.as_ref()).is_some_and(|thaw| thaw.relay.entered().back().is_none());
+    let given = match &thaw {
+        Some(thaw) => thaw.state.given.clone(),
+        None => start.addresses()?,
+    };
     let started = (start.report, start.signals);
-    let life = DaemonLife::new(Purpose::Gateway, &loaded, started, None);
+    let life = DaemonLife::new(Purpose::Gateway, &loaded, started, thawed);
     let Loaded {
         settings,
         access,
@@ -56,29 +74,39 @@ pub fn gateway(
     let is_open = access.is_open();
     let in_force = InForce::new(&settings, access, None).shared();
     let store = outbox_settings(&settings, &directory);
-    let store = storage::open_journal(store).context("can't open the outbox")?;
-    let gateway = gateway_settings(&settings, plan);
-    let gateway = Gateway::new(
-        gateway,
-        Box::new(store),
-        Box::new(Keys(Arc::clone(&in_force))),
-    );
+    let (store, lock) = storage::open_journal(store, lock).context("can't open the outbox")?;
+    let keys = Box::new(Keys(Arc::clone(&in_force)));
+    let gateway = Gateway::new(gateway_settings(&settings, plan), Box::new(store), keys);
     let gateway = Arc::new(gateway.context("can't start a thread")?);
-    let gate = GatewayGate {
+    if let Some(thaw) = &thaw {
+        gateway.take_over(&thaw.relay.entered().handover()?)?;
+    }
+    let gate = Arc::new(GatewayGate {
         in_force: Arc::clone(&in_force),
         gateway: Arc::clone(&gateway),
         server: OnceLock::new(),
-    };
-    let gate = Arc::new(gate);
+        announces: thaw.is_none().then_some(is_open),
+    });
     let ready = Arc::clone(&gate);
     let reloaded = Arc::clone(&gate);
     let prepare = move |succession: Succession<'_>| reloaded.prepare(&succession);
     let running = (settings.clone(), texts);
     life.reload_with(renewal, running, in_force, prepare);
-    let (judge, opened, answer) = (gate.clone(), gateway.clone(), gateway.clone());
+    let handed = Arc::clone(&gateway);
+    life.upgrade_with(arguments, move |_, writer, state| {
+        handed.hand_over(writer);
+        state.lock = lock.as_ref().map(AsRawFd::as_raw_fd);
+        state.given = given.clone();
+        Ok(())
+    });
+    let (judge, answer) = (gate.clone(), gateway.clone());
     let begun = Arc::clone(&life);
     let listen = general.listen;
-    let builder = listening(Server::builder(), listen, start.sockets)
+    let builder = match thaw {
+        Some(thaw) => Server::builder().thaw(thaw.relay),
+        None => listening(Server::builder(), listen, start.sockets),
+    };
+    let builder = builder
         .reactors(general.reactors)
         // The callbacks may wait for the disk.
         .workers(general.workers.max(1))
@@ -89,29 +117,47 @@ pub fn gateway(
             arguments: Some(push_arguments),
             variables_withheld: own_variables(),
         })
-        .on_start(move |server| {
-            // Only set here, and only once.
-            gate.server.get_or_init(|| server.handle());
-            match opened.start(server) {
-                Ok(()) if begun.started(server) => announce::addresses(server, is_open),
-                Ok(()) => {}
-                Err(error) => {
-                    tracing::error!(%error, "the outbox can't be delivered");
-                    server.fail("the relay thread could not be started");
-                }
-            }
-        })
+        .on_start(move |server| gate.start(server, &begun))
         .on_request(move |server, request, responder| {
             if let Some((request, responder)) = answer.answer(server, request, responder) {
                 responder.end(beside_the_api(request.path()));
             }
         });
-    let outcome = life
-        .attach(gateway.attach(builder), move || ready.readiness())
-        .run();
+    let builder = life.attach(gateway.attach(builder), move || ready.readiness());
+    if thaws_next && is_told_to_fail("thaw.gateway") {
+        bail!("a test said that the gateway can't be thawed");
+    }
+    let outcome = builder.run();
     let outcome = outcome.with_context(|| format!("can't listen on {listen}"));
     farewell(gateway, &directory);
     life.ended(outcome)
+}
+
+/// Takes over the gateway of a trial handover, which leads nowhere, and `compares` it with what was handed
+/// over.
+pub(super) fn rehearse_gateway(
+    handover: &Handover<'_>,
+    next: &Loaded,
+    compares: bool,
+) -> anyhow::Result<()> {
+    let settings = &next.settings;
+    let processes = server_settings(settings).process;
+    rehearse_processes(handover, &[PUSH_PROCESS], &processes)?;
+    let plan = next.gateway().map_err(anyhow::Error::msg)?;
+    let in_force = InForce::new(settings, Access::default(), None).shared();
+    let store = MemoryStore::new(outbox_settings(settings, &plan.directory));
+    let gateway = Gateway::new(
+        gateway_settings(settings, plan),
+        Box::new(store),
+        Box::new(Keys(in_force)),
+    )?;
+    gateway.take_over(handover)?;
+    if !compares {
+        return Ok(());
+    }
+    let mut again = HandoverWriter::new();
+    gateway.hand_over(&mut again);
+    same_sections(handover, again)
 }
 
 /// Makes the settings of the outbox in its folder.
@@ -155,6 +201,9 @@ struct GatewayGate {
     gateway: Arc<Gateway>,
     /// The handle, set once the server runs.
     server: OnceLock<Handle>,
+    /// Whether people are told that it is open, if they are told where the gateway is: an image of the
+    /// program before has done so.
+    announces: Option<bool>,
 }
 
 impl GatewayGate {
@@ -178,6 +227,21 @@ impl GatewayGate {
             // Each request shows its key anew.
             replace();
         }))
+    }
+
+    /// Begins, on the main thread.
+    fn start(&self, server: &WorkerHandle, life: &Arc<DaemonLife>) {
+        // Only set here, and only once.
+        self.server.get_or_init(|| server.handle());
+        if let Err(error) = self.gateway.start(server) {
+            tracing::error!(%error, "the outbox can't be delivered");
+            return server.fail("the relay thread could not be started");
+        }
+        if life.started(server)
+            && let Some(is_open) = self.announces
+        {
+            announce::addresses(server, is_open);
+        }
     }
 
     fn judge(&self, head: &Head, fd: Fd) -> Verdict {

@@ -106,16 +106,13 @@ impl Standing {
         begins: impl FnOnce(),
         progress: impl FnMut(&str),
     ) -> Value {
-        let refused = |error: &str| json!({"ok": false, "error": error});
-        let (Some(reloading), Some(server)) = (self.reloading.get(), self.server.get()) else {
+        let (Some(reloading), Some(upgrading), Some(server)) = (
+            self.reloading.get(),
+            self.upgrading.get(),
+            self.server.get(),
+        ) else {
             begins();
-            return refused("it is just starting");
-        };
-        let Some(upgrading) = self.upgrading.get() else {
-            begins();
-            return refused(
-                "a gateway can't be upgraded in place: restart it, which loses nothing that it took",
-            );
+            return json!({"ok": false, "error": "it is just starting"});
         };
         let manager = self.manager.as_ref().filter(|_| !order.is_check);
         if let Some(manager) = manager {

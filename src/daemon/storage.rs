@@ -45,12 +45,8 @@ pub(super) fn open(settings: &Settings, lock: Option<OwnedFd>) -> anyhow::Result
         return Ok((Box::new(MemoryStore::new(settings.store())), None));
     };
     let is_new = !directory.exists();
-    let journal = restored(settings.store(), |settings| match lock {
-        Some(lock) => Journal::open_with_lock(settings, lock),
-        // To read large files takes long, and a start that does so can be ended.
-        None => heeding_signals(|| Journal::open(settings)),
-    });
-    let journal = journal.with_context(|| cannot_open(&directory))?;
+    let (journal, lock) =
+        open_journal(settings.store(), lock).with_context(|| cannot_open(&directory))?;
     if is_new {
         output::announce(format_args!(
             "data: made {}, where messages are stored from now on; --data none keeps them in \
@@ -58,22 +54,23 @@ pub(super) fn open(settings: &Settings, lock: Option<OwnedFd>) -> anyhow::Result
             directory.display()
         ));
     }
-    let lock = journal.second_lock();
     Ok((Box::new(journal), lock))
 }
 
-/// Opens a journal, and logs what it has restored and in what time.
-pub(super) fn open_journal(settings: StoreSettings) -> Result<Journal, StoreError> {
-    restored(settings, Journal::open)
-}
-
-fn restored(
+/// Opens a journal, whose lock this process may have already, and logs what it has restored and in what
+/// time; gives a second descriptor of the lock, too.
+pub(super) fn open_journal(
     settings: StoreSettings,
-    open: impl FnOnce(StoreSettings) -> Result<Journal, StoreError>,
-) -> Result<Journal, StoreError> {
+    lock: Option<OwnedFd>,
+) -> Result<(Journal, Option<OwnedFd>), StoreError> {
     let began = Instant::now();
     let directory = settings.directory.clone();
-    let journal = open(settings)?;
+    let journal = match lock {
+        Some(lock) => Journal::open_with_lock(settings, lock),
+        // To read large files takes long, and a start that does so can be ended.
+        None => heeding_signals(|| Journal::open(settings)),
+    };
+    let journal = journal?;
     let totals = journal.reader().totals();
     tracing::info!(
         directory = %directory.display(),
@@ -84,7 +81,8 @@ fn restored(
         ms = began.elapsed().as_millis() as u64,
         "the data is restored"
     );
-    Ok(journal)
+    let lock = journal.second_lock();
+    Ok((journal, lock))
 }
 
 fn cannot_open(directory: &Path) -> String {

@@ -109,10 +109,10 @@ pub struct Gateway {
     outbox: Arc<Outbox>,
     encoder: MessageEncoder,
     access: Box<dyn Authenticator>,
-    limits: RateLimits,
+    pub(super) limits: RateLimits,
     started: Instant,
-    refusals: RefusalLog,
-    numbers: Arc<Numbers>,
+    pub(super) refusals: RefusalLog,
+    pub(super) numbers: Arc<Numbers>,
     host_metrics: fn() -> Vec<Metric>,
     relay: RelayHandle,
     /// Known once the server runs.

@@ -30,6 +30,7 @@ mod ack_tracker;
 mod answer;
 mod dead_letter;
 mod front;
+mod handover;
 mod message;
 mod numbers;
 mod offline;
@@ -41,6 +42,7 @@ mod target;
 
 pub use crate::api::LimitSettings;
 pub use front::{Gateway, GatewaySettings};
+pub use handover::GATEWAY_FORMAT;
 pub use offline::{OfflineOutbox, OfflineOutboxError, OutboxView};
 pub use outbox::{DEAD, OUTBOX, store_settings};
 pub use push::{PUSH_PROCESS, push, push_with};

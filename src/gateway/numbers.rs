@@ -23,6 +23,9 @@ pub(super) struct Numbers {
     upstreams: Mutex<Vec<UpstreamNumbers>>,
 }
 
+/// What the links to an upstream have counted, by name.
+pub(super) type LinkCounts = [(&'static str, u64); 4];
+
 /// The numbers of one upstream.
 #[derive(Debug, Clone)]
 struct UpstreamNumbers {
@@ -88,6 +91,39 @@ impl Numbers {
             .iter()
             .map(|one| (Arc::clone(&one.url), newest.saturating_sub(one.acked)))
             .collect()
+    }
+
+    /// Lists what the links to each upstream have counted, by its URL.
+    pub(super) fn links(&self) -> Vec<(Arc<str>, LinkCounts)> {
+        let upstreams = self.upstreams();
+        let counts = |one: &UpstreamNumbers| {
+            let total = one.total();
+            let counts = [
+                ("opened", total.opened),
+                ("lost", total.lost),
+                ("resent", total.resent),
+                ("jumped", total.jumped),
+            ];
+            (Arc::clone(&one.url), counts)
+        };
+        upstreams.iter().map(counts).collect()
+    }
+
+    /// Counts on from what the links to an upstream had counted in an earlier image.
+    pub(super) fn count_link_on(&self, url: &str, name: &str, from: u64) {
+        let mut upstreams = self.upstreams();
+        let Some(upstream) = upstreams.iter_mut().find(|one| *one.url == *url) else {
+            return;
+        };
+        let before = &mut upstream.before;
+        let count = match name {
+            "opened" => &mut before.opened,
+            "lost" => &mut before.lost,
+            "resent" => &mut before.resent,
+            "jumped" => &mut before.jumped,
+            _ => return,
+        };
+        *count += from;
     }
 
     fn upstreams(&self) -> MutexGuard<'_, Vec<UpstreamNumbers>> {

@@ -12,9 +12,9 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::{Events, Poll, Token, Waker};
 use rustix::process::{getpid, kill_process};
-use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGXFSZ};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook_mio::v1_0::Signals;
 
 use super::delivery::AtOnce;
@@ -29,17 +29,15 @@ use super::queue::WorkerJob;
 use super::renewing::{RenewedParts, Renewing};
 use super::runner::{Runner, RunnerMaker};
 use super::shared::{MainThread, ServerShared};
-use super::signal::{ServerSignal, is_hangup_ignored, name_of};
+use super::signal::{ServerSignal, name_of, pending, watch};
 use super::spawn::{Spawner, Threads, build_shared};
 use super::spec::ServerSpec;
 use super::start_parts::{all_pressures, listeners, supervisor};
 use super::threads::ServerThreads;
 use super::timers::Timers;
 use super::upgrade::kernel::{heed_signals, heeding_signals, hold_signals, holds_signals};
-use super::upgrade::{
-    Entered, StartGate, ThawedProgram, adopt_server, duplicated, reactors, waiting,
-};
-use super::upgrading::{Upgrading, go_on};
+use super::upgrade::{CommittedParts, ThawedProgram, ThawedServer, reactors, waiting};
+use super::upgrading::Upgrading;
 use crate::base::rest::{take_no_part, take_part};
 use crate::base::vital::{may_die_here, wait_while_told};
 use crate::net::command::{Command, CommandBatch};
@@ -91,8 +89,8 @@ pub(super) struct Lifecycle {
     upgrading: Upgrading,
     /// What was handed over of the program, until the commit.
     thawed: Option<ThawedProgram>,
-    /// What was handed over, and the gate at which the threads wait, until the commit.
-    thaw: Option<(Arc<Entered>, Arc<StartGate>)>,
+    /// What was handed over, until the commit.
+    thaw: Option<ThawedServer>,
     phase: LifecyclePhase,
     outcome: ServerOutcome,
 }
@@ -114,30 +112,25 @@ impl Lifecycle {
     ///
     /// [`ServerError`]: the system refused an address or a resource; then nothing runs.
     pub(super) fn start(
-        spec: ServerSpec,
+        mut spec: ServerSpec,
         stop_source: StopSource,
     ) -> Result<(Self, Handle), ServerError> {
         let system = ServerError::system;
-        let is_on_main =
-            spec.entered.is_some() || (stop_source == StopSource::Signals && is_main_thread());
-        let elsewhere = "Builder::run wasn't called on the main thread";
-        let refusal = (spec.refuses_upgrades()).or((!is_on_main).then_some(elsewhere));
-        let upgrading = Upgrading::new(spec.upgradable, refusal, spec.thawed.as_ref());
+        let upgrading = Upgrading::of(&mut spec, stop_source == StopSource::Signals);
         let source = HandlersSource {
             kept: spec.handlers,
             factory: spec.factory,
         };
         let handlers = source.make().map_err(ServerError::Handlers)?;
-        let taken_over = spec.entered.as_deref().map(duplicated).transpose();
-        let taken_over = taken_over.map_err(system("take over a socket"))?;
-        let taken_over = taken_over.unwrap_or_default();
-        let listeners = listeners(spec.addresses, spec.sockets, taken_over)?;
+        let listeners = listeners(spec.addresses, spec.sockets, spec.entered.as_deref())?;
         let poll = Poll::new().map_err(system("make a poll"))?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER).map_err(system("make a waker"))?);
         // Before the server can be seen from outside: the program that waits for it may send a
         // signal next.
         let signals = match stop_source {
-            StopSource::Signals => Some(watch(&poll).map_err(system("watch for signals"))?),
+            StopSource::Signals => {
+                Some(watch(&poll, SIGNALS).map_err(system("watch for signals"))?)
+            }
             StopSource::Handle => None,
         };
         let names = spec.processes.iter().map(|(name, _)| &**name);
@@ -181,7 +174,12 @@ impl Lifecycle {
             entered: spec.entered.clone(),
         };
         let start_gate = Arc::clone(&spawner.start_gate);
-        if spec.entered.is_none() {
+        let thaw = spec.entered.map(|entered| {
+            let processes = (&supervisor, &spec.settings.process);
+            ThawedServer::new(entered, Arc::clone(&start_gate), processes)
+        });
+        let thaw = (thaw.transpose()).map_err(system("take over the processes"))?;
+        if thaw.is_none() {
             heeding_signals(|| supervisor.start(poll.registry(), PROCESSES_FIRST))
                 .map_err(system("start the processes"))?;
             main_runner.server_started();
@@ -200,7 +198,7 @@ impl Lifecycle {
             runner: main_runner,
             inline_jobs,
             threads,
-            thaw: spec.entered.map(|entered| (entered, start_gate)),
+            thaw,
             freezes: FreezeDriver::new(spec.parts, spec.settings.freeze_ms_max),
             upgrading,
             thawed: spec.thawed,
@@ -256,23 +254,17 @@ impl Lifecycle {
 
     /// Makes what was handed over this image's own. From here on nothing goes back.
     fn commit(&mut self) {
-        let Some((entered, start_gate)) = self.thaw.take() else {
+        let Some(thaw) = self.thaw.take() else {
             return;
         };
-        entered.commit();
         wait_while_told("commit.wait");
-        let signals = adopt_server(&entered);
-        let registry = self.poll.registry();
-        if let Err(error) = heeding_signals(|| self.supervisor.start(registry, PROCESSES_FIRST)) {
-            tracing::error!(%error, "can't start the processes");
-            self.shared.main.fail("the processes can't be started");
-        }
-        start_gate.let_adopt(self.shared.mailboxes.len());
-        if let Some(thawed) = self.thawed.take() {
-            go_on(&self.shared, &thawed);
-        }
-        self.runner.server_started();
-        start_gate.open();
+        let signals = thaw.commit(CommittedParts {
+            shared: &self.shared,
+            runner: &self.runner,
+            program: self.thawed.take(),
+            supervisor: &mut self.supervisor,
+            registry: (self.poll.registry(), PROCESSES_FIRST),
+        });
         for signal in signals {
             // As it came to the image before.
             _ = kill_process(getpid(), signal);
@@ -382,8 +374,7 @@ impl Lifecycle {
             return;
         }
         if signal == SIGUSR2 && !is_stopping {
-            self.shared.main.ask_to_upgrade();
-            return;
+            return self.shared.main.ask_to_upgrade();
         }
         if matches!(signal, SIGUSR1 | SIGUSR2) {
             tracing::info!(signal = name, "this signal is ignored");
@@ -604,29 +595,4 @@ impl Lifecycle {
         }
         self.outcome
     }
-}
-
-fn is_main_thread() -> bool {
-    rustix::thread::gettid() == getpid()
-}
-
-/// Takes the signals that came, but for those of writes.
-fn pending(signals: &mut Signals) -> Vec<i32> {
-    let pending = signals.pending();
-    pending.filter(|signal| *signal != SIGXFSZ).collect()
-}
-
-fn watch(poll: &Poll) -> io::Result<Signals> {
-    // That a file can't grow any more is an error of the write, and no end of the program.
-    let mut heeded = vec![SIGTERM, SIGINT, SIGUSR1, SIGUSR2, SIGXFSZ];
-    if !is_hangup_ignored() {
-        heeded.push(SIGHUP);
-    }
-    if is_first_process() {
-        heeded.push(SIGCHLD);
-    }
-    let mut signals = Signals::new(heeded)?;
-    poll.registry()
-        .register(&mut signals, SIGNALS, Interest::READABLE)?;
-    Ok(signals)
 }

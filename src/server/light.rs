@@ -4,13 +4,14 @@
 //! The builder is told which events are light ([`Builder::light`](super::Builder::light)): those
 //! whose callback never blocks on more than a short lock, and costs little. All others go to the
 //! worker of their connection, and so do light ones while something of their connection is still
-//! there, or once the turn of the reactor has lasted long.
+//! there, or once the light ones of a turn of the reactor have taken long. Events that go to workers
+//! don't count there: a turn that reads thousands of logins keeps no `say` from being handled at once.
 //!
 //! Invariant: an event is offered here only if all earlier ones of its connection are handled.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::message::Frame;
 use super::order::ReactorOrders;
@@ -20,8 +21,8 @@ use crate::base::Fd;
 use crate::net::command::{Command, CommandBatch};
 use crate::proto::connection::HttpRequest;
 
-/// Events between two looks at the clock, which costs a tenth of an echo. A round number: that many
-/// echoes take some 10 µs.
+/// Light events between two looks at the clock, which costs a tenth of an echo. A round number: that
+/// many echoes take some 10 µs.
 const EVENTS_A_LOOK: u32 = 32;
 
 /// The reactors to whose mailboxes commands are sent.
@@ -40,12 +41,8 @@ pub(super) struct LightEvents {
     answers_bytes_max: Arc<AtomicUsize>,
     /// Whose event was the last in this turn of the reactor.
     last: Option<Fd>,
-    /// Events of this turn.
-    events: u32,
-    /// The time of the first look at the clock in this turn.
-    began: Option<Instant>,
-    /// Whether the turn has lasted so long that the rest goes to the workers.
-    is_over: bool,
+    /// Once it is used up, the rest of the turn goes to the workers.
+    time: LightTime,
     orders: ReactorOrders,
 }
 
@@ -60,9 +57,7 @@ impl LightEvents {
             orders,
             answers_bytes_max,
             last: None,
-            events: 0,
-            began: None,
-            is_over: false,
+            time: LightTime::default(),
         }
     }
 
@@ -73,18 +68,17 @@ impl LightEvents {
 
     /// Begins a turn of the reactor.
     pub(super) fn begin_turn(&mut self) {
-        if self.events > 0 {
+        if self.last.take().is_some() {
             self.start();
-            self.last = None;
-            self.events = 0;
-            self.began = None;
-            self.is_over = false;
+            self.time = LightTime::default();
         }
     }
 
     /// Handles a message if it is light; `false` if nothing was done.
     pub(super) fn message(&mut self, frame: Frame<'_>) -> bool {
-        self.admits(frame.fd) && self.runner.light_message(frame)
+        let is_run = self.admits(frame.fd) && self.runner.light_message(frame);
+        self.count(is_run);
+        is_run
     }
 
     /// Handles a request if it is light.
@@ -97,10 +91,13 @@ impl LightEvents {
         fd: Fd,
         request: Box<HttpRequest>,
     ) -> Result<(), Box<HttpRequest>> {
-        if !self.admits(fd) || !self.runner.is_light_request(fd, &request) {
+        let is_run = self.admits(fd) && self.runner.is_light_request(fd, &request);
+        if !is_run {
+            self.count(is_run);
             return Err(request);
         }
         self.runner.request(fd, *request);
+        self.count(is_run);
         Ok(())
     }
 
@@ -122,12 +119,14 @@ impl LightEvents {
         } else if turn::has_pushed_much() {
             return false;
         }
-        self.events += 1;
-        if self.events.is_multiple_of(EVENTS_A_LOOK) {
-            let began = *self.began.get_or_insert_with(Instant::now);
-            self.is_over |= began.elapsed() >= turn::TURN;
+        !self.time.is_used_up()
+    }
+
+    fn count(&mut self, is_run: bool) {
+        match is_run {
+            true => self.time.count_light(Instant::now),
+            false => self.time.count_other(),
         }
-        !self.is_over
     }
 
     /// Sends commands into the mailboxes of reactors, so that they stand before all that a worker sends
@@ -153,5 +152,78 @@ impl LightEvents {
     /// Takes back the emptied list of such a batch.
     pub(super) fn reuse(&self, commands: Vec<Command>) {
         self.runner.handle.delivery.reuse(commands);
+    }
+}
+
+/// The time that the light events of a turn take. It is estimated, since the clock costs too much to be
+/// asked twice for each: what passes between two looks is shared by all events in between.
+#[derive(Debug, Default)]
+struct LightTime {
+    /// Light events since the last look at the clock.
+    light: u32,
+    /// Other events since then.
+    others: u32,
+    looked_at: Option<Instant>,
+    spent: Duration,
+}
+
+impl LightTime {
+    /// Counts an event that went to a worker.
+    fn count_other(&mut self) {
+        self.others = self.others.saturating_add(1);
+    }
+
+    /// Counts an event that was handled here.
+    fn count_light(&mut self, clock: impl FnOnce() -> Instant) {
+        self.light += 1;
+        if self.light < EVENTS_A_LOOK {
+            return;
+        }
+        let now = clock();
+        if let Some(before) = self.looked_at.replace(now) {
+            let all = self.light.saturating_add(self.others);
+            self.spent += now.duration_since(before) * self.light / all;
+        }
+        (self.light, self.others) = (0, 0);
+    }
+
+    /// Whether there is none left for this turn.
+    fn is_used_up(&self) -> bool {
+        self.spent >= turn::TURN
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Counts light events, each of which takes 10 µs and comes behind so many others of 3 µs, until
+    /// they have used up their time; returns how many there were.
+    fn until_used_up(others: u32) -> u32 {
+        let (mut time, mut now) = (LightTime::default(), Instant::now());
+        for light in 1..=1_000_000 {
+            for _ in 0..others {
+                now += Duration::from_micros(3);
+                time.count_other();
+            }
+            now += Duration::from_micros(10);
+            time.count_light(|| now);
+            if time.is_used_up() {
+                return light;
+            }
+        }
+        panic!("their time is bounded");
+    }
+
+    #[test]
+    fn light_events_use_up_the_time_of_a_turn_and_others_hardly_any_of_it() {
+        let alone = until_used_up(0);
+        assert!((100..=100 + 2 * EVENTS_A_LOOK).contains(&alone), "{alone}");
+        let beside = [1, 10, 1_000].map(until_used_up);
+        let bound = alone..4 * alone;
+        assert!(
+            beside.iter().all(|beside| bound.contains(beside)),
+            "{beside:?}"
+        );
     }
 }

@@ -55,9 +55,6 @@ impl ServerSpec {
         if !self.sockets.is_empty() {
             return Some("it has a socket of Builder::listener, which can't be carried");
         }
-        if !self.processes.is_empty() {
-            return Some("it has processes, which can't be carried yet");
-        }
         None
     }
 }

@@ -16,6 +16,7 @@ use super::process::{self, Process};
 use super::running::RunningServer;
 use super::upgrade::kernel::{heed_signals, hold_signals};
 use super::upgrade::{Entered, ThawRelay, chain, entered, is_rehearsal, rehearse, report};
+use super::upgrading::{NOT_ON_MAIN, is_main_thread};
 use crate::base::REACTORS_MAX;
 use crate::net::reactor::LISTENERS_MAX;
 
@@ -46,6 +47,8 @@ impl Builder {
         if let Some(relay) = self.thaw.take() {
             return self.run_on_main(relay);
         }
+        // Whose signals are its own.
+        self.enter_process()?;
         if is_rehearsal() {
             let (began, version) = (Instant::now(), self.version().unwrap_or_default());
             report(&version, began, self.rehearse());
@@ -112,29 +115,33 @@ impl Builder {
         if let Some(reason) = self.spec.refuses_upgrades() {
             return Err(reason.into());
         }
-        rehearse(&self.spec.upgradable, self.spec.reactors)
+        if !is_main_thread() {
+            return Err(NOT_ON_MAIN.into());
+        }
+        let names = self.spec.processes.iter().map(|(name, _)| &**name);
+        let names: Vec<&str> = names.collect();
+        let processes = (&*names, &self.spec.settings.process);
+        rehearse(&self.spec.upgradable, self.spec.reactors, processes)
     }
 
     /// Goes on with what the image of the program before this one has handed over, or executes that one
     /// again.
     fn go_on(self, entered: Entered) -> Result<ServerOutcome, ServerError> {
-        let work = move |relay| self.thawed(relay).map_err(|error| chain(&error));
+        let work = move |relay| self.thawed(relay).map_err(|error| chain(&*error));
         let thawed = Arc::new(entered).thaw(THAW_MAX, work);
         thawed.map_err(ServerError::Upgrade)
     }
 
-    fn thawed(mut self, relay: ThawRelay) -> Result<ServerOutcome, ServerError> {
+    fn thawed(mut self, relay: ThawRelay) -> Result<ServerOutcome, BoxError> {
         if let Some(error) = self.error.take() {
-            return Err(error);
+            return Err(error.into());
         }
         if let Some(reason) = self.spec.refuses_upgrades() {
-            return Err(ServerError::Upgrade(reason.to_owned()));
+            return Err(reason.into());
         }
-        let thawed = (self.spec.upgradable).take_over(relay.entered());
-        let thawed = thawed.map_err(|error| ServerError::Upgrade(chain(&*error)))?;
-        self.spec.thawed = Some(thawed);
+        self.spec.thawed = Some(self.spec.upgradable.take_over(relay.entered())?);
         self.spec.entered = Some(Arc::clone(relay.entered()));
-        self.run_on_main(relay)
+        Ok(self.run_on_main(relay)?)
     }
 
     /// Prepares the server on this thread, and runs it on the main one.
@@ -148,9 +155,7 @@ impl Builder {
     /// Checks the specification, binds the addresses, starts processes and threads. In a process of
     /// the server it runs that process and doesn't return.
     fn prepare(mut self, stop_source: StopSource) -> Result<(Lifecycle, Handle), ServerError> {
-        if let Some(process) = process::entered().map_err(ServerError::system("enter a process"))? {
-            self.enter(process)?;
-        }
+        self.enter_process()?;
         if let Some(error) = self.error.take() {
             return Err(error);
         }
@@ -164,6 +169,14 @@ impl Builder {
         within("reactors", self.spec.reactors, 1, REACTORS_MAX)?;
         within("workers", self.spec.workers, 0, WORKERS_MAX)?;
         Lifecycle::start(self.spec, stop_source)
+    }
+
+    /// Runs the process and doesn't return, if this is one of the server's.
+    fn enter_process(&mut self) -> Result<(), ServerError> {
+        match process::entered().map_err(ServerError::system("enter a process"))? {
+            Some(process) => self.enter(process),
+            None => Ok(()),
+        }
     }
 
     fn enter(&mut self, process: Process) -> Result<(), ServerError> {

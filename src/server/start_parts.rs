@@ -10,6 +10,7 @@ use super::error::ServerError;
 use super::process::{ProcessLaunch, ProcessSpec, Supervisor};
 use super::settings::ServerSettings;
 use super::shared::ServerShared;
+use super::upgrade::{Entered, UPGRADE_VAR, duplicated};
 use crate::base::pressure::Pressure;
 use crate::net::{Listener, listen};
 
@@ -29,6 +30,16 @@ pub(super) fn all_pressures(
 /// Sockets of the image before whose address isn't wanted any more are closed; a server without addresses of
 /// its own keeps them all.
 pub(super) fn listeners(
+    addresses: Vec<SocketAddr>,
+    given: Vec<TcpListener>,
+    entered: Option<&Entered>,
+) -> Result<Vec<Listener>, ServerError> {
+    let taken_over = entered.map(duplicated).transpose();
+    let taken_over = taken_over.map_err(ServerError::system("take over a socket"))?;
+    joined_listeners(addresses, given, taken_over.unwrap_or_default())
+}
+
+fn joined_listeners(
     addresses: Vec<SocketAddr>,
     given: Vec<TcpListener>,
     taken_over: Vec<TcpListener>,
@@ -84,6 +95,9 @@ pub(super) fn supervisor<'a>(
     settings: &ServerSettings,
     waker: Arc<Waker>,
 ) -> io::Result<Supervisor> {
+    let mut launch = launch.clone();
+    // A process is no image of its server.
+    launch.variables_withheld.push(UPGRADE_VAR.into());
     let specs = names.map(|name| Ok(ProcessSpec::new(name)?.with_launch(launch.clone())));
     let specs = specs.collect::<io::Result<Vec<_>>>()?;
     // A waker that fails is logged where the server itself uses it.
@@ -107,7 +121,7 @@ mod tests {
         let before = [(); 3].map(|()| TcpListener::bind(local(0)).unwrap());
         let [first, second, third] = before.each_ref().map(|one| one.local_addr().unwrap());
         let wanted = vec![local(0), third, local(0), local(0)];
-        let all = listeners(wanted, Vec::new(), before.into()).unwrap();
+        let all = joined_listeners(wanted, Vec::new(), before.into()).unwrap();
         let [any, own, more, new] = &all[..] else {
             panic!("{all:?}");
         };
@@ -123,14 +137,14 @@ mod tests {
         let before = || [(); 2].map(|()| TcpListener::bind(local(0)).unwrap());
         let sockets = before();
         let [first, second] = sockets.each_ref().map(|one| one.local_addr().unwrap());
-        let all = listeners(vec![second], Vec::new(), sockets.into()).unwrap();
+        let all = joined_listeners(vec![second], Vec::new(), sockets.into()).unwrap();
         assert_eq!(
             all.iter().map(|one| one.address).collect::<Vec<_>>(),
             [second]
         );
         let refused = std::net::TcpStream::connect(first).unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
-        let all = listeners(Vec::new(), Vec::new(), before().into()).unwrap();
+        let all = joined_listeners(Vec::new(), Vec::new(), before().into()).unwrap();
         assert_eq!(all.len(), 2);
     }
 }

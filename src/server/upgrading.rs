@@ -8,11 +8,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::handle::Handle;
 use super::shared::ServerShared;
+use super::spec::ServerSpec;
 use super::threads::spawn;
 use super::upgrade::{
     RehearsalCall, ThawedProgram, UpgradableProgram, UpgradeCourse, UpgradeOutcome, chain,
     started_by,
 };
+
+/// Why a server that is elsewhere can't be carried: the processes would die, and the system gives the
+/// program's number to the main thread alone.
+pub(super) const NOT_ON_MAIN: &str = "Builder::run wasn't called on the main thread";
 
 /// Servers in this program.
 static SERVERS: AtomicUsize = AtomicUsize::new(0);
@@ -43,17 +48,16 @@ impl Drop for ServerCount {
 }
 
 impl Upgrading {
-    /// Makes the way to the next image; each upgrade is refused where there is a `refusal`. `thawed` is what
-    /// an image before has handed over.
-    pub(super) fn new(
-        program: UpgradableProgram,
-        refusal: Option<&'static str>,
-        thawed: Option<&ThawedProgram>,
-    ) -> Self {
+    /// Makes the way to the next image of a server, which `is_run` on the thread that called `Builder::run`
+    /// or on one of its own.
+    pub(super) fn of(spec: &mut ServerSpec, is_run: bool) -> Self {
+        let is_on_main = spec.entered.is_some() || (is_run && is_main_thread());
+        let refusal = spec.refuses_upgrades();
+        let thawed = spec.thawed.as_ref();
         Self {
-            program: Arc::new(program),
             started_by: thawed.map_or_else(started_by, |thawed| thawed.state.started_by.clone()),
-            refusal,
+            refusal: refusal.or((!is_on_main).then_some(NOT_ON_MAIN)),
+            program: Arc::new(std::mem::take(&mut spec.upgradable)),
             _count: ServerCount::new(),
         }
     }
@@ -86,8 +90,16 @@ impl Upgrading {
     }
 }
 
+/// Whether this thread is the one that began the program.
+pub(super) fn is_main_thread() -> bool {
+    rustix::thread::gettid() == rustix::process::getpid()
+}
+
 /// Goes on where the image before stopped, and says so.
-pub(super) fn go_on(shared: &ServerShared, thawed: &ThawedProgram) {
+pub(super) fn go_on(shared: &ServerShared, thawed: Option<ThawedProgram>) {
+    let Some(thawed) = thawed else {
+        return;
+    };
     let outcome = thawed.outcome();
     match outcome.is_upgraded() {
         true => tracing::info!("{outcome}"),
@@ -127,7 +139,8 @@ fn upgrade(server: &Handle, program: Arc<UpgradableProgram>, next: PathBuf) -> S
 
 fn refuse(shared: &ServerShared, reason: String) {
     let outcome = UpgradeOutcome::Refused { reason };
+    // Whoever reads the log finds it so.
+    shared.main.upgrades.end(outcome.clone());
     tracing::error!("{outcome}");
-    shared.main.upgrades.end(outcome);
     shared.main.wake();
 }

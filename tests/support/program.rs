@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
 #[cfg(feature = "cli")]
 use std::path::Path;
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
@@ -87,9 +88,7 @@ impl Program {
 
     /// The same with more arguments behind the address.
     pub fn example_with(name: &str, more: &[&str]) -> Self {
-        let test = std::env::current_exe().unwrap();
-        let profile = test.parent().unwrap().parent().unwrap();
-        let mut command = Command::new(profile.join("examples").join(name));
+        let mut command = Command::new(example_path(name));
         Self::start(command.arg("127.0.0.1:0").args(more))
     }
 
@@ -155,6 +154,13 @@ impl Program {
     pub fn websocket_with(&self, path: &str, fields: &[(&str, &str)]) -> WebSocketClient {
         WebSocketClient::connect_with(self.address, path, fields)
     }
+}
+
+/// The file of the example of this name.
+pub fn example_path(name: &str) -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let profile = test.parent().unwrap().parent().unwrap();
+    profile.join("examples").join(name)
 }
 
 impl Drop for Program {

@@ -3,9 +3,9 @@
 use anyhow::bail;
 use tidings::chat::CHAT_FORMAT;
 use tidings::endpoint::ENDPOINT_FORMAT;
+use tidings::gateway::GATEWAY_FORMAT;
 use tidings::handover::{Handover, HandoverWriter, SectionFormat};
-use tidings::server::upgrade::{DESCRIPTORS, FRAMES, REACTOR, SERVER, WAITING};
-
+use tidings::server::upgrade::{DESCRIPTORS, FRAMES, PROCESSES, REACTOR, SERVER, WAITING};
 use tidings::store::STORE_FORMAT;
 
 use super::state::DAEMON;
@@ -18,6 +18,8 @@ pub const KNOWN: &[SectionFormat] = &[
     REACTOR,
     FRAMES,
     WAITING,
+    PROCESSES,
+    GATEWAY_FORMAT,
     CHAT_FORMAT,
     ENDPOINT_FORMAT,
     STORE_FORMAT,

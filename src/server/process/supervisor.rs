@@ -148,6 +148,19 @@ impl Supervisor {
         }
     }
 
+    /// Whether there are no processes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.supervised.is_empty()
+    }
+
+    /// Lists the descriptors of the children that run.
+    #[must_use]
+    pub fn descriptors(&self) -> Vec<RawFd> {
+        let children = self.supervised.iter().filter_map(Supervised::descriptors);
+        children.flatten().collect()
+    }
+
     /// Goes on with processes that were handed over, before [`Supervisor::start`], which starts those that
     /// weren't. `own` makes an owner of a descriptor's number, and is called once for each.
     pub fn adopt(

@@ -145,6 +145,13 @@ impl Entered {
         self.inherited().as_mut()?.adopt(number)
     }
 
+    /// Has no program that this one starts inherit what has no owner yet; after the commit.
+    pub(super) fn close_on_execution(&self) {
+        if let Some(inherited) = &*self.inherited() {
+            inherited.close_on_execution();
+        }
+    }
+
     /// Closes the way back: handover and image before.
     pub fn commit(&self) {
         drop(self.adopt(self.memory));

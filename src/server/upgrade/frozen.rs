@@ -1,15 +1,16 @@
 //! What a server that stands still hands over of itself.
 
 use std::os::fd::RawFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::kernel::DescriptorKind;
+use super::kernel::{DescriptorKind, kind_of};
 use super::server_state::{SERVER, ServerState};
 use crate::base::Tick;
 use crate::handover::{HandoverHead, HandoverWriter};
 use crate::net::frame_table::FRAMES;
 use crate::net::reactor::REACTOR;
 use crate::server::freeze::FrozenServer;
+use crate::server::process::PROCESSES_FORMAT;
 use crate::server::turns::WAITING;
 
 /// A server, as it stands in a handover.
@@ -61,13 +62,31 @@ impl FrozenServer<'_> {
         state.write(writer.section_of(SERVER));
         let connections = sockets.len() as u64;
         let descriptors = listeners.into_iter().chain(sockets);
+        let descriptors = descriptors.map(|number| (number, DescriptorKind::Socket));
+        let mut descriptors: Vec<_> = descriptors.collect();
+        descriptors.extend(self.hand_over_processes(writer)?);
         Ok(ServerHandover {
             head,
-            descriptors: descriptors
-                .map(|number| (number, DescriptorKind::Socket))
-                .collect(),
+            descriptors,
             connections,
             hushed: self.began.elapsed(),
         })
+    }
+
+    /// Writes down the processes, if there are any, and lists the descriptors of their children.
+    fn hand_over_processes(
+        &mut self,
+        writer: &mut HandoverWriter,
+    ) -> Result<Vec<(RawFd, DescriptorKind)>, String> {
+        if self.supervisor.is_empty() {
+            return Ok(Vec::new());
+        }
+        let section = writer.section_of(PROCESSES_FORMAT);
+        self.supervisor.hand_over(Instant::now(), section);
+        let numbers = self.supervisor.descriptors().into_iter();
+        // What a pidfd leads to differs from one kernel to another.
+        let kinds = numbers.map(|number| Ok((number, kind_of(number)?)));
+        let kinds = kinds.collect::<std::io::Result<_>>();
+        kinds.map_err(|error| format!("a process can't be handed over: {error}"))
     }
 }

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::Path;
 
 use super::entered::Entered;
 use super::pause::{now_us, since};
@@ -11,7 +11,7 @@ use super::program_state::{PROGRAM, ProgramState};
 use super::reactors::rehearse_reactors;
 use super::sections::{FreezeSections, SECTIONS, ThawSections};
 use super::stages::{Collected, HandOver};
-use super::{DESCRIPTORS, FRAMES, REACTOR, SERVER, UpgradeOutcome, WAITING};
+use super::{DESCRIPTORS, FRAMES, PROCESSES, REACTOR, SERVER, UpgradeOutcome, WAITING};
 use crate::handover::{Handover, HandoverHead, HandoverWriter, SectionFormat};
 use crate::server::freeze::FrozenServer;
 use crate::server::handler_set::BoxError;
@@ -26,6 +26,7 @@ const KNOWN: &[SectionFormat] = &[
     REACTOR,
     FRAMES,
     WAITING,
+    PROCESSES,
 ];
 
 /// The function of [`Builder::on_freeze`](crate::server::Builder::on_freeze).
@@ -84,7 +85,7 @@ impl UpgradableProgram {
     pub(in crate::server) fn hand_over(
         &self,
         shared: &ServerShared,
-        started_by: &PathBuf,
+        started_by: &Path,
         frozen: &mut FrozenServer<'_>,
         hand_over: &mut HandOver<'_>,
     ) -> Result<(), String> {
@@ -100,7 +101,7 @@ impl UpgradableProgram {
         }
         out.hand_over(writer.section_of(SECTIONS))?;
         let state = ProgramState {
-            started_by: started_by.clone(),
+            started_by: started_by.to_owned(),
             stood_since_us: now_us().saturating_sub(server.hushed.as_micros() as u64),
             connections: server.connections,
             awaits_upgrade: shared.main.upgrades.is_asked(),

@@ -11,11 +11,13 @@ use rustix::process::{Resource, Rlimit, getppid, setrlimit};
 use serde_json::json;
 
 use super::kernel::is_sealed;
+use super::processes::rehearse_processes;
 use super::program::UpgradableProgram;
 use super::rehearsal::REHEARSE_VAR;
 use crate::handover::Handover;
 use crate::net::reactor::REACTOR;
 use crate::server::handler_set::BoxError;
+use crate::server::process::ProcessSettings;
 
 /// Bytes of memory that a rehearsal may have beside those that it has at its beginning: those of the handover
 /// so many times, and of the program.
@@ -53,10 +55,12 @@ pub(in crate::server) fn report(version: &str, began: Instant, outcome: Result<(
     exit(0)
 }
 
-/// Takes over the trial handover on standard input, in a program with so many reactors.
+/// Takes over the trial handover on standard input, in a program with so many reactors and with processes of
+/// these names.
 pub(in crate::server) fn rehearse(
     program: &UpgradableProgram,
     reactors: usize,
+    (names, settings): (&[&str], &ProcessSettings),
 ) -> Result<(), BoxError> {
     let mut bytes = Vec::new();
     io::stdin().lock().read_to_end(&mut bytes)?;
@@ -69,6 +73,7 @@ pub(in crate::server) fn rehearse(
             format!("there were {had} reactors, and shall be {reactors}: that takes a restart");
         return Err(error.into());
     }
+    rehearse_processes(&handover, names, settings)?;
     program.rehearse(&handover)
 }
 

@@ -294,11 +294,14 @@ fn a_disk_that_takes_too_long_is_named_and_what_it_was_given_is_still_answered()
         client.send(json!({"type": "say", "to": {"room": "stored"}, "data": 1}));
         let handle = &world.served.handle;
         until("it was read", || handle.stats().totals.messages_in == 2);
-        let error = handle.freeze_trial(|_| {}).unwrap_err();
-        let FreezeError::Late { holder, .. } = &error else {
-            panic!("{error}");
-        };
-        assert_eq!(*holder, FreezeHolder::Part("the disk"));
+        // On a busy machine another one may have been late before it.
+        until("the disk is named", || {
+            let error = handle.freeze_trial(|_| {}).unwrap_err();
+            let FreezeError::Late { holder, .. } = &error else {
+                panic!("{error}");
+            };
+            *holder == FreezeHolder::Part("the disk")
+        });
         drop(holds);
         let frame = client.hear();
         assert_eq!(frame["data"], 1, "{frame}");

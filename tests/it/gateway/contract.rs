@@ -187,7 +187,7 @@ fn every_upstream_gets_every_message_and_none_holds_up_another() {
 #[test]
 fn a_refused_message_is_kept_apart_and_may_be_tried_again() {
     let upstream = Upstream::start();
-    upstream.state().refused = Some("ann-2".into());
+    upstream.state().refused.insert("ann-2".into());
     let mut machine = Machine::start(&[upstream.address]);
     for number in 1..=3 {
         assert_eq!(machine.say("ann", number).status, 202);
@@ -224,7 +224,7 @@ fn a_refused_message_is_kept_apart_and_may_be_tried_again() {
     assert_eq!(outbox("dead"), "");
     assert!(outbox("list").contains("\"id\":\"ann-2\""));
 
-    upstream.state().refused = None;
+    upstream.state().refused.clear();
     machine.start_again();
     machine.until_settled();
     assert_eq!(upstream.heard_of("ann"), [1, 3, 2]);

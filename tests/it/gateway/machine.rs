@@ -1,11 +1,12 @@
 //! The gateway as a process under test, with a folder for its outbox.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Command, Output};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use tempfile::TempDir;
+use tempfile::{NamedTempFile, TempDir};
 
 use super::held::{Held, held_by};
 use super::procfs::is_anybody_connected;
@@ -14,6 +15,7 @@ use crate::support::PATIENCE;
 use crate::support::http::{Answer, HttpClient};
 use crate::support::program::{Program, ends_within};
 use crate::support::wait::{until, until_none};
+use crate::upgrade::upgrade_in;
 
 /// What the upstreams of the tests ask for.
 pub const LINK_KEY: &str = "a-link-key-of-the-tests";
@@ -23,6 +25,8 @@ pub struct Machine {
     /// `None` between two lives.
     program: Option<Program>,
     flags: Vec<String>,
+    /// Names the points that are to fail.
+    faults: NamedTempFile,
 }
 
 impl Machine {
@@ -36,6 +40,7 @@ impl Machine {
             folder: tempfile::tempdir().unwrap(),
             program: None,
             flags: Vec::new(),
+            faults: NamedTempFile::new().unwrap(),
         };
         for flag in [
             "gateway.ping_ms=100",
@@ -75,6 +80,7 @@ impl Machine {
             folder,
             program: None,
             flags: self.flags.clone(),
+            faults: NamedTempFile::new().unwrap(),
         }
     }
 
@@ -91,8 +97,19 @@ impl Machine {
             .arg(self.folder.path())
             .args(&self.flags)
             .env("TIDINGS_GATEWAY_LINK_KEY", LINK_KEY)
+            .env("FAULTS_OF_TIDINGS", self.faults.path())
             .env(FOLDER_VAR, self.folder.path());
         command
+    }
+
+    /// Has this point fail from now on, or none.
+    pub fn let_fail(&self, point: &str) {
+        std::fs::write(self.faults.path(), point).unwrap();
+    }
+
+    /// `tidings upgrade` with more arguments: exit code, standard output and standard error.
+    pub fn upgrade(&self, more: &[&str]) -> (i32, String, String) {
+        upgrade_of(self.folder.path(), more)
     }
 
     pub fn program(&mut self) -> &mut Program {
@@ -234,6 +251,12 @@ impl Drop for Machine {
             self.kill();
         }
     }
+}
+
+/// `tidings upgrade` of the gateway with its outbox in this folder.
+pub fn upgrade_of(folder: &Path, more: &[&str]) -> (i32, String, String) {
+    let data = folder.to_str().unwrap();
+    upgrade_in(folder, &[&["--gateway", "--data", data], more].concat())
 }
 
 pub fn message(from: &str, number: u64) -> String {

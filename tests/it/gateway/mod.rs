@@ -1,7 +1,7 @@
 //! Two machines: a gateway, its push process, and upstreams behind a network that breaks.
 
 mod contract;
-mod everything_breaks;
+pub mod everything_breaks;
 mod faults;
 mod freezes;
 mod held;
@@ -14,11 +14,11 @@ mod real;
 mod reload;
 mod renewal;
 mod sender;
-mod server;
+pub mod server;
 mod traces;
 mod upstream;
 
 use std::time::Duration;
 
-/// A link that is back has to bring what waits within this time.
-const FLOWS_WITHIN: Duration = Duration::from_secs(5);
+/// A link that is back has to bring what waits within this time, also on a busy machine.
+const FLOWS_WITHIN: Duration = Duration::from_secs(15);

@@ -142,8 +142,7 @@ fn a_refusal_under_another_list_is_still_one_dead_letter() {
     let (a, b) = (first.address, second.address);
     let mut gateway = Reloaded::start(&[a, b], "");
     for round in 0..6 {
-        let id = format!("ann-{round}");
-        second.state().refused = Some(id);
+        second.state().refused.insert(format!("ann-{round}"));
         let answer = gateway.machine.post("/v1/messages", &message("ann", round));
         assert_eq!(answer.status, 202);
         let list = [vec![b], vec![a, b]];

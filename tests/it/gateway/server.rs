@@ -12,6 +12,7 @@ use super::machine::LINK_KEY;
 use super::traces::{FOLDER_VAR, Traces};
 use crate::support::http::{Answer, HttpClient};
 use crate::support::program::Program;
+use crate::upgrade::upgrade_in;
 
 pub struct Server {
     pub folder: TempDir,
@@ -42,6 +43,12 @@ impl Server {
         self.more.clear();
     }
 
+    /// `tidings upgrade`: exit code, standard output and standard error.
+    pub fn upgrade(&self) -> (i32, String, String) {
+        let data = self.folder.path().to_str().unwrap();
+        upgrade_in(self.folder.path(), &["--data", data])
+    }
+
     pub fn ask(&self, method: &str, path: &str) -> Answer {
         HttpClient::connect(self.address)
             .ask(method, path, "")
@@ -69,10 +76,14 @@ impl Server {
 
     /// Messages of gateways that it refused for good.
     pub fn link_refused(&self) -> u64 {
+        self.metric("tidings_links_refused_total")
+    }
+
+    /// The number of this name.
+    pub fn metric(&self, name: &str) -> u64 {
         let metrics = self.ask("GET", "/metrics").body;
-        let line =
-            (metrics.lines()).find_map(|line| line.strip_prefix("tidings_links_refused_total "));
-        line.unwrap().parse().unwrap()
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap().trim().parse().unwrap()
     }
 
     /// What goes with the folder.

@@ -1,6 +1,6 @@
 //! An upstream of the tests: it speaks the protocol of a link by hand, and does what it is told.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,8 +27,8 @@ pub struct State {
     pub opens: Vec<Value>,
     /// Refuses so many messages as busy, one after the other.
     pub busy: u32,
-    /// Refuses messages with this `id` for good.
-    pub refused: Option<String>,
+    /// Refuses messages with these `id`s for good.
+    pub refused: HashSet<String>,
     /// Says nothing of what it takes.
     pub is_mute: bool,
     /// How each link ended: the code of its Close, or nothing.
@@ -206,9 +206,8 @@ impl Link {
         let mut answer = json!({ "type": "pub_ack", "n": mark.max(n) });
         if n == mark + 1 {
             state.marks.insert(self.producer.clone(), n);
-            let is_refused =
-                state.refused.is_some() && frame["id"].as_str() == state.refused.as_deref();
-            if is_refused {
+            let id = frame["id"].as_str();
+            if id.is_some_and(|id| state.refused.contains(id)) {
                 answer = json!({ "type": "pub_err", "n": n, "code": "bad_request", "message": SENTENCE });
             } else {
                 state.log.push(frame.take());

@@ -311,3 +311,58 @@ fn whoever_gets_much_for_light_messages_gets_all_of_it_and_reads_first() {
         until_nothing_is_left(&server.handle);
     });
 }
+
+#[test]
+fn light_messages_are_handled_at_once_in_a_turn_that_reads_hundreds_of_heavy_ones() {
+    const HEAVY: usize = 200;
+    // So few that the clock has no say in it.
+    const TALKERS: usize = 60;
+    let judge = |frame: tidings::server::Frame<'_>| {
+        // For all of the heavy ones, four times as long as the light ones of a turn may take.
+        work(20);
+        frame.data.starts_with(LIGHT.as_bytes())
+    };
+    let (holds, held) = channel();
+    let (goes_on, may_go_on) = channel();
+    let may_go_on = Mutex::new(may_go_on);
+    let heard = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&heard);
+    let mode = Mode {
+        workers: 1,
+        reactors: 1,
+    };
+    let builder = mode
+        .builder()
+        .light(judge, |_, _| false)
+        .on_message(move |server, frame| match frame.text() {
+            Some(WHERE) => server.push(frame.fd, place()).unwrap(),
+            Some("light: hold") => {
+                holds.send(()).unwrap();
+                next(&may_go_on.lock().unwrap());
+            }
+            _ => _ = counted.fetch_add(1, SeqCst),
+        });
+    let server = LocalServer::start(builder);
+    let clients = (0..HEAVY + TALKERS + 1).map(|_| {
+        let mut client = WebSocketClient::join(&server.handle);
+        until_light(&mut client);
+        client
+    });
+    let mut clients: Vec<_> = clients.collect();
+    let mut holder = clients.pop().unwrap();
+    holder.say("light: hold");
+    next(&held);
+    // All of this stands in the sockets when the next turn begins.
+    let (crowd, talkers) = clients.split_at_mut(HEAVY);
+    for client in crowd {
+        client.say("heavy");
+    }
+    for talker in &mut *talkers {
+        talker.say(WHERE);
+    }
+    goes_on.send(()).unwrap();
+    for (number, talker) in talkers.iter_mut().enumerate() {
+        assert_eq!(talker.hear_text(), "on the reactor", "talker {number}");
+    }
+    until("the heavy ones are handled", || heard.load(SeqCst) == HEAVY);
+}

@@ -230,7 +230,8 @@ fn an_idle_kept_connection_delays_a_stop_by_its_grace_only() {
         assert_eq!((answer.body.as_str(), answer.closes), ("the last", true));
         drop(http);
         assert_eq!(stopping.join().unwrap(), ServerOutcome::default());
-        assert!(began.elapsed() < Duration::from_secs(5));
+        // Nothing but the end of the time for a stop would be later.
+        assert!(began.elapsed() < Duration::from_secs(15));
     });
 }
 

@@ -26,7 +26,8 @@ fn first_process(folder: &Path, more: &str) -> (Program, Pid) {
         command.args(["--user", "--map-root-user"]);
     }
     command
-        .args(["--pid", "--fork", "--mount-proc", "sh", "-c", &script])
+        .args(["--pid", "--fork", "--kill-child", "--mount-proc"])
+        .args(["sh", "-c", &script])
         .current_dir(folder)
         .env(
             "TIDINGS_GATEWAY_LINK_KEY",

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::Upgradable;
 use crate::support::PATIENCE;
-use crate::support::api::{ask_json, post};
+use crate::support::api::{ask_json, number, post};
 use crate::support::chat_client::{ChatClient, say};
 use crate::support::frame::frame;
 use crate::support::http::json_request;
@@ -251,11 +251,15 @@ fn read(stream: &mut TcpStream, size: usize) -> Vec<u8> {
 
 #[test]
 fn what_is_half_written_is_written_to_its_end() {
-    const READERS: usize = 12;
+    const READERS: usize = 5;
     let server = Upgradable::serve(&[
         "--echo",
         "--set",
         "outbox.size_max=16777216",
+        "--set",
+        "chat.page_size_max=8000000",
+        "--set",
+        "outbox.stall_ms_max=60000",
         // So that nobody hears anything else.
         "--set",
         "websocket.ping_ms=0",
@@ -276,15 +280,16 @@ fn what_is_half_written_is_written_to_its_end() {
     });
     let mut members: Vec<_> = members.collect();
     let mut http = server.program.http();
-    let data = json!("x".repeat(9_000));
-    for _ in 0..20 {
-        post(&mut http, "tea", 5, &data);
+    // More than the kernel takes for a connection.
+    let data = json!("x".repeat(60_000));
+    for _ in 0..8 {
+        post(&mut http, "tea", 12, &data);
     }
-    let texts: Vec<String> = (0..100).map(|_| twin.client.hear_text()).collect();
+    let texts: Vec<String> = (0..96).map(|_| twin.client.hear_text()).collect();
     let shared = framed(&texts);
     // Of one's own.
     let mut echoes: Vec<_> = (0..READERS).map(|_| narrow("/echo")).collect();
-    let message = "y".repeat(700_000);
+    let message = "y".repeat(6_000_000);
     for one in &mut echoes {
         one.stream()
             .write_all(&frame(0x81, message.as_bytes()))
@@ -317,9 +322,12 @@ fn what_is_half_written_is_written_to_its_end() {
     let mut streams: Vec<_> = streams
         .map(|(stream, all)| (stream, all, Vec::new()))
         .collect();
+    until("each has more to get than the kernel takes", || {
+        number(&server.program, "totals", "backlogged") == 3 * READERS as u64
+    });
     for _ in 0..super::rounds(2) {
         for (stream, all, got) in &mut streams {
-            let size = random.below((all.len() - got.len()) / 2);
+            let size = random.below((all.len() - got.len()) / 8);
             got.extend(read(stream, size));
         }
         server.is_upgraded(&[]);
@@ -378,7 +386,7 @@ fn a_connection_that_ends_is_ended_by_the_next_image_as_it_would_have_been() {
     let mut http = server.program.http();
     until("both are too slow", || {
         post(&mut http, "tea", 20, &json!("x".repeat(5_000)));
-        crate::support::api::number(&server.program, "totals", "slow_readers") == 2
+        number(&server.program, "totals", "slow_readers") == 2
     });
     let [mut twin, mut evicted] = slow;
     let (_, end) = twin.client.hear_all();
@@ -406,7 +414,7 @@ fn a_connection_that_ends_is_ended_by_the_next_image_as_it_would_have_been() {
     let mut last = ChatClient::login(&server.program, "last", &["tea"]);
     last.ok(say("tea", "I am here"));
     until("nobody is left", || {
-        crate::support::api::number(&server.program, "totals", "websockets") == 1
+        number(&server.program, "totals", "websockets") == 1
     });
     server.program.stop();
 }

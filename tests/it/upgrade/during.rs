@@ -64,7 +64,12 @@ fn what_is_asked_for_at_the_hush_is_done_and_answered_once() {
         let mut returns = ChatClient::connect(&server.program);
         let before = Position::of(&stays.ok_keeping(say("tea", "the newest")));
         let mut asked = Vec::new();
+        let mut pipeline = HttpClient::connect(server.program.address);
+        let piped = json!({"to": {"room": "piped"}, "data": point}).to_string();
+        let piped = json_request("POST", "/v1/messages", &piped);
         let mut send_all = || {
+            let get = "GET /v1/rooms/piped/messages HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n";
+            pipeline.send([&*piped, get, &piped, get].concat()).unwrap();
             let body = json!({"messages": messages}).to_string();
             batch
                 .send(json_request("POST", "/v1/messages/batch", &body))
@@ -81,11 +86,16 @@ fn what_is_asked_for_at_the_hush_is_done_and_answered_once() {
         };
         let (code, _, err) = match point {
             "disk" => {
-                server.let_fail("disk hangs");
-                server.waits_at("disk hangs");
-                send_all();
-                until("all is read", || !stays_unread(&server));
-                server.meanwhile(&[], || {})
+                server.let_fail("rehearsed");
+                server.meanwhile(&[], || {
+                    server.waits_at("rehearsed");
+                    server.let_fail("rehearsed\ndisk hangs");
+                    server.waits_at("disk hangs");
+                    send_all();
+                    until("all is read", || !stays_unread(&server));
+                    server.let_fail("disk hangs\nfreeze.hush");
+                    server.waits_at("freeze.hush");
+                })
             }
             _ => server.upgrade_and(point, send_all),
         };
@@ -97,6 +107,11 @@ fn what_is_asked_for_at_the_hush_is_done_and_answered_once() {
         assert_eq!(results.len(), 1_000);
         assert!(results.iter().all(|one| one["offset"].is_u64()), "{point}");
         assert_eq!(purge.answer().unwrap().status, 200, "{point}");
+        // One request after the other was taken from behind the answer of the one before.
+        for request in 0..4 {
+            let answer = pipeline.answer().unwrap();
+            assert_eq!(answer.status, 200, "{point}, {request}: {}", answer.body);
+        }
         // Everything of the room is heard once, whoever was there or came back.
         let newest = before.offset + 1_000;
         let mut position = first.clone();

@@ -5,10 +5,13 @@ mod carried;
 mod cuts;
 mod during;
 mod faults;
+mod gateway;
 mod images;
 mod limits;
+mod links;
 mod load;
 mod moments;
+mod processes;
 mod same;
 mod service;
 mod stages;
@@ -17,6 +20,8 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use serde_json::Value;
 
@@ -42,6 +47,8 @@ impl Upgradable {
         command.current_dir(folder.path()).env_clear();
         command
             .args(["serve", "--listen", "127.0.0.1:0"])
+            // On a machine that is busy with other tests.
+            .args(["--set", "freeze_ms_max=20000"])
             .args(more);
         command.env("FAULTS_OF_TIDINGS", folder.path().join("faults"));
         with(&mut command);
@@ -167,4 +174,25 @@ fn is_of_a_freeze(point: &str) -> bool {
 pub fn rounds(few: usize) -> usize {
     let rounds = std::env::var("TIDINGS_UPGRADE_ROUNDS").ok();
     rounds.map_or(few, |rounds| rounds.parse().expect("a number"))
+}
+
+/// Tells threads that it is over once it is dropped, also by a test that fails.
+pub struct Over(Arc<AtomicBool>);
+
+impl Over {
+    pub fn not_yet() -> Self {
+        Self(Arc::default())
+    }
+
+    /// For a thread that looks.
+    pub fn seen(&self) -> impl Fn() -> bool + Send + use<> {
+        let is_over = Arc::clone(&self.0);
+        move || is_over.load(SeqCst)
+    }
+}
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        self.0.store(true, SeqCst);
+    }
 }

@@ -93,30 +93,8 @@ fn secrets_of_the_command_line_stay_hidden_and_known() {
 }
 
 #[test]
-fn where_nobody_runs_and_for_a_gateway_the_command_says_so() {
+fn where_nobody_runs_the_command_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let (code, _, err) = upgrade_in(folder.path(), &[]);
     assert_eq!(code, 3, "{err}");
-    let mut gateway = tidings(
-        folder.path(),
-        &[
-            "gateway",
-            "--listen",
-            "127.0.0.1:0",
-            "--upstream",
-            "ws://127.0.0.1:9/link",
-        ],
-    );
-    gateway.env(
-        "TIDINGS_GATEWAY_LINK_KEY",
-        "a-link-key-of-the-tests-0123456789",
-    );
-    let gateway = crate::support::program::Program::start(&mut gateway);
-    let (code, _, err) = upgrade_in(folder.path(), &["--gateway"]);
-    assert_eq!(code, 1, "{err}");
-    assert!(
-        err.contains("a gateway can't be upgraded in place"),
-        "{err}"
-    );
-    gateway.stop();
 }

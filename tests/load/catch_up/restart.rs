@@ -23,8 +23,8 @@ fn an_acknowledgement_lasts_when_the_server_is_killed_a_second_later() {
     let records = || number(&server, "store", "records");
     let before = records();
     ann.ok_keeping(json!({"type": "ack", "channel": "tea", "offset": 7}));
-    // With what the machine takes for the looking itself.
-    until_within("it is written", Duration::from_millis(1_500), || {
+    // It is half a second by itself; a busy machine may take longer for the looking.
+    until_within("it is written", Duration::from_secs(10), || {
         records() > before
     });
     server.kill();

@@ -1,6 +1,6 @@
 //! A child in a handover.
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
@@ -35,6 +35,11 @@ impl ChildProcess {
             undecoded,
             last_words,
         }
+    }
+
+    /// Its pidfd and its pipe.
+    pub(in super::super) fn descriptors(&self) -> [RawFd; 2] {
+        [self.child.pidfd(), self.pipe.as_raw_fd()]
     }
 
     /// Goes on with a child that was handed over, with the descriptors of its pidfd and its pipe.

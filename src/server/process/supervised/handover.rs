@@ -36,6 +36,14 @@ impl Supervised {
         section.record(|record| process.write(record));
     }
 
+    /// The descriptors of the child that runs.
+    pub(in super::super) fn descriptors(&self) -> Option<[RawFd; 2]> {
+        match &self.state {
+            ProcessState::Running(child_process) => Some(child_process.descriptors()),
+            ProcessState::Waiting { .. } | ProcessState::Ended => None,
+        }
+    }
+
     /// Goes on from what was handed over; `own` makes an owner of a descriptor's number.
     pub(in super::super) fn adopt(
         &mut self,

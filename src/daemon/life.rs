@@ -297,9 +297,10 @@ impl DaemonLife {
             }
             ServerSignal::User1 => {
                 tracing::info!("SIGUSR1: the workers and the processes are renewed");
-                // How it ends is logged.
-                drop(server.reload());
-                self.ask(|pending| pending.reopen_log = true);
+                self.ask(|pending| {
+                    pending.renew = true;
+                    pending.reopen_log = true;
+                });
             }
             ServerSignal::User2 => {
                 tracing::info!("SIGUSR2: the program is replaced");
@@ -340,6 +341,11 @@ impl DaemonLife {
                 if !is_reloaded && self.log_file.is_some() {
                     self.reopen_log();
                 }
+            }
+            if errands.renew {
+                let begins = || self.note(|pending| pending.renew = false);
+                // How it ends is logged.
+                self.standing.renew(begins);
             }
             if errands.upgrade {
                 let begins = || self.note(|pending| pending.upgrade = false);

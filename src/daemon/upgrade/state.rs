@@ -54,6 +54,8 @@ pub struct DaemonState {
     pub given: Vec<String>,
     /// WebSockets that belong to `/echo`.
     pub echoes: Vec<u64>,
+    /// The counts of errands that have ended.
+    pub errand_counts: Vec<u64>,
 }
 
 /// One errand of each kind may wait while another is done. Those that wait go on in the next image.
@@ -63,6 +65,8 @@ pub struct PendingErrands {
     pub reload: bool,
     /// The log file is opened anew.
     pub reopen_log: bool,
+    /// The workers and the processes are renewed.
+    pub renew: bool,
     /// The program is replaced.
     pub upgrade: bool,
 }
@@ -70,7 +74,7 @@ pub struct PendingErrands {
 impl PendingErrands {
     /// Whether nothing is to be done.
     pub fn is_none(self) -> bool {
-        !(self.reload || self.reopen_log || self.upgrade)
+        !(self.reload || self.reopen_log || self.renew || self.upgrade)
     }
 }
 
@@ -122,7 +126,11 @@ impl DaemonState {
             record.flag(self.pending.reopen_log);
             record.list(self.given.iter(), |record, address| record.text(address));
             record.list(self.echoes.iter(), |record, fd| record.u64(*fd));
+            record.list(self.errand_counts.iter(), |record, count| {
+                record.u64(*count)
+            });
             record.flag(self.pending.upgrade);
+            record.flag(self.pending.renew);
         });
     }
 
@@ -165,12 +173,14 @@ impl DaemonState {
             pending: PendingErrands {
                 reload: record.flag()?,
                 reopen_log: record.flag()?,
-                upgrade: false,
+                ..PendingErrands::default()
             },
             given: record.list(|record| Ok(record.text()?.to_owned()))?,
             echoes: record.list(RecordReader::u64)?,
+            errand_counts: record.or(Vec::new(), |record| record.list(RecordReader::u64))?,
         };
         state.pending.upgrade = record.or(false, RecordReader::flag)?;
+        state.pending.renew = record.or(false, RecordReader::flag)?;
         Ok(state)
     }
 }
@@ -225,10 +235,12 @@ mod tests {
             pending: PendingErrands {
                 reload: true,
                 reopen_log: false,
+                renew: false,
                 upgrade: true,
             },
             given: vec!["[::1]:1".to_owned()],
             echoes: vec![11, 1 << 40],
+            errand_counts: vec![12, 0, 13],
         }
     }
 

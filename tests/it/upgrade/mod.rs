@@ -4,12 +4,12 @@
 mod carried;
 mod cuts;
 mod during;
+mod errands;
 mod faults;
 mod gateway;
 mod images;
 mod limits;
 mod links;
-mod load;
 mod moments;
 mod processes;
 mod same;

@@ -241,7 +241,7 @@ fn settings_that_are_broken_after_the_rehearsal_have_the_image_before_go_on() {
 
 #[test]
 fn a_thread_that_hangs_is_named_and_all_goes_on_once_it_does() {
-    let server = Upgradable::serve(&["--set", "freeze_ms_max=300"]);
+    let server = Upgradable::serve(&["--set", "freeze_ms_max=700", "--set", "websocket.ping_ms=0"]);
     let mut ann = ChatClient::login(&server.program, "ann", &["stored"]);
     for (thread, reason) in [
         ("worker-0", "worker 0, whose callback doesn't return"),

@@ -7,6 +7,7 @@ mod during;
 mod errands;
 mod faults;
 mod gateway;
+mod golden;
 mod images;
 mod limits;
 mod links;
@@ -15,6 +16,7 @@ mod processes;
 mod same;
 mod service;
 mod stages;
+mod stored;
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};

@@ -59,7 +59,7 @@ fn is_next_image(pid: Pid) -> bool {
 /// none. Nothing is started before the commit.
 fn push_dies_while_all_stands_still(machine: &mut Machine, then: &str) -> (i32, String) {
     let (gateway, push) = (machine.program().pid(), machine.push_pid());
-    machine.let_fail("thaw.hang");
+    machine.let_fail("thaw.wait");
     let folder = machine.folder.path();
     thread::scope(|scope| {
         let upgrade = scope.spawn(|| upgrade_of(folder, &[]));

@@ -2,6 +2,7 @@
 //! whatever fails leaves the server as it was.
 
 mod carried;
+mod errands;
 mod faults;
 mod gateway;
 mod images;

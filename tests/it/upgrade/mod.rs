@@ -5,12 +5,14 @@ mod carried;
 mod errands;
 mod faults;
 mod gateway;
+mod golden;
 mod images;
 mod links;
 mod moments;
 mod processes;
 mod same;
 mod service;
+mod stored;
 
 use std::fs;
 use std::path::{Path, PathBuf};

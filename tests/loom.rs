@@ -1,6 +1,6 @@
 //! Every interleaving of the wake-up flag, the mailbox and the pressure marks.
 //!
-//! `RUSTFLAGS="--cfg loom" cargo test --release --test loom`
+//! `RUSTFLAGS="--cfg loom" cargo test --profile loom --no-default-features --test loom`
 //!
 //! A binary of its own: loom replaces the atomics of the whole crate. A wake-up that is lost shows as a deadlock, which loom reports.
 #![cfg(loom)]

@@ -55,11 +55,22 @@ fn described(status: &Value) -> String {
         Some(reason) => format!("{}: {reason}", text("state")),
         None => text("state"),
     };
+    let last = |errand: &str| {
+        let last = &status[format!("last_{errand}")];
+        match (last["ok"].as_bool(), last["error"].as_str()) {
+            (None, _) => String::new(),
+            (Some(true), _) => format!("\nlast {errand}: went well"),
+            (Some(false), error) => {
+                format!("\nlast {errand}: failed: {}", error.unwrap_or_default())
+            }
+        }
+    };
+    let lasts = ["reload", "renewal", "upgrade"].map(last).concat();
     let config = status["config"].as_str().unwrap_or("no file");
     format!(
         "{} {} with process {} is {state}\n\
          listens on {}, has {} connections, runs for {} s\n\
-         settings: {config}",
+         settings: {config}{lasts}",
         text("kind"),
         text("version"),
         number("pid"),

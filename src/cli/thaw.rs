@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{anyhow, bail};
 use clap::Parser;
@@ -13,14 +12,10 @@ use tidings::server::upgrade::{Entered, ThawRelay};
 use super::{Cli, CliCommand};
 use crate::daemon::{DaemonState, KNOWN};
 
-/// Longest time until the server goes on; after that the image before does. A hundred times of what
-/// 10,000 connections take.
-const THAW_MAX: Duration = Duration::from_secs(10);
-
 /// Goes on with the server of the image before, or executes that one again.
 pub(super) fn thaw(entered: Entered) -> anyhow::Result<ExitCode> {
     let work = |relay| thawed(relay).map_err(|error| format!("{error:#}"));
-    let thawed = Arc::new(entered).thaw(THAW_MAX, work);
+    let thawed = Arc::new(entered).thaw(work);
     thawed.map_err(|reason| anyhow!(reason))
 }
 
@@ -48,6 +43,6 @@ fn fail_as_told() {
         _ = kill_process(getpid(), Signal::KILL);
     }
     while is_told_to_fail("thaw.hang") {
-        std::thread::sleep(Duration::from_millis(100));
+        std::thread::sleep(std::time::Duration::from_millis(100));
     }
 }

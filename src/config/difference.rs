@@ -85,14 +85,22 @@ impl Settings {
     /// Whether the server has to be told of other settings.
     #[must_use]
     pub fn differs_for_server(&self, next: &Self) -> bool {
-        let stop_ms_max = |one: &Self| one.general.stop_ms_max;
+        let times = |one: &Self| {
+            let general = &one.general;
+            let upgrade = (
+                general.freeze_ms_max,
+                general.pause_ms_max,
+                general.thaw_ms_max,
+            );
+            (general.stop_ms_max, upgrade)
+        };
         self.websocket != next.websocket
             || self.http != next.http
             || self.outbox != next.outbox
             || self.limits != next.limits
             || self.reactor != next.reactor
             || self.chat != next.chat
-            || stop_ms_max(self) != stop_ms_max(next)
+            || times(self) != times(next)
     }
 
     /// Whether the disk thread has to be told of other settings.

@@ -52,7 +52,13 @@ section! {
         renew_ms_max: u64 = 30_000, within 1..=DAY_MS, by upgrade;
         /// Time in which all has to come to a stand for an upgrade, in milliseconds; then the server
         /// goes on as it is.
-        freeze_ms_max: u64 = 2_000, within 10..=DAY_MS, by upgrade;
+        freeze_ms_max: u64 = 2_000, within 10..=DAY_MS, by reload;
+        /// Longest stand that an upgrade is dared for, in milliseconds: if it took longer in the trial,
+        /// the upgrade is refused.
+        pause_ms_max: u64 = 2_000, within 1..=DAY_MS, by reload;
+        /// Time in which the next program has to go on after an upgrade, in milliseconds; then the one
+        /// before goes on.
+        thaw_ms_max: u64 = 10_000, within 10..=DAY_MS, by reload;
     }
 }
 

@@ -17,6 +17,8 @@ impl Settings {
             stop_ms_max: self.general.stop_ms_max,
             renew_ms_max: self.general.renew_ms_max,
             freeze_ms_max: self.general.freeze_ms_max,
+            pause_ms_max: self.general.pause_ms_max,
+            thaw_ms_max: self.general.thaw_ms_max,
             ..ServerSettings::default()
         };
         let reactor = &mut server.reactor;

@@ -2,6 +2,7 @@
 
 mod announce;
 mod echo;
+mod errand_counts;
 mod gateway;
 mod in_force;
 mod keys;
@@ -27,7 +28,7 @@ pub use upgrade::{COMMAND as REHEARSE, DaemonState, KNOWN, Thaw, refuse_changes}
 
 /// Describes the numbers of this program that its library doesn't know.
 fn host_metrics() -> Vec<Metric> {
-    vec![
+    let own = [
         Metric::counter(
             "log_dropped",
             "Lines of the log that were dropped, since they could not be written.",
@@ -38,5 +39,6 @@ fn host_metrics() -> Vec<Metric> {
             "The settings in force: 1 since the start, and one more after each reload.",
             reload::generation(),
         ),
-    ]
+    ];
+    own.into_iter().chain(errand_counts::metrics()).collect()
 }

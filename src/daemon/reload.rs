@@ -14,6 +14,7 @@ use tidings::base::Rollout;
 use tidings::base::clock::unix_ms;
 use tidings::base::sync::lock;
 
+use super::errand_counts::{self, Errand};
 use super::in_force::{Current, InForce};
 use super::upgrade::DaemonState;
 use crate::auth::Access;
@@ -148,6 +149,7 @@ impl Reloading {
         if scope == ReloadScope::Swap {
             self.log(&answer);
             let error = &answer["error"];
+            errand_counts::count(Errand::Reload, answer["ok"] == true);
             *lock(&self.last) = json!({"unix_ms": unix_ms(), "ok": answer["ok"], "error": error});
         }
         answer

@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tidings::api::health::ServerReadiness;
+use tidings::base::clock::unix_ms;
 use tidings::base::sync::lock;
 use tidings::server::{Handle, ServerOutcome};
 
+use super::errand_counts::{self, Errand};
 use super::reload::{ReloadScope, Reloading};
 use super::upgrade::{DaemonState, UpgradeOrder, Upgrading};
 use crate::config::Purpose;
@@ -35,6 +37,8 @@ pub(super) struct Standing {
     readiness: OnceLock<Readiness>,
     /// The service manager, if one wants to be told.
     manager: Option<ServiceManager>,
+    /// When and how the last renewal ended.
+    last_renewal: Mutex<Value>,
     /// How it ended, once it has.
     end: Mutex<Option<Value>>,
     /// Notified when it has ended.
@@ -66,6 +70,7 @@ impl Standing {
             upgrading: OnceLock::new(),
             readiness: OnceLock::new(),
             manager,
+            last_renewal: Mutex::default(),
             end: Mutex::default(),
             ended: Condvar::new(),
         }
@@ -149,6 +154,23 @@ impl Standing {
         answer
     }
 
+    /// Renews the workers and the processes. `begins` is called once nothing else is under way.
+    pub(super) fn renew(&self, begins: impl FnOnce()) -> Value {
+        let (Some(reloading), Some(server)) = (self.reloading.get(), self.server.get()) else {
+            begins();
+            return json!({"ok": false, "error": "it is just starting"});
+        };
+        let answer = reloading.meanwhile(|_| {
+            begins();
+            renewed(server)
+        });
+        let is_ok = answer["ok"] == true;
+        errand_counts::count(Errand::Renewal, is_ok);
+        let error = &answer["error"];
+        *lock(&self.last_renewal) = json!({"unix_ms": unix_ms(), "ok": is_ok, "error": error});
+        answer
+    }
+
     /// Learns the server, once it listens.
     pub(super) fn meet(&self, server: Handle) {
         self.server.get_or_init(|| server);
@@ -172,7 +194,7 @@ impl Standing {
             Question::Status => self.status(server),
             Question::Reload => self.reload(ReloadScope::Swap),
             Question::CheckReload => self.reload(ReloadScope::Check),
-            Question::Renew => renew(server),
+            Question::Renew => self.renew(|| {}),
             Question::Upgrade { binary, is_check } => {
                 let order = UpgradeOrder { binary, is_check };
                 // From its first line on this client's upgrade is the one that takes place.
@@ -218,6 +240,7 @@ impl Standing {
             "config": self.config,
             "settings": settings,
             "last_reload": last_reload,
+            "last_renewal": *lock(&self.last_renewal),
             "last_upgrade": self.upgrading.get().map(Upgrading::last),
             "connections": server.stats().totals.slots,
         })
@@ -238,7 +261,7 @@ impl Standing {
 }
 
 /// Renews the workers and the processes, and answers what came of it.
-fn renew(server: &Handle) -> Value {
+fn renewed(server: &Handle) -> Value {
     match server.reload().wait() {
         Ok(outcome) => json!({
             "ok": outcome.is_complete(),

@@ -142,11 +142,7 @@ impl Lifecycle {
             reactors: spec.reactors,
             workers: spec.workers,
             parts: spec.parts.len(),
-            main: MainThread::new(
-                waker,
-                (spec.reactors, spec.workers),
-                spec.settings.stop_ms_max,
-            ),
+            main: MainThread::new(waker, (spec.reactors, spec.workers), &spec.settings),
             inline_jobs: inline_sender,
             addresses: listeners.iter().map(|listener| listener.address).collect(),
         };
@@ -199,7 +195,7 @@ impl Lifecycle {
             inline_jobs,
             threads,
             thaw,
-            freezes: FreezeDriver::new(spec.parts, spec.settings.freeze_ms_max),
+            freezes: FreezeDriver::new(spec.parts),
             upgrading,
             thawed: spec.thawed,
             phase: LifecyclePhase::Running,
@@ -496,7 +492,7 @@ impl Lifecycle {
                         self.command(reactor, Command::Drain);
                     }
                 }
-                let stop_max = Duration::from_millis(self.shared.main.stop_ms_max());
+                let stop_max = Duration::from_millis(self.shared.main.times.stop_ms_max());
                 self.phase = LifecyclePhase::Draining(now + stop_max);
             }
             LifecyclePhase::Cutting(at)

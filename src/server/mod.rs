@@ -22,6 +22,7 @@ mod handlers;
 mod late_handle;
 mod lifecycle;
 mod light;
+mod main_times;
 mod message;
 mod order;
 mod orphans;

@@ -4,6 +4,9 @@ use super::process::ProcessSettings;
 use crate::base::pressure::Watermarks;
 use crate::net::limits::ReactorLimits;
 
+/// See [`ServerSettings::thaw_ms_max`]; also that of an image which said nothing of it.
+pub(super) const THAW_MS_MAX: u64 = 10_000;
+
 /// Bounds and times of a whole server; every one has a default.
 #[derive(Debug, Clone)]
 pub struct ServerSettings {
@@ -38,6 +41,12 @@ pub struct ServerSettings {
     /// Time in which all has to come to a stand in a freeze, in milliseconds; then it is taken back.
     /// Default 2,000: a round number that clients hardly notice, far above what a callback may take.
     pub freeze_ms_max: u64,
+    /// Longest stand that an upgrade is dared for, in milliseconds: if it took longer in the trial, the
+    /// upgrade is refused. Default 2,000: a round number far below the times after which clients give up.
+    pub pause_ms_max: u64,
+    /// Time in which the next image of the program has to go on with what this one has handed over, in
+    /// milliseconds; then this one goes on. Default 10,000: a hundred times of what 10,000 connections take.
+    pub thaw_ms_max: u64,
     /// Bounds and times of the processes.
     pub process: ProcessSettings,
 }
@@ -62,6 +71,8 @@ impl Default for ServerSettings {
             stop_ms_max: 30_000,
             renew_ms_max: 30_000,
             freeze_ms_max: 2_000,
+            pause_ms_max: 2_000,
+            thaw_ms_max: THAW_MS_MAX,
             process: ProcessSettings::default(),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
@@ -10,6 +10,7 @@ use crossbeam_channel::Sender;
 use mio::Waker;
 
 use super::freeze::{FreezeBoard, FreezeErrand, FreezeError};
+use super::main_times::MainTimes;
 use super::process::ProcessLink;
 use super::queue::{Postponed, WorkerInbox, WorkerJob, WorkerQueue};
 use super::renewal::{Renewal, RenewalDesk};
@@ -67,7 +68,7 @@ impl ServerShared {
         self.budget.set_max(settings.outbox_bytes_total_max);
         self.unfinished.set_max(settings.unfinished_bytes_max);
         self.strangers.set_max(settings.connections_per_address_max);
-        self.main.set_stop_ms_max(settings.stop_ms_max);
+        self.main.times.set(settings);
         let answers_bytes_max = settings.answers_bytes_max();
         (self.answers_bytes_max).store(answers_bytes_max, Ordering::Relaxed);
         let limits = Arc::new(settings.reactor.clone());
@@ -143,8 +144,8 @@ pub(super) struct MainThread {
     /// What has ended that the server can't do without; the first of several.
     failure: OnceLock<Box<str>>,
     freeze: Mutex<FreezeDesk>,
-    /// Time that a stop may take until the connections that are left are cut.
-    stop_ms_max: AtomicU64,
+    /// The times that the main thread goes by.
+    pub(super) times: MainTimes,
     /// Reactors that haven't ended; `workers` counts the same of the workers.
     pub(super) reactors: AtomicUsize,
     pub(super) workers: AtomicUsize,
@@ -158,7 +159,7 @@ impl MainThread {
     pub(super) fn new(
         waker: Arc<Waker>,
         (reactors, workers): (usize, usize),
-        stop_ms_max: u64,
+        settings: &ServerSettings,
     ) -> Self {
         Self {
             waker,
@@ -166,21 +167,12 @@ impl MainThread {
             force_asked: AtomicBool::new(false),
             failure: OnceLock::new(),
             freeze: Mutex::default(),
-            stop_ms_max: AtomicU64::new(stop_ms_max),
+            times: MainTimes::of(settings),
             reactors: AtomicUsize::new(reactors),
             workers: AtomicUsize::new(workers),
             renewals: RenewalDesk::default(),
             upgrades: UpgradeDesk::default(),
         }
-    }
-
-    /// Changes the time of a stop that begins from now on.
-    fn set_stop_ms_max(&self, stop_ms_max: u64) {
-        self.stop_ms_max.store(stop_ms_max, Ordering::Relaxed);
-    }
-
-    pub(super) fn stop_ms_max(&self) -> u64 {
-        self.stop_ms_max.load(Ordering::Relaxed)
     }
 
     /// Asks for a renewal of the workers and the processes.

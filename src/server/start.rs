@@ -4,7 +4,7 @@
 use std::io;
 use std::process::exit;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::builder::{Builder, WORKERS_MAX};
 use super::error::ServerError;
@@ -19,10 +19,6 @@ use super::upgrade::{Entered, ThawRelay, chain, entered, is_rehearsal, rehearse,
 use super::upgrading::{NOT_ON_MAIN, is_main_thread};
 use crate::base::REACTORS_MAX;
 use crate::net::reactor::LISTENERS_MAX;
-
-/// Longest time until the server goes on; after that the image before does. A hundred times of what
-/// 10,000 connections take.
-const THAW_MAX: Duration = Duration::from_secs(10);
 
 impl Builder {
     /// Runs the server on this thread until SIGTERM, SIGINT, SIGHUP or [`Handle::stop`] ends it.
@@ -128,7 +124,7 @@ impl Builder {
     /// again.
     fn go_on(self, entered: Entered) -> Result<ServerOutcome, ServerError> {
         let work = move |relay| self.thawed(relay).map_err(|error| chain(&*error));
-        let thawed = Arc::new(entered).thaw(THAW_MAX, work);
+        let thawed = Arc::new(entered).thaw(work);
         thawed.map_err(ServerError::Upgrade)
     }
 

@@ -12,4 +12,5 @@ mod native_clients;
 mod raw;
 #[path = "../support/mod.rs"]
 mod support;
+mod systemd;
 mod tools;

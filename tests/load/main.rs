@@ -1,5 +1,5 @@
 //! The server under load: hundreds of clients on real sockets, a room at full rate, many channels,
-//! thousands of clients that connect or leave at once, reloads. The real binary, in a process of its own.
+//! thousands of clients that connect or leave at once, reloads, upgrades. The real binary, in a process of its own.
 //!
 //! A binary of its own, since these tests take all of the machine that they get, and bound times and
 //! memory meanwhile: beside them others would be late.
@@ -14,3 +14,4 @@ mod presence;
 mod reloads;
 #[path = "../support/mod.rs"]
 mod support;
+mod upgrades;

@@ -88,6 +88,11 @@ impl ChatClient {
         }
     }
 
+    /// What came before an answer and is to be heard after it.
+    pub fn take_waiting(&mut self) -> impl Iterator<Item = Value> {
+        self.waiting.drain(..)
+    }
+
     /// Sends a command without waiting for its answer; gives its number.
     pub fn send(&mut self, mut command: Value) -> u64 {
         self.seq += 1;

@@ -66,6 +66,10 @@ const TESTS: &[(&str, fn())] = &[
         "a_function_that_fails_in_the_next_image_has_the_one_before_go_on",
         way_back,
     ),
+    (
+        "a_stand_that_would_be_too_long_refuses_and_a_thaw_that_takes_too_long_is_taken_back",
+        times,
+    ),
     ("what_on_freeze_sends_is_dropped", speaks),
     ("an_on_freeze_that_panics_refuses", freeze_panics),
     (
@@ -272,6 +276,27 @@ fn way_back() {
     drop(client);
     server.program.signal(Signal::TERM);
     assert_eq!(server.program.exit_code(), 0);
+}
+
+fn times() {
+    let mut server = Upgradable::start("server");
+    let mut client = server.program.websocket("/");
+    server.counts(&mut client, 1);
+    server.say("freeze is slow", "");
+    server.is_upgraded();
+    // In force from the next upgrade on.
+    assert_eq!(server.get("/hasty"), "hasty");
+    server.is_refused("everything would stand still for longer than 50 ms: it did so for ");
+    server.counts(&mut client, 2);
+    server.unsay("freeze is slow");
+    server.say("thaw hangs", "");
+    server.program.signal(Signal::USR2);
+    server.program.stdout.wait_for("listening on");
+    let last = server.get("/last");
+    assert!(last.contains("the thaw took longer than 400 ms"), "{last}");
+    server.counts(&mut client, 3);
+    drop(client);
+    server.program.stop();
 }
 
 fn speaks() {

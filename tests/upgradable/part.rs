@@ -8,12 +8,15 @@ use std::time::Duration;
 
 use tidings::server::process::{TaskId, TaskOutcome};
 use tidings::server::{
-    BoxError, Builder, Request, Responder, Response, RunningServer, Server, ServerSettings,
-    ThawSections, WorkerHandle,
+    BoxError, Builder, Request, Responder, Response, Rollout, RunningServer, Server,
+    ServerSettings, ThawSections, WorkerHandle,
 };
 
 /// Time in which a renewal that nothing holds back has long ended.
 const RENEWAL_MAX: Duration = Duration::from_millis(500);
+
+/// The time that writing takes where it is slow.
+const SLOW: Duration = Duration::from_millis(60);
 
 /// What the callbacks know.
 struct Part {
@@ -50,15 +53,19 @@ pub fn run(part: &str, folder: PathBuf) {
     assert!(is_clean);
 }
 
+fn settings() -> ServerSettings {
+    ServerSettings {
+        freeze_ms_max: 300,
+        ..ServerSettings::default()
+    }
+}
+
 impl Part {
     fn builder(self: &Arc<Self>) -> Builder {
         let [asked, heard, finished] = [(); 3].map(|()| Arc::clone(self));
         let builder = Server::builder().listen("127.0.0.1:0").workers(2);
         builder
-            .settings(ServerSettings {
-                freeze_ms_max: 300,
-                ..ServerSettings::default()
-            })
+            .settings(settings())
             .on_start(|server| println!("listening on http://{}/", server.addresses()[0]))
             .on_open(|server, request| server.bind(request.fd, "ann").unwrap())
             .on_message(move |server, frame| {
@@ -97,6 +104,9 @@ impl Part {
                     server.broadcast("what nobody hears");
                 }
                 assert!(!written.says("freeze panics"), "as the test wants");
+                if written.says("freeze is slow") {
+                    std::thread::sleep(SLOW);
+                }
                 let count = written.count.load(SeqCst);
                 out.write("count", written.version(), count.to_le_bytes());
             })
@@ -118,6 +128,9 @@ impl Part {
             return Err("as the test wants".into());
         }
         assert!(!(is_next && self.says("thaw panics")), "as the test wants");
+        while is_next && self.says("thaw hangs") {
+            std::thread::sleep(Duration::from_millis(10));
+        }
         if self.says("thaw forgets") {
             return Ok(());
         }
@@ -164,6 +177,15 @@ impl Part {
                 let mut tasks = self.tasks.lock().unwrap();
                 tasks.insert(server.task(&b"daol"[..]).unwrap(), responder);
                 return;
+            }
+            "/hasty" => {
+                let hasty = ServerSettings {
+                    pause_ms_max: 50,
+                    thaw_ms_max: 400,
+                    ..settings()
+                };
+                server.set_settings(&hasty, &Rollout::default());
+                "hasty".to_owned()
             }
             "/user" => {
                 server.push_to_user("ann", "for ann");

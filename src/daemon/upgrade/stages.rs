@@ -17,6 +17,7 @@ use tidings::server::{FrozenServer, Handle};
 
 use super::COMMAND;
 use super::state::{DAEMON, DaemonState};
+use crate::daemon::errand_counts::{self, Errand};
 use crate::output;
 use crate::version::version;
 
@@ -65,6 +66,9 @@ impl Upgrading {
         before: Option<&DaemonState>,
         collect: Arc<Collect>,
     ) -> Self {
+        if let Some(before) = before {
+            errand_counts::go_on_from(&before.errand_counts);
+        }
         Self {
             collect,
             arguments,
@@ -81,6 +85,7 @@ impl Upgrading {
 
     /// Notes how the last upgrade ended.
     pub(in crate::daemon) fn ended(&self, mut how: Value) {
+        errand_counts::count(Errand::Upgrade, how["ok"] == true);
         how["unix_ms"] = unix_ms().into();
         *lock(&self.last) = how;
     }
@@ -148,6 +153,7 @@ fn hand_over_daemon(
     let state = DaemonState {
         stood_since_us: now_us().saturating_sub(server.hushed.as_micros() as u64),
         connections: server.connections,
+        errand_counts: errand_counts::counts(),
         ..state
     };
     let mut with_daemon = |mut writer: HandoverWriter, state: DaemonState| {

@@ -54,6 +54,8 @@ pub struct DaemonState {
     pub given: Vec<String>,
     /// WebSockets that belong to `/echo`.
     pub echoes: Vec<u64>,
+    /// The counts of errands that have ended.
+    pub errand_counts: Vec<u64>,
 }
 
 impl DaemonState {
@@ -104,6 +106,9 @@ impl DaemonState {
             record.flag(self.pending.1);
             record.list(self.given.iter(), |record, address| record.text(address));
             record.list(self.echoes.iter(), |record, fd| record.u64(*fd));
+            record.list(self.errand_counts.iter(), |record, count| {
+                record.u64(*count)
+            });
         });
     }
 
@@ -146,6 +151,7 @@ impl DaemonState {
             pending: (record.flag()?, record.flag()?),
             given: record.list(|record| Ok(record.text()?.to_owned()))?,
             echoes: record.list(RecordReader::u64)?,
+            errand_counts: record.or(Vec::new(), |record| record.list(RecordReader::u64))?,
         })
     }
 }
@@ -200,6 +206,7 @@ mod tests {
             pending: (true, false),
             given: vec!["[::1]:1".to_owned()],
             echoes: vec![11, 1 << 40],
+            errand_counts: vec![12, 0, 13],
         }
     }
 

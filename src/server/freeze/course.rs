@@ -167,6 +167,7 @@ impl Freeze {
         let mut frozen = FrozenServer {
             number: self.number,
             began: self.began,
+            thaw_ms_max: server.shared.main.times.thaw_ms_max(),
             signals: server.signals.clone(),
             reactors: server.shared.freeze.take_frozen(),
             frames: server.shared.freeze.frames(),

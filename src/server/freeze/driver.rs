@@ -12,7 +12,6 @@ use crate::server::shared::ServerShared;
 /// Begins freezes, and goes on with the one that is under way.
 pub(in crate::server) struct FreezeDriver {
     parts: Vec<Arc<dyn Freezes>>,
-    ms_max: u64,
     under_way: Option<Freeze>,
     /// Freezes so far.
     count: u64,
@@ -21,11 +20,10 @@ pub(in crate::server) struct FreezeDriver {
 }
 
 impl FreezeDriver {
-    /// Makes the driver of a server with these parts; a freeze may take so many milliseconds.
-    pub(in crate::server) fn new(parts: Vec<Arc<dyn Freezes>>, ms_max: u64) -> Self {
+    /// Makes the driver of a server with these parts.
+    pub(in crate::server) fn new(parts: Vec<Arc<dyn Freezes>>) -> Self {
         Self {
             parts,
-            ms_max,
             under_way: None,
             count: 0,
             signals: Vec::new(),
@@ -65,7 +63,8 @@ impl FreezeDriver {
                 errand.refuse(FreezeError::Stops);
             } else {
                 self.count += 1;
-                let freeze = Freeze::begin(self.count, errand, self.ms_max, &mut server);
+                let ms_max = shared.main.times.freeze_ms_max();
+                let freeze = Freeze::begin(self.count, errand, ms_max, &mut server);
                 self.under_way = Some(freeze);
             }
         }

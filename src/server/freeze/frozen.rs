@@ -33,6 +33,8 @@ pub struct FrozenServer<'a> {
     pub number: u64,
     /// The moment from which nothing was read.
     pub began: Instant,
+    /// Time in which the next image has to go on, in milliseconds.
+    pub thaw_ms_max: u64,
     /// The signals that wait until all goes on.
     pub signals: Vec<i32>,
     /// The reactors, by their numbers.

@@ -15,9 +15,11 @@ use std::time::Duration;
 
 use super::descriptors::named_in;
 use super::kernel::{self, DescriptorKind, Execution, InheritedDescriptors};
+use super::server_state::thaw_max;
 use crate::base::sync::lock;
 use crate::base::vital::is_told_to_fail;
 use crate::handover::Handover;
+use crate::server::settings::THAW_MS_MAX;
 
 /// The variable that says so: this process's number, the descriptors of the handover and of the image
 /// before, and on the way back the reason.
@@ -160,16 +162,17 @@ impl Entered {
 
     /// Runs `work` on a thread of its own, and what `work` has made ready on this one, which has to be
     /// the main thread; see [`ThawRelay::run`]. Goes back if `work` fails, panics or takes longer than
-    /// `time` before it has anything ready.
+    /// the image before has allowed ([`thaw_ms_max`](crate::server::ServerSettings::thaw_ms_max)) before it
+    /// has anything ready.
     ///
     /// # Errors
     ///
     /// Nothing was made ready, and there is no way back: the reason.
     pub fn thaw<T: Send + 'static>(
         self: &Arc<Self>,
-        time: Duration,
         work: impl FnOnce(ThawRelay) -> Result<T, String> + Send + 'static,
     ) -> Result<T, String> {
+        let time = self.thaw_max();
         let (sender, ready) = channel();
         let relay = ThawRelay {
             entered: Arc::clone(self),
@@ -223,6 +226,18 @@ impl Entered {
         }
         let error = execution.execute();
         format!("{reason}; and the image before can't be executed: {error}")
+    }
+
+    fn thaw_max(&self) -> Duration {
+        if self.back.is_some() {
+            // There is nobody else to go on: longer is better than never.
+            return Duration::MAX;
+        }
+        // One that is damaged is refused by `work`.
+        let handover = Handover::read(&self.bytes).ok();
+        handover.map_or(Duration::from_millis(THAW_MS_MAX), |handover| {
+            thaw_max(&handover)
+        })
     }
 
     fn inherited(&self) -> MutexGuard<'_, Option<InheritedDescriptors>> {

@@ -58,6 +58,7 @@ impl FrozenServer<'_> {
         let state = ServerState {
             listeners: listeners.clone(),
             signals: self.signals.clone(),
+            thaw_ms_max: self.thaw_ms_max,
         };
         state.write(writer.section_of(SERVER));
         let connections = sockets.len() as u64;

@@ -1,19 +1,15 @@
 //! The listening sockets of a server in a handover, and the signals that it hasn't heeded yet.
 
-use std::io;
-use std::net::TcpListener;
 use std::os::fd::RawFd;
+use std::time::Duration;
 
-use rustix::process::Signal;
-
-use super::entered::Entered;
-use super::kernel::DescriptorKind;
-use crate::handover::{Handover, HandoverError, SectionFormat, SectionWriter};
+use crate::handover::{Handover, HandoverError, RecordReader, SectionFormat, SectionWriter};
+use crate::server::settings::THAW_MS_MAX;
 
 /// The section of the server.
 pub const SERVER: SectionFormat = SectionFormat {
     name: "server",
-    version: 1,
+    version: 2,
     oldest_reader: 1,
 };
 
@@ -22,6 +18,8 @@ pub const SERVER: SectionFormat = SectionFormat {
 pub(super) struct ServerState {
     pub(super) listeners: Vec<RawFd>,
     pub(super) signals: Vec<i32>,
+    /// Time in which the next image has to go on, in milliseconds.
+    pub(super) thaw_ms_max: u64,
 }
 
 impl ServerState {
@@ -33,10 +31,11 @@ impl ServerState {
             record.list(self.signals.iter(), |record, signal| {
                 record.u64(u64::from(signal.unsigned_abs()));
             });
+            record.u64(self.thaw_ms_max);
         });
     }
 
-    fn read(handover: &Handover<'_>) -> Result<Self, HandoverError> {
+    pub(super) fn read(handover: &Handover<'_>) -> Result<Self, HandoverError> {
         let section = handover.needed(SERVER.name)?;
         section.check(SERVER.version)?;
         let record = &mut section.records().needed()?;
@@ -46,30 +45,18 @@ impl ServerState {
         });
         let listeners = listeners?;
         let signals = record.list(|record| Ok(i32::from(record.u8()?)))?;
-        Ok(Self { listeners, signals })
+        Ok(Self {
+            listeners,
+            signals,
+            // Since version 2.
+            thaw_ms_max: record.or(THAW_MS_MAX, RecordReader::u64)?,
+        })
     }
 }
 
-/// Makes a second descriptor of each listening socket: one that is closed before the commit takes no
-/// listener away.
-pub(in crate::server) fn duplicated(entered: &Entered) -> io::Result<Vec<TcpListener>> {
-    let state = ServerState::read(&entered.handover()?).map_err(io::Error::other)?;
-    let numbers = state.listeners.into_iter();
-    let listeners = numbers.map(|number| entered.duplicate(number, DescriptorKind::Socket));
-    listeners.map(|listener| Ok(listener?.into())).collect()
-}
-
-/// Closes the first descriptors of the listening sockets, after the commit, and gives the signals that
-/// wait.
-pub(in crate::server) fn adopt_server(entered: &Entered) -> Vec<Signal> {
-    // The same was read before the commit.
-    let state = entered.handover().ok();
-    let Some(state) = state.and_then(|handover| ServerState::read(&handover).ok()) else {
-        return Vec::new();
-    };
-    for number in state.listeners {
-        drop(entered.adopt(number));
-    }
-    let signals = state.signals.into_iter();
-    signals.filter_map(Signal::from_named_raw).collect()
+/// The time in which the image that was handed this has to go on.
+pub(super) fn thaw_max(handover: &Handover<'_>) -> Duration {
+    // One that can't be read is refused in that time.
+    let state = ServerState::read(handover);
+    Duration::from_millis(state.map_or(THAW_MS_MAX, |state| state.thaw_ms_max))
 }

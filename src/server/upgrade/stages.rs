@@ -17,9 +17,6 @@ use crate::handover::{HandoverHead, HandoverWriter};
 use crate::server::freeze::{FreezeErrand, FreezeTimes, FrozenServer};
 use crate::server::handle::Handle;
 
-/// The longest stand that is foreseen and dared, in milliseconds.
-const STAND_MS_MAX: u64 = 2_000;
-
 /// A handover that is complete but for the list of its descriptors.
 #[derive(Debug)]
 pub struct Collected {
@@ -134,14 +131,13 @@ impl UpgradeCourse<'_> {
 
     /// Makes a handover of the server as it is now, which goes on at once.
     fn trial(&self) -> Result<(OwnedFd, usize), UpgradeError> {
+        let shared = self.server.shared();
         memory_for(0)?;
         let (bytes, times) = self.freeze(|collected| collected.writer.finish(&collected.head))?;
         memory_for(bytes.len())?;
-        if times.stood.as_millis() > STAND_MS_MAX.into() {
-            return Err(UpgradeError::Pause {
-                ms: times.stood.as_millis(),
-                ms_max: STAND_MS_MAX,
-            });
+        let (ms, ms_max) = (times.stood.as_millis(), shared.main.times.pause_ms_max());
+        if ms > ms_max.into() {
+            return Err(UpgradeError::Pause { ms, ms_max });
         }
         let memory = sealed_memory(&bytes);
         let memory = memory.map_err(UpgradeError::system("no memory for a trial"))?;
@@ -177,8 +173,10 @@ fn collected_for<T>(
     let (mut work, mut worked) = (Some(work), None);
     let mut hand_over = |mut collected: Collected| {
         name_descriptors(&mut collected.writer, &collected.kept);
-        worked = work.take().map(|work| work(collected));
+        // The whole takes as much once more, and so does its file.
+        let has_room = memory_for(collected.writer.size()).map_err(|error| error.to_string());
+        worked = work.take().map(|work| has_room.map(|()| work(collected)));
     };
     collect(frozen, &mut hand_over)?;
-    worked.ok_or_else(|| "nothing was handed over".to_owned())
+    worked.unwrap_or_else(|| Err("nothing was handed over".to_owned()))
 }

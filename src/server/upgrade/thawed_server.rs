@@ -11,9 +11,9 @@ use rustix::process::Signal;
 
 use super::entered::Entered;
 use super::kernel::heeding_signals;
+use super::listeners::adopt_server;
 use super::processes::processes;
 use super::program::ThawedProgram;
-use super::server_state::adopt_server;
 use super::start_gate::StartGate;
 use crate::server::process::{ProcessSettings, ProcessesHandover, Supervisor};
 use crate::server::runner::Runner;

@@ -4,11 +4,15 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread;
 
 use rustix::process::{Pid, Signal};
+use serde_json::json;
 
 use super::{said, tidings};
 use crate::gateway::procfs::children_of;
+use crate::support::api::post;
 use crate::support::parsed;
 use crate::support::program::Program;
 use crate::support::wait::until;
@@ -59,6 +63,46 @@ fn the_workers_of_a_server_are_renewed_and_its_clients_stay() {
     while answer(&mut client)["type"] != "ok" {}
     let (code, _, err) = renew(folder.path(), &["--check"]);
     assert_eq!(code, 2, "{err}");
+    // Who is there and reads nothing would be waited for.
+    drop(client);
+    server.stop();
+}
+
+#[test]
+fn a_worker_that_is_busy_for_too_long_is_named_with_exit_code_1_and_the_next_renewal_has_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--set", "workers=1"];
+    let serve = [&serve[..], &["--set", "renew_ms_max=1"]].concat();
+    let server = Program::start(&mut tidings(folder.path(), &serve));
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            let mut http = server.http();
+            let is_over = &is_over;
+            scope.spawn(move || {
+                while !is_over.load(Relaxed) {
+                    post(&mut http, "tea", 1_000, &json!("much to do"));
+                }
+            });
+        }
+        // Between two requests the worker is quick enough.
+        let mut refused = None;
+        until("the worker is busy", || {
+            let (code, out, err) = renew(folder.path(), &[]);
+            if code == 1 {
+                refused = Some((out, err));
+            }
+            refused.is_some()
+        });
+        is_over.store(true, Relaxed);
+        let (out, err) = refused.unwrap();
+        assert_eq!(out, "");
+        assert!(err.contains("worker-0 is stuck in a callback"), "{err}");
+    });
+    until("the worker is renewed", || {
+        let (code, out, _) = renew(folder.path(), &[]);
+        code == 0 && out.trim_end() == "renewed: workers 1, processes 0"
+    });
     server.stop();
 }
 

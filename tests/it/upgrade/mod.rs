@@ -2,15 +2,17 @@
 //! whatever fails leaves the server as it was.
 
 mod carried;
+mod errands;
 mod faults;
 mod gateway;
+mod golden;
 mod images;
 mod links;
-mod load;
 mod moments;
 mod processes;
 mod same;
 mod service;
+mod stored;
 
 use std::fs;
 use std::path::{Path, PathBuf};

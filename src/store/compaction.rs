@@ -51,8 +51,6 @@ impl Compaction {
         let mut scan = Scan::begin(file, &path, number)?;
         scan.end_at(size);
         scan.read_at_once(READ_MAX as usize);
-        // The checkpoint holds no messages.
-        scan.skip_to(scan.head.checkpoint_end);
         Ok(Self {
             number,
             scan,

@@ -17,16 +17,21 @@ use crate::proto::http::Response;
 /// otherwise keep the reactor in one turn for ever.
 const BATCHES_A_TURN_MAX: usize = 4_096;
 
-/// Commands carried out and messages given to outboxes in one turn; the rest of the mailbox waits for the
-/// next one. They take about a millisecond, or as much longer as the last batch is longer.
-const COMMANDS_A_TURN_MAX: u64 = 8_192;
+/// Messages given to outboxes in one turn, and commands carried out, each of which counts as several; the
+/// rest of the mailbox waits for the next one. They take about a millisecond, or as much longer as the
+/// last batch is longer.
+const GIVEN_A_TURN_MAX: u64 = 8_192;
+
+/// Messages that a command counts as: an answer is written in its turn, which takes so many times as long
+/// as to give a message to an outbox.
+const GIVEN_A_COMMAND: u64 = 16;
 
 /// The close code "try again later" of the registry that RFC 6455 §11.7 founded.
 const TRY_AGAIN_LATER: u16 = 1013;
 
 impl<S: EventSink> Reactor<S> {
     /// Carries out the commands in the mailbox, at most `BATCHES_A_TURN_MAX` batches, and those with
-    /// no more than `COMMANDS_A_TURN_MAX` commands, if there are several.
+    /// no more work than `GIVEN_A_TURN_MAX`, if there are several.
     pub(super) fn apply_all(&mut self) {
         if S::OWN_COMMANDS == OwnCommands::First {
             self.apply_own();
@@ -37,7 +42,7 @@ impl<S: EventSink> Reactor<S> {
                 break;
             };
             drop(self.apply(batch));
-            if self.commands_done() - before >= COMMANDS_A_TURN_MAX {
+            if self.commands_done() - before >= GIVEN_A_TURN_MAX {
                 break;
             }
         }
@@ -51,10 +56,11 @@ impl<S: EventSink> Reactor<S> {
         }
     }
 
-    /// Counts what was carried out so far, each receiver of a publish once.
+    /// Counts what was carried out so far: each receiver of a publish once, a command as often as its write
+    /// takes longer.
     fn commands_done(&self) -> u64 {
         let counters = &self.shared.counters;
-        counters.commands.get() + counters.deliveries.get()
+        counters.commands.get() * GIVEN_A_COMMAND + counters.deliveries.get()
     }
 
     /// Carries out the commands that handlers on this thread gave; where they mustn't overtake what

@@ -69,6 +69,25 @@ fn of_a_crowd_that_talks_a_turn_reads_a_part_and_answers_it() {
 }
 
 #[test]
+fn of_the_answers_to_a_crowd_a_turn_writes_a_part() {
+    const CROWD: usize = 1_500;
+    let mut bench = Bench::new();
+    let mut crowd = bench.open(CROWD);
+    for peer in &crowd {
+        bench.push(peer.fd, "welcome");
+    }
+    let mut written = 0;
+    while written < CROWD as u64 {
+        let writes = bench.turn();
+        assert!((1..=512).contains(&writes), "{writes} in a turn");
+        written += writes;
+    }
+    for peer in &mut crowd {
+        assert_eq!(peer.hear(), "welcome");
+    }
+}
+
+#[test]
 fn a_crowd_that_is_sent_away_is_written_to_in_shares() {
     let mut bench = Bench::new();
     let mut crowd = bench.open(600);

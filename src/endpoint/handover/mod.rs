@@ -62,6 +62,10 @@ impl Endpoint {
             record.tick(self.services.tick());
             record.u64(self.serials.from);
             record.u64(self.serials.below());
+            // Left out where there is none, as programs before this field did.
+            if let Some(generation) = self.generation {
+                record.u64(generation);
+            }
         });
         self.sessions.hand_over(section);
         self.services.replays.hand_over(section);
@@ -168,12 +172,15 @@ impl Endpoint {
     }
 }
 
-fn read_clock(record: &mut RecordReader<'_>) -> Result<(Serials, Tick), HandoverError> {
+fn read_clock(
+    record: &mut RecordReader<'_>,
+) -> Result<(Serials, Tick, Option<u64>), HandoverError> {
     if EndpointRecord::read(record)? != EndpointRecord::Clock {
         return Err(record.refuse("the clock has to come first"));
     }
     let (tick, from, below) = (record.tick()?, record.u64()?, record.u64()?);
-    Ok((Serials::take_over(from, below), tick))
+    let generation = record.or(None, |record| record.u64().map(Some))?;
+    Ok((Serials::take_over(from, below), tick, generation))
 }
 
 /// Has the chat go on where the disk is. Both agree, since all that was stored was delivered before the

@@ -5,6 +5,7 @@ mod carried;
 mod errands;
 mod faults;
 mod gateway;
+mod golden;
 mod images;
 mod links;
 mod moments;

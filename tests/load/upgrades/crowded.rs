@@ -9,7 +9,7 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use super::ledger::{Board, Ending};
+use super::ledger::{Board, Ending, Finishing};
 use super::listeners::Listeners;
 use super::talkers::by_websocket;
 use super::{binaries, keep_their_names, middle_and_longest, number_in, said_of_upgrade};
@@ -66,7 +66,8 @@ fn silent_connections_make_an_upgrade_neither_large_nor_lossy() {
     let (board, address, before) = (&board, server.address, server.memory());
     let (mut pauses, mut with, mut without) = (Vec::new(), Vec::new(), Vec::new());
     let answered = thread::scope(|scope| {
-        let ending = Ending(board);
+        let finishing = Finishing(board);
+        let _ending = Ending(board);
         let listeners = &mut listeners;
         let hear = scope.spawn(move || listeners.hear(board));
         let talker = scope.spawn(move || by_websocket(address, 0, 0, board));
@@ -88,12 +89,12 @@ fn silent_connections_make_an_upgrade_neither_large_nor_lossy() {
         board.end();
         let answered = talker.join().unwrap();
         board.wait_for_all();
-        drop(ending);
+        keep_their_names(&server, &fds);
+        drop(finishing);
         hear.join().unwrap();
         answered
     });
     let after = server.memory();
-    keep_their_names(&server, &fds);
     listeners.ledger.judge(&answered, &[]);
     let longest = with.iter().max().copied().unwrap();
     println!(

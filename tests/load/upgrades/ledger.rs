@@ -120,12 +120,21 @@ impl Ledger {
     }
 }
 
-/// Ends everything when it is dropped, so that nobody goes on for ever once somebody has found a fault.
+/// Has everybody end what he does when it is dropped, so that nobody goes on for ever once somebody has found a
+/// fault.
 pub struct Ending<'a>(pub &'a Board);
 
 impl Drop for Ending<'_> {
     fn drop(&mut self) {
         self.0.end();
+    }
+}
+
+/// The same for those who listen.
+pub struct Finishing<'a>(pub &'a Board);
+
+impl Drop for Finishing<'_> {
+    fn drop(&mut self) {
         self.0.finish();
     }
 }

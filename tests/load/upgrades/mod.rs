@@ -24,7 +24,7 @@ use crate::support::api::ask_json;
 use crate::support::http::HttpClient;
 use crate::support::number_in_env;
 use crate::support::program::Program;
-use ledger::{Board, Ending, Ledger, Placed, ROOMS, Said};
+use ledger::{Board, Ending, Finishing, Ledger, Placed, ROOMS, Said};
 use listeners::Listeners;
 use talkers::{ask, by_gateway, by_http, by_websocket};
 use visitors::{Slow, Visits, come_and_go};
@@ -229,9 +229,17 @@ fn have_names_of_their_own(fds: &[u64], told: &Told) {
 /// Whoever stayed has the name that it had.
 fn keep_their_names(server: &Program, fds: &[u64]) {
     let mut http = server.http();
-    for (number, fd) in fds.iter().enumerate() {
-        let (_, user) = http.json("GET", &format!("/v1/users/u{number}"), &Value::Null);
-        assert_eq!(user["connections"], json!([fd]), "{user}");
+    let all: Vec<_> = fds.iter().enumerate().collect();
+    for some in all.chunks(50) {
+        let uids: Vec<_> = some
+            .iter()
+            .map(|(number, _)| format!("uid=u{number}"))
+            .collect();
+        let path = format!("/v1/users?{}", uids.join("&"));
+        let (_, answer) = http.json("GET", &path, &Value::Null);
+        for (user, (_, fd)) in answer["users"].as_array().unwrap().iter().zip(some) {
+            assert_eq!(user["connections"], json!([fd]), "{user}");
+        }
     }
 }
 
@@ -270,12 +278,14 @@ fn nothing_is_lost_by(change: &Change, data: &str, more: &[&str]) {
     let fds = listeners.fds();
     let board = Board::new(count);
     let told = thread::scope(|scope| {
+        let finishing = Finishing(&board);
         let hear = scope.spawn(|| listeners.hear(&board));
         let told = change_under_load(&pair, &board, change, seed);
+        keep_their_names(&pair.server, &fds);
+        drop(finishing);
         hear.join().unwrap();
         told
     });
-    keep_their_names(&pair.server, &fds);
     have_names_of_their_own(&fds, &told);
     judge(&listeners.ledger, &told, &pair.server);
     drop(listeners);

@@ -331,6 +331,9 @@ fn nothing_is_changed_before_the_first_record_and_a_start_left_undone_is_made_up
         store.commit().unwrap();
         store.maintain(NOW + 400_000 + 1_000 * number).unwrap();
     }
+    say(&mut store, "tea", "unconfirmed");
+    store.commit().unwrap();
+    let crashed = disk.as_it_is();
     let section = handed_over(&mut store);
     let active = store.active.path.clone();
     let mut numbers = 1..store.active.head.number;
@@ -340,10 +343,10 @@ fn nothing_is_changed_before_the_first_record_and_a_start_left_undone_is_made_up
         segment(store.active.head.number + 1).display().to_string() + names::UNFINISHED;
     let unfinished = Path::new(&unfinished);
     for is_by_index in [true, false] {
-        let next_disk = disk.as_it_is();
+        let next_disk = if is_by_index { &disk } else { &crashed }.as_it_is();
         next_disk.put(unfinished, b"half");
         if !is_by_index {
-            next_disk.append(&active, b"torn");
+            next_disk.append(&active, &[7; 1_000]);
             next_disk.put(&unneeded, b"of no use");
         }
         let before = everything(&next_disk);

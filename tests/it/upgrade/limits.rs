@@ -250,6 +250,8 @@ fn a_thread_that_hangs_is_named_and_all_goes_on_once_it_does() {
     ] {
         let hangs = format!("{thread} hangs");
         server.let_fail(&hangs);
+        // A worker's, and what comes behind it is, too; a `say` alone may be the reactor's.
+        ann.send(json!({"type": "who", "room": "stored"}));
         ann.send(say("stored", thread));
         server.waits_at(&hangs);
         server.is_refused(&[], reason);

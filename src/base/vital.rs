@@ -1,7 +1,8 @@
 //! Threads that a process can't do without: whoever waits for one learns that it has died.
 //!
-//! A build with debug assertions has a way to make each of them die ([`may_die_here`]), and other
-//! points of the program fail ([`is_told_to_fail`]), for the tests; a build for users hasn't.
+//! A build with debug assertions has a way to make each of them die or hang ([`may_die_here`]), and other
+//! points of the program fail ([`is_told_to_fail`]) or wait ([`wait_while_told`]), for the tests; a build
+//! for users hasn't.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -9,8 +10,8 @@ use std::thread::{Builder, JoinHandle};
 
 use super::rest::take_part;
 
-/// The variable with the path of a file that names threads which shall die, and points of the program
-/// that shall fail, one a line.
+/// The variable with the path of a file that names threads which shall die, points of the program that
+/// shall fail, and others that shall wait, one a line.
 #[cfg(debug_assertions)]
 const FAULTS_VAR: &str = "FAULTS_OF_TIDINGS";
 
@@ -34,13 +35,30 @@ pub fn spawn_vital(
     })
 }
 
-/// Panics if a test says that the present thread dies; never does in a build for users.
+/// Panics if a test says that the present thread dies, and waits while one says that it hangs; never does
+/// in a build for users.
 pub fn may_die_here() {
     #[cfg(debug_assertions)]
-    {
-        let thread = std::thread::current();
-        let dies = thread.name().is_some_and(is_named_by_a_test);
+    if let Some(name) = std::thread::current().name() {
+        let dies = is_named_by_a_test(name);
         assert!(!dies, "a test said that this thread dies");
+        wait_while_told(&format!("{name} hangs"));
+    }
+}
+
+/// Waits while a test says so of this point of the program, and tells the test that it was reached; never
+/// does in a build for users.
+pub fn wait_while_told(point: &str) {
+    #[cfg(debug_assertions)]
+    if is_named_by_a_test(point) {
+        tell_the_test(point);
+        while is_named_by_a_test(point) {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+    }
+    #[cfg(not(debug_assertions))]
+    {
+        _ = point;
     }
 }
 
@@ -57,17 +75,38 @@ pub fn is_told_to_fail(point: &str) -> bool {
 }
 
 #[cfg(debug_assertions)]
-fn is_named_by_a_test(name: &str) -> bool {
+fn faults() -> Option<&'static std::path::Path> {
     use std::path::PathBuf;
     use std::sync::OnceLock;
 
     static FAULTS: OnceLock<Option<PathBuf>> = OnceLock::new();
     let path = FAULTS.get_or_init(|| std::env::var_os(FAULTS_VAR).map(PathBuf::from));
-    let Some(path) = path else {
+    path.as_deref()
+}
+
+#[cfg(debug_assertions)]
+fn is_named_by_a_test(name: &str) -> bool {
+    let Some(path) = faults() else {
         return false;
     };
     let names = std::fs::read_to_string(path).unwrap_or_default();
     names.lines().any(|line| line == name)
+}
+
+/// Adds a line to the file beside that of the faults.
+#[cfg(debug_assertions)]
+fn tell_the_test(point: &str) {
+    use std::io::Write;
+
+    let path = faults().map(|path| path.with_extension("reached"));
+    let file = path.and_then(|path| {
+        let mut open = std::fs::OpenOptions::new();
+        open.append(true).create(true).open(path).ok()
+    });
+    if let Some(mut file) = file {
+        // The test waits for it in vain otherwise, and says so.
+        _ = writeln!(file, "{point}");
+    }
 }
 
 #[cfg(test)]

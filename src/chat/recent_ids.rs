@@ -65,16 +65,24 @@ pub(super) struct RecentId {
 impl RecentIds {
     /// Remembers up to `entries_max` ids.
     pub(super) fn new(entries_max: usize) -> Self {
-        let parts = (entries_max / PART_ENTRIES_MIN).clamp(1, PARTS_MAX);
-        Self {
+        Self::in_parts(entries_max / PART_ENTRIES_MIN, entries_max)
+    }
+
+    /// Remembers up to `entries_max` ids in so many parts, as far as there may be so many.
+    pub(super) fn in_parts(parts: usize, entries_max: usize) -> Self {
+        let parts = parts.clamp(1, PARTS_MAX);
+        let ids = Self {
             parts: (0..parts).map(|_| Mutex::default()).collect(),
-            part_max: AtomicUsize::new(entries_max / parts),
-        }
+            part_max: AtomicUsize::default(),
+        };
+        ids.set_max(entries_max);
+        ids
     }
 
     /// Changes the bound; what is over it goes with the next ids that come.
     pub(super) fn set_max(&self, entries_max: usize) {
-        self.part_max.store(entries_max / self.parts.len(), Relaxed);
+        let part_max = (entries_max / self.parts.len()).max(1);
+        self.part_max.store(part_max, Relaxed);
     }
 
     /// The place of the first message with this key, if it was said lately.
@@ -114,8 +122,15 @@ impl RecentIds {
         self.insert(&scope.common.totals, key, id);
     }
 
+    /// Remembers an id that another image of the program knew; what is over the bound goes with the next
+    /// ids that come.
+    pub(super) fn bring_back(&self, totals: &Totals, key: IdempotencyKey, id: RecentId) {
+        self.part(key).insert(key, id);
+        totals.dedup_entries.add(1);
+    }
+
     /// Remembers an id that isn't known; another is forgotten for it if there is no room.
-    pub(super) fn insert(&self, totals: &Totals, key: IdempotencyKey, id: RecentId) {
+    fn insert(&self, totals: &Totals, key: IdempotencyKey, id: RecentId) {
         let part_max = self.part_max.load(Relaxed);
         let mut part = self.part(key);
         // More than one where the bound has become lower.

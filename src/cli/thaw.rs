@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{anyhow, bail};
 use clap::Parser;
 use rustix::process::{Signal, getpid, kill_process};
-use tidings::base::vital::is_told_to_fail;
+use tidings::base::vital::{is_told_to_fail, wait_while_told};
 use tidings::server::upgrade::{Entered, ThawRelay};
 
 use super::{Cli, CliCommand};
@@ -42,7 +42,5 @@ fn fail_as_told() {
     if is_told_to_fail("thaw.kill") {
         _ = kill_process(getpid(), Signal::KILL);
     }
-    while is_told_to_fail("thaw.hang") {
-        std::thread::sleep(std::time::Duration::from_millis(100));
-    }
+    wait_while_told("thaw.wait");
 }

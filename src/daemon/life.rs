@@ -22,7 +22,9 @@ use tidings::server::{Builder, FrozenServer, ServerOutcome, ServerSignal, Worker
 use super::in_force::Current;
 use super::reload::{ReloadScope, Reloading, SettingsRenewal, Succession, Swap};
 use super::standing::{Standing, serving};
-use super::upgrade::{DaemonState, HandOver, ThawedDaemon, UpgradeOrder, Upgrading};
+use super::upgrade::{
+    DaemonState, HandOver, PendingErrands, ThawedDaemon, UpgradeOrder, Upgrading,
+};
 use crate::config::{FileTexts, Loaded, Purpose, Settings};
 use crate::control::{ControlServer, ControlSocket, Reply};
 use crate::output::OpenLogFile;
@@ -61,21 +63,6 @@ pub(super) struct DaemonLife {
     asked: Condvar,
 }
 
-/// One errand of each kind may wait while another is done.
-#[derive(Debug, Default)]
-struct PendingErrands {
-    reload: bool,
-    reopen_log: bool,
-    upgrade: bool,
-}
-
-impl PendingErrands {
-    /// Whether the log file is opened anew, which each of them does.
-    fn has_log(&self) -> bool {
-        self.reload || self.reopen_log
-    }
-}
-
 impl DaemonLife {
     pub(super) fn new(
         purpose: Purpose,
@@ -85,7 +72,7 @@ impl DaemonLife {
     ) -> Arc<Self> {
         let manager = ServiceManager::of_environment();
         let before = thawed.as_ref().map(|thawed| &thawed.state);
-        let (reload, reopen_log) = before.map_or((false, false), |state| state.pending);
+        let pending = before.map(|state| state.pending).unwrap_or_default();
         let started_unix_ms = before.map_or_else(unix_ms, |state| state.started_unix_ms);
         let had_terminal = before.map_or_else(has_terminal, |state| state.had_terminal);
         let standing = Standing::new(
@@ -108,11 +95,7 @@ impl DaemonLife {
             log_file: settings.log.path().map(Into::into),
             had_terminal,
             failure: Mutex::default(),
-            errands: Mutex::new(PendingErrands {
-                reload,
-                reopen_log,
-                upgrade: false,
-            }),
+            errands: Mutex::new(pending),
             thawed: Mutex::new(thawed),
             asked: Condvar::new(),
         })
@@ -166,7 +149,7 @@ impl DaemonLife {
         hand_over: &mut HandOver<'_>,
     ) -> Result<(), String> {
         let errands = lock(&self.errands);
-        state.pending = (errands.reload, errands.reopen_log);
+        state.pending = *errands;
         state.had_terminal = self.had_terminal;
         let control = lock(&self.control);
         let Some(control) = &*control else {
@@ -314,9 +297,10 @@ impl DaemonLife {
             }
             ServerSignal::User1 => {
                 tracing::info!("SIGUSR1: the workers and the processes are renewed");
-                // How it ends is logged.
-                drop(server.reload());
-                self.ask(|pending| pending.reopen_log = true);
+                self.ask(|pending| {
+                    pending.reopen_log = true;
+                    pending.renew = true;
+                });
             }
             ServerSignal::User2 => {
                 tracing::info!("SIGUSR2: the program is replaced");
@@ -326,30 +310,47 @@ impl DaemonLife {
     }
 
     fn ask(&self, note: impl FnOnce(&mut PendingErrands)) {
-        note(&mut lock(&self.errands));
+        self.note(note);
         self.asked.notify_one();
     }
 
+    fn note(&self, note: impl FnOnce(&mut PendingErrands)) {
+        note(&mut lock(&self.errands));
+    }
+
+    /// Each errand is noted until it begins: what waits for an upgrade to end is done by the next image.
     fn run_errands(&self) {
         loop {
             let mut pending = lock(&self.errands);
-            while !(pending.reload || pending.reopen_log || pending.upgrade) {
+            while pending.is_none() {
                 pending = match self.asked.wait(pending) {
                     Ok(pending) => pending,
                     Err(poisoned) => poisoned.into_inner(),
                 };
             }
-            let errands = std::mem::take(&mut *pending);
+            let errands = *pending;
             drop(pending);
+            let mut is_reloaded = false;
+            if errands.reload {
+                let begins = || self.note(|pending| pending.reload = false);
+                is_reloaded = self.standing.reload(ReloadScope::Swap, begins)["ok"] == true;
+            }
             // A reload opens the log anew; a refused one must not keep the file that was moved away.
-            let is_reloaded =
-                errands.reload && self.standing.reload(ReloadScope::Swap)["ok"] == true;
-            if !is_reloaded && errands.has_log() && self.log_file.is_some() {
-                self.reopen_log();
+            if errands.reload || errands.reopen_log {
+                self.note(|pending| pending.reopen_log = false);
+                if !is_reloaded && self.log_file.is_some() {
+                    self.reopen_log();
+                }
+            }
+            if errands.renew {
+                let begins = || self.note(|pending| pending.renew = false);
+                // How it ends is logged.
+                self.standing.renew(begins);
             }
             if errands.upgrade {
+                let begins = || self.note(|pending| pending.upgrade = false);
                 // It says in the log how it went.
-                self.standing.upgrade(&UpgradeOrder::default(), |_| {});
+                (self.standing).upgrade(&UpgradeOrder::default(), begins, |_| {});
             }
         }
     }

@@ -138,9 +138,10 @@ impl Reloading {
         }
     }
 
-    /// Reads the settings anew, and answers what came of it.
-    pub(super) fn reload(&self, scope: ReloadScope) -> Value {
-        let reloaded = self.try_reload(scope);
+    /// Reads the settings anew, and answers what came of it; `begins` is called once nothing else is under
+    /// way.
+    pub(super) fn reload(&self, scope: ReloadScope, begins: impl FnOnce()) -> Value {
+        let reloaded = self.try_reload(scope, begins);
         let mut answer = match &reloaded {
             Ok(reloaded) => reloaded.answer(),
             Err(error) => json!({"ok": false, "error": format!("{error:#}")}),
@@ -185,8 +186,9 @@ impl Reloading {
         (settings, lock(&self.last).clone())
     }
 
-    fn try_reload(&self, scope: ReloadScope) -> anyhow::Result<Reloaded> {
+    fn try_reload(&self, scope: ReloadScope, begins: impl FnOnce()) -> anyhow::Result<Reloaded> {
         let mut running = lock(&self.running);
+        begins();
         let next = (self.renewal.read)(&SettingFiles::OnDisk)?;
         let changes = running.changes_to(&next);
         self.refuse(&changes, &next.access)?;

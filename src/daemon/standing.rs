@@ -103,13 +103,20 @@ impl Standing {
         }
     }
 
-    /// Replaces the program; it answers if the program stays.
-    pub(super) fn upgrade(&self, order: &UpgradeOrder, progress: impl FnMut(&str)) -> Value {
+    /// Replaces the program; it answers if the program stays. `begins` is called once nothing else is under
+    /// way.
+    pub(super) fn upgrade(
+        &self,
+        order: &UpgradeOrder,
+        begins: impl FnOnce(),
+        progress: impl FnMut(&str),
+    ) -> Value {
         let (Some(reloading), Some(upgrading), Some(server)) = (
             self.reloading.get(),
             self.upgrading.get(),
             self.server.get(),
         ) else {
+            begins();
             return json!({"ok": false, "error": "it is just starting"});
         };
         let manager = self.manager.as_ref().filter(|_| !order.is_check);
@@ -118,6 +125,7 @@ impl Standing {
             manager.stretch(WATCHDOG_STRETCHED);
         }
         let answer = reloading.meanwhile(|state| {
+            begins();
             let state = DaemonState {
                 started_unix_ms: self.started_unix_ms,
                 ..state
@@ -133,16 +141,17 @@ impl Standing {
         answer
     }
 
-    /// Reads the settings anew.
-    pub(super) fn reload(&self, scope: ReloadScope) -> Value {
+    /// Reads the settings anew; `begins` is called once nothing else is under way.
+    pub(super) fn reload(&self, scope: ReloadScope, begins: impl FnOnce()) -> Value {
         let (Some(reloading), Some(server)) = (self.reloading.get(), self.server.get()) else {
+            begins();
             return json!({"ok": false, "error": "it is just starting"});
         };
         let manager = self.manager.as_ref().filter(|_| scope == ReloadScope::Swap);
         if let Some(manager) = manager {
             manager.reloading();
         }
-        let answer = reloading.reload(scope);
+        let answer = reloading.reload(scope, begins);
         if let Some(manager) = manager {
             // Also after a failure: a manager waits for it, and the old settings are in force.
             let serving = serving(server);
@@ -192,16 +201,17 @@ impl Standing {
         };
         match question {
             Question::Status => self.status(server),
-            Question::Reload => self.reload(ReloadScope::Swap),
-            Question::CheckReload => self.reload(ReloadScope::Check),
+            Question::Reload => self.reload(ReloadScope::Swap, || {}),
+            Question::CheckReload => self.reload(ReloadScope::Check, || {}),
             Question::Renew => self.renew(|| {}),
             Question::Upgrade { binary, is_check } => {
                 let order = UpgradeOrder { binary, is_check };
                 // From its first line on this client's upgrade is the one that takes place.
-                let answer = self.upgrade(&order, |text| {
+                let progress = |text: &str| {
                     reply.awaits_upgrade(!is_check);
                     reply.line(&json!({"progress": text}));
-                });
+                };
+                let answer = self.upgrade(&order, || {}, progress);
                 reply.awaits_upgrade(false);
                 answer
             }

@@ -29,7 +29,7 @@ use super::queue::WorkerJob;
 use super::renewing::{RenewedParts, Renewing};
 use super::runner::{Runner, RunnerMaker};
 use super::shared::{MainThread, ServerShared};
-use super::signal::{ServerSignal, name_of, watch};
+use super::signal::{ServerSignal, name_of, pending, watch};
 use super::spawn::{Spawner, Threads, build_shared};
 use super::spec::ServerSpec;
 use super::start_parts::{all_pressures, listeners, supervisor};
@@ -39,7 +39,7 @@ use super::upgrade::kernel::{heed_signals, heeding_signals, hold_signals, holds_
 use super::upgrade::{CommittedParts, ThawedProgram, ThawedServer, reactors, waiting};
 use super::upgrading::Upgrading;
 use crate::base::rest::{take_no_part, take_part};
-use crate::base::vital::may_die_here;
+use crate::base::vital::{may_die_here, wait_while_told};
 use crate::net::command::{Command, CommandBatch};
 
 const WAKER: Token = Token(0);
@@ -238,7 +238,7 @@ impl Lifecycle {
             Some(signals) if holds_signals() => {
                 hold_signals();
                 is_held = true;
-                signals.pending().collect()
+                pending(signals)
             }
             _ => Vec::new(),
         };
@@ -253,6 +253,7 @@ impl Lifecycle {
         let Some(thaw) = self.thaw.take() else {
             return;
         };
+        wait_while_told("commit.wait");
         let signals = thaw.commit(CommittedParts {
             shared: &self.shared,
             runner: &self.runner,
@@ -339,8 +340,7 @@ impl Lifecycle {
         let Some(signals) = &mut self.signals else {
             return;
         };
-        let pending: Vec<i32> = signals.pending().collect();
-        for signal in pending {
+        for signal in pending(signals) {
             match (self.freezes.is_busy(), signal) {
                 (false, _) | (true, SIGTERM | SIGINT) => self.heed(signal),
                 (true, _) => self.freezes.keep_signal(signal),

@@ -3,7 +3,7 @@
 use std::io;
 
 use mio::{Interest, Poll, Token};
-use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGXFSZ};
 use signal_hook_mio::v1_0::Signals;
 
 use super::orphans::is_first_process;
@@ -45,7 +45,8 @@ pub fn is_hangup_ignored() -> bool {
 
 /// Has a poll report the signals that a server heeds.
 pub(super) fn watch(poll: &Poll, token: Token) -> io::Result<Signals> {
-    let mut heeded = vec![SIGTERM, SIGINT, SIGUSR1, SIGUSR2];
+    // That a file can't grow any more is an error of the write, and no end of the program.
+    let mut heeded = vec![SIGTERM, SIGINT, SIGUSR1, SIGUSR2, SIGXFSZ];
     if !is_hangup_ignored() {
         heeded.push(SIGHUP);
     }
@@ -56,6 +57,12 @@ pub(super) fn watch(poll: &Poll, token: Token) -> io::Result<Signals> {
     poll.registry()
         .register(&mut signals, token, Interest::READABLE)?;
     Ok(signals)
+}
+
+/// Takes the signals that came, but for those of writes.
+pub(super) fn pending(signals: &mut Signals) -> Vec<i32> {
+    let pending = signals.pending();
+    pending.filter(|signal| *signal != SIGXFSZ).collect()
 }
 
 pub(super) fn name_of(signal: i32) -> &'static str {

@@ -7,6 +7,7 @@ use super::kind::RecordKind;
 use super::writer::ChatWriter;
 use crate::chat::Chat;
 use crate::chat::id_source::IdSource;
+use crate::chat::recent_ids::RecentIds;
 use crate::chat::settings::ChatSettings;
 use crate::chat::stored_index::StoredIndex;
 use crate::handover::{HandoverError, RecordReader};
@@ -104,8 +105,10 @@ impl Sources {
             kept_bytes_max: self.kept_bytes_max,
             ..settings
         };
+        let entries_max = settings.dedup_entries_max;
         let mut chat = Chat::with_stored_index(settings, self.shards_seed, stored, keys);
         chat.common.ids = IdSource::new(self.ids);
+        chat.recent_ids = RecentIds::in_parts(self.recent_id_parts, entries_max);
         let parts = chat.rooms.len() + chat.inboxes.len();
         *chat.expires_from.get_mut() = self.expires_from % parts;
         chat

@@ -206,7 +206,7 @@ impl TakenChat {
             self.recent_ids.sort_by_key(|(_, id)| id.at);
         }
         for (key, id) in self.recent_ids {
-            ids.insert(totals, key, id);
+            ids.bring_back(totals, key, id);
         }
         Ok(self.chat)
     }

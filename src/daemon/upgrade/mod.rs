@@ -11,7 +11,7 @@ pub use changes::refuse_changes;
 pub use sections::KNOWN;
 pub(super) use sections::same_sections;
 pub(super) use stages::{HandOver, UpgradeOrder, Upgrading};
-pub use state::DaemonState;
+pub use state::{DaemonState, PendingErrands};
 pub use thaw::Thaw;
 pub(super) use thaw::ThawedDaemon;
 

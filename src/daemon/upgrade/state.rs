@@ -17,7 +17,7 @@ use crate::control::{ControlPeer, SocketPlace};
 /// The section of the daemon.
 pub(crate) const DAEMON: SectionFormat = SectionFormat {
     name: "daemon",
-    version: 1,
+    version: 2,
     oldest_reader: 1,
 };
 
@@ -48,14 +48,34 @@ pub struct DaemonState {
     pub control: Option<(RawFd, SocketPlace)>,
     /// Clients of the control socket without an answer.
     pub peers: Vec<ControlPeer>,
-    /// Whether a reload and a new log file were asked for and wait.
-    pub pending: (bool, bool),
+    /// Errands that were asked for and wait.
+    pub pending: PendingErrands,
     /// The addresses of sockets that the program was started with.
     pub given: Vec<String>,
     /// WebSockets that belong to `/echo`.
     pub echoes: Vec<u64>,
     /// The counts of errands that have ended.
     pub errand_counts: Vec<u64>,
+}
+
+/// One errand of each kind may wait while another is done. Those that wait go on in the next image.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PendingErrands {
+    /// The settings are read anew.
+    pub reload: bool,
+    /// The log file is opened anew.
+    pub reopen_log: bool,
+    /// The program is replaced.
+    pub upgrade: bool,
+    /// The workers and the processes are renewed.
+    pub renew: bool,
+}
+
+impl PendingErrands {
+    /// Whether nothing is to be done.
+    pub fn is_none(self) -> bool {
+        !(self.reload || self.reopen_log || self.upgrade || self.renew)
+    }
 }
 
 impl DaemonState {
@@ -102,13 +122,15 @@ impl DaemonState {
                     record.flag(peer.awaits_upgrade);
                 });
             });
-            record.flag(self.pending.0);
-            record.flag(self.pending.1);
+            record.flag(self.pending.reload);
+            record.flag(self.pending.reopen_log);
             record.list(self.given.iter(), |record, address| record.text(address));
             record.list(self.echoes.iter(), |record, fd| record.u64(*fd));
+            record.flag(self.pending.upgrade);
             record.list(self.errand_counts.iter(), |record, count| {
                 record.u64(*count)
             });
+            record.flag(self.pending.renew);
         });
     }
 
@@ -116,7 +138,7 @@ impl DaemonState {
         let section = handover.needed(DAEMON.name)?;
         section.check(DAEMON.version)?;
         let record = &mut section.records().needed()?;
-        Ok(Self {
+        let mut state = Self {
             arguments: record.list(|record| Ok(OsString::from_vec(record.bytes()?.to_vec())))?,
             started_by: read_path(record)?,
             texts: record
@@ -148,11 +170,20 @@ impl DaemonState {
                     awaits_upgrade: record.flag()?,
                 })
             })?,
-            pending: (record.flag()?, record.flag()?),
+            pending: PendingErrands {
+                reload: record.flag()?,
+                reopen_log: record.flag()?,
+                ..PendingErrands::default()
+            },
             given: record.list(|record| Ok(record.text()?.to_owned()))?,
             echoes: record.list(RecordReader::u64)?,
-            errand_counts: record.or(Vec::new(), |record| record.list(RecordReader::u64))?,
-        })
+            errand_counts: Vec::new(),
+        };
+        // Since version 2.
+        state.pending.upgrade = record.or(false, RecordReader::flag)?;
+        state.errand_counts = record.or(Vec::new(), |record| record.list(RecordReader::u64))?;
+        state.pending.renew = record.or(false, RecordReader::flag)?;
+        Ok(state)
     }
 }
 
@@ -203,7 +234,12 @@ mod tests {
                 asked: b"{\"comm".to_vec(),
                 awaits_upgrade: true,
             }],
-            pending: (true, false),
+            pending: PendingErrands {
+                reload: true,
+                reopen_log: false,
+                upgrade: true,
+                renew: true,
+            },
             given: vec!["[::1]:1".to_owned()],
             echoes: vec![11, 1 << 40],
             errand_counts: vec![12, 0, 13],

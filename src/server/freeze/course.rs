@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::errand::{FreezeErrand, FreezeError, FreezeHolder, FreezeStep, FreezeTimes};
 use super::frozen::FrozenServer;
 use super::part::Freezes;
+use crate::base::vital::wait_while_told;
 use crate::net::command::{Command, CommandBatch};
 use crate::net::freeze::FreezeOrder;
 use crate::server::process::Supervisor;
@@ -145,6 +146,7 @@ impl Freeze {
                 self.order(server, FreezeOrder::Still);
             }
         }
+        wait_while_told(step.point());
     }
 
     /// The one for whom the present step waits.

@@ -21,6 +21,19 @@ pub enum FreezeStep {
     Still,
 }
 
+impl FreezeStep {
+    /// The point of the program at which a test may have the step wait.
+    pub(super) fn point(self) -> &'static str {
+        match self {
+            Self::Hush => "freeze.hush",
+            Self::Settle => "freeze.settle",
+            Self::Rest => "freeze.rest",
+            Self::Part(_) => "freeze.part",
+            Self::Still => "freeze.still",
+        }
+    }
+}
+
 /// The lengths of a freeze's steps.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FreezeTimes {

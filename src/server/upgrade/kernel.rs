@@ -244,6 +244,19 @@ fn change_mask(how: i32) {
     }
 }
 
+/// Finds a thread that waits in the kernel for what nothing interrupts, such as a disk of another machine:
+/// `execve` waits until it has ended, and can't be taken back meanwhile.
+pub fn uninterruptible_thread() -> Option<String> {
+    let threads = fs::read_dir("/proc/self/task").ok()?;
+    threads.flatten().find_map(|thread| {
+        let stat = fs::read_to_string(thread.path().join("stat")).ok()?;
+        // `<number> (<name>) <state> ...`, and a name may hold anything.
+        let (name, rest) = stat.rsplit_once(") ")?;
+        let (_, name) = name.split_once('(')?;
+        rest.starts_with('D').then(|| name.to_owned())
+    })
+}
+
 /// What is executed, made ready before anything stands still: nothing is allocated on the way.
 #[derive(Debug)]
 pub struct Execution {
@@ -311,6 +324,62 @@ mod tests {
         assert!(inherited.adopt(number).is_none());
         assert!(inherited.check(number, DescriptorKind::Socket).is_err());
         assert!(inherited.adopt(1 << 20).is_none());
+    }
+
+    /// Starts a program which opens a file at first; the thread waits until that is open, as after a
+    /// `vfork`, and nothing interrupts it.
+    fn start_behind(path: &CStr) -> libc::pid_t {
+        let mut actions = MaybeUninit::uninit();
+        let (mut pid, arguments) = (0, [c"true".as_ptr().cast_mut(), std::ptr::null_mut()]);
+        // SAFETY: `init` makes the actions that the others take, all pointers are of this function or of
+        // its caller, and the lists end with a null pointer.
+        unsafe {
+            libc::posix_spawn_file_actions_init(actions.as_mut_ptr());
+            let path = path.as_ptr();
+            libc::posix_spawn_file_actions_addopen(
+                actions.as_mut_ptr(),
+                0,
+                path,
+                libc::O_RDONLY,
+                0,
+            );
+            let (program, environment) = (c"/bin/true".as_ptr(), arguments[1..].as_ptr());
+            let failed = libc::posix_spawn(
+                &raw mut pid,
+                program,
+                actions.as_ptr(),
+                std::ptr::null(),
+                arguments.as_ptr(),
+                environment,
+            );
+            assert_eq!(failed, 0);
+            libc::posix_spawn_file_actions_destroy(actions.as_mut_ptr());
+        }
+        pid
+    }
+
+    #[test]
+    fn a_thread_that_nothing_interrupts_is_named_as_long_as_it_is_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("fifo");
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, &path, FileType::Fifo, mode, 0).unwrap();
+        let name = CString::new(path.to_str().unwrap()).unwrap();
+        let thread = std::thread::Builder::new().name("waits (D) so".into());
+        let thread = thread.spawn(move || start_behind(&name)).unwrap();
+        let wait_for = |is_named: bool| {
+            let began = std::time::Instant::now();
+            let named = || uninterruptible_thread().as_deref() == Some("waits (D) so");
+            while named() != is_named {
+                assert!(began.elapsed().as_secs() < 30, "{is_named}");
+                std::thread::yield_now();
+            }
+        };
+        wait_for(true);
+        drop(fs::File::options().write(true).open(&path).unwrap());
+        let child = rustix::process::Pid::from_raw(thread.join().unwrap()).unwrap();
+        rustix::process::waitpid(Some(child), rustix::process::WaitOptions::empty()).unwrap();
+        wait_for(false);
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use rustix::process::{Resource, getrlimit};
+
 use super::error::UpgradeError;
 
 /// Bytes of memory beside the handover that a program needs at its start.
@@ -23,7 +25,7 @@ pub(super) fn memory_for(handover_size: usize) -> Result<(), UpgradeError> {
 
 /// Counts the bytes that this process may still get; `None` where that can't be known.
 fn free_memory() -> Option<u64> {
-    [of_the_machine(), of_the_group()]
+    [of_the_machine(), of_the_group(), of_the_process()]
         .into_iter()
         .flatten()
         .min()
@@ -36,6 +38,22 @@ fn of_the_machine() -> Option<u64> {
         .find_map(|line| line.strip_prefix("MemAvailable:"))?;
     let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
     Some(kib << 10)
+}
+
+/// What the limits of this process leave, which the next image and a rehearsal have, too.
+fn of_the_process() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let used = |name: &str| -> Option<u64> {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+        Some(kib << 10)
+    };
+    let limits = [(Resource::As, "VmSize:"), (Resource::Data, "VmData:")];
+    let left = limits.into_iter().filter_map(|(resource, name)| {
+        let limit = getrlimit(resource).current?;
+        Some(limit.saturating_sub(used(name)?))
+    });
+    left.min()
 }
 
 /// What the tightest of the groups that this process is in leaves.

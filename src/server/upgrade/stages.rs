@@ -13,6 +13,7 @@ use super::kernel::{DescriptorKind, sealed_memory};
 use super::memory::memory_for;
 use super::rehearsal::{RehearsalCall, Rehearsed, rehearse};
 use super::replacement::{Images, execute_next, name_descriptors};
+use crate::base::vital::wait_while_told;
 use crate::handover::{HandoverHead, HandoverWriter};
 use crate::server::freeze::{FreezeErrand, FreezeTimes, FrozenServer};
 use crate::server::handle::Handle;
@@ -87,6 +88,7 @@ impl UpgradeCourse<'_> {
         if self.is_check {
             return Ok(rehearsed);
         }
+        wait_while_told("rehearsed");
         rehearsed.next.is_unchanged()?;
         (self.progress)(&format!("upgrading to {}", rehearsed.version));
         tracing::info!(from = self.version, to = rehearsed.version, "upgrading");

@@ -38,7 +38,7 @@ fn a_next_image_that_fails_while_it_begins_has_the_one_before_go_on() {
 #[test]
 fn a_next_image_that_hangs_has_the_one_before_go_on_in_time() {
     let server = Upgradable::serve(&["--set", "thaw_ms_max=1000"]);
-    server.let_fail("thaw.hang");
+    server.let_fail("thaw.wait");
     server.is_refused(&[], "the thaw took longer than 1000 ms");
     server.serves();
     server.program.stop();

@@ -2,17 +2,22 @@
 //! whatever fails leaves the server as it was.
 
 mod carried;
+mod cuts;
+mod during;
 mod errands;
 mod faults;
 mod gateway;
 mod images;
+mod limits;
 mod links;
 mod moments;
 mod processes;
 mod same;
 mod service;
+mod stages;
 
 use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -22,6 +27,7 @@ use serde_json::Value;
 
 use crate::service::{said, tidings};
 use crate::support::program::Program;
+use crate::support::wait::until;
 
 /// A server with its data in a folder, whose points can be told to fail.
 pub struct Upgradable {
@@ -50,9 +56,54 @@ impl Upgradable {
         Self { folder, program }
     }
 
-    /// Has this point fail from now on, or none.
+    /// Has this point fail or wait from now on, or none.
     pub fn let_fail(&self, point: &str) {
-        fs::write(self.folder.path().join("faults"), point).unwrap();
+        // At once: a server that reads a part would go on with something else.
+        let (draft, faults) = (self.folder.path().join("draft"), "faults");
+        fs::write(&draft, point).unwrap();
+        fs::rename(draft, self.folder.path().join(faults)).unwrap();
+    }
+
+    /// Waits until the server waits at this point, as it was told to.
+    #[track_caller]
+    pub fn waits_at(&self, point: &str) {
+        let reached = self.folder.path().join("faults.reached");
+        until(point, || {
+            fs::read_to_string(&reached).is_ok_and(|text| text.lines().any(|line| line == point))
+        });
+        fs::remove_file(reached).unwrap();
+    }
+
+    /// Does something while an upgrade waits at this point, which goes on then; the upgrade's outcome. At a
+    /// point of a freeze it is the second one, whose end is the next image.
+    pub fn upgrade_and(&self, point: &str, work: impl FnOnce()) -> (i32, String, String) {
+        let first = match is_of_a_freeze(point) {
+            true => "rehearsed",
+            false => point,
+        };
+        self.let_fail(first);
+        self.meanwhile(&[], || {
+            self.waits_at(first);
+            if first != point {
+                self.let_fail(point);
+                self.waits_at(point);
+            }
+            work();
+        })
+    }
+
+    /// Does something while an upgrade is under way, which nothing keeps from its end then; its outcome.
+    pub fn meanwhile(&self, more: &[&str], work: impl FnOnce()) -> (i32, String, String) {
+        let folder = self.folder.path();
+        std::thread::scope(|scope| {
+            let upgrade = scope.spawn(|| upgrade_in(folder, more));
+            // A test that fails must not leave the server waiting for ever.
+            let worked = catch_unwind(AssertUnwindSafe(work));
+            self.let_fail("");
+            let upgraded = upgrade.join().unwrap();
+            worked.unwrap_or_else(|panic| resume_unwind(panic));
+            upgraded
+        })
     }
 
     /// `tidings upgrade` with more arguments: exit code, standard output and standard error.
@@ -100,6 +151,23 @@ impl Upgradable {
 /// `tidings upgrade` of the server in this folder: exit code, standard output and standard error.
 pub fn upgrade_in(folder: &Path, more: &[&str]) -> (i32, String, String) {
     said(&mut tidings(folder, &[&["upgrade"], more].concat()))
+}
+
+/// All points at which an upgrade can wait, in their order.
+pub const POINTS: [&str; 9] = [
+    "rehearsed",
+    "freeze.hush",
+    "freeze.settle",
+    "freeze.rest",
+    "freeze.part",
+    "freeze.still",
+    "exec.wait",
+    "thaw.wait",
+    "commit.wait",
+];
+
+fn is_of_a_freeze(point: &str) -> bool {
+    point.starts_with("freeze.")
 }
 
 /// How many rounds of something are run: few, or as many as the variable says.

@@ -2,19 +2,19 @@
 
 use std::path::Path;
 
-use super::batch::{BATCH_SIZE, WriteBatch};
+use super::batch::WriteBatch;
 use super::error::StoreError;
 use super::files::{FileSystem, OpenMode};
 use super::location::Location;
 use super::log_record::{LogPlace, LogRecord, PlacedMessage};
 use super::names;
-use super::raw_record::raw_records;
 use super::read_view::ReadView;
-use super::scan::{Scan, ScanStep};
+use super::scan::{RecordStep, Scan};
 use super::state::StoreState;
 
-/// Bytes that one piece reads, and one batch more: a fraction of a millisecond.
-const READ_MAX: u64 = 128 << 10;
+/// Bytes that one piece reads, and one record more: a fraction of a millisecond, also where each record
+/// is small.
+const READ_MAX: u64 = 64 << 10;
 /// Bytes that are moved at once, and those of one piece more: the commit behind them waits for their
 /// write.
 pub(super) const MOVED_MAX: usize = 64 << 10;
@@ -50,6 +50,9 @@ impl Compaction {
             .map_err(|source| StoreError::io("open", &path, source))?;
         let mut scan = Scan::begin(file, &path, number)?;
         scan.end_at(size);
+        scan.read_at_once(READ_MAX as usize);
+        // The checkpoint holds no messages.
+        scan.skip_to(scan.head.checkpoint_end);
         Ok(Self {
             number,
             scan,
@@ -68,30 +71,24 @@ impl Compaction {
     pub(super) fn next_piece(&mut self, view: &ReadView) -> Result<bool, StoreError> {
         self.read = 0;
         let mask = view.epoch_masks().of(self.number);
-        loop {
-            let state = view.state();
-            match self.scan.step()? {
-                ScanStep::Batch { at, head, body } => {
-                    for (start, raw) in raw_records(body) {
-                        let here = at + (BATCH_SIZE + start) as u64;
-                        if let Ok(LogRecord::Message(message)) = LogRecord::read(raw)
-                            && let Some(message) =
-                                alive(&state, self.number, here, message.masked(mask))
-                        {
-                            LogRecord::Message(message).write(&mut self.found);
-                        }
+        let state = view.state();
+        while self.read < READ_MAX {
+            match self.scan.next_record()? {
+                RecordStep::Record { at, raw } => {
+                    if let Ok(LogRecord::Message(message)) = LogRecord::read(raw)
+                        && let Some(message) = alive(&state, self.number, at, message.masked(mask))
+                    {
+                        LogRecord::Message(message).write(&mut self.found);
                     }
-                    self.read += u64::from(head.size);
+                    self.read += raw.size() as u64;
                 }
-                ScanStep::End => return Ok(false),
-                ScanStep::Bad { at, flaw, .. } => {
+                RecordStep::End => return Ok(false),
+                RecordStep::Bad { at, flaw } => {
                     return Err(StoreError::damaged(self.scan.path(), at, flaw));
                 }
             }
-            if self.read >= READ_MAX {
-                return Ok(true);
-            }
         }
+        Ok(true)
     }
 }
 

@@ -3,7 +3,8 @@
 //! The thread receives the jobs that wait, appends the record of each, commits once, and then tells
 //! each job its outcome, in the order in which the jobs were submitted. While the disk is busy, the
 //! next batch gathers. Behind each batch it does one piece of the store's long work, and further ones
-//! while nobody waits.
+//! while nobody waits, with a pause before each: a message may be on its way through another thread
+//! that waits for the same core.
 //!
 //! [`Disk::submit`] never waits: the queue has no bound of its own, and [`Disk::pressure`] tells
 //! when the submitters have to pause.
@@ -37,6 +38,11 @@ use crate::base::vital::{may_die_here, spawn_vital};
 /// Time between two rounds of maintenance: short enough that a disk which has room again is used at
 /// once.
 const MAINTAIN_EVERY: Duration = Duration::from_millis(100);
+
+/// Pause between two pieces of long work while no job comes. A system may let a thread that is woken wait
+/// until the running one sleeps, or for a tick of 4 ms: without pauses a message would wait for many
+/// pieces. About half as long as a piece.
+pub(super) const BETWEEN_PIECES: Duration = Duration::from_micros(100);
 
 /// Time between two looks whether a sync aside is over: it takes about as long.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
@@ -280,6 +286,7 @@ impl<J: DiskJob> DiskQueue<J> {
             batch: Vec::new(),
             appended: Vec::new(),
             delay: CommitDelay::new(settings.commit_delay_percent, settings.commit_delay_us_max),
+            told: 0,
             maintained: Instant::now(),
             upkeep: Upkeep::Nothing,
         };
@@ -331,6 +338,8 @@ struct DiskThread<J: DiskJob, F> {
     /// What the store said of each record of the batch.
     appended: Vec<Result<Appended, StoreError>>,
     delay: CommitDelay,
+    /// The jobs of the last batch, whose outcomes were told.
+    told: usize,
     maintained: Instant,
     upkeep: Upkeep,
 }
@@ -345,13 +354,14 @@ impl<J: DiskJob, F: Fn()> DiskThread<J, F> {
             }
             if self.next.is_empty() {
                 let until = self.next_look();
-                match self.waiting.take(&mut self.next, until) {
+                match self.waiting.take(&mut self.next, until, self.told) {
                     Taken::End => break,
                     Taken::Rest { number } => {
                         self.rest(number);
                         continue;
                     }
-                    Taken::Jobs | Taken::Nothing => {}
+                    Taken::Nothing => self.told = 0,
+                    Taken::Jobs => {}
                 }
             }
             if !self.next.is_empty() {
@@ -392,7 +402,7 @@ impl<J: DiskJob, F: Fn()> DiskThread<J, F> {
         let maintenance = self.maintained + MAINTAIN_EVERY;
         match self.upkeep {
             Upkeep::Nothing => maintenance,
-            Upkeep::More => self.maintained,
+            Upkeep::More => maintenance.min(Instant::now() + BETWEEN_PIECES),
             Upkeep::Waits => maintenance.min(Instant::now() + LOOK_AGAIN),
         }
     }
@@ -422,7 +432,7 @@ impl<J: DiskJob, F: Fn()> DiskThread<J, F> {
     fn next_job(&mut self) -> Option<J> {
         if self.next.is_empty() && self.waiting.take_now(&mut self.next) == Taken::Nothing {
             let until = self.delay.until(self.batch.len())?;
-            self.waiting.take(&mut self.next, until);
+            self.waiting.take(&mut self.next, until, self.told);
         }
         self.next.pop_front()
     }
@@ -458,7 +468,7 @@ impl<J: DiskJob, F: Fn()> DiskThread<J, F> {
         }
         let refused = self.appended.iter().find_map(|one| one.as_ref().err());
         self.note_condition(committed.as_ref().err().or(refused));
-        let jobs = self.batch.len() as u64;
+        self.told = self.batch.len();
         let mut rest = &*self.appended;
         for job in self.batch.drain(..) {
             let (appended, others) = rest.split_at(job.records());
@@ -472,7 +482,7 @@ impl<J: DiskJob, F: Fn()> DiskThread<J, F> {
         J::all_done(&self.context);
         self.appended.clear();
         self.delay.answered(Instant::now());
-        lock(&self.shared.progress).done += jobs;
+        lock(&self.shared.progress).done += self.told as u64;
         self.shared.more_done.notify_all();
     }
 

@@ -13,8 +13,9 @@ use crate::base::sync::lock;
 /// Jobs for which a list keeps its memory: as many as one commit takes.
 const CAPACITY_KEPT: usize = 8_192;
 
-/// How often the thread that takes lets others run before it sleeps: those that it told something
-/// just now may put more into the queue, and needn't wake it then.
+/// How often the thread that takes lets others run before it sleeps, where it told several something just
+/// now: they may put more into the queue, and needn't wake it then. One alone seldom does so as
+/// soon, and a system may give the thread that lets others run its core back only after a tick.
 const YIELDS: usize = 3;
 
 /// A queue of jobs, as both ends share it.
@@ -143,9 +144,11 @@ impl<J> JobTaker<J> {
         waiting.give(jobs)
     }
 
-    /// Does the same, but waits for a job until some time, or until it is stirred.
-    pub(super) fn take(&self, jobs: &mut VecDeque<J>, until: Instant) -> Taken {
-        for _ in 0..YIELDS {
+    /// Does the same, but waits for a job until some time, or until it is stirred; `told` is the number of
+    /// jobs whose outcome was told just now.
+    pub(super) fn take(&self, jobs: &mut VecDeque<J>, until: Instant, told: usize) -> Taken {
+        let yields = if told > 1 { YIELDS } else { 0 };
+        for _ in 0..yields {
             match self.take_now(jobs) {
                 Taken::Nothing if Instant::now() < until => thread::yield_now(),
                 taken => return taken,
@@ -212,7 +215,7 @@ mod tests {
         let (putter, taker) = job_queue();
         let mut jobs = VecDeque::new();
         assert_eq!(taker.take_now(&mut jobs), Taken::Nothing);
-        assert_eq!(taker.take(&mut jobs, Instant::now()), Taken::Nothing);
+        assert_eq!(taker.take(&mut jobs, Instant::now(), 2), Taken::Nothing);
         for job in 0..3 {
             putter.put(job).unwrap();
         }
@@ -221,7 +224,7 @@ mod tests {
         assert_eq!(taker.take_now(&mut jobs), Taken::Jobs);
         assert_eq!(jobs, [0, 1, 2]);
         jobs.clear();
-        assert_eq!(taker.take(&mut jobs, Instant::now()), Taken::End);
+        assert_eq!(taker.take(&mut jobs, Instant::now(), 2), Taken::End);
     }
 
     #[test]
@@ -231,7 +234,7 @@ mod tests {
         let thread = thread::spawn(move || {
             let mut all = Vec::new();
             let mut jobs = VecDeque::new();
-            while taker.take(&mut jobs, Instant::now() + patience) == Taken::Jobs {
+            while taker.take(&mut jobs, Instant::now() + patience, 2) == Taken::Jobs {
                 all.extend(jobs.drain(..));
             }
             all
@@ -264,11 +267,11 @@ mod tests {
         assert_eq!(taker.take_now(&mut jobs), Taken::Jobs);
         jobs.clear();
         let rest = Taken::Rest { number: 7 };
-        assert_eq!(taker.take(&mut jobs, Instant::now()), rest);
+        assert_eq!(taker.take(&mut jobs, Instant::now(), 2), rest);
         putter.thaw();
         assert_eq!(taker.take_now(&mut jobs), Taken::Nothing);
         let late = Instant::now() + Duration::from_secs(20);
-        let thread = thread::spawn(move || taker.take(&mut jobs, late));
+        let thread = thread::spawn(move || taker.take(&mut jobs, late, 2));
         while !lock(&putter.0.waiting).is_awaited {
             assert!(Instant::now() < late, "it never sleeps");
             thread::yield_now();
@@ -285,11 +288,11 @@ mod tests {
         let mut jobs = VecDeque::new();
         putter.stir();
         let begun = Instant::now();
-        assert_eq!(taker.take(&mut jobs, begun + patience), Taken::Nothing);
-        assert_eq!(taker.take(&mut jobs, Instant::now()), Taken::Nothing);
+        assert_eq!(taker.take(&mut jobs, begun + patience, 2), Taken::Nothing);
+        assert_eq!(taker.take(&mut jobs, Instant::now(), 2), Taken::Nothing);
         let thread = thread::spawn(move || {
             let mut jobs = VecDeque::new();
-            taker.take(&mut jobs, Instant::now() + patience)
+            taker.take(&mut jobs, Instant::now() + patience, 2)
         });
         while !lock(&putter.0.waiting).is_awaited {
             thread::yield_now();

@@ -7,7 +7,7 @@ use super::batch::{BATCH_SIZE, BatchHead, verify_batch};
 use super::bytes::Flaw;
 use super::error::StoreError;
 use super::files::StoreFile;
-use super::raw_record::{RawRecord, kind, raw_record_size};
+use super::raw_record::{RECORD_OVERHEAD, RawRecord, kind, raw_record_size};
 use super::segment_head::{FORMAT, HeadFlaw, SEGMENT_HEAD_SIZE, SegmentHead};
 
 /// Bytes that are read at once, unless a batch is larger: few reads for 64 MiB, little memory.
@@ -21,8 +21,12 @@ pub(super) struct Scan {
     seed: u32,
     /// The size of the file.
     pub(super) end: u64,
-    /// The position of the next batch.
+    /// The position of the next batch, or of the next record where records are read one by one.
     at: u64,
+    /// The end of the batch whose records are read one by one.
+    batch_end: u64,
+    /// Bytes that are read at once, unless what is asked for is larger.
+    read_size: usize,
     buffer: Vec<u8>,
     buffer_at: u64,
 }
@@ -41,6 +45,17 @@ pub(super) enum ScanStep<'a> {
     End,
     /// The batch that begins at `batch` is not what was written, as the flaw at `at` shows.
     Bad { batch: u64, at: u64, flaw: Flaw },
+}
+
+/// The next record in a segment.
+#[derive(Debug)]
+pub(super) enum RecordStep<'a> {
+    /// A record, verified by its own checksum.
+    Record { at: u64, raw: RawRecord<'a> },
+    /// There is nothing more.
+    End,
+    /// What stands at `at` is not what was written.
+    Bad { at: u64, flaw: Flaw },
 }
 
 impl Scan {
@@ -76,6 +91,8 @@ impl Scan {
             head,
             end,
             at: SEGMENT_HEAD_SIZE as u64,
+            batch_end: 0,
+            read_size: READ_SIZE,
             buffer: Vec::new(),
             buffer_at: 0,
         })
@@ -84,6 +101,11 @@ impl Scan {
     /// Treats the segment as ending here, if it is longer.
     pub(super) fn end_at(&mut self, end: u64) {
         self.end = self.end.min(end);
+    }
+
+    /// Reads no more bytes at once than these, unless what is asked for is larger.
+    pub(super) fn read_at_once(&mut self, size: usize) {
+        self.read_size = size;
     }
 
     /// Goes on at this position, where a batch begins.
@@ -131,6 +153,35 @@ impl Scan {
             at,
             head,
             body: &self.buffer[start + BATCH_SIZE..start + size],
+        })
+    }
+
+    /// Reads the next record, without the rest of its batch: a batch may have megabytes.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Io`].
+    pub(super) fn next_record(&mut self) -> Result<RecordStep<'_>, StoreError> {
+        let seed = self.seed;
+        while self.at >= self.batch_end {
+            let at = self.at;
+            if at >= self.end {
+                return Ok(RecordStep::End);
+            }
+            match batch_head(self.bytes(at, BATCH_SIZE)?, seed, at) {
+                Ok(head) => {
+                    self.at = at + BATCH_SIZE as u64;
+                    self.batch_end = self.at + u64::from(head.size);
+                }
+                Err(flaw) => return Ok(RecordStep::Bad { at, flaw }),
+            }
+        }
+        let at = self.at;
+        let size = raw_record_size(self.bytes(at, RECORD_OVERHEAD)?).unwrap_or(RECORD_OVERHEAD);
+        self.at = at + size as u64;
+        Ok(match RawRecord::read(self.bytes(at, size)?, seed, at) {
+            Ok(raw) => RecordStep::Record { at, raw },
+            Err(flaw) => RecordStep::Bad { at, flaw },
         })
     }
 
@@ -186,7 +237,7 @@ impl Scan {
         let size = size.min(usize::try_from(self.end - at).unwrap_or(usize::MAX));
         let buffered = self.buffer_at + self.buffer.len() as u64;
         if at < self.buffer_at || at + size as u64 > buffered {
-            let wanted = size.max(READ_SIZE.min((self.end - at) as usize));
+            let wanted = size.max(self.read_size.min((self.end - at) as usize));
             self.buffer.resize(wanted, 0);
             let filled = (self.file.read_full_at(&mut self.buffer, at))
                 .map_err(|source| StoreError::io("read", &self.path, source))?;

@@ -6,6 +6,9 @@ use crate::net::command::Command;
 /// Connections that come or go and are read from in one turn.
 const COMING_AND_GOING: usize = 32;
 
+/// Others that are read from in one turn.
+const READ_AT_ONCE: usize = 256;
+
 #[test]
 fn a_message_is_answered_before_a_crowd_has_gone() {
     /// The kernel tells of so many in three parts.
@@ -42,6 +45,27 @@ fn a_message_is_answered_before_a_crowd_has_come() {
             assert!(bench.reactor.sink().opened.len() < 100);
         }
     }
+}
+
+#[test]
+fn of_a_crowd_that_talks_a_turn_reads_a_part_and_answers_it() {
+    const CROWD: usize = 600;
+    let mut bench = Bench::new();
+    let mut crowd = bench.open(CROWD);
+    for peer in &mut crowd {
+        peer.say("hello");
+    }
+    let mut crowd = crowd.iter_mut();
+    while crowd.len() > 0 {
+        let before = bench.reactor.sink().heard;
+        bench.turn();
+        let read = bench.reactor.sink().heard - before;
+        assert!((1..=READ_AT_ONCE).contains(&read), "{read} in a turn");
+        for peer in crowd.by_ref().take(read) {
+            assert_eq!(peer.hear(), "hello");
+        }
+    }
+    assert!(bench.reactor.ready.is_empty(), "none is left");
 }
 
 #[test]

@@ -298,8 +298,8 @@ impl DaemonLife {
             ServerSignal::User1 => {
                 tracing::info!("SIGUSR1: the workers and the processes are renewed");
                 self.ask(|pending| {
-                    pending.reopen_log = true;
                     pending.renew = true;
+                    pending.reopen_log = true;
                 });
             }
             ServerSignal::User2 => {

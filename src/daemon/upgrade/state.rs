@@ -65,6 +65,8 @@ pub struct PendingErrands {
     pub reload: bool,
     /// The log file is opened anew.
     pub reopen_log: bool,
+    /// The workers and the processes are renewed.
+    pub renew: bool,
     /// The program is replaced.
     pub upgrade: bool,
     /// The workers and the processes are renewed.
@@ -74,7 +76,7 @@ pub struct PendingErrands {
 impl PendingErrands {
     /// Whether nothing is to be done.
     pub fn is_none(self) -> bool {
-        !(self.reload || self.reopen_log || self.upgrade || self.renew)
+        !(self.reload || self.reopen_log || self.renew || self.upgrade)
     }
 }
 
@@ -126,10 +128,10 @@ impl DaemonState {
             record.flag(self.pending.reopen_log);
             record.list(self.given.iter(), |record, address| record.text(address));
             record.list(self.echoes.iter(), |record, fd| record.u64(*fd));
-            record.flag(self.pending.upgrade);
             record.list(self.errand_counts.iter(), |record, count| {
                 record.u64(*count)
             });
+            record.flag(self.pending.upgrade);
             record.flag(self.pending.renew);
         });
     }
@@ -177,11 +179,10 @@ impl DaemonState {
             },
             given: record.list(|record| Ok(record.text()?.to_owned()))?,
             echoes: record.list(RecordReader::u64)?,
-            errand_counts: Vec::new(),
+            errand_counts: record.or(Vec::new(), |record| record.list(RecordReader::u64))?,
         };
         // Since version 2.
         state.pending.upgrade = record.or(false, RecordReader::flag)?;
-        state.errand_counts = record.or(Vec::new(), |record| record.list(RecordReader::u64))?;
         state.pending.renew = record.or(false, RecordReader::flag)?;
         Ok(state)
     }
@@ -237,6 +238,7 @@ mod tests {
             pending: PendingErrands {
                 reload: true,
                 reopen_log: false,
+                renew: false,
                 upgrade: true,
                 renew: true,
             },

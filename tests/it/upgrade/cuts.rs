@@ -242,6 +242,20 @@ fn framed(texts: &[String]) -> Vec<u8> {
     bytes
 }
 
+/// Reads an answer to a request, its head and its body.
+fn read_answer(stream: &mut TcpStream) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while !bytes.ends_with(b"\r\n\r\n") {
+        bytes.extend(read(stream, 1));
+    }
+    let head = String::from_utf8(bytes.clone()).unwrap().to_lowercase();
+    let size = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: "));
+    bytes.extend(read(stream, size.unwrap().parse().unwrap()));
+    bytes
+}
+
 /// Reads as many bytes.
 fn read(stream: &mut TcpStream, size: usize) -> Vec<u8> {
     let mut bytes = vec![0; size];
@@ -297,17 +311,16 @@ fn what_is_half_written_is_written_to_its_end() {
     }
     let own = framed(&[message]);
     // An answer to a request.
-    let page = "GET /v1/rooms/tea/messages?limit=1000 HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n";
+    let page = "GET /v1/rooms/tea/messages?limit=1000 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n";
     let ask = || {
         let mut stream = connect_narrow(&server);
         stream.write_all(page.as_bytes()).unwrap();
         stream
     };
     let mut asks: Vec<_> = (0..READERS).map(|_| ask()).collect();
-    let mut whole = Vec::new();
     let mut quick = connect(&server);
     quick.write_all(page.as_bytes()).unwrap();
-    quick.read_to_end(&mut whole).unwrap();
+    let whole = read_answer(&mut quick);
     has_read_all(&server);
     // Each reads as it likes between two upgrades.
     let streams = members
@@ -344,7 +357,6 @@ fn what_is_half_written_is_written_to_its_end() {
         );
         if is_page {
             assert_eq!(without_names(&got), without_names(all), "{number}");
-            assert_eq!(stream.read(&mut [0]).unwrap(), 0, "it was told to close");
         }
     }
     server.program.stop();

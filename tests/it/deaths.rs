@@ -36,6 +36,7 @@ impl Mortal {
             command.arg("--data").arg(folder.join("outbox"));
             // Nobody listens there.
             command.args(["--upstream", "ws://127.0.0.1:9/link"]);
+            command.args(["--set", "gateway.drain_ms_max=100"]);
             command.env("TIDINGS_GATEWAY_LINK_KEY", "a-link-key-of-the-tests");
         })
     }
@@ -166,6 +167,7 @@ fn every_thread_of_a_gateway_takes_it_along_in_order() {
         let body = json!({"to": {"room": "tea"}, "data": 1}).to_string();
         // Whatever the answer is: its thread may be the one that dies.
         http.ask_with_json("POST", "/v1/messages", &body).ok();
+        drop(http);
         mortal.program.stderr.wait_for("the server can't go on");
         assert_eq!(told_why(asking, reason), all, "{thread}");
         mortal.has_failed(thread, reason);

@@ -185,6 +185,7 @@ fn what_a_websocket_said_before_the_stop_is_answered_before_its_close() {
         assert_eq!(client.hear_text(), number.to_string());
     }
     assert_eq!(client.hear_text_or_close(), Err(1001));
+    drop(client);
     assert_eq!(running.stop(), Some(ServerOutcome::default()));
 }
 
@@ -318,6 +319,7 @@ fn a_terminal_that_is_closed_stops_in_order_and_every_websocket_is_told() {
     client.echo("here");
     drop(terminal);
     assert_eq!(client.hear_text_or_close(), Err(1001));
+    drop(client);
     assert_eq!(server.exit_code(), 0);
     assert!(server.stderr.all().contains("SIGHUP: the terminal is gone"));
 }
@@ -422,6 +424,7 @@ fn sigint_stops_as_sigterm_does_and_sigpipe_does_nothing() {
     assert_eq!(client.hear_text(), "still here?");
     server.signal(Signal::INT);
     assert_eq!(client.hear_text_or_close(), Err(1001));
+    drop(client);
     assert_eq!(server.exit_code(), 0);
 }
 

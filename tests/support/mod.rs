@@ -15,6 +15,7 @@ pub mod keys;
 #[cfg(feature = "chat")]
 pub mod nothing_else;
 pub mod numbers;
+pub mod port;
 pub mod program;
 pub mod random;
 pub mod server;

@@ -1,6 +1,9 @@
 //! Servers of the library in the test's own process, in every mode of their threads.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Duration;
 
 use tidings::server::{Builder, Handle, RunningServer, Server, ServerOutcome, Stats};
 
@@ -50,6 +53,10 @@ fn in_modes(workers: &[usize], reactors: &[usize], test: impl Fn(Mode)) {
     }
 }
 
+/// How long a server that is dropped waits for those who are still connected, and perhaps never answer:
+/// a stop in order would wait for 10 s. What it does then is for tests that call it.
+const GOODBYE: Duration = Duration::from_millis(200);
+
 /// A server of a test; dropped, it is stopped.
 pub struct LocalServer {
     running: Option<RunningServer>,
@@ -83,9 +90,18 @@ impl Drop for LocalServer {
         if std::thread::panicking() {
             // What went wrong may keep it from ending in time.
             running.handle().stop();
-        } else {
-            running.stop();
+            return;
         }
+        let handle = running.handle().clone();
+        let (tell, told) = channel();
+        let stopping = thread::spawn(move || {
+            running.stop();
+            tell.send(()).ok();
+        });
+        if told.recv_timeout(GOODBYE).is_err() {
+            handle.stop_now();
+        }
+        stopping.join().expect("the stop doesn't panic");
     }
 }
 

@@ -65,5 +65,6 @@ fn a_setting_says_how_many_members_of_a_large_room_are_written_to_in_one_turn() 
     }
     // Nobody else is at work, so each turn writes to one.
     assert!(turns() - before >= 100 - 2);
+    drop((members, http));
     server.stop();
 }

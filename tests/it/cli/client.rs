@@ -17,6 +17,7 @@ use crate::support::PATIENCE;
 use crate::support::chat_client::ChatClient;
 use crate::support::keys::Keys;
 use crate::support::parsed;
+use crate::support::port::OwnPort;
 use crate::support::program::{Lines, Program, ends_within};
 
 /// A command in a folder, with nothing of this process's environment.
@@ -326,15 +327,17 @@ fn a_listener_whose_token_ends_says_so_and_asks_no_more() {
 #[test]
 fn a_listener_comes_back_after_a_restart_and_has_missed_nothing() {
     let (data, folder) = (folder(), folder());
-    let server = Program::serve_in(data.path(), &[]);
-    let (url, address) = (server.url("ws", "/ws"), server.address.to_string());
+    let port = OwnPort::new();
+    let address = port.address.to_string();
+    let serve = ["serve", "--listen", &address, "--data", "."];
+    let server = Program::start(&mut command(data.path(), &serve));
+    let url = server.url("ws", "/ws");
     let mut listener = Listener::start(folder.path(), &["--url", &url, "--room", "tea"]);
     sent(folder.path(), &["--url", &url, "--room", "tea", "one"]);
     listener.out.wait_for(": one");
     server.kill();
     listener.err.wait_for("reconnecting");
-    let again = ["serve", "--listen", &address, "--data", "."];
-    let server = Program::start(&mut command(data.path(), &again));
+    let server = Program::start(&mut command(data.path(), &serve));
     sent(folder.path(), &["--url", &url, "--room", "tea", "two"]);
     listener.out.wait_for(": two");
     drop(listener);

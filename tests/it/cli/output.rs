@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::support::PATIENCE;
 use crate::support::http::HttpClient;
+use crate::support::port::OwnPort;
 use crate::support::program::{Lines, ends_within};
 use crate::support::wait::until;
 use crate::support::websocket::{Heard, WebSocketClient};
@@ -24,14 +25,14 @@ const DESCRIPTORS: usize = 64;
 struct Server {
     child: Child,
     address: SocketAddr,
+    _port: OwnPort,
 }
 
 impl Server {
     /// Starts `tidings` with these arguments and waits until it answers.
     fn start(arguments: &[&str], stdout: Stdio, stderr: Stdio) -> Self {
-        // Free a moment ago; nothing else here asks for this port by number.
-        let free = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
-        let address = free.expect("a free port");
+        let port = OwnPort::new();
+        let address = port.address;
         let child = Command::new("sh")
             .args([
                 "-c",
@@ -48,7 +49,11 @@ impl Server {
             .stderr(stderr)
             .spawn()
             .expect("tidings starts");
-        let server = Self { child, address };
+        let server = Self {
+            child,
+            address,
+            _port: port,
+        };
         until("it answers", || {
             HttpClient::try_connect(address)
                 .is_ok_and(|mut http| http.ask("GET", "/healthz", "").is_ok())
@@ -311,6 +316,7 @@ fn listen_ends_at_the_first_message_that_nobody_reads() {
     assert!(ended, "it listens on");
     assert_eq!(listen.wait().expect("it was started here").code(), Some(0));
     assert_eq!(said.all().lines().count(), 1);
+    drop(http);
     assert_eq!(server.stop(), Some(0));
 }
 

@@ -110,6 +110,7 @@ fn each_result_of_a_large_batch_stands_in_its_place_and_the_messages_outlive_a_k
 #[test]
 fn the_answers_of_one_commit_are_one_command_a_connection() {
     const COUNT: u64 = 64;
+    const ROUNDS: u64 = 20;
     let data = TempDir::new().unwrap();
     let server = serve(data.path());
     let mut ann = ChatClient::login(&server, "ann", &[]);
@@ -122,9 +123,8 @@ fn the_answers_of_one_commit_are_one_command_a_connection() {
         let say = |seq| json!({"type": "say", "seq": seq, "to": {"room": "pot"}, "data": seq});
         Value::from((from..from + COUNT).map(say).collect::<Vec<_>>())
     };
-    let mut shared = 0;
-    for round in 0..20 {
-        let (commands, commits) = (number("totals", "commands"), number("store", "commits"));
+    let (commands, commits) = (number("totals", "commands"), number("store", "commits"));
+    for round in 0..ROUNDS {
         ann.client.say(says(round * COUNT).to_string());
         for seq in round * COUNT..(round + 1) * COUNT {
             let answer = ann.next();
@@ -133,15 +133,20 @@ fn the_answers_of_one_commit_are_one_command_a_connection() {
                 (&json!("ok"), &json!(seq))
             );
         }
-        let commits = number("store", "commits") - commits;
-        // Three requests were answered meanwhile, and the last is among those that it counts.
-        let commands = number("totals", "commands") - commands - 3;
-        assert!(
-            commands <= commits,
-            "{commands} commands, {commits} commits"
-        );
-        shared += COUNT - commits;
     }
-    assert!(shared > 0, "no commit had more than one message");
+    let commits = number("store", "commits") - commits;
+    // Three requests were answered meanwhile, and the last is among those that it counts.
+    let commands = number("totals", "commands") - commands - 3;
+    // A reactor tells its numbers at the end of a turn, so what came last before may be counted late.
+    const LATE: u64 = 2;
+    assert!(
+        commands <= commits + LATE,
+        "{commands} commands, {commits} commits"
+    );
+    assert!(
+        commits < ROUNDS * COUNT,
+        "no commit had more than one message"
+    );
+    drop(ann);
     server.stop();
 }

@@ -222,6 +222,7 @@ fn a_repeat_is_known_after_a_kill() {
     );
     assert_eq!(post(&server, &by_http)["offset"], other["offset"]);
     assert_eq!(get(&server, "/v1/rooms/tea/messages")["offset"], 2);
+    drop(ann);
     server.stop();
 }
 
@@ -259,6 +260,7 @@ fn acknowledgements_and_memberships_last() {
         "a member is in at the login"
     );
     ann.ok_keeping(json!({"type": "ack", "channel": "tea", "offset": 3}));
+    drop(ann);
     // An orderly stop writes what it was told a moment ago.
     server.stop();
 
@@ -271,8 +273,9 @@ fn acknowledgements_and_memberships_last() {
     assert_eq!(answer["removed"], true);
     server.kill();
     let server = serve(data.path(), &[]);
-    let (_, ok) = ChatClient::login_with(server.websocket("/ws"), json!({"uid": "ann"}));
+    let (ann, ok) = ChatClient::login_with(server.websocket("/ws"), json!({"uid": "ann"}));
     assert!(ok["channels"].get("tea").is_none(), "{ok}");
+    drop(ann);
     server.stop();
 }
 

@@ -13,6 +13,7 @@ use super::machine::{Machine, message};
 use super::proxy::{Proxy, Weather};
 use super::upstream::Upstream;
 use crate::support::http::HttpClient;
+use crate::support::number_in_env;
 use crate::support::wait::{until, until_within};
 
 /// A gateway whose link goes through a network that can break.
@@ -282,7 +283,8 @@ fn a_full_outbox_refuses_and_takes_again_once_it_is_brought_away() {
 
 #[test]
 fn a_stop_brings_away_what_is_on_its_way() {
-    let mut world = World::new();
+    // So that the link outlives the silence.
+    let mut world = World::with(&["--set", "gateway.silence_ms_max=20000"]);
     world.proxy.set(Weather::AnswersHeld);
     world.say(20);
     until("all are on their way", || world.upstream.count() == 20);
@@ -315,11 +317,13 @@ fn a_stop_writes_down_what_was_settled() {
 
 #[test]
 fn who_lives_through_faults_holds_no_more_than_before() {
+    // A full run has 20.
+    let rounds = number_in_env("TIDINGS_GATEWAY_ROUNDS").unwrap_or(5);
     let mut world = World::new();
     world.say(1);
     world.all_arrive();
     let before = world.machine.held();
-    for _ in 0..20 {
+    for _ in 0..rounds {
         world.say(2);
         world.machine.kill_push();
         world.upstream.kill();
@@ -330,9 +334,9 @@ fn who_lives_through_faults_holds_no_more_than_before() {
     world.machine.until_it_holds(&before);
     // The last of those push processes has to live through more than its first link.
     let push = world.machine.push_pid();
-    for round in 0..20 {
+    for round in 0..rounds {
         let opened = world.machine.opened();
-        world.proxy.set(Weather::CutAfter(round * 50));
+        world.proxy.set(Weather::CutAfter(round * 1_000 / rounds));
         world.say(1);
         world.proxy.cut();
         world.proxy.set(Weather::Fair);

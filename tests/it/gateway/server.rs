@@ -11,12 +11,14 @@ use super::everything_breaks::Far;
 use super::machine::LINK_KEY;
 use super::traces::{FOLDER_VAR, Traces};
 use crate::support::http::{Answer, HttpClient};
+use crate::support::port::OwnPort;
 use crate::support::program::Program;
 use crate::upgrade::upgrade_in;
 
 pub struct Server {
     pub folder: TempDir,
     pub address: SocketAddr,
+    _port: OwnPort,
     /// `None` between two lives.
     program: Option<Program>,
     more: Vec<String>,
@@ -28,9 +30,11 @@ impl Server {
     }
 
     pub fn start_with(more: &[&str]) -> Self {
+        let port = OwnPort::new();
         let mut server = Self {
             folder: tempfile::tempdir().unwrap(),
-            address: "127.0.0.1:0".parse().unwrap(),
+            address: port.address,
+            _port: port,
             program: None,
             more: more.iter().map(|flag| flag.to_string()).collect(),
         };
@@ -119,7 +123,6 @@ impl Far for Server {
             .env("TIDINGS_UPLINK_KEY", LINK_KEY)
             .env(FOLDER_VAR, self.folder.path());
         let program = Program::start(&mut command);
-        self.address = program.address;
         self.program = Some(program);
     }
 

@@ -12,6 +12,7 @@ use tungstenite::handshake::server::{Request, Response};
 use tungstenite::{Message, WebSocket};
 
 use super::machine::LINK_KEY;
+use crate::support::port::OwnPort;
 
 /// What it says when it refuses a message.
 pub const SENTENCE: &str = "to: nobody of this name";
@@ -39,6 +40,7 @@ pub struct State {
 
 pub struct Upstream {
     pub address: SocketAddr,
+    port: Arc<OwnPort>,
     state: Arc<Mutex<State>>,
     is_over: Arc<AtomicBool>,
     accepting: Option<JoinHandle<()>>,
@@ -46,12 +48,11 @@ pub struct Upstream {
 
 impl Upstream {
     pub fn start() -> Self {
-        Self::start_at("127.0.0.1:0".parse().unwrap(), Arc::default())
+        Self::start_at(Arc::new(OwnPort::new()), Arc::default())
     }
 
-    fn start_at(address: SocketAddr, state: Arc<Mutex<State>>) -> Self {
-        let listener = TcpListener::bind(address).unwrap();
-        let address = listener.local_addr().unwrap();
+    fn start_at(port: Arc<OwnPort>, state: Arc<Mutex<State>>) -> Self {
+        let listener = TcpListener::bind(port.address).unwrap();
         let is_over = Arc::new(AtomicBool::new(false));
         let accepting = {
             let (state, is_over) = (Arc::clone(&state), Arc::clone(&is_over));
@@ -66,7 +67,8 @@ impl Upstream {
             })
         };
         Self {
-            address,
+            address: port.address,
+            port,
             state,
             is_over,
             accepting: Some(accepting),
@@ -92,7 +94,7 @@ impl Upstream {
 
     /// Comes back where it was.
     pub fn start_again(&mut self) {
-        *self = Self::start_at(self.address, Arc::clone(&self.state));
+        *self = Self::start_at(Arc::clone(&self.port), Arc::clone(&self.state));
     }
 
     /// What was taken of a sender, in order.

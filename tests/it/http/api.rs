@@ -19,6 +19,12 @@ struct Api {
 }
 
 impl Api {
+    /// Stops it without its client, for which it would wait.
+    fn stop(self) {
+        drop(self.http);
+        self.server.stop();
+    }
+
     fn start() -> Self {
         let server = Program::serve(&["--workers", "1"]);
         let http = server.http();
@@ -237,7 +243,7 @@ fn each_message_of_a_batch_has_its_own_result() {
     let many = json!({"messages": vec![&one; 1_001]}).to_string();
     let why = api.refused("POST", "/v1/messages/batch", &many, 400, "bad_request");
     assert!(why.contains("messages"), "{why}");
-    api.server.stop();
+    api.stop();
 }
 
 #[test]
@@ -281,7 +287,7 @@ fn bodies_that_cannot_be_taken_are_refused() {
     http.send(head).unwrap();
     is_error(&http.answer().unwrap(), 413, "too_large");
     api.get("/v1/stats");
-    api.server.stop();
+    api.stop();
 }
 
 #[test]
@@ -435,7 +441,7 @@ fn history_comes_in_pages() {
         assert_eq!(inbox["messages"][0]["data"], 6);
         assert_eq!(inbox["messages"][0]["to"], "ann");
     }
-    api.server.stop();
+    api.stop();
 }
 
 #[test]
@@ -578,7 +584,7 @@ fn what_is_wrong_with_a_request_is_named() {
         );
     }
     api.refused("GET", "/v1/nothing", "", 404, "not_found");
-    api.server.stop();
+    api.stop();
 }
 
 #[test]
@@ -596,7 +602,7 @@ fn pages_of_other_servers_are_kept_out() {
     http.send("GET /v1/rooms HTTP/1.1\r\nHost: evil.example\r\n\r\n")
         .unwrap();
     is_error(&http.answer().unwrap(), 403, "forbidden");
-    api.server.stop();
+    api.stop();
 }
 
 #[test]
@@ -621,7 +627,7 @@ fn head_answers_as_get_without_a_body() {
         assert!(text.ends_with("\r\n\r\n"), "{path}: {text}");
         assert!(!text.contains("Content-Length: 0\r\n"), "{path}: {text}");
     }
-    api.server.stop();
+    api.stop();
 }
 
 #[test]
@@ -648,7 +654,7 @@ fn the_description_names_every_method_that_is_allowed() {
         allowed.sort_unstable();
         assert_eq!(methods, allowed, "{path}");
     }
-    api.server.stop();
+    api.stop();
 }
 
 #[test]
@@ -693,7 +699,7 @@ fn each_number_has_one_name_in_stats_and_metrics() {
     }
     assert_eq!(stats["disk"]["pressure_high"], false, "{stats}");
     assert_eq!(stats["workers"][0]["pressure_high"], false, "{stats}");
-    api.server.stop();
+    api.stop();
 }
 
 /// The head of a request whose body doesn't come.

@@ -462,5 +462,6 @@ fn a_server_that_stops_is_alive_but_not_ready() {
         assert_eq!(http.answer().unwrap().status, *status);
     }
     assert!(matches!(ann.client.hear_text_or_close(), Err(1001)));
+    drop((ann, asked));
     assert_eq!(server.exit_code(), 0);
 }

@@ -104,7 +104,7 @@ fn a_user_may_be_a_number_wherever_one_is_named() {
     // As PHP writes a map without entries.
     let (status, kicked) = http.json("POST", "/v1/users/42/kick", &json!([]));
     assert_eq!((status, &kicked["kicked"]), (200, &json!(1)));
-    drop((user, other));
+    drop((user, other, http));
     server.stop();
 }
 
@@ -125,6 +125,7 @@ fn a_name_that_is_no_utf_8_is_refused_in_the_query_too() {
         let mut client = ChatClient::on(server.websocket(&format!("/ws?{query}")));
         assert_eq!(client.next()["code"], "bad_request", "{query}");
     }
+    drop(http);
     server.stop();
 }
 
@@ -168,6 +169,7 @@ fn a_refusal_names_fields_and_no_types_of_a_program() {
             );
         }
     }
+    drop(http);
     server.stop();
 }
 
@@ -216,6 +218,7 @@ fn an_origin_is_compared_by_what_it_means_and_a_refusal_names_the_right_one() {
         assert!(body.contains(&format!("http://{own}")), "{body}");
         assert!(body.contains(origin), "{body}");
     }
+    drop(http);
     server.stop();
 }
 
@@ -233,6 +236,7 @@ fn the_client_is_served_with_keys_too_and_a_page_that_is_off_says_how_to_turn_it
     assert_eq!(answer.status, 404);
     assert!(answer.body.contains("TIDINGS_PAGE=on"), "{}", answer.body);
     assert_eq!(http.get("/page.js").status, 404);
+    drop(http);
     server.stop();
 }
 
@@ -270,6 +274,6 @@ fn every_refusal_is_counted_by_its_reason() {
     ] {
         assert_eq!(refusals[reason], count, "{reason}: {refusals}");
     }
-    drop(client);
+    drop((client, http));
     server.stop();
 }

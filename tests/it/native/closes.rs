@@ -308,5 +308,6 @@ fn no_answer_to_a_ping_is_4010() {
     assert_eq!(bytes[close - 2], 0x88, "{}", bytes.escape_ascii());
     assert!(bytes.contains(&0x89), "there was a ping");
     live.join().unwrap();
+    drop(dead);
     server.stop();
 }

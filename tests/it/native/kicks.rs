@@ -244,7 +244,8 @@ fn a_command_that_runs_during_a_kick_ends_before_the_answer_to_the_kick() {
             kicking.answer();
             other.send("GET", "/v1/rooms?prefix=cake");
             assert_eq!(other.answer()["rooms"], json!([]), "{path}");
-            drop(ann);
+            // A stop would wait for them.
+            drop((ann, kicking, other));
             world.end();
         }
     }
@@ -275,7 +276,8 @@ fn what_was_said_before_a_right_is_taken_is_on_disk_before_the_answer() {
             other.send("GET", "/v1/rooms/tea/messages");
             let messages = other.answer()["messages"].as_array().unwrap().len();
             assert_eq!(messages, 1, "{path}");
-            drop(ann);
+            // A stop would wait for them.
+            drop((ann, taking, other));
             world.end();
         }
     }

@@ -70,6 +70,6 @@ fn a_list_that_is_cut_says_so() {
         (&who["users_total"], &who["more"]),
         (&json!(2), &json!(false))
     );
-    drop((ann, bob));
+    drop((ann, bob, http));
     server.stop();
 }

@@ -47,6 +47,7 @@ fn a_bind_to_the_user_it_has_leaves_a_connection_its_token() {
     ann.ok(say("team-1", "still in there"));
     // Until the end of its token, and no longer.
     while ann.client.hear_text_or_close() != Err(4005) {}
+    drop(ann);
     server.stop();
 }
 

@@ -293,6 +293,7 @@ fn a_stop_says_when_to_come_back() {
         "{drain}"
     );
     assert!(matches!(ann.client.hear_text_or_close(), Err(1001)));
+    drop(ann);
     assert_eq!(server.exit_code(), 0);
 }
 
@@ -357,15 +358,20 @@ fn the_back_end_sees_and_moves_people() {
 #[test]
 fn with_keys_nobody_comes_in_without_one() {
     let keys = Keys::make();
-    let server = Program::serve(&["--config", &keys.file(), "--set", "tokens.login_ms_max=300"]);
+    let file = keys.file();
+    let impatient = ["--config", &file, "--set", "tokens.login_ms_max=300"];
+    let impatient = Program::serve(&impatient);
+    let server = Program::serve(&["--config", &file]);
 
-    let mut late = ChatClient::connect(&server);
+    let mut late = ChatClient::connect(&impatient);
     assert_eq!(
         late.err(json!({"type": "login", "uid": "ann"})).0,
         "unauthorized"
     );
     assert_eq!(late.next()["code"], "no_login");
     assert!(matches!(late.client.hear_text_or_close(), Err(4002)));
+    drop(late);
+    impatient.stop();
     let mut wrong = ChatClient::connect(&server);
     wrong
         .client

@@ -125,15 +125,13 @@ fn a_slow_reader_gets_the_newest_behind_a_gap_and_is_not_closed_for_the_rest() {
         let (builder, _closes) = market(mode);
         let mut market = Market::open(builder, bounded(|_| {}));
         market.tell_much();
-        let stats = market.server.stats();
-        assert_eq!(stats.totals.slow_readers, 0);
-        // One is begun, and one waits.
-        assert!(
-            stats.outbox_bytes < 3 * (SIZE + 100),
-            "{}",
-            stats.outbox_bytes
-        );
-        assert!(stats.totals.latest_replaced >= MANY - 2);
+        // Another reactor may still be on its way to what the quick one has heard.
+        until("one is begun, and one waits", || {
+            market.server.stats().outbox_bytes < 3 * (SIZE + 100)
+        });
+        let totals = market.server.stats().totals;
+        assert_eq!(totals.slow_readers, 0);
+        assert!(totals.latest_replaced >= MANY - 2);
         let (count, _) = hear_up_to(&mut market.slow, 1, market.last);
         assert!(count <= market.last - (MANY - 2), "{count}");
         // From now on it keeps up.

@@ -120,6 +120,7 @@ fn an_http_connection_goes_by_the_new_bounds_and_times() {
     served.reload(&open("[http]\nhead_ms_max = 200\nidle_ms_max = 200"));
     assert_eq!(half.answer().unwrap().status, 408);
     assert!(idle.is_at_end(), "it was idle for too long");
+    drop((kept, idle, half));
     served.server.stop();
 }
 
@@ -138,6 +139,7 @@ fn requests_that_wait_behind_others_go_on_when_more_may_be_pipelined() {
     for _ in 0..5 {
         assert_eq!(client.answer().unwrap().status, 200);
     }
+    drop(client);
     served.server.stop();
 }
 
@@ -153,8 +155,10 @@ fn flood(served: &Served, room: &str) {
 
 #[test]
 fn a_slow_reader_is_closed_by_the_new_bound_and_by_the_new_time() {
-    let roomy = "[outbox]\nsize_max = 100_000_000\nstall_ms_max = 3_600_000";
-    let served = Served::with(&open(roomy));
+    // Who reads nothing answers no ping, either.
+    let file = |outbox: &str| open(&format!("[websocket]\nping_ms = 0\n[outbox]\n{outbox}"));
+    let roomy = "size_max = 100_000_000\nstall_ms_max = 3_600_000";
+    let served = Served::with(&file(roomy));
     let mut quick = ChatClient::login(&served.server, "ann", &["tea"]);
     let slow = |uid: &str, room: &str| {
         let mut client = WebSocketClient::connect_narrow(served.server.address, "/ws");
@@ -168,9 +172,7 @@ fn a_slow_reader_is_closed_by_the_new_bound_and_by_the_new_time() {
     flood(&served, "much");
     flood(&served, "long");
     assert_eq!(total(&served, "slow_readers"), 0);
-    served.reload(&open(
-        "[outbox]\nsize_max = 1_000_000\nstall_ms_max = 3_600_000",
-    ));
+    served.reload(&file("size_max = 1_000_000\nstall_ms_max = 3_600_000"));
     let body = json!({"to": {"room": "much"}, "data": 1}).to_string();
     let answer = served
         .server
@@ -180,9 +182,7 @@ fn a_slow_reader_is_closed_by_the_new_bound_and_by_the_new_time() {
     until("one is over the bound", || {
         total(&served, "slow_readers") == 1
     });
-    served.reload(&open(
-        "[outbox]\nsize_max = 100_000_000\nstall_ms_max = 100",
-    ));
+    served.reload(&file("size_max = 100_000_000\nstall_ms_max = 100"));
     until("the other has stalled for too long", || {
         total(&served, "slow_readers") == 2
     });
@@ -231,6 +231,7 @@ fn half_sent_requests_go_when_all_together_may_keep_less() {
     served.reload(&open("[limits]\nunfinished_size_max = 1_024"));
     half.send("x").unwrap();
     assert_eq!(half.answer().unwrap().status, 503);
+    drop(half);
     served.server.stop();
 }
 

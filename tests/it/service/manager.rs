@@ -168,7 +168,7 @@ fn a_push_process_is_not_the_managers() {
 }
 
 /// A program that is started with sockets as its descriptors 3 and, if there is a second one, 4.
-fn with_sockets(
+pub fn with_sockets(
     folder: &Path,
     (count, first): (&str, OwnedFd),
     second: Stdio,
@@ -191,7 +191,7 @@ fn with_sockets(
 
 /// Stops a program with SIGTERM.
 #[track_caller]
-fn stop(mut program: Child) {
+pub fn stop(mut program: Child) {
     let pid = Pid::from_child(&program);
     kill_process(pid, Signal::TERM).unwrap();
     assert!(ends_within(pid, PATIENCE), "it has not ended");

@@ -57,6 +57,7 @@ fn clients_keep_their_names_rooms_and_places_and_nothing_is_lost_or_doubled() {
         "{fds:?}: {}",
         late.fd()
     );
+    drop((clients, late, http));
     server.program.stop();
 }
 
@@ -110,6 +111,7 @@ fn what_was_half_sent_is_finished_in_the_next_image() {
     std::io::Write::write_all(fragmented.stream(), &frame(0x80, "and two")).unwrap();
     assert_eq!(fragmented.hear_text(), "one, and two");
     assert_eq!(kept.get("/healthz").status, 200);
+    drop((heads, bodies, frames, fragmented, kept));
     server.program.stop();
 }
 
@@ -128,6 +130,7 @@ fn what_a_slow_reader_has_still_to_get_comes_in_the_next_image() {
     server.is_upgraded(&[]);
     slow.hear_offsets("tea", 1..=1_000);
     slow.ok(say("tea", "I am here"));
+    drop((slow, http));
     server.program.stop();
 }
 
@@ -155,6 +158,7 @@ fn whoever_leaves_while_nothing_is_read_has_left_afterwards() {
             !who.contains("leaves") && !who.contains("resets")
         });
     }
+    drop(stays);
     server.program.stop();
 }
 

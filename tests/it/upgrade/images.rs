@@ -12,7 +12,7 @@ const OWN: &str = env!("CARGO_BIN_EXE_tidings");
 const MARK: &[u8] = b"tidings-build-is";
 
 /// A build of another name, in a folder.
-fn build(folder: &Path, name: &str) -> PathBuf {
+pub fn build(folder: &Path, name: &str) -> PathBuf {
     let mut bytes = fs::read(OWN).unwrap();
     let at = bytes.windows(MARK.len()).position(|window| window == MARK);
     let at = at.expect("the mark") + MARK.len();

@@ -7,6 +7,7 @@ mod during;
 mod errands;
 mod faults;
 mod gateway;
+mod golden;
 mod images;
 mod limits;
 mod links;

@@ -1,12 +1,17 @@
 //! An upgrade as a service manager and a start in the background see it.
 
 use std::fs;
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::process::Stdio;
 
 use rustix::process::Signal;
+use serde_json::Value;
 
 use super::{Upgradable, upgrade_in};
-use crate::service::manager::Manager;
+use crate::service::manager::{Manager, stop, with_sockets};
 use crate::service::{Stranger, said, tidings};
+use crate::support::http::HttpClient;
 use crate::support::wait::until;
 
 #[test]
@@ -43,6 +48,44 @@ fn a_manager_is_told_of_a_reload_and_of_a_longer_silence_and_that_the_server_ser
     );
     server.program.stop();
     manager.wait_for("STOPPING=1");
+}
+
+#[test]
+fn sockets_of_a_manager_are_kept_and_no_image_takes_them_a_second_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut manager = Manager::within(folder.path());
+    let listen = || TcpListener::bind("127.0.0.1:0").unwrap();
+    let (first, second) = (listen(), listen());
+    let addresses = [first.local_addr().unwrap(), second.local_addr().unwrap()];
+    let second = Stdio::from(OwnedFd::from(second));
+    let serve = ["serve", "--data", "none", "--set", "control=c"];
+    let mut command = with_sockets(folder.path(), ("2", first.into()), second, &serve);
+    let program = command.env("NOTIFY_SOCKET", &manager.name).spawn().unwrap();
+    drop(command);
+    let [first, second] = addresses;
+    let serving = format!("STATUS=serving on {first}, {second}");
+    assert_eq!(manager.wait_for("READY=1")[1], serving);
+    let pid = program.id();
+    let held = || fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+    let mut kept = addresses.map(HttpClient::connect);
+    let mut counts = Vec::new();
+    for _ in 0..2 {
+        let (code, out, err) = upgrade_in(folder.path(), &["--control", "c"]);
+        assert_eq!(code, 0, "{err}");
+        assert!(out.contains("2 connections carried"), "{out}");
+        assert_eq!(manager.wait_for("READY=1")[1], serving);
+        for (address, kept) in addresses.iter().zip(&mut kept) {
+            assert_eq!(kept.get("/readyz").status, 200);
+            assert_eq!(HttpClient::connect(*address).get("/readyz").status, 200);
+        }
+        until("the others are gone", || {
+            let stats = kept[0].json("GET", "/v1/stats", &Value::Null).1;
+            stats["totals"]["slots"] == 2
+        });
+        counts.push(held());
+    }
+    assert_eq!(counts[0], counts[1], "descriptors");
+    stop(program);
 }
 
 #[test]

@@ -69,8 +69,6 @@ pub struct PendingErrands {
     pub renew: bool,
     /// The program is replaced.
     pub upgrade: bool,
-    /// The workers and the processes are renewed.
-    pub renew: bool,
 }
 
 impl PendingErrands {
@@ -240,7 +238,6 @@ mod tests {
                 reopen_log: false,
                 renew: false,
                 upgrade: true,
-                renew: true,
             },
             given: vec!["[::1]:1".to_owned()],
             echoes: vec![11, 1 << 40],

@@ -1,14 +1,15 @@
 //! Reloads, renewals and upgrades: each is counted, also by the next image.
 
 use std::fs;
-use std::time::{Duration, Instant};
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::Value;
 
 use super::Upgradable;
 use crate::service::{said, tidings};
-use crate::support::wait::until;
+use crate::support::wait::{PATIENCE, until};
 
 /// Time in which a renewal that waits for nobody has long ended.
 const WITHOUT_WAITING: Duration = Duration::from_millis(300);
@@ -78,20 +79,16 @@ fn what_a_server_did_beside_serving_is_shown_and_counted_on_by_the_next_image() 
 fn a_renewal_waits_for_the_upgrade_that_is_under_way_and_the_next_image_does_it() {
     let server = Upgradable::serve(&[]);
     let folder = server.folder.path();
+    let (asked, answered) = channel();
     let (code, _, err) = server.upgrade_and("rehearsed", || {
-        let mut renewal = tidings(folder, &["reload", "--workers"]).spawn().unwrap();
-        let ends = Instant::now() + WITHOUT_WAITING;
-        while Instant::now() < ends {
-            assert_eq!(
-                renewal.try_wait().unwrap(),
-                None,
-                "it has an answer already"
-            );
-            std::thread::yield_now();
-        }
+        let mut command = tidings(folder, &["reload", "--workers"]);
+        std::thread::spawn(move || asked.send(said(&mut command).0));
+        let answer = answered.recv_timeout(WITHOUT_WAITING);
+        assert!(answer.is_err(), "it has an answer already: {answer:?}");
         server.program.signal(Signal::USR1);
     });
     assert_eq!(code, 0, "{err}");
+    assert_eq!(answered.recv_timeout(PATIENCE), Ok(0));
     // What the image before has renewed the next one would not know.
     until("both are done", || counts(&server)[2] >= 1);
     until("the last is shown", || {

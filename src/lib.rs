@@ -36,6 +36,8 @@
 //! | none | the server of this page: 56 crates, this one included | |
 //! | `store` | the journal on disk | with `chat` |
 //! | `chat` | users, rooms, channels, presence, and what clients speak; no public face yet | yes |
+//! | `cluster` | tables of who is where in Redis | yes |
+//! | `mysql` | the same tables in MySQL or MariaDB | yes |
 //! | `cli` | the `tidings` binary: daemon, gateway, command line, load generator | yes |
 //!
 //! A program that uses the library alone says `default-features = false`. Linux 5.4 or newer.
@@ -56,6 +58,9 @@ pub mod base;
 #[cfg(feature = "chat")]
 #[doc(hidden)]
 pub mod chat;
+#[cfg(feature = "chat")]
+#[doc(hidden)]
+pub mod cluster;
 #[cfg(feature = "chat")]
 #[doc(hidden)]
 pub mod endpoint;

@@ -3,6 +3,9 @@
 //! A binary of its own, without the standard harness, since the binary is re-executed as the process under test, and
 //! since a process dies with the thread that started it: all tests run on the main thread.
 
+#[path = "process/images.rs"]
+mod images;
+
 use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
     match std::env::var(PART_VAR).as_deref() {
         Ok("stranger") => println!("not entered"),
         Ok("first") => run_first_process(),
+        Ok(images::PART) => return images::run_program(),
         Ok(name) => run_server(name),
         Err(_) => return run_tests(),
     }
@@ -53,6 +57,7 @@ fn main() -> ExitCode {
 
 fn run_process(mut process: Process) -> ExitCode {
     let ended = match process.name() {
+        "task" | "halves" | "slow" => images::run_process(process),
         "echo" => echo(&mut process),
         "log" => log(&mut process),
         "fifo" => process.run_tasks(|path| std::fs::read(as_path(path)).unwrap()),
@@ -242,6 +247,22 @@ const TESTS: &[(&str, fn())] = &[
     (
         "one_that_dies_while_it_is_handed_over_is_buried_and_its_tasks_run_again",
         dead_when_handed_over,
+    ),
+    (
+        "a_task_under_way_while_the_program_is_replaced_ends_once_and_those_behind_it_follow",
+        images::tasks,
+    ),
+    (
+        "a_process_that_is_killed_while_the_program_is_replaced_is_missed_and_its_tasks_run_again",
+        images::killed,
+    ),
+    (
+        "what_is_half_said_by_a_process_while_the_program_is_replaced_is_heard_once",
+        images::halves,
+    ),
+    (
+        "what_is_half_told_to_a_process_while_the_program_is_replaced_is_told_once",
+        images::half_read,
     ),
     (
         "the_first_process_of_a_container_leaves_what_its_threads_start_to_them",

@@ -46,7 +46,7 @@ pub(crate) fn object<'a, T: Deserialize<'a>>(what: &str, text: &'a str) -> Resul
 }
 
 /// Whether a text is an empty array.
-pub(super) fn is_empty_array(text: &str) -> bool {
+pub(crate) fn is_empty_array(text: &str) -> bool {
     let inside = text.trim_ascii().strip_prefix('[');
     let inside = inside.and_then(|text| text.strip_suffix(']'));
     inside.is_some_and(|text| text.trim_ascii().is_empty())

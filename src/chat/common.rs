@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use super::binding_queue::BindingQueue;
+use super::bindings::BindingKey;
 use super::error::ChatError;
 use super::hasher::Hasher;
 use super::id_source::IdSource;
@@ -26,6 +28,8 @@ pub(super) struct Common {
     /// of its channel's shard: a reader under that lock sees both the count and the channel's new
     /// epoch, or neither.
     pub(super) forgets: AtomicU64,
+    /// Where changes of bindings are noted, if they are written to a store.
+    pub(super) bindings: Option<Arc<BindingQueue>>,
 }
 
 /// One of so many channels is kept free for back ends: users, however many they are together, can't
@@ -46,6 +50,14 @@ pub(super) enum Capacity<'a> {
 }
 
 impl Common {
+    /// Notes that a row of the bindings has changed, under the lock under which it did.
+    #[inline]
+    pub(super) fn note(&self, row: impl FnOnce() -> BindingKey) {
+        if let Some(queue) = &self.bindings {
+            queue.note(row());
+        }
+    }
+
     /// Counts a new channel.
     ///
     /// # Errors

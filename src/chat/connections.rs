@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::bindings::ConnectionRecord;
 use super::error::ChatError;
 use super::name::User;
 use super::rights::Rights;
@@ -10,7 +11,13 @@ use crate::base::Fd;
 
 /// The connections of one shard, by their names.
 #[derive(Debug, Default)]
-pub(super) struct ConnectionShard(HashMap<u64, ChatConnection, foldhash::fast::FixedState>);
+pub(super) struct ConnectionShard {
+    connections: ByFd<ChatConnection>,
+    /// What few connections have, or those of few servers.
+    records: ByFd<ConnectionRecord>,
+}
+
+type ByFd<T> = HashMap<u64, T, foldhash::fast::FixedState>;
 
 /// One connection; `login` is `None` before it has logged in.
 #[derive(Debug, Default)]
@@ -29,33 +36,37 @@ pub(super) struct LoginState {
 impl ConnectionShard {
     /// Adds a connection; `false` if it was there already.
     pub(super) fn open(&mut self, fd: Fd) -> bool {
-        self.0.insert(fd.0, ChatConnection::default()).is_none()
+        let before = self.connections.insert(fd.0, ChatConnection::default());
+        before.is_none()
     }
 
     /// Adds a connection as it was; `false` if there is one of this name already.
     pub(super) fn enter(&mut self, fd: Fd, connection: ChatConnection) -> bool {
-        self.0.insert(fd.0, connection).is_none()
+        self.connections.insert(fd.0, connection).is_none()
     }
 
     /// Lists the connections, in the order of their names.
     pub(super) fn in_order(&self) -> Vec<(Fd, &ChatConnection)> {
-        let mut connections: Vec<_> = self.0.iter().map(|(fd, own)| (Fd(*fd), own)).collect();
+        let mut connections: Vec<_> = (self.connections.iter())
+            .map(|(fd, own)| (Fd(*fd), own))
+            .collect();
         connections.sort_unstable_by_key(|(fd, _)| *fd);
         connections
     }
 
     /// Removes a connection; `None` if there is none of this name.
     pub(super) fn close(&mut self, fd: Fd) -> Option<ChatConnection> {
-        let connection = self.0.remove(&fd.0);
-        if self.0.is_empty() {
-            self.0.shrink_to_fit();
+        let connection = self.connections.remove(&fd.0);
+        if self.connections.is_empty() {
+            self.connections.shrink_to_fit();
         }
         connection
     }
 
     /// Finds a connection, or fails with [`ChatError::NoConnection`].
     pub(super) fn find(&mut self, fd: Fd) -> Result<&mut ChatConnection, ChatError> {
-        self.0.get_mut(&fd.0).ok_or(ChatError::NoConnection(fd))
+        let found = self.connections.get_mut(&fd.0);
+        found.ok_or(ChatError::NoConnection(fd))
     }
 
     /// Finds the login of a connection, or fails with [`ChatError::NotLoggedIn`] before it.
@@ -63,9 +74,33 @@ impl ConnectionShard {
         self.find(fd)?.login.as_mut().ok_or(ChatError::NotLoggedIn)
     }
 
+    /// What is known of a connection beside its login; nothing of most.
+    pub(super) fn record_of(&self, fd: Fd) -> ConnectionRecord {
+        self.records.get(&fd.0).cloned().unwrap_or_default()
+    }
+
+    /// Replaces what is known of a connection that is logged in.
+    pub(super) fn set_record(&mut self, fd: Fd, record: ConnectionRecord) {
+        self.records.insert(fd.0, record);
+    }
+
+    /// Forgets what is known of a connection that isn't logged in any more; returns the bytes of its
+    /// session data.
+    pub(super) fn forget_record(&mut self, fd: Fd) -> usize {
+        if self.records.is_empty() {
+            return 0;
+        }
+        let record = self.records.remove(&fd.0);
+        if self.records.is_empty() {
+            self.records.shrink_to_fit();
+        }
+        let session = record.and_then(|record| record.session);
+        session.map_or(0, |session| session.len())
+    }
+
     /// Lists the connections that are logged in.
     pub(super) fn logged_in(&self) -> impl Iterator<Item = Fd> {
-        self.0
+        self.connections
             .iter()
             .filter(|(_, connection)| connection.login.is_some())
             .map(|(fd, _)| Fd(*fd))

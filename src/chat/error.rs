@@ -204,6 +204,12 @@ pub enum ChatError {
     /// There are this many lasting memberships already (`lasting_max`).
     #[error("there are {0} lasting memberships, the most allowed")]
     LastingFull(usize),
+    /// The session data has more than this many bytes (`session_bytes_max`).
+    #[error("session: {0} bytes at the most")]
+    SessionTooLarge(usize),
+    /// All session data together would have more than this many bytes (`sessions_bytes_max`).
+    #[error("session: all of them together may have {0} bytes; try again later")]
+    SessionsFull(usize),
     /// This many users have acknowledged in the channel already (`acks_per_channel_max`).
     #[error("channel: {0} users have acknowledged here, the most allowed")]
     AcksFull(usize),
@@ -224,6 +230,7 @@ impl ChatError {
             | Self::Beyond(_)
             | Self::NotKept => ErrorCode::BadRequest,
             Self::NotLoggedIn => ErrorCode::Unauthorized,
+            Self::SessionTooLarge(_) => ErrorCode::TooLarge,
             Self::OtherUser => ErrorCode::Conflict,
             Self::RoomNotAllowed(_) | Self::KeyNeeded(_) | Self::NotYours => ErrorCode::Forbidden,
             Self::NotJoined(_) => ErrorCode::NotMember,
@@ -233,6 +240,7 @@ impl ChatError {
             | Self::ChannelsOfUser(_)
             | Self::LinesFull(_)
             | Self::LastingFull(_)
+            | Self::SessionsFull(_)
             | Self::AcksFull(_) => ErrorCode::Unavailable,
         }
     }

@@ -107,6 +107,8 @@ live_settings! {
     dedup_entries_max: usize as AtomicUsize,
     connections_per_user_max: usize as AtomicUsize,
     rooms_per_connection_max: usize as AtomicUsize,
+    session_bytes_max: usize as AtomicUsize,
+    sessions_bytes_max: usize as AtomicUsize,
     lasting_rooms_per_user_max: usize as AtomicUsize,
     lasting_max: usize as AtomicUsize,
     acks_per_channel_max: usize as AtomicUsize,

@@ -3,9 +3,10 @@
 use std::sync::{Arc, MutexGuard};
 
 use super::Chat;
+use super::bindings::{BindingKey, ConnectionRecord};
 use super::call::{Call, Scope};
 use super::common::Capacity;
-use super::connections::{ChatConnection, LoginState, RoomNames};
+use super::connections::{ChatConnection, ConnectionShard, LoginState, RoomNames};
 use super::error::ChatError;
 use super::everyone::Everyone;
 use super::inboxes::InboxShard;
@@ -60,6 +61,7 @@ impl Chat {
         };
         self.common.totals.connections.subtract(1);
         if let Some(own) = connection.login {
+            self.end_record(&mut shard, fd, &own.user);
             self.unbind(self.scope(now.tick), fd, &own);
         }
     }
@@ -82,7 +84,11 @@ impl Chat {
     ) -> Result<LoggedIn, ChatError> {
         self.check_login(login)?;
         let mut shard = self.connections.lock_number(login.fd.0);
-        self.login_of(sink, now, login, shard.find(login.fd)?)
+        let logged_in = self.login_of(sink, now, login, shard.find(login.fd)?)?;
+        if !logged_in.renewed {
+            self.begin_record(&mut shard, now, login.fd);
+        }
+        Ok(logged_in)
     }
 
     /// Logs a connection in, unless the connection belongs to this user already: then rights, rooms
@@ -104,7 +110,34 @@ impl Chat {
         if owner == Some(login.uid) {
             return Ok(None);
         }
-        self.login_of(sink, now, login, connection).map(Some)
+        let logged_in = self.login_of(sink, now, login, connection)?;
+        self.begin_record(&mut shard, now, login.fd);
+        Ok(Some(logged_in))
+    }
+
+    /// Begins to write down a connection that has logged in, where that is written to a store.
+    fn begin_record(&self, shard: &mut ConnectionShard, now: Moment, fd: Fd) {
+        if self.common.bindings.is_none() {
+            return;
+        }
+        shard.set_record(
+            fd,
+            ConnectionRecord {
+                since_unix_ms: now.unix_ms,
+                session: None,
+            },
+        );
+        if let Ok(own) = shard.login_of(fd) {
+            let user = own.user.clone();
+            self.common.note(|| BindingKey::Connection(fd, user));
+        }
+    }
+
+    /// Forgets what was written down of a connection whose login is over.
+    fn end_record(&self, shard: &mut ConnectionShard, fd: Fd, user: &User) {
+        let bytes = shard.forget_record(fd);
+        self.common.totals.session_bytes.subtract(bytes);
+        (self.common).note(|| BindingKey::Connection(fd, user.clone()));
     }
 
     /// Logs a connection in whose lock the caller holds.
@@ -161,6 +194,7 @@ impl Chat {
         let mut shard = self.connections.lock_number(fd.0);
         let login = shard.find(fd)?.login.take();
         let own = login.ok_or(ChatError::NotLoggedIn)?;
+        self.end_record(&mut shard, fd, &own.user);
         for room in own.rooms.as_slice() {
             sink.unsubscribe(fd, room);
         }

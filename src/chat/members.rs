@@ -230,6 +230,18 @@ impl RoomMembers {
         }
     }
 
+    /// The user's connections here.
+    pub(super) fn connections_of(&self, user: &User) -> usize {
+        match self {
+            Self::Nobody { .. } => 0,
+            Self::One(one, _) => usize::from(one == user),
+            Self::Many(many) => match many.users.get(user).map(|member| &member.presence) {
+                Some(MemberPresence::Here(fds)) => fds.as_slice().len(),
+                _ => 0,
+            },
+        }
+    }
+
     /// Adds a connection that isn't here.
     pub(super) fn add(&mut self, user: &User, fd: Fd) -> Arrival {
         if matches!(self, Self::Nobody { .. }) {

@@ -13,6 +13,7 @@
 //! - `pending`: epochs_of, epoch_of_new, deliver_stored, answer_repeat;
 //! - `catch_up`: posted, catch_up;
 //! - `query`: history, ack, who, online, rooms, room, members, user, connection;
+//! - `binding_rows`: feed, binding, each_binding, set_session, session;
 //! - `purge`: purge, purged;
 //! - `restore`: restore, forget_channel;
 //! - `handover`: hand_over, take_over;
@@ -29,6 +30,9 @@
 //!   channels and the members of those channels agree.
 //! - Every table has a bound in [`ChatSettings`].
 
+mod binding_queue;
+mod binding_rows;
+mod bindings;
 mod call;
 mod catch_up;
 mod channel_table;
@@ -77,6 +81,11 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 pub use crate::base::{Epoch, MessageBody, Position};
+pub use binding_queue::{BindingQueue, TakenRows};
+pub use bindings::{
+    BindingChange, BindingError, BindingKey, BindingNode, BindingStore, Bindings, ConnectionRecord,
+    GenerationState,
+};
 pub use catch_up::{CatchUp, ReplayPage};
 pub use error::{ChatError, ErrorCode, NameProblem};
 pub use handover::CHAT_FORMAT;
@@ -179,6 +188,7 @@ impl Chat {
             stored,
             openers: Openers::default(),
             forgets: AtomicU64::new(0),
+            bindings: None,
         };
         let everyone = Everyone {
             log: MessageLog::new(common.epoch_of(EVERYONE)),

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::bindings::BindingKey;
 use super::call::{Call, Scope};
 use super::channels::{Audience as _, ChannelKey, Channels, LiveChannel};
 use super::members::{Arrival, Departure, PresenceNews, RoomMembers};
@@ -79,6 +80,7 @@ impl RoomShard {
             }
         }
         common.totals.memberships.add(1);
+        common.note(|| BindingKey::Member(Arc::clone(name), user.clone()));
         call.subscribe(fd, name, &mut room.log, start);
         Arc::clone(name)
     }
@@ -93,6 +95,7 @@ impl RoomShard {
         if room.audience.remove(user, fd, scope.now) == Departure::Leaving {
             self.leaving.insert((scope.now, key.clone(), user.clone()));
         }
+        (scope.common).note(|| BindingKey::Member(Arc::clone(key), user.clone()));
         self.channels.schedule_removal(scope, name);
     }
 
@@ -104,10 +107,11 @@ impl RoomShard {
         user: &User,
         lasting: bool,
     ) -> bool {
-        let Some((_, room)) = self.channels.find(name) else {
+        let Some((key, room)) = self.channels.find(name) else {
             return false;
         };
         let changed = room.audience.set_lasting(user, lasting, scope.now);
+        (scope.common).note(|| BindingKey::Lasting(Arc::clone(key), user.clone()));
         self.channels.schedule_removal(scope, name);
         changed
     }

@@ -67,6 +67,12 @@ pub struct ChatSettings {
     /// Rooms of a connection up to which it may join one more; lasting memberships don't ask, so
     /// there may be `lasting_rooms_per_user_max` on top. Default 100.
     pub rooms_per_connection_max: usize,
+    /// Bytes of the session data of one connection. Default 4,096: a few facts about who it is, no
+    /// document.
+    pub session_bytes_max: usize,
+    /// Bytes of the session data of all connections; more are refused as `unavailable`. Default
+    /// 67,108,864, 64 MiB: 16,000 of the largest ones.
+    pub sessions_bytes_max: usize,
     /// Lasting memberships of one user. Default 100: each is one more room to join at every login.
     pub lasting_rooms_per_user_max: usize,
     /// Lasting memberships in all. Default 1,000,000: as many as channels.
@@ -113,6 +119,8 @@ impl Default for ChatSettings {
             dedup_entries_max: 1_000_000,
             connections_per_user_max: 20,
             rooms_per_connection_max: 100,
+            session_bytes_max: 4_096,
+            sessions_bytes_max: 64 * 1024 * 1024,
             lasting_rooms_per_user_max: 100,
             lasting_max: 1_000_000,
             acks_per_channel_max: 100_000,

@@ -25,6 +25,16 @@ impl Gauge {
         debug_assert!(before >= by, "{before} - {by}");
     }
 
+    /// Replaces `before`, which was added before, by `by`, unless that is more and would make it more
+    /// than `max`.
+    pub(super) fn replace_below(&self, before: usize, by: usize, max: usize) -> bool {
+        let replace = |now: usize| {
+            let next = now - before + by;
+            (by <= before || next <= max).then_some(next)
+        };
+        self.0.fetch_update(Relaxed, Relaxed, replace).is_ok()
+    }
+
     /// Adds one unless there are `max` already.
     pub(super) fn add_below(&self, max: usize) -> bool {
         self.0
@@ -133,6 +143,8 @@ totals! {
     lasting: Gauge -> usize,
     /// Bytes of kept messages, against `kept_bytes_max`.
     kept_bytes: Gauge -> usize,
+    /// Bytes of session data, against `sessions_bytes_max`.
+    session_bytes: Gauge -> usize,
     /// Remembered ids, against `dedup_entries_max`.
     dedup_entries: Gauge -> usize,
     /// Messages taken, without repeats.

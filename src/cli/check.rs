@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
+use tidings::cluster::EngineSettings;
 
 use crate::config::{Loaded, Purpose, SettingFiles, SettingsFlags};
 use crate::output::{print, tell};
@@ -28,6 +29,13 @@ impl CheckArgs {
                 for warning in &loaded.warnings {
                     tell(format!("warning: {warning}"));
                 }
+                if let Some(engine) = &loaded.bindings
+                    && let Err(what) = reach(engine.clone())
+                {
+                    tell(format!("the store of the bindings: {what}"));
+                    tell("1 thing is wrong".to_owned());
+                    return Ok(ExitCode::FAILURE);
+                }
                 print(summary(&loaded))?;
                 Ok(ExitCode::SUCCESS)
             }
@@ -40,6 +48,21 @@ impl CheckArgs {
             }
         }
     }
+}
+
+/// Opens the store that bindings would be written to, which has to be there and fit.
+fn reach(engine: EngineSettings) -> Result<(), String> {
+    let place = engine.address.place.to_string();
+    let opened = tidings::cluster::store(engine)?.open();
+    opened.map(drop).map_err(|error| {
+        let mut text = format!("{place}: {error}");
+        let mut source = std::error::Error::source(&error);
+        while let Some(error) = source {
+            text += &format!(": {error}");
+            source = error.source();
+        }
+        text
+    })
 }
 
 fn summary(loaded: &Loaded) -> String {

@@ -39,6 +39,8 @@ impl Settings {
             rooms_per_connection_max: chat.rooms_per_connection_max,
             presence_users_max: chat.presence_users_max,
             left_ms: chat.left_ms,
+            session_bytes_max: self.bindings.session_size_max,
+            sessions_bytes_max: self.bindings.sessions_size_max,
             page_messages_max: chat.page_messages_max,
             page_bytes_max: chat.page_size_max,
             ..ChatSettings::default()

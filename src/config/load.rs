@@ -10,6 +10,7 @@ use super::files::{FileTexts, SettingFiles};
 use super::problem::{Problems, SettingPlace};
 use super::purpose::Purpose;
 use crate::auth::{Access, Secret};
+use tidings::cluster::EngineSettings;
 
 /// The sources of settings; a later one wins over those before it.
 #[derive(Debug, Clone, Default)]
@@ -43,6 +44,8 @@ pub struct Loaded {
     pub uplink_key: Option<Secret>,
     /// The key that this gateway shows to its upstreams.
     pub link_key: Option<Secret>,
+    /// The engine that bindings are written to, if they are.
+    pub bindings: Option<EngineSettings>,
     /// Warnings for the log, each one line: settings that are allowed but hardly meant.
     pub warnings: Vec<String>,
     /// The file that they were read from.
@@ -68,6 +71,11 @@ impl Loaded {
         let access = loader.validate();
         loader.validate_control(sources.purpose);
         let (uplink_key, link_key) = loader.link_keys();
+        // A gateway has none.
+        let bindings = match sources.purpose {
+            Purpose::Gateway => None,
+            Purpose::Serve | Purpose::Reading => loader.binding_engine(),
+        };
         if loader.problems.count() > 0 {
             loader.problems.sort();
             return Err(loader.problems);
@@ -78,6 +86,7 @@ impl Loaded {
             api_key: loader.api_key,
             uplink_key,
             link_key,
+            bindings,
             warnings: loader.warnings,
             file: sources.file.clone(),
             texts: loader.texts,

@@ -8,6 +8,7 @@
 //! set values; [`validate`] checks what single values can't show and prepares the keys; then
 //! [`server`], [`chat`], [`store`] and [`gateway`] turn the settings into the library's.
 
+mod bindings;
 mod channel_rule;
 mod chat;
 mod control;
@@ -34,6 +35,7 @@ mod types;
 mod validate;
 mod value;
 
+pub use bindings::BindingSection;
 pub use control::ControlFlags;
 pub use difference::SettingChange;
 pub use files::{FileTexts, SettingFiles};
@@ -73,6 +75,8 @@ pub struct Settings {
     pub chat: ChatSection,
     /// The data on disk.
     pub store: StoreSection,
+    /// Who is where, for other programs.
+    pub bindings: BindingSection,
     /// WebSocket connections.
     pub websocket: WebSocketSection,
     /// HTTP requests.
@@ -110,9 +114,10 @@ impl Settings {
         for (name, key) in &mut self.api_keys {
             sections.push((format!("{API_KEYS}.{name}"), key));
         }
-        let rest: [(&str, &mut dyn Section); 10] = [
+        let rest: [(&str, &mut dyn Section); 11] = [
             ("chat", &mut self.chat),
             ("store", &mut self.store),
+            ("bindings", &mut self.bindings),
             ("websocket", &mut self.websocket),
             ("http", &mut self.http),
             ("outbox", &mut self.outbox),

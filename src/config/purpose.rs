@@ -15,13 +15,14 @@ pub enum Purpose {
 
 /// Settings, or whole tables, that a gateway has no use for: it has no chat, no WebSockets and no
 /// journal but its outbox.
-const SERVERS_ALONE: [&str; 14] = [
+const SERVERS_ALONE: [&str; 15] = [
     "node",
     "page",
     "echo",
     "tokens.",
     "chat.",
     "store.",
+    "bindings.",
     "websocket.ping_ms",
     "websocket.pong_ms_max",
     "websocket.close_ms_max",

@@ -197,7 +197,7 @@ macro_rules! choice {
         }
     )*};
 }
-choice!(LogFormat, PageMode, Algorithm);
+choice!(LogFormat, PageMode, Algorithm, BindingPlace);
 
 /// The form of the log's lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -238,6 +238,25 @@ impl PageMode {
 impl WordChoice for PageMode {
     const ALL: &'static [(&'static str, Self)] =
         &[("open", Self::Open), ("on", Self::On), ("off", Self::Off)];
+}
+
+/// Where bindings are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BindingPlace {
+    /// In the process.
+    Memory,
+    /// In Redis, too.
+    Redis,
+    /// In MySQL, too.
+    MySql,
+}
+
+impl WordChoice for BindingPlace {
+    const ALL: &'static [(&'static str, Self)] = &[
+        ("memory", Self::Memory),
+        ("redis", Self::Redis),
+        ("mysql", Self::MySql),
+    ];
 }
 
 impl WordChoice for Algorithm {

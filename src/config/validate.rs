@@ -238,7 +238,7 @@ impl Loader {
         }
     }
 
-    fn read_key_file(&mut self, table: &str, file: &str, key: &str) -> Option<Secret> {
+    pub(super) fn read_key_file(&mut self, table: &str, file: &str, key: &str) -> Option<Secret> {
         let path = self.folder.join(file);
         let text = match self.read_file(&path, KEY_FILE_SIZE_MAX) {
             Ok(text) => text,

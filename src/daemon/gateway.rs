@@ -24,7 +24,7 @@ use super::in_force::{Current, InForce};
 use super::keys::Keys;
 use super::life::{DaemonLife, listening};
 use super::reload::{SettingsRenewal, Succession, Swap};
-use super::storage;
+use super::storage::{self, KeptJournal};
 use super::upgrade::{Thaw, same_sections};
 use crate::auth::Access;
 use crate::config::{GatewayPlan, Loaded, Purpose, Settings};
@@ -74,7 +74,11 @@ pub fn gateway(
     let is_open = access.is_open();
     let in_force = InForce::new(&settings, access, None).shared();
     let store = outbox_settings(&settings, &directory);
-    let (store, lock) = storage::open_journal(store, lock).context("can't open the outbox")?;
+    let kept = lock.map(|lock| KeptJournal {
+        lock,
+        section: None,
+    });
+    let (store, lock) = storage::open_journal(store, kept).context("can't open the outbox")?;
     let keys = Box::new(Keys(Arc::clone(&in_force)));
     let gateway = Gateway::new(gateway_settings(&settings, plan), Box::new(store), keys);
     let gateway = Arc::new(gateway.context("can't start a thread")?);

@@ -7,7 +7,8 @@ use std::sync::{Arc, OnceLock};
 use anyhow::{Context, bail};
 use tidings::api::WithdrawnKeys;
 use tidings::base::vital::is_told_to_fail;
-use tidings::endpoint::{Endpoint, EndpointHost, EndpointSettings};
+use tidings::cluster::EngineSettings;
+use tidings::endpoint::{BindingSettings, Endpoint, EndpointHost, EndpointSettings};
 use tidings::handover::{Handover, HandoverWriter};
 use tidings::server::{Fd, Frame, Request, Responder, Server, ServerOutcome, WorkerHandle};
 
@@ -60,15 +61,19 @@ pub fn serve(
         settings,
         access,
         uplink_key,
+        bindings,
         ..
     } = loaded;
     let (store, lock) = match &thaw {
         Some(thaw) => storage::take_over(&settings, lock, &thaw.relay.entered().handover()?)?,
-        None => storage::open(&settings, lock)?,
+        None => storage::open(&settings, None)?,
     };
     let is_open = access.is_open();
     let in_force = InForce::new(&settings, access, uplink_key.as_ref()).shared();
-    let (own, chat) = (endpoint_settings(&settings), settings.chat());
+    let (mut own, chat) = (endpoint_settings(&settings), settings.chat());
+    own.bindings = bindings
+        .map(|engine| binding_settings(&settings, engine))
+        .transpose()?;
     let keys = Box::new(Keys(Arc::clone(&in_force)));
     let endpoint = match &thaw {
         None => Endpoint::new(own, chat, keys, store).context("can't start a thread")?,
@@ -162,7 +167,7 @@ pub(super) fn rehearse_endpoint(
 ) -> anyhow::Result<()> {
     let in_force = InForce::new(settings, Access::default(), None).shared();
     let keys = Box::new(Keys(in_force));
-    let store = Box::new(storage::in_memory(settings, handover)?);
+    let store = Box::new(storage::rehearsed(settings, handover, compares)?);
     let own = endpoint_settings(settings);
     let endpoint = Endpoint::take_over(own, settings.chat(), keys, store, handover)?;
     if !compares {
@@ -186,7 +191,21 @@ fn endpoint_settings(settings: &Settings) -> EndpointSettings {
         host_metrics,
         disk: settings.disk(),
         replays: settings.replays(),
+        bindings: None,
     }
+}
+
+/// Makes the way of the bindings to their store.
+fn binding_settings(
+    settings: &Settings,
+    engine: EngineSettings,
+) -> anyhow::Result<BindingSettings> {
+    Ok(BindingSettings {
+        store: tidings::cluster::store(engine).map_err(anyhow::Error::msg)?,
+        node: settings.general.node.clone(),
+        changes_max: settings.bindings.changes_max,
+        gather_ms: settings.bindings_gather_ms(),
+    })
 }
 
 /// The daemon's parts beside its endpoint: the page, `/echo`, and a greeting on the terminal.

@@ -16,6 +16,7 @@
 //! `services` is what they share. The `data` of a message passes as it came.
 
 mod answers;
+mod bindings;
 mod frames;
 mod handover;
 mod history;
@@ -51,6 +52,7 @@ use crate::server::{
 };
 use crate::store::{Condition, Disk, DiskQueue, DiskSettings, Store, StoreSettings};
 use answers::DiskContext;
+use bindings::BindingFeed;
 use http::HttpApi;
 use links::ChatPublisher;
 use native::NativeProtocol;
@@ -63,6 +65,7 @@ use sessions::Sessions;
 use store_task::StoreJob;
 
 pub use crate::api::{Bucket, LimitSettings, Rate};
+pub use bindings::BindingSettings;
 pub use handover::{ENDPOINT_FORMAT, TakeOverError};
 pub use links::{LinkNumbers, LinkPublisher, Links, OnComplete};
 pub use native::COMMANDS_A_FRAME_MAX;
@@ -108,6 +111,8 @@ pub struct EndpointSettings {
     pub disk: DiskSettings,
     /// Bounds of the replays by which clients catch up.
     pub replays: ReplaySettings,
+    /// Where it is written who is where, if that is written; as at the start.
+    pub bindings: Option<BindingSettings>,
 }
 
 impl EndpointSettings {
@@ -129,6 +134,8 @@ pub struct Endpoint {
     http: HttpApi,
     links: Arc<Links>,
     serials: Serials,
+    /// The number of this start, where it was handed over or is written to a store.
+    generation: Option<u64>,
     /// Whether the next part of what is due comes soon.
     expires_again: AtomicBool,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -153,7 +160,7 @@ impl Endpoint {
         // Random, since epochs must differ from those before a restart.
         let chat = Chat::with_stored_index(chat, random(), index, reader.key());
         reader.each(&mut |known| chat.restore(stored::restored(known)));
-        let parked = ParkedEndpoint::new(settings, access, store, chat, (serials, Tick(0)));
+        let parked = ParkedEndpoint::new(settings, access, store, chat, (serials, Tick(0), None));
         let endpoint = parked.start_threads()?;
         endpoint.services.begin();
         Ok(endpoint)
@@ -221,6 +228,9 @@ impl Endpoint {
         self.sessions.finish();
         self.services.disk.end();
         self.services.replays.stop();
+        if let Some(feed) = &self.services.bindings {
+            feed.queue.end();
+        }
         for thread in lock(&self.threads).drain(..) {
             // One that panicked has stopped the server, which said so.
             thread.join().ok();
@@ -390,13 +400,19 @@ impl ParkedEndpoint {
         settings: EndpointSettings,
         access: Box<dyn Authenticator>,
         store: Box<dyn Store>,
-        chat: Chat,
-        (serials, clock_from): (Serials, Tick),
+        mut chat: Chat,
+        (serials, clock_from, generation): (Serials, Tick, Option<u64>),
     ) -> Self {
+        let feed = (settings.bindings.as_ref()).map(|to| BindingFeed::new(to, generation));
+        let generation = feed.as_ref().map(BindingFeed::generation).or(generation);
+        let feed = feed.map(Arc::new);
+        if let Some(feed) = &feed {
+            chat.feed(Arc::clone(&feed.queue));
+        }
         let (disk, queue) = Disk::new(settings.disk);
         let (replays, ready) = Replays::new(settings.replays);
         let told = (settings.words(), clock_from);
-        let services = Services::new(chat, store.reader(), disk, replays, told);
+        let services = Services::new(chat, store.reader(), (disk, replays, feed), told);
         let services = Arc::new(services);
         let sessions = Sessions::new(
             Arc::clone(&services),
@@ -419,6 +435,7 @@ impl ParkedEndpoint {
             sessions,
             links,
             serials,
+            generation,
             expires_again: AtomicBool::new(false),
             threads: Mutex::default(),
         };
@@ -455,6 +472,11 @@ impl ParkedEndpoint {
             services.begin();
         })?;
         lock(&endpoint.threads).extend([replays, disk]);
+        if let Some(feed) = &services.bindings {
+            let bindings = bindings::start(Arc::clone(services), Arc::clone(feed));
+            let bindings = bindings.inspect_err(|_| endpoint.finish())?;
+            lock(&endpoint.threads).push(bindings);
+        }
         Ok(endpoint)
     }
 }

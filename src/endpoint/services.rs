@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 
+use super::bindings::BindingFeed;
 use super::replays::Replays;
 use super::store_task::{ReplyTo, StoreJob, StoreTask};
 use crate::api::refusal::Refusal;
@@ -37,6 +38,8 @@ pub(super) struct Services {
     pub(super) reader: Arc<dyn Reader>,
     pub(super) disk: Disk<StoreJob>,
     pub(super) replays: Replays,
+    /// The way to the store of the bindings, if they are written to one.
+    pub(super) bindings: Option<Arc<BindingFeed>>,
     data_size_max: AtomicUsize,
     /// What is told of the endpoint.
     pub(super) words: ArcSwap<EndpointWords>,
@@ -53,8 +56,7 @@ impl Services {
     pub(super) fn new(
         chat: Chat,
         reader: Arc<dyn Reader>,
-        disk: Disk<StoreJob>,
-        replays: Replays,
+        (disk, replays, bindings): (Disk<StoreJob>, Replays, Option<Arc<BindingFeed>>),
         (words, clock_from): (EndpointWords, Tick),
     ) -> Self {
         Self {
@@ -62,6 +64,7 @@ impl Services {
             reader,
             disk,
             replays,
+            bindings,
             data_size_max: AtomicUsize::new(words.message_size_max),
             words: ArcSwap::from_pointee(words),
             unreadable: Mutex::default(),

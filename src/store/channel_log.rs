@@ -1,5 +1,7 @@
 //! The log of one channel: the locations of its messages, oldest first.
 
+mod handover;
+
 use std::collections::VecDeque;
 
 use super::location::Location;

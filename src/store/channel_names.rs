@@ -30,6 +30,18 @@ impl ChannelNames {
         }
     }
 
+    /// Makes an empty index with room for so many channels.
+    pub(super) fn with_room(channels: usize) -> Self {
+        // Hardly a table gets a tenth more than its part.
+        let part = (channels / TABLES) / 10 * 11;
+        Self {
+            tables: (0..TABLES)
+                .map(|_| HashTable::with_capacity(part))
+                .collect(),
+            hasher: RandomState::default(),
+        }
+    }
+
     /// Returns the index of a channel.
     pub(super) fn find(&self, name: &str) -> Option<usize> {
         let hash = self.hasher.hash_one(name);

@@ -9,6 +9,8 @@
 //! When there are too many, the sender with the most loses its oldest: nobody pushes out what others
 //! said. The shares are counted only while there are too many ([`super::dedup_shares`]).
 
+mod handover;
+
 use std::collections::VecDeque;
 use std::hash::BuildHasher as _;
 
@@ -42,6 +44,8 @@ pub(super) struct Dedup {
     /// Those in `known` that went before their turn.
     gone: usize,
     forgotten: u64,
+    /// What the tags are made with.
+    seed: u64,
     tags: FixedState,
     /// While no more than these are known, the senders aren't told apart.
     untagged_max: usize,
@@ -98,6 +102,7 @@ impl Dedup {
             uncounted: 0,
             gone: 0,
             forgotten: 0,
+            seed,
             tags: FixedState::with_seed(seed),
         }
     }

@@ -34,6 +34,7 @@ use crate::base::pressure::{Pressure, Watermarks};
 use crate::base::rest::{RestOrder, RestPoint};
 use crate::base::sync::lock;
 use crate::base::vital::{may_die_here, spawn_vital};
+use crate::handover::SectionWriter;
 
 /// Time between two rounds of maintenance: short enough that a disk which has room again is used at
 /// once.
@@ -121,6 +122,8 @@ struct DiskShared {
     progress: Mutex<DiskProgress>,
     more_done: Condvar,
     rest: RestPoint,
+    /// What the store wrote down when the thread came to rest.
+    handed_over: Mutex<Option<SectionWriter>>,
     /// Other settings that the thread hasn't taken yet.
     order: Mutex<Option<DiskOrder>>,
     has_order: AtomicBool,
@@ -165,6 +168,7 @@ impl<J: DiskJob> Disk<J> {
             progress: Mutex::default(),
             more_done: Condvar::new(),
             rest: RestPoint::default(),
+            handed_over: Mutex::default(),
             order: Mutex::default(),
             has_order: AtomicBool::new(false),
         });
@@ -222,6 +226,12 @@ impl<J: DiskJob> Disk<J> {
     pub fn thaw(&self) {
         self.jobs.thaw();
         self.shared.rest.thaw();
+    }
+
+    /// Takes what the store wrote down when the thread came to rest, if it did.
+    #[must_use]
+    pub fn take_handed_over(&self) -> Option<SectionWriter> {
+        lock(&self.shared.handed_over).take()
     }
 
     /// Waits until every job is done that was submitted before, but no longer than `patience`:
@@ -393,8 +403,14 @@ impl<J: DiskJob, F: Fn()> DiskThread<J, F> {
 
     /// Rests with nothing under way.
     fn rest(&mut self, number: u64) {
+        if self.shared.rest.ordered() != Some(number) {
+            return;
+        }
         self.store.rest();
+        *lock(&self.shared.handed_over) = self.store.hand_over();
         self.shared.rest.rest(number);
+        let unwanted = lock(&self.shared.handed_over).take();
+        drop(unwanted);
     }
 
     /// Returns the time at which the thread goes on, if no job comes before.

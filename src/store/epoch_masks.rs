@@ -21,6 +21,16 @@ impl EpochMasks {
         }
     }
 
+    /// Lists the segments that have a mask, with their masks.
+    pub(super) fn iter(&self) -> impl ExactSizeIterator<Item = (u32, u32)> {
+        self.0.iter().map(|(segment, mask)| (*segment, *mask))
+    }
+
+    /// Makes those of a list.
+    pub(super) fn of_list(list: Vec<(u32, u32)>) -> Self {
+        Self(list.into_iter().collect())
+    }
+
     /// Returns the mask of the epochs in a segment; 0 where they are as they read today.
     pub(super) fn of(&self, segment: u32) -> u32 {
         self.0.get(&segment).copied().unwrap_or(0)

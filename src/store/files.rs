@@ -31,6 +31,11 @@ pub(super) trait FileSystem: Send + Sync + Debug {
     /// locked it.
     fn lock(&self, path: &Path) -> io::Result<Arc<dyn StoreFile>>;
 
+    /// Looks at a file that exists.
+    fn stamp(&self, path: &Path) -> io::Result<FileStamp> {
+        self.open(path, OpenMode::Read)?.stamp()
+    }
+
     /// Opens a file that exists.
     fn open(&self, path: &Path, access: OpenMode) -> io::Result<Arc<dyn StoreFile>>;
 
@@ -63,6 +68,26 @@ pub(super) enum OpenMode {
     Write,
 }
 
+/// What a file is known by: one with another stamp is another file, or was changed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct FileStamp {
+    pub(super) size: u64,
+    /// Device and inode, where there are any.
+    pub(super) identity: [u64; 2],
+    /// The time of the last change, in seconds and nanoseconds.
+    pub(super) changed: (u64, u64),
+}
+
+impl FileStamp {
+    fn of(found: &fs::Metadata) -> Self {
+        Self {
+            size: found.len(),
+            identity: [found.dev(), found.ino()],
+            changed: (found.mtime() as u64, found.mtime_nsec() as u64),
+        }
+    }
+}
+
 /// An open file.
 pub(super) trait StoreFile: Send + Sync + Debug {
     /// Writes bytes, maybe fewer than given; returns how many.
@@ -77,6 +102,14 @@ pub(super) trait StoreFile: Send + Sync + Debug {
     fn set_size(&self, size: u64) -> io::Result<()>;
 
     fn size(&self) -> io::Result<u64>;
+
+    /// Looks at the file.
+    fn stamp(&self) -> io::Result<FileStamp> {
+        Ok(FileStamp {
+            size: self.size()?,
+            ..FileStamp::default()
+        })
+    }
 
     /// Tells the system that a part will be read soon.
     fn will_read(&self, at: u64, size: u64);
@@ -178,6 +211,10 @@ impl FileSystem for OsFiles {
         Ok(Arc::new(file))
     }
 
+    fn stamp(&self, path: &Path) -> io::Result<FileStamp> {
+        fs::metadata(path).map(|found| FileStamp::of(&found))
+    }
+
     fn open(&self, path: &Path, access: OpenMode) -> io::Result<Arc<dyn StoreFile>> {
         let file = OpenOptions::new()
             .read(true)
@@ -238,6 +275,10 @@ impl StoreFile for fs::File {
 
     fn size(&self) -> io::Result<u64> {
         Ok(self.metadata()?.len())
+    }
+
+    fn stamp(&self) -> io::Result<FileStamp> {
+        self.metadata().map(|found| FileStamp::of(&found))
     }
 
     fn will_read(&self, at: u64, size: u64) {

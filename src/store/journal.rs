@@ -26,7 +26,8 @@ use super::dedup::Dedup;
 use super::error::StoreError;
 use super::files::{FileSystem, OsFiles, StoreFile};
 use super::free_space::FreeSpace;
-use super::loader::{OpenedStore, open_store};
+use super::leftovers::Leftovers;
+use super::loader::{OpenedStore, Purpose, open_store};
 use super::location::Location;
 use super::log_record::LogRecord;
 use super::maintenance_state::MaintenanceState;
@@ -41,6 +42,7 @@ use super::record::{Appended, Record};
 use super::resolved::ResolvedMessage;
 use super::segment::{ActiveSegment, SealedSegments};
 use super::settings::{StoreSettings, SyncPolicy, WhenFull};
+use crate::handover::SectionWriter;
 
 /// Records that become visible under one lock: readers wait for no more than these, well below a
 /// millisecond.
@@ -71,6 +73,8 @@ pub struct Journal {
     pub(super) rollover: Option<Rollover>,
     pub(super) relocations: Relocations,
     pub(super) aside: Aside,
+    /// What is still to be done to the files that were found.
+    pub(super) leftovers: Option<Leftovers>,
     /// The lock file, which also says which segment is the newest.
     pub(super) lock: Arc<dyn StoreFile>,
 }
@@ -94,20 +98,7 @@ impl Journal {
     /// [`StoreError::Locked`], [`StoreError::Damaged`], [`StoreError::Format`],
     /// [`StoreError::Io`].
     pub fn open(settings: StoreSettings) -> Result<Self, StoreError> {
-        Self::open_by(OsFiles::default(), settings)
-    }
-
-    /// Does the same as [`Journal::open`] in a process that holds the lock of the directory already.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Journal::open`]; also that the lock is of another directory.
-    pub fn open_with_lock(settings: StoreSettings, lock: OwnedFd) -> Result<Self, StoreError> {
-        Self::open_by(OsFiles::with_lock(lock), settings)
-    }
-
-    fn open_by(files: OsFiles, settings: StoreSettings) -> Result<Self, StoreError> {
-        let journal = Self::open_on(Arc::new(files), settings)?;
+        let journal = Self::open_on(Arc::new(OsFiles::default()), settings)?;
         warn_of_wide(&journal.settings.directory);
         Ok(journal)
     }
@@ -123,6 +114,16 @@ impl Journal {
         files: Arc<dyn FileSystem>,
         settings: StoreSettings,
     ) -> Result<Self, StoreError> {
+        let opened = open_store(&*files, &settings, Purpose::Serve)?;
+        Ok(Self::opened(files, settings, opened))
+    }
+
+    /// Makes the journal of a store that has been read.
+    pub(super) fn opened(
+        files: Arc<dyn FileSystem>,
+        settings: StoreSettings,
+        opened: OpenedStore,
+    ) -> Self {
         let OpenedStore {
             state,
             dedup,
@@ -131,8 +132,9 @@ impl Journal {
             clock_ms,
             torn_bytes,
             epoch_masks,
+            leftovers,
             lock,
-        } = open_store(&*files, &settings)?;
+        } = opened;
         let directory = settings.directory.clone();
         let view = ReadView::new(
             Arc::clone(&files),
@@ -157,10 +159,11 @@ impl Journal {
             maintenance: MaintenanceState::default(),
             rollover: None,
             relocations: Relocations::default(),
+            leftovers,
             lock,
         };
         journal.count_files();
-        Ok(journal)
+        journal
     }
 
     /// Counts the bytes of all segments.
@@ -358,6 +361,7 @@ fn read(raw: RawRecord<'_>) -> LogRecord<'_> {
 
 impl Store for Journal {
     fn append(&mut self, now_ms: u64, record: &Record<'_>) -> Result<Appended, StoreError> {
+        self.settle();
         if now_ms > self.clock_ms {
             self.clock_ms = now_ms;
             self.dedup
@@ -402,6 +406,7 @@ impl Store for Journal {
     }
 
     fn maintain(&mut self, now_ms: u64) -> Result<(), StoreError> {
+        self.settle();
         self.clock_ms = self.clock_ms.max(now_ms);
         self.run_maintenance(now_ms)
     }
@@ -411,7 +416,12 @@ impl Store for Journal {
     }
 
     fn rest(&mut self) {
+        self.settle();
         self.come_to_rest();
+    }
+
+    fn hand_over(&mut self) -> Option<SectionWriter> {
+        self.write_down()
     }
 
     fn set_settings(&mut self, settings: StoreSettings) {
@@ -427,6 +437,9 @@ impl Drop for Journal {
     /// Confirms the batch that was written last, so that a start tells damage to that batch from a
     /// torn tail.
     fn drop(&mut self) {
+        if self.leftovers.is_some() {
+            return;
+        }
         self.abort_rollover();
         if matches!(self.health, Health::Good) {
             let end = self.active.end;

@@ -10,6 +10,7 @@ use super::epoch_masks::EpochMasks;
 use super::error::StoreError;
 use super::files::{FileSystem, OpenMode, StoreFile};
 use super::identity::StoreIdentity;
+use super::leftovers::Leftovers;
 use super::location::Location;
 use super::log_record::{LogRecord, NeededSegment};
 use super::names;
@@ -33,6 +34,8 @@ pub(super) struct OpenedStore {
     /// Bytes of a torn batch that were cut off.
     pub(super) torn_bytes: u64,
     pub(super) epoch_masks: EpochMasks,
+    /// What is to be done to the files, for [`Purpose::Resume`].
+    pub(super) leftovers: Option<Leftovers>,
     /// The lock, which is held for as long as the store is open.
     pub(super) lock: Arc<dyn StoreFile>,
 }
@@ -42,6 +45,8 @@ pub(super) struct OpenedStore {
 pub(super) enum Purpose {
     /// The store goes on with them.
     Serve,
+    /// The same, but nothing is changed yet: [`Leftovers`] say what is to be done.
+    Resume,
     /// They are checked, and nothing is changed.
     Verify,
     /// The store goes on with what is left of them.
@@ -52,29 +57,38 @@ pub(super) enum Purpose {
 pub(super) fn open_store(
     files: &dyn FileSystem,
     settings: &StoreSettings,
+    purpose: Purpose,
 ) -> Result<OpenedStore, StoreError> {
     let directory = &*settings.directory;
-    (files.make_directory(directory))
-        .map_err(|source| StoreError::io("make", directory, source))?;
+    if purpose == Purpose::Serve {
+        (files.make_directory(directory))
+            .map_err(|source| StoreError::io("make", directory, source))?;
+    }
     let lock = lock(files, directory)?;
     let numbers = list(files, directory)?;
     let told = StoreIdentity::read(&*lock)
         .map_err(|source| StoreError::io("read", &directory.join(names::LOCK), source))?;
-    let mut loader = Loader::new(files, settings, Purpose::Serve);
+    let mut loader = Loader::new(files, settings, purpose);
     let newest = numbers.last().copied();
     if let Some(missing) = missing_newest(directory, newest, told) {
         return Err(missing);
     }
     let (sealed, active) = match newest {
         Some(newest) => loader.load(&numbers, newest)?,
+        None if purpose == Purpose::Resume => {
+            let gone = "all of its files are missing";
+            return Err(StoreError::damaged(directory, 0, gone));
+        }
         None => (SealedSegments::new(), loader.begin()?),
     };
-    let identity = StoreIdentity {
-        key: active.head.key,
-        newest: active.head.number,
-    };
-    (identity.write(&*lock))
-        .map_err(|source| StoreError::io("write", &directory.join(names::LOCK), source))?;
+    if purpose == Purpose::Serve {
+        let identity = StoreIdentity {
+            key: active.head.key,
+            newest: active.head.number,
+        };
+        (identity.write(&*lock))
+            .map_err(|source| StoreError::io("write", &directory.join(names::LOCK), source))?;
+    }
     Ok(OpenedStore {
         state: loader.state,
         dedup: loader.dedup,
@@ -83,6 +97,7 @@ pub(super) fn open_store(
         clock_ms: loader.clock_ms,
         torn_bytes: loader.torn_bytes,
         epoch_masks: loader.epoch_masks,
+        leftovers: (purpose == Purpose::Resume).then_some(loader.leftovers),
         lock,
     })
 }
@@ -100,6 +115,7 @@ pub(super) struct Loader<'a> {
     /// What the epochs in a segment are masked with, where that is another mask than that of the
     /// newest segment.
     pub(super) epoch_masks: EpochMasks,
+    leftovers: Leftovers,
 }
 
 impl<'a> Loader<'a> {
@@ -125,6 +141,7 @@ impl<'a> Loader<'a> {
             clock_ms: 0,
             torn_bytes: 0,
             epoch_masks: EpochMasks::default(),
+            leftovers: Leftovers::default(),
         }
     }
 
@@ -147,8 +164,8 @@ impl<'a> Loader<'a> {
         numbers: &[u32],
         newest: u32,
     ) -> Result<(SealedSegments, ActiveSegment), StoreError> {
-        if self.purpose != Purpose::Verify {
-            self.remove_unfinished()?;
+        if matches!(self.purpose, Purpose::Serve | Purpose::Repair) {
+            remove_unfinished(self.files, self.directory)?;
         }
         let mut last = self.open(newest, OpenMode::Read)?;
         let needed = needed_segments(&mut last)?;
@@ -172,8 +189,12 @@ impl<'a> Loader<'a> {
         }
         for number in numbers {
             let is_needed = *number >= newest || sealed.contains_key(number);
-            if !is_needed && self.purpose == Purpose::Serve {
-                self.remove(*number)?;
+            let path = self.directory.join(names::segment(*number));
+            match self.purpose {
+                Purpose::Serve if !is_needed => (self.files.remove(&path))
+                    .map_err(|source| StoreError::io("remove", &path, source))?,
+                Purpose::Resume if !is_needed => self.leftovers.unneeded.push(path),
+                _ => {}
             }
         }
         Ok((sealed, active))
@@ -270,13 +291,18 @@ impl<'a> Loader<'a> {
     }
 
     /// Cuts the file at `end`, and makes the rest durable.
-    fn cut(&self, path: &Path, size: u64, end: u64) -> Result<Arc<dyn StoreFile>, StoreError> {
+    fn cut(&mut self, path: &Path, size: u64, end: u64) -> Result<Arc<dyn StoreFile>, StoreError> {
         if self.purpose == Purpose::Verify {
             return (self.files.open(path, OpenMode::Read))
                 .map_err(|source| StoreError::io("open", path, source));
         }
         let file = (self.files.open(path, OpenMode::Write))
             .map_err(|source| StoreError::io("open", path, source))?;
+        if self.purpose == Purpose::Resume {
+            self.leftovers.is_unsynced = true;
+            self.leftovers.is_torn = end < size;
+            return Ok(file);
+        }
         if end < size {
             tracing::warn!(
                 file = %path.display(),
@@ -320,27 +346,24 @@ impl<'a> Loader<'a> {
         }
         Ok(())
     }
+}
 
-    /// Removes files that never got their names.
-    fn remove_unfinished(&self) -> Result<(), StoreError> {
-        let found = self.files.list(self.directory);
-        let found = found.map_err(|source| StoreError::io("list", self.directory, source))?;
-        for name in found {
-            let is_ours = (name.strip_suffix(names::UNFINISHED))
-                .is_some_and(|name| names::segment_number(name).is_some());
-            if is_ours {
-                let path = self.directory.join(name);
-                (self.files.remove(&path))
-                    .map_err(|source| StoreError::io("remove", &path, source))?;
-            }
+/// Removes files that never got their names.
+pub(super) fn remove_unfinished(
+    files: &dyn FileSystem,
+    directory: &Path,
+) -> Result<(), StoreError> {
+    let found = files.list(directory);
+    let found = found.map_err(|source| StoreError::io("list", directory, source))?;
+    for name in found {
+        let is_ours = (name.strip_suffix(names::UNFINISHED))
+            .is_some_and(|name| names::segment_number(name).is_some());
+        if is_ours {
+            let path = directory.join(name);
+            (files.remove(&path)).map_err(|source| StoreError::io("remove", &path, source))?;
         }
-        Ok(())
     }
-
-    fn remove(&self, number: u32) -> Result<(), StoreError> {
-        let path = self.directory.join(names::segment(number));
-        (self.files.remove(&path)).map_err(|source| StoreError::io("remove", &path, source))
-    }
+    Ok(())
 }
 
 /// Finds the sealed segments that are needed, in the checkpoint with which a segment begins.

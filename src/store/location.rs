@@ -2,6 +2,9 @@
 
 use crate::base::Position;
 
+/// Bytes of a location that is handed over.
+pub(super) const LOCATION_SIZE: usize = 16;
+
 /// The place of a record in the segments; 16 bytes, since each message that is kept has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Location {
@@ -46,6 +49,29 @@ impl Location {
             segment,
             at,
             ..self
+        }
+    }
+
+    /// Returns the bytes by which a location is handed over.
+    pub(super) fn to_bytes(self) -> [u8; LOCATION_SIZE] {
+        let mut bytes = [0; LOCATION_SIZE];
+        let fields = [self.segment, self.at, self.size, self.ts_s];
+        for (place, field) in bytes.chunks_exact_mut(4).zip(fields) {
+            place.copy_from_slice(&field.to_le_bytes());
+        }
+        bytes
+    }
+
+    /// Makes the location of such bytes.
+    pub(super) fn of_bytes(bytes: [u8; LOCATION_SIZE]) -> Self {
+        let field = |at: usize| {
+            u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+        };
+        Self {
+            segment: field(0),
+            at: field(4),
+            size: field(8),
+            ts_s: field(12),
         }
     }
 

@@ -40,6 +40,14 @@ impl MemoryStore {
         Self::open(MemoryFiles::default(), settings).expect("nothing can be wrong with it")
     }
 
+    /// Makes one of what `make` makes of no files.
+    pub(super) fn without_files(
+        settings: StoreSettings,
+        make: impl FnOnce(Arc<dyn FileSystem>, StoreSettings) -> Journal,
+    ) -> Self {
+        Self(make(Arc::new(MemoryFiles::default()), in_memory(settings)))
+    }
+
     fn open(files: MemoryFiles, settings: StoreSettings) -> Result<Self, StoreError> {
         Journal::open_on(Arc::new(files), in_memory(settings)).map(Self)
     }

@@ -16,7 +16,8 @@
 //! - the read path: `read_view`, `reader`;
 //! - between commits: `upkeep`, `piece`, `maintenance`, `compaction`, `recover`, `rest`,
 //!   `free_space`, `aside`;
-//! - opening: `loader`, `directory`, `identity`, `scan`, `names`;
+//! - opening: `loader`, `directory`, `identity`, `scan`, `names`; in the next image of the program
+//!   `journal_handover`, `resume`, `leftovers`;
 //! - for a store that no process has open: `verify`, `dump`, `repair`;
 //! - the thread: `disk`, `commit_delay`.
 //!
@@ -35,6 +36,7 @@ mod channel_names;
 mod dedup;
 mod dedup_shares;
 mod journal;
+mod journal_handover;
 mod location;
 mod log_record;
 mod pending;
@@ -75,9 +77,11 @@ mod upkeep;
 mod directory;
 mod epoch_masks;
 mod identity;
+mod leftovers;
 mod loader;
 mod names;
 mod permissions;
+mod resume;
 mod scan;
 
 // While no process has the store open, but for `look`.
@@ -103,6 +107,7 @@ pub use disk_job::{DiskJob, JobOutcomes};
 pub use dump::dump;
 pub use error::StoreError;
 pub use journal::Journal;
+pub use journal_handover::JOURNAL_FORMAT;
 pub use look::look;
 pub use memory::{MemoryStore, STORE_FORMAT};
 pub use piece::Upkeep;
@@ -115,6 +120,7 @@ pub use settings::{Retention, StoreSettings, SyncPolicy, WhenFull};
 pub use verify::{VerifyReport, verify};
 
 pub use crate::base::{Epoch, MessageBody, Position};
+use crate::handover::SectionWriter;
 
 /// The writing side of a store, which belongs to one thread.
 pub trait Store: Send {
@@ -160,6 +166,12 @@ pub trait Store: Send {
     /// Confirms what was written: the program may be replaced before anything else happens, without a
     /// drop. Called between a commit and the next record.
     fn rest(&mut self) {}
+
+    /// Writes down what the next image of the program goes on with, instead of reading the files. Called
+    /// after [`Store::rest`].
+    fn hand_over(&mut self) -> Option<SectionWriter> {
+        None
+    }
 
     /// Returns the reading side, for other threads.
     fn reader(&self) -> std::sync::Arc<dyn Reader>;

@@ -324,7 +324,7 @@ impl Journal {
         Ok(())
     }
 
-    fn note_identity(&mut self) {
+    pub(super) fn note_identity(&mut self) {
         let lock = Arc::clone(&self.lock);
         let identity = StoreIdentity {
             key: self.active.head.key,

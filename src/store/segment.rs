@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::files::StoreFile;
+use super::location::Location;
 use super::log_record::NeededSegment;
-use super::segment_head::SegmentHead;
+use super::segment_head::{SEGMENT_HEAD_SIZE, SegmentHead};
 
 /// The segment that is written to.
 #[derive(Debug)]
@@ -64,6 +65,35 @@ impl ActiveSegment {
     /// Counts the bytes behind those that the segment began with.
     pub(super) fn written(&self) -> u64 {
         self.end - self.begun_at
+    }
+}
+
+/// The ends of segments, for those who ask often for the same.
+#[derive(Debug)]
+pub(super) struct SegmentEnds {
+    ends: BTreeMap<u32, u64>,
+    last: (u32, u64),
+}
+
+impl SegmentEnds {
+    /// Makes the ends of these segments, each by its number.
+    pub(super) fn new(ends: impl IntoIterator<Item = (u32, u64)>) -> Self {
+        Self {
+            ends: ends.into_iter().collect(),
+            last: (0, 0),
+        }
+    }
+
+    /// Whether a record can stand there.
+    pub(super) fn hold(&mut self, location: Location) -> bool {
+        if location.segment != self.last.0 {
+            let Some(end) = self.ends.get(&location.segment) else {
+                return false;
+            };
+            self.last = (location.segment, *end);
+        }
+        let (at, size) = (u64::from(location.at), u64::from(location.size));
+        at >= SEGMENT_HEAD_SIZE as u64 && size > 0 && at + size <= self.last.1
     }
 }
 

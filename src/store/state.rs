@@ -3,6 +3,9 @@
 //! The state changes by [`LogRecord`]s only, in the order in which they stand in the segments: so a
 //! start makes of the segments the state that was there before.
 
+mod handover;
+mod missing;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -553,25 +556,6 @@ impl StoreState {
             }
         }
         None
-    }
-
-    /// Finds the channel and the offset of a message that should be kept, and is missing.
-    pub(super) fn find_missing(&self) -> Option<(&str, u64)> {
-        self.channels()
-            .find_map(|channel| Some((&*channel.name, channel.log.find_missing()?)))
-    }
-
-    /// Lets go of everything up to the newest message that is missing, in every channel; returns
-    /// the number that each channel has lost.
-    pub(super) fn drop_missing(&mut self) -> Vec<(Arc<str>, u64)> {
-        let mut lost = Vec::new();
-        for (_, channel) in &mut self.channels {
-            let count = channel.log.drop_missing(&mut self.usage);
-            if count > 0 {
-                lost.push((Arc::clone(&channel.name), count));
-            }
-        }
-        lost
     }
 }
 

@@ -25,6 +25,13 @@ impl LogUsage {
         }
     }
 
+    /// Counts the bytes of live records in one segment.
+    pub(super) fn take_bytes(&mut self, segment: u32, bytes: u64) {
+        if bytes > 0 {
+            *self.live.entry(segment).or_default() += bytes;
+        }
+    }
+
     /// Takes a record that isn't live any more off the count.
     pub(super) fn release(&mut self, location: Location) {
         self.release_bytes(location.segment, location.size.into());

@@ -14,6 +14,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("proto", &["base", "handover"]),
     ("store", &["base", "handover"]),
     ("chat", &["base", "handover"]),
+    ("cluster", &["base", "chat"]),
     ("net", &["base", "handover", "proto"]),
     ("server", &["base", "handover", "proto", "net"]),
     ("api", &["base", "server", "chat"]),
@@ -29,8 +30,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "lib",
         &[
-            "base", "handover", "proto", "net", "server", "chat", "store", "api", "link",
-            "endpoint", "gateway",
+            "base", "handover", "proto", "net", "server", "chat", "cluster", "store", "api",
+            "link", "endpoint", "gateway",
         ],
     ),
     // Documentation only.
@@ -48,6 +49,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "auth",
             "tidings::server",
             "tidings::chat",
+            "tidings::cluster",
             "tidings::store",
             "tidings::endpoint",
             "tidings::gateway",
@@ -68,6 +70,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "tidings::handover",
             "tidings::server",
             "tidings::chat",
+            "tidings::cluster",
             "tidings::store",
             "tidings::api",
             "tidings::endpoint",
@@ -86,6 +89,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "service",
             "version",
             "tidings::base",
+            "tidings::cluster",
             "tidings::handover",
             "tidings::server",
             "tidings::store",

@@ -283,6 +283,8 @@ fn settings(random: &mut Random) -> ChatSettings {
         },
         connections_per_user_max: random.within(1..=4),
         rooms_per_connection_max: random.within(1..=4),
+        session_bytes_max: 100,
+        sessions_bytes_max: 1_000,
         lasting_rooms_per_user_max: random.within(1..=3),
         lasting_max: random.within(1..=6),
         acks_per_channel_max: random.within(1..=3),

@@ -1,9 +1,12 @@
 //! The connections, with their logins and rooms.
 
+use std::sync::Arc;
+
 use super::kind::RecordKind;
 use super::numbered::Numbered;
 use super::writer::ChatWriter;
 use crate::base::Fd;
+use crate::chat::bindings::ConnectionRecord;
 use crate::chat::connections::{ChatConnection, ConnectionShard, LoginState, RoomNames};
 use crate::handover::{HandoverError, RecordReader, RecordWriter};
 
@@ -12,6 +15,8 @@ use crate::handover::{HandoverError, RecordReader, RecordWriter};
 pub(super) struct TakenConnection {
     pub(super) fd: Fd,
     pub(super) own: ChatConnection,
+    /// Its time and its session data.
+    pub(super) known: ConnectionRecord,
     /// Whether it hears its user's inbox; one that gave way to a newer one doesn't.
     pub(super) is_in_inbox: bool,
     /// The number of the last room in which it was found.
@@ -36,6 +41,12 @@ pub(super) fn write(writer: &mut ChatWriter<'_>, shard: &ConnectionShard) {
                 record.size(rights);
                 record.list(rooms, RecordWriter::size);
             });
+            // Left out where there is nothing, as programs before this field did.
+            let known = shard.record_of(fd);
+            if known != ConnectionRecord::default() {
+                record.u64(known.since_unix_ms);
+                record.optional(known.session, |record, session| record.text(&session));
+            }
         });
         writer.number_connection(fd);
     }
@@ -59,9 +70,19 @@ impl TakenConnection {
                 rooms,
             })
         })?;
+        let known = record.or(ConnectionRecord::default(), |record| {
+            Ok(ConnectionRecord {
+                since_unix_ms: record.u64()?,
+                session: record.optional(RecordReader::text)?.map(Arc::from),
+            })
+        })?;
+        if login.is_none() && known != ConnectionRecord::default() {
+            return Err(record.refuse("a connection without a user has a session"));
+        }
         Ok(Self {
             fd,
             own: ChatConnection { login },
+            known,
             is_in_inbox: false,
             last_room: 0,
         })

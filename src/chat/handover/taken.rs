@@ -13,6 +13,7 @@ use super::sources::{Sources, take_counter};
 use crate::base::Tick;
 use crate::base::sync::lock;
 use crate::chat::Chat;
+use crate::chat::bindings::ConnectionRecord;
 use crate::chat::channels::{Audience as _, LiveChannel};
 use crate::chat::fds::Fds;
 use crate::chat::hasher::IdempotencyKey;
@@ -214,14 +215,22 @@ impl TakenChat {
     /// Enters the connections; `false` if one is there twice, or is in rooms that don't have it.
     fn finish_connections(&mut self) -> bool {
         let (chat, mut rooms, mut logged_in) = (&self.chat, 0, 0);
-        for TakenConnection { fd, own, .. } in self.connections.drain(..) {
+        for taken in self.connections.drain(..) {
+            let TakenConnection { fd, own, known, .. } = taken;
             if let Some(login) = &own.login {
                 logged_in += 1;
                 rooms += login.rooms.as_slice().len();
             }
             chat.common.totals.connections.add(1);
-            if !chat.connections.lock_number(fd.0).enter(fd, own) {
+            let mut shard = chat.connections.lock_number(fd.0);
+            if !shard.enter(fd, own) {
                 return false;
+            }
+            if known != ConnectionRecord::default() {
+                let session = known.session.as_ref();
+                let bytes = session.map_or(0, |session| session.len());
+                chat.common.totals.session_bytes.add(bytes);
+                shard.set_record(fd, known);
             }
         }
         chat.common.totals.logged_in.add(logged_in);

@@ -6,7 +6,7 @@ use tidings::endpoint::ENDPOINT_FORMAT;
 use tidings::gateway::GATEWAY_FORMAT;
 use tidings::handover::{Handover, HandoverWriter, SectionFormat};
 use tidings::server::upgrade::{DESCRIPTORS, FRAMES, PROCESSES, REACTOR, SERVER, WAITING};
-use tidings::store::STORE_FORMAT;
+use tidings::store::{JOURNAL_FORMAT, STORE_FORMAT};
 
 use super::state::DAEMON;
 
@@ -23,6 +23,7 @@ pub const KNOWN: &[SectionFormat] = &[
     CHAT_FORMAT,
     ENDPOINT_FORMAT,
     STORE_FORMAT,
+    JOURNAL_FORMAT,
 ];
 
 /// Compares what was written anew with what was handed over, as far as both are of one version.

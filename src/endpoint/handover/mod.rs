@@ -25,7 +25,7 @@ use crate::endpoint::sessions::TakenSessions;
 use crate::handover::{
     Handover, HandoverError, HandoverWriter, RecordReader, Section, SectionFormat, SectionWriter,
 };
-use crate::store::{Reader, STORE_FORMAT, Store};
+use crate::store::{JOURNAL_FORMAT, Reader, STORE_FORMAT, Store};
 use kind::EndpointRecord;
 
 /// The section of the endpoint.
@@ -62,6 +62,10 @@ impl Endpoint {
             record.tick(self.services.tick());
             record.u64(self.serials.from);
             record.u64(self.serials.below());
+            // Left out where there is none, as programs before this field did.
+            if let Some(generation) = self.generation {
+                record.u64(generation);
+            }
         });
         self.sessions.hand_over(section);
         self.services.replays.hand_over(section);
@@ -80,6 +84,14 @@ impl Endpoint {
                 oldest_reader,
             } = STORE_FORMAT;
             handover.insert(name, version, oldest_reader, store);
+        }
+        if let Some(journal) = self.services.disk.take_handed_over() {
+            let SectionFormat {
+                name,
+                version,
+                oldest_reader,
+            } = JOURNAL_FORMAT;
+            handover.insert(name, version, oldest_reader, journal);
         }
     }
 
@@ -160,12 +172,15 @@ impl Endpoint {
     }
 }
 
-fn read_clock(record: &mut RecordReader<'_>) -> Result<(Serials, Tick), HandoverError> {
+fn read_clock(
+    record: &mut RecordReader<'_>,
+) -> Result<(Serials, Tick, Option<u64>), HandoverError> {
     if EndpointRecord::read(record)? != EndpointRecord::Clock {
         return Err(record.refuse("the clock has to come first"));
     }
     let (tick, from, below) = (record.tick()?, record.u64()?, record.u64()?);
-    Ok((Serials::take_over(from, below), tick))
+    let generation = record.or(None, |record| record.u64().map(Some))?;
+    Ok((Serials::take_over(from, below), tick, generation))
 }
 
 /// Has the chat go on where the disk is. Both agree, since all that was stored was delivered before the

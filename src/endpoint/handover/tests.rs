@@ -31,6 +31,7 @@ fn settings() -> EndpointSettings {
         sync: "never".into(),
         host_metrics: Vec::new,
         disk: DiskSettings::default(),
+        bindings: None,
         replays: ReplaySettings {
             active_max: 1,
             ..ReplaySettings::default()

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
-use crate::api::body::object;
+use crate::api::body::{is_empty_array, object};
 use crate::api::field;
 use crate::api::raw_json::RawJson;
 use crate::api::refusal::Refusal;
@@ -32,6 +32,25 @@ pub(super) fn user(body: &str) -> Result<Cow<'_, str>, Refusal> {
     }
     let fields: UserFields<'_> = object("the body", body)?;
     field::text_or_digits("uid", fields.uid)?.ok_or_else(|| field::missing("uid", "a string"))
+}
+
+/// Reads the body of `PUT /v1/connections/{fd}/session`, a JSON object as it came.
+///
+/// # Errors
+///
+/// The body is no JSON object.
+pub(super) fn session(body: &str) -> Result<&str, Refusal> {
+    // PHP writes an empty array for an empty object.
+    let text = match body.trim_ascii() {
+        text if is_empty_array(text) => "{}",
+        text => text,
+    };
+    let value: RawJson<'_> = serde_json::from_str(text)
+        .map_err(|error| Refusal::bad_request(format!("the body is no JSON: {error}")))?;
+    match value.get().starts_with('{') {
+        true => field::data("the body", Some(value)),
+        false => Err(Refusal::bad_request("the body has to be a JSON object")),
+    }
 }
 
 /// Reads code and message in the body of `POST /v1/users/{uid}/kick`.

@@ -69,6 +69,35 @@ impl HttpApi {
         let json = json.string("uid", user.uid());
         Ok(ApiReply::After(vec![fd], json))
     }
+
+    /// `GET /v1/connections/{fd}/session`
+    pub(super) fn session(&self, call: &ApiCall<'_>) -> Result<ApiReply, Refusal> {
+        let fd = Fd(call.names.fd);
+        let session = self.services.chat.session(fd);
+        let session = session.map_err(|error| of_session(fd, error))?;
+        Ok(session_json(fd, session.as_deref()).into())
+    }
+
+    /// `PUT /v1/connections/{fd}/session`
+    pub(super) fn set_session(&self, call: &ApiCall<'_>) -> Result<ApiReply, Refusal> {
+        let (fd, session) = (Fd(call.names.fd), body::session(call.body()?)?);
+        let set = self.services.chat.set_session(fd, session);
+        set.map_err(|error| of_session(fd, error))?;
+        Ok(session_json(fd, Some(session)).into())
+    }
+}
+
+fn session_json(fd: Fd, session: Option<&str>) -> Json {
+    let json = Json::object().number("fd", fd.0);
+    json.raw("session", session.unwrap_or("null"))
+}
+
+/// 401 would mean the caller's own key.
+fn of_session(fd: Fd, error: ChatError) -> Refusal {
+    match error {
+        ChatError::NotLoggedIn => Refusal::not_found(format!("connection {fd} has no user")),
+        error => error.into(),
+    }
 }
 
 fn no_connection(fd: Fd) -> Refusal {

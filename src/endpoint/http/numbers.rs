@@ -44,10 +44,13 @@ impl HttpApi {
             facts: Vec::new(),
             metrics: vec![Metric::counter("wakes", "Wake-ups really made.", *wakes)],
         });
-        (self.host_metrics)()
-            .into_iter()
-            .fold(MetricSet::default(), MetricSet::single)
-            .totals(stats.totals.described())
+        let host = (self.host_metrics)().into_iter();
+        let host = host.fold(MetricSet::default(), MetricSet::single);
+        let own = match &services.bindings {
+            Some(feed) => host.group("bindings", feed.described()),
+            None => host,
+        };
+        own.totals(stats.totals.described())
             .single(Metric::gauge(
                 "uptime_ms",
                 "Milliseconds since the start.",

@@ -53,6 +53,8 @@ const ROUTES: &[ApiRoute] = &[
     route("DELETE", "/v1/connections/{fd}", &[], HttpApi::disconnect),
     route("PUT", "/v1/connections/{fd}/user", &[], HttpApi::bind),
     route("DELETE", "/v1/connections/{fd}/user", &[], HttpApi::unbind),
+    route("GET", "/v1/connections/{fd}/session", &[], HttpApi::session),
+    route("PUT", "/v1/connections/{fd}/session", &[], HttpApi::set_session),
     route("GET", "/v1/stats", &[], HttpApi::stats).guarded(ApiGuard::Key),
     route("GET", "/metrics", &[], HttpApi::metrics).guarded(ApiGuard::Key),
     route("GET", "/openapi.json", &[], HttpApi::openapi).guarded(ApiGuard::Open),

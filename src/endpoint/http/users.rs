@@ -29,7 +29,21 @@ impl HttpApi {
 
     /// `GET /v1/users/{uid}`: a user who was never here is offline.
     pub(super) fn user(&self, call: &ApiCall<'_>) -> Result<ApiReply, Refusal> {
-        Ok(self.view_user(&call.names.uid).into())
+        let chat = &self.services.chat;
+        let user = chat.user(&call.names.uid);
+        let connections = user.map(|user| user.connections).unwrap_or_default();
+        let sessions = connections.into_iter().filter_map(|fd| {
+            let session = chat.session(fd).ok().flatten()?;
+            let json = Json::object().number("fd", fd.0);
+            Some(json.raw("session", &session).end())
+        });
+        let sessions: Vec<String> = sessions.collect();
+        let json = self.view_user(&call.names.uid);
+        Ok(match sessions.is_empty() {
+            true => json,
+            false => json.array("sessions", sessions),
+        }
+        .into())
     }
 
     fn view_user(&self, uid: &str) -> Json {

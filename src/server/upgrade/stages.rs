@@ -175,8 +175,10 @@ fn collected_for<T>(
     let (mut work, mut worked) = (Some(work), None);
     let mut hand_over = |mut collected: Collected| {
         name_descriptors(&mut collected.writer, &collected.kept);
-        worked = work.take().map(|work| work(collected));
+        // The whole takes as much once more, and so does its file.
+        let has_room = memory_for(collected.writer.size()).map_err(|error| error.to_string());
+        worked = work.take().map(|work| has_room.map(|()| work(collected)));
     };
     collect(frozen, &mut hand_over)?;
-    worked.ok_or_else(|| "nothing was handed over".to_owned())
+    worked.unwrap_or_else(|| Err("nothing was handed over".to_owned()))
 }

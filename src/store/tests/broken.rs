@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::dice::Dice;
-use crate::store::files::{FileSystem, OpenMode, StoreFile};
+use crate::store::files::{FileStamp, FileSystem, OpenMode, StoreFile};
 
 /// Bytes that a disk writes as a whole.
 const SECTOR: usize = 64;
@@ -28,7 +28,7 @@ pub(super) const ENOSPC: i32 = 28;
 #[derive(Debug, Default, Clone)]
 pub(super) struct Disk(Arc<Mutex<Content>>);
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Content {
     /// What is seen.
     now: BTreeMap<PathBuf, usize>,
@@ -72,6 +72,7 @@ struct Inode {
     now: Vec<u8>,
     durable: Vec<u8>,
     pending: Vec<Write>,
+    changes: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -180,9 +181,27 @@ impl Disk {
             now: bytes.into(),
             durable: bytes.into(),
             pending: Vec::new(),
+            changes: 0,
         });
         content.now.insert(path.into(), inode);
         content.durable.insert(path.into(), inode);
+    }
+
+    /// Appends to a file, as somebody else does.
+    pub(super) fn append(&self, path: &Path, bytes: &[u8]) {
+        let mut content = self.content();
+        let inode = content.now[path];
+        let inode = &mut content.inodes[inode];
+        inode.now.extend_from_slice(bytes);
+        inode.durable.clone_from(&inode.now);
+        inode.changes += 1;
+    }
+
+    /// Takes a file away, as somebody else does.
+    pub(super) fn take_away(&self, path: &Path) {
+        let mut content = self.content();
+        content.now.remove(path);
+        content.durable.remove(path);
     }
 
     /// All files.
@@ -197,6 +216,13 @@ impl Disk {
             copy.put(&path, &self.read(&path));
         }
         copy
+    }
+
+    /// The same disk, as the next image of the program finds it: its files are the same ones.
+    pub(super) fn as_it_is(&self) -> Self {
+        let mut content = self.content().clone();
+        content.locked = None;
+        Self(Arc::new(Mutex::new(content)))
     }
 
     /// Another disk with what would be there after a loss of power that takes all it can.
@@ -359,6 +385,7 @@ impl Open {
         let inode = &mut content.inodes[self.inode];
         write.apply(&mut inode.now);
         inode.pending.push(write);
+        inode.changes += 1;
     }
 }
 
@@ -421,6 +448,16 @@ impl StoreFile for Open {
     fn size(&self) -> io::Result<u64> {
         let content = self.disk.all_or_nothing()?;
         Ok(content.inodes[self.inode].now.len() as u64)
+    }
+
+    fn stamp(&self) -> io::Result<FileStamp> {
+        let content = self.disk.all_or_nothing()?;
+        let inode = &content.inodes[self.inode];
+        Ok(FileStamp {
+            size: inode.now.len() as u64,
+            identity: [1, self.inode as u64],
+            changed: (inode.changes, 0),
+        })
     }
 
     fn will_read(&self, _at: u64, _size: u64) {}

@@ -16,4 +16,5 @@ mod pauses;
 mod property;
 mod rest;
 mod restart;
+mod resume;
 mod trouble;

@@ -11,7 +11,7 @@ use super::model::{DEDUP_MS, Model, Step, retention};
 use crate::store::{Journal, MemoryStore, Store, StoreError, StoreSettings, SyncPolicy};
 
 /// Rounds from the environment: some here, many once before a release.
-fn rounds(short: u64) -> u64 {
+pub(super) fn rounds(short: u64) -> u64 {
     let rounds = std::env::var("TIDINGS_STORE_ROUNDS").ok();
     rounds.map_or(short, |rounds| rounds.parse().expect("a number of rounds"))
 }
@@ -28,23 +28,23 @@ fn small(dice: &mut Dice) -> StoreSettings {
 }
 
 /// A store and its model.
-struct Pair {
-    model: Model,
-    dice: Dice,
-    settings: StoreSettings,
-    now: u64,
+pub(super) struct Pair {
+    pub(super) model: Model,
+    pub(super) dice: Dice,
+    pub(super) settings: StoreSettings,
+    pub(super) now: u64,
     number: u64,
 }
 
 /// What became of a batch.
-enum Batch {
+pub(super) enum Batch {
     Committed,
     /// The store may have it or not, but as a whole.
     Failed(Model),
 }
 
 impl Pair {
-    fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         let mut dice = Dice::new(seed);
         let settings = small(&mut dice);
         Self {
@@ -57,7 +57,7 @@ impl Pair {
     }
 
     /// Some records and a commit.
-    fn batch(&mut self, store: &mut dyn Store) -> Batch {
+    pub(super) fn batch(&mut self, store: &mut dyn Store) -> Batch {
         let mut model = self.model.clone();
         for _ in 0..self.dice.below(12) + 1 {
             self.number += 1;
@@ -93,19 +93,19 @@ impl Pair {
     }
 
     /// Time goes by.
-    fn pass(&mut self, store: &mut dyn Store) -> Result<(), StoreError> {
+    pub(super) fn pass(&mut self, store: &mut dyn Store) -> Result<(), StoreError> {
         self.now += *self.dice.pick(&[0, 1_000, 2_000, 15_000]);
         self.model.expire(self.now);
         store.maintain(self.now)
     }
 
     /// The store says what the model says.
-    fn compare(&mut self, store: &dyn Store) {
+    pub(super) fn compare(&mut self, store: &dyn Store) {
         let seen = self.look(store);
         assert_eq!(seen, self.model);
     }
 
-    fn look(&mut self, store: &dyn Store) -> Model {
+    pub(super) fn look(&mut self, store: &dyn Store) -> Model {
         let seen = Model::of(&*store.reader(), &self.model);
         if self.settings.bytes_max < 1 << 30 {
             self.model.let_go(&seen);
@@ -295,6 +295,6 @@ fn without_a_sync_for_each_batch_a_loss_of_power_leaves_a_beginning() {
     }
 }
 
-fn open(disk: &Disk, settings: &StoreSettings) -> Result<Journal, StoreError> {
+pub(super) fn open(disk: &Disk, settings: &StoreSettings) -> Result<Journal, StoreError> {
     Journal::open_on(Arc::new(disk.clone()), settings.clone())
 }

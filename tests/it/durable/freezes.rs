@@ -81,6 +81,7 @@ impl World {
             sync: "always".into(),
             host_metrics: Vec::new,
             disk: DiskSettings::default(),
+            bindings: None,
             replays: ReplaySettings {
                 // So that a replay is under way at most of the freezes.
                 page_bytes_max: 2_000,

@@ -44,6 +44,7 @@ fn upstream(listener: TcpListener, folder: &TempDir) -> (LocalServer, Arc<Endpoi
         sync: "always".into(),
         host_metrics: Vec::new,
         disk: DiskSettings::default(),
+        bindings: None,
         replays: ReplaySettings::default(),
     };
     let chat = ChatSettings {

@@ -1,5 +1,6 @@
 //! The gateway as a process under test, with a folder for its outbox.
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -104,7 +105,10 @@ impl Machine {
 
     /// Has this point fail from now on, or none.
     pub fn let_fail(&self, point: &str) {
-        std::fs::write(self.faults.path(), point).unwrap();
+        let mut next = NamedTempFile::new().unwrap();
+        next.write_all(point.as_bytes()).unwrap();
+        // Whoever looks meanwhile finds one or the other.
+        std::fs::rename(next.into_temp_path(), self.faults.path()).unwrap();
     }
 
     /// `tidings upgrade` with more arguments: exit code, standard output and standard error.

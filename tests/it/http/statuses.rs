@@ -58,6 +58,7 @@ impl Operation {
             }
             ("POST", "/v1/users/{uid}/kick") => r#"{"code":"rude","message":"be kind"}"#,
             ("PUT", "/v1/connections/{fd}/user") => r#"{"uid":"ann"}"#,
+            ("PUT", "/v1/connections/{fd}/session") => r#"{"theme":"dark"}"#,
             _ => "",
         }
     }
@@ -100,7 +101,8 @@ impl World {
         let client = ChatClient::connect(&self.server);
         let bound = &person.hello["fd"];
         let unbinds = operation.method == "DELETE" && operation.path.ends_with("/user");
-        let fd = if unbinds || status == 409 {
+        let has_user = operation.path.ends_with("/session");
+        let fd = if unbinds || has_user || status == 409 {
             bound.as_u64().unwrap()
         } else {
             client.hello["fd"].as_u64().unwrap()
@@ -202,7 +204,7 @@ fn every_described_status_of_every_operation_can_be_provoked() {
     let server = Program::serve(&["--config", &keys.file(), "--workers", "1"]);
     let world = World { server, keys };
     let operations = operations(&world.server);
-    assert_eq!(operations.len(), 38);
+    assert_eq!(operations.len(), 41);
     let mut count = 0;
     for operation in &operations {
         for status in &operation.statuses {

@@ -127,6 +127,7 @@ impl World {
             sync: "always".into(),
             host_metrics: Vec::new,
             disk: DiskSettings::default(),
+            bindings: None,
             replays: ReplaySettings::default(),
         };
         let chat = ChatSettings {

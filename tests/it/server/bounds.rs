@@ -63,7 +63,7 @@ fn a_reactor_that_is_stuck_is_named_until_it_has_taken_them() {
         .handle
         .set_settings(&with_messages_of(1_000), &rollout);
     let silent = rollout.wait(Duration::from_millis(20));
-    assert_eq!(silent, ["reactor-0".into()]);
+    assert_eq!(silent, [std::sync::Arc::from("reactor-0")]);
     go_on.send(()).unwrap();
     assert!(rollout.wait(PATIENCE).is_empty());
     assert_eq!(client.hear(), Heard::Text("stay".into()));

@@ -16,6 +16,7 @@ mod processes;
 mod same;
 mod service;
 mod stages;
+mod stored;
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};

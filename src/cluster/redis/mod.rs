@@ -1,0 +1,8 @@
+//! Redis, or Valkey.
+
+mod bindings;
+mod connection;
+mod keys;
+mod store;
+
+pub(super) use store::RedisStore;

@@ -345,7 +345,18 @@ fn errands() {
         left.retain(|text| !line.contains(text));
     }
     server.unsay("rehearsal refuses");
-    server.is_upgraded();
+    // One that waits is done by the next image.
+    server.unsay("waits");
+    server.say("rehearsal waits", "");
+    server.program.signal(Signal::USR2);
+    server.rehearses();
+    server.program.signal(Signal::USR2);
+    assert_eq!(server.get("/count"), "1");
+    server.unsay("rehearsal waits");
+    for _ in 0..2 {
+        server.program.stdout.wait_for("listening on");
+    }
+    assert_eq!(server.get("/count"), "2");
     server.program.stop();
 }
 

@@ -17,7 +17,7 @@ use crate::control::{ControlPeer, SocketPlace};
 /// The section of the daemon.
 pub(crate) const DAEMON: SectionFormat = SectionFormat {
     name: "daemon",
-    version: 1,
+    version: 2,
     oldest_reader: 1,
 };
 
@@ -179,6 +179,7 @@ impl DaemonState {
             echoes: record.list(RecordReader::u64)?,
             errand_counts: record.or(Vec::new(), |record| record.list(RecordReader::u64))?,
         };
+        // Since version 2.
         state.pending.upgrade = record.or(false, RecordReader::flag)?;
         state.pending.renew = record.or(false, RecordReader::flag)?;
         Ok(state)

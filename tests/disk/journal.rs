@@ -83,7 +83,7 @@ fn a_full_disk_refuses_loses_nothing_and_takes_again_when_there_is_room() {
     };
     assert_eq!(reader.page("tea", range).unwrap().messages.len(), 1);
 
-    fs::remove_file(disk.filler()).unwrap();
+    disk.clear();
     now += 100;
     store.maintain(now).unwrap();
     for _ in 0..10 {
@@ -113,7 +113,7 @@ fn a_disk_with_less_than_its_bound_free_refuses_before_it_is_full() {
         matches!(refused, StoreError::DiskFull { free_bytes_min } if free_bytes_min == 1 << 20)
     );
     assert!(store.maintain(NOW + 200).is_err());
-    fs::remove_file(disk.filler()).unwrap();
+    disk.clear();
     store.maintain(NOW + 300).unwrap();
     store.append(NOW + 301, &record).unwrap();
     store.commit().unwrap();

@@ -1,12 +1,18 @@
 //! A small disk for a test, in memory (tmpfs); to mount one needs the right to.
 
 use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::Command;
 
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 use rustix::io::Errno;
 use tempfile::TempDir;
+
+use crate::support::wait::until;
+
+/// Of what `stat` counts.
+const BLOCK_BYTES: u64 = 512;
 
 /// A mounted disk, which goes with this value.
 pub struct SmallDisk {
@@ -57,9 +63,13 @@ impl SmallDisk {
         }
     }
 
-    /// Gives it back.
+    /// Gives it back, and waits until it is free: a program that another test is just starting may hold
+    /// the file for a moment longer.
     pub fn clear(&self) {
+        let taken = fs::metadata(self.filler()).unwrap().blocks() * BLOCK_BYTES;
+        let before = self.free();
         fs::remove_file(self.filler()).unwrap();
+        until("the room is free", || self.free() >= before + taken / 2);
     }
 
     /// The file that takes the room.

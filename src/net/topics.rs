@@ -213,6 +213,12 @@ impl Topics {
         self.find(name)
     }
 
+    /// Whether the connection in `slot` hears a topic.
+    #[must_use]
+    pub fn has_any(&self, slot: u32) -> bool {
+        (self.slots.get(slot as usize)).is_some_and(|own| !own.is_empty())
+    }
+
     /// Lists the topics that the connection in `slot` hears, in no order.
     pub fn names(&self, slot: u32) -> impl Iterator<Item = &str> {
         let own = self.slots.get(slot as usize).map_or(&[][..], |own| own);

@@ -272,8 +272,10 @@ pub struct Reactor<S> {
     next_due: Tick,
     user_timers: HashMap<u64, UserTimer>,
     fds: FdSource,
-    /// Connections to read from.
+    /// Connections that hear a topic, to read from.
     ready: VecDeque<SlotId>,
+    /// The same for those that hear none: each turn reads from some of them.
+    ready_without_topic: VecDeque<SlotId>,
     /// The same for those from which no request has come yet, and for those that have ended: each turn
     /// reads from some of them.
     coming_and_going: VecDeque<SlotId>,
@@ -373,6 +375,7 @@ impl<S: EventSink> Reactor<S> {
             user_timers: HashMap::new(),
             fds: FdSource::new(parts.id, parts.serials_from),
             ready: VecDeque::new(),
+            ready_without_topic: VecDeque::new(),
             coming_and_going: VecDeque::new(),
             held: Vec::new(),
             held_turns: 0,

@@ -89,8 +89,7 @@ impl<S: EventSink> Reactor<S> {
     fn has_only_writes(&self) -> bool {
         self.writes.has_later()
             && !self.is_adopting()
-            && self.ready.is_empty()
-            && self.coming_and_going.is_empty()
+            && self.has_read_all()
             && self.held.is_empty()
             && !self.has_more_to_accept
             && self.rearming.is_none()
@@ -194,7 +193,7 @@ impl<S: EventSink> Reactor<S> {
             let has_more = self.has_more_while_hushed() || !self.mailbox.may_sleep();
             return has_more.then_some(Duration::ZERO);
         }
-        let has_more = !(self.ready.is_empty() && self.coming_and_going.is_empty())
+        let has_more = !self.has_read_all()
             || self.has_more_to_accept
             || self.rearming.is_some()
             || self.writes.has_later()

@@ -1,13 +1,16 @@
 //! A turn does little for a crowd that comes, goes, or is sent away, so that others are heard.
 
-use super::bench::Bench;
+use super::bench::{Bench, Peer};
 use crate::net::command::Command;
 
 /// Connections that come or go and are read from in one turn.
 const COMING_AND_GOING: usize = 32;
 
-/// Others that are read from in one turn.
-const READ_AT_ONCE: usize = 256;
+/// Others that hear no topic, and are read from in one turn.
+const READ_WITHOUT_TOPIC: usize = 64;
+
+/// Those that hear one, and are read from in one turn.
+const READ_WITH_TOPIC: usize = 256;
 
 #[test]
 fn a_message_is_answered_before_a_crowd_has_gone() {
@@ -51,21 +54,48 @@ fn a_message_is_answered_before_a_crowd_has_come() {
 fn of_a_crowd_that_talks_a_turn_reads_a_part_and_answers_it() {
     const CROWD: usize = 600;
     let mut bench = Bench::new();
-    let mut crowd = bench.open(CROWD);
-    for peer in &mut crowd {
-        peer.say("hello");
-    }
-    let mut crowd = crowd.iter_mut();
-    while crowd.len() > 0 {
-        let before = bench.reactor.sink().heard;
-        bench.turn();
-        let read = bench.reactor.sink().heard - before;
-        assert!((1..=READ_AT_ONCE).contains(&read), "{read} in a turn");
-        for peer in crowd.by_ref().take(read) {
-            assert_eq!(peer.hear(), "hello");
+    let talks = |bench: &mut Bench, mut crowd: Vec<Peer>, at_once: usize| {
+        for peer in &mut crowd {
+            peer.say("hello");
         }
+        let mut waiting = crowd.iter_mut();
+        while waiting.len() > 0 {
+            let before = bench.reactor.sink().heard;
+            bench.turn();
+            let read = bench.reactor.sink().heard - before;
+            assert!((1..=at_once).contains(&read), "{read} in a turn");
+            for peer in waiting.by_ref().take(read) {
+                assert_eq!(peer.hear(), "hello");
+            }
+        }
+        assert!(bench.reactor.has_read_all(), "none is left");
+    };
+    let crowd = bench.open(CROWD);
+    talks(&mut bench, crowd, READ_WITHOUT_TOPIC);
+    let members = bench.open_members("tea", CROWD);
+    talks(&mut bench, members, READ_WITH_TOPIC);
+}
+
+#[test]
+fn who_hears_a_topic_is_answered_before_thousands_who_log_in() {
+    const CROWD: usize = 3_000;
+    let mut bench = Bench::new();
+    let mut crowd = bench.open(CROWD);
+    let mut member = bench.open_members("tea", 1).remove(0);
+    for peer in &mut crowd {
+        peer.say("a login");
     }
-    assert!(bench.reactor.ready.is_empty(), "none is left");
+    bench.turn();
+    let before = bench.reactor.sink().heard;
+    member.say("hello");
+    bench.turn();
+    assert_eq!(member.hear(), "hello");
+    let heard = bench.reactor.sink().heard - before;
+    assert!(heard <= 1 + READ_WITHOUT_TOPIC, "{heard} with it");
+    for peer in &mut crowd {
+        bench.turn_until(|bench| bench.reactor.has_read_all());
+        assert_eq!(peer.hear(), "a login");
+    }
 }
 
 #[test]

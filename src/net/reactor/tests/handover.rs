@@ -382,6 +382,7 @@ fn nobody_is_cut_off_for_an_answer_that_is_still_unread() {
     adopted(&mut bench);
     assert_eq!(bench.reactor.sink().closed, [peers[0].fd]);
     assert_eq!(bench.reactor.sink().reasons, [CloseReason::PingTimeout]);
+    bench.turn_until(|bench| bench.reactor.has_read_all());
     // And the next ping comes in time, with no answer from the second.
     later(&mut bench, 301_000);
     bench.turn_until(|bench| bench.reactor.shared.counters.pings.get() == 2 * MANY as u64 - 1);

@@ -18,7 +18,8 @@ use crate::support::websocket::WebSocketClient;
 fn a_replay_of_many_messages_to_a_slow_reader_goes_on_where_it_was() {
     // 100,000 in full.
     let count = number_in_env("TIDINGS_UPGRADE_REPLAY").unwrap_or(6_000) as usize;
-    let server = Upgradable::serve(&["--set", "chat.ring_messages_max=10"]);
+    let settings = ["chat.ring_messages_max=10", "store.messages_max=1000000"];
+    let server = Upgradable::serve(&["--set", settings[0], "--set", settings[1]]);
     let mut http = server.program.http();
     let data = json!("x".repeat(300));
     let place = post(&mut http, "tea", 1, &data);

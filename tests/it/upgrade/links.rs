@@ -23,6 +23,9 @@ const AHEAD: u64 = 4;
 /// A link isn't given up for a pause of a busy machine.
 const PATIENT: [&str; 2] = ["--set", "gateway.silence_ms_max=20000"];
 
+/// However many messages come in all rounds, none is let go.
+const KEEPS_ALL: [&str; 2] = ["--set", "store.messages_max=10000000"];
+
 /// Posts batches to a gateway until it is over; how many messages those were.
 fn post_batches(gateway: SocketAddr, mut is_over: impl FnMut() -> bool) -> u64 {
     let mut http = HttpClient::connect(gateway);
@@ -53,7 +56,7 @@ fn is_the_first(machine: &Machine) {
 
 #[test]
 fn a_link_stays_open_through_upgrades_of_its_server_with_all_on_the_way_that_may_be() {
-    let server = Server::start();
+    let server = Server::start_with(&KEEPS_ALL);
     let mut machine = Machine::start_with(&[server.address], &PATIENT);
     machine.until_link(0, "open");
     let address = machine.address();
@@ -113,7 +116,7 @@ fn a_link_stays_open_through_upgrades_of_a_server_that_has_told_its_gateway_to_w
 
 #[test]
 fn both_ends_of_a_link_are_upgraded_in_turns_and_each_message_comes_once_in_order() {
-    let server = Server::start();
+    let server = Server::start_with(&KEEPS_ALL);
     let mut machine = Machine::start(&[server.address]);
     machine.until_link(0, "open");
     let address = machine.address();

@@ -14,6 +14,7 @@
 //!  ├ workers: run the callbacks, and may block; light ones, and all if there is none, run on reactors
 //!  ├ disk thread: writes the records that wait, syncs once, then delivers and answers
 //!  ├ replay thread: reads pages of history for clients that return
+//!  ├ in a cluster: look-ups, for questions that may wait for the engine; bus and catch-up, for what others say
 //!  ├ bindings' thread, if they are written to a store: says there who is where
 //!  └ processes: the same binary again, each at the other end of a socket pair
 //! ```
@@ -56,7 +57,7 @@
 //! | `proto` | HTTP/1.1, WebSocket, a connection as a state machine: bytes and time in, events and bytes out | opens a socket, reads a clock, takes a lock |
 //! | `store` | the journal on disk, its index, the disk thread | knows clients, connections, permissions |
 //! | `chat` | who is there, what was said, who may hear it: pure state, in shards | does input or output, reads a clock, looks into a message |
-//! | `cluster` | what servers share with programs beside them: the bindings in Redis or MySQL | waits for an engine without a limit |
+//! | `cluster` | what servers share: the log and the bus of several nodes in Redis, the bindings in Redis or MySQL | waits for an engine without a limit; calls a client |
 //! | `net` | the reactor, and what it owns: slots, outboxes, topics, the timer wheel; its mailbox | calls a callback of the user |
 //! | [`server`](crate::server) | the library's face: the builder, handles, workers, processes, the life from start to stop | parses a byte of a client |
 //! | `api` | what the HTTP fronts share: bodies, keys, refusals, joined answers, numbers | says a message; knows which front it serves |

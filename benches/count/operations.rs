@@ -212,10 +212,7 @@ fn append_and_commit(rounds: u64) {
 /// A message for a channel, whose id was made of this number.
 pub fn record<'a>(name: &'a str, id: &'a str, number: u64) -> Record<'a> {
     Record::Message(MessageRecord {
-        channel: Channel {
-            name,
-            epoch: Epoch::from_bits(7),
-        },
+        channel: Channel::stored(name, Epoch::from_bits(7)),
         second: None,
         body: MessageBody {
             id,
@@ -225,8 +222,10 @@ pub fn record<'a>(name: &'a str, id: &'a str, number: u64) -> Record<'a> {
             data: DATA,
         },
         idempotency_key: Some(u128::from(number)),
+        id_owner: 0,
         opens: false,
         mark: None,
+        except: &[],
     })
 }
 
@@ -336,12 +335,14 @@ fn commit(chat: &Chat, store: &mut MemoryStore, pending: &mut Vec<PendingMessage
         let (name, _) = message.channels();
         let (epoch, _) = chat.epochs_of(message);
         let record = Record::Message(MessageRecord {
-            channel: Channel { name, epoch },
+            channel: Channel::stored(name, epoch),
             second: None,
             body: message.message().body(),
             idempotency_key: message.idempotency_key(),
+            id_owner: message.id_owner(),
             opens: message.is_opened(),
             mark: None,
+            except: &[],
         });
         match store.append(UNIX_MS, &record) {
             Ok(Appended::Message(first, second)) => (first, second),

@@ -100,6 +100,9 @@ pub(crate) enum LimitVerdict {
 pub(crate) struct RateLimits {
     commands: ChangingRate,
     requests: ChangingRate,
+    settings: Mutex<LimitSettings>,
+    /// Servers that share what is let through of a key.
+    nodes: AtomicUsize,
     askers_max: AtomicUsize,
     /// Random, so that nobody can choose a name that shares another one's bucket.
     hash: RandomState,
@@ -181,6 +184,8 @@ impl RateLimits {
         Self {
             commands: ChangingRate::new(settings.commands()),
             requests: ChangingRate::new(settings.requests()),
+            settings: Mutex::new(settings),
+            nodes: AtomicUsize::new(1),
             askers_max: AtomicUsize::new(settings.askers_max),
             hash: RandomState::default(),
             parts: Default::default(),
@@ -195,8 +200,31 @@ impl RateLimits {
     /// Changes the limits; who has used up the old ones waits as long as before.
     pub(crate) fn set(&self, settings: LimitSettings) {
         self.commands.set(settings.commands());
-        self.requests.set(settings.requests());
+        *lock(&self.settings) = settings;
+        self.requests.set(self.share(settings).requests());
         self.askers_max.store(settings.askers_max, Relaxed);
+    }
+
+    /// Shares what is let through of a key evenly among the nodes of a cluster, of which each is asked its
+    /// part; at least one request a second stays.
+    pub(crate) fn share_among(&self, nodes: usize) {
+        if self.nodes.swap(nodes.max(1), Relaxed) != nodes.max(1) {
+            let settings = *lock(&self.settings);
+            self.requests.set(self.share(settings).requests());
+        }
+    }
+
+    fn share(&self, settings: LimitSettings) -> LimitSettings {
+        let nodes = self.nodes.load(Relaxed) as u64;
+        let share = |limit: u64| match limit {
+            0 => 0,
+            limit => (limit / nodes).max(1),
+        };
+        LimitSettings {
+            requests_per_s_max: share(settings.requests_per_s_max),
+            requests_burst_max: share(settings.requests_burst_max),
+            ..settings
+        }
     }
 
     /// Whether any limit is set.

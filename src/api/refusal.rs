@@ -52,7 +52,10 @@ impl Refusal {
         let response = Response::json(self.json().end()).with_status(self.status);
         match self.code {
             ErrorCode::Unauthorized => response.field("WWW-Authenticate", "Bearer"),
-            ErrorCode::RateLimited | ErrorCode::Unavailable | ErrorCode::DiskFull => {
+            ErrorCode::RateLimited
+            | ErrorCode::Unavailable
+            | ErrorCode::DiskFull
+            | ErrorCode::Unsettled => {
                 response.field("Retry-After", &self.retry_after_s.to_string())
             }
             _ => response,
@@ -94,6 +97,7 @@ mod tests {
             (ErrorCode::RateLimited, "Retry-After", "1"),
             (ErrorCode::Unavailable, "Retry-After", "1"),
             (ErrorCode::DiskFull, "Retry-After", "1"),
+            (ErrorCode::Unsettled, "Retry-After", "1"),
         ] {
             let response = Refusal::new(code, "no").response();
             let body = format!(r#"{{"error":{{"code":"{}","message":"no"}}}}"#, code.name());

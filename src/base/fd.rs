@@ -1,8 +1,10 @@
 //! The name of a connection.
 
 use std::fmt;
+use std::sync::Arc;
 
 use super::clock::unix_ms;
+use super::serial_blocks::{SERIALS_A_BLOCK, SerialBlocks};
 
 /// Bits of an [`Fd`] that name the reactor; six leave 47 of the 53 bits to the serial number.
 const REACTOR_BITS: u32 = 6;
@@ -50,6 +52,9 @@ impl fmt::Display for Fd {
 #[derive(Debug)]
 pub(crate) struct FdSource {
     next_serial: u64,
+    /// The last number that may be handed out without a look at the blocks, if there are any.
+    look_at: u64,
+    blocks: Option<Arc<SerialBlocks>>,
     reactor: usize,
 }
 
@@ -59,8 +64,22 @@ impl FdSource {
     pub(crate) fn new(reactor: usize, serials_from: u64) -> Self {
         Self {
             next_serial: serials_from.max(serials_by_clock()),
+            look_at: u64::MAX,
+            blocks: None,
             reactor,
         }
+    }
+
+    /// Goes through these blocks, behind `last`.
+    pub(crate) fn of_blocks(reactor: usize, last: u64, blocks: Arc<SerialBlocks>) -> Self {
+        let mut source = Self {
+            next_serial: last,
+            look_at: last,
+            blocks: Some(blocks),
+            reactor,
+        };
+        source.look();
+        source
     }
 
     /// The serial number that was handed out last.
@@ -68,9 +87,34 @@ impl FdSource {
         self.next_serial
     }
 
+    /// Whether there is a name for another connection.
+    pub(crate) fn has_next(&mut self) -> bool {
+        self.next_serial < self.look_at || self.look()
+    }
+
+    /// Hands out a name, of which there has to be one.
     pub(crate) fn next(&mut self) -> Fd {
         self.next_serial += 1;
         Fd(self.next_serial << REACTOR_BITS | self.reactor as u64)
+    }
+
+    /// Goes on to the next block, or beyond half of the present one.
+    #[cold]
+    fn look(&mut self) -> bool {
+        let Some(blocks) = &self.blocks else {
+            return false;
+        };
+        let Some(block) = blocks.after(self.next_serial) else {
+            blocks.look_behind(self.next_serial);
+            return false;
+        };
+        let half = block.end - SERIALS_A_BLOCK / 2;
+        self.next_serial = block.last;
+        self.look_at = if block.last < half { half } else { block.end };
+        if block.last >= half {
+            blocks.look_behind(block.end);
+        }
+        true
     }
 }
 
@@ -84,12 +128,15 @@ pub fn serials_by_clock() -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
     use super::*;
 
     #[test]
     fn an_fd_is_below_2_to_53_and_names_its_reactor() {
         for reactor in [0, 1, REACTORS_MAX - 1] {
             let mut source = FdSource::new(reactor, 0);
+            assert!(source.has_next());
             let (first, second) = (source.next(), source.next());
             assert!(second > first && second.0 < 1 << 53);
             assert_eq!(
@@ -103,5 +150,69 @@ mod tests {
     fn serials_begin_behind_those_that_were_reserved() {
         let reserved = serials_by_clock() + 1_000_000_000;
         assert_eq!(FdSource::new(3, reserved).next().serial(), reserved + 1);
+    }
+
+    const BLOCK: u64 = SERIALS_A_BLOCK;
+
+    fn blocks(starts: &[u64]) -> (Arc<SerialBlocks>, Arc<AtomicUsize>) {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
+        let runs_short = move || {
+            count.fetch_add(1, SeqCst);
+        };
+        let blocks = SerialBlocks::new(starts.iter().copied(), runs_short);
+        (Arc::new(blocks), asked)
+    }
+
+    fn take(source: &mut FdSource, count: u64) -> u64 {
+        for _ in 0..count {
+            assert!(source.has_next());
+            source.next();
+        }
+        source.last_serial()
+    }
+
+    #[test]
+    fn all_numbers_of_all_blocks_are_handed_out_and_no_others() {
+        let (blocks, asked) = blocks(&[BLOCK, 5 * BLOCK]);
+        let mut sources = [0, 1].map(|id| FdSource::of_blocks(id, 0, Arc::clone(&blocks)));
+        for source in &mut sources {
+            assert!(source.has_next());
+            assert_eq!(source.next().serial(), BLOCK);
+            assert_eq!(take(source, BLOCK - 1), 2 * BLOCK - 1);
+            assert!(source.has_next());
+            assert_eq!(source.next().serial(), 5 * BLOCK);
+        }
+        assert_eq!(asked.load(SeqCst), 0);
+        take(&mut sources[0], BLOCK / 2);
+        assert_eq!(asked.load(SeqCst), 1, "half of the last one is left");
+        take(&mut sources[1], BLOCK - 1);
+        assert_eq!(asked.load(SeqCst), 1, "once for all");
+        assert!(!sources[1].has_next() && blocks.is_short());
+        blocks.add(9 * BLOCK);
+        assert!(sources[1].has_next() && !blocks.is_short());
+        assert_eq!(sources[1].next().serial(), 9 * BLOCK);
+        assert_eq!(take(&mut sources[0], BLOCK / 2), 9 * BLOCK);
+    }
+
+    #[test]
+    fn another_image_goes_on_behind_the_last_number_and_no_block_is_taken_twice() {
+        let (blocks, asked) = blocks(&[BLOCK, 2 * BLOCK]);
+        blocks.add(2 * BLOCK);
+        blocks.add(BLOCK);
+        blocks.add(3 * BLOCK - 1);
+        assert_eq!(blocks.starts(), [BLOCK, 2 * BLOCK]);
+        for (last, first) in [
+            (0, BLOCK),
+            (BLOCK + 9, BLOCK + 10),
+            (2 * BLOCK - 1, 2 * BLOCK),
+        ] {
+            let mut source = FdSource::of_blocks(0, last, Arc::clone(&blocks));
+            assert_eq!(take(&mut source, 1), first);
+        }
+        assert_eq!(asked.load(SeqCst), 0);
+        let mut source = FdSource::of_blocks(0, 3 * BLOCK - 1, Arc::clone(&blocks));
+        assert!(!source.has_next());
+        assert_eq!(asked.load(SeqCst), 1);
     }
 }

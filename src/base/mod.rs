@@ -9,9 +9,11 @@
 
 mod address_block;
 mod by_size;
+mod channel_kind;
 pub mod clock;
 pub mod fd;
 mod foreign;
+mod hash_keys;
 pub mod line_budget;
 pub mod message;
 pub mod metric;
@@ -19,6 +21,7 @@ pub mod position;
 pub mod pressure;
 pub mod rest;
 mod rollout;
+pub mod serial_blocks;
 pub mod sync;
 mod tick;
 mod tick_clock;
@@ -26,8 +29,10 @@ pub mod vital;
 
 pub use address_block::AddressBlock;
 pub use by_size::BySize;
+pub use channel_kind::ChannelKind;
 pub use fd::{Fd, REACTORS_MAX};
 pub use foreign::ForeignText;
+pub use hash_keys::HashKeys;
 pub use message::MessageBody;
 pub use metric::{Metric, MetricKind};
 pub use position::{Epoch, Position};

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
 
-use super::bindings::BindingKey;
+use super::bindings::{BindingKey, BindingScope};
 use crate::base::sync::lock;
 
 /// Rows that wait to be written, a bounded number.
@@ -23,17 +23,35 @@ pub struct BindingQueue {
     waiting: Mutex<WaitingRows>,
     /// Notified when the first row comes, and at the end.
     came: Condvar,
+    scope: BindingScope,
     changes_max: usize,
     size: AtomicUsize,
     overflows: AtomicU64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct WaitingRows {
     rows: HashSet<BindingKey, RandomState>,
     /// Whether the whole table will be compared, so that no single row counts.
     is_whole: bool,
     is_ended: bool,
+    untold: UntoldMembers,
+}
+
+/// Users in rooms who came or went since a store was told of everybody last: all others who stand in the
+/// table have been told of. `None` once there were too many.
+pub type UntoldMembers = Option<HashSet<BindingKey, RandomState>>;
+
+impl WaitingRows {
+    /// Notes a row of which a store wasn't told, as long as there are no more than `rows_max`.
+    fn keep_untold(&mut self, row: BindingKey, rows_max: usize) {
+        if let (Some(untold), BindingKey::Member(..)) = (&mut self.untold, &row) {
+            match untold.len() < rows_max || untold.contains(&row) {
+                true => _ = untold.insert(row),
+                false => self.untold = None,
+            }
+        }
+    }
 }
 
 /// What is to be written.
@@ -48,31 +66,38 @@ pub enum TakenRows {
 }
 
 impl BindingQueue {
-    /// Makes a queue that holds up to `changes_max` rows, in which nothing is noted before
+    /// Makes a queue that holds up to `changes_max` rows of these, in which nothing is noted before
     /// [`BindingQueue::begin`].
     #[must_use]
-    pub fn new(changes_max: usize) -> Self {
+    pub fn new(scope: BindingScope, changes_max: usize) -> Self {
         Self {
             waiting: Mutex::new(WaitingRows {
+                rows: HashSet::default(),
                 is_whole: true,
-                ..WaitingRows::default()
+                is_ended: false,
+                untold: Some(HashSet::default()),
             }),
             came: Condvar::new(),
+            scope,
             changes_max,
             size: AtomicUsize::new(0),
             overflows: AtomicU64::new(0),
         }
     }
 
-    /// Notes that a row has changed; to be called under the lock under which it did.
+    /// Notes that a row has changed, if it is one of these; to be called under the lock under which it did.
     pub(super) fn note(&self, row: BindingKey) {
+        if !self.scope.has(&row) {
+            return;
+        }
         let mut waiting = lock(&self.waiting);
         if waiting.is_whole {
-            return;
+            return waiting.keep_untold(row, self.untold_max());
         }
         if waiting.rows.len() >= self.changes_max && !waiting.rows.contains(&row) {
             waiting.rows = HashSet::default();
             waiting.is_whole = true;
+            waiting.untold = None;
             self.overflows.fetch_add(1, Relaxed);
         } else {
             waiting.rows.insert(row);
@@ -91,16 +116,44 @@ impl BindingQueue {
         self.set_whole(false);
     }
 
-    /// Notes no rows until the next [`BindingQueue::begin`]: the store is away.
+    /// Notes no rows to be written until the next [`BindingQueue::begin`]: the store is away.
     pub fn pause(&self) {
         self.set_whole(true);
     }
 
+    /// Only a register tells who comes.
+    fn untold_max(&self) -> usize {
+        match self.scope {
+            BindingScope::Register => self.changes_max,
+            BindingScope::Tables => 0,
+        }
+    }
+
     fn set_whole(&self, is_whole: bool) {
         let mut waiting = lock(&self.waiting);
-        waiting.rows = HashSet::default();
+        let rows = std::mem::take(&mut waiting.rows);
+        rows.into_iter()
+            .for_each(|row| waiting.keep_untold(row, self.untold_max()));
         waiting.is_whole = is_whole;
         self.size.store(0, Relaxed);
+    }
+
+    /// Notes rows that were taken, and that the store wasn't told of.
+    pub fn keep_untold(&self, rows: impl IntoIterator<Item = BindingKey>) {
+        let mut waiting = lock(&self.waiting);
+        rows.into_iter()
+            .for_each(|row| waiting.keep_untold(row, self.untold_max()));
+    }
+
+    /// Returns the users in rooms of whom the store wasn't told before the last [`BindingQueue::begin`].
+    #[must_use]
+    pub fn untold(&self) -> UntoldMembers {
+        lock(&self.waiting).untold.clone()
+    }
+
+    /// Notes that the store was told of everybody.
+    pub fn told_all(&self) {
+        lock(&self.waiting).untold = Some(HashSet::default());
     }
 
     /// Waits for rows until `due`, and takes all that wait.
@@ -181,7 +234,7 @@ mod tests {
 
     #[test]
     fn a_row_that_changes_often_is_written_once() {
-        let queue = BindingQueue::new(10);
+        let queue = BindingQueue::new(BindingScope::Tables, 10);
         queue.begin();
         (0..100).for_each(|_| queue.note(row(1)));
         assert_eq!(queue.size(), 1);
@@ -190,8 +243,31 @@ mod tests {
     }
 
     #[test]
+    fn only_rows_of_its_scope_wait_in_it() {
+        let ann = || User::of_uid("ann");
+        let lasting = BindingKey::Lasting("tea".into(), ann());
+        let heard = BindingKey::Heard("tea".into());
+        let member = BindingKey::Member("tea".into(), ann());
+        for (scope, own) in [
+            (BindingScope::Tables, &lasting),
+            (BindingScope::Register, &heard),
+        ] {
+            let queue = BindingQueue::new(scope, 10);
+            queue.begin();
+            for row in [&lasting, &heard, &member] {
+                queue.note(row.clone());
+            }
+            let TakenRows::Rows(rows) = taken(&queue) else {
+                panic!("it isn't full")
+            };
+            assert_eq!(rows.len(), 2, "{rows:?}");
+            assert!(rows.contains(own) && rows.contains(&member), "{rows:?}");
+        }
+    }
+
+    #[test]
     fn a_full_queue_asks_for_the_whole_table_and_keeps_nothing() {
-        let queue = BindingQueue::new(3);
+        let queue = BindingQueue::new(BindingScope::Tables, 3);
         queue.begin();
         (1..=3).for_each(|fd| queue.note(row(fd)));
         queue.note(row(2));
@@ -206,8 +282,41 @@ mod tests {
     }
 
     #[test]
+    fn users_of_whom_the_store_was_not_told_are_known_until_it_was_told_of_everybody() {
+        let queue = BindingQueue::new(BindingScope::Register, 3);
+        let member = |uid: &str| BindingKey::Member("tea".into(), User::of_uid(uid));
+        let untold = |queue: &BindingQueue| {
+            let untold = queue.untold()?.into_iter().map(|row| format!("{row:?}"));
+            Some(untold.collect::<std::collections::BTreeSet<_>>())
+        };
+        let names = |uids: &[&str]| {
+            Some(
+                uids.iter()
+                    .map(|uid| format!("{:?}", member(uid)))
+                    .collect(),
+            )
+        };
+        queue.note(member("ann"));
+        queue.begin();
+        assert_eq!(untold(&queue), names(&["ann"]), "before it has begun");
+        queue.told_all();
+        queue.note(member("bob"));
+        queue.note(row(1));
+        assert_eq!(untold(&queue), names(&[]), "it waits to be written");
+        queue.pause();
+        queue.note(member("cid"));
+        queue.keep_untold([member("dee"), row(2)]);
+        queue.begin();
+        assert_eq!(untold(&queue), names(&["bob", "cid", "dee"]));
+        queue.keep_untold([member("eve")]);
+        assert_eq!(untold(&queue), None, "there are too many");
+        queue.told_all();
+        assert_eq!(untold(&queue), names(&[]));
+    }
+
+    #[test]
     fn nothing_is_kept_while_the_store_is_away_and_the_end_ends_every_wait() {
-        let queue = BindingQueue::new(3);
+        let queue = BindingQueue::new(BindingScope::Tables, 3);
         queue.note(row(1));
         assert_eq!(taken(&queue), TakenRows::Whole, "before it has begun");
         queue.begin();

@@ -24,6 +24,30 @@ pub enum BindingKey {
     Member(Arc<str>, User),
     /// A user who stays a member of a room without connections.
     Lasting(Arc<str>, User),
+    /// A channel that a node of a cluster hears.
+    Heard(Arc<str>),
+}
+
+/// The rows that a store is told of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BindingScope {
+    /// Connections, users in rooms and lasting memberships, for programs beside the server.
+    Tables,
+    /// Connections, users in rooms and the channels that are heard: by them the nodes of a cluster know who
+    /// is where.
+    Register,
+}
+
+impl BindingScope {
+    /// Whether a row is among them.
+    #[must_use]
+    pub fn has(self, row: &BindingKey) -> bool {
+        match row {
+            BindingKey::Connection(..) | BindingKey::Member(..) => true,
+            BindingKey::Lasting(..) => self == Self::Tables,
+            BindingKey::Heard(_) => self == Self::Register,
+        }
+    }
 }
 
 /// What is so about a row: it is there with these values, or it isn't there.
@@ -53,6 +77,8 @@ pub enum BindingChange {
         user: User,
         /// The user's connections there.
         connections: usize,
+        /// Whether the last one left there, and that isn't told yet; in a cluster only.
+        is_leaving: bool,
     },
     /// The user is a lasting member of the room, or isn't.
     Lasting {
@@ -62,6 +88,13 @@ pub enum BindingChange {
         user: User,
         /// Whether there is such a membership.
         is_member: bool,
+    },
+    /// So many connections of a node of a cluster hear the channel.
+    Heard {
+        /// The channel.
+        channel: Arc<str>,
+        /// The connections.
+        connections: usize,
     },
 }
 
@@ -135,6 +168,11 @@ impl std::error::Error for BindingError {
 
 /// A way to a store.
 pub trait BindingStore: Send + Sync {
+    /// The rows that it is told of.
+    fn scope(&self) -> BindingScope {
+        BindingScope::Tables
+    }
+
     /// Opens a connection, in a bounded time.
     ///
     /// # Errors
@@ -160,7 +198,7 @@ pub trait Bindings: Send {
     /// [`BindingError`].
     fn beat(&mut self, node: &BindingNode) -> Result<GenerationState, BindingError>;
 
-    /// Shows all rows of the server's generation, and all lasting memberships.
+    /// Shows all rows of the server's generation, and all lasting memberships of a server by itself.
     ///
     /// # Errors
     ///
@@ -177,6 +215,29 @@ pub trait Bindings: Send {
     ///
     /// [`BindingError`]; [`BindingError::Displaced`] when the generation isn't the server's own.
     fn write(&mut self, node: &BindingNode, changes: &[BindingChange]) -> Result<(), BindingError>;
+
+    /// Whether the store has lost the rows that this server had written, so that nobody was told that their
+    /// users left.
+    ///
+    /// # Errors
+    ///
+    /// [`BindingError`].
+    fn has_lost_rows(&mut self) -> Result<bool, BindingError> {
+        Ok(false)
+    }
+
+    /// Writes what stood there before the store lost it: nobody is told that these users came.
+    ///
+    /// # Errors
+    ///
+    /// As [`Bindings::write`].
+    fn write_again(
+        &mut self,
+        node: &BindingNode,
+        changes: &[BindingChange],
+    ) -> Result<(), BindingError> {
+        self.write(node, changes)
+    }
 
     /// Takes the server out, with all its rows but those of lasting memberships.
     ///
@@ -205,6 +266,7 @@ impl BindingChange {
             }
             Self::Present { room, user, .. } => BindingKey::Member(Arc::clone(room), user.clone()),
             Self::Lasting { room, user, .. } => BindingKey::Lasting(Arc::clone(room), user.clone()),
+            Self::Heard { channel, .. } => BindingKey::Heard(Arc::clone(channel)),
         }
     }
 }

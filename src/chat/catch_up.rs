@@ -80,6 +80,10 @@ impl Chat {
             }
         }
         if is_ahead(missing.after) {
+            if self.common.in_cluster() {
+                // The client heard more on another node than this one has so far.
+                return CatchUp::Behind(missing);
+            }
             missing.after = newest;
         }
         let caught = self.with_log(channel, |name, log| {

@@ -61,6 +61,17 @@ pub(super) trait Audience {
     fn gauge(totals: &Totals) -> &Gauge;
 }
 
+/// What a sweep did.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Swept<K> {
+    /// No channel was due.
+    Nothing,
+    /// A channel was looked at.
+    One,
+    /// This channel left a node of a cluster.
+    Detached(K),
+}
+
 /// A channel in memory.
 #[derive(Debug)]
 pub(super) struct LiveChannel<A> {
@@ -72,7 +83,7 @@ pub(super) struct LiveChannel<A> {
 #[derive(Debug)]
 pub(super) struct Channels<K, A> {
     pub(super) by_name: ChannelTable<K, LiveChannel<A>>,
-    expiry: ExpiryQueue<K>,
+    pub(super) expiry: ExpiryQueue<K>,
 }
 
 impl<K: ChannelKey, A: Audience> Default for Channels<K, A> {
@@ -122,6 +133,9 @@ impl<K: ChannelKey, A: Audience> Channels<K, A> {
         capacity: Capacity<'_>,
     ) -> Result<usize, ChatError> {
         let (common, key) = (scope.common, K::new(name));
+        if common.in_cluster() {
+            return Err(common.not_attached(vec![Box::from(&**key.channel())]));
+        }
         common.count_channel(key.channel(), capacity)?;
         A::gauge(&common.totals).add(1);
         let mut channel = LiveChannel {
@@ -235,6 +249,26 @@ impl<K: ChannelKey, A: Audience> Channels<K, A> {
         self.schedule_removal_at(scope, place);
     }
 
+    /// Takes a channel into memory as the log of a cluster has it, to be removed unless somebody comes.
+    pub(super) fn insert_attached(
+        &mut self,
+        scope: Scope<'_>,
+        key: K,
+        newest: Position,
+        floor: u64,
+    ) {
+        let common = scope.common;
+        common.count_again(key.channel(), false);
+        A::gauge(&common.totals).add(1);
+        let mut channel = LiveChannel {
+            log: MessageLog::new(newest.epoch),
+            audience: A::nobody(scope.now),
+        };
+        channel.log.attach(newest, floor, &common.totals);
+        let place = self.by_name.insert(key, channel);
+        self.schedule_removal_at(scope, place);
+    }
+
     /// Decides where `user` begins to hear a channel, which exists from then on.
     pub(super) fn begin(
         &mut self,
@@ -342,11 +376,11 @@ impl<K: ChannelKey, A: Audience> Channels<K, A> {
         }
     }
 
-    /// Sweeps the next channel that is due; `false` when none is.
-    pub(super) fn sweep_next(&mut self, call: &mut Call<'_>) -> bool {
+    /// Sweeps the next channel that is due.
+    pub(super) fn sweep_next(&mut self, call: &mut Call<'_>) -> Swept<K> {
         let scope = call.scope;
         let Some(key) = self.expiry.next(scope.now) else {
-            return false;
+            return Swept::Nothing;
         };
         if let Some((_, LiveChannel { log, audience })) = self.by_name.find(key.borrow()) {
             match Expiry::sweep(scope, key.channel(), log, audience.empty_since()) {
@@ -360,8 +394,12 @@ impl<K: ChannelKey, A: Audience> Channels<K, A> {
                     self.by_name.remove(key.borrow());
                     A::gauge(&scope.common.totals).subtract(1);
                 }
+                Expiry::Unheard => {
+                    self.detach(call, key.borrow());
+                    return Swept::Detached(key);
+                }
             }
         }
-        true
+        Swept::One
     }
 }

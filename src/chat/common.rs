@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicU64;
 
 use super::binding_queue::BindingQueue;
 use super::bindings::BindingKey;
+use super::cluster_state::ClusterState;
 use super::error::ChatError;
 use super::hasher::Hasher;
 use super::id_source::IdSource;
@@ -28,8 +29,10 @@ pub(super) struct Common {
     /// of its channel's shard: a reader under that lock sees both the count and the channel's new
     /// epoch, or neither.
     pub(super) forgets: AtomicU64,
-    /// Where changes of bindings are noted, if they are written to a store.
-    pub(super) bindings: Option<Arc<BindingQueue>>,
+    /// Where changes of bindings are noted, one for each store that they are written to.
+    pub(super) bindings: Vec<Arc<BindingQueue>>,
+    /// What the node of a cluster knows beside; `None` for a server by itself.
+    pub(super) cluster: Option<ClusterState>,
 }
 
 /// One of so many channels is kept free for back ends: users, however many they are together, can't
@@ -50,11 +53,51 @@ pub(super) enum Capacity<'a> {
 }
 
 impl Common {
+    /// Whether the chat is that of a node of a cluster.
+    #[inline]
+    pub(super) fn in_cluster(&self) -> bool {
+        self.cluster.is_some()
+    }
+
+    /// Says that channels aren't here, unless there is no room for them.
+    pub(super) fn not_attached(&self, names: Vec<Box<str>>) -> ChatError {
+        let rooms = names.iter().filter(|name| !name.starts_with('@'));
+        match self.room_for(rooms.count()) {
+            Ok(()) => ChatError::NotAttached(names.into()),
+            Err(full) => full,
+        }
+    }
+
+    /// Whether the node may hear so many channels more.
+    ///
+    /// # Errors
+    ///
+    /// [`ChatError::ChannelsFull`].
+    pub(super) fn room_for(&self, more: usize) -> Result<(), ChatError> {
+        let max = self.settings.channels_max();
+        if more > 0 && self.totals.channels.now() + more > max {
+            self.totals.refused_full.add(1);
+            return Err(ChatError::ChannelsFull(max));
+        }
+        Ok(())
+    }
+
     /// Notes that a row of the bindings has changed, under the lock under which it did.
     #[inline]
     pub(super) fn note(&self, row: impl FnOnce() -> BindingKey) {
-        if let Some(queue) = &self.bindings {
-            queue.note(row());
+        if let Some((last, others)) = self.bindings.split_last() {
+            let row = row();
+            others.iter().for_each(|queue| queue.note(row.clone()));
+            last.note(row);
+        }
+    }
+
+    /// Notes in a cluster that other connections hear a channel than before, under the lock under which
+    /// that changed.
+    #[inline]
+    pub(super) fn note_heard(&self, channel: &Arc<str>) {
+        if self.in_cluster() {
+            self.note(|| BindingKey::Heard(Arc::clone(channel)));
         }
     }
 

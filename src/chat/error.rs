@@ -29,10 +29,12 @@ pub enum ErrorCode {
     Unavailable,
     /// The disk is as good as full.
     DiskFull,
+    /// Whether it was done isn't known: the same request, with the same id, does it once at the most.
+    Unsettled,
 }
 
 impl ErrorCode {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::BadRequest,
         Self::Unauthorized,
         Self::Forbidden,
@@ -44,6 +46,7 @@ impl ErrorCode {
         Self::Internal,
         Self::Unavailable,
         Self::DiskFull,
+        Self::Unsettled,
     ];
 
     /// Finds the code for which this word stands.
@@ -67,6 +70,7 @@ impl ErrorCode {
             Self::Internal => "internal",
             Self::Unavailable => "unavailable",
             Self::DiskFull => "disk_full",
+            Self::Unsettled => "unsettled",
         }
     }
 
@@ -83,6 +87,7 @@ impl ErrorCode {
             Self::RateLimited => 429,
             Self::Internal => 500,
             Self::Unavailable => 503,
+            Self::Unsettled => 504,
             Self::DiskFull => 507,
         }
     }
@@ -92,7 +97,11 @@ impl ErrorCode {
     pub const fn may_retry(self) -> bool {
         matches!(
             self,
-            Self::RateLimited | Self::Internal | Self::Unavailable | Self::DiskFull
+            Self::RateLimited
+                | Self::Internal
+                | Self::Unavailable
+                | Self::DiskFull
+                | Self::Unsettled
         )
     }
 }
@@ -210,6 +219,10 @@ pub enum ChatError {
     /// All session data together would have more than this many bytes (`sessions_bytes_max`).
     #[error("session: all of them together may have {0} bytes; try again later")]
     SessionsFull(usize),
+    /// The node doesn't hear these channels of its cluster yet. Nobody is told that: whoever gets it has
+    /// them attached, and does the same once more.
+    #[error("channels: the node doesn't hear {} yet", .0.join(", "))]
+    NotAttached(Box<[Box<str>]>),
     /// This many users have acknowledged in the channel already (`acks_per_channel_max`).
     #[error("channel: {0} users have acknowledged here, the most allowed")]
     AcksFull(usize),
@@ -241,6 +254,7 @@ impl ChatError {
             | Self::LinesFull(_)
             | Self::LastingFull(_)
             | Self::SessionsFull(_)
+            | Self::NotAttached(_)
             | Self::AcksFull(_) => ErrorCode::Unavailable,
         }
     }

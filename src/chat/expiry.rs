@@ -62,6 +62,8 @@ impl<K: Ord + Clone> ExpiryQueue<K> {
 pub(super) enum Expiry {
     /// The channel is to be removed; it is uncounted already.
     Gone,
+    /// Nobody hears the channel on this node of a cluster: its route is to go with it.
+    Unheard,
     /// The channel could be removed if the disk forgot it too; otherwise it is swept again then.
     Forgettable(Tick),
     /// The channel stays, and is swept again then.
@@ -85,6 +87,14 @@ impl Expiry {
         let (common, now) = (scope.common, scope.now);
         let ttl_ms = common.settings.channel_ttl_ms();
         let gone_at = empty_since.map(|since| since.after(ttl_ms));
+        if common.in_cluster() {
+            return match (gone_at, log.oldest_at()) {
+                (Some(gone_at), _) if gone_at <= now => Self::Unheard,
+                (Some(gone_at), _) => Self::SweepAgain(gone_at),
+                (None, Some(_)) => Self::SweepAgain(now.after(ttl_ms.max(SWEEP_AGAIN_MS))),
+                (None, None) => Self::Stays,
+            };
+        }
         let newest = log.position().offset;
         let is_due = gone_at.is_some_and(|gone_at| gone_at <= now) && log.oldest_at().is_none();
         if is_due && common.settings.kind_of(channel) == ChannelKind::Stored {

@@ -5,7 +5,7 @@ use std::hash::Hasher as _;
 use siphasher::sip128::Hasher128 as _;
 use siphasher::{sip, sip128};
 
-use crate::base::Epoch;
+use crate::base::{Epoch, HashKeys};
 
 /// The owner of an id: two messages with ids of different owners are never the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -21,18 +21,23 @@ pub(super) struct IdempotencyKey(pub(super) u128);
 
 /// Makes each [`IdempotencyKey`]. Its keys are random, so nobody can look for two messages with one
 /// hash. With the same keys it gives the same hashes, in every process and version.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Hasher([u64; 2]);
+#[derive(Debug)]
+pub(super) struct Hasher(HashKeys);
 
 impl Hasher {
     /// Makes a hasher of these secret keys.
-    pub(super) fn new(keys: [u64; 2]) -> Self {
+    pub(super) fn new(keys: HashKeys) -> Self {
         Self(keys)
     }
 
     /// Returns the secret keys.
     pub(super) fn keys(&self) -> [u64; 2] {
-        self.0
+        self.0.get()
+    }
+
+    fn keyed(&self) -> sip::SipHasher13 {
+        let [first, second] = self.keys();
+        sip::SipHasher13::new_with_keys(first, second)
     }
 
     /// Hashes a message's channel, owner and id; two messages with equal ones are the same message.
@@ -42,7 +47,8 @@ impl Hasher {
         owner: IdOwner<'_>,
         id: &str,
     ) -> IdempotencyKey {
-        let mut hasher = sip128::SipHasher13::new_with_keys(self.0[0], self.0[1]);
+        let [first, second] = self.keys();
+        let mut hasher = sip128::SipHasher13::new_with_keys(first, second);
         put(&mut hasher, Some(channel));
         match owner {
             IdOwner::User(uid) => put(&mut hasher, Some(uid)),
@@ -58,14 +64,27 @@ impl Hasher {
 
     /// Hashes the sender whose ids are counted together; those without a name are one.
     pub(super) fn sender(&self, from: Option<&str>) -> u64 {
-        let mut hasher = sip::SipHasher13::new_with_keys(self.0[0], self.0[1]);
+        let mut hasher = self.keyed();
         put(&mut hasher, from);
         hasher.finish()
     }
 
+    /// Hashes the owner of an id: a user, or an API key whatever users it speaks for.
+    pub(super) fn id_owner(&self, owner: IdOwner<'_>) -> u32 {
+        let mut hasher = self.keyed();
+        match owner {
+            IdOwner::User(uid) => put(&mut hasher, Some(uid)),
+            IdOwner::Key { key, .. } => {
+                put(&mut hasher, None);
+                put(&mut hasher, Some(key));
+            }
+        }
+        hasher.finish() as u32
+    }
+
     /// Makes the epoch of a channel that begins after `forgotten` channels were forgotten.
     pub(super) fn epoch(&self, channel: &str, forgotten: u64) -> Epoch {
-        let mut hasher = sip::SipHasher13::new_with_keys(self.0[0], self.0[1]);
+        let mut hasher = self.keyed();
         put(&mut hasher, Some(channel));
         hasher.write_u64(forgotten);
         Epoch::from_bits(hasher.finish() as u32)

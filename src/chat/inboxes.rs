@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::call::{Call, Scope};
 use super::channel_table::Listing;
-use super::channels::{Audience, ChannelKey, Channels, LiveChannel};
+use super::channels::{Audience, ChannelKey, Channels, LiveChannel, Swept};
 use super::common::Capacity;
 use super::error::ChatError;
 use super::fds::Fds;
@@ -201,9 +201,16 @@ impl InboxShard {
 
     /// Does up to `steps` of what is due; how many it did.
     pub(super) fn expire(&mut self, call: &mut Call<'_>, steps: usize) -> usize {
-        (0..steps)
-            .take_while(|_| self.channels.sweep_next(call))
-            .count()
+        let mut step = || match self.channels.sweep_next(call) {
+            Swept::Nothing => false,
+            Swept::One => true,
+            Swept::Detached(user) => {
+                let rooms = self.lasting.remove(&user).unwrap_or_default();
+                call.scope.common.totals.lasting.subtract(rooms.len());
+                true
+            }
+        };
+        (0..steps).take_while(|_| step()).count()
     }
 }
 

@@ -135,23 +135,30 @@ impl Chat {
     }
 
     /// Brings one connection into a room or out of the room, as the user's lasting memberships are
-    /// at this moment: another thread may have changed them again.
-    fn follow_lasting(&self, call: &mut Call<'_>, fd: Fd, room: &str, uid: &str) {
+    /// at this moment: another thread may have changed them again. `false` if it should enter, and the
+    /// room isn't there.
+    pub(super) fn follow_lasting(
+        &self,
+        call: &mut Call<'_>,
+        fd: Fd,
+        room: &str,
+        uid: &str,
+    ) -> bool {
         let mut shard = self.connections.lock_number(fd.0);
         let Ok(own) = shard.login_of(fd) else {
-            return;
+            return true;
         };
         if own.user.uid() != uid {
-            return;
+            return true;
         }
         if self
             .lasting_of(&own.user)
             .iter()
             .any(|lasting| **lasting == *room)
         {
-            self.enter_lasting(call, fd, own, room);
-        } else {
-            self.leave_room(call, fd, own, room);
+            return self.enter_lasting(call, fd, own, room);
         }
+        self.leave_room(call, fd, own, room);
+        true
     }
 }

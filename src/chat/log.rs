@@ -40,6 +40,8 @@ pub(super) struct MessageLog {
 #[derive(Debug, Default)]
 struct NewestMessages {
     newest: u64,
+    /// The newest offset that the log of a cluster doesn't keep any more, when it was attached.
+    shared_floor: u64,
     /// The last messages, without holes, up to `newest`.
     ring: VecDeque<TimedMessage>,
     bytes: usize,
@@ -83,6 +85,7 @@ impl MessageLog {
             totals.kept_bytes.add(bytes);
             log.kept = Some(Box::new(NewestMessages {
                 newest,
+                shared_floor: 0,
                 ring,
                 bytes,
                 acks: acks.into_iter().collect(),
@@ -174,6 +177,18 @@ impl MessageLog {
         kept.newest = position.offset;
     }
 
+    /// Goes on behind `position` in the log of a cluster, which keeps what comes behind `floor`.
+    pub(super) fn attach(&mut self, position: Position, floor: u64, totals: &Totals) {
+        self.restore(position, totals);
+        let kept = self.kept.get_or_insert_default();
+        kept.shared_floor = floor.min(position.offset);
+    }
+
+    /// The newest offset that the log of a cluster doesn't keep any more, as far as is known.
+    pub(super) fn shared_floor(&self) -> u64 {
+        self.kept.as_ref().map_or(0, |kept| kept.shared_floor)
+    }
+
     /// Drops what is too old.
     pub(super) fn forget_old(&mut self, scope: Scope<'_>) {
         let kept_ms_max = scope.common.settings.kept_ms_max();
@@ -196,7 +211,15 @@ impl MessageLog {
     }
 
     /// Decides where `user` begins to hear a channel that keeps what comes behind `floor`.
-    pub(super) fn start(&self, user: &User, resume: Resume, floor: u64) -> SubscriptionStart {
+    ///
+    /// `may_be_behind` says whether others may have heard more of it already than is here.
+    pub(super) fn start(
+        &self,
+        user: &User,
+        resume: Resume,
+        floor: u64,
+        may_be_behind: bool,
+    ) -> SubscriptionStart {
         let newest = self.position().offset;
         let (epoch, after) = match resume {
             Resume::Now => return self.start_at(newest, true, false),
@@ -210,21 +233,31 @@ impl MessageLog {
                 return self.start_at(acked.max(floor), acked >= floor, acked < floor);
             }
         };
-        if epoch != self.epoch || after > newest || after < floor {
+        if epoch != self.epoch || (after > newest && !may_be_behind) || after < floor {
             return self.start_at(newest, false, false);
         }
         self.start_at(after, true, false)
     }
 
     /// Returns the place from which a client that begins at `start` has to catch up, if that is
-    /// before the messages in memory.
+    /// before the messages in memory, or behind all that is here.
     pub(super) fn missing(&self, start: SubscriptionStart) -> Option<Missing> {
         let begun_anew = start.epoch != self.epoch;
         let after = if begun_anew { 0 } else { start.after };
-        (after < self.floor()).then(|| Missing {
+        let is_here = (self.floor()..=self.position().offset).contains(&after);
+        (!is_here).then(|| Missing {
             after: self.at(after),
             gap: start.gap || begun_anew,
         })
+    }
+
+    /// The newest position that is known of: the one here, or that of a client who heard more elsewhere.
+    pub(super) fn position_or(&self, start: SubscriptionStart) -> Position {
+        let newest = self.position();
+        match start.epoch == newest.epoch {
+            true => self.at(newest.offset.max(start.after)),
+            false => newest,
+        }
     }
 
     /// A subscription that begins behind `missing`.

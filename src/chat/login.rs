@@ -117,7 +117,7 @@ impl Chat {
 
     /// Begins to write down a connection that has logged in, where that is written to a store.
     fn begin_record(&self, shard: &mut ConnectionShard, now: Moment, fd: Fd) {
-        if self.common.bindings.is_none() {
+        if self.common.bindings.is_empty() {
             return;
         }
         shard.set_record(
@@ -155,6 +155,7 @@ impl Chat {
         }
         let call = &mut self.call(sink, now.tick);
         let mut locks = self.lock_channels(login);
+        self.check_attached(&mut locks, login)?;
         let plan = self.plan(call.scope, &mut locks, login, before)?;
         locks.inboxes.claim(call, login.uid);
         call.sink.welcome(fd, &plan.welcomes);
@@ -234,7 +235,7 @@ impl Chat {
         let (call, user) = (&mut self.call(sink, now.tick), &own.user);
         let mut rooms = self.rooms.lock(room);
         let named = (room, own.rights.capacity(user));
-        let (welcome, start) = (rooms.channels).begin(call.scope, named, user, resume)?;
+        let (welcome, start) = rooms.begin(call.scope, named, user, resume)?;
         call.sink.welcome(fd, &[welcome]);
         if !is_in {
             let name = rooms.enter(call, room, (user, fd), start);
@@ -282,25 +283,64 @@ impl Chat {
         true
     }
 
-    /// Has a connection hear a room from now on, without an answer, as a lasting member.
+    /// Has a connection hear a room from now on, without an answer, as a lasting member; `false` if the
+    /// room isn't there.
     pub(super) fn enter_lasting(
         &self,
         call: &mut Call<'_>,
         fd: Fd,
         own: &mut LoginState,
         room: &str,
-    ) {
+    ) -> bool {
         if own.rooms.contains(room) {
-            return;
+            return true;
         }
         let user = &own.user;
         let mut rooms = self.rooms.lock(room);
         // A room with lasting members exists, so it is not refused. If it has gone since, it has
         // no lasting members any more.
         let named = (room, Capacity::BackEnd);
-        if let Ok((_, start)) = (rooms.channels).begin(call.scope, named, user, Resume::Now) {
-            let name = rooms.enter(call, room, (user, fd), start);
-            own.rooms.insert(name);
+        let Ok((_, start)) = (rooms.channels).begin(call.scope, named, user, Resume::Now) else {
+            return false;
+        };
+        let name = rooms.enter(call, room, (user, fd), start);
+        own.rooms.insert(name);
+        true
+    }
+
+    /// Judges a login before its channels are attached; whether the connection has this user already.
+    pub(super) fn check_login_of(&self, login: &Login<'_>) -> Result<bool, ChatError> {
+        self.check_login(login)?;
+        let mut shard = self.connections.lock_number(login.fd.0);
+        match &shard.find(login.fd)?.login {
+            Some(own) => self.check_renewal(own, login).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    /// Makes sure that this node of a cluster hears the channels of a login.
+    fn check_attached(
+        &self,
+        locks: &mut LoginLocks<'_>,
+        login: &Login<'_>,
+    ) -> Result<(), ChatError> {
+        if !self.common.in_cluster() {
+            return Ok(());
+        }
+        let mut missing: Vec<Box<str>> = Vec::new();
+        if locks.inboxes.channels.find(login.uid).is_none() {
+            missing.push(format!("@{}", login.uid).into());
+        }
+        let lasting = locks.lasting.iter().map(|room| &**room);
+        for room in login.rooms.iter().copied().chain(lasting) {
+            let is_here = locks.rooms.of(room).channels.find(room).is_some();
+            if !is_here && !missing.iter().any(|known| **known == *room) {
+                missing.push(room.into());
+            }
+        }
+        match missing.is_empty() {
+            true => Ok(()),
+            false => Err(self.common.not_attached(missing)),
         }
     }
 
@@ -417,7 +457,7 @@ impl Chat {
             }
             let is_in = joined.iter().any(|own| **own == *room);
             let resume = resume_of(is_in, &|name| name == room);
-            let rooms_of_shard = &mut locks.rooms.of(room).channels;
+            let rooms_of_shard = locks.rooms.of(room);
             let named = (room, login.rights.capacity(&user));
             let (welcome, start) = rooms_of_shard.begin(scope, named, &user, resume)?;
             if !is_in {
@@ -439,8 +479,10 @@ impl Chat {
     ) -> Option<Fd> {
         self.common.totals.logged_in.add(1);
         let replaced = locks.inboxes.enter(call, (user, fd), inbox);
+        self.common.note_heard(user.inbox());
         let everyone = &mut *locks.everyone;
         everyone.connections += 1;
+        self.common.note_heard(&self.everyone_name);
         call.subscribe(fd, &self.everyone_name, &mut everyone.log, all);
         replaced
     }
@@ -471,8 +513,12 @@ impl Chat {
         }
         let mut inboxes = self.inboxes.lock(own.user.uid());
         inboxes.leave(scope, &own.user, fd);
+        self.common.note_heard(own.user.inbox());
         drop(inboxes);
-        lock(&self.everyone).connections -= 1;
+        let mut everyone = lock(&self.everyone);
+        everyone.connections -= 1;
+        self.common.note_heard(&self.everyone_name);
+        drop(everyone);
         self.common.totals.logged_in.subtract(1);
     }
 }

@@ -80,6 +80,15 @@ pub(super) enum Departure {
     Leaving,
 }
 
+/// What becomes of a user whose last connection leaves a room in which nobody else is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LastUser {
+    /// The user has left at once: there is nobody who would have to be told.
+    Gone,
+    /// The user leaves as any other: somebody may be there on other nodes.
+    Leaves,
+}
+
 /// The news that a room gets when a user comes or goes.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum PresenceNews {
@@ -95,7 +104,7 @@ pub(super) enum PresenceNews {
 
 /// Returns the number of users at which a quiet room is told of them again: a quarter below the
 /// bound, so that one user who comes and goes doesn't turn the news on and off.
-fn users_until_quiet_ends(users_max: usize) -> usize {
+pub(super) fn users_until_quiet_ends(users_max: usize) -> usize {
     (users_max - users_max / 4).max(1)
 }
 
@@ -242,6 +251,18 @@ impl RoomMembers {
         }
     }
 
+    /// The user's connections here, in the order in which they came.
+    pub(super) fn fds_of(&self, user: &User) -> Vec<Fd> {
+        match self {
+            Self::One(one, fd) if one == user => vec![*fd],
+            Self::Many(many) => match many.users.get(user).map(|member| &member.presence) {
+                Some(MemberPresence::Here(fds)) => fds.as_slice().to_vec(),
+                _ => Vec::new(),
+            },
+            _ => Vec::new(),
+        }
+    }
+
     /// Adds a connection that isn't here.
     pub(super) fn add(&mut self, user: &User, fd: Fd) -> Arrival {
         if matches!(self, Self::Nobody { .. }) {
@@ -273,10 +294,19 @@ impl RoomMembers {
     }
 
     /// Removes a connection.
-    pub(super) fn remove(&mut self, user: &User, fd: Fd, now: Tick) -> Departure {
+    pub(super) fn remove(
+        &mut self,
+        user: &User,
+        fd: Fd,
+        now: Tick,
+        last_user: LastUser,
+    ) -> Departure {
+        if last_user == LastUser::Leaves && !matches!(self, Self::Nobody { .. }) {
+            self.many_mut();
+        }
         match self {
             Self::Many(many) => {
-                let departure = many.remove(user, fd, now);
+                let departure = many.remove(user, fd, now, last_user);
                 self.shrink(now);
                 departure
             }
@@ -446,7 +476,7 @@ impl Audience for RoomMembers {
 }
 
 impl ManyMembers {
-    fn remove(&mut self, user: &User, fd: Fd, now: Tick) -> Departure {
+    fn remove(&mut self, user: &User, fd: Fd, now: Tick, last_user: LastUser) -> Departure {
         let Some(member) = self.users.get_mut(user) else {
             return Departure::Unnoticed;
         };
@@ -462,7 +492,7 @@ impl ManyMembers {
             member.presence = MemberPresence::Here(fds);
             return Departure::Unnoticed;
         }
-        if self.present > 1 {
+        if self.present > 1 || last_user == LastUser::Leaves {
             member.presence = MemberPresence::Leaving { since: now };
             return Departure::Leaving;
         }

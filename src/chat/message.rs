@@ -76,6 +76,12 @@ impl KeptMessage {
         }
     }
 
+    /// Copies the texts of a message that was read back, users included.
+    #[must_use]
+    pub fn of_body(body: &MessageBody<&str>) -> Self {
+        Self::new(body, body.from.map(User::new), body.to.map(User::new))
+    }
+
     /// The id that the sender chose, or the chat.
     #[must_use]
     pub fn id(&self) -> &str {

@@ -13,9 +13,13 @@
 //! - `pending`: epochs_of, epoch_of_new, deliver_stored, answer_repeat;
 //! - `catch_up`: posted, catch_up;
 //! - `query`: history, ack, who, online, rooms, room, members, user, connection;
-//! - `binding_rows`: feed, binding, each_binding, set_session, session;
+//! - `binding_rows`: feed, binding, note_connection, note_lasting, each_binding, set_session, session,
+//!   logged_in_at;
 //! - `purge`: purge, purged;
 //! - `restore`: restore, forget_channel;
+//! - `attached`: is_in_cluster, hash_by, kind_in_log, kind_of_shared, new_epoch, login_channels, attach, detached,
+//!   members_heard, set_lasting_rooms, hear_member;
+//! - `hear`: hear, reset, attached_channels;
 //! - `handover`: hand_over, take_over;
 //! - here: new, with_stored_index, settings, stats, expire.
 //!
@@ -30,6 +34,7 @@
 //!   channels and the members of those channels agree.
 //! - Every table has a bound in [`ChatSettings`].
 
+mod attached;
 mod binding_queue;
 mod binding_rows;
 mod bindings;
@@ -37,6 +42,7 @@ mod call;
 mod catch_up;
 mod channel_table;
 mod channels;
+mod cluster_state;
 mod common;
 mod connections;
 mod error;
@@ -45,6 +51,8 @@ mod expiry;
 mod fds;
 mod handover;
 mod hasher;
+mod hear;
+mod hearing;
 mod history;
 mod id_source;
 mod inboxes;
@@ -56,11 +64,13 @@ mod members;
 mod message;
 mod moment;
 mod name;
+mod nodes;
 mod notice;
 mod openers;
 mod pattern;
 mod pending;
 mod placement;
+mod presence;
 mod purge;
 mod query;
 mod receipt;
@@ -80,24 +90,33 @@ mod subscription;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
+use crate::base::HashKeys;
 pub use crate::base::{Epoch, MessageBody, Position};
-pub use binding_queue::{BindingQueue, TakenRows};
+pub use attached::Attached;
+pub use binding_queue::{BindingQueue, TakenRows, UntoldMembers};
 pub use bindings::{
-    BindingChange, BindingError, BindingKey, BindingNode, BindingStore, Bindings, ConnectionRecord,
-    GenerationState,
+    BindingChange, BindingError, BindingKey, BindingNode, BindingScope, BindingStore, Bindings,
+    ConnectionRecord, GenerationState,
 };
 pub use catch_up::{CatchUp, ReplayPage};
 pub use error::{ChatError, ErrorCode, NameProblem};
 pub use handover::CHAT_FORMAT;
+pub use hearing::{
+    CatchUpOrders, Heard, HeardMessage, Hearing, NodeAnswer, NodeFigures, NodeRequest,
+};
 pub use history::{HistoryPage, HistoryRange};
 pub use live_settings::{ChannelWay, LiveChatSettings};
 pub use login::{LoggedIn, Login};
 pub use message::{Keep, KeptMessage, NewMessage, Recipient};
 pub use moment::Moment;
 pub use name::{EVERYONE, NAME_BYTES_MAX, User, check_room, check_uid};
+pub use nodes::{
+    FarConnection, FarRoom, FarUser, NodeState, NodeView, Nodes, NodesError, NodesHealth, RoomDepth,
+};
 pub use notice::{Delivered, Notice};
 pub use pattern::Pattern;
 pub use pending::{PendingMessage, StoredDelivery};
+pub use presence::QuietRoom;
 pub use purge::PurgeOutcome;
 pub use query::{ConnectionView, History, HistorySource, MemberView, RoomView, UserView, Who};
 pub use receipt::Receipt;
@@ -113,6 +132,7 @@ pub use stored_index::StoredIndex;
 use crate::base::Tick;
 use crate::base::sync::lock;
 use call::{Call, Scope};
+use cluster_state::ClusterState;
 use common::Common;
 use connections::ConnectionShard;
 use everyone::Everyone;
@@ -176,19 +196,21 @@ impl Chat {
         settings: ChatSettings,
         seed: u64,
         stored: Arc<dyn StoredIndex>,
-        keys: [u64; 2],
+        keys: impl Into<HashKeys>,
     ) -> Self {
+        let (settings, cluster) = ClusterState::of(settings);
         let shards = settings.shards;
         let recent_ids = RecentIds::new(settings.dedup_entries_max);
         let common = Common {
             settings: LiveChatSettings::new(&settings),
             totals: Totals::default(),
             ids: IdSource::new(seed),
-            hasher: Hasher::new(keys),
+            hasher: Hasher::new(keys.into()),
             stored,
             openers: Openers::default(),
             forgets: AtomicU64::new(0),
-            bindings: None,
+            bindings: Vec::new(),
+            cluster,
         };
         let everyone = Everyone {
             log: MessageLog::new(common.epoch_of(EVERYONE)),
@@ -217,6 +239,11 @@ impl Chat {
     /// Whatever is asked for from now on is judged by them; what is kept goes as they say at the next
     /// calls of [`Chat::expire`].
     pub fn set_settings(&self, settings: &ChatSettings) {
+        let of_node = self
+            .common
+            .in_cluster()
+            .then(|| cluster_state::of_node(settings));
+        let settings = of_node.as_ref().unwrap_or(settings);
         self.recent_ids.set_max(settings.dedup_entries_max);
         if !self.common.settings.set(settings) {
             return;
@@ -307,6 +334,9 @@ impl Chat {
         self.common.settings.kind_of(channel) == ChannelKind::Memory
     }
 }
+
+#[cfg(test)]
+mod cluster_tests;
 
 #[cfg(test)]
 mod tests {

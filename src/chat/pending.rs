@@ -17,7 +17,7 @@ use super::receipt::Receipt;
 use super::rooms::RoomShard;
 use super::sink::Sink;
 use crate::base::sync::lock;
-use crate::base::{Epoch, Position, Tick};
+use crate::base::{Epoch, Fd, Position, Tick};
 
 /// A message that was let through and is to be written, to one or two channels.
 #[derive(Debug, Clone)]
@@ -25,12 +25,18 @@ pub struct PendingMessage {
     pub(super) destination: Destination,
     pub(super) message: Arc<KeptMessage>,
     pub(super) idempotency_key: Option<u128>,
+    /// The hash of the owner of its id; 0 where nobody counts that.
+    pub(super) id_owner: u32,
     /// The epochs of the destination and of the sender's inbox, each where that is stored.
     pub(super) epochs: (Option<Epoch>, Option<Epoch>),
     /// `Common::forgets` at the moment in which the epochs were read.
     pub(super) forgets: u64,
     /// Whether its first channel counts for the sender if the disk doesn't know the channel yet.
     pub(super) is_opened: bool,
+    /// Whether channels that keep anything keep the message; only a cluster is given one that isn't.
+    pub(super) is_kept: bool,
+    /// Connections that don't get the message, where it isn't kept.
+    pub(super) except: Box<[Fd]>,
 }
 
 /// The channel in which a pending message is said.
@@ -54,6 +60,12 @@ impl PendingMessage {
         self.idempotency_key
     }
 
+    /// Returns the hash of the user or the API key that gave the message its id; 0 outside of a cluster.
+    #[must_use]
+    pub fn id_owner(&self) -> u64 {
+        self.id_owner.into()
+    }
+
     /// Returns the channels to which the message is to be written: one, or two at once.
     #[must_use]
     pub fn channels(&self) -> (&str, Option<&str>) {
@@ -74,6 +86,12 @@ impl PendingMessage {
     #[must_use]
     pub fn is_opened(&self) -> bool {
         self.is_opened
+    }
+
+    /// Returns the connections that don't get the message, which isn't kept then.
+    #[must_use]
+    pub fn except(&self) -> &[Fd] {
+        &self.except
     }
 
     /// Says the same of a channel that counts for the one who opened it.
@@ -156,11 +174,25 @@ impl Chat {
         }
     }
 
-    /// Answers a message that is on disk already, at `first`: nobody gets it again.
+    /// Answers a message that is on disk already, at `first`: nobody gets it again. Without a place it was
+    /// sent before, and isn't kept.
     pub fn answer_repeat<'a>(&self, pending: &'a PendingMessage, first: Position) -> Receipt<'a> {
         self.common.totals.duplicates.add(1);
         let channel = Arc::clone(pending.channel());
-        Receipt::repeat(channel, pending.message.id(), Some(first))
+        let first = (first.epoch != Epoch::NONE).then_some(first);
+        Receipt::repeat(channel, pending.message.id(), first)
+    }
+
+    /// Answers a message that the log of a cluster has sent to all nodes.
+    pub fn answer_sent<'a>(
+        &self,
+        pending: &'a PendingMessage,
+        first: Option<Position>,
+        receivers: usize,
+    ) -> Receipt<'a> {
+        self.common.totals.messages.add(1);
+        let channel = Some(Arc::clone(pending.channel()));
+        Receipt::new(channel, pending.message.id(), first, receivers)
     }
 
     /// Decides how a message is placed in one of its channels: at its place on disk, or, in a

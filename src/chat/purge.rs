@@ -26,6 +26,9 @@ impl Chat {
     ///
     /// [`ChatError::NoRoom`], [`ChatError::NoUser`], [`ChatError::NotKept`].
     pub fn purge(&self, sink: &mut dyn Sink, channel: &str) -> Result<PurgeOutcome, ChatError> {
+        if self.common.in_cluster() {
+            return self.purge_shared(channel);
+        }
         let purged = match channel.strip_prefix('@') {
             Some(uid) => {
                 check_uid("uid", uid)?;
@@ -42,6 +45,20 @@ impl Chat {
             Some(uid) => ChatError::NoUser(uid.into()),
             None => ChatError::NoRoom(channel.into()),
         })
+    }
+
+    /// Leaves it to the log of a cluster, which tells all nodes: the channel may be on none of them.
+    fn purge_shared(&self, channel: &str) -> Result<PurgeOutcome, ChatError> {
+        match channel.strip_prefix('@') {
+            Some(uid) => check_uid("uid", uid)?,
+            None => check_room("room", channel)?,
+        }
+        match self.common.settings.kind_of(channel) {
+            ChannelKind::None => Err(ChatError::NotKept),
+            ChannelKind::Memory | ChannelKind::Stored => {
+                Ok(PurgeOutcome::Stored(self.common.ids.epoch()))
+            }
+        }
     }
 
     fn purge_in<K: ChannelKey, A: Audience>(
@@ -63,6 +80,10 @@ impl Chat {
     /// Resets the log of a room or of a private line that the disk has reset; gives where it begins.
     pub fn purged(&self, sink: &mut dyn Sink, channel: &str, epoch: Epoch) -> Position {
         let common = &self.common;
+        if common.in_cluster() {
+            // The nodes are told in their turn, this one among them.
+            return Position { epoch, offset: 0 };
+        }
         let purged = match channel.strip_prefix('@') {
             Some(uid) => {
                 let channels = &mut self.inboxes.lock(uid).channels;

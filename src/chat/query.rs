@@ -176,6 +176,19 @@ impl Chat {
         })
     }
 
+    /// Lists the users who are present in a room on this node, up to `limit`, each with the connections
+    /// there, and counts all of them.
+    #[must_use]
+    pub fn present_in(&self, room: &str, limit: usize) -> (Vec<(User, usize)>, usize) {
+        let channels = &mut self.rooms.lock(room).channels;
+        let Some((_, LiveChannel { audience, .. })) = channels.find(room) else {
+            return (Vec::new(), 0);
+        };
+        let users = audience.users(None).filter(|(.., is_present)| *is_present);
+        let users = users.map(|(user, connections, _)| (user.clone(), connections));
+        (users.take(limit).collect(), audience.present())
+    }
+
     /// Tells of each of these users, in their order, whether the user has a connection.
     ///
     /// # Errors
@@ -329,7 +342,8 @@ impl Chat {
             connections: audience.connections(),
             messages: match kind {
                 ChannelKind::Stored => {
-                    newest - self.common.stored.floor(name).unwrap_or(0).min(newest)
+                    let floor = self.common.stored.floor(name);
+                    newest - floor.unwrap_or_else(|| log.shared_floor()).min(newest)
                 }
                 ChannelKind::Memory | ChannelKind::None => newest - log.floor(),
             },
@@ -362,6 +376,15 @@ impl Chat {
         }
     }
 
+    /// Says that there is no such channel, or not here.
+    fn missing(&self, channel: &str) -> ChatError {
+        match channel.strip_prefix('@') {
+            _ if self.common.in_cluster() => self.common.not_attached(vec![channel.into()]),
+            Some(uid) => ChatError::NoUser(uid.into()),
+            None => ChatError::NoRoom(channel.into()),
+        }
+    }
+
     /// Calls `then` with the log of a channel, under the lock of the channel's shard.
     pub(super) fn with_log<T>(
         &self,
@@ -374,12 +397,12 @@ impl Chat {
         if let Some(uid) = channel.strip_prefix('@') {
             let channels = &mut self.inboxes.lock(uid).channels;
             let found = channels.find(uid);
-            let (user, inbox) = found.ok_or_else(|| ChatError::NoUser(uid.into()))?;
+            let (user, inbox) = found.ok_or_else(|| self.missing(channel))?;
             return then(user.inbox(), &mut inbox.log);
         }
         let channels = &mut self.rooms.lock(channel).channels;
         let found = channels.find(channel);
-        let (name, room) = found.ok_or_else(|| ChatError::NoRoom(channel.into()))?;
+        let (name, room) = found.ok_or_else(|| self.missing(channel))?;
         then(name, &mut room.log)
     }
 }

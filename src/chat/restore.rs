@@ -54,7 +54,10 @@ impl Chat {
                 offset,
             } => {
                 let user = User::new(uid);
-                let _ = self.with_log(channel, |_, log| log.ack(&user, offset, usize::MAX));
+                let _ = self.with_log(channel, |_, log| {
+                    let offset = offset.min(log.position().offset);
+                    log.ack(&user, offset, usize::MAX)
+                });
             }
             Restored::Opener { channel, uid } => self.restore_opener(channel, uid),
             Restored::Member { room, uid } => self.restore_member(room, uid),

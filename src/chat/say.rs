@@ -285,6 +285,11 @@ impl Chat {
         let key_in = |channel: &str| {
             Some((self.common.hasher).idempotency_key(channel, speaker.id_owner(), own_id?))
         };
+        if self.common.in_cluster()
+            && let Some(pending) = self.pending_in_cluster(to, envelope, speaker.id_owner(), key_in)
+        {
+            return Ok(SayOutcome::Pending(pending));
+        }
         let outcome = match to {
             Recipient::Room(room) => self.say_in_room(call, room, &envelope, key_in(room)),
             Recipient::User(uid) => self.say_to_user(call, uid, envelope, key_in),
@@ -480,13 +485,50 @@ impl Chat {
             destination,
             message: envelope.kept(),
             idempotency_key: key.map(|key| key.0),
+            id_owner: 0,
             epochs,
             forgets: self.common.forgets.load(Relaxed),
             is_opened: false,
+            is_kept: true,
+            except: Box::default(),
         }
     }
 
-    fn logged_in(&self) -> Vec<Fd> {
+    /// Makes a message for the log of a cluster, which sends it to all nodes: its channels needn't be here,
+    /// and one that the log doesn't know begins in the epoch that comes with it. `None` for one connection.
+    fn pending_in_cluster(
+        &self,
+        to: Recipient<'_>,
+        envelope: Envelope<'_>,
+        owner: IdOwner<'_>,
+        key_in: impl Fn(&str) -> Option<IdempotencyKey>,
+    ) -> Option<PendingMessage> {
+        let user = match to {
+            Recipient::User(uid) => Some(User::new(uid)),
+            _ => None,
+        };
+        let destination = match (to, &user) {
+            (Recipient::Fd(_), _) => return None,
+            (Recipient::Room(room), _) => Destination::Room(room.into()),
+            (_, Some(user)) => Destination::User(user.clone()),
+            (_, None) => Destination::Everyone(Arc::clone(&self.everyone_name)),
+        };
+        let user = user.as_ref();
+        let has_two = user.is_some() && envelope.from.is_some_and(|from| Some(from) != user);
+        let envelope = user.map_or(envelope, |user| envelope.addressed(user));
+        let epochs = [true, has_two].map(|has| has.then(|| self.common.ids.epoch()));
+        let pending = self.pending(destination, &envelope, None, epochs.into());
+        let key = key_in(pending.channel());
+        Some(PendingMessage {
+            idempotency_key: key.map(|key| key.0),
+            id_owner: key.map_or(0, |_| self.common.hasher.id_owner(owner)),
+            is_kept: envelope.keep == Keep::Yes,
+            except: envelope.except.into(),
+            ..pending
+        })
+    }
+
+    pub(super) fn logged_in(&self) -> Vec<Fd> {
         let mut fds = Vec::new();
         for part in 0..self.connections.len() {
             fds.extend(self.connections.lock_part(part).logged_in());

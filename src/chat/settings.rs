@@ -1,17 +1,7 @@
 //! The bounds of the chat.
 
 use super::pattern::Pattern;
-
-/// The kind of a channel: what it keeps, and where.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ChannelKind {
-    /// The channel has offsets, and messages on disk: they outlive the process.
-    Stored,
-    /// The channel has offsets, and its last messages in memory; a restart makes a new epoch.
-    Memory,
-    /// The channel has no offsets and no history: messages are delivered and forgotten.
-    None,
-}
+pub use crate::base::ChannelKind;
 
 /// Every bound of the chat, with its unit last.
 #[derive(Debug, Clone)]
@@ -97,6 +87,9 @@ pub struct ChatSettings {
     /// Users or rooms that one answer lists. Default 1,000: a quarter of a MiB of JSON with the
     /// longest names.
     pub list_max: usize,
+    /// Makes it the chat of a node of a cluster: the milliseconds for which a channel that nobody hears
+    /// any more stays with the node. `None`: the server is by itself. Default `None`.
+    pub cluster_linger_ms: Option<u64>,
 }
 
 impl Default for ChatSettings {
@@ -130,6 +123,7 @@ impl Default for ChatSettings {
             page_messages_max: 1_000,
             page_bytes_max: 256 * 1024,
             list_max: 1_000,
+            cluster_linger_ms: None,
         }
     }
 }

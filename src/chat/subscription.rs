@@ -28,16 +28,17 @@ impl Scope<'_> {
             // newest message belongs to messages that were let go of before they were delivered:
             // those are still to come here.
             ChannelKind::Stored => {
-                (self.common.stored.floor(channel).unwrap_or(0)).min(log.position().offset)
+                let floor = self.common.stored.floor(channel);
+                (floor.unwrap_or_else(|| log.shared_floor())).min(log.position().offset)
             }
             ChannelKind::Memory | ChannelKind::None => log.floor(),
         };
-        let mut start = log.start(user, resume, floor);
+        let mut start = log.start(user, resume, floor, self.common.in_cluster());
         let is_kept = kind != ChannelKind::None;
         start.recovered &= is_kept || resume == Resume::Now;
         let welcome = Welcome {
             channel: Arc::clone(channel),
-            position: is_kept.then(|| log.position()),
+            position: is_kept.then(|| log.position_or(start)),
             recovered: start.recovered,
             members,
             is_quiet: false,

@@ -73,10 +73,7 @@ impl DurableLog for TemporaryJournal {
         let id = format!("{:032x}", self.number);
         let channel = &self.channels[self.number as usize % self.channels.len()];
         let message = MessageRecord {
-            channel: Channel {
-                name: channel,
-                epoch: Epoch::from_bits(1),
-            },
+            channel: Channel::stored(channel, Epoch::from_bits(1)),
             second: None,
             body: MessageBody {
                 id: &id,
@@ -86,8 +83,10 @@ impl DurableLog for TemporaryJournal {
                 data: &self.data,
             },
             idempotency_key: Some(u128::from(self.number) << 64 | u128::from(self.number)),
+            id_owner: 0,
             opens: false,
             mark: None,
+            except: &[],
         };
         self.journal.append(now_ms, &Record::Message(message))?;
         Ok(())

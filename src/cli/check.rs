@@ -4,10 +4,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use tidings::cluster::EngineSettings;
+use tidings::cluster::{EngineSettings, StoreEngine};
 
 use crate::config::{Loaded, Purpose, SettingFiles, SettingsFlags};
 use crate::output::{print, tell};
+
+/// What a check calls the store of the bindings.
+pub(super) const STORE: &str = "the store of the bindings";
 
 /// Check settings without starting anything
 ///
@@ -29,11 +32,11 @@ impl CheckArgs {
                 for warning in &loaded.warnings {
                     tell(format!("warning: {warning}"));
                 }
-                if let Some(engine) = &loaded.bindings
-                    && let Err(what) = reach(engine.clone())
-                {
-                    tell(format!("the store of the bindings: {what}"));
-                    tell("1 thing is wrong".to_owned());
+                let wrong = out_of_reach(&loaded);
+                if !wrong.is_empty() {
+                    let count = wrong.len();
+                    wrong.into_iter().for_each(tell);
+                    tell(counted(count));
                     return Ok(ExitCode::FAILURE);
                 }
                 print(summary(&loaded))?;
@@ -41,17 +44,40 @@ impl CheckArgs {
             }
             Err(problems) => {
                 tell(problems.to_string());
-                let count = problems.count();
-                let things = if count == 1 { "thing is" } else { "things are" };
-                tell(format!("{count} {things} wrong"));
+                tell(counted(problems.count()));
                 Ok(ExitCode::FAILURE)
             }
         }
     }
 }
 
+/// How many things are wrong, as the last line of a check.
+pub(super) fn counted(count: usize) -> String {
+    let things = if count == 1 { "thing is" } else { "things are" };
+    format!("{count} {things} wrong")
+}
+
+/// Tries the engines that the settings name, and says which are out of reach.
+fn out_of_reach(loaded: &Loaded) -> Vec<String> {
+    let of_cluster = loaded.cluster.as_ref().map(|cluster| &cluster.engine);
+    let of_cluster = of_cluster.map(|engine| ("the Redis of the cluster", engine));
+    let engines = of_cluster.into_iter().chain(bindings(loaded));
+    let tried = engines.filter_map(|(name, engine)| {
+        let what = reach(engine.clone()).err()?;
+        Some(format!("{name}: {what}"))
+    });
+    tried.collect()
+}
+
+/// The store of the bindings, where it isn't the Redis of a cluster.
+fn bindings(loaded: &Loaded) -> Option<(&'static str, &EngineSettings)> {
+    let engine = loaded.bindings.as_ref()?;
+    let is_own = loaded.cluster.is_none() || engine.engine == StoreEngine::MySql;
+    is_own.then_some((STORE, engine))
+}
+
 /// Opens the store that bindings would be written to, which has to be there and fit.
-fn reach(engine: EngineSettings) -> Result<(), String> {
+pub(super) fn reach(engine: EngineSettings) -> Result<(), String> {
     let place = engine.address.place.to_string();
     let opened = tidings::cluster::store(engine)?.open();
     opened.map(drop).map_err(|error| {
@@ -80,7 +106,15 @@ fn summary(loaded: &Loaded) -> String {
             or_none(&back_ends.join(", "))
         )
     };
-    format!("all is right: listens on {}, {who}", general.listen)
+    let node = loaded.cluster.as_ref().map(|cluster| {
+        let (place, promise) = (&cluster.engine.address.place, cluster.promise.word());
+        format!(
+            "node {:?} of the cluster at {place} ({promise}), ",
+            cluster.node
+        )
+    });
+    let node = node.unwrap_or_default();
+    format!("all is right: {node}listens on {}, {who}", general.listen)
 }
 
 fn or_none(text: &str) -> &str {

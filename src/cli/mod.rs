@@ -7,6 +7,7 @@ mod arguments;
 mod asking;
 mod bench;
 mod check;
+mod cluster;
 mod gateway;
 mod init;
 mod listen;
@@ -68,6 +69,7 @@ enum CliCommand {
     Check(check::CheckArgs),
     Token(token::TokenArgs),
     Store(store::StoreArgs),
+    Cluster(cluster::ClusterArgs),
     /// Put load on a WebSocket or HTTP server and measure it
     Bench(tidings_bench::Bench),
 }
@@ -113,6 +115,7 @@ fn command() -> ExitCode {
         CliCommand::Check(check) => check.run(),
         CliCommand::Token(flags) => flags.run(),
         CliCommand::Store(store) => store.run(),
+        CliCommand::Cluster(cluster) => cluster.run(),
         CliCommand::Bench(bench) => bench::run(bench),
     };
     told(result, tell)

@@ -24,10 +24,27 @@ pub fn post(
     bearer: Option<&str>,
     body: &Value,
 ) -> Result<Value, ClientError> {
+    ask(server, ("POST", path), bearer, &body.to_string())
+}
+
+/// Gets the object that stands at a path of a server.
+///
+/// # Errors
+///
+/// No server answers, it refuses, or its answer is no object.
+pub fn get(server: &ServerAddress, path: &str, bearer: Option<&str>) -> Result<Value, ClientError> {
+    ask(server, ("GET", path), bearer, "")
+}
+
+fn ask(
+    server: &ServerAddress,
+    (method, path): (&str, &str),
+    bearer: Option<&str>,
+    body: &str,
+) -> Result<Value, ClientError> {
     if server.is_encrypted() {
         return Err(ClientError::Encrypted);
     }
-    let body = body.to_string();
     let authorization = match bearer {
         Some(key) if !key.bytes().all(|byte| byte.is_ascii_graphic()) => {
             return Err(ClientError::Refused {
@@ -40,7 +57,7 @@ pub fn post(
         None => String::new(),
     };
     let request = format!(
-        "POST {} HTTP/1.0\r\nHost: {}\r\n{authorization}Content-Type: application/json\r\n\
+        "{method} {} HTTP/1.0\r\nHost: {}\r\n{authorization}Content-Type: application/json\r\n\
          Content-Length: {}\r\n\r\n{body}",
         server.path(path),
         server.authority(),

@@ -12,7 +12,7 @@ mod websocket;
 pub use address::ServerAddress;
 pub use error::ClientError;
 pub use frame::{Frame, Unreadable};
-pub use http::post;
+pub use http::{get, post};
 pub use websocket::Client;
 
 use std::net::{TcpStream, ToSocketAddrs};

@@ -1,5 +1,6 @@
 //! Addresses of engines: `redis://[USER@]HOST[:PORT][/NUMBER]`, `mysql://USER@HOST[:PORT]/DATABASE`, and
-//! with `+unix` the path of a socket in place of the host.
+//! with `+unix` the path of a socket in place of the host;
+//! `redis+sentinel://[USER@]HOST[:PORT],HOST[:PORT]/NAME[/NUMBER]`.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -24,6 +25,13 @@ pub enum EnginePlace {
     Tcp(String, u16),
     /// A socket in the file system.
     Unix(PathBuf),
+    /// Wherever the primary is: Sentinels know it.
+    Sentinel {
+        /// Host and port of each Sentinel.
+        sentinels: Vec<(String, u16)>,
+        /// The name by which they know the primary.
+        name: String,
+    },
 }
 
 /// What is wrong with an address.
@@ -37,6 +45,10 @@ pub enum AddressFlaw {
     Tls,
     /// Several servers are asked for.
     Several,
+    /// Redis Cluster is asked for.
+    Cluster,
+    /// The name is missing by which Sentinels know the primary.
+    SentinelName,
     /// There is no host, or no path of a socket.
     Place,
     /// There is no database, or no number of one.
@@ -51,7 +63,9 @@ impl fmt::Display for AddressFlaw {
             Self::Scheme => "its scheme is unknown",
             Self::Password => "a password stands in a file of its own, never here",
             Self::Tls => "TLS to the store isn't there yet: use a socket, or a tunnel",
-            Self::Several => "one server is used; Redis Cluster and Sentinel aren't",
+            Self::Several => "one server is used; several are named with redis+sentinel:// alone",
+            Self::Cluster => "Redis Cluster isn't used, only one server, or Sentinel",
+            Self::SentinelName => "the name is missing by which Sentinels know the primary",
             Self::Place => "the host is missing, or the path of the socket",
             Self::Database => "the database is missing, or no number",
             Self::User => "the user is missing",
@@ -74,13 +88,16 @@ impl StoreEngine {
         }
     }
 
+    /// Where a Sentinel listens unless somebody says otherwise.
+    const SENTINEL_PORT: u16 = 26_379;
+
     /// An example of an address, for people.
     #[must_use]
     pub fn example(self) -> &'static str {
         match self {
             Self::Redis => {
-                "redis://127.0.0.1:6379, redis://user@10.0.0.5:6379/0 or \
-                 redis+unix:///run/redis/redis.sock"
+                "redis://127.0.0.1:6379, redis://user@10.0.0.5:6379/0, \
+                 redis+unix:///run/redis/redis.sock or redis+sentinel://10.0.0.5,10.0.0.6,10.0.0.7/main"
             }
             Self::MySql => {
                 "mysql://tidings@10.0.0.5:3306/chat or mysql+unix://tidings@/run/mysqld/mysqld.sock/chat"
@@ -95,11 +112,12 @@ impl StoreEngine {
     /// [`AddressFlaw`].
     pub fn address(self, text: &str) -> Result<StoreAddress, AddressFlaw> {
         let (scheme, rest) = text.split_once("://").ok_or(AddressFlaw::Scheme)?;
-        let is_unix = match scheme.strip_prefix(self.scheme()) {
-            Some("") => false,
-            Some("+unix") => true,
+        let way = match scheme.strip_prefix(self.scheme()) {
+            Some("") => Self::host,
+            Some("+unix") => Self::socket,
             Some("s") => return Err(AddressFlaw::Tls),
-            Some("+cluster" | "+sentinel") => return Err(AddressFlaw::Several),
+            Some("+cluster") => return Err(AddressFlaw::Cluster),
+            Some("+sentinel") if self == Self::Redis => Self::sentinel,
             _ if scheme == "rediss" => return Err(AddressFlaw::Tls),
             _ => return Err(AddressFlaw::Scheme),
         };
@@ -109,10 +127,7 @@ impl StoreEngine {
         } else if user.is_empty() && self == Self::MySql {
             return Err(AddressFlaw::User);
         }
-        let (place, database) = match is_unix {
-            true => self.socket(rest)?,
-            false => self.host(rest)?,
-        };
+        let (place, database) = way(self, rest)?;
         let is_number = database.parse::<u16>().is_ok();
         match self {
             Self::Redis if !(database.is_empty() || is_number) => Err(AddressFlaw::Database),
@@ -147,27 +162,58 @@ impl StoreEngine {
         if place.contains(',') {
             return Err(AddressFlaw::Several);
         }
-        let bracket = place.rfind(']').unwrap_or(0);
-        let (host, port) = match place.rfind(':').filter(|at| *at > bracket) {
-            Some(at) => (&place[..at], place[at + 1..].parse().ok()),
-            None => (place, Some(self.port())),
-        };
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        match port {
-            Some(port) if !host.is_empty() => {
-                Ok((EnginePlace::Tcp(host.to_owned(), port), database.to_owned()))
-            }
-            _ => Err(AddressFlaw::Place),
+        let (host, port) = host_and_port(place, self.port())?;
+        Ok((EnginePlace::Tcp(host, port), database.to_owned()))
+    }
+
+    fn sentinel(self, rest: &str) -> Result<(EnginePlace, String), AddressFlaw> {
+        let (places, name) = rest.split_once('/').ok_or(AddressFlaw::SentinelName)?;
+        let (name, database) = name.split_once('/').unwrap_or((name, ""));
+        if name.is_empty() {
+            return Err(AddressFlaw::SentinelName);
         }
+        let sentinels = places.split(',');
+        let sentinels = sentinels.map(|place| host_and_port(place, Self::SENTINEL_PORT));
+        let place = EnginePlace::Sentinel {
+            sentinels: sentinels.collect::<Result<_, _>>()?,
+            name: name.to_owned(),
+        };
+        Ok((place, database.to_owned()))
+    }
+}
+
+fn host_and_port(place: &str, usual: u16) -> Result<(String, u16), AddressFlaw> {
+    let bracket = place.rfind(']').unwrap_or(0);
+    let (host, port) = match place.rfind(':').filter(|at| *at > bracket) {
+        Some(at) => (&place[..at], place[at + 1..].parse().ok()),
+        None => (place, Some(usual)),
+    };
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    match port {
+        Some(port) if !host.is_empty() => Ok((host.to_owned(), port)),
+        _ => Err(AddressFlaw::Place),
+    }
+}
+
+fn write_host(f: &mut fmt::Formatter<'_>, host: &str, port: u16) -> fmt::Result {
+    match host.contains(':') {
+        true => write!(f, "[{host}]:{port}"),
+        false => write!(f, "{host}:{port}"),
     }
 }
 
 impl fmt::Display for EnginePlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp(host, port) if host.contains(':') => write!(f, "[{host}]:{port}"),
-            Self::Tcp(host, port) => write!(f, "{host}:{port}"),
+            Self::Tcp(host, port) => write_host(f, host, *port),
             Self::Unix(path) => write!(f, "{}", path.display()),
+            Self::Sentinel { sentinels, name } => {
+                for (place, (host, port)) in sentinels.iter().enumerate() {
+                    f.write_str(if place == 0 { "" } else { "," })?;
+                    write_host(f, host, *port)?;
+                }
+                write!(f, "/{name}")
+            }
         }
     }
 }
@@ -210,6 +256,16 @@ mod tests {
                 "redis+unix:///run/r.sock/2",
                 parts("/run/r.sock", "", "2"),
             ),
+            (
+                Redis,
+                "redis+sentinel://app@a,[::1]:7,b/main",
+                parts("a:26379,[::1]:7,b:26379/main", "app", ""),
+            ),
+            (
+                Redis,
+                "redis+sentinel://a/main/3",
+                parts("a:26379/main", "", "3"),
+            ),
             (MySql, "mysql://u@h/chat", parts("h:3306", "u", "chat")),
             (
                 MySql,
@@ -229,8 +285,11 @@ mod tests {
             (Redis, "mysql://u@h/d", AddressFlaw::Scheme),
             (Redis, "redis://u:secret@h", AddressFlaw::Password),
             (Redis, "rediss://h", AddressFlaw::Tls),
-            (Redis, "redis+cluster://h", AddressFlaw::Several),
-            (Redis, "redis+sentinel://h,i,j/main", AddressFlaw::Several),
+            (Redis, "redis+cluster://h", AddressFlaw::Cluster),
+            (Redis, "redis+sentinel://h,i,j", AddressFlaw::SentinelName),
+            (Redis, "redis+sentinel://h,/main", AddressFlaw::Place),
+            (Redis, "redis+sentinel://h/main/name", AddressFlaw::Database),
+            (MySql, "mysql+sentinel://u@h/main", AddressFlaw::Scheme),
             (Redis, "redis://h,i", AddressFlaw::Several),
             (Redis, "redis://", AddressFlaw::Place),
             (Redis, "redis://h:port", AddressFlaw::Place),

@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
+use super::Loader;
 use super::section::section;
 use super::types::BindingPlace;
-use super::{Loader, Settings};
-use tidings::cluster::{EngineSettings, StoreEngine};
+use tidings::cluster::{EngineSettings, StoreAddress, StoreEngine};
 
 section! {
     /// Who is connected, as whom and in which rooms, in tables that your own programs can read: in
     /// docs/bindings.md. One server has a prefix for itself, and needs a name: `node`.
     BindingSection {
-        /// "memory" keeps them in the process; "redis" and "mysql" write them there, too.
+        /// "memory" keeps them in the process; "redis" and "mysql" write them there, too. Those of a node
+        /// of a cluster are in the cluster's Redis in any case, and with "mysql" there besides.
         store: BindingPlace = BindingPlace::Memory, by upgrade;
         /// Redis 7.0 or newer, or Valkey: redis://[USER@]HOST[:PORT][/NUMBER], or redis+unix://PATH.
         redis: String = "redis://127.0.0.1:6379".into(), within 0..=4_096, by upgrade;
@@ -36,19 +37,41 @@ section! {
     }
 }
 
-impl Settings {
-    /// Milliseconds between two writes at least: a database gets statements of many rows, and Redis what
-    /// a page of people does at once.
-    #[must_use]
-    pub fn bindings_gather_ms(&self) -> u64 {
-        match self.bindings.store {
-            BindingPlace::MySql => 100,
-            BindingPlace::Memory | BindingPlace::Redis => 50,
+impl Loader {
+    /// Complains about a prefix that can't begin the name of a key or a table.
+    pub(super) fn check_prefix(&mut self, key: &str, prefix: &str) {
+        let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        if !prefix.bytes().all(is_word) {
+            self.problem(key, format!("{key} has to be of letters, digits and _"));
         }
     }
-}
 
-impl Loader {
+    /// Reads the address of an engine.
+    pub(super) fn engine_address(
+        &mut self,
+        key: &str,
+        engine: StoreEngine,
+        text: &str,
+    ) -> Option<StoreAddress> {
+        let address = engine.address(text);
+        let complain = |flaw| {
+            // Not the address: there may be a password in it.
+            let example = engine.example();
+            format!("{key} is no address of a store: {flaw}; it has to be like {example}")
+        };
+        let complaint = |what: String| self.problem(key, what);
+        address.map_err(complain).map_err(complaint).ok()
+    }
+
+    /// Reads the password of an engine; no file is no password.
+    pub(super) fn engine_password(&mut self, table: &str, key: &str, file: &str) -> Option<String> {
+        if file.is_empty() {
+            return Some(String::new());
+        }
+        let password = self.read_key_file(table, file, key)?;
+        Some(password.reveal().to_owned())
+    }
+
     /// Prepares the engine of the bindings, with its password.
     pub(super) fn binding_engine(&mut self) -> Option<EngineSettings> {
         let bindings = self.settings.bindings.clone();
@@ -67,38 +90,14 @@ impl Loader {
                 bindings.mysql_password_file,
             ),
         };
-        if self.settings.general.node.is_empty() {
+        if self.settings.general.node.is_empty() && !self.settings.is_node() {
             let what = "node has to be named where bindings.store isn't \"memory\": by its name a \
                         server knows its own rows after a restart";
             self.problem("bindings.store", what);
         }
-        let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-        if !bindings.prefix.bytes().all(is_word) {
-            let what = "bindings.prefix has to be of letters, digits and _";
-            self.problem("bindings.prefix", what);
-        }
-        let key = format!("bindings.{key}");
-        let address = match engine.address(&text) {
-            Ok(address) => address,
-            Err(flaw) => {
-                // Not the address: there may be a password in it.
-                let what = format!(
-                    "{key} is no address of a store: {flaw}; it has to be like {}",
-                    engine.example()
-                );
-                self.problem(&key, what);
-                return None;
-            }
-        };
-        let password = match file.is_empty() {
-            true => String::new(),
-            false => {
-                let table = "bindings";
-                let name = key.rsplit('.').next().unwrap_or_default();
-                let password = self.read_key_file(table, &file, &format!("{name}_password"))?;
-                password.reveal().to_owned()
-            }
-        };
+        self.check_prefix("bindings.prefix", &bindings.prefix);
+        let address = self.engine_address(&format!("bindings.{key}"), engine, &text)?;
+        let password = self.engine_password("bindings", &format!("{key}_password"), &file)?;
         Some(EngineSettings {
             engine,
             address,

@@ -18,9 +18,9 @@ impl Settings {
             .in_memory
             .iter()
             .map(|pattern| (Pattern::new(pattern), ChannelKind::Memory));
-        let kind = match self.data() {
-            Some(_) => ChannelKind::Stored,
-            None => ChannelKind::Memory,
+        let kind = match self.data().is_some() || self.is_node() {
+            true => ChannelKind::Stored,
+            false => ChannelKind::Memory,
         };
         ChatSettings {
             kinds: unkept.chain(in_memory).collect(),
@@ -43,6 +43,7 @@ impl Settings {
             sessions_bytes_max: self.bindings.sessions_size_max,
             page_messages_max: chat.page_messages_max,
             page_bytes_max: chat.page_size_max,
+            cluster_linger_ms: self.is_node().then_some(self.cluster.linger_ms),
             ..ChatSettings::default()
         }
     }

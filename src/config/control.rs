@@ -25,7 +25,7 @@ impl Settings {
     pub fn control_path(&self, purpose: Purpose) -> Option<PathBuf> {
         let folder = match purpose {
             Purpose::Gateway => Some(PathBuf::from(&self.gateway.data)),
-            Purpose::Serve | Purpose::Reading => self.data(),
+            Purpose::Serve | Purpose::Reading | Purpose::Cluster => self.data(),
         };
         match &*self.general.control {
             NONE => None,

@@ -106,7 +106,10 @@ impl Settings {
     /// Whether the disk thread has to be told of other settings.
     #[must_use]
     pub fn differs_for_store(&self, next: &Self) -> bool {
-        self.store != next.store || self.queues != next.queues || self.chat != next.chat
+        self.store != next.store
+            || self.cluster != next.cluster
+            || self.queues != next.queues
+            || self.chat != next.chat
     }
 
     fn states(&self) -> BTreeMap<String, SettingState> {

@@ -33,6 +33,13 @@ pub struct SettingsFlags {
     /// [default: ./tidings-data] [env: TIDINGS_DATA]
     #[arg(long, value_name = "DIR")]
     data: Option<String>,
+    /// Be a node of the cluster around this Redis, such as `redis://10.0.0.5:6379`; nothing is stored
+    /// here then [env: TIDINGS_CLUSTER]
+    #[arg(long, value_name = "URL")]
+    cluster: Option<String>,
+    /// Name of this server, which every node of a cluster needs [env: TIDINGS_NODE]
+    #[arg(long, value_name = "NAME")]
+    node: Option<String>,
     /// Answer every frame at /echo with the same frame, up to 16 MiB; for benchmarks and
     /// conformance suites [env: TIDINGS_ECHO]
     #[arg(long)]
@@ -102,6 +109,7 @@ impl SettingsFlags {
             flags: self.settings()?,
             flag_variables: &[
                 ("TIDINGS_DATA", "store.data"),
+                ("TIDINGS_CLUSTER", "cluster.redis"),
                 ("TIDINGS_ALLOW_ORIGIN", "origins_allowed"),
                 ("TIDINGS_PING_MS", "websocket.ping_ms"),
             ],
@@ -121,6 +129,8 @@ impl SettingsFlags {
             ("reactors", self.reactors.clone(), "--reactors"),
             ("workers", self.workers.clone(), "--workers"),
             ("store.data", self.data.clone(), "--data"),
+            ("cluster.redis", self.cluster.clone(), "--cluster"),
+            ("node", self.node.clone(), "--node"),
             ("echo", flag(self.echo), "--echo"),
             ("insecure", flag(self.insecure), "--insecure"),
             ("origins_allowed", origins, "--allow-origin"),
@@ -280,11 +290,13 @@ mod tests {
     }
 
     /// A value for each flag, another one than its default.
-    const SAMPLES: [(&str, Option<&str>); 14] = [
+    const SAMPLES: [(&str, Option<&str>); 16] = [
         ("listen", Some("127.0.0.1:7")),
         ("reactors", Some("2")),
         ("workers", Some("3")),
         ("data", Some("d")),
+        ("cluster", Some("redis://r")),
+        ("node", Some("n")),
         ("echo", None),
         ("insecure", None),
         ("allow-origin", Some("http://a")),
@@ -297,12 +309,12 @@ mod tests {
         ("log-file", Some("l")),
     ];
 
-    /// The settings that a flag gives, and those that the variable in its help gives.
+    /// The settings that a flag gives, those that the variable in its help gives, and those without either.
     fn both_ways(
         help: &clap::Command,
         (flag, value): (&str, Option<&str>),
         load: impl Fn(&[String], Vec<(String, String)>) -> Settings,
-    ) -> Option<(Settings, Settings)> {
+    ) -> Option<[Settings; 3]> {
         let argument = help
             .get_arguments()
             .find(|one| one.get_long() == Some(flag))?;
@@ -315,12 +327,20 @@ mod tests {
         by_flag.extend(value.map(str::to_owned));
         let by_variable = vec![(variable, value.unwrap_or("true").to_owned())];
         let none = ["x".to_owned()];
-        Some((load(&by_flag, Vec::new()), load(&none, by_variable)))
+        Some([
+            load(&by_flag, Vec::new()),
+            load(&none, by_variable),
+            load(&none, Vec::new()),
+        ])
     }
 
     #[test]
     fn the_variable_in_the_help_of_a_flag_does_what_the_flag_does() {
-        let server = |arguments: &[String], environment| {
+        let server = |arguments: &[String], mut environment: Vec<(String, String)>| {
+            if !environment.iter().any(|(name, _)| name == "TIDINGS_NODE") {
+                // A cluster takes a name.
+                environment.push(("TIDINGS_NODE".into(), "m".into()));
+            }
             let flags = ServerCommand::parse_from(arguments).flags;
             let sources = flags.sources(environment, Purpose::Reading).expect("flags");
             Loaded::from(&sources).expect("settings").settings
@@ -340,17 +360,11 @@ mod tests {
             .into_iter()
             .enumerate()
             {
-                let Some((by_flag, by_variable)) = both else {
+                let Some([by_flag, by_variable, without]) = both else {
                     continue;
                 };
                 assert_eq!(by_flag, by_variable, "{sample:?}");
-                let nothing: fn() -> Settings = || {
-                    let sources = SettingsFlags::default().sources(Vec::new(), Purpose::Reading);
-                    Loaded::from(&sources.expect("flags"))
-                        .expect("settings")
-                        .settings
-                };
-                assert_ne!(by_flag, nothing(), "{sample:?}");
+                assert_ne!(by_flag, without, "{sample:?}");
                 tried.insert((place, sample.0.to_owned()));
             }
         }

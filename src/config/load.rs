@@ -10,7 +10,7 @@ use super::files::{FileTexts, SettingFiles};
 use super::problem::{Problems, SettingPlace};
 use super::purpose::Purpose;
 use crate::auth::{Access, Secret};
-use tidings::cluster::EngineSettings;
+use tidings::cluster::{ClusterSettings, EngineSettings};
 
 /// The sources of settings; a later one wins over those before it.
 #[derive(Debug, Clone, Default)]
@@ -44,8 +44,11 @@ pub struct Loaded {
     pub uplink_key: Option<Secret>,
     /// The key that this gateway shows to its upstreams.
     pub link_key: Option<Secret>,
-    /// The engine that bindings are written to, if they are.
+    /// The engine that bindings are written to, if they are; of a node of a cluster that of its tables,
+    /// where they aren't in the cluster's own.
     pub bindings: Option<EngineSettings>,
+    /// How the server is a node of a cluster, if it is one.
+    pub cluster: Option<ClusterSettings>,
     /// Warnings for the log, each one line: settings that are allowed but hardly meant.
     pub warnings: Vec<String>,
     /// The file that they were read from.
@@ -72,9 +75,12 @@ impl Loaded {
         loader.validate_control(sources.purpose);
         let (uplink_key, link_key) = loader.link_keys();
         // A gateway has none.
-        let bindings = match sources.purpose {
-            Purpose::Gateway => None,
-            Purpose::Serve | Purpose::Reading => loader.binding_engine(),
+        let (cluster, bindings) = match sources.purpose {
+            Purpose::Gateway => (None, None),
+            Purpose::Cluster if !loader.settings.is_node() => (None, None),
+            Purpose::Cluster | Purpose::Serve | Purpose::Reading => {
+                (loader.cluster(sources.purpose), loader.binding_engine())
+            }
         };
         if loader.problems.count() > 0 {
             loader.problems.sort();
@@ -87,6 +93,7 @@ impl Loaded {
             uplink_key,
             link_key,
             bindings,
+            cluster,
             warnings: loader.warnings,
             file: sources.file.clone(),
             texts: loader.texts,

@@ -11,6 +11,7 @@
 mod bindings;
 mod channel_rule;
 mod chat;
+mod cluster;
 mod control;
 mod difference;
 mod environment;
@@ -36,6 +37,7 @@ mod validate;
 mod value;
 
 pub use bindings::BindingSection;
+pub use cluster::ClusterSection;
 pub use control::ControlFlags;
 pub use difference::SettingChange;
 pub use files::{FileTexts, SettingFiles};
@@ -77,6 +79,8 @@ pub struct Settings {
     pub store: StoreSection,
     /// Who is where, for other programs.
     pub bindings: BindingSection,
+    /// Several servers as one.
+    pub cluster: ClusterSection,
     /// WebSocket connections.
     pub websocket: WebSocketSection,
     /// HTTP requests.
@@ -114,10 +118,11 @@ impl Settings {
         for (name, key) in &mut self.api_keys {
             sections.push((format!("{API_KEYS}.{name}"), key));
         }
-        let rest: [(&str, &mut dyn Section); 11] = [
+        let rest: [(&str, &mut dyn Section); 12] = [
             ("chat", &mut self.chat),
             ("store", &mut self.store),
             ("bindings", &mut self.bindings),
+            ("cluster", &mut self.cluster),
             ("websocket", &mut self.websocket),
             ("http", &mut self.http),
             ("outbox", &mut self.outbox),

@@ -7,6 +7,8 @@ pub enum Purpose {
     /// A command that reads settings without running them.
     #[default]
     Reading,
+    /// A command that asks the engine of a cluster, and is no node.
+    Cluster,
     /// `tidings serve`.
     Serve,
     /// `tidings gateway`.
@@ -15,7 +17,7 @@ pub enum Purpose {
 
 /// Settings, or whole tables, that a gateway has no use for: it has no chat, no WebSockets and no
 /// journal but its outbox.
-const SERVERS_ALONE: [&str; 15] = [
+const SERVERS_ALONE: [&str; 16] = [
     "node",
     "page",
     "echo",
@@ -23,6 +25,7 @@ const SERVERS_ALONE: [&str; 15] = [
     "chat.",
     "store.",
     "bindings.",
+    "cluster.",
     "websocket.ping_ms",
     "websocket.pong_ms_max",
     "websocket.close_ms_max",

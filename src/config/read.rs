@@ -152,9 +152,9 @@ impl Loader {
             "http",
             "outbox",
         ];
-        let tables = tables
-            .into_iter()
-            .chain(["limits", "reactor", "queues", "uplink", "gateway"]);
+        let tables = tables.into_iter().chain([
+            "limits", "reactor", "queues", "cluster", "uplink", "gateway",
+        ]);
         let tables = tables.filter(|_| section.is_empty());
         if let Some(near) = suggest(&key, here.chain(tables)) {
             return format!("; did you mean {}?", join(section, near));

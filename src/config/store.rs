@@ -8,13 +8,24 @@ use tidings::endpoint::ReplaySettings;
 use tidings::server::Watermarks;
 use tidings::store::{DiskSettings, Retention, StoreSettings, SyncPolicy};
 
+/// Records and bytes that one call to the engine of a cluster takes at most: nothing else is done there
+/// meanwhile, for two or three milliseconds.
+const CALL_RECORDS_MAX: usize = 256;
+const CALL_BYTES_MAX: usize = 256 * 1_024;
+
 /// The word that stands for no folder.
 const IN_MEMORY: &str = "none";
 
 impl Settings {
-    /// Returns the folder of the data; `None` keeps everything in memory only.
+    /// Returns the folder of the data; `None` keeps everything in memory only, or in the cluster.
     #[must_use]
     pub fn data(&self) -> Option<PathBuf> {
+        self.data_alone().filter(|_| !self.is_node())
+    }
+
+    /// Returns the folder of the data that the server would have if it were alone.
+    #[must_use]
+    pub fn data_alone(&self) -> Option<PathBuf> {
         (self.store.data != IN_MEMORY).then(|| self.store.data.clone().into())
     }
 
@@ -22,13 +33,15 @@ impl Settings {
     #[must_use]
     pub fn store(&self) -> StoreSettings {
         let store = &self.store;
-        let otherwise = Retention {
+        let alone = Retention {
             messages_max: store.messages_max,
             age_ms_max: store.age_ms_max,
             bytes_max: store.channel_size_max,
         };
+        let in_cluster = self.is_node().then(|| self.retention_in_cluster());
         let rules = store.keep.clone();
         let retention = move |channel: &str| {
+            let otherwise = in_cluster.as_ref().map_or(alone, |bounds| bounds(channel));
             let rule = rules.iter().find(|rule| rule.pattern.matches(channel));
             rule.map_or(otherwise, |rule| rule.retention(otherwise))
         };
@@ -39,7 +52,11 @@ impl Settings {
             free_bytes_min: store.disk_free_size_min,
             segment_bytes_max: store.segment_size_max,
             dedup_ms: self.chat.repeat_ms,
-            dedup_entries_max: self.chat.repeat_entries_max,
+            dedup_entries_max: match self.is_node() {
+                true => self.cluster.ids_max,
+                false => self.chat.repeat_entries_max,
+            },
+            dedup_entries_per_sender_max: self.cluster.ids_per_sender_max,
             channels_max: (self.chat.channels_max).saturating_add(self.chat.unclaimed_lines_max),
             ..StoreSettings::new(self.data().unwrap_or_default())
         }
@@ -49,6 +66,9 @@ impl Settings {
     /// then.
     #[must_use]
     pub fn promise(&self) -> &'static str {
+        if self.is_node() {
+            return self.promise_in_cluster();
+        }
         match (self.data(), self.store.sync.0) {
             (None, _) => "none: messages are in memory, and gone after a restart",
             (_, SyncPolicy::Always) => {
@@ -69,6 +89,10 @@ impl Settings {
     #[must_use]
     pub fn disk(&self) -> DiskSettings {
         let queues = &self.queues;
+        let call = match self.is_node() {
+            true => (CALL_RECORDS_MAX, CALL_BYTES_MAX),
+            false => (usize::MAX, DiskSettings::default().batch_bytes_max),
+        };
         DiskSettings {
             marks: Watermarks {
                 items_high: queues.disk_items_high,
@@ -76,10 +100,10 @@ impl Settings {
                 bytes_high: queues.disk_size_high,
                 bytes_low: queues.disk_size_high / 4,
             },
-            batch_records_max: queues.disk_batch_max,
+            batch_records_max: queues.disk_batch_max.min(call.0),
+            batch_bytes_max: call.1,
             commit_delay_percent: queues.disk_gather_percent as u32,
             commit_delay_us_max: queues.disk_gather_us_max as u32,
-            ..DiskSettings::default()
         }
     }
 

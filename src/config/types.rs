@@ -9,6 +9,7 @@ use tracing_subscriber::EnvFilter;
 use super::origin::OriginParts;
 use super::quote::quoted;
 use crate::auth::{Algorithm, Secret};
+use tidings::cluster::ClusterPromise;
 
 /// A type of setting that is written as text.
 pub(super) trait SettingText: Sized {
@@ -197,7 +198,7 @@ macro_rules! choice {
         }
     )*};
 }
-choice!(LogFormat, PageMode, Algorithm, BindingPlace);
+choice!(LogFormat, PageMode, Algorithm, BindingPlace, ClusterPromise);
 
 /// The form of the log's lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -257,6 +258,10 @@ impl WordChoice for BindingPlace {
         ("redis", Self::Redis),
         ("mysql", Self::MySql),
     ];
+}
+
+impl WordChoice for ClusterPromise {
+    const ALL: &'static [(&'static str, Self)] = &Self::ALL;
 }
 
 impl WordChoice for Algorithm {

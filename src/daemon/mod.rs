@@ -1,12 +1,15 @@
 //! `tidings serve` and `tidings gateway`, put together from the library's public face alone.
 
 mod announce;
+mod deafness;
 mod echo;
 mod errand_counts;
 mod gateway;
 mod in_force;
 mod keys;
 mod life;
+mod node;
+mod node_serials;
 mod origin;
 mod paths;
 mod rehearse;

@@ -10,6 +10,7 @@ use tidings::server::{Fd, Handle, Head, Response, Verdict};
 
 use super::echo::ECHO_PATH;
 use super::in_force::{Current, InForce};
+use super::node::DaemonNode;
 use crate::page;
 
 /// The paths of the client for JavaScript and of its types, which are served whether or not the
@@ -21,6 +22,8 @@ pub(super) struct ServeGate {
     pub(super) in_force: Current,
     /// The endpoint, which knows whether messages can be stored.
     pub(super) endpoint: Arc<Endpoint>,
+    /// The part in a cluster, if there is one.
+    pub(super) node: Option<Arc<DaemonNode>>,
     /// The handle, set once the server runs.
     pub(super) server: OnceLock<Handle>,
 }
@@ -33,6 +36,11 @@ impl ServeGate {
             return Verdict::Answer(refusal.response);
         }
         if head.asks_for_websocket() {
+            let node = self.node.as_ref();
+            if node.is_some_and(|node| node.shared().is_draining()) {
+                let message = "this node sends its clients away; another one takes them";
+                return Verdict::Answer(Refusal::new(ErrorCode::Unavailable, message).response());
+            }
             return match (head.path(), in_force.echo_size_max) {
                 ("/ws" | "/", _) => Verdict::Pass,
                 (ECHO_PATH, Some(message_size_max)) => Verdict::PassWith { message_size_max },
@@ -91,6 +99,10 @@ impl ServeGate {
             return ServerReadiness::Unready(failure.to_owned().into());
         }
         let runs = server.is_some_and(|one| !one.is_stopping());
+        let node = self.node.as_ref().filter(|_| runs);
+        if let Some(why) = node.and_then(|node| node.shared().unready()) {
+            return ServerReadiness::Unready(why.into());
+        }
         match (runs, self.endpoint.is_storing()) {
             (false, _) => ServerReadiness::Stopping,
             (true, false) => ServerReadiness::Unready("store can't take messages".into()),

@@ -27,6 +27,8 @@ pub fn rehearse(
     let compares = in_force.settings.changes_to(next).is_empty();
     match purpose {
         Purpose::Gateway => rehearse_gateway(handover, next, compares),
-        Purpose::Serve | Purpose::Reading => rehearse_endpoint(handover, &next.settings, compares),
+        Purpose::Serve | Purpose::Reading | Purpose::Cluster => {
+            rehearse_endpoint(handover, &next.settings, compares)
+        }
     }
 }

@@ -7,7 +7,8 @@ use std::sync::{Arc, OnceLock};
 use anyhow::{Context, bail};
 use tidings::api::WithdrawnKeys;
 use tidings::base::vital::is_told_to_fail;
-use tidings::cluster::EngineSettings;
+use tidings::chat::BindingStore;
+use tidings::cluster::{ClusterSettings, EngineSettings, StoreEngine};
 use tidings::endpoint::{BindingSettings, Endpoint, EndpointHost, EndpointSettings};
 use tidings::handover::{Handover, HandoverWriter};
 use tidings::server::{Fd, Frame, Request, Responder, Server, ServerOutcome, WorkerHandle};
@@ -18,6 +19,7 @@ use super::host_metrics;
 use super::in_force::{Current, InForce};
 use super::keys::Keys;
 use super::life::{DaemonLife, listening};
+use super::node::DaemonNode;
 use super::paths::{ServeGate, beside_the_api};
 use super::reload::{SettingsRenewal, Succession, Swap, withdrawn_keys};
 use super::storage;
@@ -62,18 +64,22 @@ pub fn serve(
         access,
         uplink_key,
         bindings,
+        cluster,
         ..
     } = loaded;
-    let (store, lock) = match &thaw {
-        Some(thaw) => storage::take_over(&settings, lock, &thaw.relay.entered().handover()?)?,
-        None => storage::open(&settings, None)?,
+    let node = cluster.map(|cluster| join(&settings, cluster, thaw.as_ref()));
+    let node = node.transpose()?.map(Arc::new);
+    let (store, lock) = match (&node, &thaw) {
+        (Some(node), _) => (node.store(&settings), None),
+        (None, Some(thaw)) => {
+            storage::take_over(&settings, lock, &thaw.relay.entered().handover()?)?
+        }
+        (None, None) => storage::open(&settings, None)?,
     };
     let is_open = access.is_open();
     let in_force = InForce::new(&settings, access, uplink_key.as_ref()).shared();
     let (mut own, chat) = (endpoint_settings(&settings), settings.chat());
-    own.bindings = bindings
-        .map(|engine| binding_settings(&settings, engine))
-        .transpose()?;
+    (own.bindings, own.tables) = stores(&settings, node.as_deref(), bindings)?;
     let keys = Box::new(Keys(Arc::clone(&in_force)));
     let endpoint = match &thaw {
         None => Endpoint::new(own, chat, keys, store).context("can't start a thread")?,
@@ -95,6 +101,7 @@ pub fn serve(
     let gate = Arc::new(ServeGate {
         in_force: Arc::clone(&in_force),
         endpoint: Arc::clone(&endpoint),
+        node: node.clone(),
         server: OnceLock::new(),
     });
     let ready = Arc::clone(&gate);
@@ -111,8 +118,12 @@ pub fn serve(
         life: Arc::clone(&life),
     });
     let (hosted, handed) = (Arc::clone(&host), Arc::clone(&endpoint));
+    let kept = node.clone();
     life.upgrade_with(arguments, move |_, writer, state| {
         handed.hand_over(writer);
+        if let Some(node) = &kept {
+            node.hand_over(writer);
+        }
         state.lock = lock.as_ref().map(AsRawFd::as_raw_fd);
         state.given = given.clone();
         state.echoes = hosted.echoes.list();
@@ -128,13 +139,34 @@ pub fn serve(
         .settings(server)
         .gate(move |head, fd| gate.judge(head, fd));
     let builder = life.attach(endpoint.attach(builder, host), move || ready.readiness());
+    let builder = match &node {
+        Some(node) => {
+            node.start(&endpoint)?;
+            let builder = builder.serial_blocks(node.serials());
+            builder.freezes_with(Arc::clone(node) as _)
+        }
+        None => builder,
+    };
     if thaws_next && is_told_to_fail("thaw.chat") {
         bail!("a test said that the chat can't be thawed");
     }
     let outcome = builder.run();
     // Everything that was taken is on disk now, also what nobody waits for any more.
     endpoint.finish();
+    if let Some(node) = &node {
+        node.leave();
+    }
     life.ended(outcome.with_context(|| format!("can't serve on {listen}")))
+}
+
+/// Joins the cluster, or goes on as the node that was handed over.
+fn join(
+    settings: &Settings,
+    cluster: ClusterSettings,
+    thaw: Option<&Thaw>,
+) -> anyhow::Result<DaemonNode> {
+    let handover = thaw.map(|thaw| thaw.relay.entered().handover());
+    DaemonNode::join(settings, cluster, handover.transpose()?.as_ref())
 }
 
 impl ServeGate {
@@ -191,21 +223,37 @@ fn endpoint_settings(settings: &Settings) -> EndpointSettings {
         host_metrics,
         disk: settings.disk(),
         replays: settings.replays(),
+        lookups_max: settings.cluster.lookups_max,
+        held_logins_max: settings.cluster.held_logins_max,
         bindings: None,
+        tables: None,
     }
 }
 
-/// Makes the way of the bindings to their store.
-fn binding_settings(
+/// The ways of the bindings to their store, and to the tables that a node of a cluster writes besides.
+fn stores(
     settings: &Settings,
-    engine: EngineSettings,
-) -> anyhow::Result<BindingSettings> {
-    Ok(BindingSettings {
-        store: tidings::cluster::store(engine).map_err(anyhow::Error::msg)?,
+    node: Option<&DaemonNode>,
+    engine: Option<EngineSettings>,
+) -> anyhow::Result<(Option<BindingSettings>, Option<BindingSettings>)> {
+    let to = |engine: StoreEngine, store: Arc<dyn BindingStore>| BindingSettings {
+        store,
         node: settings.general.node.clone(),
         changes_max: settings.bindings.changes_max,
-        gather_ms: settings.bindings_gather_ms(),
-    })
+        gather_ms: engine.gather_ms(),
+    };
+    let Some(node) = node else {
+        let alone = engine.map(|engine| {
+            let kind = engine.engine;
+            let store = tidings::cluster::store(engine).map_err(anyhow::Error::msg)?;
+            anyhow::Ok(to(kind, store))
+        });
+        return Ok((alone.transpose()?, None));
+    };
+    let tables = engine.filter(|engine| engine.engine == StoreEngine::MySql);
+    let tables = tables.map(|engine| anyhow::Ok(to(StoreEngine::MySql, node.tables(engine)?)));
+    let rows = to(StoreEngine::Redis, node.bindings()?);
+    Ok((Some(rows), tables.transpose()?))
 }
 
 /// The daemon's parts beside its endpoint: the page, `/echo`, and a greeting on the terminal.

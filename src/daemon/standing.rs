@@ -61,7 +61,7 @@ impl Standing {
         Self {
             kind: match purpose {
                 Purpose::Gateway => "gateway",
-                Purpose::Serve | Purpose::Reading => "server",
+                Purpose::Serve | Purpose::Reading | Purpose::Cluster => "server",
             },
             config: config.map(|path| std::path::absolute(&path).unwrap_or(path)),
             started_unix_ms,

@@ -12,19 +12,32 @@
 //! | `links` | each frame of a gateway |
 //! | `store_job` | each batch, on the disk thread |
 //! | `replays` | each page that a returning client misses, on a thread of its own |
+//! | `lookups` | each question to the cluster, on a thread of its own |
+//! | `hearing` | whatever the other nodes of a cluster send |
 //!
 //! `services` is what they share. The `data` of a message passes as it came.
 
 mod answers;
+mod asker;
+mod attaching;
 mod bindings;
+mod draining;
+mod far_sink;
+mod first_answers;
 mod frames;
 mod handover;
+mod hearing;
 mod history;
+mod holding;
+mod holds;
+mod host;
 mod http;
 mod kick;
 mod link_part;
 mod links;
+mod lookups;
 mod native;
+mod nodes;
 mod replays;
 mod rest;
 mod serials;
@@ -46,18 +59,19 @@ use crate::api::auth::{Authenticator, WithdrawnKeys};
 use crate::base::clock::random;
 use crate::base::sync::lock;
 use crate::base::{Fd, Metric, Rollout, Tick};
-use crate::chat::{Chat, ChatSettings};
-use crate::server::{
-    Builder, Frame, Head, MessageKind, Request, Responder, Response, WorkerHandle,
-};
+use crate::chat::{CatchUpOrders, Chat, ChatSettings, Nodes};
+use crate::server::{Builder, Frame, Head, MessageKind, Request, Response, WorkerHandle};
 use crate::store::{Condition, Disk, DiskQueue, DiskSettings, Store, StoreSettings};
 use answers::DiskContext;
 use bindings::BindingFeed;
+use draining::Departures;
+use holds::Holds;
 use http::HttpApi;
 use links::ChatPublisher;
+use lookups::{LookupTurns, Lookups};
 use native::NativeProtocol;
 use replays::{ReplayTurns, Replays};
-use rest::{DiskRest, ReplayRest};
+use rest::{DiskRest, LookupRest, ReplayRest};
 use serials::Serials;
 use server_sink::{Confirmation, ServerSink};
 use services::{EndpointWords, Services};
@@ -67,7 +81,9 @@ use store_task::StoreJob;
 pub use crate::api::{Bucket, LimitSettings, Rate};
 pub use bindings::BindingSettings;
 pub use handover::{ENDPOINT_FORMAT, TakeOverError};
-pub use links::{LinkNumbers, LinkPublisher, Links, OnComplete};
+pub use host::EndpointHost;
+pub use http::MetricGroup;
+pub use links::{LinkNumbers, LinkPublisher, Links, OnComplete, OnMark};
 pub use native::COMMANDS_A_FRAME_MAX;
 pub use replays::ReplaySettings;
 
@@ -111,8 +127,16 @@ pub struct EndpointSettings {
     pub disk: DiskSettings,
     /// Bounds of the replays by which clients catch up.
     pub replays: ReplaySettings,
+    /// Questions that may wait for the engine of a cluster, at the most; one more is refused as
+    /// `unavailable`. Default 1,000.
+    pub lookups_max: usize,
+    /// Logins and joins that wait for the log of a cluster, at the most; of one more its connection is
+    /// closed with 1013. Default 10,000.
+    pub held_logins_max: usize,
     /// Where it is written who is where, if that is written; as at the start.
     pub bindings: Option<BindingSettings>,
+    /// Where a node of a cluster writes it besides, for other programs; as at the start.
+    pub tables: Option<BindingSettings>,
 }
 
 impl EndpointSettings {
@@ -138,6 +162,7 @@ pub struct Endpoint {
     generation: Option<u64>,
     /// Whether the next part of what is due comes soon.
     expires_again: AtomicBool,
+    departures: Departures,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -158,8 +183,9 @@ impl Endpoint {
         let serials = Serials::reserve(&mut *store);
         let index = Arc::new(stored::ReaderIndex(Arc::clone(&reader)));
         // Random, since epochs must differ from those before a restart.
-        let chat = Chat::with_stored_index(chat, random(), index, reader.key());
-        reader.each(&mut |known| chat.restore(stored::restored(known)));
+        let keys = (reader.shared_keys()).unwrap_or_else(|| reader.key().into());
+        let chat = Chat::with_stored_index(chat, random(), index, keys);
+        reader.each(&mut |known| stored::bring_in(&chat, known));
         let parked = ParkedEndpoint::new(settings, access, store, chat, (serials, Tick(0), None));
         let endpoint = parked.start_threads()?;
         endpoint.services.begin();
@@ -175,6 +201,10 @@ impl Endpoint {
         let (start, open, message, light, close, drain, request) =
             (both(), both(), both(), both(), both(), both(), both());
         let (endpoint, light_requests) = (Arc::clone(self), Arc::clone(self));
+        let builder = match &self.services.cluster {
+            Some(_) => builder.freezes_with(Arc::new(LookupRest(Arc::clone(&self.services)))),
+            None => builder,
+        };
         builder
             .pressure(Arc::clone(self.services.disk.pressure()))
             .freezes_with(Arc::new(ReplayRest(Arc::clone(&self.services))))
@@ -228,7 +258,10 @@ impl Endpoint {
         self.sessions.finish();
         self.services.disk.end();
         self.services.replays.stop();
-        if let Some(feed) = &self.services.bindings {
+        if let Some(cluster) = &self.services.cluster {
+            cluster.lookups.stop();
+        }
+        for feed in self.services.feeds() {
             feed.queue.end();
         }
         for thread in lock(&self.threads).drain(..) {
@@ -273,6 +306,40 @@ impl Endpoint {
             && let Some(server) = self.services.server()
         {
             self.links.close_all(server);
+        }
+    }
+
+    /// Stops the server, since a thread beside it has died that it can't do without.
+    pub fn fail(&self, reason: &'static str) {
+        self.services.fail(reason);
+    }
+
+    /// Shows groups of numbers of the program around the endpoint in its stats and metrics, too; to be called
+    /// once.
+    pub fn show_groups(&self, groups: Vec<MetricGroup>) {
+        self.http.show_groups(groups);
+    }
+
+    /// Says who reads from the log of the cluster what a channel of this node is missing; to be called once,
+    /// before anything is heard.
+    pub fn set_catch_up(&self, orders: Arc<dyn CatchUpOrders>) {
+        if let Some(cluster) = &self.services.cluster {
+            cluster.catch_up.set(orders).ok();
+        }
+    }
+
+    /// Says who the other nodes of the cluster are; to be called once, before anybody connects.
+    pub fn set_nodes(&self, nodes: Arc<dyn Nodes>) {
+        if let Some(cluster) = &self.services.cluster {
+            cluster.nodes.set(nodes).ok();
+        }
+    }
+
+    /// Says what sends the clients of this node away, within so many milliseconds, when that is asked for by
+    /// HTTP on any node; to be called once.
+    pub fn set_drain(&self, drain: impl Fn(u64) + Send + Sync + 'static) {
+        if let Some(cluster) = &self.services.cluster {
+            cluster.drain.set(Box::new(drain)).ok();
         }
     }
 
@@ -365,6 +432,7 @@ impl Endpoint {
         }
         self.sessions.closed(fd);
         self.services.chat.closed(self.services.now(), fd);
+        self.services.forget_hold(fd);
         self.sessions.forget_kick(fd);
         // Last: until the chat has forgotten the connection, another thread may begin a replay.
         self.services.replays.forget(fd);
@@ -392,6 +460,7 @@ struct ParkedEndpoint {
     store: Box<dyn Store>,
     queue: DiskQueue<StoreJob>,
     ready: ReplayTurns,
+    lookups: Option<LookupTurns>,
 }
 
 impl ParkedEndpoint {
@@ -403,16 +472,25 @@ impl ParkedEndpoint {
         mut chat: Chat,
         (serials, clock_from, generation): (Serials, Tick, Option<u64>),
     ) -> Self {
-        let feed = (settings.bindings.as_ref()).map(|to| BindingFeed::new(to, generation));
-        let generation = feed.as_ref().map(BindingFeed::generation).or(generation);
-        let feed = feed.map(Arc::new);
-        if let Some(feed) = &feed {
+        let feed = |to: &BindingSettings| Arc::new(BindingFeed::new(to, generation));
+        let (bindings, tables) = (
+            settings.bindings.as_ref().map(feed),
+            settings.tables.as_ref().map(feed),
+        );
+        let generation = bindings.as_ref().map(|own| own.generation()).or(generation);
+        for feed in [&bindings, &tables].into_iter().flatten() {
             chat.feed(Arc::clone(&feed.queue));
         }
         let (disk, queue) = Disk::new(settings.disk);
         let (replays, ready) = Replays::new(settings.replays);
         let told = (settings.words(), clock_from);
-        let services = Services::new(chat, store.reader(), (disk, replays, feed), told);
+        let in_cluster = chat.is_in_cluster();
+        let (lookups, turns) = in_cluster
+            .then(|| Lookups::new(settings.lookups_max))
+            .unzip();
+        let threads = (disk, replays, (bindings, tables));
+        let cluster = lookups.map(|lookups| (lookups, Holds::new(settings.held_logins_max)));
+        let services = Services::new(chat, store.reader(), threads, cluster, told);
         let services = Arc::new(services);
         let sessions = Sessions::new(
             Arc::clone(&services),
@@ -437,6 +515,7 @@ impl ParkedEndpoint {
             serials,
             generation,
             expires_again: AtomicBool::new(false),
+            departures: Departures::default(),
             threads: Mutex::default(),
         };
         Self {
@@ -444,6 +523,7 @@ impl ParkedEndpoint {
             store,
             queue,
             ready,
+            lookups: turns,
         }
     }
 
@@ -454,6 +534,7 @@ impl ParkedEndpoint {
             store,
             queue,
             ready,
+            lookups,
         } = self;
         let services = &endpoint.services;
         // Each thread holds the services, which hold the way to it: only `finish` ends one.
@@ -472,49 +553,18 @@ impl ParkedEndpoint {
             services.begin();
         })?;
         lock(&endpoint.threads).extend([replays, disk]);
-        if let Some(feed) = &services.bindings {
+        if let Some(turns) = lookups {
+            let thread = asker::start(Arc::clone(services), turns);
+            let thread = thread.inspect_err(|_| endpoint.finish())?;
+            lock(&endpoint.threads).push(thread);
+        }
+        for feed in services.feeds() {
             let bindings = bindings::start(Arc::clone(services), Arc::clone(feed));
             let bindings = bindings.inspect_err(|_| endpoint.finish())?;
             lock(&endpoint.threads).push(bindings);
         }
         Ok(endpoint)
     }
-}
-
-/// The rest of a server that has an endpoint: requests and WebSockets that aren't the endpoint's.
-pub trait EndpointHost: Send + Sync + 'static {
-    /// Learns that the server listens and the endpoint has begun.
-    fn started(&self, _: &WorkerHandle) {}
-
-    /// Whether a new WebSocket is the host's own; the endpoint then hears nothing of it.
-    fn takes(&self, _: &Request) -> bool {
-        false
-    }
-
-    /// Whether a gateway that has opened this WebSocket at `/link` has shown the present key.
-    fn admits_link(&self, _: &Request) -> bool {
-        true
-    }
-
-    /// Whether an open WebSocket is the host's own.
-    fn is_own(&self, _: Fd) -> bool {
-        false
-    }
-
-    /// Whether a message of one of its own WebSockets may be received on a reactor's thread: what is
-    /// done with it waits for nothing, and costs little.
-    fn is_light(&self, _: Frame<'_>) -> bool {
-        false
-    }
-
-    /// Receives a message of one of its own WebSockets.
-    fn receive(&self, _: &WorkerHandle, _: Frame<'_>) {}
-
-    /// Forgets one of its own WebSockets, which has ended.
-    fn closed(&self, _: Fd) {}
-
-    /// Answers a request that isn't for the endpoint's API.
-    fn answer(&self, request: Request, responder: Responder);
 }
 
 /// Wakes the server once its connections may be read from again.

@@ -25,6 +25,27 @@ impl Freezes for ReplayRest {
     }
 }
 
+/// The thread for look-ups: it rests once all that waits is answered.
+pub(super) struct LookupRest(pub(super) Arc<Services>);
+
+impl Freezes for LookupRest {
+    fn name(&self) -> &'static str {
+        "the thread for look-ups, which waits for the cluster"
+    }
+
+    fn rest(&self, order: RestOrder) {
+        if let Some(cluster) = &self.0.cluster {
+            cluster.lookups.rest(order);
+        }
+    }
+
+    fn thaw(&self) {
+        if let Some(cluster) = &self.0.cluster {
+            cluster.lookups.thaw();
+        }
+    }
+}
+
 /// The disk thread, and the endpoint's clock.
 pub(super) struct DiskRest {
     pub(super) services: Arc<Services>,

@@ -29,7 +29,12 @@ impl Serials {
         let from = store.reader().serials_below().max(serials_by_clock());
         let below = from + BLOCK;
         let record = Record::Serials { below };
-        if let Err(error) = store.append(0, &record).and_then(|_| store.commit()) {
+        let reserved = store.append(0, &record).and_then(|outcome| {
+            store.commit()?;
+            store.settle(&mut [Ok(outcome)]);
+            Ok(())
+        });
+        if let Err(error) = reserved {
             let error = &error as &dyn std::error::Error;
             tracing::warn!(error, "serial numbers can't be reserved on disk");
         }

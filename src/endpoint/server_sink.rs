@@ -179,7 +179,10 @@ impl Sink for ServerSink<'_> {
     }
 
     fn forget(&mut self, topic: &Arc<str>) {
-        let task = StoreTask::Forget(Arc::clone(topic));
+        let task = match self.services.chat.is_in_cluster() {
+            false => StoreTask::Forget(Arc::clone(topic)),
+            true => StoreTask::Detach(Arc::clone(topic)),
+        };
         self.services.store(task, ReplyTo::Nobody);
     }
 

@@ -8,6 +8,9 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 
 use super::bindings::BindingFeed;
+use super::first_answers::FirstAnswers;
+use super::holds::Holds;
+use super::lookups::Lookups;
 use super::replays::Replays;
 use super::store_task::{ReplyTo, StoreJob, StoreTask};
 use crate::api::refusal::Refusal;
@@ -15,7 +18,7 @@ use crate::base::clock::unix_ms;
 use crate::base::line_budget::LineBudget;
 use crate::base::sync::lock;
 use crate::base::{Tick, TickClock};
-use crate::chat::{Chat, ErrorCode, Moment};
+use crate::chat::{CatchUpOrders, Chat, ErrorCode, Moment, Nodes, PendingMessage};
 use crate::server::{Handle, LateHandle};
 use crate::store::{Disk, Reader, StoreError};
 
@@ -32,14 +35,34 @@ pub(super) struct EndpointWords {
     pub(super) sync: String,
 }
 
+/// The way to the store of the bindings, and to the tables that are written besides, if there are any.
+type BindingFeeds = (Option<Arc<BindingFeed>>, Option<Arc<BindingFeed>>);
+
+/// What a node of a cluster has beside.
+pub(super) struct ClusterServices {
+    pub(super) lookups: Lookups,
+    pub(super) holds: Holds,
+    pub(super) first_answers: FirstAnswers,
+    /// Who reads what a channel is missing; known before the bus is heard.
+    pub(super) catch_up: OnceLock<Arc<dyn CatchUpOrders>>,
+    /// The other nodes; known before anybody connects.
+    pub(super) nodes: OnceLock<Arc<dyn Nodes>>,
+    /// What sends the clients of this node away, within so many milliseconds.
+    pub(super) drain: OnceLock<Box<dyn Fn(u64) + Send + Sync>>,
+}
+
 /// The services that callbacks, the disk thread and the replay thread use.
 pub(super) struct Services {
     pub(super) chat: Chat,
     pub(super) reader: Arc<dyn Reader>,
     pub(super) disk: Disk<StoreJob>,
     pub(super) replays: Replays,
+    /// What a node of a cluster has beside.
+    pub(super) cluster: Option<ClusterServices>,
     /// The way to the store of the bindings, if they are written to one.
     pub(super) bindings: Option<Arc<BindingFeed>>,
+    /// The way to the tables that a node of a cluster writes besides.
+    pub(super) tables: Option<Arc<BindingFeed>>,
     data_size_max: AtomicUsize,
     /// What is told of the endpoint.
     pub(super) words: ArcSwap<EndpointWords>,
@@ -56,7 +79,8 @@ impl Services {
     pub(super) fn new(
         chat: Chat,
         reader: Arc<dyn Reader>,
-        (disk, replays, bindings): (Disk<StoreJob>, Replays, Option<Arc<BindingFeed>>),
+        (disk, replays, (bindings, tables)): (Disk<StoreJob>, Replays, BindingFeeds),
+        cluster: Option<(Lookups, Holds)>,
         (words, clock_from): (EndpointWords, Tick),
     ) -> Self {
         Self {
@@ -64,7 +88,16 @@ impl Services {
             reader,
             disk,
             replays,
+            cluster: cluster.map(|(lookups, holds)| ClusterServices {
+                lookups,
+                holds,
+                first_answers: FirstAnswers::default(),
+                catch_up: OnceLock::new(),
+                nodes: OnceLock::new(),
+                drain: OnceLock::new(),
+            }),
             bindings,
+            tables,
             data_size_max: AtomicUsize::new(words.message_size_max),
             words: ArcSwap::from_pointee(words),
             unreadable: Mutex::default(),
@@ -87,6 +120,16 @@ impl Services {
     pub(super) fn set_words(&self, words: EndpointWords) {
         self.data_size_max.store(words.message_size_max, Relaxed);
         self.words.store(Arc::new(words));
+    }
+
+    /// The ways to all stores of the bindings.
+    pub(super) fn feeds(&self) -> impl Iterator<Item = &Arc<BindingFeed>> {
+        [&self.bindings, &self.tables].into_iter().flatten()
+    }
+
+    /// The other nodes, where the server is one of a cluster.
+    pub(super) fn nodes(&self) -> Option<&Arc<dyn Nodes>> {
+        self.cluster.as_ref()?.nodes.get()
     }
 
     /// Notes the server that runs.
@@ -124,6 +167,21 @@ impl Services {
     /// Waits until the endpoint begins.
     pub(super) fn wait_for_begin(&self) {
         self.begun.wait();
+    }
+
+    /// Has the sender's own copy of a message wait for the answer, on a node of a cluster.
+    pub(super) fn expect_first_answer(&self, draft: &PendingMessage) {
+        if let (Some(cluster), (_, Some(line))) = (&self.cluster, draft.channels()) {
+            cluster.first_answers.expect(line, draft.message().id());
+        }
+    }
+
+    /// Has what a channel of this node is missing read and posted.
+    pub(super) fn catch_up(&self, channel: &str) {
+        let cluster = self.cluster.as_ref();
+        if let Some(orders) = cluster.and_then(|cluster| cluster.catch_up.get()) {
+            orders.catch_up(channel);
+        }
     }
 
     /// Has the disk thread carry out a task, and tell the outcome to `reply_to`.

@@ -1,6 +1,7 @@
 //! The disk thread's side of a task: its record, and what follows once that is durable.
 
 use super::answers::DiskContext;
+use super::attaching::attached;
 use super::frames;
 use super::link_part::LinkPart;
 use super::server_sink::ServerSink;
@@ -8,12 +9,15 @@ use super::services::Services;
 use super::store_task::{MessageGroup, ReplyTo, StoreJob, StoreTask, Stored};
 use crate::api::json::Json;
 use crate::api::refusal::Refusal;
-use crate::chat::{ChatError, ErrorCode, PendingMessage, Receipt};
+use crate::chat::{ChatError, ErrorCode, HeardMessage, PendingMessage, Receipt};
 use crate::server::Response;
 use crate::store::{Appended, Channel, DiskJob, JobOutcomes, MessageRecord, Record, StoreError};
 
 /// A record that changes nothing.
 const NOTHING: Record<'static> = Record::Serials { below: 0 };
+
+/// Seconds after which a sender over its share of ids may try again: some are forgotten every few minutes.
+const SHARE_RETRY_S: u64 = 10;
 
 /// Bytes that are set aside for the result of a message, which most of them don't exceed.
 const RESULT_BYTES: usize = 128;
@@ -25,6 +29,7 @@ impl DiskJob for StoreJob {
         let task = match &self.task {
             StoreTask::Say(draft, _) => draft.size(),
             StoreTask::SayEach(group) => group.size(),
+            StoreTask::Attach(order) => order.size(),
             _ => 0,
         };
         size_of::<Self>() + task
@@ -33,6 +38,7 @@ impl DiskJob for StoreJob {
     fn records(&self) -> usize {
         match &self.task {
             StoreTask::SayEach(group) => group.drafts.len(),
+            StoreTask::Attach(order) => order.records(),
             _ => 1,
         }
     }
@@ -70,6 +76,8 @@ impl DiskJob for StoreJob {
                 lasting: *lasting,
             },
             StoreTask::Serials(below) => Record::Serials { below: *below },
+            StoreTask::Attach(order) => order.record(place),
+            StoreTask::Detach(channel) => Record::Detach { channel },
             StoreTask::Nothing => NOTHING,
         }
     }
@@ -90,6 +98,11 @@ impl DiskJob for StoreJob {
             _ if let StoreTask::SayEach(group) = &self.task => {
                 Ok(say_each(services, group, outcomes))
             }
+            _ if let StoreTask::Attach(order) = &self.task => attached(services, order, outcomes),
+            (Ok(_) | Err(_), _) if let StoreTask::Detach(channel) = &self.task => {
+                services.chat.detached(channel);
+                Ok(Stored::Silently)
+            }
             (Ok(_), Some(part)) if part.was_passed_over() => Err(Refusal::new(
                 ErrorCode::Unavailable,
                 "what comes before it was refused",
@@ -101,7 +114,14 @@ impl DiskJob for StoreJob {
                 Err(error.into())
             }
         };
-        self.reply_to.tell(Some(context), stored);
+        match (&self.reply_to, self.task) {
+            (ReplyTo::FrameFirst(..), StoreTask::Say(draft, _)) if services.cluster.is_some() => {
+                self.reply_to.tell(Some(context), stored);
+                context.flush();
+                post_copies(services, &draft);
+            }
+            _ => self.reply_to.tell(Some(context), stored),
+        }
     }
 
     fn begins(context: &DiskContext) {
@@ -120,7 +140,11 @@ fn record_of<'a>(
 ) -> Record<'a> {
     let (first, second) = draft.channels();
     let epochs = services.chat.epochs_of(draft);
-    let channel = |name, epoch| Channel { name, epoch };
+    let channel = |name, epoch| Channel {
+        name,
+        epoch,
+        kind: services.chat.kind_in_log(draft, name),
+    };
     Record::Message(MessageRecord {
         channel: channel(first, epochs.0),
         second: second
@@ -128,9 +152,24 @@ fn record_of<'a>(
             .map(|(name, epoch)| channel(name, epoch)),
         body: draft.message().body(),
         idempotency_key: draft.idempotency_key(),
+        id_owner: draft.id_owner(),
         opens: draft.is_opened(),
         mark: part.map(LinkPart::mark),
+        except: draft.except(),
     })
+}
+
+/// Posts the sender's own copy of a message, and what waited behind it: the answer is out.
+fn post_copies(services: &Services, draft: &PendingMessage) {
+    if let (Some(cluster), (_, Some(line))) = (&services.cluster, draft.channels())
+        && let Some(mut sink) = ServerSink::anywhere(services)
+    {
+        let now = services.tick();
+        let mut post = |heard: &HeardMessage<'_>| {
+            services.chat.hear(&mut sink, now, heard);
+        };
+        (cluster.first_answers).answered(line, draft.message().id(), &mut post);
+    }
 }
 
 /// Has the chat deliver what is durable of a group, and writes the result of each message.
@@ -147,8 +186,11 @@ fn say_each(services: &Services, group: &MessageGroup, outcomes: JobOutcomes<'_>
         let receipt = match outcome {
             Ok(Appended::Message(first, second)) => delivery.deliver(draft, (first, second)),
             Ok(Appended::Repeat(first)) => services.chat.answer_repeat(draft, first),
-            // Neither comes of a message without a mark.
-            Ok(Appended::Settled | Appended::Noted) => {
+            Ok(Appended::Sent {
+                first, receivers, ..
+            }) => services.chat.answer_sent(draft, first, receivers),
+            // None of them comes of a message without a mark.
+            Ok(Appended::Settled | Appended::Noted | Appended::Entered(_)) => {
                 results = Json::behind(results).end();
                 continue;
             }
@@ -183,12 +225,28 @@ fn apply(services: &Services, job: &StoreJob, appended: Appended) -> Result<Stor
                 false => Stored::Told,
             })
         }
+        (
+            StoreTask::Say(draft, _),
+            Appended::Sent {
+                first, receivers, ..
+            },
+        ) => {
+            let receipt = chat.answer_sent(draft, first, receivers);
+            Ok(Stored::Said(receipt.into_owned()))
+        }
         (StoreTask::Say(draft, _), Appended::Repeat(first)) => {
             Ok(Stored::Said(chat.answer_repeat(draft, first).into_owned()))
         }
         (StoreTask::Purge { channel, epoch }, _) => {
             let position = chat.purged(&mut sink, channel, *epoch);
             Ok(Stored::Purged(channel.clone(), position))
+        }
+        (StoreTask::Member { room, uid, lasting }, _) if chat.is_in_cluster() => {
+            chat.note_lasting(room, uid);
+            Ok(match lasting {
+                true => Stored::Added(true),
+                false => Stored::Removed(true),
+            })
         }
         (StoreTask::Member { room, uid, lasting }, _) => {
             let now = services.now();
@@ -220,6 +278,8 @@ fn apply(services: &Services, job: &StoreJob, appended: Appended) -> Result<Stor
             | StoreTask::Ack { .. }
             | StoreTask::Claim(_)
             | StoreTask::Serials(_)
+            | StoreTask::Attach(_)
+            | StoreTask::Detach(_)
             | StoreTask::Nothing,
             _,
         ) => Ok(Stored::Silently),
@@ -294,9 +354,15 @@ impl From<&StoreError> for Refusal {
     fn from(error: &StoreError) -> Self {
         match error {
             StoreError::DiskFull { .. } => Self::new(ErrorCode::DiskFull, error.to_string()),
+            StoreError::LogFull(_) => Self::new(ErrorCode::DiskFull, "the shared log is full"),
+            StoreError::Unsettled => Self::new(ErrorCode::Unsettled, error.to_string()),
             StoreError::Full { .. } | StoreError::TooMany { .. } => {
                 Self::new(ErrorCode::Unavailable, error.to_string())
             }
+            StoreError::OverShare { .. } => Self {
+                retry_after_s: SHARE_RETRY_S,
+                ..Self::new(ErrorCode::RateLimited, error.to_string())
+            },
             // What the system says is for the log.
             _ => Self::new(
                 ErrorCode::Unavailable,

@@ -13,6 +13,7 @@ use crate::api::reply::ReplySlot;
 use crate::base::Fd;
 use crate::chat::{Epoch, PendingMessage, Position, Receipt, User};
 use crate::server::Responder;
+use crate::store::{LoginRecord, OwnedChannel, Record};
 
 /// A task for the disk thread, and the receiver of its outcome.
 pub(super) struct StoreJob {
@@ -50,6 +51,60 @@ pub(super) enum StoreTask {
     Nothing,
     /// Serial numbers of connections below this one may be handed out.
     Serials(u64),
+    /// This node of a cluster hears channels from now on, for a login or without one.
+    Attach(Box<AttachOrder>),
+    /// This node of a cluster hears a channel no more, which has left the chat's memory.
+    Detach(Arc<str>),
+}
+
+/// Channels that a node of a cluster is to hear.
+pub(super) struct AttachOrder {
+    /// The connection that is about to log in, and its user: then it is one record.
+    pub(super) login: Option<(Fd, Box<str>)>,
+    /// The channels.
+    pub(super) channels: Vec<OwnedChannel>,
+    /// The user whose acknowledgements in them are asked for.
+    pub(super) reader: Option<Box<str>>,
+    /// The time of the login, in Unix milliseconds.
+    pub(super) now_ms: u64,
+    /// Connections that the user may have.
+    pub(super) connections_max: usize,
+    /// The changes of lasting memberships that had come when the login was asked for.
+    pub(super) members_heard: u64,
+}
+
+impl AttachOrder {
+    /// Makes the record at this place.
+    pub(super) fn record(&self, place: usize) -> Record<'_> {
+        match &self.login {
+            Some((fd, uid)) => Record::Login(LoginRecord {
+                fd: *fd,
+                uid,
+                now_ms: self.now_ms,
+                connections_max: self.connections_max,
+                channels: &self.channels,
+                asks_acks: self.reader.is_some(),
+            }),
+            None => Record::Attach {
+                channel: self.channels[place].as_channel(),
+                reader: self.reader.as_deref(),
+            },
+        }
+    }
+
+    /// Counts the records.
+    pub(super) fn records(&self) -> usize {
+        match self.login {
+            Some(_) => 1,
+            None => self.channels.len(),
+        }
+    }
+
+    /// Counts roughly the bytes that the order keeps.
+    pub(super) fn size(&self) -> usize {
+        let names = self.channels.iter().map(|channel| channel.name.len());
+        size_of::<Self>() + names.sum::<usize>() + size_of_val(&*self.channels)
+    }
 }
 
 /// Messages of one group at the most: the lock of a room's shard may be held for so many, some tens
@@ -150,6 +205,9 @@ pub(super) enum Stored {
     Added(bool),
     /// Whether there was a membership.
     Removed(bool),
+    /// The node hears the channels of an order. The user's oldest connection anywhere, if it is one too
+    /// many.
+    Entered(Option<Fd>),
     /// No client is told anything.
     Silently,
 }
@@ -175,7 +233,7 @@ impl Stored {
             }
             Self::Added(added) => json.flag("added", *added),
             Self::Removed(removed) => json.flag("removed", *removed),
-            Self::SaidEach(_) | Self::Told | Self::Silently => json,
+            Self::SaidEach(_) | Self::Told | Self::Entered(_) | Self::Silently => json,
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::chat::{Delivered, Epoch, Position, Restored, StoredIndex};
+use crate::base::Tick;
+use crate::chat::{Chat, Delivered, Epoch, Position, Restored, StoredIndex};
 use crate::store::{ChannelState, Reader, StateRecord, StoredMessage};
 
 /// The index of the store, as the chat asks for it.
@@ -19,6 +20,19 @@ impl StoredIndex for ReaderIndex {
 
     fn forgotten(&self) -> u64 {
         self.0.forgotten()
+    }
+}
+
+/// Brings into the chat what a start finds: on disk, or in the log of a cluster, of the channels that this
+/// node hears from its start on.
+pub(super) fn bring_in(chat: &Chat, known: StateRecord<'_>) {
+    match (known, restored(known)) {
+        (StateRecord::Channel(channel, state), Restored::Channel(_, newest))
+            if chat.is_in_cluster() =>
+        {
+            chat.attach(Tick(0), channel, newest, state.floor);
+        }
+        (_, known) => chat.restore(known),
     }
 }
 

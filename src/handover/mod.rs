@@ -49,6 +49,8 @@ pub use head::HandoverHead;
 pub use reader::{Handover, Records, Section};
 pub use record_reader::RecordReader;
 pub use record_writer::RecordWriter;
+#[cfg(feature = "chat")]
+pub(crate) use varint::{take_bytes, take_varint, varint};
 pub use writer::{HandoverWriter, SectionWriter};
 
 /// The name of a section, and the versions of what stands in it.

@@ -3,10 +3,10 @@
 use super::error::FieldFlaw;
 
 /// Bytes of the longest number.
-pub(super) const VARINT_SIZE_MAX: usize = 10;
+pub(crate) const VARINT_SIZE_MAX: usize = 10;
 
 /// Encodes a number in as few bytes as it needs; returns them and their count.
-pub(super) fn varint(mut number: u64) -> ([u8; VARINT_SIZE_MAX], usize) {
+pub(crate) fn varint(mut number: u64) -> ([u8; VARINT_SIZE_MAX], usize) {
     let (mut bytes, mut size) = ([0; VARINT_SIZE_MAX], 0);
     while number >= 0x80 {
         bytes[size] = number as u8 | 0x80;
@@ -19,7 +19,7 @@ pub(super) fn varint(mut number: u64) -> ([u8; VARINT_SIZE_MAX], usize) {
 
 /// Takes a number from the start of `bytes`. One has only one encoding, so that what is read and
 /// written again is equal.
-pub(super) fn take_varint(bytes: &mut &[u8]) -> Result<u64, FieldFlaw> {
+pub(crate) fn take_varint(bytes: &mut &[u8]) -> Result<u64, FieldFlaw> {
     let mut number = 0;
     for (at, byte) in bytes.iter().take(VARINT_SIZE_MAX).enumerate() {
         let bits = u64::from(byte & 0x7f);
@@ -44,7 +44,7 @@ pub(super) fn take_varint(bytes: &mut &[u8]) -> Result<u64, FieldFlaw> {
 }
 
 /// Takes so many bytes from the start of `bytes`.
-pub(super) fn take_bytes<'a>(bytes: &mut &'a [u8], size: u64) -> Result<&'a [u8], FieldFlaw> {
+pub(crate) fn take_bytes<'a>(bytes: &mut &'a [u8], size: u64) -> Result<&'a [u8], FieldFlaw> {
     let size = usize::try_from(size).map_err(|_| FieldFlaw::Short)?;
     let (taken, rest) = bytes.split_at_checked(size).ok_or(FieldFlaw::Short)?;
     *bytes = rest;

@@ -19,6 +19,7 @@ use super::spec::ServerSpec;
 use super::upgrade::{FreezeSections, ThawRelay, ThawSections};
 use crate::base::Fd;
 use crate::base::pressure::Pressure;
+use crate::base::serial_blocks::SerialBlocks;
 use crate::proto::connection::{CloseReason, Verdict};
 use crate::proto::http::Head;
 
@@ -287,6 +288,14 @@ impl Builder {
     #[must_use]
     pub fn serials_from(mut self, serials_from: u64) -> Self {
         self.spec.serials_from = serials_from;
+        self
+    }
+
+    /// Takes the serial numbers of an [`Fd`] from blocks that are this server's alone, in place of the
+    /// clock, so that several servers name no two connections alike.
+    #[must_use]
+    pub fn serial_blocks(mut self, blocks: Arc<SerialBlocks>) -> Self {
+        self.spec.serial_blocks = Some(blocks);
         self
     }
 

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use super::connection_job::ConnectionJob;
 use super::queue::{QueueItem, WorkerEvent, WorkerInbox};
 use super::responder::Responder;
 use super::runner::{INTERNAL_ERROR, Runner};
@@ -25,6 +26,7 @@ pub(super) fn take_care(runner: &Runner, inbox: &WorkerInbox) {
                 (items, bytes, Some(reactor))
             }
             QueueItem::Job { bytes, .. } => (1, bytes, None),
+            QueueItem::Connection(_) => (1, size_of::<ConnectionJob>(), None),
             QueueItem::Rest { .. } | QueueItem::Retire(_) => (1, 0, None),
             QueueItem::Stop => return,
         };
@@ -42,6 +44,7 @@ pub(super) fn part_with(runner: &Runner, event: WorkerEvent) {
             drop(Responder::new(fd, request.serial, shared));
         }
         WorkerEvent::Closed { fd, reason } => runner.closed(fd, &reason),
+        WorkerEvent::Call { function, .. } => drop(function),
         WorkerEvent::Opened { fd, .. }
         | WorkerEvent::Message { fd, .. }
         | WorkerEvent::Large { fd, .. }

@@ -43,6 +43,9 @@ pub(super) trait Deliver {
     /// Whether the last command was a push to `fd` too, so that `fd` needn't be looked up again.
     fn follows(&self, fd: Fd) -> bool;
 
+    /// Sends what was given so far, so that it comes before what another thread sends later.
+    fn send_before(&self, shared: &ServerShared);
+
     /// Begins a call that changes something; waits while the server stands still.
     fn enter<'a>(&self, shared: &'a ServerShared) -> Option<CallPass<'a>>;
 }
@@ -63,6 +66,9 @@ impl Deliver for AtOnce {
     fn follows(&self, _: Fd) -> bool {
         false
     }
+
+    /// It is sent already.
+    fn send_before(&self, _: &ServerShared) {}
 
     fn enter<'a>(&self, shared: &'a ServerShared) -> Option<CallPass<'a>> {
         shared.freeze.gate.enter()
@@ -177,6 +183,10 @@ impl Deliver for PerBatch {
     fn follows(&self, fd: Fd) -> bool {
         let outgoing = self.outgoing.borrow();
         outgoing.get(fd.reactor()).and_then(Outgoing::last_pushed) == Some(fd)
+    }
+
+    fn send_before(&self, shared: &ServerShared) {
+        self.flush(shared);
     }
 
     /// Its commands travel later.

@@ -32,7 +32,7 @@ pub(super) const TASK_PROCESS: &str = "task";
 /// No method waits. A command for a connection that has gone meanwhile does nothing.
 #[derive(Debug)]
 pub struct Handle<D = AtOnce> {
-    shared: Arc<ServerShared>,
+    pub(super) shared: Arc<ServerShared>,
     timers: Arc<Timers<TimerCallback>>,
     pub(super) delivery: D,
 }
@@ -140,6 +140,9 @@ impl<D: Delivery> Handle<D> {
         }
         let reason = Box::from(reason);
         self.put(fd.reactor(), Command::Disconnect { fd, code, reason });
+        if self.shared.pauses.contains(fd) {
+            self.resume(fd);
+        }
         Ok(())
     }
 
@@ -512,7 +515,7 @@ impl<D: Delivery> Handle<D> {
 
     /// Begins a call that changes something; a call of a foreign thread waits while the server stands
     /// still.
-    fn enter(&self) -> Option<CallPass<'_>> {
+    pub(super) fn enter(&self) -> Option<CallPass<'_>> {
         self.delivery.enter(&self.shared)
     }
 

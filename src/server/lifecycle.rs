@@ -150,7 +150,10 @@ impl Lifecycle {
         if let Some(entered) = &spec.entered {
             let handed = reactors(entered, spec.reactors, &shared.budget);
             unshared.hand(handed.map_err(system("take over the connections"))?);
-            unshared.waiting = waiting(entered).map_err(system("take over what waits"))?;
+            let handed = waiting(entered).map_err(system("take over what waits"))?;
+            let paused = handed.paused.into_iter();
+            paused.for_each(|fd| shared.pauses.begin(fd, || true));
+            unshared.waiting = handed.events;
         }
         let timers: Arc<Timers<TimerCallback>> = Arc::default();
         let maker = RunnerMaker {
@@ -162,6 +165,7 @@ impl Lifecycle {
             maker,
             pressures: all_pressures(spec.pressures, &shared),
             serials_from: spec.serials_from,
+            serial_blocks: spec.serial_blocks,
             limits: Arc::new(spec.settings.reactor.clone()),
             waiting_bytes_max: (spec.settings.worker_queue.bytes_high).max(WAITING_BYTES_LEAST),
             gate: spec.gate,
@@ -242,7 +246,7 @@ impl Lifecycle {
             }
             _ => Vec::new(),
         };
-        (self.freezes).turn(&self.shared, &mut self.supervisor, &mut hold);
+        (self.freezes).turn(&self.runner, &mut self.supervisor, &mut hold);
         if is_held {
             heed_signals();
         }
@@ -393,7 +397,7 @@ impl Lifecycle {
 
     /// Ends at once: cuts the reactors' connections, and waits for nothing else.
     fn force(&mut self) {
-        self.freezes.stop(&self.shared, &mut self.supervisor);
+        self.freezes.stop(&self.runner, &mut self.supervisor);
         let has_reactors = matches!(
             self.phase,
             LifecyclePhase::Running | LifecyclePhase::Draining(_) | LifecyclePhase::Cutting(_)

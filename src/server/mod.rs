@@ -12,7 +12,9 @@
 //! instead.
 
 mod builder;
+mod callback_control;
 mod caretaker;
+mod connection_job;
 mod delivery;
 mod error;
 mod freeze;
@@ -27,6 +29,8 @@ mod message;
 mod order;
 mod orphans;
 mod outcome;
+mod pauses;
+mod pressed;
 pub mod process;
 mod queue;
 mod renewal;
@@ -78,6 +82,7 @@ pub use timers::TimerId;
 pub use upgrade::{FreezeSections, SectionError, ThawSections, ThawedSection, UpgradeOutcome};
 
 pub use crate::base::pressure::{Pressure, Watermarks};
+pub use crate::base::serial_blocks::{SERIALS_A_BLOCK, SerialBlocks};
 pub use crate::base::{Fd, Rollout};
 pub use crate::net::directory::BindError;
 pub use crate::net::gathering::GatherBounds;

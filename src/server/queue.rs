@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender};
 
+use super::connection_job::{ConnectionJob, UserFunction, take_functions};
 use super::process::{TaskId, TaskOutcome};
 use crate::base::sync::lock;
 use crate::base::{Fd, Pressure, Watermarks};
@@ -77,6 +78,11 @@ pub(super) enum WorkerEvent {
     Farewell {
         fd: Fd,
     },
+    /// A function that was given while earlier events of the connection waited for its turn.
+    Call {
+        fd: Fd,
+        function: UserFunction,
+    },
 }
 
 impl WorkerEvent {
@@ -90,7 +96,8 @@ impl WorkerEvent {
             | Self::Closed { fd, .. }
             | Self::BufferEmpty { fd }
             | Self::TurnComes { fd }
-            | Self::Farewell { fd } => *fd,
+            | Self::Farewell { fd }
+            | Self::Call { fd, .. } => *fd,
         }
     }
 
@@ -123,7 +130,8 @@ impl WorkerEvent {
             | Self::Closed { .. }
             | Self::BufferEmpty { .. }
             | Self::TurnComes { .. }
-            | Self::Farewell { .. } => 0,
+            | Self::Farewell { .. }
+            | Self::Call { .. } => 0,
         };
         size_of::<Self>() + payload
     }
@@ -139,6 +147,7 @@ pub(super) enum QueueItem {
         job: WorkerJob,
         bytes: usize,
     },
+    Connection(ConnectionJob),
     /// The worker has an order with this number.
     Retire(u64),
     /// The worker rests for the freeze of this number.
@@ -153,6 +162,8 @@ pub(super) enum QueueItem {
 #[derive(Debug)]
 pub(super) struct WorkerQueue {
     sender: Sender<QueueItem>,
+    /// The worker's side, for the time in which it rests.
+    receiver: Receiver<QueueItem>,
     pub(super) pressure: Arc<Pressure>,
     /// The worker's progress with the batches of each reactor.
     pub(super) progress: Arc<[BatchProgress]>,
@@ -297,6 +308,7 @@ pub(super) fn worker_queue(pressure: Pressure, reactors: usize) -> (WorkerQueue,
     (
         WorkerQueue {
             sender,
+            receiver: receiver.clone(),
             pressure: Arc::clone(&pressure),
             progress: Arc::clone(&progress),
             backlogged: Arc::clone(&backlogged),
@@ -319,6 +331,23 @@ impl WorkerQueue {
     pub(super) fn submit(&self, job: WorkerJob) {
         let bytes = job.size();
         self.put(1, bytes, QueueItem::Job { job, bytes });
+    }
+
+    /// Gives the worker of a connection a job about it.
+    pub(super) fn submit_for(&self, job: ConnectionJob) {
+        self.put(1, size_of::<ConnectionJob>(), QueueItem::Connection(job));
+    }
+
+    /// Takes the functions out that have come for a worker while it rests.
+    pub(super) fn take_functions(&self) -> Vec<(Fd, UserFunction)> {
+        let functions = take_functions((&self.sender, &self.receiver), |item| match item {
+            QueueItem::Connection(job) => job.into_function().map_err(QueueItem::Connection),
+            other => Err(other),
+        });
+        let bytes = functions.len() * size_of::<ConnectionJob>();
+        // The reactors look again anyway when they go on.
+        let _ = self.pressure.take(functions.len(), bytes);
+        functions
     }
 
     /// Has the worker rest once it has handled what is in the queue.

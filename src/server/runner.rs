@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::connection_job::UserFunction;
 use super::delivery::{OwnReactor, PerBatch};
 use super::handle::{Handle, TimerCallback, WorkerHandle};
 use super::handlers::{Called, Handlers, call};
@@ -15,6 +16,7 @@ use super::responder::Responder;
 use super::shared::ServerShared;
 use super::signal::ServerSignal;
 use super::timers::{self, TimerId, Timers};
+use super::turn;
 use crate::base::Fd;
 use crate::proto::connection::{self, CloseReason};
 use crate::proto::http::{Head, Response};
@@ -198,10 +200,24 @@ impl Runner {
     }
 
     pub(super) fn closed(&self, fd: Fd, reason: &CloseReason) {
-        let Some(on_close) = &self.handlers.on_close else {
-            return;
-        };
-        call("on_close", Some(fd), || on_close(&self.handle, fd, reason));
+        if let Some(on_close) = &self.handlers.on_close {
+            call("on_close", Some(fd), || on_close(&self.handle, fd, reason));
+        }
+        // Nothing of it comes any more: not its turn, and not the end of a pause.
+        turn::end();
+        self.handle.shared().pauses.forget(fd);
+    }
+
+    /// Whether `on_close` of a connection is still to come, as far as its thread knows without a look at
+    /// the events that wait.
+    pub(super) fn has_not_closed(&self, fd: Fd) -> bool {
+        self.handle.shared().pauses.contains(fd) || self.handle.exists(fd)
+    }
+
+    /// Calls a function for a connection.
+    pub(super) fn function(&self, fd: Fd, function: UserFunction) {
+        let called = call("a function", Some(fd), || function.call(&self.handle));
+        self.disconnect_after(called, fd);
     }
 
     pub(super) fn buffer_empty(&self, fd: Fd) {

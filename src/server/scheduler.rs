@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
+use super::connection_job::{ConnectionJob, UserFunction};
 use super::message::Frame;
+use super::pauses::Pauses;
 use super::queue::{Backlogged, Postponed, WorkerEvent};
 use super::runner::Runner;
 use super::turn;
@@ -64,10 +66,11 @@ impl Scheduler {
         bounds: TurnBounds,
         backlogged: Arc<Backlogged>,
         postponed: Arc<Postponed>,
+        pauses: Arc<Pauses>,
     ) -> Self {
         Self {
             bounds,
-            turns: Turns::new(Arc::clone(&backlogged), Arc::clone(&postponed)),
+            turns: Turns::new(Arc::clone(&backlogged), Arc::clone(&postponed), pauses),
             backlogged,
             postponed,
             last: None,
@@ -151,6 +154,46 @@ impl Scheduler {
                 self.bound_waiting(runner);
             }
         }
+    }
+
+    /// Does a job about a connection.
+    pub(super) fn take_job(&mut self, runner: &Runner, job: ConnectionJob) {
+        match job {
+            ConnectionJob::GoOn { fd, pause } => {
+                if self.turns.go_on(fd, pause) && !self.backlogged.contains(fd) {
+                    runner.handle.shared().mailboxes[fd.reactor()].nudge();
+                }
+            }
+            ConnectionJob::Call { fd, function } => self.call(runner, fd, function),
+        }
+    }
+
+    /// Calls a function, now or behind what of its connection waits for a turn.
+    fn call(&mut self, runner: &Runner, fd: Fd, function: UserFunction) {
+        if self.turns.goes_on(fd) {
+            let event = WorkerEvent::Call { fd, function };
+            return self.turns.put(WaitingEvent { event, parts: 0 });
+        }
+        if runner.has_not_closed(fd) {
+            turn::begin(fd);
+            self.last = None;
+            runner.function(fd, function);
+            if turn::has_pushed_much() {
+                self.end_turn(runner, fd, None);
+            }
+        }
+    }
+
+    /// Calls the functions that wait, since nobody can hand them over; what stands before one is handled
+    /// as well.
+    pub(super) fn call_all(&mut self, runner: &Runner) {
+        while let Some(WaitingEvent { event, parts }) = self.turns.take_for_function() {
+            let fd = event.fd();
+            turn::begin(fd);
+            let rest = run(runner, event, parts, &[]);
+            self.end_turn(runner, fd, rest);
+        }
+        runner.flush();
     }
 
     /// Lets a connection that has read most of its answers have turns again.
@@ -279,6 +322,7 @@ pub(super) fn run(
         // It isn't heavy any more.
         WorkerEvent::TurnComes { .. } => {}
         WorkerEvent::Farewell { fd } => runner.farewell(fd),
+        WorkerEvent::Call { fd, function } => runner.function(fd, function),
     }
     None
 }

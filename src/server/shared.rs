@@ -6,11 +6,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Receiver, Sender};
 use mio::Waker;
 
+use super::connection_job::{ConnectionJob, UserFunction, take_functions};
 use super::freeze::{FreezeBoard, FreezeErrand, FreezeError};
 use super::main_times::MainTimes;
+use super::pauses::Pauses;
 use super::process::ProcessLink;
 use super::queue::{Postponed, WorkerInbox, WorkerJob, WorkerQueue};
 use super::renewal::{Renewal, RenewalDesk};
@@ -38,10 +40,14 @@ pub(super) struct ServerShared {
     pub(super) answers_bytes_max: Arc<AtomicUsize>,
     /// What waits for its connections' turns.
     pub(super) postponed: Arc<Postponed>,
+    /// Whom the server's user has paused.
+    pub(super) pauses: Arc<Pauses>,
     /// The queues of the workers; none where the handlers run on the reactors.
     pub(super) workers: Vec<WorkerQueue>,
     /// Jobs that reactor 0 runs where there are no workers.
     pub(super) inline_jobs: Sender<WorkerJob>,
+    /// The same of single connections, for each reactor, with the way to take them back.
+    pub(super) inline_connection_jobs: Vec<(Sender<ConnectionJob>, Receiver<ConnectionJob>)>,
     pub(super) processes: HashMap<Arc<str>, ProcessLink>,
     pub(super) main: MainThread,
     pub(super) freeze: FreezeBoard,
@@ -97,6 +103,26 @@ impl ServerShared {
         } else {
             self.workers[number as usize % self.workers.len()].submit(job);
         }
+    }
+
+    /// Gives a job about a connection to the thread that runs its callbacks. One that has ended has no
+    /// connection left, so the job is dropped.
+    pub(super) fn submit_for(&self, fd: Fd, job: ConnectionJob) {
+        let workers = self.workers.len() as u64;
+        if workers > 0 {
+            self.workers[(fd.serial() % workers) as usize].submit_for(job);
+        } else if let Some((jobs, _)) = self.inline_connection_jobs.get(fd.reactor()) {
+            drop(jobs.send(job));
+            self.mailboxes[fd.reactor()].nudge();
+        }
+    }
+
+    /// Takes the functions that wait for threads that are at rest.
+    pub(super) fn take_late_functions(&self) -> Vec<(Fd, UserFunction)> {
+        let of_workers = self.workers.iter().flat_map(WorkerQueue::take_functions);
+        let of_reactors = (self.inline_connection_jobs.iter())
+            .flat_map(|(jobs, taken)| take_functions((jobs, taken), ConnectionJob::into_function));
+        of_workers.chain(of_reactors).collect()
     }
 
     /// Counts out what was taken from an inbox: its events, its bytes, and the reactor of a batch. To

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
 
+use super::connection_job::ConnectionJob;
 use super::handle::TimerCallback;
 use super::light::{LightEvents, Mailboxes};
 use super::message::Frame;
@@ -87,6 +88,9 @@ impl WorkerSink {
     /// its last event.
     fn light_for(&mut self, fd: Fd, last: BatchNumber) -> Option<&mut LightEvents> {
         let light = self.light.as_mut()?;
+        if self.shared.pauses.contains(fd) {
+            return None;
+        }
         if last == HANDLED {
             return Some(light);
         }
@@ -174,7 +178,9 @@ impl EventSink for WorkerSink {
 
     fn must_pause(&self, fd: Fd) -> bool {
         let worker = &self.shared.workers[self.worker_of(fd)];
-        worker.pressure.is_high() || worker.backlogged.contains(fd)
+        worker.pressure.is_high()
+            || worker.backlogged.contains(fd)
+            || self.shared.pauses.contains(fd)
     }
 
     fn has_handled(&self, fd: Fd, batch: BatchNumber) -> bool {
@@ -249,6 +255,8 @@ pub(super) struct InlineSink {
     has_served: bool,
     /// Jobs of other threads; only reactor 0 takes them.
     jobs: Option<Receiver<WorkerJob>>,
+    /// Jobs about connections of this reactor.
+    connection_jobs: Receiver<ConnectionJob>,
     /// How many of them may still be run in this turn of the reactor.
     jobs_left: usize,
     /// Whether that was too few for the jobs of the last turn. Jobs that come later wake the reactor.
@@ -260,17 +268,19 @@ impl InlineSink {
     pub(super) fn new(
         runner: Runner,
         bounds: TurnBounds,
-        jobs: Option<Receiver<WorkerJob>>,
+        (jobs, connection_jobs): (Option<Receiver<WorkerJob>>, Receiver<ConnectionJob>),
         orders: ReactorOrders,
     ) -> Self {
         let backlogged = Arc::default();
-        let postponed = Arc::clone(&runner.handle.shared().postponed);
+        let shared = runner.handle.shared();
+        let (postponed, pauses) = (Arc::clone(&shared.postponed), Arc::clone(&shared.pauses));
         Self {
-            scheduler: Scheduler::new(bounds, Arc::clone(&backlogged), postponed),
+            scheduler: Scheduler::new(bounds, Arc::clone(&backlogged), postponed, pauses),
             runner,
             backlogged,
             has_served: false,
             jobs,
+            connection_jobs,
             jobs_left: JOBS_A_TURN_MAX,
             has_more_jobs: false,
             orders,
@@ -303,7 +313,21 @@ impl InlineSink {
     }
 
     fn has_jobs(&self) -> bool {
-        self.jobs.as_ref().is_some_and(|jobs| !jobs.is_empty())
+        !self.connection_jobs.is_empty() || self.jobs.as_ref().is_some_and(|jobs| !jobs.is_empty())
+    }
+
+    /// Runs one job of another thread; `false` if there is none.
+    fn run_job(&mut self) -> bool {
+        if let Ok(job) = self.connection_jobs.try_recv() {
+            self.scheduler.take_job(&self.runner, job);
+            return true;
+        }
+        let job = self.jobs.as_ref().and_then(|jobs| jobs.try_recv().ok());
+        let has_one = job.is_some();
+        if let Some(job) = job {
+            self.runner.job(job);
+        }
+        has_one
     }
 
     fn take(&mut self, event: WorkerEvent) {
@@ -378,7 +402,7 @@ impl EventSink for InlineSink {
     }
 
     fn must_pause(&self, fd: Fd) -> bool {
-        self.backlogged.contains(fd)
+        self.backlogged.contains(fd) || self.runner.handle.shared().pauses.contains(fd)
     }
 
     fn has_handled(&self, _: Fd, _: BatchNumber) -> bool {
@@ -401,11 +425,8 @@ impl EventSink for InlineSink {
     }
 
     fn end_turn(&mut self) {
-        while self.jobs_left > 0
-            && let Some(job) = self.jobs.as_ref().and_then(|jobs| jobs.try_recv().ok())
-        {
+        while self.jobs_left > 0 && self.run_job() {
             self.jobs_left -= 1;
-            self.runner.job(job);
         }
         let delivery = &self.runner.handle.delivery;
         delivery.flush(self.runner.handle.shared());
@@ -434,6 +455,7 @@ impl EventSink for InlineSink {
     /// The events that wait for their connections' turns go on waiting.
     fn rest(&mut self) -> bool {
         self.jobs_left = JOBS_A_TURN_MAX;
+        self.scheduler.call_all(&self.runner);
         self.end_turn();
         !self.has_jobs()
     }

@@ -11,6 +11,7 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Sender};
 use mio::{Poll, Waker};
 
+use super::connection_job::ConnectionJob;
 use super::delivery::OwnReactor;
 use super::error::ServerError;
 use super::freeze::{FreezeBoard, FrozenReactor};
@@ -31,6 +32,7 @@ use super::upgrade::{Entered, StartGate};
 use super::worker::work;
 use crate::base::pressure::Pressure;
 use crate::base::rest::take_part;
+use crate::base::serial_blocks::SerialBlocks;
 use crate::handover::SectionWriter;
 use crate::net::Listener;
 use crate::net::budget::ByteBudget;
@@ -47,6 +49,8 @@ use crate::net::strangers::Strangers;
 pub(super) struct UnsharedReactor {
     poll: Poll,
     mailbox: MailboxReceiver<CommandBatch>,
+    /// Without workers: jobs about its connections.
+    jobs: Receiver<ConnectionJob>,
     /// What it goes on with of an image of the program before this one.
     handed: Option<ReactorHandover>,
     /// Without workers: the events that waited there for their connections' turns.
@@ -91,8 +95,11 @@ pub(super) fn build_shared(
 ) -> Result<(Arc<ServerShared>, Unshared), ServerError> {
     let mut mailboxes = Vec::new();
     let mut reactors = Vec::new();
+    let mut inline_connection_jobs = Vec::new();
     for _ in 0..threads.reactors {
-        let (sender, reactor) = mailbox_of_a_reactor(settings)?;
+        let (jobs, taken) = crossbeam_channel::unbounded();
+        inline_connection_jobs.push((jobs, taken.clone()));
+        let (sender, reactor) = mailbox_of_a_reactor(settings, taken)?;
         mailboxes.push(sender);
         reactors.push(reactor);
     }
@@ -114,8 +121,10 @@ pub(super) fn build_shared(
         strangers: Arc::new(Strangers::new(settings.connections_per_address_max)),
         answers_bytes_max: Arc::new(AtomicUsize::new(settings.answers_bytes_max())),
         postponed: Arc::default(),
+        pauses: Arc::default(),
         workers: queues,
         inline_jobs: threads.inline_jobs,
+        inline_connection_jobs,
         processes: links.collect(),
         main: threads.main,
         started: Instant::now(),
@@ -134,6 +143,7 @@ pub(super) fn build_shared(
 
 fn mailbox_of_a_reactor(
     settings: &ServerSettings,
+    jobs: Receiver<ConnectionJob>,
 ) -> Result<(CommandSender, UnsharedReactor), ServerError> {
     let system = ServerError::system;
     let poll = Poll::new().map_err(system("make a poll"))?;
@@ -148,6 +158,7 @@ fn mailbox_of_a_reactor(
     let reactor = UnsharedReactor {
         poll,
         mailbox: receiver,
+        jobs,
         handed: None,
         waiting: Vec::new(),
     };
@@ -161,6 +172,7 @@ pub(super) struct Spawner<'a> {
     /// user.
     pub(super) pressures: Arc<[Arc<Pressure>]>,
     pub(super) serials_from: u64,
+    pub(super) serial_blocks: Option<Arc<SerialBlocks>>,
     pub(super) limits: Arc<ReactorLimits>,
     /// Bytes of messages that wait in one thread for their connections' turns.
     pub(super) waiting_bytes_max: usize,
@@ -217,6 +229,7 @@ impl Spawner<'_> {
                 bounds.clone(),
                 Arc::clone(backlogged),
                 Arc::clone(postponed),
+                Arc::clone(&shared.pauses),
             );
             let is_own = |one: &mut WaitingEvent| one.event.fd().serial() % workers == id as u64;
             scheduler.take_over(waiting.extract_if(.., is_own));
@@ -278,6 +291,7 @@ impl Spawner<'_> {
         let commands = InlineSink::OWN_COMMANDS;
         let runner = (self.maker).make(id, Some(OwnReactor { id, commands }), handlers);
         let jobs = (id == 0).then(|| self.jobs.clone());
+        let jobs = (jobs, unshared.jobs.clone());
         let (orders, received) = crossbeam_channel::unbounded();
         let mut sink = InlineSink::new(runner, self.turn_bounds(), jobs, received);
         sink.take_over(std::mem::take(&mut unshared.waiting));
@@ -376,7 +390,12 @@ impl Spawner<'_> {
                 pressures: Arc::clone(&self.pressures),
             },
             sink,
-            serials_from: self.serials_from,
+            // Blocks alone say where they begin.
+            serials_from: match self.serial_blocks {
+                Some(_) => 0,
+                None => self.serials_from,
+            },
+            serial_blocks: self.serial_blocks.clone(),
         }
     }
 }

@@ -11,6 +11,7 @@ use super::process::{Process, ProcessLaunch};
 use super::settings::ServerSettings;
 use super::upgrade::{Entered, ThawedProgram, UpgradableProgram};
 use crate::base::Pressure;
+use crate::base::serial_blocks::SerialBlocks;
 use crate::net::reactor::Gate;
 use crate::proto::connection::Verdict;
 
@@ -34,6 +35,7 @@ pub(super) struct ServerSpec {
     /// Pressures of the user's own queues; while one is high, no reactor reads.
     pub(super) pressures: Vec<Arc<Pressure>>,
     pub(super) serials_from: u64,
+    pub(super) serial_blocks: Option<Arc<SerialBlocks>>,
     /// What an image of the program before this one has handed over.
     pub(super) entered: Option<Arc<Entered>>,
     /// What was handed over of the program itself.
@@ -74,6 +76,7 @@ impl Default for ServerSpec {
             process_launch: ProcessLaunch::default(),
             pressures: Vec::new(),
             serials_from: 0,
+            serial_blocks: None,
             entered: None,
             thawed: None,
             upgradable: UpgradableProgram::default(),

@@ -20,6 +20,8 @@ pub struct Stats {
     pub postponed: QueueStats,
     /// Connections closed since the most of `postponed` was their own, and too much of it.
     pub postponed_refused: u64,
+    /// Connections that the server's user has paused.
+    pub user_pauses: usize,
     /// The mailbox of each reactor.
     pub mailboxes: Vec<QueueStats>,
     /// Wake-ups of each reactor: system calls, not those that were merged into another.
@@ -85,6 +87,7 @@ impl Stats {
                 .collect(),
             postponed: QueueStats::of(shared.postponed.level()),
             postponed_refused: shared.postponed.refused(),
+            user_pauses: shared.pauses.len(),
             mailboxes: pressures.map(|pressure| QueueStats::of(pressure)).collect(),
             wakes: shared
                 .mailboxes

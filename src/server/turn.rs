@@ -55,6 +55,11 @@ pub(super) fn begin(fd: Fd) {
     });
 }
 
+/// Ends the turn of whoever has it.
+pub(super) fn end() {
+    begin(NOBODY);
+}
+
 /// Counts the bytes that are pushed to a connection, if this is the connection's turn.
 pub(super) fn note_pushed(fd: Fd, bytes: usize) {
     CURRENT.with(|turn| {

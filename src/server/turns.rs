@@ -13,10 +13,11 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::pauses::{PauseNumber, Pauses};
 use super::queue::{Backlogged, Postponed, WorkerEvent};
 use crate::base::{BySize, Fd};
 pub use handover::WAITING;
-pub(super) use handover::waiting_events;
+pub(super) use handover::{HandedWaiting, hand_over_pauses, read_waiting};
 
 /// Time for which a connection stays heavy after its last turn: long enough that one which goes on
 /// asking isn't taken for light between two reads of the reactor.
@@ -39,8 +40,10 @@ struct HeavyConnection {
     is_queued: bool,
     /// Whether the connection waits until it has read most of its answers.
     is_parked: bool,
-    /// Whether the connection's end is among the events, or nothing is waited for any more: then it
-    /// is never parked.
+    /// Whether the connection's end is among the events.
+    has_end: bool,
+    /// Whether that or something else makes it one for which nothing is waited any more: then it is
+    /// never parked.
     is_ending: bool,
     heavy_until: Option<Instant>,
 }
@@ -57,10 +60,20 @@ pub(super) struct Turns {
     holders: BySize<Fd>,
     backlogged: Arc<Backlogged>,
     postponed: Arc<Postponed>,
+    /// Whose events wait whether or not it is their turn.
+    pauses: Arc<Pauses>,
+    /// Whether they do: not once nothing is waited for any more.
+    heeds_pauses: bool,
+    /// The number of functions among the events.
+    functions: usize,
 }
 
 impl Turns {
-    pub(super) fn new(backlogged: Arc<Backlogged>, postponed: Arc<Postponed>) -> Self {
+    pub(super) fn new(
+        backlogged: Arc<Backlogged>,
+        postponed: Arc<Postponed>,
+        pauses: Arc<Pauses>,
+    ) -> Self {
         Self {
             heavy: HashMap::default(),
             ring: VecDeque::new(),
@@ -68,12 +81,28 @@ impl Turns {
             holders: BySize::default(),
             backlogged,
             postponed,
+            pauses,
+            heeds_pauses: true,
+            functions: 0,
         }
     }
 
     /// Whether events of a connection have to wait here.
     pub(super) fn holds(&self, fd: Fd) -> bool {
-        !self.heavy.is_empty() && self.heavy.contains_key(&fd)
+        (!self.heavy.is_empty() && self.heavy.contains_key(&fd)) || self.is_paused(fd)
+    }
+
+    /// Whether something of a connection waits that is handled before a function which comes now.
+    pub(super) fn goes_on(&self, fd: Fd) -> bool {
+        let heavy = self.heavy.get(&fd);
+        heavy.is_some_and(|heavy| match self.is_paused(fd) {
+            true => self.place_of_function(fd).is_some(),
+            false => !heavy.events.is_empty(),
+        })
+    }
+
+    fn is_paused(&self, fd: Fd) -> bool {
+        self.pauses.contains(fd) && self.heeds_pauses
     }
 
     /// Whether somebody's turn can begin.
@@ -90,9 +119,16 @@ impl Turns {
     pub(super) fn put(&mut self, waiting: WaitingEvent) {
         let fd = waiting.event.fd();
         let ends = matches!(waiting.event, WorkerEvent::Closed { .. });
+        let is_function = matches!(waiting.event, WorkerEvent::Call { .. });
+        if is_function && self.has_end(fd) {
+            // `on_close` is the last.
+            return;
+        }
         let heavy = self.add(&waiting);
         heavy.events.push_back(waiting);
-        if ends {
+        heavy.has_end |= ends;
+        self.functions += usize::from(is_function);
+        if ends && !self.is_paused(fd) {
             self.end_soon(fd);
         }
         self.queue(fd);
@@ -128,11 +164,28 @@ impl Turns {
         Some(fd)
     }
 
-    /// Takes the next event of a connection.
+    /// Takes the next event of a connection that may be handled: no pause holds a function back.
     pub(super) fn take(&mut self, fd: Fd) -> Option<WaitingEvent> {
+        let place = match self.is_paused(fd) {
+            true => self.place_of_function(fd)?,
+            false => 0,
+        };
+        self.take_at(fd, place)
+    }
+
+    fn place_of_function(&self, fd: Fd) -> Option<usize> {
+        if self.functions == 0 {
+            return None;
+        }
+        let is_function = |one: &WaitingEvent| matches!(one.event, WorkerEvent::Call { .. });
+        self.heavy.get(&fd)?.events.iter().position(is_function)
+    }
+
+    fn take_at(&mut self, fd: Fd, place: usize) -> Option<WaitingEvent> {
         let heavy = self.heavy.get_mut(&fd)?;
-        let waiting = heavy.events.pop_front()?;
+        let waiting = heavy.events.remove(place)?;
         let size = waiting.event.size();
+        self.functions -= usize::from(matches!(waiting.event, WorkerEvent::Call { .. }));
         self.postponed.take(size);
         heavy.bytes -= size;
         if !heavy.is_ending {
@@ -141,10 +194,43 @@ impl Turns {
         Some(waiting)
     }
 
+    /// Takes an event that stands before a function or is one: no image of the program hands a function
+    /// over. What a pause holds back stays.
+    pub(super) fn take_for_function(&mut self) -> Option<WaitingEvent> {
+        if self.functions == 0 {
+            return None;
+        }
+        let mut fds = self.heavy.keys().copied();
+        let fd = fds.find(|fd| self.place_of_function(*fd).is_some())?;
+        self.take(fd)
+    }
+
+    /// Ends a pause, unless another one has begun; `false` if so.
+    pub(super) fn go_on(&mut self, fd: Fd, pause: PauseNumber) -> bool {
+        let is_over = self.pauses.end(fd, pause);
+        if is_over {
+            if self.has_end(fd) {
+                self.end_soon(fd);
+            }
+            self.queue(fd);
+        }
+        is_over
+    }
+
+    fn has_end(&self, fd: Fd) -> bool {
+        self.heavy.get(&fd).is_some_and(|heavy| heavy.has_end)
+    }
+
     /// Ends a turn. With `has_pushed_much` the connection waits until it has read; returns whether
     /// it waits.
     pub(super) fn end(&mut self, fd: Fd, has_pushed_much: bool) -> bool {
+        let is_paused = self.is_paused(fd);
         let heavy = self.heavy.entry(fd).or_default();
+        if is_paused && heavy.is_ending && !heavy.events.is_empty() {
+            // It counts among those that wait.
+            heavy.is_ending = false;
+            self.holders.set(fd, heavy.bytes);
+        }
         if heavy.is_ending && heavy.events.is_empty() {
             self.heavy.remove(&fd);
             self.backlogged.remove(fd);
@@ -197,9 +283,11 @@ impl Turns {
         }
     }
 
-    /// Finds the connection with the most waiting bytes, of those that don't end, and ends it.
+    /// Finds the connection with the most waiting bytes, of those that don't end, and ends it, and its
+    /// pause.
     pub(super) fn take_largest(&mut self) -> Option<Fd> {
         let fd = self.holders.take_largest()?;
+        self.pauses.forget(fd);
         self.end_soon(fd);
         self.queue(fd);
         Some(fd)
@@ -207,8 +295,10 @@ impl Turns {
 
     /// Waits for nobody any more: all waiting events are handled to their end.
     pub(super) fn end_all(&mut self) {
+        self.heeds_pauses = false;
         let fds: Vec<Fd> = self.heavy.keys().copied().collect();
         for fd in fds {
+            self.pauses.forget(fd);
             self.end_soon(fd);
             self.queue(fd);
         }
@@ -224,6 +314,9 @@ impl Turns {
     }
 
     fn queue(&mut self, fd: Fd) {
+        if self.is_paused(fd) && self.place_of_function(fd).is_none() {
+            return;
+        }
         if let Some(heavy) = self.heavy.get_mut(&fd)
             && !heavy.is_parked
             && !heavy.is_queued
@@ -247,7 +340,7 @@ mod tests {
 
     fn turns() -> (Turns, Arc<Backlogged>) {
         let backlogged = Arc::default();
-        let turns = Turns::new(Arc::clone(&backlogged), Arc::default());
+        let turns = Turns::new(Arc::clone(&backlogged), Arc::default(), Arc::default());
         (turns, backlogged)
     }
 

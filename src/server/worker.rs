@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crossbeam_channel::Receiver;
 
 use super::caretaker::{part_with, take_care};
+use super::connection_job::ConnectionJob;
 use super::queue::{QueueItem, WorkerEvent, WorkerInbox};
 use super::runner::Runner;
 use super::scheduler::{Scheduler, run};
@@ -139,6 +140,10 @@ impl Worker<'_> {
                 self.taken = (1, bytes, None);
                 self.runner.job(job);
             }
+            QueueItem::Connection(job) => {
+                self.taken = (1, size_of::<ConnectionJob>(), None);
+                self.scheduler.take_job(self.runner, job);
+            }
             QueueItem::Retire(number) => {
                 self.taken = (1, 0, None);
                 succession = self.succession(number);
@@ -165,7 +170,8 @@ impl Worker<'_> {
     }
 
     /// Rests with all commands sent. The events that wait for their connections' turns go on waiting.
-    fn rest(&self, number: u64) {
+    fn rest(&mut self, number: u64) {
+        self.scheduler.call_all(self.runner);
         let shared = self.runner.handle.shared();
         self.runner.flush();
         shared.count_out(self.inbox, (1, 0, None));

@@ -474,6 +474,7 @@ impl<J: DiskJob, F: Fn()> DiskThread<J, F> {
     fn commit(&mut self) {
         let begun = Instant::now();
         let committed = self.store.commit();
+        let entered = self.store.settle(&mut self.appended);
         let here = self.batch.len() + self.next.len() + self.waiting.len();
         self.delay.committed(begun.elapsed(), here);
         if let Err(error) = &committed {
@@ -492,6 +493,7 @@ impl<J: DiskJob, F: Fn()> DiskThread<J, F> {
             let outcomes = JobOutcomes {
                 appended,
                 committed: &committed,
+                entered: &entered,
             };
             job.done(&self.context, outcomes);
         }
@@ -516,7 +518,9 @@ impl<J: DiskJob, F: Fn()> DiskThread<J, F> {
 
     fn note_condition(&self, error: Option<&StoreError>) {
         let condition = match error {
-            Some(StoreError::DiskFull { .. } | StoreError::Full { .. }) => Condition::Full,
+            Some(
+                StoreError::DiskFull { .. } | StoreError::Full { .. } | StoreError::LogFull(_),
+            ) => Condition::Full,
             Some(
                 StoreError::Failed { .. } | StoreError::Damaged { .. } | StoreError::Io { .. },
             ) => Condition::Failed,

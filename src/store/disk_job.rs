@@ -1,7 +1,7 @@
 //! A job of the disk thread: the records that it writes, and their outcomes.
 
 use super::error::StoreError;
-use super::record::{Appended, Record};
+use super::record::{Appended, EnteredChannels, Record};
 
 /// One or more records for the disk thread to write, and what follows from them.
 pub trait DiskJob: Send + 'static {
@@ -41,12 +41,19 @@ pub trait DiskJob: Send + 'static {
 pub struct JobOutcomes<'a> {
     pub(super) appended: &'a [Result<Appended, StoreError>],
     pub(super) committed: &'a Result<(), StoreError>,
+    /// What [`Appended::Entered`] names by a place.
+    pub(super) entered: &'a [EnteredChannels],
 }
 
 impl<'a> JobOutcomes<'a> {
     /// Returns the outcome of the first record, which is that of most jobs.
     pub fn first(self) -> Result<Appended, &'a StoreError> {
         self.of(&self.appended[0])
+    }
+
+    /// Returns the channels that are heard now, of [`Appended::Entered`].
+    pub fn entered(self, place: u32) -> &'a EnteredChannels {
+        &self.entered[place as usize]
     }
 
     /// Lists the outcomes of all records, in their order.

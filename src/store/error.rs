@@ -28,6 +28,15 @@ pub enum StoreError {
         /// The most that there may be.
         max: usize,
     },
+    /// One sender has its share of what the store has little room for: nothing was taken, and others aren't
+    /// refused.
+    #[error("there are {max} {what} already")]
+    OverShare {
+        /// The things of which the sender has its share, as a plural noun.
+        what: &'static str,
+        /// The share.
+        max: usize,
+    },
     /// A write or a sync failed: nothing is taken until the file is reopened and verified.
     #[error("writing to {} failed", file.display())]
     Failed {
@@ -56,6 +65,16 @@ pub enum StoreError {
         /// The format that this version reads.
         readable: u32,
     },
+    /// Whether the record was taken isn't known: it may be given again, with the same id.
+    #[error("whether it was taken is not known; send it again with the same id")]
+    Unsettled,
+    /// The store that nodes share is out of reach, or doesn't take anything now: nothing was taken.
+    #[error("the shared log is out of reach: {0}")]
+    Away(Box<str>),
+    /// The store that nodes share has no room: nothing was taken. It takes records again by itself once
+    /// there is room.
+    #[error("the shared log is full: {0}")]
+    LogFull(Box<str>),
     /// Another process has the directory.
     #[error("{} is in use by another process", directory.display())]
     Locked {

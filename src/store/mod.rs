@@ -114,7 +114,9 @@ pub use piece::Upkeep;
 pub use reader::{
     ChannelState, LogPage, PageRange, Reader, StateRecord, StoreTotals, StoredMessage,
 };
-pub use record::{Appended, Channel, MessageRecord, Record};
+pub use record::{
+    Appended, Channel, EnteredChannels, LoginRecord, MessageRecord, OwnedChannel, Record,
+};
 pub use repair::{Repaired, repair};
 pub use settings::{Retention, StoreSettings, SyncPolicy, WhenFull};
 pub use verify::{VerifyReport, verify};
@@ -143,6 +145,13 @@ pub trait Store: Send {
     /// [`StoreError`]: all of it is undone. [`StoreError::Failed`] stays until
     /// [`Store::maintain`] has reopened and verified the file.
     fn commit(&mut self) -> Result<(), StoreError>;
+
+    /// Puts outcomes into place that are known only after the commit: those of the batch, in the order in
+    /// which its records were appended. Called behind each [`Store::commit`]. Returns the channels that
+    /// are heard now, for [`Appended::Entered`].
+    fn settle(&mut self, _outcomes: &mut [Result<Appended, StoreError>]) -> Vec<EnteredChannels> {
+        Vec::new()
+    }
 
     /// Does a bounded piece of the work that is due: drops what retention lets go, gives disk space
     /// back, syncs what waits for an interval, looks at the free space, recovers from a failure. To

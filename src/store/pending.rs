@@ -139,6 +139,8 @@ impl PendingBatch {
                     LogRecord::Serials { below }
                 }))
             }
+            // A store of one node needs none of them.
+            Record::Login(_) | Record::Attach { .. } | Record::Detach { .. } => noted(None),
         };
         if decision.1.is_some() {
             self.resolved.push(resolved);

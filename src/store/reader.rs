@@ -2,7 +2,7 @@
 
 use super::error::StoreError;
 use crate::base::metric::numbers;
-use crate::base::{Epoch, MessageBody, Position};
+use crate::base::{Epoch, HashKeys, MessageBody, Position};
 use crate::handover::SectionWriter;
 
 /// The reading side of a store, for any thread; shows only what is committed. May wait for the
@@ -28,12 +28,26 @@ pub trait Reader: Send + Sync {
     /// Returns the number up to which a producer's messages are settled; 0 for an unknown producer.
     fn mark(&self, producer: &str) -> u64;
 
+    /// Returns the same where it has to be asked for.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]: it can't be read now.
+    fn read_mark(&self, producer: &str) -> Result<u64, StoreError> {
+        Ok(self.mark(producer))
+    }
+
     /// Returns the bound of the serial numbers that may have been handed out; 0 in a new store.
     fn serials_below(&self) -> u64;
 
     /// Returns the random key that was made with the store, for hashes that have to mean the same
     /// after a restart.
     fn key(&self) -> [u64; 2];
+
+    /// Returns the same where several programs share the store, and it may get another key.
+    fn shared_keys(&self) -> Option<HashKeys> {
+        None
+    }
 
     /// Counts the channels that were ever forgotten. The epoch of a new channel is made from this
     /// number and the key, so it differs from that of a channel that had the name before.

@@ -78,6 +78,9 @@ pub struct StoreSettings {
     /// and that is counted. Default
     /// 1,000,000.
     pub dedup_entries_max: usize,
+    /// In a store that nodes share: repeats of one sender that are known at the most among the last quarter
+    /// of `dedup_entries_max`; one more message with an id is refused. Default 10,000.
+    pub dedup_entries_per_sender_max: usize,
     /// Channels at the most. Default 1,000,000: as many as the chat has.
     pub channels_max: usize,
     /// Readers who acknowledge in one channel, at the most. Default 100,000: as many as the chat
@@ -105,6 +108,7 @@ impl StoreSettings {
             upkeep_records_max: 1_024,
             dedup_ms: 300_000,
             dedup_entries_max: 1_000_000,
+            dedup_entries_per_sender_max: 10_000,
             channels_max: 1_000_000,
             acks_per_channel_max: 100_000,
             members_max: 1_000_000,

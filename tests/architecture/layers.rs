@@ -14,7 +14,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("proto", &["base", "handover"]),
     ("store", &["base", "handover"]),
     ("chat", &["base", "handover"]),
-    ("cluster", &["base", "chat"]),
+    ("cluster", &["base", "handover", "chat", "store"]),
     ("net", &["base", "handover", "proto"]),
     ("server", &["base", "handover", "proto", "net"]),
     ("api", &["base", "server", "chat"]),

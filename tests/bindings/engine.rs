@@ -1,12 +1,12 @@
 //! An engine under test, and the server that writes to it.
 
-use std::path::PathBuf;
 use std::process::{Child, Command};
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::mariadb::MariaDb;
 use super::redis_server::RedisServer;
+use super::support::installed::is_there;
 use super::support::program::Program;
 use super::table::Table;
 
@@ -64,23 +64,6 @@ pub fn with_each(test: impl Fn(&mut dyn Engine)) {
     if is_there("mariadbd") {
         test(&mut MariaDb::new());
     }
-}
-
-/// Whether a program is installed, which in CI it has to be.
-pub fn is_there(program: &str) -> bool {
-    let folders = std::env::var_os("PATH").unwrap_or_default();
-    let mut places: Vec<PathBuf> = std::env::split_paths(&folders).collect();
-    places.push("/usr/sbin".into());
-    let is_there = places.iter().any(|folder| folder.join(program).exists());
-    let must = std::env::var_os("CI").is_some();
-    assert!(
-        is_there || !must,
-        "{program} is missing: tests/tools/install"
-    );
-    if !is_there {
-        eprintln!("WARNING: {program} is missing, so this tests NOTHING: tests/tools/install");
-    }
-    is_there
 }
 
 /// A server that writes to an engine, with further settings.

@@ -8,10 +8,11 @@ use std::thread;
 
 use rustix::process::Signal;
 
-use super::engine::{Engine, PASSWORD, is_there, serve, tidings, with_each};
+use super::engine::{Engine, PASSWORD, serve, tidings, with_each};
 use super::redis_server::RedisServer;
 use super::support::api::ask_json;
 use super::support::chat_client::ChatClient;
+use super::support::installed::is_there;
 use super::support::program::Program;
 use super::support::wait::until;
 use super::truth::{number, until_true};

@@ -1,5 +1,6 @@
 //! Debian's MariaDB.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -84,7 +85,7 @@ impl MariaDb {
         new
     }
 
-    fn path(&self, name: &str) -> String {
+    pub fn path(&self, name: &str) -> String {
         self.folder.path().join(name).to_str().unwrap().to_owned()
     }
 
@@ -99,6 +100,15 @@ impl MariaDb {
             .pass(Some(PASSWORD))
             .db_name(Some("chat"));
         mysql::Conn::new(options)
+    }
+
+    /// The runs that stand there, each with the name of its server, and their counters.
+    pub fn runs(&self) -> BTreeMap<(String, u64), u64> {
+        let rows = self.rows("SELECT node, generation, beat FROM tidings_nodes");
+        let rows: Vec<(String, u64, u64)> = rows;
+        let runs = rows.into_iter();
+        runs.map(|(node, generation, beat)| ((node, generation), beat))
+            .collect()
     }
 
     fn rows<T: mysql::prelude::FromRow>(&self, statement: &str) -> Vec<T> {
@@ -165,7 +175,8 @@ impl Engine for MariaDb {
             (table.connections).insert(fd, (uid, session.unwrap_or_default()));
         }
         let rooms: Vec<(String, String, usize)> = self.rows(&format!(
-            "SELECT room, uid, connections FROM tidings_rooms {of_node}"
+            "SELECT room, uid, CAST(SUM(connections) AS UNSIGNED) FROM tidings_rooms {of_node} \
+             GROUP BY room, uid"
         ));
         let rooms = rooms.into_iter();
         table.rooms = rooms

@@ -1,45 +1,30 @@
-//! Debian's Redis.
+//! Redis, as a store under test.
 
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 
 use redis::Commands as _;
-use tempfile::TempDir;
 
 use super::engine::{Engine, NODE, PASSWORD};
-use super::support::wait::until;
+use super::support::redis_server::RedisServer as Server;
 use super::table::{Standing, Table};
 
 /// A Redis that writes what it is told to a file, and syncs that every second.
-pub struct RedisServer {
-    child: Option<Child>,
-    folder: TempDir,
-}
+pub struct RedisServer(Server);
 
 impl RedisServer {
     pub fn new() -> Self {
-        let mut new = Self {
-            child: None,
-            folder: tempfile::tempdir().unwrap(),
-        };
+        let flags = ["--requirepass", PASSWORD, "--enable-debug-command", "local"];
+        let new = Server::on_socket(&flags);
         std::fs::write(new.path("password"), format!("{PASSWORD}\n")).unwrap();
-        new.start();
-        new
+        Self(new)
     }
 
     pub fn path(&self, name: &str) -> String {
-        self.folder.path().join(name).to_str().unwrap().to_owned()
+        self.0.path(name)
     }
 
     pub fn connection(&self) -> redis::Connection {
-        self.try_connection().unwrap()
-    }
-
-    fn try_connection(&self) -> redis::RedisResult<redis::Connection> {
-        use redis::IntoConnectionInfo as _;
-        let place = redis::ConnectionAddr::Unix(self.path("redis.sock").into());
-        let who = redis::RedisConnectionInfo::default().set_password(PASSWORD);
-        let info = place.into_connection_info()?.set_redis_settings(who);
-        redis::Client::open(info)?.get_connection()
+        self.0.connection()
     }
 
     fn generation(&self) -> Option<u64> {
@@ -53,22 +38,11 @@ impl RedisServer {
 
 impl Engine for RedisServer {
     fn child(&mut self) -> &mut Option<Child> {
-        &mut self.child
+        self.0.child()
     }
 
     fn start(&mut self) {
-        let child = Command::new("redis-server")
-            .args(["--port", "0", "--save", "", "--appendonly", "yes"])
-            .args(["--dir", self.folder.path().to_str().unwrap()])
-            .args(["--unixsocket", &self.path("redis.sock")])
-            .args(["--requirepass", PASSWORD, "--enable-debug-command", "local"])
-            .stdout(Stdio::null())
-            .spawn();
-        self.child = Some(child.unwrap());
-        until("Redis answers", || {
-            let connection = self.try_connection();
-            connection.is_ok_and(|mut redis| redis::cmd("PING").exec(&mut redis).is_ok())
-        });
+        self.0.start();
     }
 
     fn settings(&self) -> Vec<String> {
@@ -155,13 +129,5 @@ impl Engine for RedisServer {
 
     fn arguments(&self) -> Vec<String> {
         vec!["redis".into(), self.path("redis.sock"), PASSWORD.into()]
-    }
-}
-
-impl Drop for RedisServer {
-    fn drop(&mut self) {
-        if self.child.is_some() {
-            self.kill();
-        }
     }
 }

@@ -15,7 +15,7 @@ const ROOMS: [&str; 4] = ["tea", "with space ", "'; --", "größe:1"];
 const USERS: [&str; 4] = ["ann", "bob", "ann ", "@:\\"];
 
 /// Does one thing of all that changes what stands there.
-fn step(
+pub fn step(
     random: &mut Random,
     server: &super::support::program::Program,
     clients: &mut Vec<ChatClient>,

@@ -1,7 +1,7 @@
 //! What a server says of itself, to be compared with what stands in its store.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -10,6 +10,7 @@ use super::support::PATIENCE;
 use super::support::api::ask_json;
 use super::support::http::HttpClient;
 use super::support::program::Program;
+use super::support::stopwatch::Stopwatch;
 use super::table::Table;
 
 type Members = BTreeSet<(String, String)>;
@@ -70,16 +71,44 @@ pub fn number(server: &Program, name: &str) -> u64 {
 /// Waits until what stands in the store is what the server says; gives how long that took.
 #[track_caller]
 pub fn until_true(engine: &mut dyn Engine, server: &Program, members: &Members) -> Duration {
-    let began = Instant::now();
+    let servers = [server];
+    let since = Stopwatch::start([]);
+    true_within(PATIENCE, &since, &servers, members, &mut || {
+        let mut stands = engine.table();
+        stands.standing.take().map(|_| stands)
+    })
+}
+
+/// Waits until what stands in a store is what these servers say, who rest; it has to be so within `bound`
+/// from `since`. Gives how long that took. `read` gives what stands there, if anything counts.
+#[track_caller]
+pub fn true_within(
+    bound: Duration,
+    since: &Stopwatch,
+    servers: &[&Program],
+    members: &Members,
+    read: &mut dyn FnMut() -> Option<Table>,
+) -> Duration {
     loop {
-        let (truth, mut stands) = (of_server(server, members), engine.table());
-        let standing = stands.standing.take();
-        if truth == stands && standing.is_some() {
-            return began.elapsed();
+        let stands = read();
+        let took = since.elapsed();
+        let mut truth = Table {
+            members: members.clone(),
+            ..Table::default()
+        };
+        for server in servers {
+            let own = of_server(server, &BTreeSet::new());
+            truth.connections.extend(own.connections);
+            for (place, connections) in own.rooms {
+                *truth.rooms.entry(place).or_default() += connections;
+            }
+        }
+        if stands.as_ref() == Some(&truth) {
+            return took;
         }
         assert!(
-            began.elapsed() < PATIENCE,
-            "so it stands: {stands:#?}\nso it is: {truth:#?}"
+            took < bound,
+            "not within {bound:?}; so it stands: {stands:#?}\nso it is: {truth:#?}"
         );
     }
 }

@@ -8,10 +8,8 @@
 //! and who looks for a lost message runs nothing else, for hours.
 #![cfg(feature = "cli")]
 
-mod place;
 mod reader;
 mod record;
-mod sender;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -24,12 +22,14 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::support::api::ask_json;
+use crate::support::chat_client::Position;
+use crate::support::ledger::{Ledger, Promise, Refusals};
 use crate::support::number_in_env;
+use crate::support::place::Place;
 use crate::support::program::Program;
 use crate::support::random::Random;
-use place::Place;
+use crate::support::sender::{self, Messages, USERS};
 use record::Record;
-use sender::{Acknowledged, Promises, USERS};
 
 /// From the start of the process to its first answer: a generous bound for a busy machine.
 const RESTART_MAX: Duration = Duration::from_secs(15);
@@ -40,19 +40,19 @@ fn nothing_is_lost_and_nothing_doubled_however_often_it_is_killed() {
     let clock = || std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64;
     let seed = number_in_env("TIDINGS_CRASH_SEED").unwrap_or_else(clock);
     println!("seed {seed}, {rounds} rounds");
-    let place = Place::new(Duration::from_secs(60 + 6 * rounds));
-    let promises = Promises::default();
+    let place = Place::new(1, Duration::from_secs(60 + 6 * rounds));
+    let ledger = Ledger::new(Refusals::Fault);
     let senders: Vec<String> = (0..7).map(|number| format!("s{number}")).collect();
     thread::scope(|scope| {
-        let (place, promises) = (&place, &promises);
+        let (place, ledger) = (&place, &ledger);
         let _watch = place.watch();
         let speakers: Vec<_> = (senders.iter().enumerate())
             .map(|(number, uid)| {
-                let who = (uid.clone(), seed + number as u64);
+                let messages = Messages::new(uid.clone(), seed + number as u64);
                 scope.spawn(move || match number {
-                    0..3 => sender::by_http(place, promises, who, false),
-                    3..5 => sender::by_http(place, promises, who, true),
-                    _ => sender::by_websocket(place, promises, who),
+                    0..3 => sender::by_http(place, ledger, messages, false),
+                    3..5 => sender::by_http(place, ledger, messages, true),
+                    _ => sender::by_websocket(place, ledger, messages),
                 })
             })
             .collect();
@@ -65,17 +65,20 @@ fn nothing_is_lost_and_nothing_doubled_however_often_it_is_killed() {
         let data = TempDir::new().unwrap();
         let mut killer = Killer::new(data.path(), seed, &senders);
         for _ in 0..rounds {
-            killer.round(place, promises);
+            killer.round(place, ledger);
         }
         let server = killer.start(place);
         place.set_over();
         let said: u64 = speakers.into_iter().map(|one| one.join().unwrap()).sum();
-        killer.judge_the_end(&server, promises, said);
-        let ends = killer.record.0.iter();
-        place.set_ends(
-            ends.map(|(name, channel)| (name.clone(), channel.entries.len() as u64))
-                .collect(),
-        );
+        killer.judge_the_end(&server, ledger, said);
+        let ends = killer.record.0.iter().map(|(name, channel)| {
+            let end = Position {
+                epoch: channel.epoch.clone(),
+                offset: channel.entries.len() as u64,
+            };
+            (name.clone(), end)
+        });
+        place.set_ends(ends.collect());
         let heard: Vec<_> = readers.into_iter().map(|one| one.join().unwrap()).collect();
         let mut resumes = 0;
         for one in heard {
@@ -97,7 +100,7 @@ struct Killer<'a> {
     senders: &'a [String],
     record: Record,
     /// What was promised before the last kill, and is to be looked for.
-    promised: Vec<Acknowledged>,
+    promised: Vec<Promise>,
     /// Promises that were found kept.
     judged: usize,
     starts: Vec<Duration>,
@@ -119,19 +122,20 @@ impl<'a> Killer<'a> {
     }
 
     /// Serves for a random time, then ends at once.
-    fn round(&mut self, place: &Place, promises: &Promises) {
+    fn round(&mut self, place: &Place, ledger: &Ledger) {
         let mut server = self.start(place);
         thread::sleep(Duration::from_micros(self.random.below(400_000)));
         if self.random.below(2) == 0 {
             // Where a server answers too early, this is when it shows.
-            promises.await_next();
+            ledger.await_next();
         }
         server.signal(Signal::KILL);
-        place.set(None);
+        place.set(0, None);
         server.ended();
-        let promised = promises.so_far();
-        self.promised = promised[self.judged..].to_vec();
-        self.judged = promised.len();
+        let told = ledger.told();
+        self.promised = told.promises[self.judged..].to_vec();
+        self.judged = told.promises.len();
+        drop(told);
         while self.random.below(3) == 0 {
             self.kill_at_start();
         }
@@ -150,7 +154,7 @@ impl<'a> Killer<'a> {
         self.starts.push(took);
         self.record.read(&server, self.senders);
         self.record.judge(&self.promised);
-        place.set(Some(server.address));
+        place.set(0, Some(server.address));
         server
     }
 
@@ -185,14 +189,14 @@ impl<'a> Killer<'a> {
     }
 
     /// Reads all of it once more, from the beginning.
-    fn judge_the_end(&mut self, server: &Program, promises: &Promises, said: u64) {
+    fn judge_the_end(&mut self, server: &Program, ledger: &Ledger, said: u64) {
         let mut record = Record::default();
         record.read(server, self.senders);
         self.record.read(server, self.senders);
         assert!(self.record == record, "what was there before is another");
-        let promises = promises.so_far();
+        let promises = &ledger.told().promises;
         assert_eq!(promises.len() as u64, said, "each message was answered");
-        record.judge(&promises);
+        record.judge(promises);
         let (messages, private) = record.judge_whole();
         // Private ones stand in two inboxes.
         assert_eq!((messages - private / 2) as u64, said);

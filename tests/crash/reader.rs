@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
-use crate::place::{Place, hear};
-use crate::sender::ROOMS;
+use crate::support::place::{Place, hear};
 use crate::support::random::Random;
+use crate::support::sender::ROOMS;
 use crate::support::websocket::WebSocketClient;
 
 /// What one reader heard, by channel: the ids, from offset 1 on.
@@ -40,7 +40,8 @@ pub fn read(place: &Place, uid: String, seed: u64) -> Heard {
     };
     let mut failed = false;
     loop {
-        if let Ok(mut client) = WebSocketClient::try_connect(place.address(failed), "/ws")
+        let address = place.address(&mut reader.random, failed);
+        if let Ok(mut client) = WebSocketClient::try_connect(address, "/ws")
             && reader.listen(&mut client) == Some(Done)
         {
             return reader.heard;
@@ -117,6 +118,6 @@ impl Reader<'_> {
             return false;
         };
         let mut each = self.heard.ids.iter();
-        each.all(|(channel, ids)| ids.len() as u64 == ends[channel])
+        each.all(|(channel, ids)| ids.len() as u64 == ends[channel].offset)
     }
 }

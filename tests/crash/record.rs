@@ -4,9 +4,10 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
-use crate::sender::{Acknowledged, ROOMS, USERS};
 use crate::support::api::ask_json;
+use crate::support::ledger::Promise;
 use crate::support::program::Program;
+use crate::support::sender::{ROOMS, USERS};
 
 /// A message of the history.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,11 +41,11 @@ impl Record {
     }
 
     /// Each promise is kept: the message is where it was said to be.
-    pub fn judge(&self, promises: &[Acknowledged]) {
+    pub fn judge(&self, promises: &[Promise]) {
         for promise in promises {
             let channel = &self.0[&promise.channel];
-            assert_eq!(channel.epoch, promise.epoch, "{promise:?}");
-            let entry = channel.entries.get(promise.offset as usize - 1);
+            assert_eq!(channel.epoch, promise.position.epoch, "{promise:?}");
+            let entry = channel.entries.get(promise.position.offset as usize - 1);
             let id = entry.map(|entry| &entry.id);
             assert_eq!(id, Some(&promise.id), "lost: {promise:?}");
         }

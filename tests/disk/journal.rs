@@ -16,10 +16,7 @@ const NOW: u64 = 1_700_000_000_000;
 
 fn message<'a>(channel: &'a str, id: &'a str, data: &'a str) -> MessageRecord<'a> {
     MessageRecord {
-        channel: Channel {
-            name: channel,
-            epoch: Epoch::from_bits(1),
-        },
+        channel: Channel::stored(channel, Epoch::from_bits(1)),
         second: None,
         body: MessageBody {
             id,
@@ -29,8 +26,10 @@ fn message<'a>(channel: &'a str, id: &'a str, data: &'a str) -> MessageRecord<'a
             data,
         },
         idempotency_key: None,
+        id_owner: 0,
         opens: false,
         mark: None,
+        except: &[],
     }
 }
 

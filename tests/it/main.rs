@@ -12,6 +12,8 @@ mod support;
 mod chat;
 #[cfg(feature = "cli")]
 mod cli;
+#[cfg(feature = "cli")]
+mod cluster;
 mod connection;
 #[cfg(all(feature = "cli", debug_assertions))]
 mod deaths;
@@ -27,6 +29,8 @@ mod http;
 mod links;
 #[cfg(feature = "cli")]
 mod native;
+#[cfg(feature = "cli")]
+mod node;
 #[cfg(feature = "cli")]
 mod protocol_page;
 mod server;

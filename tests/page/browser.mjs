@@ -338,6 +338,8 @@ await claim("who sends a message needn't be there: the dot tells what the server
 });
 
 await claim("lists that were cut say so, presence may stop, and what can't be read is told", async () => {
+  // Who left just before would still be counted out of what follows.
+  await listed(ann, "people-list", "lea").waitFor({ state: "detached" });
   let toPage;
   const max = await visitor("max", `${server.origin}/?room=${room}`, {
     // Stands between the page and the server, for what no server of a test's size does.

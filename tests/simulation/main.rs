@@ -7,6 +7,8 @@
 
 mod actions;
 mod asking;
+#[cfg(feature = "cluster")]
+mod cluster;
 mod coming;
 mod crowd;
 mod disk;
@@ -121,6 +123,52 @@ fn who_comes_back_to_a_stored_channel_hears_everything_once_whatever_was_lost() 
         "repeats",
         "forgotten",
         "places",
+    ];
+    let never = |name: &&str| sums.get(*name).is_none_or(|count| *count < worlds / 10);
+    let missing: Vec<_> = happens.iter().filter(|name| never(name)).collect();
+    assert!(
+        worlds < 100 || missing.is_empty(),
+        "{missing:?} of {sums:?}"
+    );
+}
+
+#[cfg(feature = "cluster")]
+#[test]
+fn several_nodes_are_one_whatever_goes_wrong() {
+    let seeds = match number("SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("SEEDS").unwrap_or(250),
+    };
+    let worlds = seeds.end - seeds.start;
+    let mut sums = cluster::Counts::new();
+    for seed in seeds {
+        let lived = catch_unwind(|| {
+            let mut world = cluster::World::new(seed);
+            for _ in 0..3 * STEPS {
+                world.step();
+            }
+            world.end()
+        });
+        let Ok(counted) = lived else {
+            panic!("it went wrong in a world that can be played again: SEED={seed}");
+        };
+        for (name, count) in counted {
+            *sums.entry(name).or_default() += count;
+        }
+    }
+    println!("{worlds} worlds: {sums:?}");
+    let happens = [
+        "ok",
+        "repeats",
+        "refused",
+        "recovered",
+        "unrecovered",
+        "gaps",
+        "killed",
+        "frozen",
+        "lives",
+        "purges",
+        "shown",
     ];
     let never = |name: &&str| sums.get(*name).is_none_or(|count| *count < worlds / 10);
     let missing: Vec<_> = happens.iter().filter(|name| never(name)).collect();

@@ -595,7 +595,7 @@ fn chat(settings: &ChatSettings, seed: u64, disk: &Arc<Disk>) -> Chat {
 }
 
 /// Where somebody is in each channel that it heard.
-fn places_in(inbox: &[Heard]) -> BTreeMap<String, Position> {
+pub fn places_in(inbox: &[Heard]) -> BTreeMap<String, Position> {
     let mut places = BTreeMap::new();
     let mut told: BTreeMap<&str, (Position, Resume, bool)> = BTreeMap::new();
     for heard in inbox {
@@ -608,17 +608,19 @@ fn places_in(inbox: &[Heard]) -> BTreeMap<String, Position> {
                     told.insert(&welcome.channel, (newest, wish, welcome.recovered));
                 }
             }
-            Heard::Subscribed { channel, .. } => match told.get(&**channel) {
-                Some((newest, Resume::After(at), true)) => {
-                    let offset = at.offset;
-                    places.insert(channel.clone(), Position { offset, ..*newest });
+            Heard::Subscribed { channel, answered } => {
+                match told.remove(&**channel).filter(|_| *answered) {
+                    Some((newest, Resume::After(at), true)) => {
+                        let offset = at.offset;
+                        places.insert(channel.clone(), Position { offset, ..newest });
+                    }
+                    Some((newest, Resume::Now | Resume::After(_), _)) => {
+                        places.insert(channel.clone(), newest);
+                    }
+                    // Only the server knows from where on.
+                    Some((_, Resume::Acked, _)) | None => drop(places.remove(channel)),
                 }
-                Some((newest, Resume::Now | Resume::After(_), _)) => {
-                    places.insert(channel.clone(), *newest);
-                }
-                // Only the server knows from where on.
-                Some((_, Resume::Acked, _)) | None => drop(places.remove(channel)),
-            },
+            }
             Heard::Gap { channel, position } => drop(places.insert(channel.clone(), *position)),
             Heard::Message(line) => {
                 let (channel, position) = (line.channel.clone(), line.position);

@@ -262,6 +262,7 @@ fn settings(random: &mut Random) -> ChatSettings {
         channels_per_user_max: random.pick(&[1, 2, 4, 100]),
         // So few that none of them is dropped to make room for others.
         unclaimed_lines_max: random.pick(&[1, 2, 4, 7]),
+        cluster_linger_ms: None,
         channel_ttl_ms: random.pick(&[0, 100, 2_000, 20_000]),
         kept_messages_max: random.within(1..=6),
         kept_ms_max: if short_of_bytes {

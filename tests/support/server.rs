@@ -125,6 +125,7 @@ pub fn until_nothing_is_left(handle: &Handle) {
             ("outbox bytes", stats.outbox_bytes),
             ("postponed events", stats.postponed.items),
             ("postponed bytes", stats.postponed.bytes),
+            ("user pauses", stats.user_pauses),
             ("user timers", stats.user_timers),
             (
                 "connections",

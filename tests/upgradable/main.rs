@@ -10,8 +10,10 @@ mod support;
 use std::fs;
 use std::panic::catch_unwind;
 use std::process::{Command, ExitCode};
+use std::time::Duration;
 
 use rustix::process::Signal;
+use support::frame::frame;
 use support::program::Program;
 use support::websocket::WebSocketClient;
 
@@ -43,6 +45,10 @@ const TESTS: &[(&str, fn())] = &[
     (
         "what_the_callbacks_know_outlives_the_program_and_so_does_every_connection",
         carries,
+    ),
+    (
+        "what_a_pause_holds_back_outlives_the_program_and_so_does_the_pause",
+        pauses,
     ),
     (
         "a_program_that_does_not_say_that_it_can_be_upgraded_refuses_the_signal",
@@ -173,6 +179,24 @@ fn carries() {
     }
     assert!(server.get("/last").contains(" connections, a pause of "));
     drop((client, http));
+    server.program.stop();
+}
+
+fn pauses() {
+    let mut server = Upgradable::start("server");
+    let mut client = server.program.websocket("/");
+    // Read together, so that the second one waits on the worker, and the third is never read.
+    client.pour(&[frame(0x81, b"pause"), frame(0x81, b"and")].concat());
+    assert!(client.hear_text().ends_with(" 1"));
+    client.say("more");
+    for _ in 0..2 {
+        server.is_upgraded();
+        assert_eq!(client.hear_within(Duration::from_millis(50)), None);
+    }
+    assert_eq!(server.get("/resume"), "resumed");
+    assert!(client.hear_text().ends_with(" 2"));
+    assert!(client.hear_text().ends_with(" 3"));
+    drop(client);
     server.program.stop();
 }
 

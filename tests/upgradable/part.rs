@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tidings::server::process::{TaskId, TaskOutcome};
 use tidings::server::{
-    BoxError, Builder, Request, Responder, Response, Rollout, RunningServer, Server,
+    BoxError, Builder, Fd, Request, Responder, Response, Rollout, RunningServer, Server,
     ServerSettings, ThawSections, WorkerHandle,
 };
 
@@ -69,6 +69,9 @@ impl Part {
             .on_start(|server| println!("listening on http://{}/", server.addresses()[0]))
             .on_open(|server, request| server.bind(request.fd, "ann").unwrap())
             .on_message(move |server, frame| {
+                if frame.text() == Some("pause") {
+                    server.pause(frame.fd);
+                }
                 let count = heard.count.fetch_add(1, SeqCst) + 1;
                 server
                     .push(frame.fd, &*format!("{} {count}", frame.fd))
@@ -149,6 +152,12 @@ impl Part {
                     held.end("late");
                 }
                 "released".to_owned()
+            }
+            "/resume" => {
+                for fd in server.connections(Fd(0), 100) {
+                    server.resume(fd);
+                }
+                "resumed".to_owned()
             }
             "/second" => {
                 let second = Server::builder().listen("127.0.0.1:0").start();

@@ -245,7 +245,9 @@ impl TakenChat {
         for (user, rooms) in self.lasting_of_users.drain(..) {
             for room in &rooms {
                 let membership = (Arc::clone(room), Arc::clone(user.inbox()));
-                if !self.lasting_in_rooms.remove(&membership) {
+                // On a node of a cluster only the users have them.
+                let is_in_room = self.lasting_in_rooms.remove(&membership);
+                if !is_in_room && !chat.common.in_cluster() {
                     return false;
                 }
             }

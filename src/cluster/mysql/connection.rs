@@ -10,8 +10,12 @@ use crate::cluster::{EnginePlace, EngineSettings};
 const MARIADB_MIN: (u32, u32) = (10, 5);
 const MYSQL_MIN: (u32, u32) = (8, 0);
 
-/// Errors that somebody has to mend, by the server's numbers: no such user, host, database, right.
-const REFUSALS: [u16; 8] = [1044, 1045, 1049, 1054, 1130, 1142, 1143, 1698];
+/// Errors that somebody has to mend, by the server's numbers: no such user, host, database, right, no
+/// way to log what several servers write.
+const REFUSALS: [u16; 9] = [1044, 1045, 1049, 1054, 1130, 1142, 1143, 1665, 1698];
+
+/// Rows that another one holds: too long, in a circle, at this moment.
+const BUSY: [u16; 3] = [1205, 1213, 3572];
 
 /// A table that isn't there.
 const NO_TABLE: u16 = 1146;
@@ -36,6 +40,8 @@ impl MySqlConnection {
                 .tcp_port(*port)
                 .prefer_socket(false),
             EnginePlace::Unix(path) => options.socket(Some(path.to_string_lossy())),
+            // No address of MySQL is read as that.
+            EnginePlace::Sentinel { .. } => options,
         };
         Conn::new(options).map(Self).map_err(of_mysql)
     }
@@ -64,6 +70,26 @@ impl MySqlConnection {
             return Err(BindingError::Refused(what));
         }
         Ok(())
+    }
+
+    /// Has other servers that write to the same tables wait for this one as little as can be, and this one
+    /// for none of them for long.
+    #[cfg(feature = "cluster")]
+    pub(super) fn share(&mut self) -> Result<(), BindingError> {
+        // Rows that a statement only looks at stay free, and so do the gaps between them.
+        self.run("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")?;
+        self.run("SET SESSION innodb_lock_wait_timeout = 1")?;
+        Ok(())
+    }
+
+    /// Whether an error says that rows were locked: the statement has done nothing, and the transaction is to
+    /// be rolled back and tried again.
+    pub(super) fn is_busy(error: &BindingError) -> bool {
+        let BindingError::Away(error) = error else {
+            return false;
+        };
+        let error = error.downcast_ref::<Error>();
+        matches!(error, Some(Error::MySqlError(told)) if BUSY.contains(&told.code))
     }
 
     /// Runs a statement that gives rows.

@@ -17,7 +17,7 @@ const COLUMNS: [(&str, &str); 4] = [
 ];
 
 /// Rows that one step of cleaning takes out at the most.
-const CLEANED_A_STEP_MAX: usize = 5_000;
+pub(super) const CLEANED_A_STEP_MAX: usize = 1_000;
 
 /// The tables that begin with one prefix.
 #[derive(Debug, Clone)]
@@ -118,6 +118,32 @@ impl MySqlTables {
         )
     }
 
+    /// Holds the row of a run that is over, unless somebody else does.
+    #[cfg(feature = "cluster")]
+    pub(super) fn claim(&self, node: &BindingNode) -> String {
+        format!(
+            "SELECT beat FROM {}_nodes WHERE node={} AND generation={} FOR UPDATE NOWAIT",
+            self.0,
+            Hex(&node.name),
+            node.generation
+        )
+    }
+
+    /// Lists the runs that have rows.
+    #[cfg(feature = "cluster")]
+    pub(super) fn runs(&self) -> String {
+        let of = |table| {
+            let prefix = &self.0;
+            format!("SELECT node, generation FROM {prefix}_{table} GROUP BY node, generation")
+        };
+        format!(
+            "{} UNION {} UNION {}",
+            of("nodes"),
+            of("connections"),
+            of("rooms")
+        )
+    }
+
     pub(super) fn connections(&self, node: &BindingNode) -> String {
         format!(
             "SELECT fd, uid, since, session FROM {}_connections WHERE node={} AND generation={}",
@@ -141,7 +167,11 @@ impl MySqlTables {
     }
 
     /// Writes what is so, in one statement for each kind of change.
-    pub(super) fn write(&self, node: &BindingNode, changes: &[BindingChange]) -> Vec<String> {
+    pub(super) fn write<'a>(
+        &self,
+        node: &BindingNode,
+        changes: impl IntoIterator<Item = &'a BindingChange>,
+    ) -> Vec<String> {
         let mut batch = WrittenRows::default();
         for change in changes {
             batch.add(node, change);
@@ -151,9 +181,13 @@ impl MySqlTables {
             let is_any = !list.is_empty();
             is_any.then(|| format!("{before} {}{behind}", list.join(",")))
         };
+        // By the key: a walk through the table would wait for rows that other servers write.
         let either = |list: &[String], table: &str| {
             let is_any = !list.is_empty();
-            is_any.then(|| format!("DELETE FROM {prefix}_{table} WHERE {}", list.join(" OR ")))
+            is_any.then(|| {
+                let list = list.join(" OR ");
+                format!("DELETE t FROM {prefix}_{table} AS t FORCE INDEX (PRIMARY) WHERE {list}")
+            })
         };
         [
             // First: a connection may have gone from one user to another.
@@ -223,6 +257,7 @@ impl WrittenRows {
                 room,
                 user,
                 connections: 0,
+                ..
             } => self.left.push(format!(
                 "(room={} AND uid={} AND node={name})",
                 Hex(room),
@@ -232,6 +267,7 @@ impl WrittenRows {
                 room,
                 user,
                 connections,
+                ..
             } => self.entered.push(format!(
                 "({},{},{name},{generation},{connections})",
                 Hex(room),
@@ -245,6 +281,8 @@ impl WrittenRows {
             BindingChange::Lasting { room, user, .. } => {
                 (self.ended).push(format!("(room={} AND uid={})", Hex(room), uid(user)));
             }
+            // Routes of a cluster stand in its Redis.
+            BindingChange::Heard { .. } => {}
         }
     }
 }
@@ -270,9 +308,8 @@ mod tests {
         let tables = MySqlTables("t".into());
         assert_eq!(
             tables.write(&node, &[closed]),
-            [
-                "DELETE FROM t_connections WHERE (fd=7 AND uid=x'61273b2044524f50205441424c4520783b202d2d')"
-            ]
+            ["DELETE t FROM t_connections AS t FORCE INDEX (PRIMARY) \
+                 WHERE (fd=7 AND uid=x'61273b2044524f50205441424c4520783b202d2d')"]
         );
         assert!(
             tables

@@ -6,18 +6,37 @@ use redis::Cmd;
 
 use super::connection::{LoadedScript, RedisConnection};
 use super::keys::RedisKeys;
+use super::membership::node_script;
 use crate::base::Fd;
 use crate::chat::{
     BindingChange, BindingError, BindingNode, Bindings, ConnectionRecord, GenerationState, User,
 };
+use crate::cluster::shared::NodeShared;
 
 /// Fields or members that one step of a walk asks for.
 const WALK_STEP: usize = 1_000;
+
+/// The rows of a node of a cluster.
+pub(super) struct NodeRows {
+    /// The node's generation, as it stood when the connection was opened.
+    pub(super) generation: u64,
+    /// The node, whose generation may be another one by now.
+    pub(super) shared: Arc<NodeShared>,
+}
+
+/// Whether rooms are told who comes and goes by rows that are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Telling {
+    WhoComes,
+    Nobody,
+}
 
 /// The bindings in Redis, through one connection.
 pub(super) struct RedisBindings {
     connection: RedisConnection,
     keys: RedisKeys,
+    /// Set where the rows are those of a node of a cluster, which decide who comes and goes.
+    node: Option<NodeRows>,
     register: LoadedScript,
     beat: LoadedScript,
     write: LoadedScript,
@@ -28,11 +47,13 @@ impl RedisBindings {
     pub(super) fn new(
         mut connection: RedisConnection,
         keys: RedisKeys,
+        node: Option<NodeRows>,
     ) -> Result<Self, BindingError> {
         Ok(Self {
+            node,
             register: connection.load(include_str!("lua/register.lua"))?,
             beat: connection.load(include_str!("lua/beat.lua"))?,
-            write: connection.load(include_str!("lua/write.lua"))?,
+            write: connection.load(&node_script(include_str!("lua/write.lua")))?,
             leave: connection.load(include_str!("lua/leave.lua"))?,
             connection,
             keys,
@@ -142,10 +163,12 @@ impl RedisBindings {
                 let key = this.keys.room(room, node.generation);
                 this.walk("HSCAN", &key, |_, pairs| {
                     for pair in pairs.chunks_exact(2) {
+                        let connections = pair[1].parse().unwrap_or(0);
                         visit(BindingChange::Present {
                             room: Arc::clone(&name),
                             user: User::of_uid(&pair[0]),
-                            connections: pair[1].parse().unwrap_or(0),
+                            connections,
+                            is_leaving: connections == 0,
                         });
                     }
                     Ok(())
@@ -153,6 +176,68 @@ impl RedisBindings {
             }
             Ok(())
         })
+    }
+
+    /// The counts in the routes of a generation.
+    fn heard(
+        &mut self,
+        node: &BindingNode,
+        visit: &mut dyn FnMut(BindingChange),
+    ) -> Result<(), BindingError> {
+        let index = self.keys.index(node.generation);
+        self.walk("SSCAN", &index, |this, names| {
+            let channels = names.iter().filter_map(|name| name.strip_prefix("r:"));
+            let channels: Vec<&str> = channels.collect();
+            let commands = channels.iter().map(|channel| {
+                let mut command = redis::cmd("HGET");
+                command.arg(this.keys.routes(channel)).arg(node.generation);
+                command
+            });
+            let commands: Vec<Cmd> = commands.collect();
+            let counts: Vec<Option<usize>> = this.connection.ask_each(commands)?;
+            for (channel, connections) in channels.into_iter().zip(counts) {
+                if let Some(connections) = connections {
+                    visit(BindingChange::Heard {
+                        channel: channel.into(),
+                        connections,
+                    });
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// The node with the generation whose rows these are.
+    fn own(&self, node: &BindingNode) -> BindingNode {
+        let generation = self.node.as_ref().map(|own| own.generation);
+        BindingNode {
+            generation: generation.unwrap_or(node.generation),
+            ..node.clone()
+        }
+    }
+
+    fn write_telling(
+        &mut self,
+        node: &BindingNode,
+        changes: &[BindingChange],
+        telling: Telling,
+    ) -> Result<(), BindingError> {
+        let node = &self.own(node);
+        let generation = node.generation;
+        let tells = match (&self.node, telling) {
+            (Some(_), Telling::WhoComes) => &self.keys.0,
+            _ => "",
+        };
+        let mut call = ScriptFields::new(&self.keys, node, tells);
+        for change in changes {
+            call.add(&self.keys, generation, change);
+        }
+        let mut command = self.write.call(&call.keys);
+        command.arg(call.fields);
+        match self.connection.ask::<u64>(command)? {
+            0 => Err(BindingError::Displaced),
+            _ => Ok(()),
+        }
     }
 
     fn lasting(&mut self, visit: &mut dyn FnMut(BindingChange)) -> Result<(), BindingError> {
@@ -179,6 +264,10 @@ impl RedisBindings {
 
 impl Bindings for RedisBindings {
     fn register(&mut self, node: &BindingNode) -> Result<(), BindingError> {
+        if self.node.is_some() {
+            // A node enters itself in the register of its cluster.
+            return Ok(());
+        }
         let keys = [
             self.keys.nodes(),
             self.keys.generation(node.generation),
@@ -193,6 +282,12 @@ impl Bindings for RedisBindings {
     }
 
     fn beat(&mut self, node: &BindingNode) -> Result<GenerationState, BindingError> {
+        if let Some(NodeRows { generation, shared }) = &self.node {
+            return Ok(match shared.generation() == *generation {
+                true => GenerationState::Own,
+                false => GenerationState::None,
+            });
+        }
         let keys = [self.keys.nodes(), self.keys.generation(node.generation)];
         let mut call = self.beat.call(&keys);
         call.arg(&node.name).arg(node.generation);
@@ -217,26 +312,42 @@ impl Bindings for RedisBindings {
         node: &BindingNode,
         visit: &mut dyn FnMut(BindingChange),
     ) -> Result<(), BindingError> {
-        self.connections(node, visit)?;
-        self.members(node, visit)?;
-        self.lasting(visit)
+        let node = self.own(node);
+        self.connections(&node, visit)?;
+        self.members(&node, visit)?;
+        match self.node {
+            Some(_) => self.heard(&node, visit),
+            None => self.lasting(visit),
+        }
     }
 
     fn write(&mut self, node: &BindingNode, changes: &[BindingChange]) -> Result<(), BindingError> {
-        let generation = node.generation;
-        let mut call = ScriptFields::new(&self.keys, node);
-        for change in changes {
-            call.add(&self.keys, generation, change);
-        }
-        let mut command = self.write.call(&call.keys);
-        command.arg(call.fields);
-        match self.connection.ask::<u64>(command)? {
-            0 => Err(BindingError::Displaced),
-            _ => Ok(()),
-        }
+        self.write_telling(node, changes, Telling::WhoComes)
+    }
+
+    /// The key that is asked for outlives the cleaning of a generation by a day.
+    fn has_lost_rows(&mut self) -> Result<bool, BindingError> {
+        let former = self.node.as_ref().map(|own| own.shared.former_generation());
+        let Some(former) = former.filter(|former| *former > 0) else {
+            return Ok(false);
+        };
+        let mut exists = redis::cmd("EXISTS");
+        exists.arg(self.keys.call(former));
+        Ok(self.connection.ask::<u64>(exists)? == 0)
+    }
+
+    fn write_again(
+        &mut self,
+        node: &BindingNode,
+        changes: &[BindingChange],
+    ) -> Result<(), BindingError> {
+        self.write_telling(node, changes, Telling::Nobody)
     }
 
     fn leave(&mut self, node: &BindingNode) -> Result<(), BindingError> {
+        if self.node.is_some() {
+            return Ok(());
+        }
         let keys = [self.keys.nodes(), self.keys.gone()];
         let mut call = self.leave.call(&keys);
         call.arg(&node.name).arg(node.generation);
@@ -252,15 +363,21 @@ struct ScriptFields {
 }
 
 impl ScriptFields {
-    fn new(keys: &RedisKeys, node: &BindingNode) -> Self {
+    /// Begins a call; with a prefix in `tells` rooms are told who comes and goes.
+    fn new(keys: &RedisKeys, node: &BindingNode, tells: &str) -> Self {
         Self {
             keys: vec![
                 keys.nodes(),
                 keys.connections(node.generation),
                 keys.index(node.generation),
                 keys.lasting(),
+                keys.gone(),
             ],
-            fields: vec![node.name.clone(), node.generation.to_string()],
+            fields: vec![
+                node.name.clone(),
+                node.generation.to_string(),
+                tells.to_owned(),
+            ],
         }
     }
 
@@ -279,10 +396,22 @@ impl ScriptFields {
                 room,
                 user,
                 connections,
+                is_leaving,
             } => {
                 self.keys.push(keys.room(room, generation));
                 self.keys.push(keys.rooms(user.uid(), generation));
-                self.say(["p", room, user.uid(), &connections.to_string()]);
+                let value = match (connections, is_leaving) {
+                    (0, false) => "-",
+                    _ => &connections.to_string(),
+                };
+                self.say(["p", room, user.uid(), value]);
+            }
+            BindingChange::Heard {
+                channel,
+                connections,
+            } => {
+                self.keys.push(keys.routes(channel));
+                self.say(["h", &connections.to_string()]);
             }
             BindingChange::Lasting {
                 room,
@@ -309,14 +438,24 @@ fn value_of(record: &ConnectionRecord, generation: u64) -> String {
 
 /// Reads such a value; `None` if it is another generation's.
 fn read_value(value: &str, generation: u64) -> Option<ConnectionRecord> {
+    let (of, record) = record_of(value)?;
+    (of == generation).then_some(record)
+}
+
+/// Reads such a value: the generation, and what it has of the connection.
+pub(super) fn record_of(value: &str) -> Option<(u64, ConnectionRecord)> {
     let mut parts = value.splitn(3, ':');
-    let of = parts.next()?.parse::<u64>().ok()?;
+    let generation = parts.next()?.parse().ok()?;
     let since_unix_ms = parts.next()?.parse().ok()?;
     let session = parts.next()?;
-    (of == generation).then(|| ConnectionRecord {
-        since_unix_ms,
-        session: (!session.is_empty()).then(|| session.into()),
-    })
+    let session = (!session.is_empty()).then(|| session.into());
+    Some((
+        generation,
+        ConnectionRecord {
+            since_unix_ms,
+            session,
+        },
+    ))
 }
 
 #[cfg(test)]

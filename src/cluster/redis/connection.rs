@@ -5,6 +5,7 @@ use redis::{
     IntoConnectionInfo as _, ProtocolVersion, RedisConnectionInfo, RedisError, Value,
 };
 
+use super::sentinel;
 use crate::chat::BindingError;
 use crate::cluster::{EnginePlace, EngineSettings};
 
@@ -19,13 +20,25 @@ pub(super) struct LoadedScript(String);
 
 impl RedisConnection {
     pub(super) fn open(settings: &EngineSettings) -> Result<Self, BindingError> {
+        Self::open_with(settings, ProtocolVersion::RESP2)
+    }
+
+    pub(super) fn open_with(
+        settings: &EngineSettings,
+        protocol: ProtocolVersion,
+    ) -> Result<Self, BindingError> {
         let address = &settings.address;
         let place = match &address.place {
             EnginePlace::Tcp(host, port) => ConnectionAddr::Tcp(host.clone(), *port),
             EnginePlace::Unix(path) => ConnectionAddr::Unix(path.clone()),
+            EnginePlace::Sentinel { sentinels, name } => {
+                let primary = sentinel::primary(sentinels, name, settings.answer_max);
+                let (host, port) = primary.map_err(of_redis)?;
+                ConnectionAddr::Tcp(host, port)
+            }
         };
         let mut who = RedisConnectionInfo::default()
-            .set_protocol(ProtocolVersion::RESP2)
+            .set_protocol(protocol)
             .set_skip_set_lib_name()
             .set_db(address.database.parse().unwrap_or(0));
         if !address.user.is_empty() {
@@ -92,6 +105,15 @@ impl RedisConnection {
             return Ok(Vec::new());
         }
         pipeline.query(&mut self.0).map_err(of_redis)
+    }
+
+    /// The connection itself, for what is sent without an answer being awaited.
+    pub(super) const fn raw(&mut self) -> &mut Connection {
+        &mut self.0
+    }
+
+    pub(super) fn into_inner(self) -> Connection {
+        self.0
     }
 
     /// Has Redis keep a script until its end.

@@ -67,6 +67,71 @@ impl RedisKeys {
         self.one(format_args!("s:{uid}"))
     }
 
+    /// Hash: the engine's life.
+    pub(super) fn life(&self) -> String {
+        self.one("life")
+    }
+
+    /// Hash: a generation's last call.
+    pub(super) fn call(&self, generation: u64) -> String {
+        self.one(format_args!("call:{generation}"))
+    }
+
+    /// The node that cleans a generation away at the moment.
+    pub(super) fn cleaning(&self, generation: u64) -> String {
+        self.one(format_args!("clean:{generation}"))
+    }
+
+    /// Hash: the generations that hear a channel, with their connections there.
+    pub(super) fn routes(&self, channel: &str) -> String {
+        self.one(format_args!("r:{channel}"))
+    }
+
+    /// Hash: the facts of a channel.
+    pub(super) fn channel(&self, name: &str) -> String {
+        self.one(format_args!("m:{name}"))
+    }
+
+    /// List: the messages of a channel.
+    pub(super) fn list(&self, name: &str) -> String {
+        self.one(format_args!("l:{name}"))
+    }
+
+    /// Sorted set: the names of channels.
+    pub(super) fn names(&self) -> String {
+        self.one("k")
+    }
+
+    /// Hash: the number up to which each producer is settled.
+    pub(super) fn marks(&self) -> String {
+        self.one("marks")
+    }
+
+    /// The generation that does the upkeep.
+    pub(super) fn upkeep(&self) -> String {
+        self.one("upkeep")
+    }
+
+    /// The key of hashes that all nodes make alike.
+    pub(super) fn hasher(&self) -> String {
+        self.one("hasher")
+    }
+
+    /// The newest block of serial numbers.
+    pub(super) fn serials(&self) -> String {
+        self.one("serials")
+    }
+
+    /// Hash: a block of serial numbers, its generation.
+    pub(super) fn blocks(&self) -> String {
+        self.one("blocks")
+    }
+
+    /// The channel on which a generation hears.
+    pub(super) fn inbox(&self, generation: u64) -> String {
+        self.one(format_args!("inbox:{generation}"))
+    }
+
     fn one(&self, name: impl Display) -> String {
         format!("{}:{name}", self.0)
     }

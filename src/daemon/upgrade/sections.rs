@@ -2,6 +2,7 @@
 
 use anyhow::bail;
 use tidings::chat::CHAT_FORMAT;
+use tidings::cluster::kept::NODE_FORMAT;
 use tidings::endpoint::ENDPOINT_FORMAT;
 use tidings::gateway::GATEWAY_FORMAT;
 use tidings::handover::{Handover, HandoverWriter, SectionFormat};
@@ -9,6 +10,7 @@ use tidings::server::upgrade::{DESCRIPTORS, FRAMES, PROCESSES, REACTOR, SERVER, 
 use tidings::store::{JOURNAL_FORMAT, STORE_FORMAT};
 
 use super::state::DAEMON;
+use crate::daemon::node_serials::SERIALS_FORMAT;
 
 /// Every section that this program knows.
 pub const KNOWN: &[SectionFormat] = &[
@@ -24,6 +26,8 @@ pub const KNOWN: &[SectionFormat] = &[
     ENDPOINT_FORMAT,
     STORE_FORMAT,
     JOURNAL_FORMAT,
+    NODE_FORMAT,
+    SERIALS_FORMAT,
 ];
 
 /// Compares what was written anew with what was handed over, as far as both are of one version.

@@ -5,11 +5,14 @@ use std::hash::BuildHasher as _;
 
 use foldhash::fast::RandomState;
 
-use crate::chat::{BindingChange, BindingError, BindingKey, BindingNode, Bindings, Chat};
+use crate::chat::{
+    BindingChange, BindingError, BindingKey, BindingNode, BindingScope, Bindings, Chat,
+};
 
 /// Lists the rows that stand in the store otherwise than they should, or that are missing there.
 pub(super) fn differing(
     chat: &Chat,
+    scope: BindingScope,
     store: &mut dyn Bindings,
     node: &BindingNode,
 ) -> Result<Vec<BindingKey>, BindingError> {
@@ -20,7 +23,7 @@ pub(super) fn differing(
         standing.insert(row.key(), hash.hash_one(&row));
     })?;
     let mut differing = Vec::new();
-    chat.each_binding(&mut |row| {
+    chat.each_binding(scope, &mut |row| {
         let key = row.key();
         if standing.remove(&key) != Some(hash.hash_one(&row)) {
             differing.push(key);

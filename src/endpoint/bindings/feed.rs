@@ -33,7 +33,10 @@ impl BindingFeed {
     pub(in crate::endpoint) fn new(settings: &BindingSettings, generation: Option<u64>) -> Self {
         let new = || (random() >> (u64::BITS - GENERATION_BITS)).max(1);
         Self {
-            queue: Arc::new(BindingQueue::new(settings.changes_max)),
+            queue: Arc::new(BindingQueue::new(
+                settings.store.scope(),
+                settings.changes_max,
+            )),
             store: Arc::clone(&settings.store),
             node: BindingNode {
                 name: settings.node.clone(),

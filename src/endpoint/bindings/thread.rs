@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::compare::differing;
 use super::feed::BindingFeed;
 use crate::base::vital::{may_die_here, spawn_vital};
-use crate::chat::{BindingError, BindingKey, Bindings, GenerationState, TakenRows};
+use crate::chat::{BindingChange, BindingError, BindingKey, Bindings, GenerationState, TakenRows};
 use crate::endpoint::services::Services;
 
 /// Time between two signs of life.
@@ -51,6 +51,19 @@ pub(in crate::endpoint) fn start(
         feed.is_connected.store(false, Relaxed);
         tracing::error!("the thread that writes the bindings has died; they are as old as that");
     })
+}
+
+/// Rows that couldn't be written, and why.
+struct UnwrittenRows {
+    error: BindingError,
+    rows: Vec<BindingKey>,
+}
+
+/// Whether rows say something new, or what stood in the store before it lost it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Writing {
+    News,
+    Again,
 }
 
 struct BindingWriter {
@@ -186,8 +199,26 @@ impl BindingWriter {
         // First: what changes from now on is noted.
         self.feed.queue.begin();
         self.feed.compared.fetch_add(1, Relaxed);
-        let rows = differing(&self.services.chat, store, &self.feed.node)?;
-        self.write(store, rows)
+        let rows = differing(
+            &self.services.chat,
+            self.feed.store.scope(),
+            store,
+            &self.feed.node,
+        )?;
+        let untold = self.feed.queue.untold();
+        let (again, rows) = match untold {
+            Some(untold) if store.has_lost_rows()? => rows
+                .into_iter()
+                .partition(|row| matches!(row, BindingKey::Member(..)) && !untold.contains(row)),
+            _ => (Vec::new(), rows),
+        };
+        // What can't be written is compared once more.
+        for (rows, writing) in [(again, Writing::Again), (rows, Writing::News)] {
+            let written = self.write_rows(store, rows, writing);
+            written.map_err(|unwritten| unwritten.error)?;
+        }
+        self.feed.queue.told_all();
+        Ok(())
     }
 
     /// Writes what is so about rows by now.
@@ -196,6 +227,20 @@ impl BindingWriter {
         store: &mut dyn Bindings,
         rows: Vec<BindingKey>,
     ) -> Result<(), BindingError> {
+        let written = self.write_rows(store, rows, Writing::News);
+        written.map_err(|UnwrittenRows { error, rows }| {
+            self.feed.queue.keep_untold(rows);
+            error
+        })
+    }
+
+    /// Writes what is so about rows by now, as something new or not.
+    fn write_rows(
+        &mut self,
+        store: &mut dyn Bindings,
+        rows: Vec<BindingKey>,
+        writing: Writing,
+    ) -> Result<(), UnwrittenRows> {
         let mut rows = rows.into_iter().peekable();
         while rows.peek().is_some() {
             let (mut changes, mut bytes) = (Vec::new(), 0);
@@ -207,9 +252,21 @@ impl BindingWriter {
                 bytes += change.session_bytes();
                 changes.push(change);
             }
-            store.write(&self.feed.node, &changes)?;
+            let node = &self.feed.node;
+            let written = match writing {
+                Writing::News => store.write(node, &changes),
+                Writing::Again => store.write_again(node, &changes),
+            };
+            if let Err(error) = written {
+                let rows = changes.iter().map(BindingChange::key).chain(rows);
+                let rows = rows.collect();
+                return Err(UnwrittenRows { error, rows });
+            }
             self.feed.written.fetch_add(changes.len() as u64, Relaxed);
-            self.beat_if_due(store)?;
+            if let Err(error) = self.beat_if_due(store) {
+                let rows = rows.collect();
+                return Err(UnwrittenRows { error, rows });
+            }
         }
         Ok(())
     }

@@ -122,7 +122,10 @@ impl Endpoint {
     ) -> Result<Self, TakeOverError> {
         let reader = store.reader();
         let index = Arc::new(ReaderIndex(Arc::clone(&reader)));
-        let chat = Chat::take_over(&chat_section, chat, index)?;
+        let mut chat = Chat::take_over(&chat_section, chat, index)?;
+        if let Some(keys) = reader.shared_keys() {
+            chat.hash_by(keys);
+        }
         bring_to_the_disk(&chat, &*reader);
         section.check(ENDPOINT_FORMAT.version)?;
         let mut records = section.records();
@@ -186,6 +189,10 @@ fn read_clock(
 /// Has the chat go on where the disk is. Both agree, since all that was stored was delivered before the
 /// handover; were it otherwise, the disk is right.
 fn bring_to_the_disk(chat: &Chat, reader: &dyn Reader) {
+    if chat.is_in_cluster() {
+        // What was said meanwhile is read once the bus is heard.
+        return;
+    }
     reader.each(&mut |known| {
         if let Restored::Channel(channel, newest) = restored(known)
             && chat.settings().kind_of(channel) == ChannelKind::Stored

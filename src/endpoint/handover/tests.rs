@@ -31,7 +31,10 @@ fn settings() -> EndpointSettings {
         sync: "never".into(),
         host_metrics: Vec::new,
         disk: DiskSettings::default(),
+        lookups_max: 1_000,
+        held_logins_max: 10_000,
         bindings: None,
+        tables: None,
         replays: ReplaySettings {
             active_max: 1,
             ..ReplaySettings::default()

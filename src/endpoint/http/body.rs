@@ -53,6 +53,40 @@ pub(super) fn session(body: &str) -> Result<&str, Refusal> {
     }
 }
 
+/// The time over which a drain spreads its closes, where the back end doesn't say.
+const DRAIN_WITHIN_MS: u64 = 10_000;
+
+/// The longest time over which a drain spreads its closes: an hour.
+const DRAIN_WITHIN_MS_MAX: u64 = 3_600_000;
+
+/// Reads the time in the body of `POST /v1/nodes/{node}/drain`, in milliseconds.
+///
+/// # Errors
+///
+/// The time is no whole number up to an hour.
+pub(super) fn within_ms(body: &str) -> Result<u64, Refusal> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct DrainFields<'a> {
+        #[serde(borrow)]
+        within_ms: Option<RawJson<'a>>,
+    }
+    if body.trim().is_empty() {
+        return Ok(DRAIN_WITHIN_MS);
+    }
+    let fields: DrainFields<'_> = object("the body", body)?;
+    let Some(value) = fields.within_ms else {
+        return Ok(DRAIN_WITHIN_MS);
+    };
+    let within_ms = value.get().parse().ok();
+    within_ms
+        .filter(|within_ms| *within_ms <= DRAIN_WITHIN_MS_MAX)
+        .ok_or_else(|| {
+            let message = format!("within_ms has to be a whole number up to {DRAIN_WITHIN_MS_MAX}");
+            Refusal::bad_request(message)
+        })
+}
+
 /// Reads code and message in the body of `POST /v1/users/{uid}/kick`.
 ///
 /// # Errors

@@ -14,6 +14,7 @@ use crate::server::{Request, WorkerHandle};
 pub(super) struct PathNames<'a> {
     pub(super) room: Cow<'a, str>,
     pub(super) uid: Cow<'a, str>,
+    pub(super) node: Cow<'a, str>,
     pub(super) fd: u64,
 }
 

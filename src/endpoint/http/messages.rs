@@ -2,12 +2,13 @@
 
 use super::HttpApi;
 use super::call::ApiCall;
-use super::reply::{ApiReply, ApiResult};
+use super::reply::{ApiReply, ApiResult, FarMessage};
 use crate::api::json::Json;
 use crate::api::posting::{self, Posting, Recipients};
 use crate::api::refusal::Refusal;
-use crate::chat::{HistoryRange, Moment, PurgeOutcome, check_room};
-use crate::endpoint::history::{self, HISTORY_LIMIT};
+use crate::base::Fd;
+use crate::chat::{ChatError, HistoryRange, Moment, NewMessage, PurgeOutcome, check_room};
+use crate::endpoint::history::{self, HISTORY_LIMIT, HistoryQuestion};
 use crate::endpoint::server_sink::{Confirmation, ServerSink};
 use crate::endpoint::store_task::{StoreTask, Stored};
 
@@ -25,6 +26,12 @@ impl HttpApi {
                 results.pop_if(|result| matches!(result, ApiResult::Stored(_)))
         {
             return Ok(ApiReply::Stored(StoreTask::Say(draft, None)));
+        }
+        if let Recipients::One(_) = posting.to.recipients()
+            && let Some(ApiResult::Far(message)) =
+                results.pop_if(|result| matches!(result, ApiResult::Far(_)))
+        {
+            return Ok(message.alone());
         }
         Ok(ApiReply::Each(results))
     }
@@ -61,19 +68,49 @@ impl HttpApi {
         let (chat, actor) = (&self.services.chat, call.actor());
         match posting.to.recipients() {
             Recipients::One(recipient) => {
+                if let Some(fd) = self.services.is_far(call.server, recipient) {
+                    results.push(ApiResult::Far(self.far(call, fd, message)?));
+                    return Ok(());
+                }
                 results.push(chat.say(sink, now, actor, recipient, message)?.into());
             }
             Recipients::Several(recipients) => {
                 self.sessions
                     .charge(call.request.fd, call.actor(), recipients.len());
                 let said = chat.say_to_each(sink, now, actor, &recipients, message)?;
-                results.extend(said.into_iter().map(|outcome| match outcome {
-                    Ok(outcome) => outcome.into(),
-                    Err(error) => ApiResult::Ready(Err(error.into())),
+                let each = said.into_iter().zip(recipients);
+                results.extend(each.map(|(outcome, recipient)| {
+                    match (outcome, self.services.is_far(call.server, recipient)) {
+                        (Err(ChatError::NoConnection(_)), Some(fd)) => {
+                            match self.far(call, fd, message) {
+                                Ok(message) => ApiResult::Far(message),
+                                Err(refusal) => ApiResult::Ready(Err(refusal)),
+                            }
+                        }
+                        (Ok(outcome), _) => outcome.into(),
+                        (Err(error), _) => ApiResult::Ready(Err(error.into())),
+                    }
                 }));
             }
         }
         Ok(())
+    }
+
+    /// Makes a message for a connection that another node may have.
+    fn far(
+        &self,
+        call: &ApiCall<'_>,
+        fd: Fd,
+        message: &NewMessage<'_>,
+    ) -> Result<FarMessage, Refusal> {
+        let services = &self.services;
+        let json = Json::object();
+        let (text, receipt) = services.message_to_far(call.actor(), fd, message, json)?;
+        Ok(FarMessage {
+            fd,
+            text,
+            receipt: receipt.end(),
+        })
     }
 
     /// `GET /v1/rooms/{room}/messages`
@@ -92,6 +129,10 @@ impl HttpApi {
             before: call.query.number("before")?,
             limit: call.query.number("limit")?.unwrap_or(HISTORY_LIMIT) as usize,
         };
+        if self.services.cluster.is_some() {
+            let asked = HistoryQuestion::judge(&self.services, call.actor(), channel, range)?;
+            return Ok(ApiReply::History(asked));
+        }
         let page = history::page(&self.services, Json::object(), call.actor(), channel, range)?;
         Ok(page.into())
     }

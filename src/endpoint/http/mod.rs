@@ -8,7 +8,8 @@
 //! | `messages.rs` | `post_message`, `post_batch`, `room_history`, `user_history`, `purge_room`, `purge_inbox` |
 //! | `rooms.rs` | `rooms`, `room`, `members`, `add_member`, `remove_member` |
 //! | `users.rs` | `users`, `user`, `kick` |
-//! | `connections.rs` | `connections`, `connection`, `disconnect`, `bind`, `unbind` |
+//! | `connections.rs` | `connections`, `connection`, `disconnect`, `bind`, `unbind`, `session`, `set_session` |
+//! | `nodes.rs` | `nodes`, `drain_node` |
 //! | `numbers.rs` | `stats`, `metrics`, `openapi` |
 
 mod body;
@@ -17,20 +18,23 @@ mod caller;
 mod connections;
 mod guard;
 mod messages;
+mod nodes;
 mod numbers;
+mod orders;
 mod query;
 mod reply;
 mod rooms;
 mod routes;
 mod users;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::links::Links;
 use super::services::Services;
 use super::sessions::Sessions;
 use crate::api::Refused;
 use crate::api::auth::bearer;
+use crate::api::json::Json;
 use crate::api::refusal::{Refusal, method_not_allowed};
 use crate::base::{Fd, Metric};
 use crate::server::{Head, Request, Responder, Response, WorkerHandle};
@@ -51,7 +55,11 @@ pub(super) struct HttpApi {
     links: Arc<Links>,
     /// Numbers of the program around the endpoint.
     host_metrics: fn() -> Vec<Metric>,
+    host_groups: OnceLock<Vec<MetricGroup>>,
 }
+
+/// Numbers of the program around the endpoint that belong together, under their name.
+pub type MetricGroup = (&'static str, Box<dyn Fn() -> Vec<Metric> + Send + Sync>);
 
 impl HttpApi {
     pub(super) fn new(
@@ -65,7 +73,13 @@ impl HttpApi {
             sessions,
             links,
             host_metrics,
+            host_groups: OnceLock::new(),
         }
+    }
+
+    /// Shows these groups as well; only the first call counts.
+    pub(super) fn show_groups(&self, groups: Vec<MetricGroup>) {
+        self.host_groups.set(groups).ok();
     }
 
     /// Answers a request if its path is one of the API's; gives it back otherwise.
@@ -142,6 +156,17 @@ impl HttpApi {
         let route = resource.and_then(|resource| resource.route(head.method()));
         route.is_some_and(|route| route.is_light)
             && !bearer(head.field_text("authorization")).is_some_and(is_token)
+    }
+
+    /// Answers at once where nobody else has to be asked, and from the thread for look-ups in a cluster.
+    fn ask(
+        &self,
+        question: impl FnOnce(&Arc<Services>) -> Result<Json, Refusal> + Send + 'static,
+    ) -> Result<ApiReply, Refusal> {
+        match self.services.nodes() {
+            None => question(&self.services).map(ApiReply::Json),
+            Some(_) => Ok(ApiReply::Ask(Box::new(question))),
+        }
     }
 
     fn reply(

@@ -46,9 +46,21 @@ impl HttpApi {
         });
         let host = (self.host_metrics)().into_iter();
         let host = host.fold(MetricSet::default(), MetricSet::single);
-        let own = match &services.bindings {
-            Some(feed) => host.group("bindings", feed.described()),
-            None => host,
+        let groups = self.host_groups.get().into_iter().flatten();
+        let host = groups.fold(host, |set, (name, numbers)| set.group(name, numbers()));
+        // What `bindings.store` names is `bindings`, wherever it is.
+        let own = match (&services.bindings, &services.tables) {
+            (Some(rows), Some(tables)) => host
+                .group("presence", rows.described())
+                .group("bindings", tables.described()),
+            (Some(feed), None) | (None, Some(feed)) => host.group("bindings", feed.described()),
+            (None, None) => host,
+        };
+        let own = match &services.cluster {
+            Some(cluster) => own
+                .group("lookups", cluster.lookups.stats().described())
+                .group("holds", cluster.holds.stats().described()),
+            None => own,
         };
         own.totals(stats.totals.described())
             .single(Metric::gauge(
@@ -86,7 +98,7 @@ impl HttpApi {
 }
 
 /// Describes what waits since its connections have asked for much.
-fn of_turns(stats: &Stats) -> [Metric; 5] {
+fn of_turns(stats: &Stats) -> [Metric; 6] {
     let waiting = &stats.postponed;
     [
         Metric::gauge(
@@ -109,6 +121,11 @@ fn of_turns(stats: &Stats) -> [Metric; 5] {
             "refused",
             "Connections closed since most of too much of that was their own.",
             stats.postponed_refused,
+        ),
+        Metric::gauge(
+            "paused",
+            "Connections that wait for something else than their turn: they are paused.",
+            stats.user_pauses as u64,
         ),
     ]
 }

@@ -14,43 +14,38 @@ impl HttpApi {
     /// `GET /v1/rooms`
     pub(super) fn rooms(&self, call: &ApiCall<'_>) -> Result<ApiReply, Refusal> {
         let query = &call.query;
-        let prefix = query.text("prefix").unwrap_or_default();
-        let chat = &self.services.chat;
+        let prefix = query.text("prefix").unwrap_or_default().to_owned();
+        let after = query.text("after").map(str::to_owned);
         let limit = query.list_limit()?;
-        let mut rooms = chat.rooms(prefix, query.text("after"), limit + 1);
-        let more = cut(&mut rooms, limit);
-        let rooms = rooms.iter().map(|room| view(room).end());
-        let json = Json::object().array("rooms", rooms);
-        Ok(json.flag("more", more).into())
+        self.ask(move |services| {
+            let mut rooms = services.rooms_anywhere(&prefix, after.as_deref(), limit + 1)?;
+            let more = cut(&mut rooms, limit);
+            let rooms = rooms.iter().map(|room| view(room).end());
+            let json = Json::object().array("rooms", rooms);
+            Ok(json.flag("more", more))
+        })
     }
 
     /// `GET /v1/rooms/{room}`
     pub(super) fn room(&self, call: &ApiCall<'_>) -> Result<ApiReply, Refusal> {
-        let room = &*call.names.room;
-        match self.services.chat.room(room) {
-            Some(room) => Ok(view(&room).into()),
-            None => Err(no_room(room)),
-        }
+        let room = call.names.room.clone().into_owned();
+        self.ask(move |services| match services.room_anywhere(&room)? {
+            Some(room) => Ok(view(&room)),
+            None => Err(no_room(&room)),
+        })
     }
 
     /// `GET /v1/rooms/{room}/members`
     pub(super) fn members(&self, call: &ApiCall<'_>) -> Result<ApiReply, Refusal> {
-        let (room, query) = (&*call.names.room, &call.query);
-        let chat = &self.services.chat;
-        let limit = query.list_limit()?;
-        let members = chat.members(room, query.text("after"), limit + 1);
-        let mut members = members.ok_or_else(|| no_room(room))?;
-        let more = cut(&mut members, limit);
-        let member = |member: &MemberView| {
-            Json::object()
-                .string("uid", member.user.uid())
-                .number("connections", member.connections as u64)
-                .flag("online", member.connections > 0)
-                .end()
-        };
-        let members = members.iter().map(member);
-        let json = Json::object().array("members", members);
-        Ok(json.flag("more", more).into())
+        let room = call.names.room.clone().into_owned();
+        let after = call.query.text("after").map(str::to_owned);
+        let limit = call.query.list_limit()?;
+        self.ask(move |services| {
+            let members = services.members_anywhere(&room, after.as_deref(), limit + 1)?;
+            let mut members = members.ok_or_else(|| no_room(&room))?;
+            let more = cut(&mut members, limit);
+            Ok(listed(&members).flag("more", more))
+        })
     }
 
     /// `PUT /v1/rooms/{room}/members/{uid}`
@@ -76,6 +71,17 @@ impl HttpApi {
             false => ApiReply::StoredAfter(task, uid.into()),
         })
     }
+}
+
+fn listed(members: &[MemberView]) -> Json {
+    let member = |member: &MemberView| {
+        Json::object()
+            .string("uid", member.user.uid())
+            .number("connections", member.connections as u64)
+            .flag("online", member.connections > 0)
+            .end()
+    };
+    Json::object().array("members", members.iter().map(member))
 }
 
 fn view(room: &RoomView) -> Json {

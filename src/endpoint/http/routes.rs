@@ -29,6 +29,7 @@ pub(super) struct ApiRoute {
 type ApiHandler = fn(&HttpApi, &ApiCall<'_>) -> Result<ApiReply, Refusal>;
 
 const LIST: &[&str] = &["limit", "after"];
+const CONNECTIONS: &[&str] = &["limit", "after", "node"];
 const HISTORY: &[&str] = &["after", "before", "limit"];
 
 /// Lines of one path stand together; `GET` answers `HEAD` too.
@@ -48,13 +49,15 @@ const ROUTES: &[ApiRoute] = &[
     route("GET", "/v1/users/{uid}/messages", HISTORY, HttpApi::user_history),
     route("DELETE", "/v1/users/{uid}/messages", &[], HttpApi::purge_inbox),
     route("POST", "/v1/users/{uid}/kick", &[], HttpApi::kick),
-    route("GET", "/v1/connections", LIST, HttpApi::connections),
+    route("GET", "/v1/connections", CONNECTIONS, HttpApi::connections),
     route("GET", "/v1/connections/{fd}", &[], HttpApi::connection),
     route("DELETE", "/v1/connections/{fd}", &[], HttpApi::disconnect),
     route("PUT", "/v1/connections/{fd}/user", &[], HttpApi::bind),
     route("DELETE", "/v1/connections/{fd}/user", &[], HttpApi::unbind),
     route("GET", "/v1/connections/{fd}/session", &[], HttpApi::session),
     route("PUT", "/v1/connections/{fd}/session", &[], HttpApi::set_session),
+    route("GET", "/v1/nodes", &[], HttpApi::nodes),
+    route("POST", "/v1/nodes/{node}/drain", &[], HttpApi::drain_node),
     route("GET", "/v1/stats", &[], HttpApi::stats).guarded(ApiGuard::Key),
     route("GET", "/metrics", &[], HttpApi::metrics).guarded(ApiGuard::Key),
     route("GET", "/openapi.json", &[], HttpApi::openapi).guarded(ApiGuard::Open),
@@ -147,6 +150,11 @@ impl<'a> ApiResource<'a> {
         }))
     }
 
+    /// Returns the path with its variables by name.
+    pub(super) fn path(&self) -> &'static str {
+        self.routes[0].path
+    }
+
     /// Finds the line for a method.
     pub(super) fn route(&self, method: &str) -> Option<&'static ApiRoute> {
         let method = if method == "HEAD" { "GET" } else { method };
@@ -183,6 +191,7 @@ fn names_in<'a>(pattern: &str, path: &'a str) -> Result<PathNames<'a>, Refusal> 
         match variable(wanted) {
             Some("room") => names.room = decoded("room", asked)?,
             Some("uid") => names.uid = decoded("uid", asked)?,
+            Some("node") => names.node = decoded("node", asked)?,
             Some("fd") => names.fd = number(asked)?,
             _ => {}
         }
@@ -221,6 +230,7 @@ mod tests {
         for route in ROUTES {
             let path = route.path.replace("{room}", "a%2Fb");
             let path = path.replace("{uid}", "%C3%A4").replace("{fd}", "7");
+            let path = path.replace("{node}", "eu-1");
             let (pattern, names) = at(&path).unwrap();
             assert_eq!(pattern, route.path);
             let of = |variable: &str| route.path.contains(variable);

@@ -3,16 +3,15 @@
 use super::HttpApi;
 use super::body;
 use super::call::ApiCall;
+use super::orders::kick_elsewhere;
 use super::reply::ApiReply;
 use crate::api::json::Json;
 use crate::api::refusal::Refusal;
 use crate::base::Fd;
+use crate::endpoint::nodes::ClusterUser;
 
 /// Users that one question may name: each is a look into another shard.
 const USERS_MAX: usize = 100;
-
-/// The reason that a connection is told if the back end closes it without giving one.
-pub(super) const KICKED: &str = "the application asks you to go";
 
 impl HttpApi {
     /// `GET /v1/users?uid=a&uid=b`
@@ -23,55 +22,53 @@ impl HttpApi {
                 "uid in the query has to be there 1 to {USERS_MAX} times"
             )));
         }
-        let users = uids.iter().map(|uid| self.view_user(uid).end());
-        Ok(Json::object().array("users", users).into())
+        let uids: Vec<String> = uids.iter().map(|uid| uid.clone().into_owned()).collect();
+        self.ask(move |services| {
+            let users = uids.iter().map(|uid| {
+                let user = services.user_anywhere(uid)?;
+                Ok(view(uid, &user).end())
+            });
+            let users: Vec<String> = users.collect::<Result<_, Refusal>>()?;
+            Ok(Json::object().array("users", users))
+        })
     }
 
     /// `GET /v1/users/{uid}`: a user who was never here is offline.
     pub(super) fn user(&self, call: &ApiCall<'_>) -> Result<ApiReply, Refusal> {
-        let chat = &self.services.chat;
-        let user = chat.user(&call.names.uid);
-        let connections = user.map(|user| user.connections).unwrap_or_default();
-        let sessions = connections.into_iter().filter_map(|fd| {
-            let session = chat.session(fd).ok().flatten()?;
-            let json = Json::object().number("fd", fd.0);
-            Some(json.raw("session", &session).end())
-        });
-        let sessions: Vec<String> = sessions.collect();
-        let json = self.view_user(&call.names.uid);
-        Ok(match sessions.is_empty() {
-            true => json,
-            false => json.array("sessions", sessions),
-        }
-        .into())
-    }
-
-    fn view_user(&self, uid: &str) -> Json {
-        let json = Json::object().string("uid", uid);
-        match self.services.chat.user(uid) {
-            Some(user) => json
-                .flag("online", !user.connections.is_empty())
-                .array("connections", user.connections.iter().map(Fd::to_string))
-                .strings("rooms", &user.rooms),
-            None => json
-                .flag("online", false)
-                .array::<&str>("connections", [])
-                .strings::<&str>("rooms", []),
-        }
+        let uid = call.names.uid.clone().into_owned();
+        self.ask(move |services| {
+            let user = services.user_anywhere(&uid)?;
+            let sessions = user.sessions.iter().map(|(fd, session)| {
+                let json = Json::object().number("fd", fd.0);
+                json.raw("session", session).end()
+            });
+            let sessions: Vec<String> = sessions.collect();
+            let json = view(&uid, &user);
+            Ok(match sessions.is_empty() {
+                true => json,
+                false => json.array("sessions", sessions),
+            })
+        })
     }
 
     /// `POST /v1/users/{uid}/kick`
     pub(super) fn kick(&self, call: &ApiCall<'_>) -> Result<ApiReply, Refusal> {
-        let body::Kick { code, message } = body::kick(call.body_or_none()?)?;
-        let user = self.services.chat.user(&call.names.uid);
-        let connections = user.map(|user| user.connections).unwrap_or_default();
-        let code = code.as_deref().unwrap_or("kicked");
-        let message = message.as_deref().unwrap_or(KICKED);
-        for fd in &connections {
-            (self.sessions).kick(call.server, *fd, (4004, code), message);
+        let (uid, body) = (&*call.names.uid, call.body_or_none()?);
+        let kicked = self.kick_here(call.server, uid, &body::kick(body)?);
+        let count = kicked.len() as u64;
+        if self.services.nodes().is_some() {
+            let rest = kick_elsewhere(uid.to_owned(), body.to_owned(), count);
+            return Ok(ApiReply::AskAfter(kicked, Box::new(rest)));
         }
-        let kicked = connections.len() as u64;
-        let json = Json::object().number("kicked", kicked);
-        Ok(ApiReply::After(connections, json))
+        let json = Json::object().number("kicked", count);
+        Ok(ApiReply::After(kicked, json))
     }
+}
+
+fn view(uid: &str, user: &ClusterUser) -> Json {
+    Json::object()
+        .string("uid", uid)
+        .flag("online", !user.connections.is_empty())
+        .array("connections", user.connections.iter().map(Fd::to_string))
+        .strings("rooms", &user.rooms)
 }

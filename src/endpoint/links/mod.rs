@@ -8,6 +8,7 @@
 
 mod handover;
 mod numbers;
+mod opening;
 mod publisher;
 
 use std::collections::HashMap;
@@ -17,16 +18,20 @@ use std::sync::{Arc, Mutex};
 pub use numbers::LinkNumbers;
 pub(super) use publisher::ChatPublisher;
 
+use self::opening::LinkOpening;
 use super::frames;
 use crate::api::Posting;
 use crate::base::sync::lock;
 use crate::base::{Fd, ForeignText};
 use crate::link::wire::{self, SenderFrame, Violation};
-use crate::link::{LinkReceiver, LinkRefusal, Received, RecentRefusals, SendAttempt, Sequenced};
+use crate::link::{LinkReceiver, LinkRefusal, Received, RecentRefusals, Sequenced};
 use crate::server::{Frame, Handle, WorkerHandle};
 
 /// A function that is called once with the outcome of a number, in the order of the numbers.
 pub type OnComplete = Box<dyn FnOnce(Result<(), LinkRefusal>) + Send>;
+
+/// A function that is called once with the mark of a producer.
+pub type OnMark = Box<dyn FnOnce(u64) + Send>;
 
 /// Publishes the messages that gateways bring.
 ///
@@ -38,6 +43,12 @@ pub trait LinkPublisher: Send + Sync {
     /// [`OnComplete`] of all numbers up to the mark.
     fn mark(&self, producer: &str) -> u64;
 
+    /// Calls `then` with [`LinkPublisher::mark`], now or once it is read; no frame of this link is handled
+    /// meanwhile.
+    fn read_mark(&self, _server: &Handle, _fd: Fd, producer: &Arc<str>, then: OnMark) {
+        then(self.mark(producer));
+    }
+
     /// Publishes a message, and moves the mark to its number.
     fn publish(&self, sequenced: Sequenced, posting: &Posting<'_>, on_complete: OnComplete);
 
@@ -47,7 +58,7 @@ pub trait LinkPublisher: Send + Sync {
 
 /// The links of all gateways.
 pub struct Links {
-    publisher: Box<dyn LinkPublisher>,
+    publisher: Arc<dyn LinkPublisher>,
     table: Arc<Mutex<LinkTable>>,
     /// The number of links: a server without any looks up nothing for a message.
     count: AtomicUsize,
@@ -62,12 +73,20 @@ struct LinkTable {
     numbers: LinkNumbers,
 }
 
+/// Ends the link of a gateway that broke the protocol.
+fn violated(server: &Handle, fd: Fd, violation: &Violation) {
+    let why = ForeignText(&violation.0);
+    tracing::warn!(%fd, %why, "a gateway broke the protocol");
+    server.push(fd, &wire::err(violation)).ok();
+    server.disconnect(fd, 1002, &violation.0).ok();
+}
+
 impl Links {
     /// Makes links that give their messages to this publisher.
     #[must_use]
     pub fn new(publisher: Box<dyn LinkPublisher>) -> Self {
         Self {
-            publisher,
+            publisher: Arc::from(publisher),
             table: Arc::default(),
             count: AtomicUsize::new(0),
         }
@@ -134,10 +153,7 @@ impl Links {
             None => Err(Violation("only text frames are taken here".into())),
         };
         if let Err(violation) = taken {
-            let why = ForeignText(&violation.0);
-            tracing::warn!(%fd, %why, "a gateway broke the protocol");
-            server.push(fd, &wire::err(&violation)).ok();
-            server.disconnect(fd, 1002, &violation.0).ok();
+            violated(server, fd, &violation);
         }
     }
 
@@ -157,7 +173,7 @@ impl Links {
                 producer,
                 name,
                 first,
-            } => self.open(server, fd, link, (&producer, &name), first)?,
+            } => self.open(server, fd, link, (&producer, &name), first),
             Received::Publish { sequenced, posting } => {
                 self.count(|numbers| numbers.given += 1);
                 let on_complete = self.on_complete(server, fd, link, &sequenced);
@@ -185,43 +201,25 @@ impl Links {
         &self,
         server: &Handle,
         fd: Fd,
-        link: &Mutex<LinkReceiver>,
+        link: &Arc<Mutex<LinkReceiver>>,
         (producer, name): (&str, &str),
         first: u64,
-    ) -> Result<(), Violation> {
+    ) {
         let producer: Arc<str> = Arc::from(producer);
         // Before the mark is read, so that nothing more is acknowledged to a link that is gone.
         self.replace(server, fd, &producer);
-        let mark = self.publisher.mark(&producer);
-        let opened = lock(link).open(Arc::clone(&producer), first, mark)?;
-        tracing::info!(%fd, name = %ForeignText(name), next = opened.next, "a gateway has opened its link");
-        if opened.has_jumped {
-            self.jump(&producer, name, mark, first);
-        }
-        let refusals = &mut lock(&self.table).refusals;
-        let refused = refusals.at_open(&producer, first, opened.next);
-        let answer = wire::open_ok(opened.next, &refused);
-        server.push(fd, &answer).ok();
-        Ok(())
-    }
-
-    /// Moves the mark to before `first`: the gateway has let go of the numbers behind the mark, so
-    /// nobody has them any more.
-    fn jump(&self, producer: &Arc<str>, name: &str, mark: u64, first: u64) {
-        self.count(|numbers| numbers.jumped += 1);
-        tracing::warn!(
-            name = %ForeignText(name),
-            mark,
+        let opening = LinkOpening {
+            publisher: Arc::clone(&self.publisher),
+            table: Arc::clone(&self.table),
+            link: Arc::clone(link),
+            server: server.clone(),
+            fd,
+            producer: Arc::clone(&producer),
+            name: name.to_owned(),
             first,
-            "messages before the first one that this gateway still has never arrived here: they are lost"
-        );
-        let sequenced = Sequenced {
-            producer: Arc::clone(producer),
-            n: first - 1,
-            attempt: SendAttempt::default(),
         };
-        // Were it refused, the next message's number would say the same.
-        self.publisher.skip(sequenced, Box::new(|_| {}));
+        let then = Box::new(move |mark| opening.finish(mark));
+        self.publisher.read_mark(server, fd, &producer, then);
     }
 
     /// Makes the call that tells the gateway the outcome of a number.

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{LinkPublisher, OnComplete};
+use super::{LinkPublisher, OnComplete, OnMark};
 use crate::api::posting::{Posting, Recipients, To};
 use crate::api::refusal::Refusal;
+use crate::base::Fd;
 use crate::chat::{Actor, ChatError, PendingMessage, SayOutcome};
 use crate::endpoint::link_part::{LinkPart, parts_of};
 use crate::endpoint::server_sink::ServerSink;
 use crate::endpoint::services::Services;
 use crate::endpoint::store_task::{ReplyTo, StoreTask};
 use crate::link::{LinkRefusal, Sequenced};
+use crate::server::Handle;
 
 /// The key in whose name gateways speak where a message says no `from`; no API key has this name.
 const GATEWAY: &str = "gateway /link";
@@ -41,6 +43,30 @@ impl LinkPublisher for ChatPublisher {
     fn mark(&self, producer: &str) -> u64 {
         _ = self.services.disk.wait_until_done(SAID_WITHIN);
         self.services.reader.mark(producer)
+    }
+
+    /// The log of a cluster is asked on the thread for look-ups, while the link is paused.
+    fn read_mark(&self, server: &Handle, fd: Fd, producer: &Arc<str>, then: OnMark) {
+        let Some(cluster) = &self.services.cluster else {
+            return then(self.mark(producer));
+        };
+        if cluster.lookups.take_place().is_err() {
+            return come_back(server, fd);
+        }
+        server.pause(fd);
+        let (services, server) = (Arc::clone(&self.services), server.clone());
+        let producer = Arc::clone(producer);
+        cluster.lookups.put(move || {
+            _ = services.disk.wait_until_done(SAID_WITHIN);
+            match services.reader.read_mark(&producer) {
+                Ok(mark) => server.run(fd, move |_| then(mark)),
+                Err(error) => {
+                    tracing::warn!(%fd, %error, "the mark of a gateway can't be read");
+                    come_back(&server, fd);
+                }
+            }
+            server.resume(fd);
+        });
     }
 
     fn publish(&self, sequenced: Sequenced, posting: &Posting<'_>, on_complete: OnComplete) {
@@ -77,6 +103,11 @@ impl LinkPublisher for ChatPublisher {
         self.services
             .store(StoreTask::Settle(part), answer(on_complete));
     }
+}
+
+/// Ends a link, whose gateway loses nothing by it and comes again.
+fn come_back(server: &Handle, fd: Fd) {
+    server.disconnect(fd, 1013, "come back later").ok();
 }
 
 impl ChatPublisher {

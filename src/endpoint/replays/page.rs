@@ -26,6 +26,11 @@ pub(super) fn notices_of<'a>(
             let after = Position { epoch, offset: 0 };
             return (notices, Missing { after, gap: true });
         }
+        if state.newest < missing.after.offset {
+            // There never was a message at the place that the client names.
+            missing.after.offset = state.newest.min(delivered_to.offset);
+            missing.gap = true;
+        }
         let floor = state.floor.min(delivered_to.offset);
         if floor > missing.after.offset {
             missing.after.offset = floor;

@@ -3,7 +3,8 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use super::page::notices_of;
 use super::{ReplayTurn, ReplayTurns};
@@ -12,10 +13,17 @@ use crate::base::vital::{may_die_here, spawn_vital};
 use crate::chat::ReplayPage;
 use crate::endpoint::server_sink::ServerSink;
 use crate::endpoint::services::Services;
-use crate::store::PageRange;
+use crate::store::{LogPage, PageRange, StoreError};
 
 /// Messages of a page, beside its bound in bytes: short ones shall not fill a worker's turn either.
 const PAGE_MESSAGES_MAX: usize = 1_000;
+
+/// Time until a page is read again that couldn't be: the engine of a cluster is back within about a second
+/// after a restart.
+const READ_AGAIN: Duration = Duration::from_millis(50);
+
+/// Times that a page is tried: some seconds.
+const TRIES_MAX: usize = 100;
 
 /// Starts the thread that reads the pages.
 pub(in crate::endpoint) fn start(
@@ -45,6 +53,18 @@ pub(in crate::endpoint) fn start(
     })
 }
 
+/// Reads a page; for a while again and again where the log of a cluster is out of reach.
+fn read(services: &Services, channel: &str, range: PageRange) -> Result<LogPage, StoreError> {
+    for _ in 1..TRIES_MAX {
+        match services.reader.page(channel, range) {
+            Err(StoreError::Away(_)) if services.replays.rest.ordered().is_none() => {}
+            read => return read,
+        }
+        thread::sleep(READ_AGAIN);
+    }
+    services.reader.page(channel, range)
+}
+
 /// Gives one connection its next page.
 fn serve(services: &Services, fd: Fd) {
     let replays = &services.replays;
@@ -61,8 +81,12 @@ fn serve(services: &Services, fd: Fd) {
         limit: PAGE_MESSAGES_MAX,
         bytes_max: replays.page_bytes_max.load(Relaxed),
     };
-    let page = match services.reader.page(&replay.channel, range) {
+    let page = match read(services, &replay.channel, range) {
         Ok(page) => page,
+        Err(StoreError::Away(_)) => {
+            sink.close(fd, 1013, "the history is out of reach; come back later");
+            return;
+        }
         Err(error) => {
             services.note_unreadable(&error);
             sink.close(fd, 1011, "the history can't be read");
@@ -71,6 +95,13 @@ fn serve(services: &Services, fd: Fd) {
     };
     // If there is no such channel any more, nobody hears it either.
     let delivered_to = services.chat.posted(&replay.channel).unwrap_or(after);
+    let epoch = page.state.map(|state| state.epoch);
+    let is_behind = |epoch| epoch != delivered_to.epoch || after.offset > delivered_to.offset;
+    if services.cluster.is_some() && epoch.is_some_and(is_behind) {
+        // The node wasn't told yet, or that was lost on its way; others may have heard more.
+        services.catch_up(&replay.channel);
+        thread::sleep(READ_AGAIN);
+    }
     let (notices, missing) = notices_of(&replay, &page, delivered_to);
     replays.pages.fetch_add(1, Relaxed);
     let is_current = || replays.is_current(fd, replay.id);

@@ -11,8 +11,11 @@ use crate::api::query::pairs;
 use crate::api::refusal::Refusal;
 use crate::api::{RefusalReason, Refused};
 use crate::base::Fd;
-use crate::chat::{self, ChatError, ErrorCode, LoggedIn, Pattern, Rights, User};
+use crate::chat::{self, ChatError, ErrorCode, LoggedIn, Pattern, Resume, Rights, User};
+use crate::endpoint::attaching::EnterOrder;
 use crate::endpoint::frames;
+use crate::endpoint::holding::{ComesAgain, HeldCommand};
+use crate::endpoint::holds::{Granted, Unanswered};
 use crate::endpoint::native::command::{LoginFields, resume_of};
 use crate::endpoint::server_sink::{Confirmation, ServerSink};
 use crate::server::{Request, WorkerHandle};
@@ -21,7 +24,17 @@ use crate::server::{Request, WorkerHandle};
 const ROOMS_A_QUERY_MAX: usize = 100;
 
 /// The reason that the oldest connection of a user with too many is told.
-const REPLACED: &str = "this user has too many connections; the oldest goes";
+pub(in crate::endpoint) const REPLACED: &str =
+    "this user has too many connections; the oldest goes";
+
+/// What a connection is told for which there is no place to wait.
+const NO_PLACE: &str = "too many logins wait for the cluster";
+
+/// How a login comes: the first time, or once more with the log's word.
+pub(in crate::endpoint) struct LoginWay {
+    pub(in crate::endpoint) granted: Option<Granted>,
+    pub(in crate::endpoint) comes_again: ComesAgain,
+}
 
 /// The user who logs in, the rights, and the Unix millisecond at which the rights end, if they do.
 struct LoginIdentity {
@@ -35,7 +48,7 @@ struct LoginIdentity {
 impl Sessions {
     /// Begins the session of a new connection: notes its key or its deadline, and logs it in if the
     /// query of its handshake says so.
-    pub(in crate::endpoint) fn begin(&self, server: &WorkerHandle, request: &Request) {
+    pub(in crate::endpoint) fn begin(self: &Arc<Self>, server: &WorkerHandle, request: &Request) {
         let fd = request.fd;
         let changes = self.access.changes();
         let key = bearer(request.header("authorization"));
@@ -58,17 +71,59 @@ impl Sessions {
             }
             _ => self.expect_login(fd),
         }
-        let logged_in = match login_of_query(request.query()) {
+        self.login_by_query(server, fd, request.query(), None);
+    }
+
+    /// Logs a connection in if the query of its handshake says so.
+    fn login_by_query(
+        self: &Arc<Self>,
+        server: &WorkerHandle,
+        fd: Fd,
+        query: Option<&str>,
+        granted: Option<Granted>,
+    ) {
+        let logged_in = match login_of_query(query) {
             Ok(login) if login.uid.is_none() && login.token.is_none() => return,
-            Ok(login) => self.login(server, fd, &login, Confirmation::With(None)),
+            Ok(login) => {
+                let comes_again = self.comes_again(fd, query);
+                let way = LoginWay {
+                    granted,
+                    comes_again,
+                };
+                self.login(server, fd, &login, Confirmation::With(None), way)
+            }
             Err(refusal) => {
                 self.note_refused(fd, refusal.code);
-                Err(refusal)
+                Err(refusal.into())
             }
         };
-        if let Err(refusal) = logged_in {
+        if let Err(Unanswered::Refused(refusal)) = logged_in {
             server.push(fd, &frames::err(None, &refusal)).ok();
         }
+    }
+
+    /// Has a login by query come once more, as long as nobody has sent its connection away.
+    fn comes_again(self: &Arc<Self>, fd: Fd, query: Option<&str>) -> ComesAgain {
+        if self.services.cluster.is_none() {
+            return ComesAgain::WithMessage;
+        }
+        let (sessions, query) = (Arc::clone(self), query.map(str::to_owned));
+        ComesAgain::By(Box::new(move |server| {
+            let _running = sessions.begin_command(server, fd);
+            if sessions.is_kicked(fd) {
+                return;
+            }
+            let word = sessions.services.holds().and_then(|holds| holds.take(fd));
+            match word {
+                Some(Ok(granted)) => {
+                    sessions.login_by_query(server, fd, query.as_deref(), Some(granted));
+                }
+                Some(Err(refusal)) => {
+                    server.push(fd, &frames::err(None, &refusal)).ok();
+                }
+                None => {}
+            }
+        }))
     }
 
     /// Logs a connection in; the chat confirms it through the sink.
@@ -78,11 +133,30 @@ impl Sessions {
         fd: Fd,
         login: &LoginFields<'_>,
         confirmation: Confirmation<'_>,
-    ) -> Result<(), Refusal> {
+        way: LoginWay,
+    ) -> Result<(), Unanswered> {
+        let told = way.granted.as_ref().and_then(|granted| granted.uid.clone());
+        let logged_in = self.log_in(server, fd, login, confirmation, way);
+        if let Err(Unanswered::Refused(_)) = logged_in {
+            self.services.undo_login(fd, told.as_deref());
+        }
+        logged_in
+    }
+
+    fn log_in(
+        &self,
+        server: &WorkerHandle,
+        fd: Fd,
+        login: &LoginFields<'_>,
+        confirmation: Confirmation<'_>,
+        mut way: LoginWay,
+    ) -> Result<(), Unanswered> {
         let changes = self.access.changes();
         let identity = self.identify(server, fd, login);
         let identity = identity.inspect_err(|_| self.count_failed_login(server, fd))?;
-        self.count_login(server, fd, &identity.uid)?;
+        if way.granted.is_none() {
+            self.count_login(server, fd, &identity.uid)?;
+        }
         let token = login.token.as_deref();
         let rooms: Vec<&str> = login.rooms.iter().map(AsRef::as_ref).collect();
         let resume: Vec<_> = login
@@ -99,14 +173,33 @@ impl Sessions {
         };
         let mut sink = ServerSink::of_worker(&self.services, server, confirmation);
         let chat = &self.services.chat;
-        let logged_in = chat.login(&mut sink, self.services.now(), &login);
+        let missing = match (&self.services.cluster, &way.granted) {
+            (Some(_), None) => chat.login_channels(&login),
+            _ => Ok(None),
+        };
+        let logged_in = match missing {
+            Ok(None) => chat.login(&mut sink, self.services.now(), &login),
+            Ok(Some(channels)) => return self.hold(server, &login, way, channels),
+            Err(error) => Err(error),
+        };
+        if let Err(ChatError::NotAttached(names)) = logged_in {
+            // A room that left this node just now, or a lasting one.
+            let mut channels = names.into_vec();
+            channels.push(format!("@{}", login.uid).into());
+            return self.hold(server, &login, way, channels);
+        }
         if let Err(error) = &logged_in
             && let Some(reason) = RefusalReason::of(error.code())
         {
             self.refusals
                 .note(reason, self.refused(fd, Some(&identity.uid)));
         }
-        self.make_way(server, logged_in?);
+        let logged_in = logged_in?;
+        let oldest = way.granted.take().and_then(|granted| granted.replaced);
+        if let Some(oldest) = oldest.filter(|oldest| logged_in.replaced != Some(*oldest)) {
+            self.replace(server, oldest);
+        }
+        self.make_way(server, logged_in);
         match identity.expires_unix_ms {
             Some(expires) => {
                 self.deadlines
@@ -121,6 +214,45 @@ impl Sessions {
             None => self.deadlines.clear(fd),
         }
         Ok(())
+    }
+
+    /// Holds a connection until the log of the cluster knows its login.
+    fn hold(
+        &self,
+        server: &WorkerHandle,
+        login: &chat::Login<'_>,
+        way: LoginWay,
+        channels: Vec<Box<str>>,
+    ) -> Result<(), Unanswered> {
+        let fd = login.fd;
+        let asks_acks = |(_, resume): &(&str, Resume)| *resume == Resume::Acked;
+        let order = EnterOrder {
+            fd,
+            uid: login.uid.into(),
+            channels,
+            asks_acks: login.resume.iter().any(asks_acks),
+        };
+        let command = HeldCommand {
+            server,
+            fd,
+            before: way.granted.as_ref(),
+            comes_again: way.comes_again,
+        };
+        let held = self.services.hold_login(command, order);
+        if let Err(Unanswered::Refused(_)) = &held
+            && !self.services.chat.is_logged_in(fd)
+        {
+            self.kick(server, fd, (1013, "unavailable"), NO_PLACE);
+        }
+        held
+    }
+
+    /// Closes the oldest connection of a user, wherever it is.
+    pub(super) fn replace(&self, server: &WorkerHandle, oldest: Fd) {
+        if server.exists(oldest) {
+            return self.kick(server, oldest, (4003, "replaced"), REPLACED);
+        }
+        self.services.close_elsewhere(oldest, (4003, "replaced"));
     }
 
     /// Looks at the key of a connection that is entered now once more, if keys were changed after
@@ -164,17 +296,10 @@ impl Sessions {
         fd: Fd,
         uid: &str,
     ) -> Result<(), Refusal> {
-        let rights = if self.access.is_open() {
-            Arc::clone(&self.open_rights)
-        } else {
-            Arc::new(Rights::Token {
-                rooms: Box::default(),
-            })
-        };
         let login = chat::Login {
             fd,
             uid,
-            rights,
+            rights: self.bound_rights(),
             rooms: &[],
             resume: &[],
         };
@@ -186,6 +311,16 @@ impl Sessions {
             self.deadlines.clear_login(fd);
         }
         Ok(())
+    }
+
+    /// The rights of a user whom the back end binds.
+    pub(super) fn bound_rights(&self) -> Arc<Rights> {
+        if self.access.is_open() {
+            return Arc::clone(&self.open_rights);
+        }
+        Arc::new(Rights::Token {
+            rooms: Box::default(),
+        })
     }
 
     /// Takes the user from a connection, which has to log in anew within the time of a new one.
@@ -206,7 +341,7 @@ impl Sessions {
     /// Closes the connection that had to go for a login.
     fn make_way(&self, server: &WorkerHandle, logged_in: LoggedIn) {
         if let Some(oldest) = logged_in.replaced {
-            self.kick(server, oldest, (4003, "replaced"), REPLACED);
+            self.replace(server, oldest);
         }
     }
 

@@ -6,9 +6,11 @@
 //! | file | methods of [`Sessions`] |
 //! |---|---|
 //! | `mod.rs` | `set_limits`, `start`, `begin_command`, `kick`, `after_commands`, `is_kicked`, `forget_kick`, `closed`, `tick`, `finish`, `key_of`, `is_unknown`, `authorize`, `admit_command`, `is_stranger`, `admit_request`, `charge`, `acknowledge`, `refuse_binary` |
+//! | `bind.rs` | `bind_order`, `bind_by_log` |
 //! | `login.rs` | `begin`, `login`, `pass_of`, `bind`, `unbind`, `withdraw`, `close_withdrawn`, `expire_logins` |
 
 mod acks;
+mod bind;
 mod deadlines;
 mod handover;
 mod kicked;
@@ -29,9 +31,11 @@ use crate::api::rate_limits::{Asker, LimitVerdict, RateLimits};
 use crate::api::refusal::Refusal;
 use crate::api::{RefusalLog, RefusalReason, Refused};
 use crate::base::{AddressBlock, Fd, Metric};
-use crate::chat::{Actor, ErrorCode, Rights, User};
+use crate::chat::{Actor, ChatError, ErrorCode, Rights, User};
 use crate::server::{Handle, WorkerHandle};
 pub(super) use handover::TakenSessions;
+pub(super) use login::LoginWay;
+pub(super) use login::REPLACED;
 
 use acks::Acks;
 use deadlines::LoginDeadlines;
@@ -97,10 +101,15 @@ impl Sessions {
     }
 
     /// Calls `then` once everything is done, and on disk, that these connections have asked for and
-    /// that was let through: the answer to a request that takes their right to ask for more.
+    /// that was let through: the answer to a request that takes their right to ask for more. While the log of a
+    /// cluster is out of reach, nobody waits for what was given to it: that may be settled long afterwards.
     pub(super) fn after_commands(&self, fds: &[Fd], then: impl FnOnce() + Send + 'static) {
         let services = Arc::clone(&self.services);
         self.running.after(self.services.server(), fds, move || {
+            let nodes = services.nodes();
+            if nodes.is_some_and(|nodes| !nodes.health().is_log_reached) {
+                return then();
+            }
             // Whatever becomes of what was said before, it isn't said later.
             let call = ReplyTo::Call(Box::new(move |_| then()));
             services.store(StoreTask::Nothing, call);
@@ -146,6 +155,9 @@ impl Sessions {
     pub(super) fn tick(&self, server: &WorkerHandle) -> bool {
         let has_more_late = self.expire_logins(server);
         self.close_withdrawn(server);
+        if let Some(nodes) = self.services.nodes() {
+            self.limits.share_among(nodes.alive());
+        }
         self.limits.expire(self.services.tick().0);
         self.acks.store_if_due(&self.services) || has_more_late
     }
@@ -373,7 +385,7 @@ impl Sessions {
     }
 
     /// Notes that the user of a connection has received everything of a channel up to `offset`.
-    pub(super) fn acknowledge(&self, fd: Fd, channel: &str, offset: u64) -> Result<(), Refusal> {
+    pub(super) fn acknowledge(&self, fd: Fd, channel: &str, offset: u64) -> Result<(), ChatError> {
         if let Some(user) = self.services.chat.ack(fd, channel, offset)? {
             self.acks.note(&self.services, channel, user, offset);
         }

@@ -53,10 +53,7 @@ pub(in crate::gateway) fn message<'a>(
     data: &'a str,
 ) -> MessageRecord<'a> {
     MessageRecord {
-        channel: Channel {
-            name: channel,
-            epoch: EPOCH,
-        },
+        channel: Channel::stored(channel, EPOCH),
         second: None,
         body: MessageBody {
             id,
@@ -66,7 +63,9 @@ pub(in crate::gateway) fn message<'a>(
             data,
         },
         idempotency_key: None,
+        id_owner: 0,
         opens: false,
         mark: None,
+        except: &[],
     }
 }

@@ -102,6 +102,11 @@ impl<S: EventSink> Reactor<S> {
             self.note_refused(ReactorRefusal::Address, peer, why);
             return self.turn_away(socket, OVER_SHARE);
         }
+        if !self.fds.has_next() {
+            let why = "there is no number left for a connection";
+            self.note_refused(ReactorRefusal::Full, peer, why);
+            return self.turn_away(socket, OVER_CAPACITY);
+        }
         let id = self.slots.next_id();
         let interest = Interest::READABLE | Interest::WRITABLE;
         if let Err(error) = self

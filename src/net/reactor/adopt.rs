@@ -14,7 +14,6 @@ use mio::net::TcpStream;
 use super::time::Clock;
 use super::{Awaited, EventSink, HANDLED, Reactor, ReactorHandover, ReactorParts, TimerPurpose};
 use crate::base::Tick;
-use crate::base::fd::FdSource;
 use crate::net::handed_slot::HandedSlot;
 use crate::net::slots::{KnownAs, ReadState, Slot, SlotId, SlotPhase};
 use crate::net::wheel::Wheel;
@@ -45,11 +44,11 @@ impl<S: EventSink> Reactor<S> {
         handover: ReactorHandover,
         mut socket_of: impl FnMut(RawFd) -> OwnedFd,
     ) -> Self {
-        let serials_from = parts.serials_from.max(handover.last_serial);
+        let mut parts = parts;
+        parts.serials_from = parts.serials_from.max(handover.last_serial);
         let mut reactor = Self::new(parts);
         reactor.context.clock = Clock::at(handover.tick);
         reactor.wheel = Wheel::new(handover.tick);
-        reactor.fds = FdSource::new(reactor.id, serials_from);
         reactor.next_peer = handover.next_peer % reactor.peers.len().max(1);
         for (name, value) in &handover.counters {
             reactor.shared.counters.restore(name, *value);

@@ -60,6 +60,7 @@ use super::topics::Topics;
 use super::wheel::{Wheel, WheelTimer};
 use crate::base::fd::FdSource;
 use crate::base::pressure::Pressure;
+use crate::base::serial_blocks::SerialBlocks;
 use crate::base::{BySize, Fd, Tick};
 use crate::handover::SectionWriter;
 use crate::proto::connection::{CloseReason, HttpRequest, Rules, Verdict};
@@ -203,6 +204,8 @@ pub struct ReactorParts<S> {
     pub sink: S,
     /// Lower bound of the connections' serial numbers.
     pub serials_from: u64,
+    /// The blocks from which these come, if not from the clock.
+    pub serial_blocks: Option<Arc<SerialBlocks>>,
 }
 
 /// The token of the mailbox's waker.
@@ -373,7 +376,7 @@ impl<S: EventSink> Reactor<S> {
             wheel: Wheel::new(clock.now()),
             next_due: Tick::NEVER,
             user_timers: HashMap::new(),
-            fds: FdSource::new(parts.id, parts.serials_from),
+            fds: source_of(parts.id, parts.serials_from, parts.serial_blocks),
             ready: VecDeque::new(),
             ready_without_topic: VecDeque::new(),
             coming_and_going: VecDeque::new(),
@@ -409,6 +412,14 @@ impl<S: EventSink> Reactor<S> {
     /// Takes the receiver of the events out of a reactor that has no connection any more.
     pub fn into_sink(self) -> S {
         self.sink
+    }
+}
+
+/// Makes the source of names behind a serial number.
+fn source_of(id: usize, from: u64, blocks: Option<Arc<SerialBlocks>>) -> FdSource {
+    match blocks {
+        Some(blocks) => FdSource::of_blocks(id, from, blocks),
+        None => FdSource::new(id, from),
     }
 }
 

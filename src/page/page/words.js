@@ -12,7 +12,7 @@ const NOT_SENT = {
 
 /** Why a message wasn't sent. */
 export function notSent({ code, message }) {
-  if (code === "timeout") return "It isn't known whether this arrived.";
+  if (code === "timeout" || code === "unsettled") return "It isn't known whether this arrived.";
   return `Not sent: ${NOT_SENT[code] ?? (message || code)}`;
 }
 

@@ -11,6 +11,7 @@ use crate::base::vital::wait_while_told;
 use crate::net::command::{Command, CommandBatch};
 use crate::net::freeze::FreezeOrder;
 use crate::server::process::Supervisor;
+use crate::server::runner::Runner;
 use crate::server::shared::ServerShared;
 
 /// A freeze under way.
@@ -29,10 +30,25 @@ pub(in crate::server) struct FreezingServer<'a> {
     pub(in crate::server) shared: &'a ServerShared,
     pub(in crate::server) supervisor: &'a mut Supervisor,
     pub(in crate::server) parts: &'a [Arc<dyn Freezes>],
+    /// Calls functions in place of workers that rest.
+    pub(in crate::server) runner: &'a Runner,
     /// Signals that came meanwhile.
     pub(in crate::server) signals: &'a mut Vec<i32>,
     /// Holds all signals back that would come now, and gives those that have come.
     pub(in crate::server) hold_signals: &'a mut dyn FnMut() -> Vec<i32>,
+}
+
+impl FreezingServer<'_> {
+    /// Calls the functions that were given to the threads of callbacks after these had come to rest:
+    /// another image would know nothing of them.
+    fn call_late(&self) {
+        for (fd, function) in self.shared.take_late_functions() {
+            if self.runner.has_not_closed(fd) {
+                self.runner.function(fd, function);
+            }
+        }
+        self.runner.flush();
+    }
 }
 
 impl Freeze {
@@ -141,6 +157,7 @@ impl Freeze {
             }
             FreezeStep::Still => {
                 board.gate.close();
+                server.call_late();
                 server.supervisor.hold_intakes();
                 board.order_reactors(number);
                 self.order(server, FreezeOrder::Still);
@@ -174,6 +191,7 @@ impl Freeze {
             reactors: server.shared.freeze.take_frozen(),
             frames: server.shared.freeze.frames(),
             waiting: server.shared.freeze.take_waiting(),
+            paused: server.shared.pauses.lasting(),
             supervisor: server.supervisor,
         };
         let while_still = std::mem::replace(&mut self.errand.while_still, Box::new(|_| {}));

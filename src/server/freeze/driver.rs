@@ -7,7 +7,7 @@ use super::course::{Freeze, FreezingServer};
 use super::errand::FreezeError;
 use super::part::Freezes;
 use crate::server::process::Supervisor;
-use crate::server::shared::ServerShared;
+use crate::server::runner::Runner;
 
 /// Begins freezes, and goes on with the one that is under way.
 pub(in crate::server) struct FreezeDriver {
@@ -44,13 +44,14 @@ impl FreezeDriver {
     /// `hold_signals` holds all signals back that would come, and gives those that have come.
     pub(in crate::server) fn turn(
         &mut self,
-        shared: &ServerShared,
+        runner: &Runner,
         supervisor: &mut Supervisor,
         hold_signals: &mut dyn FnMut() -> Vec<i32>,
     ) {
-        let parts = &self.parts;
+        let (parts, shared) = (&self.parts, &**runner.handle.shared());
         let mut server = FreezingServer {
             shared,
+            runner,
             supervisor,
             parts,
             signals: &mut self.signals,
@@ -78,10 +79,11 @@ impl FreezeDriver {
     }
 
     /// Takes the freeze back that is under way, since the server stops.
-    pub(in crate::server) fn stop(&mut self, shared: &ServerShared, supervisor: &mut Supervisor) {
+    pub(in crate::server) fn stop(&mut self, runner: &Runner, supervisor: &mut Supervisor) {
         if let Some(freeze) = self.under_way.take() {
             freeze.take_back(&mut FreezingServer {
-                shared,
+                shared: runner.handle.shared(),
+                runner,
                 supervisor,
                 parts: &self.parts,
                 signals: &mut self.signals,

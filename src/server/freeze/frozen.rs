@@ -4,7 +4,7 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::base::Tick;
+use crate::base::{Fd, Tick};
 use crate::handover::SectionWriter;
 use crate::net::frame_table::FrameTable;
 use crate::server::process::Supervisor;
@@ -43,6 +43,8 @@ pub struct FrozenServer<'a> {
     pub frames: Arc<FrameTable>,
     /// The events that wait on each worker for their connections' turns, as sections.
     pub waiting: Vec<SectionWriter>,
+    /// The connections that the server's user has paused.
+    pub paused: Vec<Fd>,
     /// The processes, whose pipes stand at any byte.
     pub supervisor: &'a mut Supervisor,
 }

@@ -2,7 +2,8 @@
 //! behind the other.
 //!
 //! A connection that was parked until it had read its answers isn't parked any more where it goes on:
-//! its next turn does that again, if there is reason to.
+//! its next turn does that again, if there is reason to. One that is paused still is: who is to resume it
+//! is carried by the server's user.
 
 use super::{Turns, WaitingEvent};
 use crate::base::Fd;
@@ -17,15 +18,36 @@ use crate::server::queue::WorkerEvent;
 /// The section of one thread; the thread's number stands behind a dot.
 pub const WAITING: SectionFormat = SectionFormat {
     name: "waiting",
-    version: 1,
+    version: 2,
     oldest_reader: 1,
 };
 
-/// The kinds of events; a number never changes its meaning.
+/// The kinds of records; a number never changes its meaning.
 const OPENED: u64 = 0;
 const TEXT: u64 = 1;
 const BINARY: u64 = 2;
 const CLOSED: u64 = 3;
+/// No event: the connection is paused. Since version 2.
+const PAUSED: u64 = 4;
+
+/// What waits on the threads that run callbacks.
+#[derive(Debug, Default)]
+pub(in crate::server) struct HandedWaiting {
+    /// The events that wait for their connections' turns, in their order.
+    pub(in crate::server) events: Vec<WaitingEvent>,
+    /// The connections that are paused.
+    pub(in crate::server) paused: Vec<Fd>,
+}
+
+/// Writes down who is paused.
+pub(in crate::server) fn hand_over_pauses(paused: &[Fd], section: &mut SectionWriter) {
+    for fd in paused {
+        section.record(|record| {
+            record.u64(PAUSED);
+            record.u64(fd.0);
+        });
+    }
+}
 
 impl Turns {
     /// Writes down the events that wait.
@@ -69,7 +91,8 @@ impl WaitingEvent {
             | WorkerEvent::Request { .. }
             | WorkerEvent::BufferEmpty { .. }
             | WorkerEvent::TurnComes { .. }
-            | WorkerEvent::Farewell { .. }) => {
+            | WorkerEvent::Farewell { .. }
+            | WorkerEvent::Call { .. }) => {
                 debug_assert!(
                     false,
                     "no such event waits while all stands still: {event:?}"
@@ -78,8 +101,8 @@ impl WaitingEvent {
         }
     }
 
-    fn take_over(record: &mut RecordReader<'_>) -> Result<Self, HandoverError> {
-        let (kind, fd, parts) = (record.u64()?, Fd(record.u64()?), record.u32()?);
+    fn take_over(kind: u64, fd: Fd, record: &mut RecordReader<'_>) -> Result<Self, HandoverError> {
+        let parts = record.u32()?;
         let message = |kind, record: &mut RecordReader<'_>| {
             let payload = record.bytes()?.to_vec();
             Ok(WorkerEvent::Large { fd, kind, payload })
@@ -101,20 +124,31 @@ impl WaitingEvent {
     }
 }
 
-/// Reads the events that wait for their connections' turns, in their order.
+impl HandedWaiting {
+    fn take_over(&mut self, record: &mut RecordReader<'_>) -> Result<(), HandoverError> {
+        let (kind, fd) = (record.u64()?, Fd(record.u64()?));
+        match kind {
+            PAUSED => self.paused.push(fd),
+            kind => (self.events).push(WaitingEvent::take_over(kind, fd, record)?),
+        }
+        Ok(())
+    }
+}
+
+/// Reads what waits on one thread into `waiting`.
 ///
 /// # Errors
 ///
 /// No thread can have written this.
-pub(in crate::server) fn waiting_events(
+pub(in crate::server) fn read_waiting(
     section: Section<'_>,
-) -> Result<Vec<WaitingEvent>, HandoverError> {
+    waiting: &mut HandedWaiting,
+) -> Result<(), HandoverError> {
     section.check(WAITING.version)?;
-    let mut events = Vec::new();
     for record in section.records() {
-        events.push(WaitingEvent::take_over(&mut record?)?);
+        waiting.take_over(&mut record?)?;
     }
-    Ok(events)
+    Ok(())
 }
 
 #[cfg(test)]
@@ -125,7 +159,7 @@ mod tests {
     use crate::proto::http::{HttpLimits, parse};
 
     fn turns() -> Turns {
-        Turns::new(Arc::default(), Arc::default())
+        Turns::new(Arc::default(), Arc::default(), Arc::default())
     }
 
     fn head() -> Box<Head> {
@@ -165,6 +199,24 @@ mod tests {
             .collect()
     }
 
+    fn read(section: Section<'_>) -> Result<HandedWaiting, HandoverError> {
+        let mut waiting = HandedWaiting::default();
+        read_waiting(section, &mut waiting).map(|()| waiting)
+    }
+
+    #[test]
+    fn who_is_paused_still_is() {
+        let mut written = SectionWriter::new();
+        let paused = [Fd(3), Fd(1 << 40)];
+        hand_over_pauses(&paused, &mut written);
+        let section = Section::of(WAITING.name, WAITING.version, written.as_bytes());
+        let waiting = read(section).unwrap();
+        assert_eq!(
+            (&waiting.paused[..], waiting.events.len()),
+            (&paused[..], 0)
+        );
+    }
+
     #[test]
     fn what_waits_for_a_turn_goes_on_in_its_order_with_the_parts_that_were_handled() {
         let mut before = turns();
@@ -175,7 +227,7 @@ mod tests {
         before.hand_over(&mut written);
         let section = Section::of(WAITING.name, WAITING.version, written.as_bytes());
         let mut after = turns();
-        for event in waiting_events(section).unwrap() {
+        for event in read(section).unwrap().events {
             after.put(event);
         }
         let mut again = SectionWriter::new();
@@ -200,7 +252,7 @@ mod tests {
     fn bytes_that_no_thread_wrote_are_refused() {
         let mut section = SectionWriter::new();
         section.record(|record| record.u64(99));
-        let read = |bytes: &[u8]| waiting_events(Section::of(WAITING.name, WAITING.version, bytes));
+        let read = |bytes: &[u8]| read(Section::of(WAITING.name, WAITING.version, bytes));
         assert!(read(section.as_bytes()).is_err());
         let mut whole = SectionWriter::new();
         events()

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use super::kernel::{DescriptorKind, kind_of};
 use super::server_state::{SERVER, ServerState};
 use crate::base::Tick;
-use crate::handover::{HandoverHead, HandoverWriter};
+use crate::handover::{HandoverHead, HandoverWriter, SectionWriter};
 use crate::net::frame_table::FRAMES;
 use crate::net::reactor::REACTOR;
 use crate::server::freeze::FrozenServer;
 use crate::server::process::PROCESSES_FORMAT;
-use crate::server::turns::WAITING;
+use crate::server::turns::{WAITING, hand_over_pauses};
 
 /// A server, as it stands in a handover.
 #[derive(Debug)]
@@ -51,6 +51,12 @@ impl FrozenServer<'_> {
             sockets.append(&mut reactor.sockets);
         }
         self.frames.hand_over(writer.section_of(FRAMES));
+        if !self.paused.is_empty() {
+            // Behind those of the threads.
+            let mut paused = SectionWriter::new();
+            hand_over_pauses(&self.paused, &mut paused);
+            self.waiting.push(paused);
+        }
         for (thread, section) in self.waiting.drain(..).enumerate() {
             let name = format!("{}.{thread}", WAITING.name);
             writer.insert(&name, WAITING.version, WAITING.oldest_reader, section);

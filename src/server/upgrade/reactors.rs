@@ -10,7 +10,7 @@ use crate::handover::{Handover, HandoverError};
 use crate::net::budget::ByteBudget;
 use crate::net::frame_table::{FRAMES, HandedFrames};
 use crate::net::reactor::{REACTOR, ReactorHandover};
-use crate::server::turns::{WAITING, WaitingEvent, waiting_events};
+use crate::server::turns::{HandedWaiting, WAITING, read_waiting};
 
 /// Reads all reactors, whose frames are counted in this budget.
 ///
@@ -43,24 +43,24 @@ pub(in crate::server) fn reactors(
 /// The handover can't be read.
 pub fn rehearse_reactors(handover: &Handover<'_>) -> Result<(), HandoverError> {
     read(handover, &ByteBudget::new(usize::MAX))?;
-    read_waiting(handover).map(drop)
+    all_waiting(handover).map(drop)
 }
 
-/// Reads the events that wait for their connections' turns, in their order.
+/// Reads what waits on the threads that run callbacks.
 ///
 /// # Errors
 ///
 /// The handover can't be read.
-pub(in crate::server) fn waiting(entered: &Entered) -> io::Result<Vec<WaitingEvent>> {
-    read_waiting(&entered.handover()?).map_err(io::Error::other)
+pub(in crate::server) fn waiting(entered: &Entered) -> io::Result<HandedWaiting> {
+    all_waiting(&entered.handover()?).map_err(io::Error::other)
 }
 
-fn read_waiting(handover: &Handover<'_>) -> Result<Vec<WaitingEvent>, HandoverError> {
-    let sections = handover.sections().filter(|one| one.kind() == WAITING.name);
-    let each = sections
-        .map(waiting_events)
-        .collect::<Result<Vec<_>, _>>()?;
-    Ok(each.into_iter().flatten().collect())
+fn all_waiting(handover: &Handover<'_>) -> Result<HandedWaiting, HandoverError> {
+    let mut waiting = HandedWaiting::default();
+    for section in handover.sections().filter(|one| one.kind() == WAITING.name) {
+        read_waiting(section, &mut waiting)?;
+    }
+    Ok(waiting)
 }
 
 fn read(

@@ -64,10 +64,7 @@ fn a_private_message_stands_in_two_channels() {
         |_| {},
         |store| {
             let private = MessageRecord {
-                second: Some(Channel {
-                    name: "@ann",
-                    epoch: epoch(9),
-                }),
+                second: Some(Channel::stored("@ann", epoch(9))),
                 body: MessageBody {
                     to: Some("bob"),
                     ..message("@bob", "id", "psst").body
@@ -378,10 +375,7 @@ fn every_bound_is_named_and_the_rest_of_the_batch_stays() {
         |store| {
             say(store, "a", "1");
             let private = MessageRecord {
-                second: Some(Channel {
-                    name: "c",
-                    epoch: epoch(1),
-                }),
+                second: Some(Channel::stored("c", epoch(1))),
                 ..message("b", "id", "1")
             };
             let ack = |reader| Record::Ack {

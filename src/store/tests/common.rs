@@ -26,10 +26,7 @@ pub(super) fn settings(directory: &std::path::Path) -> StoreSettings {
 
 pub(super) fn message<'a>(channel: &'a str, id: &'a str, data: &'a str) -> MessageRecord<'a> {
     MessageRecord {
-        channel: Channel {
-            name: channel,
-            epoch: epoch(7),
-        },
+        channel: Channel::stored(channel, epoch(7)),
         second: None,
         body: MessageBody {
             id,
@@ -39,8 +36,10 @@ pub(super) fn message<'a>(channel: &'a str, id: &'a str, data: &'a str) -> Messa
             data,
         },
         idempotency_key: None,
+        id_owner: 0,
         opens: false,
         mark: None,
+        except: &[],
     }
 }
 

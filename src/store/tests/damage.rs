@@ -32,10 +32,7 @@ fn three_batches() -> (Disk, Vec<usize>) {
     let mut ends = vec![disk.read(&file(1)).len()];
     for number in 1..=3 {
         let private = MessageRecord {
-            second: Some(Channel {
-                name: "@ann",
-                epoch: epoch(9),
-            }),
+            second: Some(Channel::stored("@ann", epoch(9))),
             ..message("@bob", "id", "private")
         };
         say(&mut store, "tea", &number.to_string());

@@ -134,14 +134,8 @@ impl Step {
                 idempotency_key,
                 mark,
             } => Record::Message(MessageRecord {
-                channel: Channel {
-                    name: channel,
-                    epoch,
-                },
-                second: second.map(|name| Channel {
-                    name,
-                    epoch: epoch_of_second(epoch),
-                }),
+                channel: Channel::stored(channel, epoch),
+                second: second.map(|name| Channel::stored(name, epoch_of_second(epoch))),
                 body: MessageBody {
                     id: data,
                     from: None,
@@ -150,8 +144,10 @@ impl Step {
                     data,
                 },
                 idempotency_key,
+                id_owner: 0,
                 opens: false,
                 mark: mark.map(|number| ("gate", number)),
+                except: &[],
             }),
             Self::Purge(channel, epoch) => Record::Purge { channel, epoch },
             Self::Trim(channel, through) => Record::Trim { channel, through },

@@ -35,10 +35,7 @@ pub(super) fn fill(store: &mut dyn Store, round: u64) {
     let number = round.to_string();
     let (line, before) = (format!("@{round}"), format!("@{}", round - 1));
     let private = MessageRecord {
-        second: Some(Channel {
-            name: "@ann",
-            epoch: epoch(9),
-        }),
+        second: Some(Channel::stored("@ann", epoch(9))),
         idempotency_key: Some(round.into()),
         mark: Some(("gate", round)),
         body: MessageBody {
@@ -289,10 +286,7 @@ fn the_last_records_of_a_nearly_dead_file_move_on_and_stay_where_they_were() {
     });
     let mut store = Journal::open(settings.clone()).unwrap();
     let quiet = MessageRecord {
-        second: Some(Channel {
-            name: "quiet too",
-            epoch: epoch(9),
-        }),
+        second: Some(Channel::stored("quiet too", epoch(9))),
         body: MessageBody {
             to: Some("bob"),
             ..message("quiet", "the id", "old").body

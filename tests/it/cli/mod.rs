@@ -1,6 +1,7 @@
 //! The command line, as somebody at a terminal meets it.
 
 mod client;
+mod cluster;
 mod config;
 mod output;
 mod secrets;

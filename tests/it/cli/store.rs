@@ -33,10 +33,7 @@ fn filled(directory: &Path) -> PathBuf {
     for number in 0..20 {
         let data = number.to_string();
         let message = MessageRecord {
-            channel: Channel {
-                name: "tea",
-                epoch: Epoch::from_bits(1),
-            },
+            channel: Channel::stored("tea", Epoch::from_bits(1)),
             second: None,
             body: MessageBody {
                 id: "id",
@@ -46,8 +43,10 @@ fn filled(directory: &Path) -> PathBuf {
                 data: &data,
             },
             idempotency_key: None,
+            id_owner: 0,
             opens: false,
             mark: None,
+            except: &[],
         };
         let record = Record::Message(message);
         store.append(1_700_000_000_000, &record).unwrap();

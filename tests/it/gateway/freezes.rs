@@ -44,7 +44,10 @@ fn upstream(listener: TcpListener, folder: &TempDir) -> (LocalServer, Arc<Endpoi
         sync: "always".into(),
         host_metrics: Vec::new,
         disk: DiskSettings::default(),
+        lookups_max: 1_000,
+        held_logins_max: 10_000,
         bindings: None,
+        tables: None,
         replays: ReplaySettings::default(),
     };
     let chat = ChatSettings {

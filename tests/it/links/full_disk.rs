@@ -78,7 +78,10 @@ impl World {
             sync: "always".into(),
             host_metrics: Vec::new,
             disk: DiskSettings::default(),
+            lookups_max: 1_000,
+            held_logins_max: 10_000,
             bindings: None,
+            tables: None,
             replays: ReplaySettings::default(),
         };
         let chat = ChatSettings {

@@ -8,7 +8,7 @@ use serde_json::Value;
 use tidings::chat::ErrorCode;
 
 /// Every error code; `is_listed` doesn't compile when one is missing.
-pub const ERROR_CODES: [ErrorCode; 11] = [
+pub const ERROR_CODES: [ErrorCode; 12] = [
     ErrorCode::BadRequest,
     ErrorCode::Unauthorized,
     ErrorCode::Forbidden,
@@ -20,6 +20,7 @@ pub const ERROR_CODES: [ErrorCode; 11] = [
     ErrorCode::Internal,
     ErrorCode::Unavailable,
     ErrorCode::DiskFull,
+    ErrorCode::Unsettled,
 ];
 
 #[expect(dead_code, reason = "it is there to be compiled")]
@@ -36,7 +37,8 @@ fn is_listed(code: ErrorCode) {
         | ErrorCode::RateLimited
         | ErrorCode::Internal
         | ErrorCode::Unavailable
-        | ErrorCode::DiskFull => {}
+        | ErrorCode::DiskFull
+        | ErrorCode::Unsettled => {}
     }
 }
 

@@ -101,8 +101,10 @@ fn the_page_names_everything_that_the_server_has_and_nothing_else() {
 
     let codes = known::ERROR_CODES.map(|code| code.name());
     let all = ("a code of the server", &words(codes));
-    problems.extend(differences("error", &page.words("errors"), all));
-    for row in page.table("errors") {
+    let errors = &page.words("errors") | &page.words("errors of a cluster");
+    problems.extend(differences("error", &errors, all));
+    let of_cluster = page.table("errors of a cluster");
+    for row in page.table("errors").into_iter().chain(of_cluster) {
         let code = known::ERROR_CODES
             .into_iter()
             .find(|code| row.first_word() == code.name());
@@ -126,11 +128,12 @@ fn the_page_names_everything_that_the_server_has_and_nothing_else() {
     }
 
     let described = known::operations();
+    let statuses = &page.words("statuses") | &page.words("statuses of a cluster");
     let routes = &page.words("routes") - &words(BESIDE_THE_API);
     let all = ("in openapi.json", &words(described.keys()));
     problems.extend(differences("route", &routes, all));
     for status in described.values().flatten() {
-        if !page.words("statuses").contains(status) {
+        if !statuses.contains(status) {
             problems.push(format!(
                 "status {status}: in openapi.json, but not in the page"
             ));

@@ -11,6 +11,7 @@ mod gather;
 mod handle;
 mod latest;
 mod light;
+mod pauses;
 mod publish;
 mod renewal;
 mod slow;

@@ -28,10 +28,7 @@ fn fill(folder: &Path, messages: u64) -> u64 {
     for _ in 0..messages {
         for room in &rooms {
             let record = Record::Message(MessageRecord {
-                channel: Channel {
-                    name: room,
-                    epoch: Epoch::from_bits(7),
-                },
+                channel: Channel::stored(room, Epoch::from_bits(7)),
                 second: None,
                 body: MessageBody {
                     id: "id",
@@ -41,8 +38,10 @@ fn fill(folder: &Path, messages: u64) -> u64 {
                     data: &data,
                 },
                 idempotency_key: None,
+                id_owner: 0,
                 opens: false,
                 mark: None,
+                except: &[],
             });
             store.append(ts, &record).unwrap();
         }

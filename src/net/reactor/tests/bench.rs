@@ -175,6 +175,7 @@ pub(super) fn parts(
         },
         sink: EchoSink::default(),
         serials_from: 1,
+        serial_blocks: None,
     };
     (parts, sender)
 }

@@ -1,20 +1,22 @@
-//! The state that all threads of the test share: the server's present address, and whether the test
-//! goes on.
+//! The state that all threads of a test share: where the server or the nodes are, and whether the test goes
+//! on.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::parsed;
-use crate::support::websocket::{Heard, WebSocketClient};
+use super::chat_client::Position;
+use super::parsed;
+use super::random::Random;
+use super::websocket::{Heard, WebSocketClient};
 
 /// How long a thread listens before it looks round.
 pub const MOMENT: Duration = Duration::from_millis(20);
 
-/// The state that all threads of the test share.
+/// The state that all threads of a test share.
 pub struct Place {
     state: Mutex<State>,
     changed: Condvar,
@@ -23,34 +25,37 @@ pub struct Place {
 
 #[derive(Default)]
 struct State {
-    address: Option<SocketAddr>,
+    addresses: Vec<Option<SocketAddr>>,
     /// Nothing new is begun.
     over: bool,
     /// A thread found a fault: the others needn't go on.
     spoilt: bool,
     /// Where each channel ended.
-    ends: Option<HashMap<String, u64>>,
+    ends: Option<BTreeMap<String, Position>>,
 }
 
 impl Place {
     /// Nobody waits for anything beyond `time`.
-    pub fn new(time: Duration) -> Self {
+    pub fn new(nodes: usize, time: Duration) -> Self {
         Self {
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                addresses: vec![None; nodes],
+                ..State::default()
+            }),
             changed: Condvar::new(),
             until: Instant::now() + time,
         }
     }
 
-    pub fn set(&self, address: Option<SocketAddr>) {
-        self.change(|state| state.address = address);
+    pub fn set(&self, node: usize, address: Option<SocketAddr>) {
+        self.change(|state| state.addresses[node] = address);
     }
 
     pub fn set_over(&self) {
         self.change(|state| state.over = true);
     }
 
-    pub fn set_ends(&self, ends: HashMap<String, u64>) {
+    pub fn set_ends(&self, ends: BTreeMap<String, Position>) {
         self.change(|state| state.ends = Some(ends));
     }
 
@@ -58,7 +63,7 @@ impl Place {
         self.check().over
     }
 
-    pub fn ends(&self) -> Option<HashMap<String, u64>> {
+    pub fn ends(&self) -> Option<BTreeMap<String, Position>> {
         self.check().ends.clone()
     }
 
@@ -67,18 +72,23 @@ impl Place {
         Watch(self)
     }
 
-    /// Where the server is, once it is there; after a failure, a moment later.
-    pub fn address(&self, failed: bool) -> SocketAddr {
+    /// A node that is there, once there is one; after a failure, a moment later.
+    pub fn address(&self, random: &mut Random, failed: bool) -> SocketAddr {
         if failed {
-            drop(self.changed.wait_timeout(self.check(), MOMENT).unwrap());
+            self.wait_a_moment();
         }
         loop {
             let state = self.check();
-            match state.address {
-                Some(address) => return address,
+            let there: Vec<SocketAddr> = state.addresses.iter().flatten().copied().collect();
+            match random.one_of(&there) {
+                Some(address) => return *address,
                 None => drop(self.changed.wait_timeout(state, MOMENT).unwrap()),
             }
         }
+    }
+
+    pub fn wait_a_moment(&self) {
+        drop(self.changed.wait_timeout(self.check(), MOMENT).unwrap());
     }
 
     fn change(&self, change: impl FnOnce(&mut State)) {

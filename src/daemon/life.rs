@@ -330,17 +330,18 @@ impl DaemonLife {
             }
             let errands = *pending;
             drop(pending);
+            // Before the log is opened: whoever asks meanwhile has moved a newer file away.
+            if errands.reopen_log {
+                self.note(|pending| pending.reopen_log = false);
+            }
             let mut is_reloaded = false;
             if errands.reload {
                 let begins = || self.note(|pending| pending.reload = false);
                 is_reloaded = self.standing.reload(ReloadScope::Swap, begins)["ok"] == true;
             }
             // A reload opens the log anew; a refused one must not keep the file that was moved away.
-            if errands.reload || errands.reopen_log {
-                self.note(|pending| pending.reopen_log = false);
-                if !is_reloaded && self.log_file.is_some() {
-                    self.reopen_log();
-                }
+            if (errands.reload || errands.reopen_log) && !is_reloaded && self.log_file.is_some() {
+                self.reopen_log();
             }
             if errands.renew {
                 let begins = || self.note(|pending| pending.renew = false);

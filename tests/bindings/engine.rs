@@ -2,12 +2,13 @@
 
 use std::process::{Child, Command};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal};
 
 use super::mariadb::MariaDb;
 use super::redis_server::RedisServer;
 use super::support::installed::is_there;
 use super::support::program::Program;
+use super::support::signal::send;
 use super::table::Table;
 
 /// The name of the server in its store.
@@ -52,7 +53,7 @@ pub trait Engine {
     /// Stops it from doing anything, or lets it go on.
     fn signal(&mut self, signal: Signal) {
         let child = self.child().as_ref().expect("it runs");
-        kill_process(Pid::from_child(child), signal).unwrap();
+        send(Pid::from_child(child), signal);
     }
 }
 

@@ -31,6 +31,7 @@ pub mod sender;
 #[cfg(feature = "cluster")]
 pub mod sentinel;
 pub mod server;
+pub mod signal;
 pub mod stopwatch;
 pub mod wait;
 pub mod websocket;

@@ -13,10 +13,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 
 use super::PATIENCE;
 use super::http::HttpClient;
+use super::signal::send;
 use super::websocket::WebSocketClient;
 
 /// A running server.
@@ -97,7 +98,7 @@ impl Program {
     }
 
     pub fn signal(&self, signal: Signal) {
-        kill_process(self.pid(), signal).unwrap();
+        send(self.pid(), signal);
     }
 
     /// Waits until it has ended.

@@ -8,6 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use super::port::OwnPort;
+use super::signal::send;
 use super::wait::until;
 
 /// A Redis, on a Unix socket or on a port of its own.
@@ -141,7 +142,7 @@ impl RedisServer {
     /// Stops it from doing anything, or lets it go on.
     pub fn signal(&self, signal: Signal) {
         let child = self.child.as_ref().expect("it runs");
-        kill_process(Pid::from_child(child), signal).unwrap();
+        send(Pid::from_child(child), signal);
     }
 }
 

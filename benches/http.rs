@@ -3,7 +3,7 @@
 use std::fmt;
 
 use divan::{Bencher, black_box};
-use tidings::proto::http::{AnswerTo, Head, HttpLimits, Response, Version, parse};
+use tidings::proto::http::{AnswerContext, AnswerTo, Head, HttpLimits, Response, Version, parse};
 use tidings::proto::websocket::handshake::accept;
 
 const SMALL_GET: &str = "GET /plaintext HTTP/1.1\r\nHost: 127.0.0.1:9502\r\nUser-Agent: curl/8.5.0\r\n\
@@ -81,6 +81,10 @@ fn answer(bencher: Bencher) {
         keep_alive: true,
         version: Version::Http11,
     };
+    let context = AnswerContext {
+        date: "Sun, 06 Nov 1994 08:49:37 GMT",
+        idle_s: 75,
+    };
     let response = Response::text("Hello, World!");
-    bencher.bench(|| black_box(&response).encode(to, "Sun, 06 Nov 1994 08:49:37 GMT"));
+    bencher.bench(|| black_box(&response).encode(to, context));
 }

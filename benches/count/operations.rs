@@ -15,7 +15,7 @@ use tidings::chat::{
 use tidings::net::mailbox::mailbox;
 use tidings::net::topics::{TopicBounds, Topics};
 use tidings::net::wheel::Wheel;
-use tidings::proto::http::{AnswerTo, HttpLimits, Response, Version, parse};
+use tidings::proto::http::{AnswerContext, AnswerTo, HttpLimits, Response, Version, parse};
 use tidings::proto::websocket::handshake::accept;
 use tidings::proto::websocket::{MessageDecoder, MessageKind, encode_message, unmask};
 use tidings::store::{
@@ -148,9 +148,13 @@ fn answer(rounds: u64) {
         keep_alive: true,
         version: Version::Http11,
     };
+    let context = AnswerContext {
+        date: "Sun, 06 Nov 1994 08:49:37 GMT",
+        idle_s: 75,
+    };
     let response = Response::text("Hello, World!");
     for _ in 0..rounds {
-        black_box(black_box(&response).encode(to, "Sun, 06 Nov 1994 08:49:37 GMT"));
+        black_box(black_box(&response).encode(to, context));
     }
 }
 

@@ -33,8 +33,8 @@ impl ServerReadiness {
     fn response(self) -> Response {
         match self {
             Self::Ready => status("ready"),
-            Self::Unready(why) => status(&why).with_status(503),
-            Self::Stopping => status("stopping").with_status(503),
+            Self::Unready(why) => unready(&why),
+            Self::Stopping => unready("stopping"),
         }
     }
 }
@@ -52,6 +52,11 @@ pub fn answer(head: &Head, readiness: impl FnOnce() -> ServerReadiness) -> Optio
 #[must_use]
 pub fn is_health_path(path: &str) -> bool {
     matches!(path, LIVENESS_PATH | READINESS_PATH)
+}
+
+/// A 503 says when to look again (RFC 9110 §15.6.4).
+fn unready(why: &str) -> Response {
+    status(why).with_status(503).field("Retry-After", "1")
 }
 
 fn status(status: &str) -> Response {

@@ -92,7 +92,7 @@ impl Settings {
                 general.pause_ms_max,
                 general.thaw_ms_max,
             );
-            (general.stop_ms_max, upgrade)
+            (general.stop_delay_ms, general.stop_ms_max, upgrade)
         };
         self.websocket != next.websocket
             || self.http != next.http

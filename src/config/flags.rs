@@ -55,6 +55,10 @@ pub struct SettingsFlags {
     /// TIDINGS_PING_MS]
     #[arg(long, value_name = "MS")]
     ping_ms: Option<String>,
+    /// Time between the word to stop and the stop, in which /readyz says 503 and new work is still
+    /// taken, in milliseconds [default: 0] [env: TIDINGS_STOP_DELAY_MS]
+    #[arg(long, value_name = "MS")]
+    stop_delay_ms: Option<String>,
     /// Time a stop may take before what is left is cut, in milliseconds [default: 30000] [env:
     /// TIDINGS_STOP_MS_MAX]
     #[arg(long, value_name = "MS")]
@@ -135,6 +139,11 @@ impl SettingsFlags {
             ("insecure", flag(self.insecure), "--insecure"),
             ("origins_allowed", origins, "--allow-origin"),
             ("websocket.ping_ms", self.ping_ms.clone(), "--ping-ms"),
+            (
+                "stop_delay_ms",
+                self.stop_delay_ms.clone(),
+                "--stop-delay-ms",
+            ),
             ("stop_ms_max", self.stop_ms_max.clone(), "--stop-ms-max"),
             ("pid_file", self.pid_file.clone(), "--pid-file"),
             ("log.file", self.log_file.clone(), "--log-file"),

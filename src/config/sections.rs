@@ -45,6 +45,9 @@ section! {
         /// File with the number of the process, for scripts; written once the server listens, and
         /// removed at its end. Empty: none.
         pid_file: String = String::new(), within 0..=4_096, by upgrade;
+        /// Time between the word to stop and the stop, in milliseconds: `/readyz` says 503, and new
+        /// work is still taken. Balancers need it to see that: with Kubernetes 5,000 to 15,000.
+        stop_delay_ms: u64 = 0, within 0..=DAY_MS, by reload;
         /// Time that a stop may take, in milliseconds; then what is left is cut.
         stop_ms_max: u64 = 30_000, within 0..=DAY_MS, by reload;
         /// Time in which a worker has to come to its renewal, in milliseconds; one that is stuck for
@@ -224,8 +227,10 @@ section! {
         head_ms_max: u64 = 10_000, within 1..=DAY_MS, by reload;
         /// Time from the end of a head to the end of its body, in milliseconds; then 408.
         body_ms_max: u64 = 30_000, within 1..=DAY_MS, by reload;
-        /// Silence between two requests of a connection, in milliseconds; then it is closed.
-        idle_ms_max: u64 = 60_000, within 1..=DAY_MS, by reload;
+        /// Silence between two requests of a connection, in milliseconds; then it is closed. Above the
+        /// 60 s of nginx and of AWS's balancers, whose requests would meet our close otherwise; answers
+        /// tell it in `Keep-Alive`.
+        idle_ms_max: u64 = 75_000, within 1..=DAY_MS, by reload;
         /// Longest target, in bytes; a longer one is answered with 414.
         target_size_max: usize = 8_192, within 16..=1 << 20, by reload;
         /// Longest head, in bytes; a longer one is answered with 431.

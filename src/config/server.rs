@@ -14,6 +14,7 @@ impl Settings {
             outbox_bytes_total_max: outbox.total_size_max,
             unfinished_bytes_max: self.limits.unfinished_size_max,
             connections_per_address_max: self.limits.connections_per_address_max,
+            stop_delay_ms: self.general.stop_delay_ms,
             stop_ms_max: self.general.stop_ms_max,
             renew_ms_max: self.general.renew_ms_max,
             freeze_ms_max: self.general.freeze_ms_max,

@@ -249,18 +249,30 @@ impl GatewayGate {
     }
 
     fn judge(&self, head: &Head, fd: Fd) -> Verdict {
-        if let Some(refusal) = self.in_force.load().rules.refuse(head) {
+        let in_force = self.in_force.load();
+        let verdict = self.judge_by(&in_force, head, fd);
+        in_force.cross_origin.complete(head, verdict)
+    }
+
+    fn judge_by(&self, in_force: &InForce, head: &Head, fd: Fd) -> Verdict {
+        // A balancer may name any host or none, and the answer tells nothing that others may not know.
+        if let Some(answer) = health::answer(head, || self.readiness()) {
+            return Verdict::Answer(answer);
+        }
+        if let Some(refusal) = in_force.rules.refuse(head) {
             self.gateway.note_refused(refusal.reason, head, fd);
             return Verdict::Answer(refusal.response);
+        }
+        if let Some(answer) = in_force.cross_origin.preflight(head) {
+            return Verdict::Answer(answer);
         }
         if head.asks_for_websocket() {
             let message = "a gateway has no WebSocket; connect to its upstreams";
             return Verdict::Answer(Refusal::not_found(message).response());
         }
-        match health::answer(head, || self.readiness()) {
-            Some(answer) => Verdict::Answer(answer),
-            None if head.has_body() => self.judge_before_body(head, fd),
-            None => Verdict::Pass,
+        match head.has_body() {
+            true => self.judge_before_body(head, fd),
+            false => Verdict::Pass,
         }
     }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tidings::api::bearer;
 
+use super::cross_origin::CrossOrigin;
 use super::echo::ECHO_SIZE_MAX;
 use super::origin::SameOrigin;
 use crate::auth::{Access, ApiKeys, Secret};
@@ -28,6 +29,8 @@ pub(super) struct InForce {
     pub(super) link_size_max: usize,
     /// The rules for `Host` and `Origin`.
     pub(super) rules: SameOrigin,
+    /// What answers tell browsers of other origins.
+    pub(super) cross_origin: CrossOrigin,
     /// Whether the chat page is served.
     pub(super) has_page: bool,
     /// The largest message that `/echo` takes, in bytes, if it is there.
@@ -42,12 +45,14 @@ impl InForce {
         let general = &settings.general;
         let is_open = access.is_open();
         let origins = general.origins_allowed.iter();
+        let origins_allowed: Vec<String> = origins.map(|one| one.0.clone()).collect();
         let echo_size = settings.websocket.message_size_max.max(ECHO_SIZE_MAX);
         Self {
             link_keys: ApiKeys::new(link_key.map(|key| ("gateways", key))),
             link_size_max: settings.websocket.message_size_max + LINK_FRAME_SIZE,
+            cross_origin: CrossOrigin::of(&origins_allowed),
             rules: SameOrigin {
-                origins_allowed: origins.map(|one| one.0.clone()).collect(),
+                origins_allowed,
                 // With keys every client has to show one, whatever name led here.
                 any_host: general.insecure || !is_open,
             },

@@ -1,6 +1,7 @@
 //! `tidings serve` and `tidings gateway`, put together from the library's public face alone.
 
 mod announce;
+mod cross_origin;
 mod deafness;
 mod echo;
 mod errand_counts;

@@ -13,6 +13,7 @@ use tidings::api::{Refusal, RefusalReason};
 use tidings::chat::ErrorCode;
 use tidings::server::{Head, Response};
 
+use super::cross_origin::is_open_to_all;
 use crate::config::{OriginParts, host_and_port, usual_port};
 
 /// Bytes of a foreign `Host` or `Origin` that a refusal repeats: the longest name of a host has 253.
@@ -55,8 +56,8 @@ impl SameOrigin {
     /// may pass.
     #[must_use]
     pub fn refuse(&self, head: &Head) -> Option<OriginRefusal> {
-        let host = head.host().unwrap_or_default();
-        if !self.any_host && !is_loopback(host) {
+        // No browser leaves Host out; an old program may (HTTP/1.0), and then it names no wrong one.
+        if !self.any_host && head.host().is_some_and(|host| !is_loopback(host)) {
             return Some(OriginRefusal::new(
                 RefusalReason::Host,
                 "Host is neither localhost nor a loopback address; \
@@ -72,8 +73,18 @@ impl SameOrigin {
             );
             return Some(OriginRefusal::new(RefusalReason::Proxy, message));
         }
+        if is_open_to_all(head) {
+            return None;
+        }
+        let host = head.host().unwrap_or_default();
         let mut origins = head.fields_named("origin");
-        let origin = origins.next()?;
+        let Some(origin) = origins.next() else {
+            return is_of_a_foreign_page(head).then(|| {
+                let message = "Sec-Fetch-Site shows a page of another site; it has to fetch with \
+                    CORS, and its origin has to be let in with --allow-origin";
+                OriginRefusal::new(RefusalReason::Origin, message)
+            });
+        };
         let alone = origins.next().is_none();
         let origin = String::from_utf8_lossy(origin);
         if alone && self.allows(&origin, host) {
@@ -94,6 +105,13 @@ impl SameOrigin {
                 .filter_map(|allowed| OriginParts::of(allowed))
                 .any(|allowed| allowed == parts)
     }
+}
+
+/// Whether a browser asks for the API on behalf of a page of another site, without its origin: as an
+/// image, a script, a form or a link, none of which the API is for.
+fn is_of_a_foreign_page(head: &Head) -> bool {
+    let mut sites = head.fields_named("sec-fetch-site");
+    head.path().starts_with("/v1/") && sites.any(|site| site.eq_ignore_ascii_case(b"cross-site"))
 }
 
 /// Whether an origin is the server that `Host` names. Without a port there, the origin's scheme

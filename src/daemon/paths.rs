@@ -8,14 +8,11 @@ use tidings::chat::ErrorCode;
 use tidings::endpoint::{Endpoint, LINK_PATH};
 use tidings::server::{Fd, Handle, Head, Response, Verdict};
 
+use super::cross_origin::CLIENT_PATHS;
 use super::echo::ECHO_PATH;
 use super::in_force::{Current, InForce};
 use super::node::DaemonNode;
 use crate::page;
-
-/// The paths of the client for JavaScript and of its types, which are served whether or not the
-/// chat page is on.
-const CLIENT_PATHS: [&str; 2] = ["/client.js", "/client.d.ts"];
 
 /// Judges request heads.
 pub(super) struct ServeGate {
@@ -31,9 +28,21 @@ pub(super) struct ServeGate {
 impl ServeGate {
     pub(super) fn judge(&self, head: &Head, fd: Fd) -> Verdict {
         let in_force = self.in_force.load();
+        let verdict = self.judge_by(&in_force, head, fd);
+        in_force.cross_origin.complete(head, verdict)
+    }
+
+    fn judge_by(&self, in_force: &InForce, head: &Head, fd: Fd) -> Verdict {
+        // A balancer may name any host or none, and the answer tells nothing that others may not know.
+        if let Some(answer) = health::answer(head, || self.readiness()) {
+            return Verdict::Answer(answer);
+        }
         if let Some(refusal) = in_force.rules.refuse(head) {
             self.note(refusal.reason, head, fd);
             return Verdict::Answer(refusal.response);
+        }
+        if let Some(answer) = in_force.cross_origin.preflight(head) {
+            return Verdict::Answer(answer);
         }
         if head.asks_for_websocket() {
             let node = self.node.as_ref();
@@ -45,15 +54,14 @@ impl ServeGate {
                 ("/ws" | "/", _) => Verdict::Pass,
                 (ECHO_PATH, Some(message_size_max)) => Verdict::PassWith { message_size_max },
                 (LINK_PATH, _) if !in_force.link_keys.is_empty() => {
-                    self.judge_link(&in_force, head, fd)
+                    self.judge_link(in_force, head, fd)
                 }
                 _ => Verdict::Answer(not_found("there is no WebSocket at this path; try /ws")),
             };
         }
-        match health::answer(head, || self.readiness()) {
-            Some(answer) => Verdict::Answer(answer),
-            None if head.has_body() => self.judge_before_body(head, fd, in_force.has_page),
-            None => Verdict::Pass,
+        match head.has_body() {
+            true => self.judge_before_body(head, fd, in_force.has_page),
+            false => Verdict::Pass,
         }
     }
 
@@ -118,6 +126,10 @@ pub(super) fn beside_the_api(method: &str, path: &str, has_page: bool) -> Respon
     match (asset, path) {
         (Some(asset), _) if matches!(method, "GET" | "HEAD") => {
             let mut response = Response::new(200).field("Content-Type", asset.content_type);
+            if CLIENT_PATHS.contains(&asset.path) {
+                // It is no secret, and a page of another origin imports it.
+                response = response.field("Access-Control-Allow-Origin", "*");
+            }
             for (name, value) in page::HEADERS {
                 response = response.field(name, value);
             }
@@ -125,12 +137,25 @@ pub(super) fn beside_the_api(method: &str, path: &str, has_page: bool) -> Respon
         }
         (Some(_), _) => method_not_allowed("GET, HEAD"),
         (None, path) if is_health_path(path) => method_not_allowed("GET, HEAD"),
+        (None, "/ws") => upgrade_required(),
         (None, "/") => not_found(
             "the chat page is off; the setting page = \"on\" (TIDINGS_PAGE=on) turns it on; \
              the API begins with /v1/, and WebSockets connect to /ws",
         ),
         _ => not_found("there is nothing at this path; the API begins with /v1/"),
     }
+}
+
+/// Answers a request to the path of WebSockets that doesn't ask for one, most likely since a proxy took
+/// the wish away (RFC 9110 §15.5.22).
+fn upgrade_required() -> Response {
+    Refusal::bad_request(
+        "this is a WebSocket; connect with ws:// or wss://, and behind a proxy have it pass Upgrade \
+         and Connection on",
+    )
+    .with_status(426)
+    .response()
+    .field("Upgrade", "websocket")
 }
 
 fn not_found(message: &'static str) -> Response {

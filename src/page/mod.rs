@@ -19,9 +19,8 @@ pub const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; connect-src 'self
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// The headers that every asset is served with, its `Content-Type` apart.
-pub const HEADERS: [(&str, &str); 4] = [
+pub const HEADERS: [(&str, &str); 3] = [
     ("Content-Security-Policy", CONTENT_SECURITY_POLICY),
-    ("X-Content-Type-Options", "nosniff"),
     ("Referrer-Policy", "no-referrer"),
     ("Cache-Control", "no-cache"),
 ];

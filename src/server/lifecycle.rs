@@ -22,6 +22,7 @@ use super::error::ServerError;
 use super::freeze::FreezeDriver;
 use super::handle::{Handle, TimerCallback};
 use super::handler_set::HandlersSource;
+use super::lifecycle_phase::LifecyclePhase;
 use super::orphans::{is_first_process, reap_orphans};
 use super::outcome::ServerOutcome;
 use super::process::{ProcessEvent, Supervisor};
@@ -58,21 +59,6 @@ const CUT_GRACE: Duration = Duration::from_secs(2);
 /// Time that the reactors get at a second signal to see what has reached them already, such as the
 /// end of a connection, and to count what they cut: a turn takes far less, unless a callback is stuck.
 const FORCED_GRACE: Duration = Duration::from_millis(200);
-
-/// The steps of a server's end, in their order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum LifecyclePhase {
-    Running,
-    /// The reactors answer and close; at the deadline they are told to cut.
-    Draining(Instant),
-    /// The reactors cut; at the deadline they are left behind.
-    Cutting(Instant),
-    /// The processes finish their tasks; the supervisor has their deadline.
-    Finishing,
-    /// The workers run what is in their queues; at the deadline they are left behind.
-    Joining(Instant),
-    Done,
-}
 
 /// A running server, as its main thread owns it.
 pub(super) struct Lifecycle {
@@ -398,11 +384,7 @@ impl Lifecycle {
     /// Ends at once: cuts the reactors' connections, and waits for nothing else.
     fn force(&mut self) {
         self.freezes.stop(&self.runner, &mut self.supervisor);
-        let has_reactors = matches!(
-            self.phase,
-            LifecyclePhase::Running | LifecyclePhase::Draining(_) | LifecyclePhase::Cutting(_)
-        );
-        self.phase = if has_reactors && !self.outcome.is_forced {
+        self.phase = if self.phase.has_reactors() && !self.outcome.is_forced {
             self.stop_reactors();
             LifecyclePhase::Cutting(Instant::now() + FORCED_GRACE)
         } else {
@@ -450,15 +432,9 @@ impl Lifecycle {
 
     /// Returns the latest moment at which the poll must return.
     fn deadline(&self) -> Option<Instant> {
-        let phase = match self.phase {
-            LifecyclePhase::Draining(at)
-            | LifecyclePhase::Cutting(at)
-            | LifecyclePhase::Joining(at) => Some(at),
-            LifecyclePhase::Running | LifecyclePhase::Finishing | LifecyclePhase::Done => None,
-        };
         let renewing = self.renewing.deadline();
         [
-            phase,
+            self.phase.deadline(),
             self.supervisor.deadline(),
             renewing,
             self.freezes.deadline(),
@@ -485,19 +461,9 @@ impl Lifecycle {
         let reactors = self.shared.main.reactors.load(Ordering::Acquire);
         let workers = self.shared.main.workers.load(Ordering::Acquire);
         match self.phase {
-            LifecyclePhase::Running if self.shared.main.is_asked_to_stop() => {
-                self.stop_renewing();
-                tracing::info!("draining: no new connections; requests under way are answered");
-                self.runner.server_stops();
-                self.command(0, Command::Drain);
-                if self.shared.main.failure().is_some() {
-                    // The one that would tell the others may be gone, or going.
-                    for reactor in 1..self.shared.mailboxes.len() {
-                        self.command(reactor, Command::Drain);
-                    }
-                }
-                let stop_max = Duration::from_millis(self.shared.main.times.stop_ms_max());
-                self.phase = LifecyclePhase::Draining(now + stop_max);
+            LifecyclePhase::Running if self.shared.main.is_asked_to_stop() => self.announce(now),
+            LifecyclePhase::Announcing(at) if at <= now || self.shared.main.failure().is_some() => {
+                self.drain(now);
             }
             LifecyclePhase::Cutting(at)
                 if self.outcome.is_forced && (reactors == 0 || at <= now) =>
@@ -531,6 +497,34 @@ impl Lifecycle {
             }
             _ => {}
         }
+    }
+
+    /// Tells that the server is about to stop. Whoever sends new work here is given the time to see it.
+    fn announce(&mut self, now: Instant) {
+        self.stop_renewing();
+        self.runner.server_stops();
+        let delay_ms = self.shared.main.times.stop_delay_ms();
+        if delay_ms == 0 || self.shared.main.failure().is_some() {
+            return self.drain(now);
+        }
+        tracing::info!(
+            stop_delay_ms = delay_ms,
+            "about to stop; new work is still taken"
+        );
+        self.phase = LifecyclePhase::Announcing(now + Duration::from_millis(delay_ms));
+    }
+
+    fn drain(&mut self, now: Instant) {
+        tracing::info!("draining: no new connections; requests under way are answered");
+        self.command(0, Command::Drain);
+        if self.shared.main.failure().is_some() {
+            // The one that would tell the others may be gone, or going.
+            for reactor in 1..self.shared.mailboxes.len() {
+                self.command(reactor, Command::Drain);
+            }
+        }
+        let stop_max = Duration::from_millis(self.shared.main.times.stop_ms_max());
+        self.phase = LifecyclePhase::Draining(now + stop_max);
     }
 
     fn finish(&mut self, now: Instant) {

@@ -7,6 +7,7 @@ use super::settings::ServerSettings;
 /// Times in milliseconds; each is read when that begins which it bounds.
 #[derive(Debug, Default)]
 pub(super) struct MainTimes {
+    stop_delay: AtomicU64,
     stop_max: AtomicU64,
     freeze_max: AtomicU64,
     pause_max: AtomicU64,
@@ -23,6 +24,7 @@ impl MainTimes {
     /// Puts other times into force.
     pub(super) fn set(&self, settings: &ServerSettings) {
         let times = [
+            (&self.stop_delay, settings.stop_delay_ms),
             (&self.stop_max, settings.stop_ms_max),
             (&self.freeze_max, settings.freeze_ms_max),
             (&self.pause_max, settings.pause_ms_max),
@@ -31,6 +33,11 @@ impl MainTimes {
         for (own, ms) in times {
             own.store(ms, Ordering::Relaxed);
         }
+    }
+
+    /// Time from the word that the server stops until it takes nothing new.
+    pub(super) fn stop_delay_ms(&self) -> u64 {
+        self.stop_delay.load(Ordering::Relaxed)
     }
 
     /// Time that a stop may take until the connections that are left are cut.

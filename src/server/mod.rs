@@ -23,6 +23,7 @@ mod handler_set;
 mod handlers;
 mod late_handle;
 mod lifecycle;
+mod lifecycle_phase;
 mod light;
 mod main_times;
 mod message;
@@ -88,7 +89,7 @@ pub use crate::net::directory::BindError;
 pub use crate::net::gathering::GatherBounds;
 pub use crate::net::limits::ReactorLimits;
 pub use crate::proto::connection::{CloseReason, Limits, Verdict};
-pub use crate::proto::http::{Head, HttpLimits, Response};
+pub use crate::proto::http::{AnswerFields, Head, HttpLimits, Response};
 pub use crate::proto::websocket::MessageKind;
 
 /// The entry point of the library.

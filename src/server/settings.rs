@@ -32,6 +32,11 @@ pub struct ServerSettings {
     /// key; one more is answered 503. 0, the default, is no bound: behind a proxy all peers have
     /// the proxy's address.
     pub connections_per_address_max: usize,
+    /// Time between the word that a stop begins and the stop itself, in milliseconds:
+    /// [`Handle::is_stopping`](super::Handle::is_stopping) says it, `on_stopping` was called, and new
+    /// connections and requests are still taken, so that a balancer can see it before they are
+    /// refused. Default 0: whoever stops a server by hand doesn't want to wait.
+    pub stop_delay_ms: u64,
     /// Time that a stop may take before the remaining connections are cut, in milliseconds. Default
     /// 30,000: ten seconds of farewells, and twenty for the answers and close handshakes.
     pub stop_ms_max: u64,
@@ -68,6 +73,7 @@ impl Default for ServerSettings {
             outbox_bytes_total_max: 1 << 30,
             unfinished_bytes_max: 64 << 20,
             connections_per_address_max: 0,
+            stop_delay_ms: 0,
             stop_ms_max: 30_000,
             renew_ms_max: 30_000,
             freeze_ms_max: 2_000,

@@ -25,11 +25,13 @@ const ACCEPT_RETRY_MS: u64 = 100;
 
 /// The answer to a connection above `connections_max`, as far as the socket takes it.
 const OVER_CAPACITY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\n\
+    X-Content-Type-Options: nosniff\r\n\
     Content-Type: application/json\r\nContent-Length: 74\r\nConnection: close\r\n\r\n\
     {\"error\":{\"code\":\"unavailable\",\"message\":\"too many connections just now\"}}";
 
 /// The same to one above `connections_per_address_max`.
 const OVER_SHARE: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\n\
+    X-Content-Type-Options: nosniff\r\n\
     Content-Type: application/json\r\nContent-Length: 100\r\nConnection: close\r\n\r\n\
     {\"error\":{\"code\":\"unavailable\",\"message\":\
     \"too many connections of your address have not logged in\"}}";

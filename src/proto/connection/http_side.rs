@@ -1,15 +1,20 @@
 //! The connection while it speaks HTTP/1.1: requests in, answers out in the same order.
 
+mod body_step;
 mod handover;
+
+use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::{ConnectionEvent, HttpRequest, Input, Limits, Output, Rules, Verdict};
 use crate::base::Tick;
 use crate::proto::http::{
-    self, AnswerTo, Answers, BodyDecoder, Framing, Head, HttpError, Response,
+    self, AnswerContext, AnswerFields, AnswerTo, Answers, BodyDecoder, Framing, Head, HttpError,
+    Response,
 };
 use crate::proto::websocket::handshake;
+use body_step::BodyStep;
 
 /// Time from the start of a drain in which an idle connection may still bring a request, in
 /// milliseconds. A round number, above the round-trip time of a request that is on its way.
@@ -49,6 +54,8 @@ enum HttpStage {
         /// Whether `100 Continue` has to be sent once all earlier answers are out (RFC 9110
         /// §10.1.1).
         owes_continue: bool,
+        /// Fields that the answer gets, whoever makes it.
+        fields: Option<Arc<AnswerFields>>,
     },
     /// The handshake waits for the answers before it.
     Upgrading(Handshake),
@@ -231,7 +238,9 @@ impl HttpSide {
     pub(super) fn refuse_unfinished(&mut self) {
         if matches!(self.reading, HttpStage::Head | HttpStage::Body { .. }) {
             let response = Response::json(TOO_MUCH_UNFINISHED).with_status(503);
-            self.answer_last(AnswerTo::REFUSED, response.field("Retry-After", "5"));
+            let response = response.field("Retry-After", "5");
+            let fields = self.take_fields();
+            self.answer_last(AnswerTo::REFUSED, fields, response);
         }
     }
 
@@ -296,8 +305,12 @@ impl HttpSide {
             // The peer's silence begins now: the time that the handler took doesn't count.
             self.since = rules.now;
         }
+        let context = AnswerContext {
+            date: rules.date,
+            idle_s: rules.limits.idle_ms_max / 1_000,
+        };
         Some(HttpStep::Event(ConnectionEvent::Output(Output::Http(
-            Bytes::from(response.encode(to, rules.date)),
+            Bytes::from(response.encode(to, context)),
         ))))
     }
 
@@ -372,10 +385,11 @@ impl HttpSide {
             Ok(framing) => framing,
             Err(error) => return self.refuse(to, &error),
         };
-        let own_size_max = match (rules.gate)(&head) {
+        let (own_size_max, fields) = match (rules.gate)(&head) {
             Verdict::Answer(response) => return self.answer_at_once(to, response, framing),
-            Verdict::Pass => None,
-            Verdict::PassWith { message_size_max } => Some(message_size_max),
+            Verdict::Pass => (None, None),
+            Verdict::PassWith { message_size_max } => (Some(message_size_max), None),
+            Verdict::PassAdding(fields) => (None, Some(fields)),
         };
         if head.asks_for_websocket() {
             self.reading = HttpStage::Upgrading(Handshake {
@@ -386,7 +400,7 @@ impl HttpSide {
         }
         let owes_continue = match head.expects_continue() {
             Ok(expects) => expects,
-            Err(error) => return self.refuse(to, &error),
+            Err(error) => return self.refuse_with(to, fields, &error),
         };
         match BodyDecoder::new(framing, &rules.limits.http) {
             Ok(body) => {
@@ -394,9 +408,10 @@ impl HttpSide {
                     head,
                     body,
                     owes_continue,
+                    fields,
                 }
             }
-            Err(error) => self.refuse(to, &error),
+            Err(error) => self.refuse_with(to, fields, &error),
         }
     }
 
@@ -408,22 +423,36 @@ impl HttpSide {
             let serial = self.answers.begin(to);
             self.answers.fill(serial, response);
         } else {
-            self.answer_last(to, response);
+            self.answer_last(to, None, response);
         }
     }
 
+    /// Refuses what is being read.
     fn refuse(&mut self, to: AnswerTo, error: &HttpError) {
-        self.answer_last(to, error.response());
+        let fields = self.take_fields();
+        self.refuse_with(to, fields, error);
+    }
+
+    fn refuse_with(&mut self, to: AnswerTo, fields: Option<Arc<AnswerFields>>, error: &HttpError) {
+        self.answer_last(to, fields, error.response());
         self.reading = HttpStage::Last {
             refused: Some(*error),
         };
     }
 
     /// Answers and ends the connection; bytes after this request are ignored (RFC 9112 §9.6).
-    fn answer_last(&mut self, to: AnswerTo, response: Response) {
-        let serial = self.answers.begin(to);
+    fn answer_last(&mut self, to: AnswerTo, fields: Option<Arc<AnswerFields>>, response: Response) {
+        let serial = self.answers.begin_with(to, fields);
         self.answers.fill(serial, response);
         self.read_no_more();
+    }
+
+    /// Takes the fields that the answer to the request in hand gets.
+    fn take_fields(&mut self) -> Option<Arc<AnswerFields>> {
+        match &mut self.reading {
+            HttpStage::Body { fields, .. } => fields.take(),
+            _ => None,
+        }
     }
 
     fn read_no_more(&mut self) {
@@ -436,6 +465,7 @@ impl HttpSide {
             head,
             body,
             owes_continue,
+            ..
         } = &mut self.reading
         else {
             return BodyStep::Goes;
@@ -476,13 +506,16 @@ impl HttpSide {
 
     fn request(&mut self, to: AnswerTo) -> ConnectionEvent<'static> {
         let reading = std::mem::replace(&mut self.reading, HttpStage::Head);
-        let HttpStage::Body { head, body, .. } = reading else {
+        let HttpStage::Body {
+            head, body, fields, ..
+        } = reading
+        else {
             unreachable!("only called from inside a body");
         };
         if !to.keep_alive {
             self.read_no_more();
         }
-        let serial = self.answers.begin(to);
+        let serial = self.answers.begin_with(to, fields);
         ConnectionEvent::Request(Box::new(HttpRequest {
             serial,
             head,
@@ -500,7 +533,7 @@ impl HttpSide {
             let response = Response::text("the server is shutting down\n")
                 .with_status(503)
                 .field("Retry-After", "1");
-            self.answer_last(asked.head.answer_to(), response);
+            self.answer_last(asked.head.answer_to(), None, response);
             return None;
         }
         match handshake::accept(&asked.head) {
@@ -522,21 +555,6 @@ impl HttpSide {
             return HttpStep::Closed;
         };
         HttpStep::Upgraded(done, std::mem::take(&mut self.rest))
-    }
-}
-
-/// The result of one step through a body: an event, a wait for more bytes, or another step.
-enum BodyStep {
-    Event(ConnectionEvent<'static>),
-    Waits,
-    Goes,
-}
-
-impl BodyStep {
-    /// Makes the result after kept bytes were used: new input may follow them, unless none were
-    /// taken.
-    fn after(taken: usize) -> Self {
-        if taken > 0 { Self::Goes } else { Self::Waits }
     }
 }
 
@@ -570,6 +588,6 @@ mod tests {
             }
         }
         assert_eq!((side.rest.capacity(), side.unanswered()), (0, 0));
-        assert!(size_of::<HttpSide>() <= 352, "{}", size_of::<HttpSide>());
+        assert!(size_of::<HttpSide>() <= 368, "{}", size_of::<HttpSide>());
     }
 }

@@ -22,8 +22,9 @@ pub struct Limits {
     /// Time from the end of a request's head to the end of its body, in milliseconds; then 408.
     /// Default 30,000: with the largest body of 1 MiB that asks for 35 KiB a second.
     pub body_ms_max: u64,
-    /// Silence between two requests of a connection, in milliseconds. Default 60,000: a round
-    /// number, since an idle connection costs little memory.
+    /// Silence between two requests of a connection, in milliseconds. Default 75,000: above the
+    /// 60 s for which nginx and common balancers keep a connection, so that they close it and never
+    /// send a request into our close.
     pub idle_ms_max: u64,
     /// Silence after which a WebSocket is pinged, in milliseconds; 0 turns heartbeats off.
     ///
@@ -47,7 +48,7 @@ impl Default for Limits {
             pipeline_requests_max: 16,
             head_ms_max: 10_000,
             body_ms_max: 30_000,
-            idle_ms_max: 60_000,
+            idle_ms_max: 75_000,
             ping_ms: 25_000,
             pong_ms_max: 8_000,
             close_ms_max: 5_000,

@@ -16,8 +16,10 @@ mod websocket_side;
 pub use event::{CloseReason, ConnectionEvent, HttpRequest, Output};
 pub use limits::Limits;
 
+use std::sync::Arc;
+
 use crate::base::Tick;
-use crate::proto::http::{Head, HttpError, Response};
+use crate::proto::http::{AnswerFields, Head, HttpError, Response};
 use http_side::{Handshake, HttpSide, HttpStep};
 use websocket_side::WebSocketSide;
 
@@ -51,8 +53,22 @@ pub enum Verdict {
         /// The largest message of this WebSocket, in bytes.
         message_size_max: usize,
     },
+    /// The request goes on to the handler; whatever answers it, these fields are added.
+    PassAdding(Arc<AnswerFields>),
     /// The request gets this answer at once, without a handler.
     Answer(Response),
+}
+
+impl Verdict {
+    /// Adds fields to the answer, whoever makes it. What becomes a WebSocket has no answer.
+    #[must_use]
+    pub fn with_fields(self, fields: &Arc<AnswerFields>) -> Self {
+        match self {
+            Self::Answer(response) => Self::Answer(response.with_fields(fields)),
+            Self::Pass => Self::PassAdding(Arc::clone(fields)),
+            other => other,
+        }
+    }
 }
 
 /// The bytes read from the socket, and the number of those that are used up.

@@ -7,8 +7,9 @@
 mod handover;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
-use super::response::{AnswerTo, Response};
+use super::response::{AnswerFields, AnswerTo, Response};
 
 /// The requests of one connection whose answers haven't left, oldest first.
 ///
@@ -27,6 +28,8 @@ pub struct Answers {
 #[derive(Debug)]
 struct AnswerSlot {
     to: AnswerTo,
+    /// Fields that the answer gets, whoever makes it.
+    fields: Option<Arc<AnswerFields>>,
     answer: Option<Response>,
 }
 
@@ -41,8 +44,17 @@ impl Answers {
     ///
     /// Serial numbers count up and wrap around: unique as long as fewer than 2^32 wait.
     pub fn begin(&mut self, to: AnswerTo) -> u32 {
+        self.begin_with(to, None)
+    }
+
+    /// Adds a request whose answer gets these fields beside its own, as [`Answers::begin`] does.
+    pub fn begin_with(&mut self, to: AnswerTo, fields: Option<Arc<AnswerFields>>) -> u32 {
         let serial = self.serial.wrapping_add(self.waiting() as u32);
-        let slot = AnswerSlot { to, answer: None };
+        let slot = AnswerSlot {
+            to,
+            fields,
+            answer: None,
+        };
         if self.oldest.is_none() {
             self.oldest = Some(slot);
         } else {
@@ -70,8 +82,11 @@ impl Answers {
     /// Takes the next answer that may leave, with the facts about its request for the encoder.
     pub fn next_answer(&mut self) -> Option<(AnswerTo, Response)> {
         let slot = self.oldest.as_mut()?;
-        let response = slot.answer.take()?;
+        let mut response = slot.answer.take()?;
         let to = slot.to;
+        if let Some(fields) = slot.fields.take() {
+            response = response.with_fields(&fields);
+        }
         self.bytes -= response.content().len();
         self.serial = self.serial.wrapping_add(1);
         self.oldest = self.later.pop_front();
@@ -148,6 +163,20 @@ mod tests {
         assert_eq!(answers.bytes(), 9);
         assert_eq!(left(&mut answers), [200, 200]);
         assert_eq!(answers.bytes(), 0);
+    }
+
+    #[test]
+    fn fields_of_a_request_stand_in_its_own_answer_alone() {
+        let mut answers = Answers::new();
+        let fields = Arc::new(AnswerFields::new([("Vary", "Origin")]));
+        let [a, b] = [answers.begin_with(GET, Some(fields)), answers.begin(GET)];
+        assert!(answers.fill(b, Response::new(202)));
+        assert!(answers.fill(a, Response::new(201)));
+        let left = std::iter::from_fn(|| answers.next_answer());
+        let left: Vec<_> = left
+            .map(|(_, response)| (response.status(), response.fields().count()))
+            .collect();
+        assert_eq!(left, [(201, 1), (202, 0)]);
     }
 
     #[test]

@@ -197,7 +197,7 @@ impl std::error::Error for HttpError {}
 
 #[cfg(test)]
 mod tests {
-    use super::super::AnswerTo;
+    use super::super::{AnswerContext, AnswerTo};
     use super::*;
 
     #[test]
@@ -211,9 +211,13 @@ mod tests {
 
     #[test]
     fn a_wrong_websocket_version_is_told_the_right_one() {
+        let now = AnswerContext {
+            date: "now",
+            idle_s: 75,
+        };
         let bytes = HttpError::HandshakeVersion
             .response()
-            .encode(AnswerTo::REFUSED, "now");
+            .encode(AnswerTo::REFUSED, now);
         let text = String::from_utf8(bytes).unwrap();
         assert!(
             text.starts_with("HTTP/1.1 426 Upgrade Required\r\n"),

@@ -29,7 +29,8 @@ pub use error::HttpError;
 pub use head::Head;
 pub use limits::HttpLimits;
 pub use parse::parse;
-pub use response::{AnswerTo, Response};
+pub use response::{AnswerContext, AnswerFields, AnswerTo, Response};
+pub(in crate::proto) use token::is_token;
 pub use version::Version;
 
 /// The interim answer that lets a client go on with its body (RFC 9110 §10.1.1).

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 
-use super::token::is_token_byte;
+use super::token::is_token;
 use super::version::Version;
 
 /// The facts about a request that the encoder of its answer needs.
@@ -20,10 +20,48 @@ pub struct AnswerTo {
     pub version: Version,
 }
 
+/// The facts about the server that the encoder of an answer needs.
+#[derive(Debug, Clone, Copy)]
+pub struct AnswerContext<'a> {
+    /// The present moment as in RFC 9110 §5.6.7.
+    pub date: &'a str,
+    /// Silence after which a connection that is kept is closed, in whole seconds: told in `Keep-Alive`,
+    /// so that a balancer which heeds it never meets the close with a request.
+    pub idle_s: u64,
+}
+
+/// Fields that all answers to one request get, whoever makes them: the handler, or the connection
+/// itself when the rest of the request breaks a bound.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnswerFields {
+    /// Field lines as they go onto the wire, each with its CRLF.
+    lines: Box<str>,
+}
+
+impl AnswerFields {
+    /// Makes a list of fields, by the rules of [`Response::field`].
+    #[must_use]
+    pub fn new<'a>(fields: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let all = fields
+            .into_iter()
+            .fold(Response::new(200), |all, field| all.field(field.0, field.1));
+        Self {
+            lines: all.lines.into(),
+        }
+    }
+
+    /// Lists the fields in their order.
+    pub fn fields(&self) -> impl Iterator<Item = (&str, &str)> {
+        fields_of(&self.lines)
+    }
+}
+
 /// An answer to one request: status, fields, body.
 ///
 /// Pure data, made anywhere and encoded where the request is known. Only the encoder writes
-/// Content-Length, Transfer-Encoding, Connection and Date: they can't be set.
+/// Content-Length, Transfer-Encoding, Connection, Keep-Alive and Date: they can't be set. It also has
+/// every answer say `X-Content-Type-Options: nosniff`, so that no browser takes an answer for a script
+/// or a page that it doesn't claim to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Response {
     status: u16,
@@ -99,7 +137,7 @@ impl Response {
     /// are the fields that only the encoder writes.
     #[must_use]
     pub fn field(mut self, name: &str, value: &str) -> Self {
-        if name.is_empty() || !name.bytes().all(is_token_byte) || is_encoders_own(name) {
+        if !is_token(name) || is_encoders_own(name) {
             return self;
         }
         if name.eq_ignore_ascii_case("content-type") {
@@ -120,6 +158,13 @@ impl Response {
         self
     }
 
+    /// Adds the fields that all answers to the request get.
+    #[must_use]
+    pub fn with_fields(mut self, fields: &AnswerFields) -> Self {
+        self.lines.to_mut().push_str(&fields.lines);
+        self
+    }
+
     /// Sets the body; the encoder adds its length.
     #[must_use]
     pub fn body(mut self, body: impl Into<Bytes>) -> Self {
@@ -135,9 +180,7 @@ impl Response {
 
     /// Lists the fields that were set, in their order.
     pub fn fields(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.lines
-            .split_terminator("\r\n")
-            .filter_map(|line| line.split_once(": "))
+        fields_of(&self.lines)
     }
 
     /// Counts the bytes of the answer's fields and body.
@@ -152,9 +195,9 @@ impl Response {
         &self.body
     }
 
-    /// Encodes the answer for the wire; `date` is the present moment as in RFC 9110 §5.6.7.
+    /// Encodes the answer for the wire.
     #[must_use]
-    pub fn encode(&self, to: AnswerTo, date: &str) -> Vec<u8> {
+    pub fn encode(&self, to: AnswerTo, context: AnswerContext<'_>) -> Vec<u8> {
         let has_content = !matches!(self.status, 204 | 205 | 304);
         let body: &[u8] = if has_content && !to.head_only {
             &self.body
@@ -162,6 +205,7 @@ impl Response {
             &[]
         };
         let (mut status, mut length) = ([0; DIGITS_MAX], [0; DIGITS_MAX]);
+        let mut idle = [0; DIGITS_MAX];
         let length_line: [&[u8]; 3] = match self.status {
             // RFC 9110 §8.6 forbids a length in 204; that of a 304 would be the one of the 200.
             204 | 304 => [b"", b"", b""],
@@ -176,22 +220,31 @@ impl Response {
         let [length_name, length, length_end] = length_line;
         // By far the most answers are a 200, whose first line needs no parts.
         let (first, before_date): (usize, &[u8]) = match self.status {
-            200 => (4, b"HTTP/1.1 200 OK\r\nDate: "),
-            _ => (0, b"\r\nDate: "),
+            200 => (
+                4,
+                b"HTTP/1.1 200 OK\r\nX-Content-Type-Options: nosniff\r\nDate: ",
+            ),
+            _ => (0, b"\r\nX-Content-Type-Options: nosniff\r\nDate: "),
         };
-        let parts: [&[u8]; 13] = [
+        let idle: &[u8] = match to.keep_alive {
+            true => decimal(&mut idle, context.idle_s),
+            false => b"",
+        };
+        let parts: [&[u8]; 15] = [
             b"HTTP/1.1 ",
             decimal(&mut status, u64::from(self.status)),
             b" ",
             reason(self.status).as_bytes(),
             before_date,
-            date.as_bytes(),
+            context.date.as_bytes(),
             b"\r\n",
             self.lines.as_bytes(),
             length_name,
             length,
             length_end,
-            self.last_lines(to).as_bytes(),
+            self.connection_line(to),
+            idle,
+            b"\r\n\r\n",
             body,
         ];
         let parts = &parts[first..];
@@ -204,16 +257,15 @@ impl Response {
         out
     }
 
-    /// Returns the blank line, behind a Connection line unless the version's default says the same
-    /// (RFC 9112 §9.3).
-    fn last_lines(&self, to: AnswerTo) -> &'static str {
-        match (to.keep_alive, to.version, self.offers_upgrade) {
-            (false, _, false) => "Connection: close\r\n\r\n",
-            (false, _, true) => "Connection: close, upgrade\r\n\r\n",
-            (true, Version::Http11, false) => "\r\n",
-            (true, Version::Http11, true) => "Connection: upgrade\r\n\r\n",
-            (true, Version::Http10, false) => "Connection: keep-alive\r\n\r\n",
-            (true, Version::Http10, true) => "Connection: keep-alive, upgrade\r\n\r\n",
+    /// Returns the last lines before the blank one, without their end. On a connection that goes on
+    /// they say for how long (RFC 2068 §19.7.1.1); the number comes behind them. A field that is meant
+    /// for the next hop has to stand in Connection (RFC 9110 §7.6.1).
+    fn connection_line(&self, to: AnswerTo) -> &'static [u8] {
+        match (to.keep_alive, self.offers_upgrade) {
+            (false, false) => b"Connection: close",
+            (false, true) => b"Connection: close, upgrade",
+            (true, false) => b"Connection: keep-alive\r\nKeep-Alive: timeout=",
+            (true, true) => b"Connection: keep-alive, upgrade\r\nKeep-Alive: timeout=",
         }
     }
 
@@ -254,8 +306,25 @@ fn final_status(status: u16) -> u16 {
     }
 }
 
+/// The fields that only the encoder writes.
+const ENCODERS_OWN: [&str; 6] = [
+    "content-length",
+    "transfer-encoding",
+    "connection",
+    "keep-alive",
+    "date",
+    "x-content-type-options",
+];
+
+/// Takes field lines apart.
+fn fields_of(lines: &str) -> impl Iterator<Item = (&str, &str)> {
+    lines
+        .split_terminator("\r\n")
+        .filter_map(|line| line.split_once(": "))
+}
+
 fn is_encoders_own(name: &str) -> bool {
-    ["content-length", "transfer-encoding", "connection", "date"]
+    ENCODERS_OWN
         .iter()
         .any(|own| name.eq_ignore_ascii_case(own))
 }
@@ -329,6 +398,11 @@ mod tests {
     use super::*;
 
     const DATE: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+    const NOW: AnswerContext<'_> = AnswerContext {
+        date: DATE,
+        idle_s: 75,
+    };
+    const KEPT: &str = "Connection: keep-alive\r\nKeep-Alive: timeout=75\r\n";
     const GET: AnswerTo = AnswerTo {
         head_only: false,
         keep_alive: true,
@@ -336,16 +410,19 @@ mod tests {
     };
 
     fn encoded(response: &Response, to: AnswerTo) -> String {
-        String::from_utf8(response.encode(to, DATE)).unwrap()
+        String::from_utf8(response.encode(to, NOW)).unwrap()
     }
 
     #[test]
     fn an_answer_has_date_and_length() {
-        let expected = "HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
-             Content-Type: text/plain; charset=utf-8\r\nContent-Length: 5\r\n\r\nhello";
+        let expected = "HTTP/1.1 200 OK\r\nX-Content-Type-Options: nosniff\r\n\
+             Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
+             Content-Type: text/plain; charset=utf-8\r\nContent-Length: 5\r\n\
+             Connection: keep-alive\r\nKeep-Alive: timeout=75\r\n\r\nhello";
         assert_eq!(encoded(&"hello".into(), GET), expected);
-        let expected = "HTTP/1.1 404 Not Found\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
-             Content-Length: 0\r\n\r\n";
+        let expected = "HTTP/1.1 404 Not Found\r\nX-Content-Type-Options: nosniff\r\n\
+             Date: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Length: 0\r\n\
+             Connection: keep-alive\r\nKeep-Alive: timeout=75\r\n\r\n";
         assert_eq!(encoded(&Response::new(404), GET), expected);
     }
 
@@ -358,27 +435,33 @@ mod tests {
                 ..GET
             },
         );
-        assert!(text.ends_with("Content-Length: 5\r\n\r\n"), "{text}");
+        assert!(
+            text.ends_with(&format!("Content-Length: 5\r\n{KEPT}\r\n")),
+            "{text}"
+        );
     }
 
     #[test]
     fn statuses_without_a_body_send_none() {
         for (status, length) in [(204, ""), (205, "Content-Length: 0\r\n"), (304, "")] {
             let text = encoded(&Response::new(status).body("hello"), GET);
-            assert!(text.ends_with(&format!("{DATE}\r\n{length}\r\n")), "{text}");
+            assert!(
+                text.ends_with(&format!("{DATE}\r\n{length}{KEPT}\r\n")),
+                "{text}"
+            );
         }
     }
 
     #[test]
-    fn the_connection_is_told_where_the_version_means_something_else() {
+    fn an_answer_says_for_how_long_the_connection_is_kept_or_that_it_closes() {
         let http10 = AnswerTo {
             version: Version::Http10,
             ..GET
         };
         for (to, line) in [
-            (GET, ""),
+            (GET, KEPT),
             (GET.closing(), "Connection: close\r\n"),
-            (http10, "Connection: keep-alive\r\n"),
+            (http10, KEPT),
             (http10.closing(), "Connection: close\r\n"),
         ] {
             let text = encoded(&Response::new(200), to);
@@ -409,6 +492,8 @@ mod tests {
             "Connection",
             "DATE",
             "Transfer-Encoding",
+            "Keep-Alive",
+            "x-content-type-options",
         ] {
             response = response.field(name, "1");
         }
@@ -430,6 +515,14 @@ mod tests {
                 ("Set-Cookie", "b")
             ]
         );
+    }
+
+    #[test]
+    fn fields_of_a_request_stand_in_whatever_answers_it() {
+        let fields = AnswerFields::new([("Vary", "Origin"), ("X", "a\r\nb: c"), ("Date", "x")]);
+        let response = Response::text("a").with_fields(&fields);
+        let all: Vec<_> = response.fields().skip(1).collect();
+        assert_eq!(all, [("Vary", "Origin"), ("X", "a  b: c")]);
     }
 
     #[test]

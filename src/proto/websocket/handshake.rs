@@ -2,12 +2,13 @@
 
 use tungstenite::handshake::derive_accept_key;
 
+use super::subprotocol;
 use crate::proto::http::{Framing, Head, HttpError, Version};
 
 /// Checks a handshake and returns the bytes of the 101 that answers it.
 ///
-/// The server never selects a subprotocol or an extension, so it ignores all offers: a client that
-/// offers some gets a plain WebSocket (RFC 6455 §4.2.2).
+/// Of the subprotocols that a client offers the first is chosen, and of extensions none (RFC 6455
+/// §4.2.2).
 ///
 /// # Errors
 ///
@@ -33,7 +34,12 @@ pub fn accept(head: &Head) -> Result<Vec<u8>, HttpError> {
     let key = once(head, "sec-websocket-key").filter(|key| is_key(key));
     let accept = derive_accept_key(key.ok_or(HttpError::HandshakeKey)?);
     let start = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n";
-    Ok([start, "Sec-WebSocket-Accept: ", &accept, "\r\n\r\n"]
+    let (name, protocol) = match subprotocol::chosen(head) {
+        Some(protocol) => ("\r\nSec-WebSocket-Protocol: ", protocol),
+        None => ("", ""),
+    };
+    let accept = ["Sec-WebSocket-Accept: ", &accept].concat();
+    Ok([start, &accept, name, protocol, "\r\n\r\n"]
         .concat()
         .into_bytes())
 }
@@ -160,13 +166,36 @@ mod tests {
     }
 
     #[test]
-    fn offers_of_subprotocols_and_extensions_are_passed_over() {
+    fn offers_of_extensions_are_passed_over() {
         let line = "Upgrade: websocket";
-        let offers = "Sec-WebSocket-Protocol: a, b\r\nSec-WebSocket-Extensions: permessage-deflate";
-        let answer = with(line, &[line, offers].join("\r\n")).unwrap();
-        assert!(
-            !answer.contains("Protocol:") && !answer.contains("Extensions:"),
-            "{answer}"
-        );
+        let offer = "Sec-WebSocket-Extensions: permessage-deflate";
+        let answer = with(line, &[line, offer].join("\r\n")).unwrap();
+        assert!(!answer.contains("Extensions:"), "{answer}");
+    }
+
+    #[test]
+    fn the_first_subprotocol_that_is_offered_is_chosen_and_none_unasked() {
+        let line = "Upgrade: websocket";
+        for (offers, chosen) in [
+            ("X: y", None),
+            ("Sec-WebSocket-Protocol: a", Some("a")),
+            (
+                "Sec-WebSocket-Protocol: bearer.abc, json",
+                Some("bearer.abc"),
+            ),
+            ("sec-websocket-protocol: ,\t b ,a", Some("b")),
+            ("Sec-WebSocket-Protocol: a b, \u{e9}, c", Some("c")),
+            (
+                "Sec-WebSocket-Protocol:\r\nSec-WebSocket-Protocol: d",
+                Some("d"),
+            ),
+            ("Sec-WebSocket-Protocol: ,", None),
+        ] {
+            let answer = with(line, &[line, offers].join("\r\n")).unwrap();
+            let told = answer
+                .lines()
+                .find_map(|line| line.strip_prefix("Sec-WebSocket-Protocol: "));
+            assert_eq!(told, chosen, "{offers:?}");
+        }
     }
 }

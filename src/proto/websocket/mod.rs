@@ -16,6 +16,7 @@ pub mod frame;
 pub mod handshake;
 mod header;
 pub mod mask;
+mod subprotocol;
 #[cfg(test)]
 mod tests;
 

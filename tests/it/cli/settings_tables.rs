@@ -162,6 +162,9 @@ fn shown(path: &str, number: u64) -> String {
 }
 
 fn time(us: u64) -> String {
+    if us == 0 {
+        return "0 s".into();
+    }
     let (unit, name) = [(86_400_000_000, "days"), (1_000_000, "s"), (1_000, "ms")]
         .into_iter()
         .find(|(unit, _)| us.is_multiple_of(*unit))

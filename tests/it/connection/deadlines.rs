@@ -86,7 +86,7 @@ fn a_kept_connection_is_closed_when_it_was_idle_since_its_last_answer() {
     peer.wait(3_600_000);
     peer.expire();
     peer.answer(0, "0".into());
-    assert_eq!(peer.waits_ms(), Some(60_000));
+    assert_eq!(peer.waits_ms(), Some(75_000));
     assert_eq!(peer.seen(), [request("/0", ""), answered("0")]);
     peer.wait_for_deadline();
     assert_eq!(peer.seen(), [LOST]);

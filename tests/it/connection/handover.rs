@@ -1,10 +1,12 @@
 //! A connection that another image of the program goes on with is the same connection.
 
+use std::sync::Arc;
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 use tidings::handover::{HandoverError, Section, SectionWriter};
-use tidings::proto::connection::{CloseReason, Connection};
-use tidings::proto::http::Response;
+use tidings::proto::connection::{CloseReason, Connection, Verdict};
+use tidings::proto::http::{AnswerFields, Head, Response};
 
 use super::any_order::{config, gate, step, stream, take};
 use super::peer::*;
@@ -31,10 +33,22 @@ fn long_stream() -> Vec<u8> {
     .concat()
 }
 
+/// Adds a field to the answers of some requests, whoever makes them.
+fn adding_gate(head: &Head) -> Verdict {
+    match head.path() {
+        "/1" | "/3" | "/5" => {
+            let fields = AnswerFields::new([("X-For", head.path())]);
+            Verdict::PassAdding(Arc::new(fields))
+        }
+        _ => Verdict::Pass,
+    }
+}
+
 /// Sends the first bytes, has another image go on if `hands_over`, and the rest; then answers.
 fn played(cut: usize, hands_over: bool) -> (Vec<Seen>, Option<u64>) {
     let stream = long_stream();
     let mut peer = Peer::with_seed(4_711);
+    peer.gate = adding_gate;
     peer.receive(&stream[..cut]);
     peer.wait(10);
     // The second answer waits for the first.
@@ -59,6 +73,12 @@ fn handed_over_at_any_byte_a_connection_goes_on_as_if_nothing_had_happened() {
     for cut in 0..=long_stream().len() {
         let (stayed, went) = (played(cut, false), played(cut, true));
         assert_eq!(went, stayed, "handed over at {cut}");
+        let added = |n: u32| {
+            let end = format!(" for /{n}");
+            let mut seen = stayed.0.iter();
+            seen.any(|seen| matches!(seen, Seen::Answer(_, body, _) if body.ends_with(&end)))
+        };
+        assert_eq!([1, 2, 3, 4, 5].map(added), [true, false, true, false, true]);
         let ended = matches!(&stayed.0[..], [.., Seen::CloseSent(_), Seen::Closed(_)]);
         assert!(ended, "{:?}", stayed.0);
     }

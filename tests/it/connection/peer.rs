@@ -258,6 +258,9 @@ fn answer(bytes: &[u8]) -> Seen {
     let text = String::from_utf8_lossy(bytes);
     let status = text["HTTP/1.1 ".len()..][..3].parse().unwrap();
     let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    let mut lines = head.lines();
+    let added = lines.find_map(|line| line.strip_prefix("X-For: "));
+    let added = added.map_or(String::new(), |path| format!(" for {path}"));
     let goes = if head.contains("\r\nConnection: close") {
         Goes::Away
     } else {
@@ -266,7 +269,7 @@ fn answer(bytes: &[u8]) -> Seen {
     match status {
         100 => Seen::Continue,
         101 => Seen::Switching,
-        _ => Seen::Answer(status, body.into(), goes),
+        _ => Seen::Answer(status, format!("{body}{added}"), goes),
     }
 }
 

@@ -3,6 +3,10 @@
 #[cfg(feature = "cli")]
 mod api;
 #[cfg(feature = "cli")]
+mod balancers;
+#[cfg(feature = "cli")]
+mod browsers;
+#[cfg(feature = "cli")]
 mod by_token;
 #[cfg(feature = "cli")]
 mod doors;

@@ -8,7 +8,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use tidings::proto::http::{
-    AnswerTo, Answers, BodyDecoder, Head, HttpError, HttpLimits, Response, Version, parse,
+    AnswerContext, AnswerTo, Answers, BodyDecoder, Head, HttpError, HttpLimits, Response, Version,
+    parse,
 };
 
 /// What a stream turned out to hold: whole requests, then perhaps a refusal.
@@ -343,12 +344,13 @@ proptest! {
             response = response.field(name, value);
         }
         let to = AnswerTo { head_only: false, keep_alive, version: Version::Http11 };
-        let bytes = response.encode(to, "now");
+        let bytes = response.encode(to, AnswerContext { date: "now", idle_s: 75 });
         let mut lines = [httparse::EMPTY_HEADER; 16];
         let mut parsed = httparse::Response::new(&mut lines);
         let size = parsed.parse(&bytes).unwrap().unwrap();
         prop_assert_eq!(&bytes[size..], &body[..]);
-        let own = 2 + usize::from(!keep_alive);
+        // X-Content-Type-Options, Date, Content-Length, Connection; Keep-Alive where it goes on.
+        let own = 4 + usize::from(keep_alive);
         prop_assert_eq!(parsed.headers.len(), response.fields().count() + own);
         prop_assert!(response.fields().count() <= fields.len());
     }

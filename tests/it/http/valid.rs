@@ -189,7 +189,7 @@ fn an_origin_is_compared_by_what_it_means_and_a_refusal_names_the_right_one() {
     let mut http = server.http();
     let mut status = |origin: &str| {
         let fields = format!("Origin: {origin}\r\n");
-        let path = "/healthz";
+        let path = "/openapi.json";
         let request = format!("GET {path} HTTP/1.1\r\nHost: {own}\r\n{fields}\r\n");
         http.send(request).unwrap();
         let answer = http.answer().unwrap();

@@ -39,7 +39,13 @@ use crate::support::program::Program;
 const SHOWN_IN_PART: [&str; 4] = ["/v1/stats", "/metrics", "/openapi.json", "/"];
 
 /// Fields of an answer that the page needn't show.
-const FIELDS_UNSHOWN: [&str; 3] = ["date: ", "content-length: ", "connection: "];
+const FIELDS_UNSHOWN: [&str; 5] = [
+    "date: ",
+    "content-length: ",
+    "connection: ",
+    "keep-alive: ",
+    "x-content-type-options: ",
+];
 const POST: (&str, &str) = ("POST", "HTTP/1.1");
 const JSON_FIELD: &str = "content-type: application/json";
 

@@ -1,10 +1,12 @@
 //! A connection that speaks HTTP, in a handover.
 
+use std::sync::Arc;
+
 use bytes::BytesMut;
 
 use super::{Ending, Handshake, HttpSide, HttpStage, LAST};
 use crate::handover::{HandoverError, RecordReader, RecordWriter};
-use crate::proto::http::{Answers, BodyDecoder, Head};
+use crate::proto::http::{AnswerFields, Answers, BodyDecoder, Head};
 
 /// The stages.
 const HEAD: u8 = 0;
@@ -38,6 +40,14 @@ impl HttpSide {
             Ending::HalfClosed => 1,
             Ending::Done => 2,
         });
+        let fields: Vec<_> = answers.fields().chain([reading.fields()]).collect();
+        let fields = match fields.iter().any(Option::is_some) {
+            true => fields,
+            false => Vec::new(),
+        };
+        record.list(fields, |record, fields| {
+            record.optional(fields, |record, fields| fields.hand_over(record));
+        });
     }
 
     pub(in crate::proto) fn take_over(
@@ -53,7 +63,7 @@ impl HttpSide {
         if searched > rest.len() {
             return Err(record.refuse("more of a head was searched than has come"));
         }
-        Ok(Self {
+        let mut side = Self {
             reading,
             rest,
             searched,
@@ -67,11 +77,27 @@ impl HttpSide {
                 2 => Ending::Done,
                 _ => return Err(record.refuse("an exchange ends in an unknown way")),
             },
-        })
+        };
+        let read = |record: &mut RecordReader<'_>| record.optional(AnswerFields::take_over);
+        let mut fields = record.or(Vec::new(), |record| record.list(read))?;
+        let of_reading = fields.pop().flatten();
+        side.answers.set_fields(fields);
+        if let HttpStage::Body { fields, .. } = &mut side.reading {
+            *fields = of_reading.map(Arc::new);
+        }
+        Ok(side)
     }
 }
 
 impl HttpStage {
+    /// The fields that the answer to the request in hand gets.
+    fn fields(&self) -> Option<&AnswerFields> {
+        match self {
+            Self::Body { fields, .. } => fields.as_deref(),
+            _ => None,
+        }
+    }
+
     fn hand_over(&self, record: &mut RecordWriter<'_>) {
         match self {
             Self::Head => record.u64(HEAD.into()),
@@ -79,6 +105,7 @@ impl HttpStage {
                 head,
                 body,
                 owes_continue,
+                fields: _,
             } => {
                 record.u64(BODY.into());
                 head.hand_over(record);
@@ -105,6 +132,7 @@ impl HttpStage {
                 head: Head::take_over(record)?,
                 body: BodyDecoder::take_over(record)?,
                 owes_continue: record.flag()?,
+                fields: None,
             },
             UPGRADING => Self::Upgrading(Handshake::take_over(record)?),
             UPGRADED => Self::Upgraded(Handshake::take_over(record)?),

@@ -1,8 +1,10 @@
 //! The answers of a connection that haven't left, in a handover.
 
+use std::sync::Arc;
+
 use super::{AnswerSlot, Answers};
 use crate::handover::{HandoverError, RecordReader, RecordWriter};
-use crate::proto::http::{AnswerTo, Response};
+use crate::proto::http::{AnswerFields, AnswerTo, Response};
 
 impl Answers {
     pub(in crate::proto) fn hand_over(&self, record: &mut RecordWriter<'_>) {
@@ -14,7 +16,8 @@ impl Answers {
         } = self;
         record.u64((*serial).into());
         record.size(self.waiting());
-        for AnswerSlot { to, answer } in oldest.iter().chain(later) {
+        // What each answer gets besides stands behind all that is known of the connection.
+        for AnswerSlot { to, answer, .. } in oldest.iter().chain(later) {
             to.hand_over(record);
             record.optional(answer.as_ref(), |record, answer| answer.hand_over(record));
         }
@@ -38,5 +41,22 @@ impl Answers {
             }
         }
         Ok(answers)
+    }
+
+    /// Lists the fields that each answer gets besides, oldest first.
+    pub(in crate::proto) fn fields(&self) -> impl Iterator<Item = Option<&AnswerFields>> {
+        let slots = self.oldest.iter().chain(&self.later);
+        slots.map(|slot| slot.fields.as_deref())
+    }
+
+    /// Gives each answer such fields, in the same order.
+    pub(in crate::proto) fn set_fields(
+        &mut self,
+        fields: impl IntoIterator<Item = Option<AnswerFields>>,
+    ) {
+        let slots = self.oldest.iter_mut().chain(&mut self.later);
+        for (slot, fields) in slots.zip(fields) {
+            slot.fields = fields.map(Arc::new);
+        }
     }
 }

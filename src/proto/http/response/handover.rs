@@ -1,6 +1,6 @@
 //! An answer that isn't encoded yet, and the facts about its request, in a handover.
 
-use super::{AnswerTo, Response, Version};
+use super::{AnswerFields, AnswerTo, Response, Version};
 use crate::handover::{HandoverError, RecordReader, RecordWriter};
 
 /// The bits of a request's facts.
@@ -42,14 +42,39 @@ impl AnswerTo {
     }
 }
 
+impl AnswerFields {
+    pub(in crate::proto) fn hand_over(&self, record: &mut RecordWriter<'_>) {
+        write_fields(self.fields(), record);
+    }
+
+    pub(in crate::proto) fn take_over(
+        record: &mut RecordReader<'_>,
+    ) -> Result<Self, HandoverError> {
+        Ok(Self::new(read_fields(record)?))
+    }
+}
+
+fn write_fields<'a>(
+    fields: impl Iterator<Item = (&'a str, &'a str)>,
+    record: &mut RecordWriter<'_>,
+) {
+    let fields: Vec<_> = fields.collect();
+    record.list(fields, |record, (name, value)| {
+        record.text(name);
+        record.text(value);
+    });
+}
+
+fn read_fields<'a>(
+    record: &mut RecordReader<'a>,
+) -> Result<Vec<(&'a str, &'a str)>, HandoverError> {
+    record.list(|record| Ok((record.text()?, record.text()?)))
+}
+
 impl Response {
     pub(in crate::proto) fn hand_over(&self, record: &mut RecordWriter<'_>) {
         record.u64(self.status.into());
-        let fields: Vec<_> = self.fields().collect();
-        record.list(fields, |record, (name, value)| {
-            record.text(name);
-            record.text(value);
-        });
+        write_fields(self.fields(), record);
         record.bytes(&self.body);
     }
 
@@ -58,7 +83,7 @@ impl Response {
         record: &mut RecordReader<'_>,
     ) -> Result<Self, HandoverError> {
         let response = Self::new(record.u16()?);
-        let fields = record.list(|record| Ok((record.text()?, record.text()?)))?;
+        let fields = read_fields(record)?;
         let response = (fields.into_iter()).fold(response, |response, (name, value)| {
             response.field(name, value)
         });

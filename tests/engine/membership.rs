@@ -336,6 +336,27 @@ fn a_name_that_beats_at_another_address_is_refused_and_a_dead_one_gives_way() {
 }
 
 #[test]
+fn what_a_node_was_cleaning_away_when_it_left_is_cleaned_by_the_others() {
+    let Some(redis) = redis(&[]) else { return };
+    let clock = Arc::<HandClock>::default();
+    let mut other = Member::joined(&redis, &clock, "other");
+    let mut cleaner = Member::joined(&redis, &clock, "eu-1");
+    let mut over = Member::joined(&redis, &clock, "eu-2");
+    let generation = over.generation();
+    over.write(&[present("tea", "ann", 1, false)]);
+    over.membership.leave();
+    let mut register = register_source(other.shared.settings.engine.clone());
+    let mut register = register.as_mut().unwrap().open().unwrap();
+    let mut buries = |member: &Member| register.bury(&member.shared.caller(), generation, None);
+    assert!(buries(&cleaner).unwrap());
+    assert!(!buries(&other).unwrap(), "one at a time");
+    cleaner.membership.leave();
+    assert!(buries(&other).unwrap());
+    other.turn_for(&clock, seconds(5));
+    assert_eq!(left_of(&redis, generation), BTreeSet::new());
+}
+
+#[test]
 fn a_node_that_was_frozen_and_cleaned_away_goes_on_under_another_generation() {
     let Some(redis) = redis(&[]) else { return };
     let clock = Arc::<HandClock>::default();

@@ -1,9 +1,12 @@
 -- KEYS: nodes, gone, n:GEN, call:GEN, clean:GEN. ARGV: prefix, generation, its beat or nothing, the
 -- cleaner, milliseconds for which it alone cleans, seconds for which the end of the calls is kept.
--- Takes a generation out for good, unless it beats again or another node cleans it away.
+-- Takes a generation out for good, unless it beats again or another node that stands cleans it away.
 local cleaner = redis.call('GET', KEYS[5])
 if cleaner and cleaner ~= ARGV[4] then
-  return 0
+  local name = redis.call('HGET', ARGV[1] .. ':n:' .. cleaner, 'node')
+  if name and redis.call('HGET', KEYS[1], name) == cleaner then
+    return 0
+  end
 end
 local node = redis.call('HGET', KEYS[3], 'node')
 if node and redis.call('HGET', KEYS[1], node) == ARGV[2] then

@@ -58,6 +58,7 @@
 //! | `store` | the journal on disk, its index, the disk thread | knows clients, connections, permissions |
 //! | `chat` | who is there, what was said, who may hear it: pure state, in shards | does input or output, reads a clock, looks into a message |
 //! | `cluster` | what servers share: the log and the bus of several nodes in Redis, the bindings in Redis or MySQL | waits for an engine without a limit; calls a client |
+//! | `tls` | TLS of connections that this program makes, and whom it trusts | verifies a certificate itself; has a key |
 //! | `net` | the reactor, and what it owns: slots, outboxes, topics, the timer wheel; its mailbox | calls a callback of the user |
 //! | [`server`](crate::server) | the library's face: the builder, handles, workers, processes, the life from start to stop | parses a byte of a client |
 //! | `api` | what the HTTP fronts share: bodies, keys, refusals, joined answers, numbers | says a message; knows which front it serves |

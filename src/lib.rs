@@ -38,6 +38,7 @@
 //! | `chat` | users, rooms, channels, presence, and what clients speak; no public face yet | yes |
 //! | `cluster` | tables of who is where in Redis | yes |
 //! | `mysql` | the same tables in MySQL or MariaDB | yes |
+//! | `tls` | `wss://` and `https://`, for those who are reached by it | yes |
 //! | `cli` | the `tidings` binary: daemon, gateway, command line, load generator | yes |
 //!
 //! A program that uses the library alone says `default-features = false`. Linux 5.4 or newer.
@@ -80,6 +81,9 @@ pub mod server;
 #[cfg(feature = "store")]
 #[doc(hidden)]
 pub mod store;
+#[cfg(feature = "chat")]
+#[doc(hidden)]
+pub mod tls;
 
 /// The code in the README is compiled.
 #[cfg(doctest)]

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::auth::{Claims, Secret, SigningKey, TokenKey, Tokens, redacted, unverified};
 use crate::client::{ClientError, ServerAddress};
 use crate::config::{FILE, Loaded, Purpose, SettingFiles, SettingsFlags};
+use tidings::tls::TlsTrust;
 
 /// The room of a client that names none: the one that the chat page begins with.
 const LOBBY: &str = "lobby";
@@ -34,6 +35,13 @@ pub(super) struct AccountFlags {
     /// API key are used, or else a token that is signed with its first secret
     #[arg(long, value_name = "FILE", env = "TIDINGS_CONFIG")]
     config: Option<PathBuf>,
+    /// File with the certificates, PEM, of the authorities that may have signed a wss:// server's own
+    /// [default: the authorities that the system trusts]
+    #[arg(long, value_name = "FILE", env = "TIDINGS_CA_FILE")]
+    ca_file: Option<PathBuf>,
+    /// Name that the certificate of a wss:// server is for, where its address is another one
+    #[arg(long, value_name = "NAME", env = "TIDINGS_SERVER_NAME")]
+    server_name: Option<String>,
 }
 
 /// A server, and somebody there.
@@ -84,12 +92,23 @@ impl AccountFlags {
             }
             _ => bail!("the settings listen on a free port: say which one it is by --url"),
         };
+        let server = server.trusting(self.trust()?);
         let proof = self.proof(loaded)?;
         let uid = match &proof {
             Proof::Token(token, _) => self.uid_of(token)?,
             _ => Some(self.uid.clone().unwrap_or_else(super::who_am_i)),
         };
         Ok(Account { server, uid, proof })
+    }
+
+    /// Whom to trust behind TLS.
+    fn trust(&self) -> anyhow::Result<TlsTrust> {
+        let name = self.server_name.as_deref();
+        let Some(path) = &self.ca_file else {
+            return Ok(TlsTrust::new(None, name));
+        };
+        TlsTrust::with_file(path, name)
+            .with_context(|| format!("can't read --ca-file {}", path.display()))
     }
 
     fn proof(&self, loaded: Option<Loaded>) -> anyhow::Result<Proof> {

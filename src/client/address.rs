@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use tidings::tls::TlsTrust;
+
 /// The address of a server, as people write it: `ws://127.0.0.1:9502/ws`, `http://127.0.0.1:9502/`, or
 /// `127.0.0.1:9502` alone. A path in front of `/ws` is kept, for a server behind a proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,6 +14,8 @@ pub struct ServerAddress {
     authority: String,
     /// What stands in front of `/ws` and `/v1/`; empty, or it begins with a slash.
     base: String,
+    /// Whom to trust behind TLS.
+    trust: TlsTrust,
 }
 
 impl ServerAddress {
@@ -49,6 +53,7 @@ impl ServerAddress {
             scheme,
             authority,
             base,
+            trust: TlsTrust::default(),
         })
     }
 
@@ -64,6 +69,7 @@ impl ServerAddress {
             scheme: "http",
             authority: SocketAddr::new(ip, listen.port()).to_string(),
             base: String::new(),
+            trust: TlsTrust::default(),
         }
     }
 
@@ -71,6 +77,25 @@ impl ServerAddress {
     #[must_use]
     pub fn authority(&self) -> &str {
         &self.authority
+    }
+
+    /// The same address, whose certificate is trusted by these authorities and this name.
+    #[must_use]
+    pub fn trusting(self, trust: TlsTrust) -> Self {
+        Self { trust, ..self }
+    }
+
+    /// Whom to trust, if the server is behind TLS.
+    #[must_use]
+    pub fn trust(&self) -> &TlsTrust {
+        &self.trust
+    }
+
+    /// The host alone, without brackets.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        let host = self.authority.rsplit_once(':').map(|(host, _)| host);
+        host.unwrap_or(&self.authority).trim_matches(['[', ']'])
     }
 
     /// Whether the server is behind TLS.
@@ -101,19 +126,43 @@ mod tests {
 
     #[test]
     fn each_way_to_write_an_address_leads_to_page_and_paths() {
-        for (text, page, websocket) in [
-            ("ws://127.0.0.1:9502/ws", "http://127.0.0.1:9502/", "/ws"),
-            ("http://127.0.0.1:9502/", "http://127.0.0.1:9502/", "/ws"),
-            ("127.0.0.1:9502", "http://127.0.0.1:9502/", "/ws"),
-            ("ws://[::1]:7", "http://[::1]:7/", "/ws"),
-            ("ws://[::1]/ws", "http://[::1]/", "/ws"),
-            ("https://chat.example", "https://chat.example/", "/ws"),
-            ("wss://a/chat/ws", "https://a/chat/", "/chat/ws"),
-            ("http://a:1/?room=b#token=c", "http://a:1/", "/ws"),
+        for (text, page, host, websocket) in [
+            (
+                "ws://127.0.0.1:9502/ws",
+                "http://127.0.0.1:9502/",
+                "127.0.0.1",
+                "/ws",
+            ),
+            (
+                "http://127.0.0.1:9502/",
+                "http://127.0.0.1:9502/",
+                "127.0.0.1",
+                "/ws",
+            ),
+            (
+                "127.0.0.1:9502",
+                "http://127.0.0.1:9502/",
+                "127.0.0.1",
+                "/ws",
+            ),
+            ("ws://[::1]:7", "http://[::1]:7/", "::1", "/ws"),
+            ("ws://[::1]/ws", "http://[::1]/", "::1", "/ws"),
+            (
+                "https://chat.example",
+                "https://chat.example/",
+                "chat.example",
+                "/ws",
+            ),
+            ("wss://a/chat/ws", "https://a/chat/", "a", "/chat/ws"),
+            ("http://a:1/?room=b#token=c", "http://a:1/", "a", "/ws"),
         ] {
             let address = ServerAddress::parse(text).expect(text);
             assert_eq!(address.page(), page, "{text}");
-            assert_eq!(address.path("/ws"), websocket, "{text}");
+            assert_eq!(
+                (address.host(), &*address.path("/ws")),
+                (host, websocket),
+                "{text}"
+            );
             assert_eq!(address.is_encrypted(), page.starts_with("https"), "{text}");
         }
     }

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use tidings::tls::TlsError;
 use tungstenite::protocol::frame::coding::CloseCode;
 
 /// The Close of a connection whose token is none of the server's.
@@ -24,11 +25,14 @@ pub enum ClientError {
         /// The reason that the system gives.
         source: io::Error,
     },
-    /// This program doesn't speak TLS.
-    #[error(
-        "TLS is not spoken here: name the address behind the proxy, such as ws://127.0.0.1:9502/ws"
-    )]
-    Encrypted,
+    /// The server is reached, but not by a TLS that can be trusted.
+    #[error("no TLS connection to {address}")]
+    Tls {
+        /// Host and port.
+        address: String,
+        /// The reason.
+        source: TlsError,
+    },
     /// The server refused.
     #[error("{code}: {message}")]
     Refused {
@@ -71,7 +75,8 @@ impl ClientError {
     pub fn is_final(&self, can_renew: bool) -> bool {
         match self {
             Self::Unreachable { .. } | Self::Lost(_) => false,
-            Self::Encrypted | Self::Foreign(_) => true,
+            Self::Tls { source, .. } => source.is_final(),
+            Self::Foreign(_) => true,
             Self::Refused { may_retry, .. } => !may_retry,
             // What was sent was wrong, or the server doesn't want this client (`docs/protocol.md`).
             Self::Closed { code, .. } => match *code {

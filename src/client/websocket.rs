@@ -1,8 +1,5 @@
 //! A WebSocket of the native protocol: commands and answers, then frames as they come.
 
-use std::net::TcpStream;
-use std::time::Duration;
-
 use serde_json::{Value, json};
 use tungstenite::client::IntoClientRequest;
 use tungstenite::handshake::HandshakeError;
@@ -10,13 +7,14 @@ use tungstenite::http::HeaderValue;
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::{Error, Message, WebSocket};
 
+use super::connection::{ANSWER_MAX, Connection, connect};
 use super::http::refused;
-use super::{ANSWER_MAX, ClientError, Frame, ServerAddress, connect};
+use super::{ClientError, Frame, ServerAddress};
 
 /// A connection that is logged in.
 #[derive(Debug)]
 pub struct Client {
-    socket: WebSocket<TcpStream>,
+    socket: WebSocket<Connection>,
     seq: u64,
 }
 
@@ -31,9 +29,6 @@ impl Client {
         api_key: Option<&str>,
         login: Value,
     ) -> Result<(Self, Value), ClientError> {
-        if server.is_encrypted() {
-            return Err(ClientError::Encrypted);
-        }
         let url = format!("ws://{}{}", server.authority(), server.path("/ws"));
         let no_url = |error: Error| ClientError::Foreign(error.to_string());
         let mut request = url.into_client_request().map_err(no_url)?;
@@ -124,16 +119,17 @@ impl Client {
     ///
     /// The socket doesn't take that.
     pub fn wait_long(&mut self) -> Result<(), ClientError> {
-        let set = self.socket.get_ref().set_read_timeout(None::<Duration>);
+        let set = self.socket.get_ref().socket().wait_for(None);
         set.map_err(|error| ClientError::Lost(error.into()))
     }
 
     /// Closes the connection with a handshake.
     pub fn close(mut self) {
         // The server may be gone already; there is nothing left to say then.
-        _ = self.socket.get_ref().set_read_timeout(Some(ANSWER_MAX));
+        _ = self.socket.get_ref().socket().wait_for(Some(ANSWER_MAX));
         if self.socket.close(None).is_ok() {
             while self.socket.read().is_ok() {}
         }
+        self.socket.get_mut().end();
     }
 }

@@ -168,6 +168,14 @@ pub struct GatewayFlags {
     /// and then each gets every message [env: TIDINGS_UPSTREAM]
     #[arg(long, value_name = "URL")]
     upstream: Vec<String>,
+    /// File with the certificates of the authorities that may have signed those of wss:// servers
+    /// [default: those that the system trusts] [env: TIDINGS_CA_FILE]
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<String>,
+    /// Name that the certificates of wss:// servers are for, where their address is another one [env:
+    /// TIDINGS_SERVER_NAME]
+    #[arg(long, value_name = "NAME")]
+    server_name: Option<String>,
     /// Key that the servers ask for; better in the variable or a file, since others on this machine
     /// can see a flag until the program runs [env: TIDINGS_LINK_KEY]
     #[arg(long, value_name = "KEY")]
@@ -224,6 +232,12 @@ impl GatewayFlags {
         for (key, value, flag) in [
             ("listen", self.listen.clone(), "--listen"),
             ("gateway.upstreams", upstreams, "--upstream"),
+            ("gateway.ca_file", self.ca_file.clone(), "--ca-file"),
+            (
+                "gateway.server_name",
+                self.server_name.clone(),
+                "--server-name",
+            ),
             ("gateway.link_key", self.link_key.clone(), "--link-key"),
             ("gateway.data", self.data.clone(), "--data"),
             ("gateway.name", self.name.clone(), "--name"),
@@ -239,6 +253,8 @@ impl GatewayFlags {
             flags: settings,
             flag_variables: &[
                 ("TIDINGS_UPSTREAM", "gateway.upstreams"),
+                ("TIDINGS_CA_FILE", "gateway.ca_file"),
+                ("TIDINGS_SERVER_NAME", "gateway.server_name"),
                 ("TIDINGS_LINK_KEY", "gateway.link_key"),
                 ("TIDINGS_DATA", "gateway.data"),
                 ("TIDINGS_NAME", "gateway.name"),
@@ -298,8 +314,14 @@ mod tests {
         flags: GatewayFlags,
     }
 
+    /// A file with the certificate of an authority.
+    const AUTHORITY: &str = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/support/tls/authority.pem"
+    );
+
     /// A value for each flag, another one than its default.
-    const SAMPLES: [(&str, Option<&str>); 16] = [
+    const SAMPLES: [(&str, Option<&str>); 18] = [
         ("listen", Some("127.0.0.1:7")),
         ("reactors", Some("2")),
         ("workers", Some("3")),
@@ -314,6 +336,8 @@ mod tests {
         ("upstream", Some("ws://a:1/link")),
         ("link-key", Some("0123456789abcdef0123456789abcdef")),
         ("name", Some("n")),
+        ("ca-file", Some(AUTHORITY)),
+        ("server-name", Some("push.example")),
         ("pid-file", Some("p")),
         ("log-file", Some("l")),
     ];

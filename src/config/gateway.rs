@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 
+use super::load::Loader;
 use super::section::section;
 use super::types::SettingText;
 use super::{Loaded, Settings};
 use crate::auth::Secret;
-use tidings::gateway::Target;
+use tidings::gateway::{Target, TargetError};
 use tidings::link::LinkSettings;
+use tidings::tls::{TlsDialer, TlsError, TlsTrust};
 
 /// A day, in milliseconds.
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
@@ -28,8 +30,14 @@ section! {
     /// other machines. It takes `listen`, `[api_keys]`, `[http]` and so on from this file too, but
     /// listens on port 9501 if nothing else is said.
     GatewaySection {
-        /// Servers to bring messages to, such as "ws://10.0.0.2:9502/link"; each gets every one.
+        /// Servers to bring messages to, such as "ws://10.0.0.2:9502/link", or by TLS
+        /// "wss://push.example/link"; each gets every one.
         upstreams: Vec<UpstreamUrl> = Vec::new(), by reload;
+        /// File with the certificates, PEM, of the authorities that may have signed those of wss://
+        /// upstreams. Empty: those that the system trusts.
+        ca_file: String = String::new(), within 0..=4_096, by reload;
+        /// Name that the certificates of wss:// upstreams are for, where it isn't the host of the address.
+        server_name: String = String::new(), within 0..=255, by reload;
         /// The key that they ask for, as it stands in their `uplink.key`.
         link_key: Secret = Secret::default(), by reload;
         /// A file with the key instead; one line break at its end doesn't count.
@@ -70,7 +78,11 @@ impl SettingText for UpstreamUrl {
     type Bounds = ();
 
     fn parse(text: &str, (): &()) -> Option<Self> {
-        Target::new(text, "key").ok().map(|_| Self(text.to_owned()))
+        match Target::new(text, "key") {
+            // The plan says what is missing.
+            Ok(_) | Err(TargetError::NoTls) => Some(Self(text.to_owned())),
+            Err(_) => None,
+        }
     }
 
     fn show(&self) -> String {
@@ -78,7 +90,7 @@ impl SettingText for UpstreamUrl {
     }
 
     fn allowed((): &()) -> String {
-        "an address such as ws://10.0.0.2:9502/link".into()
+        "an address such as ws://10.0.0.2:9502/link or wss://push.example/link".into()
     }
 }
 
@@ -118,6 +130,7 @@ impl Loaded {
         for url in &gateway.upstreams {
             let target = Target::new(&url.0, key.reveal());
             let target = target.map_err(|error| format!("{}: {error}", url.0))?;
+            let target = target.trusting(&self.upstream_trust);
             if upstreams.contains(&target) {
                 return Err(format!("{} is an upstream twice", url.0));
             }
@@ -142,6 +155,46 @@ impl Settings {
             on_way_max: gateway.on_way_max,
             ..LinkSettings::default()
         }
+    }
+}
+
+/// Longest file of authorities, in bytes: the bundle of a system has a quarter.
+const CA_FILE_SIZE_MAX: u64 = 1 << 20;
+
+impl Loader {
+    /// Finds out whom a gateway trusts at upstreams by TLS.
+    pub(super) fn upstream_trust(&mut self) -> TlsTrust {
+        let gateway = self.settings.gateway.clone();
+        let (file, name) = (gateway.ca_file, gateway.server_name);
+        let name = (!name.is_empty()).then_some(&*name);
+        if file.is_empty() && name.is_none() {
+            return TlsTrust::default();
+        }
+        let path = self.folder.join(&file);
+        let text = match file.is_empty() {
+            true => None,
+            // A byte more than it may have shows that it has more.
+            false => match self.read_file(&path, CA_FILE_SIZE_MAX + 1) {
+                Ok(text) => Some(text),
+                Err(error) => {
+                    let what = format!("gateway.ca_file: can't read {}: {error}", path.display());
+                    self.problem("gateway.ca_file", what);
+                    return TlsTrust::default();
+                }
+            },
+        };
+        let trust = TlsTrust::new(text.as_deref(), name);
+        if text.is_some_and(|text| text.len() as u64 > CA_FILE_SIZE_MAX) {
+            let what = format!("{} is larger than {CA_FILE_SIZE_MAX} bytes", path.display());
+            self.problem("gateway.ca_file", format!("gateway.ca_file: {what}"));
+        } else if let Err(error) = TlsDialer::check(&trust) {
+            let key = match error {
+                TlsError::Name(_) => "gateway.server_name",
+                _ => "gateway.ca_file",
+            };
+            self.problem(key, format!("{key}: {error}"));
+        }
+        trust
     }
 }
 

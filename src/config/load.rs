@@ -11,6 +11,7 @@ use super::problem::{Problems, SettingPlace};
 use super::purpose::Purpose;
 use crate::auth::{Access, Secret};
 use tidings::cluster::{ClusterSettings, EngineSettings};
+use tidings::tls::TlsTrust;
 
 /// The sources of settings; a later one wins over those before it.
 #[derive(Debug, Clone, Default)]
@@ -44,6 +45,8 @@ pub struct Loaded {
     pub uplink_key: Option<Secret>,
     /// The key that this gateway shows to its upstreams.
     pub link_key: Option<Secret>,
+    /// Whom this gateway trusts at upstreams by TLS.
+    pub(super) upstream_trust: TlsTrust,
     /// The engine that bindings are written to, if they are; of a node of a cluster that of its tables,
     /// where they aren't in the cluster's own.
     pub bindings: Option<EngineSettings>,
@@ -74,6 +77,7 @@ impl Loaded {
         let access = loader.validate();
         loader.validate_control(sources.purpose);
         let (uplink_key, link_key) = loader.link_keys();
+        let upstream_trust = loader.upstream_trust();
         // A gateway has none.
         let (cluster, bindings) = match sources.purpose {
             Purpose::Gateway => (None, None),
@@ -92,6 +96,7 @@ impl Loaded {
             api_key: loader.api_key,
             uplink_key,
             link_key,
+            upstream_trust,
             bindings,
             cluster,
             warnings: loader.warnings,

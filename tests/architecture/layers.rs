@@ -13,6 +13,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("handover", &["base"]),
     ("proto", &["base", "handover"]),
     ("store", &["base", "handover"]),
+    ("tls", &[]),
     ("chat", &["base", "handover"]),
     ("cluster", &["base", "handover", "chat", "store"]),
     ("net", &["base", "handover", "proto"]),
@@ -25,19 +26,21 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     (
         "gateway",
-        &["base", "handover", "server", "chat", "store", "api", "link"],
+        &[
+            "base", "handover", "server", "chat", "store", "api", "link", "tls",
+        ],
     ),
     (
         "lib",
         &[
             "base", "handover", "proto", "net", "server", "chat", "cluster", "store", "api",
-            "link", "endpoint", "gateway",
+            "link", "endpoint", "gateway", "tls",
         ],
     ),
     // Documentation only.
     ("architecture", &[]),
     ("auth", &[]),
-    ("client", &["auth"]),
+    ("client", &["auth", "tidings::tls"]),
     ("output", &["tidings::base"]),
     ("control", &["tidings::base"]),
     ("page", &[]),
@@ -54,6 +57,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "tidings::endpoint",
             "tidings::gateway",
             "tidings::link",
+            "tidings::tls",
         ],
     ),
     (
@@ -94,6 +98,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "tidings::server",
             "tidings::store",
             "tidings::gateway",
+            "tidings::tls",
         ],
     ),
     (

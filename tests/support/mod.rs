@@ -33,6 +33,7 @@ pub mod sentinel;
 pub mod server;
 pub mod signal;
 pub mod stopwatch;
+pub mod tls;
 pub mod wait;
 pub mod websocket;
 

@@ -28,11 +28,19 @@ KNOWN_OF_CRATE = {"crate", "reason", "wrappers"}
 
 
 class Metadata:
-    """What cargo makes of the manifest and the lock file."""
+    """What cargo makes of the manifest and the lock file, as far as it is ever compiled.
 
-    def __init__(self, told):
+    Behind a crate's `other?/feature` stands a crate that nobody asks for: `cargo metadata` lists it,
+    `cargo tree` doesn't.
+    """
+
+    def __init__(self, told, compiled):
         packages = {package["id"]: package for package in told["packages"]}
-        nodes = told["resolve"]["nodes"]
+        nodes = [
+            node
+            for node in told["resolve"]["nodes"]
+            if label(packages[node["id"]]) in compiled
+        ]
         self.own = set(told["workspace_members"])
         self.packages = [packages[node["id"]] for node in nodes]
         self.users = defaultdict(set)
@@ -42,17 +50,29 @@ class Metadata:
 
 
 def read_metadata(folder, graph):
-    command = ["cargo", "metadata", "--locked", "--format-version", "1"]
+    features = ["--all-features"] if graph["all-features"] else []
+    metadata = ["metadata", "--format-version", "1", *features]
+    tree = ["tree", "--workspace", "--edges", "normal,build,dev", *features]
+    tree += ["--prefix", "none", "--format", "{p}"]
     for target in graph["targets"]:
-        command += ["--filter-platform", target]
-    if graph["all-features"]:
-        command.append("--all-features")
+        metadata += ["--filter-platform", target]
+        tree += ["--target", target]
+    compiled = {
+        " ".join(line.split()[:2]).replace(" v", " ", 1)
+        for line in run_cargo(tree, folder).splitlines()
+        if line
+    }
+    return Metadata(json.loads(run_cargo(metadata, folder)), compiled)
+
+
+def run_cargo(arguments, folder):
     # Without the network, if all is there: a check that waits for a registry is a flaky one.
     for more in (["--offline"], []):
-        ran = subprocess.run(command + more, cwd=folder, capture_output=True, text=True)
+        command = ["cargo", *arguments, "--locked", *more]
+        ran = subprocess.run(command, cwd=folder, capture_output=True, text=True)
         if ran.returncode == 0:
-            return Metadata(json.loads(ran.stdout))
-    sys.exit(f"policy: cargo metadata: {ran.stderr}")
+            return ran.stdout
+    sys.exit(f"policy: {' '.join(command)}: {ran.stderr}")
 
 
 def label(package):

@@ -1,4 +1,4 @@
-//! A WebSocket to an upstream that never waits: connecting, handshake, frames.
+//! A WebSocket to an upstream that never waits: connecting, TLS if it is asked for, handshake, frames.
 //!
 //! The owner of the poll calls [`Socket::advance`] whenever something may have changed, which gives
 //! one step after the other, and [`Socket::send`] for as long as [`Socket::has_room`].
@@ -17,6 +17,7 @@ use tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tungstenite::{ClientHandshake, Error, Message, WebSocket};
 
 use crate::link::LinkLoss;
+use crate::tls::{ClientStream, TlsDialer, TlsError, TlsStream};
 
 /// Bytes that gather before they are written: some hundred messages in one call of the system.
 const WRITE_SIZE: usize = 64 * 1024;
@@ -61,13 +62,25 @@ pub(super) enum SocketStep {
 /// The stage of the socket.
 #[derive(Debug)]
 enum SocketStage {
-    Connecting(TcpStream, Box<Request>),
+    Connecting(TcpStream, Box<Opening>),
+    /// The handshake of TLS is half done.
+    Securing(Box<TlsStream<TcpStream>>, Box<Request>),
     /// The handshake is half done.
-    Shaking(MidHandshake<ClientHandshake<TcpStream>>),
-    Open(WebSocket<TcpStream>),
+    Shaking(MidHandshake<ClientHandshake<Stream>>),
+    Open(WebSocket<Stream>),
     /// Our Close is sent; the answer may come until this time.
-    Closing(WebSocket<TcpStream>, Instant),
+    Closing(WebSocket<Stream>, Instant),
     Over,
+}
+
+type Stream = ClientStream<TcpStream>;
+
+/// What is said on a connection once it is made.
+#[derive(Debug)]
+struct Opening {
+    request: Request,
+    /// What begins TLS, and the host.
+    security: Option<(TlsDialer, String)>,
 }
 
 /// A WebSocket to one upstream.
@@ -82,13 +95,15 @@ pub(super) struct Socket {
     frames_left: u32,
     /// Pings that came since all bytes were written last.
     pings_waiting: u32,
+    was_open: bool,
 }
 
 impl Socket {
-    /// Begins to connect.
+    /// Begins to connect; by TLS, if there is what begins it, and the host.
     pub(super) fn connect(
         address: SocketAddr,
         request: Request,
+        security: Option<(TlsDialer, String)>,
         registry: &Registry,
     ) -> io::Result<Self> {
         let mut stream = TcpStream::connect(address)?;
@@ -98,12 +113,18 @@ impl Socket {
             Interest::READABLE | Interest::WRITABLE,
         )?;
         Ok(Self {
-            stage: SocketStage::Connecting(stream, Box::new(request)),
+            stage: SocketStage::Connecting(stream, Box::new(Opening { request, security })),
             is_blocked: false,
             failure: None,
             frames_left: FRAMES_PER_TURN,
             pings_waiting: 0,
+            was_open: false,
         })
+    }
+
+    /// Whether the handshake was ever done.
+    pub(super) fn was_open(&self) -> bool {
+        self.was_open
     }
 
     /// Begins a turn, in which the socket may read some frames and no more.
@@ -115,19 +136,27 @@ impl Socket {
     pub(super) fn advance(&mut self) -> SocketStep {
         loop {
             match std::mem::replace(&mut self.stage, SocketStage::Over) {
-                SocketStage::Connecting(stream, request) => match is_connected(&stream) {
+                SocketStage::Connecting(stream, opening) => match is_connected(&stream) {
                     Ok(false) => {
-                        self.stage = SocketStage::Connecting(stream, request);
+                        self.stage = SocketStage::Connecting(stream, opening);
                         return SocketStep::Idle;
                     }
                     Ok(true) => {
-                        // Without this option the acknowledgements of small messages wait for each
-                        // other.
-                        stream.set_nodelay(true).ok();
-                        let shaken = client_with_config(*request, stream, Some(config()));
-                        if let Some(step) = self.shaken(shaken) {
+                        if let Some(step) = self.connected(stream, *opening) {
                             return step;
                         }
+                    }
+                    Err(error) => return SocketStep::Lost(LinkLoss::Socket(error.to_string())),
+                },
+                SocketStage::Securing(mut stream, request) => match stream.shake() {
+                    Ok(()) => {
+                        if let Some(step) = self.begin(ClientStream::Tls(stream), *request) {
+                            return step;
+                        }
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        self.stage = SocketStage::Securing(stream, request);
+                        return SocketStep::Idle;
                     }
                     Err(error) => return SocketStep::Lost(LinkLoss::Socket(error.to_string())),
                 },
@@ -168,7 +197,10 @@ impl Socket {
                             self.stage = SocketStage::Closing(socket, until);
                             return SocketStep::Idle;
                         }
-                        Ok(_) | Err(_) => return SocketStep::Lost(LinkLoss::End),
+                        Ok(_) | Err(_) => {
+                            socket.get_mut().end();
+                            return SocketStep::Lost(LinkLoss::End);
+                        }
                     }
                 }
                 SocketStage::Over => return SocketStep::Lost(LinkLoss::End),
@@ -228,11 +260,34 @@ impl Socket {
         }
     }
 
+    /// Goes on with a connection that is made.
+    fn connected(&mut self, stream: TcpStream, opening: Opening) -> Option<SocketStep> {
+        // Without this option the acknowledgements of small messages wait for each other.
+        stream.set_nodelay(true).ok();
+        let Opening { request, security } = opening;
+        let Some((dialer, host)) = security else {
+            return self.begin(ClientStream::Plain(stream), request);
+        };
+        match dialer.begin(&host, stream) {
+            Ok(stream) => {
+                self.stage = SocketStage::Securing(Box::new(stream), Box::new(request));
+                None
+            }
+            Err(error) => Some(SocketStep::Lost(LinkLoss::Socket(error.to_string()))),
+        }
+    }
+
+    /// Begins the handshake.
+    fn begin(&mut self, stream: Stream, request: Request) -> Option<SocketStep> {
+        self.shaken(client_with_config(request, stream, Some(config())))
+    }
+
     /// Takes the outcome of a part of the handshake.
     fn shaken(&mut self, shaken: Shaken) -> Option<SocketStep> {
         match shaken {
             Ok((socket, _)) => {
                 self.stage = SocketStage::Open(socket);
+                self.was_open = true;
                 Some(SocketStep::Connected)
             }
             Err(HandshakeError::Interrupted(half)) => {
@@ -276,6 +331,7 @@ impl Socket {
                 | Error::AlreadyClosed
                 | Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake),
             ) => LinkLoss::End,
+            Err(Error::Io(error)) if tls_error(&error) == Some(&TlsError::Cut) => LinkLoss::End,
             Err(error) => LinkLoss::Socket(error.to_string()),
         };
         self.stage = SocketStage::Over;
@@ -284,12 +340,14 @@ impl Socket {
 }
 
 type Shaken = Result<
-    (
-        WebSocket<TcpStream>,
-        tungstenite::handshake::client::Response,
-    ),
-    HandshakeError<ClientHandshake<TcpStream>>,
+    (WebSocket<Stream>, tungstenite::handshake::client::Response),
+    HandshakeError<ClientHandshake<Stream>>,
 >;
+
+/// What TLS has to say about an error.
+fn tls_error(error: &io::Error) -> Option<&TlsError> {
+    error.get_ref()?.downcast_ref()
+}
 
 /// Whether a connection is made; the error is the kernel's.
 fn is_connected(stream: &TcpStream) -> io::Result<bool> {

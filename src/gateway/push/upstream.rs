@@ -15,6 +15,7 @@ use crate::gateway::target::Target;
 use crate::link::{
     LinkIdentity, LinkLoss, LinkSender, LinkSettings, LinkState, NumberedPosting, SenderEvent,
 };
+use crate::tls::{TlsDialer, TlsError};
 
 /// Time between two looks at a socket that waits for the answer to its Close, in milliseconds: the
 /// poll wakes for the answer, but not for the end of the wait.
@@ -38,6 +39,9 @@ pub(super) struct Upstream {
     plan: UpstreamPlan,
     link: LinkSender,
     socket: Option<Socket>,
+    /// What begins TLS on a socket; made anew after a socket that was lost before it was open, since what
+    /// the system trusts may have changed meanwhile.
+    dialer: Option<TlsDialer>,
     /// Whether the host's name is being resolved.
     is_resolving: bool,
     /// Whether the link waits for the address; otherwise it gave up meanwhile.
@@ -75,6 +79,7 @@ impl Upstream {
             link: LinkSender::new(now, identity, plan.settings, random(), kept),
             plan,
             socket: None,
+            dialer: None,
             is_resolving: false,
             is_awaited: false,
             is_leaving: false,
@@ -138,12 +143,29 @@ impl Upstream {
         if !std::mem::take(&mut self.is_awaited) {
             return;
         }
-        let request = self.plan.target.request().map_err(io::Error::other);
-        let socket = address.and_then(|address| Socket::connect(address, request?, registry));
-        match socket {
+        match address.and_then(|address| self.socket_to(address, registry)) {
             Ok(socket) => self.socket = Some(socket),
             Err(error) => self.link.lost(now, LinkLoss::Socket(error.to_string())),
         }
+    }
+
+    fn socket_to(&mut self, address: SocketAddr, registry: &Registry) -> io::Result<Socket> {
+        let request = self.plan.target.request().map_err(io::Error::other)?;
+        let security = self.security().map_err(io::Error::other)?;
+        Socket::connect(address, request, security, registry)
+    }
+
+    /// What is needed for TLS, if the link goes by it.
+    fn security(&mut self) -> Result<Option<(TlsDialer, String)>, TlsError> {
+        let Some(trust) = self.plan.target.trust() else {
+            return Ok(None);
+        };
+        let dialer = match self.dialer.take() {
+            Some(dialer) => dialer,
+            None => TlsDialer::new(trust)?,
+        };
+        let (host, _) = self.plan.target.host();
+        Ok(Some((self.dialer.insert(dialer).clone(), host.to_owned())))
     }
 
     /// Takes messages of the outbox.
@@ -212,6 +234,9 @@ impl Upstream {
                     return;
                 }
                 SocketStep::Lost(why) => {
+                    if !socket.was_open() {
+                        self.dialer = None;
+                    }
                     self.socket = None;
                     self.link.lost(self.now, why);
                 }

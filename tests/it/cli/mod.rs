@@ -8,3 +8,5 @@ mod secrets;
 mod settings_tables;
 mod start;
 mod store;
+#[cfg(feature = "tls")]
+mod tls;

@@ -6,6 +6,7 @@ use super::machine::{LINK_KEY, Machine, message};
 use super::upstream::{SENTENCE, Upstream};
 use crate::support::http::{Answer, HttpClient, JSON};
 use crate::support::numbers::assert_same_names;
+use crate::support::tls::everywhere;
 use crate::support::wait::{until, until_within};
 
 fn body(answer: &Answer) -> Value {
@@ -214,7 +215,7 @@ fn a_refused_message_is_kept_apart_and_may_be_tried_again() {
     assert_eq!(letter["posting"]["id"], "ann-2");
     assert_eq!(
         letter["upstream"],
-        format!("ws://{}/link", upstream.address)
+        everywhere::websocket_url(upstream.address, "/link")
     );
     let cut = machine.outbox_with("dead", &["--limit", "0"]);
     assert!(cut.stdout.is_empty(), "{cut:?}");
@@ -257,8 +258,8 @@ fn numbers_are_told_for_people_and_for_prometheus() {
         "tidings_gateway_outbox_messages 3".to_owned(),
         "tidings_gateway_outbox_taken_total 3".to_owned(),
         format!(
-            "tidings_gateway_upstream_waiting{{upstream=\"ws://{}/link\"}} 3",
-            upstream.address
+            "tidings_gateway_upstream_waiting{{upstream={:?}}} 3",
+            everywhere::websocket_url(upstream.address, "/link")
         ),
     ] {
         assert!(

@@ -17,6 +17,7 @@ use tidings::endpoint::{Endpoint, EndpointSettings, LimitSettings, ReplaySetting
 use tidings::gateway::{Gateway, GatewaySettings, PUSH_PROCESS, Target, push, store_settings};
 use tidings::server::{Server, ServerSettings};
 use tidings::store::{DiskSettings, Journal, StoreSettings};
+use tidings::tls::TlsTrust;
 
 use super::machine::{LINK_KEY, message};
 use crate::support::alone::{part, passes_alone};
@@ -24,6 +25,7 @@ use crate::support::chat_client::ChatClient;
 use crate::support::http::HttpClient;
 use crate::support::nothing_else::NothingElse;
 use crate::support::server::{LocalServer, Mode};
+use crate::support::tls::everywhere;
 use crate::support::websocket::WebSocketClient;
 
 fn patient() -> ServerSettings {
@@ -75,7 +77,10 @@ fn each_message_that_a_gateway_takes_through_freezes_comes_once_and_in_order() {
     }
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let target = Target::new(&format!("ws://{address}/link"), LINK_KEY).unwrap();
+    let target = Target::new(&everywhere::websocket_url(address, "/link"), LINK_KEY);
+    let authorities = everywhere::ca_file().map(|file| std::fs::read_to_string(file).unwrap());
+    let trust = TlsTrust::new(authorities.as_deref(), None);
+    let target = target.unwrap().trusting(&trust);
     let folders = [TempDir::new().unwrap(), TempDir::new().unwrap()];
     let store = store_settings(StoreSettings::new(folders[0].path()), 1 << 30);
     let store = Journal::open(store).unwrap();

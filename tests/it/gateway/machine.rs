@@ -15,6 +15,7 @@ use super::traces::{FOLDER_VAR, Traces};
 use crate::support::PATIENCE;
 use crate::support::http::{Answer, HttpClient};
 use crate::support::program::{Program, ends_within};
+use crate::support::tls::everywhere;
 use crate::support::wait::{until, until_none};
 use crate::upgrade::upgrade_in;
 
@@ -65,8 +66,11 @@ impl Machine {
             self.flags.truncate(at);
         }
         for upstream in upstreams {
-            let url = format!("ws://{upstream}/link");
+            let url = everywhere::websocket_url(*upstream, "/link");
             self.flags.extend(["--upstream".into(), url]);
+        }
+        if let Some(file) = everywhere::ca_file() {
+            self.flags.extend(["--ca-file".into(), file.into()]);
         }
     }
 

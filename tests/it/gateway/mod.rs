@@ -15,6 +15,8 @@ mod reload;
 mod renewal;
 mod sender;
 pub mod server;
+#[cfg(feature = "tls")]
+mod tls;
 mod traces;
 mod upstream;
 

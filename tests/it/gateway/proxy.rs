@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crate::support::tls::everywhere;
+
 /// What the network does to everything that goes through it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Weather {
@@ -71,11 +73,12 @@ impl Proxy {
     pub fn to(to: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
+        everywhere::carries(address);
         let shared = Arc::new(Shared {
             weather: Mutex::new(Weather::Fair),
             bytes_left: AtomicU64::new(0),
             streams: Mutex::default(),
-            to,
+            to: everywhere::before(to),
             accepted: AtomicU64::new(0),
             is_over: AtomicBool::new(false),
         });

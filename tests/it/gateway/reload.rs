@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use super::machine::{Machine, message};
 use super::sender::Senders;
 use super::upstream::Upstream;
+use crate::support::tls::everywhere;
 use crate::support::wait::until;
 
 /// A gateway with a file of settings that the test changes.
@@ -46,7 +47,7 @@ impl Reloaded {
     fn numbers_of(&self, upstream: &Upstream) -> Value {
         let stats = self.machine.stats();
         let upstreams = stats["upstreams"].as_array().unwrap();
-        let url = format!("ws://{}/link", upstream.address);
+        let url = everywhere::websocket_url(upstream.address, "/link");
         let found = upstreams.iter().find(|one| one["url"] == *url);
         found
             .unwrap_or_else(|| panic!("no {url} in {stats}"))
@@ -55,7 +56,8 @@ impl Reloaded {
 }
 
 fn text(upstreams: &[SocketAddr], more: &str) -> String {
-    let urls = upstreams.iter().map(|at| format!("\"ws://{at}/link\""));
+    let urls = upstreams.iter();
+    let urls = urls.map(|at| format!("{:?}", everywhere::websocket_url(*at, "/link")));
     let urls: Vec<_> = urls.collect();
     format!("[gateway]\nupstreams = [{}]\n{more}\n", urls.join(", "))
 }

@@ -21,6 +21,14 @@ impl PipeEncoder {
         self
     }
 
+    /// Writes a text that there may be.
+    pub(super) fn maybe(&mut self, text: Option<&str>) -> &mut Self {
+        match text {
+            Some(text) => self.byte(1).text(text),
+            None => self.byte(0),
+        }
+    }
+
     /// Returns the bytes of the message.
     pub(super) fn finish(self) -> Vec<u8> {
         self.0
@@ -63,6 +71,14 @@ impl<'a> PipeDecoder<'a> {
         let (text, rest) = self.0.split_at_checked(size)?;
         self.0 = rest;
         std::str::from_utf8(text).ok()
+    }
+
+    pub(super) fn maybe(&mut self) -> Option<Option<&'a str>> {
+        match self.byte()? {
+            0 => Some(None),
+            1 => Some(Some(self.text()?)),
+            _ => None,
+        }
     }
 
     /// Reads as many items as the number in front of them says.

@@ -17,10 +17,11 @@ use bytes::Bytes;
 use crate::gateway::target::Target;
 use crate::link::wire::RefusalWords;
 use crate::link::{LinkSettings, LinkState, NumberedPosting};
+use crate::tls::TlsTrust;
 use codec::{PipeDecoder, PipeEncoder};
 
 /// The version of these messages; that of [`FromPush::Hello`] is read whatever follows it.
-pub(in crate::gateway) const PUSH_VERSION: u64 = 1;
+pub(in crate::gateway) const PUSH_VERSION: u64 = 2;
 
 /// A message from the gateway.
 #[derive(Debug, Clone, PartialEq)]
@@ -127,6 +128,9 @@ impl ToPush {
                     .number(begin.targets.len() as u64);
                 for (number, target) in &begin.targets {
                     (out.number(*number as u64).text(target.url())).text(target.key());
+                    let trust = target.trust();
+                    out.maybe(trust.and_then(TlsTrust::authorities))
+                        .maybe(trust.and_then(TlsTrust::server_name));
                 }
             }
             Self::Page(page) => {
@@ -164,7 +168,8 @@ impl ToPush {
                 let kept = (from.number()?, from.number()?);
                 let targets = from.each(|from| {
                     let (number, url, key) = (from.size()?, from.text()?, from.text()?);
-                    Some((number, Target::new(url, key).ok()?))
+                    let trust = TlsTrust::new(from.maybe()?, from.maybe()?);
+                    Some((number, Target::new(url, key).ok()?.trusting(&trust)))
                 })?;
                 Self::Begin(Assignment {
                     incarnation,
@@ -304,6 +309,13 @@ mod tests {
             targets: vec![
                 (3, target("ws://127.0.0.1:1/link")),
                 (0, target("ws://b/link")),
+                #[cfg(feature = "tls")]
+                (7, target("wss://c/link")),
+                #[cfg(feature = "tls")]
+                (
+                    8,
+                    target("wss://d/link").trusting(&TlsTrust::new(Some("PEM"), Some("d.example"))),
+                ),
             ],
             kept: (3, u64::MAX),
         })

@@ -42,7 +42,9 @@ impl World {
         let upstream = Upstream::start();
         let tls = Terminator::start(identity, upstream.address);
         let url = tls.url("wss", "localhost", "/link");
-        let machine = Machine::start_with(&[], &[flags, &["--upstream", &url]].concat());
+        let upstream_flag = upstreams(&url);
+        let flags = [flags, &["--set", &upstream_flag]].concat();
+        let machine = Machine::start_with(&[], &flags);
         Self {
             upstream,
             authority,
@@ -72,6 +74,11 @@ impl World {
     }
 }
 
+/// The setting of a gateway with one upstream.
+fn upstreams(url: &str) -> String {
+    format!("gateway.upstreams={url}")
+}
+
 #[test]
 fn a_link_by_tls_brings_messages_and_stays_by_its_signs_of_life() {
     let mut world = World::new();
@@ -83,7 +90,7 @@ fn a_link_by_tls_brings_messages_and_stays_by_its_signs_of_life() {
     until("twenty signs of life", || world.tls.heard() > heard + 200);
     assert_eq!((world.tls.count(), world.machine.opened()), (1, 1));
     let said = world.machine.stop();
-    assert!(!said.contains("left for"), "{said}");
+    assert!(said.contains("/link: 0 messages"), "{said}");
     assert_eq!(world.upstream.state().ends, [Some(1001)]);
 }
 
@@ -148,10 +155,9 @@ fn the_name_to_expect_may_be_said_and_only_that_one_is_right() {
 
 #[test]
 fn what_speaks_no_tls_or_says_nothing_is_left_in_time_and_named() {
-    let upstream = Upstream::start();
-    let url = format!("wss://{}/link", upstream.address);
-    let mut machine = Machine::start_with(&[], &["--upstream", &url]);
-    // What is no HTTP gets no answer of it.
+    let server = Server::start();
+    let url = format!("wss://{}/link", server.address);
+    let mut machine = Machine::start_with(&[], &["--set", &upstreams(&url)]);
     let line = machine.program().stderr.wait_for("the link is dead");
     let named =
         line.contains("ended within the TLS handshake") || line.contains("no TLS is spoken");
@@ -254,7 +260,8 @@ fn an_upgrade_in_place_makes_the_link_anew_and_each_message_comes_once() {
     let (server, authority) = (Server::start(), Authority::new());
     let tls = Terminator::start(&authority.certify(&["localhost"]), server.address);
     let url = tls.url("wss", "localhost", "/link");
-    let flags = ["--ca-file", authority.file_name(), "--upstream", &url];
+    let upstreams = upstreams(&url);
+    let flags = ["--ca-file", authority.file_name(), "--set", &upstreams];
     let machine = Machine::start_with(&[], &flags);
     machine.until_link(0, "open");
     let senders = Senders::start(machine.address(), 4);
@@ -338,7 +345,8 @@ fn a_server_of_tls_that_others_wrote_is_understood_in_both_versions() {
         let upstream = Upstream::start();
         let (_python, port) = python(&identity, upstream.address, version);
         let url = format!("wss://localhost:{port}/link");
-        let flags = ["--ca-file", authority.file_name(), "--upstream", &url];
+        let upstreams = upstreams(&url);
+        let flags = ["--ca-file", authority.file_name(), "--set", &upstreams];
         let machine = Machine::start_with(&[], &flags);
         machine.until_link(0, "open");
         for number in 1..=300 {

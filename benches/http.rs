@@ -71,7 +71,7 @@ fn questions(bencher: Bencher, request: Request) {
 #[divan::bench]
 fn handshake(bencher: Bencher) {
     let head = head_of(BROWSER_HANDSHAKE);
-    bencher.bench(|| accept(black_box(&head)));
+    bencher.bench(|| accept(black_box(&head), None));
 }
 
 #[divan::bench]

@@ -129,7 +129,7 @@ fn handshake(rounds: u64) {
     let parsed = parse(HANDSHAKE, &mut 0, &limits).expect("a good head");
     let (head, _) = parsed.expect("a whole head");
     for _ in 0..rounds {
-        black_box(accept(black_box(&head)).expect("a good handshake"));
+        black_box(accept(black_box(&head), None).expect("a good handshake"));
     }
 }
 

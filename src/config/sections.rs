@@ -210,6 +210,9 @@ section! {
     WebSocketSection {
         /// Largest message, in bytes; a longer one closes the connection with 1009.
         message_size_max: usize = 65_536, within 125..=SIZE_MAX, by reload;
+        /// Whether messages go compressed to and from clients that offer it (permessage-deflate, as
+        /// browsers do); an open connection keeps what its handshake has agreed on.
+        deflate: bool = false, by reload;
         /// Silence after which a connection is pinged, in milliseconds; 0 turns heartbeats off.
         ping_ms: u64 = 25_000, within 0..=DAY_MS, by reload;
         /// Time for any sign of life after a ping, in milliseconds; then close code 4010.

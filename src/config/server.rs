@@ -54,6 +54,7 @@ impl Settings {
                 trailers_size_max: http.trailers_size_max,
             },
             message_size_max: websocket.message_size_max,
+            deflate: websocket.deflate,
             pipeline_requests_max: http.pipeline_requests_max,
             head_ms_max: http.head_ms_max,
             body_ms_max: http.body_ms_max,

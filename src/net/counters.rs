@@ -81,6 +81,8 @@ counters! {
     Gauge {
         /// WebSockets open now.
         websockets,
+        /// WebSockets open now that have agreed on compression.
+        websockets_deflating,
         /// Connection slots in use now: connections of both kinds, and those on their way out.
         slots,
         /// Timers set now.

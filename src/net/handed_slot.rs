@@ -91,7 +91,7 @@ impl Slot {
         record.u64(match self.known_as {
             KnownAs::Nothing => 0,
             KnownAs::Http => 1,
-            KnownAs::WebSocket => 2,
+            KnownAs::WebSocket | KnownAs::DeflatingWebSocket => 2,
         });
         record.tick(self.stalled);
         record.tick(self.cut_at);
@@ -172,7 +172,7 @@ impl HandedSlot {
             SlotPhase::Live => {
                 !self.connection.is_closed()
                     && self.entry.is_some()
-                    && is_websocket == (self.known_as == KnownAs::WebSocket)
+                    && is_websocket == self.known_as.is_websocket()
             }
             SlotPhase::Flushing | SlotPhase::Lingering => {
                 self.connection.is_closed()

@@ -84,6 +84,22 @@ pub(super) enum KnownAs {
     Http,
     /// A WebSocket that the owner of the events knows as open.
     WebSocket,
+    /// The same, whose peer understands compressed messages.
+    DeflatingWebSocket,
+}
+
+impl KnownAs {
+    /// Returns what an open WebSocket is known as.
+    pub(super) fn websocket(deflates: bool) -> Self {
+        match deflates {
+            false => Self::WebSocket,
+            true => Self::DeflatingWebSocket,
+        }
+    }
+
+    pub(super) fn is_websocket(self) -> bool {
+        matches!(self, Self::WebSocket | Self::DeflatingWebSocket)
+    }
 }
 
 /// One connection and its place in the reactor's lists.

@@ -428,6 +428,7 @@ fn run<S: EventSink>(
                 reactor.sink().hand_over(&mut waiting);
                 let frozen = FrozenReactor {
                     section,
+                    oldest_reader: reactor.oldest_reader(),
                     tick: reactor.tick(),
                     last_serial: reactor.last_serial(),
                     sockets: reactor.sockets(),

@@ -36,6 +36,31 @@ fn the_websockets_of_python_get_along_with_us() {
     });
 }
 
+#[test]
+fn the_ws_of_node_compresses_with_us() {
+    against_both(&["--set", "websocket.deflate=true"], |server| {
+        let mut client = Command::new("node");
+        client
+            .env("NODE_PATH", tool("node/node_modules"))
+            .arg(script("ws_deflate.cjs"))
+            .arg(server.url("ws", "/echo"));
+        let told = run(&mut client, PATIENCE);
+        assert!(told.ends_with("\n4 claims hold\n"), "{told}");
+    });
+}
+
+#[test]
+fn the_websockets_of_python_compress_with_us() {
+    against_both(&["--set", "websocket.deflate=true"], |server| {
+        let mut client = Command::new(tool("python3/bin/python"));
+        client
+            .arg(script("websockets_deflate.py"))
+            .arg(server.url("ws", "/echo"));
+        let told = run(&mut client, PATIENCE);
+        assert!(told.ends_with("\n3 claims hold\n"), "{told}");
+    });
+}
+
 fn script(name: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tools");
     folder.join(name)

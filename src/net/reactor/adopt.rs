@@ -81,6 +81,7 @@ impl<S: EventSink> Reactor<S> {
         connection.follow(&self.context.rules(), false);
         let (index, fd) = (id.index, handed.fd);
         let has_bytes = !handed.outbox.is_empty();
+        let deflates = connection.deflates();
         self.slots.insert(Slot {
             socket,
             fd,
@@ -94,7 +95,10 @@ impl<S: EventSink> Reactor<S> {
             reading: handed.reading,
             write: None,
             in_later: false,
-            known_as: handed.known_as,
+            known_as: match handed.known_as.is_websocket() {
+                true => KnownAs::websocket(deflates),
+                false => handed.known_as,
+            },
             peer_ended: handed.peer_ended,
             gone: handed.gone,
             asked: 0,
@@ -132,7 +136,11 @@ impl<S: EventSink> Reactor<S> {
     fn count_adopted(&mut self, index: u32) {
         let (slot, counters) = (&self.slots[index], &self.shared.counters);
         let gauges = [
-            (slot.known_as == KnownAs::WebSocket, &counters.websockets),
+            (slot.known_as.is_websocket(), &counters.websockets),
+            (
+                slot.known_as == KnownAs::DeflatingWebSocket,
+                &counters.websockets_deflating,
+            ),
             (slot.reading == ReadState::Paused, &counters.paused),
             (slot.backlogged, &counters.backlogged),
         ];

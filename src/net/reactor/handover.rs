@@ -19,12 +19,16 @@ use crate::net::handed_slot::{AroundSlot, HandedSlot, HandedWait};
 use crate::net::slots::SlotId;
 use crate::net::topics::Topics;
 
-/// The section of one reactor; its number stands behind a dot.
+/// The section of one reactor; its number stands behind a dot. Version 2 knows which connections have
+/// agreed on compression.
 pub const REACTOR: SectionFormat = SectionFormat {
     name: "reactor",
-    version: 1,
+    version: 2,
     oldest_reader: 1,
 };
+
+/// The oldest version whose reader goes on with connections that have agreed on compression.
+const OLDEST_READER_DEFLATING: u16 = 2;
 
 /// Where each slot's connection stands in the handover.
 struct Places(Vec<Option<u32>>);
@@ -77,6 +81,18 @@ impl<S: EventSink> Reactor<S> {
             let due_of = |timer| self.wheel.due(timer).unwrap_or(Tick(0));
             let place_of = |id| self.place_of(&places, id);
             section.record(|record| entry.hand_over(frames, place_of, due_of, record));
+        }
+    }
+
+    /// The oldest version whose reader understands what [`Reactor::hand_over`] has written.
+    pub fn oldest_reader(&self) -> u16 {
+        match self
+            .slots
+            .iter()
+            .any(|(_, slot)| slot.connection.deflates())
+        {
+            false => REACTOR.oldest_reader,
+            true => OLDEST_READER_DEFLATING,
         }
     }
 

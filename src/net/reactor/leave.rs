@@ -60,9 +60,12 @@ impl<S: EventSink> Reactor<S> {
         }
         let slot = &mut self.slots[index];
         let known_as = std::mem::replace(&mut slot.known_as, KnownAs::Nothing);
-        if known_as == KnownAs::WebSocket {
+        if known_as.is_websocket() {
             let counters = &self.shared.counters;
             counters.websockets.sub(1);
+            if known_as == KnownAs::DeflatingWebSocket {
+                counters.websockets_deflating.sub(1);
+            }
             match reason {
                 CloseReason::SlowReader => counters.slow_readers.add(1),
                 CloseReason::PingTimeout => counters.ping_timeouts.add(1),

@@ -65,7 +65,7 @@ use crate::base::{BySize, Fd, Tick};
 use crate::handover::SectionWriter;
 use crate::proto::connection::{CloseReason, HttpRequest, Rules, Verdict};
 use crate::proto::http::{Head, Response};
-use crate::proto::websocket::MessageKind;
+use crate::proto::websocket::{Inflater, MessageKind};
 use adopt::Adoption;
 use drain::Drain;
 use freeze::ReactorFreeze;
@@ -299,6 +299,8 @@ pub struct Reactor<S> {
     /// The members of the topic that is being published to.
     receivers: Vec<u32>,
     read_buffer: Vec<u8>,
+    /// For what comes compressed; it owns nothing before that.
+    inflater: Inflater,
     drain: Option<Drain>,
     freeze: Option<Box<ReactorFreeze>>,
     /// Set while connections are being armed for new bounds and times.
@@ -389,6 +391,7 @@ impl<S: EventSink> Reactor<S> {
             unfinished_holders: BySize::default(),
             receivers: Vec::new(),
             read_buffer: vec![0; limits.read_bytes_max],
+            inflater: Inflater::new(),
             drain: None,
             freeze: None,
             rearming: None,

@@ -103,7 +103,7 @@ impl<S: EventSink> Reactor<S> {
     /// it said is still to be read.
     pub(super) fn note_gone(&mut self, index: u32) {
         let slot = &mut self.slots[index];
-        let waits = slot.reading == ReadState::Queued && slot.known_as == KnownAs::WebSocket;
+        let waits = slot.reading == ReadState::Queued && slot.known_as.is_websocket();
         if waits && slot.peer_ended && !slot.gone {
             slot.gone = true;
             self.shared.directory.unestablish(slot.fd);
@@ -186,8 +186,7 @@ impl<S: EventSink> Reactor<S> {
 
     /// Hands bytes to a connection and carries out the events that it gives.
     pub(super) fn pump(&mut self, index: u32, bytes: &mut [u8]) {
-        let mut input = Input::new(bytes);
-        let closed = self.pump_until_closed(index, &mut input);
+        let closed = self.pump_until_closed(index, bytes);
         self.count_unfinished(index);
         match closed {
             Some(reason) => self.leave(index, reason),
@@ -195,7 +194,8 @@ impl<S: EventSink> Reactor<S> {
         }
     }
 
-    fn pump_until_closed(&mut self, index: u32, input: &mut Input<'_>) -> Option<CloseReason> {
+    fn pump_until_closed(&mut self, index: u32, bytes: &mut [u8]) -> Option<CloseReason> {
+        let mut input = Input::new(bytes, &mut self.inflater);
         let counters = &self.shared.counters;
         let slot = &mut self.slots[index];
         let fd = slot.fd;
@@ -206,7 +206,7 @@ impl<S: EventSink> Reactor<S> {
             if !slot.connection.is_websocket() {
                 rules.room = self.context.room_beside(slot.outbox.bytes());
             }
-            let event = slot.connection.next_event(&rules, input)?;
+            let event = slot.connection.next_event(&rules, &mut input)?;
             match event {
                 ConnectionEvent::Message { kind, payload } => {
                     counters.messages_in.add(1);
@@ -236,8 +236,10 @@ impl<S: EventSink> Reactor<S> {
                     slot.handed_in = self.sink.request(fd, request, slot.handed_in);
                 }
                 ConnectionEvent::Opened(head) => {
-                    slot.known_as = KnownAs::WebSocket;
+                    let deflates = slot.connection.deflates();
+                    slot.known_as = KnownAs::websocket(deflates);
                     counters.websockets.add(1);
+                    counters.websockets_deflating.add(deflates.into());
                     self.shared.directory.establish(fd);
                     slot.handed_in = self.sink.opened(fd, head);
                 }

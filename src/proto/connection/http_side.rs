@@ -2,6 +2,7 @@
 
 mod body_step;
 mod handover;
+mod upgrade;
 
 use std::sync::Arc;
 
@@ -13,8 +14,9 @@ use crate::proto::http::{
     self, AnswerContext, AnswerFields, AnswerTo, Answers, BodyDecoder, Framing, Head, HttpError,
     Response,
 };
-use crate::proto::websocket::handshake;
+use crate::proto::websocket::{Inflater, extension, handshake};
 use body_step::BodyStep;
+pub(super) use upgrade::Handshake;
 
 /// Time from the start of a drain in which an idle connection may still bring a request, in
 /// milliseconds. A round number, above the round-trip time of a request that is on its way.
@@ -66,14 +68,6 @@ enum HttpStage {
         /// The refusal in the answer, until the connection's owner has taken it.
         refused: Option<HttpError>,
     },
-}
-
-/// A request to become a WebSocket.
-#[derive(Debug)]
-pub(super) struct Handshake {
-    pub(super) head: Box<Head>,
-    /// The largest message of the path, in bytes, if it has one of its own.
-    pub(super) own_size_max: Option<usize>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -153,7 +147,7 @@ impl HttpSide {
         if self.ending == Ending::Done {
             return None;
         }
-        match self.next_answer(rules, &mut Input::new(&mut [])) {
+        match self.next_answer(rules, &mut Input::new(&mut [], &mut Inflater::new())) {
             Some(HttpStep::Event(ConnectionEvent::Output(output))) => Some(output),
             _ => None,
         }
@@ -395,6 +389,7 @@ impl HttpSide {
             self.reading = HttpStage::Upgrading(Handshake {
                 head: Box::new(head),
                 own_size_max,
+                deflates: false,
             });
             return;
         }
@@ -536,9 +531,16 @@ impl HttpSide {
             self.answer_last(asked.head.answer_to(), None, response);
             return None;
         }
-        match handshake::accept(&asked.head) {
+        let deflate = match rules.limits.takes_deflate() {
+            false => None,
+            true => extension::choose(&asked.head),
+        };
+        match handshake::accept(&asked.head, deflate) {
             Ok(switching) => {
-                self.reading = HttpStage::Upgraded(asked);
+                self.reading = HttpStage::Upgraded(Handshake {
+                    deflates: deflate.is_some(),
+                    ..asked
+                });
                 Some(ConnectionEvent::Output(Output::Http(Bytes::from(
                     switching,
                 ))))
@@ -580,7 +582,8 @@ mod tests {
             "TP/1.1\r\nHost: a\r\n\r\n",
         ] {
             let mut bytes = part.as_bytes().to_vec();
-            let mut input = Input::new(&mut bytes);
+            let mut inflater = Inflater::new();
+            let mut input = Input::new(&mut bytes, &mut inflater);
             while let Some(step) = side.step(&rules, &mut input) {
                 if let HttpStep::Event(ConnectionEvent::Request(request)) = step {
                     side.answer(request.serial, Response::new(200));

@@ -12,6 +12,11 @@ pub struct Limits {
     /// Largest WebSocket message, in bytes; a longer one is refused with 1009. Default 65,536:
     /// about one read of the reactor, and far above the size of a chat message.
     pub message_size_max: usize,
+    /// Whether a WebSocket that offers permessage-deflate gets it (RFC 7692): its messages come
+    /// compressed, and go so where that is worth it. Default no: most of what a chat says is shorter
+    /// than a packet.
+    #[cfg(feature = "deflate")]
+    pub deflate: bool,
     /// Requests of one connection that may wait for their answer; further ones stay unread.
     /// Default 16: a round number, since few clients pipeline at all.
     pub pipeline_requests_max: usize,
@@ -40,11 +45,24 @@ pub struct Limits {
     pub close_ms_max: u64,
 }
 
+impl Limits {
+    /// Whether an offer of permessage-deflate is taken.
+    #[must_use]
+    pub(crate) fn takes_deflate(&self) -> bool {
+        #[cfg(feature = "deflate")]
+        return self.deflate;
+        #[cfg(not(feature = "deflate"))]
+        return false;
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
             http: HttpLimits::default(),
             message_size_max: 64 * 1024,
+            #[cfg(feature = "deflate")]
+            deflate: false,
             pipeline_requests_max: 16,
             head_ms_max: 10_000,
             body_ms_max: 30_000,

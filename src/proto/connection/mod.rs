@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use crate::base::Tick;
 use crate::proto::http::{AnswerFields, Head, HttpError, Response};
+use crate::proto::websocket::Inflater;
 use http_side::{Handshake, HttpSide, HttpStep};
 use websocket_side::WebSocketSide;
 
@@ -76,12 +77,18 @@ impl Verdict {
 pub struct Input<'b> {
     bytes: &'b mut [u8],
     taken: usize,
+    inflater: &'b mut Inflater,
 }
 
 impl<'b> Input<'b> {
-    /// Starts with all of `bytes`, which will be unmasked in place.
-    pub fn new(bytes: &'b mut [u8]) -> Self {
-        Self { bytes, taken: 0 }
+    /// Starts with all of `bytes`, which will be unmasked in place; `inflater` takes those messages
+    /// apart that come compressed.
+    pub fn new(bytes: &'b mut [u8], inflater: &'b mut Inflater) -> Self {
+        Self {
+            bytes,
+            taken: 0,
+            inflater,
+        }
     }
 
     /// Returns the bytes that aren't used up.
@@ -142,8 +149,13 @@ impl Connection {
             match side.step(rules, input)? {
                 HttpStep::Event(event) => return Some(event),
                 HttpStep::Upgraded(handshake, carry) => {
-                    let Handshake { head, own_size_max } = handshake;
-                    let side = WebSocketSide::new(rules, self.seed, carry, own_size_max);
+                    let Handshake {
+                        head,
+                        own_size_max,
+                        deflates,
+                    } = handshake;
+                    let facts = (own_size_max, deflates);
+                    let side = WebSocketSide::new(rules, self.seed, carry, facts);
                     self.state = ConnectionState::WebSocket(side);
                     return Some(ConnectionEvent::Opened(head));
                 }
@@ -330,6 +342,12 @@ impl Connection {
     #[must_use]
     pub fn is_open(&self) -> bool {
         matches!(&self.state, ConnectionState::WebSocket(side) if side.is_open())
+    }
+
+    /// Whether this is a WebSocket whose peer understands compressed messages.
+    #[must_use]
+    pub fn deflates(&self) -> bool {
+        matches!(&self.state, ConnectionState::WebSocket(side) if side.deflates())
     }
 
     /// Whether this is a WebSocket in any phase before its end.

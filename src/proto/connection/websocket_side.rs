@@ -8,7 +8,9 @@ use bytes::{Buf, BytesMut};
 
 use super::{CloseReason, ConnectionEvent, Input, Output, Rules};
 use crate::base::Tick;
-use crate::proto::websocket::{ControlFrame, FrameError, Item, MessageDecoder};
+use crate::proto::websocket::{
+    ControlFrame, FrameError, Inflater, Item, MessageDecoder, MessageKind,
+};
 
 /// Close code of the registry of RFC 6455 §11.7 for a server without room.
 const TRY_AGAIN_LATER: u16 = 1013;
@@ -46,10 +48,13 @@ impl WebSocketSide {
         rules: &Rules<'_>,
         seed: u32,
         carry: BytesMut,
-        own_size_max: Option<usize>,
+        (own_size_max, deflates): (Option<usize>, bool),
     ) -> Self {
         let mut side = Self {
-            decoder: MessageDecoder::new(),
+            decoder: match deflates {
+                false => MessageDecoder::new(),
+                true => MessageDecoder::deflating(),
+            },
             phase: ClosePhase::Open,
             carry: (!carry.is_empty()).then(|| Box::new(carry)),
             pinged: Tick::NEVER,
@@ -82,25 +87,55 @@ impl WebSocketSide {
             input.take_all();
             return Some(ConnectionEvent::Closed(reason));
         }
-        if let Some(event) = self.step_carry() {
+        if let Some(event) = self.step_carry(input.inflater) {
             return Some(event);
         }
-        let Input { bytes, taken } = input;
+        let Input {
+            bytes,
+            taken,
+            inflater,
+        } = input;
         match self
             .decoder
             .decode(&mut bytes[*taken..], self.message_size_max)
         {
             Ok((used, item)) => {
                 *taken += used;
-                item.map(|item| self.receive(item))
+                match item? {
+                    Item::Deflated { kind, payload } => {
+                        Some(self.receive_deflated(kind, &payload, inflater))
+                    }
+                    item => Some(self.receive(item)),
+                }
             }
             Err(error) => Some(self.violation(error)),
         }
     }
 
+    /// Takes a compressed message as if it had come plain.
+    #[cold]
+    fn receive_deflated<'a>(
+        &mut self,
+        kind: MessageKind,
+        payload: &[u8],
+        inflater: &'a mut Inflater,
+    ) -> ConnectionEvent<'a> {
+        if !self.is_open() {
+            return ConnectionEvent::Ignored;
+        }
+        match inflater.inflate(payload, self.message_size_max) {
+            Ok(bytes) if kind == MessageKind::Binary || std::str::from_utf8(bytes).is_ok() => {
+                let payload = Cow::Borrowed(bytes);
+                ConnectionEvent::Message { kind, payload }
+            }
+            Ok(_) => self.violation(FrameError::TextNotUtf8),
+            Err(error) => self.violation(error),
+        }
+    }
+
     /// Takes the next step through the bytes that came with the handshake; messages in them are
     /// copied.
-    fn step_carry(&mut self) -> Option<ConnectionEvent<'static>> {
+    fn step_carry(&mut self, inflater: &mut Inflater) -> Option<ConnectionEvent<'static>> {
         let mut carry = self.carry.take()?;
         let decoded = self.decoder.decode(&mut carry, self.message_size_max);
         let (used, event) = match decoded {
@@ -108,6 +143,17 @@ impl WebSocketSide {
             Ok((used, Some(Item::Message { kind, payload }))) => {
                 let payload = Cow::Owned(payload.into_owned());
                 (used, Some(self.receive(Item::Message { kind, payload })))
+            }
+            Ok((used, Some(Item::Deflated { kind, payload }))) => {
+                let event = match self.receive_deflated(kind, &payload, inflater) {
+                    ConnectionEvent::Message { kind, payload } => ConnectionEvent::Message {
+                        kind,
+                        payload: Cow::Owned(payload.into_owned()),
+                    },
+                    ConnectionEvent::Output(output) => ConnectionEvent::Output(output),
+                    _ => ConnectionEvent::Ignored,
+                };
+                (used, Some(event))
             }
             Ok((used, Some(item))) => (used, Some(self.receive_control(&item))),
             Err(error) => return Some(self.violation(error)),
@@ -149,7 +195,9 @@ impl WebSocketSide {
                 }));
                 ConnectionEvent::Output(Output::Control(reply))
             }
-            (Item::Message { .. } | Item::Ping(_) | Item::Pong(_), _) => ConnectionEvent::Ignored,
+            (Item::Message { .. } | Item::Deflated { .. } | Item::Ping(_) | Item::Pong(_), _) => {
+                ConnectionEvent::Ignored
+            }
         }
     }
 
@@ -192,6 +240,11 @@ impl WebSocketSide {
     /// Counts the bytes of the message that isn't whole yet.
     pub(super) fn unfinished_bytes(&self) -> usize {
         self.decoder.buffered_bytes() + self.carry.as_ref().map_or(0, |carry| carry.len())
+    }
+
+    /// Whether the peer understands compressed messages.
+    pub(super) fn deflates(&self) -> bool {
+        self.decoder.may_deflate()
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -268,9 +321,11 @@ mod tests {
         let frames = b"\x81\x81\0\0\0\0a\x01\x81\0\0\0\0b\x89\x80\0\0\0\0\x80\x81\0\0\0\0c";
         for cut in 0..=frames.len() {
             let (carry, rest) = frames.split_at(cut);
-            let mut side = WebSocketSide::new(&rules, 0, BytesMut::from(carry), Some(9));
+            let facts = (Some(9), false);
+            let mut side = WebSocketSide::new(&rules, 0, BytesMut::from(carry), facts);
             let (mut rest, mut events) = (rest.to_vec(), 0);
-            let mut input = Input::new(&mut rest);
+            let mut inflater = Inflater::new();
+            let mut input = Input::new(&mut rest, &mut inflater);
             while side.step(&mut input).is_some() {
                 events += 1;
             }

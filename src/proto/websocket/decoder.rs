@@ -13,6 +13,7 @@ use std::fmt;
 use std::mem;
 
 use super::control::{PAYLOAD_SIZE_MAX as CONTROL_SIZE_MAX, close_code_may_be_sent};
+use super::deflate::deflated_size_max;
 use super::error::FrameError;
 use super::frame::MessageKind;
 use super::header::{self, ControlKind, FrameKind, Header, MessageSoFar};
@@ -30,6 +31,14 @@ pub enum Item<'a> {
         /// The kind of the message: text or binary.
         kind: MessageKind,
         /// The unmasked bytes; borrowed if the message was one frame that came in one piece.
+        payload: Cow<'a, [u8]>,
+    },
+    /// A compressed message, for an [`Inflater`](super::Inflater). It comes only where the peer may
+    /// compress; whether a text is UTF-8 shows once it is inflated.
+    Deflated {
+        /// The kind of the message: text or binary.
+        kind: MessageKind,
+        /// The unmasked bytes, as above.
         payload: Cow<'a, [u8]>,
     },
     /// A ping with at most 125 bytes; a pong with the same bytes answers it (RFC 6455 §5.5.2).
@@ -52,6 +61,10 @@ pub struct MessageDecoder {
     collected: Vec<u8>,
     /// The kind of the unfinished message, if there is one.
     message: Option<MessageKind>,
+    /// Whether the unfinished message is compressed.
+    is_deflated: bool,
+    /// Whether the peer may compress messages.
+    may_deflate: bool,
     /// Bytes of an unfinished character at the end of an unfinished text, 0 to 3.
     open_character_size: u8,
 }
@@ -109,8 +122,24 @@ impl MessageDecoder {
             reading: FrameStage::NOTHING,
             collected: Vec::new(),
             message: None,
+            is_deflated: false,
+            may_deflate: false,
             open_character_size: 0,
         }
+    }
+
+    /// Makes a decoder for a client whose handshake has agreed on permessage-deflate.
+    #[must_use]
+    pub const fn deflating() -> Self {
+        let mut decoder = Self::new();
+        decoder.may_deflate = true;
+        decoder
+    }
+
+    /// Whether the peer may compress messages, and understands compressed ones.
+    #[must_use]
+    pub const fn may_deflate(&self) -> bool {
+        self.may_deflate
     }
 
     /// Takes bytes from the front of `input` until one item is complete or all are used up.
@@ -169,7 +198,11 @@ impl MessageDecoder {
                     let taken = input_size - rest.len() + header.payload_size;
                     match header.kind {
                         FrameKind::Whole(kind) if fits => {
-                            let item = message_item(kind, unmasked(rest, &header))?;
+                            let payload = unmasked(rest, &header);
+                            let item = match header.is_deflated {
+                                false => message_item(kind, payload)?,
+                                true => deflated_item(kind, payload),
+                            };
                             return Ok((taken, Some(item)));
                         }
                         FrameKind::Control(kind) if fits => {
@@ -206,6 +239,8 @@ impl MessageDecoder {
             message: self.message,
             message_size: self.collected.len(),
             message_size_max,
+            is_deflated: self.is_deflated,
+            may_deflate: self.may_deflate,
         };
         let FrameStage::Header { bytes, held } = &mut self.reading else {
             return Ok((0, None));
@@ -234,6 +269,7 @@ impl MessageDecoder {
     fn start_payload(&mut self, header: &Header) -> PartialPayload {
         if let FrameKind::Whole(kind) | FrameKind::First(kind) = header.kind {
             self.message = Some(kind);
+            self.is_deflated = header.is_deflated;
         }
         PartialPayload {
             kind: header.kind,
@@ -255,7 +291,8 @@ impl MessageDecoder {
         self.collected.extend_from_slice(chunk);
         payload.taken += chunk.len();
         self.reading = FrameStage::PartialPayload(payload);
-        if !payload.kind.is_control() && self.message == Some(MessageKind::Text) {
+        let is_text = self.message == Some(MessageKind::Text) && !self.is_deflated;
+        if !payload.kind.is_control() && is_text {
             self.check_text(chunk.len())?;
         }
         Ok(payload.taken == payload.size)
@@ -273,7 +310,11 @@ impl MessageDecoder {
         let size_max = if is_last_to_come {
             size + payload.size - payload.taken
         } else {
-            message_size_max.saturating_add(CONTROL_SIZE_MAX)
+            let size_max = match self.is_deflated {
+                false => message_size_max,
+                true => deflated_size_max(message_size_max),
+            };
+            size_max.saturating_add(CONTROL_SIZE_MAX)
         };
         let wanted = (2 * size).max(COLLECTED_SIZE_MIN).min(size_max).max(needed);
         self.collected.reserve_exact(wanted - size);
@@ -319,16 +360,18 @@ impl MessageDecoder {
             return Err(FrameError::TextNotUtf8);
         }
         let payload = Cow::Owned(mem::take(&mut self.collected));
-        Ok(self
-            .message
-            .take()
-            .map(|kind| Item::Message { kind, payload }))
+        let is_deflated = mem::take(&mut self.is_deflated);
+        Ok(self.message.take().map(|kind| match is_deflated {
+            false => Item::Message { kind, payload },
+            true => Item::Deflated { kind, payload },
+        }))
     }
 
     #[cold]
     fn fail(&mut self, error: FrameError) {
         *self = Self {
             reading: FrameStage::Failed(error),
+            may_deflate: self.may_deflate,
             ..Self::new()
         };
     }
@@ -363,6 +406,14 @@ fn message_item(kind: MessageKind, payload: &[u8]) -> Result<Item<'_>, FrameErro
         kind,
         payload: Cow::Borrowed(payload),
     })
+}
+
+#[cold]
+fn deflated_item(kind: MessageKind, payload: &[u8]) -> Item<'_> {
+    Item::Deflated {
+        kind,
+        payload: Cow::Borrowed(payload),
+    }
 }
 
 /// Makes the item of a control frame from its unmasked payload.

@@ -36,6 +36,8 @@ pub enum FrameError {
     CloseReasonNotUtf8,
     /// A text message is not UTF-8 (§5.6).
     TextNotUtf8,
+    /// A compressed message isn't DEFLATE, or ends within a block (RFC 7692 §7.2.2).
+    DeflateStream,
     /// A message has more than this many bytes (§7.4.1).
     MessageTooLarge(usize),
 }
@@ -45,7 +47,9 @@ impl FrameError {
     #[must_use]
     pub fn close_code(&self) -> u16 {
         let code = match self {
-            Self::CloseReasonNotUtf8 | Self::TextNotUtf8 => CloseCode::Invalid,
+            Self::CloseReasonNotUtf8 | Self::TextNotUtf8 | Self::DeflateStream => {
+                CloseCode::Invalid
+            }
             Self::MessageTooLarge(_) => CloseCode::Size,
             _ => CloseCode::Protocol,
         };
@@ -70,6 +74,7 @@ impl FrameError {
             Self::CloseReasonNotUtf8 => (11, 0),
             Self::TextNotUtf8 => (12, 0),
             Self::MessageTooLarge(size_max) => (13, size_max),
+            Self::DeflateStream => (14, 0),
         };
         record.u64(rule);
         record.size(number);
@@ -95,6 +100,7 @@ impl FrameError {
             11 => Self::CloseReasonNotUtf8,
             12 => Self::TextNotUtf8,
             13 => Self::MessageTooLarge(number),
+            14 => Self::DeflateStream,
             _ => return Err(unknown()),
         })
     }
@@ -116,6 +122,7 @@ impl fmt::Display for FrameError {
             Self::CloseCode(code) => write!(f, "close code {code} may not be sent"),
             Self::CloseReasonNotUtf8 => f.write_str("close reason is not utf-8"),
             Self::TextNotUtf8 => f.write_str("text is not utf-8"),
+            Self::DeflateStream => f.write_str("compressed message cannot be inflated"),
             Self::MessageTooLarge(size_max) => write!(f, "message exceeds {size_max} bytes"),
         }
     }
@@ -131,6 +138,7 @@ mod tests {
     fn bad_text_is_1007_too_much_is_1009_and_the_rest_is_1002() {
         assert_eq!(FrameError::TextNotUtf8.close_code(), 1007);
         assert_eq!(FrameError::CloseReasonNotUtf8.close_code(), 1007);
+        assert_eq!(FrameError::DeflateStream.close_code(), 1007);
         assert_eq!(FrameError::MessageTooLarge(1).close_code(), 1009);
         assert_eq!(FrameError::ReservedBits.close_code(), 1002);
         assert_eq!(FrameError::CloseCode(1005).close_code(), 1002);

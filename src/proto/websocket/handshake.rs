@@ -2,20 +2,22 @@
 
 use tungstenite::handshake::derive_accept_key;
 
+use super::extension::DeflateAnswer;
 use super::subprotocol;
 use crate::proto::http::{Framing, Head, HttpError, Version};
 
 /// Checks a handshake and returns the bytes of the 101 that answers it.
 ///
-/// Of the subprotocols that a client offers the first is chosen, and of extensions none (RFC 6455
-/// §4.2.2).
+/// Of the subprotocols that a client offers the first is chosen (RFC 6455 §4.2.2). `deflate` is what the
+/// server answers to an offer of permessage-deflate; with `None` no extension is chosen, whatever the
+/// client offers.
 ///
 /// # Errors
 ///
 /// 405 for another method than GET, 426 for another version than 13, and 400 for a broken rule of
 /// RFC 6455 §4.2.1: HTTP/1.1, Upgrade, Connection, one key of 16 bytes. A body is refused too,
 /// since its bytes would be read as frames.
-pub fn accept(head: &Head) -> Result<Vec<u8>, HttpError> {
+pub fn accept(head: &Head, deflate: Option<DeflateAnswer>) -> Result<Vec<u8>, HttpError> {
     if head.method() != "GET" {
         return Err(HttpError::HandshakeMethod);
     }
@@ -38,8 +40,12 @@ pub fn accept(head: &Head) -> Result<Vec<u8>, HttpError> {
         Some(protocol) => ("\r\nSec-WebSocket-Protocol: ", protocol),
         None => ("", ""),
     };
+    let (field, value) = match deflate {
+        None => ("", ""),
+        Some(answer) => ("\r\nSec-WebSocket-Extensions: ", answer.field_value()),
+    };
     let accept = ["Sec-WebSocket-Accept: ", &accept].concat();
-    Ok([start, &accept, name, protocol, "\r\n\r\n"]
+    Ok([start, &accept, name, protocol, field, value, "\r\n\r\n"]
         .concat()
         .into_bytes())
 }
@@ -63,17 +69,23 @@ fn is_key(key: &[u8]) -> bool {
 mod tests {
     use super::*;
     use crate::proto::http::{HttpLimits, parse};
+    use crate::proto::websocket::extension;
 
     /// The example of RFC 6455 §1.3.
     const FIELDS: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\n\
         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n";
 
     fn answer(line: &str, fields: &str) -> Result<String, HttpError> {
+        answer_of(line, fields, false)
+    }
+
+    fn answer_of(line: &str, fields: &str, deflate: bool) -> Result<String, HttpError> {
         let bytes = format!("{line}\r\nHost: a\r\n{fields}\r\n");
         let (head, _) = parse(bytes.as_bytes(), &mut 0, &HttpLimits::default())
             .unwrap()
             .unwrap();
-        accept(&head).map(|bytes| String::from_utf8(bytes).unwrap())
+        accept(&head, extension::choose(&head).filter(|_| deflate))
+            .map(|bytes| String::from_utf8(bytes).unwrap())
     }
 
     fn with(from: &str, to: &str) -> Result<String, HttpError> {
@@ -197,5 +209,25 @@ mod tests {
                 .find_map(|line| line.strip_prefix("Sec-WebSocket-Protocol: "));
             assert_eq!(told, chosen, "{offers:?}");
         }
+    }
+
+    #[test]
+    fn an_offer_of_compression_is_answered_where_it_is_on() {
+        let offer = "Sec-WebSocket-Extensions: permessage-deflate\r\n";
+        let fields = [FIELDS, offer].concat();
+        let answer = answer_of("GET /ws HTTP/1.1", &fields, true).unwrap();
+        assert_eq!(
+            answer
+                .split_once("Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
+                .unwrap()
+                .1,
+            "\r\nSec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; \
+             client_no_context_takeover\r\n\r\n"
+        );
+        let plain = answer_of("GET /ws HTTP/1.1", FIELDS, true).unwrap();
+        assert!(
+            !plain.contains("Extensions"),
+            "nothing was offered: {plain}"
+        );
     }
 }

@@ -3,6 +3,7 @@
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
 use super::control::PAYLOAD_SIZE_MAX as CONTROL_SIZE_MAX;
+use super::deflate::deflated_size_max;
 use super::error::FrameError;
 use super::frame::MessageKind;
 
@@ -11,6 +12,8 @@ pub(super) const SIZE_MAX: usize = 14;
 
 const FIN: u8 = 0x80;
 const RESERVED: u8 = 0x70;
+/// The first of the reserved bits: the message is compressed (RFC 7692 §6).
+const RSV1: u8 = 0x40;
 const OPCODE: u8 = 0x0f;
 const MASKED: u8 = 0x80;
 const MASK_SIZE: usize = 4;
@@ -49,6 +52,8 @@ impl FrameKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Header {
     pub(super) kind: FrameKind,
+    /// Whether this frame is the first of a compressed message.
+    pub(super) is_deflated: bool,
     pub(super) mask: [u8; 4],
     pub(super) payload_size: usize,
     /// Bytes of the header itself, mask included.
@@ -62,6 +67,10 @@ pub(super) struct MessageSoFar {
     /// Bytes that the message has already; 0 without a message.
     pub(super) message_size: usize,
     pub(super) message_size_max: usize,
+    /// Whether the unfinished message is compressed.
+    pub(super) is_deflated: bool,
+    /// Whether messages may be compressed.
+    pub(super) may_deflate: bool,
 }
 
 impl Header {
@@ -79,6 +88,7 @@ impl Header {
         let Some(&first) = bytes.first() else {
             return Ok(None);
         };
+        let is_deflated = first & RESERVED != 0 && reserved_bits(first, context)?;
         let kind = frame_kind(first, context.message)?;
         let Some(&second) = bytes.get(1) else {
             return Ok(None);
@@ -101,9 +111,11 @@ impl Header {
             _ => extended_length_min(&bytes[2..length_end.min(bytes.len())], length_size)?,
         };
         if !kind.is_control() {
-            let room = context
-                .message_size_max
-                .saturating_sub(context.message_size);
+            let size_max = match is_deflated || context.is_deflated {
+                false => context.message_size_max,
+                true => deflated_size_max(context.message_size_max),
+            };
+            let room = size_max.saturating_sub(context.message_size);
             if length_min > room as u64 {
                 return Err(FrameError::MessageTooLarge(context.message_size_max));
             }
@@ -113,6 +125,7 @@ impl Header {
             .and_then(<[u8]>::first_chunk::<MASK_SIZE>);
         Ok(mask.map(|&mask| Self {
             kind,
+            is_deflated,
             mask,
             payload_size: length_min as usize,
             size: length_end + MASK_SIZE,
@@ -120,11 +133,22 @@ impl Header {
     }
 }
 
-/// Judges the first byte: FIN, reserved bits, opcode.
-fn frame_kind(first: u8, message: Option<MessageKind>) -> Result<FrameKind, FrameError> {
-    if first & RESERVED != 0 {
-        return Err(FrameError::ReservedBits);
+/// Judges reserved bits of which one is set: whether the frame begins a compressed message. Only the
+/// first frame of a message of text or bytes may say so (RFC 7692 §6.1).
+#[cold]
+fn reserved_bits(first: u8, context: &MessageSoFar) -> Result<bool, FrameError> {
+    let begins_message = matches!(
+        OpCode::from(first & OPCODE),
+        OpCode::Data(Data::Text | Data::Binary)
+    );
+    match context.may_deflate && first & RESERVED == RSV1 && begins_message {
+        true => Ok(true),
+        false => Err(FrameError::ReservedBits),
     }
+}
+
+/// Judges FIN and opcode of the first byte.
+fn frame_kind(first: u8, message: Option<MessageKind>) -> Result<FrameKind, FrameError> {
     let is_final = first & FIN != 0;
     match OpCode::from(first & OPCODE) {
         OpCode::Data(Data::Text) => start(MessageKind::Text, is_final, message),
@@ -194,6 +218,8 @@ mod tests {
             message,
             message_size,
             message_size_max: SIZE_MAX_HERE,
+            is_deflated: false,
+            may_deflate: false,
         }
     }
 
@@ -230,6 +256,34 @@ mod tests {
     fn each_reserved_bit_is_refused_at_the_first_byte() {
         for first in [0x91, 0xa1, 0xc1, 0xf1, 0x99, 0xc0] {
             refused_at_last_byte(&[first], None, FrameError::ReservedBits);
+        }
+    }
+
+    #[test]
+    fn the_first_frame_of_a_message_may_say_that_it_is_compressed_and_nothing_else_may() {
+        let may = |message, is_deflated| MessageSoFar {
+            is_deflated,
+            may_deflate: true,
+            ..context(message)
+        };
+        let parse = |first, message| {
+            let bytes = [first, 0x80, 1, 2, 3, 4];
+            Header::parse(&bytes, &may(message, true))
+        };
+        for first in [0xc1, 0xc2, 0x41, 0x42] {
+            let header = parse(first, None).unwrap().unwrap();
+            assert!(header.is_deflated, "{first:02x}");
+        }
+        for first in [0x81, 0x82, 0x89] {
+            let header = parse(first, None).unwrap().unwrap();
+            assert!(!header.is_deflated, "{first:02x}");
+        }
+        for first in [0xc8, 0xc9, 0xca, 0xa1, 0x91, 0xe1, 0xd2, 0xc3] {
+            assert_eq!(parse(first, None), Err(FrameError::ReservedBits));
+        }
+        for first in [0xc0, 0x40] {
+            let within = parse(first, Some(MessageKind::Text));
+            assert_eq!(within, Err(FrameError::ReservedBits));
         }
     }
 
@@ -321,6 +375,8 @@ mod tests {
             message: Some(MessageKind::Text),
             message_size: 9,
             message_size_max: 9,
+            is_deflated: false,
+            may_deflate: false,
         };
         assert!(
             Header::parse(&[0x89, 0xfd, 1, 2, 3, 4], &full)

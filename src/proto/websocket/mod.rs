@@ -5,13 +5,16 @@
 //! HTTP; nothing in here knows of connections or time.
 //!
 //! A client's bytes go through `header` (reads and judges what a frame announces), `mask` (takes
-//! the mask off) and `decoder` (joins fragments, checks UTF-8).
+//! the mask off) and `decoder` (joins fragments, checks UTF-8). Where `extension` has agreed on
+//! permessage-deflate, `deflate` takes compressed messages apart and makes them.
 //!
 //! Invariant: the decoder's items depend on the bytes alone, never on how reads cut them.
 
 pub mod control;
 pub mod decoder;
+pub mod deflate;
 pub mod error;
+pub mod extension;
 pub mod frame;
 pub mod handshake;
 mod header;
@@ -22,7 +25,9 @@ mod tests;
 
 pub use control::{ControlFrame, close_code_may_be_sent};
 pub use decoder::{Item, MessageDecoder};
+pub use deflate::{Deflater, Inflater};
 pub use error::FrameError;
+pub use extension::DeflateAnswer;
 pub use frame::{
     HEADER_SIZE_MAX, MessageKind, encode_message, frame_boundary_at_or_after, header_size,
 };

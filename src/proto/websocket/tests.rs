@@ -46,6 +46,13 @@ fn message(kind: MessageKind, payload: &[u8]) -> Item<'static> {
     }
 }
 
+fn deflated(kind: MessageKind, payload: &[u8]) -> Item<'static> {
+    Item::Deflated {
+        kind,
+        payload: Cow::Owned(payload.to_vec()),
+    }
+}
+
 fn ping(payload: &[u8]) -> Item<'static> {
     Item::Ping(Cow::Owned(payload.to_vec()))
 }
@@ -60,6 +67,7 @@ fn close(code: Option<u16>, reason: &str) -> Item<'static> {
 fn owned(item: Item<'_>) -> Item<'static> {
     match item {
         Item::Message { kind, payload } => message(kind, &payload),
+        Item::Deflated { kind, payload } => deflated(kind, &payload),
         Item::Ping(payload) => ping(&payload),
         Item::Pong(payload) => Item::Pong(Cow::Owned(payload.into_owned())),
         Item::Close { code, reason } => close(code, &reason),
@@ -196,6 +204,35 @@ fn every_fragmentation_of_the_same_bytes_gives_the_same_items() {
             assert_eq!(feed_new(&reads), (items.clone(), None), "reads of {size}");
         }
     }
+}
+
+#[test]
+fn compressed_messages_are_joined_and_given_on_as_they_came_at_every_cut() {
+    let bad_text = b"\xff\xfe";
+    let stream = [
+        frame(0xc1, b"not"),
+        frame(0x41, b"utf"),
+        frame(0x00, bad_text),
+        frame(0x89, b"p"),
+        frame(0x80, b""),
+        frame(0x81, "\u{20ac}".as_bytes()),
+        frame(0xc2, b""),
+    ]
+    .concat();
+    let joined = [&b"utf"[..], bad_text].concat();
+    let expected = vec![
+        deflated(MessageKind::Text, b"not"),
+        ping(b"p"),
+        deflated(MessageKind::Text, &joined),
+        text("\u{20ac}"),
+        deflated(MessageKind::Binary, b""),
+    ];
+    for cut in 0..=stream.len() {
+        let reads = [&stream[..cut], &stream[cut..]];
+        let fed = feed(&mut MessageDecoder::deflating(), &reads);
+        assert_eq!(fed, (expected.clone(), None), "cut at {cut}");
+    }
+    assert_eq!(feed_new(&[&stream]).1, Some(FrameError::ReservedBits));
 }
 
 #[test]

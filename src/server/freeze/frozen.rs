@@ -14,6 +14,8 @@ use crate::server::process::Supervisor;
 pub struct FrozenReactor {
     /// What it hands over to that of another image.
     pub section: SectionWriter,
+    /// The oldest version of the format whose reader understands that.
+    pub oldest_reader: u16,
     /// The moment at which its clock stands.
     pub tick: Tick,
     /// The serial number of the last connection that it has accepted.

@@ -43,7 +43,7 @@ impl FrozenServer<'_> {
         for (id, reactor) in self.reactors.iter_mut().enumerate() {
             let section = std::mem::take(&mut reactor.section);
             let name = format!("{}.{id}", REACTOR.name);
-            writer.insert(&name, REACTOR.version, REACTOR.oldest_reader, section);
+            writer.insert(&name, REACTOR.version, reactor.oldest_reader, section);
             self.waiting.push(std::mem::take(&mut reactor.waiting));
             head.tick = head.tick.max(reactor.tick);
             head.serials_from = head.serials_from.max(reactor.last_serial);

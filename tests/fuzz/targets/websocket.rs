@@ -76,6 +76,7 @@ fn owned(item: Item<'_>) -> Item<'static> {
             kind,
             payload: bytes(payload),
         },
+        Item::Deflated { .. } => panic!("nothing may come compressed"),
         Item::Ping(payload) => Item::Ping(bytes(payload)),
         Item::Pong(payload) => Item::Pong(bytes(payload)),
         Item::Close { code, reason } => Item::Close {
@@ -95,6 +96,7 @@ fn check(item: &Item<'_>) {
             let (theirs, refused) = tungstenite_reads(Role::Client, frame);
             assert!(!refused && theirs == [item.clone()], "{theirs:?}");
         }
+        Item::Deflated { .. } => panic!("nothing may come compressed"),
         Item::Ping(payload) | Item::Pong(payload) => assert!(payload.len() <= 125),
         Item::Close { code, reason } => {
             assert!(reason.len() <= 123);

@@ -124,7 +124,8 @@ fn the_last_event_of_a_websocket_is_handed_over_whatever_the_reason() {
         let mut peer = Peer::open();
         // The Close goes out, and the end isn't told yet.
         let mut bytes = bad;
-        let mut input = tidings::proto::connection::Input::new(&mut bytes);
+        let mut inflater = tidings::proto::websocket::Inflater::new();
+        let mut input = tidings::proto::connection::Input::new(&mut bytes, &mut inflater);
         let limits = peer.limits.clone();
         let rules = tidings::proto::connection::Rules {
             now: peer.now,

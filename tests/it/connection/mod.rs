@@ -3,6 +3,7 @@
 
 mod any_order;
 mod deadlines;
+mod deflate;
 mod fragments;
 mod handover;
 mod http;

@@ -6,7 +6,7 @@ use tidings::proto::connection::{
     CloseReason, Connection, ConnectionEvent, Input, Limits, Output, Rules, Verdict,
 };
 use tidings::proto::http::{Head, Response};
-use tidings::proto::websocket::MessageKind;
+use tidings::proto::websocket::{Inflater, MessageKind};
 
 pub use crate::support::frame::frame;
 
@@ -201,7 +201,8 @@ impl Peer {
 
     fn pump(&mut self, bytes: &[u8]) {
         let mut bytes = bytes.to_vec();
-        let mut input = Input::new(&mut bytes);
+        let mut inflater = Inflater::new();
+        let mut input = Input::new(&mut bytes, &mut inflater);
         loop {
             let rules = rules(self.now, &self.limits, &self.gate, self.drain, self.room);
             let Some(event) = self.connection.next_event(&rules, &mut input) else {

@@ -1,12 +1,15 @@
 //! Every connection lives through an upgrade, whatever it is in the middle of.
 
+use std::io::Write;
 use std::net::TcpStream;
 
 use serde_json::json;
+use tidings::proto::websocket::Deflater;
 
 use super::Upgradable;
 use crate::support::api::{number, post};
 use crate::support::chat_client::{ChatClient, Position, assert_follows, say};
+use crate::support::frame::frame as masked;
 use crate::support::http::{HttpClient, json_request};
 use crate::support::websocket::{Heard, WebSocketClient};
 
@@ -112,6 +115,36 @@ fn what_was_half_sent_is_finished_in_the_next_image() {
     assert_eq!(fragmented.hear_text(), "one, and two");
     assert_eq!(kept.get("/healthz").status, 200);
     drop((heads, bodies, frames, fragmented, kept));
+    server.program.stop();
+}
+
+#[test]
+fn a_compressed_message_of_which_a_part_has_come_is_whole_in_the_next_image() {
+    let server = Upgradable::serve(&["--echo", "--set", "websocket.deflate=true"]);
+    let offer = [("Sec-WebSocket-Extensions", "permessage-deflate")];
+    let text = "said again and again, ".repeat(20);
+    let payload = Deflater::new().message(text.as_bytes()).unwrap();
+    let (first, rest) = payload.split_at(payload.len() / 2);
+    let stream = [masked(0x41, first), masked(0x00, b""), masked(0x80, rest)].concat();
+    let address = server.program.address;
+    let mut clients: Vec<_> = (0..stream.len())
+        .map(|_| WebSocketClient::connect_with(address, "/echo", &offer))
+        .collect();
+    for (cut, client) in clients.iter_mut().enumerate() {
+        client.stream().write_all(&stream[..cut]).unwrap();
+    }
+
+    server.is_upgraded(&[]);
+
+    for (cut, client) in clients.iter_mut().enumerate() {
+        client.stream().write_all(&stream[cut..]).unwrap();
+        assert_eq!(client.hear_text(), text, "cut at {cut}");
+    }
+    assert_eq!(
+        number(&server.program, "totals", "websockets_deflating"),
+        stream.len() as u64
+    );
+    drop(clients);
     server.program.stop();
 }
 

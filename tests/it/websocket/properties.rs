@@ -217,6 +217,7 @@ fn decode(stream: &[u8], read_sizes: &[usize]) -> (Vec<Item<'static>>, Option<Fr
 fn owned(item: Item<'_>) -> Item<'static> {
     match item {
         Item::Message { kind, payload } => message(kind, &payload),
+        Item::Deflated { .. } => panic!("nothing may come compressed"),
         Item::Ping(payload) => Item::Ping(Cow::Owned(payload.into_owned())),
         Item::Pong(payload) => Item::Pong(Cow::Owned(payload.into_owned())),
         Item::Close { code, reason } => Item::Close {

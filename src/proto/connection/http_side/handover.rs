@@ -14,6 +14,7 @@ const BODY: u8 = 1;
 const UPGRADING: u8 = 2;
 const UPGRADED: u8 = 3;
 const LAST_ANSWER: u8 = 4;
+const UPGRADED_DEFLATING: u8 = 5;
 
 impl HttpSide {
     pub(in crate::proto) fn hand_over(&self, record: &mut RecordWriter<'_>) {
@@ -117,7 +118,11 @@ impl HttpStage {
                 handshake.hand_over(record);
             }
             Self::Upgraded(handshake) => {
-                record.u64(UPGRADED.into());
+                let stage = match handshake.deflates {
+                    false => UPGRADED,
+                    true => UPGRADED_DEFLATING,
+                };
+                record.u64(stage.into());
                 handshake.hand_over(record);
             }
             // A refusal is taken, for the log, in the turn in which it is made.
@@ -136,6 +141,10 @@ impl HttpStage {
             },
             UPGRADING => Self::Upgrading(Handshake::take_over(record)?),
             UPGRADED => Self::Upgraded(Handshake::take_over(record)?),
+            UPGRADED_DEFLATING => Self::Upgraded(Handshake {
+                deflates: true,
+                ..Handshake::take_over(record)?
+            }),
             LAST_ANSWER => LAST,
             _ => return Err(record.refuse("a request is in an unknown stage")),
         })
@@ -144,7 +153,11 @@ impl HttpStage {
 
 impl Handshake {
     fn hand_over(&self, record: &mut RecordWriter<'_>) {
-        let Self { head, own_size_max } = self;
+        let Self {
+            head,
+            own_size_max,
+            deflates: _,
+        } = self;
         head.hand_over(record);
         record.optional(*own_size_max, |record, size_max| record.size(size_max));
     }
@@ -153,6 +166,7 @@ impl Handshake {
         Ok(Self {
             head: Box::new(Head::take_over(record)?),
             own_size_max: record.optional(RecordReader::size)?,
+            deflates: false,
         })
     }
 }

@@ -40,13 +40,15 @@ impl WebSocketSide {
         record.bytes(carry.as_deref().map_or(&[], |carry| carry));
         record.tick(*pinged);
         record.u64((*early_ms).into());
+        // Since version 2 of the section.
+        record.flag(decoder.may_deflate());
     }
 
     pub(in crate::proto) fn take_over(
         record: &mut RecordReader<'_>,
     ) -> Result<Self, HandoverError> {
         let (message_size_max, has_own_size) = (record.size()?, record.flag()?);
-        let decoder = MessageDecoder::take_over(record, message_size_max)?;
+        let mut decoder = MessageDecoder::take_over(record, message_size_max)?;
         let phase = match record.u8()? {
             OPEN => ClosePhase::Open,
             CLOSE_SENT => ClosePhase::CloseSent {
@@ -57,12 +59,20 @@ impl WebSocketSide {
             _ => return Err(record.refuse("a WebSocket is in an unknown phase")),
         };
         let carry = record.bytes()?;
+        let (pinged, early_ms) = (record.tick()?, record.u32()?);
+        let may_deflate = record.or(false, RecordReader::flag)?;
+        if may_deflate && !cfg!(feature = "deflate") {
+            return Err(record.refuse("compression was agreed on, which this program can't do"));
+        }
+        if !decoder.settle_deflate(may_deflate) {
+            return Err(record.refuse("a message is compressed, which was never agreed on"));
+        }
         Ok(Self {
             decoder,
             phase,
             carry: (!carry.is_empty()).then(|| Box::new(BytesMut::from(carry))),
-            pinged: record.tick()?,
-            early_ms: record.u32()?,
+            pinged,
+            early_ms,
             message_size_max,
             has_own_size,
         })

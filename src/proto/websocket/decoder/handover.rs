@@ -4,6 +4,7 @@ use super::{FrameStage, MessageDecoder, PartialPayload};
 use crate::handover::{HandoverError, RecordReader, RecordWriter};
 use crate::proto::websocket::FrameError;
 use crate::proto::websocket::control::PAYLOAD_SIZE_MAX as CONTROL_SIZE_MAX;
+use crate::proto::websocket::deflate::deflated_size_max;
 use crate::proto::websocket::frame::MessageKind;
 use crate::proto::websocket::header::{self, ControlKind, FrameKind, Header, MessageSoFar};
 
@@ -13,8 +14,10 @@ const HEADER: u8 = 1;
 const PAYLOAD: u8 = 2;
 const FAILED: u8 = 3;
 
-/// Kinds of frames, and of the message under way; those of messages are 0 and 1.
+/// Kinds of frames, and of the message under way; those of messages are 0 and 1, and 3 and 4 if the
+/// message is compressed.
 const NO_MESSAGE: u8 = 2;
+const DEFLATED: u8 = 3;
 const MIDDLE: u8 = 4;
 const LAST: u8 = 5;
 
@@ -27,6 +30,9 @@ impl MessageDecoder {
             reading,
             collected,
             message,
+            is_deflated,
+            // The connection's record says that, behind this.
+            may_deflate: _,
             open_character_size,
         } = self;
         match reading {
@@ -43,12 +49,13 @@ impl MessageDecoder {
                 return error.hand_over(record);
             }
         }
-        record.u64(message.map_or(NO_MESSAGE, number_of).into());
+        let number = |kind| number_of(kind) + if *is_deflated { DEFLATED } else { 0 };
+        record.u64(message.map_or(NO_MESSAGE, number).into());
         record.u64((*open_character_size).into());
         record.bytes(collected);
     }
 
-    /// Takes a decoder over that was told this bound last.
+    /// Takes a decoder over that was told this bound last; [`Self::settle_deflate`] follows.
     pub(in crate::proto) fn take_over(
         record: &mut RecordReader<'_>,
         message_size_max: usize,
@@ -70,13 +77,18 @@ impl MessageDecoder {
             }
             _ => return Err(record.refuse("a decoder is in an unknown stage")),
         };
-        let message = match record.u8()? {
+        let number = record.u8()?;
+        let is_deflated = number >= DEFLATED;
+        let message = match number {
             NO_MESSAGE => None,
-            number => Some(kind_of(number, record)?),
+            DEFLATED.. => Some(kind_of(number - DEFLATED, record)?),
+            _ => Some(kind_of(number, record)?),
         };
         let decoder = Self {
             reading,
             message,
+            is_deflated,
+            may_deflate: true,
             open_character_size: record.u8()?,
             collected: record.bytes()?.to_vec(),
         };
@@ -86,9 +98,19 @@ impl MessageDecoder {
         decoder.holding(held, message_size_max, record)
     }
 
+    /// Says whether the peer may compress; `false` if it did although it may not.
+    pub(in crate::proto) fn settle_deflate(&mut self, may_deflate: bool) -> bool {
+        self.may_deflate = may_deflate;
+        may_deflate || !self.is_deflated
+    }
+
     /// Whether frames can have brought the decoder here.
     fn is_possible(&self, message_size_max: usize) -> bool {
         let size = self.collected.len();
+        let message_size_max = match self.is_deflated {
+            false => message_size_max,
+            true => deflated_size_max(message_size_max),
+        };
         let message_size = match self.reading {
             FrameStage::PartialPayload(payload) => {
                 let Some(before) = size.checked_sub(payload.taken) else {
@@ -119,6 +141,7 @@ impl MessageDecoder {
         let open_size = usize::from(self.open_character_size);
         match self.message {
             None => message.is_empty() && open_size == 0,
+            Some(_) if self.is_deflated => open_size == 0,
             Some(MessageKind::Binary) => open_size == 0,
             Some(MessageKind::Text) => match std::str::from_utf8(message) {
                 Ok(_) => open_size == 0,
@@ -141,6 +164,8 @@ impl MessageDecoder {
                 message: self.message,
                 message_size: self.collected.len(),
                 message_size_max,
+                is_deflated: self.is_deflated,
+                may_deflate: true,
             };
             let is_part = first.len() < header::SIZE_MAX
                 && matches!(Header::parse(first, &context), Ok(None));

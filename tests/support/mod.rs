@@ -33,6 +33,8 @@ pub mod sentinel;
 pub mod server;
 pub mod signal;
 pub mod stopwatch;
+#[cfg(feature = "cli")]
+pub mod unix;
 pub mod wait;
 pub mod websocket;
 

@@ -8,9 +8,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
-use crate::base::Metric;
 use crate::base::line_budget::LineBudget;
 use crate::base::sync::lock;
+use crate::base::{Metric, PeerAddress};
 use crate::chat::ErrorCode;
 
 /// Bytes of a foreign text in a line: enough to recognise a name or an origin.
@@ -145,7 +145,7 @@ impl RefusalReason {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Refused<'a> {
     /// The connection, and the address that it came from.
-    pub connection: Option<(u64, std::net::SocketAddr)>,
+    pub connection: Option<(u64, PeerAddress)>,
     /// The user, or the name of the API key.
     pub who: Option<&'a str>,
     /// The value of `Host`.

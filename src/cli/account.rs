@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::auth::{Claims, Secret, SigningKey, TokenKey, Tokens, redacted, unverified};
 use crate::client::{ClientError, ServerAddress};
-use crate::config::{FILE, Loaded, Purpose, SettingFiles, SettingsFlags};
+use crate::config::{FILE, ListenAddresses, Loaded, Purpose, SettingFiles, SettingsFlags};
 use tidings::tls::TlsTrust;
 
 /// The room of a client that names none: the one that the chat page begins with.
@@ -87,10 +87,17 @@ impl AccountFlags {
             (Some(url), _) => ServerAddress::parse(url)
                 .map_err(|what| anyhow!(what))
                 .with_context(|| format!("--url is {:?}", redacted(url)))?,
-            (None, Some(loaded)) if loaded.settings.general.listen.port() != 0 => {
-                ServerAddress::of_listener(loaded.settings.general.listen)
+            (None, loaded) => {
+                let listen = loaded
+                    .as_ref()
+                    .map(|loaded| &loaded.settings.general.listen);
+                match listen.and_then(ListenAddresses::reached) {
+                    Some(address) => ServerAddress::of_listener(address),
+                    None => bail!(
+                        "the settings listen on a free port or a Unix socket: say where by --url"
+                    ),
+                }
             }
-            _ => bail!("the settings listen on a free port: say which one it is by --url"),
         };
         let server = server.trusting(self.trust()?);
         let proof = self.proof(loaded)?;

@@ -75,7 +75,7 @@ impl GatewayArgs {
         let (loaded, renewal) = settings_of(log, &given, &files, load)?;
         refuse_changes(&before, &loaded)?;
         let (listen, data) = (
-            loaded.settings.general.listen,
+            &loaded.settings.general.listen,
             &loaded.settings.gateway.data,
         );
         start_line("gateway that goes on", listen, data);
@@ -115,7 +115,7 @@ impl GatewayArgs {
         let load = move |files: &SettingFiles| Ok(flags.load(files)?);
         let given = addresses_of(&start.sockets)?;
         let (loaded, renewal) = settings_of(log, &given, &SettingFiles::OnDisk, load)?;
-        let listen = loaded.settings.general.listen;
+        let listen = &loaded.settings.general.listen;
         // Before anything is made.
         loaded.gateway().map_err(anyhow::Error::msg)?;
         if start.sockets.is_empty() {

@@ -60,7 +60,7 @@ impl ServeArgs {
         let load = move |files: &SettingFiles| Ok(flags.load(Purpose::Serve, files)?);
         let (loaded, renewal) = settings_of(log, &given, &files, load)?;
         refuse_changes(&before, &loaded)?;
-        let (listen, data) = (loaded.settings.general.listen, &loaded.settings.store.data);
+        let (listen, data) = (&loaded.settings.general.listen, &loaded.settings.store.data);
         start_line("server that goes on", listen, data);
         let start = ServiceStart {
             signals,
@@ -95,7 +95,7 @@ impl ServeArgs {
         let load = move |files: &SettingFiles| Ok(flags.load(Purpose::Serve, files)?);
         let given = addresses_of(&start.sockets)?;
         let (loaded, renewal) = settings_of(log, &given, &SettingFiles::OnDisk, load)?;
-        let listen = loaded.settings.general.listen;
+        let listen = &loaded.settings.general.listen;
         if start.sockets.is_empty() {
             can_listen(listen, 9503)?;
         }

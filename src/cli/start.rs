@@ -9,10 +9,10 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::Args;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tidings::server::ServerOutcome;
+use tidings::server::{ListenAddress, ServerOutcome, is_free};
 
 use super::log::LogFlags;
-use crate::config::{Loaded, SettingFiles};
+use crate::config::{ListenAddresses, Loaded, SettingFiles};
 use crate::daemon::{DaemonState, SettingsRenewal};
 use crate::service::{
     EarlySignals, ServiceStart, StartReport, are_sockets_given, detached, given_sockets,
@@ -123,18 +123,33 @@ pub(super) fn given(state: &DaemonState) -> anyhow::Result<Vec<SocketAddr>> {
 
 /// Puts the addresses of the sockets that the server was started with into the place of the setting.
 fn will_listen(loaded: &mut Loaded, addresses: &[SocketAddr]) -> anyhow::Result<()> {
-    for address in addresses.iter().rev() {
-        loaded.settings.general.listen = *address;
-        if let Some(what) = loaded.settings.exposure(&loaded.access) {
-            bail!(what);
+    if addresses.is_empty() {
+        return Ok(());
+    }
+    let addresses = addresses.iter().copied().map(ListenAddress::from);
+    loaded.settings.general.listen = ListenAddresses(addresses.collect());
+    match loaded.settings.exposure(&loaded.access) {
+        Some(what) => bail!(what),
+        None => Ok(()),
+    }
+}
+
+/// Fails when one of the addresses is taken, so that a start in vain leaves no folder behind; `free` is
+/// a port that the error proposes.
+pub(super) fn can_listen(addresses: &ListenAddresses, free: u16) -> anyhow::Result<()> {
+    for wanted in &addresses.0 {
+        let what = || format!("can't listen on {wanted}");
+        match wanted {
+            ListenAddress::Ip(address) => can_listen_on(*address, free)?,
+            ListenAddress::Unix(path) => is_free(path).with_context(what)?,
+            // Not each of a name's addresses has to be there.
+            _ => drop(wanted.resolved().with_context(what)?),
         }
     }
     Ok(())
 }
 
-/// Fails when `address` is taken, so that a start in vain leaves no folder behind; `free` is a port
-/// that the error proposes.
-pub(super) fn can_listen(address: SocketAddr, free: u16) -> anyhow::Result<()> {
+fn can_listen_on(address: SocketAddr, free: u16) -> anyhow::Result<()> {
     let what = || format!("can't listen on {address}");
     match TcpListener::bind(address) {
         Ok(_) => Ok(()),
@@ -149,7 +164,7 @@ pub(super) fn can_listen(address: SocketAddr, free: u16) -> anyhow::Result<()> {
 }
 
 /// Logs what starts, and how many connections it can take.
-pub(super) fn start_line(what: &str, listen: SocketAddr, data: &str) {
+pub(super) fn start_line(what: &str, listen: &ListenAddresses, data: &str) {
     raise_descriptor_limit();
     let descriptors_max = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     tracing::info!(

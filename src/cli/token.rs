@@ -71,7 +71,9 @@ impl TokenArgs {
         let page = server.map(|server| server.page());
         match (loaded.settings.general.page.is_on(false), page) {
             (true, Some(page)) => tell(format!("open: {page}#token={token}")),
-            (true, None) => tell("no link: the settings listen on a free port; --url".into()),
+            (true, None) => {
+                tell("no link: the settings listen on a free port or a Unix socket; --url".into())
+            }
             (false, _) => tell("no link: the chat page is off; page = \"on\" turns it on".into()),
         }
         Ok(ExitCode::SUCCESS)
@@ -79,7 +81,7 @@ impl TokenArgs {
 
     /// Where users find the server; `None` for a port that nobody knows yet.
     fn server(&self, loaded: &Loaded) -> anyhow::Result<Option<ServerAddress>> {
-        let listen = loaded.settings.general.listen;
+        let listen = loaded.settings.general.listen.reached();
         match &self.url {
             Some(url) => {
                 let server = ServerAddress::parse(url).map_err(|what| anyhow!(what));
@@ -87,7 +89,7 @@ impl TokenArgs {
                     .map(Some)
                     .with_context(|| format!("--url is {:?}", redacted(url)))
             }
-            None => Ok((listen.port() != 0).then(|| ServerAddress::of_listener(listen))),
+            None => Ok(listen.map(ServerAddress::of_listener)),
         }
     }
 

@@ -176,7 +176,7 @@ impl Loader {
         Some(ClusterSettings {
             engine,
             node,
-            address: general.listen.to_string(),
+            address: (general.listen.0.first()).map_or_else(String::new, ToString::to_string),
             agreed: self.settings.agreed_in_cluster(),
             promise: cluster.promise,
             replicas: match cluster.promise {

@@ -8,6 +8,7 @@ use clap::Args;
 use super::problem::{Problems, SettingPlace};
 use super::read::is_key;
 use super::{Loaded, Purpose, SettingFiles, Sources};
+use tidings::server::ListenAddress;
 
 /// The file that `tidings init` writes unless told otherwise.
 pub const FILE: &str = "tidings.toml";
@@ -18,10 +19,11 @@ pub struct SettingsFlags {
     /// File with the settings; `tidings init` writes one
     #[arg(long, value_name = "FILE", env = "TIDINGS_CONFIG")]
     config: Option<PathBuf>,
-    /// Address to listen on, for HTTP and WebSocket; port 0 takes a free one [default:
+    /// Address to listen on, for HTTP and WebSocket, such as localhost:9502 or unix:/run/tidings.sock;
+    /// port 0 takes a free one; may be given several times [default:
     /// 127.0.0.1:9502] [env: TIDINGS_LISTEN]
     #[arg(long, value_name = "ADDRESS")]
-    listen: Option<String>,
+    listen: Vec<String>,
     /// Threads that own the sockets, 1 to 64 [default: 1] [env: TIDINGS_REACTORS]
     #[arg(long, value_name = "N")]
     reactors: Option<String>,
@@ -127,9 +129,9 @@ impl SettingsFlags {
     fn settings(&self) -> Result<Vec<(String, String, String)>, Problems> {
         let mut settings = set(&self.set)?;
         let flag = |is_given: bool| is_given.then(|| "true".to_owned());
-        let origins = (!self.allow_origin.is_empty()).then(|| self.allow_origin.join(","));
+        let origins = joined(&self.allow_origin);
         for (key, value, flag) in [
-            ("listen", self.listen.clone(), "--listen"),
+            ("listen", joined(&self.listen), "--listen"),
             ("reactors", self.reactors.clone(), "--reactors"),
             ("workers", self.workers.clone(), "--workers"),
             ("store.data", self.data.clone(), "--data"),
@@ -160,10 +162,10 @@ pub struct GatewayFlags {
     /// File with the settings; `tidings init` writes one
     #[arg(long, value_name = "FILE", env = "TIDINGS_CONFIG")]
     config: Option<PathBuf>,
-    /// Address to take messages on, by HTTP; port 0 takes a free one [default: 127.0.0.1:9501]
-    /// [env: TIDINGS_LISTEN]
+    /// Address to take messages on, by HTTP, such as localhost:9501 or unix:/run/gateway.sock; port 0
+    /// takes a free one; may be given several times [default: 127.0.0.1:9501] [env: TIDINGS_LISTEN]
     #[arg(long, value_name = "ADDRESS")]
-    listen: Option<String>,
+    listen: Vec<String>,
     /// Server to bring messages to, such as ws://10.0.0.2:9502/link; may be given several times,
     /// and then each gets every message [env: TIDINGS_UPSTREAM]
     #[arg(long, value_name = "URL")]
@@ -205,7 +207,8 @@ pub struct GatewayFlags {
 impl GatewayFlags {
     /// The default address of a gateway: beside the default port of a server, so that both can run on
     /// one machine.
-    const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9501);
+    const LISTEN: ListenAddress =
+        ListenAddress::Ip(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9501));
 
     /// The log file that these flags name.
     #[must_use]
@@ -227,10 +230,10 @@ impl GatewayFlags {
 
     fn sources(&self, environment: Vec<(String, String)>) -> Result<Sources, Problems> {
         let mut settings = set(&self.set)?;
-        let upstreams = (!self.upstream.is_empty()).then(|| self.upstream.join(","));
+        let upstreams = joined(&self.upstream);
         let insecure = self.insecure.then(|| "true".to_owned());
         for (key, value, flag) in [
-            ("listen", self.listen.clone(), "--listen"),
+            ("listen", joined(&self.listen), "--listen"),
             ("gateway.upstreams", upstreams, "--upstream"),
             ("gateway.ca_file", self.ca_file.clone(), "--ca-file"),
             (
@@ -264,6 +267,11 @@ impl GatewayFlags {
             files: SettingFiles::OnDisk,
         })
     }
+}
+
+/// The values of a flag that may be given several times, as one list.
+fn joined(values: &[String]) -> Option<String> {
+    (!values.is_empty()).then(|| values.join(","))
 }
 
 pub(super) fn environment() -> Vec<(String, String)> {
@@ -322,7 +330,7 @@ mod tests {
 
     /// A value for each flag, another one than its default.
     const SAMPLES: [(&str, Option<&str>); 18] = [
-        ("listen", Some("127.0.0.1:7")),
+        ("listen", Some("127.0.0.1:7,unix:t.sock")),
         ("reactors", Some("2")),
         ("workers", Some("3")),
         ("data", Some("d")),

@@ -11,6 +11,7 @@ use super::problem::{Problems, SettingPlace};
 use super::purpose::Purpose;
 use crate::auth::{Access, Secret};
 use tidings::cluster::{ClusterSettings, EngineSettings};
+use tidings::server::ListenAddress;
 use tidings::tls::TlsTrust;
 
 /// The sources of settings; a later one wins over those before it.
@@ -25,7 +26,7 @@ pub struct Sources {
     /// Variables of the environment that are called like a flag of the command.
     pub flag_variables: FlagVariables,
     /// The default of `listen`, where it isn't that of [`GeneralSection`](super::GeneralSection).
-    pub listen: Option<std::net::SocketAddr>,
+    pub listen: Option<ListenAddress>,
     /// The command that will run with them.
     pub purpose: Purpose,
     /// Where files are read.
@@ -138,7 +139,9 @@ impl Loader {
     /// Reads every source in its order.
     pub(super) fn read(&mut self, sources: &Sources) {
         let listen = &mut self.settings.general.listen;
-        *listen = sources.listen.unwrap_or(*listen);
+        if let Some(own) = &sources.listen {
+            *listen = own.clone().into();
+        }
         if let Some(path) = &sources.file {
             self.folder = path.parent().map(Path::to_path_buf).unwrap_or_default();
             match self.read_file(path, u64::MAX) {

@@ -8,6 +8,7 @@
 //! set values; [`validate`] checks what single values can't show and prepares the keys; then
 //! [`server`], [`chat`], [`store`] and [`gateway`] turn the settings into the library's.
 
+mod addresses;
 mod bindings;
 mod channel_rule;
 mod chat;
@@ -36,6 +37,7 @@ mod types;
 mod validate;
 mod value;
 
+pub use addresses::ListenAddresses;
 pub use bindings::BindingSection;
 pub use cluster::ClusterSection;
 pub use control::ControlFlags;

@@ -1,18 +1,23 @@
 //! Every setting of the server: its meaning, unit, default and bounds, and what happens when a bound
 //! is hit.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 
+use super::addresses::ListenAddresses;
 use super::gather::GatherRule;
 use super::retention::{RetentionRule, SyncSetting};
 use super::section::section;
-use super::types::{LogFormat, LogLevel, Origin, PageMode, Pem};
+use super::types::{LogFormat, LogLevel, Origin, PageMode, Pem, SocketMode};
 use crate::auth::{Algorithm, Secret};
-use tidings::server::WORKERS_MAX;
+use tidings::server::{ListenAddress, WORKERS_MAX};
 
 /// A day, in milliseconds.
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
+
+/// The address on which a server listens if nothing else is said.
+const LISTEN: ListenAddress =
+    ListenAddress::Ip(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9502));
 
 /// The most that a size in bytes may be: 1 TiB.
 const SIZE_MAX: u64 = 1 << 40;
@@ -20,9 +25,13 @@ const SIZE_MAX: u64 = 1 << 40;
 section! {
     /// The server as a whole.
     GeneralSection {
-        /// Address to listen on, for HTTP and WebSocket; port 0 takes a free one. On any other than
-        /// a loopback address the server starts only with keys, or with `insecure`.
-        listen: SocketAddr = SocketAddr::from((Ipv4Addr::LOCALHOST, 9502)), by upgrade;
+        /// Address to listen on, for HTTP and WebSocket, or a list of them; port 0 takes a free one. A
+        /// name such as "localhost:9502" stands for all its addresses, "unix:/run/tidings.sock" is a Unix
+        /// socket. On any other than a loopback address or a Unix socket the server starts only with
+        /// keys, or with `insecure`.
+        listen: ListenAddresses = ListenAddresses::from(LISTEN), by upgrade;
+        /// Who may connect to Unix sockets, as the mode of a file says it; "0666" lets everybody.
+        unix_mode: SocketMode = SocketMode(0o660), by upgrade;
         /// Threads that own the sockets. More than there are cores don't help.
         reactors: usize = 1, within 1..=64, by restart;
         /// Threads that run the handlers; 0 runs them on the reactors.

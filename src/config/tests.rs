@@ -52,7 +52,7 @@ fn template_text() -> String {
 fn without_anything_the_server_is_open_and_only_for_this_machine() {
     let loaded = load(None, &[], &[]).unwrap();
     assert_eq!(loaded.settings, Settings::default());
-    assert!(loaded.access.is_open() && loaded.settings.general.listen.ip().is_loopback());
+    assert!(loaded.access.is_open() && loaded.settings.general.listen.are_loopback());
     assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
 }
 
@@ -291,6 +291,12 @@ fn other_machines_are_served_only_with_keys_or_if_that_is_said() {
     assert!(load(None, &[], &[listen, ("tokens.keys.a.secret", SECRET)]).is_ok());
     assert!(load(None, &[], &[("listen", "[::1]:0")]).is_ok());
     assert!(load(None, &[], &[("listen", "[::]:0")]).is_err());
+    assert!(load(None, &[], &[("listen", "localhost:0,unix:/run/t.sock")]).is_ok());
+    let refused = load(None, &[], &[("listen", "unix:t.sock,0.0.0.0:1")]).unwrap_err();
+    assert!(
+        refused.contains("listen is 0.0.0.0:1, which other"),
+        "{refused}"
+    );
 }
 
 #[test]

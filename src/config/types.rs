@@ -1,6 +1,5 @@
 //! The types of text that a setting can have; a list of any of them is a kind of value too.
 
-use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
@@ -65,19 +64,26 @@ impl SettingText for Secret {
     }
 }
 
-impl SettingText for SocketAddr {
+/// Who may connect to Unix sockets, in the digits that `chmod` takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SocketMode(pub u32);
+
+impl SettingText for SocketMode {
     type Bounds = ();
 
     fn parse(text: &str, (): &()) -> Option<Self> {
-        text.parse().ok()
+        let is_octal =
+            matches!(text.len(), 3..=4) && text.bytes().all(|byte| byte.is_ascii_digit());
+        let mode = u32::from_str_radix(text, 8).ok().filter(|_| is_octal)?;
+        (mode <= 0o777).then_some(Self(mode))
     }
 
     fn show(&self) -> String {
-        self.to_string()
+        format!("{:04o}", self.0)
     }
 
     fn allowed((): &()) -> String {
-        "an IP address and a port, such as 127.0.0.1:9502 or [::]:9502".into()
+        "the mode of a file in octal digits, such as \"0660\" or \"0666\"".into()
     }
 }
 

@@ -13,9 +13,11 @@ impl Settings {
     /// Explains why these settings must not be served: other machines could connect, and nobody would
     /// be asked for a key. `None` when they may.
     pub fn exposure(&self, access: &Access) -> Option<String> {
-        let listen = self.general.listen;
-        let exposed = access.is_open() && !listen.ip().is_loopback() && !self.general.insecure;
-        exposed.then(|| {
+        let listen = &self.general.listen;
+        let is_exposed = access.is_open() && !self.general.insecure && !listen.are_loopback();
+        is_exposed.then(|| {
+            let reachable = listen.0.iter().find(|one| !one.is_loopback());
+            let listen = reachable.map(ToString::to_string).unwrap_or_default();
             format!(
                 "listen is {listen}, which other machines can reach, and there are no keys: \
                  everybody could be whoever they say. `tidings init` writes a file with keys; \

@@ -3,22 +3,27 @@
 
 use std::net::SocketAddr;
 
-use tidings::server::WorkerHandle;
+use tidings::server::{ListenAddress, WorkerHandle};
 
 use crate::output;
 
 /// Prints each address that a server listens on, and how to send to it.
 pub(super) fn addresses(server: &WorkerHandle, is_open: bool) {
-    for address in server.addresses() {
-        listening(address);
-        sending(address, is_open);
+    for listened in server.listening() {
+        listening(listened);
+        if let Some(address) = listened.ip() {
+            sending(&address, is_open);
+        }
     }
 }
 
 /// Prints the line that scripts wait for.
-pub(super) fn listening(address: &SocketAddr) {
+pub(super) fn listening(address: &ListenAddress) {
     tracing::info!(%address, "listening");
-    output::announce(format_args!("listening on http://{address}"));
+    match address.ip() {
+        Some(address) => output::announce(format_args!("listening on http://{address}")),
+        None => output::announce(format_args!("listening on {address}")),
+    }
 }
 
 /// Prints where the chat page is, and how to enter it; or how to turn it on.

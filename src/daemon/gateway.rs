@@ -61,6 +61,7 @@ pub fn gateway(
         Some(thaw) => thaw.state.given.clone(),
         None => start.addresses()?,
     };
+    let was_given = !given.is_empty();
     let started = (start.report, start.signals);
     let life = DaemonLife::new(Purpose::Gateway, &loaded, started, thawed);
     let Loaded {
@@ -105,10 +106,12 @@ pub fn gateway(
     });
     let (judge, answer) = (gate.clone(), gateway.clone());
     let begun = Arc::clone(&life);
-    let listen = general.listen;
+    let listen = general.listen.clone();
     let builder = match thaw {
-        Some(thaw) => Server::builder().thaw(thaw.relay),
-        None => listening(Server::builder(), listen, start.sockets),
+        // Sockets that the program was started with are kept.
+        Some(thaw) if was_given => Server::builder().thaw(thaw.relay),
+        Some(thaw) => listening(Server::builder().thaw(thaw.relay), general, Vec::new()),
+        None => listening(Server::builder(), general, start.sockets),
     };
     let builder = builder
         .reactors(general.reactors)

@@ -5,7 +5,7 @@
 //! thread, which has to see the next signal.
 
 use std::ffi::OsString;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,7 +25,7 @@ use super::standing::{Standing, serving};
 use super::upgrade::{
     DaemonState, HandOver, PendingErrands, ThawedDaemon, UpgradeOrder, Upgrading,
 };
-use crate::config::{FileTexts, Loaded, Purpose, Settings};
+use crate::config::{FileTexts, GeneralSection, Loaded, Purpose, Settings};
 use crate::control::{ControlServer, ControlSocket, Reply};
 use crate::output::OpenLogFile;
 use crate::service::{EarlySignals, PidFile, ServiceManager, StartReport, has_terminal};
@@ -369,14 +369,17 @@ impl DaemonLife {
     }
 }
 
-/// Has a server listen on the sockets that the program was started with, or else on an address.
+/// Has a server listen on the sockets that the program was started with, or else on the addresses of the settings.
 pub(super) fn listening(
     builder: Builder,
-    listen: SocketAddr,
+    general: &GeneralSection,
     sockets: Vec<TcpListener>,
 ) -> Builder {
+    let builder = builder.unix_mode(general.unix_mode.0);
     match sockets.is_empty() {
-        true => builder.listen(listen.to_string()),
+        true => {
+            (general.listen.0.iter()).fold(builder, |builder, one| builder.listen(one.to_string()))
+        }
         false => sockets.into_iter().fold(builder, Builder::listener),
     }
 }

@@ -56,6 +56,7 @@ pub fn serve(
         Some(thaw) => thaw.state.given.clone(),
         None => start.addresses()?,
     };
+    let was_given = !given.is_empty();
     let started = (start.report, start.signals);
     let life = DaemonLife::new(Purpose::Serve, &loaded, started, thawed);
     let running = (loaded.settings.clone(), loaded.texts.clone());
@@ -96,7 +97,7 @@ pub fn serve(
         withdrawn_keys(&before, &in_force.load())
     });
     let general = &settings.general;
-    let listen = general.listen;
+    let listen = general.listen.clone();
     let server = settings.server();
     let gate = Arc::new(ServeGate {
         in_force: Arc::clone(&in_force),
@@ -130,8 +131,10 @@ pub fn serve(
         Ok(())
     });
     let builder = match thaw {
-        Some(thaw) => Server::builder().thaw(thaw.relay),
-        None => listening(Server::builder(), listen, start.sockets),
+        // Sockets that the program was started with are kept.
+        Some(thaw) if was_given => Server::builder().thaw(thaw.relay),
+        Some(thaw) => listening(Server::builder().thaw(thaw.relay), general, Vec::new()),
+        None => listening(Server::builder(), general, start.sockets),
     };
     let builder = builder
         .reactors(general.reactors)
@@ -327,8 +330,11 @@ impl EndpointHost for ServeHost {
 
 /// Tells people, and scripts that wait for the line, where the server is.
 fn announce(server: &WorkerHandle, echo: bool, has_page: bool, is_open: bool) {
-    for address in server.addresses() {
-        announce::listening(address);
+    for listened in server.listening() {
+        announce::listening(listened);
+        let Some(address) = &listened.ip() else {
+            continue;
+        };
         announce::page(address, has_page, is_open);
         announce::sending(address, is_open);
         if echo {

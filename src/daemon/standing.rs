@@ -235,7 +235,7 @@ impl Standing {
             ServerReadiness::Unready(reason) => ("unready", Some(reason)),
             ServerReadiness::Stopping => ("stopping", None),
         };
-        let addresses = server.addresses().iter().map(ToString::to_string);
+        let addresses = server.listening().iter().map(ToString::to_string);
         let reloading = self.reloading.get().map(Reloading::described);
         let (settings, last_reload) = reloading.unwrap_or_default();
         json!({
@@ -287,7 +287,7 @@ fn renewed(server: &Handle) -> Value {
 
 /// The words for a server that serves.
 pub(super) fn serving(server: &Handle) -> String {
-    let addresses = server.addresses().iter().map(ToString::to_string);
+    let addresses = server.listening().iter().map(ToString::to_string);
     format!("serving on {}", addresses.collect::<Vec<_>>().join(", "))
 }
 

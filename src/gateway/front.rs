@@ -348,8 +348,8 @@ impl Gateway {
             "" => {
                 let nobody = Ipv4Addr::UNSPECIFIED.into();
                 let peer = self.asked(request.fd, None, None).connection;
-                let address = peer.map_or(nobody, |(_, peer)| peer.ip());
-                Asker::Address(AddressBlock::of(address))
+                let address = peer.and_then(|(_, peer)| peer.ip());
+                Asker::Address(AddressBlock::of(address.unwrap_or(nobody)))
             }
             key => Asker::Key(key),
         };

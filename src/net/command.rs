@@ -7,8 +7,17 @@ use mio::net::TcpStream;
 
 use super::freeze::FreezeOrder;
 use super::limits::ReactorLimits;
-use crate::base::{Fd, RolloutPart};
+use crate::base::{Fd, PeerAddress, RolloutPart};
 use crate::proto::http::Response;
+
+/// A connection that was accepted.
+#[derive(Debug)]
+pub struct Arrival {
+    /// Its socket; that of a Unix socket's peer has this type, too.
+    pub(crate) socket: TcpStream,
+    /// Where it came from.
+    pub(crate) peer: PeerAddress,
+}
 
 /// One command for a reactor, as plain owned data.
 #[derive(Debug)]
@@ -93,7 +102,7 @@ pub enum Command {
     /// Puts other bounds and times into force.
     Settings(Box<ReactorOrder>),
     /// Makes the reactor the owner of a connection that another one accepted.
-    Adopt(TcpStream),
+    Adopt(Box<Arrival>),
     /// Starts a timer, which is reported once `after_ms` have passed.
     StartTimer {
         /// The timer's name.

@@ -8,7 +8,7 @@ use std::ops::Bound;
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::base::{Fd, sync};
+use crate::base::{Fd, PeerAddress, sync};
 pub(super) use handover::HandedUsers;
 
 /// Names that are read under one lock: some 10 microseconds' work.
@@ -50,17 +50,19 @@ pub struct DirectoryEntry {
 enum Peer {
     V4(Ipv4Addr, u16),
     V6(Box<SocketAddrV6>),
+    Unix,
 }
 
 impl DirectoryEntry {
     /// Makes the entry of a connection that was just accepted.
-    pub(crate) fn new(slot: u32, peer: SocketAddr, connected_at: SystemTime) -> Self {
+    pub(crate) fn new(slot: u32, peer: impl Into<PeerAddress>, connected_at: SystemTime) -> Self {
         let since_1970 = connected_at.duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {
             user: None,
-            peer: match peer {
-                SocketAddr::V4(peer) => Peer::V4(*peer.ip(), peer.port()),
-                SocketAddr::V6(peer) => Peer::V6(Box::new(peer)),
+            peer: match peer.into() {
+                PeerAddress::Ip(SocketAddr::V4(peer)) => Peer::V4(*peer.ip(), peer.port()),
+                PeerAddress::Ip(SocketAddr::V6(peer)) => Peer::V6(Box::new(peer)),
+                PeerAddress::Unix => Peer::Unix,
             },
             connected_at_ns: since_1970.as_nanos() as u64,
             slot,
@@ -70,10 +72,11 @@ impl DirectoryEntry {
 
     /// Returns the peer's address.
     #[must_use]
-    pub fn peer(&self) -> SocketAddr {
+    pub fn peer(&self) -> PeerAddress {
         match &self.peer {
-            Peer::V4(ip, port) => (*ip, *port).into(),
-            Peer::V6(peer) => (**peer).into(),
+            Peer::V4(ip, port) => PeerAddress::Ip((*ip, *port).into()),
+            Peer::V6(peer) => PeerAddress::Ip((**peer).into()),
+            Peer::Unix => PeerAddress::Unix,
         }
     }
 
@@ -98,7 +101,7 @@ pub enum BindError {
 impl Directory {
     /// Returns the address that `fd` came from, if it is connected.
     #[must_use]
-    pub fn peer(&self, fd: Fd) -> Option<SocketAddr> {
+    pub fn peer(&self, fd: Fd) -> Option<PeerAddress> {
         self.read().by_fd.get(&fd.0).map(DirectoryEntry::peer)
     }
 
@@ -226,7 +229,7 @@ mod tests {
     fn with(fds: &[u64]) -> Directory {
         let directory = Directory::default();
         for &fd in fds {
-            let peer = ([127, 0, 0, 1], 1).into();
+            let peer = SocketAddr::from(([127, 0, 0, 1], 1));
             let entry = DirectoryEntry::new(fd as u32 + 100, peer, UNIX_EPOCH);
             directory.insert(Fd(fd), entry);
         }
@@ -314,7 +317,7 @@ mod tests {
         ] {
             let peer: SocketAddr = peer.parse().unwrap();
             let entry = DirectoryEntry::new(1, peer, at);
-            assert_eq!((entry.peer(), entry.connected_at()), (peer, at));
+            assert_eq!((entry.peer(), entry.connected_at()), (peer.into(), at));
         }
     }
 }

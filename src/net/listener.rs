@@ -2,10 +2,20 @@
 
 use std::fs::File;
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdTcpListener};
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 
-use mio::net::{TcpListener, TcpStream};
+use mio::event::Source;
+use mio::net::{TcpListener, TcpStream, UnixListener};
+use mio::{Interest, Registry, Token};
+use rustix::net::SocketAddrAny;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+use super::listen_address::ListenAddress;
+use super::socket_file::SocketFile;
+use crate::base::PeerAddress;
 
 /// Connections that may wait in the kernel until they are accepted.
 ///
@@ -15,9 +25,20 @@ const BACKLOG: i32 = 4_096;
 /// A bound, listening socket that any reactor may take over.
 #[derive(Debug)]
 pub struct Listener {
-    pub(crate) socket: StdTcpListener,
+    pub(crate) socket: OwnedFd,
     /// The address of the socket, with the port that was chosen for port 0.
-    pub address: SocketAddr,
+    pub address: ListenAddress,
+    /// The file of a Unix socket, unless it is another program's.
+    pub(crate) file: Option<SocketFile>,
+}
+
+/// The families that a socket of an IPv6 address serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Families {
+    /// `[::]` takes IPv4, too, if the system is set so, as most are.
+    AsTheSystemIsSet,
+    /// Only IPv6: another socket has the port for IPv4.
+    OnlyOwn,
 }
 
 /// Binds `address` and listens on it.
@@ -25,21 +46,36 @@ pub struct Listener {
 /// # Errors
 ///
 /// The system's error: the address is in use, isn't one of this machine, or isn't allowed.
-pub fn listen(address: SocketAddr) -> io::Result<Listener> {
+pub fn listen(address: SocketAddr, families: Families) -> io::Result<Listener> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
         Some(Protocol::TCP),
     )?;
     socket.set_reuse_address(true)?;
+    if address.is_ipv6() && families == Families::OnlyOwn {
+        socket.set_only_v6(true)?;
+    }
     // Accepted sockets inherit TCP_NODELAY, which saves a call for each.
     socket.set_tcp_nodelay(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    let socket = StdTcpListener::from(socket);
-    let address = socket.local_addr()?;
-    Ok(Listener { socket, address })
+    Listener::of(socket.into())
+}
+
+/// Makes the Unix socket `path` and listens on it; `mode` says who may connect, as that of a file does.
+///
+/// # Errors
+///
+/// A server answers there, something else than a socket is there, or the system's error.
+pub fn listen_at(path: PathBuf, mode: u32) -> io::Result<Listener> {
+    let (socket, file) = SocketFile::listen(&path, mode, BACKLOG)?;
+    Ok(Listener {
+        socket,
+        address: ListenAddress::Unix(path),
+        file: Some(file),
+    })
 }
 
 impl Listener {
@@ -48,12 +84,35 @@ impl Listener {
     /// # Errors
     ///
     /// The system's error.
-    pub fn of(socket: StdTcpListener) -> io::Result<Self> {
-        socket.set_nonblocking(true)?;
-        SockRef::from(&socket).set_tcp_nodelay(true)?;
-        let address = socket.local_addr()?;
-        Ok(Self { socket, address })
+    pub fn of(socket: OwnedFd) -> io::Result<Self> {
+        rustix::io::ioctl_fionbio(&socket, true)?;
+        let address: SocketAddrAny = rustix::net::getsockname(&socket)?;
+        let address = if let Ok(address) = SocketAddr::try_from(address.clone()) {
+            SockRef::from(&socket).set_tcp_nodelay(true)?;
+            ListenAddress::Ip(address)
+        } else {
+            let address = rustix::net::SocketAddrUnix::try_from(address)?;
+            let path = address.path_bytes().ok_or_else(|| {
+                io::Error::new(io::ErrorKind::Unsupported, "a Unix socket without a path")
+            })?;
+            let path = std::ffi::OsStr::from_bytes(path);
+            ListenAddress::Unix(path.into())
+        };
+        Ok(Self {
+            socket,
+            address,
+            file: None,
+        })
     }
+}
+
+/// A listening socket in a handover.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HandedListener {
+    /// Its descriptor.
+    pub number: RawFd,
+    /// Device and inode of a Unix socket's file, if that is the server's own.
+    pub identity: Option<(u64, u64)>,
 }
 
 /// A listening socket, with a descriptor in reserve.
@@ -63,15 +122,46 @@ impl Listener {
 /// once, instead of waiting for an answer.
 #[derive(Debug)]
 pub(super) struct Acceptor {
-    pub(super) listener: TcpListener,
+    listener: AnyListener,
+    identity: Option<(u64, u64)>,
     reserve: Option<File>,
+}
+
+#[derive(Debug)]
+enum AnyListener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl AnyListener {
+    fn source(&mut self) -> &mut dyn Source {
+        match self {
+            Self::Tcp(listener) => listener,
+            Self::Unix(listener) => listener,
+        }
+    }
+
+    /// A connection over a Unix socket is kept as a `TcpStream`, too: only as something to send to and
+    /// to receive from, which the system does alike for both.
+    fn accept(&self) -> io::Result<(TcpStream, PeerAddress)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (socket, peer) = listener.accept()?;
+                Ok((socket, peer.into()))
+            }
+            Self::Unix(listener) => {
+                let (socket, _) = listener.accept()?;
+                Ok((OwnedFd::from(socket).into(), PeerAddress::Unix))
+            }
+        }
+    }
 }
 
 /// The result of one accept.
 #[derive(Debug)]
 pub(super) enum Accepted {
     /// A connection was accepted, from this address.
-    Connection(TcpStream, SocketAddr),
+    Connection(TcpStream, PeerAddress),
     /// A connection failed before it was accepted; try the next one.
     Lost,
     /// Descriptors ran out, and one connection was refused; wait before the next try.
@@ -82,9 +172,30 @@ pub(super) enum Accepted {
 
 impl Acceptor {
     pub(super) fn new(listener: Listener) -> Self {
+        let socket = listener.socket;
         Self {
-            listener: TcpListener::from_std(listener.socket),
+            listener: match listener.address {
+                ListenAddress::Unix(_) => AnyListener::Unix(socket.into()),
+                ListenAddress::Ip(_) | ListenAddress::Name(..) => AnyListener::Tcp(socket.into()),
+            },
+            identity: listener.file.map(|file| file.identity),
             reserve: open_reserve(),
+        }
+    }
+
+    /// Has a poll tell of connections under `token`.
+    pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        registry.register(self.listener.source(), token, Interest::READABLE)
+    }
+
+    pub(super) fn handed(&self) -> HandedListener {
+        let number = match &self.listener {
+            AnyListener::Tcp(listener) => listener.as_raw_fd(),
+            AnyListener::Unix(listener) => listener.as_raw_fd(),
+        };
+        HandedListener {
+            number,
+            identity: self.identity,
         }
     }
 
@@ -127,8 +238,9 @@ mod tests {
 
     #[test]
     fn an_accepted_socket_has_no_delay_without_a_call_of_its_own() {
-        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
-        let address = listener.address;
+        let local = "127.0.0.1:0".parse().unwrap();
+        let listener = listen(local, Families::AsTheSystemIsSet).unwrap();
+        let address = listener.address.ip().unwrap();
         let _client = std::net::TcpStream::connect(address).unwrap();
         let mut acceptor = Acceptor::new(listener);
         let Accepted::Connection(socket, _) = acceptor.accept() else {

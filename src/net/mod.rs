@@ -1,7 +1,7 @@
 //! The reactors. They own the sockets and everything that belongs to one connection.
 //!
 //! A reactor is a thread with one `Poll`, and never waits anywhere but in `poll`. `reactor` holds
-//! the loop: start there. `listener` binds and accepts; `slots` holds the connections, `outbox` the
+//! the loop: start there. `listener` binds and accepts, at a `listen_address`, with `socket_file` for a Unix socket; `slots` holds the connections, `outbox` the
 //! bytes that wait for each, `wheel` the timers, `topics` the delivery sets, `gathering`
 //! the deliveries that wait for more. Other threads reach a reactor through `command` and `mailbox`, and read `directory`,
 //! `counters`, `budget` and `strangers`.
@@ -15,6 +15,7 @@ pub mod freeze;
 pub mod gathering;
 mod handed_slot;
 pub mod limits;
+mod listen_address;
 mod listener;
 #[cfg(loom)]
 mod loom_queue;
@@ -24,8 +25,12 @@ mod outbox;
 pub mod reactor;
 mod refusals;
 mod slots;
+mod socket_file;
 pub mod strangers;
 pub mod topics;
 pub mod wheel;
 
-pub use listener::{Listener, listen};
+pub use listen_address::{ListenAddress, NoListenAddress};
+pub use listener::{Families, HandedListener, Listener, listen, listen_at};
+pub use socket_file::is_free;
+pub(crate) use socket_file::{SocketFile, SocketFiles};

@@ -2,12 +2,11 @@
 //! second. The counters count all of it.
 
 use std::fmt::Display;
-use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::counters::Counters;
-use crate::base::Fd;
 use crate::base::line_budget::LineBudget;
+use crate::base::{Fd, PeerAddress};
 use crate::proto::http::HttpError;
 
 /// The reason why a reactor refused somebody.
@@ -59,7 +58,7 @@ impl ReactorRefusals {
         &mut self,
         counters: &Counters,
         refusal: ReactorRefusal,
-        (fd, peer): (Option<Fd>, Option<SocketAddr>),
+        (fd, peer): (Option<Fd>, Option<PeerAddress>),
         why: &dyn Display,
     ) {
         let reason = refusal.count(counters);

@@ -4,12 +4,11 @@
 //! connection, until the peer is known or gone: so the tables hold no more than the server does.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use crate::base::sync::lock;
-use crate::base::{AddressBlock, Fd};
+use crate::base::{AddressBlock, Fd, PeerAddress};
 
 /// Counts the connections of strangers against one bound for each address.
 #[derive(Debug)]
@@ -60,21 +59,24 @@ impl Strangers {
         self.per_address_max.load(Relaxed) > 0
     }
 
-    /// Whether one more connection may come from this address.
-    pub(crate) fn admits(&self, peer: SocketAddr) -> bool {
+    /// Whether one more connection may come from this address. Peers of a Unix socket have none, so they
+    /// aren't counted: who may connect there, its file's mode says.
+    pub(crate) fn admits(&self, peer: impl Into<PeerAddress>) -> bool {
         let per_address_max = self.per_address_max.load(Relaxed);
-        if per_address_max == 0 {
+        let (Some(ip), true) = (peer.into().ip(), per_address_max > 0) else {
             return true;
-        }
+        };
         let table = lock(&self.table);
-        let count = table.counts.get(&AddressBlock::of(peer.ip())).copied();
+        let count = table.counts.get(&AddressBlock::of(ip)).copied();
         count.unwrap_or(0) < per_address_max
     }
 
     /// Counts a connection with its address.
-    pub(crate) fn insert(&self, fd: Fd, peer: SocketAddr) {
-        if self.has_bound() {
-            let (mut table, block) = (lock(&self.table), AddressBlock::of(peer.ip()));
+    pub(crate) fn insert(&self, fd: Fd, peer: impl Into<PeerAddress>) {
+        if self.has_bound()
+            && let Some(ip) = peer.into().ip()
+        {
+            let (mut table, block) = (lock(&self.table), AddressBlock::of(ip));
             // Looked at once more under the lock: the bound may be gone, and the table with it.
             if !self.has_bound() {
                 return;
@@ -102,6 +104,8 @@ impl Strangers {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
 
     fn peer(address: &str) -> SocketAddr {
@@ -142,6 +146,16 @@ mod tests {
         strangers.set_max(1);
         strangers.remove(Fd(2));
         assert!(strangers.admits(peer("192.0.2.1")));
+    }
+
+    #[test]
+    fn peers_of_a_unix_socket_share_no_bound() {
+        let strangers = Strangers::new(1);
+        for fd in 0..9 {
+            assert!(strangers.admits(PeerAddress::Unix));
+            strangers.insert(Fd(fd), PeerAddress::Unix);
+        }
+        assert!(lock(&strangers.table).connections.is_empty());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The builder, which puts a server together.
 
 use std::io;
-use std::net::{TcpListener, ToSocketAddrs};
+use std::net::TcpListener;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -20,6 +20,7 @@ use super::upgrade::{FreezeSections, ThawRelay, ThawSections};
 use crate::base::Fd;
 use crate::base::pressure::Pressure;
 use crate::base::serial_blocks::SerialBlocks;
+use crate::net::NoListenAddress;
 use crate::proto::connection::{CloseReason, Verdict};
 use crate::proto::http::Head;
 
@@ -60,18 +61,33 @@ impl Builder {
 
     /// Listens on an address, such as `"127.0.0.1:9502"`; HTTP and WebSocket share the port.
     ///
-    /// Port 0 takes a free one. Call it several times to listen on several addresses.
+    /// Port 0 takes a free one. A name such as `"localhost:9502"` is looked up at the start, and stands
+    /// for all its addresses that this machine has; `"unix:/run/chat.sock"` is a Unix socket, see
+    /// [`Builder::unix_mode`]. Call it several times to listen on several addresses.
     #[must_use]
     pub fn listen(mut self, address: impl AsRef<str>) -> Self {
         let address = address.as_ref();
-        match address.to_socket_addrs() {
-            Ok(addresses) => self.spec.addresses.extend(addresses.take(1)),
+        match address.parse() {
+            Ok(address) => self.spec.addresses.push(address),
             Err(source) => {
+                let source: NoListenAddress = source;
+                let source = io::Error::new(io::ErrorKind::InvalidInput, source);
                 let address = address.to_owned();
                 self.error
                     .get_or_insert(ServerError::Address { address, source });
             }
         }
+        self
+    }
+
+    /// Sets who may connect to the Unix sockets of [`Builder::listen`], as the mode of a file. Default
+    /// 0o660: the user and the group of this process.
+    ///
+    /// The file of a socket is made at the start, in the place of one that nobody answers at any more, and
+    /// removed at the end.
+    #[must_use]
+    pub fn unix_mode(mut self, mode: u32) -> Self {
+        self.spec.unix_mode = mode;
         self
     }
 

@@ -1,9 +1,10 @@
 //! The errors of a server's start.
 
 use std::io;
-use std::net::SocketAddr;
 
 use super::handler_set::BoxError;
+use crate::base::Fd;
+use crate::net::ListenAddress;
 
 /// The reason why a server can't start.
 #[derive(Debug, thiserror::Error)]
@@ -24,7 +25,7 @@ pub enum ServerError {
     #[error("can't listen on {address}")]
     Listen {
         /// The address, whose port may be 0.
-        address: SocketAddr,
+        address: ListenAddress,
         /// The system's error.
         source: io::Error,
     },
@@ -67,4 +68,16 @@ impl ServerError {
     pub(super) fn system(what: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::System { what, source }
     }
+}
+
+/// The reason why a push or a disconnect was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PushError {
+    /// There is no open WebSocket of this name.
+    #[error("no established connection {0}")]
+    NotEstablished(Fd),
+    /// The close code must not be sent; 1000–1003, 1007–1014 and 3000–4999 may (RFC 6455 §7.4).
+    #[error("close code {0} must not be sent")]
+    CloseCode(u16),
 }

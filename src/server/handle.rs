@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::delivery::{AtOnce, Delivery, PerBatch, encoded};
+use super::error::PushError;
 use super::freeze::{CallPass, FreezeErrand, FreezeError, FreezeStep, FreezeTimes};
 use super::message::Message;
 use super::process::{ProcessLink, TaskError, TaskId};
@@ -15,7 +16,8 @@ use super::stats::Stats;
 use super::timers::{TimerId, Timers, Times};
 use super::turn;
 use super::upgrade::UpgradeOutcome;
-use crate::base::{Fd, Rollout};
+use crate::base::{Fd, PeerAddress, Rollout};
+use crate::net::ListenAddress;
 use crate::net::command::{AwaitedBy, Command, CommandBatch, DeliveryWay, SlowWay};
 use crate::net::directory::BindError;
 use crate::proto::websocket::close_code_may_be_sent;
@@ -49,25 +51,13 @@ impl Clone for Handle {
     }
 }
 
-/// The reason why a push or a disconnect was refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum PushError {
-    /// There is no open WebSocket of this name.
-    #[error("no established connection {0}")]
-    NotEstablished(Fd),
-    /// The close code must not be sent; 1000–1003, 1007–1014 and 3000–4999 may (RFC 6455 §7.4).
-    #[error("close code {0} must not be sent")]
-    CloseCode(u16),
-}
-
 /// A description of one connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectionInfo {
     /// The connection's name.
     pub fd: Fd,
     /// The peer's address.
-    pub peer: SocketAddr,
+    pub peer: PeerAddress,
     /// The moment at which the connection was accepted.
     pub connected_at: SystemTime,
     /// Whether the connection is an open WebSocket.
@@ -215,11 +205,17 @@ impl<D: Delivery> Handle<D> {
         fds
     }
 
-    /// Returns the addresses that the server listens on, in the order of
+    /// Returns the network's addresses that the server listens on, in the order of
     /// [`super::Builder::listen`], with the ports that were chosen for port 0.
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.shared.addresses
+    }
+
+    /// Returns all that the server listens on, Unix sockets as well, in the same order.
+    #[must_use]
+    pub fn listening(&self) -> &[ListenAddress] {
+        &self.shared.listening
     }
 
     /// Reads the server's statistics.

@@ -23,6 +23,7 @@ use super::freeze::FreezeDriver;
 use super::handle::{Handle, TimerCallback};
 use super::handler_set::HandlersSource;
 use super::lifecycle_phase::LifecyclePhase;
+use super::listeners::{Wanted, listeners};
 use super::orphans::{is_first_process, reap_orphans};
 use super::outcome::ServerOutcome;
 use super::process::{ProcessEvent, Supervisor};
@@ -30,10 +31,10 @@ use super::queue::WorkerJob;
 use super::renewing::{RenewedParts, Renewing};
 use super::runner::{Runner, RunnerMaker};
 use super::shared::{MainThread, ServerShared};
-use super::signal::{ServerSignal, name_of, pending, watch};
+use super::signal::{ServerSignal, StopSource, name_of, pending, watch};
 use super::spawn::{Spawner, Threads, build_shared};
 use super::spec::ServerSpec;
-use super::start_parts::{all_pressures, listeners, supervisor};
+use super::start_parts::{all_pressures, supervisor};
 use super::threads::ServerThreads;
 use super::timers::Timers;
 use super::upgrade::kernel::{heed_signals, heeding_signals, hold_signals, holds_signals};
@@ -41,6 +42,7 @@ use super::upgrade::{CommittedParts, ThawedProgram, ThawedServer, reactors, wait
 use super::upgrading::Upgrading;
 use crate::base::rest::{take_no_part, take_part};
 use crate::base::vital::{may_die_here, wait_while_told};
+use crate::net::SocketFiles;
 use crate::net::command::{Command, CommandBatch};
 
 const WAKER: Token = Token(0);
@@ -77,17 +79,10 @@ pub(super) struct Lifecycle {
     thawed: Option<ThawedProgram>,
     /// What was handed over, until the commit.
     thaw: Option<ThawedServer>,
+    /// The files of its Unix sockets, which go at the end.
+    socket_files: SocketFiles,
     phase: LifecyclePhase,
     outcome: ServerOutcome,
-}
-
-/// The source of a stop beside [`Handle::stop`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum StopSource {
-    /// SIGTERM, SIGINT and SIGHUP stop the server, too.
-    Signals,
-    /// Only [`Handle::stop`] stops the server.
-    Handle,
 }
 
 impl Lifecycle {
@@ -103,12 +98,13 @@ impl Lifecycle {
     ) -> Result<(Self, Handle), ServerError> {
         let system = ServerError::system;
         let upgrading = Upgrading::of(&mut spec, stop_source == StopSource::Signals);
+        let wanted = Wanted::of(&mut spec);
         let source = HandlersSource {
             kept: spec.handlers,
             factory: spec.factory,
         };
         let handlers = source.make().map_err(ServerError::Handlers)?;
-        let listeners = listeners(spec.addresses, spec.sockets, spec.entered.as_deref())?;
+        let (listeners, socket_files) = listeners(wanted, spec.entered.as_deref())?;
         let poll = Poll::new().map_err(system("make a poll"))?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER).map_err(system("make a waker"))?);
         // Before the server can be seen from outside: the program that waits for it may send a
@@ -130,7 +126,7 @@ impl Lifecycle {
             parts: spec.parts.len(),
             main: MainThread::new(waker, (spec.reactors, spec.workers), &spec.settings),
             inline_jobs: inline_sender,
-            addresses: listeners.iter().map(|listener| listener.address).collect(),
+            listening: (listeners.iter().map(|one| one.address.clone())).collect(),
         };
         let (shared, mut unshared) = build_shared(threads, &spec.settings, &supervisor)?;
         if let Some(entered) = &spec.entered {
@@ -188,6 +184,7 @@ impl Lifecycle {
             freezes: FreezeDriver::new(spec.parts),
             upgrading,
             thawed: spec.thawed,
+            socket_files,
             phase: LifecyclePhase::Running,
             outcome: ServerOutcome::default(),
         };
@@ -251,6 +248,7 @@ impl Lifecycle {
             supervisor: &mut self.supervisor,
             registry: (self.poll.registry(), PROCESSES_FIRST),
         });
+        self.socket_files.commit();
         for signal in signals {
             // As it came to the image before.
             _ = kill_process(getpid(), signal);

@@ -25,6 +25,7 @@ mod late_handle;
 mod lifecycle;
 mod lifecycle_phase;
 mod light;
+mod listeners;
 mod main_times;
 mod message;
 mod order;
@@ -62,13 +63,13 @@ mod worker;
 
 pub use builder::{Builder, WORKERS_MAX};
 pub use delivery::{AtOnce, Delivery, PerBatch};
-pub use error::ServerError;
+pub use error::{PushError, ServerError};
 #[doc(hidden)]
 pub use freeze::{
     FreezeErrand, FreezeError, FreezeHolder, FreezeStep, FreezeTimes, Freezes, FrozenReactor,
     FrozenServer,
 };
-pub use handle::{ConnectionInfo, Handle, PushError, WorkerHandle};
+pub use handle::{ConnectionInfo, Handle, WorkerHandle};
 pub use handler_set::{BoxError, HandlerSet};
 pub use late_handle::LateHandle;
 pub use message::{Frame, Message, Request};
@@ -84,10 +85,11 @@ pub use upgrade::{FreezeSections, SectionError, ThawSections, ThawedSection, Upg
 
 pub use crate::base::pressure::{Pressure, Watermarks};
 pub use crate::base::serial_blocks::{SERIALS_A_BLOCK, SerialBlocks};
-pub use crate::base::{Fd, Rollout};
+pub use crate::base::{Fd, PeerAddress, Rollout};
 pub use crate::net::directory::BindError;
 pub use crate::net::gathering::GatherBounds;
 pub use crate::net::limits::ReactorLimits;
+pub use crate::net::{ListenAddress, NoListenAddress, is_free};
 pub use crate::proto::connection::{CloseReason, Limits, Verdict};
 pub use crate::proto::http::{AnswerFields, Head, HttpLimits, Response};
 pub use crate::proto::websocket::MessageKind;

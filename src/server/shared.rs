@@ -20,6 +20,7 @@ use super::settings::ServerSettings;
 use super::upgrade::UpgradeDesk;
 use crate::base::sync::lock;
 use crate::base::{Fd, Rollout};
+use crate::net::ListenAddress;
 use crate::net::budget::ByteBudget;
 use crate::net::command::{Command, CommandBatch, ReactorOrder};
 use crate::net::counters::Counters;
@@ -52,7 +53,9 @@ pub(super) struct ServerShared {
     pub(super) main: MainThread,
     pub(super) freeze: FreezeBoard,
     pub(super) started: Instant,
-    /// The addresses that the server listens on, with the ports that were chosen for port 0.
+    /// All that the server listens on, with the ports that were chosen for port 0.
+    pub(super) listening: Vec<ListenAddress>,
+    /// The addresses of the network among them.
     pub(super) addresses: Vec<SocketAddr>,
 }
 

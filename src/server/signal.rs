@@ -74,3 +74,12 @@ pub(super) fn name_of(signal: i32) -> &'static str {
         _ => "SIGUSR2",
     }
 }
+
+/// The source of a stop beside [`Handle::stop`](super::Handle::stop).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum StopSource {
+    /// SIGTERM, SIGINT and SIGHUP stop the server, too.
+    Signals,
+    /// Only [`Handle::stop`](super::Handle::stop) stops the server.
+    Handle,
+}

@@ -2,7 +2,6 @@
 //! they end.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::thread::JoinHandle;
@@ -34,7 +33,6 @@ use crate::base::pressure::Pressure;
 use crate::base::rest::take_part;
 use crate::base::serial_blocks::SerialBlocks;
 use crate::handover::SectionWriter;
-use crate::net::Listener;
 use crate::net::budget::ByteBudget;
 use crate::net::command::CommandBatch;
 use crate::net::limits::ReactorLimits;
@@ -44,6 +42,7 @@ use crate::net::reactor::{
     RunEnd,
 };
 use crate::net::strangers::Strangers;
+use crate::net::{ListenAddress, Listener};
 
 /// The parts of one reactor that no other thread uses.
 pub(super) struct UnsharedReactor {
@@ -84,7 +83,7 @@ pub(super) struct Threads {
     pub(super) parts: usize,
     pub(super) main: MainThread,
     pub(super) inline_jobs: Sender<WorkerJob>,
-    pub(super) addresses: Vec<SocketAddr>,
+    pub(super) listening: Vec<ListenAddress>,
 }
 
 /// Builds the state that all threads share, and the parts that each takes for itself.
@@ -128,7 +127,8 @@ pub(super) fn build_shared(
         processes: links.collect(),
         main: threads.main,
         started: Instant::now(),
-        addresses: threads.addresses,
+        addresses: (threads.listening.iter().filter_map(ListenAddress::ip)).collect(),
+        listening: threads.listening,
     });
     let waiting = Vec::new();
     Ok((

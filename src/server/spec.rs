@@ -1,7 +1,7 @@
 //! The specification of a server, which the builder collects and the lifecycle starts.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::sync::Arc;
 
 use super::freeze::Freezes;
@@ -12,15 +12,21 @@ use super::settings::ServerSettings;
 use super::upgrade::{Entered, ThawedProgram, UpgradableProgram};
 use crate::base::Pressure;
 use crate::base::serial_blocks::SerialBlocks;
+use crate::net::ListenAddress;
 use crate::net::reactor::Gate;
 use crate::proto::connection::Verdict;
+
+/// The mode of Unix sockets where nothing else is said: owner and group.
+pub(super) const UNIX_MODE: u32 = 0o660;
 
 /// The function that runs in a process of the server; the process ends when it returns.
 pub(super) type ProcessEntry = Box<dyn FnOnce(Process) -> io::Result<()> + Send>;
 
 /// A server before its start.
 pub(super) struct ServerSpec {
-    pub(super) addresses: Vec<SocketAddr>,
+    pub(super) addresses: Vec<ListenAddress>,
+    /// Who may connect to Unix sockets, as the mode of a file says it.
+    pub(super) unix_mode: u32,
     /// Sockets that listen already.
     pub(super) sockets: Vec<TcpListener>,
     pub(super) reactors: usize,
@@ -65,6 +71,7 @@ impl Default for ServerSpec {
     fn default() -> Self {
         Self {
             addresses: Vec::new(),
+            unix_mode: UNIX_MODE,
             sockets: Vec::new(),
             reactors: 1,
             workers: 1,

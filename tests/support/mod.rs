@@ -34,6 +34,8 @@ pub mod server;
 pub mod signal;
 pub mod stopwatch;
 pub mod tls;
+#[cfg(feature = "cli")]
+pub mod unix;
 pub mod wait;
 pub mod websocket;
 

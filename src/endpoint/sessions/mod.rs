@@ -331,9 +331,11 @@ impl Sessions {
         Err(refusal)
     }
 
-    /// Whoever has shown neither a token nor a key, by the address of the connection.
+    /// Whoever has shown neither a token nor a key, by the address of the connection; all peers of Unix
+    /// sockets are one.
     fn address_of(&self, fd: Fd) -> Asker<'static> {
-        let peer = self.refused(fd, None).connection.map(|(_, peer)| peer.ip());
+        let peer = self.refused(fd, None).connection;
+        let peer = peer.and_then(|(_, peer)| peer.ip());
         let nobody = Ipv4Addr::UNSPECIFIED.into();
         Asker::Address(AddressBlock::of(peer.unwrap_or(nobody)))
     }

@@ -1,7 +1,7 @@
 //! New connections: accepting, dealing out, taking in.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr};
+use std::net::Shutdown;
 use std::time::SystemTime;
 
 use mio::Interest;
@@ -9,8 +9,8 @@ use mio::net::TcpStream;
 
 use super::send;
 use super::{EventSink, HANDLED, Reactor, TimerPurpose};
-use crate::base::Tick;
-use crate::net::command::Command;
+use crate::base::{PeerAddress, Tick};
+use crate::net::command::{Arrival, Command};
 use crate::net::directory::DirectoryEntry;
 use crate::net::listener::Accepted;
 use crate::net::outbox::Outbox;
@@ -49,7 +49,7 @@ impl<S: EventSink> Reactor<S> {
                 return;
             };
             match acceptor.accept() {
-                Accepted::Connection(socket, peer) => self.deal(socket, peer),
+                Accepted::Connection(socket, peer) => self.deal(Arrival { socket, peer }),
                 Accepted::Lost => {}
                 // An edge-triggered poll doesn't tell of the remaining connections again, so a
                 // timer has to.
@@ -83,17 +83,19 @@ impl<S: EventSink> Reactor<S> {
 
     /// Gives the connection to the next reactor in turn; during a drain the other reactors may be
     /// gone, so it stays here.
-    fn deal(&mut self, socket: TcpStream, peer: SocketAddr) {
+    fn deal(&mut self, arrival: Arrival) {
         self.next_peer = (self.next_peer + 1) % self.peers.len();
         if self.next_peer == self.id || self.drain.is_some() {
-            self.take_in(socket, peer);
+            self.take_in(arrival);
         } else {
-            send(&self.peers[self.next_peer], Command::Adopt(socket));
+            let command = Command::Adopt(Box::new(arrival));
+            send(&self.peers[self.next_peer], command);
         }
     }
 
     /// Makes a connection one of this reactor's, or refuses it with 503.
-    pub(super) fn take_in(&mut self, mut socket: TcpStream, peer: SocketAddr) {
+    pub(super) fn take_in(&mut self, arrival: Arrival) {
+        let Arrival { mut socket, peer } = arrival;
         if self.slots.len() >= self.context.limits.connections_max {
             let why = "there are too many connections";
             self.note_refused(ReactorRefusal::Full, peer, why);
@@ -150,7 +152,7 @@ impl<S: EventSink> Reactor<S> {
         self.arm(id.index);
     }
 
-    fn note_refused(&mut self, refusal: ReactorRefusal, peer: SocketAddr, why: &str) {
+    fn note_refused(&mut self, refusal: ReactorRefusal, peer: PeerAddress, why: &str) {
         let counters = &self.shared.counters;
         self.refusals
             .note(counters, refusal, (None, Some(peer)), &why);

@@ -120,11 +120,7 @@ impl<S: EventSink> Reactor<S> {
                 response,
             } => self.answer(fd, serial, *response),
             Command::Settings(order) => self.take_settings(*order),
-            Command::Adopt(socket) => match socket.peer_addr() {
-                Ok(peer) => self.take_in(socket, peer),
-                // The peer closed the connection before this reactor took it over.
-                Err(_) => drop(socket),
-            },
+            Command::Adopt(arrival) => self.take_in(*arrival),
             Command::StartTimer {
                 timer,
                 after_ms,

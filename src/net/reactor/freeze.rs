@@ -16,7 +16,9 @@ use mio::Events;
 
 use super::write_queue::LaterShare;
 use super::{EventSink, Reactor};
+use crate::net::HandedListener;
 use crate::net::freeze::{FreezeOrder, FreezeProgress, UnansweredRequest};
+use crate::net::listener::Acceptor;
 use crate::net::outbox::Content;
 use crate::net::refusals::ReactorRefusal;
 use crate::net::slots::{SlotId, SlotPhase, WriteTurn};
@@ -67,9 +69,8 @@ impl<S: EventSink> Reactor<S> {
     }
 
     /// The listening sockets.
-    pub fn listeners(&self) -> Vec<RawFd> {
-        let acceptors = self.acceptors.iter();
-        acceptors.map(|one| one.listener.as_raw_fd()).collect()
+    pub fn listeners(&self) -> Vec<HandedListener> {
+        self.acceptors.iter().map(Acceptor::handed).collect()
     }
 
     /// Leaves the stand; the thaw, which comes as a command, does the rest.

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use mio::event::Event;
-use mio::{Events, Interest, Token};
+use mio::{Events, Token};
 
 use super::write_queue::LaterShare;
 use super::{EventSink, LISTENER_FIRST, LISTENERS_MAX, Reactor, RunEnd, WAKER};
@@ -180,9 +180,7 @@ impl<S: EventSink> Reactor<S> {
     fn register_listeners(&mut self) -> io::Result<()> {
         for (number, acceptor) in self.acceptors.iter_mut().enumerate() {
             let token = Token(LISTENER_FIRST - number);
-            self.poll
-                .registry()
-                .register(&mut acceptor.listener, token, Interest::READABLE)?;
+            acceptor.register(self.poll.registry(), token)?;
         }
         Ok(())
     }

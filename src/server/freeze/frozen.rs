@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use crate::base::{Fd, Tick};
 use crate::handover::SectionWriter;
+use crate::net::HandedListener;
 use crate::net::frame_table::FrameTable;
 use crate::server::process::Supervisor;
 
@@ -23,7 +24,7 @@ pub struct FrozenReactor {
     /// The sockets of its connections.
     pub sockets: Vec<RawFd>,
     /// Its listening sockets; only reactor 0 has some.
-    pub listeners: Vec<RawFd>,
+    pub listeners: Vec<HandedListener>,
     /// Without workers: the events that wait there for their connections' turns, as a section.
     pub waiting: SectionWriter,
 }

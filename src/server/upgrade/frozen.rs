@@ -68,7 +68,8 @@ impl FrozenServer<'_> {
         };
         state.write(writer.section_of(SERVER));
         let connections = sockets.len() as u64;
-        let descriptors = listeners.into_iter().chain(sockets);
+        let listeners = listeners.into_iter().map(|listener| listener.number);
+        let descriptors = listeners.chain(sockets);
         let descriptors = descriptors.map(|number| (number, DescriptorKind::Socket));
         let mut descriptors: Vec<_> = descriptors.collect();
         descriptors.extend(self.hand_over_processes(writer)?);

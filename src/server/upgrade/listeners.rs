@@ -1,21 +1,26 @@
 //! The listening sockets of the image before, up to the commit and through it.
 
 use std::io;
-use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 
 use rustix::process::Signal;
 
 use super::entered::Entered;
 use super::kernel::DescriptorKind;
 use super::server_state::ServerState;
+use crate::net::{Listener, SocketFile};
 
 /// Makes a second descriptor of each listening socket: one that is closed before the commit takes no
 /// listener away.
-pub(in crate::server) fn duplicated(entered: &Entered) -> io::Result<Vec<TcpListener>> {
+pub(in crate::server) fn duplicated(entered: &Entered) -> io::Result<Vec<Listener>> {
     let state = ServerState::read(&entered.handover()?).map_err(io::Error::other)?;
-    let numbers = state.listeners.into_iter();
-    let listeners = numbers.map(|number| entered.duplicate(number, DescriptorKind::Socket));
-    listeners.map(|listener| Ok(listener?.into())).collect()
+    let listeners = state.listeners.into_iter().map(|handed| {
+        let socket: OwnedFd = entered.duplicate(handed.number, DescriptorKind::Socket)?;
+        let mut listener = Listener::of(socket)?;
+        listener.file = SocketFile::of(&listener.address, handed.identity);
+        Ok(listener)
+    });
+    listeners.collect()
 }
 
 /// Closes the first descriptors of the listening sockets, after the commit, and gives the signals that
@@ -26,8 +31,8 @@ pub(in crate::server) fn adopt_server(entered: &Entered) -> Vec<Signal> {
     let Some(state) = state.and_then(|handover| ServerState::read(&handover).ok()) else {
         return Vec::new();
     };
-    for number in state.listeners {
-        drop(entered.adopt(number));
+    for listener in state.listeners {
+        drop(entered.adopt(listener.number));
     }
     let signals = state.signals.into_iter();
     signals.filter_map(Signal::from_named_raw).collect()

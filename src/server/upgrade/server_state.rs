@@ -4,19 +4,20 @@ use std::os::fd::RawFd;
 use std::time::Duration;
 
 use crate::handover::{Handover, HandoverError, RecordReader, SectionFormat, SectionWriter};
+use crate::net::HandedListener;
 use crate::server::settings::THAW_MS_MAX;
 
 /// The section of the server.
 pub const SERVER: SectionFormat = SectionFormat {
     name: "server",
-    version: 2,
+    version: 3,
     oldest_reader: 1,
 };
 
 /// What the main thread of a server hands over.
 #[derive(Debug)]
 pub(super) struct ServerState {
-    pub(super) listeners: Vec<RawFd>,
+    pub(super) listeners: Vec<HandedListener>,
     pub(super) signals: Vec<i32>,
     /// Time in which the next image has to go on, in milliseconds.
     pub(super) thaw_ms_max: u64,
@@ -25,13 +26,20 @@ pub(super) struct ServerState {
 impl ServerState {
     pub(super) fn write(&self, section: &mut SectionWriter) {
         section.record(|record| {
-            record.list(self.listeners.iter(), |record, number| {
-                record.u64(u64::from(number.unsigned_abs()));
+            record.list(self.listeners.iter(), |record, listener| {
+                record.u64(u64::from(listener.number.unsigned_abs()));
             });
             record.list(self.signals.iter(), |record, signal| {
                 record.u64(u64::from(signal.unsigned_abs()));
             });
             record.u64(self.thaw_ms_max);
+            // Of each listener, in their order.
+            record.list(self.listeners.iter(), |record, listener| {
+                record.optional(listener.identity, |record, (device, inode)| {
+                    record.u64(device);
+                    record.u64(inode);
+                });
+            });
         });
     }
 
@@ -41,15 +49,26 @@ impl ServerState {
         let record = &mut section.records().needed()?;
         let listeners = record.list(|record| {
             let number = record.u32()?;
-            RawFd::try_from(number).map_err(|_| record.refuse("no descriptor has that number"))
+            let number = RawFd::try_from(number);
+            let number = number.map_err(|_| record.refuse("no descriptor has that number"))?;
+            let identity = None;
+            Ok(HandedListener { number, identity })
         });
-        let listeners = listeners?;
+        let mut listeners = listeners?;
         let signals = record.list(|record| Ok(i32::from(record.u8()?)))?;
+        // Since version 2.
+        let thaw_ms_max = record.or(THAW_MS_MAX, RecordReader::u64)?;
+        // Since version 3.
+        let identities = record.or(Vec::new(), |record| {
+            record.list(|record| record.optional(|record| Ok((record.u64()?, record.u64()?))))
+        })?;
+        for (listener, identity) in listeners.iter_mut().zip(identities) {
+            listener.identity = identity;
+        }
         Ok(Self {
             listeners,
             signals,
-            // Since version 2.
-            thaw_ms_max: record.or(THAW_MS_MAX, RecordReader::u64)?,
+            thaw_ms_max,
         })
     }
 }

@@ -307,7 +307,7 @@ fn the_link_of_a_token_leads_where_the_server_is() {
         (
             &[],
             &[("TIDINGS_LISTEN", "[::]:0")],
-            "no link: the settings listen on a free port; --url",
+            "no link: the settings listen on a free port or a Unix socket; --url",
         ),
         (
             &[],

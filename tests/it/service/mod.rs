@@ -5,6 +5,7 @@ mod background;
 mod by_reload;
 mod container;
 mod control;
+mod listeners;
 mod log_file;
 pub mod manager;
 mod reload;

@@ -11,6 +11,7 @@ mod golden;
 mod images;
 mod limits;
 mod links;
+mod listeners;
 mod moments;
 mod processes;
 mod same;

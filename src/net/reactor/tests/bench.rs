@@ -19,7 +19,7 @@ use super::super::{
 use crate::base::Fd;
 use crate::base::sync::lock;
 use crate::net::budget::ByteBudget;
-use crate::net::command::{AwaitedBy, Command, CommandBatch, Outgoing};
+use crate::net::command::{Arrival, AwaitedBy, Command, CommandBatch, Outgoing};
 use crate::net::mailbox::mailbox;
 use crate::net::reactor::CommandSender;
 use crate::net::slots::WriteTurn;
@@ -230,7 +230,13 @@ impl Bench {
 
     fn accept(&self) -> TcpStream {
         let (socket, served) = self.pair();
-        self.command(Command::Adopt(mio::net::TcpStream::from_std(served)));
+        let peer = served.peer_addr().unwrap().into();
+        let socket_here = mio::net::TcpStream::from_std(served);
+        let arrival = Arrival {
+            socket: socket_here,
+            peer,
+        };
+        self.command(Command::Adopt(Box::new(arrival)));
         socket
     }
 

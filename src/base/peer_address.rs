@@ -42,10 +42,11 @@ impl PartialEq<SocketAddr> for PeerAddress {
     }
 }
 
-/// An address and a port, or `unix`.
+/// An address and a port, an address alone where a proxy told no port, or `unix`.
 impl fmt::Display for PeerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Ip(address) if address.port() == 0 => address.ip().fmt(f),
             Self::Ip(address) => address.fmt(f),
             Self::Unix => f.pad("unix"),
         }

@@ -101,6 +101,7 @@ impl Settings {
             || self.reactor != next.reactor
             || self.chat != next.chat
             || times(self) != times(next)
+            || self.proxies() != next.proxies()
     }
 
     /// Whether the disk thread has to be told of other settings.

@@ -33,6 +33,7 @@ mod server;
 mod store;
 mod suggest;
 mod template;
+mod trusted_proxy;
 mod types;
 mod validate;
 mod value;

@@ -8,9 +8,10 @@ use super::addresses::ListenAddresses;
 use super::gather::GatherRule;
 use super::retention::{RetentionRule, SyncSetting};
 use super::section::section;
+use super::trusted_proxy::TrustedProxy;
 use super::types::{LogFormat, LogLevel, Origin, PageMode, Pem, SocketMode};
 use crate::auth::{Algorithm, Secret};
-use tidings::server::{ListenAddress, WORKERS_MAX};
+use tidings::server::{ListenAddress, ProxyHeader, WORKERS_MAX};
 
 /// A day, in milliseconds.
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
@@ -40,6 +41,14 @@ section! {
         node: String = String::new(), within 0..=64, by upgrade;
         /// Pages of these origins may talk to the server, beside those of its own host.
         origins_allowed: Vec<Origin> = Vec::new(), by reload;
+        /// Proxies that are believed when they say whom they ask for: addresses, networks such as
+        /// "10.0.0.0/8", or "unix" for whoever connects to a Unix socket. The client's address is then the
+        /// last one in their field that isn't one of theirs; it is shown, logged, and limits by address
+        /// count by it.
+        proxies_trusted: Vec<TrustedProxy> = Vec::new(), by reload;
+        /// The one field that is read for it: "x-forwarded-for", "forwarded" or "x-real-ip". Proxies pass
+        /// the others on as a client wrote them.
+        proxy_header: ProxyHeader = ProxyHeader::XForwardedFor, by reload;
         /// Whether the chat page is at `/`: "open" in open mode only, "on" always, "off" never.
         page: PageMode = PageMode::Open, by reload;
         /// Serves other machines too, although no keys are asked for: everybody is whoever they

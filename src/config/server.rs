@@ -1,5 +1,7 @@
 //! The library's server settings, made from ours.
 
+use std::sync::Arc;
+
 use super::Settings;
 use tidings::server::{GatherBounds, HttpLimits, Limits, ServerSettings, Watermarks};
 
@@ -34,6 +36,7 @@ impl Settings {
         reactor.flush_bytes = outbox.flush_size;
         reactor.topics.topics_max = self.reactor.topics_max;
         reactor.topics.topics_per_connection_max = self.reactor.topics_per_connection_max;
+        reactor.proxies = Arc::new(self.proxies());
         reactor.gather = GatherBounds {
             messages_max: self.chat.gather_messages_max,
             bytes_max: self.chat.gather_size_max,

@@ -9,6 +9,7 @@ use super::origin::OriginParts;
 use super::quote::quoted;
 use crate::auth::{Algorithm, Secret};
 use tidings::cluster::ClusterPromise;
+use tidings::server::ProxyHeader;
 
 /// A type of setting that is written as text.
 pub(super) trait SettingText: Sized {
@@ -204,7 +205,14 @@ macro_rules! choice {
         }
     )*};
 }
-choice!(LogFormat, PageMode, Algorithm, BindingPlace, ClusterPromise);
+choice!(
+    LogFormat,
+    PageMode,
+    Algorithm,
+    BindingPlace,
+    ClusterPromise,
+    ProxyHeader
+);
 
 /// The form of the log's lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -262,7 +262,7 @@ impl GatewayGate {
         if let Some(answer) = health::answer(head, || self.readiness()) {
             return Verdict::Answer(answer);
         }
-        if let Some(refusal) = in_force.rules.refuse(head) {
+        if let Some(refusal) = in_force.rules.refuse(head, None) {
             self.gateway.note_refused(refusal.reason, head, fd);
             return Verdict::Answer(refusal.response);
         }

@@ -29,6 +29,8 @@ pub(super) struct InForce {
     pub(super) link_size_max: usize,
     /// The rules for `Host` and `Origin`.
     pub(super) rules: SameOrigin,
+    /// Whether there are proxies that are believed.
+    pub(super) believes_proxies: bool,
     /// What answers tell browsers of other origins.
     pub(super) cross_origin: CrossOrigin,
     /// Whether the chat page is served.
@@ -50,6 +52,7 @@ impl InForce {
         Self {
             link_keys: ApiKeys::new(link_key.map(|key| ("gateways", key))),
             link_size_max: settings.websocket.message_size_max + LINK_FRAME_SIZE,
+            believes_proxies: !general.proxies_trusted.is_empty(),
             cross_origin: CrossOrigin::of(&origins_allowed),
             rules: SameOrigin {
                 origins_allowed,

@@ -52,10 +52,10 @@ impl OriginRefusal {
 }
 
 impl SameOrigin {
-    /// Judges a request; gives the reason and the answer if the request is refused, `None` if it
-    /// may pass.
+    /// Judges a request whose client spoke TLS or not, as far as that is known; gives the reason and the
+    /// answer if the request is refused, `None` if it may pass.
     #[must_use]
-    pub fn refuse(&self, head: &Head) -> Option<OriginRefusal> {
+    pub fn refuse(&self, head: &Head, is_secure: Option<bool>) -> Option<OriginRefusal> {
         // No browser leaves Host out; an old program may (HTTP/1.0), and then it names no wrong one.
         if !self.any_host && head.host().is_some_and(|host| !is_loopback(host)) {
             return Some(OriginRefusal::new(
@@ -87,20 +87,20 @@ impl SameOrigin {
         };
         let alone = origins.next().is_none();
         let origin = String::from_utf8_lossy(origin);
-        if alone && self.allows(&origin, host) {
+        if alone && self.allows(&origin, host, is_secure) {
             return None;
         }
         let message = foreign_origin(&origin, host);
         Some(OriginRefusal::new(RefusalReason::Origin, message))
     }
 
-    fn allows(&self, origin: &str, host: &str) -> bool {
+    fn allows(&self, origin: &str, host: &str, is_secure: Option<bool>) -> bool {
         let Some(parts) = OriginParts::of(origin) else {
             // No browser sends an origin without a scheme; load tools do.
             return is_own_name(origin, host);
         };
         let allowed = self.origins_allowed.iter();
-        is_own(parts, host)
+        is_own(parts, host, is_secure)
             || allowed
                 .filter_map(|allowed| OriginParts::of(allowed))
                 .any(|allowed| allowed == parts)
@@ -115,8 +115,13 @@ fn is_of_a_foreign_page(head: &Head) -> bool {
 }
 
 /// Whether an origin is the server that `Host` names. Without a port there, the origin's scheme
-/// says which one is meant: a proxy may speak TLS before this server.
-fn is_own(origin: OriginParts<'_>, host: &str) -> bool {
+/// says which one is meant: a proxy may speak TLS before this server. Where it is known whether the client
+/// spoke TLS, only the scheme that goes with it is the server's own.
+fn is_own(origin: OriginParts<'_>, host: &str, is_secure: Option<bool>) -> bool {
+    let own_scheme = is_secure.map(|is_secure| if is_secure { "https" } else { "http" });
+    if own_scheme.is_some_and(|own| !origin.scheme.eq_ignore_ascii_case(own)) {
+        return false;
+    }
     let usual = usual_port(origin.scheme);
     let own = host_and_port(host);
     usual.is_some()
@@ -190,7 +195,7 @@ mod tests {
         let request = format!("GET / HTTP/1.1\r\n{fields}\r\n");
         let parsed = parse(request.as_bytes(), &mut 0, &HttpLimits::default());
         let (head, _) = parsed.expect("a valid head").expect("a whole head");
-        let answer = rules.refuse(&head);
+        let answer = rules.refuse(&head, None);
         answer.is_some_and(|answer| answer.response.status() == 403)
     }
 

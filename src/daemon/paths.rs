@@ -37,7 +37,10 @@ impl ServeGate {
         if let Some(answer) = health::answer(head, || self.readiness()) {
             return Verdict::Answer(answer);
         }
-        if let Some(refusal) = in_force.rules.refuse(head) {
+        if let Some(refusal) = in_force
+            .rules
+            .refuse(head, self.is_secure(in_force, head, fd))
+        {
             self.note(refusal.reason, head, fd);
             return Verdict::Answer(refusal.response);
         }
@@ -86,6 +89,14 @@ impl ServeGate {
                 Verdict::Answer(refusal.response())
             }
         }
+    }
+
+    /// Whether the client of a browser's request spoke TLS, where a proxy that is believed says so.
+    fn is_secure(&self, in_force: &InForce, head: &Head, fd: Fd) -> Option<bool> {
+        if !in_force.believes_proxies || head.field("origin").is_none() {
+            return None;
+        }
+        self.server.get()?.through_proxy(fd)?.is_secure
     }
 
     /// Counts a refusal, and logs it.

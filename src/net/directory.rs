@@ -1,6 +1,7 @@
 //! The directory of connections, which any thread may read without waiting for a reactor.
 
 mod handover;
+mod through_proxy;
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV6};
@@ -10,6 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::base::{Fd, PeerAddress, sync};
 pub(super) use handover::HandedUsers;
+pub use through_proxy::ThroughProxy;
 
 /// Names that are read under one lock: some 10 microseconds' work.
 const COLLECTED_MAX: usize = 1_000;
@@ -51,32 +53,57 @@ enum Peer {
     V4(Ipv4Addr, u16),
     V6(Box<SocketAddrV6>),
     Unix,
+    /// A proxy has told whom it asks for.
+    Told(Box<ThroughProxy>),
+}
+
+impl From<PeerAddress> for Peer {
+    fn from(peer: PeerAddress) -> Self {
+        match peer {
+            PeerAddress::Ip(SocketAddr::V4(peer)) => Self::V4(*peer.ip(), peer.port()),
+            PeerAddress::Ip(SocketAddr::V6(peer)) => Self::V6(Box::new(peer)),
+            PeerAddress::Unix => Self::Unix,
+        }
+    }
+}
+
+impl Peer {
+    fn address(&self) -> PeerAddress {
+        match self {
+            Self::V4(ip, port) => PeerAddress::Ip((*ip, *port).into()),
+            Self::V6(peer) => PeerAddress::Ip((**peer).into()),
+            Self::Unix => PeerAddress::Unix,
+            Self::Told(told) => told.client,
+        }
+    }
 }
 
 impl DirectoryEntry {
     /// Makes the entry of a connection that was just accepted.
     pub(crate) fn new(slot: u32, peer: impl Into<PeerAddress>, connected_at: SystemTime) -> Self {
+        let peer: PeerAddress = peer.into();
         let since_1970 = connected_at.duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {
             user: None,
-            peer: match peer.into() {
-                PeerAddress::Ip(SocketAddr::V4(peer)) => Peer::V4(*peer.ip(), peer.port()),
-                PeerAddress::Ip(SocketAddr::V6(peer)) => Peer::V6(Box::new(peer)),
-                PeerAddress::Unix => Peer::Unix,
-            },
+            peer: Peer::from(peer),
             connected_at_ns: since_1970.as_nanos() as u64,
             slot,
             established: false,
         }
     }
 
-    /// Returns the peer's address.
+    /// Returns the peer's address; behind a proxy that is believed, the one that it told.
     #[must_use]
     pub fn peer(&self) -> PeerAddress {
+        self.peer.address()
+    }
+
+    /// What a proxy that is believed has told of the peer, if one has.
+    #[must_use]
+    pub fn through_proxy(&self) -> Option<&ThroughProxy> {
         match &self.peer {
-            Peer::V4(ip, port) => PeerAddress::Ip((*ip, *port).into()),
-            Peer::V6(peer) => PeerAddress::Ip((**peer).into()),
-            Peer::Unix => PeerAddress::Unix,
+            Peer::Told(told) => Some(told),
+            Peer::V4(..) | Peer::V6(_) | Peer::Unix => None,
         }
     }
 

@@ -1,6 +1,9 @@
 //! The bounds of a reactor.
 
+use std::sync::Arc;
+
 use super::gathering::GatherBounds;
+use super::proxies::ProxyRules;
 use super::topics::TopicBounds;
 use crate::proto::connection::Limits;
 
@@ -43,6 +46,8 @@ pub struct ReactorLimits {
     /// counted. Default 1,000,000, one for each connection, and 1,000, which bounds the search
     /// through one connection's topics.
     pub topics: TopicBounds,
+    /// The proxies that are believed. Default none: what a request tells of its client is anybody's word.
+    pub proxies: Arc<ProxyRules>,
     /// Deliveries that wait for more of their topic; what reaches a bound goes out at once, and is
     /// counted.
     pub gather: GatherBounds,
@@ -64,6 +69,7 @@ impl Default for ReactorLimits {
                 topics_max: 1_000_000,
                 topics_per_connection_max: 1_000,
             },
+            proxies: Arc::default(),
             gather: GatherBounds::default(),
         }
     }

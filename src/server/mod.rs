@@ -53,6 +53,7 @@ mod stats;
 mod succession;
 mod thread_guard;
 mod threads;
+mod through_proxy;
 mod timers;
 mod turn;
 mod turns;
@@ -85,10 +86,11 @@ pub use upgrade::{FreezeSections, SectionError, ThawSections, ThawedSection, Upg
 
 pub use crate::base::pressure::{Pressure, Watermarks};
 pub use crate::base::serial_blocks::{SERIALS_A_BLOCK, SerialBlocks};
-pub use crate::base::{Fd, PeerAddress, Rollout};
-pub use crate::net::directory::BindError;
+pub use crate::base::{Fd, Network, NoNetwork, PeerAddress, Rollout};
+pub use crate::net::directory::{BindError, ThroughProxy};
 pub use crate::net::gathering::GatherBounds;
 pub use crate::net::limits::ReactorLimits;
+pub use crate::net::proxies::{ProxyHeader, ProxyRules};
 pub use crate::net::{ListenAddress, NoListenAddress, is_free};
 pub use crate::proto::connection::{CloseReason, Limits, Verdict};
 pub use crate::proto::http::{AnswerFields, Head, HttpLimits, Response};

@@ -1,5 +1,5 @@
 //! The real server beside programs that others wrote: Autobahn, curl, Node's `ws`, Python's
-//! `websockets`, `websocat`, Schemathesis, Prometheus' parser.
+//! `websockets`, `websocat`, nginx, HAProxy, Schemathesis, Prometheus' parser.
 //!
 //! A binary of its own, since it needs these programs: `tests/tools/install` installs them.
 #![cfg(feature = "cli")]
@@ -7,6 +7,8 @@
 mod clients;
 mod conformance;
 mod connection;
+#[cfg(feature = "tls")]
+mod front;
 mod http_description;
 mod native_clients;
 mod raw;

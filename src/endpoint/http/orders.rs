@@ -143,10 +143,12 @@ impl HttpApi {
     fn show(&self, server: &WorkerHandle, fd: Fd) -> Result<Json, Refusal> {
         let info = server.connection_info(fd);
         let info = info.ok_or_else(|| no_connection(fd))?;
+        let proxy = server.through_proxy(fd).map(|told| told.proxy.to_string());
         let known = self.services.chat.connection(fd).unwrap_or_default();
         Ok(Json::object()
             .number("fd", fd.0)
             .string("peer", &info.peer.to_string())
+            .string_or_null("proxy", proxy.as_deref())
             .flag("websocket", info.is_established)
             .string_or_null("uid", known.user.as_ref().map(|user| user.uid()))
             .strings("rooms", &known.rooms))

@@ -101,7 +101,9 @@ impl<S: EventSink> Reactor<S> {
             self.note_refused(ReactorRefusal::Full, peer, why);
             return self.turn_away(socket, OVER_CAPACITY);
         }
-        if !self.shared.strangers.admits(peer) {
+        // A proxy connects for many; each of their WebSockets is counted when it is asked for.
+        let is_proxy = self.context.limits.proxies.trusts(peer);
+        if !is_proxy && !self.shared.strangers.admits(peer) {
             let why = "too many connections of this address have not logged in";
             self.note_refused(ReactorRefusal::Address, peer, why);
             return self.turn_away(socket, OVER_SHARE);
@@ -147,7 +149,9 @@ impl<S: EventSink> Reactor<S> {
         });
         let entry = DirectoryEntry::new(id.index, peer, SystemTime::now());
         self.shared.directory.insert(fd, entry);
-        self.shared.strangers.insert(fd, peer);
+        if !is_proxy {
+            self.shared.strangers.insert(fd, peer);
+        }
         self.shared.counters.accepted.add(1);
         self.arm(id.index);
     }

@@ -14,7 +14,7 @@
 //! 9. `freeze`: the turns of a reactor that comes to a stand, from which it goes on;
 //! 10. `handover` and `adopt`: another image of the program goes on from there.
 //!
-//! `rearm` puts other bounds and times into force.
+//! `rearm` puts other bounds and times into force; `proxied` finds out whom a request comes from.
 //!
 //! This file holds the reactor's fields and what it is made of.
 
@@ -26,6 +26,7 @@ mod freeze;
 mod gather;
 mod handover;
 mod leave;
+mod proxied;
 mod read;
 mod rearm;
 #[cfg(test)]

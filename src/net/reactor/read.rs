@@ -1,5 +1,6 @@
 //! Reading: bytes go from a socket into its connection's state machine, events come out.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io::{self, Read};
 
@@ -199,7 +200,8 @@ impl<S: EventSink> Reactor<S> {
         let counters = &self.shared.counters;
         let slot = &mut self.slots[index];
         let fd = slot.fd;
-        let gate = |head: &Head| (self.context.gate)(head, fd);
+        let over_share = Cell::new(false);
+        let gate = |head: &Head| (self.context).judge(&self.shared, head, fd, &over_share);
         let mut rules = self.context.rules();
         rules.gate = &gate;
         loop {
@@ -217,6 +219,12 @@ impl<S: EventSink> Reactor<S> {
                     }
                 }
                 ConnectionEvent::Output(output) => {
+                    if over_share.take() {
+                        let asked = (Some(fd), self.shared.directory.peer(fd));
+                        let why = "too many connections of this address have not logged in";
+                        let refusal = ReactorRefusal::Address;
+                        self.refusals.note(counters, refusal, asked, &why);
+                    }
                     if let Some(error) = slot.connection.take_refused() {
                         let peer = self.shared.directory.peer(fd);
                         let refusal = ReactorRefusal::Http(error);

@@ -25,7 +25,10 @@ fn fields(debug: &str) -> Numbers {
             Some((field, value)) => {
                 path.push(field);
                 if !value.ends_with('{') {
-                    numbers.insert(path.join("."), value.parse().expect("a number"));
+                    // What is no number, such as whom a server believes, has no place in the tables.
+                    if let Ok(number) = value.parse() {
+                        numbers.insert(path.join("."), number);
+                    }
                     path.pop();
                 }
             }

@@ -12,6 +12,8 @@ mod by_token;
 mod doors;
 mod properties;
 #[cfg(feature = "cli")]
+mod proxies;
+#[cfg(feature = "cli")]
 mod refusals;
 #[cfg(feature = "cli")]
 mod statuses;

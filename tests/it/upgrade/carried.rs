@@ -11,6 +11,8 @@ use crate::support::api::{number, post};
 use crate::support::chat_client::{ChatClient, Position, assert_follows, say};
 use crate::support::frame::frame as masked;
 use crate::support::http::{HttpClient, json_request};
+use crate::support::parsed;
+use crate::support::program::Program;
 use crate::support::websocket::{Heard, WebSocketClient};
 
 /// The bytes of a masked text frame of a client, whose mask is nothing.
@@ -61,6 +63,31 @@ fn clients_keep_their_names_rooms_and_places_and_nothing_is_lost_or_doubled() {
         late.fd()
     );
     drop((clients, late, http));
+    server.program.stop();
+}
+
+#[test]
+fn the_address_that_a_proxy_told_is_the_clients_in_the_next_image_too() {
+    let server = Upgradable::serve(&[
+        "--insecure",
+        "--set",
+        "proxies_trusted=127.0.0.1",
+        "--set",
+        "limits.connections_per_address_max=1",
+    ]);
+    let client = [("X-Forwarded-For", "203.0.113.9")];
+    let mut socket = server.program.websocket_with("/ws", &client);
+    let fd = parsed(&socket.hear_text())["fd"].clone();
+    let path = format!("/v1/connections/{fd}");
+    let entry = |program: &Program| program.http().json("GET", &path, &json!(null)).1;
+    let before = entry(&server.program);
+    assert_eq!(before["peer"], "203.0.113.9", "{before}");
+    server.is_upgraded(&[]);
+    assert_eq!(entry(&server.program), before);
+    // It still counts as the one of its address.
+    let stream = HttpClient::connect(server.program.address).into_stream();
+    assert!(WebSocketClient::upgrade(stream, "/ws", &client).is_err());
+    drop(socket);
     server.program.stop();
 }
 

@@ -36,6 +36,8 @@ impl DirectoryEntry {
             connected_at_ns,
             slot: _,
             established,
+            // The connection says it.
+            deflates: _,
         } = self;
         match peer {
             Peer::V4(ip, port) => {
@@ -80,6 +82,7 @@ impl DirectoryEntry {
                 .optional(RecordReader::text)?
                 .map(|name| users.of(name)),
             slot: u32::MAX,
+            deflates: false,
         })
     }
 }

@@ -38,6 +38,7 @@
 //! | `chat` | users, rooms, channels, presence, and what clients speak; no public face yet | yes |
 //! | `cluster` | tables of who is where in Redis | yes |
 //! | `mysql` | the same tables in MySQL or MariaDB | yes |
+//! | `deflate` | permessage-deflate: messages go compressed to and from WebSockets that offer it | yes |
 //! | `tls` | `wss://` and `https://`, for those who are reached by it | yes |
 //! | `cli` | the `tidings` binary: daemon, gateway, command line, load generator | yes |
 //!

@@ -8,9 +8,10 @@ use super::call::Call;
 use super::channels::{Audience, ChannelKey, Channels, LiveChannel};
 use super::hearing::{Heard, HeardMessage};
 use super::log::MessageLog;
+use super::message::KeptMessage;
 use super::name::EVERYONE;
 use super::notice::Notice;
-use super::placement::Placement;
+use super::placement::{Placement, UnkeptMessage};
 use super::sink::Sink;
 use crate::base::sync::lock;
 use crate::base::{Position, Tick};
@@ -18,6 +19,16 @@ use crate::base::{Position, Tick};
 impl Chat {
     /// Sends a message that came to this node to those who hear its channel, if it is the next one.
     pub fn hear(&self, sink: &mut dyn Sink, now: Tick, heard: &HeardMessage<'_>) -> Heard {
+        // Once for this node, whoever here understands it.
+        let deflated = sink.deflate(heard.message.data());
+        let with_deflated = deflated.map(|deflated| {
+            let message = KeptMessage::clone(&heard.message).with_deflated(Some(deflated));
+            HeardMessage {
+                message: Arc::new(message),
+                ..*heard
+            }
+        });
+        let heard = with_deflated.as_ref().unwrap_or(heard);
         let call = &mut self.call(sink, now);
         let name = heard.channel;
         if name == EVERYONE {
@@ -107,7 +118,8 @@ impl Chat {
 /// Decides how a message is placed in the log of its channel, if it is the next one there.
 fn placement<'a>(log: &MessageLog, heard: &'a HeardMessage<'_>) -> Result<Placement<'a>, Heard> {
     let Some(position) = heard.position else {
-        return Ok(Placement::Unkept(heard.message.body(), heard.except));
+        let message = UnkeptMessage::of(&heard.message);
+        return Ok(Placement::Unkept(message, heard.except));
     };
     let at = log.position();
     if position.epoch != at.epoch {

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::name::User;
-use crate::base::{Fd, MessageBody};
+use crate::base::{DeflatedData, Fd, MessageBody};
 
 /// Bytes that a kept message takes beside its texts: allocations, pointers, its place in the log.
 const MESSAGE_OVERHEAD_BYTES: usize = 160;
@@ -59,6 +59,8 @@ pub struct KeptMessage {
     pub to: Option<User>,
     /// The time at which the message was said, in Unix milliseconds.
     pub ts: u64,
+    /// The compressed form of the data, for those who hear it while it is in memory.
+    pub(super) deflated: Option<DeflatedData>,
 }
 
 impl KeptMessage {
@@ -73,7 +75,14 @@ impl KeptMessage {
             from,
             to,
             ts: body.ts,
+            deflated: None,
         }
+    }
+
+    /// Adds the compressed form of the data.
+    #[must_use]
+    pub(super) fn with_deflated(self, deflated: Option<DeflatedData>) -> Self {
+        Self { deflated, ..self }
     }
 
     /// Copies the texts of a message that was read back, users included.
@@ -97,7 +106,9 @@ impl KeptMessage {
     /// The bytes that the message takes in memory, nearly.
     #[must_use]
     pub fn size(&self) -> usize {
-        MESSAGE_OVERHEAD_BYTES + self.text.len()
+        let deflated = self.deflated.as_ref();
+        let deflated_size = deflated.map_or(0, |deflated| deflated.blocks().len());
+        MESSAGE_OVERHEAD_BYTES + self.text.len() + deflated_size
     }
 
     /// The body of the message.

@@ -45,6 +45,7 @@ mod channels;
 mod cluster_state;
 mod common;
 mod connections;
+mod deflated;
 mod error;
 mod everyone;
 mod expiry;

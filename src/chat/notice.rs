@@ -2,7 +2,7 @@
 
 use super::message::KeptMessage;
 use super::name::User;
-use crate::base::{MessageBody, Position};
+use crate::base::{DeflatedData, MessageBody, Position};
 
 /// A message as a channel delivers it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub struct Delivered<'a> {
     pub position: Option<Position>,
     /// The text, the sender and the time of the message.
     pub body: MessageBody<&'a str>,
+    /// The compressed form of its data, if there is one.
+    pub deflated: Option<&'a DeflatedData>,
 }
 
 impl KeptMessage {
@@ -23,6 +25,7 @@ impl KeptMessage {
             channel: Some(channel),
             position: Some(position),
             body: self.body(),
+            deflated: self.deflated.as_ref(),
         }
     }
 }

@@ -12,7 +12,7 @@ use super::Chat;
 use super::call::Call;
 use super::message::KeptMessage;
 use super::name::User;
-use super::placement::Placement;
+use super::placement::{Placement, UnkeptMessage};
 use super::receipt::Receipt;
 use super::rooms::RoomShard;
 use super::sink::Sink;
@@ -207,7 +207,7 @@ impl Chat {
         match place {
             Some(position) => Placement::Stored(position, message),
             None if self.keeps_in_memory(channel) => Placement::Memory(message),
-            None => Placement::Unkept(message.body(), &[]),
+            None => Placement::Unkept(UnkeptMessage::of(message), &[]),
         }
     }
 }

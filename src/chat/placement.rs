@@ -3,20 +3,39 @@
 use std::sync::Arc;
 
 use super::call::{Call, Scope};
+use super::error::ChatError;
 use super::log::MessageLog;
 use super::message::KeptMessage;
 use super::notice::{Delivered, Notice};
-use crate::base::{Fd, MessageBody, Position};
+use super::receipt::Receipt;
+use crate::base::{DeflatedData, Fd, MessageBody, Position};
 
 /// A message on its way into a channel.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Placement<'a> {
     /// The message is delivered and not kept. The listed connections don't get it.
-    Unkept(MessageBody<&'a str>, &'a [Fd]),
+    Unkept(UnkeptMessage<'a>, &'a [Fd]),
     /// The message is appended to a log in memory.
     Memory(&'a Arc<KeptMessage>),
     /// The message is appended at the place that it has on disk.
     Stored(Position, &'a Arc<KeptMessage>),
+}
+
+/// A message that is delivered and not kept.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct UnkeptMessage<'a> {
+    pub(super) body: MessageBody<&'a str>,
+    /// The compressed form of its data.
+    pub(super) deflated: Option<&'a DeflatedData>,
+}
+
+impl<'a> UnkeptMessage<'a> {
+    pub(super) fn of(message: &'a KeptMessage) -> Self {
+        Self {
+            body: message.body(),
+            deflated: message.deflated.as_ref(),
+        }
+    }
 }
 
 impl Placement<'_> {
@@ -42,14 +61,17 @@ impl Placement<'_> {
         subscribed: usize,
         fds: impl Iterator<Item = Fd>,
     ) -> usize {
-        let (body, except) = match *self {
-            Self::Unkept(body, except) => (body, except),
-            Self::Memory(message) | Self::Stored(_, message) => (message.body(), &[][..]),
+        let (UnkeptMessage { body, deflated }, except) = match *self {
+            Self::Unkept(message, except) => (message, except),
+            Self::Memory(message) | Self::Stored(_, message) => {
+                (UnkeptMessage::of(message), &[][..])
+            }
         };
         let message = Delivered {
             channel: Some(channel),
             position,
             body,
+            deflated,
         };
         if except.is_empty() {
             if subscribed > 0 {
@@ -60,5 +82,23 @@ impl Placement<'_> {
         let notice = Notice::Message(message);
         fds.filter(|fd| !except.contains(fd) && call.sink.push(*fd, &notice))
             .count()
+    }
+}
+
+/// Sends a message to one connection.
+pub(super) fn push(
+    call: &mut Call<'_>,
+    fd: Fd,
+    body: &MessageBody<&str>,
+) -> Result<Receipt<'static>, ChatError> {
+    let notice = Notice::Message(Delivered {
+        channel: None,
+        position: None,
+        body: *body,
+        deflated: None,
+    });
+    match call.sink.push(fd, &notice) {
+        true => Ok(Receipt::new(None, body.id.to_owned(), None, 1)),
+        false => Err(ChatError::NoConnection(fd)),
     }
 }

@@ -14,16 +14,15 @@ use super::inboxes::InboxShard;
 use super::message::{Keep, KeptMessage, NewMessage, Recipient};
 use super::moment::Moment;
 use super::name::{EVERYONE, User, check_room, check_uid};
-use super::notice::{Delivered, Notice};
 use super::pending::{Destination, PendingMessage};
-use super::placement::Placement;
+use super::placement::{Placement, UnkeptMessage, push};
 use super::receipt::Receipt;
 use super::rights::{Actor, Rights};
 use super::settings::ChannelKind;
 use super::shards::ShardPair;
 use super::sink::Sink;
 use crate::base::sync::lock;
-use crate::base::{Epoch, Fd, MessageBody, Position};
+use crate::base::{DeflatedData, Epoch, Fd, MessageBody, Position};
 
 /// Bytes of an id at the most: a UUID has 36, a SHA-256 in hexadecimal has 64.
 const ID_BYTES_MAX: usize = 64;
@@ -77,6 +76,8 @@ struct Envelope<'a> {
     to: Option<&'a User>,
     keep: Keep,
     except: &'a [Fd],
+    /// The compressed form of the data.
+    deflated: Option<&'a DeflatedData>,
     /// The bound against which a channel counts that it opens.
     capacity: Capacity<'a>,
 }
@@ -84,7 +85,8 @@ struct Envelope<'a> {
 impl<'a> Envelope<'a> {
     fn kept(&self) -> Arc<KeptMessage> {
         let (from, to) = (self.from.cloned(), self.to.cloned());
-        Arc::new(KeptMessage::new(&self.body, from, to))
+        let message = KeptMessage::new(&self.body, from, to);
+        Arc::new(message.with_deflated(self.deflated.cloned()))
     }
 
     /// Whether a user says it, and no back end.
@@ -120,7 +122,10 @@ impl<'a> Envelope<'a> {
     {
         match kept {
             Some(message) => Placement::Memory(message),
-            None => Placement::Unkept(self.body, self.except),
+            None => {
+                let (body, deflated) = (self.body, self.deflated);
+                Placement::Unkept(UnkeptMessage { body, deflated }, self.except)
+            }
         }
     }
 }
@@ -144,8 +149,10 @@ impl Chat {
     ) -> Result<SayOutcome, ChatError> {
         self.check(to, message)?;
         let speaker = self.speaker(actor, to, message)?;
+        let deflated = self.deflated(sink, &[to], message);
         let call = &mut self.call(sink, now.tick);
-        self.say_as(call, now.unix_ms, &speaker, to, message)
+        let what = (message, deflated.as_ref());
+        self.say_as(call, now.unix_ms, &speaker, to, what)
     }
 
     /// Says the same to several receivers, one after the other, as a message of its own for each.
@@ -172,10 +179,12 @@ impl Chat {
             self.check(*to, message)?;
             speakers.push(self.speaker(actor, *to, message)?);
         }
+        let deflated = self.deflated(sink, to, message);
         let call = &mut self.call(sink, now.tick);
+        let what = (message, deflated.as_ref());
         let each = to.iter().zip(&speakers);
         Ok(each
-            .map(|(to, speaker)| self.say_as(call, now.unix_ms, speaker, *to, message))
+            .map(|(to, speaker)| self.say_as(call, now.unix_ms, speaker, *to, what))
             .collect())
     }
 
@@ -261,7 +270,7 @@ impl Chat {
         ts: u64,
         speaker: &Speaker<'_>,
         to: Recipient<'_>,
-        message: &NewMessage<'_>,
+        (message, deflated): (&NewMessage<'_>, Option<&DeflatedData>),
     ) -> Result<SayOutcome, ChatError> {
         let own_id = message.id.as_deref();
         let made_id = own_id.is_none().then(|| self.common.ids.id());
@@ -279,6 +288,7 @@ impl Chat {
             to: None,
             keep: message.keep,
             except: &message.except,
+            deflated,
             capacity: speaker.capacity(),
         };
         // An id that was made here is nobody else's: there is nothing to remember.
@@ -542,23 +552,6 @@ impl Chat {
             Keep::Yes => self.common.settings.kind_of(channel),
             Keep::No => ChannelKind::None,
         }
-    }
-}
-
-/// Sends a message to one connection.
-fn push(
-    call: &mut Call<'_>,
-    fd: Fd,
-    body: &MessageBody<&str>,
-) -> Result<Receipt<'static>, ChatError> {
-    let notice = Notice::Message(Delivered {
-        channel: None,
-        position: None,
-        body: *body,
-    });
-    match call.sink.push(fd, &notice) {
-        true => Ok(Receipt::new(None, body.id.to_owned(), None, 1)),
-        false => Err(ChatError::NoConnection(fd)),
     }
 }
 

@@ -4,16 +4,22 @@ use std::sync::Arc;
 
 use super::notice::{Delivered, Notice};
 use super::receipt::Receipt;
-use crate::base::{Epoch, Fd, Position};
+use crate::base::{DeflatedData, Epoch, Fd, Position};
 
 /// Takes what the chat sends, in the order in which it is to arrive.
 ///
-/// All but [`Sink::welcome`] of a login is called **under the lock of the channel's shard**: an
+/// All but [`Sink::deflate`], and [`Sink::welcome`] of a login, is called **under the lock of the channel's shard**: an
 /// implementation puts commands into the mailboxes of the reactors **at once**, and neither waits
 /// nor calls the chat. Commands that gather until a batch is done would undo the order.
 ///
 /// The topic of a channel is its name: `lobby`, `@ann`, `*`.
 pub trait Sink {
+    /// Compresses the data of a message that is about to be said, if any who may hear it understands that;
+    /// called before any lock is taken, once a message, however many its receivers.
+    fn deflate(&mut self, _data: &str) -> Option<DeflatedData> {
+        None
+    }
+
     /// Sends to all that hear a topic.
     fn publish(&mut self, topic: &Arc<str>, notice: &Notice<'_>);
 

@@ -231,6 +231,8 @@ section! {
         /// Whether messages go compressed to and from clients that offer it (permessage-deflate, as
         /// browsers do); an open connection keeps what its handshake has agreed on.
         deflate: bool = false, by reload;
+        /// Size from which a message is compressed, in bytes, if that makes it smaller.
+        deflate_size_min: usize = 512, within 0..=SIZE_MAX, by reload;
         /// Silence after which a connection is pinged, in milliseconds; 0 turns heartbeats off.
         ping_ms: u64 = 25_000, within 0..=DAY_MS, by reload;
         /// Time for any sign of life after a ping, in milliseconds; then close code 4010.

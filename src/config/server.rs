@@ -17,6 +17,7 @@ impl Settings {
             unfinished_bytes_max: self.limits.unfinished_size_max,
             connections_per_address_max: self.limits.connections_per_address_max,
             stop_delay_ms: self.general.stop_delay_ms,
+            deflate_size_min: self.websocket.deflate_size_min,
             stop_ms_max: self.general.stop_ms_max,
             renew_ms_max: self.general.renew_ms_max,
             freeze_ms_max: self.general.freeze_ms_max,

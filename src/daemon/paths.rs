@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use tidings::api::health::{self, ServerReadiness, is_health_path};
 use tidings::api::{Refusal, RefusalReason, Refused, method_not_allowed};
 use tidings::chat::ErrorCode;
-use tidings::endpoint::{Endpoint, LINK_PATH};
+use tidings::endpoint::{EVENTS_PATH, Endpoint, LINK_PATH};
 use tidings::server::{Fd, Handle, Head, Response, Verdict};
 
 use super::cross_origin::CLIENT_PATHS;
@@ -48,10 +48,8 @@ impl ServeGate {
             return Verdict::Answer(answer);
         }
         if head.asks_for_websocket() {
-            let node = self.node.as_ref();
-            if node.is_some_and(|node| node.shared().is_draining()) {
-                let message = "this node sends its clients away; another one takes them";
-                return Verdict::Answer(Refusal::new(ErrorCode::Unavailable, message).response());
+            if let Some(answer) = self.sends_away() {
+                return Verdict::Answer(answer);
             }
             return match (head.path(), in_force.echo_size_max) {
                 ("/ws" | "/", _) => Verdict::Pass,
@@ -61,6 +59,9 @@ impl ServeGate {
                 }
                 _ => Verdict::Answer(not_found("there is no WebSocket at this path; try /ws")),
             };
+        }
+        if head.path() == EVENTS_PATH && head.method() == "GET" {
+            return self.judge_events();
         }
         match head.has_body() {
             true => self.judge_before_body(head, fd, in_force.has_page),
@@ -74,6 +75,23 @@ impl ServeGate {
             Ok(true) => Verdict::Pass,
             Ok(false) => Verdict::Answer(beside_the_api(head.method(), head.path(), has_page)),
             Err(answer) => Verdict::Answer(answer),
+        }
+    }
+
+    /// The answer to whoever would stay, while the node sends its clients away.
+    fn sends_away(&self) -> Option<Response> {
+        let node = self.node.as_ref()?;
+        node.shared().is_draining().then(|| {
+            let message = "this node sends its clients away; another one takes them";
+            Refusal::new(ErrorCode::Unavailable, message).response()
+        })
+    }
+
+    /// Opens a stream of events; its login is judged as that of a WebSocket.
+    fn judge_events(&self) -> Verdict {
+        match self.sends_away() {
+            Some(answer) => Verdict::Answer(answer),
+            None => Verdict::Events { fields: None },
         }
     }
 

@@ -6,6 +6,7 @@ use crate::api::json::Json;
 use crate::api::refusal::Refusal;
 use crate::base::Fd;
 use crate::chat::{Delivered, Notice, Position, Receipt, User, Welcome};
+use crate::server::deflated_text::DeflatedText;
 
 /// Bytes of a message's fields beside its data, which most messages don't exceed.
 const FIELDS_BYTES: usize = 160;
@@ -49,6 +50,40 @@ pub(super) fn frame(frame: &Notice<'_>) -> String {
             .string("uid", uid)
             .end(),
     }
+}
+
+/// Whether there is a compressed form of a message's data.
+pub(super) fn has_deflated(notice: &Notice<'_>) -> bool {
+    matches!(notice, Notice::Message(posted) if posted.deflated.is_some())
+}
+
+/// Finds the data in the text of a message of which there is a compressed form.
+pub(super) fn deflated<'a>(notice: &Notice<'a>, text: &'a str) -> Option<DeflatedText<'a>> {
+    let Notice::Message(Delivered { body, deflated, .. }) = notice else {
+        return None;
+    };
+    let data = (*deflated)?;
+    // The data is the last field.
+    let end = text.len() - "}".len();
+    let data_at = end - body.data.len()..end;
+    debug_assert_eq!(&text[data_at.clone()], body.data);
+    Some(DeflatedText {
+        text,
+        data_at,
+        data,
+    })
+}
+
+/// Names the event of a message that is kept, by its text: `offset:epoch:channel`, by which whoever comes
+/// back goes on.
+pub(super) fn event_name(text: &str) -> Option<String> {
+    let text = text.strip_prefix(r#"{"type":"msg","channel":"#)?;
+    let mut values = serde_json::Deserializer::from_str(text).into_iter::<String>();
+    let channel = values.next()?.ok()?;
+    let rest = text[values.byte_offset()..].strip_prefix(r#","epoch":""#)?;
+    let (epoch, rest) = rest.split_once('"')?;
+    let (offset, _) = rest.strip_prefix(r#","offset":"#)?.split_once(',')?;
+    Some(format!("{offset}:{epoch}:{channel}"))
 }
 
 fn presence(room: &str) -> Json {

@@ -86,6 +86,7 @@ pub use http::MetricGroup;
 pub use links::{LinkNumbers, LinkPublisher, Links, OnComplete, OnMark};
 pub use native::COMMANDS_A_FRAME_MAX;
 pub use replays::ReplaySettings;
+pub use sessions::EVENTS_PATH;
 
 /// The path at which gateways open their links.
 pub const LINK_PATH: &str = "/link";
@@ -213,6 +214,7 @@ impl Endpoint {
                 sessions: Arc::clone(&self.sessions),
             }))
             .serials_from(self.serials.from)
+            .event_name(frames::event_name)
             .on_start(move |server| {
                 start.0.start(server);
                 start.1.started(server);

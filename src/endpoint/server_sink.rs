@@ -6,8 +6,9 @@ use std::sync::Arc;
 use super::frames;
 use super::services::Services;
 use super::store_task::{ReplyTo, StoreTask};
-use crate::base::{Epoch, Fd, Position};
+use crate::base::{DeflatedData, Epoch, Fd, Position};
 use crate::chat::{ChannelKind, Delivered, Missing, Notice, Receipt, Sink, Welcome};
+use crate::server::deflated_text::put_text;
 use crate::server::{Handle, Message, WorkerHandle};
 
 /// The way in which a login or a join is confirmed.
@@ -105,7 +106,10 @@ impl<'a> ServerSink<'a> {
     fn publish_whole(&self, topic: &Arc<str>, frame: &Notice<'_>, gather_ms: Option<u16>) {
         let (handle, text) = (&self.handle, frames::frame(frame));
         match gather_ms {
-            None => handle.publish(Arc::clone(topic), &text),
+            None => match frames::deflated(frame, &text) {
+                None => handle.publish_plain(topic, Message::text(&text)),
+                Some(deflated) => handle.publish_deflated(topic, &deflated),
+            },
             Some(delay_ms) => handle.publish_gathered(Arc::clone(topic), &text, delay_ms),
         }
     }
@@ -117,6 +121,10 @@ impl<'a> ServerSink<'a> {
 }
 
 impl Sink for ServerSink<'_> {
+    fn deflate(&mut self, data: &str) -> Option<DeflatedData> {
+        self.handle.deflate(data)
+    }
+
     fn publish(&mut self, topic: &Arc<str>, frame: &Notice<'_>) {
         let way = self.services.chat.settings().way_of(topic);
         if !way.is_latest {
@@ -148,28 +156,37 @@ impl Sink for ServerSink<'_> {
     }
 
     fn push(&mut self, fd: Fd, frame: &Notice<'_>) -> bool {
-        self.handle.push(fd, &frames::frame(frame)).is_ok()
+        let text = frames::frame(frame);
+        self.handle.push_plain(fd, Message::text(&text)).is_ok()
     }
 
     fn said(&mut self, receipt: &Receipt<'_>) {
         if let Some((fd, seq)) = self.answered_first.take() {
             let text = frames::said(frames::ok(Some(seq)), receipt).end();
-            self.handle.push(fd, &text).ok();
+            self.handle.push_plain(fd, Message::text(&text)).ok();
         }
     }
 
     fn welcome(&mut self, fd: Fd, channels: &[Welcome]) {
         if let Confirmation::With(seq) = self.confirmation {
             // If the connection has gone meanwhile, its `on_close` will tell the chat.
-            self.handle.push(fd, &frames::welcome(seq, channels)).ok();
+            let text = frames::welcome(seq, channels);
+            self.handle.push_plain(fd, Message::text(&text)).ok();
         }
     }
 
     fn subscribe(&mut self, fd: Fd, topic: &Arc<str>, first: &[Notice<'_>]) {
-        let texts: Vec<String> = first.iter().map(frames::frame).collect();
-        let messages: Vec<Message<'_>> = texts.iter().map(Message::from).collect();
+        let deflates = first.iter().any(frames::has_deflated) && self.handle.deflates(fd);
+        let mut all = Vec::new();
+        for notice in first {
+            let text = frames::frame(notice);
+            match frames::deflated(notice, &text).filter(|_| deflates) {
+                None => put_text(&mut all, &text),
+                Some(deflated) => all.extend(deflated.frame()),
+            }
+        }
         self.handle
-            .subscribe_after(fd, Arc::clone(topic), &messages);
+            .subscribe_after_frames(fd, Arc::clone(topic), all);
     }
 
     fn replay(&mut self, fd: Fd, topic: &Arc<str>, missing: Missing) {

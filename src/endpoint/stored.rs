@@ -66,5 +66,6 @@ pub(super) fn delivered<'a>(channel: &'a str, message: &'a StoredMessage) -> Del
         channel: Some(channel),
         position: Some(message.position),
         body: message.body.as_deref(),
+        deflated: None,
     }
 }

@@ -43,7 +43,7 @@ pub enum Command {
         /// The topic's name.
         topic: Arc<str>,
         /// One encoded frame, shared by all receivers.
-        frame: Bytes,
+        frame: SharedFrame,
     },
     /// Sends one frame to all members of a topic, in a way of its own.
     Deliver {
@@ -55,7 +55,7 @@ pub enum Command {
         way: DeliveryWay,
     },
     /// Sends one frame to every WebSocket.
-    Broadcast(Bytes),
+    Broadcast(SharedFrame),
     /// Makes a connection a member of a topic.
     Subscribe {
         /// The new member.
@@ -131,6 +131,37 @@ pub enum Command {
     },
 }
 
+/// One encoded frame for many.
+#[derive(Debug, Clone)]
+pub struct SharedFrame {
+    /// The frame that everybody understands.
+    pub plain: Bytes,
+    /// The same message in a compressed frame, for those who have agreed on that; behind one more pointer,
+    /// since most commands have none.
+    pub deflated: Option<Arc<Bytes>>,
+}
+
+impl SharedFrame {
+    /// The frame for a receiver that understands compressed ones.
+    pub(super) fn smallest(&self) -> &Bytes {
+        self.deflated.as_deref().unwrap_or(&self.plain)
+    }
+
+    /// Counts the bytes of both forms.
+    fn len(&self) -> usize {
+        self.plain.len() + self.deflated.as_ref().map_or(0, |deflated| deflated.len())
+    }
+}
+
+impl From<Bytes> for SharedFrame {
+    fn from(plain: Bytes) -> Self {
+        Self {
+            plain,
+            deflated: None,
+        }
+    }
+}
+
 /// Other bounds and times for a reactor.
 #[derive(Debug)]
 pub struct ReactorOrder {
@@ -177,10 +208,9 @@ impl Command {
     /// Counts the bytes that the command keeps in memory beside itself and the batch's frames.
     fn payload_size(&self) -> usize {
         match self {
+            Self::Publish { frame, .. } | Self::Broadcast(frame) => frame.len(),
             Self::PushLarge { frame, .. }
-            | Self::Publish { frame, .. }
             | Self::Deliver { frames: frame, .. }
-            | Self::Broadcast(frame)
             | Self::Subscribe {
                 frames_first: frame,
                 ..
@@ -353,15 +383,18 @@ mod tests {
             frame: frame.clone(),
         };
         assert_eq!(size(large), 1_000);
-        assert_eq!(size(Command::Broadcast(frame.clone())), 1_000);
+        assert_eq!(size(Command::Broadcast(frame.clone().into())), 1_000);
         let subscribe = Command::Subscribe {
             fd,
             topic: Arc::clone(&topic),
             frames_first: frame.clone(),
         };
         assert_eq!(size(subscribe), 1_000);
-        let frame = frame.clone();
-        assert_eq!(size(Command::Publish { topic, frame }), 1_000);
+        let frame = SharedFrame {
+            plain: frame,
+            deflated: Some(Arc::new(Bytes::from_static(&[0; 400]))),
+        };
+        assert_eq!(size(Command::Publish { topic, frame }), 1_400);
         let answer = Command::Answer {
             fd,
             serial: 0,

@@ -83,6 +83,8 @@ counters! {
         websockets,
         /// WebSockets open now that have agreed on compression.
         websockets_deflating,
+        /// Streams of events open now; they count as WebSockets, too.
+        event_streams,
         /// Connection slots in use now: connections of both kinds, and those on their way out.
         slots,
         /// Timers set now.

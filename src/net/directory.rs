@@ -45,6 +45,8 @@ pub struct DirectoryEntry {
     /// Whether the connection is a WebSocket whose handshake is done and that has neither got nor
     /// sent a Close.
     pub established: bool,
+    /// Whether the WebSocket understands compressed messages.
+    pub(crate) deflates: bool,
 }
 
 /// A peer's address in 8 or 16 bytes, where a [`SocketAddr`] takes 32.
@@ -89,6 +91,7 @@ impl DirectoryEntry {
             connected_at_ns: since_1970.as_nanos() as u64,
             slot,
             established: false,
+            deflates: false,
         }
     }
 
@@ -153,6 +156,14 @@ impl Directory {
             .is_some_and(|entry| entry.established)
     }
 
+    /// Whether `fd` is an open WebSocket that understands compressed messages.
+    #[must_use]
+    pub fn deflates(&self, fd: Fd) -> bool {
+        let entries = self.read();
+        let entry = entries.by_fd.get(&fd.0);
+        entry.is_some_and(|entry| entry.established && entry.deflates)
+    }
+
     /// Adds to `fds` up to `limit` connections in the order of their names, from the first after
     /// `after`. The lock is held for a few of them at a time.
     pub fn collect_after(&self, after: Fd, limit: usize, fds: &mut Vec<Fd>) {
@@ -203,9 +214,10 @@ impl Directory {
         entries.in_order.insert(fd.0);
     }
 
-    pub(crate) fn establish(&self, fd: Fd) {
+    pub(crate) fn establish(&self, fd: Fd, deflates: bool) {
         if let Some(entry) = self.write().by_fd.get_mut(&fd.0) {
             entry.established = true;
+            entry.deflates = deflates;
         }
     }
 
@@ -267,11 +279,11 @@ mod tests {
     fn a_connection_is_found_from_its_first_to_its_last_moment() {
         let directory = with(&[1, 2]);
         assert!(directory.exists(Fd(1)) && !directory.is_established(Fd(1)));
-        directory.establish(Fd(1));
+        directory.establish(Fd(1), false);
         assert!(directory.is_established(Fd(1)) && !directory.is_established(Fd(2)));
         assert_eq!(directory.slots().slot_of(Fd(2)), Some(102));
         directory.remove(Fd(1));
-        directory.establish(Fd(1));
+        directory.establish(Fd(1), false);
         assert!(!directory.exists(Fd(1)) && directory.find(Fd(1)).is_none());
         assert_eq!(directory.slots().slot_of(Fd(1)), None);
     }
@@ -282,7 +294,7 @@ mod tests {
         let (ann, bob) = (Arc::from("ann"), Arc::from("bob"));
         let not_open = Err(BindError::NotEstablished(Fd(1)));
         assert_eq!(directory.bind(Fd(1), &ann), not_open);
-        directory.establish(Fd(1));
+        directory.establish(Fd(1), false);
         assert_eq!(directory.bind(Fd(1), &ann), Ok(()));
         assert_eq!(directory.bind(Fd(1), &ann), Ok(()), "again");
         let other = Err(BindError::BoundToAnother(Fd(1)));

@@ -91,7 +91,7 @@ impl Slot {
         record.u64(match self.known_as {
             KnownAs::Nothing => 0,
             KnownAs::Http => 1,
-            KnownAs::WebSocket | KnownAs::DeflatingWebSocket => 2,
+            KnownAs::WebSocket | KnownAs::DeflatingWebSocket | KnownAs::EventStream => 2,
         });
         record.tick(self.stalled);
         record.tick(self.cut_at);

@@ -86,19 +86,25 @@ pub(super) enum KnownAs {
     WebSocket,
     /// The same, whose peer understands compressed messages.
     DeflatingWebSocket,
+    /// The same, which is a stream of events.
+    EventStream,
 }
 
 impl KnownAs {
-    /// Returns what an open WebSocket is known as.
-    pub(super) fn websocket(deflates: bool) -> Self {
-        match deflates {
-            false => Self::WebSocket,
-            true => Self::DeflatingWebSocket,
+    /// Returns what an open WebSocket or stream is known as.
+    pub(super) fn open(connection: &Connection) -> Self {
+        match (connection.is_event_stream(), connection.deflates()) {
+            (true, _) => Self::EventStream,
+            (false, true) => Self::DeflatingWebSocket,
+            (false, false) => Self::WebSocket,
         }
     }
 
     pub(super) fn is_websocket(self) -> bool {
-        matches!(self, Self::WebSocket | Self::DeflatingWebSocket)
+        matches!(
+            self,
+            Self::WebSocket | Self::DeflatingWebSocket | Self::EventStream
+        )
     }
 }
 

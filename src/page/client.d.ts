@@ -148,6 +148,12 @@ export interface ClientOptions {
   resume?: Record<string, Resume>;
   /** The class to use where there is no global one (Node 20: that of the package `ws`). */
   WebSocket?: new (url: string) => any;
+  /**
+   * What messages come by where three WebSockets in a row fail: the global ones by default. Without them,
+   * WebSockets are tried for ever.
+   */
+  EventSource?: new (url: string) => any;
+  fetch?: typeof fetch;
   /** `Infinity` waits as long as it takes; so does that of a single command. */
   timeout?: number;
   connectTimeout?: number;

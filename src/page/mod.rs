@@ -26,7 +26,7 @@ pub const HEADERS: [(&str, &str); 3] = [
 ];
 
 /// The modules of the client, each after those that it imports.
-const CLIENT: [&str; 11] = [
+const CLIENT: [&str; 12] = [
     include_str!("client/error.js"),
     include_str!("client/timers.js"),
     include_str!("client/commands.js"),
@@ -37,6 +37,7 @@ const CLIENT: [&str; 11] = [
     include_str!("client/ending.js"),
     include_str!("client/options.js"),
     include_str!("client/link.js"),
+    include_str!("client/stream.js"),
     include_str!("client/client.js"),
 ];
 

@@ -140,6 +140,18 @@ impl Builder {
         self
     }
 
+    /// Sets the function that names the events of a stream ([`Verdict::Events`]) by their texts; it must
+    /// not block. A reader that comes back shows the name of the last event that had one, in
+    /// `Last-Event-ID`. Without this function no event has a name.
+    #[must_use]
+    pub fn event_name(
+        mut self,
+        name: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
+    ) -> Self {
+        self.spec.event_name = Arc::new(name);
+        self
+    }
+
     /// Sets the callback for a server that listens; called on the main thread, before all others.
     #[must_use]
     pub fn on_start(mut self, callback: impl Fn(&WorkerHandle) + Send + Sync + 'static) -> Self {

@@ -60,7 +60,14 @@ impl Deliver for AtOnce {
     }
 
     fn push(&self, shared: &ServerShared, fd: Fd, message: Message<'_>) {
-        shared.send(fd.reactor(), CommandBatch::of(large(fd, message)));
+        let command = match message.data.len() > LARGE_BYTES {
+            true => large(shared, fd, message),
+            false => Command::PushLarge {
+                fd,
+                frame: encoded(message).into(),
+            },
+        };
+        shared.send(fd.reactor(), CommandBatch::of(command));
     }
 
     fn follows(&self, _: Fd) -> bool {
@@ -165,7 +172,7 @@ impl Deliver for PerBatch {
             return;
         };
         if message.data.len() > LARGE_BYTES {
-            outgoing.put(large(fd, message));
+            outgoing.put(large(shared, fd, message));
         } else {
             outgoing.push(fd, |frames| {
                 encode_message(frames, message.kind, message.data);
@@ -195,10 +202,11 @@ impl Deliver for PerBatch {
     }
 }
 
-fn large(fd: Fd, message: Message<'_>) -> Command {
+/// Makes a push of its own, compressed if the receiver understands that.
+fn large(shared: &ServerShared, fd: Fd, message: Message<'_>) -> Command {
     Command::PushLarge {
         fd,
-        frame: encoded(message).into(),
+        frame: shared.large_frame(fd, message),
     }
 }
 

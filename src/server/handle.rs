@@ -256,15 +256,11 @@ impl<D: Delivery> Handle<D> {
         self.put(fd.reactor(), Command::Unsubscribe { fd, topic });
     }
 
-    /// Sends a message to all members of a topic: encoded once, one command a reactor.
+    /// Sends a message to all members of a topic: encoded once, one command a reactor; and compressed
+    /// once, where it is large enough for that and somebody here understands it.
     pub fn publish<'a>(&self, topic: impl Into<Arc<str>>, message: impl Into<Message<'a>>) {
-        let _pass = self.enter();
-        let topic: Arc<str> = topic.into();
-        let frame = self.shared.budget.shared(encoded(message.into()));
-        for reactor in 0..self.shared.mailboxes.len() {
-            let (topic, frame) = (Arc::clone(&topic), frame.clone());
-            self.put(reactor, Command::Publish { topic, frame });
-        }
+        let frame = self.shared.frames_of(message.into());
+        self.publish_frame(&topic.into(), &frame);
     }
 
     /// Sends a message to all members of a topic, together with what follows within `delay_ms`, so
@@ -314,7 +310,7 @@ impl<D: Delivery> Handle<D> {
     /// Sends a message to every WebSocket: encoded once, one command a reactor.
     pub fn broadcast<'a>(&self, message: impl Into<Message<'a>>) {
         let _pass = self.enter();
-        let frame = self.shared.budget.shared(encoded(message.into()));
+        let frame = self.shared.frames_of(message.into());
         for reactor in 0..self.shared.mailboxes.len() {
             self.put(reactor, Command::Broadcast(frame.clone()));
         }

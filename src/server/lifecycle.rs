@@ -151,6 +151,7 @@ impl Lifecycle {
             limits: Arc::new(spec.settings.reactor.clone()),
             waiting_bytes_max: (spec.settings.worker_queue.bytes_high).max(WAITING_BYTES_LEAST),
             gate: spec.gate,
+            event_name: spec.event_name,
             jobs: &inline_jobs,
             start_gate: Arc::default(),
             entered: spec.entered.clone(),

@@ -15,6 +15,10 @@ mod builder;
 mod callback_control;
 mod caretaker;
 mod connection_job;
+#[cfg(feature = "chat")]
+pub(crate) mod deflated_text;
+mod deflaters;
+mod deflating;
 mod delivery;
 mod error;
 mod freeze;
@@ -63,6 +67,7 @@ mod upgrading;
 mod worker;
 
 pub use builder::{Builder, WORKERS_MAX};
+pub use deflaters::DeflateStats;
 pub use delivery::{AtOnce, Delivery, PerBatch};
 pub use error::{PushError, ServerError};
 #[doc(hidden)]

@@ -37,6 +37,10 @@ pub struct ServerSettings {
     /// connections and requests are still taken, so that a balancer can see it before they are
     /// refused. Default 0: whoever stops a server by hand doesn't want to wait.
     pub stop_delay_ms: u64,
+    /// Bytes of a message from which it is compressed for those who have agreed on that; see
+    /// [`Limits::deflate`](super::Limits). Default 512: what is shorter gains next to nothing, since it
+    /// goes in one packet either way.
+    pub deflate_size_min: usize,
     /// Time that a stop may take before the remaining connections are cut, in milliseconds. Default
     /// 30,000: ten seconds of farewells, and twenty for the answers and close handshakes.
     pub stop_ms_max: u64,
@@ -74,6 +78,7 @@ impl Default for ServerSettings {
             unfinished_bytes_max: 64 << 20,
             connections_per_address_max: 0,
             stop_delay_ms: 0,
+            deflate_size_min: 512,
             stop_ms_max: 30_000,
             renew_ms_max: 30_000,
             freeze_ms_max: 2_000,

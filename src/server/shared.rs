@@ -10,6 +10,7 @@ use crossbeam_channel::{Receiver, Sender};
 use mio::Waker;
 
 use super::connection_job::{ConnectionJob, UserFunction, take_functions};
+use super::deflaters::Deflaters;
 use super::freeze::{FreezeBoard, FreezeErrand, FreezeError};
 use super::main_times::MainTimes;
 use super::pauses::Pauses;
@@ -39,6 +40,8 @@ pub(super) struct ServerShared {
     pub(super) strangers: Arc<Strangers>,
     /// Bytes of its own answers that a connection gets in a turn.
     pub(super) answers_bytes_max: Arc<AtomicUsize>,
+    /// The compressors.
+    pub(super) deflaters: Deflaters,
     /// What waits for its connections' turns.
     pub(super) postponed: Arc<Postponed>,
     /// Whom the server's user has paused.
@@ -78,6 +81,7 @@ impl ServerShared {
         self.unfinished.set_max(settings.unfinished_bytes_max);
         self.strangers.set_max(settings.connections_per_address_max);
         self.main.times.set(settings);
+        self.deflaters.set(settings);
         let answers_bytes_max = settings.answers_bytes_max();
         (self.answers_bytes_max).store(answers_bytes_max, Ordering::Relaxed);
         let limits = Arc::new(settings.reactor.clone());

@@ -11,6 +11,7 @@ use crossbeam_channel::{Receiver, Sender};
 use mio::{Poll, Waker};
 
 use super::connection_job::ConnectionJob;
+use super::deflaters::Deflaters;
 use super::delivery::OwnReactor;
 use super::error::ServerError;
 use super::freeze::{FreezeBoard, FrozenReactor};
@@ -38,8 +39,8 @@ use crate::net::command::CommandBatch;
 use crate::net::limits::ReactorLimits;
 use crate::net::mailbox::{MailboxReceiver, mailbox};
 use crate::net::reactor::{
-    self, CommandSender, EventSink, Gate, Reactor, ReactorHandover, ReactorParts, ReactorShared,
-    RunEnd,
+    self, CommandSender, EventName, EventSink, Gate, Reactor, ReactorHandover, ReactorParts,
+    ReactorShared, RunEnd,
 };
 use crate::net::strangers::Strangers;
 use crate::net::{ListenAddress, Listener};
@@ -119,6 +120,7 @@ pub(super) fn build_shared(
         unfinished: ByteBudget::new(settings.unfinished_bytes_max),
         strangers: Arc::new(Strangers::new(settings.connections_per_address_max)),
         answers_bytes_max: Arc::new(AtomicUsize::new(settings.answers_bytes_max())),
+        deflaters: Deflaters::new(settings),
         postponed: Arc::default(),
         pauses: Arc::default(),
         workers: queues,
@@ -177,6 +179,7 @@ pub(super) struct Spawner<'a> {
     /// Bytes of messages that wait in one thread for their connections' turns.
     pub(super) waiting_bytes_max: usize,
     pub(super) gate: Arc<Gate>,
+    pub(super) event_name: Arc<EventName>,
     pub(super) jobs: &'a Receiver<WorkerJob>,
     /// The gate at which the threads wait.
     pub(super) start_gate: Arc<StartGate>,
@@ -380,6 +383,7 @@ impl Spawner<'_> {
             listeners,
             limits: Arc::clone(&self.limits),
             gate: Arc::clone(&self.gate),
+            event_name: Arc::clone(&self.event_name),
             started: shared.started,
             shared: ReactorShared {
                 directory: Arc::clone(&shared.directories[id]),

@@ -13,7 +13,7 @@ use super::upgrade::{Entered, ThawedProgram, UpgradableProgram};
 use crate::base::Pressure;
 use crate::base::serial_blocks::SerialBlocks;
 use crate::net::ListenAddress;
-use crate::net::reactor::Gate;
+use crate::net::reactor::{EventName, Gate};
 use crate::proto::connection::Verdict;
 
 /// The mode of Unix sockets where nothing else is said: owner and group.
@@ -33,6 +33,7 @@ pub(super) struct ServerSpec {
     pub(super) workers: usize,
     pub(super) settings: ServerSettings,
     pub(super) gate: Arc<Gate>,
+    pub(super) event_name: Arc<EventName>,
     pub(super) handlers: Handlers,
     /// Makes the callbacks that a renewal of the workers makes anew.
     pub(super) factory: Option<HandlersFactory>,
@@ -77,6 +78,7 @@ impl Default for ServerSpec {
             workers: 1,
             settings: ServerSettings::default(),
             gate: Arc::new(|_, _| Verdict::Pass),
+            event_name: Arc::new(|_| None),
             handlers: Handlers::default(),
             factory: None,
             processes: Vec::new(),

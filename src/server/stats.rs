@@ -1,5 +1,6 @@
 //! The statistics of a server at one moment.
 
+use super::deflaters::DeflateStats;
 use super::process::ProcessStats;
 use super::shared::ServerShared;
 use crate::base::pressure::Pressure;
@@ -28,6 +29,8 @@ pub struct Stats {
     pub wakes: Vec<u64>,
     /// Bytes that wait for slow readers.
     pub outbox_bytes: usize,
+    /// What was compressed.
+    pub deflate: DeflateStats,
     /// Timers that the server's user has set.
     pub user_timers: usize,
     /// Each process of the server.
@@ -95,6 +98,7 @@ impl Stats {
                 .map(|mailbox| mailbox.wakes_total())
                 .collect(),
             outbox_bytes: shared.budget.bytes(),
+            deflate: shared.deflaters.stats(),
             user_timers,
             processes: shared.processes.values().map(|link| link.stats()).collect(),
         }

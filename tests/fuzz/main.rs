@@ -116,3 +116,9 @@ fn nothing_is_told_of_a_journal_that_is_not_there() {
 fn a_handover_is_read_to_its_end_or_refused() {
     run(TARGETS[6]);
 }
+
+#[cfg(feature = "deflate")]
+#[test]
+fn whatever_comes_compressed_is_inflated_within_its_bound() {
+    run(TARGETS[7]);
+}

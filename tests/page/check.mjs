@@ -10,7 +10,7 @@ const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const FOLDERS = ["src/page/client", "src/page/page", "tests/page"];
 /** A file is one noun; the client's own interface, with its comments, needs the most. */
 const LINES_MAX = 500;
-const LARGER = { "src/page/client/client.js": 760 };
+const LARGER = { "src/page/client/client.js": 830 };
 /** Longer lines are tables; prose and code end before. */
 const COLUMNS_MAX = 220;
 

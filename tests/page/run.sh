@@ -14,3 +14,5 @@ node "$here/check.mjs"
 node --test --test-timeout=180000 "$here"/*.test.mjs
 node "$here/browser.mjs" "$@"
 node "$here/first_steps.mjs" "$@"
+node "$here/fallback.mjs" "$@"
+node "$here/deflate.mjs" "$@"

@@ -8,6 +8,10 @@ pub mod alone;
 pub mod api;
 #[cfg(feature = "cli")]
 pub mod chat_client;
+#[cfg(feature = "deflate")]
+pub mod deflating_client;
+#[cfg(feature = "cli")]
+pub mod event_stream;
 pub mod frame;
 pub mod http;
 pub mod installed;

@@ -149,6 +149,7 @@ impl SharedLog {
                     channel: Some(&channel),
                     position: Some(position),
                     body: message.body(),
+                    deflated: None,
                 }));
             }
             let page = ReplayPage {

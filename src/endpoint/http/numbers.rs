@@ -86,6 +86,7 @@ impl HttpApi {
             .group("replays", services.replays.stats().described())
             .group("links", self.links.numbers().described())
             .group("turns", of_turns(&stats))
+            .group("deflate", of_deflate(&stats))
             .table(("workers", "worker"), queue_rows(&stats.workers))
             .table(("mailboxes", "mailbox"), queue_rows(&stats.mailboxes))
             .table(("reactors", "reactor"), reactors)
@@ -95,6 +96,21 @@ impl HttpApi {
             )
             .fact("sync", quoted(&services.words.load().sync))
     }
+}
+
+/// Describes what was compressed, once for all who understand it.
+fn of_deflate(stats: &Stats) -> [Metric; 4] {
+    let done = stats.deflate;
+    [
+        Metric::counter("messages", "Messages that were compressed.", done.messages),
+        Metric::counter("bytes_before", "Bytes of them before.", done.bytes_before),
+        Metric::counter("bytes_after", "Bytes of them afterwards.", done.bytes_after),
+        Metric::gauge(
+            "idle",
+            "Compressors that wait for a message, each of some 250 KiB.",
+            done.idle as u64,
+        ),
+    ]
 }
 
 /// Describes what waits since its connections have asked for much.

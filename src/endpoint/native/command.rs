@@ -68,8 +68,11 @@ pub(in crate::endpoint) struct LoginFields<'a> {
     /// Rooms to join at once.
     pub(in crate::endpoint) rooms: Vec<Cow<'a, str>>,
     /// The place from which to go on, by channel.
-    pub(in crate::endpoint) resume: HashMap<Cow<'a, str>, ResumeFrom<'a>>,
+    pub(in crate::endpoint) resume: Positions<'a>,
 }
+
+/// The places from which a login goes on, by channel.
+pub(in crate::endpoint) type Positions<'a> = HashMap<Cow<'a, str>, ResumeFrom<'a>>;
 
 /// The place from which a client goes on in a channel that it heard before.
 #[derive(Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@
 
 pub(super) mod command;
 mod light;
-mod parse;
+pub(super) mod parse;
 
 use std::sync::Arc;
 

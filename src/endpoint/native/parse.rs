@@ -4,8 +4,9 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
-use super::command::{LoginFields, NativeCommand, ResumeFrom, SequencedCommand};
+use super::command::{LoginFields, NativeCommand, Positions, ResumeFrom, SequencedCommand};
 use crate::api::body::{object, unknown_field};
 use crate::api::field::{self, missing, raw_fields};
 use crate::api::posting::{RawPosting, Several};
@@ -157,25 +158,11 @@ impl<'a> CommandFields<'a> {
     }
 
     fn login(&self) -> Result<LoginFields<'a>, Refusal> {
-        let positions: HashMap<ChannelName<'a>, RawJson<'a>> = match field::present(self.resume) {
-            Some(value) => field::object("resume", value, "an object of positions by channel")?,
-            None => HashMap::new(),
-        };
-        if positions.len() > ROOMS_A_LOGIN_MAX {
-            return Err(Refusal::bad_request(format!(
-                "resume names {} channels, but at most {ROOMS_A_LOGIN_MAX} are taken",
-                positions.len()
-            )));
-        }
-        let resumed = positions.into_iter().map(|(ChannelName(channel), value)| {
-            let position = resume("resume", value)?;
-            Ok((channel, position))
-        });
         Ok(LoginFields {
             uid: field::text_or_digits("uid", self.uid)?,
             token: field::text("token", self.token)?,
             rooms: field::texts("rooms", self.rooms, ROOMS_A_LOGIN_MAX)?.unwrap_or_default(),
-            resume: resumed.collect::<Result<_, Refusal>>()?,
+            resume: positions(self.resume)?,
         })
     }
 
@@ -209,6 +196,48 @@ struct PositionFields<'a> {
     epoch: Option<RawJson<'a>>,
     #[serde(borrow)]
     offset: Option<RawJson<'a>>,
+}
+
+/// Reads the places by channel from which a login goes on.
+fn positions<'a>(value: Option<RawJson<'a>>) -> Result<Positions<'a>, Refusal> {
+    let positions: HashMap<ChannelName<'a>, RawJson<'a>> = match field::present(value) {
+        Some(value) => field::object("resume", value, "an object of positions by channel")?,
+        None => HashMap::new(),
+    };
+    if positions.len() > ROOMS_A_LOGIN_MAX {
+        return Err(Refusal::bad_request(format!(
+            "resume names {} channels, but at most {ROOMS_A_LOGIN_MAX} are taken",
+            positions.len()
+        )));
+    }
+    let resumed = positions.into_iter().map(|(ChannelName(channel), value)| {
+        let position = resume("resume", value)?;
+        Ok((channel, position))
+    });
+    resumed.collect()
+}
+
+/// Reads the same from a query, whose text may not outlive this.
+///
+/// # Errors
+///
+/// The refusal says what is wrong.
+pub(in crate::endpoint) fn positions_of_query(text: &str) -> Result<Positions<'static>, Refusal> {
+    let value: &RawValue = serde_json::from_str(text).map_err(|error| {
+        Refusal::bad_request(format!("resume in the query is no JSON: {error}"))
+    })?;
+    let positions = positions(Some(value.into()))?.into_iter();
+    let owned = positions.map(|(channel, from)| {
+        let from = match from {
+            ResumeFrom::Acked => ResumeFrom::Acked,
+            ResumeFrom::After { epoch, offset } => ResumeFrom::After {
+                epoch: epoch.into_owned().into(),
+                offset,
+            },
+        };
+        (channel.into_owned().into(), from)
+    });
+    Ok(owned.collect())
 }
 
 fn resume<'a>(name: &str, value: RawJson<'a>) -> Result<ResumeFrom<'a>, Refusal> {

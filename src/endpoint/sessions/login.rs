@@ -1,13 +1,12 @@
 //! Logging in: by command or by query, with a token, with a key, or by the back end.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::Sessions;
 use super::deadlines::{DeadlineFor, KeyKind, LATE_A_LOOK_MAX};
+use super::query_login::{NO_LOGIN_IN_QUERY, QueryLogin};
 use crate::api::auth::{Pass, TokenRefusal, WithdrawnKeys, bearer};
-use crate::api::query::pairs;
 use crate::api::refusal::Refusal;
 use crate::api::{RefusalReason, Refused};
 use crate::base::Fd;
@@ -19,9 +18,6 @@ use crate::endpoint::holds::{Granted, Unanswered};
 use crate::endpoint::native::command::{LoginFields, resume_of};
 use crate::endpoint::server_sink::{Confirmation, ServerSink};
 use crate::server::{Request, WorkerHandle};
-
-/// Rooms that a query may join: as many as a `login` may.
-const ROOMS_A_QUERY_MAX: usize = 100;
 
 /// The reason that the oldest connection of a user with too many is told.
 pub(in crate::endpoint) const REPLACED: &str =
@@ -71,7 +67,8 @@ impl Sessions {
             }
             _ => self.expect_login(fd),
         }
-        self.login_by_query(server, fd, request.query(), None);
+        let by = QueryLogin::of(request);
+        self.login_by_query(server, fd, &by, None);
     }
 
     /// Logs a connection in if the query of its handshake says so.
@@ -79,13 +76,16 @@ impl Sessions {
         self: &Arc<Self>,
         server: &WorkerHandle,
         fd: Fd,
-        query: Option<&str>,
+        by: &QueryLogin,
         granted: Option<Granted>,
     ) {
-        let logged_in = match login_of_query(query) {
-            Ok(login) if login.uid.is_none() && login.token.is_none() => return,
+        let logged_in = match by.fields() {
+            Ok(login) if login.uid.is_none() && login.token.is_none() => match by.is_stream {
+                true => Err(Refusal::bad_request(NO_LOGIN_IN_QUERY).into()),
+                false => return,
+            },
             Ok(login) => {
-                let comes_again = self.comes_again(fd, query);
+                let comes_again = self.comes_again(fd, by);
                 let way = LoginWay {
                     granted,
                     comes_again,
@@ -98,16 +98,24 @@ impl Sessions {
             }
         };
         if let Err(Unanswered::Refused(refusal)) = logged_in {
-            server.push(fd, &frames::err(None, &refusal)).ok();
+            self.refuse_query(server, fd, by, &refusal);
+        }
+    }
+
+    /// Says why a query doesn't log in; closes a stream, which can't log in later.
+    fn refuse_query(&self, server: &WorkerHandle, fd: Fd, by: &QueryLogin, refusal: &Refusal) {
+        server.push(fd, &frames::err(None, refusal)).ok();
+        if by.is_stream && !self.is_kicked(fd) {
+            self.kick(server, fd, (4002, "no_login"), &refusal.message);
         }
     }
 
     /// Has a login by query come once more, as long as nobody has sent its connection away.
-    fn comes_again(self: &Arc<Self>, fd: Fd, query: Option<&str>) -> ComesAgain {
+    fn comes_again(self: &Arc<Self>, fd: Fd, by: &QueryLogin) -> ComesAgain {
         if self.services.cluster.is_none() {
             return ComesAgain::WithMessage;
         }
-        let (sessions, query) = (Arc::clone(self), query.map(str::to_owned));
+        let (sessions, by) = (Arc::clone(self), by.clone());
         ComesAgain::By(Box::new(move |server| {
             let _running = sessions.begin_command(server, fd);
             if sessions.is_kicked(fd) {
@@ -116,11 +124,9 @@ impl Sessions {
             let word = sessions.services.holds().and_then(|holds| holds.take(fd));
             match word {
                 Some(Ok(granted)) => {
-                    sessions.login_by_query(server, fd, query.as_deref(), Some(granted));
+                    sessions.login_by_query(server, fd, &by, Some(granted));
                 }
-                Some(Err(refusal)) => {
-                    server.push(fd, &frames::err(None, &refusal)).ok();
-                }
+                Some(Err(refusal)) => sessions.refuse_query(server, fd, &by, &refusal),
                 None => {}
             }
         }))
@@ -475,43 +481,5 @@ impl TokenTold {
                 reason: RefusalReason::TokenExpired,
             },
         }
-    }
-}
-
-/// Reads `?uid=ann&room=lobby&room=tea&token=…`; ignores other fields.
-fn login_of_query(query: Option<&str>) -> Result<LoginFields<'_>, Refusal> {
-    let mut login = LoginFields::default();
-    for (name, value) in pairs(query)? {
-        match &*name {
-            "uid" => login.uid = Some(value),
-            "token" => login.token = Some(value),
-            "room" => login.rooms.push(value),
-            _ => {}
-        }
-    }
-    login.uid = login.uid.filter(|uid: &Cow<'_, str>| !uid.is_empty());
-    let is_login = login.uid.is_some() || login.token.is_some();
-    let count = login.rooms.len();
-    if is_login && count > ROOMS_A_QUERY_MAX {
-        return Err(Refusal::bad_request(format!(
-            "the query names {count} rooms, but at most {ROOMS_A_QUERY_MAX} are taken"
-        )));
-    }
-    Ok(login)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_query_logs_in_and_an_empty_uid_is_none() {
-        let login = login_of_query(Some("uid=ann&room=a&room=b%20c&x=1&token=t")).unwrap();
-        assert_eq!(login.uid.as_deref(), Some("ann"));
-        assert_eq!(login.token.as_deref(), Some("t"));
-        assert_eq!(login.rooms, ["a", "b c"]);
-        assert_eq!(login_of_query(Some("uid=")), Ok(LoginFields::default()));
-        assert_eq!(login_of_query(None), Ok(LoginFields::default()));
-        assert!(login_of_query(Some("uid=%ff")).is_err());
     }
 }

@@ -15,6 +15,7 @@ mod deadlines;
 mod handover;
 mod kicked;
 mod login;
+mod query_login;
 mod running;
 
 use std::net::Ipv4Addr;
@@ -36,6 +37,7 @@ use crate::server::{Handle, WorkerHandle};
 pub(super) use handover::TakenSessions;
 pub(super) use login::LoginWay;
 pub(super) use login::REPLACED;
+pub use query_login::EVENTS_PATH;
 
 use acks::Acks;
 use deadlines::LoginDeadlines;

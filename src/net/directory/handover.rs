@@ -37,6 +37,8 @@ impl DirectoryEntry {
             connected_at_ns,
             slot: _,
             established,
+            // The connection says it.
+            deflates: _,
         } = self;
         peer.hand_over(record);
         record.u64(*connected_at_ns);
@@ -57,6 +59,7 @@ impl DirectoryEntry {
                 .optional(RecordReader::text)?
                 .map(|name| users.of(name)),
             slot: u32::MAX,
+            deflates: false,
         })
     }
 }

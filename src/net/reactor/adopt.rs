@@ -82,6 +82,10 @@ impl<S: EventSink> Reactor<S> {
         let (index, fd) = (id.index, handed.fd);
         let has_bytes = !handed.outbox.is_empty();
         let deflates = connection.deflates();
+        let known_as = match handed.known_as.is_websocket() {
+            true => KnownAs::open(&connection),
+            false => handed.known_as,
+        };
         self.slots.insert(Slot {
             socket,
             fd,
@@ -95,10 +99,7 @@ impl<S: EventSink> Reactor<S> {
             reading: handed.reading,
             write: None,
             in_later: false,
-            known_as: match handed.known_as.is_websocket() {
-                true => KnownAs::websocket(deflates),
-                false => handed.known_as,
-            },
+            known_as,
             peer_ended: handed.peer_ended,
             gone: handed.gone,
             asked: 0,
@@ -112,6 +113,7 @@ impl<S: EventSink> Reactor<S> {
                 self.shared.strangers.insert(fd, entry.peer());
             }
             entry.slot = index;
+            entry.deflates = deflates;
             self.shared.directory.insert(fd, entry);
         }
         self.count_adopted(index);
@@ -140,6 +142,10 @@ impl<S: EventSink> Reactor<S> {
             (
                 slot.known_as == KnownAs::DeflatingWebSocket,
                 &counters.websockets_deflating,
+            ),
+            (
+                slot.known_as == KnownAs::EventStream,
+                &counters.event_streams,
             ),
             (slot.reading == ReadState::Paused, &counters.paused),
             (slot.backlogged, &counters.backlogged),

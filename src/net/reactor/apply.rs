@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
+use super::event_streams::SharedEvents;
+use super::read::owned;
 use super::{Awaited, EventSink, OwnCommands, Reactor, send_all};
 use crate::base::Fd;
-use crate::net::command::{AwaitedBy, Command, CommandBatch};
+use crate::net::command::{AwaitedBy, Command, CommandBatch, SharedFrame};
 use crate::net::outbox::Content;
 use crate::net::refusals::ReactorRefusal;
-use crate::net::slots::ReadState;
-use crate::proto::connection::Output;
+use crate::net::slots::{KnownAs, ReadState};
 use crate::proto::http::Response;
 
 /// Batches of commands that are carried out in one turn; the rest keeps the reactor awake.
@@ -158,24 +161,49 @@ impl<S: EventSink> Reactor<S> {
         }
     }
 
-    pub(super) fn publish(&mut self, topic: &str, frame: &bytes::Bytes) {
+    pub(super) fn publish(&mut self, topic: &str, frame: &SharedFrame) {
         // A copy, since sending may end a member, which moves the others.
         let mut receivers = std::mem::take(&mut self.receivers);
         receivers.extend(self.topics.members(topic).iter().map(|member| member.slot));
         let turn = self.writes.turn_of(receivers.len());
         let mut delivered = 0;
-        for index in receivers.drain(..) {
-            delivered += u64::from(self.deliver_to(turn, index, frame));
+        let has_one_form =
+            frame.deflated.is_none() && self.shared.counters.event_streams.get() == 0;
+        match has_one_form {
+            true => {
+                for index in receivers.drain(..) {
+                    delivered += u64::from(self.deliver_to(turn, index, &frame.plain));
+                }
+            }
+            false => {
+                let mut events = SharedEvents::default();
+                for index in receivers.drain(..) {
+                    let form = self.form_for(index, frame, &mut events);
+                    delivered += u64::from(self.deliver_to(turn, index, &form));
+                }
+            }
         }
         self.shared.counters.deliveries.add(delivered);
         self.receivers = receivers;
     }
 
-    fn broadcast(&mut self, frame: &bytes::Bytes) {
+    /// Picks the form of a frame that a peer understands.
+    fn form_for(&mut self, index: u32, frame: &SharedFrame, events: &mut SharedEvents) -> Bytes {
+        let known_as = self.slots.get_mut(index).map(|slot| slot.known_as);
+        match known_as {
+            Some(KnownAs::EventStream) => self.shared_events(&frame.plain, events),
+            Some(KnownAs::DeflatingWebSocket) => frame.smallest().clone(),
+            _ => frame.plain.clone(),
+        }
+    }
+
+    fn broadcast(&mut self, frame: &SharedFrame) {
         let turn = self.writes.turn_of(self.slots.len());
+        let mut events = SharedEvents::default();
         let mut delivered = 0;
         for index in self.slots.indices() {
-            delivered += u64::from(self.deliver_to(turn, index, frame));
+            let form = self.form_for(index, frame, &mut events);
+            delivered += u64::from(self.deliver_to(turn, index, &form));
         }
         self.shared.counters.deliveries.add(delivered);
     }
@@ -237,14 +265,11 @@ impl<S: EventSink> Reactor<S> {
         let Some(output) = self.slots[index].connection.close(&rules, code, reason) else {
             return;
         };
-        let Output::Control(frame) = output else {
-            return;
-        };
+        let (frame, content) = owned(output);
         self.shared.directory.unestablish(fd);
-        let frame = bytes::Bytes::copy_from_slice(frame.as_bytes());
         // A back end may send thousands away at once.
         let turn = self.writes.turn_of(1);
-        self.send_in(turn, index, frame, Content::Own);
+        self.send_in(turn, index, frame, content);
         if !self.slots.contains(index) {
             // The socket had failed, and the write has shown it only now.
             return;

@@ -9,6 +9,7 @@ use super::{EventSink, Reactor, TimerPurpose};
 use crate::net::command::{DeliveryWay, SlowWay};
 use crate::net::gathering::{Gathered, GatheredStarts, GatheringId, WaitingFrames};
 use crate::net::outbox::{Content, LatestPiece};
+use crate::net::slots::KnownAs;
 
 /// The frames that a slow reader gets, beside those that everybody gets.
 enum SlowFrames {
@@ -37,7 +38,7 @@ impl<S: EventSink> Reactor<S> {
         }
         self.deliver_gathered_of(topic);
         match instead {
-            None => self.publish(topic, &frame),
+            None => self.publish(topic, &frame.into()),
             Some(instead) => {
                 let (starts, slow) = (GatheredStarts::default(), SlowFrames::Latest(instead));
                 self.publish_to_slow(topic, &frame, &starts, &slow);
@@ -101,6 +102,10 @@ impl<S: EventSink> Reactor<S> {
                 continue;
             }
             let frames = frames.slice(start..);
+            if self.slots[index].known_as == KnownAs::EventStream {
+                self.send_in(turn, index, frames, Content::Shared);
+                continue;
+            }
             let latest = |instead| LatestPiece {
                 slot: index,
                 topic: number,

@@ -20,15 +20,16 @@ use crate::net::slots::SlotId;
 use crate::net::topics::Topics;
 
 /// The section of one reactor; its number stands behind a dot. Version 2 knows which connections have
-/// agreed on compression.
+/// agreed on compression, and which are streams of events.
 pub const REACTOR: SectionFormat = SectionFormat {
     name: "reactor",
     version: 2,
     oldest_reader: 1,
 };
 
-/// The oldest version whose reader goes on with connections that have agreed on compression.
-const OLDEST_READER_DEFLATING: u16 = 2;
+/// The oldest version whose reader goes on with connections that have agreed on compression, and with
+/// streams of events.
+const OLDEST_READER_OF_OTHERS: u16 = 2;
 
 /// Where each slot's connection stands in the handover.
 struct Places(Vec<Option<u32>>);
@@ -86,13 +87,10 @@ impl<S: EventSink> Reactor<S> {
 
     /// The oldest version whose reader understands what [`Reactor::hand_over`] has written.
     pub fn oldest_reader(&self) -> u16 {
-        match self
-            .slots
-            .iter()
-            .any(|(_, slot)| slot.connection.deflates())
-        {
+        let mut connections = self.slots.iter().map(|(_, slot)| &slot.connection);
+        match connections.any(|one| one.deflates() || one.is_event_stream()) {
             false => REACTOR.oldest_reader,
-            true => OLDEST_READER_DEFLATING,
+            true => OLDEST_READER_OF_OTHERS,
         }
     }
 

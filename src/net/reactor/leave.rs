@@ -63,8 +63,10 @@ impl<S: EventSink> Reactor<S> {
         if known_as.is_websocket() {
             let counters = &self.shared.counters;
             counters.websockets.sub(1);
-            if known_as == KnownAs::DeflatingWebSocket {
-                counters.websockets_deflating.sub(1);
+            match known_as {
+                KnownAs::DeflatingWebSocket => counters.websockets_deflating.sub(1),
+                KnownAs::EventStream => counters.event_streams.sub(1),
+                _ => {}
             }
             match reason {
                 CloseReason::SlowReader => counters.slow_readers.add(1),
@@ -113,15 +115,20 @@ impl<S: EventSink> Reactor<S> {
     }
 
     /// Closes a WebSocket whose peer doesn't read: unstarted frames are dropped, and Close 4008
-    /// tells the reason.
+    /// tells the reason. A stream of events is cut: its reader comes back, and says what it has.
     pub(super) fn evict(&mut self, index: u32) {
         let slot = &mut self.slots[index];
+        let is_stream = slot.known_as == KnownAs::EventStream;
         let Some(ConnectionEvent::Closed(reason)) = slot.connection.abort(CloseReason::SlowReader)
         else {
             // The connection was leaving already, and the peer doesn't even read its last bytes.
             self.remove(index);
             return;
         };
+        if is_stream {
+            self.forget(index, reason);
+            return self.remove(index);
+        }
         slot.outbox.drop_unstarted(&mut self.arena);
         let close = ControlFrame::close(4008, "too slow a reader");
         let close = Bytes::copy_from_slice(close.as_bytes());

@@ -14,7 +14,8 @@
 //! 9. `freeze`: the turns of a reactor that comes to a stand, from which it goes on;
 //! 10. `handover` and `adopt`: another image of the program goes on from there.
 //!
-//! `rearm` puts other bounds and times into force; `proxied` finds out whom a request comes from.
+//! `rearm` puts other bounds and times into force; `proxied` finds out whom a request comes from, and
+//! `event_streams` makes events of what a stream is sent.
 //!
 //! This file holds the reactor's fields and what it is made of.
 
@@ -22,6 +23,7 @@ mod accept;
 mod adopt;
 mod apply;
 mod drain;
+mod event_streams;
 mod freeze;
 mod gather;
 mod handover;
@@ -69,6 +71,7 @@ use crate::proto::http::{Head, Response};
 use crate::proto::websocket::{Inflater, MessageKind};
 use adopt::Adoption;
 use drain::Drain;
+pub use event_streams::EventName;
 use freeze::ReactorFreeze;
 pub use handover::{REACTOR, ReactorHandover};
 use rearm::Rearming;
@@ -197,6 +200,8 @@ pub struct ReactorParts<S> {
     pub limits: Arc<ReactorLimits>,
     /// The function that sees every request head first.
     pub gate: Arc<Gate>,
+    /// The function that names the events of streams.
+    pub event_name: Arc<EventName>,
     /// The moment at which the server started.
     pub started: Instant,
     /// State shared with other threads.
@@ -319,6 +324,7 @@ struct ReactorContext {
     clock: Clock,
     limits: Arc<ReactorLimits>,
     gate: Arc<Gate>,
+    event_name: Arc<EventName>,
     drain_since: Option<Tick>,
 }
 
@@ -403,6 +409,7 @@ impl<S: EventSink> Reactor<S> {
                 clock,
                 limits,
                 gate: parts.gate,
+                event_name: parts.event_name,
                 drain_since: None,
             },
         }

@@ -245,10 +245,12 @@ impl<S: EventSink> Reactor<S> {
                 }
                 ConnectionEvent::Opened(head) => {
                     let deflates = slot.connection.deflates();
-                    slot.known_as = KnownAs::websocket(deflates);
+                    slot.known_as = KnownAs::open(&slot.connection);
                     counters.websockets.add(1);
                     counters.websockets_deflating.add(deflates.into());
-                    self.shared.directory.establish(fd);
+                    let is_stream = slot.known_as == KnownAs::EventStream;
+                    counters.event_streams.add(is_stream.into());
+                    self.shared.directory.establish(fd, deflates);
                     slot.handed_in = self.sink.opened(fd, head);
                 }
                 ConnectionEvent::Ignored => {}

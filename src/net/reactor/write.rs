@@ -9,7 +9,7 @@ use super::write_queue::{LaterShare, Noted};
 use super::{EventSink, Reactor};
 use crate::base::Tick;
 use crate::net::outbox::{Arena, Content, Flushed, Outbox};
-use crate::net::slots::{ReadState, SlotPhase, WriteTurn};
+use crate::net::slots::{KnownAs, ReadState, SlotPhase, WriteTurn};
 
 impl<S: EventSink> Reactor<S> {
     /// Puts bytes into an outbox that will be written at the end of the turn.
@@ -19,6 +19,9 @@ impl<S: EventSink> Reactor<S> {
 
     /// Puts bytes into an outbox that will be written in this turn, or when its place comes.
     pub(super) fn send_in(&mut self, turn: WriteTurn, index: u32, bytes: Bytes, content: Content) {
+        if content != Content::Http && self.slots[index].known_as == KnownAs::EventStream {
+            return self.send_events(turn, index, &bytes);
+        }
         self.send_by(turn, index, |outbox, arena| {
             outbox.push(arena, bytes, content);
         });

@@ -6,6 +6,9 @@
  * takes only once. It has no dependencies and runs in browsers and in Node 20 or newer (which has
  * no global WebSocket before version 22: hand in the class of the package `ws`).
  *
+ * Where three WebSockets in a row fail before anything comes, messages come as a stream of events
+ * (`GET /v1/events`), and what is said is posted, until a WebSocket can be had again.
+ *
  * The close code decides what follows the end of a connection: errors that the next attempt would
  * meet again end the client (state `closed`), all others are followed by another attempt. A frame
  * that can't be read is an `error` event; one that names a position is stepped over.
@@ -35,12 +38,17 @@ import { ANSWERS, check, isOffset, readFrame, unreadable } from "./frames.js";
 import { Link } from "./link.js";
 import { DEFAULTS, addressOf, isDuration, numbersOf, roomName, target } from "./options.js";
 import { Positions, isRoom } from "./positions.js";
+import { StreamSocket, canStream } from "./stream.js";
 import { Timers } from "./timers.js";
 
 /** A `kick` is followed by a Close whose code decides; the Close is awaited for this long. */
 const CLOSE_WAIT = 2_000;
 /** The longest wait that a `drain` can ask for. */
 const DRAIN_MAX = 600_000;
+/** WebSockets that fail in a row before anything came on them, until messages come as events instead. */
+const FAILURES_MAX = 3;
+/** While messages come as events, a WebSocket is tried this often. */
+const WEBSOCKET_RETRY = 60_000;
 /** The server remembers an id for five minutes; a repeat has to arrive well before that. */
 const REPEAT_MAX = 270_000;
 
@@ -60,6 +68,9 @@ class Client {
   #link = null;
   #backoff;
   #retryTimer = null;
+  /** WebSockets that failed in a row before anything came on them. */
+  #failures = 0;
+  #webSocketTimer = null;
   /** The next attempt needs another token than the last one. */
   #refreshToken = false;
   #seq = 0;
@@ -329,7 +340,8 @@ class Client {
     if (this.#link !== link) return;
     if (this.#options.getToken && !(await this.#takeToken(link))) return;
     try {
-      link.socket = new this.#WebSocket(this.#url);
+      link.isStream = this.#failures >= FAILURES_MAX && canStream(this.#options);
+      link.socket = link.isStream ? new StreamSocket(this.#url, this.#options) : new this.#WebSocket(this.#url);
     } catch (error) {
       // A WebSocket throws for what it will never do (a forbidden port, an unsafe address).
       this.#finish(new TidingsError("unusable", `no connection can be tried: ${error?.message}`, { cause: error }));
@@ -342,6 +354,45 @@ class Client {
       this.#lost(link, code, String(event?.reason || link.failure));
     };
     link.socket.onerror = (event) => (link.failure = String(event?.message ?? ""));
+  }
+
+  /**
+   * Counts the WebSockets that nothing came on. A stream that fails as well says that the network is
+   * down, or the server: then a WebSocket has its turn again.
+   */
+  #countFailure(link, code) {
+    if (link.hello && !link.isStream) this.#failures = 0;
+    else if (link.isStream && link.onlineSince === null) this.#failures = FAILURES_MAX - 1;
+    else if (!link.isStream && link.socket && (code === ABNORMAL || code === GIVEN_UP)) this.#failures += 1;
+  }
+
+  /** Comes back at once, with what is to be asked for now. */
+  #reopen(link, reason) {
+    link.drainUntil = this.#timers.now();
+    this.#lost(link, GIVEN_UP, reason);
+  }
+
+  /** While messages come as events: sees from time to time whether a WebSocket can be had by now. */
+  #lookForWebSocket(link) {
+    this.#webSocketTimer = this.#timers.after(WEBSOCKET_RETRY, () => {
+      if (this.#link !== link) return;
+      const socket = new this.#WebSocket(this.#url);
+      let isOver = false;
+      const end = (isThere) => {
+        if (isOver) return;
+        isOver = true;
+        this.#timers.stop(limit);
+        if (!(socket.readyState > 1)) socket.close(1000);
+        if (this.#link !== link) return;
+        if (!isThere) return this.#lookForWebSocket(link);
+        this.#failures = 0;
+        this.#reopen(link, "a WebSocket can be had again");
+      };
+      const limit = this.#timers.after(this.#options.connectTimeout, () => end(false));
+      socket.onmessage = () => end(true);
+      socket.onclose = () => end(false);
+      socket.onerror = () => {};
+    });
   }
 
   /** Asks the application for a token; false when the attempt is over by then. */
@@ -372,6 +423,7 @@ class Client {
   /** A link is over, for whatever reason: decide whether and when there is a next one. */
   #lost(link, code, reason) {
     if (this.#link !== link) return;
+    this.#countFailure(link, code);
     this.#drop(link);
     const final = finalError({ code, reason }, link, this.#options.getToken !== undefined);
     if (final) {
@@ -418,6 +470,7 @@ class Client {
   /** Lets go of a link: no event of it counts any more, even when its socket takes long to die. */
   #drop(link) {
     this.#link = null;
+    this.#timers.stop(this.#webSocketTimer);
     link.drop();
   }
 
@@ -455,9 +508,7 @@ class Client {
   #take(link, type, detail) {
     switch (type) {
       case "hello":
-        if (link.hello) throw unreadable("a second hello");
-        link.hello = detail;
-        this.#login(link);
+        this.#hello(link, detail);
         break;
       case "ok":
         if (link.loginSeq !== null && detail.seq === link.loginSeq) this.#loggedIn(link, detail);
@@ -483,6 +534,14 @@ class Client {
       default: // joined, left, presence: for the application
         this.#emit(type, detail);
     }
+  }
+
+  /** A stream is greeted twice: here, so that it has a login to open with, and by the server. */
+  #hello(link, detail) {
+    const isSecond = link.hello !== null;
+    if (isSecond && !link.isStream) throw unreadable("a second hello");
+    link.hello = detail;
+    if (!isSecond) this.#login(link);
   }
 
   /** An answer came and can't be read: who waits for it mustn't wait for ever. */
@@ -527,6 +586,7 @@ class Client {
 
   #loggedIn(link, answer) {
     link.loggedIn();
+    if (link.isStream) this.#lookForWebSocket(link);
     this.#refreshToken = false;
     const channels = answer.channels ?? {};
     const names = Object.keys(channels);
@@ -567,6 +627,8 @@ class Client {
       if (isOver) this.#commands.settle(command, null, {});
       if (command.type === "join" && Object.hasOwn(channels, command.room)) {
         this.#commands.settle(command, null, { channels });
+      } else if (command.type === "join" && link.isStream) {
+        this.#commands.settle(command, new TidingsError("forbidden", "the login left this room out"));
       }
     }
     for (const room of this.rooms) {
@@ -654,7 +716,8 @@ class Client {
 
   #loginRefused(link, error) {
     const aboutRooms = ["forbidden", "not_found", "bad_request"].includes(error.code);
-    if (aboutRooms && !link.isBare && this.#rooms.size > 0) {
+    // A stream can't join them singly.
+    if (aboutRooms && !link.isBare && !link.isStream && this.#rooms.size > 0) {
       // One room that can't be joined must not lock the user out of the others.
       link.isBare = true;
       this.#login(link);
@@ -704,7 +767,9 @@ class Client {
     const link = this.#link;
     if (!link) return; // the command waits for the next one
     const now = this.#timers.now();
-    if (link.isTooBig(command.frame)) {
+    if (link.isStream && ["join", "leave", "login"].includes(command.type)) {
+      this.#reopen(link, "a stream has the rooms that it was opened with");
+    } else if (link.isTooBig(command.frame)) {
       const message = `the message is larger than the ${link.hello.max} bytes that the server takes`;
       this.#commands.settle(command, new TidingsError("too_large", message));
     } else if (command.type === "say" && command.sentAt !== null && now - command.sentAt > REPEAT_MAX) {

@@ -8,6 +8,8 @@ export class Link {
   #probeTimeout;
   #lost;
   socket = null;
+  /** Whether the socket is a stream of events that looks like one. */
+  isStream = false;
   hello = null;
   loginSeq = null;
   /** Rooms that the login asked for. */

@@ -1,5 +1,6 @@
 //! A connection in a handover: what it is, in a record of its own, so that fields can be added.
 
+use super::event_side::EventSide;
 use super::http_side::HttpSide;
 use super::websocket_side::WebSocketSide;
 use super::{Connection, ConnectionState};
@@ -9,6 +10,7 @@ use crate::handover::{HandoverError, RecordReader, RecordWriter};
 const CLOSED: u8 = 0;
 const HTTP: u8 = 1;
 const WEBSOCKET: u8 = 2;
+const EVENTS: u8 = 3;
 
 impl Connection {
     /// Writes down all that is known of the connection.
@@ -24,6 +26,12 @@ impl Connection {
             }
             ConnectionState::WebSocket(side) => {
                 record.u64(WEBSOCKET.into());
+                record.tick(*heard);
+                record.u64((*seed).into());
+                side.hand_over(record);
+            }
+            ConnectionState::Events(side) => {
+                record.u64(EVENTS.into());
                 record.tick(*heard);
                 record.u64((*seed).into());
                 side.hand_over(record);
@@ -56,6 +64,12 @@ impl Connection {
                 connection.seed = record.u32()?;
                 let side = WebSocketSide::take_over(&mut record)?;
                 connection.state = ConnectionState::WebSocket(side);
+            }
+            EVENTS => {
+                connection.heard = record.tick()?;
+                connection.seed = record.u32()?;
+                let side = EventSide::take_over(&mut record)?;
+                connection.state = ConnectionState::Events(side);
             }
             _ => return Err(record.refuse("a connection is in an unknown state")),
         }

@@ -10,13 +10,14 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use super::{ConnectionEvent, HttpRequest, Input, Limits, Output, Rules, Verdict};
 use crate::base::Tick;
+use crate::proto::http::events::stream_head;
 use crate::proto::http::{
     self, AnswerContext, AnswerFields, AnswerTo, Answers, BodyDecoder, Framing, Head, HttpError,
     Response,
 };
 use crate::proto::websocket::{Inflater, extension, handshake};
 use body_step::BodyStep;
-pub(super) use upgrade::Handshake;
+pub(super) use upgrade::{Handshake, UpgradeTo};
 
 /// Time from the start of a drain in which an idle connection may still bring a request, in
 /// milliseconds. A round number, above the round-trip time of a request that is on its way.
@@ -381,7 +382,15 @@ impl HttpSide {
         };
         let (own_size_max, fields) = match (rules.gate)(&head) {
             Verdict::Answer(response) => return self.answer_at_once(to, response, framing),
-            Verdict::Pass => (None, None),
+            Verdict::Events { fields } if matches!(framing, Framing::None | Framing::Length(0)) => {
+                self.reading = HttpStage::Upgrading(Handshake {
+                    head: Box::new(head),
+                    own_size_max: None,
+                    to: UpgradeTo::events(fields.as_deref()),
+                });
+                return;
+            }
+            Verdict::Pass | Verdict::Events { .. } => (None, None),
             Verdict::PassWith { message_size_max } => (Some(message_size_max), None),
             Verdict::PassAdding(fields) => (None, Some(fields)),
         };
@@ -389,7 +398,7 @@ impl HttpSide {
             self.reading = HttpStage::Upgrading(Handshake {
                 head: Box::new(head),
                 own_size_max,
-                deflates: false,
+                to: UpgradeTo::WEBSOCKET,
             });
             return;
         }
@@ -531,6 +540,11 @@ impl HttpSide {
             self.answer_last(asked.head.answer_to(), None, response);
             return None;
         }
+        if let UpgradeTo::Events { fields } = &asked.to {
+            let head = Bytes::from(stream_head(fields, rules.date));
+            self.reading = HttpStage::Upgraded(asked);
+            return Some(ConnectionEvent::Output(Output::Http(head)));
+        }
         let deflate = match rules.limits.takes_deflate() {
             false => None,
             true => extension::choose(&asked.head),
@@ -538,7 +552,9 @@ impl HttpSide {
         match handshake::accept(&asked.head, deflate) {
             Ok(switching) => {
                 self.reading = HttpStage::Upgraded(Handshake {
-                    deflates: deflate.is_some(),
+                    to: UpgradeTo::WebSocket {
+                        deflates: deflate.is_some(),
+                    },
                     ..asked
                 });
                 Some(ConnectionEvent::Output(Output::Http(Bytes::from(
@@ -561,36 +577,4 @@ impl HttpSide {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::proto::connection::Limits;
-
-    #[test]
-    fn an_idle_http_connection_owns_no_buffer() {
-        let rules = Rules {
-            now: Tick(0),
-            limits: &Limits::default(),
-            gate: &|_| Verdict::Pass,
-            date: "",
-            drain: None,
-            room: Some(usize::MAX),
-        };
-        let mut side = HttpSide::new(rules.now);
-        for part in [
-            "GET / HTTP/1.1\r\n",
-            "Host: a\r\n\r\nGET / HT",
-            "TP/1.1\r\nHost: a\r\n\r\n",
-        ] {
-            let mut bytes = part.as_bytes().to_vec();
-            let mut inflater = Inflater::new();
-            let mut input = Input::new(&mut bytes, &mut inflater);
-            while let Some(step) = side.step(&rules, &mut input) {
-                if let HttpStep::Event(ConnectionEvent::Request(request)) = step {
-                    side.answer(request.serial, Response::new(200));
-                }
-            }
-        }
-        assert_eq!((side.rest.capacity(), side.unanswered()), (0, 0));
-        assert!(size_of::<HttpSide>() <= 368, "{}", size_of::<HttpSide>());
-    }
-}
+mod tests;

@@ -8,6 +8,7 @@
 //! Invariant: [`ConnectionEvent::Closed`] is the last event, and it comes exactly once.
 
 mod event;
+mod event_side;
 mod handover;
 mod http_side;
 mod limits;
@@ -21,7 +22,8 @@ use std::sync::Arc;
 use crate::base::Tick;
 use crate::proto::http::{AnswerFields, Head, HttpError, Response};
 use crate::proto::websocket::Inflater;
-use http_side::{Handshake, HttpSide, HttpStep};
+use event_side::EventSide;
+use http_side::{Handshake, HttpSide, HttpStep, UpgradeTo};
 use websocket_side::WebSocketSide;
 
 /// The facts from the reactor that a connection needs to judge its input.
@@ -56,6 +58,11 @@ pub enum Verdict {
     },
     /// The request goes on to the handler; whatever answers it, these fields are added.
     PassAdding(Arc<AnswerFields>),
+    /// The request is answered with a stream of events, to which messages are sent as to a WebSocket.
+    Events {
+        /// Fields that are added to those of every stream.
+        fields: Option<Arc<AnswerFields>>,
+    },
     /// The request gets this answer at once, without a handler.
     Answer(Response),
 }
@@ -67,6 +74,9 @@ impl Verdict {
         match self {
             Self::Answer(response) => Self::Answer(response.with_fields(fields)),
             Self::Pass => Self::PassAdding(Arc::clone(fields)),
+            Self::Events { .. } => Self::Events {
+                fields: Some(Arc::clone(fields)),
+            },
             other => other,
         }
     }
@@ -115,6 +125,7 @@ pub struct Connection {
 enum ConnectionState {
     Http(Box<HttpSide>),
     WebSocket(WebSocketSide),
+    Events(EventSide),
     /// `ConnectionEvent::Closed` was returned; further bytes are dropped.
     Closed,
 }
@@ -152,11 +163,18 @@ impl Connection {
                     let Handshake {
                         head,
                         own_size_max,
-                        deflates,
+                        to,
                     } = handshake;
-                    let facts = (own_size_max, deflates);
-                    let side = WebSocketSide::new(rules, self.seed, carry, facts);
-                    self.state = ConnectionState::WebSocket(side);
+                    self.state = match to {
+                        UpgradeTo::Events { .. } => {
+                            ConnectionState::Events(EventSide::new(rules, self.seed))
+                        }
+                        UpgradeTo::WebSocket { deflates } => {
+                            let facts = (own_size_max, deflates);
+                            let side = WebSocketSide::new(rules, self.seed, carry, facts);
+                            ConnectionState::WebSocket(side)
+                        }
+                    };
                     return Some(ConnectionEvent::Opened(head));
                 }
                 HttpStep::Closed => return Some(self.closed(CloseReason::Lost)),
@@ -166,6 +184,13 @@ impl Connection {
             ConnectionState::WebSocket(side) => {
                 let step = side.step(input);
                 if let Some(ConnectionEvent::Closed(_)) = step {
+                    self.state = ConnectionState::Closed;
+                }
+                step
+            }
+            ConnectionState::Events(side) => {
+                let step = side.step(input);
+                if step.is_some() {
                     self.state = ConnectionState::Closed;
                 }
                 step
@@ -190,13 +215,18 @@ impl Connection {
     /// Where WebSockets are pinged at other times, the time until the next ping begins anew, and the
     /// pings of all are spread again.
     pub fn follow(&mut self, rules: &Rules<'_>, has_other_pings: bool) {
-        let ConnectionState::WebSocket(side) = &mut self.state else {
-            return;
-        };
-        side.follow(rules);
-        if has_other_pings && side.is_open() {
-            self.heard = rules.now;
-            side.spread_pings(rules, self.seed);
+        match &mut self.state {
+            ConnectionState::WebSocket(side) => {
+                side.follow(rules);
+                if has_other_pings && side.is_open() {
+                    self.heard = rules.now;
+                    side.spread_pings(rules, self.seed);
+                }
+            }
+            ConnectionState::Events(side) if has_other_pings => {
+                side.spread_beats(rules, self.seed);
+            }
+            ConnectionState::Http(_) | ConnectionState::Events(_) | ConnectionState::Closed => {}
         }
     }
 
@@ -207,7 +237,7 @@ impl Connection {
         match &self.state {
             ConnectionState::Http(_) => true,
             ConnectionState::WebSocket(side) => side.is_unfinished(),
-            ConnectionState::Closed => false,
+            ConnectionState::Events(_) | ConnectionState::Closed => false,
         }
     }
 
@@ -217,7 +247,7 @@ impl Connection {
         match &self.state {
             ConnectionState::Http(side) => side.unfinished_bytes(),
             ConnectionState::WebSocket(side) => side.unfinished_bytes(),
-            ConnectionState::Closed => 0,
+            ConnectionState::Events(_) | ConnectionState::Closed => 0,
         }
     }
 
@@ -226,7 +256,7 @@ impl Connection {
     pub fn waiting_bytes(&self) -> usize {
         match &self.state {
             ConnectionState::Http(side) => side.waiting_bytes(),
-            ConnectionState::WebSocket(_) | ConnectionState::Closed => 0,
+            _ => 0,
         }
     }
 
@@ -241,7 +271,7 @@ impl Connection {
                 None
             }
             ConnectionState::WebSocket(side) => side.refuse_unfinished(),
-            ConnectionState::Closed => None,
+            ConnectionState::Events(_) | ConnectionState::Closed => None,
         }
     }
 
@@ -261,6 +291,7 @@ impl Connection {
     pub fn close(&mut self, rules: &Rules<'_>, code: u16, reason: &str) -> Option<Output> {
         match &mut self.state {
             ConnectionState::WebSocket(side) => side.close(rules, code, reason),
+            ConnectionState::Events(side) => side.close(code, reason),
             ConnectionState::Http(_) | ConnectionState::Closed => None,
         }
     }
@@ -271,7 +302,7 @@ impl Connection {
     pub fn next_output(&mut self, rules: &Rules<'_>) -> Option<Output> {
         match &mut self.state {
             ConnectionState::Http(side) => side.next_output(rules),
-            ConnectionState::WebSocket(_) | ConnectionState::Closed => None,
+            _ => None,
         }
     }
 
@@ -283,6 +314,10 @@ impl Connection {
                 None
             }
             ConnectionState::WebSocket(side) => {
+                let reason = side.reason_at_end();
+                Some(self.closed(reason))
+            }
+            ConnectionState::Events(side) => {
                 let reason = side.reason_at_end();
                 Some(self.closed(reason))
             }
@@ -302,6 +337,13 @@ impl Connection {
                 };
                 Some(self.closed(reason))
             }
+            ConnectionState::Events(side) => {
+                let reason = match side.is_open() {
+                    true => reason,
+                    false => side.reason_at_end(),
+                };
+                Some(self.closed(reason))
+            }
             ConnectionState::Closed => None,
         }
     }
@@ -313,6 +355,7 @@ impl Connection {
         match &self.state {
             ConnectionState::Http(side) => side.deadline(rules, self.heard),
             ConnectionState::WebSocket(side) => side.deadline(rules, self.heard),
+            ConnectionState::Events(side) => side.deadline(rules),
             ConnectionState::Closed => Tick::NEVER,
         }
     }
@@ -334,14 +377,31 @@ impl Connection {
                 }
                 Some(event)
             }
+            ConnectionState::Events(side) => {
+                let event = side.expire(rules);
+                if let ConnectionEvent::Closed(_) = event {
+                    self.state = ConnectionState::Closed;
+                }
+                Some(event)
+            }
             ConnectionState::Closed => None,
         }
     }
 
-    /// Whether this is a WebSocket that takes messages.
+    /// Whether this is a WebSocket, or a stream of events, that takes messages.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        matches!(&self.state, ConnectionState::WebSocket(side) if side.is_open())
+        match &self.state {
+            ConnectionState::WebSocket(side) => side.is_open(),
+            ConnectionState::Events(side) => side.is_open(),
+            ConnectionState::Http(_) | ConnectionState::Closed => false,
+        }
+    }
+
+    /// Whether this is a stream of events in any phase before its end.
+    #[must_use]
+    pub fn is_event_stream(&self) -> bool {
+        matches!(self.state, ConnectionState::Events(_))
     }
 
     /// Whether this is a WebSocket whose peer understands compressed messages.
@@ -350,10 +410,13 @@ impl Connection {
         matches!(&self.state, ConnectionState::WebSocket(side) if side.deflates())
     }
 
-    /// Whether this is a WebSocket in any phase before its end.
+    /// Whether this is a WebSocket, or a stream of events, in any phase before its end.
     #[must_use]
     pub fn is_websocket(&self) -> bool {
-        matches!(self.state, ConnectionState::WebSocket(_))
+        matches!(
+            self.state,
+            ConnectionState::WebSocket(_) | ConnectionState::Events(_)
+        )
     }
 
     /// Whether the last event was told.
@@ -374,7 +437,7 @@ impl Connection {
     pub fn take_refused(&mut self) -> Option<HttpError> {
         match &mut self.state {
             ConnectionState::Http(side) => side.take_refused(),
-            ConnectionState::WebSocket(_) | ConnectionState::Closed => None,
+            _ => None,
         }
     }
 
@@ -390,7 +453,7 @@ impl Connection {
     pub fn open_requests(&self) -> usize {
         match &self.state {
             ConnectionState::Http(side) => side.open_requests(),
-            ConnectionState::WebSocket(_) | ConnectionState::Closed => 0,
+            _ => 0,
         }
     }
 
@@ -399,7 +462,7 @@ impl Connection {
     pub fn at_work_since(&self) -> Option<Tick> {
         match &self.state {
             ConnectionState::Http(side) => Some(side.since()),
-            ConnectionState::WebSocket(_) | ConnectionState::Closed => None,
+            _ => None,
         }
     }
 
@@ -408,7 +471,7 @@ impl Connection {
     pub fn unanswered(&self) -> usize {
         match &self.state {
             ConnectionState::Http(side) => side.unanswered(),
-            ConnectionState::WebSocket(_) | ConnectionState::Closed => 0,
+            _ => 0,
         }
     }
 

@@ -15,6 +15,7 @@
 pub mod answers;
 pub mod body;
 pub mod error;
+pub mod events;
 pub mod head;
 pub mod limits;
 pub mod parse;

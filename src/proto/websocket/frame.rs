@@ -7,6 +7,9 @@ use tungstenite::protocol::frame::coding::{Data, OpCode};
 /// Largest header of a server's frame, in bytes: two, and a 64-bit length.
 pub const HEADER_SIZE_MAX: usize = 10;
 
+/// The first byte of a text in one frame, which isn't compressed.
+const TEXT: u8 = 0x81;
+
 /// The kind of a message's data (RFC 6455 §5.6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum MessageKind {
@@ -31,12 +34,24 @@ impl MessageKind {
 /// to be UTF-8 (RFC 6455 §5.6); this function doesn't check it.
 #[inline]
 pub fn encode_message(out: &mut impl BufMut, kind: MessageKind, payload: &[u8]) {
-    // tungstenite's default header is that of a close frame: take only its reserved bits, which
+    encode(out, kind, payload, false);
+}
+
+/// Appends one compressed message to `out` as one frame (RFC 7692 §6.1), for a peer that has agreed on
+/// compression.
+pub fn encode_deflated(out: &mut impl BufMut, kind: MessageKind, payload: &[u8]) {
+    encode(out, kind, payload, true);
+}
+
+#[inline]
+fn encode(out: &mut impl BufMut, kind: MessageKind, payload: &[u8], rsv1: bool) {
+    // tungstenite's default header is that of a close frame: take only its other reserved bits, which
     // are false.
     let header = FrameHeader {
         is_final: true,
         opcode: kind.opcode(),
         mask: None,
+        rsv1,
         ..FrameHeader::default()
     };
     header
@@ -73,6 +88,26 @@ pub fn frame_boundary_at_or_after(frames: &[u8], position: usize) -> usize {
         }
     }
     boundary
+}
+
+/// Lists the texts among whole frames as the server sends them; others, and compressed ones, are passed
+/// over.
+pub fn texts(frames: &[u8]) -> impl Iterator<Item = &str> {
+    let mut rest = frames;
+    let each = std::iter::from_fn(move || {
+        let size = first_frame_size(rest)?;
+        let (frame, behind) = rest.split_at_checked(size)?;
+        rest = behind;
+        Some(frame)
+    });
+    each.filter(|frame| frame[0] == TEXT).filter_map(|frame| {
+        let header_size = match frame[1] {
+            126 => 4,
+            127 => HEADER_SIZE_MAX,
+            _ => 2,
+        };
+        std::str::from_utf8(&frame[header_size..]).ok()
+    })
 }
 
 /// Returns the size of the first frame in `frames`, header and payload; `None` if its header is
@@ -135,6 +170,36 @@ mod tests {
         let mut out = b"before".to_vec();
         encode_message(&mut out, MessageKind::Binary, &[1]);
         assert_eq!(out, b"before\x82\x01\x01");
+    }
+
+    #[test]
+    fn a_compressed_frame_says_so_and_has_the_same_boundaries() {
+        let (mut plain, mut deflated) = (Vec::new(), Vec::new());
+        for size in [0, 5, 126, 65_536] {
+            encode_message(&mut plain, MessageKind::Text, &vec![1; size]);
+            encode_deflated(&mut deflated, MessageKind::Text, &vec![1; size]);
+        }
+        assert_eq!((plain[0], deflated[0]), (0x81, 0xc1));
+        for position in 0..plain.len() {
+            let of_plain = frame_boundary_at_or_after(&plain, position);
+            assert_eq!(frame_boundary_at_or_after(&deflated, position), of_plain);
+        }
+    }
+
+    #[test]
+    fn the_texts_of_a_run_are_listed() {
+        let mut run = Vec::new();
+        encode_message(&mut run, MessageKind::Text, b"short");
+        encode_message(&mut run, MessageKind::Binary, b"bytes");
+        encode_deflated(&mut run, MessageKind::Text, b"\x00");
+        run.extend_from_slice(&[0x89, 1, b'p']);
+        let long = "x".repeat(70_000);
+        encode_message(&mut run, MessageKind::Text, long.as_bytes());
+        encode_message(&mut run, MessageKind::Text, &long.as_bytes()[..300]);
+        encode_message(&mut run, MessageKind::Text, b"");
+        let expected = ["short", &long, &long[..300], ""];
+        assert!(texts(&run).eq(expected));
+        assert!(texts(&run[..run.len() - 3]).eq(expected[..2].iter().copied()));
     }
 
     #[test]

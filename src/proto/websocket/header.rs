@@ -73,6 +73,17 @@ pub(super) struct MessageSoFar {
     pub(super) may_deflate: bool,
 }
 
+impl MessageSoFar {
+    /// The bytes that the message of a frame may have as it comes; `begins_deflated` where that frame is
+    /// the first one of a compressed message.
+    fn size_max(&self, begins_deflated: bool) -> usize {
+        match self.is_deflated || begins_deflated {
+            false => self.message_size_max,
+            true => deflated_size_max(self.message_size_max),
+        }
+    }
+}
+
 impl Header {
     /// Reads the header at the start of `bytes`; `None` until all of it has come.
     ///
@@ -111,9 +122,9 @@ impl Header {
             _ => extended_length_min(&bytes[2..length_end.min(bytes.len())], length_size)?,
         };
         if !kind.is_control() {
-            let size_max = match is_deflated || context.is_deflated {
+            let size_max = match context.may_deflate {
                 false => context.message_size_max,
-                true => deflated_size_max(context.message_size_max),
+                true => context.size_max(is_deflated),
             };
             let room = size_max.saturating_sub(context.message_size);
             if length_min > room as u64 {

@@ -29,6 +29,7 @@ pub use deflate::{Deflater, Inflater};
 pub use error::FrameError;
 pub use extension::DeflateAnswer;
 pub use frame::{
-    HEADER_SIZE_MAX, MessageKind, encode_message, frame_boundary_at_or_after, header_size,
+    HEADER_SIZE_MAX, MessageKind, encode_deflated, encode_message, frame_boundary_at_or_after,
+    header_size, texts,
 };
 pub use mask::unmask;

@@ -4,6 +4,8 @@
 //! target needs a line in [`TARGETS`], a file in `fuzz_targets/`, and a folder in `corpus/`.
 
 mod body;
+#[cfg(feature = "deflate")]
+mod deflate;
 mod handover;
 mod handshake;
 mod head;
@@ -12,6 +14,8 @@ mod link;
 mod websocket;
 
 pub use body::body;
+#[cfg(feature = "deflate")]
+pub use deflate::deflate;
 pub use handover::handover;
 pub use handshake::handshake;
 pub use head::head;
@@ -24,7 +28,7 @@ pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
 #[allow(dead_code, reason = "a fuzzer calls one by its name")]
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: &[Target] = &[
     ("head", head),
     ("body", body),
     ("handshake", handshake),
@@ -32,6 +36,8 @@ pub const TARGETS: [Target; 7] = [
     ("link", link),
     ("journal", journal),
     ("handover", handover),
+    #[cfg(feature = "deflate")]
+    ("deflate", deflate),
 ];
 
 /// The most places at which a long input is cut; a short one is cut everywhere.

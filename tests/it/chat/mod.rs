@@ -2,6 +2,7 @@
 
 mod beside;
 mod costs;
+mod deflate;
 mod gather;
 mod latest;
 mod limits;

@@ -1,6 +1,8 @@
 //! Several nodes as one server: two endpoints in this process, each with its own server, over the model of
 //! the engine that they share.
 
+#[cfg(feature = "deflate")]
+mod deflated;
 mod lasting;
 mod rooms;
 
@@ -16,7 +18,7 @@ use tidings::cluster::clock::SystemClock;
 use tidings::cluster::model::Model;
 use tidings::cluster::{ClusterNode, ClusterSettings};
 use tidings::endpoint::{Endpoint, EndpointSettings, LimitSettings, ReplaySettings};
-use tidings::server::SerialBlocks;
+use tidings::server::{SerialBlocks, ServerSettings};
 use tidings::store::{DiskSettings, StoreSettings};
 
 use crate::support::chat_client::ChatClient;
@@ -104,8 +106,12 @@ impl Node {
             reactors: 1,
         };
         let block = node.serial_block(0).unwrap();
+        let bounds = ServerSettings::default();
+        // Only those who offer it see anything of that.
+        #[cfg(feature = "deflate")]
+        let bounds = deflated::deflating(bounds);
         let builder = endpoint
-            .attach(mode.builder(), Arc::new(NothingElse))
+            .attach(mode.builder().settings(bounds), Arc::new(NothingElse))
             .serial_blocks(Arc::new(SerialBlocks::new(vec![block], || {})));
         let served = LocalServer::start(builder);
         let handle = served.handle.clone();

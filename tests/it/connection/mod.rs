@@ -3,6 +3,7 @@
 
 mod any_order;
 mod deadlines;
+#[cfg(feature = "deflate")]
 mod deflate;
 mod fragments;
 mod handover;

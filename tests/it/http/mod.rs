@@ -10,6 +10,7 @@ mod browsers;
 mod by_token;
 #[cfg(feature = "cli")]
 mod doors;
+mod events;
 mod properties;
 #[cfg(feature = "cli")]
 mod proxies;

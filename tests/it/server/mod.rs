@@ -3,6 +3,8 @@
 mod bounds;
 mod buffer;
 mod deadlines;
+#[cfg(feature = "deflate")]
+mod deflate;
 mod descriptors;
 mod events;
 mod freeze;

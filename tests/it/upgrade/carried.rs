@@ -9,6 +9,7 @@ use tidings::proto::websocket::Deflater;
 use super::Upgradable;
 use crate::support::api::{number, post};
 use crate::support::chat_client::{ChatClient, Position, assert_follows, say};
+use crate::support::event_stream::EventStream;
 use crate::support::frame::frame as masked;
 use crate::support::http::{HttpClient, json_request};
 use crate::support::parsed;
@@ -172,6 +173,26 @@ fn a_compressed_message_of_which_a_part_has_come_is_whole_in_the_next_image() {
         stream.len() as u64
     );
     drop(clients);
+    server.program.stop();
+}
+
+#[test]
+fn a_stream_of_events_goes_on_in_the_next_image() {
+    let server = Upgradable::serve(&[]);
+    let mut ann = EventStream::open(server.program.address, "uid=ann&room=tea", None);
+    ann.logged_in();
+    let mut http = server.program.http();
+    for round in 0..super::rounds(3) {
+        post(&mut http, "tea", 10, &json!("before"));
+        server.is_upgraded(&[]);
+        post(&mut http, "tea", 10, &json!("after"));
+        for number in 1..=20 {
+            let offset = 20 * round as u64 + number;
+            assert_eq!(ann.frame().0["offset"], offset);
+        }
+        assert_eq!(number(&server.program, "totals", "event_streams"), 1);
+    }
+    drop((ann, http));
     server.program.stop();
 }
 

@@ -112,6 +112,7 @@ fn notices_of<'a>(
                 channel: Some(channel),
                 position: Some(message.position),
                 body: message.body.as_deref(),
+                deflated: None,
             }));
         }
     }

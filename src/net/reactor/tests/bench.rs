@@ -164,6 +164,7 @@ pub(super) fn parts(
         listeners: Vec::new(),
         limits: Arc::clone(limits),
         gate: Arc::new(|_: &Head, _| Verdict::Pass),
+        event_name: Arc::new(|_| None),
         started: Instant::now(),
         shared: ReactorShared {
             directory: Arc::default(),
@@ -294,7 +295,7 @@ impl Bench {
     pub(super) fn publish(&self, topic: &str, text: &str) {
         self.command(Command::Publish {
             topic: topic.into(),
-            frame: frame(text),
+            frame: frame(text).into(),
         });
     }
 

@@ -63,7 +63,7 @@ fn shared(bench: &Bench, text: &str) -> Bytes {
 fn publish(bench: &Bench, text: &str) {
     bench.command(Command::Publish {
         topic: "tea".into(),
-        frame: shared(bench, text),
+        frame: shared(bench, text).into(),
     });
 }
 

@@ -109,7 +109,7 @@ fn all_get_everything_in_order_however_publishes_and_turns_interleave() {
 fn a_broadcast_is_written_in_shares_as_well() {
     let mut bench = Bench::new();
     let mut peers = bench.open(300);
-    bench.command(Command::Broadcast(frame("all")));
+    bench.command(Command::Broadcast(frame("all").into()));
     assert!(bench.turn() <= 48 + 300 / 128);
     expect_all(&mut bench, &mut peers, &["all"]);
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 
-use super::{Ending, Handshake, HttpSide, HttpStage, LAST};
+use super::{Ending, Handshake, HttpSide, HttpStage, LAST, UpgradeTo};
 use crate::handover::{HandoverError, RecordReader, RecordWriter};
 use crate::proto::http::{AnswerFields, Answers, BodyDecoder, Head};
 
@@ -15,6 +15,8 @@ const UPGRADING: u8 = 2;
 const UPGRADED: u8 = 3;
 const LAST_ANSWER: u8 = 4;
 const UPGRADED_DEFLATING: u8 = 5;
+const UPGRADING_EVENTS: u8 = 6;
+const UPGRADED_EVENTS: u8 = 7;
 
 impl HttpSide {
     pub(in crate::proto) fn hand_over(&self, record: &mut RecordWriter<'_>) {
@@ -114,13 +116,18 @@ impl HttpStage {
                 record.flag(*owes_continue);
             }
             Self::Upgrading(handshake) => {
-                record.u64(UPGRADING.into());
+                let stage = match handshake.to {
+                    UpgradeTo::WebSocket { .. } => UPGRADING,
+                    UpgradeTo::Events { .. } => UPGRADING_EVENTS,
+                };
+                record.u64(stage.into());
                 handshake.hand_over(record);
             }
             Self::Upgraded(handshake) => {
-                let stage = match handshake.deflates {
-                    false => UPGRADED,
-                    true => UPGRADED_DEFLATING,
+                let stage = match handshake.to {
+                    UpgradeTo::WebSocket { deflates: true } => UPGRADED_DEFLATING,
+                    UpgradeTo::WebSocket { deflates: false } => UPGRADED,
+                    UpgradeTo::Events { .. } => UPGRADED_EVENTS,
                 };
                 record.u64(stage.into());
                 handshake.hand_over(record);
@@ -142,9 +149,11 @@ impl HttpStage {
             UPGRADING => Self::Upgrading(Handshake::take_over(record)?),
             UPGRADED => Self::Upgraded(Handshake::take_over(record)?),
             UPGRADED_DEFLATING => Self::Upgraded(Handshake {
-                deflates: true,
+                to: UpgradeTo::WebSocket { deflates: true },
                 ..Handshake::take_over(record)?
             }),
+            UPGRADING_EVENTS => Self::Upgrading(Handshake::take_over_events(record)?),
+            UPGRADED_EVENTS => Self::Upgraded(Handshake::take_over_events(record)?),
             LAST_ANSWER => LAST,
             _ => return Err(record.refuse("a request is in an unknown stage")),
         })
@@ -156,17 +165,27 @@ impl Handshake {
         let Self {
             head,
             own_size_max,
-            deflates: _,
+            to,
         } = self;
         head.hand_over(record);
         record.optional(*own_size_max, |record, size_max| record.size(size_max));
+        if let UpgradeTo::Events { fields } = to {
+            record.text(fields);
+        }
+    }
+
+    fn take_over_events(record: &mut RecordReader<'_>) -> Result<Self, HandoverError> {
+        let handshake = Self::take_over(record)?;
+        let fields = record.text()?.into();
+        let to = UpgradeTo::Events { fields };
+        Ok(Self { to, ..handshake })
     }
 
     fn take_over(record: &mut RecordReader<'_>) -> Result<Self, HandoverError> {
         Ok(Self {
             head: Box::new(Head::take_over(record)?),
             own_size_max: record.optional(RecordReader::size)?,
-            deflates: false,
+            to: UpgradeTo::WEBSOCKET,
         })
     }
 }

@@ -79,7 +79,7 @@ impl Deflater {
 }
 
 /// Appends `bytes` as stored blocks, which share no window with what is compressed behind them.
-pub fn put_stored(out: &mut impl BufMut, bytes: &[u8]) {
+pub(super) fn put_stored(out: &mut impl BufMut, bytes: &[u8]) {
     for part in bytes.chunks(STORED_SIZE_MAX) {
         let size = part.len() as u16;
         out.put_u8(STORED);

@@ -12,8 +12,27 @@
 mod deflater;
 mod inflater;
 
-pub use deflater::{Deflater, put_stored};
+pub use deflater::Deflater;
+use deflater::put_stored;
 pub use inflater::Inflater;
+
+/// Bytes at most that [`composed`] adds to what it is made of, where neither end is as long as a stored
+/// block may be.
+pub const COMPOSED_OVERHEAD: usize = 16;
+
+/// Makes the payload of a compressed message of blocks that [`Deflater::blocks`] has made, and of what
+/// stands before and behind their data: that is stored, so it shares no window with the data.
+#[must_use]
+pub fn composed(head: &[u8], blocks: &[u8], end: &[u8]) -> Vec<u8> {
+    let size = head.len() + blocks.len() + end.len() + COMPOSED_OVERHEAD;
+    let mut payload = Vec::with_capacity(size);
+    put_stored(&mut payload, head);
+    payload.extend_from_slice(blocks);
+    put_stored(&mut payload, end);
+    // An empty stored block, without the tail that the receiver adds.
+    payload.push(0);
+    payload
+}
 
 /// Returns the largest compressed form of a message of `message_size_max` bytes that is taken: what
 /// can't be made smaller is a little larger when compressed, and mustn't be refused for that.

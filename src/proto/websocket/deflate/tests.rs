@@ -154,11 +154,8 @@ fn only_what_gets_smaller_is_compressed() {
 #[test]
 fn stored_heads_and_compressed_blocks_follow_one_another() {
     let (head, data, end) = (json(70_000), json(3_000), b"}".to_vec());
-    let mut payload = Vec::new();
-    put_stored(&mut payload, &head);
-    payload.extend(Deflater::new().blocks(&data).unwrap());
-    put_stored(&mut payload, &end);
-    payload.push(0);
+    let blocks = Deflater::new().blocks(&data).unwrap();
+    let payload = composed(&head, &blocks, &end);
     let whole = [head, data, end].concat();
     assert_eq!(judged(&payload), whole);
     let inflated = Inflater::new()

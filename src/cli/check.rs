@@ -66,7 +66,9 @@ fn out_of_reach(loaded: &Loaded) -> Vec<String> {
         let what = reach(engine.clone()).err()?;
         Some(format!("{name}: {what}"))
     });
-    let upstreams = loaded.upstreams_by_tls().map(|why| format!("wss:// upstreams: {why}"));
+    let upstreams = loaded
+        .upstreams_by_tls()
+        .map(|why| format!("wss:// upstreams: {why}"));
     tried.chain(upstreams).collect()
 }
 

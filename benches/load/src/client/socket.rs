@@ -22,17 +22,6 @@ pub(crate) struct Place {
     pub(crate) security: Option<Security>,
 }
 
-impl Place {
-    /// A place where no TLS is spoken.
-    #[cfg(test)]
-    pub(crate) fn plain(address: SocketAddr) -> Self {
-        Self {
-            address,
-            security: None,
-        }
-    }
-}
-
 /// A socket under load, by TLS or without.
 #[derive(Debug)]
 pub(crate) struct LoadSocket {

@@ -66,7 +66,10 @@ fn out_of_reach(loaded: &Loaded) -> Vec<String> {
         let what = reach(engine.clone()).err()?;
         Some(format!("{name}: {what}"))
     });
-    tried.collect()
+    let upstreams = loaded
+        .upstreams_by_tls()
+        .map(|why| format!("wss:// upstreams: {why}"));
+    tried.chain(upstreams).collect()
 }
 
 /// The store of the bindings, where it isn't the Redis of a cluster.

@@ -114,3 +114,32 @@ fn secure(dialer: &TlsDialer, host: &str, socket: TimedSocket) -> Result<Connect
     timed.map_err(|error| TlsError::Other(error.to_string()))?;
     Ok(ClientStream::Tls(Box::new(stream)))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn once_the_common_time_is_over_nothing_is_waited_for() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let tcp = TcpStream::connect(address).expect("a connection");
+        let mut socket = TimedSocket {
+            tcp,
+            until: Some(Instant::now() + Duration::from_millis(20)),
+        };
+        let began = Instant::now();
+        let end = loop {
+            match socket.read(&mut [0]).map_err(|error| error.kind()) {
+                Err(ErrorKind::WouldBlock) => {}
+                end => break end,
+            }
+        };
+        assert_eq!(end, Err(ErrorKind::TimedOut));
+        let written = socket.write(b"x").map_err(|error| error.kind());
+        assert_eq!(written, Err(ErrorKind::TimedOut));
+        assert!(began.elapsed() < ANSWER_MAX, "{:?}", began.elapsed());
+    }
+}

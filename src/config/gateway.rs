@@ -144,6 +144,16 @@ impl Loaded {
     }
 }
 
+impl Loaded {
+    /// Says why upstreams by TLS couldn't be trusted on this machine, if there are any and it is so.
+    #[must_use]
+    pub fn upstreams_by_tls(&self) -> Option<TlsError> {
+        let mut urls = self.settings.gateway.upstreams.iter();
+        let are_there = urls.any(|url| url.0.starts_with("wss://"));
+        are_there.then(|| TlsDialer::new(&self.upstream_trust).err())?
+    }
+}
+
 impl Settings {
     fn link(&self) -> LinkSettings {
         let gateway = &self.gateway;

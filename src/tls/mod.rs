@@ -31,3 +31,6 @@ pub use no_dialer::{NoTlsDialer as TlsDialer, NoTlsStream as TlsStream};
 #[cfg(feature = "tls")]
 pub use stream::TlsStream;
 pub use trust::TlsTrust;
+
+#[cfg(all(test, feature = "tls"))]
+mod tests;

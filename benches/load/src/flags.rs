@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::client::Trust;
 use crate::client::server::Server;
 use crate::client::target::{Ownership, Scheme, Target};
 use crate::measure::report::JsonTo;
@@ -16,7 +17,7 @@ pub(crate) const IN_FLIGHT_BYTES_MAX: usize = 64 << 20;
 /// Flags of every mode that loads a server.
 #[derive(Debug, Args)]
 pub(crate) struct ServerFlags {
-    /// The server's URL: ws://host:port/path (http://… for the mode http).
+    /// The server's URL: ws://host:port/path (http://… for the mode http), or by TLS wss://… and https://….
     #[arg(long)]
     url: String,
     /// Process id of the server: CPU time and memory of it and all its descendants are measured.
@@ -30,6 +31,13 @@ pub(crate) struct ServerFlags {
     /// Further header field of each request or handshake, `Name: value`; may be repeated.
     #[arg(long = "header", value_name = "FIELD", value_parser = field)]
     headers: Vec<String>,
+    /// File with the certificates, PEM, of the authorities that may have signed the server's own
+    /// [default: those that the system trusts].
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+    /// Takes the server's certificate as it is, whoever signed it and for whatever name.
+    #[arg(long, conflicts_with = "ca_file")]
+    insecure_certificate: bool,
     /// States that a target that isn't on this machine is yours to load.
     #[arg(long)]
     target_is_mine: bool,
@@ -47,8 +55,13 @@ impl ServerFlags {
         } else {
             Ownership::Unstated
         };
+        let trust = match &self.ca_file {
+            _ if self.insecure_certificate => Trust::Anybody,
+            Some(path) => Trust::File(path),
+            None => Trust::System,
+        };
         Ok(Server {
-            target: Target::parse(&self.url, scheme, ownership)?,
+            target: Target::parse(&self.url, scheme, ownership, trust)?,
             fields: self.headers.clone(),
             pid: self.pid,
             source_addresses: self.source_addresses.map(usize::from),

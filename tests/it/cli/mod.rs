@@ -1,5 +1,7 @@
 //! The command line, as somebody at a terminal meets it.
 
+#[cfg(feature = "tls")]
+mod bench;
 mod client;
 mod cluster;
 mod config;

@@ -324,3 +324,47 @@ fn openssl_is_understood_in_each_version_and_group() {
         "{said}"
     );
 }
+
+#[test]
+fn check_says_whether_upstreams_by_tls_could_be_trusted() {
+    let (folder, authority) = (folder(), Authority::new());
+    let check = |settings: &str| {
+        let path = folder.path().join("t.toml");
+        fs::write(
+            path,
+            format!("[gateway]\nupstreams = [\"wss://a/link\"]\n{settings}"),
+        )
+        .expect("a file");
+        let mut check = command(folder.path(), &["check", "t.toml"]);
+        let output = check.env("SSL_CERT_FILE", "/dev/null").output();
+        let output = output.expect("tidings runs");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.success(), said)
+    };
+    let ours = format!(
+        "ca_file = {:?}\nserver_name = \"b\"\n",
+        authority.file_name()
+    );
+    assert_eq!(check(&ours), (true, String::new()));
+    for (settings, why) in [
+        (
+            "",
+            "wss:// upstreams: this machine has no certificates of authorities",
+        ),
+        (
+            "ca_file = \"t.toml\"\n",
+            "t.toml:3: gateway.ca_file: the CA file has no certificate in it",
+        ),
+        (
+            "ca_file = \"none\"\n",
+            "t.toml:3: gateway.ca_file: can't read none",
+        ),
+        (
+            "server_name = \"a b\"\n",
+            "t.toml:3: gateway.server_name: \"a b\" is no name",
+        ),
+    ] {
+        let (is_right, said) = check(settings);
+        assert!(!is_right && said.contains(why), "{settings}: {said}");
+    }
+}

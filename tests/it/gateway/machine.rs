@@ -69,7 +69,11 @@ impl Machine {
             let url = everywhere::websocket_url(*upstream, "/link");
             self.flags.extend(["--upstream".into(), url]);
         }
-        if let Some(file) = everywhere::ca_file() {
+        // Who has upstreams among its flags says whom to trust as well.
+        let has_its_own = |flag: &String| flag.starts_with("gateway.upstreams=");
+        if let Some(file) = everywhere::ca_file()
+            && !self.flags.iter().any(has_its_own)
+        {
             self.flags.extend(["--ca-file".into(), file.into()]);
         }
     }

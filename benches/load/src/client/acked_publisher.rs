@@ -1,7 +1,6 @@
 //! One connection that publishes as fast as it is acknowledged: a fixed number of messages unanswered.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::TcpStream;
 use std::sync::Arc;
 
 use crate::client::ack::{Answer, Outcome};
@@ -9,6 +8,7 @@ use crate::client::dialect::PublishTemplate;
 use crate::client::load_client::{Interval, LoadClient, NextSocket};
 use crate::client::marker::message;
 use crate::client::publisher::Publisher;
+use crate::client::socket::LoadSocket;
 use crate::client::template::Blanks;
 use crate::measure::failure::Failure;
 use crate::wire::read::ReadBuffer;
@@ -196,7 +196,7 @@ impl AckedPublisher {
 }
 
 impl LoadClient for AckedPublisher {
-    fn socket(&self) -> &TcpStream {
+    fn socket(&self) -> &LoadSocket {
         self.publisher.socket()
     }
 

@@ -313,11 +313,13 @@ fn encoded(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::Trust;
     use crate::client::target::{Ownership, Scheme, Target};
 
     fn server(url: &str, fields: &[&str]) -> Server {
         Server {
-            target: Target::parse(url, Scheme::WebSocket, Ownership::Unstated).unwrap(),
+            target: Target::parse(url, Scheme::WebSocket, Ownership::Unstated, Trust::System)
+                .unwrap(),
             fields: fields.iter().map(|&field| field.into()).collect(),
             pid: None,
             source_addresses: None,

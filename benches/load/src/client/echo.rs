@@ -7,13 +7,13 @@
 //! Invariant: `in_flight` messages are asked and not yet answered, always.
 
 use std::io::{ErrorKind, Write};
-use std::net::TcpStream;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::client::load_client::{Interval, LoadClient, NextSocket, READ_SIZE};
 use crate::client::opening::Open;
 use crate::client::pending::PendingRequests;
+use crate::client::socket::LoadSocket;
 use crate::measure::failure::Failure;
 use crate::wire::frame::{MASK, PONG, client_frame, server_frame};
 use crate::wire::frame_reader::{FrameReader, Incoming};
@@ -66,7 +66,7 @@ impl EchoScript {
 /// One connection that keeps its messages in flight.
 #[derive(Debug)]
 pub(crate) struct EchoClient {
-    socket: TcpStream,
+    socket: LoadSocket,
     answers: AnswerReader,
     in_flight: usize,
     unsent: Unsent,
@@ -169,7 +169,7 @@ impl EchoClient {
 }
 
 impl LoadClient for EchoClient {
-    fn socket(&self) -> &TcpStream {
+    fn socket(&self) -> &LoadSocket {
         &self.socket
     }
 
@@ -207,7 +207,7 @@ impl LoadClient for EchoClient {
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream};
     use std::time::{Duration, Instant};
 
     use super::*;
@@ -223,7 +223,7 @@ mod tests {
             .unwrap();
         let open = Open {
             number: 0,
-            socket,
+            socket: socket.into(),
             rest: Vec::new(),
             took: Duration::ZERO,
         };

@@ -4,14 +4,14 @@
 //! A server that announces the end of the connection gets a new one: that is how HTTP works, and
 //! is counted, not blamed. An end without announcement is a failure.
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::client::load_client::{Interval, LoadClient, NextSocket};
 use crate::client::opening::Open;
 use crate::client::pending::PendingRequests;
-use crate::client::socket::connect;
+use crate::client::socket::{LoadSocket, Place, connect};
 use crate::measure::failure::Failure;
 use crate::wire::read::{ReadBuffer, ReadEnd};
 use crate::wire::repeat::{Repeat, Unsent};
@@ -25,13 +25,13 @@ pub(crate) struct HttpRequest {
     /// Whether the answers have no body, as those to HEAD.
     pub(crate) bodiless: bool,
     /// Where to connect again.
-    pub(crate) address: SocketAddr,
+    pub(crate) place: Place,
 }
 
 /// One connection that keeps its requests in flight.
 #[derive(Debug)]
 pub(crate) struct HttpClient {
-    socket: TcpStream,
+    socket: LoadSocket,
     request: Arc<HttpRequest>,
     source: Option<SocketAddr>,
     in_flight: usize,
@@ -83,9 +83,9 @@ impl HttpClient {
     }
 
     fn reconnect(&mut self, interval: &mut Interval) -> Result<(), Failure> {
-        let address = self.request.address;
-        let failed = |error| Failure::of_connecting(error, address);
-        self.socket = connect(address, self.source).map_err(failed)?;
+        let place = &self.request.place;
+        let failed = |error| Failure::of_connecting(error, place.address);
+        self.socket = connect(place, self.source).map_err(failed)?;
         self.reconnects += 1;
         self.parser = ResponseParser::new(self.request.bodiless);
         self.pending.clear();
@@ -95,7 +95,7 @@ impl HttpClient {
 }
 
 impl LoadClient for HttpClient {
-    fn socket(&self) -> &TcpStream {
+    fn socket(&self) -> &LoadSocket {
         &self.socket
     }
 

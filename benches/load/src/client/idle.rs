@@ -1,10 +1,9 @@
 //! One connection that does nothing, and how it leaves.
 
-use std::net::TcpStream;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use crate::client::socket::{reset_on_drop, send_frame};
+use crate::client::socket::{LoadSocket, reset_on_drop, send_frame};
 use crate::measure::failure::Failure;
 use crate::wire::frame::{CLOSE, PONG, close_payload};
 use crate::wire::frame_reader::{FrameReader, Incoming};
@@ -32,7 +31,7 @@ impl Leave {
 /// A connection that does nothing: answers pings, until it leaves.
 #[derive(Debug)]
 pub(crate) struct IdleClient {
-    socket: TcpStream,
+    socket: LoadSocket,
     frames: IdleFrames,
 }
 
@@ -63,7 +62,7 @@ pub(crate) enum Presence {
 
 impl IdleClient {
     /// Takes over an open connection, and what came behind its handshake.
-    pub(crate) fn new(socket: TcpStream, rest: &[u8]) -> Self {
+    pub(crate) fn new(socket: LoadSocket, rest: &[u8]) -> Self {
         Self {
             socket,
             frames: IdleFrames {
@@ -75,7 +74,7 @@ impl IdleClient {
     }
 
     /// The socket, to register it.
-    pub(crate) fn socket(&self) -> &TcpStream {
+    pub(crate) fn socket(&self) -> &LoadSocket {
         &self.socket
     }
 
@@ -144,7 +143,7 @@ impl IdleClient {
 }
 
 impl IdleFrames {
-    fn receive(&mut self, bytes: &[u8], socket: &TcpStream) -> Result<(), Failure> {
+    fn receive(&mut self, bytes: &[u8], socket: &LoadSocket) -> Result<(), Failure> {
         self.reader.feed(bytes);
         while let Some(incoming) = self.reader.next_incoming()? {
             match (incoming, &mut self.leaving) {

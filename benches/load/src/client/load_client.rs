@@ -1,8 +1,8 @@
 //! What the driver asks of a connection under load, and how answers are counted.
 
-use std::net::TcpStream;
 use std::time::Instant;
 
+use crate::client::socket::LoadSocket;
 use crate::measure::failure::Failure;
 use crate::measure::latency::Latency;
 use crate::wire::read::ReadBuffer;
@@ -13,7 +13,7 @@ pub(crate) const READ_SIZE: usize = 128 << 10;
 /// One connection that keeps a server busy.
 pub(crate) trait LoadClient: Send {
     /// The socket, to register it.
-    fn socket(&self) -> &TcpStream;
+    fn socket(&self) -> &LoadSocket;
 
     /// Sends the first messages.
     ///

@@ -39,7 +39,7 @@ pub(crate) fn open_all(
     count: usize,
     progress: &mut Progress,
 ) -> Result<Opened, Failure> {
-    let started = Instant::now();
+    let (started, place) = (Instant::now(), target.place());
     let mut poll = Poll::new()?;
     let mut opening: Slab<(Opening, Arc<Handshake>)> = Slab::with_capacity(OPENING_AT_ONCE_MAX);
     let mut opened = Opened::default();
@@ -47,7 +47,7 @@ pub(crate) fn open_all(
     let mut last = None;
     while begun < count || !opening.is_empty() {
         while begun < count && opening.len() < OPENING_AT_ONCE_MAX {
-            let next = Opening::start(target.address, sources.source_of(begun), begun)?;
+            let next = Opening::start(&place, sources.source_of(begun), begun)?;
             let slot = opening.vacant_entry();
             poll.add(next.socket(), slot.key())?;
             slot.insert((next, handshake_of(begun)));

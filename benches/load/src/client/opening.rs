@@ -4,13 +4,13 @@
 //! [`Open`] or a [`Failure`].
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use tungstenite::handshake::client::generate_key;
 use tungstenite::handshake::derive_accept_key;
 
-use crate::client::socket::connect;
+use crate::client::socket::{LoadSocket, Place, connect};
 use crate::measure::failure::Failure;
 
 /// A connection that isn't open after this time counts as failed.
@@ -58,7 +58,7 @@ pub(crate) struct Open {
     /// Which connection of the run this is, from 0.
     pub(crate) number: usize,
     /// The socket, non-blocking, without delay.
-    pub(crate) socket: TcpStream,
+    pub(crate) socket: LoadSocket,
     /// Bytes that came right behind the handshake.
     pub(crate) rest: Vec<u8>,
     /// From the first step until now.
@@ -68,7 +68,7 @@ pub(crate) struct Open {
 /// A connection that is being made.
 #[derive(Debug)]
 pub(crate) struct Opening {
-    socket: TcpStream,
+    socket: LoadSocket,
     address: SocketAddr,
     number: usize,
     started: Instant,
@@ -92,12 +92,13 @@ impl Opening {
     ///
     /// No descriptor or port is free, or the connection is refused at once.
     pub(crate) fn start(
-        address: SocketAddr,
+        place: &Place,
         source: Option<SocketAddr>,
         number: usize,
     ) -> Result<Self, Failure> {
+        let address = place.address;
         let socket =
-            connect(address, source).map_err(|error| Failure::of_connecting(error, address))?;
+            connect(place, source).map_err(|error| Failure::of_connecting(error, address))?;
         Ok(Self {
             socket,
             address,
@@ -108,7 +109,7 @@ impl Opening {
     }
 
     /// The socket, to register it.
-    pub(crate) fn socket(&self) -> &TcpStream {
+    pub(crate) fn socket(&self) -> &LoadSocket {
         &self.socket
     }
 
@@ -163,15 +164,12 @@ impl Opening {
         &mut self,
         handshake: &Handshake,
     ) -> std::io::Result<Option<Result<Vec<u8>, Failure>>> {
-        if let Some(error) = self.socket.take_error()? {
-            return Err(error);
-        }
         if matches!(self.step, Step::Connecting) {
+            if waiting(self.socket.shake())?.is_none() {
+                return Ok(None);
+            }
             match handshake {
-                Handshake::Nothing => {
-                    let connected = waiting(self.socket.peer_addr())?;
-                    return Ok(connected.map(|_| Ok(Vec::new())));
-                }
+                Handshake::Nothing => return Ok(Some(Ok(Vec::new()))),
                 Handshake::Upgrade { request, .. } => {
                     let Some(sent) = waiting((&self.socket).write(request))? else {
                         return Ok(None);
@@ -193,7 +191,7 @@ impl Opening {
         };
         let mut bytes = [0; 2048];
         loop {
-            let Some(count) = waiting(self.socket.read(&mut bytes))? else {
+            let Some(count) = waiting((&self.socket).read(&mut bytes))? else {
                 return Ok(None);
             };
             head.extend_from_slice(&bytes[..count]);

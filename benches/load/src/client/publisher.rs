@@ -2,7 +2,7 @@
 //! acknowledgements in.
 
 use std::io::{ErrorKind, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::client::byte_acks::AckCounter;
 use crate::client::dialect::PublishTemplate;
 use crate::client::load_client::NextSocket;
 use crate::client::opening::Open;
-use crate::client::socket::connect;
+use crate::client::socket::{LoadSocket, Place, connect};
 use crate::client::template::Blanks;
 use crate::measure::failure::Failure;
 use crate::wire::frame::{MASK, PONG, client_frame};
@@ -24,7 +24,7 @@ enum Protocol {
     WebSocket(FrameScanner),
     Http {
         parser: ResponseParser,
-        address: SocketAddr,
+        place: Place,
         source: Option<SocketAddr>,
     },
     Tcp(AckCounter),
@@ -33,7 +33,7 @@ enum Protocol {
 /// One connection that publishes.
 #[derive(Debug)]
 pub(crate) struct Publisher {
-    socket: TcpStream,
+    socket: LoadSocket,
     publish: Arc<PublishTemplate>,
     protocol: Protocol,
     out: Vec<u8>,
@@ -41,7 +41,7 @@ pub(crate) struct Publisher {
 }
 
 impl Publisher {
-    /// Takes over an open connection; further ones go to `address` from `source` too.
+    /// Takes over an open connection; further ones go to `place` from `source` too.
     ///
     /// # Errors
     ///
@@ -49,7 +49,7 @@ impl Publisher {
     pub(crate) fn new(
         open: Open,
         publish: Arc<PublishTemplate>,
-        address: SocketAddr,
+        place: Place,
         source: Option<SocketAddr>,
     ) -> Result<Self, Failure> {
         let mut out = Vec::new();
@@ -67,7 +67,7 @@ impl Publisher {
             }
             PublishTemplate::Request { .. } => Protocol::Http {
                 parser: ResponseParser::with_bodies(),
-                address,
+                place,
                 source,
             },
         };
@@ -85,7 +85,7 @@ impl Publisher {
     }
 
     /// The socket, to register it.
-    pub(crate) fn socket(&self) -> &TcpStream {
+    pub(crate) fn socket(&self) -> &LoadSocket {
         &self.socket
     }
 
@@ -106,7 +106,7 @@ impl Publisher {
     /// The connection is broken.
     pub(crate) fn flush(&mut self) -> Result<(), Failure> {
         while self.written < self.out.len() {
-            match self.socket.write(&self.out[self.written..]) {
+            match (&self.socket).write(&self.out[self.written..]) {
                 Ok(count) => self.written += count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error.into()),
@@ -148,12 +148,12 @@ impl Publisher {
     fn reconnect(&mut self) -> Result<(), Failure> {
         if let Protocol::Http {
             parser,
-            address,
+            place,
             source,
         } = &mut self.protocol
         {
-            let failed = |error| Failure::of_connecting(error, *address);
-            self.socket = connect(*address, *source).map_err(failed)?;
+            let failed = |error| Failure::of_connecting(error, place.address);
+            self.socket = connect(place, *source).map_err(failed)?;
             *parser = ResponseParser::with_bodies();
         }
         self.out.clear();

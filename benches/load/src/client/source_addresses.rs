@@ -39,12 +39,18 @@ impl SourceAddresses {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::Trust;
     use crate::client::target::{Ownership, Scheme};
 
     #[test]
     fn many_connections_come_from_many_addresses() {
-        let target =
-            Target::parse("ws://127.0.0.1:1/", Scheme::WebSocket, Ownership::Unstated).unwrap();
+        let target = Target::parse(
+            "ws://127.0.0.1:1/",
+            Scheme::WebSocket,
+            Ownership::Unstated,
+            Trust::System,
+        )
+        .unwrap();
         assert_eq!(
             SourceAddresses::new(&target, None, 20_000).source_of(7),
             None

@@ -3,14 +3,13 @@
 //! This is the generator's hot path: one read, one clock reading, and for each frame one search for
 //! the marker; nothing is copied or parsed.
 
-use std::net::TcpStream;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
 use memchr::memmem::Finder;
 
 use crate::client::marker::Marker;
-use crate::client::socket::send_frame;
+use crate::client::socket::{LoadSocket, send_frame};
 use crate::measure::failure::Failure;
 use crate::wire::frame::PONG;
 use crate::wire::frame_scanner::{FrameScanner, Scanned};
@@ -19,7 +18,7 @@ use crate::wire::read::{ReadBuffer, ReadEnd};
 /// One connection that receives messages.
 #[derive(Debug)]
 pub(crate) struct Subscriber {
-    socket: TcpStream,
+    socket: LoadSocket,
     frames: SubscriberFrames,
 }
 
@@ -41,7 +40,7 @@ pub(crate) struct Matcher<'a> {
 
 impl Subscriber {
     /// Takes over an open connection.
-    pub(crate) fn new(socket: TcpStream, matcher: &Matcher<'_>) -> Self {
+    pub(crate) fn new(socket: LoadSocket, matcher: &Matcher<'_>) -> Self {
         Self {
             socket,
             frames: SubscriberFrames {
@@ -52,7 +51,7 @@ impl Subscriber {
     }
 
     /// The socket, to register it.
-    pub(crate) fn socket(&self) -> &TcpStream {
+    pub(crate) fn socket(&self) -> &LoadSocket {
         &self.socket
     }
 
@@ -106,7 +105,7 @@ impl SubscriberFrames {
     fn receive(
         &mut self,
         bytes: &[u8],
-        socket: &TcpStream,
+        socket: &LoadSocket,
         matcher: &Matcher<'_>,
         mut deliver: impl FnMut(u64, u64),
     ) -> Result<(), Failure> {
@@ -129,7 +128,7 @@ impl SubscriberFrames {
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream};
 
     use super::*;
     use crate::client::marker::MARKER;
@@ -144,7 +143,7 @@ mod tests {
             marker: &marker,
             joined: Some(&joined),
         };
-        let mut subscriber = Subscriber::new(socket, &matcher);
+        let mut subscriber = Subscriber::new(socket.into(), &matcher);
         let text = |text: &str| server_frame(TEXT, text.as_bytes());
         let bytes = [
             text(r#"{"type":"hello"}"#),

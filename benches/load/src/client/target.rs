@@ -5,12 +5,15 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 
+use crate::client::socket::Place;
+use crate::client::{Security, Trust};
+
 /// What is spoken behind a URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scheme {
-    /// `ws://`
+    /// `ws://` or `wss://`
     WebSocket,
-    /// `http://`
+    /// `http://` or `https://`
     Http,
 }
 
@@ -28,8 +31,11 @@ pub(crate) enum Ownership {
 #[non_exhaustive]
 pub(crate) enum TargetError {
     /// The URL has another scheme than the mode speaks.
-    #[error("the url must begin with {0}")]
-    Scheme(&'static str),
+    #[error("the url must begin with {0} or {1}")]
+    Scheme(&'static str, &'static str),
+    /// What TLS needs isn't there.
+    #[error("no TLS")]
+    Security(#[source] std::io::Error),
     /// The URL has no host, a wrong port, or bytes that belong in no request line.
     #[error("the url {0:?} has no valid host, port or path")]
     Malformed(String),
@@ -49,6 +55,8 @@ pub(crate) enum TargetError {
 pub(crate) struct Target {
     /// The address that is connected to.
     pub(crate) address: SocketAddr,
+    /// What begins TLS, behind `wss://` and `https://`.
+    security: Option<Security>,
     /// The `Host` field: host, and port when the URL has one.
     pub(crate) host: String,
     /// Path and query, at least `/`.
@@ -65,14 +73,18 @@ impl Target {
         url: &str,
         scheme: Scheme,
         ownership: Ownership,
+        trust: Trust<'_>,
     ) -> Result<Self, TargetError> {
-        let (prefix, port) = match scheme {
-            Scheme::WebSocket => ("ws://", 80),
-            Scheme::Http => ("http://", 80),
+        let (plain, encrypted) = match scheme {
+            Scheme::WebSocket => ("ws://", "wss://"),
+            Scheme::Http => ("http://", "https://"),
         };
-        let rest = url
-            .strip_prefix(prefix)
-            .ok_or(TargetError::Scheme(prefix))?;
+        let (rest, port) = match (url.strip_prefix(plain), url.strip_prefix(encrypted)) {
+            (Some(rest), _) => (rest, 80),
+            (None, Some(rest)) => (rest, 443),
+            (None, None) => return Err(TargetError::Scheme(plain, encrypted)),
+        };
+        let encrypts = url.starts_with(encrypted);
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (host, path) = rest.split_at(end);
         let path = path.split('#').next().unwrap_or_default();
@@ -85,6 +97,7 @@ impl Target {
         if ownership == Ownership::Unstated && !address.ip().is_loopback() {
             return Err(TargetError::NotLoopback(address));
         }
+        let security = encrypts.then(|| Security::new(name, trust)).transpose();
         let path = if path.starts_with('/') {
             path.into()
         } else {
@@ -92,9 +105,20 @@ impl Target {
         };
         Ok(Self {
             address,
+            security: security.map_err(TargetError::Security)?,
             host: host.into(),
             path,
         })
+    }
+}
+
+impl Target {
+    /// Where sockets to it lead.
+    pub(crate) fn place(&self) -> Place {
+        Place {
+            address: self.address,
+            security: self.security.clone(),
+        }
     }
 }
 
@@ -129,7 +153,7 @@ mod tests {
     use super::*;
 
     fn parse(url: &str) -> Result<Target, TargetError> {
-        Target::parse(url, Scheme::WebSocket, Ownership::Unstated)
+        Target::parse(url, Scheme::WebSocket, Ownership::Unstated, Trust::System)
     }
 
     #[test]
@@ -173,6 +197,6 @@ mod tests {
         let url = "ws://192.0.2.1:80/";
         let error = parse(url).unwrap_err().to_string();
         assert!(error.contains("--target-is-mine"), "{error}");
-        assert!(Target::parse(url, Scheme::WebSocket, Ownership::Mine).is_ok());
+        assert!(Target::parse(url, Scheme::WebSocket, Ownership::Mine, Trust::System).is_ok());
     }
 }

@@ -3,6 +3,7 @@
 use std::io::{self, BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
+use crate::client::Trust;
 use crate::client::server::Server;
 use crate::client::target::{Ownership, Scheme, Target};
 use crate::measure::failure::Failure;
@@ -37,7 +38,7 @@ impl FloorProcess {
             .strip_prefix("listening on ")
             .and_then(|rest| rest.split(' ').next());
         let url = format!("ws://{}/", address.unwrap_or_default());
-        match Target::parse(&url, Scheme::WebSocket, Ownership::Unstated) {
+        match Target::parse(&url, Scheme::WebSocket, Ownership::Unstated, Trust::System) {
             Ok(target) => Ok(Self { child, target }),
             Err(_) => {
                 _ = child.kill();

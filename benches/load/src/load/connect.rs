@@ -291,7 +291,7 @@ impl<'a> ConnectRound<'a> {
     fn begin(&mut self) -> Result<(), Failure> {
         let source = self.sources.source_of(self.before + self.begun);
         self.begun += 1;
-        match Opening::start(self.server.target.address, source, self.begun) {
+        match Opening::start(&self.server.target.place(), source, self.begun) {
             Ok(opening) => {
                 let place = self.visits.vacant_entry();
                 self.poll.add(opening.socket(), place.key())?;

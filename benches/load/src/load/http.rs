@@ -95,7 +95,7 @@ impl Http {
         HttpRequest {
             requests: Repeat::new(&request, count),
             bodiless: self.method == "HEAD",
-            address: server.target.address,
+            place: server.target.place(),
         }
     }
 

@@ -144,8 +144,8 @@ impl Publish {
         let publish = Arc::new(dialect.publish.clone());
         let publishers = opened.connections.into_iter().map(|open| {
             let (number, source) = (open.number, sources.source_of(open.number));
-            let address = server.target.address;
-            let publisher = Publisher::new(open, Arc::clone(&publish), address, source)?;
+            let place = server.target.place();
+            let publisher = Publisher::new(open, Arc::clone(&publish), place, source)?;
             let publish = Arc::clone(&publish);
             Ok(AckedPublisher::new(
                 publisher,

@@ -15,6 +15,16 @@ pub(crate) enum ReadEnd {
     Stopped,
 }
 
+/// What is read from until it has nothing more.
+pub(crate) trait Readable: Read {
+    /// Whether a read that fills less than it might has taken all.
+    fn is_emptied_by_a_short_read(&self) -> bool {
+        true
+    }
+}
+
+impl Readable for &TcpStream {}
+
 /// Where a thread reads into; all its connections share one.
 #[derive(Debug)]
 pub(crate) struct ReadBuffer {
@@ -42,7 +52,7 @@ impl ReadBuffer {
     /// The socket is broken, or `receive` failed.
     pub(crate) fn read_all<E: From<io::Error>>(
         &mut self,
-        mut socket: &TcpStream,
+        mut socket: impl Readable,
         mut receive: impl FnMut(&[u8]) -> Result<ControlFlow<()>, E>,
     ) -> Result<ReadEnd, E> {
         loop {
@@ -57,7 +67,7 @@ impl ReadBuffer {
             if receive(&self.bytes[..count])?.is_break() {
                 return Ok(ReadEnd::Stopped);
             }
-            if count < self.bytes.len() && !self.hung_up {
+            if count < self.bytes.len() && !self.hung_up && socket.is_emptied_by_a_short_read() {
                 return Ok(ReadEnd::Drained);
             }
         }

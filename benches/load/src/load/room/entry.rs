@@ -87,8 +87,8 @@ impl Room<'_> {
         for open in connections {
             let number = open.number;
             let publish = Arc::new(self.dialect.publish.clone());
-            let (address, source) = (self.server.target.address, sources.source_of(number));
-            let mut publisher = Publisher::new(open, publish, address, source)?;
+            let (place, source) = (self.server.target.place(), sources.source_of(number));
+            let mut publisher = Publisher::new(open, publish, place, source)?;
             self.poll
                 .add(publisher.socket(), self.members.len() + number)?;
             if let Some(join) = self.dialect.join.as_ref()

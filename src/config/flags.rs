@@ -329,7 +329,8 @@ mod tests {
     );
 
     /// A value for each flag, another one than its default.
-    const SAMPLES: [(&str, Option<&str>); 18] = [
+    const SAMPLES: [(&str, Option<&str>); 19] = [
+        ("stop-delay-ms", Some("7")),
         ("listen", Some("127.0.0.1:7,unix:t.sock")),
         ("reactors", Some("2")),
         ("workers", Some("3")),

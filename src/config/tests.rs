@@ -164,8 +164,8 @@ fn every_complaint_names_the_line_the_setting_and_the_mend() {
         ),
         (
             "listen = 'localhost'",
-            "t.toml:1: listen is \"localhost\", but has to be an IP address and a port, \
-             such as 127.0.0.1:9502 or [::]:9502",
+            "t.toml:1: listen is \"localhost\", but has to be an address and a port such as 127.0.0.1:9502, \
+             localhost:9502 or [::]:9502, unix:PATH, or a list of these",
         ),
         (
             "origins_allowed = ['*']",

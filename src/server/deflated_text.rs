@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use super::deflating::encoded_deflated;
 use super::delivery::{Delivery, encoded};
-use super::error::PushError;
 use super::handle::Handle;
 use super::message::Message;
+use super::push_error::PushError;
 use super::turn;
 use crate::base::{DeflatedData, Fd};
 use crate::net::command::Command;

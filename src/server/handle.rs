@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::delivery::{AtOnce, Delivery, PerBatch, encoded};
-use super::error::PushError;
 use super::freeze::{CallPass, FreezeErrand, FreezeError, FreezeStep, FreezeTimes};
 use super::message::Message;
 use super::process::{ProcessLink, TaskError, TaskId};
+use super::push_error::PushError;
 use super::renewal::Renewal;
 use super::settings::ServerSettings;
 use super::shared::ServerShared;

@@ -38,6 +38,7 @@ mod outcome;
 mod pauses;
 mod pressed;
 pub mod process;
+mod push_error;
 mod queue;
 mod renewal;
 mod renewing;
@@ -69,7 +70,7 @@ mod worker;
 pub use builder::{Builder, WORKERS_MAX};
 pub use deflaters::DeflateStats;
 pub use delivery::{AtOnce, Delivery, PerBatch};
-pub use error::{PushError, ServerError};
+pub use error::ServerError;
 #[doc(hidden)]
 pub use freeze::{
     FreezeErrand, FreezeError, FreezeHolder, FreezeStep, FreezeTimes, Freezes, FrozenReactor,
@@ -80,6 +81,7 @@ pub use handler_set::{BoxError, HandlerSet};
 pub use late_handle::LateHandle;
 pub use message::{Frame, Message, Request};
 pub use outcome::ServerOutcome;
+pub use push_error::PushError;
 pub use renewal::{Renewal, RenewalError, RenewalOutcome};
 pub use responder::Responder;
 pub use running::RunningServer;

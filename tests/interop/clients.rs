@@ -208,7 +208,7 @@ fn pages_of_other_servers_are_refused_on_http_and_on_websockets() {
             &format!("Host: evil.example:{}", server.address.port()),
         ] {
             for (path, extra) in [
-                ("/healthz", &[][..]),
+                ("/metrics", &[][..]),
                 ("/v1/stats", &["-X", "POST", "-d", "{}"]),
                 ("/nowhere", &["-X", "OPTIONS"]),
                 ("/echo", &UPGRADE),

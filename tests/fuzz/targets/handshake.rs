@@ -24,7 +24,8 @@ pub fn handshake(data: &[u8]) {
     assert!(head.asks_for_websocket(), "it was never asked for");
     assert_eq!((head.method(), head.version()), ("GET", Version::Http11));
     assert!(answer.starts_with("HTTP/1.1 101 ") && answer.ends_with("\r\n\r\n"));
-    let lines = 5 + usize::from(deflate.is_some());
+    let chosen = answer.contains("\r\nSec-WebSocket-Protocol: ");
+    let lines = 5 + usize::from(deflate.is_some()) + usize::from(chosen);
     assert_eq!(
         answer.matches("\r\n").count(),
         lines,

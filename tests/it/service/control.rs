@@ -299,7 +299,12 @@ fn whatever_the_umask_the_socket_is_for_its_owner_alone_and_nobody_else_is_answe
     assert_eq!(mode(&socket), 0o600);
     if geteuid().is_root() {
         let binary = folder.path().join("tidings");
-        fs::copy(env!("CARGO_BIN_EXE_tidings"), &binary).unwrap();
+        // By a process of its own: a child that another test starts meanwhile would keep it open for writing.
+        let copied = Command::new("cp")
+            .arg(env!("CARGO_BIN_EXE_tidings"))
+            .arg(&binary)
+            .status();
+        assert!(copied.unwrap().success());
         let open = |path: &Path, mode| {
             fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
         };

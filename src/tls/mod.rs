@@ -32,5 +32,6 @@ pub use no_dialer::{NoTlsDialer as TlsDialer, NoTlsStream as TlsStream};
 pub use stream::TlsStream;
 pub use trust::TlsTrust;
 
-#[cfg(all(test, feature = "tls"))]
+#[cfg(test)]
+#[cfg(feature = "tls")]
 mod tests;

@@ -239,7 +239,7 @@ fn a_byte_that_was_changed_gives_an_error_and_never_another_text() {
         // Type and version in the head are the same for all records, and not looked at.
         let said: &[u8] = if at < 3 { &read } else { b"" };
         assert_eq!(read, said, "changed at {at}");
-        assert!(b"hello".starts_with(&*read), "changed at {at}");
+        assert!(b"hello".starts_with(&read), "changed at {at}");
         assert!(tls_error(end).is_some(), "changed at {at}");
     }
 }

@@ -10,6 +10,7 @@ mod browsers;
 mod by_token;
 #[cfg(feature = "cli")]
 mod doors;
+#[cfg(feature = "cli")]
 mod events;
 mod properties;
 #[cfg(feature = "cli")]

@@ -49,6 +49,10 @@ section! {
         /// The one field that is read for it: "x-forwarded-for", "forwarded" or "x-real-ip". Proxies pass
         /// the others on as a client wrote them.
         proxy_header: ProxyHeader = ProxyHeader::XForwardedFor, by reload;
+        /// Local addresses of `listen`, such as "10.0.0.2:9504", at which each connection begins with a PROXY
+        /// header (version 1 or 2) of a trusted proxy; "0.0.0.0:9504" stands for every address with this
+        /// port. Whoever isn't trusted, or begins with anything else, is cut there.
+        proxy_protocol: Vec<SocketAddr> = Vec::new(), by reload;
         /// Whether the chat page is at `/`: "open" in open mode only, "on" always, "off" never.
         page: PageMode = PageMode::Open, by reload;
         /// Serves other machines too, although no keys are asked for: everybody is whoever they

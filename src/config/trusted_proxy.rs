@@ -1,5 +1,7 @@
 //! The proxies that are believed.
 
+use std::net::SocketAddr;
+
 use tidings::server::{Network, ProxyHeader, ProxyRules};
 
 use super::Settings;
@@ -37,6 +39,22 @@ impl SettingText for TrustedProxy {
     }
 }
 
+impl SettingText for SocketAddr {
+    type Bounds = ();
+
+    fn parse(text: &str, (): &()) -> Option<Self> {
+        text.parse().ok()
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+
+    fn allowed((): &()) -> String {
+        "an IP address and a port, such as 10.0.0.2:9504 or [::]:9504".into()
+    }
+}
+
 impl WordChoice for ProxyHeader {
     const ALL: &'static [(&'static str, Self)] = &[
         ("x-forwarded-for", Self::XForwardedFor),
@@ -57,6 +75,7 @@ impl Settings {
         ProxyRules {
             trusted: networks.collect(),
             trusts_unix: general.proxies_trusted.contains(&TrustedProxy::Unix),
+            proxy_protocol: general.proxy_protocol.clone(),
             header: general.proxy_header,
         }
     }

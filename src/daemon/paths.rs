@@ -44,6 +44,12 @@ impl ServeGate {
             self.note(refusal.reason, head, fd);
             return Verdict::Answer(refusal.response);
         }
+        if in_force.believes_proxies && !in_force.rules.any_host && self.is_from_elsewhere(fd) {
+            self.note(RefusalReason::Proxy, head, fd);
+            let message = "a proxy speaks for a client of another machine, and a server without keys is \
+                for this machine only; make keys with `tidings init`, or start the server with --insecure";
+            return Verdict::Answer(Refusal::new(ErrorCode::Forbidden, message).response());
+        }
         if let Some(answer) = in_force.cross_origin.preflight(head) {
             return Verdict::Answer(answer);
         }
@@ -107,6 +113,12 @@ impl ServeGate {
                 Verdict::Answer(refusal.response())
             }
         }
+    }
+
+    /// Whether a proxy has told a client that isn't on this machine.
+    fn is_from_elsewhere(&self, fd: Fd) -> bool {
+        let told = self.server.get().and_then(|one| one.through_proxy(fd));
+        told.is_some_and(|told| !told.client.is_loopback())
     }
 
     /// Whether the client of a browser's request spoke TLS, where a proxy that is believed says so.

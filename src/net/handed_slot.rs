@@ -6,6 +6,7 @@ use super::command::AwaitedBy;
 use super::directory::{DirectoryEntry, HandedUsers};
 use super::frame_table::{FrameTable, HandedFrames};
 use super::outbox::{Arena, HandedOutbox};
+use super::preface::Preface;
 use super::slots::{KnownAs, ReadState, Slot, SlotPhase, WriteTurn};
 use super::topics::{TopicNumbers, Topics};
 use crate::base::{Fd, Tick};
@@ -42,6 +43,7 @@ pub(super) struct HandedSlot {
     pub(super) fd: Fd,
     pub(super) connection: Connection,
     pub(super) outbox: HandedOutbox,
+    pub(super) preface: Option<Box<Preface>>,
     pub(super) stalled: Tick,
     pub(super) cut_at: Tick,
     pub(super) phase: SlotPhase,
@@ -107,6 +109,8 @@ impl Slot {
                 AwaitedBy::Worker => 1,
             });
         });
+        let preface = self.preface.as_ref().map(|preface| &*preface.bytes);
+        record.optional(preface, RecordWriter::bytes);
     }
 }
 
@@ -157,6 +161,7 @@ impl HandedSlot {
             outbox: HandedOutbox::read(record, frames)?,
             heard: record.list(RecordReader::u32)?,
             waits: record.list(wait)?,
+            preface: record.or(None, |record| record.optional(Preface::take_over))?,
         };
         match slot.is_possible() {
             true => Ok(slot),

@@ -22,6 +22,7 @@ mod loom_queue;
 pub mod mailbox;
 
 mod outbox;
+mod preface;
 pub mod proxies;
 pub mod reactor;
 mod refusals;

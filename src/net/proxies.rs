@@ -17,6 +17,9 @@ pub struct ProxyRules {
     pub trusted: Vec<Network>,
     /// Whether whoever connects to a Unix socket is a proxy. Default no.
     pub trusts_unix: bool,
+    /// Local addresses at which each connection begins with a PROXY header; an address of all zeros stands
+    /// for every one, and so does port 0. Default none.
+    pub proxy_protocol: Vec<SocketAddr>,
     /// The field that they write. Default `X-Forwarded-For`.
     pub header: ProxyHeader,
 }
@@ -57,6 +60,16 @@ impl ProxyRules {
             Some(ip) => self.trusted.iter().any(|network| network.contains(ip)),
             None => self.trusts_unix,
         }
+    }
+
+    /// Whether connections to this local address begin with a PROXY header.
+    #[must_use]
+    pub fn wants_header(&self, local: SocketAddr) -> bool {
+        let ip = local.ip().to_canonical();
+        self.proxy_protocol.iter().any(|own| {
+            (own.port() == 0 || own.port() == local.port())
+                && (own.ip().is_unspecified() || own.ip().to_canonical() == ip)
+        })
     }
 
     /// Finds the client of a request that `peer` sent. Its port is 0 where a proxy told none.
@@ -198,8 +211,8 @@ mod tests {
         let trusted = ["10.0.0.0/8", "2001:db8::/32"].map(|network| network.parse().unwrap());
         ProxyRules {
             trusted: trusted.into(),
-            trusts_unix: false,
             header,
+            ..ProxyRules::default()
         }
     }
 

@@ -16,6 +16,8 @@ pub(super) enum ReactorRefusal {
     Full,
     /// An address had `connections_per_address_max` connections without a login.
     Address,
+    /// A connection didn't begin with a PROXY header, or not with one that is believed.
+    Preface,
     /// Too much was half sent in all.
     Unfinished,
     /// The peer broke HTTP, or was too slow, or sent too much.
@@ -32,6 +34,7 @@ impl ReactorRefusal {
         let (name, counter) = match self {
             Self::Full => ("connections_max", &counters.refused),
             Self::Address => ("connections_per_address_max", &counters.refused_addresses),
+            Self::Preface => ("proxy_header", &counters.requests_malformed),
             Self::Unfinished => ("unfinished", &counters.unfinished_refused),
             Self::Http(error) => match error.status() {
                 408 => ("timeout", &counters.requests_late),

@@ -39,6 +39,8 @@ const CLIENT: [u8; 4] = [127, 0, 0, 9];
 enum Kind {
     Nginx,
     Haproxy,
+    /// HAProxy that passes on what it doesn't look into, behind a PROXY header.
+    HaproxyTcp,
 }
 
 /// The configuration that the page shows.
@@ -46,6 +48,7 @@ fn shown(kind: Kind) -> &'static str {
     let word = match kind {
         Kind::Nginx => "```nginx\n",
         Kind::Haproxy => "```haproxy\n",
+        Kind::HaproxyTcp => "```haproxy-tcp\n",
     };
     let (_, rest) = PAGE.split_once(word).expect("the page shows one");
     rest.split_once("```").expect("it ends").0
@@ -58,6 +61,8 @@ struct Front {
     kind: Kind,
     folder: TempDir,
     child: Child,
+    /// Those from before a reload; each may wait for its last connection for long.
+    olds: Vec<Child>,
     address: SocketAddr,
     tls: Arc<ClientConfig>,
     _port: OwnPort,
@@ -93,7 +98,7 @@ impl Front {
                     ),
                 ]
             }
-            Kind::Haproxy => {
+            Kind::Haproxy | Kind::HaproxyTcp => {
                 std::fs::write(
                     &chain,
                     format!("{}{}", identity.chain_pem, identity.key_pem),
@@ -124,6 +129,7 @@ impl Front {
             kind,
             folder,
             child,
+            olds: Vec::new(),
             address,
             tls: Arc::new(tls),
             _port: port,
@@ -188,7 +194,7 @@ impl Front {
                     workers().iter().any(|pid| !old.contains(pid))
                 });
             }
-            Kind::Haproxy => {
+            Kind::Haproxy | Kind::HaproxyTcp => {
                 // As its service does: a new process, which has the old one finish.
                 let file = self.folder.path().join("proxy.conf");
                 let socket = self.folder.path().join("admin.sock");
@@ -205,18 +211,12 @@ impl Front {
                     .stderr(Stdio::null())
                     .spawn()
                     .unwrap();
-                self.old(next);
+                self.olds.push(std::mem::replace(&mut self.child, next));
                 until("the new one leads to the server", || {
                     self.get("/readyz", "").starts_with("HTTP/1.1 200")
                 });
             }
         }
-    }
-
-    /// Goes on with the next process; the one before ends by itself, with its last connection.
-    fn old(&mut self, next: Child) {
-        let mut before = std::mem::replace(&mut self.child, next);
-        std::thread::spawn(move || before.wait());
     }
 }
 
@@ -225,6 +225,10 @@ impl Drop for Front {
         // Nginx takes its workers with it only if it is told to.
         let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
         let _ = self.child.wait();
+        for old in &mut self.olds {
+            let _ = old.kill();
+            let _ = old.wait();
+        }
     }
 }
 
@@ -258,7 +262,7 @@ fn spawn(kind: Kind, folder: &Path, config: &str) -> Child {
                 .arg(&file);
             command
         }
-        Kind::Haproxy => {
+        Kind::Haproxy | Kind::HaproxyTcp => {
             let text = format!(
                 "global\n    stats socket {place}/admin.sock mode 660 level admin expose-fd listeners\n\
                  defaults\n    mode http\n    timeout connect 5000\n    timeout client 50000\n    \
@@ -400,6 +404,31 @@ fn the_client_has_its_own_address_and_none_that_it_makes_up() {
 }
 
 #[test]
+fn a_proxy_that_only_passes_on_tells_the_client_in_a_header_of_its_own() {
+    if !is_there("haproxy") {
+        return;
+    }
+    let server = server(&["proxy_protocol=127.0.0.1:0"]);
+    let front = Front::start(Kind::HaproxyTcp, server.address, &[]);
+    let (mut socket, fd) = listener(&front, &[("X-Forwarded-For", "198.51.100.1")]);
+    is_reached(&front, &mut socket, "hello");
+    let authorization = format!("Authorization: {}\r\n", bearer());
+    let answer = front.get(&format!("/v1/connections/{fd}"), &authorization);
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+    let entry = parsed(body);
+    assert!(
+        entry["peer"].as_str().unwrap().starts_with("127.0.0.9:"),
+        "{entry}"
+    );
+    assert!(
+        entry["proxy"].as_str().unwrap().starts_with("127.0.0.1:"),
+        "{entry}"
+    );
+    drop((socket, front));
+    server.stop();
+}
+
+#[test]
 fn a_reload_of_the_proxy_disturbs_nobody() {
     with_each(|kind| {
         let server = server(&[]);
@@ -423,7 +452,7 @@ fn heartbeats_come_before_the_proxys_time_is_over() {
                 ("proxy_read_timeout 60s", "proxy_read_timeout 2s"),
                 ("proxy_send_timeout 60s", "proxy_send_timeout 2s"),
             ],
-            Kind::Haproxy => &[("timeout tunnel 60s", "timeout tunnel 2s")],
+            Kind::Haproxy | Kind::HaproxyTcp => &[("timeout tunnel 60s", "timeout tunnel 2s")],
         };
         let server = server(&["websocket.ping_ms=800", "websocket.pong_ms_max=8000"]);
         let front = Front::start(kind, server.address, times);

@@ -5,7 +5,7 @@ use std::process::Command;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::support::program::{Program, example_path};
+use crate::support::program::{Program, copy_program, example_path};
 
 #[test]
 fn websocket_only_answers_each_message_and_says_goodbye() {
@@ -148,7 +148,7 @@ fn upgrade_keeps_people_and_numbers_under_a_new_program_and_refuses_one_that_can
     let build = |name: &str| {
         // As a build does it, whose file is moved into the place of the one that runs.
         let next = folder.path().join("next");
-        std::fs::copy(example_path(name), &next).unwrap();
+        copy_program(example_path(name), &next);
         std::fs::rename(next, &program).unwrap();
     };
     build("upgrade");

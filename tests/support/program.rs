@@ -20,6 +20,14 @@ use super::http::HttpClient;
 use super::signal::send;
 use super::websocket::WebSocketClient;
 
+/// Copies a program so that it can be run: by a process of its own, since a child that another test starts
+/// meanwhile would keep the copy open for writing, and nobody may run it then (execve(2), ETXTBSY).
+#[track_caller]
+pub fn copy_program(from: impl AsRef<std::path::Path>, to: &std::path::Path) {
+    let copied = Command::new("cp").arg(from.as_ref()).arg(to).status();
+    assert!(copied.unwrap().success());
+}
+
 /// A running server.
 pub struct Program {
     child: Child,

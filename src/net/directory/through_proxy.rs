@@ -33,6 +33,19 @@ impl Directory {
         entries.by_fd.get(&fd.0)?.through_proxy().copied()
     }
 
+    /// Notes whom a connection is from, as a proxy said before anything else.
+    pub(in crate::net) fn set_sender(&self, fd: Fd, sender: PeerAddress) {
+        if let Some(entry) = self.write().by_fd.get_mut(&fd.0) {
+            let proxy = entry.peer();
+            entry.peer = Peer::Told(Box::new(ThroughProxy {
+                client: sender,
+                sender,
+                proxy,
+                is_secure: None,
+            }));
+        }
+    }
+
     /// Notes for whom a request of `fd` was sent.
     pub(in crate::net) fn set_client(&self, fd: Fd, client: PeerAddress, is_secure: Option<bool>) {
         let mut entries = self.write();

@@ -113,6 +113,12 @@ impl<S: EventSink> Reactor<S> {
             self.note_refused(ReactorRefusal::Full, peer, why);
             return self.turn_away(socket, OVER_CAPACITY);
         }
+        let preface = self.awaited_preface(&socket, peer);
+        let Ok(preface) = preface else {
+            let why = "only a trusted proxy may begin with a PROXY header";
+            self.note_refused(ReactorRefusal::Preface, peer, why);
+            return;
+        };
         let id = self.slots.next_id();
         let interest = Interest::READABLE | Interest::WRITABLE;
         if let Err(error) = self
@@ -130,6 +136,7 @@ impl<S: EventSink> Reactor<S> {
             fd,
             connection: Connection::new(now, spread(fd.0)),
             outbox: Outbox::new(),
+            preface,
             timer: None,
             armed: Tick::NEVER,
             stalled: Tick::NEVER,

@@ -91,6 +91,7 @@ impl<S: EventSink> Reactor<S> {
             fd,
             connection,
             outbox: handed.outbox.adopt(&mut self.arena, index),
+            preface: handed.preface,
             timer: None,
             armed: Tick::NEVER,
             stalled: handed.stalled,

@@ -14,8 +14,8 @@
 //! 9. `freeze`: the turns of a reactor that comes to a stand, from which it goes on;
 //! 10. `handover` and `adopt`: another image of the program goes on from there.
 //!
-//! `rearm` puts other bounds and times into force; `proxied` finds out whom a request comes from, and
-//! `event_streams` makes events of what a stream is sent.
+//! `rearm` puts other bounds and times into force; `proxied` and `preface` find out whom a request comes
+//! from, and `event_streams` makes events of what a stream is sent.
 //!
 //! This file holds the reactor's fields and what it is made of.
 
@@ -28,6 +28,7 @@ mod freeze;
 mod gather;
 mod handover;
 mod leave;
+mod preface;
 mod proxied;
 mod read;
 mod rearm;

@@ -152,8 +152,15 @@ impl<S: EventSink> Reactor<S> {
                 }
                 let slot = &mut self.slots[id.index];
                 if slot.phase == SlotPhase::Live {
-                    slot.connection.heard(self.context.clock.now());
-                    self.pump(id.index, &mut buffer[..size]);
+                    let taken = match slot.preface {
+                        None => Some(0),
+                        Some(_) => self.read_preface(id.index, &buffer[..size]),
+                    };
+                    if let Some(taken) = taken {
+                        let slot = &mut self.slots[id.index];
+                        slot.connection.heard(self.context.clock.now());
+                        self.pump(id.index, &mut buffer[taken..size]);
+                    }
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

@@ -17,6 +17,9 @@ struct Row {
     defaults: Vec<String>,
 }
 
+/// Stands for what is off.
+const OFF: u64 = u64::MAX;
+
 /// The numbers in the pretty `Debug` text of a struct, by the paths of their fields.
 fn fields(debug: &str) -> Numbers {
     let (mut path, mut numbers) = (Vec::new(), Numbers::new());
@@ -25,8 +28,12 @@ fn fields(debug: &str) -> Numbers {
             Some((field, value)) => {
                 path.push(field);
                 if !value.ends_with('{') {
-                    // What is no number, such as whom a server believes, has no place in the tables.
-                    if let Ok(number) = value.parse() {
+                    let number = match value {
+                        "false" => Some(OFF),
+                        // A list or a word has no place in the tables.
+                        value => value.parse().ok(),
+                    };
+                    if let Some(number) = number {
                         numbers.insert(path.join("."), number);
                     }
                     path.pop();
@@ -147,7 +154,9 @@ fn found<'a>(name: &str, numbers: &'a Numbers) -> Vec<(&'a str, u64)> {
 fn shown(path: &str, number: u64) -> String {
     let name = path.rsplit(['.', ':']).next().unwrap();
     let has = |unit| name.split('_').any(|word| word == unit);
-    if has("percent") {
+    if number == OFF {
+        "off".into()
+    } else if has("percent") {
         format!("{number} %")
     } else if has("us") || has("ms") {
         time(number * if has("us") { 1 } else { 1_000 })

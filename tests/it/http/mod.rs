@@ -16,6 +16,8 @@ mod properties;
 #[cfg(feature = "cli")]
 mod proxies;
 #[cfg(feature = "cli")]
+mod proxy_protocol;
+#[cfg(feature = "cli")]
 mod refusals;
 #[cfg(feature = "cli")]
 mod statuses;

@@ -6,6 +6,7 @@ use crate::support::chat_client::ChatClient;
 use crate::support::http::HttpClient;
 use crate::support::parsed;
 use crate::support::program::Program;
+use crate::support::unix::http_at;
 use crate::support::websocket::WebSocketClient;
 
 const KEY: &str = "a-key-of-the-shop-0123";
@@ -264,4 +265,26 @@ fn a_login_through_a_proxy_is_an_ordinary_one() {
     let client = ChatClient::connect(&server);
     drop(client);
     server.stop();
+}
+
+#[test]
+fn whoever_connects_to_a_unix_socket_is_believed_where_the_settings_say_so() {
+    for (trusted, told) in [("127.0.0.1", "unix"), ("unix", "203.0.113.9")] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.sock");
+        let listen = format!("unix:{}", path.display());
+        let (key, trusted) = (
+            format!("api_keys.shop.key={KEY}"),
+            format!("proxies_trusted={trusted}"),
+        );
+        let mut server = Program::serve(&["--listen", &listen, "--set", &key, "--set", &trusted]);
+        let mut http = http_at(&path);
+        let fields = "X-Forwarded-For: 198.51.100.1, 203.0.113.9\r\n";
+        let answer = http.ask_with("GET", "/v1/stats", fields, "").unwrap();
+        assert_eq!(answer.status, 401);
+        let line = server.stderr.wait_for("refused reason=\"api_key\"");
+        assert!(line.contains(&format!("peer=\"{told}\"")), "{line}");
+        drop(http);
+        server.stop();
+    }
 }

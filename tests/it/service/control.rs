@@ -15,7 +15,7 @@ use rustix::process::{Pid, Signal, geteuid};
 use serde_json::Value;
 
 use super::{said, tidings};
-use crate::support::program::{Program, ends_within};
+use crate::support::program::{Program, copy_program, ends_within};
 use crate::support::wait::until;
 
 const SERVE: [&str; 3] = ["serve", "--listen", "127.0.0.1:0"];
@@ -299,12 +299,7 @@ fn whatever_the_umask_the_socket_is_for_its_owner_alone_and_nobody_else_is_answe
     assert_eq!(mode(&socket), 0o600);
     if geteuid().is_root() {
         let binary = folder.path().join("tidings");
-        // By a process of its own: a child that another test starts meanwhile would keep it open for writing.
-        let copied = Command::new("cp")
-            .arg(env!("CARGO_BIN_EXE_tidings"))
-            .arg(&binary)
-            .status();
-        assert!(copied.unwrap().success());
+        copy_program(env!("CARGO_BIN_EXE_tidings"), &binary);
         let open = |path: &Path, mode| {
             fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
         };

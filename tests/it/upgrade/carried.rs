@@ -93,6 +93,33 @@ fn the_address_that_a_proxy_told_is_the_clients_in_the_next_image_too() {
 }
 
 #[test]
+fn half_a_proxy_header_is_read_to_its_end_in_the_next_image() {
+    let mut server = Upgradable::serve(&[
+        "--set",
+        "proxies_trusted=127.0.0.1",
+        "--set",
+        "proxy_protocol=0.0.0.0:0",
+        "--set",
+        "api_keys.shop.key=a-key-of-the-shop-0123",
+    ]);
+    let line = "PROXY TCP4 203.0.113.9 10.0.0.2 51402 9502\r\n";
+    let request = "GET /v1/stats HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer x\r\n\r\n";
+    let mut half = HttpClient::connect(server.program.address);
+    half.send(&line[..20]).unwrap();
+    // What came before this is read, too.
+    let mut other = HttpClient::connect(server.program.address);
+    other.send(["PROXY UNKNOWN\r\n", request].concat()).unwrap();
+    assert_eq!(other.answer().unwrap().status, 401);
+    server.is_upgraded(&[]);
+    half.send([&line[20..], request].concat()).unwrap();
+    assert_eq!(half.answer().unwrap().status, 401);
+    let lines = &mut server.program.stderr;
+    lines.wait_for("peer=\"203.0.113.9:51402\"");
+    drop((half, other));
+    server.program.stop();
+}
+
+#[test]
 fn what_was_half_sent_is_finished_in_the_next_image() {
     let server = Upgradable::serve(&["--echo"]);
     let address = server.program.address;

@@ -8,6 +8,7 @@ use rustix::process::{Resource, Rlimit, prlimit};
 use serde_json::json;
 
 use super::Upgradable;
+use crate::support::program::copy_program;
 use crate::support::api::post;
 use crate::support::chat_client::{ChatClient, say};
 use crate::support::http::HttpClient;
@@ -15,7 +16,7 @@ use crate::support::http::HttpClient;
 /// A program of ours of its own, which can be changed.
 fn copy(server: &Upgradable) -> PathBuf {
     let path = server.folder.path().join("copy");
-    fs::copy(env!("CARGO_BIN_EXE_tidings"), &path).unwrap();
+    copy_program(env!("CARGO_BIN_EXE_tidings"), &path);
     path
 }
 
@@ -139,7 +140,7 @@ fn a_file_that_is_changed_or_replaced_after_its_rehearsal_is_not_executed() {
     let written_over = || fs::write(&path, "something else").unwrap();
     let replaced = || {
         let other = server.folder.path().join("other");
-        fs::copy("/bin/true", &other).unwrap();
+        copy_program("/bin/true", &other);
         fs::rename(other, &path).unwrap();
     };
     let changes: [&dyn Fn(); 2] = [&written_over, &replaced];

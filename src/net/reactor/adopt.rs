@@ -91,6 +91,8 @@ impl<S: EventSink> Reactor<S> {
             fd,
             connection,
             outbox: handed.outbox.adopt(&mut self.arena, index),
+            // Encrypted ones are closed before.
+            tls: None,
             timer: None,
             armed: Tick::NEVER,
             stalled: handed.stalled,

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use tidings::cluster::{EngineSettings, StoreEngine};
 
-use crate::config::{Loaded, Purpose, SettingFiles, SettingsFlags};
+use crate::config::{Loaded, Purpose, SettingFiles, SettingsFlags, days_left};
 use crate::output::{print, tell};
 
 /// What a check calls the store of the bindings.
@@ -117,7 +117,20 @@ fn summary(loaded: &Loaded) -> String {
         )
     });
     let node = node.unwrap_or_default();
-    format!("all is right: {node}listens on {}, {who}", general.listen)
+    let tls = loaded.tls.as_ref().map(|plan| {
+        let each = plan.infos.iter();
+        let each = each.map(|info| format!("{} ({} days)", info.names.join(" "), days_left(info)));
+        let (listen, each) = (
+            &loaded.settings.tls.listen,
+            each.collect::<Vec<_>>().join(", "),
+        );
+        format!(", with TLS on {listen}, certificates: {each}")
+    });
+    let tls = tls.unwrap_or_default();
+    format!(
+        "all is right: {node}listens on {}{tls}, {who}",
+        general.listen
+    )
 }
 
 fn or_none(text: &str) -> &str {

@@ -121,6 +121,7 @@ impl GatewayArgs {
         if start.sockets.is_empty() {
             can_listen(listen, 9503)?;
         }
+        can_listen(&loaded.settings.tls.listen, 9504)?;
         start_line("gateway", listen, &loaded.settings.gateway.data);
         let push = push_arguments(log, &loaded);
         gateway(loaded, (arguments, push), renewal, start, None)

@@ -99,6 +99,7 @@ impl ServeArgs {
         if start.sockets.is_empty() {
             can_listen(listen, 9503)?;
         }
+        can_listen(&loaded.settings.tls.listen, 9504)?;
         start_line("server", listen, &loaded.settings.store.data);
         serve(loaded, renewal, start, arguments, None)
     }

@@ -14,14 +14,6 @@ use super::value::{SettingValue, describe};
 pub struct ListenAddresses(pub Vec<ListenAddress>);
 
 impl ListenAddresses {
-    /// Whether only programs of this machine can connect.
-    #[must_use]
-    pub fn are_loopback(&self) -> bool {
-        self.0.iter().all(ListenAddress::is_loopback)
-    }
-}
-
-impl ListenAddresses {
     /// The first address of the network at which this machine finds the server; `None` if there is only
     /// a free port or a Unix socket.
     #[must_use]

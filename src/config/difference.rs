@@ -133,7 +133,8 @@ impl Settings {
     fn names(&self) -> Vec<&str> {
         let tokens = self.token_keys.iter().map(|(name, _)| &**name);
         let keys = self.api_keys.iter().map(|(name, _)| &**name);
-        tokens.chain(keys).collect()
+        let certificates = self.certificates.iter().map(|(name, _)| &**name);
+        tokens.chain(keys).chain(certificates).collect()
     }
 }
 

@@ -9,6 +9,7 @@ use super::environment::FlagVariables;
 use super::files::{FileTexts, SettingFiles};
 use super::problem::{Problems, SettingPlace};
 use super::purpose::Purpose;
+use super::tls::TlsPlan;
 use crate::auth::{Access, Secret};
 use tidings::cluster::{ClusterSettings, EngineSettings};
 use tidings::server::ListenAddress;
@@ -53,6 +54,8 @@ pub struct Loaded {
     pub bindings: Option<EngineSettings>,
     /// How the server is a node of a cluster, if it is one.
     pub cluster: Option<ClusterSettings>,
+    /// The certificates to show, if there are any.
+    pub tls: Option<TlsPlan>,
     /// Warnings for the log, each one line: settings that are allowed but hardly meant.
     pub warnings: Vec<String>,
     /// The file that they were read from.
@@ -79,6 +82,7 @@ impl Loaded {
         loader.validate_control(sources.purpose);
         let (uplink_key, link_key) = loader.link_keys();
         let upstream_trust = loader.upstream_trust();
+        let tls = loader.tls();
         // A gateway has none.
         let (cluster, bindings) = match sources.purpose {
             Purpose::Gateway => (None, None),
@@ -100,6 +104,7 @@ impl Loaded {
             upstream_trust,
             bindings,
             cluster,
+            tls,
             warnings: loader.warnings,
             file: sources.file.clone(),
             texts: loader.texts,

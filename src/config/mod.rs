@@ -33,6 +33,7 @@ mod server;
 mod store;
 mod suggest;
 mod template;
+mod tls;
 mod trusted_proxy;
 mod types;
 mod validate;
@@ -55,6 +56,7 @@ pub use sections::{
     WebSocketSection,
 };
 pub use template::template;
+pub use tls::{CertificateSection, TlsPlan, TlsSection, days_left};
 pub use types::{LogFormat, LogLevel, PageMode};
 pub use validate::is_open_to_others;
 
@@ -76,6 +78,10 @@ pub struct Settings {
     pub token_keys: Vec<(String, TokenKeySection)>,
     /// Keys of back ends by their names.
     pub api_keys: Vec<(String, ApiKeySection)>,
+    /// Where TLS is spoken.
+    pub tls: TlsSection,
+    /// Certificates by their numbers or names, in the order of the file.
+    pub certificates: Vec<(String, CertificateSection)>,
     /// Rooms, users and messages.
     pub chat: ChatSection,
     /// The data on disk.
@@ -106,6 +112,8 @@ pub struct Settings {
 const TOKEN_KEYS: &str = "tokens.keys";
 /// The table of API keys, whose entries are named after back ends.
 const API_KEYS: &str = "api_keys";
+/// The table of certificates, whose entries have numbers where the file gives them no names.
+const CERTIFICATES: &str = "tls.certificate";
 
 impl Settings {
     /// Lists every section with the name of its table, which is empty for the first one.
@@ -120,6 +128,10 @@ impl Settings {
         }
         for (name, key) in &mut self.api_keys {
             sections.push((format!("{API_KEYS}.{name}"), key));
+        }
+        sections.push(("tls".into(), &mut self.tls));
+        for (name, certificate) in &mut self.certificates {
+            sections.push((format!("{CERTIFICATES}.{name}"), certificate));
         }
         let rest: [(&str, &mut dyn Section); 12] = [
             ("chat", &mut self.chat),
@@ -139,12 +151,14 @@ impl Settings {
         sections
     }
 
-    /// Finds the section of this name; creates a missing entry of `tokens.keys` or `api_keys`.
+    /// Finds the section of this name; creates a missing entry of `tokens.keys`, `api_keys` or `tls.certificate`.
     fn section(&mut self, name: &str) -> Option<&mut dyn Section> {
         if let Some((TOKEN_KEYS, key)) = split_name(name) {
             insert(&mut self.token_keys, key);
         } else if let Some((API_KEYS, key)) = split_name(name) {
             insert(&mut self.api_keys, key);
+        } else if let Some((CERTIFICATES, key)) = split_name(name) {
+            insert(&mut self.certificates, key);
         }
         let mut sections = self.sections().into_iter();
         sections
@@ -164,10 +178,12 @@ impl Settings {
 
 /// Splits the name of a named entry into its table and the name that it has there.
 fn split_name(name: &str) -> Option<(&'static str, &str)> {
-    [TOKEN_KEYS, API_KEYS].into_iter().find_map(|table| {
-        let key = name.strip_prefix(table)?.strip_prefix('.')?;
-        is_name(key).then_some((table, key))
-    })
+    [TOKEN_KEYS, API_KEYS, CERTIFICATES]
+        .into_iter()
+        .find_map(|table| {
+            let key = name.strip_prefix(table)?.strip_prefix('.')?;
+            is_name(key).then_some((table, key))
+        })
 }
 
 fn insert<T: Default>(named: &mut Vec<(String, T)>, name: &str) {

@@ -8,7 +8,7 @@ use toml::de::{DeTable, DeValue};
 use super::problem::SettingPlace;
 use super::suggest::suggest;
 use super::value::describe;
-use super::{API_KEYS, Loader, TOKEN_KEYS, is_name, join};
+use super::{API_KEYS, CERTIFICATES, Loader, TOKEN_KEYS, is_name, join};
 
 /// A settings file: turns positions in its text into lines for complaints.
 struct SettingsFile<'a> {
@@ -59,7 +59,7 @@ impl Loader {
 
     /// Whether `name` has to be a table.
     fn is_table(&mut self, parent: &str, name: &str) -> bool {
-        let named = [TOKEN_KEYS, API_KEYS];
+        let named = [TOKEN_KEYS, API_KEYS, CERTIFICATES];
         named.contains(&name)
             || named.contains(&parent)
             || self
@@ -76,6 +76,12 @@ impl Loader {
         place: SettingPlace,
         value: &Spanned<DeValue<'_>>,
     ) {
+        if let (CERTIFICATES, Some(items)) = (name, value.get_ref().as_array()) {
+            for (number, item) in (1..).zip(items.iter()) {
+                self.take_entry(file, &join(name, &format!("{number}")), place.clone(), item);
+            }
+            return;
+        }
         let Some(table) = value.get_ref().as_table() else {
             let given = describe(value.get_ref(), false);
             let what = format!("{name} is {given}, but has to be a table: [{name}]");
@@ -85,7 +91,9 @@ impl Loader {
             name.strip_prefix(table)
                 .is_some_and(|rest| !rest.is_empty())
         };
-        if (is_named(TOKEN_KEYS) || is_named(API_KEYS)) && self.settings.section(name).is_none() {
+        if (is_named(TOKEN_KEYS) || is_named(API_KEYS) || is_named(CERTIFICATES))
+            && self.settings.section(name).is_none()
+        {
             let what = format!(
                 "{name:?} can't be a name: it takes 1 to 128 visible ASCII characters without spaces"
             );
@@ -147,6 +155,7 @@ impl Loader {
             "log",
             "tokens",
             "api_keys",
+            "tls",
             "chat",
             "websocket",
             "http",

@@ -52,7 +52,16 @@ fn template_text() -> String {
 fn without_anything_the_server_is_open_and_only_for_this_machine() {
     let loaded = load(None, &[], &[]).unwrap();
     assert_eq!(loaded.settings, Settings::default());
-    assert!(loaded.access.is_open() && loaded.settings.general.listen.are_loopback());
+    assert!(
+        loaded.access.is_open()
+            && loaded
+                .settings
+                .general
+                .listen
+                .0
+                .iter()
+                .all(tidings::server::ListenAddress::is_loopback)
+    );
     assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
 }
 

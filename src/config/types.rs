@@ -10,6 +10,7 @@ use super::quote::quoted;
 use crate::auth::{Algorithm, Secret};
 use tidings::cluster::ClusterPromise;
 use tidings::server::ProxyHeader;
+use tidings::server::TlsVersion;
 
 /// A type of setting that is written as text.
 pub(super) trait SettingText: Sized {
@@ -86,6 +87,17 @@ impl SettingText for SocketMode {
     fn allowed((): &()) -> String {
         "the mode of a file in octal digits, such as \"0660\" or \"0666\"".into()
     }
+}
+
+/// The oldest version of TLS that is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TlsVersionSetting(pub TlsVersion);
+
+impl WordChoice for TlsVersionSetting {
+    const ALL: &'static [(&'static str, Self)] = &[
+        ("1.2", Self(TlsVersion::V1_2)),
+        ("1.3", Self(TlsVersion::V1_3)),
+    ];
 }
 
 /// A PEM block, which has lines of its own.
@@ -206,6 +218,7 @@ macro_rules! choice {
     )*};
 }
 choice!(
+    TlsVersionSetting,
     LogFormat,
     PageMode,
     Algorithm,

@@ -13,10 +13,11 @@ impl Settings {
     /// Explains why these settings must not be served: other machines could connect, and nobody would
     /// be asked for a key. `None` when they may.
     pub fn exposure(&self, access: &Access) -> Option<String> {
-        let listen = &self.general.listen;
-        let is_exposed = access.is_open() && !self.general.insecure && !listen.are_loopback();
+        let all = || self.general.listen.0.iter().chain(&self.tls.listen.0);
+        let is_asked = access.is_open() && !self.general.insecure;
+        let is_exposed = is_asked && all().any(|one| !one.is_loopback());
         is_exposed.then(|| {
-            let reachable = listen.0.iter().find(|one| !one.is_loopback());
+            let reachable = all().find(|one| !one.is_loopback());
             let listen = reachable.map(ToString::to_string).unwrap_or_default();
             format!(
                 "listen is {listen}, which other machines can reach, and there are no keys: \

@@ -15,6 +15,7 @@ pub(super) fn addresses(server: &WorkerHandle, is_open: bool) {
             sending(&address, is_open);
         }
     }
+    listening_tls(server);
 }
 
 /// Prints the line that scripts wait for.
@@ -23,6 +24,17 @@ pub(super) fn listening(address: &ListenAddress) {
     match address.ip() {
         Some(address) => output::announce(format_args!("listening on http://{address}")),
         None => output::announce(format_args!("listening on {address}")),
+    }
+}
+
+/// Prints the addresses on which TLS is spoken.
+pub(super) fn listening_tls(server: &WorkerHandle) {
+    for address in server.listening_tls() {
+        tracing::info!(%address, "listening with TLS");
+        match address.ip() {
+            Some(address) => output::announce(format_args!("listening on https://{address}")),
+            None => output::announce(format_args!("listening with TLS on {address}")),
+        }
     }
 }
 

@@ -14,7 +14,8 @@ use tidings::handover::{Handover, HandoverWriter};
 use tidings::server::process::ProcessLaunch;
 use tidings::server::upgrade::rehearse_processes;
 use tidings::server::{
-    Fd, Handle, Head, Response, Server, ServerOutcome, ServerSettings, Verdict, WorkerHandle,
+    Fd, Handle, Head, Response, Server, ServerOutcome, ServerSettings, TlsCertificates, Verdict,
+    WorkerHandle,
 };
 use tidings::store::{MemoryStore, StoreSettings};
 
@@ -22,7 +23,7 @@ use super::announce;
 use super::host_metrics;
 use super::in_force::{Current, InForce};
 use super::keys::Keys;
-use super::life::{DaemonLife, listening};
+use super::life::{DaemonLife, certificates, listening, listening_tls, replacing};
 use super::reload::{SettingsRenewal, Succession, Swap};
 use super::storage::{self, KeptJournal};
 use super::upgrade::{Thaw, same_sections};
@@ -68,8 +69,10 @@ pub fn gateway(
         settings,
         access,
         texts,
+        tls,
         ..
     } = loaded;
+    let certificates = certificates(tls.as_ref())?;
     let general = &settings.general;
     let directory = plan.directory.clone();
     let is_open = access.is_open();
@@ -91,6 +94,7 @@ pub fn gateway(
         gateway: Arc::clone(&gateway),
         server: OnceLock::new(),
         announces: thaw.is_none().then_some(is_open),
+        certificates: certificates.clone(),
     });
     let ready = Arc::clone(&gate);
     let reloaded = Arc::clone(&gate);
@@ -109,10 +113,11 @@ pub fn gateway(
     let listen = general.listen.clone();
     let builder = match thaw {
         // Sockets that the program was started with are kept.
-        Some(thaw) if was_given => Server::builder().thaw(thaw.relay),
+        Some(thaw) if was_given => Server::builder().thaw(thaw.relay).keep_listeners(),
         Some(thaw) => listening(Server::builder().thaw(thaw.relay), general, Vec::new()),
         None => listening(Server::builder(), general, start.sockets),
     };
+    let builder = listening_tls(builder, &settings.tls.listen, certificates.as_ref());
     let builder = builder
         .reactors(general.reactors)
         // The callbacks may wait for the disk.
@@ -211,6 +216,8 @@ struct GatewayGate {
     /// Whether people are told that it is open, if they are told where the gateway is: an image of the
     /// program before has done so.
     announces: Option<bool>,
+    /// The certificates that it shows, if it speaks TLS.
+    certificates: Option<Arc<TlsCertificates>>,
 }
 
 impl GatewayGate {
@@ -226,7 +233,10 @@ impl GatewayGate {
         let store = outbox_settings(next, &plan.directory);
         let settings = gateway_settings(next, plan);
         let (gateway, handle) = (Arc::clone(&self.gateway), self.server.get().cloned());
+        let replace_certificates =
+            replacing(self.certificates.as_ref(), succession.next.tls.as_ref());
         Ok(Box::new(move |_, rollout, replace| {
+            replace_certificates();
             gateway.set_settings(settings, store, rollout);
             if let (Some(server), Some(handle)) = (server, handle) {
                 handle.set_settings(&server, rollout);
@@ -262,7 +272,10 @@ impl GatewayGate {
         if let Some(answer) = health::answer(head, || self.readiness()) {
             return Verdict::Answer(answer);
         }
-        if let Some(refusal) = in_force.rules.refuse(head, None) {
+        if let Some(refusal) = in_force
+            .rules
+            .refuse(head, head.is_secure().then_some(true))
+        {
             self.gateway.note_refused(refusal.reason, head, fd);
             return Verdict::Answer(refusal.response);
         }

@@ -17,7 +17,9 @@ use tidings::api::health::ServerReadiness;
 use tidings::base::clock::unix_ms;
 use tidings::base::sync::lock;
 use tidings::handover::HandoverWriter;
-use tidings::server::{Builder, FrozenServer, ServerOutcome, ServerSignal, WorkerHandle};
+use tidings::server::{
+    Builder, FrozenServer, ServerOutcome, ServerSignal, TlsCertificates, WorkerHandle,
+};
 
 use super::in_force::Current;
 use super::reload::{ReloadScope, Reloading, SettingsRenewal, Succession, Swap};
@@ -25,7 +27,9 @@ use super::standing::{Standing, serving};
 use super::upgrade::{
     DaemonState, HandOver, PendingErrands, ThawedDaemon, UpgradeOrder, Upgrading,
 };
-use crate::config::{FileTexts, GeneralSection, Loaded, Purpose, Settings};
+use crate::config::{
+    FileTexts, GeneralSection, ListenAddresses, Loaded, Purpose, Settings, TlsPlan,
+};
 use crate::control::{ControlServer, ControlSocket, Reply};
 use crate::output::OpenLogFile;
 use crate::service::{EarlySignals, PidFile, ServiceManager, StartReport, has_terminal};
@@ -365,6 +369,41 @@ impl DaemonLife {
             Err(error) => {
                 tracing::error!(path = %path.display(), %error, "can't open the log file anew");
             }
+        }
+    }
+}
+
+/// Has a server listen where TLS is spoken.
+pub(super) fn listening_tls(
+    builder: Builder,
+    listen: &ListenAddresses,
+    certificates: Option<&Arc<TlsCertificates>>,
+) -> Builder {
+    let Some(certificates) = certificates else {
+        return builder;
+    };
+    (listen.0.iter()).fold(builder, |builder, one| {
+        builder.listen_tls(one.to_string(), Arc::clone(certificates))
+    })
+}
+
+/// Makes the certificates of a server, which a reload replaces.
+pub(super) fn certificates(plan: Option<&TlsPlan>) -> anyhow::Result<Option<Arc<TlsCertificates>>> {
+    let made = plan.map(|plan| plan.certificates().map(Arc::new));
+    made.transpose()
+}
+
+/// Prepares the other certificates of a reload; they were checked when they were read.
+pub(super) fn replacing(
+    certificates: Option<&Arc<TlsCertificates>>,
+    next: Option<&TlsPlan>,
+) -> impl FnOnce() + Send + use<> {
+    let both = certificates.cloned().zip(next.cloned());
+    move || {
+        if let Some((certificates, next)) = both
+            && let Err((_, error)) = certificates.replace(&next.pairs, next.oldest)
+        {
+            tracing::error!(%error, "the certificates stay what they are");
         }
     }
 }

@@ -6,7 +6,7 @@ use tidings::api::health::{self, ServerReadiness, is_health_path};
 use tidings::api::{Refusal, RefusalReason, Refused, method_not_allowed};
 use tidings::chat::ErrorCode;
 use tidings::endpoint::{EVENTS_PATH, Endpoint, LINK_PATH};
-use tidings::server::{Fd, Handle, Head, Response, Verdict};
+use tidings::server::{Fd, Handle, Head, Response, TlsCertificates, Verdict};
 
 use super::cross_origin::CLIENT_PATHS;
 use super::echo::ECHO_PATH;
@@ -23,6 +23,8 @@ pub(super) struct ServeGate {
     pub(super) node: Option<Arc<DaemonNode>>,
     /// The handle, set once the server runs.
     pub(super) server: OnceLock<Handle>,
+    /// The certificates that it shows, if it speaks TLS.
+    pub(super) certificates: Option<Arc<TlsCertificates>>,
 }
 
 impl ServeGate {
@@ -123,6 +125,9 @@ impl ServeGate {
 
     /// Whether the client of a browser's request spoke TLS, where a proxy that is believed says so.
     fn is_secure(&self, in_force: &InForce, head: &Head, fd: Fd) -> Option<bool> {
+        if head.is_secure() {
+            return Some(true);
+        }
         if !in_force.believes_proxies || head.field("origin").is_none() {
             return None;
         }

@@ -18,7 +18,7 @@ use super::echo::{ECHO_PATH, Echoes};
 use super::host_metrics;
 use super::in_force::{Current, InForce};
 use super::keys::Keys;
-use super::life::{DaemonLife, listening};
+use super::life::{DaemonLife, certificates, listening, listening_tls, replacing};
 use super::node::DaemonNode;
 use super::paths::{ServeGate, beside_the_api};
 use super::reload::{SettingsRenewal, Succession, Swap, withdrawn_keys};
@@ -66,8 +66,10 @@ pub fn serve(
         uplink_key,
         bindings,
         cluster,
+        tls,
         ..
     } = loaded;
+    let certificates = certificates(tls.as_ref())?;
     let node = cluster.map(|cluster| join(&settings, cluster, thaw.as_ref()));
     let node = node.transpose()?.map(Arc::new);
     let (store, lock) = match (&node, &thaw) {
@@ -104,6 +106,7 @@ pub fn serve(
         endpoint: Arc::clone(&endpoint),
         node: node.clone(),
         server: OnceLock::new(),
+        certificates: certificates.clone(),
     });
     let ready = Arc::clone(&gate);
     let reloaded = Arc::clone(&gate);
@@ -132,10 +135,11 @@ pub fn serve(
     });
     let builder = match thaw {
         // Sockets that the program was started with are kept.
-        Some(thaw) if was_given => Server::builder().thaw(thaw.relay),
+        Some(thaw) if was_given => Server::builder().thaw(thaw.relay).keep_listeners(),
         Some(thaw) => listening(Server::builder().thaw(thaw.relay), general, Vec::new()),
         None => listening(Server::builder(), general, start.sockets),
     };
+    let builder = listening_tls(builder, &settings.tls.listen, certificates.as_ref());
     let builder = builder
         .reactors(general.reactors)
         .workers(general.workers)
@@ -180,7 +184,10 @@ impl ServeGate {
         let store = (running.differs_for_store(next)).then(|| (next.disk(), next.store()));
         let (settings, chat) = (endpoint_settings(next), next.chat());
         let (endpoint, handle) = (Arc::clone(&self.endpoint), self.server.get().cloned());
+        let replace_certificates =
+            replacing(self.certificates.as_ref(), succession.next.tls.as_ref());
         Box::new(move |withdrawn, rollout, replace| {
+            replace_certificates();
             endpoint.set_settings(&settings, &chat);
             if let (Some(server), Some(handle)) = (server, handle) {
                 handle.set_settings(&server, rollout);
@@ -346,6 +353,7 @@ fn announce(server: &WorkerHandle, echo: bool, has_page: bool, is_open: bool) {
             ));
         }
     }
+    announce::listening_tls(server);
 }
 
 /// Returns the server's name for clients: that of the settings, or one made for this process.

@@ -236,6 +236,7 @@ impl Standing {
             ServerReadiness::Stopping => ("stopping", None),
         };
         let addresses = server.listening().iter().map(ToString::to_string);
+        let encrypted = server.listening_tls().iter().map(ToString::to_string);
         let reloading = self.reloading.get().map(Reloading::described);
         let (settings, last_reload) = reloading.unwrap_or_default();
         json!({
@@ -247,6 +248,7 @@ impl Standing {
             "started_unix_ms": self.started_unix_ms,
             "uptime_ms": server.stats().uptime_ms,
             "listen": addresses.collect::<Vec<_>>(),
+            "listen_tls": encrypted.collect::<Vec<_>>(),
             "config": self.config,
             "settings": settings,
             "last_reload": last_reload,

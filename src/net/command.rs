@@ -17,6 +17,19 @@ pub struct Arrival {
     pub(crate) socket: TcpStream,
     /// Where it came from.
     pub(crate) peer: PeerAddress,
+    /// Whether TLS is spoken on it.
+    pub(crate) is_tls: bool,
+}
+
+/// What is done with encrypted connections, which no upgrade can carry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EncryptedOrder {
+    /// No more are accepted, and those that wait for no answer are closed: WebSockets with 1012.
+    Leave,
+    /// All that are left are cut.
+    Cut,
+    /// They are accepted again.
+    Accept,
 }
 
 /// One command for a reactor, as plain owned data.
@@ -116,6 +129,8 @@ pub enum Command {
     ClearTimer(u64),
     /// Has the owner of the events look at its orders.
     Renew,
+    /// What an upgrade has done with encrypted connections.
+    Encrypted(EncryptedOrder),
     /// Stops accepting, answers the requests under way, and closes all connections.
     Drain,
     /// Tells reactor 0 that another reactor has ended.
@@ -225,6 +240,7 @@ impl Command {
             | Self::StartTimer { .. }
             | Self::ClearTimer(_)
             | Self::Renew
+            | Self::Encrypted(_)
             | Self::Drain
             | Self::PeerEnded
             | Self::Stop

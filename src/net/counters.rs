@@ -105,6 +105,8 @@ counters! {
         paused,
         /// Connections not read from now because their worker or a mailbox has too much waiting.
         held,
+        /// Encrypted connections now, also those whose handshake isn't done.
+        tls_connections,
         /// Connections listed now for a large delivery that is written in shares.
         writes_later,
     }
@@ -117,6 +119,18 @@ counters! {
         refused_addresses,
         /// Accepts that failed because there was no free descriptor.
         accept_failures,
+        /// TLS handshakes done in full.
+        tls_handshakes_full,
+        /// TLS handshakes shortened by the ticket of an earlier connection.
+        tls_handshakes_resumed,
+        /// Time that TLS handshakes took of this thread, in microseconds.
+        tls_handshakes_us,
+        /// TLS connections ended with an alert: a handshake that failed, or a broken record.
+        tls_failed,
+        /// TLS connections that came to a port where none is spoken.
+        tls_on_plain,
+        /// Plain HTTP that came to a port for TLS.
+        plain_on_tls,
         /// HTTP requests handed to a handler, or answered without one.
         requests,
         /// Requests refused for breaking HTTP.

@@ -30,6 +30,8 @@ pub struct Listener {
     pub address: ListenAddress,
     /// The file of a Unix socket, unless it is another program's.
     pub(crate) file: Option<SocketFile>,
+    /// Whether TLS is spoken there.
+    pub(crate) is_tls: bool,
 }
 
 /// The families that a socket of an IPv6 address serves.
@@ -75,6 +77,7 @@ pub fn listen_at(path: PathBuf, mode: u32) -> io::Result<Listener> {
         socket,
         address: ListenAddress::Unix(path),
         file: Some(file),
+        is_tls: false,
     })
 }
 
@@ -102,6 +105,7 @@ impl Listener {
             socket,
             address,
             file: None,
+            is_tls: false,
         })
     }
 }
@@ -123,6 +127,7 @@ pub struct HandedListener {
 #[derive(Debug)]
 pub(super) struct Acceptor {
     listener: AnyListener,
+    pub(super) is_tls: bool,
     identity: Option<(u64, u64)>,
     reserve: Option<File>,
 }
@@ -178,6 +183,7 @@ impl Acceptor {
                 ListenAddress::Unix(_) => AnyListener::Unix(socket.into()),
                 ListenAddress::Ip(_) | ListenAddress::Name(..) => AnyListener::Tcp(socket.into()),
             },
+            is_tls: listener.is_tls,
             identity: listener.file.map(|file| file.identity),
             reserve: open_reserve(),
         }

@@ -7,6 +7,8 @@
 //! `counters`, `budget` and `strangers`.
 
 pub mod budget;
+#[cfg(feature = "tls")]
+mod certificates;
 pub mod command;
 pub mod counters;
 pub mod directory;
@@ -21,6 +23,8 @@ mod listener;
 mod loom_queue;
 pub mod mailbox;
 
+#[cfg(not(feature = "tls"))]
+mod no_tls;
 mod outbox;
 mod preface;
 pub mod proxies;
@@ -29,8 +33,24 @@ mod refusals;
 mod slots;
 mod socket_file;
 pub mod strangers;
+#[cfg(feature = "tls")]
+mod tls;
+mod tls_outcome;
 pub mod topics;
 pub mod wheel;
+#[cfg(feature = "tls")]
+mod x509;
+
+#[cfg(feature = "tls")]
+pub use certificates::{
+    CertificateError, CertificateInfo, TlsCertificates, TlsKeyPair, TlsVersion,
+};
+#[cfg(not(feature = "tls"))]
+pub use no_tls::NoCertificates as TlsCertificates;
+#[cfg(not(feature = "tls"))]
+use no_tls::NoTls as Tls;
+#[cfg(feature = "tls")]
+use tls::Tls;
 
 pub use listen_address::{ListenAddress, NoListenAddress};
 pub use listener::{Families, HandedListener, Listener, listen, listen_at};

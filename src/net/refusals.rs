@@ -24,6 +24,8 @@ pub(super) enum ReactorRefusal {
     Http(HttpError),
     /// The peer broke the rules of WebSockets.
     Frame,
+    /// The peer broke TLS, or agrees on nothing with this server; or it spoke plain HTTP there.
+    Tls { is_plain: bool },
     /// A connection or the reactor had too many topics; the connection is closed.
     Topics,
 }
@@ -41,6 +43,8 @@ impl ReactorRefusal {
                 413 | 414 | 431 => ("too_large", &counters.requests_oversized),
                 _ => ("bad_request", &counters.requests_malformed),
             },
+            Self::Tls { is_plain: false } => ("tls", &counters.tls_failed),
+            Self::Tls { is_plain: true } => ("plain_on_tls", &counters.plain_on_tls),
             Self::Frame => ("violation", &counters.violations),
             Self::Topics => ("topics_max", &counters.subscriptions_refused),
         };

@@ -6,6 +6,7 @@ use mio::Token;
 use mio::net::TcpStream;
 use slab::Slab;
 
+use super::Tls;
 use super::outbox::Outbox;
 use super::preface::Preface;
 use super::wheel::WheelTimer;
@@ -118,6 +119,8 @@ pub(super) struct Slot {
     pub(super) outbox: Outbox,
     /// What has come of a PROXY header that has to come first, until it is whole.
     pub(super) preface: Option<Box<Preface>>,
+    /// What makes plain bytes of those of the socket, where that is encrypted.
+    pub(super) tls: Option<Box<Tls>>,
     /// The timer that is set; `armed` is the moment at which it fires.
     pub(super) timer: Option<WheelTimer>,
     pub(super) armed: Tick,
@@ -146,6 +149,19 @@ pub(super) struct Slot {
     pub(super) budgeted: usize,
     /// Bytes of its half-sent request or message that are counted in the budget for those.
     pub(super) unfinished: usize,
+}
+
+impl Slot {
+    /// Counts the bytes that the socket still has to take.
+    pub(super) fn unsent(&self) -> usize {
+        let sealed = self.tls.as_ref().map_or(0, |tls| tls.left_bytes());
+        self.outbox.bytes() + sealed
+    }
+
+    /// Whether the connection is an encrypted one whose handshake isn't done.
+    pub(super) fn is_handshaking(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.is_handshaking())
+    }
 }
 
 /// The slots of one reactor.
@@ -261,6 +277,7 @@ mod tests {
             connection: Connection::new(Tick(0), 0),
             outbox: Outbox::new(),
             preface: None,
+            tls: None,
             timer: None,
             armed: Tick::NEVER,
             stalled: Tick::NEVER,
@@ -312,6 +329,6 @@ mod tests {
     #[test]
     fn a_slot_is_small() {
         // An idle connection must cost less than 768 bytes in all.
-        assert!(size_of::<Slot>() <= 256, "{}", size_of::<Slot>());
+        assert!(size_of::<Slot>() <= 264, "{}", size_of::<Slot>());
     }
 }

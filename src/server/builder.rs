@@ -21,6 +21,8 @@ use crate::base::Fd;
 use crate::base::pressure::Pressure;
 use crate::base::serial_blocks::SerialBlocks;
 use crate::net::NoListenAddress;
+#[cfg(feature = "tls")]
+use crate::net::TlsCertificates;
 use crate::proto::connection::{CloseReason, Verdict};
 use crate::proto::http::Head;
 
@@ -77,6 +79,35 @@ impl Builder {
                     .get_or_insert(ServerError::Address { address, source });
             }
         }
+        self
+    }
+
+    /// Listens on an address on which TLS is spoken, for `https` and `wss`; the address is as that of
+    /// [`Builder::listen`]. All such addresses show the certificates that were given last, which
+    /// [`TlsCertificates::replace`] replaces while the server runs.
+    ///
+    /// An upgrade in place can't carry these connections: their WebSockets are closed with 1012 just
+    /// before, and come back. Where connections must stay open, let a proxy speak TLS.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn listen_tls(
+        mut self,
+        address: impl AsRef<str>,
+        certificates: Arc<TlsCertificates>,
+    ) -> Self {
+        let plain = std::mem::take(&mut self.spec.addresses);
+        let mut builder = self.listen(address);
+        let tls = std::mem::replace(&mut builder.spec.addresses, plain);
+        builder.spec.tls_addresses.extend(tls);
+        builder.spec.certificates = Some(certificates);
+        builder
+    }
+
+    /// Keeps what the image before this one listened on, beside what is named here.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn keep_listeners(mut self) -> Self {
+        self.spec.keeps_listeners = true;
         self
     }
 

@@ -212,10 +212,16 @@ impl<D: Delivery> Handle<D> {
         &self.shared.addresses
     }
 
-    /// Returns all that the server listens on, Unix sockets as well, in the same order.
+    /// Returns all that the server listens on without TLS, Unix sockets as well, in the same order.
     #[must_use]
     pub fn listening(&self) -> &[ListenAddress] {
         &self.shared.listening
+    }
+
+    /// Returns all that the server listens on with TLS.
+    #[must_use]
+    pub fn listening_tls(&self) -> &[ListenAddress] {
+        &self.shared.listening_tls
     }
 
     /// Reads the server's statistics.

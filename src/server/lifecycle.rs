@@ -126,7 +126,10 @@ impl Lifecycle {
             parts: spec.parts.len(),
             main: MainThread::new(waker, (spec.reactors, spec.workers), &spec.settings),
             inline_jobs: inline_sender,
-            listening: (listeners.iter().map(|one| one.address.clone())).collect(),
+            listening: (listeners
+                .iter()
+                .map(|one| (one.address.clone(), one.is_tls)))
+            .collect(),
         };
         let (shared, mut unshared) = build_shared(threads, &spec.settings, &supervisor)?;
         if let Some(entered) = &spec.entered {
@@ -152,6 +155,7 @@ impl Lifecycle {
             waiting_bytes_max: (spec.settings.worker_queue.bytes_high).max(WAITING_BYTES_LEAST),
             gate: spec.gate,
             event_name: spec.event_name,
+            certificates: spec.certificates,
             jobs: &inline_jobs,
             start_gate: Arc::default(),
             entered: spec.entered.clone(),

@@ -17,6 +17,10 @@ const FREE_PORT_TRIES: usize = 8;
 #[derive(Debug, Default)]
 pub(super) struct Wanted {
     pub(super) addresses: Vec<ListenAddress>,
+    /// Those on which TLS is spoken.
+    pub(super) tls_addresses: Vec<ListenAddress>,
+    /// Whether what the image before listened on is kept beside these.
+    pub(super) keeps_all: bool,
     /// Sockets that listen already.
     pub(super) sockets: Vec<TcpListener>,
     /// The mode of Unix sockets.
@@ -27,7 +31,10 @@ impl Wanted {
     /// Takes it out of the specification.
     pub(super) fn of(spec: &mut ServerSpec) -> Self {
         Self {
+            keeps_all: spec.keeps_listeners
+                || spec.addresses.is_empty() && spec.tls_addresses.is_empty(),
             addresses: std::mem::take(&mut spec.addresses),
+            tls_addresses: std::mem::take(&mut spec.tls_addresses),
             sockets: std::mem::take(&mut spec.sockets),
             unix_mode: spec.unix_mode,
         }
@@ -52,14 +59,15 @@ fn joined_listeners(
     wanted: Wanted,
     taken_over: Vec<Listener>,
 ) -> Result<(Vec<Listener>, SocketFiles), ServerError> {
-    let keeps_all = wanted.addresses.is_empty();
+    let (keeps_all, plain) = (wanted.keeps_all, wanted.addresses.len());
+    let all_wanted = wanted.addresses.into_iter().chain(wanted.tls_addresses);
     let mut files = SocketFiles::default();
-    let groups = groups_of(wanted.addresses)?;
+    let groups = groups_of(all_wanted.collect())?;
     let flat: Vec<_> = groups.iter().flatten().cloned().collect();
     let mut places = places(&flat, &taken_over).into_iter();
     let mut before: Vec<_> = taken_over.into_iter().map(Some).collect();
     let mut all = Vec::new();
-    for group in groups {
+    for (number, group) in groups.into_iter().enumerate() {
         let kept = places.by_ref().take(group.len());
         let mut kept = kept.map(|place| place.and_then(|place| before[place].take()));
         let kept: Vec<_> = kept.by_ref().collect();
@@ -71,7 +79,8 @@ fn joined_listeners(
             unix_mode: wanted.unix_mode,
         };
         let made = binding.listen_on(&group, kept)?;
-        for listener in made {
+        for mut listener in made {
+            listener.is_tls = number >= plain;
             if let Some(file) = &listener.file
                 && !files.carried.contains(file)
             {
@@ -261,6 +270,7 @@ mod tests {
             .into_iter()
             .map(|one| Listener::of(one.into()).unwrap());
         let wanted = Wanted {
+            keeps_all: addresses.is_empty(),
             addresses,
             unix_mode: 0o600,
             ..Wanted::default()
@@ -333,6 +343,7 @@ mod tests {
                 socket: one.socket.try_clone().unwrap(),
                 address: one.address.clone(),
                 file: one.file.clone(),
+                is_tls: false,
             });
             handed.collect::<Vec<_>>()
         };

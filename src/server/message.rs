@@ -120,6 +120,13 @@ impl Request {
         self.head.method()
     }
 
+    /// Whether the request came over TLS that ends at this server
+    /// ([`Builder::listen_tls`](super::Builder::listen_tls)).
+    #[must_use]
+    pub fn is_secure(&self) -> bool {
+        self.head.is_secure()
+    }
+
     /// Returns the target before the `?`, as it was sent (percent-encoded).
     #[must_use]
     pub fn path(&self) -> &str {

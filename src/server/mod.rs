@@ -98,6 +98,8 @@ pub use crate::net::directory::{BindError, ThroughProxy};
 pub use crate::net::gathering::GatherBounds;
 pub use crate::net::limits::ReactorLimits;
 pub use crate::net::proxies::{ProxyHeader, ProxyRules};
+#[cfg(feature = "tls")]
+pub use crate::net::{CertificateError, CertificateInfo, TlsCertificates, TlsKeyPair, TlsVersion};
 pub use crate::net::{ListenAddress, NoListenAddress, is_free};
 pub use crate::proto::connection::{CloseReason, Limits, Verdict};
 pub use crate::proto::http::{AnswerFields, Head, HttpLimits, Response};

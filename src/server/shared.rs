@@ -56,9 +56,11 @@ pub(super) struct ServerShared {
     pub(super) main: MainThread,
     pub(super) freeze: FreezeBoard,
     pub(super) started: Instant,
-    /// All that the server listens on, with the ports that were chosen for port 0.
+    /// All that the server listens on without TLS, with the ports that were chosen for port 0.
     pub(super) listening: Vec<ListenAddress>,
-    /// The addresses of the network among them.
+    /// The same with TLS.
+    pub(super) listening_tls: Vec<ListenAddress>,
+    /// The addresses of the network among those without.
     pub(super) addresses: Vec<SocketAddr>,
 }
 

@@ -43,7 +43,7 @@ use crate::net::reactor::{
     ReactorShared, RunEnd,
 };
 use crate::net::strangers::Strangers;
-use crate::net::{ListenAddress, Listener};
+use crate::net::{ListenAddress, Listener, TlsCertificates};
 
 /// The parts of one reactor that no other thread uses.
 pub(super) struct UnsharedReactor {
@@ -84,7 +84,8 @@ pub(super) struct Threads {
     pub(super) parts: usize,
     pub(super) main: MainThread,
     pub(super) inline_jobs: Sender<WorkerJob>,
-    pub(super) listening: Vec<ListenAddress>,
+    /// Each with whether TLS is spoken there.
+    pub(super) listening: Vec<(ListenAddress, bool)>,
 }
 
 /// Builds the state that all threads share, and the parts that each takes for itself.
@@ -111,6 +112,11 @@ pub(super) fn build_shared(
         Some((stats.name, link))
     });
     let main = Arc::clone(&threads.main.waker);
+    let (mut plain, mut encrypted) = (Vec::new(), Vec::new());
+    for (address, is_tls) in threads.listening {
+        let list = if is_tls { &mut encrypted } else { &mut plain };
+        list.push(address);
+    }
     let shared = Arc::new(ServerShared {
         freeze: FreezeBoard::new(threads.reactors, threads.workers, threads.parts, main),
         mailboxes,
@@ -129,8 +135,9 @@ pub(super) fn build_shared(
         processes: links.collect(),
         main: threads.main,
         started: Instant::now(),
-        addresses: (threads.listening.iter().filter_map(ListenAddress::ip)).collect(),
-        listening: threads.listening,
+        addresses: plain.iter().filter_map(ListenAddress::ip).collect(),
+        listening: plain,
+        listening_tls: encrypted,
     });
     let waiting = Vec::new();
     Ok((
@@ -180,6 +187,7 @@ pub(super) struct Spawner<'a> {
     pub(super) waiting_bytes_max: usize,
     pub(super) gate: Arc<Gate>,
     pub(super) event_name: Arc<EventName>,
+    pub(super) certificates: Option<Arc<TlsCertificates>>,
     pub(super) jobs: &'a Receiver<WorkerJob>,
     /// The gate at which the threads wait.
     pub(super) start_gate: Arc<StartGate>,
@@ -381,6 +389,7 @@ impl Spawner<'_> {
             mailbox: unshared.mailbox,
             peers: shared.mailboxes.clone(),
             listeners,
+            certificates: self.certificates.clone(),
             limits: Arc::clone(&self.limits),
             gate: Arc::clone(&self.gate),
             event_name: Arc::clone(&self.event_name),

@@ -12,8 +12,8 @@ use super::settings::ServerSettings;
 use super::upgrade::{Entered, ThawedProgram, UpgradableProgram};
 use crate::base::Pressure;
 use crate::base::serial_blocks::SerialBlocks;
-use crate::net::ListenAddress;
 use crate::net::reactor::{EventName, Gate};
+use crate::net::{ListenAddress, TlsCertificates};
 use crate::proto::connection::Verdict;
 
 /// The mode of Unix sockets where nothing else is said: owner and group.
@@ -25,6 +25,11 @@ pub(super) type ProcessEntry = Box<dyn FnOnce(Process) -> io::Result<()> + Send>
 /// A server before its start.
 pub(super) struct ServerSpec {
     pub(super) addresses: Vec<ListenAddress>,
+    /// The addresses on which TLS is spoken, and what it goes by.
+    pub(super) tls_addresses: Vec<ListenAddress>,
+    pub(super) certificates: Option<Arc<TlsCertificates>>,
+    /// Whether an image that was entered keeps what the one before listened on.
+    pub(super) keeps_listeners: bool,
     /// Who may connect to Unix sockets, as the mode of a file says it.
     pub(super) unix_mode: u32,
     /// Sockets that listen already.
@@ -72,6 +77,9 @@ impl Default for ServerSpec {
     fn default() -> Self {
         Self {
             addresses: Vec::new(),
+            tls_addresses: Vec::new(),
+            certificates: None,
+            keeps_listeners: false,
             unix_mode: UNIX_MODE,
             sockets: Vec::new(),
             reactors: 1,

@@ -156,7 +156,8 @@ impl Builder {
         if let Some(error) = self.error.take() {
             return Err(error);
         }
-        let listeners = self.spec.addresses.len() + self.spec.sockets.len();
+        let listeners =
+            self.spec.addresses.len() + self.spec.tls_addresses.len() + self.spec.sockets.len();
         if self.spec.entered.is_none() {
             if listeners == 0 {
                 return Err(ServerError::NoAddress);

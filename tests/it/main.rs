@@ -40,6 +40,8 @@ mod service;
 mod signals;
 #[cfg(feature = "cli")]
 mod stop;
+#[cfg(all(feature = "cli", feature = "tls"))]
+mod tls;
 #[cfg(all(feature = "cli", debug_assertions))]
 mod upgrade;
 mod websocket;

@@ -23,6 +23,9 @@ use crate::proto::connection::Connection;
 /// A round number: a waiting client hardly notices it, and ten tries a second cost nothing.
 const ACCEPT_RETRY_MS: u64 = 100;
 
+/// The answer where TLS is spoken: before a handshake there is none.
+const NOTHING: &[u8] = &[];
+
 /// The answer to a connection above `connections_max`, as far as the socket takes it.
 const OVER_CAPACITY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\n\
     X-Content-Type-Options: nosniff\r\n\
@@ -48,8 +51,16 @@ impl<S: EventSink> Reactor<S> {
             let Some(acceptor) = self.acceptors.get_mut(listener) else {
                 return;
             };
+            let is_tls = acceptor.is_tls;
+            if is_tls && self.encrypted_wait {
+                return;
+            }
             match acceptor.accept() {
-                Accepted::Connection(socket, peer) => self.deal(Arrival { socket, peer }),
+                Accepted::Connection(socket, peer) => self.deal(Arrival {
+                    socket,
+                    peer,
+                    is_tls,
+                }),
                 Accepted::Lost => {}
                 // An edge-triggered poll doesn't tell of the remaining connections again, so a
                 // timer has to.
@@ -95,29 +106,42 @@ impl<S: EventSink> Reactor<S> {
 
     /// Makes a connection one of this reactor's, or refuses it with 503.
     pub(super) fn take_in(&mut self, arrival: Arrival) {
-        let Arrival { mut socket, peer } = arrival;
+        let Arrival {
+            mut socket,
+            peer,
+            is_tls,
+        } = arrival;
+        let over_capacity = if is_tls { NOTHING } else { OVER_CAPACITY };
         if self.slots.len() >= self.context.limits.connections_max {
             let why = "there are too many connections";
             self.note_refused(ReactorRefusal::Full, peer, why);
-            return self.turn_away(socket, OVER_CAPACITY);
+            return self.turn_away(socket, over_capacity);
         }
         // A proxy connects for many; each of their WebSockets is counted when it is asked for.
         let is_proxy = self.context.limits.proxies.trusts(peer);
         if !is_proxy && !self.shared.strangers.admits(peer) {
             let why = "too many connections of this address have not logged in";
             self.note_refused(ReactorRefusal::Address, peer, why);
-            return self.turn_away(socket, OVER_SHARE);
+            return self.turn_away(socket, if is_tls { NOTHING } else { OVER_SHARE });
         }
         if !self.fds.has_next() {
             let why = "there is no number left for a connection";
             self.note_refused(ReactorRefusal::Full, peer, why);
-            return self.turn_away(socket, OVER_CAPACITY);
+            return self.turn_away(socket, over_capacity);
         }
         let preface = self.awaited_preface(&socket, peer);
         let Ok(preface) = preface else {
             let why = "only a trusted proxy may begin with a PROXY header";
             self.note_refused(ReactorRefusal::Preface, peer, why);
             return;
+        };
+        let tls = match is_tls.then(|| self.new_tls()) {
+            None => None,
+            Some(Ok(tls)) => Some(tls),
+            Some(Err(error)) => {
+                tracing::warn!(%error, "an encrypted connection can't be taken in");
+                return;
+            }
         };
         let id = self.slots.next_id();
         let interest = Interest::READABLE | Interest::WRITABLE;
@@ -137,6 +161,7 @@ impl<S: EventSink> Reactor<S> {
             connection: Connection::new(now, spread(fd.0)),
             outbox: Outbox::new(),
             preface,
+            tls,
             timer: None,
             armed: Tick::NEVER,
             stalled: Tick::NEVER,
@@ -160,6 +185,9 @@ impl<S: EventSink> Reactor<S> {
             self.shared.strangers.insert(fd, peer);
         }
         self.shared.counters.accepted.add(1);
+        if is_tls {
+            self.shared.counters.tls_connections.add(1);
+        }
         self.arm(id.index);
     }
 

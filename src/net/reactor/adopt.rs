@@ -92,6 +92,8 @@ impl<S: EventSink> Reactor<S> {
             connection,
             outbox: handed.outbox.adopt(&mut self.arena, index),
             preface: handed.preface,
+            // Encrypted ones are closed before.
+            tls: None,
             timer: None,
             armed: Tick::NEVER,
             stalled: handed.stalled,

@@ -133,6 +133,7 @@ impl<S: EventSink> Reactor<S> {
             }
             Command::ClearTimer(timer) => self.clear_user_timer(timer),
             Command::Renew => self.sink.renew(),
+            Command::Encrypted(order) => self.order_encrypted(order),
             Command::Drain => self.drain(),
             Command::PeerEnded => self.peers_left = self.peers_left.saturating_sub(1),
             Command::Stop => self.stop(),

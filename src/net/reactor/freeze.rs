@@ -64,7 +64,7 @@ impl<S: EventSink> Reactor<S> {
 
     /// The sockets of the connections.
     pub fn sockets(&self) -> Vec<RawFd> {
-        let slots = self.slots.iter();
+        let slots = self.carried();
         slots.map(|(_, slot)| slot.socket.as_raw_fd()).collect()
     }
 

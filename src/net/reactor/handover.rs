@@ -16,7 +16,7 @@ use crate::net::directory::HandedUsers;
 use crate::net::frame_table::{FrameTable, HandedFrames};
 use crate::net::gathering::HandedGathering;
 use crate::net::handed_slot::{AroundSlot, HandedSlot, HandedWait};
-use crate::net::slots::SlotId;
+use crate::net::slots::{Slot, SlotId};
 use crate::net::topics::Topics;
 
 /// The section of one reactor; its number stands behind a dot. Version 2 knows which connections have
@@ -43,7 +43,7 @@ impl<S: EventSink> Reactor<S> {
     pub fn hand_over(&self, frames: &FrameTable, section: &mut SectionWriter) {
         debug_assert!(self.drain.is_none(), "a drain has no other image");
         let mut places = Places(Vec::new());
-        for (place, (index, _)) in self.slots.iter().enumerate() {
+        for (place, (index, _)) in self.carried().enumerate() {
             places.0.resize(index as usize, None);
             places.0.push(Some(place as u32));
         }
@@ -59,12 +59,14 @@ impl<S: EventSink> Reactor<S> {
                 record.text(name);
                 record.u64(value);
             });
-            numbers = Some(self.topics.hand_over(record));
-            record.size(self.slots.len());
+            let is_carried =
+                |slot: u32| self.slots.contains(slot) && self.slots[slot].tls.is_none();
+            numbers = Some(self.topics.hand_over(is_carried, record));
+            record.size(self.carried().count());
             record.size(self.gathering.entries().len());
         });
         let numbers = numbers.expect("the record was written");
-        for (index, slot) in self.slots.iter() {
+        for (index, slot) in self.carried() {
             let entry = self.shared.directory.find(slot.fd);
             let waits = self.waits_of(self.slots.id_of(index));
             let around = AroundSlot {
@@ -87,11 +89,16 @@ impl<S: EventSink> Reactor<S> {
 
     /// The oldest version whose reader understands what [`Reactor::hand_over`] has written.
     pub fn oldest_reader(&self) -> u16 {
-        let mut connections = self.slots.iter().map(|(_, slot)| &slot.connection);
+        let mut connections = self.carried().map(|(_, slot)| &slot.connection);
         match connections.any(|one| one.deflates() || one.is_event_stream()) {
             false => REACTOR.oldest_reader,
             true => OLDEST_READER_OF_OTHERS,
         }
+    }
+
+    /// The connections that can be carried: no encrypted ones, which are closed before an upgrade.
+    pub(super) fn carried(&self) -> impl Iterator<Item = (u32, &Slot)> {
+        self.slots.iter().filter(|(_, slot)| slot.tls.is_none())
     }
 
     /// The moment at which the clock stands.

@@ -24,7 +24,7 @@ impl<S: EventSink> Reactor<S> {
         let slot = &mut self.slots[index];
         slot.phase = SlotPhase::Flushing;
         slot.cut_at = cut_at;
-        if slot.peer_ended && slot.reading != ReadState::Queued && slot.outbox.is_empty() {
+        if slot.peer_ended && slot.reading != ReadState::Queued && slot.unsent() == 0 {
             self.remove(index);
             return;
         }
@@ -81,6 +81,9 @@ impl<S: EventSink> Reactor<S> {
     /// to its end. If it were closed with unread input, the kernel would send a reset, and the
     /// peer could lose the close code.
     pub(super) fn shut(&mut self, index: u32) {
+        if self.says_goodbye(index) {
+            return;
+        }
         let slot = &mut self.slots[index];
         slot.phase = SlotPhase::Lingering;
         let is_read_to_end = slot.peer_ended && slot.reading != ReadState::Queued;
@@ -145,6 +148,9 @@ impl<S: EventSink> Reactor<S> {
     pub(super) fn remove(&mut self, index: u32) {
         let mut slot = self.slots.remove(index);
         slot.outbox.clear(&mut self.arena);
+        if slot.tls.is_some() {
+            self.shared.counters.tls_connections.sub(1);
+        }
         self.shared.budget.remove(slot.budgeted);
         self.shared.strangers.remove(slot.fd);
         if slot.backlogged {

@@ -35,6 +35,7 @@ mod rearm;
 #[cfg(test)]
 mod tests;
 mod time;
+mod tls;
 mod turn;
 mod write;
 mod write_queue;
@@ -46,6 +47,7 @@ use std::time::Instant;
 
 use mio::{Poll, Token};
 
+use super::TlsCertificates;
 use super::budget::ByteBudget;
 use super::command::{AwaitedBy, Command, CommandBatch};
 use super::counters::Counters;
@@ -197,6 +199,8 @@ pub struct ReactorParts<S> {
     pub peers: Vec<CommandSender>,
     /// The listening sockets, for reactor 0.
     pub listeners: Vec<super::Listener>,
+    /// What encrypted connections go by, where there is a listener for them.
+    pub certificates: Option<Arc<TlsCertificates>>,
     /// Bounds of the reactor and of its connections.
     pub limits: Arc<ReactorLimits>,
     /// The function that sees every request head first.
@@ -263,6 +267,9 @@ pub struct Reactor<S> {
     mailbox: mailbox::MailboxReceiver<CommandBatch>,
     peers: Vec<CommandSender>,
     acceptors: Vec<Acceptor>,
+    certificates: Option<Arc<TlsCertificates>>,
+    /// Whether encrypted connections wait to be accepted, for an upgrade.
+    encrypted_wait: bool,
     /// Whether connections may wait that were too many for one turn.
     has_more_to_accept: bool,
     /// Whether a timer for another try to accept is set.
@@ -289,6 +296,8 @@ pub struct Reactor<S> {
     /// The same for those from which no request has come yet, and for those that have ended: each turn
     /// reads from some of them.
     coming_and_going: VecDeque<SlotId>,
+    /// Encrypted connections whose handshake isn't done: each turn goes on with so many.
+    handshakes: VecDeque<SlotId>,
     /// Connections that have bytes to read, but may not be read while a queue's pressure is high.
     held: Vec<SlotId>,
     /// Turns since these were looked at.
@@ -308,6 +317,8 @@ pub struct Reactor<S> {
     read_buffer: Vec<u8>,
     /// For what comes compressed; it owns nothing before that.
     inflater: Inflater,
+    /// The plain bytes of what was read of an encrypted connection.
+    plain_buffer: Vec<u8>,
     drain: Option<Drain>,
     freeze: Option<Box<ReactorFreeze>>,
     /// Set while connections are being armed for new bounds and times.
@@ -344,6 +355,7 @@ impl ReactorContext {
             date: self.clock.date(),
             drain: self.drain_since,
             room: None,
+            is_secure: false,
         }
     }
 
@@ -373,6 +385,8 @@ impl<S: EventSink> Reactor<S> {
             mailbox: parts.mailbox,
             peers: parts.peers,
             acceptors: parts.listeners.into_iter().map(Acceptor::new).collect(),
+            certificates: parts.certificates,
+            encrypted_wait: false,
             has_more_to_accept: false,
             accepts_again: false,
             next_peer: 0,
@@ -390,6 +404,7 @@ impl<S: EventSink> Reactor<S> {
             ready: VecDeque::new(),
             ready_without_topic: VecDeque::new(),
             coming_and_going: VecDeque::new(),
+            handshakes: VecDeque::new(),
             held: Vec::new(),
             held_turns: 0,
             writes: WriteQueue::default(),
@@ -400,6 +415,7 @@ impl<S: EventSink> Reactor<S> {
             receivers: Vec::new(),
             read_buffer: vec![0; limits.read_bytes_max],
             inflater: Inflater::new(),
+            plain_buffer: Vec::new(),
             drain: None,
             freeze: None,
             rearming: None,

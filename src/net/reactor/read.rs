@@ -10,6 +10,7 @@ use super::{EventSink, HANDLED, Reactor};
 use crate::net::outbox::Content;
 use crate::net::refusals::ReactorRefusal;
 use crate::net::slots::{KnownAs, ReadState, SlotId, SlotPhase, WriteTurn};
+use crate::net::tls_outcome::is_hello;
 use crate::proto::connection::{CloseReason, ConnectionEvent, Input, Output};
 use crate::proto::http::Head;
 
@@ -35,11 +36,12 @@ impl<S: EventSink> Reactor<S> {
     /// who come, go or have still to log in there are lists of their own, since a crowd of them would
     /// keep the others waiting.
     pub(super) fn queue_read(&mut self, id: SlotId) {
-        let comes_or_goes = self
-            .slots
-            .find(id)
-            .is_some_and(|slot| slot.known_as == KnownAs::Nothing || slot.peer_ended);
+        let (comes_or_goes, shakes_hands) = self.slots.find(id).map_or((false, false), |slot| {
+            let comes_or_goes = slot.known_as == KnownAs::Nothing || slot.peer_ended;
+            (comes_or_goes, comes_or_goes && slot.is_handshaking())
+        });
         let list = match (comes_or_goes, self.topics.has_any(id.index)) {
+            (true, _) if shakes_hands => &mut self.handshakes,
             (true, _) => &mut self.coming_and_going,
             (false, true) => &mut self.ready,
             (false, false) => &mut self.ready_without_topic,
@@ -56,6 +58,9 @@ impl<S: EventSink> Reactor<S> {
         self.read_some(COMING_AND_GOING_A_TURN_MAX, |reactor| {
             &mut reactor.coming_and_going
         });
+        if !self.handshakes.is_empty() {
+            self.go_on_with_handshakes();
+        }
     }
 
     fn read_some(&mut self, max: usize, list: fn(&mut Self) -> &mut VecDeque<SlotId>) {
@@ -72,9 +77,10 @@ impl<S: EventSink> Reactor<S> {
         self.ready.is_empty()
             && self.ready_without_topic.is_empty()
             && self.coming_and_going.is_empty()
+            && self.handshakes.is_empty()
     }
 
-    fn read(&mut self, id: SlotId) {
+    pub(super) fn read(&mut self, id: SlotId) {
         let Some(slot) = self.slots.find(id) else {
             return;
         };
@@ -139,6 +145,7 @@ impl<S: EventSink> Reactor<S> {
         self.shared.counters.reads.add(1);
         let slot = &mut self.slots[id.index];
         match slot.socket.read(&mut buffer) {
+            Ok(0) if slot.tls.is_some() => self.ended_encrypted(id.index),
             Ok(0) => self.ended(id.index),
             Ok(size) => {
                 self.shared.counters.bytes_in.add(size as u64);
@@ -158,8 +165,12 @@ impl<S: EventSink> Reactor<S> {
                     };
                     if let Some(taken) = taken {
                         let slot = &mut self.slots[id.index];
-                        slot.connection.heard(self.context.clock.now());
-                        self.pump(id.index, &mut buffer[taken..size]);
+                        if slot.tls.is_some() {
+                            self.pump_encrypted(id, &buffer[taken..size]);
+                        } else {
+                            slot.connection.heard(self.context.clock.now());
+                            self.pump(id.index, &mut buffer[taken..size]);
+                        }
                     }
                 }
             }
@@ -173,7 +184,7 @@ impl<S: EventSink> Reactor<S> {
     }
 
     /// Notes that the peer sent its last byte.
-    fn ended(&mut self, index: u32) {
+    pub(super) fn ended(&mut self, index: u32) {
         let slot = &mut self.slots[index];
         slot.reading = ReadState::Drained;
         slot.peer_ended = true;
@@ -186,7 +197,7 @@ impl<S: EventSink> Reactor<S> {
                 }
             }
             // The peer has ended and all of its outbox is written.
-            SlotPhase::Flushing if slot.outbox.is_empty() => self.remove(index),
+            SlotPhase::Flushing if slot.unsent() == 0 => self.remove(index),
             SlotPhase::Flushing => {}
             SlotPhase::Lingering => self.remove(index),
         }
@@ -211,6 +222,7 @@ impl<S: EventSink> Reactor<S> {
         let gate = |head: &Head| (self.context).judge(&self.shared, head, fd, &over_share);
         let mut rules = self.context.rules();
         rules.gate = &gate;
+        rules.is_secure = slot.tls.is_some();
         loop {
             if !slot.connection.is_websocket() {
                 rules.room = self.context.room_beside(slot.outbox.bytes());
@@ -233,6 +245,9 @@ impl<S: EventSink> Reactor<S> {
                         self.refusals.note(counters, refusal, asked, &why);
                     }
                     if let Some(error) = slot.connection.take_refused() {
+                        if is_hello(input.all()) && slot.known_as == KnownAs::Nothing {
+                            counters.tls_on_plain.add(1);
+                        }
                         let peer = self.shared.directory.peer(fd);
                         let refusal = ReactorRefusal::Http(error);
                         self.refusals

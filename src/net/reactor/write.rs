@@ -102,6 +102,9 @@ impl<S: EventSink> Reactor<S> {
     /// Writes as much as the socket takes, and acts on the rest.
     fn write(&mut self, index: u32) {
         let slot = &mut self.slots[index];
+        if slot.tls.is_some() {
+            return self.write_encrypted(index);
+        }
         let was_waiting = slot.stalled != Tick::NEVER;
         let before = slot.outbox.bytes();
         let counters = &self.shared.counters;
@@ -126,7 +129,7 @@ impl<S: EventSink> Reactor<S> {
     }
 
     /// Acts on an outbox that is empty now.
-    fn written(&mut self, index: u32) {
+    pub(super) fn written(&mut self, index: u32) {
         let slot = &mut self.slots[index];
         let is_counted = slot.backlogged || slot.budgeted > 0;
         if slot.backlogged {
@@ -145,10 +148,10 @@ impl<S: EventSink> Reactor<S> {
     }
 
     /// Acts on an outbox with bytes left: the peer reads too slowly, or not at all.
-    fn waits(&mut self, index: u32, before: usize) {
+    pub(super) fn waits(&mut self, index: u32, before: usize) {
         let now = self.context.clock.now();
         let slot = &mut self.slots[index];
-        if slot.stalled == Tick::NEVER || slot.outbox.bytes() < before {
+        if slot.stalled == Tick::NEVER || slot.unsent() < before {
             slot.stalled = now;
         }
         if !slot.backlogged {
@@ -213,8 +216,9 @@ impl<S: EventSink> Reactor<S> {
         let answers = slot.connection.waiting_bytes();
         let (mut counted, mut kept) = (answers, answers);
         if slot.backlogged {
-            counted += slot.outbox.counted();
-            kept += slot.outbox.kept();
+            let sealed = slot.unsent() - slot.outbox.bytes();
+            counted += slot.outbox.counted() + sealed;
+            kept += slot.outbox.kept() + sealed;
         }
         let before = std::mem::replace(&mut slot.budgeted, counted);
         self.shared.budget.add(counted);

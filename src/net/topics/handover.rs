@@ -34,11 +34,20 @@ impl TopicNumbers {
 }
 
 impl Topics {
-    /// Writes down the names of all topics.
-    pub(in crate::net) fn hand_over(&self, record: &mut RecordWriter<'_>) -> TopicNumbers {
-        record.size(self.topics.len());
+    /// Writes down the names of all topics that somebody hears who is carried.
+    pub(in crate::net) fn hand_over(
+        &self,
+        is_carried: impl Fn(u32) -> bool,
+        record: &mut RecordWriter<'_>,
+    ) -> TopicNumbers {
+        let is_heard = |topic: &Topic| match &topic.members {
+            Members::One(member) => is_carried(member.slot),
+            Members::Many(members) => members.iter().any(|member| is_carried(member.slot)),
+        };
+        let all = || self.topics.iter().filter(|(_, topic)| is_heard(topic));
+        record.size(all().count());
         let mut numbers = Vec::new();
-        for (number, (key, topic)) in self.topics.iter().enumerate() {
+        for (number, (key, topic)) in all().enumerate() {
             record.text(&topic.name);
             numbers.resize(key, None);
             numbers.push(Some(index(number)));

@@ -337,7 +337,8 @@ impl HttpSide {
         let source: &[u8] = if fresh { input.rest() } else { &self.rest };
         let is_new = self.searched == 0;
         match http::parse(source, &mut self.searched, &rules.limits.http) {
-            Ok(Some((head, size))) => {
+            Ok(Some((mut head, size))) => {
+                head.is_secure = rules.is_secure;
                 self.consume(size, fresh, input);
                 self.searched = 0;
                 self.since = rules.now;

@@ -43,6 +43,8 @@ pub struct Rules<'a> {
     /// Bytes of HTTP answers that may still be queued for this peer; `None`: more than its share
     /// waits for it already, so no answer leaves and no request begins.
     pub room: Option<usize>,
+    /// Whether the connection is encrypted.
+    pub is_secure: bool,
 }
 
 /// The gate's decision about a request head.
@@ -99,6 +101,12 @@ impl<'b> Input<'b> {
             taken: 0,
             inflater,
         }
+    }
+
+    /// Returns all bytes, also those that are used up.
+    #[must_use]
+    pub fn all(&self) -> &[u8] {
+        self.bytes
     }
 
     /// Returns the bytes that aren't used up.

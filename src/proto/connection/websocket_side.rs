@@ -316,6 +316,7 @@ mod tests {
             date: "",
             drain: None,
             room: Some(usize::MAX),
+            is_secure: false,
         };
         // "a" whole, then "b" and "c" in two frames with a ping between them, all with a mask of 0.
         let frames = b"\x81\x81\0\0\0\0a\x01\x81\0\0\0\0b\x89\x80\0\0\0\0\x80\x81\0\0\0\0c";

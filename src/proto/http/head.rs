@@ -22,6 +22,7 @@ pub struct Head {
     pub(super) query: Option<Span>,
     pub(super) host: Option<Span>,
     pub(super) version: Version,
+    pub(in crate::proto) is_secure: bool,
 }
 
 /// The bytes of a head. Nearly all are UTF-8, which is looked at once then and not for each part.
@@ -84,6 +85,13 @@ impl Head {
     pub fn has_body(&self) -> bool {
         let mut lengths = self.fields_named("content-length");
         lengths.any(|length| length != b"0") || self.field("transfer-encoding").is_some()
+    }
+
+    /// Whether the request came over TLS that ends at this server. A handover doesn't carry it, since no
+    /// such connection is carried.
+    #[must_use]
+    pub fn is_secure(&self) -> bool {
+        self.is_secure
     }
 
     /// Counts the bytes that the head owns: its text, and the places of the fields in it.

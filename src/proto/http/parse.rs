@@ -159,6 +159,7 @@ fn read<'b>(
             None => host.map(|host| part_of(head, host)),
         },
         version,
+        is_secure: false,
         bytes: HeadBytes::new(head),
     })
 }

@@ -6,6 +6,7 @@ use std::os::fd::{OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
 
 use super::error::UpgradeError;
 use super::images::Image;
@@ -15,8 +16,15 @@ use super::rehearsal::{RehearsalCall, Rehearsed, rehearse};
 use super::replacement::{Images, execute_next, name_descriptors};
 use crate::base::vital::wait_while_told;
 use crate::handover::{HandoverHead, HandoverWriter};
+use crate::net::command::{Command, CommandBatch, EncryptedOrder};
 use crate::server::freeze::{FreezeErrand, FreezeTimes, FrozenServer};
 use crate::server::handle::Handle;
+
+/// Time in which encrypted connections may leave before an upgrade; then they are cut.
+const LEAVE_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// Time between two looks at them: 40 in all.
+const LEAVE_LOOK: Duration = Duration::from_millis(50);
 
 /// A handover that is complete but for the list of its descriptors.
 #[derive(Debug)]
@@ -97,11 +105,47 @@ impl UpgradeCourse<'_> {
             own: rehearsed.own.number(),
         };
         let at_last = self.at_last;
+        self.leave_encrypted();
         let refused = self.freeze(move |collected| {
             let Collected { writer, head, kept } = collected;
             execute_next(writer, &head, &kept, images, at_last)
         });
+        self.order_encrypted(EncryptedOrder::Accept);
         Err(UpgradeError::Execution(refused?.0))
+    }
+
+    /// Closes encrypted connections, which can't be carried: WebSockets with 1012, and what has a request
+    /// under way once that is answered, or when the time is over.
+    fn leave_encrypted(&mut self) {
+        let server = self.server;
+        let left = || {
+            let counters = server.shared().counters.iter();
+            counters.map(|own| own.tls_connections.get()).sum::<u64>()
+        };
+        let count = left();
+        if count > 0 {
+            let what = format!("closing {count} connections over TLS, which can't be carried");
+            (self.progress)(&what);
+            tracing::info!(count, "connections over TLS are closed for the upgrade");
+        }
+        let began = Instant::now();
+        self.order_encrypted(EncryptedOrder::Leave);
+        while left() > 0 && began.elapsed() < LEAVE_TIME_MAX {
+            std::thread::sleep(LEAVE_LOOK);
+            self.order_encrypted(EncryptedOrder::Leave);
+        }
+        self.order_encrypted(EncryptedOrder::Cut);
+        while left() > 0 && began.elapsed() < 2 * LEAVE_TIME_MAX {
+            std::thread::sleep(LEAVE_LOOK);
+            self.order_encrypted(EncryptedOrder::Cut);
+        }
+    }
+
+    fn order_encrypted(&self, order: EncryptedOrder) {
+        let shared = self.server.shared();
+        for reactor in 0..shared.mailboxes.len() {
+            shared.send(reactor, CommandBatch::of(Command::Encrypted(order)));
+        }
     }
 
     /// Has both images take over a trial handover.

@@ -134,6 +134,7 @@ fn the_last_event_of_a_websocket_is_handed_over_whatever_the_reason() {
             date: "",
             drain: None,
             room: Some(usize::MAX),
+            is_secure: false,
         };
         assert!(peer.connection.next_event(&rules, &mut input).is_some());
         assert!(!peer.connection.is_open());

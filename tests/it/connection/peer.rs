@@ -233,6 +233,7 @@ fn rules<'a>(
         date: "Sun, 06 Nov 1994 08:49:37 GMT",
         drain,
         room,
+        is_secure: false,
     }
 }
 

@@ -8,10 +8,10 @@ use rustix::process::{Resource, Rlimit, prlimit};
 use serde_json::json;
 
 use super::Upgradable;
-use crate::support::program::copy_program;
 use crate::support::api::post;
 use crate::support::chat_client::{ChatClient, say};
 use crate::support::http::HttpClient;
+use crate::support::program::copy_program;
 
 /// A program of ours of its own, which can be changed.
 fn copy(server: &Upgradable) -> PathBuf {

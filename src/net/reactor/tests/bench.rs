@@ -162,6 +162,7 @@ pub(super) fn parts(
         mailbox: receiver,
         peers: vec![sender.clone()],
         listeners: Vec::new(),
+        certificates: None,
         limits: Arc::clone(limits),
         gate: Arc::new(|_: &Head, _| Verdict::Pass),
         event_name: Arc::new(|_| None),
@@ -236,6 +237,7 @@ impl Bench {
         let arrival = Arrival {
             socket: socket_here,
             peer,
+            is_tls: false,
         };
         self.command(Command::Adopt(Box::new(arrival)));
         socket

@@ -12,6 +12,7 @@ fn an_idle_http_connection_owns_no_buffer() {
         date: "",
         drain: None,
         room: Some(usize::MAX),
+        is_secure: false,
     };
     let mut side = HttpSide::new(rules.now);
     for part in [

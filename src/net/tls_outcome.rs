@@ -19,6 +19,7 @@ pub(super) struct Opened {
 
 /// How a handshake was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "nobody makes one"))]
 pub(super) enum HandshakeWay {
     Full,
     /// With the ticket of an earlier connection.
@@ -27,6 +28,7 @@ pub(super) enum HandshakeWay {
 
 /// Why a TLS connection can't go on.
 #[derive(Debug)]
+#[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "nobody makes one"))]
 pub(super) enum TlsFailure {
     /// The peer speaks plain HTTP; it is told so by these bytes.
     Plain(&'static [u8]),

@@ -138,6 +138,6 @@ mod tests {
             assert_eq!(error.is_final(false), is_final, "{row}");
             rows += 1;
         }
-        assert_eq!(rows, 16);
+        assert_eq!(rows, 17);
     }
 }

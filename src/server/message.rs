@@ -121,7 +121,7 @@ impl Request {
     }
 
     /// Whether the request came over TLS that ends at this server
-    /// ([`Builder::listen_tls`](super::Builder::listen_tls)).
+    /// (`Builder::listen_tls`).
     #[must_use]
     pub fn is_secure(&self) -> bool {
         self.head.is_secure()

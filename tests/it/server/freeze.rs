@@ -64,11 +64,14 @@ fn talk(address: SocketAddr, talker: usize, ends: Arc<AtomicBool>) -> JoinHandle
     thread::spawn(move || {
         let mut client = WebSocketClient::connect(address, "/");
         let mut said = 0;
-        while !ends.load(SeqCst) {
+        loop {
             client.say(format!("{talker} {said}"));
             said += 1;
             // Hears itself, and so keeps step with the server.
             until_heard(&mut client, &format!("{talker} {}", said - 1));
+            if ends.load(SeqCst) {
+                break;
+            }
         }
         client.leave();
         said
@@ -84,7 +87,7 @@ fn post(address: SocketAddr, talker: usize, ends: Arc<AtomicBool>) -> JoinHandle
     thread::spawn(move || {
         let mut client = HttpClient::connect(address);
         let mut said = 0;
-        while !ends.load(SeqCst) {
+        loop {
             let path = format!("/{talker}/{said}");
             // Several at once, of which some wait in the connection.
             client.send_get(&path);
@@ -92,6 +95,9 @@ fn post(address: SocketAddr, talker: usize, ends: Arc<AtomicBool>) -> JoinHandle
             assert_eq!(client.answer().unwrap().body, path);
             assert_eq!(client.answer().unwrap().body, "/nothing");
             said += 1;
+            if ends.load(SeqCst) {
+                break;
+            }
         }
         said
     })
@@ -190,6 +196,10 @@ fn freezes_under_full_load_lose_double_and_reorder_nothing_and_close_nobody() {
             })
             .collect();
         let visitors = [1, 2].map(|seed| come_and_go(address, seed, Arc::clone(&ends)));
+        until("there is much to do", || {
+            let totals = server.stats().totals;
+            totals.messages_in > 0 && totals.requests > 0 && totals.deliveries > 0
+        });
         for _ in 0..FREEZES {
             server.handle.freeze_trial(|_| {}).unwrap();
         }
@@ -223,10 +233,13 @@ fn shout(handle: &Handle, talker: usize, ends: Arc<AtomicBool>) -> JoinHandle<us
     let handle = handle.clone();
     thread::spawn(move || {
         let mut said = 0;
-        while !ends.load(SeqCst) {
+        loop {
             handle.publish("all", format!("{talker} {said}").as_str());
             said += 1;
             thread::yield_now();
+            if ends.load(SeqCst) {
+                break;
+            }
         }
         said
     })

@@ -113,3 +113,20 @@ test("a WebSocket is taken again once there can be one", async (t) => {
   clearInterval(steps);
   assert.deepEqual((await client.who("lobby")).users, ["ann"]);
 });
+
+test("a server that is away for long is no network that breaks WebSockets", async (t) => {
+  const world = await refusing(t);
+  const client = world.streaming();
+  world.proxy.isAway = true;
+  client.connect().catch(() => {});
+  for (let attempt = 0; attempt < 6; attempt += 1) {
+    const { delay } = await state(client, "waiting");
+    world.clock.advance(delay);
+  }
+  world.proxy.isAway = false;
+  const { delay } = await state(client, "waiting");
+  assert.equal(world.proxy.streams.length, 0);
+  world.clock.advance(delay);
+  await state(client, "waiting");
+  assert.equal(world.proxy.streams.length, 0, "one refusal is too few");
+});

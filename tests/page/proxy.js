@@ -8,6 +8,8 @@ export class Proxy {
   #http;
   #sockets = new Set();
   refusesWebSockets = true;
+  /** Whether it answers nobody. */
+  isAway = false;
   /** WebSockets that were asked for. */
   asked = 0;
   /** Streams of events that were asked for, by their query. */
@@ -47,6 +49,7 @@ export class Proxy {
   }
 
   #pass(asked, answer) {
+    if (this.isAway) return void asked.socket.destroy();
     const url = new URL(asked.url, this.origin);
     if (url.pathname === "/v1/events") this.streams.push(url.searchParams);
     const { port } = this.#server;
@@ -62,6 +65,7 @@ export class Proxy {
   #upgrade(asked, socket, head) {
     this.asked += 1;
     socket.on("error", () => {});
+    if (this.isAway) return void socket.destroy();
     if (this.refusesWebSockets) {
       socket.end("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
       return;

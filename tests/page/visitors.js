@@ -47,7 +47,7 @@ export async function visitor(name, address, { viewport = DESKTOP, colorScheme =
   page.on("pageerror", (error) => complaints.push(`${name}: ${error}`));
   page.on("console", (line) => {
     // A server that is being restarted can't be reached; that is no fault of the page.
-    if (line.type() === "error" && !/WebSocket connection/.test(line.text())) complaints.push(`${name}: ${line.text()}`);
+    if (line.type() === "error" && !/WebSocket connection|ERR_CONNECTION_REFUSED/.test(line.text())) complaints.push(`${name}: ${line.text()}`);
   });
   page.on("dialog", (dialog) => {
     complaints.push(`${name}: a dialog opened`);

@@ -38,7 +38,7 @@ import { ANSWERS, check, isOffset, readFrame, unreadable } from "./frames.js";
 import { Link } from "./link.js";
 import { DEFAULTS, addressOf, isDuration, numbersOf, roomName, target } from "./options.js";
 import { Positions, isRoom } from "./positions.js";
-import { StreamSocket, canStream } from "./stream.js";
+import { StreamSocket, canStream, isReachable } from "./stream.js";
 import { Timers } from "./timers.js";
 
 /** A `kick` is followed by a Close whose code decides; the Close is awaited for this long. */
@@ -68,8 +68,10 @@ class Client {
   #link = null;
   #backoff;
   #retryTimer = null;
-  /** WebSockets that failed in a row before anything came on them. */
+  /** WebSockets that failed in a row before anything came on them, while the server answered otherwise. */
   #failures = 0;
+  /** Settled once the last failure is judged; null when it is. */
+  #judging = null;
   #webSocketTimer = null;
   /** The next attempt needs another token than the last one. */
   #refreshToken = false;
@@ -339,6 +341,8 @@ class Client {
     this.#setState("connecting", { attempt: this.#backoff.attempt });
     if (this.#link !== link) return;
     if (this.#options.getToken && !(await this.#takeToken(link))) return;
+    if (this.#judging) await this.#judging;
+    if (this.#link !== link) return;
     try {
       link.isStream = this.#failures >= FAILURES_MAX && canStream(this.#options);
       link.socket = link.isStream ? new StreamSocket(this.#url, this.#options) : new this.#WebSocket(this.#url);
@@ -357,13 +361,28 @@ class Client {
   }
 
   /**
-   * Counts the WebSockets that nothing came on. A stream that fails as well says that the network is
-   * down, or the server: then a WebSocket has its turn again.
+   * Counts the WebSockets that nothing came on while the server could be reached by HTTP: one that is away
+   * for a while, or a network that is down, says nothing about WebSockets. A stream that fails as well gives
+   * a WebSocket its turn again.
    */
   #countFailure(link, code) {
     if (link.hello && !link.isStream) this.#failures = 0;
     else if (link.isStream && link.onlineSince === null) this.#failures = FAILURES_MAX - 1;
-    else if (!link.isStream && link.socket && (code === ABNORMAL || code === GIVEN_UP)) this.#failures += 1;
+    else if (!link.isStream && link.socket && (code === ABNORMAL || code === GIVEN_UP)) this.#judgeFailure();
+  }
+
+  /** Asks whether the server is there at all; the next attempt waits for that. */
+  #judgeFailure() {
+    if (!canStream(this.#options)) return;
+    let limit = null;
+    const late = new Promise((resolve) => {
+      limit = this.#timers.after(this.#options.connectTimeout, () => resolve(false));
+    });
+    this.#judging = Promise.race([isReachable(this.#url, this.#options), late]).then((isThere) => {
+      this.#timers.stop(limit);
+      this.#judging = null;
+      this.#failures = isThere ? this.#failures + 1 : 0;
+    });
   }
 
   /** Comes back at once, with what is to be asked for now. */

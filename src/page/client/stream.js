@@ -14,6 +14,24 @@ export function canStream({ EventSource = globalThis.EventSource, fetch = global
   return typeof EventSource === "function" && typeof fetch === "function";
 }
 
+/**
+ * Whether the server of a WebSocket answers by HTTP. What a page of another origin may not read says at
+ * least that somebody answers.
+ *
+ * @param {string} address of the WebSocket
+ * @param {{ fetch?: any }} [means]
+ */
+export async function isReachable(address, { fetch = globalThis.fetch } = {}) {
+  const url = new URL("healthz", address.replace(/^ws/, "http"));
+  url.search = "";
+  try {
+    const answer = await fetch(url, { mode: "no-cors", cache: "no-store" });
+    return answer.ok || answer.type === "opaque";
+  } catch {
+    return false;
+  }
+}
+
 export class StreamSocket {
   #EventSource;
   #fetch;

@@ -79,7 +79,7 @@ fn a_drained_node_sends_its_clients_away_one_after_the_other_and_takes_no_more()
 #[test]
 fn nodes_that_are_drained_and_restarted_in_turn_lose_nothing() {
     let rehearsal = Rehearsal {
-        name: "rolling restart",
+        name: "drains in turn",
         setup: Setup::synced(),
         epochs: Epochs::Stay,
     };
@@ -91,6 +91,7 @@ fn nodes_that_are_drained_and_restarted_in_turn_lose_nothing() {
                 scene.world.nodes[node].ask("POST", &path, &json!({"within_ms": 300}));
             assert_eq!(status, 200, "{answer}");
             scene.place.set(node, None);
+            scene.world.sitters.leave(node);
             scene.world.nodes[node].stop();
             scene.world.start(scene.place, node);
         }
